@@ -27,7 +27,7 @@ _N_SAMPLED = 256
 def data_fingerprint(data: Any) -> Any:
     """Return a key that is equal for equal features, targets or weights.
 
-    The key of an array holds the array, and is good while nobody writes to it.
+    The key of an array holds the array, and is good until the array is written to.
     """
     if data is None:
         return None

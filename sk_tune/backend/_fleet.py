@@ -41,8 +41,8 @@ def fleet(
     """Train the networks of any code that uses joblib as fleets, inside a block.
 
     scikit-learn's searches, validation functions and ensembles, scikit-optimize's
-    ``BayesSearchCV(n_points=k)`` and a user's own ``joblib.Parallel`` all hand their work
-    to joblib.  In the block each of their tasks runs twice: once on a copy, to find out
+    ``BayesSearchCV(n_points=k)`` and a user's ``joblib.Parallel`` all hand their work to
+    joblib.  In the block each of their tasks runs twice: once on a copy, to find out
     what its networks would train, and once for real, when all of these have been trained
     side by side.  The results are those that the code gives without the block, where it
     runs its tasks one after the other (``n_jobs=None``).
@@ -55,7 +55,7 @@ def fleet(
     these draw other numbers than without the block; ``n_drawn_otherwise`` of the report
     counts them.
 
-    What a task's own functions and classes read and change beyond its arguments, as a
+    What the functions and classes of a task read and change beyond its arguments, as a
     ``Generator`` or a list of their module, is put back after the run on a copy.  A task
     that reads what cannot be put back, as an iterator, is run only once: its networks
     train by themselves, and ``solo`` of the report says why.

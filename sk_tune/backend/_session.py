@@ -261,7 +261,7 @@ class Session:
         self._count(fits, results)
 
     def _continued(self, training: _RequestedTraining) -> Fit:
-        """Return a fit that goes on from a shorter training of it, if that is exact."""
+        """Return a fit that resumes a shorter training of it, if that is exact."""
         fit = training.fit
         earlier = self._latest.get(training.base_key)
         trained = None if earlier is None else earlier.trained
@@ -436,7 +436,7 @@ class Replayer(_Answers):
             return None
         self.session.report.n_adopted += 1
         if isinstance(estimator, NetworkEstimator):
-            # The estimator's own generator moves on, as fit would move it.
+            # The estimator's generator moves on, as fit would move it.
             first_seed(estimator)
         elif seed_of_state(torch.get_rng_state().numpy().tobytes()) != state.seed:
             self.session.report.n_drawn_otherwise += 1

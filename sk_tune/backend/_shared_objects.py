@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the code of a task has in common with the rest of the process, put back as it was.
+"""Objects that a task shares with the rest of the process, put back as they were.
 
-A task is recorded on a copy of its arguments, but its functions and classes are the user's
-own: what they read from their modules, from variables around them, from their classes.
+A task is recorded on a copy of its arguments, but its functions and classes are not copied,
+nor is what they read from their modules, from variables around them, from their classes.
 """
 
 import array
@@ -17,7 +17,7 @@ import threading
 import types
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from functools import cached_property, partial
@@ -38,6 +38,8 @@ __all__ = ["CannotPutBackError", "SharedObjects", "State"]
 
 # How an object takes over a content that it had, and that content.
 State = list[tuple[Callable[[Any], None], Any]]
+# Objects that another one holds, and the names of those that have one.
+Parts = list[tuple[Any, str]]
 
 _VALUES = frozenset({
     *(str, bytes, int, float, complex, bool, range, slice, type(None)),
@@ -46,7 +48,7 @@ _VALUES = frozenset({
     *(types.WrapperDescriptorType, types.ClassMethodDescriptorType),
     types.MethodWrapperType,
 })
-# They change nothing that a network is trained with.
+# Objects that change nothing that a network is trained with.
 _HARMLESS = (
     *(np.generic, np.dtype, np.ufunc, torch.jit.ScriptFunction, re.Pattern, logging.Logger),
     *(type(threading.Lock()), type(threading.RLock()), weakref.ref, ContextVar),
@@ -54,9 +56,9 @@ _HARMLESS = (
     # A field of a named tuple, of any.
     type(inspect.Attribute.name),
 )
-# Of containers and callables, whose parts are their maker's.
+# Modules of containers and callables, whose parts belong to the code that made them.
 _TRANSPARENT = frozenset({"builtins", "collections", "functools", "types"})
-# Made by C, with all that changes in their ``__dict__``.
+# Classes made by C that keep all that changes in their ``__dict__``.
 _NAMESPACES = (types.SimpleNamespace, threading.local, BaseException)
 _EMPTY = object()
 
@@ -151,8 +153,8 @@ class SharedObjects:
         self._takes.append((take, put))
         self._before.append((put, take()))
 
-    def _parts(self, found: Any) -> list[tuple[Any, str]]:
-        """Keep what an object holds; return its parts, and names of those that have one.
+    def _parts(self, found: Any) -> Parts:
+        """Keep what an object holds; return its parts.
 
         Raises TypeError if it holds what cannot be read.
         """
@@ -162,10 +164,8 @@ class SharedObjects:
             return self._function(found)
         if isinstance(found, type):
             return [] if _is_library(found) else self._class(found)
-        if isinstance(found, partial):
-            return [(own, "") for own in (found.func, found.args, found.keywords)]
         if (inner := _inner(found)) is not None:
-            return [(own, "") for own in inner]
+            return _unnamed(inner)
         for kinds, keep in _GENERATORS:
             if isinstance(found, kinds):
                 self._keep(*keep(found))
@@ -177,18 +177,17 @@ class SharedObjects:
             return []
         return self._object(found)
 
-    def _function(self, found: Any) -> list[tuple[Any, str]]:
+    def _function(self, found: Any) -> Parts:
         code, namespace = found.__code__, found.__globals__
-        parts = [(own, "") for own in (found.__defaults__, found.__kwdefaults__)]
-        parts.append((vars(found), ""))
+        parts = _unnamed((found.__defaults__, found.__kwdefaults__, vars(found)))
         for variable, cell in zip(code.co_freevars, found.__closure__ or (), strict=True):
             self._keep(partial(_content, cell), partial(_fill, cell))
             parts.append((_content(cell), variable))
         if is_installed(namespace.get("__name__") or ""):
             return parts
-        own_names = [n for n in bound_names(code) if not n.startswith("__")]
-        if own_names:
-            self._keep(partial(_bound, namespace, own_names), partial(_bind, namespace))
+        bound = [n for n in bound_names(code) if not n.startswith("__")]
+        if bound:
+            self._keep(partial(_bound, namespace, bound), partial(_bind, namespace))
         attributes = attribute_names(code)
         for name in read_names(code):
             if name in namespace:
@@ -198,39 +197,40 @@ class SharedObjects:
                 parts += self._read(sys.modules[name], name, attributes)
         return parts
 
-    def _read(self, own: Any, name: str, attributes: set[str]) -> list[tuple[Any, str]]:
-        """Return what code reads by a name: of a user's module what it may take from it."""
-        if not isinstance(own, types.ModuleType):
-            return [(own, name)]
-        if is_installed(own.__name__):
+    def _read(self, found: Any, name: str, attributes: set[str]) -> Parts:
+        """Return what code reads by a name; from a user's module, what it may take."""
+        if not isinstance(found, types.ModuleType):
+            return [(found, name)]
+        if is_installed(found.__name__):
             return []
-        taken = sorted(attributes.intersection(vars(own)))
+        content = vars(found)
+        taken = sorted(attributes.intersection(content))
         if taken:
-            self._keep(partial(_bound, vars(own), taken), partial(_bind, vars(own)))
-        parts = [(vars(own)[n], f"{name}.{n}") for n in taken]
+            self._keep(partial(_bound, content, taken), partial(_bind, content))
+        parts = [(content[n], f"{name}.{n}") for n in taken]
         deeper = [p for p in parts if isinstance(p[0], types.ModuleType)]
         rest = [p for p in parts if not isinstance(p[0], types.ModuleType)]
         # A package and its modules may know each other.
         left = attributes.difference(taken)
         return rest + [part for p in deeper for part in self._read(*p, left)]
 
-    def _class(self, found: Any) -> list[tuple[Any, str]]:
+    def _class(self, found: Any) -> Parts:
         self._keep(lambda: dict(vars(found)), partial(_set_attributes, found))
         named = [
-            (own, f"{found.__name__}.{name}")
-            for name, own in vars(found).items()
+            (value, f"{found.__name__}.{name}")
+            for name, value in vars(found).items()
             if name != "_abc_impl"
         ]
-        return [*named, *((base, "") for base in (type(found), *found.__bases__))]
+        return [*named, *_unnamed((type(found), *found.__bases__))]
 
-    def _array(self, found: Any) -> list[tuple[Any, str]]:
-        """Let nobody write to an array meanwhile; keep a copy if that cannot be ended."""
+    def _array(self, found: Any) -> Parts:
+        """Close an array to writing; keep a copy if it could not be opened again."""
         if found.flags.writeable and self._opens_again(found):
             found.flags.writeable = False
             self._closed.append(found)
         elif found.flags.writeable:
             self._keep(found.copy, partial(_write, found))
-        return [(own, "") for own in found.flat] if found.dtype == object else []
+        return _unnamed(found.flat) if found.dtype == object else []
 
     def _opens_again(self, found: Any) -> bool:
         """Return whether numpy lets an array be written to again that was closed."""
@@ -238,7 +238,7 @@ class SharedObjects:
         while isinstance(owner.base, np.ndarray):
             owner = owner.base
         if owner.flags.owndata:
-            return owner.flags.writeable or any(owner is own for own in self._closed)
+            return owner.flags.writeable or any(owner is array for array in self._closed)
         with suppress(TypeError):
             return not memoryview(owner.base).readonly
         return False
@@ -254,7 +254,7 @@ class SharedObjects:
 
             self._keep(take, partial(_write_tensor, found))
 
-    def _object(self, found: Any) -> list[tuple[Any, str]]:
+    def _object(self, found: Any) -> Parts:
         """Keep the items of a container, and the attributes of an object."""
         is_known = isinstance(found, tuple | frozenset | types.MappingProxyType)
         items: list[Any] = list(found) if is_known else []
@@ -265,7 +265,7 @@ class SharedObjects:
                 break
         if isinstance(found, dict):
             items += dict.values(found)
-        if {type(own) for own in items} <= _VALUES:
+        if set(map(type, items)) <= _VALUES:
             items = []
         attributes = getattr(found, "__dict__", None)
         if isinstance(attributes, dict):
@@ -277,13 +277,17 @@ class SharedObjects:
             items += _slot_values(found, slots).values()
         if not is_known and not _is_of_python(found):
             raise TypeError
-        return [(own, "") for own in (*items, type(found))]
+        return _unnamed((*items, type(found)))
+
+
+def _unnamed(parts: Iterable[Any]) -> Parts:
+    return [(part, "") for part in parts]
 
 
 def _open(arrays: list[Any]) -> None:
     # A view may be written to only if its owner may.
-    for own in sorted(arrays, key=lambda own: own.base is not None):
-        own.flags.writeable = True
+    for closed in sorted(arrays, key=lambda closed: closed.base is not None):
+        closed.flags.writeable = True
 
 
 def _is_library(code: Any) -> bool:
@@ -308,7 +312,9 @@ def _home(code: Any) -> str:
 
 
 def _inner(found: Any) -> tuple[Any, ...] | None:
-    """Return what a callable of Python's own stands for; None for anything else."""
+    """Return what a callable of Python's stands for; None for anything else."""
+    if isinstance(found, partial):
+        return found.func, found.args, found.keywords
     if isinstance(found, types.MethodType):
         return found.__func__, found.__self__
     if isinstance(found, types.BuiltinFunctionType):
@@ -337,7 +343,7 @@ def _is_of_python(found: Any) -> bool:
     makers = (vars(base).get("__new__") for base in kind.__mro__[:-1])
     python: Any = staticmethod | types.FunctionType | type(None)
     return kind.__module__.partition(".")[0] == "pandas" or all(
-        isinstance(own, python) for own in makers
+        isinstance(maker, python) for maker in makers
     )
 
 
@@ -372,7 +378,7 @@ def _set_attributes(owner: Any, contents: dict[str, Any]) -> None:
     for name in now.keys() | contents.keys():
         if now.get(name, _EMPTY) is contents.get(name, _EMPTY):
             continue
-        # What Python keeps in a class of its own accord cannot be set.
+        # Some attributes that Python puts into a class cannot be set.
         with suppress(AttributeError, TypeError):
             if name in contents:
                 type.__setattr__(owner, name, contents[name])
@@ -381,11 +387,10 @@ def _set_attributes(owner: Any, contents: dict[str, Any]) -> None:
 
 
 def _slots(kind: Any) -> list[Any]:
-    own = (value for base in kind.__mro__ for value in vars(base).values())
-    is_python = not isinstance(kind.__init__, types.WrapperDescriptorType)
-    return (
-        [v for v in own if isinstance(v, types.MemberDescriptorType)] if is_python else []
-    )
+    if isinstance(kind.__init__, types.WrapperDescriptorType):
+        return []  # Not made in Python.
+    values = (value for base in kind.__mro__ for value in vars(base).values())
+    return [value for value in values if isinstance(value, types.MemberDescriptorType)]
 
 
 def _slot_values(found: Any, slots: list[Any]) -> dict[Any, Any]:

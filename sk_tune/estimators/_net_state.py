@@ -42,7 +42,7 @@ def cloned(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
 def moved(state: dict[str, Any], device: str) -> dict[str, Any]:
     """Return the attributes of a ``TrainingNet`` with copies of all tensors on a device."""
     names = ("module", "module_", "criterion", "criterion_", "optimizer_", "last_weights_")
-    # In one copy, so that the optimizer goes on holding the module's own parameters.
+    # All are copied at once, so that the optimizer goes on holding the module's parameters.
     copied = copy.deepcopy({n: state[n] for n in (*names, "best_weights_") if n in state})
     for name in ("module", "module_", "criterion", "criterion_"):
         if isinstance(copied.get(name), nn.Module):
@@ -89,7 +89,7 @@ def net_arrays(net: Any) -> dict[str, Any]:
 def module_keys(net: Any) -> dict[str, Any]:
     """Return keys of what the modules of a net hold beside its ``module_``'s weights.
 
-    By the name of the attribute; sk_tune's own modules hold nothing else.
+    Keys are named as the modules' attributes; modules of sk_tune hold nothing else.
     """
     return {
         name: _loose_key(name, module)
@@ -226,7 +226,7 @@ class LateOptimizerNet(NetOfKnownParts):
     def __getstate__(self) -> dict[str, Any]:
         # skorch pickles the module by itself, by reference to its class, which fails in
         # worker processes for a class from a notebook.  Left in the state, it is pickled
-        # by whoever pickles the net: cloudpickle, in joblib's workers.
+        # as the net is: in joblib's workers by cloudpickle.
         if "optimizer_" in self.__dict__:
             _ = self.optimizer_
         state = self.__dict__.copy()

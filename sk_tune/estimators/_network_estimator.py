@@ -144,8 +144,9 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
     _global_rng: ClassVar[bool] = False
     # Whether samples of two axes are (channels, steps), not (steps, features).
     _time_is_last: ClassVar[bool] = False
-    # Whether each column of y is a label that applies or does not.
-    _is_multilabel: ClassVar[Any] = False
+
+    # Learnt by classifiers: whether each column of y is a label that applies or does not.
+    _is_multilabel = False
 
     @abstractmethod
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -64,7 +64,7 @@ _LEARNT = (
     "is_categorical_",
     "bin_edges_",
     "_known_codes",
-    "_target_type",
+    "_is_multilabel",
     "_many_outputs",
 )
 _NOT_SAVED = ("callbacks", "module")
@@ -170,7 +170,7 @@ def write_file(
     *,
     overwrite: bool,
 ) -> None:
-    """Write tensors and their description, of what JSON knows, all of it or nothing.
+    """Write tensors and their description, which JSON can hold, all of it or nothing.
 
     Raises FileExistsError if there is a file that must not be replaced.
     """
@@ -187,10 +187,10 @@ def write_file(
 def pack_network(
     estimator: Any, *, for_training: bool = False
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return a network as tensors and as what JSON knows.
+    """Return a network as tensors and a description, which JSON can hold.
 
-    What goes on with its training is left out unless `for_training`; of one that is not
-    fitted there are parameters only.
+    It can be trained further only if packed `for_training`; one that is not fitted has
+    parameters only.
     """
     if not hasattr(estimator, "net_"):
         return {}, _describe_params(estimator, estimator.get_params(deep=False))
@@ -234,7 +234,7 @@ def unpack_network(
 
 
 class _ModuleNeeded(Exception):
-    """A network of a user's own module is read without it; its class is the argument."""
+    """A network of a user's module is read without the module; the class is named."""
 
 
 def load_with(

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Classification and regression: targets as a network learns them, and predictions."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +39,6 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         Labels in the order of the columns of ``predict_proba``; the numbers of the labels
         if y was a multilabel indicator.
     """
-
-    _multilabel: ClassVar[str] = "multilabel-indicator"
 
     def partial_fit(
         self,
@@ -142,10 +140,6 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         probabilities = outputs.sigmoid() if self._is_multilabel else outputs.softmax(dim=1)
         return probabilities.numpy()
 
-    @property
-    def _is_multilabel(self) -> bool:
-        return self._target_type == self._multilabel
-
     def _target_array(self, y: Any) -> Any:
         if getattr(y, "dtype", None) is not None and np.asarray(y).dtype.kind in "fO":
             assert_all_finite(np.asarray(y), input_name="y")
@@ -159,7 +153,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         except ValueError as error:
             raise ValueError(f"{error}{_hint_on_labels(y)}") from error
         # One dimension holds one label a sample; looking at the labels would take time.
-        if getattr(y, "ndim", 0) != 1 and type_of_target(y) == self._multilabel:
+        if getattr(y, "ndim", 0) != 1 and type_of_target(y) == "multilabel-indicator":
             y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")
             check_indicator(y)
         else:
@@ -167,7 +161,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         return y
 
     def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
-        self._target_type = self._multilabel if y.ndim == 2 else "multiclass"
+        self._is_multilabel = y.ndim == 2
         if self._is_multilabel:
             self.classes_ = np.arange(y.shape[1])
         else:

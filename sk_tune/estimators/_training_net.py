@@ -210,7 +210,7 @@ class TrainingNet(LateOptimizerNet):
             if self.last_weights_ is not None:
                 self.module_.load_state_dict(self.last_weights_)
             batches = self.get_iterator(train, training=True)
-            # skorch's own type, whose batches carry labels only, as its callbacks expect.
+            # Data sets of skorch, whose batches carry labels only, as its callbacks expect.
             sets = {
                 "dataset_train": _for_callbacks(train),
                 "dataset_valid": None if valid is None else _for_callbacks(valid),

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A user's own torch module as an estimator."""
+"""A user's torch module as an estimator."""
 
 import copy
 import difflib
