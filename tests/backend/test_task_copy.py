@@ -1,5 +1,7 @@
-"""A copy of a task to record: new where it may be changed, shared where it is large."""
+"""A task is recorded on a copy, in silence, and the global generators are put back."""
 
+import random
+import sys
 import threading
 import warnings
 from functools import partial
@@ -21,7 +23,8 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sk_tune import MLPClassifier
-from sk_tune.backend._task_copy import copy_task
+from sk_tune.backend._task_copy import copy_task, kept_random_states, silenced
+from sk_tune.training import forked_rng
 
 
 def _arguments(*args, **kwargs):
@@ -267,3 +270,172 @@ def test_warnings_of_the_copy_are_not_heard():
 
     assert n_of_copy == 0
     assert len(heard) == 1
+
+
+def _in_thread(function):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    return thread, results
+
+
+def test_what_the_thread_says_is_dropped(capsys):
+    """Prints, lines and warnings."""
+    with silenced():
+        print("lost")  # noqa: T201
+        sys.stdout.writelines(["lost\n"])
+        warnings.warn("lost", stacklevel=1)
+    print("heard")  # noqa: T201
+
+    assert capsys.readouterr().out == "heard\n"
+
+
+def test_what_other_threads_say_is_printed(capsys):
+    """They know nothing of it."""
+    with silenced():
+        thread, _ = _in_thread(lambda: print("heard"))  # noqa: T201
+        thread.join()
+
+    assert capsys.readouterr().out == "heard\n"
+
+
+def test_the_stream_comes_back_after_an_error():
+    """The block may raise."""
+    before = sys.stdout
+    with pytest.raises(ValueError, match="mine"), silenced():
+        raise ValueError("mine")
+
+    assert sys.stdout is before
+
+
+def test_without_a_stream_nothing_breaks(monkeypatch):
+    """Windows programs without a console have none."""
+    monkeypatch.setattr(sys, "stdout", None)
+    with silenced():
+        thread, _ = _in_thread(lambda: print("nowhere"))  # noqa: T201
+        thread.join()
+
+    assert sys.stdout is None
+
+
+def test_states_are_put_back():
+    """Of Python and of torch."""
+    before = random.getstate(), torch.get_rng_state()
+    with kept_random_states():
+        random.random()
+        torch.manual_seed(5)
+
+    assert random.getstate() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_states_are_not_put_back_while_another_thread_initialises():
+    """A module that seeds torch has the weights of its seed, whoever records meanwhile."""
+    events = [threading.Event() for _ in range(4)]
+    recording, leave, seeded, go_on = events
+
+    def record():
+        with kept_random_states():
+            recording.set()
+            leave.wait(timeout=60)
+
+    def initialise():
+        with forked_rng(0):
+            torch.manual_seed(3)
+            seeded.set()
+            go_on.wait(timeout=60)
+            return nn.Linear(4, 3).weight
+
+    first, _ = _in_thread(record)
+    recording.wait(timeout=60)
+    second, weights = _in_thread(initialise)
+    # Never, where one waits for the other.
+    seeded.wait(timeout=0.3)
+    leave.set()
+    first.join(timeout=60)
+    go_on.set()
+    second.join(timeout=60)
+
+    with forked_rng(3):
+        expected = nn.Linear(4, 3).weight
+    assert torch.equal(weights[0], expected)
+
+
+DRAW = {
+    "random": random.random,
+    "numpy": np.random.random,
+    "numpy, normal": np.random.standard_normal,
+    "torch": lambda: torch.rand(()).item(),
+}
+
+
+def _seed():
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("name", DRAW)
+@pytest.mark.parametrize("n_drawn", [1, 3])
+def test_numbers_after_the_block_are_those_without_it(name, n_drawn):
+    """What is drawn in it, even half a pair of normal numbers, leaves no trace."""
+    draw = DRAW[name]
+    _seed()
+    draw()
+    expected = [draw() for _ in range(3)]
+
+    _seed()
+    draw()
+    with kept_random_states():
+        inside = [draw() for _ in range(n_drawn)]
+    after = [draw() for _ in range(3)]
+
+    assert inside == expected[:n_drawn]
+    assert after == expected
+
+
+def _draw_and_raise(error):
+    with kept_random_states():
+        _seed()
+        random.random()
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_puts_them_back_too(error):
+    """A block that is left by an exception leaves no trace either."""
+    _seed()
+    expected = [draw() for draw in DRAW.values()]
+
+    _seed()
+    with pytest.raises(error):
+        _draw_and_raise(error)
+
+    assert [draw() for draw in DRAW.values()] == expected
+
+
+def test_seeding_in_the_block_is_forgotten():
+    """A new seed inside does not outlive it."""
+    _seed()
+    with kept_random_states():
+        random.seed(5)
+        np.random.seed(5)  # noqa: NPY002
+        torch.manual_seed(5)
+    seen = [draw() for draw in DRAW.values()]
+
+    _seed()
+    assert seen == [draw() for draw in DRAW.values()]
+
+
+def test_blocks_in_each_other():
+    """The outer block puts back what was before it."""
+    _seed()
+    with kept_random_states():
+        random.random()
+        with kept_random_states():
+            torch.manual_seed(9)
+        np.random.seed(4)  # noqa: NPY002
+    seen = [draw() for draw in DRAW.values()]
+
+    _seed()
+    assert seen == [draw() for draw in DRAW.values()]

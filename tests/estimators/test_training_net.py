@@ -1,6 +1,7 @@
 """The training loop: exact continuation, state after failures, callbacks."""
 
 import copy
+import dataclasses
 import os
 import pickle
 import random
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import get_scorer
+from sklearn.metrics import accuracy_score, get_scorer, log_loss
 from skorch.callbacks import (
     Callback,
     Checkpoint,
@@ -22,7 +23,10 @@ from skorch.callbacks import (
 from torch import nn
 
 from sk_tune import HalvingGridSearchCV, MLPClassifier, NetClassifier, NetRegressor
+from sk_tune.estimators._epoch_parts import EpochOutcome
+from sk_tune.estimators._net_state import cloned, load_training_state, moved, training_state
 from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
+from sk_tune.training import CrossEntropy, accuracy
 
 NAMES = [
     network + task
@@ -976,3 +980,168 @@ def test_every_step_has_a_dropout_mask_of_its_own(make_estimator, task_data):
 
     # 60 rows make three batches of 20 in each of three epochs.
     assert steps == list(range(9))
+
+
+def test_options_hold_what_the_estimator_asked_for_and_cannot_change(
+    make_estimator, task_data
+):
+    """A fitted net tells how it was trained, and nobody can rewrite that."""
+    params = {"learning_rate": 0.02, "l1": 0.1, "gradient_clip": 3.0, "max_epochs": 2}
+    net = make_estimator("MLPRegressor", **params).fit(*task_data("MLPRegressor"))
+    options = net.net_.options
+
+    assert (options.learning_rate, options.l1, options.gradient_clip) == (0.02, 0.1, 3.0)
+    assert (options.schedule_epochs, options.patience, options.seed) == (2, None, 0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.seed = 1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_epoch_is_as_if_all_rows_came_in_one_batch(weighted):
+    """Batches of unequal size or weight count for what they hold."""
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(23, 3, generator=generator, dtype=torch.float64)
+    labels = torch.arange(23) % 3
+    weight = torch.rand(23, generator=generator, dtype=torch.float64)
+    loss_of, epoch = CrossEntropy().eval(), EpochOutcome()
+
+    for rows in torch.arange(23).split(10):
+        target = (labels[rows], weight[rows]) if weighted else labels[rows]
+        loss = loss_of(outputs[rows], *(target if weighted else (target,)))
+        epoch.add(loss, outputs[rows], target)
+    loss, score = epoch.loss_and_score(accuracy)
+
+    given = {"sample_weight": weight.numpy()} if weighted else {}
+    assert loss == pytest.approx(log_loss(labels, outputs.softmax(dim=1), **given))
+    assert score == pytest.approx(accuracy_score(labels, outputs.argmax(dim=1), **given))
+
+
+def test_rows_of_unknown_classes_have_no_loss():
+    """A fold may lack a class: its rows count for nothing, in whichever batch they are."""
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(30, 3, generator=generator, dtype=torch.float64)
+    labels = torch.arange(30) % 3
+    labels[4:21] = -100
+    loss_of, epoch = CrossEntropy().eval(), EpochOutcome()
+
+    for rows in torch.arange(30).split(10):
+        epoch.add(loss_of(outputs[rows], labels[rows]), outputs[rows], labels[rows])
+    loss, _ = epoch.loss_and_score(accuracy)
+
+    known = labels >= 0
+    assert loss == pytest.approx(log_loss(labels[known], outputs[known].softmax(dim=1)))
+
+
+def _net(**params):
+    own = {"hidden_layer_sizes": (4,), "max_epochs": 2, "random_state": 0}
+    return MLPClassifier(**{**own, **params})
+
+
+@pytest.fixture
+def trained(iris):
+    """A trained net, and one of the same kind that took its state over."""
+    estimator = _net().fit(*iris)
+    twin = estimator._make_net(0)
+    load_training_state(twin, training_state(estimator.net_))
+    return estimator.net_, twin
+
+
+def _same_optimizers(own, expected):
+    torch.testing.assert_close(own.state_dict(), expected.state_dict(), rtol=0, atol=0)
+
+
+def test_it_is_built_once_and_stands_where_the_training_stands(trained):
+    """Moments, rate and options are those of the training."""
+    net, twin = trained
+
+    optimizer = twin.optimizer_
+
+    assert twin.optimizer_ is optimizer
+    _same_optimizers(optimizer, net.optimizer_)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))]
+)
+def test_a_copy_has_it_whether_it_was_built_or_not(copied, trained):
+    """It is over the copy's own parameters."""
+    net, twin = trained
+
+    other = copied(twin)
+
+    _same_optimizers(other.optimizer_, net.optimizer_)
+    held = other.optimizer_.param_groups[0]["params"]
+    assert [id(p) for p in held] == [id(p) for p in other.module_.parameters()]
+
+
+def test_a_net_that_is_initialised_again_starts_anew(trained):
+    """Nothing of the training is left."""
+    _, twin = trained
+
+    twin.initialize()
+
+    assert twin.optimizer_.state_dict()["state"] == {}
+
+
+def test_a_net_that_was_never_initialised_has_none(trained):
+    """As of any skorch net."""
+    net, _ = trained
+    parts = {"options": net.options, "sample_work": net.sample_work}
+    bare = type(net)(net.module, net.criterion, **parts)
+
+    assert not hasattr(bare, "optimizer_")
+
+
+def test_skorch_knows_of_it_before_it_is_built(trained):
+    """Parameters of the net that are meant for it reach it."""
+    _, twin = trained
+
+    twin.set_params(lr=0.5, optimizer__weight_decay=0.25)
+
+    (group,) = twin.optimizer_.param_groups
+    assert (group["lr"], group["weight_decay"]) == (0.5, 0.25)
+
+
+def _state(make_estimator, task_data):
+    net = make_estimator("MLPRegressor", early_stopping=True, max_epochs=3)
+    return net.fit(*task_data("MLPRegressor")).net_.__dict__
+
+
+def test_clone_does_not_follow_the_module():
+    """Training on changes the module, not the copy."""
+    module = torch.nn.Linear(2, 1)
+    copy = cloned(module.state_dict())
+    expected = module.weight.detach().tolist()
+
+    with torch.no_grad():
+        module.weight.zero_()
+
+    assert copy["weight"].tolist() == expected
+
+
+def test_moved_optimizer_holds_the_moved_modules_parameters(make_estimator, task_data):
+    """The optimizer of the copy updates the module of the copy."""
+    state = _state(make_estimator, task_data)
+    copy = moved(state, "cpu")
+
+    held = copy["optimizer_"].param_groups[0]["params"]
+
+    assert [id(p) for p in held] == [id(p) for p in copy["module_"].parameters()]
+    assert copy["module"] is copy["module_"]
+    assert copy["module_"] is not state["module_"]
+
+
+def test_moved_state_has_the_same_numbers(make_estimator, task_data):
+    """Weights, kept weights and moments are equal, and shared with nothing."""
+    state = _state(make_estimator, task_data)
+    copy = moved(state, "cpu")
+
+    for name in ("last_weights_", "best_weights_"):
+        for key, tensor in state[name].items():
+            assert torch.equal(copy[name][key], tensor)
+    moments = zip(
+        copy["optimizer_"].state.values(), state["optimizer_"].state.values(), strict=True
+    )
+    for ours, theirs in moments:
+        assert torch.equal(ours["exp_avg"], theirs["exp_avg"])
+        assert ours["exp_avg"] is not theirs["exp_avg"]

@@ -1,10 +1,11 @@
-"""The multi-layer perceptron against its formula."""
+"""Multi-layer perceptrons, and members that share a matrix against their formula."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from sk_tune.nets import MLP
+from sk_tune.nets import ACTIVATIONS, MLP, by_member, mean_of_members
+from sk_tune.nets._mlp import SeparateHeads, SharedLinear
 
 PLAIN = {"activation": "relu", "normalization": None, "residual": False, "dropout": 0.0}
 
@@ -56,3 +57,186 @@ def test_normalisation_comes_before_the_activation(normalization):
 
     axis = 0 if normalization == "batch" else 1
     torch.testing.assert_close(h.mean(dim=axis), torch.zeros_like(h.mean(dim=axis)))
+
+
+CLOSED_FORMS = {
+    "identity": lambda x: x,
+    "logistic": lambda x: 1 / (1 + torch.exp(-x)),
+    "tanh": torch.tanh,
+    "relu": lambda x: torch.maximum(x, torch.zeros_like(x)),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_scikit_learns_names_mean_what_they_mean_there(name):
+    """identity, logistic, tanh and relu are scikit-learn's functions."""
+    x = torch.linspace(-3, 3, 13, dtype=torch.float64)
+
+    torch.testing.assert_close(ACTIVATIONS[name]()(x), CLOSED_FORMS[name](x))
+
+
+def test_every_activation_keeps_the_shape_and_differs_from_the_others():
+    """Ten names, ten functions."""
+    x = torch.linspace(-3, 3, 13, dtype=torch.float64)
+    values = torch.stack([activation()(x) for activation in ACTIVATIONS.values()])
+
+    assert values.shape == (10, 13)
+    assert len(values.unique(dim=0)) == 10
+
+
+M, B = 4, 7
+
+
+def _numbers(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def _net(seed=0, **options):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = MLP(3, 2, **{**PLAIN, "hidden_layer_sizes": (5, 5), "members": M, **options})
+    # So that members differ in every layer.
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return net.double()
+
+
+def _member(net, index):
+    """Return member `index` as a plain network, by multiplying its scales into W."""
+    sizes = [layer.linear.weight.shape[0] for layer in net.hidden]
+    plain = MLP(3, 2, **PLAIN, hidden_layer_sizes=sizes).double()
+    with torch.no_grad():
+        for own, layer in zip(plain.hidden, net.hidden, strict=True):
+            shared = layer.linear
+            r, s, b = (
+                p.view(M, -1)[index]
+                for p in (shared.input_scale, shared.output_scale, shared.bias)
+            )
+            own.linear.weight.copy_(s.unsqueeze(1) * shared.weight * r)
+            own.linear.bias.copy_(b)
+        plain.output.weight.copy_(net.output.weight[index])
+        plain.output.bias.copy_(net.output.bias.view(M, -1)[index])
+    return plain
+
+
+def test_each_member_is_a_network_of_its_own_scales():
+    """y = s * (W (r * x)) + b in every layer, and a last layer of its own."""
+    net, x = _net(), _numbers(B, 3)
+
+    outputs = net.train()(x)
+
+    assert outputs.shape == (B, M, 2)
+    for index in range(M):
+        torch.testing.assert_close(outputs[:, index], _member(net, index)(x))
+
+
+def test_members_share_their_matrices():
+    """Sixteen members have far fewer numbers than sixteen networks."""
+    one, many = (_net(members=m, hidden_layer_sizes=(64, 64)) for m in (1, 16))
+    counts = [sum(p.numel() for p in net.parameters()) for net in (one, many)]
+
+    assert counts[1] < 3 * counts[0]
+
+
+@pytest.mark.parametrize(
+    ("link", "predict"),
+    [
+        ("softmax", lambda o: o.softmax(dim=-1)),
+        ("sigmoid", torch.sigmoid),
+        ("identity", lambda o: o),
+    ],
+)
+def test_the_prediction_is_the_mean_of_the_members_predictions(link, predict):
+    """Of probabilities, of each label's probability, or of the outputs themselves."""
+    net, x = _net(link=link), 5 * _numbers(B, 3)
+
+    members, together = net.train()(x), net.eval()(x)
+
+    assert together.shape == (B, 2)
+    torch.testing.assert_close(predict(together), predict(members).mean(dim=1))
+    torch.testing.assert_close(net.combined(members), together)
+
+
+@pytest.mark.parametrize("link", ["softmax", "sigmoid"])
+def test_certain_members_leave_the_mean_finite(link):
+    """Outputs of +-1000 give log-probabilities and not infinities."""
+    outputs = torch.tensor([[1000.0, -1000.0], [1000.0, -1000.0]])
+
+    mean = mean_of_members(outputs, link, dim=0)
+
+    assert torch.isfinite(mean).all()
+    assert mean[0] > 0 > mean[1] or link == "softmax"
+    assert mean.argmax() == 0
+
+
+@pytest.mark.parametrize("link", ["softmax", "sigmoid", "identity"])
+def test_equal_members_are_one(link):
+    """The mean of equal predictions is each of them."""
+    outputs = _numbers(B, 2)
+
+    mean = mean_of_members(outputs.unsqueeze(1).expand(-1, M, -1), link, dim=1)
+
+    if link == "softmax":
+        outputs = outputs.log_softmax(dim=1)
+    torch.testing.assert_close(mean, outputs)
+
+
+def test_a_mean_loss_over_members_rows_is_the_mean_of_their_losses():
+    """The loss of the mean prediction would let members lean on each other."""
+    outputs, y = _numbers(B, M, 2), torch.arange(B) % 2
+    weight = torch.arange(1.0, B + 1).double()
+
+    rows, targets, weights = by_member(outputs, y, weight)
+
+    losses = [F.cross_entropy(outputs[:, i], y, reduction="none") for i in range(M)]
+    expected = torch.stack([(own * weight).sum() / weight.sum() for own in losses]).mean()
+    own = F.cross_entropy(rows, targets, reduction="none")
+    torch.testing.assert_close((own * weights).sum() / weights.sum(), expected)
+
+
+@pytest.mark.parametrize("chunks", [(1, 1, 1, 1), (2, 2)])
+def test_members_differ_at_the_start_by_the_scales_of_their_inputs(chunks):
+    """Signs of numbers; of vectors one number for each column.  Other scales are 1."""
+    layer, later = SharedLinear(4, 3, 50, chunks), SharedLinear(4, 3, 50)
+    scales = layer.input_scale.detach().view(50, 4)
+
+    assert (layer.output_scale == 1).all()
+    assert (later.input_scale == 1).all()
+    assert torch.equal(*layer.bias.detach().view(50, 3)[[0, 7]])
+    if len(chunks) == 4:
+        assert sorted(scales.unique().tolist()) == [-1, 1]
+    else:
+        assert torch.equal(scales[:, 0], scales[:, 1])
+        assert not torch.equal(scales[:, 1], scales[:, 2])
+        assert 0.7 < scales.std() < 1.3
+
+
+def test_heads_are_linear_layers_side_by_side():
+    """Each member has its own matrix and bias."""
+    head, x = SeparateHeads(3, 2, M).double(), _numbers(M, B, 3)
+
+    got = head(x)
+
+    for index in range(M):
+        bias = head.bias.view(M, 2)[index]
+        torch.testing.assert_close(got[index], x[index] @ head.weight[index].T + bias)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_normalisation_treats_members_alike(normalization):
+    """Batch statistics are over the rows of all members, those of a layer over units."""
+    net, x = _net(normalization=normalization), _numbers(B, 3)
+    layer = net.hidden[0].train()
+    h = layer.linear(x.expand(M, -1, -1))
+
+    got = layer.norm(h.flatten(0, 1)).view_as(h)
+
+    dims = (0, 1) if normalization == "batch" else 2
+    mean, variance = h.mean(dim=dims), h.var(dim=dims, unbiased=False)
+    if normalization == "layer":
+        mean, variance = mean.unsqueeze(2), variance.unsqueeze(2)
+    normed = (h - mean) / (variance + 1e-5).sqrt()
+    torch.testing.assert_close(got, normed * layer.norm.weight + layer.norm.bias)
+    torch.testing.assert_close(layer(x.expand(M, -1, -1)), F.relu(got))

@@ -7,6 +7,7 @@ from sklearn.model_selection import GridSearchCV
 
 from sk_tune import GridSearchCV as FleetSearchCV
 from sk_tune import MLPClassifier, RNNClassifier, RNNRegressor
+from sk_tune.estimators._recurrent_networks import as_sequences
 from sk_tune.exceptions import SkTuneWarning
 
 _RNG = np.random.default_rng(0)
@@ -301,3 +302,20 @@ def test_other_networks_refuse_rows_of_unequal_length():
     """They say who takes them."""
     with pytest.raises(ValueError, match=r"Got from 3 to 5\. Recurrent networks"):
         MLPClassifier().fit([np.zeros((n, 2)) for n in (3, 5, 4)], [0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    "X",
+    [[[1.0, 2.0], [3.0, 4.0]], np.eye(2), [1.0, 2.0], ["ab", "c"], [], None],
+    ids=["equal lengths", "array", "numbers", "text", "nothing", "None"],
+)
+def test_what_is_no_list_of_unequal_sequences_stays_what_it_is(X):
+    """The very object."""
+    assert as_sequences(X) is X
+
+
+def test_whole_numbers_become_real_ones():
+    """Because NaN is no whole number."""
+    found = as_sequences([np.array([[1], [2]]), np.array([[3]])])
+
+    np.testing.assert_array_equal(found[:, :, 0], [[1.0, 2.0], [3.0, np.nan]])

@@ -1,5 +1,9 @@
-"""Batches of several networks on their way through their augmentations."""
+"""Random numbers of augmentations are functions of seed, operation, step and sample.
 
+Statistical bounds are those of chance for fixed seeds: five standard errors.
+"""
+
+import numpy as np
 import pytest
 import torch
 
@@ -152,3 +156,56 @@ def test_columns_of_codes_hold_codes_after_all(own):
     assert (kept | other).all()
     assert kept.all() == (not own.mixes)
     assert torch.equal(X, before)
+
+
+def _noise(n_samples=500, n=20, *, seed=0, operation=0, step=0, dtype=torch.float64):
+    """Return standard normal numbers, which noise adds to samples of 0."""
+    chain = [Noise(0.0)] * operation + [Noise(1.0)]
+    X = torch.zeros(1, n_samples, n, dtype=dtype)
+    y = torch.zeros(1, n_samples).long()
+    return _augmented([chain], [seed], [0], "table", X, y, step, slice(1)).X[0]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 1}, {"seed": 2**40}, {"operation": 1}, {"operation": 2}, {"step": 1}],
+    ids=str,
+)
+def test_other_seeds_operations_and_steps_draw_other_numbers(other):
+    """Their correlation over 10,000 numbers is that of chance."""
+    pair = torch.stack([_noise().flatten(), _noise(**other).flatten()])
+
+    assert abs(torch.corrcoef(pair)[0, 1]) < 5 / 100
+
+
+def test_samples_and_positions_are_not_correlated():
+    """Neither neighbouring samples nor neighbouring numbers of one."""
+    drawn = _noise(3000, 2)
+
+    for a, b in ((drawn[:, 0], drawn[:, 1]), (drawn[1:, 0], drawn[:-1, 0])):
+        assert abs(torch.corrcoef(torch.stack([a, b]))[0, 1]) < 5 / 3000**0.5
+    pair = torch.stack([drawn[1:, 0], drawn[:-1, 1]])
+    assert abs(torch.corrcoef(pair)[0, 1]) < 5 / 3000**0.5
+
+
+def test_numbers_of_a_sample_do_not_depend_on_the_batch_or_its_type():
+    """Nor on how many numbers are drawn; float32 rounds them."""
+    few = _noise(5, 3)
+
+    assert torch.equal(_noise(50, 7)[:5, :3], few)
+    single = _noise(5, 3, dtype=torch.float32)
+    np.testing.assert_allclose(single, few, rtol=1e-7)
+
+
+def test_numbers_do_not_depend_on_the_order_in_which_batches_come():
+    """Steps computed in blocks, of long and short batches, forwards and backwards."""
+    augmenter = RowAugmenter([[Noise(1.0)]] * 2, [0, 1], "table", CPU)
+    augmenter.begin_epoch([0, 50], 2000)
+    order = [(0, 60), (1, 60), (1, 61), (1999, 3), (1998, 60), (7, 60), (8, 12), (600, 60)]
+
+    for step, n_samples in order:
+        X, y = torch.zeros(1, n_samples, 3), torch.zeros(1, n_samples).long()
+        alone = RowAugmenter([[Noise(1.0)]], [1], "table", CPU)
+        alone.begin_epoch([50 + step], 1)
+        ours = augmenter.augmented(X, y, None, slice(1, 2), step).X
+        assert torch.equal(ours, alone.augmented(X, y, None, slice(1), 0).X)
