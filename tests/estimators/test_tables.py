@@ -16,100 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 from sk_tune import MLPClassifier, MLPRegressor
-from sk_tune.estimators._table_networks import (
-    bin_edges,
-    categorical_mask,
-    check_codes,
-    known_codes,
-)
+from sk_tune.estimators._table_networks import bin_edges
 from sk_tune.nets import CategoryEmbedding
-
-NAMES = ["a", "b", "c"]
-
-
-@pytest.mark.parametrize(
-    ("given_", "expected"),
-    [
-        (None, []),
-        ([], []),
-        ("from_dtype", [1]),
-        ([0, 2], [0, 2]),
-        (np.array([2]), [2]),
-        ((True, False, True), [0, 2]),
-        (np.array([False, False, True]), [2]),
-        (["c", "a"], [0, 2]),
-        (np.array(["b"]), [1]),
-    ],
-    ids=str,
-)
-def test_columns_are_named_as_in_scikit_learn(given_, expected):
-    """Positions, names, a mask or the columns' type."""
-    mask = categorical_mask(given_, 3, NAMES, [1])
-
-    assert mask.dtype == bool
-    assert np.flatnonzero(mask).tolist() == expected
-
-
-@given(mask=hnp.arrays(bool, st.integers(1, 9)))
-def test_a_mask_and_its_positions_mean_the_same(mask):
-    """Any mask is returned as it is, and its positions give it back."""
-    n_features = len(mask)
-
-    by_mask = categorical_mask(mask, n_features, None, ())
-    by_position = categorical_mask(np.flatnonzero(mask), n_features, None, ())
-
-    np.testing.assert_array_equal(by_mask, mask)
-    np.testing.assert_array_equal(by_position, mask)
-
-
-@pytest.mark.parametrize(
-    ("given_", "names", "message"),
-    [
-        ([3], NAMES, r"positions below 3. Got \[3\]"),
-        ([-1], NAMES, r"positions of at least 0, names or a mask. Got \[-1\]"),
-        ([0.5], NAMES, r"positions of at least 0, names or a mask. Got \[0.5\]"),
-        ([0, "a"], NAMES, "positions of at least 0, names or a mask"),
-        ([True, False], NAMES, "a mask of 3 values, one for each column of X"),
-        (["a", "d"], NAMES, r"names of columns of X. Got \['d'\]"),
-        (["a"], None, "positions or a mask where X has no names"),
-    ],
-)
-def test_columns_that_are_not_there_are_refused(given_, names, message):
-    """The message says what was asked for and what was given."""
-    with pytest.raises(ValueError, match="'categorical_features' parameter must hold") as e:
-        categorical_mask(given_, 3, names, ())
-
-    assert e.match(message)
-
-
-@pytest.mark.parametrize("value", [0.5, -1.0])
-@pytest.mark.parametrize("names", [NAMES, None])
-def test_what_is_no_code_is_refused(value, names):
-    """The column and its values are named; other columns may hold anything."""
-    X = np.array([[value, 1.0, 0.0], [0.3, 2.0, value]])
-
-    check_codes(X, [1], names)
-    with pytest.raises(ValueError, match="codes: integers of at least 0") as error:
-        check_codes(X, [1, 2], names)
-
-    assert error.match(f"Got \\[{value}\\] in column {'2' if names is None else chr(39)}")
-
-
-def test_known_codes_are_those_that_occur():
-    """Sorted and once each, column by column in the order asked for."""
-    X = np.array([[3.0, 9.0], [0.0, 2.0], [3.0, 9.0]], dtype=np.float32)
-
-    first, second = known_codes(X, [1, 0], None)
-
-    assert (first.tolist(), second.tolist()) == ([2, 9], [0, 3])
-    assert first.dtype == np.int64
-
-
-def test_codes_too_large_to_be_dense_are_refused():
-    """An id as a code would ask for a matrix of billions of vectors."""
-    with pytest.raises(ValueError, match="codes below 65536. Got 65536 in column 'b'"):
-        known_codes(np.array([[1.0, 65536.0]]), [0, 1], ["a", "b"])
-
 
 COLUMNS = hnp.arrays(
     st.sampled_from([np.float32, np.float64]),
@@ -190,12 +98,23 @@ def test_a_category_is_learnt_for_each_code_by_itself():
     assert with_codes.score(X, y) > 0.97 > 0.9 > without.score(X, y)
 
 
-@pytest.mark.parametrize("given", [["b", "d"], [False, True, False, True], "from_dtype"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["b", "d"],
+        np.array(["d", "b"]),
+        [False, True, False, True],
+        np.array([False, True, False, True]),
+        np.array([3, 1]),
+        "from_dtype",
+    ],
+    ids=str,
+)
 def test_names_masks_and_types_mean_the_same_as_positions(given, fitted):
-    """Every way to name the columns gives the same network."""
+    """Every form of naming the columns gives the same network."""
     X, y = _table()
-    data = pd.DataFrame(X, columns=list("abcd")) if given == ["b", "d"] else X
-    data = _frame(X) if given == "from_dtype" else data
+    data = pd.DataFrame(X, columns=list("abcd"))
+    data = _frame(X) if isinstance(given, str) else data
 
     net = clone(fitted).set_params(categorical_features=given).fit(data, y)
 
@@ -242,15 +161,28 @@ def test_a_column_of_a_category_type_must_be_named():
         MLPClassifier(categorical_features=["b"], **SMALL).fit(_frame(X), y)
 
 
-def test_codes_are_checked_in_fit_and_predict(fitted):
-    """Scaled codes, the likely mistake, are refused with the column's position."""
+@pytest.mark.parametrize("wrong", [0.5, -1.0])
+def test_codes_are_checked_in_fit_and_predict(wrong, fitted):
+    """What is no code is named with its column; other columns may hold anything."""
     X, y = _table()
-    scaled = StandardScaler().fit_transform(X)
+    X[0, 3] = wrong
+    message = f"codes: integers of at least 0. Got \\[{wrong}\\] in column "
 
-    with pytest.raises(ValueError, match="codes: integers of at least 0. Got .* column 1"):
-        clone(fitted).fit(scaled, y)
-    with pytest.raises(ValueError, match="codes: integers of at least 0. Got .* column 1"):
-        fitted.predict(scaled)
+    with pytest.raises(ValueError, match=f"{message}3"):
+        clone(fitted).fit(X, y)
+    with pytest.raises(ValueError, match=f"{message}3"):
+        fitted.predict(X)
+    with pytest.raises(ValueError, match=f"{message}'d'"):
+        clone(fitted).fit(pd.DataFrame(X, columns=list("abcd")), y)
+
+
+def test_codes_too_large_to_be_dense_are_refused(fitted):
+    """An id as a code would ask for a matrix of billions of vectors."""
+    X, y = _table()
+    X[0, 1] = 65536
+
+    with pytest.raises(ValueError, match="codes below 65536. Got 65536 in column 1"):
+        clone(fitted).fit(X, y)
 
 
 @pytest.mark.parametrize(
@@ -264,15 +196,30 @@ def test_codes_are_checked_in_fit_and_predict(fitted):
         ({"n_bins": 0}, "'n_bins'"),
         ({"embedding_size": "large"}, "'embedding_size'"),
         ({"categorical_features": "auto"}, "'categorical_features'"),
-        ({"categorical_features": [4]}, "positions below 4"),
+        ({"categorical_features": [4]}, r"must hold positions below 4. Got \[4\]"),
+        ({"categorical_features": [-1]}, r"of at least 0, names or a mask. Got \[-1\]"),
+        ({"categorical_features": [0.5]}, r"of at least 0, names or a mask. Got \[0.5\]"),
+        ({"categorical_features": [0, "a"]}, "must hold positions of at least 0, names"),
+        ({"categorical_features": [True, False]}, "a mask of 4 values, one for each"),
+        ({"categorical_features": ["a", "e"]}, r"names of columns of X. Got \['e'\]"),
     ],
 )
 def test_parameters_are_checked_in_fit(params, message):
-    """In scikit-learn's wording."""
+    """In scikit-learn's wording, or saying what was asked for and what was given."""
     X, y = _table()
 
     with pytest.raises(ValueError, match=message):
-        MLPClassifier(**SMALL).set_params(**params).fit(X, y)
+        MLPClassifier(**SMALL).set_params(**params).fit(
+            pd.DataFrame(X, columns=[*"abcd"]), y
+        )
+
+
+def test_names_are_refused_where_columns_have_none():
+    """An array has positions only."""
+    X, y = _table()
+
+    with pytest.raises(ValueError, match="positions or a mask where X has no names"):
+        MLPClassifier(categorical_features=["a"], **SMALL).fit(X, y)
 
 
 @pytest.mark.parametrize(("given", "size"), [("auto", 6), (3, 3)])
