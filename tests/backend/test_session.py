@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import random
 from functools import partial
 
 import numpy as np
@@ -65,12 +64,6 @@ def _replay(session, tasks):
 # --- What is counted
 
 
-def test_a_report_starts_at_zero(session):
-    """Before anything was run."""
-    assert session.report == FleetReport()
-    assert _counts(session.report) == _expected()
-
-
 def test_each_fit_is_requested_and_adopted(session):
     """Tasks of one network each take one call of the engine."""
     tasks = [lambda i=i: _fit(_net(random_state=i)) for i in range(3)]
@@ -91,12 +84,6 @@ def test_the_seconds_are_of_what_happened():
 
     seconds = [report.seconds_recording, report.seconds_training, report.seconds_replaying]
     assert min(seconds) > 0
-
-
-def test_nothing_is_trained_for_tasks_without_networks(session):
-    """The engine is not called."""
-    assert _replay(session, [lambda: 1, lambda: 2]) == [1, 2]
-    assert _counts(session.report) == _expected()
 
 
 class Watching(Callback):
@@ -460,41 +447,6 @@ def test_a_task_that_is_run_twice_adopts_each_training_once(session):
 
     assert session.report.n_adopted == 2
     assert not np.allclose(first, second)
-
-
-def test_a_task_that_asks_for_something_else_each_time_ends(session):
-    """It is trained as usual after a few tries."""
-
-    def task():
-        return _fit(_net(l1=random.SystemRandom().random() * 1e-3)).shape
-
-    assert _replay(session, [task] * 2) == [(150, 3)] * 2
-    assert session.report.n_trained_again == 2
-    assert session.report.n_calls <= 2
-
-
-def test_a_network_whose_training_fails_fails_with_its_own_error(session):
-    """What the engine could not train raises in the task what it raises without it."""
-    task = lambda: _net(batch_size=-7).fit(X, Y)
-    with pytest.raises(ValueError, match="batch_size") as expected:
-        task()
-
-    with pytest.raises(ValueError, match="batch_size") as caught:
-        _replay(session, [task])
-
-    assert str(caught.value) == str(expected.value)
-
-
-def test_an_error_while_recording_is_left_to_the_replay(session):
-    """The task runs for real and raises."""
-
-    def task():
-        raise OSError("disk")
-
-    (replayer,) = session.prepare([task])
-
-    assert isinstance(replayer, Replayer)
-    assert session.report.n_requested == 0
 
 
 # --- Recorder

@@ -148,18 +148,6 @@ def test_what_the_copy_does_to_a_tensor_stays_in_the_copy():
     assert tensor.tolist() == [0, 0, 0]
 
 
-def test_what_the_copy_does_to_a_module_stays_in_the_copy():
-    """Weights of a module instance, as skorch takes them, are not changed by recording."""
-    module = nn.Linear(1, 1)
-    before = module.weight.item()
-
-    (copy,) = _copied(module)
-    with torch.no_grad():
-        copy.weight.add_(1)
-
-    assert module.weight.item() == before
-
-
 def test_functions_and_classes_are_themselves():
     """Lambdas, local classes, modules and what is bound to them are not copied."""
 
@@ -195,21 +183,6 @@ def test_what_cannot_be_pickled_is_refused(value):
     """Locks and generators are no part of a copy."""
     with pytest.raises(TypeError, match="pickle"):
         _copied(value)
-
-
-def test_copying_leaves_a_task_as_it_is():
-    """It can be run afterwards, and copied again."""
-    data, log = np.ones(3), []
-
-    def task(array, seen):
-        seen.append(array.sum())
-        return len(seen)
-
-    own = partial(task, data, log)
-
-    assert [copy_task(own)(), copy_task(own)()] == [1, 1]
-    assert log == []
-    assert (own(), own()) == (1, 2)
 
 
 def _library_tasks():
@@ -277,17 +250,6 @@ def _in_thread(function):
     thread = threading.Thread(target=lambda: results.append(function()))
     thread.start()
     return thread, results
-
-
-def test_what_the_thread_says_is_dropped(capsys):
-    """Prints, lines and warnings."""
-    with silenced():
-        print("lost")  # noqa: T201
-        sys.stdout.writelines(["lost\n"])
-        warnings.warn("lost", stacklevel=1)
-    print("heard")  # noqa: T201
-
-    assert capsys.readouterr().out == "heard\n"
 
 
 def test_what_other_threads_say_is_printed(capsys):
@@ -359,83 +321,3 @@ def test_states_are_not_put_back_while_another_thread_initialises():
     with forked_rng(3):
         expected = nn.Linear(4, 3).weight
     assert torch.equal(weights[0], expected)
-
-
-DRAW = {
-    "random": random.random,
-    "numpy": np.random.random,
-    "numpy, normal": np.random.standard_normal,
-    "torch": lambda: torch.rand(()).item(),
-}
-
-
-def _seed():
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002
-    torch.manual_seed(0)
-
-
-@pytest.mark.parametrize("name", DRAW)
-@pytest.mark.parametrize("n_drawn", [1, 3])
-def test_numbers_after_the_block_are_those_without_it(name, n_drawn):
-    """What is drawn in it, even half a pair of normal numbers, leaves no trace."""
-    draw = DRAW[name]
-    _seed()
-    draw()
-    expected = [draw() for _ in range(3)]
-
-    _seed()
-    draw()
-    with kept_random_states():
-        inside = [draw() for _ in range(n_drawn)]
-    after = [draw() for _ in range(3)]
-
-    assert inside == expected[:n_drawn]
-    assert after == expected
-
-
-def _draw_and_raise(error):
-    with kept_random_states():
-        _seed()
-        random.random()
-        raise error
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_an_exception_puts_them_back_too(error):
-    """A block that is left by an exception leaves no trace either."""
-    _seed()
-    expected = [draw() for draw in DRAW.values()]
-
-    _seed()
-    with pytest.raises(error):
-        _draw_and_raise(error)
-
-    assert [draw() for draw in DRAW.values()] == expected
-
-
-def test_seeding_in_the_block_is_forgotten():
-    """A new seed inside does not outlive it."""
-    _seed()
-    with kept_random_states():
-        random.seed(5)
-        np.random.seed(5)  # noqa: NPY002
-        torch.manual_seed(5)
-    seen = [draw() for draw in DRAW.values()]
-
-    _seed()
-    assert seen == [draw() for draw in DRAW.values()]
-
-
-def test_blocks_in_each_other():
-    """The outer block puts back what was before it."""
-    _seed()
-    with kept_random_states():
-        random.random()
-        with kept_random_states():
-            torch.manual_seed(9)
-        np.random.seed(4)  # noqa: NPY002
-    seen = [draw() for draw in DRAW.values()]
-
-    _seed()
-    assert seen == [draw() for draw in DRAW.values()]

@@ -20,7 +20,6 @@ from sk_tune.estimators import (
     FitPreparer,
     NetworkEstimator,
     adopt_training,
-    first_seed,
     is_unchanged,
 )
 
@@ -326,30 +325,6 @@ def test_a_training_of_another_architecture_is_not_adopted(digits):
 
 
 # --- Seeds and seams
-
-
-@pytest.mark.parametrize("seed", [0, 7, np.int64(7), 2**32 - 1])
-def test_a_whole_number_is_its_own_seed(seed):
-    """numpy's integers included."""
-    assert first_seed(MLPClassifier(random_state=seed)) == int(seed)
-
-
-def test_a_random_state_gives_one_seed_each_time():
-    """As scikit-learn draws it."""
-    random_state, reference = (np.random.RandomState(0) for _ in range(2))
-    estimator = MLPClassifier(random_state=random_state)
-
-    seeds = [first_seed(estimator) for _ in range(3)]
-
-    assert seeds == reference.randint(np.iinfo(np.int32).max, size=3).tolist()
-
-
-def test_no_seed_is_fresh_entropy():
-    """Two of 2**32 do not meet by chance."""
-    first, second = (first_seed(MLPClassifier()) for _ in range(2))
-
-    assert first != second
-    assert 0 <= first < 2**32
 
 
 class Renamed(MLPClassifier):

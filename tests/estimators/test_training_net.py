@@ -24,7 +24,7 @@ from torch import nn
 
 from sk_tune import HalvingGridSearchCV, MLPClassifier, NetClassifier, NetRegressor
 from sk_tune.estimators._epoch_parts import EpochOutcome
-from sk_tune.estimators._net_state import cloned, load_training_state, moved, training_state
+from sk_tune.estimators._net_state import load_training_state, moved, training_state
 from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
 from sk_tune.training import CrossEntropy, accuracy
 
@@ -1083,15 +1083,6 @@ def test_a_net_that_is_initialised_again_starts_anew(trained):
     assert twin.optimizer_.state_dict()["state"] == {}
 
 
-def test_a_net_that_was_never_initialised_has_none(trained):
-    """As of any skorch net."""
-    net, _ = trained
-    parts = {"options": net.options, "sample_work": net.sample_work}
-    bare = type(net)(net.module, net.criterion, **parts)
-
-    assert not hasattr(bare, "optimizer_")
-
-
 def test_skorch_knows_of_it_before_it_is_built(trained):
     """Parameters of the net that are meant for it reach it."""
     _, twin = trained
@@ -1107,18 +1098,6 @@ def _state(make_estimator, task_data):
     return net.fit(*task_data("MLPRegressor")).net_.__dict__
 
 
-def test_clone_does_not_follow_the_module():
-    """Training on changes the module, not the copy."""
-    module = torch.nn.Linear(2, 1)
-    copy = cloned(module.state_dict())
-    expected = module.weight.detach().tolist()
-
-    with torch.no_grad():
-        module.weight.zero_()
-
-    assert copy["weight"].tolist() == expected
-
-
 def test_moved_optimizer_holds_the_moved_modules_parameters(make_estimator, task_data):
     """The optimizer of the copy updates the module of the copy."""
     state = _state(make_estimator, task_data)
@@ -1129,19 +1108,3 @@ def test_moved_optimizer_holds_the_moved_modules_parameters(make_estimator, task
     assert [id(p) for p in held] == [id(p) for p in copy["module_"].parameters()]
     assert copy["module"] is copy["module_"]
     assert copy["module_"] is not state["module_"]
-
-
-def test_moved_state_has_the_same_numbers(make_estimator, task_data):
-    """Weights, kept weights and moments are equal, and shared with nothing."""
-    state = _state(make_estimator, task_data)
-    copy = moved(state, "cpu")
-
-    for name in ("last_weights_", "best_weights_"):
-        for key, tensor in state[name].items():
-            assert torch.equal(copy[name][key], tensor)
-    moments = zip(
-        copy["optimizer_"].state.values(), state["optimizer_"].state.values(), strict=True
-    )
-    for ours, theirs in moments:
-        assert torch.equal(ours["exp_avg"], theirs["exp_avg"])
-        assert ours["exp_avg"] is not theirs["exp_avg"]

@@ -10,13 +10,7 @@ from sklearn.base import clone
 import sk_tune
 from sk_tune.estimators._validation import (
     LastSeen,
-    Number,
-    WholeNumber,
-    as_array,
-    check_parameters,
-    is_whole,
     resolve_device,
-    resolve_seed,
 )
 
 NAMES = [
@@ -529,72 +523,12 @@ def test_a_network_that_fits_into_no_memory_is_refused(make_estimator, task_data
 # --- Helpers
 
 
-@pytest.mark.parametrize(
-    ("constraint", "inside", "outside"),
-    [
-        (WholeNumber(1), [1, np.int64(2), 10**20], [0, 1.0, True, "1", None]),
-        (Number(0, 1), [0, 0.5, np.float32(0.5)], [1, -0.1, np.nan, False, "0", None]),
-        (Number(0, closed="neither"), [1e-9, 3], [0, -1, np.inf, True]),
-        (Number(0, 1, closed="both"), [0, 1], [1.01]),
-    ],
-)
-def test_constraints_hold_what_they_say(constraint, inside, outside):
-    """Bounds are respected, and truth values are no numbers."""
-    assert all(constraint.is_satisfied_by(value) for value in inside)
-    assert not any(constraint.is_satisfied_by(value) for value in outside)
-
-
-def test_only_integers_are_whole():
-    """A whole number is an integer from the bound on, and no truth value."""
-    assert is_whole(1, 1)
-    assert is_whole(np.int8(4), 1)
-    assert not any(is_whole(value, 1) for value in (0, 1.0, True, np.True_, "1", None))
-
-
-def test_constraints_of_all_classes_are_gathered():
-    """A parameter is checked wherever in the hierarchy it is declared."""
-    for name in ("max_epochs", "width", "dropout", "label_smoothing"):
-        with pytest.raises(ValueError, match=name):
-            check_parameters(sk_tune.MLPClassifier(**{name: -1}))
-    check_parameters(sk_tune.MLPClassifier())
-
-
-def test_tensors_become_arrays_and_the_rest_stays():
-    """Only tensors are converted, without a copy where numpy has the type."""
-    tensor = torch.arange(3.0)
-    values = [1, 2]
-
-    assert as_array(values) is values
-    assert np.shares_memory(as_array(tensor), tensor.numpy())
-    assert as_array(tensor.to(torch.bfloat16)).tolist() == [0, 1, 2]
-
-
-@pytest.mark.parametrize("name", ["mps", "mps:0", "xpu"])
-def test_devices_of_torch_pass_through(name, monkeypatch):
-    """Whatever torch can put a tensor on."""
-    empty = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda *size, **_: empty(*size))
-
-    assert resolve_device(sk_tune.MLPClassifier(device=name)) == name
-
-
 def test_the_device_is_cuda_where_there_is_one():
     """auto is cuda if there is one, and any name is given back as torch writes it."""
     expected = "cuda" if torch.cuda.is_available() else "cpu"
 
     assert resolve_device(sk_tune.MLPClassifier(device="auto")) == expected
     assert resolve_device(sk_tune.MLPClassifier(device="cpu")) == "cpu"
-
-
-def test_seeds_come_from_numbers_states_and_entropy():
-    """A number is its own seed, a RandomState draws one, None is fresh each time."""
-    random_state = np.random.RandomState(5)
-    expected = np.random.RandomState(5).randint(2**31 - 1)
-
-    assert resolve_seed(np.int64(7)) == 7
-    assert resolve_seed(random_state) == expected
-    assert resolve_seed(None) != resolve_seed(None)
-    assert 0 <= resolve_seed(None) < 2**32
 
 
 @pytest.mark.parametrize(
