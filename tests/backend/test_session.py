@@ -491,25 +491,13 @@ def test_code_without_networks_warns_of_nothing():
         Parallel()(delayed(LogisticRegression().fit)(X[::50], Y[::50]) for _ in range(2))
 
 
-X = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
-Y = (X[:, 0] > 0).astype(np.int64)
-
-
-def _plain_net():
-    return NeuralNetClassifier(
-        nn.Linear,
-        module__in_features=4,
-        module__out_features=2,
-        criterion=nn.CrossEntropyLoss,
-        max_epochs=2,
-        verbose=0,
-    )
+# --- Draws of plain nets
 
 
 def _weights(n_before, n_after):
     """Fit a net between other draws."""
     torch.rand(n_before)
-    weights = _plain_net().fit(X, Y).module_.weight.detach().numpy()
+    weights = _skorch().fit(_X32, _Y64).module_.weight.detach().numpy()
     torch.randn(n_after)
     return weights
 
