@@ -15,13 +15,7 @@ from sk_tune.augment._augmentations import (
     TimeShift,
 )
 
-__all__ = [
-    "as_augmentations",
-    "check_row_shape",
-    "from_plain",
-    "kinds_of",
-    "to_plain",
-]
+__all__ = ["as_augmentations", "check_row_shape", "from_plain", "kinds_of", "to_plain"]
 
 _FORMS: dict[Layout, str] = {
     "table": "rows of a table",

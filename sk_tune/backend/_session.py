@@ -26,19 +26,10 @@ from sklearn.base import clone
 from sk_tune._text import seconds_text, text_table
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend._draws import Draws, RestOfTasks
-from sk_tune.backend._fingerprint import (
-    data_fingerprint,
-    params_fingerprint,
-)
+from sk_tune.backend._fingerprint import data_fingerprint, params_fingerprint
 from sk_tune.backend._shared_objects import CannotPutBackError, SharedObjects, State
 from sk_tune.backend._task_copy import copy_task, kept_random_states, silenced
-from sk_tune.engine import (
-    Fit,
-    Progress,
-    Trained,
-    signature,
-    train,
-)
+from sk_tune.engine import Fit, Progress, Trained, signature, train
 from sk_tune.estimators import NetworkEstimator, first_seed, resolve_seed
 from sk_tune.exceptions import warn_of_solo
 from sk_tune.training import TrainingState, is_small, seed_of_state

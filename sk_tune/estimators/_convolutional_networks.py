@@ -95,11 +95,7 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
         return work
 
     def _build_module(self, n_outputs: int) -> nn.Module:
-        return CNN(
-            self.input_shape_,
-            n_outputs,
-            **self._arguments(*ARCHITECTURE, *_SHAPE),
-        )
+        return CNN(self.input_shape_, n_outputs, **self._arguments(*ARCHITECTURE, *_SHAPE))
 
 
 @parameters

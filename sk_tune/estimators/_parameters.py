@@ -192,7 +192,7 @@ class RegressorParameters:
     loss: str = "squared_error"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "loss": [StrOptions(set(REGRESSION_LOSSES))],
+        "loss": [StrOptions(set(REGRESSION_LOSSES))]
     }
 
 

@@ -26,11 +26,7 @@ from torch import Tensor
 from sk_tune._files import replaced_file
 from sk_tune._json_values import decode, encode
 from sk_tune.augment import from_plain, to_plain
-from sk_tune.estimators._net_state import (
-    load_training_state,
-    to_arrays,
-    training_state,
-)
+from sk_tune.estimators._net_state import load_training_state, to_arrays, training_state
 from sk_tune.estimators._validation import resolve_device
 from sk_tune.exceptions import warn_user
 from sk_tune.training import (
@@ -298,9 +294,7 @@ def _values_of(state: TrainingState) -> dict[str, Any]:
     return {**values, "history": encode(values["history"])}
 
 
-def read_file(
-    path: str | os.PathLike[str],
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the description that :func:`write_file` has written.
 
     Raises ValueError if the file is no such file, is damaged, or of a newer version.

@@ -173,9 +173,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
                 f"'tanh' with cell='rnn'. Got {self.activation!r} instead."
             )
         return RNN(
-            self.input_shape_[1],
-            n_outputs,
-            **self._arguments(*ARCHITECTURE, *_SHAPE),
+            self.input_shape_[1], n_outputs, **self._arguments(*ARCHITECTURE, *_SHAPE)
         )
 
 

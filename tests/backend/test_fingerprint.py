@@ -72,8 +72,7 @@ def test_shape_and_type_count(X):
 
 
 @pytest.mark.parametrize(
-    "value",
-    [pytest.param(v, id=name) for v, name in zip(VALUES, IDS, strict=True)],
+    "value", [pytest.param(v, id=name) for v, name in zip(VALUES, IDS, strict=True)]
 )
 def test_equal_data_of_any_kind_have_one_key(value):
     """Frames, lists, sparse matrices and objects are compared by content."""

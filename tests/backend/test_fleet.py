@@ -188,10 +188,7 @@ def test_two_threads_in_two_blocks_do_not_mix():
             barrier.wait()
         return name, scores, len(more), report.n_adopted
 
-    started = [
-        _in_thread(lambda: run("plain", 3)),
-        _in_thread(lambda: run("own", 4)),
-    ]
+    started = [_in_thread(lambda: run("plain", 3)), _in_thread(lambda: run("own", 4))]
     for thread, _ in started:
         thread.join(timeout=120)
 
@@ -276,9 +273,7 @@ def _progress_by_object(seen):
     [
         lambda seen: lambda progress: seen.append(progress),
         lambda seen: seen.append,
-        pytest.param(
-            _progress_by_object,
-        ),
+        pytest.param(_progress_by_object),
     ],
     ids=["function", "method", "object with a lock"],
 )

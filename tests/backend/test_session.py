@@ -333,10 +333,7 @@ def _fit_and_spoil(data):
 
 @pytest.mark.parametrize(
     "make_task",
-    [
-        lambda data: partial(_fit_and_spoil, data),
-        lambda data: lambda: _fit_and_spoil(data),
-    ],
+    [lambda data: partial(_fit_and_spoil, data), lambda data: lambda: _fit_and_spoil(data)],
     ids=["argument", "closure"],
 )
 def test_a_task_that_spoils_its_data_after_the_fit(session, make_task):
@@ -401,8 +398,7 @@ def test_shorter_fits_after_longer_ones_are_trained(session):
     """No training is cut."""
     for n_epochs in (4, 2):
         (inside,) = _replay(
-            session,
-            [lambda n=n_epochs: _fit(_net(max_epochs=n, lr_schedule="constant"))],
+            session, [lambda n=n_epochs: _fit(_net(max_epochs=n, lr_schedule="constant"))]
         )
         outside = _fit(_net(max_epochs=n_epochs, lr_schedule="constant"))
         np.testing.assert_allclose(inside, outside, atol=1e-8)

@@ -19,10 +19,7 @@ from torch import nn
 import sk_tune
 from sk_tune import MLPClassifier
 from sk_tune.estimators import is_unchanged
-from sk_tune.estimators._encoded_data import (
-    Rows,
-    merge_equal_rows,
-)
+from sk_tune.estimators._encoded_data import Rows, merge_equal_rows
 
 NAMES = [
     network + task

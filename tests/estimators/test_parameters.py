@@ -13,12 +13,7 @@ from torch import nn
 
 import sk_tune
 from sk_tune.augment import Noise
-from sk_tune.nets import (
-    MLP,
-    CategoryEmbedding,
-    PeriodicEmbedding,
-    PiecewiseLinearEmbedding,
-)
+from sk_tune.nets import MLP, CategoryEmbedding, PeriodicEmbedding, PiecewiseLinearEmbedding
 
 N_ROWS = 40
 N_FEATURES = 8

@@ -16,12 +16,7 @@ from sk_tune import (
     RNNClassifier,
     RNNRegressor,
 )
-from sk_tune.estimators import (
-    FitPreparer,
-    NetworkEstimator,
-    adopt_training,
-    is_unchanged,
-)
+from sk_tune.estimators import FitPreparer, NetworkEstimator, adopt_training, is_unchanged
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32, "random_state": 4}

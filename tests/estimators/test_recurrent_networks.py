@@ -240,9 +240,7 @@ def test_sequences_of_unequal_length_are_padded(kind):
 
     np.testing.assert_array_equal(found.predict(kind(SEQUENCES)), expected.predict(PADDED))
     np.testing.assert_allclose(
-        [found.predict([own])[0] for own in SEQUENCES],
-        expected.predict(PADDED),
-        rtol=1e-4,
+        [found.predict([own])[0] for own in SEQUENCES], expected.predict(PADDED), rtol=1e-4
     )
 
 

@@ -822,10 +822,7 @@ def test_clipping_by_skorch_equals_gradient_clip(make_estimator, task_data):
     params = {"optimizer": "sgd", "learning_rate": 0.5}
     by_parameter = make_estimator("MLPRegressor", **params, gradient_clip=0.05)
     by_callback = make_estimator(
-        "MLPRegressor",
-        **params,
-        gradient_clip=None,
-        callbacks=[GradientNormClipping(0.05)],
+        "MLPRegressor", **params, gradient_clip=None, callbacks=[GradientNormClipping(0.05)]
     )
 
     assert state_of(by_callback.fit(X, y)) == state_of(by_parameter.fit(X, y))

@@ -8,10 +8,7 @@ from scipy import sparse
 from sklearn.base import clone
 
 import sk_tune
-from sk_tune.estimators._validation import (
-    LastSeen,
-    resolve_device,
-)
+from sk_tune.estimators._validation import LastSeen, resolve_device
 
 NAMES = [
     network + task
@@ -180,10 +177,7 @@ BAD_X = {
         lambda: _frame(c5=pd.Categorical(["a", "b"] * 30)),
         ["'c5'", "Categorical", _ENCODER],
     ),
-    "times": (
-        lambda: _frame(c3=pd.date_range("2020", periods=60)),
-        ["'c3'", "Datetime"],
-    ),
+    "times": (lambda: _frame(c3=pd.date_range("2020", periods=60)), ["'c3'", "Datetime"]),
     "durations": (
         lambda: _frame(c3=pd.to_timedelta(np.arange(60), unit="s")),
         ["'c3'", "Duration"],
