@@ -13,7 +13,6 @@ from torch import nn
 from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
 from sk_tune.augment import CutMix, Flip, Mixup, Noise, Shift, TimeMask
 from sk_tune.engine import Fit, train
-from sk_tune.estimators._epoch_parts import with_targets
 
 OF_NETWORKS = {
     "MLP": [Noise(0.3), "mixup"],
@@ -234,17 +233,6 @@ def test_rows_without_a_form_for_an_augmentation_are_refused(net, message, task_
     (failed,) = train([Fit(estimator=net, X=X, y=y)])
     assert failed.status == "failed"
     assert "augmentation" in failed.message
-
-
-def test_outputs_are_repeated_for_each_part_of_mixed_rows():
-    """As often as there are targets for them, in the same order."""
-    outputs = torch.arange(6.0).view(3, 2)
-    targets = torch.arange(6)
-
-    assert with_targets(outputs, targets[:3]) is outputs
-    assert with_targets(outputs, (targets[:3], torch.ones(3))) is outputs
-    for target in (targets, (targets, torch.ones(6))):
-        assert torch.equal(with_targets(outputs, target), torch.cat([outputs, outputs]))
 
 
 def test_callbacks_see_the_rows_as_they_are(task_data):

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from skorch.callbacks import Callback
@@ -113,33 +112,6 @@ def test_labels_may_come_from_polars(make_estimator):
     np.testing.assert_array_equal(net.predict(X), plain.predict(X))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_one_column_of_labels_is_flattened_with_a_warning(name, make_estimator):
-    """y of shape (n, 1) warns as in scikit-learn, and then is as (n,)."""
-    flat = make_estimator(name).fit(X, CODES)
-    net = make_estimator(name)
-
-    with pytest.warns(DataConversionWarning):
-        net.fit(X, CODES[:, None])
-
-    assert net.predict(X).shape == (60,)
-    np.testing.assert_array_equal(net.predict_proba(X), flat.predict_proba(X))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_probabilities_agree_with_each_other(name, make_estimator):
-    """They sum to one, and their logarithms are predict_log_proba."""
-    net = make_estimator(name).fit(X, CODES)
-
-    proba = net.predict_proba(X)
-
-    assert proba.shape == (60, 3)
-    assert proba.dtype == np.float32
-    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
-    np.testing.assert_allclose(np.exp(net.predict_log_proba(X)), proba, rtol=1e-5)
-    assert net.score(X, CODES) == accuracy_score(CODES, net.predict(X))
-
-
 def test_logarithms_of_tiny_probabilities_are_finite(make_estimator):
     """Where a probability underflows to 0, its logarithm still is a number."""
     net = make_estimator("MLPClassifier", hidden_layer_sizes=()).fit(X, BINARY)
@@ -243,16 +215,6 @@ def test_targets_that_are_no_labels_are_refused(y, words, make_estimator):
         net.fit(X, y)
 
     assert not net.__sklearn_is_fitted__()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_one_class_is_predicted_with_certainty(name, make_estimator):
-    """A single class trains, and its probability is 1."""
-    net = make_estimator(name).fit(X, np.full(60, "only"))
-
-    assert net.classes_.tolist() == ["only"]
-    np.testing.assert_array_equal(net.predict_proba(X), np.ones((60, 1)))
-    assert set(net.predict(X)) == {"only"}
 
 
 # --- partial_fit

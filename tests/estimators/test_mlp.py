@@ -14,27 +14,6 @@ def _units(estimator):
     return [layer.out_features for layer in layers]
 
 
-@pytest.mark.parametrize(
-    ("params", "units"),
-    [
-        ({"n_layers": 0}, [3]),
-        ({"n_layers": 1, "width": 7}, [7, 3]),
-        ({"n_layers": 3, "width": 4}, [4, 4, 4, 3]),
-        ({"hidden_layer_sizes": 5}, [5, 3]),
-        ({"hidden_layer_sizes": (5, 2)}, [5, 2, 3]),
-        ({"hidden_layer_sizes": [6]}, [6, 3]),
-        ({"hidden_layer_sizes": np.array([5, 2])}, [5, 2, 3]),
-        ({"hidden_layer_sizes": ()}, [3]),
-    ],
-    ids=str,
-)
-def test_hidden_layers_have_the_sizes_asked_for(params, units, iris):
-    """n_layers and width, or hidden_layer_sizes, give the units layer by layer."""
-    net = MLPClassifier(**params, max_epochs=1, random_state=0).fit(*iris)
-
-    assert _units(net) == units
-
-
 def test_a_linear_model_finds_the_least_squares_line():
     """Without hidden layers, long training ends at the closed form of least squares."""
     rng = np.random.default_rng(0)
@@ -77,23 +56,6 @@ def test_a_hidden_layer_learns_what_no_line_can(activation):
     )
 
     assert net.fit(X, y).score(X, y) > 0.9
-
-
-def test_an_identity_activation_leaves_the_network_linear(diabetes):
-    """Predictions of a network of identities lie on a plane."""
-    X, y = diabetes
-    net = MLPRegressor(
-        activation="identity",
-        normalization=None,
-        max_epochs=2,
-        dtype="float64",
-        random_state=0,
-    ).fit(X, y)
-
-    middle = net.predict((X[:100] + X[100:]) / 2)
-
-    ends = (net.predict(X[:100]) + net.predict(X[100:])) / 2
-    np.testing.assert_allclose(middle, ends)
 
 
 MEMBERS = {

@@ -276,36 +276,6 @@ def test_what_needs_a_fit_says_so(name, make_estimator, task_data, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_parameters_and_data_are_left_as_they_were(name, make_estimator, task_data):
-    """Neither the parameters nor X, y and weights change in a fit."""
-    X, y = (values.copy() for values in task_data(name))
-    weight = np.linspace(0, 1, len(X))
-    kept = X.copy(), y.copy(), weight.copy()
-    net = make_estimator(name, early_stopping=True)
-    params = net.get_params()
-
-    net.fit(X, y, weight).predict(X)
-
-    assert net.get_params() == params
-    for now, before in zip((X, y, weight), kept, strict=True):
-        np.testing.assert_array_equal(now, before)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_network_without_data_of_its_own_batch_predicts_row_by_row(
-    name, make_estimator, task_data, outputs
-):
-    """A prediction does not depend on which rows are predicted beside it."""
-    X, y = task_data(name)
-    net = make_estimator(name).fit(X, y)
-
-    alone = np.concatenate([outputs(net, X[i : i + 1]) for i in range(5)])
-
-    # Matrix products of other sizes may sum in another order.
-    np.testing.assert_allclose(alone, outputs(net, X)[:5], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_left_behind(
     name, make_estimator, task_data, tmp_path, monkeypatch, capfd
 ):

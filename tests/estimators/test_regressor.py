@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import mean_squared_error, r2_score
 
 import sk_tune
@@ -41,16 +40,6 @@ def test_targets_may_come_in_any_container(container, make_estimator):
     np.testing.assert_array_equal(net.predict(X), plain.predict(X))
 
 
-@pytest.mark.parametrize("dtype", [int, np.int8, bool, np.uint16])
-def test_whole_numbers_are_targets(dtype, make_estimator):
-    """Integers and truth values are regressed on as the numbers they are."""
-    y = (Y > 0).astype(dtype)
-    net = make_estimator("MLPRegressor").fit(X, y)
-    plain = make_estimator("MLPRegressor").fit(X, y.astype(float))
-
-    np.testing.assert_array_equal(net.predict(X), plain.predict(X))
-
-
 def test_targets_may_come_from_polars(make_estimator):
     """A series of polars holds targets."""
     polars = pytest.importorskip("polars")
@@ -59,19 +48,6 @@ def test_targets_may_come_from_polars(make_estimator):
     net = make_estimator("MLPRegressor").fit(X, polars.Series(Y))
 
     np.testing.assert_array_equal(net.predict(X), plain.predict(X))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_one_column_of_targets_is_flattened_with_a_warning(name, make_estimator):
-    """y of shape (n, 1) warns as in scikit-learn, and then is as (n,)."""
-    flat = make_estimator(name).fit(X, Y)
-    net = make_estimator(name)
-
-    with pytest.warns(DataConversionWarning):
-        net.fit(X, Y[:, None])
-
-    assert flat.predict(X).shape == net.predict(X).shape == (60,)
-    np.testing.assert_array_equal(net.predict(X), flat.predict(X))
 
 
 @pytest.mark.parametrize("name", NAMES)

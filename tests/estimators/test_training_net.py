@@ -715,17 +715,6 @@ def test_an_error_in_a_callback_is_passed_on(make_estimator, task_data):
     assert not net.__sklearn_is_fitted__()
 
 
-def test_scores_of_skorch_see_classes(make_estimator, task_data):
-    """EpochScoring with a scorer of scikit-learn agrees with the history's own score."""
-    X, y = task_data("MLPClassifier")
-    scoring = EpochScoring("accuracy", lower_is_better=False, name="acc")
-    params = {"early_stopping": True, "validation_fraction": 0.4, "max_epochs": 4}
-
-    net = make_estimator("MLPClassifier", **params, callbacks=[scoring]).fit(X, y)
-
-    assert net.history_[:, "acc"] == pytest.approx(net.history_[:, "valid_score"])
-
-
 def test_scores_of_skorch_on_the_training_rows(make_estimator, task_data):
     """EpochScoring(on_train=True) scores the predictions made while training."""
     X, y = task_data("MLPRegressor")
@@ -897,17 +886,6 @@ def test_the_history_is_that_of_skorch(cls, make_estimator, task_data):
     assert all(keys <= set(row) for row in net.history_)
     assert all(row["dur"] > 0 for row in net.history_)
     assert net.history_[:, "epoch"] == [1, 2]
-
-
-def test_a_network_is_made_anew_for_every_fit(task_data):
-    """A second fit without warm_start does not depend on the first."""
-    X, y = task_data("MLPClassifier")
-    net = MLPClassifier(width=5, max_epochs=2, random_state=3)
-
-    first = net.fit(X, y).predict_proba(X)
-    second = net.fit(X[::-1], y[::-1]).fit(X, y).predict_proba(X)
-
-    np.testing.assert_array_equal(first, second)
 
 
 # --- What scoring callbacks and interruptions see

@@ -285,25 +285,6 @@ def test_images_are_refused_by_a_perceptron(task, make_estimator, task_data):
         make_estimator(f"MLP{task}").fit(X.reshape(60, 2, 4), task_data(f"MLP{task}").y)
 
 
-def test_other_columns_than_in_fit_are_refused(make_estimator, task_data):
-    """As in scikit-learn: other number, names, order; an array instead warns."""
-    y = task_data("MLPRegressor").y
-    frame = pd.DataFrame(X, columns=COLUMNS)
-    net = make_estimator("MLPRegressor").fit(frame, y)
-
-    assert net.feature_names_in_.tolist() == COLUMNS
-    with pytest.raises(ValueError, match="X has 7 features, but MLPRegressor .* 8"):
-        make_estimator("MLPRegressor").fit(X, y).predict(X[:, :7])
-    with pytest.raises(ValueError, match="seen at fit time, yet now missing:\n- c3"):
-        net.predict(frame.drop(columns="c3"))
-    with pytest.raises(ValueError, match="unseen at fit time:\n- new"):
-        net.predict(frame.rename(columns={"c0": "new"}))
-    with pytest.raises(ValueError, match="same order"):
-        net.predict(frame[COLUMNS[::-1]])
-    with pytest.warns(UserWarning, match="does not have valid feature names"):
-        net.predict(X)
-
-
 # --- Parameters that are refused
 
 _NOT_WHOLE = [0, -3, 2.5, "32", True, np.nan, None]
@@ -501,17 +482,6 @@ def test_scalars_of_numpy_are_numbers(name, params, make_estimator, task_data, o
     by_python = make_estimator(name, **plain).fit(X, y)
 
     np.testing.assert_array_equal(outputs(by_numpy, X), outputs(by_python, X))
-
-
-def test_a_network_that_fits_into_no_memory_is_refused(make_estimator, task_data):
-    """An absurd size is an error of its own, before anything is trained."""
-    data = task_data("MLPRegressor")
-    net = make_estimator("MLPRegressor", hidden_layer_sizes=10**14)
-
-    with pytest.raises((MemoryError, ValueError), match="memory"):
-        net.fit(data.X, data.y)
-
-    assert not net.__sklearn_is_fitted__()
 
 
 # --- Helpers
