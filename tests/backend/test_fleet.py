@@ -18,7 +18,6 @@ from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import Checkpoint
 from torch import nn
 
-import sk_tune
 from sk_tune import MLPClassifier, NetClassifier, engine, fleet
 from sk_tune.adoption import adopter
 from sk_tune.backend import FleetReport
@@ -61,11 +60,6 @@ def _assert_nothing_is_patched():
     assert adopter() is None
     assert not isinstance(get_active_backend()[0], FleetBackend)
     assert "fleet" not in joblib.parallel.BACKENDS
-
-
-def test_it_is_public():
-    """Users import it from the package."""
-    assert sk_tune.fleet is fleet
 
 
 @pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt, SystemExit])

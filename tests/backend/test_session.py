@@ -161,17 +161,6 @@ def test_networks_beside_one_that_no_fleet_carries_are_carried(alone_first):
     assert report.n_adopted + report.n_trained_again == 4
 
 
-def test_a_report_is_printed_as_a_table_with_the_reasons():
-    """Who reads it need not know the names of its fields."""
-    report = FleetReport(n_rows=12, solo={"it has callbacks (Mine)": 2})
-
-    lines = str(report).splitlines()
-
-    assert "in fleets                          12" in lines
-    assert "one at a time                       2" in lines
-    assert lines[-1] == "2 one at a time: it has callbacks (Mine)"
-
-
 def _of_sizes(*sizes):
     return [
         partial(_fit, NetClassifier(Sized, module__size=n, max_epochs=1, random_state=i))

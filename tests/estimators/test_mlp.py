@@ -9,11 +9,6 @@ from torch import nn
 from sk_tune import GridSearchCV, MLPClassifier, MLPRegressor
 
 
-def _units(estimator):
-    layers = [m for m in estimator.net_.module_.modules() if isinstance(m, nn.Linear)]
-    return [layer.out_features for layer in layers]
-
-
 def test_a_linear_model_finds_the_least_squares_line():
     """Without hidden layers, long training ends at the closed form of least squares."""
     rng = np.random.default_rng(0)
