@@ -74,10 +74,10 @@ def fleet(
         File that keeps finished trainings, made if there is none; what it has is not
         trained again, also in another run.
     monitor : callable or None, default=None
-        Called with ``X, y, sample_weight`` of each training; returns the positions of rows
-        that the network is scored on after each epoch, or None.  They change nothing in
-        the training; the network's history has ``monitor_loss`` and ``monitor_score``.
-        Not for plain skorch nets.
+        Called with ``X, y, sample_weight`` of each training; returns the positions of the
+        samples that the network is scored on after each epoch, or None.  They change
+        nothing in the training; the network's history has ``monitor_loss`` and
+        ``monitor_score``.  Not for plain skorch nets.
 
     Yields
     ------
@@ -111,7 +111,7 @@ def fleet(
 class AskingNets:
     """Lets plain skorch nets ask for trainings while a block is open in some thread.
 
-    They are also given the rows that they predict sooner.
+    They also get the samples that they predict sooner.
     """
 
     _lock = threading.Lock()

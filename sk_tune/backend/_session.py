@@ -37,7 +37,7 @@ from sk_tune.training import TrainingState, is_small, seed_of_state
 __all__ = ["FleetReport", "Monitor", "Recorder", "Session"]
 
 Task = Callable[[], Any]
-# From X, y and sample_weight to positions of rows to score on.
+# From X, y and sample_weight to positions of samples to score on.
 Monitor = Callable[[Any, Any, Any], Any]
 
 

@@ -21,12 +21,12 @@ from sk_tune.training import TensorSet, rows_as_tensor
 
 __all__ = [
     "EncodedData",
-    "Rows",
-    "merge_equal_rows",
-    "mixes_rows",
+    "Samples",
+    "merge_equal_samples",
+    "mixes_samples",
     "placed",
     "repeat_by_weight",
-    "rows_that_count",
+    "samples_that_count",
     "take_rows",
     "to_set",
     "to_tensor",
@@ -35,7 +35,7 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 
-class Rows(NamedTuple):
+class Samples(NamedTuple):
     """Checked and encoded samples: X, targets, and weights, which are all equal if None."""
 
     X: Array
@@ -55,13 +55,13 @@ class EncodedData(NamedTuple):
     `target` are on the device.
     """
 
-    rows: Rows
+    rows: Samples
     y: Array
     X: Tensor
     target: Tensor
 
 
-def rows_that_count(weight: Array | None, index: Array | None) -> Array | None:
+def samples_that_count(weight: Array | None, index: Array | None) -> Array | None:
     """Return the positions, among `index`, of samples whose weight float32 takes for 0.
 
     None if all samples count; ValueError if none does.
@@ -81,16 +81,16 @@ def rows_that_count(weight: Array | None, index: Array | None) -> Array | None:
     return kept
 
 
-def merge_equal_rows(rows: Rows) -> Rows:
+def merge_equal_samples(samples: Samples) -> Samples:
     """Merge samples that are equal in X and target, adding their weights.
 
     The result is in lexicographic order.
 
-    >>> rows = Rows(np.array([[2.0], [1.0], [2.0]]), np.array([0, 1, 0]), None)
-    >>> [a.tolist() for a in merge_equal_rows(rows)]
+    >>> samples = Samples(np.array([[2.0], [1.0], [2.0]]), np.array([0, 1, 0]), None)
+    >>> [a.tolist() for a in merge_equal_samples(samples)]
     [[[1.0], [2.0]], [1, 0], [1.0, 2.0]]
     """
-    X, target, weight = rows
+    X, target, weight = samples
     if sparse.issparse(X):
         X = X.toarray()  # type: ignore[attr-defined]
     flat = np.nan_to_num(X.reshape(len(X), -1), nan=np.inf)
@@ -98,21 +98,21 @@ def merge_equal_rows(rows: Rows) -> Rows:
     _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     weight = np.ones(len(X)) if weight is None else weight
     merged = np.bincount(group.ravel(), weights=weight)
-    return Rows(X[first], target[first], merged)
+    return Samples(X[first], target[first], merged)
 
 
-def repeat_by_weight(rows: Rows) -> Rows | None:
+def repeat_by_weight(samples: Samples) -> Samples | None:
     """Write a whole weight k as k equal samples, for networks that look across samples.
 
     None if a weight is not whole, or there would be more than ten times as many.
     """
-    weight = rows.weight
+    weight = samples.weight
     if weight is None:
-        return rows
+        return samples
     if (weight % 1).any() or weight.sum() > 10 * len(weight):
         return None
     index = np.arange(len(weight)).repeat(weight.astype(int))
-    return rows.take(index)._replace(weight=None)
+    return samples.take(index)._replace(weight=None)
 
 
 def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
@@ -121,8 +121,8 @@ def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
     Real numbers get the type `dtype`, others keep theirs. Memory may be shared.
     """
     if sparse.issparse(values):
-        rows: Tensor = rows_as_tensor(values, dtype, device)
-        return rows
+        table: Tensor = rows_as_tensor(values, dtype, device)
+        return table
     if values.dtype.kind == "f":
         values = values.astype(dtype, copy=False)
     if not values.flags.writeable:
@@ -150,7 +150,7 @@ def to_set(
     return TensorSet(X, target, to_tensor(weight / used.max(), dtype, X.device), rows)
 
 
-def mixes_rows(module: nn.Module) -> bool:
+def mixes_samples(module: nn.Module) -> bool:
     """Return whether a sample's output depends on its batch: with batch normalisation."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     return any(isinstance(layer, kinds) for layer in module.modules())

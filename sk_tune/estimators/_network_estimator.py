@@ -28,12 +28,12 @@ from sk_tune._declaration import parameters
 from sk_tune.adoption import adopted_state
 from sk_tune.estimators._encoded_data import (
     EncodedData,
-    Rows,
-    merge_equal_rows,
-    mixes_rows,
+    Samples,
+    merge_equal_samples,
+    mixes_samples,
     placed,
     repeat_by_weight,
-    rows_that_count,
+    samples_that_count,
     to_set,
     to_tensor,
 )
@@ -184,7 +184,7 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
         """Return the labels that a split for early stopping keeps the shares of, if any."""
         return None
 
-    def _weigh_rows(
+    def _weigh_samples(
         self, y: Array, weight: Array | None, train: Array | slice
     ) -> Array | None:
         """Return the weights of all samples, given which of them are trained on."""
@@ -224,9 +224,9 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the loss, which is a weighted mean over each batch; in
-            batches of few rows weights therefore tell less.  A row of weight 0 counts as
-            absent.
+            Weights of the samples in the loss, which is a weighted mean over each batch;
+            in batches of few samples weights therefore tell less.  A sample of weight 0
+            counts as absent.
 
         Returns
         -------
@@ -336,7 +336,7 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
     ) -> EncodedData:
         """Check and encode data; learn from them what a fresh fit learns."""
         X, y, weight = self._learn(X, y, sample_weight, fresh=fresh, classes=classes)
-        rows = Rows(X, self._encode_target(y), weight)
+        rows = Samples(X, self._encode_target(y), weight)
         tensors = (to_tensor(a, dtype, device) for a in (X, rows.target))
         return EncodedData(rows, y, *tensors)
 
@@ -437,16 +437,16 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
         if early_stopping:
             split_seed = derive_seed(seed, Stream.VALIDATION_SPLIT) % 2**32
             chosen, held_out = self._split_validation(data.y, split_seed)
-        weight = self._weigh_rows(
+        weight = self._weigh_samples(
             data.y, data.rows.weight, slice(None) if chosen is None else chosen
         )
         rows = data.rows._replace(weight=weight)
-        chosen = rows_that_count(weight, chosen)
+        chosen = samples_that_count(weight, chosen)
         n_samples = rows.X.shape[0] if chosen is None else len(chosen)
-        looks_across = mixes_rows(module)
+        looks_across = mixes_samples(module)
         if batch_size == -1 or n_samples <= batch_size:
             taken = rows if chosen is None else rows.take(chosen)
-            merged = merge_equal_rows(taken)
+            merged = merge_equal_samples(taken)
             # Batch normalisation counts samples, not weights.
             if looks_across:
                 merged = repeat_by_weight(merged) or taken
@@ -462,7 +462,7 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
             )
         if held_out is None:
             return train, None
-        held_out = rows_that_count(weight, held_out)
+        held_out = samples_that_count(weight, held_out)
         return train, to_set(data.X, data.target, weight, held_out)
 
     def _whole(self, X: Any) -> Any:

@@ -178,7 +178,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
 
 
 def _ask_for_time(estimator: Any, shape: tuple[int, ...]) -> None:
-    """Refuse, or warn of, rows that are likely to have channels before steps."""
+    """Refuse, or warn of, samples that are likely to have channels before steps."""
     _, n_steps, n_features = shape
     question = (
         f"X of shape {tuple(shape)} has {n_steps} step(s) of {n_features} features for "

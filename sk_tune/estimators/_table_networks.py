@@ -215,7 +215,7 @@ class TableParameters(NetworkEstimator):
         frame.  "from_dtype" takes the columns of a pandas frame that are of type category;
         None takes none.  They must hold codes, integers of at least 0 as
         ``TablePreparer`` and ``OrdinalEncoder`` make them, and get learned vectors
-        (embeddings).  Code 0, and every code that was not in the rows of the first fit,
+        (embeddings).  Code 0, and every code that the samples of the first fit lacked,
         counts as unknown; all unknown codes share one vector.
     embedding_size : int or "auto", default="auto"
         Length of the vector of a category.  "auto" takes half of the number of codes of the

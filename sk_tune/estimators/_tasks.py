@@ -65,9 +65,9 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             All labels that will ever come.  Only the first call looks at it; without it,
             the labels of that call are all.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the loss.
+            Weights of the samples in the loss.
         n_epochs : int, default=1
-            Passes over these rows.
+            Passes over these samples.
 
         Returns
         -------
@@ -94,8 +94,8 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.  The rows of a multilabel problem, whose columns
-            are independent, do not sum to 1.
+            In the order of ``classes_``.  Probabilities of a multilabel problem, whose
+            columns are independent, do not sum to 1.
         """
         return self._predictions(self._forward(X))
 
@@ -118,7 +118,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         return outputs.log_softmax(dim=1).numpy()
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable label of each row.
+        """Return the most probable label of each sample.
 
         Parameters
         ----------
@@ -189,7 +189,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         loss = BinaryCrossEntropy if self._is_multilabel else CrossEntropy
         return loss(self.label_smoothing), accuracy
 
-    def _weigh_rows(
+    def _weigh_samples(
         self, y: Array, weight: Array | None, train: Array | slice
     ) -> Array | None:
         if self.class_weight is None:
@@ -301,9 +301,9 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the loss.
+            Weights of the samples in the loss.
         n_epochs : int, default=1
-            Passes over these rows.
+            Passes over these samples.
 
         Returns
         -------

@@ -3,9 +3,9 @@
 """The skorch net that every estimator holds: skorch's parts, a leaner training loop.
 
 skorch builds the net, keeps its history, runs its callbacks and predicts.  What it does for
-every batch (collation, hooks, a history row, moving the loss to the host) costs more than
-the arithmetic of a small network, so batches are run here, and hooks only where a callback
-listens to them.
+every batch (collation, hooks, an entry in the history, moving the loss to the host) costs
+more than the arithmetic of a small network, so batches are run here, and hooks only where a
+callback listens to them.
 """
 
 import copy

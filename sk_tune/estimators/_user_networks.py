@@ -42,7 +42,7 @@ class _NetEstimator(NetworkEstimator):
         softmax does, it is trained on their logarithms, and ``net_.module_.module`` is the
         network.
     input_shape : tuple of int, default=None
-        Shape to which the rows of X are brought.  If not given, they keep theirs.
+        Shape to which the samples of X are brought.  If not given, they keep theirs.
     **module_parameters : dict
         Arguments of `module`, each with the prefix ``module__``, as in skorch.
     """

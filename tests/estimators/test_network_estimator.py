@@ -19,7 +19,7 @@ from torch import nn
 import sk_tune
 from sk_tune import MLPClassifier
 from sk_tune.estimators import is_unchanged
-from sk_tune.estimators._encoded_data import Rows, merge_equal_rows
+from sk_tune.estimators._encoded_data import Samples, merge_equal_samples
 
 NAMES = [
     network + task
@@ -62,7 +62,7 @@ class Sets(Callback):
 def test_weight_zero_equals_an_absent_row(
     name, batch_size, early_stopping, make_estimator, task_data, row_weights, outputs
 ):
-    """Rows of weight 0 leave no trace at all, in any training."""
+    """Samples of weight 0 leave no trace at all, in any training."""
     X, y = task_data(name)
     params = {"batch_size": batch_size, "early_stopping": early_stopping}
     kept = row_weights > 0
@@ -305,7 +305,7 @@ def test_many_rows_are_predicted_in_parts(make_estimator, task_data):
 
 
 def test_a_view_without_copy_is_no_trap(make_estimator, task_data):
-    """Rows that overlap in memory are taken as what they are."""
+    """Samples that overlap in memory are taken as what they are."""
     _, y = task_data("MLPRegressor")
     signal = np.random.default_rng(0).normal(size=67).astype(np.float32)
     windows = as_strided(signal, (60, 8), (4, 4), writeable=False)
@@ -458,7 +458,7 @@ def test_rows_are_equal_only_with_their_targets_and_padding():
     X = np.array([[[1.0], [np.nan]], [[1.0], [2.0]], [[1.0], [np.nan]], [[1.0], [np.nan]]])
     target = np.array([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [0.0, 2.0]])
 
-    merged_X, merged_target, weight = merge_equal_rows(Rows(X, target, None))
+    merged_X, merged_target, weight = merge_equal_samples(Samples(X, target, None))
 
     assert merged_X.shape == (3, 2, 1)
     assert merged_target.shape == (3, 2)
