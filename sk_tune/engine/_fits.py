@@ -97,15 +97,23 @@ class Trained:
         Weights, optimizer state and history: all that training needs to go on.
     predictions : ndarray of shape (n_monitor,) or (n_monitor, n_outputs) or None
         On the monitor samples: ``predict_proba`` of a classifier, ``predict`` of a
-        regressor. message : str Why the fit failed; empty if it did not. seconds : float
-        Time that the training took; a fleet's time is shared among its networks. engine :
-        {"fleet", "reference"} Which engine trained it. solo_reason : str, default="" Why no
-        fleet could carry the fit; empty if one did, or none was asked for. is_loaded :
-        bool, default=False Whether it was trained before, and comes from a store. is_cut :
-        bool, default=False Whether the time was up before its last epoch: `state` is that
-        after those that it had, or None.  A store does not have it. checkpoints : tuple of
-        TrainingState, default=() Where the fit stood after some of its epochs, if it was to
-        keep them and a fleet carried it.  A store does not have them.
+        regressor.
+    message : str
+        Why the fit failed; empty if it did not.
+    seconds : float
+        Time that the training took; a fleet's time is shared among its networks.
+    engine : {"fleet", "reference"}
+        Which engine trained it.
+    solo_reason : str, default=""
+        Why no fleet could carry the fit; empty if one did, or none was asked for.
+    is_loaded : bool, default=False
+        Whether it was trained before, and comes from a store.
+    is_cut : bool, default=False
+        Whether the time was up before its last epoch: `state` is that after those that it
+        had, or None.  A store does not have it.
+    checkpoints : tuple of TrainingState, default=()
+        Where the fit stood after some of its epochs, if it was to keep them and a fleet
+        carried it.  A store does not have them.
     """
 
     status: Literal["trained", "failed"]
