@@ -19,7 +19,7 @@ from scipy.stats import t as student
 from sk_tune._search_record import UNSCORED, fold_layout, was_stopped
 from sk_tune.diagnosis._curve_sources import network_part
 from sk_tune.diagnosis._findings import CHECKS, Change, Finding, share
-from sk_tune.space import Space, as_space
+from sk_tune.space import as_space
 
 __all__ = [
     "NATURAL_BOUNDS",
@@ -237,7 +237,8 @@ def check_edge(search: Any) -> Finding:
         )
     params = [search.cv_results_["params"][row] for row in rows]
     params = [{k: v for k, v in p.items() if k != resource} for p in params]
-    codes, active = _codes(space, params)
+    codes = space.encode(params)
+    active = space.active(codes)
     order = np.argsort(-scores, kind="stable")
     _, prefix = network_part(search.estimator)
     changes = []
@@ -262,11 +263,6 @@ def check_edge(search: Any) -> Finding:
         "Widen these ranges and search again.",
         tuple(changes),
     )
-
-
-def _codes(space: Space, params: list[Any]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    codes = space.encode(params)
-    return codes, space.active(codes)
 
 
 def _side(dimension: Any, codes: Floats, active: npt.NDArray[np.bool_]) -> int:

@@ -116,9 +116,7 @@ def curves_of(search: Any, candidate: int) -> Curves:
     record = search_record(search)
     y = None if record is None else record.y
     return Curves(
-        train_loss=curves["train_loss"],
-        valid_loss=curves["valid_loss"],
-        valid_score=curves["valid_score"],
+        **curves,
         params=configured,
         baseline_loss=_baseline(network, configured, y),
         n_samples=None if y is None else len(y),
@@ -168,29 +166,22 @@ def curves_of_estimator(estimator: Any) -> Curves:
         If it is not fitted.
     """
     network, _ = network_part(estimator)
-    if not hasattr(type(network), "history_") and not hasattr(network, "history_"):
-        if not hasattr(network, "max_epochs"):
+    history = getattr(network, "history_", None)
+    if history is None:
+        # Before it is fitted a network of skorch has a history_ that raises.
+        if not hasattr(type(network), "history_") and not hasattr(network, "max_epochs"):
             raise TypeError(
                 "The source of diagnose must be a search of sk_tune, a fitted network or "
                 "pipeline, Curves, or a learning curve by samples. "
                 f"Got {type(estimator).__name__} instead."
             )
         raise NotFittedError(f"This {type(network).__name__} is not fitted yet.")
-    try:
-        history = list(network.history_)
-    except AttributeError as error:
-        raise NotFittedError(f"This {type(network).__name__} is not fitted yet.") from error
-    train_loss, valid_loss, valid_score = (
-        np.array([[float(row.get(name, math.nan)) for row in history]]) for name in _CURVES
-    )
+    curves: dict[str, Any] = {
+        name: np.array([[float(epoch.get(name, math.nan)) for epoch in history]])
+        for name in _CURVES
+    }
     params = dict(network.get_params(deep=False))
-    return Curves(
-        train_loss=train_loss,
-        valid_loss=valid_loss,
-        valid_score=valid_score,
-        params=params,
-        baseline_loss=_baseline(network, params, None),
-    )
+    return Curves(**curves, params=params, baseline_loss=_baseline(network, params, None))
 
 
 def _without(params: Mapping[str, Any], resource: str) -> dict[str, str]:

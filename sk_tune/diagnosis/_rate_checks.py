@@ -76,24 +76,14 @@ def check_diverged(summary: Summary) -> Finding:
     check = CHECKS["diverged"]
     end = float(np.sort(summary.raw_train[:, -1]).mean())
     evidence = {"train_loss": end, "reference": summary.reference}
-    if not summary.is_finite:
-        return check.issue(
-            "high",
-            "A loss became infinite or NaN.",
-            evidence,
-            "Lower the learning rate, or clip the gradient.",
-            lower_rate(summary.params),
-        )
-    if end > EXPLODED * summary.reference:
-        return check.issue(
-            "high",
-            f"The training loss ends at {end / summary.reference:.3g} times that of a "
-            "constant prediction.",
-            evidence,
-            "Lower the learning rate, or clip the gradient.",
-            lower_rate(summary.params),
-        )
-    return check.passed("All losses are finite and below where they began.", evidence)
+    if summary.is_finite and end <= EXPLODED * summary.reference:
+        return check.passed("All losses are finite and below where they began.", evidence)
+    message = "A loss became infinite or NaN."
+    if summary.is_finite:
+        times = f"{end / summary.reference:.3g} times"
+        message = f"The training loss ends at {times} that of a constant prediction."
+    remedy = "Lower the learning rate, or clip the gradient."
+    return check.issue("high", message, evidence, remedy, lower_rate(summary.params))
 
 
 def check_rate_high(summary: Summary) -> Finding:

@@ -273,13 +273,15 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
     baseline = curves.baseline_loss
     has_baseline = baseline is not None and math.isfinite(baseline) and baseline > 0
     first = np.concatenate([filled[:, 0], valid_filled[:, 0]])
+    first = first[np.isfinite(first)]
+    reference = baseline if has_baseline else first.max() if len(first) else math.nan
     return Summary(
         train=_at_epoch_ends(filled),
         valid=valid_filled,
         raw_train=filled,
         score=_filled(score[folds, :n_epochs]),
         spent=rate_spent(n_epochs, params.get("lr_schedule"), params.get("max_epochs")),
-        reference=float(baseline) if has_baseline and baseline else float(_max(first)),
+        reference=float(reference or 0.0),
         has_baseline=has_baseline,
         params=params,
         n_samples=curves.n_samples,
@@ -338,11 +340,6 @@ def _end_level(curves: Floats) -> Floats:
 def _mean(curves: Floats) -> Floats:
     mean: Floats = np.sort(curves, axis=0).mean(axis=0)
     return mean
-
-
-def _max(values: Floats) -> float:
-    values = values[np.isfinite(values)]
-    return float(values.max()) if len(values) else math.nan
 
 
 def _filled(curves: Floats) -> Floats:
