@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from sk_tune import MLPClassifier
-from sk_tune.diagnosis import Curves
+from sk_tune.diagnosis import Curves, diagnose
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_search() -> Any:
     """Return what makes something with the attributes of a fitted search."""
 
@@ -117,10 +117,16 @@ def no_signal(n_epochs=30, **rest):
     return of_folds(1.02 - 0.4 * t / n_epochs, 1.02 + 0.2 * t / n_epochs, **rest)
 
 
+def found(name, curves):
+    """Return the finding of one check."""
+    return next(f for f in diagnose(curves) if f.name == name)
+
+
 @pytest.fixture(scope="session")
 def shapes() -> SimpleNamespace:
-    """Return what makes curves with known answers, by name."""
+    """Return what makes curves with known answers by name, and what a check finds."""
     makers = (
+        found,
         of_folds,
         healthy,
         overfitting,

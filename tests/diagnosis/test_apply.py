@@ -37,83 +37,58 @@ def net(**params):
 
 
 def test_an_estimator_is_changed_in_a_copy():
-    """The given one stays as it is, and is not refitted."""
+    """The given one stays as it is; in a pipeline names get the step in front."""
     given = net(dropout=0.1)
 
     applied = apply([finding("overfitting", DROPOUT)], given)
+    inside = apply(finding("overfitting", DROPOUT), make_pipeline(StandardScaler(), given))
 
     assert given.dropout == 0.1
     assert applied.target.dropout == 0.3
     assert str(applied) == "dropout: 0.1 -> 0.3 (overfits)"
+    assert inside.target[-1].dropout == 0.3
+    assert inside.changes[0].parameter == "mlpclassifier__dropout"
 
 
-def test_the_network_in_a_pipeline_is_changed():
-    """Names get the step in front."""
-    pipe = make_pipeline(StandardScaler(), net())
-
-    applied = apply(finding("overfitting", DROPOUT), pipe)
-
-    assert applied.target[-1].dropout == 0.3
-    assert applied.changes[0].parameter == "mlpclassifier__dropout"
+RATE = Change(parameter="learning_rate", action="at most", value=1e-3, reason="jumps")
+LACKED = Change(parameter="hidden_size", action="at least", value=64, reason="")
 
 
-def test_what_a_network_lacks_is_not_changed():
-    """A parameter that the target does not have is passed over."""
-    change = Change(parameter="hidden_size", action="at least", value=64, reason="")
-
-    applied = apply([finding("underfitting", change)], net())
-
-    assert applied.changes == ()
-    assert str(applied) == "Nothing was changed."
-
-
-def test_a_cause_goes_before_its_consequences():
-    """Of the issues of one network only the first cause is treated, and no tips."""
-    rate = Change(parameter="learning_rate", action="at most", value=1e-3, reason="jumps")
-    findings = [
-        finding("overfitting", DROPOUT),
-        finding("converged long ago", EPOCHS, outcome="tip"),
-        finding("learning rate too high", rate),
-    ]
-
+@pytest.mark.parametrize(
+    ("findings", "changed"),
+    [
+        # A parameter that the target does not have is passed over.
+        ([finding("underfitting", LACKED)], []),
+        # Of the issues of one network only the first cause is treated, and no tips.
+        (
+            [
+                finding("overfitting", DROPOUT),
+                finding("converged long ago", EPOCHS, outcome="tip"),
+                finding("learning rate too high", RATE),
+            ],
+            ["learning_rate"],
+        ),
+        # Tips are followed only if they are given alone.
+        ([finding("still improving", EPOCHS, outcome="tip")], []),
+        (finding("still improving", EPOCHS, outcome="tip"), ["max_epochs"]),
+        # Where rows are not of one kind, or leak, parameters are not to be mended.
+        ([finding("overfitting", DROPOUT), finding("folds disagree")], []),
+        ([finding("still improving", EPOCHS), finding("groups across folds")], []),
+        ([finding("still improving", EPOCHS), finding("near duplicates across folds")], []),
+        # Where rows are few other issues may be chance: theirs is the only remedy.
+        (
+            [finding("learning rate too high", RATE), finding("too few rows", DROPOUT)],
+            ["dropout"],
+        ),
+        ([finding("learning rate too high", RATE), finding("too few rows")], []),
+    ],
+)
+def test_the_cause_alone_is_treated(findings, changed):
+    """Which of several findings is treated depends on what they say of each other."""
     applied = apply(findings, net(learning_rate=1.0))
 
-    assert [c.parameter for c in applied.changes] == ["learning_rate"]
-
-
-def test_tips_are_followed_only_if_given_alone():
-    """What has no issue is left alone, unless it is asked for."""
-    tip = finding("still improving", EPOCHS, outcome="tip")
-
-    assert apply([tip], net()).changes == ()
-    assert apply(tip, net()).target.max_epochs == 80
-
-
-def test_a_fold_that_differs_spoils_all_else():
-    """Where the rows are not of one kind, parameters are not to be mended."""
-    findings = [finding("overfitting", DROPOUT), finding("folds disagree")]
-
-    assert apply(findings, net()).changes == ()
-
-
-@pytest.mark.parametrize("name", ["near duplicates across folds", "groups across folds"])
-def test_leaking_folds_spoil_all_else(name):
-    """A network that is judged by rows it was trained on is not to be trained longer."""
-    findings = [finding("still improving", EPOCHS), finding(name)]
-
-    assert apply(findings, net()).changes == ()
-
-
-def test_few_rows_spoil_what_else_is_found():
-    """Where rows are few other issues may be chance: theirs is the only remedy."""
-    rate = Change(parameter="learning_rate", action="at most", value=1e-3, reason="jumps")
-    other = finding("learning rate too high", rate)
-
-    treated = apply([other, finding("too few rows", DROPOUT)], net(learning_rate=1.0))
-    left = apply([other, finding("too few rows")], net(learning_rate=1.0))
-
-    assert [c.parameter for c in treated.changes] == ["dropout"]
-    assert left.changes == ()
+    assert [change.parameter for change in applied.changes] == changed
+    assert (str(applied) == "Nothing was changed.") is (changed == [])
 
 
 @pytest.mark.parametrize("prefix", ["", "net__", "a__net__"])
@@ -198,20 +173,14 @@ def test_a_search_is_changed_in_space_and_estimator():
 
 
 def test_a_search_over_rungs_gets_longer_rungs():
-    """Epochs are what Hyperband grants, so the last rung grants more."""
+    """The last rung grants more epochs; fewer are what the lower rungs try anyway."""
+    fewer = Change(parameter="max_epochs", action="at most", value=3, reason="rises")
     search = HyperbandSearchCV(net(), {"dropout": [0.0, 0.5]}, max_resources=20)
 
     applied = apply([finding("still improving", EPOCHS)], search)
 
     assert applied.target.max_resources == 80
     assert applied.target.estimator.max_epochs == search.estimator.max_epochs
-
-
-def test_rungs_are_never_shortened():
-    """Fewer epochs are what the lower rungs try anyway."""
-    fewer = Change(parameter="max_epochs", action="at most", value=3, reason="rises")
-    search = HyperbandSearchCV(net(), {"dropout": [0.0, 0.5]}, max_resources=20)
-
     assert apply([finding("overfitting", fewer)], search).changes == ()
 
 
@@ -228,39 +197,38 @@ def change(action, value, parameter="learning_rate"):
 
 
 @pytest.mark.parametrize(
-    ("action", "value", "after"),
+    ("before", "parameter", "action", "value", "after"),
     [
-        ("set", 7, 7),
-        ("at least", 5, 5),
-        ("at least", 3, 4),
-        ("at most", 3, 3),
-        ("at most", 5, 4),
-        ("multiply", 2.4, 10),
-        ("extend above", 9, 4),
-        ("extend below", 1, 4),
+        *(
+            (4, "width", action, value, after)
+            for action, value, after in (
+                ("set", 7, 7),
+                ("at least", 5, 5),
+                ("at least", 3, 4),
+                ("at most", 3, 3),
+                ("at most", 5, 4),
+                ("multiply", 2.4, 10),
+                ("extend above", 9, 4),
+                ("extend below", 1, 4),
+            )
+        ),
+        # None becomes the bound; a name or a flag is left, full batches stay full.
+        (None, "learning_rate", "at most", 1.0, 1.0),
+        ("relu", "activation", "at least", 1.0, "relu"),
+        (True, "learning_rate", "at least", 3, True),
+        (-1, "batch_size", "multiply", 2, -1),
+        # Values stay within what they mean.
+        (0.5, "dropout", "multiply", 4, 0.8),
+        (0.5, "module__dropout", "multiply", 4, 0.8),
+        (2, "width", "multiply", 0.1, 1),
     ],
 )
-def test_values_change(action, value, after):
+def test_values_change(before, parameter, action, value, after):
     """A whole number stays one."""
-    changed = changed_value(4, change(action, value, "width"))
+    changed = changed_value(before, change(action, value, parameter))
 
     assert changed == after
-    assert type(changed) is int
-
-
-def test_a_floor_is_laid_under_what_is_not_set():
-    """None becomes the bound; a name or a flag is left."""
-    assert changed_value(None, change("at most", 1.0)) == 1.0
-    assert changed_value("relu", change("at least", 1.0)) == "relu"
-    assert changed_value(True, change("at least", 3)) is True
-
-
-def test_values_stay_within_what_they_mean():
-    """No dropout of all units, and full batches stay full."""
-    assert changed_value(0.5, change("multiply", 4, "dropout")) < 1
-    assert changed_value(0.5, change("multiply", 4, "module__dropout")) < 1
-    assert changed_value(-1, change("multiply", 2, "batch_size")) == -1
-    assert changed_value(2, change("multiply", 0.1, "width")) == 1
+    assert type(changed) is type(after)
 
 
 @pytest.mark.parametrize(

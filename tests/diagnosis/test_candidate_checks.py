@@ -23,8 +23,6 @@ from sk_tune.diagnosis._candidate_checks import (
     check_noise_ceiling,
     check_optimism,
     described_space,
-    fold_scores,
-    last_rows,
 )
 
 PARAMS = [{"width": 2**k} for k in range(6)]
@@ -90,58 +88,42 @@ def test_repeated_folds_are_not_independent(make_search):
         assert finding.evidence["n_repeats"] == 10
 
 
-def test_few_candidates_are_not_compared(make_search):
-    """Two candidates that are alike are no ceiling."""
-    finding = check_noise_ceiling(make_search(PARAMS[:2], np.ones((2, 5))))
-
-    assert finding.outcome == "not applicable"
-
-
-def test_failed_candidates_are_left_out(make_search):
-    """NaN is no score to be alike."""
+def test_candidates_without_a_score_are_left_out(make_search):
+    """NaN is no score to be alike, and two candidates that are alike are no ceiling."""
     scores = 0.8 + FOLDS + np.arange(6)[:, None] * 0.01
     scores[0] = np.nan
 
     finding = check_noise_ceiling(make_search(PARAMS, scores))
+    few = check_noise_ceiling(make_search(PARAMS[:2], np.ones((2, 5))))
 
     assert finding.evidence["n_candidates"] == 5
+    assert few.outcome == "not applicable"
 
 
 @given(shift=st.floats(-5, 5), scale=st.floats(0.01, 100))
-def test_the_scale_of_the_score_does_not_matter(shift, scale):
+def test_the_scale_of_the_score_does_not_matter(make_search, shift, scale):
     """Percent or parts of one, the share of candidates alike is the same."""
-    rng = np.random.default_rng(1)
-    scores = rng.normal(size=(6, 3))
-    found = [
-        check_noise_ceiling(
-            SimpleNamespace(
-                cv_results_={
-                    "params": PARAMS,
-                    **{f"split{k}_test_score": own[:, k] for k in range(3)},
-                },
-                n_splits_=3,
-            )
-        ).evidence["alike"]
+    scores = np.random.default_rng(1).normal(size=(6, 3))
+
+    first, second = (
+        check_noise_ceiling(make_search(PARAMS, own))
         for own in (scores, shift + scale * scores)
-    ]
+    )
 
-    assert found[0] == found[1]
-
-
-def test_the_last_rung_is_what_is_compared(make_search):
-    """Candidates that were dropped had fewer epochs, so their scores are of others."""
-    results = {"n_resources": np.array([1, 3, 1, 3, 9, 9])}
-    search = make_search(PARAMS, np.ones((6, 3)), results=results)
-
-    assert last_rows(search) == [4, 5]
+    assert first.evidence["alike"] == second.evidence["alike"]
 
 
-def test_the_metric_that_decides_is_read(make_search):
-    """With several metrics it is the one that refit names."""
-    search = make_search(PARAMS, np.zeros((6, 2)), refit="auc")
-    search.cv_results_ |= {f"split{k}_test_auc": np.arange(6.0) for k in range(2)}
+def test_the_last_rung_and_the_deciding_metric_are_compared(make_search):
+    """Candidates that were dropped had fewer epochs; refit names one of the metrics."""
+    n_resources = np.array([9, 1, 9, 9, 9, 9])
+    scores = 0.8 + FOLDS + np.arange(6)[:, None] * 0.01
+    search = make_search(PARAMS, np.ones((6, 5)), refit="auc")
+    search.cv_results_ |= {f"split{k}_test_auc": scores[:, k] for k in range(5)}
+    search.cv_results_["n_resources"] = n_resources
 
-    np.testing.assert_array_equal(fold_scores(search)[:, 0], np.arange(6.0))
+    evidence = check_noise_ceiling(search).evidence
+
+    assert (evidence["n_candidates"], evidence["alike"]) == (5, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +174,8 @@ def test_failures_are_counted(make_search):
 
 
 RATES = loguniform(1e-4, 1e-2)
+DRAWN = RATES.rvs(20, random_state=0).tolist()
+LUCKY = [*np.linspace(1e-4, 9e-3, 19).tolist(), 1e-2]
 
 
 def varied(make_search, name, values, score, **rest):
@@ -202,9 +186,8 @@ def varied(make_search, name, values, score, **rest):
 
 def test_the_best_at_the_high_end_asks_for_more(make_search):
     """A score that rises with the rate up to the end of a range wants a wider one."""
-    values = RATES.rvs(20, random_state=0).tolist()
     space = {"learning_rate": RATES}
-    search = varied(make_search, "learning_rate", values, np.log, space=space)
+    search = varied(make_search, "learning_rate", DRAWN, np.log, space=space)
 
     finding = check_edge(search)
 
@@ -216,136 +199,84 @@ def test_the_best_at_the_high_end_asks_for_more(make_search):
     assert (low, high) == (1e-4, change.value)
 
 
-def test_an_optimum_inside_is_fine(make_search):
-    """A score that is best in the middle of the range is found there."""
-    values = RATES.rvs(20, random_state=0).tolist()
-    search = varied(
-        make_search,
-        "learning_rate",
-        values,
-        lambda rate: -(np.log(rate / 1e-3) ** 2),
-        space={"learning_rate": RATES},
-    )
-
-    assert check_edge(search).outcome == "passed"
-
-
 def test_names_are_those_in_the_network(make_search):
-    """The steps of a pipeline are no part of a change's parameter."""
-    search = varied(
-        make_search,
-        "mlpclassifier__width",
-        [8, 16, 32, 64],
-        float,
-        estimator=make_pipeline(StandardScaler(), MLPClassifier()),
-    )
+    """The steps of a pipeline are no part of a change's parameter, nor what rungs grant."""
+    pipe = make_pipeline(StandardScaler(), MLPClassifier())
+    name = "mlpclassifier__width"
+    search = varied(make_search, name, [8, 16, 32, 64], float, estimator=pipe)
+    params = [{"width": w, "max_epochs": 9} for w in (8, 16, 32, 64)]
+    scores = np.array([[w] * 3 for w in (8, 16, 32, 64)])
+    space = {"width": [8, 16, 32, 64]}
+    rungs = make_search(params, scores, space=space, resource="max_epochs")
 
     (change,) = check_edge(search).changes
 
     assert change.parameter == "width"
     assert type(change.value) is int
     assert change.value > 64
+    assert [c.parameter for c in check_edge(rungs).changes] == ["width"]
+
+
+class Sizes:
+    """A distribution that only draws: it has no quantiles that tell an end."""
+
+    def rvs(self, random_state=None):
+        """Return two layers."""
+        return (32, 32)
+
+
+def _with_end(distribution):
+    values = distribution.rvs(20, random_state=0).tolist()
+    return [distribution.support()[0], *values[1:]]
 
 
 @pytest.mark.parametrize(
-    ("name", "distribution", "score"),
+    ("name", "values", "score", "space", "outcome"),
     [
-        ("dropout", uniform(0, 0.5), lambda v: -v),
-        ("n_layers", randint(0, 9), lambda v: -v),
-        ("weight_decay", uniform(0, 1), lambda v: -v),
+        # An optimum inside, and one lucky candidate at the end, are no crowd.
+        ("lr", DRAWN, lambda v: -(np.log(v / 1e-3) ** 2), RATES, "passed"),
+        ("lr", LUCKY, lambda v: 1.0 if v == 1e-2 else -abs(v - 4e-3), RATES, "passed"),
+        # There is no dropout below 0, and what has no order has no end.
+        *(
+            (name, _with_end(ends), lambda v: -v, ends, "passed")
+            for name, ends in (
+                ("dropout", uniform(0, 0.5)),
+                ("n_layers", randint(0, 9)),
+                ("weight_decay", uniform(0, 1)),
+            )
+        ),
+        (
+            "activation",
+            ["elu", "gelu", "relu", "tanh"],
+            lambda v: ord(v[0]),
+            None,
+            "passed",
+        ),
+        ("members", [1, 4, 16, 32], lambda v: -v, None, "passed"),
+        ("module__p", [0.0, 0.2, 0.5, 0.8], lambda v: -v, None, "passed"),
+        ("hidden_layer_sizes", [(8,), (16,), (32, 32), (9,)], len, Sizes(), None),
+        # The better of two values is always at an end.
+        ("width", [8, 16], float, None, None),
     ],
 )
-def test_natural_ends_are_no_edges(make_search, name, distribution, score):
-    """There is no dropout below 0."""
-    values = distribution.rvs(20, random_state=0).tolist()
-    values[0] = distribution.support()[0]
-    search = varied(make_search, name, values, score, space={name: distribution})
+def test_where_there_is_no_edge_none_is_found(
+    make_search, name, values, score, space, outcome
+):
+    """Ends that values have by what they mean are no edges, and chance is no crowd."""
+    estimator = NetClassifier(nn.Linear) if name == "module__p" else MLPClassifier()
+    space = None if space is None else {name: space}
 
-    assert check_edge(search).outcome == "passed"
+    search = varied(make_search, name, values, score, space=space, estimator=estimator)
 
-
-def test_chance_at_the_edge_is_no_crowd(make_search):
-    """One lucky candidate at the end, with the next best ones elsewhere, is no optimum."""
-    values = [*np.linspace(1e-4, 9e-3, 19).tolist(), 1e-2]
-    scores = {v: -abs(v - 4e-3) for v in values} | {1e-2: 1.0}
-    search = varied(
-        make_search, "learning_rate", values, scores.get, space={"learning_rate": RATES}
-    )
-
-    assert check_edge(search).outcome == "passed"
+    finding = check_edge(search)
+    assert finding.outcome == (outcome or "not applicable")
+    assert finding.changes == ()
 
 
-def test_categories_have_no_edge(make_search):
-    """What has no order has no end."""
-    values = ["relu", "tanh", "gelu", "elu"]
-    search = varied(make_search, "activation", values, values.index)
+def test_what_has_no_space_is_refused(iris):
+    """Anything else than a search is a mistake of the caller; nothing may vary."""
+    net = MLPClassifier(width=4, max_epochs=1, random_state=0)
 
-    assert check_edge(search).outcome == "passed"
-
-
-def test_members_and_the_like_are_at_least_one(make_search):
-    """A network of none of them fails; nor is a share below 0 where none was."""
-    whole = varied(make_search, "members", [1, 4, 16, 32], lambda v: -v)
-    share = varied(
-        make_search,
-        "module__p",
-        [0.0, 0.2, 0.5, 0.8],
-        lambda v: -v,
-        estimator=NetClassifier(nn.Linear),
-    )
-
-    assert check_edge(whole).changes == ()
-    assert check_edge(share).changes == ()
-
-
-def test_a_distribution_that_only_draws_has_no_edge(make_search):
-    """It has no quantiles by which an end could be told."""
-
-    class Sizes:
-        def rvs(self, random_state=None):
-            return (32, 32)
-
-    values = [(8,), (16,), (32,), (32, 32)]
-    search = varied(
-        make_search,
-        "hidden_layer_sizes",
-        values,
-        len,
-        space={"hidden_layer_sizes": Sizes()},
-    )
-
-    assert check_edge(search).outcome == "not applicable"
-
-
-def test_few_candidates_show_no_edge(make_search):
-    """The better of two values is always at an end."""
-    search = varied(make_search, "width", [8, 16], float)
-
-    assert check_edge(search).outcome == "not applicable"
-
-
-def test_epochs_that_rungs_grant_are_no_part_of_the_space(make_search):
-    """A search over epochs has them in its parameters, but does not draw them."""
-    params = [{"width": w, "max_epochs": 9} for w in (8, 16, 32, 64)]
-    search = make_search(
-        params,
-        np.array([[w] * 3 for w in (8, 16, 32, 64)]),
-        space={"width": [8, 16, 32, 64]},
-        resource="max_epochs",
-    )
-
-    assert [c.parameter for c in check_edge(search).changes] == ["width"]
-
-
-def test_what_has_no_space_is_refused():
-    """Anything else than a search is a mistake of the caller."""
+    assert check_edge(GridSearchCV(net, {}, cv=3).fit(*iris)).outcome == "not applicable"
     with pytest.raises(TypeError, match="has no space"):
         described_space(object())
-
-
-def test_a_search_of_one_candidate_has_no_edge(iris):
-    """Where nothing varies there is nothing to widen."""
-    net = MLPClassifier(width=4, max_epochs=1, random_state=0)
-    search = GridSearchCV(net, {}, cv=3).fit(*iris)
-
-    assert check_edge(search).outcome == "not applicable"

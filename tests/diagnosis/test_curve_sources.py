@@ -29,7 +29,6 @@ from sk_tune import (
 from sk_tune.diagnosis import curves_of, diagnose
 from sk_tune.diagnosis._curve_sources import (
     curves_of_estimator,
-    is_search,
     larger_in_search,
     same_network,
     size,
@@ -206,25 +205,40 @@ def test_a_candidate_has_the_curves_of_its_longest_rung(hyperband):
     )
 
 
-@pytest.mark.parametrize("candidate", [2, -3])
-def test_candidates_that_do_not_exist_are_refused(grid, candidate):
-    """A wrong row is named."""
-    with pytest.raises(ValueError, match=f"Got {candidate}"):
-        curves_of(grid, candidate)
-
-
-def test_what_is_no_network_has_no_curves():
-    """Other estimators have no epochs."""
-    search = GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=3).fit(X, Y)
-
-    with pytest.raises(ValueError, match="no learning curve"):
-        curves_of(search, 0)
-
-
-def test_a_search_must_be_fitted():
-    """Before fit there are no results to read."""
-    with pytest.raises(NotFittedError):
-        diagnose(GridSearchCV(net(), {"width": [4]}))
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda grid: curves_of(grid, 2), ValueError, "Got 2"),
+        (lambda grid: curves_of(grid, -3), ValueError, "Got -3"),
+        (
+            lambda _: curves_of(
+                GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=3).fit(X, Y), 0
+            ),
+            ValueError,
+            "no learning curve",
+        ),
+        (
+            lambda _: diagnose(GridSearchCV(net(), {"width": [4]})),
+            NotFittedError,
+            "GridSearchCV is not fitted",
+        ),
+        (lambda _: diagnose(net()), NotFittedError, "MLPClassifier is not fitted"),
+        (lambda _: diagnose(LogisticRegression()), TypeError, "LogisticRegression"),
+        (
+            lambda _: diagnose(SklearnGridSearchCV(net(), {"width": [4]})),
+            TypeError,
+            "Got GridSearchCV",
+        ),
+    ],
+    ids=[
+        *("no row", "before the first", "no network", "search not fitted"),
+        *("network not fitted", "no epochs", "search of scikit-learn"),
+    ],
+)
+def test_what_has_no_curves_is_refused(grid, call, error, words):
+    """Not fitted is one thing, no network another; a wrong row is named."""
+    with pytest.raises(error, match=words):
+        call(grid)
 
 
 def test_a_network_has_one_fold_of_its_own():
@@ -245,21 +259,6 @@ def test_without_rows_set_aside_there_is_no_held_out_loss():
 
     assert np.isnan(curves.valid_loss).all()
     assert np.isfinite(curves.train_loss).all()
-
-
-@pytest.mark.parametrize(
-    ("source", "error"), [(net(), NotFittedError), (LogisticRegression(), TypeError)]
-)
-def test_what_has_no_history_is_refused(source, error):
-    """Not fitted is one thing, no network another."""
-    with pytest.raises(error):
-        diagnose(source)
-
-
-def test_searches_are_known_by_what_they_have(grid):
-    """scikit-learn's own search has no learning curves."""
-    assert is_search(grid)
-    assert not is_search(SklearnGridSearchCV(net(), {"width": [4]}))
 
 
 def test_skorch_nets_are_read_by_their_own_names():

@@ -4,81 +4,49 @@ import copy
 import dataclasses
 import pickle
 
-import numpy as np
 import pytest
 
-from sk_tune.diagnosis import Curves, Finding, diagnose, verdict
+from sk_tune.diagnosis import Finding, diagnose, verdict
 from sk_tune.diagnosis._findings import CHECKS, good_fit, ranked
 
 
 @pytest.fixture
-def findings():
+def findings(shapes):
     """Findings of a network that overfits."""
-    epochs = [i + 1 for i in range(30)]
-    train = [[2.0 ** (-e / 5) for e in epochs]] * 3
-    valid = [
-        [0.4 + 2.0 ** (-e / 3) + 0.02 * e + 0.01 * k for e in epochs] for k in range(3)
-    ]
-    score = [[-v for v in fold] for fold in valid]
-    return diagnose(Curves(train_loss=train, valid_loss=valid, valid_score=score))
+    return diagnose(shapes.overfitting())
 
 
 def test_they_print_as_a_report(findings):
-    """What is wrong has a line with its remedy; what is well shares one."""
+    """What is wrong comes first with its remedy, what is well shares a line."""
     lines = str(findings).splitlines()
 
     found = verdict(findings)
-    assert (
-        f"{found.name} (issue, {found.severity}): {found.message} {found.remedy}" in lines
-    )
+    text = f"{found.name} (issue, {found.severity}): {found.message} {found.remedy}"
+    assert lines[0] == text == str(found)
     (passed,) = [line for line in lines if line.startswith("Passed: ")]
     assert all(f.name in passed for f in findings if f.outcome == "passed")
+    assert lines[-1].startswith(("Passed", "Not applicable"))
     assert len(lines) < len(findings)
     assert repr(findings) == str(findings)
-    assert str(found) in lines
-
-
-def test_a_notebook_has_a_table(findings):
-    """With the same in it."""
     html = findings._repr_html_()
-
-    assert f"<td>{verdict(findings).name}</td><td>issue, " in html
+    assert f"<td>{found.name}</td><td>issue, " in html
     assert "<td>Passed</td>" in html
 
 
 def test_they_are_a_tuple_still(findings):
-    """For those who look at one after another, and for pickle and copy."""
+    """For those who look at one after another, and for pickle and copy; all are frozen."""
     assert isinstance(findings, tuple)
     assert all(isinstance(finding, Finding) for finding in findings)
     assert pickle.loads(pickle.dumps(findings)) == copy.deepcopy(findings) == findings
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        findings[0].outcome = "issue"
 
 
-def test_the_most_severe_comes_first(findings):
-    """An issue before a tip, what passed and what was not looked at last."""
-    kinds = [(f.outcome, f.severity, f.name) for f in findings if f.outcome == "issue"]
-    first = str(findings).splitlines()[0]
-
-    assert any(first.startswith(name) for _, _, name in kinds)
-    assert str(findings).splitlines()[-1].startswith(("Passed", "Not applicable"))
-
-
-def test_curves_count_folds_and_epochs():
+def test_curves_count_folds_and_epochs(shapes):
     """Rows are folds, columns are epochs."""
-    loss = np.ones((3, 7))
-
-    curves = Curves(train_loss=loss, valid_loss=loss, valid_score=loss)
+    curves = shapes.healthy(n_epochs=7, n_folds=3)
 
     assert (curves.n_folds, curves.n_epochs) == (3, 7)
-
-
-def test_findings_are_frozen():
-    """A finding does not change after it was made."""
-    finding = Finding(
-        code="SKT101", name="overfitting", outcome="passed", severity=None, message="No."
-    )
-
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        finding.outcome = "issue"
 
 
 # Written out, because a code that once was published is never given to another check.
