@@ -57,13 +57,8 @@ def test_copies_of_a_case_have_its_group(n_times, seed):
     whole = [len(np.unique(groups[cases == case])) == 1 for case in range(60)]
     assert np.mean(whole) >= 0.9
     assert max(len(np.unique(cases[groups == group])) for group in groups) <= 2
-
-
-def test_rows_without_copies_keep_their_own_groups():
-    """Two rows in a hundred may be near each other by chance."""
-    X = np.random.default_rng(0).normal(size=(500, 5))
-
-    assert len(np.unique(group_copies(X))) > 480
+    # Two rows in a hundred may be near each other by chance.
+    assert len(np.unique(group_copies(rng.normal(size=(500, 5))))) > 480
 
 
 def test_units_and_order_do_not_matter():
@@ -187,33 +182,32 @@ def test_targets_that_are_common_tell_nothing(n_values):
     assert len(np.unique(group_copies(X, y))) == len(np.unique(group_copies(X)))
 
 
-def _table(X, folds):
-    y = np.zeros(len(X))
-    return as_leak_table(X, y, is_classification=False, folds=folds)
+def _found(check, X, y=None, folds=None, *, is_classification=False):
+    y = np.zeros(len(X)) if y is None else y
+    folds = _parts(np.arange(len(X))) if folds is None else folds
+    table = as_leak_table(X, y, is_classification=is_classification, folds=folds)
+    return check(table)
+
+
+def _parts(order):
+    """Return five folds of rows in an order."""
+    return [(np.setdiff1d(order, part), part) for part in np.array_split(order, 5)]
 
 
 @given(n_copies=st.integers(0, 20), seed=st.integers(0, 9))
 def test_the_share_is_that_of_test_rows_with_a_twin(n_copies, seed):
-    """Of 20 test rows so many are copied from training."""
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(100, 3))
+    """Of 20 test rows so many are copied from training; twins in one fold do not count."""
+    X = np.random.default_rng(seed).normal(size=(100, 3))
     X[80 : 80 + n_copies] = X[:n_copies]
     folds = [(np.arange(80), np.arange(80, 100))]
 
-    finding = check_duplicates(_table(X, folds))
+    finding = _found(check_duplicates, X, folds=folds)
 
     assert finding.evidence["rows"] == n_copies
     assert finding.evidence["share"] == pytest.approx(n_copies / 20)
     assert finding.outcome == ("issue" if n_copies >= 3 else "passed")
-
-
-def test_rows_that_are_repeated_on_one_side_are_no_leak():
-    """Twins in one fold."""
-    X = np.random.default_rng(0).normal(size=(100, 3))
-    X[90:] = X[80:90]
-    folds = [(np.arange(80), np.arange(80, 100))]
-
-    assert check_duplicates(_table(X, folds)).outcome == "passed"
+    X[90:] = X[80:90] = np.random.default_rng(10 + seed).normal(size=(10, 3))
+    assert _found(check_duplicates, X, folds=folds).outcome == "passed"
 
 
 def test_near_rows_are_told_by_what_is_usual():
@@ -224,105 +218,59 @@ def test_near_rows_are_told_by_what_is_usual():
     folds = [(np.arange(150), np.arange(150, 200))]
 
     for scale in (1.0, 1000.0):
-        finding = check_near_duplicates(_table(scale * X, folds))
+        finding = _found(check_near_duplicates, scale * X, folds=folds)
         assert finding.outcome == "issue"
         assert finding.evidence["rows"] >= 49
 
 
-def _copied(noise, n_columns=6):
-    """Return 100 cases, each recorded three times, and random folds of the records."""
+TARGETS = np.random.default_rng(1).normal(size=300)
+OF_CASES = np.repeat(TARGETS[:100], 3)
+
+
+@pytest.mark.parametrize(
+    ("noise", "n_columns", "y", "outcome"),
+    [
+        # A tenth of the variation between cases is no hiding place.
+        *((noise, 6, OF_CASES, "issue") for noise in (0.003, 0.03, 0.1)),
+        # A case that is measured anew, target and all, is another one.
+        *((noise, 6, TARGETS, "passed") for noise in (0.003, 0.1)),
+        # In four columns copies are no nearer than chance: groups or targets tell.
+        (0.15, 4, OF_CASES, "issue"),
+        (0.15, 4, (OF_CASES > 0).astype(int), "issue"),
+    ],
+)
+def test_cases_that_were_recorded_three_times_are_found(noise, n_columns, y, outcome):
+    """Copies are near and have one target; folds that keep cases whole pass."""
     rng = np.random.default_rng(0)
     X = np.repeat(rng.normal(size=(100, n_columns)), 3, axis=0)
     X += noise * rng.normal(size=X.shape)
-    order = rng.permutation(300)
-    folds = [(np.setdiff1d(order, part), part) for part in np.array_split(order, 5)]
-    return X, folds
+    options = {"is_classification": y.dtype.kind == "i"}
+
+    finding = _found(check_near_duplicates, X, y, _parts(rng.permutation(300)), **options)
+
+    assert finding.outcome == outcome
+    if outcome == "issue":
+        assert "group_copies" in finding.remedy
+        assert finding.evidence["share"] > (0.2 if noise == 0.1 else 0.5)
+    # 60 rows in a fold: 20 cases.
+    assert _found(check_near_duplicates, X, y, **options).outcome == "passed"
 
 
-@pytest.mark.parametrize("noise", [0.003, 0.03, 0.1])
-def test_copies_are_found_in_noise(noise):
-    """A tenth of the variation between cases is no hiding place."""
-    X, folds = _copied(noise)
-    y = np.repeat(np.random.default_rng(1).normal(size=100), 3)
-
-    finding = check_near_duplicates(
-        as_leak_table(X, y, is_classification=False, folds=folds)
-    )
-
-    assert finding.outcome == "issue"
-    assert "group_copies" in finding.remedy
-
-
-@pytest.mark.parametrize("noise", [0.003, 0.1])
-def test_near_rows_with_targets_of_their_own_are_no_copies(noise):
-    """What is measured anew, target and all, is another case."""
-    X, folds = _copied(noise)
-    y = np.random.default_rng(1).normal(size=300)
-
-    finding = check_near_duplicates(
-        as_leak_table(X, y, is_classification=False, folds=folds)
-    )
-
-    assert finding.outcome == "passed"
-
-
-@pytest.mark.parametrize("n_classes", [2, 5])
-def test_classes_that_lie_in_clusters_are_no_copies(n_classes):
-    """Neighbours of one class are what a class is."""
+@pytest.mark.parametrize("n_classes", [2, 5, None])
+def test_rows_that_are_near_by_nature_are_no_copies(n_classes):
+    """Neighbours of one class are what a class is, and round wages are those of many."""
     rng = np.random.default_rng(0)
-    y = rng.integers(n_classes, size=400)
-    X = 4.0 * np.eye(n_classes, 5)[y] + rng.normal(size=(400, 5))
-    order = rng.permutation(400)
-    folds = [(np.setdiff1d(order, part), part) for part in np.array_split(order, 5)]
+    if n_classes is None:
+        X = rng.normal(size=(300, 3))
+        y = 100.0 * np.round(X.sum(axis=1) + rng.normal(size=300))
+    else:
+        y = rng.integers(n_classes, size=400)
+        X = 4.0 * np.eye(n_classes, 5)[y] + rng.normal(size=(400, 5))
+    is_classification = n_classes is not None
 
-    finding = check_near_duplicates(
-        as_leak_table(X, y, is_classification=True, folds=folds)
-    )
-
-    assert finding.outcome == "passed"
-
-
-@pytest.mark.parametrize("is_classification", [True, False])
-def test_copies_in_few_columns_are_found(is_classification):
-    """In four columns copies are no nearer than chance: groups or targets tell."""
-    X, folds = _copied(0.15, n_columns=4)
-    y = np.repeat(np.random.default_rng(1).normal(size=100), 3)
-    y = (y > 0).astype(int) if is_classification else y
-
-    finding = check_near_duplicates(
-        as_leak_table(X, y, is_classification=is_classification, folds=folds)
-    )
-
-    assert finding.outcome == "issue"
-    assert finding.evidence["share"] > 0.5
-
-
-@pytest.mark.parametrize("is_classification", [True, False])
-def test_copies_on_one_side_are_no_leak(is_classification):
-    """Folds that keep cases whole pass, however often each was recorded."""
-    X, _ = _copied(0.15, n_columns=4)
-    y = np.repeat(np.random.default_rng(1).normal(size=100), 3)
-    y = (y > 0).astype(int) if is_classification else y
-    parts = np.arange(300).reshape(5, 60)
-    folds = [(np.setdiff1d(np.arange(300), part), part) for part in parts]
-
-    finding = check_near_duplicates(
-        as_leak_table(X, y, is_classification=is_classification, folds=folds)
-    )
-
-    assert finding.outcome == "passed"
-
-
-def test_numbers_that_are_common_targets_are_no_copies():
-    """Wages that are round are those of many, near and far."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(300, 3))
-    y = 100.0 * np.round(X.sum(axis=1) + rng.normal(size=300))
-    parts = np.arange(300).reshape(5, 60)
-    folds = [(np.setdiff1d(np.arange(300), part), part) for part in parts]
-
-    finding = check_near_duplicates(
-        as_leak_table(X, y, is_classification=False, folds=folds)
+    folds = _parts(rng.permutation(len(X)))
+    finding = _found(
+        check_near_duplicates, X, y, folds, is_classification=is_classification
     )
 
     assert finding.outcome == "passed"

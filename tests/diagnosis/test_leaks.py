@@ -9,8 +9,6 @@ from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune.diagnosis import find_leaks
-from sk_tune.diagnosis._leak_copies import LEAK_CHECKS, as_leak_table
-from sk_tune.diagnosis._leaks import check_groups, check_times
 
 CLEAN = {
     "iris": datasets.load_iris(return_X_y=True),
@@ -33,10 +31,17 @@ def _issues(*data, **options):
     return {f.name for f in find_leaks(*data, **options) if f.outcome == "issue"}
 
 
+def _outcomes(*data, **options):
+    return {f.name: f.outcome for f in find_leaks(*data, **options)}
+
+
 @pytest.mark.parametrize("name", CLEAN)
 def test_no_leak_is_cried_on_clean_data(name):
-    """Real data sets, and such whose rows are drawn one by one."""
-    assert _issues(*CLEAN[name]) == set()
+    """Real data sets, and such whose rows are drawn one by one; none has outliers."""
+    outcomes = _outcomes(*CLEAN[name])
+
+    assert "issue" not in outcomes.values()
+    assert outcomes["outliers"] == "passed"
 
 
 @pytest.fixture(params=CLEAN)
@@ -67,27 +72,13 @@ def test_copies_with_noise_are_found(name, rng):
     assert issues == {"near duplicates across folds"}
 
 
-def test_the_target_among_the_features_is_found(clean):
-    """Under another name, in other units."""
-    X, y = clean
-
-    assert "target among the features" in _issues(np.column_stack([X, 3 - 2 * y]), y)
-
-
-def test_a_feature_that_gives_the_target_away_is_found(clean, rng):
-    """A number that is a hidden function of the target, with a little noise."""
+def test_columns_that_know_too_much_are_found(clean, rng):
+    """The target in other units, a noisy function of it, and scaling before the split."""
     X, y = clean
     told = np.exp((y - y.mean()) / y.std()) * (1 + 1e-3 * rng.normal(size=len(y)))
 
-    issues = _issues(np.column_stack([X, told]), y)
-
-    assert issues == {"feature that gives the target away"}
-
-
-def test_scaling_over_all_rows_is_found(clean):
-    """Standardised before the split."""
-    X, y = clean
-
+    assert "target among the features" in _issues(np.column_stack([X, 3 - 2 * y]), y)
+    assert _issues(np.column_stack([X, told]), y) == {"feature that gives the target away"}
     assert "scaled over all rows" in _issues(StandardScaler().fit_transform(X), y)
 
 
@@ -111,7 +102,7 @@ def test_a_column_that_looks_like_groups_is_a_tip(column, outcome):
     X, y = CLEAN["breast cancer"]
     frame = pd.DataFrame(X).rename(columns=str).assign(**{column: np.arange(len(X)) // 4})
 
-    found = {f.name: f.outcome for f in find_leaks(frame, y, cv=SHUFFLED)}
+    found = _outcomes(frame, y, cv=SHUFFLED)
 
     assert found["groups across folds"] == (outcome or "not applicable")
 
@@ -143,7 +134,7 @@ def test_a_column_of_dates_is_a_tip():
     frame = pd.DataFrame(X).rename(columns=str)
     frame = frame.assign(when=pd.date_range("2020-01-01", periods=len(X)))
 
-    found = {f.name: f.outcome for f in find_leaks(frame, y, cv=SHUFFLED)}
+    found = _outcomes(frame, y, cv=SHUFFLED)
 
     assert found["future in the training rows"] == "tip"
 
@@ -153,7 +144,7 @@ def test_tables_of_few_kinds_of_rows_repeat_them_by_nature(rng):
     X = pd.DataFrame(rng.integers(0, 3, (300, 3)).astype(str), columns=list("abc"))
     y = rng.integers(0, 2, 300)
 
-    found = {f.name: f.outcome for f in find_leaks(X, y)}
+    found = _outcomes(X, y)
 
     assert found["duplicates across folds"] == "tip"
     assert "issue" not in found.values()
@@ -196,19 +187,10 @@ def test_images_and_several_targets_are_looked_at(rng):
     images, y = CLEAN["digits"][0].reshape(-1, 8, 8), CLEAN["digits"][1]
     targets = np.column_stack([y, y]).astype(float) + rng.normal(size=(len(y), 2))
 
-    found = {f.name: f.outcome for f in find_leaks(images, targets)}
+    found = _outcomes(images, targets)
 
     assert "issue" not in found.values()
     assert found["target among the features"] == "not applicable"
-
-
-@pytest.mark.parametrize("name", CLEAN)
-def test_clean_data_have_no_outliers(name):
-    """Skewed columns, as those of areas, are no outliers."""
-    *_, finding = find_leaks(*CLEAN[name])
-
-    assert finding.name == "outliers"
-    assert finding.outcome == "passed"
 
 
 def test_outliers_are_no_leak_but_a_tip(rng):
@@ -223,11 +205,20 @@ def test_outliers_are_no_leak_but_a_tip(rng):
     assert "'column 3'" in finding.message
 
 
-def test_every_check_says_something():
-    """Eight checks, each with a code and a sentence."""
+def test_every_check_says_something_under_its_code():
+    """A code is never given to another check; each has a sentence."""
     findings = find_leaks(*CLEAN["iris"])
 
-    assert [f.code for f in findings] == [f"SKT20{i}" for i in range(1, 9)]
+    assert {f.name: f.code for f in findings} == {
+        "duplicates across folds": "SKT201",
+        "near duplicates across folds": "SKT202",
+        "groups across folds": "SKT203",
+        "future in the training rows": "SKT204",
+        "target among the features": "SKT205",
+        "feature that gives the target away": "SKT206",
+        "scaled over all rows": "SKT207",
+        "outliers": "SKT208",
+    }
     assert all(f.message.endswith(".") for f in findings)
 
 
@@ -242,77 +233,41 @@ def test_lengths_must_agree():
 FOLDS = [(np.arange(8), np.arange(8, 12))]
 
 
-def _table(**columns):
-    X = pd.DataFrame({"a": np.arange(12.0), **columns})
-    return as_leak_table(X, np.zeros(12), is_classification=False, folds=FOLDS)
-
-
 @pytest.mark.parametrize(("n_shared", "outcome"), [(0, "passed"), (3, "issue")])
 def test_the_share_is_that_of_test_rows_whose_group_is_in_training(n_shared, outcome):
-    """Of four test rows."""
+    """Of four test rows; the index of a frame has no part in it."""
     groups = np.arange(12)
     groups[8 : 8 + n_shared] = 0
+    X = pd.DataFrame({"a": np.arange(12.0)}, index=[7] * 12)
 
-    finding = check_groups(_table(), groups)
+    finding = find_leaks(X, np.zeros(12), cv=FOLDS, groups=groups)[2]
 
     assert finding.outcome == outcome
     assert finding.evidence["share"] == n_shared / 4
 
 
-@pytest.mark.parametrize(
-    ("name", "is_one"),
-    [
-        ("patient", True),
-        ("Customer ID", True),
-        ("customerID", True),
-        ("user_id", True),
-        ("id", True),
-        ("number_customer_service_calls", False),
-        ("user_rating", False),
-        ("paid", False),
-    ],
-)
-def test_identities_are_told_by_their_whole_name(name, is_one):
+IDENTITIES = ["patient", "Customer ID", "customerID", "user_id", "id"]
+OTHERS = ["number_customer_service_calls", "user_rating", "paid"]
+
+
+@pytest.mark.parametrize("name", [*IDENTITIES, *OTHERS])
+def test_identities_are_told_by_their_whole_name(name):
     """A word somewhere in a name makes no identity."""
     X = pd.DataFrame({name: np.arange(40) // 2})
     folds = [(np.arange(0, 40, 2), np.arange(1, 40, 2))]
-    table = as_leak_table(X, np.zeros(40), is_classification=False, folds=folds)
 
-    assert (check_groups(table).outcome == "tip") is is_one
+    outcome = _outcomes(X, np.zeros(40), cv=folds)["groups across folds"]
+
+    assert (outcome == "tip") is (name in IDENTITIES)
 
 
 def test_test_rows_before_the_last_training_row_are_late():
     """Times need not be sorted."""
-    assert check_times(_table(), np.arange(12)).outcome == "passed"
-    backwards = check_times(_table(), np.arange(12)[::-1])
+    X, times = np.arange(12.0)[:, None], np.arange(12)
+    along, backwards = (
+        find_leaks(X, np.zeros(12), cv=FOLDS, times=own)[3] for own in (times, times[::-1])
+    )
 
+    assert along.outcome == "passed"
     assert backwards.outcome == "issue"
     assert backwards.evidence["share"] == 1.0
-
-
-def _bare_table(X):
-    return as_leak_table(X, np.zeros(len(X)), is_classification=True, folds=[])
-
-
-def test_codes_are_stable():
-    """A code is never given to another check."""
-    assert {name: check.code for name, check in LEAK_CHECKS.items()} == {
-        "duplicates across folds": "SKT201",
-        "near duplicates across folds": "SKT202",
-        "groups across folds": "SKT203",
-        "future in the training rows": "SKT204",
-        "target among the features": "SKT205",
-        "feature that gives the target away": "SKT206",
-        "scaled over all rows": "SKT207",
-        "outliers": "SKT208",
-    }
-
-
-def test_arrays_get_names_and_frames_lose_their_index():
-    """Columns are counted from 0; rows are positions."""
-    table = _bare_table(np.ones((3, 2, 2)))
-    frame = _bare_table(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}, index=[7, 7]))
-
-    assert list(table.X.columns) == ["column 0", "column 1", "column 2", "column 3"]
-    assert list(frame.X.index) == [0, 1]
-    assert list(frame.numbers.columns) == ["a"]
