@@ -200,6 +200,7 @@ BAD_Y = {
     "infinite": (np.where(BINARY, np.inf, 1.0), "y contains infinity"),
     "another length": (CODES[:50], "inconsistent numbers of samples"),
     "several classes each": (np.column_stack([CODES, CODES]), "Unknown label type|1d"),
+    "signs": (2 * INDICATOR - 1, "must hold 1 where a label applies, else 0"),
     "three dimensions": (INDICATOR.reshape(60, 3, 1), "Unknown label type|dim"),
     "nothing": (None, "requires y to be passed"),
     "ragged": ([[1], [2, 3]] * 30, "label|sequence|inhomogeneous"),
@@ -447,14 +448,6 @@ def test_tags_tell_what_a_classifier_can_do(make_estimator):
     assert make_estimator("CNNClassifier").__sklearn_tags__().input_tags.three_d_array
 
 
-def test_class_weight_of_a_class_that_is_not_there_is_refused(make_estimator):
-    """A misspelt label is named, where its class would go without its weight."""
-    net = make_estimator("MLPClassifier", class_weight={0: 1, 1: 2, "2": 100})
-
-    with pytest.raises(ValueError, match="class_weight must name the classes.*'2'"):
-        net.fit(X, CODES)
-
-
 def test_balanced_weights_of_labels_count_sample_weights(make_estimator):
     """In a multilabel problem too, weight 2 is the row twice."""
     weight = np.random.default_rng(0).integers(1, 3, size=60)
@@ -469,28 +462,18 @@ def test_balanced_weights_of_labels_count_sample_weights(make_estimator):
     )
 
 
-def test_labels_of_several_columns_are_zeros_and_ones(make_estimator):
-    """Others would be learnt as what they are not."""
-    X = np.arange(40.0).reshape(20, 2)
-    y = np.where(X > 20, 1, -1)
-
-    with pytest.raises(ValueError, match=r"must hold 1 where a label applies, else 0"):
-        make_estimator("MLPClassifier").fit(X, y)
-
-
-def test_class_weights_of_columns_are_as_many_as_columns(make_estimator):
-    """A list that is too short is refused before anything is trained."""
-    X = np.arange(40.0).reshape(20, 2)
-    net = make_estimator("MLPClassifier", class_weight=[{0: 1, 1: 2}])
-
-    with pytest.raises(ValueError, match=r"an entry for each column of y. Got 1 for 2"):
-        net.fit(X, (X > 20).astype(int))
-
-
-def test_a_dict_of_class_weights_is_of_one_column(make_estimator):
-    """As in scikit-learn; its weights would be multiplied over the columns."""
-    X = np.arange(40.0).reshape(20, 2)
-    net = make_estimator("MLPClassifier", class_weight={0: 1, 1: 2})
-
-    with pytest.raises(ValueError, match=r"a list of a dict for each column .* are 2"):
-        net.fit(X, (X > 20).astype(int))
+@pytest.mark.parametrize(
+    ("class_weight", "y", "words"),
+    [
+        ({0: 1, 1: 2, "2": 100}, CODES, "class_weight must name the classes.*'2'"),
+        ([{0: 1, 1: 2}], INDICATOR, "an entry for each column of y. Got 1 for 3"),
+        ({0: 1, 1: 2}, INDICATOR, "a list of a dict for each column .* are 3"),
+    ],
+    ids=["a misspelt class", "too few columns", "one dict for several columns"],
+)
+def test_class_weights_that_do_not_fit_to_y_are_refused(
+    class_weight, y, words, make_estimator
+):
+    """A class would go without its weight, or weights be multiplied over columns."""
+    with pytest.raises(ValueError, match=words):
+        make_estimator("MLPClassifier", class_weight=class_weight).fit(X, y)

@@ -101,20 +101,6 @@ def test_the_sets_hold_the_rows_asked_for(digits):
     np.testing.assert_array_equal(targets, digits.y[MONITOR])
 
 
-def test_modules_are_built_under_the_seed(digits):
-    """Equal seeds give equal weights, whatever global generators say; others differ."""
-    torch.manual_seed(1)
-    first = _prepare(ESTIMATORS["mlp"], digits).module.state_dict()
-    torch.manual_seed(2)
-    again = _prepare(ESTIMATORS["mlp"], digits).module.state_dict()
-    other = _prepare(ESTIMATORS["mlp"], digits, seed=5).module.state_dict()
-
-    for name, weight in first.items():
-        assert torch.equal(weight, again[name])
-    name = "hidden.0.linear.weight"
-    assert not torch.equal(first[name], other[name])
-
-
 @pytest.mark.parametrize("stopping", [False, True], ids=["last", "best"])
 def test_a_state_brings_the_weights_that_training_goes_on_from(stopping, digits):
     """With early stopping these are the last ones, not the best ones in use."""
@@ -129,24 +115,6 @@ def test_a_state_brings_the_weights_that_training_goes_on_from(stopping, digits)
     assert stopping == (state.last_weights is not None)
     for name, weight in module.state_dict().items():
         np.testing.assert_array_equal(weight.numpy(), expected[name])
-
-
-@pytest.mark.parametrize(
-    ("params", "changes", "message"),
-    [
-        ({"dropout": 2.0}, {}, "'dropout' parameter"),
-        ({"device": "tpu"}, {}, "'device' parameter"),
-        ({}, {"y": np.zeros(7)}, "out of bounds"),
-        ({}, {"monitor": np.arange(0)}, "0 sample"),
-        ({"validation_fraction": 0.999, "early_stopping": True}, {}, "validation_fraction"),
-    ],
-    ids=["parameter", "device", "lengths", "empty monitor", "nothing to train on"],
-)
-@pytest.mark.filterwarnings("ignore:The rows for early stopping:UserWarning")
-def test_what_fit_refuses_is_refused(params, changes, message, digits):
-    """Parameters and data are checked as by fit."""
-    with pytest.raises((ValueError, IndexError), match=message):
-        _prepare(clone(ESTIMATORS["mlp"]).set_params(**params), digits, **changes)
 
 
 # --- What fits share
@@ -276,26 +244,6 @@ def test_predictions_are_in_the_units_of_y(diabetes):
 
 
 # --- Estimators from trainings
-
-
-@pytest.mark.parametrize("name", ESTIMATORS)
-def test_an_adopted_training_makes_a_fitted_estimator(name, digits):
-    """It predicts, counts its epochs and knows its data as after fit."""
-    reference = clone(ESTIMATORS[name]).fit(digits.X[ROWS], digits.y[ROWS])
-    predict = "predict_proba" if is_classifier(reference) else "predict"
-    state, _ = _prepare(ESTIMATORS[name], digits).train_alone(2)
-
-    estimator = adopt_training(
-        clone(ESTIMATORS[name]), digits.X, digits.y, state, rows=ROWS
-    )
-
-    np.testing.assert_array_equal(
-        getattr(estimator, predict)(digits.X), getattr(reference, predict)(digits.X)
-    )
-    assert set(vars(estimator)) == set(vars(reference))
-    assert estimator.n_epochs_ == reference.n_epochs_
-    assert estimator.best_epoch_ == reference.best_epoch_
-    assert estimator.score(digits.X, digits.y) == reference.score(digits.X, digits.y)
 
 
 def test_an_adopted_training_of_a_frame_knows_its_columns(digits):
