@@ -1,6 +1,5 @@
 """The convolutional network: shapes, blocks, and torch's layers."""
 
-import pytest
 import torch
 from torch.nn import functional as F
 
@@ -17,19 +16,6 @@ PLAIN = {
     "residual": False,
     "dropout": 0.0,
 }
-
-
-@pytest.mark.parametrize(
-    "input_shape", [(1, 1), (2, 9), (1, 8, 8), (3, 5, 1), (2, 4, 3, 5)]
-)
-@pytest.mark.parametrize("pooling", ["max", "avg", None])
-@pytest.mark.parametrize("normalization", ["batch", "layer", None])
-def test_any_spatial_size_gives_one_row_of_outputs(input_shape, pooling, normalization):
-    """Signals, images and volumes of any size pass, a size of 1 included."""
-    params = {**PLAIN, "pooling": pooling, "normalization": normalization, "residual": True}
-    net = CNN(input_shape, 3, **params).eval()
-
-    assert net(torch.ones(5, *input_shape)).shape == (5, 3)
 
 
 def test_block_is_convolution_activation_pooling():
@@ -54,11 +40,3 @@ def test_residual_block_adds_its_input_through_a_1x1_convolution():
 
     torch.testing.assert_close(block(x), expected)
     assert block.shortcut.kernel_size == (1,)
-
-
-def test_channels_double_with_each_block():
-    """4, 8 and 16 channels, on 8, 4 and 2 pixels a side."""
-    net = CNN((1, 8, 8), 2, **{**PLAIN, "n_layers": 3})
-
-    assert [block.conv.out_channels for block in net.blocks] == [4, 8, 16]
-    assert [block.sizes for block in net.blocks] == [[4, 4], [2, 2], [1, 1]]

@@ -27,14 +27,6 @@ def test_layers_are_applied_in_order():
     torch.testing.assert_close(net(x), expected)
 
 
-def test_no_hidden_layer_is_a_linear_model():
-    """Without hidden layers one matrix remains."""
-    net = MLP(4, 3, hidden_layer_sizes=(), **PLAIN)
-    x = _rows(4)
-
-    torch.testing.assert_close(net(x), x @ net.output.weight.T + net.output.bias)
-
-
 def test_residual_layers_add_their_input_where_sizes_match():
     """Of layers 4-5-5, the second adds its input and the first cannot."""
     net = MLP(4, 3, hidden_layer_sizes=(5, 5), **{**PLAIN, "residual": True})

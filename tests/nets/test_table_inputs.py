@@ -36,16 +36,6 @@ def test_each_code_of_each_column_has_a_vector_of_its_own():
     assert layer.n_outputs == 4
 
 
-@pytest.mark.parametrize("code", [2.0, 5.0, 1e9, -1.0])
-def test_a_code_that_is_not_known_has_the_vector_of_code_0(code):
-    """Codes inside and outside of the range that was not seen are one and the same."""
-    layer = _embedding(known=[[0, 1, 2], [1, 3, 4]])
-
-    vectors = layer(torch.tensor([[1.0, code], [1.0, 0.0]]))
-
-    assert torch.equal(vectors[0], vectors[1])
-
-
 def test_the_vector_of_unknown_codes_begins_at_0_and_others_do_not():
     """Before it has been trained, an unknown category counts as none."""
     layer = _embedding()
@@ -88,14 +78,6 @@ def test_numbers_come_first_and_stay_as_they_are():
     assert inputs.n_outputs == got.shape[1] == 6
 
 
-def test_a_table_of_categories_alone_has_no_numbers():
-    """Without number columns the vectors are all there is."""
-    inputs = TableInputs([], [0, 1], numbers=None, categories=_embedding())
-    x = torch.tensor([[2.0, 3.0]])
-
-    assert torch.equal(inputs(x), inputs.categories(x))
-
-
 EDGES = [[-1.0, 0.0, 0.5, 3.0], [2.0, 4.0], [7.0]]
 
 
@@ -131,13 +113,6 @@ def test_periodic_embeddings_follow_their_formula():
         expected.append(torch.relu(waves @ layer.weight[column] + bias))
     torch.testing.assert_close(got, torch.cat(expected, dim=1))
     assert got.shape[1] == layer.n_outputs == 6
-
-
-def test_frequencies_begin_with_the_spread_asked_for():
-    """A tenth of the scale gives a tenth of each frequency, from the same seed."""
-    wide, narrow = _periodic(1.0).frequencies, _periodic(0.1).frequencies
-
-    torch.testing.assert_close(narrow, wide / 10, rtol=1e-6, atol=1e-9)
 
 
 def test_piecewise_linear_embeddings_begin_as_lines():
