@@ -1,7 +1,6 @@
 """Record, train, replay: who is trained how often, and what the report counts."""
 
 import copy
-import dataclasses
 from functools import partial
 
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 from joblib import Parallel, delayed
 from sklearn.datasets import load_iris
 from sklearn.ensemble import StackingClassifier
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
@@ -19,7 +17,7 @@ from torch import nn
 from sk_tune import MLPClassifier, NetClassifier, fleet
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend import _session
-from sk_tune.backend._session import FleetReport, Recorder, Replayer, Session
+from sk_tune.backend._session import Recorder, Session
 from sk_tune.exceptions import SkTuneWarning
 from sk_tune.training import _one_thread
 
@@ -41,18 +39,6 @@ def session():
     return Session(1, None, None)
 
 
-def _counts(report):
-    return {
-        name: value
-        for name, value in dataclasses.asdict(report).items()
-        if not name.startswith("seconds")
-    }
-
-
-def _expected(**counts):
-    return {**_counts(FleetReport()), **counts}
-
-
 def _replay(session, tasks):
     results = []
     for task, replayer in zip(tasks, session.prepare(tasks), strict=True):
@@ -62,19 +48,6 @@ def _replay(session, tasks):
 
 
 # --- What is counted
-
-
-def test_each_fit_is_requested_and_adopted(session):
-    """Tasks of one network each take one call of the engine."""
-    tasks = [lambda i=i: _fit(_net(random_state=i)) for i in range(3)]
-
-    results = _replay(session, tasks)
-
-    assert _counts(session.report) == _expected(
-        n_requested=3, n_rows=3, n_calls=1, n_fleets=1, n_adopted=3
-    )
-    for i, result in enumerate(results):
-        np.testing.assert_allclose(result, _fit(_net(random_state=i)), atol=1e-9)
 
 
 def test_the_seconds_are_of_what_happened():
@@ -249,16 +222,6 @@ def test_networks_that_train_as_usual_have_all_threads():
 # --- What is trained once
 
 
-@pytest.mark.parametrize("seed", [0, np.int64(0)], ids=["int", "numpy"])
-def test_equal_fits_are_trained_once(session, seed):
-    """Several tasks with the same network and data share a training."""
-    results = _replay(session, [lambda: _fit(_net(random_state=seed))] * 3)
-
-    assert session.report.n_requested == 1
-    assert session.report.n_adopted == 3
-    np.testing.assert_array_equal(results[0], results[2])
-
-
 def test_a_second_call_uses_what_the_first_trained():
     """Later calls of joblib in the block train only what is new."""
     with fleet(n_jobs=1) as report:
@@ -278,14 +241,6 @@ def test_blocks_forget():
         with fleet(n_jobs=1) as report:
             cross_val_score(_net(), X, Y, cv=2)
         assert report.n_requested == 2
-
-
-def test_networks_without_a_seed_are_never_shared(session):
-    """With random_state=None each fit is a training of its own."""
-    results = _replay(session, [lambda: _fit(_net(random_state=None))] * 3)
-
-    assert session.report.n_requested == session.report.n_adopted == 3
-    assert not np.allclose(results[0], results[1])
 
 
 def test_an_adopted_network_owns_its_weights(session):
@@ -413,27 +368,6 @@ def test_other_fits_are_no_rungs(session, other):
 # --- What does not match
 
 
-def test_a_fit_that_was_not_recorded_is_trained(session):
-    """A replayer without trainings lets networks train, and counts them."""
-    with adoption(Replayer(session, [])):
-        proba = _fit(_net())
-
-    np.testing.assert_array_equal(proba, _fit(_net()))
-    assert session.report.n_trained_again == 1
-
-
-def test_a_task_that_is_run_twice_adopts_each_training_once(session):
-    """Trainings of networks without a seed are not handed out again."""
-
-    def task():
-        return [_fit(_net(random_state=None)) for _ in range(2)]
-
-    ((first, second),) = _replay(session, [task])
-
-    assert session.report.n_adopted == 2
-    assert not np.allclose(first, second)
-
-
 # --- Recorder
 
 
@@ -470,12 +404,6 @@ def test_equal_data_of_several_tasks_are_kept_once(session, monkeypatch):
     assert len({id(fit.X) for fit in seen}) == 1
 
 
-def test_code_without_networks_warns_of_nothing():
-    """Warnings would be errors here."""
-    with fleet(n_jobs=1):
-        Parallel()(delayed(LogisticRegression().fit)(X[::50], Y[::50]) for _ in range(2))
-
-
 # --- Draws of plain nets
 
 
@@ -490,19 +418,6 @@ def _weights(n_before, n_after):
 def _run(tasks):
     torch.manual_seed(0)
     return [*Parallel()(delayed(_weights)(*own) for own in tasks), torch.rand(2).numpy()]
-
-
-def test_draws_before_and_after_a_fit_are_foreseen():
-    """What the first task draws after its fit, all of one call draw."""
-    tasks = [(1, 40), (3, 40), (0, 40)]
-
-    outside = _run(tasks)
-    with fleet(n_jobs=1) as report:
-        inside = _run(tasks)
-
-    assert report.n_drawn_otherwise == 0
-    for own, expected in zip(inside, outside, strict=True):
-        np.testing.assert_allclose(own, expected, atol=1e-5)
 
 
 def test_a_task_that_draws_otherwise_than_the_first_is_counted():
