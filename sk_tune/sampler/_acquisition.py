@@ -41,7 +41,7 @@ Array = NDArray[np.float64]
 # value; greater is better.
 Acquisition = Callable[[Array, Array, float, float, float], Array]
 
-# Rows are numbers in [0, 1]; the widest step leaves a basin, the narrowest ends in it.
+# Points are numbers in [0, 1]; the widest step leaves a basin, the narrowest ends in it.
 _STEPS = (0.2, 0.07, 0.02, 0.006)
 _N_RANDOM = 1500
 _N_STARTS = 8
@@ -142,7 +142,7 @@ def greedy_batch(
 def _condition(
     belief: Belief, factors: Array, variance: Array, row: int
 ) -> tuple[Array, Array]:
-    """Return factors and variances given that a row's score is known.
+    """Return factors and variances given that a point's score is known.
 
     `factors` are the rows of a Cholesky factor of what is known so far.
     """
@@ -156,7 +156,7 @@ def _condition(
 def _first_free(
     values: Array, free: NDArray[np.bool_], is_taken: Callable[[int], bool]
 ) -> int | None:
-    """Return the best row that is free; mark it and those before it as not free."""
+    """Return the best point that is free; mark it and those before it as not free."""
     for row in np.argsort(-values, kind="stable"):
         if free[row]:
             free[row] = False

@@ -150,7 +150,7 @@ class BayesSampler:
             self._pending[key] = row
 
     def _initial_rows(self, n_points: int) -> list[Array]:
-        """Return rows of the initial design that are due."""
+        """Return points of the initial design that are due."""
         n_due = self.n_initial_points - len(self._scores) - len(self._pending)
         rows: list[Array] = []
         if n_due <= 0:
@@ -235,7 +235,7 @@ class BayesSampler:
         return kind
 
     def _random_rows(self, n: int) -> list[Array]:
-        """Return rows at random that were not proposed yet, as far as there are any."""
+        """Return points at random that were not proposed yet, as far as there are any."""
         rows: list[Array] = []
         n_fruitless = 0
         while len(rows) < n and n_fruitless < _MAX_FRUITLESS and not self._is_exhausted():
@@ -247,7 +247,7 @@ class BayesSampler:
         return rows + self._last_rows(n - len(rows))
 
     def _last_rows(self, n: int) -> list[Array]:
-        """Return the rows that random draws did not find, where all can be listed."""
+        """Return the points that random draws did not find, where all can be listed."""
         n_points = self.space.n_points
         can_list = n_points is not None and self.space.is_listed and n_points <= _MAX_LISTED
         if n <= 0 or not can_list or self._is_exhausted():
@@ -260,7 +260,7 @@ class BayesSampler:
         return n_points is not None and len(self._seen) >= n_points
 
     def _take(self, row: Array) -> bool:
-        """Take note that a row is proposed; return False if it was before."""
+        """Take note that a point is proposed; return False if it was before."""
         (key,) = self.space.keys(row[None])
         if key in self._seen:
             return False

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Models of the score, and what they believe of many candidates jointly.
 
-A belief gives a mean and a standard deviation for each row of a pool, and how rows covary.
-The covariance is what makes batches cheap: once a row has been chosen, its score will be
-known, and the others' uncertainty shrinks by a closed form, with no second fit.
+A belief gives a mean and a standard deviation for each point of a pool, and how points
+covary. The covariance is what makes batches cheap: once a point has been chosen, its score
+will be known, and the others' uncertainty shrinks by a closed form, with no second fit.
 
-Notation: P rows in the pool, F features, N rows learnt from, T trees; scores are
+Notation: P points in the pool, F features, N points learnt from, T trees; scores are
 standardised and negated, so that less is better, as scikit-optimize has it.
 
 References
@@ -73,7 +73,7 @@ class Belief(Protocol):
     noise: float
 
     def covariance(self, row: int) -> Array:
-        """Return the covariance of the pool's scores with one row's."""
+        """Return the covariance of the pool's scores with one point's."""
 
 
 class Surrogate(Protocol):
@@ -83,7 +83,7 @@ class Surrogate(Protocol):
         """Learn from features and standardised scores."""
 
     def believe(self, X: Array) -> Belief:
-        """Return what the model says of rows it may not have seen."""
+        """Return what the model says of points it may not have seen."""
 
 
 class GaussianProcess:
@@ -135,7 +135,7 @@ class GaussianProcess:
         self._theta = min(ends, key=lambda end: end[0])[1]
 
     def believe(self, X: Array) -> Belief:
-        """Return mean, deviation and covariance of rows of shape (P, F)."""
+        """Return mean, deviation and covariance of points of shape (P, F)."""
         return _ProcessBelief(self._model, X)
 
 
@@ -170,7 +170,7 @@ class Trees:
         self._model.fit(X, y)
 
     def believe(self, X: Array) -> Belief:
-        """Return mean, deviation and covariance of rows of shape (P, F)."""
+        """Return mean, deviation and covariance of points of shape (P, F)."""
         return _ForestBelief(self._model, X)
 
 
@@ -192,7 +192,7 @@ class _ForestBelief:
         self.std = np.sqrt(within.mean(axis=0) + means.var(axis=0))
 
     def covariance(self, row: int) -> Array:
-        # How often two rows share a leaf is a kernel, and 1 for a row with itself.
+        # How often two points share a leaf is a kernel, and 1 for a point with itself.
         proximity = (self._leaves == self._leaves[:, row : row + 1]).mean(axis=0)
         return np.asarray(proximity * self.std * self.std[row])
 
@@ -220,7 +220,7 @@ class Other:
         self._model.fit(X, y)
 
     def believe(self, X: Array) -> Belief:
-        """Return mean and deviation of rows, and a covariance that falls with distance."""
+        """Return mean, deviation and a covariance that falls with distance."""
         return _OtherBelief(self._model, X)
 
 
@@ -250,7 +250,7 @@ class BoostedQuantiles(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Array, return_std: bool = False) -> Any:  # noqa: FBT001
-        """Return the median of rows of shape (P, F), with their deviation if wanted."""
+        """Return the median of points of shape (P, F), with their deviation if wanted."""
         low, middle, high = (regressor.predict(X) for regressor in self.regressors_)
         return (middle, np.maximum(high - low, 0.0) / 2) if return_std else middle
 

@@ -104,7 +104,7 @@ class TPESampler:
         self._seen.update(self.space.keys(self.space.encode(candidates)))
 
     def _next_row(self) -> Array | None:
-        """Return a row that was not proposed yet, or None."""
+        """Return a point that was not proposed yet, or None."""
         for _ in range(_MAX_REPEATS):
             trial = self._study.ask()
             row = self._suggest(trial)

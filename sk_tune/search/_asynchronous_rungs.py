@@ -20,7 +20,7 @@ from sk_tune.space import Candidate
 
 __all__ = ["AsynchronousRungs", "Climb", "climbs_asynchronously"]
 
-# What a worker is given at once takes at least so long, if there is enough to do.
+# A worker is given at once what takes at least so long, if there is enough to do.
 _SECONDS_PER_GROUP = 1.0
 
 
@@ -144,7 +144,7 @@ class AsynchronousRungs:
         self._context = context
         self._tell = tell
         self._running: dict[int, _Job] = {}
-        # Of fits that were trained; and the most epochs that one was granted in all.
+        # Epochs of all fits that were trained, and their time.
         self._n_epochs, self._seconds_of_epochs = 0, 0.0
 
     def climb(self) -> None:
@@ -182,7 +182,7 @@ class AsynchronousRungs:
         groups: list[list[_Job]] = []
         while len(groups) < n_wanted and (group := self._next_group(n_workers)):
             groups.append(group)
-        # What is left of the workers helps with the folds.
+        # Workers that are left over help with the folds.
         n_pieces = max(1, ahead.n_idle // max(1, len(groups)))
         for group in groups:
             if n_workers == 1 and self._is_too_long(group):
@@ -201,9 +201,9 @@ class AsynchronousRungs:
     def _next_group(self, n_workers: int) -> list["_Job"]:
         """Start what a free worker is to train: one candidate, or several that are short.
 
-        A fleet of many rows takes little longer than one of few.  Towards the end of the
-        new candidates groups become small, so that there is something for each worker; one
-        worker has candidates one by one, for results that do not depend on the time.
+        A fleet of many networks takes little longer than one of few.  Towards the end of
+        the new candidates groups become small, so that there is something for each worker;
+        one worker has candidates one by one, for results that do not depend on the time.
         """
         n_new = sum(climb.n_new for climb in self._climbs)
         limit = 1 if n_workers == 1 else max(1, n_new // (2 * n_workers))
@@ -275,7 +275,7 @@ class AsynchronousRungs:
             with self._rounds.sampling():
                 candidate = own.climb.candidates[own.job.candidate]
                 self._tell(candidate, score, own.n_resources)
-        # Of a candidate in training, the way back to its best epoch may be under way.
+        # A candidate in training may still have to be trained to its best epoch.
         training = (
             own.climb.candidates[own.job.candidate] for own in self._running.values()
         )

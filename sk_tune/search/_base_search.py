@@ -64,8 +64,8 @@ from sk_tune.training import TrainingState
 
 __all__ = ["BaseSearch", "RefitTrainer"]
 
-# What trains faster than this in a fold has layers so small that more threads do not help,
-# and hinder much where others use the cores too.
+# A network that trains faster than this in a fold has layers so small that more threads do
+# not help, and hinder much where others use the cores too.
 _SECONDS_IN_ONE_THREAD = 5.0
 
 
@@ -106,7 +106,8 @@ class RefitTrainer:
         if trained.is_cut and trained.state is not None:
             n_done, n_asked = len(trained.state.history), n_epochs or own.max_epochs
             session.time.cut_refit = f"after {n_done} of {n_asked} epochs"
-        # Without a state the network trains by itself, and fails with its own error.
+        # Without a state the network trains by itself, and fails with the error that it
+        # has.
         return trained.state
 
 
@@ -135,7 +136,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
         As in scikit-learn; fit times hold a network's share of its fleet's training.
         "failure_reason" is there if a candidate has no score.
     best_estimator_ : estimator
-        Fitted with the best parameters on all rows, if `refit`.
+        Fitted with the best parameters on all samples, if `refit`.
     best_params_ : dict
         Parameters of the best candidate.
     best_score_ : float
@@ -148,11 +149,11 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
         A row for each candidate, fold and epoch: train_loss, valid_loss, valid_score; of
         searches with rungs iter and n_resources, too.
     oof_predictions_ : ndarray of shape (n_candidates, n_samples, ...)
-        Probabilities or predictions for each row by the folds that lacked it, in the type
-        in which they were made: float32 of most networks.
+        Probabilities or predictions for each sample by the folds that lacked it, in the
+        type in which they were made: float32 of most networks.
     held_out_rows_ : list of list of ndarray or None
-        By candidate and fold, the positions of the rows that it was scored on; None where
-        it made no predictions.
+        By candidate and fold, the positions of the samples that it was scored on; None
+        where it made no predictions.
     best_epochs_ : dict of int to int
         Epoch that was chosen, by row of ``cv_results_``, if `epochs` is "best".
     models_ : dict of int to list of estimators
@@ -202,7 +203,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
 
         Notes
         -----
-        If the last step, the fit on all rows, fails or is interrupted itself, the search
+        If the last step, the fit on all samples, fails or is interrupted itself, the search
         keeps all results of its candidates and lacks ``best_estimator_`` only.
         """
         if isinstance(adopter(), Recorder):
@@ -287,8 +288,8 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
         ----------
         X, y : array-like, default=None
             The data.  With them a few candidates are trained for a few epochs, on as many
-            rows as ten seconds are enough for (one fit, where that takes longer), to tell
-            how long the search will take and how much memory its networks need.
+            samples as ten seconds are enough for (one fit, where that takes longer), to
+            tell how long the search will take and how much memory its networks need.
         **params : dict of str to object
             As in ``fit``, for example ``groups``.
 
@@ -394,7 +395,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
         else:
             self._session.warn_of_solo()
             warn_or_raise_about_failures(failures(self._session.outcomes), self.error_score)
-        # What the refit hands to joblib is nothing for the session.
+        # Tasks that the refit hands to joblib are not for the session.
         self._session.config.unregister()
         for name in _CHOSEN:
             self.__dict__.pop(name, None)
@@ -494,7 +495,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
 
     @property
     def oof_predictions_(self) -> Array:
-        """Predictions of each candidate for each row, by the folds that lacked the row.
+        """Predictions of each candidate for each sample, by the folds that lacked it.
 
         Shape (n_candidates, n_samples) for a regressor with one target, else
         (n_candidates, n_samples, n_outputs): probabilities of a classifier.  NaN for those
@@ -505,7 +506,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
 
     @property
     def held_out_rows_(self) -> list[list[Array | None]]:
-        """Rows that each candidate was scored on, by fold.
+        """Samples that each candidate was scored on, by fold.
 
         Positions in the data; None for a candidate and fold without predictions.
         """
@@ -522,10 +523,10 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
         ``best_score_`` is the best of many and so optimistic.  This is corrected by
         bootstrap bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018]
         over the out-of-fold predictions, for the metric that decides; computed when asked
-        for.  Of a row that several folds held out, the prediction of the first counts, for
-        the mean is that of an ensemble.  None for a metric that is no function of targets
-        and predictions, for one of probabilities if a candidate has none (and for one of
-        decision functions, which are not kept), if there are no scores, and unless
+        for.  Of a sample that several folds held out, the prediction of the first counts,
+        for the mean is that of an ensemble.  None for a metric that is no function of
+        targets and predictions, for one of probabilities if a candidate has none (and for
+        one of decision functions, which are not kept), if there are no scores, and unless
         `keep_predictions` is "all".
         """
         check_is_fitted(self, "_outcomes")
@@ -572,7 +573,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
         return written
 
     def _labels(self) -> Array | None:
-        """Return the classes, if the task has one label a row."""
+        """Return the classes, if each sample has one label."""
         if not is_classifier(self) or self._y is None or self._y.ndim != 1:
             return None
         return np.unique(self._y)

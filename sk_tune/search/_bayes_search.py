@@ -3,7 +3,7 @@
 """Bayesian search: a model of the score proposes the candidates."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -28,21 +28,7 @@ from sk_tune.search._search_session import SearchSession
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space, as_space, points_of, skopt_space
 
-__all__ = ["BayesSearchCV", "as_callbacks", "optimize_result", "wants_to_stop"]
-
-Callback = Callable[[Any], object]
-
-
-def as_callbacks(callback: Any) -> list[Callback]:
-    """Return scikit-optimize's callbacks as a list, empty for None; else ValueError."""
-    callbacks: list[Callback] = list(check_callback(callback) or [])
-    return callbacks
-
-
-def wants_to_stop(callbacks: Iterable[Callback], result: Any) -> bool:
-    """Call all callbacks with a result; return whether one of them returned true."""
-    answers = [bool(callback(result)) for callback in callbacks]
-    return any(answers)
+__all__ = ["BayesSearchCV", "optimize_result"]
 
 
 def optimize_result(
@@ -64,7 +50,7 @@ def optimize_result(
     filled = fill_failed(np.asarray(scores, dtype=float))
     if dimensions is None or filled is None:
         return None
-    # As its optimizer has it.
+    # scikit-optimize's optimizer does the same.
     skopt_form = SkoptSpace(normalize_dimensions(dimensions))
     for normalized, dimension in zip(skopt_form.dimensions, dimensions, strict=True):
         normalized.name = dimension.name
@@ -89,7 +75,7 @@ def _new_model(model: Any, dimensions: Sequence[Any], random_state: Any) -> Any:
 
 
 _OPTIONS = {"base_estimator", "acq_func", "xi", "kappa", "n_initial_points"}
-# Of scikit-optimize's optimizer, which is not used.
+# Options of scikit-optimize's optimizer, which is not used.
 _WITHOUT_EFFECT = {
     "acq_optimizer",
     "acq_optimizer_kwargs",
@@ -223,7 +209,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
             On Ctrl-C, after the best candidate so far was fitted if there is one.
         """
         self.__dict__.pop("_optimizer_results", None)
-        self._callbacks = as_callbacks(callback)
+        self._callbacks = list(check_callback(callback) or [])
         try:
             return super().fit(X, y, **params)
         finally:
@@ -320,7 +306,9 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         """Call scikit-optimize's callbacks; return whether one of them ends the search."""
         start = self._first_candidates[-1]
         result = self._optimize_result(space, rounds.results, start)
-        return result is not None and wants_to_stop(self._callbacks, result)
+        # All of them are called, whatever the first says.
+        answers = [result is not None and call(result) for call in self._callbacks]
+        return any(answers)
 
     def _make_sampler(self, space: Space) -> Sampler:
         if not isinstance(self.sampler, str):
@@ -354,7 +342,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         super()._keep(session, X, y, params)
         results = dict(self.cv_results_)
         for name in [name for name in results if name.startswith("mean_train_")]:
-            # As scikit-learn ranks scores on held-out rows: what failed is last.
+            # As scikit-learn ranks scores on held-out samples: what failed is last.
             losses = np.nan_to_num(-results[name], nan=np.inf)
             ranks = rankdata(losses, method="min").astype(np.int32)
             results[name.replace("mean", "rank", 1)] = ranks

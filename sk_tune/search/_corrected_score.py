@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The score of the best candidate, corrected for having been chosen as the best.
 
-Notation, as in Tsamardinos et al. [1]_: B resamples of N rows, C candidates.
+Notation, as in Tsamardinos et al. [1]_: B resamples of N samples, C candidates.
 
 References
 ----------
@@ -102,7 +102,7 @@ class FoldScores:
             if len(means) * chunk >= _LEAST_RESAMPLES and is_late:
                 break
             with warnings.catch_warnings():
-                # Of a resample of which no fold has a score.
+                # A resample may leave every fold without a score.
                 warnings.simplefilter("ignore", RuntimeWarning)
                 means.append(np.nanmean(self._on(counts == 0), axis=1))
         return np.concatenate(means)
@@ -149,7 +149,7 @@ class _CalledMetric:
             return float("nan")
 
 
-# Above as many rows, blocks of rows drawn at random are resampled.
+# Above as many samples, blocks of samples drawn at random are resampled.
 _MOST_BLOCKS = 10_000
 # Resamples of a metric that is called, unless the time is up.
 _LEAST_BOOTSTRAPS = 100
@@ -170,7 +170,7 @@ class CorrectedScore:
     n_bootstraps : int
         Resamples that were looked at.
     naive_score : float
-        Of the best candidate on all rows, pooled over folds: not corrected.
+        Of the best candidate on all samples, pooled over folds: not corrected.
     """
 
     score: float
@@ -199,15 +199,15 @@ def corrected_score(
 ) -> CorrectedScore:
     """Return the best candidate's score by bootstrap bias-corrected cross-validation.
 
-    Rows are resampled; the candidate that is best on the rows drawn is scored on the rows
-    that were not.  The mean over resamples is free of the optimism of a maximum.
+    Samples are resampled; the candidate that is best on the samples drawn is scored on the
+    samples that were not.  The mean over resamples is free of the optimism of a maximum.
 
     Parameters
     ----------
     predictions : array-like of shape (C, N) or (C, N, K)
         Out-of-fold predictions of each candidate: what the metric takes, or class
-        probabilities if `classes` are given.  Rows that no candidate predicts are left out;
-        a candidate that misses one of the others is never chosen.  NaN and None are
+        probabilities if `classes` are given.  Samples that no candidate predicts are left
+        out; a candidate that misses one of the others is never chosen.  NaN and None are
         missing.
     y : array-like of shape (N,) or (N, n_outputs)
         True values.
@@ -221,7 +221,7 @@ def corrected_score(
         If given, predictions are the probabilities of these classes, or of each label of a
         multilabel `y`.
     sample_weight : array-like of shape (N,) or None, default=None
-        Weights of the rows in every score; all equal if None.
+        Weights of the samples in every score; all equal if None.
     time_budget : float or None, default=None
         Seconds after which a metric that has to be called for each resample is called for
         50 of them at least, and for no more.
@@ -236,19 +236,19 @@ def corrected_score(
     Notes
     -----
     Algorithm BBC-CV of [1]_; the interval is its percentile interval of the scores on
-    rows not drawn, which are 37 % of the rows, so it is wider than it needs to be.
+    samples not drawn, which are 37 % of the samples, so it is wider than it needs to be.
 
     Accuracy, balanced accuracy, log loss, squared, root mean squared and absolute error and
     R^2 take matrix products of O(B N C), in chunks of bounded memory; ROC AUC of two
-    classes takes as many operations, but slower ones.  Of more than 10,000 rows, 10,000
-    blocks of rows that are put together at random are resampled instead, which leaves the
-    variance of sums as it is and takes O(N C); the ROC AUC is that of DeLong's linear terms
-    then.  Any other metric is called O(B C) times, with B lowered to
+    classes takes as many operations, but slower ones.  Of more than 10,000 samples, 10,000
+    blocks of samples that are put together at random are resampled instead, which leaves
+    the variance of sums as it is and takes O(N C); the ROC AUC is that of DeLong's linear
+    terms then.  Any other metric is called O(B C) times, with B lowered to
     ``max(100, 5_000 // C)`` at most; resamples for which it is not defined, say because
     they lack a class, are left out.
 
     The score is of predictions pooled over folds.  A search's ``best_score_`` is the mean
-    over folds, which differs for metrics that are no means over rows.
+    over folds, which differs for metrics that are no means over samples.
     """
     metric = metric if isinstance(metric, Metric) else Metric(function=metric)
     responses, y, classes, rows = _complete(predictions, y, metric, classes)
@@ -306,7 +306,7 @@ def corrected_score_of(
     record = search.search_record_
     if metric is None or record.y is None:
         return None
-    # One network's predictions of each row, where the folds were repeated: the mean of
+    # One network's predictions of each sample, where the folds were repeated: the mean of
     # several networks would have another score.
     last = [outcomes[row] for row in record.last_rows]
     predictions = out_of_fold_predictions(last, record.n_rows, classes, averaged=False)
@@ -351,9 +351,9 @@ def _metric_of(
 def _complete(
     predictions: Any, y: Any, metric: Metric, classes: Any
 ) -> tuple[Array, Array, Array | None, npt.NDArray[np.bool_]]:
-    """Return responses of the complete candidates, true values, classes, and which rows.
+    """Return responses of the complete candidates, true values, classes, and which samples.
 
-    The rows are those of all candidates that have most: others went out before.
+    The samples are those of all candidates that have most: others went out before.
     """
     predictions, y = np.asarray(predictions), np.asarray(y)
     is_float = predictions.dtype.kind == "f"
@@ -395,7 +395,7 @@ class _ScoresBySums:
         usable: npt.NDArray[np.bool_],
         _: float,
     ) -> Floats:
-        # An infinite value times a row's weight of 0 would be no number.
+        # An infinite value times a sample's weight of 0 would be no number.
         sums = self._sums.of(usable)
         chunk = max(1, _CHUNK_BYTES // (8 * len(self._w)))
         scores = []
@@ -448,7 +448,7 @@ _Scores = _ScoresBySums | _ScoresByCalls
 def _draws(
     rng: np.random.Generator, n_bootstraps: int, n_rows: int, chunk: int
 ) -> Iterator[Floats]:
-    """Yield how often each row is drawn, for up to `chunk` resamples at a time."""
+    """Yield how often each sample is drawn, for up to `chunk` resamples at a time."""
     for first in range(0, n_bootstraps, chunk):
         n = min(chunk, n_bootstraps - first)
         drawn = rng.integers(n_rows, size=(n, n_rows))

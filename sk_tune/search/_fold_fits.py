@@ -36,18 +36,9 @@ Array = npt.NDArray[Any]
 
 
 def network_of(estimator: Any) -> Any:
-    """Return the network that an estimator trains, if it is one or a pipeline ends in one.
+    """Return the network that an estimator is or, as a pipeline, ends in; None if none.
 
-    Parameters
-    ----------
-    estimator : object
-        Any.
-
-    Returns
-    -------
-    estimator or None
-        One of sk_tune's networks that trains as its class does, or a skorch net; None for
-        all else.
+    It is one of sk_tune's networks that trains as its class does, or a skorch net.
     """
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     if isinstance(last, NetworkEstimator):
@@ -68,7 +59,7 @@ def name_in_network(estimator: Any, parameter: str) -> str | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fold:
-    """The rows of one fold, cut out once."""
+    """The samples of one fold, cut out once."""
 
     X_train: Any
     y_train: Any
@@ -78,7 +69,7 @@ class _Fold:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Joined:
-    """Training and held-out rows behind a pipeline's transformers, as one table."""
+    """Training and held-out samples behind a pipeline's transformers, as one table."""
 
     X: Any
     y: Any
@@ -87,11 +78,11 @@ class _Joined:
     monitor: Array | None
     # Kept alive for the same reason.
     sources: tuple[Any, ...]
-    # What tells the held-out rows among them from all others.
+    # Key that tells the held-out samples among them from all others.
     held_out: Any
 
     def fit(self, network: Any, name: str) -> Fit:
-        """Return the fit of a network on these rows."""
+        """Return the fit of a network on these samples."""
         return Fit(
             estimator=network,
             X=self.X,
@@ -114,17 +105,17 @@ class FitMaker:
         # Kept alive, because they tell one fold from the other by their identity.
         self._positions: dict[tuple[int, int], tuple[Any, Any]] = {}
         self._joined: dict[Any, _Joined] = {}
-        # Of pipelines as the search was given them.
+        # Transformers of pipelines as the search was given them.
         self._base_transformers: dict[int, Any] = {}
-        # Why skorch nets could not be rows of fleets, and how many.
+        # Why skorch nets could not be networks of fleets, and how many.
         self.reasons_against: Counter[str] = Counter()
 
     def forget_folds(self) -> None:
-        """Let go of the rows of folds, which are needed again with the next candidates."""
+        """Let go of the samples of folds; the next candidates cut them out again."""
         self._folds.clear()
 
     def end_round(self) -> None:
-        """Let go of joined rows, which only candidates of one round share."""
+        """Let go of joined samples, which only candidates of one round share."""
         self._joined.clear()
 
     def begin_candidate(self, task: FoldTask) -> None:
@@ -136,10 +127,7 @@ class FitMaker:
             self._joined.clear()
 
     def memory(self, task: FoldTask) -> FoldCache:
-        """Return a new cache that a task's pipeline asks for fitted transformers.
-
-        For one fit.
-        """
+        """Return a new cache that one fit of a task's pipeline asks for transformers."""
         known = self._base_transformers if _varies_network_only(task) else {}
         return FoldCache(self.transformers, self._fold_key(task), known)
 
@@ -162,7 +150,7 @@ class FitMaker:
                 return None
             if network is estimator:
                 return self._plain(task, network, name)
-            # What a transformer hands to joblib is no task of the search.
+            # Tasks that a transformer hands to joblib are none of the search.
             with joblib.parallel_config(backend="sequential"):
                 return self._behind_pipeline(task, estimator, name)
         except Exception:  # noqa: BLE001 - the task itself will raise it
@@ -188,13 +176,13 @@ class FitMaker:
         return reason is None
 
     def _joined_of_base(self, task: FoldTask) -> _Joined | None:
-        """Return the rows of the fold, if an earlier candidate had the transformers."""
+        """Return the samples of the fold, if an earlier candidate had the transformers."""
         if not _varies_network_only(task):
             return None
         return self._joined.get((id(task.train), id(task.test)))
 
     def _behind_same_transformers(self, task: FoldTask, name: str) -> Fit:
-        """Return a fit whose rows are known, without a look at the transformers."""
+        """Return a fit whose samples are known, without a look at the transformers."""
         step, network = task.estimator.steps[-1]
         own = {n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()}
         joined = self._joined[id(task.train), id(task.test)]
@@ -222,7 +210,7 @@ class FitMaker:
         if pipeline.memory is None:
             pipeline.memory = self.memory(task)
         else:
-            # Other than ours, it does not protect the rows from what works in place.
+            # Other than ours, it does not protect the samples from what works in place.
             X_train = copy.deepcopy(X_train)
         params = method_params(task.X, params=task.fit_params, indices=task.train)
         asked = _AskedFit(network_of(pipeline))
@@ -269,7 +257,7 @@ class FitMaker:
             held_out = self.held_out.remember(pipeline, test, X_test)
             X, y = _stack(asked.X, X_test), _stack(asked.y, fold.y_test)
             monitor = np.arange(n_train, len(y))
-        except Exception:  # noqa: BLE001 - without held-out rows there are only no curves
+        except Exception:  # noqa: BLE001 - without held-out samples there are only no curves
             X, y, monitor = asked.X, asked.y, None
         if weight is not None and monitor is not None:
             weight = np.concatenate([weight, np.ones(len(monitor))])

@@ -19,7 +19,8 @@ from sk_tune.estimators import NetworkEstimator
 
 __all__ = ["FittedTransformers", "FoldCache", "HeldOutRows", "transformed"]
 
-# Beyond this many bytes of transformed rows the results that were not used for longest go.
+# Beyond this many bytes of transformed samples the results that were not used for longest
+# go.
 _MOST_BYTES = 2**30
 
 
@@ -30,7 +31,8 @@ class FittedTransformers:
         self._most_bytes = most_bytes
         self._n_bytes = 0
         self._results: OrderedDict[Any, tuple[Any, ...]] = OrderedDict()
-        # Rows that were transformed, by identity; they are alive as long as their result.
+        # Samples that were transformed, by identity; they are alive as long as their
+        # result.
         self._keys: dict[int, Any] = {}
         self.n_fitted = 0
 
@@ -93,13 +95,13 @@ class FoldCache:
 
     def _call(self, function: Any, transformer: Any, X: Any, y: Any, **options: Any) -> Any:
         def compute() -> tuple[Any, ...]:
-            # A transformer may work in place; the rows are for others too.
+            # A transformer may work in place; the samples are for others too.
             result: tuple[Any, ...] = function(transformer, copy.deepcopy(X), y, **options)
             return result
 
         position = self._n_asked
         self._n_asked += 1
-        # Only what a pipeline is given first are the rows of the fold themselves.
+        # Only what a pipeline is given first are the samples of the fold themselves.
         source = self._fold if position == 0 else self._store.key_of(X)
         if source is None:
             return compute()
@@ -199,7 +201,7 @@ class HeldOutRows:
 
 
 class _Source:
-    """Where transformed rows come from, and whether they always come out alike."""
+    """Where transformed samples come from, and whether they always come out alike."""
 
     def __init__(self, steps: Any) -> None:
         # Kept alive, because they are told from others by their identity.
@@ -208,9 +210,9 @@ class _Source:
 
 
 class _Once:
-    """Finds the last step and its rows for the first call of a scorer.
+    """Finds the last step and its samples for the first call of a scorer.
 
-    Later calls are for the training rows.
+    Later calls are for the training samples.
     """
 
     def __init__(self, held_out: HeldOutRows, test: Any) -> None:

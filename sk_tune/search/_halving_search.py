@@ -316,7 +316,7 @@ class HalvingRandomSearchCV(  # type: ignore[misc]
     def _generate_candidate_params(self) -> list[Candidate]:
         n_candidates = self.n_candidates
         if n_candidates == "exhaust":
-            # As many as let the last rung use up the resources.
+            # Just enough to let the last rung use up the resources.
             n_candidates = self.max_resources_ // self.min_resources_
         sampler = RandomSampler(self._space(), self.random_state)
         return sampler.ask(n_candidates)

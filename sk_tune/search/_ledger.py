@@ -107,7 +107,7 @@ class Ledger(EpochAccount):
     n_failed : int
         Fits that failed.
     n_rows : int
-        Fits that were trained as rows of fleets.
+        Fits that were trained in fleets.
     epochs_trained_again : int, default=0
         Epochs trained once more to get to the best one, with epochs="best".
     solo_reasons : mapping of str to int, default=empty
@@ -121,7 +121,7 @@ class Ledger(EpochAccount):
     seconds_sampling : float, default=0.0
         Of choosing the next candidates.
     seconds_refit : float, default=0.0
-        Of the best candidate on all rows.
+        Of the best candidate on all samples.
     seconds_total : float, default=0.0
         Of the search, with what is named nowhere else.
     """
@@ -258,7 +258,7 @@ def search_ledger(
         f.name: sum(getattr(account, f.name) for account in accounts)
         for f in fields(EpochAccount)
     }
-    # Not of what Ctrl-C came before.
+    # Candidates that Ctrl-C left out do not count.
     ran = [[o for o in folds if not o.was_stopped] for folds in outcomes]
     tried = [bool(own and is_new) for own, is_new in zip(ran, starts, strict=True)]
     totals["n_candidates"] = sum(tried)

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Metrics that are functions of sums over rows, for many weightings of rows at once.
+"""Metrics that are functions of sums over samples, for many weightings of samples at once.
 
-Notation: B weightings of N rows, C candidates.  A resample of rows is a weighting by how
-often each row was drawn, so that the sums of all candidates in all resamples are the matrix
-product (B, N) x (N, C).  The area under the ROC curve is the weight of the pairs of a
-positive and a negative row that are ranked right, ties by half, among all such pairs: the
-weight of each positive row times that of all negative rows below it.
+Notation: B weightings of N samples, C candidates.  A resample of samples is a weighting by
+how often each sample was drawn, so that the sums of all candidates in all resamples are the
+matrix product (B, N) x (N, C).  The area under the ROC curve is the weight of the pairs of
+a positive and a negative sample that are ranked right, ties by half, among all such pairs:
+the weight of each positive sample times that of all negative samples below it.
 """
 
 from collections.abc import Callable, Sequence
@@ -75,12 +75,12 @@ class AucSums:
         return areas
 
     def terms(self, weight: Floats) -> list[Floats]:
-        """Return what each row adds to the area, linear in weights near those given.
+        """Return what each sample adds to the area, linear in weights near those given.
 
-        Of shapes (C, P) and (C, M): how much of the other class's weight a row is ranked
-        right against, for negative rows less the area itself, so that the weighted means of
-        both sum to the area.  The rest is a degenerate U-statistic, which is smaller than
-        the area's standard error by the square root of the greater class [1]_.
+        Of shapes (C, P) and (C, M): how much of the other class's weight a sample is ranked
+        right against, for negative samples less the area itself, so that the weighted means
+        of both sum to the area.  The rest is a degenerate U-statistic, which is smaller
+        than the area's standard error by the square root of the greater class [1]_.
 
         References
         ----------
@@ -111,7 +111,7 @@ class AucSums:
     def _area(self, positive: Floats, negative: Floats, scores: npt.NDArray[Any]) -> Floats:
         of_positive, of_negative = scores[self.is_positive], scores[~self.is_positive]
         order = np.argsort(of_negative)
-        # Weight of the 0, 1, 2, ... lowest negative rows: M + 1 of them.
+        # Weight of the 0, 1, 2, ... lowest negative samples: M + 1 of them.
         lowest = np.zeros((len(order) + 1, negative.shape[1]))
         np.cumsum(negative[order], axis=0, out=lowest[1:])
         n_below = np.searchsorted(of_negative, of_positive, side="left", sorter=order)
@@ -126,9 +126,9 @@ class AucSums:
 
 
 def _weight_below(weight: Floats, starts: npt.NDArray[np.intp]) -> Floats:
-    """Return the share of the weight below each of sorted rows, ties by half.
+    """Return the share of the weight below each of sorted samples, ties by half.
 
-    `starts` are the first rows of each run of ties.
+    `starts` are the first samples of each run of ties.
     """
     sums = np.concatenate([[0.0], np.cumsum(weight)])
     ends = np.append(starts[1:], len(weight))
@@ -181,7 +181,7 @@ class MetricSums:
         return self._combined(sums, [weights @ values for values in self.row_terms])
 
     def _combined(self, sums: list[Floats], row_sums: list[Floats]) -> Floats:
-        # A weighting may leave no row, or none of a class.
+        # A weighting may leave no sample, or none of a class.
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.combine(sums, row_sums)
 
@@ -252,7 +252,7 @@ def _balanced_accuracy(
     if y.ndim != 1 or labels.shape[1:] != y.shape:
         return None
     right = _is_right(y, labels)
-    # One term for each class, over its rows; together they hold each row once.
+    # One term for each class, over its samples; together they hold each sample once.
     members = [y == label for label in np.unique(y)]
     terms = [(np.flatnonzero(m), right[:, m]) for m in members]
 

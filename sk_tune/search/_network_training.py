@@ -51,7 +51,7 @@ class Trainer:
         self._ambient = ambient
         self.maker = FitMaker()
         self.steps = TrainingSteps()
-        # With the rows, which tell one fold from the other by their identity.
+        # With the samples, which tell one fold from the other by their identity.
         self._classes: dict[int, tuple[Any, Any]] = {}
 
     def keep_only(self, candidates: Iterable[Candidate], options: SearchOptions) -> None:
@@ -185,7 +185,7 @@ class Trainer:
             joblib.parallel_config(backend=backend, n_jobs=n_jobs),
             warnings.catch_warnings(),
         ):
-            # What trains alone is said once, when the search ends.
+            # Networks that train alone are named once, when the search ends.
             warnings.filterwarnings(
                 "ignore", ".* networks? (was|were) trained alone", SkTuneWarning
             )
@@ -198,7 +198,7 @@ class Answer:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._is_used = False
-        # Whether the network was asked for other rows, and so trained by itself.
+        # Whether the network was asked for other samples, and so trained by itself.
         self.is_declined = False
 
     def __call__(
@@ -219,10 +219,10 @@ class Answer:
 
 
 def _are_rows_of(fit: Fit | None, X: Any) -> bool:
-    """Return whether rows are those that a network was trained on."""
+    """Return whether samples are those that a network was trained on."""
     if fit is None or X is fit.X:
         return True
-    # Behind transformers the rows to train on come first, then those held out.
+    # Behind transformers the samples to train on come first, then those held out.
     n_rows = len(fit.X) if fit.rows is None else len(fit.rows)
     if sparse.issparse(X) and sparse.issparse(fit.X):
         asked = fit.X[:n_rows]
@@ -230,7 +230,7 @@ def _are_rows_of(fit: Fit | None, X: Any) -> bool:
     if isinstance(X, pd.DataFrame) and isinstance(fit.X, pd.DataFrame):
         if len(X) != n_rows or list(X.columns) != list(fit.X.columns):
             return False
-        # Rows held out may have made other types of their columns.
+        # Samples held out may have made other types of their columns.
         asked = fit.X.iloc[:n_rows].set_axis(X.index, axis=0).astype(X.dtypes)
         return bool(asked.equals(X))
     if not (isinstance(X, np.ndarray) and isinstance(fit.X, np.ndarray)):
@@ -254,7 +254,7 @@ _NO_JOB = Job(_nothing, _nothing)
 
 @dataclass(slots=True, eq=False)
 class _Candidate:
-    """A candidate under way, and what it trains at present."""
+    """A candidate in training, and what it trains at present."""
 
     number: int
     works: Sequence[Work]
@@ -295,7 +295,7 @@ class TrainingAhead:
 
     @property
     def n_candidates(self) -> int:
-        """Candidates that are under way."""
+        """Candidates in training."""
         return len(self._under_way) + len(self._ready)
 
     def begin(

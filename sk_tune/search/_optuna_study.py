@@ -366,15 +366,7 @@ class OptunaExport:
         self.study_name = study_name
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Make the study, or find it.
-
-        Parameters
-        ----------
-        estimator : estimator
-            The search.
-        context : CallbackContext
-            Of its fit.
-        """
+        """Make the study, or find it."""
         self._lock = threading.Lock()
         self._n_seen = 0
         self._optuna = _import_optuna()
@@ -382,50 +374,17 @@ class OptunaExport:
         self._study = _study(self._optuna, self.storage, self.study_name)
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Write what has not been written.
-
-        Parameters
-        ----------
-        estimator : estimator
-            The search.
-        context : CallbackContext
-            Of its fit.
-        """
+        """Write what has not been written."""
         results, curves = _so_far(estimator)
         if results:
             self._write(estimator, results, curves, is_over=True)
         del self._lock, self._n_seen, self._optuna, self._space, self._study
 
     def on_fit_task_begin(self, estimator: Any, context: Any, **_: Any) -> None:
-        """Do nothing.
-
-        Parameters
-        ----------
-        estimator : estimator
-            The search.
-        context : CallbackContext
-            Of a part of its fit.
-        **_ : dict
-            Ignored.
-        """
+        """Do nothing."""
 
     def on_fit_task_end(self, estimator: Any, context: Any, **_: Any) -> bool:
-        """Write what has ended since the last time.
-
-        Parameters
-        ----------
-        estimator : estimator
-            The search.
-        context : CallbackContext
-            Of a part of its fit.
-        **_ : dict
-            Ignored.
-
-        Returns
-        -------
-        bool
-            False, so that the search goes on.
-        """
+        """Write what has ended since the last time, and let the search go on."""
         results, curves = _so_far(estimator)
         with self._lock:
             n_rows = len(results.get("params", ()))

@@ -117,7 +117,7 @@ def hold(estimator: Any, X: Any, rows: Array) -> HeldOut | None:
 
 
 def without_values(outcome: FoldOutcome) -> FoldOutcome:
-    """Return an outcome that keeps which rows were predicted, and not what."""
+    """Return an outcome that keeps which samples were predicted, and not what."""
     if outcome.held is None or outcome.held.values is None:
         return outcome
     return replace(outcome, held=replace(outcome.held, values=None))
@@ -162,15 +162,15 @@ def out_of_fold_predictions(
 
 
 def _average_in(means: Array, n_before: Array, rows: Array, values: Array) -> None:
-    """Make means of some predictions of rows means of one more."""
+    """Make means of some predictions of samples means of one more."""
     n = n_before[rows].reshape(-1, *([1] * (values.ndim - 1)))
     means[rows] += (values - means[rows]) / (n + 1)
 
 
 def _as_array(probabilities: Any, classes: Any) -> Array:
-    """Return probabilities; with several labels, those that a row has each of them."""
+    """Return probabilities; with several labels, those that a sample has each of them."""
     if isinstance(probabilities, list):
-        # A label that was the same in all rows has one column, of its 0 or its 1.
+        # A label that was the same in all samples has one column, of its 0 or its 1.
         pairs = zip(probabilities, classes, strict=True)
         return np.column_stack([own @ np.asarray(values, float) for own, values in pairs])
     return np.asarray(probabilities)
@@ -386,7 +386,7 @@ def trained_outcome(
 
 
 def _held(work: Work, trained: Trained, classes: Any) -> HeldOut | None:
-    """Return the predictions that the engine made of the held-out rows."""
+    """Return the predictions that the engine made of the held-out samples."""
     values = trained.predictions
     if values is None:
         return None

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Estimators that know what a network predicts of a fold's held-out rows.
+"""Estimators that know what a network predicts of a fold's held-out samples.
 
 The engine has these predictions when a network is trained.  A task of a search that only
-wants a score of them needs no network: to make one, check the rows and compute them again
-takes several times as long as the metric.
+wants a score of them needs no network: to make one, check the samples and compute them
+again takes several times as long as the metric.
 """
 
 from typing import Any, Self
@@ -37,7 +37,7 @@ Array = npt.NDArray[Any]
 
 
 class _Predicted(BaseEstimator):  # type: ignore[misc]
-    """Takes any parameters, learns nothing, and responds to the held-out rows only."""
+    """Takes any parameters, learns nothing, and responds to the held-out samples only."""
 
     def set_params(self, **params: Any) -> Self:
         """Take the parameters of a candidate for what they are: those of its network."""
@@ -64,12 +64,12 @@ class PredictedClassifier(ClassifierMixin, _Predicted):  # type: ignore[misc]
         return self.classes
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the probabilities of the held-out rows."""
-        # What is kept of them is not a metric's to change.
+        """Return the probabilities of the held-out samples."""
+        # A metric must not change what is kept.
         return self.probabilities.copy()
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable label of the held-out rows."""
+        """Return the most probable label of the held-out samples."""
         labels: Array = self.classes[self.probabilities.argmax(axis=1)]
         return labels
 
@@ -81,7 +81,7 @@ class PredictedRegressor(RegressorMixin, _Predicted):  # type: ignore[misc]
         self.predictions = predictions
 
     def predict(self, X: Any) -> Array:
-        """Return the predictions of the held-out rows."""
+        """Return the predictions of the held-out samples."""
         return self.predictions.copy()
 
 
@@ -146,7 +146,7 @@ def _asks_predicted(network: NetworkEstimator, task: FoldTask) -> bool:
     known = {"predict", "predict_proba"} if is_classifier(network) else {"predict"}
     for metric in (scorer_metric(own, task.estimator) for own in scorers):
         methods = () if metric is None else metric.response_methods
-        # Of several, scikit-learn takes the first that there is.
+        # scikit-learn takes the first method that there is.
         if next((m for m in methods if hasattr(network, m)), None) not in known:
             return False
     return True

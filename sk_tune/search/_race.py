@@ -14,8 +14,8 @@ from sk_tune.search._outcomes import SearchOptions
 
 __all__ = ["MIN_FOLDS", "ScoreBook", "clearly_worse"]
 
-# Two folds leave one degree of freedom, and among scores of few rows it is common that both
-# differences are equal, so that their variance says nothing.
+# Two folds leave one degree of freedom, and among scores of few samples it is common that
+# both differences are equal, so that their variance says nothing.
 MIN_FOLDS = 3
 
 # Differences of scores smaller than this share of them are rounding.
@@ -91,7 +91,7 @@ def _differences(scores: Floats, incumbent_scores: Floats) -> Floats:
         return np.where(np.abs(differences) <= _ROUNDING * largest, 0.0, differences)
 
 
-# Of a wrong decision against a candidate that is as good, over all looks.
+# Probability, over all looks, of dropping a candidate that is as good.
 _LEVEL = 0.05
 
 

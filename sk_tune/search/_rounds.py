@@ -88,7 +88,8 @@ def _near(name: str, names: list[str]) -> list[str]:
     return difflib.get_close_matches(name, ends, n=_N_NEAR, cutoff=0.0)
 
 
-# Of each class, in the training and held-out rows of each fold, as scikit-learn has it.
+# Samples of each class in the training and held-out samples of each fold, as scikit-learn
+# has it.
 _ROWS_OF_A_CLASS = 2
 
 
@@ -132,7 +133,7 @@ def subsampled(search: Any, folds: Any, n_resources: int) -> Any:
     )
 
 
-# Of the time budget, what one call may take at least.
+# Share of the time budget that one call may take at least.
 _SHARE_OF_BUDGET = 0.1
 
 
@@ -303,7 +304,8 @@ class Rounds:
     ) -> None:
         if self._session.options.resource is not None and "n_resources" in more:
             self._budget.n_epochs_ahead = max(more["n_resources"], default=0)
-        # Scores tell which of two is better if both were given as much, on the same rows.
+        # Scores tell which of two is better if both were given as much, on the same
+        # samples.
         resources = more.get("n_resources", [None] * len(candidates))
         n_new = sum(rung == 0 for rung in more.get("iter", [0] * len(candidates)))
         self._session.begin_round([(folds, given) for given in resources], n_new)
@@ -342,7 +344,7 @@ class Rounds:
 
     @contextmanager
     def _part_context(self, context: Any, part: slice) -> Iterator[Any]:
-        """Give each part of a call that was cut a context of callbacks of its own."""
+        """Give each part of a call that was cut a context of callbacks."""
         if context is None or not self._budget.is_limited:
             yield context
             return

@@ -43,8 +43,8 @@ class SearchParameters:
         Worker processes, as in scikit-learn: None is 1 unless
         ``joblib.parallel_config`` says otherwise, -1 uses all cores.
     refit : bool, str or callable, default=True
-        Whether to fit the estimator with the best parameters on all rows; the name of the
-        metric that decides, if there are several; or what returns the best index.
+        Whether to fit the estimator with the best parameters on all samples; the name of
+        the metric that decides, if there are several; or what returns the best index.
     cv : int, splitter or iterable, default=None
         Folds; 5 if None.  They are drawn once and are the same for all candidates.
     verbose : int, default=0

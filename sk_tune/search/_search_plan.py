@@ -175,7 +175,7 @@ Data = tuple[Any, Any, Mapping[str, Any]]
 
 # Epochs of the two timings; their difference is what epochs cost, the rest is paid once.
 _FEW, _MORE = 1, 4
-# Rows of a fold to begin with, how many times as many come next while there is time, and
+# Samples of a fold to begin with, how many times as many come next while there is time, and
 # the seconds for all of it.
 _LEAST_ROWS = 500
 _GROWTH, _LEAST_GROWTH = 4, 1.5
@@ -248,15 +248,15 @@ def probe(
     few, few_before = trials.seconds(n_used, _FEW), 0.0
     while n_used < n_rows:
         growth = min(_GROWTH, trials.seconds_left() / (few * (_FEW + _MORE)))
-        # Two numbers of rows tell what time comes with rows; a fit that nothing shortens
-        # may leave no time for the second.
+        # Two numbers of samples tell what time comes with samples; a fit that nothing
+        # shortens may leave no time for the second.
         is_long = name is None and few * _LEAST_GROWTH > trials.seconds_left()
         if growth < _LEAST_GROWTH and (before or is_long):
             break
         before, few_before = n_used, few
         n_used = min(n_rows, round(max(growth, _LEAST_GROWTH) * n_used))
         few = trials.seconds(n_used, _FEW)
-    # What does not depend on rows is what two numbers of them have in common.
+    # What does not depend on samples is what two numbers of them have in common.
     slope = max(0.0, few - few_before) / (n_used - before)
     short = few + slope * (n_rows - n_used)
     measured = f"Told by {len(own)} of them"
@@ -266,7 +266,7 @@ def probe(
             epochs = max(0.0, trials.seconds(n_used, _MORE) - few)
             measured += f", {_FEW} and {_MORE} epochs"
         else:
-            # What comes with rows is taken for the epoch's.
+            # What comes with samples is taken for the epoch's.
             epochs = slope * n_used * (_MORE - _FEW) / _FEW
             measured += f", {_FEW} epoch"
         long = short + epochs * n_rows / n_used
@@ -304,7 +304,7 @@ class _Trials:
         return self._end - time.perf_counter()
 
     def seconds(self, n_rows: int, n_epochs: int) -> float:
-        """Return what a search takes with so many rows to train on in each fold."""
+        """Return what a search takes with so many samples to train on in each fold."""
         estimator = clone(self._estimator)
         if self._name is not None:
             estimator.set_params(**{self._name: n_epochs})
@@ -313,7 +313,7 @@ class _Trials:
         trial.cv = self._folds.some(n_rows / self.most_rows)
         start = time.perf_counter()
         with warnings.catch_warnings():
-            # What is wrong with a candidate is told by the search itself.
+            # The search itself tells what is wrong with a candidate.
             warnings.simplefilter("ignore")
             trial.fit(X, y, **params)
         return time.perf_counter() - start
@@ -339,14 +339,14 @@ class _Folds:
         return len(self._folds)
 
     def some(self, share: float) -> "_Folds":
-        """Return the same folds with a share of their rows."""
+        """Return the same folds with a share of their samples."""
         return _Folds(
             self._cv, [(_some(a, share), _some(b, share)) for a, b in self._folds]
         )
 
 
 def _some(rows: Any, share: float) -> Any:
-    """Return a share of rows drawn at random, in their order."""
+    """Return a share of samples drawn at random, in their order."""
     n = max(2, round(share * len(rows)))
     if n >= len(rows):
         return rows
@@ -379,5 +379,5 @@ def _memory(
         return None
     try:
         return expected_memory(fit, n_workers=_n_processes(search), n_folds=plan.n_folds)
-    except Exception:  # noqa: BLE001 - no row of a fleet; what is wrong the search tells
+    except Exception:  # noqa: BLE001 - no network of a fleet; what is wrong the search tells
         return None

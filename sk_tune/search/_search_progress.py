@@ -26,7 +26,7 @@ class SearchLine:
         self._refit_work = _refit_work(plan) if refits else 0.0
         self._start = time.monotonic()
         self._line = LiveLine()
-        # Of the engine's earlier calls, and the newest of the call at hand.
+        # Epochs of the engine's earlier calls, and its newest report.
         self._epochs_before = 0
         self._call: Progress | None = None
         self._n_new = 0
@@ -74,7 +74,7 @@ class SearchLine:
         plan, epochs = self._plan, self._n_epochs_done()
         entered = self._n_entered
         if self._call is not None and not self.is_streaming:
-            # Of the round at hand.
+            # Candidates of the round at hand count as their fits end.
             entered += min(self._n_new, self._call.n_fits_done // plan.n_folds)
         parts = [f"candidates {entered}/{max(plan.n_candidates, entered)}"]
         if plan.n_epochs:
@@ -111,7 +111,7 @@ class SearchLine:
 def _refit_work(plan: SearchPlan) -> float:
     """Return what a refit takes: epochs of a fold's fit, or such fits if there are none.
 
-    It trains on the rows of all folds as long as the longest fits.
+    It trains on the samples of all folds as long as the longest fits.
     """
     longest = 1.0
     if plan.n_epochs:

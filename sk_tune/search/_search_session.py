@@ -57,7 +57,7 @@ __all__ = ["SearchBackend", "SearchSession"]
 
 
 _PRINTING = threading.RLock()
-# Of a limited time, without which a stream does not wait for workers to start.
+# A stream with less time than this does not wait for workers to start.
 _SECONDS_FOR_STREAM = 30.0
 _OTHER_ROWS = "its transformers were fitted anew, and gave it other rows"
 
@@ -92,7 +92,8 @@ class SearchSession:
         self.quiet, self.closing = ExitStack(), ExitStack()
         self._refit_time = LimitedTime(None)
         self._is_recording = self._is_streaming = False
-        # What was trained before it is evaluated, by candidate and fold of the call.
+        # Tasks that were trained before they are evaluated, by candidate and fold of the
+        # call.
         self._ahead: Mapping[tuple[int, int], Work] = {}
 
     @property
@@ -111,7 +112,8 @@ class SearchSession:
         for job in jobs:
             task = fold_task(job.task)
             if task is None:
-                # Not of the search: a transformer or splitter asked joblib for it.
+                # It is no task of the search: a transformer or splitter asked joblib for
+                # it.
                 job.run()
                 continue
             works.append(self._work(job, task))
@@ -130,8 +132,9 @@ class SearchSession:
         """Return the tasks of a call of ``evaluate_candidates``, none of which is run."""
         self._is_recording = True
         try:
-            # What a verbose search says it is going to fit, it does not.  What is printed
-            # to belongs to the process: of two threads the last to take it gives it back.
+            # A verbose search says that it is going to fit what it does not.  What is
+            # printed to belongs to the process: of two threads the last to take it gives it
+            # back.
             with _PRINTING, redirect_stdout(StringIO()):
                 evaluate()
         except _RecordedTasks as recorded:
@@ -314,7 +317,7 @@ class SearchSession:
 
     def _stages(self, works: Sequence[Work]) -> Iterator[Sequence[Work]]:
         """Yield tasks to be run together: all, or fold by fold with a race."""
-        # Of a limited time the first candidate comes alone, and gets all folds.
+        # In a limited time the first candidate comes alone, and gets all folds.
         whole = self.time.is_limited and not self.has_complete_candidate
         if whole or not self.options.race:
             yield works
@@ -496,7 +499,7 @@ class SearchSession:
 
 
 class _RecordedTasks(BaseException):
-    """Carries tasks out of scikit-learn's call, which takes no exception for its own."""
+    """Carries tasks out of scikit-learn's call, which handles no such exception."""
 
     def __init__(self, tasks: list[FoldTask]) -> None:
         super().__init__()

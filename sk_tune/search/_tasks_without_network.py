@@ -119,7 +119,7 @@ def _run_task(
 
 
 def held_out(task: FoldTask, *, predicts: bool) -> HeldOut | None:
-    """Return what a fitted task's estimator predicts, or only for which rows it would."""
+    """Return a fitted task's predictions, or only for which samples they would be."""
     if not predicts:
         return HeldOut(rows=positions(task.test), values=None, classes=None)
     return hold(task.estimator, take_rows(task.X, task.test), task.test)

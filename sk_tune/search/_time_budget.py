@@ -20,13 +20,13 @@ __all__ = ["TimeBudget"]
 
 # A refit may take so many times as long as measured, on a machine that others use.
 _SLOWER = 1.15
-# What the first candidate has in any case.
+# Time that the first candidate has in any case.
 _LEAST_SECONDS = 0.25
-# By what part of the budget, and so many seconds, the refit may end later.
+# The refit may end later by this part of the budget, and so many seconds.
 _LATER, _SECONDS_LATER = 0.05, 0.5
-# Of the time that is left, what it may take to measure a refit.
+# Share of the time left that measuring a refit may take.
 _SHARE_TO_MEASURE = 0.15
-# What takes longer takes so many times as long, for want of anything better.
+# An epoch that takes longer is taken for so many times as long.
 _LONGER = 1.5
 
 
@@ -60,7 +60,7 @@ class TimeBudget:
         self._refit = _Refit()
         # What the last task of each kind took.
         self._seconds_of_task: dict[str, float] = {}
-        # Of the candidates at hand a task, by row; what was measured, by row and signature.
+        # A task of each candidate at hand by result row; measurements by row and signature.
         self._works: dict[int, Work] = {}
         self._known: dict[int, _Refit] = {}
         self._seconds_alone: dict[Any, float] = {}

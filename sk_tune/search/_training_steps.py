@@ -41,7 +41,8 @@ class TrainingSteps:
         self._states: dict[tuple[Any, Any], tuple[TrainingState, int]] = {}
         # Where it stood at the ends of its rungs.
         self._ends: dict[Any, Checkpoints] = {}
-        # By identity of the fold's test rows, which whoever makes fits keeps alive.
+        # Keys are identities of the fold's test samples, which whoever makes fits keeps
+        # alive.
         self._is_monitor_bad: dict[int, bool] = {}
         self.best_epochs: dict[int, int] = {}
         self.is_interrupted = False
@@ -87,9 +88,9 @@ class TrainingSteps:
             yield from self._back_to_best(works, options)
 
     def _without_monitor(self, works: Sequence[Work]) -> Iterator[Step]:
-        """Train again what failed only because its held-out rows cannot be predicted.
+        """Train again what failed only because its held-out samples cannot be predicted.
 
-        Whether a fold's rows can is found out with one fit for the whole search.
+        Whether a fold's samples can is found out with one fit for the whole search.
         """
         failed: dict[int, list[Work]] = {}
         for work in works:
@@ -146,7 +147,7 @@ class TrainingSteps:
             rows = _as_rows(curves)
             if row not in self.best_epochs:
                 if np.isnan(rows).any(axis=0).all():
-                    # Held-out rows that the network cannot take tell of no epoch.
+                    # Held-out samples that the network cannot take tell of no epoch.
                     continue
                 self.best_epochs[row] = best_epoch(rows)
             # Folds that a race adds go by those that chose: none chooses for itself.

@@ -155,20 +155,14 @@ class EarlierStart:
                 levels.setdefault(entry[2], []).append(entry[:2])
         for granted, pairs in levels.items():
             candidates, scores = zip(*pairs, strict=True)
-            # A sampler of the user's own need not know of resources.
+            # A user's sampler need not know of resources.
             sampler.tell(candidates, scores, *([] if granted is None else [granted]))
         first = [] if best is None else [best[0]]
         announce(sampler, first)
         return first
 
     def warn_if_unused(self) -> None:
-        """Warn if nothing of the earlier results is in the space.
-
-        Warns
-        -----
-        SkTuneWarning
-            With the numbers.
-        """
+        """Warn if nothing of the earlier results is in the space."""
         if self._has_source and self._n_used == 0:
             warn_user(
                 f"None of the {len(self._all)} results of warm_start_from is in the space "

@@ -236,6 +236,25 @@ def test_networks_score_as_they_would_in_a_random_search(net, iris):
     )
 
 
+def test_every_callback_is_called_whatever_the_others_say(iris):
+    """One that returns true ends the search, but the others hear of the round too."""
+    heard = []
+
+    def stop(result):
+        heard.append("first")
+        return True
+
+    hill(n_iter=8, n_points=4).fit(*iris, callback=[stop, lambda _: heard.append("second")])
+
+    assert heard == ["first", "second"]
+
+
+def test_what_is_no_callback_is_refused(iris):
+    """As by scikit-optimize."""
+    with pytest.raises(ValueError, match="list of callables"):
+        hill().fit(*iris, callback="stop")
+
+
 def test_a_callback_of_scikit_optimize_ends_the_search_of_its_dict(iris):
     """It sees the candidates of its dict so far; the next dict is searched anyway."""
     X, y = iris

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skopt.utils import expected_minimum
 
-from sk_tune.search._bayes_search import as_callbacks, optimize_result, wants_to_stop
+from sk_tune.search._bayes_search import optimize_result
 from sk_tune.space import Choice, as_space
 
 SPACE = as_space({"x": (-2.0, 2.0), "kind": ["a", "b"]})
@@ -57,26 +57,3 @@ def test_the_model_expects_the_minimum_where_it_is(model):
 def test_there_is_none_where_scikit_optimize_has_no_word_for_it(space, candidates, scores):
     """Parameters that depend on others, or nothing that was scored."""
     assert optimize_result(space, candidates, np.array(scores)) is None
-
-
-def test_every_callback_is_called_whatever_the_others_say():
-    """One that returns true ends the search, but the others hear of the round too."""
-    heard = []
-
-    def stop(result):
-        heard.append(("first", result))
-        return True
-
-    def listen(result):
-        heard.append(("second", result))
-
-    assert wants_to_stop(as_callbacks([stop, listen]), 7)
-    assert not wants_to_stop(as_callbacks(listen), 8)
-    assert heard == [("first", 7), ("second", 7), ("second", 8)]
-
-
-def test_what_is_no_callback_is_refused():
-    """As by scikit-optimize."""
-    assert as_callbacks(None) == []
-    with pytest.raises(ValueError, match="list of callables"):
-        as_callbacks("stop")
