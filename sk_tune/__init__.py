@@ -40,6 +40,7 @@ _HOMES = {
     "fleet": "backend",
     "load": "saving",
     "save": "saving",
+    "show_versions": "_versions",
     "train_valid_test_split": "prepare",
 }
 

@@ -29,6 +29,7 @@ from sk_tune.engine._stack import NetworkStack, architecture
 from sk_tune.engine._store import FitStore, StoreInfo
 from sk_tune.engine._stream import FitStream
 from sk_tune.engine._train import fitted_estimator, train
+from sk_tune.engine.fleet import kernel_status
 from sk_tune.training import TimeLimit
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "have_to_start",
     "imported_names",
     "is_installed",
+    "kernel_status",
     "outside_blocks",
     "read_names",
     "reason_against_net",

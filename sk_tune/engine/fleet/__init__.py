@@ -9,7 +9,7 @@ from sk_tune.engine.fleet._active_batch import (
     stacked_program,
 )
 from sk_tune.engine.fleet._chain import ChainProgram, Program
-from sk_tune.engine.fleet._kernel import arithmetic
+from sk_tune.engine.fleet._kernel import arithmetic, kernel_status
 from sk_tune.engine.fleet._loop import train_fleet
 from sk_tune.engine.fleet._masks import is_torch_dropout, orders_in_memory
 from sk_tune.engine.fleet._module import ModuleProgram
@@ -42,6 +42,7 @@ __all__ = [
     "is_compiled",
     "is_torch_dropout",
     "is_written_out",
+    "kernel_status",
     "loss_by_autograd",
     "orders_in_memory",
     "stacked_program",

@@ -40,7 +40,7 @@ from sk_tune.training import TensorSet, accuracy_by_network, check_time
 
 __all__ = ["CompiledEpoch", "EpochResult", "compiled_epoch"]
 
-# Samples to predict at a time; as in _epoch.c.
+# Samples to predict at a time; as in epoch.c.
 _CHUNK = 128
 _OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 _FAILED_TARGET, _FAILED_PLACE, _N_NUMBERS = 2, 3, 5
@@ -53,7 +53,7 @@ _SECONDS_PER_STEP, _SECONDS_PER_EPOCH = 1e-5, 1e-4
 # Of the orders, sizes and rates of a call.
 _MOST_BYTES, _BYTES_PER_SAMPLE, _BYTES_PER_STEP = 32 * 2**20, 16, 64
 
-# As in _epoch.c.
+# As in epoch.c.
 _PLAN = np.dtype([
     *((n, "i8") for n in ("n_layers", "loss", "optimizer", "nesterov", "most_samples")),
     ("sizes", "i8", MOST_LAYERS + 1),
@@ -242,7 +242,7 @@ class CompiledEpoch:
         return losses
 
     def _judgements(self, numbers: Any) -> tuple[Judgement, Judgement]:
-        """Return what numbers of _epoch.c, (K, E, 5), say of training and monitor."""
+        """Return what numbers of epoch.c, (K, E, 5), say of training and monitor."""
         losses, weights, hits, monitor_loss, monitor_share = numbers.T
         dtype = np.float64 if self._like.dtype == torch.float64 else np.float32
         found = ((losses / weights, hits / weights), (monitor_loss, monitor_share))

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The part of a fleet that is written in C, compiled where there is a compiler.
+"""The kernel: the part of a fleet that is written in C, compiled when sk_tune was built.
 
-It is compiled for the processor at hand when a fleet needs it first, which takes a second
-or two, and kept in the user's cache folder.  Nothing depends on it: without a compiler, or
-with ``SK_TUNE_COMPILE=0`` in the environment, torch does the same more slowly.  Why there
-is none is told once, at level INFO of this module's logger.
+A library for each level of processors lies in the folder ``kernel``; the fastest that the
+processor at hand can run is loaded when a fleet needs it first.  Nothing depends on it:
+without a library, or with ``SK_TUNE_KERNEL=0`` in the environment, torch does the same more
+slowly.  Why there is none is told once, at level INFO of this module's logger.
 """
 
 import ctypes
@@ -13,12 +13,6 @@ import hashlib
 import logging
 import os
 import platform
-import shlex
-import shutil
-import stat
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -40,35 +34,37 @@ __all__ = [
     "holds_classes",
     "is_plain",
     "is_plain_input",
+    "kernel_status",
     "number_of_loss",
     "steps_of",
 ]
 
-VARIABLE = "SK_TUNE_COMPILE"
+# "0" for none, or a level, such as "x86-64-v3".
+VARIABLE = "SK_TUNE_KERNEL"
 _LOGGER = logging.getLogger(__name__)
-_FOLDER = Path(__file__).parent
-_SOURCE = _FOLDER / "_epoch.c"
-_HEADER = _FOLDER / "_epoch.h"
-_COMPILERS = ("cc", "gcc", "clang")
-# What is compared or multiplied with an infinity or NaN gives what torch gives.
-_FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
-_FOR_THIS_PROCESSOR = "-march=native"
-_MOST_SECONDS = 60
+_FOLDER = Path(__file__).parent / "kernel"
+# The levels that a processor can run by what torch finds it capable of, the fastest first.
+_LEVELS = {"AVX512": ("x86-64-v4", "x86-64-v3"), "AVX2": ("x86-64-v3",)}
+_LEVELS_OF_ARM = ("armv8-a",)
 
 
 def compiled_library() -> ctypes.CDLL | None:
-    """Return the compiled code, compiled now if it never was; None if there is none."""
-    if os.environ.get(VARIABLE) == "0":
-        _tell(f"{VARIABLE}=0 is in the environment")
-        return None
-    return _library()
+    """Return the kernel; None if it is not wanted, or there is none for this processor."""
+    library, status = _loaded(os.environ.get(VARIABLE))
+    if library is None:
+        _tell(status)
+    return library
+
+
+def kernel_status() -> str:
+    """Return the level of the kernel in use, or why there is none."""
+    return _loaded(os.environ.get(VARIABLE))[1]
 
 
 def arithmetic() -> list[str]:
-    """Return what the last bits of a training depend on: compiled code and processor."""
+    """Return what the last bits of a training depend on: kernel and processor."""
     library = compiled_library()
-    # Less what the compiler made of it, which is the same for the same source and flags.
-    kernel = "" if library is None else Path(library._name).stem.rpartition("-")[0]
+    kernel = "" if library is None else _hash(Path(library._name).read_bytes())
     capability = torch.backends.cpu.get_cpu_capability()
     devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     names = map(torch.cuda.get_device_name, devices)
@@ -76,82 +72,39 @@ def arithmetic() -> list[str]:
 
 
 @cache
-def _library() -> ctypes.CDLL | None:
-    try:
-        compiler = _compiler()
-        if compiler is None:
-            _tell(f"no compiler was found ({', '.join(_COMPILERS)})")
-            return None
-        folder, digest = _cache_folder(), _digest(compiler)
-        path = _kept(folder, digest) or _compile(compiler, folder, digest)
-        library = ctypes.CDLL(str(path))
-        library.sk_tune_run  # noqa: B018 - raises if it is not there
-    except Exception as error:  # noqa: BLE001 - no home, a full disk, a compiler that knows no C11, ...
-        _tell(f"{type(error).__name__}: {error}")
-        return None
-    return library
+def _loaded(wanted: str | None) -> tuple[ctypes.CDLL | None, str]:
+    """Return the library, and its level or the reason why there is none."""
+    if wanted == "0":
+        return None, f"none, because {VARIABLE}=0 is in the environment"
+    levels = _levels()
+    if wanted and wanted not in levels:
+        return (
+            None,
+            f"none, because {VARIABLE} must be 0 or one of {levels}. Got {wanted!r}.",
+        )
+    reason = "sk_tune was built without a C compiler, or for other processors"
+    for level in [wanted] if wanted else levels:
+        path = _FOLDER / f"epoch-{level}.so"
+        if path.exists():
+            try:
+                library = ctypes.CDLL(str(path))
+                library.sk_tune_run  # noqa: B018 - raises if it is not there
+            except (OSError, AttributeError) as error:
+                reason = str(error)
+            else:
+                return library, level
+    return None, f"none, because {reason}"
+
+
+def _levels() -> list[str]:
+    if platform.machine().lower() in {"arm64", "aarch64"}:
+        return list(_LEVELS_OF_ARM)
+    return list(_LEVELS.get(torch.backends.cpu.get_cpu_capability(), ()))
 
 
 @cache
 def _tell(reason: str) -> None:
-    _LOGGER.info(
-        "Small networks are trained by torch, which is slower, for there is no compiled "
-        "code: %s",
-        reason,
-    )
-
-
-def _kept(folder: Path, digest: str) -> Path | None:
-    """Return code that was kept, if it is whole: what is damaged ends the process."""
-    for path in folder.glob(f"epoch-{digest}-*.so"):
-        if path.stem.rpartition("-")[2] == _hash(path.read_bytes()):
-            return path
-        path.unlink(missing_ok=True)
-    return None
-
-
-def _compiler() -> list[str] | None:
-    """Return the command that compiles, or None."""
-    if sys.platform == "win32":
-        return None
-    if "CC" in os.environ:
-        return shlex.split(os.environ["CC"]) or None
-    found = next(filter(None, map(shutil.which, _COMPILERS)), None)
-    if found is None or (sys.platform == "darwin" and not _has_tools()):
-        return None
-    return [found]
-
-
-def _has_tools() -> bool:
-    """Return whether macOS would not offer to install a compiler when it is called."""
-    command = ["/usr/bin/xcode-select", "-p"]
-    found = subprocess.run(command, capture_output=True, timeout=_MOST_SECONDS, check=False)
-    return found.returncode == 0
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(base) if base else Path.home() / ".cache") / "sk_tune"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    owned = folder.stat()
-    # What others may write there would be run as the user.
-    if owned.st_uid != os.getuid() or owned.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(
-            f"Others may write to {folder}. Make it yours alone: chmod 700 {folder}"
-        )
-    return folder
-
-
-def _digest(compiler: list[str]) -> str:
-    """Return a name for the code, the compiler and the processor."""
-    parts = (
-        _SOURCE.read_bytes(),
-        _HEADER.read_bytes(),
-        " ".join((*compiler, *_FLAGS)).encode(),
-        platform.machine().encode(),
-        _processor(),
-    )
-    return _hash(b"\0".join(parts))
+    _LOGGER.info("Small networks are trained by torch, which is slower. Kernel: %s", reason)
 
 
 @cache
@@ -165,27 +118,11 @@ def _processor() -> bytes:
     return b"\n".join(sorted({line for line in lines if line.startswith(names)}))
 
 
-def _compile(compiler: list[str], folder: Path, digest: str) -> Path:
-    with tempfile.TemporaryDirectory(dir=folder) as own:
-        made = Path(own) / "epoch.so"
-        for extra in ((_FOR_THIS_PROCESSOR,), ()):
-            command = [*compiler, *_FLAGS, *extra, str(_SOURCE), "-o", str(made), "-lm"]
-            found = subprocess.run(
-                command, capture_output=True, timeout=_MOST_SECONDS, check=False
-            )
-            if found.returncode == 0:
-                path = folder / f"epoch-{digest}-{_hash(made.read_bytes())}.so"
-                # Other processes may do the same at the same time.
-                os.replace(made, path)
-                return path
-    raise RuntimeError(f"{compiler[0]} failed. {found.stderr.decode(errors='replace')}")
-
-
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-# As in _epoch.c.
+# As in epoch.c.
 MOST_LAYERS = 16
 # Weights of a layer from which on the products of torch's libraries, which keep parts of
 # them in the cache, take less time.

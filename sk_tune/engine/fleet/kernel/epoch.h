@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: sk_tune contributors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * What _epoch.c does, for numbers of one kind: REAL is float or double.
+ * What epoch.c does, for numbers of one kind: REAL is float or double.
  */
 #define V NAME(Vector)
 #define LANES ((int64_t)(VECTOR / sizeof(REAL)))

@@ -4,7 +4,7 @@
  * Epochs of small networks that are chains of linear layers, ReLU and seeded dropout.
  *
  * A row of the fleet goes through all steps of its epochs alone, so that its weights stay in
- * the cache; rows share the threads of a call, and nothing else.  _compiled.py compiles this
+ * the cache; rows share the threads of a call, and nothing else.  build.py compiles this
  * file and _compiled_epoch.py calls it; the fields of a call are named in both in the same
  * order.
  *
@@ -116,7 +116,7 @@ static uint32_t mixed(uint32_t value) {
 #define LOG1P log1pf
 #define SQRT sqrtf
 #define FABS fabsf
-#include "_epoch.h"
+#include "epoch.h"
 #undef REAL
 #undef EXP
 #undef LOG
@@ -130,7 +130,7 @@ static uint32_t mixed(uint32_t value) {
 #define LOG1P log1p
 #define SQRT sqrt
 #define FABS fabs
-#include "_epoch.h"
+#include "epoch.h"
 
 /* Have rows done by threads, of which the caller is one; return 0 or what failed. */
 static int run(Call *call, void *(*work)(void *), int64_t n_threads) {

@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""What an installation is made of, for reports of faults."""
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from sk_tune.engine import kernel_status
+
+__all__ = ["show_versions"]
+
+_DEPENDENCIES = (
+    "sk-tune",
+    "pip",
+    "torch",
+    "skorch",
+    "scikit-learn",
+    "scikit-optimize",
+    "numpy",
+    "scipy",
+    "pandas",
+    "joblib",
+    "optuna",
+    "dask",
+    "ray",
+)
+
+
+def show_versions() -> None:
+    """Print what a report of a fault should say: system, versions, and the kernel in use.
+
+    The kernel is the compiled code that trains small networks; where there is none, torch
+    trains them more slowly, and the reason is printed.  The form is that of
+    :func:`sklearn.show_versions`.
+
+    Examples
+    --------
+    >>> import sk_tune
+    >>> sk_tune.show_versions()  # doctest: +ELLIPSIS
+    <BLANKLINE>
+    System:
+        python: 3...
+    """
+    print("\nSystem:")
+    _print({
+        "python": sys.version.replace("\n", " "),
+        "executable": sys.executable,
+        "machine": platform.platform(),
+    })
+    print("\nPython dependencies:")
+    _print({name: _version(name) for name in _DEPENDENCIES})
+    print("\nKernel:")
+    _print({"in use": kernel_status()})
+
+
+def _print(lines: dict[str, str]) -> None:
+    width = max(map(len, lines))
+    for name, value in lines.items():
+        print(f"{name:>{width}}: {value}")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Compile the kernel when a wheel is built, or from a checkout by ``python build.py``.
+
+One library for each level of processors goes into the wheel; which of them is used is
+decided where it is installed.  They are loaded by ctypes and know nothing of Python, so
+that a wheel serves all its versions.  Where there is no compiler the wheel has no library,
+and torch trains small networks, two to three times slower; with
+``SK_TUNE_REQUIRE_KERNEL=1`` in the environment, as where wheels are made for others, that
+is an error.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+FOLDER = Path(__file__).parent
+COMPILERS = ("cc", "gcc", "clang")
+# What is compared or multiplied with an infinity or NaN gives what torch gives.
+FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-pthread")
+# What processors of a kind can run, the least first.
+LEVELS = {
+    "x86_64": ("x86-64-v3", "x86-64-v4"),
+    "amd64": ("x86-64-v3", "x86-64-v4"),
+    "arm64": ("armv8-a",),
+    "aarch64": ("armv8-a",),
+}
+
+
+class KernelHook(BuildHookInterface[Any]):
+    """What hatchling calls before it puts a wheel together."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, and name the wheel for this platform."""
+        try:
+            libraries = build()
+        except (OSError, subprocess.CalledProcessError) as error:
+            if os.environ.get("SK_TUNE_REQUIRE_KERNEL") == "1":
+                raise
+            self.app.display_warning(f"sk_tune is built without its kernel: {error}")
+            return
+        build_data["artifacts"] += [p.relative_to(self.root).as_posix() for p in libraries]
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{sysconfig.get_platform().translate(_AS_IN_TAGS)}"
+
+
+_AS_IN_TAGS = str.maketrans("-.", "__")
+
+
+def build(*flags: str, name: str = "epoch") -> list[Path]:
+    """Return the libraries of this machine, compiled into this folder.
+
+    Raises FileNotFoundError if there is no compiler, CalledProcessError if it fails.
+    """
+    for path in FOLDER.glob(f"{name}-*.so"):
+        path.unlink()
+    compiler = _compiler()
+    machine = sysconfig.get_platform().replace("-", "_").lower()
+    levels = next((v for k, v in LEVELS.items() if machine.endswith(k)), ())
+    made = []
+    for level in levels:
+        path = FOLDER / f"{name}-{level}.so"
+        command = [*compiler, *FLAGS, *_system_flags(), *flags, f"-march={level}"]
+        subprocess.run(
+            [*command, str(FOLDER / "epoch.c"), "-o", str(path), "-lm"], check=True
+        )
+        made.append(path)
+    if not made:
+        raise FileNotFoundError(f"it knows no processors of this kind: {machine}")
+    return made
+
+
+def _compiler() -> list[str]:
+    if "CC" in os.environ:
+        return shlex.split(os.environ["CC"])
+    found = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if found is None:
+        raise FileNotFoundError(f"no C compiler was found ({', '.join(COMPILERS)})")
+    return [found]
+
+
+def _system_flags() -> list[str]:
+    """Return what a system needs: on Windows MinGW's threads go into the library."""
+    if sys.platform == "win32":
+        return ["-static"]
+    return ["-fPIC"]
+
+
+if __name__ == "__main__":
+    print(*build(*sys.argv[1:]), sep="\n")
