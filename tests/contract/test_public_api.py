@@ -38,6 +38,7 @@ PUBLIC = [
     "fleet",
     "load",
     "save",
+    "show_versions",
     "train_valid_test_split",
 ]
 
