@@ -107,32 +107,21 @@ def test_the_page_can_be_read_by_a_screen_reader(name, request, read_page):
             assert attributes["aria-labelledby"]
 
 
-def test_sections_come_in_the_order_of_their_use(grid, read_page):
-    """The answer first, how to reproduce last."""
+def test_sections_come_in_the_order_of_their_use(grid, linear, read_page):
+    """The answer first, how to reproduce last; what is missing is said."""
     own = read_page(page(gather(grid)))
+    texts = " ".join("".join(read_page(page(gather(linear))).texts).split())
 
     sections = [a["id"] for tag, a in own.attributes if tag == "section"]
     assert sections == [
         *("answer", "quality", "usage", "verdicts", "pictures", "candidates", "ledger"),
         *("leaks", "again"),
     ]
-
-
-def test_what_is_missing_is_said(linear, read_page):
-    """No curves and no findings of what is no network."""
-    texts = " ".join("".join(read_page(page(gather(linear))).texts).split())
-
-    assert "There are no curves by epochs" in texts
-    assert "There are no curves to judge" in texts
-
-
-def test_failures_are_in_the_table_with_their_reasons(grid, read_page):
-    """At its end."""
-    own = read_page(page(gather(grid)))
-
     reasons = [text for text, _ in own.column("candidate-table", "failure")]
     assert reasons[:4] == [""] * 4
     assert all("learning_rate" in reason for reason in reasons[4:])
+    assert "There are no curves by epochs" in texts
+    assert "There are no curves to judge" in texts
 
 
 def test_a_score_of_failures_is_told_from_a_score(grid, iris, read_page):
@@ -208,62 +197,44 @@ def test_one_candidate_is_a_page(make_report, make_row, read_page):
     assert len(own.tables["candidate-table"]) == 2
 
 
-def test_candidates_with_a_reason_are_not_scored(make_report, make_row):
-    """A number that stands for a failure is no score."""
+def test_only_real_scores_and_findings_to_act_on_count(make_report, make_row):
+    """No number stands for a failure; issues come before tips, the severe ones first."""
     rows = [
-        make_row(0, 0.5),
-        make_row(1, -1.0, reason="it diverged"),
+        make_row(0, 0.5, params={"a": 1}),
+        make_row(1, -1.0, reason="it diverged", params={"b": 1, "a": 2}),
         make_row(2, math.nan),
     ]
-
-    assert make_report(rows).scored == rows[:1]
-
-
-def test_issues_come_before_tips_and_severe_ones_first(make_report, make_row):
-    """What passed is not among them."""
     kinds = [("tip", "high"), ("passed", None), ("issue", "low"), ("issue", "high")]
     findings = tuple(
         Finding(code="SKT100", name="x", outcome=kind, severity=level, message="")
         for kind, level in kinds
     )
 
-    wrong = make_report([make_row(0, 0.5)], findings=findings).wrong
+    report = make_report(rows, findings=findings)
 
-    assert [(f.outcome, f.severity) for f in wrong] == [kinds[3], kinds[2], kinds[0]]
-
-
-def test_parameters_are_those_of_any_candidate(make_report, make_row):
-    """Conditional ones included, each once."""
-    rows = [make_row(0, 0.5, params={"a": 1}), make_row(1, 0.6, params={"b": 1, "a": 2})]
-
-    assert make_report(rows).names == ["a", "b"]
+    assert report.scored == rows[:1]
+    assert report.names == ["a", "b", "net__width"]
+    wrong = [(f.outcome, f.severity) for f in report.wrong]
+    assert wrong == [kinds[3], kinds[2], kinds[0]]
 
 
-def test_counts_are_those_of_the_ledger(hyperband):
-    """Epochs trained and saved add up to a full training of all."""
+def test_counts_are_those_of_the_ledger(hyperband, linear):
+    """Epochs trained and saved add up to a full training of all, if there are epochs."""
     ledger = hyperband.ledger_
     counts = dict(ledger_counts(ledger))
 
-    assert counts["candidates"] == ledger.n_candidates
-    assert counts["epochs if all were trained to the end"] == sum(
-        counts[name]
-        for name in (
-            "epochs trained",
-            "epochs saved by pruning",
-            "epochs saved by early stopping",
-            "epochs cut by failures",
-        )
+    parts = (
+        "epochs trained",
+        "epochs saved by pruning",
+        "epochs saved by early stopping",
+        "epochs cut by failures",
     )
+    full = counts["epochs if all were trained to the end"]
+    assert full == sum(counts[name] for name in parts)
+    assert counts["candidates"] == ledger.n_candidates
     assert [name for name, _ in ledger_seconds(ledger)][-1] == "in all"
-
-
-def test_what_has_no_epochs_has_no_counts_of_them(linear):
-    """And a search of scikit-learn has no ledger."""
-    assert [name for name, _ in ledger_counts(linear.ledger_)] == [
-        "candidates",
-        "fits",
-        "fits that failed",
-    ]
+    names = [name for name, _ in ledger_counts(linear.ledger_)]
+    assert names == ["candidates", "fits", "fits that failed"]
     assert ledger_counts(None) == ledger_seconds(None) == []
 
 
@@ -275,32 +246,32 @@ def test_numbers_below_each_other_have_equally_many_decimals():
     assert [cell.key for cell in cells] == ["0.123456", "0.7", None]
 
 
+def _table(make_report, rows, **fields):
+    """Return names of columns, and what each row is and shows."""
+    table = candidate_table(make_report(rows, **fields))
+    rows = [(kind, [cell.text for cell in cells]) for kind, cells in table.rows]
+    return [column.name for column in table.columns], rows
+
+
 def test_the_best_is_first_and_failures_are_last(make_report, make_row):
-    """Whatever the order in which they were tried."""
+    """Whatever the order in which they were tried; a traceback is cut and folded."""
+    reason = "Traceback\n" + "x" * 9000 + "\nValueError: no"
     rows = [
-        make_row(0, math.nan, reason="it failed"),
+        make_row(0, math.nan, reason=reason),
         make_row(1, 0.5, rank=2),
         make_row(2, 0.9, rank=1),
     ]
 
-    table = candidate_table(make_report(rows))
+    names, shown = _table(make_report, rows)
 
-    assert [kind for kind, _ in table.rows] == ["best", "", "failed"]
-    assert [cells[1].text for _, cells in table.rows] == ["2", "1", "0"]
-    assert [column.name for column in table.columns] == [
-        *("rank", "row", "accuracy", "std", "width", "fit time", "failure"),
+    assert [(kind, texts[1]) for kind, texts in shown] == [
+        *(("best", "2"), ("", "1"), ("failed", "0")),
     ]
-    assert [cell.text for cell in table.rows[-1][1]] == [
-        *("n/a", "0", "n/a", "0.01", "1", "0.5", "it failed"),
-    ]
-
-
-def test_cells_keep_the_whole_number(make_report, make_row):
-    """They are sorted by it, and show four digits."""
-    table = candidate_table(make_report([make_row(0, 0.123456789)]))
-
-    cell = table.rows[0][1][2]
-    assert (cell.text, cell.key) == ("0.1235", "0.123456789")
+    assert names == ["rank", "row", "accuracy", "std", "width", "fit time", "failure"]
+    assert shown[-1][1] == ["n/a", "0", "n/a", "0.01", "1", "0.5", "ValueError: no"]
+    details = candidate_table(make_report(rows)).rows[-1][1][-1].details
+    assert details.endswith("ValueError: no")
+    assert len(details) <= 500
 
 
 def test_rungs_metrics_and_conditional_parameters_have_columns(make_report, make_row):
@@ -311,26 +282,13 @@ def test_rungs_metrics_and_conditional_parameters_have_columns(make_report, make
         make_row(1, 0.6, params={"b": "x", "epochs": 9}, others={"f1": 0.3}, **rungs),
     ]
 
-    table = candidate_table(make_report(rows, resource="epochs"))
+    names, shown = _table(make_report, rows, resource="epochs")
 
-    assert [column.name for column in table.columns] == [
+    assert names == [
         *("rank", "row", "accuracy", "std", "f1", "bracket", "rung", "epochs"),
         *("a", "b", "fit time"),
     ]
-    assert [cell.text for cell in table.rows[0][1]][4:10] == ["0.4", "2", "1", "9", "1", ""]
-    kinds = {column.name: column.is_number for column in table.columns}
-    assert kinds["a"]
-    assert not kinds["b"]
-
-
-def test_a_traceback_is_folded(make_report, make_row):
-    """Its last line says what happened; it is cut, because many may fail."""
-    reason = "Traceback\n" + "x" * 9000 + "\nValueError: no"
-
-    cell = candidate_table(make_report([make_row(0, math.nan, reason=reason)])).rows[0][1][
-        -1
-    ]
-
-    assert cell.text == "ValueError: no"
-    assert cell.details.endswith("ValueError: no")
-    assert len(cell.details) <= 500
+    assert shown[0][1][4:10] == ["0.4", "2", "1", "9", "1", ""]
+    columns = candidate_table(make_report(rows)).columns
+    assert {column.name: column.is_number for column in columns}["a"]
+    assert not {column.name: column.is_number for column in columns}["b"]

@@ -18,13 +18,16 @@ from sk_tune.report._pictures import (
     score_picture,
     slice_pictures,
 )
-from sk_tune.report.displays import Importance, fold_summary
+from sk_tune.report.displays import Importance
 from sk_tune.search import CorrectedScore
+
+CORRECTED = CorrectedScore(
+    score=0.8, low=0.7, high=0.85, confidence=0.95, n_bootstraps=1000, naive_score=0.9
+)
 
 
 def _points(figure):
-    own = ET.fromstring(figure["svg"])
-    return own.findall(".//g[@class='points']/circle")
+    return ET.fromstring(figure["svg"]).findall(".//g[@class='points']/circle")
 
 
 def test_each_score_is_a_point_of_the_history(make_report, make_row):
@@ -55,23 +58,17 @@ def test_scores_far_below_stay_visible(make_report, make_row):
     assert "1 far below are drawn at the lower edge" in figure["caption"]
 
 
-def test_nothing_is_drawn_without_a_score(make_report, make_row):
-    """No picture, no error."""
-    report = make_report([make_row(0, math.nan)])
+def test_little_is_a_picture_and_nothing_is_none(make_report, make_row):
+    """One candidate is a point in the middle; without a score nothing is drawn."""
+    one, none = (make_report([make_row(0, score)]) for score in (0.5, math.nan))
 
-    assert history_picture(report) is None
-    assert rung_picture(report) is None
-    assert slice_pictures(report) == []
-
-
-def test_one_candidate_is_a_picture(make_report, make_row):
-    """A point in the middle; no parameter varies."""
-    report = make_report([make_row(0, 0.5)])
-
-    (point,) = _points(history_picture(report))
+    (point,) = _points(history_picture(one))
 
     assert all(math.isfinite(float(point.attrib[name])) for name in ("cx", "cy"))
-    assert slice_pictures(report) == []
+    assert slice_pictures(one) == slice_pictures(none) == []
+    assert history_picture(none) is rung_picture(none) is None
+    assert score_picture(score_lines(none), none.metric) is None
+    assert curve_pictures(one) == curve_pictures(none) == []
 
 
 def test_lines_join_the_rungs_of_a_candidate(make_report, make_row):
@@ -129,53 +126,34 @@ def test_each_parameter_that_varies_has_a_picture(make_report, make_row):
     assert max(left) < min(right)
 
 
-def test_a_band_runs_from_the_lowest_to_the_highest_fold():
-    """There is no mean after one of the folds is over."""
-    nan = np.nan
-    band = fold_summary(np.array([[1.0, 2.0, nan], [3.0, nan, nan]]))
-
-    np.testing.assert_array_equal(band.epochs, [1, 2, 3])
-    np.testing.assert_array_equal(band.mean, [2, nan, nan])
-    np.testing.assert_array_equal(band.low[:2], [1, 2])
-    np.testing.assert_array_equal(band.high[:2], [3, 2])
-    assert fold_summary(np.full((2, 3), nan)).is_empty
-
-
-def test_the_ends_of_a_long_curve_are_drawn():
-    """Of very many epochs some are left out, the first and the last never."""
-    band = fold_summary(np.arange(5000.0)[None], n_most=150)
-
-    assert len(band.epochs) <= 150
-    assert (band.epochs[0], band.epochs[-1]) == (1, 5000)
-    np.testing.assert_array_equal(band.mean, band.epochs - 1)
-
-
 def test_points_tell_the_values_of_their_epoch(make_report, make_row, make_curves):
-    """Mean, lowest and highest fold, on training and held-out rows."""
+    """Mean, lowest and highest fold, on training and held-out rows; one is marked."""
     report = make_report([make_row(0, 0.9)], curves=make_curves(), best_epoch=4)
 
     losses, scores = curve_pictures(report)
 
-    own = ET.fromstring(losses["svg"])
-    titles = [title.text for title in own.iterfind(".//g[@class='points']/circle/title")]
+    points = _points(losses)
     # Losses of the second epoch: 1/2 + 0, 0.1 and 0.2; 0.5 more on held-out rows.
-    assert len(titles) == 9
-    assert titles[1] == (
+    assert len(points) == 9
+    assert points[1][0].text == (
         "epoch 2, loss: training rows 0.6 (0.5 to 0.7); held-out rows 1.1 (1 to 1.2)"
     )
+    own = ET.fromstring(losses["svg"])
     assert "epoch 4 counts" in own[0].text
+    assert own.find("line[@class='chosen']").attrib["x1"] == points[3].attrib["cx"]
     assert "score: held-out rows 0.4 (0.3 to 0.5)" in scores["svg"]
 
 
-def test_the_chosen_epoch_is_marked_at_its_place(make_report, make_row, make_curves):
-    """On the axis of the points."""
-    report = make_report([make_row(0, 0.9)], curves=make_curves(), best_epoch=4)
+def test_of_very_many_epochs_some_are_drawn(make_report, make_row, make_curves):
+    """The first and the last always are."""
+    curves = make_curves(2, 5000)
+    report = make_report([make_row(0, 0.9)], curves=curves, best_epoch=5000)
 
-    own = ET.fromstring(curve_pictures(report)[0]["svg"])
+    points = _points(curve_pictures(report)[0])
 
-    chosen = own.find("line[@class='chosen']").attrib["x1"]
-    circles = own.findall(".//g[@class='points']/circle")
-    assert chosen == circles[3].attrib["cx"]
+    assert len(points) <= 150
+    assert points[0][0].text.startswith("epoch 1,")
+    assert points[-1][0].text.startswith("epoch 5000,")
 
 
 @pytest.mark.parametrize("missing", ["valid_loss", "valid_score", "both"])
@@ -194,12 +172,6 @@ def test_curves_that_are_missing_are_left_out(make_report, make_row, make_curves
 
     assert len(figures) == (2 if missing == "valid_loss" else 1)
     assert not re.search("nan|inf", "".join(f["svg"] for f in figures))
-
-
-def test_what_is_no_network_has_no_curves(make_report, make_row):
-    """And neither has a search that chose nothing."""
-    assert curve_pictures(make_report([make_row(0, 0.9)])) == []
-    assert curve_pictures(make_report([make_row(0, float("nan"))])) == []
 
 
 def _importance(**fields):
@@ -223,11 +195,11 @@ def test_bars_are_as_long_as_the_shares(make_report, make_row):
 
     figure = importance_picture(report)
 
-    own = ET.fromstring(figure["svg"])
-    widths = [float(rect.attrib["width"]) for rect in own.findall("rect")]
+    bars = ET.fromstring(figure["svg"]).findall("rect")
+    widths = [float(bar.attrib["width"]) for bar in bars]
     # Total and alone: 80 and 50 %, then 20 and 10 %.
     assert np.array(widths) / widths[0] == pytest.approx([1, 5 / 8, 2 / 8, 1 / 8], abs=0.01)
-    titles = [t.text for t in own.iterfind(".//g[@class='points']/circle/title")]
+    titles = [point[0].text for point in _points(figure)]
     assert titles[0] == (
         "<major>: 80% of the variance, 50% alone; 60% to 90% in 8 of 10 trees"
     )
@@ -250,14 +222,7 @@ def test_baselines_best_and_corrected_score_are_on_one_axis(make_report, make_ro
             Baseline(name="dummy", mean=0.3, std=0.1),
             Baseline(name="linear", mean=float("nan"), std=float("nan")),
         ],
-        corrected=CorrectedScore(
-            score=0.8,
-            low=0.7,
-            high=0.85,
-            confidence=0.95,
-            n_bootstraps=1000,
-            naive_score=0.9,
-        ),
+        corrected=CORRECTED,
     )
 
     lines = score_lines(report)
@@ -267,10 +232,3 @@ def test_baselines_best_and_corrected_score_are_on_one_axis(make_report, make_ro
     at = [float(circle.attrib["cx"]) for circle in own.findall("circle")]
     # 0.3, 0.9 and 0.8 on a linear axis.
     assert (at[2] - at[0]) / (at[1] - at[0]) == pytest.approx(5 / 6, abs=0.01)
-
-
-def test_no_score_is_no_picture(make_report, make_row):
-    """The page then says so in words."""
-    report = make_report([make_row(0, float("nan"))])
-
-    assert score_picture(score_lines(report), report.metric) is None

@@ -1,4 +1,4 @@
-"""What it takes to get a search again."""
+"""What it takes to get a search again: versions, seeds, folds, data and code."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from scipy.stats import loguniform, randint, uniform
-from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss, make_scorer
 from sklearn.model_selection import StratifiedKFold
@@ -20,55 +19,47 @@ from skorch.callbacks import EarlyStopping, LRScheduler
 
 from sk_tune import BayesSearchCV, MLPClassifier, NetClassifier, RandomizedSearchCV
 from sk_tune.augment import Noise
-from sk_tune.report._gathering import candidate_rows
-from sk_tune.report._reproduction import data_fingerprint, reproduction
+from sk_tune.report import data_fingerprint
+from sk_tune.report._gathering import gather
 from sk_tune.report._value_texts import import_lines, python_text
-from sk_tune.report.displays import trials_of
-from sk_tune.space import Choice
+from sk_tune.search import Choice
 
 
-def test_versions_seeds_and_folds_are_there(grid, iris):
-    """Those of the search and of the estimator in it."""
-    best = candidate_rows(grid, trials_of(grid))[grid.best_index_]
+def test_a_report_says_all_that_is_needed(grid, iris):
+    """Versions, seeds and folds; the best candidate's code predicts as the search does."""
+    found = gather(grid, *iris, baselines=[]).reproduction
 
-    own = reproduction(grid, best, *iris)
-
-    assert {"sk_tune", "python", "torch", "scikit-learn", "numpy"} <= set(own.versions)
-    assert own.seeds["estimator__net__random_state"] == "0"
-    assert own.seeds["cv.random_state"] == "1"
-    assert own.cv == "StratifiedKFold(n_splits=3, random_state=1, shuffle=True)"
-    assert own.data["X"].startswith("shape (150, 4), float64, sha256 ")
-
-
-def test_the_code_makes_the_best_candidate(grid, iris):
-    """Run as it stands, it predicts as the search does."""
-    from sklearn.base import clone
-    from sklearn.model_selection import StratifiedKFold
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    import sk_tune
-
-    best = candidate_rows(grid, trials_of(grid))[grid.best_index_]
-    own = reproduction(grid, best, *iris)
+    assert {"sk_tune", "python", "torch", "scikit-learn", "numpy"} <= set(found.versions)
+    assert found.seeds["estimator__net__random_state"] == "0"
+    assert found.seeds["cv.random_state"] == "1"
+    assert found.cv == "StratifiedKFold(n_splits=3, random_state=1, shuffle=True)"
+    assert found.data["X"].startswith("shape (150, 4), float64, sha256 ")
     # The estimator alone, because the search trains candidates that fail.
-    code = own.code.replace("search.fit(X, y)", "")
-    code = code.replace("clone(search", "model = clone(search")
-    names = {
-        **{name: getattr(sk_tune, name) for name in ("GridSearchCV", "MLPClassifier")},
-        "clone": clone,
-        "Pipeline": Pipeline,
-        "StandardScaler": StandardScaler,
-        "StratifiedKFold": StratifiedKFold,
-        "X": iris.X,
-        "y": iris.y,
-    }
-
-    exec(code, names)
-
+    code = found.code.replace("search.fit(X, y)", "")
+    script = {"X": iris.X, "y": iris.y}
+    exec(code.replace("clone(search", "model = clone(search"), script)
     np.testing.assert_allclose(
-        names["model"].predict_proba(iris.X), grid.predict_proba(iris.X), atol=1e-6
+        script["model"].predict_proba(iris.X), grid.predict_proba(iris.X), atol=1e-6
     )
+
+
+def test_the_code_of_a_report_runs_as_it_is(iris):
+    """In an empty script that has X and y; it gives the same candidates and score."""
+    net = make_pipeline(StandardScaler(), MLPClassifier(max_epochs=2, random_state=0))
+    folds = StratifiedKFold(2, shuffle=True, random_state=0)
+    options = {"n_iter": 2, "cv": folds, "random_state": 0}
+    name = "mlpclassifier__learning_rate"
+    for search in (
+        RandomizedSearchCV(net, {name: loguniform(1e-3, 1e-1)}, **options),
+        BayesSearchCV(net, {name: Real(1e-3, 1e-1, prior="log-uniform")}, **options),
+    ):
+        search.fit(*iris)
+        script = {"X": iris.X, "y": iris.y}
+
+        exec(gather(search, baselines=[]).reproduction.code, script)
+
+        assert script["search"].best_params_ == search.best_params_
+        assert script["search"].best_score_ == search.best_score_
 
 
 def test_the_hash_is_of_the_values():
@@ -81,29 +72,21 @@ def test_the_hash_is_of_the_values():
     assert data_fingerprint(X[:, ::-1][:, ::-1]) == same
     for other in (X.astype(np.float32), X.T, X[::-1], X + 1e-9):
         assert data_fingerprint(other) != same
+    assert data_fingerprint(sparse.csr_array(np.eye(3))).startswith("shape (3, 3), sparse")
+    assert data_fingerprint(["a", "b"]) != data_fingerprint(["a", "c"])
 
 
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
 def test_tables_have_a_hash(make):
-    """Of their columns' names too; types are counted."""
-    table = make({"a": [1, 2], "b": ["x", "y"]})
-
-    text = data_fingerprint(table)
+    """Of their columns' names too; types are counted, and cells may be unhashable."""
+    text = data_fingerprint(make({"a": [1, 2], "b": ["x", "y"]}))
 
     assert text.startswith("shape (2, 2), 1 int64, 1 ")
     assert text == data_fingerprint(make({"a": [1, 2], "b": ["x", "y"]}))
     assert text != data_fingerprint(make({"a": [1, 2], "c": ["x", "y"]}))
     assert text != data_fingerprint(make({"a": [1, 2], "b": ["x", "z"]}))
-
-
-def test_other_containers_have_a_hash():
-    """Sparse matrices, lists of texts, and columns whose cells cannot be hashed."""
-    matrix = sparse.csr_array(np.eye(3))
-
-    assert data_fingerprint(matrix).startswith("shape (3, 3), sparse float64")
-    assert data_fingerprint(["a", "b"]) != data_fingerprint(["a", "c"])
-    lists = pd.DataFrame({"a": [[1], [2]]})
-    assert data_fingerprint(lists) == data_fingerprint(lists.copy())
+    lists = {"a": [[1], [2]]}
+    assert data_fingerprint(make(lists)) == data_fingerprint(make(lists))
 
 
 _plain = st.recursive(
@@ -123,42 +106,35 @@ def test_plain_values_read_back(value):
     assert eval(python_text(value), {"inf": np.inf}) == value
 
 
-def test_an_estimator_is_written_by_what_differs_from_its_defaults():
-    """A parameter a line where one line is too long."""
-    model = Pipeline([
-        ("scale", StandardScaler(with_mean=False)),
-        ("model", LogisticRegression(C=np.float64(0.5), max_iter=2000)),
-    ])
-
-    text = python_text(model)
-
-    assert text == (
-        "Pipeline(\n"
-        "    steps=[\n"
-        "        ('scale', StandardScaler(with_mean=False)),\n"
-        "        ('model', LogisticRegression(C=0.5, max_iter=2000)),\n"
-        "    ],\n"
-        ")"
-    )
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
     [
+        # Estimators by what differs from their defaults, a parameter a line if it is long.
+        (
+            Pipeline([
+                ("scale", StandardScaler(with_mean=False)),
+                ("model", LogisticRegression(C=np.float64(0.5), max_iter=2000)),
+            ]),
+            "Pipeline(\n"
+            "    steps=[\n"
+            "        ('scale', StandardScaler(with_mean=False)),\n"
+            "        ('model', LogisticRegression(C=0.5, max_iter=2000)),\n"
+            "    ],\n"
+            ")",
+        ),
+        # Distributions by their arguments, not by their address.
         (loguniform(1e-3, 1), "loguniform(0.001, 1)"),
         (uniform(loc=0, scale=0.5), "uniform(loc=0, scale=0.5)"),
         (randint(1, 9), "randint(1, 9)"),
-        (
-            Choice({"sgd": {"m": [0.5]}, "adam": {}}),
-            "Choice({'sgd': {'m': [0.5]}, 'adam': {}})",
-        ),
+        (Choice({"s": {"m": [0.5]}, "a": {}}), "Choice({'s': {'m': [0.5]}, 'a': {}})"),
         (np.tanh, "tanh"),
         (StandardScaler, "StandardScaler"),
         ((1,), "(1,)"),
+        (object(), "<object object>"),
     ],
 )
 def test_spaces_and_objects_have_a_form(value, text):
-    """Distributions by their arguments, not by their address."""
+    """It is the call that makes them, or else their text without an address."""
     assert python_text(value) == text
 
 
@@ -176,15 +152,8 @@ def test_spaces_and_objects_have_a_form(value, text):
         Categorical([1, 2, 3], prior=[0.5, 0.25, 0.25]),
     ],
     ids=[
-        "array",
-        "matrix",
-        "score",
-        "loss",
-        "ufunc",
-        "numpy function",
-        "callbacks",
-        "many categories",
-        "weighted categories",
+        *("array", "matrix", "score", "loss", "ufunc", "numpy function", "callbacks"),
+        *("many categories", "weighted categories"),
     ],
 )
 def test_the_code_of_what_searches_are_made_of_runs(value):
@@ -201,22 +170,20 @@ def test_the_code_of_what_searches_are_made_of_runs(value):
         assert (made.categories, made.prior) == (value.categories, value.prior)
 
 
-def test_plain_items_share_lines():
-    """A list of names is no column of its own; addresses in memory are left out."""
-    text = python_text({"names": [f"column {k}" for k in range(20)], "f": object()})
-
-    assert text.count("\n") == 8
-    assert max(map(len, text.splitlines())) <= 80
-    assert text.endswith("    'f': <object object>,\n}")
-
-
-def test_long_lists_are_cut_and_circles_end():
-    """A page is no place for data."""
+def test_long_lists_share_lines_and_are_cut_and_circles_end():
+    """A list of names is no column of its own, and a page no place for data."""
     circle: list = []
     circle.append(circle)
 
+    text = python_text({"names": [f"column {k}" for k in range(20)]})
+
+    assert text.count("\n") == 7
+    assert max(map(len, text.splitlines())) <= 80
     assert python_text(list(range(1000))).count(",") < 70
     assert "..." in python_text(circle)
+    assert import_lines([circle, FunctionTransformer()]) == [
+        "from sklearn.preprocessing import FunctionTransformer"
+    ]
 
 
 def test_names_come_from_where_users_import_them():
@@ -238,33 +205,3 @@ def test_names_come_from_where_users_import_them():
         "from skopt.space import Integer, Real",
         "from torch.nn import Linear",
     ]
-
-
-def test_what_holds_itself_ends():
-    """A page is written of any search."""
-    space = []
-    space.append(space)
-
-    assert import_lines([space, FunctionTransformer()]) == [
-        "from sklearn.preprocessing import FunctionTransformer"
-    ]
-
-
-def test_the_code_of_a_report_runs_as_it_is():
-    """In an empty script that has X and y; it gives the same candidates and score."""
-    X, y = load_iris(return_X_y=True)
-    net = make_pipeline(StandardScaler(), MLPClassifier(max_epochs=2, random_state=0))
-    folds = StratifiedKFold(2, shuffle=True, random_state=0)
-    rates = {"mlpclassifier__learning_rate": loguniform(1e-3, 1e-1)}
-    real = {"mlpclassifier__learning_rate": Real(1e-3, 1e-1, prior="log-uniform")}
-    for search in (
-        RandomizedSearchCV(net, rates, n_iter=2, cv=folds, random_state=0),
-        BayesSearchCV(net, real, n_iter=2, cv=folds, random_state=0),
-    ):
-        search.fit(X, y)
-        script = {"X": X, "y": y}
-
-        exec(reproduction(search, None, X, y).code, script)
-
-        assert script["search"].best_params_ == search.best_params_
-        assert script["search"].best_score_ == search.best_score_
