@@ -15,65 +15,45 @@ from sk_tune.report import baseline_models
 from sk_tune.report._baselines import search_baselines
 
 
-def test_scores_are_of_the_folds_of_the_search(grid, iris):
-    """As scikit-learn's cross_val_score has them for the same models and folds."""
-    (dummy, linear), notes = search_baselines(grid, *iris)
+def test_scores_are_of_the_folds_and_the_scorer_of_the_search(
+    grid, iris, regression, diabetes
+):
+    """As scikit-learn's cross_val_score has them; negative errors stay negative."""
+    dummies = DummyClassifier(), DummyRegressor()
+    models = LogisticRegression(max_iter=1000), Ridge()
+    cases = zip((grid, regression), (iris, diabetes), dummies, models, strict=True)
+    for search, data, dummy, model in cases:
+        found, notes = search_baselines(search, *data)
 
-    scaled = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    for own, model in ((dummy, DummyClassifier()), (linear, scaled)):
-        scores = cross_val_score(model, *iris, cv=grid.cv)
-        assert own.mean == pytest.approx(scores.mean())
-        assert own.std == pytest.approx(scores.std())
-    assert (dummy.name, linear.name, notes) == ("dummy", "linear", [])
-
-
-def test_scores_are_by_the_scorer_of_the_search(regression, diabetes):
-    """Negative errors stay negative."""
-    (dummy, linear), _ = search_baselines(regression, *diabetes)
-
-    scaled = make_pipeline(StandardScaler(), Ridge())
-    for own, model in ((dummy, DummyRegressor()), (linear, scaled)):
-        scores = cross_val_score(
-            model, *diabetes, cv=regression.cv, scoring="neg_mean_squared_error"
-        )
-        assert own.mean == pytest.approx(scores.mean())
-        assert own.mean < 0
+        assert [own.name for own in found] == ["dummy", "linear"]
+        assert notes == []
+        scaled = make_pipeline(StandardScaler(), model)
+        for own, one in zip(found, (dummy, scaled), strict=True):
+            scores = cross_val_score(one, *data, cv=search.cv, scoring=search.scoring)
+            assert own.mean == pytest.approx(scores.mean())
+            assert own.std == pytest.approx(scores.std())
 
 
 def test_the_metric_that_decides_scores_the_baselines(linear, iris):
-    """Of several, that of the refit."""
+    """Of several, that of the refit; a scorer that fails is no error."""
     (dummy, _), _ = search_baselines(linear, *iris)
+    broken = clone(linear).set_params(param_grid={"C": [1.0]}).fit(*iris)
+    broken.scorer_ = {"loss": lambda *_: 1 / 0}
 
     # The dummy gives each of three equal classes its share of the training rows.
     assert dummy.mean == pytest.approx(-np.log(3), abs=0.01)
+    assert np.isnan(search_baselines(broken, *iris)[0][0].mean)
 
 
-def test_without_data_there_is_a_dummy_and_a_note(grid):
-    """The search keeps targets and folds, but no features."""
+def test_what_is_missing_is_said(grid, iris):
+    """Without features there is a dummy; folds that are drawn anew are told."""
     (dummy,), notes = search_baselines(grid, None, None)
+    model = LogisticRegression(max_iter=1000)
+    anew = GridSearchCV(model, {"C": [1.0]}, cv=ShuffleSplit(2)).fit(*iris)
 
     assert dummy.mean == pytest.approx(1 / 3, abs=0.02)
     assert "give X and y" in notes[0]
-
-
-def test_folds_that_are_drawn_anew_are_told(iris):
-    """The baselines are then not on the rows of the candidates."""
-    model = LogisticRegression(max_iter=1000)
-    search = GridSearchCV(model, {"C": [1.0]}, cv=ShuffleSplit(2))
-
-    _, notes = search_baselines(search.fit(*iris), *iris)
-
-    assert "other folds than the candidates" in notes[0]
-
-
-def test_a_scorer_that_fails_is_no_error(linear, iris):
-    """The baseline has no score, and the report goes on."""
-    search = clone(linear).fit(*iris)
-    search.scorer_ = {"loss": lambda *_: 1 / 0}
-
-    (dummy, _), _ = search_baselines(search, *iris)
-
-    assert np.isnan(dummy.mean)
+    assert "other folds than the candidates" in search_baselines(anew, *iris)[1][0]
 
 
 # Steps behind the end of a sequence.

@@ -9,86 +9,72 @@ from sklearn.model_selection import KFold, ShuffleSplit, TimeSeriesSplit
 
 from sk_tune.report._search_checks import folds_of, held_out_rows, leak_checks
 
+X, Y = np.zeros((12, 1)), np.arange(12) % 2
+SAME = "All candidates on the same folds"
+ONCE = "Rows held out once"
+PREPARATION = "Preparation inside the folds"
+EPOCH = "Choice of the epoch"
+BEST = "Choice of the best candidate"
+TWO = [[0, 1], [2, 3]]
+
+
+def _search(held, **params):
+    rows = [[None if r is None else np.array(r) for r in folds] for folds in held]
+    return SimpleNamespace(
+        estimator=LogisticRegression(), held_out_rows_=rows, **{"cv": None, **params}
+    )
+
 
 def _by_name(search, **options):
     defaults = {"n_rows": 6, "has_curves": True, "has_corrected": True}
     return {c.name: c for c in leak_checks(search, **{**defaults, **options})}
 
 
-def _search(held, **params):
-    return SimpleNamespace(
-        estimator=LogisticRegression(),
-        held_out_rows_=[[np.array(rows) for rows in folds] for folds in held],
-        **params,
-    )
-
-
-def test_a_search_passes_what_it_can_check(grid):
-    """Same folds, each row held out once, steps inside the folds."""
+def test_a_search_passes_what_it_can_check(grid, linear):
+    """Same folds, each row held out once, steps inside the folds; curves if it has some."""
     checks = _by_name(grid, n_rows=150)
 
-    assert checks["All candidates on the same folds"].outcome == "passed"
-    assert "12 fits" in checks["All candidates on the same folds"].message
-    assert checks["Rows held out once"].outcome == "passed"
-    assert "only: scale." in checks["Preparation inside the folds"].message
-    assert checks["Choice of the epoch"].outcome == "passed"
+    assert checks[SAME].outcome == checks[ONCE].outcome == checks[EPOCH].outcome == "passed"
+    assert "12 fits" in checks[SAME].message
+    assert "only: scale." in checks[PREPARATION].message
+    without = _by_name(linear, has_curves=False, n_rows=150)
+    assert set(checks) - set(without) == {EPOCH, "Held-out curves stop nothing"}
 
 
-def test_other_folds_are_an_issue():
-    """One candidate that was scored on other rows is found."""
-    held = [[[0, 1], [2, 3]], [[0, 1], [2, 3]], [[0, 1], [3, 4]]]
+@pytest.mark.parametrize(
+    ("held", "params", "name", "outcome", "words"),
+    [
+        # One candidate was scored on other rows.
+        ([TWO, TWO, [[0, 1], [3, 4]]], {}, SAME, "issue", "1 of 6 fits"),
+        # Candidates of rungs of samples are scored on parts of the folds.
+        ([TWO, [[0], [2]]], {"resource": "n_samples"}, SAME, "by design", "same part"),
+        # A splitter of time or chance leaves rows out, or takes them often.
+        (
+            [[[0, 1], [1, 2]]],
+            {},
+            ONCE,
+            "by design",
+            "Of 6 rows, 3 were never held out and 1 in several folds",
+        ),
+        # The user's choices are named: best epochs, no pipeline; a search tells no folds.
+        ([], {"epochs": "best"}, EPOCH, "by design", "one more choice"),
+        ([], {}, PREPARATION, "not applicable", "is no pipeline"),
+        ([], {}, SAME, "not applicable", "does not tell"),
+        ([], {}, ONCE, "not applicable", "not known"),
+    ],
+)
+def test_what_is_not_ruled_out_is_told(held, params, name, outcome, words):
+    """Each check says what it saw, or why it could not look."""
+    check = _by_name(_search(held, **params))[name]
 
-    check = _by_name(_search(held))["All candidates on the same folds"]
-
-    assert check.outcome == "issue"
-    assert check.message.startswith("1 of 6 fits")
-
-
-def test_rows_never_or_often_held_out_are_told():
-    """As a splitter of time or chance has it."""
-    check = _by_name(_search([[[0, 1], [1, 2]]]))["Rows held out once"]
-
-    assert check.outcome == "by design"
-    assert "Of 6 rows, 3 were never held out and 1 in several folds" in check.message
-
-
-def test_what_the_user_chose_is_named():
-    """Best epochs, no pipeline, no correction, and a search that tells no folds."""
-    search = _search([], epochs="best")
-    checks = _by_name(search, has_corrected=False)
-
-    assert "one more choice" in checks["Choice of the epoch"].message
-    assert checks["Preparation inside the folds"].outcome == "not applicable"
-    assert checks["Choice of the best candidate"].outcome == "issue"
-    assert checks["All candidates on the same folds"].outcome == "not applicable"
-    assert checks["Rows held out once"].outcome == "not applicable"
-
-
-def test_rungs_of_samples_are_no_issue():
-    """Their candidates are scored on parts of the folds."""
-    search = _search([[[0, 1], [2, 3]], [[0], [2]]], resource="n_samples")
-
-    check = _by_name(search)["All candidates on the same folds"]
-
-    assert check.outcome == "by design"
+    assert check.outcome == outcome
+    assert words in check.message
 
 
-def test_without_curves_nothing_is_said_of_them(linear):
-    """No monitor, no epoch."""
-    checks = _by_name(linear, has_curves=False, n_rows=150)
-
-    assert "Choice of the epoch" not in checks
-    assert "Held-out curves stop nothing" not in checks
-
-
-X, Y = np.zeros((12, 1)), np.arange(12) % 2
-
-
-def _split_search(cv, remembered=None):
-    search = SimpleNamespace(cv=cv, estimator=LogisticRegression())
-    if remembered is not None:
-        search.held_out_rows_ = [[None] * len(remembered), remembered]
-    return search
+def test_a_score_that_was_not_corrected_is_an_issue():
+    """The best of many scores is too good."""
+    assert _by_name(_search([]), has_corrected=False)[BEST].outcome == "issue"
+    assert _by_name(_search([]))[BEST].outcome == "passed"
 
 
 def _assert_same(folds, expected):
@@ -97,24 +83,22 @@ def _assert_same(folds, expected):
             np.testing.assert_array_equal(rows, theirs)
 
 
-def test_folds_that_were_drawn_at_random_are_remembered():
-    """A splitter without a seed cannot draw them again, but the search knows."""
-    drawn = list(KFold(3, shuffle=True, random_state=5).split(X))
-    search = _split_search(KFold(3, shuffle=True), [test for _, test in drawn])
+@pytest.mark.parametrize(
+    ("cv", "drawn_by", "has_data"),
+    [
+        # A splitter without a seed cannot draw them again, but the search knows.
+        (KFold(3, shuffle=True), KFold(3, shuffle=True, random_state=5), False),
+        # Folds that leave rows out are drawn again and checked against the search.
+        (TimeSeriesSplit(3), TimeSeriesSplit(3), True),
+        (ShuffleSplit(3, random_state=0), ShuffleSplit(3, random_state=0), True),
+    ],
+)
+def test_folds_are_remembered_or_drawn_again(cv, drawn_by, has_data):
+    """They are certain if the search held out each row once, or if they agree with it."""
+    drawn = list(drawn_by.split(X))
+    search = _search([[None] * 3, [test for _, test in drawn]], cv=cv)
 
-    folds, are_same = folds_of(search, None, Y, 12)
-
-    assert are_same
-    _assert_same(folds, drawn)
-
-
-@pytest.mark.parametrize("cv", [TimeSeriesSplit(3), ShuffleSplit(3, random_state=0)])
-def test_folds_that_leave_rows_out_are_drawn_again(cv):
-    """They are checked against what the search remembers."""
-    drawn = list(cv.split(X))
-    search = _split_search(cv, [test for _, test in drawn])
-
-    folds, are_same = folds_of(search, X, Y, 12)
+    folds, are_same = folds_of(search, X if has_data else None, Y, 12)
 
     assert are_same
     _assert_same(folds, drawn)
@@ -123,21 +107,20 @@ def test_folds_that_leave_rows_out_are_drawn_again(cv):
 def test_folds_that_cannot_be_drawn_again_are_said_to_differ():
     """A random splitter that leaves rows out draws others each time."""
     cv = ShuffleSplit(3)
-    search = _split_search(cv, [test for _, test in cv.split(X)])
+    search = _search([[test for _, test in cv.split(X)]], cv=cv)
 
     assert folds_of(search, None, Y, 12) == (None, False)
     assert folds_of(search, X, Y, 12)[1] is False
-    assert folds_of(_split_search(cv), X, Y, 12)[1] is False
-    assert folds_of(_split_search(TimeSeriesSplit(3)), X, Y, 12)[1] is True
+    assert folds_of(_search([], cv=cv), X, Y, 12)[1] is False
+    assert folds_of(_search([], cv=TimeSeriesSplit(3)), X, Y, 12)[1] is True
 
 
 def test_a_fitted_search_tells_its_held_out_rows(grid, iris):
     """Those of the splitter; None for candidates that failed."""
-    expected = [test for _, test in grid.cv.split(*iris)]
+    expected = [[test] for _, test in grid.cv.split(*iris)]
 
     for params, own in zip(grid.cv_results_["params"], held_out_rows(grid), strict=True):
         if params["net__learning_rate"] < 0:
             assert own == [None, None, None]
-            continue
-        for rows, theirs in zip(own, expected, strict=True):
-            np.testing.assert_array_equal(rows, theirs)
+        else:
+            _assert_same([[rows] for rows in own], expected)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from sk_tune.report.displays._drawing import (
     COLORS,
-    check_choice,
     counted,
     finish,
     levels_of,
@@ -51,25 +50,20 @@ def test_levels_differ_in_lightness():
     assert shades(1) == [COLORS["blue"]]
 
 
-def test_ordinary_scores_are_all_shown():
-    """Negative ones too."""
-    shown = score_range([-0.3, 0.2, np.nan, 0.4])
+@pytest.mark.parametrize(
+    ("scores", "shown"),
+    [
+        ([-0.3, 0.2, np.nan, 0.4], (-0.3, 0.4, 0)),
+        ([0.1, 0.2, 0.3, 0.4, -1e6, -np.inf], (0.1, 0.4, 1)),
+        ([np.nan], (0.0, 1.0, 0)),
+    ],
+    ids=["ordinary", "disasters", "none"],
+)
+def test_scores_far_below_do_not_flatten_the_others(scores, shown):
+    """They are left out and counted; ordinary ones are all shown, negative ones too."""
+    found = score_range(scores)
 
-    assert (shown.low, shown.high, shown.n_below) == (-0.3, 0.4, 0)
-
-
-def test_disasters_do_not_flatten_the_others():
-    """Scores far below the middle are left out, and counted."""
-    shown = score_range([0.1, 0.2, 0.3, 0.4, -1e6, -np.inf])
-
-    assert (shown.low, shown.high, shown.n_below) == (0.1, 0.4, 1)
-
-
-def test_without_scores_there_is_a_range():
-    """An axis needs two ends."""
-    shown = score_range([np.nan])
-
-    assert (shown.low, shown.high, shown.n_below) == (0.0, 1.0, 0)
+    assert (found.low, found.high, found.n_below) == shown
 
 
 @given(st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=30))
@@ -126,24 +120,16 @@ def test_legend_and_title_lie_above_the_axes_and_inside_the_figure():
         assert legend.x1 <= figure.bbox.width + 1
 
 
-def test_a_legend_without_a_title_has_room():
-    """The layout then makes room for the legend itself."""
-    figure, ax = plt.subplots(layout="constrained")
+def test_texts_of_a_picture_have_room():
+    """A legend without a title, and a label of the y axis, which is broken into lines."""
+    figure, ax = plt.subplots(figsize=(4, 3), layout="constrained")
     ax.plot([0, 1], label="line")
 
+    set_y_label(ax, "Negative mean absolute percentage error (mean over folds)")
     finish(ax, "")
     figure.canvas.draw()
 
     assert ax.get_legend().get_window_extent().y1 <= figure.bbox.height + 1
-
-
-def test_long_labels_of_the_y_axis_are_broken():
-    """They are no longer than the axis."""
-    figure, ax = plt.subplots(figsize=(4, 3), layout="constrained")
-
-    set_y_label(ax, "Negative mean absolute percentage error (mean over folds)")
-    figure.canvas.draw()
-
     assert "\n" in ax.get_ylabel()
     assert ax.yaxis.label.get_window_extent().height <= figure.bbox.height
 
@@ -189,17 +175,10 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
 
 
 def test_texts():
-    """Numbers with nouns, names without their middle, choices in scikit-learn's words."""
-    assert (counted(1, "candidate"), counted(0, "candidate")) == (
-        "1 candidate",
-        "0 candidates",
-    )
+    """Numbers with nouns, names without their middle."""
+    assert [counted(n, "candidate") for n in (1, 0)] == ["1 candidate", "0 candidates"]
     assert shortened("abcdefghij", 7) == "abc\N{HORIZONTAL ELLIPSIS}hij"
     assert shortened("abc", 3) == "abc"
-    with pytest.raises(
-        ValueError, match=r"The 'x' parameter must be one of \['a'\]. Got 'b'"
-    ):
-        check_choice("x", "b", ("a",))
 
 
 def test_levels_part_the_rows(iris_hyperband):

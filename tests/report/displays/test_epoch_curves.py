@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sk_tune import MLPClassifier
 from sk_tune.diagnosis import Curves, Finding, diagnose, verdict
 from sk_tune.report import EpochCurveDisplay
-from sk_tune.report.displays._epoch_curves import fold_summary, loss_name, score_name
+from sk_tune.report.displays import fold_summary
 
 
 def _folds(search, row, name):
@@ -107,39 +107,34 @@ def test_a_candidate_without_curves_is_refused(ridge_grid):
         EpochCurveDisplay.from_search(ridge_grid)
 
 
+def _display(*losses, **fields):
+    curve = np.array(losses)
+    curves = Curves(train_loss=curve, valid_loss=curve, valid_score=curve)
+    return EpochCurveDisplay(curves=curves, **fields)
+
+
 def test_one_epoch_is_drawn_as_a_point():
     """A line of one point would not be seen."""
-    one = np.array([[0.5], [0.7]])
-    display = EpochCurveDisplay(
-        curves=Curves(train_loss=one, valid_loss=one, valid_score=one)
-    ).plot()
-
-    assert display.lines_["train"].get_marker() == "o"
+    assert _display([0.5], [0.7]).plot().lines_["train"].get_marker() == "o"
 
 
 def test_losses_of_many_magnitudes_are_drawn_on_a_logarithmic_axis():
     """Scores never are."""
-    fast = 10.0 ** -np.arange(5.0)[np.newaxis]
-    display = EpochCurveDisplay(
-        curves=Curves(train_loss=fast, valid_loss=fast, valid_score=fast)
-    )
+    display = _display(10.0 ** -np.arange(5.0))
 
     assert display.plot().ax_.get_yscale() == "log"
     assert display.plot(quantity="score").ax_.get_yscale() == "linear"
 
 
 def test_the_mean_ends_where_a_fold_ends():
-    """The mean over the folds that are left would jump."""
+    """The mean over the folds that are left would jump; without folds it is empty."""
     summary = fold_summary([[4.0, 2.0, np.nan], [2.0, 1.0, 0.5], [np.nan] * 3])
 
     np.testing.assert_array_equal(summary.mean, [3.0, 1.5, np.nan])
     np.testing.assert_array_equal(summary.low, [2.0, 1.0, 0.5])
     np.testing.assert_array_equal(summary.high, [4.0, 2.0, 0.5])
-
-
-def test_no_fold_with_a_value_is_nothing():
-    """Without held-out rows all is NaN."""
-    assert np.isnan(fold_summary(np.full((2, 3), np.nan)).mean).all()
+    np.testing.assert_array_equal(summary.epochs, [1, 2, 3])
+    assert fold_summary(np.full((2, 3), np.nan)).is_empty
 
 
 @pytest.mark.parametrize("option", [{"quantity": "error"}, {"band": "all"}])
@@ -151,9 +146,11 @@ def test_unknown_options_are_refused(iris_grid, option):
 
 def test_axes_are_named_with_units(diabetes_one):
     """Losses of regressors are in squared standard deviations of the target."""
-    assert loss_name(diabetes_one) == "Loss (squared standard deviations)"
-    assert score_name(diabetes_one) == "R\N{SUPERSCRIPT TWO}"
-    assert EpochCurveDisplay.from_search(diabetes_one).ax_.get_xlabel() == "Epoch"
+    display = EpochCurveDisplay.from_search(diabetes_one)
+
+    assert display.ax_.get_ylabel() == "Loss (squared standard deviations)"
+    assert display.ax_.get_xlabel() == "Epoch"
+    assert display.plot(quantity="score").ax_.get_ylabel() == "R\N{SUPERSCRIPT TWO}"
 
 
 @pytest.mark.parametrize(
@@ -169,10 +166,8 @@ def test_the_verdict_is_the_title(name, outcome, message, title):
     finding = Finding(
         code="SKT101", name=name, outcome=outcome, severity=None, message=message
     )
-    one = np.array([[0.5, 0.4]])
-    curves = Curves(train_loss=one, valid_loss=one, valid_score=one)
 
-    display = EpochCurveDisplay(curves=curves, finding=finding).plot()
+    display = _display([0.5, 0.4], finding=finding).plot()
 
     assert display.ax_.get_title(loc="left") == title
     assert display.plot(title="mine").ax_.get_title(loc="left") == "mine"

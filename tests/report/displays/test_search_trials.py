@@ -5,122 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.report.displays._search_trials import (
-    chosen_parameters,
-    curve_table,
-    metric_name,
-    parameters_of,
-    short_names,
-    trials_of,
-)
-
-
-def test_columns_are_those_of_cv_results(iris_hyperband):
-    """Scores, rungs and brackets are the search's; params lack what rungs grant."""
-    results = iris_hyperband.cv_results_
-
-    trials = trials_of(iris_hyperband)
-
-    np.testing.assert_array_equal(trials.scores, results["mean_test_score"])
-    np.testing.assert_array_equal(trials.spreads, results["std_test_score"])
-    np.testing.assert_array_equal(trials.rungs, results["iter"])
-    np.testing.assert_array_equal(trials.brackets, results["bracket"])
-    np.testing.assert_array_equal(trials.n_resources, results["n_resources"])
-    assert trials.resource == "net__max_epochs"
-    assert trials.best == iris_hyperband.best_index_
-    for own, params in zip(trials.params, results["params"], strict=True):
-        assert {**own, "net__max_epochs": params["net__max_epochs"]} == params
-
-
-def test_epochs_are_those_that_the_ledger_counts(iris_hyperband, iris_grid):
-    """Warm rungs are charged with the epochs that they add."""
-    for search in (iris_hyperband, iris_grid):
-        assert trials_of(search).epochs.sum() == search.ledger_.epochs_trained
-
-
-def test_seconds_are_of_all_folds(made):
-    """A fit of 2 s and a score of 0.5 s on two folds take 5 s."""
-    assert trials_of(made([{"a": 1}], [0.5])).seconds.tolist() == [5.0]
-
-
-def test_each_configuration_has_one_last_row(iris_hyperband):
-    """Of a bracket's candidates each is counted once, by its highest rung."""
-    trials = trials_of(iris_hyperband)
-    n_candidates = sum(b.rungs[0].n_candidates for b in iris_hyperband.brackets_)
-
-    assert trials.is_last.sum() == n_candidates
-    assert trials.is_last[trials.best]
-    n_end = sum(b.rungs[-1].n_candidates for b in iris_hyperband.brackets_)
-    assert (trials.is_last & (trials.n_resources == 9)).sum() == n_end
-
-
-def test_without_rungs_equal_configurations_stay_apart(made):
-    """A random search may draw a configuration twice; both rows count."""
-    trials = trials_of(made([{"a": 1}, {"a": 1}], [0.5, 0.5]))
-
-    assert trials.is_last.tolist() == [True, True]
-
-
-def test_running_best_passes_over_failures_and_begins_anew_with_more_resources(made):
-    """The best after few epochs is no best after many."""
-    search = made(
-        [{"a": i} for i in range(7)],
-        [np.nan, 0.7, 0.9, np.nan, 0.8, np.nan, 0.95],
-        n_resources=[1, 1, 1, 3, 3, 3, 1],
-        iter=[0, 0, 0, 1, 1, 1, 0],
-    )
-    search.resource = "max_epochs"
-
-    trials = trials_of(search)
-
-    expected = [np.nan, 0.7, 0.9, 0.9, 0.8, 0.8, 0.8]
-    np.testing.assert_array_equal(trials.running_best, expected)
-    assert trials.running_level.tolist() == [0, 1, 1, 1, 3, 3, 3]
-
-
-def test_the_deciding_metric_is_taken_unless_another_is_named(iris_grid):
-    """refit names the metric; metric= chooses another one."""
-    results = iris_grid.cv_results_
-
-    own, other = trials_of(iris_grid), trials_of(iris_grid, "accuracy")
-
-    np.testing.assert_array_equal(own.scores, results["mean_test_neg_log_loss"])
-    np.testing.assert_array_equal(other.scores, results["mean_test_accuracy"])
-    assert own.score_name == "negative log loss"
-    assert other.score_label == "Accuracy (mean over folds)"
-    with pytest.raises(ValueError, match="must be one of .* Got 'f1' instead"):
-        metric_name(iris_grid, "f1")
-
-
-def test_the_best_is_that_of_the_metric_that_is_shown(iris_grid):
-    """Its title would else name another score than its line."""
-    scores = iris_grid.cv_results_["mean_test_accuracy"]
-
-    assert trials_of(iris_grid).best == iris_grid.best_index_
-    assert scores[trials_of(iris_grid, "accuracy").best] == scores.max()
-
-
-def test_other_packages_searches_have_trials_without_curves(ridge_grid):
-    """scikit-learn's own search has scores, and no epochs."""
-    trials = trials_of(ridge_grid)
-
-    np.testing.assert_array_equal(trials.scores, ridge_grid.cv_results_["mean_test_score"])
-    assert trials.score_name == "R\N{SUPERSCRIPT TWO}"
-    assert not trials.epochs.any()
-    assert trials.resource is None
-    assert curve_table(ridge_grid).empty
-
-
-def test_a_search_without_a_best_candidate_has_none(made):
-    """Without refit, or when all failed, nothing is the best."""
-    assert trials_of(made([{"a": 1}], [np.nan])).best is None
-
-
-def test_resources_are_said_in_words(iris_hyperband):
-    """One epoch is no epochs."""
-    trials = trials_of(iris_hyperband)
-
-    assert [trials.resource_text(n) for n in (1, 9)] == ["1 epoch", "9 epochs"]
+from sk_tune.report.displays import metric_name, parameters_of, short_names, trials_of
 
 
 def _column(values):
@@ -145,95 +30,149 @@ def test_the_scale_is_the_one_on_which_values_are_even(values, is_log):
     assert _column(values).is_log is is_log
 
 
-def test_values_that_are_no_numbers_are_categories():
-    """Numbers come first by size, then names; True is no number."""
-    column = _column([None, 10, "auto", 2, None])
-    truth = _column([True, False])
+@pytest.mark.parametrize(
+    ("values", "categories"),
+    [
+        # Numbers come first by size, then names; True is no number.
+        ([None, 10, "auto", 2, None], ("2", "10", "None", "auto")),
+        ([True, False], ("False", "True")),
+        # What cannot be hashed or has a long text is told apart by its text.
+        ([[1, 2], (3,), np.tanh], ("(3,)", "[1, 2]", "tanh")),
+    ],
+)
+def test_values_that_are_no_numbers_are_categories(values, categories):
+    """Each value is the position of its text, which an axis shows."""
+    column = _column(values)
 
-    assert column.categories == ("2", "10", "None", "auto")
-    assert column.values.tolist() == [2.0, 1.0, 3.0, 0.0, 2.0]
-    assert truth.categories == ("False", "True")
+    assert column.categories == categories
+    texts = [getattr(value, "__name__", str(value)) for value in values]
+    assert [column.text(value) for value in column.values] == texts
 
 
-def test_values_that_cannot_be_hashed_or_have_long_texts_are_categories():
-    """Lists, tuples, functions and estimators are told apart by their text."""
-    column = _column([[1, 2], (3,), np.tanh])
-
-    assert set(column.categories) == {"[1, 2]", "(3,)", "tanh"}
-
-
-def test_a_parameter_that_some_lack_is_inactive_there():
-    """Momentum exists only with sgd."""
+def test_parameters_vary_or_are_absent():
+    """Momentum exists only with sgd; a single candidate keeps all its parameters."""
     rows = [
-        {"opt": "sgd", "momentum": 0.5},
-        {"opt": "adamw"},
-        {"opt": "sgd", "momentum": 0.9},
+        {"opt": "sgd", "momentum": 0.5, "width": 8},
+        {"opt": "adamw", "width": 8},
+        {"opt": "sgd", "momentum": 0.9, "width": 8},
     ]
 
-    momentum = next(p for p in parameters_of(rows) if p.name == "momentum")
+    _, momentum = parameters_of(rows)
 
+    assert momentum.name == "momentum"
     assert momentum.is_active.tolist() == [True, False, True]
     np.testing.assert_array_equal(momentum.codes, [0.0, np.nan, 1.0])
-
-
-def test_what_does_not_vary_is_left_out_unless_nothing_does():
-    """A single candidate keeps all its parameters."""
-    rows = [{"a": 1, "b": 2}, {"a": 1, "b": 3}]
-
-    assert [p.name for p in parameters_of(rows)] == ["b"]
-    assert [p.name for p in parameters_of(rows[:1])] == ["a", "b"]
-
-
-def test_names_lose_what_tells_nothing_apart():
-    """The step's name stays where two steps have such a parameter."""
-    names = ["pca__n", "net__n", "net__optimizer__lr", "net__width"]
-
-    assert list(short_names(names).values()) == ["pca__n", "net__n", "lr", "width"]
+    assert [p.name for p in parameters_of(rows[:1])] == ["opt", "momentum", "width"]
+    assert [_column([0.1, 1 / 3]).text(v) for v in (1 / 3, 12345.0)] == ["0.333", "1.2e+04"]
 
 
 @given(
     st.lists(st.text("ab_", min_size=1, max_size=8), min_size=1, max_size=6, unique=True)
 )
 def test_short_names_are_distinct_ends_of_the_names(names):
-    """Whatever the names, labels do not collide."""
+    """The step's name stays where two steps have such a parameter; none collide."""
     short = short_names(names)
 
     assert len(set(short.values())) == len(names)
     assert all(name.endswith(label) for name, label in short.items())
+    given_names = ["pca__n", "net__n", "net__optimizer__lr", "net__width"]
+    ends = ["pca__n", "net__n", "lr", "width"]
+    assert list(short_names(given_names).values()) == ends
 
 
-@given(
-    st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=20),
-)
+@given(st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=20))
 def test_codes_keep_the_order_of_values_within_0_and_1(values):
-    """A scale never turns two values round."""
+    """A scale never turns two values round; 0.01 is in the middle of 0.0001 and 1."""
     column = _column(values)
-    order = np.argsort(column.values, kind="stable")
 
-    codes = column.codes[order]
+    codes = column.codes[np.argsort(column.values, kind="stable")]
 
     assert np.all(np.diff(codes) >= 0)
     assert codes.min() >= 0
     assert codes.max() <= 1
-
-
-def test_logarithmic_codes_are_even_in_the_logarithm():
-    """0.01 is in the middle of 0.0001 and 1."""
     np.testing.assert_allclose(_column([1e-4, 1e-2, 1.0]).codes, [0.0, 0.5, 1.0])
 
 
-def test_a_user_may_choose_by_label_or_name():
-    """An unknown name is refused with those that there are."""
-    rows = [{"net__width": 8, "net__lr": 0.1}, {"net__width": 16, "net__lr": 0.2}]
+def test_columns_are_those_of_cv_results(iris_hyperband):
+    """Scores, rungs and brackets are the search's; params lack what rungs grant."""
+    results = iris_hyperband.cv_results_
 
-    chosen = chosen_parameters(rows, ["lr", "net__width"])
+    trials = trials_of(iris_hyperband)
 
-    assert [p.name for p in chosen] == ["net__lr", "net__width"]
-    with pytest.raises(ValueError, match=r"\['net__width', 'net__lr'\]. Got \['depth'\]"):
-        chosen_parameters(rows, ["depth"])
+    np.testing.assert_array_equal(trials.scores, results["mean_test_score"])
+    np.testing.assert_array_equal(trials.spreads, results["std_test_score"])
+    np.testing.assert_array_equal(trials.rungs, results["iter"])
+    np.testing.assert_array_equal(trials.brackets, results["bracket"])
+    np.testing.assert_array_equal(trials.n_resources, results["n_resources"])
+    assert trials.resource == "net__max_epochs"
+    assert trials.best == iris_hyperband.best_index_
+    assert [trials.resource_text(n) for n in (1, 9)] == ["1 epoch", "9 epochs"]
+    for own, params in zip(trials.params, results["params"], strict=True):
+        assert {**own, "net__max_epochs": params["net__max_epochs"]} == params
 
 
-def test_texts_of_values_have_three_digits():
-    """Categories are themselves."""
-    assert [_column([0.1, 1 / 3]).text(v) for v in (1 / 3, 12345.0)] == ["0.333", "1.2e+04"]
-    assert _column(["a", "b"]).text(1.0) == "b"
+def test_what_was_spent_is_of_all_folds(iris_hyperband, iris_grid, made):
+    """Warm rungs are charged with the epochs that they add, as the ledger counts them.
+
+    A fit of 2 s and a score of 0.5 s on two folds take 5 s.
+    """
+    for search in (iris_hyperband, iris_grid):
+        assert trials_of(search).epochs.sum() == search.ledger_.epochs_trained
+    assert trials_of(made([{"a": 1}], [0.5])).seconds.tolist() == [5.0]
+
+
+def test_each_configuration_has_one_last_row(iris_hyperband, made):
+    """Its highest rung; a random search that draws one twice has both rows."""
+    trials = trials_of(iris_hyperband)
+    brackets = iris_hyperband.brackets_
+
+    assert trials.is_last.sum() == sum(b.rungs[0].n_candidates for b in brackets)
+    assert trials.is_last[trials.best]
+    n_end = sum(b.rungs[-1].n_candidates for b in brackets)
+    assert (trials.is_last & (trials.n_resources == 9)).sum() == n_end
+    twice = trials_of(made([{"a": 1}, {"a": 1}], [0.5, 0.5]))
+    assert twice.is_last.tolist() == [True, True]
+
+
+def test_running_best_passes_over_failures_and_begins_anew_with_more_resources(made):
+    """The best after few epochs is no best after many."""
+    search = made(
+        [{"a": i} for i in range(7)],
+        [np.nan, 0.7, 0.9, np.nan, 0.8, np.nan, 0.95],
+        n_resources=[1, 1, 1, 3, 3, 3, 1],
+        iter=[0, 0, 0, 1, 1, 1, 0],
+    )
+    search.resource = "max_epochs"
+
+    trials = trials_of(search)
+
+    expected = [np.nan, 0.7, 0.9, 0.9, 0.8, 0.8, 0.8]
+    np.testing.assert_array_equal(trials.running_best, expected)
+    assert trials.running_level.tolist() == [0, 1, 1, 1, 3, 3, 3]
+
+
+def test_the_deciding_metric_is_taken_unless_another_is_named(iris_grid, made):
+    """The best is that of the metric that is shown; without a score nothing is the best."""
+    results = iris_grid.cv_results_
+
+    own, other = trials_of(iris_grid), trials_of(iris_grid, "accuracy")
+
+    np.testing.assert_array_equal(own.scores, results["mean_test_neg_log_loss"])
+    np.testing.assert_array_equal(other.scores, results["mean_test_accuracy"])
+    assert own.score_name == "negative log loss"
+    assert other.score_label == "Accuracy (mean over folds)"
+    assert own.best == iris_grid.best_index_
+    assert other.scores[other.best] == other.scores.max()
+    assert trials_of(made([{"a": 1}], [np.nan])).best is None
+    with pytest.raises(ValueError, match="must be one of .* Got 'f1' instead"):
+        metric_name(iris_grid, "f1")
+
+
+def test_other_packages_searches_have_trials_without_curves(ridge_grid):
+    """scikit-learn's own search has scores, and no epochs."""
+    trials = trials_of(ridge_grid)
+
+    np.testing.assert_array_equal(trials.scores, ridge_grid.cv_results_["mean_test_score"])
+    assert trials.score_name == "R\N{SUPERSCRIPT TWO}"
+    assert not trials.epochs.any()
+    assert trials.resource is None
