@@ -269,7 +269,7 @@ def test_a_class_that_a_fold_lacks_has_a_column_of_zeros(scaled_iris):
 
 
 def test_a_learning_curve_rises_above_chance(scaled_iris):
-    """By samples: with all rows above 0.8, and better than with twelve."""
+    """By samples: with all samples above 0.8, and better than with twelve."""
     X, y = scaled_iris
 
     sizes, _, scores = learning_curve(

@@ -1,4 +1,4 @@
-"""Contract 1: a row of a fleet gives what the same fit gives through skorch, alone.
+"""Contract 1: a network of a fleet gives what the same fit gives through skorch, alone.
 
 In float64 only the order of summation differs, so that curves, predictions, weights and the
 optimizer's state agree to 1e-9 after five epochs at learning rates up to 0.01.
@@ -38,7 +38,7 @@ TOLERANCE = 1e-9
 MONITOR = np.arange(160, 200)
 # Folds of unequal size, with a shorter last batch in each.
 FOLDS = (np.arange(150), np.arange(20, 160), np.arange(0, 160, 2))
-# What each row multiplies its learning rate and other strengths with.
+# What each network multiplies its learning rate and other strengths with.
 SHARES = (1.0, 0.0, 0.5)
 
 # A batch norm takes its input's mean away, so that the bias of the layer before it has a
@@ -341,7 +341,7 @@ class Clamped(nn.Module):
 
 @pytest.fixture(scope="module")
 def data(digits, diabetes):
-    """X and y by name; 200 rows each."""
+    """X and y by name; 200 samples each."""
     X, y = digits
     padded = X.reshape(-1, 8, 8).copy()
     for length, sequence in zip(np.arange(200) % 6 + 3, padded, strict=True):
@@ -605,7 +605,7 @@ def _assert_same_arrays(ours, reference, left_out=None):
 
 
 def _assert_same(row, twin, fit):
-    """Compare all that a row gives with its solo twin."""
+    """Compare all that a network gives with its solo twin."""
     assert (row.status, twin.status) == ("trained", "trained"), row.message + twin.message
     for curve in ("train_loss", "monitor_loss", "monitor_score"):
         assert len(getattr(row, curve)) > 0
@@ -639,6 +639,16 @@ def _assert_same_states(ours, reference, left_out):
     assert ours.stopping.n_waited == reference.stopping.n_waited
 
 
+def _assert_twins(fits, *, in_a_fleet=True):
+    """Train fits together and alone, and compare all that they give."""
+    networks, twins = train(fits), train(fits, engine="reference")
+    if in_a_fleet:
+        assert {network.engine for network in networks} == {"fleet"}
+    assert {twin.engine for twin in twins} == {"reference"}
+    for network, twin, fit in zip(networks, twins, fits, strict=True):
+        _assert_same(network, twin, fit)
+
+
 # What compiled code may train, torch has to train as well where there is no compiler.
 BY_TORCH = [case for case in CASES if case.startswith("mlp")]
 
@@ -646,23 +656,16 @@ BY_TORCH = [case for case in CASES if case.startswith("mlp")]
 @pytest.mark.parametrize(
     ("case", "compiled"), [(c, "") for c in CASES] + [(c, "0") for c in BY_TORCH]
 )
-def test_a_row_equals_its_solo_twin(case, compiled, data, monkeypatch):
-    """Curves, predictions, weights and moments agree to 1e-9, whatever differs by row."""
+def test_a_network_equals_its_solo_twin(case, compiled, data, monkeypatch):
+    """Curves, predictions, weights and moments agree to 1e-9, whatever differs."""
     monkeypatch.setenv(VARIABLE, compiled)
     name, params, source, weight = CASES[case]
-    fits = _fits(name, params, *data[source], weight)
 
-    rows = train(fits)
-    twins = train(fits, engine="reference")
-
-    assert {row.engine for row in rows} == {"fleet"}
-    assert {twin.engine for twin in twins} == {"reference"}
-    for row, twin, fit in zip(rows, twins, fits, strict=True):
-        _assert_same(row, twin, fit)
+    _assert_twins(_fits(name, params, *data[source], weight))
 
 
 @pytest.mark.parametrize("case", ["mlp, all", "mlp, early stopping", "net"])
-def test_the_history_of_a_row_is_that_of_its_twin(case, data):
+def test_the_history_of_a_network_is_that_of_its_twin(case, data):
     """Each epoch has the same keys, learning rate, number and notes of the best loss."""
     name, params, source, weight = CASES[case]
     fits = _fits(name, params, *data[source], weight)
@@ -680,16 +683,11 @@ def test_the_history_of_a_row_is_that_of_its_twin(case, data):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_row_of_any_activation_equals_its_twin(activation, data):
+def test_a_network_of_any_activation_equals_its_twin(activation, data):
     """The derivative of every activation is that of autograd."""
     name, params, source, weight = _mlp(activation=activation, dropout=0.2)
-    fits = _fits(name, {**params, "max_epochs": 2}, *data[source], weight)
 
-    rows = train(fits)
-    twins = train(fits, engine="reference")
-
-    for row, twin, fit in zip(rows, twins, fits, strict=True):
-        _assert_same(row, twin, fit)
+    _assert_twins(_fits(name, {**params, "max_epochs": 2}, *data[source], weight))
 
 
 MANY = [
@@ -707,7 +705,7 @@ MANY += ["images, all", "sequences, all"]
 
 @pytest.mark.parametrize("engine", ["fleet", "reference"])
 @pytest.mark.parametrize("case", MANY)
-def test_the_estimator_of_a_row_is_what_fit_makes(case, engine, data):
+def test_the_estimator_of_a_network_is_what_fit_makes(case, engine, data):
     """It predicts as after fit, knows the same of its data, and goes on equally."""
     name, params, source, weight = CASES[case]
     X, y = data[source]
@@ -745,7 +743,7 @@ def test_the_estimator_of_a_row_is_what_fit_makes(case, engine, data):
     ],
     ids=["mlp", "mlp regressor", "cnn", "rnn", "net", "augmented cnn"],
 )
-def test_partial_fit_goes_on_from_a_row_as_from_fit(case, data):
+def test_partial_fit_goes_on_from_a_network_as_from_fit(case, data):
     """Two epochs more agree to 1e-9, and do not reach back into the trained state."""
     name, params, source, weight = case
     X, y = data[source]
@@ -788,13 +786,8 @@ def test_partial_fit_goes_on_from_a_row_as_from_fit(case, data):
 def test_a_peculiar_module_gives_what_it_gives_alone(module, data):
     """Frozen layers, shared weights, counters and hooks count, in a fleet or outside."""
     name, params, source, weight = _net(module)
-    fits = _fits(name, params, *data[source], weight)
 
-    rows = train(fits)
-    twins = train(fits, engine="reference")
-
-    for row, twin, fit in zip(rows, twins, fits, strict=True):
-        _assert_same(row, twin, fit)
+    _assert_twins(_fits(name, params, *data[source], weight), in_a_fleet=False)
 
 
 @pytest.mark.parametrize(
@@ -812,20 +805,14 @@ def test_a_peculiar_module_gives_what_it_gives_alone(module, data):
         _square,
     ],
 )
-def test_a_module_of_fast_layers_is_a_row_and_equals_its_twin(module, data):
+def test_a_module_of_fast_layers_is_a_network_and_equals_its_twin(module, data):
     """Order in memory, padding, single numbers and shared memory change nothing."""
     name, params, source, weight = _net(module, gradient_clip=1.0)
-    fits = _fits(name, params, *data[source], weight)
 
-    rows = train(fits)
-    twins = train(fits, engine="reference")
-
-    assert {row.engine for row in rows} == {"fleet"}
-    for row, twin, fit in zip(rows, twins, fits, strict=True):
-        _assert_same(row, twin, fit)
+    _assert_twins(_fits(name, params, *data[source], weight))
 
 
-def test_float32_rows_agree_within_rounding(data):
+def test_float32_networks_agree_within_rounding(data):
     """In float32, the default, predictions agree to 1e-4 after five epochs."""
     name, params, source, weight = _mlp(dropout=0.2, dtype="float32", learning_rate=1e-3)
     fits = _fits(name, params, *data[source], weight)

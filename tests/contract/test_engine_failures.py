@@ -158,7 +158,7 @@ def _assert_equal(ours, reference):
         assert (a.status, b.status) == ("trained", "trained")
         np.testing.assert_array_equal(a.predictions, b.predictions)
         np.testing.assert_array_equal(a.monitor_score, b.monitor_score)
-        # The mean over an epoch is summed over rows side by side, in float32.
+        # The mean over an epoch is summed over networks side by side, in float32.
         np.testing.assert_allclose(a.train_loss, b.train_loss, rtol=1e-6)
         np.testing.assert_allclose(a.monitor_loss, b.monitor_loss, rtol=1e-6)
         for name, array in b.state.weights.items():
@@ -221,7 +221,7 @@ def test_both_engines_name_the_same_reason_for_a_divergence(digits):
     ids=["rnn", "net"],
 )
 def test_a_diverging_network_of_any_kind_disturbs_no_other(make, digits):
-    """Infinite weights of one row stay in it also where autograd computes the fleet."""
+    """Infinite weights of one network stay in it also where autograd computes the fleet."""
     make = _with_outputs(make)
     wild = {"optimizer": "sgd", "learning_rate": 1e30, "gradient_clip": None}
     calm = {"optimizer": "sgd", "gradient_clip": 0.5}
@@ -254,8 +254,8 @@ def test_a_batch_of_nothing_but_failures_has_results(digits):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, KeyError])
-def test_an_error_in_the_middle_of_a_fleet_costs_one_row(error, digits, monkeypatch):
-    """The row at fault fails; the others are trained alone, with a warning."""
+def test_an_error_in_the_middle_of_a_fleet_costs_one_network(error, digits, monkeypatch):
+    """The network at fault fails; the others are trained alone, with a warning."""
     monkeypatch.setattr(Fragile, "error", error)
     good = [_fit(digits, _net(Fragile), rows=np.arange(n), seed=n) for n in (128, 140)]
     bad = _fit(digits, _net(Fragile))

@@ -1,4 +1,4 @@
-"""Contract 4: no row that a network is scored on has a part in its training."""
+"""Contract 4: no sample that a network is scored on has a part in its training."""
 
 import numpy as np
 import pytest
@@ -68,8 +68,8 @@ def _assert_same_training(ours, reference):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_monitor_rows_change_no_weight(name, engine, digits):
-    """Other features and targets of the monitor rows change the scores, and only them."""
+def test_monitor_samples_change_no_weight(name, engine, digits):
+    """Other features and targets of the monitor samples change the scores, nothing else."""
     X, y = digits.X.copy(), digits.y.copy()
     X[MONITOR] = X[MONITOR][:, ::-1] * 50 - 3
     y[MONITOR] = y[MONITOR][::-1]
@@ -85,7 +85,7 @@ def test_monitor_rows_change_no_weight(name, engine, digits):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_being_watched_changes_no_weight(name, engine, digits):
-    """Without monitor rows, or with few of them, the training is the same, bit by bit."""
+    """Without monitor samples, or with few, the training is the same, bit by bit."""
     fit = _fit(ESTIMATORS[name], *digits)
     unwatched = _fit(ESTIMATORS[name], *digits, monitor=None)
     hardly = _fit(ESTIMATORS[name], *digits, monitor=MONITOR[:1])
@@ -103,8 +103,8 @@ def test_being_watched_changes_no_weight(name, engine, digits):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", ["mlp, early stopping", "mlp regressor"])
-def test_rows_that_are_left_out_change_nothing(name, engine, digits):
-    """A network of some rows is that of a table which has no others."""
+def test_samples_that_are_left_out_change_nothing(name, engine, digits):
+    """A network of some samples is that of a table which has no others."""
     X, y = digits
     rows = ROWS[::2]
 
@@ -121,7 +121,7 @@ def test_rows_that_are_left_out_change_nothing(name, engine, digits):
     "params", [{}, {"early_stopping": True}], ids=["plain", "stopping"]
 )
 def test_noise_is_scored_at_chance(params, engine):
-    """Networks that fit their noise score half on the rows of the other folds."""
+    """Networks that fit their noise score half on the samples of the other folds."""
     X, _ = load_breast_cancer(return_X_y=True)
     X = ((X - X.mean(axis=0)) / X.std(axis=0))[:400]
     y = np.random.default_rng(0).permutation(np.arange(400) % 2)
@@ -143,7 +143,7 @@ def test_noise_is_scored_at_chance(params, engine):
     assert abs(np.mean(scores) - 0.5) < 4 * 0.5 / np.sqrt(400)
 
 
-def test_a_regressors_target_is_scaled_by_its_own_rows(diabetes):
+def test_a_regressors_target_is_scaled_by_its_own_samples(diabetes):
     """The monitor's targets move neither the scale nor the mean of the predictions."""
     y = diabetes.y.copy()
     y[MONITOR] *= 1000
@@ -158,7 +158,7 @@ def test_a_regressors_target_is_scaled_by_its_own_rows(diabetes):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", ["mlp", "mlp, early stopping", "cnn", "rnn"])
 def test_the_last_monitor_score_is_that_of_the_predictions(name, engine, digits):
-    """Without early stopping it is the fitted estimator's score on the monitor rows."""
+    """Without early stopping it is the fitted estimator's score on the monitor samples."""
     X, y = digits
     fit = _fit(ESTIMATORS[name], X, y)
 
@@ -172,8 +172,8 @@ def test_the_last_monitor_score_is_that_of_the_predictions(name, engine, digits)
     assert trained.monitor_score[estimator.best_epoch_ - 1] == pytest.approx(score)
 
 
-def test_a_row_of_a_class_that_training_lacks_counts_as_wrong(digits):
-    """The monitor score is the estimator's score, not one over the easier rows."""
+def test_a_sample_of_a_class_that_training_lacks_counts_as_wrong(digits):
+    """The monitor score is the estimator's score, not one over the easier samples."""
     y = digits.y.copy()
     y[MONITOR[:20]] = 77
     fit = _fit(MLPClassifier(width=16, max_epochs=20), digits.X, y)

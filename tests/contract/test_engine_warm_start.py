@@ -167,8 +167,8 @@ def test_a_state_survives_a_pickle_and_is_not_changed(engine, digits, at_once):
 
 
 @pytest.mark.parametrize("engine", ["fleet", "reference"])
-def test_rows_that_stand_at_different_epochs_go_on_side_by_side(engine, digits):
-    """A fleet of rows that have trained for 0, 2 and 5 epochs brings each to its ninth."""
+def test_networks_that_stand_at_different_epochs_go_on_side_by_side(engine, digits):
+    """Networks that have trained for 0, 2 and 5 epochs come to their ninth in a fleet."""
     fits = [_fit(digits, "MLP", {"dropout": 0.1 * i}) for i in range(3)]
     expected = train(fits, engine=engine)
 

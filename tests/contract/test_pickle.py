@@ -126,8 +126,8 @@ def test_parameters_can_be_set_one_by_one(name, make_estimator):
 
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_pickle_holds_no_rows(name, early_stopping, make_estimator, task_data):
-    """The size of a pickle does not grow with the rows trained on or predicted."""
+def test_a_pickle_holds_no_samples(name, early_stopping, make_estimator, task_data):
+    """The size of a pickle does not grow with the samples trained on or predicted."""
     X, y = task_data(name)
     many = np.tile(X, (20, 1)) + np.arange(1200)[:, None] / 1e4
     sizes = []
@@ -137,11 +137,11 @@ def test_a_pickle_holds_no_rows(name, early_stopping, make_estimator, task_data)
         net.predict(rows)
         sizes.append(len(pickle.dumps(net)))
 
-    # 1140 rows more would take 36 kB; numbers in the history may be longer or shorter.
+    # 1140 samples more would take 36 kB; numbers in the history may be longer or shorter.
     assert abs(sizes[1] - sizes[0]) < 500
 
 
-def test_a_pickle_of_a_net_with_hooks_holds_no_rows(make_estimator, task_data):
+def test_a_pickle_of_a_net_with_hooks_holds_no_samples(make_estimator, task_data):
     """Callbacks on batches do not fill the history with batches."""
     X, y = task_data("MLPRegressor")
     sizes = []

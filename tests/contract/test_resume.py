@@ -214,7 +214,7 @@ def test_another_search_in_the_same_store_finds_nothing_of_the_first(what, iris,
 
     again = GridSearchCV(net, GRID, cv=CV, store=path).fit(X, y)
 
-    # A fold that lacks the row that changed is the same fold.
+    # A fold that lacks the sample that changed is the same fold.
     if what != "a value" and what != "target":
         assert again.ledger_.epochs_loaded == 0
     alone = GridSearchCV(net, GRID, cv=CV).fit(X, y)

@@ -191,7 +191,7 @@ def _checked():
         if name.startswith("Halving"):
             options["min_resources"] = "smallest"
         if name == "HyperbandSearchCV":
-            # The checks have too few rows for rungs of samples.
+            # The checks have too few samples for rungs of samples.
             options |= {"resource": "max_iter", "min_resources": 50, "max_resources": 100}
         search = getattr(sk_tune, name)
         yield search(LogisticRegression(), **{parameter: {"C": [0.1, 1.0]}, **options})
@@ -263,10 +263,10 @@ def noise_scores(name, make_estimator, n_repetitions):
 
 @every_search
 def test_noise_is_scored_near_chance(name, make_estimator):
-    """On labels that are noise the corrected score and fresh rows are near one half."""
+    """On labels that are noise the corrected score and fresh samples are near one half."""
     _, corrected, fresh = noise_scores(name, make_estimator, 3)
 
-    # Standard error of three means of 200 rows: 0.02.
+    # Standard error of three means of 200 samples: 0.02.
     assert abs(corrected - 0.5) < 0.08
     assert abs(fresh - 0.5) < 0.08
 
@@ -278,7 +278,7 @@ def test_noise_is_scored_at_chance(name, make_estimator):
     """Over 20 repetitions the best score is optimistic, the corrected one is at chance."""
     best, corrected, fresh = noise_scores(name, make_estimator, 20)
 
-    # Standard error of 20 means of 200 rows: 0.008; the best of 16 lies at most 1.8
+    # Standard error of 20 means of 200 samples: 0.008; the best of 16 lies at most 1.8
     # standard deviations of a mean, 0.035, above it, if all were independent.
     assert abs(corrected - 0.5) < 0.025
     assert abs(fresh - 0.5) < 0.025
@@ -286,8 +286,8 @@ def test_noise_is_scored_at_chance(name, make_estimator):
 
 
 @every_search
-def test_overlapping_test_rows_are_averaged(net, iris, name):
-    """Rows in several test sets have the mean of their predictions, rows in none NaN."""
+def test_overlapping_test_samples_are_averaged(net, iris, name):
+    """Samples in several test sets have the mean of their predictions, in none NaN."""
     cv = ShuffleSplit(3, test_size=0.3, random_state=0)
     search = make(name, net, {"net__learning_rate": RATES}, cv=cv)
     if name.startswith("Halving"):

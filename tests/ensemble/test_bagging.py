@@ -6,20 +6,17 @@ from unittest import SkipTest
 import numpy as np
 import pytest
 from sklearn import ensemble
-from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sk_tune
-from sk_tune import BaggingClassifier, BaggingRegressor, MLPClassifier, fleet
+from sk_tune import BaggingClassifier, BaggingRegressor, fleet
 from sk_tune.engine import train
-from sk_tune.ensemble import Combination, Member
-from sk_tune.ensemble._bagging import _members_table
 
 # Where scikit-learn's own bagging fails, in its words.
 EXPECTED_FAILURES = {
@@ -73,7 +70,7 @@ def pair(request, make_estimator, iris, diabetes):
     ids=["plain", "pasting", "subspaces", "repeated columns"],
 )
 def test_members_and_predictions_are_those_of_scikit_learn(pair, outputs, options):
-    """The same random_state gives the same rows, columns, members and predictions."""
+    """The same random_state gives the same samples, columns, members and predictions."""
     ours, theirs, (X, _) = pair(**options)
 
     # Members differ in the order of summation only.
@@ -90,7 +87,7 @@ def test_members_and_predictions_are_those_of_scikit_learn(pair, outputs, option
         np.testing.assert_array_equal(one, other)
 
 
-def test_weights_of_rows_are_chances_as_in_scikit_learn(iris, make_estimator):
+def test_weights_of_samples_are_chances_as_in_scikit_learn(iris, make_estimator):
     """sample_weight goes the way that scikit-learn's takes."""
     net = make_estimator("MLPClassifier", dtype="float64")
     weight = np.random.default_rng(0).integers(0, 3, len(iris.y))
@@ -106,7 +103,7 @@ def test_weights_of_rows_are_chances_as_in_scikit_learn(iris, make_estimator):
 
 
 def test_members_train_in_one_call_of_the_engine(iris, make_estimator, monkeypatch):
-    """All members are rows of one fleet, however many there are."""
+    """All members are samples of one fleet, however many there are."""
     calls = []
 
     def counted(fits, **options):
@@ -118,16 +115,6 @@ def test_members_train_in_one_call_of_the_engine(iris, make_estimator, monkeypat
     BaggingClassifier(make_estimator("MLPClassifier"), 7, random_state=0).fit(*iris)
 
     assert calls == [7]
-
-
-def test_members_predict_as_one_stack(iris, make_estimator):
-    """Networks of one architecture are one call, also where each sees its own columns."""
-    net = make_estimator("MLPClassifier")
-    bag = BaggingClassifier(net, 5, max_features=0.5, random_state=0).fit(*iris)
-
-    bag.predict_proba(iris.X)
-
-    assert bag._combination.n_stacks == 1
 
 
 def test_members_that_train_on_are_asked_anew(iris, make_estimator, outputs):
@@ -142,20 +129,10 @@ def test_members_that_train_on_are_asked_anew(iris, make_estimator, outputs):
     assert np.abs(after - before).max() > 0.01
 
 
-def test_members_taken_away_are_not_asked(iris, make_estimator, outputs):
-    """The predictions are those of the members in estimators_."""
-    bag = BaggingClassifier(make_estimator("MLPClassifier"), 4, random_state=0).fit(*iris)
-
-    del bag.estimators_[2:], bag.estimators_features_[2:]
-
-    mean = np.mean([outputs(m, iris.X) for m in bag.estimators_], axis=0)
-    np.testing.assert_allclose(bag.predict_proba(iris.X), mean, atol=1e-6)
-
-
 @pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores")
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
 def test_the_out_of_bag_score_is_that_of_scikit_learn(pair):
-    """Looking at the left-out rows after each epoch changes nothing."""
+    """Looking at the left-out samples after each epoch changes nothing."""
     ours, theirs, _ = pair(oob_score=True, n_estimators=20)
 
     assert ours.oob_score_ == pytest.approx(theirs.oob_score_, rel=1e-9)
@@ -163,8 +140,8 @@ def test_the_out_of_bag_score_is_that_of_scikit_learn(pair):
 
 @pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores")
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
-def test_out_of_bag_curves_are_scores_on_rows_that_a_member_lacks(pair):
-    """Each member has a row for each epoch; the last is its score, taken by hand."""
+def test_out_of_bag_curves_are_scores_on_samples_that_a_member_lacks(pair):
+    """Each member has a sample for each epoch; the last is its score, taken by hand."""
     bag, _, (X, y) = pair(oob_score=True)
     curve = bag.oob_curve_
 
@@ -182,8 +159,12 @@ def test_out_of_bag_curves_are_scores_on_rows_that_a_member_lacks(pair):
 
 @pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores")
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
-def test_out_of_bag_scores_by_members_are_those_of_smaller_ensembles(pair, outputs):
-    """The score of the first m is the one that m members predict for rows they lack."""
+@pytest.mark.parametrize("most_numbers", [100, 2**22], ids=["piece by piece", "at once"])
+def test_out_of_bag_scores_by_members_are_those_of_smaller_ensembles(
+    pair, outputs, most_numbers, monkeypatch
+):
+    """The score of the first m is the one that m members predict for samples they lack."""
+    monkeypatch.setattr("sk_tune.ensemble._bagging._MOST_NUMBERS", most_numbers)
     bag, _, (X, y) = pair(oob_score=True)
     table = bag.oob_by_members_
 
@@ -238,7 +219,6 @@ def test_pipelines_and_workers_give_the_same_members(iris, make_estimator):
     np.testing.assert_allclose(
         ours.predict_proba(iris.X), theirs.predict_proba(iris.X), rtol=1e-9
     )
-    assert ours._combination.n_stacks == 1
 
 
 def test_classes_that_a_member_has_not_seen_have_no_probability(make_estimator):
@@ -257,7 +237,7 @@ def test_classes_that_a_member_has_not_seen_have_no_probability(make_estimator):
     np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
 
 
-def test_members_that_lack_a_class_are_scored_on_the_rows_they_lack(make_estimator):
+def test_members_that_lack_a_class_are_scored_on_the_samples_they_lack(make_estimator):
     """By the classes that they know; scikit-learn's own table takes all to know all."""
     X, y = make_classification(60, 8, n_informative=5, n_classes=3, random_state=0)
     y[3:] = np.where(y[3:] == 2, 1, y[3:])
@@ -331,19 +311,9 @@ def test_bagging_is_pickled_without_a_second_copy_of_its_weights(iris, make_esti
     np.testing.assert_array_equal(copy.predict_proba(iris.X), predicted)
 
 
-def test_adaboost_of_scikit_learn_takes_the_networks(iris):
-    """AdaBoostClassifier weighs rows, which the networks heed, and learns."""
-    net = MLPClassifier(width=16, max_epochs=20, learning_rate=0.01, batch_size=16)
-    boosting = ensemble.AdaBoostClassifier(net, n_estimators=3, random_state=0)
-
-    assert cross_val_score(boosting, *iris, cv=3).min() > 0.9
-    fitted = clone(boosting).fit(*iris)
-    assert len(fitted.estimators_) >= 1
-
-
 @pytest.mark.parametrize("scaler", [None, StandardScaler()], ids=["bare", "scaled"])
 def test_noise_is_scored_at_chance_out_of_bag(make_estimator, scaler):
-    """On labels that are noise no row is scored by a member that has seen its label."""
+    """On labels that are noise no sample is scored by a member that has seen its label."""
     net = make_estimator("MLPClassifier", max_epochs=15, learning_rate=0.03)
     base = net if scaler is None else make_pipeline(scaler, net)
     own, by_members, trained = [], [], []
@@ -355,68 +325,9 @@ def test_noise_is_scored_at_chance_out_of_bag(make_estimator, scaler):
         by_members.append(bag.oob_by_members_["oob_score"].iloc[-1])
         trained.append(bag.score(X, y))
 
-    # Standard error of three means of 300 rows: 0.017; members lean against the label of a
-    # row that they lack, since there are fewer of its kind.
+    # Standard error of three means of 300 samples: 0.017; members lean against the label
+    # of a sample that they lack, since there are fewer of its kind.
     assert abs(np.mean(own) - 0.5) < 0.07
     assert abs(np.mean(by_members) - 0.5) < 0.07
     # They have learnt the noise by heart, so that a leak would be seen.
     assert np.mean(trained) > 0.7
-
-
-class Fixed:
-    """Predicts what it was told, by the number in the first column."""
-
-    def __init__(self, values):
-        self.values = np.asarray(values, dtype=float)
-
-    def predict(self, X):
-        """Return the values of the rows."""
-        return self.values[X[:, 0].astype(int)]
-
-
-class FixedProba(Fixed):
-    """The same for two classes."""
-
-    classes_ = np.arange(2)
-
-    def predict_proba(self, X):
-        """Return the probabilities of the rows."""
-        p = self.predict(X)
-        return np.column_stack([1 - p, p])
-
-
-ROWS = np.arange(4)[:, np.newaxis]
-
-
-@pytest.mark.parametrize("most_numbers", [1, 2**22], ids=["row by row", "at once"])
-def test_members_are_only_asked_for_rows_that_they_lack(monkeypatch, most_numbers):
-    """Accuracy of the mean over members that lack the row; other members do not count."""
-    monkeypatch.setattr("sk_tune.ensemble._bagging._MOST_NUMBERS", most_numbers)
-    members = [FixedProba([0.9, 0.9, 0.1, 0.4]), FixedProba([0.2, 0.3, 0.8, 0.7])]
-    left_out = np.array([[True, True, False, True], [True, False, False, True]])
-    y = np.array([1, 1, 1, 1])
-
-    table = _members_table(
-        Combination([Member(m, 0.5) for m in members], np.arange(2)), left_out, ROWS, y
-    )
-
-    # Row 2 is left out by nobody.  One member: rows 0 and 1 of rows 0, 1 and 3 are right;
-    # two: means are 0.55, 0.9 and 0.55, all right.
-    assert table["n_members"].tolist() == [1, 2]
-    assert table["n_samples"].tolist() == [3, 3]
-    np.testing.assert_allclose(table["oob_score"], [2 / 3, 1.0])
-
-
-def test_the_score_of_regressors_is_r2():
-    """Of means over the members that lack a row; NaN where R^2 is not defined."""
-    members = [Fixed([1, 0, 0, 0]), Fixed([3, 2, 3, 9])]
-    left_out = np.array([[True, False, False, False], [True, True, True, False]])
-    y = np.array([2.0, 2.0, 5.0, 0.0])
-
-    table = _members_table(
-        Combination([Member(m, 0.5) for m in members]), left_out, ROWS, y
-    )
-
-    # Predicted are 2, 2 and 3 for 2, 2 and 5, whose squared deviations sum to 6.
-    np.testing.assert_allclose(table["oob_score"], [np.nan, 1 - 4 / 6])
-    assert table["n_samples"].tolist() == [1, 3]

@@ -25,7 +25,7 @@ from sk_tune import (
     fleet,
 )
 
-# The default, in the precision in which rows and weights can be compared.
+# The default, in the precision in which samples and weights can be compared.
 PRECISE = MLPRegressor(n_layers=1, width=64, max_epochs=10, dtype="float64")
 
 
@@ -36,7 +36,7 @@ PRECISE = MLPRegressor(n_layers=1, width=64, max_epochs=10, dtype="float64")
 def test_boosting_passes_the_checks_of_scikit_learn(estimator, check):
     """Every check passes, those of sample weights included."""
     if "sample_weight_equivalence" in check.func.__name__:
-        # Sums of repeated and of weighted rows differ in the last bit of float64, which
+        # Sums of repeated and of weighted samples differ in the last bit of float64, which
         # may be that of a target's float32; scikit-learn compares its seventh digit.
         estimator.set_params(estimator=PRECISE)
     try:
@@ -127,7 +127,7 @@ def test_several_targets_are_one_network(diabetes, net):
 
 
 def test_early_stopping_keeps_the_best_stage(breast_cancer):
-    """Training stops when rows set aside no longer gain, and goes back to their best."""
+    """Training stops when samples set aside no longer gain, and goes back to their best."""
     X, y = StandardScaler().fit_transform(breast_cancer.X), breast_cancer.y
     y = np.where(np.random.default_rng(0).random(len(y)) < 0.2, 1 - y, y)
     boosting = BoostingClassifier(
@@ -146,7 +146,7 @@ def test_early_stopping_keeps_the_best_stage(breast_cancer):
 
 
 def test_huber_losses_of_all_stages_are_of_one_function(diabetes):
-    """Else they fall with the residuals of the rows trained on, whatever they are."""
+    """Else they fall with the residuals of the samples trained on, whatever they are."""
     X, y = StandardScaler().fit_transform(diabetes.X), diabetes.y / 100
     noise = np.random.default_rng(0).normal(size=(len(X), 20))
     boosting = BoostingRegressor(
@@ -181,8 +181,8 @@ def test_stages_may_compute_in_float32(diabetes):
     np.testing.assert_allclose(boosting.predict(diabetes.X), last, rtol=1e-5)
 
 
-def test_rows_set_aside_train_no_stage(breast_cancer, net):
-    """The ensemble is that of the other rows alone."""
+def test_samples_set_aside_train_no_stage(breast_cancer, net):
+    """The ensemble is that of the other samples alone."""
     X, y = StandardScaler().fit_transform(breast_cancer.X), breast_cancer.y
     boosting = BoostingClassifier(
         net, 3, n_iter_no_change=3, validation_fraction=0.25, random_state=0
@@ -199,7 +199,7 @@ def test_rows_set_aside_train_no_stage(breast_cancer, net):
 
 
 def test_subsamples_are_drawn_anew(diabetes):
-    """Each stage sees its share of the rows, and not the same one each time."""
+    """Each stage sees its share of the samples, and not the same one each time."""
     seen = []
 
     class Noting(LinearRegression):
@@ -246,7 +246,7 @@ def test_boosting_repeats_itself(iris, net):
 
 
 def test_stages_may_be_pipelines_with_weights(iris, net):
-    """Weights reach a network behind a scaler; a weight of 0 is a row left out."""
+    """Weights reach a network behind a scaler; a weight of 0 is a sample left out."""
     pipe = make_pipeline(StandardScaler(), net)
     weight = np.ones(150)
     weight[::2] = 0
@@ -335,7 +335,7 @@ def test_networks_are_as_good_stages_as_trees(digits):
 
 
 def test_noise_is_scored_at_chance_on_the_inner_split(make_estimator):
-    """On labels that are noise the rows that stop training tell of nothing learnt."""
+    """On labels that are noise the samples that stop training tell of nothing learnt."""
     stage = make_estimator("MLPRegressor", max_epochs=5, learning_rate=0.03)
     own, fresh, trained = [], [], []
     for seed in range(3):
@@ -352,9 +352,9 @@ def test_noise_is_scored_at_chance_on_the_inner_split(make_estimator):
         trained.append(boosting.train_score_[len(boosting.validation_score_) - 1])
         fresh.append(boosting.score(X[400:], y[400:]))
 
-    # All stages lose more on these rows than a coin does, which loses log 2; the best one
-    # is that of no stage or hardly any.
+    # All stages lose more on these samples than a coin does, which loses log 2; the best
+    # one is that of no stage or hardly any.
     assert np.mean([losses.min() for losses in own]) > np.log(2) - 0.02
     assert np.mean(trained) < np.log(2) - 0.05
-    # Standard error of three means of 200 rows: 0.02.
+    # Standard error of three means of 200 samples: 0.02.
     assert abs(np.mean(fresh) - 0.5) < 0.08

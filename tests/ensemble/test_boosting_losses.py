@@ -31,7 +31,7 @@ def _case(kind, seed, n=40):
 @pytest.mark.parametrize("kind", KINDS)
 @given(seed=st.integers(0, 10**6))
 def test_the_residual_is_the_negative_gradient(kind, seed):
-    """Central differences of each row's loss give the residual, by each column."""
+    """Central differences of each sample's loss give the residual, by each column."""
     loss, y, F, _, _ = _case(kind, seed)
     h = 1e-6
     for column in range(F.shape[1]):
@@ -48,7 +48,7 @@ def test_the_residual_is_the_negative_gradient(kind, seed):
 @pytest.mark.parametrize("kind", ["squared_error", "binary", "classes"])
 @given(seed=st.integers(0, 10**6))
 def test_the_curvature_is_the_second_derivative_along_a_stage(kind, seed):
-    """Second differences of each row's loss in the direction of f give the curvature."""
+    """Second differences of each sample's loss in the direction of f give the curvature."""
     loss, y, F, f, _ = _case(kind, seed)
     h = 1e-3
     ahead, here, behind = (loss.each(y, F + t * f) for t in (h, 0, -h))
@@ -82,7 +82,7 @@ def test_a_small_part_of_the_step_never_raises_the_loss(kind, seed):
 
 @pytest.mark.parametrize("kind", ["binary", "classes"])
 def test_the_step_is_bounded_where_classes_are_separated(kind):
-    """A stage that tells all rows apart does not get an infinite factor."""
+    """A stage that tells all samples apart does not get an infinite factor."""
     loss, y, F, _, w = _case(kind, 0)
     F = 30 * (2 * y - 1)
 
@@ -116,8 +116,8 @@ def test_the_start_is_the_best_constant(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_weight_of_two_is_a_row_twice(kind):
-    """Start, mean and step of weighted rows are those of repeated rows."""
+def test_a_weight_of_two_is_a_sample_twice(kind):
+    """Start, mean and step of weighted samples are those of repeated samples."""
     loss, y, F, f, _ = _case(kind, 2, n=15)
     w = np.random.default_rng(0).integers(1, 4, 15)
     index = np.repeat(np.arange(15), w)

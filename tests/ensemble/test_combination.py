@@ -57,8 +57,8 @@ def test_each_member_is_told_apart(nets, iris, outputs):
     np.testing.assert_allclose(combination.each(iris.X), expected, atol=1e-6)
 
 
-def test_rows_of_any_number_give_the_same(nets, digits, outputs):
-    """A row's prediction hardly depends on how many others are asked for."""
+def test_samples_of_any_number_give_the_same(nets, digits, outputs):
+    """A sample's prediction hardly depends on how many others are asked for."""
     members = [
         MLPClassifier(width=8, max_epochs=1, random_state=s).fit(*digits) for s in range(3)
     ]
@@ -69,21 +69,6 @@ def test_rows_of_any_number_give_the_same(nets, digits, outputs):
 
     np.testing.assert_allclose(many[:200], combination(digits.X), atol=1e-6)
     np.testing.assert_allclose(many[-1:], combination(digits.X[-1:]), atol=1e-6)
-
-
-@pytest.mark.parametrize("same", [True, False], ids=["same scaler", "several"])
-def test_transformers_in_front_are_heeded(iris, make_estimator, outputs, same):
-    """Networks are stacked behind equal and behind different transformers."""
-    scalers = [StandardScaler(), StandardScaler() if same else MinMaxScaler()]
-    pipes = [
-        make_pipeline(scaler, make_estimator("MLPClassifier", random_state=seed)).fit(*iris)
-        for seed, scaler in enumerate(scalers)
-    ]
-    combination = Combination([Member(pipe, 0.5) for pipe in pipes], np.arange(3))
-
-    expected = np.mean([outputs(pipe, iris.X) for pipe in pipes], axis=0)
-    np.testing.assert_allclose(combination(iris.X), expected, atol=1e-6)
-    assert combination.n_stacks == 1
 
 
 def test_members_without_probabilities_are_sure_of_their_label(iris):
@@ -112,11 +97,11 @@ def test_a_class_that_a_member_lacks_has_probability_0(iris, make_estimator):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_labels_of_which_a_row_has_several_are_summed_by_label(make_estimator):
+def test_labels_of_which_a_sample_has_several_are_summed_by_label(make_estimator):
     """Networks are stacked; trees give a list with a matrix for each label."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 4))
-    # The last label is there in all rows, so that trees know one class of it only.
+    # The last label is there in all samples, so that trees know one class of it only.
     y = np.column_stack([X[:, :2] > 0, np.ones(60)]).astype(int)
     nets = [
         make_estimator("MLPClassifier", random_state=seed, dtype="float64").fit(X, y)
@@ -188,17 +173,6 @@ def test_weights_written_by_hand_are_seen(nets, iris, outputs):
     np.testing.assert_allclose(combination(iris.X), expected, atol=1e-6)
 
 
-def test_wrong_rows_are_refused_as_a_member_would(nets, iris):
-    """Too few columns and missing values have the network's own errors."""
-    combination = Combination([Member(net, 1.0) for net in nets], np.arange(3))
-    combination(iris.X)
-
-    with pytest.raises(ValueError, match="expecting 4 features"):
-        combination(iris.X[:, :3])
-    with pytest.raises(ValueError, match="NaN"):
-        combination(np.full((2, 4), np.nan))
-
-
 def test_a_combination_is_pickled_without_its_stacks(nets, iris):
     """Stacked weights are copies, made anew when they are needed."""
     combination = Combination([Member(net, 1.0) for net in nets], np.arange(3))
@@ -211,7 +185,7 @@ def test_a_combination_is_pickled_without_its_stacks(nets, iris):
 
 
 def test_threads_may_ask_at_the_same_time(nets, iris):
-    """Each gets the sum for its own rows."""
+    """Each gets the sum for its own samples."""
     combination = Combination([Member(net, 1.0) for net in nets], np.arange(3))
     parts = [iris.X[start::7] for start in range(7)] * 8
     expected = [combination(part) for part in parts]
@@ -314,7 +288,7 @@ def test_scalers_go_into_the_networks(scaler, dtype, atol, fitted_nets, transfor
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(range(len(SCALERS))), min_size=1, max_size=4))
-def test_scalers_in_a_row_are_one_map(fitted_nets, numbers):
+def test_scalers_in_a_sample_are_one_map(fitted_nets, numbers):
     """Whatever their order."""
     pipes = _pipes([SCALERS[i] for i in numbers], fitted_nets(), [_rows(0), _rows(2)])
 

@@ -6,12 +6,10 @@ import pytest
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import (
-    LinearRegression,
     LogisticRegression,
     Ridge,
     RidgeClassifier,
 )
-from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
@@ -22,8 +20,6 @@ from sk_tune.ensemble import _member_fits as _members
 from sk_tune.ensemble._member_fits import (
     asks_for_types,
     fit_members,
-    fit_stage,
-    last_step,
     with_categories,
 )
 from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
@@ -40,23 +36,8 @@ def nets(make_estimator):
     ]
 
 
-@pytest.mark.parametrize("in_pipeline", [False, True])
-def test_networks_are_fitted_as_if_alone(nets, iris, in_pipeline):
-    """A member predicts what the same network predicts that was fitted by hand."""
-    if in_pipeline:
-        nets = [make_pipeline(StandardScaler(), net) for net in nets]
-    fitted = fit_members([clone(net) for net in nets], *iris)
-
-    for (member,), net in zip(fitted, nets, strict=True):
-        np.testing.assert_allclose(
-            member.predict_proba(iris.X),
-            net.fit(*iris).predict_proba(iris.X),
-            atol=1e-9,
-        )
-
-
 def test_networks_train_in_one_call(nets, iris, monkeypatch):
-    """All networks go to the engine at once, as rows of fleets, and share their data."""
+    """All networks go to the engine at once, as samples of fleets, and share their data."""
     calls = []
     original = _members.train
 
@@ -70,34 +51,6 @@ def test_networks_train_in_one_call(nets, iris, monkeypatch):
     (fits,) = calls
     assert len(fits) == 3
     assert len({id(fit.X) for fit in fits}) == 1
-
-
-def test_a_member_may_be_wanted_after_several_epochs(nets, iris):
-    """Snapshots are what a training of so many epochs gives, schedule and all."""
-    net = nets[1].set_params(lr_schedule="constant")
-    ((early, late),) = fit_members([clone(net)], *iris, epochs=[[1, 4]])
-
-    for member, n_epochs in ((early, 1), (late, 4)):
-        alone = clone(net).set_params(max_epochs=n_epochs).fit(*iris)
-        np.testing.assert_allclose(
-            member.predict_proba(iris.X), alone.predict_proba(iris.X), atol=1e-9
-        )
-    assert early.max_epochs == late.max_epochs == 4
-
-
-def test_weights_of_rows_reach_the_networks(nets, iris):
-    """Fit parameters are handed on, alone and in a pipeline."""
-    weight = np.where(iris.y == 0, 0.1, 2.0)
-    ((alone,),) = fit_members([clone(nets[1])], *iris, fit_params={"sample_weight": weight})
-    ((behind,),) = fit_members(
-        [make_pipeline("passthrough", clone(nets[1]))],
-        *iris,
-        fit_params={"mlpclassifier__sample_weight": weight},
-    )
-
-    expected = nets[1].fit(*iris, sample_weight=weight).predict_proba(iris.X)
-    for member in (alone, behind):
-        np.testing.assert_allclose(member.predict_proba(iris.X), expected, atol=1e-9)
 
 
 def test_other_estimators_are_fitted_too(nets, iris):
@@ -166,17 +119,6 @@ def test_plain_skorch_nets_may_be_members(iris):
         assert len(member.history) == 20
 
 
-def test_the_last_step_is_found_in_nested_pipelines():
-    """A pipeline in a pipeline ends in the last step of the inner one."""
-    ridge = Ridge()
-
-    assert (
-        last_step(make_pipeline(StandardScaler(), make_pipeline("passthrough", ridge)))
-        is ridge
-    )
-    assert last_step(ridge) is ridge
-
-
 @pytest.mark.parametrize(
     ("estimator", "asks"),
     [
@@ -227,48 +169,9 @@ def test_bags_of_some_columns_warn_of_categories():
         BaggingRegressor(net, 2, max_features=1, random_state=0).fit(X, X["a"])
 
 
-WEIGHTS = np.random.default_rng(0).uniform(0.5, 2.0, 200)
-
-
-@pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["plain", "weighted"])
-@pytest.mark.parametrize("behind", [False, True], ids=["alone", "pipeline"])
-def test_a_network_is_what_its_own_fit_makes(diabetes, make_estimator, weight, behind):
-    """The engine's network equals the estimator's, alone or behind a scaler."""
-
-    def make():
-        net = make_estimator("MLPRegressor", dtype="float64")
-        return make_pipeline(StandardScaler(), net) if behind else net
-
-    X, y = diabetes
-    params = {}
-    if weight is not None:
-        params = {"mlpregressor__sample_weight" if behind else "sample_weight": weight}
-
-    stage = fit_stage(make(), X, y[:, np.newaxis], weight)
-
-    np.testing.assert_allclose(
-        stage.predict(X), make().fit(X, y, **params).predict(X), rtol=1e-9
-    )
-
-
-def test_several_columns_are_several_outputs(diabetes):
-    """A single column is passed as a vector, which every regressor takes."""
-    X, y = diabetes
-
-    assert fit_stage(LinearRegression(), X, y[:, np.newaxis]).predict(X).shape == (200,)
-    two = fit_stage(LinearRegression(), X, np.column_stack([y, y]))
-    assert two.predict(X).shape == (200, 2)
-
-
 def test_a_network_that_diverges_raises_its_own_error(diabetes, make_estimator):
     """What fails in the engine fails as in fit."""
     net = make_estimator("MLPRegressor", learning_rate=1e30, optimizer="sgd", max_epochs=5)
 
     with pytest.raises(TrainingDivergedError):
-        fit_stage(net, diabetes.X, diabetes.y[:, np.newaxis])
-
-
-def test_weights_are_refused_where_nobody_heeds_them(diabetes):
-    """The message names the estimator."""
-    with pytest.raises(ValueError, match="KNeighborsRegressor does not"):
-        fit_stage(KNeighborsRegressor(), diabetes.X, diabetes.y[:, np.newaxis], WEIGHTS)
+        BoostingRegressor(net, 2).fit(*diabetes)

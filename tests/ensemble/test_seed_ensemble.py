@@ -21,7 +21,7 @@ def net(make_estimator):
 
 
 def test_members_are_networks_of_other_seeds(net, iris):
-    """Each member is the network with a seed of its own, fitted on all rows."""
+    """Each member is the network with a seed of its own, fitted on all samples."""
     ensemble = SeedEnsembleClassifier(net, 4, random_state=0).fit(*iris)
 
     seeds = [member.random_state for member in ensemble.estimators_]
@@ -90,7 +90,7 @@ class InPlace(torch.nn.Module):
 
 
 def test_members_may_work_in_place(iris):
-    """Each has rows of its own to work on, and the user's stay."""
+    """Each has samples of its own to work on, and the user's stay."""
     X = (iris.X - iris.X.mean(axis=0)).astype(np.float32)
     before = X.copy()
     net = NetClassifier(InPlace, max_epochs=2)
@@ -137,7 +137,7 @@ def test_regressors_are_averaged(make_estimator, diabetes):
     )
 
 
-def test_rows_have_weights(net, iris):
+def test_samples_have_weights(net, iris):
     """Sample weights are handed to every member."""
     weight = np.where(iris.y == 0, 0.0, 1.0)
     ensemble = SeedEnsembleClassifier(net, 2, random_state=0)
@@ -149,7 +149,7 @@ def test_rows_have_weights(net, iris):
 
 
 def test_several_labels_are_averaged(make_estimator):
-    """A row of a multilabel problem may have any of the labels."""
+    """A sample of a multilabel problem may have any of the labels."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(120, 4))
     y = (X[:, :3] > 0).astype(int)

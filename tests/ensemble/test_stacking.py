@@ -61,7 +61,7 @@ def test_it_gives_what_scikit_learns_gives(base, iris, passthrough):
 
 
 def test_networks_and_their_folds_train_in_two_calls(base, iris, monkeypatch):
-    """All fits on all rows are one call of the engine, all folds another."""
+    """All fits on all samples are one call of the engine, all folds another."""
     reports = []
 
     def watched(**options):
@@ -150,7 +150,7 @@ def residual_problem(n_rows=600):
 
 @pytest.mark.parametrize("make", [list, iter])
 def test_layers_take_folds_as_positions(diabetes, make, monkeypatch):
-    """Those of all rows, in each layer; layers are compared on what is left of them."""
+    """Those of all samples, in each layer; layers are compared on what is left of them."""
     X, y = diabetes
     tree = DecisionTreeRegressor(max_depth=3, random_state=0)
     bases = [("tree", tree), ("ridge", Ridge())]
@@ -217,12 +217,12 @@ def test_a_layer_that_helps_by_chance_only_is_dropped():
 
     assert stack.n_layers_ == 1
     assert len(stack.layer_scores_) == 3
-    # A fair guess has a log loss of log 2; 80 rows leave an error of a few percent.
+    # A fair guess has a log loss of log 2; 80 samples leave an error of a few percent.
     np.testing.assert_allclose(stack.layer_scores_, -np.log(2), atol=0.1)
 
 
-def test_layers_are_compared_on_rows_that_none_saw(iris, monkeypatch):
-    """A fifth of the rows is in no fit of the comparison."""
+def test_layers_are_compared_on_samples_that_none_saw(iris, monkeypatch):
+    """A fifth of the samples is in no fit of the comparison."""
     seen = []
     original = theirs.StackingClassifier.fit
 
@@ -241,7 +241,7 @@ def test_layers_are_compared_on_rows_that_none_saw(iris, monkeypatch):
 
 
 def test_a_final_estimator_without_probabilities_is_compared_by_accuracy(iris):
-    """Accuracies on held-out rows lie between 0 and 1."""
+    """Accuracies on held-out samples lie between 0 and 1."""
     base = [("tree", DecisionTreeClassifier(max_depth=2, random_state=0))]
     names = np.array(["x", "y", "z"])[iris.y]
     stack = StackingClassifier(base, RidgeClassifier(), cv=3, layers=2).fit(iris.X, names)

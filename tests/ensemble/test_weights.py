@@ -92,8 +92,8 @@ def test_the_loss_of_labels_is_the_mean_of_their_log_losses():
         assert loss == pytest.approx(np.mean(expected))
 
 
-def test_the_error_of_a_mean_over_rows_is_that_of_paired_differences(make_library):
-    """The standard error is the deviation of row differences over the root of N."""
+def test_the_error_of_a_mean_over_samples_is_that_of_paired_differences(make_library):
+    """The standard error is the deviation of sample differences over the root of N."""
     library = make_library()
     objective = make_objective(None, library.y, LABELS)
     first, second = objective.statistics(library.predictions, library.y)[:2]
@@ -106,7 +106,7 @@ def test_the_error_of_a_mean_over_rows_is_that_of_paired_differences(make_librar
 
 
 def test_the_jackknife_agrees_with_the_error_of_a_mean(make_library):
-    """For a metric that is a mean over rows blocks give about the same error."""
+    """For a metric that is a mean over samples blocks give about the same error."""
     library = make_library(n_rows=2000)
     by_rows = SampleObjective(kind="zero_one")
     metric = make_objective("accuracy", library.y, LABELS, is_exact=True)
@@ -138,7 +138,7 @@ def test_options_of_a_metric_are_kept(make_library):
     assert -losses_of(objective, library)[0] == right
 
 
-def test_rows_that_lack_a_class_are_scored_by_the_others(make_library):
+def test_samples_that_lack_a_class_are_scored_by_the_others(make_library):
     """A metric that wants to see every class gets the columns of those that there are."""
     library = make_library()
     objective = make_objective("roc_auc_ovr", library.y, LABELS)
@@ -149,7 +149,7 @@ def test_rows_that_lack_a_class_are_scored_by_the_others(make_library):
         assert loss == pytest.approx(-roc_auc_score(some.y == 2, two))
 
 
-def test_rows_of_one_class_make_no_difference(make_library):
+def test_samples_of_one_class_make_no_difference(make_library):
     """Where the metric says nothing, all candidates are alike."""
     library = make_library()
     objective = make_objective("roc_auc_ovr", library.y, LABELS)
@@ -206,7 +206,7 @@ def test_weights_are_an_average(seed, n_bags, n_start):
 
 
 def test_it_is_never_worse_than_the_best_candidate(make_library):
-    """On the rows that choose, one bag has no more loss than the best candidate."""
+    """On the samples that choose, one bag has no more loss than the best candidate."""
     for seed in range(10):
         library = make_library(is_classification=False, seed=seed)
         weights = greedy_weights(
@@ -262,7 +262,7 @@ def test_the_start_is_the_best_prefix():
 
 
 def test_bags_are_drawn_from_the_generator(make_library):
-    """Equal generators give equal weights, and bags of rows spread the weight."""
+    """Equal generators give equal weights, and bags of samples spread the weight."""
     library = make_library(is_classification=False)
     options = GreedyOptions(max_rounds=30, n_start=1, min_gain=0.0, n_bags=20)
 
@@ -280,8 +280,8 @@ def test_bags_are_drawn_from_the_generator(make_library):
     assert np.count_nonzero(first) >= np.count_nonzero(one)
 
 
-def test_bags_of_many_rows_are_smaller():
-    """A bag has at most 5,000 rows, and chooses what all rows would."""
+def test_bags_of_many_samples_are_smaller():
+    """A bag has at most 5,000 samples, and chooses what all samples would."""
     rng = np.random.default_rng(0)
     y = rng.normal(size=20_000)
     predictions = y + np.array([[0.5], [0.5], [5.0]]) * rng.normal(size=(3, 20_000))
@@ -304,11 +304,11 @@ LOG = SampleObjective(kind="log_loss")
 
 
 def test_squared_error_is_that_of_constrained_least_squares(make_library):
-    """Weights equal those of non-negative least squares with a row for their sum."""
+    """Weights equal those of non-negative least squares with a sample for their sum."""
     library = make_library(is_classification=False)
     weights = stacked_weights(library.predictions, library.y, SQUARED, 0.0)
 
-    # A row of great weight holds the sum at 1.
+    # A sample of great weight holds the sum at 1.
     big = 1e5
     A = np.vstack([library.predictions.T, big * np.ones((1, len(library.predictions)))])
     expected = nnls(A, np.append(library.y, big))[0]
@@ -366,7 +366,7 @@ def test_the_strength_is_one_of_the_listed(make_library):
 
 
 def test_one_part_is_cut_in_two(make_library):
-    """With the rows of one fold only there are still rows to choose the strength by."""
+    """With one fold only there are still samples to choose the strength by."""
     library = make_library(is_classification=False, n_parts=1)
     weights = tuned_stacked_weights(
         library.predictions, library.y, library.part, SQUARED, SQUARED

@@ -1,8 +1,9 @@
-"""Contract 2: a row does not depend on its fleet.
+"""Contract 2: a network does not depend on its fleet.
 
-Not on the rows beside it, their order, how many train at a time, the number of workers,
-rows that end before it, or a pause.  Numbers agree to 1e-12 in float64: how many networks a
-matrix product is computed for may change the order of its sums, and nothing else.
+Not on the networks beside it, their order, how many train at a time, the number of
+workers, networks that end before it, or a pause.  Numbers agree to 1e-12 in float64: how
+many networks a matrix product is computed for may change the order of its sums, and nothing
+else.
 """
 
 from unittest import mock
@@ -88,7 +89,7 @@ def _members(**params):
 
 
 def _augmented_table(**params):
-    """Strengths that differ by row, as its dropout does."""
+    """Strengths that differ by network, as its dropout does."""
     strength = params["dropout"]
     return _mlp(augmentation=[Noise(strength), Mixup(0.1 + strength)], **params)
 
@@ -124,7 +125,7 @@ ESTIMATORS = {
 
 
 def _fits(make, data, n_fits=5):
-    """Return fits whose numbers, seeds, epochs and rows differ."""
+    """Return fits whose numbers, seeds, epochs and samples differ."""
     X = data.X * 16 if make in {_categories} else data.X
     return [
         Fit(
@@ -171,8 +172,13 @@ def _alone(fits):
     return [train([fit])[0] for fit in fits]
 
 
+def _assert_all_same(trained, expected):
+    for ours, reference in zip(trained, expected, strict=True):
+        _assert_same(ours, reference)
+
+
 def _at_a_time(n_rows):
-    """Let fleets train so many rows side by side."""
+    """Let fleets train so many networks side by side."""
     return mock.patch.object(_shard, "networks_at_a_time", return_value=n_rows)
 
 
@@ -183,55 +189,19 @@ def solo(request, digits):
     return fits, _alone(fits)
 
 
-def test_a_row_does_not_depend_on_the_rows_beside_it(solo):
-    """In a fleet of five, each of unequal rows and epochs, it gives what it gives alone."""
-    fits, expected = solo
-
-    for trained, reference in zip(train(fits), expected, strict=True):
-        _assert_same(trained, reference)
-
-
-def test_a_row_does_not_depend_on_its_place(solo):
-    """In reverse order each fit gives the same."""
-    fits, expected = solo
-
-    trained = train(fits[::-1])[::-1]
-
-    for ours, reference in zip(trained, expected, strict=True):
-        _assert_same(ours, reference)
-
-
-def test_a_row_does_not_depend_on_how_many_train_at_a_time(solo):
-    """A limit of one byte lets rows train one by one, and changes nothing."""
-    fits, expected = solo
-
-    for ours, reference in zip(train(fits, memory_limit=1), expected, strict=True):
-        _assert_same(ours, reference)
-
-
-def test_a_row_does_not_depend_on_which_places_become_free(solo):
-    """Two at a time, each waiting row enters beside one that has been training."""
-    fits, expected = solo
-
+def _two_at_a_time(fits):
     with _at_a_time(2):
-        trained = train(fits)
-
-    for ours, reference in zip(trained, expected, strict=True):
-        _assert_same(ours, reference)
+        return train(fits)
 
 
-def test_a_row_does_not_depend_on_a_pause(solo):
-    """One epoch, and then the others in another fleet, equal all at once."""
-    fits, expected = solo
+def _with_a_pause(fits):
+    """Train an epoch, and then the others in another fleet."""
     paused = train([_with(fit, n_epochs=1) for fit in fits])
-
     rest = [
         _with(fit, n_epochs=fit.estimator.max_epochs - 1, state=trained.state)
         for fit, trained in zip(fits, paused, strict=True)
     ]
-
-    for ours, reference in zip(train(rest[::-1])[::-1], expected, strict=True):
-        _assert_same(ours, reference)
+    return train(rest[::-1])[::-1]
 
 
 def _with(fit, **changes):
@@ -239,15 +209,36 @@ def _with(fit, **changes):
     return Fit(**{**{name: getattr(fit, name) for name in kept}, **changes})
 
 
+@pytest.mark.parametrize(
+    "train_together",
+    [
+        train,
+        lambda fits: train(fits[::-1])[::-1],
+        lambda fits: train(fits, memory_limit=1),
+        _two_at_a_time,
+        _with_a_pause,
+    ],
+    ids=["beside others", "reversed", "one by one", "two at a time", "with a pause"],
+)
+def test_a_network_does_not_depend_on_its_fleet(train_together, solo):
+    """Beside networks of other samples and epochs it gives what it gives alone.
+
+    Wherever it stands, with so little memory that each waits for the last, where it takes
+    the place of one that ended, and when it goes on in another fleet.
+    """
+    fits, expected = solo
+
+    _assert_all_same(train_together(fits), expected)
+
+
 @pytest.mark.parametrize("kind", ["mlp", "net", "augmented images"])
-def test_a_row_does_not_depend_on_the_number_of_workers(kind, digits):
+def test_a_network_does_not_depend_on_the_number_of_workers(kind, digits):
     """Two processes give what one gives."""
     fits = _fits(ESTIMATORS[kind], digits, n_fits=6)
 
     trained = train(fits, n_jobs=2)
 
-    for ours, reference in zip(trained, train(fits, n_jobs=1), strict=True):
-        _assert_same(ours, reference)
+    _assert_all_same(trained, train(fits, n_jobs=1))
 
 
 def _stopping(digits, n_fits, **params):
@@ -266,33 +257,31 @@ def _stopping(digits, n_fits, **params):
     ]
 
 
-def test_a_row_does_not_depend_on_rows_that_stop_before_it(digits):
-    """Rows leave the fleet by early stopping, and those that stay go on as alone."""
+def test_a_network_does_not_depend_on_networks_that_stop_before_it(digits):
+    """Networks leave the fleet by early stopping, and those that stay go on as alone."""
     fits = _stopping(digits, 5)
 
     trained = train(fits)
 
     assert len({len(t.train_loss) for t in trained}) > 1
-    for ours, reference in zip(trained, _alone(fits), strict=True):
-        _assert_same(ours, reference)
+    _assert_all_same(trained, _alone(fits))
 
 
-def test_a_row_does_not_depend_on_rows_that_diverge(digits):
-    """Rows that became infinite leave the fleet, and those that stay go on as alone."""
+def test_a_network_does_not_depend_on_networks_that_diverge(digits):
+    """Networks that became infinite leave the fleet, and those that stay go on as alone."""
     good = [_with(f, estimator=_mlp(optimizer="sgd")) for f in _fits(_mlp, digits, 3)]
     wild = _with(good[0], estimator=_mlp(optimizer="sgd", learning_rate=1e6))
 
     trained = train([wild, good[0], wild, *good[1:], wild])
 
     assert [trained[i].status for i in (0, 2, 5)] == ["failed"] * 3
-    for ours, reference in zip(trained[1:2] + trained[3:5], _alone(good), strict=True):
-        _assert_same(ours, reference)
+    _assert_all_same(trained[1:2] + trained[3:5], _alone(good))
 
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.filterwarnings("ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning")
-def test_places_are_refilled_by_rows_with_and_without_early_stopping(first, digits):
-    """Rows of both kinds take the places of rows of both kinds."""
+def test_places_are_refilled_by_networks_with_and_without_early_stopping(first, digits):
+    """Networks of both kinds take the places of networks of both kinds."""
     stopping, plain = _stopping(digits, 3), _fits(_mlp, digits, 3)
     pairs = (
         zip(stopping, plain, strict=True) if first else zip(plain, stopping, strict=True)
@@ -302,13 +291,12 @@ def test_places_are_refilled_by_rows_with_and_without_early_stopping(first, digi
     with _at_a_time(2):
         trained = train(fits)
 
-    for ours, reference in zip(trained, _alone(fits), strict=True):
-        _assert_same(ours, reference)
+    _assert_all_same(trained, _alone(fits))
 
 
-def test_a_paused_row_brings_its_best_weights_into_a_fleet_without_any(digits):
-    """A row whose best epoch lies behind it enters beside rows without early stopping."""
-    # Labels that mean nothing, so that the loss on other rows soon rises.
+def test_a_paused_network_brings_its_best_weights_into_a_fleet_without_any(digits):
+    """A network whose best epoch lies behind it enters beside others without any."""
+    # Labels that mean nothing, so that the loss on other samples soon rises.
     noise = np.random.default_rng(0).permutation(np.arange(200) % 4)
     fit = _with(_fits(_mlp, digits)[0], y=noise)
     options = {"early_stopping": True, "patience": 9, "max_epochs": 9}
@@ -328,8 +316,8 @@ def _one_layer(fit, **params):
     return _with(fit, estimator=_mlp(hidden_layer_sizes=(8,), **params))
 
 
-def test_weights_of_samples_in_one_row_leave_the_others_alone(digits):
-    """A row without weights gives the same beside one that has some."""
+def test_weights_of_samples_in_one_network_leave_the_others_alone(digits):
+    """A network without weights gives the same beside one that has some."""
     plain, other = _fits(_mlp, digits)[:2]
     weighted = Fit(
         estimator=other.estimator,
@@ -343,12 +331,11 @@ def test_weights_of_samples_in_one_row_leave_the_others_alone(digits):
 
     trained = train([weighted, plain])
 
-    for ours, reference in zip(trained, _alone([weighted, plain]), strict=True):
-        _assert_same(ours, reference)
+    _assert_all_same(trained, _alone([weighted, plain]))
 
 
-def test_padding_in_one_row_leaves_the_others_alone(digits):
-    """A row of full sequences gives the same beside one whose sequences end early."""
+def test_padding_in_one_network_leaves_the_others_alone(digits):
+    """A network of full sequences gives the same beside one whose sequences end early."""
     X = digits.X.reshape(-1, 8, 8).copy()
     X[::3, 5:] = np.nan
     full = np.flatnonzero(np.arange(150) % 3)
@@ -358,8 +345,7 @@ def test_padding_in_one_row_leaves_the_others_alone(digits):
         for i, rows in enumerate((full, np.arange(150), full[5:]))
     ]
 
-    for ours, reference in zip(train(fits), _alone(fits), strict=True):
-        _assert_same(ours, reference)
+    _assert_all_same(train(fits), _alone(fits))
 
 
 ROWS = st.fixed_dictionaries({
@@ -380,12 +366,11 @@ ROWS = st.fixed_dictionaries({
 @given(
     rows=st.lists(ROWS, min_size=2, max_size=6), optimizer=st.sampled_from(["sgd", "adam"])
 )
-def test_any_fleet_gives_what_its_rows_give_alone(rows, optimizer, digits):
-    """Whatever numbers the rows have, each equals its solo twin."""
+def test_any_fleet_gives_what_its_networks_give_alone(rows, optimizer, digits):
+    """Whatever numbers the networks have, each equals its solo twin."""
     fits = [_drawn(row, optimizer, digits) for row in rows]
 
-    for ours, reference in zip(train(fits), _alone(fits), strict=True):
-        _assert_same(ours, reference)
+    _assert_all_same(train(fits), _alone(fits))
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)
@@ -393,20 +378,19 @@ def test_any_fleet_gives_what_its_rows_give_alone(rows, optimizer, digits):
     rows=st.lists(ROWS, min_size=2, max_size=6),
     n_at_a_time=st.integers(1, 6),
 )
-def test_any_refilled_fleet_gives_what_its_rows_give_alone(rows, n_at_a_time, digits):
-    """Whatever rows train at a time, each equals its solo twin."""
+def test_any_refilled_fleet_gives_what_its_networks_give_alone(rows, n_at_a_time, digits):
+    """Whatever networks train at a time, each equals its solo twin."""
     fits = [_drawn(row, "adamw", digits) for row in rows]
 
     with _at_a_time(n_at_a_time):
         trained = train(fits)
 
-    for ours, reference in zip(trained, _alone(fits), strict=True):
-        _assert_same(ours, reference)
+    _assert_all_same(trained, _alone(fits))
 
 
 def _drawn(row, optimizer, digits):
     params = {name: value for name, value in row.items() if name not in {"n_rows", "seed"}}
-    # Two classes, so that any rows can be stratified.
+    # Two classes, so that any samples can be stratified.
     return Fit(
         estimator=_mlp(
             optimizer=optimizer, validation_fraction=0.2, patience=1, tol=0.01, **params
