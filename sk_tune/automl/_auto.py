@@ -91,7 +91,6 @@ class AutoClassifier(_ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: 
     calibrate: bool = True
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"calibrate": ["boolean"]}
-    _is_classification = True
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class.
@@ -143,5 +142,3 @@ class AutoRegressor(_ScoredAsJudged, RegressorMixin, AutoEstimator):  # type: ig
     >>> auto.beats_baseline_, auto.predict(X[:2]).shape
     (True, (2,))
     """
-
-    _is_classification = False

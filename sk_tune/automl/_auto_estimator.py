@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -206,7 +206,6 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         "progress": ["boolean", callable],
         "random_state": ["random_state"],
     }
-    _is_classification: ClassVar[bool]
 
     def fit(
         self,
@@ -264,8 +263,8 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         metric = self._metric()
         X = as_features(self, X, reset=True, shape=self.input_shape)
         self._row_shape = tuple(X.shape[1:])
-        y = as_target(self, X, y, is_classification=self._is_classification)
-        if self._is_classification:
+        y = as_target(self, X, y, is_classification=is_classifier(self))
+        if is_classifier(self):
             self.classes_ = np.unique(y)
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
@@ -352,7 +351,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         return _FAMILIES if isinstance(self.models, str) else list(self.models)
 
     def _metric(self) -> Metric:
-        default = "accuracy" if self._is_classification else "r2"
+        default = "accuracy" if is_classifier(self) else "r2"
         metric = scorer_metric(default if self.scoring is None else self.scoring)
         if metric is None or not metric.takes_probabilities:
             raise ValueError(
@@ -370,15 +369,15 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             y,
             cv=self.cv,
             test_size=self.test_size,
-            is_classification=self._is_classification,
-            is_r2=not self._is_classification and self.scoring in {None, "r2"},
+            is_classification=is_classifier(self),
+            is_r2=not is_classifier(self) and self.scoring in {None, "r2"},
             structure=structure,
             time_budget=self.time_budget,
             seed=seed,
             row_size=int(np.prod(X.shape[1:])),
             before=None if memory is None else memory.split,
         )
-        if self._is_classification:
+        if is_classifier(self):
             kept = np.delete(y, split.held)
             warn_of_rare_classes(kept)
             check_scores(kept, split.folds, self._metric())
@@ -391,7 +390,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
             X=_take(X, kept),
             y=y[kept],
             kind=kind_of(X),
-            is_classification=self._is_classification,
+            is_classification=is_classifier(self),
             folds=split.folds,
             scoring=self.scoring,
             sample_weight=None if weight is None else weight[kept],
