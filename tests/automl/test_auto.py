@@ -254,15 +254,6 @@ def test_an_interrupted_fit_can_be_used(iris):
     assert auto.score(*iris) > 0.9
 
 
-def test_progress_is_printed_if_asked_for(iris, capsys):
-    """The last line names the stage and the best score; what goes by quickly has none."""
-    AutoClassifier(models=["linear"], progress=True, **FAST).fit(*iris)
-
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("ensemble, ")
-    assert "best 0.9" in last
-
-
 def test_images_are_learnt_by_a_convolutional_network():
     """Flat rows are images if their shape is given; the network is among the models."""
     X, y = load_digits(return_X_y=True)

@@ -1,9 +1,11 @@
 """The text that a fit prints."""
 
+import re
 import sys
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from sk_tune.automl import AutoProgress, Score
 from sk_tune.cli._printing import FitProgress, labelled, score_lines, verdict_text
@@ -106,10 +108,10 @@ def test_lists_in_cells_are_left_out(tmp_path, fit, printed):
     assert "Left out neither numbers, text nor dates: list" in out
 
 
-def _news(stage="MLP, round 1", n_trials=3):
+def _news(stage):
     return AutoProgress(
         stage=stage,
-        n_trials=n_trials,
+        n_trials=3,
         best_model="linear 1",
         best_score=0.5,
         seconds=1.0,
@@ -117,41 +119,31 @@ def _news(stage="MLP, round 1", n_trials=3):
     )
 
 
-def test_a_file_or_pipe_gets_nothing(capsys):
-    """A rewritten line would be rubbish in a log."""
-    with FitProgress(quiet=False, every_step=False) as progress:
-        progress(_news())
+@pytest.mark.parametrize(
+    ("is_terminal", "options", "expected"),
+    [
+        # A rewritten line would be rubbish in a log, and programs read JSON.
+        (False, {"quiet": False, "every_step": False}, r""),
+        (True, {"quiet": True, "every_step": True}, r""),
+        # A line in a terminal is cleared at the end.
+        (
+            True,
+            {"quiet": False, "every_step": False},
+            r"\r\x1b\[Ka, .*, best 0\.5 \(linear 1\), 5 s left\r\x1b\[K.*\r\x1b\[K",
+        ),
+        # One line for each step if asked for, however often there are news.
+        (False, {"quiet": False, "every_step": True}, r"a, .*\nb, .*\n"),
+    ],
+    ids=["pipe", "JSON", "terminal", "steps"],
+)
+def test_how_far_a_fit_is_is_shown_to_people(
+    is_terminal, options, expected, monkeypatch, capsys
+):
+    """With the best score so far and the time left."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
 
-    assert capsys.readouterr().out == ""
+    with FitProgress(**options) as progress:
+        for news in (_news("a"), _news("a"), _news("b")):
+            progress(news)
 
-
-def test_a_terminal_gets_a_line_that_is_cleared_at_the_end(monkeypatch, capsys):
-    """It names the best score and the time left."""
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-
-    with FitProgress(quiet=False, every_step=False) as progress:
-        progress(_news())
-
-    out = capsys.readouterr().out
-    assert "best 0.5 (linear 1), 5 s left" in out
-    assert out.endswith("\r\x1b[K")
-
-
-def test_steps_are_lines_if_asked_for(capsys):
-    """One for each, however often there are news."""
-    progress = FitProgress(quiet=False, every_step=True)
-
-    for news in (_news("a"), _news("a"), _news("b")):
-        progress(news)
-
-    assert [line[0] for line in capsys.readouterr().out.splitlines()] == ["a", "b"]
-
-
-def test_with_json_nothing_is_shown(monkeypatch, capsys):
-    """Programs read the output."""
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-
-    with FitProgress(quiet=True, every_step=True) as progress:
-        progress(_news())
-
-    assert capsys.readouterr().out == ""
+    assert re.fullmatch(expected, capsys.readouterr().out)
