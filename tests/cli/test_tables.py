@@ -47,68 +47,86 @@ def test_parquet_is_read_with_its_types_and_named_index(tmp_path):
     assert read["b"].dtype == "Int64"
 
 
-@pytest.mark.parametrize("separator", [";", "|", "\t"])
-def test_the_separator_is_found_in_the_header(tmp_path, separator):
-    """A .csv file may use another separator, even where its cells hold commas."""
-    lines = [["a", "b"], ["1", "x, y, z"], ["2", "u, v"]]
-    path = _write(tmp_path / "t.csv", "\n".join(separator.join(line) for line in lines))
-
-    assert read_table(path).frame.to_dict("list") == {"a": [1, 2], "b": ["x, y, z", "u, v"]}
+VERSIONS = [["version", "a", "b"], ["2.0", "1,5", "-2,25"], ["x", "3,0", "4,75"]]
+FEW = [["a", "b"], ["1,200", "0.5"], ["12,500", "7"]]
+MANY = [["a", "b"], ["1,200", "0,51"], ["12,500", "7,2"], ["0,125", "8,1"]]
+POINTS = [["n", "m", "s"], ["1.200", "1.000", "0,5"], ["345", "2.000", "7"]]
 
 
-def test_decimal_commas_are_numbers(tmp_path):
-    """The European dialect: semicolons between cells, commas in numbers."""
-    table = read_table(_write(tmp_path / "t.csv", "a;b\n1,5;x\n-2,25;y\n"))
-
-    assert table.frame["a"].tolist() == [1.5, -2.25]
-    assert any("decimal comma" in note for note in table.notes)
+def _lines(rows, separator, end="\n"):
+    return "".join(separator.join(row) + end for row in rows)
 
 
 @pytest.mark.parametrize(
-    ("separator", "ending"), [(";", ".csv"), ("|", ".csv"), ("\t", ".tsv")]
+    ("name", "text", "columns"),
+    [
+        # The separator is found in the header, even where cells hold commas.
+        ("t.csv", "a;b\n1;x, y, z\n2;u, v", {"a": [1, 2], "b": ["x, y, z", "u, v"]}),
+        ("t.csv", "a|b\n1|x, y, z\n2|u, v", {"a": [1, 2], "b": ["x, y, z", "u, v"]}),
+        ("t.csv", "a\tb\n1\tx, y\n2\tu, v", {"a": [1, 2], "b": ["x, y", "u, v"]}),
+        # Most numbers tell the decimal sign: one version number makes no texts of others.
+        ("t.csv", _lines(VERSIONS, ";", "\r\n"), {"a": [1.5, 3.0], "b": [-2.25, 4.75]}),
+        ("t.csv", _lines(VERSIONS, "|", "\r\n"), {"a": [1.5, 3.0], "b": [-2.25, 4.75]}),
+        ("t.tsv", _lines(VERSIONS, "\t", "\r\n"), {"a": [1.5, 3.0], "b": [-2.25, 4.75]}),
+        # Between tabs 1,200 is no 1.2, unless other numbers have commas that group nothing.
+        ("t.tsv", _lines(FEW, "\t"), {"a": ["1,200", "12,500"], "b": [0.5, 7.0]}),
+        ("t.tsv", _lines(MANY, "\t"), {"a": [1.2, 12.5, 0.125]}),
+        # Between semicolons 1.200 stays text, of which its column tells what it is.
+        ("t.csv", _lines(POINTS, ";"), {"n": ["1.200", "345"], "s": [0.5, 7.0]}),
+        # Semicolons alone do not mean decimal commas.
+        ("t.csv", "a;b\n1.5;x\n2.25;1,2\n", {"a": [1.5, 2.25]}),
+        # A first column without a name stays if it does not count the rows.
+        ("t.csv", ",a\nx,1\ny,2\n", {"Unnamed: 0": ["x", "y"], "a": [1, 2]}),
+    ],
 )
-def test_most_numbers_tell_the_decimal_sign(tmp_path, separator, ending):
-    """One version number with a point does not make texts of all others."""
-    rows = [["version", "a", "b"], ["2.0", "1,5", "-2,25"], ["x", "3,0", "4,75"]]
-    path = tmp_path / f"t{ending}"
-    path.write_text("\r\n".join(separator.join(row) for row in rows) + "\r\n")
+def test_the_dialect_is_found(tmp_path, name, text, columns):
+    """Whatever separates cells, thousands and decimals."""
+    frame = read_table(_write(tmp_path / name, text)).frame
 
-    frame = read_table(path).frame
-
-    assert frame["a"].tolist() == [1.5, 3.0]
-    assert frame["b"].tolist() == [-2.25, 4.75]
+    assert frame[list(columns)].to_dict("list") == columns
 
 
-def test_thousands_are_not_decimals(tmp_path):
-    """Between tabs 1,200 is no 1.2, unless other numbers have commas that group nothing."""
-    rows = [("a", "b"), ("1,200", "0.5"), ("12,500", "7")]
-    many = [("a", "b"), ("1,200", "0,51"), ("12,500", "7,2"), ("0,125", "8,1")]
+@pytest.mark.parametrize(
+    ("text", "columns", "note"),
+    [
+        ("a;b\n1,5;x\n-2,25;y\n", {"a": [1.5, -2.25], "b": ["x", "y"]}, "decimal comma"),
+        # Lines that repeat the header are left out, and columns of numbers stay so.
+        (
+            "a;b\n1,5;x\na;b\n2,5;y\na;b\n",
+            {"a": [1.5, 2.5], "b": ["x", "y"]},
+            "Note: 2 lines repeat the header; left out.",
+        ),
+        (
+            "a,b,a\n1,2,3\n",
+            {"a": [1], "b": [2], "a.1": [3]},
+            "Note: column name 'a' is there 2 times; the second is called 'a.1'.",
+        ),
+        # The index that pandas writes would tell how the rows were sorted.
+        (",a\n0,5\n1,6\n", {"a": [5, 6]}, "counts the rows and is left out"),
+    ],
+    ids=["comma", "header", "names", "index"],
+)
+def test_what_is_guessed_is_told_once(tmp_path, text, columns, note):
+    """A sentence on each guess."""
+    table = read_table(_write(tmp_path / "t.csv", text))
 
-    frames = []
-    for name, table in (("few", rows), ("many", many)):
-        path = tmp_path / f"{name}.tsv"
-        path.write_text("\n".join("\t".join(row) for row in table) + "\n")
-        frames.append(read_table(path).frame)
-
-    assert frames[0]["a"].tolist() == ["1,200", "12,500"]
-    assert frames[0]["b"].tolist() == [0.5, 7.0]
-    assert frames[1]["a"].tolist() == [1.2, 12.5, 0.125]
+    assert table.frame.to_dict("list") == columns
+    assert sum(note in told for told in table.notes) == 1
 
 
-def test_thousands_with_points_hide_no_decimal_comma(tmp_path):
-    """Between semicolons 1.200 and 345 stay text, of which its column tells what it is."""
-    rows = ["n;m;share", "1.200;1.000;0,5", "345;2.000;7", "12.500;3.000;1,25"]
-    table = read_table(_write(tmp_path / "t.csv", "\n".join(rows)))
+def test_columns_can_be_kept_as_text(tmp_path):
+    """A code of digits is text if it was text in the table that was fitted."""
+    path = _write(tmp_path / "t.csv", "a,b\n007,2020-01-01\n")
 
-    assert table.frame["n"].tolist() == ["1.200", "345", "12.500"]
-    assert table.frame["share"].tolist() == [0.5, 7.0, 1.25]
+    columns = read_table(path, texts=["a", "b", "c"]).frame.to_dict("list")
+    assert columns == {"a": ["007"], "b": ["2020-01-01"]}
 
 
-def test_decimal_points_between_semicolons_are_numbers(tmp_path):
-    """Semicolons alone do not mean decimal commas."""
-    table = read_table(_write(tmp_path / "t.csv", "a;b\n1.5;x\n2.25;1,2\n"))
+def test_question_marks_and_empty_cells_are_missing(tmp_path):
+    """As in the files of the UCI repository, also after a blank."""
+    frame = read_table(_write(tmp_path / "t.csv", "a, b\n1, ?\n, 2\n")).frame
 
-    assert table.frame["a"].tolist() == [1.5, 2.25]
+    assert frame.isna().to_dict("list") == {"a": [False, True], "b": [True, False]}
 
 
 @pytest.mark.parametrize(
@@ -130,61 +148,6 @@ def test_bytes_that_cp1252_lacks_are_read_all_the_same(tmp_path):
     path.write_bytes(b"a,b\n1,\x81\n")
 
     assert read_table(path).frame["b"].tolist() == ["\x81"]
-
-
-def test_lines_that_repeat_the_header_are_left_out_and_told_once(tmp_path):
-    """Columns of numbers are then numbers all the same."""
-    path = _write(tmp_path / "t.csv", "a;b\n1,5;x\na;b\n2,5;y\na;b\n")
-
-    table = read_table(path)
-
-    assert table.frame.to_dict("list") == {"a": [1.5, 2.5], "b": ["x", "y"]}
-    told = [note for note in table.notes if "header" in note]
-    assert told == ["Note: 2 lines repeat the header; left out."]
-
-
-def test_column_names_that_recur_are_told(tmp_path):
-    """With the name that the second column has from then on."""
-    table = read_table(_write(tmp_path / "t.csv", "a,b,a\n1,2,3\n"))
-
-    assert list(table.frame.columns) == ["a", "b", "a.1"]
-    assert table.notes == (
-        "Note: column name 'a' is there 2 times; the second is called 'a.1'.",
-    )
-
-
-def test_columns_can_be_kept_as_text(tmp_path):
-    """A code of digits is text if it was text in the table that was fitted."""
-    path = _write(tmp_path / "t.csv", "a,b\n007,2020-01-01\n")
-
-    assert read_table(path, texts=["a", "b", "c"]).frame.to_dict("list") == {
-        "a": ["007"],
-        "b": ["2020-01-01"],
-    }
-
-
-def test_question_marks_and_empty_cells_are_missing(tmp_path):
-    """As in the files of the UCI repository, also after a blank."""
-    frame = read_table(_write(tmp_path / "t.csv", "a, b\n1, ?\n, 2\n")).frame
-
-    assert frame["a"].isna().tolist() == [False, True]
-    assert frame["b"].isna().tolist() == [True, False]
-
-
-def test_row_numbers_without_a_name_are_left_out(tmp_path):
-    """The index that pandas writes would tell how the rows were sorted."""
-    pd.DataFrame({"a": [5, 6]}).to_csv(tmp_path / "t.csv")
-    table = read_table(tmp_path / "t.csv")
-
-    assert list(table.frame.columns) == ["a"]
-    assert len(table.notes) == 1
-
-
-def test_a_first_column_without_a_name_stays_if_it_is_not_row_numbers(tmp_path):
-    """Names of rows are data."""
-    frame = read_table(_write(tmp_path / "t.csv", ",a\nx,1\ny,2\n")).frame
-
-    assert list(frame.columns) == ["Unnamed: 0", "a"]
 
 
 @pytest.mark.parametrize(
