@@ -42,12 +42,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _workers_for_little() -> Iterator[None]:
-    """Send what tests train to workers if they ask for some, however little it is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sk_tune.engine._train._LEAST_SECONDS", 0.0)
-        yield
+@pytest.fixture
+def workers_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send what a test trains to workers if it asks for some, however little it is.
+
+    Who is to wait for results calls ``sk_tune.engine.train``, which trains here what is
+    soon done.  Only tests about workers ask for this.
+    """
+    monkeypatch.setattr("sk_tune.engine._train._LEAST_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -306,6 +306,7 @@ def test_a_module_that_refuses_a_lone_sample_is_trained(digits):
     assert [t.status for t in trained] == [reference.status, "trained"] == ["trained"] * 2
 
 
+@pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.filterwarnings("ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning")
 def test_what_cannot_be_sent_to_a_worker_costs_one_fit(digits):
     """A callback that cannot be pickled is a failure of its fit, or trains here."""
@@ -372,6 +373,7 @@ def test_a_stream_outlives_its_workers(digits, tmp_path):
         np.testing.assert_allclose(ours.predictions, reference.predictions, atol=1e-5)
 
 
+@pytest.mark.usefixtures("workers_for_little")
 def test_a_worker_that_dies_costs_at_most_its_shard(digits, tmp_path):
     """What was lost is tried once more; what is lost again is reported as failed."""
     once = _deadly_module(tmp_path / "once", always=False)

@@ -231,6 +231,7 @@ def test_a_network_does_not_depend_on_its_fleet(train_together, solo):
     _assert_all_same(train_together(fits), expected)
 
 
+@pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize("kind", ["mlp", "net", "augmented images"])
 def test_a_network_does_not_depend_on_the_number_of_workers(kind, digits):
     """Two processes give what one gives."""

@@ -424,6 +424,7 @@ def test_features_are_eliminated_as_without_the_block(kind):
     _assert_used(report, 3 * 4)
 
 
+@pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_workers_change_nothing(kind):
     """Trained by two processes, networks are what they are without the block."""

@@ -34,6 +34,7 @@ def _shards(data, n_shards):
     ]
 
 
+@pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize("backend", ["threading", "sequential"])
 def test_each_backend_gives_the_same(backend, digits):
     """``joblib.parallel_config`` decides where fits are trained; contract 2 has loky."""
@@ -63,6 +64,7 @@ def test_every_shard_has_one_result(digits):
         assert (solo, message) == ({}, "")
 
 
+@pytest.mark.usefixtures("workers_for_little")
 def test_workers_are_running_that_have_trained_and_are_there_yet(digits, monkeypatch):
     """Others, or as many as somebody else has asked for, would have to start."""
     monkeypatch.setattr(_executors, "_TRAINED", set())
@@ -83,6 +85,7 @@ def test_workers_are_running_that_have_trained_and_are_there_yet(digits, monkeyp
         assert not are_running(2)
 
 
+@pytest.mark.usefixtures("workers_for_little")
 def test_workers_that_an_error_has_stopped_are_not_running(digits, monkeypatch):
     """Who stops in between stops the workers."""
     monkeypatch.setattr(_executors, "_TRAINED", set())
@@ -294,6 +297,7 @@ def _losing(monkeypatch, client, n_lost):
     return counting
 
 
+@pytest.mark.usefixtures("workers_for_little")
 def test_networks_are_those_of_local_workers(client, iris):
     """To the bit."""
     net = MLPClassifier(hidden_layer_sizes=(4,), max_epochs=2)

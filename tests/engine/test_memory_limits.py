@@ -365,6 +365,7 @@ def test_the_case_of_early_stopping_has_its_best_epoch_in_the_middle(digits):
     assert 1 < trained.state.stopping.best_epoch < len(trained.train_loss) < N_EPOCHS
 
 
+@pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_checkpoints_change_nothing_and_come_from_workers_too(
     n_jobs, digits, assert_same_training

@@ -538,6 +538,7 @@ def test_more_fits_train_only_what_is_new(iris, tmp_path):
     assert _n_trained(train(_fits(iris, 6), store=path)) == 2
 
 
+@pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
 @pytest.mark.filterwarnings("ignore:.*tasks have been successfully executed")
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -604,6 +605,7 @@ def test_a_shard_that_was_cut_short_goes_on_from_its_last_epochs(
         assert n_rows == store.info().n_fits == 5
 
 
+@pytest.mark.usefixtures("workers_for_little")
 def test_workers_keep_what_has_not_ended(iris, tmp_path, monkeypatch):
     """In the file itself, because their shard comes back only when it ends."""
     monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)

@@ -395,6 +395,7 @@ def test_a_memory_limit_changes_no_result(memory_limit, digits):
         np.testing.assert_allclose(ours.predictions, reference.predictions, atol=1e-5)
 
 
+@pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize("engine", ["fleet", "reference"])
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_progress_only_grows_and_ends_with_all(n_jobs, engine, digits):
@@ -424,6 +425,7 @@ def test_progress_only_grows_and_ends_with_all(n_jobs, engine, digits):
     assert last.seconds_left == 0
 
 
+@pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize("told", ["progress", "trained"])
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_an_error_of_the_callers_function_is_raised_as_it_is(told, n_jobs, digits):
@@ -454,14 +456,10 @@ def test_progress_is_told_between_the_epochs_of_a_fleet(
 # --- Where it is trained
 
 
-@pytest.mark.parametrize(
-    ("max_epochs", "least", "where"),
-    [(2, 0.5, "here"), (2, 0.0, "workers"), (10**6, 0.5, "workers")],
-)
-def test_what_is_soon_done_needs_no_workers(max_epochs, least, where, digits, monkeypatch):
+@pytest.mark.parametrize(("max_epochs", "where"), [(2, "here"), (10**6, "workers")])
+def test_what_is_soon_done_needs_no_workers(max_epochs, where, digits, monkeypatch):
     """Many epochs go to workers, however small the network."""
     sent = []
-    monkeypatch.setattr(_train, "_LEAST_SECONDS", least)
     monkeypatch.setattr(_train, "_train_here", lambda *_: sent.append("here"))
     monkeypatch.setattr(_train, "_train_in_workers", lambda *_: sent.append("workers"))
 
@@ -477,7 +475,6 @@ def test_workers_that_run_get_what_would_not_be_worth_a_start(
 ):
     """Of two limits that of workers that run already is the lower one."""
     sent = []
-    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.5)
     monkeypatch.setattr(_train, "_LEAST_SECONDS_RUNNING", 0.0)
     monkeypatch.setattr(_train, "are_running", lambda _: is_running)
     monkeypatch.setattr(_train, "_train_here", lambda *_: sent.append("here"))
@@ -506,7 +503,6 @@ def test_threads_of_compiled_code_do_what_takes_less_than_workers_to_start(
     Workers of a cluster need not be started.
     """
     sent = []
-    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.5)
     monkeypatch.setattr(_train, "seconds_per_epoch", lambda *_, **__: 1.0)
     monkeypatch.setattr(_train, "is_compiled", lambda *_: compiled)
     monkeypatch.setattr(_train, "are_running", lambda _: is_running)
@@ -532,7 +528,6 @@ def test_as_many_threads_share_the_rows_as_there_may_be_workers(
         return train_shard(*args, n_threads=n_threads, **more)
 
     monkeypatch.setattr(_train, "train_shard", noted)
-    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.5)
     monkeypatch.setattr(_train, "are_running", lambda _: False)
     train([_fit(digits, _mlp(max_epochs=1), seed=seed) for seed in range(2)], n_jobs=n_jobs)
 
@@ -549,7 +544,6 @@ def test_what_is_prepared_for_a_plan_is_trained(digits, monkeypatch):
         return prepare(fit, preparer)
 
     monkeypatch.setattr(_shard, "prepare", noted)
-    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.5)
     monkeypatch.setattr(_train, "are_running", lambda _: False)
     fits = [
         _fit(digits, _mlp(max_epochs=1, hidden_layer_sizes=(width,)), seed=seed)
@@ -567,7 +561,6 @@ def test_what_is_prepared_for_a_plan_is_trained(digits, monkeypatch):
 
 def test_a_fit_that_goes_on_is_not_trained_from_what_was_planned(digits, monkeypatch):
     """Its plan is made before it is known what is there; it trains what is missing."""
-    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.5)
     monkeypatch.setattr(_train, "are_running", lambda _: False)
     whole = replace(_fit(digits, _mlp(max_epochs=6)), keeps_checkpoints=True)
     (kept,) = train([whole])
@@ -593,7 +586,6 @@ def test_a_fit_that_goes_on_is_not_trained_from_what_was_planned(digits, monkeyp
 def test_what_cannot_be_guessed_goes_to_workers(case, digits, monkeypatch):
     """What users' code does, and what is trained alone."""
     sent = []
-    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.5)
     monkeypatch.setattr(_train, "_train_in_workers", lambda *_: sent.append("workers"))
     estimator = _net(Functional) if case == "module" else _mlp()
 
@@ -607,6 +599,7 @@ def test_what_cannot_be_guessed_goes_to_workers(case, digits, monkeypatch):
     assert sent == ["workers"]
 
 
+@pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize(("large", "n_folds"), [(10**9, 4), (1000, 1)])
 def test_a_shard_has_few_folds_where_folds_are_large(large, n_folds, digits, monkeypatch):
     """So that a worker holds few at a time; the results stay in the order of the fits."""
@@ -631,9 +624,9 @@ def test_a_shard_has_few_folds_where_folds_are_large(large, n_folds, digits, mon
     assert [t.state.seed for t in trained] == list(range(32))
 
 
+@pytest.mark.usefixtures("workers_for_little")
 def test_small_groups_stay_whole_and_share_shards(digits, monkeypatch):
     """Many signatures of few fits make few shards of equal costs, and a fleet each."""
-    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.0)
     monkeypatch.setattr(_train, "_LEAST_SECONDS_PER_SHARD", 1e-9)
     widths = range(4, 36)
     fits = [
@@ -665,6 +658,7 @@ def test_small_groups_stay_whole_and_share_shards(digits, monkeypatch):
     np.testing.assert_allclose(trained[-1].train_loss, alone.train_loss, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize(
     ("n_signatures", "least", "n_shards"), [(1, 1e-9, 2), (40, 1e-9, 8), (40, 60.0, 2)]
 )
@@ -672,7 +666,6 @@ def test_a_single_group_is_shared_among_the_workers(
     n_signatures, least, n_shards, digits, monkeypatch
 ):
     """A group that is all there is, is cut for balance; little makes few shards."""
-    monkeypatch.setattr(_train, "_LEAST_SECONDS", 0.0)
     monkeypatch.setattr(_train, "_LEAST_SECONDS_PER_SHARD", least)
     fits = {
         i: _fit(digits, _mlp(hidden_layer_sizes=(4 + i % n_signatures,)), n_epochs=1)
@@ -688,6 +681,7 @@ def test_a_single_group_is_shared_among_the_workers(
 # --- What ended before the rest
 
 
+@pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize("engine", ["fleet", "reference"])
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_every_result_is_handed_over_once(n_jobs, engine, digits):
@@ -705,6 +699,7 @@ def test_every_result_is_handed_over_once(n_jobs, engine, digits):
     assert all(together[i] is result for i, result in enumerate(trained))
 
 
+@pytest.mark.usefixtures("workers_for_little")
 def test_the_reason_for_training_alone_is_handed_over_too(digits, capsys):
     """A result that came early says what the final one says."""
     told = {}
@@ -730,6 +725,7 @@ def test_rows_of_a_fleet_are_handed_over_as_they_end(digits):
     assert seen == ["epoch", 0, "epoch", 2, "epoch", 1]
 
 
+@pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_ctrl_c_keeps_what_was_finished_and_stops_the_workers(n_jobs, digits):
     """A fit that would train for hours is given up at once; the short one is kept."""
@@ -759,6 +755,7 @@ def test_ctrl_c_keeps_what_was_finished_and_stops_the_workers(n_jobs, digits):
     np.testing.assert_array_equal(again.predictions, kept[1].predictions)
 
 
+@pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
 def test_an_error_of_the_callable_stops_the_workers_too(digits):
     """It is the caller's, and is passed on as it is."""

@@ -210,6 +210,7 @@ def test_warm_start_adds_members(iris, make_estimator):
     )
 
 
+@pytest.mark.usefixtures("workers_for_little")
 def test_pipelines_and_workers_give_the_same_members(iris, make_estimator):
     """A network behind a scaler of its own, trained by two workers, comes out the same."""
     pipe = make_pipeline(StandardScaler(), make_estimator("MLPClassifier", dtype="float64"))

@@ -100,6 +100,7 @@ def cluster():
         yield cluster
 
 
+@pytest.mark.usefixtures("workers_for_little")
 def test_dask_gives_what_local_workers_give(cluster, digits):
     """To the bit: a shard is the same wherever it trains."""
     with joblib.parallel_config("dask"):
@@ -108,6 +109,7 @@ def test_dask_gives_what_local_workers_give(cluster, digits):
     np.testing.assert_array_equal(scores, _scores(digits, n_jobs=2))
 
 
+@pytest.mark.usefixtures("workers_for_little")
 def test_a_worker_of_dask_that_dies_changes_nothing(cluster, digits):
     """Dask runs its shards elsewhere."""
     net = MLPClassifier(width=16, max_epochs=200, random_state=0)
@@ -172,6 +174,7 @@ def test_a_worker_of_dask_that_dies_ends_no_asynchronous_search(cluster, digits)
     assert not np.isnan(search.cv_results_["mean_test_score"]).any()
 
 
+@pytest.mark.usefixtures("workers_for_little")
 def test_ray_gives_what_local_workers_give(digits):
     """Through the backend that Ray registers with joblib."""
     ray = pytest.importorskip("ray")
@@ -205,6 +208,7 @@ def _kill(pid, killed):
     os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.usefixtures("workers_for_little")
 def test_a_worker_of_dask_that_dies_at_any_moment_changes_nothing(digits):
     """Whenever it dies, its shards run elsewhere, and rungs go on from where they stood."""
     expected, _ = _long_search(digits, n_jobs=2)

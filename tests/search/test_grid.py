@@ -349,6 +349,7 @@ def test_networks_and_others_may_compete(net, iris, assert_same_search, n_jobs):
     assert set(search.learning_curves_["candidate"]) == {2, 3}
 
 
+@pytest.mark.usefixtures("workers_for_little")
 def test_workers_change_no_result_of_networks(net, iris):
     """The scores are the same with one worker and with two."""
     one, two = (
