@@ -9,13 +9,8 @@ from sklearn.gaussian_process.kernels import RBF
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sk_tune.sampler._surrogate import (
-    BoostedQuantiles,
-    GaussianProcess,
-    Other,
-    Trees,
-    quiet_and_single,
-)
+from sk_tune.sampler import BoostedQuantiles
+from sk_tune.sampler._surrogate import GaussianProcess, Other, Trees, quiet_and_single
 
 RNG = np.random.RandomState
 

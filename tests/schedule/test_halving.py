@@ -1,4 +1,4 @@
-"""Rungs of successive halving against scikit-learn's own, and at exact powers."""
+"""Rungs of successive halving."""
 
 import math
 from unittest.mock import MagicMock
@@ -11,7 +11,35 @@ from sklearn.dummy import DummyClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import HalvingGridSearchCV
 
-from sk_tune.schedule import halving_plan, n_promoted
+from sk_tune.schedule import Rung, halving_plan, n_promoted
+from sk_tune.schedule._halving import n_reductions, rung_table
+
+
+@given(k=st.integers(0, 20), factor=st.integers(2, 10))
+def test_exact_powers_are_counted_exactly(k, factor):
+    """factor**k can be reduced k times, and one less only k - 1 times."""
+    assert n_reductions(factor**k, factor) == k
+    assert k == 0 or n_reductions(factor**k - 1, factor) == k - 1
+
+
+@given(ratio=st.integers(1, 10**6), factor=st.floats(1.05, 10))
+def test_the_count_is_the_largest_that_fits(ratio, factor):
+    """The definition, for factors that are no integers too."""
+    k = n_reductions(ratio, factor)
+
+    assert factor**k <= ratio < factor ** (k + 1)
+
+
+def test_rungs_print_as_a_table():
+    """One line per rung."""
+    rungs = (Rung(n_candidates=12, n_resources=1), Rung(n_candidates=4, n_resources=3))
+
+    assert rung_table(rungs).splitlines() == [
+        "rung  candidates  resources",
+        "   0          12          1",
+        "   1           4          3",
+    ]
+
 
 SMALLEST = 20  # 5 folds * 2 * 2 classes, as in scikit-learn's tests.
 

@@ -64,3 +64,9 @@ def assert_same_search(assert_same_results: Callable[..., None]) -> Callable[...
         return ours
 
     return compare
+
+
+@pytest.fixture
+def net(make_estimator: Callable[..., Any]) -> Any:
+    """Return a small classifier in float64."""
+    return make_estimator("MLPClassifier", dtype="float64")

@@ -1,4 +1,4 @@
-"""Searches that wait for no rung."""
+"""Asynchronous rungs: no candidate waits for the others."""
 
 import threading
 import time
@@ -27,6 +27,8 @@ from sk_tune.exceptions import TrainingFailedError
 from sk_tune.search._training_steps import TrainingSteps
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
+
+
 RATES = list(np.geomspace(1e-4, 1e-1, 9))
 HARD = {
     "dtype": "float64",
@@ -35,12 +37,6 @@ HARD = {
     "optimizer": "adamw",
     "lr_schedule": "cosine",
 }
-
-
-@pytest.fixture
-def net(make_estimator):
-    """Return a small classifier in float64."""
-    return make_estimator("MLPClassifier", dtype="float64")
 
 
 def halving(estimator, grid=None, prefix="", **options):
@@ -200,6 +196,8 @@ def test_failed_candidates_are_never_promoted(net, iris):
     assert results["mean_test_score"][is_bad].isna().all()
     assert not results["mean_test_score"][~is_bad].isna().any()
     assert results["failure_reason"][is_bad].str.contains("dropout").all()
+    for row, reason in results["failure_reason"][is_bad].items():
+        assert reason.startswith(f"candidate {row}, fold 0: ")
     assert search.ledger_.n_failed == 9
 
 

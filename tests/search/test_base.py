@@ -1,4 +1,4 @@
-"""What all searches have in common: scikit-learn's ways, and what is learnt besides."""
+"""What all searches have in common."""
 
 import copy
 import pickle
@@ -15,12 +15,17 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.callback import ProgressBar
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import FitFailedWarning
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.impute import IterativeImputer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import accuracy_score, f1_score, hinge_loss, make_scorer
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
+from skorch import NeuralNetClassifier
+from torch import nn
 
 from sk_tune import (
     BayesSearchCV,
@@ -33,15 +38,10 @@ from sk_tune import (
 from sk_tune.engine import _executors as engine_workers
 from sk_tune.engine import _train as engine_train
 from sk_tune.engine._shard import train_shard
+from sk_tune.exceptions import TrainingDivergedError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 GRID = {"learning_rate": [0.003, 0.03]}
-
-
-@pytest.fixture
-def net(make_estimator):
-    """Return a small classifier in float64."""
-    return make_estimator("MLPClassifier", dtype="float64")
 
 
 @pytest.fixture
@@ -580,3 +580,86 @@ def test_a_plan_knows_that_a_space_has_few_candidates(net, iris):
     assert plan.n_candidates == search.ledger_.n_candidates == 6
     assert plan.n_epochs == search.ledger_.epochs_trained
     assert [r.n_resources for r in plan.rounds] == _rounds_done(search.cv_results_)
+
+
+@pytest.mark.parametrize(
+    ("keep", "n_kept"), [("none", 0), ("best", 1), (2, 2), ("all", 3)], ids=str
+)
+@pytest.mark.parametrize("is_network", [True, False], ids=["network", "tree"])
+def test_predictions_of_as_many_candidates_are_kept_as_are_asked_for(
+    net, iris, is_network, keep, n_kept
+):
+    """The best ones; which rows were held out is told in any case."""
+    estimator = net if is_network else DecisionTreeClassifier(random_state=0)
+    grid = {"max_epochs": [1, 9, 3]} if is_network else {"max_depth": [1, 3, 2]}
+    whole = GridSearchCV(estimator, grid, cv=CV).fit(*iris)
+
+    search = clone(whole).set_params(keep_predictions=keep).fit(*iris)
+
+    scores = whole.cv_results_["mean_test_score"]
+    is_kept = ~np.isnan(search.oof_predictions_).reshape(3, -1).any(axis=1)
+    assert sorted(scores[is_kept]) == sorted(scores)[3 - n_kept :]
+    for row in np.flatnonzero(is_kept):
+        own, expected = (s.oof_predictions_[row] for s in (search, whole))
+        np.testing.assert_array_equal(own, expected)
+    np.testing.assert_array_equal(
+        np.hstack(search.held_out_rows_), np.hstack(whole.held_out_rows_)
+    )
+    assert search.corrected_score_ == (whole.corrected_score_ if n_kept == 3 else None)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_predictions_are_kept_in_the_type_of_the_network(net, iris, dtype):
+    """Half the memory for float32, which most networks have."""
+    search = GridSearchCV(net.set_params(dtype=dtype), {"max_epochs": [1, 2]}, cv=CV)
+
+    assert search.fit(*iris).oof_predictions_.dtype == dtype
+
+
+def test_a_skorch_net_is_refitted_to_the_best_epoch(iris):
+    """As its candidate was scored in the folds."""
+    # Where nothing is learnt the first epoch is as good as any, and comes first.
+    X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
+    torch.manual_seed(0)
+    net = NeuralNetClassifier(
+        nn.Linear, module__in_features=4, module__out_features=3, verbose=0,
+        criterion=nn.CrossEntropyLoss, max_epochs=12, batch_size=8,
+    )  # fmt: skip
+
+    search = GridSearchCV(net, {"lr": [1e-12, 2e-12]}, cv=CV, epochs="best").fit(X, y)
+
+    assert search.best_epochs_[search.best_index_] == 1
+    assert len(search.best_estimator_.history) == 1
+    assert search.predict(X).shape == (150,)
+
+
+def test_a_refit_that_fails_says_why(net, iris):
+    """If the best candidate cannot be trained on all rows the error names the reason."""
+    search = GridSearchCV(
+        net, {"learning_rate": [1e25, 0.01]}, cv=CV, refit=lambda results: 0
+    )
+
+    with (
+        pytest.warns(Warning, match="3 fits failed|non-finite"),
+        pytest.raises(TrainingDivergedError, match="learning_rate"),
+    ):
+        search.fit(*iris)
+
+
+def test_a_refit_grants_its_epochs_to_the_last_step_only(make_estimator, net, iris):
+    """Epochs that were chosen for the network are none of a transformer's."""
+    X = iris.X.copy()
+    X[::7, 1] = X[::11, 3] = np.nan
+    inner = make_estimator("MLPRegressor", max_epochs=3, dtype="float64")
+    imputer = IterativeImputer(inner, max_iter=1, tol=1e9, random_state=0)
+    pipeline = Pipeline([("impute", imputer), ("net", net.set_params(max_epochs=8))])
+
+    search = GridSearchCV(pipeline, {"net__learning_rate": [3e-3]}, cv=2, epochs="best")
+    search.fit(X, iris.y)
+
+    assert search.best_epochs_[0] != 3
+    np.testing.assert_allclose(
+        search.best_estimator_[:-1].transform(X),
+        clone(imputer).fit(X).transform(X),
+        atol=1e-9,
+    )

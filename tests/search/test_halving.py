@@ -14,8 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import HalvingGridSearchCV, HalvingRandomSearchCV
-from sk_tune.search import _base_search as _base
-from sk_tune.search import _rounds, _time_budget
+from sk_tune.search import _base_search, _rounds, _time_budget
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 SEARCHES = {
@@ -30,12 +29,6 @@ SEARCHES = {
         {"learning_rate": loguniform(1e-3, 0.1)},
     ),
 }
-
-
-@pytest.fixture
-def net(make_estimator):
-    """Return a small classifier in float64."""
-    return make_estimator("MLPClassifier", dtype="float64")
 
 
 def pair(kind, estimator, prefix="", **options):
@@ -279,7 +272,7 @@ class Timed(OneFit):
 def halving_in_time(data, monkeypatch, budget):
     """Return a search of nine candidates of two seconds in the first of its rungs."""
     monkeypatch.setattr(Timed, "clock", 0.0)
-    for module in (_base, _rounds, _time_budget):
+    for module in (_base_search, _rounds, _time_budget):
         monkeypatch.setattr(module, "time", Timed)
     return HalvingGridSearchCV(
         Timed(),

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sk_tune.schedule import halving_plan, hyperband_brackets
-from sk_tune.search._ledger import Ledger, RungEpochs, epoch_account
+from sk_tune.search import Ledger
+from sk_tune.search._ledger import RungEpochs, epoch_account
 
 
 def _play(rungs, ends, n_folds, *, is_warm):

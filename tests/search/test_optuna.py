@@ -1,15 +1,31 @@
-"""Searches as studies of Optuna."""
+"""A search as a study of Optuna."""
 
+import numpy as np
 import optuna
+import pandas as pd
 import pytest
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import TrialState
-from scipy.stats import loguniform
+from scipy.stats import loguniform, norm, poisson, randint, uniform
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
 
 from sk_tune import GridSearchCV, HalvingRandomSearchCV, HyperbandSearchCV, MLPClassifier
-from sk_tune.search import OptunaExport, to_optuna
+from sk_tune._search_record import INTERRUPTED, LOST_RACE
+from sk_tune.search import Choice, OptunaExport, to_optuna
+from sk_tune.search._optuna_study import (
+    TrialRecord,
+    add_trials,
+    scores_by_curve,
+    stored_value,
+    trial_records,
+)
+from sk_tune.space import as_space
 
 NET = MLPClassifier(width=4, max_epochs=4, batch_size=16, random_state=0)
 SPACE = {
@@ -164,3 +180,192 @@ def test_optuna_is_asked_for_by_name(iris, monkeypatch):
 
     with pytest.raises(ImportError, match=r"pip install 'sk-tune\[study\]'"):
         to_optuna(search)
+
+
+def _record(params, row=0, state="complete"):
+    return TrialRecord(row=row, params=params, state=state, score=0.5, steps={}, more={})
+
+
+def _added(space, *records):
+    study = optuna.create_study(direction="maximize")
+    add_trials(optuna, study, as_space(space), records)
+    return study.trials
+
+
+@pytest.mark.parametrize(
+    ("values", "value", "expected"),
+    [
+        ((0.5, 2.0), 1.0, FloatDistribution(0.5, 2.0)),
+        ((1e-3, 1.0, "log-uniform"), 0.1, FloatDistribution(1e-3, 1.0, log=True)),
+        ((2, 9), 3, IntDistribution(2, 9)),
+        (uniform(1, 2), 1.5, FloatDistribution(1.0, 3.0)),
+        (randint(2, 9), 3, IntDistribution(2, 8)),
+        (["a", "b"], "b", CategoricalDistribution(["a", "b"])),
+        ([1, 2, 4], 2, CategoricalDistribution([1, 2, 4])),
+        ([(1,), (2, 3), None], None, CategoricalDistribution(["(1,)", "(2, 3)", None])),
+        (range(1000), 7, IntDistribution(0, 999)),
+    ],
+)
+def test_distributions_are_those_of_the_space(values, value, expected):
+    """Each in Optuna's words."""
+    (trial,) = _added({"x": values}, _record({"x": value}))
+
+    assert trial.distributions == {"x": expected}
+    assert trial.params == {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("values", "value", "is_log"),
+    [(loguniform(1e-4, 1), 1e-2, True), (norm(0, 1), 25.0, False), (poisson(3), 4, False)],
+)
+def test_ranges_hold_what_was_seen(values, value, is_log):
+    """Also of a distribution without end."""
+    (trial,) = _added({"x": values}, _record({"x": value}))
+    own = trial.distributions["x"]
+
+    assert own.low <= value <= own.high
+    assert own.log == is_log
+
+
+def test_branches_may_use_a_name_for_other_values():
+    """Values of all kinds cannot have one range, and become attributes."""
+    space = {"k": Choice({"a": {"x": (0.0, 1.0)}, "b": {"x": ["u", "v"]}})}
+    one, other = _added(
+        space, _record({"k": "a", "x": 0.5}, 0), _record({"k": "b", "x": "u"}, 1)
+    )
+
+    assert (one.params, one.user_attrs["x"]) == ({"k": "a"}, 0.5)
+    assert (other.params, other.user_attrs["x"]) == ({"k": "b"}, "u")
+
+
+def test_what_runs_is_not_written():
+    """It has no value yet."""
+    assert _added({"x": [1]}, _record({"x": 1}, state="running")) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(np.float64(0.5), 0.5), (np.int32(3), 3), (True, True), (None, None), ((1,), "(1,)")],
+)
+def test_values_are_stored_as_python_has_them(value, expected):
+    """Or as their repr."""
+    stored = stored_value(value)
+
+    assert stored == expected
+    assert type(stored) is type(expected)
+
+
+def _results(rows, **more):
+    """Return results of (rate, bracket, rung, resources, score)."""
+    rates, brackets, rungs, resources, scores = zip(*rows, strict=True)
+    params = [{"rate": r, "epochs": n} for r, n in zip(rates, resources, strict=True)]
+    return {
+        "params": params,
+        "bracket": list(brackets),
+        "iter": list(rungs),
+        "n_resources": list(resources),
+        "mean_test_score": np.array(scores, dtype=float),
+        "mean_fit_time": np.ones(len(rows)),
+        **more,
+    }
+
+
+RUNGS = [(1, 1, 0, 1, 0.1), (2, 1, 0, 1, 0.5), (3, 0, 0, 3, 0.7), (2, 1, 1, 3, 0.6)]
+
+
+def _states(records):
+    return [(record.params["rate"], record.state) for record in records]
+
+
+def test_a_configuration_is_complete_if_it_was_given_all():
+    """Others were promoted over the rest."""
+    records = trial_records(_results(RUNGS), resource="epochs")
+
+    assert _states(records) == [(1, "pruned"), (3, "complete"), (2, "complete")]
+    assert [record.row for record in records] == [0, 2, 3]
+    assert [record.steps for record in records] == [{1: 0.1}, {3: 0.7}, {1: 0.5, 3: 0.6}]
+    assert records[2].params == {"rate": 2}
+    assert records[2].more["n_resources"] == 3
+
+
+def test_what_may_still_be_promoted_is_running():
+    """Until the next rung of its bracket is there."""
+    options = {"resource": "epochs", "max_resources": 3, "is_over": False}
+    before = trial_records(_results(RUNGS[:3]), **options)
+    after = trial_records(_results(RUNGS), **options)
+
+    assert _states(before) == [(1, "running"), (2, "running"), (3, "complete")]
+    assert _states(after) == [(1, "pruned"), (3, "complete"), (2, "complete")]
+
+
+def test_any_may_still_be_promoted_where_no_rung_is_waited_for():
+    """Until the search is over, or it has been given all."""
+    options = {"resource": "epochs", "max_resources": 3, "is_asynchronous": True}
+    during, after = (
+        trial_records(_results(RUNGS), is_over=own, **options) for own in (False, True)
+    )
+
+    assert _states(during) == [(1, "running"), (3, "complete"), (2, "complete")]
+    assert _states(after) == [(1, "pruned"), (3, "complete"), (2, "complete")]
+
+
+def test_a_configuration_of_two_brackets_is_two():
+    """They were trained apart."""
+    rows = [(1, 1, 0, 1, 0.1), (1, 0, 0, 3, 0.7)]
+
+    assert len(trial_records(_results(rows), resource="epochs")) == 2
+
+
+def test_without_rungs_each_row_is_one():
+    """Also where a list has a value twice."""
+    results = {
+        "params": [{"rate": 1}, {"rate": 1}],
+        "mean_test_score": np.array([0.1, 0.2]),
+    }
+    records = trial_records(results)
+
+    assert [(r.row, r.state, r.score, r.steps) for r in records] == [
+        (0, "complete", 0.1, {}),
+        (1, "complete", 0.2, {}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "state"),
+    [
+        ("loss is nan", "failed"),
+        (f"stopped after 3 folds: {LOST_RACE} 0", "pruned"),
+        (INTERRUPTED, "pruned"),
+    ],
+)
+def test_what_has_no_score_failed_or_was_stopped(reason, state):
+    """The reason is kept."""
+    results = {
+        "params": [{"rate": 1}],
+        "mean_test_score": np.array([np.nan]),
+        "failure_reason": np.array([reason], dtype=object),
+    }
+    (record,) = trial_records(results)
+
+    assert record.state == state
+    assert record.more == {"failure_reason": reason}
+
+
+def test_steps_are_epochs_if_there_are_curves():
+    """Means over the folds that have the epoch."""
+    curves = pd.DataFrame({
+        "candidate": [0, 0, 0, 1],
+        "epoch": [1, 1, 2, 1],
+        "valid_score": [0.2, 0.4, 0.5, np.nan],
+    })
+    results = {"params": [{"rate": 1}, {"rate": 2}], "mean_test_score": [0.5, 0.6]}
+    records = trial_records(results, curves=curves)
+
+    assert records[0].steps == pytest.approx({1: 0.3, 2: 0.5})
+    assert records[1].steps == {}
+
+
+def test_curves_of_networks_are_of_accuracy_or_r2():
+    """Of no other metric."""
+    assert [scores_by_curve(s) for s in (None, "accuracy", "r2")] == [True] * 3
+    assert [scores_by_curve(s) for s in ("roc_auc", len, ["r2"])] == [False] * 3

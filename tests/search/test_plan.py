@@ -1,11 +1,23 @@
-"""Plans: their sums, and how they print."""
+"""What a search is going to do, and how long it will take."""
 
+import numpy as np
 import pytest
+import sklearn
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import uniform
+from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from skorch import NeuralNetClassifier
 
+from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier
 from sk_tune.schedule import Rung, hyperband_brackets
-from sk_tune.search._search_plan import SearchPlan, planned_rounds
+from sk_tune.search import SearchPlan
+from sk_tune.search._search_plan import expected_seconds, mean_epochs, planned_rounds
+from sk_tune.space import as_space
 
 
 def _hyperband(max_epochs, n_folds, **facts):
@@ -98,3 +110,176 @@ def test_a_rung_that_adds_no_epochs_trains_them_anew():
     rounds = planned_rounds(rungs, n_folds=2)
 
     assert [r.n_epochs for r in rounds] == [2 * 27 * 3, 2 * 9 * 3, 2 * 3 * 6]
+
+
+CV = StratifiedKFold(3)
+
+
+@pytest.fixture
+def pipeline(make_estimator):
+    """Return a small classifier behind a scaler."""
+    return Pipeline([("scale", StandardScaler()), ("net", make_estimator("MLPClassifier"))])
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "seconds"),
+    [(2.0, 5.0, 20 * 0.1 + 100 * 0.1), (2.0, 2.0, 20 * 0.2), (2.0, 1.0, 20 * 0.2)],
+    ids=["both", "epochs cost nothing", "noise"],
+)
+def test_fits_cost_something_once_and_for_each_epoch(short, long, seconds):
+    """Ten fits of 1 and of 4 epochs tell the two costs apart."""
+    expected = expected_seconds(short, long, n_fits=10, plan_fits=20, plan_epochs=100)
+
+    assert expected == pytest.approx(seconds)
+
+
+def test_data_tell_seconds_and_memory(pipeline, iris):
+    """The memory is at least that of the data; the search itself is left as it was."""
+    search = GridSearchCV(pipeline, {"net__dropout": [0.0, 0.1]}, cv=CV)
+
+    plan = search.plan(*iris)
+
+    assert plan.seconds > 0
+    assert plan.memory > 150 * 4 * 4
+    assert "about" in str(plan)
+    assert "memory" in str(plan)
+    assert not hasattr(search, "cv_results_")
+
+
+@pytest.mark.parametrize(("kind", "n_rows"), [("network", 750), ("other", 500)])
+def test_many_rows_are_told_by_some(kind, n_rows, make_estimator, monkeypatch):
+    """Where there is no time for all, the time of the rows used is that of all in part."""
+    X = np.random.default_rng(0).normal(size=(6000, 3))
+    y = (X[:, 0] > 0).astype(int)
+    estimator = SVC() if kind == "other" else make_estimator("MLPClassifier")
+    grid = {"C": [1, 10]} if kind == "other" else {"dropout": [0.0, 0.1]}
+    search = GridSearchCV(estimator, grid, cv=CV)
+    monkeypatch.setattr("sk_tune.search._search_plan._MOST_SECONDS", 0.0)
+
+    plan = search.plan(X, y)
+
+    assert plan.seconds > 0
+    assert str(plan).endswith(f" on {n_rows} of 4000 rows of each fold.")
+    assert "Told by" in str(plan)
+
+
+def test_a_notebook_shows_a_plan_as_a_table(iris):
+    """A row for each round, and the sum below."""
+    plan = GridSearchCV(SVC(), {"C": [1, 10, 100]}, cv=CV).plan(*iris)
+
+    html = plan._repr_html_()
+
+    assert html.count("<tr>") == 1 + len(plan.rounds)
+    assert "<th>candidates</th>" in html
+    assert "<p>In all 3 candidates on 3 folds: 9 fits, 0 epochs, about " in html
+    assert html.endswith("Told by 1 of them on 100 of 100 rows of each fold.</p>")
+
+
+def test_what_is_no_network_has_seconds_only(iris):
+    """One candidate is timed."""
+    plan = GridSearchCV(SVC(), {"C": [1, 10, 100]}, cv=CV).plan(*iris)
+
+    assert plan.seconds > 0
+    assert plan.memory is None
+    assert plan.n_epochs == 0
+    assert plan.n_fits == 9
+
+
+def test_candidates_that_set_the_epochs_are_timed_without(pipeline, iris):
+    """The number of epochs is the probe's own."""
+    grid = {"net__max_epochs": [1000, 2000], "net__dropout": [0.0]}
+
+    assert GridSearchCV(pipeline, grid, cv=CV).plan(*iris).seconds > 0
+
+
+def test_a_plan_needs_no_data(pipeline):
+    """Rounds are known from the parameters alone."""
+    plan = HyperbandSearchCV(
+        pipeline, {"net__dropout": uniform(0, 0.5)}, cv=CV, max_resources=9
+    ).plan()
+
+    assert [(r.bracket, r.n_candidates, r.n_resources) for r in plan.rounds][:3] == [
+        (2, 9, 1),
+        (2, 3, 3),
+        (2, 1, 9),
+    ]
+    assert plan.seconds is None
+
+
+@pytest.mark.parametrize("needs_data", [False, True])
+def test_folds_that_can_be_read_once_are_left_for_the_search(iris, needs_data):
+    """A generator of folds gives fit the same ones after a plan as without it."""
+    search, expected = (
+        GridSearchCV(SVC(), {"C": [1, 10]}, cv=CV.split(*iris)) for _ in range(2)
+    )
+
+    plan = search.plan(*(iris if needs_data else ()))
+
+    assert plan.n_folds == 3
+    scores = search.fit(*iris).cv_results_["mean_test_score"]
+    assert list(scores) == list(expected.fit(*iris).cv_results_["mean_test_score"])
+
+
+@pytest.mark.parametrize("kind", ["network", "other"])
+def test_a_plan_takes_what_fit_takes(kind, make_estimator, iris):
+    """Groups decide how many folds there are, and weights are trained with."""
+    groups, weights = np.arange(150) % 4, np.ones(150)
+    estimator = SVC() if kind == "other" else make_estimator("MLPClassifier")
+    grid = {"C": [1, 10]} if kind == "other" else {"dropout": [0.0, 0.1]}
+    search = GridSearchCV(estimator, grid, cv=LeaveOneGroupOut())
+
+    plan = search.plan(*iris, groups=groups, sample_weight=weights)
+
+    assert plan.n_folds == 4
+    assert plan.seconds > 0
+    assert (plan.memory is None) == (kind == "other")
+
+
+def test_a_plan_of_what_no_fleet_carries_has_seconds_only(iris):
+    """The search trains such nets alone; what memory they take is not known."""
+    net = NeuralNetClassifier(
+        Lazy, criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0
+    )
+    X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
+
+    plan = GridSearchCV(net, {"lr": [0.1, 0.2]}, cv=3).plan(X, y)
+
+    assert plan.memory is None
+    assert plan.seconds > 0
+
+
+class Lazy(torch.nn.Module):
+    """Learns the number of features from its first batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.LazyLinear(3)
+
+    def forward(self, X):
+        """Return scores."""
+        return self.layer(X)
+
+
+def test_a_plan_routes_what_it_is_given(pipeline, iris):
+    """With scikit-learn's metadata routing the groups go to the splitter by request."""
+    search = GridSearchCV(pipeline, {"net__dropout": [0.0, 0.1]}, cv=GroupKFold(3))
+
+    with sklearn.config_context(enable_metadata_routing=True):
+        plan = search.plan(*iris, groups=np.arange(150) % 4)
+
+    assert (plan.n_folds, plan.memory > 0) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "space", "expected"),
+    [
+        (MLPClassifier(max_epochs=7), {"dropout": [0.0]}, 7),
+        (MLPClassifier(max_epochs=7), {"max_epochs": [1, 2, 6]}, 3),
+        (Pipeline([("net", MLPClassifier())]), {"net__max_epochs": [2, None]}, 2),
+        (SVC(), {"C": [1.0]}, 0),
+    ],
+    ids=["own", "searched", "pipeline", "other"],
+)
+def test_epochs_are_the_mean_of_the_space(estimator, space, expected):
+    """By hand; what is no number of epochs will not be trained."""
+    assert mean_epochs(estimator, lambda: as_space(space)) == expected

@@ -19,12 +19,6 @@ SPACES = {
 }
 
 
-@pytest.fixture
-def net(make_estimator):
-    """Return a small classifier in float64."""
-    return make_estimator("MLPClassifier", dtype="float64")
-
-
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_candidates_and_results_are_scikit_learns(net, iris, assert_same_search, space):
     """The same random_state draws the same candidates, which score the same."""

@@ -1,18 +1,31 @@
 """Rounds: same folds in all of them, and an end when the time is up."""
 
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import ShuffleSplit, StratifiedKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from torch import nn
 
-from sk_tune import GridSearchCV, HalvingGridSearchCV
+from sk_tune import (
+    BayesSearchCV,
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HyperbandSearchCV,
+    MLPClassifier,
+    RandomizedSearchCV,
+)
+from sk_tune.exceptions import SpaceError
 from sk_tune.search import _rounds, _time_budget
-from sk_tune.search._rounds import Rounds, best_first
+from sk_tune.search._rounds import Rounds, best_first, check_names, subsampled
 from sk_tune.search._time_budget import TimeBudget
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
@@ -234,48 +247,6 @@ def test_a_generous_budget_changes_no_result(make_estimator, iris, assert_same_r
     assert_same_results(timed.cv_results_, free.cv_results_, rtol=1e-12)
 
 
-def test_a_candidate_that_was_trained_ahead_is_evaluated_however_late(clock):
-    """With its own columns; the time that is left is not looked at."""
-    own, calls = rounds(clock, 10.0, 1.0)
-    own._session = AheadSession()
-    clock.now = 12.0
-
-    scores = own.add([{"a": 1}, {"a": 2}], [["works"], ["more"]], {"iter": [0, 1]}, None)
-
-    assert scores == [1.0, 1.0]
-    assert [call[::2] for call in calls] == [([{"a": 1}, {"a": 2}], {"iter": [0, 1]})]
-    assert own._session.evaluated == [[["works"], ["more"]]]
-
-
-def test_tasks_are_taken_down_under_names_that_were_checked(clock):
-    """With the folds of the search, and nothing is noted as evaluated."""
-    own, _ = rounds(clock, None, 1.0)
-    own._session = AheadSession()
-
-    assert own.recorded({"a": 1}) == "tasks"
-
-    with pytest.raises(ValueError, match="'b'"):
-        own.recorded({"b": 1})
-
-
-class AheadSession(Session):
-    """A session that notes what it is asked to evaluate."""
-
-    def __init__(self):
-        super().__init__()
-        self.evaluated = []
-
-    @contextmanager
-    def evaluating(self, works):
-        """Note."""
-        self.evaluated.append(works)
-        yield
-
-    def recorded(self, evaluate):
-        """Return something."""
-        return "tasks"
-
-
 def test_a_rung_that_the_budget_cuts_has_one_sample_of_rows(iris):
     """Candidates of all calls are compared on the same rows, as in scikit-learn."""
     search = HalvingGridSearchCV(
@@ -290,3 +261,81 @@ def test_a_rung_that_the_budget_cuts_has_one_sample_of_rows(iris):
     first, *others = search.held_out_rows_[:3]
     for rows in others:
         np.testing.assert_array_equal(rows, first)
+
+
+PIPE = make_pipeline(StandardScaler(), MLPClassifier())
+
+
+@pytest.mark.parametrize(
+    ("estimator", "name", "meant"),
+    [
+        (MLPClassifier(), "learing_rate", "Did you mean 'learning_rate'?"),
+        (PIPE, "width", "Did you mean 'mlpclassifier__width'?"),
+        (PIPE, "mlp__width", "Did you mean 'mlpclassifier__width'?"),
+        (PIPE, "mlpclassifier__widht", "Did you mean 'mlpclassifier__width'?"),
+        (PIPE, "verbose", None),
+        (PIPE, "zzz", "Got 'zzz' instead. Its get_params"),
+    ],
+)
+def test_a_wrong_name_gets_the_right_one(estimator, name, meant):
+    """Also one that lacks its step, or names another one."""
+    if meant is None:
+        check_names(estimator, [{name: True}])
+        return
+
+    with pytest.raises(SpaceError) as caught:
+        check_names(estimator, [{name: 1}])
+
+    assert f"parameters of the {type(estimator).__name__}. Got {name!r}" in str(
+        caught.value
+    )
+    assert meant in str(caught.value)
+
+
+def test_names_that_only_setting_knows_are_taken():
+    """A module's arguments, and parameters of a step that is itself searched."""
+    net = NeuralNetClassifier(nn.Linear, module__in_features=4)
+    check_names(net, [{"module__out_features": 3, "optimizer__weight_decay": 0.1}])
+    pipe = Pipeline([("net", "passthrough")])
+    check_names(pipe, [{"net": LogisticRegression(), "net__C": 2.0}])
+
+    with pytest.raises(SpaceError, match="'net__C'"):
+        check_names(pipe, [{"net__C": 2.0}])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda space: GridSearchCV(PIPE, space, cv=2),
+        lambda space: RandomizedSearchCV(PIPE, space, n_iter=2, cv=2),
+        lambda space: HalvingGridSearchCV(PIPE, space, cv=2),
+        lambda space: HyperbandSearchCV(PIPE, space, max_resources=3, cv=2),
+        lambda space: BayesSearchCV(PIPE, space, n_iter=2, cv=2),
+    ],
+    ids=["grid", "random", "halving", "hyperband", "bayes"],
+)
+def test_every_search_says_so(make):
+    """As a ValueError, which is what scikit-learn raises."""
+    X, y = load_iris(return_X_y=True)
+
+    with pytest.raises(ValueError, match="Did you mean 'mlpclassifier__dropout'"):
+        make({"drop_out": [0.1, 0.2]}).fit(X, y)
+
+
+@pytest.mark.parametrize(("resource", "n_rows"), [("n_samples", 60), ("max_iter", 150)])
+def test_only_samples_cut_the_folds(iris, resource, n_rows):
+    """Folds of 60 of 150 rows have 40 % of their rows; other resources leave them whole."""
+    search = HyperbandSearchCV(
+        LogisticRegression(max_iter=200),
+        {"C": [1.0]},
+        resource=resource,
+        min_resources=60,
+        max_resources=150,
+        cv=2,
+        random_state=0,
+    ).fit(*iris)
+
+    splits = list(subsampled(search, StratifiedKFold(3), 60).split(*iris))
+
+    assert [len(train) + len(test) for train, test in splits] == [n_rows] * 3
+    assert not any(np.isin(test, train).any() for train, test in splits)

@@ -27,17 +27,10 @@ from torch import nn
 
 from sk_tune import BayesSearchCV, GridSearchCV, HalvingGridSearchCV, MLPClassifier
 from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
-from sk_tune.search import _race
-from sk_tune.search import _search_session as _other_tasks
+from sk_tune.search import _race, _tasks_without_network
 from sk_tune.search._race import clearly_worse
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
-
-
-@pytest.fixture
-def net(make_estimator):
-    """Return a small classifier in float64."""
-    return make_estimator("MLPClassifier", dtype="float64")
 
 
 class Picky(TransformerMixin, BaseEstimator):
@@ -446,7 +439,7 @@ def assert_usable(search, data, n_done=1):
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_ctrl_c_while_other_estimators_are_fitted(iris, monkeypatch, n_jobs):
     """Here or in workers, the candidates that are done by then are kept."""
-    ended, end = [], _other_tasks._end
+    ended, end = [], _tasks_without_network._end
     PRESSED.clear()
 
     def noting(*done):
@@ -455,7 +448,7 @@ def test_ctrl_c_while_other_estimators_are_fitted(iris, monkeypatch, n_jobs):
         if len(ended) == 3:
             PRESSED.set()
 
-    monkeypatch.setattr(_other_tasks, "_end", noting)
+    monkeypatch.setattr(_tasks_without_network, "_end", noting)
     search = GridSearchCV(Pressing(max_iter=1000), STRENGTHS, cv=CV, n_jobs=n_jobs)
 
     with joblib.parallel_config("threading"):

@@ -20,8 +20,7 @@ from sk_tune import (
     RandomizedSearchCV,
 )
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.search import _base_search as _base
-from sk_tune.search import _rounds, _time_budget
+from sk_tune.search import _base_search, _rounds, _time_budget
 from sk_tune.training import _time_limit
 
 # Epochs for which nobody has the time.
@@ -51,7 +50,7 @@ class ProcessorTime:
 
 @pytest.fixture(autouse=True)
 def _own_clock(monkeypatch):
-    for module in (_base, _rounds, _time_budget, _time_limit):
+    for module in (_base_search, _rounds, _time_budget, _time_limit):
         monkeypatch.setattr(module, "time", ProcessorTime)
 
 

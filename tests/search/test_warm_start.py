@@ -5,7 +5,9 @@ import optuna
 import pytest
 from scipy.stats import loguniform, randint, uniform
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
+from sklearn.model_selection import RandomizedSearchCV as SklearnRandomizedSearchCV
 
 from sk_tune import (
     BayesSearchCV,
@@ -17,6 +19,7 @@ from sk_tune import (
 )
 from sk_tune.exceptions import SkTuneWarning
 from sk_tune.search import to_optuna
+from sk_tune.search._search_parameters import space_of
 from sk_tune.search._warm_start import EarlierStart, earlier_results
 from sk_tune.space import as_space
 
@@ -319,3 +322,18 @@ def test_rungs_of_a_search_that_ended_early_are_no_full_trainings(iris, kind):
     assert set(search.cv_results_["n_resources"]) == {1}
     assert first == []
     assert {level for *_, level in sampler.points} == {1}
+
+
+@pytest.mark.parametrize(
+    ("search", "n_points"),
+    [
+        (GridSearchCV(Ridge(), {"alpha": (0.1, 1.0, 2.0)}), 3),
+        (SklearnGridSearchCV(Ridge(), [{"alpha": [0.1]}, {"tol": [0.1, 1.0]}]), 3),
+        (SklearnRandomizedSearchCV(Ridge(), {"alpha": uniform(0, 1)}), None),
+        (HyperbandSearchCV(Ridge(), {"alpha": (1, 5)}), 2),
+        (BayesSearchCV(Ridge(), {"alpha": (1, 5)}), 5),
+    ],
+)
+def test_tuples_are_ranges_for_bayesian_searches_only(search, n_points):
+    """As in scikit-optimize; they are values in scikit-learn."""
+    assert space_of(search).n_points == n_points

@@ -1,4 +1,4 @@
-"""Candidates of a space: drawn as scikit-learn draws them, encoded, and decoded."""
+"""Spaces as sets of candidates."""
 
 import pickle
 import warnings
@@ -14,6 +14,28 @@ from sklearn.svm import SVC
 
 from sk_tune.exceptions import SpaceError
 from sk_tune.space import Choice, as_space
+
+
+def test_a_dict_and_pairs_are_the_same_choice():
+    """Options come in their order, whichever way they are written."""
+    options = {"sgd": {"momentum": [0.9]}, "adamw": {}}
+
+    assert Choice(options).pairs() == Choice(options.items()).pairs()
+    assert Choice(options).pairs() == [("sgd", {"momentum": [0.9]}), ("adamw", {})]
+
+
+def test_an_iterator_may_be_read_more_than_once():
+    """Options of a generator are not used up by the first reader."""
+    choice = Choice((value, {}) for value in ([1], [2]))
+
+    assert choice.pairs() == [([1], {}), ([2], {})]
+    assert choice.pairs() == choice.pairs()
+
+
+def test_its_repr_names_the_values():
+    """A choice in a notebook shows what may be chosen."""
+    assert repr(Choice({"sgd": {}, None: {}})) == "Choice('sgd', None)"
+
 
 RNG = np.random.RandomState
 
@@ -58,6 +80,19 @@ def _dimensions(depth, prefix):
     return st.one_of(leaf, options.map(lambda bs: Choice(list(enumerate(bs)))))
 
 
+def _n_listed(described):
+    """Count all candidates of a description by recursion."""
+    n = 1
+    for dimension in described.values():
+        if isinstance(dimension, Choice):
+            n *= sum(_n_listed(space) for _, space in dimension.pairs())
+        elif isinstance(dimension, tuple):
+            n *= dimension[1] - dimension[0] + 1
+        else:
+            n *= len(dimension)
+    return n
+
+
 def _listed(described):
     """List all candidates of a description by recursion, in no particular order."""
     candidates = [{}]
@@ -84,12 +119,12 @@ def _sorted(candidates):
 @given(described=_spaces())
 def test_a_finite_space_is_drawn_without_replacement(described):
     """All candidates of a tree of choices are drawn once, and their number is known."""
-    space = as_space(described)
-    expected = _listed(described)
-    if len(expected) > 2000:
+    space, n = as_space(described), _n_listed(described)
+    assert space.n_points == n
+    if n > 2000:
         return
+    expected = _listed(described)
 
-    assert space.n_points == len(expected)
     assert _sorted(space.sample(len(expected) + 3, RNG(0))) == _sorted(expected)
 
 

@@ -24,7 +24,7 @@ from torch import nn
 
 from sk_tune import GridSearchCV, MLPClassifier
 from sk_tune._compat import FoldTask
-from sk_tune.search import _network_training as _trainer
+from sk_tune.search import _network_training
 from sk_tune.search._fold_fits import FitMaker, _stack, network_of
 
 
@@ -203,13 +203,13 @@ def test_transformers_that_use_joblib_share_their_rows(make_estimator, iris, mon
     columns = ColumnTransformer([("scale", StandardScaler(), [0, 1, 2, 3])])
     net = make_estimator("MLPClassifier")
     pipeline = Pipeline([("columns", columns), ("net", net)])
-    asked, train = [], _trainer.train
+    asked, train = [], _network_training.train
 
     def noting(fits, **options):
         asked.extend(fits)
         return train(fits, **options)
 
-    monkeypatch.setattr(_trainer, "train", noting)
+    monkeypatch.setattr(_network_training, "train", noting)
     GridSearchCV(pipeline, {"net__learning_rate": [0.01, 0.02, 0.03]}, cv=2).fit(*iris)
 
     assert len(asked) == 6

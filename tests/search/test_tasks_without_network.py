@@ -8,8 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from sk_tune import GridSearchCV, RandomizedSearchCV
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.search import _base_search as _base
-from sk_tune.search import _rounds, _time_budget
+from sk_tune.search import _base_search, _rounds, _time_budget
 from sk_tune.training import _time_limit
 
 BUDGET = 2.0
@@ -18,7 +17,7 @@ BUDGET = 2.0
 @pytest.fixture(autouse=True)
 def _own_clock(monkeypatch):
     monkeypatch.setattr(Sleeper, "clock", 0.0)
-    for module in (_base, _rounds, _time_budget, _time_limit):
+    for module in (_base_search, _rounds, _time_budget, _time_limit):
         monkeypatch.setattr(module, "time", Sleeper)
 
 

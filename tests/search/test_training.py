@@ -1,6 +1,7 @@
-"""Rungs that go on, and the best epoch of the mean curve."""
+"""Networks of a search, trained step by step."""
 
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,13 +13,157 @@ from scipy.stats import loguniform
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import LRScheduler
 from torch import nn
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV
-from sk_tune.engine import Fit, train
+from sk_tune._compat import FoldTask
+from sk_tune.backend import Job
+from sk_tune.engine import Fit, Trained, train
 from sk_tune.search._network_training import Trainer, _are_rows_of
+from sk_tune.search._outcomes import SearchOptions, Work
+from sk_tune.search._training_steps import TrainingSteps
+from sk_tune.training import TrainingState
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
+
+
+def _options(epochs="last", max_resources=0):
+    return SearchOptions(
+        n_jobs=None,
+        pre_dispatch="2*n_jobs",
+        error_score=np.nan,
+        has_callable_scoring=False,
+        refit=True,
+        epochs=epochs,
+        max_resources=max_resources,
+    )
+
+
+@pytest.fixture
+def works(make_estimator, iris):
+    """Return the tasks of one candidate, with fits of 4 epochs."""
+    net = make_estimator("MLPClassifier", max_epochs=4)
+
+    def work(fold, rows, test):
+        task = FoldTask(
+            estimator=net,
+            X=iris.X,
+            y=iris.y,
+            train=rows,
+            test=test,
+            parameters={},
+            fit_params={},
+            candidate=0,
+            fold=fold,
+        )
+        fit = Fit(estimator=net, X=iris.X, y=iris.y, rows=rows, monitor=test)
+        job = Job(lambda: None, lambda job: None)
+        return Work(job=job, task=task, row=5, fit=fit, key=("it", fold), n_epochs=4)
+
+    return [work(k, *rows) for k, rows in enumerate(CV.split(*iris))]
+
+
+def _train(step):
+    for (work, _), trained in zip(step, train([fit for _, fit in step]), strict=True):
+        work.trained = trained
+
+
+def _as_trained(seed, scores, checkpoints=()):
+    history = tuple({"monitor_score": score, "train_loss": 0.0} for score in scores)
+    state = TrainingState(seed=seed, weights={}, moments={}, history=history)
+    return Trained(
+        status="trained",
+        state=state,
+        predictions=None,
+        message="",
+        seconds=1.0,
+        engine="fleet",
+        checkpoints=checkpoints,
+    )
+
+
+@pytest.mark.parametrize(
+    ("seed", "callbacks", "expected"),
+    [(1, None, 2), (2, None, None), (1, [LRScheduler()], None)],
+    ids=["goes on", "another seed", "callbacks"],
+)
+def test_the_end_of_a_rung_is_where_the_next_one_goes_back_to(
+    works, seed, callbacks, expected
+):
+    """Unless it is not what one training of all epochs would have been there."""
+    steps, options = TrainingSteps(), _options("best", max_resources=9)
+    (work,) = works[:1]
+    work.fit.estimator.set_params(callbacks=callbacks)
+    work.n_epochs = 2
+    for _ in steps.of([work], options):
+        work.trained = _as_trained(1, [0.1, 0.2])
+    own = _as_trained(seed, [0.1, 0.2, 0.3, 0.2, 0.1]).state
+    later = replace(own, history=own.history[:4])
+
+    again = replace(work, row=6, n_epochs=5)
+    first, second = steps.of([again], options), []
+    for step in first:
+        second.append(step)
+        again.trained = _as_trained(seed, [0.1, 0.2, 0.3, 0.2, 0.1], (later,))
+
+    fit = second[1][0][1]
+    assert (fit.state, fit.seed, fit.n_epochs) == (None, seed, 3)
+    found = None if fit.checkpoint is None else len(fit.checkpoint.history)
+    assert found == expected
+    assert again.n_epochs_again == 5 - (expected or 0)
+
+
+def test_checkpoints_are_let_go_of(works):
+    """Whether there is a way back or not; only the fits to train keep some."""
+    steps = TrainingSteps()
+    state = _as_trained(1, [0.1]).state
+    for step in steps.of(works, _options("best")):
+        assert all(fit.keeps_checkpoints for _, fit in step)
+        for work, _ in step:
+            work.trained = _as_trained(1, [0.1, 0.2], (state,))
+
+    assert [work.trained.checkpoints for work in works] == [()] * 3
+
+
+def test_interrupted_tasks_ask_for_no_more(works):
+    """What was trained by then is kept."""
+    steps = TrainingSteps()
+    n_steps = 0
+    for step in steps.of(works, _options("best")):
+        n_steps += 1
+        _train(step)
+        works[0].trained = None
+        steps.is_interrupted = True
+
+    assert n_steps == 1
+    assert works[0].state is None
+    assert works[1].state is not None
+    assert steps.best_epochs == {}
+
+
+def test_held_out_rows_that_cannot_be_predicted_are_left_out(works):
+    """One fit finds it out for each fold; the next candidate does not ask again."""
+    for work in works:
+        y = work.fit.y.astype(object)
+        # A label that no training row has.
+        y[work.task.test] = 7
+        work.fit = Fit(
+            estimator=work.fit.estimator,
+            X=work.fit.X,
+            y=y,
+            rows=work.fit.rows,
+            monitor=work.fit.monitor,
+        )
+    steps = TrainingSteps()
+    sizes = []
+    for step in steps.of(works, _options()):
+        sizes.append((len(step), {fit.monitor is None for _, fit in step}))
+        _train(step)
+
+    assert sizes == [(3, {False}), *[(1, {True})] * 3] or sizes == [(3, {False})]
+
+
 HARD = {
     "dtype": "float64",
     "dropout": 0.3,
