@@ -25,30 +25,21 @@ def _score(metric, classifier, X, y):
     return metric(y, response)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "accuracy",
-        "balanced_accuracy",
-        "f1_macro",
-        "matthews_corrcoef",
-        "neg_log_loss",
-        "roc_auc",
+SCORERS = {
+    ("ham", "spam"): [
+        *("accuracy", "balanced_accuracy", "f1_macro", "matthews_corrcoef"),
+        *("neg_log_loss", "roc_auc"),
     ],
+    ("a", "b", "c"): ["accuracy", "f1_weighted", "neg_log_loss", "roc_auc_ovr"],
+}
+
+
+@pytest.mark.parametrize(
+    ("labels", "name"), [(labels, name) for labels in SCORERS for name in SCORERS[labels]]
 )
-def test_two_classes_are_scored_from_probabilities_as_by_the_scorer(name):
-    """String labels, of which one column of the probabilities stands for both."""
-    classifier, X, y = _fitted(2, ["ham", "spam"])
-
-    score = _score(scorer_metric(name), classifier, X, y)
-
-    assert score == pytest.approx(get_scorer(name)(classifier, X, y), rel=1e-12)
-
-
-@pytest.mark.parametrize("name", ["accuracy", "f1_weighted", "neg_log_loss", "roc_auc_ovr"])
-def test_three_classes_are_scored_from_probabilities_as_by_the_scorer(name):
-    """All columns of the probabilities are used."""
-    classifier, X, y = _fitted(3, ["a", "b", "c"])
+def test_classes_are_scored_from_probabilities_as_by_the_scorer(labels, name):
+    """String labels; of two classes one column of the probabilities stands for both."""
+    classifier, X, y = _fitted(len(labels), labels)
 
     score = _score(scorer_metric(name), classifier, X, y)
 

@@ -24,10 +24,6 @@ Y = (X[:, 0] > 0).astype(int)
 GRID = {"C": [0.1, 1.0]}
 
 
-def _fitted(cv):
-    return GridSearchCV(LogisticRegression(), GRID, cv=cv).fit(X, Y)
-
-
 def test_a_search_tells_rows_targets_and_rungs():
     """A configuration of several rungs is there once, at its last."""
     search = HalvingGridSearchCV(
@@ -50,22 +46,27 @@ def test_other_searches_have_no_record():
     assert search_record(GridSearchCV(LogisticRegression(), GRID)) is None
 
 
-@pytest.mark.parametrize("n_repeats", [1, 4])
-def test_repetitions_are_counted_by_rows(n_repeats):
-    """A repetition holds each row out once; test sets are a quarter of training sets."""
-    layout = fold_layout(_fitted(RepeatedKFold(n_splits=5, n_repeats=n_repeats)), 0)
+@pytest.mark.parametrize(
+    ("kind", "cv", "expected"),
+    [
+        # A repetition holds each sample out once.
+        (GridSearchCV, RepeatedKFold(n_splits=5, n_repeats=1), (5, 1, 1 / 4)),
+        (GridSearchCV, RepeatedKFold(n_splits=5, n_repeats=4), (20, 4, 1 / 4)),
+        # Ten draws of half the samples hold each out about five times.
+        (GridSearchCV, ShuffleSplit(10, test_size=0.5, random_state=0), (10, 5, 1)),
+        # A search that does not tell its folds is taken to part the samples.
+        (SklearnGridSearchCV, KFold(4), (4, 1, 1 / 3)),
+    ],
+    ids=["folds", "repeated", "random", "not told"],
+)
+def test_folds_tell_how_independent_they_are(kind, cv, expected):
+    """Their number, how often a sample is held out, and the ratio of the two sides."""
+    layout = fold_layout(kind(LogisticRegression(), GRID, cv=cv).fit(X, Y), 1)
 
-    assert layout.n_folds == 5 * n_repeats
-    assert layout.n_repeats == n_repeats
-    assert layout.test_by_train == pytest.approx(1 / 4)
-
-
-def test_random_splits_repeat_rows_in_part():
-    """Ten draws of half the rows hold each row out about five times."""
-    layout = fold_layout(_fitted(ShuffleSplit(10, test_size=0.5, random_state=0)), 1)
-
-    assert layout.n_repeats == pytest.approx(5, rel=0.05)
-    assert layout.test_by_train == pytest.approx(1)
+    n_folds, n_repeats, ratio = expected
+    assert layout.n_folds == n_folds
+    assert layout.n_repeats == pytest.approx(n_repeats, rel=0.05 if ratio == 1 else 0)
+    assert layout.test_by_train == pytest.approx(ratio)
 
 
 def test_rungs_of_samples_train_on_these():
@@ -81,16 +82,6 @@ def test_rungs_of_samples_train_on_these():
     )
 
     assert fold_layout(search, 0).test_by_train == pytest.approx(6 / 24)
-
-
-def test_folds_that_are_not_told_are_taken_to_part_the_rows():
-    """As scikit-learn's search, which remembers none."""
-    search = SklearnGridSearchCV(LogisticRegression(), GRID, cv=KFold(4)).fit(X, Y)
-
-    layout = fold_layout(search, 0)
-
-    assert (layout.n_folds, layout.n_repeats) == (4, 1.0)
-    assert layout.test_by_train == pytest.approx(1 / 3)
 
 
 def test_rows_of_most_are_those_of_the_candidates_with_most():

@@ -53,35 +53,25 @@ def test_until_workers_are_ready_one_process_trains(started):
     assert workers.n_jobs == 2
 
 
-def test_with_little_time_no_worker_starts(started):
-    """It would take longer to start than it saves."""
-    workers = Workers(2, 10.0)
-
-    workers.start()
-
-    assert workers._thread is None
-    assert workers.n_jobs == 1
-
-
-def test_without_a_budget_workers_are_as_asked_for(started):
-    """Nobody waits too long, so none is started ahead."""
-    workers = Workers(2, None)
-
-    workers.start()
-
-    assert workers._thread is None
-    assert workers.n_jobs == 2
-
-
-def test_other_backends_of_joblib_are_left_to_whoever_chose_them(started):
-    """They have workers already."""
-    with joblib.parallel_config("threading"):
-        workers = Workers(2, 60.0)
+@pytest.mark.parametrize(
+    ("backend", "time_budget", "n_jobs"),
+    [
+        # It would take longer to start workers than they save.
+        ("loky", 10.0, 1),
+        # Nobody waits too long without a budget, and other backends have workers already.
+        ("loky", None, 2),
+        ("threading", 60.0, 2),
+    ],
+)
+def test_workers_are_started_ahead_only_if_it_pays(started, backend, time_budget, n_jobs):
+    """Else there is one process, or as many as were asked for."""
+    with joblib.parallel_config(backend):
+        workers = Workers(2, time_budget)
 
         workers.start()
 
         assert workers._thread is None
-        assert workers.n_jobs == 2
+        assert workers.n_jobs == n_jobs
 
 
 def test_workers_that_end_while_they_start_print_nothing(monkeypatch, capsys):
