@@ -2,7 +2,6 @@
 
 import math
 import pickle
-from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -57,33 +56,6 @@ def test_the_curves_of_a_failed_fit_are_empty(name):
     failed = _trained(status="failed", state=None, predictions=None, message="why")
 
     assert getattr(failed, name).shape == (0,)
-
-
-def test_a_fit_needs_an_estimator_and_data_only():
-    """All rows, the estimator's own seed and epochs, and no monitor are the defaults."""
-    fit = Fit(estimator="estimator", X="X", y="y")
-
-    defaults = ("rows", "sample_weight", "seed", "n_epochs", "monitor", "state")
-    assert [getattr(fit, name) for name in defaults] == [None] * 6
-    assert fit.name == ""
-
-
-@pytest.mark.parametrize(
-    "record", [Fit(estimator=1, X=2, y=3), _trained()], ids=["Fit", "Trained"]
-)
-def test_records_are_frozen(record):
-    """What goes between stages is not changed by one."""
-    with pytest.raises(FrozenInstanceError):
-        record.state = None
-
-
-def test_records_of_arrays_are_compared_by_identity():
-    """Equality of arrays has no truth value, so a record is equal to itself only."""
-    first, second = (Fit(estimator=1, X=np.ones(2), y=np.ones(2)) for _ in range(2))
-
-    assert first == first
-    assert first != second
-    assert len({first, second}) == 2
 
 
 def test_a_result_travels_by_pickle():

@@ -17,7 +17,7 @@ from sk_tune import (
 )
 from sk_tune.engine import Fit, _shard
 from sk_tune.engine._fits import ProgressReporter
-from sk_tune.engine._reference import failed, prepare, train_by_reference
+from sk_tune.engine._reference import failed, train_by_reference
 from sk_tune.engine._results import Results, StoredFits, end_shard, ready_fits
 from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine.fleet import _active_batch, train_fleet
@@ -157,20 +157,6 @@ def test_torch_computes_in_one_thread_and_has_its_threads_back(
 
     assert set(seen) == {1}
     assert after == 2
-
-
-def test_a_fleet_that_takes_no_row_leaves_all_to_be_trained_alone(digits, monkeypatch):
-    """One after the other, so that it comes to an end."""
-
-    def fail(*_, **__):
-        raise RuntimeError("No fleet today")
-
-    monkeypatch.setattr(_shard, "train_fleet", fail)
-
-    trained, solo = _train({0: _fit(digits), 1: _fit(digits, seed=1)})
-
-    assert [trained[i].status for i in (0, 1)] == ["trained", "trained"]
-    assert all("No fleet today" in solo[i] for i in (0, 1))
 
 
 # --- Memory that does not suffice
@@ -326,16 +312,6 @@ def test_the_monitor_is_scored_after_each_epoch(digits):
     assert trained.monitor_loss[-1] == pytest.approx(loss, rel=1e-5)
 
 
-def test_time_is_taken(digits):
-    """Seconds are positive, also of a fit that failed."""
-    broken = MLPClassifier(dropout=7.0)
-
-    for estimator in (ESTIMATORS["mlp"], broken):
-        assert (
-            train_by_reference(_fit_reference(digits, estimator), FitPreparer()).seconds > 0
-        )
-
-
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [
@@ -376,20 +352,6 @@ def test_a_diverging_training_is_a_failed_result(digits):
     assert "learning_rate=1e+25" in trained.message
 
 
-def test_a_prepared_fit_has_not_been_trained(digits):
-    """Its weights are those under the seed; preparing twice gives the same."""
-    first, second = (
-        prepare(_fit_reference(digits, ESTIMATORS["mlp"]), FitPreparer())
-        .network()
-        .module.state_dict()
-        for _ in range(2)
-    )
-
-    for name, weight in first.items():
-        np.testing.assert_array_equal(weight.numpy(), second[name].numpy())
-    assert first["hidden.0.norm.num_batches_tracked"] == 0
-
-
 def _fits(iris, **params):
     net = MLPClassifier(width=4, max_epochs=2, random_state=3, **params)
     return {7: Fit(estimator=net, X=iris.X, y=iris.y, monitor=np.arange(9), name="it")}
@@ -400,14 +362,6 @@ def told():
     """Return what was told, and results that tell of it."""
     own = []
     return own, Results(own.append, as_fleet=True)
-
-
-def test_fits_that_are_ready_have_seed_and_epochs(iris, told):
-    """They come from the estimator."""
-    (fit,) = ready_fits(_fits(iris), told[1], "fleet").values()
-
-    assert (fit.n_epochs, isinstance(fit.seed, int)) == (2, True)
-    assert told[0] == []
 
 
 def test_a_fit_that_cannot_be_trained_has_failed_at_once(iris, told):

@@ -32,7 +32,6 @@ from sk_tune.training import (
     TensorBatches,
     TensorSet,
     _batches,
-    batch_order,
     batch_sizes,
     derive_seed,
     forked_rng,
@@ -111,8 +110,8 @@ Y = (DENSE[:, :5].sum(axis=1) > 0.5).astype(int)
 KINDS = [sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix, sparse.csc_array]
 
 
-@pytest.fixture(params=["dense at once", "dense by batches"], autouse=True)
-def _limit(request, monkeypatch):
+@pytest.fixture(params=["dense at once", "dense by batches"])
+def either_form(request, monkeypatch):
     """Small tables become dense tensors, large ones stay sparse."""
     if request.param == "dense by batches":
         monkeypatch.setattr(_batches, "_MOST_DENSE_BYTES", 0)
@@ -122,6 +121,7 @@ def _net(**params):
     return MLPClassifier(**{"max_epochs": 3, "width": 8, "random_state": 0, **params})
 
 
+@pytest.mark.usefixtures("either_form")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_form_gives_the_network_of_the_dense_table(kind):
     """To the bit, in `fit`, `partial_fit` and `predict_proba`."""
@@ -134,6 +134,7 @@ def test_every_form_gives_the_network_of_the_dense_table(kind):
     )
 
 
+@pytest.mark.usefixtures("either_form")
 @pytest.mark.parametrize(
     "params",
     [
@@ -156,6 +157,7 @@ def test_options_see_the_dense_rows(params):
     np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(DENSE))
 
 
+@pytest.mark.usefixtures("either_form")
 def test_codes_of_categories_may_be_sparse():
     """Columns of categories hold codes there, too."""
     codes = np.round(DENSE * 5)
@@ -167,6 +169,7 @@ def test_codes_of_categories_may_be_sparse():
         _net(categorical_features=[0]).fit(X, Y)
 
 
+@pytest.mark.usefixtures("either_form")
 def test_regressors_take_them():
     """Alike."""
     expected = MLPRegressor(max_epochs=2, random_state=0).fit(DENSE, DENSE[:, :2])
@@ -175,6 +178,7 @@ def test_regressors_take_them():
     np.testing.assert_array_equal(found.predict(X), expected.predict(DENSE))
 
 
+@pytest.mark.usefixtures("either_form")
 @pytest.mark.parametrize("kind", KINDS)
 def test_searches_give_the_scores_of_the_dense_table(kind, tmp_path):
     """In fleets, without a word; and a second search loads them from its store."""
@@ -197,6 +201,7 @@ def test_searches_give_the_scores_of_the_dense_table(kind, tmp_path):
     assert (found.ledger_.epochs_trained, again.ledger_.epochs_trained) == (24, 0)
 
 
+@pytest.mark.usefixtures("either_form")
 def test_hyperband_goes_on_with_them():
     """Rungs and the refit, too."""
     search = HyperbandSearchCV(
@@ -206,6 +211,7 @@ def test_hyperband_goes_on_with_them():
     assert search.fit(X, Y).predict(X).shape == Y.shape
 
 
+@pytest.mark.usefixtures("either_form")
 def test_a_block_gives_the_predictions_without_it():
     """scikit-learn's own functions, in `fleet()`."""
     expected = cross_val_predict(_net(), X, Y, cv=2, method="predict_proba")
@@ -216,6 +222,7 @@ def test_a_block_gives_the_predictions_without_it():
     assert report.n_adopted == 2
 
 
+@pytest.mark.usefixtures("either_form")
 def test_one_hot_columns_reach_a_network():
     """As scikit-learn's encoder makes them by default, in a pipeline and its search."""
     table, y = load_breast_cancer(return_X_y=True)
@@ -243,6 +250,7 @@ def test_one_hot_columns_reach_a_network():
         )
 
 
+@pytest.mark.usefixtures("either_form")
 @pytest.mark.parametrize("kind", [CNNClassifier, RNNClassifier, NetClassifier])
 def test_other_networks_refuse_them(kind):
     """In scikit-learn's line, which says what to do."""
@@ -251,6 +259,7 @@ def test_other_networks_refuse_them(kind):
         net.fit(X, Y)
 
 
+@pytest.mark.usefixtures("either_form")
 def test_nan_is_refused():
     """Stored or not, a number must be one."""
     broken = X.copy()
@@ -259,6 +268,7 @@ def test_nan_is_refused():
         _net().fit(broken, Y)
 
 
+@pytest.mark.usefixtures("either_form")
 def test_rows_are_those_of_a_dense_tensor():
     """By position, slice and tensor of positions; of the type that was asked for."""
     rows = rows_as_tensor(X, "float32", "cpu")
@@ -269,6 +279,7 @@ def test_rows_are_those_of_a_dense_tensor():
         np.testing.assert_array_equal(rows[index], DENSE[index].astype(np.float32))
 
 
+@pytest.mark.usefixtures("either_form")
 def test_memory_stays_far_below_that_of_the_dense_table():
     """A fit and a prediction make some batches of the 80 MB dense at a time."""
     wide = sparse.random_array((2000, 10_000), density=1e-3, rng=0, format="csr")
@@ -313,17 +324,6 @@ def test_every_row_comes_once_with_its_target_and_weight(n_rows, batch_size, see
     assert len(seen) == len(batches)
 
 
-@given(n_rows=N_ROWS, batch_size=BATCH_SIZES, seed=SEEDS)
-def test_no_training_batch_but_a_lone_first_has_one_row(n_rows, batch_size, seed):
-    """A last batch of one row joins the one before; the others have their size."""
-    sizes = [len(x) for x, _ in TensorBatches(_rows(n_rows), batch_size, seed=seed)]
-
-    assert all(size == batch_size for size in sizes[:-1])
-    if batch_size > 1 and n_rows > 1:
-        assert sizes[-1] > 1
-    assert sizes[-1] <= batch_size + 1
-
-
 @given(
     n_rows=N_ROWS,
     seed=SEEDS,
@@ -358,17 +358,6 @@ def test_rows_without_seed_keep_their_order_and_their_last_batch():
 
     assert [x.tolist() for x, _ in batches] == [[0, 1], [2, 3], [4]]
     assert all(y == 0 for _, y in batches)
-
-
-def test_set_returns_rows_as_skorch_unpacks_them():
-    """Two items: X, and what the loss takes."""
-    rows = _rows(4)
-    X, (y, weight) = rows[2]
-
-    assert (X.item(), y.item(), weight.item()) == (2, 2, 2.5)
-    assert TensorSet(rows.X)[1] == (rows.X[1], 0)
-    assert TensorSet(rows.X, rows.y)[1] == (rows.X[1], rows.y[1])
-    assert len(rows) == 4
 
 
 INDICES = st.lists(st.integers(0, 19), min_size=1, max_size=40)
@@ -407,40 +396,6 @@ def test_taken_rows_are_tensors_of_their_own(index):
     assert torch.equal(rows.X, _rows(20).X)
 
 
-def test_taken_rows_of_a_set_without_index_are_the_set():
-    """Nothing is copied where nothing is to be chosen; what is missing stays missing."""
-    rows = _rows(3)
-
-    assert rows.taken() is rows
-    assert TensorSet(rows.X, index=torch.tensor([1])).taken().columns[1:] == (None, None)
-
-
-@given(index=INDICES, batch_size=BATCH_SIZES, seed=st.none() | SEEDS)
-def test_batches_of_an_index_are_those_of_the_taken_rows(index, batch_size, seed):
-    """Whether rows are chosen before or while batches are made is the same."""
-    own = TensorSet(*_rows(20).columns, index=torch.tensor(index))
-
-    batches = TensorBatches(own, batch_size, seed=seed)
-    expected = TensorBatches(own.taken(), batch_size, seed=seed)
-
-    assert len(batches) == len(expected)
-    for (X, (y, w)), (X_2, (y_2, w_2)) in zip(batches, expected, strict=True):
-        assert torch.equal(X, X_2)
-        assert torch.equal(y, y_2)
-        assert torch.equal(w, w_2)
-
-
-@given(n_rows=N_ROWS, batch_size=BATCH_SIZES, shuffled=st.booleans())
-def test_sizes_are_those_of_the_batches(n_rows, batch_size, shuffled):
-    """They add up to the rows, none is empty, and batches have them."""
-    sizes = batch_sizes(n_rows, batch_size, shuffled=shuffled)
-
-    batches = TensorBatches(_rows(n_rows), batch_size, seed=0 if shuffled else None)
-    assert sizes == [len(X) for X, _ in batches]
-    assert sum(sizes) == n_rows
-    assert min(sizes) > 0
-
-
 @pytest.mark.parametrize(
     ("n_rows", "batch_size", "shuffled", "expected"),
     [
@@ -456,17 +411,3 @@ def test_sizes_are_those_of_the_batches(n_rows, batch_size, shuffled):
 def test_lone_last_row_joins_the_batch_before_it(n_rows, batch_size, shuffled, expected):
     """In training only, and not where there is no batch before it."""
     assert batch_sizes(n_rows, batch_size, shuffled=shuffled) == expected
-
-
-@given(n_rows=N_ROWS, seed=SEEDS, epoch=st.integers(0, 100))
-def test_order_is_a_permutation_that_can_be_made_again(n_rows, seed, epoch):
-    """It is the order of the batches, and the global generator is not touched."""
-    before = torch.get_rng_state()
-
-    order = batch_order(n_rows, seed, epoch)
-
-    assert torch.equal(torch.get_rng_state(), before)
-    assert sorted(order.tolist()) == list(range(n_rows))
-    batches = TensorBatches(_rows(n_rows), n_rows, seed=seed)
-    batches.epoch = epoch
-    assert torch.equal(order, torch.cat([y for _, (y, _) in batches]))

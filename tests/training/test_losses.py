@@ -178,48 +178,6 @@ def test_r2_of_a_constant_target_is_scikit_learns(y_pred):
     assert got == r2_score(y_true, y_pred)
 
 
-@given(seed=st.integers(0, 10**6), weighted=st.booleans())
-def test_accuracy_of_each_network_is_scikit_learns(seed, weighted):
-    """Networks have outputs, targets and weights of their own."""
-    rng = np.random.default_rng(seed)
-    outputs = rng.normal(size=(4, 20, 3))
-    classes, labels = rng.integers(3, size=(4, 20)), rng.integers(2, size=(4, 20, 3))
-    weight = rng.uniform(0.1, 2, size=(4, 20)) if weighted else None
-    w = None if weight is None else torch.from_numpy(weight)
-
-    got = accuracy_by_network(torch.from_numpy(outputs), torch.from_numpy(classes), w)
-    got_multi = accuracy_by_network(torch.from_numpy(outputs), torch.from_numpy(labels), w)
-
-    for k in range(4):
-        own = None if weight is None else weight[k]
-        predicted = outputs[k].argmax(axis=1)
-        expected = accuracy_score(classes[k], predicted, sample_weight=own)
-        expected_multi = accuracy_score(labels[k], outputs[k] > 0, sample_weight=own)
-        assert got[k].item() == pytest.approx(expected)
-        assert got_multi[k].item() == pytest.approx(expected_multi)
-
-
-@given(
-    seed=st.integers(0, 10**6), weighted=st.booleans(), constant=st.sampled_from([0, 1, 2])
-)
-def test_r2_of_each_network_is_scikit_learns(seed, weighted, constant):
-    """Networks have targets of their own, some of which may be constant."""
-    rng = np.random.default_rng(seed)
-    y_true, y_pred = rng.normal(size=(2, 4, 15, 2))
-    y_true[:2, :, :constant] = 3.0
-    y_pred[0, :, :constant] = 3.0
-    weight = rng.integers(1, 4, size=(4, 15)).astype(float) if weighted else None
-    w = None if weight is None else torch.from_numpy(weight)
-
-    got = r2_by_network(torch.from_numpy(y_pred), torch.from_numpy(y_true), w)
-
-    for k in range(4):
-        own = None if weight is None else weight[k]
-        assert got[k].item() == pytest.approx(
-            r2_score(y_true[k], y_pred[k], sample_weight=own)
-        )
-
-
 @pytest.mark.parametrize(
     "score", [accuracy_by_network, r2_by_network], ids=["accuracy", "r2"]
 )

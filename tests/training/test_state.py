@@ -1,10 +1,8 @@
 """What a training goes on from."""
 
-import dataclasses
 import pickle
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,15 +98,6 @@ def _state(**options):
     return TrainingState(**{**defaults, **options})
 
 
-def test_training_that_has_not_begun_has_no_past():
-    """Counters are 0, the history is empty, and early stopping knows nothing."""
-    state = TrainingState(seed=1, weights={}, moments={})
-
-    assert (state.n_steps, state.first_epoch, state.history) == (0, 0, ())
-    assert state.stopping == StoppingState()
-    assert state.last_weights is state.best_weights is None
-
-
 def test_state_is_the_same_after_pickle():
     """All arrays and numbers come back, with their types and shapes."""
     stopping = StoppingState(best_loss=0.25, best_epoch=2, n_waited=1)
@@ -136,25 +125,6 @@ def test_curve_has_a_value_for_each_epoch():
     np.testing.assert_array_equal(state.curve("train_loss"), [0.5, np.nan])
     np.testing.assert_array_equal(state.curve("epoch"), [1.0, 2.0])
     np.testing.assert_array_equal(state.curve("valid_loss"), [np.nan, np.nan])
-
-
-def test_curve_of_no_epochs_is_empty():
-    """It is an array of float64 all the same."""
-    curve = _state(history=()).curve("train_loss")
-
-    assert curve.shape == (0,)
-    assert curve.dtype == np.float64
-
-
-def test_state_cannot_be_changed():
-    """A training that goes on makes a new state."""
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        _state().n_steps = 5
-
-
-def test_states_are_compared_as_objects():
-    """Arrays have no single truth value, so that equality is identity."""
-    assert _state() != _state()
 
 
 def _state_state_arrays(**parts):
@@ -192,8 +162,3 @@ def test_weights_that_are_not_there_stay_away():
     assert again.last_weights is None
     assert again.best_weights is None
     assert again.course == {}
-
-
-def test_a_course_takes_no_place_where_there_is_none():
-    """What was written without one is equal to what is written now."""
-    assert "course" not in values_of_state(_state_state_arrays())
