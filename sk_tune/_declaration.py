@@ -48,10 +48,10 @@ def with_inherited_docs(cls: _Class) -> _Class:
         return cls
     doc = inspect.cleandoc(cls.__doc__)
     signature = inspect.signature(cls).parameters
+    positional = [n for n, p in signature.items() if p.kind is not p.KEYWORD_ONLY]
 
-    def is_keyword(name: str) -> bool:
-        parameter = signature.get(name)
-        return parameter is None or parameter.kind is parameter.KEYWORD_ONLY
+    def place(name: str) -> int:
+        return positional.index(name) if name in positional else len(positional)
 
     bases = [base for base in cls.__mro__[1:] if base.__module__.startswith("sk_tune.")]
     for title in ("Parameters", "Attributes"):
@@ -67,7 +67,7 @@ def with_inherited_docs(cls: _Class) -> _Class:
         entries = before | inherited | after | before
         described = [
             _with_default(signature.get(name), entries[name])
-            for name in sorted(entries, key=is_keyword)
+            for name in sorted(entries, key=place)
         ]
         doc = doc.replace(text, "\n".join(described))
     cls.__doc__ = f"{doc}\n"

@@ -4,9 +4,10 @@ import inspect
 
 import pytest
 from numpydoc.docscrape import ClassDoc
+from sklearn.base import clone
 
 import sk_tune
-from sk_tune._declaration import with_inherited_docs
+from sk_tune._declaration import parameters, with_inherited_docs
 from sk_tune.estimators import NetworkEstimator
 
 ESTIMATORS = [getattr(sk_tune, n) for n in sk_tune.__all__ if n[-3:] in {"ier", "sor"}]
@@ -90,3 +91,69 @@ def test_bases_outside_the_package_are_not_quoted():
         """
 
     assert "foreign" not in with_inherited_docs(Inside).__doc__
+
+
+@pytest.mark.parametrize("cls", SEARCHES)
+def test_what_may_be_given_by_position_is_described_first(cls):
+    """The estimator, and what is searched; each parameter is described once."""
+    signature = inspect.signature(cls).parameters.values()
+    described = [p.name for p in ClassDoc(cls)["Parameters"]]
+
+    assert described[:2] == [p.name for p in signature][:2]
+    assert sorted(described) == sorted(p.name for p in signature)
+    assert set(cls._parameter_constraints) <= set(described)
+
+
+def test_a_class_of_a_users_may_have_its_constructor():
+    """It hands on what it does not take, and is cloned by the parameters that it takes."""
+
+    class Wide(sk_tune.RandomizedSearchCV):
+        def __init__(self, estimator, n_iter=3):
+            super().__init__(estimator, {"width": [8, 16, 32]}, n_iter=n_iter)
+
+    copy = clone(Wide(sk_tune.MLPClassifier(), n_iter=2))
+
+    assert set(copy.get_params(deep=False)) == {"estimator", "n_iter"}
+    assert (copy.n_iter, copy.cv, copy.keep_predictions) == (2, None, "all")
+
+
+def test_a_class_describes_an_inherited_parameter_instead_of_its_base():
+    """Its own words count, and its default."""
+
+    @parameters
+    class Base:
+        """Base.
+
+        Parameters
+        ----------
+        depth : int, default=2
+            Of the base.
+        width : int, default=3
+            How wide.
+        """
+
+        depth: int = 2
+        width: int = 3
+
+    Base.__module__ = "sk_tune.base"
+
+    @parameters
+    class Derived(Base):
+        """Derived.
+
+        Parameters
+        ----------
+        depth : int, default=5
+            How deep.
+        {parameters}
+        """
+
+        depth: int = 5
+        width: int = 4
+
+    described = {p.name: (p.type, p.desc) for p in ClassDoc(Derived)["Parameters"]}
+    assert described == {
+        "depth": ("int, default=5", ["How deep."]),
+        "width": ("int, default=4", ["How wide."]),
+    }
+    assert (Derived().depth, Derived(width=1).width) == (5, 1)
