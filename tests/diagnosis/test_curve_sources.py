@@ -26,9 +26,8 @@ from sk_tune import (
     MLPClassifier,
     MLPRegressor,
 )
-from sk_tune.diagnosis import curves_of, diagnose
+from sk_tune.diagnosis import curves_of, curves_of_estimator, diagnose
 from sk_tune.diagnosis._curve_sources import (
-    curves_of_estimator,
     larger_in_search,
     same_network,
     size,
@@ -36,6 +35,11 @@ from sk_tune.diagnosis._curve_sources import (
 
 X, Y = load_breast_cancer(return_X_y=True)
 X, Y = StandardScaler().fit_transform(X)[:150], Y[:150]
+
+
+def entropy(p):
+    """Return the entropy of two classes in nats."""
+    return pytest.approx(-p * math.log(p) - (1 - p) * math.log(1 - p))
 
 
 def net(**params):
@@ -91,21 +95,12 @@ def test_an_interrupted_rung_of_samples_hides_none_that_ended(monkeypatch):
     assert same_network(search, last) == [first]
 
 
-def test_parameters_are_those_of_the_network(grid):
-    """Those that vary and those that do not, without the names of steps."""
-    params = curves_of(grid, 1).params
+def test_parameters_and_baseline_are_those_of_the_network(grid):
+    """Without the names of steps; the shares of the classes have their entropy as loss."""
+    curves = curves_of(grid, 1)
 
-    assert (params["learning_rate"], params["width"]) == (0.1, 4)
-
-
-def test_the_baseline_of_classes_is_their_entropy(grid):
-    """What predicts the shares of the classes has their entropy for a loss."""
-    p = Y.mean()
-
-    curves = curves_of(grid, 0)
-
-    expected = -p * math.log(p) - (1 - p) * math.log(1 - p)
-    assert curves.baseline_loss == pytest.approx(expected)
+    assert (curves.params["learning_rate"], curves.params["width"]) == (0.1, 4)
+    assert curves.baseline_loss == entropy(Y.mean())
     assert curves.n_samples == 150
 
 
@@ -143,24 +138,25 @@ def test_the_baseline_of_other_losses_is_that_of_the_median(loss):
 
 
 def test_the_baseline_is_that_of_the_candidates_own_loss_and_weights():
-    """What a grid varies is not what the estimator has."""
-    X, y = load_diabetes(return_X_y=True)
+    """What a grid varies is not what the estimator has; of labels it is their mean."""
+    X_d, y = load_diabetes(return_X_y=True)
     regressor = MLPRegressor(width=4, max_epochs=2, random_state=0)
-    losses = {"loss": ["squared_error", "absolute_error"]}
     rare = np.arange(150) % 10 == 0
-    weights = {"class_weight": [None, "balanced"]}
+    labels = np.column_stack([Y, np.arange(150) < 75])
 
-    numbers = GridSearchCV(regressor, losses, cv=2).fit(X, y)
-    classes = GridSearchCV(net(), weights, cv=2).fit(X[:150], rare)
+    def baselines(estimator, space, X, y):
+        search = GridSearchCV(estimator, space, cv=2).fit(X, y)
+        n_rows = len(search.cv_results_["params"])
+        return [curves_of(search, row).baseline_loss for row in range(n_rows)]
 
+    losses = {"loss": ["squared_error", "absolute_error"]}
     error = np.abs(y - np.median(y)).mean() / y.std()
-    assert [curves_of(numbers, i).baseline_loss for i in (0, 1)] == [
-        1.0,
-        pytest.approx(error),
-    ]
-    entropy = -0.1 * math.log(0.1) - 0.9 * math.log(0.9)
-    found = [curves_of(classes, i).baseline_loss for i in (0, 1)]
-    assert found == [pytest.approx(entropy), pytest.approx(math.log(2))]
+    assert baselines(regressor, losses, X_d, y) == [1.0, pytest.approx(error)]
+    weights = {"class_weight": [None, "balanced"]}
+    even = pytest.approx(math.log(2))
+    assert baselines(net(), weights, X, rare) == [entropy(0.1), even]
+    mean = pytest.approx((entropy(Y.mean()).expected + math.log(2)) / 2)
+    assert baselines(net(), {"width": [4]}, X, labels) == [mean]
 
 
 def test_a_rung_of_more_samples_is_another_network():
@@ -176,18 +172,6 @@ def test_a_rung_of_more_samples_is_another_network():
     table = search.learning_curves_.query(f"candidate == {search.best_index_}")
     assert curves.n_epochs == table["epoch"].max()
     assert np.isfinite(curves.valid_loss).sum() == len(table)
-
-
-def test_labels_that_exclude_each_other_not_have_a_mean_entropy():
-    """The loss of several labels is a mean over them."""
-    labels = np.column_stack([Y, np.arange(150) < 75])
-    p = Y.mean()
-
-    search = GridSearchCV(net(), {"width": [4]}, cv=3).fit(X, labels)
-
-    expected = -p * math.log(p) - (1 - p) * math.log(1 - p)
-    baseline = curves_of(search, 0).baseline_loss
-    assert baseline == pytest.approx((expected + math.log(2)) / 2)
 
 
 def test_a_candidate_has_the_curves_of_its_longest_rung(hyperband):
@@ -242,23 +226,18 @@ def test_what_has_no_curves_is_refused(grid, call, error, words):
 
 
 def test_a_network_has_one_fold_of_its_own():
-    """With early stopping the history has losses on rows set aside."""
+    """With early stopping the history has losses on rows set aside, else none."""
     fitted = net(early_stopping=True).fit(X, Y)
 
     curves = curves_of_estimator(make_pipeline(fitted))
+    plain = curves_of_estimator(net().fit(X, Y))
 
     assert curves.n_folds == 1
     expected = [row["valid_loss"] for row in fitted.history_]
     assert curves.valid_loss[0].tolist() == expected
     assert curves.baseline_loss == math.log(2)
-
-
-def test_without_rows_set_aside_there_is_no_held_out_loss():
-    """The training loss alone is all that there is."""
-    curves = curves_of_estimator(net().fit(X, Y))
-
-    assert np.isnan(curves.valid_loss).all()
-    assert np.isfinite(curves.train_loss).all()
+    assert np.isnan(plain.valid_loss).all()
+    assert np.isfinite(plain.train_loss).all()
 
 
 def test_skorch_nets_are_read_by_their_own_names():
@@ -275,9 +254,7 @@ def test_skorch_nets_are_read_by_their_own_names():
 
     search.fit(X.astype(np.float32), Y.astype(np.int64))
 
-    p = Y.mean()
-    expected = -p * math.log(p) - (1 - p) * math.log(1 - p)
-    assert curves_of(search, 0).baseline_loss == pytest.approx(expected)
+    assert curves_of(search, 0).baseline_loss == entropy(Y.mean())
     slow = {f.name: f for f in diagnose(search)}["learning rate too low"]
     assert [c.parameter for c in slow.changes] == ["lr"]
 
@@ -293,12 +270,8 @@ def test_skorch_nets_are_read_by_their_own_names():
     ],
 )
 def test_networks_are_ordered_by_size(small, large):
-    """Wider and deeper is larger."""
+    """Wider and deeper is larger; a user's own module may be of any size."""
     assert size(small) < size(large)
-
-
-def test_what_is_not_known_has_no_size():
-    """A user's own module may be of any size."""
     assert size({"module": object, "module__depth": 3}) is None
 
 
@@ -327,6 +300,7 @@ def test_the_best_of_the_larger_ones_is_taken(make_search):
 
     assert larger_in_search(search, 0).params["width"] == 32
     assert larger_in_search(search, 3).params["width"] == 32
+    assert larger_in_search(search, 2) is None
 
 
 def test_folds_that_stopped_early_end_where_they_stopped(make_search):
@@ -339,10 +313,3 @@ def test_folds_that_stopped_early_end_where_they_stopped(make_search):
     search.estimator = MLPClassifier(early_stopping=True)
 
     assert larger_in_search(search, 0).params["width"] == 64
-
-
-def test_the_largest_has_none_above_it(make_search):
-    """There is nothing to hold it against."""
-    search = searched(make_search, [8, 16], [0.5, 0.4])
-
-    assert larger_in_search(search, 1) is None

@@ -43,37 +43,35 @@ def test_an_estimate_has_students_interval():
 
 
 def test_one_fold_has_a_guessed_error():
-    """With one fold the uncertainty is a share of the level, not 0."""
+    """With one fold the uncertainty is a share of the level; no fold has no mean."""
     found = estimate(np.array([0.5, np.nan]), level=0.5)
 
     assert found.n == 1
     assert 0 < found.error < 0.5
+    assert math.isnan(estimate(np.array([np.nan])).mean)
 
 
 def test_repeating_the_folds_does_not_make_the_mean_surer():
     """The error is the spread by the root of the folds of one repetition."""
     values = np.random.default_rng(0).normal(size=40)
+    folds = np.random.default_rng(1).uniform(0.5, 1.0, size=(6, 4))
 
     found = estimate(values, n_repeats=10.0)
+    summary = summarise(curves(folds, folds, n_repeats=2.0))
 
     assert found.error == pytest.approx(np.std(values, ddof=1) / math.sqrt(4))
     assert found.degrees == 3
+    error = np.std(folds[:, 0], ddof=1) / math.sqrt(3)
+    assert summary.estimate(folds[:, 0]).error == pytest.approx(error)
 
 
-def test_curves_tell_checks_how_often_folds_repeat():
-    """A summary's estimates are those of the folds of one repetition."""
-    folds = np.random.default_rng(1).uniform(0.5, 1.0, size=(6, 4))
+def test_a_usual_spread_counts_as_four_more_folds():
+    """Three folds that agree by chance are not taken for sure: Smyth's moderated error."""
+    found = estimate(np.array([1.0, 1.0, 1.0]), usual=0.6)
 
-    summary = summarise(curves(folds, folds, n_repeats=2.0))
-
-    assert summary.estimate(folds[:, 0]).error == pytest.approx(
-        np.std(folds[:, 0], ddof=1) / math.sqrt(3)
-    )
-
-
-def test_no_finite_value_is_no_estimate():
-    """What has no value has no mean."""
-    assert math.isnan(estimate(np.array([np.nan])).mean)
+    # Squares 0 + 4 * 0.36 over 2 + 4 degrees of freedom, and three folds.
+    assert found.error == pytest.approx(np.sqrt(4 * 0.36 / 6 / 3))
+    assert found.at_least(0.95) == pytest.approx(1 - student.ppf(0.95, 6) * found.error)
 
 
 @given(LOSSES)
@@ -121,10 +119,6 @@ def test_folds_that_end_keep_their_last_value():
 def test_holes_and_infinities_are_seen(bad):
     """A loss that was infinite, or lacking between others, is remembered."""
     assert not summarise(curves(bad)).is_finite
-
-
-def test_nothing_comes_of_no_curve():
-    """Without any training loss there is nothing to summarise."""
     assert summarise(curves([np.nan, np.nan])) is None
 
 
@@ -144,17 +138,6 @@ def test_shares_of_the_training_are_in_learning_rate():
 
     assert constant.at_share(constant.valid, 0.5).tolist() == [11.0]
     assert cosine.at_share(cosine.valid, 0.5)[0] > 13
-
-
-def test_a_usual_spread_counts_as_four_more_folds():
-    """Three folds that agree by chance are not taken for sure: Smyth's moderated error."""
-    values = np.array([1.0, 1.0, 1.0])
-
-    found = estimate(values, usual=0.6)
-
-    # Squares 0 + 4 * 0.36 over 2 + 4 degrees of freedom, and three folds.
-    assert found.error == pytest.approx(np.sqrt(4 * 0.36 / 6 / 3))
-    assert found.at_least(0.95) == pytest.approx(1 - student.ppf(0.95, 6) * found.error)
 
 
 def test_the_least_of_noise_is_below_its_mean():
@@ -192,17 +175,12 @@ def test_it_is_the_integral_of_the_schedule(schedule):
     np.testing.assert_allclose(spent, expected, atol=2e-5)
 
 
-def test_a_part_of_a_schedule_is_that_part():
-    """What was stopped half way through a cosine has spent more than half of its rate."""
-    whole, part = rate_spent(10, "cosine", 10), rate_spent(5, "cosine", 10)
-
-    np.testing.assert_array_equal(part, whole[:5])
-
-
 @pytest.mark.parametrize("schedule", [None, "constant", "a user's own", 3])
 def test_what_is_not_known_counts_as_constant(schedule):
-    """Without a schedule of sk_tune, an epoch is an epoch."""
+    """Without a schedule of sk_tune, an epoch is an epoch; a part is that part."""
     assert rate_spent(3, schedule).tolist() == [1.0, 2.0, 3.0]
+    whole, part = rate_spent(10, "cosine", 10), rate_spent(5, "cosine", 10)
+    np.testing.assert_array_equal(part, whole[:5])
 
 
 @given(
