@@ -14,15 +14,16 @@ from sk_tune.report import write_html
 @pytest.fixture
 def opened(browser, grid, iris, tmp_path):
     """Return the browser with the page of a search in which two candidates failed."""
-    browser.send(
-        "Emulation.setDeviceMetricsOverride",
-        width=1280,
-        height=900,
-        deviceScaleFactor=1,
-        mobile=False,
-    )
+    _screen(browser, 1280)
     browser.open(write_html(grid, tmp_path / "page.html", X=iris.X, y=iris.y))
     return browser
+
+
+def _screen(browser, width):
+    """Make the screen that of a computer, or of a phone if it is narrow."""
+    is_phone = width < 1000
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1 + is_phone}
+    browser.send("Emulation.setDeviceMetricsOverride", **size, mobile=is_phone)
 
 
 def _column(browser, name):
@@ -115,13 +116,7 @@ def test_the_pointer_shows_values(opened, grid):
 
 def test_a_touch_shows_values_until_the_next(opened):
     """They stay when the finger is lifted."""
-    opened.send(
-        "Emulation.setDeviceMetricsOverride",
-        width=390,
-        height=800,
-        deviceScaleFactor=2,
-        mobile=True,
-    )
+    _screen(opened, 390)
     opened.send("Emulation.setTouchEmulationEnabled", enabled=True)
     x, y = _middle(opened, 'document.querySelector("#history .best")')
 
@@ -182,13 +177,7 @@ def test_everything_is_reached_by_the_tab_key(opened):
 @pytest.mark.parametrize("width", [320, 390])
 def test_a_phone_need_not_scroll_sideways(opened, width):
     """Only the table of candidates does, in its own frame."""
-    opened.send(
-        "Emulation.setDeviceMetricsOverride",
-        width=width,
-        height=800,
-        deviceScaleFactor=2,
-        mobile=True,
-    )
+    _screen(opened, width)
 
     assert opened.run("document.documentElement.scrollWidth") <= width
 
@@ -210,13 +199,7 @@ def page_of_one_call(iris, tmp_path_factory):
 def test_the_page_of_one_call_need_not_scroll_sideways(browser, page_of_one_call, width):
     """Wide tables do, in their own frames."""
     browser.open(page_of_one_call)
-    browser.send(
-        "Emulation.setDeviceMetricsOverride",
-        width=width,
-        height=800,
-        deviceScaleFactor=1,
-        mobile=width < 1000,
-    )
+    _screen(browser, width)
 
     assert browser.run("document.documentElement.scrollWidth") <= width
     sticking_out = (
