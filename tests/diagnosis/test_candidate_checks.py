@@ -236,6 +236,7 @@ def _with_end(distribution):
         # An optimum inside, and one lucky candidate at the end, are no crowd.
         ("lr", DRAWN, lambda v: -(np.log(v / 1e-3) ** 2), RATES, "passed"),
         ("lr", LUCKY, lambda v: 1.0 if v == 1e-2 else -abs(v - 4e-3), RATES, "passed"),
+        ("lr", LUCKY, lambda v: 1.0 if v == 1e-4 else -abs(v - 4e-3), RATES, "passed"),
         # There is no dropout below 0, and what has no order has no end.
         *(
             (name, _with_end(ends), lambda v: -v, ends, "passed")

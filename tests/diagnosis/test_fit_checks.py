@@ -5,7 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.diagnosis._fit_checks import check_underfitting, trend
+from sk_tune.diagnosis._fit_checks import (
+    check_overfitting,
+    check_underfitting,
+    trend,
+)
 from sk_tune.diagnosis._summary import summarise
 
 T = np.arange(1.0, 17.0)
@@ -180,6 +184,13 @@ def test_a_loss_that_falls_in_vain_is_learning_by_heart(shapes):
     )
 
     assert (found.outcome, calm.outcome) == ("issue", "passed")
+
+
+def test_where_the_best_weights_are_kept_it_is_a_tip(shapes):
+    """Early stopping does not deploy what came after the best epoch."""
+    summary = summarise(shapes.overfitting(), keeps_best=True)
+
+    assert check_overfitting(summary).outcome == "tip"
 
 
 def test_high_losses_without_a_gap_are_underfitting(shapes):
