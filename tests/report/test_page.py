@@ -276,10 +276,11 @@ def test_the_best_is_first_and_failures_are_last(make_report, make_row):
 
 def test_rungs_metrics_and_conditional_parameters_have_columns(make_report, make_row):
     """What a candidate does not have is an empty cell."""
-    rungs = {"rung": 1, "bracket": 2, "n_resources": 9}
+    early = {"rung": 0, "bracket": 2, "n_resources": 3, "others": {"f1": 0.4}}
+    late = {"rung": 1, "bracket": 2, "n_resources": 9, "others": {"f1": 0.3}}
     rows = [
-        make_row(0, 0.5, params={"a": 1, "epochs": 9}, others={"f1": 0.4}, **rungs),
-        make_row(1, 0.6, params={"b": "x", "epochs": 9}, others={"f1": 0.3}, **rungs),
+        make_row(0, 0.5, rank=2, params={"a": 1, "epochs": 3}, **early),
+        make_row(1, 0.6, rank=1, params={"b": "x", "epochs": 9}, **late),
     ]
 
     names, shown = _table(make_report, rows, resource="epochs")
@@ -288,7 +289,8 @@ def test_rungs_metrics_and_conditional_parameters_have_columns(make_report, make
         *("rank", "row", "accuracy", "std", "f1", "bracket", "rung", "epochs"),
         *("a", "b", "fit time"),
     ]
-    assert shown[0][1][4:10] == ["0.4", "2", "1", "9", "1", ""]
+    assert shown[0][1][4:10] == ["0.3", "2", "1", "9", "", "x"]
+    assert shown[1][1][4:10] == ["0.4", "2", "0", "3", "1", ""]
     columns = candidate_table(make_report(rows)).columns
     assert {column.name: column.is_number for column in columns}["a"]
     assert not {column.name: column.is_number for column in columns}["b"]

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from sk_tune.report import ParallelCoordinatesDisplay, SliceDisplay
+from sk_tune.report.displays import parameters_of
 from sk_tune.report.displays._parameter_displays import (
     axis_ticks,
     line_heights,
     spread_places,
 )
-from sk_tune.report.displays._search_trials import parameters_of
 
 
 def test_points_are_parameters_and_scores_of_cv_results(iris_grid):
@@ -29,26 +29,21 @@ def test_points_are_parameters_and_scores_of_cv_results(iris_grid):
     assert [ax.get_xlabel() for ax in display.axes_] == ["learning_rate", "activation"]
 
 
-def test_a_conditional_parameter_is_drawn_where_it_exists(iris_hyperband):
-    """Momentum is of candidates with sgd only, and the axis says how many have it."""
-    display = SliceDisplay.from_search(iris_hyperband, parameters=["momentum"])
+def test_each_configuration_is_drawn_once_where_it_has_the_parameter(iris_hyperband):
+    """With its last score; momentum is of candidates with sgd only, which the axis says."""
+    names = ["momentum", "dropout"]
+    display = SliceDisplay.from_search(iris_hyperband, parameters=names)
 
-    n_drawn = sum(len(s.get_offsets()) for s in display.scatters_[0])
+    drawn = [sum(len(s.get_offsets()) for s in own) for own in display.scatters_]
     params = {
         frozenset((k, v) for k, v in row.items() if "max_epochs" not in k)
         for row in iris_hyperband.cv_results_["params"]
     }
     n_sgd = sum(("net__optimizer", "sgd") in row for row in params)
-    assert n_drawn == n_sgd
+    brackets = iris_hyperband.brackets_
+    assert drawn == [n_sgd, sum(b.rungs[0].n_candidates for b in brackets)]
     assert "have it" in display.axes_[0].get_xlabel()
-
-
-def test_each_configuration_is_drawn_once_with_its_last_score(iris_hyperband):
-    """Not once for each of its rungs."""
-    display = SliceDisplay.from_search(iris_hyperband, parameters=["dropout"])
-
-    n_candidates = sum(b.rungs[0].n_candidates for b in iris_hyperband.brackets_)
-    assert sum(len(s.get_offsets()) for s in display.scatters_[0]) == n_candidates
+    assert "have it" not in display.axes_[1].get_xlabel()
 
 
 def test_categories_are_spread_around_their_position():
@@ -153,14 +148,9 @@ def test_one_candidate_is_a_line(made, score):
     assert (display.best_line_ is None) == np.isnan(score)
     heights = line_heights(display.parameters, np.array([score]))
     assert heights[0, 0] == 0.5
-
-
-def test_scores_far_below_end_at_the_lower_end():
-    """The axis says that it holds lower ones."""
+    # Scores far below end at the lower end.
     (parameter,) = parameters_of([{"a": i} for i in range(4)])
-
     heights = line_heights([parameter], np.array([0.1, 0.2, 0.3, -1e9]))
-
     np.testing.assert_allclose(heights[:, 1], [0.0, 0.5, 1.0, 0.0])
 
 

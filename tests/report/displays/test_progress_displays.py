@@ -6,8 +6,8 @@ from sklearn.datasets import load_iris
 
 from sk_tune import HalvingGridSearchCV, MLPClassifier
 from sk_tune.report import RungDisplay, SearchHistoryDisplay
-from sk_tune.report.displays._progress_displays import candidate_curves, progress_of
-from sk_tune.report.displays._search_trials import trials_of
+from sk_tune.report.displays import candidate_curves, trials_of
+from sk_tune.report.displays._progress_displays import progress_of
 
 
 def test_points_are_the_scores_of_cv_results(iris_hyperband):
@@ -61,28 +61,30 @@ def test_the_x_axis_may_be_what_was_spent(iris_hyperband, x, label):
 
 
 def test_failed_candidates_are_marked_at_the_edge(made):
-    """Their number can be seen, and no score is made up."""
+    """Their number can be seen, and no score is made up; all failed is a picture too."""
     search = made([{"a": i} for i in range(3)], [0.5, np.nan, np.nan])
 
     ax = SearchHistoryDisplay.from_search(search).ax_
+    none = SearchHistoryDisplay.from_search(made([{"a": 1}], [np.nan]))
 
     marks = next(c for c in ax.collections if c.get_label() == "Failed")
     assert marks.get_offsets()[:, 0].tolist() == [1.0, 2.0]
+    assert none.ax_.get_title(loc="left") == "1 evaluation"
 
 
-def test_all_failed_is_a_picture_too(made):
-    """There is no best candidate to name."""
-    display = SearchHistoryDisplay.from_search(made([{"a": 1}], [np.nan]))
-
-    assert display.ax_.get_title(loc="left") == "1 evaluation"
-
-
-def test_epochs_need_networks(ridge_grid):
-    """A ridge regression has none."""
-    with pytest.raises(ValueError, match="The search trained none"):
-        SearchHistoryDisplay.from_search(ridge_grid, x="epochs")
-    with pytest.raises(ValueError, match="'x' parameter must be one of"):
-        SearchHistoryDisplay.from_search(ridge_grid, x="hours")
+@pytest.mark.parametrize(
+    ("display", "options", "words"),
+    [
+        (SearchHistoryDisplay, {"x": "epochs"}, "The search trained none"),
+        (SearchHistoryDisplay, {"x": "hours"}, "'x' parameter must be one of"),
+        (RungDisplay, {}, "needs rungs, or networks"),
+        (RungDisplay, {"quantity": "error"}, "'quantity' parameter must be one of"),
+    ],
+)
+def test_what_a_search_does_not_have_is_refused(ridge_grid, display, options, words):
+    """A ridge regression has neither epochs nor rungs, and names are checked."""
+    with pytest.raises(ValueError, match=words):
+        display.from_search(ridge_grid, **options)
 
 
 def test_one_of_several_metrics_is_drawn(iris_grid):
@@ -124,20 +126,14 @@ def test_survivors_are_those_that_reached_the_last_rung(iris_hyperband):
     assert display.ax_.get_title(loc="left").startswith(f"{len(curves)} candidates")
 
 
-def test_rungs_are_marked_on_the_axis(iris_hyperband):
-    """Ticks are where candidates were dropped, on a logarithmic axis."""
+def test_rungs_are_marked_on_the_axis_of_one_bracket_or_all(iris_hyperband):
+    """Ticks are where candidates were dropped; bracket 0 drops nobody."""
     ax = RungDisplay.from_search(iris_hyperband).ax_
+    one = RungDisplay.from_search(iris_hyperband, bracket=0)
 
     assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "3", "9"]
     assert ax.get_xscale() == "log"
-
-
-def test_one_bracket_may_be_drawn(iris_hyperband):
-    """Bracket 0 drops nobody."""
-    display = RungDisplay.from_search(iris_hyperband, bracket=0)
-
-    n_candidates = iris_hyperband.brackets_[-1].rungs[0].n_candidates
-    assert len(display.lines_) == n_candidates
+    assert len(one.lines_) == iris_hyperband.brackets_[-1].rungs[0].n_candidates
     with pytest.raises(ValueError, match=r"must be one of \[0, 1, 2\]. Got 7"):
         RungDisplay.from_search(iris_hyperband, bracket=7)
 
@@ -152,8 +148,6 @@ def test_losses_may_be_drawn_instead(iris_grid):
     np.testing.assert_allclose(display.lines_[3].get_ydata(), means[3])
     labels = [t.get_text() for t in display.ax_.get_legend().get_texts()]
     assert labels == ["Best", "Candidate"]
-    with pytest.raises(ValueError, match="'quantity' parameter must be one of"):
-        RungDisplay.from_search(iris_grid, quantity="error")
 
 
 def test_rungs_of_samples_are_drawn_by_their_scores():
@@ -176,12 +170,6 @@ def test_rungs_of_samples_are_drawn_by_their_scores():
     rows = zip(results["n_resources"], results["mean_test_score"], strict=True)
     assert drawn == sorted(rows)
     assert display.ax_.get_xlabel() == "Samples"
-
-
-def test_without_rungs_and_networks_there_is_nothing_to_draw(ridge_grid):
-    """A plain search has scores only, which other displays draw."""
-    with pytest.raises(ValueError, match="needs rungs, or networks"):
-        RungDisplay.from_search(ridge_grid)
 
 
 def test_one_candidate_on_one_fold_is_drawn(diabetes_one):
