@@ -20,8 +20,7 @@ from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier, engine, fleet
 from sk_tune.adoption import adopter
-from sk_tune.backend import FleetReport
-from sk_tune.backend._joblib import FleetBackend
+from sk_tune.backend import FleetBackend, FleetReport
 from sk_tune.exceptions import SkTuneWarning
 
 X, Y = load_iris(return_X_y=True)

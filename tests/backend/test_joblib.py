@@ -15,9 +15,8 @@ from joblib.parallel import get_active_backend
 
 from sk_tune import fleet
 from sk_tune.adoption import FitRequested, adopter, adoption
-from sk_tune.backend import CollectingBackend
-from sk_tune.backend._joblib import FleetBackend
-from sk_tune.backend._session import Recorder, Replayer, Session
+from sk_tune.backend import CollectingBackend, FleetBackend, Recorder
+from sk_tune.backend._session import Replayer, Session
 from sk_tune.backend._task_copy import copy_task
 
 

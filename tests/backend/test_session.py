@@ -16,8 +16,8 @@ from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier, fleet
 from sk_tune.adoption import FitRequested, adoption
-from sk_tune.backend import _session
-from sk_tune.backend._session import Recorder, Session
+from sk_tune.backend import Recorder, _session
+from sk_tune.backend._session import Session
 from sk_tune.exceptions import SkTuneWarning
 from sk_tune.training import _one_thread
 

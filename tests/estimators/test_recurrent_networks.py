@@ -7,7 +7,6 @@ from sklearn.model_selection import GridSearchCV
 
 from sk_tune import GridSearchCV as FleetSearchCV
 from sk_tune import MLPClassifier, RNNClassifier, RNNRegressor
-from sk_tune.estimators._recurrent_networks import as_sequences
 from sk_tune.exceptions import SkTuneWarning
 
 _RNG = np.random.default_rng(0)
@@ -303,7 +302,12 @@ def test_other_networks_refuse_rows_of_unequal_length():
 
 
 def test_whole_numbers_become_real_ones():
-    """Because NaN is no whole number."""
-    found = as_sequences([np.array([[1], [2]]), np.array([[3]])])
+    """Because NaN, the padding, is no whole number."""
+    whole = [np.rint(3 * sequence).astype(int) for sequence in SEQUENCES]
+    real = [sequence.astype(float) for sequence in whole]
 
-    np.testing.assert_array_equal(found[:, :, 0], [[1.0, 2.0], [3.0, np.nan]])
+    found, expected = (
+        _small().fit(sequences, Y).predict(whole) for sequences in (whole, real)
+    )
+
+    np.testing.assert_array_equal(found, expected)

@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.base import clone
 
 import sk_tune
-from sk_tune.estimators._validation import LastSeen, resolve_device
+from sk_tune.estimators import LastSeen
 
 NAMES = [
     network + task
@@ -487,12 +487,21 @@ def test_scalars_of_numpy_are_numbers(name, params, make_estimator, task_data, o
 # --- Helpers
 
 
-def test_the_device_is_cuda_where_there_is_one():
-    """auto is cuda if there is one, and any name is given back as torch writes it."""
-    expected = "cuda" if torch.cuda.is_available() else "cpu"
+@pytest.mark.parametrize("has_cuda", [True, False])
+def test_the_device_is_cuda_where_there_is_one(
+    has_cuda, make_estimator, task_data, monkeypatch
+):
+    """auto is cuda if there is one, else the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    net = make_estimator("MLPRegressor", device="auto", max_epochs=1)
 
-    assert resolve_device(sk_tune.MLPClassifier(device="auto")) == expected
-    assert resolve_device(sk_tune.MLPClassifier(device="cpu")) == "cpu"
+    if has_cuda and not torch.cuda.device_count():
+        # Torch itself then says that it was built without, or that there is none.
+        with pytest.raises((RuntimeError, AssertionError), match=r"CUDA|NVIDIA"):
+            net.fit(*task_data("MLPRegressor"))
+        return
+    net.fit(*task_data("MLPRegressor"))
+    assert torch.device(net.net_.device).type == ("cuda" if has_cuda else "cpu")
 
 
 @pytest.mark.parametrize(
