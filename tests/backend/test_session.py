@@ -365,7 +365,16 @@ def test_other_fits_are_no_rungs(session, other):
     assert session.report.n_requested == 2
 
 
-# --- What does not match
+def test_networks_of_a_task_adopt_one_training_each(session):
+    """Trainings of networks without a seed are not handed out again."""
+
+    def task():
+        return [_fit(_net(random_state=None)) for _ in range(2)]
+
+    ((first, second),) = _replay(session, [task])
+
+    assert session.report.n_adopted == 2
+    assert not np.allclose(first, second)
 
 
 # --- Recorder

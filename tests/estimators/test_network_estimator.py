@@ -132,8 +132,10 @@ def test_equal_weights_are_no_weights(name, make_estimator, task_data, outputs):
     plain = make_estimator(name).fit(X, y)
 
     for weight in (np.full(len(X), 3.0), np.ones(len(X), dtype=int), [1.0] * len(X)):
-        weighted = make_estimator(name).fit(X, y, sample_weight=weight)
+        sets = Sets()
+        weighted = make_estimator(name, callbacks=[sets]).fit(X, y, sample_weight=weight)
         np.testing.assert_array_equal(outputs(weighted, X), outputs(plain, X))
+        assert sets.train.sample_weight is None
 
 
 @pytest.mark.parametrize("scale", [1e-42, 1e-300, 1e39, 1e250])
