@@ -20,7 +20,6 @@ from sklearn.ensemble import (
     VotingClassifier,
     VotingRegressor,
 )
-from sklearn.exceptions import FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.feature_selection import SequentialFeatureSelector
 from sklearn.inspection import permutation_importance
@@ -28,18 +27,13 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import brier_score_loss, f1_score, log_loss
 from sklearn.model_selection import (
     GridSearchCV,
-    HalvingGridSearchCV,
     HalvingRandomSearchCV,
     KFold,
-    RandomizedSearchCV,
     StratifiedKFold,
     TunedThresholdClassifierCV,
     cross_val_predict,
     cross_val_score,
     cross_validate,
-    learning_curve,
-    permutation_test_score,
-    validation_curve,
 )
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor
@@ -268,44 +262,6 @@ def test_a_class_that_a_fold_lacks_has_a_column_of_zeros(scaled_iris):
     assert seen.score(X[y != 1], y[y != 1]) > 0.9
 
 
-def test_a_learning_curve_rises_above_chance(scaled_iris):
-    """By samples: with all samples above 0.8, and better than with twelve."""
-    X, y = scaled_iris
-
-    sizes, _, scores = learning_curve(
-        _classifier(), X, y, cv=CV, train_sizes=[12, 100], shuffle=True, random_state=0
-    )
-
-    few, many = scores.mean(axis=1)
-    assert sizes.tolist() == [12, 100]
-    assert many > max(few, 0.8)
-
-
-def test_a_validation_curve_rises_with_the_epochs(scaled_iris):
-    """One epoch of small steps is worse than ten."""
-    X, y = scaled_iris
-    net = _classifier(learning_rate=3e-3)
-
-    _, scores = validation_curve(
-        net, X, y, param_name="max_epochs", param_range=[1, 20], cv=CV
-    )
-
-    one, twenty = scores.mean(axis=1)
-    assert twenty > max(one, 0.8)
-
-
-def test_the_score_is_no_accident(scaled_iris):
-    """Permuted labels are never learnt as well: p is its least value, 1/6."""
-    X, y = scaled_iris
-
-    score, permuted, p_value = permutation_test_score(
-        _classifier(max_epochs=3), X, y, cv=CV, n_permutations=5, random_state=0
-    )
-
-    assert score > permuted.max() + 0.2
-    assert p_value == pytest.approx(1 / 6)
-
-
 def test_grid_search_prefers_the_network_that_learns(iris):
     """Of rates that do nothing and rates that learn, a learning one wins, above 0.8."""
     search = GridSearchCV(
@@ -323,22 +279,6 @@ def test_grid_search_prefers_the_network_that_learns(iris):
     assert search.best_score_ > 0.8
     assert search.score(*iris) > 0.8
     assert not np.isnan(search.cv_results_["mean_test_score"]).any()
-
-
-def test_randomized_search_draws_from_distributions(scaled_iris):
-    """Values drawn by scipy are taken, and the best is above 0.8."""
-    space = {
-        "learning_rate": loguniform(1e-3, 1e-1),
-        "width": randint(4, 20),
-        "dropout": loguniform(1e-3, 0.3),
-        "hidden_layer_sizes": [None, (8,), (8, 4)],
-        "optimizer": ["adamw", "sgd"],
-    }
-    search = RandomizedSearchCV(_classifier(), space, n_iter=6, cv=CV, random_state=0)
-
-    search.fit(*scaled_iris)
-
-    assert search.best_score_ > 0.8
 
 
 def test_halving_by_epochs_gives_the_survivors_more(scaled_iris):
@@ -360,63 +300,6 @@ def test_halving_by_epochs_gives_the_survivors_more(scaled_iris):
     assert search.n_resources_ == [2, 6]
     assert search.best_params_["max_epochs"] == search.best_estimator_.n_epochs_ == 6
     assert search.best_score_ > 0.8
-
-
-def test_halving_by_samples(scaled_iris):
-    """With scikit-learn's own resource, samples, the winner is above 0.8."""
-    search = HalvingGridSearchCV(
-        _classifier(max_epochs=10),
-        {"learning_rate": [1e-6, 1e-5, 0.03, 0.02]},
-        min_resources=36,
-        factor=2,
-        cv=CV,
-        random_state=0,
-    )
-
-    search.fit(*scaled_iris)
-
-    assert search.best_params_["learning_rate"] > 0.01
-    assert search.best_score_ > 0.8
-
-
-def test_bayesian_search_of_scikit_optimize(scaled_iris):
-    """Real, integer and categorical dimensions are searched, and the best is above 0.8."""
-    skopt = pytest.importorskip("skopt")
-    space = {
-        "learning_rate": skopt.space.Real(1e-4, 1e-1, prior="log-uniform"),
-        "width": skopt.space.Integer(4, 20),
-        "activation": skopt.space.Categorical(["relu", "tanh"]),
-    }
-    search = skopt.BayesSearchCV(
-        _classifier(),
-        space,
-        n_iter=5,
-        n_points=2,
-        cv=CV,
-        random_state=0,
-        optimizer_kwargs={"n_initial_points": 3},
-    )
-
-    search.fit(*scaled_iris)
-
-    assert len(search.cv_results_["params"]) == 5
-    assert search.best_score_ > 0.8
-
-
-def test_a_candidate_that_diverges_gets_the_error_score(diabetes):
-    """A search goes on without the candidate, warns, and the best is above R^2 of 0.2."""
-    net = _regressor(optimizer="sgd", learning_rate=0.02, momentum=0.5)
-    search = GridSearchCV(net, {"learning_rate": [0.02, 1e25]}, cv=KFold(2))
-
-    with (
-        pytest.warns(FitFailedWarning, match="TrainingDivergedError"),
-        pytest.warns(UserWarning, match="non-finite"),
-    ):
-        search.fit(*diabetes)
-
-    assert np.isnan(search.cv_results_["mean_test_score"][1])
-    assert search.best_params_["learning_rate"] == 0.02
-    assert search.best_score_ > 0.2
 
 
 def test_calibration(scaled_cancer):

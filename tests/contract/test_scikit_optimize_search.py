@@ -125,15 +125,6 @@ def test_what_is_no_model_of_the_score_is_refused(iris, model):
         search.fit(*iris)
 
 
-def test_each_subspace_has_its_candidates_and_its_result(iris):
-    """With counts of their own or the common one; the best points hold the models."""
-    search = search_models((LINEAR, 1), (TREES, 1), KERNELS).fit(*iris)
-
-    assert len(search.cv_results_["params"]) == 1 + 1 + 2
-    models = [result.x[0] for result in search.optimizer_results_]
-    assert [type(m) for m in models] == [LinearSVC, DecisionTreeClassifier, SVC]
-
-
 def test_a_clone_keeps_its_subspaces_when_others_are_set(iris):
     """As for any estimator of scikit-learn."""
     search = search_models((LINEAR, 1), KERNELS)
@@ -179,22 +170,6 @@ def test_a_search_that_was_given_a_best_estimator_finds_its_own(iris):
 
     assert search.fit(*iris).score(*iris) > 0.9
     assert isinstance(search.best_estimator_, SVC)
-
-
-def test_a_callback_ends_the_search_and_the_best_is_refitted(iris):
-    """It is called after each candidate of a space with one that is fixed."""
-    results = []
-
-    def stop_at_third(result):
-        results.append(result)
-        return len(results) > 2
-
-    space = {"max_depth": [3], "min_samples_split": Real(0.1, 0.9)}
-    search = BayesSearchCV(DecisionTreeClassifier(), space, n_iter=5, random_state=0)
-    search.set_params(n_points=1).fit(*iris, callback=stop_at_third)
-
-    assert len(results) == 3
-    assert search.score(*iris) > 0.5
 
 
 @pytest.mark.parametrize(
@@ -243,20 +218,6 @@ def test_parameters_are_numbers_and_strings_of_python(iris):
     search.set_params(random_state=0, optimizer_kwargs={"n_initial_points": 4}).fit(*iris)
 
     assert len(search.cv_results_["params"]) == 22
-
-
-@pytest.mark.parametrize(
-    "scoring",
-    [["accuracy", "f1_macro"], {"accuracy": "accuracy", "f1_macro": "f1_macro"}],
-    ids=["list", "dict"],
-)
-def test_one_of_several_metrics_decides(iris, scoring):
-    """The named metric guides and refits; all have a column."""
-    search = search_svc(scoring=scoring, refit="f1_macro").fit(*iris)
-
-    assert search.score(*iris) > 0.9
-    assert search.best_score_ == search.cv_results_["mean_test_f1_macro"].max()
-    assert len(search.cv_results_["mean_test_accuracy"]) == 6
 
 
 def test_a_callable_may_return_several_metrics(iris):

@@ -5,7 +5,7 @@ import pytest
 from sklearn.model_selection import StratifiedKFold
 
 from sk_tune import GridSearchCV
-from sk_tune.ensemble._selection import Library
+from sk_tune.ensemble import Library
 
 
 @pytest.fixture(scope="session")

@@ -295,6 +295,9 @@ def test_stages_that_somebody_takes_away_are_not_asked(iris, net):
     )
 
     np.testing.assert_allclose(boosting.predict_proba(iris.X), first, rtol=1e-5)
+    boosting.weights_[0] *= 2
+    *_, last = boosting.staged_predict_proba(iris.X)
+    np.testing.assert_allclose(boosting.predict_proba(iris.X), last, rtol=1e-5)
 
 
 def test_padded_sequences_are_boosted():

@@ -189,6 +189,10 @@ def test_members_predict_in_one_call(net, iris, scaler):
 def test_changed_weights_and_members_count(net, iris):
     """The prediction is that of the members and weights that are there now."""
     ensemble = SeedEnsembleClassifier(net, 3, random_state=0).fit(*iris)
+    members = [member.predict_proba(iris.X) for member in ensemble.estimators_]
+    ensemble.weights_[:] = [0.5, 0.25, 0.25]
+    expected = 0.5 * members[0] + 0.25 * members[1] + 0.25 * members[2]
+    np.testing.assert_allclose(ensemble.predict_proba(iris.X), expected, atol=1e-12)
     ensemble.weights_[:] = [0.0, 0.25, 0.75]
 
     first = ensemble.predict_proba(iris.X)

@@ -17,15 +17,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV
-from sk_tune.ensemble import with_temperature
-from sk_tune.ensemble._parts import fitted_temperature
-from sk_tune.ensemble._selection import (
+from sk_tune.ensemble import (
+    GreedyOptions,
     Library,
     Selector,
-    contribution_table,
     read_library,
+    with_temperature,
 )
-from sk_tune.ensemble._weights import GreedyOptions, SampleObjective
+from sk_tune.ensemble._parts import fitted_temperature
+from sk_tune.ensemble._selection import contribution_table
+from sk_tune.ensemble._weights import SampleObjective
 
 OPTIONS = {"is_classification": True, "needs_models": True, "random_state": 0}
 
