@@ -128,11 +128,6 @@ class AffineMap(NamedTuple):
     scale: Array
     fill: Array | None = None
 
-    def __call__(self, X: Array) -> Array:
-        """Return the samples of `X`, (n, D), mapped, in float64."""
-        scaled = (X - self.center) * self.scale
-        return scaled if self.fill is None else np.where(np.isnan(X), self.fill, scaled)
-
     def then(self, other: Self) -> Self:
         """Return the map that has the effect of this one and then of another."""
         fill = other.fill
