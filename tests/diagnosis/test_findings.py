@@ -89,60 +89,49 @@ def named(name, outcome, severity=None):
     return Finding(code="", name=name, outcome=outcome, severity=severity, message="")
 
 
-def test_causes_go_before_consequences():
-    """A learning rate that is too high explains losses that rise."""
-    findings = [
-        named("overfitting", "issue"),
-        named("learning rate too high", "issue"),
-        named("diverged", "passed"),
-    ]
-
-    assert verdict(findings).name == "learning rate too high"
+HELD_OUT = named("overfitting", "passed")
 
 
-def test_without_issues_the_fit_is_good():
-    """A tip that is not about the fit does not keep it from being good."""
-    findings = [named("overfitting", "passed"), named("converged long ago", "tip")]
-
+@pytest.mark.parametrize(
+    ("findings", "outcome", "words", "matters"),
+    [
+        # A cause explains its consequences, and a fault is named instead of a good fit.
+        (
+            [named("overfitting", "issue"), named("learning rate too high", "issue")],
+            "not applicable",
+            "There are issues: overfitting, learning rate too high",
+            "learning rate too high",
+        ),
+        # A tip that is not about the fit does not keep it from being good.
+        ([HELD_OUT, named("converged long ago", "tip")], "passed", "no more", "good fit"),
+        # What may well underfit is not called good in the same breath.
+        *(
+            ([HELD_OUT, named(name, "tip", "medium")], "not applicable", name, name)
+            for name in ("underfitting", "no better than the baseline")
+        ),
+        # Small doubts are said with the good fit.
+        (
+            [HELD_OUT, named("still improving", "tip", "low")],
+            "passed",
+            "could be better: still improving.",
+            "good fit",
+        ),
+        # Without a held-out loss nobody can say that a fit is good.
+        (
+            [named("overfitting", "not applicable")],
+            "not applicable",
+            "no held-out loss",
+            "good fit",
+        ),
+    ],
+)
+def test_the_finding_that_matters_most_is_the_verdict(findings, outcome, words, matters):
+    """A fit is called good only if no issue and no grave doubt speaks against it."""
     good = good_fit(findings)
 
-    assert good.outcome == "passed"
-    assert verdict([*findings, good]).name == "good fit"
-
-
-def test_an_issue_keeps_a_fit_from_being_good():
-    """What has a fault is not called good, and the fault is named."""
-    good = good_fit([named("overfitting", "issue")])
-
-    assert good.outcome == "not applicable"
-    assert "overfitting" in good.message
-
-
-@pytest.mark.parametrize("name", ["underfitting", "no better than the baseline"])
-def test_a_tip_that_denies_a_good_fit_is_the_verdict(name):
-    """What may well underfit is not called good in the same breath."""
-    findings = [named("overfitting", "passed"), named(name, "tip", "medium")]
-
-    good = good_fit(findings)
-
-    assert good.outcome == "not applicable"
-    assert name in good.message
-    assert verdict([good, *findings]).name == name
-
-
-def test_small_doubts_are_said_with_the_good_fit():
-    """What could be a little better is named where the fit is called good."""
-    findings = [named("overfitting", "passed"), named("still improving", "tip", "low")]
-
-    good = good_fit(findings)
-
-    assert verdict([good, *findings]) is good
-    assert good.message.endswith("could be better: still improving.")
-
-
-def test_nothing_held_out_is_no_good_fit():
-    """Without a held-out loss nobody can say that a fit is good."""
-    assert good_fit([named("overfitting", "not applicable")]).outcome == "not applicable"
+    assert good.outcome == outcome
+    assert words in good.message
+    assert verdict([good, *findings]).name == matters
 
 
 def test_no_findings_are_no_verdict():
