@@ -286,6 +286,7 @@ def test_a_task_that_spoils_its_data_after_the_fit(session, make_task):
 
     results = _replay(session, [make_task(part) for part in data])
 
+    assert session.report.n_adopted == 2
     for part, result in zip(data, results, strict=True):
         assert not part.any()
         np.testing.assert_allclose(result, _fit(_net()), atol=1e-9)
