@@ -45,7 +45,7 @@ __all__ = ["BoostingClassifier", "BoostingRegressor"]
 Array = npt.NDArray[Any]
 
 
-class _Samples(NamedTuple):
+class _BoostedSamples(NamedTuple):
     """Samples with their targets, weights, and what is predicted for them so far."""
 
     X: Array
@@ -188,7 +188,7 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
         seen, held = (
             None
             if part is None
-            else _Samples(
+            else _BoostedSamples(
                 X[part], targets[part], w[part], np.tile(self.init_, (len(part), 1))
             )
             for part in (train, valid)
@@ -201,7 +201,7 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
         return hasattr(self, "estimators_")
 
     def _boost(
-        self, train: Any, valid: _Samples | None, rng: Any, *, is_weighted: bool
+        self, train: Any, valid: _BoostedSamples | None, rng: Any, *, is_weighted: bool
     ) -> None:
         loss = self._loss
         stages, weights = [], []
