@@ -188,9 +188,14 @@ def test_a_loss_that_falls_in_vain_is_learning_by_heart(shapes):
 
 def test_where_the_best_weights_are_kept_it_is_a_tip(shapes):
     """Early stopping does not deploy what came after the best epoch."""
-    summary = summarise(shapes.overfitting(), keeps_best=True)
+    free = {"dropout": 0.0, "weight_decay": 0.0}
+    t = np.arange(1.0, 41.0)
+    valid = 0.5 + 0.5 * np.exp(-t) + 1e-4 * t
+    vain = shapes.of_folds(0.9 / t, valid, params=free)
 
-    assert check_overfitting(summary).outcome == "tip"
+    for curves, kept in ((shapes.overfitting(), "tip"), (vain, "passed")):
+        assert check_overfitting(summarise(curves)).outcome == "issue"
+        assert check_overfitting(summarise(curves, keeps_best=True)).outcome == kept
 
 
 def test_high_losses_without_a_gap_are_underfitting(shapes):
