@@ -169,7 +169,11 @@ def test_what_takes_long_to_keep_is_kept_less_often(monkeypatch, seconds, n_call
 @pytest.mark.parametrize("patience", [2, 50], ids=["stops", "goes on"])
 def test_best_epoch_is_the_result(patience):
     """With a rate that is too large, weights in use are those of the least loss."""
-    outcome = _train(_network(_set(), n_epochs=8, patience=patience, learning_rate=0.5))
+    network = _network(_set(), n_epochs=8, patience=patience, learning_rate=0.5)
+    # One that stands in front of it leaves when its best epoch is over.
+    short = _network(_set(), 1, n_epochs=4)
+
+    outcome = dict(train_fleet([short, network], _recipe(), 2))[1]
 
     losses = outcome.state.curve("valid_loss")
     best = int(losses.argmin())
