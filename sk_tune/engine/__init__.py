@@ -29,7 +29,7 @@ from sk_tune.engine._stack import NetworkStack, architecture
 from sk_tune.engine._store import FitStore, StoreInfo
 from sk_tune.engine._stream import FitStream
 from sk_tune.engine._train import fitted_estimator, train
-from sk_tune.engine.fleet import kernel_status
+from sk_tune.fleets import kernel_status
 from sk_tune.training import TimeLimit
 
 __all__ = [

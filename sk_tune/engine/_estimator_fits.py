@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from sk_tune.augment import kinds_of
 from sk_tune.engine._fits import Fit
-from sk_tune.engine.fleet import (
+from sk_tune.estimators import FitPreparer
+from sk_tune.fleets import (
     LOSSES,
     FleetNetwork,
     ModuleProgram,
@@ -23,7 +24,6 @@ from sk_tune.engine.fleet import (
     orders_in_memory,
     stacked_program,
 )
-from sk_tune.estimators import FitPreparer
 from sk_tune.nets import CNN, MLP, RNN, attributes_key, loose_state
 from sk_tune.training import (
     REGRESSION_LOSSES,
@@ -51,7 +51,7 @@ _HOOKS = (
     "_post_accumulate_grad_hooks",
 )
 # Twins of layers in a fleet hold what belongs to the batch at hand.
-_OWN = "sk_tune.engine."
+_OWN = "sk_tune.fleets."
 
 
 def module_structure(module: nn.Module) -> tuple[Any, ...]:

@@ -11,8 +11,8 @@ import torch
 
 from sk_tune.engine._fits import Fit
 from sk_tune.engine._reference import prepare
-from sk_tune.engine.fleet import FleetNetwork, Recipe, is_compiled, is_written_out
 from sk_tune.estimators import FitPreparer
+from sk_tune.fleets import FleetNetwork, Recipe, is_compiled, is_written_out
 from sk_tune.nets import MLP
 from sk_tune.training import TrainingState
 

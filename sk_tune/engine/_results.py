@@ -24,9 +24,9 @@ from sk_tune.engine._reference import failed
 from sk_tune.engine._shard import Shard
 from sk_tune.engine._skorch_support import reason_for_solo
 from sk_tune.engine._store import FitStore, UnfinishedFits, rest_of, unfinished_key
-from sk_tune.engine.fleet import arithmetic
 from sk_tune.estimators import LastSeen, NetworkEstimator, check_parameters, first_seed
 from sk_tune.exceptions import warn_user
+from sk_tune.fleets import arithmetic
 from sk_tune.training import TrainingState, arrays_of_state, values_of_state
 
 __all__ = [

@@ -17,8 +17,8 @@ from sk_tune.engine._memory_limits import epochs_to_keep, networks_at_a_time
 from sk_tune.engine._reference import failed, late, prepare, train_by_reference
 from sk_tune.engine._skorch import NoFleetError, SkorchFit
 from sk_tune.engine._store import UnfinishedFits
-from sk_tune.engine.fleet import FleetNetwork, NetworkOutcome, Recipe, train_fleet
 from sk_tune.estimators import FitPreparer
+from sk_tune.fleets import FleetNetwork, NetworkOutcome, Recipe, train_fleet
 from sk_tune.training import (
     TimeIsUpError,
     TimeLimit,

@@ -36,7 +36,9 @@ from sk_tune.engine._skorch_support import (
     reason_against_callbacks,
     reason_in_criterion,
 )
-from sk_tune.engine.fleet import (
+from sk_tune.estimators import changed_modules, module_keys, net_arrays, take_rows
+from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code
+from sk_tune.fleets import (
     LOSSES,
     FleetNetwork,
     Recipe,
@@ -44,8 +46,6 @@ from sk_tune.engine.fleet import (
     StackedLoss,
     loss_by_autograd,
 )
-from sk_tune.estimators import changed_modules, module_keys, net_arrays, take_rows
-from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code
 from sk_tune.nets import tensor_values
 from sk_tune.training import (
     EpochTimer,

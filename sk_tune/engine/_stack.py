@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sk_tune.engine._estimator_fits import N_TRIED, module_structure, reason_in_module
-from sk_tune.engine.fleet import ChainProgram, ModuleProgram, Program, stacked_program
+from sk_tune.fleets import ChainProgram, ModuleProgram, Program, stacked_program
 from sk_tune.nets import CNN, MLP, RNN, SeededDropout
 from sk_tune.training import one_thread, takes_one_thread
 

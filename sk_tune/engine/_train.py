@@ -49,7 +49,6 @@ from sk_tune.engine._skorch import SkorchFit
 from sk_tune.engine._skorch_adoption import adopt_skorch
 from sk_tune.engine._skorch_support import signature
 from sk_tune.engine._store import rest_of
-from sk_tune.engine.fleet import is_compiled
 from sk_tune.estimators import (
     FitPreparer,
     LastSeen,
@@ -58,6 +57,7 @@ from sk_tune.estimators import (
     take_rows,
 )
 from sk_tune.exceptions import warn_of_solo
+from sk_tune.fleets import is_compiled
 from sk_tune.training import TimeLimit
 
 __all__ = ["fitted_estimator", "train"]

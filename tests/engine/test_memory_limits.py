@@ -25,7 +25,7 @@ from sk_tune.engine._memory_limits import (
     seconds_per_epoch,
 )
 from sk_tune.engine._results import FitKeys
-from sk_tune.engine.fleet import FleetNetwork, Recipe, SeededCourse, Settings
+from sk_tune.fleets import FleetNetwork, Recipe, SeededCourse, Settings
 from sk_tune.nets import MLP, RNN
 from sk_tune.training import StoppingState, TensorSet, TrainingState
 

@@ -20,9 +20,9 @@ from sk_tune.engine._fits import ProgressReporter
 from sk_tune.engine._reference import failed, train_by_reference
 from sk_tune.engine._results import Results, StoredFits, end_shard, ready_fits
 from sk_tune.engine._shard import Shard, train_shard
-from sk_tune.engine.fleet import _active_batch, train_fleet
 from sk_tune.estimators import FitPreparer
 from sk_tune.exceptions import SkTuneError, TrainingDivergedError
+from sk_tune.fleets import _active_batch, train_fleet
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32}

@@ -31,8 +31,8 @@ from sk_tune.engine._store import (
     rest_of,
     unfinished_key,
 )
-from sk_tune.engine.fleet import _active_batch
 from sk_tune.exceptions import SkTuneWarning, StoreError
+from sk_tune.fleets import _active_batch
 from sk_tune.training import arrays_of_state, values_of_state
 
 

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
 from sk_tune.engine import Fit, TimeLimit, _shard, _train, fitted_estimator, train
-from sk_tune.engine.fleet import _active_batch, _loop
 from sk_tune.exceptions import SkTuneWarning
+from sk_tune.fleets import _active_batch, _loop
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32, "learning_rate": 0.01}

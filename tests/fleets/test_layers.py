@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from sk_tune.engine.fleet import _layers
-from sk_tune.engine.fleet._layers import (
+from sk_tune.fleets import _layers
+from sk_tune.fleets._layers import (
     Activation,
     Batch,
     BatchNorm,

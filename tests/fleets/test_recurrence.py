@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from sk_tune.engine.fleet._recurrence import StackedRecurrence
+from sk_tune.fleets._recurrence import StackedRecurrence
 
 N_ROWS, N_BATCH, N_FEATURES, N_UNITS = 3, 5, 2, 4
 LENGTHS = [[6, 1, 3, 6, 2], [2, 2, 5, 1, 3], [6, 6, 6, 6, 6]]

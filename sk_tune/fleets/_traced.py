@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sk_tune.engine.fleet._chain import ChainProgram
-from sk_tune.engine.fleet._convolution import geometry_of, pool_fits
-from sk_tune.engine.fleet._image_layers import Convolution, Flat, ImageNorm, Pooling
-from sk_tune.engine.fleet._layers import (
+from sk_tune.fleets._chain import ChainProgram
+from sk_tune.fleets._convolution import geometry_of, pool_fits
+from sk_tune.fleets._image_layers import Convolution, Flat, ImageNorm, Pooling
+from sk_tune.fleets._layers import (
     Activation,
     Batch,
     BatchNorm,
@@ -29,7 +29,7 @@ from sk_tune.engine.fleet._layers import (
     Linear,
     chained,
 )
-from sk_tune.engine.fleet._masks import (
+from sk_tune.fleets._masks import (
     SeededMasks,
     StackedDropout,
     draw_masks,

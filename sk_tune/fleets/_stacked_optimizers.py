@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sk_tune.engine.fleet._epoch_batches import runs
+from sk_tune.fleets._epoch_batches import runs
 
 __all__ = ["Settings", "StackedOptimizer", "StackedTensors"]
 

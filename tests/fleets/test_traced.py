@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sk_tune.engine.fleet import _convolution
-from sk_tune.engine.fleet._masks import StackedDropout
-from sk_tune.engine.fleet._traced import (
+from sk_tune.fleets import _convolution
+from sk_tune.fleets._masks import StackedDropout
+from sk_tune.fleets._traced import (
     TracedProgram,
     traced_chain,
 )

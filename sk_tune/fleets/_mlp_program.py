@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sk_tune.engine.fleet._chain import ChainProgram
-from sk_tune.engine.fleet._layers import (
+from sk_tune.fleets._chain import ChainProgram
+from sk_tune.fleets._layers import (
     Activation,
     Batch,
     BatchNorm,
@@ -30,7 +30,7 @@ from sk_tune.engine.fleet._layers import (
     Tensors,
     chained,
 )
-from sk_tune.engine.fleet._masks import StackedDropout
+from sk_tune.fleets._masks import StackedDropout
 from sk_tune.nets import MLP, mean_of_members
 
 __all__ = ["MLPProgram"]

@@ -15,9 +15,10 @@ from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
 from sk_tune.augment import Noise
 from sk_tune.engine import Fit, train
 from sk_tune.engine._reference import prepare
-from sk_tune.engine.fleet import _active_batch, _compiled_epoch, _kernel, train_fleet
-from sk_tune.engine.fleet._active_batch import build_program
-from sk_tune.engine.fleet._kernel import (
+from sk_tune.estimators import FitPreparer
+from sk_tune.fleets import _active_batch, _compiled_epoch, _kernel, train_fleet
+from sk_tune.fleets._active_batch import build_program
+from sk_tune.fleets._kernel import (
     VARIABLE,
     compiled_library,
     holds_classes,
@@ -25,7 +26,6 @@ from sk_tune.engine.fleet._kernel import (
     kernel_status,
     steps_of,
 )
-from sk_tune.estimators import FitPreparer
 from sk_tune.training import TensorSet, arrays_of_state
 
 # Where torch finds nothing that a library was compiled for, nothing of it can be tested.

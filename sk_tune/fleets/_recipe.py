@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sk_tune.augment import Augmentation, Layout
-from sk_tune.engine.fleet._stacked_optimizers import Settings
+from sk_tune.fleets._stacked_optimizers import Settings
 from sk_tune.training import (
     StoppingState,
     Stream,

@@ -10,17 +10,17 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from sk_tune.engine.fleet import _convolution
-from sk_tune.engine.fleet._convolution import (
+from sk_tune.fleets import _convolution
+from sk_tune.fleets._convolution import (
     StackedConv,
     StackedPool,
     conv_fits,
     geometry_of,
     pool_fits,
 )
-from sk_tune.engine.fleet._image_layers import ImageNorm
-from sk_tune.engine.fleet._layers import Batch
-from sk_tune.engine.fleet._module import _with_twins
+from sk_tune.fleets._image_layers import ImageNorm
+from sk_tune.fleets._layers import Batch
+from sk_tune.fleets._module import _with_twins
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 MAX = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}

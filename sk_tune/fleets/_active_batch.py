@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from sk_tune.augment import RowAugmenter
-from sk_tune.engine.fleet._chain import Program
-from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, compiled_epoch
-from sk_tune.engine.fleet._epoch_batches import sizes_of_networks
-from sk_tune.engine.fleet._kernel import compiled_library, is_plain
-from sk_tune.engine.fleet._masks import StackedDropout
-from sk_tune.engine.fleet._mlp_program import MLPProgram
-from sk_tune.engine.fleet._module import ModuleProgram
-from sk_tune.engine.fleet._recipe import FleetNetwork, Recipe
-from sk_tune.engine.fleet._stacked_optimizers import StackedOptimizer, StackedTensors
-from sk_tune.engine.fleet._traced import TracedProgram, traced_chain
+from sk_tune.fleets._chain import Program
+from sk_tune.fleets._compiled_epoch import CompiledEpoch, compiled_epoch
+from sk_tune.fleets._epoch_batches import sizes_of_networks
+from sk_tune.fleets._kernel import compiled_library, is_plain
+from sk_tune.fleets._masks import StackedDropout
+from sk_tune.fleets._mlp_program import MLPProgram
+from sk_tune.fleets._module import ModuleProgram
+from sk_tune.fleets._recipe import FleetNetwork, Recipe
+from sk_tune.fleets._stacked_optimizers import StackedOptimizer, StackedTensors
+from sk_tune.fleets._traced import TracedProgram, traced_chain
 from sk_tune.nets import MLP, RNN, SeededDropout
 from sk_tune.training import LowestLosses, TrainingState, loss_message
 

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sk_tune.engine.fleet._chain import Program
-from sk_tune.engine.fleet._kernel import (
+from sk_tune.fleets._chain import Program
+from sk_tune.fleets._kernel import (
     MOST_LAYERS,
     Step,
     compiled_library,
@@ -33,8 +33,8 @@ from sk_tune.engine.fleet._kernel import (
     number_of_loss,
     steps_of,
 )
-from sk_tune.engine.fleet._recipe import FleetNetwork, Recipe
-from sk_tune.engine.fleet._stacked_optimizers import StackedOptimizer
+from sk_tune.fleets._recipe import FleetNetwork, Recipe
+from sk_tune.fleets._stacked_optimizers import StackedOptimizer
 from sk_tune.nets import dropout_positions
 from sk_tune.training import TensorSet, accuracy_by_network, check_time
 

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sk_tune.engine.fleet._active_batch import ActiveBatch, ActiveNetwork
-from sk_tune.engine.fleet._compiled_epoch import CompiledEpoch, EpochResult
-from sk_tune.engine.fleet._epoch_batches import StackedBatch, epoch_batches, evaluate, runs
-from sk_tune.engine.fleet._recipe import FleetNetwork, NetworkOutcome, Recipe
+from sk_tune.fleets._active_batch import ActiveBatch, ActiveNetwork
+from sk_tune.fleets._compiled_epoch import CompiledEpoch, EpochResult
+from sk_tune.fleets._epoch_batches import StackedBatch, epoch_batches, evaluate, runs
+from sk_tune.fleets._recipe import FleetNetwork, NetworkOutcome, Recipe
 from sk_tune.training import (
     EpochTimer,
     TensorSet,

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sk_tune.engine.fleet._layers import (
+from sk_tune.fleets._layers import (
     Activation,
     Batch,
     Dropout,
@@ -24,8 +24,8 @@ from sk_tune.engine.fleet._layers import (
     Tensors,
     run_backward,
 )
-from sk_tune.engine.fleet._masks import StackedDropout
-from sk_tune.engine.fleet._stacked_optimizers import StackedTensors
+from sk_tune.fleets._masks import StackedDropout
+from sk_tune.fleets._stacked_optimizers import StackedTensors
 
 __all__ = ["ChainProgram", "Program", "stacked_parts"]
 

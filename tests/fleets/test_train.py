@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sk_tune.engine.fleet._loop import train_fleet
-from sk_tune.engine.fleet._recipe import LOSSES, FleetNetwork, Recipe, SeededCourse
-from sk_tune.engine.fleet._stacked_optimizers import Settings
+from sk_tune.fleets._loop import train_fleet
+from sk_tune.fleets._recipe import LOSSES, FleetNetwork, Recipe, SeededCourse
+from sk_tune.fleets._stacked_optimizers import Settings
 from sk_tune.nets import MLP
 from sk_tune.training import StoppingState, TensorSet, TrainingState, accuracy_by_network
 
@@ -151,7 +151,7 @@ def test_networks_are_made_when_places_become_free():
 @pytest.mark.parametrize(("seconds", "n_calls"), [(0.0, 29), (0.02, 1)])
 def test_what_takes_long_to_keep_is_kept_less_often(monkeypatch, seconds, n_calls):
     """It must not cost more than a share of the time."""
-    monkeypatch.setattr("sk_tune.engine.fleet._loop._SECONDS_TO_KEEP", 1e-5)
+    monkeypatch.setattr("sk_tune.fleets._loop._SECONDS_TO_KEEP", 1e-5)
     kept = []
 
     def keep(states):

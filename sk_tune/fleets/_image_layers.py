@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sk_tune.engine.fleet._convolution import (
+from sk_tune.fleets._convolution import (
     Geometry,
     channels_of_one,
     convolution,
@@ -19,7 +19,7 @@ from sk_tune.engine.fleet._convolution import (
     pool_forms,
     pooled,
 )
-from sk_tune.engine.fleet._layers import Batch, Layer, Memory, Tensors
+from sk_tune.fleets._layers import Batch, Layer, Memory, Tensors
 
 __all__ = ["Convolution", "Flat", "ImageNorm", "Pooling"]
 

@@ -21,9 +21,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sk_tune.engine.fleet._chain import ChainProgram, Program
-from sk_tune.engine.fleet._layers import Activation, Dropout, Layer, Linear
-from sk_tune.engine.fleet._recipe import LOSSES, FleetNetwork, Recipe
+from sk_tune.fleets._chain import ChainProgram, Program
+from sk_tune.fleets._layers import Activation, Dropout, Layer, Linear
+from sk_tune.fleets._recipe import LOSSES, FleetNetwork, Recipe
 from sk_tune.training import TensorSet
 
 __all__ = [

@@ -2,18 +2,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Many networks as one tensor program.  Torch and numpy only."""
 
-from sk_tune.engine.fleet._active_batch import (
+from sk_tune.fleets._active_batch import (
     build_program,
     is_compiled,
     is_written_out,
     stacked_program,
 )
-from sk_tune.engine.fleet._chain import ChainProgram, Program
-from sk_tune.engine.fleet._kernel import arithmetic, kernel_status
-from sk_tune.engine.fleet._loop import train_fleet
-from sk_tune.engine.fleet._masks import is_torch_dropout, orders_in_memory
-from sk_tune.engine.fleet._module import ModuleProgram
-from sk_tune.engine.fleet._recipe import (
+from sk_tune.fleets._chain import ChainProgram, Program
+from sk_tune.fleets._kernel import arithmetic, kernel_status
+from sk_tune.fleets._loop import train_fleet
+from sk_tune.fleets._masks import is_torch_dropout, orders_in_memory
+from sk_tune.fleets._module import ModuleProgram
+from sk_tune.fleets._recipe import (
     LOSSES,
     FleetNetwork,
     NetworkOutcome,
@@ -23,7 +23,7 @@ from sk_tune.engine.fleet._recipe import (
     TrainingCourse,
     loss_by_autograd,
 )
-from sk_tune.engine.fleet._stacked_optimizers import Settings
+from sk_tune.fleets._stacked_optimizers import Settings
 
 __all__ = [
     "LOSSES",

@@ -19,16 +19,16 @@ from torch.autograd import Function
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from sk_tune.engine.fleet._chain import Program, stacked_parts
-from sk_tune.engine.fleet._convolution import StackedConv, StackedPool, conv_fits, pool_fits
-from sk_tune.engine.fleet._masks import (
+from sk_tune.fleets._chain import Program, stacked_parts
+from sk_tune.fleets._convolution import StackedConv, StackedPool, conv_fits, pool_fits
+from sk_tune.fleets._masks import (
     SeededMasks,
     StackedDropout,
     TorchDropout,
     is_torch_dropout,
     orders_in_memory,
 )
-from sk_tune.engine.fleet._recurrence import StackedRecurrence
+from sk_tune.fleets._recurrence import StackedRecurrence
 from sk_tune.nets import RNN, SeededDropout
 
 __all__ = ["ModuleProgram"]

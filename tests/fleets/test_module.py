@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sk_tune.engine.fleet._masks import StackedDropout
-from sk_tune.engine.fleet._module import ModuleProgram
+from sk_tune.fleets._masks import StackedDropout
+from sk_tune.fleets._module import ModuleProgram
 from sk_tune.nets import CNN, RNN, SeededDropout, seed_dropout, set_dropout_step
 
 B, C = 4, 2
