@@ -12,44 +12,24 @@ from torch import Tensor, nn
 
 from sk_tune.augment import kinds_of
 from sk_tune.engine._fits import Fit
-from sk_tune.estimators import FitPreparer
+from sk_tune.estimators import FitPreparer, has_hooks
 from sk_tune.fleets import (
-    LOSSES,
     FleetNetwork,
     ModuleProgram,
     Recipe,
-    SeededCourse,
-    Settings,
     is_torch_dropout,
     orders_in_memory,
     stacked_program,
 )
 from sk_tune.nets import CNN, MLP, RNN, attributes_key, loose_state
 from sk_tune.training import (
-    REGRESSION_LOSSES,
-    SECOND_MOMENT_DECAY,
-    BinaryCrossEntropy,
-    CrossEntropy,
-    Stream,
     TrainingState,
-    accuracy,
-    accuracy_by_network,
-    derive_seed,
     forked_rng,
-    r2,
-    r2_by_network,
 )
 
 __all__ = ["N_TRIED", "EstimatorFit", "module_structure", "reason_in_module"]
 
 _PRIVATE = frozenset(vars(nn.Module()))
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_post_accumulate_grad_hooks",
-)
 # Twins of layers in a fleet hold what belongs to the batch at hand.
 _OWN = "sk_tune.fleets."
 
@@ -71,12 +51,6 @@ def module_structure(module: nn.Module) -> tuple[Any, ...]:
         for name, t in part
     )
     return layers, tensors
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Return whether a network has hooks of layers or parameters, which call other code."""
-    parts = [*module.modules(), *module.parameters()]
-    return any(getattr(part, name, None) for part in parts for name in _HOOKS)
 
 
 def loose_layers(module: nn.Module) -> int:
@@ -107,14 +81,6 @@ N_TRIED = 1024
 
 Array = npt.NDArray[Any]
 
-_LOSSES: dict[type[nn.Module], str] = {
-    CrossEntropy: "cross_entropy",
-    BinaryCrossEntropy: "binary_cross_entropy",
-    **{kind: name for name, kind in REGRESSION_LOSSES.items()},
-}
-
-_SCORES: dict[Any, Any] = {accuracy: accuracy_by_network, r2: r2_by_network}
-
 
 class EstimatorFit:
     """A fit of one of sk_tune's estimators; ValueError for wrong parameters or data."""
@@ -134,58 +100,12 @@ class EstimatorFit:
 
     def network(self) -> FleetNetwork:
         """Return the fit's network, with its module, for a fleet of its recipe."""
-        prepared = self.prepared
-        options, estimator = prepared.options, prepared.estimator
-        state = prepared.state or TrainingState(seed=options.seed, weights={}, moments={})
-        course = SeededCourse(
-            options.seed,
-            learning_rate=options.learning_rate,
-            lr_schedule=options.lr_schedule,
-            schedule_epochs=options.schedule_epochs,
-            patience=options.patience,
-            tol=options.tol,
-            stopping=state.stopping,
-            first_epoch=state.first_epoch,
-        )
-        settings = Settings(
-            momentum=float(estimator.momentum),
-            beta_2=SECOND_MOMENT_DECAY[estimator.optimizer],
-            weight_decay=float(estimator.weight_decay),
-        )
-        return FleetNetwork(
-            module=prepared.module,
-            course=course,
-            settings=settings,
-            state=state,
-            n_epochs=self.n_epochs,
-            train=prepared.train,
-            valid=prepared.valid,
-            monitor=prepared.monitor,
-            learning_rate=options.learning_rate,
-            l1=float(options.l1),
-            label_smoothing=float(getattr(prepared.loss, "label_smoothing", 0.0)),
-            gradient_clip=options.gradient_clip,
-            dropout_seed=derive_seed(options.seed, Stream.DROPOUT),
-            augmentation=options.augmentation,
-            augmentation_seed=0
-            if options.augmentation is None
-            else derive_seed(options.seed, Stream.AUGMENTATION),
-        )
+        return self.prepared.network(self.n_epochs)
 
     def recipe(self) -> tuple[Recipe, Any]:
         """Return what fits of one fleet share, and a hashable key of it."""
-        prepared = self.prepared
-        estimator, module = prepared.estimator, prepared.module
-        recipe = Recipe(
-            optimizer=estimator.optimizer,
-            nesterov=bool(estimator.nesterovs_momentum),
-            batch_size=int(estimator.batch_size),
-            loss=LOSSES[_LOSSES[type(prepared.loss)]],
-            score=_SCORES[prepared.options.score],
-            draws_globally=prepared.options.global_rng,
-            layout=prepared.options.layout,
-            codes=prepared.options.codes,
-        )
+        prepared, recipe = self.prepared, self.prepared.recipe()
+        module = prepared.module
         structure: Any = [tuple(p.shape) for p in module.parameters()]
         if isinstance(module, MLP) and module.inputs is not None:
             # Which columns are categories, and how many codes they have.

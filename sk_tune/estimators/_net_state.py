@@ -78,10 +78,14 @@ def to_tensors(arrays: Any, device: str = "cpu") -> Any:
 
 def net_arrays(net: Any) -> dict[str, Any]:
     """Return ``weights``, ``moments`` and ``history`` of any initialised skorch net."""
-    moments = net.optimizer_.state_dict()["state"]
+    if getattr(net, "has_late_optimizer", False):
+        moments = net.late_moments
+    else:
+        state = net.optimizer_.state_dict()["state"]
+        moments = {index: to_arrays(tensors) for index, tensors in state.items()}
     return {
         "weights": to_arrays(net.module_.state_dict()),
-        "moments": {index: to_arrays(tensors) for index, tensors in moments.items()},
+        "moments": moments,
         "history": tuple(map(dict, net.history)),
     }
 
@@ -198,6 +202,18 @@ class LateOptimizerNet(NetOfKnownParts):
         """Let the optimizer, when it is built, copy the moments of another training."""
         self.__dict__["optimizer_"] = None
         self._optimizer_start = state
+
+    @property
+    def has_late_optimizer(self) -> bool:
+        """Whether the optimizer is yet to be built."""
+        return "optimizer_" in self.__dict__ and self.__dict__["optimizer_"] is None
+
+    @property
+    def late_moments(self) -> dict[int, Any]:
+        """The moments that the optimizer will have when it is built."""
+        moments = {} if self._optimizer_start is None else self._optimizer_start.moments
+        # Networks of a fleet share the number of steps.
+        return {i: {n: np.array(a) for n, a in m.items()} for i, m in moments.items()}
 
     @property
     def optimizer_(self) -> Optimizer:

@@ -7,6 +7,7 @@ trains.  What depends on the task is in ``_tasks``, what depends on the network 
 module each.
 """
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ from sk_tune.estimators._net_state import load_training_state
 from sk_tune.estimators._onnx_export import export_onnx
 from sk_tune.estimators._parameters import TrainingParameters
 from sk_tune.estimators._persistence import Persistence
+from sk_tune.estimators._prepared_fit import train_net
 from sk_tune.estimators._training_net import TrainingNet
 from sk_tune.estimators._validation import (
     as_array,
@@ -298,9 +300,14 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
             early_stopping=net.options.patience is not None,
             module=net.module_,
         )
-        valid = None if valid is None else valid.taken()
         n_epochs_now = self.max_epochs if n_epochs is None else n_epochs
-        net.train_epochs(train.taken(), valid, n_epochs_now)
+        if is_unchanged(self):
+            train_net(
+                self._as_fitted() if goes_on else self, net, train, valid, n_epochs_now
+            )
+        else:
+            valid = None if valid is None else valid.taken()
+            net.train_epochs(train.taken(), valid, n_epochs_now)
         self._keep(net, refitted=fresh or n_epochs is None)
         return self
 
@@ -316,6 +323,13 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
         load_training_state(net, state)
         self._keep(net, refitted=True)
         return self
+
+    def _as_fitted(self) -> Self:
+        """Return a copy with the parameters that the network was made with."""
+        twin = copy.copy(self)
+        for name, value in self._fitted_params.items():
+            setattr(twin, name, value)
+        return twin
 
     def _keep(self, net: TrainingNet, *, refitted: bool) -> None:
         self.net_: TrainingNet = net

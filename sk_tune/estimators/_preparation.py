@@ -7,25 +7,23 @@ what is made of it.
 """
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn.base import clone, is_classifier
-from torch import Tensor, nn
+from torch import Tensor
 
 from sk_tune.estimators._encoded_data import EncodedData, placed, take_rows, to_tensor
-from sk_tune.estimators._epoch_parts import TrainingOptions
 from sk_tune.estimators._net_state import (
     changed_modules,
-    load_training_state,
     module_keys,
     to_tensors,
     training_state,
 )
 from sk_tune.estimators._network_estimator import NetworkEstimator
+from sk_tune.estimators._prepared_fit import PreparedFit
 from sk_tune.estimators._validation import (
     LastSeen,
     check_parameters,
@@ -36,7 +34,6 @@ from sk_tune.training import TensorSet, TrainingState
 
 __all__ = [
     "FitPreparer",
-    "PreparedFit",
     "adopt_training",
     "first_seed",
     "fit_as_overridden",
@@ -50,51 +47,6 @@ _DATA_PARAMETERS = (
     *("dtype", "device", "input_shape"),
     *("categorical_features", "numerical_embedding", "n_bins"),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PreparedFit:
-    """All that training needs.
-
-    `estimator` is a copy of the caller's, which knows the data but has no network yet.
-    `module` was built under the seed of the fit, and has the weights of `state` if there is
-    one, where an earlier training stands. Early stopping looks at `valid`; `monitor`
-    changes nothing in the training.
-    """
-
-    estimator: NetworkEstimator
-    module: nn.Module
-    options: TrainingOptions
-    train: TensorSet
-    valid: TensorSet | None
-    monitor: TensorSet | None
-    state: TrainingState | None
-
-    @property
-    def loss(self) -> nn.Module:
-        """The loss of the task."""
-        loss: nn.Module = self.estimator._task_parts()[0]
-        return loss
-
-    def predictions(self, outputs: Array) -> Array:
-        """Return probabilities, or targets in their units, of a network's outputs."""
-        return self.estimator._predictions(torch.from_numpy(outputs))
-
-    def train_alone(self, n_epochs: int) -> tuple[TrainingState, Array | None]:
-        """Train through skorch; return the state and predictions of the monitor samples.
-
-        Raises TrainingDivergedError if the loss or a weight becomes infinite or NaN.
-        """
-        net = self.estimator._make_net(self.options.seed, str(self.train.X.device))
-        before = module_keys(net)
-        if self.state is not None:
-            load_training_state(net, self.state)
-        valid = None if self.valid is None else self.valid.taken()
-        net.train_epochs(self.train.taken(), valid, n_epochs, self.monitor)
-        outputs = None if self.monitor is None else net.forward(self.monitor.X)
-        predictions = None if outputs is None else self.predictions(outputs.numpy())
-        modules = changed_modules(net, before)
-        return replace(training_state(net), modules=modules), predictions
 
 
 class FitPreparer:

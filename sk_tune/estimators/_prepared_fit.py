@@ -1,0 +1,213 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A fit that is ready to train: as a network of a fleet, or through skorch."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from sk_tune.estimators._epoch_parts import TrainingOptions
+from sk_tune.estimators._net_state import (
+    changed_modules,
+    load_training_state,
+    module_keys,
+    training_state,
+)
+from sk_tune.estimators._training_net import TrainingNet
+from sk_tune.exceptions import TrainingDivergedError
+from sk_tune.fleets import (
+    LOSSES,
+    FleetNetwork,
+    Recipe,
+    SeededCourse,
+    Settings,
+    is_compiled,
+    train_fleet,
+)
+from sk_tune.nets import MLP
+from sk_tune.training import (
+    REGRESSION_LOSSES,
+    SECOND_MOMENT_DECAY,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Stream,
+    TensorSet,
+    TrainingState,
+    accuracy,
+    accuracy_by_network,
+    derive_seed,
+    r2,
+    r2_by_network,
+)
+
+__all__ = ["PreparedFit", "has_hooks", "train_net"]
+
+Array = npt.NDArray[Any]
+
+_LOSSES: dict[type[nn.Module], str] = {
+    CrossEntropy: "cross_entropy",
+    BinaryCrossEntropy: "binary_cross_entropy",
+    **{kind: name for name, kind in REGRESSION_LOSSES.items()},
+}
+_SCORES: dict[Any, Any] = {accuracy: accuracy_by_network, r2: r2_by_network}
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_post_accumulate_grad_hooks",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreparedFit:
+    """All that training needs.
+
+    `estimator` knows its parameters and the data. `module` was built under the seed of the
+    fit, and has the weights of `state` if there is one, where an earlier training stands.
+    Early stopping looks at `valid`; `monitor` changes nothing in the training.
+    """
+
+    estimator: Any
+    module: nn.Module
+    options: TrainingOptions
+    train: TensorSet
+    valid: TensorSet | None
+    monitor: TensorSet | None
+    state: TrainingState | None
+
+    @property
+    def loss(self) -> nn.Module:
+        """The loss of the task."""
+        loss: nn.Module = self.estimator._task_parts()[0]
+        return loss
+
+    def predictions(self, outputs: Array) -> Array:
+        """Return probabilities, or targets in their units, of a network's outputs."""
+        predictions: Array = self.estimator._predictions(torch.from_numpy(outputs))
+        return predictions
+
+    def network(self, n_epochs: int) -> FleetNetwork:
+        """Return the fit's network, with its module, for a fleet of its recipe."""
+        options, estimator = self.options, self.estimator
+        state = self.state or TrainingState(seed=options.seed, weights={}, moments={})
+        course = SeededCourse(
+            options.seed,
+            learning_rate=options.learning_rate,
+            lr_schedule=options.lr_schedule,
+            schedule_epochs=options.schedule_epochs,
+            patience=options.patience,
+            tol=options.tol,
+            stopping=state.stopping,
+            first_epoch=state.first_epoch,
+        )
+        settings = Settings(
+            momentum=float(estimator.momentum),
+            beta_2=SECOND_MOMENT_DECAY[estimator.optimizer],
+            weight_decay=float(estimator.weight_decay),
+        )
+        return FleetNetwork(
+            module=self.module,
+            course=course,
+            settings=settings,
+            state=state,
+            n_epochs=n_epochs,
+            train=self.train,
+            valid=self.valid,
+            monitor=self.monitor,
+            learning_rate=options.learning_rate,
+            l1=float(options.l1),
+            label_smoothing=float(getattr(self.loss, "label_smoothing", 0.0)),
+            gradient_clip=options.gradient_clip,
+            dropout_seed=derive_seed(options.seed, Stream.DROPOUT),
+            augmentation=options.augmentation,
+            augmentation_seed=0
+            if options.augmentation is None
+            else derive_seed(options.seed, Stream.AUGMENTATION),
+        )
+
+    def recipe(self) -> Recipe:
+        """Return what the fit's network shares with others of its fleet."""
+        estimator, options = self.estimator, self.options
+        return Recipe(
+            optimizer=estimator.optimizer,
+            nesterov=bool(estimator.nesterovs_momentum),
+            batch_size=int(estimator.batch_size),
+            loss=LOSSES[_LOSSES[type(self.loss)]],
+            score=_SCORES[options.score],
+            draws_globally=options.global_rng,
+            layout=options.layout,
+            codes=options.codes,
+        )
+
+    def train_alone(self, n_epochs: int) -> tuple[TrainingState, Array | None]:
+        """Train through skorch; return the state and predictions of the monitor samples.
+
+        Raises TrainingDivergedError if the loss or a weight becomes infinite or NaN.
+        """
+        net = self.estimator._make_net(self.options.seed, str(self.train.X.device))
+        before = module_keys(net)
+        if self.state is not None:
+            load_training_state(net, self.state)
+        valid = None if self.valid is None else self.valid.taken()
+        net.train_epochs(self.train.taken(), valid, n_epochs, self.monitor)
+        outputs = None if self.monitor is None else net.forward(self.monitor.X)
+        predictions = None if outputs is None else self.predictions(outputs.numpy())
+        modules = changed_modules(net, before)
+        return replace(training_state(net), modules=modules), predictions
+
+
+def train_net(
+    estimator: Any,
+    net: TrainingNet,
+    train: TensorSet,
+    valid: TensorSet | None,
+    n_epochs: int,
+) -> None:
+    """Train the net of an estimator that has its parameters: as a fleet of one, if it can.
+
+    Skorch trains where a callback looks on, or the kernel does not know the network. Raises
+    TrainingDivergedError if the loss or a weight becomes infinite or NaN.
+    """
+    if _is_as_made(estimator, net):
+        prepared = PreparedFit(
+            estimator=estimator,
+            module=net.module_,
+            options=net.options,
+            train=train,
+            valid=valid,
+            monitor=None,
+            state=training_state(net) if len(net.history) else None,
+        )
+        network, recipe = prepared.network(n_epochs), prepared.recipe()
+        if is_compiled(network, recipe):
+            ((_, outcome),) = train_fleet([network], recipe, 1)
+            if outcome.message:
+                raise TrainingDivergedError(outcome.message)
+            load_training_state(net, outcome.state)
+            return
+    net.train_epochs(train.taken(), None if valid is None else valid.taken(), n_epochs)
+
+
+def _is_as_made(estimator: Any, net: TrainingNet) -> bool:
+    """Return whether a net has nothing that only skorch's loop heeds."""
+    module = net.module_
+    return (
+        type(net) is TrainingNet
+        and type(module) is MLP
+        and not net.callbacks_
+        # What was built may have been changed.
+        and net.has_late_optimizer
+        and net.batch_size == estimator.batch_size
+        and all(parameter.requires_grad for parameter in module.parameters())
+        and not has_hooks(module)
+    )
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether a network has hooks of layers or parameters, which call other code."""
+    parts = [*module.modules(), *module.parameters()]
+    return any(getattr(part, name, None) for part in parts for name in _HOOKS)
