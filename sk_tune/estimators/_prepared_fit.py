@@ -199,12 +199,28 @@ def _is_as_made(estimator: Any, net: TrainingNet) -> bool:
         type(net) is TrainingNet
         and type(module) is MLP
         and not net.callbacks_
-        # What was built may have been changed.
-        and net.has_late_optimizer
+        and _has_optimizer_as_made(net)
         and net.batch_size == estimator.batch_size
         and all(parameter.requires_grad for parameter in module.parameters())
         and not has_hooks(module)
     )
+
+
+def _has_optimizer_as_made(net: TrainingNet) -> bool:
+    """Return whether nobody has changed the settings of a net's optimizer."""
+    if net.has_late_optimizer:
+        return True
+    made, found = net.optimizer(net.module_.parameters()), net.optimizer_
+    # The schedule sets the rate at each step, unless it is constant.
+    free = {"initial_lr"} if net.options.lr_schedule == "constant" else {"initial_lr", "lr"}
+    settings = [
+        [
+            {n: v for n, v in g.items() if n not in free}
+            for g in o.state_dict()["param_groups"]
+        ]
+        for o in (made, found)
+    ]
+    return type(made) is type(found) and settings[0] == settings[1]
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -200,7 +200,8 @@ def _augmentation(cls):
         for value in (None, Noise(0.0), Noise(0.01), [Noise(0.5)])
     )
 
-    assert torch.equal(none, plain)
+    # The kernel rounds otherwise than torch, which trains what is augmented.
+    torch.testing.assert_close(none, plain, rtol=1e-5, atol=1e-6)
     assert 0 < (weak - plain).norm() < (strong - plain).norm()
     assert_differ(trained(cls), trained(cls, augmentation="mixup"))
 
@@ -451,7 +452,9 @@ def _callbacks(cls):
     fitted = trained(cls, callbacks=[rows], max_epochs=3)
 
     assert rows.epochs == [[16, 16, 8]] * 3
-    np.testing.assert_array_equal(outputs(fitted), outputs(trained(cls, max_epochs=3)))
+    # Where callbacks look on, torch trains, which rounds otherwise than the kernel.
+    plain = outputs(trained(cls, max_epochs=3))
+    np.testing.assert_allclose(outputs(fitted), plain, rtol=1e-4, atol=1e-6)
 
 
 @effect_of("verbose")
