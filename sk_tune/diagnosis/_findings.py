@@ -186,6 +186,7 @@ class Check:
     not_applicable = partialmethod(found, "not applicable", None)
 
 
+# The place of a name is its code: names are appended, never inserted.
 CHECKS = {
     name: Check(f"SKT{101 + i}", name)
     for i, name in enumerate((
@@ -219,9 +220,9 @@ def share(value: float) -> str:
     return f"{percent:.0f} %" if abs(percent) >= 1 else f"{percent:.1g} %"
 
 
-_IN_ORDER = ("issue", "tip")
+_TO_ACT_ON = ("issue", "tip")
 _SEVERITIES = ("high", "medium", "low", None)
-_AT_ONCE = {"passed": "Passed", "not applicable": "Not applicable"}
+_IN_ONE_LINE = {"passed": "Passed", "not applicable": "Not applicable"}
 
 
 class Findings(tuple[Finding, ...]):
@@ -245,7 +246,7 @@ class Findings(tuple[Finding, ...]):
         """Return names of the other checks by what became of them."""
         names = {
             text: ", ".join(f.name for f in self if f.outcome == outcome)
-            for outcome, text in _AT_ONCE.items()
+            for outcome, text in _IN_ONE_LINE.items()
         }
         return [(text, listed) for text, listed in names.items() if listed]
 
@@ -253,14 +254,14 @@ class Findings(tuple[Finding, ...]):
 def to_act_on(findings: Iterable[Finding]) -> list[Finding]:
     """Return issues and then tips, the most severe first."""
     return sorted(
-        (f for f in findings if f.outcome in _IN_ORDER),
-        key=lambda f: (_IN_ORDER.index(f.outcome), _SEVERITIES.index(f.severity)),
+        (f for f in findings if f.outcome in _TO_ACT_ON),
+        key=lambda f: (_TO_ACT_ON.index(f.outcome), _SEVERITIES.index(f.severity)),
     )
 
 
 # Causes before their consequences: a rate that is too high makes folds disagree and losses
 # rise; few rows make everything else uncertain; what still improves is not judged yet.
-_ORDER = (
+_CAUSES_FIRST = (
     "diverged",
     "too few rows",
     "learning rate too high",
@@ -344,5 +345,5 @@ def ranked(findings: Iterable[Finding]) -> list[Finding]:
 
     Those without a rank come last.
     """
-    rank = {name: i for i, name in enumerate(_ORDER)}
+    rank = {name: i for i, name in enumerate(_CAUSES_FIRST)}
     return sorted(findings, key=lambda f: rank.get(f.name, len(rank)))

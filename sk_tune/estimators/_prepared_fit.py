@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A fit that is ready to train: as a network of a fleet, or through skorch."""
+"""A fit that is ready to train: as a network of a fleet, or by its net's loop."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -144,7 +144,7 @@ class PreparedFit:
         )
 
     def train_alone(self, n_epochs: int) -> tuple[TrainingState, Array | None]:
-        """Train through skorch; return the state and predictions of the monitor samples.
+        """Train by the net's loop; return the state and predictions of the monitor samples.
 
         Raises TrainingDivergedError if the loss or a weight becomes infinite or NaN.
         """
@@ -169,7 +169,7 @@ def train_net(
 ) -> None:
     """Train the net of an estimator that has its parameters: as a fleet of one, if it can.
 
-    Skorch trains where a callback looks on, or the kernel does not know the network. Raises
+    The net's loop trains where a callback looks on, or the kernel does not know the network. Raises
     TrainingDivergedError if the loss or a weight becomes infinite or NaN.
     """
     if _is_as_made(estimator, net):
@@ -193,7 +193,7 @@ def train_net(
 
 
 def _is_as_made(estimator: Any, net: TrainingNet) -> bool:
-    """Return whether a net has nothing that only skorch's loop heeds."""
+    """Return whether a net has nothing that only the net's loop heeds."""
     module = net.module_
     return (
         type(net) is TrainingNet

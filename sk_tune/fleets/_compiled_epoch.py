@@ -25,6 +25,7 @@ from torch import Tensor
 from sk_tune.fleets._chain import Program
 from sk_tune.fleets._kernel import (
     MOST_LAYERS,
+    OPTIMIZERS,
     Step,
     compiled_library,
     holds_classes,
@@ -42,7 +43,6 @@ __all__ = ["CompiledEpoch", "EpochResult", "compiled_epoch"]
 
 # Samples to predict at a time; as in epoch.c.
 _CHUNK = 128
-_OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 _FAILED_TARGET, _FAILED_PLACE, _N_NUMBERS = 2, 3, 5
 # Of a call, during which nobody hears of Ctrl-C.
 _SECONDS_PER_CALL = 0.5
@@ -430,7 +430,7 @@ def _plan_of(
     weights = [tensors[step.linear.weight] for step in steps]
     n = len(steps)
     plan["n_layers"], plan["loss"] = n, loss
-    plan["optimizer"] = _OPTIMIZERS.index(optimizer.kind)
+    plan["optimizer"] = OPTIMIZERS.index(optimizer.kind)
     plan["nesterov"] = optimizer.nesterov
     plan["sizes"][0, : n + 1] = [weights[0].shape[2], *(w.shape[1] for w in weights)]
     plan["has_bias"][0, :n] = [step.linear.bias is not None for step in steps]

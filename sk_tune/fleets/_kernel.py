@@ -28,6 +28,7 @@ from sk_tune.training import TensorSet
 
 __all__ = [
     "MOST_LAYERS",
+    "OPTIMIZERS",
     "Step",
     "arithmetic",
     "compiled_library",
@@ -124,6 +125,8 @@ def _hash(content: bytes) -> str:
 
 # As in epoch.c.
 MOST_LAYERS = 16
+# The position of a name is its number in epoch.c.
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 # Weights of a layer from which on the products of torch's libraries, which keep parts of
 # them in the cache, take less time.
 _MOST_WEIGHTS = 2**17
@@ -149,7 +152,8 @@ class Step(NamedTuple):
 def is_plain(program: Program, recipe: Recipe, networks: Sequence[FleetNetwork]) -> bool:
     """Return whether compiled code knows how to train networks, and takes less time."""
     loss, steps = number_of_loss(recipe), steps_of(program)
-    return bool(steps) and loss >= 0 and _has_plain_data(program, networks, loss, steps)
+    is_known = bool(steps) and loss >= 0 and recipe.optimizer in OPTIMIZERS
+    return is_known and _has_plain_data(program, networks, loss, steps)
 
 
 def number_of_loss(recipe: Recipe) -> int:

@@ -177,7 +177,7 @@ class StackedOptimizer:
         moments = [[t[networks] for t in m.tensors.values()] for m in self.moments.values()]
         lr = torch.tensor(rates, dtype=torch.float64)
         columns = self._columns(networks, lr, parameters[0])
-        update: Any = {"sgd": _sgd, "rmsprop": _rmsprop}.get(self.kind, _adam)
+        update: Any = _UPDATES[self.kind]
         for values in zip(parameters, gradients, *moments, strict=True):
             shape = (-1,) + (1,) * (values[0].ndim - 1)
             own = {name: column.view(shape) for name, column in columns.items()}
@@ -318,6 +318,9 @@ def _rmsprop(
     v.mul_(c["beta_2"]).addcmul_(g * c["new_2"], g)
     buffer.mul_(c["momentum"]).add_(g.div_(v.sqrt().add_(c["eps"])))
     p.sub_(buffer * c["lr"])
+
+
+_UPDATES = {"adam": _adam, "adamw": _adam, "sgd": _sgd, "rmsprop": _rmsprop}
 
 
 def _first_moments(

@@ -3,8 +3,8 @@
  *
  * Epochs of small networks that are chains of linear layers, ReLU and seeded dropout.
  *
- * A row of the fleet goes through all steps of its epochs alone, so that its weights stay in
- * the cache; rows share the threads of a call, and nothing else.  build.py compiles this
+ * A network of the fleet goes through all steps of its epochs alone, so that its weights stay in
+ * the cache; networks share the threads of a call, and nothing else.  build.py compiles this
  * file and _compiled_epoch.py calls it; the fields of a call are named in both in the same
  * order.
  *
@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of a vector, and rows of a block of a product: as many sums as there are registers
+/* Bytes of a vector, and networks of a block of a product: as many sums as there are registers
  * for, beside what is multiplied. */
 #if defined(__AVX512F__)
 #define VECTOR 64
@@ -38,7 +38,7 @@
 #endif
 #define ALIGNMENT 64
 #define MOST_LAYERS 16
-/* Samples that a row is judged on at a time, whatever the others have. */
+/* Samples that a network is judged on at a time, whatever the others have. */
 #define LOOKED_AT_ONCE 128
 #define FAILED_MEMORY 1
 #define FAILED_TARGET 2
@@ -50,7 +50,7 @@ enum optimizer { ADAM, ADAMW, SGD, RMSPROP };
  * weights of those whose class is right; mean loss and share of hits on monitored samples. */
 enum number { LOSSES, WEIGHTS, HITS, MONITOR_LOSS, MONITOR_SHARE, N_NUMBERS };
 
-/* What all rows have in common. */
+/* What all networks have in common. */
 typedef struct {
     int64_t n_layers, loss, optimizer, nesterov;
     /* Of a batch, or to look at; there is room for so many. */
@@ -63,7 +63,7 @@ typedef struct {
     int64_t has_penalty, has_clip;
 } Plan;
 
-/* One row: where its data, its numbers and its results are. */
+/* One network: where its data, its numbers and its results are. */
 typedef struct {
     const void *X, *y, *weight;
     const int64_t *order, *batches;
@@ -87,13 +87,13 @@ typedef struct {
     double momentum, beta_2, eps, decay, smoothing, l1, clip;
     /* Weight, bias and their first and second moments, of each layer. */
     void *parts[MOST_LAYERS * 6];
-} Row;
+} Network;
 
 typedef struct {
     const Plan *plan;
-    const Row *rows;
+    const Network *networks;
     const int32_t *positions;
-    int64_t n_rows, predicts;
+    int64_t n_networks, predicts;
     atomic_long next;
     atomic_int failed;
 } Call;
@@ -132,11 +132,11 @@ static uint32_t mixed(uint32_t value) {
 #define FABS fabs
 #include "epoch.h"
 
-/* Have rows done by threads, of which the caller is one; return 0 or what failed. */
+/* Have networks done by threads, of which the caller is one; return 0 or what failed. */
 static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
     pthread_t threads[64];
     int64_t n_started = 0;
-    if (n_threads > call->n_rows) n_threads = call->n_rows;
+    if (n_threads > call->n_networks) n_threads = call->n_networks;
     for (; n_started < n_threads - 1 && n_started < 64; n_started++)
         if (pthread_create(&threads[n_started], NULL, work, call)) break;
     work(call);
@@ -144,14 +144,14 @@ static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
     return atomic_load(&call->failed);
 }
 
-/* Train rows, or predict: `positions` are then not needed, and batches are what is computed
+/* Train networks, or predict: `positions` are then not needed, and batches are what is computed
  * at a time. */
-int sk_tune_run(const Plan *plan, const Row *rows, int64_t n_rows, const int32_t *positions,
+int sk_tune_run(const Plan *plan, const Network *networks, int64_t n_networks, const int32_t *positions,
                 int64_t predicts, int64_t is_double, int64_t n_threads) {
     Call call = {.plan = plan,
-                 .rows = rows,
+                 .networks = networks,
                  .positions = positions,
-                 .n_rows = n_rows,
+                 .n_networks = n_networks,
                  .predicts = predicts};
     return run(&call, is_double ? work_double : work_float, n_threads);
 }

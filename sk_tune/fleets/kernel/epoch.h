@@ -108,18 +108,18 @@ static int NAME(reserve)(NAME(Memory) *own, const Plan *plan) {
     return is_complete;
 }
 
-/* Copy the weights of a row, and its moments as the second and third part, to where they are
+/* Copy the weights of a network, and its moments as the second and third part, to where they are
  * computed with, or back. */
-static void NAME(transfer)(const Plan *plan, const Row *row, NAME(Memory) *own, int n_parts,
+static void NAME(transfer)(const Plan *plan, const Network *network, NAME(Memory) *own, int n_parts,
                            int is_back) {
     REAL *kept[3] = {own->p, own->m, own->v};
-    /* What is between the padded units: a row before this one may have left NaN there. */
+    /* What is between the padded units: a network before this one may have left NaN there. */
     for (int part = 0; part < n_parts && !is_back; part++)
         memset(kept[part], 0, (size_t)own->n_parameters * sizeof(REAL));
     for (int64_t l = 0; l < plan->n_layers; l++) {
         int64_t n_in = plan->sizes[l], n_out = plan->sizes[l + 1], padded = own->padded[l + 1];
         for (int part = 0; part < n_parts; part++) {
-            REAL *weight = row->parts[l * 6 + part * 2], *bias = row->parts[l * 6 + part * 2 + 1];
+            REAL *weight = network->parts[l * 6 + part * 2], *bias = network->parts[l * 6 + part * 2 + 1];
             REAL *to = kept[part] + own->weight[l];
             if (weight && is_back)
                 for (int64_t i = 0; i < n_out; i++)
@@ -136,16 +136,16 @@ static void NAME(transfer)(const Plan *plan, const Row *row, NAME(Memory) *own, 
 }
 
 /* ReLU and, in training, dropout, in place. */
-static void NAME(activate)(const Plan *plan, const Row *row, const int32_t *positions,
+static void NAME(activate)(const Plan *plan, const Network *network, const int32_t *positions,
                            int64_t layer, int64_t step, int64_t n, int64_t padded, REAL *y) {
     int64_t n_units = plan->sizes[layer + 1], index = plan->dropout[layer];
     if (plan->has_relu[layer])
         for (int64_t i = 0; i < n * padded; i++) y[i] = y[i] < 0 ? 0 : y[i];
     if (index < 0 || step < 0) return;
-    uint32_t key = mixed((uint32_t)row->keys[index] + (uint32_t)(row->first_step + step) * GOLDEN);
+    uint32_t key = mixed((uint32_t)network->keys[index] + (uint32_t)(network->first_step + step) * GOLDEN);
     uint32_t a = key | 1, b = mixed(key ^ GOLDEN);
-    int32_t threshold = row->thresholds[index];
-    REAL scale = ((const REAL *)row->scales)[index];
+    int32_t threshold = network->thresholds[index];
+    REAL scale = ((const REAL *)network->scales)[index];
     for (int64_t i = 0; i < n; i++) {
         const int32_t *own = positions + i * n_units;
         REAL *of_sample = y + i * padded;
@@ -158,17 +158,17 @@ static void NAME(activate)(const Plan *plan, const Row *row, const int32_t *posi
 }
 
 /* The derivative of the same by its input, in place.  Without ReLU the mask is made again. */
-static void NAME(deactivate)(const Plan *plan, const Row *row, const int32_t *positions,
+static void NAME(deactivate)(const Plan *plan, const Network *network, const int32_t *positions,
                              int64_t layer, int64_t step, int64_t n, int64_t padded,
                              const REAL *y, REAL *dy) {
     int64_t index = plan->dropout[layer];
     if (plan->has_relu[layer]) {
-        REAL scale = index < 0 ? 1 : ((const REAL *)row->scales)[index];
+        REAL scale = index < 0 ? 1 : ((const REAL *)network->scales)[index];
         for (int64_t i = 0; i < n * padded; i++) dy[i] = y[i] <= 0 ? 0 : dy[i] * scale;
     } else if (index >= 0) {
         Plan masked = *plan;
         masked.has_relu[layer] = 0;
-        NAME(activate)(&masked, row, positions, layer, step, n, padded, dy);
+        NAME(activate)(&masked, network, positions, layer, step, n, padded, dy);
     }
 }
 
@@ -217,18 +217,18 @@ static REAL NAME(numbers)(int64_t kind, const REAL *x, const REAL *t, int64_t n,
 }
 
 /* The numbers of the epoch that a step belongs to. */
-static double *NAME(numbers_of)(const Row *row, int64_t step) {
-    return row->numbers + (row->n_before + step) / row->n_per_epoch * N_NUMBERS;
+static double *NAME(numbers_of)(const Network *network, int64_t step) {
+    return network->numbers + (network->n_before + step) / network->n_per_epoch * N_NUMBERS;
 }
 
 /* Mean loss of a batch and its derivatives; keeps the outputs.  1 if a target is no class. */
-static int NAME(judge)(const Plan *plan, const Row *row, NAME(Memory) *own, int64_t start,
+static int NAME(judge)(const Plan *plan, const Network *network, NAME(Memory) *own, int64_t start,
                        int64_t n, int64_t step, REAL *dy) {
     int64_t n_outputs = plan->sizes[plan->n_layers], padded = own->padded[plan->n_layers];
-    const REAL *x = own->outputs[plan->n_layers - 1], *weight = row->weight;
-    const int64_t *order = row->order + start;
-    REAL *kept = row->outputs ? (REAL *)row->outputs + start * n_outputs : NULL;
-    REAL s = (REAL)row->smoothing, sum = 0;
+    const REAL *x = own->outputs[plan->n_layers - 1], *weight = network->weight;
+    const int64_t *order = network->order + start;
+    REAL *kept = network->outputs ? (REAL *)network->outputs + start * n_outputs : NULL;
+    REAL s = (REAL)network->smoothing, sum = 0;
     double loss = 0, hits = 0;
     for (int64_t i = 0; i < n; i++) sum += own->share[i] = weight ? weight[order[i]] : 1;
     for (int64_t i = 0; i < n; i++) own->share[i] /= sum;
@@ -237,21 +237,21 @@ static int NAME(judge)(const Plan *plan, const Row *row, NAME(Memory) *own, int6
         REAL share = own->share[i], of_sample;
         if (kept) memcpy(kept + i * n_outputs, x + i * padded, (size_t)n_outputs * sizeof(REAL));
         if (plan->loss == CROSS_ENTROPY) {
-            int64_t target = ((const int64_t *)row->y)[order[i]], best;
+            int64_t target = ((const int64_t *)network->y)[order[i]], best;
             if (target < 0 || target >= n_outputs) return 1;
             of_sample = NAME(classes)(x + i * padded, target, n_outputs, s, share, dy + i * padded,
                                       &best);
             if (best == target) hits += weight ? weight[order[i]] : 1;
         } else {
-            const REAL *target = (const REAL *)row->y + order[i] * n_outputs;
+            const REAL *target = (const REAL *)network->y + order[i] * n_outputs;
             of_sample = NAME(numbers)(plan->loss, x + i * padded, target, n_outputs, s, share,
                                       dy + i * padded);
         }
         loss += of_sample * share;
     }
-    ((REAL *)row->losses)[step * row->loss_stride] = (REAL)loss;
-    if (row->numbers) {
-        double *own_numbers = NAME(numbers_of)(row, step);
+    ((REAL *)network->losses)[step * network->loss_stride] = (REAL)loss;
+    if (network->numbers) {
+        double *own_numbers = NAME(numbers_of)(network, step);
         own_numbers[LOSSES] += (double)(REAL)loss * sum;
         own_numbers[WEIGHTS] += sum;
         own_numbers[HITS] += hits;
@@ -260,7 +260,7 @@ static int NAME(judge)(const Plan *plan, const Row *row, NAME(Memory) *own, int6
 }
 
 /* The derivatives by all parameters, from those by the outputs in derivatives[0]. */
-static void NAME(backward)(const Plan *plan, const Row *row, const int32_t *positions,
+static void NAME(backward)(const Plan *plan, const Network *network, const int32_t *positions,
                            NAME(Memory) *own, int64_t n, int64_t step) {
     REAL *dy = own->derivatives[0], *dx = own->derivatives[1];
     for (int64_t l = plan->n_layers - 1; l >= 0; l--) {
@@ -282,42 +282,42 @@ static void NAME(backward)(const Plan *plan, const Row *row, const int32_t *posi
             for (int64_t i = 0; i < n_out; i++)
                 memset(own->turned + i * x_row + n_in, 0, (size_t)(x_row - n_in) * sizeof(REAL));
         NAME(product)(n, x_row, n_out, dy, padded, 1, own->turned, x_row, dx, x_row, NULL);
-        NAME(deactivate)(plan, row, positions, l - 1, step, n, x_row, x, dx);
+        NAME(deactivate)(plan, network, positions, l - 1, step, n, x_row, x, dx);
         REAL *other = dy;
         dy = dx, dx = other;
     }
 }
 
 /* Penalty and clipping change the derivatives. */
-static void NAME(restrain)(const Plan *plan, const Row *row, NAME(Memory) *own) {
-    REAL *p = own->p, *g = own->g, l1 = (REAL)row->l1;
+static void NAME(restrain)(const Plan *plan, const Network *network, NAME(Memory) *own) {
+    REAL *p = own->p, *g = own->g, l1 = (REAL)network->l1;
     if (plan->has_penalty)
         for (int64_t l = 0; l < plan->n_layers; l++)
             for (int64_t i = own->weight[l]; i < own->bias[l]; i++)
                 g[i] += l1 * (p[i] > 0 ? 1 : p[i] < 0 ? -1 : p[i]);
-    if (!plan->has_clip || isinf(row->clip)) return;
+    if (!plan->has_clip || isinf(network->clip)) return;
     double sum = 0;
     for (int64_t i = 0; i < own->n_parameters; i++) sum += (double)g[i] * g[i];
-    double factor = row->clip / (sqrt(sum) + 1e-6);
+    double factor = network->clip / (sqrt(sum) + 1e-6);
     if (factor >= 1) return;
     for (int64_t i = 0; i < own->n_parameters; i++) g[i] *= (REAL)factor;
 }
 
 /* A step of the optimizer, as in torch.optim. */
-static void NAME(update)(const Plan *plan, const Row *row, NAME(Memory) *own, int64_t step) {
+static void NAME(update)(const Plan *plan, const Network *network, NAME(Memory) *own, int64_t step) {
     REAL *restrict p = own->p, *restrict g = own->g, *restrict m = own->m, *restrict v = own->v;
     int64_t n = own->n_parameters;
-    double lr = row->rates[step], count = (double)(row->n_steps + step + 1);
-    REAL rate = (REAL)lr, momentum = (REAL)row->momentum, eps = (REAL)row->eps;
-    REAL decay = (REAL)row->decay, beta = (REAL)row->beta_2;
-    REAL new_1 = (REAL)(1 - row->momentum), new_2 = (REAL)(1 - row->beta_2);
+    double lr = network->rates[step], count = (double)(network->n_steps + step + 1);
+    REAL rate = (REAL)lr, momentum = (REAL)network->momentum, eps = (REAL)network->eps;
+    REAL decay = (REAL)network->decay, beta = (REAL)network->beta_2;
+    REAL new_1 = (REAL)(1 - network->momentum), new_2 = (REAL)(1 - network->beta_2);
     if (plan->optimizer == ADAM || plan->optimizer == ADAMW) {
-        REAL left = plan->optimizer == ADAMW ? (REAL)(1 - lr * row->decay) : 1;
+        REAL left = plan->optimizer == ADAMW ? (REAL)(1 - lr * network->decay) : 1;
         REAL added = plan->optimizer == ADAMW ? 0 : decay;
         /* Both sides of torch's quotient times the root: a division less. */
-        double root = sqrt(1 - pow(row->beta_2, count));
-        REAL size = (REAL)(lr / (1 - pow(row->momentum, count)) * root);
-        REAL least = (REAL)(row->eps * root);
+        double root = sqrt(1 - pow(network->beta_2, count));
+        REAL size = (REAL)(lr / (1 - pow(network->momentum, count)) * root);
+        REAL least = (REAL)(network->eps * root);
         for (int64_t i = 0; i < n; i++) {
             REAL own_p = p[i] * left, own_g = g[i] + added * own_p;
             m[i] += new_1 * (own_g - m[i]);
@@ -325,13 +325,13 @@ static void NAME(update)(const Plan *plan, const Row *row, NAME(Memory) *own, in
             p[i] = own_p - size * (m[i] / (SQRT(v[i]) + least));
         }
     } else if (plan->optimizer == SGD) {
-        int is_ahead = plan->nesterov && row->momentum > 0;
+        int is_ahead = plan->nesterov && network->momentum > 0;
         for (int64_t i = 0; i < n; i++) {
             REAL own_g = g[i] + decay * p[i];
             m[i] = momentum * m[i] + own_g;
             p[i] -= rate * (is_ahead ? own_g + momentum * m[i] : m[i]);
         }
-    } else {
+    } else { /* RMSPROP: m is the mean of squares, v the buffer of the momentum. */
         for (int64_t i = 0; i < n; i++) {
             REAL own_g = g[i] + decay * p[i];
             m[i] = beta * m[i] + new_2 * own_g * own_g;
@@ -343,7 +343,7 @@ static void NAME(update)(const Plan *plan, const Row *row, NAME(Memory) *own, in
 
 /* Outputs of the last layer for n of the samples of X; dropout only with `step` of at least
  * 0.  1 if a sample does not exist. */
-static int NAME(forward)(const Plan *plan, const Row *row, const int32_t *positions,
+static int NAME(forward)(const Plan *plan, const Network *network, const int32_t *positions,
                          NAME(Memory) *own, const REAL *X, int64_t n_samples,
                          const int64_t *order, int64_t n, int64_t step) {
     int64_t n_in = plan->sizes[0];
@@ -356,7 +356,7 @@ static int NAME(forward)(const Plan *plan, const Row *row, const int32_t *positi
         const REAL *x = l ? own->outputs[l - 1] : own->inputs;
         NAME(product)(n, padded, plan->sizes[l], x, x_row, 1, own->p + own->weight[l], padded,
                       own->outputs[l], padded, own->p + own->bias[l]);
-        NAME(activate)(plan, row, positions, l, step, n, padded, own->outputs[l]);
+        NAME(activate)(plan, network, positions, l, step, n, padded, own->outputs[l]);
     }
     return 0;
 }
@@ -370,74 +370,74 @@ static void NAME(keep_outputs)(const Plan *plan, const NAME(Memory) *own, int64_
 }
 
 /* Loss and hits on the samples that are looked at after an epoch.  0 or what failed. */
-static int NAME(look)(const Plan *plan, const Row *row, NAME(Memory) *own, double *numbers) {
+static int NAME(look)(const Plan *plan, const Network *network, NAME(Memory) *own, double *numbers) {
     int64_t n_outputs = plan->sizes[plan->n_layers], padded = own->padded[plan->n_layers];
     const REAL *x = own->outputs[plan->n_layers - 1];
     int64_t n;
     double loss = 0, hits = 0;
-    for (int64_t start = 0; start < row->n_monitored; start += n) {
-        const int64_t *order = row->monitor_order + start;
-        n = row->n_monitored - start;
+    for (int64_t start = 0; start < network->n_monitored; start += n) {
+        const int64_t *order = network->monitor_order + start;
+        n = network->n_monitored - start;
         if (n > LOOKED_AT_ONCE) n = LOOKED_AT_ONCE;
-        if (NAME(forward)(plan, row, NULL, own, row->monitor_X, row->n_monitor_data, order, n, -1))
+        if (NAME(forward)(plan, network, NULL, own, network->monitor_X, network->n_monitor_data, order, n, -1))
             return FAILED_PLACE;
-        NAME(keep_outputs)(plan, own, n, (REAL *)row->monitor_outputs + start * n_outputs);
+        NAME(keep_outputs)(plan, own, n, (REAL *)network->monitor_outputs + start * n_outputs);
         for (int64_t i = 0; i < n; i++) {
-            int64_t target = ((const int64_t *)row->monitor_y)[order[i]], best;
+            int64_t target = ((const int64_t *)network->monitor_y)[order[i]], best;
             if (target < 0 || target >= n_outputs) return FAILED_TARGET;
             loss += NAME(classes)(x + i * padded, target, n_outputs, 0, 0, own->derivatives[0],
                                   &best);
             hits += best == target;
         }
     }
-    numbers[MONITOR_LOSS] = loss / (double)row->n_monitored;
-    numbers[MONITOR_SHARE] = hits / (double)row->n_monitored;
+    numbers[MONITOR_LOSS] = loss / (double)network->n_monitored;
+    numbers[MONITOR_SHARE] = hits / (double)network->n_monitored;
     return 0;
 }
 
-/* One row, some batches.  0 or what failed. */
-static int NAME(train)(const Plan *plan, const Row *row, const int32_t *positions,
+/* One network, some batches.  0 or what failed. */
+static int NAME(train)(const Plan *plan, const Network *network, const int32_t *positions,
                        NAME(Memory) *own) {
     int64_t start = 0;
-    NAME(transfer)(plan, row, own, 3, 0);
-    /* Of what the layers do not have nothing is written, but clipping of a row that diverged
+    NAME(transfer)(plan, network, own, 3, 0);
+    /* Of what the layers do not have nothing is written, but clipping of a network that diverged
      * makes NaN of it. */
     memset(own->g, 0, (size_t)own->n_parameters * sizeof(REAL));
-    for (int64_t step = 0; step < row->n_batches; step++) {
-        int64_t n = row->batches[step];
-        if (NAME(forward)(plan, row, positions, own, row->X, row->n_samples, row->order + start,
+    for (int64_t step = 0; step < network->n_batches; step++) {
+        int64_t n = network->batches[step];
+        if (NAME(forward)(plan, network, positions, own, network->X, network->n_samples, network->order + start,
                           n, step))
             return FAILED_PLACE;
-        if (NAME(judge)(plan, row, own, start, n, step, own->derivatives[0]))
+        if (NAME(judge)(plan, network, own, start, n, step, own->derivatives[0]))
             return FAILED_TARGET;
-        NAME(backward)(plan, row, positions, own, n, step);
-        NAME(restrain)(plan, row, own);
-        NAME(update)(plan, row, own, step);
+        NAME(backward)(plan, network, positions, own, n, step);
+        NAME(restrain)(plan, network, own);
+        NAME(update)(plan, network, own, step);
         start += n;
-        if (row->numbers && row->n_monitored && (row->n_before + step + 1) % row->n_per_epoch == 0) {
-            int failed = NAME(look)(plan, row, own, NAME(numbers_of)(row, step));
+        if (network->numbers && network->n_monitored && (network->n_before + step + 1) % network->n_per_epoch == 0) {
+            int failed = NAME(look)(plan, network, own, NAME(numbers_of)(network, step));
             if (failed) return failed;
         }
     }
-    NAME(transfer)(plan, row, own, 3, 1);
+    NAME(transfer)(plan, network, own, 3, 1);
     return 0;
 }
 
-/* The outputs of one row, in evaluation mode.  0 or what failed. */
-static int NAME(predict)(const Plan *plan, const Row *row, NAME(Memory) *own) {
+/* The outputs of one network, in evaluation mode.  0 or what failed. */
+static int NAME(predict)(const Plan *plan, const Network *network, NAME(Memory) *own) {
     int64_t n_outputs = plan->sizes[plan->n_layers], start = 0;
-    NAME(transfer)(plan, row, own, 1, 0);
-    for (int64_t step = 0; step < row->n_batches; step++) {
-        int64_t n = row->batches[step];
-        if (NAME(forward)(plan, row, NULL, own, row->X, row->n_samples, row->order + start, n, -1))
+    NAME(transfer)(plan, network, own, 1, 0);
+    for (int64_t step = 0; step < network->n_batches; step++) {
+        int64_t n = network->batches[step];
+        if (NAME(forward)(plan, network, NULL, own, network->X, network->n_samples, network->order + start, n, -1))
             return FAILED_PLACE;
-        NAME(keep_outputs)(plan, own, n, (REAL *)row->outputs + start * n_outputs);
+        NAME(keep_outputs)(plan, own, n, (REAL *)network->outputs + start * n_outputs);
         start += n;
     }
     return 0;
 }
 
-/* What a thread does: rows, as long as some are left. */
+/* What a thread does: networks, as long as some are left. */
 static void *NAME(work)(void *argument) {
     Call *call = argument;
     NAME(Memory) own = {0};
@@ -445,10 +445,10 @@ static void *NAME(work)(void *argument) {
         atomic_store(&call->failed, FAILED_MEMORY);
     } else {
         int64_t i;
-        while ((i = atomic_fetch_add(&call->next, 1)) < call->n_rows) {
-            const Row *row = &call->rows[i];
-            int failed = call->predicts ? NAME(predict)(call->plan, row, &own)
-                                        : NAME(train)(call->plan, row, call->positions, &own);
+        while ((i = atomic_fetch_add(&call->next, 1)) < call->n_networks) {
+            const Network *network = &call->networks[i];
+            int failed = call->predicts ? NAME(predict)(call->plan, network, &own)
+                                        : NAME(train)(call->plan, network, call->positions, &own);
             if (failed) atomic_store(&call->failed, failed);
         }
     }
