@@ -28,7 +28,7 @@ from sk_tune.engine._skorch_support import reason_against_net, signature
 from sk_tune.engine._stack import NetworkStack, architecture
 from sk_tune.engine._store import FitStore, StoreInfo
 from sk_tune.engine._stream import FitStream
-from sk_tune.engine._train import fitted_estimator, train
+from sk_tune.engine._train import fitted_estimator, train, train_one
 from sk_tune.fleets import kernel_status
 from sk_tune.training import TimeLimit
 
@@ -64,4 +64,5 @@ __all__ = [
     "start_meanwhile",
     "start_workers",
     "train",
+    "train_one",
 ]

@@ -52,15 +52,18 @@ from sk_tune.engine._store import rest_of
 from sk_tune.estimators import (
     FitPreparer,
     LastSeen,
+    MLPClassifier,
+    MLPRegressor,
     NetworkEstimator,
     adopt_training,
+    is_unchanged,
     take_rows,
 )
 from sk_tune.exceptions import warn_of_solo
 from sk_tune.fleets import is_compiled
 from sk_tune.training import TimeLimit
 
-__all__ = ["fitted_estimator", "train"]
+__all__ = ["fitted_estimator", "train", "train_one"]
 
 # Networks of a shard: about as many as train side by side, so that each worker gets several
 # shards of a large search, and none is idle for long at the end.  Where few networks fill
@@ -179,6 +182,18 @@ def train(
             Counter(reason for reason in results.solo.values() if reason is not None)
         )
     return [results.trained[i] for i in range(len(fits))]
+
+
+def train_one(fit: Fit, *, limit: TimeLimit | None = None) -> Trained:
+    """Train a fit in this process: as a fleet of one where the kernel can."""
+    is_mlp = isinstance(fit.estimator, MLPClassifier | MLPRegressor)
+    in_fleet = is_mlp and is_unchanged(fit.estimator)
+    if in_fleet:
+        seeded = replace(fit, seed=0)
+        in_fleet = _Planner(FitPreparer()).plan(0, seeded, available_memory()).is_compiled
+    engine = "fleet" if in_fleet else "reference"
+    (trained,) = train([fit], n_jobs=1, engine=engine, limit=limit)
+    return trained
 
 
 def fitted_estimator(fit: Fit, trained: Trained) -> Any:

@@ -18,8 +18,7 @@ from sk_tune._compat import get_active_backend
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, CollectingBackend, Recorder, value_fingerprint
 from sk_tune.engine import Fit, Trained, train
-from sk_tune.estimators import NetworkEstimator, first_seed
-from sk_tune.training import TrainingState
+from sk_tune.estimators import NetworkEstimator
 
 __all__ = [
     "asks_for_types",
@@ -166,9 +165,9 @@ def has_network(estimator: Any) -> bool:
 
 
 def fit_stage(stage: Any, X: Any, y: Any, sample_weight: Any = None) -> Any:
-    """Fit an estimator in place and return it; the engine trains its network.
+    """Fit an estimator in place and return it.
 
-    A fleet of one network takes half the time of the network's ``fit``.  Inside a ``with
+    Inside a ``with
     fleet():`` block the stages of all tasks, the folds of a search say, train side by side
     instead. Raises ValueError if there are weights that the estimator does not take.
     """
@@ -176,7 +175,7 @@ def fit_stage(stage: Any, X: Any, y: Any, sample_weight: Any = None) -> Any:
     target = y[:, 0] if y.shape[1] == 1 else y
     is_in_block = isinstance(get_active_backend()[0], CollectingBackend)
     # Whoever answers in a block trains for all of its tasks.
-    asked = nullcontext() if is_in_block and adopter() is not None else adoption(_train_one)
+    asked = nullcontext() if is_in_block and adopter() is not None else adoption(None)
     with asked:
         return stage.fit(X, target, **params)
 
@@ -188,22 +187,6 @@ def _weight_name(stage: Any) -> str:
             f"sample_weight needs stages that take weights. {type(last).__name__} does not."
         )
     return "sample_weight" if last is stage else f"{stage.steps[-1][0]}__sample_weight"
-
-
-def _train_one(estimator: Any, X: Any, y: Any, sample_weight: Any) -> TrainingState | None:
-    """Train a network that asks for it; None lets it train and fail by itself."""
-    if not isinstance(estimator, NetworkEstimator):
-        return None
-    fit = Fit(
-        estimator=estimator,
-        X=X,
-        y=y,
-        sample_weight=sample_weight,
-        seed=first_seed(estimator),
-    )
-    with adoption(None):
-        (trained,) = train([fit], n_jobs=1)
-    return trained.state
 
 
 def asks_for_types(estimator: Any) -> bool:

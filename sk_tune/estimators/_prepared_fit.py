@@ -39,6 +39,7 @@ from sk_tune.training import (
     accuracy,
     accuracy_by_network,
     derive_seed,
+    one_thread,
     r2,
     r2_by_network,
 )
@@ -169,8 +170,8 @@ def train_net(
 ) -> None:
     """Train the net of an estimator that has its parameters: as a fleet of one, if it can.
 
-    The net's loop trains where a callback looks on, or the kernel does not know the network. Raises
-    TrainingDivergedError if the loss or a weight becomes infinite or NaN.
+    The net's loop trains where a callback looks on, and what the kernel does not know.
+    Raises TrainingDivergedError if the loss or a weight becomes infinite or NaN.
     """
     if _is_as_made(estimator, net):
         prepared = PreparedFit(
@@ -184,7 +185,9 @@ def train_net(
         )
         network, recipe = prepared.network(n_epochs), prepared.recipe()
         if is_compiled(network, recipe):
-            ((_, outcome),) = train_fleet([network], recipe, 1)
+            # Threads of torch would wait for each other between the kernel's calls.
+            with one_thread(wanted=True):
+                ((_, outcome),) = train_fleet([network], recipe, 1)
             if outcome.message:
                 raise TrainingDivergedError(outcome.message)
             load_training_state(net, outcome.state)

@@ -34,7 +34,7 @@ from sk_tune._declaration import parameters
 from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
-from sk_tune.engine import Fit, FitStore, outside_blocks, train
+from sk_tune.engine import Fit, FitStore, outside_blocks, train_one
 from sk_tune.estimators import NetworkEstimator
 from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
@@ -102,7 +102,7 @@ class RefitTrainer:
             return None
         fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs)
         with adoption(None):
-            (trained,) = train([fit], engine="reference")
+            trained = train_one(fit)
         if trained.is_cut and trained.state is not None:
             n_done, n_asked = len(trained.state.history), n_epochs or own.max_epochs
             session.time.cut_refit = f"after {n_done} of {n_asked} epochs"

@@ -11,7 +11,7 @@ from typing import Any
 
 from sk_tune._compat import num_samples
 from sk_tune._text import seconds_text
-from sk_tune.engine import Fit, signature, train
+from sk_tune.engine import Fit, signature, train_one
 from sk_tune.exceptions import warn_user
 from sk_tune.search._outcomes import Work
 from sk_tune.training import TimeIsUpError, TimeLimit
@@ -203,7 +203,7 @@ class TimeBudget:
         for _ in range(2):
             start = time.monotonic()
             until = start + _SHARE_TO_MEASURE * (self.end - start)
-            (trained,) = train([fit], engine="reference", limit=TimeLimit(until=until))
+            trained = train_one(fit, limit=TimeLimit(until=until))
             if trained.state is not None:
                 return float(trained.state.history[-1].get("dur", trained.seconds))
         return _LONGER * (time.monotonic() - start)
