@@ -170,7 +170,7 @@ class ActiveBatch:
 
     @property
     def compiled(self) -> CompiledEpoch | None:
-        """What trains the networks by compiled code; None if torch does."""
+        """The compiled program that trains the networks; None if torch trains them."""
         if not self._is_asked:
             networks = [active.network for active in self.networks]
             self._is_asked = True
@@ -236,7 +236,7 @@ class ActiveBatch:
         """Return the weights of a network as a ``state_dict`` of arrays."""
         own = self._all().network(position)
         if self._names is None:
-            # The same for all networks, whose dropout layers hold no weights.
+            # All networks have the same names: dropout layers hold no weights.
             self._names = list(self.networks[position].network.module.state_dict())
         return {name: own[name] for name in self._names}
 

@@ -295,7 +295,7 @@ class ChainProgram(Program):
             found = self._store.get(name)
             if found is None or len(found) < size:
                 found = self._store[name] = like.new_empty(size, dtype=dtype)
-                # What is smaller now goes.
+                # Views into the smaller memory before are dropped.
                 self._steps.clear()
             return found[:size].view(shape)
         key = (name, shape)

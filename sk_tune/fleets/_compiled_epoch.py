@@ -44,16 +44,17 @@ __all__ = ["CompiledEpoch", "EpochResult", "compiled_epoch"]
 # Samples to predict at a time; as in epoch.c.
 _CHUNK = 128
 _FAILED_TARGET, _FAILED_PLACE, _N_NUMBERS = 2, 3, 5
-# Of a call, during which nobody hears of Ctrl-C.
+# Seconds of one kernel call; Ctrl-C is handled between calls.
 _SECONDS_PER_CALL = 0.5
-# What a call takes, about: multiplications of a core, what comes with each step, and what
-# Python does for each network and epoch.
+# Rough costs of a call: multiplications in a second on one core, seconds that each step
+# adds, and seconds that Python spends on each network and epoch.
 _PRODUCTS_PER_SECOND = 3e10
 _SECONDS_PER_STEP, _SECONDS_PER_EPOCH = 1e-5, 1e-4
-# Of the orders, sizes and rates of a call.
+# Most bytes of the sample orders, batch sizes and learning rates of one call, and the bytes
+# of these for one sample and for one step.
 _MOST_BYTES, _BYTES_PER_SAMPLE, _BYTES_PER_STEP = 32 * 2**20, 16, 64
 
-# As in epoch.c.
+# These fields are those of the struct in epoch.c.
 _PLAN = np.dtype([
     *((n, "i8") for n in ("n_layers", "loss", "optimizer", "nesterov", "most_samples")),
     ("sizes", "i8", MOST_LAYERS + 1),
@@ -86,7 +87,7 @@ class Judgement(NamedTuple):
 
 
 class EpochResult(NamedTuple):
-    """What an epoch leaves beside the weights.
+    """Losses and outputs of an epoch, whose weights stay with the networks.
 
     `losses`, (S, K), are those of the batches, 0 where a network has none; `outputs`, (K,
     n, C), are those on the samples in the order of the epoch, n for the longest network.
@@ -97,7 +98,7 @@ class EpochResult(NamedTuple):
 
 
 class JudgedEpochs(NamedTuple):
-    """What epochs leave beside the weights where losses and scores are made on the way.
+    """Losses, scores and outputs of epochs that the kernel judges while it trains.
 
     `batch_losses`, (E S, K), holds those of a network's epochs one after the other, 0 where
     it has none. `monitor` is 0 for networks of which :meth:`CompiledEpoch.looks` is False,
@@ -166,7 +167,7 @@ class CompiledEpoch:
     def epochs_in(self, seconds: float, sizes: Sequence[list[int]]) -> int:
         """Return how many epochs, at least one, take about so long, and little memory."""
         n_samples, n_steps = sum(map(sum, sizes)), sum(map(len, sizes))
-        # Of as many networks as the thread has that has most.
+        # The busiest thread, which has this share of the networks, decides the time.
         share = -(-len(sizes) // self._n_threads) / len(sizes)
         n_monitored = int(self._networks["n_monitored"].sum())
         epoch = share * self._seconds_of(n_samples, n_steps, n_monitored)
@@ -445,7 +446,7 @@ def _address(tensor: Tensor | None) -> int:
 
 
 def _padded(lists: Sequence[Sequence[float]], dtype: Any) -> Any:
-    """Return lists as the rows of an array, 0 behind the shorter ones."""
+    """Return lists as lines of one array, with 0 behind the shorter ones."""
     longest = max(map(len, lists))
     array = np.zeros((len(lists), longest), dtype)
     for own, values in zip(array, lists, strict=True):
@@ -454,5 +455,5 @@ def _padded(lists: Sequence[Sequence[float]], dtype: Any) -> Any:
 
 
 def _addresses(array: Any) -> Any:
-    """Return where the rows of an array lie."""
+    """Return the memory addresses of the lines of an array."""
     return array.ctypes.data + array.strides[0] * np.arange(len(array))

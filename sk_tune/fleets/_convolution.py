@@ -47,7 +47,7 @@ Sides = Sequence[tuple[int, int]]
 # Elements of columns made at one time.  Many more leave the cache between copy and product;
 # many fewer are too little work for one call.
 _MAX_COLUMNS = 2**18
-# Rows of the matrices from which on a product for each offset pays.
+# Matrices with at least so many rows are worth one product for each offset.
 _LEAST_DEPTH = 16
 
 
@@ -206,7 +206,7 @@ def _meetings(
     for place in product(*map(range, window)):
         inside, met = [], []
         for dim, offset in enumerate(place):
-            # Of a window, the place in the images.
+            # The place of the window's element in the images.
             shift = offset - padding[dim][0] + (0 if dim else first)
             start, stop = max(0, -shift), min(sizes[dim], images[dim] - shift)
             met.append(slice(start, max(start, stop)))
@@ -234,7 +234,7 @@ Form = Callable[[Tensor], Tensor]
 
 
 class Geometry(NamedTuple):
-    """What a convolution does; `padding` are zeros before and behind each spatial size."""
+    """Settings of a convolution; `padding` are zeros on both sides of each spatial axis."""
 
     stride: tuple[int, ...]
     padding: Sides
@@ -268,7 +268,7 @@ def geometry_of(conv: nn.Module) -> Geometry | None:
         return None
     kernel: Any = conv.kernel_size
     spans = zip(kernel, conv.dilation, strict=True)  # type: ignore[arg-type]
-    # Of a single place, dilation means nothing.
+    # A kernel of a single place is the same with every dilation.
     dilation = tuple(1 if size == 1 else own for size, own in spans)
     found = Geometry(conv.stride, _sides(conv), dilation, conv.groups, kernel)  # type: ignore[arg-type]
     return found if found.is_usual or found.is_plain else None
@@ -443,7 +443,7 @@ def channels_of_one(x: Tensor) -> tuple[Tensor, Form]:
     images lie in memory as the layers here leave them.
     """
     if x.stride(1) == 1 and x.shape[1] > 1:
-        # With the batch innermost, all numbers of a channel are one line.
+        # With the batch innermost, all numbers of a channel are one line of memory.
         turned = x.movedim(1, -1).contiguous()
         return turned.flatten(2).flatten(0, 1).unsqueeze(0), lambda y: y.view(
             turned.shape
@@ -532,7 +532,7 @@ class _Pooling(Function):
     def vmap(
         info: Any, in_dims: tuple[Any, ...], x: Tensor, pool: nn.Module
     ) -> tuple[Tensor, int]:
-        # Autograd outside of vmap notes what torch's own pooling does here.
+        # Autograd outside of vmap records the pooling of torch that is called here.
         y = pooled(_lead(x, in_dims[0], info.batch_size).flatten(0, 1), pool)
         return _unflatten(y, 0, info.batch_size), 0
 

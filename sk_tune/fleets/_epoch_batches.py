@@ -261,7 +261,7 @@ def _outputs(
 
 def _targets(sets: list[TensorSet]) -> tuple[Tensor, Tensor | None]:
     """Return targets and weights of networks that have equally many samples."""
-    # Of sets that several networks share, once.
+    # Targets of a set that several networks share are taken once.
     found = {key: s.taken_targets() for key, s in {id(s): s for s in sets}.items()}
     targets, weights = zip(*(found[id(s)] for s in sets), strict=True)
     if all(weight is None for weight in weights):

@@ -123,7 +123,7 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-# As in epoch.c.
+# epoch.c has the same limit.
 MOST_LAYERS = 16
 # The position of a name is its number in epoch.c.
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
@@ -211,7 +211,7 @@ def _has_plain_data(
     return all(
         is_plain_input(s.X, first.dtype, first.shape[2])
         and _has_plain_targets(s, first.dtype, loss, last.shape[1])
-        # Of networks that share the same data, once.
+        # Data that several networks share are looked at once.
         for s in {(id(s.X), id(s.y), id(s.sample_weight)): s for s in sets}.values()
     )
 

@@ -38,7 +38,7 @@ __all__ = [
     "run_backward",
 ]
 
-# Multiplications of one network from which on a call of its own costs less than it gains.
+# From so many multiplications on, a call for each network gains more than it costs.
 _LEAST_PRODUCT = 2**21
 _AMD = "AuthenticAMD"
 
@@ -110,7 +110,7 @@ def _is_of_amd() -> bool:
         return _AMD in os.environ.get("PROCESSOR_IDENTIFIER", "")
 
 
-# By overload: to find it anew takes as long as the operation on a small network.
+# Looked up once: finding the overload takes as long as the operation on a small network.
 _threshold_backward: Any = torch.ops.aten.threshold_backward.grad_input
 _tanh_backward: Any = torch.ops.aten.tanh_backward.grad_input
 
@@ -119,7 +119,7 @@ Tensors = dict[str, Tensor]
 
 
 class Batch(NamedTuple):
-    """What layers are told of the batch at hand.
+    """The batch at hand, as layers see it.
 
     `tensors` are parameters and buffers, (k, ...), by name; `found` is filled with the
     derivatives by the parameters; `step` is counted within the epoch.

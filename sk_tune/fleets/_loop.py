@@ -35,10 +35,10 @@ from sk_tune.training import (
 
 __all__ = ["train_fleet"]
 
-# Of an epoch, at one time: what scores need beside the outputs stays small.
+# So many samples of an epoch are scored at a time, which keeps the scores' memory small.
 _SAMPLES_PER_SCORE = 2**17
-# What takes longer to keep is kept less often, in proportion: at the five seconds of a
-# store, it costs a twentieth of the time at most.
+# Checkpoints that take longer than this to keep are kept less often, in proportion: with
+# the five seconds between those of a store, they cost a twentieth of the time at most.
 _SECONDS_TO_KEEP = 0.25
 
 # Called after each epoch of a fleet with its number of networks.
@@ -225,8 +225,8 @@ class _EpochRecord:
         self._sets, self._places, self._batches = sets, places, batches
         self._sizes = [len(s) for s in sets]
         self._n_steps = max(map(len, batches))
-        # As they come: put into tables once, because a step of few networks is made of
-        # short calls.
+        # Losses and total weights of the steps, in their order. They are put into tables
+        # once an epoch, because a step of few networks is made of short calls.
         self._steps: list[tuple[int, slice, Tensor, float | Tensor]] = []
         self._passed = [0] * len(sets)
         self._parts: list[Tensor | None] = [None, None]

@@ -35,7 +35,7 @@ __all__ = [
     "orders_in_memory",
 ]
 
-# What drops nothing.
+# Numbers of a layer that drops nothing.
 _NEUTRAL = {"keys": 0, "thresholds": dropout_threshold(0.0), "scales": 1}
 _STEPS_AT_ONCE = 64
 # Positions are put in order anew when there have been so many shapes of activations.
@@ -66,8 +66,8 @@ class StackedDropout:
         self._first_steps: Sequence[int] = ()
         self._n_steps = 0
         self._found: tuple[Tensor, Tensor] | None = None
-        # What ``mask`` takes, by step and layer, of some steps: a step of few networks is
-        # made of short calls.
+        # Numbers that ``mask`` uses, by step and layer. They are made for some steps at
+        # once, because a step of few networks is made of short calls.
         self._columns: list[tuple[Tensor, ...]] = []
         self._first_step = 0
 
@@ -165,7 +165,7 @@ class SeededMasks:
         order = sorted(range(x.ndim), key=x.stride, reverse=True)
         sizes = [x.shape[dim] for dim in order]
         outer = order.index(0)
-        # What a network has in one piece, which is all of it if networks are outermost.
+        # A network's elements that lie in one piece: all of them if networks are outermost.
         inner = prod(sizes[outer + 1 :])
         if outer == 0:
             # The networks have the positions in common.
@@ -191,7 +191,7 @@ def _fill_mask(
 ) -> Tensor:
     """Fill memory with 0 and the scale, by random `positions` in its order; return it."""
     is_single = out.dtype == torch.float32
-    # Of equal size, the integers have the memory of what they become.
+    # Integers of the same size are made in the memory of the numbers that they become.
     bits = out.view(torch.int32) if is_single else torch.empty_like(out, dtype=torch.int32)
     torch.mul(positions, a, out=bits).add_(b)
     # A number, 1 or 0: masks of type bool cost several times as much.
@@ -243,7 +243,7 @@ def draw_masks(
 ) -> Tensor:
     """Fill masks (k, ...) with 0 and 1 / (1 - p), as torch draws them for each network."""
     for own, (generator, p) in zip(masks, draws, strict=True):
-        # As torch does: nothing is drawn where nothing, or everything, is dropped.
+        # torch draws nothing either where nothing, or everything, is dropped.
         if p in {0.0, 1.0}:
             own.fill_(1.0 - p)
         else:
@@ -267,7 +267,7 @@ def orders_in_memory(
             found[name] = set()
             layer.register_forward_pre_hook(partial(_note_order, found[name]))
     if found:
-        # As batches are, and a copy, for modules that work in place on their input.
+        # Contiguous, as batches are; a copy, because modules may change their input.
         networks = X[:2].clone(memory_format=torch.contiguous_format)
         with forked_rng(0, str(X.device)), torch.no_grad():
             lone(networks)
@@ -277,7 +277,7 @@ def orders_in_memory(
 
 
 def _note_order(known: set[tuple[int, ...]], _: nn.Module, inputs: Any) -> None:
-    # What torch draws has this order, also where the input repeats elements in memory.
+    # The masks that torch draws have this order, also where the input repeats elements.
     like = torch.empty_like(inputs[0])
     # Where a dimension has one element, its place does not matter.
     known.add(tuple(sorted(range(like.ndim), key=like.stride, reverse=True)))

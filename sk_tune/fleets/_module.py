@@ -34,7 +34,7 @@ from sk_tune.nets import RNN, SeededDropout
 __all__ = ["ModuleProgram"]
 
 _ACTIVATIONS = nn.ReLU.__module__
-# Torch's own batch normalisation and its derivatives, into memory that is there.
+# These run torch's batch normalisation and its derivatives, into memory that is there.
 _NORMALIZE: Any = getattr(torch.ops.aten.native_batch_norm, "out", None)
 _DERIVATIVES: Any = getattr(torch.ops.aten.native_batch_norm_backward, "out", None)
 _BATCH_NORMS = frozenset({nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d})
@@ -58,7 +58,7 @@ class ModuleProgram(Program):
         super().__init__(*stacked_parts(modules), dropout)
         # The one with most layers: a network without dropout leaves the layers out.
         pattern = max(modules, key=lambda m: sum(1 for _ in m.modules()))
-        # sk_tune's own networks ask a twin for the outputs alone, and with lengths.
+        # Networks of sk_tune ask a twin for the outputs alone, and with lengths.
         self.pattern = _with_twins(copy.deepcopy(pattern), own=isinstance(pattern, RNN))
         if isinstance(self.pattern, RNN):
             self.pattern.padded = padded
@@ -347,7 +347,7 @@ def _with_twins(module: nn.Module, *, own: bool) -> nn.Module:
     for name, child in module.named_children():
         twin = _twin(child, own=own)
         if type(child).__module__ == _ACTIVATIONS and getattr(child, "inplace", False):
-            # What a twin returns is a view, in which torch lets nothing work in place.
+            # A twin returns a view, in which torch lets nothing work in place.
             child.inplace = False  # type: ignore[assignment]
         if twin is child:
             _with_twins(child, own=own)

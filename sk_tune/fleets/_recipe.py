@@ -201,7 +201,7 @@ def _mean_cross_entropy(outputs: Tensor, targets: Tensor, weight: Tensor | None)
     index = targets.clamp(min=0).unsqueeze(1)
     losses = log_p.gather(1, index).squeeze(1).neg_()
     if weight is None and int(targets.min()) < 0:
-        # As in torch, a negative target is no class and has no loss.
+        # A negative target is no class and has no loss, as in torch.
         weight = (targets >= 0).to(losses.dtype)
     if weight is None:
         return losses.mean(dim=1)
@@ -308,7 +308,7 @@ def loss_by_autograd(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What all networks of a fleet have in common, beside their architecture.
+    """The settings that all networks of a fleet share, beside their architecture.
 
     A `batch_size` of -1 takes all samples at once. `score` maps predictions (K, n, C),
     targets and weights to scores (K,). Modules may draw from torch's global generator, as
@@ -359,7 +359,7 @@ class FleetNetwork:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NetworkOutcome:
-    """What became of a network: its state, and `outputs` (n_monitor, C) on monitor samples.
+    """Result of a network: its state, and `outputs` (n_monitor, C) on monitor samples.
 
     `message` says why the training failed, or is empty; `seconds` are the network's share
     of the fleet's time; `is_cut` says that the time was up before its last epoch.

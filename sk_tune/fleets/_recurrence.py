@@ -3,7 +3,7 @@
 """Recurrent layers with different weights, run through time together.
 
 Under ``vmap``, K networks call :class:`StackedRecurrence` once; their steps then become
-batched matrix products over K networks, where torch's own layers have no batching rule.
+batched matrix products over K networks, where torch's layers have no batching rule.
 Forward and backward are loops over time without autograd, over buffers that are laid out as
 
 - time outermost, so that what one step reads and writes is contiguous, and
@@ -12,7 +12,7 @@ Forward and backward are loops over time without autograd, over buffers that are
 
 A step is ``[x; 1; h]``, with the state that the step starts from, and a row of ones for the
 biases.  A state is multiplied by zero where its sequence is over; that also makes a
-direction that reads backwards start at each sequence's own last step.
+direction that reads backwards start at the last step of each sequence.
 
 Cells are those of ``torch.nn.GRU``, ``LSTM`` and ``RNN``, equation for equation.
 
@@ -162,7 +162,7 @@ class _Recurrence(torch.autograd.Function):
         grad_x = None
         if ctx.needs_input_grad[1]:
             grad_x = grad.new_empty(n_steps, n_networks, n_features, n_batch)
-        # What comes from outside to the states before the steps, and to the last one.
+        # Gradients from outside: of the states before the steps, and of the last state.
         outside = (grad.new_zeros(()), *grad.unbind())
         after, before = grad.new_empty(2, n_networks, n_units, n_batch).unbind()
         after.copy_(outside[-1])
@@ -231,7 +231,7 @@ def _unpack(cell: "type[_Cell]", grad: Tensor, n_features: int) -> tuple[Tensor,
 
 
 class _Cell:
-    """What happens to the gates of a step, forward and backward.
+    """Computes the gates of a step and the state after it, forward and backward.
 
     `hidden`, (T + 1, K, H, B), are the states before and after each step; `gates`, (T, K,
     N, H, B), products of the steps, which become the gates in place; `states`, (n_states, T

@@ -26,7 +26,7 @@ class StackedTensors:
     def stacked(cls, networks: Sequence[Mapping[str, Tensor]]) -> "StackedTensors":
         """Return copies of single networks' tensors of equal names and shapes, stacked."""
         return cls({
-            # Of tensors in another order in memory, the stack would be in that order.
+            # Otherwise the stack would have the order in memory of its tensors.
             name: torch.stack([network[name].detach() for network in networks]).contiguous()
             for name in networks[0]
         })
@@ -54,21 +54,21 @@ class StackedTensors:
         }
 
 
-# What torch.optim calls the state of each optimizer.
+# Names of each optimizer's moments in the state of torch.optim.
 _MOMENTS = {
     "adam": ("exp_avg", "exp_avg_sq"),
     "adamw": ("exp_avg", "exp_avg_sq"),
     "sgd": ("momentum_buffer",),
     "rmsprop": ("square_avg", "momentum_buffer"),
 }
-# torch.optim's own kernel: one pass over memory, where the tensor form needs eight.
+# The fused kernels of torch.optim pass over memory once, where the tensor form needs eight.
 _FUSED: dict[str, Any] = {
     "adam": getattr(torch, "_fused_adam_", None),
     "adamw": getattr(torch, "_fused_adamw_", None),
 }
-# Of the widest vectors that it computes with.
+# Size of the widest vectors that the kernel computes with.
 _VECTOR_BYTES = 64
-# To and from.
+# Target and source of a copy.
 _Pair = tuple[Tensor, Tensor]
 # Tensors of each run, and what to copy before and after.
 _Views = tuple[list[Any], list[_Pair], list[_Pair]]
@@ -241,7 +241,7 @@ class StackedOptimizer:
             "eps": torch.tensor([s.eps for s in settings], dtype=lr.dtype),
             "decay": torch.tensor([s.weight_decay for s in settings], dtype=lr.dtype),
         }
-        # What is near 0 is computed in double precision before it is rounded.
+        # Differences near 0 are computed in double precision before they are rounded.
         columns["new_1"] = 1 - columns["momentum"]
         columns["new_2"] = 1 - columns["beta_2"]
         steps = torch.tensor(self.n_steps[networks], dtype=lr.dtype)
@@ -273,7 +273,7 @@ def _padded(
             pair = own[:, :n], value.view(k, n)
             part.append(own)
             inward.append(pair)
-            # All but the gradients.
+            # Parameters and moments are copied back; gradients need not be.
             if position != 1:
                 outward.append(pair[::-1])
     return found, inward, outward

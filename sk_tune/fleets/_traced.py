@@ -43,7 +43,7 @@ __all__ = ["TracedProgram", "traced_chain"]
 
 _ACTIVATIONS = (*ACTIVATIONS.values(), nn.Softplus, nn.ReLU6, nn.Softmax, nn.LogSoftmax)
 OVER_CLASSES = (nn.Softmax, nn.LogSoftmax)
-# By the number of spatial sizes.
+# Layers by the number of their spatial sizes.
 _CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
@@ -129,7 +129,7 @@ def _flatten(start_dim: int = 0, end_dim: int = -1) -> nn.Flatten:
     return nn.Flatten(start_dim, end_dim)
 
 
-# What a forward may call instead of a layer, by the name of a method or the function.
+# Layers that a forward may call as a function or as a method of a tensor.
 _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
     torch.relu: nn.ReLU,
     F.relu: nn.ReLU,
@@ -162,7 +162,7 @@ _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
         for function in functions
     },
 }
-# Arguments that torch's own functions pass on, and that change nothing.
+# Arguments that torch's functions pass on, and that change nothing.
 _WITHOUT_MEANING = {"inplace", "_stacklevel"}
 # Weights that no sensible bound leaves alone.
 _FAR = 1e4
@@ -206,7 +206,7 @@ def traced_chain(
         return None
     if in_training != in_evaluation or not all(is_known(k.module) for k in chain):
         return None
-    # The copy's own layers are no longer what they were.
+    # Tracing has changed the layers of the copy, so those of the module are taken.
     chain = [
         Link(name, module.get_submodule(name) if name else layer)
         for name, layer in chain

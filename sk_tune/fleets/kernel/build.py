@@ -23,9 +23,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path(__file__).parent
 COMPILERS = ("cc", "gcc", "clang")
-# What is compared or multiplied with an infinity or NaN gives what torch gives.
+# With these flags, results with infinities and NaN are those of torch.
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-pthread")
-# What processors of a kind can run, the least first.
+# Instruction sets of each kind of processor, the smallest first.
 LEVELS = {
     "x86_64": ("x86-64-v3", "x86-64-v4"),
     "amd64": ("x86-64-v3", "x86-64-v4"),
@@ -35,7 +35,7 @@ LEVELS = {
 
 
 class KernelHook(BuildHookInterface[Any]):
-    """What hatchling calls before it puts a wheel together."""
+    """Compiles the kernel when hatchling puts a wheel together."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and name the wheel for this platform."""
