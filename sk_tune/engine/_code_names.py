@@ -66,12 +66,12 @@ def _names(code: CodeType, kinds: frozenset[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-# Ours counts by version also where it runs from a checkout.
+# Code of sk_tune counts by its version, also where it runs from a checkout.
 _OWN = "sk_tune"
-# Not the same in every installation, and rarely more than one of them.
+# Folders of installed packages; which one is used depends on the installation.
 _FOLDERS = ("purelib", "platlib")
-# What such folders are called elsewhere: a user's own, and those of other interpreters that
-# an environment sees.
+# Names of such folders elsewhere: in a user's home, and those of other interpreters that an
+# environment sees.
 _NAMES = frozenset({"site-packages", "dist-packages"})
 
 

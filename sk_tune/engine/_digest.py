@@ -94,7 +94,7 @@ def array_digest(array: Array, value_digest: ValueDigest) -> str:
 
 def _tensor_digest(tensor: Tensor) -> str:
     own = tensor.detach().cpu().resolve_conj().resolve_neg()
-    # By bytes, because numpy has no bfloat16.
+    # The bytes are taken, because numpy has no bfloat16.
     data: Any = b""
     if own.numel():
         data = own.contiguous().reshape(-1).view(torch.uint8).numpy().data
@@ -125,7 +125,7 @@ def _column_parts(column: Any, name: Any, value_digest: ValueDigest) -> Iterable
         return
     missing = column.isna().to_numpy()
     yield array_digest(missing, value_digest)
-    # One missing value is like another in a type of pandas' own.
+    # One missing value is like another in the types that pandas defines.
     yield array_digest(_present(column[~missing]), value_digest)
 
 
@@ -159,7 +159,7 @@ def _other_frame_digest(data: Any, value_digest: ValueDigest) -> str | None:
 
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, type(...), slice)
-# What Python and its classes keep for themselves.
+# Attributes that Python and its classes keep for themselves.
 _IGNORED = frozenset({
     "__abstractmethods__",
     "__annotate_func__",
@@ -177,7 +177,8 @@ _IGNORED = frozenset({
     "__weakref__",
     "_abc_impl",
 })
-# Where code finds what none of its names tells, by the module and in Python's own names.
+# Names, by module and among Python's builtins, through which code reaches what none of its
+# names tells.
 _SURROUNDINGS = {
     "os": {"environ", "environb", "getenv"},
     "sys": {"modules"},
@@ -210,7 +211,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        # What was met, by id: the objects are kept, so that their ids stay theirs.
+        # Objects that were met, by id. They are kept, so that no other object gets the id.
         self._met: dict[int, tuple[int, Any]] = {}
         self._around: list[int] = []
         # Names that were read out of modules of users.

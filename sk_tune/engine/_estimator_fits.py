@@ -76,7 +76,7 @@ def _attributes(layer: nn.Module, known: frozenset[int]) -> tuple[Any, ...]:
     return attributes_key(layer, known, varies)
 
 
-# Rows among which to look for two on which a module is tried.
+# Number of samples among which to look for two on which a module is tried.
 N_TRIED = 1024
 
 Array = npt.NDArray[Any]

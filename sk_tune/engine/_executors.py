@@ -61,7 +61,7 @@ def client_of(backend: Any) -> Any:
 
 
 class LastingDaskBackend(ParallelBackendBase):  # type: ignore[misc]
-    """Runs tasks where joblib's own backend for Dask would, and survives lost workers.
+    """Runs tasks where joblib's backend for Dask would, and survives lost workers.
 
     The client and options of `users`, the backend of ``joblib.parallel_config("dask")``,
     count. An argument that many tasks have is sent to the cluster once. Dask keeps it on
@@ -80,9 +80,9 @@ class LastingDaskBackend(ParallelBackendBase):  # type: ignore[misc]
         self._users = users
         self._client = users.client
         self._lock = threading.RLock()
-        # Without a result, by future: a future that is not referred to is not computed.
+        # Unfinished tasks by future: a future that nothing refers to is not computed.
         self._running: dict[Any, _Task] = {}
-        # By identity, with the argument, so that no other one gets its number.
+        # Futures by the argument's id. The argument is kept, so that no other gets its id.
         self._scattered: dict[int, tuple[Any, Any]] = {}
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -167,7 +167,7 @@ class LastingDaskBackend(ParallelBackendBase):  # type: ignore[misc]
             try:
                 return self._client.scatter(arg, hash=False)
             except OSError:
-                # To a worker that just died; the scheduler will know in a moment.
+                # The worker just died; the scheduler will know in a moment.
                 time.sleep(_SECONDS_TO_NOTICE)
         return self._client.scatter(arg, hash=False)
 
@@ -204,17 +204,17 @@ class _Task:
         self.n_sent = 0
 
 
-# What a backend raises when a worker process is gone, or data that only it had.
+# Errors of a backend when a worker process is gone, or data that only it had.
 LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
-# Of a time that is limited, without which workers cost more to start than they save.
+# With a shorter time limit than this, workers cost more to start than they save.
 _LEAST_SECONDS_TO_START = 10.0
-# Name of the thread that waits until they have.
+# Name of the thread that waits until workers have started.
 _STARTER = "sk_tune starts workers"
 # How long after its limit a worker is waited for.
 _SECONDS_TO_ANSWER = 0.5
 # Processes that have trained shards, and so imported what that takes.
 _TRAINED: set[int] = set()
-# What fits share.
+# Fields of a fit that several fits may share.
 _DATA = ("X", "y", "sample_weight", "rows", "monitor")
 
 
@@ -245,7 +245,7 @@ def train_shards(
             for position in list(missing)[: joblib.effective_n_jobs(n_jobs)]:
                 lost[position] = missing.pop(position)
         except Exception as error:
-            # What cannot be sent is trained here; errors of fits are results, not
+            # Fits that cannot be sent are trained here; errors of fits are results, not
             # exceptions.
             if not is_unsendable(error):
                 raise
@@ -313,7 +313,7 @@ def start_workers(n_jobs: int | None, backend: Any) -> None:
     # Ctrl-C ends workers that still import; whoever asks for some next starts them anew.
     with suppress(BrokenProcessPool), joblib.parallel_config(backend=backend):
         n_workers = joblib.effective_n_jobs(n_jobs)
-        # As many tasks as it takes for each worker to get one.
+        # With so many tasks, each worker gets at least one.
         joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
             joblib.delayed(_import_engine)(os.getpid()) for _ in range(2 * n_workers)
         )
@@ -342,7 +342,7 @@ def start_meanwhile(n_jobs: int | None, seconds: float) -> None:
 
 
 def uses_loky() -> bool:
-    """Return whether workers are joblib's own processes on this machine."""
+    """Return whether workers are processes of joblib on this machine."""
     backend, _ = get_active_backend()
     return isinstance(backend, BACKENDS["loky"])
 

@@ -27,7 +27,7 @@ __all__ = [
     "seconds_per_epoch",
 ]
 
-# Of the memory that is free at the start, what all workers together may take.
+# Share of the memory that is free at the start that all workers together may take.
 SHARE_OF_MEMORY = 0.5
 # Measured on a CPU (docs/adr/0005): the calls of a step are paid once for all networks,
 # until the activations of all networks take more than a few MiB; vmap's calls cost more.
@@ -38,8 +38,8 @@ _ACTIVE_BYTES_IMAGES = 12 * 2**20
 _LEAST_NETWORKS_IMAGES = 2
 _NETWORKS_VMAP = 32
 _MOST_NETWORKS_CUDA = 4096
-# For a network of a fleet: the calls of a step, and multiplications in a second, both on a
-# core of the year 2020.  Good for a guess within a factor of 2.
+# The time of a fleet's network is guessed from these, within a factor of 2: seconds for the
+# calls of a step, and multiplications in a second, both on a core of the year 2020.
 _SECONDS_PER_STEP = 3e-5
 _PRODUCTS_PER_SECOND = 2e10
 # The same where compiled code trains them, and what an epoch takes beside it.
@@ -215,11 +215,11 @@ def _activations(network: FleetNetwork) -> int:
     return sum(counts) // 2 + network.train.X[0].numel()
 
 
-# Of what fits in training may take, what their checkpoints may, all together.
+# Share of the memory of training that the checkpoints of all fits together may take.
 _SHARE = 1 / 16
 # Weights, the best ones of early stopping, and Adam's two means.
 _COPIES = 4
-# What a checkpoint costs, with its way from a worker, in epochs of a small network.
+# Cost of a checkpoint, with its way from a worker, in epochs of a small network.
 _COST = 0.3
 
 

@@ -39,13 +39,13 @@ __all__ = [
     "warn_of_unstored",
 ]
 
-# To be counted up when the same fit gives other numbers, or its result another form.
+# It is counted up when the same fit gives other numbers, or its result has another form.
 _FORMAT = 6
 # Parameters that say nothing of the network of an estimator of ours, or of skorch's; the
 # seed is a part of the fit.  A class that a user derived may read them.
 _IGNORED = frozenset({"random_state", "verbose", "warm_start"})
 _KNOWN = ("sk_tune.", "skorch.")
-# What each epoch recorded of its own time.
+# Key of an epoch's record under which its time stands.
 _TIME = "dur"
 
 
@@ -54,7 +54,7 @@ class FitKeys:
 
     def __init__(self, engine: str = "fleet") -> None:
         self._engine = engine
-        # With the object itself, so that its id stays its own.
+        # Digests by the object's id. The object is kept, so that no other gets its id.
         self._digests: dict[int, tuple[Any, str]] = {}
 
     def key(self, fit: Fit) -> str:

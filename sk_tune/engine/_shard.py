@@ -107,9 +107,9 @@ class _Fleets:
         self.fits_done = fits_done
         self.trained: dict[int, Trained] = {}
         self.solo: dict[int, str] = {}
-        # Of the fit that was prepared last, until it is trained.
+        # Index and network of the fit that was prepared last, until it is trained.
         self.made: tuple[int, FleetNetwork] | None = None
-        # Which came last to a fleet; of one network, the one in training.
+        # Index of the fit that came last to a fleet, or whose single network is trained.
         self.current = -1
 
     def train(self) -> tuple[dict[int, Trained], dict[int, str]]:
@@ -147,7 +147,8 @@ class _Fleets:
         n_active = networks_at_a_time(network, recipe, self.shard.memory_limit)
         ready = {waiting[0]: first}
         while True:
-            # What is cut has a part of the time, so that those that wait have theirs.
+            # Fits that may be cut have a part of the time, so that those that wait have
+            # theirs.
             cuts = self.shard.limit is not None and self.shard.limit.cuts
             own = waiting[:n_active] if cuts else waiting
             try:
@@ -242,7 +243,7 @@ class _Fleets:
             check_time()
         try:
             prepared = prepare(self.shard.fits[index], self.preparer)
-            # What is wrong with a fit shows here at the latest.
+            # Errors in a fit's settings show here at the latest.
             self.made = index, prepared.network()
         except NoFleetError as error:
             self._train_solo(index, f"it fits into no fleet ({error})")

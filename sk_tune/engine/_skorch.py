@@ -249,7 +249,7 @@ class SkorchFit:
         return predicted
 
     def train_alone(self) -> tuple[TrainingState, Array | None]:
-        """Train by skorch's own ``fit``; return its state, and predictions for the monitor.
+        """Train by skorch's ``fit``; return its state, and predictions for the monitor.
 
         Raises TrainingDivergedError if a weight ends infinite or NaN, with which skorch
         continues.
@@ -324,7 +324,7 @@ class _SkorchCourse:
         self._stopper: Any = next(
             (c for _, c in net.callbacks_ if isinstance(c, EarlyStopping)), None
         )
-        # The fleet keeps the best weights; the net's own never change.
+        # The fleet keeps the best weights; the weights of the net never change.
         self.uses_best = self._stopper is not None and self._stopper.load_best
         if self._stopper is not None:
             self._stopper.load_best = False

@@ -45,7 +45,7 @@ __all__ = [
     "skip_words",
 ]
 
-# What callbacks carry from epoch to epoch.  A timer, a clip and a log carry nothing.
+# Attributes that callbacks carry from epoch to epoch. A timer, a clip and a log carry none.
 _CARRIED: dict[type, tuple[str, ...]] = {
     EarlyStopping: ("misses_", "dynamic_threshold_", "best_epoch_"),
     EpochScoring: ("best_score_",),
@@ -152,7 +152,7 @@ def _schedulers(net: Any) -> list[tuple[str, Any]]:
 
 
 def _changed(own: Any, kept: Any) -> Any:
-    """Return values with those in the place of their own that differ.
+    """Return the values of `own`, with those of `kept` where they differ.
 
     What did not change stays the object that it is: the milestones of torch's
     ``MultiStepLR`` are a ``Counter``, which comes back as a dict.
@@ -222,7 +222,7 @@ def _print_epochs(net: Any) -> None:
             for callback in own:
                 callback.on_epoch_end(net)
     except KeyboardInterrupt:
-        # With this a callback ends a training.
+        # A callback raises this to end a training.
         pass
     finally:
         net.history_ = history
@@ -237,11 +237,11 @@ def _drop(text: str) -> None:
     pass
 
 
-# For more a search for a place in the stream would take a second.
+# Looking for a place in a longer stream would take more than a second.
 _MOST_WORDS = 2**24
-# Of so many at a time no more than the cache is written.
+# So many words at a time are written into the cache only.
 _WORDS_SKIPPED = 2**18
-# So many in a row are met once only.
+# A sequence of so many words occurs once only in a stream.
 _MARK = 4
 
 
@@ -377,6 +377,6 @@ class _Slices:
         with exclusive_rng():
             torch.empty((), dtype=torch.int64).random_()
         for start in range(0, len(self._X), self._batch_size):
-            # Of its own, for a module may work in place.
+            # A copy, because a module may work in place on its input.
             samples = np.array(self._X[start : start + self._batch_size], order="C")
             yield [torch.from_numpy(samples), torch.zeros(len(samples), 1)]

@@ -55,7 +55,7 @@ _CALLBACKS = (
 # Options of the optimizers that networks have, beside those whose default must stand.
 _OPTIMIZER_OPTIONS = {"lr", "weight_decay", "momentum", "nesterov", "betas", "eps", "alpha"}
 _SPEED_ONLY = {"foreach", "fused", "differentiable"}
-# What of a net its predictions, which are remembered, do not go through.
+# Attributes of a net that do not go through its predictions, which are remembered.
 _INSIDE = frozenset({
     "evaluation_step",
     "get_all_learnable_params",
@@ -191,7 +191,7 @@ def _of_callbacks(net: Any) -> str | None:
 
 
 def _looks_inside(scoring: Any) -> bool:
-    """Return whether a function reads what of a net is not trained in a fleet."""
+    """Return whether a function reads attributes of a net that a fleet does not train."""
     code = getattr(scoring, "__code__", None)
     return code is not None and not _INSIDE.isdisjoint(attribute_names(code))
 

@@ -26,17 +26,17 @@ __all__ = ["NetworkStack", "architecture"]
 
 Made = TypeVar("Made")
 
-# Of what is computed at one time, the inputs and outputs of a layer of some networks: more
-# would leave the cache, less makes products too small to be fast.
+# Bytes of the inputs and outputs of a layer of those networks that are computed at one
+# time: more would leave the cache, less makes products too small to be fast.
 # docs/adr/0012-ensembles-in-one-call.md.
 _CHUNK_BYTES = 2**23
-# Rows of a piece, if not all networks fit into the cache with them.
+# Samples of a piece, if not all networks fit into the cache with them.
 _PIECE = 320
 # Products of whole blocks of so many samples give a sample the same sums, to the last bit,
 # whatever other samples there are.
 _BLOCK = 16
-# Multiplications from which on a product of one network has these sums: torch does smaller
-# ones in a loop of its own.
+# Multiplications from which on a product of one network has these sums: torch computes
+# smaller products by another loop.
 _LEAST_PRODUCT = 400
 
 
@@ -77,7 +77,7 @@ class NetworkStack:
         some = X[:N_TRIED]
         reason = reason_in_module(modules[0], some, predicts=True)
         if reason is None and dtype not in {None, X.dtype} and not _is_own(modules[0]):
-            # A user's module may make numbers of a type of its own.
+            # A user's module may choose the type of its numbers by itself.
             wider = copy.deepcopy(modules[0]).to(dtype)
             reason = reason_in_module(wider, some.to(dtype), predicts=True)
         if reason is not None:
@@ -136,8 +136,9 @@ class NetworkStack:
                 outputs = self._outputs(own, samples, shared=shared)
                 return function(outputs[:, :n_own] if is_plain else outputs)
 
-        # Threads of torch's would meet after every layer of every piece, and wait for long
-        # where others use the cores too; these have pieces of their own, and meet once.
+        # Threads of torch would meet after every layer of every piece, and wait for long
+        # where others use the cores too; each thread here has its pieces, and they meet
+        # once.
         with one_thread(wanted=is_plain and (n_threads > 1 or self._is_little(n_rows))):
             if n_threads == 1:
                 return [made(program, piece) for piece in pieces]
@@ -187,7 +188,8 @@ class NetworkStack:
         n_blocks = -(-n_rows // self._block)
         own = self._most // len(self._modules)
         if self._is_chain:
-            # With fewer samples, products would be slow; of more networks, too large.
+            # Products of fewer samples would be slow; those of more networks would be too
+            # large.
             own = max(own, min(self._most, _PIECE))
         n_pieces = -(-n_blocks // max(1, own // self._block))
         n_pieces = -(-n_pieces // n_threads) * n_threads
@@ -210,7 +212,7 @@ class NetworkStack:
         )
 
     def _idle_programs(self, n_threads: int) -> "SimpleQueue[Program]":
-        """Return programs with the same weights, each with memory of its own."""
+        """Return programs with the same weights, each with separate memory."""
         while len(self._twins) < n_threads - 1:
             twin = self._made()
             twin.parameters, twin.buffers = self._program.parameters, self._program.buffers

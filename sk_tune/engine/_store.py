@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Results of fits in one SQLite file, from which an interrupted run goes on.
 
-A row holds what the engine returned for one fit, under the fit's key: JSON, and
-arrays in the format of safetensors, with a digest of all of it.  Nothing that is read is
-executed, and what does not match its digest is as if it were not there.
+A row of its table holds what the engine returned for one fit, under the fit's key: JSON,
+and arrays in the format of safetensors, with a digest of all of it.  Nothing that is read
+is executed, and a row that does not match its digest is as if it were not there.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ def _columns(batches: Sequence[dict[str, Any]]) -> list[Any]:
     runs: list[Any] = []
     for names, run in groupby(batches, tuple):
         own = list(run)
-        # What has no names has no columns to be counted by.
+        # Batches without names have no columns that tell how many there are.
         runs.append({n: [batch[n] for batch in own] for n in names} if names else own)
     return runs
 
@@ -101,7 +101,7 @@ CREATE TABLE IF NOT EXISTS fits (
     used REAL NOT NULL
 ) WITHOUT ROWID
 """
-# As SQLite keeps it, but for white space.
+# SQLite keeps the statement in this form, but for white space.
 _SCHEMA = " ".join(_TABLE.replace("IF NOT EXISTS ", "").split())
 # No key is equal to NULL.
 _INSERT = (
@@ -271,7 +271,7 @@ class FitStore:
             try:
                 rows.append(_write(key, result))
             except (TypeError, ValueError, safetensors.SafetensorError) as error:
-                # Of a callback, say, that writes an object into the history.
+                # A callback, say, has written an object into the history.
                 self._warn(f"a fit is not kept in it: {error}")
         return rows
 
@@ -599,7 +599,7 @@ class UnfinishedFits:
         rows = {
             unfinished_key(self.keys[i]): t for i, t in trained.items() if i in self.keys
         }
-        # Of a process that others have overtaken, nothing stays behind.
+        # A fit that another process has ended meanwhile needs no checkpoint.
         ended = {unfinished_key(key): key for key in self.keys.values()}
         if not rows or socket.gethostname() != self.host or not Path(self.path).exists():
             return

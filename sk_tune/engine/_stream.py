@@ -65,13 +65,13 @@ class ShardStream:
         self._epoch_done = epoch_done
         self._preparer = FitPreparer()
         self._is_here = joblib.effective_n_jobs(n_jobs) == 1
-        # All without a result, by position: those handed to joblib, and those that wait.
+        # Shards without a result, by position: those handed to joblib, and those that wait.
         self._shards: dict[int, Shard] = {}
         self._waiting: deque[int] = deque()
-        # Lost with a worker, to be run once more.
+        # Shards that were lost with a worker, and are run once more.
         self._lost: deque[int] = deque()
         self._call: _Call | None = None
-        # Of a backend that gets batches, whose workers stay between them.
+        # Caller of a backend that gets batches, whose workers stay between these.
         self._batches: joblib.Parallel | None = None
         self._closing = ExitStack()
 
@@ -115,7 +115,7 @@ class ShardStream:
             except Exception as error:
                 if not is_unsendable(error):
                     raise
-                # What cannot be sent is trained here.
+                # Shards that cannot be sent are trained here.
                 self._is_here = True
                 self._give_up_call(self._waiting)
             else:
@@ -325,7 +325,7 @@ class FitStream:
 
     @property
     def n_ended(self) -> int:
-        """Of these, those whose results are there."""
+        """Requests whose results are there, and were not fetched."""
         return len(self._ended)
 
     def ask(

@@ -69,15 +69,16 @@ __all__ = ["fitted_estimator", "train", "train_one"]
 # shards of a large search, and none is idle for long at the end.  Where few networks fill
 # the cache, a shard takes long and gains little from its size.
 _MOST_NETWORKS_PER_SHARD = 32
-# At least so many, if there is so much to do: enough that no worker is idle for long at the
-# end.  No more than the seconds is lost with a worker, or comes late to who watches.
+# Each worker gets at least so many shards, if there is enough to do, so that none is idle
+# for long at the end.  A shard takes no longer than these seconds: no more is lost with a
+# worker, or comes late to who watches.
 _SHARDS_PER_WORKER = 4
 _SECONDS_PER_SHARD = 2.0
-# Of less than this a shard costs more than it gains: data that others have, too, are sent
-# and prepared for it.
+# A shorter shard costs more than it gains: data that other shards have, too, are sent and
+# prepared for it.
 _LEAST_SECONDS_PER_SHARD = 0.25
-# What takes less in all is trained in this process: workers that have yet to start take
-# longer to import torch.
+# Fits that take less in all are trained in this process: workers that have yet to start
+# take longer to import torch.
 _LEAST_SECONDS = 0.5
 # The same where workers run already, which have to be sent the data only.
 _LEAST_SECONDS_RUNNING = 0.1
@@ -256,8 +257,8 @@ def _train(
             if not time.cuts:
                 start_meanwhile(n_jobs, time.seconds_left)
             shards, n_workers = cut(1, *rest)
-        # What is there has to be known after the cut, so that the rest rides in the fleets
-        # that it would have been in.
+        # Stored results are looked up after the cut, so that the other fits are trained in
+        # the fleets that they would have been in.
         shards = [left for shard in shards if (left := stored.rest(shard)).fits]
         if stored.loaded:
             alone = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
@@ -272,7 +273,7 @@ def _train(
             n_threads = min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count())
             _train_here(shards, reporter, results, stored, planner, n_threads, time)
         else:
-            # What workers train, they prepare.
+            # Workers prepare the fits that they train.
             del planner
             _train_in_workers(shards, n_jobs, reporter, results, stored, time)
 
@@ -370,7 +371,8 @@ class _Planner:
 
     def plan(self, index: int, fit: Fit, memory_limit: int) -> _Plan:
         if hasattr(fit.estimator, "module"):
-            # What a user's code does when it builds a network, it does to a worker only.
+            # A user's code that builds a network runs in a worker only, with its side
+            # effects.
             return _Plan()
         try:
             prepared = prepare(fit, self.preparer)
@@ -484,7 +486,7 @@ def _train_here(
     for shard in shards:
         own = None if limit is None else limit.part(len(shard.fits), n_left)
         n_left -= len(shard.fits)
-        # Of a fit that goes on from where it was kept, another was prepared.
+        # A fit that resumes from a checkpoint is another than the one that was prepared.
         prepared = {
             i: known
             for i, (fit, known) in planner.prepared.items()
