@@ -49,7 +49,7 @@ class Samples(NamedTuple):
 
 
 class EncodedData(NamedTuple):
-    """What an estimator makes of the data that it is given; fits of one kind share it.
+    """Encoded data of an estimator; fits of one kind share it.
 
     `y` are targets before encoding, by which samples are split and weighed; `X` and
     `target` are on the device.

@@ -56,7 +56,7 @@ class TrainingOptions:
     global_rng: bool
 
 
-# What the axes of a sample mean, by their number.
+# Meanings of a sample's axes, by the number of axes.
 _LAYOUTS: dict[int, Layout] = {1: "table", 2: "sequence", 3: "image", 4: "volume"}
 
 

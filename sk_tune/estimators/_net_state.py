@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a net has learnt: copies to go back to, for another device, and as arrays."""
+"""The state of a trained net: copies to go back to, for another device, and as arrays."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -42,7 +42,8 @@ def cloned(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
 def moved(state: dict[str, Any], device: str) -> dict[str, Any]:
     """Return the attributes of a ``TrainingNet`` with copies of all tensors on a device."""
     names = ("module", "module_", "criterion", "criterion_", "optimizer_", "last_weights_")
-    # All are copied at once, so that the optimizer goes on holding the module's parameters.
+    # All attributes are copied in one call, so that the optimizer holds the copied
+    # parameters.
     copied = copy.deepcopy({n: state[n] for n in (*names, "best_weights_") if n in state})
     for name in ("module", "module_", "criterion", "criterion_"):
         if isinstance(copied.get(name), nn.Module):
@@ -62,7 +63,7 @@ def to_arrays(tensors: dict[str, Any] | None) -> Any:
     if tensors is None:
         return None
     return {
-        # In one order, because files hold bytes and no strides.
+        # Arrays get one order in memory, because files hold bytes and no strides.
         name: np.array(value.detach().cpu().numpy(), order="C")
         for name, value in tensors.items()
         if isinstance(value, Tensor)

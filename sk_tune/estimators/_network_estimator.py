@@ -137,7 +137,8 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
         Outputs of the network.
     """
 
-    # What X may be: of more than two dimensions, with NaN, codes of categories, sparse.
+    # Forms of X that are allowed: more than two dimensions, NaN, codes of categories,
+    # sparse.
     _allow_nd: ClassVar[bool] = False
     _allow_nan: ClassVar[bool] = False
     _allow_codes: ClassVar[bool] = False
@@ -407,7 +408,8 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
             max_epochs=self.max_epochs,
             batch_size=int(self.batch_size),
             iterator_valid__batch_size=_PREDICT_ROWS,
-            # Because a user's module may work in place, and X is the user's.
+            # A copy is made, because a user's module may work in place, and X is the
+            # user's.
             iterator_valid__copy=self._global_rng,
             callbacks=None if self.callbacks is None else list(self.callbacks),
             device=device or resolve_device(self),

@@ -72,7 +72,7 @@ def export_module(
             "install 'sk-tune[export]'"
         )
     with warnings.catch_warnings(), _without_torch_log():
-        # Torch's exporter warns of its own code.
+        # The exporter warns of code in torch itself.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,

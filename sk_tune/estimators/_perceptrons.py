@@ -71,7 +71,7 @@ class _MLPEstimator(ArchitectureParameters, TableParameters, NetworkEstimator):
         # A derived class may have other inputs.
         is_known = type(self).__module__ == __name__
         if is_known and layout is None and self.members == 1:
-            # For plain layers a copy is several times as fast as building a network.
+            # A copy of plain layers is made several times as fast as a network is built.
             pattern = self._pattern(n_outputs, None, torch.get_default_dtype())
             return self._with_dropout(fresh_copy(pattern))
         sizes = self._sizes()

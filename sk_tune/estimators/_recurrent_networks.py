@@ -34,7 +34,7 @@ def as_sequences(X: Any, n_features: int | None = None) -> Any:
 
     Anything but lists, tuples and arrays of objects stays as it is, and so does X if its
     sequences are equally long. With the `n_features` that a network was fitted on, equally
-    long sequences of numbers are steps, too, and no rows of a table. Raises ValueError if
+    long sequences of numbers are steps, too, and no lines of a table. Raises ValueError if
     sequences differ in their features.
 
     >>> as_sequences([[1.0, 2.0, 3.0], [4.0]])[:, :, 0].tolist()

@@ -158,7 +158,7 @@ _MOST_UNITS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableLayout:
-    """What fixes the shapes of a network's inputs, a table of `n_features` columns.
+    """The shapes of a network's inputs, a table of `n_features` columns.
 
     `categorical` are the positions of the category columns, `n_codes` the vectors for each
     of them, the first for what is not known.

@@ -252,7 +252,7 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
             by = type(found.grad_fn).__name__
             return can_be(found) and (not self._is_multilabel or by.startswith("Sigmoid"))
 
-        # For zeros, outputs of layers without biases sum to one by chance.
+        # Zeros are not enough: outputs of layers without biases may sum to one by chance.
         if not can_be(outputs) or not are_probabilities(samples + 1, training=False):
             return module
         # Some modules normalise only what they predict.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What users hand to an estimator, checked once; everything further in trusts it."""
+"""Checks of users' data and parameters, made once; all other code trusts them."""
 
 import functools
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 _N_NAMED = 5  # Columns that an error message lists.
-# What to do about columns, in error messages.
+# Advice of error messages about columns of text.
 _ENCODE = (
     "Encode it first, for example by make_pipeline(sk_tune.TablePreparer(), ...), or with "
     "OneHotEncoder in a ColumnTransformer."
