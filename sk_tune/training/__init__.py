@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What one training step consists of: seeds, batch order, losses, penalties, schedules.
+"""The parts of a training step: seeds, batch order, losses, penalties, schedules.
 
 Torch and numpy only.  Every engine trains with these parts, so that all of them agree.
 """

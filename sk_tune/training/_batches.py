@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Mini-batches as slices of tensors that are already on their device.
 
-A ``DataLoader`` collates row by row, which takes most of the time of a small network's
-step.  Here a block of rows is gathered at once in the epoch's order, and batches are views
-of it.
+A ``DataLoader`` collates sample by sample, which takes most of the time of a small
+network's step.  Here a block of samples is gathered at once in the epoch's order, and
+batches are views of it.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ _GLOBAL_RNG = threading.RLock()
 
 
 class Stream(IntEnum):
-    """What a derived seed is for."""
+    """The purpose of a derived seed."""
 
     WEIGHTS = 0
     BATCH_ORDER = 1
@@ -164,7 +164,8 @@ def _for_scipy(index: Any) -> Any:
 
 # Batches gathered at once: few Python steps, and a bounded copy where the data are large.
 _BATCHES_PER_BLOCK = 32
-# Of sparse rows that are only predicted: more rows at a time are not faster.
+# Bytes of sparse samples that are made dense at a time for predictions: more are not
+# faster.
 _DENSE_BYTES = 2**24
 
 
@@ -195,15 +196,15 @@ class TensorSet(Dataset[Any]):
         return _pack(*(None if c is None else c[rows] for c in self.columns))
 
     def taken(self) -> "TensorSet":
-        """Return the same rows as tensors of their own, without an index."""
+        """Return the same samples as separate tensors, without an index."""
         if self.index is None:
             return self
-        # Sparse rows stay sparse.
+        # Sparse samples stay sparse.
         take = getattr(self.X, "taken", self.X.__getitem__)
         return TensorSet(take(self.index), *self.taken_targets())
 
     def taken_targets(self) -> tuple[Tensor | None, Tensor | None]:
-        """Return targets and weights of the same rows, without those of others."""
+        """Return targets and weights of the same samples, without those of others."""
         y, weight = (
             c if c is None or self.index is None else c[self.index]
             for c in self.columns[1:]
@@ -222,8 +223,8 @@ class TensorBatches:
     The order of an epoch depends on the seed, the epoch's number and the number of samples,
     and on nothing else; without a seed samples keep their order. A last batch of one sample
     joins the batch before it, because batch normalisation cannot train on one. `dataset` is
-    anything with tensors or arrays ``X`` and ``y``. With `copy`, batches of X in their own
-    order are copies, for modules that may work in place; shuffled batches always are.
+    anything with tensors or arrays ``X`` and ``y``. With `copy`, batches of unshuffled
+    samples are copies, for modules that may work in place; shuffled batches always are.
     """
 
     def __init__(
@@ -244,7 +245,7 @@ class TensorBatches:
         self.batch_size = batch_size
         X = self.columns[0]
         if isinstance(X, SparseRows) and seed is None:
-            # Of a batch that nothing is learnt from, the size is free.
+            # The size of a batch that nothing is learnt from is free.
             per_row = X.element_size() * X.shape[1]
             self.batch_size = max(1, min(batch_size, _DENSE_BYTES // per_row))
         self.seed = seed
@@ -258,7 +259,7 @@ class TensorBatches:
         sizes = self._sizes()
         order = self._order()
         start = 0
-        # Of rows that are sparse, no more than one batch is dense at a time.
+        # No more than one batch of sparse samples is made dense at a time.
         n_block = 1 if isinstance(self.columns[0], SparseRows) else _BATCHES_PER_BLOCK
         for first in range(0, len(sizes), n_block):
             block_sizes = sizes[first : first + n_block]

@@ -83,13 +83,13 @@ class _RegressionLoss(nn.Module):
 
 
 class SquaredError(_RegressionLoss):
-    """Mean squared error over rows and outputs."""
+    """Mean squared error over samples and outputs."""
 
     function = staticmethod(F.mse_loss)
 
 
 class AbsoluteError(_RegressionLoss):
-    """Mean absolute error over rows and outputs."""
+    """Mean absolute error over samples and outputs."""
 
     function = staticmethod(F.l1_loss)
 

@@ -25,7 +25,7 @@ __all__ = [
     "takes_one_thread",
 ]
 
-# Multiplications of a step, or of a pass over rows, up to which one thread computes them.
+# Multiplications of a step, or of a pass over samples, up to which one thread does them.
 # They take one core 3 to 5 ms.  Where other processes use the cores, each of a step's ten
 # to twenty parallel sections may wait a time slice of the system, some milliseconds, for a
 # thread that has no core: less than that is not worth to be shared.

@@ -21,7 +21,7 @@ __all__ = [
 
 # An epoch may take so many times as long as the one before, on a machine that others use.
 _SLOWER = 1.2
-# Of epochs that are trained in one go.
+# Seconds of the epochs that are trained in one go.
 _SECONDS_AT_ONCE = 0.25
 
 
