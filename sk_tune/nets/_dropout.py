@@ -61,7 +61,7 @@ class SeededDropout(nn.Module):
             return x
         a, b = dropout_coefficients(self.seed, self.step)
         bits = dropout_positions(x.numel(), x.device) * a + b
-        # In the dtype of x: multiplying by a bool mask promotes, and is slower.
+        # The mask has the dtype of x: multiplying by a bool mask promotes, and is slower.
         keep = (bits >= dropout_threshold(self.p)).to(x.dtype)
         return x * keep.mul_(1 / (1 - self.p)).view_as(x)
 

@@ -239,7 +239,8 @@ class _HiddenLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h: Tensor = self.linear(x)
         if self.norm is not None:
-            # All members alike; batch statistics are over the samples of all of them.
+            # All members are normalised alike, by statistics over the samples of all of
+            # them.
             h = self.norm(h.flatten(0, -2)).view_as(h)
         h = self.activation(h)
         if self.dropout is not None:

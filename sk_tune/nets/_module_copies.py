@@ -167,7 +167,8 @@ def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:
             continue
         twin = memo[id(p)] = parameters[name]
         if isinstance(twin, UninitializedParameter):
-            # In place, for the optimizer of the fresh module has it too.
+            # It is changed in place, because the optimizer of the fresh module holds it
+            # too.
             twin.materialize(p.shape)
     copied = copy.deepcopy(trained, memo)
     layers = dict(fresh.named_modules())
@@ -180,7 +181,7 @@ def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:
 
 
 class _Left:
-    """Stands in a copy for what it lacks; as a class, it is its own copy."""
+    """Stands in a copy for what the copy lacks; a class is not copied but kept as it is."""
 
 
 def _added_attributes(module: nn.Module) -> list[Any]:

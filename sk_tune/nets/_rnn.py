@@ -163,7 +163,7 @@ def _masked_batch_norm(norm: Any, h: Tensor, real: Tensor) -> Tensor:
         variance = (torch.square(h - mean) * real).sum(dim=(0, 1)) / n
         with torch.no_grad():
             unbiased = variance * (n / (n - 1))
-            # In place by mul_ and add_, which torch.func.vmap has rules for.
+            # mul_ and add_ are used, because torch.func.vmap has rules for them.
             norm.running_mean.mul_(1 - norm.momentum).add_(mean * norm.momentum)
             norm.running_var.mul_(1 - norm.momentum).add_(unbiased * norm.momentum)
             norm.num_batches_tracked.add_(1)

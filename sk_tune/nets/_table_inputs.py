@@ -125,7 +125,7 @@ class CategoryEmbedding(nn.Module):
         counts = torch.tensor(list(n_codes), dtype=torch.int64)
         self.size = size
         self.weight = nn.Parameter(torch.empty(sum(n_codes), size))
-        # Which vector stands for a code, so that unknown codes share one.
+        # This maps a code to its vector, so that unknown codes share one.
         self.register_buffer("known", torch.arange(sum(n_codes)))
         self.register_buffer("offsets", counts.cumsum(0) - counts)
         self.register_buffer("n_codes", counts)
