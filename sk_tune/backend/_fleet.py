@@ -101,7 +101,7 @@ def fleet(
     (6, {'learning_rate': 0.01})
     """
     if store is not None:
-        # What is wrong with it is said before anything is trained.
+        # Errors of the store are raised before anything is trained.
         FitStore(store).close()
     session = Session(n_jobs, memory_limit, progress, store, monitor)
     with AskingNets(), joblib.parallel_config(backend=FleetBackend(session), n_jobs=-1):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What happens in one ``with fleet()`` block: record, train, replay.
+"""The work of one ``with fleet()`` block: record, train, replay.
 
 Every task is run twice.  *Record*: on a copy; the networks in it leave the task when they
 ask for a training that is not there.  When all tasks were recorded, the engine trains what
@@ -37,7 +37,7 @@ from sk_tune.training import TrainingState, is_small, seed_of_state
 __all__ = ["FleetReport", "Monitor", "Recorder", "Session"]
 
 Task = Callable[[], Any]
-# From X, y and sample_weight to positions of samples to score on.
+# A function of X, y and sample_weight that returns positions of samples to score on.
 Monitor = Callable[[Any, Any, Any], Any]
 
 
@@ -379,7 +379,7 @@ class Recorder(_Answers):
             raise FitRequested
         if found.trained is None:
             raise FitRequested
-        # A failed one fails again when it is replayed, with its own error.
+        # A failed training fails again when it is replayed, with the same error.
         return found.trained.state
 
     def decline(self, reason: str) -> None:

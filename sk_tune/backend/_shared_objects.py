@@ -71,7 +71,7 @@ class SharedObjects:
     """Objects that the code of tasks reads and may change, with what they held when met."""
 
     def __init__(self) -> None:
-        # By id; the objects are kept, so that their ids stay theirs.
+        # Objects by id. They are kept, so that no other object gets the id.
         self._met: dict[int, Any] = {}
         self._refused: dict[int, tuple[Any, str]] = {}
         self._takes: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
@@ -141,7 +141,7 @@ class SharedObjects:
                     for part, label in self._parts(found)
                 ]
             except Exception as error:
-                # What libraries keep in their objects is theirs.
+                # Objects inside those of libraries are left to the libraries.
                 if is_own:
                     kind = f"{type(found).__module__}.{type(found).__qualname__}"
                     raise CannotPutBackError(
@@ -419,7 +419,7 @@ def _write_tensor(found: torch.Tensor, content: torch.Tensor) -> None:
 
 
 def _refill_dict(found: Any, content: Any) -> None:
-    # Not emptied for a moment where nothing has changed: other threads may read it.
+    # An unchanged dict is not emptied even for a moment: other threads may read it.
     values = dict.values(found), dict.values(content)
     if not (_same(found, content) and _same(*values)):
         kind = OrderedDict if isinstance(found, OrderedDict) else dict
@@ -472,7 +472,7 @@ def _of_python(found: Any) -> tuple[Any, Any]:
     return found.getstate, found.setstate
 
 
-# What draws, and how its state is read and set.
+# Random generators, and how the state of each is read and set.
 _GENERATORS: tuple[tuple[Any, Callable[[Any], tuple[Any, Any]]], ...] = (
     ((np.random.Generator, np.random.BitGenerator), _of_bits),
     (np.random.RandomState, lambda found: (found.get_state, found.set_state)),

@@ -87,7 +87,7 @@ def kept_random_states() -> Iterator[None]:
             torch.set_rng_state(states[2])
 
 
-# What never changes, and the backend of calls of joblib inside the task.
+# Types whose objects never change, and the backend of joblib's calls inside the task.
 _BY_REFERENCE = (
     type,
     FunctionType,
