@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What all searches have in common: scikit-learn's ``fit``, with networks as fleets.
+"""The base of all searches: scikit-learn's ``fit``, with networks trained as fleets.
 
 A search here is scikit-learn's class with this one in front.  ``fit`` is scikit-learn's;
 its joblib tasks go to a session, which trains the networks in them together.  What is
@@ -106,20 +106,20 @@ class RefitTrainer:
         if trained.is_cut and trained.state is not None:
             n_done, n_asked = len(trained.state.history), n_epochs or own.max_epochs
             session.time.cut_refit = f"after {n_done} of {n_asked} epochs"
-        # Without a state the network trains by itself, and fails with the error that it
-        # has.
+        # Without a state the network trains by itself, and so raises its error.
         return trained.state
 
 
 Array = npt.NDArray[Any]
 
-# What is learnt beside scikit-learn's attributes.
+# Attributes that a search learns beside those of scikit-learn.
 _OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_curves")
 _OWN_STATE += ("best_epochs_", "models_", "ledger_", "cut_short_")
-# What scikit-learn learns after all candidates have scores.
+# Attributes that scikit-learn sets after all candidates have scores.
 _CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
-# With networks a call costs little more for some candidates than for one; a model that
-# learns after every eighth candidate loses little to one that learns after each.
+# Candidates of networks that a sampler is asked for at a time.  They cost little more
+# together than one alone, and a model that learns after every eighth candidate loses little
+# to one that learns after each.
 _POINTS_OF_NETWORKS = 8
 # Candidates that plan() trains: enough that they fill a fleet.
 _PROBED = 8
@@ -537,7 +537,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
 
     @property
     def search_record_(self) -> SearchRecord:
-        """What ensembles, diagnosis and reports read beside the results; not for users."""
+        """The record that ensembles, diagnosis and reports read; it is not for users."""
         check_is_fitted(self, "_outcomes")
         resource = self._resource_parameter()
         results = self.cv_results_

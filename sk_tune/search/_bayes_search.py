@@ -306,7 +306,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         """Call scikit-optimize's callbacks; return whether one of them ends the search."""
         start = self._first_candidates[-1]
         result = self._optimize_result(space, rounds.results, start)
-        # All of them are called, whatever the first says.
+        # All callbacks are called, whatever the first one returns.
         answers = [result is not None and call(result) for call in self._callbacks]
         return any(answers)
 
@@ -342,7 +342,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         super()._keep(session, X, y, params)
         results = dict(self.cv_results_)
         for name in [name for name in results if name.startswith("mean_train_")]:
-            # As scikit-learn ranks scores on held-out samples: what failed is last.
+            # Failed candidates are last, as in scikit-learn's ranks of held-out scores.
             losses = np.nan_to_num(-results[name], nan=np.inf)
             ranks = rankdata(losses, method="min").astype(np.int32)
             results[name.replace("mean", "rank", 1)] = ranks

@@ -311,7 +311,7 @@ def _varies_network_only(task: FoldTask) -> bool:
 
 
 def _stack(first: Any, second: Any) -> Any:
-    """Return the rows of two tables as one."""
+    """Return the samples of two tables as one table."""
     if isinstance(first, torch.Tensor):
         return torch.cat([first, second])
     if isinstance(first, pd.DataFrame | pd.Series):

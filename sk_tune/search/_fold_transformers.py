@@ -80,7 +80,7 @@ class FoldCache:
     pipelines with equal transformers may share it.
     """
 
-    # So that a pipeline does not clone its transformers; who asks owns the pipeline.
+    # With this a pipeline does not clone its transformers; the caller owns the pipeline.
     location = None
 
     def __init__(self, store: FittedTransformers, fold: Any, known: dict[int, Any]) -> None:
@@ -106,7 +106,7 @@ class FoldCache:
         if source is None:
             return compute()
         if position not in self._known:
-            # What set_output chose is no parameter.
+            # The choice of set_output is no parameter of the transformer.
             output = repr(vars(transformer).get("_sklearn_output_config"))
             self._known[position] = (params_fingerprint(transformer), output)
         metadata = options.get("params") or {}

@@ -84,7 +84,8 @@ class _Halving(RungParameters, BaseSearch):
         rounds.level = "iter"
         # The schedule of the learning rate ends with the last rung.
         rounds.lay_out(plan.rungs[-1].n_resources)
-        # For who starts from this search: it may end before anyone had as much.
+        # A search that starts from this one reads it: this one may end before any candidate
+        # had as much.
         self._full_resources = plan.rungs[-1].n_resources
         try:
             if is_asynchronous:
@@ -151,8 +152,8 @@ class _Halving(RungParameters, BaseSearch):
         )
         ctx.call_on_fit_task_end(estimator=self)
         kept = list(top_k(results, n_promoted(n_candidates, self.factor), iteration))
-        # What has no score goes on where too few have one, as in scikit-learn; not so what
-        # is clearly worse.
+        # Candidates without a score go on where too few have one, as in scikit-learn; those
+        # that lost a race, being clearly worse, do not.
         lost = [rounds.results["params"][row] for row in self._session.lost_races()]
         kept = [c for c in kept if not any(c is own for own in lost)]
         self._session.keep_only(kept)

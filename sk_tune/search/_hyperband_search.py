@@ -153,7 +153,8 @@ class HyperbandSearchCV(
         self.resource_ = self._resource_name()
         self._n_samples_orig = num_samples(X)
         self.max_resources_ = self._most_resources(self._n_samples_orig)
-        # For who starts from this search: it may end before anyone had as much.
+        # A search that starts from this one reads it: this one may end before any candidate
+        # had as much.
         self._full_resources = self.max_resources_
         n_folds = self._checked_cv_orig.get_n_splits(X, y, **split_params)
         counts_classes = self.resource == "n_samples" and is_classifier(self.estimator)
@@ -387,7 +388,7 @@ def _limited(brackets: Sequence[Bracket], n_candidates: int | None) -> Iterator[
 
 
 def _columns(bracket: Bracket, rung: int, n_candidates: int) -> dict[str, list[Any]]:
-    """Return what tells a rung's rows of ``cv_results_`` from others."""
+    """Return the columns that tell a rung's rows of ``cv_results_`` from others."""
     own = {
         "bracket": bracket.index,
         "iter": rung,

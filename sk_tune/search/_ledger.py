@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a search spent, and what it did not have to."""
+"""The account of a search: epochs and seconds that it spent, and those that it saved."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields

@@ -51,7 +51,8 @@ class Trainer:
         self._ambient = ambient
         self.maker = FitMaker()
         self.steps = TrainingSteps()
-        # With the samples, which tell one fold from the other by their identity.
+        # Classes by the id of a fold's samples. The samples are kept, so that no others get
+        # the id.
         self._classes: dict[int, tuple[Any, Any]] = {}
 
     def keep_only(self, candidates: Iterable[Candidate], options: SearchOptions) -> None:
@@ -341,8 +342,8 @@ class TrainingAhead:
 
     def _prepared(self, tasks: Sequence[FoldTask]) -> _Candidate:
         number, self._n_begun = self._n_begun, self._n_begun + 1
-        # Its row is not known before it is evaluated, but until then there are no two of
-        # one number.
+        # The candidate's result row is not known before it is evaluated; until then a
+        # negative number, which no other candidate has, stands for it.
         works = [Work(job=_NO_JOB, task=task, row=-1 - number) for task in tasks]
         self._trainer.maker.begin_candidate(tasks[0])
         for work in works:

@@ -62,7 +62,7 @@ def trial_records(
     is_over: bool = True,
     is_asynchronous: bool = False,
 ) -> list[TrialRecord]:
-    """Return what became of each configuration, in the order of their last result rows.
+    """Return a record of each configuration, in the order of their last result rows.
 
     `refit` names the metric that decides; `max_resources` is what the last rung grants, the
     most in `results` if None; `curves` are ``learning_curves_`` if these are of the score.
@@ -102,12 +102,12 @@ def trial_records(
 
 
 def _rungs(results: Mapping[str, Any], resource: str | None) -> list[list[int]]:
-    """Return the rows of each configuration in each bracket, the first rung first."""
+    """Return each configuration's result rows in each bracket, the first rung first."""
     found: dict[Any, list[int]] = {}
     for row, params in enumerate(results["params"]):
         own = candidate_fingerprint(params, without=resource)
         key = (_bracket(results, row), own)
-        # Without rungs a configuration that comes twice is two.
+        # Without rungs a configuration that comes twice counts as two.
         found.setdefault(key if "iter" in results else (row, own), []).append(row)
     return list(found.values())
 

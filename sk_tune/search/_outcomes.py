@@ -49,7 +49,7 @@ def no_epochs() -> Array:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeldOut:
-    """What a candidate predicts for the samples of a fold that it was not trained on.
+    """Predictions of a candidate for the samples of a fold that it was not trained on.
 
     `rows` are positions of these samples. `values`, (n_test,) or (n_test, n_outputs), are
     probabilities (1 and 0 if a classifier knows labels only) or the predictions of a
@@ -66,7 +66,7 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldOutcome:
-    """What became of a candidate on a fold.
+    """The result of a candidate on a fold.
 
     Curves have a value for each epoch and are empty for what is no network. Of the epochs,
     `n_epochs` were trained for it, `n_resumed` were trained by an earlier rung, `n_loaded`
@@ -452,7 +452,7 @@ def with_reasons(
 def failures(outcomes: Sequence[Sequence[FoldOutcome]]) -> list[dict[str, str | None]]:
     """Return why fits failed, in the form in which scikit-learn counts them."""
     return [
-        # Without its name, for scikit-learn to count what failed for the same reason.
+        # Without the fit's name, scikit-learn counts those that failed for the same reason.
         {"fit_error": outcome.reason.removeprefix(f"{fit_name(row, fold)}: ") or None}
         for row, folds in enumerate(outcomes)
         for fold, outcome in enumerate(folds)

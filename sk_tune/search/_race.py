@@ -78,7 +78,7 @@ def clearly_worse(
     deviations = np.where(shared, differences - mean[:, np.newaxis], 0.0)
     variance = np.square(deviations).sum(axis=1) / (n - 1)
     scale = np.sqrt((1 / n + test_train_ratio) * variance)
-    # Not divided by the scale, which may be zero.
+    # The scale may be zero, so nothing is divided by it.
     lost = mean < stats.t.ppf(level, n - 1) * scale
     return np.asarray(enough & lost)
 
@@ -99,13 +99,14 @@ class ScoreBook:
     """Remembers the scores of all candidates on all folds."""
 
     def __init__(self) -> None:
-        # What candidates that compete have in common, by row.
+        # Key of the group in which a candidate competes, by result row.
         self._groups: list[Hashable] = []
-        # The score that decides, by row.
+        # The scores that decide, by result row.
         self._scores: dict[int, list[float]] = {}
         # A result as scikit-learn has it, if there is one of a fit that did not fail.
         self._example: dict[str, Any] | None = None
-        # With a callable `scoring` the names of scores are known after a success only.
+        # Results that wait for the names of scores: those of a callable `scoring` are known
+        # after a success only.
         self._unnamed: list[dict[str, Any]] = []
         self._names: list[str] | None = None
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a search is going to do, and how long a few trained candidates say it will take."""
+"""The plan of a search, and how long it will take, told by a few trained candidates."""
 
 import time
 import warnings
@@ -256,7 +256,8 @@ def probe(
         before, few_before = n_used, few
         n_used = min(n_rows, round(max(growth, _LEAST_GROWTH) * n_used))
         few = trials.seconds(n_used, _FEW)
-    # What does not depend on samples is what two numbers of them have in common.
+    # The difference between two numbers of samples holds only the time that comes with
+    # samples.
     slope = max(0.0, few - few_before) / (n_used - before)
     short = few + slope * (n_rows - n_used)
     measured = f"Told by {len(own)} of them"
@@ -266,7 +267,7 @@ def probe(
             epochs = max(0.0, trials.seconds(n_used, _MORE) - few)
             measured += f", {_FEW} and {_MORE} epochs"
         else:
-            # What comes with samples is taken for the epoch's.
+            # All time that comes with samples is taken for that of epochs.
             epochs = slope * n_used * (_MORE - _FEW) / _FEW
             measured += f", {_FEW} epoch"
         long = short + epochs * n_rows / n_used

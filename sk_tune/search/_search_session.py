@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What happens between scikit-learn's ``evaluate_candidates`` and its results.
+"""The session between scikit-learn's ``evaluate_candidates`` and its results.
 
 scikit-learn hands the tasks of a round, candidates x folds, to joblib and so to the session
 of the search.  All networks among them are trained in one call of the engine, with the
@@ -67,7 +67,7 @@ class SearchSession:
 
     `ambient` is joblib's backend and number of workers outside of the search. `options` and
     `time` are set when scikit-learn has checked the search's parameters. `outcomes` are by
-    row of ``cv_results_`` and fold, `models` the fitted estimators of the folds by row,
+    result row and fold, `models` the fitted estimators of the folds by result row,
     `seconds` what the parts of the search took. `plan` returns what the search is going to
     do, given the number of its folds; `config` makes joblib hand its tasks to the session.
     """
@@ -103,7 +103,7 @@ class SearchSession:
 
     @property
     def best_epochs(self) -> dict[int, int]:
-        """Best epoch of the mean curve, by row, with epochs="best"."""
+        """Best epoch of the mean curve, by result row, with epochs="best"."""
         return self._trainer.steps.best_epochs
 
     def run(self, jobs: Sequence[Job]) -> None:
@@ -153,7 +153,7 @@ class SearchSession:
         with ExitStack() as stack:
             with self._trainer.outside():
                 n_jobs = self.options.n_jobs
-                # Who waits for workers has little time left on a busy machine.
+                # On a busy machine, little time is left after waiting for workers.
                 is_short = self.time.left < _SECONDS_FOR_STREAM and have_to_start(n_jobs)
                 stream = FitStream(
                     n_jobs=1 if is_short else n_jobs,
@@ -208,8 +208,8 @@ class SearchSession:
     ) -> None:
         """Take note that scikit-learn has the results of some more candidates.
 
-        `scores` are of all candidates so far; `best` are the rows that have one, the best
-        one first.
+        `scores` are of all candidates so far; `best` are the result rows that have one, the
+        best one first.
         """
         self._n_rows_done += n_candidates
         if self.line is not None:
@@ -244,7 +244,7 @@ class SearchSession:
 
     def progress_to(self, search: Any) -> Callable[[Progress], None] | None:
         """Return who is told of the engine's progress: a line, and who listens."""
-        # With more than 1 scikit-learn prints lines of its own for every fit.
+        # If verbose is more than 1, scikit-learn prints lines for every fit itself.
         if search.verbose == 1 or search.progress is True:
             self.line = SearchLine(
                 self.plan(search.n_splits_),
@@ -460,7 +460,7 @@ class SearchSession:
                 raise KeyboardInterrupt
             self._stop(work, INTERRUPTED if self.is_interrupted else LEFT_OUT)
         if not self.is_interrupted:
-            # That scores are missing is said once, when the search ends.
+            # The warning that scores are missing is given once, when the search ends.
             self.quiet.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", "One or more of the .* non-finite")
 
@@ -516,7 +516,7 @@ class SearchBackend(CollectingBackend):
     def configure(self, n_jobs: int | None = 1, parallel: Any = None, **kwargs: Any) -> int:
         """Let a call of joblib hand over all of its tasks at once, whatever it was told."""
         if parallel is not None:
-            # A search's own pre_dispatch is for the workers, behind the session.
+            # The pre_dispatch of a search is for the workers, behind the session.
             parallel.pre_dispatch = "all"
         return int(super().configure(n_jobs=n_jobs, parallel=parallel, **kwargs))
 

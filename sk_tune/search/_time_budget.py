@@ -58,9 +58,10 @@ class TimeBudget:
         self._seconds_of_first = 0.0
         self.n_epochs_ahead = 0
         self._refit = _Refit()
-        # What the last task of each kind took.
+        # Seconds that the last task of each kind took.
         self._seconds_of_task: dict[str, float] = {}
-        # A task of each candidate at hand by result row; measurements by row and signature.
+        # A task of each candidate at hand by result row; measurements by result row and by
+        # signature.
         self._works: dict[int, Work] = {}
         self._known: dict[int, _Refit] = {}
         self._seconds_alone: dict[Any, float] = {}
@@ -77,7 +78,7 @@ class TimeBudget:
 
     @property
     def refit_seconds(self) -> float:
-        """What the refit is expected to take."""
+        """Seconds that the refit is expected to take."""
         own = self._refit
         n_epochs = max(own.n_epochs, self.n_epochs_ahead)
         return _SLOWER * (own.once + n_epochs * own.per_epoch)
@@ -194,12 +195,12 @@ class TimeBudget:
 
     def _measured(self, fit: Fit) -> float:
         """Return the seconds of an epoch alone; more than was spent if that is too long."""
-        # With a seed, so that nothing is drawn from torch's generator.
+        # A seed is given, so that nothing is drawn from torch's generator.
         fit = replace(
             fit, n_epochs=1, seed=0, monitor=None, state=None,
             keeps_checkpoints=False, checkpoint=None,
         )  # fmt: skip
-        # What is cut the first time may have had to wait for imports.
+        # A fit that is cut the first time may have had to wait for imports.
         for _ in range(2):
             start = time.monotonic()
             until = start + _SHARE_TO_MEASURE * (self.end - start)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What some tasks of a search need to be trained, one step after the other.
+"""The trainings that some tasks of a search need, one step after the other.
 
 Each step is a list of fits; who asks for the next step has trained those of the last.  So
 it does not matter here how they are trained: all at once, or while others are trained.
@@ -135,7 +135,7 @@ class TrainingSteps:
     def _to_best(
         self, works: Sequence[Work], options: SearchOptions
     ) -> list[tuple[Work, Fit]]:
-        """Return fits to the best epochs; find these for rows that have none yet."""
+        """Return fits to the best epochs; find these for candidates that have none yet."""
         checkpoints = {id(work): self._taken_checkpoints(work) for work in works}
         by_row: dict[int, list[Work]] = {}
         for work in works:
@@ -210,7 +210,7 @@ def _curve(state: TrainingState, prefers_loss: bool) -> Any:  # noqa: FBT001
 
 
 def _as_rows(curves: Sequence[Any]) -> Any:
-    """Return curves of unequal length as rows of one array, with NaN behind their end."""
+    """Return curves of unequal length as lines of one array, with NaN behind their end."""
     rows = np.full((len(curves), max(map(len, curves))), np.nan)
     for row, curve in zip(rows, curves, strict=True):
         row[: len(curve)] = curve

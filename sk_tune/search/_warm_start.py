@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a search that learns takes over from an earlier one."""
+"""Configurations and scores that a learning search takes over from an earlier search."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
