@@ -242,7 +242,7 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
 
     def _sum_of_stages(self) -> Combination:
         members = list(map(Member, self.estimators_, self.weights_.tolist()))
-        # In float64, because the weights would enlarge what float32 rounds off.
+        # The sum is in float64, because the weights would enlarge the rounding of float32.
         return Combination.of(self, members, dtype="float64")
 
     def _checked(self, X: Any, y: Any = None) -> Any:

@@ -469,7 +469,8 @@ class _MemberModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x if self.features is None else x.index_select(1, self.features)
         if self.center is not None and self.scale is not None:
-            # In float64, as the scaler does: what is far from 0 loses digits in float32.
+            # The scaler computes in float64, too: numbers far from 0 lose digits in
+            # float32.
             scaled = (x.double() - self.center) * self.scale
             if self.fill is not None:
                 scaled = torch.where(x.isnan(), self.fill, scaled)

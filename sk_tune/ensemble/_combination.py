@@ -292,7 +292,7 @@ class _Stacked:
         self._preparations = list({p.key: p for p in preparations}.values())
         keys = [p.key for p in self._preparations]
         self._place_of = [keys.index(p.key) for p in preparations]
-        # By whether the networks take samples as the common scaling leaves them.
+        # The key is True for networks that take samples as the common scaling leaves them.
         self._stacks: dict[bool, NetworkStack] = {}
         self._classes = classes
         self._columns: Tensor | None = None
@@ -369,7 +369,8 @@ class _Stacked:
             return scaled * self._scale.unsqueeze(1) + self._mean.unsqueeze(1)
         if len(self._classes) == 0:
             return outputs.sigmoid().cpu().double()
-        # With the samples last in memory, as the stack leaves them, it takes a twentieth.
+        # The softmax takes a twentieth of the time with the samples last in memory, as the
+        # stack leaves them.
         found = outputs.mT.contiguous().softmax(dim=1).cpu().double().mT
         if self._columns is None:
             return found

@@ -132,7 +132,7 @@ class AffineMap(NamedTuple):
         """Return the map that has the effect of this one and then of another."""
         fill = other.fill
         if self.fill is not None:
-            # What is filled is no longer missing.
+            # The other map meets the filled values, which are no longer missing.
             fill = (self.fill - other.center) * other.scale
         center = self.center + other.center / self.scale
         return type(self)(center, self.scale * other.scale, fill)
@@ -200,7 +200,7 @@ class Inputs:
 
 
 class Preparation(NamedTuple):
-    """What turns samples into inputs of one fitted network.
+    """The steps that turn samples into inputs of one fitted network.
 
     It takes the columns `features` through the `transformers`, of which `n_others` come
     before the last scalers, whose effect is `tail`. `key` is equal for equal preparations,
@@ -293,7 +293,7 @@ class CommonScaling(NamedTuple):
             scaled = X - self.tail.center
             scaled *= self.tail.scale
             scaled = scaled.astype(network.dtype, copy=False)
-        # By numpy, which takes a tenth of torch's time.
+        # numpy takes a tenth of torch's time for this.
         if not np.isfinite(scaled).all():
             return None
         return torch.from_numpy(scaled).to(network.net_.device)

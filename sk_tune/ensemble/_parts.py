@@ -135,7 +135,7 @@ class Parts:
         if self.classes is None:
             return total
         if self.temperature == 1 and not self.is_multilabel:
-            # Those of float32 networks sum to 1 in float32 only.
+            # Probabilities of float32 networks sum to 1 in float32 only.
             return np.asarray(total / total.sum(axis=1, keepdims=True))
         return with_temperature(total, self.temperature, is_multilabel=self.is_multilabel)
 

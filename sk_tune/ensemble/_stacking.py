@@ -330,7 +330,7 @@ class StackingRegressor(_Stacking, ensemble.StackingRegressor):  # type: ignore[
     (2,)
     """
 
-    # As scikit-learn's constructor sets it.
+    # The constructor of scikit-learn's class sets it so, too.
     stack_method: ClassVar[str] = "predict"
 
 

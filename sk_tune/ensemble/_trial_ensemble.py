@@ -216,7 +216,7 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             search.fit(X, y, **params)
         finally:
             if hasattr(search, "cv_results_"):
-                # What an interrupted search has found is kept.
+                # An interrupted search is kept, with all that it has found.
                 self.search_ = search
         self._build(search, X, y, params)
         if self.search.keep_models == "none" and not self.refit:
@@ -257,7 +257,7 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         found = selector.select()
         self.score_, self.oof_predictions_ = found.score, found.predictions
         contributions = contribution_table(library, found.choice.weights, selector.reported)
-        # As plain values, which skops can hold.
+        # skops can hold plain values.
         self._contributions = contributions.to_dict("tight")
         self.candidates_ = contributions.index.to_numpy()
         weights = contributions["weight"].to_numpy(copy=True)

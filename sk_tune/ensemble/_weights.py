@@ -57,10 +57,10 @@ _SMALLEST = 1e-12
 # Blocks of samples that are left out in turn, for the error of a metric that is no mean
 # over samples.
 _N_BLOCKS = 20
-# Of two candidates whose losses differ by less than this share, one that is in already is
-# taken.
+# If the losses of two candidates differ by less than this share, one that is a member
+# already is taken.
 _TIE = 1e-12
-# Additions in a row that bring nothing, after which none is expected to.
+# So many additions one after the other that bring nothing end the selection.
 _PATIENCE = 10
 # Samples of a bag at most: more would make weights little steadier, and cost more.
 _MOST_SAMPLES = 5000
@@ -69,7 +69,7 @@ _MOST_SAMPLES = 5000
 _MOST_BAGS_OF_METRIC = 5
 # Strengths of the pull towards equal weights, in units of the loss of these.
 STRENGTHS = (0.0, 0.001, 0.01, 0.1, 1.0)
-# Less weight than this is numerical.
+# A smaller weight than this is a rounding error.
 _NEGLIGIBLE = 1e-4
 
 
@@ -380,7 +380,8 @@ def _is_gain(
     min_gain: float,
 ) -> bool:
     if min_gain == 0 or isinstance(objective, SignedObjective):
-        # Without the error, which costs a metric that is no mean over samples many calls.
+        # The error is not asked for: for a metric that is no mean over samples it costs
+        # many calls.
         losses = objective.losses(np.stack([before, after]), y)
         return bool(losses[1] < losses[0])
     gain, error = objective.difference(before, after, y)
