@@ -476,7 +476,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
                 how["others"] = [t for t in others if t.is_network]
                 how["beats_dummy"] = chosen.worth.lead > 0
                 of_networks = choose(networks, problem, metric, **how)
-        # As plain values, which skops can hold.
+        # skops can hold plain values.
         table = leaderboard(trials, chosen, of_networks)
         self._leaderboard = table.to_dict(orient="tight")
         self._searches = dict(course.runner.searches)
@@ -515,7 +515,7 @@ class AutoEstimator(BaseEstimator):  # type: ignore[misc]
         metric: Metric,
         held_out: tuple[Any, Array],
     ) -> Iterator[Score]:
-        """Keep what may predict, and yield its scores, on the rows set aside too."""
+        """Keep models that may predict; yield their scores, also on samples set aside."""
         found: list[tuple[str, Worth, Blend]] = []
         for dummy in [trial for trial in trials if trial.family == "dummy"]:
             worth = Worth(score=dummy.score, std=dummy.std, lead=np.nan)

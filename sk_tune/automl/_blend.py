@@ -221,5 +221,5 @@ def held_out_score(blend: Blend, metric: Metric, X: Any, y: Array) -> float:
             return metric(y, blend.predict(X))
         return metric(y, metric.response(blend.predict_proba(X), blend.classes))
     except ValueError:
-        # Not defined without a sample of each class.
+        # The metric is not defined without a sample of each class.
         return float("nan")

@@ -2,17 +2,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Which trials are averaged, and what the average is worth.
 
-Each part of the rows is predicted by a choice that is made again, from all trials that were
-trained, without the scores of that part.  Where there is nothing to learn that is not
-enough: models that the other parts judge were trained on labels of this one, so that who is
-lucky there is lucky here.  A pair of labels from two folds counts in the scores of both;
-therefore a share of what a trial scores on the part beyond chance is taken from what it
-scores on the others.  All of it would cancel the pairs with a label of the part where
-predictions are linear in the labels; ADR 13 has figures.  Where there is something to
-learn, this makes the choice worse than it is, so it is dropped once the lead over the dummy
-is clear.
+Each part of the samples is predicted by a choice that is made again, from all trials that
+were trained, without the scores of that part.  Where there is nothing to learn that is not
+enough: models that the other parts judge were trained on labels of this one, so that a
+model that is lucky there is lucky here.  A pair of labels from two folds counts in the
+scores of both; therefore a share of what a trial scores on the part beyond chance is taken
+from what it scores on the others.  All of it would cancel the pairs with a label of the
+part where predictions are linear in the labels; ADR 13 has figures.  Where there is
+something to learn, this makes the choice worse than it is, so it is dropped once the lead
+over the dummy is clear.
 
-Notation: C trials, P parts, N rows that were held out.
+Notation: C trials, P parts, N samples that were held out.
 """
 
 import warnings
@@ -57,8 +57,8 @@ class Worth:
     """The worth of predictions that no choice has flattered; greater is better.
 
     `score` and `std` are over the folds; the deviation is NaN of a single one.  `lead` is
-    the low end of the interval of how far the score is above the dummy's on the same rows,
-    and infinite without a dummy.
+    the low end of the interval of how far the score is above the dummy's on the same
+    samples, and infinite without a dummy.
     """
 
     score: float
@@ -73,7 +73,7 @@ class Chosen:
 
     `temperature` is that of the averaged probabilities.  `alone` has the worth of the best
     single trial of "linear", of "boosting" and, as "best model", of all, as far as there
-    are some.  `held_out` are targets of the rows, and what choices on others predict of
+    are some.  `held_out` are targets of the samples, and what choices on others predict of
     them.
     """
 
@@ -157,7 +157,7 @@ class _Pool:
 
     @property
     def y(self) -> Array:
-        """Labels or numbers of the rows."""
+        """Labels or numbers of the samples."""
         y, classes = self.library.y, self.library.classes
         return y if classes is None else np.asarray(classes[y])
 
@@ -193,7 +193,7 @@ class _Pool:
         return scores, others, luck
 
     def _log_likelihoods(self) -> tuple[Floats, Floats]:
-        """Return the logarithm of the probability of each row's class, (C, N), and luck."""
+        """Return log-probabilities of each sample's class, (C, N), and those of luck."""
         rows, least = np.arange(len(self.library.y)), np.finfo(np.float32).tiny
         logs = np.log(np.clip(self.library.predictions, least, None))
         true = logs[:, rows, self.library.y]
@@ -230,7 +230,7 @@ class _Pool:
         return replace(library.take(rows), y=y), signs
 
     def criteria_of_all(self) -> tuple[Floats, Floats]:
-        """Return score and knowledge of each trial on all rows."""
+        """Return score and knowledge of each trial on all samples."""
         scores = np.array([trial.score for trial in self.trials])
         if self._dummy is not None:
             scores = np.append(scores, self._dummy.score)
@@ -267,7 +267,7 @@ class _Pool:
     def worths(
         self, crossed: dict[str, Array], *, intervals: bool, seconds: float | None
     ) -> dict[str, Worth]:
-        """Return what predictions of all rows are worth, with their names."""
+        """Return what predictions of all samples are worth, with their names."""
         predictions = [*crossed.values()]
         if self._dummy is not None:
             predictions.append(self._dummy.library.predictions[0])
@@ -309,7 +309,7 @@ class _Pool:
 
 
 def _crossed(pool: _Pool, selector: Selector, *, deducts: bool) -> dict[str, Array]:
-    """Return what choices that a row has no part in predict of it, by name."""
+    """Return predictions of each sample by choices that it has no part in, by name."""
     library = pool.library
     crossed: dict[str, Array] = {}
     every = np.arange(len(pool.trials))
@@ -346,7 +346,7 @@ def _selector(library: Library, problem: Problem, *, calibrate: bool) -> Selecto
 
 
 def _train_for_each_other(folds: Sequence[tuple[Array, Array]]) -> bool:
-    """Return whether models of each fold are trained on the rows that others hold out.
+    """Return whether models of each fold are trained on the samples that others hold out.
 
     They are not on one split, nor where each fold is later than what is trained on.
     """

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""How many rows, epochs and candidates a time allows.
+"""The numbers of samples, epochs and candidates that a time allows.
 
-Notation: a fit on n rows with u units (epochs or iterations) takes
+Notation: a fit on n samples with u units (epochs or iterations) takes
 a + b n + u (c + d n) seconds.
 """
 

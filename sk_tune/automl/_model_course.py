@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The order in which models are trained until the time is up.
 
-First every kind of model with its defaults, on a sample of the rows if there is no time for
-all.  Then rounds, in each of which the best model of a sample is trained on more rows, the
-networks get a pass of Hyperband, are diagnosed, and boosting draws some candidates.
+First, every kind of model is trained with its defaults, on a part of the samples if there
+is no time for all.  Then come rounds: in each, the best model of a part is trained on more
+samples, the networks get a pass of Hyperband and are diagnosed, and boosting draws some
+candidates.
 
 Nothing is begun without a look at the clock: what a fit takes was measured before.
 """
@@ -36,7 +37,7 @@ __all__ = ["ModelCourse"]
 # Shares of the budget that a default model of each family may take.
 _FIRST_SHARES = {"linear": 0.08, "boosting": 0.15}
 _FIRST_SHARE_OF_NETWORK = 0.2
-# On images and sequences, which others learn less well.
+# Share of a network on images and sequences, which other models learn less well.
 _FIRST_SHARE_OF_NETWORK_ON_AXES = 0.35
 # The part of such a share that may be spent on measuring what fits cost.
 _SHARE_TO_MEASURE = 0.4
@@ -119,7 +120,7 @@ class ModelCourse(RememberedCourse):
                 self._try_default(model)
 
     def _try_default(self, model: Model) -> None:
-        """Train a model with its defaults, on as many rows as the clock allows."""
+        """Train a model with its defaults, on as many samples as the clock allows."""
         runner = self.runner
         self._begin(f"{model.name}, default")
         n_rows, units = self.problem.n_train, model.most_resources
@@ -199,7 +200,7 @@ class ModelCourse(RememberedCourse):
         return None if math.isinf(seconds) else max(seconds, 1e-3)
 
     def _affordable_default(self, model: Model) -> tuple[int, int, Cost]:
-        """Return rows and epochs or iterations for a default model, and what fits cost."""
+        """Return samples, epochs or iterations for a default model, and what fits cost."""
         runner = self.runner
         share = runner.clock.share(self._first_share(model))
         began = runner.clock.seconds
@@ -277,7 +278,7 @@ class ModelCourse(RememberedCourse):
         self._enlarge_best(runner.left)
 
     def _enlarge_best(self, seconds: float) -> None:
-        """Train the best model of a sample on more rows, if there is time for many more.
+        """Train the best model of a part on more samples, if there is time for many more.
 
         Or for more epochs or iterations, if the default had to do with few.
         """
@@ -323,7 +324,7 @@ class ModelCourse(RememberedCourse):
     def _larger(
         self, kind: ModelKind, seconds: float, n_rows: int, units: int
     ) -> tuple[Model, int, int] | None:
-        """Return a model with rows and units for it, if these are many more."""
+        """Return a model with samples and units for it, if these are many more."""
         most = kind.model.on(self.problem).most_resources
         if kind.cost is None or (n_rows >= self.problem.n_train and units >= most):
             return None

@@ -289,7 +289,7 @@ def boosting_model(problem: Problem) -> Model:
         categorical_features="from_dtype",
         random_state=problem.seed,
     )
-    # As it is: trees know what to do with missing values, and take categories by codes.
+    # Trees take missing values as they are, and categories by their codes.
     prepare: Any = FunctionTransformer(_flat)
     if problem.kind != "table":
         # Pixels and steps are many columns of few values that matter.
@@ -461,7 +461,7 @@ def _network(
     if _is_absolute(problem):
         params = {**params, "loss": "absolute_error"}
         space = {**space, "loss": ["absolute_error", "squared_error"]}
-    # On the CPU, because networks of this size train no faster on a GPU.
+    # The CPU is taken, because networks of this size train no faster on a GPU.
     net = kinds[0 if problem.is_classification else 1](
         **params, max_epochs=epochs, random_state=problem.seed, device="cpu"
     )

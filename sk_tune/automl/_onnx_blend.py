@@ -241,7 +241,7 @@ def _about(blend: Blend, columns: Columns | None) -> dict[str, Any]:
 def _columns(blend: Blend) -> dict[str, tuple[str, list[str]]] | None:
     """Return the columns that members need, of categories with all that are known.
 
-    None if rows are no tables.
+    None if samples are no rows of a table.
     """
     columns: dict[str, tuple[str, list[str]]] = {}
     for name, member in zip(blend.names, blend.combination.members, strict=True):

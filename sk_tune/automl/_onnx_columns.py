@@ -56,7 +56,7 @@ _TAIL = (
 
 
 class Quantiles(nn.Module):
-    """The place of a number among those of the training rows, as a normal quantile."""
+    """The place of a number among those of the training samples, as a normal quantile."""
 
     quantiles: Tensor
     references: Tensor
@@ -74,10 +74,10 @@ class Quantiles(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q, p = self.quantiles, self.references
         known = torch.where(x.isnan(), 0.0, x)
-        # From below and from above, because quantiles may recur.
+        # It is interpolated from below and from above, because quantiles may recur.
         up = _interpolated(known, q, p)
         place = 0.5 * (up - _interpolated(-known, -q.flip(1), -p.flip(1)))
-        # As tensors: bounds of ``clamp`` become numbers of 32 bits in ONNX.
+        # ``where`` takes the bounds as tensors; those of ``clamp`` become 32-bit in ONNX.
         low, high = self.ends
         place = torch.where(known + _NEAR > q[:, -1], high, place)
         place = torch.where(known - _NEAR < q[:, 0], low, place)
@@ -145,7 +145,7 @@ class Circles(nn.Module):
             _modulo(known + 3, 7) / 7,
             known - whole,
         ]
-        # For each sample, date and circle.
+        # The shape is (n, n_dates, n_circles).
         angles = 2 * np.pi * torch.stack(shares, dim=2)
         places = torch.stack([angles.sin(), angles.cos()], dim=3)
         places = (places * _ROUNDED).round() / _ROUNDED

@@ -135,7 +135,7 @@ def _against_linear(best: Score, linear: Score | None, scale: float) -> str:
             f"The ensemble does not beat the linear model: its CV score is {lower}. "
             "Prefer the linear model, which is simpler; it predicts with use='linear'."
         )
-    # As they are read, so that no gap of 0.023 is more than a spread of 0.023.
+    # Rounded numbers are compared, so that no gap of 0.023 is more than a spread of 0.023.
     if gap <= _spread(best) or amount == format_score(best.std, scale):
         return (
             f"The ensemble does not clearly beat the linear model: it is ahead by "
@@ -154,7 +154,7 @@ def _against_linear(best: Score, linear: Score | None, scale: float) -> str:
 
 
 def _against_one(best: Score, alone: Score, scale: float) -> str:
-    """Say if the best model alone is better than the ensemble, on rows that chose none."""
+    """Say if the best model alone beats the ensemble, on samples that chose neither."""
     one, all_, where = alone.held_out, best.held_out, "on the rows set aside"
     if math.isnan(one) or math.isnan(all_):
         one, all_, where = alone.mean, best.mean, "in the folds"

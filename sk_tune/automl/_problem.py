@@ -52,12 +52,12 @@ class Problem:
 
     @property
     def n_train(self) -> int:
-        """Rows that a model of a fold is trained on."""
+        """Number of samples that a model of a fold is trained on."""
         return max(len(train) for train, _ in self.folds)
 
     @property
     def n_held(self) -> int:
-        """Rows that a model of a fold is judged on."""
+        """Number of samples that a model of a fold is judged on."""
         return max(len(held) for _, held in self.folds)
 
     @property
@@ -181,7 +181,8 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     table = without_header_rows(table)
     if reset:
         estimator._columns = list(names)
-        # By all samples: a fold without an unreadable cell could not read one.
+        # All samples settle the types: a fold without an unreadable cell could not read
+        # one.
         table, estimator._formats, estimator.columns_ = settled_columns(table)
     else:
         table = read_text_columns(table, getattr(estimator, "_formats", {}))

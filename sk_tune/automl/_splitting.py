@@ -47,7 +47,7 @@ _N_FOLDS = 5
 # Samples for each second of the budget from which on a model is trained once instead of
 # once for each fold: five trainings of one are worth less than five others then.
 _ROWS_PER_SECOND = 400
-# The same for values, where a sample has many: of images and of wide tables.
+# The same limit in values, for samples of many values: images and wide tables.
 _VALUES_PER_SECOND = 20_000
 # Samples without which not even two can be learnt from and two be held out.
 _LEAST_ROWS = 4
@@ -358,7 +358,7 @@ class _Samples:
 
 
 def _folds_by_time(times: Array, n_folds: int | None) -> list[Fold]:
-    """Return the folds of ``TimeSeriesSplit``, as nearly as rows of one time allow."""
+    """Return the folds of ``TimeSeriesSplit``, as nearly as samples of one time allow."""
     order, starts = order_of_times(times)
     n = n_folds or min(_N_FOLDS, len(order) - 1)
     cuts = len(order) - len(order) // (n + 1) * np.arange(n, 0, -1)
