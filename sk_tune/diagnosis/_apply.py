@@ -148,7 +148,7 @@ def _moved(
             if is_log:
                 new_low = new_high * low / high
             else:
-                # Not through 0, beyond which most parameters mean nothing.
+                # The lower end stays above 0, below which most parameters mean nothing.
                 new_low = new_high - (high - low)
                 new_low = max(new_low, 0) if low >= 0 else new_low
     valid_low, valid_high = (
@@ -305,7 +305,7 @@ def _chosen(findings: list[Finding]) -> list[Change]:
     issues = ranked(f for f in findings if f.outcome == "issue")
     if any(f.name in _SPOILS_ALL for f in issues):
         issues = []
-    # Where rows are few, all else that is found may be chance.
+    # With few samples, all else that is found may be chance.
     issues = [f for f in issues if f.name == "too few rows"] or issues
     chosen = [f for f in issues if f.changes][:1]
     chosen += [f for f in findings if f.outcome == "tip" and f.name == _ABOUT_SPACE]

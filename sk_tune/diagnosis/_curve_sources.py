@@ -136,8 +136,8 @@ def same_network(search: Any, candidate: int) -> list[int]:
     wanted = _without(params[candidate], resource)
     rows = [row for row, p in enumerate(params) if _without(p, resource) == wanted]
     if resource == "n_samples":
-        # With more samples a network trains from the start: another network.
-        # A rung that was interrupted has no curves.
+        # A rung with more samples trains a network from the start, so its curves are those
+        # of another network. A rung that was interrupted has no curves.
         granted = np.asarray(search.cv_results_["n_resources"])
         known = set(search.learning_curves_["candidate"]) & set(rows) or {candidate}
         most = max(granted[row] for row in known)
@@ -307,7 +307,7 @@ def _last(losses: Any) -> float:
 
 
 def _params(search: Any, curves: Curves, row: int) -> dict[str, Any]:
-    """Return the parameters of a row, as far as they tell its size."""
+    """Return the parameters of a result row, as far as they tell the network's size."""
     params = dict(curves.params)
     for name, value in search.cv_results_["params"][row].items():
         inner = name.rpartition("__")[2]

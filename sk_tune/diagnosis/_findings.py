@@ -259,8 +259,9 @@ def to_act_on(findings: Iterable[Finding]) -> list[Finding]:
     )
 
 
-# Causes before their consequences: a rate that is too high makes folds disagree and losses
-# rise; few rows make everything else uncertain; what still improves is not judged yet.
+# Causes come before their consequences: a rate that is too high makes folds disagree and
+# losses rise; few samples make everything else uncertain; curves that still improve are not
+# judged yet.
 _CAUSES_FIRST = (
     "diverged",
     "too few rows",

@@ -52,7 +52,7 @@ LATE = 0.8
 # Confidence that there is a gain at all; folds often disagree on how large it is.
 SURE = 0.9
 # A loss that is this small a part of the constant prediction's may still halve, but
-# there is next to nothing left to gain, and it is that of a few rows.
+# there is next to nothing left to gain, and it is that of a few samples.
 SMALL_LOSS = 0.06
 # Fewer epochs do not show by what ratio falls shrink; the last one is all there is.
 FEWEST_EPOCHS = 4
@@ -72,7 +72,7 @@ _TIMES = 4.0
 # Share of the learning rate that is spent before a schedule slows down by half.  What falls
 # after that does so because steps are smaller, and would do so at the end of any training.
 _STEADY = 0.8
-# As a share of the reference; a logarithm needs a loss above 0.
+# Least loss as a share of the reference; a logarithm needs a loss above 0.
 _LEAST_LOSS = 1e-9
 
 
@@ -227,11 +227,11 @@ RISE_FOR_HIGH = 0.5
 # account, because three of them tell little of that.
 USUAL_SPREAD = 0.1
 CONFIDENCE = 0.9
-# Without regularisation any network that could learn more does fit its training rows
+# Without regularisation any network that could learn more fits its training samples
 # better than others: a gap as small as this says that it could not.
 SMALL_GAP = 0.05
-# Rows learnt by heart have next to no training loss, while much of the constant
-# prediction's loss is left on held-out rows.
+# Samples learnt by heart have next to no training loss, while much of the constant
+# prediction's loss is left on held-out samples.
 BY_HEART = 0.97
 # Without regularisation, a training loss that loses this share after the best epoch is
 # learning by heart, even if the held-out loss hardly rises.

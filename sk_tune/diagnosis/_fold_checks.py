@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whether folds are of one kind, are large enough to tell, and would gain from more rows.
+"""Checks of folds: whether they are alike, large enough, and would gain from more samples.
 
 References
 ----------
@@ -45,14 +45,14 @@ FEWEST_FOLDS = 3
 FALSE_ALARM, MENTIONED = 0.02, 0.04
 # Three or four folds tell little of how much folds differ by chance.  They are taken
 # together with this many more, whose logarithms of the loss spread by this much, and by
-# what comes of the number of rows: the relative variance of one row's loss is 2 for
+# what comes of the number of samples: the relative variance of one sample's loss is 2 for
 # squares of normal errors, and less for most cross entropies.
 USUAL_SPREAD = 0.1
 USUAL_FOLDS = 4
 RELATIVE_VARIANCE = 1.0
 RELATIVE_VARIANCE_OF_SQUARES = 2.0
-# It is at least this, by the loss as a share of the constant prediction's: a low loss is
-# that of a few rows.
+# The relative variance is at least this, divided by the loss as a share of the constant
+# prediction's: a low loss is that of a few samples.
 OF_FEW_ROWS = 0.6
 # A score that is 1 less a multiple of the loss at every epoch, but for this share of how
 # much the loss varies, is R2: 1 less the loss by the variance of the fold's targets.
@@ -64,15 +64,15 @@ NOTHING_LEARNT = 0.95
 REACH = 10
 # The fold that differs must do so by this share of the others' loss.
 LEAST_DIFFERENCE = 0.3
-# A fold that is worse on the rows that it was trained on, too, had bad luck in training.
+# A fold that is worse on its training samples, too, had bad luck in training.
 TRAINED_WORSE = 1.3
 # Standard error of the held-out loss as a share of what was learnt.
 UNSURE = 0.2
-# With few rows less is to be learnt from this rise of the held-out loss after its best
-# epoch on, or if only this share of it is left on the training rows; and more is from this
-# gain of longer training on.
+# Advice for few samples: the network should learn less if the held-out loss rises by this
+# after its best epoch, or if only this share of it is left on the training samples; it
+# should learn longer if that gains so much.
 RISE, BY_HEART, WORTH_EPOCHS = 0.05, 0.05, 0.05
-# Rows below which a network's results are chance to a good part.
+# With fewer samples than this a network's results are chance to a good part.
 FEW_ROWS = 80
 
 
@@ -138,7 +138,7 @@ def _target_variances(summary: Summary) -> Floats | None:
     if (variances.std(axis=1) > SAME * losses.std(axis=1)).any():
         return None
     levels = np.median(variances, axis=1)
-    # In the median, so that losses stay on their scale.
+    # The median is taken off, so that losses stay on their scale.
     return np.asarray(np.exp(levels - np.median(levels)))
 
 
@@ -147,7 +147,7 @@ def _deviations(
 ) -> list[tuple[float, float]]:
     """Return how far each fold is above the others, in their spread and in their level.
 
-    Of held-out losses whose relative variance from row to row is known.
+    The held-out losses are those whose relative variance from sample to sample is known.
     """
     valid = smooth(curves)
     folds = range(len(valid))
@@ -157,8 +157,8 @@ def _deviations(
 def _deviation(
     summary: Summary, fold: int, valid: Floats, relative_variance: float
 ) -> tuple[float, float]:
-    # At the epoch that is best for the others, because a fold that is different from them
-    # often is at its best before it has learnt what they have in common.
+    # Folds are compared at the epoch that is best for the others, because a fold that is
+    # different often is at its best before it has learnt what they have in common.
     best = int(np.argmin(np.sort(np.delete(valid, fold, 0), 0).mean(axis=0)))
     # A few epochs about it, because single ones are noisy.
     reach = summary.n_epochs // REACH
@@ -179,7 +179,7 @@ def _deviation(
 
 
 def _of_few_rows(summary: Summary) -> tuple[Change, ...]:
-    """Return what can be done for a network until there are more rows."""
+    """Return what can be done for a network until there are more samples."""
     rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
     by_heart = summary.train_end.mean() < BY_HEART * summary.valid_end.mean()
     if rise > math.log1p(RISE) or by_heart:
@@ -188,7 +188,7 @@ def _of_few_rows(summary: Summary) -> tuple[Change, ...]:
         n_held_out = summary.n_samples * summary.n_repeats / len(summary.valid)
         n_rows = max(1, round(summary.n_samples - n_held_out))
         if steps := more_steps(summary.params, summary.n_epochs, n_rows):
-            # More steps through few rows are also more ways to learn them by heart.
+            # More steps through few samples are also more ways to learn them by heart.
             return (*steps, *restrained(summary.params))
     coming = trend(summary)
     is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
@@ -223,8 +223,8 @@ def check_rows(summary: Summary) -> Finding:
     return check.passed("The folds agree well enough to tell.", evidence)
 
 
-# A doubling of the rows that closes less than this share of the gap to the training score
-# is not worth collecting rows for.
+# A doubling of the samples that closes less than this share of the gap to the training
+# score is not worth collecting samples for.
 WORTH_ROWS = 0.05
 # How a gain goes on where the curve is too short to show its ratio.
 _UNKNOWN_RATIO = 0.7
@@ -260,7 +260,7 @@ def check_more_data(curve: SampleCurve) -> Finding:
     sizes, test, train = sizes[usable], test[usable], train[usable]
     if len(sizes) < 2 or sizes[-1] < 1.5 * sizes[0]:
         return check.not_applicable("It takes scores at two numbers of rows to compare.")
-    # In logarithms of the rows, in which a power law loses a constant ratio per doubling.
+    # Over logarithms of the samples, a power law loses a constant ratio per doubling.
     doublings = np.log2(sizes / sizes[-1])
     step = min(1.0, -float(doublings[0]) / 2)
     quarter, half, end = (
@@ -295,8 +295,9 @@ def check_more_data(curve: SampleCurve) -> Finding:
     )
 
 
-# That the score rises.  The fold was found to be unlike the others before this is asked,
-# and good rows would be missed: without them the score falls more often than it rises.
+# Confidence that the score rises without the fold.  The fold was found to be unlike the
+# others before, and good samples would be missed: without them the score falls more often
+# than it rises.
 SURE_OF_HARM = 0.75
 
 
@@ -379,7 +380,7 @@ def try_without_fold(
         if number != fold and not np.isin(test, left_out).any()
     ]
     without = [(np.setdiff1d(train, left_out), test) for train, test in others]
-    # In one call, so that all networks can be trained together.
+    # One call scores both, so that all networks can be trained together.
     scores = cross_val_score(estimator, X, y, cv=[*others, *without], scoring=scoring)
     before, after = scores[: len(others)], scores[len(others) :]
     gain = estimate(after - before)

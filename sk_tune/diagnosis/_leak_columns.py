@@ -242,7 +242,7 @@ def _has_quartiles(values: Floats) -> Mask:
 def _unclipped(values: Floats) -> Floats:
     """Return values before smooth clipping, of columns that may have come from it."""
     inside = np.nanmax(np.abs(values), axis=0) <= CLIPPED
-    # At the bound itself, the value before would be infinite.
+    # A value at the bound itself would have come from an infinite one.
     kept = np.clip(np.where(inside, values, 0.0) / CLIPPED, -1 + 1e-12, 1 - 1e-12)
     unclipped: Floats = CLIPPED * kept / np.sqrt(1 - kept**2)
     return unclipped
@@ -265,7 +265,7 @@ LUMP = 0.25
 FAR, ALONE = 10.0, 20.0
 GAP = 4.0
 WIDENED = 5.0
-# As a share of a column's rows; more of them are no outliers, but how the column is.
+# Most outliers, as a share of a column's rows; if there are more, the column is like that.
 MOST = 0.05
 # Standard deviation of normal values by the median absolute deviation, and the distance
 # of quartiles by the standard deviation.

@@ -323,12 +323,12 @@ CONTINUOUS = 0.5
 # Rows that are nearer to a training row than this share of what is usual are copies with
 # noise.  In tables without copies, nearest distances spread by far less.
 NEAR = 0.02
-# Which neighbour's distance is usual: behind the copies that a row may have.
+# Number of the neighbour whose distance is usual: it lies behind the copies of a row.
 USUAL = 5
 # Targets of copies differ by less than this share of what targets of farther rows do: in a
 # table of few columns rows lie near each other without being one case.
 LIKE_TARGET = 0.25
-# With more noise, copies are not so near.  They are nearer than rows come to lie by chance
+# Copies with more noise are not so near.  They are nearer than rows come to lie by chance
 # (see `_leak_copies`) in so many columns at least, are this share of the test rows, and
 # have next to the same targets.
 FEWEST_COLUMNS = 3

@@ -185,7 +185,8 @@ def find_leaks(
     is_classification = holds_classes(np.asarray(y))
     splitter = check_cv(5 if cv is None else cv, y, classifier=is_classification)
     with warnings.catch_warnings():
-        # That a splitter has no use for groups is what is looked for.
+        # The check looks for splitters that have no use for groups; their warning is no
+        # news.
         warnings.filterwarnings("ignore", "The groups parameter is ignored")
         folds = list(splitter.split(np.zeros(len(y)), y, groups))
     table = as_leak_table(X, y, is_classification=is_classification, folds=folds)

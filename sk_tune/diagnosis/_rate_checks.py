@@ -24,7 +24,7 @@ __all__ = ["check_diverged", "check_rate_high", "check_rate_low"]
 EXPLODED = 3.0
 # Training losses start near the constant prediction's.  One that gets to this many times
 # as much on the way was thrown there by steps that are too long.
-# At a usual rate it takes more.
+# At a usual rate the loss must get higher to be called so.
 SPIKE = 2.0
 HIGH_SPIKE = 5.0
 # A training loss goes up and down a little by the chance of its batches.  It does not
@@ -56,17 +56,18 @@ USUAL_EPOCHS = 30
 # or if four times the training would take this share off it, and it was not long already.
 CREEPS_OF_LEARNT = 0.18
 CREEPS, LONG = 0.08, 60
-# With a rate that is low but not tiny most networks arrive.  It must be seen that this one
+# Most networks arrive with a rate that is low but not tiny.  It must be seen that this one
 # does not: the loss falls as in a straight line (by this ratio of the last fall to the one
-# before), and much of the constant prediction's is left on the training rows; or hardly any
-# is left, which training went on to lower all the time.
+# before), and much of the constant prediction's is left on the training samples; or hardly
+# any is left, which training went on to lower all the time.
 STEADY = 0.95
 LITTLE_LEFT = 0.25
 # A loss that still falls is least in the last part of the epochs.
 LATE = 0.8
-# Without a known rate: share of the fall that lies in the first half of the training, which
-# is half for a straight line and nearly all for a curve that arrives; and what is left of
-# the constant prediction's loss when slowness is a problem.
+# These decide where the rate is not known: the share of the fall that lies in the first
+# half of the training, which is half for a straight line and nearly all for a curve that
+# arrives; and the share of the constant prediction's loss that is left when slowness is a
+# problem.
 STRAIGHT = 0.75
 LEFT = 0.2
 
@@ -217,7 +218,7 @@ def _early_share(summary: Summary) -> float:
 
 
 def _still_falls(summary: Summary, relative: float = 0.0) -> bool:
-    """Return whether losses, of rows trained on and held out, fall until the end."""
+    """Return whether training and held-out losses fall until the end."""
     if not summary.has_valid:
         return bool(np.diff(summary.mean("train"))[-1] < 0)
     is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs

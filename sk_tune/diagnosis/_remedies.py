@@ -34,7 +34,7 @@ _FAR = 30.0
 _RATE_FACTOR = 10.0
 # Layers of so few units are a bottleneck for nearly any data.
 NARROW = 4
-# With more dropout than this most of a network is gone in every step.
+# More dropout than this takes most of a network away in every step.
 MUCH_DROPOUT = 0.6
 # AdamW takes the share rate * weight_decay off each weight in every step; in the gradient
 # of the other optimizers, decay competes with a loss of order 1.
@@ -50,7 +50,7 @@ _COUPLED_DECAY = 3e-3
 _DECAY_FACTOR = 5.0
 # Regularised, a network has its least held-out loss later than without.
 _LATER = 2
-# Where rows are few a batch may hold all of them, and an epoch is a step or two.
+# If samples are few a batch may hold all of them, and an epoch is a step or two.
 _FEW_STEPS, _SMALL_BATCH, _TIMES_AS_LONG = 4, 8, 3
 _WIDTHS = ("width", "n_channels", "hidden_size")
 _WIDER, _WIDE = 4, 32
@@ -82,7 +82,7 @@ def typical_rate(params: Mapping[str, Any]) -> float:
 
     AdamW's for an unknown one.
     """
-    # As with torch, SGD of skorch has no momentum unless told.
+    # SGD of skorch has no momentum unless told, as in torch.
     name = _optimizer(params)
     typical = TYPICAL_RATES.get(name, TYPICAL_RATES["adamw"])
     if name != "sgd":

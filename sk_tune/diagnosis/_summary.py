@@ -100,11 +100,11 @@ _END = 0.1
 _SPREAD_OF_ONE = 0.1
 # Folds that a spread which is usual counts for.
 _USUAL_FOLDS = 4
-# As a share of the reference, a gap that chance makes.
+# A gap of this share of the reference may be made by chance.
 _SMALL_GAP = 0.03
 # Second differences of fewer epochs are of the course of the curve.
 _FEWEST_TO_JUDGE_NOISE = 10
-# As a share of other losses.
+# A loss of this share of other losses counts as none.
 _NOTHING = 1e-9
 
 
@@ -202,7 +202,7 @@ class Summary:
 
     @property
     def carries_over(self) -> bool:
-        """Whether what is learnt from the training rows holds for others.
+        """Whether what is learnt from the training samples holds for others.
 
         The gap between the losses is less than what the held-out loss lies below the
         constant prediction's, or next to nothing.
@@ -251,7 +251,7 @@ class Summary:
         holds.
         """
         where = share * self.spent[-1]
-        # In logarithms of what was spent, so that nothing is lost of a power law.
+        # Over logarithms of the spent rate, interpolation loses nothing of a power law.
         spent = np.log(self.spent)
         return np.array([np.interp(math.log(where), spent, curve) for curve in curves])
 
