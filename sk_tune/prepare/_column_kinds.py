@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What each column of a table is, and which columns cannot help.
+"""The kind of each column of a table, and the columns that cannot help.
 
 A column's kind is read off its type and values, from the rows to train on alone.  Rows that
 lack a certain cell may tell another kind of its column than rows that have it: where some

@@ -181,7 +181,7 @@ def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
     parts = _parts(cells, _NUMBER)
     digits, units = parts[3], _units(parts)
     names = {unit for unit in units[digits.notna()] if unit}
-    # In dollars and euros there is no one number; so there is none in 10A and 10B.
+    # Dollars and euros together are no single kind of number; nor are 10A and 10B.
     if digits.isna().all() or len(names) > 1:
         return
     unit = next(iter(names), "")

@@ -34,10 +34,11 @@ def as_pandas(values: Any) -> pd.DataFrame | None:
     if isinstance(native, pd.DataFrame):
         return native
     if frame.implementation.is_pyarrow():
-        # Its arrays know no missing value of a dictionary; an index is a column.
+        # numpy's arrays of a dictionary know no missing value; an index is a column.
         made: pd.DataFrame = native.to_pandas(ignore_metadata=True, date_as_object=False)
         return made
-    # By column, because polars needs pyarrow to make a whole table of pandas.
+    # Columns are converted one by one: polars needs pyarrow to make a whole table of
+    # pandas.
     return pd.DataFrame({name: _values(native[name]) for name in frame.columns})
 
 

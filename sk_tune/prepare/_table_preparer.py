@@ -358,7 +358,7 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _flag_steps(self) -> Any:
         if self.numeric is None:
             return self._number_steps(2)
-        # What is missing is as far from one value as from the other.
+        # A missing value, 0, is as far from one value as from the other.
         return self._filled(
             MinMaxScaler((-1, 1), clip=True), self.imputation and "constant"
         )
