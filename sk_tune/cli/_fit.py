@@ -250,7 +250,7 @@ def _write_somewhere(folder: Path, *content: Any) -> list[str]:
     try:
         return write_output(folder, *content)
     except OSError as error:
-        # Not that of a relative path, which may be "" or "..".
+        # The path is resolved first: the name of a relative one may be "" or "..".
         name = folder.resolve().name or "output"
         other = Path(tempfile.mkdtemp(prefix="sk_tune.")) / name
         try:

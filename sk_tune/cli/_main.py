@@ -86,7 +86,7 @@ def _interrupted_by_signals(received: list[int]) -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
-            # What nohup ignores stays ignored.
+            # Signals that nohup ignores stay ignored.
             if number is not None and signal.getsignal(number) is signal.SIG_DFL:
                 before[number] = signal.signal(number, interrupt)
     try:

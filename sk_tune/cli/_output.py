@@ -160,8 +160,9 @@ def write_output(
 ) -> list[str]:
     """Write the files of a fit, and return their names; other files in the folder stay."""
     folder, usage = _resolved(folder), usage_text(folder)
-    # Where the files can be moved from: a folder that exists may be a file system of its
-    # own, as a volume of a container is, or be in one that cannot be written.
+    # The files must be on the file system of the folder, to be moved there: a folder that
+    # exists may be a separate one, as a volume of a container is, or lie in a folder that
+    # cannot be written.
     home = folder if folder.is_dir() else folder.parent
     stage = home / f".{folder.name}.{os.getpid()}.tmp"
     (stage / "model").mkdir(parents=True)

@@ -29,7 +29,7 @@ NO_NAME = "Unnamed: "
 
 _SEPARATORS = ",;\t|"
 _SNIFFED_CHARACTERS = 100_000
-# Rows that are predicted at a time.
+# Number of rows that are predicted at a time.
 _PART_ROWS = 50_000
 # The prefix of pandas before the reason of an error.
 _C_PARSER = "Error tokenizing data. C error: "
@@ -185,7 +185,8 @@ def _read_text(path: Path, texts: Collection[str]) -> tuple[pd.DataFrame, tuple[
         frame = dialect.read(path, texts)
     repeated = header_rows(frame)
     if repeated.any():
-        # As text once more, so that columns of numbers are again numbers.
+        # The table is read from text once more, so that columns of numbers are numbers
+        # again.
         rest = frame[~repeated].to_csv(index=False, sep=dialect.separator)
         frame = dialect.read(io.StringIO(rest), texts)
     n = repeated.sum()
@@ -221,7 +222,7 @@ def _encoding(path: Path) -> str:
     # Latin-1 reads anything, cp1252 nearly anything and a little more sensibly.
     for encoding in ("utf-8-sig", "cp1252"):
         try:
-            # All of it, a piece at a time.
+            # All of the file is read, a piece at a time.
             with _opened(path) as file, io.TextIOWrapper(file, encoding) as text:
                 while text.read(_SNIFFED_CHARACTERS):
                     pass

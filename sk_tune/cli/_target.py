@@ -17,7 +17,7 @@ from sk_tune.prepare import format_of_text
 __all__ = ["MIN_ROWS", "N_FOLDS", "Target", "column_hint", "read_target"]
 
 N_FOLDS = 5
-# Rows that leave a handful to each fold once the test rows are set aside.
+# So many rows leave a handful to each fold once the test rows are set aside.
 MIN_ROWS = 20
 # Whole numbers of more values than this are taken for amounts, not for classes.
 _MAX_NUMBER_CLASSES = 10
@@ -170,7 +170,7 @@ def _labels(column: "pd.Series[Any]") -> npt.NDArray[Any]:
 
 def _check_classes(column: "pd.Series[Any]", y: npt.NDArray[Any]) -> None:
     labels, counts = np.unique(y, return_counts=True)
-    # Fewer rows of each class cannot fill the folds.
+    # Classes with fewer rows cannot fill the folds.
     if counts.max() < N_FOLDS or len(labels) > len(y) // 2:
         hint = "; --task regression predicts numbers" if y.dtype.kind in "if" else ""
         raise TableError(
