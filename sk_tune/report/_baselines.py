@@ -130,14 +130,14 @@ def _score(model: Any, X: Any, y: Any, search: Any, folds: Any) -> Any:
     if isinstance(scorer, dict):
         scorer = scorer.get(search.refit, next(iter(scorer.values())))
     with warnings.catch_warnings():
-        # That a fold lacks a class, or a step did not converge, is in the score.
+        # The score shows by itself that a fold lacks a class, or a step did not converge.
         warnings.simplefilter("ignore")
         try:
             found = cross_validate(
                 model, X, y, scoring=scorer, cv=folds, error_score=np.nan
             )
         except ValueError:
-            # All folds failed, which scikit-learn raises whatever error_score is.
+            # scikit-learn raises this if all folds failed, whatever error_score is.
             found = {}
     # A function may return several scores, of which one decides.
     name = f"test_{search.refit}" if "test_score" not in found else "test_score"

@@ -133,8 +133,8 @@ def outcome_text(finding: Finding) -> str:
 class ScoreLine(NamedTuple):
     """A score, of which greater is better, with its uncertainty from `low` to `high`.
 
-    `what` explains the model or the uncertainty; `set_aside` is the score on rows that were
-    set aside. Unknown numbers are NaN.
+    `what` explains the model or the uncertainty; `set_aside` is the score on samples that
+    were set aside. Unknown numbers are NaN.
     """
 
     name: str
@@ -195,7 +195,7 @@ class Report(SearchPart):
     """All that is known of a search: the answer, what it rests on, what is missing.
 
     `usage` is code that predicts, empty without a refit; `quality` is that of the best
-    candidate's predictions of rows that its models lacked; `checks` are those of leaks.
+    candidate's predictions of samples that its models lacked; `checks` are those of leaks.
     """
 
     verdict: str

@@ -378,7 +378,7 @@ _LABELS = {
 
 
 def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
-    """Return the losses of the best candidate by epochs, and its score on held-out rows."""
+    """Return the best candidate's losses by epochs, and its score on held-out samples."""
     if report.best is None or report.best_epoch is None or report.curves is None:
         return []
     row, chosen = report.best.row, report.best_epoch

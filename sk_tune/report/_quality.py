@@ -19,15 +19,15 @@ __all__ = ["Quality", "confusion_table", "quality_of", "residual_picture"]
 
 Array = npt.NDArray[Any]
 
-# More rows make no metric more telling, but areas under curves slow.
+# More samples make no metric more telling, but areas under curves slow.
 _MOST_ROWS = 50_000
 _MOST_POINTS = 400
-# With more classes only the most frequent mistakes are shown.
+# If there are more classes, only the most frequent mistakes are shown.
 _MOST_CLASSES = 12
 
 
 class MetricLine(NamedTuple):
-    """A metric on rows held out by the folds, and on rows set aside; NaN if none."""
+    """A metric on samples held out by the folds, and on samples set aside; NaN if none."""
 
     name: str
     better: str
@@ -37,10 +37,10 @@ class MetricLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Quality:
-    """How good predictions are of rows that their models were not trained on.
+    """Quality of predictions for samples that their models were not trained on.
 
     `lines` are by the usual metrics. Of a classification, `labels` are the classes and
-    `counts`, (n_classes, n_classes), rows held out by true and predicted class; of a
+    `counts`, (n_classes, n_classes), held-out samples by true and predicted class; of a
     regression, `points`, (n_points, 2), are some pairs of predicted and true number.
     """
 
@@ -61,8 +61,8 @@ def quality_of(
     """Return how good predictions of `y`, (n_samples,), are; None for other shapes.
 
     `predictions` are probabilities, (n_samples, n_classes), by `classes`, or numbers,
-    (n_samples,), of models that lacked the row; NaN where there are none. `set_aside` are
-    targets and predictions of rows that no fold had.
+    (n_samples,), of models that lacked the sample; NaN where there are none. `set_aside`
+    are targets and predictions of samples that no fold had.
     """
     y = np.asarray(y)
     n_axes = 1 if classes is None else 2

@@ -62,13 +62,14 @@ _OUTLYING = 20.0
 _SHOWN_BELOW = 8.0
 # Mean width of a character, in parts of the font's size.
 CHARACTER_WIDTH = 0.56
-# In parts of the axes' height: where marks of missing scores are, and the room for them.
+# Height of the marks of missing scores, and the room for them, in parts of the axes'
+# height.
 _MISSING_AT = 0.03
 _MISSING_ROOM = 0.09
 _MARGIN = 0.05
 # Inches of one of several axes.
 _SMALL_AXES = (3.4, 2.7)
-# As many values get a tick each.
+# Up to so many values get a tick each.
 _MOST_TICKS = 6
 _LONGEST_TICK = 14
 
@@ -355,7 +356,7 @@ _MARKERS = "os^DvP*X"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Level:
-    """All result rows that were given as many resources, 0 for a search without rungs.
+    """All result rows with the same resources, which are 0 for a search without rungs.
 
     `style` is for ``ax.scatter``: colour, marker and label.
     """

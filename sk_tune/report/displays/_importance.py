@@ -49,7 +49,7 @@ _LEAST_LEAF = 2
 # Fewer configurations than this are not looked at.
 _LEAST_TRIALS = 5
 _LEVEL = 0.05
-# So many times the share of random numbers is more than theirs by luck.
+# A share so many times that of random numbers is more than luck.
 _STANDS_OUT = 2.0
 # Ends of the spread over trees.
 _QUANTILES = (0.1, 0.9)
@@ -137,8 +137,9 @@ def importance_of(
     shares are 0.
 
     A parameter that a configuration lacks has the middle of its range there, or a category
-    of its own. The p-value is that of a permutation test: if parameters do not matter it is
-    at most 0.05 in 5 % of searches, however few the trials; 19 permutations allow for that.
+    for those that lack it. The p-value is that of a permutation test: if parameters do not
+    matter it is at most 0.05 in 5 % of searches, however few the trials; 19 permutations
+    allow for that.
     """
     columns = _columns(parameters, scores, configurations, n_resources)
     n_trials = len(np.unique(columns.configurations))
@@ -306,13 +307,13 @@ def _filled() -> Floats:
 def _grown(
     columns: _ForestTrials, scores: Floats, n_trees: int, rng: np.random.Generator
 ) -> tuple[list[DecisionTreeRegressor], float]:
-    """Return trees, and R^2 of their mean on rows that they have not seen."""
+    """Return trees, and R^2 of their mean on trials that they have not seen."""
     n_rows = len(scores)
     known, numbers = np.unique(columns.configurations, return_inverse=True)
     sums, counts = np.zeros(n_rows), np.zeros(n_rows)
     trees = []
     for _ in range(n_trees):
-        # Rows of one configuration are drawn together: one of them would tell of others.
+        # Trials of one configuration are drawn together: one of them would tell of others.
         drawn = np.bincount(rng.integers(len(known), size=len(known)), minlength=len(known))
         weights = drawn[numbers].astype(np.float64)
         seen = weights > 0
@@ -336,7 +337,7 @@ def _grown(
 
 
 def _variance_within(scores: Floats, levels: npt.NDArray[np.int64]) -> float:
-    """Return the sum of squares around the means of rows that were given equally much."""
+    """Return the sum of squares around the means of trials with the same resources."""
     squares = [
         np.sum((scores[levels == n] - scores[levels == n].mean()) ** 2)
         for n in np.unique(levels)
@@ -345,7 +346,7 @@ def _variance_within(scores: Floats, levels: npt.NDArray[np.int64]) -> float:
 
 
 def _dealt_out(columns: _ForestTrials, rng: np.random.Generator) -> Floats:
-    """Return the scores in random order among rows that were given equally much."""
+    """Return the scores in random order among trials with the same resources."""
     scores = columns.scores.copy()
     for level in np.unique(columns.levels):
         rows = np.flatnonzero(columns.levels == level)

@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float64]
 _ABSENT = -0.14
 _MOST_TICKS = 6
 _OPAQUE_LINES = 50.0
-# With less room for texts only the ends of an axis get one.
+# If there is less room for texts, only the ends of an axis get one.
 _LEAST_CHARACTERS = 6
 
 

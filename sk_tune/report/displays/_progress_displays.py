@@ -35,7 +35,7 @@ _AXES = {
 
 
 def progress_of(trials: Trials, x: str = "candidate") -> Floats:
-    """Return how far the search was when it had evaluated each row; it never falls.
+    """Return how far the search was after each result row; the numbers never fall.
 
     `x` counts candidates, seconds of all fits and scores, or epochs of all folds.
     """
@@ -209,10 +209,10 @@ class CandidateCurve:
 def candidate_curves(
     search: Any, trials: Trials, quantity: str = "score"
 ) -> list[CandidateCurve]:
-    """Return the curves of all configurations that have one, by their last rows.
+    """Return the curves of all configurations that have one, by their last result rows.
 
-    They are the "score" or the "loss" of held-out rows after each epoch. Where rungs grant
-    something else than epochs, or no network is tuned, it is the score of each rung.
+    They are the "score" or the "loss" of held-out samples after each epoch. Where rungs
+    grant something else than epochs, or no network is tuned, it is the score of each rung.
     """
     most = {
         bracket: trials.n_resources[trials.brackets == bracket].max()
@@ -485,7 +485,7 @@ _STYLES: dict[str, dict[str, Any]] = {
 def _by_epoch(
     search: Any, trials: Trials, quantity: str
 ) -> dict[int, tuple[Floats, Floats]]:
-    """Return the points of each configuration's last row, by that row."""
+    """Return the points of each configuration's last result row, by that row."""
     table = curve_table(search)
     last = set(np.flatnonzero(trials.is_last).tolist())
     points = {}

@@ -319,7 +319,7 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
 
 
 def _best_by(scores: Any, n_resources: Any) -> int | None:
-    """Return the row with the best score among those that were given most."""
+    """Return the result row with the best score among those with the most resources."""
     finite = np.isfinite(scores)
     if not finite.any():
         return None
@@ -368,7 +368,7 @@ def _column(results: Mapping[str, Any], name: str, n_rows: int) -> Integers:
 def _configurations(
     params: list[dict[str, Any]], results: Mapping[str, Any], n_rows: int
 ) -> Integers:
-    """Return the configurations' numbers; without rungs each row is one."""
+    """Return the configurations' numbers; without rungs each result row is one."""
     if "n_resources" not in results:
         return np.arange(n_rows)
     brackets = _column(results, "bracket", n_rows)
