@@ -368,7 +368,7 @@ def loky_workers() -> frozenset[int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoostedTrees:
-    """What a fitted histogram gradient boosting of scikit-learn's predicts with.
+    """The trees with which scikit-learn's fitted histogram gradient boosting predicts.
 
     `trees` has for each tree, those of one iteration side by side, its nodes and for each
     split by categories which of 256 codes go left. `baseline`, of shape (1, n_outputs), is

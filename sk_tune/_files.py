@@ -18,7 +18,8 @@ __all__ = ["is_on_network", "is_own", "replaced_file", "sign"]
 
 # Which file system each folder of this process is of; Linux has it.
 _MOUNTS = Path("/proc/self/mountinfo")
-# As Linux names them; those in user space ("fuse.sshfs") are taken for such, too.
+# Names that Linux gives to network file systems; those in user space ("fuse.sshfs") count
+# as such, too.
 _OF_NETWORKS = {
     "9p",
     "afs",

@@ -10,8 +10,8 @@ import numpy as np
 
 __all__ = ["decode", "encode"]
 
-# As numpy writes types of numbers, truth, texts, objects and times; not those of records,
-# which may be as large as they please.
+# numpy writes types of numbers, truth, texts, objects and times in this form; types of
+# records, which may be of any size, do not match.
 _KIND = r"[<>|=]?[biufcUSOmM]\d*(\[\w+\])?"
 _MOST_BYTES = 2**20
 _MOST_BYTES_OF_NUMBER = 32

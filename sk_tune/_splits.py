@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Rows of a table as folds among those that are kept, and in the order of time."""
+"""Folds among the samples that are kept, and samples in the order of time."""
 
 from collections.abc import Iterable
 from typing import Any

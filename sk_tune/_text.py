@@ -165,7 +165,7 @@ def bytes_text(n_bytes: float) -> str:
     return f"{n_bytes / 1024**power:.1f} {units[power - 1]}"
 
 
-# Between two updates of what people watch, and between two lines of a file.
+# Seconds between two updates on a screen, and between two lines of a file.
 _SECONDS_WATCHED = 0.2
 _SECONDS_LOGGED = 10.0
 

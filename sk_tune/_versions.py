@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What an installation is made of, for reports of faults."""
+"""The versions of an installation's parts, for reports of faults."""
 
 import platform
 import sys

@@ -27,7 +27,7 @@ __all__ = [
     "TimeShift",
 ]
 
-# What the axes of a sample mean: (features,), (steps, features), (channels, steps),
+# Meanings of a sample's axes: (features,), (steps, features), (channels, steps),
 # (channels, height, width), (channels, depth, height, width), or anything.
 Layout = Literal["table", "sequence", "signal", "image", "volume", "other"]
 

@@ -102,7 +102,7 @@ class RowAugmenter:
         self.kinds = [type(augmentation) for augmentation in augmentations[0]]
         self.layout = layout
         self.codes = list(codes)
-        # For each augmentation the strengths of the networks, (K,), or quantiles, (K, n).
+        # Each augmentation has the strengths of the networks, (K,), or quantiles, (K, n).
         self._strengths = []
         for same_kind in zip(*augmentations, strict=True):
             values = [astuple(augmentation)[0] for augmentation in same_kind]

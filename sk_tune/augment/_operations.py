@@ -60,7 +60,7 @@ class StepNumbers:
         keys = [dropout_layer_seeds(seed, n_operations) for seed in seeds]
         self._keys = torch.tensor(keys, dtype=torch.int64, device=device)
         self._step_keys = self._keys  # (S, K, operations) in an epoch of S steps
-        # From the step `_start` on, a and b of some steps: (steps, K, operations, B).
+        # a and b of some steps, from the step `_start` on: (steps, K, operations, B).
         self._start = 0
         self._coefficients = (self._keys, self._keys)
 
@@ -153,7 +153,7 @@ def shifted(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
     most = int(pixels.max())
     largest = pixels.view(-1, 1, 1)
     distances = (numbers.uniform(2) * (2 * largest + 1)).floor_() - largest
-    # Where the image begins in the padded one, (k B,) for each axis.
+    # Positions where the image begins in the padded one, (k B,) for each axis.
     top, left = (distances + most).long().flatten(0, 1).unbind(1)
     padded = F.pad(X.flatten(0, 1), (most,) * 4, mode="replicate")
     windows = padded.unfold(2, X.shape[3], 1).unfold(3, X.shape[4], 1)
@@ -243,7 +243,7 @@ def shifted_in_time(
     n_steps = X.shape[_axis(layout)]
     largest = steps.view(-1, 1, 1)
     distance = ((numbers.uniform() * (2 * largest + 1)).floor_() - largest).long()
-    # Of shape (k, B, T): which step comes to each place.
+    # The number of the step that comes to each place, (k, B, T).
     place = torch.arange(n_steps, device=X.device).expand(*X.shape[:2], -1)
     source = (place - distance).clamp(min=0)
     if layout == "sequence":

@@ -71,7 +71,7 @@ def data_digest(data: Any, value_digest: ValueDigest) -> str | None:
         own = (part for n, c in columns for part in _column_parts(c, n, value_digest))
         return sha256("frame", str(data.shape), *own)
     if scipy.sparse.issparse(data):
-        # In one order, and with indices of one type, whatever a slice of it had.
+        # Entries get one order, and indices one type, whatever a slice of the data had.
         entries = data.tocoo().tocsr() if data.ndim == 2 else data.tocoo(copy=True)
         entries.sum_duplicates()
         places = [part.astype(np.int64) for part in entries.tocoo().coords]
@@ -115,7 +115,7 @@ def _column_parts(column: Any, name: Any, value_digest: ValueDigest) -> Iterable
     yield value_digest(name)
     yield str(kind)
     if isinstance(kind, pd.CategoricalDtype):
-        # Their order decides how an encoder numbers them.
+        # The order of categories decides how an encoder numbers them.
         yield str(kind.ordered)
         yield sha256(*_column_parts(pd.Series(kind.categories), None, value_digest))
         yield array_digest(column.cat.codes.to_numpy(), value_digest)
@@ -421,7 +421,7 @@ def _is_patch(value: Any) -> bool:
     """Return whether a function that a library is to have was written elsewhere."""
     if not isinstance(value, FunctionType):
         return False
-    # Not what the function says of itself, which a wrapper takes from what it wraps.
+    # ``__module__`` is not asked: a wrapper takes it from the function that it wraps.
     where = value.__globals__.get("__name__", "")
     return not isinstance(where, str) or not installed_version(where)
 

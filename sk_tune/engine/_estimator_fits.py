@@ -108,10 +108,10 @@ class EstimatorFit:
         module = prepared.module
         structure: Any = [tuple(p.shape) for p in module.parameters()]
         if isinstance(module, MLP) and module.inputs is not None:
-            # Which columns are categories, and how many codes they have.
+            # The structure says which columns are categories, and how many codes they have.
             structure = (module_structure(module.inputs), structure[-1])
         elif isinstance(module, MLP | CNN | RNN):
-            # Their parameters say it all, but for the sizes that come from the data.
+            # The estimator's parameters say all but the sizes that come from the data.
             structure = (structure[0], structure[-1])
         else:
             structure = module_structure(module)

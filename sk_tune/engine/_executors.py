@@ -45,7 +45,7 @@ __all__ = [
     "uses_loky",
 ]
 
-# How often a task or data are sent that were lost, each time with a worker.
+# A task or data that are lost with a worker are sent so many times at most.
 _MOST_SENT = 4
 # Seconds until the scheduler knows of a worker that died.
 _SECONDS_TO_NOTICE = 0.5
@@ -210,7 +210,7 @@ LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
 _LEAST_SECONDS_TO_START = 10.0
 # Name of the thread that waits until workers have started.
 _STARTER = "sk_tune starts workers"
-# How long after its limit a worker is waited for.
+# Seconds for which a worker is waited for after its time limit.
 _SECONDS_TO_ANSWER = 0.5
 # Processes that have trained shards, and so imported what that takes.
 _TRAINED: set[int] = set()

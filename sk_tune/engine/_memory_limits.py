@@ -42,7 +42,7 @@ _MOST_NETWORKS_CUDA = 4096
 # calls of a step, and multiplications in a second, both on a core of the year 2020.
 _SECONDS_PER_STEP = 3e-5
 _PRODUCTS_PER_SECOND = 2e10
-# The same where compiled code trains them, and what an epoch takes beside it.
+# The same numbers where compiled code trains, and the seconds of an epoch beside it.
 _SECONDS_PER_STEP_COMPILED = 1e-5
 _PRODUCTS_PER_SECOND_COMPILED = 5e10
 _SECONDS_PER_EPOCH_COMPILED = 3e-4
@@ -52,7 +52,8 @@ _COPIES_OF_ACTIVATIONS = 4
 _COPIES_OF_WEIGHTS = 5
 _N_GATES: dict[type, int] = {torch.nn.GRU: 3, torch.nn.LSTM: 4}
 _OF_A_SMALL_MACHINE = 4 * 2**30
-# Where Linux tells what a container may have and has, in its new form and the old one.
+# Files in which Linux says how much memory a container may have and has: folder, limit and
+# use, in the new form and in the old one.
 _GROUPS = (
     ("/sys/fs/cgroup", "memory.max", "memory.current"),
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
@@ -206,7 +207,7 @@ def _activations(network: FleetNetwork) -> int:
     was_training = network.module.training
     try:
         with torch.no_grad():
-            # Copied, for modules that work in place on their input.
+            # The sample is copied, because a module may work in place on its input.
             network.module.eval()(network.train[:2][0].clone())
     finally:
         network.module.train(was_training)

@@ -115,7 +115,7 @@ def _parameters(estimator: Any) -> Iterator[tuple[str, Any]]:
 
 def _digest_of_state(state: TrainingState) -> str:
     arrays = arrays_of_state(state)
-    # Its history is a part of the result.
+    # The history of the state is a part of the result.
     history = [{k: v for k, v in record.items() if k != _TIME} for record in state.history]
     values = {**values_of_state(state), "history": history}
     # The values of an array of objects: there are none in a state.

@@ -173,7 +173,7 @@ class _Fleets:
         n_active: int,
     ) -> None:
         seen: list[int] = []
-        # Only those in training are kept: each may hold data.
+        # Only fits in training are kept: each may hold data.
         taken: dict[int, tuple[int, AnyFit]] = {}
 
         def networks() -> Iterator[FleetNetwork]:
@@ -205,7 +205,7 @@ class _Fleets:
             # Whose fault it is only each of the networks in training can tell, alone.
             reason = f"its fleet failed ({type(error).__name__}: {error})"
             failed_with = [index for index, _ in taken.values()]
-            # Whatever happens, fewer are left.
+            # In any case fewer fits are left than before.
             left = [index for index in waiting if index not in self.trained]
             for index in failed_with or left[:1]:
                 self._train_solo(index, reason)

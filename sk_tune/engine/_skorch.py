@@ -173,7 +173,7 @@ class SkorchFit:
         self.n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
         self.X, self.y = (take_rows(part, fit.rows) for part in (fit.X, fit.y))
         self.net: Any = None
-        # Made once: its course lives on in the net's callbacks and history.
+        # The network is made once: its course lives on in the net's callbacks and history.
         self._row: FleetNetwork | None = None
 
     def network(self) -> FleetNetwork:
@@ -257,7 +257,7 @@ class SkorchFit:
         # skorch's loop cannot go on in the middle: what there is of it is trained again.
         done = 0 if self.fit.state is None else len(self.fit.state.history)
         n_epochs = done + self.n_epochs
-        # Who adopts the training prints what it has to say.
+        # The net that adopts the training prints its messages.
         net = silenced(clone(self.fit.estimator).set_params(max_epochs=n_epochs))
         monitor = self._monitor("cpu")
         watcher = Watcher.of(net, monitor)

@@ -48,7 +48,7 @@ def architecture(module: nn.Module) -> Any:
     """
     layers, tensors = module_structure(module)
     if _is_own(module):
-        # Those leave dropout layers out where the probability is 0.
+        # Networks of sk_tune leave dropout layers out where the probability is 0.
         layers = tuple(
             (name, kind, tuple(a for a in attributes if a[0] != "dropout"))
             for name, kind, attributes in layers

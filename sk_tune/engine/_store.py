@@ -112,7 +112,7 @@ _DELETE = "DELETE FROM fits WHERE key = ?"
 _PREDICTIONS = "predictions"
 # sqlite3 decodes messages too, which hold what is in a damaged file.
 _DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
-# At the end of the key of a fit that has not ended, which is not counted.
+# End of the key of a fit that has not ended; such fits are not counted.
 UNFINISHED = " underway"
 
 
@@ -385,7 +385,7 @@ class FitStore:
                     f"{self.path} must be a store of sk_tune. Its tables are of another "
                     "form; it was left as it is. Give another path."
                 )
-            # Where SQLite cannot have the first, it stays with the second by itself.
+            # Where SQLite cannot have a write-ahead log, it keeps DELETE by itself.
             mode = "DELETE" if is_on_network(self.path) else "WAL"
             self._connection.execute(f"PRAGMA journal_mode = {mode}")
             self._connection.execute("PRAGMA synchronous = FULL")
@@ -551,7 +551,8 @@ def _digest(key: str, meta: str, blob: bytes) -> str:
     return digest.hexdigest()
 
 
-# Between two writes of a fleet: what is lost at most, beside the epoch that runs.
+# Seconds between two writes of a fleet, and so the most that is lost, beside the epoch that
+# runs.
 SECONDS_BETWEEN = 5.0
 
 
@@ -607,5 +608,5 @@ class UnfinishedFits:
             with FitStore(self.path) as store:
                 store.save(rows, unless=ended)
         except StoreError:
-            # Who opened the store says so when the fits have ended.
+            # The process that opened the store warns when the fits have ended.
             return

@@ -80,10 +80,10 @@ _LEAST_SECONDS_PER_SHARD = 0.25
 # Fits that take less in all are trained in this process: workers that have yet to start
 # take longer to import torch.
 _LEAST_SECONDS = 0.5
-# The same where workers run already, which have to be sent the data only.
+# The same limit where workers run already, and have to be sent the data only.
 _LEAST_SECONDS_RUNNING = 0.1
-# So many times as much is trained in this process where compiled code trains all of it,
-# which threads share, and workers would be processes of this machine.
+# These limits are so many times as long where compiled code trains everything, because
+# threads share that work, and workers would be processes of this machine.
 _THREADED, _THREADED_RUNNING = 30, 5
 # Bytes of a fold from which on a worker should hold few folds at a time.
 _LARGE_FOLD = 4 * 2**20

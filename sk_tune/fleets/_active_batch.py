@@ -34,8 +34,8 @@ __all__ = [
     "stacked_program",
 ]
 
-# About what compiled code is given to do at once, if an epoch does not take longer: nobody
-# hears of progress, and nothing is kept, meanwhile.
+# Compiled code trains for about so long in one call, if an epoch does not take longer:
+# progress is not reported, and nothing is kept, during a call.
 _SECONDS_AT_ONCE = 0.25
 
 
@@ -156,7 +156,8 @@ class ActiveBatch:
         else:
             self.program, self._best = program, best
         self.networks += [ActiveNetwork(index, network) for index, network in entries]
-        # Those with most samples first; a stable sort keeps equal settings together.
+        # Networks with most samples come first; a stable sort keeps equal settings
+        # together.
         order = sorted(range(len(self)), key=lambda i: -len(self.networks[i].network.train))
         if order == list(range(len(order))):
             self._collect_numbers()

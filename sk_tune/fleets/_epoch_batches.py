@@ -88,7 +88,7 @@ def epoch_batches(
     per_step = len(sets) * max(max(s) for s in sizes) * sets[0].X[0].nbytes
     n_block = max(1, min(32, _BLOCK_BYTES // max(per_step, 1)))
     n_steps = max(map(len, sizes))
-    # Where each batch begins, and where the last one ends.
+    # Positions where each batch begins, and where the last one ends.
     starts = [[0, *accumulate(own)] for own in sizes]
     for first in range(0, n_steps, n_block):
         stop = first + n_block
@@ -251,7 +251,7 @@ def _outputs(
     for start in range(0, n, chunk):
         check_time()
         X, y, weight = gather(sets, slice(start, start + chunk))
-        # Copied, because the program writes the next outputs to the same memory.
+        # Outputs are copied, because the program writes the next ones to the same memory.
         outputs = compute(X, networks).clone(memory_format=torch.contiguous_format)
         parts.append((outputs, y, weight))
     all_outputs, targets, weights = zip(*parts, strict=True)

@@ -319,7 +319,7 @@ class Dropout(Layer):
         if self.in_place:
             return x.mul_(mask)
         if x.ndim > 3:
-            # In the order in memory of the images.
+            # The product keeps the images' order in memory.
             return x * mask
         return torch.mul(x, mask, out=self.memory(self.name + ".y", x, *x.shape))
 

@@ -41,9 +41,9 @@ _SAMPLES_PER_SCORE = 2**17
 # the five seconds between those of a store, they cost a twentieth of the time at most.
 _SECONDS_TO_KEEP = 0.25
 
-# Called after each epoch of a fleet with its number of networks.
+# A function that is called after each epoch of a fleet with its number of networks.
 Progress = Callable[[int], None]
-# Called with where the networks of a fleet stand.
+# A function that is called with the states of a fleet's networks, to keep them.
 Kept = Callable[[list[tuple[int, TrainingState]]], object]
 
 
@@ -140,7 +140,7 @@ def _train_and_judge(
     seconds = (time.perf_counter() - start) / len(fleet) / n_epochs
     for position, active in enumerate(fleet.networks):
         looks = compiled.looks(position)
-        # Only courses that foresee nothing ask for them.
+        # Only courses that foresee nothing ask for the losses of batches.
         active.batch_losses = found.batch_losses[: len(sizes[position]), position]
         for epoch, own_rates in enumerate(rates[position]):
             if epoch:

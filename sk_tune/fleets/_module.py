@@ -179,7 +179,7 @@ class _Masked(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, None]:
         (mask,) = ctx.saved_tensors
-        # In the order of the first factor, which is that of the layer before.
+        # The product has the order in memory of its first factor, that of the layer before.
         return (None if grad is None else mask * grad), None
 
     @staticmethod
@@ -285,7 +285,7 @@ class _StackedBatchNorm(nn.BatchNorm1d):
         if kept[0] is None:
             return
         kept[2].add_(1)
-        # Not 1 / kept[2], which torch rounds to its default type.
+        # 1 / kept[2] would be rounded to torch's default type.
         cumulative = kept[2].to(mean.dtype).reciprocal()
         share = cumulative if self.momentum is None else self.momentum
         variance = (inverse.square().reciprocal() - self.eps) * (n / (n - 1))

@@ -344,7 +344,7 @@ class TracedProgram(ChainProgram):
             [n for n, layer in m.named_modules() if isinstance(layer, SeededDropout)]
             for m in modules
         ]
-        # In the order of the modules, which need not be that of the calls.
+        # The names have the order of the modules, which need not be that of the calls.
         self.seeded = max(names, key=len)
         self._build(chain)
 
@@ -424,7 +424,7 @@ class TracedProgram(ChainProgram):
             return BatchNorm(name, module.eps, module.momentum or 0.0, self.memory)
         if isinstance(module, nn.LayerNorm):
             return LayerNorm(name, module.eps, self.memory)
-        # Over classes, which here are the last dimension but not the second.
+        # These work over classes, which here are the last dimension but not the second.
         over_classes = isinstance(module, OVER_CLASSES)
         own = type(module)(dim=-1) if over_classes else module
         return Activation(own, f"link {index}", self.memory)

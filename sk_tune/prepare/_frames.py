@@ -34,7 +34,7 @@ def as_pandas(values: Any) -> pd.DataFrame | None:
     if isinstance(native, pd.DataFrame):
         return native
     if frame.implementation.is_pyarrow():
-        # numpy's arrays of a dictionary know no missing value; an index is a column.
+        # Arrays of pyarrow know no missing value of a dictionary; an index is a column.
         made: pd.DataFrame = native.to_pandas(ignore_metadata=True, date_as_object=False)
         return made
     # Columns are converted one by one: polars needs pyarrow to make a whole table of

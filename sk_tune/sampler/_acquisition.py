@@ -52,7 +52,7 @@ _VARIANCE_FLOOR = 1e-12
 
 
 class _Posterior:
-    """What scikit-optimize's acquisition functions take for a model."""
+    """Stands for a model in scikit-optimize's acquisition functions."""
 
     def __init__(self, mean: Array, std: Array) -> None:
         self._mean, self._std = mean, std
@@ -78,7 +78,7 @@ def _lower_bound(mean: Array, std: Array, y_opt: float, xi: float, kappa: float)
     return np.asarray(-gaussian_lcb(None, _Posterior(mean, std), kappa=kappa))
 
 
-# By scikit-optimize's names.
+# The names are those of scikit-optimize.
 ACQUISITIONS: dict[str, Acquisition] = {
     "EI": _expected_improvement,
     "LCB": _lower_bound,
@@ -206,7 +206,7 @@ class Hedge:
         the function nominated before.
         """
         if self._nominees is not None:
-            # Less is better.
+            # Predicted values are costs: less is better.
             self.gains -= _RATE * model.believe(self._nominees).mean
             self._nominees = None
         odds = np.exp(self.gains - self.gains.max())

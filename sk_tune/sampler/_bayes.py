@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Bayesian optimisation with the models and acquisition functions of scikit-optimize.
 
-scikit-optimize's own ``Optimizer`` fits its model three times for each point that it is
+The ``Optimizer`` of scikit-optimize fits its model three times for each point that it is
 asked for in a batch, repeats points, knows no branches and no failures; so its parts are
 used without it.
 """

@@ -116,7 +116,7 @@ class RandomSampler:
         """Take note of nothing."""
 
 
-# In the paper's experiments, and "+ 2" in its Algorithm 2.
+# Values of the paper's experiments, and "+ 2" of its Algorithm 2.
 _RHO = 1 / 3
 _MORE_POINTS = 2
 _MAX_FRUITLESS = 20
@@ -154,7 +154,7 @@ class FidelitySampler:
         self._random = RandomSampler(space, self._rng)
         self._levels: dict[int, list[tuple[Candidate, float]]] = {}
         self._seen: set[bytes] = set()
-        # Without a score at any level.
+        # Candidates without a score at any level.
         self._pending: dict[bytes, Candidate] = {}
 
     def ask(self, n_points: int) -> list[Candidate]:

@@ -51,7 +51,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-# scikit-optimize's own for its default model.
+# Bounds and settings of scikit-optimize's default models.
 _LENGTH_SCALES = (0.01, 100.0)
 _AMPLITUDES = (0.01, 1000.0)
 _FOREST = {"n_estimators": 100, "min_samples_leaf": 3, "n_jobs": 1}
@@ -66,7 +66,7 @@ _REACH = 0.2
 
 
 class Belief(Protocol):
-    """What a fitted model says of a pool."""
+    """Predictions of a fitted model for a pool."""
 
     mean: Array
     std: Array
@@ -282,5 +282,5 @@ def quiet_and_single() -> Iterator[None]:
 
 @functools.cache
 def _controller() -> ThreadpoolController:
-    # To look for the libraries takes longer than some of the blocks.
+    # Looking for the libraries takes longer than some of the blocks.
     return ThreadpoolController()

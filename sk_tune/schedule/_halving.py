@@ -53,7 +53,7 @@ def n_reductions(ratio: int, factor: float) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HalvingPlan:
-    """What a halving search does; the names are those of scikit-learn's attributes.
+    """The rungs of a halving search; the names are those of scikit-learn's attributes.
 
     Fewer than ``factor`` candidates are left after `n_required_iterations` rungs;
     `n_possible_iterations` fit between `min_resources` and `max_resources`; the last rung

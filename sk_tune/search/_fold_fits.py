@@ -76,7 +76,7 @@ class _Joined:
     sample_weight: Any
     rows: Array
     monitor: Array | None
-    # Kept alive for the same reason.
+    # The sources are kept alive, because their identity tells these samples from others.
     sources: tuple[Any, ...]
     # Key that tells the held-out samples among them from all others.
     held_out: Any
@@ -102,7 +102,7 @@ class FitMaker:
         self.held_out = HeldOutRows(self.transformers)
         # While candidates are prepared; all data, as often as there are folds.
         self._folds: dict[tuple[int, int], _Fold] = {}
-        # Kept alive, because they tell one fold from the other by their identity.
+        # Positions are kept alive, because their identity tells one fold from the other.
         self._positions: dict[tuple[int, int], tuple[Any, Any]] = {}
         self._joined: dict[Any, _Joined] = {}
         # Transformers of pipelines as the search was given them.

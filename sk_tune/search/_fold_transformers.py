@@ -204,7 +204,7 @@ class _Source:
     """Where transformed samples come from, and whether they always come out alike."""
 
     def __init__(self, steps: Any) -> None:
-        # Kept alive, because they are told from others by their identity.
+        # The steps are kept alive, because their identity tells them from others.
         self.steps = steps
         self.is_fixed: bool | None = None
 

@@ -24,7 +24,7 @@ Codes = NDArray[np.float64]
 
 # Quantiles of a distribution without end stay this far from 0 and 1.
 _TAIL = 1e-6
-# As close to 0 and 1 as the quantile function of a discrete distribution works.
+# The quantile function of a discrete distribution works so close to 0 and 1, not closer.
 _EDGE = 1e-12
 # More values than this are not counted one by one.
 _MANY = 100_000
@@ -33,7 +33,7 @@ _ROUNDING = 1e-9
 
 
 class Dimension(Protocol):
-    """What the space asks of one parameter's values."""
+    """The interface of one parameter's values to the space."""
 
     @property
     def n_points(self) -> int | None:
