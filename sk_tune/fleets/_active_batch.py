@@ -235,11 +235,11 @@ class ActiveBatch:
 
     def weights_of(self, position: int) -> dict[str, Any]:
         """Return the weights of a network as a ``state_dict`` of arrays."""
-        own = self._all().network(position)
+        weights = self._all().network(position)
         if self._names is None:
             # All networks have the same names: dropout layers hold no weights.
             self._names = list(self.networks[position].network.module.state_dict())
-        return {name: own[name] for name in self._names}
+        return {name: weights[name] for name in self._names}
 
     def first_infinite(self, positions: Sequence[int]) -> list[str | None]:
         """Return the name of each network's first parameter that is not finite, or None."""
@@ -290,8 +290,8 @@ class ActiveBatch:
         )
         if self._best is None or not active.uses_best:
             return state
-        own = self._best.network(position)
-        best = {name: own[name] for name in state.weights}
+        best_weights = self._best.network(position)
+        best = {name: best_weights[name] for name in state.weights}
         last = state.weights
         return replace(state, weights=best, last_weights=last, best_weights=best)
 

@@ -212,7 +212,9 @@ class CompiledEpoch:
         n_looked = networks["n_monitored"].tolist()
         outputs = self._outputs(networks, "monitor_outputs", n_looked)
         losses = self._train(places, sizes, rates, n_epochs)
-        looked = [own[:n] if n else None for own, n in zip(outputs, n_looked, strict=True)]
+        looked = [
+            values[:n] if n else None for values, n in zip(outputs, n_looked, strict=True)
+        ]
         return JudgedEpochs(losses, *self._judgements(numbers), looked)
 
     def _train(
@@ -224,7 +226,7 @@ class CompiledEpoch:
     ) -> Tensor:
         """Train epochs; return the losses of the batches."""
         k, networks = len(places), self._networks
-        networks["n_per_epoch"] = [len(own) for own in sizes]
+        networks["n_per_epoch"] = [len(batch_sizes) for batch_sizes in sizes]
         networks["n_before"] = 0
         n_steps = n_epochs * networks["n_per_epoch"]
         losses = self._like.new_zeros(int(n_steps.max()), k)
@@ -234,7 +236,12 @@ class CompiledEpoch:
         networks["losses"] = losses.data_ptr() + losses.element_size() * np.arange(k)
         networks["n_steps"] = self._optimizer.n_steps
         networks["loss_stride"] = k
-        self._run(networks, places, [own * n_epochs for own in sizes], predicts=False)
+        self._run(
+            networks,
+            places,
+            [batch_sizes * n_epochs for batch_sizes in sizes],
+            predicts=False,
+        )
         del dropout
         self._optimizer.n_steps = [
             before + n
@@ -265,11 +272,11 @@ class CompiledEpoch:
         whole = torch.arange(n)
         places = [whole if s.index is None else s.index for s in sets]
         sizes = [[min(_CHUNK, n - start) for start in range(0, n, _CHUNK)]] * len(sets)
-        own = self._networks[networks].copy()
-        own["X"] = [s.X.data_ptr() for s in sets]
-        own["n_samples"] = [len(s.X) for s in sets]
-        outputs = self._outputs(own, "outputs", [n])
-        self._run(own, places, sizes, predicts=True)
+        settings = self._networks[networks].copy()
+        settings["X"] = [s.X.data_ptr() for s in sets]
+        settings["n_samples"] = [len(s.X) for s in sets]
+        outputs = self._outputs(settings, "outputs", [n])
+        self._run(settings, places, sizes, predicts=True)
         return outputs
 
     def _outputs(self, networks: Any, name: str, n_samples: Iterable[int]) -> Tensor:
@@ -290,7 +297,7 @@ class CompiledEpoch:
         """Have all batches done, in as many calls as leave room for Ctrl-C."""
         places = [p.to(torch.int64).contiguous() for p in places]
         batches = _padded(sizes, np.int64)
-        n_batches = np.array([len(own) for own in sizes])
+        n_batches = np.array([len(batch_sizes) for batch_sizes in sizes])
         networks["order"] = [p.data_ptr() for p in places]
         networks["batches"] = _addresses(batches)
         longest = 0 if predicts else int(networks["n_monitored"].max(initial=0))
@@ -368,27 +375,27 @@ class CompiledEpoch:
     def _fill_settings(self, networks: Sequence[FleetNetwork]) -> None:
         sets = [network.train for network in networks]
         self._kept = [*sets]
-        own = self._networks
-        own["X"] = [s.X.data_ptr() for s in sets]
-        own["n_samples"] = [len(s.X) for s in sets]
-        own["y"] = [_address(s.y) for s in sets]
+        columns = self._networks
+        columns["X"] = [s.X.data_ptr() for s in sets]
+        columns["n_samples"] = [len(s.X) for s in sets]
+        columns["y"] = [_address(s.y) for s in sets]
         weights = [
             None if w is None else w.to(self._like.dtype).contiguous()
             for w in (s.sample_weight for s in sets)
         ]
         self._kept += weights
-        own["weight"] = [_address(weight) for weight in weights]
+        columns["weight"] = [_address(weight) for weight in weights]
         settings = self._optimizer.settings
-        own["momentum"] = [s.momentum for s in settings]
-        own["beta_2"] = [s.beta_2 for s in settings]
-        own["eps"] = [s.eps for s in settings]
-        own["decay"] = [s.weight_decay for s in settings]
-        own["smoothing"] = [network.label_smoothing for network in networks]
-        own["l1"] = [network.l1 for network in networks]
+        columns["momentum"] = [s.momentum for s in settings]
+        columns["beta_2"] = [s.beta_2 for s in settings]
+        columns["eps"] = [s.eps for s in settings]
+        columns["decay"] = [s.weight_decay for s in settings]
+        columns["smoothing"] = [network.label_smoothing for network in networks]
+        columns["l1"] = [network.l1 for network in networks]
         clips = [network.gradient_clip for network in networks]
-        own["clip"] = [np.inf if clip is None else clip for clip in clips]
-        self._plan["has_penalty"] = np.any(own["l1"] > 0)
-        self._plan["has_clip"] = np.any(np.isfinite(own["clip"]))
+        columns["clip"] = [np.inf if clip is None else clip for clip in clips]
+        self._plan["has_penalty"] = np.any(columns["l1"] > 0)
+        self._plan["has_clip"] = np.any(np.isfinite(columns["clip"]))
 
     def _fill_monitors(self, sets: Sequence[TensorSet | None]) -> None:
         """Note which samples to look at after an epoch, where they are plain classes."""
@@ -449,8 +456,8 @@ def _padded(lists: Sequence[Sequence[float]], dtype: Any) -> Any:
     """Return lists as lines of one array, with 0 behind the shorter ones."""
     longest = max(map(len, lists))
     array = np.zeros((len(lists), longest), dtype)
-    for own, values in zip(array, lists, strict=True):
-        own[: len(values)] = values
+    for line, values in zip(array, lists, strict=True):
+        line[: len(values)] = values
     return array
 
 

@@ -87,13 +87,13 @@ def column_weight_gradient(
     sums = _by_offset(found, n_offsets, 2)
     for part in _parts(x, padding, kernel):
         part.copy_windows()
-        own = grad[part.networks, :, part.lines].flatten(2).mT
+        gradients = grad[part.networks, :, part.lines].flatten(2).mT
         if n_offsets > 1:
             # A deep product of rows by rows takes twice as long as one of rows by columns.
-            own = own.contiguous()
+            gradients = gradients.contiguous()
         for sum_, columns in zip(sums, part.columns, strict=True):
             target = sum_[part.networks]
-            target.add_((columns @ own).view_as(target))
+            target.add_((columns @ gradients).view_as(target))
     return found.movedim(-1, 1)
 
 
@@ -105,10 +105,10 @@ def column_input_gradient(
     found = torch.zeros_like(x)
     matrices = [m.flatten(2).mT for m in _by_offset(weight, _offsets(n_in, kernel), 3)]
     for part in _parts(found, padding, kernel):
-        own = grad[part.networks, :, part.lines].flatten(2)
+        gradients = grad[part.networks, :, part.lines].flatten(2)
         part.memory.zero_()
         for matrix, columns in zip(matrices, part.columns, strict=True):
-            columns.baddbmm_(matrix[part.networks], own)
+            columns.baddbmm_(matrix[part.networks], gradients)
         part.add_windows()
     return found
 
@@ -181,11 +181,11 @@ def _parts(x: Tensor, padding: Sides, kernel: Sequence[int]) -> Iterator[_Part]:
         pairs = list(_pairs(x, memory, padding, first))
         for start in range(0, len(x), networks_per_part):
             networks = slice(start, min(start + networks_per_part, len(x)))
-            own = memory[: networks.stop - start]
-            matrix = own.flatten(1, len(window) + 1).flatten(2)
+            part_memory = memory[: networks.stop - start]
+            matrix = part_memory.flatten(1, len(window) + 1).flatten(2)
             spans = [slice(i * run, (i + count) * run) for i in range(n_offsets)]
             columns = [matrix[:, :, span] for span in spans]
-            yield _Part(networks, slice(first, first + count), own, columns, pairs)
+            yield _Part(networks, slice(first, first + count), part_memory, columns, pairs)
 
 
 def _pairs(
@@ -269,7 +269,7 @@ def geometry_of(conv: nn.Module) -> Geometry | None:
     kernel: Any = conv.kernel_size
     spans = zip(kernel, conv.dilation, strict=True)  # type: ignore[arg-type]
     # A kernel of a single place is the same with every dilation.
-    dilation = tuple(1 if size == 1 else own for size, own in spans)
+    dilation = tuple(1 if size == 1 else gap for size, gap in spans)
     found = Geometry(conv.stride, _sides(conv), dilation, conv.groups, kernel)  # type: ignore[arg-type]
     return found if found.is_usual or found.is_plain else None
 
@@ -401,8 +401,8 @@ class StackedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, *S) to (B, O, *S'), as the layer itself but for the memory order."""
         bias = None if self.bias is None else self.bias.unsqueeze(0)
-        own = (x.unsqueeze(0), self.weight.unsqueeze(0), bias)
-        y = _Convolution.apply(*own, self.geometry)  # type: ignore[no-untyped-call]
+        stacked = (x.unsqueeze(0), self.weight.unsqueeze(0), bias)
+        y = _Convolution.apply(*stacked, self.geometry)  # type: ignore[no-untyped-call]
         # Not y[0]: the gradient of an index is a copy into zeros, in another order.
         squeezed: Tensor = y.squeeze(0)
         return squeezed

@@ -89,23 +89,29 @@ def epoch_batches(
     n_block = max(1, min(32, _BLOCK_BYTES // max(per_step, 1)))
     n_steps = max(map(len, sizes))
     # Positions where each batch begins, and where the last one ends.
-    starts = [[0, *accumulate(own)] for own in sizes]
+    starts = [[0, *accumulate(batch_lengths)] for batch_lengths in sizes]
     for first in range(0, n_steps, n_block):
         stop = first + n_block
         spans = [
-            (own[min(first, len(own) - 1)], own[min(stop, len(own) - 1)]) for own in starts
+            (
+                positions[min(first, len(positions) - 1)],
+                positions[min(stop, len(positions) - 1)],
+            )
+            for positions in starts
         ]
         block = _gather_block(sets, orders, spans, shared, memory, weighted=weighted)
         for step in range(first, min(stop, n_steps)):
-            keys = [own[step] if step < len(own) else 0 for own in sizes]
+            keys = [lengths[step] if step < len(lengths) else 0 for lengths in sizes]
             for networks in runs(keys):
                 size = keys[networks.start]
                 if size:
                     begin = starts[networks.start][step] - spans[networks.start][0]
-                    own = block
+                    columns = block
                     if networks.stop - networks.start < len(keys):
-                        own = tuple(None if t is None else t[networks] for t in block)  # type: ignore[assignment]
-                    part = (None if t is None else t.narrow(1, begin, size) for t in own)
+                        columns = tuple(None if t is None else t[networks] for t in block)  # type: ignore[assignment]
+                    part = (
+                        None if t is None else t.narrow(1, begin, size) for t in columns
+                    )
                     yield StackedBatch(step, networks, *part)  # type: ignore[arg-type]
 
 
@@ -146,15 +152,15 @@ def _gather_block(
     y = _memory(memory, "y", first.y, k, length)
     weight = first.X.new_ones(k, length) if weighted else None
     for networks in shared:
-        own, (start, stop) = sets[networks.start], spans[networks.start]
+        first_set, (start, stop) = sets[networks.start], spans[networks.start]
         if start == stop:
             continue
         index = _indices(sets[networks], orders[networks], start, stop)
         part = slice(0, stop - start)
-        _take(own.X, index, X[networks, part])
-        _take(own.y, index, y[networks, part])
-        if weight is not None and own.sample_weight is not None:
-            _take(own.sample_weight, index, weight[networks, part])
+        _take(first_set.X, index, X[networks, part])
+        _take(first_set.y, index, y[networks, part])
+        if weight is not None and first_set.sample_weight is not None:
+            _take(first_set.sample_weight, index, weight[networks, part])
     return X, y, weight
 
 
@@ -224,14 +230,14 @@ def evaluate(
     ``(sets, networks)`` to outputs faster than `compute` does, or to None.
     """
     for networks in runs([0 if s is None else len(s) for s in sets]):
-        own = [s for s in sets[networks] if s is not None]
-        if not own:
+        run_sets = [s for s in sets[networks] if s is not None]
+        if not run_sets:
             continue
-        found = None if predict is None else predict(own, networks)
+        found = None if predict is None else predict(run_sets, networks)
         if found is None:
-            outputs, y, weight = _outputs(compute, own, networks)
+            outputs, y, weight = _outputs(compute, run_sets, networks)
         else:
-            outputs, (y, weight) = found, _targets(own)
+            outputs, (y, weight) = found, _targets(run_sets)
         means = loss(outputs, y, weight)
         scores = score(outputs, y, weight)
         for i, (mean, own_score) in enumerate(

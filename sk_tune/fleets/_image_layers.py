@@ -94,8 +94,8 @@ class ImageNorm(Layer):
         if x[0].numel() == x.shape[2]:
             raise ValueError("Batch normalisation asks for more than one number a channel.")
         images, back = channels_of_one(x)
-        own = self._own(batch.tensors)
-        y, *statistics = _normalized(images, *own, True, self.momentum, self.eps)
+        tensors = self._own(batch.tensors)
+        y, *statistics = _normalized(images, *tensors, True, self.momentum, self.eps)
         batch.tensors[self.name + ".num_batches_tracked"].add_(1)
         self._saved = (x, *statistics)
         return back(y)

@@ -447,13 +447,13 @@ class ModuleLayer(Layer):
         self._saved: tuple[Tensor, list[Tensor]] | None = None
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        own = {
+        parameters = {
             n: batch.tensors[name].detach().requires_grad_()
             for name, n in self.parameters.items()
         }
         with torch.enable_grad():
-            y: Tensor = self._vmapped(own, self._buffers(batch.tensors), x)
-        self._saved = (y, list(own.values()))
+            y: Tensor = self._vmapped(parameters, self._buffers(batch.tensors), x)
+        self._saved = (y, list(parameters.values()))
         return y.detach()
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
@@ -467,8 +467,8 @@ class ModuleLayer(Layer):
         return dy
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        own = {n: tensors[name] for name, n in self.parameters.items()}
-        y: Tensor = self._vmapped(own, self._buffers(tensors), x)
+        parameters = {n: tensors[name] for name, n in self.parameters.items()}
+        y: Tensor = self._vmapped(parameters, self._buffers(tensors), x)
         return y
 
     def _buffers(self, tensors: Tensors) -> Tensors:

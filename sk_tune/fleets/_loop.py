@@ -123,18 +123,18 @@ def _train_and_judge(
     sets, sizes = [active.network.train for active in fleet.networks], fleet.batch_sizes
     epochs = [range(a.epoch, a.epoch + n_epochs) for a in fleet.networks]
     orders = [
-        torch.cat([a.network.course.order(epoch, len(s)) for epoch in own])
-        for a, s, own in zip(fleet.networks, sets, epochs, strict=True)
+        torch.cat([a.network.course.order(epoch, len(s)) for epoch in network_epochs])
+        for a, s, network_epochs in zip(fleet.networks, sets, epochs, strict=True)
     ]
     fleet.begin_epoch([len(s) for s in sizes])
     rates = [
-        [a.rates, *(a.network.course.rates(epoch, len(s)) for epoch in own[1:])]
-        for a, s, own in zip(fleet.networks, sizes, epochs, strict=True)
+        [a.rates, *(a.network.course.rates(epoch, len(s)) for epoch in network_epochs[1:])]
+        for a, s, network_epochs in zip(fleet.networks, sizes, epochs, strict=True)
     ]
     found = compiled.train_and_judge(
         _places(sets, orders),
         sizes,
-        [list(chain.from_iterable(own)) for own in rates],
+        [list(chain.from_iterable(network_rates)) for network_rates in rates],
         n_epochs,
     )
     seconds = (time.perf_counter() - start) / len(fleet) / n_epochs
@@ -237,25 +237,25 @@ class _EpochRecord:
         weight = None
         if any(s.sample_weight is not None for s in self._sets):
             weight = self._sets[0].X.new_ones(len(self._sets), max(self._sizes))
-            for own, s, places in zip(weight, self._sets, self._places, strict=True):
+            for target, s, places in zip(weight, self._sets, self._places, strict=True):
                 if s.sample_weight is not None:
-                    own[: len(places)] = s.sample_weight[places]
+                    target[: len(places)] = s.sample_weight[places]
         self._parts = [result.outputs, weight]
         self._found = result.losses.double(), self._totals(weight)
 
     def _totals(self, weight: Tensor | None) -> Tensor:
         """Return the weights of batches, of shape (S, K), of which all are known."""
         if weight is None and all(sizes == self._batches[0] for sizes in self._batches):
-            own = torch.tensor(self._batches[0], dtype=torch.float64)
-            return own.unsqueeze(1).expand(-1, len(self._sets))
+            batch_sizes = torch.tensor(self._batches[0], dtype=torch.float64)
+            return batch_sizes.unsqueeze(1).expand(-1, len(self._sets))
         totals = torch.zeros(len(self._sets), self._n_steps, dtype=torch.float64)
         for position, sizes in enumerate(self._batches):
-            own = torch.tensor(sizes, dtype=torch.float64)
+            network_totals = torch.tensor(sizes, dtype=torch.float64)
             if weight is not None:
                 own_weight = weight[position, : sum(sizes)]
                 parts = own_weight.split(sizes)  # type: ignore[no-untyped-call]
-                own = torch.stack([part.sum() for part in parts]).double()
-            totals[position, : len(sizes)] = own
+                network_totals = torch.stack([part.sum() for part in parts]).double()
+            totals[position, : len(sizes)] = network_totals
         return totals.T
 
     def add(self, batch: StackedBatch, losses: Tensor, outputs: Tensor) -> None:
@@ -281,7 +281,7 @@ class _EpochRecord:
         columns = losses.T.unbind()
         if bool((totals > 0).all()):
             return list(columns)
-        return [own[total > 0] for own, total in zip(columns, totals.T, strict=True)]
+        return [values[total > 0] for values, total in zip(columns, totals.T, strict=True)]
 
     def results(
         self, score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -295,9 +295,9 @@ class _EpochRecord:
             # Some networks at a time: the targets in their order are made for scores only.
             size = max(1, _SAMPLES_PER_SCORE // n)
             for start in range(networks.start, networks.stop, size):
-                own = slice(start, min(start + size, networks.stop))
-                outputs, weight = (None if p is None else p[own, :n] for p in self._parts)
-                y = self._targets(own)
+                part = slice(start, min(start + size, networks.stop))
+                outputs, weight = (None if p is None else p[part, :n] for p in self._parts)
+                y = self._targets(part)
                 scores += score(outputs, y, weight).tolist()  # type: ignore[arg-type]
         return losses, scores
 
@@ -308,16 +308,22 @@ class _EpochRecord:
         shape = (self._n_steps, len(self._sizes))
         like = self._sets[0].X
         if all(len(losses) == shape[1] for _, _, losses, _ in self._steps):
-            losses = torch.stack([own for _, _, own, _ in self._steps]).double()
-            of_networks = [own for _, _, _, own in self._steps if isinstance(own, Tensor)]
+            losses = torch.stack([
+                step_losses for _, _, step_losses, _ in self._steps
+            ]).double()
+            of_networks = [
+                total_weight
+                for _, _, _, total_weight in self._steps
+                if isinstance(total_weight, Tensor)
+            ]
             if of_networks:
                 return losses, torch.stack(of_networks).double()
-            totals = [own for _, _, _, own in self._steps]
+            totals = [total_weight for _, _, _, total_weight in self._steps]
             weights = like.new_tensor(totals, dtype=torch.float64)
             return losses, weights.unsqueeze(1).expand(shape)
         losses, weights = like.new_zeros(2, *shape, dtype=torch.float64)
-        for step, networks, own, total in self._steps:
-            losses[step, networks] = own
+        for step, networks, values, total in self._steps:
+            losses[step, networks] = values
             weights[step, networks] = total
         return losses, weights
 
@@ -340,8 +346,8 @@ def _score_epoch(fleet: ActiveBatch, known: Sequence[Tensor | None]) -> list[Ten
         fleet.networks[position].valid_outputs = result.outputs
     outputs = list(known)
     monitors = [
-        a.network.monitor if own is None else None
-        for a, own in zip(fleet.networks, known, strict=True)
+        a.network.monitor if known_outputs is None else None
+        for a, known_outputs in zip(fleet.networks, known, strict=True)
     ]
     for position, result in evaluate(fleet.program.evaluate, monitors, *judged):
         fleet.networks[position].note("monitor", result.loss, result.score)

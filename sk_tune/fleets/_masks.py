@@ -117,11 +117,13 @@ class StackedDropout:
         a, b = (n[step : step + _STEPS_AT_ONCE] for n in self._coefficients())
         by_layer = [n.unsqueeze(-1).unbind() for n in (self.thresholds, self.scales)]
         self._columns = [
-            (*own, *(numbers[layer] for numbers in by_layer))
+            (*shared_numbers, *(numbers[layer] for numbers in by_layer))
             for at_step in zip(
                 a.unsqueeze(-1).unbind(), b.unsqueeze(-1).unbind(), strict=True
             )
-            for layer, own in enumerate(zip(*(n.unbind() for n in at_step), strict=True))
+            for layer, shared_numbers in enumerate(
+                zip(*(n.unbind() for n in at_step), strict=True)
+            )
         ]
 
     def numbers(self, step: int, networks: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -148,10 +150,10 @@ class StackedDropout:
         if not 0 <= position < len(self._columns):
             self._find_columns(step)
             position = layer
-        own = self._columns[position]
-        if networks.stop - networks.start < len(own[0]):
-            own = tuple(numbers[networks] for numbers in own)
-        return _fill_mask(out, positions, *own)
+        columns = self._columns[position]
+        if networks.stop - networks.start < len(columns[0]):
+            columns = tuple(numbers[networks] for numbers in columns)
+        return _fill_mask(out, positions, *columns)
 
 
 class SeededMasks:
@@ -242,12 +244,12 @@ def draw_masks(
     masks: Tensor, draws: Sequence[tuple[torch.Generator | None, float]]
 ) -> Tensor:
     """Fill masks (k, ...) with 0 and 1 / (1 - p), as torch draws them for each network."""
-    for own, (generator, p) in zip(masks, draws, strict=True):
+    for network_mask, (generator, p) in zip(masks, draws, strict=True):
         # torch draws nothing either where nothing, or everything, is dropped.
         if p in {0.0, 1.0}:
-            own.fill_(1.0 - p)
+            network_mask.fill_(1.0 - p)
         else:
-            own.bernoulli_(1 - p, generator=generator)
+            network_mask.bernoulli_(1 - p, generator=generator)
     kept = masks.new_tensor([1 - p or 1.0 for _, p in draws])
     return masks.div_(kept.view(-1, *(1,) * (masks.ndim - 1)))
 
@@ -271,8 +273,13 @@ def orders_in_memory(
         networks = X[:2].clone(memory_format=torch.contiguous_format)
         with forked_rng(0, str(X.device)), torch.no_grad():
             lone(networks)
-    orders = {name: {len(order): order for order in own} for name, own in found.items()}
-    is_clear = all(len(orders[name]) == len(own) for name, own in found.items())
+    orders = {
+        name: {len(order): order for order in layer_orders}
+        for name, layer_orders in found.items()
+    }
+    is_clear = all(
+        len(orders[name]) == len(layer_orders) for name, layer_orders in found.items()
+    )
     return orders if is_clear else None
 
 

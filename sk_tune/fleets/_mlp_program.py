@@ -103,8 +103,8 @@ class MemberLinear(Layer):
     def _vectors(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
         """Return r, s and b, each of shape (k, m, 1, D or H)."""
         r, s, b = (
-            own.reshape(len(own), self.members, 1, -1)
-            for own in (
+            vector.reshape(len(vector), self.members, 1, -1)
+            for vector in (
                 tensors[f"{self.name}.{part}"]
                 for part in ("input_scale", "output_scale", "bias")
             )
@@ -139,8 +139,8 @@ class MemberHead(Layer):
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         weight = tensors[self.weight].flatten(0, 1)
         bias = tensors[self.bias].view(len(weight), 1, -1)
-        own = _by_member(x, self.members).flatten(0, 1)
-        return torch.baddbmm(bias, own, weight.mT).view(*x.shape[:2], -1)
+        inputs = _by_member(x, self.members).flatten(0, 1)
+        return torch.baddbmm(bias, inputs, weight.mT).view(*x.shape[:2], -1)
 
 
 def _by_member(x: Tensor, members: int) -> Tensor:
@@ -193,23 +193,23 @@ class MLPProgram(ChainProgram):
     def _hidden_layer(self, index: int, layer: Any, *, first: bool) -> list[Layer]:
         name = f"hidden.{index}"
         linear = f"{name}.linear"
-        own: list[Layer] = [
+        layers: list[Layer] = [
             Linear(linear, self.memory, first=first)
             if self.members == 1
             else MemberLinear(linear, self.members, self.memory, first=first)
         ]
         if isinstance(layer.norm, nn.BatchNorm1d):
             momentum = layer.norm.momentum or 0.0
-            own.append(BatchNorm(f"{name}.norm", layer.norm.eps, momentum, self.memory))
+            layers.append(BatchNorm(f"{name}.norm", layer.norm.eps, momentum, self.memory))
         elif layer.norm is not None:
-            own.append(LayerNorm(f"{name}.norm", layer.norm.eps, self.memory))
+            layers.append(LayerNorm(f"{name}.norm", layer.norm.eps, self.memory))
         if not isinstance(layer.activation, nn.Identity):
-            own.append(Activation(layer.activation, f"{name}.activation", self.memory))
+            layers.append(Activation(layer.activation, f"{name}.activation", self.memory))
         mask = partial(self._mask, index)
-        own.append(Dropout(mask, f"{name}.dropout", self.memory, seeded=index))
+        layers.append(Dropout(mask, f"{name}.dropout", self.memory, seeded=index))
         if layer.residual:
-            return [Residual(chained(own), name, self.memory, first=first)]
-        return own
+            return [Residual(chained(layers), name, self.memory, first=first)]
+        return layers
 
     def _mask(self, index: int, x: Tensor, batch: Batch) -> Tensor | None:
         if not self.dropout.active:

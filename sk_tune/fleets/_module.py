@@ -85,8 +85,8 @@ class ModuleProgram(Program):
             # Whole, and not network by network through vmap: the twins take all networks at
             # once.
             numbers = zip(*self.dropout.numbers(step, networks), strict=True)
-            for twin, own in zip(self._seeded, numbers, strict=False):
-                twin.numbers = own
+            for twin, layer_numbers in zip(self._seeded, numbers, strict=False):
+                twin.numbers = layer_numbers
         for position, layer in enumerate(self._torch):
             layer.begin(networks, [p[position] for p in self.probabilities[networks]])
         with torch.enable_grad():
@@ -206,9 +206,9 @@ class _Normalized(Function):
         x = x.contiguous()
         y, means = torch.empty_like(x), x.new_empty(2, len(x), x.shape[2])
         parts = zip(x, *map(_each, (weight, bias), (x, x)), y, *means, strict=True)
-        for own, w, b, out, mean, inverse in parts:
+        for inputs, w, b, out, mean, inverse in parts:
             made = {"out": out, "save_mean": mean, "save_invstd": inverse}
-            _NORMALIZE(own, w, b, None, None, True, 0.0, eps, **made)
+            _NORMALIZE(inputs, w, b, None, None, True, 0.0, eps, **made)
         return y, means[0], means[1]
 
     @staticmethod
@@ -228,9 +228,9 @@ class _Normalized(Function):
         x, dy = x.contiguous(), dy.contiguous()
         dx, sums = torch.empty_like(x), x.new_empty(2, *mean.shape)
         parts = zip(dy, x, _each(weight, x), mean, inverse, dx, *sums, strict=True)
-        for d, own, w, m, i, *out in parts:
+        for d, inputs, w, m, i, *out in parts:
             made = {f"out{number}": tensor for number, tensor in enumerate(out)}
-            _DERIVATIVES(d, own, w, None, None, m, i, True, ctx.eps, [True] * 3, **made)
+            _DERIVATIVES(d, inputs, w, None, None, m, i, True, ctx.eps, [True] * 3, **made)
         return (dx, *(sums if weight is not None else (None, None)), None)
 
     @staticmethod
@@ -257,8 +257,8 @@ class _StackedBatchNorm(nn.BatchNorm1d):
     """Batch normalisation whose numbers do not depend on the networks beside it."""
 
     def __init__(self, layer: Any) -> None:
-        own = (layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
-        super().__init__(layer.num_features, *own)
+        options = (layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
+        super().__init__(layer.num_features, *options)
         self.weight, self.bias = layer.weight, layer.bias
         for name, buffer in layer.named_buffers():
             setattr(self, name, buffer)
@@ -266,8 +266,8 @@ class _StackedBatchNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor) -> Tensor:
         mean, variance = self.running_mean, self.running_var
         if self.training or mean is None or variance is None:
-            own = (x, self.weight, self.bias, self.eps)
-            y, own_mean, inverse = _Normalized.apply(*own)  # type: ignore[no-untyped-call]
+            arguments = (x, self.weight, self.bias, self.eps)
+            y, own_mean, inverse = _Normalized.apply(*arguments)  # type: ignore[no-untyped-call]
             if self.training:
                 self._track(own_mean, inverse, x.numel() // x.shape[1])
             return y  # type: ignore[no-any-return]

@@ -180,8 +180,8 @@ class StackedOptimizer:
         update: Any = _UPDATES[self.kind]
         for values in zip(parameters, gradients, *moments, strict=True):
             shape = (-1,) + (1,) * (values[0].ndim - 1)
-            own = {name: column.view(shape) for name, column in columns.items()}
-            update(*values, own, self)
+            settings = {name: column.view(shape) for name, column in columns.items()}
+            update(*values, settings, self)
 
     def _step_fused(
         self,
@@ -224,9 +224,9 @@ class StackedOptimizer:
         for run in self._runs:
             start, stop = max(run.start, networks.start), min(run.stop, networks.stop)
             if start < stop:
-                own = slice(start - networks.start, stop - networks.start)
+                members = slice(start - networks.start, stop - networks.start)
                 step = torch.zeros(())
-                of_run = [[t[own] for t in part] for part in parts]
+                of_run = [[t[members] for t in part] for part in parts]
                 views.append((start, step, [*of_run, [], [step] * len(parameters)]))
         self._viewed[key] = (gradients, (views, inward, outward))
         return views, inward, outward
@@ -269,9 +269,9 @@ def _padded(
             if n % width == 0:
                 part.append(value)
                 continue
-            own = value.new_zeros(k, n + -n % width)
-            pair = own[:, :n], value.view(k, n)
-            part.append(own)
+            whole = value.new_zeros(k, n + -n % width)
+            pair = whole[:, :n], value.view(k, n)
+            part.append(whole)
             inward.append(pair)
             # Parameters and moments are copied back; gradients need not be.
             if position != 1:
@@ -327,12 +327,12 @@ def _first_moments(
     parameters: Tensor, name: str, states: Sequence[dict[str, Any]]
 ) -> Tensor:
     moments = torch.zeros_like(parameters)
-    for own, state in zip(moments, states, strict=True):
+    for moment, state in zip(moments, states, strict=True):
         if state.get(name) is not None:
-            own.copy_(torch.as_tensor(state[name].copy()))
+            moment.copy_(torch.as_tensor(state[name].copy()))
     return moments
 
 
 def _steps_of(state: dict[int, dict[str, Any]]) -> int:
     # SGD keeps no counter; that it has stepped at all is what matters there.
-    return max((int(own.get("step", 1)) for own in state.values()), default=0)
+    return max((int(moments.get("step", 1)) for moments in state.values()), default=0)

@@ -193,14 +193,14 @@ def traced_chain(
         return None
     try:
         # A copy: what the forward does beside the arithmetic stays there.
-        own = copy.deepcopy(module)
+        tried = copy.deepcopy(module)
         with torch.no_grad(), forked_rng(0, str(X.device)):
-            before = _values_far_out(own, 1)
-            chain, in_training = _traced(own, is_training=True)
-            is_left = _has_values(own, before)
-            before = _values_far_out(own, -1)
-            _, in_evaluation = _traced(own, is_training=False)
-            if not (is_left and _has_values(own, before)):
+            before = _values_far_out(tried, 1)
+            chain, in_training = _traced(tried, is_training=True)
+            is_left = _has_values(tried, before)
+            before = _values_far_out(tried, -1)
+            _, in_evaluation = _traced(tried, is_training=False)
+            if not (is_left and _has_values(tried, before)):
                 return None
     except Exception:  # noqa: BLE001 - whatever a user's module raises
         return None
@@ -226,7 +226,11 @@ def _draws_in_line(module: nn.Module, X: Tensor) -> bool:
     orders = orders_in_memory(module, X)
     if orders is None:
         return False
-    return all(own[n] == tuple(range(n)) for own in orders.values() for n in own)
+    return all(
+        layer_orders[n] == tuple(range(n))
+        for layer_orders in orders.values()
+        for n in layer_orders
+    )
 
 
 def _values_far_out(module: nn.Module, sign: int) -> list[Tensor]:
@@ -426,12 +430,15 @@ class TracedProgram(ChainProgram):
             return LayerNorm(name, module.eps, self.memory)
         # These work over classes, which here are the last dimension but not the second.
         over_classes = isinstance(module, OVER_CLASSES)
-        own = type(module)(dim=-1) if over_classes else module
-        return Activation(own, f"link {index}", self.memory)
+        function = type(module)(dim=-1) if over_classes else module
+        return Activation(function, f"link {index}", self.memory)
 
     def _drawn(self, index: int, x: Tensor, batch: Batch) -> Tensor | None:
         """Return the mask of a layer of torch's."""
-        probabilities = [own[index] for own in self.probabilities[batch.networks]]
+        probabilities = [
+            layer_probabilities[index]
+            for layer_probabilities in self.probabilities[batch.networks]
+        ]
         if not any(probabilities):
             return None
         draws = list(zip(self._generators[batch.networks], probabilities, strict=True))
@@ -445,4 +452,4 @@ class TracedProgram(ChainProgram):
         if not self.dropout.active:
             return None
         numbers = self.dropout.numbers(batch.step, batch.networks)
-        return masks.like(x, [own[index] for own in numbers])
+        return masks.like(x, [layer_numbers[index] for layer_numbers in numbers])
