@@ -51,7 +51,7 @@ def imported_names(code: CodeType) -> list[str]:
 
 def attribute_names(code: CodeType) -> set[str]:
     """Return all names that may be those of attributes, global names among them."""
-    return {name for own in nested_code(code) for name in own.co_names}
+    return {name for nested in nested_code(code) for name in nested.co_names}
 
 
 # Equal code has equal names, and is asked for them at each recording.
@@ -59,8 +59,8 @@ def attribute_names(code: CodeType) -> set[str]:
 def _names(code: CodeType, kinds: frozenset[str]) -> tuple[str, ...]:
     found = {
         step.argval
-        for own in nested_code(code)
-        for step in dis.get_instructions(own)
+        for nested in nested_code(code)
+        for step in dis.get_instructions(nested)
         if step.opname in kinds
     }
     return tuple(sorted(found))
@@ -127,5 +127,7 @@ def _is_placed(top: str) -> bool:
     folders = [Path(sysconfig.get_path(name)).resolve() for name in _FOLDERS]
     found = [Path(place).resolve().parents for place in places if place is not None]
     return any(
-        parent in folders or parent.name in _NAMES for own in found for parent in own
+        parent in folders or parent.name in _NAMES
+        for parents in found
+        for parent in parents
     )

@@ -49,9 +49,9 @@ def sha256(*parts: str | bytes | memoryview) -> str:
     """Return the hexadecimal digest of texts and bytes, each counted with its length."""
     digest = hashlib.sha256()
     for part in parts:
-        own = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        digest.update(b"%d:" % len(own))
-        digest.update(own)
+        content = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        digest.update(b"%d:" % len(content))
+        digest.update(content)
     return digest.hexdigest()
 
 
@@ -68,8 +68,8 @@ def data_digest(data: Any, value_digest: ValueDigest) -> str | None:
         return sha256("series", *_column_parts(pd.Series(data), data.name, value_digest))
     if isinstance(data, pd.DataFrame):
         columns = ((data.columns[i], data.iloc[:, i]) for i in range(data.shape[1]))
-        own = (part for n, c in columns for part in _column_parts(c, n, value_digest))
-        return sha256("frame", str(data.shape), *own)
+        digests = (part for n, c in columns for part in _column_parts(c, n, value_digest))
+        return sha256("frame", str(data.shape), *digests)
     if scipy.sparse.issparse(data):
         # Entries get one order, and indices one type, whatever a slice of the data had.
         entries = data.tocoo().tocsr() if data.ndim == 2 else data.tocoo(copy=True)
@@ -93,12 +93,12 @@ def array_digest(array: Array, value_digest: ValueDigest) -> str:
 
 
 def _tensor_digest(tensor: Tensor) -> str:
-    own = tensor.detach().cpu().resolve_conj().resolve_neg()
+    on_cpu = tensor.detach().cpu().resolve_conj().resolve_neg()
     # The bytes are taken, because numpy has no bfloat16.
     data: Any = b""
-    if own.numel():
-        data = own.contiguous().reshape(-1).view(torch.uint8).numpy().data
-    form = f"tensor {own.dtype} {tuple(own.shape)} {tensor.requires_grad}"
+    if on_cpu.numel():
+        data = on_cpu.contiguous().reshape(-1).view(torch.uint8).numpy().data
+    form = f"tensor {on_cpu.dtype} {tuple(on_cpu.shape)} {tensor.requires_grad}"
     return sha256(form, data)
 
 
@@ -250,9 +250,11 @@ class _Reader:
 
     def _put(self, *texts: str | bytes) -> None:
         for text in texts:
-            own = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-            self._hash.update(b"%d:" % len(own))
-            self._hash.update(own)
+            content = (
+                text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+            )
+            self._hash.update(b"%d:" % len(content))
+            self._hash.update(content)
 
     def _was_met(self, value: Any) -> bool:
         place = len(self._met)
@@ -276,10 +278,10 @@ class _Reader:
     def _class(self, value: Any) -> None:
         self._put("class", value.__module__, value.__qualname__)
         self.value((type(value), *value.__bases__))
-        for name, own in sorted(vars(value).items()):
-            if name not in _IGNORED and not isinstance(own, _SLOTS):
+        for name, attribute in sorted(vars(value).items()):
+            if name not in _IGNORED and not isinstance(attribute, _SLOTS):
                 self._put(name)
-                self._named(own, f"{value.__qualname__}.{name}")
+                self._named(attribute, f"{value.__qualname__}.{name}")
 
     def _function(self, value: FunctionType) -> None:
         name = value.__qualname__
@@ -317,7 +319,7 @@ class _Reader:
             label = f"the variable {variable!r} that {name} reads"
             if isinstance(content, ModuleType):
                 self._module(content, attributes, label)
-            elif any(content is own for own in _CHANGING):
+            elif any(content is changing for changing in _CHANGING):
                 raise TypeError(f"{label} tells of surroundings, which may change")
             else:
                 self._named(content, label)
@@ -332,24 +334,24 @@ class _Reader:
         _, taken = self._taken.setdefault(id(module), (module, set()))
         for name in sorted(attributes.intersection(vars(module)) - taken):
             taken.add(name)
-            own = getattr(module, name)
-            if isinstance(own, ModuleType):
-                self._module(own, attributes, label)
-            elif not version or _is_patch(own):
+            attribute = getattr(module, name)
+            if isinstance(attribute, ModuleType):
+                self._module(attribute, attributes, label)
+            elif not version or _is_patch(attribute):
                 self._put(name)
-                self._named(own, f"{name!r} in {label}")
+                self._named(attribute, f"{name!r} in {label}")
             else:
-                self._patches(own)
+                self._patches(attribute)
 
     def _patches(self, value: Any) -> None:
         """Put what a user has put into a class of a library, or its base classes."""
         if not isinstance(value, type):
             return
         for base in value.__mro__:
-            for name, own in sorted(vars(base).items()):
-                if _is_patch(own) and installed_name(base) is not None:
+            for name, attribute in sorted(vars(base).items()):
+                if _is_patch(attribute) and installed_name(base) is not None:
                     self._put(name)
-                    self._named(own, f"{base.__qualname__}.{name}")
+                    self._named(attribute, f"{base.__qualname__}.{name}")
 
     def _named(self, value: Any, label: str) -> None:
         """Put a value; if it cannot be read, say where it was met."""

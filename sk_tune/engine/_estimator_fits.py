@@ -147,8 +147,8 @@ def reason_in_module(module: nn.Module, X: Tensor, *, predicts: bool = False) ->
     draws_there = X.device.type != "cpu" and not predicts
     if draws_there and any(map(is_torch_dropout, module.modules())):
         return "torch draws the masks of its dropout on the device"
-    own = {n for n, _ in [*module.named_parameters(), *module.named_buffers()]}
-    if not own.issuperset(module.state_dict()):
+    names = {n for n, _ in [*module.named_parameters(), *module.named_buffers()]}
+    if not names.issuperset(module.state_dict()):
         return "layers of its module share weights"
     was_training = module.training
     try:

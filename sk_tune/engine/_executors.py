@@ -286,18 +286,18 @@ def _in_time(
     parallel: joblib.Parallel, results: Any, limit: TimeLimit
 ) -> Generator[Any, None, None]:
     """Yield results that come in time, and soon after it; raises what joblib does then."""
-    own = iter(results)
+    iterator = iter(results)
     try:
         while True:
             parallel.timeout = max(0.0, limit.seconds_left) + _SECONDS_TO_ANSWER
             try:
-                result = next(own)
+                result = next(iterator)
             except StopIteration:
                 return
             yield result
     finally:
-        if hasattr(own, "close"):
-            own.close()
+        if hasattr(iterator, "close"):
+            iterator.close()
 
 
 def are_running(n_jobs: int | None) -> bool:
@@ -331,7 +331,7 @@ def have_to_start(n_jobs: int | None) -> bool:
 
 def start_meanwhile(n_jobs: int | None, seconds: float) -> None:
     """Let joblib's workers start meanwhile, unless they run or `seconds` are too few."""
-    if any(own.name == _STARTER for own in threading.enumerate()):
+    if any(thread.name == _STARTER for thread in threading.enumerate()):
         return
     if seconds >= _LEAST_SECONDS_TO_START and have_to_start(n_jobs):
         # A thread does not know by itself which backend is meant.

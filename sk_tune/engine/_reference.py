@@ -30,7 +30,7 @@ def train_by_reference(
     """Train one fit that has a seed and a number of epochs; a failure is a result, too."""
     start = time.perf_counter()
     try:
-        with time_limit(limit) as own:
+        with time_limit(limit) as clock:
             state, predictions = _train(fit, preparer)
     except Exception as error:  # noqa: BLE001 - every fit has a result
         return failed(fit, error, time.perf_counter() - start, "reference")
@@ -41,7 +41,7 @@ def train_by_reference(
         message="",
         seconds=time.perf_counter() - start,
         engine="reference",
-        is_cut=own.has_cut,
+        is_cut=clock.has_cut,
     )
 
 

@@ -119,8 +119,8 @@ def _digest_of_state(state: TrainingState) -> str:
     history = [{k: v for k, v in record.items() if k != _TIME} for record in state.history]
     values = {**values_of_state(state), "history": history}
     # The values of an array of objects: there are none in a state.
-    own = [[name, array_digest(arrays[name], value_digest)] for name in sorted(arrays)]
-    return sha256(json.dumps([encode(values), own]))
+    digests = [[name, array_digest(arrays[name], value_digest)] for name in sorted(arrays)]
+    return sha256(json.dumps([encode(values), digests]))
 
 
 class StoredFits:
@@ -258,16 +258,16 @@ def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[i
     last, reason = LastSeen(), None
     for i, fit in fits.items():
         try:
-            own = reason
+            solo_reason = reason
             if not last.is_like(fit.estimator):
                 is_ours = isinstance(fit.estimator, NetworkEstimator)
                 if is_ours:
                     check_parameters(fit.estimator)
-                own = reason_for_solo(fit)
+                solo_reason = reason_for_solo(fit)
                 if is_ours:
-                    reason = own
+                    reason = solo_reason
                     last.see(fit.estimator)
-            ready[i], results.solo[i] = _with_numbers(fit), own
+            ready[i], results.solo[i] = _with_numbers(fit), solo_reason
         except Exception as error:  # noqa: BLE001 - every fit has a result
             results.add({i: failed(fit, error, 0.0, engine)}, {})
     return ready
@@ -286,8 +286,8 @@ def end_shard(
     """
     result, message = ended
     if result is None:
-        own = {i: failed(fit, message, 0.0, "fleet") for i, fit in shard.fits.items()}
-        result = (own, {})
+        failures = {i: failed(fit, message, 0.0, "fleet") for i, fit in shard.fits.items()}
+        result = (failures, {})
     done = results.take(*result)
     stored.save(done)
     results.tell(done)

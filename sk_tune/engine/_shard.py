@@ -82,8 +82,10 @@ def train_shard(
     """
     _keep_heap()
     with one_thread():
-        own = preparer or FitPreparer()
-        fleets = _Fleets(shard, epoch_done, fits_done, own, prepared or {}, n_threads)
+        used_preparer = preparer or FitPreparer()
+        fleets = _Fleets(
+            shard, epoch_done, fits_done, used_preparer, prepared or {}, n_threads
+        )
         return fleets.train()
 
 
@@ -150,10 +152,10 @@ class _Fleets:
             # Fits that may be cut have a part of the time, so that those that wait have
             # theirs.
             cuts = self.shard.limit is not None and self.shard.limit.cuts
-            own = waiting[:n_active] if cuts else waiting
+            active = waiting[:n_active] if cuts else waiting
             try:
-                with time_limit(self._limit(len(own))):
-                    self._train_active(own, ready, (recipe, key), n_active)
+                with time_limit(self._limit(len(active))):
+                    self._train_active(active, ready, (recipe, key), n_active)
             except torch.cuda.OutOfMemoryError as error:
                 if n_active == 1:
                     self._end(self.current, self._failed(self.current, error))

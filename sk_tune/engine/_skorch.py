@@ -338,9 +338,9 @@ class _SkorchCourse:
         self._draw()
         if not self.net.get_params_for("iterator_train").get("shuffle", False):
             return torch.arange(n_samples)
-        own = torch.Generator()
-        own.manual_seed(self._draw())
-        return torch.randperm(n_samples, generator=own)
+        generator = torch.Generator()
+        generator.manual_seed(self._draw())
+        return torch.randperm(n_samples, generator=generator)
 
     def generator(self, epoch: int) -> torch.Generator:
         """Return what ``nn.Dropout`` draws from: one stream through the whole fit."""
@@ -462,8 +462,8 @@ def _to_set(dataset: Any, device: str) -> TensorSet:
     """Return a skorch data set, or a part of one, as tensors."""
     index = None
     while isinstance(dataset, Subset):
-        own = torch.as_tensor(np.asarray(dataset.indices))
-        index = own if index is None else own[index]
+        positions = torch.as_tensor(np.asarray(dataset.indices))
+        index = positions if index is None else positions[index]
         dataset = dataset.dataset
     if type(dataset) is not Dataset:
         raise NoFleetError(f"its data come from a {type(dataset).__name__}")

@@ -70,15 +70,17 @@ def net_memory(
     if isinstance(begin, bytes):
         memory["begin"] = begin.hex()
     try:
-        own: dict[str, Any] = {
+        values: dict[str, Any] = {
             "options": _options(net),
             "callbacks": {
                 name: {part: getattr(c, part) for part in _CARRIED.get(type(c), ())}
                 for name, c in net.callbacks_
             },
-            "schedulers": {name: own.state_dict() for name, own in _schedulers(net)},
+            "schedulers": {
+                name: scheduler.state_dict() for name, scheduler in _schedulers(net)
+            },
         }
-        return {**memory, **decode(encode(own))}
+        return {**memory, **decode(encode(values))}
     except Exception:  # noqa: BLE001 - whatever a user's scheduler raises
         return memory
 
@@ -127,8 +129,10 @@ def recall_callbacks(net: Any, memory: dict[str, Any]) -> None:
     for name, callback in net.callbacks_:
         for attribute in _CARRIED.get(type(callback), ()):
             setattr(callback, attribute, memory["callbacks"][name][attribute])
-    for name, own in _schedulers(net):
-        own.load_state_dict(_changed(own.state_dict(), memory["schedulers"][name]))
+    for name, scheduler in _schedulers(net):
+        scheduler.load_state_dict(
+            _changed(scheduler.state_dict(), memory["schedulers"][name])
+        )
 
 
 def _rows_digest(datasets: Sequence[Any]) -> str:
@@ -207,10 +211,10 @@ def silenced(net: Any) -> Any:
 
 def _print_epochs(net: Any) -> None:
     """Print what callbacks print in a training, from its history."""
-    own = [c for _, c in net.callbacks_ if isinstance(c, EarlyStopping | PrintLog)]
-    if not net.verbose and all(callback.sink is print for callback in own):
+    printing = [c for _, c in net.callbacks_ if isinstance(c, EarlyStopping | PrintLog)]
+    if not net.verbose and all(callback.sink is print for callback in printing):
         return
-    history, stoppers = net.history, [c for c in own if isinstance(c, EarlyStopping)]
+    history, stoppers = net.history, [c for c in printing if isinstance(c, EarlyStopping)]
     loads_best = [stopper.load_best for stopper in stoppers]
     for stopper in stoppers:
         # The weights are the best ones already.
@@ -219,7 +223,7 @@ def _print_epochs(net: Any) -> None:
     try:
         for n in range(1, len(history) + 1):
             net.history_ = History(history[:n])
-            for callback in own:
+            for callback in printing:
                 callback.on_epoch_end(net)
     except KeyboardInterrupt:
         # A callback raises this to end a training.

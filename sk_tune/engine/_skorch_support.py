@@ -152,22 +152,24 @@ def reason_against_callbacks(callbacks: Iterable[Any]) -> str | None:
 
     None if they can.
     """
-    own = list(callbacks)
-    kinds = [callback if isinstance(callback, type) else type(callback) for callback in own]
+    listed = list(callbacks)
+    kinds = [
+        callback if isinstance(callback, type) else type(callback) for callback in listed
+    ]
     for kind in (EarlyStopping, GradientNormClipping):
         if kinds.count(kind) > 1:
             return f"it has several {kind.__name__}"
-    reasons = map(_of_callback, own)
+    reasons = map(_of_callback, listed)
     return next((reason for reason in reasons if reason is not None), None)
 
 
 def reason_in_criterion(net: Any, X: Any, y: Any) -> str | None:
     """Return what a call of its criterion on two samples does to an initialised net."""
-    own = net.criterion_
-    if type(own).__module__.startswith("torch.nn."):
+    criterion = net.criterion_
+    if type(criterion).__module__.startswith("torch.nn."):
         return None
     samples, targets = (torch.as_tensor(part[:2]).to(net.device) for part in (X, y))
-    vars(net)["criterion_"] = called = copy.deepcopy(own)
+    vars(net)["criterion_"] = called = copy.deepcopy(criterion)
     before = loose_state(called), tensor_values(called)
     try:
         with forked_rng(0, net.device), torch.no_grad():
@@ -176,7 +178,7 @@ def reason_in_criterion(net: Any, X: Any, y: Any) -> str | None:
                 called.train(training)
                 net.get_loss(y_pred, targets, X=samples, training=training)
     finally:
-        vars(net)["criterion_"] = own
+        vars(net)["criterion_"] = criterion
     changed = (loose_state(called), tensor_values(called)) != before
     return "its criterion changes itself when it is called" if changed else None
 

@@ -145,11 +145,11 @@ class NetworkStack:
             idle = self._idle_programs(n_threads)
 
             def in_thread(piece: slice) -> Made:
-                own = idle.get()
+                idle_program = idle.get()
                 try:
-                    return made(own, piece)
+                    return made(idle_program, piece)
                 finally:
-                    idle.put(own)
+                    idle.put(idle_program)
 
             pool = _kept_threads(n_threads, os.getpid())
             futures = [pool.submit(in_thread, piece) for piece in pieces]
@@ -176,22 +176,24 @@ class NetworkStack:
             return _evaluated(program, X, blocks[0], shared=shared)
         found = X
         for block in blocks:
-            own = _evaluated(program, X if shared else X[block], block, shared=shared)
+            outputs = _evaluated(program, X if shared else X[block], block, shared=shared)
             if block.start == 0:
-                found = program.memory("outputs", own, k, own.shape[2], own.shape[1]).mT
+                found = program.memory(
+                    "outputs", outputs, k, outputs.shape[2], outputs.shape[1]
+                ).mT
             # A copy, because the next block overwrites the program's memory.
-            found[block] = own
+            found[block] = outputs
         return found
 
     def _pieces(self, n_rows: int, n_threads: int) -> list[slice]:
         """Return parts of the samples, about equal, as many for each thread."""
         n_blocks = -(-n_rows // self._block)
-        own = self._most // len(self._modules)
+        n_samples = self._most // len(self._modules)
         if self._is_chain:
             # Products of fewer samples would be slow; those of more networks would be too
             # large.
-            own = max(own, min(self._most, _PIECE))
-        n_pieces = -(-n_blocks // max(1, own // self._block))
+            n_samples = max(n_samples, min(self._most, _PIECE))
+        n_pieces = -(-n_blocks // max(1, n_samples // self._block))
         n_pieces = -(-n_pieces // n_threads) * n_threads
         size = -(-n_blocks // n_pieces) * self._block
         return [slice(start, start + size) for start in range(0, n_rows, size)]
@@ -218,8 +220,8 @@ class NetworkStack:
             twin.parameters, twin.buffers = self._program.parameters, self._program.buffers
             self._twins.append(twin)
         idle: SimpleQueue[Program] = SimpleQueue()
-        for own in [self._program, *self._twins[: n_threads - 1]]:
-            idle.put(own)
+        for program in [self._program, *self._twins[: n_threads - 1]]:
+            idle.put(program)
         return idle
 
     def _cast(self, values: Tensor) -> Tensor:

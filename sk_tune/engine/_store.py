@@ -65,9 +65,11 @@ def history_from_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, An
 def _columns(batches: Sequence[dict[str, Any]]) -> list[Any]:
     runs: list[Any] = []
     for names, run in groupby(batches, tuple):
-        own = list(run)
+        members = list(run)
         # Batches without names have no columns that tell how many there are.
-        runs.append({n: [batch[n] for batch in own] for n in names} if names else own)
+        runs.append(
+            {n: [batch[n] for batch in members] for n in names} if names else members
+        )
     return runs
 
 
@@ -252,8 +254,8 @@ class FitStore:
             return
         try:
             with self._transaction() as connection:
-                own = unless or {}
-                connection.executemany(_INSERT, [(*row, own.get(row[0])) for row in rows])
+                ended = unless or {}
+                connection.executemany(_INSERT, [(*row, ended.get(row[0])) for row in rows])
                 connection.executemany(_DELETE, [(key,) for key in instead_of])
         except _DATABASE_ERRORS as error:
             n_bytes = sum(len(row[2]) for row in rows)

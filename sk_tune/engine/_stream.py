@@ -136,7 +136,7 @@ class ShardStream:
         if self._call is None:
             self._call = _Call(self._parallel(), takes_more=self._batches is None)
             waiting, self._waiting = self._waiting, deque()
-            self._call.start([(own, self._shards[own]) for own in waiting])
+            self._call.start([(position, self._shards[position]) for position in waiting])
         return self._call
 
     def _parallel(self) -> Any:
@@ -162,7 +162,7 @@ class ShardStream:
         self._closing.close()
         self._batches = None
         waiting = set(self._waiting)
-        queue.extend(own for own in self._shards if own not in waiting)
+        queue.extend(position for position in self._shards if position not in waiting)
 
     def _run_here(self) -> tuple[int, Any, str]:
         position = self._waiting.popleft()
@@ -351,9 +351,9 @@ class FitStream:
         list of int
             Numbers of the requests, counted from 0.
         """
-        numbers = [self._add_request(len(own)) for own in requests]
+        numbers = [self._add_request(len(requested)) for requested in requests]
         positions = [i for number in numbers for i in self._requests[number].positions]
-        fits = [fit for own in requests for fit in own]
+        fits = [fit for requested in requests for fit in requested]
         ready = ready_fits(dict(zip(positions, fits, strict=True)), self._results, "fleet")
         stored = StoredFits(self._store, ready, self._keys_for(fits))
         self._unstored += stored.reasons
@@ -436,7 +436,11 @@ class FitStream:
             groups.setdefault(None if alone else signature(fit), []).append(i)
         lone = [[i] for i in groups.pop(None, [])]
         n = max(1, n_pieces // max(1, len(groups)))
-        parts = [own[k::n] for own in groups.values() for k in range(min(n, len(own)))]
+        parts = [
+            positions[k::n]
+            for positions in groups.values()
+            for k in range(min(n, len(positions)))
+        ]
         limit = int(self._limit / self.n_workers)
         checkpoint_bytes = bytes_per_fit(fits.values(), limit)
         return [

@@ -428,12 +428,16 @@ def _pieces(
     seconds = sum(costs.values())
     share = math.inf if seconds == math.inf else seconds / _n_shards(seconds, n_workers)
     pieces = []
-    for key, own in groups.items():
+    for key, members_of_group in groups.items():
         plan = plans[key]
-        members = _by_fold(fits, own) if plan.fold_bytes > _LARGE_FOLD else own
-        n_pieces = least = math.ceil(len(own) / plan.per_shard)
-        if not sum(costs[i] for i in own) < share < math.inf:
-            n_pieces = min(n_workers * math.ceil(least / n_workers), len(own))
+        members = (
+            _by_fold(fits, members_of_group)
+            if plan.fold_bytes > _LARGE_FOLD
+            else members_of_group
+        )
+        n_pieces = least = math.ceil(len(members_of_group) / plan.per_shard)
+        if not sum(costs[i] for i in members_of_group) < share < math.inf:
+            n_pieces = min(n_workers * math.ceil(least / n_workers), len(members_of_group))
         for n in range(n_pieces):
             start, stop = (len(members) * k // n_pieces for k in (n, n + 1))
             pieces.append(members[start:stop])
@@ -470,7 +474,7 @@ def _by_fold(fits: dict[int, Fit], members: Sequence[int]) -> list[int]:
     for i in members:
         fit = fits[i]
         folds.setdefault((id(fit.X), id(fit.y), id(fit.rows)), []).append(i)
-    return [i for own in folds.values() for i in own]
+    return [i for fold in folds.values() for i in fold]
 
 
 def _train_here(
@@ -484,7 +488,7 @@ def _train_here(
 ) -> None:
     n_left = sum(len(shard.fits) for shard in shards)
     for shard in shards:
-        own = None if limit is None else limit.part(len(shard.fits), n_left)
+        part = None if limit is None else limit.part(len(shard.fits), n_left)
         n_left -= len(shard.fits)
         # A fit that resumes from a checkpoint is another than the one that was prepared.
         prepared = {
@@ -493,7 +497,7 @@ def _train_here(
             if shard.fits.get(i) is fit
         }
         train_shard(
-            replace(shard, limit=own),
+            replace(shard, limit=part),
             reporter.epoch_done,
             results.add,
             planner.preparer,
