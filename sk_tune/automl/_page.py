@@ -333,11 +333,11 @@ def _models(board: pd.DataFrame, metric: str) -> PageTable:
                 [
                     Cell(text=str(rank), key=str(rank)),
                     Cell(text=row["model"]),
-                    *own,
+                    *row_cells,
                     _params_cell(row["params"]),
                 ],
             )
-            for rank, (row, own) in enumerate(zip(rows, cells, strict=True), start=1)
+            for rank, (row, row_cells) in enumerate(zip(rows, cells, strict=True), start=1)
         ],
     )
 

@@ -361,8 +361,11 @@ def _export(parts: Parts, path: str | PathLike[str]) -> None:
     """
     members = [_MemberModule(member) for member in parts.members]
     kinds = {
-        (own.network.dtype, own.sample_shape if own.features is None else None)
-        for own in members
+        (
+            collapsed.network.dtype,
+            collapsed.sample_shape if collapsed.features is None else None,
+        )
+        for collapsed in members
     }
     if len(kinds) > 1:
         raise TypeError(
@@ -372,7 +375,7 @@ def _export(parts: Parts, path: str | PathLike[str]) -> None:
     ((dtype_name, shape),) = kinds
     dtype = getattr(torch, dtype_name)
     example = torch.zeros(2, *(shape or (parts.n_features,)), dtype=dtype)
-    networks = [own.network for own in members]
+    networks = [collapsed.network for collapsed in members]
     devices = [network.net_.device for network in networks]
     module = _SumModule(members, WeightedSum(parts, networks, dtype)).eval().cpu()
     try:

@@ -219,8 +219,8 @@ class BayesSampler:
 
     def _model_kind(self, n_points: int) -> str:
         """Return which model is used, and have it made."""
-        own = self.base_estimator
-        kind = own.upper() if isinstance(own, str) else "OTHER"
+        model = self.base_estimator
+        kind = model.upper() if isinstance(model, str) else "OTHER"
         if kind == "AUTO":
             kind = "GP" if n_points <= _MAX_PROCESS_POINTS else "ET"
         if kind not in self._models and kind != "DUMMY":
@@ -231,7 +231,7 @@ class BayesSampler:
             elif kind == "GBRT":
                 self._models[kind] = Other(BoostedQuantiles(), self._rng)
             else:
-                self._models[kind] = Other(own, self._rng)
+                self._models[kind] = Other(model, self._rng)
         return kind
 
     def _random_rows(self, n: int) -> list[Array]:

@@ -83,9 +83,9 @@ class AsynchronousBracket:
 
         Greater is better, NaN if it failed.
         """
-        own = self.arrived[job.rung]
-        scores = (*own.scores, (job.candidate, score))
-        return self._with(job.rung, replace(own, scores=scores))
+        arrived = self.arrived[job.rung]
+        scores = (*arrived.scores, (job.candidate, score))
+        return self._with(job.rung, replace(arrived, scores=scores))
 
     def without_more(self) -> "AsynchronousBracket":
         """Return the bracket with the candidates that were started, and no others."""
@@ -101,22 +101,22 @@ class AsynchronousBracket:
         n_first = self.rungs[0].n_candidates
         return frozenset(
             candidate
-            for rung, own in enumerate(self.arrived[:-1])
+            for rung, arrived in enumerate(self.arrived[:-1])
             # No rung has more results in the end than the first.
-            for candidate in own.best(
+            for candidate in arrived.best(
                 max(int(n_first // self.factor), self.rungs[rung + 1].n_candidates)
             )
-            if candidate not in own.promoted
+            if candidate not in arrived.promoted
         )
 
     def _promotable(self, rung: int) -> Iterator[int]:
         """Yield who may be promoted from a rung and was not, the best one first."""
-        own = self.arrived[rung]
-        n = int(len(own.scores) // self.factor)
+        arrived = self.arrived[rung]
+        n = int(len(arrived.scores) // self.factor)
         if self._is_complete(rung):
             # No later result can make room for those that rounding down leaves out.
             n = max(n, self.rungs[rung + 1].n_candidates)
-        return (c for c in own.best(n) if c not in own.promoted)
+        return (c for c in arrived.best(n) if c not in arrived.promoted)
 
     def _is_complete(self, rung: int) -> bool:
         """Return whether all results that a rung will ever have are there."""

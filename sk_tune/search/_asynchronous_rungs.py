@@ -189,13 +189,13 @@ class AsynchronousRungs:
                 self._rounds.stop()
                 return
             with self._session.timed("preparing"):
-                tasks = [self._rounds.recorded(self._candidate(own)) for own in group]
+                tasks = [self._rounds.recorded(self._candidate(job)) for job in group]
                 limit = self._session.time.limit(
                     is_first=not self._has_result, n_steps=self._session.options.n_steps
                 )
                 numbers = ahead.begin(tasks, n_pieces, limit)
             self._running |= dict(zip(numbers, group, strict=True))
-            n_epochs = (own.n_resources for own in self._running.values())
+            n_epochs = (job.n_resources for job in self._running.values())
             self._session.time.n_epochs_ahead = max(n_epochs)
 
     def _next_group(self, n_workers: int) -> list["_Job"]:
@@ -213,11 +213,11 @@ class AsynchronousRungs:
             upcoming = next(filter(None, (climb.peek() for climb in self._climbs)), None)
             if group and upcoming != group[0].n_epochs:
                 break
-            own = self._start_next()
-            if own is None:
+            job = self._start_next()
+            if job is None:
                 break
-            group.append(own)
-            seconds += self._seconds(own)
+            group.append(job)
+            seconds += self._seconds(job)
             if not self._n_epochs:
                 # How long that takes is not known yet.
                 break
@@ -254,7 +254,7 @@ class AsynchronousRungs:
     def _take(self, ended: Sequence[tuple[int, Sequence[Work]]]) -> None:
         """Evaluate candidates that are trained, and let their brackets know."""
         jobs = [self._running.pop(number) for number, _ in ended]
-        works = [own for _, own in ended]
+        works = [candidate_works for _, candidate_works in ended]
         self._note_time(works)
         context = self._context.subcontext(
             task_name="candidates",
@@ -262,22 +262,22 @@ class AsynchronousRungs:
             sequential_subtasks=False,
         ).call_on_fit_task_begin(estimator=self._search)
         columns = [
-            {**own.climb.columns, "iter": own.job.rung, "n_resources": own.n_resources}
-            for own in jobs
+            {**job.climb.columns, "iter": job.job.rung, "n_resources": job.n_resources}
+            for job in jobs
         ]
         more = {name: [row[name] for row in columns] for name in columns[0]}
-        candidates = [self._candidate(own) for own in jobs]
+        candidates = [self._candidate(job) for job in jobs]
         scores = self._rounds.add(candidates, works, more, context)
         if context.call_on_fit_task_end(estimator=self._search):
             self._rounds.stop()
-        for own, score in zip(jobs, scores, strict=True):
-            own.climb.bracket = own.climb.bracket.with_score(own.job, score)
+        for job, score in zip(jobs, scores, strict=True):
+            job.climb.bracket = job.climb.bracket.with_score(job.job, score)
             with self._rounds.sampling():
-                candidate = own.climb.candidates[own.job.candidate]
-                self._tell(candidate, score, own.n_resources)
+                candidate = job.climb.candidates[job.job.candidate]
+                self._tell(candidate, score, job.n_resources)
         # A candidate in training may still have to be trained to its best epoch.
         training = (
-            own.climb.candidates[own.job.candidate] for own in self._running.values()
+            job.climb.candidates[job.job.candidate] for job in self._running.values()
         )
         waiting = (
             climb.candidates[i] for climb in self._climbs for i in climb.bracket.waiting()
@@ -285,7 +285,7 @@ class AsynchronousRungs:
         self._session.keep_only([*waiting, *training])
 
     def _note_time(self, candidates: Sequence[Sequence[Work]]) -> None:
-        for work in (work for own in candidates for work in own):
+        for work in (work for works in candidates for work in works):
             if work.fit is None or work.trained is None or work.trained.is_loaded:
                 continue
             self._n_epochs += work.fit.n_epochs or 1
@@ -314,5 +314,5 @@ class AsynchronousRungs:
         """Return whether the time is too short for candidates in this process."""
         if not self._has_result:
             return False
-        seconds = sum(self._seconds(own) for own in group)
+        seconds = sum(self._seconds(job) for job in group)
         return bool(self._session.time.left <= seconds)

@@ -86,7 +86,7 @@ class RefitTrainer:
         chosen = network_of(getattr(search, "best_estimator_", None))
         if estimator is not chosen:
             return None
-        own = clone(estimator)
+        network = clone(estimator)
         row = search.best_index_
         n_epochs = session.time.n_epochs_of_cut.get(row, session.best_epochs.get(row))
         if not isinstance(estimator, NetworkEstimator) and n_epochs is None:
@@ -94,17 +94,19 @@ class RefitTrainer:
             return None
         resource = session.options.resource
         if resource is not None and resource in search.best_params_:
-            n_epochs = n_epochs or int(own.max_epochs)
-            own.set_params(max_epochs=session.options.max_resources)
+            n_epochs = n_epochs or int(network.max_epochs)
+            network.set_params(max_epochs=session.options.max_resources)
         folds = session.outcomes[search.best_index_]
         seconds = max((outcome.seconds for outcome in folds), default=0.0)
         if n_epochs is None and seconds > _SECONDS_IN_ONE_THREAD:
             return None
-        fit = Fit(estimator=own, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs)
+        fit = Fit(
+            estimator=network, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs
+        )
         with adoption(None):
             trained = train_one(fit)
         if trained.is_cut and trained.state is not None:
-            n_done, n_asked = len(trained.state.history), n_epochs or own.max_epochs
+            n_done, n_asked = len(trained.state.history), n_epochs or network.max_epochs
             session.time.cut_refit = f"after {n_done} of {n_asked} epochs"
         # Without a state the network trains by itself, and so raises its error.
         return trained.state
@@ -377,8 +379,8 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         # Neither what belongs to a fit that goes on, nor what can be made of the rest.
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
-        own = {"_session", "_start", "_rounds", "_curves"}
-        return {n: v for n, v in state.items() if n not in own}
+        left_out = {"_session", "_start", "_rounds", "_curves"}
+        return {n: v for n, v in state.items() if n not in left_out}
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         self._session.options = self._options()
@@ -456,11 +458,11 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
         """Take over what the session remembers."""
         self._outcomes = session.outcomes
         self._n_rows = num_samples(X)
-        own = None if y is None else np.asarray(y)
-        if own is not None and own.shape[1:] == (1,) and is_classifier(self):
+        targets = None if y is None else np.asarray(y)
+        if targets is not None and targets.shape[1:] == (1,) and is_classifier(self):
             # scikit-learn's classifiers take one column of labels for the labels.
-            own = own.ravel()
-        self._y = own
+            targets = targets.ravel()
+        self._y = targets
         given = self._get_routed_params_for_fit(params).scorer.score
         self._scored_by = deciding_weights(self, given)
         seconds = {

@@ -264,9 +264,11 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
             ]
         earlier.warn_if_unused()
         self._first_candidates = []
-        for sampler, (space, n_iter), own in zip(self.samplers_, parts, first, strict=True):
+        for sampler, (space, n_iter), first_points in zip(
+            self.samplers_, parts, first, strict=True
+        ):
             self._first_candidates.append(rounds.n_candidates)
-            self._search_part(rounds, sampler, n_iter, ctx, own, space)
+            self._search_part(rounds, sampler, n_iter, ctx, first_points, space)
             if rounds.is_over:
                 break
         ctx.call_on_fit_task_end(estimator=self)
@@ -312,8 +314,8 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
 
     def _make_sampler(self, space: Space) -> Sampler:
         if not isinstance(self.sampler, str):
-            own: Sampler = self.sampler
-            return own
+            sampler: Sampler = self.sampler
+            return sampler
         options = {
             name: value
             for name, value in (self.optimizer_kwargs or {}).items()

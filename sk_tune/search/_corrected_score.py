@@ -343,8 +343,12 @@ def _metric_of(
         return None
     if not np.isfinite(search.cv_results_[f"mean_test_{name}"]).any():
         return None
-    held = [own.held for folds in outcomes for own in folds if own.held is not None]
-    has_enough = metric.takes_labels or not any(own.is_of_predict for own in held)
+    held = [
+        outcome.held for folds in outcomes for outcome in folds if outcome.held is not None
+    ]
+    has_enough = metric.takes_labels or not any(
+        predictions.is_of_predict for predictions in held
+    )
     return metric if has_enough else None
 
 

@@ -184,9 +184,9 @@ class FitMaker:
     def _behind_same_transformers(self, task: FoldTask, name: str) -> Fit:
         """Return a fit whose samples are known, without a look at the transformers."""
         step, network = task.estimator.steps[-1]
-        own = {n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()}
+        parameters = {n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()}
         joined = self._joined[id(task.train), id(task.test)]
-        return joined.fit(_candidate(network, own), name)
+        return joined.fit(_candidate(network, parameters), name)
 
     def _plain(self, task: FoldTask, network: Any, name: str) -> Fit | None:
         if set(task.fit_params) - {"sample_weight"}:
@@ -291,10 +291,10 @@ class _AskedFit:
 
 def _candidate(estimator: Any, parameters: Mapping[str, Any]) -> Any:
     """Return an estimator with the parameters of a candidate."""
-    own = clone(estimator)
-    if hasattr(own, "set_callbacks"):
-        own.set_callbacks()
-    return own.set_params(**clone(dict(parameters), safe=False))
+    candidate = clone(estimator)
+    if hasattr(candidate, "set_callbacks"):
+        candidate.set_callbacks()
+    return candidate.set_params(**clone(dict(parameters), safe=False))
 
 
 def _varies_network_only(task: FoldTask) -> bool:

@@ -155,7 +155,7 @@ class _Halving(RungParameters, BaseSearch):
         # Candidates without a score go on where too few have one, as in scikit-learn; those
         # that lost a race, being clearly worse, do not.
         lost = [rounds.results["params"][row] for row in self._session.lost_races()]
-        kept = [c for c in kept if not any(c is own for own in lost)]
+        kept = [c for c in kept if not any(c is loser for loser in lost)]
         self._session.keep_only(kept)
         # The best is last, as in scikit-learn, but first if the time may end before.
         return kept if self.time_budget is None else kept[::-1]

@@ -331,8 +331,8 @@ class HyperbandSearchCV(
 
     def _make_sampler(self, space: Space) -> Sampler:
         if not isinstance(self.sampler, str):
-            own: Sampler = self.sampler
-            return own
+            sampler: Sampler = self.sampler
+            return sampler
         if self.sampler == "random":
             return RandomSampler(space, self.random_state)
         make = BayesSampler if self.sampler == "bayes" else TPESampler
@@ -389,9 +389,9 @@ def _limited(brackets: Sequence[Bracket], n_candidates: int | None) -> Iterator[
 
 def _columns(bracket: Bracket, rung: int, n_candidates: int) -> dict[str, list[Any]]:
     """Return the columns that tell a rung's rows of ``cv_results_`` from others."""
-    own = {
+    values = {
         "bracket": bracket.index,
         "iter": rung,
         "n_resources": bracket.rungs[rung].n_resources,
     }
-    return {name: [value] * n_candidates for name, value in own.items()}
+    return {name: [value] * n_candidates for name, value in values.items()}

@@ -209,11 +209,11 @@ def rung_epochs(outcomes: Sequence[Sequence[FoldOutcome]]) -> list[RungEpochs]:
         if ran:
             key = (ran[0].n_granted_before, ran[0].n_granted)
             rungs.setdefault(key, []).append(ran)
-    return [_rung(before, granted, own) for (before, granted), own in rungs.items()]
+    return [_rung(before, granted, of_rung) for (before, granted), of_rung in rungs.items()]
 
 
 def _rung(before: int, granted: int, folds: Sequence[Sequence[FoldOutcome]]) -> RungEpochs:
-    ran = [outcome for own in folds for outcome in own]
+    ran = [outcome for of_candidate in folds for outcome in of_candidate]
     failed = [outcome for outcome in ran if outcome.reason]
     return RungEpochs(
         n_candidates=len(folds),
@@ -250,9 +250,9 @@ def search_ledger(
         lengths = {rung.n_epochs for rung in rungs}
         groups = [[rung for rung in rungs if rung.n_epochs == n] for n in lengths]
     accounts = [
-        epoch_account(own, n_folds=n_folds, max_epochs=max_epochs or own[0].n_epochs)
-        for own in groups
-        if own
+        epoch_account(group, n_folds=n_folds, max_epochs=max_epochs or group[0].n_epochs)
+        for group in groups
+        if group
     ]
     totals = {
         f.name: sum(getattr(account, f.name) for account in accounts)
@@ -260,9 +260,16 @@ def search_ledger(
     }
     # Candidates that Ctrl-C left out do not count.
     ran = [[o for o in folds if not o.was_stopped] for folds in outcomes]
-    tried = [bool(own and is_new) for own, is_new in zip(ran, starts, strict=True)]
+    tried = [
+        bool(of_candidate and is_new)
+        for of_candidate, is_new in zip(ran, starts, strict=True)
+    ]
     totals["n_candidates"] = sum(tried)
-    totals["n_fits"] += sum(len(own) for own in ran if not any(o.n_granted for o in own))
+    totals["n_fits"] += sum(
+        len(of_candidate)
+        for of_candidate in ran
+        if not any(o.n_granted for o in of_candidate)
+    )
     done = [outcome for folds in outcomes for outcome in folds]
     times = {f"seconds_{name}": spent for name, spent in seconds.items()}
     return Ledger(

@@ -199,23 +199,23 @@ def in_blocks(
     """
 
     def summed(values: Floats, rows: Any = slice(None)) -> Floats:
-        own = np.bincount(block[rows], weights=values * weight[rows], minlength=n_blocks)
-        return own.astype(np.float64, copy=False)
+        totals = np.bincount(block[rows], weights=values * weight[rows], minlength=n_blocks)
+        return totals.astype(np.float64, copy=False)
 
     if isinstance(sums, AucSums):
         classes = [sums.is_positive, ~sums.is_positive]
         sums = MetricSums(
             terms=[
-                (np.flatnonzero(own), values)
-                for own, values in zip(classes, sums.terms(weight), strict=True)
+                (np.flatnonzero(in_class), values)
+                for in_class, values in zip(classes, sums.terms(weight), strict=True)
             ],
-            row_terms=[own.astype(np.float64) for own in classes],
+            row_terms=[in_class.astype(np.float64) for in_class in classes],
             combine=lambda sums, row_sums: sums[0] / row_sums[0] + sums[1] / row_sums[1],
         )
     every = slice(None)
     return MetricSums(
         terms=[
-            (every, np.stack([summed(own, rows) for own in values]))
+            (every, np.stack([summed(term, rows) for term in values]))
             for rows, values in sums.terms
         ],
         row_terms=[summed(values) for values in sums.row_terms],

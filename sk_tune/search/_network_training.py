@@ -59,7 +59,8 @@ class Trainer:
         """Drop trainings that no later rung resumes."""
         if options.resource is not None:
             self.steps.keep_only({
-                candidate_fingerprint(own, without=options.resource) for own in candidates
+                candidate_fingerprint(candidate, without=options.resource)
+                for candidate in candidates
             })
 
     @contextmanager
@@ -118,8 +119,8 @@ class Trainer:
             return
         # The schedule of the learning rate is that of a full training.
         fit.estimator.set_params(max_epochs=options.max_resources)
-        own = candidate_fingerprint(work.task.parameters, without=resource)
-        work.key = own, id(work.task.train)
+        fingerprint = candidate_fingerprint(work.task.parameters, without=resource)
+        work.key = fingerprint, id(work.task.train)
         state, work.n_epochs_before = self.steps.state(work.key)
         if work.n_epochs_before >= work.n_epochs:
             state, work.n_epochs_before = None, 0
@@ -141,7 +142,7 @@ class Trainer:
             self.steps.best_epochs[row] = best
         trained = work.trained
         if trained is not None and trained.message:
-            old, new = (fit_name(own, task.fold) for own in (work.row, row))
+            old, new = (fit_name(number, task.fold) for number in (work.row, row))
             message = trained.message.replace(old, new, 1)
             trained = replace(trained, message=message)
         return replace(work, job=job, task=task, row=row, trained=trained)
@@ -314,7 +315,7 @@ class TrainingAhead:
         for candidate in begun:
             candidate.limit = limit
         self._go_on(begun, n_pieces)
-        return [own.number for own in begun]
+        return [one_begun.number for one_begun in begun]
 
     def next(self, timeout: float | None = None) -> list[tuple[int, Sequence[Work]]]:
         """Wait for candidates whose networks are all trained: their numbers and folds.
@@ -334,11 +335,11 @@ class TrainingAhead:
                 break
             request, trained = ended
             candidate = self._under_way.pop(request)
-            for (work, _), own in zip(candidate.step, trained, strict=True):
-                work.trained = own
+            for (work, _), result in zip(candidate.step, trained, strict=True):
+                work.trained = result
             self._go_on([candidate], 1)
         ready, self._ready = self._ready, []
-        return [(own.number, own.works) for own in ready]
+        return [(done.number, done.works) for done in ready]
 
     def _prepared(self, tasks: Sequence[FoldTask]) -> _Candidate:
         number, self._n_begun = self._n_begun, self._n_begun + 1
@@ -364,7 +365,7 @@ class TrainingAhead:
                 asking.append(candidate)
         if not asking:
             return
-        requests = [[fit for _, fit in own.step] for own in asking]
+        requests = [[fit for _, fit in one_asking.step] for one_asking in asking]
         try:
             with self._trainer.outside():
                 numbers = self._stream.ask(requests, n_pieces, asking[0].limit)

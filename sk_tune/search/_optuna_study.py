@@ -105,10 +105,10 @@ def _rungs(results: Mapping[str, Any], resource: str | None) -> list[list[int]]:
     """Return each configuration's result rows in each bracket, the first rung first."""
     found: dict[Any, list[int]] = {}
     for row, params in enumerate(results["params"]):
-        own = candidate_fingerprint(params, without=resource)
-        key = (_bracket(results, row), own)
+        fingerprint = candidate_fingerprint(params, without=resource)
+        key = (_bracket(results, row), fingerprint)
         # Without rungs a configuration that comes twice counts as two.
-        found.setdefault(key if "iter" in results else (row, own), []).append(row)
+        found.setdefault(key if "iter" in results else (row, fingerprint), []).append(row)
     return list(found.values())
 
 
@@ -147,8 +147,8 @@ def _epochs(curves: pd.DataFrame | None, rows: Sequence[int]) -> dict[int, float
     if curves is None or curves.empty:
         return {}
     # Later rungs hold the epochs of those before.
-    own = curves[curves["candidate"] == rows[-1]].dropna(subset=["valid_score"])
-    means = own.groupby("epoch")["valid_score"].mean()
+    last_curves = curves[curves["candidate"] == rows[-1]].dropna(subset=["valid_score"])
+    means = last_curves.groupby("epoch")["valid_score"].mean()
     epochs, scores = means.index.to_numpy(dtype=int), means.to_numpy(dtype=float)
     return dict(zip(epochs.tolist(), scores.tolist(), strict=True))
 
@@ -223,9 +223,9 @@ def _distributions(
     for name in space.names:
         dimensions = [c.dimension for c in space.columns if c.name == name]
         seen = [r.params[name] for r in records if name in r.params]
-        own = _distribution(optuna.distributions, dimensions, seen)
-        if own is not None:
-            found[name] = own
+        distribution = _distribution(optuna.distributions, dimensions, seen)
+        if distribution is not None:
+            found[name] = distribution
     return found
 
 
@@ -403,8 +403,8 @@ class OptunaExport:
 def _so_far(search: Any) -> tuple[Mapping[str, Any], pd.DataFrame | None]:
     """Return results and curves of a search that runs; of others their results at last."""
     if hasattr(search, "results_so_far"):
-        own: tuple[Mapping[str, Any], pd.DataFrame] = search.results_so_far()
-        return own
+        results: tuple[Mapping[str, Any], pd.DataFrame] = search.results_so_far()
+        return results
     return getattr(search, "cv_results_", {}), None
 
 

@@ -144,13 +144,15 @@ def out_of_fold_predictions(
     held out has the mean of their predictions if `averaged`, else the first.
     """
     kept = [[_aligned(outcome.held, classes) for outcome in folds] for folds in outcomes]
-    every = [values for own in kept for values in own if values is not None]
+    every = [values for of_folds in kept for values in of_folds if values is not None]
     shape = every[0].shape[1:] if every else ()
     kind = np.result_type(*{values.dtype for values in every}) if every else float
     predictions = np.full((len(outcomes), n_rows, *shape), np.nan, dtype=kind)
-    for means, folds, own in zip(predictions, outcomes, kept, strict=True):
+    for means, folds, fold_values in zip(predictions, outcomes, kept, strict=True):
         n_before = np.zeros(n_rows, dtype=np.int32)
-        for held, values in zip((outcome.held for outcome in folds), own, strict=True):
+        for held, values in zip(
+            (outcome.held for outcome in folds), fold_values, strict=True
+        ):
             if held is None or values is None or values.shape[1:] != shape:
                 continue
             is_new = n_before[held.rows] == 0
@@ -172,7 +174,9 @@ def _as_array(probabilities: Any, classes: Any) -> Array:
     if isinstance(probabilities, list):
         # A label that was the same in all samples has one column, of its 0 or its 1.
         pairs = zip(probabilities, classes, strict=True)
-        return np.column_stack([own @ np.asarray(values, float) for own, values in pairs])
+        return np.column_stack([
+            columns @ np.asarray(values, float) for columns, values in pairs
+        ])
     return np.asarray(probabilities)
 
 
@@ -427,8 +431,8 @@ def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.flo
     With several metrics `refit` names the one that decides, or else the first does.
     """
     names = [name for name in results if name.startswith("mean_test_")]
-    own = f"mean_test_{refit}"
-    return np.asarray(results[own if own in names else names[0]]) if names else np.empty(0)
+    key = f"mean_test_{refit}"
+    return np.asarray(results[key if key in names else names[0]]) if names else np.empty(0)
 
 
 def scores_by_curve(scoring: Any) -> bool:
@@ -471,8 +475,8 @@ def last_rows(
     if the configuration has another.
     """
     last: dict[Any, int] = {}
-    for row, own in enumerate(params):
-        candidate = candidate_fingerprint(own, without=resource)
+    for row, configuration in enumerate(params):
+        candidate = candidate_fingerprint(configuration, without=resource)
         is_empty = reasons is not None and reasons[row] in {INTERRUPTED, LEFT_OUT}
         if not is_empty or candidate not in last:
             last[candidate] = row

@@ -144,7 +144,7 @@ def _asks_predicted(network: NetworkEstimator, task: FoldTask) -> bool:
     if scorers is None:
         return False
     known = {"predict", "predict_proba"} if is_classifier(network) else {"predict"}
-    for metric in (scorer_metric(own, task.estimator) for own in scorers):
+    for metric in (scorer_metric(scorer, task.estimator) for scorer in scorers):
         methods = () if metric is None else metric.response_methods
         # scikit-learn takes the first method that there is.
         if next((m for m in methods if hasattr(network, m)), None) not in known:

@@ -162,8 +162,8 @@ class ScoreBook:
             if n_done < MIN_FOLDS:
                 continue
             scores = np.full((len(rivals), n_folds), np.nan)
-            for own, row in zip(scores, rivals, strict=True):
-                own[: len(self._scores[row])] = self._scores[row]
+            for line, row in zip(scores, rivals, strict=True):
+                line[: len(self._scores[row])] = self._scores[row]
             means = scores[:, :n_done].mean(axis=1)
             if np.isnan(means).all():
                 continue

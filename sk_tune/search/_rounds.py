@@ -78,13 +78,13 @@ def _message(estimator: Any, name: str) -> str:
 def _near(name: str, names: list[str]) -> list[str]:
     """Return names that end alike, which lack a step or have a wrong one, or look alike."""
     last = name.rpartition("__")[2]
-    same = [own for own in names if own.rpartition("__")[2] == last]
+    same = [known_name for known_name in names if known_name.rpartition("__")[2] == last]
     if same:
         return same[:_N_NEAR]
-    lasts = sorted({own.rpartition("__")[2] for own in names})
+    lasts = sorted({known_name.rpartition("__")[2] for known_name in names})
     alike = difflib.get_close_matches(last, lasts, n=1, cutoff=0.75)
     # The whole name decides which of those that end in the word.
-    ends = [own for own in names if own.rpartition("__")[2] in alike]
+    ends = [known_name for known_name in names if known_name.rpartition("__")[2] in alike]
     return difflib.get_close_matches(name, ends, n=_N_NEAR, cutoff=0.0)
 
 
@@ -242,13 +242,13 @@ class Rounds:
         self._first_of_call = self.n_candidates
         folds = self.folds if cv is None or cv is self.folds else _FixedSplits(cv)
         for part in self._parts(len(candidates), units):
-            own = candidates[part]
+            part_candidates = candidates[part]
             more = {n: list(v)[part] for n, v in (more_results or {}).items()}
             began = time.monotonic()
             with self._part_context(callback_ctx, part) as context:
-                self._evaluate(own, folds, more, context)
+                self._evaluate(part_candidates, folds, more, context)
             seconds = time.monotonic() - began
-            self._seconds_per_unit = seconds / (units * max(1, len(own)))
+            self._seconds_per_unit = seconds / (units * max(1, len(part_candidates)))
             if self.is_over:
                 break
         return self.results
@@ -348,14 +348,14 @@ class Rounds:
         if context is None or not self._budget.is_limited:
             yield context
             return
-        own = context.subcontext(
+        subcontext = context.subcontext(
             task_name="part",
             task_id=None if context.sequential_subtasks else part.start,
             max_subtasks=(part.stop - part.start) * self._search.n_splits_,
             sequential_subtasks=False,
         ).call_on_fit_task_begin(estimator=self._search)
-        yield own
-        if own.call_on_fit_task_end(estimator=self._search):
+        yield subcontext
+        if subcontext.call_on_fit_task_end(estimator=self._search):
             self.stop()
 
     def _parts(self, n_candidates: int, units: float) -> Iterator[slice]:

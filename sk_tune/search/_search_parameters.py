@@ -244,5 +244,5 @@ def space_of(search: Any) -> Space:
     # scikit-learn takes a tuple for values, scikit-optimize for the ends of a range.
     if hasattr(search, "search_spaces"):
         return as_space(search.search_spaces)
-    own = "param_grid" if hasattr(search, "param_grid") else "param_distributions"
-    return as_space(getattr(search, own), tuples_are_ranges=False)
+    attribute = "param_grid" if hasattr(search, "param_grid") else "param_distributions"
+    return as_space(getattr(search, attribute), tuples_are_ranges=False)

@@ -200,8 +200,8 @@ def mean_epochs(estimator: Any, make_space: Callable[[], Space]) -> float:
     if space is None or name not in space.names:
         return float(network.max_epochs)
     candidates = RandomSampler(space, 0).ask(_ASKED_FOR_EPOCHS)
-    own = [candidate.get(name, network.max_epochs) for candidate in candidates]
-    return float(np.mean([int(n) for n in own if isinstance(n, Integral)] or [0]))
+    numbers = [candidate.get(name, network.max_epochs) for candidate in candidates]
+    return float(np.mean([int(n) for n in numbers if isinstance(n, Integral)] or [0]))
 
 
 def expected_seconds(
@@ -235,11 +235,11 @@ def probe(
     """
     folds = [(positions(train), positions(test)) for train, test in folds]
     name = name_in_network(search.estimator, "max_epochs")
-    own = [{n: v for n, v in c.items() if n != name} for c in candidates]
+    tried = [{n: v for n, v in c.items() if n != name} for c in candidates]
     if name is None:
         # Nothing shortens a fit of another estimator: one for each process has to do.
-        own, folds = own[:1], folds[: _n_processes(search)]
-    trials = _Trials(search.estimator, make, own, data, _Folds(cv, folds), name)
+        tried, folds = tried[:1], folds[: _n_processes(search)]
+    trials = _Trials(search.estimator, make, tried, data, _Folds(cv, folds), name)
     n_rows = trials.most_rows
     n_used, before = min(n_rows, _LEAST_ROWS), 0
     if name is not None or len(folds) > 1:
@@ -260,7 +260,7 @@ def probe(
     # samples.
     slope = max(0.0, few - few_before) / (n_used - before)
     short = few + slope * (n_rows - n_used)
-    measured = f"Told by {len(own)} of them"
+    measured = f"Told by {len(tried)} of them"
     memory, long = None, short
     if name is not None:
         if trials.seconds_left() > few * _MORE:
@@ -271,11 +271,11 @@ def probe(
             epochs = slope * n_used * (_MORE - _FEW) / _FEW
             measured += f", {_FEW} epoch"
         long = short + epochs * n_rows / n_used
-        memory = _memory(search, own[0], data, folds[0], plan)
+        memory = _memory(search, tried[0], data, folds[0], plan)
     seconds = expected_seconds(
         short,
         long,
-        n_fits=len(own) * len(folds),
+        n_fits=len(tried) * len(folds),
         plan_fits=plan.n_fits,
         plan_epochs=plan.n_epochs,
     )

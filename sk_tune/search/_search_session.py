@@ -171,7 +171,9 @@ class SearchSession:
     def evaluating(self, candidates: Sequence[Sequence[Work]]) -> Iterator[None]:
         """Evaluate candidates, each with its folds, that were trained ahead."""
         self._ahead = {
-            (k, work.task.fold): work for k, own in enumerate(candidates) for work in own
+            (k, work.task.fold): work
+            for k, works in enumerate(candidates)
+            for work in works
         }
         try:
             yield
@@ -297,7 +299,7 @@ class SearchSession:
         Ctrl-C ended their round before it had results.
         """
         del self.outcomes[n_rows:]
-        self.models = {row: own for row, own in self.models.items() if row < n_rows}
+        self.models = {row: models for row, models in self.models.items() if row < n_rows}
 
     def n_workers(self) -> int:
         """Return how many workers joblib has for the search."""
@@ -475,7 +477,9 @@ class SearchSession:
 
     def is_left_out(self, row: int) -> bool:
         """Return whether Ctrl-C or the time came before a candidate had its score."""
-        return any(own.reason in {INTERRUPTED, LEFT_OUT} for own in self.outcomes[row])
+        return any(
+            outcome.reason in {INTERRUPTED, LEFT_OUT} for outcome in self.outcomes[row]
+        )
 
     @property
     def _keeps_predictions(self) -> bool:
@@ -490,8 +494,8 @@ class SearchSession:
             outcome, work.trained = without_values(outcome), None
         self.outcomes[work.row].append(outcome)
         if self.options.n_models_kept != 0:
-            own = self.models.setdefault(work.row, [])
-            own.append(None if outcome.reason else work.model)
+            models = self.models.setdefault(work.row, [])
+            models.append(None if outcome.reason else work.model)
         self._book.add(work.row, result, self.options)
         # scikit-learn ends a search in which all fits of one call failed; here the rule is
         # taken over the whole search, when it ends.

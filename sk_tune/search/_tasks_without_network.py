@@ -89,11 +89,11 @@ def _in_order(options: SearchOptions) -> joblib.Parallel:
 
     Who is interrupted then has those that are there.
     """
-    own = {"n_jobs": options.n_jobs, "pre_dispatch": options.pre_dispatch}
+    settings = {"n_jobs": options.n_jobs, "pre_dispatch": options.pre_dispatch}
     try:
-        return joblib.Parallel(return_as="generator", **own)
+        return joblib.Parallel(return_as="generator", **settings)
     except ValueError:
-        return joblib.Parallel(**own)
+        return joblib.Parallel(**settings)
 
 
 def _end(work: Work, results: Any, held: HeldOut | None, model: Any) -> None:

@@ -79,9 +79,9 @@ class TimeBudget:
     @property
     def refit_seconds(self) -> float:
         """Seconds that the refit is expected to take."""
-        own = self._refit
-        n_epochs = max(own.n_epochs, self.n_epochs_ahead)
-        return _SLOWER * (own.once + n_epochs * own.per_epoch)
+        refit = self._refit
+        n_epochs = max(refit.n_epochs, self.n_epochs_ahead)
+        return _SLOWER * (refit.once + n_epochs * refit.per_epoch)
 
     @property
     def left(self) -> float:

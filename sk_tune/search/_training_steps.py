@@ -98,16 +98,16 @@ class TrainingSteps:
                 continue
             if work.trained.status == "failed":
                 failed.setdefault(id(work.task.test), []).append(work)
-        for fold, own in failed.items():
+        for fold, failed_works in failed.items():
             if self.is_interrupted:
                 return
-            first, *rest = own
+            first, *rest = failed_works
             if fold not in self._is_monitor_bad:
                 yield _blind([first])
                 trained = first.trained
                 self._is_monitor_bad[fold] = bool(trained and trained.state is not None)
             else:
-                rest = own
+                rest = failed_works
             if rest and self._is_monitor_bad[fold]:
                 yield _blind(rest)
 
@@ -142,8 +142,8 @@ class TrainingSteps:
             if work.state is not None:
                 by_row.setdefault(work.row, []).append(work)
         again: list[tuple[Work, Fit]] = []
-        for row, own in by_row.items():
-            curves = [_curve(w.state, options.prefers_loss) for w in own if w.state]
+        for row, row_works in by_row.items():
+            curves = [_curve(w.state, options.prefers_loss) for w in row_works if w.state]
             rows = _as_rows(curves)
             if row not in self.best_epochs:
                 if np.isnan(rows).any(axis=0).all():
@@ -154,7 +154,7 @@ class TrainingSteps:
             n_epochs = self.best_epochs[row]
             again += [
                 (work, _anew(work.fit, work.state, n_epochs, checkpoints[id(work)]))
-                for work, curve in zip(own, curves, strict=True)
+                for work, curve in zip(row_works, curves, strict=True)
                 if work.fit is not None and work.state and len(curve) > n_epochs
             ]
         return again
@@ -181,7 +181,7 @@ def _is_of_one_go(fit: Fit | None) -> bool:
 
 
 def _only(found: dict[Any, Kept], candidates: Collection[Any]) -> dict[Any, Kept]:
-    return {key: own for key, own in found.items() if key[0] in candidates}
+    return {key: kept for key, kept in found.items() if key[0] in candidates}
 
 
 def _anew(fit: Fit, state: TrainingState, n_epochs: int, checkpoints: Checkpoints) -> Fit:
@@ -190,7 +190,9 @@ def _anew(fit: Fit, state: TrainingState, n_epochs: int, checkpoints: Checkpoint
     Its state is that of the beginning, so that a store knows it whatever was kept.
     """
     # A rung that began anew may have drawn another seed.
-    checkpoints = tuple(own for own in checkpoints if own.seed == state.seed)
+    checkpoints = tuple(
+        checkpoint for checkpoint in checkpoints if checkpoint.seed == state.seed
+    )
     return replace(
         fit,
         state=None,

@@ -71,10 +71,10 @@ def _of_results(
     found = []
     for row, params in enumerate(results["params"]):
         n = None if granted is None or granted[row] == most else int(granted[row])
-        own = {name: value for name, value in params.items() if name != resource}
+        parameters = {name: value for name, value in params.items() if name != resource}
         found.append(
             Earlier(
-                params=own,
+                params=parameters,
                 score=float(scores[row]),
                 n_resources=n,
                 resource=resource or "n_samples",
@@ -189,9 +189,9 @@ def _last_part(name: str) -> str:
 
 def _in_space(params: Mapping[str, Any], space: Space) -> Candidate | None:
     """Return parameters as the space has them; None if they are not of it."""
-    own = {name: _own_value(space, name, value) for name, value in params.items()}
+    values = {name: _own_value(space, name, value) for name, value in params.items()}
     try:
-        return space.decode(space.encode([own]))[0]
+        return space.decode(space.encode([values]))[0]
     except SpaceError:
         return None
 
@@ -203,7 +203,7 @@ def _own_value(space: Space, name: str, value: Any) -> Any:
     for column in space.columns:
         if column.name == name:
             for index in range(column.dimension.n_categories):
-                own = column.dimension.decode(index)
-                if not isinstance(own, str) and stored_value(own) == value:
-                    return own
+                category = column.dimension.decode(index)
+                if not isinstance(category, str) and stored_value(category) == value:
+                    return category
     return value

@@ -152,10 +152,10 @@ class SparseRows:
 
 def rows_as_tensor(matrix: Any, dtype: str, device: str | torch.device) -> Any:
     """Return a CSR table (N, D) as a tensor, or as rows that stay sparse if it is large."""
-    own = matrix.astype(dtype, copy=False)
-    if own.dtype.itemsize * own.shape[0] * own.shape[1] <= _MOST_DENSE_BYTES:
-        return torch.from_numpy(own.toarray(order="C")).to(device)
-    return SparseRows(own, torch.device(device))
+    table = matrix.astype(dtype, copy=False)
+    if table.dtype.itemsize * table.shape[0] * table.shape[1] <= _MOST_DENSE_BYTES:
+        return torch.from_numpy(table.toarray(order="C")).to(device)
+    return SparseRows(table, torch.device(device))
 
 
 def _for_scipy(index: Any) -> Any:
@@ -235,8 +235,8 @@ class TensorBatches:
         *,
         copy: bool = False,
     ) -> None:
-        own = isinstance(dataset, TensorSet)
-        columns = dataset.taken().columns if own else (dataset.X, dataset.y, None)
+        is_set = isinstance(dataset, TensorSet)
+        columns = dataset.taken().columns if is_set else (dataset.X, dataset.y, None)
         self.columns = [
             c if c is None or isinstance(c, SparseRows) else torch.as_tensor(c)
             for c in columns
@@ -272,8 +272,8 @@ class TensorBatches:
                 for c in self.columns
             ]
             for X, y, weight in zip(*parts, strict=True):
-                own = X.clone() if self.copy and order is None and X is not None else X
-                yield _pack(own, y, weight)
+                X_batch = X.clone() if self.copy and order is None and X is not None else X
+                yield _pack(X_batch, y, weight)
             start = stop
 
     def _sizes(self) -> list[int]:

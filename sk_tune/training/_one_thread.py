@@ -58,7 +58,7 @@ def takes_one_thread(n_multiplications: float) -> bool:
 
 def n_weights(module: nn.Module) -> int:
     """Return how many weights a module multiplies by inputs: no biases, no scales."""
-    return sum(own.numel() for own in module.parameters() if own.ndim > 1)
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1)
 
 
 @contextmanager
@@ -72,11 +72,11 @@ def count_multiplications(module: nn.Module) -> Iterator[list[float]]:
 
     def note(layer: nn.Module, _: Any, outputs: Any) -> None:
         first = outputs[0] if isinstance(outputs, tuple) else outputs
-        own = [w for w in layer.parameters(recurse=False) if w.ndim > 1]
-        if own and isinstance(first, Tensor) and first.numel():
-            is_spatial = own[0].ndim > 2 and first.ndim > 2
+        weights = [w for w in layer.parameters(recurse=False) if w.ndim > 1]
+        if weights and isinstance(first, Tensor) and first.numel():
+            is_spatial = weights[0].ndim > 2 and first.ndim > 2
             size = first.shape[1 if is_spatial else -1]
-            found.append(first.numel() / size * sum(w.numel() for w in own))
+            found.append(first.numel() / size * sum(w.numel() for w in weights))
 
     # Compiled to TorchScript, a layer takes no hooks.
     layers = [m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]

@@ -149,7 +149,7 @@ def arrays_of_state(state: TrainingState) -> dict[str, npt.NDArray[np.generic]]:
         "module": state.weights,
         "last": state.last_weights or {},
         "best": state.best_weights or {},
-        **{f"optimizer.{index}": own for index, own in state.moments.items()},
+        **{f"optimizer.{index}": moments for index, moments in state.moments.items()},
     }
     return {
         f"{part}.{name}": array

@@ -88,18 +88,18 @@ def time_limit(limit: TimeLimit | None) -> Iterator[LimitedTime]:
     around = _TIME.get()
     if limit is None or limit.host != socket.gethostname():
         limit = None if around is None else around.limit
-    own = LimitedTime(limit)
-    token = _TIME.set(own)
+    limited_time = LimitedTime(limit)
+    token = _TIME.set(limited_time)
     try:
-        yield own
+        yield limited_time
     finally:
         _TIME.reset(token)
 
 
 def check_time() -> None:
     """Raise ``TimeIsUpError`` if the time is up and what is unfinished does not count."""
-    own = _TIME.get()
-    limit = None if own is None else own.limit
+    current = _TIME.get()
+    limit = None if current is None else current.limit
     if limit is not None and not limit.cuts and time.monotonic() >= limit.until:
         raise TimeIsUpError
 
