@@ -445,12 +445,12 @@ class FitStream:
         checkpoint_bytes = bytes_per_fit(fits.values(), limit)
         return [
             Shard(
-                fits={i: fits[i] for i in own},
+                fits={i: fits[i] for i in members},
                 as_fleet=as_fleet,
                 memory_limit=limit,
-                groups=[own],
+                groups=[members],
                 checkpoint_bytes=checkpoint_bytes,
             )
             for as_fleet, all_own in ((True, parts), (False, lone))
-            for own in all_own
+            for members in all_own
         ]

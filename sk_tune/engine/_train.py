@@ -315,7 +315,9 @@ def _shards(
             key = own_signature
         groups.setdefault(key, []).append(i)
     lone = [[i] for i in groups.pop(None, [])]
-    pieces = [part for own in groups.values() for part in _cut(own, most)]
+    pieces = [
+        part for group_members in groups.values() for part in _cut(group_members, most)
+    ]
     parts = [[piece] for piece in pieces]
     if n_workers > 1:
         limit = int(memory_limit / n_workers)
@@ -334,14 +336,17 @@ def _shards(
     checkpoint_bytes = bytes_per_fit(fits.values(), memory_limit)
     shards = [
         Shard(
-            fits={i: fits[i] for group in own for i in group},
+            fits={i: fits[i] for group in shard_groups for i in group},
             as_fleet=as_fleet,
             memory_limit=int(memory_limit / n_workers),
-            groups=own,
+            groups=shard_groups,
             checkpoint_bytes=checkpoint_bytes,
         )
-        for as_fleet, all_own in ((True, parts), (False, [[own] for own in lone]))
-        for own in all_own
+        for as_fleet, all_own in (
+            (True, parts),
+            (False, [[lone_group] for lone_group in lone]),
+        )
+        for shard_groups in all_own
     ]
     shards.sort(key=lambda s: -sum(_rest(f).n_epochs or 1 for f in s.fits.values()))
     return shards, n_workers
