@@ -102,15 +102,15 @@ def test_more_memory_never_means_fewer_rows(limits):
 @pytest.mark.parametrize(
     "larger",
     [
-        {"row": _row(width=512)},
-        {"row": _row(n_features=4000)},
-        {"recipe": _recipe(batch_size=-1), "row": _row(n_samples=20_000)},
+        {"network": _row(width=512)},
+        {"network": _row(n_features=4000)},
+        {"recipe": _recipe(batch_size=-1), "network": _row(n_samples=20_000)},
     ],
     ids=["wide", "many features", "full batch"],
 )
 def test_larger_networks_and_batches_mean_fewer_rows(larger):
     """What a row needs depends on its weights, its activations and its batch."""
-    small = {"row": _row(), "recipe": _recipe(), "memory_limit": 2**20}
+    small = {"network": _row(), "recipe": _recipe(), "memory_limit": 2**20}
 
     assert networks_at_a_time(**{**small, **larger}) < networks_at_a_time(**small)
 

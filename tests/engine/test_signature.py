@@ -198,7 +198,7 @@ def test_all_others_have_none(estimator):
     assert reason_for_solo(_fit(estimator)) is None
 
 
-X, Y = np.zeros((4, 2), dtype=np.float32), np.array([0, 1, 0, 1])
+X_SMALL, Y_SMALL = np.zeros((4, 2), dtype=np.float32), np.array([0, 1, 0, 1])
 
 
 class _OwnStep(NeuralNetClassifier):
@@ -243,7 +243,7 @@ def _net(cls=NeuralNetClassifier, **params):
 )
 def test_nets_of_the_usual_kind_are_carried(params):
     """There is nothing against them."""
-    assert reason_against_net(_net(**params), X, Y) is None
+    assert reason_against_net(_net(**params), X_SMALL, Y_SMALL) is None
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_nets_of_the_usual_kind_are_carried(params):
             _net(callbacks=[GradientNormClipping(None), GradientNormClipping(0.1)]),
             "several GradientNormClipping",
         ),
-        (_net(callbacks=[EpochScoring("f1", on_train=True)]), "training rows"),
+        (_net(callbacks=[EpochScoring("f1", on_train=True)]), "training samples"),
         (_net(callbacks=[EpochScoring("f1", use_caching=False)]), "predicts anew"),
         (_net(callbacks=[LRScheduler("OneCycleLR", max_lr=1.0)]), "momentum too"),
         (
@@ -283,12 +283,12 @@ def test_nets_of_the_usual_kind_are_carried(params):
 )
 def test_what_replaces_a_part_of_the_loop_is_named(net, reason):
     """The reason says what it is."""
-    assert reason in reason_against_net(net, X, Y)
+    assert reason in reason_against_net(net, X_SMALL, Y_SMALL)
 
 
 def test_data_that_are_no_arrays_are_left_to_skorch():
     """A dict of inputs, or a data set, needs skorch's own loader."""
-    assert "must be arrays" in reason_against_net(_net(), {"x": X}, Y)
+    assert "must be arrays" in reason_against_net(_net(), {"x": X_SMALL}, Y_SMALL)
     assert "must be arrays" in reason_against_net(
-        _net(NeuralNet, criterion=nn.MSELoss), X, None
+        _net(NeuralNet, criterion=nn.MSELoss), X_SMALL, None
     )

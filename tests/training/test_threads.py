@@ -126,7 +126,7 @@ class _Wide(nn.Module):
 
 Y = np.arange(120) % 2
 NETWORKS = {
-    "mlp": lambda n: MLPClassifier(width=n, batch_size=-1, max_epochs=1),
+    "mlp": lambda n: MLPClassifier(width=n, activation="tanh", batch_size=-1, max_epochs=1),
     "members": lambda n: MLPClassifier(width=64, members=n, batch_size=-1, max_epochs=1),
     "cnn": lambda n: CNNClassifier(n_channels=n, width=4, batch_size=-1, max_epochs=1),
     "rnn": lambda n: RNNClassifier(hidden_size=n, batch_size=-1, max_epochs=1),
