@@ -187,14 +187,17 @@ def train(
 
 def train_one(fit: Fit, *, limit: TimeLimit | None = None) -> Trained:
     """Train a fit in this process: as a fleet of one where the kernel can."""
+    planner = _Planner(FitPreparer())
     is_mlp = isinstance(fit.estimator, MLPClassifier | MLPRegressor)
     in_fleet = is_mlp and is_unchanged(fit.estimator)
     if in_fleet:
         seeded = replace(fit, seed=0)
-        in_fleet = _Planner(FitPreparer()).plan(0, seeded, available_memory()).is_compiled
+        in_fleet = planner.plan(0, seeded, available_memory()).is_compiled
+    results = Results(None, as_fleet=in_fleet)
     engine = "fleet" if in_fleet else "reference"
-    (trained,) = train([fit], n_jobs=1, engine=engine, limit=limit)
-    return trained
+    with raising_caller_errors(), outside_blocks():
+        _train([fit], results, 1, engine, None, None, None, limit, planner)
+    return results.trained[0]
 
 
 def fitted_estimator(fit: Fit, trained: Trained) -> Any:
@@ -242,14 +245,18 @@ def _train(
     progress: Callable[[Progress], object] | None,
     store: str | os.PathLike[str] | None,
     time: TimeLimit | None,
+    planner: "_Planner | None" = None,
 ) -> None:
-    """Train fits, in this process or in workers; results are added as they come."""
+    """Train fits, in this process or in workers; results are added as they come.
+
+    What `planner` has prepared is not prepared again.
+    """
     ready = ready_fits(dict(enumerate(fits)), results, engine)
     n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(ready)))
     limit = SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
     with stored_fits(store, ready, engine) as stored:
         most = _MOST_NETWORKS_PER_SHARD if store is not None else math.inf
-        planner = _Planner(FitPreparer())
+        planner = planner or _Planner(FitPreparer())
         rest = (limit, engine, most, planner)
         cut = partial(_shards, ready, results.solo, workers_run=are_running(n_jobs))
         shards, n_workers = cut(n_workers, *rest)

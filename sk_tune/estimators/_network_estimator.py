@@ -43,7 +43,7 @@ from sk_tune.estimators._net_state import load_training_state
 from sk_tune.estimators._onnx_export import export_onnx
 from sk_tune.estimators._parameters import TrainingParameters
 from sk_tune.estimators._persistence import Persistence
-from sk_tune.estimators._prepared_fit import train_net
+from sk_tune.estimators._prepared_fit import train_in_fleet
 from sk_tune.estimators._training_net import TrainingNet
 from sk_tune.estimators._validation import (
     as_array,
@@ -302,11 +302,10 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
             module=net.module_,
         )
         n_epochs_now = self.max_epochs if n_epochs is None else n_epochs
-        if is_unchanged(self):
-            train_net(
-                self._as_fitted() if goes_on else self, net, train, valid, n_epochs_now
-            )
-        else:
+        made_by = self._as_fitted() if goes_on else self
+        if not (
+            is_unchanged(self) and train_in_fleet(made_by, net, train, valid, n_epochs_now)
+        ):
             valid = None if valid is None else valid.taken()
             net.train_epochs(train.taken(), valid, n_epochs_now)
         self._keep(net, refitted=fresh or n_epochs is None)

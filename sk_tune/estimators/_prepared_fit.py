@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A fit that is ready to train: as a network of a fleet, or by its net's loop."""
 
+import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,7 +45,7 @@ from sk_tune.training import (
     r2_by_network,
 )
 
-__all__ = ["PreparedFit", "has_hooks", "train_net"]
+__all__ = ["PreparedFit", "has_hooks", "train_in_fleet"]
 
 Array = npt.NDArray[Any]
 
@@ -161,38 +162,50 @@ class PreparedFit:
         return replace(training_state(net), modules=modules), predictions
 
 
-def train_net(
+def train_in_fleet(
     estimator: Any,
     net: TrainingNet,
     train: TensorSet,
     valid: TensorSet | None,
     n_epochs: int,
-) -> None:
-    """Train the net of an estimator that has its parameters: as a fleet of one, if it can.
+) -> bool:
+    """Train the net of an estimator that has its parameters as a fleet of one, if it can.
 
-    The net's loop trains where a callback looks on, and what the kernel does not know.
-    Raises TrainingDivergedError if the loss or a weight becomes infinite or NaN.
+    Return whether it could: the net's loop is needed where a callback looks on, and for
+    what the kernel does not know. Raises TrainingDivergedError if the loss or a weight
+    becomes infinite or NaN; the net is then as it was.
     """
-    if _is_as_made(estimator, net):
-        prepared = PreparedFit(
-            estimator=estimator,
-            module=net.module_,
-            options=net.options,
-            train=train,
-            valid=valid,
-            monitor=None,
-            state=training_state(net) if len(net.history) else None,
-        )
-        network, recipe = prepared.network(n_epochs), prepared.recipe()
-        if is_compiled(network, recipe):
-            # Threads of torch would wait for each other between the kernel's calls.
-            with one_thread(wanted=True):
-                ((_, outcome),) = train_fleet([network], recipe, 1)
-            if outcome.message:
-                raise TrainingDivergedError(outcome.message)
-            load_training_state(net, outcome.state)
-            return
-    net.train_epochs(train.taken(), None if valid is None else valid.taken(), n_epochs)
+    if not _is_as_made(estimator, net):
+        return False
+    prepared = PreparedFit(
+        estimator=estimator,
+        module=_last_module(net),
+        options=net.options,
+        train=train,
+        valid=valid,
+        monitor=None,
+        state=training_state(net) if len(net.history) else None,
+    )
+    network, recipe = prepared.network(n_epochs), prepared.recipe()
+    if not is_compiled(network, recipe):
+        return False
+    # Threads of torch would wait for each other between the kernel's calls.
+    with one_thread():
+        ((_, outcome),) = train_fleet([network], recipe, 1)
+    if outcome.message:
+        raise TrainingDivergedError(outcome.message)
+    load_training_state(net, outcome.state)
+    return True
+
+
+def _last_module(net: TrainingNet) -> nn.Module:
+    """Return a module with the weights that training goes on from, not the best ones."""
+    module: nn.Module = net.module_
+    if net.last_weights_ is None:
+        return module
+    module = copy.deepcopy(module)
+    module.load_state_dict(net.last_weights_)
+    return module
 
 
 def _is_as_made(estimator: Any, net: TrainingNet) -> bool:

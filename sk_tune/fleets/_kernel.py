@@ -65,7 +65,7 @@ def kernel_status() -> str:
 def arithmetic() -> list[str]:
     """Return what the last bits of a training depend on: kernel and processor."""
     library = compiled_library()
-    kernel = "" if library is None else _hash(Path(library._name).read_bytes())
+    kernel = "" if library is None else _digest(library._name)
     capability = torch.backends.cpu.get_cpu_capability()
     devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     names = map(torch.cuda.get_device_name, devices)
@@ -117,6 +117,11 @@ def _processor() -> bytes:
         return platform.processor().encode()
     names = (b"model name", b"flags", b"Features", b"CPU part")
     return b"\n".join(sorted({line for line in lines if line.startswith(names)}))
+
+
+@cache
+def _digest(path: str) -> str:
+    return _hash(Path(path).read_bytes())
 
 
 def _hash(content: bytes) -> str:

@@ -880,6 +880,35 @@ def test_a_hook_of_a_trained_net_is_called(make_estimator, task_data):
     assert len(calls) >= len(X) / 16
 
 
+@pytest.mark.parametrize("change", [lambda net: None, lambda net: net.net_.optimizer_])
+def test_early_stopping_goes_on_from_the_last_weights(change, make_estimator):
+    """Not from the best, which predict: on noise these are far behind."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 8)), rng.integers(0, 2, 200)
+    params = {**COURSES["early stopping"], "patience": 100, "learning_rate": 0.05}
+    at_once = make_estimator("MLPClassifier", **params, max_epochs=12).fit(X, y)
+
+    in_parts = make_estimator("MLPClassifier", **params, max_epochs=12)
+    in_parts.partial_fit(X, y, n_epochs=6)
+    change(in_parts)
+    in_parts.partial_fit(X, y, n_epochs=6)
+
+    assert in_parts.best_epoch_ < 6
+    assert state_of(in_parts) == state_of(at_once)
+
+
+def test_a_diverging_partial_fit_leaves_the_net_as_it_was(make_estimator, task_data):
+    """As a failed training by the net's loop does."""
+    X, y = task_data("MLPRegressor")
+    net = make_estimator("MLPRegressor", early_stopping=True).fit(X, y)
+    before = state_of(net)
+
+    with pytest.raises(TrainingDivergedError):
+        net.partial_fit(X, y * 1e30)
+
+    assert state_of(net) == before
+
+
 def test_looking_at_the_optimizer_changes_no_training(make_estimator, task_data):
     """Nor does a parameter that was set after `fit`: the net goes on as it was made."""
     X, y = task_data("MLPClassifier")

@@ -54,19 +54,19 @@ class KernelHook(BuildHookInterface[Any]):
 _AS_IN_TAGS = str.maketrans("-.", "__")
 
 
-def build(*flags: str, name: str = "epoch") -> list[Path]:
+def build(*flags: str) -> list[Path]:
     """Return the libraries of this machine, compiled into this folder.
 
     Raises FileNotFoundError if there is no compiler, CalledProcessError if it fails.
     """
-    for path in FOLDER.glob(f"{name}-*.so"):
+    for path in FOLDER.glob("epoch-*.so"):
         path.unlink()
     compiler = _compiler()
     machine = sysconfig.get_platform().replace("-", "_").lower()
     levels = next((v for k, v in LEVELS.items() if machine.endswith(k)), ())
     made = []
     for level in levels:
-        path = FOLDER / f"{name}-{level}.so"
+        path = FOLDER / f"epoch-{level}.so"
         command = [*compiler, *FLAGS, *_system_flags(), *flags, f"-march={level}"]
         subprocess.run(
             [*command, str(FOLDER / "epoch.c"), "-o", str(path), "-lm"], check=True
