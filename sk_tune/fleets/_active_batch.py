@@ -15,7 +15,7 @@ from sk_tune.augment import RowAugmenter
 from sk_tune.fleets._chain import Program
 from sk_tune.fleets._compiled_epoch import CompiledEpoch, compiled_epoch
 from sk_tune.fleets._epoch_batches import sizes_of_networks
-from sk_tune.fleets._kernel import compiled_library, is_plain
+from sk_tune.fleets._kernel import compiled_library, why_not
 from sk_tune.fleets._masks import StackedDropout
 from sk_tune.fleets._mlp_program import MLPProgram
 from sk_tune.fleets._module import ModuleProgram
@@ -398,7 +398,7 @@ def is_compiled(network: FleetNetwork, recipe: Recipe) -> bool:
     """Return whether compiled code trains networks like one."""
     if not isinstance(network.module, MLP) or compiled_library() is None:
         return False
-    return is_plain(build_program([network]), recipe, [network])
+    return not why_not(build_program([network]), recipe, [network])
 
 
 def _has_padding(networks: Sequence[FleetNetwork]) -> bool:

@@ -29,10 +29,10 @@ from sk_tune.fleets._kernel import (
     Step,
     compiled_library,
     holds_classes,
-    is_plain,
     is_plain_input,
     number_of_loss,
     steps_of,
+    why_not,
 )
 from sk_tune.fleets._recipe import FleetNetwork, Recipe
 from sk_tune.fleets._stacked_optimizers import StackedOptimizer
@@ -120,7 +120,7 @@ def compiled_epoch(
 ) -> "CompiledEpoch | None":
     """Return what trains epochs of networks by compiled code; None if torch is to do it."""
     library = compiled_library()
-    if library is None or not is_plain(program, recipe, networks):
+    if library is None or why_not(program, recipe, networks):
         return None
     return CompiledEpoch(library, program, optimizer, networks, recipe, n_threads)
 

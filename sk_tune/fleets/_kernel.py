@@ -33,11 +33,11 @@ __all__ = [
     "arithmetic",
     "compiled_library",
     "holds_classes",
-    "is_plain",
     "is_plain_input",
     "kernel_status",
     "number_of_loss",
     "steps_of",
+    "why_not",
 ]
 
 # "0" for none, or a level, such as "x86-64-v3".
@@ -154,11 +154,19 @@ class Step(NamedTuple):
     dropout: int
 
 
-def is_plain(program: Program, recipe: Recipe, networks: Sequence[FleetNetwork]) -> bool:
-    """Return whether compiled code knows how to train networks, and takes less time."""
+def why_not(program: Program, recipe: Recipe, networks: Sequence[FleetNetwork]) -> str:
+    """Return why the kernel does not train networks; nothing if it does, and gains time."""
+    library = compiled_library()
+    if library is None:
+        return f"the kernel in use is {kernel_status()}"
     loss, steps = number_of_loss(recipe), steps_of(program)
-    is_known = bool(steps) and loss >= 0 and recipe.optimizer in OPTIMIZERS
-    return is_known and _has_plain_data(program, networks, loss, steps)
+    if loss < 0 or recipe.optimizer not in OPTIMIZERS:
+        return "the kernel does not know the loss or the optimizer"
+    if not steps:
+        return "the network has layers that the kernel does not know, or large ones"
+    if not _has_plain_data(program, networks, loss, steps):
+        return "the data, or how they are to be augmented, are not what the kernel reads"
+    return ""
 
 
 def number_of_loss(recipe: Recipe) -> int:

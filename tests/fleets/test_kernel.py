@@ -22,9 +22,9 @@ from sk_tune.fleets._kernel import (
     VARIABLE,
     compiled_library,
     holds_classes,
-    is_plain,
     kernel_status,
     steps_of,
+    why_not,
 )
 from sk_tune.training import TensorSet, arrays_of_state
 
@@ -102,7 +102,7 @@ def _row(table, kind=MLPClassifier, **params):
 
 
 def _is_plain(*rows, recipe):
-    return is_plain(build_program(rows), recipe, rows)
+    return not why_not(build_program(rows), recipe, rows)
 
 
 @pytest.mark.parametrize(
