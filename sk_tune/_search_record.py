@@ -19,8 +19,11 @@ __all__ = [
     "UNSCORED",
     "FoldLayout",
     "SearchRecord",
+    "deciding_metric",
     "deciding_scorer",
     "fold_layout",
+    "granted_resource",
+    "grants_epochs",
     "rows_of_most",
     "search_record",
     "was_stopped",
@@ -69,6 +72,29 @@ def search_record(search: Any) -> SearchRecord | None:
     """Return what a fitted search of sk_tune tells of itself; None for others."""
     record: SearchRecord | None = getattr(search, "search_record_", None)
     return record
+
+
+def granted_resource(search: Any) -> str | None:
+    """Return what rungs of a search grant more of; None if it has no rungs."""
+    resource: str | None
+    resource = getattr(search, "resource_", getattr(search, "resource", None))
+    return resource
+
+
+def grants_epochs(resource: str | None) -> bool:
+    """Return whether rungs grant epochs."""
+    return isinstance(resource, str) and resource.rpartition("__")[2] == "max_epochs"
+
+
+def deciding_metric(search: Any) -> str:
+    """Return the metric that decides in a fitted search, by its name in ``cv_results_``.
+
+    It is "score" if it is alone, and the first of several if none of them decides.
+    """
+    means = [k for k in search.cv_results_ if k.startswith("mean_test_")]
+    names = [name.removeprefix("mean_test_") for name in means]
+    refit = getattr(search, "refit", True)
+    return refit if isinstance(refit, str) and refit in names else names[0]
 
 
 def deciding_scorer(search: Any) -> tuple[Any, str]:

@@ -10,13 +10,16 @@ import time
 from collections.abc import Sequence
 from html import escape
 from numbers import Real
-from typing import Any
+from typing import Any, TypeGuard
+
+import numpy as np
 
 __all__ = [
     "LiveLine",
     "bytes_text",
     "html_table",
     "interval_text",
+    "is_number",
     "listed",
     "number_texts",
     "seconds_text",
@@ -32,6 +35,11 @@ def listed(texts: Sequence[str], most: int) -> str:
     """Return texts with commas between them; those beyond `most` are counted."""
     more = len(texts) - most
     return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Return whether a value is a number and no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

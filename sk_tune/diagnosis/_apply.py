@@ -3,16 +3,17 @@
 """Remedies carried out on an estimator, a space or a search."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from numbers import Real
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
 
-import numpy as np
 import skopt.space
 from scipy import stats
 from sklearn.base import clone
 
+from sk_tune._search_record import grants_epochs
+from sk_tune._text import is_number
 from sk_tune.diagnosis._candidate_checks import NATURAL_BOUNDS, described_space, is_whole
 from sk_tune.diagnosis._curve_sources import is_search, network_part
 from sk_tune.diagnosis._findings import Change, Finding, ranked
@@ -28,7 +29,7 @@ def changed_value(value: Any, change: Change) -> Any:
     """
     if change.action == "set":
         return change.value
-    if not _is_number(value) or value < 0:
+    if not is_number(value) or value < 0:
         # A floor or bound under what is not set is its value.  A batch size of -1 is a
         # name, too.
         unset = value is None and change.action in {"at least", "at most"}
@@ -45,6 +46,16 @@ def changed_value(value: Any, change: Change) -> Any:
     return _valid(change.parameter, new, whole=_is_whole(change, value))
 
 
+class _Range(NamedTuple):
+    """The ends of described values, and what describes others in the same way."""
+
+    low: Any
+    high: Any
+    is_log: bool
+    is_whole: bool
+    described: Callable[[Any, Any], Any]
+
+
 def changed_range(described: Any, change: Change, *, tuples_are_ranges: bool = True) -> Any:
     """Return what a change makes of the description of a parameter's values.
 
@@ -54,37 +65,71 @@ def changed_range(described: Any, change: Change, *, tuples_are_ranges: bool = T
     """
     if change.action == "set":
         return [change.value]
+    ends = _range(described, change, tuples_are_ranges)
+    if ends is not None:
+        low, high = _moved(
+            ends.low, ends.high, change, is_log=ends.is_log, whole=ends.is_whole
+        )
+        if (low, high) == (ends.low, ends.high):
+            return described
+        return ends.described(low, high) if low < high else [low]
     if isinstance(described, skopt.space.Categorical):
-        values = _changed_list(list(described.categories), change)
-        same = values == list(described.categories)
-        return described if same else skopt.space.Categorical(values, name=described.name)
-    if isinstance(described, skopt.space.Real | skopt.space.Integer):
-        kind = type(described)
-        is_log, whole = described.prior == "log-uniform", kind is skopt.space.Integer
-        low, high = _moved(described.low, described.high, is_log, change, whole=whole)
-        if (low, high) == (described.low, described.high):
-            return described
-        if low >= high:
-            return [low]
-        return kind(low, high, prior=described.prior, name=described.name)
-    if hasattr(described, "rvs"):
-        return _changed_distribution(described, change)
-    if _is_range(described, tuples_are_ranges):
-        is_log = len(described) > 2 and described[2] == "log-uniform"
-        whole = _is_whole(change, *described[:2])
-        low, high = _moved(described[0], described[1], is_log, change, whole=whole)
-        if (low, high) == tuple(described[:2]):
-            return described
-        return (low, high, *described[2:]) if low < high else [low]
-    if isinstance(described, str | bytes) or not hasattr(described, "__iter__"):
+        values = list(described.categories)
+        changed = _changed_list(values, change)
+        kind = skopt.space.Categorical
+        return described if changed == values else kind(changed, name=described.name)
+    is_one = isinstance(described, str | bytes) or not hasattr(described, "__iter__")
+    if is_one or hasattr(described, "rvs"):
         return described
     values = list(described)
     changed = _changed_list(values, change)
     return described if changed == values else changed
 
 
+def _range(
+    described: Any,
+    change: Change,
+    tuples_are_ranges: bool,  # noqa: FBT001
+) -> _Range | None:
+    """Return the ends of what describes a range; None for everything else."""
+    if isinstance(described, skopt.space.Real | skopt.space.Integer):
+        kind: Any = type(described)
+        return _Range(
+            described.low,
+            described.high,
+            described.prior == "log-uniform",
+            kind is skopt.space.Integer,
+            partial(kind, prior=described.prior, name=described.name),
+        )
+    name = getattr(getattr(described, "dist", None), "name", "")
+    if hasattr(described, "rvs"):
+        if name not in _DISTRIBUTIONS:
+            return None
+        low, high = described.support()
+        if name == "randint":
+            return _Range(int(low), int(high), False, True, _DISTRIBUTIONS[name])
+        is_log = name != "uniform"
+        return _Range(float(low), float(high), is_log, False, _DISTRIBUTIONS[name])
+    if not isinstance(described, tuple) or not 2 <= len(described) <= 3:
+        return None
+    is_range = tuples_are_ranges or isinstance(described[-1], str)
+    if not is_range or not all(is_number(end) for end in described[:2]):
+        return None
+    low, high, *prior = described
+    whole = _is_whole(change, low, high)
+    return _Range(low, high, prior == ["log-uniform"], whole, lambda a, b: (a, b, *prior))
+
+
+_DISTRIBUTIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "uniform": lambda low, high: stats.uniform(low, high - low),
+    "loguniform": stats.loguniform,
+    "reciprocal": stats.loguniform,
+    "randint": lambda low, high: stats.randint(low, high + 1),
+}
+
+
 def _changed_list(values: list[Any], change: Change) -> list[Any]:
-    numbers = [v for v in values if _is_number(v)]
+    numbers = [v for v in values if is_number(v)]
     if not numbers or len(numbers) < len(values):
         return values
     bound = change.value
@@ -101,33 +146,8 @@ def _changed_list(values: list[Any], change: Change) -> list[Any]:
     return values if min(numbers) <= value else [value, *values]
 
 
-def _changed_distribution(frozen: Any, change: Change) -> Any:
-    name = getattr(getattr(frozen, "dist", None), "name", "")
-    if name not in {"uniform", "loguniform", "reciprocal", "randint"}:
-        return frozen
-    low, high = (float(end) for end in frozen.support())
-    is_log, is_whole_range = name in {"loguniform", "reciprocal"}, name == "randint"
-    if is_whole_range:
-        low, high = int(low), int(high)
-    new_low, new_high = _moved(low, high, is_log, change, whole=is_whole_range)
-    if (new_low, new_high) == (low, high):
-        return frozen
-    if new_low >= new_high:
-        return [new_low]
-    if is_whole_range:
-        return stats.randint(new_low, new_high + 1)
-    if is_log:
-        return stats.loguniform(new_low, new_high)
-    return stats.uniform(new_low, new_high - new_low)
-
-
 def _moved(
-    low: Any,
-    high: Any,
-    is_log: bool,  # noqa: FBT001
-    change: Change,
-    *,
-    whole: bool,
+    low: Any, high: Any, change: Change, *, is_log: bool, whole: bool
 ) -> tuple[Any, Any]:
     """Return the ends of a range after a change; it keeps its width if it must move."""
     bound = change.value
@@ -151,10 +171,8 @@ def _moved(
                 # The lower end stays above 0, below which most parameters mean nothing.
                 new_low = new_high - (high - low)
                 new_low = max(new_low, 0) if low >= 0 else new_low
-    valid_low, valid_high = (
-        _valid(change.parameter, end, whole=whole) for end in (new_low, new_high)
-    )
-    return valid_low, valid_high
+    name = change.parameter
+    return _valid(name, new_low, whole=whole), _valid(name, new_high, whole=whole)
 
 
 def _valid(parameter: str, value: Any, *, whole: bool) -> Any:
@@ -168,17 +186,6 @@ def _is_whole(change: Change, *values: Any) -> bool:
     """Return whether what a change makes of values has to be whole, as they are."""
     bound = () if change.action == "multiply" else (change.value,)
     return is_whole(change.parameter, *values, *bound)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-
-
-def _is_range(described: Any, tuples_are_ranges: bool) -> bool:  # noqa: FBT001
-    if not isinstance(described, tuple) or not 2 <= len(described) <= 3:
-        return False
-    is_pair = all(_is_number(end) for end in described[:2])
-    return is_pair and (isinstance(described[-1], str) or tuples_are_ranges)
 
 
 _ABOUT_SPACE = "optimum at the edge"
@@ -344,7 +351,7 @@ def _changed_search(search: Any, changes: list[Change]) -> tuple[Any, list[Appli
     of_rungs, of_space, of_estimator = [], [], []
     for change in changes:
         full = prefix + change.parameter
-        if change.parameter == "max_epochs" and _is_epochs(resource):
+        if change.parameter == "max_epochs" and grants_epochs(resource):
             of_rungs.append(change)
         elif known & {full, change.parameter}:
             of_space.append(change)
@@ -356,10 +363,6 @@ def _changed_search(search: Any, changes: list[Change]) -> tuple[Any, list[Appli
     estimator, also_made = _changed_estimator(target.estimator, of_estimator)
     target.set_params(**{name: space, "estimator": estimator})
     return target, [*made, *also_made, *_longer_rungs(search, target, of_rungs)]
-
-
-def _is_epochs(resource: Any) -> bool:
-    return isinstance(resource, str) and resource.rpartition("__")[2] == "max_epochs"
 
 
 def _longer_rungs(search: Any, target: Any, changes: list[Change]) -> list[AppliedChange]:
@@ -383,62 +386,56 @@ def _changed_space(
     prefix: str | None = None,
 ) -> tuple[Any, list[AppliedChange]]:
     """Change a space; without a prefix its names tell where the network's are."""
-    made: list[AppliedChange] = []
-    if prefix is None:
-        prefix = _prefix_in(space)
+    prefix = _prefix_in(space) if prefix is None else prefix
+    changer = _SpaceChanger(changes, prefix, tuples_are_ranges)
     if isinstance(space, Mapping):
-        target: Any = _changed_dict(space, changes, made, tuples_are_ranges)
-        _add_missing(space, target, changes, made, prefix)
-        return target, made
-    elements = []
-    for element in space:
-        inner = element[0] if isinstance(element, tuple) else element
-        changed = _changed_dict(inner, changes, made, tuples_are_ranges)
-        _add_missing(inner, changed, changes, made, prefix)
-        elements.append((changed, *element[1:]) if isinstance(element, tuple) else changed)
-    return elements, made
+        return changer.completed(space), changer.made
+    target = [
+        (changer.completed(element[0]), *element[1:])
+        if isinstance(element, tuple)
+        else changer.completed(element)
+        for element in space
+    ]
+    return target, changer.made
 
 
-def _changed_dict(
-    space: Mapping[str, Any],
-    changes: list[Change],
-    made: list[AppliedChange],
-    are_ranges: bool,  # noqa: FBT001
-) -> dict[str, Any]:
-    target = {}
-    for name, described in space.items():
+@dataclass(frozen=True, slots=True)
+class _SpaceChanger:
+    """Changes dictionaries of a space, and notes what was `made` of them."""
+
+    changes: list[Change]
+    prefix: str | None
+    tuples_are_ranges: bool
+    made: list[AppliedChange] = field(default_factory=list)
+
+    def completed(self, inner: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a changed dictionary, with the parameters that it lacks."""
+        target, known = self._changed(inner), set(_names(inner))
+        for change in self.changes:
+            is_value = change.action in {"set", "at least", "at most"}
+            if self.prefix is None or not is_value:
+                continue
+            name = self.prefix + change.parameter
+            if name not in known:
+                target[name] = [change.value]
+                self.made.append(_made(name, None, [change.value], change))
+        return target
+
+    def _changed(self, inner: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._described(name, inner[name]) for name in inner}
+
+    def _described(self, name: str, described: Any) -> Any:
         if isinstance(described, Choice):
-            target[name] = Choice([
-                (value, _changed_dict(inner, changes, made, are_ranges))
-                for value, inner in described.pairs()
-            ])
-            continue
-        target[name] = described
-        for change in changes:
+            return Choice([(v, self._changed(inner)) for v, inner in described.pairs()])
+        for change in self.changes:
             if name == change.parameter or name.endswith("__" + change.parameter):
-                after = changed_range(described, change, tuples_are_ranges=are_ranges)
-                if after is not described:
-                    made.append(_made(name, described, after, change))
-                target[name] = after
-    return target
-
-
-def _add_missing(
-    space: Mapping[str, Any],
-    target: dict[str, Any],
-    changes: list[Change],
-    made: list[AppliedChange],
-    prefix: str | None,
-) -> None:
-    if prefix is None:
-        return
-    known = list(_names([space]))
-    for change in changes:
-        name = prefix + change.parameter
-        is_value = change.action in {"set", "at least", "at most"}
-        if name not in known and is_value:
-            target[name] = [change.value]
-            made.append(_made(name, None, [change.value], change))
+                before = described
+                described = changed_range(
+                    before, change, tuples_are_ranges=self.tuples_are_ranges
+                )
+                if described is not before:
+                    self.made.append(_made(name, before, described, change))
+        return described
 
 
 def _prefix_in(space: Any) -> str | None:

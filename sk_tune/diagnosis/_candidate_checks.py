@@ -16,9 +16,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
-from sk_tune._search_record import UNSCORED, fold_layout, was_stopped
+from sk_tune._search_record import (
+    UNSCORED,
+    deciding_metric,
+    fold_layout,
+    granted_resource,
+    was_stopped,
+)
 from sk_tune.diagnosis._curve_sources import network_part
-from sk_tune.diagnosis._findings import CHECKS, Change, Finding, share
+from sk_tune.diagnosis._findings import RULES, Change, Finding, share
 from sk_tune.space import as_space
 
 __all__ = [
@@ -42,15 +48,11 @@ LEVEL = 0.05
 OPTIMISTIC = 0.25
 
 
-def last_rows(search: Any) -> list[int]:
+def last_rows(search: Any) -> npt.NDArray[np.intp]:
     """Return the result rows with the most resources; all of them if there are no rungs."""
     results = search.cv_results_
-    n = len(results["params"])
-    resources = results.get("n_resources")
-    if resources is None:
-        return list(range(n))
-    resources = np.asarray(resources)
-    return [row for row in range(n) if resources[row] == resources.max()]
+    resources = np.asarray(results.get("n_resources", np.zeros(len(results["params"]))))
+    return np.flatnonzero(resources == resources.max())
 
 
 def check_noise_ceiling(search: Any) -> Finding:
@@ -58,18 +60,18 @@ def check_noise_ceiling(search: Any) -> Finding:
 
     A tip if most are.
     """
-    check = CHECKS["noise ceiling"]
+    rule = RULES["noise ceiling"]
     rows = last_rows(search)
     scores = fold_scores(search)[rows]
     complete = np.isfinite(scores).all(axis=1)
     scores = scores[complete]
     n_candidates, n_folds = scores.shape
     if n_candidates < FEWEST_CANDIDATES or n_folds < 2:
-        return check.not_applicable(
+        return rule.not_applicable(
             f"It takes {FEWEST_CANDIDATES} candidates on two folds to compare."
         )
     best = int(scores.mean(axis=1).argmax())
-    layout = fold_layout(search, int(np.array(rows)[complete][best]))
+    layout = fold_layout(search, int(rows[complete][best]))
     behind = scores[best] - np.delete(scores, best, axis=0)
     mean, spread = behind.mean(axis=1), behind.std(axis=1, ddof=1)
     # Training sets of folds overlap, those of repetitions the more: with their number only
@@ -86,11 +88,11 @@ def check_noise_ceiling(search: Any) -> Finding:
         "fold_error": float(scores[best].std(ddof=1)) * factor,
     }
     if alike < MOSTLY_ALIKE:
-        return check.passed(
+        return rule.passed(
             f"The folds tell the best candidate from {share(1 - alike)} of the others.",
             evidence,
         )
-    return check.tip(
+    return rule.tip(
         "medium",
         f"The folds cannot tell {share(alike)} of the candidates from the best one.",
         evidence,
@@ -103,10 +105,10 @@ def check_optimism(search: Any) -> Finding:
 
     A tip if the corrected score is clearly lower.
     """
-    check = CHECKS["optimistic best score"]
+    rule = RULES["optimistic best score"]
     corrected = getattr(search, "corrected_score_", None)
     if corrected is None or not math.isfinite(corrected.score):
-        return check.not_applicable("There is no corrected score for this metric.")
+        return rule.not_applicable("There is no corrected score for this metric.")
     optimism = corrected.naive_score - corrected.score
     half_width = (corrected.high - corrected.low) / 2
     evidence = {
@@ -117,8 +119,8 @@ def check_optimism(search: Any) -> Finding:
         "optimism": optimism,
     }
     if optimism <= OPTIMISTIC * half_width:
-        return check.passed("The best score is hardly optimistic.", evidence)
-    return check.tip(
+        return rule.passed("The best score is hardly optimistic.", evidence)
+    return rule.tip(
         "medium" if optimism > half_width else "low",
         f"The best score is about {optimism:.2g} too good for being the best of many.",
         evidence,
@@ -134,7 +136,7 @@ def check_failures(search: Any) -> Finding | None:
     if not reasons:
         return None
     n = len(search.cv_results_["params"])
-    return CHECKS["diverged"].tip(
+    return RULES["diverged"].tip(
         "medium" if 2 * len(reasons) > n else "low",
         f"{len(reasons)} of {n} candidates have no score. The first: {reasons[0]}",
         {"n_failed": len(reasons), "n_candidates": n},
@@ -144,14 +146,8 @@ def check_failures(search: Any) -> Finding | None:
 
 def fold_scores(search: Any) -> Floats:
     """Return the deciding score of each candidate on each fold, (n_candidates, F)."""
-    results = search.cv_results_
-    refit = getattr(search, "refit", True)
-    name = refit if isinstance(refit, str) else "score"
-    if f"split0_test_{name}" not in results:
-        name = next(
-            k.removeprefix("split0_test_") for k in results if k.startswith("split0_test_")
-        )
-    columns = [results[f"split{k}_test_{name}"] for k in range(search.n_splits_)]
+    name = deciding_metric(search)
+    columns = [search.cv_results_[f"split{k}_test_{name}"] for k in range(search.n_splits_)]
     return np.array(columns, dtype=np.float64).T
 
 
@@ -219,20 +215,19 @@ def check_edge(search: Any) -> Finding:
 
     A tip with wider ranges.
     """
-    check = CHECKS["optimum at the edge"]
+    rule = RULES["optimum at the edge"]
     _, described, are_ranges = described_space(search)
     if not described:
-        return check.not_applicable("The search varies no parameter.")
+        return rule.not_applicable("The search varies no parameter.")
     space = as_space(described, tuples_are_ranges=are_ranges)
     if not all(column.dimension.has_codes for column in space.columns):
-        return check.not_applicable("A distribution does not tell where its edges are.")
-    resource = getattr(search, "resource_", getattr(search, "resource", None))
+        return rule.not_applicable("A distribution does not tell where its edges are.")
+    resource = granted_resource(search)
     rows = last_rows(search)
     scores = fold_scores(search)[rows].mean(axis=1)
-    rows = [row for row, s in zip(rows, scores, strict=True) if math.isfinite(s)]
-    scores = scores[np.isfinite(scores)]
+    rows, scores = rows[np.isfinite(scores)], scores[np.isfinite(scores)]
     if len(rows) < FEWEST_FOR_EDGE:
-        return check.not_applicable(
+        return rule.not_applicable(
             f"It takes {FEWEST_FOR_EDGE} candidates to see where the good ones lie."
         )
     params = [search.cv_results_["params"][row] for row in rows]
@@ -251,12 +246,12 @@ def check_edge(search: Any) -> Finding:
             changes += _extension(column.name.removeprefix(prefix), values, column, side)
     evidence = {"n_candidates": len(rows), "n_at_edge": len(changes)}
     if not changes:
-        return check.passed("The best candidates lie inside the space.", evidence)
+        return rule.passed("The best candidates lie inside the space.", evidence)
     names = ", ".join(
         f"{c.parameter} ({'low' if c.action.endswith('below') else 'high'} end)"
         for c in changes
     )
-    return check.tip(
+    return rule.tip(
         "medium",
         f"The best candidates lie at an edge of the space: {names}.",
         evidence,

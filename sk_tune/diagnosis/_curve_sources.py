@@ -12,7 +12,7 @@ from scipy.special import huber
 from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 
-from sk_tune._search_record import fold_layout, search_record
+from sk_tune._search_record import fold_layout, granted_resource, search_record
 from sk_tune.diagnosis._findings import Curves
 
 __all__ = [
@@ -130,7 +130,7 @@ def same_network(search: Any, candidate: int) -> list[int]:
     They are those of all rungs over epochs; of rungs over samples only the last one.
     """
     params = search.cv_results_["params"]
-    resource = getattr(search, "resource_", getattr(search, "resource", None))
+    resource = granted_resource(search)
     if resource is None:
         return [candidate]
     wanted = _without(params[candidate], resource)

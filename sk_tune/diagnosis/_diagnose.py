@@ -21,7 +21,7 @@ from sk_tune.diagnosis._curve_sources import (
     larger_in_search,
     network_part,
 )
-from sk_tune.diagnosis._findings import CHECKS, Curves, Finding, Findings, good_fit
+from sk_tune.diagnosis._findings import RULES, Curves, Finding, Findings, good_fit
 from sk_tune.diagnosis._fit_checks import (
     check_baseline,
     check_converged,
@@ -35,14 +35,19 @@ from sk_tune.diagnosis._fold_checks import (
     check_more_data,
     check_rows,
 )
-from sk_tune.diagnosis._rate_checks import check_diverged, check_rate_high, check_rate_low
-from sk_tune.diagnosis._remedies import lower_rate
+from sk_tune.diagnosis._rate_checks import (
+    check_diverged,
+    check_rate_high,
+    check_rate_low,
+    diverged,
+)
 from sk_tune.diagnosis._summary import Summary, summarise
 
 __all__ = ["diagnose"]
 
-Checks = dict[str, Callable[[Summary], Finding]]
-_CHECKS: Checks = {
+# A check looks for what the rule of that name says.
+_Checks = dict[str, Callable[[Summary], Finding]]
+_CHECKS_OF_CURVES: _Checks = {
     "overfitting": check_overfitting,
     "underfitting": check_underfitting,
     "still improving": check_improving,
@@ -72,7 +77,7 @@ def diagnose(source: Any, *, candidate: int | None = None) -> tuple[Finding, ...
     Returns
     -------
     tuple of Finding
-        Of every check one, passed or not; prints as a report.  Those of a search as a
+        One for each check, passed or not; prints as a report.  Those of a search as a
         whole, which have no ``candidate``, come last.
 
     Raises
@@ -116,20 +121,15 @@ def _of_curves(
 ) -> tuple[Finding, ...]:
     summary = summarise(curves, keeps_best=keeps_best)
     if summary is None:
-        findings = {
-            name: CHECKS[name].not_applicable("No fold has a training loss.")
-            for name in _CHECKS
-        }
-        findings["diverged"] = CHECKS["diverged"].issue(
-            "high",
-            "No fold has a finite training loss.",
-            {},
-            "Lower the learning rate, or clip the gradient.",
-            lower_rate(curves.params),
+        return tuple(
+            diverged("No fold has a finite training loss.", {}, curves.params)
+            if name == "diverged"
+            else RULES[name].not_applicable("No fold has a training loss.")
+            for name in _CHECKS_OF_CURVES
         )
-        return tuple(findings.values())
     beyond = None if larger is None else summarise(larger)
-    checks: Checks = {**_CHECKS, "underfitting": partial(check_underfitting, larger=beyond)}
+    underfitting = partial(check_underfitting, larger=beyond)
+    checks: _Checks = {**_CHECKS_OF_CURVES, "underfitting": underfitting}
     found = [check(summary) for check in checks.values()]
     return (good_fit(found), *found)
 

@@ -13,12 +13,12 @@ import numpy.typing as npt
 from sk_tune._text import html_table
 
 __all__ = [
-    "CHECKS",
+    "RULES",
     "Change",
-    "Check",
     "Curves",
     "Finding",
     "Findings",
+    "Rule",
     "Severity",
     "good_fit",
     "ranked",
@@ -150,11 +150,8 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """The code and name that findings of one kind share.
-
-    The code is stable: it is never given to another check.
-    """
+class Rule:
+    """The code and name of findings of one kind; a code is never given to another kind."""
 
     code: str
     name: str
@@ -168,7 +165,7 @@ class Check:
         remedy: str = "",
         changes: tuple[Change, ...] = (),
     ) -> Finding:
-        """Return what the check found, with evidence as plain numbers."""
+        """Return a finding, with evidence as plain numbers."""
         return Finding(
             code=self.code,
             name=self.name,
@@ -186,10 +183,10 @@ class Check:
     not_applicable = partialmethod(found, "not applicable", None)
 
 
-# The place of a name is its code: names are appended, never inserted.
-CHECKS = {
-    name: Check(f"SKT{101 + i}", name)
-    for i, name in enumerate((
+# The place of a name is its code, counted from the number of its list: names are appended,
+# never inserted.  Rules from 201 on are those of the leak guard.
+_NAMES = {
+    101: (
         "overfitting",
         "underfitting",
         "good fit",
@@ -206,7 +203,22 @@ CHECKS = {
         "no better than the baseline",
         "optimistic best score",
         "fold that does harm",
-    ))
+    ),
+    201: (
+        "duplicates across folds",
+        "near duplicates across folds",
+        "groups across folds",
+        "future in the training rows",
+        "target among the features",
+        "feature that gives the target away",
+        "scaled over all rows",
+        "outliers",
+    ),
+}
+RULES = {
+    name: Rule(f"SKT{code}", name)
+    for first, names in _NAMES.items()
+    for code, name in enumerate(names, first)
 }
 
 
@@ -284,21 +296,21 @@ def good_fit(findings: Iterable[Finding]) -> Finding:
 
     Passed if no check found an issue, or what may well be one.
     """
-    check = CHECKS["good fit"]
+    rule = RULES["good fit"]
     findings = list(findings)
     issues = [f.name for f in findings if f.outcome == "issue"]
     if issues:
-        return check.not_applicable(f"There are issues: {', '.join(issues)}.")
+        return rule.not_applicable(f"There are issues: {', '.join(issues)}.")
     tips = [f for f in findings if f.outcome == "tip" and f.name in _OF_FIT]
     is_held_out = any(f.name == "overfitting" and f.outcome == "passed" for f in findings)
     if not is_held_out and "overfitting" not in {f.name for f in tips}:
-        return check.not_applicable("There is no held-out loss to judge by.")
+        return rule.not_applicable("There is no held-out loss to judge by.")
     names = ", ".join(f.name for f in tips)
     if any(f.severity != "low" for f in tips):
-        return check.not_applicable(f"It is open whether the fit is good: {names}.")
+        return rule.not_applicable(f"It is open whether the fit is good: {names}.")
     if tips:
-        return check.passed(f"There is no fault, but it could be better: {names}.", {})
-    return check.passed("The network learns what it can, and no more.", {})
+        return rule.passed(f"There is no fault, but it could be better: {names}.", {})
+    return rule.passed("The network learns what it can, and no more.", {})
 
 
 def verdict(findings: Iterable[Finding]) -> Finding:

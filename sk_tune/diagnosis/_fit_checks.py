@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sk_tune.diagnosis._findings import CHECKS, Finding, Severity, share
+from sk_tune.diagnosis._findings import RULES, Finding, Severity, share
 from sk_tune.diagnosis._remedies import (
     is_free,
     larger_network,
@@ -145,9 +145,9 @@ def is_improving(summary: Summary) -> bool:
 
 def check_improving(summary: Summary) -> Finding:
     """Look for a held-out loss that would fall further: an issue or a tip if so."""
-    check = CHECKS["still improving"]
+    rule = RULES["still improving"]
     if not summary.has_valid:
-        return check.not_applicable("There is no held-out loss to extrapolate.")
+        return rule.not_applicable("There is no held-out loss to extrapolate.")
     coming = trend(summary)
     level = float(np.sort(summary.valid_end).mean())
     evidence = {
@@ -157,7 +157,7 @@ def check_improving(summary: Summary) -> Finding:
         "gain_error": coming.gain.error,
     }
     if summary.n_epochs < 2:
-        return check.tip(
+        return rule.tip(
             "medium",
             "One epoch shows no trend.",
             evidence,
@@ -173,7 +173,7 @@ def check_improving(summary: Summary) -> Finding:
     is_tip = is_sure and coming.gain.mean > WORTH_A_TIP
     is_tip &= level > SMALL_LOSS * summary.reference
     if not (is_issue or is_tip):
-        return check.passed(
+        return rule.passed(
             f"{said}, which is not worth them."
             if is_sure
             else "The held-out loss no longer falls beyond the folds' noise.",
@@ -186,8 +186,8 @@ def check_improving(summary: Summary) -> Finding:
     if factor < _TIMES:
         remedy = f"Begin with {factor:.0f} times as many epochs, and look again."
     if not is_issue:
-        return check.tip("low", f"{said}.", evidence, remedy, changes)
-    return check.issue("medium", f"{said}.", evidence, remedy, changes)
+        return rule.tip("low", f"{said}.", evidence, remedy, changes)
+    return rule.issue("medium", f"{said}.", evidence, remedy, changes)
 
 
 def check_converged(summary: Summary) -> Finding:
@@ -195,9 +195,9 @@ def check_converged(summary: Summary) -> Finding:
 
     A tip if most were of no use.
     """
-    check = CHECKS["converged long ago"]
+    rule = RULES["converged long ago"]
     if not summary.has_valid or summary.n_epochs < FEWEST_EPOCHS_TO_WASTE:
-        return check.not_applicable("There are too few epochs to spare any.")
+        return rule.not_applicable("There are too few epochs to spare any.")
     curve = smooth(summary.mean("valid"))
     least = float(curve.min())
     learnt = max(summary.reference - least, 0.0)
@@ -207,8 +207,8 @@ def check_converged(summary: Summary) -> Finding:
     wasted = 1 - float(summary.spent[arrived - 1] / summary.spent[-1])
     evidence = {"n_epochs": summary.n_epochs, "arrived": arrived, "wasted": wasted}
     if wasted < WASTED:
-        return check.passed("The epochs were put to use.", evidence)
-    return check.tip(
+        return rule.passed("The epochs were put to use.", evidence)
+    return rule.tip(
         "low",
         f"The held-out loss had arrived after {arrived} of {summary.n_epochs} epochs.",
         evidence,
@@ -254,9 +254,9 @@ def check_overfitting(summary: Summary) -> Finding:
 
     An issue if the rise exceeds the noise of the folds.
     """
-    check = CHECKS["overfitting"]
+    rule = RULES["overfitting"]
     if not summary.has_valid:
-        return check.not_applicable("There is no held-out loss to compare with.")
+        return rule.not_applicable("There is no held-out loss to compare with.")
     best = summary.best_epoch
     least = float(np.sort(summary.valid_best).mean())
     rises = log_ratio(summary.valid_end, summary.valid_best) - least_by_chance(summary)
@@ -288,14 +288,14 @@ def check_overfitting(summary: Summary) -> Finding:
         changes = regularise(summary.params, best + 1)
         limit = RISE_IF_FREE if is_free(summary.params) else RISE_FOR_AN_ISSUE
         if relative <= limit or summary.keeps_best:
-            return check.tip("low", message, evidence, remedy, changes)
+            return rule.tip("low", message, evidence, remedy, changes)
         severity: Severity = "high" if relative > RISE_FOR_HIGH else "medium"
-        return check.issue(severity, message, evidence, remedy, changes)
+        return rule.issue(severity, message, evidence, remedy, changes)
     since = 1 - float(summary.train_end.mean()) / max(float(train[best]), 1e-12)
     is_early = best + 1 < summary.n_epochs / 2
     in_vain = is_free(summary.params) and is_early and since > FALLS_IN_VAIN
     if (by_heart or in_vain) and not summary.keeps_best:
-        return check.issue(
+        return rule.issue(
             "medium",
             f"The training loss fell to {share(1 - relative_gap)} of the held-out loss, "
             f"which gained nothing after epoch {best + 1}.",
@@ -303,7 +303,7 @@ def check_overfitting(summary: Summary) -> Finding:
             "Regularise more.",
             regularise(summary.params, best + 1),
         )
-    return check.passed("The held-out loss does not rise beyond its noise.", evidence)
+    return rule.passed("The held-out loss does not rise beyond its noise.", evidence)
 
 
 def check_underfitting(summary: Summary, larger: Summary | None = None) -> Finding:
@@ -312,9 +312,9 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
     An issue if not even the training samples are fitted. `larger` summarises the best
     larger network on the same folds, if one was trained.
     """
-    check = CHECKS["underfitting"]
+    rule = RULES["underfitting"]
     if not summary.has_valid:
-        return check.not_applicable("There is no held-out loss to compare with.")
+        return rule.not_applicable("There is no held-out loss to compare with.")
     level = summary.estimate(summary.train_end, summary.reference)
     left = level.mean / summary.reference
     gap = summary.estimate(summary.valid_end - summary.train_end, level.mean)
@@ -332,23 +332,23 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
         ahead = summary.estimate(summary.valid_end - larger.valid_end, level.mean)
         evidence |= {"ahead": ahead.mean, "ahead_error": ahead.error}
         if ahead.at_least(CONFIDENCE) <= 0:
-            return check.passed("Larger networks of the search do no better.", evidence)
+            return rule.passed("Larger networks of the search do no better.", evidence)
         by = ahead.mean / float(summary.valid_end.mean())
         if by > AHEAD:
             reason = (
                 f"A larger network of the search has a held-out loss lower by {share(by)}."
             )
     if reason is None and summary.params.get("augmentation"):
-        return check.not_applicable("The training loss is of changed rows (augmentation).")
+        return rule.not_applicable("The training loss is of changed rows (augmentation).")
     reason = reason or _poor_fit(summary, left, relative_gap)
     if reason is None:
-        return check.passed("The training rows are fitted.", evidence)
+        return rule.passed("The training rows are fitted.", evidence)
     remedy = "Take a larger network, or regularise less; or find better features."
     changes = larger_network(summary.params)
     if "ahead" not in evidence and summary.params and not restraints(summary.params):
         # It may as well be all that there is to learn.
-        return check.tip("medium", reason, evidence, remedy, changes)
-    return check.issue("medium", reason, evidence, remedy, changes)
+        return rule.tip("medium", reason, evidence, remedy, changes)
+    return rule.issue("medium", reason, evidence, remedy, changes)
 
 
 def _poor_fit(summary: Summary, left: float, relative_gap: float) -> str | None:
@@ -374,11 +374,11 @@ def check_baseline(summary: Summary) -> Finding:
 
     An issue if its best held-out loss is not below the constant prediction's.
     """
-    check = CHECKS["no better than the baseline"]
+    rule = RULES["no better than the baseline"]
     if not summary.has_baseline:
-        return check.not_applicable("The loss of a constant prediction is not known.")
+        return rule.not_applicable("The loss of a constant prediction is not known.")
     if not summary.has_valid:
-        return check.not_applicable("There is no held-out loss to compare with.")
+        return rule.not_applicable("There is no held-out loss to compare with.")
     gain = summary.estimate(summary.reference - summary.valid_best, summary.reference)
     evidence = {
         "baseline_loss": summary.reference,
@@ -388,14 +388,14 @@ def check_baseline(summary: Summary) -> Finding:
     }
     learnt = gain.mean / summary.reference
     if learnt > LEAST_LEARNT and gain.at_least(CONFIDENCE) > 0:
-        return check.passed(
+        return rule.passed(
             f"The held-out loss is {share(learnt)} below that of a constant prediction.",
             evidence,
         )
     remedy = "Check that the features tell of the target, and that both are prepared."
     # Without any regularisation a network may overfit before it has learnt anything else.
     if learnt > LEAST_LEARNT or is_improving(summary) or is_free(summary.params):
-        return check.tip(
+        return rule.tip(
             "medium",
             f"The held-out loss is only {share(learnt)} below that of a constant "
             "prediction, which may be chance.",
@@ -404,7 +404,7 @@ def check_baseline(summary: Summary) -> Finding:
         )
     # Anything learnt nevertheless is chance, and makes the network worse than the constant.
     changes = regularise(summary.params, summary.best_epoch + 1)
-    return check.issue(
+    return rule.issue(
         "high",
         "Even at its best the held-out loss is not below that of a constant prediction.",
         evidence,

@@ -19,7 +19,7 @@ from scipy.stats import t as student
 from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv, cross_val_score
 
-from sk_tune.diagnosis._findings import CHECKS, Change, Finding, share
+from sk_tune.diagnosis._findings import RULES, Change, Finding, share
 from sk_tune.diagnosis._fit_checks import LATE, SURE, trend
 from sk_tune.diagnosis._remedies import (
     longer_training,
@@ -78,9 +78,9 @@ FEW_ROWS = 80
 
 def check_folds(summary: Summary) -> Finding:
     """Look for one fold that is unlike the others: an issue if one is."""
-    check = CHECKS["folds disagree"]
+    rule = RULES["folds disagree"]
     if not summary.has_valid or len(summary.valid) < FEWEST_FOLDS:
-        return check.not_applicable("It takes three folds to see that one is different.")
+        return rule.not_applicable("It takes three folds to see that one is different.")
     n = len(summary.valid)
     variances = _target_variances(summary)
     if variances is None:
@@ -97,7 +97,7 @@ def check_folds(summary: Summary) -> Finding:
     fold = int(np.argmax([z for z, _ in deviations]))
     learnt = smooth(np.delete(summary.valid, fold, axis=0)).mean(axis=0).min()
     if summary.has_baseline and learnt > NOTHING_LEARNT * summary.reference:
-        return check.not_applicable(
+        return rule.not_applicable(
             "Where next to nothing is learnt, folds differ by their targets only."
         )
     z, relative = deviations[fold]
@@ -109,7 +109,7 @@ def check_folds(summary: Summary) -> Finding:
     if z > mentioned and relative > LEAST_DIFFERENCE:
         trained = summary.train_end
         if trained[fold] > TRAINED_WORSE * np.median(np.delete(trained, fold)):
-            return check.tip(
+            return rule.tip(
                 "low",
                 f"Fold {fold} was trained worse than the others, on its training rows too.",
                 evidence,
@@ -123,9 +123,9 @@ def check_folds(summary: Summary) -> Finding:
             "belong into one fold; rows that do harm (try_without_fold) are left out."
         )
         if z <= limit:
-            return check.tip("low", f"{message}, which may be chance.", evidence, remedy)
-        return check.issue("medium", f"{message}.", evidence, remedy)
-    return check.passed("No fold is unlike the others.", evidence)
+            return rule.tip("low", f"{message}, which may be chance.", evidence, remedy)
+        return rule.issue("medium", f"{message}.", evidence, remedy)
+    return rule.passed("No fold is unlike the others.", evidence)
 
 
 def _target_variances(summary: Summary) -> Floats | None:
@@ -199,9 +199,9 @@ def _of_few_rows(summary: Summary) -> tuple[Change, ...]:
 
 def check_rows(summary: Summary) -> Finding:
     """Look for results that rest on too few samples: an issue if they do."""
-    check = CHECKS["too few rows"]
+    rule = RULES["too few rows"]
     if not summary.has_valid:
-        return check.not_applicable("There are no held-out rows.")
+        return rule.not_applicable("There are no held-out rows.")
     level = summary.estimate(summary.valid_best, summary.reference)
     learnt = max(summary.reference - level.mean, 0.0)
     unsure = level.error / learnt if learnt > 0 else math.inf
@@ -212,7 +212,7 @@ def check_rows(summary: Summary) -> Finding:
         evidence["n_samples"] = summary.n_samples
     is_few = summary.n_samples is not None and summary.n_samples < FEW_ROWS
     if is_few or (summary.n_samples is None and level.n > 1 and unsure > UNSURE):
-        return check.issue(
+        return rule.issue(
             "medium",
             "The folds are too small to tell configurations apart.",
             evidence,
@@ -220,7 +220,7 @@ def check_rows(summary: Summary) -> Finding:
             "mean of several networks.",
             _of_few_rows(summary),
         )
-    return check.passed("The folds agree well enough to tell.", evidence)
+    return rule.passed("The folds agree well enough to tell.", evidence)
 
 
 # A doubling of the samples that closes less than this share of the gap to the training
@@ -252,14 +252,14 @@ def check_more_data(curve: SampleCurve) -> Finding:
 
     A tip if more would help.
     """
-    check = CHECKS["more data"]
+    rule = RULES["more data"]
     sizes = np.asarray(curve.train_sizes, dtype=np.float64)
     test = np.asarray(curve.test_scores, dtype=np.float64)
     train = np.asarray(curve.train_scores, dtype=np.float64)
     usable = np.isfinite(test).any(axis=1)
     sizes, test, train = sizes[usable], test[usable], train[usable]
     if len(sizes) < 2 or sizes[-1] < 1.5 * sizes[0]:
-        return check.not_applicable("It takes scores at two numbers of rows to compare.")
+        return rule.not_applicable("It takes scores at two numbers of rows to compare.")
     # Over logarithms of the samples, a power law loses a constant ratio per doubling.
     doublings = np.log2(sizes / sizes[-1])
     step = min(1.0, -float(doublings[0]) / 2)
@@ -282,12 +282,10 @@ def check_more_data(curve: SampleCurve) -> Finding:
     }
     said = f"Twice the rows would raise the score by about {gain.mean:.2g}"
     if gain.n > 1 and gain.at_least(SURE) <= 0:
-        return check.passed(
-            "More rows would not help: the score no longer rises.", evidence
-        )
+        return rule.passed("More rows would not help: the score no longer rises.", evidence)
     if gain.mean <= WORTH_ROWS * max(gap.mean, 0.0) or gain.mean <= 0:
-        return check.passed(f"{said}, which is not worth them.", evidence)
-    return check.tip(
+        return rule.passed(f"{said}, which is not worth them.", evidence)
+    return rule.tip(
         "medium" if gain.mean > 2 * WORTH_ROWS * abs(gap.mean) else "low",
         f"{said} (standard error {gain.error:.1g}).",
         evidence,
@@ -391,16 +389,16 @@ def try_without_fold(
         "gain": gain.mean,
         "gain_error": gain.error,
     }
-    check = CHECKS["fold that does harm"]
+    rule = RULES["fold that does harm"]
     if gain.n > 1 and gain.at_least(SURE_OF_HARM) > 0:
-        return check.issue(
+        return rule.issue(
             "medium",
             f"Without the rows of fold {fold} the score on the other folds rises by "
             f"{gain.mean:.2g} (standard error {gain.error:.1g}).",
             evidence,
             "Find out what is wrong with these rows, and leave them out until you know.",
         )
-    return check.passed(
+    return rule.passed(
         f"Without the rows of fold {fold} the other folds do no better: keep them.",
         evidence,
     )

@@ -13,8 +13,8 @@ from sklearn.feature_selection import f_classif, f_regression
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from sk_tune.diagnosis._findings import Finding, share
-from sk_tune.diagnosis._leak_copies import LEAK_CHECKS, LeakTable
+from sk_tune.diagnosis._findings import RULES, Finding, share
+from sk_tune.diagnosis._leak_copies import LeakTable
 
 __all__ = ["check_giveaway", "check_outliers", "check_scaling", "check_target"]
 
@@ -40,13 +40,13 @@ SAME = 1 - 1e-6
 
 def check_target(table: LeakTable) -> Finding:
     """Look for a column that is the target under another name: an issue if there is one."""
-    check = LEAK_CHECKS["target among the features"]
+    rule = RULES["target among the features"]
     if table.y.ndim > 1:
-        return check.not_applicable("There are several targets.")
+        return rule.not_applicable("There are several targets.")
     same = [name for name in table.X.columns if _is_target(table, table.X[name])]
     if not same:
-        return check.passed("No column is the target.", {"columns": table.X.shape[1]})
-    return check.issue(
+        return rule.passed("No column is the target.", {"columns": table.X.shape[1]})
+    return rule.issue(
         "high",
         f"The column {same[0]!r} is the target in other words.",
         {"columns": len(same)},
@@ -59,9 +59,9 @@ def check_giveaway(table: LeakTable) -> Finding:
 
     An issue if there is one that is not the target itself.
     """
-    check = LEAK_CHECKS["feature that gives the target away"]
+    rule = RULES["feature that gives the target away"]
     if table.y.ndim > 1 or len(table.y) < FEWEST_ROWS:
-        return check.not_applicable("It takes one target and 40 rows.")
+        return rule.not_applicable("It takes one target and 40 rows.")
     rows = np.arange(len(table.y))
     if len(rows) > MOST_ROWS:
         rows = np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False)
@@ -73,13 +73,13 @@ def check_giveaway(table: LeakTable) -> Finding:
         for name in names
     }
     if not scores:
-        return check.not_applicable("There is no column beside the target.")
+        return rule.not_applicable("There is no column beside the target.")
     name = max(scores, key=lambda n: scores[n])
     evidence = {"score": scores[name], "guessing": guessed}
     if scores[name] < GIVES_AWAY or not _tells(scores[name], guessed, len(y)):
-        return check.passed("No column alone predicts the target.", evidence)
+        return rule.passed("No column alone predicts the target.", evidence)
     what = "accuracy" if table.is_classification else "R²"
-    return check.issue(
+    return rule.issue(
         "high",
         f"The column {name!r} alone predicts the target with {what} {scores[name]:.3f}.",
         evidence,
@@ -178,11 +178,11 @@ def check_scaling(table: LeakTable) -> Finding:
 
     An issue of low severity if most columns of numbers were.
     """
-    check = LEAK_CHECKS["scaled over all rows"]
+    rule = RULES["scaled over all rows"]
     numbers: Any = table.numbers.astype(np.float64)
     values = _of_measurements(numbers.loc[:, numbers.nunique() > 2].to_numpy())
     if values.shape[1] == 0 or len(values) < 3:
-        return check.not_applicable("There are no columns of numbers.")
+        return rule.not_applicable("There are no columns of numbers.")
     scalings = {
         "mean and deviation": _is_standardised(values),
         "median and quartiles": _has_quartiles(values) | _has_quartiles(_unclipped(values)),
@@ -192,8 +192,8 @@ def check_scaling(table: LeakTable) -> Finding:
     part = float(scalings[scaling].mean())
     evidence = {"share": part, "columns": values.shape[1]}
     if part < MOST_COLUMNS:
-        return check.passed("Columns are not scaled to one mean and deviation.", evidence)
-    return check.issue(
+        return rule.passed("Columns are not scaled to one mean and deviation.", evidence)
+    return rule.issue(
         "low",
         f"{share(part)} of the columns of numbers have the same {scaling} over all rows, "
         "so the test rows had a part in scaling them.",
@@ -291,7 +291,7 @@ def check_outliers(table: LeakTable) -> Finding:
 
     A tip if there are some, of medium severity among the targets of a regression.
     """
-    check = LEAK_CHECKS["outliers"]
+    rule = RULES["outliers"]
     columns = {repr(name): column for name, column in table.numbers.items()}
     targets: dict[str, pd.Series] = {}
     if not table.is_classification:
@@ -302,18 +302,18 @@ def check_outliers(table: LeakTable) -> Finding:
     found = {name: outliers_of(values) for name, values in {**columns, **targets}.items()}
     looked_at = {name: one for name, one in found.items() if one is not None}
     if not looked_at:
-        return check.not_applicable("There is no column of many different numbers.")
+        return rule.not_applicable("There is no column of many different numbers.")
     guilty = {name: one for name, one in looked_at.items() if one.rows.any()}
     furthest = max(one.furthest for one in looked_at.values())
     evidence = {"columns": len(guilty), "furthest": furthest}
     if not guilty:
-        return check.passed("No single values are far from all others.", evidence)
+        return rule.passed("No single values are far from all others.", evidence)
     part = float(np.any([one.rows for one in guilty.values()], axis=0).mean())
     evidence |= {"share": part, "widened": max(o.widened for o in guilty.values())}
     names = sorted(guilty, key=lambda name: -guilty[name].furthest)
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     is_in_target = any(name in targets for name in names)
-    return check.tip(
+    return rule.tip(
         "medium" if is_in_target else "low",
         f"{share(part)} of the rows have values far from all others, up to "
         f"{furthest:.0f} robust standard deviations, in {', '.join(names[:_MOST_NAMES])}"

@@ -35,12 +35,11 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import type_of_target
 
-from sk_tune.diagnosis._findings import Check, Finding, share
+from sk_tune.diagnosis._findings import RULES, Finding, share
 
 __all__ = [
-    "LEAK_CHECKS",
     "LeakTable",
-    "as_leak_table",
+    "as_frame",
     "check_duplicates",
     "check_near_duplicates",
     "group_copies",
@@ -48,20 +47,6 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
-
-LEAK_CHECKS = {
-    name: Check(f"SKT{201 + i}", name)
-    for i, name in enumerate((
-        "duplicates across folds",
-        "near duplicates across folds",
-        "groups across folds",
-        "future in the training rows",
-        "target among the features",
-        "feature that gives the target away",
-        "scaled over all rows",
-        "outliers",
-    ))
-}
 
 # Whole numbers of more values than this are classes only if they are stored as such, and
 # each has so many rows on average.
@@ -87,13 +72,7 @@ class LeakTable:
         return self.X.select_dtypes(include=["number", "bool"])
 
 
-def as_leak_table(
-    X: Any,
-    y: Any,
-    *,
-    is_classification: bool,
-    folds: Sequence[tuple[Array, Array]],
-) -> LeakTable:
+def as_frame(X: Any) -> pd.DataFrame:
     """Return data of any kind as a table with named columns and ``plain_numbers``."""
     if hasattr(X, "to_pandas"):
         X = X.to_pandas()
@@ -102,12 +81,7 @@ def as_leak_table(
         X = pd.DataFrame(array.reshape(len(array), -1))
         X.columns = [f"column {i}" for i in range(X.shape[1])]
         X = X.infer_objects()
-    return LeakTable(
-        X=plain_numbers(X.reset_index(drop=True)),
-        y=np.asarray(y),
-        is_classification=is_classification,
-        folds=folds,
-    )
+    return plain_numbers(X.reset_index(drop=True))
 
 
 def plain_numbers(X: pd.DataFrame) -> pd.DataFrame:
@@ -207,10 +181,7 @@ def group_copies(X: Any, y: Any = None) -> Ints:
     >>> bool((groups[::2] == groups[1::2]).all()), len(np.unique(groups))
     (True, 100)
     """
-    if not isinstance(X, pd.DataFrame):
-        array = np.asarray(X)
-        X = pd.DataFrame(array.reshape(len(array), -1)).infer_objects()
-    numbers = plain_numbers(X).select_dtypes(include=["number", "bool"]).astype(np.float64)
+    numbers = as_frame(X).select_dtypes(include=["number", "bool"]).astype(np.float64)
     if not numbers.shape[1]:
         raise ValueError("X of group_copies must have columns of numbers. Got none.")
     scaled = scaled_numbers(numbers)
@@ -346,7 +317,7 @@ def check_duplicates(table: LeakTable) -> Finding:
 
     An issue if they are too many to be chance, a tip where samples repeat by nature.
     """
-    check = LEAK_CHECKS["duplicates across folds"]
+    rule = RULES["duplicates across folds"]
     hashes = hash_pandas_object(_hashable(table.X), index=False).to_numpy()
     repeated = [np.isin(hashes[test], hashes[train]) for train, test in table.folds]
     n_tested = sum(map(len, repeated))
@@ -355,16 +326,16 @@ def check_duplicates(table: LeakTable) -> Finding:
     kinds = len(np.unique(hashes)) / max(1, len(hashes))
     evidence = {"share": part, "rows": n_repeated, "different_rows": kinds}
     if part < LEAST_SHARE or n_repeated < FEWEST_ROWS:
-        return check.passed("Few test rows are also training rows, or none.", evidence)
+        return rule.passed("Few test rows are also training rows, or none.", evidence)
     said = f"{share(part)} of the test rows are also training rows."
     if kinds < CONTINUOUS:
-        return check.tip(
+        return rule.tip(
             "low",
             f"{said} The table has few kinds of rows, so this may be its nature.",
             evidence,
             "If equal rows are one case that was recorded twice, keep one of them.",
         )
-    return check.issue(
+    return rule.issue(
         "high" if part > 10 * LEAST_SHARE else "medium",
         said,
         evidence,
@@ -377,18 +348,18 @@ def check_near_duplicates(table: LeakTable) -> Finding:
 
     An issue if they are too many to be chance.
     """
-    check = LEAK_CHECKS["near duplicates across folds"]
+    rule = RULES["near duplicates across folds"]
     numbers = table.numbers.astype(np.float64)
     # Filled in with one value, rows come to lie closer together.
     is_whole = numbers.isna().mean() < MOST_MISSING
     is_varied = numbers.nunique() > max(2, LEAST_VARIED * len(numbers))
     numbers = numbers.loc[:, is_whole & is_varied]
     if numbers.shape[1] < 2:
-        return check.not_applicable("It takes two columns of many different numbers.")
+        return rule.not_applicable("It takes two columns of many different numbers.")
     found = _neighbours(numbers, table)
     usual = float(np.median(found.distances[:, min(USUAL, found.distances.shape[1]) - 1]))
     if usual == 0.0:
-        return check.not_applicable("Most rows are there several times.")
+        return rule.not_applicable("Most rows are there several times.")
     nearest = found.distances[:, 0]
     is_near = (nearest > 0) & (nearest < NEAR * usual)
     is_leak = is_near.mean() >= LEAST_NEAR_SHARE and is_near.sum() >= FEWEST_ROWS
@@ -405,8 +376,8 @@ def check_near_duplicates(table: LeakTable) -> Finding:
     part = float(is_near.mean())
     evidence = {"share": part, "rows": float(is_near.sum()), "usual_distance": usual}
     if not is_leak:
-        return check.passed("Test rows keep their distance from training rows.", evidence)
-    return check.issue(
+        return rule.passed("Test rows keep their distance from training rows.", evidence)
+    return rule.issue(
         "high" if part > 10 * LEAST_NEAR_SHARE else "medium",
         f"{share(part)} of the test rows are almost equal to a training row.",
         evidence,

@@ -19,7 +19,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length
 
 from sk_tune._splits import as_times
-from sk_tune.diagnosis._findings import Finding, share
+from sk_tune.diagnosis._findings import RULES, Finding, share
 from sk_tune.diagnosis._leak_columns import (
     check_giveaway,
     check_outliers,
@@ -27,9 +27,8 @@ from sk_tune.diagnosis._leak_columns import (
     check_target,
 )
 from sk_tune.diagnosis._leak_copies import (
-    LEAK_CHECKS,
     LeakTable,
-    as_leak_table,
+    as_frame,
     check_duplicates,
     check_near_duplicates,
     holds_classes,
@@ -53,10 +52,10 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
     An issue for groups that were given; without them, a tip for a column that looks like
     some.
     """
-    check = LEAK_CHECKS["groups across folds"]
+    rule = RULES["groups across folds"]
     name = None if groups is not None else _group_column(table.X)
     if groups is None and name is None:
-        return check.not_applicable(
+        return rule.not_applicable(
             "No groups were given, and no column looks as if it named some."
         )
     values = np.asarray(pd.factorize(table.X[name] if name else pd.Series(groups))[0])
@@ -64,17 +63,17 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
     part = float(np.mean(np.concatenate(shared)))
     evidence = {"share": part, "groups": float(len(np.unique(values)))}
     if part < LEAST_SHARE:
-        return check.passed("No group is on both sides of a split.", evidence)
+        return rule.passed("No group is on both sides of a split.", evidence)
     remedy = "Split by group: cv=GroupKFold() or StratifiedGroupKFold(), and groups=…"
     if name is None:
-        return check.issue(
+        return rule.issue(
             "high",
             f"{share(part)} of the test rows have rows of their group among the training "
             "rows.",
             evidence,
             remedy,
         )
-    return check.tip(
+    return rule.tip(
         "medium",
         f"The column {name!r} looks as if it named groups, and {share(part)} of the test "
         "rows have rows of their group among the training rows.",
@@ -88,24 +87,24 @@ def check_times(table: LeakTable, times: Any = None) -> Finding:
 
     An issue for times that were given; without them, a tip for a column of dates.
     """
-    check = LEAK_CHECKS["future in the training rows"]
+    rule = RULES["future in the training rows"]
     name = None if times is not None else _time_column(table.X)
     if times is None and name is None:
-        return check.not_applicable("No times were given, and no column has dates.")
+        return rule.not_applicable("No times were given, and no column has dates.")
     when = pd.Series(times).infer_objects() if name is None else table.X[name]
     rank = when.rank(method="dense").to_numpy()
     late = [rank[test] < np.nanmax(rank[train]) for train, test in table.folds]
     part = float(np.mean(np.concatenate(late)))
     evidence = {"share": part}
     if part < LEAST_SHARE:
-        return check.passed(
+        return rule.passed(
             "Training rows are before the rows they are tested on.", evidence
         )
     remedy = "Sort the rows by time and split with cv=TimeSeriesSplit()."
     said = f"{share(part)} of the test rows are older than some training row"
     if name is None:
-        return check.issue("high", f"{said}.", evidence, remedy)
-    return check.tip(
+        return rule.issue("high", f"{said}.", evidence, remedy)
+    return rule.tip(
         "medium",
         f"{said}, by the column {name!r}.",
         evidence,
@@ -189,7 +188,9 @@ def find_leaks(
         # news.
         warnings.filterwarnings("ignore", "The groups parameter is ignored")
         folds = list(splitter.split(np.zeros(len(y)), y, groups))
-    table = as_leak_table(X, y, is_classification=is_classification, folds=folds)
+    table = LeakTable(
+        X=as_frame(X), y=np.asarray(y), is_classification=is_classification, folds=folds
+    )
     return (
         check_duplicates(table),
         check_near_duplicates(table),

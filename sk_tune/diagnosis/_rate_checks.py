@@ -4,10 +4,11 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-from sk_tune.diagnosis._findings import CHECKS, Finding, share
+from sk_tune.diagnosis._findings import RULES, Finding, share
 from sk_tune.diagnosis._fit_checks import SURE, trend
 from sk_tune.diagnosis._remedies import (
     is_free,
@@ -18,7 +19,7 @@ from sk_tune.diagnosis._remedies import (
 )
 from sk_tune.diagnosis._summary import Summary, log_ratio
 
-__all__ = ["check_diverged", "check_rate_high", "check_rate_low"]
+__all__ = ["check_diverged", "check_rate_high", "check_rate_low", "diverged"]
 
 # A training loss at the end this many times the constant prediction's is no network.
 EXPLODED = 3.0
@@ -74,24 +75,32 @@ LEFT = 0.2
 
 def check_diverged(summary: Summary) -> Finding:
     """Look for losses that are infinite or far above where they started: an issue if so."""
-    check = CHECKS["diverged"]
     end = float(np.sort(summary.raw_train[:, -1]).mean())
     evidence = {"train_loss": end, "reference": summary.reference}
     if summary.is_finite and end <= EXPLODED * summary.reference:
-        return check.passed("All losses are finite and below where they began.", evidence)
+        return RULES["diverged"].passed(
+            "All losses are finite and below where they began.", evidence
+        )
     message = "A loss became infinite or NaN."
     if summary.is_finite:
         times = f"{end / summary.reference:.3g} times"
         message = f"The training loss ends at {times} that of a constant prediction."
+    return diverged(message, evidence, summary.params)
+
+
+def diverged(
+    message: str, evidence: Mapping[str, float], params: Mapping[str, Any]
+) -> Finding:
+    """Return the issue of a network that diverged."""
     remedy = "Lower the learning rate, or clip the gradient."
-    return check.issue("high", message, evidence, remedy, lower_rate(summary.params))
+    return RULES["diverged"].issue("high", message, evidence, remedy, lower_rate(params))
 
 
 def check_rate_high(summary: Summary) -> Finding:
     """Look for a training loss that jumps: an issue if the learning rate is too high."""
-    check = CHECKS["learning rate too high"]
+    rule = RULES["learning rate too high"]
     if summary.n_epochs < 2:
-        return check.not_applicable("One epoch does not show how the loss moves.")
+        return rule.not_applicable("One epoch does not show how the loss moves.")
     curve = summary.mean("raw_train")
     steps = np.diff(curve)
     rises = float(steps[steps > 0].sum())
@@ -106,8 +115,8 @@ def check_rate_high(summary: Summary) -> Finding:
         evidence["rate_by_typical"] = relative
     causes = [*_jumps(summary, evidence), *_too_much(summary, relative, evidence)]
     if not causes:
-        return check.passed("The training loss is driven down steadily.", evidence)
-    return check.issue(
+        return rule.passed("The training loss is driven down steadily.", evidence)
+    return rule.issue(
         "high",
         f"The learning rate is too high: {', and '.join(causes)}.",
         evidence,
@@ -172,9 +181,9 @@ def check_rate_low(summary: Summary) -> Finding:
 
     An issue if the learning rate is too low.
     """
-    check = CHECKS["learning rate too low"]
+    rule = RULES["learning rate too low"]
     if summary.n_epochs < 4:
-        return check.not_applicable("There are too few epochs to tell slow from short.")
+        return rule.not_applicable("There are too few epochs to tell slow from short.")
     relative = relative_rate(summary.params)
     early, left = _early_share(summary), float(summary.train_end.mean()) / summary.reference
     evidence = {"early_share": early, "left": left}
@@ -185,8 +194,8 @@ def check_rate_low(summary: Summary) -> Finding:
         is_slow = _is_low(summary, relative) and _still_falls(summary, relative)
         is_slow |= relative < TINY_RATE and left > HARDLY_BEGUN
     if not is_slow:
-        return check.passed("The loss falls as fast as can be expected.", evidence)
-    return check.issue(
+        return rule.passed("The loss falls as fast as can be expected.", evidence)
+    return rule.issue(
         "high",
         f"The training loss still is {share(left)} of a constant prediction's, and creeps "
         "down.",

@@ -4,12 +4,12 @@
 
 import math
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from sk_tune.diagnosis._findings import Change
+from sk_tune._text import is_number
+from sk_tune.diagnosis._findings import Action, Change
 
 __all__ = [
     "is_free",
@@ -116,9 +116,9 @@ def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     rate, typical = number(params, name), typical_rate(params)
     reason = "the loss is not driven down steadily"
     if rate is None:
-        return _known(params, _multiplied(name, 1 / _RATE_FACTOR, reason))
+        return _known(params, _change(name, "multiply", 1 / _RATE_FACTOR, reason))
     value = typical if rate > _FAR * typical else rate / _RATE_FACTOR
-    return (Change(parameter=name, action="at most", value=value, reason=reason),)
+    return (_change(name, "at most", value, reason),)
 
 
 def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -131,11 +131,11 @@ def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     rate, typical = number(params, name), typical_rate(params)
     reason = "the loss falls, but too slowly to arrive"
     if rate is None:
-        return _known(params, _multiplied(name, _RATE_FACTOR, reason))
+        return _known(params, _change(name, "multiply", _RATE_FACTOR, reason))
     value = typical if rate * _FAR < typical else rate * _RATE_FACTOR
     if rate < typical:
         value = min(value, typical)
-    return (_at_least(name, value, reason),)
+    return (_change(name, "at least", value, reason),)
 
 
 def longer_training(
@@ -144,7 +144,7 @@ def longer_training(
     """Return the change to `factor` times the epochs: a floor under ``max_epochs``."""
     n = math.ceil(factor * n_epochs)
     reason = "the held-out loss was still falling at the end"
-    return _known(params, _at_least("max_epochs", n, reason))
+    return _known(params, _change("max_epochs", "at least", n, reason))
 
 
 def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[Change, ...]:
@@ -160,11 +160,9 @@ def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[C
     reason = f"{n_rows} rows in batches of {batch:.0f} are few steps in each epoch"
     if _optimizer(params) == "sgd":
         n = _TIMES_AS_LONG * n_epochs
-        change = _at_least("max_epochs", n, reason)
+        change = _change("max_epochs", "at least", n, reason)
     else:
-        change = Change(
-            parameter="batch_size", action="at most", value=_SMALL_BATCH, reason=reason
-        )
+        change = _change("batch_size", "at most", _SMALL_BATCH, reason)
     return _known(params, change)
 
 
@@ -173,22 +171,15 @@ def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]
 
     `best_epoch`, counted from 1, has the least held-out loss.
     """
-    decay = number(params, "weight_decay") or 0.0
+    more_decay = float(f"{_DECAY_FACTOR * (number(params, 'weight_decay') or 0.0):.6g}")
+    decay = max(_least_decay(params), more_decay)
     reason = "the network learns its training rows by heart"
+    why_earlier = f"the held-out loss was least after epoch {best_epoch}"
     return _known(
         params,
-        _at_least("dropout", _more_dropout(params), reason),
-        _at_least(
-            "weight_decay",
-            max(_least_decay(params), float(f"{_DECAY_FACTOR * decay:.6g}")),
-            reason,
-        ),
-        Change(
-            parameter="max_epochs",
-            action="at most",
-            value=_LATER * best_epoch,
-            reason=f"the held-out loss was least after epoch {best_epoch}",
-        ),
+        _change("dropout", "at least", _more_dropout(params), reason),
+        _change("weight_decay", "at least", decay, reason),
+        _change("max_epochs", "at most", _LATER * best_epoch, why_earlier),
     )
 
 
@@ -200,8 +191,8 @@ def restrained(params: Mapping[str, Any]) -> tuple[Change, ...]:
     reason = "few rows are soon learnt by heart"
     return _known(
         params,
-        _at_least("dropout", _more_dropout(params), reason),
-        _at_least("weight_decay", _least_decay(params), reason),
+        _change("dropout", "at least", _more_dropout(params), reason),
+        _change("weight_decay", "at least", _least_decay(params), reason),
     )
 
 
@@ -211,27 +202,23 @@ def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
     What holds the network back is taken away; if nothing does, its layers are widened.
     """
     changes = [
-        Change(parameter=name, action="at most", value=_MODERATE[name], reason=reason)
+        _change(name, "at most", _MODERATE[name], reason)
         for name, reason in _held_back(params)
         if name in _MODERATE
     ]
-    sizes = _layer_sizes(params)
+    sizes, reason = _layer_sizes(params), "even the training rows are not fitted"
     if not changes and sizes is not None:
         wider = tuple(max(_WIDER * n, _WIDE) for n in sizes) or (_WIDE,)
-        reason = "even the training rows are not fitted"
-        changes = [
-            Change(parameter="hidden_layer_sizes", action="set", value=wider, reason=reason)
-        ]
+        changes = [_change("hidden_layer_sizes", "set", wider, reason)]
     if not changes:
-        reason = "even the training rows are not fitted"
+        widths = {n: number(params, n) for n in _WIDTHS if number(params, n) is not None}
         changes = [
-            _at_least(name, max(_WIDER * int(number(params, name) or 1), _WIDE), reason)
-            for name in _WIDTHS
-            if number(params, name) is not None
+            _change(name, "at least", max(_WIDER * int(width or 1), _WIDE), reason)
+            for name, width in widths.items()
         ]
         if number(params, "n_layers") in {0, 1}:
-            changes.append(_at_least("n_layers", 2, reason))
-    return _known(params, *changes or [_multiplied("width", _WIDER, reason)])
+            changes.append(_change("n_layers", "at least", 2, reason))
+    return _known(params, *changes or [_change("width", "multiply", _WIDER, reason)])
 
 
 def _more_dropout(params: Mapping[str, Any]) -> float:
@@ -245,8 +232,7 @@ def _least_decay(params: Mapping[str, Any]) -> float:
 def number(params: Mapping[str, Any], name: str) -> float | None:
     """Return a parameter's value if it is a number, else None."""
     value = params.get(name)
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    return float(value) if is_number else None  # type: ignore[arg-type]
+    return float(value) if is_number(value) else None
 
 
 def _held_back(params: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -282,12 +268,8 @@ def _is_decoupled(params: Mapping[str, Any]) -> bool:
     return str(params.get("optimizer", "adamw")) == "adamw"
 
 
-def _multiplied(name: str, factor: float, reason: str) -> Change:
-    return Change(parameter=name, action="multiply", value=factor, reason=reason)
-
-
-def _at_least(name: str, value: float, reason: str) -> Change:
-    return Change(parameter=name, action="at least", value=value, reason=reason)
+def _change(parameter: str, action: Action, value: Any, reason: str) -> Change:
+    return Change(parameter=parameter, action=action, value=value, reason=reason)
 
 
 def _known(params: Mapping[str, Any], *changes: Change) -> tuple[Change, ...]:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from scipy.stats import t as student
 
 from sk_tune.diagnosis._findings import Curves
+from sk_tune.schedule import LR_SCHEDULES, learning_rate_factor
 
 __all__ = [
     "Estimate",
@@ -32,10 +33,10 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
-# The shares of sk_tune's schedules: one_cycle rises for 30 % of the steps from 1/25 of the
-# peak, as torch's OneCycleLR does by default.
-_WARM_UP = 0.3
-_FIRST = 1 / 25
+# Points in each epoch at which the factor of the learning rate is read.
+_POINTS = 20
+# Schedules that end with a rate of next to nothing.
+ANNEALED = frozenset(s for s in LR_SCHEDULES if learning_rate_factor(s, 1.0) < 0.1)
 
 
 def rate_spent(n_epochs: int, schedule: Any = None, laid_out_for: Any = None) -> Floats:
@@ -48,49 +49,13 @@ def rate_spent(n_epochs: int, schedule: Any = None, laid_out_for: Any = None) ->
     >>> rate_spent(4, "step").tolist()
     [1.0, 2.0, 2.1, 2.11]
     """
+    if not isinstance(schedule, str) or schedule not in ANNEALED:
+        return np.arange(1.0, n_epochs + 1)
     total = laid_out_for if isinstance(laid_out_for, int) and laid_out_for > 0 else n_epochs
-    integral = _INTEGRALS.get(schedule if isinstance(schedule, str) else "", _constant)
-    spent = [
-        total * integral(min(t / total, 1.0)) + _after(schedule, t - total)
-        for t in range(1, n_epochs + 1)
-    ]
-    return np.round(np.array(spent), 12)
-
-
-def _after(schedule: Any, n_epochs: int) -> float:
-    # A schedule that has ended holds its last rate, which is no more than a hundredth.
-    return 0.0 if isinstance(schedule, str) and schedule in _INTEGRALS else max(n_epochs, 0)
-
-
-def _constant(progress: float) -> float:
-    return progress
-
-
-def _cosine(progress: float) -> float:
-    return _along_cosine(1.0, 0.0, progress)
-
-
-def _one_cycle(progress: float) -> float:
-    up = _WARM_UP * _along_cosine(_FIRST, 1.0, min(progress / _WARM_UP, 1.0))
-    down = max(progress - _WARM_UP, 0.0) / (1 - _WARM_UP)
-    return up + (1 - _WARM_UP) * _along_cosine(1.0, 0.0, down)
-
-
-def _step(progress: float) -> float:
-    second = min(max(progress - 0.5, 0.0), 0.25)
-    third = max(progress - 0.75, 0.0)
-    return min(progress, 0.5) + 0.1 * second + 0.01 * third
-
-
-def _along_cosine(start: float, end: float, share: float) -> float:
-    """Integrate ``end + (start - end) * (1 + cos(pi * p)) / 2`` over p up to `share`."""
-    wave = share + math.sin(math.pi * share) / math.pi
-    return end * share + (start - end) * wave / 2
-
-
-_INTEGRALS = {"cosine": _cosine, "one_cycle": _one_cycle, "step": _step}
-# Schedules that end with a rate of next to nothing.
-ANNEALED = frozenset(_INTEGRALS)
+    places = (np.arange(n_epochs * _POINTS) + 0.5) / (_POINTS * total)
+    factors = np.array([learning_rate_factor(schedule, p) for p in places])
+    by_epoch = factors.reshape(n_epochs, _POINTS).mean(axis=1)
+    return np.asarray(by_epoch.cumsum().round(12))
 
 
 # Share of the epochs that the level at the end is a mean of.

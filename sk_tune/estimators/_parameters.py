@@ -10,7 +10,8 @@ from sk_tune._declaration import parameters
 from sk_tune.augment import AUGMENTATIONS, as_augmentations
 from sk_tune.estimators._validation import Number, WholeNumber
 from sk_tune.nets import ACTIVATIONS
-from sk_tune.training import LR_SCHEDULES, OPTIMIZERS, REGRESSION_LOSSES
+from sk_tune.schedule import LR_SCHEDULES
+from sk_tune.training import OPTIMIZERS, REGRESSION_LOSSES
 
 __all__ = [
     "ARCHITECTURE",

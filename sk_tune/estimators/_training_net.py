@@ -34,6 +34,7 @@ from sk_tune.estimators._net_state import LateOptimizerNet, cloned, moved, undon
 from sk_tune.estimators._validation import has_device
 from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code, warn_user
 from sk_tune.nets import MLP, by_member, seed_dropout, set_dropout_step
+from sk_tune.schedule import learning_rate_factor
 from sk_tune.training import (
     BinaryCrossEntropy,
     CrossEntropy,
@@ -47,7 +48,6 @@ from sk_tune.training import (
     check_time,
     derive_seed,
     forked_rng,
-    learning_rate_factor,
     loss_message,
     one_thread,
     takes_one_thread,

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from sk_tune.augment import Augmentation, Layout
 from sk_tune.fleets._stacked_optimizers import Settings
+from sk_tune.schedule import learning_rate_factor
 from sk_tune.training import (
     StoppingState,
     Stream,
@@ -22,7 +23,6 @@ from sk_tune.training import (
     TrainingState,
     batch_order,
     derive_seed,
-    learning_rate_factor,
 )
 
 __all__ = [

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Rungs and brackets: how many candidates get how much, counted in integers."""
+"""Rungs and brackets, counted in integers, and learning-rate schedules."""
 
 from sk_tune.schedule._asynchronous import (
     AsynchronousBracket,
@@ -9,8 +9,10 @@ from sk_tune.schedule._asynchronous import (
 )
 from sk_tune.schedule._halving import HalvingPlan, Rung, halving_plan, n_promoted
 from sk_tune.schedule._hyperband import Bracket, hyperband_brackets
+from sk_tune.schedule._learning_rates import LR_SCHEDULES, learning_rate_factor
 
 __all__ = [
+    "LR_SCHEDULES",
     "AsynchronousBracket",
     "Bracket",
     "HalvingPlan",
@@ -19,5 +21,6 @@ __all__ = [
     "asynchronous_bracket",
     "halving_plan",
     "hyperband_brackets",
+    "learning_rate_factor",
     "n_promoted",
 ]

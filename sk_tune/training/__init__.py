@@ -42,12 +42,10 @@ from sk_tune.training._one_thread import (
     takes_one_thread,
 )
 from sk_tune.training._optimizers import (
-    LR_SCHEDULES,
     OPTIMIZERS,
     SECOND_MOMENT_DECAY,
     add_l1_gradient,
     build_optimizer,
-    learning_rate_factor,
 )
 from sk_tune.training._state import (
     LowestLosses,
@@ -67,7 +65,6 @@ from sk_tune.training._time_limit import (
 )
 
 __all__ = [
-    "LR_SCHEDULES",
     "OPTIMIZERS",
     "REGRESSION_LOSSES",
     "SECOND_MOMENT_DECAY",
@@ -100,7 +97,6 @@ __all__ = [
     "exclusive_rng",
     "forked_rng",
     "is_small",
-    "learning_rate_factor",
     "loss_message",
     "n_weights",
     "one_thread",

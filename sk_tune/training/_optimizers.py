@@ -1,8 +1,7 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Optimizers by name, the L1 penalty, and learning-rate schedules."""
+"""Optimizers by name, and the L1 penalty."""
 
-import math
 from collections.abc import Iterable
 
 import torch
@@ -12,12 +11,10 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from sk_tune._processes import import_for_optimizers
 
 __all__ = [
-    "LR_SCHEDULES",
     "OPTIMIZERS",
     "SECOND_MOMENT_DECAY",
     "add_l1_gradient",
     "build_optimizer",
-    "learning_rate_factor",
 ]
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop")
@@ -86,38 +83,3 @@ def add_l1_gradient(parameters: Iterable[nn.Parameter], l1: float) -> None:
     for parameter in parameters:
         if parameter.ndim > 1 and parameter.grad is not None:
             parameter.grad.add_(parameter.sign(), alpha=l1)
-
-
-LR_SCHEDULES = ("constant", "cosine", "one_cycle", "step")
-
-# The defaults of torch.optim.lr_scheduler.OneCycleLR.
-_WARM_UP = 0.3
-_FIRST = 1 / 25
-_LAST = _FIRST / 1e4
-
-
-def learning_rate_factor(schedule: str, progress: float) -> float:
-    """Return what the learning rate is multiplied with, between 0 and 1.
-
-    `progress` are the steps done as a share of all steps of ``max_epochs``; beyond 1 the
-    value of 1 holds.
-
-    >>> [learning_rate_factor("step", p) for p in (0.0, 0.5)]
-    [1.0, 0.1]
-    >>> round(learning_rate_factor("cosine", 0.5), 3)
-    0.5
-    """
-    progress = min(progress, 1.0)
-    if schedule == "cosine":
-        return _cosine(1.0, 0.0, progress)
-    if schedule == "one_cycle":
-        if progress < _WARM_UP:
-            return _cosine(_FIRST, 1.0, progress / _WARM_UP)
-        return _cosine(1.0, _LAST, (progress - _WARM_UP) / (1 - _WARM_UP))
-    if schedule == "step":
-        return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
-    return 1.0
-
-
-def _cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

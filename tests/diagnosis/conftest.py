@@ -19,6 +19,7 @@ def make_search() -> Any:
     def make(params: list[dict[str, Any]], scores: Any, **rest: Any) -> SimpleNamespace:
         scores = np.asarray(scores, dtype=float)
         results = {"params": params, **rest.pop("results", {})}
+        results["mean_test_score"] = scores.mean(axis=1)
         for fold, column in enumerate(scores.T):
             results[f"split{fold}_test_score"] = column
         space = rest.pop("space", None) or {

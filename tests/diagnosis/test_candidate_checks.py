@@ -119,6 +119,7 @@ def test_the_last_rung_and_the_deciding_metric_are_compared(make_search):
     scores = 0.8 + FOLDS + np.arange(6)[:, None] * 0.01
     search = make_search(PARAMS, np.ones((6, 5)), refit="auc")
     search.cv_results_ |= {f"split{k}_test_auc": scores[:, k] for k in range(5)}
+    search.cv_results_["mean_test_auc"] = scores.mean(axis=1)
     search.cv_results_["n_resources"] = n_resources
 
     evidence = check_noise_ceiling(search).evidence

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from sk_tune.diagnosis import Finding, diagnose, verdict
-from sk_tune.diagnosis._findings import CHECKS, good_fit, ranked
+from sk_tune.diagnosis._findings import RULES, good_fit, ranked
 
 
 @pytest.fixture
@@ -67,19 +67,27 @@ PUBLISHED = {
     "SKT114": "no better than the baseline",
     "SKT115": "optimistic best score",
     "SKT116": "fold that does harm",
+    "SKT201": "duplicates across folds",
+    "SKT202": "near duplicates across folds",
+    "SKT203": "groups across folds",
+    "SKT204": "future in the training rows",
+    "SKT205": "target among the features",
+    "SKT206": "feature that gives the target away",
+    "SKT207": "scaled over all rows",
+    "SKT208": "outliers",
 }
 
 
 def test_codes_of_checks_are_stable():
     """Each check keeps the code that it was published with."""
-    codes = {check.code: check.name for check in CHECKS.values()}
+    codes = {check.code: check.name for check in RULES.values()}
 
     assert codes == PUBLISHED
 
 
 def test_evidence_is_of_plain_numbers():
     """What a finding rests on can be written to JSON."""
-    finding = CHECKS["overfitting"].passed("No.", {"n_epochs": 3})
+    finding = RULES["overfitting"].passed("No.", {"n_epochs": 3})
 
     assert type(finding.evidence["n_epochs"]) is float
     assert (finding.outcome, finding.severity, finding.changes) == ("passed", None, ())

@@ -12,7 +12,8 @@ from sklearn.neighbors import NearestNeighbors
 from sk_tune.diagnosis import group_copies
 from sk_tune.diagnosis._leak_copies import (
     K,
-    as_leak_table,
+    LeakTable,
+    as_frame,
     check_duplicates,
     check_near_duplicates,
     closed_groups,
@@ -185,7 +186,9 @@ def test_targets_that_are_common_tell_nothing(n_values):
 def _found(check, X, y=None, folds=None, *, is_classification=False):
     y = np.zeros(len(X)) if y is None else y
     folds = _parts(np.arange(len(X))) if folds is None else folds
-    table = as_leak_table(X, y, is_classification=is_classification, folds=folds)
+    table = LeakTable(
+        X=as_frame(X), y=np.asarray(y), is_classification=is_classification, folds=folds
+    )
     return check(table)
 
 

@@ -19,7 +19,7 @@ from sk_tune.diagnosis._summary import (
     smooth,
     summarise,
 )
-from sk_tune.training import LR_SCHEDULES, learning_rate_factor
+from sk_tune.schedule import LR_SCHEDULES, learning_rate_factor
 
 LOSSES = st.lists(st.floats(0.01, 10), min_size=1, max_size=12)
 
@@ -164,15 +164,14 @@ def test_the_ratio_of_two_losses_may_be_of_nothing():
 
 @pytest.mark.parametrize("schedule", LR_SCHEDULES)
 def test_it_is_the_integral_of_the_schedule(schedule):
-    """The closed forms agree with sums over sk_tune's own schedules."""
+    """A few points in each epoch are as good as thousands."""
     steps = (np.arange(40_000) + 0.5) / 40_000
     factors = [learning_rate_factor(schedule, step) for step in steps]
     expected = 8 * np.cumsum(factors)[4999::5000] / 40_000
 
     spent = rate_spent(8, schedule, 8)
 
-    # The 4e-6 of the peak at which one_cycle ends is taken for 0.
-    np.testing.assert_allclose(spent, expected, atol=2e-5)
+    np.testing.assert_allclose(spent, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("schedule", [None, "constant", "a user's own", 3])

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import lr_scheduler
 
+from sk_tune.schedule import LR_SCHEDULES, learning_rate_factor
 from sk_tune.training import (
-    LR_SCHEDULES,
     OPTIMIZERS,
     add_l1_gradient,
     build_optimizer,
-    learning_rate_factor,
 )
 
 HYPERPARAMETERS = {
