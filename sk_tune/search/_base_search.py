@@ -47,9 +47,8 @@ from sk_tune.search._fold_fits import network_of
 from sk_tune.search._outcomes import (
     SearchOptions,
     failures,
-    fold_curves,
     last_rows,
-    learning_curve_table,
+    learning_curves,
     out_of_fold_predictions,
     scores_by_curve,
     with_reasons,
@@ -267,7 +266,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
             return getattr(self, "cv_results_", {}), self.learning_curves_
         outcomes = self._session.outcomes[: rounds.n_candidates]
         results = with_reasons(rounds.results, outcomes, self.refit)
-        return results, pd.DataFrame(learning_curve_table(fold_curves(outcomes, results)))
+        return results, learning_curves(outcomes, results)
 
     @contextmanager
     def _calm_callbacks(self) -> Iterator[None]:
@@ -491,8 +490,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
         check_is_fitted(self, "_outcomes")
         # Kept, because a diagnosis looks at the curves of one candidate after another.
         if "_curves" not in self.__dict__:
-            curves = fold_curves(self._outcomes, self.cv_results_)
-            self._curves = pd.DataFrame(learning_curve_table(curves))
+            self._curves = learning_curves(self._outcomes, self.cv_results_)
         return self._curves.copy()
 
     @property

@@ -15,7 +15,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,9 +44,11 @@ Floats = npt.NDArray[np.float64]
 
 # Bytes of the weights of those resamples that are looked at together.
 _CHUNK_BYTES = 32 * 2**20
+# Above as many samples, blocks of samples drawn at random are resampled.
+_MOST_BLOCKS = 10_000
 # A metric that is no function of sums is called, about a millisecond each time; so many
-# resamples are looked at whatever the time.
-_MOST_CALLS, _LEAST_RESAMPLES = 5_000, 50
+# resamples are looked at whatever the time, and so many more unless it is up.
+_MOST_CALLS, _LEAST_RESAMPLES, _LEAST_BOOTSTRAPS = 5_000, 50, 100
 
 
 class FoldScores:
@@ -66,21 +68,21 @@ class FoldScores:
         classes: npt.NDArray[np.generic] | None,
         folds: npt.NDArray[np.bool_],
     ) -> None:
-        self._metric, self._y, self._folds = metric, y, folds
-        self._responses = predictions
+        self._folds = folds
+        responses = predictions
         if classes is not None:
-            self._responses = metric.response(predictions, classes)
-        self._sums = metric_sums(metric, y, self._responses, classes)
-        self._calls = _CalledMetric(metric, y, self._responses)
+            responses = metric.response(predictions, classes)
+        self._scores = _scores_of(metric, y, responses, classes)
+        self._n_calls = len(responses) * len(folds)
 
     @property
     def needs_calls(self) -> bool:
         """Whether the metric is called for each score, which takes long."""
-        return self._sums is None
+        return isinstance(self._scores, _CalledMetric)
 
     def on_all(self) -> Floats:
         """Return the scores (F, C) on all samples."""
-        scores: Floats = self._on(np.ones((1, len(self._y))))[0]
+        scores: Floats = self._on(np.ones((1, self._folds.shape[1])))[0]
         return scores
 
     def on_resamples(
@@ -91,68 +93,74 @@ class FoldScores:
         `n` resamples are drawn, fewer for a metric that has to be called; when `seconds`
         are over, that is called for no more than 50.
         """
-        end = None if seconds is None else time.monotonic() + seconds
-        n_rows, chunk = len(self._y), max(1, _CHUNK_BYTES // (8 * len(self._y)))
-        if self._sums is None:
-            n_calls = len(self._responses) * len(self._folds)
-            n, chunk = min(n, max(_LEAST_RESAMPLES, _MOST_CALLS // n_calls)), 1
-        means: list[Floats] = []
-        for counts in _draws(rng, n, n_rows, chunk):
-            is_late = self._sums is None and end is not None and time.monotonic() > end
-            if len(means) * chunk >= _LEAST_RESAMPLES and is_late:
-                break
-            with warnings.catch_warnings():
-                # A resample may leave every fold without a score.
-                warnings.simplefilter("ignore", RuntimeWarning)
-                means.append(np.nanmean(self._on(counts == 0), axis=1))
-        return np.concatenate(means)
+        if self.needs_calls:
+            n = min(n, max(_LEAST_RESAMPLES, _MOST_CALLS // self._n_calls))
+        else:
+            seconds = None
+        n_rows, chunk = self._folds.shape[1], 1 if self.needs_calls else None
+        with warnings.catch_warnings():
+            # A resample may leave every fold without a score.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return np.concatenate([
+                np.nanmean(self._on(counts == 0), axis=1)
+                for counts in _draws(rng, n, n_rows, chunk, seconds)
+            ])
 
     def _on(self, weights: npt.NDArray[Any]) -> Floats:
         """Return scores of shape (B, F, C) on the samples of weight 1, not 0, of (B, N)."""
-        scores = self._calls if self._sums is None else self._sums
         with warnings.catch_warnings():
             # A metric may warn of samples that lack a class.
             warnings.simplefilter("ignore")
-            return np.stack(
-                [scores.of_all(weights * fold.astype(float)) for fold in self._folds],
-                axis=1,
-            )
+            by_fold = [self._scores.of_all(weights * 1.0 * fold) for fold in self._folds]
+            return np.stack(by_fold, axis=1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _CalledMetric:
     """Scores of C candidates on resamples of N samples, by a call for each of them.
 
-    `responses` are what the metric takes, of shape (C, N) or (C, N, K).
+    `responses` are what the metric takes, of shape (C, N) or (C, N, K); `weight`, (N,), is
+    that of each sample if they differ.
     """
 
-    def __init__(
-        self, metric: Metric, y: Array, responses: Array, weight: Array | None = None
-    ) -> None:
-        self._metric = metric
-        self._y = y
-        self._responses = responses
-        self._w = weight
+    metric: Metric
+    y: Array
+    responses: Array
+    weight: Array | None
+
+    def of(self, candidates: Any) -> "_CalledMetric":
+        """Return the scores of some of the candidates, by a mask or positions."""
+        return replace(self, responses=self.responses[candidates])
 
     def of_all(self, counts: Floats) -> Floats:
         """Return the scores (B, C), given how often each sample was drawn (B, N)."""
-        candidates = range(len(self._responses))
-        return np.array([[self.of_one(c, drawn) for c in candidates] for drawn in counts])
+        return np.array([[self._of(r, drawn) for r in self.responses] for drawn in counts])
 
-    def of_one(self, candidate: int, counts: npt.NDArray[Any]) -> float:
-        """Return the score of a candidate on one resample; NaN where it is not defined."""
-        samples = np.repeat(np.arange(len(self._y)), counts.astype(np.intp))
-        weights = {} if self._w is None else {"sample_weight": self._w[samples]}
-        response = self._responses[candidate][samples]
+    def _of(self, response: Array, counts: npt.NDArray[Any]) -> float:
+        """Return the score of one candidate; NaN where it is not defined."""
+        samples = np.repeat(np.arange(len(self.y)), counts.astype(np.intp))
+        weights = {} if self.weight is None else {"sample_weight": self.weight[samples]}
         try:
-            return self._metric(self._y[samples], response, **weights)
+            return self.metric(self.y[samples], response[samples], **weights)
         except ValueError:
             return float("nan")
 
 
-# Above as many samples, blocks of samples drawn at random are resampled.
-_MOST_BLOCKS = 10_000
-# Resamples of a metric that is called, unless the time is up.
-_LEAST_BOOTSTRAPS = 100
+_Scores = MetricSums | AucSums | _CalledMetric
+
+
+def _scores_of(
+    metric: Metric,
+    y: Array,
+    responses: Array,
+    classes: Array | None,
+    weight: Array | None = None,
+) -> _Scores:
+    """Return what scores all candidates under many weightings, by calls if it has to."""
+    sums = metric_sums(metric, y, responses, classes)
+    if sums is not None:
+        return sums
+    return _CalledMetric(metric=metric, y=y, responses=responses, weight=weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,29 +261,34 @@ def corrected_score(
     metric = metric if isinstance(metric, Metric) else Metric(function=metric)
     responses, y, classes, rows = _complete(predictions, y, metric, classes)
     weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
-    scores_of: _Scores = _ScoresByCalls(metric, y, responses, weight)
-    sums = metric_sums(metric, y, responses, classes)
-    if sums is not None:
-        scores_of = _ScoresBySums(sums, len(y), weight)
+    scores = _scores_of(metric, y, responses, classes, weight)
+    w = np.ones(len(y))
+    chunk: int | None = 1
+    if not isinstance(scores, _CalledMetric):
+        chunk, time_budget = None, None
+        w = w if weight is None else weight.astype(np.float64)
+        if len(y) > _MOST_BLOCKS:
+            block = np.random.default_rng(0).permutation(len(y)) % _MOST_BLOCKS
+            scores = in_blocks(scores, w, block, _MOST_BLOCKS)
+            w = np.ones(_MOST_BLOCKS)
     else:
         fewer = max(_LEAST_BOOTSTRAPS, _MOST_CALLS // max(1, len(responses)))
         n_bootstraps = min(n_bootstraps, fewer)
 
-    naive = scores_of.naive() if responses.size else np.empty(0)
-    if not np.isfinite(naive).any():
-        nan = float("nan")
-        return CorrectedScore(
-            score=nan,
-            low=nan,
-            high=nan,
-            confidence=confidence,
-            n_bootstraps=0,
-            naive_score=nan,
-        )
     seed = check_random_state(random_state).randint(2**31 - 1)
-    rng = np.random.default_rng(seed)
-    seconds = math.inf if time_budget is None else time_budget
-    outside = scores_of.outside(rng, n_bootstraps, np.isfinite(naive), seconds)
+    outside = np.empty(0)
+    # A metric may warn of every resample that lacks a class.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        naive = scores.of_all(w[np.newaxis])[0] if responses.size else np.empty(0)
+        usable = np.isfinite(naive)
+        if usable.any():
+            # An infinite value times a sample's weight of 0 would be no number.
+            scores = scores.of(usable)
+            rng = np.random.default_rng(seed)
+            draws = _draws(rng, n_bootstraps, len(w), chunk, time_budget)
+            parts = [_outside(scores, usable.sum(), counts, w) for counts in draws]
+            outside = np.concatenate(parts)
     outside = outside[np.isfinite(outside)]
     tail = (1 - confidence) / 2
     low, high = np.quantile(outside, [tail, 1 - tail]) if len(outside) else [np.nan] * 2
@@ -285,8 +298,45 @@ def corrected_score(
         high=float(high),
         confidence=confidence,
         n_bootstraps=len(outside),
-        naive_score=float(naive[np.isfinite(naive)].max()),
+        naive_score=float(naive[usable].max()) if usable.any() else float("nan"),
     )
+
+
+def _outside(scores: _Scores, n_candidates: int, counts: Floats, w: Floats) -> Floats:
+    """Return what the best candidate on the samples drawn scores on those not drawn, (B,).
+
+    NaN where no candidate has a score on the samples drawn. `w` is the weight of a sample.
+    """
+    missed = (counts == 0) * w
+    if n_candidates == 1:
+        return scores.of_all(missed)[:, 0]
+    inside = scores.of_all(counts * w)
+    best = np.where(np.isnan(inside), -np.inf, inside).argmax(axis=1)
+    best[np.isnan(inside).all(axis=1)] = -1
+    found = np.full(len(counts), np.nan)
+    for candidate in np.unique(best[best >= 0]):
+        asked = best == candidate
+        found[asked] = scores.of([candidate]).of_all(missed[asked])[:, 0]
+    return found
+
+
+def _draws(
+    rng: np.random.Generator, n: int, n_rows: int, chunk: int | None, seconds: float | None
+) -> Iterator[Floats]:
+    """Yield how often each sample is drawn, for up to `chunk` resamples at a time.
+
+    None are as many as fit into memory. After `seconds` no more than the least are drawn.
+    """
+    chunk = chunk or max(1, _CHUNK_BYTES // (8 * n_rows))
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    for first in range(0, n, chunk):
+        if first >= _LEAST_RESAMPLES and time.monotonic() > end:
+            return
+        n_drawn = min(chunk, n - first)
+        drawn = rng.integers(n_rows, size=(n_drawn, n_rows))
+        drawn += n_rows * np.arange(n_drawn)[:, np.newaxis]
+        counts = np.bincount(drawn.ravel(), minlength=n_drawn * n_rows)
+        yield counts.reshape(n_drawn, n_rows).astype(np.float64)
 
 
 def corrected_score_of(
@@ -302,9 +352,14 @@ def corrected_score_of(
     another one), and if there are no scores.
     """
     scorer, name = deciding_scorer(search)
-    metric = _metric_of(search, outcomes, scorer, name)
+    metric = scorer_metric(scorer, search.estimator)
     record = search.search_record_
-    if metric is None or record.y is None:
+    if metric is None or not metric.takes_probabilities or record.y is None:
+        return None
+    if not np.isfinite(search.cv_results_[f"mean_test_{name}"]).any():
+        return None
+    held = [outcome.held for folds in outcomes for outcome in folds]
+    if not metric.takes_labels and any(h is not None and h.is_of_predict for h in held):
         return None
     # One network's predictions of each sample, where the folds were repeated: the mean of
     # several networks would have another score.
@@ -334,24 +389,6 @@ def deciding_weights(search: Any, given: Mapping[str, Any]) -> Array | None:
     return None if weight is None else np.asarray(weight)
 
 
-def _metric_of(
-    search: Any, outcomes: Sequence[Sequence[FoldOutcome]], scorer: Any, name: str
-) -> Metric | None:
-    """Return the metric of the scorer that decides, if it can be computed once more."""
-    metric = scorer_metric(scorer, search.estimator)
-    if metric is None or not metric.takes_probabilities:
-        return None
-    if not np.isfinite(search.cv_results_[f"mean_test_{name}"]).any():
-        return None
-    held = [
-        outcome.held for folds in outcomes for outcome in folds if outcome.held is not None
-    ]
-    has_enough = metric.takes_labels or not any(
-        predictions.is_of_predict for predictions in held
-    )
-    return metric if has_enough else None
-
-
 def _complete(
     predictions: Any, y: Any, metric: Metric, classes: Any
 ) -> tuple[Array, Array, Array | None, npt.NDArray[np.bool_]]:
@@ -373,89 +410,3 @@ def _complete(
         return predictions, y, None, rows
     classes = None if y.ndim == 2 else np.asarray(classes)
     return metric.response(predictions, classes), y, classes, rows
-
-
-class _ScoresBySums:
-    """Scores of all candidates, many resamples at a time."""
-
-    def __init__(
-        self, sums: MetricSums | AucSums, n_rows: int, weight: Array | None
-    ) -> None:
-        self._w = np.ones(n_rows) if weight is None else weight.astype(np.float64)
-        self._sums = sums
-        if n_rows > _MOST_BLOCKS:
-            block = np.random.default_rng(0).permutation(n_rows) % _MOST_BLOCKS
-            self._sums = in_blocks(sums, self._w, block, _MOST_BLOCKS)
-            self._w = np.ones(_MOST_BLOCKS)
-
-    def naive(self) -> Floats:
-        scores: Floats = self._sums.of_all(self._w[np.newaxis])[0]
-        return scores
-
-    def outside(
-        self,
-        rng: np.random.Generator,
-        n_bootstraps: int,
-        usable: npt.NDArray[np.bool_],
-        _: float,
-    ) -> Floats:
-        # An infinite value times a sample's weight of 0 would be no number.
-        sums = self._sums.of(usable)
-        chunk = max(1, _CHUNK_BYTES // (8 * len(self._w)))
-        scores = []
-        for counts in _draws(rng, n_bootstraps, len(self._w), chunk):
-            inside = sums.of_all(counts * self._w)
-            best = np.where(np.isnan(inside), -np.inf, inside).argmax(axis=1)
-            scores.append(sums.of_one((counts == 0) * self._w, best))
-        return np.concatenate(scores)
-
-
-class _ScoresByCalls(_CalledMetric):
-    """Scores of all candidates, one resample and candidate at a time."""
-
-    def naive(self) -> Floats:
-        scores: Floats = self.of_all(np.ones((1, len(self._y))))[0]
-        return scores
-
-    def outside(
-        self,
-        rng: np.random.Generator,
-        n_bootstraps: int,
-        usable: npt.NDArray[np.bool_],
-        seconds: float,
-    ) -> Floats:
-        candidates = np.flatnonzero(usable)
-        scores: list[float] = []
-        end = time.monotonic() + seconds
-        # A metric may warn of every resample that lacks a class.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for (counts,) in _draws(rng, n_bootstraps, len(self._y), 1):
-                if len(scores) >= _LEAST_RESAMPLES and time.monotonic() > end:
-                    break
-                best = self._best(candidates, counts)
-                if best is not None:
-                    scores.append(self.of_one(best, counts == 0))
-        return np.array(scores)
-
-    def _best(self, candidates: npt.NDArray[np.intp], counts: Floats) -> int | None:
-        """Return the candidate that is best on the samples drawn; one is, unseen."""
-        if len(candidates) == 1:
-            return int(candidates[0])
-        inside = np.array([self.of_one(int(c), counts) for c in candidates])
-        return None if np.isnan(inside).all() else int(candidates[np.nanargmax(inside)])
-
-
-_Scores = _ScoresBySums | _ScoresByCalls
-
-
-def _draws(
-    rng: np.random.Generator, n_bootstraps: int, n_rows: int, chunk: int
-) -> Iterator[Floats]:
-    """Yield how often each sample is drawn, for up to `chunk` resamples at a time."""
-    for first in range(0, n_bootstraps, chunk):
-        n = min(chunk, n_bootstraps - first)
-        drawn = rng.integers(n_rows, size=(n, n_rows))
-        drawn += n_rows * np.arange(n)[:, np.newaxis]
-        counts = np.bincount(drawn.ravel(), minlength=n * n_rows)
-        yield counts.reshape(n, n_rows).astype(np.float64)

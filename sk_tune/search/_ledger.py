@@ -3,58 +3,17 @@
 """The account of a search: epochs and seconds that it spent, and those that it saved."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
-from sk_tune._declaration import with_inherited_docs
 from sk_tune._text import seconds_text, text_table
 from sk_tune.search._outcomes import FoldOutcome
 
-__all__ = [
-    "EpochAccount",
-    "Ledger",
-    "RungEpochs",
-    "epoch_account",
-    "rung_epochs",
-    "search_ledger",
-]
+__all__ = ["Ledger", "search_ledger"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RungEpochs:
-    """The epochs of one rung, or of a search's only round.
-
-    A fit is one fold of a candidate that began, unless a race dropped it. `n_epochs` is
-    what the rung grants each fit in all, `n_epochs_before` what the rung before had
-    granted. The sums over all fits are the epochs trained in this rung, continued (trained
-    before, not again), loaded (trained by an earlier run) and cut by failure. `is_warm`
-    says that fits are resumed from the rung before; if not, they train all `n_epochs` anew.
-    """
-
-    n_candidates: int
-    n_fits: int
-    n_epochs_before: int
-    n_epochs: int
-    epochs_trained: int
-    epochs_continued: int = 0
-    epochs_loaded: int = 0
-    epochs_cut_by_failure: int = 0
-    is_warm: bool = True
-
-    @property
-    def epochs_granted(self) -> int:
-        """Epochs that the rung trains if no fit ends early."""
-        before = self.n_epochs_before if self.is_warm else 0
-        return self.n_fits * (self.n_epochs - before)
-
-    @property
-    def epochs_advanced(self) -> int:
-        """Epochs by which the rung takes its fits further, however it gets there."""
-        return self.n_fits * (self.n_epochs - self.n_epochs_before)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochAccount:
-    """Epochs of a search, summed over candidates and folds.
+class Ledger:
+    """What a search spent and saved; epochs are summed over candidates and folds.
 
     Parameters
     ----------
@@ -78,32 +37,6 @@ class EpochAccount:
     epochs_saved_by_warm_start : int
         Epochs that would have been trained again if each rung began anew; not part of
         `epochs_full`.
-
-    Notes
-    -----
-    With warm rungs, ``epochs_full = epochs_trained + epochs_loaded +
-    epochs_saved_by_pruning + epochs_saved_by_early_stopping + epochs_cut_by_failure``.
-    """
-
-    n_candidates: int
-    n_fits: int
-    epochs_trained: int
-    epochs_loaded: int
-    epochs_full: int
-    epochs_saved_by_pruning: int
-    epochs_saved_by_early_stopping: int
-    epochs_cut_by_failure: int
-    epochs_saved_by_warm_start: int
-
-
-@with_inherited_docs
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger(EpochAccount):
-    """What a search spent and saved.
-
-    Parameters
-    ----------
-    {parameters}
     n_failed : int
         Fits that failed.
     n_rows : int
@@ -124,8 +57,22 @@ class Ledger(EpochAccount):
         Of the best candidate on all samples.
     seconds_total : float, default=0.0
         Of the search, with what is named nowhere else.
+
+    Notes
+    -----
+    With warm rungs, ``epochs_full = epochs_trained + epochs_loaded +
+    epochs_saved_by_pruning + epochs_saved_by_early_stopping + epochs_cut_by_failure``.
     """
 
+    n_candidates: int
+    n_fits: int
+    epochs_trained: int
+    epochs_loaded: int
+    epochs_full: int
+    epochs_saved_by_pruning: int
+    epochs_saved_by_early_stopping: int
+    epochs_cut_by_failure: int
+    epochs_saved_by_warm_start: int
     n_failed: int = 0
     n_rows: int = 0
     epochs_trained_again: int = 0
@@ -158,74 +105,12 @@ class Ledger(EpochAccount):
             ["cut by failures", self.epochs_cut_by_failure],
             ["saved by warm start", self.epochs_saved_by_warm_start],
         ]
-        seconds = [
-            ("preparing", self.seconds_preparing),
-            ("training", self.seconds_training),
-            ("scoring", self.seconds_scoring),
-            ("sampling", self.seconds_sampling),
-            ("refit", self.seconds_refit),
-            ("in all", self.seconds_total),
-        ]
-        spent = ", ".join(f"{name} {seconds_text(value)}" for name, value in seconds)
+        parts = ["preparing", "training", "scoring", "sampling", "refit"]
+        seconds = {name: getattr(self, f"seconds_{name}") for name in parts}
+        seconds["in all"] = self.seconds_total
+        spent = ", ".join(f"{name} {seconds_text(n)}" for name, n in seconds.items())
         reasons = [f"{n} one at a time: {why}" for why, n in self.solo_reasons.items()]
         return "\n".join([text_table(["spent", "count"], counts), spent, *reasons])
-
-
-def epoch_account(
-    rungs: Sequence[RungEpochs], *, n_folds: int, max_epochs: int
-) -> EpochAccount:
-    """Return the account of all rungs of all brackets of a search, in any order.
-
-    `max_epochs` are those of a candidate that is trained to the end.
-    """
-    n_candidates = sum(r.n_candidates for r in rungs if r.n_epochs_before == 0)
-    full = n_candidates * n_folds * max_epochs
-    trained = sum(r.epochs_trained for r in rungs)
-    loaded = sum(r.epochs_loaded for r in rungs)
-    cut = sum(r.epochs_cut_by_failure for r in rungs)
-    granted = sum(r.epochs_granted for r in rungs)
-    return EpochAccount(
-        n_candidates=n_candidates,
-        n_fits=sum(r.n_fits for r in rungs),
-        epochs_trained=trained,
-        epochs_loaded=loaded,
-        epochs_full=full,
-        epochs_saved_by_pruning=full - sum(r.epochs_advanced for r in rungs),
-        epochs_saved_by_early_stopping=granted - trained - loaded - cut,
-        epochs_cut_by_failure=cut,
-        epochs_saved_by_warm_start=sum(r.epochs_continued for r in rungs),
-    )
-
-
-def rung_epochs(outcomes: Sequence[Sequence[FoldOutcome]]) -> list[RungEpochs]:
-    """Return the epochs of a search by rung.
-
-    There is one record for each number of epochs that candidates were granted, and had
-    before.
-    """
-    rungs: dict[tuple[int, int], list[Sequence[FoldOutcome]]] = {}
-    for folds in outcomes:
-        ran = [outcome for outcome in folds if outcome.n_granted]
-        if ran:
-            key = (ran[0].n_granted_before, ran[0].n_granted)
-            rungs.setdefault(key, []).append(ran)
-    return [_rung(before, granted, of_rung) for (before, granted), of_rung in rungs.items()]
-
-
-def _rung(before: int, granted: int, folds: Sequence[Sequence[FoldOutcome]]) -> RungEpochs:
-    ran = [outcome for of_candidate in folds for outcome in of_candidate]
-    failed = [outcome for outcome in ran if outcome.reason]
-    return RungEpochs(
-        n_candidates=len(folds),
-        n_fits=len(ran),
-        n_epochs_before=before,
-        n_epochs=granted,
-        epochs_trained=sum(outcome.n_epochs for outcome in ran),
-        epochs_continued=sum(outcome.n_resumed for outcome in ran),
-        epochs_loaded=sum(outcome.n_loaded for outcome in ran),
-        epochs_cut_by_failure=sum(granted - before - o.n_epochs for o in failed),
-        is_warm=before == 0 or any(outcome.n_resumed for outcome in ran),
-    )
 
 
 def search_ledger(
@@ -244,39 +129,43 @@ def search_ledger(
     rung. `solo_reasons` counts the networks that were trained alone by the reason,
     `seconds` are by part: preparing, training, scoring, sampling, refit, total.
     """
-    rungs = rung_epochs(outcomes)
-    groups = [rungs]
-    if max_epochs is None:
-        lengths = {rung.n_epochs for rung in rungs}
-        groups = [[rung for rung in rungs if rung.n_epochs == n] for n in lengths]
-    accounts = [
-        epoch_account(group, n_folds=n_folds, max_epochs=max_epochs or group[0].n_epochs)
-        for group in groups
-        if group
-    ]
-    totals = {
-        f.name: sum(getattr(account, f.name) for account in accounts)
-        for f in fields(EpochAccount)
-    }
-    # Candidates that Ctrl-C left out do not count.
-    ran = [[o for o in folds if not o.was_stopped] for folds in outcomes]
-    tried = [
-        bool(of_candidate and is_new)
-        for of_candidate, is_new in zip(ran, starts, strict=True)
-    ]
-    totals["n_candidates"] = sum(tried)
-    totals["n_fits"] += sum(
-        len(of_candidate)
-        for of_candidate in ran
-        if not any(o.n_granted for o in of_candidate)
-    )
-    done = [outcome for folds in outcomes for outcome in folds]
-    times = {f"seconds_{name}": spent for name, spent in seconds.items()}
+    # The networks of a rung, by the epochs that they had before and those granted in all.
+    rungs: dict[tuple[int, int], list[Sequence[FoldOutcome]]] = {}
+    n_candidates = n_fits = 0
+    for folds, is_new in zip(outcomes, starts, strict=True):
+        # What never began, in a race or by Ctrl-C, does not count.
+        ran = [outcome for outcome in folds if not outcome.was_stopped]
+        networks = [outcome for outcome in folds if outcome.n_granted]
+        n_candidates += bool(ran and is_new)
+        n_fits += len(networks or ran)
+        if networks:
+            key = (networks[0].n_granted_before, networks[0].n_granted)
+            rungs.setdefault(key, []).append(networks)
+    full = granted = advanced = cut = 0
+    for (before, after), candidates in rungs.items():
+        fits = [outcome for networks in candidates for outcome in networks]
+        # Fits that are not resumed train all epochs anew.
+        is_warm = before == 0 or any(outcome.n_resumed for outcome in fits)
+        granted += len(fits) * (after - before if is_warm else after)
+        advanced += len(fits) * (after - before)
+        cut += sum(after - before - o.n_epochs for o in fits if o.reason)
+        if before == 0:
+            full += len(candidates) * n_folds * (max_epochs or after)
+    every = [outcome for folds in outcomes for outcome in folds]
+    trained, loaded = sum(o.n_epochs for o in every), sum(o.n_loaded for o in every)
     return Ledger(
-        **totals,
-        n_failed=sum(bool(o.reason) and not o.was_stopped for o in done),
-        n_rows=sum(outcome.engine == "fleet" for outcome in done),
-        epochs_trained_again=sum(outcome.n_again for outcome in done),
+        n_candidates=n_candidates,
+        n_fits=n_fits,
+        epochs_trained=trained,
+        epochs_loaded=loaded,
+        epochs_full=full,
+        epochs_saved_by_pruning=full - advanced,
+        epochs_saved_by_early_stopping=granted - trained - loaded - cut,
+        epochs_cut_by_failure=cut,
+        epochs_saved_by_warm_start=sum(o.n_resumed for o in every),
+        n_failed=sum(bool(o.reason) and not o.was_stopped for o in every),
+        n_rows=sum(o.engine == "fleet" for o in every),
+        epochs_trained_again=sum(o.n_again for o in every),
         solo_reasons=dict(solo_reasons),
-        **times,  # type: ignore[arg-type]
+        **{f"seconds_{name}": spent for name, spent in seconds.items()},  # type: ignore[arg-type]
     )

@@ -45,42 +45,29 @@ class AucSums:
     is_positive: npt.NDArray[np.bool_]
     sign: int = 1
 
-    def of(self, candidates: npt.NDArray[np.bool_]) -> "AucSums":
-        """Return the areas of the candidates marked in a mask, (C,)."""
-        return AucSums(
-            scores=self.scores[candidates], is_positive=self.is_positive, sign=self.sign
-        )
+    def of(self, candidates: Any) -> "AucSums":
+        """Return the areas of some of the candidates, by a mask or positions."""
+        return replace(self, scores=self.scores[candidates])
 
     def of_all(self, weights: Floats) -> Floats:
         """Return the area of every candidate under every weighting, (B, C).
 
         Weights have the shape (B, N); the area is NaN where a class has no weight.
         """
-        positive, negative = self._by_class(weights)
+        # The rows of samples are quickly reordered.
+        by_row = np.ascontiguousarray(weights.T)
+        positive, negative = by_row[self.is_positive], by_row[~self.is_positive]
         areas = [self._area(positive, negative, scores) for scores in self.scores]
         return np.stack(areas, axis=1)
-
-    def of_one(self, weights: Floats, candidates: npt.NDArray[np.intp]) -> Floats:
-        """Return the area of one candidate, (B,), under each weighting, (B, N).
-
-        It is NaN where a class has no weight.
-        """
-        positive, negative = self._by_class(weights)
-        areas = np.empty(len(weights))
-        for candidate in np.unique(candidates):
-            asked = candidates == candidate
-            areas[asked] = self._area(
-                positive[:, asked], negative[:, asked], self.scores[candidate]
-            )
-        return areas
 
     def terms(self, weight: Floats) -> list[Floats]:
         """Return what each sample adds to the area, linear in weights near those given.
 
-        Of shapes (C, P) and (C, M): how much of the other class's weight a sample is ranked
-        right against, for negative samples less the area itself, so that the weighted means
-        of both sum to the area.  The rest is a degenerate U-statistic, which is smaller
-        than the area's standard error by the square root of the greater class [1]_.
+        Of shapes (C, P) and (C, M), without the sign: how much of the other class's weight
+        a sample is ranked right against, for negative samples less the area itself, so that
+        the weighted means of both sum to the area.  The rest is a degenerate U-statistic,
+        which is smaller than the area's standard error by the square root of the greater
+        class [1]_.
 
         References
         ----------
@@ -101,12 +88,7 @@ class AucSums:
             below.append(by_row[0, self.is_positive])
             area = below[-1] @ weight[self.is_positive] / positive.sum()
             above.append(by_row[1, ~self.is_positive] - area)
-        return [self.sign * np.stack(below), self.sign * np.stack(above)]
-
-    def _by_class(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Return weights of shapes (P, B) and (M, B), whose rows are quickly reordered."""
-        by_row = np.ascontiguousarray(weights.T)
-        return by_row[self.is_positive], by_row[~self.is_positive]
+        return [np.stack(below), np.stack(above)]
 
     def _area(self, positive: Floats, negative: Floats, scores: npt.NDArray[Any]) -> Floats:
         of_positive, of_negative = scores[self.is_positive], scores[~self.is_positive]
@@ -147,17 +129,17 @@ class MetricSums:
 
     `terms` are pairs of positions and values, (C, n), to sum for each candidate over these
     samples; `row_terms`, (N,), are summed over all samples and do not depend on the
-    candidate; `combine` makes scores of the sums, greater is better.
+    candidate; `combine` makes values of the metric of the sums; `sign` is -1 if less is
+    better.
     """
 
     terms: Sequence[tuple[Any, Floats]]
     row_terms: Sequence[Floats]
     combine: Combine
+    sign: int = 1
 
-    def of(self, candidates: npt.NDArray[np.bool_]) -> "MetricSums":
-        """Return the sums of the candidates marked in a mask, (C,)."""
-        if candidates.all():
-            return self
+    def of(self, candidates: Any) -> "MetricSums":
+        """Return the sums of some of the candidates, by a mask or positions."""
         return replace(self, terms=[(r, values[candidates]) for r, values in self.terms])
 
     def of_all(self, weights: Floats) -> Floats:
@@ -167,23 +149,9 @@ class MetricSums:
         """
         sums = [weights[:, rows] @ values.T for rows, values in self.terms]
         row_sums = [(weights @ values)[:, np.newaxis] for values in self.row_terms]
-        return self._combined(sums, row_sums)
-
-    def of_one(self, weights: Floats, candidates: npt.NDArray[np.intp]) -> Floats:
-        """Return the score of one candidate, (B,), under each weighting, (B, N).
-
-        It is NaN where the metric is not defined.
-        """
-        sums = [
-            np.einsum("bn,bn->b", weights[:, rows], values[candidates])
-            for rows, values in self.terms
-        ]
-        return self._combined(sums, [weights @ values for values in self.row_terms])
-
-    def _combined(self, sums: list[Floats], row_sums: list[Floats]) -> Floats:
         # A weighting may leave no sample, or none of a class.
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self.combine(sums, row_sums)
+            return self.sign * self.combine(sums, row_sums)
 
 
 def in_blocks(
@@ -205,21 +173,19 @@ def in_blocks(
     if isinstance(sums, AucSums):
         classes = [sums.is_positive, ~sums.is_positive]
         sums = MetricSums(
-            terms=[
-                (np.flatnonzero(in_class), values)
-                for in_class, values in zip(classes, sums.terms(weight), strict=True)
-            ],
+            terms=[*zip(map(np.flatnonzero, classes), sums.terms(weight), strict=True)],
             row_terms=[in_class.astype(np.float64) for in_class in classes],
             combine=lambda sums, row_sums: sums[0] / row_sums[0] + sums[1] / row_sums[1],
+            sign=sums.sign,
         )
     every = slice(None)
-    return MetricSums(
+    return replace(
+        sums,
         terms=[
             (every, np.stack([summed(term, rows) for term in values]))
             for rows, values in sums.terms
         ],
         row_terms=[summed(values) for values in sums.row_terms],
-        combine=sums.combine,
     )
 
 
@@ -233,46 +199,19 @@ def metric_sums(
     shapes that do not fit.
     """
     make = _MAKERS.get(metric.function)
-    if make is None or metric.options:
+    if metric.options or (make is None and metric.function is not log_loss):
         return None
     # The square of what a diverging network predicts may be infinite, which is its score.
+    sums: MetricSums | AucSums | None = None
     with np.errstate(over="ignore"):
-        return make(metric.sign, y, responses, classes)
+        if make is None:
+            sums = _log_loss(y, responses, classes)
+        elif responses.shape[1:] == y.shape:
+            sums = make(y, responses)
+    return None if sums is None else replace(sums, sign=metric.sign)
 
 
-def _accuracy(sign: int, y: Array, labels: Array, classes: object) -> MetricSums | None:
-    if labels.shape[1:] != y.shape:
-        return None
-    return _mean(sign, _is_right(y, labels))
-
-
-def _balanced_accuracy(
-    sign: int, y: Array, labels: Array, classes: object
-) -> MetricSums | None:
-    if y.ndim != 1 or labels.shape[1:] != y.shape:
-        return None
-    right = _is_right(y, labels)
-    # One term for each class, over its samples; together they hold each sample once.
-    members = [y == label for label in np.unique(y)]
-    terms = [(np.flatnonzero(m), right[:, m]) for m in members]
-
-    def combine(sums: Sequence[Floats], row_sums: Sequence[Floats]) -> Floats:
-        recalls = [s / n for s, n in zip(sums, row_sums, strict=True)]
-        present = [n > 0 for n in row_sums]
-        total = sum(
-            np.where(p, recall, 0.0) for p, recall in zip(present, recalls, strict=True)
-        )
-        n_present = np.sum(present, axis=0)
-        return sign * np.asarray(total / n_present, dtype=np.float64)
-
-    return MetricSums(
-        terms=terms, row_terms=[m.astype(np.float64) for m in members], combine=combine
-    )
-
-
-def _log_loss(
-    sign: int, y: Array, probabilities: Array, classes: Array | None
-) -> MetricSums | None:
+def _log_loss(y: Array, probabilities: Array, classes: Array | None) -> MetricSums | None:
     classes = np.unique(y) if classes is None else classes
     if y.ndim != 1 or not np.isin(y, classes).all():
         return None
@@ -284,52 +223,63 @@ def _log_loss(
     else:
         return None
     eps = np.finfo(probabilities.dtype).eps
-    return _mean(sign, -np.log(np.clip(true, eps, 1 - eps)).astype(np.float64))
+    return _mean(-np.log(np.clip(true, eps, 1 - eps)).astype(np.float64))
 
 
-def _roc_auc(sign: int, y: Array, scores: Array, classes: object) -> AucSums | None:
-    labels = np.unique(y)
-    if y.ndim != 1 or scores.shape[1:] != y.shape or len(labels) != 2:
+def _accuracy(y: Array, labels: Array) -> MetricSums:
+    right = labels == y
+    return _mean(right if y.ndim == 1 else right.all(axis=-1))
+
+
+def _balanced_accuracy(y: Array, labels: Array) -> MetricSums | None:
+    if y.ndim != 1:
         return None
-    return AucSums(scores=scores, is_positive=np.asarray(y == labels[1]), sign=sign)
+    right = (labels == y).astype(np.float64)
+    # One term for each class, over its samples; together they hold each sample once.
+    members = [y == label for label in np.unique(y)]
 
+    def combine(sums: Sequence[Floats], row_sums: Sequence[Floats]) -> Floats:
+        # A class without a sample has no recall.
+        recalls = [np.where(n > 0, s / n, 0.0) for s, n in zip(sums, row_sums, strict=True)]
+        n_present = np.sum([n > 0 for n in row_sums], axis=0)
+        return np.asarray(np.sum(recalls, axis=0) / n_present)
 
-def _squared_error(sign: int, y: Array, predictions: Array, classes: object) -> Any:
-    return _mean_over_outputs(sign, y, predictions, np.square)
-
-
-def _absolute_error(sign: int, y: Array, predictions: Array, classes: object) -> Any:
-    return _mean_over_outputs(sign, y, predictions, np.abs)
-
-
-def _mean_over_outputs(
-    sign: int, y: Array, predictions: Array, loss: Callable[[Floats], Floats]
-) -> MetricSums | None:
-    if predictions.shape[1:] != y.shape:
-        return None
-    losses = loss(predictions.astype(np.float64) - y)
-    return _mean(sign, losses if y.ndim == 1 else losses.mean(axis=-1))
-
-
-def _root_mean_squared_error(
-    sign: int, y: Array, predictions: Array, classes: object
-) -> MetricSums | None:
-    if predictions.shape[1:] != y.shape:
-        return None
     return MetricSums(
-        terms=_squares_by_output(y, predictions),
+        terms=[(np.flatnonzero(m), right[:, m]) for m in members],
+        row_terms=[m.astype(np.float64) for m in members],
+        combine=combine,
+    )
+
+
+def _roc_auc(y: Array, scores: Array) -> AucSums | None:
+    labels = np.unique(y)
+    if y.ndim != 1 or len(labels) != 2:
+        return None
+    return AucSums(scores=scores, is_positive=np.asarray(y == labels[1]))
+
+
+def _squared_error(y: Array, predictions: Array) -> MetricSums:
+    return _mean(np.mean(_squares_by_output(y, predictions), axis=0))
+
+
+def _absolute_error(y: Array, predictions: Array) -> MetricSums:
+    losses = np.abs(predictions.astype(np.float64) - y)
+    return _mean(losses if y.ndim == 1 else losses.mean(axis=-1))
+
+
+def _root_mean_squared_error(y: Array, predictions: Array) -> MetricSums:
+    return MetricSums(
+        terms=[(slice(None), squares) for squares in _squares_by_output(y, predictions)],
         row_terms=[np.ones(len(y))],
-        combine=lambda sums, row_sums: (
-            sign * np.mean([np.sqrt(s / row_sums[0]) for s in sums], axis=0)
+        combine=lambda sums, row_sums: np.mean(
+            [np.sqrt(s / row_sums[0]) for s in sums], axis=0
         ),
     )
 
 
-def _r2(sign: int, y: Array, predictions: Array, classes: object) -> MetricSums | None:
-    if predictions.shape[1:] != y.shape:
-        return None
+def _r2(y: Array, predictions: Array) -> MetricSums:
     # Centred, because the variance is a difference of sums of squares.
-    centred = _by_output(y - y.mean(axis=0, dtype=np.float64))
+    targets = np.atleast_2d((y - y.mean(axis=0, dtype=np.float64)).T)
 
     def combine(sums: Sequence[Floats], row_sums: Sequence[Floats]) -> Floats:
         n, firsts, seconds = row_sums[0], row_sums[1::2], row_sums[2::2]
@@ -337,13 +287,11 @@ def _r2(sign: int, y: Array, predictions: Array, classes: object) -> MetricSums 
             _one_r2(residual, second - first**2 / n, second, len(y))
             for residual, first, second in zip(sums, firsts, seconds, strict=True)
         ]
-        mean = np.where(n > 0, np.mean(scores, axis=0), np.nan)
-        return np.asarray(sign * mean, dtype=np.float64)
+        return np.where(n > 0, np.mean(scores, axis=0), np.nan)
 
-    powers = [power for target in centred for power in (target, target**2)]
     return MetricSums(
-        terms=_squares_by_output(y, predictions),
-        row_terms=[np.ones(len(y)), *powers],
+        terms=[(slice(None), squares) for squares in _squares_by_output(y, predictions)],
+        row_terms=[np.ones(len(y)), *(t**power for t in targets for power in (1, 2))],
         combine=combine,
     )
 
@@ -355,33 +303,22 @@ def _one_r2(residual: Floats, total: Floats, scale: Floats, n: int) -> Floats:
     return np.where(constant, (residual == 0).astype(np.float64), usual)
 
 
-def _mean(sign: int, values: Floats) -> MetricSums:
+def _mean(values: Array) -> MetricSums:
     return MetricSums(
-        terms=[(slice(None), values)],
+        terms=[(slice(None), values.astype(np.float64, copy=False))],
         row_terms=[np.ones(values.shape[1])],
-        combine=lambda sums, row_sums: sign * sums[0] / row_sums[0],
+        combine=lambda sums, row_sums: sums[0] / row_sums[0],
     )
 
 
-def _is_right(y: Array, labels: Array) -> Floats:
-    right = np.asarray(labels == y)
-    return np.asarray(right if y.ndim == 1 else right.all(axis=-1), dtype=np.float64)
-
-
-def _squares_by_output(y: Array, predictions: Array) -> list[tuple[Any, Floats]]:
+def _squares_by_output(y: Array, predictions: Array) -> list[Floats]:
     squares = np.square(predictions.astype(np.float64) - y)
-    outputs = [squares] if y.ndim == 1 else list(np.moveaxis(squares, -1, 0))
-    return [(slice(None), values) for values in outputs]
-
-
-def _by_output(y: Floats) -> list[Floats]:
-    return [y] if y.ndim == 1 else list(y.T)
+    return [squares] if y.ndim == 1 else list(np.moveaxis(squares, -1, 0))
 
 
 _MAKERS: dict[Callable[..., Any], Callable[..., MetricSums | AucSums | None]] = {
     accuracy_score: _accuracy,
     balanced_accuracy_score: _balanced_accuracy,
-    log_loss: _log_loss,
     mean_squared_error: _squared_error,
     mean_absolute_error: _absolute_error,
     root_mean_squared_error: _root_mean_squared_error,

@@ -10,27 +10,26 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._search_record import was_stopped
 from sk_tune.search._outcomes import candidate_fingerprint, guiding_scores, scores_by_curve
 from sk_tune.search._search_parameters import space_of
-from sk_tune.space import Distribution, IntegerRange, Interval, Space, Values
+from sk_tune.space import IntegerRange, Interval, Space, Values
 
 __all__ = [
     "OptunaExport",
     "TrialRecord",
     "add_trials",
-    "scores_by_curve",
     "stored_value",
     "to_optuna",
     "trial_records",
 ]
 
-Floats = npt.NDArray[np.float64]
+State = Literal["complete", "pruned", "failed", "running"]
 
+_REASON = "failure_reason"
 _METRICS = ("mean_test_", "std_test_", "split", "mean_fit_time", "mean_score_time")
 
 
@@ -46,7 +45,7 @@ class TrialRecord:
 
     row: int
     params: dict[str, Any]
-    state: Literal["complete", "pruned", "failed", "running"]
+    state: State
     score: float
     steps: dict[int, float]
     more: dict[str, Any]
@@ -69,77 +68,45 @@ def trial_records(
     `is_over` says that no rung is to come, `is_asynchronous` that candidates may be
     promoted from any rung until then.
     """
+    n_rows = len(results["params"])
     scores = guiding_scores(results, refit)
     granted = results.get("n_resources")
     most = max_resources or (0 if granted is None else max(granted, default=0))
-    rungs = _rungs(results, resource)
-    newest = _newest_rungs(results)
+    zeros = np.zeros(n_rows, dtype=int)
+    brackets, rungs = (np.asarray(results.get(n, zeros)) for n in ("bracket", "iter"))
+    reasons = results.get("failure_reason", [""] * n_rows)
+    # Each configuration's result rows in each bracket, the first rung first; without rungs
+    # one that comes twice counts as two.
+    configurations: dict[Any, list[int]] = {}
+    for row, params in enumerate(results["params"]):
+        rungs_of = (brackets[row], candidate_fingerprint(params, without=resource))
+        configurations.setdefault(rungs_of if "iter" in results else row, []).append(row)
     records = []
-    for rows in rungs:
-        row = rows[-1]
+    for rows in configurations.values():
+        row, score, reason = rows[-1], float(scores[rows[-1]]), str(reasons[rows[-1]])
         has_all = granted is None or granted[row] >= most
-        waits = (
-            not is_over
-            and not has_all
-            and (is_asynchronous or newest[_bracket(results, row)] == _rung(results, row))
-        )
-        params = {k: v for k, v in results["params"][row].items() if k != resource}
-        state = _state(scores[row], results, row, has_all=has_all, waits=waits)
+        newest = rungs[brackets == brackets[row]].max()
+        is_asked = not has_all and (is_asynchronous or rungs[row] == newest)
+        state: State = "complete" if has_all else "pruned"
+        if not np.isfinite(score):
+            state = "pruned" if was_stopped(reason) else "failed"
+        elif is_asked and not is_over:
+            state = "running"
         steps = _epochs(curves, rows)
         if not steps and granted is not None:
             steps = {int(granted[r]): float(scores[r]) for r in rows}
+        params = {k: v for k, v in results["params"][row].items() if k != resource}
         records.append(
             TrialRecord(
                 row=row,
                 params=params,
                 state=state,
-                score=float(scores[row]),
+                score=score,
                 steps={step: s for step, s in steps.items() if np.isfinite(s)},
-                more=dict(_more(results, row)),
+                more=dict(_more(results, row)) | ({_REASON: reason} if reason else {}),
             )
         )
     return sorted(records, key=lambda record: record.row)
-
-
-def _rungs(results: Mapping[str, Any], resource: str | None) -> list[list[int]]:
-    """Return each configuration's result rows in each bracket, the first rung first."""
-    found: dict[Any, list[int]] = {}
-    for row, params in enumerate(results["params"]):
-        fingerprint = candidate_fingerprint(params, without=resource)
-        key = (_bracket(results, row), fingerprint)
-        # Without rungs a configuration that comes twice counts as two.
-        found.setdefault(key if "iter" in results else (row, fingerprint), []).append(row)
-    return list(found.values())
-
-
-def _bracket(results: Mapping[str, Any], row: int) -> int:
-    return int(results["bracket"][row]) if "bracket" in results else 0
-
-
-def _rung(results: Mapping[str, Any], row: int) -> int:
-    return int(results["iter"][row]) if "iter" in results else 0
-
-
-def _newest_rungs(results: Mapping[str, Any]) -> dict[int, int]:
-    newest: dict[int, int] = {}
-    for row in range(len(results["params"])):
-        bracket = _bracket(results, row)
-        newest[bracket] = max(newest.get(bracket, 0), _rung(results, row))
-    return newest
-
-
-def _state(
-    score: float, results: Mapping[str, Any], row: int, *, has_all: bool, waits: bool
-) -> Literal["complete", "pruned", "failed", "running"]:
-    if not np.isfinite(score):
-        return "pruned" if was_stopped(_reason(results, row)) else "failed"
-    if waits:
-        return "running"
-    return "complete" if has_all else "pruned"
-
-
-def _reason(results: Mapping[str, Any], row: int) -> str:
-    return str(results["failure_reason"][row]) if "failure_reason" in results else ""
 
 
 def _epochs(curves: pd.DataFrame | None, rows: Sequence[int]) -> dict[int, float]:
@@ -159,16 +126,12 @@ def _more(results: Mapping[str, Any], row: int) -> Iterator[tuple[str, Any]]:
             yield name, int(column[row])
         elif name.startswith(_METRICS) and np.isfinite(column[row]):
             yield name, float(column[row])
-    if _reason(results, row):
-        yield "failure_reason", _reason(results, row)
 
 
 # Values of these types are written to a storage as they are.
 _STORED = (type(None), bool, int, float, str)
 # A list of more numbers is shown as a range.
 _MOST_CHOICES = 100
-# scipy's names of what is uniform in the logarithm.
-_LOGARITHMIC = {"loguniform", "reciprocal"}
 _STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
 _ROW = "row"
 
@@ -238,7 +201,7 @@ def _distribution(known: Any, dimensions: Sequence[Any], seen: Sequence[Any]) ->
     ends = [end for d in dimensions for end in _ends(d)] + list(seen)
     if not ends or not all(_is_number(end) for end in ends):
         return None
-    is_log = all(_is_log(d) for d in dimensions) and min(ends) > 0
+    is_log = all(getattr(d, "is_log", False) for d in dimensions) and min(ends) > 0
     if all(isinstance(end, Integral) for end in ends):
         return known.IntDistribution(int(min(ends)), int(max(ends)), log=is_log)
     return known.FloatDistribution(float(min(ends)), float(max(ends)), log=is_log)
@@ -253,13 +216,6 @@ def _ends(dimension: Any) -> list[Any]:
         ends = (0.0, 1.0) if is_sorted else range(len(dimension.values))
         return [dimension.decode(end) for end in ends]
     return [dimension.decode(code) for code in (0.0, 1.0)] if dimension.has_codes else []
-
-
-def _is_log(dimension: Any) -> bool:
-    if isinstance(dimension, Distribution):
-        family = getattr(dimension.frozen, "dist", None)
-        return getattr(family, "name", "") in _LOGARITHMIC
-    return bool(getattr(dimension, "is_log", False))
 
 
 def _is_number(value: Any) -> bool:
@@ -318,8 +274,7 @@ def to_optuna(search: Any, storage: Any = None, *, study_name: str | None = None
     optuna = _import_optuna()
     study = _study(optuna, storage, study_name)
     curves = getattr(search, "learning_curves_", None)
-    records = _records(search, search.cv_results_, curves)
-    add_trials(optuna, study, space_of(search), records)
+    _write(optuna, study, search, search.cv_results_, curves, is_over=True)
     return study
 
 
@@ -370,52 +325,43 @@ class OptunaExport:
         self._lock = threading.Lock()
         self._n_seen = 0
         self._optuna = _import_optuna()
-        self._space = space_of(estimator)
         self._study = _study(self._optuna, self.storage, self.study_name)
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Write what has not been written."""
-        results, curves = _so_far(estimator)
-        if results:
-            self._write(estimator, results, curves, is_over=True)
-        del self._lock, self._n_seen, self._optuna, self._space, self._study
+        self._write(estimator, is_over=True)
+        del self._lock, self._n_seen, self._optuna, self._study
 
     def on_fit_task_begin(self, estimator: Any, context: Any, **_: Any) -> None:
         """Do nothing."""
 
     def on_fit_task_end(self, estimator: Any, context: Any, **_: Any) -> bool:
         """Write what has ended since the last time, and let the search go on."""
-        results, curves = _so_far(estimator)
-        with self._lock:
-            n_rows = len(results.get("params", ()))
-            if n_rows > self._n_seen:
-                self._n_seen = n_rows
-                self._write(estimator, results, curves, is_over=False)
+        self._write(estimator, is_over=False)
         return False
 
-    def _write(
-        self, search: Any, results: Mapping[str, Any], curves: Any, *, is_over: bool
-    ) -> None:
-        records = _records(search, results, curves, is_over=is_over)
-        add_trials(self._optuna, self._study, self._space, records)
+    def _write(self, search: Any, *, is_over: bool) -> None:
+        # A search of another package has results when it is over.
+        results, curves = getattr(search, "cv_results_", {}), None
+        if hasattr(search, "results_so_far"):
+            results, curves = search.results_so_far()
+        with self._lock:
+            n_rows = len(results.get("params", ()))
+            if n_rows > (0 if is_over else self._n_seen):
+                self._n_seen = n_rows
+                _write(self._optuna, self._study, search, results, curves, is_over=is_over)
 
 
-def _so_far(search: Any) -> tuple[Mapping[str, Any], pd.DataFrame | None]:
-    """Return results and curves of a search that runs; of others their results at last."""
-    if hasattr(search, "results_so_far"):
-        results: tuple[Mapping[str, Any], pd.DataFrame] = search.results_so_far()
-        return results
-    return getattr(search, "cv_results_", {}), None
-
-
-def _records(
+def _write(
+    optuna: Any,
+    study: Any,
     search: Any,
     results: Mapping[str, Any],
     curves: pd.DataFrame | None,
     *,
-    is_over: bool = True,
-) -> list[TrialRecord]:
-    return trial_records(
+    is_over: bool,
+) -> None:
+    records = trial_records(
         results,
         refit=search.refit,
         resource=getattr(search, "resource_", getattr(search, "resource", None)),
@@ -425,6 +371,7 @@ def _records(
         is_over=is_over,
         is_asynchronous=getattr(search, "asynchronous", False),
     )
+    add_trials(optuna, study, space_of(search), records)
 
 
 def _study(optuna: Any, storage: Any, study_name: str | None) -> Any:

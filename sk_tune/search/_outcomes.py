@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from sklearn.base import is_classifier
 
 from sk_tune._compat import FoldTask
@@ -18,7 +19,6 @@ from sk_tune.engine import Fit, Progress, Trained
 from sk_tune.training import TrainingState
 
 __all__ = [
-    "FoldCurve",
     "FoldOutcome",
     "HeldOut",
     "SearchOptions",
@@ -27,11 +27,10 @@ __all__ = [
     "candidate_fingerprint",
     "failures",
     "fit_name",
-    "fold_curves",
     "guiding_scores",
     "hold",
     "last_rows",
-    "learning_curve_table",
+    "learning_curves",
     "out_of_fold_predictions",
     "positions",
     "scores_by_curve",
@@ -265,32 +264,7 @@ def candidate_fingerprint(params: Mapping[str, Any], *, without: str | None) -> 
     return tuple((name, value_fingerprint(params[name])) for name in names)
 
 
-Floats = npt.NDArray[np.float64]
-
 _CURVES = ("train_loss", "valid_loss", "valid_score")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FoldCurve:
-    """The T epochs of one candidate on one fold.
-
-    Losses are less, scores greater for better ones; those on the held-out fold may be
-    empty. `n_resources` is what the candidate had been given in all when the curve ends, in
-    `rung`.
-    """
-
-    candidate: int
-    fold: int
-    train_loss: Floats
-    valid_loss: Floats = field(default_factory=no_epochs)
-    valid_score: Floats = field(default_factory=no_epochs)
-    rung: int | None = None
-    n_resources: int | None = None
-
-    @property
-    def n_epochs(self) -> int:
-        """Epochs of the longest of the curves."""
-        return max(len(getattr(self, name)) for name in _CURVES)
 
 
 def best_epoch(curves: Any) -> int:
@@ -320,45 +294,35 @@ def best_epoch(curves: Any) -> int:
     return 1 + int(np.nanargmax(mean))
 
 
-def learning_curve_table(curves: Sequence[FoldCurve]) -> dict[str, npt.NDArray[Any]]:
-    """Return curves as the columns of one tidy table, in their order.
+def learning_curves(
+    outcomes: Sequence[Sequence[FoldOutcome]], results: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return the epochs of all candidates but of other estimators and failed fits.
 
-    The columns are candidate, fold, epoch (from 1), train_loss, valid_loss and valid_score;
-    and iter and n_resources, as in ``cv_results_``, if the curves have rungs.
-
-    >>> curve = FoldCurve(candidate=0, fold=2, train_loss=np.array([0.7, 0.4]))
-    >>> table = learning_curve_table([curve])
-    >>> table["epoch"].tolist(), table["train_loss"].tolist()
-    ([1, 2], [0.7, 0.4])
+    The columns are candidate, fold, epoch (from 1), train_loss, valid_loss and valid_score,
+    NaN where a curve is shorter than others of its fit; and iter and n_resources of
+    ``cv_results_``, if there are rungs.
     """
-    lengths = [curve.n_epochs for curve in curves]
-    table: dict[str, npt.NDArray[Any]] = {
-        "candidate": _repeated([curve.candidate for curve in curves], lengths),
-        "fold": _repeated([curve.fold for curve in curves], lengths),
-        "epoch": _concatenated([np.arange(1, n + 1) for n in lengths], np.int64),
-    }
+    fits = [
+        (row, fold, outcome)
+        for row, folds in enumerate(outcomes)
+        for fold, outcome in enumerate(folds)
+        if len(outcome.train_loss)
+    ]
+    lengths = [max(len(getattr(o, name)) for name in _CURVES) for _, _, o in fits]
+    places = np.array([fit[:2] for fit in fits], dtype=np.int64).reshape(-1, 2)
+    candidate, fold = np.repeat(places, lengths, axis=0).T
+    epochs = [np.empty(0, dtype=np.int64), *(np.arange(1, n + 1) for n in lengths)]
+    table = {"candidate": candidate, "fold": fold, "epoch": np.concatenate(epochs)}
     for name in _CURVES:
-        padded = [
-            _padded(getattr(c, name), n) for c, n in zip(curves, lengths, strict=True)
-        ]
-        table[name] = _concatenated(padded, np.float64)
-    rungs = [curve.rung for curve in curves if curve.rung is not None]
-    if rungs:
-        table["iter"] = _repeated(rungs, lengths)
-        table["n_resources"] = _repeated([curve.n_resources for curve in curves], lengths)
-    return table
-
-
-def _repeated(values: Sequence[int | None], lengths: list[int]) -> npt.NDArray[Any]:
-    return np.repeat(np.array(values, dtype=np.int64), lengths)
-
-
-def _padded(curve: Floats, n_epochs: int) -> Floats:
-    return np.append(curve, np.full(n_epochs - len(curve), np.nan))
-
-
-def _concatenated(parts: list[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
-    return np.concatenate([np.empty(0, dtype=dtype), *parts], dtype=dtype)
+        table[name] = np.full(sum(lengths), np.nan)
+        for (_, _, outcome), n, end in zip(fits, lengths, np.cumsum(lengths), strict=True):
+            curve = getattr(outcome, name)
+            table[name][end - n : end - n + len(curve)] = curve
+    for name in ("iter", "n_resources"):
+        if name in results:
+            table[name] = np.asarray(results[name], dtype=np.int64)[candidate]
+    return pd.DataFrame(table)
 
 
 def trained_outcome(
@@ -402,27 +366,6 @@ def _held(work: Work, trained: Trained, classes: Any) -> HeldOut | None:
         classes=classes,
         is_of_predict=not is_classifier(work.task.estimator),
     )
-
-
-def fold_curves(
-    outcomes: Sequence[Sequence[FoldOutcome]], results: Mapping[str, Any]
-) -> list[FoldCurve]:
-    """Return the curves of all candidates but of other estimators and failed fits."""
-    rungs, resources = results.get("iter"), results.get("n_resources")
-    return [
-        FoldCurve(
-            candidate=candidate,
-            fold=fold,
-            train_loss=outcome.train_loss,
-            valid_loss=outcome.valid_loss,
-            valid_score=outcome.valid_score,
-            rung=None if rungs is None else int(rungs[candidate]),
-            n_resources=None if resources is None else int(resources[candidate]),
-        )
-        for candidate, folds in enumerate(outcomes)
-        for fold, outcome in enumerate(folds)
-        if len(outcome.train_loss)
-    ]
 
 
 def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.float64]:

@@ -247,10 +247,6 @@ def _unknown(name: str, described: Any) -> SpaceError:
     )
 
 
-# Distributions that scikit-optimize has as a prior.
-_LOG_UNIFORM = {"loguniform", "reciprocal"}
-
-
 def skopt_space(space: Space, candidates: Sequence[Candidate]) -> list[Any] | None:
     """Return the dimensions of a space as scikit-optimize knows them, sorted by name.
 
@@ -288,25 +284,22 @@ def points_of(
 
 
 def _converted(name: str, dimension: Dimension, drawn: Sequence[Any]) -> Any:
-    if isinstance(dimension, IntegerRange | Interval):
-        kind = (
-            skopt.space.Integer if isinstance(dimension, IntegerRange) else skopt.space.Real
-        )
+    if isinstance(dimension, IntegerRange | Interval | Distribution):
         prior = "log-uniform" if dimension.is_log else "uniform"
-        return kind(dimension.low, dimension.high, prior=prior, name=name)
-    if isinstance(dimension, Distribution):
-        kind_of_prior = getattr(getattr(dimension.frozen, "dist", None), "name", "")
-        prior = "log-uniform" if kind_of_prior in _LOG_UNIFORM else "uniform"
-        low, high = dimension.support
-        low = low if np.isfinite(low) else min(drawn, default=0.0)
-        high = high if np.isfinite(high) else max(drawn, default=1.0)
-        is_integer = hasattr(dimension.frozen, "pmf")
-        kind = skopt.space.Integer if is_integer else skopt.space.Real
+        is_integer = isinstance(dimension, IntegerRange)
+        if isinstance(dimension, Distribution):
+            is_integer = hasattr(dimension.frozen, "pmf")
+            low, high = dimension.support
+            low = low if np.isfinite(low) else min(drawn, default=0.0)
+            high = high if np.isfinite(high) else max(drawn, default=1.0)
+        else:
+            low, high = dimension.low, dimension.high
         if is_integer:
             low, high = int(low), int(high)
-        if low < high:
-            return kind(low, high, prior=prior, name=name)
-        return skopt.space.Categorical([low], name=name)
+        if low >= high:
+            return skopt.space.Categorical([low], name=name)
+        kind = skopt.space.Integer if is_integer else skopt.space.Real
+        return kind(low, high, prior=prior, name=name)
     values = [dimension.at(i) for i in range(dimension.n_points or 0)]
     return skopt.space.Categorical(list(dict.fromkeys(map(_category, values))), name=name)
 

@@ -28,6 +28,8 @@ _TAIL = 1e-6
 _EDGE = 1e-12
 # More values than this are not counted one by one.
 _MANY = 100_000
+# scipy's names of what is uniform in the logarithm.
+_LOG_UNIFORM = {"loguniform", "reciprocal"}
 # A value outside its bounds by rounding is inside, in parts of the range.
 _ROUNDING = 1e-9
 
@@ -274,6 +276,7 @@ class Distribution:
         self.frozen = frozen
         self.has_codes = hasattr(frozen, "ppf") and hasattr(frozen, "cdf")
         self._is_discrete = hasattr(frozen, "pmf")
+        self.is_log = getattr(getattr(frozen, "dist", None), "name", "") in _LOG_UNIFORM
         low, high = frozen.support() if hasattr(frozen, "support") else (-np.inf, np.inf)
         self.support = float(low), float(high)
         self.n_points = self._count() if self._is_discrete and self.has_codes else None

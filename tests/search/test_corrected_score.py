@@ -1,6 +1,8 @@
 """Scores of candidates on folds and resamples."""
 
+import itertools
 import time
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -94,6 +96,146 @@ def test_a_fold_without_a_class_has_no_area():
 
     assert np.isnan(own.on_all()[:, 0]).tolist() == [False, True, True]
     assert np.isfinite(own.on_resamples(20, np.random.default_rng(0))).all()
+
+
+METRICS = [
+    "accuracy",
+    "balanced_accuracy",
+    "neg_log_loss",
+    "r2",
+    "neg_mean_squared_error",
+    "neg_mean_absolute_error",
+    "neg_root_mean_squared_error",
+    "roc_auc",
+]
+
+
+def _case(name, rng, n_rows, n_outputs=None):
+    """Return true values and the responses of four candidates such as a metric takes."""
+    shape = (n_rows,) if n_outputs is None else (n_rows, n_outputs)
+    if name == "neg_log_loss":
+        return np.resize([0, 1, 2], n_rows), rng.dirichlet([0.3] * 3, size=(4, n_rows))
+    if name == "roc_auc":
+        # Few values, so that there are ties.
+        return np.resize(CLASSES, n_rows), rng.integers(5, size=(4, n_rows)) / 7
+    if name.endswith("accuracy"):
+        labels = np.array(["a", "b", "c"])
+        return labels[rng.integers(3, size=shape)], labels[
+            rng.integers(3, size=(4, *shape))
+        ]
+    y = rng.normal(5, 2, size=shape)
+    return y, y + rng.normal(size=(4, *shape))
+
+
+def _needs_calls(metric, y, responses, classes=None):
+    folds = np.ones((1, len(y)), dtype=bool)
+    return FoldScores(metric, responses, y, classes=classes, folds=folds).needs_calls
+
+
+@pytest.mark.parametrize(
+    ("name", "n_outputs"),
+    [*((name, None) for name in METRICS), *((n, 2) for n in METRICS[3:7]), ("accuracy", 2)],
+)
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**20), n_rows=st.integers(4, 40))
+def test_sums_equal_the_metric_on_the_rows_drawn(name, n_outputs, seed, n_rows):
+    """A weight is how often a row is there, for any resample and several outputs."""
+    rng = np.random.default_rng(seed)
+    metric = scorer_metric(name)
+    y, responses = _case(name, rng, n_rows, n_outputs)
+    if n_outputs and name == "accuracy":
+        y, responses = (y == "a").astype(int), (responses == "a").astype(int)
+    rows = rng.integers(n_rows, size=n_rows)
+    weight = np.bincount(rows, minlength=n_rows)
+    options = {"labels": [0, 1, 2]} if name == "neg_log_loss" else {}
+    with warnings.catch_warnings():
+        # scikit-learn warns of classes that a resample lacks.
+        warnings.simplefilter("ignore")
+        drawn = (metric.function(y[rows], one[rows], **options) for one in responses)
+        expected = [metric.sign * score for score in drawn]
+
+    found = [
+        corrected_score([one], y, metric, sample_weight=weight, n_bootstraps=1).naive_score
+        for one in responses
+    ]
+
+    assert not _needs_calls(metric, y, responses)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_the_correction_is_the_mean_over_all_resamples_there_are():
+    """Five rows have 3,125 resamples, which are listed here, the first of equals chosen."""
+    y = np.array([0, 1, 1, 0, 1])
+    right = np.array([[1, 1, 0, 0, 1], [1, 0, 1, 1, 0], [0, 1, 1, 1, 0]])
+    predictions = np.where(right, y, 1 - y)
+    outside = []
+    for rows in itertools.product(range(5), repeat=5):
+        missed = np.setdiff1d(range(5), rows)
+        if len(missed):
+            best = right[:, list(rows)].mean(axis=1).argmax()
+            outside.append(right[best, missed].mean())
+
+    found = corrected_score(predictions, y, scorer_metric("accuracy"), n_bootstraps=20_000)
+
+    error = np.std(outside) / np.sqrt(20_000)
+    assert found.score == pytest.approx(np.mean(outside), abs=4 * error)
+    assert found.low == np.quantile(outside, 0.025)
+
+
+def _score(name, y, response, **options):
+    options = {"n_bootstraps": 1, **options}
+    return corrected_score([response], y, scorer_metric(name), **options).naive_score
+
+
+def test_probabilities_need_a_column_for_each_class_only():
+    """Of two classes one column is enough, 0 and 1 are clipped, a class may have no row."""
+    two, one = np.array(["n", "y", "y", "n"]), np.array([0.1, 0.8, 1.0, 0.0])
+    three = np.array([[0.5, 0.2, 0.3], [0.1, 0.1, 0.8], [0.2, 0.2, 0.6]])
+
+    assert _score("neg_log_loss", two, one) == pytest.approx(
+        scorer_metric("neg_log_loss")(two, one), rel=1e-12
+    )
+    assert _score("neg_log_loss", [0, 2, 2], three, classes=[0, 1, 2]) == pytest.approx(
+        np.log([0.5, 0.8, 0.6]).mean(), rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_r2_of_equal_targets_is_1_if_exact_and_else_0(offset):
+    """scikit-learn's rule, which a resample of one value meets."""
+    y = np.array([0.1, 0.1, 0.1, 7.0])
+
+    found = _score("r2", y, y + offset, sample_weight=[2.0, 1.0, 1.0, 0.0])
+
+    rows = [0, 0, 1, 2]
+    # NaN, no score, and 0 are told apart.
+    assert found == r2_score(y[rows], (y + offset)[rows])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_no_rows_have_no_score(name):
+    """A resample may leave none out."""
+    y, responses = _case(name, np.random.default_rng(0), 6)
+
+    assert np.isnan(_score(name, y, responses[0], sample_weight=np.zeros(6)))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_shapes_that_do_not_fit_are_left_to_the_metric(name):
+    """It will say what is wrong with them."""
+    y, responses = _case(name, np.random.default_rng(0), 6)
+
+    assert _needs_calls(scorer_metric(name), y[:5], responses)
+
+
+def test_what_is_no_function_of_sums_is_called():
+    """Another metric, one with options, and labels that no column has."""
+    half = np.full((1, 3, 2), 0.5)
+    force = scorer_metric(make_scorer(r2_score, force_finite=False))
+
+    assert _needs_calls(scorer_metric("f1"), np.arange(3) % 2, np.ones((1, 3)))
+    assert _needs_calls(force, np.arange(3.0), np.ones((1, 3)))
+    assert _needs_calls(scorer_metric("neg_log_loss"), np.arange(3), half, CLASSES)
 
 
 ACCURACY = scorer_metric("accuracy")
@@ -332,10 +474,9 @@ def test_weights_count_as_in_the_scores_of_the_search(name):
     if classes:
         predictions = np.stack([1 - predictions, predictions], axis=2)
 
-    found = corrected_score(
-        predictions, y, metric, classes=classes, sample_weight=weight, random_state=0
-    )
-    plain = corrected_score(predictions, y, metric, classes=classes, random_state=0)
+    options = {"classes": classes, "n_bootstraps": 5, "random_state": 0}
+    found = corrected_score(predictions, y, metric, sample_weight=weight, **options)
+    plain = corrected_score(predictions, y, metric, **options)
 
     responses = predictions[..., 1] if classes else predictions
     expected = max(metric(y, own, sample_weight=weight) for own in responses)
@@ -592,11 +733,20 @@ WITH_PROBABILITIES, WITH_LABELS = (
 )
 
 
-@pytest.mark.parametrize(("scoring", "mixed"), [("f1", True), ("roc_auc", False)])
-def test_labels_are_enough_for_a_metric_of_labels_only(scoring, mixed):
+def _share_right(y, predicted):
+    return float(np.mean(y == predicted))
+
+
+RIGHT = make_scorer(_share_right)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "mixed"), [(RIGHT, True), (get_scorer("roc_auc"), False)]
+)
+def test_labels_are_enough_for_a_metric_of_labels_only(scorer, mixed):
     """Probabilities are for both; one candidate that has none decides for all."""
     found = [
-        corrected_score_of(*_search(get_scorer(scoring), outcomes)) is not None
+        corrected_score_of(*_search(scorer, outcomes)) is not None
         for outcomes in (
             [WITH_PROBABILITIES, FoldOutcome()],
             [WITH_PROBABILITIES, WITH_LABELS],
@@ -606,10 +756,10 @@ def test_labels_are_enough_for_a_metric_of_labels_only(scoring, mixed):
     assert found == [True, mixed]
 
 
-@pytest.mark.parametrize(("refit", "name"), [("f1", "f1"), (False, "accuracy")])
+@pytest.mark.parametrize(("refit", "name"), [("right", "right"), (False, "accuracy")])
 def test_of_several_metrics_the_one_that_decides_is_corrected(refit, name):
     """Without a refit it is the first."""
-    scorers = {own: get_scorer(own) for own in ("accuracy", "f1")}
+    scorers = {"accuracy": get_scorer("accuracy"), "right": RIGHT}
     results = {f"mean_test_{own}": [0.5, 0.5] for own in scorers}
     outcomes = [WITH_PROBABILITIES, FoldOutcome()]
     alone = _search(scorers[name], outcomes)

@@ -12,21 +12,23 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from sk_tune._search_record import INTERRUPTED
-from sk_tune.search._ledger import rung_epochs, search_ledger
+from sk_tune.schedule import halving_plan, hyperband_brackets
+from sk_tune.search import Ledger
+from sk_tune.search._ledger import search_ledger
 from sk_tune.search._outcomes import (
-    FoldCurve,
     FoldOutcome,
     HeldOut,
     best_epoch,
     candidate_fingerprint,
-    fold_curves,
     guiding_scores,
     hold,
     last_rows,
-    learning_curve_table,
+    learning_curves,
     out_of_fold_predictions,
     positions,
 )
+
+NAN = np.nan
 
 
 def outcome(rows, values, classes=None):
@@ -159,12 +161,12 @@ WARM = [
 ]
 
 
-def ledger(outcomes, max_epochs=None, starts=None):
-    """Return the ledger of two folds, of candidates that start where nothing was before."""
+def ledger(outcomes, max_epochs=None, starts=None, n_folds=2):
+    """Return the ledger of candidates that start where nothing was before."""
     own = [not any(o.n_granted_before for o in folds) for folds in outcomes]
     return search_ledger(
         outcomes,
-        n_folds=2,
+        n_folds=n_folds,
         max_epochs=max_epochs,
         starts=own if starts is None else starts,
         solo_reasons={},
@@ -238,23 +240,136 @@ def test_a_rung_that_begins_anew_has_no_candidates_of_its_own():
     assert type(spent.n_candidates) is int
 
 
-def test_rungs_are_told_apart_by_what_they_grant():
-    """Candidates with equal grants are one rung, whichever round they came in."""
-    rungs = rung_epochs(WARM)
+def play(rungs, ends, n_folds, *, is_warm=True):
+    """Train every fit up to the epoch in `ends` where it stops by itself, rung by rung.
 
-    assert [(r.n_epochs_before, r.n_epochs, r.n_candidates) for r in rungs] == [
-        (0, 3, 3),
-        (3, 9, 1),
+    The candidates promoted are the first ones.
+    """
+    behind, outcomes, before = {}, [], 0
+    for rung in rungs:
+        for candidate in range(rung.n_candidates):
+            folds = []
+            for fit in ((candidate, fold) for fold in range(n_folds)):
+                start = behind.get(fit, 0) if is_warm else 0
+                behind[fit] = min(rung.n_resources, ends[fit])
+                folds.append(net(behind[fit] - start, rung.n_resources, before, start))
+            outcomes.append(folds)
+        before = rung.n_resources
+    return outcomes, behind
+
+
+@given(
+    n_candidates=st.integers(1, 12),
+    n_folds=st.integers(1, 3),
+    max_epochs=st.integers(1, 20),
+    data=st.data(),
+)
+def test_every_epoch_of_the_full_training_is_accounted_for(
+    n_candidates, n_folds, max_epochs, data
+):
+    """Trained, pruned or stopped early, and no epoch twice; warm rungs save the rest."""
+    rungs = halving_plan(n_candidates, max_resources=max_epochs, factor=2).rungs
+    fits = [(c, f) for c in range(n_candidates) for f in range(n_folds)]
+    ends = {fit: data.draw(st.integers(1, 25), label=str(fit)) for fit in fits}
+    outcomes, behind = play(rungs, ends, n_folds)
+    spent = ledger(outcomes, max_epochs, n_folds=n_folds)
+    cold, _ = play(rungs, ends, n_folds, is_warm=False)
+    anew = ledger(cold, max_epochs, n_folds=n_folds)
+
+    granted = {
+        (c, f): max(r.n_resources for r in rungs if c < r.n_candidates) for c, f in fits
+    }
+    assert spent.n_candidates == n_candidates
+    assert spent.epochs_full == n_candidates * n_folds * max_epochs
+    assert spent.epochs_trained == sum(behind.values())
+    assert spent.epochs_saved_by_pruning == sum(max_epochs - granted[f] for f in fits)
+    assert spent.epochs_saved_by_early_stopping == sum(
+        granted[f] - min(granted[f], ends[f]) for f in fits
+    )
+    assert anew.epochs_trained - spent.epochs_trained == spent.epochs_saved_by_warm_start
+    assert anew.epochs_saved_by_warm_start == 0
+    assert anew.epochs_saved_by_pruning == spent.epochs_saved_by_pruning
+
+
+def test_the_first_bracket_of_the_papers_table_saves_most_epochs():
+    """81 candidates to 81 epochs, pruned by three: 81 * 1 + 27 * 2 + 9 * 6 + ... epochs."""
+    rungs = hyperband_brackets(1, 81)[0].rungs
+
+    spent = ledger(play(rungs, {(c, 0): 81 for c in range(81)}, 1)[0], 81, n_folds=1)
+
+    assert spent.epochs_full == 81 * 81
+    assert spent.epochs_trained == 81 * 1 + 27 * 2 + 9 * 6 + 3 * 18 + 1 * 54
+    # Begun anew, each of the five rungs would train 81 epochs.
+    assert spent.epochs_trained + spent.epochs_saved_by_warm_start == 5 * 81
+
+
+def test_a_race_saves_the_folds_that_it_does_not_train():
+    """Two candidates on five folds, of which one is dropped after three."""
+    stopped = [FoldOutcome(reason="worse", was_stopped=True)] * 2
+    spent = ledger([[net(10, 10)] * 5, [net(10, 10)] * 3 + stopped], 10, n_folds=5)
+
+    assert spent.epochs_saved_by_pruning == 2 * 10
+    assert spent.epochs_saved_by_early_stopping == 0
+
+
+def test_a_ledger_prints_counts_seconds_and_reasons():
+    """Short enough to read, each reason in a line; solo fits are one number."""
+    spent = Ledger(
+        n_candidates=4, n_fits=8, epochs_trained=40, epochs_loaded=0, epochs_full=40,
+        epochs_saved_by_pruning=0, epochs_saved_by_early_stopping=0,
+        epochs_cut_by_failure=0, epochs_saved_by_warm_start=0, n_rows=5,
+        solo_reasons={"a callback": 2, "no batching rule": 1},
+        seconds_training=2.5, seconds_total=75.0,
+    )  # fmt: skip
+    lines = str(spent).splitlines()
+
+    counts = dict(line.rsplit(maxsplit=1) for line in lines[1:14])
+    assert (counts["fits"], counts["one at a time"]) == ("8", "3")
+    assert counts["epochs trained"] == "40"
+    assert "training 2.5 s" in lines[14]
+    assert lines[14].endswith("in all 1 min 15 s")
+    assert lines[15:] == [
+        "2 one at a time: a callback",
+        "1 one at a time: no batching rule",
     ]
 
 
-def test_curves_carry_their_fold_and_rung():
-    """A fold that failed before its first epoch has no curve, and shifts no other."""
-    outcomes = [[FoldOutcome(reason="broke"), net(2, 2)]]
+def curves(*losses):
+    """Return the outcome of a network with these curves; fewer than three are empty."""
+    return FoldOutcome(
+        **dict(zip(("train_loss", "valid_loss", "valid_score"), losses, strict=False))
+    )
 
-    (curve,) = fold_curves(outcomes, {"iter": [1], "n_resources": [9]})
 
-    assert (curve.candidate, curve.fold, curve.rung, curve.n_resources) == (0, 1, 1, 9)
+def test_the_table_has_a_line_for_each_candidate_fold_and_epoch():
+    """Curves below each other, ended by NaN; a fold without one shifts no other."""
+    long = curves(np.array([0.9, 0.5]), np.array([1.0, 0.8]), np.array([0.6]))
+    failed = FoldOutcome(reason="broke")
+    outcomes = [[long, failed], [failed, curves(np.array([0.7]))]]
+
+    table = learning_curves(outcomes, {})
+    of_rungs = learning_curves(outcomes, {"iter": [0, 1], "n_resources": [1, 9]})
+
+    expected = pd.DataFrame({
+        "candidate": [0, 0, 1],
+        "fold": [0, 0, 1],
+        "epoch": [1, 2, 1],
+        "train_loss": [0.9, 0.5, 0.7],
+        "valid_loss": [1.0, 0.8, NAN],
+        "valid_score": [0.6, NAN, NAN],
+    })
+    pd.testing.assert_frame_equal(table, expected)
+    pd.testing.assert_frame_equal(
+        of_rungs, expected.assign(iter=[0, 0, 1], n_resources=[1, 1, 9])
+    )
+
+
+def test_no_curves_are_an_empty_table():
+    """All columns, none of them of objects."""
+    frame = learning_curves([], {})
+
+    assert len(frame) == 0
+    assert [dtype.kind for dtype in frame.dtypes] == ["i", "i", "i", "f", "f", "f"]
 
 
 def test_the_score_that_refit_names_guides():
@@ -267,7 +382,6 @@ def test_the_score_that_refit_names_guides():
     assert len(guiding_scores({}, refit=True)) == 0
 
 
-NAN = np.nan
 # Sixty-fourths, whose sums are exact.
 CURVES = arrays(
     np.int64,
@@ -304,55 +418,6 @@ def test_without_an_epoch_that_all_folds_have_there_is_no_best(curves):
     """No scores at all, and none in common."""
     with pytest.raises(ValueError, match="all folds have a score. Got none instead"):
         best_epoch(curves)
-
-
-def test_the_table_has_a_line_for_each_candidate_fold_and_epoch():
-    """Curves below each other, the shorter ones ended by NaN."""
-    curves = [
-        FoldCurve(
-            candidate=3,
-            fold=0,
-            train_loss=np.array([0.9, 0.5]),
-            valid_loss=np.array([1.0, 0.8]),
-            valid_score=np.array([0.6]),
-        ),
-        FoldCurve(candidate=4, fold=1, train_loss=np.empty(0)),
-        FoldCurve(candidate=4, fold=2, train_loss=np.array([0.7])),
-    ]
-
-    frame = pd.DataFrame(learning_curve_table(curves))
-
-    expected = pd.DataFrame({
-        "candidate": [3, 3, 4],
-        "fold": [0, 0, 2],
-        "epoch": [1, 2, 1],
-        "train_loss": [0.9, 0.5, 0.7],
-        "valid_loss": [1.0, 0.8, NAN],
-        "valid_score": [0.6, NAN, NAN],
-    })
-    pd.testing.assert_frame_equal(frame, expected)
-
-
-def test_curves_of_rungs_say_which():
-    """The columns are named as in cv_results_."""
-    curves = [
-        FoldCurve(candidate=0, fold=0, train_loss=np.zeros(n), rung=rung, n_resources=n)
-        for rung, n in enumerate([1, 3])
-    ]
-
-    table = learning_curve_table(curves)
-
-    assert table["iter"].tolist() == [0, 1, 1, 1]
-    assert table["n_resources"].tolist() == [1, 3, 3, 3]
-    assert table["epoch"].tolist() == [1, 1, 2, 3]
-
-
-def test_no_curves_are_an_empty_table():
-    """All columns, none of them of objects."""
-    frame = pd.DataFrame(learning_curve_table([]))
-
-    assert len(frame) == 0
-    assert [dtype.kind for dtype in frame.dtypes] == ["i", "i", "i", "f", "f", "f"]
 
 
 def test_a_candidate_is_the_same_in_all_rungs():
