@@ -12,7 +12,7 @@ import torch
 from sk_tune.engine._fits import Fit
 from sk_tune.engine._reference import prepare
 from sk_tune.estimators import FitPreparer
-from sk_tune.fleets import FleetNetwork, Recipe, is_compiled, is_written_out
+from sk_tune.fleets import FleetNetwork, Plan, Recipe, plan
 from sk_tune.nets import MLP
 from sk_tune.training import TrainingState
 
@@ -61,24 +61,19 @@ _GROUPS = (
 
 
 def networks_at_a_time(
-    network: FleetNetwork,
-    recipe: Recipe,
-    memory_limit: int,
-    *,
-    compiled: bool | None = None,
+    network: FleetNetwork, recipe: Recipe, memory_limit: int, found: Plan
 ) -> int:
     """Return how many networks like one, at least 1, are trained side by side.
 
-    `memory_limit` are the bytes that they may take together; `compiled`, whether compiled
-    code trains them, is looked up if None.
+    `memory_limit` are the bytes that they may take together; `found` says how they train.
     """
     need = bytes_per_network(network, recipe)
     fitting = max(1, memory_limit // need)
     if network.train.X.device.type == "cuda":
         return int(min(_MOST_NETWORKS_CUDA, fitting))
-    if not is_written_out(network):
+    if found.way == "vmap":
         return int(min(_NETWORKS_VMAP, fitting))
-    if is_compiled(network, recipe) if compiled is None else compiled:
+    if found.way == "kernel":
         return int(min(_MOST_NETWORKS_CPU, fitting))
     active, least = _ACTIVE_BYTES, _LEAST_NETWORKS_CPU
     if any(p.ndim > 2 for p in network.module.parameters()):
@@ -87,12 +82,10 @@ def networks_at_a_time(
     return int(min(_MOST_NETWORKS_CPU, fitting, paying))
 
 
-def seconds_per_epoch(
-    network: FleetNetwork, recipe: Recipe, *, compiled: bool = False
-) -> float:
+def seconds_per_epoch(network: FleetNetwork, recipe: Recipe, found: Plan) -> float:
     """Return about how many seconds an epoch of an MLP takes on a CPU.
 
-    Infinity for others.
+    Infinity for others; `found` says how it trains.
     """
     if not isinstance(network.module, MLP) or network.train.X.device.type != "cpu":
         return math.inf
@@ -101,7 +94,7 @@ def seconds_per_epoch(
     products = 3 * n_weights * len(network.train) * network.module.members
     n_batch = len(network.train) if recipe.batch_size == -1 else recipe.batch_size
     n_steps = math.ceil(len(network.train) / n_batch)
-    if compiled:
+    if found.way == "kernel":
         seconds = n_steps * _SECONDS_PER_STEP_COMPILED + _SECONDS_PER_EPOCH_COMPILED
         return products / _PRODUCTS_PER_SECOND_COMPILED + seconds
     return products / _PRODUCTS_PER_SECOND + n_steps * _SECONDS_PER_STEP
@@ -128,9 +121,9 @@ def expected_memory(fit: Fit, *, n_workers: int, n_folds: int) -> int:
     prepared = prepare(replace(fit, seed=0, n_epochs=1), FitPreparer())
     network, (recipe, _) = prepared.network(), prepared.recipe()
     limit = int(SHARE_OF_MEMORY * available_memory() / n_workers)
-    networks = networks_at_a_time(network, recipe, limit) * bytes_per_network(
-        network, recipe
-    )
+    found = plan(network.module, network.train.X, network, recipe)
+    networks = networks_at_a_time(network, recipe, limit, found)
+    networks *= bytes_per_network(network, recipe)
     sets = [part for part in (network.train, network.monitor) if part is not None]
     tensors = [t for part in sets for t in (part.X, part.y) if t is not None]
     data = sum(int(tensor.nbytes) for tensor in tensors)

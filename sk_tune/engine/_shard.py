@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from sk_tune.engine._estimator_fits import N_TRIED, EstimatorFit, reason_in_module
+from sk_tune.engine._estimator_fits import EstimatorFit
 from sk_tune.engine._fits import Fit, Trained
 from sk_tune.engine._memory_limits import epochs_to_keep, networks_at_a_time
 from sk_tune.engine._reference import failed, late, prepare, train_by_reference
 from sk_tune.engine._skorch import NoFleetError, SkorchFit
 from sk_tune.engine._store import UnfinishedFits
 from sk_tune.estimators import FitPreparer
-from sk_tune.fleets import FleetNetwork, NetworkOutcome, Recipe, train_fleet
+from sk_tune.fleets import FleetNetwork, NetworkOutcome, Recipe, plan, train_fleet
 from sk_tune.training import (
     TimeIsUpError,
     TimeLimit,
@@ -142,11 +142,12 @@ class _Fleets:
             return
         recipe, key = found
         network = first.network()
-        reason = reason_in_module(network.module, network.train[:N_TRIED][0])
-        if reason is not None:
-            self._train_solo(waiting[0], reason)
+        found_plan = plan(network.module, network.train.X, network, recipe)
+        if found_plan.way == "alone":
+            self._train_solo(waiting[0], found_plan.reason)
             return
-        n_active = networks_at_a_time(network, recipe, self.shard.memory_limit)
+        limit = self.shard.memory_limit
+        n_active = networks_at_a_time(network, recipe, limit, found_plan)
         ready = {waiting[0]: first}
         while True:
             # Fits that may be cut have a part of the time, so that those that wait have

@@ -28,7 +28,6 @@ from torch.utils.data import Subset
 
 from sk_tune._compat import predict_nonlinearity
 from sk_tune._processes import import_for_optimizers, passing_interrupts
-from sk_tune.engine._estimator_fits import module_structure
 from sk_tune.engine._fits import Fit
 from sk_tune.engine._skorch_adoption import net_memory, recall, silenced
 from sk_tune.engine._skorch_support import (
@@ -45,6 +44,7 @@ from sk_tune.fleets import (
     Settings,
     StackedLoss,
     loss_by_autograd,
+    module_structure,
 )
 from sk_tune.nets import tensor_values
 from sk_tune.training import (

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sk_tune.engine._estimator_fits import N_TRIED, module_structure, reason_in_module
-from sk_tune.fleets import ChainProgram, ModuleProgram, Program, stacked_program
+from sk_tune.fleets import Program, module_structure, plan, stacked_program
 from sk_tune.nets import CNN, MLP, RNN, SeededDropout
 from sk_tune.training import one_thread, takes_one_thread
 
@@ -74,14 +73,17 @@ class NetworkStack:
         *,
         affine: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        some = X[:N_TRIED]
-        reason = reason_in_module(modules[0], some, predicts=True)
-        if reason is None and dtype not in {None, X.dtype} and not _is_own(modules[0]):
+        found = plan(modules[0], X, predicts=True)
+        if (
+            found.way != "alone"
+            and dtype not in {None, X.dtype}
+            and not _is_own(modules[0])
+        ):
             # A user's module may choose the type of its numbers by itself.
             wider = copy.deepcopy(modules[0]).to(dtype)
-            reason = reason_in_module(wider, some.to(dtype), predicts=True)
-        if reason is not None:
-            raise ValueError(f"The networks cannot run as one, because {reason}.")
+            found = plan(wider, X.to(dtype), predicts=True)
+        if found.way == "alone":
+            raise ValueError(f"The networks cannot run as one, because {found.reason}.")
         self._modules = modules
         self._example = X[:2].clone()
         weights = list(modules[0].parameters())
@@ -92,14 +94,13 @@ class NetworkStack:
         self._block = _BLOCK * -(-_LEAST_PRODUCT // (_BLOCK * max(1, smallest)))
         self._dtype = dtype or X.dtype
         self._program = self._made()
-        self._is_chain = isinstance(self._program, ChainProgram) and X.ndim == 2
+        self._is_chain = self._program.is_written_out and X.ndim == 2
         for part in (self._program.parameters, self._program.buffers):
             part.tensors = {n: self._cast(t) for n, t in part.tensors.items()}
         self._affine: list[Tensor] | None = None
         if affine is not None and not self._is_folded(*affine):
             self._affine = [self._cast(t).to(X.device) for t in affine]
-        if isinstance(self._program, ChainProgram):
-            self._program.fold_floors()
+        self._program.fold_floors()
         self._twins: list[Program] = []
         widest = max(max(p.shape[:1], default=1) for p in modules[0].parameters())
         # Inputs and outputs of a layer; other programs do not say what they keep.
@@ -118,8 +119,6 @@ class NetworkStack:
         """
         n_rows = X.shape[0 if shared else 1]
         program = self._program
-        if isinstance(program, ModuleProgram) and isinstance(program.pattern, RNN):
-            program.pattern.padded = bool(torch.isnan(X[..., 0]).any())
         is_plain = self._is_plain and X.device.type == "cpu"
         n_threads = 1
         if self._is_chain and is_plain and not self._is_little(n_rows):
@@ -169,14 +168,14 @@ class NetworkStack:
             X = torch.addcmul(shift, X, scale).view(k, len(X), *self._example.shape[1:])
             shared = False
         if not self._is_chain or X.device.type != "cpu":
-            return _evaluated(program, X, slice(0, k), shared=shared)
-        assert isinstance(program, ChainProgram)  # noqa: S101 - what a chain is
+            return self._evaluated(program, X, slice(0, k), shared=shared)
         blocks = _parts(k, max(1, self._most // X.shape[-2]))
         if len(blocks) == 1:
-            return _evaluated(program, X, blocks[0], shared=shared)
+            return self._evaluated(program, X, blocks[0], shared=shared)
         found = X
         for block in blocks:
-            outputs = _evaluated(program, X if shared else X[block], block, shared=shared)
+            inputs = X if shared else X[block]
+            outputs = self._evaluated(program, inputs, block, shared=shared)
             if block.start == 0:
                 found = program.memory(
                     "outputs", outputs, k, outputs.shape[2], outputs.shape[1]
@@ -184,6 +183,18 @@ class NetworkStack:
             # A copy, because the next block overwrites the program's memory.
             found[block] = outputs
         return found
+
+    def _evaluated(
+        self, program: Program, X: Tensor, networks: slice, *, shared: bool
+    ) -> Tensor:
+        """Return the outputs of some networks, in memory that the program uses again."""
+        if not shared:
+            return program.evaluate(X, networks)
+        if program.is_written_out or _is_own(self._modules[0]):
+            return program.evaluate_shared(X, networks)
+        # A user's module may work in place.
+        repeated = X.expand(networks.stop - networks.start, *X.shape).clone()
+        return program.evaluate(repeated, networks)
 
     def _pieces(self, n_rows: int, n_threads: int) -> list[slice]:
         """Return parts of the samples, about equal, as many for each thread."""
@@ -203,15 +214,12 @@ class NetworkStack:
 
     def _made(self) -> Program:
         program = stacked_program(self._modules, self._example)
-        if isinstance(program, ChainProgram):
-            program.only_predict()
+        program.only_predict()
         return program
 
     def _is_folded(self, scale: Tensor, shift: Tensor) -> bool:
-        program = self._program
-        return isinstance(program, ChainProgram) and program.fold_affine(
-            scale.to(self._example.device), shift.to(self._example.device)
-        )
+        device = self._example.device
+        return self._program.fold_affine(scale.to(device), shift.to(device))
 
     def _idle_programs(self, n_threads: int) -> "SimpleQueue[Program]":
         """Return programs with the same weights, each with separate memory."""
@@ -243,18 +251,6 @@ def _kept_threads(n_threads: int, _: int) -> ThreadPoolExecutor:
         initializer=torch.set_num_threads,
         initargs=(1,),
     )
-
-
-def _evaluated(program: Program, X: Tensor, networks: slice, *, shared: bool) -> Tensor:
-    """Return the outputs of some networks, in memory that the program uses again."""
-    if not shared:
-        return program.evaluate(X, networks)
-    if isinstance(program, ChainProgram):
-        return program.evaluate_shared(X, networks)
-    repeated = X.expand(networks.stop - networks.start, *X.shape)
-    # A user's module may work in place.
-    is_safe = isinstance(program, ModuleProgram) and _is_own(program.pattern)
-    return program.evaluate(repeated if is_safe else repeated.clone(), networks)
 
 
 def _is_own(module: nn.Module) -> bool:

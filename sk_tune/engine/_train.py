@@ -60,7 +60,7 @@ from sk_tune.estimators import (
     take_rows,
 )
 from sk_tune.exceptions import warn_of_solo
-from sk_tune.fleets import is_compiled
+from sk_tune.fleets import plan
 from sk_tune.training import TimeLimit
 
 __all__ = ["fitted_estimator", "train", "train_one"]
@@ -389,8 +389,8 @@ class _Planner:
         try:
             prepared = prepare(fit, self.preparer)
             network, recipe = prepared.network(), prepared.recipe()[0]
-            compiled = is_compiled(network, recipe)
-            n_active = networks_at_a_time(network, recipe, memory_limit, compiled=compiled)
+            found = plan(network.module, network.train.X, network, recipe)
+            n_active = networks_at_a_time(network, recipe, memory_limit, found)
         except Exception:  # noqa: BLE001 - the worker reports what is wrong with a fit
             return _Plan()
         self.prepared[index] = fit, prepared
@@ -399,9 +399,9 @@ class _Planner:
                 _MOST_NETWORKS_PER_SHARD,
                 n_active if n_active > 8 else max(1, n_active // 2),
             ),
-            seconds_per_epoch(network, recipe, compiled=compiled),
+            seconds_per_epoch(network, recipe, found),
             network.train.X.nbytes,
-            compiled,
+            found.serves_one,
         )
 
 

@@ -31,7 +31,7 @@ from sk_tune.estimators._preparation import (
     fit_as_overridden,
     network_inputs,
 )
-from sk_tune.estimators._prepared_fit import PreparedFit, has_hooks
+from sk_tune.estimators._prepared_fit import PreparedFit
 from sk_tune.estimators._recurrent_networks import RNNClassifier, RNNRegressor
 from sk_tune.estimators._user_networks import NetClassifier, NetRegressor
 from sk_tune.estimators._validation import (
@@ -64,7 +64,6 @@ __all__ = [
     "export_module",
     "first_seed",
     "fit_as_overridden",
-    "has_hooks",
     "is_unchanged",
     "load_net_arrays",
     "load_with",

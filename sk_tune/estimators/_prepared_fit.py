@@ -25,7 +25,8 @@ from sk_tune.fleets import (
     Recipe,
     SeededCourse,
     Settings,
-    is_compiled,
+    has_hooks,
+    plan,
     train_fleet,
 )
 from sk_tune.nets import MLP
@@ -45,7 +46,7 @@ from sk_tune.training import (
     r2_by_network,
 )
 
-__all__ = ["PreparedFit", "has_hooks", "train_in_fleet"]
+__all__ = ["PreparedFit", "train_in_fleet"]
 
 Array = npt.NDArray[Any]
 
@@ -55,13 +56,6 @@ _LOSSES: dict[type[nn.Module], str] = {
     **{kind: name for name, kind in REGRESSION_LOSSES.items()},
 }
 _SCORES: dict[Any, Any] = {accuracy: accuracy_by_network, r2: r2_by_network}
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_post_accumulate_grad_hooks",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -187,7 +181,7 @@ def train_in_fleet(
         state=training_state(net) if len(net.history) else None,
     )
     network, recipe = prepared.network(n_epochs), prepared.recipe()
-    if not is_compiled(network, recipe):
+    if not plan(network.module, train.X, network, recipe).serves_one:
         return False
     # Threads of torch would wait for each other between the kernel's calls.
     with one_thread():
@@ -237,9 +231,3 @@ def _has_optimizer_as_made(net: TrainingNet) -> bool:
         for o in (made, found)
     ]
     return type(made) is type(found) and settings[0] == settings[1]
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Return whether a network has hooks of layers or parameters, which call other code."""
-    parts = [*module.modules(), *module.parameters()]
-    return any(getattr(part, name, None) for part in parts for name in _HOOKS)

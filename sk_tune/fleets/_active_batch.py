@@ -9,30 +9,18 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sk_tune.augment import RowAugmenter
-from sk_tune.fleets._chain import Program
 from sk_tune.fleets._compiled_epoch import CompiledEpoch, compiled_epoch
 from sk_tune.fleets._epoch_batches import sizes_of_networks
-from sk_tune.fleets._kernel import compiled_library, why_not
-from sk_tune.fleets._masks import StackedDropout
-from sk_tune.fleets._mlp_program import MLPProgram
-from sk_tune.fleets._module import ModuleProgram
+from sk_tune.fleets._plan import build_program
+from sk_tune.fleets._program import Program
 from sk_tune.fleets._recipe import FleetNetwork, Recipe
 from sk_tune.fleets._stacked_optimizers import StackedOptimizer, StackedTensors
-from sk_tune.fleets._traced import TracedProgram, traced_chain
-from sk_tune.nets import MLP, RNN, SeededDropout
 from sk_tune.training import LowestLosses, TrainingState, loss_message
 
-__all__ = [
-    "ActiveBatch",
-    "ActiveNetwork",
-    "build_program",
-    "is_compiled",
-    "is_written_out",
-    "stacked_program",
-]
+__all__ = ["ActiveBatch", "ActiveNetwork"]
 
 # Compiled code trains for about so long in one call, if an epoch does not take longer:
 # progress is not reported, and nothing is kept, during a call.
@@ -337,76 +325,6 @@ class ActiveBatch:
             return None
         like = next(iter(self.program.parameters.tensors.values()))
         return torch.tensor(values, dtype=like.dtype, device=like.device)
-
-
-def build_program(networks: Sequence[FleetNetwork]) -> Program:
-    """Return some networks as one, with explicit derivatives where there are some."""
-    is_rnn = isinstance(networks[0].module, RNN)
-    return stacked_program(
-        [network.module for network in networks],
-        networks[0].train.X,
-        dropout_seeds=[network.dropout_seed for network in networks],
-        padded=is_rnn and _has_padding(networks),
-    )
-
-
-def stacked_program(
-    modules: Sequence[nn.Module],
-    X: Tensor,
-    *,
-    dropout_seeds: Sequence[int] | None = None,
-    padded: bool = False,
-) -> Program:
-    """Return networks, equal but for dropout probabilities, as one; weights are copied.
-
-    `dropout_seeds` are None for networks that are not trained. `padded` says that sequences
-    may end early, which sk_tune's RNN asks.
-    """
-    first = modules[0]
-    if isinstance(first, MLP):
-        n_dropout = len(first.hidden)
-    else:
-        n_dropout = max(
-            sum(isinstance(m, SeededDropout) for m in module.modules())
-            for module in modules
-        )
-    like = next(first.parameters())
-    dropout = StackedDropout(
-        [StackedDropout.probabilities(m, n_dropout) for m in modules],
-        [0] * len(modules) if dropout_seeds is None else dropout_seeds,
-        like.dtype,
-        like.device,
-    )
-    if isinstance(first, MLP):
-        return MLPProgram(modules, dropout)  # type: ignore[arg-type]
-    # One with all layers: a network without dropout leaves the layers out.
-    pattern = max(modules, key=lambda m: sum(1 for _ in m.modules()))
-    is_trained = dropout_seeds is not None
-    chain = traced_chain(pattern, X, predicts=not is_trained)
-    if chain is not None:
-        return TracedProgram(modules, dropout, chain)
-    return ModuleProgram(modules, dropout, padded=padded, X=X if is_trained else None)
-
-
-def is_written_out(network: FleetNetwork) -> bool:
-    """Return whether a network needs neither vmap nor autograd for its derivatives."""
-    is_mlp = isinstance(network.module, MLP)
-    return is_mlp or traced_chain(network.module, network.train.X) is not None
-
-
-def is_compiled(network: FleetNetwork, recipe: Recipe) -> bool:
-    """Return whether compiled code trains networks like one."""
-    if not isinstance(network.module, MLP) or compiled_library() is None:
-        return False
-    return not why_not(build_program([network]), recipe, [network])
-
-
-def _has_padding(networks: Sequence[FleetNetwork]) -> bool:
-    sets = (
-        s for network in networks for s in (network.train, network.valid, network.monitor)
-    )
-    inputs = {id(s.X): s.X for s in sets if s is not None}
-    return any(bool(torch.isnan(X[:, :, 0]).any()) for X in inputs.values())
 
 
 def _best_weights(

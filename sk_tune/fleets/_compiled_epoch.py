@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sk_tune.fleets._chain import Program
 from sk_tune.fleets._kernel import (
     MOST_LAYERS,
     OPTIMIZERS,
@@ -34,6 +33,7 @@ from sk_tune.fleets._kernel import (
     steps_of,
     why_not,
 )
+from sk_tune.fleets._program import Program
 from sk_tune.fleets._recipe import FleetNetwork, Recipe
 from sk_tune.fleets._stacked_optimizers import StackedOptimizer
 from sk_tune.nets import dropout_positions

@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
+
+from sk_tune.fleets._layers import ByNetwork, networks_first
 
 __all__ = [
     "Geometry",
@@ -386,10 +387,10 @@ def _arguments(n_networks: int, geometry: Geometry) -> tuple[Any, ...]:
 
 
 class StackedConv(nn.Module):
-    """A convolution that stays fast under ``torch.func.vmap`` over its parameters.
+    """A convolution that is fast under ``torch.func.vmap`` over its parameters.
 
-    It shares the parameters, and their names, of a layer that :func:`conv_fits`. The
-    gradient is to be taken outside of ``vmap``, or without it.
+    It shares the parameters, and their names, of a layer that :func:`conv_fits`. It works
+    under ``vmap`` only; the gradient is to be taken outside of it.
     """
 
     def __init__(self, conv: nn.Module) -> None:
@@ -400,12 +401,9 @@ class StackedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, *S) to (B, O, *S'), as the layer itself but for the memory order."""
-        bias = None if self.bias is None else self.bias.unsqueeze(0)
-        stacked = (x.unsqueeze(0), self.weight.unsqueeze(0), bias)
-        y = _Convolution.apply(*stacked, self.geometry)  # type: ignore[no-untyped-call]
-        # Not y[0]: the gradient of an index is a copy into zeros, in another order.
-        squeezed: Tensor = y.squeeze(0)
-        return squeezed
+        arguments = (x, self.weight, self.bias, self.geometry)
+        y: Tensor = _Convolution.apply(*arguments)  # type: ignore[no-untyped-call]
+        return y
 
 
 class StackedPool(nn.Module):
@@ -420,8 +418,8 @@ class StackedPool(nn.Module):
         if x.ndim < _POOLS[type(self.pool)] + 2:
             one: Tensor = self.pool(x)
             return one
-        y: Tensor = _Pooling.apply(x.unsqueeze(0), self.pool)  # type: ignore[no-untyped-call]
-        return y.squeeze(0)
+        y: Tensor = _Pooling.apply(x, self.pool)  # type: ignore[no-untyped-call]
+        return y
 
 
 def conv_fits(conv: nn.Module) -> bool:
@@ -471,7 +469,7 @@ def pool_forms(x: Tensor) -> tuple[Form, Form]:
     return _merged, partial(_parted, n_networks=n_networks)
 
 
-class _Convolution(Function):
+class _Convolution(ByNetwork):
     """x (K, B, C, *S), weight (K, O, C, *k), bias (K, O) or None -> (K, B, O, *S')."""
 
     @staticmethod
@@ -491,50 +489,24 @@ class _Convolution(Function):
         needed = ctx.needs_input_grad[:3]
         return *convolution_gradients(grad, x, weight, ctx.geometry, needed), None
 
-    @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: tuple[Any, ...],
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        geometry: Geometry,
-    ) -> tuple[Tensor, int]:
-        # The new axis and that of the networks become one.
-        tensors = [
-            None if tensor is None else _lead(tensor, dim, info.batch_size).flatten(0, 1)
-            for tensor, dim in zip((x, weight, bias), in_dims, strict=False)
-        ]
-        y = _Convolution.apply(*tensors, geometry)  # type: ignore[no-untyped-call]
-        return _unflatten(y, 0, info.batch_size), 0
 
-
-class _Pooling(Function):
+class _Pooling(ByNetwork):
     """x (K, B, C, *S) and a layer -> (K, B, C, *S')."""
 
     @staticmethod
     def forward(x: Tensor, pool: nn.Module) -> Tensor:
-        return pooled(x, pool)
+        # What all networks have in common, without their axis.
+        y: Tensor = pool(x)
+        return y
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, ctx.pool = inputs
-        ctx.save_for_backward(x)
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep nothing: what networks have in common has no derivative."""
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        with torch.enable_grad():
-            leaf = ctx.saved_tensors[0].detach().requires_grad_()
-            y = pooled(leaf, ctx.pool)
-        return torch.autograd.grad(y, leaf, grad)[0], None
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[Any, ...], x: Tensor, pool: nn.Module
-    ) -> tuple[Tensor, int]:
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, *inputs: Any) -> tuple[Any, Any]:
         # Autograd outside of vmap records the pooling of torch that is called here.
-        y = pooled(_lead(x, in_dims[0], info.batch_size).flatten(0, 1), pool)
-        return _unflatten(y, 0, info.batch_size), 0
+        return pooled(*networks_first(info, in_dims, inputs)), 0
 
 
 def _sides(conv: nn.Module) -> tuple[tuple[int, int], ...]:
@@ -549,8 +521,3 @@ def _sides(conv: nn.Module) -> tuple[tuple[int, int], ...]:
         return tuple((span // 2, span - span // 2) for span in spans)
     per_dim = (padding,) * len(kernel) if isinstance(padding, int) else padding
     return tuple((p, p) for p in per_dim)
-
-
-def _lead(tensor: Tensor, dim: int | None, size: int) -> Tensor:
-    """Return a tensor with the axis of ``vmap`` in front, also where it has none."""
-    return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sk_tune.fleets._chain import ChainProgram, Program
 from sk_tune.fleets._layers import Activation, Dropout, Layer, Linear
+from sk_tune.fleets._program import Program
 from sk_tune.fleets._recipe import LOSSES, FleetNetwork, Recipe
 from sk_tune.training import TensorSet
 
@@ -179,7 +179,7 @@ def steps_of(program: Program) -> list[Step]:
 
     None of other programs.
     """
-    if not isinstance(program, ChainProgram) or program.members > 1:
+    if program.members > 1:
         return []
     steps: list[Step] = []
     for layer in program.layers:

@@ -6,10 +6,12 @@ Each result has its memory for the whole training, and is overwritten by the nex
 where no derivative needs it.
 
 Notation: k networks of the fleet in a batch; B samples, D inputs and H outputs of a layer.
-x is a layer's input, y its output; dx and dy are the derivatives of the loss by them.
+x is a layer's input, y its output; dx and dy are the derivatives of the loss by them.  Of m
+members that share a matrix W, r and s are the scales of inputs and outputs, z = W (r * x);
+between their layers, the samples of all members are those of one long batch, so that
+activations, dropout and normalisation need nothing new.
 """
 
-import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -20,21 +22,27 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.autograd import Function
+
+from sk_tune.nets import mean_of_members
 
 __all__ = [
     "Activation",
     "Batch",
     "BatchNorm",
+    "ByNetwork",
     "Dropout",
     "Layer",
     "LayerNorm",
     "Linear",
+    "MemberHead",
+    "MemberLinear",
+    "Members",
     "Memory",
-    "ModuleLayer",
     "Residual",
     "Tensors",
     "chained",
+    "networks_first",
     "run_backward",
 ]
 
@@ -181,6 +189,27 @@ def run_backward(
         keep = keep and dx is dy
         dy = dx
     return dy
+
+
+class ByNetwork(Function):
+    """A function of tensors of all networks, (K, ...); vmap calls it once for all."""
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, *inputs: Any) -> tuple[Any, Any]:
+        found = cls.apply(*networks_first(info, in_dims, inputs))  # type: ignore[no-untyped-call]
+        return found, 0 if isinstance(found, Tensor) else (0,) * len(found)
+
+
+def networks_first(info: Any, in_dims: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
+    """Return tensors with the axis of ``vmap`` in front, also those that have none."""
+    return [
+        value
+        if not isinstance(value, Tensor)
+        else value.expand(info.batch_size, *value.shape)
+        if dim is None
+        else value.movedim(dim, 0)
+        for value, dim in zip(inputs, in_dims, strict=True)
+    ]
 
 
 class Linear(Layer):
@@ -433,48 +462,121 @@ class BatchNorm(LayerNorm):
         tensors[self.name + ".num_batches_tracked"].add_(1)
 
 
-class ModuleLayer(Layer):
-    """A module without dropout that comes first in a chain, the same in both modes."""
+class Members(Layer):
+    """Each sample once for each of m members."""
 
-    # Autograd keeps the output for itself.
-    reads_output = True
-
-    def __init__(self, name: str, module: nn.Module) -> None:
-        self.pattern = copy.deepcopy(module)
-        self.parameters = {f"{name}.{n}": n for n, _ in module.named_parameters()}
-        self.buffers = {f"{name}.{n}": n for n, _ in module.named_buffers()}
-        self._vmapped: Any = vmap(self._call)
-        self._saved: tuple[Tensor, list[Tensor]] | None = None
-
-    def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        parameters = {
-            n: batch.tensors[name].detach().requires_grad_()
-            for name, n in self.parameters.items()
-        }
-        with torch.enable_grad():
-            y: Tensor = self._vmapped(parameters, self._buffers(batch.tensors), x)
-        self._saved = (y, list(parameters.values()))
-        return y.detach()
+    def __init__(self, members: int, *, first: bool) -> None:
+        self.members = members
+        self.first = first
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Note the derivatives by the parameters; nobody asks for those by the input."""
-        assert self._saved is not None  # noqa: S101 - forward came before
-        y, parameters = self._saved
-        self._saved = None
-        found = torch.autograd.grad(y, parameters, dy)
-        for name, gradient in zip(self.parameters, found, strict=True):
-            batch.found[name] = gradient.contiguous()
-        return dy
+        if self.first:
+            return dy
+        return _by_member(dy, self.members).sum(dim=1)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        parameters = {n: tensors[name] for name, n in self.parameters.items()}
-        y: Tensor = self._vmapped(parameters, self._buffers(tensors), x)
+        return x.repeat(1, self.members, 1)
+
+
+class MemberLinear(Layer):
+    """A linear map with one matrix for all members."""
+
+    def __init__(self, name: str, members: int, memory: Memory, *, first: bool) -> None:
+        self.name = name
+        self.members = members
+        self.memory = memory
+        self.first = first
+        self._saved: tuple[Tensor, ...] = ()
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        y, scaled, z = self._outputs(x, batch.tensors)
+        self._saved = (x, scaled, z)
         return y
 
-    def _buffers(self, tensors: Tensors) -> Tensors:
-        return {n: tensors[name] for name, n in self.buffers.items()}
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        x, scaled, z = self._saved
+        r, s, _ = self._vectors(batch.tensors)
+        weight = batch.tensors[self.name + ".weight"]
+        dy = _by_member(dy, self.members)  # (k, m, B, H)
+        self._found("bias", dy.sum(dim=2), batch)
+        self._found("output_scale", (dy * _by_member(z, self.members)).sum(dim=2), batch)
+        dz = (dy * s).flatten(1, 2)
+        out = self.memory(self.name + ".weight", dz, *weight.shape)
+        batch.found[self.name + ".weight"] = torch.bmm(dz.mT, scaled, out=out)
+        dscaled = torch.bmm(dz, weight, out=self.memory(self.name + ".dx", x, *x.shape))
+        dscaled = _by_member(dscaled, self.members)
+        by_scale = (dscaled * _by_member(x, self.members)).sum(dim=2)
+        self._found("input_scale", by_scale, batch)
+        return dy if self.first else dscaled.mul_(r).flatten(1, 2)
 
-    def _call(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> Tensor:
-        """Return the outputs of one network; vmap makes it all."""
-        y: Tensor = functional_call(self.pattern, (parameters, buffers), (x,))
-        return y
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        return self._outputs(x, tensors)[0]
+
+    def _outputs(self, x: Tensor, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the output, the scaled input and z."""
+        weight = tensors[self.name + ".weight"]
+        r, s, b = self._vectors(tensors)
+        scaled = self.memory(self.name + ".scaled", x, *x.shape)
+        torch.mul(_by_member(x, self.members), r, out=_by_member(scaled, self.members))
+        shape = (*x.shape[:2], weight.shape[1])
+        z = torch.bmm(scaled, weight.mT, out=self.memory(self.name + ".z", x, *shape))
+        y = self.memory(self.name + ".y", x, *shape)
+        torch.addcmul(b, _by_member(z, self.members), s, out=_by_member(y, self.members))
+        return y, scaled, z
+
+    def _vectors(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        """Return r, s and b, each of shape (k, m, 1, D or H)."""
+        r, s, b = (
+            vector.reshape(len(vector), self.members, 1, -1)
+            for vector in (
+                tensors[f"{self.name}.{part}"]
+                for part in ("input_scale", "output_scale", "bias")
+            )
+        )
+        return r, s, b
+
+    def _found(self, part: str, gradient: Tensor, batch: Batch) -> None:
+        batch.found[f"{self.name}.{part}"] = gradient.flatten(1)
+
+
+class MemberHead(Layer):
+    """A linear map for each member, (k, m B, H) to (k, B, m, C); it comes last.
+
+    `link` makes predictions of outputs; evaluated, the members' predictions are averaged.
+    """
+
+    def __init__(self, name: str, members: int, link: str, memory: Memory) -> None:
+        self.weight, self.bias = name + ".weight", name + ".bias"
+        self.dx = name + ".dx"
+        self.members = members
+        self.link = link
+        self.memory = memory
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        self._x = x
+        return self._outputs(x, batch.tensors)
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        k = len(dy)
+        dy = dy.transpose(1, 2).flatten(0, 1)  # (k m, B, C)
+        x = _by_member(self._x, self.members).flatten(0, 1)
+        weight = batch.tensors[self.weight]
+        batch.found[self.weight] = torch.bmm(dy.mT, x).view(weight.shape)
+        batch.found[self.bias] = dy.sum(dim=1).view(k, -1)
+        out = self.memory(self.dx, x, *x.shape)
+        return torch.bmm(dy, weight.flatten(0, 1), out=out).view(self._x.shape)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        return mean_of_members(self._outputs(x, tensors), self.link, dim=2)
+
+    def _outputs(self, x: Tensor, tensors: Tensors) -> Tensor:
+        weight = tensors[self.weight].flatten(0, 1)
+        bias = tensors[self.bias].view(len(weight), 1, -1)
+        inputs = _by_member(x, self.members).flatten(0, 1)
+        y = torch.baddbmm(bias, inputs, weight.mT)
+        return y.view(len(x), self.members, *y.shape[1:]).transpose(1, 2)
+
+
+def _by_member(x: Tensor, members: int) -> Tensor:
+    """Return (k, m B, D) as (k, m, B, D), a view of contiguous memory."""
+    return x.reshape(len(x), members, -1, x.shape[2])

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Dropout of many networks: the masks that each network's lone network would draw.
 
-Notation: K networks, L dropout layers, S steps of an epoch.  The masks are those of
-``sk_tune.nets.SeededDropout``; see there for a, b and the threshold.
+Layers of sk_tune's have masks by counters, ``nn.Dropout`` draws them from a generator.
+
+Notation: K networks, k of them in a batch; L dropout layers, S steps of an epoch.  See
+``sk_tune.nets.SeededDropout`` for a, b and the threshold.
 """
 
 import copy
@@ -14,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
 from torch.nn import functional as F
 
 from sk_tune.nets import (
@@ -26,62 +27,69 @@ from sk_tune.nets import (
 )
 from sk_tune.training import forked_rng
 
-__all__ = [
-    "SeededMasks",
-    "StackedDropout",
-    "TorchDropout",
-    "draw_masks",
-    "is_torch_dropout",
-    "orders_in_memory",
-]
+__all__ = ["StackedDropout", "is_torch_dropout", "orders_in_memory"]
 
 # Numbers of a layer that drops nothing.
 _NEUTRAL = {"keys": 0, "thresholds": dropout_threshold(0.0), "scales": 1}
 _STEPS_AT_ONCE = 64
 # Positions are put in order anew when there have been so many shapes of activations.
-_MOST_SHAPES = 4
+_MOST_SHAPES = 16
 
 
 class StackedDropout:
-    """The counters from which the masks of K networks with L dropout layers are made."""
+    """The dropout layers of K networks, of which some may leave theirs out.
 
-    def __init__(
-        self,
-        probabilities: Sequence[Sequence[float]],
-        seeds: Sequence[int],
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        layers = len(probabilities[0])
-        keys = [dropout_layer_seeds(seed, layers) for seed in seeds]
-        thresholds = [[dropout_threshold(p) for p in network] for network in probabilities]
-        scales = [[1 / (1 - p) for p in network] for network in probabilities]
-        shape = (len(seeds), layers)
-        self.keys = torch.tensor(keys, dtype=torch.int64, device=device).view(shape).T
-        self.thresholds = (
-            torch.tensor(thresholds, dtype=torch.int32, device=device).view(shape).T
-        )
-        self.scales = torch.tensor(scales, dtype=dtype, device=device).view(shape).T
-        self.active = any(p > 0 for network in probabilities for p in network)
+    `names` are those of sk_tune's layers, in the order of the modules; `drawn` those of
+    torch's. Without `seeds`, the networks only predict.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], seeds: Sequence[int] | None) -> None:
+        layers = [dict(module.named_modules()) for module in modules]
+        seeded = [
+            {n: m.p for n, m in named.items() if isinstance(m, SeededDropout)}
+            for named in layers
+        ]
+        self.names = max(map(list, seeded), key=len)
+        self.drawn = [n for n, m in layers[0].items() if is_torch_dropout(m)]
+        # Of torch's layers, by network.
+        self._drawn: list[list[Any]] = [
+            [named[name].p for name in self.drawn] for named in layers
+        ]
+        self._generators: Sequence[torch.Generator | None] = ()
+        probabilities = [list(p.values()) or [0.0] * len(self.names) for p in seeded]
+        self._set_numbers(probabilities, seeds or [0] * len(modules), modules[0])
         self._first_steps: Sequence[int] = ()
         self._n_steps = 0
         self._found: tuple[Tensor, Tensor] | None = None
-        # Numbers that ``mask`` uses, by step and layer. They are made for some steps at
+        # Numbers that masks are made of, by step and layer. They are made for some steps at
         # once, because a step of few networks is made of short calls.
         self._columns: list[tuple[Tensor, ...]] = []
         self._first_step = 0
+        self._positions: dict[Any, Tensor] = {}
 
-    @staticmethod
-    def probabilities(module: nn.Module, n_layers: int) -> list[float]:
-        """Return one network's dropout probabilities, 0 where it leaves its layers out."""
-        found = [m.p for m in module.modules() if isinstance(m, SeededDropout)]
-        return found or [0.0] * n_layers
+    def _set_numbers(
+        self, probabilities: list[list[float]], seeds: Sequence[int], module: nn.Module
+    ) -> None:
+        shape = (len(seeds), len(self.names))
+        like = next(module.parameters())
+        for name, dtype, values in (
+            ("keys", torch.int64, [dropout_layer_seeds(s, shape[1]) for s in seeds]),
+            ("thresholds", torch.int32, _each(dropout_threshold, probabilities)),
+            ("scales", like.dtype, _each(lambda p: 1 / (1 - p), probabilities)),
+        ):
+            numbers = torch.tensor(values, dtype=dtype, device=like.device)
+            setattr(self, name, numbers.view(shape).T)
+        self.active = any(map(any, probabilities))
+
+    keys: Tensor
+    thresholds: Tensor
+    scales: Tensor
 
     def select(self, index: Tensor) -> None:
         """Keep the networks at `index`, in the order given."""
-        self.keys = self.keys[:, index]
-        self.thresholds = self.thresholds[:, index]
-        self.scales = self.scales[:, index]
+        for name in _NEUTRAL:
+            setattr(self, name, getattr(self, name)[:, index])
+        self._drawn = [self._drawn[i] for i in index.tolist()]
 
     def extend(self, other: "StackedDropout") -> None:
         """Add networks of another fleet; layers that one side lacks drop nothing there."""
@@ -90,16 +98,92 @@ class StackedDropout:
             parts = [getattr(part, name) for part in (self, other)]
             padded = [F.pad(t, (0, 0, 0, n_layers - len(t)), value=neutral) for t in parts]
             setattr(self, name, torch.cat(padded, dim=1))
+        self.names = max(self.names, other.names, key=len)
         self.active |= other.active
+        self._drawn += other._drawn
 
-    def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
+    def begin_epoch(
+        self,
+        first_steps: Sequence[int],
+        n_steps: int,
+        generators: Sequence[torch.Generator | None],
+    ) -> None:
         """Prepare an epoch of S steps.
 
-        `first_steps` are the updates of each network before.
+        `first_steps` are the updates of each network before, `generators` what its layers
+        of torch's draw from.
         """
         self._first_steps, self._n_steps = first_steps, n_steps
+        self._generators = generators
         self._found = None
         self._columns = []
+
+    def first_numbers(self) -> tuple[Sequence[int], Tensor, Tensor, Tensor]:
+        """Return the updates before an epoch, and key, threshold and scale, each (K, L)."""
+        numbers = (self.keys, self.thresholds, self.scales)
+        key, threshold, scale = (n.T.contiguous() for n in numbers)
+        return self._first_steps, key, threshold, scale
+
+    def mask(
+        self, layer: int, x: Tensor, networks: slice, step: int, memory: Any = None
+    ) -> Tensor | None:
+        """Return factors, 0 and 1 / (1 - p), of activations (k, B, ...); None if all are 1.
+
+        The factors of images lie in memory as these do, those of samples (k, B, D) in
+        `memory`, ``(name, like, *shape)`` to a tensor, if there is some.
+        """
+        if not self.active:
+            return None
+        columns = self._numbers(layer, step)
+        if networks.stop - networks.start < len(columns[0]):
+            columns = tuple(numbers[networks] for numbers in columns)
+        if memory is None or x.ndim > 3:
+            return self._mask_like(x, columns)
+        out = memory(f"mask {layer}", x, len(x), x.shape[1] * x.shape[2])
+        positions = dropout_positions(out.shape[1], out.device)
+        return _fill_mask(out, positions, *columns).view(x.shape)
+
+    def drawn_mask(
+        self, layer: int, x: Tensor, networks: slice, order: Sequence[int] | None = None
+    ) -> Tensor | None:
+        """Return the factors of a layer of torch's, as each lone network draws them.
+
+        `order` are the dimensions of a lone network's activations from the outermost to the
+        innermost in memory, in which torch draws; None if they are in line.
+        """
+        probabilities = [p[layer] for p in self._drawn[networks]]
+        if not any(probabilities):
+            return None
+        order = range(x.ndim - 1) if order is None else order
+        moved = x.new_empty(len(x), *(x.shape[1 + dim] for dim in order))
+        masks = moved.permute(0, *(1 + order.index(dim) for dim in range(len(order))))
+        for mask, generator, p in zip(
+            masks, self._generators[networks], probabilities, strict=True
+        ):
+            # torch draws nothing either where nothing, or everything, is dropped.
+            if p in {0.0, 1.0}:
+                mask.fill_(1.0 - p)
+            else:
+                mask.bernoulli_(1 - p, generator=generator)
+        kept = masks.new_tensor([1 - p or 1.0 for p in probabilities])
+        masks.div_(kept.view(-1, *(1,) * (masks.ndim - 1)))
+        # The layers before may have left another order in memory than a lone network's.
+        return masks if x.ndim == 3 else torch.empty_like(x).copy_(masks)
+
+    def _numbers(self, layer: int, step: int) -> tuple[Tensor, ...]:
+        """Return a, b, threshold (integers) and scale of a mask, each (K, 1)."""
+        n_layers = len(self.keys)
+        position = (step - self._first_step) * n_layers + layer
+        if not 0 <= position < len(self._columns):
+            self._first_step, position = step, layer
+            a, b = (n[step : step + _STEPS_AT_ONCE] for n in self._coefficients())
+            columns = [n.unsqueeze(-1) for n in (self.thresholds, self.scales)]
+            self._columns = [
+                numbers
+                for at_step in zip(a.unsqueeze(-1), b.unsqueeze(-1), strict=True)
+                for numbers in zip(*at_step, *columns, strict=True)
+            ]
+        return self._columns[position]
 
     def _coefficients(self) -> tuple[Tensor, Tensor]:
         """Return a and b of the epoch, of shape (S, L, K)."""
@@ -111,58 +195,7 @@ class StackedDropout:
             self._found = a, b
         return self._found
 
-    def _find_columns(self, step: int) -> None:
-        """Find what masks of this step and of some more take."""
-        self._first_step = step
-        a, b = (n[step : step + _STEPS_AT_ONCE] for n in self._coefficients())
-        by_layer = [n.unsqueeze(-1).unbind() for n in (self.thresholds, self.scales)]
-        self._columns = [
-            (*shared_numbers, *(numbers[layer] for numbers in by_layer))
-            for at_step in zip(
-                a.unsqueeze(-1).unbind(), b.unsqueeze(-1).unbind(), strict=True
-            )
-            for layer, shared_numbers in enumerate(
-                zip(*(n.unbind() for n in at_step), strict=True)
-            )
-        ]
-
-    def numbers(self, step: int, networks: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return a, b, threshold (integers) and scale of a step's masks, each (L, k)."""
-        a, b = self._coefficients()
-        return (
-            a[step, :, networks],
-            b[step, :, networks],
-            self.thresholds[:, networks],
-            self.scales[:, networks],
-        )
-
-    def first_numbers(self) -> tuple[Sequence[int], Tensor, Tensor, Tensor]:
-        """Return the updates before an epoch, and key, threshold and scale, each (K, L)."""
-        numbers = (self.keys, self.thresholds, self.scales)
-        key, threshold, scale = (n.T.contiguous() for n in numbers)
-        return self._first_steps, key, threshold, scale
-
-    def mask(self, layer: int, step: int, networks: slice, out: Tensor) -> Tensor:
-        """Fill `out`, (k, n), with a layer's factors, 0 and 1 / (1 - p), and return it."""
-        positions = dropout_positions(out.shape[1], out.device)
-        n_layers = len(self.keys)
-        position = (step - self._first_step) * n_layers + layer
-        if not 0 <= position < len(self._columns):
-            self._find_columns(step)
-            position = layer
-        columns = self._columns[position]
-        if networks.stop - networks.start < len(columns[0]):
-            columns = tuple(numbers[networks] for numbers in columns)
-        return _fill_mask(out, positions, *columns)
-
-
-class SeededMasks:
-    """Masks of a layer's activations in whatever order these have in memory."""
-
-    def __init__(self) -> None:
-        self._positions: dict[Any, Tensor] = {}
-
-    def like(self, x: Tensor, numbers: Sequence[Tensor]) -> Tensor:
+    def _mask_like(self, x: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Return the factors of activations (k, B, ...), in their order in memory."""
         order = sorted(range(x.ndim), key=x.stride, reverse=True)
         sizes = [x.shape[dim] for dim in order]
@@ -172,11 +205,10 @@ class SeededMasks:
         if outer == 0:
             # The networks have the positions in common.
             placed, shape = (1, *x.shape[1:]), (len(x), inner)
-            numbers = [n.unsqueeze(1) for n in numbers]
         else:
             # Long runs in memory without a number that changes in between.
             placed, shape = tuple(x.shape), (prod(sizes[:outer]), len(x) * inner)
-            numbers = [n.repeat_interleave(inner) for n in numbers]
+            numbers = [n.flatten().repeat_interleave(inner) for n in numbers]
         key = (*placed, *order)
         if key not in self._positions:
             if len(self._positions) == _MOST_SHAPES:
@@ -186,6 +218,10 @@ class SeededMasks:
             self._positions[key] = turned.reshape(-1, shape[1])
         mask = _fill_mask(x.new_empty(shape), self._positions[key], *numbers)
         return mask.view(sizes).permute([order.index(dim) for dim in range(x.ndim)])
+
+
+def _each(function: Any, rows: list[list[float]]) -> list[list[Any]]:
+    return [[function(value) for value in row] for row in rows]
 
 
 def _fill_mask(
@@ -205,53 +241,12 @@ def _fill_mask(
     return torch.mul(bits, scale, out=out)
 
 
-class TorchDropout(nn.Module):
-    """Dropout that draws from one generator for each network; for use under vmap only.
-
-    `orders` are the dimensions of a lone network's activations from the outermost to the
-    innermost in memory, by their number: torch draws in that order.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.generators: list[torch.Generator | None] = []
-        self.orders: dict[int, tuple[int, ...]] = {}
-        self._draws: list[tuple[torch.Generator | None, float]] = []
-
-    def begin(self, networks: slice, probabilities: list[float]) -> None:
-        """Prepare for a batch of some networks; each drops with its probability."""
-        self._draws = list(zip(self.generators[networks], probabilities, strict=True))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, ...) with elements dropped and the others divided by ``1 - p``."""
-        if not self.training:
-            return x
-        order = self.orders.get(x.ndim, tuple(range(x.ndim)))
-        dropped: Tensor
-        dropped, _ = _Dropout.apply(x, self._draws, order, False)  # type: ignore[no-untyped-call]
-        return dropped
-
-
 def is_torch_dropout(layer: nn.Module) -> bool:
     """Return whether ``TorchDropout`` does what a layer does.
 
     Not for one that works in place, which may be called for what it does to its input.
     """
     return type(layer) is nn.Dropout and not layer.inplace
-
-
-def draw_masks(
-    masks: Tensor, draws: Sequence[tuple[torch.Generator | None, float]]
-) -> Tensor:
-    """Fill masks (k, ...) with 0 and 1 / (1 - p), as torch draws them for each network."""
-    for network_mask, (generator, p) in zip(masks, draws, strict=True):
-        # torch draws nothing either where nothing, or everything, is dropped.
-        if p in {0.0, 1.0}:
-            network_mask.fill_(1.0 - p)
-        else:
-            network_mask.bernoulli_(1 - p, generator=generator)
-    kept = masks.new_tensor([1 - p or 1.0 for _, p in draws])
-    return masks.div_(kept.view(-1, *(1,) * (masks.ndim - 1)))
 
 
 def orders_in_memory(
@@ -288,43 +283,3 @@ def _note_order(known: set[tuple[int, ...]], _: nn.Module, inputs: Any) -> None:
     like = torch.empty_like(inputs[0])
     # Where a dimension has one element, its place does not matter.
     known.add(tuple(sorted(range(like.ndim), key=like.stride, reverse=True)))
-
-
-class _Dropout(Function):
-    @staticmethod
-    def forward(  # type: ignore[override]
-        x: Tensor,
-        draws: list[Any],
-        order: tuple[int, ...],
-        by_network: bool,  # noqa: FBT001
-    ) -> tuple[Tensor, Tensor]:
-        if not by_network:
-            raise RuntimeError("Dropout of something that all networks have in common.")
-        # The layers before may have left another order in memory than a lone network's.
-        moved = x.new_empty(len(x), *(x.shape[1 + dim] for dim in order))
-        masks = moved.permute(0, *(1 + order.index(dim) for dim in range(len(order))))
-        mask = draw_masks(masks, draws)
-        return x * mask, mask
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(output[1])
-        ctx.mark_non_differentiable(output[1])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Any) -> Any:  # type: ignore[override]
-        (mask,) = ctx.saved_tensors
-        return gradient * mask, None, None, None
-
-    @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: Any,
-        x: Tensor,
-        draws: list[Any],
-        order: tuple[int, ...],
-        by_network: bool,  # noqa: FBT001
-    ) -> Any:
-        # vmap gets here only if x has a network axis.
-        batched = x.movedim(in_dims[0], 0)
-        return _Dropout.apply(batched, draws, order, True), (0, 0)  # type: ignore[no-untyped-call]

@@ -26,6 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from sk_tune.fleets._layers import networks_first
+
 __all__ = ["StackedRecurrence"]
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
@@ -187,19 +189,13 @@ class _Recurrence(torch.autograd.Function):
         *tensors: Tensor | None,
     ) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
         """Make the mapped dimension part of K."""
-        size = info.batch_size
-        leading = []
-        for tensor, dim in zip(tensors, in_dims[1:], strict=True):
-            if tensor is not None:
-                if dim is None:
-                    tensor = tensor.expand(size, *tensor.shape)
-                else:
-                    tensor = tensor.movedim(dim, 0)
-                tensor = tensor.flatten(0, 1)
-            leading.append(tensor)
+        leading = [
+            None if tensor is None else tensor.flatten(0, 1)
+            for tensor in networks_first(info, in_dims[1:], tensors)
+        ]
         h, *saved = _Recurrence.apply(cell, *leading)  # type: ignore[no-untyped-call]
         # The caller uses the states only; what is saved goes with the call above.
-        h = h.view(len(h), size, -1, *h.shape[2:])
+        h = h.view(len(h), info.batch_size, -1, *h.shape[2:])
         return (h, *saved), (1, *(None for _ in saved))
 
 

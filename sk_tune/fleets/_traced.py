@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Networks of a user's whose ``forward`` turns out to be a plain chain of layers.
+"""Which layers a module is a chain of, so that it needs neither autograd nor ``vmap``.
 
-The module is called with a stand-in for the input that notes what is done to it.  A chain
-needs neither autograd nor ``vmap``; any other module is left to those.  ``torch.fx`` would
-do the same, but changes ``nn.Module`` itself while it does, for all threads.
+sk_tune's MLP says so itself.  Any other module is called with a stand-in for the input that
+notes what is done to it.  ``torch.fx`` would do the same, but changes ``nn.Module`` itself
+while it does, for all threads.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,30 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sk_tune.fleets._chain import ChainProgram
 from sk_tune.fleets._convolution import geometry_of, pool_fits
-from sk_tune.fleets._image_layers import Convolution, Flat, ImageNorm, Pooling
-from sk_tune.fleets._layers import (
-    Activation,
-    Batch,
-    BatchNorm,
-    Dropout,
-    Layer,
-    LayerNorm,
-    Linear,
-    chained,
-)
-from sk_tune.fleets._masks import (
-    SeededMasks,
-    StackedDropout,
-    draw_masks,
-    is_torch_dropout,
-    orders_in_memory,
-)
-from sk_tune.nets import ACTIVATIONS, SeededDropout
+from sk_tune.fleets._masks import is_torch_dropout, orders_in_memory
+from sk_tune.nets import ACTIVATIONS, MLP, SeededDropout
 from sk_tune.training import forked_rng
 
-__all__ = ["TracedProgram", "traced_chain"]
+__all__ = ["NORMS", "OVER_CLASSES", "Chain", "Link", "chain_of"]
 
 _ACTIVATIONS = (*ACTIVATIONS.values(), nn.Softplus, nn.ReLU6, nn.Softmax, nn.LogSoftmax)
 OVER_CLASSES = (nn.Softmax, nn.LogSoftmax)
@@ -48,42 +30,122 @@ _CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
+class NoChainError(ValueError):
+    """A module is no chain of layers that are written out; says why."""
+
+
 class Link(NamedTuple):
-    """One layer of a chain, and its name in the module; empty for a function."""
+    """One layer of a chain: that of a name in the module, or what a function stands for.
+
+    `inside` are the layers of a block whose input is added to its output.
+    """
 
     name: str
-    module: nn.Module
+    function: nn.Module | None = None
+    inside: "tuple[Link, ...]" = ()
+
+    def layer(self, module: nn.Module) -> nn.Module:
+        """Return the layer of a module that the chain is of."""
+        return self.function or module.get_submodule(self.name)
 
 
-def served_chain(chain: list[Link], X: Tensor) -> list[Link] | None:
-    """Return a chain of known layers if there are written-out layers for it, else None.
+class Chain(NamedTuple):
+    """The layers of a module, the first `n_images` of which are of images.
 
-    It may consist of layers of samples, without a flatten in front; or layers of images, a
-    flatten, and layers of samples.
+    A module that is no chain is one layer of unknown kind; `reason` says why.
+    """
+
+    links: tuple[Link, ...]
+    n_images: int = 0
+    reason: str = ""
+
+
+def chain_of(module: nn.Module, X: Tensor, *, predicts: bool = False) -> Chain:
+    """Return the layers of a network, without those that do nothing.
+
+    One layer for a module of another form, with a frozen parameter, or with a parameter
+    that is used twice or not at all. `predicts` says that the network is not to be trained,
+    so that no mask is drawn. The module is not changed.
+    """
+    if isinstance(module, MLP):
+        return Chain(_of_mlp(module))
+    try:
+        return _traced(module, X, predicts=predicts)
+    except NoChainError as error:
+        reason = str(error)
+    except Exception:  # noqa: BLE001 - whatever a user's module raises
+        reason = "its forward does more than call one layer after the other"
+    return Chain((Link(""),), reason=reason)
+
+
+def _of_mlp(module: MLP) -> tuple[Link, ...]:
+    """Return the layers of sk_tune's MLP, whose members are a matter of each."""
+    chain = [Link("inputs")] if module.inputs is not None else []
+    for index, block in enumerate(module.hidden):
+        names = [n for n, part in block.named_children() if type(part) is not nn.Identity]
+        inside = tuple(Link(f"hidden.{index}.{name}") for name in names)
+        chain += [Link(f"hidden.{index}", inside=inside)] if block.residual else inside
+    return (*chain, Link("output"))
+
+
+def _traced(module: nn.Module, X: Tensor, *, predicts: bool) -> Chain:
+    """Return the layers that a call of a module goes through; raise if it is no chain."""
+    if not all(p.requires_grad and p.dtype == X.dtype for p in module.parameters()):
+        raise NoChainError("a parameter is frozen, or of another type than the inputs")
+    # A copy: what the forward does beside the arithmetic stays there.
+    tried = copy.deepcopy(module)
+    with torch.no_grad(), forked_rng(0, str(X.device)):
+        before = _values_far_out(tried, 1)
+        links, in_training = _links(tried, is_training=True)
+        is_left = _has_values(tried, before)
+        before = _values_far_out(tried, -1)
+        _, in_evaluation = _links(tried, is_training=False)
+        if not (is_left and _has_values(tried, before)):
+            raise NoChainError("its forward changes weights, or draws random numbers")
+    if in_training != in_evaluation:
+        raise NoChainError("its layers differ between training and evaluation")
+    # Tracing has changed the layers of the copy, so those of the module are taken.
+    layers = [(link, link.layer(module)) for link in links]
+    unknown = next((type(k).__name__ for _, k in layers if not _is_known(k)), None)
+    if unknown is not None:
+        raise NoChainError(f"{unknown} is not written out")
+    layers = [(link, k) for link, k in layers if not isinstance(k, nn.Identity)]
+    used = [f"{link.name}.{n}" for link, k in layers for n, _ in k.named_parameters()]
+    if sorted(used) != sorted(n for n, _ in module.named_parameters()):
+        raise NoChainError("a parameter is used twice, or not at all")
+    n_images = _check_served([k for _, k in layers], X)
+    has_masks = any(is_torch_dropout(k) for _, k in layers[:n_images])
+    if has_masks and not predicts and not _draws_in_line(module, X):
+        raise NoChainError("torch draws masks in another order than the numbers of a batch")
+    # Samples come as lines of numbers where no layer is of images.
+    is_flat = n_images == 0 and isinstance(layers[0][1], nn.Flatten)
+    return Chain(tuple(link for link, _ in layers[is_flat:]), n_images)
+
+
+def _check_served(layers: list[nn.Module], X: Tensor) -> int:
+    """Return how many layers of a chain are of images: those in front of a flatten.
+
+    Raises NoChainError unless there are written-out layers for the chain: layers of
+    samples, without a flatten but in front; or of images, a flatten, and those of samples.
     """
     n_dims = X.ndim - 2
-    flattens = [i for i, k in enumerate(chain) if isinstance(k.module, nn.Flatten)]
-    if len(flattens) > 1 or not (n_dims == 0 or flattens):
-        return None
-    start = flattens[0] if n_dims and flattens else 0
-    images, rest = chain[:start], chain[start:]
-    if flattens == [start]:
-        del rest[0]
-    if not all(_is_of_samples(k.module) for k in rest):
-        return None
-    if not images:
-        return rest or None
-    if X.device.type != "cpu" or not all(_is_of_images(k.module, n_dims) for k in images):
-        return None
-    return [*images, chain[start], *rest]
+    flattens = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Flatten)]
+    if n_dims < 0 or (len(flattens) != (n_dims > 0) and flattens != [0]):
+        raise NoChainError("it does not flatten samples once")
+    start = flattens[0] if flattens else 0
+    images, rest = layers[:start], layers[start + len(flattens) :]
+    if not (images or rest):
+        raise NoChainError("it has no layers")
+    if images and X.device.type != "cpu":
+        raise NoChainError("layers of images are written out for the CPU only")
+    known = [_is_of_images(k, n_dims) for k in images] + [_is_of_samples(k) for k in rest]
+    if not all(known):
+        kind = type([*images, *rest][known.index(False)]).__name__
+        raise NoChainError(f"{kind} is not written out for inputs of such a shape")
+    return start
 
 
-def n_images(chain: list[Link]) -> int:
-    """Return how many layers are of images: those before the flatten, 0 without one."""
-    return sum(i for i, k in enumerate(chain) if isinstance(k.module, nn.Flatten))
-
-
-def is_known(layer: Any) -> bool:
+def _is_known(layer: Any) -> bool:
     """Return whether a layer's exact class and options have a written-out layer."""
     if type(layer) is nn.Flatten:
         return bool(layer.start_dim == 1 and layer.end_dim == -1)
@@ -174,51 +236,10 @@ class _NumberOfSamples:
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
-        raise TypeError("The module asks how many samples there are.")
+        raise NoChainError("it asks how many samples there are")
 
     def __bool__(self) -> bool:
-        raise TypeError("The module asks how many samples there are.")
-
-
-def traced_chain(
-    module: nn.Module, X: Tensor, *, predicts: bool = False
-) -> list[Link] | None:
-    """Return the layers of a network that is a chain, without those that do nothing.
-
-    None for a module of another form, with a frozen parameter, or with a parameter that is
-    used twice or not at all. `predicts` says that the network is not to be trained, so that
-    no mask is drawn. The module is not changed.
-    """
-    if not all(p.requires_grad and p.dtype == X.dtype for p in module.parameters()):
-        return None
-    try:
-        # A copy: what the forward does beside the arithmetic stays there.
-        tried = copy.deepcopy(module)
-        with torch.no_grad(), forked_rng(0, str(X.device)):
-            before = _values_far_out(tried, 1)
-            chain, in_training = _traced(tried, is_training=True)
-            is_left = _has_values(tried, before)
-            before = _values_far_out(tried, -1)
-            _, in_evaluation = _traced(tried, is_training=False)
-            if not (is_left and _has_values(tried, before)):
-                return None
-    except Exception:  # noqa: BLE001 - whatever a user's module raises
-        return None
-    if in_training != in_evaluation or not all(is_known(k.module) for k in chain):
-        return None
-    # Tracing has changed the layers of the copy, so those of the module are taken.
-    chain = [
-        Link(name, module.get_submodule(name) if name else layer)
-        for name, layer in chain
-        if not isinstance(layer, nn.Identity)
-    ]
-    used = [f"{k.name}.{n}" for k in chain for n, _ in k.module.named_parameters()]
-    if sorted(used) != sorted(n for n, _ in module.named_parameters()):
-        return None
-    served = served_chain(chain, X)
-    images = [] if served is None else served[: n_images(served)]
-    has_masks = not predicts and any(is_torch_dropout(k.module) for k in images)
-    return None if has_masks and not _draws_in_line(module, X) else served
+        raise NoChainError("it asks how many samples there are")
 
 
 def _draws_in_line(module: nn.Module, X: Tensor) -> bool:
@@ -255,15 +276,6 @@ def _tensors(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
 
-def _traced(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[Any]]:
-    """Return the layers of a forward, and what both modes must have in common."""
-    links = _links(module.train(is_training))
-    return links, [
-        (k.name, repr(k.module), not k.name or k.module.training == is_training)
-        for k in links
-    ]
-
-
 class _Path:
     """Stands for what the forward has made of its input; all paths share their `links`."""
 
@@ -280,26 +292,29 @@ class _Path:
 
     def __getattr__(self, name: str) -> Any:
         if name not in _FUNCTIONS:
-            raise AttributeError(name)
+            raise AttributeError(f"{name} is not written out")
         return partial(self.call, name)
 
     def size(self, dim: int) -> _NumberOfSamples:
         if dim != 0:
-            raise ValueError("The module asks how many units there are.")
+            raise NoChainError("it asks how many units there are")
         return _NumberOfSamples()
 
     def view(self, first: object, units: int) -> "_Path":
         if not isinstance(first, _NumberOfSamples) or units != -1:
-            raise ValueError("The result has another form than samples by units.")
+            raise NoChainError("a result has another form than samples by units")
         return self.after(Link("", nn.Flatten()))
 
     reshape = view
 
     def call(self, function: Any, *args: Any, **options: Any) -> "_Path":
         """Return what a function makes of the result."""
+        if function not in _FUNCTIONS:
+            name = getattr(function, "__name__", function)
+            raise NoChainError(f"{name} is not written out")
         options = {n: v for n, v in options.items() if n not in _WITHOUT_MEANING}
         if options.pop("dtype", None) is not None:
-            raise ValueError("A function computes in another precision.")
+            raise NoChainError("a function computes in another precision")
         return self.after(Link("", _FUNCTIONS[function](*args, **options)))
 
     def after(self, link: Link) -> "_Path":
@@ -311,145 +326,29 @@ class _Path:
     def check(self) -> None:
         """Raise if something else was done after this result."""
         if self._n_links != len(self.links):
-            raise ValueError("A result goes to something else than the next layer.")
+            raise NoChainError("a result goes to something else than the next layer")
 
 
-def _links(module: nn.Module) -> list[Link]:
-    """Return what is done to the input, one after the other; raise if it is no chain."""
+def _links(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[Any]]:
+    """Return the layers of a forward, and what both modes must have in common.
+
+    Raises NoChainError if it is no chain.
+    """
+    module.train(is_training)
     for name, layer in module.named_modules():
-        if is_known(layer):
-            layer.forward = partial(_note, Link(name, layer))
+        if _is_known(layer):
+            layer.forward = partial(_note, Link(name))
     links: list[Link] = []
     last = module(_Path(links))
     if type(last) is not _Path:
-        raise TypeError("The module returns something else than its last result.")
+        raise NoChainError("it returns something else than its last result")
     last.check()
-    return links
+    layers = [link.layer(module) for link in links]
+    return links, [
+        (link.name, repr(layer), not link.name or layer.training == is_training)
+        for link, layer in zip(links, layers, strict=True)
+    ]
 
 
 def _note(link: Link, path: _Path) -> _Path:
     return path.after(link)
-
-
-class TracedProgram(ChainProgram):
-    """K networks of one architecture, dropout aside, that are a chain of layers."""
-
-    def __init__(
-        self, modules: Sequence[nn.Module], dropout: StackedDropout, chain: list[Link]
-    ) -> None:
-        super().__init__(modules, dropout)
-        places = [k.name for k in chain if is_torch_dropout(k.module)]
-        self.probabilities = [
-            [float(module.get_submodule(name).p) for name in places]  # type: ignore[arg-type]
-            for module in modules
-        ]
-        self._generators: Sequence[torch.Generator | None] = ()
-        names = [
-            [n for n, layer in m.named_modules() if isinstance(layer, SeededDropout)]
-            for m in modules
-        ]
-        # The names have the order of the modules, which need not be that of the calls.
-        self.seeded = max(names, key=len)
-        self._build(chain)
-
-    def forward(self, X: Tensor, networks: slice, step: int) -> Tensor:
-        return super().forward(X if self._n_images else X.flatten(2), networks, step)
-
-    def evaluate(self, X: Tensor, networks: slice) -> Tensor:
-        return super().evaluate(X if self._n_images else X.flatten(2), networks)
-
-    def begin_epoch(
-        self,
-        first_steps: Sequence[int],
-        n_steps: int,
-        generators: Sequence[torch.Generator | None],
-    ) -> None:
-        super().begin_epoch(first_steps, n_steps, generators)
-        self._generators = generators
-
-    def select(self, index: Tensor) -> None:
-        super().select(index)
-        self.probabilities = [self.probabilities[i] for i in index.tolist()]
-
-    def extend(self, other: Any) -> None:
-        super().extend(other)
-        self.probabilities.extend(other.probabilities)
-        if len(other.chain) > len(self.chain):
-            # Networks without dropout leave its layers out.
-            self.seeded = other.seeded
-            self._build(other.chain)
-
-    def _build(self, chain: list[Link]) -> None:
-        """Make the layers."""
-        self.chain = chain
-        self._n_images = n_images(chain)
-        linear = [i for i, k in enumerate(chain) if isinstance(k.module, nn.Linear)]
-        self._last = linear[-1] if linear else -1
-        n_drawn = 0
-        layers: list[Layer] = []
-        for index, link in enumerate(chain):
-            mask: Any = None
-            seeded = None
-            if is_torch_dropout(link.module):
-                mask, n_drawn = partial(self._drawn, n_drawn), n_drawn + 1
-            elif isinstance(link.module, SeededDropout):
-                seeded = self.seeded.index(link.name)
-                mask = partial(self._seeded, seeded, SeededMasks())
-            if mask is None:
-                layers.append(self._layer(index, link))
-            else:
-                # A number alone may be the name of another layer, and so of its memory.
-                layers.append(Dropout(mask, f"link {index}", self.memory, seeded=seeded))
-        self.layers = chained(layers)
-
-    def _layer(self, index: int, link: Link) -> Layer:
-        name: str = link.name
-        module: Any = link.module
-        first = index == 0
-        geometry = geometry_of(module)
-        if geometry is not None:
-            has_bias = module.bias is not None
-            return Convolution(name, geometry, bias=has_bias, first=first)
-        if pool_fits(module):
-            return Pooling(module, first=first)
-        if isinstance(module, nn.Flatten):
-            return Flat(f"link {index}", self.memory)
-        if isinstance(module, nn.Linear):
-            return Linear(
-                name,
-                self.memory,
-                bias=module.bias is not None,
-                first=first,
-                last=index == self._last,
-            )
-        if index < self._n_images and type(module) in NORMS.values():
-            return ImageNorm(name, module.eps, module.momentum)
-        if isinstance(module, nn.BatchNorm1d):
-            return BatchNorm(name, module.eps, module.momentum or 0.0, self.memory)
-        if isinstance(module, nn.LayerNorm):
-            return LayerNorm(name, module.eps, self.memory)
-        # These work over classes, which here are the last dimension but not the second.
-        over_classes = isinstance(module, OVER_CLASSES)
-        function = type(module)(dim=-1) if over_classes else module
-        return Activation(function, f"link {index}", self.memory)
-
-    def _drawn(self, index: int, x: Tensor, batch: Batch) -> Tensor | None:
-        """Return the mask of a layer of torch's."""
-        probabilities = [
-            layer_probabilities[index]
-            for layer_probabilities in self.probabilities[batch.networks]
-        ]
-        if not any(probabilities):
-            return None
-        draws = list(zip(self._generators[batch.networks], probabilities, strict=True))
-        mask = draw_masks(self.memory(f"mask{index}", x, *x.shape), draws)
-        return mask if x.ndim == 3 else torch.empty_like(x).copy_(mask)
-
-    def _seeded(
-        self, index: int, masks: SeededMasks, x: Tensor, batch: Batch
-    ) -> Tensor | None:
-        """Return the mask of a layer of sk_tune's."""
-        if not self.dropout.active:
-            return None
-        numbers = self.dropout.numbers(batch.step, batch.networks)
-        return masks.like(x, [layer_numbers[index] for layer_numbers in numbers])

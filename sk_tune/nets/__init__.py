@@ -12,7 +12,14 @@ from sk_tune.nets._dropout import (
     seed_dropout,
     set_dropout_step,
 )
-from sk_tune.nets._mlp import ACTIVATIONS, MLP, by_member, mean_of_members
+from sk_tune.nets._mlp import (
+    ACTIVATIONS,
+    MLP,
+    SeparateHeads,
+    SharedLinear,
+    by_member,
+    mean_of_members,
+)
 from sk_tune.nets._module_copies import (
     attributes_key,
     empty_copy,
@@ -41,6 +48,8 @@ __all__ = [
     "PeriodicEmbedding",
     "PiecewiseLinearEmbedding",
     "SeededDropout",
+    "SeparateHeads",
+    "SharedLinear",
     "TableInputs",
     "attributes_key",
     "by_member",

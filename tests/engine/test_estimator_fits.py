@@ -10,13 +10,9 @@ from torch.nn import functional as F
 
 from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, RNNClassifier
 from sk_tune.engine import Fit
-from sk_tune.engine._estimator_fits import (
-    EstimatorFit,
-    has_hooks,
-    module_structure,
-    reason_in_module,
-)
+from sk_tune.engine._estimator_fits import EstimatorFit
 from sk_tune.estimators import FitPreparer
+from sk_tune.fleets import has_hooks, module_structure, plan
 from sk_tune.training import accuracy_by_network, r2_by_network
 
 ROWS = np.arange(100)
@@ -174,7 +170,13 @@ def test_modules_of_plain_layers_run_as_one(estimator, digits):
 
 
 def _reason(row):
-    return reason_in_module(row.module, row.train.X)
+    return _reason_in_module(row.module, row.train.X)
+
+
+def _reason_in_module(module, X):
+    """Return why networks like one are trained alone, None if they are not."""
+    found = plan(module, X)
+    return found.reason if found.way == "alone" else None
 
 
 def _branching(h):
@@ -218,7 +220,7 @@ def test_derivatives_that_depend_on_the_place_in_a_fleet_are_a_reason(digits):
     row = _fit(digits, NetClassifier(Tokens)).network()
     # Padding may be missing in the first rows.
     X = torch.cat([torch.full_like(row.train.X, 3.0), row.train.X])
-    reason = reason_in_module(row.module, X)
+    reason = _reason_in_module(row.module, X)
 
     assert reason is None or "other derivatives" in reason
     if reason is None:
@@ -293,7 +295,7 @@ def test_rows_may_be_single_numbers():
     """As a skorch net takes them that looks each one up."""
     module = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 2))
 
-    assert reason_in_module(module, torch.arange(9)) is None
+    assert _reason_in_module(module, torch.arange(9)) is None
 
 
 def test_a_dropout_layer_in_several_orders_is_a_reason():
@@ -308,7 +310,7 @@ def test_a_dropout_layer_in_several_orders_is_a_reason():
         def forward(self, x):
             return self.drop(self.cell(self.drop(x))[0])[:, -1]
 
-    assert "several orders of memory" in reason_in_module(Twice(), torch.randn(4, 5, 3))
+    assert "several orders of memory" in _reason_in_module(Twice(), torch.randn(4, 5, 3))
 
 
 def test_unused_parameters_are_a_reason(digits):

@@ -25,21 +25,11 @@ from sk_tune.engine._memory_limits import (
     seconds_per_epoch,
 )
 from sk_tune.engine._results import FitKeys
-from sk_tune.fleets import FleetNetwork, Recipe, SeededCourse, Settings
+from sk_tune.fleets import FleetNetwork, Plan, Recipe, SeededCourse, Settings
 from sk_tune.nets import MLP, RNN
 from sk_tune.training import StoppingState, TensorSet, TrainingState
 
-
-class _Squared(nn.Module):
-    """No chain: a result goes two ways."""
-
-    def __init__(self, module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, x):
-        h = self.module(x)
-        return h * h
+KERNEL, LAYERS = Plan(way="kernel"), Plan(way="layers")
 
 
 def _row(n_samples=100, n_features=10, width=16):
@@ -83,10 +73,9 @@ def _recipe(batch_size=32):
 def test_at_least_one_row_trains_and_on_a_cpu_few(limit, width):
     """Even without any memory, and even with all of it; fewest where vmap does it."""
     row = _row(width=width)
-    by_vmap = dataclasses.replace(row, module=_Squared(row.module))
 
-    assert 1 <= networks_at_a_time(row, _recipe(), limit) <= 64
-    assert 1 <= networks_at_a_time(by_vmap, _recipe(), limit) <= 32
+    assert 1 <= networks_at_a_time(row, _recipe(), limit, LAYERS) <= 64
+    assert 1 <= networks_at_a_time(row, _recipe(), limit, Plan(way="vmap")) <= 32
 
 
 @given(limits=st.lists(st.integers(0, 2**26), min_size=2, max_size=2).map(sorted))
@@ -94,7 +83,7 @@ def test_more_memory_never_means_fewer_rows(limits):
     """The count grows with the limit."""
     row, recipe = _row(), _recipe()
 
-    counts = [networks_at_a_time(row, recipe, limit) for limit in limits]
+    counts = [networks_at_a_time(row, recipe, limit, LAYERS) for limit in limits]
 
     assert counts == sorted(counts)
 
@@ -110,7 +99,7 @@ def test_more_memory_never_means_fewer_rows(limits):
 )
 def test_larger_networks_and_batches_mean_fewer_rows(larger):
     """What a row needs depends on its weights, its activations and its batch."""
-    small = {"network": _row(), "recipe": _recipe(), "memory_limit": 2**20}
+    small = {"network": _row(), "recipe": _recipe(), "memory_limit": 2**20, "found": LAYERS}
 
     assert networks_at_a_time(**{**small, **larger}) < networks_at_a_time(**small)
 
@@ -120,14 +109,17 @@ def test_all_rows_of_a_limit_fit_into_it():
     row = _row(width=1000)
     n_bytes = 4 * sum(p.numel() for p in row.module.parameters())
 
-    n_rows = networks_at_a_time(row, _recipe(), 100 * n_bytes)
+    n_rows = networks_at_a_time(row, _recipe(), 100 * n_bytes, LAYERS)
 
     assert 1 < n_rows <= 100 // 4
 
 
 def test_a_batch_is_never_larger_than_the_data():
     """A batch size beyond the samples costs no more than all samples."""
-    counts = {networks_at_a_time(_row(), _recipe(size), 2**19) for size in (100, 10**9, -1)}
+    counts = {
+        networks_at_a_time(_row(), _recipe(size), 2**19, LAYERS)
+        for size in (100, 10**9, -1)
+    }
 
     assert len(counts) == 1
 
@@ -137,7 +129,7 @@ def test_measuring_a_module_leaves_it_as_it_was():
     row = _row()
     before = {name: t.clone() for name, t in row.module.state_dict().items()}
 
-    networks_at_a_time(row, _recipe(), 2**20)
+    networks_at_a_time(row, _recipe(), 2**20, LAYERS)
 
     assert row.module.training
     assert all(not layer._forward_hooks for layer in row.module.modules())
@@ -237,7 +229,7 @@ def test_an_epoch_is_guessed_from_its_products_and_steps(monkeypatch):
     monkeypatch.setattr(_memory_limits, "_PRODUCTS_PER_SECOND", 1000)
     monkeypatch.setattr(_memory_limits, "_SECONDS_PER_STEP", 7)
 
-    seconds = seconds_per_epoch(_mlp_row(4, 100), _recipe(batch_size=32))
+    seconds = seconds_per_epoch(_mlp_row(4, 100), _recipe(batch_size=32), LAYERS)
 
     assert seconds == pytest.approx(3 * (10 * 4 + 4 + 4 * 2 + 2) * 100 / 1000 + 4 * 7)
 
@@ -249,7 +241,7 @@ def test_compiled_code_has_a_guess_of_its_own(monkeypatch):
     monkeypatch.setattr(_memory_limits, "_SECONDS_PER_EPOCH_COMPILED", 5)
 
     row = _mlp_row(4, 100)
-    seconds = seconds_per_epoch(row, _recipe(batch_size=32), compiled=True)
+    seconds = seconds_per_epoch(row, _recipe(batch_size=32), KERNEL)
 
     assert seconds == pytest.approx(3 * (10 * 4 + 4 + 4 * 2 + 2) * 100 / 1000 + 4 * 7 + 5)
 
@@ -259,10 +251,9 @@ def test_rows_that_compiled_code_trains_need_no_room_in_the_cache():
     row, recipe = _mlp_row(300, 5000), _recipe(batch_size=2048)
 
     assert (
-        networks_at_a_time(row, recipe, 10**12, compiled=True)
-        == _memory_limits._MOST_NETWORKS_CPU
+        networks_at_a_time(row, recipe, 10**12, KERNEL) == _memory_limits._MOST_NETWORKS_CPU
     )
-    assert networks_at_a_time(row, recipe, 1, compiled=True) == 1
+    assert networks_at_a_time(row, recipe, 1, KERNEL) == 1
 
 
 def test_a_full_batch_is_one_step(monkeypatch):
@@ -270,12 +261,12 @@ def test_a_full_batch_is_one_step(monkeypatch):
     monkeypatch.setattr(_memory_limits, "_PRODUCTS_PER_SECOND", math.inf)
     monkeypatch.setattr(_memory_limits, "_SECONDS_PER_STEP", 7)
 
-    assert seconds_per_epoch(_mlp_row(4, 100), _recipe(batch_size=-1)) == 7
+    assert seconds_per_epoch(_mlp_row(4, 100), _recipe(batch_size=-1), LAYERS) == 7
 
 
 def test_of_other_networks_nothing_is_guessed():
     """A convolution uses each weight many times, a user's module who knows how often."""
-    assert seconds_per_epoch(_row(), _recipe()) == math.inf
+    assert seconds_per_epoch(_row(), _recipe(), LAYERS) == math.inf
 
 
 N_EPOCHS = 6

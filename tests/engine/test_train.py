@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
 from sk_tune.engine import Fit, TimeLimit, _shard, _train, fitted_estimator, train
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.fleets import _active_batch, _loop
+from sk_tune.fleets import Plan, _active_batch, _loop
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32, "learning_rate": 0.01}
@@ -505,7 +505,8 @@ def test_threads_of_compiled_code_do_what_takes_less_than_workers_to_start(
     """
     sent = []
     monkeypatch.setattr(_train, "seconds_per_epoch", lambda *_, **__: 1.0)
-    monkeypatch.setattr(_train, "is_compiled", lambda *_: compiled)
+    found = Plan(way="kernel" if compiled else "layers")
+    monkeypatch.setattr(_train, "plan", lambda *_: found)
     monkeypatch.setattr(_train, "are_running", lambda _: is_running)
     monkeypatch.setattr(_train, "_train_here", lambda *_: sent.append("here"))
     monkeypatch.setattr(_train, "_train_in_workers", lambda *_: sent.append("workers"))

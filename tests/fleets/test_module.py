@@ -7,12 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sk_tune.fleets._masks import StackedDropout
-from sk_tune.fleets._module import ModuleProgram
-from sk_tune.nets import CNN, RNN, SeededDropout, seed_dropout, set_dropout_step
+from sk_tune.fleets._program import Program
+from sk_tune.fleets._traced import Chain, Link
+from sk_tune.nets import CNN, RNN, seed_dropout, set_dropout_step
 
 B, C = 4, 2
-CPU = torch.device("cpu")
 SEEDS, FIRST_STEPS = [0, 11, 2**40, 7], [0, 4, 2, 900]
 
 
@@ -75,16 +74,10 @@ def _made(make, probabilities, **options):
     return modules
 
 
-def _program(modules, positions=None, *, padded=False):
+def _program(modules, positions=None):
     positions = range(len(modules)) if positions is None else positions
-    n_layers = max(sum(isinstance(m, SeededDropout) for m in n.modules()) for n in modules)
-    dropout = StackedDropout(
-        [StackedDropout.probabilities(m, n_layers) for m in modules],
-        [SEEDS[i] for i in positions],
-        torch.float64,
-        CPU,
-    )
-    return ModuleProgram(modules, dropout, padded=padded)
+    unknown = Chain((Link(""),), reason="it is to be")
+    return Program(modules, unknown, None, [SEEDS[i] for i in positions])
 
 
 def _normal(*shape, seed=0):
@@ -183,8 +176,8 @@ def test_padding_is_trained_in_no_row():
 def test_padded_rows_may_join_full_ones(padded, dropouts):
     """A fleet whose old or new rows have sequences that end early looks for padding."""
     modules = _made(_rnn, dropouts, normalization="batch")
-    program = _program(modules[:1], padded=padded[0])
-    program.extend(_program(modules[1:], positions=[1], padded=padded[1]))
+    program = _program(modules[:1])
+    program.extend(_program(modules[1:], positions=[1]))
 
     def end(X):
         X[padded.index(True), 1, 2:] = torch.nan

@@ -7,12 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sk_tune.fleets import _convolution
-from sk_tune.fleets._masks import StackedDropout
-from sk_tune.fleets._traced import (
-    TracedProgram,
-    traced_chain,
-)
+from sk_tune.fleets import _convolution, plan, stacked_program
 from sk_tune.nets import CNN, SeededDropout, seed_dropout, set_dropout_step
 
 SHAPE, B, C = (2, 3), 5, 4
@@ -185,12 +180,14 @@ def _normal(*shape, seed=0):
 
 
 def _program(modules, shape):
-    chain = traced_chain(modules[0], _normal(B, *shape))
-    empty = [[] for _ in modules]
-    dropout = StackedDropout(
-        empty, SEEDS[: len(modules)], torch.float64, torch.device("cpu")
-    )
-    return TracedProgram(modules, dropout, chain)
+    X = _normal(B, *shape).to(next(modules[0].parameters()).dtype)
+    program = stacked_program(modules, X, SEEDS[: len(modules)])
+    assert program.is_written_out
+    return program
+
+
+def _is_chain(module, X, **options):
+    return plan(module, X, **options).way == "layers"
 
 
 def _begin(program, seeds):
@@ -247,9 +244,7 @@ def test_rows_are_the_modules(make):
 def test_rows_are_the_modules_in_single_precision(make):
     """By the way that this machine takes; a last batch may have one sample."""
     modules, shape = [m.float() for m in _modules(make, (0.0, 0.0, 0.0))], _shape(make)
-    chain = traced_chain(modules[0], _normal(B, *shape).float())
-    dropout = StackedDropout([[]] * 3, SEEDS, torch.float32, torch.device("cpu"))
-    program = TracedProgram(modules, dropout, chain)
+    program = _program(modules, shape)
     _begin(program, SEEDS)
 
     for step, n_samples in enumerate((70, 3, 1)):
@@ -293,12 +288,10 @@ def test_the_module_stays_as_it_is(make):
     module = _modules(make)[0].train()
     before, generator = copy.deepcopy(module.state_dict()), torch.get_rng_state()
 
-    chain = traced_chain(module, _normal(B, *_shape(make)))
+    stacked_program([module], _normal(B, *_shape(make)), [0])
 
     assert module.training
     assert not any("forward" in vars(layer) for layer in module.modules())
-    layers = dict(module.named_modules())
-    assert all(link.module is layers[link.name] for link in chain if link.name)
     assert torch.equal(torch.get_rng_state(), generator)
     for name, tensor in module.state_dict().items():
         assert torch.equal(tensor, before[name])
@@ -458,7 +451,7 @@ OTHERS = {
 @pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
 def test_other_modules_are_no_chains(make):
     """They are left to vmap."""
-    assert traced_chain(make().double(), _normal(B, *SHAPE)) is None
+    assert not _is_chain(make().double(), _normal(B, *SHAPE))
 
 
 def _cnn(dropout, seed):
@@ -474,13 +467,11 @@ def _cnn(dropout, seed):
 def test_networks_without_dropout_layers_train_beside_others(probabilities):
     """sk_tune's CNN leaves the layers out where the probability is 0."""
     modules = [_cnn(p, seed) for seed, p in enumerate(probabilities)]
-    programs = []
-    for module, seed in zip(modules, SEEDS, strict=False):
-        p = StackedDropout.probabilities(module, 3 if module.dropout else 0)
-        dropout = StackedDropout([p], [seed], torch.float64, torch.device("cpu"))
-        chain = traced_chain(module, _normal(B, 2, 6, 8))
-        programs.append(TracedProgram([module], dropout, chain))
-    program, other = programs
+    X = _normal(B, 2, 6, 8)
+    program, other = (
+        stacked_program([module], X, [seed])
+        for module, seed in zip(modules, SEEDS, strict=False)
+    )
     X, gradient = _normal(2, B, 2, 6, 8, seed=1), _normal(2, B, C, seed=2)
 
     program.extend(other)
@@ -513,9 +504,7 @@ class Late(nn.Module):
 def test_seeded_layers_have_the_masks_of_a_lone_network():
     """They are numbered as the modules are, in whatever order they are called."""
     module, X = Late().double(), _normal(1, B, *SHAPE)
-    probabilities = StackedDropout.probabilities(module, 2)
-    dropout = StackedDropout([probabilities], [7], torch.float64, torch.device("cpu"))
-    program = TracedProgram([module], dropout, traced_chain(module, X[0]))
+    program = stacked_program([module], X[0], [7])
     program.begin_epoch([0], 1, [None])
 
     outputs = program.forward(X.clone(), slice(0, 1), 0)
@@ -542,8 +531,8 @@ def test_a_flatten_of_samples_is_none_of_units(flatten):
     """The function begins with the first dimension, the layer with the second."""
     X = _normal(B, 2, 6, 8)
 
-    assert traced_chain(Ends(flatten).double(), X) is None
-    assert traced_chain(Ends(lambda h: h.flatten(1)).double(), X) is not None
+    assert not _is_chain(Ends(flatten).double(), X)
+    assert _is_chain(Ends(lambda h: h.flatten(1)).double(), X)
 
 
 def test_a_first_dropout_leaves_its_input_as_it_is():
@@ -565,7 +554,7 @@ def test_a_chain_that_only_predicts_draws_no_mask():
     layers = [nn.Conv2d(2, 3, 3), nn.Dropout(), nn.Flatten(), nn.Linear(72, 4)]
     module = nn.Sequential(*layers, nn.BatchNorm1d(4)).double()
 
-    assert traced_chain(module, _normal(1, 2, 6, 8), predicts=True) is not None
+    assert _is_chain(module, _normal(1, 2, 6, 8), predicts=True)
 
 
 def _images(*layers):
@@ -593,18 +582,18 @@ def test_other_modules_of_images_are_no_chains(make):
     module = make().double()
     module(X)
 
-    assert traced_chain(module, X) is None
+    assert not _is_chain(module, X)
 
 
 def test_a_single_image_is_no_batch_of_signals():
     """Torch takes (channels, height, width) for one image; a chain has a batch."""
-    assert traced_chain(_image_layers().double(), _normal(2, 6, 8)) is None
+    assert not _is_chain(_image_layers().double(), _normal(2, 6, 8))
 
 
 def test_modules_of_another_precision_are_no_chains():
     """Torch may promote what the written-out path would not."""
-    assert traced_chain(Plain(), _normal(B, *SHAPE)) is None
-    assert traced_chain(Plain().double(), _normal(B, *SHAPE)) is not None
+    assert not _is_chain(Plain(), _normal(B, *SHAPE))
+    assert _is_chain(Plain().double(), _normal(B, *SHAPE))
 
 
 ROWS, SIGNALS, IMAGES = torch.zeros(2, 6), torch.zeros(2, 3, 6), torch.zeros(2, 3, 6, 6)

@@ -1,37 +1,30 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""K networks of any architecture as one, by ``torch.func.vmap`` and autograd.
+"""A module of any kind as one layer of K networks, by ``torch.func.vmap`` and autograd.
 
 One module serves as the pattern; its layers that vmap has no rule for, or a slow one, are
 replaced by twins over parameters of the same names.
 
-Notation: K networks of the fleet, k of them in a batch; B samples, C outputs, L dropout
-layers.
+Notation: K networks of the fleet, k of them in a batch; B samples, C outputs.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from sk_tune.fleets._chain import Program, stacked_parts
 from sk_tune.fleets._convolution import StackedConv, StackedPool, conv_fits, pool_fits
-from sk_tune.fleets._masks import (
-    SeededMasks,
-    StackedDropout,
-    TorchDropout,
-    is_torch_dropout,
-    orders_in_memory,
-)
+from sk_tune.fleets._layers import Batch, ByNetwork, Layer, Tensors
+from sk_tune.fleets._masks import StackedDropout, is_torch_dropout, orders_in_memory
 from sk_tune.fleets._recurrence import StackedRecurrence
 from sk_tune.nets import RNN, SeededDropout
 
-__all__ = ["ModuleProgram"]
+__all__ = ["ModuleLayer"]
 
 _ACTIVATIONS = nn.ReLU.__module__
 # These run torch's batch normalisation and its derivatives, into memory that is there.
@@ -40,132 +33,131 @@ _DERIVATIVES: Any = getattr(torch.ops.aten.native_batch_norm_backward, "out", No
 _BATCH_NORMS = frozenset({nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d})
 
 
-class ModuleProgram(Program):
-    """K networks of one architecture, by vmap and autograd.
+class ModuleLayer(Layer):
+    """The layer `name` of a network, or all of it if that is empty; it comes first.
 
-    `padded` says that sequences may end early, which sk_tune's RNN asks. X are inputs such
-    as the networks train on; None if they only predict.
+    X are inputs such as the networks train on; None if they only predict.
     """
 
-    def __init__(
-        self,
-        modules: Sequence[nn.Module],
-        dropout: StackedDropout,
-        *,
-        padded: bool,
-        X: Tensor | None = None,
-    ) -> None:
-        super().__init__(*stacked_parts(modules), dropout)
-        # The one with most layers: a network without dropout leaves the layers out.
-        pattern = max(modules, key=lambda m: sum(1 for _ in m.modules()))
-        # Networks of sk_tune ask a twin for the outputs alone, and with lengths.
-        self.pattern = _with_twins(copy.deepcopy(pattern), own=isinstance(pattern, RNN))
-        if isinstance(self.pattern, RNN):
-            self.pattern.padded = padded
-        self._seeded = [m for m in self.pattern.modules() if isinstance(m, _SeededTwin)]
-        orders = (None if X is None else orders_in_memory(pattern, X)) or {}
-        self._torch: list[TorchDropout] = []
-        for name, layer in self.pattern.named_modules():
-            if isinstance(layer, TorchDropout):
-                layer.orders = orders.get(name, {})
-                self._torch.append(layer)
-        self.padded = padded
-        self.probabilities = [_torch_probabilities(m) for m in modules]
-        self._vmapped: Any = vmap(self._call)
-        self._batch: Any = None
+    # Autograd keeps the output for itself.
+    reads_output = True
 
-    def forward(self, X: Tensor, networks: slice, step: int) -> Tensor:
+    def __init__(
+        self, name: str, module: nn.Module, dropout: StackedDropout, X: Tensor | None
+    ) -> None:
+        self.pattern = copy.deepcopy(module)
+        prefix = name + "." if name else ""
+        orders = (None if X is None else orders_in_memory(module, X)) or {}
+        twins: dict[nn.Module, _DropoutTwin] = {}
+        for path, layer in self.pattern.named_modules():
+            if isinstance(layer, SeededDropout):
+                number = dropout.names.index(prefix + path)
+                twins[layer] = _DropoutTwin(partial(_seeded_mask, dropout, number))
+            elif is_torch_dropout(layer):
+                number, order = dropout.drawn.index(prefix + path), orders.get(path, {})
+                twins[layer] = _DropoutTwin(partial(_drawn_mask, dropout, number, order))
+        self._twins = list(twins.values())
+        # Networks of sk_tune ask a twin for the outputs alone, and with lengths.
+        _with_twins(self.pattern, twins, own=isinstance(module, RNN))
+        # Frozen parameters are buffers of a program.
+        parameters = dict(module.named_parameters())
+        trained = [n for n, p in parameters.items() if p.requires_grad]
+        others = [n for n in parameters if n not in trained]
+        others += [n for n, _ in module.named_buffers()]
+        self.parameters = {prefix + n: n for n in trained}
+        self.buffers = {prefix + n: n for n in others}
+        self._vmapped: Any = vmap(self._call)
+        self._saved: Any = None
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
         self.pattern.train()
         parameters = {
-            n: t[networks].detach().requires_grad_()
-            for n, t in self.parameters.tensors.items()
+            n: batch.tensors[name].detach().requires_grad_()
+            for name, n in self.parameters.items()
         }
-        buffers = {n: t[networks] for n, t in self.buffers.tensors.items()}
-        if self._seeded:
-            # Whole, and not network by network through vmap: the twins take all networks at
-            # once.
-            numbers = zip(*self.dropout.numbers(step, networks), strict=True)
-            for twin, layer_numbers in zip(self._seeded, numbers, strict=False):
-                twin.numbers = layer_numbers
-        for position, layer in enumerate(self._torch):
-            layer.begin(networks, [p[position] for p in self.probabilities[networks]])
+        # Whole, and not network by network through vmap: twins take all networks at once.
+        for twin in self._twins:
+            twin.batch = batch
         with torch.enable_grad():
-            outputs: Tensor = self._vmapped(parameters, buffers, X)
-        self._batch = (outputs, list(parameters.values()))
-        return outputs.detach()
+            y = self._outputs(parameters, x, batch.tensors)
+        self._saved = (y, list(parameters.values()))
+        return y.detach()
 
-    def backward(self, gradient: Tensor) -> Sequence[Tensor]:
-        outputs, parameters = self._batch
-        self._batch = None
-        found = torch.autograd.grad(outputs, parameters, gradient.contiguous())
-        return [g.contiguous() for g in found]
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Note the derivatives by the parameters; nobody asks for those by the input."""
+        y, parameters = self._saved
+        self._saved = None
+        found = torch.autograd.grad(y, parameters, dy.contiguous())
+        for name, gradient in zip(self.parameters, found, strict=True):
+            batch.found[name] = gradient.contiguous()
+        return dy
 
-    def evaluate(self, X: Tensor, networks: slice) -> Tensor:
+    @torch.no_grad()
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         self.pattern.eval()
-        parameters, buffers = (
-            {n: t[networks] for n, t in part.tensors.items()}
-            for part in (self.parameters, self.buffers)
-        )
-        with torch.no_grad():
-            outputs: Tensor = self._vmapped(parameters, buffers, X)
-        return outputs
+        parameters = {n: tensors[name] for name, n in self.parameters.items()}
+        return self._outputs(parameters, x, tensors)
 
-    def begin_epoch(
-        self,
-        first_steps: Sequence[int],
-        n_steps: int,
-        generators: Sequence[torch.Generator | None],
-    ) -> None:
-        super().begin_epoch(first_steps, n_steps, generators)
-        for layer in self._torch:
-            layer.generators = list(generators)
-
-    def select(self, index: Tensor) -> None:
-        super().select(index)
-        self.probabilities = [self.probabilities[i] for i in index.tolist()]
-
-    def extend(self, other: Program) -> None:
-        super().extend(other)
-        assert isinstance(other, ModuleProgram)  # noqa: S101 - of one architecture
-        self.probabilities.extend(other.probabilities)
-        if len(other._seeded) > len(self._seeded):
-            self.pattern, self._seeded = other.pattern, other._seeded
+    def _outputs(self, parameters: Tensors, x: Tensor, tensors: Tensors) -> Tensor:
         if isinstance(self.pattern, RNN):
-            self.pattern.padded = self.padded = self.padded or other.padded
+            # Under vmap, a network cannot ask by itself whether sequences end early.
+            self.pattern.padded = bool(torch.isnan(x[..., 0]).any())
+        buffers = {n: tensors[name] for name, n in self.buffers.items()}
+        y: Tensor = self._vmapped(parameters, buffers, x)
+        if isinstance(self.pattern, RNN):
+            self.pattern.padded = None
+        return y
 
-    def _call(
-        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], X: Tensor
-    ) -> Tensor:
-        """Return the outputs of one network; vmap makes it K."""
-        outputs: Tensor = functional_call(self.pattern, (parameters, buffers), (X,))
-        return outputs
+    def _call(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> Tensor:
+        """Return the outputs of one network; vmap makes it all."""
+        y: Tensor = functional_call(self.pattern, (parameters, buffers), (x,))
+        return y
 
 
-class _SeededTwin(nn.Module):
-    """``SeededDropout`` of all networks, whose numbers of the step come from outside."""
+def _seeded_mask(
+    dropout: StackedDropout, layer: int, x: Tensor, batch: Batch
+) -> Tensor | None:
+    return dropout.mask(layer, x, batch.networks, batch.step)
 
-    def __init__(self) -> None:
+
+def _drawn_mask(
+    dropout: StackedDropout,
+    layer: int,
+    orders: dict[int, tuple[int, ...]],
+    x: Tensor,
+    batch: Batch,
+) -> Tensor | None:
+    return dropout.drawn_mask(layer, x, batch.networks, orders.get(x.ndim - 1))
+
+
+class _DropoutTwin(nn.Module):
+    """Dropout of all networks; ``mask(x, batch)`` are the factors, None if all are 1."""
+
+    def __init__(self, mask: Callable[[Tensor, Batch], Tensor | None]) -> None:
         super().__init__()
-        self.numbers: tuple[Tensor, ...] = ()
-        self._masks = SeededMasks()
+        self.mask = mask
+        self.batch: Any = None
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        y: Tensor = _Masked.apply(x, self)[0]  # type: ignore[no-untyped-call]
+        y: Tensor = _Masked.apply(x, self, False)[0]  # type: ignore[no-untyped-call]
         return y
 
-    def mask(self, x: Tensor) -> Tensor:
-        """Return the factors of activations (K, B, ...), in their order in memory."""
-        return self._masks.like(x, self.numbers)
 
-
-class _Masked(Function):
-    """x (K, B, ...) and a twin -> x times its mask, and the mask; under ``vmap`` only."""
+class _Masked(ByNetwork):
+    """x (K, B, ...) and a twin -> x times its mask, and the mask."""
 
     @staticmethod
-    def forward(x: Tensor, twin: _SeededTwin) -> tuple[Tensor, Tensor]:
-        mask = twin.mask(x)
+    def forward(
+        x: Tensor,
+        twin: _DropoutTwin,
+        by_network: bool,  # noqa: FBT001
+    ) -> tuple[Tensor, Tensor]:
+        if not by_network:
+            raise RuntimeError("Dropout of something that all networks have in common.")
+        mask = twin.mask(x, twin.batch)
+        mask = torch.ones_like(x) if mask is None else mask
         return x * mask, mask
 
     @staticmethod
@@ -177,26 +169,22 @@ class _Masked(Function):
         ctx.save_for_backward(output[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         (mask,) = ctx.saved_tensors
         # The product has the order in memory of its first factor, that of the layer before.
-        return (None if grad is None else mask * grad), None
+        return (None if grad is None else mask * grad), None, None
 
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int | None, ...], x: Tensor, twin: _SeededTwin
-    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-        dim = in_dims[0]
-        networks = x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
-        return _Masked.apply(networks, twin), (0, 0)  # type: ignore[no-untyped-call]
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, *inputs: Any) -> tuple[Any, Any]:
+        return super().vmap(info, in_dims, *inputs[:2], True)
 
 
-class _Normalized(Function):
+class _Normalized(ByNetwork):
     """x (K, B, C, ...) to its batch normalisation in training, network by network.
 
-    Returns also mean and inverse deviation of each channel, (K, C).  Under ``vmap`` only,
-    which would make K * C channels of one network, of which torch sums up each in an order
-    that depends on their number.
+    Returns also mean and inverse deviation of each channel, (K, C).  vmap would
+    make K * C channels of one network, of which torch sums up each in an order that depends
+    on their number.
     """
 
     @staticmethod
@@ -232,20 +220,6 @@ class _Normalized(Function):
             made = {f"out{number}": tensor for number, tensor in enumerate(out)}
             _DERIVATIVES(d, inputs, w, None, None, m, i, True, ctx.eps, [True] * 3, **made)
         return (dx, *(sums if weight is not None else (None, None)), None)
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int | None, ...], *inputs: Any
-    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        networks = [
-            value
-            if not isinstance(value, Tensor)
-            else value.expand(info.batch_size, *value.shape)
-            if dim is None
-            else value.movedim(dim, 0)
-            for value, dim in zip(inputs, in_dims, strict=True)
-        ]
-        return _Normalized.apply(*networks), (0,) * 3  # type: ignore[no-untyped-call]
 
 
 def _each(values: Tensor | None, like: Tensor) -> Any:
@@ -342,26 +316,25 @@ class _StackedGroupNorm(nn.GroupNorm):
         return super().forward(x.contiguous())
 
 
-def _with_twins(module: nn.Module, *, own: bool) -> nn.Module:
+def _with_twins(
+    module: nn.Module, twins: dict[nn.Module, "_DropoutTwin"], *, own: bool
+) -> None:
     """Replace the layers of a module that need another form, in place."""
-    for name, child in module.named_children():
-        twin = _twin(child, own=own)
+    for name, child in list(module._modules.items()):
+        if child is None:
+            continue
+        twin = twins.get(child) or _twin(child, own=own)
         if type(child).__module__ == _ACTIVATIONS and getattr(child, "inplace", False):
             # A twin returns a view, in which torch lets nothing work in place.
             child.inplace = False  # type: ignore[assignment]
         if twin is child:
-            _with_twins(child, own=own)
+            _with_twins(child, twins, own=own)
         else:
             setattr(module, name, twin)
-    return module
 
 
 def _twin(layer: nn.Module, *, own: bool) -> nn.Module:
     on_cpu = all(p.device.type == "cpu" for p in layer.parameters())
-    if isinstance(layer, SeededDropout):
-        return _SeededTwin()
-    if is_torch_dropout(layer):
-        return TorchDropout()
     if isinstance(layer, nn.Embedding) and type(layer).forward is nn.Embedding.forward:
         return layer if layer.padding_idx is None else _PaddedEmbedding(layer)
     if isinstance(layer, nn.RNNBase):
@@ -375,7 +348,3 @@ def _twin(layer: nn.Module, *, own: bool) -> nn.Module:
     if on_cpu and type(layer) in _BATCH_NORMS and None not in {_NORMALIZE, _DERIVATIVES}:
         return _StackedBatchNorm(layer)
     return layer
-
-
-def _torch_probabilities(module: nn.Module) -> list[float]:
-    return [m.p for m in module.modules() if is_torch_dropout(m)]  # type: ignore[misc]

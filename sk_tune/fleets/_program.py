@@ -1,0 +1,407 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""K networks of one architecture as one: stacked tensors, and a list of layers.
+
+Autograd would cost a small network as much as its arithmetic, and would allocate every
+intermediate result anew; layers have their derivatives written out, and memory for the
+whole training.  A module that nobody wrote out is one layer, by ``vmap`` and autograd.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sk_tune.fleets._convolution import geometry_of, pool_fits
+from sk_tune.fleets._image_layers import Convolution, Flat, ImageNorm, Pooling
+from sk_tune.fleets._layers import (
+    Activation,
+    Batch,
+    BatchNorm,
+    Dropout,
+    Layer,
+    LayerNorm,
+    Linear,
+    MemberHead,
+    MemberLinear,
+    Members,
+    Memory,
+    Residual,
+    Tensors,
+    chained,
+    run_backward,
+)
+from sk_tune.fleets._masks import StackedDropout, is_torch_dropout
+from sk_tune.fleets._module_layer import ModuleLayer
+from sk_tune.fleets._stacked_optimizers import StackedTensors
+from sk_tune.fleets._traced import NORMS, OVER_CLASSES, Chain, Link
+from sk_tune.nets import (
+    SeededDropout,
+    SeparateHeads,
+    SharedLinear,
+    TableInputs,
+    mean_of_members,
+)
+
+__all__ = ["Program", "most_layers"]
+
+# Memory is made anew when a fleet has had this many shapes of batches and layers.
+_MOST_SHAPES = 256
+
+Step = Callable[[Tensor], Tensor]
+
+
+class Program:
+    """K networks of one architecture, dropout aside, as one.
+
+    Tensors have the names of the modules'; frozen parameters are buffers. `chain` is that
+    of the module with most layers, for a network without dropout may leave its layers out.
+    `dropout_seeds` are None for networks that only predict. X are inputs such as the
+    networks have.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[nn.Module],
+        chain: Chain,
+        X: Tensor,
+        dropout_seeds: Sequence[int] | None = None,
+    ) -> None:
+        self.parameters, self.buffers = _stacked(modules)
+        self.dropout = StackedDropout(modules, dropout_seeds)
+        # Outputs of each network while it trains, and what makes predictions of them.
+        self.members = int(getattr(modules[0], "members", 1))
+        self._link = str(getattr(modules[0], "link", ""))
+        self._is_training = True
+        self._parts: dict[tuple[int, int], Tensors] = {}
+        self._store: dict[Any, Tensor] = {}
+        self._steps: dict[tuple[int, int, int], list[Step]] = {}
+        self._batch: Any = None
+        # The pattern of the layers, and inputs of networks to train.
+        self._pattern = (most_layers(modules), chain, None if dropout_seeds is None else X)
+        self.layers = self._made()
+        # Layers that work on samples as lines of numbers.
+        self._flattens = not (chain.n_images or isinstance(self.layers[0], ModuleLayer))
+
+    @property
+    def is_written_out(self) -> bool:
+        """Whether neither vmap nor autograd is needed but for what comes first."""
+        return len(self.layers) > 1 or not isinstance(self.layers[0], ModuleLayer)
+
+    def parts(self, networks: slice) -> Tensors:
+        """Return views (k, ...) of the parameters and buffers of some networks by name."""
+        key = (networks.start, networks.stop)
+        if key not in self._parts:
+            self._parts[key] = {
+                name: tensor[networks]
+                for part in (self.parameters, self.buffers)
+                for name, tensor in part.tensors.items()
+            }
+        return self._parts[key]
+
+    def forward(self, X: Tensor, networks: slice, step: int) -> Tensor:
+        """Return the outputs for a batch to train on, and keep what ``backward`` needs.
+
+        X is (k, B, ...), outputs are (k, B, C) and unnormalised; (k, B, members, C) of
+        several members. `step` is counted in the epoch.
+        """
+        batch = self._batch = Batch(self.parts(networks), networks, step, {})
+        h = X.flatten(2) if self._flattens else X
+        for layer in self.layers:
+            h = layer.forward(h, batch)
+        return h
+
+    def backward(self, gradient: Tensor) -> list[Tensor]:
+        """Return the derivatives, (k, ...), by the parameters; they may be overwritten."""
+        run_backward(self.layers, gradient, self._batch, keep=True)
+        return [self._batch.found[name] for name in self.parameters.tensors]
+
+    def combined(self, outputs: Tensor) -> Tensor:
+        """Return outputs of ``forward`` without an axis of members, (k, B, C)."""
+        if self.members == 1:
+            return outputs
+        return mean_of_members(outputs, self._link, dim=2)
+
+    def evaluate(self, X: Tensor, networks: slice) -> Tensor:
+        """Return unnormalised outputs (k, n, C) in evaluation mode for X (k, n, ...)."""
+        tensors = self.parts(networks)
+        h = X.flatten(2) if self._flattens else X
+        for layer in self.layers:
+            h = layer.evaluate(h, tensors)
+        return h
+
+    def begin_epoch(
+        self,
+        first_steps: Sequence[int],
+        n_steps: int,
+        generators: Sequence[torch.Generator | None],
+    ) -> None:
+        """Prepare the random numbers of an epoch.
+
+        Each network has made `first_steps` updates before, its ``nn.Dropout`` layers draw
+        from its generator; `n_steps` are those of the longest epoch.
+        """
+        self.dropout.begin_epoch(first_steps, n_steps, generators)
+        self._parts.clear()
+        if len(self._store) > _MOST_SHAPES:
+            self._store.clear()
+
+    def select(self, index: Tensor) -> None:
+        """Keep some networks, in the order given."""
+        for part in (self.parameters, self.buffers, self.dropout):
+            part.select(index)
+        self._parts.clear()
+        self._store.clear()
+
+    def extend(self, other: "Program") -> None:
+        """Add the networks of another program, of the same architecture, behind these.
+
+        The other one is not to be used afterwards.
+        """
+        has_more = len(other.dropout.names) > len(self.dropout.names)
+        self.parameters.extend(other.parameters)
+        self.buffers.extend(other.buffers)
+        self.dropout.extend(other.dropout)
+        self._parts.clear()
+        if has_more:
+            # Networks without dropout leave its layers out.
+            self._pattern = other._pattern
+            self.layers = self._made()
+
+    def memory(
+        self, name: str, like: Tensor, *shape: int, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """Return memory of a name and shape, the same at every step, not cleared."""
+        if not self._is_training:
+            size = math.prod(shape)
+            found = self._store.get(name)
+            if found is None or len(found) < size:
+                found = self._store[name] = like.new_empty(size, dtype=dtype)
+                # Views into the smaller memory before are dropped.
+                self._steps.clear()
+            return found[:size].view(shape)
+        key = (name, shape)
+        found = self._store.get(key)
+        if found is None:
+            found = self._store[key] = like.new_empty(shape, dtype=dtype)
+        return found
+
+    def evaluate_shared(self, X: Tensor, networks: slice) -> Tensor:
+        """Return outputs (k, n, C) for shared inputs (n, ...), after ``only_predict``."""
+        if not isinstance(self.layers[0], PredictingLinear):
+            return self.evaluate(
+                X.expand(networks.stop - networks.start, *X.shape), networks
+            )
+        h = X.flatten(1)
+        key = (networks.start, networks.stop, len(h))
+        if key in self._steps:
+            for step in self._steps[key]:
+                h = step(h)
+            return h
+        tensors = self.parts(networks)
+        steps: list[Step] = []
+        for layer in self.layers:
+            if isinstance(layer, PredictingLinear):
+                step = layer.bound(h, tensors)
+            else:
+                step = partial(layer.evaluate, tensors=tensors)
+            steps.append(step)
+            h = step(h)
+        if len(self._steps) >= _MOST_SHAPES:
+            self._steps.clear()
+        self._steps[key] = steps
+        return h
+
+    def fold_affine(self, scale: Tensor, shift: Tensor) -> bool:
+        """Let the first layer scale and shift inputs, by (K, D) in float64, if it can."""
+        first = self.layers[0]
+        if not isinstance(first, Linear) or first.bias is None:
+            return False
+        tensors = self.parameters.tensors
+        shift_input(first, shift, tensors)
+        weight = tensors[first.weight]
+        tensors[first.weight] = (weight * scale.unsqueeze(1)).to(weight.dtype)
+        self._forget_weights()
+        return True
+
+    def only_predict(self) -> None:
+        """Take layers that only predict, for which ``fold_floors`` changes the weights.
+
+        All shapes of a name share one memory: networks to predict vary in number.
+        """
+        self.layers = predicting(self.layers)
+        self._is_training = False
+        self._store.clear()
+
+    def fold_floors(self) -> None:
+        """Change the weights, once, as layers that only predict need them."""
+        fold_floors(self.layers, self.parameters.tensors)
+        self._forget_weights()
+
+    def _forget_weights(self) -> None:
+        self._parts.clear()
+        self._steps.clear()
+
+    def _made(self) -> list[Layer]:
+        """Make the layers."""
+        module, chain, X = self._pattern
+        modules = [link.layer(module) for link in chain.links]
+        linear = [i for i, layer in enumerate(modules) if isinstance(layer, nn.Linear)]
+        layers: list[Layer] = []
+        links = list(enumerate(zip(chain.links, modules, strict=True)))
+        if chain.reason or isinstance(modules[0], TableInputs):
+            layers.append(ModuleLayer(links[0][1][0].name, modules[0], self.dropout, X))
+            del links[0]
+        is_first = not layers
+        if self.members > 1:
+            layers.append(Members(self.members, first=is_first))
+        for index, (link, layer) in links:
+            place, first = f"link {index}", is_first and index == 0
+            if link.inside:
+                inside = [
+                    self._layer(k, k.layer(module), f"{place}.{i}", first=first and i == 0)
+                    for i, k in enumerate(link.inside)
+                ]
+                layers.append(Residual(chained(inside), place, self.memory, first=first))
+            elif index < chain.n_images:
+                layers.append(self._image_layer(link, layer, place, first=first))
+            else:
+                last = index in linear[-1:]
+                layers.append(self._layer(link, layer, place, first=first, last=last))
+        return chained(layers)
+
+    def _image_layer(self, link: Link, module: Any, place: str, *, first: bool) -> Layer:
+        geometry = geometry_of(module)
+        if geometry is not None:
+            has_bias = module.bias is not None
+            return Convolution(link.name, geometry, bias=has_bias, first=first)
+        if pool_fits(module):
+            return Pooling(module, first=first)
+        if type(module) in NORMS.values():
+            return ImageNorm(link.name, module.eps, module.momentum)
+        return self._layer(link, module, place, first=first)
+
+    def _layer(
+        self, link: Link, module: Any, place: str, *, first: bool, last: bool = False
+    ) -> Layer:
+        """Return the layer of a link; `place` is the name of its memory."""
+        name, memory = link.name, self.memory
+        dropout = self.dropout
+        if isinstance(module, SeededDropout):
+            number = dropout.names.index(name)
+            mask: Any = partial(_seeded_mask, dropout, number, memory)
+            return Dropout(mask, place, memory, seeded=number)
+        if is_torch_dropout(module):
+            return Dropout(
+                partial(_drawn_mask, dropout, dropout.drawn.index(name)), place, memory
+            )
+        if isinstance(module, nn.Flatten):
+            return Flat(place, memory)
+        if isinstance(module, nn.Linear):
+            bias = module.bias is not None
+            return Linear(name, memory, bias=bias, first=first, last=last)
+        if isinstance(module, SharedLinear):
+            return MemberLinear(name, self.members, memory, first=first)
+        if isinstance(module, SeparateHeads):
+            return MemberHead(name, self.members, self._link, memory)
+        if isinstance(module, nn.BatchNorm1d):
+            return BatchNorm(name, module.eps, module.momentum or 0.0, memory)
+        if isinstance(module, nn.LayerNorm):
+            return LayerNorm(name, module.eps, memory)
+        # These work over classes, which here are the last dimension but not the second.
+        over_classes = isinstance(module, OVER_CLASSES)
+        return Activation(type(module)(dim=-1) if over_classes else module, place, memory)
+
+
+def most_layers(modules: Sequence[nn.Module]) -> nn.Module:
+    """Return the network with most layers: one without dropout leaves the layers out."""
+    return max(modules, key=lambda module: sum(1 for _ in module.modules()))
+
+
+def _stacked(modules: Sequence[nn.Module]) -> tuple[StackedTensors, StackedTensors]:
+    """Return the parameters and buffers of networks, stacked."""
+    parameters, buffers = [], []
+    for module in modules:
+        named = dict(module.named_parameters())
+        parameters.append({n: p for n, p in named.items() if p.requires_grad})
+        frozen = {n: p for n, p in named.items() if not p.requires_grad}
+        buffers.append(frozen | dict(module.named_buffers()))
+    return StackedTensors.stacked(parameters), StackedTensors.stacked(buffers)
+
+
+def _seeded_mask(
+    dropout: StackedDropout, layer: int, memory: Memory, x: Tensor, batch: Batch
+) -> Tensor | None:
+    return dropout.mask(layer, x, batch.networks, batch.step, memory)
+
+
+def _drawn_mask(
+    dropout: StackedDropout, layer: int, x: Tensor, batch: Batch
+) -> Tensor | None:
+    return dropout.drawn_mask(layer, x, batch.networks)
+
+
+class PredictingLinear(Linear):
+    """A linear map, and the ReLU behind it if a layer `following` makes up for a floor."""
+
+    def __init__(self, linear: Linear) -> None:
+        vars(self).update(vars(linear))
+        self.following: PredictingLinear | None = None
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return the output in evaluation mode, with the samples last in memory."""
+        return self.bound(x, tensors)(x)
+
+    def bound(self, x: Tensor, tensors: Tensors) -> Step:
+        """Return what maps (k, B, D), or (B, D), to (k, B, H), with all views made."""
+        weight = tensors[self.weight]
+        out = self.memory(self.out, x, *weight.shape[:2], x.shape[-2])
+        multiply, product = torch.bmm, out
+        if x.ndim == 2:
+            multiply, weight, product = torch.mm, weight.flatten(0, 1), out.flatten(0, 1)
+        bias = None if self.bias is None else tensors[self.bias].unsqueeze(2)
+        # `baddbmm` would fill the output with the bias, and read it again.
+        add = torch.add if self.following is None else torch.maximum
+        turned = out.mT
+
+        def step(x: Tensor) -> Tensor:
+            multiply(weight, x.mT, out=product)
+            if bias is not None:
+                add(out, bias, out=out)
+            return turned
+
+        return step
+
+
+def predicting(layers: Sequence[Layer]) -> list[Layer]:
+    """Return layers that only predict, once :func:`fold_floors` has been called."""
+    found = [
+        PredictingLinear(layer) if type(layer) is Linear else layer
+        for layer in layers
+        if not isinstance(layer, Dropout)
+    ]
+    for first, second, third in list(zip(found, found[1:], found[2:], strict=False)):
+        ends = [x for x in (first, third) if isinstance(x, PredictingLinear) and x.bias]
+        if len(ends) == 2 and isinstance(second, Activation) and second.is_relu:
+            ends[0].following = ends[1]
+            found.remove(second)
+    return found
+
+
+def fold_floors(layers: Sequence[Layer], tensors: Tensors) -> None:
+    """Make floors of the biases of what :func:`predicting` returns; biases are replaced."""
+    for layer in layers:
+        if isinstance(layer, PredictingLinear) and layer.bias and layer.following:
+            floor = tensors[layer.bias]
+            shift_input(layer.following, floor, tensors)
+            tensors[layer.bias] = -floor
+
+
+def shift_input(layer: Linear, shift: Tensor, tensors: Tensors) -> None:
+    """Let a layer add (K, D) to its inputs by its bias: W (x + s) + b = W x + (W s + b)."""
+    weight, bias = tensors[layer.weight], tensors[layer.bias or ""]
+    moved = (weight.double() @ shift.double().unsqueeze(2)).squeeze(2)
+    tensors[layer.bias or ""] = (bias + moved).to(bias.dtype)
