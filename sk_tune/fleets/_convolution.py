@@ -26,14 +26,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sk_tune.fleets._layers import ByNetwork, networks_first
-
 __all__ = [
     "Geometry",
-    "StackedConv",
-    "StackedPool",
     "channels_of_one",
-    "conv_fits",
     "convolution",
     "convolution_gradients",
     "geometry_of",
@@ -386,47 +381,6 @@ def _arguments(n_networks: int, geometry: Geometry) -> tuple[Any, ...]:
     return stride, padding, dilation, False, no_more, n_networks * geometry.groups
 
 
-class StackedConv(nn.Module):
-    """A convolution that is fast under ``torch.func.vmap`` over its parameters.
-
-    It shares the parameters, and their names, of a layer that :func:`conv_fits`. It works
-    under ``vmap`` only; the gradient is to be taken outside of it.
-    """
-
-    def __init__(self, conv: nn.Module) -> None:
-        super().__init__()
-        self.weight: nn.Parameter = conv.weight  # type: ignore[assignment]
-        self.bias: nn.Parameter | None = conv.bias  # type: ignore[assignment]
-        self.geometry = geometry_of(conv)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, *S) to (B, O, *S'), as the layer itself but for the memory order."""
-        arguments = (x, self.weight, self.bias, self.geometry)
-        y: Tensor = _Convolution.apply(*arguments)  # type: ignore[no-untyped-call]
-        return y
-
-
-class StackedPool(nn.Module):
-    """Pooling that stays fast under ``torch.func.vmap``, if :func:`pool_fits`."""
-
-    def __init__(self, pool: nn.Module) -> None:
-        super().__init__()
-        self.pool = pool
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, *S), or one sample, to pooled places, as the layer itself does."""
-        if x.ndim < _POOLS[type(self.pool)] + 2:
-            one: Tensor = self.pool(x)
-            return one
-        y: Tensor = _Pooling.apply(x, self.pool)  # type: ignore[no-untyped-call]
-        return y
-
-
-def conv_fits(conv: nn.Module) -> bool:
-    """Return whether :class:`StackedConv` computes what a layer computes."""
-    return geometry_of(conv) is not None
-
-
 def pool_fits(pool: nn.Module, n_dims: int | None = None) -> bool:
     """Return whether a layer is a maximum or mean over windows, of `n_dims` sizes."""
     known = _POOLS.get(type(pool))
@@ -467,46 +421,6 @@ def pool_forms(x: Tensor) -> tuple[Form, Form]:
             lambda y: _unflatten(y, 0, n_networks).transpose(1, 2),
         )
     return _merged, partial(_parted, n_networks=n_networks)
-
-
-class _Convolution(ByNetwork):
-    """x (K, B, C, *S), weight (K, O, C, *k), bias (K, O) or None -> (K, B, O, *S')."""
-
-    @staticmethod
-    def forward(
-        x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
-    ) -> Tensor:
-        return convolution(x, weight, bias, geometry)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, _, ctx.geometry = inputs
-        ctx.save_for_backward(x, weight)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        needed = ctx.needs_input_grad[:3]
-        return *convolution_gradients(grad, x, weight, ctx.geometry, needed), None
-
-
-class _Pooling(ByNetwork):
-    """x (K, B, C, *S) and a layer -> (K, B, C, *S')."""
-
-    @staticmethod
-    def forward(x: Tensor, pool: nn.Module) -> Tensor:
-        # What all networks have in common, without their axis.
-        y: Tensor = pool(x)
-        return y
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Keep nothing: what networks have in common has no derivative."""
-
-    @classmethod
-    def vmap(cls, info: Any, in_dims: Any, *inputs: Any) -> tuple[Any, Any]:
-        # Autograd outside of vmap records the pooling of torch that is called here.
-        return pooled(*networks_first(info, in_dims, inputs)), 0
 
 
 def _sides(conv: nn.Module) -> tuple[tuple[int, int], ...]:

@@ -9,7 +9,7 @@ Notation: K networks, k of them in a batch; L dropout layers, S steps of an epoc
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -27,7 +27,7 @@ from sk_tune.nets import (
 )
 from sk_tune.training import forked_rng
 
-__all__ = ["StackedDropout", "is_torch_dropout", "orders_in_memory"]
+__all__ = ["StackedDropout", "is_torch_dropout", "mask_of", "orders_in_memory"]
 
 # Numbers of a layer that drops nothing.
 _NEUTRAL = {"keys": 0, "thresholds": dropout_threshold(0.0), "scales": 1}
@@ -218,6 +218,29 @@ class StackedDropout:
             self._positions[key] = turned.reshape(-1, shape[1])
         mask = _fill_mask(x.new_empty(shape), self._positions[key], *numbers)
         return mask.view(sizes).permute([order.index(dim) for dim in range(x.ndim)])
+
+
+def mask_of(
+    dropout: StackedDropout,
+    name: str,
+    layer: nn.Module,
+    orders: Mapping[int, Sequence[int]],
+    memory: Any = None,
+) -> Any:
+    """Return ``(x, batch)`` to the factors of a dropout layer; None for another layer.
+
+    `orders` and `memory` are as the methods of `dropout` take them, orders by the number of
+    dimensions of a lone network's activations.
+    """
+    if isinstance(layer, SeededDropout):
+        number = dropout.names.index(name)
+        return lambda x, batch: dropout.mask(number, x, batch.networks, batch.step, memory)
+    if is_torch_dropout(layer):
+        number = dropout.drawn.index(name)
+        return lambda x, batch: dropout.drawn_mask(
+            number, x, batch.networks, orders.get(x.ndim - 1)
+        )
+    return None
 
 
 def _each(function: Any, rows: list[list[float]]) -> list[list[Any]]:

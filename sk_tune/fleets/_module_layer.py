@@ -9,8 +9,6 @@ Notation: K networks of the fleet, k of them in a batch; B samples, C outputs.
 """
 
 import copy
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,11 +16,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from sk_tune.fleets._convolution import StackedConv, StackedPool, conv_fits, pool_fits
-from sk_tune.fleets._layers import Batch, ByNetwork, Layer, Tensors
-from sk_tune.fleets._masks import StackedDropout, is_torch_dropout, orders_in_memory
+from sk_tune.fleets._convolution import geometry_of, pool_fits
+from sk_tune.fleets._image_layers import Convolution, Pooling
+from sk_tune.fleets._layers import Batch, ByNetwork, Dropout, Layer, Tensors
+from sk_tune.fleets._masks import StackedDropout, mask_of, orders_in_memory
 from sk_tune.fleets._recurrence import StackedRecurrence
-from sk_tune.nets import RNN, SeededDropout
+from sk_tune.nets import RNN
 
 __all__ = ["ModuleLayer"]
 
@@ -48,14 +47,11 @@ class ModuleLayer(Layer):
         self.pattern = copy.deepcopy(module)
         prefix = name + "." if name else ""
         orders = (None if X is None else orders_in_memory(module, X)) or {}
-        twins: dict[nn.Module, _DropoutTwin] = {}
+        twins: dict[nn.Module, _LayerTwin] = {}
         for path, layer in self.pattern.named_modules():
-            if isinstance(layer, SeededDropout):
-                number = dropout.names.index(prefix + path)
-                twins[layer] = _DropoutTwin(partial(_seeded_mask, dropout, number))
-            elif is_torch_dropout(layer):
-                number, order = dropout.drawn.index(prefix + path), orders.get(path, {})
-                twins[layer] = _DropoutTwin(partial(_drawn_mask, dropout, number, order))
+            mask = mask_of(dropout, prefix + path, layer, orders.get(path, {}))
+            if mask is not None:
+                twins[layer] = _LayerTwin(Dropout(mask, path, _new_memory), layer)
         self._twins = list(twins.values())
         # Networks of sk_tune ask a twin for the outputs alone, and with lengths.
         _with_twins(self.pattern, twins, own=isinstance(module, RNN))
@@ -114,69 +110,77 @@ class ModuleLayer(Layer):
         return y
 
 
-def _seeded_mask(
-    dropout: StackedDropout, layer: int, x: Tensor, batch: Batch
-) -> Tensor | None:
-    return dropout.mask(layer, x, batch.networks, batch.step)
+def _new_memory(name: str, like: Tensor, *shape: int) -> Tensor:
+    """Return memory for one result: a layer may be called several times."""
+    return like.new_empty(shape)
 
 
-def _drawn_mask(
-    dropout: StackedDropout,
-    layer: int,
-    orders: dict[int, tuple[int, ...]],
-    x: Tensor,
-    batch: Batch,
-) -> Tensor | None:
-    return dropout.drawn_mask(layer, x, batch.networks, orders.get(x.ndim - 1))
+class _LayerTwin(nn.Module):
+    """A written-out layer under ``vmap``, named "twin", with the tensors of a module.
 
+    Inputs of fewer than `n_dims` axes are left to the module.
+    """
 
-class _DropoutTwin(nn.Module):
-    """Dropout of all networks; ``mask(x, batch)`` are the factors, None if all are 1."""
-
-    def __init__(self, mask: Callable[[Tensor, Batch], Tensor | None]) -> None:
+    def __init__(self, layer: Layer, module: nn.Module, n_dims: int = 0) -> None:
         super().__init__()
-        self.mask = mask
-        self.batch: Any = None
+        self.layer = layer
+        self.n_dims = n_dims
+        self.lone = module if n_dims else None
+        for name, parameter in module.named_parameters():
+            self.register_parameter(name, parameter)
+        # Of dropout, whose masks belong to a step; and what the last call left.
+        self.batch = Batch({}, slice(0), 0, {})
+        self.called: Any = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        y: Tensor = _Masked.apply(x, self, False)[0]  # type: ignore[no-untyped-call]
+        if self.lone is not None and x.ndim < self.n_dims:
+            one: Tensor = self.lone(x)
+            return one
+        weights = dict(self.named_parameters(recurse=False)).values()
+        y: Tensor = _Called.apply(x, self, False, *weights)  # type: ignore[no-untyped-call]
         return y
 
 
-class _Masked(ByNetwork):
-    """x (K, B, ...) and a twin -> x times its mask, and the mask."""
+class _Called(ByNetwork):
+    """x (K, B, ...), a twin, whether networks differ, weights (K, ...) -> y (K, B, ...)."""
 
     @staticmethod
     def forward(
         x: Tensor,
-        twin: _DropoutTwin,
+        twin: _LayerTwin,
         by_network: bool,  # noqa: FBT001
-    ) -> tuple[Tensor, Tensor]:
+        *weights: Tensor,
+    ) -> Tensor:
         if not by_network:
-            raise RuntimeError("Dropout of something that all networks have in common.")
-        mask = twin.mask(x, twin.batch)
-        mask = torch.ones_like(x) if mask is None else mask
-        return x * mask, mask
+            raise RuntimeError("A layer of something that all networks have in common.")
+        names = [f"twin.{name}" for name, _ in twin.named_parameters(recurse=False)]
+        tensors = dict(zip(names, weights, strict=True))
+        if not twin.training:
+            return twin.layer.evaluate(x, tensors)
+        # What a call keeps for the derivatives is kept in a copy.
+        layer = copy.copy(twin.layer)
+        batch = Batch(tensors, twin.batch.networks, twin.batch.step, {})
+        twin.called = layer, batch
+        y = layer.forward(x, batch)
+        return y.clone() if y is x else y
 
     @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]
-    ) -> None:
-        ctx.mark_non_differentiable(output[1])
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.called, inputs[1].called = inputs[1].called, None
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(output[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        (mask,) = ctx.saved_tensors
-        # The product has the order in memory of its first factor, that of the layer before.
-        return (None if grad is None else mask * grad), None, None
+    def backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
+        layer, batch = ctx.called
+        if dy is None:
+            return (None,) * (3 + len(batch.tensors))
+        layer.first = not ctx.needs_input_grad[0]
+        dx = layer.backward(dy, batch, keep=True)
+        return dx, None, None, *(batch.found[name] for name in batch.tensors)
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, *inputs: Any) -> tuple[Any, Any]:
-        return super().vmap(info, in_dims, *inputs[:2], True)
+        return super().vmap(info, in_dims, *inputs[:2], True, *inputs[3:])
 
 
 class _Normalized(ByNetwork):
@@ -317,7 +321,7 @@ class _StackedGroupNorm(nn.GroupNorm):
 
 
 def _with_twins(
-    module: nn.Module, twins: dict[nn.Module, "_DropoutTwin"], *, own: bool
+    module: nn.Module, twins: dict[nn.Module, "_LayerTwin"], *, own: bool
 ) -> None:
     """Replace the layers of a module that need another form, in place."""
     for name, child in list(module._modules.items()):
@@ -339,10 +343,13 @@ def _twin(layer: nn.Module, *, own: bool) -> nn.Module:
         return layer if layer.padding_idx is None else _PaddedEmbedding(layer)
     if isinstance(layer, nn.RNNBase):
         return StackedRecurrence(layer) if own else _TorchRecurrence(layer)
-    if on_cpu and conv_fits(layer):
-        return StackedConv(layer)
+    geometry = geometry_of(layer)
+    if on_cpu and geometry is not None:
+        has_bias = layer.bias is not None
+        return _LayerTwin(Convolution("twin", geometry, bias=has_bias, first=False), layer)
     if on_cpu and pool_fits(layer):
-        return StackedPool(layer)
+        n_dims = next(n for n in (1, 2, 3) if pool_fits(layer, n))
+        return _LayerTwin(Pooling(layer, first=False), layer, n_dims + 2)
     if type(layer) is nn.GroupNorm:
         return _StackedGroupNorm(layer)
     if on_cpu and type(layer) in _BATCH_NORMS and None not in {_NORMALIZE, _DERIVATIVES}:

@@ -113,15 +113,13 @@ def plan(
         else:
             reason = why_not(build_program([network]), recipe, [network])
             found = Plan(way="layers" if reason else "kernel", reason=reason)
-    _tell(
-        f"{type(module).__name__} with inputs of shape {tuple(X.shape[1:])} runs {found}."
-    )
+    _tell(type(module).__name__, tuple(X.shape[1:]), found)
     return found
 
 
 @cache
-def _tell(words: str) -> None:
-    _LOGGER.debug(words)
+def _tell(name: str, shape: tuple[int, ...], found: Plan) -> None:
+    _LOGGER.debug("%s on samples of shape %s is trained %s.", name, shape, found)
 
 
 def build_program(networks: Sequence[FleetNetwork]) -> Program:

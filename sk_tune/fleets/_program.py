@@ -28,13 +28,12 @@ from sk_tune.fleets._layers import (
     MemberHead,
     MemberLinear,
     Members,
-    Memory,
     Residual,
     Tensors,
     chained,
     run_backward,
 )
-from sk_tune.fleets._masks import StackedDropout, is_torch_dropout
+from sk_tune.fleets._masks import StackedDropout, mask_of
 from sk_tune.fleets._module_layer import ModuleLayer
 from sk_tune.fleets._stacked_optimizers import StackedTensors
 from sk_tune.fleets._traced import NORMS, OVER_CLASSES, Chain, Link
@@ -289,15 +288,11 @@ class Program:
     ) -> Layer:
         """Return the layer of a link; `place` is the name of its memory."""
         name, memory = link.name, self.memory
-        dropout = self.dropout
-        if isinstance(module, SeededDropout):
-            number = dropout.names.index(name)
-            mask: Any = partial(_seeded_mask, dropout, number, memory)
+        mask = mask_of(self.dropout, name, module, {}, memory)
+        if mask is not None:
+            is_seeded = isinstance(module, SeededDropout)
+            number = self.dropout.names.index(name) if is_seeded else None
             return Dropout(mask, place, memory, seeded=number)
-        if is_torch_dropout(module):
-            return Dropout(
-                partial(_drawn_mask, dropout, dropout.drawn.index(name)), place, memory
-            )
         if isinstance(module, nn.Flatten):
             return Flat(place, memory)
         if isinstance(module, nn.Linear):
@@ -330,18 +325,6 @@ def _stacked(modules: Sequence[nn.Module]) -> tuple[StackedTensors, StackedTenso
         frozen = {n: p for n, p in named.items() if not p.requires_grad}
         buffers.append(frozen | dict(module.named_buffers()))
     return StackedTensors.stacked(parameters), StackedTensors.stacked(buffers)
-
-
-def _seeded_mask(
-    dropout: StackedDropout, layer: int, memory: Memory, x: Tensor, batch: Batch
-) -> Tensor | None:
-    return dropout.mask(layer, x, batch.networks, batch.step, memory)
-
-
-def _drawn_mask(
-    dropout: StackedDropout, layer: int, x: Tensor, batch: Batch
-) -> Tensor | None:
-    return dropout.drawn_mask(layer, x, batch.networks)
 
 
 class PredictingLinear(Linear):

@@ -4,7 +4,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -208,49 +207,6 @@ def _mean_cross_entropy(outputs: Tensor, targets: Tensor, weight: Tensor | None)
     return (losses * weight).sum(dim=1) / weight.sum(dim=1)
 
 
-def _binary_cross_entropy(
-    outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    if smoothing is not None:
-        s = smoothing.view(-1, 1, 1)
-        targets = targets * (1 - s) + s / 2
-    losses = _per_sample(F.binary_cross_entropy_with_logits, outputs, targets)
-    gradient = (outputs.sigmoid() - targets).mul_(1 / outputs.shape[-1])
-    return _weighted(losses, gradient, share)
-
-
-def _squared_error(
-    outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    difference = outputs - targets
-    losses = torch.square(difference).mean(dim=-1)
-    gradient = difference.mul_(2 / outputs.shape[-1])
-    return _weighted(losses, gradient, share)
-
-
-def _absolute_error(
-    outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    difference = outputs - targets
-    losses = difference.abs().mean(dim=-1)
-    gradient = difference.sign_().mul_(1 / outputs.shape[-1])
-    return _weighted(losses, gradient, share)
-
-
-def _huber(
-    outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    losses = _per_sample(F.huber_loss, outputs, targets)
-    gradient = (outputs - targets).clamp_(-1, 1).mul_(1 / outputs.shape[-1])
-    return _weighted(losses, gradient, share)
-
-
-def _per_sample(
-    function: Callable[..., Tensor], outputs: Tensor, targets: Tensor
-) -> Tensor:
-    return function(outputs, targets, reduction="none").mean(dim=-1)
-
-
 def _weighted(
     losses: Tensor, gradient: Tensor, share: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -260,23 +216,39 @@ def _weighted(
     return (losses * share).sum(dim=1), gradient.mul_(share.unsqueeze(-1))
 
 
-def _weighted_mean(
-    function: Callable[..., Tensor], outputs: Tensor, targets: Tensor, weight: Tensor | None
-) -> Tensor:
-    losses = _per_sample(function, outputs, targets)
-    if weight is None:
-        return losses.mean(dim=1)
-    return (losses * weight).sum(dim=1) / weight.sum(dim=1)
+def _by_number(
+    function: Callable[..., Tensor], derivative: Callable[[Tensor, Tensor], Tensor]
+) -> StackedLoss:
+    """Return the mean over outputs of a function of torch's, given its derivative."""
+
+    def with_gradient(
+        outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        if smoothing is not None:
+            # Only labels, 0 and 1, are smoothed.
+            s = smoothing.view(-1, 1, 1)
+            targets = targets * (1 - s) + s / 2
+        losses = function(outputs, targets, reduction="none").mean(dim=-1)
+        gradient = derivative(outputs, targets).mul_(1 / outputs.shape[-1])
+        return _weighted(losses, gradient, share)
+
+    def mean(outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
+        losses = function(outputs, targets, reduction="none").mean(dim=-1)
+        if weight is None:
+            return losses.mean(dim=1)
+        return (losses * weight).sum(dim=1) / weight.sum(dim=1)
+
+    return StackedLoss(with_gradient, mean)
 
 
 LOSSES: dict[str, StackedLoss] = {
     "cross_entropy": StackedLoss(_cross_entropy, _mean_cross_entropy),
-    "binary_cross_entropy": StackedLoss(
-        _binary_cross_entropy, partial(_weighted_mean, F.binary_cross_entropy_with_logits)
+    "binary_cross_entropy": _by_number(
+        F.binary_cross_entropy_with_logits, lambda o, t: o.sigmoid().sub_(t)
     ),
-    "squared_error": StackedLoss(_squared_error, partial(_weighted_mean, F.mse_loss)),
-    "absolute_error": StackedLoss(_absolute_error, partial(_weighted_mean, F.l1_loss)),
-    "huber": StackedLoss(_huber, partial(_weighted_mean, F.huber_loss)),
+    "squared_error": _by_number(F.mse_loss, lambda o, t: (o - t).mul_(2)),
+    "absolute_error": _by_number(F.l1_loss, lambda o, t: (o - t).sign_()),
+    "huber": _by_number(F.huber_loss, lambda o, t: (o - t).clamp_(-1, 1)),
 }
 
 

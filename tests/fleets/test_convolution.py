@@ -12,15 +12,12 @@ from torch.nn import functional as F
 
 from sk_tune.fleets import _convolution
 from sk_tune.fleets._convolution import (
-    StackedConv,
-    StackedPool,
-    conv_fits,
     geometry_of,
     pool_fits,
 )
 from sk_tune.fleets._image_layers import ImageNorm
 from sk_tune.fleets._layers import Batch
-from sk_tune.fleets._module_layer import _with_twins
+from sk_tune.fleets._module_layer import _twin, _with_twins
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 MAX = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
@@ -98,7 +95,7 @@ def test_rows_under_vmap_are_independent_networks(dims, kernel, padding, bias, w
     conv = make_conv(dims, kernel, padding, bias=bias)
     params, x = random_rows(conv, 3), draw(3, 2, 2, *SIZES[dims])
 
-    ours = over_rows(StackedConv(conv), params, x)
+    ours = over_rows(_twin(conv, own=False), params, x)
 
     assert_same(ours, row_by_row(conv, params, x))
 
@@ -113,8 +110,8 @@ def test_sides_of_kernel_and_padding_may_differ(kernel, padding):
     conv = make_conv(2, kernel, padding)
     params, x = random_rows(conv, 2), draw(2, 2, 2, 6, 5)
 
-    assert conv_fits(conv)
-    ours = over_rows(StackedConv(conv), params, x)
+    assert geometry_of(conv) is not None
+    ours = over_rows(_twin(conv, own=False), params, x)
     assert_same(ours, row_by_row(conv, params, x))
 
 
@@ -134,9 +131,9 @@ def test_strides_dilation_and_groups_mean_what_they_mean_to_torch(options):
     conv = nn.Conv2d(4, 6, 3, **options, dtype=torch.float64)
     params, x = random_rows(conv, 3), draw(3, 2, 4, 7, 6)
 
-    ours = over_rows(StackedConv(conv), params, x)
+    ours = over_rows(_twin(conv, own=False), params, x)
 
-    assert conv_fits(conv)
+    assert geometry_of(conv) is not None
     assert_same(ours, row_by_row(conv, params, x))
 
 
@@ -239,7 +236,7 @@ def test_pooling_is_torchs_pooling(dims, kind, window):
     pool = kind[dims]((2, 1, 3)[:dims] if window == "mixed" else window)
     x = draw(3, 2, 2, *(7, 5, 4)[:dims])
 
-    ours = over_rows(StackedPool(pool), {}, x)
+    ours = over_rows(_twin(pool, own=False), {}, x)
 
     assert_same(ours, row_by_row(pool, {}, x))
 
@@ -248,7 +245,7 @@ def test_kernel_larger_than_the_image_is_refused():
     """As torch, no empty result is made of it."""
     conv = make_conv(1, 4, 0)
     with pytest.raises(RuntimeError):
-        over_rows(StackedConv(conv), random_rows(conv, 2), draw(2, 2, 2, 3))
+        over_rows(_twin(conv, own=False), random_rows(conv, 2), draw(2, 2, 2, 3))
 
 
 @pytest.mark.parametrize(
@@ -274,7 +271,7 @@ def test_kernel_larger_than_the_image_is_refused():
 )
 def test_other_convolutions_are_refused(conv):
     """A layer that this module does not compute is not taken for one that it does."""
-    assert not conv_fits(conv)
+    assert geometry_of(conv) is None
 
 
 @pytest.mark.parametrize(
@@ -311,7 +308,7 @@ def test_options_of_pooling_mean_what_they_mean_to_torch(pool):
     x = draw(3, 4, 2, 7, 6)
 
     assert pool_fits(pool)
-    ours = over_rows(StackedPool(pool), {}, x)
+    ours = over_rows(_twin(pool, own=False), {}, x)
 
     y = torch.stack([pool(row) for row in x])
     assert_same(ours, [y, *torch.autograd.grad(weighted_sum(y), x)])
@@ -321,7 +318,7 @@ def test_pooling_takes_a_single_sample():
     """As torch's modules do."""
     pool, x = nn.MaxPool2d(2), draw(3, 5, 4)
 
-    assert_same([StackedPool(pool)(x)], [pool(x)])
+    assert_same([_twin(pool, own=False)(x)], [pool(x)])
 
 
 K, B, C = 3, 4, 2
