@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from sk_tune.fleets import _layers
+from sk_tune.fleets import _products
 from sk_tune.fleets._layers import (
     Activation,
     Batch,
@@ -13,10 +13,8 @@ from sk_tune.fleets._layers import (
     LayerNorm,
     Linear,
     chained,
-    input_gradient,
-    linear,
-    weight_gradient,
 )
+from sk_tune.fleets._products import input_gradient, linear, weight_gradient
 
 K, B, D, H = 3, 5, 4, 6
 
@@ -107,7 +105,7 @@ def calls(request, monkeypatch):
     """Compute products of any size by either way; count those of oneDNN."""
     found = []
     if request.param == "batched":
-        monkeypatch.setattr(_layers, "_pointwise_linear", lambda: None)
+        monkeypatch.setattr(_products, "_pointwise_linear", lambda: None)
         return found
     operator = _operator()
 
@@ -115,8 +113,8 @@ def calls(request, monkeypatch):
         found.append(args)
         return operator(*args)
 
-    monkeypatch.setattr(_layers, "_pointwise_linear", lambda: counted)
-    monkeypatch.setattr(_layers, "_LEAST_PRODUCT", 1)
+    monkeypatch.setattr(_products, "_pointwise_linear", lambda: counted)
+    monkeypatch.setattr(_products, "_LEAST_PRODUCT", 1)
     return found
 
 
@@ -163,7 +161,7 @@ def test_inputs_that_networks_share_are_multiplied(calls):
 def test_small_products_and_double_precision_stay_batched(monkeypatch):
     """The calls would cost more than they gain; oneDNN has no kernels for doubles."""
     asked = []
-    monkeypatch.setattr(_layers, "_pointwise_linear", lambda: asked.append)
+    monkeypatch.setattr(_products, "_pointwise_linear", lambda: asked.append)
 
     small = linear(
         _normal_products(K2, 4, 5, seed=0),
@@ -186,10 +184,10 @@ def _empty(n, m):
 @pytest.mark.parametrize("maker", ["AuthenticAMD", "GenuineIntel"])
 def test_the_maker_is_known_where_there_is_no_proc(maker, monkeypatch, tmp_path):
     """Windows names it in the environment."""
-    monkeypatch.setattr(_layers, "Path", lambda _: tmp_path / "missing")
+    monkeypatch.setattr(_products, "Path", lambda _: tmp_path / "missing")
     monkeypatch.setenv("PROCESSOR_IDENTIFIER", f"AMD64 Family 25 Model 33, {maker}")
 
-    assert _layers._is_of_amd() == (maker == "AuthenticAMD")
+    assert _products._is_of_amd() == (maker == "AuthenticAMD")
 
 
 @pytest.mark.parametrize(
@@ -200,9 +198,9 @@ def test_others_keep_their_batched_products(capability, is_amd, has_mkl, monkeyp
     """Only MKL on AMD's wide processors is known to be slow."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: has_mkl)
-    monkeypatch.setattr(_layers, "_is_of_amd", lambda: is_amd)
+    monkeypatch.setattr(_products, "_is_of_amd", lambda: is_amd)
 
-    assert _layers._pointwise_linear.__wrapped__() is None
+    assert _products._pointwise_linear.__wrapped__() is None
 
 
 K3, M, B3, D3, H3 = 3, 4, 5, 6, 2
