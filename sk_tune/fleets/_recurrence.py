@@ -125,13 +125,13 @@ class _Recurrence(torch.autograd.Function):
         shape = (n_networks, n_units, n_batch)
         gates = x.new_empty(n_steps, n_networks, cell.n_blocks, n_units, n_batch)
         states = x.new_empty(cell.n_states, n_steps + 1, *shape)
+        states[:, 0] = 0
         steps = x.new_empty(n_steps + 1, n_networks, weight.shape[2], n_batch)
         steps[:-1, :, :n_features] = x.permute(2, 0, 3, 1)
         steps[:, :, n_features] = 1
         hidden = steps[:, :, n_features + 1 :]
         hidden[0] = 0
         run = cell(hidden, gates, states, mask)
-        run.start()
         products = gates.flatten(2, 3).unbind()
         for t, (step, product) in enumerate(zip(steps, products, strict=False)):
             torch.bmm(weight, step, out=product)
@@ -252,9 +252,16 @@ class _Cell:
             self.masks = mask.permute(2, 0, 1).unsqueeze(2).contiguous().unbind()
         self.grad = gates.new_empty(gates.shape[1:])
         self.blocks = self.grad.unbind(1)
+        self.take(gates, states)
 
-    def start(self) -> None:
-        """Set the states before the first step."""
+    def take(self, gates: Tensor, states: Tensor) -> None:
+        """Make the views that a step needs."""
+        raise NotImplementedError
+
+    def mask(self, values: Tensor, t: int) -> None:
+        """Set values, (K, H, B), to zero where the sequence is over before step `t`."""
+        if self.masks is not None:
+            values.mul_(self.masks[t])
 
     def forward(self, t: int) -> None:
         """Take step `t` from its products to the next state."""
@@ -277,10 +284,7 @@ class _GRU(_Cell):
     input_blocks: ClassVar = [1, 2, 3]
     hidden_blocks: ClassVar = [1, 2, 0]
 
-    def __init__(
-        self, hidden: Tensor, gates: Tensor, states: Tensor, mask: Tensor | None
-    ) -> None:
-        super().__init__(hidden, gates, states, mask)
+    def take(self, gates: Tensor, states: Tensor) -> None:
         self.h_n, self.r, self.z, self.n = (block.unbind() for block in gates.unbind(2))
         self.rz = gates[:, :, 1:3].unbind()
         self.grad_rz = self.grad[:, 1:3]
@@ -290,14 +294,12 @@ class _GRU(_Cell):
         n = self.n[t].addcmul_(self.r[t], self.h_n[t])
         _tanh(n, out=n)
         h = torch.lerp(n, self.hidden[t], self.z[t], out=self.hidden[t + 1])
-        if self.masks is not None:
-            h.mul_(self.masks[t])
+        self.mask(h, t)
 
     def backward(self, t: int, grad: Tensor, grad_before: Tensor) -> None:
         z, n, rz = self.z[t], self.n[t], self.rz[t]
         d_h_n, d_r, d_z, d_n = self.blocks
-        if self.masks is not None:
-            grad.mul_(self.masks[t])
+        self.mask(grad, t)
         grad_before.addcmul_(grad, z)
         torch.sub(self.hidden[t], n, out=d_z).mul_(grad)
         torch.addcmul(grad, grad, z, value=-1, out=d_n)
@@ -315,25 +317,18 @@ class _LSTM(_Cell):
     input_blocks: ClassVar = [1, 2, 0, 3]
     hidden_blocks: ClassVar = [1, 2, 0, 3]
 
-    def __init__(
-        self, hidden: Tensor, gates: Tensor, states: Tensor, mask: Tensor | None
-    ) -> None:
-        super().__init__(hidden, gates, states, mask)
+    def take(self, gates: Tensor, states: Tensor) -> None:
         self.g, self.i, self.f, self.o = (block.unbind() for block in gates.unbind(2))
         self.ifo = gates[:, :, 1:].unbind()
         self.c, self.tanh_c = (state.unbind() for state in states)
         self.grad_ifo = self.grad[:, 1:]
         self.grad_c = torch.zeros_like(self.c[0])
 
-    def start(self) -> None:
-        self.c[0].zero_()
-
     def forward(self, t: int) -> None:
         self.ifo[t].sigmoid_()
         c = torch.mul(self.f[t], self.c[t], out=self.c[t + 1])
         c.addcmul_(self.i[t], _tanh(self.g[t], out=self.g[t]))
-        if self.masks is not None:
-            c.mul_(self.masks[t])
+        self.mask(c, t)
         _tanh(c, out=self.tanh_c[t + 1])
         torch.mul(self.o[t], self.tanh_c[t + 1], out=self.hidden[t + 1])
 
@@ -342,8 +337,7 @@ class _LSTM(_Cell):
         d_g, d_i, d_f, d_o = self.blocks
         torch.mul(grad, tanh_c, out=d_o)
         grad_c.add_(_tanh_backward(grad.mul_(self.o[t]), tanh_c, grad_input=grad))
-        if self.masks is not None:
-            grad_c.mul_(self.masks[t])
+        self.mask(grad_c, t)
         torch.mul(grad_c, g, out=d_i)
         torch.mul(grad_c, self.c[t], out=d_f)
         _sigmoid_backward(self.grad_ifo, self.ifo[t], grad_input=self.grad_ifo)
@@ -359,20 +353,14 @@ class _TanhRNN(_Cell):
     input_blocks: ClassVar = [0]
     hidden_blocks: ClassVar = [0]
 
-    def __init__(
-        self, hidden: Tensor, gates: Tensor, states: Tensor, mask: Tensor | None
-    ) -> None:
-        super().__init__(hidden, gates, states, mask)
+    def take(self, gates: Tensor, states: Tensor) -> None:
         self.a = gates[:, :, 0].unbind()
 
     def forward(self, t: int) -> None:
-        h = _tanh(self.a[t], out=self.hidden[t + 1])
-        if self.masks is not None:
-            h.mul_(self.masks[t])
+        self.mask(_tanh(self.a[t], out=self.hidden[t + 1]), t)
 
     def backward(self, t: int, grad: Tensor, grad_before: Tensor) -> None:
-        if self.masks is not None:
-            grad.mul_(self.masks[t])
+        self.mask(grad, t)
         _tanh_backward(grad, self.hidden[t + 1], grad_input=self.blocks[0])
 
 
@@ -380,13 +368,10 @@ class _ReluRNN(_TanhRNN):
     """h' = max(a, 0)."""
 
     def forward(self, t: int) -> None:
-        h = torch.clamp_min(self.a[t], 0, out=self.hidden[t + 1])
-        if self.masks is not None:
-            h.mul_(self.masks[t])
+        self.mask(torch.clamp_min(self.a[t], 0, out=self.hidden[t + 1]), t)
 
     def backward(self, t: int, grad: Tensor, grad_before: Tensor) -> None:
-        if self.masks is not None:
-            grad.mul_(self.masks[t])
+        self.mask(grad, t)
         _threshold_backward(grad, self.hidden[t + 1], 0, grad_input=self.blocks[0])
 
 

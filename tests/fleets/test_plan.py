@@ -1,13 +1,18 @@
-"""Modules that turn out to be chains."""
+"""Which way modules are trained, and why; chains of layers above all."""
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sk_tune.fleets import _convolution, plan, stacked_program
+from sk_tune import MLPClassifier, augment
+from sk_tune.engine import Fit
+from sk_tune.engine._reference import prepare
+from sk_tune.estimators import FitPreparer
+from sk_tune.fleets import _convolution, _plan, plan, stacked_program
 from sk_tune.nets import CNN, SeededDropout, seed_dropout, set_dropout_step
 
 SHAPE, B, C = (2, 3), 5, 4
@@ -596,4 +601,65 @@ def test_modules_of_another_precision_are_no_chains():
     assert _is_chain(Plain().double(), _normal(B, *SHAPE))
 
 
-ROWS, SIGNALS, IMAGES = torch.zeros(2, 6), torch.zeros(2, 3, 6), torch.zeros(2, 3, 6, 6)
+def _hooked():
+    module = Plain().double()
+    module.first.register_forward_hook(lambda *_: None)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("make", "way", "why"),
+    [
+        (Plain, "layers", ""),
+        (Residual, "vmap", "its forward does more than call one layer after the other"),
+        (Mode, "vmap", "its layers differ between training and evaluation"),
+        (Unused, "alone", "torch.func.vmap cannot carry its module"),
+        (_hooked, "alone", "its module has hooks"),
+    ],
+)
+def test_a_plan_says_which_way_and_why_no_faster_one(make, way, why, caplog):
+    """In words that stand in the log, too."""
+    module = make().double()
+    # Other tests may have had it told before.
+    _plan._tell.cache_clear()
+
+    with caplog.at_level("DEBUG", logger="sk_tune.fleets"):
+        found = plan(module, _normal(B, *SHAPE))
+
+    assert found.way == way
+    assert why in found.reason
+    assert str(found) in caplog.records[-1].getMessage()
+
+
+def test_the_plan_of_an_mlp_asks_the_kernel():
+    """Its reason says what the kernel cannot do, or that there is none."""
+    X = np.random.default_rng(0).standard_normal((40, 5))
+    noise = {"augmentation": augment.Noise(0.1)}
+    for params, ways in (({}, {"kernel", "layers"}), (noise, {"layers"})):
+        net = MLPClassifier(hidden_layer_sizes=(4,), **params)
+        prepared = prepare(Fit(estimator=net, X=X, y=X[:, 0] > 0, seed=0), FitPreparer())
+        network, (recipe, _) = prepared.network(), prepared.recipe()
+
+        found = plan(network.module, network.train.X, network, recipe)
+
+        assert found.way in ways
+        assert (found.reason == "") == found.serves_one == (found.way == "kernel")
+
+
+def test_modules_of_one_signature_are_tried_once():
+    """The second one is not called: a fleet is filled many times."""
+    calls = []
+
+    class Counted(Plain):
+        def forward(self, x):
+            calls.append(len(calls))
+            return super().forward(x) + 0
+
+    X = _normal(B, *SHAPE)
+    first = plan(Counted().double(), X)
+    n_calls = len(calls)
+
+    assert plan(Counted(p=0.4).double(), X) == first
+    assert len(calls) == n_calls > 0
+    assert plan(Counted().double(), _normal(B, 6)) == first
+    assert len(calls) > n_calls
