@@ -9,6 +9,7 @@ from sk_tune.engine._code_names import (
     is_installed,
     read_names,
 )
+from sk_tune.engine._dispatch import FitStream
 from sk_tune.engine._executors import (
     have_to_start,
     outside_blocks,
@@ -27,7 +28,6 @@ from sk_tune.engine._skorch_adoption import (
 from sk_tune.engine._skorch_support import reason_against_net, signature
 from sk_tune.engine._stack import NetworkStack, architecture
 from sk_tune.engine._store import FitStore, StoreInfo
-from sk_tune.engine._stream import FitStream
 from sk_tune.engine._train import fitted_estimator, train, train_one
 from sk_tune.fleets import kernel_status
 from sk_tune.training import TimeLimit

@@ -1,151 +1,248 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Shards over the workers of whatever joblib backend is in use."""
+"""What runs shards: this process, joblib's workers, a cluster of Dask or of Ray."""
 
 import gc
+import math
 import os
 import pickle
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cache
-from multiprocessing import TimeoutError as NothingYetError
 from multiprocessing import parent_process
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import joblib
-from joblib.parallel import BACKENDS, ParallelBackendBase
+from joblib.parallel import BACKENDS
 
-from sk_tune._compat import get_active_backend, loky_workers
+from sk_tune._compat import TaskPool, get_active_backend, loky_workers, takes_tasks
 from sk_tune._processes import end_with_parent
-from sk_tune.engine._fits import Trained
-from sk_tune.engine._reference import late
 from sk_tune.engine._shard import Shard, train_shard
-from sk_tune.training import TimeLimit
 
 __all__ = [
     "LOST",
+    "Executor",
+    "ThisProcess",
     "are_running",
-    "closing_call",
+    "executor_of",
     "have_to_start",
     "is_unsendable",
     "outside_blocks",
-    "parallel_call",
-    "run_lost_shard",
-    "shard_task",
     "start_meanwhile",
     "start_workers",
-    "train_shards",
     "uses_loky",
 ]
 
-# A task or data that are lost with a worker are sent so many times at most.
+# Errors where a worker process is gone, or data that only it had.
+LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
+# What Dask loses with a worker, a task or data, is sent so many times at most.
 _MOST_SENT = 4
-# Seconds until the scheduler knows of a worker that died.
+# Seconds until Dask's scheduler knows of a worker that died.
 _SECONDS_TO_NOTICE = 0.5
 # Bytes from which data are sent by themselves, once for all tasks.
 _LEAST_SCATTERED = 1000
+# With a shorter time limit than this, workers cost more to start than they save.
+_LEAST_SECONDS_TO_START = 10.0
+# Name of the thread that waits until workers have started.
+_STARTER = "sk_tune starts workers"
+# Processes that have trained shards, and so imported what that takes.
+_TRAINED: set[int] = set()
+# Fields of a fit that several fits may share.
+_DATA = ("X", "y", "sample_weight", "rows", "monitor")
 
 
-def client_of(backend: Any) -> Any:
-    """Return the client that joblib's backend for Dask uses; None for other backends."""
-    distributed = sys.modules.get("distributed")
-    client = getattr(backend, "client", None)
-    return client if distributed and isinstance(client, distributed.Client) else None
+class Executor(ABC):
+    """Runs shards, which are known by their position.
 
-
-class LastingDaskBackend(ParallelBackendBase):  # type: ignore[misc]
-    """Runs tasks where joblib's backend for Dask would, and survives lost workers.
-
-    The client and options of `users`, the backend of ``joblib.parallel_config("dask")``,
-    count. An argument that many tasks have is sent to the cluster once. Dask keeps it on
-    one worker or a few; if these die it cannot be computed again, and Dask cancels all
-    tasks that need it. Here such tasks are sent once more, with the data. joblib's backend
-    (1.5) calls nobody back for a task that was cancelled or given up, so that whoever waits
-    for its result waits for ever. Here it ends in an error: ``CancelledError`` for one that
-    lost its worker or its data too often.
+    `is_one` says that a worker that dies ends all that runs; `n_at_once` is how many shards
+    to hand over for each worker.
     """
 
-    supports_retrieve_callback = True
-    default_n_jobs = -1
+    is_one = False
+    n_at_once: float = 2
 
-    def __init__(self, users: Any) -> None:
-        super().__init__()
-        self._users = users
-        self._client = users.client
+    @abstractmethod
+    def submit(self, position: int, shard: Shard) -> None:
+        """Hand over a shard."""
+
+    @abstractmethod
+    def completed(self, timeout: float | None) -> tuple[int, Any]:
+        """Wait for the result or error of any shard.
+
+        ``queue.Empty`` if none has ended after `timeout` seconds.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop what runs."""
+
+
+class ThisProcess(Executor):
+    """Trains shards in this process, one after the other, when a result is asked for."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._waiting: deque[tuple[int, Shard]] = deque()
+
+    def submit(self, position: int, shard: Shard) -> None:
+        """Keep a shard until a result is asked for."""
+        self._waiting.append((position, shard))
+
+    def completed(self, timeout: float | None) -> tuple[int, Any]:
+        """Train the first shard."""
+        position, shard = self._waiting.popleft()
+        return position, train_shard(shard, **self._options)
+
+    def close(self) -> None:
+        """Forget what was not begun."""
+        self._waiting.clear()
+
+
+class _JoblibPool(Executor):
+    """The workers of a joblib backend that takes tasks one by one, as loky does."""
+
+    is_one = True
+
+    def __init__(self, n_jobs: int | None) -> None:
+        self._pool = TaskPool(n_jobs=n_jobs)
+        self._ended: SimpleQueue[tuple[int, Any]] = SimpleQueue()
+        self._n_running = 0
+
+    def submit(self, position: int, shard: Shard) -> None:
+        """Hand over a shard, whose worker begins at once if it has nothing to do."""
+        self._n_running += 1
+        try:
+            self._pool.submit(
+                _run, _sent(shard), lambda out: self._ended.put((position, out))
+            )
+        except LOST as error:
+            # The pool has just broken.
+            self._ended.put((position, error))
+
+    def completed(self, timeout: float | None) -> tuple[int, Any]:
+        """Wait for the result or error of any shard."""
+        position, out = self._ended.get(timeout=timeout)
+        self._n_running -= 1
+        return position, out if isinstance(out, LOST) else _outcome(self._pool.result, out)
+
+    def close(self) -> None:
+        """Kill the workers if they have something to do."""
+        self._pool.close(abort=self._n_running > 0)
+        if uses_loky():
+            _TRAINED.clear()
+            _TRAINED.update(loky_workers())
+
+
+class _Lists(Executor):
+    """Any other backend of joblib: it gets a list of shards, and returns one of results."""
+
+    is_one = True
+    n_at_once = math.inf
+
+    def __init__(self, n_jobs: int | None) -> None:
+        self._parallel = joblib.Parallel(n_jobs=n_jobs, batch_size=1)
+        # Workers stay from list to list.
+        self._parallel.__enter__()
+        self._waiting: list[tuple[int, Shard]] = []
+        self._ended: deque[tuple[int, Any]] = deque()
+
+    def submit(self, position: int, shard: Shard) -> None:
+        """Keep a shard for the next list."""
+        self._waiting.append((position, shard))
+
+    def completed(self, timeout: float | None) -> tuple[int, Any]:
+        """Return one result more, if need be of the next list."""
+        if not self._ended:
+            waiting, self._waiting = self._waiting, []
+            tasks = [joblib.delayed(_run)(*_sent(shard)) for _, shard in waiting]
+            results = _outcome(self._parallel, tasks)
+            if isinstance(results, Exception):
+                return waiting[0][0], results
+            self._ended.extend(zip((i for i, _ in waiting), results, strict=True))
+        return self._ended.popleft()
+
+    def close(self) -> None:
+        """Let go of the workers."""
+        self._parallel.__exit__(None, None, None)
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    """A shard that a cluster has to run, as the arguments of `_run`."""
+
+    position: int
+    args: Sequence[Any]
+    n_sent: int = 0
+
+
+class _Dask(Executor):
+    """A cluster of Dask, by the client and options of joblib's backend for it.
+
+    What many shards have is sent to the cluster once. Dask keeps it on one worker or a few;
+    if these die it cannot be computed again, and Dask cancels all tasks that need it. Such
+    tasks are sent once more, with the data. joblib's backend for Dask (1.5) calls nobody
+    back for a task that was cancelled or given up, so that whoever waits would wait for
+    ever.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self._client = backend.client
         self._lock = threading.RLock()
         # Unfinished tasks by future: a future that nothing refers to is not computed.
         self._running: dict[Any, _Task] = {}
         # Futures by the argument's id. The argument is kept, so that no other gets its id.
         self._scattered: dict[int, tuple[Any, Any]] = {}
+        self._ended: SimpleQueue[tuple[int, Any]] = SimpleQueue()
+        # A worker of Dask that waits for others takes tasks meanwhile.
+        self._closing = ExitStack()
+        self._closing.enter_context(backend.retrieval_context())
 
-    def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return the number of the cluster's threads, once it has workers."""
-        return int(self._users.effective_n_jobs(n_jobs))
+    def submit(self, position: int, shard: Shard) -> None:
+        """Send a shard."""
+        self._send(_Task(position, _sent(shard)))
 
-    def submit(self, func: Any, callback: Any = None) -> "_Task":
-        """Send a task.
-
-        `callback` is called with what ``retrieve_result_callback`` takes.
-        """
-        ((function, args, _),) = func.items
-        task = _Task(function, args, callback)
-        self._send(task)
-        return task
-
-    def retrieve_result_callback(self, out: Any) -> Any:
-        """Return the result of a task, or raise its error.
-
-        CancelledError if Dask gave it up.
-        """
+    def completed(self, timeout: float | None) -> tuple[int, Any]:
+        """Wait for a result; ``CancelledError`` stands for what Dask has given up."""
         from distributed import KilledWorker
 
-        if isinstance(out, KilledWorker):
-            raise CancelledError(str(out))
-        if isinstance(out, Exception):
-            raise out
-        return out
+        position, out = self._ended.get(timeout=timeout)
+        return position, CancelledError(str(out)) if isinstance(out, KilledWorker) else out
 
-    def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: FBT001
-        """Cancel what has no result; the backend is always ready."""
+    def close(self) -> None:
+        """Cancel what has no result, and let the cluster forget the data."""
         with self._lock:
             futures = list(self._running)
             self._running.clear()
-        self._client.cancel(futures)
-
-    def stop_call(self) -> None:
-        """Let the cluster forget the data."""
-        with self._lock:
             self._scattered.clear()
+        self._client.cancel(futures)
+        self._closing.close()
 
-    @contextmanager
-    def retrieval_context(self) -> Iterator[None]:
-        """Wait for results; a worker of Dask that does so takes other tasks meanwhile."""
-        with self._users.retrieval_context():
-            yield
-
-    def _send(self, task: "_Task") -> None:
+    def _send(self, task: _Task) -> None:
+        task.n_sent += 1
         try:
             args = [self._on_cluster(arg) for arg in task.args]
             future = self._client.submit(
-                task.function, *args, pure=False, **self._users.submit_kwargs
+                _run, *args, pure=False, **self._backend.submit_kwargs
             )
         except OSError as error:
-            task.callback(CancelledError(str(error)))
+            self._ended.put((task.position, CancelledError(str(error))))
             return
         except Exception as error:  # noqa: BLE001 - goes to whoever waits for the result
-            task.callback(error)
+            self._ended.put((task.position, error))
             return
-        task.n_sent += 1
         with self._lock:
             self._running[future] = task
-        future.add_done_callback(self._ended)
+        future.add_done_callback(self._when_ended)
 
     def _on_cluster(self, arg: Any) -> Any:
         """Return an argument, or what stands for it on the cluster if it is large."""
@@ -171,133 +268,144 @@ class LastingDaskBackend(ParallelBackendBase):  # type: ignore[misc]
                 time.sleep(_SECONDS_TO_NOTICE)
         return self._client.scatter(arg, hash=False)
 
-    def _ended(self, future: Any) -> None:
+    def _when_ended(self, future: Any) -> None:
         with self._lock:
             task = self._running.pop(future, None)
         if task is None:
-            # Aborted.
+            # It was cancelled here.
             return
-        out = _outcome(future)
+        out = _outcome(future.result)
         if isinstance(out, CancelledError) and task.n_sent < _MOST_SENT:
             self._send(task)
         else:
-            task.callback(out)
+            self._ended.put((task.position, out))
 
 
-def _outcome(future: Any) -> Any:
-    """Return a list with the result of a future that has ended, or its error."""
+class _Ray(Executor):
+    """A cluster of Ray, by its own tasks: joblib's backend for it returns lists only.
+
+    Ray itself runs tasks of workers that died again, and makes lost data anew.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        ray: Any = sys.modules["ray"]
+        self._ray = ray
+        options = getattr(backend, "ray_remote_args", None) or {}
+        self._remote = ray.remote(_run).options(**options)
+        # Positions by the task's reference.
+        self._running: dict[Any, int] = {}
+        self._stored: dict[int, tuple[Any, Any]] = {}
+        self._unsent: deque[tuple[int, Exception]] = deque()
+
+    def submit(self, position: int, shard: Shard) -> None:
+        """Send a shard, and what it shares with others once."""
+        try:
+            pid, apart, *data = _sent(shard)
+            references = [self._reference(part) for part in data]
+            self._running[self._remote.remote(pid, apart, *references)] = position
+        except Exception as error:  # noqa: BLE001 - goes to whoever waits for the result
+            self._unsent.append((position, error))
+
+    def completed(self, timeout: float | None) -> tuple[int, Any]:
+        """Wait for a result; ``CancelledError`` stands for what Ray has given up."""
+        if self._unsent:
+            return self._unsent.popleft()
+        ended, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout)
+        if not ended:
+            raise Empty
+        position = self._running.pop(ended[0])
+        out = _outcome(self._ray.get, ended[0])
+        errors = self._ray.exceptions
+        if isinstance(out, errors.RayTaskError):
+            return position, out.cause
+        is_lost = isinstance(out, errors.RayError)
+        return position, CancelledError(str(out)) if is_lost else out
+
+    def close(self) -> None:
+        """Cancel what has no result, and let Ray forget the data."""
+        for reference in self._running:
+            self._ray.cancel(reference, force=True)
+        self._running.clear()
+        self._stored.clear()
+
+    def _reference(self, part: Any) -> Any:
+        if part is None:
+            return None
+        if id(part) not in self._stored:
+            self._stored[id(part)] = part, self._ray.put(part)
+        return self._stored[id(part)][1]
+
+
+def executor_of(n_jobs: int | None) -> Executor:
+    """Return what runs shards in joblib's active backend, which has several workers."""
+    backend, _ = get_active_backend()
+    distributed, ray = sys.modules.get("distributed"), sys.modules.get("ray")
+    if distributed and isinstance(getattr(backend, "client", None), distributed.Client):
+        return _Dask(backend)
+    if ray and type(backend).__module__.startswith("ray."):
+        return _Ray(backend)
+    return _JoblibPool(n_jobs) if takes_tasks(backend) else _Lists(n_jobs)
+
+
+def _outcome(function: Callable[..., Any], *args: Any) -> Any:
+    """Return the result of a call, or its error."""
     try:
-        return [future.result()]
+        return function(*args)
     except Exception as error:  # noqa: BLE001 - goes to whoever waits for the result
         return error
 
 
-class _Task:
-    """A call of a function that a worker is to make."""
-
-    def __init__(
-        self, function: Callable[..., Any], args: tuple[Any, ...], callback: Any
-    ) -> None:
-        self.function = function
-        self.args = args
-        self.callback = callback
-        self.n_sent = 0
+def is_unsendable(error: Exception) -> bool:
+    """Return whether an error says that something cannot be pickled."""
+    kinds = (pickle.PicklingError, TypeError, AttributeError)
+    message = str(error).lower()
+    # The other word is Dask's.
+    return isinstance(error, kinds) and ("pickle" in message or "serialize" in message)
 
 
-# Errors of a backend when a worker process is gone, or data that only it had.
-LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
-# With a shorter time limit than this, workers cost more to start than they save.
-_LEAST_SECONDS_TO_START = 10.0
-# Name of the thread that waits until workers have started.
-_STARTER = "sk_tune starts workers"
-# Seconds for which a worker is waited for after its time limit.
-_SECONDS_TO_ANSWER = 0.5
-# Processes that have trained shards, and so imported what that takes.
-_TRAINED: set[int] = set()
-# Fields of a fit that several fits may share.
-_DATA = ("X", "y", "sample_weight", "rows", "monitor")
+def _run(coordinator: int, shard: Shard, *data: Any) -> Any:
+    """Train a shard in a worker."""
+    if parent_process() is not None:
+        _freeze_heap()
+    end_with_parent(coordinator)
+    return train_shard(_together(shard, data))
 
 
-def train_shards(
-    shards: Sequence[Shard], n_jobs: int | None
-) -> Generator[tuple[int, Any, str], None, None]:
-    """Train shards in workers; yield position, result and message as they end.
+def _sent(shard: Shard) -> tuple[Any, ...]:
+    """Return the arguments of `_run`: a shard with numbers for its data, and the data.
 
-    A worker that is killed takes its shard with it, and with most backends all others that
-    are running. What had not begun goes to workers again; those that were running are run
-    once more at the end, one at a time, so that the one at fault is known. The result is
-    None if the shard was lost twice; the message says why.
+    Backends that run on several machines send an argument once that many tasks have, but
+    do not look for it inside of others.
     """
-    missing = dict(enumerate(shards))
-    lost: dict[int, Shard] = {}
-    while missing:
-        try:
-            with closing(run_shards(list(missing.items()), n_jobs)) as results:
-                for position, result in results:
-                    del missing[position]
-                    yield position, result, ""
-        except NothingYetError:
-            # Workers that cannot know the time, or are late themselves, are stopped.
-            yield from ((position, _late(shard), "") for position, shard in missing.items())
-            return
-        except LOST:
-            # Workers take tasks in their order, so these are those that were running.
-            for position in list(missing)[: joblib.effective_n_jobs(n_jobs)]:
-                lost[position] = missing.pop(position)
-        except Exception as error:
-            # Fits that cannot be sent are trained here; errors of fits are results, not
-            # exceptions.
-            if not is_unsendable(error):
-                raise
-            for position, shard in missing.items():
-                yield position, train_shard(shard), ""
-            missing = {}
-    for position, shard in lost.items():
-        yield run_lost_shard(position, shard, n_jobs)
+    data: dict[int, Any] = {}
+    fits = {}
+    for i, fit in shard.fits.items():
+        parts = {name: getattr(fit, name) for name in _DATA}
+        for part in parts.values():
+            data.setdefault(id(part), part)
+        numbers = list(data)
+        places: dict[str, Any] = {n: numbers.index(id(part)) for n, part in parts.items()}
+        fits[i] = replace(fit, **places)
+    return os.getpid(), replace(shard, fits=fits), *data.values()
 
 
-def _late(shard: Shard) -> tuple[dict[int, Trained], dict[int, str]]:
-    return {i: late(fit, "fleet") for i, fit in shard.fits.items()}, {}
+def _together(shard: Shard, data: Sequence[Any]) -> Shard:
+    """Return the shard that was taken apart."""
+    fits = {
+        i: replace(fit, **{name: data[getattr(fit, name)] for name in _DATA})
+        for i, fit in shard.fits.items()
+    }
+    return replace(shard, fits=fits)
 
 
-def run_lost_shard(position: int, shard: Shard, n_jobs: int | None) -> tuple[int, Any, str]:
-    """Run a shard once more, by itself, whose worker was killed; return as train_shards."""
-    try:
-        ((_, result),) = run_shards([(position, shard)], n_jobs)
-    except LOST as error:
-        return position, None, f"its worker process died: {error}"
-    return position, result, ""
+@cache
+def _freeze_heap() -> None:
+    """Take what a worker has imported out of garbage collection.
 
-
-def run_shards(
-    shards: Sequence[tuple[int, Shard]], n_jobs: int | None
-) -> Generator[Any, None, None]:
-    parallel = parallel_call(n_jobs, batch_size=1)
-    results = parallel(shard_task(position, shard) for position, shard in shards)
-    # No other has more time than the last.
-    limit = shards[-1][1].limit
-    yield from results if limit is None else _in_time(parallel, results, limit)
-    if uses_loky():
-        _TRAINED.clear()
-        _TRAINED.update(loky_workers())
-
-
-def _in_time(
-    parallel: joblib.Parallel, results: Any, limit: TimeLimit
-) -> Generator[Any, None, None]:
-    """Yield results that come in time, and soon after it; raises what joblib does then."""
-    iterator = iter(results)
-    try:
-        while True:
-            parallel.timeout = max(0.0, limit.seconds_left) + _SECONDS_TO_ANSWER
-            try:
-                result = next(iterator)
-            except StopIteration:
-                return
-            yield result
-    finally:
-        if hasattr(iterator, "close"):
-            iterator.close()
+    Where psutil is missing, loky collects garbage in each worker every second, which takes
+    a tenth of that second or more if all modules are looked through each time.
+    """
+    gc.freeze()
 
 
 def are_running(n_jobs: int | None) -> bool:
@@ -347,20 +455,6 @@ def uses_loky() -> bool:
     return isinstance(backend, BACKENDS["loky"])
 
 
-def parallel_call(n_jobs: int | None, **options: Any) -> joblib.Parallel:
-    """Return the call that hands tasks to workers.
-
-    A list comes of it if results cannot stream.
-    """
-    backend, _ = get_active_backend()
-    if client_of(backend) is not None:
-        options["backend"] = LastingDaskBackend(backend)
-    try:
-        return joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", **options)
-    except ValueError:
-        return joblib.Parallel(n_jobs=n_jobs, **options)
-
-
 @contextmanager
 def outside_blocks() -> Iterator[None]:
     """Let joblib use the workers that are around a backend which only collects tasks.
@@ -372,72 +466,3 @@ def outside_blocks() -> Iterator[None]:
         backend, n_jobs = backend.around
     with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
         yield
-
-
-@contextmanager
-def closing_call(generator: Generator[Any, None, None]) -> Iterator[Any]:
-    """Close a generator of joblib's results after a block, which stops the workers."""
-    try:
-        yield generator
-    finally:
-        with warnings.catch_warnings():
-            # joblib tells how many tasks it cancels then.
-            warnings.filterwarnings("ignore", r"(?s).*(cancelled|not used)", UserWarning)
-            generator.close()
-
-
-def is_unsendable(error: Exception) -> bool:
-    """Return whether an error of joblib says that something cannot be pickled."""
-    kinds = (pickle.PicklingError, TypeError, AttributeError)
-    message = str(error).lower()
-    # The other word is Dask's.
-    return isinstance(error, kinds) and ("pickle" in message or "serialize" in message)
-
-
-def shard_task(position: int, shard: Shard) -> Any:
-    """Return what joblib is to run for a shard; its result is the position and a result."""
-    return joblib.delayed(_numbered)(position, os.getpid(), *_apart(shard))
-
-
-def _numbered(position: int, coordinator: int, shard: Shard, *data: Any) -> tuple[int, Any]:
-    if parent_process() is not None:
-        _freeze_heap()
-    end_with_parent(coordinator)
-    return position, train_shard(_together(shard, data))
-
-
-def _apart(shard: Shard) -> tuple[Any, ...]:
-    """Return a shard with numbers in the place of its data, and the data.
-
-    Backends that run on several machines send an argument once that many tasks have, but
-    do not look for it inside of others.
-    """
-    data: dict[int, Any] = {}
-    fits = {}
-    for i, fit in shard.fits.items():
-        parts = {name: getattr(fit, name) for name in _DATA}
-        for part in parts.values():
-            data.setdefault(id(part), part)
-        numbers = list(data)
-        places: dict[str, Any] = {n: numbers.index(id(part)) for n, part in parts.items()}
-        fits[i] = replace(fit, **places)
-    return replace(shard, fits=fits), *data.values()
-
-
-def _together(shard: Shard, data: Sequence[Any]) -> Shard:
-    """Return the shard that was taken apart."""
-    fits = {
-        i: replace(fit, **{name: data[getattr(fit, name)] for name in _DATA})
-        for i, fit in shard.fits.items()
-    }
-    return replace(shard, fits=fits)
-
-
-@cache
-def _freeze_heap() -> None:
-    """Take what a worker has imported out of garbage collection.
-
-    Where psutil is missing, loky collects garbage in each worker every second, which takes
-    a tenth of that second or more if all modules are looked through each time.
-    """
-    gc.freeze()

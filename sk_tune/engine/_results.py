@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 import sk_tune
 from sk_tune._json_values import encode
 from sk_tune.engine._digest import array_digest, sha256, value_digest
-from sk_tune.engine._fits import Fit, ProgressReporter, Trained
+from sk_tune.engine._fits import Fit, Trained
 from sk_tune.engine._reference import failed
 from sk_tune.engine._shard import Shard
 from sk_tune.engine._skorch_support import reason_for_solo
@@ -33,7 +33,6 @@ __all__ = [
     "FitKeys",
     "Results",
     "StoredFits",
-    "end_shard",
     "ready_fits",
     "stored_fits",
     "warn_of_unstored",
@@ -233,8 +232,9 @@ class Results:
     def take(
         self, trained: dict[int, Trained], solo: Mapping[int, str]
     ) -> dict[int, Trained]:
-        """Take results, and return them with the reasons why some were trained alone."""
+        """Take results, and return the new ones with the reasons to be trained alone."""
         self.solo |= solo
+        trained = {i: t for i, t in trained.items() if i not in self.trained}
         if self._as_fleet:
             trained = {
                 i: replace(result, solo_reason=self.solo.get(i) or "")
@@ -244,8 +244,8 @@ class Results:
         return trained
 
     def tell(self, trained: dict[int, Trained]) -> None:
-        """Tell of results, by position."""
-        if self._tell is not None:
+        """Tell of results, by position, if there are any."""
+        if trained and self._tell is not None:
             self._tell(trained)
 
 
@@ -271,27 +271,6 @@ def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[i
         except Exception as error:  # noqa: BLE001 - every fit has a result
             results.add({i: failed(fit, error, 0.0, engine)}, {})
     return ready
-
-
-def end_shard(
-    shard: Shard,
-    ended: tuple[Any, str],
-    results: Results,
-    stored: StoredFits,
-    reporter: ProgressReporter,
-) -> None:
-    """Keep, store and tell of what ``train_shard`` returned for a shard.
-
-    None if it was lost.
-    """
-    result, message = ended
-    if result is None:
-        failures = {i: failed(fit, message, 0.0, "fleet") for i, fit in shard.fits.items()}
-        result = (failures, {})
-    done = results.take(*result)
-    stored.save(done)
-    results.tell(done)
-    reporter.fits_done(done)
 
 
 def _with_numbers(fit: Fit) -> Fit:

@@ -71,7 +71,7 @@ def train_shard(
     preparer: FitPreparer | None = None,
     *,
     n_threads: int = 1,
-    prepared: dict[int, AnyFit] | None = None,
+    prepared: dict[int, tuple[Fit, AnyFit]] | None = None,
 ) -> tuple[dict[int, Trained], dict[int, str]]:
     """Train the fits of a shard; return results and why some were trained alone.
 
@@ -98,7 +98,7 @@ class _Fleets:
         epoch_done: Callable[[int], None] | None,
         fits_done: FitsDone | None,
         preparer: FitPreparer,
-        ready: dict[int, AnyFit],
+        ready: dict[int, tuple[Fit, AnyFit]],
         n_threads: int,
     ) -> None:
         self.ready = ready
@@ -239,8 +239,10 @@ class _Fleets:
 
     def _prepare(self, index: int, *, beside: bool = False) -> AnyFit | None:
         """Return a fit that is ready, maybe beside others in training; None if it ended."""
-        if index in self.ready:
-            return self.ready.pop(index)
+        fit, known = self.ready.pop(index, (None, None))
+        # A fit that resumes from a checkpoint is another than the one that was prepared.
+        if known is not None and fit is self.shard.fits[index]:
+            return known
         start = time.perf_counter()
         with time_limit(self.shard.limit):
             check_time()

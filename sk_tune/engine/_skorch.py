@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import clone
+from skorch import NeuralNet
 from skorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -26,7 +27,6 @@ from skorch.dataset import Dataset
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from sk_tune._compat import predict_nonlinearity
 from sk_tune._processes import import_for_optimizers, passing_interrupts
 from sk_tune.engine._fits import Fit
 from sk_tune.engine._skorch_adoption import net_memory, recall, silenced
@@ -245,7 +245,13 @@ class SkorchFit:
 
     def predictions(self, outputs: Array) -> Array:
         """Return what ``predict_proba`` of the net returns, from outputs of its module."""
-        predicted: Array = predict_nonlinearity(self.net)(torch.from_numpy(outputs)).numpy()
+        net = self.net
+        # What skorch applies to outputs is known to its ``predict_proba`` alone.
+        vars(net)["forward_iter"] = lambda X, training=False: iter([X])
+        try:
+            predicted: Array = NeuralNet.predict_proba(net, torch.from_numpy(outputs))
+        finally:
+            del vars(net)["forward_iter"]
         return predicted
 
     def train_alone(self) -> tuple[TrainingState, Array | None]:

@@ -9,22 +9,20 @@ alone, through its estimator.  Either way the result is the same.
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import joblib
 from sklearn.base import clone
 
+from sk_tune.engine._dispatch import Dispatcher, grouped, shards_of
 from sk_tune.engine._estimator_fits import EstimatorFit
 from sk_tune.engine._executors import (
     are_running,
-    closing_call,
     have_to_start,
     outside_blocks,
     start_meanwhile,
-    train_shards,
     uses_loky,
 )
 from sk_tune.engine._fits import (
@@ -42,16 +40,14 @@ from sk_tune.engine._memory_limits import (
     networks_at_a_time,
     seconds_per_epoch,
 )
-from sk_tune.engine._reference import prepare
-from sk_tune.engine._results import Results, StoredFits, end_shard, ready_fits, stored_fits
-from sk_tune.engine._shard import Shard, train_shard
+from sk_tune.engine._reference import late, prepare
+from sk_tune.engine._results import Results, ready_fits, stored_fits
+from sk_tune.engine._shard import Shard
 from sk_tune.engine._skorch import SkorchFit
 from sk_tune.engine._skorch_adoption import adopt_skorch
-from sk_tune.engine._skorch_support import signature
 from sk_tune.engine._store import rest_of
 from sk_tune.estimators import (
     FitPreparer,
-    LastSeen,
     MLPClassifier,
     MLPRegressor,
     NetworkEstimator,
@@ -85,6 +81,8 @@ _LEAST_SECONDS_RUNNING = 0.1
 # These limits are so many times as long where compiled code trains everything, because
 # threads share that work, and workers would be processes of this machine.
 _THREADED, _THREADED_RUNNING = 30, 5
+# Seconds for which a worker is waited for after its time limit.
+_SECONDS_TO_ANSWER = 0.5
 # Bytes of a fold from which on a worker should hold few folds at a time.
 _LARGE_FOLD = 4 * 2**20
 
@@ -244,7 +242,7 @@ def _train(
     memory_limit: float | None,
     progress: Callable[[Progress], object] | None,
     store: str | os.PathLike[str] | None,
-    time: TimeLimit | None,
+    limit: TimeLimit | None,
     planner: "_Planner | None" = None,
 ) -> None:
     """Train fits, in this process or in workers; results are added as they come.
@@ -252,37 +250,73 @@ def _train(
     What `planner` has prepared is not prepared again.
     """
     ready = ready_fits(dict(enumerate(fits)), results, engine)
-    n_workers = min(joblib.effective_n_jobs(n_jobs), max(1, len(ready)))
-    limit = SHARE_OF_MEMORY * available_memory() if memory_limit is None else memory_limit
-    with stored_fits(store, ready, engine) as stored:
+    if memory_limit is None:
+        memory_limit = SHARE_OF_MEMORY * available_memory()
+    planner = planner or _Planner(FitPreparer())
+    groups, alone = grouped(ready, results.solo) if engine == "fleet" else ({}, list(ready))
+    parts = _parts_for_workers(ready, groups, alone, planner, memory_limit, n_jobs)
+    if parts is not None and limit is not None and have_to_start(n_jobs):
+        parts = None
+        if not limit.cuts:
+            start_meanwhile(n_jobs, limit.seconds_left)
+    n_workers = 1
+    if parts is not None:
+        n_workers = min(joblib.effective_n_jobs(n_jobs), len(ready))
+    else:
         most = _MOST_NETWORKS_PER_SHARD if store is not None else math.inf
-        planner = planner or _Planner(FitPreparer())
-        rest = (limit, engine, most, planner)
-        cut = partial(_shards, ready, results.solo, workers_run=are_running(n_jobs))
-        shards, n_workers = cut(n_workers, *rest)
-        if n_workers > 1 and time is not None and have_to_start(n_jobs):
-            if not time.cuts:
-                start_meanwhile(n_jobs, time.seconds_left)
-            shards, n_workers = cut(1, *rest)
+        parts = [[piece] for members in groups.values() for piece in _cut(members, most)]
+    n_bytes = bytes_per_fit(ready.values(), memory_limit)
+    shards = shards_of(ready, parts, alone, int(memory_limit / n_workers), n_bytes)
+    # The costly ones first.
+    shards.sort(key=lambda s: -sum(_rest(f).n_epochs or 1 for f in s.fits.values()))
+    here: dict[str, Any] = {}
+    if n_workers == 1:
+        # Workers prepare the fits that they train.
+        here = {
+            "preparer": planner.preparer,
+            "prepared": planner.prepared,
+            "n_threads": min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count()),
+        }
+    n_epochs = dict.fromkeys(range(len(fits)), 0)
+    n_epochs |= {i: _rest(fit).n_epochs or 0 for i, fit in ready.items()}
+    reporter = ProgressReporter(progress, n_epochs)
+    dispatcher = Dispatcher(n_jobs, results, reporter, is_here=n_workers == 1, **here)
+    with stored_fits(store, ready, engine) as stored, dispatcher:
         # Stored results are looked up after the cut, so that the other fits are trained in
         # the fleets that they would have been in.
         shards = [left for shard in shards if (left := stored.rest(shard)).fits]
-        if stored.loaded:
-            alone = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
-            results.add(stored.loaded, alone)
-        n_epochs = {
-            i: _rest(ready[i]).n_epochs or 0 if i in ready else 0 for i in range(len(fits))
-        }
-        reporter = ProgressReporter(progress, n_epochs)
+        solo = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
+        results.add(stored.loaded, solo)
         if results.trained:
             reporter.fits_done(results.trained)
-        if n_workers == 1:
-            n_threads = min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count())
-            _train_here(shards, reporter, results, stored, planner, n_threads, time)
-        else:
-            # Workers prepare the fits that they train.
-            del planner
-            _train_in_workers(shards, n_jobs, reporter, results, stored, time)
+        for shard in _in_time(shards, n_workers, limit):
+            dispatcher.put(shard, stored)
+        _wait(dispatcher, limit)
+    # Of workers that do not know the time, or were late themselves.
+    given_up = {i: late(f, engine) for i, f in ready.items() if i not in results.trained}
+    if given_up:
+        results.add(given_up, {})
+        reporter.fits_done(given_up)
+
+
+def _wait(dispatcher: Dispatcher, limit: TimeLimit | None) -> None:
+    """Wait until everything has ended, or is late."""
+    while dispatcher.n_shards:
+        seconds = None
+        if limit is not None:
+            seconds = max(0.0, limit.seconds_left) + _SECONDS_TO_ANSWER
+        dispatcher.next(seconds)
+
+
+def _in_time(
+    shards: Sequence[Shard], n_workers: int, limit: TimeLimit | None
+) -> Iterator[Shard]:
+    """Yield shards with a limit for each, so that those that come later have their part."""
+    n_fits = [len(shard.fits) for shard in shards]
+    for start in range(0, len(shards), n_workers):
+        stop = start + n_workers
+        part = None if limit is None else limit.part(sum(n_fits[:stop]), sum(n_fits))
+        yield from (replace(shard, limit=part) for shard in shards[start:stop])
 
 
 def _check(fits: Sequence[Fit], engine: str) -> None:
@@ -293,70 +327,6 @@ def _check(fits: Sequence[Fit], engine: str) -> None:
             raise ValueError(
                 f"n_epochs must be an integer of at least 1. Got {fit.n_epochs!r}."
             )
-
-
-def _shards(
-    fits: dict[int, Fit],
-    solo: dict[int, str | None],
-    n_workers: int,
-    memory_limit: float,
-    engine: str,
-    most: float = math.inf,
-    planner: "_Planner | None" = None,
-    *,
-    workers_run: bool = False,
-) -> tuple[list[Shard], int]:
-    """Cut fits of equal signature into pieces for the workers, the costly ones first.
-
-    One process has pieces of at most `most` fits.  Returns also how many workers pay: one,
-    which is this process, where all is soon done.
-    """
-    groups: dict[Any, list[int]] = {}
-    last, own_signature = LastSeen(), None
-    for i, fit in fits.items():
-        key = None
-        if engine != "reference" and solo[i] is None:
-            if not last.is_like(fit.estimator):
-                own_signature = signature(fit)
-                last.see(fit.estimator)
-            key = own_signature
-        groups.setdefault(key, []).append(i)
-    lone = [[i] for i in groups.pop(None, [])]
-    pieces = [
-        part for group_members in groups.values() for part in _cut(group_members, most)
-    ]
-    parts = [[piece] for piece in pieces]
-    if n_workers > 1:
-        limit = int(memory_limit / n_workers)
-        planner = planner or _Planner(FitPreparer())
-        plans = {
-            key: planner.plan(members[0], fits[members[0]], limit)
-            for key, members in groups.items()
-        }
-        costs = _costs(fits, groups, plans)
-        seconds = math.inf if lone else sum(costs.values())
-        if seconds < _least_seconds(plans.values(), workers_run=workers_run):
-            n_workers = 1
-        else:
-            pieces = _pieces(fits, groups, plans, costs, n_workers)
-            parts = _packed(pieces, costs, n_workers)
-    checkpoint_bytes = bytes_per_fit(fits.values(), memory_limit)
-    shards = [
-        Shard(
-            fits={i: fits[i] for group in shard_groups for i in group},
-            as_fleet=as_fleet,
-            memory_limit=int(memory_limit / n_workers),
-            groups=shard_groups,
-            checkpoint_bytes=checkpoint_bytes,
-        )
-        for as_fleet, all_own in (
-            (True, parts),
-            (False, [[lone_group] for lone_group in lone]),
-        )
-        for shard_groups in all_own
-    ]
-    shards.sort(key=lambda s: -sum(_rest(f).n_epochs or 1 for f in s.fits.values()))
-    return shards, n_workers
 
 
 def _cut(members: list[int], most: float) -> list[list[int]]:
@@ -462,10 +432,31 @@ def _n_shards(seconds: float, n_workers: int) -> int:
     return max(n_workers, some, math.ceil(seconds / _SECONDS_PER_SHARD))
 
 
-def _packed(
-    pieces: list[list[int]], costs: dict[int, float], n_workers: int
-) -> list[list[list[int]]]:
-    """Put short pieces together: data go to a worker and are prepared there less often."""
+def _parts_for_workers(
+    fits: dict[int, Fit],
+    groups: dict[Any, list[int]],
+    alone: Sequence[int],
+    planner: "_Planner",
+    memory_limit: float,
+    n_jobs: int | None,
+) -> list[list[list[int]]] | None:
+    """Cut groups into pieces for workers, and put short ones together into a shard's part.
+
+    So data go to a worker and are prepared there less often. None if workers do not pay.
+    """
+    n_workers = min(joblib.effective_n_jobs(n_jobs), len(fits))
+    if n_workers < 2:
+        return None
+    limit = int(memory_limit / n_workers)
+    plans = {
+        key: planner.plan(members[0], fits[members[0]], limit)
+        for key, members in groups.items()
+    }
+    costs = _costs(fits, groups, plans)
+    seconds = math.inf if alone else sum(costs.values())
+    if seconds < _least_seconds(plans.values(), workers_run=are_running(n_jobs)):
+        return None
+    pieces = _pieces(fits, groups, plans, costs, n_workers)
     seconds = sum(costs.values())
     if seconds == math.inf:
         return [[piece] for piece in pieces]
@@ -487,56 +478,3 @@ def _by_fold(fits: dict[int, Fit], members: Sequence[int]) -> list[int]:
         fit = fits[i]
         folds.setdefault((id(fit.X), id(fit.y), id(fit.rows)), []).append(i)
     return [i for fold in folds.values() for i in fold]
-
-
-def _train_here(
-    shards: Sequence[Shard],
-    reporter: ProgressReporter,
-    results: Results,
-    stored: StoredFits,
-    planner: _Planner,
-    n_threads: int,
-    limit: TimeLimit | None,
-) -> None:
-    n_left = sum(len(shard.fits) for shard in shards)
-    for shard in shards:
-        part = None if limit is None else limit.part(len(shard.fits), n_left)
-        n_left -= len(shard.fits)
-        # A fit that resumes from a checkpoint is another than the one that was prepared.
-        prepared = {
-            i: known
-            for i, (fit, known) in planner.prepared.items()
-            if shard.fits.get(i) is fit
-        }
-        train_shard(
-            replace(shard, limit=part),
-            reporter.epoch_done,
-            results.add,
-            planner.preparer,
-            n_threads=n_threads,
-            prepared=prepared,
-        )
-        done = {i: results.trained[i] for i in shard.fits}
-        stored.save(done)
-        reporter.fits_done(done)
-
-
-def _train_in_workers(
-    shards: Sequence[Shard],
-    n_jobs: int | None,
-    reporter: ProgressReporter,
-    results: Results,
-    stored: StoredFits,
-    limit: TimeLimit | None,
-) -> None:
-    if limit is not None:
-        n_workers = joblib.effective_n_jobs(n_jobs)
-        n_turns = math.ceil(len(shards) / n_workers)
-        shards = [
-            replace(shard, limit=limit.part(k // n_workers + 1, n_turns))
-            for k, shard in enumerate(shards)
-        ]
-    # Closed at once if anything comes up here, so that no worker goes on.
-    with closing_call(train_shards(shards, n_jobs)) as ended:
-        for position, result, message in ended:
-            end_shard(shards[position], (result, message), results, stored, reporter)

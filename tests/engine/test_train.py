@@ -15,12 +15,21 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from joblib.parallel import BACKENDS
 from skorch.callbacks import EpochTimer
 from torch import nn
 from torch.nn import functional as F
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
-from sk_tune.engine import Fit, TimeLimit, _shard, _train, fitted_estimator, train
+from sk_tune.engine import (
+    Fit,
+    TimeLimit,
+    _executors,
+    _shard,
+    _train,
+    fitted_estimator,
+    train,
+)
 from sk_tune.exceptions import SkTuneWarning
 from sk_tune.fleets import Plan, _active_batch, _loop
 
@@ -457,64 +466,82 @@ def test_progress_is_told_between_the_epochs_of_a_fleet(
 # --- Where it is trained
 
 
-@pytest.mark.parametrize(("max_epochs", "where"), [(2, "here"), (10**6, "workers")])
-def test_what_is_soon_done_needs_no_workers(max_epochs, where, digits, monkeypatch):
-    """Many epochs go to workers, however small the network."""
-    sent = []
-    monkeypatch.setattr(_train, "_train_here", lambda *_: sent.append("here"))
-    monkeypatch.setattr(_train, "_train_in_workers", lambda *_: sent.append("workers"))
+class Noting(BACKENDS["loky"]):
+    """Looks like joblib's processes; notes shards, and runs them in this one or raises."""
 
-    with pytest.raises(KeyError):
-        train([_fit(digits, _mlp(max_epochs=max_epochs))] * 2, n_jobs=2)
+    def __init__(self, *, raises):
+        super().__init__(nesting_level=0)
+        self.raises, self.shards = raises, []
 
-    assert sent == [where]
+    def configure(self, n_jobs=1, parallel=None, **_):
+        return n_jobs
+
+    def submit(self, func, callback=None):
+        self.shards.append(func.items[0][1][1])
+        if self.raises:
+            raise InterruptedError
+        callback(func())
+
+    def retrieve_result_callback(self, out):
+        return out
+
+    def terminate(self):
+        pass
+
+    def abort_everything(self, ensure_ready=True):
+        pass
 
 
-@pytest.mark.parametrize(("is_running", "where"), [(False, "here"), (True, "workers")])
-def test_workers_that_run_get_what_would_not_be_worth_a_start(
-    is_running, where, digits, monkeypatch
-):
-    """Of two limits that of workers that run already is the lower one."""
-    sent = []
-    monkeypatch.setattr(_train, "_LEAST_SECONDS_RUNNING", 0.0)
-    monkeypatch.setattr(_train, "are_running", lambda _: is_running)
-    monkeypatch.setattr(_train, "_train_here", lambda *_: sent.append("here"))
-    monkeypatch.setattr(_train, "_train_in_workers", lambda *_: sent.append("workers"))
+def _goes_to_workers(fits, **options):
+    """Return whether fits are sent to two workers; they are not trained there."""
+    with joblib.parallel_config(backend=Noting(raises=True)):
+        try:
+            train(fits, n_jobs=2, **options)
+        except InterruptedError:
+            return True
+    return False
 
-    with pytest.raises(KeyError):
-        train([_fit(digits, _mlp(max_epochs=2))] * 2, n_jobs=2)
 
-    assert sent == [where]
+def _sent_shards(fits):
+    """Return what fits give in two workers, and the shards that these get."""
+    backend = Noting(raises=False)
+    with joblib.parallel_config(backend=backend):
+        return train(fits, n_jobs=2), backend.shards
 
 
 @pytest.mark.parametrize(
-    ("compiled", "is_running", "backend", "where"),
+    ("case", "compiled", "is_running", "goes"),
     [
-        (True, False, "loky", "here"),
-        (False, False, "loky", "workers"),
-        (True, True, "loky", "workers"),
-        (True, False, "threading", "workers"),
+        # Many epochs, however small the network; what users' code does, and is alone.
+        ("long", True, False, True),
+        ("short", True, False, False),
+        ("module", True, False, True),
+        ("alone", True, False, True),
+        # Four seconds: more than torch is given here, less than starting workers is worth
+        # where threads share the work. Workers that run get it.
+        ("4 s", True, False, False),
+        ("4 s", False, False, True),
+        ("4 s", True, True, True),
+        ("0.2 s", True, True, False),
+        ("0.2 s", False, True, True),
     ],
 )
-def test_threads_of_compiled_code_do_what_takes_less_than_workers_to_start(
-    compiled, is_running, backend, where, digits, monkeypatch
+def test_workers_get_what_is_worth_sending(
+    case, compiled, is_running, goes, digits, monkeypatch
 ):
-    """Four seconds: more than torch is given here, less than starting workers is worth.
-
-    Workers of a cluster need not be started.
-    """
-    sent = []
-    monkeypatch.setattr(_train, "seconds_per_epoch", lambda *_, **__: 1.0)
+    """The rest is trained in this process."""
+    monkeypatch.setattr(_train, "are_running", lambda _: is_running)
     found = Plan(way="kernel" if compiled else "layers")
     monkeypatch.setattr(_train, "plan", lambda *_: found)
-    monkeypatch.setattr(_train, "are_running", lambda _: is_running)
-    monkeypatch.setattr(_train, "_train_here", lambda *_: sent.append("here"))
-    monkeypatch.setattr(_train, "_train_in_workers", lambda *_: sent.append("workers"))
+    if case.endswith(" s"):
+        seconds = float(case.partition(" ")[0]) / 4
+        monkeypatch.setattr(_train, "seconds_per_epoch", lambda *_, **__: seconds)
+    estimator = _net(Functional) if case == "module" else _mlp()
+    if case == "long":
+        estimator.set_params(max_epochs=10**6)
+    options = {"engine": "reference"} if case == "alone" else {}
 
-    with joblib.parallel_config(backend=backend), pytest.raises(KeyError):
-        train([_fit(digits, _mlp(max_epochs=2))] * 2, n_jobs=2)
-
-    assert sent == [where]
+    assert _goes_to_workers([_fit(digits, estimator)] * 2, **options) == goes
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
@@ -523,13 +550,13 @@ def test_as_many_threads_share_the_rows_as_there_may_be_workers(
 ):
     """And no more than there are processors."""
     seen = []
-    train_shard = _train.train_shard
+    train_shard = _executors.train_shard
 
     def noted(*args, n_threads, **more):
         seen.append(n_threads)
         return train_shard(*args, n_threads=n_threads, **more)
 
-    monkeypatch.setattr(_train, "train_shard", noted)
+    monkeypatch.setattr(_executors, "train_shard", noted)
     monkeypatch.setattr(_train, "are_running", lambda _: False)
     train([_fit(digits, _mlp(max_epochs=1), seed=seed) for seed in range(2)], n_jobs=n_jobs)
 
@@ -584,23 +611,6 @@ def test_a_fit_that_goes_on_is_not_trained_from_what_was_planned(digits, monkeyp
         np.testing.assert_array_equal(trained.predictions, kept.predictions)
 
 
-@pytest.mark.parametrize("case", ["module", "reference"])
-def test_what_cannot_be_guessed_goes_to_workers(case, digits, monkeypatch):
-    """What users' code does, and what is trained alone."""
-    sent = []
-    monkeypatch.setattr(_train, "_train_in_workers", lambda *_: sent.append("workers"))
-    estimator = _net(Functional) if case == "module" else _mlp()
-
-    with pytest.raises(KeyError):
-        train(
-            [_fit(digits, estimator)] * 2,
-            n_jobs=2,
-            engine="reference" if case == "reference" else "fleet",
-        )
-
-    assert sent == ["workers"]
-
-
 @pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize(("large", "n_folds"), [(10**9, 4), (1000, 1)])
 def test_a_shard_has_few_folds_where_folds_are_large(large, n_folds, digits, monkeypatch):
@@ -610,19 +620,10 @@ def test_a_shard_has_few_folds_where_folds_are_large(large, n_folds, digits, mon
     monkeypatch.setattr(_train, "_LEAST_SECONDS_PER_SHARD", 1e-9)
     folds = [np.arange(200)[np.arange(200) % 5 != k] for k in range(4)]
     fits = [_fit(digits, rows=folds[i % 4], seed=i) for i in range(32)]
-    shards = []
-    train_shards = _train.train_shards
-
-    def note(own, n_jobs):
-        shards.extend(own)
-        return train_shards(own, n_jobs)
-
-    monkeypatch.setattr(_train, "train_shards", note)
-    with joblib.parallel_config(backend="threading"):
-        trained = train(fits, n_jobs=2)
+    trained, shards = _sent_shards(fits)
 
     assert len(shards) == 4
-    assert [len({id(f.rows) for f in s.fits.values()}) for s in shards] == [n_folds] * 4
+    assert [len({f.rows for f in s.fits.values()}) for s in shards] == [n_folds] * 4
     assert [t.state.seed for t in trained] == list(range(32))
 
 
@@ -636,16 +637,7 @@ def test_small_groups_stay_whole_and_share_shards(digits, monkeypatch):
         for seed in range(3)
         for width in widths
     ]
-    shards = []
-    train_shards = _train.train_shards
-
-    def note(own, n_jobs):
-        shards.extend(own)
-        return train_shards(own, n_jobs)
-
-    monkeypatch.setattr(_train, "train_shards", note)
-    with joblib.parallel_config(backend="threading"):
-        trained = train(fits, n_jobs=2)
+    trained, shards = _sent_shards(fits)
 
     assert len(shards) == 8
     found = [
@@ -669,14 +661,14 @@ def test_a_single_group_is_shared_among_the_workers(
 ):
     """A group that is all there is, is cut for balance; little makes few shards."""
     monkeypatch.setattr(_train, "_LEAST_SECONDS_PER_SHARD", least)
-    fits = {
-        i: _fit(digits, _mlp(hidden_layer_sizes=(4 + i % n_signatures,)), n_epochs=1)
+    fits = [
+        _fit(digits, _mlp(hidden_layer_sizes=(4 + i % n_signatures,)), n_epochs=1)
         for i in range(40)
-    }
+    ]
 
-    shards, n_workers = _train._shards(fits, dict.fromkeys(fits), 2, 2**30, "fleet")
+    _, shards = _sent_shards(fits)
 
-    assert (len(shards), n_workers) == (n_shards, 2)
+    assert len(shards) == n_shards
     assert sorted(i for shard in shards for i in shard.fits) == list(range(40))
 
 

@@ -308,11 +308,11 @@ def straggler(monkeypatch):
     """Let a worker that gets the first rate wait for the others; threads are workers."""
     event = threading.Event()
 
-    def slow(shard, *options):
+    def slow(shard, **options):
         fits = shard.fits.values()
         if any(fit.estimator.learning_rate == RATES[0] for fit in fits):
             event.wait(60)
-        return train_shard(shard, *options)
+        return train_shard(shard, **options)
 
     monkeypatch.setattr(_executors, "train_shard", slow)
     with joblib.parallel_config(backend="threading", n_jobs=2):

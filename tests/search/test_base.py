@@ -186,8 +186,7 @@ def test_inside_a_fleet_block_a_search_trains_as_few_shards(
         shards.append(len(shard.fits))
         return train_shard(shard, *options, **more)
 
-    for module in (engine_train, engine_workers):
-        monkeypatch.setattr(module, "train_shard", counting)
+    monkeypatch.setattr(engine_workers, "train_shard", counting)
     # So small a search would be trained in this process whatever the number of workers.
     monkeypatch.setattr(engine_train, "_LEAST_SECONDS", 0.0)
 

@@ -1,20 +1,15 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The one place that touches private names of scikit-learn, skorch or joblib.
-
-ADR 0002 lists them and says what breaks, and where, if one of them changes.
-"""
+"""scikit-learn: checks, scorers, and what its searches hand to joblib."""
 
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from joblib.externals.loky import reusable_executor
-from joblib.parallel import get_active_backend
 from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.callback import AutoPropagatedCallback
@@ -45,7 +40,6 @@ from sklearn.utils.validation import _check_feature_names_in as check_feature_na
 from sklearn.utils.validation import _check_method_params as method_params
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import _num_samples as num_samples
-from skorch import NeuralNet
 
 __all__ = [
     "BaseSearchCV",
@@ -54,7 +48,6 @@ __all__ = [
     "FoldTask",
     "HasMethods",
     "Interval",
-    "NetOfKnownParts",
     "Options",
     "RealNotInt",
     "StrOptions",
@@ -67,17 +60,13 @@ __all__ = [
     "check_sample_weight",
     "fitted_by",
     "fold_task",
-    "functions_of",
-    "get_active_backend",
     "knows_fold_tasks",
     "last_step_scorer",
-    "loky_workers",
     "make_constraint",
     "method_params",
     "num_samples",
     "output_container",
     "passed_through_estimator",
-    "predict_nonlinearity",
     "safe_indexing",
     "scored_by",
     "scorer_parts",
@@ -85,6 +74,7 @@ __all__ = [
     "top_k",
     "validate_parameter_constraints",
     "warn_or_raise_about_failures",
+    "weights_of_scorer",
 ]
 
 
@@ -104,35 +94,6 @@ class EstimatorBase(BaseEstimator):  # type: ignore[misc]
 @functools.cache
 def _parameter_names(cls: Any) -> tuple[str, ...]:
     return tuple(BaseEstimator._get_param_names.__func__(cls))
-
-
-class NetOfKnownParts(NeuralNet):  # type: ignore[misc]
-    """A skorch net that knows from the start which parts it will have.
-
-    skorch finds them out when they are set, which an optimizer that is built at its first
-    use may never be.
-    """
-
-    prefixes_: ClassVar[list[str]] = [
-        *NeuralNet.prefixes_,
-        "module",
-        "criterion",
-        "optimizer",
-    ]
-    cuda_dependent_attributes_: ClassVar[list[str]] = [
-        "module_",
-        "criterion_",
-        "optimizer_",
-    ]
-    _modules: ClassVar[list[str]] = ["module"]
-    _criteria: ClassVar[list[str]] = ["criterion"]
-    _optimizers: ClassVar[list[str]] = ["optimizer"]
-
-
-def predict_nonlinearity(net: Any) -> Callable[[Any], Any]:
-    """Return what an initialised skorch net applies to its module's outputs."""
-    nonlinearity: Callable[[Any], Any] = net._get_predict_nonlinearity()
-    return nonlinearity
 
 
 def output_container(transformer: Any) -> str:
@@ -249,11 +210,6 @@ class FoldTask:
     callback_context: Any = None
 
 
-def functions_of(task: Any) -> list[Any]:
-    """Return the functions that a task of joblib's calls; none for any other callable."""
-    return [function for function, _, _ in getattr(task, "items", ())]
-
-
 # Options of the function that fits and scores a candidate on a fold.
 _FOLD_OPTIONS = frozenset({
     "train",
@@ -350,20 +306,6 @@ def callbacks_see_rows(task: FoldTask) -> bool:
 
 def _callbacks_of(task: FoldTask) -> Sequence[Any]:
     return getattr(task.callback_context, "_callbacks", ())
-
-
-def loky_workers() -> frozenset[int]:
-    """Return the process numbers of the running workers of joblib's default backend.
-
-    There are none if the workers are about to end.
-    """
-    executor = getattr(reusable_executor, "_executor", None)
-    flags = getattr(executor, "_flags", None)
-    if flags is None or flags.shutdown or flags.broken is not None:
-        return frozenset()
-    # Other threads start and end them.
-    processes = dict(getattr(executor, "_processes", None) or {})
-    return frozenset(processes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,24 +1,23 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Fits that are asked for while others train, and results that come as they end."""
+"""The dispatcher of shards, and fits that are asked for while others train."""
 
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from multiprocessing import TimeoutError as NothingYetError
+from queue import Empty
 from typing import Any, Self
 
 import joblib
 
 from sk_tune.engine._executors import (
     LOST,
-    closing_call,
+    Executor,
+    ThisProcess,
+    executor_of,
     is_unsendable,
-    parallel_call,
-    run_lost_shard,
-    shard_task,
 )
 from sk_tune.engine._fits import (
     Fit,
@@ -29,51 +28,62 @@ from sk_tune.engine._fits import (
     raising_caller_errors,
 )
 from sk_tune.engine._memory_limits import SHARE_OF_MEMORY, available_memory, bytes_per_fit
+from sk_tune.engine._reference import failed
 from sk_tune.engine._results import (
     FitKeys,
     Results,
     StoredFits,
-    end_shard,
     ready_fits,
     warn_of_unstored,
 )
-from sk_tune.engine._shard import Shard, train_shard
+from sk_tune.engine._shard import Shard
 from sk_tune.engine._skorch_support import signature
 from sk_tune.engine._store import FitStore
-from sk_tune.estimators import FitPreparer
+from sk_tune.estimators import FitPreparer, LastSeen
 from sk_tune.training import TimeLimit
 
-__all__ = ["FitStream"]
+__all__ = ["Dispatcher", "FitStream", "grouped", "shards_of"]
 
 
-class ShardStream:
-    """Runs shards in workers; their results come in the order in which they end.
+class Dispatcher:
+    """Has shards run by an executor; keeps, stores and tells of their results.
 
-    With one worker shards are trained in this process, in the order in which they came.
-
-    Shards go to one call of joblib as long as something of it runs: a new call would send
-    the data anew. A worker that is killed may take all shards with it that are running;
-    these are run once more, one at a time, so that the one at fault is known. A backend
-    that cannot return results one by one gets what is waiting as a batch.
-
-    ``dispatch_one_batch`` and the counters of ``joblib.Parallel`` have no underscore, but
-    no documentation either; ADR 14 says why they are used.
+    A worker that is killed takes its shard with it, and with most backends all others that
+    run. What had not begun is sent again; what may have run is run once more, one at a
+    time, so that the one at fault is known. What cannot be sent is trained in this process,
+    as everything is if `is_here`.
     """
 
-    def __init__(self, n_jobs: int | None, epoch_done: Any = None) -> None:
+    def __init__(
+        self,
+        n_jobs: int | None,
+        results: Results,
+        reporter: ProgressReporter,
+        *,
+        is_here: bool,
+        **here: Any,
+    ) -> None:
         self._n_jobs = n_jobs
-        self._epoch_done = epoch_done
-        self._preparer = FitPreparer()
-        self._is_here = joblib.effective_n_jobs(n_jobs) == 1
-        # Shards without a result, by position: those handed to joblib, and those that wait.
-        self._shards: dict[int, Shard] = {}
+        self._results = results
+        self._reporter = reporter
+        self._is_here = is_here
+        self._here = {"epoch_done": reporter.epoch_done, "fits_done": results.add, **here}
+        # Shards without a result, by position.
+        self._shards: dict[int, tuple[Shard, StoredFits]] = {}
+        self._n_put = 0
+        # Positions of those that wait, that run in the order in which they were handed
+        # over, and that were lost with a worker, then of all that ever were.
         self._waiting: deque[int] = deque()
-        # Shards that were lost with a worker, and are run once more.
+        self._running: list[int] = []
         self._lost: deque[int] = deque()
-        self._call: _Call | None = None
-        # Caller of a backend that gets batches, whose workers stay between these.
-        self._batches: joblib.Parallel | None = None
-        self._closing = ExitStack()
+        self._suspects: set[int] = set()
+        self._executor: Executor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def n_workers(self) -> int:
@@ -85,139 +95,94 @@ class ShardStream:
         """Shards without a result."""
         return len(self._shards)
 
-    def put(self, position: int, shard: Shard) -> None:
-        """Hand over a shard under a new position.
+    def put(self, shard: Shard, stored: StoredFits) -> None:
+        """Take a shard, which runs at once if there is a worker."""
+        self._shards[self._n_put] = shard, stored
+        self._waiting.append(self._n_put)
+        self._n_put += 1
+        self._hand_over()
 
-        It is run at once if there is a worker.
-        """
-        self._shards[position] = shard
-        if self._call is None or not self._call.add(position, shard):
-            self._waiting.append(position)
+    def next(self, timeout: float | None = None) -> Shard | None:
+        """Wait until some shard has ended, and return it when its results are kept.
 
-    def next(self, timeout: float | None = None) -> tuple[int, Any, str] | None:
-        """Wait for a result: its position, what ``train_shard`` returned, and a message.
-
-        The result is None if the shard was lost twice, and the message says why. None
-        instead of the three if `timeout` seconds have passed.
+        None if `timeout` seconds have passed; then everything is stopped.
         """
         while True:
-            if self._is_here:
-                return self._run_here()
-            if self._lost:
-                return self._run_lost()
+            executor = self._hand_over()
             try:
-                ended = self._running_call().next(timeout)
-            except NothingYetError:
+                position, out = executor.completed(timeout)
+            except Empty:
                 self.close()
                 return None
-            except LOST:
-                self._give_up_call(self._lost)
-            except Exception as error:
-                if not is_unsendable(error):
-                    raise
-                # Shards that cannot be sent are trained here.
+            is_lost = isinstance(out, LOST)
+            if is_lost and position not in self._suspects:
+                self._lose(position, executor)
+            elif is_lost or not isinstance(out, Exception):
+                self._running.remove(position)
+                if is_lost and executor.is_one:
+                    self._stop()
+                return self._end(position, out)
+            elif is_unsendable(out):
                 self._is_here = True
-                self._give_up_call(self._waiting)
+                self._stop()
             else:
-                if ended is not None:
-                    del self._shards[ended[0]]
-                    return *ended, ""
-                self._end_call()
+                raise out
 
     def close(self) -> None:
-        """Stop what is running."""
-        self._give_up_call(deque())
-        self._shards.clear()
-        self._waiting.clear()
-        self._lost.clear()
+        """Stop what is running, and forget what waits."""
+        self._stop()
+        for positions in (self._shards, self._waiting, self._lost):
+            positions.clear()
 
-    def _running_call(self) -> "_Call":
-        """Return the call that runs, or a new one of all that waits."""
-        if self._call is None:
-            self._call = _Call(self._parallel(), takes_more=self._batches is None)
-            waiting, self._waiting = self._waiting, deque()
-            self._call.start([(position, self._shards[position]) for position in waiting])
-        return self._call
+    def _hand_over(self) -> Executor:
+        """Give the executor as much as it is to have at a time."""
+        if self._executor is None:
+            here = self._is_here
+            self._executor = (
+                ThisProcess(**self._here) if here else executor_of(self._n_jobs)
+            )
+        executor = self._executor
+        is_alone = bool(self._lost) or not self._suspects.isdisjoint(self._running)
+        most = 1 if is_alone else executor.n_at_once * self.n_workers
+        queue = self._lost if is_alone else self._waiting
+        while queue and len(self._running) < most:
+            position = queue.popleft()
+            self._running.append(position)
+            executor.submit(position, self._shards[position][0])
+        return executor
 
-    def _parallel(self) -> Any:
-        """Return what starts a call."""
-        if self._batches is not None:
-            return self._batches
-        parallel = parallel_call(self._n_jobs, batch_size=1, pre_dispatch="all")
-        if parallel.return_as == "list":
-            self._batches = self._closing.enter_context(parallel)
-        return parallel
+    def _lose(self, position: int, executor: Executor) -> None:
+        """Take note of a shard whose worker is gone, and of those lost with it."""
+        lost = [position]
+        if executor.is_one:
+            # Workers take shards in their order.
+            lost = self._running[: self.n_workers]
+        self._running = [i for i in self._running if i not in lost]
+        self._suspects.update(lost)
+        self._lost.extend(lost)
+        if executor.is_one:
+            self._stop()
 
-    def _end_call(self) -> None:
-        """Let go of a call that has no more results; what it did not return is lost."""
-        self._call = None
-        if len(self._waiting) < len(self._shards):
-            self._give_up_call(self._lost)
+    def _stop(self) -> None:
+        """Stop what is running, which then waits."""
+        executor, self._executor = self._executor, None
+        self._waiting.extendleft(reversed(self._running))
+        self._running = []
+        if executor is not None:
+            executor.close()
 
-    def _give_up_call(self, queue: deque[int]) -> None:
-        """Stop what joblib has, and put it into a queue."""
-        if self._call is not None:
-            self._call.close()
-            self._call = None
-        self._closing.close()
-        self._batches = None
-        waiting = set(self._waiting)
-        queue.extend(position for position in self._shards if position not in waiting)
-
-    def _run_here(self) -> tuple[int, Any, str]:
-        position = self._waiting.popleft()
-        shard = self._shards.pop(position)
-        result = train_shard(shard, self._epoch_done, preparer=self._preparer)
-        return position, result, ""
-
-    def _run_lost(self) -> tuple[int, Any, str]:
-        position = self._lost.popleft()
-        return run_lost_shard(position, self._shards.pop(position), self._n_jobs)
-
-
-class _Call:
-    """A call of joblib that takes more tasks while it runs."""
-
-    def __init__(self, parallel: Any, *, takes_more: bool) -> None:
-        self._parallel = parallel
-        self._takes_more = takes_more
-        self._results: Any = iter(())
-        self._closing = ExitStack()
-
-    def start(self, shards: list[tuple[int, Shard]]) -> None:
-        """Begin with some shards; wait for all of them if the backend gives lists only."""
-        results = self._parallel(_tasks(shards))
-        if self._takes_more:
-            self._results = self._closing.enter_context(closing_call(results))
-        else:
-            self._results = iter(results)
-
-    def add(self, position: int, shard: Shard) -> bool:
-        """Run another shard, unless the call has ended or is about to."""
-        parallel = self._parallel
-        # While a task runs, the generator has not left the loop that waits for results.
-        if not self._takes_more or not (
-            parallel.n_completed_tasks < parallel.n_dispatched_tasks
-        ):
-            return False
-        try:
-            return bool(parallel.dispatch_one_batch(iter(_tasks([(position, shard)]))))
-        except LOST:
-            # The results that joblib waits for say so, too.
-            return False
-
-    def next(self, timeout: float | None) -> tuple[int, Any] | None:
-        """Return the next result; None after the last."""
-        self._parallel.timeout = timeout
-        return next(self._results, None)
-
-    def close(self) -> None:
-        """Stop what is running."""
-        self._closing.close()
-
-
-def _tasks(shards: list[tuple[int, Shard]]) -> list[Any]:
-    return [shard_task(position, shard) for position, shard in shards]
+    def _end(self, position: int, out: Any) -> Shard:
+        shard, stored = self._shards.pop(position)
+        if isinstance(out, LOST):
+            message = f"its worker process died: {out}"
+            failures = {i: failed(f, message, 0.0, "fleet") for i, f in shard.fits.items()}
+            out = failures, {}
+        new = self._results.take(*out)
+        done = {i: self._results.trained[i] for i in shard.fits}
+        stored.save(done)
+        self._results.tell(new)
+        self._reporter.fits_done(done)
+        return shard
 
 
 @dataclass(slots=True, eq=False)
@@ -269,8 +234,14 @@ class FitStream:
         store: str | os.PathLike[str] | None = None,
     ) -> None:
         self._reporter = ProgressReporter(passing_errors(progress), {}, expected)
-        self._shards = ShardStream(n_jobs, self._reporter.epoch_done)
         self._results = Results(None, as_fleet=True)
+        self._dispatcher = Dispatcher(
+            n_jobs,
+            self._results,
+            self._reporter,
+            is_here=joblib.effective_n_jobs(n_jobs) == 1,
+            preparer=FitPreparer(),
+        )
         self._limit = SHARE_OF_MEMORY * available_memory()
         self._path = store
         self._store: FitStore | None = None
@@ -279,8 +250,7 @@ class FitStream:
         self._unstored: Counter[str] = Counter()
         self._requests: dict[int, _StreamRequest] = {}
         self._request_of: dict[int, int] = {}
-        self._running: dict[int, tuple[Shard, StoredFits]] = {}
-        self._n_fits = self._n_requests = self._n_shards = 0
+        self._n_fits = self._n_requests = 0
         self._ended: list[int] = []
         self._closing = ExitStack()
 
@@ -292,7 +262,7 @@ class FitStream:
 
     def __exit__(self, *error: object) -> None:
         """Stop the workers and close the store."""
-        self._shards.close()
+        self._dispatcher.close()
         self._closing.close()
         if error[0] is None:
             warn_of_unstored(self._unstored)
@@ -300,12 +270,12 @@ class FitStream:
     @property
     def n_workers(self) -> int:
         """Workers that there are now, late ones included."""
-        return self._shards.n_workers
+        return self._dispatcher.n_workers
 
     @property
     def n_idle(self) -> int:
         """Workers that have nothing to do."""
-        return max(0, self.n_workers - self._shards.n_shards)
+        return max(0, self.n_workers - self._dispatcher.n_shards)
 
     @property
     def n_wanted(self) -> int:
@@ -316,7 +286,7 @@ class FitStream:
         """
         n_workers = self.n_workers
         spare = 1 if n_workers > 1 else 0
-        return max(0, n_workers + spare - self._shards.n_shards)
+        return max(0, n_workers + spare - self._dispatcher.n_shards)
 
     @property
     def n_requests(self) -> int:
@@ -365,9 +335,7 @@ class FitStream:
         for shard in self._cut(ready, n_pieces):
             left = stored.rest(shard)
             if left.fits:
-                self._running[self._n_shards] = (left, stored)
-                self._shards.put(self._n_shards, replace(left, limit=limit))
-                self._n_shards += 1
+                self._dispatcher.put(replace(left, limit=limit), stored)
         done = [i for i in positions if i in self._results.trained]
         if done:
             with raising_caller_errors():
@@ -395,11 +363,9 @@ class FitStream:
             raise ValueError("FitStream.next needs a request. Ask for fits first.")
         with raising_caller_errors():
             while not self._ended:
-                ended = self._shards.next(timeout)
-                if ended is None:
+                shard = self._dispatcher.next(timeout)
+                if shard is None:
                     return None
-                shard, stored = self._running.pop(ended[0])
-                end_shard(shard, ended[1:], self._results, stored, self._reporter)
                 self._end(shard.fits)
         number = self._ended.pop(0)
         positions = self._requests.pop(number).positions
@@ -430,27 +396,48 @@ class FitStream:
 
     def _cut(self, fits: Mapping[int, Fit], n_pieces: int) -> list[Shard]:
         """Cut fits into shards of equal signature."""
-        groups: dict[Any, list[int]] = {}
-        for i, fit in fits.items():
-            alone = self._results.solo[i] is not None
-            groups.setdefault(None if alone else signature(fit), []).append(i)
-        lone = [[i] for i in groups.pop(None, [])]
+        groups, alone = grouped(fits, self._results.solo)
         n = max(1, n_pieces // max(1, len(groups)))
         parts = [
-            positions[k::n]
+            [positions[k::n]]
             for positions in groups.values()
             for k in range(min(n, len(positions)))
         ]
         limit = int(self._limit / self.n_workers)
-        checkpoint_bytes = bytes_per_fit(fits.values(), limit)
-        return [
-            Shard(
-                fits={i: fits[i] for i in members},
-                as_fleet=as_fleet,
-                memory_limit=limit,
-                groups=[members],
-                checkpoint_bytes=checkpoint_bytes,
-            )
-            for as_fleet, all_own in ((True, parts), (False, lone))
-            for members in all_own
-        ]
+        return shards_of(fits, parts, alone, limit, bytes_per_fit(fits.values(), limit))
+
+
+def grouped(
+    fits: Mapping[int, Fit], solo: Mapping[int, str | None]
+) -> tuple[dict[Any, list[int]], list[int]]:
+    """Return the positions of fits by signature, and of those that train alone."""
+    groups: dict[Any, list[int]] = {}
+    last, last_signature = LastSeen(), None
+    for i, fit in fits.items():
+        if solo[i] is None:
+            if not last.is_like(fit.estimator):
+                last_signature = signature(fit)
+                last.see(fit.estimator)
+            groups.setdefault(last_signature, []).append(i)
+    return groups, [i for i in fits if solo[i] is not None]
+
+
+def shards_of(
+    fits: Mapping[int, Fit],
+    parts: Iterable[Sequence[Sequence[int]]],
+    alone: Iterable[int],
+    memory_limit: int,
+    checkpoint_bytes: int,
+) -> list[Shard]:
+    """Return shards: for each part its groups, and one for each fit that trains alone."""
+    return [
+        Shard(
+            fits={i: fits[i] for group in groups for i in group},
+            as_fleet=as_fleet,
+            memory_limit=memory_limit,
+            groups=groups,
+            checkpoint_bytes=checkpoint_bytes,
+        )
+        for as_fleet, shards in ((True, parts), (False, ([[i]] for i in alone)))
+        for groups in shards
+    ]

@@ -1,0 +1,504 @@
+"""Shards in this process, in workers and on clusters; fits asked for while others train."""
+
+import itertools
+import pickle
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import joblib
+import numpy as np
+import pytest
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.parallel import ParallelBackendBase, ThreadingBackend
+
+from sk_tune import MLPClassifier, fleet
+from sk_tune.engine import (
+    Fit,
+    FitStream,
+    _executors,
+    have_to_start,
+    outside_blocks,
+    train,
+)
+from sk_tune.engine._shard import train_shard
+from sk_tune.exceptions import SkTuneWarning
+
+pytestmark = [
+    pytest.mark.usefixtures("workers_for_little"),
+    # A worker of Dask that is a thread says so in the warnings of its loop.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def _folds(iris, n_fits=3, **params):
+    options = {"width": 4, "max_epochs": 2, "random_state": 1, **params}
+    folds = [np.flatnonzero(np.arange(150) % n_fits != k) for k in range(n_fits)]
+    return [
+        Fit(
+            estimator=MLPClassifier(**options),
+            X=iris.X,
+            y=iris.y,
+            rows=rows,
+            monitor=np.setdiff1d(np.arange(150), rows),
+            name=f"fold {k}",
+        )
+        for k, rows in enumerate(folds)
+    ]
+
+
+def _kinds(iris, n_fits=4):
+    """Return fits of as many signatures, each of which is a shard."""
+    return [_folds(iris, width=3 + k, max_epochs=1)[0] for k in range(n_fits)]
+
+
+def _assert_same(ours, theirs, rtol=0.0):
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a.train_loss, b.train_loss, rtol=rtol)
+        np.testing.assert_allclose(a.predictions, b.predictions, rtol=rtol)
+
+
+def _all(stream):
+    found = {}
+    while stream.n_requests:
+        number, trained = stream.next()
+        found[number] = trained
+    return found
+
+
+@pytest.mark.parametrize(("n_jobs", "n_pieces"), [(1, 1), (2, 1), (2, 3)])
+def test_a_stream_gives_what_a_call_gives(iris, n_jobs, n_pieces):
+    """However many workers share the fits of a request, up to the order of summation."""
+    rates = [0.001, 0.01, 0.1]
+    with FitStream(n_jobs=n_jobs) as stream:
+        for rate in rates:
+            stream.ask([_folds(iris, learning_rate=rate)], n_pieces)
+        found = _all(stream)
+
+    for number, rate in enumerate(rates):
+        expected = train(_folds(iris, learning_rate=rate))
+        _assert_same(found[number], expected, rtol=0.0 if n_pieces == 1 else 1e-5)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_requests_of_one_call_share_a_shard(iris, n_jobs):
+    """Each has its own result, all at once."""
+    rates = [0.001, 0.01, 0.1]
+    with FitStream(n_jobs=n_jobs) as stream:
+        numbers = stream.ask([_folds(iris, learning_rate=rate) for rate in rates])
+        assert stream.n_idle == n_jobs - 1
+        # One more than there are workers, unless the worker is this process.
+        assert stream.n_wanted == {1: 0, 2: 2}[n_jobs]
+        stream.next()
+        assert (stream.n_requests, stream.n_ended) == (2, 2)
+        found = _all(stream)
+
+    assert (numbers, sorted(found)) == ([0, 1, 2], [1, 2])
+    for number, trained in found.items():
+        _assert_same(trained, train(_folds(iris, learning_rate=rates[number])), rtol=1e-5)
+
+
+def test_a_fit_goes_on_from_a_state(iris):
+    """One epoch and then two more are three epochs."""
+    fits = _folds(iris, max_epochs=3)
+    with FitStream() as stream:
+        stream.ask([[replace(fit, n_epochs=1) for fit in fits]])
+        _, first = stream.next()
+        states = [trained.state for trained in first]
+        rest = [
+            replace(fit, state=state, n_epochs=2)
+            for fit, state in zip(fits, states, strict=True)
+        ]
+        stream.ask([rest])
+        _, second = stream.next()
+
+    _assert_same(second, train(fits))
+
+
+def test_fits_of_several_signatures_and_failed_ones_are_one_request(iris):
+    """Every fit has a result, in the order of the request, also if none of it trains."""
+    kinds = {"dropout": -1.0}, {"width": 5}, {}
+    fits = [_folds(iris, **params)[0] for params in kinds]
+    with FitStream() as stream:
+        stream.ask([fits, fits[:1]])
+        found = _all(stream)
+
+    assert [trained.status for trained in found[0]] == ["failed", "trained", "trained"]
+    assert found[0][0].message.startswith("fold 0: ")
+    assert [trained.status for trained in found[1]] == ["failed"]
+
+
+def test_what_the_store_has_is_not_trained(iris, tmp_path):
+    """It is there at once, to the bit."""
+    runs = []
+    for _ in range(2):
+        with FitStream(store=tmp_path / "fits.db") as stream:
+            stream.ask([_folds(iris)])
+            assert stream.n_idle == len(runs)
+            runs.append(stream.next()[1])
+
+    assert [trained.is_loaded for trained in runs[1]] == [True] * 3
+    _assert_same(*runs)
+
+
+def test_what_cannot_be_stored_is_said_once(iris, tmp_path):
+    """When the stream ends, with the count of all requests."""
+    stream = FitStream(store=tmp_path / "fits.db").__enter__()
+    for _ in range(2):
+        stream.ask([_folds(iris, random_state=None)])
+    _all(stream)
+
+    with pytest.warns(SkTuneWarning, match="6 fits are not stored"):
+        stream.__exit__(None, None, None)
+
+
+def test_progress_counts_what_is_still_to_come(iris):
+    """Fits that were expected, and more of them if there are more."""
+    seen = []
+    with FitStream(progress=seen.append, expected=[2] * 6) as stream:
+        stream.ask([_folds(iris)])
+        stream.next()
+        assert (seen[-1].n_fits, seen[-1].n_fits_done) == (6, 3)
+        assert (seen[-1].n_epochs, seen[-1].n_epochs_done) == (12, 6)
+        for _ in range(2):
+            stream.ask([_folds(iris)])
+        _all(stream)
+
+    assert (seen[-1].n_fits, seen[-1].n_fits_done) == (9, 9)
+
+
+def test_errors_of_who_is_told_come_up_as_they_are(iris):
+    """They are no failures of a fit."""
+
+    def tell(progress):
+        raise ZeroDivisionError
+
+    with FitStream(progress=tell) as stream:
+        stream.ask([_folds(iris)])
+        with pytest.raises(ZeroDivisionError):
+            stream.next()
+
+
+def test_a_result_needs_a_request():
+    """Or there is nothing to wait for."""
+    with FitStream() as stream, pytest.raises(ValueError, match="needs a request"):
+        stream.next()
+
+
+def test_one_worker_is_this_process_and_keeps_the_order(iris):
+    """Nothing trains before a result is asked for."""
+    seen = []
+    with FitStream(n_jobs=1, progress=seen.append) as stream:
+        for fit in _kinds(iris, 3):
+            stream.ask([[fit]])
+        assert not seen
+
+        assert [stream.next()[0] for _ in range(3)] == [0, 1, 2]
+    assert seen[-1].n_epochs_done == 3
+
+
+class _Lists(ParallelBackendBase):
+    """A backend of joblib that knows lists of tasks only, and counts its starts."""
+
+    n_workers, n_starts = 2, 0
+
+    def effective_n_jobs(self, n_jobs):
+        return self.n_workers
+
+    def configure(self, n_jobs=1, parallel=None, **options):
+        self.n_starts += 1
+        return super().configure(n_jobs, parallel)
+
+    def submit(self, func, callback=None):
+        out = func()
+        callback(out)
+        return SimpleNamespace(get=lambda timeout=None: out)
+
+
+@pytest.mark.parametrize("backend", ["threading", "sequential", "multiprocessing", _Lists])
+def test_each_backend_gives_the_same(backend, iris):
+    """``joblib.parallel_config`` decides where fits are trained; contract 2 has loky."""
+    fits = _kinds(iris)
+    expected = train(fits, n_jobs=1)
+    used = backend() if backend is _Lists else backend
+
+    with joblib.parallel_config(backend=used, n_jobs=2):
+        _assert_same(train(fits), expected)
+        with FitStream() as stream:
+            n_before = getattr(used, "n_starts", 0)
+            for fit in fits:
+                stream.ask([[fit]])
+            found = _all(stream)
+            stream.ask([fits[:1]])
+            stream.next()
+
+    _assert_same([found[k][0] for k in range(4)], expected)
+    if backend is _Lists:
+        # The same workers for all lists.
+        assert used.n_starts == n_before + 1
+
+
+def test_workers_that_join_late_are_counted():
+    """Those of a cluster may come and go."""
+    backend = _Lists()
+    with joblib.parallel_config(backend=backend), FitStream(n_jobs=-1) as stream:
+        before, backend.n_workers = stream.n_workers, 5
+
+        assert (before, stream.n_workers) == (2, 5)
+
+
+@pytest.fixture
+def straggling(monkeypatch):
+    """Let shards of networks of width 3 wait for an event, in threads; return the event."""
+    event = threading.Event()
+
+    def slow(shard, **options):
+        if any(fit.estimator.width == 3 for fit in shard.fits.values()):
+            event.wait(30)
+        return train_shard(shard, **options)
+
+    monkeypatch.setattr(_executors, "train_shard", slow)
+    with joblib.parallel_config(backend="threading"):
+        yield event
+    event.set()
+
+
+def test_a_straggler_holds_up_no_other_shard(iris, straggling):
+    """The other worker gets one shard after the other, with idle times in between."""
+    with FitStream(n_jobs=2) as stream:
+        fits = _kinds(iris, 5)
+        stream.ask([[fits[0]]])
+        ended = []
+        for fit in fits[1:]:
+            stream.ask([[fit]])
+            ended.append(stream.next()[0])
+        straggling.set()
+        ended.append(stream.next()[0])
+
+    assert ended == [1, 2, 3, 4, 0]
+
+
+def test_waiting_ends_when_the_time_is_up(iris, straggling):
+    """What runs is given up then."""
+    with FitStream(n_jobs=2) as stream:
+        stream.ask([_kinds(iris, 1)])
+
+        assert stream.next(timeout=0.05) is None
+        assert stream.n_idle == 2
+
+
+class _Losing(ThreadingBackend):
+    """Threads of joblib, some of whose results, by number, are errors."""
+
+    def __init__(self, error, lost, **options):
+        super().__init__(**options)
+        self.error, self.lost, self.count = error, lost, itertools.count()
+
+    def retrieve_result_callback(self, result):
+        found = super().retrieve_result_callback(result)
+        if next(self.count) in self.lost:
+            raise self.error
+        return found
+
+
+LOST = [TerminatedWorkerError("gone"), ConnectionError("gone"), EOFError("gone")]
+
+
+@pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
+def test_shards_of_a_lost_worker_run_once_more(error, iris):
+    """What had come before is kept, what had not begun goes to workers again."""
+    seen, fits = [], _kinds(iris, 6)
+    with joblib.parallel_config(backend=_Losing(error, {2, 5})):
+        trained = train(fits, n_jobs=2, trained=lambda found: seen.extend(found))
+
+    _assert_same(trained, train(fits))
+    assert sorted(seen) == list(range(6))
+
+
+def test_a_shard_that_is_lost_twice_is_given_up(iris):
+    """It has no result but a message; the one that ran beside it is trained alone."""
+    with (
+        joblib.parallel_config(backend=_Losing(TerminatedWorkerError("gone"), {0, 1})),
+        FitStream(n_jobs=2) as stream,
+    ):
+        for fit in _kinds(iris, 4):
+            stream.ask([[fit]])
+        trained = [found for (found,) in _all(stream).values()]
+
+    assert sorted(result.status for result in trained) == ["failed", *3 * ["trained"]]
+    (failed,) = (result for result in trained if result.status == "failed")
+    assert failed.message.endswith("its worker process died: gone")
+
+
+def test_what_is_asked_after_a_loss_waits_for_those_that_were_lost(iris):
+    """These run one at a time."""
+    with (
+        joblib.parallel_config(backend=_Losing(TerminatedWorkerError("gone"), {1})),
+        FitStream(n_jobs=2) as stream,
+    ):
+        fits = _kinds(iris, 5)
+        for fit in fits[:3]:
+            stream.ask([[fit]])
+        found = dict([stream.next(), stream.next()])
+        for fit in fits[3:]:
+            stream.ask([[fit]])
+        found |= _all(stream)
+
+    _assert_same([found[k][0] for k in range(5)], train(fits))
+
+
+def test_what_cannot_be_sent_is_trained_here(iris):
+    """From then on all of it."""
+    error = pickle.PicklingError("Could not pickle the task")
+    with joblib.parallel_config(backend=_Losing(error, {0})), FitStream(n_jobs=2) as stream:
+        for fit in _kinds(iris, 3):
+            stream.ask([[fit]])
+        found = _all(stream)
+
+        assert stream.n_workers == 1
+    _assert_same([found[k][0] for k in range(3)], train(_kinds(iris, 3)))
+
+
+def test_other_errors_are_passed_on(iris):
+    """A mistake of sk_tune's is not mistaken for a lost worker."""
+    with (
+        joblib.parallel_config(backend=_Losing(ZeroDivisionError(), {0})),
+        pytest.raises(ZeroDivisionError),
+    ):
+        train(_kinds(iris), n_jobs=2)
+
+
+def test_a_joblib_of_another_form_is_asked_for_lists(iris, monkeypatch):
+    """With a warning, and the same results."""
+    from sk_tune._compat import _joblib_names
+
+    _joblib_names._pool_works.cache_clear()
+    monkeypatch.delattr("joblib.parallel.BatchedCalls.__call__")
+    with (
+        joblib.parallel_config(backend=_Lists()),
+        pytest.warns(SkTuneWarning, match="all at once"),
+    ):
+        assert not _joblib_names.takes_tasks(ThreadingBackend())
+    _joblib_names._pool_works.cache_clear()
+
+
+def test_workers_need_no_start_that_have_trained_and_are_there_yet(iris):
+    """Others, or as many as somebody else has asked for, would have to start."""
+    get_reusable_executor().shutdown(kill_workers=True)
+    with joblib.parallel_config(backend="loky"):
+        assert have_to_start(2)
+        # Processes are there, but they have trained nothing.
+        joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(i) for i in range(4))
+        assert have_to_start(2)
+
+        # Loky replaces a worker that needs much more memory than for its first task.
+        get_reusable_executor().shutdown(kill_workers=True)
+        train(_kinds(iris), n_jobs=2)
+        assert not have_to_start(2)
+        assert have_to_start(3)
+
+        with FitStream(n_jobs=2) as stream:
+            stream.ask([_kinds(iris)])
+        # Whoever stops in between stops the workers.
+        assert have_to_start(2)
+    with joblib.parallel_config(backend="threading"):
+        assert not have_to_start(2)
+
+
+def test_outside_all_blocks_joblib_has_the_workers_around_them():
+    """A block of ``fleet`` says that it has very many; who trains needs the truth."""
+    with joblib.parallel_config("threading", n_jobs=3), fleet(n_jobs=1), fleet(n_jobs=1):
+        inside = joblib.effective_n_jobs(None)
+        with outside_blocks():
+            outside = joblib.effective_n_jobs(None)
+
+    assert inside > 1000
+    assert outside == 3
+
+
+@pytest.fixture(scope="module")
+def client():
+    """A worker of Dask with two threads."""
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
+    with (
+        distributed.LocalCluster(processes=False, **options) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def scattered(client, monkeypatch):
+    """Return the data that were sent to the cluster, and how many of them to lose."""
+    sent = SimpleNamespace(data=[], n_lost=0)
+    scatter = client.scatter
+
+    def losing(data, **options):
+        future = scatter(data, **options)
+        sent.data.append(data)
+        if len(sent.data) <= sent.n_lost:
+            # As with the death of the only worker that has them.
+            client.cancel([future], force=True)
+        return future
+
+    monkeypatch.setattr(client, "scatter", losing)
+    return sent
+
+
+@pytest.mark.parametrize("n_lost", [0, 1, 2])
+def test_dask_gives_the_networks_of_local_workers(iris, scattered, n_lost):
+    """To the bit, data are sent once; what is lost with a worker is sent again."""
+    fits = _kinds(iris)
+    scattered.n_lost = n_lost
+    with joblib.parallel_config("dask"):
+        trained = train(fits)
+
+    _assert_same(trained, train(fits, n_jobs=1))
+    assert sum(data is iris.X for data in scattered.data) <= 1 + n_lost
+
+
+def test_data_that_are_always_lost_end_in_a_message(iris, scattered):
+    """And not in waiting for ever."""
+    scattered.n_lost = 1000
+    with joblib.parallel_config("dask"):
+        trained = train(_kinds(iris, 2))
+
+    assert all("worker process died" in result.message for result in trained)
+
+
+def test_a_shard_that_kills_its_workers_is_given_up(iris, client, monkeypatch):
+    """Dask does that after some deaths."""
+    distributed = pytest.importorskip("distributed")
+    error = distributed.KilledWorker("shard", SimpleNamespace(address="tcp://a:1"), 3)
+    submit = client.submit
+
+    def killed(function, *args, **options):
+        def die(*_):
+            raise error
+
+        return submit(die, **options)
+
+    monkeypatch.setattr(client, "submit", killed)
+    with joblib.parallel_config("dask"):
+        trained = train(_kinds(iris, 2))
+
+    assert all("tcp://a:1" in result.message for result in trained)
+
+
+class _Unsendable:
+    def __reduce__(self):
+        raise TypeError("cannot pickle this")
+
+
+def test_what_cannot_be_sent_to_dask_is_trained_here(iris, client):
+    """As with any other backend."""
+    fits = _kinds(iris, 2)
+    for fit in fits:
+        fit.estimator.extra_ = _Unsendable()
+    with joblib.parallel_config("dask"):
+        trained = train(fits)
+
+    assert [result.status for result in trained] == ["trained"] * 2
