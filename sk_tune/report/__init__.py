@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Pictures of a search, and one page that says what it found."""
 
-from sk_tune.report._baselines import baseline_models
+from sk_tune.report._formats import to_json, to_text, write_html, write_page
 from sk_tune.report._gathering import search_part
-from sk_tune.report._html import write_html, write_page
 from sk_tune.report._page_records import (
     Baseline,
     Cell,
@@ -18,7 +17,7 @@ from sk_tune.report._page_records import (
 )
 from sk_tune.report._quality import Quality, quality_of
 from sk_tune.report._reproduction import data_fingerprint, fit_code, package_versions
-from sk_tune.report._text_report import to_json, to_text
+from sk_tune.report._search_checks import baseline_models
 from sk_tune.report._value_texts import number_text, value_text
 from sk_tune.report.displays import (
     EpochCurveDisplay,

@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 from sk_tune._search_record import search_record
 from sk_tune._text import interval_text
 from sk_tune.diagnosis import Curves, Finding, curves_of, diagnose
-from sk_tune.report._baselines import search_baselines
 from sk_tune.report._page_records import (
     Baseline,
     CandidateRow,
@@ -25,7 +24,7 @@ from sk_tune.report._page_records import (
 )
 from sk_tune.report._quality import Quality, quality_of
 from sk_tune.report._reproduction import reproduction
-from sk_tune.report._search_checks import leak_checks
+from sk_tune.report._search_checks import leak_checks, search_baselines
 from sk_tune.report._value_texts import number_text
 from sk_tune.report.displays import (
     Importance,

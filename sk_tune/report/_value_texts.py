@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import skopt.space
@@ -128,9 +128,11 @@ def python_text(value: Any, depth: int = 0) -> str:
         value = value.tolist()
     if isinstance(value, list | tuple):
         return _sequence(value, depth)
-    call = _call(value, depth)
-    if call is not None:
-        return call
+    made = _call(value)
+    if made is not None:
+        given = [python_text(item, depth + 1) for item in made.given]
+        given += [f"{k}={python_text(v, depth + 1)}" for k, v in made.options.items()]
+        return _joined(f"{made.name}(", given, ")", depth)
     if isinstance(getattr(value, "__name__", None), str):
         return str(value.__name__)
     try:
@@ -140,53 +142,51 @@ def python_text(value: Any, depth: int = 0) -> str:
         return f"<{type(value).__name__}: {type(error).__name__} in repr>"
 
 
-def _call(value: Any, depth: int) -> str | None:
+class _Call(NamedTuple):
+    """The call that makes an object: a function, its module, and what it is given."""
+
+    module: str
+    name: str
+    given: list[Any]
+    options: Mapping[str, Any]
+
+
+def _call(value: Any) -> _Call | None:
     """Return the call that makes an object, if its kind is known."""
+    kind = type(value)
     if isinstance(value, Choice):
-        return _joined("Choice(", [python_text(value.options, depth + 1)], ")", depth)
+        return _Call(kind.__module__, "Choice", [value.options], {})
     if isinstance(value, skopt.space.Categorical):
-        given = [python_text(list(value.categories), depth + 1)]
-        if value.prior is not None:
-            given.append(f"prior={python_text(list(value.prior), depth + 1)}")
-        return _joined("Categorical(", given, ")", depth)
-    made = scorer_parts(value)
-    if made is not None:
-        return _scorer(made, depth)
+        prior = {} if value.prior is None else {"prior": list(value.prior)}
+        return _Call(kind.__module__, "Categorical", [list(value.categories)], prior)
+    scorer = scorer_parts(value)
+    if scorer is not None:
+        method, sign = scorer["response_method"], scorer["sign"]
+        options = {} if method == "predict" else {"response_method": method}
+        options |= {"greater_is_better": False} if sign < 0 else {}
+        options |= scorer["options"]
+        return _Call("sklearn.metrics", "make_scorer", [scorer["function"]], options)
     if hasattr(value, "get_params") and not isinstance(value, type):
         # Callbacks of skorch are no estimators, and have parameters all the same.
-        return _joined(f"{type(value).__name__}(", _changed(value, depth), ")", depth)
+        return _Call(kind.__module__, kind.__name__, [], _changed(value))
     if hasattr(value, "dist") and hasattr(value, "args") and hasattr(value, "kwds"):
-        given = [python_text(v, depth + 1) for v in value.args]
-        given += [f"{name}={python_text(v, depth + 1)}" for name, v in value.kwds.items()]
-        return _joined(f"{value.dist.name}(", given, ")", depth)
+        return _Call("scipy.stats", value.dist.name, list(value.args), value.kwds)
     return None
 
 
-def _scorer(parts: Mapping[str, Any], depth: int) -> str:
-    """Return the call of ``make_scorer`` that makes a scorer."""
-    given = [python_text(parts["function"], depth + 1)]
-    if parts["response_method"] != "predict":
-        given.append(f"response_method={python_text(parts['response_method'], depth + 1)}")
-    if parts["sign"] < 0:
-        given.append("greater_is_better=False")
-    given += [f"{name}={python_text(v, depth + 1)}" for name, v in parts["options"].items()]
-    return _joined("make_scorer(", given, ")", depth)
-
-
-def _changed(estimator: Any, depth: int) -> list[str]:
-    defaults = inspect.signature(type(estimator)).parameters
-    return [
-        f"{name}={text}"
+def _changed(estimator: Any) -> dict[str, Any]:
+    """Return the parameters of an estimator that differ from the defaults."""
+    declared = inspect.signature(type(estimator)).parameters
+    defaults = {
+        name: python_text(parameter.default)
+        for name, parameter in declared.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    return {
+        name: value
         for name, value in estimator.get_params(deep=False).items()
-        if (text := python_text(value, depth + 1))
-        != _default_text(defaults.get(name), depth)
-    ]
-
-
-def _default_text(parameter: inspect.Parameter | None, depth: int) -> str | None:
-    if parameter is None or parameter.default is inspect.Parameter.empty:
-        return None
-    return python_text(parameter.default, depth + 1)
+        if python_text(value) != defaults.get(name)
+    }
 
 
 def _sequence(values: Any, depth: int) -> str:
@@ -241,39 +241,24 @@ def _names(value: Any, depth: int) -> Iterator[tuple[str, str]]:
     """Yield module and name of each class and function."""
     if depth > _DEEPEST or isinstance(value, np.ndarray | np.generic | str):
         return
-    named = getattr(value, "__name__", None)
-    if scorer_parts(value) is not None:
-        yield "sklearn.metrics", "make_scorer"
-    elif isinstance(named, str):
-        # A class or a function of any kind, which is written by its name.
-        if isinstance(getattr(value, "__module__", None), str) and named.isidentifier():
-            yield value.__module__, named
-    elif hasattr(value, "dist") and hasattr(value, "args"):
-        yield "scipy.stats", value.dist.name
-    elif type(value).__module__ != "builtins":
-        yield type(value).__module__, type(value).__name__
-    for item in _parts(value)[:_MOST_ITEMS]:
-        yield from _names(item, depth + 1)
-
-
-def _parts(value: Any) -> list[Any]:
-    """Return what a value is made of, as far as it is shown."""
-    if isinstance(value, Mapping):
-        return list(value.values())
-    if isinstance(value, list | tuple):
-        return list(value)
-    if hasattr(value, "dist") and hasattr(value, "args"):
-        return [*value.args, *value.kwds.values()]
-    if isinstance(value, Choice):
-        return [value.options]
-    if isinstance(value, skopt.space.Categorical):
-        return list(value.categories)
-    made = scorer_parts(value)
+    parts: list[Any] = []
+    made, name = _call(value), getattr(value, "__name__", None)
     if made is not None:
-        return [made["function"], *made["options"].values()]
-    if hasattr(value, "get_params") and not isinstance(value, type):
-        return list(value.get_params(deep=False).values())
-    return []
+        yield made.module, made.name
+        parts = [*made.given, *made.options.values()]
+    elif isinstance(name, str):
+        # A class or a function of any kind, which is written by its name.
+        if isinstance(getattr(value, "__module__", None), str) and name.isidentifier():
+            yield value.__module__, name
+    else:
+        if type(value).__module__ != "builtins":
+            yield type(value).__module__, type(value).__name__
+        if isinstance(value, Mapping):
+            parts = list(value.values())
+        elif isinstance(value, list | tuple):
+            parts = list(value)
+    for item in parts[:_MOST_ITEMS]:
+        yield from _names(item, depth + 1)
 
 
 def _public(module: str, name: str) -> str:

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV
 from sk_tune.report import baseline_models
-from sk_tune.report._baselines import search_baselines
+from sk_tune.report._search_checks import search_baselines
 
 
 def test_scores_are_of_the_folds_and_the_scorer_of_the_search(

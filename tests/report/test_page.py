@@ -12,8 +12,14 @@ from sklearn.exceptions import FitFailedWarning, NotFittedError
 
 from sk_tune.diagnosis import Finding
 from sk_tune.report import number_cells, write_html
+from sk_tune.report._formats import (
+    candidate_table,
+    ledger_counts,
+    ledger_seconds,
+    render,
+    search_page,
+)
 from sk_tune.report._gathering import gather
-from sk_tune.report._html import candidate_table, ledger_counts, ledger_seconds, page
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -40,6 +46,11 @@ def test_numbers_on_the_page_are_those_of_the_results(name, request, read_page):
     for row, (_, key) in zip(rows, stds, strict=True):
         std = search.cv_results_[f"std_test_{suffix}"][row]
         assert math.isnan(std) if key is None else float(key) == std
+
+
+def page(report):
+    """Return the page of a search as HTML."""
+    return render(search_page(report))
 
 
 def test_the_answer_has_best_and_corrected_score(grid, iris, read_page):

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from sk_tune._search_record import grants_epochs
 from sk_tune.report.displays._drawing import (
     COLORS,
     check_choice,
@@ -222,7 +223,7 @@ def candidate_curves(
         bool(n == most[bracket])
         for n, bracket in zip(trials.n_resources, trials.brackets, strict=True)
     ]
-    if grants_epochs(trials) and len(curve_table(search)):
+    if counts_epochs(trials) and len(curve_table(search)):
         points = _by_epoch(search, trials, quantity)
     else:
         points = _by_rung(trials)
@@ -232,9 +233,9 @@ def candidate_curves(
     ]
 
 
-def grants_epochs(trials: Trials) -> bool:
+def counts_epochs(trials: Trials) -> bool:
     """Return whether rungs grant epochs, or there are none."""
-    return trials.resource is None or trials.resource.rpartition("__")[2] == "max_epochs"
+    return trials.resource is None or grants_epochs(trials.resource)
 
 
 class RungDisplay:
@@ -381,7 +382,7 @@ class RungDisplay:
         """
         check_choice("quantity", quantity, tuple(_QUANTITIES))
         trials = trials_of(search, metric)
-        has_epochs = grants_epochs(trials) and len(curve_table(search))
+        has_epochs = counts_epochs(trials) and len(curve_table(search))
         if not has_epochs and trials.resource is None:
             raise ValueError(
                 "RungDisplay needs rungs, or networks that trained. "
@@ -433,7 +434,7 @@ class RungDisplay:
             ax.minorticks_off()
         else:
             ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.set_xlabel("Epoch" if grants_epochs(self.trials) else self._resource_name())
+        ax.set_xlabel("Epoch" if counts_epochs(self.trials) else self._resource_name())
         set_y_label(ax, self.value_name)
         values = np.concatenate([np.empty(0), *(curve.values for curve in curves)])
         if not self.is_loss:

@@ -8,7 +8,6 @@ are served like sk_tune's.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.base import is_classifier, is_regressor
 from sklearn.utils.validation import check_is_fitted
+
+from sk_tune._search_record import deciding_metric, granted_resource, grants_epochs
+from sk_tune._text import is_number
 
 __all__ = [
     "Parameter",
@@ -161,8 +163,7 @@ def _parameter(name: str, label: str, params: Sequence[Mapping[str, Any]]) -> Pa
 
 
 def _is_number(value: Any) -> bool:
-    is_real = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    return is_real and bool(np.isfinite(float(value)))
+    return is_number(value) and bool(np.isfinite(float(value)))
 
 
 def _categories(values: Sequence[Any]) -> list[str]:
@@ -291,7 +292,7 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
     results = search.cv_results_
     name = metric_name(search, metric)
     n_rows = len(results["params"])
-    resource = _resource(search, results)
+    resource = granted_resource(search) if "n_resources" in results else None
     params = [
         {key: value for key, value in row.items() if key != resource}
         for row in results["params"]
@@ -323,8 +324,7 @@ def _best_by(scores: Any, n_resources: Any) -> int | None:
     finite = np.isfinite(scores)
     if not finite.any():
         return None
-    if n_resources is not None:
-        finite &= n_resources == n_resources[finite].max()
+    finite &= n_resources == n_resources[finite].max()
     return int(np.where(finite, scores, -np.inf).argmax())
 
 
@@ -334,10 +334,9 @@ def metric_name(search: Any, metric: str | None = None) -> str:
     Without `metric`, it is the one that decides, or else the first. Raises ValueError if
     the search has no such metric.
     """
-    names = [n.removeprefix(_MEAN) for n in search.cv_results_ if n.startswith(_MEAN)]
     if metric is None:
-        refit = search.refit
-        return refit if isinstance(refit, str) and refit in names else names[0]
+        return deciding_metric(search)
+    names = [n.removeprefix(_MEAN) for n in search.cv_results_ if n.startswith(_MEAN)]
     if metric not in names:
         raise ValueError(
             f"The 'metric' parameter must be one of {names}, as the search has them. "
@@ -353,12 +352,6 @@ def curve_table(search: Any) -> pd.DataFrame:
         columns = ("candidate", "fold", "epoch", "train_loss", "valid_loss", "valid_score")
         return pd.DataFrame({name: np.empty(0) for name in columns})
     return curves
-
-
-def _resource(search: Any, results: Mapping[str, Any]) -> str | None:
-    if "n_resources" not in results:
-        return None
-    return str(getattr(search, "resource_", search.resource))
 
 
 def _column(results: Mapping[str, Any], name: str, n_rows: int) -> Integers:
@@ -392,7 +385,7 @@ def _epochs(
 ) -> Integers:
     sizes = curve_table(search).groupby("candidate").size()
     epochs = np.array(sizes.reindex(range(n_rows), fill_value=0), dtype=np.int64)
-    if resource is None or resource.rpartition("__")[2] != "max_epochs":
+    if not grants_epochs(resource):
         return epochs
     # A curve begins with what the rungs before trained.
     spent: dict[int, int] = {}

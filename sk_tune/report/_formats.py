@@ -1,14 +1,15 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A report as one page that needs nothing else: no network, no other file."""
+"""A report as one page that needs nothing else, as text for a terminal, and as JSON."""
 
 import base64
 import hashlib
+import json
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from sk_tune._files import replaced_file
-from sk_tune._text import seconds_text
+from sk_tune._text import is_number, number_texts, seconds_text, text_table
 from sk_tune.report._gathering import gather, importance_in, score_lines
 from sk_tune.report._page_records import (
     Baseline,
@@ -36,14 +37,15 @@ from sk_tune.report._pictures import (
     importance_picture,
     rung_picture,
     score_picture,
+    score_texts,
     slice_pictures,
 )
 from sk_tune.report._quality import confusion_table, residual_picture
-from sk_tune.report._value_texts import number_text, value_text
+from sk_tune.report._value_texts import number_text, plain, value_text
 from sk_tune.report.displays import short_names
 from sk_tune.search import Ledger
 
-__all__ = ["write_html", "write_page"]
+__all__ = ["to_json", "to_text", "write_html", "write_page"]
 
 # A column, and its cells from above.
 Cells = tuple[PageColumn, list[Cell]]
@@ -103,13 +105,9 @@ def _parameter_columns(report: SearchPart, rows: Sequence[CandidateRow]) -> Iter
         values = [row.params[name] for row in rows if name in row.params]
         hint = name if short != name else ""
         yield (
-            PageColumn(name=short, is_number=all(map(_is_number, values)), hint=hint),
+            PageColumn(name=short, is_number=all(map(is_number, values)), hint=hint),
             [_value(row.params, name) for row in rows],
         )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _count(value: int | None) -> Cell:
@@ -120,7 +118,7 @@ def _value(params: Mapping[str, Any], name: str) -> Cell:
     if name not in params:
         return Cell(text="")
     value = params[name]
-    key = repr(float(value)) if _is_number(value) else None
+    key = repr(float(value)) if is_number(value) else None
     return Cell(text=value_text(value), key=key)
 
 
@@ -240,11 +238,6 @@ def write_page(content: Page, path: str | Path) -> Path:
     return path
 
 
-def page(report: Report) -> str:
-    """Return the page of a search as HTML."""
-    return render(search_page(report))
-
-
 def search_page(report: Report) -> Page:
     """Return what is on the page of a search."""
     rows = ""
@@ -309,3 +302,120 @@ def _pictures_of(part: SearchPart) -> dict[str, Any]:
 def _content_hash(script: str) -> str:
     digest = hashlib.sha256(script.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+_WIDTH = 88
+_N_SHOWN = 5  # Candidates that the text lists.
+_FORMAT = 1
+
+
+def to_text(search: Any) -> str:
+    """Return what a search found as text for a terminal.
+
+    Parameters
+    ----------
+    search : estimator
+        A fitted search.
+
+    Returns
+    -------
+    str
+        The answer, what is wrong, the best candidates, and what was spent.
+
+    Raises
+    ------
+    NotFittedError
+        If the search is not fitted.
+
+    See Also
+    --------
+    write_html : The same as a page, with pictures.
+    """
+    report = gather(search)
+    parts = [
+        report.title,
+        _wrapped(report.verdict),
+        _scores(report),
+        *(_wrapped(note) for note in report.notes),
+        _findings(report),
+        _best(report),
+    ]
+    if report.ledger is not None:
+        parts.append(str(report.ledger))
+    return "\n\n".join(part for part in parts if part)
+
+
+def to_json(search: Any) -> str:
+    """Return what a search found as JSON.
+
+    Parameters
+    ----------
+    search : estimator
+        A fitted search.
+
+    Returns
+    -------
+    str
+        A mapping with the fields of the page; null for numbers that are not finite, and
+        text for parameters that JSON does not have.
+
+    Raises
+    ------
+    NotFittedError
+        If the search is not fitted.
+
+    See Also
+    --------
+    write_html : The same as a page.
+    """
+    report = gather(search)
+    content = {f.name: plain(getattr(report, f.name)) for f in fields(Report)}
+    content["checks"] = [
+        {"name": f.name, "outcome": outcome_text(f), "text": f.message}
+        for f in report.checks
+    ]
+    return json.dumps({"format": _FORMAT, **content}, ensure_ascii=False, allow_nan=False)
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)
+
+
+def _scores(report: Report) -> str:
+    lines = score_lines(report)
+    if not lines:
+        return ""
+    rows = [
+        (line[0], score, f"{low} to {high}")
+        for line, (score, low, high, _) in zip(lines, score_texts(lines), strict=True)
+    ]
+    return text_table([report.metric, "score", "range"], rows)
+
+
+def _findings(report: Report) -> str:
+    lines = []
+    for finding in report.wrong:
+        head = f"{finding.outcome} {finding.code} {finding.name}: {finding.message}"
+        lines.append(_wrapped(head))
+        if finding.remedy:
+            lines.append(_wrapped(finding.remedy, "    "))
+    return "\n".join(lines)
+
+
+def _best(report: Report) -> str:
+    ranked = sorted(report.scored, key=lambda row: (row.rank or 0, -row.row))[:_N_SHOWN]
+    short = short_names(report.names)
+    scores = number_texts([row.score for row in ranked])
+    stds = number_texts([row.std for row in ranked], 2)
+    rows = [
+        (
+            row.row,
+            score,
+            std,
+            seconds_text(row.seconds),
+            ", ".join(f"{short[n]}={value_text(v)}" for n, v in row.params.items()),
+        )
+        for row, score, std in zip(ranked, scores, stds, strict=True)
+    ]
+    header = ["row", report.metric, "std", "fit", "parameters"]
+    return text_table(header, rows) if rows else ""
