@@ -7,42 +7,30 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Public name -> sub-package.  Nothing is imported before it is asked for, because torch
-# takes seconds to import, which neither `import sk_tune` nor `sk-tune --help` should cost.
-_HOMES = {
-    "AutoClassifier": "automl",
-    "AutoRegressor": "automl",
-    "BaggingClassifier": "ensemble",
-    "BaggingRegressor": "ensemble",
-    "BayesSearchCV": "search",
-    "BoostingClassifier": "ensemble",
-    "BoostingRegressor": "ensemble",
-    "CNNClassifier": "estimators",
-    "CNNRegressor": "estimators",
-    "GridSearchCV": "search",
-    "HalvingGridSearchCV": "search",
-    "HalvingRandomSearchCV": "search",
-    "HyperbandSearchCV": "search",
-    "MLPClassifier": "estimators",
-    "MLPRegressor": "estimators",
-    "NetClassifier": "estimators",
-    "NetRegressor": "estimators",
-    "RNNClassifier": "estimators",
-    "RNNRegressor": "estimators",
-    "RandomizedSearchCV": "search",
-    "SeedEnsembleClassifier": "ensemble",
-    "SeedEnsembleRegressor": "ensemble",
-    "StackingClassifier": "ensemble",
-    "StackingRegressor": "ensemble",
-    "TablePreparer": "prepare",
-    "TrialEnsembleClassifier": "ensemble",
-    "TrialEnsembleRegressor": "ensemble",
-    "fleet": "backend",
-    "load": "saving",
-    "save": "saving",
-    "show_versions": "_versions",
-    "train_valid_test_split": "prepare",
-}
+# Public names by their sub-package.  Nothing is imported before it is asked for, because
+# torch takes seconds to import, which neither `import sk_tune` nor `sk-tune --help` should
+# cost.
+_NAMES = {
+    "automl": ("AutoClassifier", "AutoRegressor"),
+    "backend": ("fleet",),
+    "ensemble": (
+        "BaggingClassifier", "BaggingRegressor", "BoostingClassifier", "BoostingRegressor",
+        "SeedEnsembleClassifier", "SeedEnsembleRegressor", "StackingClassifier",
+        "StackingRegressor", "TrialEnsembleClassifier", "TrialEnsembleRegressor",
+    ),
+    "estimators": (
+        "CNNClassifier", "CNNRegressor", "MLPClassifier", "MLPRegressor", "NetClassifier",
+        "NetRegressor", "RNNClassifier", "RNNRegressor",
+    ),
+    "prepare": ("TablePreparer", "train_valid_test_split"),
+    "saving": ("load", "save"),
+    "search": (
+        "BayesSearchCV", "GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV",
+        "HyperbandSearchCV", "RandomizedSearchCV",
+    ),
+    "_versions": ("show_versions",),
+}  # fmt: skip
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
 
 __all__ = ["__version__", *sorted(_HOMES)]
 

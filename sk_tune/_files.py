@@ -21,23 +21,9 @@ _MOUNTS = Path("/proc/self/mountinfo")
 # Names that Linux gives to network file systems; those in user space ("fuse.sshfs") count
 # as such, too.
 _OF_NETWORKS = {
-    "9p",
-    "afs",
-    "beegfs",
-    "ceph",
-    "cifs",
-    "gfs2",
-    "glusterfs",
-    "gpfs",
-    "lustre",
-    "nfs",
-    "nfs4",
-    "ocfs2",
-    "panfs",
-    "pvfs2",
-    "smb3",
-    "virtiofs",
-}
+    "9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "glusterfs", "gpfs", "lustre", "nfs",
+    "nfs4", "ocfs2", "panfs", "pvfs2", "smb3", "virtiofs",
+}  # fmt: skip
 
 
 @contextmanager

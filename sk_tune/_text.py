@@ -17,6 +17,7 @@ import numpy as np
 __all__ = [
     "LiveLine",
     "bytes_text",
+    "counted",
     "html_table",
     "interval_text",
     "is_number",
@@ -29,6 +30,11 @@ __all__ = [
 _GAP = "  "
 _EXPONENT_FROM = 1e6
 _MOST_DECIMALS = 6
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number of things in words, as "1 candidate" or "2 candidates"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def listed(texts: Sequence[str], most: int) -> str:
@@ -65,8 +71,6 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return a table as HTML, for a notebook.
 
-    Examples
-    --------
     >>> html_table(["why"], [["a < b"]]).removeprefix("<table><thead><tr><th>why</th></tr>")
     '</thead><tbody><tr><td>a &lt; b</td></tr></tbody></table>'
     """

@@ -11,20 +11,9 @@ from sk_tune.engine import kernel_status
 __all__ = ["show_versions"]
 
 _DEPENDENCIES = (
-    "sk-tune",
-    "pip",
-    "torch",
-    "skorch",
-    "scikit-learn",
-    "scikit-optimize",
-    "numpy",
-    "scipy",
-    "pandas",
-    "joblib",
-    "optuna",
-    "dask",
-    "ray",
-)
+    "sk-tune", "pip", "torch", "skorch", "scikit-learn", "scikit-optimize", "numpy",
+    "scipy", "pandas", "joblib", "optuna", "dask", "ray",
+)  # fmt: skip
 
 
 def show_versions() -> None:

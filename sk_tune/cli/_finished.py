@@ -15,7 +15,7 @@ import pandas as pd
 import sklearn
 
 from sk_tune._files import replaced_file
-from sk_tune._text import bytes_text, listed
+from sk_tune._text import bytes_text, counted, listed
 from sk_tune.cli._output import SavedModel, load_model, page_title, usage_text
 from sk_tune.cli._printing import labelled, score_lines, verdict_text
 from sk_tune.cli._tables import NO_NAME, read_parts
@@ -94,8 +94,8 @@ def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
         near = difflib.get_close_matches(missing[0], list(frame.columns), n=1)
         hint = f" Did you rename {missing[0]!r} to {near[0]!r}?" if near else ""
         raise TableError(
-            f"The table must have the {_columns(len(saved.columns))} that the model was "
-            f"fitted with. Got {_columns(frame.shape[1])}, without "
+            f"The table must have the {counted(len(saved.columns), 'column')} that the "
+            f"model was fitted with. Got {counted(frame.shape[1], 'column')}, without "
             f"{listed([*map(repr, missing)], _N_LISTED)}.{hint}"
         )
     known = {*saved.columns, *saved.ignored}
@@ -118,10 +118,6 @@ def _predictions(frame: pd.DataFrame, saved: SavedModel, *, proba: bool) -> pd.D
 
 def _note(text: str) -> None:
     print(f"sk-tune predict: {text}", file=sys.stderr)
-
-
-def _columns(n: int) -> str:
-    return "1 column" if n == 1 else f"{n} columns"
 
 
 def report(folder: Path, output: Path | None) -> None:
@@ -179,8 +175,7 @@ def export(folder: Path, output: Path, *, use: str | None = None) -> None:
             raise OptionError(str(error)) from error
         text = json.dumps(about, indent=2, ensure_ascii=False)
         account.write_text(text + "\n", encoding="utf-8")
-    n = len(about["members"])
-    members = "1 model" if n == 1 else f"{n} models"
+    members = counted(len(about["members"]), "model")
     print(labelled("Written", f"{members} to {output}, its columns to {output.stem}.json"))
 
 

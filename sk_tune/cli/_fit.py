@@ -32,10 +32,9 @@ from sk_tune.cli._output import (
     read_config,
     reason_of,
     resumable_output,
-    without_nan,
     write_output,
 )
-from sk_tune.cli._paths import CONFIG
+from sk_tune.cli._parser import CONFIG
 from sk_tune.cli._printing import FitProgress, labelled, print_outcome, print_problem
 from sk_tune.cli._tables import LoadedTable, demo_table, read_table
 from sk_tune.cli._target import N_FOLDS, Target, column_hint, read_target
@@ -46,6 +45,7 @@ from sk_tune.prepare import (
     format_of_text,
     settled_columns,
 )
+from sk_tune.report import plain
 from sk_tune.training import processes_per_cpu
 
 __all__ = ["FitOptions", "demo", "fit", "resume"]
@@ -146,7 +146,7 @@ def fit(
         finally:
             # After it is safe: the reader of a pipe may have left.
             if options.json:
-                print(json.dumps(without_nan(summary), indent=2, ensure_ascii=False))
+                print(json.dumps(plain(summary), indent=2, ensure_ascii=False))
             else:
                 print_outcome(auto, metric, seconds)
     if not options.json:

@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from sk_tune._processes import end_with_parent
-from sk_tune.cli._parser import USER_ERROR, check_use, completion, make_parser
-from sk_tune.cli._paths import check_paths
+from sk_tune.cli._parser import USER_ERROR, check_paths, check_use, completion, make_parser
 from sk_tune.exceptions import SkTuneError
 
 __all__ = ["main"]

@@ -23,8 +23,9 @@ import sklearn
 
 from sk_tune import __version__
 from sk_tune._files import replaced_file, sign
-from sk_tune.cli._paths import CONFIG, MODEL, RESUME, TRIALS, model_file, resume_file
+from sk_tune.cli._parser import CONFIG, MODEL, RESUME, TRIALS, model_file, resume_file
 from sk_tune.exceptions import OptionError, TableError
+from sk_tune.report import plain
 
 __all__ = [
     "SavedModel",
@@ -36,7 +37,6 @@ __all__ = [
     "resumable_output",
     "trials_table",
     "usage_text",
-    "without_nan",
     "write_output",
 ]
 
@@ -90,10 +90,7 @@ class SavedModel:
 
 
 def check_output_folder(folder: Path, *, overwrite: bool) -> None:
-    """Raise OptionError for a folder that cannot take the output.
-
-    It need not exist; it must not be a file, or hold files that must stay.
-    """
+    """Raise OptionError for a folder, there or not, that cannot take the output."""
     taken = [name for name in (*_RESULTS, CONFIG) if (folder / name).exists()]
     if taken and not overwrite:
         can_resume = (folder / TRIALS).exists()
@@ -181,10 +178,7 @@ def write_output(
 
 
 def reason_of(error: OSError) -> str:
-    """Return in words why a file could not be read or written.
-
-    It has no error number, and no name of a temporary file.
-    """
+    """Return why a file could not be read or written, without its temporary name."""
     return (error.strerror or str(error)).lower()
 
 
@@ -313,7 +307,7 @@ def _move(stage: Path, folder: Path, names: list[str]) -> None:
 
 
 def _as_json(content: dict[str, Any]) -> str:
-    text = json.dumps(without_nan(content), indent=2, ensure_ascii=False, default=str)
+    text = json.dumps(plain(content), indent=2, ensure_ascii=False)
     return f"{text}\n"
 
 
@@ -321,14 +315,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and np.isnan(value):
         return None
     return "none" if value is None else str(value)
-
-
-def without_nan(value: Any) -> Any:
-    """Return a value with null for NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The arguments of each command and their completion, by the standard library alone."""
+"""The arguments of each command and the files that they name, by the standard library."""
 
 import argparse
 import difflib
@@ -10,9 +10,104 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from sk_tune import __version__
-from sk_tune.exceptions import OptionError
+from sk_tune._files import is_own
+from sk_tune.exceptions import OptionError, StoreError, TableError
 
-__all__ = ["USER_ERROR", "check_use", "completion", "make_parser"]
+__all__ = [
+    "CONFIG",
+    "MODEL",
+    "RESUME",
+    "TRIALS",
+    "USER_ERROR",
+    "check_paths",
+    "check_trusted",
+    "check_use",
+    "completion",
+    "is_text_table",
+    "make_parser",
+    "model_file",
+    "resume_file",
+]
+
+# Files in the output folder: the model, and those that a fit resumes from.
+MODEL = "model/model.joblib"
+RESUME = "resume"
+CONFIG = f"{RESUME}/config.json"
+TRIALS = f"{RESUME}/trials.joblib"
+
+_TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+_PARQUET_ENDINGS = (".parquet", ".pq")
+
+
+def check_paths(command: str, options: Mapping[str, Any]) -> None:
+    """Raise the error that a command would end with for want of a file."""
+    is_trusted = options.get("trusted", False)
+    if command in {"predict", "report", "export"}:
+        path = model_file(options.get("model") or options["folder"])
+        check_trusted(path, is_trusted=is_trusted)
+    if command == "resume":
+        check_trusted(resume_file(options["folder"]), is_trusted=is_trusted)
+    if command == "store" and not options["path"].exists():
+        raise StoreError(f"The store must be a file that exists. Got {options['path']}.")
+    if options.get("data") is not None:
+        is_text_table(options["data"])
+
+
+def is_text_table(path: Path) -> bool:
+    """Return whether the file of a table is text, and not Parquet, or refuse it."""
+    name = path.name.lower()
+    is_text = name.endswith(_TEXT_ENDINGS)
+    if not is_text and not name.endswith(_PARQUET_ENDINGS):
+        raise TableError(
+            f"The table must be a file that ends in {', '.join(_TEXT_ENDINGS)} or "
+            f".parquet. Got {str(path)!r} instead."
+        )
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise TableError(
+            f"The table must be a file that exists. Got {str(path)!r}, which is {found}."
+        )
+    if path.stat().st_size == 0:
+        raise TableError(
+            f"The table {str(path)!r} must have a header and rows. Got 0 bytes."
+        )
+    return is_text
+
+
+def model_file(folder: Path) -> Path:
+    """Return the file of the model in an output folder, or that file if it was given."""
+    path = folder / MODEL if folder.is_dir() else folder
+    if path.is_file():
+        return path
+    hint = ""
+    if (folder / TRIALS).is_file():
+        hint = f", whose fit was cut off: go on with sk-tune resume {folder}"
+    raise TableError(
+        f"MODEL_DIR must be a folder with a {MODEL}, as sk-tune fit writes. Got "
+        f"{str(folder)!r}{hint}."
+    )
+
+
+def resume_file(folder: Path) -> Path:
+    """Return the file that a fit resumes from."""
+    for name in (CONFIG, TRIALS):
+        if not (folder / name).is_file():
+            raise TableError(
+                f"MODEL_DIR must be a folder with {CONFIG} and {TRIALS}, as sk-tune fit "
+                f"writes. Got {str(folder)!r} without {name}."
+            )
+    return folder / TRIALS
+
+
+def check_trusted(path: Path, *, is_trusted: bool) -> None:
+    """Refuse a pickle that this user has not written, and does not vouch for."""
+    if not is_trusted and not is_own(path):
+        raise OptionError(
+            f"{str(path)!r} is a pickle, and loading it can execute code. Got one that you "
+            "did not write with this account on this machine, or that has changed since. "
+            "If you trust where it comes from, say --trusted."
+        )
+
 
 # Exit code of argparse for wrong arguments.
 USER_ERROR = 2
@@ -94,36 +189,35 @@ class _Command(NamedTuple):
     constants: Mapping[str, Any] = {}
 
 
+def _option(name: str, text: str, **options: Any) -> _Argument:
+    return name, {"help": text, **options}
+
+
 def _flag(name: str, text: str) -> _Argument:
-    return name, {"action": "store_true", "help": text}
+    return _option(name, text, action="store_true")
 
 
 def _folder(name: str) -> list[_Argument]:
     return [
-        (name, {"type": Path, "metavar": "MODEL_DIR", "help": "output of sk-tune fit"}),
+        _option(name, "output of sk-tune fit", type=Path, metavar="MODEL_DIR"),
         _flag("--trusted", "load a pickle that another account wrote"),
     ]
 
 
 def _file(name: str, text: str, **options: Any) -> _Argument:
-    return name, {"type": Path, "metavar": "FILE", "help": text, **options}
+    return _option(name, text, type=Path, metavar="FILE", **options)
 
 
 def _time_budget(default: str) -> _Argument:
     text = f"time for everything, such as 60s, 10m or 2h; default: {default}"
-    options = {"type": _budget, "default": default, "metavar": "TIME", "help": text}
-    return "--time-budget", options
+    return _option("--time-budget", text, type=_budget, default=default, metavar="TIME")
 
 
-_USE: _Argument = (
-    "--use",
-    {"choices": _USES, "help": "what predicts; default: what fit was told, or ensemble"},
+_USE = _option(
+    "--use", "what predicts; default: what fit was told, or ensemble", choices=_USES
 )
-_RUN: list[_Argument] = [
-    (
-        "--n-jobs",
-        {"type": _n_jobs, "metavar": "N", "help": "processes; default: one for each CPU"},
-    ),
+_RUN = [
+    _option("--n-jobs", "processes; default: one for each CPU", type=_n_jobs, metavar="N"),
     _flag("--json", "print the outcome as JSON, and nothing else"),
     _flag("--verbose", "print each step and all warnings"),
 ]
@@ -135,19 +229,16 @@ def _search(time_budget: str, output: str) -> list[_Argument]:
     models = f"what to train, of {','.join(_MODELS)}; default: all of them"
     test = "share of the rows to set aside for a last check; default: 0.2"
     files = "folder for model/, resume/, trials.parquet, summary.json, report.html"
-    share = {"type": _share, "default": 0.2, "metavar": "SHARE", "help": test}
-    text = f"{files}; default: {output}"
-    folder = {"type": Path, "default": output, "metavar": "DIR", "help": text}
-    seed = {"type": _seed, "default": 0, "metavar": "INT", "help": "seed; default: 0"}
+    folder = f"{files}; default: {output}"
     return [
         _time_budget(time_budget),
-        ("--metric", {"metavar": "NAME", "help": metric}),
-        ("--models", {"type": _models, "metavar": "LIST", "help": models}),
+        _option("--metric", metric, metavar="NAME"),
+        _option("--models", models, type=_models, metavar="LIST"),
         _USE,
-        ("--test-size", share),
-        ("--output", folder),
+        _option("--test-size", test, type=_share, default=0.2, metavar="SHARE"),
+        _option("--output", folder, type=Path, default=output, metavar="DIR"),
         _flag("--overwrite", "replace files of these names in the output folder"),
-        ("--random-state", seed),
+        _option("--random-state", "seed; default: 0", type=_seed, default=0, metavar="INT"),
         *_RUN,
     ]
 
@@ -158,29 +249,21 @@ _COMMANDS = {
         "Set rows aside for a last check, train baselines, tune networks and boosting by "
         "cross-validation until the time is up, and save the best together.",
         [
-            ("data", {"type": Path, "help": "table: .csv, .tsv (also .gz) or .parquet"}),
-            (
-                "--target",
-                {"required": True, "metavar": "COLUMN", "help": "what to predict"},
-            ),
-            (
+            _option("data", "table: .csv, .tsv (also .gz) or .parquet", type=Path),
+            _option("--target", "what to predict", required=True, metavar="COLUMN"),
+            _option(
                 "--task",
-                {
-                    "choices": ("auto", "classification", "regression"),
-                    "default": "auto",
-                    "help": "default: auto, by the target's values",
-                },
+                "default: auto, by the target's values",
+                choices=("auto", "classification", "regression"),
+                default="auto",
             ),
-            (
-                "--group",
-                {"metavar": "COLUMN", "help": "what belongs together, such as the patient"},
+            _option(
+                "--group", "what belongs together, such as the patient", metavar="COLUMN"
             ),
-            (
+            _option(
                 "--time-column",
-                {
-                    "metavar": "COLUMN",
-                    "help": "when each row was, numbers or dates: judge on later rows",
-                },
+                "when each row was, numbers or dates: judge on later rows",
+                metavar="COLUMN",
             ),
             *_search("60s", "sk_tune_output"),
         ],
@@ -190,7 +273,7 @@ _COMMANDS = {
         "Predict the rows of a table, in their order, as CSV, part by part.",
         [
             *_folder("model"),
-            ("data", {"type": Path, "help": "table with the columns of the fitted one"}),
+            _option("data", "table with the columns of the fitted one", type=Path),
             _file("--output", "CSV file to write; default: the screen"),
             _USE,
             _flag("--proba", "add the probability of each class"),
@@ -200,12 +283,8 @@ _COMMANDS = {
         "the same as fit, on a real table that comes with scikit-learn",
         "Run fit on a real table that comes with scikit-learn.",
         [
-            (
-                "--table",
-                {
-                    "choices": _TABLES,
-                    "help": "default: titanic, or breast_cancer without it",
-                },
+            _option(
+                "--table", "default: titanic, or breast_cancer without it", choices=_TABLES
             ),
             *_search("20s", "sk_tune_demo"),
         ],
@@ -244,13 +323,11 @@ _COMMANDS = {
         [
             ("action", {"choices": ("info", "verify", "vacuum")}),
             _file("path", "file of the store"),
-            (
+            _option(
                 "--max-size",
-                {
-                    "type": _size,
-                    "metavar": "SIZE",
-                    "help": "what may stay at most, such as 500M or 2G; default: all",
-                },
+                "what may stay at most, such as 500M or 2G; default: all",
+                type=_size,
+                metavar="SIZE",
             ),
         ],
         epilog=None,

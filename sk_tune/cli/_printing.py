@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from sk_tune._text import listed
+from sk_tune._text import counted, listed
 from sk_tune.automl import AutoProgress, Score, format_score, progress_text, scale_of
 from sk_tune.cli._tables import LoadedTable
 from sk_tune.cli._target import N_FOLDS, Target
@@ -102,7 +102,7 @@ def print_problem(
 
 def print_outcome(auto: Any, metric: str, seconds: float) -> None:
     """Print what was found and what it is worth."""
-    trained = "1 model" if auto.n_trials_ == 1 else f"{auto.n_trials_} models"
+    trained = counted(auto.n_trials_, "model")
     print(labelled("Trained", f"{trained} in each fold; {seconds:.0f} s in all"))
     for family, reason in auto.failures_.items():
         print(labelled("", f"No {family}: {reason}"))

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
-from sk_tune.cli._paths import is_text_table
+from sk_tune.cli._parser import is_text_table
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import header_rows
 

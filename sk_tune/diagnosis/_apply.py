@@ -23,10 +23,7 @@ __all__ = ["Applied", "AppliedChange", "apply"]
 
 
 def changed_value(value: Any, change: Change) -> Any:
-    """Return what a change makes of a parameter's value.
-
-    The same value if it cannot be made.
-    """
+    """Return what a change makes of a value, or the same value if it cannot be made."""
     if change.action == "set":
         return change.value
     if not is_number(value) or value < 0:

@@ -56,10 +56,7 @@ def last_rows(search: Any) -> npt.NDArray[np.intp]:
 
 
 def check_noise_ceiling(search: Any) -> Finding:
-    """Look for candidates that the folds cannot tell from the best one.
-
-    A tip if most are.
-    """
+    """Look for candidates that the folds cannot tell from the best: a tip if most are."""
     rule = RULES["noise ceiling"]
     rows = last_rows(search)
     scores = fold_scores(search)[rows]
@@ -101,10 +98,7 @@ def check_noise_ceiling(search: Any) -> Finding:
 
 
 def check_optimism(search: Any) -> Finding:
-    """Look for a best score that owes much to being the best of many.
-
-    A tip if the corrected score is clearly lower.
-    """
+    """Look for a best score that owes much to being the best of many: a tip if so."""
     rule = RULES["optimistic best score"]
     corrected = getattr(search, "corrected_score_", None)
     if corrected is None or not math.isfinite(corrected.score):
@@ -211,10 +205,7 @@ def described_space(search: Any) -> tuple[str, Any, bool]:
 
 
 def check_edge(search: Any) -> Finding:
-    """Look for parameters whose best values lie at an end of their range.
-
-    A tip with wider ranges.
-    """
+    """Look for best values at an end of their range: a tip with wider ranges."""
     rule = RULES["optimum at the edge"]
     _, described, are_ranges = described_space(search)
     if not described:

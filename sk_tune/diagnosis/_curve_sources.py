@@ -37,10 +37,7 @@ def is_search(source: Any) -> bool:
 
 
 def best_candidate(search: Any) -> int:
-    """Return the result row that a search prefers.
-
-    The first of the best rank if it chose none. Raises NotFittedError.
-    """
+    """Return the result row that a search prefers, the first of the best rank if none."""
     if hasattr(search, "best_index_"):
         return int(search.best_index_)
     if not hasattr(search, "cv_results_"):
@@ -263,10 +260,7 @@ _DEPTHS = ("n_layers", "module__n_layers")
 
 
 def size(params: Mapping[str, Any]) -> float | None:
-    """Return roughly the number of weights between hidden layers, or None if unknown.
-
-    It is good for comparisons only.
-    """
+    """Return about how many weights are between hidden layers, to compare; or None."""
     layers = params.get("hidden_layer_sizes")
     if layers is not None:
         return float(np.square(np.atleast_1d(np.asarray(layers, dtype=float))).sum())

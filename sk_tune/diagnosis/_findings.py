@@ -354,9 +354,6 @@ def verdict(findings: Iterable[Finding]) -> Finding:
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings with causes before their consequences.
-
-    Those without a rank come last.
-    """
+    """Return findings with causes before their consequences, those without a rank last."""
     rank = {name: i for i, name in enumerate(_CAUSES_FIRST)}
     return sorted(findings, key=lambda f: rank.get(f.name, len(rank)))

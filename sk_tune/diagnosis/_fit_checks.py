@@ -91,10 +91,7 @@ class Trend:
 
 
 def trend(summary: Summary) -> Trend:
-    """Extrapolate the held-out loss to four times the training.
-
-    The mean gain is at least 0.
-    """
+    """Extrapolate the held-out loss to four times the training, the gain at least to 0."""
     floor = _LEAST_LOSS * summary.reference
     curves = np.log(np.maximum(smooth(summary.valid), floor))
     if summary.n_epochs < FEWEST_EPOCHS:
@@ -119,10 +116,7 @@ def trend(summary: Summary) -> Trend:
 
 
 def is_improving(summary: Summary) -> bool:
-    """Return whether more epochs are sure to help much.
-
-    The held-out loss falls, and is not low.
-    """
+    """Return whether more epochs are sure to help much: the loss falls, and is not low."""
     coming = trend(summary)
     level = float(np.sort(summary.valid_end).mean())
     is_brief = summary.n_epochs < BRIEF
@@ -191,10 +185,7 @@ def check_improving(summary: Summary) -> Finding:
 
 
 def check_converged(summary: Summary) -> Finding:
-    """Look for epochs in which nothing was learnt any more.
-
-    A tip if most were of no use.
-    """
+    """Look for epochs in which nothing was learnt any more: a tip if most were so."""
     rule = RULES["converged long ago"]
     if not summary.has_valid or summary.n_epochs < FEWEST_EPOCHS_TO_WASTE:
         return rule.not_applicable("There are too few epochs to spare any.")
@@ -250,10 +241,7 @@ AHEAD = 0.1
 
 
 def check_overfitting(summary: Summary) -> Finding:
-    """Look for a held-out loss that rises while the training loss falls.
-
-    An issue if the rise exceeds the noise of the folds.
-    """
+    """Look for a held-out loss that rises beyond noise while the training loss falls."""
     rule = RULES["overfitting"]
     if not summary.has_valid:
         return rule.not_applicable("There is no held-out loss to compare with.")
@@ -370,10 +358,7 @@ def _poor_fit(summary: Summary, left: float, relative_gap: float) -> str | None:
 
 
 def check_baseline(summary: Summary) -> Finding:
-    """Look for a network that is no better than a constant prediction.
-
-    An issue if its best held-out loss is not below the constant prediction's.
-    """
+    """Look for a network that is no better than a constant prediction: an issue if so."""
     rule = RULES["no better than the baseline"]
     if not summary.has_baseline:
         return rule.not_applicable("The loss of a constant prediction is not known.")

@@ -248,10 +248,7 @@ class SampleCurve:
 
 
 def check_more_data(curve: SampleCurve) -> Finding:
-    """Look for a held-out score that still rises with the samples.
-
-    A tip if more would help.
-    """
+    """Look for a held-out score that rises with the samples: a tip if more would help."""
     rule = RULES["more data"]
     sizes = np.asarray(curve.train_sizes, dtype=np.float64)
     test = np.asarray(curve.test_scores, dtype=np.float64)

@@ -55,10 +55,7 @@ def check_target(table: LeakTable) -> Finding:
 
 
 def check_giveaway(table: LeakTable) -> Finding:
-    """Look for a column that alone predicts the target almost without error.
-
-    An issue if there is one that is not the target itself.
-    """
+    """Look for a column that all but gives the target away, and is not it."""
     rule = RULES["feature that gives the target away"]
     if table.y.ndim > 1 or len(table.y) < FEWEST_ROWS:
         return rule.not_applicable("It takes one target and 40 rows.")
@@ -174,10 +171,7 @@ END = float(-norm.ppf(1e-7))
 
 
 def check_scaling(table: LeakTable) -> Finding:
-    """Look for columns that were scaled with the samples of all folds.
-
-    An issue of low severity if most columns of numbers were.
-    """
+    """Look for columns scaled with the samples of all folds: a low issue if most were."""
     rule = RULES["scaled over all rows"]
     numbers: Any = table.numbers.astype(np.float64)
     values = _of_measurements(numbers.loc[:, numbers.nunique() > 2].to_numpy())

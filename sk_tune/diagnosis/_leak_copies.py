@@ -56,10 +56,7 @@ ROWS_OF_A_CLASS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LeakTable:
-    """Samples, targets and folds (positions of training and test samples).
-
-    Features of more than two dimensions are flattened.
-    """
+    """Samples, flattened, targets, and folds (positions of training and test samples)."""
 
     X: pd.DataFrame
     y: Array
@@ -85,10 +82,7 @@ def as_frame(X: Any) -> pd.DataFrame:
 
 
 def plain_numbers(X: pd.DataFrame) -> pd.DataFrame:
-    """Return a table in which durations are seconds and infinite numbers are missing.
-
-    ``TablePreparer`` reads them in the same way.
-    """
+    """Return durations as seconds, infinite numbers as missing, like TablePreparer."""
     X = X.copy(deep=False)
     for name, column in X.items():
         if pd.api.types.is_timedelta64_dtype(column.dtype):
@@ -272,10 +266,7 @@ def nearness_limit(distances: Floats, chance: float = CHANCE) -> float:
 
 
 def scaled_numbers(numbers: pd.DataFrame) -> Floats:
-    """Return the columns that vary most for their size, standardised, without holes.
-
-    They are 200 at most.
-    """
+    """Return the 200 columns that vary most for their size, standardised, without holes."""
     filled = numbers.fillna(numbers.median()).fillna(0.0).to_numpy()
     order = np.argsort(-filled.std(axis=0, ddof=0) / (np.abs(filled).max(axis=0) + 1e-300))
     scaled: Floats = StandardScaler().fit_transform(
@@ -344,10 +335,7 @@ def check_duplicates(table: LeakTable) -> Finding:
 
 
 def check_near_duplicates(table: LeakTable) -> Finding:
-    """Look for test samples that are training samples with a little noise.
-
-    An issue if they are too many to be chance.
-    """
+    """Look for too many test samples that are training samples with a little noise."""
     rule = RULES["near duplicates across folds"]
     numbers = table.numbers.astype(np.float64)
     # Filled in with one value, rows come to lie closer together.
@@ -413,10 +401,7 @@ class _Neighbours:
         return copies
 
     def have_like_targets(self) -> Bools:
-        """Return which rows have a number as target that a row nearby has, too.
-
-        None if that is about as common farther away.
-        """
+        """Return which rows have a target of rows nearby; none if it is common."""
         is_like = self.differences == 0
         is_told = not self.is_classification and has_like_targets(is_like)
         rows: Bools = is_told & is_like[:, :K].any(axis=1)

@@ -177,10 +177,7 @@ def _too_much(
 
 
 def check_rate_low(summary: Summary) -> Finding:
-    """Look for a training loss that hardly moves.
-
-    An issue if the learning rate is too low.
-    """
+    """Look for a loss that hardly moves: an issue if the learning rate is too low."""
     rule = RULES["learning rate too low"]
     if summary.n_epochs < 4:
         return rule.not_applicable("There are too few epochs to tell slow from short.")

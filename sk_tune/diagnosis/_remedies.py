@@ -59,10 +59,7 @@ _MODERATE = {"dropout": 0.2, "weight_decay": 1e-3, "l1": 0.0}
 
 
 def restraints(params: Mapping[str, Any]) -> list[str]:
-    """Return what keeps a network from learning much whatever the data, such as "width=2".
-
-    Empty if there is nothing, or nothing is known.
-    """
+    """Return what is known to keep a network from learning much, such as "width=2"."""
     return [said for _, said in _held_back(params)]
 
 
@@ -78,10 +75,7 @@ def relative_rate(params: Mapping[str, Any]) -> float | None:
 
 
 def typical_rate(params: Mapping[str, Any]) -> float:
-    """Return the usual learning rate of a network's optimizer.
-
-    AdamW's for an unknown one.
-    """
+    """Return the usual learning rate of an optimizer, AdamW's for an unknown one."""
     # SGD of skorch has no momentum unless told, as in torch.
     name = _optimizer(params)
     typical = TYPICAL_RATES.get(name, TYPICAL_RATES["adamw"])
@@ -108,10 +102,7 @@ def _rate_name(params: Mapping[str, Any]) -> str:
 
 
 def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return the change to a tenth of the learning rate.
-
-    If the typical rate is far below that, it is the new rate.
-    """
+    """Return the change to a tenth of the rate, or to the typical one from far above."""
     name = _rate_name(params)
     rate, typical = number(params, name), typical_rate(params)
     reason = "the loss is not driven down steadily"
@@ -184,10 +175,7 @@ def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]
 
 
 def restrained(params: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return changes that let a network train longer on few samples.
-
-    They are more dropout, and a floor under weight decay.
-    """
+    """Return what lets a network train longer on few samples: dropout and weight decay."""
     reason = "few rows are soon learnt by heart"
     return _known(
         params,

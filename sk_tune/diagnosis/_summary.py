@@ -199,10 +199,7 @@ class Summary:
     def estimate(
         self, values: Floats, level: float = 0.0, *, usual: float | None = None
     ) -> Estimate:
-        """Return the mean over the folds, (F,), with its standard error.
-
-        Repetitions of the folds do not lessen the error.
-        """
+        """Return the mean over folds, (F,); repetitions do not lessen its error."""
         return estimate(values, level, usual=usual, n_repeats=self.n_repeats)
 
     def mean(self, name: str) -> Floats:

@@ -2,23 +2,26 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Pictures of a search, and one page that says what it found."""
 
-from sk_tune.report._formats import to_json, to_text, write_html, write_page
-from sk_tune.report._gathering import search_part
-from sk_tune.report._page_records import (
-    Baseline,
+from sk_tune.report._gathering import (
     Cell,
     Page,
     PageColumn,
     PageTable,
-    Reproduction,
     ScoreLine,
     SearchPart,
     number_cells,
+    search_part,
 )
 from sk_tune.report._quality import Quality, quality_of
-from sk_tune.report._reproduction import data_fingerprint, fit_code, package_versions
-from sk_tune.report._search_checks import baseline_models
-from sk_tune.report._value_texts import number_text, value_text
+from sk_tune.report._report_formats import to_json, to_text, write_html, write_page
+from sk_tune.report._reproduction import (
+    Reproduction,
+    data_fingerprint,
+    fit_code,
+    package_versions,
+)
+from sk_tune.report._search_checks import Baseline, baseline_models
+from sk_tune.report._value_texts import number_text, plain, value_text
 from sk_tune.report.displays import (
     EpochCurveDisplay,
     HyperparameterImportanceDisplay,
@@ -50,6 +53,7 @@ __all__ = [
     "number_cells",
     "number_text",
     "package_versions",
+    "plain",
     "quality_of",
     "search_part",
     "to_json",

@@ -3,9 +3,9 @@
 """From a fitted search to the record that page, text and JSON are made of."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -13,30 +13,204 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._search_record import search_record
-from sk_tune._text import interval_text
-from sk_tune.diagnosis import Curves, Finding, curves_of, diagnose
-from sk_tune.report._page_records import (
-    Baseline,
-    CandidateRow,
-    Report,
-    ScoreLine,
-    SearchPart,
-)
+from sk_tune._text import counted, interval_text, number_texts
+from sk_tune.diagnosis import Curves, Finding, curves_of, diagnose, to_act_on
+from sk_tune.prepare import ColumnKinds
 from sk_tune.report._quality import Quality, quality_of
-from sk_tune.report._reproduction import reproduction
-from sk_tune.report._search_checks import leak_checks, search_baselines
+from sk_tune.report._reproduction import Reproduction, reproduction
+from sk_tune.report._search_checks import Baseline, leak_checks, search_baselines
 from sk_tune.report._value_texts import number_text
 from sk_tune.report.displays import (
     Importance,
+    Parameter,
     Trials,
     importance_of,
     metric_name,
     parameters_of,
     trials_of,
 )
-from sk_tune.search import CorrectedScore
+from sk_tune.search import CorrectedScore, Ledger
 
-__all__ = ["gather", "importance_in", "score_lines", "search_part"]
+__all__ = [
+    "CandidateRow",
+    "Cell",
+    "Page",
+    "PageColumn",
+    "PageTable",
+    "ScoreLine",
+    "SearchPart",
+    "gather",
+    "importance_in",
+    "number_cells",
+    "outcome_text",
+    "score_lines",
+    "search_part",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageColumn:
+    """A column of a table; `hint` tells what it holds where the heading is short for it."""
+
+    name: str
+    is_number: bool
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell of a table.
+
+    `key` is the number that the text stands for, in full, None if it is no number;
+    `details` are shown on demand, and the text of an `is_long` cell is broken into lines.
+    """
+
+    text: str
+    key: str | None = None
+    details: str = ""
+    is_long: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageTable:
+    """Rows of cells, the first the best; each is "best", "failed" or nothing special."""
+
+    columns: list[PageColumn]
+    rows: list[tuple[str, list[Cell]]]
+
+
+def number_cells(values: Iterable[float], digits: int = 4) -> list[Cell]:
+    """Return the cells of a column of numbers, with equally many decimals; NaN is "n/a"."""
+    numbers = [float(value) for value in values]
+    return [
+        Cell(text="n/a") if math.isnan(value) else Cell(text=text, key=repr(value))
+        for value, text in zip(numbers, number_texts(numbers, digits), strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateRow:
+    """A row of ``cv_results_``, by the metric that decides; `others` are other means.
+
+    `rank` is None without a score; `reason` says why there is none, or only that of
+    failures. `configuration` is equal for the rows of one configuration in several rungs.
+    `best_so_far` is the best score up to this row among those that were granted as much;
+    `seconds` is the mean time of a fit.
+    """
+
+    row: int
+    rank: int | None
+    score: float
+    std: float
+    fold_scores: tuple[float, ...]
+    others: Mapping[str, float]
+    params: Mapping[str, Any]
+    seconds: float
+    reason: str
+    configuration: int
+    best_so_far: float
+    rung: int | None = None
+    bracket: int | None = None
+    n_resources: int | None = None
+
+
+def outcome_text(finding: Finding) -> str:
+    """Return the outcome of a check as a page names it."""
+    unknown = finding.outcome == "not applicable"
+    return "not checked" if unknown else finding.outcome
+
+
+class ScoreLine(NamedTuple):
+    """A score, of which greater is better, with its uncertainty from `low` to `high`.
+
+    `what` explains the model or the uncertainty; `set_aside` is the score on samples that
+    were set aside. Unknown numbers are NaN.
+    """
+
+    name: str
+    score: float
+    low: float
+    high: float
+    what: str
+    set_aside: float = math.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SearchPart:
+    """The candidates of a search, curves of the best one, and what all of them cost.
+
+    `candidates` are in the order of ``cv_results_``, `parameters` those that vary;
+    `importance` is None if none varies, or nobody asked yet. `best` is None if no candidate
+    has a score, `curves` and `best_epoch` if it is no network. `resource` is what rungs
+    grant more of. `ledger` is None for a search of scikit-learn. `key` is what the names of
+    its pictures begin with, where a page has several searches.
+    """
+
+    title: str
+    metric: str
+    candidates: Sequence[CandidateRow]
+    parameters: Sequence[Parameter]
+    importance: Importance | None = None
+    best: CandidateRow | None
+    findings: Sequence[Finding]
+    curves: Curves | None
+    best_epoch: int | None
+    resource: str | None
+    ledger: Ledger | None
+    key: str = ""
+
+    @property
+    def scored(self) -> list[CandidateRow]:
+        """Candidates with a score that is not only that of failures."""
+        return [c for c in self.candidates if c.score == c.score and not c.reason]
+
+    @property
+    def wrong(self) -> list[Finding]:
+        """Findings to act on: issues before tips, the severe ones first."""
+        return to_act_on(self.findings)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the parameters of any candidate, in the order of their first use."""
+        return list(dict.fromkeys(name for c in self.candidates for name in c.params))
+
+    @property
+    def n_configurations(self) -> int:
+        """Candidates, those of several rungs counted once."""
+        return len({c.configuration for c in self.candidates})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Page:
+    """The content of a page, of a search or of all searches of one call.
+
+    `headline` names the best model, and is empty if the verdict does; the last of `scores`
+    is the one to expect; `best` are the parameters of the best candidate. `quality` is that
+    of predictions for samples that the models lacked, `usage` code that predicts, empty
+    without a model. `columns` are those of a table, `changes` were made because of
+    findings, `models` are all models, if they are of several kinds; `checks` are those of
+    leaks. `corrected` and `baselines` are what `scores` are made of, for a single search.
+    """
+
+    title: str
+    subtitle: str
+    metric: str
+    headline: str = ""
+    verdict: str
+    notes: Sequence[str] = ()
+    scores: Sequence[ScoreLine]
+    best: Mapping[str, Any] | None = None
+    quality: Quality | None = None
+    usage: str = ""
+    columns: ColumnKinds | None = None
+    searches: Sequence[SearchPart] = ()
+    changes: Sequence[str] = ()
+    models: PageTable | None = None
+    checks: Sequence[Finding] = ()
+    reproduction: Reproduction
+    corrected: CorrectedScore | None = None
+    baselines: Sequence[Baseline] = ()
+
 
 _MEAN = "mean_test_"
 
@@ -71,10 +245,7 @@ def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
 
 
 def best_row(trials: Trials, rows: Sequence[CandidateRow]) -> CandidateRow | None:
-    """Return the candidate that the search chose.
-
-    It is the best by the first metric if the search chose none, None if none has a score.
-    """
+    """Return the candidate that the search chose, or the best; None without a score."""
     index = trials.preferred
     return None if index is None or math.isnan(rows[index].score) else rows[index]
 
@@ -143,7 +314,7 @@ def _against(baseline: Baseline, score: str, low: float, high: float, better: st
 
 def gather(
     search: Any, X: Any = None, y: Any = None, baselines: Sequence[Baseline] | None = None
-) -> Report:
+) -> Page:
     """Return all that is known of a fitted search, for a page, a text or JSON.
 
     `X` and `y` are the data that it was fitted with; without `baselines`, these are scored
@@ -155,22 +326,29 @@ def gather(
         baselines, more = search_baselines(search, X, y)
         notes += more
     record = search_record(search)
-    known = {f.name: getattr(part, f.name) for f in fields(SearchPart)}
-    return Report(
-        **{**known, "importance": importance_in(part)},
-        verdict=answer(part.best, corrected, baselines, n_candidates=part.n_configurations),
-        corrected=corrected,
+    n, best = part.n_configurations, part.best
+    rows = f" in {len(part.candidates)} rows of results" if part.resource else ""
+    params = None if best is None else best.params
+    return Page(
+        title=part.title,
+        subtitle=f"{counted(n, 'candidate')}{rows}",
+        metric=part.metric,
+        verdict=answer(best, corrected, baselines, n_candidates=n),
         notes=notes,
-        baselines=baselines,
-        quality=_quality(search, part.best),
+        scores=score_lines(part, baselines, corrected),
+        best=params,
+        quality=_quality(search, best),
         usage=_usage(search),
+        searches=[replace(part, importance=importance_in(part))],
         checks=leak_checks(
             search,
             n_rows=None if record is None else record.n_rows,
             has_curves=part.curves is not None,
             has_corrected=corrected is not None,
         ),
-        reproduction=reproduction(search, part.best, X, y),
+        reproduction=reproduction(search, params, X, y),
+        corrected=corrected,
+        baselines=baselines,
     )
 
 
@@ -204,22 +382,23 @@ def search_part(search: Any) -> SearchPart:
     )
 
 
-def score_lines(report: Report) -> list[ScoreLine]:
+def score_lines(
+    part: SearchPart, baselines: Sequence[Baseline], corrected: CorrectedScore | None
+) -> list[ScoreLine]:
     """Return the scores that the answer rests on; the last is the one to expect."""
     what = "± standard deviation over folds"
     lines = [
         ScoreLine(b.name, b.mean, b.mean - b.std, b.mean + b.std, what)
-        for b in report.baselines
+        for b in baselines
         if b.mean == b.mean
     ]
-    best = report.best
+    best = part.best
     if best is not None:
         low, high = best.score - best.std, best.score + best.std
-        if report.n_configurations > 1:
+        if part.n_configurations > 1:
             what += "; too good, as the best of many"
         lines.append(ScoreLine("best, as found", best.score, low, high, what))
-    if report.corrected is not None:
-        corrected = report.corrected
+    if corrected is not None:
         what = f"{corrected.confidence:.0%} interval"
         lines.append(
             ScoreLine(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from sk_tune._text import number_texts
-from sk_tune.report._page_records import CandidateRow, ScoreLine, SearchPart
+from sk_tune.report._gathering import CandidateRow, ScoreLine, SearchPart
 from sk_tune.report._svg import (
     AxisScale,
     Frame,
@@ -131,63 +131,42 @@ def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
         active = [row for row in rows if parameter.is_active[row.row]]
         if len(np.unique(parameter.values[[row.row for row in active]])) < 2:
             continue
-        draw = _names if parameter.categories else _numbers
         if len(parameter.categories) <= _MOST_NAMES:
-            figures.append(draw(report, active, f"{report.key}slice-{k}", parameter))
+            figures.append(_slice(report, active, f"{report.key}slice-{k}", parameter))
     return figures
 
 
-def _numbers(
-    report: SearchPart, rows: list[CandidateRow], key: str, parameter: Parameter
-) -> dict[str, Any]:
-    values = [float(parameter.values[row.row]) for row in rows]
-    is_count = all(value.is_integer() for value in values)
-    x = scale_of(values, *_SMALL.x_range, is_log=parameter.is_log, is_count=is_count)
-    across = [x(value) for value in values]
-    return _slice(report, rows, key, parameter, across, x, [])
-
-
-def _names(
-    report: SearchPart, rows: list[CandidateRow], key: str, parameter: Parameter
-) -> dict[str, Any]:
-    left, right = _SMALL.x_range
-    width = (right - left) / len(parameter.categories)
-    # A name fits beside its neighbours at about six units a character.
-    n_letters = max(3, int(width / 6))
-    marks = [
-        (
-            left + width * (k + 0.5),
-            text if len(text) <= n_letters else f"{text[: n_letters - 1]}…",
-        )
-        for k, text in enumerate(parameter.categories)
-    ]
-    across = [
-        left + width * (parameter.values[row.row] + 0.5 + 0.4 * _jitter(row.row))
-        for row in rows
-    ]
-    return _slice(report, rows, key, parameter, across, None, marks)
-
-
 def _slice(
-    report: SearchPart,
-    rows: list[CandidateRow],
-    key: str,
-    parameter: Parameter,
-    across: list[float],
-    x: AxisScale | None,
-    marks: list[tuple[float, str]],
+    report: SearchPart, rows: list[CandidateRow], key: str, parameter: Parameter
 ) -> dict[str, Any]:
-    y = _score_scale(report.scored, _SMALL)
-    short = parameter.label
-    label = f"{short} (log)" if x is not None and x.is_log else short
+    y, label = _score_scale(report.scored, _SMALL), parameter.label
+    values = [float(parameter.values[row.row]) for row in rows]
+    x, marks = None, []
+    if parameter.categories:
+        left, right = _SMALL.x_range
+        width = (right - left) / len(parameter.categories)
+        # A name fits beside its neighbours at about six units a character.
+        n_letters = max(3, int(width / 6))
+        for k, text in enumerate(parameter.categories):
+            short = text if len(text) <= n_letters else f"{text[: n_letters - 1]}…"
+            marks.append((left + width * (k + 0.5), short))
+        across = [
+            left + width * (value + 0.5 + 0.4 * _jitter(row.row))
+            for value, row in zip(values, rows, strict=True)
+        ]
+    else:
+        is_count = all(value.is_integer() for value in values)
+        x = scale_of(values, *_SMALL.x_range, is_log=parameter.is_log, is_count=is_count)
+        across = [x(value) for value in values]
+        label += " (log)" if x.is_log else ""
     svg = picture(
         key,
-        f"Score of {len(rows)} candidates against {short}.",
+        f"Score of {len(rows)} candidates against {parameter.label}.",
         _SMALL,
         _SMALL.axes(x, y, x_label=label, y_label=report.metric, n_x=4, x_names=marks),
         _dots(report, rows, across, y, only=parameter.name),
     )
-    return {"svg": svg, "caption": short}
+    return {"svg": svg, "caption": parameter.label}
 
 
 def _dots(
@@ -265,10 +244,7 @@ _LONGEST_NAME = 20
 
 
 def importance_picture(report: SearchPart) -> dict[str, Any] | None:
-    """Return what part of the score's variance each parameter explains.
-
-    None where the candidates do not tell more than chance would.
-    """
+    """Return shares of the score's variance; None if the candidates tell only chance."""
     found = report.importance
     if found is None or not found.is_conclusive:
         return None

@@ -4,6 +4,8 @@
 
 import hashlib
 import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,16 +17,39 @@ from sklearn.base import clone
 from sk_tune import __version__
 from sk_tune._search_record import search_record
 from sk_tune.prepare import as_pandas
-from sk_tune.report._page_records import CandidateRow, Reproduction
 from sk_tune.report._value_texts import import_lines, python_text, value_text
 
-__all__ = ["data_fingerprint", "fit_code", "package_versions", "reproduction"]
+__all__ = [
+    "Reproduction",
+    "data_fingerprint",
+    "fit_code",
+    "package_versions",
+    "reproduction",
+]
 
 _PACKAGES = ("torch", "scikit-learn", "skorch", "numpy", "scipy", "pandas")
 _HASH_DIGITS = 16
 
 
-def reproduction(search: Any, best: CandidateRow | None, X: Any, y: Any) -> Reproduction:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reproduction:
+    """All that is needed to get the same search again.
+
+    Versions of packages and the system, ``random_state`` of each part that has one, the
+    folds, shape, type and hash of X and y as far as they are known, and the search and its
+    best candidate as Python.
+    """
+
+    versions: Mapping[str, str]
+    seeds: Mapping[str, Any]
+    cv: str
+    data: Mapping[str, str]
+    code: str
+
+
+def reproduction(
+    search: Any, best: Mapping[str, Any] | None, X: Any, y: Any
+) -> Reproduction:
     """Return what it takes to get a search again; `X` and `y` are None if not at hand."""
     record = search_record(search)
     if y is None and record is not None:
@@ -129,14 +154,14 @@ def _cv_text(search: Any) -> str:
     return f"{search.n_splits_} folds by {type(search.cv).__name__}"
 
 
-def _code(search: Any, best: CandidateRow | None) -> str:
+def _code(search: Any, best: Mapping[str, Any] | None) -> str:
     extra = [] if best is None else [clone]
     lines = [fit_code(search, "search", *extra)]
     if best is not None:
         lines += [
             "",
             "# The best candidate alone:",
-            f"params = {python_text(dict(best.params))}",
+            f"params = {python_text(dict(best))}",
             "clone(search.estimator).set_params(**params).fit(X, y)",
         ]
     return "\n".join(lines)

@@ -4,6 +4,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,8 @@ from sk_tune._search_record import deciding_scorer, search_record
 from sk_tune.diagnosis import Finding
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import TablePreparer, as_pandas, column_kinds
-from sk_tune.report._page_records import Baseline
 
-__all__ = ["baseline_models", "folds_of", "leak_checks", "search_baselines"]
+__all__ = ["Baseline", "baseline_models", "folds_of", "leak_checks", "search_baselines"]
 
 Rows = npt.NDArray[np.intp]
 Fold = tuple[Rows, Rows]
@@ -200,6 +200,18 @@ def _best_of_many(*, has_corrected: bool) -> Answer:
 _LINEAR_STEPS = 1000  # Enough for scaled columns; convergence is not the point of it.
 # Values of X from which on a linear model takes minutes, for which nobody asked.
 _MOST_VALUES = 20_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """How a simple model ("dummy" or "linear") did on the folds of a search.
+
+    Mean and standard deviation of the score, of which greater is better; NaN without one.
+    """
+
+    name: str
+    mean: float
+    std: float
 
 
 def baseline_models(X: Any, *, is_classification: bool, n_targets: int = 1) -> list[Any]:

@@ -161,10 +161,7 @@ class Frame:
         n_x: int = 6,
         x_names: Sequence[tuple[float, str]] = (),
     ) -> Markup:
-        """Return the axes with lines, ticks and labels.
-
-        Without `x`, `x_names` are positions and names of categories.
-        """
+        """Return the axes; without `x`, `x_names` are positions and names of categories."""
         (left, right), (bottom, top) = self.x_range, self.y_range
         parts = []
         for value in y.ticks(5):

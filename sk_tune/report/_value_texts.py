@@ -142,7 +142,7 @@ def python_text(value: Any, depth: int = 0) -> str:
         return f"<{type(value).__name__}: {type(error).__name__} in repr>"
 
 
-class _Call(NamedTuple):
+class _MakingCall(NamedTuple):
     """The call that makes an object: a function, its module, and what it is given."""
 
     module: str
@@ -151,26 +151,26 @@ class _Call(NamedTuple):
     options: Mapping[str, Any]
 
 
-def _call(value: Any) -> _Call | None:
+def _call(value: Any) -> _MakingCall | None:
     """Return the call that makes an object, if its kind is known."""
     kind = type(value)
     if isinstance(value, Choice):
-        return _Call(kind.__module__, "Choice", [value.options], {})
+        return _MakingCall(kind.__module__, "Choice", [value.options], {})
     if isinstance(value, skopt.space.Categorical):
         prior = {} if value.prior is None else {"prior": list(value.prior)}
-        return _Call(kind.__module__, "Categorical", [list(value.categories)], prior)
+        return _MakingCall(kind.__module__, "Categorical", [list(value.categories)], prior)
     scorer = scorer_parts(value)
     if scorer is not None:
         method, sign = scorer["response_method"], scorer["sign"]
         options = {} if method == "predict" else {"response_method": method}
         options |= {"greater_is_better": False} if sign < 0 else {}
         options |= scorer["options"]
-        return _Call("sklearn.metrics", "make_scorer", [scorer["function"]], options)
+        return _MakingCall("sklearn.metrics", "make_scorer", [scorer["function"]], options)
     if hasattr(value, "get_params") and not isinstance(value, type):
         # Callbacks of skorch are no estimators, and have parameters all the same.
-        return _Call(kind.__module__, kind.__name__, [], _changed(value))
+        return _MakingCall(kind.__module__, kind.__name__, [], _changed(value))
     if hasattr(value, "dist") and hasattr(value, "args") and hasattr(value, "kwds"):
-        return _Call("scipy.stats", value.dist.name, list(value.args), value.kwds)
+        return _MakingCall("scipy.stats", value.dist.name, list(value.args), value.kwds)
     return None
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -288,6 +289,6 @@ def test_a_demo_can_be_run_twice(tmp_path, monkeypatch, capsys):
     assert (summary["table"], summary["random_state"]) == ("titanic", 1)
     capsys.readouterr()
 
-    assert main([*command, "--output", "./mine"]) == 0
+    shutil.copytree("sk_tune_demo", "mine")
     assert main([*command, "--output", "./mine"]) == 2
     assert "--overwrite" in capsys.readouterr().err

@@ -45,7 +45,7 @@ def test_nothing_is_near_where_most_rows_are_equal():
     assert nearness_limit(np.ones((10, 2 * K))) == 0.0
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=20)
 @given(n_times=st.integers(2, 5), seed=st.integers(0, 50))
 def test_copies_of_a_case_have_its_group(n_times, seed):
     """Recorded so many times with some noise, nine in ten cases are whole at least."""

@@ -14,7 +14,7 @@ CLEAN = {
     "iris": datasets.load_iris(return_X_y=True),
     "wine": datasets.load_wine(return_X_y=True),
     "breast cancer": datasets.load_breast_cancer(return_X_y=True),
-    "digits": datasets.load_digits(return_X_y=True),
+    "digits": tuple(part[:800] for part in datasets.load_digits(return_X_y=True)),
     "friedman": datasets.make_friedman1(600, noise=1.0, random_state=0),
     "moons": datasets.make_moons(400, noise=0.2, random_state=0),
 }

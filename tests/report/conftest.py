@@ -24,7 +24,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import sk_tune
 from sk_tune.diagnosis import Curves
-from sk_tune.report._page_records import CandidateRow, Report, Reproduction
+from sk_tune.report import Page as Content
+from sk_tune.report import Reproduction, SearchPart
+from sk_tune.report._gathering import CandidateRow
 from sk_tune.report.displays import parameters_of
 from sk_tune.search import Choice
 
@@ -276,32 +278,40 @@ def make_row() -> Callable[..., CandidateRow]:
 
 
 @pytest.fixture(scope="session")
-def make_report() -> Callable[..., Report]:
-    """Return what makes a report of some rows, without a search."""
+def make_report() -> Callable[..., SearchPart]:
+    """Return what makes what a report has of a search with some rows."""
 
-    def make(rows: list[CandidateRow], **fields: Any) -> Report:
+    def make(rows: list[CandidateRow], **fields: Any) -> SearchPart:
         scored = [row for row in rows if not math.isnan(row.score)]
         own = {
             "title": "A search",
             "metric": "accuracy",
-            "verdict": "The answer.",
             "parameters": parameters_of([row.params for row in rows]),
             "importance": None,
             "best": max(scored, key=lambda row: row.score, default=None),
-            "corrected": None,
-            "notes": [],
-            "baselines": [],
             "findings": (),
             "curves": None,
             "best_epoch": None,
             "resource": None,
             "ledger": None,
-            "checks": [],
-            "reproduction": Reproduction(
-                versions={"sk_tune": "0"}, seeds={}, cv="KFold()", data={}, code="search"
-            ),
         }
-        return Report(candidates=rows, **{**own, **fields})
+        return SearchPart(candidates=rows, **{**own, **fields})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_page() -> Callable[[SearchPart], Content]:
+    """Return what makes the content of a page of what a report has of a search."""
+
+    def make(part: SearchPart) -> Content:
+        reproduction = Reproduction(
+            versions={"sk_tune": "0"}, seeds={}, cv="KFold()", data={}, code="search"
+        )
+        texts = {"title": part.title, "metric": part.metric, "verdict": "The answer."}
+        return Content(
+            **texts, subtitle="", scores=[], searches=[part], reproduction=reproduction
+        )
 
     return make
 

@@ -22,15 +22,16 @@ CORRECTED = CorrectedScore(
 def test_a_report_has_what_the_search_learnt(grid, iris):
     """Best candidate, corrected score, curves, findings and ledger; baselines if given."""
     report = gather(grid, *iris)
+    (part,) = report.searches
 
     assert report.title == "GridSearchCV over StandardScaler → MLPClassifier"
-    assert report.best.row == grid.best_index_
-    assert report.best.score == grid.best_score_
+    assert part.best.row == grid.best_index_
+    assert part.best.score == grid.best_score_
     assert report.corrected.score == grid.corrected_score_.score
-    assert report.best_epoch == report.curves.n_epochs == 2
-    assert report.findings
-    assert report.ledger is grid.ledger_
-    assert report.resource is None
+    assert part.best_epoch == part.curves.n_epochs == 2
+    assert part.findings
+    assert part.ledger is grid.ledger_
+    assert part.resource is None
     assert [baseline.name for baseline in report.baselines] == ["dummy", "linear"]
     assert gather(grid, baselines=[]).baselines == []
 
@@ -96,13 +97,14 @@ def test_what_is_no_network_has_no_curves_and_no_findings(linear, iris):
     reports = [gather(search, *iris) for search in (linear, plain)]
 
     for report in reports:
-        assert report.curves is report.best_epoch is None
-        assert report.findings == ()
+        (part,) = report.searches
+        assert part.curves is part.best_epoch is None
+        assert part.findings == ()
         assert len(report.baselines) == 2
     assert reports[0].corrected is not None
-    assert reports[1].ledger is reports[1].corrected is None
+    assert part.ledger is reports[1].corrected is None
     assert "could not be corrected" in reports[1].notes[0]
-    assert reports[1].best.score == plain.best_score_
+    assert part.best.score == plain.best_score_
 
 
 def test_without_a_refit_the_report_is_the_same(grid, iris):
@@ -111,7 +113,7 @@ def test_without_a_refit_the_report_is_the_same(grid, iris):
 
     with pytest.raises(NotFittedError):
         gather(search)
-    assert gather(search.fit(*iris)).best.row == search.best_index_
+    assert gather(search.fit(*iris)).searches[0].best.row == search.best_index_
 
 
 @pytest.mark.parametrize(

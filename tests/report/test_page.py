@@ -12,14 +12,13 @@ from sklearn.exceptions import FitFailedWarning, NotFittedError
 
 from sk_tune.diagnosis import Finding
 from sk_tune.report import number_cells, write_html
-from sk_tune.report._formats import (
+from sk_tune.report._gathering import gather
+from sk_tune.report._report_formats import (
     candidate_table,
     ledger_counts,
     ledger_seconds,
     render,
-    search_page,
 )
-from sk_tune.report._gathering import gather
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -29,7 +28,7 @@ def test_numbers_on_the_page_are_those_of_the_results(name, request, read_page):
     """Every row of cv_results_ is in the table with its score in full."""
     search = request.getfixturevalue(name)
     report = gather(search)
-    own = read_page(page(report))
+    own = read_page(render(report))
 
     rows = [int(key) for _, key in own.column("candidate-table", "row")]
     cells = own.column("candidate-table", report.metric)
@@ -48,14 +47,9 @@ def test_numbers_on_the_page_are_those_of_the_results(name, request, read_page):
         assert math.isnan(std) if key is None else float(key) == std
 
 
-def page(report):
-    """Return the page of a search as HTML."""
-    return render(search_page(report))
-
-
 def test_the_answer_has_best_and_corrected_score(grid, iris, read_page):
     """Beside the baselines, in full."""
-    own = read_page(page(gather(grid, *iris)))
+    own = read_page(render(gather(grid, *iris)))
 
     keys = [key for _, key in own.column("scores-table", "score")]
     assert [float(key) for key in keys[2:]] == [
@@ -68,7 +62,7 @@ def test_the_answer_has_best_and_corrected_score(grid, iris, read_page):
 
 def test_values_of_users_are_text(hostile, read_page):
     """Names, values, messages and labels cannot become elements."""
-    html = page(gather(hostile))
+    html = render(gather(hostile))
     own = read_page(html)
 
     assert own.tags["script"] == 1
@@ -81,7 +75,7 @@ def test_values_of_users_are_text(hostile, read_page):
 
 def test_the_page_asks_for_nothing(grid, read_page):
     """No address but the name of SVG's language, and a policy that forbids all."""
-    html = page(gather(grid))
+    html = render(gather(grid))
     own = read_page(html)
 
     for tag, attributes in own.attributes:
@@ -100,7 +94,7 @@ def test_the_page_asks_for_nothing(grid, read_page):
 @pytest.mark.parametrize("name", ["grid", "hyperband", "linear", "hostile"])
 def test_the_page_can_be_read_by_a_screen_reader(name, request, read_page):
     """Language, captions, scopes, titles of pictures, one order of headings, unique ids."""
-    own = read_page(page(gather(request.getfixturevalue(name))))
+    own = read_page(render(gather(request.getfixturevalue(name))))
 
     assert ("html", {"lang": "en"}) in own.attributes
     assert own.tags["caption"] == own.tags["table"]
@@ -120,8 +114,8 @@ def test_the_page_can_be_read_by_a_screen_reader(name, request, read_page):
 
 def test_sections_come_in_the_order_of_their_use(grid, linear, read_page):
     """The answer first, how to reproduce last; what is missing is said."""
-    own = read_page(page(gather(grid)))
-    texts = " ".join("".join(read_page(page(gather(linear))).texts).split())
+    own = read_page(render(gather(grid)))
+    texts = " ".join("".join(read_page(render(gather(linear))).texts).split())
 
     sections = [a["id"] for tag, a in own.attributes if tag == "section"]
     assert sections == [
@@ -140,7 +134,7 @@ def test_a_score_of_failures_is_told_from_a_score(grid, iris, read_page):
     search = clone(grid).set_params(error_score=-1.0)
     with pytest.warns(FitFailedWarning, match="fits failed"):
         search.fit(*iris)
-    html = page(gather(search))
+    html = render(gather(search))
 
     keys = [key for _, key in read_page(html).column("candidate-table", "accuracy")]
     assert keys.count("-1.0") == 2
@@ -148,7 +142,7 @@ def test_a_score_of_failures_is_told_from_a_score(grid, iris, read_page):
 
 
 def test_two_hundred_candidates_are_less_than_a_megabyte(
-    make_report, make_row, make_curves
+    make_report, make_page, make_row, make_curves
 ):
     """With 15 parameters of long names, curves of 300 epochs and every fifth failed."""
     rng = np.random.default_rng(0)
@@ -166,7 +160,7 @@ def test_two_hundred_candidates_are_less_than_a_megabyte(
     ]
     report = make_report(rows, curves=make_curves(5, 300), best_epoch=300)
 
-    assert len(page(report).encode()) < 1_000_000
+    assert len(render(make_page(report)).encode()) < 1_000_000
 
 
 def test_a_search_writes_its_report(grid, iris, tmp_path):
@@ -201,9 +195,9 @@ def test_a_page_is_written_as_a_whole_or_not_at_all(grid, tmp_path, monkeypatch)
     assert os.listdir(tmp_path) == ["a.html"]
 
 
-def test_one_candidate_is_a_page(make_report, make_row, read_page):
+def test_one_candidate_is_a_page(make_report, make_page, make_row, read_page):
     """Without anything to compare."""
-    own = read_page(page(make_report([make_row(0, 0.5, params={})])))
+    own = read_page(render(make_page(make_report([make_row(0, 0.5, params={})]))))
 
     assert len(own.tables["candidate-table"]) == 2
 

@@ -67,7 +67,7 @@ def test_little_is_a_picture_and_nothing_is_none(make_report, make_row):
     assert all(math.isfinite(float(point.attrib[name])) for name in ("cx", "cy"))
     assert slice_pictures(one) == slice_pictures(none) == []
     assert history_picture(none) is rung_picture(none) is None
-    assert score_picture(score_lines(none), none.metric) is None
+    assert score_picture([], none.metric) is None
     assert curve_pictures(one) == curve_pictures(none) == []
 
 
@@ -216,19 +216,16 @@ def test_chance_is_not_drawn(make_report, make_row, importance):
 
 def test_baselines_best_and_corrected_score_are_on_one_axis(make_report, make_row):
     """Each with its uncertainty; a baseline without a score is left out."""
-    report = make_report(
-        [make_row(0, 0.9, std=0.05)],
-        baselines=[
-            Baseline(name="dummy", mean=0.3, std=0.1),
-            Baseline(name="linear", mean=float("nan"), std=float("nan")),
-        ],
-        corrected=CORRECTED,
-    )
+    part = make_report([make_row(0, 0.9, std=0.05)])
+    baselines = [
+        Baseline(name="dummy", mean=0.3, std=0.1),
+        Baseline(name="linear", mean=float("nan"), std=float("nan")),
+    ]
 
-    lines = score_lines(report)
+    lines = score_lines(part, baselines, CORRECTED)
     assert [line[0] for line in lines] == ["dummy", "best, as found", "best, corrected"]
     assert lines[-1][1:5] == (0.8, 0.7, 0.85, "95% interval")
-    own = ET.fromstring(score_picture(lines, report.metric)["svg"])
+    own = ET.fromstring(score_picture(lines, part.metric)["svg"])
     at = [float(circle.attrib["cx"]) for circle in own.findall("circle")]
     # 0.3, 0.9 and 0.8 on a linear axis.
     assert (at[2] - at[0]) / (at[1] - at[0]) == pytest.approx(5 / 6, abs=0.01)

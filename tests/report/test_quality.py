@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 
 import sk_tune
 from sk_tune.report import quality_of
-from sk_tune.report._formats import render, search_page
 from sk_tune.report._gathering import gather
 from sk_tune.report._quality import confusion_table, residual_picture
+from sk_tune.report._report_formats import render
 
 CLASSES = np.array(["a", "b", "c"])
 
@@ -90,7 +90,7 @@ def test_a_search_page_has_the_quality_of_its_best_candidate(iris, read_page):
     report = gather(search)
 
     labels = search.oof_predictions_[search.best_index_].argmax(axis=1)
-    own = read_page(render(search_page(report)))
+    own = read_page(render(report))
     key = own.column("metrics-table", "held-out rows")[0][1]
     assert float(key) == metrics.accuracy_score(iris.y, labels)
     assert own.column("confusion", "right")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sk_tune.report._svg import AxisScale, Frame, element, line_path, picture, scale_of
+from sk_tune.report._svg import AxisScale, element, line_path, scale_of
 
 _values = st.lists(
     st.floats(-1e12, 1e12, allow_nan=False, allow_infinity=False), min_size=1, max_size=20
@@ -74,27 +74,7 @@ def test_equal_factors_have_equal_lengths_on_a_log_scale():
     assert not scale_of([1.0, 2.0], 0, 1).is_log
 
 
-def test_values_outside_are_drawn_at_the_edge():
-    """So that they are seen to be there."""
-    scale = AxisScale(low=0, high=1, first=0, last=100)
-
-    assert (scale(-5), scale(7)) == (0, 100)
-
-
 def test_a_gap_breaks_a_line():
     """Where a fold has no value."""
     assert line_path([0, 1, 2], [1, math.nan, 2]) == "M0 1M2 2"
     assert line_path([], []) == ""
-
-
-def test_a_picture_has_a_title_and_takes_the_focus():
-    """A screen reader reads the one, a keyboard needs the other."""
-    text = picture("p", "What <it> shows", Frame())
-
-    own = ET.fromstring(text)
-    assert own.attrib["aria-labelledby"] == own[0].attrib["id"] == "p-title"
-    assert own[0].text == "What <it> shows"
-    assert own.attrib["tabindex"] == "0"
-    assert (
-        "tabindex" not in ET.fromstring(picture("p", "", Frame(), is_active=False)).attrib
-    )

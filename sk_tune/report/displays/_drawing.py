@@ -11,9 +11,11 @@ References
    are friendly to colorblind people. 2008.
 """
 
+import inspect
+import re
 import textwrap
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +26,7 @@ from sk_tune.report.displays._search_trials import Parameter, Trials
 __all__ = [
     "CHARACTER_WIDTH",
     "COLORS",
-    "Level",
     "check_choice",
-    "counted",
     "figure_legend",
     "finish",
     "label_width",
@@ -40,9 +40,64 @@ __all__ = [
     "score_range",
     "set_y_label",
     "shortened",
+    "with_shared_docs",
 ]
 
 Floats = npt.NDArray[np.float64]
+
+_Class = TypeVar("_Class", bound=type)
+
+_SHARED_DOCS = {
+    "made": "Made by :meth:`from_search`.  All parameters are stored as attributes.",
+    "trials": """
+        trials : Trials
+            What the search evaluated.""",
+    "axes": """
+        ax_ : matplotlib Axes
+            Where the picture is.
+        figure_ : matplotlib Figure
+            Where the axes are.""",
+    "example": """
+        >>> from sklearn.datasets import load_iris
+        >>> from sk_tune import GridSearchCV, MLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> net = MLPClassifier(width=8, max_epochs=5, random_state=0)
+        >>> search = GridSearchCV(net, {"learning_rate": [0.001, 0.01]}, cv=3).fit(X, y)""",
+    "search": """
+        search : estimator
+            Fitted: one of sk_tune's, scikit-learn's or scikit-optimize's.""",
+    "metric": """
+        metric : str or None, default=None
+            Which of several metrics; that which decides if None.""",
+    "ax": """
+        ax : matplotlib Axes or None, default=None
+            Where to draw; a new figure if None.""",
+    "kwargs": """
+        **kwargs : dict of str to object
+            Of :meth:`plot`.""",
+    "returns": """
+        Returns
+        -------
+        self
+            With the artists as attributes.""",
+}
+
+
+def with_shared_docs(cls: _Class) -> _Class:
+    """Put descriptions that displays share in for lines such as ``{ax}`` in docstrings."""
+    for member in (cls, *cls.__dict__.values()):
+        documented: Any = getattr(member, "__func__", member)
+        doc = getattr(documented, "__doc__", None)
+        # An installation may run with docstrings stripped (python -OO).
+        if callable(documented) and doc is not None:
+            documented.__doc__ = re.sub(
+                r"^\{(\w+)\}$",
+                lambda marker: inspect.cleandoc(_SHARED_DOCS[marker[1]]),
+                inspect.cleandoc(doc),
+                flags=re.MULTILINE,
+            )
+    return cls
+
 
 COLORS = {
     "blue": "#0072B2",
@@ -76,10 +131,7 @@ _LONGEST_TICK = 14
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRange:
-    """The scores that an axis or a colour scale shows, and how many are lower.
-
-    `low` and `high` are equal if there is one score only.
-    """
+    """The scores that an axis shows, equal if there is one, and how many are lower."""
 
     low: float
     high: float
@@ -111,10 +163,7 @@ def score_range(scores: Any) -> ScoreRange:
 
 
 def needs_log(values: Any) -> bool:
-    """Return whether finite values of a curve are legible on a logarithmic axis only.
-
-    False if a value is not positive.
-    """
+    """Return whether values, all positive, are legible on a logarithmic axis only."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
     return bool(
@@ -128,11 +177,6 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
         raise ValueError(
             f"The {name!r} parameter must be one of {list(choices)}. Got {value!r} instead."
         )
-
-
-def counted(n: int, noun: str) -> str:
-    """Return a number of things in words, as "1 candidate" or "2 candidates"."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def shades(n: int) -> list[Any]:
@@ -219,10 +263,7 @@ def shortened(text: str, n_characters: int) -> str:
 
 
 def figure_legend(axes: Any) -> Any:
-    """Put one legend for several axes below all of them.
-
-    None if one kind of artist is all.
-    """
+    """Put one legend for several axes below them; None if one kind of artist is all."""
     handles: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
@@ -354,38 +395,26 @@ def _points(size: str) -> float:
 _MARKERS = "os^DvP*X"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Level:
-    """All result rows with the same resources, which are 0 for a search without rungs.
+def levels_of(trials: Trials) -> list[tuple[npt.NDArray[np.bool_], dict[str, Any]]]:
+    """Return result rows by what rungs granted, the least first, and a style for each.
 
-    `style` is for ``ax.scatter``: colour, marker and label.
+    The style is for ``ax.scatter``: colour, marker and label. A search without rungs has
+    one level.
     """
-
-    n_resources: int
-    rows: npt.NDArray[np.bool_]
-    style: dict[str, Any]
-
-
-def levels_of(trials: Trials) -> list[Level]:
-    """Return the levels of resources that rungs granted, the least first."""
     numbers = np.unique(trials.n_resources)
-    return [
-        Level(
-            n_resources=int(number),
-            rows=trials.n_resources == number,
-            style={
-                "color": color,
-                "marker": _MARKERS[order % len(_MARKERS)],
-                "s": 26,
-                "edgecolors": "white",
-                "linewidths": 0.4,
-                "zorder": 3,
-                "label": "Candidate"
-                if len(numbers) == 1
-                else trials.resource_text(int(number)),
-            },
-        )
-        for order, (number, color) in enumerate(
-            zip(numbers, shades(len(numbers)), strict=True)
-        )
-    ]
+    levels = []
+    for order, (number, color) in enumerate(
+        zip(numbers, shades(len(numbers)), strict=True)
+    ):
+        is_one = len(numbers) == 1
+        style = {
+            "color": color,
+            "marker": _MARKERS[order % len(_MARKERS)],
+            "s": 26,
+            "edgecolors": "white",
+            "linewidths": 0.4,
+            "zorder": 3,
+            "label": "Candidate" if is_one else trials.resource_text(int(number)),
+        }
+        levels.append((trials.n_resources == number, style))
+    return levels

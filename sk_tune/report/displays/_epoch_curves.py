@@ -27,6 +27,7 @@ from sk_tune.report.displays._drawing import (
     needs_log,
     new_axes,
     set_y_label,
+    with_shared_docs,
 )
 from sk_tune.report.displays._search_trials import curve_table, trials_of
 
@@ -92,6 +93,7 @@ def fold_summary(
     return FoldSummary(epochs=(kept + 1).astype(np.float64), mean=mean, low=low, high=high)
 
 
+@with_shared_docs
 class EpochCurveDisplay:
     """Learning curves by epochs: train and held-out rows, folds as a band.
 
@@ -113,10 +115,7 @@ class EpochCurveDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        Where the curves are.
-    figure_ : matplotlib Figure
-        Where the axes are.
+    {axes}
     lines_ : dict of str to Line2D
         Means over folds, by "train" and "valid".
     bands_ : dict of str to PolyCollection
@@ -129,12 +128,8 @@ class EpochCurveDisplay:
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sk_tune import GridSearchCV, MLPClassifier
+    {example}
     >>> from sk_tune.report import EpochCurveDisplay
-    >>> X, y = load_iris(return_X_y=True)
-    >>> net = MLPClassifier(width=8, max_epochs=5, random_state=0)
-    >>> search = GridSearchCV(net, {"learning_rate": [0.001, 0.01]}, cv=3).fit(X, y)
     >>> display = EpochCurveDisplay.from_search(search)
     >>> display.lines_["valid"].get_xdata().tolist()
     [1, 2, 3, 4, 5]
@@ -169,8 +164,7 @@ class EpochCurveDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
+        {ax}
         quantity : {"loss", "score"}, default="loss"
             What to draw; scores are of held-out rows only.
         band : {"range", "std"} or None, default="range"
@@ -180,10 +174,7 @@ class EpochCurveDisplay:
         line_kw, band_kw : dict or None, default=None
             For ``ax.plot`` and ``ax.fill_between``.
 
-        Returns
-        -------
-        self
-            With the artists as attributes.
+        {returns}
 
         Raises
         ------
@@ -232,15 +223,10 @@ class EpochCurveDisplay:
             A fitted search of sk_tune.
         candidate : int or None, default=None
             Row of ``cv_results_``; the best if None.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
-        **kwargs : dict of str to object
-            Of :meth:`plot`.
+        {ax}
+        {kwargs}
 
-        Returns
-        -------
-        EpochCurveDisplay
-            Drawn.
+        {returns}
 
         Raises
         ------
@@ -274,15 +260,10 @@ class EpochCurveDisplay:
         estimator : estimator
             A fitted network of sk_tune, or a pipeline that ends in one.  It has curves of
             held-out rows with ``early_stopping=True``.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
-        **kwargs : dict of str to object
-            Of :meth:`plot`.
+        {ax}
+        {kwargs}
 
-        Returns
-        -------
-        EpochCurveDisplay
-            Drawn.
+        {returns}
         """
         check_is_fitted(estimator)
         network = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator

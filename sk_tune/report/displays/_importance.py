@@ -19,21 +19,22 @@ References
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.tree import DecisionTreeRegressor
 
+from sk_tune._text import counted
 from sk_tune.report.displays._drawing import (
     CHARACTER_WIDTH,
     COLORS,
-    counted,
     finish,
     new_axes,
     score_range,
     shortened,
+    with_shared_docs,
 )
 from sk_tune.report.displays._search_trials import Parameter, parameters_of, trials_of
 
@@ -142,20 +143,21 @@ def importance_of(
     allow for that.
     """
     columns = _columns(parameters, scores, configurations, n_resources)
-    n_trials = len(np.unique(columns.configurations))
-    nothing = np.zeros(len(parameters))
+    n_trials, n = len(np.unique(columns.configurations)), len(parameters)
+    nothing = np.zeros(n)
+    found = Importance(
+        labels=tuple(p.label for p in parameters),
+        main=nothing,
+        total=nothing,
+        low=nothing,
+        high=nothing,
+        noise=0.0,
+        r2=float("nan"),
+        p_value=1.0,
+        n_trials=n_trials,
+    )
     if n_trials < _LEAST_TRIALS or np.ptp(columns.scores) == 0:
-        return Importance(
-            labels=tuple(p.label for p in parameters),
-            main=nothing,
-            total=nothing,
-            low=nothing,
-            high=nothing,
-            noise=0.0,
-            r2=float("nan"),
-            p_value=1.0,
-            n_trials=n_trials,
-        )
+        return found
     rng = np.random.default_rng(random_state)
     trees, r2 = _grown(columns, columns.scores, n_trees, rng)
     by_chance = [
@@ -163,29 +165,17 @@ def importance_of(
         for _ in range(n_permutations)
     ]
     n_better = sum(other >= r2 for other in by_chance)
+    found = replace(found, r2=r2, p_value=(1 + n_better) / (1 + n_permutations))
     supports = [*columns.supports, _filled()]
-    shares = [variance_shares(tree, supports) for tree in trees]
-    n = len(parameters)
+    shares = np.array([variance_shares(tree, supports) for tree in trees])
     # A tree that is constant has nothing to share out.
-    main, total = (
-        np.array([s[i] for s in shares if np.isfinite(s[i]).all()]).reshape(
-            -1, len(supports)
-        )
-        for i in (0, 1)
-    )
-    low, high = (
-        np.quantile(total[:, :n], _QUANTILES, axis=0) if len(total) else (nothing,) * 2
-    )
-    return Importance(
-        labels=tuple(p.label for p in parameters),
-        main=main[:, :n].mean(axis=0) if len(main) else nothing,
-        total=total[:, :n].mean(axis=0) if len(total) else nothing,
-        low=low,
-        high=high,
-        noise=float(total[:, -1].mean()) if len(total) else 0.0,
-        r2=r2,
-        p_value=(1 + n_better) / (1 + n_permutations),
-        n_trials=n_trials,
+    shares = shares[np.isfinite(shares).all(axis=(1, 2))]  # (trees, 2, columns)
+    if not len(shares):
+        return found
+    main, total = shares.mean(axis=0)
+    low, high = np.quantile(shares[:, 1, :n], _QUANTILES, axis=0)
+    return replace(
+        found, main=main[:n], total=total[:n], low=low, high=high, noise=float(total[-1])
     )
 
 
@@ -360,6 +350,7 @@ _WIDTH_OF_NAMES = 0.4
 _HEIGHT_OF_NAMES = 0.6
 
 
+@with_shared_docs
 class HyperparameterImportanceDisplay:
     """What part of the score's variance each hyperparameter explains.
 
@@ -373,10 +364,7 @@ class HyperparameterImportanceDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        Where the bars are.
-    figure_ : matplotlib Figure
-        Where the axes are.
+    {axes}
     total_bars_, main_bars_ : BarContainer or None
         Shares with interactions and without, the most important first; None without a
         conclusion.
@@ -396,12 +384,8 @@ class HyperparameterImportanceDisplay:
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sk_tune import GridSearchCV, MLPClassifier
+    {example}
     >>> from sk_tune.report import HyperparameterImportanceDisplay
-    >>> X, y = load_iris(return_X_y=True)
-    >>> net = MLPClassifier(width=8, max_epochs=5, random_state=0)
-    >>> search = GridSearchCV(net, {"learning_rate": [0.001, 0.01]}, cv=3).fit(X, y)
     >>> display = HyperparameterImportanceDisplay.from_search(search)
     >>> display.importance.is_conclusive
     False
@@ -422,8 +406,7 @@ class HyperparameterImportanceDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
+        {ax}
         max_parameters : int, default=12
             How many of the most important ones are drawn.
         title : str or None, default=None
@@ -431,10 +414,7 @@ class HyperparameterImportanceDisplay:
         bar_kw : dict or None, default=None
             For ``ax.barh``.
 
-        Returns
-        -------
-        self
-            With the artists as attributes.
+        {returns}
         """
         ax = new_axes(self, ax)
         found = self.importance
@@ -500,21 +480,14 @@ class HyperparameterImportanceDisplay:
 
         Parameters
         ----------
-        search : estimator
-            Fitted: one of sk_tune's, scikit-learn's or scikit-optimize's.
-        metric : str or None, default=None
-            Which of several metrics; that which decides if None.
+        {search}
+        {metric}
         random_state : int, default=0
             Of the forest.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
-        **kwargs : dict of str to object
-            Of :meth:`plot`.
+        {ax}
+        {kwargs}
 
-        Returns
-        -------
-        HyperparameterImportanceDisplay
-            Drawn.
+        {returns}
         """
         trials = trials_of(search, metric)
         importance = importance_of(

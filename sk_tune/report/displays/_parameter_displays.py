@@ -8,10 +8,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from sk_tune._text import counted
 from sk_tune.report.displays._drawing import (
     COLORS,
-    Level,
-    counted,
     figure_legend,
     finish,
     label_width,
@@ -24,6 +23,7 @@ from sk_tune.report.displays._drawing import (
     score_range,
     set_y_label,
     shortened,
+    with_shared_docs,
 )
 from sk_tune.report.displays._search_trials import (
     Parameter,
@@ -73,6 +73,7 @@ def axis_ticks(parameter: Parameter) -> Floats:
     return inside if len(inside) > 1 else np.array([low, high])
 
 
+@with_shared_docs
 class _ParameterDisplay:
     """A picture of scores against hyperparameters."""
 
@@ -96,21 +97,15 @@ class _ParameterDisplay:
 
         Parameters
         ----------
-        search : estimator
-            Fitted: one of sk_tune's, scikit-learn's or scikit-optimize's.
+        {search}
         parameters : sequence of str or None, default=None
             Names of hyperparameters; all that vary if None.
-        metric : str or None, default=None
-            Which of several metrics; that which decides if None.
+        {metric}
         ax : matplotlib Axes, array of Axes or None, default=None
             Where to draw, as in :meth:`plot`; a new figure if None.
-        **kwargs : dict of str to object
-            Of :meth:`plot`.
+        {kwargs}
 
-        Returns
-        -------
-        self
-            The display, drawn.
+        {returns}
         """
         trials = trials_of(search, metric)
         chosen = chosen_parameters(trials.params, parameters)
@@ -118,24 +113,21 @@ class _ParameterDisplay:
         return display
 
 
+@with_shared_docs
 class ParallelCoordinatesDisplay(_ParameterDisplay):
     """A line for each candidate across an axis for each hyperparameter and the score.
 
-    Made by :meth:`from_search`.  All parameters are stored as attributes.
+    {made}
 
     Parameters
     ----------
-    trials : Trials
-        What the search evaluated.
+    {trials}
     parameters : list of Parameter
         Axes, from left to right; the score follows.
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        Where the lines are.
-    figure_ : matplotlib Figure
-        Where the axes are.
+    {axes}
     lines_ : LineCollection
         Candidates with a score, the best on top.
     best_line_ : Line2D or None
@@ -154,12 +146,8 @@ class ParallelCoordinatesDisplay(_ParameterDisplay):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sk_tune import GridSearchCV, MLPClassifier
+    {example}
     >>> from sk_tune.report import ParallelCoordinatesDisplay
-    >>> X, y = load_iris(return_X_y=True)
-    >>> net = MLPClassifier(width=8, max_epochs=5, random_state=0)
-    >>> search = GridSearchCV(net, {"learning_rate": [0.001, 0.01]}, cv=3).fit(X, y)
     >>> len(ParallelCoordinatesDisplay.from_search(search).lines_.get_segments())
     2
     """
@@ -176,8 +164,7 @@ class ParallelCoordinatesDisplay(_ParameterDisplay):
 
         Parameters
         ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
+        {ax}
         cmap : str, default="cividis_r"
             Colours from the worst to the best candidate, by rank.
         title : str or None, default=None
@@ -185,10 +172,7 @@ class ParallelCoordinatesDisplay(_ParameterDisplay):
         line_kw : dict or None, default=None
             For the ``LineCollection`` of the candidates.
 
-        Returns
-        -------
-        self
-            With the artists as attributes.
+        {returns}
         """
         ax = new_axes(self, ax)
         from matplotlib.collections import LineCollection
@@ -324,15 +308,15 @@ def spread_places(parameter: Parameter) -> Floats:
     return places
 
 
+@with_shared_docs
 class SliceDisplay(_ParameterDisplay):
     """Scores against each hyperparameter, one axes for each.
 
-    Made by :meth:`from_search`.  All parameters are stored as attributes.
+    {made}
 
     Parameters
     ----------
-    trials : Trials
-        What the search evaluated.
+    {trials}
     parameters : list of Parameter
         What to draw the scores against.
 
@@ -356,12 +340,8 @@ class SliceDisplay(_ParameterDisplay):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sk_tune import GridSearchCV, MLPClassifier
+    {example}
     >>> from sk_tune.report import SliceDisplay
-    >>> X, y = load_iris(return_X_y=True)
-    >>> net = MLPClassifier(width=8, max_epochs=5, random_state=0)
-    >>> search = GridSearchCV(net, {"learning_rate": [0.001, 0.01]}, cv=3).fit(X, y)
     >>> SliceDisplay.from_search(search).axes_[0].get_xscale()
     'log'
     """
@@ -388,16 +368,13 @@ class SliceDisplay(_ParameterDisplay):
         scatter_kw : dict or None, default=None
             For ``ax.scatter``.
 
-        Returns
-        -------
-        self
-            With the artists as attributes.
+        {returns}
         """
         axes = new_axes_grid(self, ax, len(self.parameters), n_columns)
-        levels = levels_of(self.trials)
-        self.scatters_ = []
-        for axis, parameter in zip(axes, self.parameters, strict=True):
-            self.scatters_.append(self._draw(axis, parameter, levels, scatter_kw or {}))
+        self.scatters_ = [
+            self._draw(axis, parameter, scatter_kw or {})
+            for axis, parameter in zip(axes, self.parameters, strict=True)
+        ]
         for number, axis in enumerate(axes):
             if ax is None and number % n_columns:
                 axis.tick_params(labelleft=False)
@@ -409,17 +386,15 @@ class SliceDisplay(_ParameterDisplay):
         self.axes_, self.figure_ = axes, axes[0].figure
         return self
 
-    def _draw(
-        self, ax: Any, parameter: Parameter, levels: list[Level], options: dict[str, Any]
-    ) -> list[Any]:
+    def _draw(self, ax: Any, parameter: Parameter, options: dict[str, Any]) -> list[Any]:
         trials = self.trials
         places = spread_places(parameter)
         is_drawn = trials.is_last & parameter.is_active
         scatters = []
-        for level in levels:
-            drawn = is_drawn & level.rows
-            style = {**level.style, **options}
-            scatters.append(ax.scatter(places[drawn], trials.scores[drawn], **style))
+        for rows, style in levels_of(trials):
+            drawn = is_drawn & rows
+            given = {**style, **options}
+            scatters.append(ax.scatter(places[drawn], trials.scores[drawn], **given))
         if trials.best is not None and is_drawn[trials.best]:
             ax.scatter(
                 places[trials.best],

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sk_tune._search_record import grants_epochs
+from sk_tune._text import counted
 from sk_tune.report.displays._drawing import (
     COLORS,
     check_choice,
-    counted,
     finish,
     levels_of,
     mark_missing,
@@ -20,6 +20,7 @@ from sk_tune.report.displays._drawing import (
     new_axes,
     score_axis,
     set_y_label,
+    with_shared_docs,
 )
 from sk_tune.report.displays._epoch_curves import fold_summary, loss_name, score_name
 from sk_tune.report.displays._search_trials import Trials, curve_table, trials_of
@@ -46,22 +47,19 @@ def progress_of(trials: Trials, x: str = "candidate") -> Floats:
     return np.cumsum(spent, dtype=np.float64)
 
 
+@with_shared_docs
 class SearchHistoryDisplay:
     """Scores in the order of evaluation, with the best so far.
 
-    Made by :meth:`from_search`.  All parameters are stored as attributes.
+    {made}
 
     Parameters
     ----------
-    trials : Trials
-        What the search evaluated.
+    {trials}
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        Where the scores are.
-    figure_ : matplotlib Figure
-        Where the axes are.
+    {axes}
     scatters_ : list of PathCollection
         Scores, one collection for each number of resources.
     best_line_ : Line2D
@@ -73,12 +71,8 @@ class SearchHistoryDisplay:
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sk_tune import GridSearchCV, MLPClassifier
+    {example}
     >>> from sk_tune.report import SearchHistoryDisplay
-    >>> X, y = load_iris(return_X_y=True)
-    >>> net = MLPClassifier(width=8, max_epochs=5, random_state=0)
-    >>> search = GridSearchCV(net, {"learning_rate": [0.001, 0.01]}, cv=3).fit(X, y)
     >>> display = SearchHistoryDisplay.from_search(search, x="epochs")
     >>> display.best_line_.get_xdata().tolist()
     [15.0, 30.0]
@@ -100,8 +94,7 @@ class SearchHistoryDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
+        {ax}
         x : {"candidate", "time", "epochs"}, default="candidate"
             What the scores are drawn against.
         title : str or None, default=None
@@ -109,10 +102,7 @@ class SearchHistoryDisplay:
         scatter_kw, line_kw : dict or None, default=None
             For ``ax.scatter`` and ``ax.step``.
 
-        Returns
-        -------
-        self
-            With the artists as attributes.
+        {returns}
 
         Raises
         ------
@@ -129,7 +119,10 @@ class SearchHistoryDisplay:
         (self.best_line_,) = ax.step(
             *self._best_so_far(places), where="post", label="Best so far", **options
         )
-        self.scatters_ = self._draw_scores(ax, places, scatter_kw or {})
+        self.scatters_ = [
+            ax.scatter(places[rows], trials.scores[rows], **{**style, **(scatter_kw or {})})
+            for rows, style in levels_of(trials)
+        ]
         shown = score_axis(ax, trials.scores)
         mark_missing(ax, places, trials.scores, shown)
         ax.set_xlabel(_AXES[x])
@@ -149,30 +142,14 @@ class SearchHistoryDisplay:
 
         Parameters
         ----------
-        search : estimator
-            Fitted: one of sk_tune's, scikit-learn's or scikit-optimize's.
-        metric : str or None, default=None
-            Which of several metrics; that which decides if None.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
-        **kwargs : dict of str to object
-            Of :meth:`plot`.
+        {search}
+        {metric}
+        {ax}
+        {kwargs}
 
-        Returns
-        -------
-        SearchHistoryDisplay
-            Drawn.
+        {returns}
         """
         return cls(trials=trials_of(search, metric)).plot(ax=ax, **kwargs)
-
-    def _draw_scores(self, ax: Any, places: Floats, options: dict[str, Any]) -> list[Any]:
-        trials = self.trials
-        return [
-            ax.scatter(
-                places[level.rows], trials.scores[level.rows], **{**level.style, **options}
-            )
-            for level in levels_of(trials)
-        ]
 
     def _best_so_far(self, places: Floats) -> tuple[Floats, Floats]:
         """Return the steps, with a gap where a rung with more resources begins."""
@@ -238,15 +215,15 @@ def counts_epochs(trials: Trials) -> bool:
     return trials.resource is None or grants_epochs(trials.resource)
 
 
+@with_shared_docs
 class RungDisplay:
     """Curves of all candidates: who was dropped when, and who went on.
 
-    Made by :meth:`from_search`.  All parameters are stored as attributes.
+    {made}
 
     Parameters
     ----------
-    trials : Trials
-        What the search evaluated.
+    {trials}
     curves : list of CandidateCurve
         What to draw.
     value_name : str
@@ -256,10 +233,7 @@ class RungDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        Where the curves are.
-    figure_ : matplotlib Figure
-        Where the axes are.
+    {axes}
     lines_ : dict of int to Line2D
         By the configuration's last row of ``cv_results_``.
 
@@ -309,8 +283,7 @@ class RungDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
+        {ax}
         bracket : int or None, default=None
             Only this bracket of Hyperband; all if None.
         title : str or None, default=None
@@ -318,10 +291,7 @@ class RungDisplay:
         line_kw : dict or None, default=None
             For ``ax.plot``.
 
-        Returns
-        -------
-        self
-            With the artists as attributes.
+        {returns}
 
         Raises
         ------
@@ -365,15 +335,10 @@ class RungDisplay:
         metric : str or None, default=None
             Which of several metrics is drawn where there are no epochs, and which decides
             what is best; that of the search if None.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
-        **kwargs : dict of str to object
-            Of :meth:`plot`.
+        {ax}
+        {kwargs}
 
-        Returns
-        -------
-        RungDisplay
-            Drawn.
+        {returns}
 
         Raises
         ------

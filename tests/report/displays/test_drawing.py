@@ -10,21 +10,16 @@ from hypothesis import strategies as st
 
 from sk_tune.report.displays._drawing import (
     COLORS,
-    counted,
     finish,
-    levels_of,
-    mark_missing,
-    needs_log,
     new_axes,
     new_axes_grid,
     parameter_axis,
-    score_axis,
     score_range,
     set_y_label,
     shades,
     shortened,
 )
-from sk_tune.report.displays._search_trials import parameters_of, trials_of
+from sk_tune.report.displays._search_trials import parameters_of
 
 
 def _luminance(color):
@@ -74,27 +69,6 @@ def test_the_range_holds_the_better_half(scores):
     assert shown.low <= np.median(scores) <= shown.high
     assert shown.high == max(scores)
     assert shown.n_below == sum(score < shown.low for score in scores)
-
-
-def test_losses_of_many_magnitudes_need_a_logarithm():
-    """Unless one of them is not positive."""
-    assert needs_log([1.0, 0.01, np.nan])
-    assert not needs_log([1.0, 0.5])
-    assert not needs_log([1.0, 0.0])
-    assert not needs_log([np.nan])
-
-
-def test_a_score_axis_holds_one_score_and_marks():
-    """With a single score the axis has a height; failed ones are marked inside it."""
-    ax = plt.subplots()[1]
-
-    shown = score_axis(ax, [0.5, np.nan])
-    marks = mark_missing(ax, [0.0, 1.0], [0.5, np.nan], shown)
-
-    low, high = ax.get_ylim()
-    assert low < 0.5 < high
-    assert marks[0].get_offsets().tolist() == [[1.0, 0.03]]
-    assert marks[0].get_label() == "Failed"
 
 
 def test_legend_and_title_lie_above_the_axes_and_inside_the_figure():
@@ -175,28 +149,6 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
 
 
 def test_texts():
-    """Numbers with nouns, names without their middle."""
-    assert [counted(n, "candidate") for n in (1, 0)] == ["1 candidate", "0 candidates"]
+    """Names without their middle."""
     assert shortened("abcdefghij", 7) == "abc\N{HORIZONTAL ELLIPSIS}hij"
     assert shortened("abc", 3) == "abc"
-
-
-def test_levels_part_the_rows(iris_hyperband):
-    """Every row is in the level of its number of epochs, and looks different there."""
-    trials = trials_of(iris_hyperband)
-
-    levels = levels_of(trials)
-
-    assert [level.n_resources for level in levels] == [1, 3, 9]
-    np.testing.assert_array_equal(sum(level.rows.astype(int) for level in levels), 1)
-    for level in levels:
-        assert set(trials.n_resources[level.rows]) == {level.n_resources}
-    assert len({level.style["marker"] for level in levels}) == 3
-
-
-def test_a_search_without_rungs_has_one_level(iris_grid):
-    """Its rows are candidates."""
-    (level,) = levels_of(trials_of(iris_grid))
-
-    assert level.rows.all()
-    assert level.style["label"] == "Candidate"

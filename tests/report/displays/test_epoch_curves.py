@@ -119,10 +119,12 @@ def test_one_epoch_is_drawn_as_a_point():
 
 
 def test_losses_of_many_magnitudes_are_drawn_on_a_logarithmic_axis():
-    """Scores never are."""
+    """Scores never are, nor is a loss of 0."""
     display = _display(10.0 ** -np.arange(5.0))
 
     assert display.plot().ax_.get_yscale() == "log"
+    assert _display([1.0, 0.5]).plot().ax_.get_yscale() == "linear"
+    assert _display([1.0, 0.0, np.nan]).plot().ax_.get_yscale() == "linear"
     assert display.plot(quantity="score").ax_.get_yscale() == "linear"
 
 

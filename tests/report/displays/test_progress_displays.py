@@ -93,6 +93,7 @@ def test_one_of_several_metrics_is_drawn(iris_grid):
 
     drawn = display.scatters_[0].get_offsets()[:, 1]
     np.testing.assert_array_equal(drawn, iris_grid.cv_results_["mean_test_accuracy"])
+    assert display.scatters_[0].get_label() == "Candidate"
     assert display.ax_.get_ylabel().startswith("Accuracy")
 
 

@@ -8,7 +8,7 @@ import json
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,15 @@ from markupsafe import Markup
 
 from sk_tune._files import replaced_file
 from sk_tune._text import is_number, number_texts, seconds_text, text_table
-from sk_tune.report._gathering import gather, importance_in, score_lines
-from sk_tune.report._page_records import (
-    Baseline,
+from sk_tune.report._gathering import (
     CandidateRow,
     Cell,
     Page,
     PageColumn,
     PageTable,
-    Report,
     SearchPart,
+    gather,
+    importance_in,
     number_cells,
     outcome_text,
 )
@@ -41,6 +40,7 @@ from sk_tune.report._pictures import (
     slice_pictures,
 )
 from sk_tune.report._quality import confusion_table, residual_picture
+from sk_tune.report._search_checks import Baseline
 from sk_tune.report._value_texts import number_text, plain, value_text
 from sk_tune.report.displays import short_names
 from sk_tune.search import Ledger
@@ -227,7 +227,7 @@ def write_html(
     to_text : The same for a terminal.
     to_json : The same for programs.
     """
-    return write_page(search_page(gather(search, X, y, baselines)), path)
+    return write_page(gather(search, X, y, baselines), path)
 
 
 def write_page(content: Page, path: str | Path) -> Path:
@@ -236,28 +236,6 @@ def write_page(content: Page, path: str | Path) -> Path:
     with replaced_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
-
-
-def search_page(report: Report) -> Page:
-    """Return what is on the page of a search."""
-    rows = ""
-    if report.resource:
-        rows = f" in {len(report.candidates)} rows of results"
-    n = report.n_configurations
-    return Page(
-        title=report.title,
-        subtitle=f"{n} candidate{'s' if n != 1 else ''}{rows}",
-        metric=report.metric,
-        verdict=report.verdict,
-        notes=report.notes,
-        scores=score_lines(report),
-        best=None if report.best is None else report.best.params,
-        quality=report.quality,
-        usage=report.usage,
-        searches=[report],
-        checks=report.checks,
-        reproduction=report.reproduction,
-    )
 
 
 def render(content: Page) -> str:
@@ -307,6 +285,11 @@ def _content_hash(script: str) -> str:
 _WIDTH = 88
 _N_SHOWN = 5  # Candidates that the text lists.
 _FORMAT = 1
+# Fields of a page that JSON has beside those of the search.
+_OF_PAGE = (
+    "verdict", "corrected", "notes", "baselines", "quality", "usage", "checks",
+    "reproduction",
+)  # fmt: skip
 
 
 def to_text(search: Any) -> str:
@@ -331,17 +314,18 @@ def to_text(search: Any) -> str:
     --------
     write_html : The same as a page, with pictures.
     """
-    report = gather(search)
+    page = gather(search)
+    (part,) = page.searches
     parts = [
-        report.title,
-        _wrapped(report.verdict),
-        _scores(report),
-        *(_wrapped(note) for note in report.notes),
-        _findings(report),
-        _best(report),
+        page.title,
+        _wrapped(page.verdict),
+        _scores(page),
+        *(_wrapped(note) for note in page.notes),
+        _findings(part),
+        _best(part),
     ]
-    if report.ledger is not None:
-        parts.append(str(report.ledger))
+    if part.ledger is not None:
+        parts.append(str(part.ledger))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -368,11 +352,10 @@ def to_json(search: Any) -> str:
     --------
     write_html : The same as a page.
     """
-    report = gather(search)
-    content = {f.name: plain(getattr(report, f.name)) for f in fields(Report)}
+    page = gather(search)
+    content = {**plain(page.searches[0]), **{n: plain(getattr(page, n)) for n in _OF_PAGE}}
     content["checks"] = [
-        {"name": f.name, "outcome": outcome_text(f), "text": f.message}
-        for f in report.checks
+        {"name": f.name, "outcome": outcome_text(f), "text": f.message} for f in page.checks
     ]
     return json.dumps({"format": _FORMAT, **content}, ensure_ascii=False, allow_nan=False)
 
@@ -381,20 +364,20 @@ def _wrapped(text: str, indent: str = "") -> str:
     return textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)
 
 
-def _scores(report: Report) -> str:
-    lines = score_lines(report)
+def _scores(page: Page) -> str:
+    lines = page.scores
     if not lines:
         return ""
     rows = [
         (line[0], score, f"{low} to {high}")
         for line, (score, low, high, _) in zip(lines, score_texts(lines), strict=True)
     ]
-    return text_table([report.metric, "score", "range"], rows)
+    return text_table([page.metric, "score", "range"], rows)
 
 
-def _findings(report: Report) -> str:
+def _findings(part: SearchPart) -> str:
     lines = []
-    for finding in report.wrong:
+    for finding in part.wrong:
         head = f"{finding.outcome} {finding.code} {finding.name}: {finding.message}"
         lines.append(_wrapped(head))
         if finding.remedy:
@@ -402,9 +385,9 @@ def _findings(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _best(report: Report) -> str:
-    ranked = sorted(report.scored, key=lambda row: (row.rank or 0, -row.row))[:_N_SHOWN]
-    short = short_names(report.names)
+def _best(part: SearchPart) -> str:
+    ranked = sorted(part.scored, key=lambda row: (row.rank or 0, -row.row))[:_N_SHOWN]
+    short = short_names(part.names)
     scores = number_texts([row.score for row in ranked])
     stds = number_texts([row.std for row in ranked], 2)
     rows = [
@@ -417,5 +400,5 @@ def _best(report: Report) -> str:
         )
         for row, score, std in zip(ranked, scores, stds, strict=True)
     ]
-    header = ["row", report.metric, "std", "fit", "parameters"]
+    header = ["row", part.metric, "std", "fit", "parameters"]
     return text_table(header, rows) if rows else ""
