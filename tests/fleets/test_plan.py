@@ -1,4 +1,4 @@
-"""Which way modules are trained, and why; chains of layers above all."""
+"""Which way modules are trained, and why; each network by itself is the reference."""
 
 import copy
 
@@ -13,10 +13,12 @@ from sk_tune.engine import Fit
 from sk_tune.engine._reference import prepare
 from sk_tune.estimators import FitPreparer
 from sk_tune.fleets import _convolution, _plan, plan, stacked_program
-from sk_tune.nets import CNN, SeededDropout, seed_dropout, set_dropout_step
+from sk_tune.fleets._program import Program
+from sk_tune.fleets._traced import Chain, Link
+from sk_tune.nets import CNN, RNN, SeededDropout, seed_dropout, set_dropout_step
 
 SHAPE, B, C = (2, 3), 5, 4
-SEEDS = [0, 5, 2**40]
+SEEDS, FIRST_STEPS = [0, 5, 2**40], [0, 4, 900]
 
 
 class Plain(nn.Module):
@@ -167,12 +169,12 @@ def way(request, monkeypatch):
     monkeypatch.setattr(_convolution, "_takes_columns", takes)
 
 
-def _modules(make, probabilities=(0.2, 0.5, 0.0)):
+def _modules(make, probabilities=(0.2, 0.5, 0.0), **options):
     modules = []
     with torch.random.fork_rng():
         for seed, p in enumerate(probabilities):
             torch.manual_seed(seed)
-            modules.append(make(p).double())
+            modules.append(make(p, **options).double())
             for tensor in modules[-1].state_dict().values():
                 if tensor.is_floating_point():
                     tensor.add_(0.1 * torch.rand_like(tensor))
@@ -184,52 +186,84 @@ def _normal(*shape, seed=0):
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def _program(modules, shape):
+def _program(modules, shape, positions=None):
+    positions = range(len(modules)) if positions is None else positions
     X = _normal(B, *shape).to(next(modules[0].parameters()).dtype)
-    program = stacked_program(modules, X, SEEDS[: len(modules)])
+    program = stacked_program(modules, X, [SEEDS[i] for i in positions])
     assert program.is_written_out
     return program
+
+
+def _by_vmap(modules, positions=None):
+    positions = range(len(modules)) if positions is None else positions
+    unknown = Chain((Link(""),), reason="it is to be")
+    return Program(modules, unknown, None, [SEEDS[i] for i in positions])
 
 
 def _is_chain(module, X, **options):
     return plan(module, X, **options).way == "layers"
 
 
-def _begin(program, seeds):
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    program.begin_epoch([0] * len(seeds), 3, generators)
+class Lone:
+    """A network by itself, with the dropout masks of its row in the fleet."""
 
+    def __init__(self, module, position):
+        self.module = copy.deepcopy(module)
+        self.layers = seed_dropout(self.module, SEEDS[position])
+        self.first_step = FIRST_STEPS[position]
+        self.position = position
 
-def _assert_steps_are_those_of(program, modules, seeds, shape, n_steps=3):
-    """Compare training steps and an evaluation with each module by itself."""
-    k, lone = len(modules), copy.deepcopy(modules)
-    _begin(program, seeds)
-    batches = [
-        (_normal(k, B, *shape, seed=i), _normal(k, B, C, seed=9 + i))
-        for i in range(n_steps)
-    ]
-    got = []
-    for step, (X, gradient) in enumerate(batches):
-        outputs = program.forward(X.clone(), slice(0, k), step).clone()
-        found = [g.clone() for g in program.backward(gradient.clone())]
-        got.append((outputs, found))
-    X = _normal(k, 9, *shape, seed=50)
-    evaluated = program.evaluate(X.clone(), slice(0, k)).clone()
-    for row, (module, seed) in enumerate(zip(lone, seeds, strict=True)):
+    def begin_epoch(self):
+        """Return a generator, and keep the state of one with the same numbers."""
+        generator = torch.Generator().manual_seed(SEEDS[self.position])
+        self.state = generator.get_state()
+        return generator
+
+    def step(self, X, gradient, step):
+        set_dropout_step(self.layers, self.first_step + step)
+        parameters = [p for p in self.module.parameters() if p.requires_grad]
         with torch.random.fork_rng():
-            torch.default_generator.manual_seed(seed)
-            for (inputs, gradient), (outputs, found) in zip(batches, got, strict=True):
-                expected = module.train()(inputs[row].clone())
-                own = torch.autograd.grad(
-                    expected, list(module.parameters()), gradient[row]
-                )
-                _close(outputs[row], expected.detach())
-                for one, other in zip(found, own, strict=True):
-                    _close(one[row], other)
+            torch.set_rng_state(self.state)
+            outputs = self.module.train()(X)
+            self.state = torch.get_rng_state()
+        gradients = torch.autograd.grad(outputs, parameters, gradient)
+        return outputs.detach(), gradients
+
+    def evaluate(self, X):
         with torch.no_grad():
-            _close(evaluated[row], module.eval()(X[row].clone()))
-        for name, buffer in module.named_buffers():
-            _close(program.buffers.tensors[name][row], buffer)
+            return self.module.eval()(X)
+
+
+def _lone(modules, positions=None):
+    positions = range(len(modules)) if positions is None else positions
+    return [Lone(module, i) for module, i in zip(modules, positions, strict=True)]
+
+
+def _assert_trains_like(program, lone, shape, *, end=None, steps=2, parts=None):
+    """Step, evaluate and compare; `end` puts padding into the inputs of some rows."""
+    generators = [row.begin_epoch() for row in lone]
+    program.begin_epoch([row.first_step for row in lone], steps, generators)
+    k = len(lone)
+    for step in range(steps):
+        X, gradient = _normal(k, B, *shape, seed=step), _normal(k, B, C, seed=99)
+        if end is not None:
+            end(X)
+        for rows in parts or [slice(0, k)]:
+            outputs = program.forward(X[rows].clone(), rows, step)
+            assert not outputs.requires_grad
+            gradients = program.backward(gradient[rows].clone())
+            for i, row in enumerate(range(rows.start, rows.stop)):
+                expected, alone = lone[row].step(X[row], gradient[row], step)
+                _close(outputs[i], expected)
+                assert len(gradients) == len(alone)
+                for got, own in zip(gradients, alone, strict=True):
+                    _close(got[i], own)
+            evaluated = program.evaluate(X[rows].clone(), rows)
+            for i, row in enumerate(range(rows.start, rows.stop)):
+                _close(evaluated[i], lone[row].evaluate(X[row]))
+    for name, tensor in program.buffers.tensors.items():
+        for i, row in enumerate(lone):
+            _close(tensor[i], row.module.state_dict()[name])
 
 
 def _close(got, expected):
@@ -242,7 +276,7 @@ def test_rows_are_the_modules(make):
     """Outputs, derivatives, dropout and statistics are those of each module alone."""
     modules, shape = _modules(make), _shape(make)
 
-    _assert_steps_are_those_of(_program(modules, shape), modules, SEEDS, shape)
+    _assert_trains_like(_program(modules, shape), _lone(modules), shape, steps=3)
 
 
 @pytest.mark.parametrize("make", [Images, _signals, _volumes, _only_convolutions])
@@ -250,7 +284,7 @@ def test_rows_are_the_modules_in_single_precision(make):
     """By the way that this machine takes; a last batch may have one sample."""
     modules, shape = [m.float() for m in _modules(make, (0.0, 0.0, 0.0))], _shape(make)
     program = _program(modules, shape)
-    _begin(program, SEEDS)
+    program.begin_epoch([0] * 3, 3, [None] * 3)
 
     for step, n_samples in enumerate((70, 3, 1)):
         X = _normal(3, n_samples, *shape, seed=step).float()
@@ -271,11 +305,11 @@ def test_rows_keep_their_dropout_when_they_move(make):
     """Probabilities go with their rows through ``extend`` and ``select``."""
     modules, shape = _modules(make), _shape(make)
     program = _program(modules[:2], shape)
-    program.extend(_program(modules[2:], shape))
+    program.extend(_program(modules[2:], shape, [2]))
     program.select(torch.tensor([2, 0]))
-    seeds = [SEEDS[2], SEEDS[0]]
+    lone = _lone([modules[2], modules[0]], [2, 0])
 
-    _assert_steps_are_those_of(program, [modules[2], modules[0]], seeds, shape)
+    _assert_trains_like(program, lone, shape)
 
 
 @makers
@@ -663,3 +697,128 @@ def test_modules_of_one_signature_are_tried_once():
     assert len(calls) == n_calls > 0
     assert plan(Counted().double(), _normal(B, 6)) == first
     assert len(calls) > n_calls
+
+
+class UserNet(nn.Module):
+    """Dropout of torch's, batch normalisation, a layer used twice, a frozen weight."""
+
+    def __init__(self, p=0.0):
+        super().__init__()
+        self.first = nn.Linear(3, 6)
+        self.norm = nn.BatchNorm1d(6)
+        self.parts = nn.ModuleDict({"drop": nn.Dropout(p), "again": nn.Linear(6, 6)})
+        self.last = nn.Linear(6, C)
+        self.frozen = nn.Parameter(torch.rand(6), requires_grad=False)
+        self.register_buffer("shift", torch.rand(1))
+
+    def forward(self, x):
+        h = self.parts["drop"](F.silu(self.norm(self.first(x)))) * self.frozen
+        h = self.parts["drop"](self.parts["again"](h).tanh()) + self.shift
+        return self.last(self.parts["again"](h))
+
+
+def _rnn(p=0.0, **options):
+    defaults = {
+        "cell": "gru",
+        "n_layers": 2,
+        "hidden_size": 3,
+        "bidirectional": False,
+        "activation": "tanh",
+        "normalization": None,
+        "residual": False,
+    }
+    return RNN(3, C, dropout=p, **{**defaults, **options})
+
+
+class TokenNet(nn.Module):
+    """An embedding whose first vector is padding."""
+
+    def __init__(self, p=0.0):
+        super().__init__()
+        self.words = nn.Embedding(6, 4, padding_idx=0)
+        self.last = nn.Linear(4, C)
+
+    def forward(self, x):
+        return self.last(self.words((2 * x.abs()).long().clamp(max=5)).mean(dim=1))
+
+
+def test_padding_is_trained_in_no_row():
+    """Its vector has no gradient, as by itself, and may be any."""
+    modules = _modules(TokenNet, (0.0, 0.0, 0.0))
+    with torch.no_grad():
+        modules[1].words.weight[0] = 1.0
+
+    _assert_trains_like(_by_vmap(modules), _lone(modules), (7,), steps=3)
+
+
+@pytest.mark.parametrize("padded", [(True, False), (False, True)], ids=str)
+@pytest.mark.parametrize("dropouts", [(0.0, 0.3), (0.3, 0.0)], ids=str)
+def test_padded_rows_may_join_full_ones(padded, dropouts):
+    """A fleet whose old or new rows have sequences that end early looks for padding."""
+    modules = _modules(_rnn, dropouts, normalization="batch")
+    program = _by_vmap(modules[:1])
+    program.extend(_by_vmap(modules[1:], positions=[1]))
+
+    def end(X):
+        X[padded.index(True), 1, 2:] = torch.nan
+
+    _assert_trains_like(program, _lone(modules), (5, 3), end=end)
+
+
+@pytest.mark.parametrize("make", [UserNet, _rnn], ids=["user", "rnn"])
+def test_modules_are_left_alone(make):
+    """Neither their layers nor their weights are those of the program."""
+    (module,) = _modules(make, (0.3,))
+    layers = [type(m) for m in module.modules()]
+    before = copy.deepcopy(module.state_dict())
+    program = _by_vmap([module])
+
+    for tensor in program.parameters.tensors.values():
+        tensor.zero_()
+
+    assert [type(m) for m in module.modules()] == layers
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_frozen_weights_are_no_parameters():
+    """Derivatives are by what is trained, in the modules' order."""
+    modules = _modules(UserNet, (0.0, 0.0))
+    program = _by_vmap(modules)
+
+    names = [n for n, p in modules[0].named_parameters() if p.requires_grad]
+    assert list(program.parameters.tensors) == names
+    assert "frozen" in program.buffers.tensors
+    expected = torch.stack([m.frozen.detach() for m in modules])
+    assert torch.equal(program.buffers.tensors["frozen"], expected)
+
+
+def test_global_generator_is_not_touched():
+    """Modules that draw from it draw from their row's own in a fleet."""
+    program = _by_vmap(_modules(UserNet, (0.3, 0.3)))
+    program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
+    before = torch.get_rng_state()
+
+    program.forward(_normal(2, B, 3), slice(0, 2), 0)
+
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_row_of_infinite_numbers_touches_no_other():
+    """Others have bit by bit what they have beside a finite row."""
+    modules = _modules(UserNet, (0.3, 0.3, 0.0))
+    broken = copy.deepcopy(modules)
+    with torch.no_grad():
+        broken[1].first.weight.fill_(torch.inf)
+    X, gradient = _normal(3, B, 3), _normal(3, B, C)
+
+    results = []
+    for program in (_by_vmap(modules), _by_vmap(broken)):
+        generators = [torch.Generator().manual_seed(i) for i in range(3)]
+        program.begin_epoch([0, 0, 0], 1, generators)
+        outputs = program.forward(X, slice(0, 3), 0)
+        gradients = program.backward(gradient)
+        results.append([outputs, *gradients, *program.buffers.tensors.values()])
+
+    for got, expected in zip(*results, strict=True):
+        assert torch.equal(got[[0, 2]], expected[[0, 2]])
