@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -118,8 +119,6 @@ class ActiveBatch:
         self._best: StackedTensors | None = None
         self._l1: Tensor | None = None
         self._clip: Tensor | None = None
-        self._compiled: CompiledEpoch | None = None
-        self._is_asked = False
 
     def __len__(self) -> int:
         return len(self.networks)
@@ -157,16 +156,13 @@ class ActiveBatch:
         gone = set(positions)
         self._select([i for i in range(len(self)) if i not in gone])
 
-    @property
+    @cached_property
     def compiled(self) -> CompiledEpoch | None:
         """The compiled program that trains the networks; None if torch trains them."""
-        if not self._is_asked:
-            networks = [active.network for active in self.networks]
-            self._is_asked = True
-            self._compiled = compiled_epoch(
-                self.program, self.optimizer, self.recipe, networks, self.n_threads
-            )
-        return self._compiled
+        networks = [active.network for active in self.networks]
+        return compiled_epoch(
+            self.program, self.optimizer, self.recipe, networks, self.n_threads
+        )
 
     def epochs_at_once(self, seconds: float) -> int:
         """Return how many epochs to train before anything else is done.
@@ -302,7 +298,7 @@ class ActiveBatch:
 
     def _collect_numbers(self) -> None:
         networks = [active.network for active in self.networks]
-        self._compiled, self._is_asked = None, False
+        vars(self).pop("compiled", None)
         joins = self.recipe.joins_last_sample
         lengths = [len(network.train) for network in networks]
         self.batch_sizes = sizes_of_networks(lengths, self.recipe.batch_size, joins=joins)
