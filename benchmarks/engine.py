@@ -49,6 +49,7 @@ from torch import nn
 import sk_tune
 from sk_tune import CNNClassifier, MLPClassifier, RNNClassifier
 from sk_tune.engine import Fit, train
+from sk_tune.space import table_defaults
 
 N_JOBS = 2
 PINNED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -66,11 +67,12 @@ QUIET = 0.05
 
 
 class MLPNet(nn.Module):
-    def __init__(self, sizes, dropout=0.0):
+    def __init__(self, sizes, dropout=0.0, activation=nn.ReLU, normalize=False):
         super().__init__()
         layers = []
         for n_in, n_out in pairwise(sizes[:-1]):
-            layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+            layers += [nn.Linear(n_in, n_out), *[nn.BatchNorm1d(n_out)] * normalize]
+            layers += [activation()]
             layers += [nn.Dropout(dropout)] if dropout else []
         self.layers = nn.Sequential(*layers, nn.Linear(*sizes[-2:]))
 
@@ -163,13 +165,13 @@ class Case:
     with_reference: bool = False
 
 
-def mlp_case(hidden, title, **options):
+def mlp_case(hidden, title, ours=(), theirs=(), **options):
     sizes = (options.pop("n_features"), *hidden, options.pop("n_classes"))
     return Case(
         title=title,
-        estimator=partial(MLPClassifier, hidden_layer_sizes=hidden),
+        estimator=partial(MLPClassifier, hidden_layer_sizes=hidden, **dict(ours)),
         module=MLPNet,
-        module_params={"sizes": sizes},
+        module_params={"sizes": sizes, **dict(theirs)},
         sizes=sizes,
         **options,
     )
@@ -194,6 +196,22 @@ CASES = {
         (64, 64),
         "digits, MLP 64-64",
         wanted={"skorch": 8, "MLPClassifier": 2.5},
+        **DIGITS,
+    ),
+    "silu": mlp_case(
+        (64, 64),
+        "digits, MLP 64-64 with SiLU (scikit-learn: ReLU)",
+        ours={"activation": "silu"},
+        theirs={"activation": nn.SiLU},
+        wanted={"skorch": 12},
+        **DIGITS,
+    ),
+    "batch_norm": mlp_case(
+        (64, 64),
+        "digits, MLP 64-64 with batch normalisation (scikit-learn: without)",
+        ours={"normalization": "batch"},
+        theirs={"normalize": True},
+        wanted={"skorch": 12},
         **DIGITS,
     ),
     "tiny": mlp_case((32,), "digits, MLP 32", wanted={"skorch": 12}, **DIGITS),
@@ -510,6 +528,40 @@ def products(sizes, n_batch, tile):
     return 1e6 * min(seconds) / tile
 
 
+def defaults_for_tables(options):
+    """Time networks with embeddings and 8 members, by the kernel and by torch."""
+    rng = np.random.default_rng(0)
+    n, n_epochs, n_fits = 2000, 4, max(1, round(4 * options.rows_scale))
+    codes = rng.integers(0, 9, (n, 3))
+    X = np.hstack([rng.normal(size=(n, 8)), codes]).astype(np.float32)
+    y = (X[:, 0] + np.sin(3 * X[:, 1]) + (codes[:, 0] > 4) > 0.3).astype(int)
+    params = {**table_defaults("classification"), "categorical_features": [8, 9, 10]}
+    estimator = MLPClassifier(**params, max_epochs=n_epochs, device="cpu")
+    rows, monitor = np.arange(1600), np.arange(1600, n)
+    fits = [
+        Fit(estimator=estimator, X=X, y=y, rows=rows, monitor=monitor, seed=seed)
+        for seed in range(n_fits)
+    ]
+    seconds = {"kernel": [], "torch": []}
+    for round_ in range(options.runs + 1):
+        for side, values in seconds.items():
+            os.environ["SK_TUNE_KERNEL"] = "0"
+            if side == "kernel":
+                del os.environ["SK_TUNE_KERNEL"]
+            wait_for_quiet(options.wait)
+            start = time.perf_counter()
+            # In this process: workers have the environment of their start.
+            train(fits, n_jobs=1)
+            if round_:
+                values.append((time.perf_counter() - start) / n_fits / n_epochs)
+    kernel, torch_alone = (1e3 * statistics.median(v) for v in seconds.values())
+    print(
+        f"table_defaults, 8 numbers and 3 categories, 1600 rows, {n_fits} networks: "
+        f"{kernel:.1f} ms a network and epoch, by torch {torch_alone:.1f}, "
+        f"ratio {torch_alone / kernel:.2f}   wanted 4"
+    )
+
+
 def scaling(options):
     """Time 10 to 5,000 rows of the small network, and of the tiny one for 5 epochs."""
     scaling_of(CASES["small"], options)
@@ -719,6 +771,7 @@ def main():
 
 EVERY = {
     **{name: partial(compare, case) for name, case in CASES.items()},
+    "table_defaults": defaults_for_tables,
     "scaling": scaling,
     "memory": memory,
 }

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 # It is counted up when the same fit gives other numbers, or its result has another form.
-_FORMAT = 6
+_FORMAT = 7
 # Parameters that say nothing of the network of an estimator of ours, or of skorch's; the
 # seed is a part of the fit.  A class that a user derived may read them.
 _IGNORED = frozenset({"random_state", "verbose", "warm_start"})

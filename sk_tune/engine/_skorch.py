@@ -52,12 +52,11 @@ from sk_tune.training import (
     StoppingState,
     TensorSet,
     TrainingState,
-    accuracy_by_network,
     batch_sizes,
     check_time,
     forked_rng,
     loss_message,
-    r2_by_network,
+    usual_score,
     weights_message,
 )
 
@@ -105,7 +104,7 @@ class Watcher(Callback):  # type: ignore[misc]
         with forked_rng(0, net.device):
             outputs = net.forward(X)
         loss = net.get_loss(outputs.to(net.device), y.to(net.device)).item()
-        score = sample_score(outputs.unsqueeze(0), y.unsqueeze(0), None)
+        score = usual_score(outputs.unsqueeze(0), y.unsqueeze(0), None)
         net.history.record("monitor_loss", loss)
         net.history.record("monitor_score", float(score))
 
@@ -123,15 +122,6 @@ def check_weights(net: Any) -> None:
                 epoch = record["epoch"]
                 raise TrainingDivergedError(loss_message(prefix, loss, epoch, net.lr))
     raise TrainingDivergedError(weights_message(wrong, len(net.history), net.lr))
-
-
-def sample_score(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None) -> Tensor:
-    """Return accuracy for class indices, R^2 for targets like the outputs, else NaN."""
-    if not y_true.is_floating_point() and y_true.ndim == 2 and y_pred.ndim == 3:
-        return accuracy_by_network(y_pred, y_true, sample_weight)
-    if y_true.shape == y_pred.shape and y_true.ndim == 3:
-        return r2_by_network(y_pred, y_true, sample_weight)
-    return y_pred.new_full((len(y_pred),), float("nan"))
 
 
 def _add_callback(net: Any, callback: Callback) -> None:
@@ -225,7 +215,7 @@ class SkorchFit:
             nesterov=bool(group.get("nesterov", False)),
             batch_size=int(batch_size),
             loss=_loss(net, self.y),
-            score=sample_score,
+            score=usual_score,
             draws_globally=True,
             joins_last_sample=False,
         )

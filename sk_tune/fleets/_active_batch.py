@@ -167,11 +167,11 @@ class ActiveBatch:
     def epochs_at_once(self, seconds: float) -> int:
         """Return how many epochs to train before anything else is done.
 
-        1 unless compiled code trains and judges the networks, nothing depends on how an
-        epoch ends, and they take little time: about `seconds` at most.
+        1 unless compiled code trains the networks, nothing depends on how an epoch ends,
+        and they take little time: about `seconds` at most.
         """
         compiled = self.compiled
-        if compiled is None or not compiled.judges:
+        if compiled is None:
             return 1
         monitors = [active.network.monitor for active in self.networks]
         if any(m is not None and not compiled.looks(i) for i, m in enumerate(monitors)):

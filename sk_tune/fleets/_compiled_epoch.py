@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Epochs of small chains of linear layers, ReLU and seeded dropout by compiled code.
+"""Epochs of small networks by compiled code.
 
 A step of such a network is some ten short calls of torch's for each layer, which cost more
 than the arithmetic where few networks share them.  The compiled code takes a network
 through whole epochs in one call, on the tensors that the rest of the fleet works on, so
-that everything between two calls is the same with it and without it.  Of classifiers it
-takes several epochs at once, where nothing is decided between them: then a fleet of few
-networks does not wait for Python either.
+that everything between two calls is the same with it and without it.  It finds losses and
+scores, too, and takes several epochs at once where nothing is decided between them: then a
+fleet of few networks does not wait for Python either.
 
 Notation: K networks of the fleet, E epochs, S steps of one, n samples of a network, C
 outputs.
@@ -15,7 +15,7 @@ outputs.
 
 import ctypes
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,14 +23,16 @@ import torch
 from torch import Tensor
 
 from sk_tune.fleets._kernel import (
-    MOST_LAYERS,
+    KINDS,
+    LINKS,
     OPTIMIZERS,
-    Step,
+    KernelLayer,
+    KernelTable,
     compiled_library,
-    holds_classes,
     is_plain_input,
+    is_plain_set,
+    layers_of,
     number_of_loss,
-    steps_of,
     why_not,
 )
 from sk_tune.fleets._program import Program
@@ -39,11 +41,13 @@ from sk_tune.fleets._stacked_optimizers import StackedOptimizer
 from sk_tune.nets import dropout_positions
 from sk_tune.training import TensorSet, accuracy_by_network, check_time
 
-__all__ = ["CompiledEpoch", "EpochResult", "compiled_epoch"]
+__all__ = ["CompiledEpoch", "compiled_epoch"]
 
 # Samples to predict at a time; as in epoch.c.
 _CHUNK = 128
-_FAILED_TARGET, _FAILED_PLACE, _N_NUMBERS = 2, 3, 5
+_FAILED_TARGET, _FAILED_PLACE, _FAILED_BATCH = 2, 3, 4
+# Sums of an epoch: losses and weights, weights of hits, then squared errors by output.
+_LOSSES, _WEIGHTS, _HITS, _SQUARES = range(4)
 # Seconds of one kernel call; Ctrl-C is handled between calls.
 _SECONDS_PER_CALL = 0.5
 # Rough costs of a call: multiplications in a second on one core, seconds that each step
@@ -54,24 +58,33 @@ _SECONDS_PER_STEP, _SECONDS_PER_EPOCH = 1e-5, 1e-4
 # of these for one sample and for one step.
 _MOST_BYTES, _BYTES_PER_SAMPLE, _BYTES_PER_STEP = 32 * 2**20, 16, 64
 
-# These fields are those of the struct in epoch.c.
+# These fields are those of the structs in epoch.c.
+_LAYER = np.dtype([
+    *((n, "i8") for n in ("kind", "n_in", "n_out", "n_members")),
+    *((n, "i8") for n in ("parameter", "buffer", "option")),
+    *((n, "f8") for n in ("number", "momentum")),
+])
+_PARAMETER = np.dtype([
+    (n, "i8") for n in ("n_matrices", "n_rows", "n_columns", "is_turned", "is_penalised")
+])
 _PLAN = np.dtype([
-    *((n, "i8") for n in ("n_layers", "loss", "optimizer", "nesterov", "most_samples")),
-    ("sizes", "i8", MOST_LAYERS + 1),
-    *((name, "i8", MOST_LAYERS) for name in ("has_bias", "has_relu", "dropout")),
-    *((name, "i8") for name in ("has_penalty", "has_clip")),
+    *((n, "u8") for n in ("layers", "parameters", "columns")),
+    *((n, "i8") for n in KernelTable._fields[1:]),
+    *((n, "i8") for n in ("n_members", "link")),
+    *((n, "i8") for n in ("n_layers", "n_parameters", "loss", "optimizer", "nesterov")),
+    *((n, "i8") for n in ("first", "most_samples")),
+    *((n, "i8") for n in ("has_dropout", "has_penalty", "has_clip", "n_sums")),
 ])
 _NETWORK = np.dtype([
     *((name, "u8") for name in ("X", "y", "weight", "order", "batches", "rates")),
-    *((name, "u8") for name in ("keys", "thresholds", "scales")),
-    *((name, "u8") for name in ("losses", "outputs", "numbers")),
-    *((f"monitor_{name}", "u8") for name in ("X", "y", "order", "outputs")),
+    *((name, "u8") for name in ("keys", "thresholds", "scales", "parts", "buffers")),
+    *((name, "u8") for name in ("losses", "outputs", "sums")),
+    *((f"monitor_{name}", "u8") for name in ("X", "y", "weight", "order")),
     *((name, "i8") for name in ("n_samples", "n_batches", "n_steps", "first_step")),
     *((name, "i8") for name in ("loss_stride", "n_per_epoch", "n_before")),
     *((name, "i8") for name in ("n_monitor_data", "n_monitored")),
     *((name, "f8") for name in ("momentum", "beta_2", "eps", "decay")),
     *((name, "f8") for name in ("smoothing", "l1", "clip")),
-    ("parts", "u8", MOST_LAYERS * 6),
 ])
 
 
@@ -84,17 +97,6 @@ class Judgement(NamedTuple):
     def of(self, epoch: int, position: int) -> tuple[float, float]:
         """Return the loss and the score of one network after one of these epochs."""
         return self.losses[epoch][position], self.scores[epoch][position]
-
-
-class EpochResult(NamedTuple):
-    """Losses and outputs of an epoch, whose weights stay with the networks.
-
-    `losses`, (S, K), are those of the batches, 0 where a network has none; `outputs`, (K,
-    n, C), are those on the samples in the order of the epoch, n for the longest network.
-    """
-
-    losses: Tensor
-    outputs: Tensor
 
 
 class JudgedEpochs(NamedTuple):
@@ -140,25 +142,32 @@ class CompiledEpoch:
         recipe: Recipe,
         n_threads: int,
     ) -> None:
-        steps = steps_of(program)
+        layers = layers_of(program, networks[0].train.X)
         self._library = library
         self._n_threads = n_threads
-        # The share of hits is the score, which thus needs no outputs.
-        self.judges = recipe.score is accuracy_by_network and number_of_loss(recipe) == 0
         self._program = program
         self._optimizer = optimizer
-        self._parts = [program.parameters, *optimizer.moments.values()]
         self._like = next(iter(program.parameters.tensors.values()))
-        self._plan = _plan_of(program, optimizer, steps, number_of_loss(recipe))
-        self._n_outputs = int(self._plan["sizes"][0, len(steps)])
-        self._n_weights = sum(t[0].numel() for t in program.parameters.tensors.values())
+        self._n_inputs, self._n_outputs = layers[0].n_in, layers[-1].n_out
+        tensors = program.parameters.tensors
+        # Members share matrices, but not the work.
+        self._n_weights = program.members * sum(t[0].numel() for t in tensors.values())
+        # Units of the widest layer that drops some of them.
+        n_dropped = max((x.n_out for x in layers if x.kind == "dropout"), default=0)
+        self._n_dropped = program.members * n_dropped
+        self._loss = number_of_loss(recipe)
+        self._has_hits = self._loss == 0 or recipe.score is accuracy_by_network
         self._networks = np.zeros(len(networks), _NETWORK)
+        # What epoch.c finds in memory by its address alone.
         self._kept: list[Any] = []
+        self._plan = self._plan_of(layers)
         self._fill_settings(networks)
-        self._fill_parts(steps)
-        self._fill_monitors([
-            network.monitor if self.judges else None for network in networks
-        ])
+        self._fill_parts(layers)
+        self._fill_monitors([network.monitor for network in networks])
+        self._variances = (
+            [self._variance_of(network.train) for network in networks],
+            [self._variance_of(network.monitor) for network in networks],
+        )
 
     def looks(self, position: int) -> bool:
         """Return whether a network is judged on monitor samples while it is trained."""
@@ -180,23 +189,6 @@ class CompiledEpoch:
         products = self._n_weights * (3 * n_samples + n_monitored)
         return products / _PRODUCTS_PER_SECOND + n_steps * _SECONDS_PER_STEP
 
-    def train(
-        self,
-        places: Sequence[Tensor],
-        sizes: Sequence[list[int]],
-        rates: Sequence[Sequence[float]],
-    ) -> EpochResult:
-        """Train an epoch.
-
-        `places`, int64 of shape (n,), says where the samples of each network lie, in the
-        order of the epoch; `sizes` are those of its batches, `rates` the learning rates of
-        its steps. Raises IndexError if a target is no class or a sample does not exist, and
-        MemoryError.
-        """
-        self._networks["numbers"] = 0
-        outputs = self._outputs(self._networks, "outputs", map(len, places))
-        return EpochResult(self._train(places, sizes, rates, 1), outputs)
-
     def train_and_judge(
         self,
         places: Sequence[Tensor],
@@ -204,28 +196,19 @@ class CompiledEpoch:
         rates: Sequence[Sequence[float]],
         n_epochs: int,
     ) -> JudgedEpochs:
-        """Train `n_epochs` as :meth:`train` does one, and find losses and scores."""
-        networks = self._networks
-        numbers = np.zeros((len(networks), n_epochs, _N_NUMBERS))
-        networks["numbers"] = _addresses(numbers)
-        networks["outputs"] = 0
-        n_looked = networks["n_monitored"].tolist()
-        outputs = self._outputs(networks, "monitor_outputs", n_looked)
-        losses = self._train(places, sizes, rates, n_epochs)
-        looked = [
-            values[:n] if n else None for values, n in zip(outputs, n_looked, strict=True)
-        ]
-        return JudgedEpochs(losses, *self._judgements(numbers), looked)
+        """Train `n_epochs`, and find losses and scores.
 
-    def _train(
-        self,
-        places: Sequence[Tensor],
-        sizes: Sequence[list[int]],
-        rates: Sequence[Sequence[float]],
-        n_epochs: int,
-    ) -> Tensor:
-        """Train epochs; return the losses of the batches."""
+        `places`, int64 of shape (E n,), says where the samples of each network lie, in the
+        order of its epochs; `sizes` are those of the batches of an epoch, `rates` the
+        learning rates of all steps. Raises IndexError if a target is no class or a sample
+        does not exist, ValueError if a batch is too small to be normalised, and
+        MemoryError.
+        """
         k, networks = len(places), self._networks
+        sums = np.zeros((k, n_epochs, 2, int(self._plan["n_sums"][0])))
+        networks["sums"] = _addresses(sums)
+        n_looked = networks["n_monitored"].tolist()
+        outputs = self._outputs(networks, n_looked)
         networks["n_per_epoch"] = [len(batch_sizes) for batch_sizes in sizes]
         networks["n_before"] = 0
         n_steps = n_epochs * networks["n_per_epoch"]
@@ -236,37 +219,53 @@ class CompiledEpoch:
         networks["losses"] = losses.data_ptr() + losses.element_size() * np.arange(k)
         networks["n_steps"] = self._optimizer.n_steps
         networks["loss_stride"] = k
-        self._run(
-            networks,
-            places,
-            [batch_sizes * n_epochs for batch_sizes in sizes],
-            predicts=False,
-        )
+        batches = [batch_sizes * n_epochs for batch_sizes in sizes]
+        self._run(networks, places, batches, predicts=False)
         del dropout
         self._optimizer.n_steps = [
             before + n
             for before, n in zip(self._optimizer.n_steps, n_steps.tolist(), strict=True)
         ]
-        return losses
-
-    def _judgements(self, numbers: Any) -> tuple[Judgement, Judgement]:
-        """Return what numbers of epoch.c, (K, E, 5), say of training and monitor."""
-        losses, weights, hits, monitor_loss, monitor_share = numbers.T
-        dtype = np.float64 if self._like.dtype == torch.float64 else np.float32
-        found = ((losses / weights, hits / weights), (monitor_loss, monitor_share))
-        # Rounded as a score of many samples at once.
         train, monitor = (
-            Judgement(loss.tolist(), share.astype(dtype).tolist()) for loss, share in found
+            self._judgement(sums[:, :, part], self._variances[part]) for part in (0, 1)
         )
-        return train, monitor
+        looked = [
+            values[:n] if n else None for values, n in zip(outputs, n_looked, strict=True)
+        ]
+        return JudgedEpochs(losses, train, monitor, looked)
+
+    def _judgement(self, sums: Any, variances: Sequence[Any]) -> Judgement:
+        """Return what sums of epoch.c, (K, E, ...), say; NaN without samples."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = sums / sums[:, :, _WEIGHTS, None]
+            if self._has_hits:
+                scores = means[:, :, _HITS]
+            else:
+                # The coefficient of determination, as of r2_by_network.
+                errors, variance = means[:, :, _SQUARES:], np.stack(variances)[:, None]
+                ratio = 1 - errors / variance
+                scores = np.where(variance > 0, ratio, errors == 0).mean(axis=2)
+        # Rounded as a score of many samples at once.
+        rounded = scores.astype(str(self._like.dtype).removeprefix("torch."))
+        return Judgement(means[:, :, _LOSSES].T.tolist(), rounded.T.tolist())
+
+    def _variance_of(self, s: TensorSet | None) -> Any:
+        """Return the variance of each target, if a score asks for it."""
+        if self._has_hits or s is None or s.y is None:
+            return np.zeros(self._n_outputs)
+        targets, weight = (None if t is None else t.numpy() for t in s.taken_targets())
+        # A constant has no variance, whatever the rounding of its mean.
+        values = np.float64(targets).reshape(len(s), -1)  # type: ignore[arg-type]
+        shifted = values - values[:1]
+        mean = np.average(shifted, axis=0, weights=weight)
+        return np.average((shifted - mean) ** 2, axis=0, weights=weight)
 
     def predict(self, sets: Sequence[TensorSet], networks: slice) -> Tensor | None:
         """Return outputs (k, n, C) for equally many samples.
 
         None if their form is another.
         """
-        n_features = int(self._plan["sizes"][0, 0])
-        if not all(is_plain_input(s.X, self._like.dtype, n_features) for s in sets):
+        if not all(is_plain_input(s.X, self._like.dtype, self._n_inputs) for s in sets):
             return None
         n = len(sets[0])
         whole = torch.arange(n)
@@ -275,15 +274,14 @@ class CompiledEpoch:
         settings = self._networks[networks].copy()
         settings["X"] = [s.X.data_ptr() for s in sets]
         settings["n_samples"] = [len(s.X) for s in sets]
-        outputs = self._outputs(settings, "outputs", [n])
+        outputs = self._outputs(settings, [n])
         self._run(settings, places, sizes, predicts=True)
         return outputs
 
-    def _outputs(self, networks: Any, name: str, n_samples: Iterable[int]) -> Tensor:
+    def _outputs(self, networks: Any, n_samples: Sequence[int]) -> Tensor:
         """Return memory for the outputs of some networks, the address of which they get."""
-        k = len(networks)
-        outputs = self._like.new_empty(k, max(n_samples), self._n_outputs)
-        networks[name] = outputs.data_ptr() + outputs[0].nbytes * np.arange(k)
+        outputs = self._like.new_empty(len(networks), max(n_samples), self._n_outputs)
+        networks["outputs"] = _places(outputs)
         return outputs
 
     def _run(
@@ -316,11 +314,15 @@ class CompiledEpoch:
             n_done = batches[:, start : start + at_once].sum(axis=1)
             start += at_once
             if start < batches.shape[1]:
-                self._move_on(networks, at_once, n_done.astype(np.uint64))
+                self._move_on(
+                    networks, at_once, n_done.astype(np.uint64), predicts=predicts
+                )
             if took > _SECONDS_PER_CALL:
                 at_once = max(1, int(at_once * _SECONDS_PER_CALL / took))
 
-    def _move_on(self, networks: Any, n_batches: int, n_samples: Any) -> None:
+    def _move_on(
+        self, networks: Any, n_batches: int, n_samples: Any, *, predicts: bool
+    ) -> None:
         """Let networks begin behind what is done."""
         size = self._like.element_size()
         networks["order"] += 8 * n_samples
@@ -329,8 +331,8 @@ class CompiledEpoch:
         networks["losses"] += networks["loss_stride"].astype(np.uint64) * np.uint64(
             n_batches * size
         )
-        has_outputs = (networks["outputs"] > 0).astype(np.uint64)
-        networks["outputs"] += has_outputs * n_samples * np.uint64(self._n_outputs * size)
+        if predicts:
+            networks["outputs"] += n_samples * np.uint64(self._n_outputs * size)
         for name in ("n_steps", "first_step", "n_before"):
             networks[name] += n_batches
 
@@ -339,8 +341,8 @@ class CompiledEpoch:
     ) -> None:
         plan = self._plan
         plan["most_samples"] = max(most_samples, most_looked_at)
-        dropped = plan["sizes"][0, 1:][plan["dropout"][0] >= 0]
-        most = 0 if predicts else most_samples * int(dropped.max(initial=0))
+        drops = plan["has_dropout"][0] and not predicts
+        most = most_samples * self._n_dropped if drops else 0
         positions = dropout_positions(most, self._like.device)
         failed = self._library.sk_tune_run(
             ctypes.c_void_p(plan.ctypes.data),
@@ -355,36 +357,31 @@ class CompiledEpoch:
             raise IndexError(f"A target is none of the {self._n_outputs} classes.")
         if failed == _FAILED_PLACE:
             raise IndexError("A sample is none of the data.")
+        if failed == _FAILED_BATCH:
+            raise ValueError("Batch normalisation asks for more than one sample.")
         if failed:
             raise MemoryError("There is no memory for an epoch.")
 
     def _dropout(self) -> list[Tensor]:
         """Fill in what masks are made with; return what has to stay in memory."""
         dropout = self._program.dropout
+        self._plan["has_dropout"] = dropout.active
         if not dropout.active:
-            # Networks that drop something may join, but then all is made anew.
-            self._plan["dropout"] = -1
             return []
         first_steps, *numbers = dropout.first_numbers()
-        at = np.arange(len(self._networks))
         self._networks["first_step"] = first_steps
         for name, tensor in zip(("keys", "thresholds", "scales"), numbers, strict=True):
-            self._networks[name] = tensor.data_ptr() + tensor[0].nbytes * at
+            self._networks[name] = _places(tensor)
         return numbers
 
     def _fill_settings(self, networks: Sequence[FleetNetwork]) -> None:
         sets = [network.train for network in networks]
-        self._kept = [*sets]
+        self._kept += sets
         columns = self._networks
         columns["X"] = [s.X.data_ptr() for s in sets]
         columns["n_samples"] = [len(s.X) for s in sets]
         columns["y"] = [_address(s.y) for s in sets]
-        weights = [
-            None if w is None else w.to(self._like.dtype).contiguous()
-            for w in (s.sample_weight for s in sets)
-        ]
-        self._kept += weights
-        columns["weight"] = [_address(weight) for weight in weights]
+        columns["weight"] = [self._weight_of(s) for s in sets]
         settings = self._optimizer.settings
         columns["momentum"] = [s.momentum for s in settings]
         columns["beta_2"] = [s.beta_2 for s in settings]
@@ -397,59 +394,99 @@ class CompiledEpoch:
         self._plan["has_penalty"] = np.any(columns["l1"] > 0)
         self._plan["has_clip"] = np.any(np.isfinite(columns["clip"]))
 
+    def _weight_of(self, s: TensorSet) -> int:
+        """Return where the weights of samples are, 0 for none."""
+        if s.sample_weight is None:
+            return 0
+        weight = s.sample_weight.to(self._like.dtype).contiguous()
+        self._kept.append(weight)
+        return weight.data_ptr()
+
     def _fill_monitors(self, sets: Sequence[TensorSet | None]) -> None:
-        """Note which samples to look at after an epoch, where they are plain classes."""
+        """Note which samples to look at after an epoch, where their form is plain."""
         # Networks share them: found once each.
         found = {id(s): self._places_of(s) for s in {id(s): s for s in sets}.values()}
         columns = zip(*(found[id(s)] for s in sets), strict=True)
-        names = ("monitor_X", "monitor_y", "monitor_order", "n_monitor_data", "n_monitored")
+        names = [f"monitor_{name}" for name in ("X", "y", "weight", "order")]
+        names += ["n_monitor_data", "n_monitored"]
         for name, column in zip(names, columns, strict=True):
             self._networks[name] = column
 
     def _places_of(self, s: TensorSet | None) -> tuple[int, ...]:
         """Return where samples to look at lie, and how many; all 0 if there are none."""
-        n_features = int(self._plan["sizes"][0, 0])
-        if s is None or not holds_classes(s):
-            return (0,) * 5
-        if not is_plain_input(s.X, self._like.dtype, n_features):
-            return (0,) * 5
+        none = (0,) * 6
+        form = (self._like.dtype, self._loss, self._n_inputs, self._n_outputs)
+        if s is None or not len(s) or not is_plain_set(s, *form):
+            return none
+        # A negative class is one that is not known.
+        if self._loss == 0 and int(s.y.min()) < 0:  # type: ignore[union-attr]
+            return none
         order = torch.arange(len(s)) if s.index is None else s.index.long().contiguous()
         self._kept += [s, order]
-        return _address(s.X), _address(s.y), _address(order), len(s.X), len(order)
+        weight = self._weight_of(s)
+        return _address(s.X), _address(s.y), weight, _address(order), len(s.X), len(order)
 
-    def _fill_parts(self, steps: list[Step]) -> None:
-        """Note where parameters and moments of each network lie."""
-        at = np.arange(len(self._networks))
-        for number, step in enumerate(steps):
-            for part, tensors in enumerate(self._parts):
-                for position, name in enumerate((step.linear.weight, step.linear.bias)):
-                    if name is not None:
-                        tensor = tensors.tensors[name]
-                        column = number * 6 + part * 2 + position
-                        place = tensor.data_ptr() + tensor[0].nbytes * at
-                        self._networks["parts"][:, column] = place
+    def _plan_of(self, layers: Sequence[KernelLayer]) -> Any:
+        """Return the plan of epoch.c, but for what depends on the networks."""
+        plan, lines = np.zeros(1, _PLAN), np.zeros(len(layers), _LAYER)
+        own = [parameter for layer in layers for parameter in layer.parameters]
+        parameters = np.zeros(len(own), _PARAMETER)
+        n_parameters = n_buffers = 0
+        for line, layer in zip(lines, layers, strict=True):
+            line["kind"] = KINDS.index(layer.kind)
+            for name in ("n_in", "n_out", "n_members", "option", "number", "momentum"):
+                line[name] = getattr(layer, name)
+            line["parameter"], line["buffer"] = n_parameters, n_buffers
+            n_parameters += len(layer.parameters)
+            n_buffers += len(layer.buffers)
+        tensors = self._program.parameters.tensors
+        for line, parameter in zip(parameters, own, strict=True):
+            for name in ("n_matrices", "n_rows", "n_columns", "is_turned"):
+                line[name] = getattr(parameter, name)
+            # As L1 penalties have it: not of biases.
+            shape = tensors[parameter.name].shape if parameter.name else ()
+            line["is_penalised"] = len(shape) > 2
+        columns = np.array(layers[0].table.columns, np.int64)
+        self._kept += [lines, parameters, columns]
+        plan["layers"], plan["parameters"] = lines.ctypes.data, parameters.ctypes.data
+        plan["columns"] = columns.ctypes.data
+        for name in KernelTable._fields[1:]:
+            plan[name] = getattr(layers[0].table, name)
+        plan["n_members"] = self._program.members
+        plan["link"] = LINKS.index(self._program.link)
+        plan["n_layers"], plan["n_parameters"] = len(lines), len(parameters)
+        plan["loss"], plan["n_sums"] = self._loss, _SQUARES + self._n_outputs
+        plan["optimizer"] = OPTIMIZERS.index(self._optimizer.kind)
+        plan["nesterov"] = self._optimizer.nesterov
+        plan["first"] = next(i for i, layer in enumerate(layers) if layer.parameters)
+        return plan
 
-
-def _plan_of(
-    program: Program, optimizer: StackedOptimizer, steps: list[Step], loss: int
-) -> Any:
-    plan = np.zeros(1, _PLAN)
-    tensors = program.parameters.tensors
-    weights = [tensors[step.linear.weight] for step in steps]
-    n = len(steps)
-    plan["n_layers"], plan["loss"] = n, loss
-    plan["optimizer"] = OPTIMIZERS.index(optimizer.kind)
-    plan["nesterov"] = optimizer.nesterov
-    plan["sizes"][0, : n + 1] = [weights[0].shape[2], *(w.shape[1] for w in weights)]
-    plan["has_bias"][0, :n] = [step.linear.bias is not None for step in steps]
-    plan["has_relu"][0, :n] = [step.has_relu for step in steps]
-    plan["dropout"] = -1
-    plan["dropout"][0, :n] = [step.dropout for step in steps]
-    return plan
+    def _fill_parts(self, layers: Sequence[KernelLayer]) -> None:
+        """Note where parameters, moments and buffers of each network lie."""
+        own = [self._program.parameters, *self._optimizer.moments.values()]
+        names = [parameter.name for layer in layers for parameter in layer.parameters]
+        parts = np.zeros((len(self._networks), len(names), 3), np.uint64)
+        for number, name in enumerate(names):
+            for part, tensors in enumerate(own):
+                if name is not None:
+                    parts[:, number, part] = _places(tensors.tensors[name])
+        statistics = [name for layer in layers for name in layer.buffers]
+        buffers = np.zeros((len(self._networks), len(statistics)), np.uint64)
+        for number, name in enumerate(statistics):
+            if name is not None:
+                buffers[:, number] = _places(self._program.buffers.tensors[name])
+        self._kept += [parts, buffers]
+        self._networks["parts"] = _addresses(parts)
+        self._networks["buffers"] = _addresses(buffers)
 
 
 def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
+
+
+def _places(tensor: Tensor) -> Any:
+    """Return the addresses of the parts of a tensor that belong to each network."""
+    return tensor.data_ptr() + tensor[0].nbytes * np.arange(len(tensor))
 
 
 def _padded(lists: Sequence[Sequence[float]], dtype: Any) -> Any:

@@ -13,30 +13,46 @@ import hashlib
 import logging
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sk_tune.fleets._layers import Activation, Dropout, Layer, Linear
+from sk_tune.fleets._layers import (
+    Activation,
+    BatchNorm,
+    Dropout,
+    Layer,
+    LayerNorm,
+    Linear,
+    MemberHead,
+    MemberLinear,
+    Members,
+    Residual,
+)
+from sk_tune.fleets._module_layer import ModuleLayer
 from sk_tune.fleets._program import Program
 from sk_tune.fleets._recipe import LOSSES, FleetNetwork, Recipe
-from sk_tune.training import TensorSet
+from sk_tune.nets import PiecewiseLinearEmbedding, TableInputs
+from sk_tune.training import TensorSet, accuracy_by_network, r2_by_network, usual_score
 
 __all__ = [
-    "MOST_LAYERS",
+    "KINDS",
+    "LINKS",
     "OPTIMIZERS",
-    "Step",
+    "KernelLayer",
+    "KernelTable",
     "arithmetic",
     "compiled_library",
-    "holds_classes",
     "is_plain_input",
+    "is_plain_set",
     "kernel_status",
+    "layers_of",
     "number_of_loss",
-    "steps_of",
     "why_not",
 ]
 
@@ -128,13 +144,21 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-# epoch.c has the same limit.
-MOST_LAYERS = 16
 # The position of a name is its number in epoch.c.
+KINDS = (
+    "linear",
+    "activation",
+    "dropout",
+    "layer norm",
+    "batch norm",
+    "branch",
+    "join",
+    "table",
+    "members",
+    "scale",
+)
+LINKS = ("identity", "sigmoid", "softmax")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
-# Weights of a layer from which on the products of torch's libraries, which keep parts of
-# them in the cache, take less time.
-_MOST_WEIGHTS = 2**17
 _LOSSES = [
     "cross_entropy",
     "binary_cross_entropy",
@@ -142,29 +166,87 @@ _LOSSES = [
     "absolute_error",
     "huber",
 ]
+# The scores that are computed beside each loss.
+_SCORES = [
+    (accuracy_by_network, usual_score),
+    (accuracy_by_network, r2_by_network, usual_score),
+    *[(r2_by_network, usual_score)] * 3,
+]
+_FUNCTIONS: list[type[nn.Module]] = [
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.ELU,
+    nn.SELU,
+    nn.SiLU,
+    nn.GELU,
+    nn.Mish,
+]
+# What a function has below 0: the slope of a line, or the size of an exponential.
+_NUMBERS: dict[type[nn.Module], Callable[[Any], float]] = {
+    nn.LeakyReLU: lambda module: float(module.negative_slope),
+    nn.ELU: lambda module: float(module.alpha),
+    nn.SELU: lambda module: 1.6732632423543772,
+}
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+# Weights of a layer from which on the products of torch's libraries, which keep parts of
+# them in the cache, take less time.
+_MOST_WEIGHTS = 2**17
 # Below, what Adam divides padding by may be 0.
 _LEAST_EPS = 1e-20
 
 
-class Step(NamedTuple):
-    """A linear layer, whether a ReLU follows, and the number of its dropout layer or -1."""
+class KernelParameter(NamedTuple):
+    """A parameter as epoch.c has it; one without a name is not there, its values are 0."""
 
-    linear: Linear
-    has_relu: bool
-    dropout: int
+    name: str | None
+    n_rows: int
+    n_columns: int
+    n_matrices: int = 1
+    is_turned: bool = False
+
+
+class KernelTable(NamedTuple):
+    """How the columns of a table become inputs: the fields are those of epoch.c."""
+
+    columns: tuple[int, ...] = ()
+    n_numbers: int = 0
+    n_bins: int = 0
+    size: int = 1
+    n_categories: int = 0
+    category_size: int = 0
+
+
+class KernelLayer(NamedTuple):
+    """A layer as epoch.c has it: see there for what the fields mean."""
+
+    kind: str
+    n_in: int
+    n_out: int
+    parameters: tuple[KernelParameter, ...] = ()
+    buffers: tuple[str | None, ...] = ()
+    option: int = 0
+    number: float = 0.0
+    momentum: float = 0.0
+    n_members: int = 1
+    table: KernelTable = KernelTable()
 
 
 def why_not(program: Program, recipe: Recipe, networks: Sequence[FleetNetwork]) -> str:
     """Return why the kernel does not train networks; nothing if it does, and gains time."""
-    library = compiled_library()
-    if library is None:
+    if compiled_library() is None:
         return f"the kernel in use is {kernel_status()}"
-    loss, steps = number_of_loss(recipe), steps_of(program)
+    loss = number_of_loss(recipe)
     if loss < 0 or recipe.optimizer not in OPTIMIZERS:
         return "the kernel does not know the loss or the optimizer"
-    if not steps:
-        return "the network has layers that the kernel does not know, or large ones"
-    if not _has_plain_data(program, networks, loss, steps):
+    if recipe.score not in _SCORES[loss]:
+        return "the kernel does not know the score"
+    try:
+        layers = layers_of(program, networks[0].train.X)
+    except ValueError as error:
+        return str(error)
+    if not _has_plain_data(program, networks, loss, layers):
         return "the data, or how they are to be augmented, are not what the kernel reads"
     return ""
 
@@ -174,47 +256,144 @@ def number_of_loss(recipe: Recipe) -> int:
     return next((i for i, n in enumerate(_LOSSES) if recipe.loss is LOSSES[n]), -1)
 
 
-def steps_of(program: Program) -> list[Step]:
-    """Return the linear layers of a chain that compiled code knows.
-
-    None of other programs.
-    """
-    if program.members > 1:
-        return []
-    steps: list[Step] = []
+def layers_of(program: Program, X: Tensor) -> list[KernelLayer]:
+    """Return the layers of a program; raise ValueError with what the kernel cannot do."""
+    tensors = program.buffers.tensors | program.parameters.tensors
+    found: list[KernelLayer] = []
     for layer in program.layers:
-        if not _join(steps, layer):
-            return []
-    if not 0 < len(steps) <= MOST_LAYERS or steps[-1].has_relu or steps[-1].dropout >= 0:
-        return []
-    tensors = program.parameters.tensors
-    largest = max(tensors[step.linear.weight][0].numel() for step in steps)
-    return [] if largest > _MOST_WEIGHTS or program.buffers.tensors else steps
+        n_in = found[-1].n_out if found else prod(X.shape[1:])
+        found += _kernel_layers(layer, n_in, len(found), tensors)
+    buffers = {name for layer in found for name in layer.buffers}
+    if not buffers.issuperset(program.buffers.tensors):
+        raise ValueError("the network has parameters that are not trained")
+    if not any(layer.parameters for layer in found):
+        raise ValueError("the network has nothing to train")
+    matrices = (p for layer in found for p in layer.parameters if p.is_turned)
+    if max((p.n_rows * p.n_columns for p in matrices), default=0) > _MOST_WEIGHTS:
+        raise ValueError("torch multiplies by so large a matrix faster")
+    return found
 
 
-def _join(steps: list[Step], layer: Layer) -> bool:
-    """Add a layer of a chain; return whether there is a place for it."""
-    if type(layer) is Linear:
-        steps.append(Step(layer, has_relu=False, dropout=-1))
-        return True
-    if not steps or steps[-1].dropout >= 0:
-        return False
-    if isinstance(layer, Activation) and layer.is_relu and not steps[-1].has_relu:
-        steps[-1] = steps[-1]._replace(has_relu=True)
-        return True
+def _kernel_layers(
+    layer: Layer, n_in: int, start: int, tensors: dict[str, Tensor]
+) -> list[KernelLayer]:
+    """Return what a layer of a chain is in the kernel; `start` layers come before."""
+    if isinstance(layer, Residual):
+        inner: list[KernelLayer] = []
+        for part in layer.layers:
+            inner += _kernel_layers(
+                part, inner[-1].n_out if inner else n_in, start + 1 + len(inner), tensors
+            )
+        branch = KernelLayer("branch", n_in, n_in, option=start + 1 + len(inner))
+        return [branch, *inner, KernelLayer("join", n_in, n_in, option=start)]
+    if isinstance(layer, (Linear, MemberHead, MemberLinear)):
+        return _linear(layer, n_in, tensors)
+    if isinstance(layer, LayerNorm):
+        return [_norm(layer, n_in)]
+    if isinstance(layer, Members):
+        return [KernelLayer("members", n_in, n_in, n_members=layer.members)]
     if isinstance(layer, Dropout) and layer.seeded is not None:
-        steps[-1] = steps[-1]._replace(dropout=layer.seeded)
-        return True
-    return False
+        return [KernelLayer("dropout", n_in, n_in, option=layer.seeded)]
+    if isinstance(layer, Activation) and _is_known(layer.module):
+        kind = type(layer.module)
+        number = _NUMBERS[kind](layer.module) if kind in _NUMBERS else 0.0
+        option = _FUNCTIONS.index(kind)
+        return [KernelLayer("activation", n_in, n_in, option=option, number=number)]
+    if isinstance(layer, ModuleLayer) and isinstance(layer.pattern, TableInputs):
+        return [_table(layer.pattern, n_in)]
+    module: Any = layer
+    if isinstance(layer, (Activation, ModuleLayer)):
+        module = layer.module if isinstance(layer, Activation) else layer.pattern
+    name = type(module).__name__
+    raise ValueError(f"the kernel does not know a layer of the network: {name}")
+
+
+def _is_known(module: nn.Module) -> bool:
+    """Return whether epoch.c has an activation; of GELU not the form with tanh."""
+    return type(module) in _FUNCTIONS and getattr(module, "approximate", "none") == "none"
+
+
+def _linear(
+    layer: Linear | MemberHead | MemberLinear, n_in: int, tensors: dict[str, Tensor]
+) -> list[KernelLayer]:
+    """Return one linear layer; between two scales, if members share its matrix."""
+    weight = layer.name + ".weight" if isinstance(layer, MemberLinear) else layer.weight
+    *_, n_out, found_in = tensors[weight].shape
+    if found_in != n_in:
+        raise ValueError("the network has inputs of another size")
+    m = layer.members if isinstance(layer, MemberHead) else 1
+    matrix = KernelParameter(weight, n_in, n_out, m, is_turned=True)
+    if isinstance(layer, MemberLinear):
+        m, name = layer.members, layer.name
+        r = KernelParameter(f"{name}.input_scale", m, n_in), KernelParameter(None, m, n_in)
+        s = tuple(
+            KernelParameter(f"{name}.{n}", m, n_out) for n in ("output_scale", "bias")
+        )
+        parameters = matrix, KernelParameter(None, 1, n_out)
+        return [
+            KernelLayer("scale", n_in, n_in, r, n_members=m),
+            KernelLayer("linear", n_in, n_out, parameters),
+            KernelLayer("scale", n_out, n_out, s, n_members=m),
+        ]
+    parameters = matrix, KernelParameter(layer.bias, m, n_out)
+    return [KernelLayer("linear", n_in, n_out, parameters, n_members=m)]
+
+
+def _norm(layer: LayerNorm, size: int) -> KernelLayer:
+    names = (f"{layer.name}.weight", f"{layer.name}.bias")
+    parameters = tuple(KernelParameter(name, 1, size) for name in names)
+    if not isinstance(layer, BatchNorm):
+        return KernelLayer("layer norm", size, size, parameters, number=layer.eps)
+    return KernelLayer(
+        "batch norm",
+        size,
+        size,
+        parameters,
+        tuple(f"{layer.name}.{name}" for name in _STATISTICS),
+        number=layer.eps,
+        momentum=layer.momentum,
+    )
+
+
+def _table(inputs: TableInputs, n_in: int) -> KernelLayer:
+    """Return the layer of a table whose numbers are as they are, or piecewise linear."""
+    numbers, categories = inputs.numbers, inputs.categories
+    n, size, n_bins = len(inputs.numerical), 1, 0
+    names: list[str | None] = [None] * 3
+    buffers: list[str | None] = [None] * 5
+    if isinstance(numbers, PiecewiseLinearEmbedding):
+        _, n_bins, size = numbers.weight.shape
+        names = [f"inputs.numbers.{name}" for name in ("scale", "bias", "weight")]
+        buffers[:2] = [f"inputs.numbers.{name}" for name in ("start", "slope")]
+    elif numbers is not None:
+        name = type(numbers).__name__
+        raise ValueError(f"the kernel does not know a layer of the network: {name}")
+    n_codes, category_size = 0, 0
+    if categories is not None:
+        n_codes, category_size = categories.weight.shape
+        buffers[2:] = [f"inputs.categories.{x}" for x in ("known", "offsets", "n_codes")]
+    parameters = (
+        *(KernelParameter(name, n, size) for name in names[:2]),
+        KernelParameter(names[2], n * n_bins, size),
+        KernelParameter(
+            "inputs.categories.weight" if n_codes else None, n_codes, category_size
+        ),
+    )
+    columns = (*inputs.numerical, *inputs.categorical)
+    table = KernelTable(columns, n, n_bins, size, len(inputs.categorical), category_size)
+    return KernelLayer(
+        "table", n_in, inputs.n_outputs, parameters, tuple(buffers), table=table
+    )
 
 
 def _has_plain_data(
-    program: Program, networks: Sequence[FleetNetwork], loss: int, steps: list[Step]
+    program: Program,
+    networks: Sequence[FleetNetwork],
+    loss: int,
+    layers: Sequence[KernelLayer],
 ) -> bool:
-    first, last = (
-        program.parameters.tensors[step.linear.weight] for step in (steps[0], steps[-1])
-    )
-    if first.device.type != "cpu" or first.dtype not in {torch.float32, torch.float64}:
+    like = next(iter(program.parameters.tensors.values()))
+    if like.device.type != "cpu" or like.dtype not in {torch.float32, torch.float64}:
         return False
     if networks[0].augmentation or any(
         network.settings.eps < _LEAST_EPS for network in networks
@@ -222,8 +401,7 @@ def _has_plain_data(
         return False
     sets = [network.train for network in networks]
     return all(
-        is_plain_input(s.X, first.dtype, first.shape[2])
-        and _has_plain_targets(s, first.dtype, loss, last.shape[1])
+        is_plain_set(s, like.dtype, loss, layers[0].n_in, layers[-1].n_out)
         # Data that several networks share are looked at once.
         for s in {(id(s.X), id(s.y), id(s.sample_weight)): s for s in sets}.values()
     )
@@ -235,21 +413,15 @@ def is_plain_input(X: Tensor, dtype: torch.dtype, n_features: int) -> bool:
     return X.dtype == dtype and X.is_contiguous() and has_features
 
 
-def _has_plain_targets(s: TensorSet, dtype: torch.dtype, loss: int, n_outputs: int) -> bool:
+def is_plain_set(
+    s: TensorSet, dtype: torch.dtype, loss: int, n_features: int, n_outputs: int
+) -> bool:
+    """Return whether inputs, targets and weights have the form that epoch.c reads."""
     y, n = s.y, len(s.X)
-    if y is None or not y.is_contiguous():
+    if y is None or not y.is_contiguous() or not is_plain_input(s.X, dtype, n_features):
         return False
     if s.sample_weight is not None and s.sample_weight.shape != (n,):
         return False
     if loss == 0:
         return y.dtype == torch.int64 and y.shape == (n,)
     return y.dtype == dtype and y.shape == (n, n_outputs)
-
-
-def holds_classes(s: TensorSet) -> bool:
-    """Return whether each sample has a class, negative if unknown, and equal weight."""
-    y = s.y
-    if y is None or s.sample_weight is not None or not len(s):
-        return False
-    is_plain = y.is_contiguous() and y.dtype == torch.int64 and y.shape == (len(s.X),)
-    return is_plain and int(y.min()) >= 0

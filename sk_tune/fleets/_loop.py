@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from sk_tune.fleets._active_batch import ActiveBatch, ActiveNetwork
-from sk_tune.fleets._compiled_epoch import CompiledEpoch, EpochResult
+from sk_tune.fleets._compiled_epoch import CompiledEpoch
 from sk_tune.fleets._epoch_batches import StackedBatch, epoch_batches, evaluate, runs
 from sk_tune.fleets._recipe import FleetNetwork, NetworkOutcome, Recipe
 from sk_tune.training import (
@@ -107,11 +107,11 @@ def train_fleet(
 
 def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
     """Train networks for some epochs, the last of which is left to be ended; score them."""
-    if fleet.compiled is not None and fleet.compiled.judges:
-        looked_at = _train_and_judge(fleet, fleet.compiled, n_epochs)
-    else:
+    looked_at: list[Tensor | None] = [None] * len(fleet)
+    if fleet.compiled is None:
         _train_epoch(fleet)
-        looked_at = [None] * len(fleet)
+    else:
+        looked_at = _train_and_judge(fleet, fleet.compiled, n_epochs)
     return _score_epoch(fleet, looked_at)
 
 
@@ -168,16 +168,11 @@ def _train_epoch(fleet: ActiveBatch) -> None:
         for a in fleet.networks
     ]
     fleet.begin_epoch([len(s) for s in sizes])
-    places = _places(sets, orders)
-    record = _EpochRecord(sets, places, sizes)
-    if fleet.compiled is not None:
-        rates = [active.rates for active in fleet.networks]
-        record.take(fleet.compiled.train(places, sizes, rates))
-    else:
-        for batch in epoch_batches(sets, orders, sizes, fleet.memory):
-            check_time()
-            loss, outputs = _train_step(fleet, batch)
-            record.add(batch, loss, outputs)
+    record = _EpochRecord(sets, _places(sets, orders), max(map(len, sizes)))
+    for batch in epoch_batches(sets, orders, sizes, fleet.memory):
+        check_time()
+        loss, outputs = _train_step(fleet, batch)
+        record.add(batch, loss, outputs)
     for active, mean, score in zip(
         fleet.networks, *record.results(fleet.recipe.score), strict=True
     ):
@@ -219,44 +214,16 @@ class _EpochRecord:
         self,
         sets: Sequence[TensorSet],
         places: Sequence[Tensor],
-        batches: Sequence[list[int]],
+        n_steps: int,
     ) -> None:
         # Places are where samples lie, in the order of the epoch.
-        self._sets, self._places, self._batches = sets, places, batches
+        self._sets, self._places, self._n_steps = sets, places, n_steps
         self._sizes = [len(s) for s in sets]
-        self._n_steps = max(map(len, batches))
         # Losses and total weights of the steps, in their order. They are put into tables
         # once an epoch, because a step of few networks is made of short calls.
         self._steps: list[tuple[int, slice, Tensor, float | Tensor]] = []
         self._passed = [0] * len(sets)
         self._parts: list[Tensor | None] = [None, None]
-        self._found: tuple[Tensor, Tensor] | None = None
-
-    def take(self, result: EpochResult) -> None:
-        """Note all batches at once."""
-        weight = None
-        if any(s.sample_weight is not None for s in self._sets):
-            weight = self._sets[0].X.new_ones(len(self._sets), max(self._sizes))
-            for target, s, places in zip(weight, self._sets, self._places, strict=True):
-                if s.sample_weight is not None:
-                    target[: len(places)] = s.sample_weight[places]
-        self._parts = [result.outputs, weight]
-        self._found = result.losses.double(), self._totals(weight)
-
-    def _totals(self, weight: Tensor | None) -> Tensor:
-        """Return the weights of batches, of shape (S, K), of which all are known."""
-        if weight is None and all(sizes == self._batches[0] for sizes in self._batches):
-            batch_sizes = torch.tensor(self._batches[0], dtype=torch.float64)
-            return batch_sizes.unsqueeze(1).expand(-1, len(self._sets))
-        totals = torch.zeros(len(self._sets), self._n_steps, dtype=torch.float64)
-        for position, sizes in enumerate(self._batches):
-            network_totals = torch.tensor(sizes, dtype=torch.float64)
-            if weight is not None:
-                own_weight = weight[position, : sum(sizes)]
-                parts = own_weight.split(sizes)  # type: ignore[no-untyped-call]
-                network_totals = torch.stack([part.sum() for part in parts]).double()
-            totals[position, : len(sizes)] = network_totals
-        return totals.T
 
     def add(self, batch: StackedBatch, losses: Tensor, outputs: Tensor) -> None:
         networks, n = batch.networks, outputs.shape[1]
@@ -303,8 +270,6 @@ class _EpochRecord:
 
     def _tables(self) -> tuple[Tensor, Tensor]:
         """Return losses and weights of all batches, of shape (S, K); 0 where is none."""
-        if self._found is not None:
-            return self._found
         shape = (self._n_steps, len(self._sizes))
         like = self._sets[0].X
         if all(len(losses) == shape[1] for _, _, losses, _ in self._steps):

@@ -73,7 +73,7 @@ class Program:
         self.dropout = StackedDropout(modules, dropout_seeds)
         # Outputs of each network while it trains, and what makes predictions of them.
         self.members = int(getattr(modules[0], "members", 1))
-        self._link = str(getattr(modules[0], "link", ""))
+        self.link = str(getattr(modules[0], "link", "identity"))
         self._is_training = True
         self._parts: dict[tuple[int, int], Tensors] = {}
         self._store: dict[Any, Tensor] = {}
@@ -122,7 +122,7 @@ class Program:
         """Return outputs of ``forward`` without an axis of members, (k, B, C)."""
         if self.members == 1:
             return outputs
-        return mean_of_members(outputs, self._link, dim=2)
+        return mean_of_members(outputs, self.link, dim=2)
 
     def evaluate(self, X: Tensor, networks: slice) -> Tensor:
         """Return unnormalised outputs (k, n, C) in evaluation mode for X (k, n, ...)."""
@@ -301,7 +301,7 @@ class Program:
         if isinstance(module, SharedLinear):
             return MemberLinear(name, self.members, memory, first=first)
         if isinstance(module, SeparateHeads):
-            return MemberHead(name, self.members, self._link, memory)
+            return MemberHead(name, self.members, self.link, memory)
         if isinstance(module, nn.BatchNorm1d):
             return BatchNorm(name, module.eps, module.momentum or 0.0, memory)
         if isinstance(module, nn.LayerNorm):

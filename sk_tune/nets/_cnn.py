@@ -108,7 +108,9 @@ class _ConvBlock(nn.Module):
         before, after = (kernel_size - 1) // 2, kernel_size // 2
         self.pad = _ZERO_PAD[n_dims]((before, after) * n_dims) if after > before else None
         padding = 0 if after > before else before
-        self.conv = conv(n_in, n_out, kernel_size, padding=padding)
+        # Batch normalisation would take away what a bias adds.
+        has_bias = normalization != "batch"
+        self.conv = conv(n_in, n_out, kernel_size, padding=padding, bias=has_bias)
         self.norm: nn.Module | None = None
         if normalization == "batch":
             self.norm = _BATCH_NORM[n_dims](n_out)

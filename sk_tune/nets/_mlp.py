@@ -223,8 +223,11 @@ class _HiddenLayer(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
+        # Batch normalisation takes away what a bias adds.  Its derivative would be nothing
+        # but rounding, which Adam and RMSprop blow up to whole steps.  Members are
+        # normalised together, so that their biases tell them apart.
         self.linear: nn.Module = (
-            nn.Linear(n_in, n_out)
+            nn.Linear(n_in, n_out, bias=normalization != "batch")
             if members == 1
             else SharedLinear(n_in, n_out, members, chunks)
         )

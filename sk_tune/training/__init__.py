@@ -30,6 +30,7 @@ from sk_tune.training._losses import (
     loss_message,
     r2,
     r2_by_network,
+    usual_score,
     weights_message,
 )
 from sk_tune.training._one_thread import (
@@ -109,6 +110,7 @@ __all__ = [
     "state_from_arrays",
     "takes_one_thread",
     "time_limit",
+    "usual_score",
     "values_of_state",
     "weights_message",
 ]

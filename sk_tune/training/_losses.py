@@ -20,6 +20,7 @@ __all__ = [
     "loss_message",
     "r2",
     "r2_by_network",
+    "usual_score",
     "weights_message",
 ]
 
@@ -142,6 +143,15 @@ def r2_by_network(
     exact = (residual == 0).to(y_pred.dtype)
     ratio = residual / torch.where(total > 0, total, torch.ones_like(total))
     return torch.where(total > 0, 1 - ratio, exact).mean(dim=1)
+
+
+def usual_score(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None) -> Tensor:
+    """Return accuracy for class indices, R^2 for targets like the outputs, else NaN."""
+    if not y_true.is_floating_point() and y_true.ndim == 2 and y_pred.ndim == 3:
+        return accuracy_by_network(y_pred, y_true, sample_weight)
+    if y_true.shape == y_pred.shape and y_true.ndim == 3:
+        return r2_by_network(y_pred, y_true, sample_weight)
+    return y_pred.new_full((len(y_pred),), float("nan"))
 
 
 def accuracy(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None) -> float:

@@ -87,9 +87,13 @@ def _compiler() -> list[str]:
 
 
 def _system_flags() -> list[str]:
-    """Return what a system needs: on Windows MinGW's threads go into the library."""
+    """Return what a system needs.
+
+    On Windows MinGW's threads go into the library; and vectors may lie anywhere on the
+    stack, which there has only 16 bytes of alignment (GCC's fault 54412).
+    """
     if sys.platform == "win32":
-        return ["-static"]
+        return ["-static", "-Wa,-muse-unaligned-vector-move"]
     return ["-fPIC"]
 
 

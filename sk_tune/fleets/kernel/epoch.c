@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: sk_tune contributors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Epochs of small networks that are chains of linear layers, ReLU and seeded dropout.
+ * Epochs of small networks that are lists of layers.
  *
  * A network of the fleet goes through all steps of its epochs alone, so that its weights stay in
  * the cache; networks share the threads of a call, and nothing else.  build.py compiles this
@@ -37,30 +37,69 @@
 #define BLOCK 4
 #endif
 #define ALIGNMENT 64
-#define MOST_LAYERS 16
-/* Samples that a network is judged on at a time, whatever the others have. */
-#define LOOKED_AT_ONCE 128
+/* Samples that a network is judged on at a time, whatever the others have, or whose derivatives
+ * by a weight matrix are summed up at a time. */
+#define AT_ONCE 128
 #define FAILED_MEMORY 1
 #define FAILED_TARGET 2
 #define FAILED_PLACE 3
+#define FAILED_BATCH 4
 
+enum kind { LINEAR, ACTIVATION, DROPOUT, LAYER_NORM, BATCH_NORM, BRANCH, JOIN, TABLE, MEMBERS, SCALE };
+enum function { RELU, LEAKY_RELU, TANH, LOGISTIC, ELU, SELU, SILU, GELU, MISH };
 enum loss { CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER };
 enum optimizer { ADAM, ADAMW, SGD, RMSPROP };
-/* Numbers of an epoch: sums over its samples of losses times weights, of weights and of the
- * weights of those whose class is right; mean loss and share of hits on monitored samples. */
-enum number { LOSSES, WEIGHTS, HITS, MONITOR_LOSS, MONITOR_SHARE, N_NUMBERS };
+/* Sums over samples of an epoch: of losses times weights, of weights, of the weights of those
+ * whose class is right, and of each output's squared error times weights. */
+enum sum { LOSSES, WEIGHTS, HITS, SQUARES };
+
+/* What makes a prediction of outputs. */
+enum link { IDENTITY, SIGMOID, SOFTMAX };
+
+/* A layer of D inputs and H outputs, the same in all networks. */
+typedef struct {
+    int64_t kind, n_in, n_out;
+    /* How many members have parameters to themselves; of MEMBERS, how many there are. */
+    int64_t n_members;
+    /* Numbers of its first parameter, which is its weight, the bias follows; and of its first
+     * buffer: running mean and variance, and batches that they were taken from. */
+    int64_t parameter, buffer;
+    /* The function of an activation, the number of a dropout layer, or the other end of a
+     * residual block: BRANCH is where its input is, JOIN adds this to the output. */
+    int64_t option;
+    /* The slope or size of an activation below 0; what normalisation adds to a variance. */
+    double number;
+    /* A batch's share in the running statistics. */
+    double momentum;
+} Layer;
+
+/* The columns of a table, numbers before categories: a number becomes itself, or `size` numbers by
+ * a line and its bends at bins; a category the `category_size` numbers of its code. */
+typedef struct {
+    const int64_t *columns;
+    int64_t n_numbers, n_bins, size, n_categories, category_size;
+} Table;
+
+/* A parameter: matrices as they are computed with, torch's the other way round if `is_turned`. */
+typedef struct {
+    int64_t n_matrices, n_rows, n_columns, is_turned, is_penalised;
+} Parameter;
 
 /* What all networks have in common. */
 typedef struct {
-    int64_t n_layers, loss, optimizer, nesterov;
+    const Layer *layers;
+    const Parameter *parameters;
+    Table table;
+    /* Networks that share matrices; the mean of their predictions counts. */
+    int64_t n_members, link;
+    int64_t n_layers, n_parameters, loss, optimizer, nesterov;
+    /* The first layer with parameters: nobody asks for derivatives by its inputs. */
+    int64_t first;
     /* Of a batch, or to look at; there is room for so many. */
     int64_t most_samples;
-    /* D, then H of each layer. */
-    int64_t sizes[MOST_LAYERS + 1];
-    int64_t has_bias[MOST_LAYERS], has_relu[MOST_LAYERS];
-    /* Number of the dropout layer behind it; -1 for none. */
-    int64_t dropout[MOST_LAYERS];
-    int64_t has_penalty, has_clip;
+    int64_t has_dropout, has_penalty, has_clip;
+    /* SQUARES and the number of outputs. */
+    int64_t n_sums;
 } Plan;
 
 /* One network: where its data, its numbers and its results are. */
@@ -72,21 +111,21 @@ typedef struct {
     const int64_t *keys;
     const int32_t *thresholds;
     const void *scales;
-    /* Outputs or numbers of epochs may be missing. */
+    /* The value, first and second moment of each parameter, and the buffers. */
+    void *const *parts, *const *buffers;
+    /* Of each batch; outputs of samples to predict, or of those that are looked at; sums of
+     * each epoch, then those of what is looked at after it. */
     void *losses, *outputs;
-    double *numbers;
-    /* Samples to look at after each epoch; without numbers, none. */
-    const void *monitor_X, *monitor_y;
+    double *sums;
+    /* Samples to look at after each epoch. */
+    const void *monitor_X, *monitor_y, *monitor_weight;
     const int64_t *monitor_order;
-    void *monitor_outputs;
     /* Steps of the optimizer, and of the masks, that came before. */
     int64_t n_samples, n_batches, n_steps, first_step, loss_stride;
     /* Batches of an epoch, and those before the first; samples of the monitor's data, and
      * those of them that are looked at. */
     int64_t n_per_epoch, n_before, n_monitor_data, n_monitored;
     double momentum, beta_2, eps, decay, smoothing, l1, clip;
-    /* Weight, bias and their first and second moments, of each layer. */
-    void *parts[MOST_LAYERS * 6];
 } Network;
 
 typedef struct {
@@ -106,30 +145,88 @@ static uint32_t mixed(uint32_t value) {
 }
 #define GOLDEN 0x9E3779B9u
 
+/* 1 / k!. */
+static const double INVERSE_FACTORIALS[] = {
+    1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
+    1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
+/* Quotients of polynomials, from the highest power on: of the error function, by x^2 and times x
+ * up to 1, and of its complement over e^(-x^2), by x up to 8; the first coefficient below the
+ * line, 1, is left out. */
+static const double ERF_ABOVE[] = {9.60497373987051638749e0, 9.00260197203842689217e1,
+                                   2.23200534594684319226e3, 7.00332514112805075473e3,
+                                   5.55923013010394962768e4};
+static const double ERF_BELOW[] = {3.35617141647503099647e1, 5.21357949780152679795e2,
+                                   4.59432382970980127987e3, 2.26290000613890934246e4,
+                                   4.92673942608635921086e4};
+static const double ERFC_ABOVE[] = {2.46196981473530512524e-10, 5.64189564831068821977e-1,
+                                    7.46321056442269912687e0, 4.86371970985681366614e1,
+                                    1.96520832956077098242e2, 5.26445194995477358631e2,
+                                    9.34528527171957607540e2, 1.02755188689515710272e3,
+                                    5.57535335369399327526e2};
+static const double ERFC_BELOW[] = {1.32281951154744992508e1, 8.67072140885989742329e1,
+                                    3.54937778887819891062e2, 9.75708501743205489753e2,
+                                    1.82390916687909736289e3, 2.24633760818710981792e3,
+                                    1.65666309194161350182e3, 5.57535340817727675546e2};
+
 #define JOINED(a, b) a##b
 #define NAMED(a, b) JOINED(a, b)
 #define NAME(x) NAMED(x##_, REAL)
 
 #define REAL float
+#define INTEGER int32_t
 #define EXP expf
 #define LOG logf
 #define LOG1P log1pf
 #define SQRT sqrtf
 #define FABS fabsf
+/* Of float's form: bits of the mantissa, the exponent of 1; so many powers of an exponential,
+ * and arguments that it is exact for; ln 2 in two parts, the first of which has few bits. */
+#define MANTISSA 23
+#define ONE 127
+#define POWERS 7
+#define LEAST_EXPONENT (-87.3f)
+#define MOST_EXPONENT 88.3f
+#define LN2_HIGH 0.693359375f
+#define LN2_LOW (-2.12194440e-4f)
+#include "arithmetic.h"
+#include "layers.h"
 #include "epoch.h"
+#undef V
+#undef I
+#undef LANES
+#undef AT
+#undef PLACE
 #undef REAL
+#undef INTEGER
 #undef EXP
 #undef LOG
 #undef LOG1P
 #undef SQRT
 #undef FABS
+#undef MANTISSA
+#undef ONE
+#undef POWERS
+#undef LEAST_EXPONENT
+#undef MOST_EXPONENT
+#undef LN2_HIGH
+#undef LN2_LOW
 
 #define REAL double
+#define INTEGER int64_t
 #define EXP exp
 #define LOG log
 #define LOG1P log1p
 #define SQRT sqrt
 #define FABS fabs
+#define MANTISSA 52
+#define ONE 1023
+#define POWERS 13
+#define LEAST_EXPONENT (-708.0)
+#define MOST_EXPONENT 709.0
+#define LN2_HIGH 0.693145751953125
+#define LN2_LOW 1.42860682030941723212e-6
+#include "arithmetic.h"
+#include "layers.h"
 #include "epoch.h"
 
 /* Have networks done by threads, of which the caller is one; return 0 or what failed. */
