@@ -6,6 +6,7 @@ ADR 0002 lists them and says what becomes slower, or stops, if one of them chang
 """
 
 # ruff: noqa: F403 - each module says in ``__all__`` what it gives.
-from sk_tune._compat._joblib_names import *
-from sk_tune._compat._sklearn_names import *
-from sk_tune._compat._skorch_names import *
+from sk_tune._compat.joblib_names import *
+from sk_tune._compat.sklearn_names import *
+from sk_tune._compat.skorch_names import *
+from sk_tune._compat.torch_names import *

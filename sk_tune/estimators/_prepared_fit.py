@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from sk_tune._compat import has_hooks
 from sk_tune.estimators._epoch_parts import TrainingOptions
 from sk_tune.estimators._net_state import (
     changed_modules,
@@ -25,7 +26,6 @@ from sk_tune.fleets import (
     Recipe,
     SeededCourse,
     Settings,
-    has_hooks,
     plan,
     train_fleet,
 )

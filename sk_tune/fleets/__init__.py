@@ -4,7 +4,7 @@
 
 from sk_tune.fleets._kernel import arithmetic, kernel_status
 from sk_tune.fleets._loop import train_fleet
-from sk_tune.fleets._plan import Plan, has_hooks, module_structure, plan, stacked_program
+from sk_tune.fleets._plan import Plan, module_structure, plan, stacked_program
 from sk_tune.fleets._program import Program
 from sk_tune.fleets._recipe import (
     LOSSES,
@@ -30,7 +30,6 @@ __all__ = [
     "StackedLoss",
     "TrainingCourse",
     "arithmetic",
-    "has_hooks",
     "kernel_status",
     "loss_by_autograd",
     "module_structure",

@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sk_tune._compat.torch_names import convolution_backward
+
 __all__ = [
     "Geometry",
     "channels_of_one",
@@ -218,8 +220,6 @@ _POOLS: dict[type[nn.Module], int] = {
     for kind in ("Max", "Avg", "AdaptiveAvg")
     for n in (1, 2, 3)
 }
-_convolution: Any = torch.ops.aten.convolution.default
-_convolution_backward: Any = torch.ops.aten.convolution_backward.default
 # Channels from which on oneDNN's kernels for AVX2 are faster than columns.
 _LEAST_CHANNELS_AVX2 = 4
 # Samples from which on torch asks oneDNN for kernels of size 1 in a single thread.
@@ -284,7 +284,7 @@ def convolution(
     else:
         images, kernels = _with_a_height(_merged(x), weight.flatten(0, 1))
         flat = None if bias is None else bias.flatten()
-        found = _convolution(images, kernels, flat, *_arguments(len(x), geometry))
+        found = torch.convolution(images, kernels, flat, *_arguments(len(x), geometry))
         y = _parted(_without_height(found, x), len(x))
     # Torch's batch normalisation under vmap, of one sample with channels innermost, returns
     # wrong derivatives where those of its outputs are in another order.
@@ -299,7 +299,7 @@ def convolution_gradients(
         return _column_gradients(dy, x, weight, geometry.padding, needed)
     images, kernels = _with_a_height(_merged(x), weight.flatten(0, 1))
     outputs = _with_a_height(_merged(dy))[0]
-    dx, dweight, dbias = _convolution_backward(
+    dx, dweight, dbias = convolution_backward(
         outputs, images, kernels, [len(kernels)], *_arguments(len(x), geometry), [*needed]
     )
     return (

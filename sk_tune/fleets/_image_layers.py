@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sk_tune._compat.torch_names import normalized, normalized_backward
 from sk_tune.fleets._convolution import (
     Geometry,
     channels_of_one,
@@ -22,9 +23,6 @@ from sk_tune.fleets._convolution import (
 from sk_tune.fleets._layers import Batch, Layer, Memory, Tensors
 
 __all__ = ["Convolution", "Flat", "ImageNorm", "Pooling"]
-
-_normalized: Any = torch.ops.aten.native_batch_norm.default
-_normalized_backward: Any = torch.ops.aten.native_batch_norm_backward.default
 
 
 class Convolution(Layer):
@@ -95,7 +93,7 @@ class ImageNorm(Layer):
             raise ValueError("Batch normalisation asks for more than one number a channel.")
         images, back = channels_of_one(x)
         tensors = self._own(batch.tensors)
-        y, *statistics = _normalized(images, *tensors, True, self.momentum, self.eps)
+        y, *statistics = normalized(images, *tensors, True, self.momentum, self.eps)
         batch.tensors[self.name + ".num_batches_tracked"].add_(1)
         self._saved = (x, *statistics)
         return back(y)
@@ -107,7 +105,7 @@ class ImageNorm(Layer):
             dy = torch.empty_like(x).copy_(dy)
         outputs, _ = channels_of_one(dy)
         weight, _, *running = self._own(batch.tensors)
-        dx, dweight, dbias = _normalized_backward(
+        dx, dweight, dbias = normalized_backward(
             outputs, images, weight, *running, *statistics, True, self.eps, [True] * 3
         )
         batch.found[self.name + ".weight"] = dweight.view(len(x), -1)
@@ -116,7 +114,7 @@ class ImageNorm(Layer):
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         images, back = channels_of_one(x)
-        y, *_ = _normalized(images, *self._own(tensors), False, self.momentum, self.eps)
+        y, *_ = normalized(images, *self._own(tensors), False, self.momentum, self.eps)
         return back(y)
 
     def _own(self, tensors: Tensors) -> list[Tensor]:

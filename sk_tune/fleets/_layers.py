@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from sk_tune._compat.torch_names import tanh_backward, threshold_backward
 from sk_tune.fleets._products import input_gradient, linear, weight_gradient
 from sk_tune.nets import mean_of_members
 
@@ -43,10 +44,6 @@ __all__ = [
     "networks_first",
     "run_backward",
 ]
-
-# Looked up once: finding the overload takes as long as the operation on a small network.
-_threshold_backward: Any = torch.ops.aten.threshold_backward.grad_input
-_tanh_backward: Any = torch.ops.aten.tanh_backward.grad_input
 
 Memory = Callable[..., Tensor]
 Tensors = dict[str, Tensor]
@@ -215,9 +212,9 @@ class Activation(Layer):
         if self.is_relu or self.is_tanh:
             out = self.memory(self.name + ".dx", dy, *dy.shape) if keep else dy
             if self.is_relu:
-                _threshold_backward(dy, self._saved, 0, grad_input=out)
+                threshold_backward(dy, self._saved, 0, grad_input=out)
             else:
-                _tanh_backward(dy, self._saved, grad_input=out)
+                tanh_backward(dy, self._saved, grad_input=out)
             return out
         leaf, y = self._saved
         (dx,) = torch.autograd.grad(y, leaf, dy)

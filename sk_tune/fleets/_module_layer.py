@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
+from sk_tune._compat.torch_names import normalize_into, normalize_into_backward
 from sk_tune.fleets._convolution import geometry_of, pool_fits
 from sk_tune.fleets._image_layers import Convolution, Pooling
 from sk_tune.fleets._layers import Batch, ByNetwork, Dropout, Layer, Tensors
@@ -26,9 +27,6 @@ from sk_tune.nets import RNN
 __all__ = ["ModuleLayer"]
 
 _ACTIVATIONS = nn.ReLU.__module__
-# These run torch's batch normalisation and its derivatives, into memory that is there.
-_NORMALIZE: Any = getattr(torch.ops.aten.native_batch_norm, "out", None)
-_DERIVATIVES: Any = getattr(torch.ops.aten.native_batch_norm_backward, "out", None)
 _BATCH_NORMS = frozenset({nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d})
 
 
@@ -200,7 +198,7 @@ class _Normalized(ByNetwork):
         parts = zip(x, *map(_each, (weight, bias), (x, x)), y, *means, strict=True)
         for inputs, w, b, out, mean, inverse in parts:
             made = {"out": out, "save_mean": mean, "save_invstd": inverse}
-            _NORMALIZE(inputs, w, b, None, None, True, 0.0, eps, **made)
+            normalize_into(inputs, w, b, None, None, True, 0.0, eps, **made)
         return y, means[0], means[1]
 
     @staticmethod
@@ -222,7 +220,9 @@ class _Normalized(ByNetwork):
         parts = zip(dy, x, _each(weight, x), mean, inverse, dx, *sums, strict=True)
         for d, inputs, w, m, i, *out in parts:
             made = {f"out{number}": tensor for number, tensor in enumerate(out)}
-            _DERIVATIVES(d, inputs, w, None, None, m, i, True, ctx.eps, [True] * 3, **made)
+            normalize_into_backward(
+                d, inputs, w, None, None, m, i, True, ctx.eps, [True] * 3, **made
+            )
         return (dx, *(sums if weight is not None else (None, None)), None)
 
 
@@ -352,6 +352,10 @@ def _twin(layer: nn.Module, *, own: bool) -> nn.Module:
         return _LayerTwin(Pooling(layer, first=False), layer, n_dims + 2)
     if type(layer) is nn.GroupNorm:
         return _StackedGroupNorm(layer)
-    if on_cpu and type(layer) in _BATCH_NORMS and None not in {_NORMALIZE, _DERIVATIVES}:
+    if (
+        on_cpu
+        and type(layer) in _BATCH_NORMS
+        and None not in {normalize_into, normalize_into_backward}
+    ):
         return _StackedBatchNorm(layer)
     return layer

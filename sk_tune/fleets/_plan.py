@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from sk_tune._compat.torch_names import has_hooks
 from sk_tune.fleets._kernel import why_not
 from sk_tune.fleets._masks import is_torch_dropout, orders_in_memory
 from sk_tune.fleets._module_layer import ModuleLayer
@@ -30,7 +31,6 @@ from sk_tune.training import forked_rng
 __all__ = [
     "Plan",
     "build_program",
-    "has_hooks",
     "module_structure",
     "plan",
     "stacked_program",
@@ -44,13 +44,6 @@ _MOST_KNOWN = 256
 _PRIVATE = frozenset(vars(nn.Module()))
 # Twins of layers in a fleet hold what belongs to the batch at hand.
 _TWINS = "sk_tune.fleets."
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_post_accumulate_grad_hooks",
-)
 _WORDS = {
     "kernel": "by the kernel",
     "layers": "by layers with derivatives written out",
@@ -301,9 +294,3 @@ def _attributes(layer: nn.Module, known: frozenset[int]) -> tuple[Any, ...]:
     if isinstance(layer, SeededDropout) or is_torch_dropout(layer):
         varies = frozenset({"p", "seed", "step"})
     return attributes_key(layer, known, varies)
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Return whether a network has hooks of layers or parameters, which call other code."""
-    parts = [*module.modules(), *module.parameters()]
-    return any(getattr(part, name, None) for part in parts for name in _HOOKS)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sk_tune._compat.torch_names import pointwise_linear
+
 __all__ = ["input_gradient", "linear", "weight_gradient"]
 
 # From so many multiplications on, a call for each network gains more than it costs.
@@ -74,9 +76,7 @@ def _pointwise_linear() -> Any:
     has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
     if not (is_wide and has_mkl and _is_of_amd()):
         return None
-    # A private name of torch's.
-    operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    return getattr(operator, "default", None)
+    return pointwise_linear
 
 
 def _is_of_amd() -> bool:

@@ -26,13 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from sk_tune._compat.torch_names import sigmoid_backward, tanh_backward, threshold_backward
 from sk_tune.fleets._layers import networks_first
 
 __all__ = ["StackedRecurrence"]
 
-_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-_tanh_backward = torch.ops.aten.tanh_backward.grad_input
-_threshold_backward = torch.ops.aten.threshold_backward.grad_input
 # A tensor, because a Python number costs each call a conversion.
 _MINUS_ONE = torch.tensor(-1.0, device="cpu")
 
@@ -303,10 +301,10 @@ class _GRU(_Cell):
         grad_before.addcmul_(grad, z)
         torch.sub(self.hidden[t], n, out=d_z).mul_(grad)
         torch.addcmul(grad, grad, z, value=-1, out=d_n)
-        _tanh_backward(d_n, n, grad_input=d_n)
+        tanh_backward(d_n, n, grad_input=d_n)
         torch.mul(d_n, self.r[t], out=d_h_n)
         torch.mul(d_n, self.h_n[t], out=d_r)
-        _sigmoid_backward(self.grad_rz, rz, grad_input=self.grad_rz)
+        sigmoid_backward(self.grad_rz, rz, grad_input=self.grad_rz)
 
 
 class _LSTM(_Cell):
@@ -336,13 +334,13 @@ class _LSTM(_Cell):
         g, tanh_c, grad_c = self.g[t], self.tanh_c[t + 1], self.grad_c
         d_g, d_i, d_f, d_o = self.blocks
         torch.mul(grad, tanh_c, out=d_o)
-        grad_c.add_(_tanh_backward(grad.mul_(self.o[t]), tanh_c, grad_input=grad))
+        grad_c.add_(tanh_backward(grad.mul_(self.o[t]), tanh_c, grad_input=grad))
         self.mask(grad_c, t)
         torch.mul(grad_c, g, out=d_i)
         torch.mul(grad_c, self.c[t], out=d_f)
-        _sigmoid_backward(self.grad_ifo, self.ifo[t], grad_input=self.grad_ifo)
+        sigmoid_backward(self.grad_ifo, self.ifo[t], grad_input=self.grad_ifo)
         torch.mul(grad_c, self.i[t], out=d_g)
-        _tanh_backward(d_g, g, grad_input=d_g)
+        tanh_backward(d_g, g, grad_input=d_g)
         grad_c.mul_(self.f[t])
 
 
@@ -361,7 +359,7 @@ class _TanhRNN(_Cell):
 
     def backward(self, t: int, grad: Tensor, grad_before: Tensor) -> None:
         self.mask(grad, t)
-        _tanh_backward(grad, self.hidden[t + 1], grad_input=self.blocks[0])
+        tanh_backward(grad, self.hidden[t + 1], grad_input=self.blocks[0])
 
 
 class _ReluRNN(_TanhRNN):
@@ -372,7 +370,7 @@ class _ReluRNN(_TanhRNN):
 
     def backward(self, t: int, grad: Tensor, grad_before: Tensor) -> None:
         self.mask(grad, t)
-        _threshold_backward(grad, self.hidden[t + 1], 0, grad_input=self.blocks[0])
+        threshold_backward(grad, self.hidden[t + 1], 0, grad_input=self.blocks[0])
 
 
 def _tanh(a: Tensor, out: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sk_tune._compat.torch_names import fused_steps
 from sk_tune.fleets._epoch_batches import runs
 
 __all__ = ["Settings", "StackedOptimizer", "StackedTensors"]
@@ -60,11 +61,6 @@ _MOMENTS = {
     "adamw": ("exp_avg", "exp_avg_sq"),
     "sgd": ("momentum_buffer",),
     "rmsprop": ("square_avg", "momentum_buffer"),
-}
-# The fused kernels of torch.optim pass over memory once, where the tensor form needs eight.
-_FUSED: dict[str, Any] = {
-    "adam": getattr(torch, "_fused_adam_", None),
-    "adamw": getattr(torch, "_fused_adamw_", None),
 }
 # Size of the widest vectors that the kernel computes with.
 _VECTOR_BYTES = 64
@@ -171,7 +167,7 @@ class StackedOptimizer:
         """
         for i in range(networks.start, networks.stop):
             self.n_steps[i] += 1
-        if _FUSED.get(self.kind) is not None and parameters[0].device.type == "cpu":
+        if fused_steps.get(self.kind) is not None and parameters[0].device.type == "cpu":
             self._step_fused(networks, parameters, gradients, rates)
             return
         moments = [[t[networks] for t in m.tensors.values()] for m in self.moments.values()]
@@ -191,7 +187,7 @@ class StackedOptimizer:
         rates: Sequence[float],
     ) -> None:
         """Call torch's kernel once for each run of networks that take the same step."""
-        kernel = _FUSED[self.kind]
+        kernel = fused_steps[self.kind]
         views, inward, outward = self._views(networks, parameters, gradients)
         _copy(inward)
         for first, step, tensors in views:

@@ -370,20 +370,6 @@ def test_other_errors_are_passed_on(iris):
         train(_kinds(iris), n_jobs=2)
 
 
-def test_a_joblib_of_another_form_is_asked_for_lists(iris, monkeypatch):
-    """With a warning, and the same results."""
-    from sk_tune._compat import _joblib_names
-
-    _joblib_names._pool_works.cache_clear()
-    monkeypatch.delattr("joblib.parallel.BatchedCalls.__call__")
-    with (
-        joblib.parallel_config(backend=_Lists()),
-        pytest.warns(SkTuneWarning, match="all at once"),
-    ):
-        assert not _joblib_names.takes_tasks(ThreadingBackend())
-    _joblib_names._pool_works.cache_clear()
-
-
 def test_workers_need_no_start_that_have_trained_and_are_there_yet(iris):
     """Others, or as many as somebody else has asked for, would have to start."""
     get_reusable_executor().shutdown(kill_workers=True)

@@ -9,10 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, RNNClassifier
+from sk_tune._compat import has_hooks
 from sk_tune.engine import Fit
 from sk_tune.engine._estimator_fits import EstimatorFit
 from sk_tune.estimators import FitPreparer
-from sk_tune.fleets import has_hooks, module_structure, plan
+from sk_tune.fleets import module_structure, plan
 from sk_tune.training import accuracy_by_network, r2_by_network
 
 ROWS = np.arange(100)

@@ -1,0 +1,171 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""torch: operators and attributes without documentation, each tried once when imported.
+
+Where a release has another form of one, documented functions compute the same, slower, and
+a warning says so.  What is None then has no such function: who uses it goes another way.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sk_tune.exceptions import warn_user
+
+__all__ = [
+    "convolution_backward",
+    "fused_steps",
+    "has_hooks",
+    "normalize_into",
+    "normalize_into_backward",
+    "normalized",
+    "normalized_backward",
+    "pointwise_linear",
+    "sigmoid_backward",
+    "tanh_backward",
+    "threshold_backward",
+]
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_post_accumulate_grad_hooks",
+)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether a network has hooks of layers or parameters, which call other code."""
+    parts = [*module.modules(), *module.parameters()]
+    return any(getattr(part, name, None) for part in parts for name in _HOOKS)
+
+
+def _named(operators: Any, name: str, overload: str) -> Any:
+    """Return an operator of torch; None if there is none of that name."""
+    return getattr(getattr(operators, name, None), overload, None)
+
+
+def _found(
+    name: str, overload: str, instead: Callable[..., Any], *args: Any, **options: Any
+) -> Callable[..., Any]:
+    """Return an operator of torch if it takes some arguments, else what stands for it."""
+    try:
+        operator: Callable[..., Any] = _named(torch.ops.aten, name, overload)
+        operator(*args, **options)
+    except (RuntimeError, TypeError) as error:
+        warn_user(
+            f"torch {torch.__version__} has another form of {name} ({error}). "
+            "Some networks train more slowly."
+        )
+        return instead
+    return operator
+
+
+def _tanh_backward(grad: Tensor, y: Tensor, *, grad_input: Tensor) -> Tensor:
+    return torch.mul(grad, 1 - y * y, out=grad_input)
+
+
+def _sigmoid_backward(grad: Tensor, y: Tensor, *, grad_input: Tensor) -> Tensor:
+    return torch.mul(grad, y * (1 - y), out=grad_input)
+
+
+def _threshold_backward(
+    grad: Tensor, x: Tensor, threshold: float, *, grad_input: Tensor
+) -> Tensor:
+    return torch.mul(grad, x > threshold, out=grad_input)
+
+
+def _gradients(
+    function: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    dy: Tensor,
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """Return the derivatives by the wanted inputs, by autograd."""
+    with torch.enable_grad():
+        leaves = [x.detach().requires_grad_() for x in inputs]
+        y = function(*leaves)
+    asked = [leaf for leaf, is_wanted in zip(leaves, wanted, strict=True) if is_wanted]
+    found = iter(torch.autograd.grad(y, asked, dy))
+    return [next(found) if is_wanted else None for is_wanted in wanted]
+
+
+def _convolution_backward(
+    dy: Tensor, x: Tensor, weight: Tensor, bias_sizes: list[int], *geometry: Any
+) -> list[Tensor | None]:
+    *settings, wanted = geometry
+
+    def convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.convolution(x, weight, bias, *settings)
+
+    return _gradients(convolution, (x, weight, x.new_zeros(bias_sizes)), dy, wanted)
+
+
+def _normalized(x: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    weight, bias, mean, variance, training, momentum, eps = args
+    y = functional.batch_norm(
+        x, mean, variance, weight, bias, training=training, momentum=momentum, eps=eps
+    )
+    # `_normalized_backward` needs no statistics.
+    return y, x.new_empty(0), x.new_empty(0)
+
+
+def _normalized_backward(
+    dy: Tensor, x: Tensor, weight: Tensor, *args: Any
+) -> list[Tensor | None]:
+    *_, eps, wanted = args
+
+    def normalize(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return functional.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+
+    return _gradients(normalize, (x, weight, torch.zeros_like(weight)), dy, wanted)
+
+
+_ONE = torch.ones(1, device="cpu")
+tanh_backward = _found(
+    "tanh_backward", "grad_input", _tanh_backward, _ONE, _ONE, grad_input=_ONE.clone()
+)
+sigmoid_backward = _found(
+    "sigmoid_backward", "grad_input", _sigmoid_backward, _ONE, _ONE, grad_input=_ONE.clone()
+)
+threshold_backward = _found(
+    "threshold_backward",
+    "grad_input",
+    _threshold_backward,
+    _ONE,
+    _ONE,
+    0,
+    grad_input=_ONE.clone(),
+)
+_IMAGES, _KERNELS = _ONE.expand(2, 1, 1, 1), _ONE.view(1, 1, 1, 1)
+convolution_backward = _found(
+    "convolution_backward",
+    "default",
+    _convolution_backward,
+    *(_IMAGES, _IMAGES, _KERNELS, [1]),
+    *([1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True] * 3),
+)
+_CHANNEL = [_ONE, _ONE, None, None]
+normalized = _found(
+    "native_batch_norm", "default", _normalized, _IMAGES, *_CHANNEL, True, 0.1, 1e-5
+)
+normalized_backward = _found(
+    "native_batch_norm_backward",
+    "default",
+    _normalized_backward,
+    *(_IMAGES, _IMAGES, _ONE, None, None, _ONE, _ONE),
+    *(True, 1e-5, [True] * 3),
+)
+# These write into memory that is there.
+normalize_into = _named(torch.ops.aten, "native_batch_norm", "out")
+normalize_into_backward = _named(torch.ops.aten, "native_batch_norm_backward", "out")
+# The steps of torch.optim that pass over memory once, where the tensor form needs eight.
+fused_steps: dict[str, Any] = {
+    name: getattr(torch, f"_fused_{name}_", None) for name in ("adam", "adamw")
+}
+# oneDNN's linear layer.
+pointwise_linear = _named(torch.ops.mkldnn, "_linear_pointwise", "default")
