@@ -63,6 +63,8 @@ _FOLDER = Path(__file__).parent / "kernel"
 # The levels that a processor can run by what torch finds it capable of, the fastest first.
 _LEVELS = {"AVX512": ("x86-64-v4", "x86-64-v3"), "AVX2": ("x86-64-v3",)}
 _LEVELS_OF_ARM = ("armv8-a",)
+# Of the structs that are handed to the library, as in epoch.c.
+_FORM = 2
 
 
 def compiled_library() -> ctypes.CDLL | None:
@@ -105,11 +107,13 @@ def _loaded(wanted: str | None) -> tuple[ctypes.CDLL | None, str]:
         if path.exists():
             try:
                 library = ctypes.CDLL(str(path))
-                library.sk_tune_run  # noqa: B018 - raises if it is not there
+                form = library.sk_tune_form()
             except (OSError, AttributeError) as error:
                 reason = str(error)
             else:
-                return library, level
+                if form == _FORM:
+                    return library, level
+                reason = f"{path} was built from another version of sk_tune"
     return None, f"none, because {reason}"
 
 

@@ -73,6 +73,16 @@ def test_why_there_is_no_kernel_is_told_once(
     assert why in record.getMessage()
 
 
+def test_a_kernel_of_another_version_is_not_used(monkeypatch):
+    """It would read other fields, and beyond memory."""
+    monkeypatch.setattr(_kernel, "_FORM", 0)
+
+    library, status = _kernel._loaded.__wrapped__(None)
+
+    assert library is None
+    assert "another version of sk_tune" in status
+
+
 def test_versions_name_the_kernel_in_use(capsys):
     """In scikit-learn's form, as a report of a fault needs it."""
     sk_tune.show_versions()

@@ -241,6 +241,9 @@ static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
     return atomic_load(&call->failed);
 }
 
+/* What whoever calls must have in mind: it changes with the meaning of the structs. */
+int sk_tune_form(void) { return 2; }
+
 /* Train networks, or predict: `positions` are then not needed, and batches are what is computed
  * at a time. */
 int sk_tune_run(const Plan *plan, const Network *networks, int64_t n_networks, const int32_t *positions,
