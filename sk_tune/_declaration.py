@@ -17,6 +17,15 @@ from typing import Any, TypeVar, dataclass_transform
 __all__ = ["parameters", "with_inherited_docs"]
 
 _Class = TypeVar("_Class", bound=type)
+# What stands for both sections, where a class describes nothing beside its bases.
+_BOTH = "{parameters and attributes}"
+_SECTIONS = """Parameters
+----------
+{parameters}
+
+Attributes
+----------
+{attributes}"""
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
@@ -40,13 +49,15 @@ def parameters(cls: _Class) -> _Class:
 def with_inherited_docs(cls: _Class) -> _Class:
     """Put the descriptions of the bases in for ``{parameters}`` and ``{attributes}``.
 
+    ``{parameters and attributes}`` stands for the two sections with nothing else in them.
+
     What a class describes stands before what its bases describe, and instead of that where
     both describe the same; what may be given by position stands first.
     """
     # An installation may run with docstrings stripped (python -OO).
     if cls.__doc__ is None:
         return cls
-    doc = inspect.cleandoc(cls.__doc__)
+    doc = inspect.cleandoc(cls.__doc__).replace(_BOTH, _SECTIONS)
     signature = inspect.signature(cls).parameters
     positional = [n for n, p in signature.items() if p.kind is not p.KEYWORD_ONLY]
 

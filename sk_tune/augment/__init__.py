@@ -16,15 +16,13 @@ from sk_tune.augment._augmentations import (
     Shift,
     TimeMask,
     TimeShift,
-)
-from sk_tune.augment._augmenter import AugmentedBatch, RowAugmenter
-from sk_tune.augment._parse import (
     as_augmentations,
     check_row_shape,
     from_plain,
     kinds_of,
     to_plain,
 )
+from sk_tune.augment._operations import AugmentedBatch, RowAugmenter
 
 __all__ = [
     "AUGMENTATIONS",

@@ -14,8 +14,10 @@ Notation: k networks, B samples of a batch, n numbers of each sample, C outputs 
 a share is that of the sample itself, not of its partner.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,10 +25,25 @@ from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn import functional as F
 
-from sk_tune.augment._augmentations import Layout
+from sk_tune.augment._augmentations import (
+    Augmentation,
+    CutMix,
+    Cutout,
+    Flip,
+    Layout,
+    Mixup,
+    Noise,
+    Rotate,
+    Scale,
+    Shift,
+    TimeMask,
+    TimeShift,
+)
 from sk_tune.nets import dropout_coefficients, dropout_layer_seeds, dropout_positions
 
 __all__ = [
+    "AugmentedBatch",
+    "RowAugmenter",
     "SampleNumbers",
     "StepNumbers",
     "cut_and_mixed",
@@ -345,3 +362,102 @@ def _partners(values: Tensor) -> Tensor:
 def _drawn(uniform: Tensor, quantiles: Tensor) -> Tensor:
     """Return a share for each of the uniform numbers, (k, B)."""
     return quantiles.gather(1, (uniform * quantiles.shape[1]).long())
+
+
+# ``(X, numbers, strength (k,)) -> X``
+_Operation = Callable[[Tensor, SampleNumbers, Tensor], Tensor]
+_OPERATIONS: dict[type[Augmentation], _Operation] = {
+    Flip: flipped,
+    Shift: shifted,
+    Rotate: rotated,
+    Cutout: cut_out,
+    Noise: noisy,
+    Scale: scaled,
+}
+# ``(X, numbers, strength (k,), layout) -> X``
+_IN_TIME: dict[type[Augmentation], Callable[..., Tensor]] = {
+    TimeMask: masked_in_time,
+    TimeShift: shifted_in_time,
+}
+# ``(X, numbers, quantiles (k, n)) -> X, share (k, B)``
+_MIXING: dict[type[Augmentation], Callable[..., tuple[Tensor, Tensor]]] = {
+    Mixup: mixed,
+    CutMix: cut_and_mixed,
+}
+
+
+class AugmentedBatch(NamedTuple):
+    """A batch as it is trained on: inputs, (k, B, ...), their targets and weights.
+
+    Targets are (k, B) or (k, B, C), or (k, 2 B) for mixed samples: the classes of their
+    first and then those of their second parts, for the same outputs.
+    """
+
+    X: Tensor
+    y: Tensor
+    weight: Tensor | None
+
+
+class RowAugmenter:
+    """Changes the batches of K networks, each with its strengths and random numbers.
+
+    `augmentations` are those of each network, the same kinds in the same order; `layout`
+    says what the axes of a sample mean. Columns of a table at `codes` hold codes of
+    categories: they get no noise, and of mixed samples they are those of one of the two,
+    with the probability of its share.
+    """
+
+    def __init__(
+        self,
+        augmentations: Sequence[Sequence[Augmentation]],
+        seeds: Sequence[int],
+        layout: Layout,
+        device: torch.device,
+        codes: Sequence[int] = (),
+    ) -> None:
+        self.kinds = [type(augmentation) for augmentation in augmentations[0]]
+        self.layout = layout
+        self.codes = list(codes)
+        # Each augmentation has the strengths of the networks, (K,), or quantiles, (K, n).
+        self._strengths = []
+        for same_kind in zip(*augmentations, strict=True):
+            values = [astuple(augmentation)[0] for augmentation in same_kind]
+            strengths = torch.tensor(values, dtype=torch.float64)
+            if same_kind[0].mixes:
+                strengths = share_quantiles(values)
+            self._strengths.append(strengths.to(device))
+        self._numbers = StepNumbers(seeds, len(self.kinds), device)
+
+    def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
+        """Prepare the random numbers of an epoch of at most `n_steps`.
+
+        `first_steps` are the updates that each network has made before.
+        """
+        self._numbers.begin_epoch(first_steps, n_steps)
+
+    def augmented(
+        self, X: Tensor, y: Tensor, weight: Tensor | None, rows: slice, step: int
+    ) -> AugmentedBatch:
+        """Return a batch as it is trained on; what is passed is not changed.
+
+        X is (k, B, ...), y (k, B) or (k, B, C), and weight (k, B) or None. `rows` selects
+        the k networks, `step` is counted within the epoch.
+        """
+        for position, kind in enumerate(self.kinds):
+            numbers = self._numbers.numbers(position, rows, step, X.shape[1])
+            strength = self._strengths[position][rows]
+            share = None
+            if kind in _MIXING:
+                changed, share = _MIXING[kind](X, numbers, strength)
+                y, weight = mixed_targets(y, weight, share, X.dtype)
+            elif kind in _IN_TIME:
+                changed = _IN_TIME[kind](X, numbers, strength, self.layout)
+            else:
+                changed = _OPERATIONS[kind](X, numbers, strength)
+            if self.codes:
+                codes = X[..., self.codes]
+                changed[..., self.codes] = (
+                    codes if share is None else mixed_codes(codes, numbers, share)
+                )
+            X = changed
+        return AugmentedBatch(X, y, weight)

@@ -53,7 +53,7 @@ class Fit:
         learning rate is laid out for ``max_epochs`` either way.
     monitor : ndarray of shape (n_monitor,) or None, default=None
         Positions of samples that the network is scored on after each epoch and predicts at
-        the end.  They change nothing in the training.
+        the end.  They count equally, and change nothing in the training.
     state : TrainingState or None, default=None
         Where an earlier training of the same fit stands, to go on from.
     name : str, default=""

@@ -105,13 +105,7 @@ class CNNClassifier(_CNNEstimator, NetworkClassifier):
     For images, signals and volumes; X has shape (n_samples, channels, height, width), or
     is flat and `input_shape` says how to fold it.
 
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
+    {parameters and attributes}
 
     See Also
     --------
@@ -136,13 +130,7 @@ class CNNRegressor(_CNNEstimator, NetworkRegressor):
     For images, signals and volumes; X has shape (n_samples, channels, height, width), or
     is flat and `input_shape` says how to fold it.
 
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
+    {parameters and attributes}
 
     See Also
     --------

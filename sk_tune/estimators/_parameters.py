@@ -165,8 +165,8 @@ class ClassifierParameters:
         Share of each target that is spread evenly over all classes; in [0, 1).
     class_weight : dict, list of dict, "balanced" or None, default=None
         Weights of the classes; "balanced" computes them from the samples that the network
-        is trained on.  For several labels a sample, a list with a dict for each column of
-        y.
+        is trained on, by their weights.  For several labels a sample, a list with a dict
+        for each column of y.
     """
 
     label_smoothing: float = 0.0

@@ -179,13 +179,7 @@ class MLPClassifier(_MLPEstimator, NetworkClassifier):
     its own training rows.  Sparse tables are taken as they are, and large ones made dense
     batch by batch.
 
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
+    {parameters and attributes}
 
     See Also
     --------
@@ -215,13 +209,7 @@ class MLPRegressor(_MLPEstimator, NetworkRegressor):
     For numbers in columns.  Scale them first, in a pipeline; the target is scaled inside.
     Sparse tables are taken as they are, and large ones made dense batch by batch.
 
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
+    {parameters and attributes}
 
     See Also
     --------

@@ -217,13 +217,7 @@ class RNNClassifier(_RNNEstimator, NetworkClassifier):
     at their end with NaN, which the network does not see.  Sequences to predict may be
     longer or shorter than those of ``fit``.
 
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
+    {parameters and attributes}
 
     See Also
     --------
@@ -252,13 +246,7 @@ class RNNRegressor(_RNNEstimator, NetworkRegressor):
     at their end with NaN, which the network does not see.  Sequences to predict may be
     longer or shorter than those of ``fit``.
 
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
+    {parameters and attributes}
 
     See Also
     --------

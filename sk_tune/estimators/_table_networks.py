@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import sparse
 from torch import nn
 
@@ -328,5 +329,8 @@ class TableParameters(NetworkEstimator):
         if inputs.categories is not None:
             inputs.categories.set_known([codes.tolist() for codes in self._known_codes])
         if isinstance(inputs.numbers, PiecewiseLinearEmbedding):
-            inputs.numbers.set_edges([edges.tolist() for edges in self.bin_edges_])
+            # Set in the type of the network, which float32 would round.
+            inputs.numbers.to(getattr(torch, self.dtype)).set_edges([
+                edges.tolist() for edges in self.bin_edges_
+            ])
         return inputs

@@ -29,6 +29,41 @@ __all__ = ["NetworkClassifier", "NetworkRegressor"]
 Array = npt.NDArray[Any]
 
 
+_PARTIAL_FIT = """Train for some epochs more, from exactly where training stands.
+
+Three epochs and then six more give the same network as nine at once: optimizer state, batch
+order, dropout and schedule go on.  `lr_schedule` stays laid out for ``max_epochs``; a
+stream of more epochs needs ``lr_schedule="constant"``.{more}
+
+Parameters
+----------
+X : array-like, frame or tensor of shape (n_samples, n_features)
+    Features.
+y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+    Targets.
+{parameters}sample_weight : array-like of shape (n_samples,), default=None
+    Weights of the samples in the loss.
+n_epochs : int, default=1
+    Passes over these samples.
+
+Returns
+-------
+self
+    The estimator.
+
+Raises
+------
+ValueError
+    If X or y do not fit to the first call's.
+TrainingDivergedError
+    If the loss or a weight becomes infinite or NaN.
+"""
+_CLASSES = """classes : array-like of shape (n_classes,), default=None
+    All labels that will ever come.  Only the first call looks at it; without it, the labels
+    of that call are all.
+"""
+
+
 @parameters
 class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator):  # type: ignore[misc]
     """Base of the classifiers.
@@ -49,39 +84,9 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         *,
         n_epochs: int = 1,
     ) -> Self:
-        """Train for some epochs more, from exactly where training stands.
-
-        Three epochs and then six more give the same network as nine at once: optimizer
-        state, batch order, dropout and schedule go on.  `lr_schedule` stays laid out for
-        ``max_epochs``; a stream of more epochs needs ``lr_schedule="constant"``.
-
-        Parameters
-        ----------
-        X : array-like, frame or tensor of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Labels.
-        classes : array-like of shape (n_classes,), default=None
-            All labels that will ever come.  Only the first call looks at it; without it,
-            the labels of that call are all.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the loss.
-        n_epochs : int, default=1
-            Passes over these samples.
-
-        Returns
-        -------
-        self
-            The estimator.
-
-        Raises
-        ------
-        ValueError
-            If X or y do not fit to the first call's.
-        TrainingDivergedError
-            If the loss or a weight becomes infinite or NaN.
-        """
         return self._partial_fit(X, y, sample_weight, n_epochs, classes)
+
+    partial_fit.__doc__ = _PARTIAL_FIT.format(more="", parameters=_CLASSES)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class.
@@ -287,37 +292,11 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, n_epochs: int = 1
     ) -> Self:
-        """Train for some epochs more, from exactly where training stands.
-
-        Three epochs and then six more give the same network as nine at once: optimizer
-        state, batch order, dropout and schedule go on.  `lr_schedule` stays laid out for
-        ``max_epochs``; a stream of more epochs needs ``lr_schedule="constant"``.  The
-        target is standardised as in the first call.
-
-        Parameters
-        ----------
-        X : array-like, frame or tensor of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the loss.
-        n_epochs : int, default=1
-            Passes over these samples.
-
-        Returns
-        -------
-        self
-            The estimator.
-
-        Raises
-        ------
-        ValueError
-            If X or y do not fit to the first call's.
-        TrainingDivergedError
-            If the loss or a weight becomes infinite or NaN.
-        """
         return self._partial_fit(X, y, sample_weight, n_epochs)
+
+    partial_fit.__doc__ = _PARTIAL_FIT.format(
+        more="  The\ntarget is standardised as in the first call.", parameters=""
+    )
 
     def predict(self, X: Any) -> Array:
         """Return the predicted targets.

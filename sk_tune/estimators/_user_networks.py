@@ -205,13 +205,7 @@ def _with_module_parameters(cls: _Class) -> _Class:
 class NetClassifier(_NetEstimator, NetworkClassifier):
     """Your own torch module as a classifier.
 
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
+    {parameters and attributes}
 
     See Also
     --------
@@ -267,13 +261,7 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
 class NetRegressor(_NetEstimator, NetworkRegressor):
     """Your own torch module as a regressor.
 
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
+    {parameters and attributes}
 
     See Also
     --------

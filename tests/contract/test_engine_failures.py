@@ -4,9 +4,11 @@ import os
 import re
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -17,6 +19,10 @@ from sk_tune.exceptions import SkTuneWarning
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"batch_size": 32, "learning_rate": 0.005, "max_epochs": 3}
 NAME = "candidate 3, fold 1"
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning"
+)
 
 
 class Fragile(nn.Module):
@@ -147,10 +153,18 @@ ABORTING = {
 
 @pytest.fixture(scope="module")
 def undisturbed(digits):
-    """What three good fits give without a failing one, by engine."""
-    return {
-        engine: train(_good(digits), engine=engine) for engine in ("fleet", "reference")
-    }
+    """What three good fits give without a failing one."""
+    return train(_good(digits))
+
+
+def _alone_if(way, fit):
+    """Return the fit, with a callback, which no fleet has, if it is to be trained alone."""
+    if way == "fleet" or not isinstance(fit.estimator, MLPClassifier):
+        return fit
+    estimator = clone(fit.estimator)
+    if estimator.callbacks is None:
+        estimator.set_params(callbacks=[Callback()])
+    return replace(fit, estimator=estimator)
 
 
 def _assert_equal(ours, reference):
@@ -174,10 +188,7 @@ def _assert_failed(trained):
     assert trained.seconds >= 0
 
 
-@pytest.mark.filterwarnings(
-    "ignore:1 network was trained alone:sk_tune.exceptions.SkTuneWarning"
-)
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("way", ["fleet", "alone"])
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -186,30 +197,30 @@ def _assert_failed(trained):
     ],
 )
 def test_a_failed_fit_says_why_and_disturbs_no_other(
-    make, message, engine, digits, undisturbed
+    make, message, way, digits, undisturbed
 ):
     """It names candidate, fold and reason; its neighbours have the same weights."""
     good = _good(digits)
 
-    trained = train([good[0], make(digits), *good[1:]], engine=engine)
+    trained = train([good[0], _alone_if(way, make(digits)), *good[1:]])
 
     _assert_failed(trained[1])
     assert re.search(message, trained[1].message)
-    _assert_equal([trained[0], *trained[2:]], undisturbed[engine])
+    _assert_equal([trained[0], *trained[2:]], undisturbed)
 
 
-def test_both_engines_name_the_same_reason_for_a_divergence(digits):
-    """Epoch, loss and advice are the same, whichever engine trained the network."""
+def test_a_divergence_has_the_same_reason_in_a_fleet_and_alone(digits):
+    """Epoch, loss and advice are the same, wherever the network was trained."""
     fits = [
         _fit(digits, _mlp(learning_rate=rate, max_epochs=9), seed=seed)
         for seed, rate in enumerate((1e3, 1e5, 1e8, 1e20))
     ]
 
-    rows = train(fits)
-    twins = train(fits, engine="reference")
+    networks = train(fits)
+    twins = train([_alone_if("alone", fit) for fit in fits])
 
-    assert [row.message for row in rows] == [twin.message for twin in twins]
-    assert all("Lower learning_rate" in row.message for row in rows)
+    assert [n.message for n in networks] == [twin.message for twin in twins]
+    assert all("Lower learning_rate" in network.message for network in networks)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +270,7 @@ def test_an_error_in_the_middle_of_a_fleet_costs_one_network(error, digits, monk
     monkeypatch.setattr(Fragile, "error", error)
     good = [_fit(digits, _net(Fragile), rows=np.arange(n), seed=n) for n in (128, 140)]
     bad = _fit(digits, _net(Fragile))
-    expected = train(good, engine="reference")
+    expected = [train([fit])[0] for fit in good]
 
     with pytest.warns(SkTuneWarning, match="a batch of 22 samples"):
         trained = train([good[0], bad, good[1]])
@@ -280,34 +291,30 @@ def test_an_interrupt_ends_the_call(digits, monkeypatch):
         train([_fit(digits, _net(Fragile))])
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
-def test_a_monitor_may_hold_classes_that_training_lacks(engine, digits):
+@pytest.mark.parametrize("way", ["fleet", "alone"])
+def test_a_monitor_may_hold_classes_that_training_lacks(way, digits):
     """Losses are of the known classes, probabilities too; the neighbours are the same."""
     y = digits.y.copy()
     y[MONITOR[:20]] = 77
-    other = _fit(digits, y=y)
+    other = _alone_if(way, _fit(digits, y=y))
 
-    trained = train([*_good(digits), other], engine=engine)
+    trained = train([*_good(digits), other])
 
-    known = _fit(digits, monitor=MONITOR[20:])
-    (reference,) = train([known], engine=engine)
+    known = _alone_if(way, _fit(digits, monitor=MONITOR[20:]))
+    (reference,) = train([known])
     assert trained[-1].predictions.shape == (50, 10)
     np.testing.assert_allclose(trained[-1].monitor_loss, reference.monitor_loss, rtol=1e-5)
-    _assert_equal(trained[:-1], train(_good(digits), engine=engine))
+    _assert_equal(trained[:-1], train(_good(digits)))
 
 
-@pytest.mark.filterwarnings("ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning")
 def test_a_module_that_refuses_a_lone_sample_is_trained(digits):
     """No batch of the training has one, so that it trains as it does alone."""
-    (reference,) = train([_fit(digits, _net(NeedsTwo))], engine="reference")
-
     trained = train([_fit(digits, _net(NeedsTwo)), _fit(digits)])
 
-    assert [t.status for t in trained] == [reference.status, "trained"] == ["trained"] * 2
+    assert [t.status for t in trained] == ["trained", "trained"]
 
 
 @pytest.mark.usefixtures("workers_for_little")
-@pytest.mark.filterwarnings("ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning")
 def test_what_cannot_be_sent_to_a_worker_costs_one_fit(digits):
     """A callback that cannot be pickled is a failure of its fit, or trains here."""
     callback = Callback()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import KFold
+from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import (
@@ -16,7 +17,6 @@ from sk_tune import (
 from sk_tune.engine import Fit, fitted_estimator, train
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
-ENGINES = ["fleet", "reference"]
 
 
 class Layers(nn.Module):
@@ -47,7 +47,19 @@ ESTIMATORS = {
     "cnn": CNNClassifier(**SMALL, n_channels=2, width=6, input_shape=(8, 8)),
     "rnn": RNNClassifier(**SMALL, hidden_size=5, input_shape=(8, 8), normalization="batch"),
     "net regressor": NetRegressor(Layers, **SMALL, early_stopping=True),
+    # No fleet has callbacks.
+    "alone": MLPClassifier(
+        **SMALL,
+        width=8,
+        early_stopping=True,
+        validation_fraction=0.2,
+        callbacks=[Callback()],
+    ),
 }
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning"
+)
 
 
 def _fit(estimator, X, y, **changes):
@@ -66,33 +78,29 @@ def _assert_same_training(ours, reference):
     assert ours.state.stopping == reference.state.stopping
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_monitor_samples_change_no_weight(name, engine, digits):
+def test_monitor_samples_change_no_weight(name, digits):
     """Other features and targets of the monitor samples change the scores, nothing else."""
     X, y = digits.X.copy(), digits.y.copy()
     X[MONITOR] = X[MONITOR][:, ::-1] * 50 - 3
     y[MONITOR] = y[MONITOR][::-1]
 
-    (before,) = train([_fit(ESTIMATORS[name], *digits)], engine=engine)
-    (after,) = train([_fit(ESTIMATORS[name], X, y)], engine=engine)
+    (before,) = train([_fit(ESTIMATORS[name], *digits)])
+    (after,) = train([_fit(ESTIMATORS[name], X, y)])
 
     _assert_same_training(after, before)
     assert (after.predictions != before.predictions).any()
     assert (after.monitor_loss != before.monitor_loss).any()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_being_watched_changes_no_weight(name, engine, digits):
+def test_being_watched_changes_no_weight(name, digits):
     """Without monitor samples, or with few, the training is the same, bit by bit."""
     fit = _fit(ESTIMATORS[name], *digits)
     unwatched = _fit(ESTIMATORS[name], *digits, monitor=None)
     hardly = _fit(ESTIMATORS[name], *digits, monitor=MONITOR[:1])
 
-    watched, alone, little = (
-        train([f], engine=engine)[0] for f in (fit, unwatched, hardly)
-    )
+    watched, alone, little = (train([f])[0] for f in (fit, unwatched, hardly))
 
     assert alone.predictions is None
     assert np.isnan(alone.monitor_score).all()
@@ -101,26 +109,22 @@ def test_being_watched_changes_no_weight(name, engine, digits):
         _assert_same_training(trained, watched)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", ["mlp, early stopping", "mlp regressor"])
-def test_samples_that_are_left_out_change_nothing(name, engine, digits):
+@pytest.mark.parametrize("name", ["mlp, early stopping", "mlp regressor", "alone"])
+def test_samples_that_are_left_out_change_nothing(name, digits):
     """A network of some samples is that of a table which has no others."""
     X, y = digits
     rows = ROWS[::2]
 
-    (part,) = train([_fit(ESTIMATORS[name], X, y, rows=rows)], engine=engine)
-    (whole,) = train(
-        [_fit(ESTIMATORS[name], X[rows], y[rows], rows=None, monitor=None)], engine=engine
-    )
+    (part,) = train([_fit(ESTIMATORS[name], X, y, rows=rows)])
+    (whole,) = train([_fit(ESTIMATORS[name], X[rows], y[rows], rows=None, monitor=None)])
 
     _assert_same_training(part, whole)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     "params", [{}, {"early_stopping": True}], ids=["plain", "stopping"]
 )
-def test_noise_is_scored_at_chance(params, engine):
+def test_noise_is_scored_at_chance(params):
     """Networks that fit their noise score half on the samples of the other folds."""
     X, _ = load_breast_cancer(return_X_y=True)
     X = ((X - X.mean(axis=0)) / X.std(axis=0))[:400]
@@ -134,7 +138,7 @@ def test_noise_is_scored_at_chance(params, engine):
         for seed, (rows, monitor) in enumerate(folds)
     ]
 
-    trained = train(fits, engine=engine)
+    trained = train(fits)
 
     learnt = [t.state.history[-1]["train_score"] for t in trained]
     assert min(learnt) > (0.6 if params else 0.8)
@@ -155,14 +159,13 @@ def test_a_regressors_target_is_scaled_by_its_own_samples(diabetes):
     _assert_same_training(after, before)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", ["mlp", "mlp, early stopping", "cnn", "rnn"])
-def test_the_last_monitor_score_is_that_of_the_predictions(name, engine, digits):
+@pytest.mark.parametrize("name", ["mlp", "mlp, early stopping", "cnn", "rnn", "alone"])
+def test_the_last_monitor_score_is_that_of_the_predictions(name, digits):
     """Without early stopping it is the fitted estimator's score on the monitor samples."""
     X, y = digits
     fit = _fit(ESTIMATORS[name], X, y)
 
-    (trained,) = train([fit], engine=engine)
+    (trained,) = train([fit])
 
     estimator = fitted_estimator(fit, trained)
     np.testing.assert_allclose(

@@ -1,6 +1,6 @@
 """Contract 5: some epochs, and then more, equal all of them at once.
 
-Through ``Fit.state`` in one engine to the last bit, and from one engine to the other within
+Through ``Fit.state`` to the last bit in fleets, and alone, and from one to the other within
 1e-9 in float64.
 """
 
@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
+from skorch.callbacks import Callback
 from torch import nn
 
 import sk_tune
@@ -69,11 +70,22 @@ CASES = {
 }
 # Epochs of the first part, where it is not 3.
 FIRST = {"best epoch before the pause": 7}
-ROUTES = [(a, b) for a in ("fleet", "reference") for b in ("fleet", "reference")]
+MIXED = [("alone", "alone"), ("alone", "fleet"), ("fleet", "alone")]
+# What is trained in fleets and alone; the rest in fleets.
+BOTH = ["adamw", "best epoch before the pause", "batch norm", "penalties", "rnn", "net"]
+ROUTES = [(case, ("fleet", "fleet")) for case in CASES]
+ROUTES += [(case, route) for case in BOTH for route in MIXED]
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning"
+)
 
 
-def _fit(data, name, params, **changes):
+def _fit(data, name, params, way="fleet", **changes):
     own = {**BASE, **ARCHITECTURES[name], **params}
+    if way == "alone":
+        # No fleet has callbacks.
+        own["callbacks"] = [Callback()]
     return Fit(
         estimator=getattr(sk_tune, f"{name}Classifier")(**own),
         X=data.X,
@@ -102,28 +114,26 @@ def _arrays(trained):
 
 @pytest.fixture(scope="module")
 def at_once(digits):
-    """Return a function that gives nine epochs of a case at once, from the first engine."""
+    """Return a function that gives nine epochs of a case at once."""
     known = {}
 
-    def at_once(case, engine):
-        if (case, engine) not in known:
-            fit = _fit(digits, *CASES[case])
-            (known[case, engine],) = train([fit], engine=engine)
-        return known[case, engine]
+    def at_once(case, way="fleet"):
+        if (case, way) not in known:
+            (known[case, way],) = train([_fit(digits, *CASES[case], way)])
+        return known[case, way]
 
     return at_once
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=" then ".join)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "route"), ROUTES)
 def test_three_epochs_and_six_more_equal_nine(case, route, digits, at_once):
     """Weights, moments, schedule, order of batches and dropout go on where they stood."""
     first, second = route
     expected, n_epochs = at_once(case, first), FIRST.get(case, 3)
 
-    (part,) = train([_fit(digits, *CASES[case], n_epochs=n_epochs)], engine=first)
-    rest = _fit(digits, *CASES[case], n_epochs=9 - n_epochs, state=part.state)
-    (whole,) = train([rest], engine=second)
+    (part,) = train([_fit(digits, *CASES[case], first, n_epochs=n_epochs)])
+    rest = _fit(digits, *CASES[case], second, n_epochs=9 - n_epochs, state=part.state)
+    (whole,) = train([rest])
 
     assert len(part.train_loss) == min(n_epochs, len(expected.train_loss))
     ours, reference = _arrays(whole), _arrays(expected)
@@ -140,64 +150,61 @@ def test_three_epochs_and_six_more_equal_nine(case, route, digits, at_once):
 
 def test_the_cases_stop_where_their_names_say(at_once):
     """Early stopping ends one case before the pause, one after it, and two not at all."""
-    stops = {case: at_once(case, "fleet") for case in CASES}
-
-    assert len(stops["stops in the first part"].train_loss) <= 3
-    assert 3 < len(stops["stops in the second part"].train_loss) < 9
+    assert len(at_once("stops in the first part").train_loss) <= 3
+    assert 3 < len(at_once("stops in the second part").train_loss) < 9
     for case in ("early stopping", "best epoch before the pause"):
-        assert len(stops[case].train_loss) == 9
-    assert stops["best epoch before the pause"].state.stopping.best_epoch < 7
+        assert len(at_once(case).train_loss) == 9
+    assert at_once("best epoch before the pause").state.stopping.best_epoch < 7
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
-def test_a_state_survives_a_pickle_and_is_not_changed(engine, digits, at_once):
+@pytest.mark.parametrize("way", ["fleet", "alone"])
+def test_a_state_survives_a_pickle_and_is_not_changed(way, digits, at_once):
     """Epochs one by one from pickled states equal nine; the states stay as they were."""
     state, states = None, []
     for _ in range(9):
-        fit = _fit(digits, *CASES["early stopping"], n_epochs=1, state=state)
-        (trained,) = train([fit], engine=engine)
+        fit = _fit(digits, *CASES["early stopping"], way, n_epochs=1, state=state)
+        (trained,) = train([fit])
         state = pickle.loads(pickle.dumps(trained.state))
         states.append((state, pickle.dumps(state)))
 
-    expected = _arrays(at_once("early stopping", engine))
+    expected = _arrays(at_once("early stopping", way))
     for name, array in _arrays(trained).items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
     for kept, before in states:
         assert pickle.dumps(kept) == before
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
-def test_networks_that_stand_at_different_epochs_go_on_side_by_side(engine, digits):
+def test_networks_that_stand_at_different_epochs_go_on_side_by_side(digits):
     """Networks that have trained for 0, 2 and 5 epochs come to their ninth in a fleet."""
     fits = [_fit(digits, "MLP", {"dropout": 0.1 * i}) for i in range(3)]
-    expected = train(fits, engine=engine)
+    expected = train(fits)
 
     rest = []
     for i, n_epochs in enumerate((0, 2, 5)):
         state = None
         if n_epochs:
             part = _fit(digits, "MLP", {"dropout": 0.1 * i}, n_epochs=n_epochs)
-            state = train([part], engine=engine)[0].state
+            state = train([part])[0].state
         more = {"n_epochs": 9 - n_epochs, "state": state}
         rest.append(_fit(digits, "MLP", {"dropout": 0.1 * i}, **more))
 
-    for ours, reference in zip(train(rest, engine=engine), expected, strict=True):
+    for ours, reference in zip(train(rest), expected, strict=True):
         assert len(ours.train_loss) == 9
         np.testing.assert_allclose(ours.predictions, reference.predictions, atol=1e-12)
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
-def test_partial_fit_and_the_engine_continue_each_other(engine, digits):
+@pytest.mark.parametrize("way", ["fleet", "alone"])
+def test_partial_fit_and_the_engine_continue_each_other(way, digits):
     """Three epochs by partial_fit, three by the engine and three more equal nine."""
-    fit = _fit(digits, *CASES["dropout"])
+    fit = _fit(digits, *CASES["dropout"], way)
     X, y = digits.X[ROWS], (digits.y % 3)[ROWS]
-    estimator = fit.estimator.set_params(random_state=7)
-    expected = sk_tune.MLPClassifier(**estimator.get_params()).fit(X, y)
+    params = {**fit.estimator.get_params(), "callbacks": None, "random_state": 7}
+    expected = sk_tune.MLPClassifier(**params).fit(X, y)
 
-    first = sk_tune.MLPClassifier(**estimator.get_params()).partial_fit(X, y, n_epochs=3)
+    first = sk_tune.MLPClassifier(**params).partial_fit(X, y, n_epochs=3)
     state = training_state(first.net_)
-    more = _fit(digits, *CASES["dropout"], n_epochs=3, state=state)
-    (trained,) = train([more], engine=engine)
+    more = _fit(digits, *CASES["dropout"], way, n_epochs=3, state=state)
+    (trained,) = train([more])
     last = fitted_estimator(more, trained).partial_fit(X, y, n_epochs=3)
 
     assert last.n_epochs_ == 9

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, log_loss
-from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from sklearn.metrics import accuracy_score
+from sklearn.utils.class_weight import compute_sample_weight
 from skorch.callbacks import Callback
 
 from sk_tune.exceptions import SkTuneWarning
@@ -141,22 +141,6 @@ def test_multilabel_indicators_are_learnt_label_by_label(name, make_estimator):
     assert net.score(X, INDICATOR) == accuracy_score(INDICATOR, net.predict(X))
 
 
-def test_multilabel_loss_is_the_mean_over_labels(make_estimator):
-    """train_loss of the first step is the mean of the labels' log losses."""
-    params = {
-        "batch_size": -1,
-        "max_epochs": 1,
-        "learning_rate": 1e-30,
-        "weight_decay": 0.0,
-    }
-    net = make_estimator("MLPClassifier", **params).fit(X, INDICATOR)
-
-    # The step is too small to move a weight.
-    proba = net.predict_proba(X).astype(np.float64)
-    losses = [log_loss(INDICATOR[:, k], proba[:, k]) for k in range(3)]
-    assert net.history_[0, "train_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
-
-
 @pytest.mark.parametrize(
     "form",
     [
@@ -235,14 +219,6 @@ def test_all_classes_may_be_named_in_the_first_call(make_estimator):
     assert "red" in net.predict(X)
 
 
-def test_naming_the_classes_that_are_there_changes_nothing(make_estimator):
-    """classes equal to those of y give the network of y alone."""
-    named = make_estimator("MLPClassifier").partial_fit(X, CODES, classes=[2, 0, 1])
-    plain = make_estimator("MLPClassifier").partial_fit(X, CODES)
-
-    np.testing.assert_array_equal(named.predict_proba(X), plain.predict_proba(X))
-
-
 def test_a_class_that_was_not_announced_is_refused(make_estimator):
     """The message names the label, the known ones, and what to do."""
     net = make_estimator("MLPClassifier").partial_fit(X, BINARY)
@@ -280,21 +256,6 @@ def test_a_second_fit_learns_new_classes(make_estimator):
 # --- Class weights
 
 
-@pytest.mark.parametrize("batch_size", [16, -1])
-def test_class_weights_are_sample_weights(batch_size, make_estimator):
-    """class_weight, "balanced" included, equals the sample weights it stands for."""
-    for class_weight in ({0: 1.0, 1: 5.0, 2: 0.5}, "balanced"):
-        weight = compute_sample_weight(class_weight, CODES)
-        params = {"batch_size": batch_size}
-        by_class = make_estimator("MLPClassifier", **params, class_weight=class_weight)
-        by_row = make_estimator("MLPClassifier", **params)
-
-        by_class.fit(X, CODES)
-        by_row.fit(X, CODES, sample_weight=weight)
-
-        np.testing.assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
-
-
 def test_weights_of_labels_that_are_texts_of_digits(make_estimator):
     """As tables of OpenML have them; they are not the numbers."""
     weights = {0: 1.0, 1: 5.0, 2: 0.5}
@@ -304,55 +265,6 @@ def test_weights_of_labels_that_are_texts_of_digits(make_estimator):
     texts = make_estimator("MLPClassifier", class_weight=named).fit(X, CODES.astype(str))
 
     np.testing.assert_array_equal(texts.predict_proba(X), numbers.predict_proba(X))
-
-
-def test_class_weights_multiply_sample_weights(make_estimator):
-    """Both together are one weight, the product."""
-    weight = np.linspace(0.5, 2, 60)
-    class_weight = {0: 1.0, 1: 5.0, 2: 0.5}
-    both = make_estimator("MLPClassifier", class_weight=class_weight)
-    product = compute_sample_weight(class_weight, CODES) * weight
-
-    both.fit(X, CODES, sample_weight=weight)
-
-    by_row = make_estimator("MLPClassifier").fit(X, CODES, sample_weight=product)
-    np.testing.assert_array_equal(both.predict_proba(X), by_row.predict_proba(X))
-
-
-def test_balanced_weights_come_from_the_rows_trained_on(make_estimator):
-    """The validation rows of early stopping do not take part in balancing."""
-    # Few and unevenly many rows, so that shares differ between all rows and these.
-    y = np.array([0] * 31 + [1] * 18 + [2] * 11)
-    sets = Sets()
-    params = {"early_stopping": True, "validation_fraction": 0.3, "callbacks": [sets]}
-
-    make_estimator("MLPClassifier", **params, class_weight="balanced").fit(X, y)
-
-    rows = sets.train.y.numpy()
-    expected = compute_class_weight("balanced", classes=np.arange(3), y=rows)
-    assert not np.allclose(
-        expected, compute_class_weight("balanced", classes=np.arange(3), y=y)
-    )
-    # Only ratios of weights matter.
-    expected /= expected.max()
-    np.testing.assert_allclose(sets.train.sample_weight, expected[rows], rtol=1e-6)
-    np.testing.assert_allclose(
-        sets.valid.sample_weight, expected[sets.valid.y.numpy()], rtol=1e-6
-    )
-
-
-def test_balanced_weights_count_sample_weights(make_estimator):
-    """A row that weighs twice counts twice in balancing, as if it were there twice."""
-    weight = np.random.default_rng(0).integers(1, 4, size=60)
-    params = {"class_weight": "balanced", "batch_size": -1}
-
-    weighted = make_estimator("MLPClassifier", **params).fit(X, CODES, weight)
-    repeated = make_estimator("MLPClassifier", **params)
-    repeated.fit(X.repeat(weight, axis=0), CODES.repeat(weight))
-
-    np.testing.assert_allclose(
-        weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-4
-    )
 
 
 def test_class_weights_of_text_labels(make_estimator):
@@ -407,31 +319,22 @@ def test_multilabel_class_weights(make_estimator):
 # --- Validation split
 
 
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize(
     "y", [np.r_[9, CODES[1:]], np.arange(60) % 15], ids=["one lone row", "many classes"]
 )
-def test_rows_too_few_to_stratify_are_split_without(y, make_estimator):
+def test_rows_too_few_to_stratify_are_split_without(y, method, make_estimator):
     """A class of one row, or more classes than validation rows, is one warning."""
     net = make_estimator("MLPClassifier", early_stopping=True)
 
     with pytest.warns(SkTuneWarning, match="not stratified") as caught:
-        net.fit(X, y)
+        getattr(net, method)(X, y)
 
     assert len(caught) == 1
-    # The warning points at the line that called fit.
+    # The warning points at the line that called the method.
     assert caught[0].filename == __file__
     assert "validation_fraction=0.1" in str(caught[0].message)
-    assert len(net.history_[:, "valid_loss"]) == 2
-
-
-def test_the_warning_of_partial_fit_points_at_its_caller_too(make_estimator):
-    """Whichever method was called, the warning names the caller's file."""
-    net = make_estimator("MLPClassifier", early_stopping=True)
-
-    with pytest.warns(SkTuneWarning, match="not stratified") as caught:
-        net.partial_fit(X, np.arange(60) % 15)
-
-    assert caught[0].filename == __file__
+    assert len(net.history_[:, "valid_loss"]) == {"fit": 2, "partial_fit": 1}[method]
 
 
 def test_tags_tell_what_a_classifier_can_do(make_estimator):

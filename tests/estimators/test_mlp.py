@@ -2,56 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 from sklearn.exceptions import FitFailedWarning
-from torch import nn
 
 from sk_tune import GridSearchCV, MLPClassifier, MLPRegressor
-
-
-def test_a_linear_model_finds_the_least_squares_line():
-    """Without hidden layers, long training ends at the closed form of least squares."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(50, 3))
-    y = X @ [1.0, -2.0, 0.5] + 3 + rng.normal(size=50)
-    net = MLPRegressor(
-        n_layers=0,
-        optimizer="sgd",
-        learning_rate=0.1,
-        lr_schedule="constant",
-        weight_decay=0.0,
-        batch_size=-1,
-        max_epochs=200,
-        dtype="float64",
-        dropout=0.0,
-        random_state=0,
-    )
-
-    predicted = net.fit(X, y).predict(X)
-
-    design = np.column_stack([X, np.ones(50)])
-    expected = design @ np.linalg.lstsq(design, y)[0]
-    np.testing.assert_allclose(predicted, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "gelu", "selu"])
-def test_a_hidden_layer_learns_what_no_line_can(activation):
-    """Exclusive or, of which a linear model gets half right at most by three quarters."""
-    rng = np.random.default_rng(0)
-    X = rng.uniform(-1, 1, size=(200, 2))
-    y = (X[:, 0] > 0) ^ (X[:, 1] > 0)
-    net = MLPClassifier(
-        n_layers=1,
-        width=16,
-        activation=activation,
-        learning_rate=0.03,
-        max_epochs=100,
-        random_state=0,
-        dropout=0.0,
-    )
-
-    assert net.fit(X, y).score(X, y) > 0.9
-
 
 MEMBERS = {
     "hidden_layer_sizes": (8,),
@@ -60,42 +13,6 @@ MEMBERS = {
     "max_epochs": 3,
     "random_state": 0,
 }
-
-
-def test_probabilities_are_means_of_the_members(iris):
-    """Each member is a network; the loss of the history is the mean of theirs."""
-    X, y = iris
-    net = MLPClassifier(**MEMBERS, learning_rate=0.01).fit(X, y)
-    module = net.net_.module_.train()
-
-    with torch.no_grad():
-        members = module(torch.from_numpy(X.astype(np.float32))).softmax(dim=2)
-    module.eval()
-
-    np.testing.assert_allclose(
-        net.predict_proba(X), members.mean(dim=1).numpy(), rtol=1e-5, atol=1e-6
-    )
-    np.testing.assert_allclose(
-        net.predict_log_proba(X), np.log(net.predict_proba(X)), rtol=1e-5, atol=1e-5
-    )
-    assert members.std(dim=1).max() > 0.01
-
-
-def test_the_training_loss_is_the_mean_of_the_members_losses(iris):
-    """Of one step over all rows, before which nothing has been learnt."""
-    X, y = iris
-    net = MLPClassifier(**{**MEMBERS, "max_epochs": 1}, batch_size=-1, learning_rate=1e-30)
-
-    net.fit(X, y)
-
-    module = net.net_.module_.train()
-    with torch.no_grad():
-        members = module(torch.from_numpy(X.astype(np.float32)))
-    target = torch.tensor(y)
-    losses = [nn.functional.cross_entropy(members[:, i], target) for i in range(3)]
-    assert net.history_[0]["train_loss"] == pytest.approx(float(sum(losses)) / 3, rel=1e-5)
-    accuracy = (members.softmax(dim=2).mean(dim=1).argmax(dim=1) == target).float().mean()
-    assert net.history_[0]["train_score"] == pytest.approx(float(accuracy))
 
 
 @pytest.mark.parametrize("cls", [MLPClassifier, MLPRegressor])

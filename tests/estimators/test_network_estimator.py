@@ -7,7 +7,6 @@ import pytest
 import sklearn
 import torch
 from numpy.lib.stride_tricks import as_strided
-from scipy.special import softmax
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -56,9 +55,15 @@ class Sets(Callback):
         self.valid = dataset_valid
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
-@pytest.mark.parametrize("batch_size", [16, -1])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "batch_size", "early_stopping"),
+    [
+        ("MLPClassifier", 16, True),
+        ("CNNRegressor", 16, False),
+        ("RNNClassifier", -1, True),
+        ("NetRegressor", -1, False),
+    ],
+)
 def test_weight_zero_equals_an_absent_row(
     name, batch_size, early_stopping, make_estimator, task_data, row_weights, outputs
 ):
@@ -80,49 +85,6 @@ def test_a_class_of_weight_zero_is_absent(make_estimator, task_data):
     net = make_estimator("MLPClassifier").fit(X, y, sample_weight=y != "mid")
 
     assert net.classes_.tolist() == ["low", "top"]
-
-
-def _linear(estimator):
-    """Return weights and biases of a linear model."""
-    layer = estimator.net_.module_.output
-    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
-
-
-def test_the_loss_of_a_regressor_is_the_weighted_mean(
-    make_estimator, task_data, row_weights
-):
-    """One step of a linear regressor is -rate * 2 sum(w e x) / sum(w), as calculus says."""
-    X, y = task_data("MLPRegressor")
-    start = make_estimator("MLPRegressor", **LINEAR_STEP, learning_rate=1e-300)
-    W, b = _linear(start.fit(X, y, row_weights))
-    net = make_estimator("MLPRegressor", **LINEAR_STEP, learning_rate=0.1)
-
-    moved_W, moved_b = _linear(net.fit(X, y, row_weights))
-
-    mean = np.average(y, weights=row_weights)
-    scale = np.sqrt(np.average((y - mean) ** 2, weights=row_weights))
-    error = X @ W[0] + b[0] - (y - mean) / scale
-    share = row_weights / row_weights.sum()
-    np.testing.assert_allclose(moved_W[0], W[0] - 0.1 * 2 * (share * error) @ X, rtol=1e-9)
-    np.testing.assert_allclose(moved_b[0], b[0] - 0.1 * 2 * share @ error, rtol=1e-9)
-
-
-def test_the_loss_of_a_classifier_is_the_weighted_mean(
-    make_estimator, task_data, row_weights
-):
-    """One step of softmax regression is -rate * sum(w (p - onehot) x) / sum(w)."""
-    X, y = task_data("MLPClassifier")
-    start = make_estimator("MLPClassifier", **LINEAR_STEP, learning_rate=1e-300)
-    W, b = _linear(start.fit(X, y, row_weights))
-    net = make_estimator("MLPClassifier", **LINEAR_STEP, learning_rate=0.1)
-
-    moved_W, moved_b = _linear(net.fit(X, y, row_weights))
-
-    one_hot = y[:, None] == net.classes_
-    share = row_weights / row_weights.sum()
-    gradient = share[:, None] * (softmax(X @ W.T + b, axis=1) - one_hot)
-    np.testing.assert_allclose(moved_W, W - 0.1 * gradient.T @ X, rtol=1e-9)
-    np.testing.assert_allclose(moved_b, b - 0.1 * gradient.sum(axis=0), rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
@@ -153,24 +115,6 @@ def test_only_the_proportions_of_weights_matter(
 
     # Sums of rounded weights differ in the last bits of float32.
     np.testing.assert_allclose(scaled.predict(X), plain.predict(X), atol=1e-3)
-
-
-def test_validation_losses_are_weighted(make_estimator, task_data, row_weights):
-    """valid_loss is the weighted mean of the cross-entropy, by its definition."""
-    X, y = task_data("MLPClassifier")
-    sets = Sets()
-    params = {"early_stopping": True, "validation_fraction": 0.3, "max_epochs": 1}
-    net = make_estimator("MLPClassifier", **params, callbacks=[sets])
-
-    net.fit(X, y, sample_weight=row_weights)
-
-    proba = net.predict_proba(sets.valid.X)
-    losses = -np.log(proba[np.arange(len(proba)), sets.valid.y])
-    expected = np.average(losses, weights=sets.valid.sample_weight)
-    assert net.history_[0, "valid_loss"] == pytest.approx(expected, rel=1e-5)
-    right = proba.argmax(axis=1) == sets.valid.y.numpy()
-    score = np.average(right, weights=sets.valid.sample_weight)
-    assert net.history_[0, "valid_score"] == pytest.approx(score, rel=1e-5)
 
 
 def test_weights_are_routed_through_searches_and_pipelines(task_data, row_weights):
@@ -469,10 +413,18 @@ def test_rows_are_equal_only_with_their_targets_and_padding():
 
 
 @pytest.mark.parametrize(
-    "params", [{}, {"normalization": "batch"}, {"dropout": 0.3}], ids=str
+    ("name", "batch_size", "params"),
+    [
+        ("MLPClassifier", -1, {"normalization": "batch"}),
+        ("MLPRegressor", 1000, {"dropout": 0.3}),
+        ("MLPRegressor", -1, {"numerical_embedding": "piecewise_linear"}),
+        ("CNNClassifier", 1000, {"normalization": "batch"}),
+        ("CNNRegressor", -1, {}),
+        ("RNNClassifier", -1, {"dropout": 0.3}),
+        ("RNNRegressor", 1000, {"normalization": "batch"}),
+        ("NetClassifier", -1, {}),
+    ],
 )
-@pytest.mark.parametrize("batch_size", [-1, 1000])
-@pytest.mark.parametrize("name", NAMES)
 def test_weight_two_equals_a_row_twice(
     name, batch_size, params, make_estimator, task_data, outputs
 ):
@@ -481,8 +433,7 @@ def test_weight_two_equals_a_row_twice(
     rng = np.random.default_rng(0)
     weight = rng.integers(0, 3, size=len(X))
     rows = rng.permutation(np.arange(len(X)).repeat(weight))
-    architecture = {} if name.startswith("Net") else params
-    params = {**architecture, "batch_size": batch_size, "max_epochs": 3}
+    params = {**params, "batch_size": batch_size, "max_epochs": 3}
 
     weighted = make_estimator(name, **params).fit(X, y, sample_weight=weight)
     repeated = make_estimator(name, **params).fit(X[rows], y[rows])

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
@@ -40,23 +40,6 @@ def _prepare(estimator, data, preparer=None, **changes):
 
 
 # --- What is prepared
-
-
-@pytest.mark.parametrize("name", ESTIMATORS)
-def test_training_a_prepared_fit_alone_is_fit(name, digits):
-    """Weights, history and predictions are those of `fit`, but for rounding."""
-    estimator = clone(ESTIMATORS[name]).fit(digits.X[ROWS], digits.y[ROWS])
-    predict = "predict_proba" if is_classifier(estimator) else "predict"
-
-    state, predictions = _prepare(ESTIMATORS[name], digits).train_alone(2)
-
-    for key, weight in estimator.net_.module_.state_dict().items():
-        np.testing.assert_allclose(state.weights[key], weight.numpy(), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(
-        state.curve("train_loss"), estimator.history_[:, "train_loss"], rtol=1e-5
-    )
-    expected = getattr(estimator, predict)(digits.X[MONITOR])
-    np.testing.assert_allclose(predictions, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -99,22 +82,6 @@ def test_the_sets_hold_the_rows_asked_for(digits):
     monitored, targets = prepared.monitor[:]
     np.testing.assert_array_equal(monitored, digits.X[MONITOR].astype(np.float32))
     np.testing.assert_array_equal(targets, digits.y[MONITOR])
-
-
-@pytest.mark.parametrize("stopping", [False, True], ids=["last", "best"])
-def test_a_state_brings_the_weights_that_training_goes_on_from(stopping, digits):
-    """With early stopping these are the last ones, not the best ones in use."""
-    estimator = MLPClassifier(
-        **BASE | {"max_epochs": 6}, width=8, early_stopping=stopping, learning_rate=0.5
-    )
-    state, _ = _prepare(estimator, digits).train_alone(6)
-    expected = state.last_weights if stopping else state.weights
-
-    module = _prepare(estimator, digits, state=state).module
-
-    assert stopping == (state.last_weights is not None)
-    for name, weight in module.state_dict().items():
-        np.testing.assert_array_equal(weight.numpy(), expected[name])
 
 
 # --- What fits share

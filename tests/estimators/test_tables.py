@@ -17,7 +17,6 @@ from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 from sk_tune import MLPClassifier, MLPRegressor
 from sk_tune.estimators._table_networks import bin_edges
-from sk_tune.nets import CategoryEmbedding
 
 COLUMNS = hnp.arrays(
     st.sampled_from([np.float32, np.float64]),
@@ -222,19 +221,6 @@ def test_names_are_refused_where_columns_have_none():
         MLPClassifier(categorical_features=["a"], **SMALL).fit(X, y)
 
 
-@pytest.mark.parametrize(("given", "size"), [("auto", 6), (3, 3)])
-def test_the_length_of_a_vector_is_as_asked_for(given, size):
-    """'auto' is half of the codes of the largest column, or 8 if that is less."""
-    X, y = _table()
-    net = MLPClassifier(categorical_features=CODED, embedding_size=given, **SMALL)
-
-    weight = net.fit(X, y).net_.module_.inputs.categories.weight
-
-    assert weight.shape == (12 + 4, size)
-    X[:, 1] *= 3
-    assert (clone(net).fit(X, y).net_.module_.inputs.categories.size == 8) == (size == 6)
-
-
 def test_categories_pass_through_a_pipeline_in_each_fold():
     """OrdinalEncoder's codes, by position, in scikit-learn's own cross-validation."""
     X, y = _table()
@@ -314,43 +300,6 @@ def test_an_onnx_model_takes_the_columns_as_they_are(embedding, fitted, tmp_path
     np.testing.assert_allclose(got, fitted.predict_proba(X), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("embedding", EMBEDDINGS[1:])
-def test_embedded_numbers_follow_what_bends_often(embedding):
-    """A wave of ten bends, of which a small network sees little in the plain number."""
-    rng = np.random.default_rng(0)
-    X = rng.uniform(-1, 1, size=(400, 2))
-    y = np.sin(15 * X[:, 0])
-    net = MLPRegressor(max_epochs=60, frequency_scale=1.0, **SMALL)
-
-    plain = net.fit(X, y).score(X, y)
-    embedded = net.set_params(numerical_embedding=embedding).fit(X, y).score(X, y)
-
-    assert embedded > 0.95 > 0.7 > plain
-
-
-@pytest.mark.parametrize(
-    ("embedding", "params"),
-    [
-        ("periodic", {"n_frequencies": 3}),
-        ("periodic", {"frequency_scale": 2.0}),
-        ("periodic", {"numerical_embedding_size": 3}),
-        ("piecewise_linear", {"n_bins": 3}),
-        ("piecewise_linear", {"numerical_embedding_size": 3}),
-    ],
-)
-def test_each_parameter_of_an_embedding_has_an_effect(embedding, params):
-    """Another value gives another network; without an embedding, the same."""
-    X, y = _table()
-    net = MLPRegressor(numerical_embedding=embedding, max_epochs=2, **SMALL)
-
-    changed, same = (clone(net).set_params(**params) for _ in range(2))
-
-    assert (net.fit(X, y).predict(X) != changed.fit(X, y).predict(X)).any()
-    for own in (net, same):
-        own.set_params(numerical_embedding=None).fit(X, y)
-    np.testing.assert_array_equal(net.predict(X), same.predict(X))
-
-
 def test_bins_are_learnt_from_the_rows_of_fit(fitted):
     """Quantiles of the numbers alone, that no later row moves."""
     X, y = _table()
@@ -365,21 +314,6 @@ def test_bins_are_learnt_from_the_rows_of_fit(fitted):
     assert fitted.bin_edges_ == []
 
 
-@pytest.mark.parametrize("embedding", EMBEDDINGS)
-def test_a_weight_of_2_is_a_row_twice(embedding, fitted):
-    """In full-batch training, with categories and embedded numbers too."""
-    X, y = _table()
-    net = clone(fitted).set_params(numerical_embedding=embedding, batch_size=-1)
-    weight = 1.0 + np.arange(len(X)) % 2
-
-    weighted = clone(net).fit(X, y, sample_weight=weight)
-    repeated = clone(net).fit(
-        X.repeat(weight.astype(int), axis=0), y.repeat(weight.astype(int))
-    )
-
-    np.testing.assert_array_equal(weighted.predict_proba(X), repeated.predict_proba(X))
-
-
 def test_a_table_of_codes_alone_has_no_numbers_to_embed():
     """Embeddings of numbers are then without effect."""
     X, y = _table()
@@ -388,15 +322,3 @@ def test_a_table_of_codes_alone_has_no_numbers_to_embed():
     net.set_params(max_epochs=1, **SMALL).fit(X[:, CODED], y)
 
     assert net.net_.module_.inputs.numbers is None
-
-
-def test_a_network_without_categories_is_as_before():
-    """No inputs stand before the first layer where there are numbers only."""
-    X, y = _table()
-
-    net = MLPClassifier(max_epochs=1, **SMALL).fit(X, y)
-
-    assert net.net_.module_.inputs is None
-    assert not net.is_categorical_.any()
-    assert isinstance(MLPClassifier().embedding_size, str)
-    assert not [m for m in net.net_.module_.modules() if isinstance(m, CategoryEmbedding)]
