@@ -532,8 +532,10 @@ class Predictor(Callback):
             net.predict(self.rows)
 
 
-def test_a_callback_that_predicts_changes_no_result(make_estimator, task_data):
+def test_a_callback_that_predicts_changes_no_result(make_estimator, task_data, monkeypatch):
     """Dropout, batch norm and label smoothing go on as in training."""
+    # Torch trains both: the kernel, which would train one of them, rounds otherwise.
+    monkeypatch.setenv("SK_TUNE_KERNEL", "0")
     X, y = task_data("MLPClassifier")
     params = {"dropout": 0.5, "normalization": "batch", "label_smoothing": 0.1}
     watch = Predictor(np.array(X, dtype=np.float32))
@@ -735,11 +737,12 @@ def test_a_pickle_of_a_gpu_that_is_not_there_is_loaded_on_the_cpu(
     assert copied.device == "cpu"
 
 
-def test_clipping_by_skorch_equals_gradient_clip(make_estimator, task_data):
+def test_clipping_by_skorch_equals_gradient_clip(make_estimator, task_data, monkeypatch):
     """GradientNormClipping and gradient_clip of the same norm are the same training."""
     X, y = task_data("MLPRegressor")
     # Torch trains both: the kernel, which would train one of them, rounds otherwise.
-    params = {"optimizer": "sgd", "learning_rate": 0.5, "activation": "tanh"}
+    monkeypatch.setenv("SK_TUNE_KERNEL", "0")
+    params = {"optimizer": "sgd", "learning_rate": 0.5}
     by_parameter = make_estimator("MLPRegressor", **params, gradient_clip=0.05)
     by_callback = make_estimator(
         "MLPRegressor", **params, gradient_clip=None, callbacks=[GradientNormClipping(0.05)]
