@@ -93,19 +93,48 @@ def test_versions_name_the_kernel_in_use(capsys):
     assert kernel_status() in _kernel._levels()
 
 
-BASE = {"hidden_layer_sizes": (9, 33), "max_epochs": 1, "batch_size": 20}
+BASE = {"hidden_layer_sizes": (9, 33), "max_epochs": 3, "batch_size": 20}
 
 
 @pytest.fixture(scope="module")
 def table():
     rng = np.random.default_rng(0)
-    X = rng.standard_normal((60, 7))
-    return X, (X @ rng.standard_normal((7, 3))).argmax(axis=1)
+    X = rng.standard_normal((90, 7))
+    y = (X @ rng.standard_normal((7, 3))).argmax(axis=1)
+    # Categories, for those who take them as such.
+    X[:, 5:] = rng.integers(0, 5, (90, 2))
+    return X, y
 
 
-def _row(table, kind=MLPClassifier, **params):
+def _fits(estimator, X, y, weight=None):
+    """Rows that differ in folds and in all that may differ."""
+    folds = np.arange(60), np.arange(10, 67), np.arange(0, 60, 2)
+    fits = []
+    for number, rows in enumerate(folds):
+        share = (1.0, 0.0, 0.5)[number]
+        own = {
+            name: getattr(estimator, name) * share
+            for name in ("dropout", "l1", "label_smoothing", "weight_decay")
+            if getattr(estimator, name, None)
+        }
+        own["learning_rate"] = 0.01 * (1 + number)
+        clone = type(estimator)(**{**estimator.get_params(), **own, "random_state": number})
+        fits.append(
+            Fit(
+                estimator=clone,
+                X=X,
+                y=y,
+                sample_weight=weight if number else None,
+                rows=rows,
+                monitor=np.arange(60, 90),
+            )
+        )
+    return fits
+
+
+def _row(table, **params):
     X, y = table
-    fit = Fit(estimator=kind(**{**BASE, **params}), X=X, y=y, seed=0)
+    fit = _fits(MLPClassifier(**{**BASE, **params}), X, y)[0]
     prepared = prepare(fit, FitPreparer())
     return prepared.network(), prepared.recipe()[0]
 
@@ -164,7 +193,6 @@ def test_samples_to_look_at_have_classes(changes, is_taken, table):
     assert batch.compiled.looks(0) == is_taken
 
 
-BASE_COMPILED_EPOCH = {"hidden_layer_sizes": (9, 33), "max_epochs": 3, "batch_size": 20}
 # With which SGD goes well for some epochs first.
 WILD_RATE = 10.0
 OPTIONS = {
@@ -186,42 +214,6 @@ OPTIONS = {
     "full batches": {"batch_size": 1000},
     "small batches": {"batch_size": 3, "max_epochs": 1},
 }
-
-
-@pytest.fixture(scope="module")
-def table_compiled_epoch():
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((90, 7))
-    y = (X @ rng.standard_normal((7, 3))).argmax(axis=1)
-    # Categories, for those who take them as such.
-    X[:, 5:] = rng.integers(0, 5, (90, 2))
-    return X, y
-
-
-def _fits(estimator, X, y, weight=None):
-    """Rows that differ in folds and in all that may differ."""
-    folds = np.arange(60), np.arange(10, 67), np.arange(0, 60, 2)
-    fits = []
-    for number, rows in enumerate(folds):
-        share = (1.0, 0.0, 0.5)[number]
-        own = {
-            name: getattr(estimator, name) * share
-            for name in ("dropout", "l1", "label_smoothing", "weight_decay")
-            if getattr(estimator, name, None)
-        }
-        own["learning_rate"] = 0.01 * (1 + number)
-        clone = type(estimator)(**{**estimator.get_params(), **own, "random_state": number})
-        fits.append(
-            Fit(
-                estimator=clone,
-                X=X,
-                y=y,
-                sample_weight=weight if number else None,
-                rows=rows,
-                monitor=np.arange(60, 90),
-            )
-        )
-    return fits
 
 
 def _both(fits, monkeypatch):
@@ -309,16 +301,14 @@ TASKS = ("classes", "labels", "numbers")
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_of_layer_trains_as_by_torch(
-    kind, task, table_compiled_epoch, monkeypatch
-):
+def test_each_kind_of_layer_trains_as_by_torch(kind, task, table, monkeypatch):
     """With each optimizer, and options in turn; epochs are judged alike, weights heeded."""
-    X, y = table_compiled_epoch
+    X, y = table
     targets = {"classes": y, "labels": np.eye(3, dtype=int)[y], "numbers": X[:, :2] ** 2}
     estimator = MLPRegressor if task == "numbers" else MLPClassifier
     for number, optimizer in enumerate(OPTIMIZERS):
         turn = 4 * ([*KINDS].index(kind) + TASKS.index(task)) + number
-        params = {**BASE_COMPILED_EPOCH, "dtype": "float64", "optimizer": optimizer}
+        params = {**BASE, "dtype": "float64", "optimizer": optimizer}
         params |= {**[*OPTIONS.values()][turn % len(OPTIONS)], **KINDS[kind]}
         if task == "numbers":
             params.pop("label_smoothing", None)
@@ -355,12 +345,12 @@ class AllLayers(nn.Module):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_layers_may_have_any_order(optimizer, table_compiled_epoch, monkeypatch):
+def test_layers_may_have_any_order(optimizer, table, monkeypatch):
     """What a derivative reads is not overwritten; padding disturbs no sum."""
-    params = {**BASE_COMPILED_EPOCH, "dtype": "float64", "optimizer": optimizer}
+    params = {**BASE, "dtype": "float64", "optimizer": optimizer}
     params.pop("hidden_layer_sizes")
 
-    fits = _fits(NetClassifier(AllLayers, **params), *table_compiled_epoch)
+    fits = _fits(NetClassifier(AllLayers, **params), *table)
 
     _assert_close(*_both(fits, monkeypatch))
 
@@ -404,9 +394,9 @@ def test_activations_are_exact_in_single_precision(name):
     assert float(torch.minimum(error, beside).max()) < 3 * 2**-23
 
 
-def test_batch_normalisation_of_one_sample_is_refused(table_compiled_epoch):
+def test_batch_normalisation_of_one_sample_is_refused(table):
     """As by torch."""
-    row, recipe = _row_compiled_epoch(table_compiled_epoch, normalization="batch")
+    row, recipe = _row(table, normalization="batch")
 
     with pytest.raises(ValueError, match="more than one sample"):
         list(train_fleet([row], replace(recipe, batch_size=1), 1))
@@ -428,10 +418,10 @@ class Chain(nn.Module):
         return self.layers(x)
 
 
-def test_each_library_trains_as_torch_does(table_compiled_epoch, monkeypatch):
+def test_each_library_trains_as_torch_does(table, monkeypatch):
     """Those that the processor can run; the one that is used by itself is the last."""
-    X, y = table_compiled_epoch
-    net = MLPClassifier(**BASE_COMPILED_EPOCH, dropout=0.2, dtype="float64", random_state=0)
+    X, y = table
+    net = MLPClassifier(**BASE, dropout=0.2, dtype="float64", random_state=0)
     fit = Fit(estimator=net, X=X, y=y, monitor=np.arange(9), seed=1)
     for level in reversed(_kernel._levels()):
         monkeypatch.setenv(VARIABLE, level)
@@ -440,18 +430,16 @@ def test_each_library_trains_as_torch_does(table_compiled_epoch, monkeypatch):
         _assert_close(*_both([fit], monkeypatch))
 
 
-def test_chains_of_users_train_as_by_torch(table_compiled_epoch, monkeypatch):
+def test_chains_of_users_train_as_by_torch(table, monkeypatch):
     """Layers without a bias, or without an activation behind them."""
     params = {"max_epochs": 3, "batch_size": 20, "dtype": "float64"}
 
-    _assert_close(
-        *_both(_fits(NetClassifier(Chain, **params), *table_compiled_epoch), monkeypatch)
-    )
+    _assert_close(*_both(_fits(NetClassifier(Chain, **params), *table), monkeypatch))
 
 
-def test_plain_skorch_nets_train_as_by_torch(table_compiled_epoch, monkeypatch):
+def test_plain_skorch_nets_train_as_by_torch(table, monkeypatch):
     """Their callbacks look at each epoch."""
-    X, y = table_compiled_epoch
+    X, y = table
     net = NeuralNetClassifier(
         Chain,
         module__n_features=7,
@@ -476,13 +464,11 @@ def test_plain_skorch_nets_train_as_by_torch(table_compiled_epoch, monkeypatch):
             np.testing.assert_allclose(getattr(row, name), getattr(twin, name), atol=1e-4)
 
 
-def test_single_precision_is_rounded_as_by_torch(table_compiled_epoch, monkeypatch):
+def test_single_precision_is_rounded_as_by_torch(table, monkeypatch):
     """Within some units of the last place after three epochs."""
-    estimator = MLPClassifier(**BASE_COMPILED_EPOCH, dropout=0.2)
+    estimator = MLPClassifier(**BASE, dropout=0.2)
 
-    _assert_close(
-        *_both(_fits(estimator, *table_compiled_epoch), monkeypatch), tolerance=1e-4
-    )
+    _assert_close(*_both(_fits(estimator, *table), monkeypatch), tolerance=1e-4)
 
 
 @settings(max_examples=40)
@@ -517,15 +503,11 @@ def test_any_sizes_give_what_torch_gives(sizes, n_features, batch_size, dtype):
     _assert_close(ours, theirs, 1e-12 if dtype == "float64" else 1e-4)
 
 
+@pytest.mark.parametrize("kind", ["all", "piecewise linear"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_row_is_to_the_bit_what_it_is_alone(
-    dtype, table_compiled_epoch, assert_same_training
-):
+def test_a_row_is_to_the_bit_what_it_is_alone(dtype, kind, table, assert_same_training):
     """Neither the rows beside it nor threads change a bit, in single precision either."""
-    fits = _fits(
-        MLPClassifier(**BASE_COMPILED_EPOCH | KINDS["all"], dtype=dtype),
-        *table_compiled_epoch,
-    )
+    fits = _fits(MLPClassifier(**BASE | KINDS[kind], dtype=dtype), *table)
 
     together = train(fits, n_jobs=2)
 
@@ -534,19 +516,17 @@ def test_a_row_is_to_the_bit_what_it_is_alone(
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_a_row_that_diverges_leaves_the_others_alone(
-    place, table_compiled_epoch, assert_same_training
-):
+def test_a_row_that_diverges_leaves_the_others_alone(place, table, assert_same_training):
     """Nothing of it is in the memory, padding included, that others are trained in."""
     params = {"optimizer": "sgd", "momentum": 0.0, "l1": 0.01, "gradient_clip": 1.0}
-    estimator = MLPClassifier(**BASE_COMPILED_EPOCH, **params)
+    estimator = MLPClassifier(**BASE, **params)
     fits = [
         replace(fit, estimator=fit.estimator.set_params(l1=0.01))
-        for fit in _fits(estimator, *table_compiled_epoch)
+        for fit in _fits(estimator, *table)
     ]
     wild = replace(
         fits[place],
-        estimator=MLPClassifier(**{**BASE_COMPILED_EPOCH, **params, "learning_rate": 1e38}),
+        estimator=MLPClassifier(**{**BASE, **params, "learning_rate": 1e38}),
     )
 
     trained = train([*fits[:place], wild, *fits[place:]])
@@ -558,12 +538,12 @@ def test_a_row_that_diverges_leaves_the_others_alone(
 
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_what_a_layer_lacks_is_left_alone_by_a_row_that_diverges(
-    clip, table_compiled_epoch, assert_same_training
+    clip, table, assert_same_training
 ):
     """Clipping makes NaN of all derivatives, also of those of biases that are not there."""
     params = {"max_epochs": 3, "batch_size": 20, "optimizer": "sgd", "momentum": 0.0}
     others = [
-        _fits(NetClassifier(Chain, **params, gradient_clip=own), *table_compiled_epoch)[1]
+        _fits(NetClassifier(Chain, **params, gradient_clip=own), *table)[1]
         for own in (clip, 1.0)
     ]
     net = NetClassifier(Chain, **params, learning_rate=1e38, gradient_clip=1.0)
@@ -575,16 +555,9 @@ def test_what_a_layer_lacks_is_left_alone_by_a_row_that_diverges(
         assert_same_training(row, *train([fit]))
 
 
-def _row_compiled_epoch(table_compiled_epoch, **params):
-    X, y = table_compiled_epoch
-    fit = _fits(MLPClassifier(**{**BASE_COMPILED_EPOCH, **params}), X, y)[0]
-    prepared = prepare(fit, FitPreparer())
-    return prepared.network(), prepared.recipe()[0]
-
-
-def test_targets_that_are_no_class_are_refused(table_compiled_epoch):
+def test_targets_that_are_no_class_are_refused(table):
     """As an index out of range is by torch; memory of others is never read."""
-    row, recipe = _row_compiled_epoch(table_compiled_epoch)
+    row, recipe = _row(table)
     row.train.y = torch.full_like(row.train.y, 3)
 
     with pytest.raises(IndexError, match="none of the 3 classes"):
@@ -593,9 +566,9 @@ def test_targets_that_are_no_class_are_refused(table_compiled_epoch):
 
 @pytest.mark.parametrize("place", [-1, 60])
 @pytest.mark.parametrize("part", ["train", "monitor"])
-def test_samples_that_do_not_exist_are_refused(part, place, table_compiled_epoch):
+def test_samples_that_do_not_exist_are_refused(part, place, table):
     """Whoever has made the index; memory of others is never read."""
-    row, recipe = _row_compiled_epoch(table_compiled_epoch)
+    row, recipe = _row(table)
     own = getattr(row, part)
     index = torch.arange(30)
     index[3] = place
@@ -606,9 +579,9 @@ def test_samples_that_do_not_exist_are_refused(part, place, table_compiled_epoch
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
-def test_an_index_may_have_any_form(dtype, table_compiled_epoch):
+def test_an_index_may_have_any_form(dtype, table):
     """Of another integer type, and every second number of another."""
-    row, recipe = _row_compiled_epoch(table_compiled_epoch)
+    row, recipe = _row(table)
     parts = {"train": row.train, "monitor": row.monitor}
     outputs = []
     for stride in (1, 2):
@@ -620,22 +593,18 @@ def test_an_index_may_have_any_form(dtype, table_compiled_epoch):
             )
             for name, s in parts.items()
         }
-        ((_, outcome),) = train_fleet(
-            [replace(_row_compiled_epoch(table_compiled_epoch)[0], **sets)], recipe, 1
-        )
+        ((_, outcome),) = train_fleet([replace(_row(table)[0], **sets)], recipe, 1)
         outputs.append(outcome.outputs)
 
     plain = {name: TensorSet(s.X[:20], s.y[:20]) for name, s in parts.items()}
-    ((_, expected),) = train_fleet(
-        [replace(_row_compiled_epoch(table_compiled_epoch)[0], **plain)], recipe, 1
-    )
+    ((_, expected),) = train_fleet([replace(_row(table)[0], **plain)], recipe, 1)
     for found in outputs:
         np.testing.assert_array_equal(found, expected.outputs)
 
 
-def test_samples_of_another_width_are_left_to_torch(table_compiled_epoch):
+def test_samples_of_another_width_are_left_to_torch(table):
     """Which says what is wrong with them."""
-    row, recipe = _row_compiled_epoch(table_compiled_epoch)
+    row, recipe = _row(table)
     narrow = TensorSet(row.monitor.X[:, :2].contiguous(), row.monitor.y)
 
     with pytest.raises(RuntimeError):
@@ -643,11 +612,11 @@ def test_samples_of_another_width_are_left_to_torch(table_compiled_epoch):
 
 
 @pytest.mark.parametrize("score", ["accuracy", "r2"])
-def test_calls_may_be_as_short_as_one_batch(score, table_compiled_epoch, monkeypatch):
+def test_calls_may_be_as_short_as_one_batch(score, table, monkeypatch):
     """So that Ctrl-C is heard where an epoch takes long; nothing else changes."""
-    X, y = table_compiled_epoch
+    X, y = table
     kind = MLPClassifier if score == "accuracy" else MLPRegressor
-    params = {**BASE_COMPILED_EPOCH, "dropout": 0.2, "lr_schedule": "cosine"}
+    params = {**BASE, "dropout": 0.2, "lr_schedule": "cosine"}
     fits = _fits(kind(**params), X, y if score == "accuracy" else X[:, 0] * 2)
     whole = train(fits)
     monkeypatch.setattr(_compiled_epoch, "_SECONDS_PER_CALL", 0.0)
@@ -702,11 +671,11 @@ def _calls(fits, monkeypatch, *, seconds=None, **options):
     "option", ["dropout", "sgd", "rmsprop", "schedule", "smoothed", "full batches"]
 )
 def test_epochs_at_once_are_to_the_bit_what_they_are_one_by_one(
-    option, dtype, table_compiled_epoch, monkeypatch
+    option, dtype, table, monkeypatch
 ):
     """Rows of unequal folds and weights, one of which has fewer epochs to go."""
-    params = {**BASE_COMPILED_EPOCH, "dtype": dtype, "max_epochs": 7, **OPTIONS[option]}
-    X, y = table_compiled_epoch
+    params = {**BASE, "dtype": dtype, "max_epochs": 7, **OPTIONS[option]}
+    X, y = table
     estimator, y = (MLPRegressor, X[:, :2]) if option == "sgd" else (MLPClassifier, y)
     fits = _fits(estimator(**KINDS["all"] | params), X, y, np.linspace(1, 3, 90))
     fits[1] = replace(fits[1], n_epochs=4)
@@ -719,13 +688,11 @@ def test_epochs_at_once_are_to_the_bit_what_they_are_one_by_one(
     _assert_same(found, expected)
 
 
-def test_epochs_end_where_a_row_is_kept(table_compiled_epoch, monkeypatch):
+def test_epochs_end_where_a_row_is_kept(table, monkeypatch):
     """What is kept on the way is what would be kept one by one."""
     fits = [
         replace(fit, keeps_checkpoints=True)
-        for fit in _fits(
-            MLPClassifier(**{**BASE_COMPILED_EPOCH, "max_epochs": 9}), *table_compiled_epoch
-        )
+        for fit in _fits(MLPClassifier(**{**BASE, "max_epochs": 9}), *table)
     ]
 
     found, n_at_once = _calls(fits, monkeypatch)
@@ -737,15 +704,11 @@ def test_epochs_end_where_a_row_is_kept(table_compiled_epoch, monkeypatch):
     _assert_same(found, expected)
 
 
-def test_epochs_go_one_by_one_where_early_stopping_looks_at_them(
-    table_compiled_epoch, monkeypatch
-):
+def test_epochs_go_one_by_one_where_early_stopping_looks_at_them(table, monkeypatch):
     """Rows beside one that may stop are what they are without it."""
-    fits = _fits(
-        MLPClassifier(**{**BASE_COMPILED_EPOCH, "max_epochs": 5}), *table_compiled_epoch
-    )
+    fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 5}), *table)
     stopping = {
-        **BASE_COMPILED_EPOCH,
+        **BASE,
         "max_epochs": 5,
         **OPTIONS["stopping"],
         "learning_rate": 0.03,
@@ -760,16 +723,16 @@ def test_epochs_go_one_by_one_where_early_stopping_looks_at_them(
 
 
 def test_a_row_that_diverges_between_epochs_fails_where_it_would_one_by_one(
-    table_compiled_epoch, monkeypatch
+    table, monkeypatch
 ):
     """Its message names the epoch; those trained after it are not told."""
     params = {
-        **BASE_COMPILED_EPOCH,
+        **BASE,
         "optimizer": "sgd",
         "max_epochs": 20,
         "hidden_layer_sizes": (9,) * 3,
     }
-    fits = _fits(MLPClassifier(**params), *table_compiled_epoch)
+    fits = _fits(MLPClassifier(**params), *table)
     wild = {**params, "learning_rate": WILD_RATE, "momentum": 0.99}
     fits[1] = replace(fits[1], estimator=MLPClassifier(**wild, random_state=1))
 
@@ -782,23 +745,23 @@ def test_a_row_that_diverges_between_epochs_fails_where_it_would_one_by_one(
     _assert_same(found, expected)
 
 
-def test_a_row_has_one_thread_however_many_there_are(table_compiled_epoch):
+def test_a_row_has_one_thread_however_many_there_are(table):
     """So that its call is as short with many threads as with one."""
 
     def epochs(n_rows, n_threads):
         tile = _active_batch.ActiveBatch(recipe, n_threads)
-        tile.add([(i, _row_compiled_epoch(table_compiled_epoch)[0]) for i in range(n_rows)])
+        tile.add([(i, _row(table)[0]) for i in range(n_rows)])
         return tile.compiled.epochs_in(1.0, tile.batch_sizes)
 
-    _, recipe = _row_compiled_epoch(table_compiled_epoch)
+    _, recipe = _row(table)
 
     assert epochs(1, 1) == epochs(1, 16)
     assert epochs(4, 1) < epochs(4, 2) < epochs(4, 4) == epochs(4, 16)
 
 
-def test_samples_that_are_looked_at_take_time_too(table_compiled_epoch):
+def test_samples_that_are_looked_at_take_time_too(table):
     """However few a row is trained on, a call has fewer epochs if it looks at many."""
-    row, recipe = _row_compiled_epoch(table_compiled_epoch)
+    row, recipe = _row(table)
     n_epochs = []
     for n_monitored in (30, 300_000):
         monitor = row.monitor.taken()
@@ -815,11 +778,9 @@ def test_samples_that_are_looked_at_take_time_too(table_compiled_epoch):
     ("name", "value"),
     [("_SECONDS_PER_EPOCH", 0.1), ("_SECONDS_PER_STEP", 0.1), ("_MOST_BYTES", 3000)],
 )
-def test_calls_take_little_time_and_memory(name, value, table_compiled_epoch, monkeypatch):
+def test_calls_take_little_time_and_memory(name, value, table, monkeypatch):
     """However few products an epoch has."""
-    fits = _fits(
-        MLPClassifier(**{**BASE_COMPILED_EPOCH, "max_epochs": 5}), *table_compiled_epoch
-    )
+    fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 5}), *table)
     monkeypatch.setattr(_compiled_epoch, name, value)
 
     _, n_epochs = _calls(fits, monkeypatch)
@@ -827,12 +788,10 @@ def test_calls_take_little_time_and_memory(name, value, table_compiled_epoch, mo
     assert n_epochs == [1] * 5
 
 
-def test_progress_counts_the_epochs_of_a_call(table_compiled_epoch, monkeypatch):
+def test_progress_counts_the_epochs_of_a_call(table, monkeypatch):
     """Each network and epoch once."""
     told = []
-    fits = _fits(
-        MLPClassifier(**{**BASE_COMPILED_EPOCH, "max_epochs": 7}), *table_compiled_epoch
-    )
+    fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 7}), *table)
 
     _, n_epochs = _calls(fits, monkeypatch, progress=told.append)
 
@@ -840,21 +799,19 @@ def test_progress_counts_the_epochs_of_a_call(table_compiled_epoch, monkeypatch)
     assert told[-1].n_epochs_done == told[-1].n_epochs == 3 * 7
 
 
-def test_a_class_that_is_not_trained_on_counts_as_by_torch(
-    table_compiled_epoch, monkeypatch
-):
+def test_a_class_that_is_not_trained_on_counts_as_by_torch(table, monkeypatch):
     """It has no loss, and is never predicted."""
-    X, y = table_compiled_epoch
+    X, y = table
     y = y.copy()
     y[70:75] = 3
-    estimator = MLPClassifier(**{**BASE_COMPILED_EPOCH, "dtype": "float64"})
+    estimator = MLPClassifier(**{**BASE, "dtype": "float64"})
 
     _assert_close(*_both(_fits(estimator, X, y), monkeypatch))
 
 
 @pytest.mark.parametrize(("dropout", "n_numbers"), [(0.0, 0), (0.2, 20 * 33)])
 def test_numbers_of_dropout_are_made_where_something_is_dropped(
-    dropout, n_numbers, table_compiled_epoch, monkeypatch
+    dropout, n_numbers, table, monkeypatch
 ):
     """For the widest of such layers, whatever the number of features."""
     asked = set()
@@ -865,7 +822,7 @@ def test_numbers_of_dropout_are_made_where_something_is_dropped(
         return dropout_positions(n, device)
 
     monkeypatch.setattr(_compiled_epoch, "dropout_positions", noted)
-    row, recipe = _row_compiled_epoch(table_compiled_epoch, dropout=dropout)
+    row, recipe = _row(table, dropout=dropout)
 
     list(train_fleet([row], recipe, 1))
 

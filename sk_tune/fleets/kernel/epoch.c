@@ -45,7 +45,9 @@
 #define FAILED_PLACE 3
 #define FAILED_BATCH 4
 
-enum kind { LINEAR, ACTIVATION, DROPOUT, LAYER_NORM, BATCH_NORM, BRANCH, JOIN, TABLE, MEMBERS, SCALE };
+enum kind {
+    LINEAR, ACTIVATION, DROPOUT, LAYER_NORM, BATCH_NORM, BRANCH, JOIN, TABLE, MEMBERS, SCALE
+};
 enum function { RELU, LEAKY_RELU, TANH, LOGISTIC, ELU, SELU, SILU, GELU, MISH };
 enum loss { CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER };
 enum optimizer { ADAM, ADAMW, SGD, RMSPROP };
@@ -246,8 +248,8 @@ int sk_tune_form(void) { return 2; }
 
 /* Train networks, or predict: `positions` are then not needed, and batches are what is computed
  * at a time. */
-int sk_tune_run(const Plan *plan, const Network *networks, int64_t n_networks, const int32_t *positions,
-                int64_t predicts, int64_t is_double, int64_t n_threads) {
+int sk_tune_run(const Plan *plan, const Network *networks, int64_t n_networks,
+                const int32_t *positions, int64_t predicts, int64_t is_double, int64_t n_threads) {
     Call call = {.plan = plan,
                  .networks = networks,
                  .positions = positions,
