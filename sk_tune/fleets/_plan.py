@@ -138,11 +138,11 @@ _KNOWN: dict[Any, Any] = {}
 
 
 def _remembered(
-    name: str, make: Any, module: nn.Module, X: Tensor, *, predicts: bool
+    make: Any, module: nn.Module, X: Tensor, *, predicts: bool, content: bytes = b""
 ) -> Any:
     """Return what a function makes of a module and inputs, made once for all like them."""
-    like = (X.shape[1:], X.dtype, str(X.device))
-    key = (name, type(module), module_structure(module), like, predicts)
+    like = (X.shape[1:], X.dtype, str(X.device), content)
+    key = (make, type(module), module_structure(module), like, predicts)
     if key not in _KNOWN:
         if len(_KNOWN) >= _MOST_KNOWN:
             _KNOWN.clear()
@@ -154,28 +154,20 @@ def _known_chain(module: nn.Module, X: Tensor, *, predicts: bool) -> Chain:
     if isinstance(module, MLP):
         # To ask takes less time than to tell whether it was asked before.
         return chain_of(module, X)
-    found: Chain = _remembered("chain", chain_of, module, X, predicts=predicts)
+    found: Chain = _remembered(chain_of, module, X, predicts=predicts)
     return found
 
 
 def _refusal(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     """Return why modules like one cannot run as one program; None if they can.
 
-    The reason continues "was trained alone because".
+    The reason continues "was trained alone because". Two samples are tried, one of which
+    has the least value of some, which may be padding.
     """
     if isinstance(module, MLP):
         return None
     if has_hooks(module):
         return "its module has hooks"
-    found: str | None = _remembered("refusal", _tried, module, X, predicts=predicts)
-    return found
-
-
-def _tried(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
-    """Return why modules like one cannot run as one program, after trying it.
-
-    Two samples are tried, one of which has the least value of some, which may be padding.
-    """
     X = X[:_N_TRIED]
     draws_there = X.device.type != "cpu" and not predicts
     if draws_there and any(map(is_torch_dropout, module.modules())):
@@ -186,18 +178,29 @@ def _tried(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     was_training = module.training
     try:
         least = int(X.reshape(len(X), -1).amin(dim=1).double().argmin())
-        pair = torch.stack([X[[least, 0 if least else -1]]] * 2)
-        with warnings.catch_warnings():
-            # Torch computes network by network, and says so, where vmap has no rule.
-            warnings.filterwarnings("error", message=".*batching rule.*")
-            if not predicts and orders_in_memory(module, pair[0]) is None:
-                return "a dropout layer of its module is called in several orders of memory"
-            return _difference(module, pair, predicts=predicts)
+        pair = X[[least, 0 if least else -1]].contiguous()
+        # Other samples may show what these do not, as an embedding's padding.
+        content = pair.cpu().view(torch.uint8).numpy().tobytes()
+        found: str | None = _remembered(
+            _tried, module, pair, predicts=predicts, content=content
+        )
     except Exception as error:  # noqa: BLE001 - whatever a user's module raises
         first_line = str(error).strip().partition("\n")[0].partition(". ")[0]
         return f"torch.func.vmap cannot carry its module ({first_line})"
+    else:
+        return found
     finally:
         module.train(was_training)
+
+
+def _tried(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
+    """Return why modules like one cannot run as one program; errors are the caller's."""
+    with warnings.catch_warnings():
+        # Torch computes network by network, and says so, where vmap has no rule.
+        warnings.filterwarnings("error", message=".*batching rule.*")
+        if not predicts and orders_in_memory(module, X) is None:
+            return "a dropout layer of its module is called in several orders of memory"
+        return _difference(module, torch.stack([X] * 2), predicts=predicts)
 
 
 def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:

@@ -699,6 +699,28 @@ def test_modules_of_one_signature_are_tried_once():
     assert len(calls) > n_calls
 
 
+def test_other_samples_are_another_trial():
+    """What the first ones did not show, as the padding of an embedding, may be in them."""
+
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.rand(20, C))
+
+        def forward(self, x):
+            return F.embedding(x.long(), self.table, padding_idx=0).mean(dim=1)
+
+    without, padded = torch.full((3, 4), 3.0), torch.zeros(3, 4)
+
+    assert plan(Tokens(), without).way == "vmap"
+    _plan._KNOWN.clear()
+    alone = plan(Tokens(), padded)
+    _plan._KNOWN.clear()
+
+    assert plan(Tokens(), without).way == "vmap"
+    assert plan(Tokens(), padded) == alone
+
+
 class UserNet(nn.Module):
     """Dropout of torch's, batch normalisation, a layer used twice, a frozen weight."""
 
