@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from sk_tune.fleets._active_batch import ActiveBatch, ActiveNetwork
-from sk_tune.fleets._compiled_epoch import CompiledEpoch
+from sk_tune.fleets._compiled_epoch import JudgedEpochs, Judgement
 from sk_tune.fleets._epoch_batches import StackedBatch, epoch_batches, evaluate, runs
 from sk_tune.fleets._recipe import FleetNetwork, NetworkOutcome, Recipe
 from sk_tune.training import (
@@ -106,19 +106,10 @@ def train_fleet(
 
 
 def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
-    """Train networks for some epochs, the last of which is left to be ended; score them."""
-    looked_at: list[Tensor | None] = [None] * len(fleet)
-    if fleet.compiled is None:
-        _train_epoch(fleet)
-    else:
-        looked_at = _train_and_judge(fleet, fleet.compiled, n_epochs)
-    return _score_epoch(fleet, looked_at)
+    """Train networks for some epochs, the last of which is left to be ended; score them.
 
-
-def _train_and_judge(
-    fleet: ActiveBatch, compiled: CompiledEpoch, n_epochs: int
-) -> list[Tensor | None]:
-    """Train epochs by compiled code that knows losses and scores, too; note these."""
+    Return what they predict of their monitor samples.
+    """
     start = time.perf_counter()
     sets, sizes = [active.network.train for active in fleet.networks], fleet.batch_sizes
     epochs = [range(a.epoch, a.epoch + n_epochs) for a in fleet.networks]
@@ -126,20 +117,24 @@ def _train_and_judge(
         torch.cat([a.network.course.order(epoch, len(s)) for epoch in network_epochs])
         for a, s, network_epochs in zip(fleet.networks, sets, epochs, strict=True)
     ]
+    orders = [order.to(s.X.device) for order, s in zip(orders, sets, strict=True)]
     fleet.begin_epoch([len(s) for s in sizes])
     rates = [
         [a.rates, *(a.network.course.rates(epoch, len(s)) for epoch in network_epochs[1:])]
         for a, s, network_epochs in zip(fleet.networks, sizes, epochs, strict=True)
     ]
-    found = compiled.train_and_judge(
-        _places(sets, orders),
-        sizes,
-        [list(chain.from_iterable(network_rates)) for network_rates in rates],
-        n_epochs,
-    )
+    if fleet.compiled is None:
+        found = _train_by_steps(fleet, orders)
+    else:
+        found = fleet.compiled.train_and_judge(
+            _places(sets, orders),
+            sizes,
+            [list(chain.from_iterable(network_rates)) for network_rates in rates],
+            n_epochs,
+        )
     seconds = (time.perf_counter() - start) / len(fleet) / n_epochs
     for position, active in enumerate(fleet.networks):
-        looks = compiled.looks(position)
+        is_judged = found.monitor_outputs[position] is not None
         # Only courses that foresee nothing ask for the losses of batches.
         active.batch_losses = found.batch_losses[: len(sizes[position]), position]
         for epoch, own_rates in enumerate(rates[position]):
@@ -147,9 +142,9 @@ def _train_and_judge(
                 active.end_epoch(seconds)
             active.rates = own_rates
             active.note("train", *found.train.of(epoch, position))
-            if looks:
+            if is_judged:
                 active.note("monitor", *found.monitor.of(epoch, position))
-    return found.monitor_outputs
+    return _score_epoch(fleet, found.monitor_outputs)
 
 
 def _places(sets: Sequence[TensorSet], orders: Sequence[Tensor]) -> list[Tensor]:
@@ -160,25 +155,51 @@ def _places(sets: Sequence[TensorSet], orders: Sequence[Tensor]) -> list[Tensor]
     ]
 
 
-def _train_epoch(fleet: ActiveBatch) -> None:
-    """Train every network of the fleet for one epoch and note its loss and score."""
+def _train_by_steps(fleet: ActiveBatch, orders: Sequence[Tensor]) -> JudgedEpochs:
+    """Train an epoch by torch, all networks step by step, and judge it."""
     sets, sizes = [active.network.train for active in fleet.networks], fleet.batch_sizes
-    orders = [
-        a.network.course.order(a.epoch, len(a.network.train)).to(a.network.train.X.device)
-        for a in fleet.networks
-    ]
-    fleet.begin_epoch([len(s) for s in sizes])
-    record = _EpochRecord(sets, _places(sets, orders), max(map(len, sizes)))
+    k, lengths, starts = len(sets), [len(s) for s in sets], [0] * len(sets)
+    # Losses and weights of batches, (S, K); outputs and weights of samples, (K, n, ...).
+    sums = sets[0].X.new_zeros(2, max(map(len, sizes)), k, dtype=torch.float64)
+    samples: list[Tensor | None] = [None, None]
     for batch in epoch_batches(sets, orders, sizes, fleet.memory):
         check_time()
-        loss, outputs = _train_step(fleet, batch)
-        record.add(batch, loss, outputs)
-    for active, mean, score in zip(
-        fleet.networks, *record.results(fleet.recipe.score), strict=True
-    ):
-        active.note("train", mean, score)
-    for active, losses in zip(fleet.networks, record.batch_losses(), strict=True):
-        active.batch_losses = losses
+        losses, outputs = _train_step(fleet, batch)
+        networks, n = batch.networks, outputs.shape[1]
+        sums[0, batch.step, networks] = losses
+        sums[1, batch.step, networks] = n if batch.weight is None else batch.weight.sum(1)
+        start = starts[networks.start]
+        for position, values in enumerate((outputs, batch.weight)):
+            if values is not None:
+                whole = samples[position]
+                if whole is None:
+                    shape = (k, max(lengths), *values.shape[2:])
+                    whole = samples[position] = values.new_empty(shape)
+                whole[networks].narrow(1, start, n).copy_(values)
+        starts[networks] = [start + n] * (networks.stop - networks.start)
+    means = (sums[0] * sums[1]).sum(dim=0) / sums[1].sum(dim=0)
+    scores = _scores(fleet, _places(sets, orders), samples)
+    none = Judgement([], [])
+    return JudgedEpochs(sums[0], Judgement([means.tolist()], [scores]), none, [None] * k)
+
+
+def _scores(
+    fleet: ActiveBatch, places: Sequence[Tensor], samples: Sequence[Tensor | None]
+) -> list[float]:
+    """Return the score of each network on all of its samples, outputs and weights."""
+    sets = [active.network.train for active in fleet.networks]
+    scores: list[float] = []
+    for networks in runs([len(s) for s in sets]):
+        n = len(sets[networks.start])
+        # Some networks at a time: the targets in their order are made for scores only.
+        size = max(1, _SAMPLES_PER_SCORE // n)
+        for start in range(networks.start, networks.stop, size):
+            part = slice(start, min(start + size, networks.stop))
+            y = [s.y[at] for s, at in zip(sets[part], places[part], strict=True)]  # type: ignore[index]
+            outputs, weight = (None if t is None else t[part, :n] for t in samples)
+            found = fleet.recipe.score(outputs, torch.stack(y), weight)  # type: ignore[arg-type]
+            scores += found.tolist()
+    return scores
 
 
 def _train_step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor]:
@@ -205,100 +226,6 @@ def _train_step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor
         gradient = parts.sum(dim=1)
     fleet.update(networks, batch.step, fleet.program.backward(gradient))
     return losses, fleet.program.combined(outputs)
-
-
-class _EpochRecord:
-    """Losses and outputs of the epoch so far."""
-
-    def __init__(
-        self,
-        sets: Sequence[TensorSet],
-        places: Sequence[Tensor],
-        n_steps: int,
-    ) -> None:
-        # Places are where samples lie, in the order of the epoch.
-        self._sets, self._places, self._n_steps = sets, places, n_steps
-        self._sizes = [len(s) for s in sets]
-        # Losses and total weights of the steps, in their order. They are put into tables
-        # once an epoch, because a step of few networks is made of short calls.
-        self._steps: list[tuple[int, slice, Tensor, float | Tensor]] = []
-        self._passed = [0] * len(sets)
-        self._parts: list[Tensor | None] = [None, None]
-
-    def add(self, batch: StackedBatch, losses: Tensor, outputs: Tensor) -> None:
-        networks, n = batch.networks, outputs.shape[1]
-        total = float(n) if batch.weight is None else batch.weight.sum(dim=1)
-        self._steps.append((batch.step, networks, losses, total))
-        start = self._passed[networks.start]
-        for position, values in enumerate((outputs, batch.weight)):
-            if values is not None:
-                part = self._parts[position]
-                if part is None:
-                    shape = (len(self._sizes), max(self._sizes), *values.shape[2:])
-                    part = self._parts[position] = values.new_empty(shape)
-                if len(values) < len(part):
-                    part = part[networks]
-                part.narrow(1, start, n).copy_(values)
-        for position in range(networks.start, networks.stop):
-            self._passed[position] += n
-
-    def batch_losses(self) -> list[Tensor]:
-        """Return the losses of the batches of each network."""
-        losses, totals = self._tables()
-        columns = losses.T.unbind()
-        if bool((totals > 0).all()):
-            return list(columns)
-        return [values[total > 0] for values, total in zip(columns, totals.T, strict=True)]
-
-    def results(
-        self, score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    ) -> tuple[list[float], list[float]]:
-        """Return the loss and the score of each network over the whole epoch."""
-        batch_losses, totals = self._tables()
-        losses = ((batch_losses * totals).sum(dim=0) / totals.sum(dim=0)).tolist()
-        scores: list[float] = []
-        for networks in runs(self._sizes):
-            n = self._sizes[networks.start]
-            # Some networks at a time: the targets in their order are made for scores only.
-            size = max(1, _SAMPLES_PER_SCORE // n)
-            for start in range(networks.start, networks.stop, size):
-                part = slice(start, min(start + size, networks.stop))
-                outputs, weight = (None if p is None else p[part, :n] for p in self._parts)
-                y = self._targets(part)
-                scores += score(outputs, y, weight).tolist()  # type: ignore[arg-type]
-        return losses, scores
-
-    def _tables(self) -> tuple[Tensor, Tensor]:
-        """Return losses and weights of all batches, of shape (S, K); 0 where is none."""
-        shape = (self._n_steps, len(self._sizes))
-        like = self._sets[0].X
-        if all(len(losses) == shape[1] for _, _, losses, _ in self._steps):
-            losses = torch.stack([
-                step_losses for _, _, step_losses, _ in self._steps
-            ]).double()
-            of_networks = [
-                total_weight
-                for _, _, _, total_weight in self._steps
-                if isinstance(total_weight, Tensor)
-            ]
-            if of_networks:
-                return losses, torch.stack(of_networks).double()
-            totals = [total_weight for _, _, _, total_weight in self._steps]
-            weights = like.new_tensor(totals, dtype=torch.float64)
-            return losses, weights.unsqueeze(1).expand(shape)
-        losses, weights = like.new_zeros(2, *shape, dtype=torch.float64)
-        for step, networks, values, total in self._steps:
-            losses[step, networks] = values
-            weights[step, networks] = total
-        return losses, weights
-
-    def _targets(self, networks: slice) -> Tensor:
-        """Return the targets of some networks in the order of the epoch."""
-        found = []
-        for s, places in zip(self._sets[networks], self._places[networks], strict=True):
-            assert s.y is not None  # noqa: S101 - networks to train on have targets
-            found.append(s.y[places])
-        return torch.stack(found)
 
 
 def _score_epoch(fleet: ActiveBatch, known: Sequence[Tensor | None]) -> list[Tensor | None]:
