@@ -12,6 +12,7 @@ import inspect
 import re
 from ast import literal_eval
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from typing import Any, TypeVar, dataclass_transform
 
 __all__ = ["parameters", "with_inherited_docs"]
@@ -52,7 +53,10 @@ def with_inherited_docs(cls: _Class) -> _Class:
     ``{parameters and attributes}`` stands for the two sections with nothing else in them.
 
     What a class describes stands before what its bases describe, and instead of that where
-    both describe the same; what may be given by position stands first.
+    both describe the same; what may be given by position stands first.  Siblings share what
+    their base says of them, which stands for ``{description}`` and ``{notes}``: its text in
+    front of the sections, and its notes with all that follows.  Methods say what is special
+    about them; what they share with all others of their name is added.
     """
     # An installation may run with docstrings stripped (python -OO).
     if cls.__doc__ is None:
@@ -81,8 +85,72 @@ def with_inherited_docs(cls: _Class) -> _Class:
             for name in sorted(entries, key=place)
         ]
         doc = doc.replace(text, "\n".join(described))
+    base_docs = [inspect.cleandoc(base.__dict__.get("__doc__") or "") for base in bases]
+    for marker, part in (("{description}", _description), ("{notes}", _notes)):
+        if marker in doc:
+            doc = doc.replace(marker, next(filter(None, map(part, base_docs))))
     cls.__doc__ = f"{doc}\n"
+    for method in chain.from_iterable(vars(base).values() for base in (cls, *bases)):
+        if inspect.isfunction(method) and method.__doc__ and method.__name__[0] != "_":
+            method.__doc__ = _completed(method)
     return cls
+
+
+# What methods say of their arguments, results and errors if they say nothing else.
+_ARGUMENTS = {
+    "X": "X : array-like of shape (n_samples, n_features)\n    Features.",
+    "y": "y : array-like of shape (n_samples,) or (n_samples, n_outputs)\n"
+    "    Labels or targets.",
+    "sample_weight": "sample_weight : array-like of shape (n_samples,), default=None\n"
+    "    Weights of the samples.",
+}
+_RESULTS = {
+    "fit": "self\n    The fitted estimator.",
+    "predict": "ndarray of shape (n_samples,) or (n_samples, n_outputs)\n"
+    "    Labels as they were in y, or targets in the units of y.",
+    "predict_proba": "ndarray of shape (n_samples, n_classes)\n"
+    "    In the order of ``classes_``.",
+    "score": "float\n    Greater is better.",
+}
+_ERRORS = {"fit": "ValueError\n    If a parameter or the data are not what is asked for."}
+
+
+def _completed(method: Any) -> str:
+    """Return the docstring of a method with what it shares with others of its name."""
+    text, *titled = re.split(
+        r"\n\n([A-Z][^\n]+)\n-{3,}\n", inspect.cleandoc(method.__doc__)
+    )
+    told = dict(zip(titled[::2], titled[1::2], strict=True))
+    described = _entries(told.get("Parameters", ""))
+    # Such as "X" and "**params"; those that are described together are all described.
+    names = [
+        str(parameter.replace(annotation=inspect.Parameter.empty)).partition("=")[0]
+        for parameter in inspect.signature(method).parameters.values()
+    ]
+    if described.keys() <= set(names):
+        entries = (described.get(name, _ARGUMENTS.get(name, "")) for name in names)
+        told["Parameters"] = "\n".join(filter(None, entries))
+    if not told.keys() & {"Returns", "Yields"}:
+        told["Returns"] = _RESULTS.get(method.__name__, "")
+        told.setdefault("Raises", _ERRORS.get(method.__name__, ""))
+    order = ["Parameters", "Returns", "Yields", "Raises"]
+    sections = [
+        f"\n\n{title}\n{'-' * len(title)}\n{told[title]}"
+        for title in dict.fromkeys([*order, *told])
+        if told.get(title)
+    ]
+    return "".join([text, *sections])
+
+
+def _description(doc: str) -> str:
+    """Return what stands between the first sentence and the sections of a docstring."""
+    return re.split(r"\n\n[^\n]+\n---", doc, maxsplit=1)[0].partition("\n\n")[2]
+
+
+def _notes(doc: str) -> str:
+    """Return the notes of a docstring, with their heading and what follows them."""
+    _, heading, notes = doc.partition("Notes\n-----\n")
+    return (heading + notes).strip()
 
 
 def _section(doc: str, title: str) -> str:

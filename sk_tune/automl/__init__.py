@@ -4,7 +4,8 @@
 
 from sk_tune.automl._auto import AutoClassifier, AutoRegressor
 from sk_tune.automl._blend import Blend
-from sk_tune.automl._page import Score, format_score, scale_of
+from sk_tune.automl._chosen import Score
+from sk_tune.automl._page import format_score, scale_of
 from sk_tune.automl._runner import AutoProgress, progress_text
 
 __all__ = [

@@ -2,19 +2,633 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """From a table to a tuned ensemble in one call."""
 
-from typing import Any, ClassVar
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import numpy.typing as npt
-from sklearn.base import ClassifierMixin, RegressorMixin
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.metrics import check_scoring
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from sk_tune._compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_sample_weight,
+    validate_parameter_constraints,
+)
 from sk_tune._declaration import parameters
-from sk_tune.automl._auto_estimator import AutoEstimator
+from sk_tune._metric import Metric, scorer_metric
+from sk_tune._splits import as_times
+from sk_tune.automl._blend import Blend, Trial, best_of, blend_of, held_out_score
+from sk_tune.automl._chosen import Chosen, Score, choose, leaderboard
+from sk_tune.automl._model_course import ModelCourse
+from sk_tune.automl._models import (
+    Model,
+    boosting_model,
+    dummy_model,
+    linear_model,
+    network_models,
+)
+from sk_tune.automl._onnx_blend import export_blend
+from sk_tune.automl._page import auto_page, verdict
+from sk_tune.automl._problem import Problem, as_features, as_target, kind_of
+from sk_tune.automl._resources import Clock, Workers
+from sk_tune.automl._runner import (
+    AutoProgress,
+    AutoProgressLine,
+    Memory,
+    MemoryFolder,
+    Runner,
+    fingerprint,
+    line_of,
+)
+from sk_tune.automl._splitting import (
+    Split,
+    as_groups,
+    check_scores,
+    guarded,
+    serious_leaks,
+    split_rows,
+    warn_of_leaks,
+    warn_of_rare_classes,
+)
+from sk_tune.backend import value_fingerprint
+from sk_tune.ensemble import Combined, CombinedClassifier, CombinedRegressor
+from sk_tune.exceptions import SearchError, TableError, warn_user
+from sk_tune.report import Quality, quality_of, write_page
+from sk_tune.training import processes_per_cpu
 
-__all__ = ["AutoClassifier", "AutoRegressor"]
+__all__ = ["AutoClassifier", "AutoEstimator", "AutoRegressor"]
 
 Array = npt.NDArray[Any]
+
+_FAMILIES = ("linear", "boosting", "network")
+_FAMILY_OF_USE = {"linear": "linear", "boosting": "boosting", "networks": "network"}
+# The part of the budget for the choice of members and the last check.
+_RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
+_RESERVED_IF_BUSY = 0.3
+
+
+@parameters
+class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
+    """Tunes networks and others on the same folds, and averages the best.
+
+    Baselines first, then networks by Hyperband and gradient boosting by random search on
+    the same folds, then an average of those that are best together.
+
+    Parameters
+    ----------
+    time_budget : float or None, default=60
+        Seconds for ``fit``, all included; None for no limit, which needs `n_rounds`.
+    n_rounds : int or None, default=None
+        Rounds of search after the default models; None as many as the time allows.  Without
+        a time budget the result depends on `random_state` only.
+    scoring : str, callable or None, default=None
+        What models are judged by: a scorer's name, or what ``make_scorer`` returns.
+        None is accuracy, or R^2.
+    cv : int, splitter, iterable or "auto", default="auto"
+        Folds.  "auto" is 5; tables of more than 400 rows (or 20,000 values) for each second
+        of the budget, or of more than 50,000 rows without one, are split once instead.
+        These, and a number of folds, are by group or time if ``fit`` is given groups or
+        times.  Folds of your own are of all rows; those set aside are left out.
+    test_size : float or "auto", default="auto"
+        Share of the rows that is set aside for a last check, see `scores_`; "auto" is a
+        tenth of 5,000 rows or more, but 5,000 at most, and none of fewer, or with folds of
+        your own.
+    input_shape : tuple of int or None, default=None
+        What rows of flat X are: (n_channels, height, width) of images, or (n_steps,
+        n_features) of sequences.
+    models : "auto" or list of str, default="auto"
+        Of "linear", "boosting" (scikit-learn's histogram gradient boosting) and
+        "network", those to try; "auto" is all that suit the data.
+    sampler : {"random", "bayes", "tpe"}, default="random"
+        Where Hyperband takes its candidates from; "bayes" is BOHB.
+    use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
+        What predicts, see `blends_`.  It may be set on a fitted estimator, too.
+    leak_guard : bool, default=True
+        Whether rows and folds are searched for leaks, which `findings_` then name.
+    diagnosis : bool, default=True
+        Whether networks are diagnosed after each round and their space is changed
+        accordingly.
+    warm_start : bool, default=False
+        Whether the next ``fit`` on the same data goes on with the trials of this one, which
+        are kept for that; those of models that are not in `models` then are left out.
+    store : str, path-like or None, default=None
+        Folder in which what is found is kept while ``fit`` runs: after a crash or a kill,
+        ``fit`` on the same data goes on from there, as with `warm_start`.  It holds
+        pickles: name only a folder that you trust.
+    n_jobs : int or None, default=None
+        Worker processes for networks, as in scikit-learn; with less than 30 seconds they
+        train in this process.
+    progress : bool or callable, default=False
+        Whether to print how far it is; or what is called with an ``AutoProgress``.
+    random_state : int, RandomState or None, default=None
+        Source of all that is drawn.
+
+    Attributes
+    ----------
+    ensemble_ : Blend
+        What predicts: fitted pipelines with weights, each member once for each fold.
+    blends_ : dict of str to Blend
+        What `use` chooses from: "dummy", "linear", "boosting" and "best" are the best model
+        of a kind, or of all, as the average of its folds; "networks" are averaged alone,
+        "ensemble" is all together.  Those that could be trained.
+    best_estimator_ : Blend
+        The best model alone, as the average of its folds.
+    leaderboard_ : DataFrame
+        A row for each model: family, cv_score, cv_std, seconds, in_ensemble, weight,
+        params.  "ensemble of networks" is what these alone give.
+    scores_ : dict of str to Score
+        Of "dummy", which looks at no column, the best "linear" model, the best "boosting",
+        the "best model" of all, the "networks" alone and the "ensemble": mean and standard
+        deviation over the folds, and on the rows that were set aside; as far as they could
+        be trained.  The deviation is NaN of one held-out part.  Each row was predicted by
+        what other rows choose, as far as there is a choice; on the rows set aside the
+        "best model" is `best_estimator_`.
+    corrected_score_ : CorrectedScore
+        What to expect on new data, with an interval.  It is the score of the "ensemble":
+        each row was predicted by members, weights and a temperature that were chosen on
+        other rows, out of all trials.  While it is not clear that the columns tell
+        anything, the choice also makes up for labels that folds share as training and as
+        held-out rows, which makes it low rather than high.  `naive_score` is that of the
+        best trial.
+    verdict_ : str
+        What was found, in plain words.
+    beats_baseline_ : bool
+        Whether the ensemble clearly beats the dummy, by which the verdict goes, too: its
+        `lead` in `scores_`, the low end of the interval of 95 %, is above 0.
+    findings_ : tuple of Finding
+        Of the leak guard and of the last diagnosis of networks.
+    changes_ : tuple of AppliedChange
+        What was changed because of the diagnosis.
+    failures_ : dict of str to str
+        Families that could not be trained, and why.
+    columns_ : ColumnKinds or None
+        Of a table, what its columns were taken for, and those left out with the reason.
+    n_trials_ : int
+        Configurations that were fitted in every fold and kept.
+    seconds_ : float
+        That ``fit`` took.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if they have some.
+
+    Notes
+    -----
+    Where a time ends the search, another run ends it elsewhere: only with
+    ``time_budget=None`` and `n_rounds` does `random_state` give the same result.
+    """
+
+    time_budget: float | None = 60
+    n_rounds: int | None = None
+    scoring: Any = None
+    cv: Any = "auto"
+    test_size: Any = "auto"
+    input_shape: Any = None
+    models: Any = "auto"
+    sampler: Any = "random"
+    use: str = "ensemble"
+    leak_guard: bool = True
+    diagnosis: bool = True
+    warm_start: bool = False
+    store: Any = None
+    n_jobs: int | None = None
+    progress: Any = False
+    random_state: Any = None
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "time_budget": [Interval(Real, 0, None, closed="neither"), None],
+        "n_rounds": [Interval(Integral, 0, None, closed="left"), None],
+        "scoring": [str, callable, None],
+        "cv": ["cv_object", StrOptions({"auto"})],
+        "test_size": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
+        "input_shape": ["array-like", None],
+        "models": [StrOptions({"auto"}), list, tuple],
+        "sampler": [StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])],
+        "use": [StrOptions({"ensemble", "best", *_FAMILY_OF_USE})],
+        "leak_guard": ["boolean"],
+        "diagnosis": ["boolean"],
+        "warm_start": ["boolean"],
+        "store": [str, os.PathLike, None],
+        "n_jobs": [Integral, None],
+        "progress": ["boolean", callable],
+        "random_state": ["random_state"],
+    }
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        times: Any = None,
+    ) -> Self:
+        """Find models and average the best.
+
+        Parameters
+        ----------
+        X : frame or array-like of shape (n_samples, n_features) or (n_samples, ...)
+            A table of any library, with numbers, categories, dates and missing values; or
+            sequences of shape (n_samples, n_steps, n_features), padded with NaN at their
+            ends, or images of shape (n_samples, n_channels, height, width).  In a column of
+            numbers or dates up to a tenth of the cells may be something else, which counts
+            as missing.
+        y : array-like of shape (n_samples,)
+            Labels or numbers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            For training; scores are not weighted.
+        groups : array-like of shape (n_samples,), default=None
+            What belongs together and must not be divided between folds.
+        times : array-like of shape (n_samples,), default=None
+            When each row was, as numbers or dates: models are then judged on rows that are
+            later than those they were trained on; rows of one time stay together.  Cannot
+            be combined with `groups`, but for folds of your own.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are not what is asked for; dates of text must begin
+            with the year to be times.
+        SearchError
+            If no model at all could be trained.
+        KeyboardInterrupt
+            On Ctrl-C, after an ensemble was made of what was there.
+
+        Warns
+        -----
+        SkTuneWarning
+            Of a leak by which scores are too good, of a class of one row, and if the
+            ensemble does not clearly beat the dummy.
+        """
+        clock = Clock(self.time_budget)
+        self._check()
+        metric = self._metric()
+        X = as_features(self, X, reset=True, shape=self.input_shape)
+        self._row_shape = tuple(X.shape[1:])
+        y = as_target(self, X, y, is_classification=is_classifier(self))
+        if is_classifier(self):
+            self.classes_ = np.unique(y)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, X)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        folder = None if self.store is None else MemoryFolder(Path(self.store))
+        data = (
+            ""
+            if folder is None and not self.warm_start
+            else fingerprint(X, y, sample_weight)
+        )
+        found = self._remembered(folder, data) or Memory(
+            seed=seed, fingerprint=data, scoring=self.scoring
+        )
+        groups = None if groups is None else as_groups(groups)
+        times = None if times is None else as_times(times)
+        check_consistent_length(y, groups, times)
+        split = self._split(X, y, (groups, times), found)
+        held, kept = split.held, np.delete(np.arange(len(y)), split.held)
+        groups, times = (None if v is None else v[kept] for v in (groups, times))
+        problem = self._problem(X, y, sample_weight, kept, split, found.seed)
+        self.findings_ = self._leaks(problem, groups, times)
+        with warnings.catch_warnings(action="ignore"):
+            models = self._models(problem)
+            found = replace(found.of(models), split=split)
+            course = self._course(problem, clock, found, folder)
+            with line_of(course.runner.tell):
+                course.run(models)
+                # Before what comes next: another Ctrl-C loses nothing then.
+                course.runner.keep()
+                course.runner.begin("ensemble")
+                self._conclude(course, problem, metric, (_take(X, held), y[held]))
+        self.seconds_ = clock.seconds
+        self._memory = found.kept() if self.warm_start else None
+        if course.was_interrupted:
+            raise KeyboardInterrupt
+        if not self.beats_baseline_:
+            warn_user(self.verdict_)
+        return self
+
+    def _check(self) -> None:
+        validate_parameter_constraints(
+            self._parameter_constraints,
+            self.get_params(deep=False),
+            caller_name=type(self).__name__,
+        )
+        if self.time_budget is None and self.n_rounds is None:
+            raise ValueError(
+                f"{type(self).__name__} must have a 'time_budget' or 'n_rounds'. Got None "
+                "for both."
+            )
+        unknown = set(self._families()) - set(_FAMILIES)
+        if unknown or not self._families():
+            raise ValueError(
+                f"The 'models' parameter of {type(self).__name__} must be 'auto' or a list "
+                f"of {list(_FAMILIES)}. Got {self.models!r} instead."
+            )
+        if self.use in _FAMILY_OF_USE and _FAMILY_OF_USE[self.use] not in self._families():
+            raise ValueError(
+                f"The 'use' parameter of {type(self).__name__} must be of a model that is "
+                f"trained. Got {self.use!r} with models={self.models!r}."
+            )
+
+    def _remembered(self, folder: MemoryFolder | None, data: str) -> Memory | None:
+        """Return the trials of an earlier fit on the same data, to resume from."""
+        memory: Memory | None = getattr(self, "_memory", None) if self.warm_start else None
+        if folder is not None:
+            memory = folder.load() or memory
+        if memory is None:
+            return None
+        earlier = f"To go on with an earlier fit {type(self).__name__} must be fitted"
+        remedy = "use warm_start=False, and another 'store' if there is one"
+        if memory.fingerprint != data:
+            raise ValueError(
+                f"{earlier} on the data of the fit before. Got others; {remedy}."
+            )
+        if value_fingerprint(memory.scoring) != value_fingerprint(self.scoring):
+            raise ValueError(
+                f"{earlier} by the scoring of the fit before, {memory.scoring!r}. Got "
+                f"{self.scoring!r}; {remedy}."
+            )
+        return memory
+
+    def _families(self) -> Sequence[str]:
+        return _FAMILIES if isinstance(self.models, str) else list(self.models)
+
+    def _metric(self) -> Metric:
+        default = "accuracy" if is_classifier(self) else "r2"
+        metric = scorer_metric(default if self.scoring is None else self.scoring)
+        if metric is None or not metric.takes_probabilities:
+            raise ValueError(
+                f"The 'scoring' parameter of {type(self).__name__} must be the name of a "
+                "scorer, or what make_scorer returns, of labels, probabilities or numbers. "
+                f"Got {self.scoring!r} instead."
+            )
+        return metric
+
+    def _split(self, X: Any, y: Array, structure: Any, found: Memory) -> Split:
+        """Return the parts of the samples: those of an earlier fit, if it is resumed."""
+        split = split_rows(
+            y,
+            cv=self.cv,
+            test_size=self.test_size,
+            is_classification=is_classifier(self),
+            is_r2=not is_classifier(self) and self.scoring in {None, "r2"},
+            structure=structure,
+            time_budget=self.time_budget,
+            seed=found.seed,
+            row_size=int(np.prod(X.shape[1:])),
+            before=found.split,
+        )
+        if is_classifier(self):
+            kept = np.delete(y, split.held)
+            warn_of_rare_classes(kept)
+            check_scores(kept, split.folds, self._metric())
+        return split
+
+    def _problem(
+        self, X: Any, y: Array, weight: Any, kept: Array, split: Split, seed: int
+    ) -> Problem:
+        return Problem(
+            X=_take(X, kept),
+            y=y[kept],
+            kind=kind_of(X),
+            is_classification=is_classifier(self),
+            folds=split.folds,
+            scoring=self.scoring,
+            sample_weight=None if weight is None else weight[kept],
+            seed=seed % 2**20,
+        )
+
+    def _leaks(self, problem: Problem, groups: Any, times: Any) -> tuple[Any, ...]:
+        if not self.leak_guard:
+            return ()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            findings = guarded(problem, groups, self.time_budget, times)
+        warn_of_leaks(findings)
+        return findings
+
+    def _course(
+        self, problem: Problem, clock: Clock, found: Memory, folder: MemoryFolder | None
+    ) -> ModelCourse:
+        reserve = 0.0
+        if self.time_budget is not None:
+            share = _RESERVED_SHARE * self.time_budget
+            reserve = float(np.clip(share, _LEAST_RESERVED, _MOST_RESERVED))
+            reserve = min(
+                reserve * processes_per_cpu(), _RESERVED_IF_BUSY * self.time_budget
+            )
+        tell: Callable[[AutoProgress], object] | None = None
+        if self.progress is not False:
+            tell = AutoProgressLine() if self.progress is True else self.progress
+        workers = Workers(self.n_jobs, self.time_budget)
+        return ModelCourse(
+            problem=problem,
+            runner=Runner(clock, reserve, tell, workers, found, folder),
+            n_rounds=self.n_rounds,
+            sampler=self.sampler,
+            follows_findings=self.diagnosis,
+        )
+
+    def _models(self, problem: Problem) -> list[Model]:
+        """Return what is to be trained; without columns to learn from the dummy only."""
+        families, models = self._families(), [dummy_model(problem)]
+        try:
+            if "linear" in families:
+                models.append(linear_model(problem))
+            networks = network_models(problem) if "network" in families else []
+            boosting = [boosting_model(problem)] if "boosting" in families else []
+            # The better model of such data comes first.
+            if problem.kind == "table":
+                models += boosting + networks
+            else:
+                models += networks + boosting
+        except TableError:
+            return models
+        return models
+
+    def _conclude(
+        self,
+        course: ModelCourse,
+        problem: Problem,
+        metric: Metric,
+        held_out: tuple[Any, Array],
+    ) -> None:
+        """Choose the members, and say what they are worth."""
+        trials = course.runner.found.trials
+        self.failures_ = dict(course.runner.failures)
+        if not trials:
+            if course.was_interrupted:
+                raise KeyboardInterrupt
+            reasons = "; ".join(f"{name}: {why}" for name, why in self.failures_.items())
+            raise SearchError(
+                f"At least one model must get a score by {self.scoring!r} in each fold. "
+                f"Got none. {reasons}"
+            )
+        dummy = next((trial for trial in trials if trial.family == "dummy"), None)
+        found = [trial for trial in trials if trial is not dummy]
+        candidates, others = found or trials, course.runner.found.others
+        how: dict[str, Any] = {
+            "calibrate": getattr(self, "calibrate", False),
+            "seconds": None if self.time_budget is None else course.runner.reserve / 2,
+            "dummy": dummy,
+        }
+        chosen = choose(candidates, problem, metric, others=others, **how)
+        networks, of_networks = [t for t in candidates if t.is_network], None
+        if networks:
+            of_networks = chosen
+            if networks != candidates:
+                how["others"] = [t for t in others if t.is_network]
+                how["beats_dummy"] = chosen.scores["ensemble"].beats_dummy
+                of_networks = choose(networks, problem, metric, **how)
+        # skops can hold plain values.
+        table = leaderboard(trials, chosen, of_networks)
+        self._leaderboard = table.to_dict(orient="tight")
+        self._searches = dict(course.runner.found.searches)
+        self.blends_: dict[str, Blend] = {}
+        self.best_estimator_ = self._alone(candidates)
+        self.corrected_score_ = chosen.corrected
+        self.scores_ = {
+            score.name: score
+            for score in self._scores(trials, chosen, of_networks, metric, held_out)
+        }
+        self.ensemble_ = self.blends_["ensemble"]
+        self._quality = self._quality_of(chosen, held_out)
+        self.verdict_ = verdict(self.scores_, len(serious_leaks(self.findings_)))
+        self.beats_baseline_ = self.scores_["ensemble"].beats_dummy
+        self.findings_ = (*self.findings_, *course.findings)
+        self.changes_ = tuple(course.changes)
+        self.n_trials_ = len(trials)
+
+    @property
+    def leaderboard_(self) -> pd.DataFrame:
+        """All models that were tried, the best first."""
+        return pd.DataFrame.from_dict(self._leaderboard, orient="tight")
+
+    def _quality_of(self, chosen: Chosen, held_out: tuple[Any, Array]) -> Quality | None:
+        X, y = held_out
+        classes, predict = getattr(self, "classes_", None), self.ensemble_.predict
+        predict = predict if classes is None else self.ensemble_.predict_proba
+        set_aside = (y, predict(X)) if len(y) else None
+        return quality_of(*chosen.held_out, classes, set_aside)
+
+    def _scores(
+        self,
+        trials: Sequence[Trial],
+        chosen: Chosen,
+        networks: Chosen | None,
+        metric: Metric,
+        held_out: tuple[Any, Array],
+    ) -> Iterator[Score]:
+        """Keep models that may predict; yield their scores, also on samples set aside."""
+        found: list[tuple[Score, Blend]] = []
+        for dummy in [trial for trial in trials if trial.family == "dummy"]:
+            score = Score(name="dummy", mean=dummy.score, std=dummy.std)
+            found.append((score, self._alone([dummy])))
+        models = [trial for trial in trials if trial.family != "dummy"]
+        for name in ("linear", "boosting", "best model"):
+            of_kind = [t for t in models if name in {t.family, "best model"}]
+            if of_kind:
+                found.append((chosen.scores[name], self._alone(of_kind)))
+        for name, several in (("networks", networks), ("ensemble", chosen)):
+            if several is not None:
+                blend = self._blend(several.trials, several.weights, several.temperature)
+                found.append((replace(several.scores["ensemble"], name=name), blend))
+        for score, blend in found:
+            self.blends_["best" if score.name == "best model" else score.name] = blend
+            yield replace(score, held_out=held_out_score(blend, metric, *held_out))
+
+    def _alone(self, trials: Sequence[Trial]) -> Blend:
+        """Return the best of some trials by itself."""
+        return self._blend(best_of(trials, 1), np.ones(1), 1.0)
+
+    def _blend(self, trials: Sequence[Trial], weights: Array, temperature: float) -> Blend:
+        return blend_of(trials, weights, temperature, getattr(self, "classes_", None))
+
+    def report(self, path: str | Path, *, title: str = "", usage: str = "") -> Path:
+        """Write what was found as one page.
+
+        Parameters
+        ----------
+        path : str or Path
+            HTML file to write; it needs nothing else, and no network.
+        title : str, default=""
+            Its heading.
+        usage : str, default=""
+            How to predict, as code; with this estimator if empty.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        check_is_fitted(self)
+        return write_page(auto_page(self, title=title, usage=usage), path)
+
+    def to_onnx(self, path: str | Path) -> dict[str, Any]:
+        """Write what predicts as one ONNX model, with what prepares the columns.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to write.
+
+        Returns
+        -------
+        dict
+            What the model takes and is made of.  "inputs" are the columns of its X, of
+            numbers of 64 bits in which NaN is missing: each has a "name" and a "kind", of
+            dates the "unit", and of categories the "values" whose positions stand for
+            them; any other number is an unknown one.  Of images and sequences X has their
+            shape, and "inputs" is empty.  "classes" are in the order of the output,
+            "members" have a "model", a "fold" and a "weight".
+
+        Raises
+        ------
+        TypeError
+            If there is no model but the dummy, or a member prepares columns as ONNX cannot
+            express.
+        ValueError
+            If there is no such model as `use` says.
+        ImportError
+            If onnx or onnxscript is not installed.
+        """
+        return export_blend(self._used(), path, self._row_shape)
+
+    def _used(self) -> Blend:
+        check_is_fitted(self)
+        if self.use in self.blends_:
+            return self.blends_[self.use]
+        raise ValueError(
+            f"The 'use' parameter of {type(self).__name__} must be one of the models that "
+            f"were trained, {list(self.blends_)}. Got {self.use!r} instead."
+        )
+
+    def _features(self, X: Any) -> Any:
+        return as_features(self, X, reset=False, shape=self.input_shape)
+
+    def _combined(self, X: Any) -> Array:
+        return self._used().predict_proba(self._features(X))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        tags.non_deterministic = self.time_budget is not None
+        return tags
+
+
+def _take(X: Any, rows: Array) -> Any:
+    return X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
 
 
 class _ScoredAsJudged:
@@ -24,15 +638,6 @@ class _ScoredAsJudged:
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the score of the predictions by `scoring`; greater is better.
-
-        Parameters
-        ----------
-        X : frame or array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,)
-            True values.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
 
         Returns
         -------
@@ -47,11 +652,12 @@ class _ScoredAsJudged:
 
 
 @parameters
-class AutoClassifier(_ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: ignore[misc]
+class AutoClassifier(  # type: ignore[misc]
+    _ScoredAsJudged, ClassifierMixin, CombinedClassifier, AutoEstimator
+):
     """A classifier that is found within a time.
 
-    Baselines first, then networks by Hyperband and gradient boosting by random search on
-    the same folds, then an average of those that are best together.
+    {description}
 
     Parameters
     ----------
@@ -71,10 +677,7 @@ class AutoClassifier(_ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: 
     AutoRegressor : The same for numbers.
     HyperbandSearchCV : The search by itself.
 
-    Notes
-    -----
-    Where a time ends the search, another run ends it elsewhere: only with
-    ``time_budget=None`` and `n_rounds` does `random_state` give the same result.
+    {notes}
 
     Examples
     --------
@@ -92,28 +695,14 @@ class AutoClassifier(_ScoredAsJudged, ClassifierMixin, AutoEstimator):  # type: 
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"calibrate": ["boolean"]}
 
-    def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class.
-
-        Parameters
-        ----------
-        X : frame or array-like of shape (n_samples, n_features)
-            Features, as in ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        return self._used().predict_proba(self._features(X))
-
 
 @parameters
-class AutoRegressor(_ScoredAsJudged, RegressorMixin, AutoEstimator):  # type: ignore[misc]
+class AutoRegressor(  # type: ignore[misc]
+    _ScoredAsJudged, RegressorMixin, CombinedRegressor, AutoEstimator
+):
     """A regressor that is found within a time.
 
-    Baselines first, then networks by Hyperband and gradient boosting by random search on
-    the same folds, then an average of those that are best together.
+    {description}
 
     Parameters
     ----------
@@ -128,10 +717,7 @@ class AutoRegressor(_ScoredAsJudged, RegressorMixin, AutoEstimator):  # type: ig
     AutoClassifier : The same for labels.
     HyperbandSearchCV : The search by itself.
 
-    Notes
-    -----
-    Where a time ends the search, another run ends it elsewhere: only with
-    ``time_budget=None`` and `n_rounds` does `random_state` give the same result.
+    {notes}
 
     Examples
     --------

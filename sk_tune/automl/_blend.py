@@ -127,10 +127,7 @@ def best_of(trials: Sequence[Trial], n: int) -> list[Trial]:
 
 
 def library_of(trials: Sequence[Trial]) -> Library:
-    """Return trials on the same folds as what an ensemble is chosen from.
-
-    Candidates are positions in `trials`.
-    """
+    """Return what an ensemble of trials is chosen from; candidates are their positions."""
     first = trials[0].library
     return Library(
         candidates=np.arange(len(trials)),
@@ -176,16 +173,14 @@ class Blend:
         )
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class, in the order of `classes`."""
+        """Return probabilities in the order of `classes`; without any, targets, (n, 1)."""
         with few_threads(np.size(X)):
             return self.parts.finish(self.combination(X))
 
     def predict(self, X: Any) -> Array:
         """Return the most probable labels, or the mean of the predictions."""
-        if self.classes is not None:
-            return np.asarray(self.classes[self.predict_proba(X).argmax(axis=1)])
-        with few_threads(np.size(X)):
-            return self.combination(X)[:, 0]
+        found, classes = self.predict_proba(X), self.classes
+        return found[:, 0] if classes is None else np.asarray(classes[found.argmax(axis=1)])
 
 
 def blend_of(
@@ -210,10 +205,7 @@ def blend_of(
 
 
 def held_out_score(blend: Blend, metric: Metric, X: Any, y: Array) -> float:
-    """Return the score of a fitted average on the samples that were set aside.
-
-    NaN if there are none, or the metric is not defined for them.
-    """
+    """Return the score on the samples set aside; NaN without any, or where not defined."""
     if not len(y):
         return float("nan")
     try:

@@ -15,6 +15,7 @@ over the dummy is clear.
 Notation: C trials, P parts, N samples that were held out.
 """
 
+import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from sk_tune.automl._problem import Problem
 from sk_tune.ensemble import GreedyOptions, Library, Selector
 from sk_tune.search import CorrectedScore, FoldScores
 
-__all__ = ["Chosen", "Worth", "choose", "leaderboard"]
+__all__ = ["Chosen", "Score", "choose", "leaderboard"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -52,36 +53,51 @@ _DEDUCTED = 0.25
 _N_SHUFFLES = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Worth:
-    """The worth of predictions that no choice has flattered; greater is better.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """How an estimator did, which no choice has flattered; greater is better.
 
-    `score` and `std` are over the folds; the deviation is NaN of a single one.  `lead` is
-    the low end of the interval of how far the score is above the dummy's on the same
-    samples, and infinite without a dummy.
+    Parameters
+    ----------
+    name : {"dummy", "linear", "boosting", "networks", "best model", "ensemble"}
+        What was scored.
+    mean, std : float
+        Mean and standard deviation of the score over the folds; NaN if it cannot be taken,
+        the deviation also if there is one held-out part instead of folds.
+    held_out : float, default=nan
+        Score on rows that were set aside; NaN without any.
+    lead : float, default=nan
+        Low end of the 95 % interval of how far it is ahead of the dummy on the same rows;
+        infinite without a dummy, NaN where it was not asked for.
     """
 
-    score: float
+    name: str
+    mean: float
     std: float
-    lead: float
-    corrected: CorrectedScore | None = None
+    held_out: float = math.nan
+    lead: float = math.nan
+
+    @property
+    def beats_dummy(self) -> bool:
+        """Whether it is clearly ahead of the dummy: what verdict and attributes go by."""
+        return self.lead > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chosen:
     """Members with weights of sum 1, and what to expect of them and of others.
 
-    `temperature` is that of the averaged probabilities.  `alone` has the worth of the best
-    single trial of "linear", of "boosting" and, as "best model", of all, as far as there
-    are some.  `held_out` are targets of the samples, and what choices on others predict of
-    them.
+    `temperature` is that of the averaged probabilities.  `scores` are those of the
+    "ensemble" and of the best single trial of "linear", of "boosting" and, as "best model",
+    of all, as far as there are some; `corrected` is the first with an interval.  `held_out`
+    are targets of the samples, and what choices on others predict of them.
     """
 
     trials: Sequence[Trial]
     weights: Array
     temperature: float
-    worth: Worth
-    alone: dict[str, Worth]
+    scores: dict[str, Score]
+    corrected: CorrectedScore | None
     held_out: tuple[Array, Array]
 
 
@@ -108,12 +124,12 @@ def choose(
     asks = beats_dummy is None
     deducts = pool.can_deduct and not beats_dummy
     crossed = _crossed(pool, selector, deducts=deducts)
-    worths = pool.worths(crossed, intervals=asks, seconds=seconds)
-    if asks and deducts and worths["ensemble"].lead > 0:
-        leads = {name: worth.lead for name, worth in worths.items()}
+    scores, corrected = pool.scores(crossed, intervals=asks, seconds=seconds)
+    if asks and deducts and scores["ensemble"].beats_dummy:
+        leads = {name: score.lead for name, score in scores.items()}
         crossed = _crossed(pool, selector, deducts=False)
-        worths = pool.worths(crossed, intervals=True, seconds=seconds)
-        worths = {name: replace(w, lead=leads[name]) for name, w in worths.items()}
+        scores, corrected = pool.scores(crossed, intervals=True, seconds=seconds)
+        scores = {name: replace(s, lead=leads[name]) for name, s in scores.items()}
     members = pool.members(pool.criteria_of_all(), np.arange(len(trials)))
     candidates = [trials[k] for k in members]
     choice = selector.choose(library_of(candidates))
@@ -123,8 +139,8 @@ def choose(
         trials=candidates,
         weights=weights / weights.sum(),
         temperature=choice.temperature,
-        worth=worths.pop("ensemble"),
-        alone=worths,
+        scores=scores,
+        corrected=corrected,
         held_out=(pool.y, crossed["ensemble"]),
     )
 
@@ -264,10 +280,10 @@ class _Pool:
             if len(of_family):
                 yield family, int(of_family[scores[of_family].argmax()])
 
-    def worths(
+    def scores(
         self, crossed: dict[str, Array], *, intervals: bool, seconds: float | None
-    ) -> dict[str, Worth]:
-        """Return what predictions of all samples are worth, with their names."""
+    ) -> tuple[dict[str, Score], CorrectedScore | None]:
+        """Return the scores of predictions of all samples; an interval for the first."""
         predictions = [*crossed.values()]
         if self._dummy is not None:
             predictions.append(self._dummy.library.predictions[0])
@@ -284,28 +300,26 @@ class _Pool:
                 # But none is higher than the metric can be.
                 most = np.nanmax(resampled, axis=0, initial=-np.inf)
             resampled = np.minimum(resampled + shift, most)
-        worths = {}
+        scores = {}
         for k, name in enumerate(crossed):
             lead = np.inf
             if self._dummy is not None:
                 lead, _ = _interval(resampled[:, k] - resampled[:, -1])
-            score, std = float(by_fold[:, k].mean()), float(by_fold[:, k].std())
+            mean, std = float(by_fold[:, k].mean()), float(by_fold[:, k].std())
             # One held-out part tells nothing of a spread.
             std = std if len(by_fold) > 1 else np.nan
-            worths[name] = Worth(score=score, std=std, lead=float(lead))
-        if intervals:
-            first = next(iter(crossed))
-            low, high = _interval(resampled[:, 0])
-            corrected = CorrectedScore(
-                score=worths[first].score,
-                low=low,
-                high=high,
-                confidence=_CONFIDENCE,
-                n_bootstraps=int(np.isfinite(resampled[:, 0]).sum()),
-                naive_score=max(trial.score for trial in self.trials),
-            )
-            worths[first] = replace(worths[first], corrected=corrected)
-        return worths
+            scores[name] = Score(name=name, mean=mean, std=std, lead=float(lead))
+        if not intervals:
+            return scores, None
+        low, high = _interval(resampled[:, 0])
+        return scores, CorrectedScore(
+            score=next(iter(scores.values())).mean,
+            low=low,
+            high=high,
+            confidence=_CONFIDENCE,
+            n_bootstraps=int(np.isfinite(resampled[:, 0]).sum()),
+            naive_score=max(trial.score for trial in self.trials),
+        )
 
 
 def _crossed(pool: _Pool, selector: Selector, *, deducts: bool) -> dict[str, Array]:
@@ -335,21 +349,17 @@ def _selector(library: Library, problem: Problem, *, calibrate: bool) -> Selecto
     is_classification = library.classes is not None
     n_bags = int(np.clip(_ROWS_IN_BAGS // len(library.y), 1, _GREEDY.n_bags))
     return Selector(
-        library,
+        library=library,
         method="greedy",
         scoring=None if is_classification else problem.scoring,
         greedy=replace(_GREEDY, n_bags=n_bags),
-        n_best=None,
         calibrate=calibrate and is_classification,
         random_state=problem.seed,
     )
 
 
 def _train_for_each_other(folds: Sequence[tuple[Array, Array]]) -> bool:
-    """Return whether models of each fold are trained on the samples that others hold out.
-
-    They are not on one split, nor where each fold is later than what is trained on.
-    """
+    """Return whether each fold trains on what others hold out: not by time or one split."""
     if len(folds) < _FEWEST_FOLDS_TO_DEDUCT:
         return False
     pairs = list(zip(folds, [*folds[1:], folds[0]], strict=True))
@@ -398,8 +408,8 @@ def leaderboard(
             rows.append({
                 "model": name,
                 "family": "ensemble",
-                "cv_score": ensemble.worth.score,
-                "cv_std": ensemble.worth.std,
+                "cv_score": ensemble.scores["ensemble"].mean,
+                "cv_std": ensemble.scores["ensemble"].std,
                 "seconds": sum(trial.seconds for trial in members),
                 "in_ensemble": False,
                 "weight": np.nan,

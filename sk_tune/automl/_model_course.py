@@ -22,12 +22,17 @@ from typing import Any
 from sklearn.base import clone
 
 from sk_tune.automl._blend import best_of
-from sk_tune.automl._costs import Cost, affordable, hyperband_size, measured_cost
 from sk_tune.automl._models import Model
 from sk_tune.automl._problem import Problem
-from sk_tune.automl._resources import few_threads, is_busy
-from sk_tune.automl._resumption import ModelKind, RememberedCourse
-from sk_tune.automl._runner import ERRORS
+from sk_tune.automl._resources import (
+    Cost,
+    affordable,
+    few_threads,
+    hyperband_size,
+    is_busy,
+    measured_cost,
+)
+from sk_tune.automl._runner import ERRORS, Memory, ModelKind, Runner
 from sk_tune.diagnosis import AppliedChange, Finding, apply
 from sk_tune.search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
 from sk_tune.training import one_thread
@@ -68,7 +73,7 @@ _TOO_LONG = "It takes too long for this budget."
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class ModelCourse(RememberedCourse):
+class ModelCourse:
     """Trains models until the time is up or the rounds are done.
 
     `n_rounds` is None for as many as the time allows. `sampler` is that of Hyperband; with
@@ -77,6 +82,7 @@ class ModelCourse(RememberedCourse):
     """
 
     problem: Problem
+    runner: Runner
     n_rounds: int | None
     sampler: str
     follows_findings: bool
@@ -87,6 +93,11 @@ class ModelCourse(RememberedCourse):
     _findings_of: dict[str, list[Finding]] = field(default_factory=dict)
     # Names of trials that were trained again on more samples, or for longer.
     _enlarged: set[str] = field(default_factory=set)
+
+    @property
+    def found(self) -> Memory:
+        """All that was found so far."""
+        return self.runner.found
 
     def run(self, models: Sequence[Model]) -> None:
         """Train models in the order of the first trainings; the first is always trained."""
@@ -104,8 +115,8 @@ class ModelCourse(RememberedCourse):
     def _run_defaults(self, models: Sequence[Model]) -> None:
         runner = self.runner
         # A fit that was interrupted may have left trials of a model, but not what it costs.
-        known = {t.label for t in runner.trials}
-        known -= {m.name for m in models if m.resource and m.name not in self._kinds}
+        known = {t.label for t in runner.found.trials}
+        known -= {m.name for m in models if m.resource} - self.found.kinds.keys()
         if any(model.is_network for model in models):
             # While models without any are trained.
             runner.workers.start()
@@ -122,7 +133,7 @@ class ModelCourse(RememberedCourse):
     def _try_default(self, model: Model) -> None:
         """Train a model with its defaults, on as many samples as the clock allows."""
         runner = self.runner
-        self._begin(f"{model.name}, default")
+        self.runner.begin(f"{model.name}, default")
         n_rows, units = self.problem.n_train, model.most_resources
         cost: Cost | None = None
         if self._is_to_be_measured(model):
@@ -147,14 +158,14 @@ class ModelCourse(RememberedCourse):
             grid[model.resource] = [units]
         began = time.monotonic()
         seconds = self._seconds(self._first_share(model))
-        store = self._store(model.name, seconds) if model.is_network else {}
+        store = self.runner.store(model.name, seconds) if model.is_network else {}
         search = runner.run(
             GridSearchCV, estimator, grid, model, problem, time_budget=seconds, **store
         )
         if not model.resource:
             return
         kind = ModelKind(model, n_rows, units, cost, estimator, dict(model.space))
-        self._kinds[model.name] = kind
+        self.found.kinds[model.name] = kind
         if model.is_network:
             n_epochs = units * len(problem.folds)
             if search is not None:
@@ -175,8 +186,8 @@ class ModelCourse(RememberedCourse):
             return False
         if not model.is_thorough:
             return True
-        quick = [k for k in self._kinds.values() if k.model.family == model.family]
-        spent = [t.seconds for t in self.runner.trials if t.family == model.family]
+        quick = [k for k in self.found.kinds.values() if k.model.family == model.family]
+        spent = [t.seconds for t in self.found.trials if t.family == model.family]
         share = min(self.runner.clock.share(self._first_share(model)), left)
         if not quick or not spent or quick[0].n_rows < self.problem.n_train:
             return False
@@ -246,16 +257,15 @@ class ModelCourse(RememberedCourse):
     # The rounds.
 
     def _run_rounds(self) -> None:
-        runner, part, first = self.runner, _PART_OF_ROUND, self.n_done
-        networks = [kind for kind in self._kinds.values() if kind.model.is_network]
-        boosting = [k for k in self._kinds.values() if k.model.family == "boosting"]
+        runner, part, first = self.runner, _PART_OF_ROUND, self.found.n_done
+        networks = [kind for kind in self.found.kinds.values() if kind.model.is_network]
+        boosting = [k for k in self.found.kinds.values() if k.model.family == "boosting"]
         while networks or boosting:
             left = runner.left
-            n_done = self.n_done
-            if left < _SHORTEST_ROUND / 10 or n_done - first == self.n_rounds:
+            if left < _SHORTEST_ROUND / 10 or self.found.n_done - first == self.n_rounds:
                 return
             seconds = min(left, max(part * left, _SHORTEST_ROUND))
-            before = len(runner.trials)
+            before = len(runner.found.trials)
             ends = runner.clock.seconds + seconds
             self._enlarge_best(_PART_OF_LARGER * seconds)
             seconds = ends - runner.clock.seconds if math.isfinite(seconds) else seconds
@@ -264,13 +274,13 @@ class ModelCourse(RememberedCourse):
             share = share if boosting else 1.0
             chosen = self._networks_of_round(networks, share * seconds)
             for kind in chosen:
-                self._run_network(kind, share * seconds / len(chosen), n_done)
+                self._run_network(kind, share * seconds / len(chosen))
             for kind in boosting:
                 rest = seconds if not chosen else (1 - share) * seconds
                 # The networks may have been late.
-                self._run_boosting(kind, min(rest, runner.left), n_done)
-            self.n_done += 1
-            if len(runner.trials) == before and self.n_rounds is None:
+                self._run_boosting(kind, min(rest, runner.left))
+            self.found.n_done += 1
+            if len(runner.found.trials) == before and self.n_rounds is None:
                 if seconds >= left / 2:
                     self._enlarge_best(runner.left)
                     return
@@ -278,17 +288,14 @@ class ModelCourse(RememberedCourse):
         self._enlarge_best(runner.left)
 
     def _enlarge_best(self, seconds: float) -> None:
-        """Train the best model of a part on more samples, if there is time for many more.
-
-        Or for more epochs or iterations, if the default had to do with few.
-        """
+        """Train the best model of a part on more samples, or for longer, if that pays."""
         small = [
             trial
-            for trial in self.runner.trials
-            if trial.label in self._kinds and trial.name not in self._enlarged
+            for trial in self.found.trials
+            if trial.label in self.found.kinds and trial.name not in self._enlarged
         ]
         for trial in best_of(small, 1):
-            kind = self._kinds[trial.label]
+            kind = self.found.kinds[trial.label]
             if kind.cost is None:
                 return
             units = trial.params.get(kind.model.resource, kind.units)
@@ -297,7 +304,7 @@ class ModelCourse(RememberedCourse):
                 return
             model, n_rows, units = larger
             self._enlarged.add(trial.name)
-            self._begin(f"{model.name}, {n_rows} rows")
+            self.runner.begin(f"{model.name}, {n_rows} rows")
             self.runner.run(
                 GridSearchCV,
                 model.estimator,
@@ -347,7 +354,7 @@ class ModelCourse(RememberedCourse):
                 return [kind]
         return [kind for kind in networks if not kind.model.is_thorough]
 
-    def _run_network(self, kind: ModelKind, seconds: float, n_done: int) -> None:
+    def _run_network(self, kind: ModelKind, seconds: float) -> None:
         """Give a kind of network a pass of Hyperband, and learn from it."""
         if kind.pass_begun is None:
             self._enlarge_kind(kind, seconds)
@@ -361,9 +368,9 @@ class ModelCourse(RememberedCourse):
             # Nothing else is left to do, and what takes too long is cut.
             least = most = enough
         kind.pass_begun = least, most
-        store = self._store(kind.model.name, seconds)
-        self.keep(always=bool(store))
-        self.runner.begin(f"{kind.model.name}, round {n_done + 1}")
+        store = self.runner.store(kind.model.name, seconds)
+        self.runner.keep(always=bool(store))
+        self.runner.begin(f"{kind.model.name}, round {self.found.n_done + 1}")
         began = time.monotonic()
         search = self.runner.run(
             HyperbandSearchCV,
@@ -406,9 +413,9 @@ class ModelCourse(RememberedCourse):
         if wanted > search.max_resources_:
             kind.units = max(kind.units, wanted)
 
-    def _run_boosting(self, kind: ModelKind, seconds: float, n_done: int) -> None:
+    def _run_boosting(self, kind: ModelKind, seconds: float) -> None:
         self._enlarge_kind(kind, seconds)
-        self._begin(f"{kind.model.name}, round {n_done + 1}")
+        self.runner.begin(f"{kind.model.name}, round {self.found.n_done + 1}")
         took = self.runner.seconds_of(kind.model)
         # The last candidate begins only if even a slow one would end in time.
         spare = max(took, default=math.inf) - sum(took) / max(len(took), 1)

@@ -156,7 +156,12 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
 # Augmentations that make no other digit or sign of a sample.
 _IMAGE_AUGMENTATION = ("shift", "rotate", "cutout")
 _SEQUENCE_AUGMENTATION = ("noise", "scale", "time_mask")
-NETWORK_FAMILIES = frozenset({"MLP", "CNN", "RNN"})
+_NETWORKS: dict[str, tuple[Any, Any]] = {
+    "MLP": (MLPClassifier, MLPRegressor),
+    "CNN": (CNNClassifier, CNNRegressor),
+    "RNN": (RNNClassifier, RNNRegressor),
+}
+NETWORK_FAMILIES = frozenset(_NETWORKS)
 # How the numbers of a table are scaled.
 # A bound on a column with a long tail also bends it.
 _NUMERIC = {"prepare__numeric": ["smooth_clip", "quantile", "standard"]}
@@ -211,7 +216,7 @@ class Model:
 
     def on(self, problem: Problem) -> "Model":
         """Return the model for another problem with the same columns, such as a sample."""
-        return self if self.make is None else self.make(problem)
+        return self if self.make is None else replace(self.make(problem), make=self.make)
 
     @property
     def is_network(self) -> bool:
@@ -268,10 +273,7 @@ def linear_model(problem: Problem) -> Model:
 
 
 def boosting_model(problem: Problem) -> Model:
-    """Return scikit-learn's histogram gradient boosting.
-
-    Images, sequences become columns.
-    """
+    """Return scikit-learn's histogram gradient boosting; axes of X become columns."""
     boosting_class: Any = TimedBoostingRegressor
     can_stop = problem.n_train >= _ROWS_TO_STOP_EARLY
     if problem.is_classification:
@@ -337,13 +339,12 @@ def network_models(problem: Problem) -> list[Model]:
     For a table these are a multi-layer perceptron, a quick one and one with embeddings and
     members; for images a convolutional network, for sequences this and a recurrent one.
     """
+    makers = [_recurrent, _sequence_network]
     if problem.kind == "table":
-        return [_perceptron(problem), _thorough_perceptron(problem)]
-    if problem.kind == "image":
+        makers = [_perceptron, _thorough_perceptron]
+    elif problem.kind == "image":
         makers = [_image_network]
-    else:
-        makers = [_recurrent, _sequence_network]
-    return [make(problem) for make in makers]
+    return [replace(make(problem), make=make) for make in makers]
 
 
 def _perceptron(problem: Problem) -> Model:
@@ -355,38 +356,19 @@ def _perceptron(problem: Problem) -> Model:
         "normalization": [None, "batch", "layer"],
         **_training_space(batch_size),
     }
-    return _network(
-        problem,
-        "MLP",
-        (MLPClassifier, MLPRegressor),
-        {"batch_size": batch_size, "dropout": 0.1},
-        space,
-        TablePreparer(),
-        make=_perceptron,
-    )
+    params = {"batch_size": batch_size, "dropout": 0.1}
+    return _network(problem, "MLP", params, space, TablePreparer())
 
 
 def _thorough_perceptron(problem: Problem) -> Model:
-    """Return the defaults that were tuned on tables, and the space around them.
-
-    They take several times the time of the quick ones.
-    """
+    """Return the defaults that were tuned on tables, which take longer, and a space."""
     task = "classification" if problem.is_classification else "regression"
-    kinds = (MLPClassifier, MLPRegressor)
     params = table_defaults(task)
     epochs = params.pop("max_epochs", MLPClassifier().max_epochs)
-    batch_size = _batch_size(problem, MLPClassifier().batch_size)
+    params["batch_size"] = batch_size = _batch_size(problem, MLPClassifier().batch_size)
     space = {**table_space(task), "batch_size": _around(batch_size)}
-    model = _network(
-        problem,
-        "MLP",
-        kinds,
-        {**params, "batch_size": batch_size},
-        space,
-        TablePreparer(embeddings=True),
-        epochs=epochs,
-        make=_thorough_perceptron,
-    )
+    prepare = TablePreparer(embeddings=True)
+    model = _network(problem, "MLP", params, space, prepare, epochs)
     choices = {"prepare__embeddings": [True, False], **_NUMERIC}
     return replace(
         model,
@@ -397,19 +379,15 @@ def _thorough_perceptron(problem: Problem) -> Model:
 
 
 def _image_network(problem: Problem) -> Model:
-    return _convolutional(
-        problem, ChannelScaler(1), _IMAGE_AUGMENTATION, make=_image_network
-    )
+    return _convolutional(problem, ChannelScaler(1), _IMAGE_AUGMENTATION)
 
 
 def _sequence_network(problem: Problem) -> Model:
     scaler = ChannelScaler(-1, channels_first=True)
-    return _convolutional(problem, scaler, _SEQUENCE_AUGMENTATION, make=_sequence_network)
+    return _convolutional(problem, scaler, _SEQUENCE_AUGMENTATION)
 
 
-def _convolutional(
-    problem: Problem, scaler: Any, augmentation: Sequence[Any], *, make: Any
-) -> Model:
+def _convolutional(problem: Problem, scaler: Any, augmentation: Sequence[Any]) -> Model:
     batch_size = _batch_size(problem, 64)
     space = {
         "n_layers": [1, 2, 3],
@@ -419,9 +397,8 @@ def _convolutional(
         **_training_space(batch_size),
         "augmentation": [None, *augmentation],
     }
-    kinds = (CNNClassifier, CNNRegressor)
     params = {"batch_size": batch_size, "n_channels": 16}
-    return _network(problem, "CNN", kinds, params, space, scaler, make=make)
+    return _network(problem, "CNN", params, space, scaler)
 
 
 def _recurrent(problem: Problem) -> Model:
@@ -433,26 +410,16 @@ def _recurrent(problem: Problem) -> Model:
         "bidirectional": [False, True],
         **_training_space(batch_size, slowest=1e-3),
     }
-    return _network(
-        problem,
-        "RNN",
-        (RNNClassifier, RNNRegressor),
-        {"batch_size": batch_size},
-        space,
-        ChannelScaler(-1),
-        make=_recurrent,
-    )
+    params = {"batch_size": batch_size}
+    return _network(problem, "RNN", params, space, ChannelScaler(-1))
 
 
 def _network(
     problem: Problem,
     family: str,
-    kinds: tuple[Any, Any],
     params: Mapping[str, Any],
     space: Mapping[str, Any],
     prepare: Any,
-    *,
-    make: Callable[[Problem], Model],
     epochs: int | None = None,
 ) -> Model:
     if epochs is None:
@@ -462,7 +429,8 @@ def _network(
         params = {**params, "loss": "absolute_error"}
         space = {**space, "loss": ["absolute_error", "squared_error"]}
     # The CPU is taken, because networks of this size train no faster on a GPU.
-    net = kinds[0 if problem.is_classification else 1](
+    classifier, regressor = _NETWORKS[family]
+    net = (classifier if problem.is_classification else regressor)(
         **params, max_epochs=epochs, random_state=problem.seed, device="cpu"
     )
     return Model(
@@ -472,7 +440,6 @@ def _network(
         resource="net__max_epochs",
         most_resources=epochs,
         enough_resources=_ENOUGH_EPOCHS,
-        make=make,
     )
 
 

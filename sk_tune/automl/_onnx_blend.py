@@ -26,8 +26,8 @@ from sk_tune._compat import BoostedTrees, boosted_trees
 from sk_tune._files import replaced_file
 from sk_tune.automl._blend import Blend
 from sk_tune.automl._models import ChannelScaler
-from sk_tune.automl._onnx_columns import Columns, front_of, not_expressible
-from sk_tune.ensemble import WeightedSum, network_of
+from sk_tune.automl._onnx_columns import TableColumns, front_of, not_expressible
+from sk_tune.ensemble import NetworkInput, WeightedSum, network_of
 from sk_tune.estimators import NetworkPredictor, export_module
 from sk_tune.prepare import TablePreparer
 
@@ -204,24 +204,16 @@ def export_blend(
                 "the model with joblib.dump."
             )
     columns = _columns(blend)
-    module = _BlendModule(blend, columns).eval().cpu()
-    example = torch.zeros(2, *(row_shape if columns is None else (len(columns),)))
-    devices = [network.net_.device for network in networks]
-    try:
-        with replaced_file(Path(path)) as temporary:
-            export_module(
-                module,
-                example.double(),
-                temporary,
-                is_classifier=blend.classes is not None,
-            )
-    finally:
-        for network, device in zip(networks, devices, strict=True):
-            network.net_.module_.to(device)
+    module = _BlendModule(blend, columns)
+    shape = row_shape if columns is None else (len(columns),)
+    example = torch.zeros(2, *shape, dtype=torch.float64)
+    is_classifier = blend.classes is not None
+    with replaced_file(Path(path)) as temporary:
+        export_module(module, networks, example, temporary, is_classifier=is_classifier)
     return _about(blend, columns)
 
 
-def _about(blend: Blend, columns: Columns | None) -> dict[str, Any]:
+def _about(blend: Blend, columns: TableColumns | None) -> dict[str, Any]:
     folds: dict[str, int] = {}
     members = []
     for name, member in zip(blend.names, blend.combination.members, strict=True):
@@ -239,10 +231,7 @@ def _about(blend: Blend, columns: Columns | None) -> dict[str, Any]:
 
 
 def _columns(blend: Blend) -> dict[str, tuple[str, list[str]]] | None:
-    """Return the columns that members need, of categories with all that are known.
-
-    None if samples are no rows of a table.
-    """
+    """Return the columns, and categories, that members know; None if X is no table."""
     columns: dict[str, tuple[str, list[str]]] = {}
     for name, member in zip(blend.names, blend.combination.members, strict=True):
         prepare = member.estimator[0]
@@ -270,13 +259,12 @@ def _columns(blend: Blend) -> dict[str, tuple[str, list[str]]] | None:
 class _BlendModule(nn.Module):
     """The weighted sum of models, each behind its preparation."""
 
-    def __init__(self, blend: Blend, columns: Columns | None) -> None:
+    def __init__(self, blend: Blend, columns: TableColumns | None) -> None:
         super().__init__()
         fronts: list[nn.Module] = []
         predictors: list[nn.Module] = []
         # Where the trees of each boosting member begin and end among all trees.
         self.spans: dict[int, tuple[int, int]] = {}
-        self.dtypes: list[torch.dtype] = []
         forest: list[BoostedTrees] = []
         members = [member.estimator for member in blend.combination.members]
         for number, (name, member) in enumerate(zip(blend.names, members, strict=True)):
@@ -292,8 +280,8 @@ class _BlendModule(nn.Module):
             elif isinstance(model, _LINEAR):
                 predictors.append(LinearPredictor(model))
             else:
+                front = nn.Sequential(front, NetworkInput(model))
                 predictors.append(NetworkPredictor(model))
-            self.dtypes.append(getattr(torch, getattr(model, "dtype", "float64")))
             fronts.append(front)
         self.fronts = nn.ModuleList(fronts)
         self.predictors = nn.ModuleList(predictors)
@@ -308,7 +296,7 @@ class _BlendModule(nn.Module):
             leaves = self.forest(torch.cat([prepared[k] for k in self.spans], dim=1))
         predicted = []
         for number, predictor in enumerate(self.predictors):
-            inputs = prepared[number].to(self.dtypes[number])
+            inputs = prepared[number]
             if number in self.spans:
                 start, end = self.spans[number]
                 inputs = leaves[:, start:end]

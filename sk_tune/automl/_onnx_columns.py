@@ -22,10 +22,10 @@ from sklearn.preprocessing import (
 from torch import Tensor, nn
 
 from sk_tune.automl._models import ChannelScaler
-from sk_tune.ensemble import scaler_numbers
+from sk_tune.ensemble import Columns, Fill, ScalerModule, ScalerNumbers, scaler_module
 from sk_tune.prepare import MISSING, CategoryCodes, SmoothClipScaler, TablePreparer
 
-__all__ = ["Circles", "Columns", "Quantiles", "front_of", "not_expressible"]
+__all__ = ["Circles", "Quantiles", "TableColumns", "front_of", "not_expressible"]
 
 # QuantileTransformer takes what is nearer to an end of a column for that end.
 _NEAR = 1e-7
@@ -181,7 +181,7 @@ def _new_year(year: Tensor) -> Tensor:
 
 
 # Columns of a table by name: of categories with all values that some member knows.
-Columns = Mapping[str, tuple[str, Sequence[str]]]
+TableColumns = Mapping[str, tuple[str, Sequence[str]]]
 
 # The text that no table holds, for categories that nobody knows.
 _UNKNOWN = "\0unknown"
@@ -197,7 +197,7 @@ def not_expressible(name: str, what: str) -> TypeError:
     )
 
 
-def front_of(steps: Sequence[Any], columns: Columns | None, member: str) -> nn.Module:
+def front_of(steps: Sequence[Any], columns: TableColumns | None, member: str) -> nn.Module:
     """Return what the fitted steps before a model do; raises TypeError if it cannot."""
     modules: list[nn.Module] = []
     for step in steps:
@@ -235,7 +235,7 @@ class _ScalerModule(nn.Module):
 class _TableModule(nn.Module):
     """A TablePreparer, block by block."""
 
-    def __init__(self, prepare: TablePreparer, columns: Columns, member: str) -> None:
+    def __init__(self, prepare: TablePreparer, columns: TableColumns, member: str) -> None:
         super().__init__()
         places = {name: place for place, name in enumerate(columns)}
         blocks: list[nn.Module] = []
@@ -258,18 +258,11 @@ class _TableModule(nn.Module):
         return torch.cat([block(x) for block in self.blocks], dim=1)
 
 
-class _ChosenColumns(nn.Module):
-    """Some columns of the input."""
-
-    positions: Tensor
-
-    def __init__(self, positions: Sequence[int]) -> None:
-        super().__init__()
-        self.register_buffer("positions", torch.as_tensor(positions))
+class _ChosenColumns(Columns):
+    """Some columns of the input, where infinity counts as missing."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return them; infinity counts as missing."""
-        chosen = x.index_select(1, self.positions)
+        chosen = super().forward(x)
         return torch.where(chosen.isinf(), torch.nan, chosen)
 
 
@@ -291,87 +284,35 @@ def _numbers_module(
     transformer: Any, positions: Sequence[int] | None, member: str
 ) -> nn.Module:
     """Return what a transformer of numbers does, if it is one that ONNX can express."""
-    steps = _flat(transformer)
-    fill: Any = np.nan
-    if isinstance(steps[-1], SimpleImputer):
-        fill = np.asarray(steps.pop().statistics_, dtype=np.float64)
-        if np.isnan(fill).any():
-            raise not_expressible(member, "a column of missing values only")
-    n = None if positions is None else len(positions)
     chosen = [] if positions is None else [_ChosenColumns(positions)]
     return nn.Sequential(
-        *chosen, *(_scaler(step, n, member) for step in steps), _Fill(fill, n)
+        *chosen, *(_step_module(step, member) for step in _flat(transformer))
     )
 
 
-def _scaler(scaler: Any, n_columns: int | None, member: str) -> nn.Module:
-    if isinstance(scaler, SmoothClipScaler):
-        return _Scale(n_columns, center=scaler.center_, scale=scaler.scale_, is_smooth=True)
-    numbers = scaler_numbers(scaler)
-    if numbers is not None and numbers.fill is None:
-        *affine, clip, _ = numbers
-        names = ("center", "divisor", "scale", "shift")
-        return _Scale(n_columns, **dict(zip(names, affine, strict=True)), clip=clip)
-    if isinstance(scaler, QuantileTransformer) and scaler.output_distribution == "normal":
-        return Quantiles(scaler)
-    if isinstance(scaler, FunctionTransformer) and scaler.func is None:
+def _step_module(step: Any, member: str) -> nn.Module:
+    if isinstance(step, SmoothClipScaler):
+        numbers = ScalerNumbers(center=step.center_, scale=step.scale_)
+        return nn.Sequential(ScalerModule(numbers), _SmoothClip())
+    if isinstance(step, QuantileTransformer) and step.output_distribution == "normal":
+        return Quantiles(step)
+    if isinstance(step, FunctionTransformer) and step.func is None:
         return nn.Identity()
-    raise not_expressible(member, f"a {type(scaler).__name__}")
+    module = scaler_module(step)
+    if module is not None:
+        return module
+    what = f"a {type(step).__name__}"
+    if isinstance(step, SimpleImputer):
+        what = "a column of missing values only"
+    raise not_expressible(member, what)
 
 
-class _Fill(nn.Module):
-    """A value of each column in the place of missing ones."""
-
-    fill: Tensor
-
-    def __init__(self, fill: Any, n_columns: int | None) -> None:
-        super().__init__()
-        self.register_buffer("fill", _numbers(fill, n_columns))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.where(x.isnan(), self.fill, x)
-
-
-class _Scale(nn.Module):
-    """Numbers that are shifted, scaled and clipped."""
-
-    center: Tensor
-    divisor: Tensor
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(
-        self,
-        n_columns: int | None,
-        *,
-        center: Any = 0.0,
-        divisor: Any = 1.0,
-        scale: Any = 1.0,
-        shift: Any = 0.0,
-        clip: tuple[float, float] | None = None,
-        is_smooth: bool = False,
-    ) -> None:
-        super().__init__()
-        self.clip, self.is_smooth = clip, is_smooth
-        numbers = {"center": center, "divisor": divisor, "scale": scale, "shift": shift}
-        for name, values in numbers.items():
-            self.register_buffer(name, _numbers(values, n_columns))
+class _SmoothClip(nn.Module):
+    """Scaled numbers that approach a bound."""
 
     def forward(self, x: Tensor) -> Tensor:
-        # Equal to scikit-learn's to the last bit: of what is equal to a value of the
-        # training samples, quantiles make something else than of its neighbours.
-        scaled = (x - self.center) / self.divisor * self.scale + self.shift
-        if self.is_smooth:
-            scaled = scaled.clamp(-_HUGE, _HUGE)
-            return scaled / (1 + (scaled / _BOUND).square()).sqrt()
-        return scaled if self.clip is None else scaled.clamp(*self.clip)
-
-
-def _numbers(values: Any, n_columns: int | None) -> Tensor:
-    array = np.asarray(values, dtype=np.float64)
-    if n_columns is not None:
-        array = np.broadcast_to(array, n_columns)
-    return torch.from_numpy(array.copy())
+        clipped = x.clamp(-_HUGE, _HUGE)
+        return clipped / (1 + (clipped / _BOUND).square()).sqrt()
 
 
 def _circles_module(transformer: Any, positions: Sequence[int]) -> nn.Module:
@@ -380,7 +321,7 @@ def _circles_module(transformer: Any, positions: Sequence[int]) -> nn.Module:
         if isinstance(step, VarianceThreshold):
             modules.append(_ChosenColumns(np.flatnonzero(step.get_support()).tolist()))
         elif isinstance(step, SimpleImputer):
-            modules.append(_Fill(step.statistics_, None))
+            modules.append(Fill(step.statistics_))
         else:
             modules.append(Circles())
     return nn.Sequential(*modules)

@@ -4,12 +4,13 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from sk_tune._text import seconds_text
+from sk_tune.automl._chosen import Score
 from sk_tune.report import (
     Cell,
     Page,
@@ -24,44 +25,11 @@ from sk_tune.report import (
     value_text,
 )
 
-__all__ = ["Score", "auto_page", "format_score", "scale_of", "verdict"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """How an estimator did; greater is better.
-
-    Parameters
-    ----------
-    name : {"dummy", "linear", "boosting", "networks", "best model", "ensemble"}
-        What was scored.
-    mean, std : float
-        Mean and standard deviation of the score over the folds; NaN if it cannot be taken,
-        the deviation also if there is one held-out part instead of folds.
-    held_out : float
-        Score on rows that were set aside; NaN without any.
-    lead : float, default=nan
-        Low end of the 95 % interval of how far it is ahead of the dummy on the same rows;
-        infinite without a dummy, NaN where it was not asked for.
-    """
-
-    name: str
-    mean: float
-    std: float
-    held_out: float
-    lead: float = math.nan
-
-    @property
-    def beats_dummy(self) -> bool:
-        """Whether it is clearly ahead of the dummy: what verdict and attributes go by."""
-        return self.lead > 0
+__all__ = ["auto_page", "format_score", "scale_of", "verdict"]
 
 
 def format_score(score: float, scale: float = 1.0) -> str:
-    """Return a score with three decimals, or three digits beside unusually sized scores.
-
-    `scale` is the size of the scores that it stands beside.
-    """
+    """Return a score with three decimals, or three digits beside scores of unusual size."""
     if math.isnan(score):
         return "n/a"
     return f"{score:.3f}" if 0.05 <= scale < 1000 else f"{score:.3g}"

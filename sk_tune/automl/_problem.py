@@ -22,8 +22,8 @@ from sk_tune.exceptions import TableError
 from sk_tune.prepare import (
     as_pandas,
     check_table,
-    read_text_columns,
-    settled_columns,
+    decide_columns,
+    read_text,
     without_header_rows,
 )
 
@@ -183,9 +183,9 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         estimator._columns = list(names)
         # All samples settle the types: a fold without an unreadable cell could not read
         # one.
-        table, estimator._formats, estimator.columns_ = settled_columns(table)
+        table, estimator._formats, estimator.columns_ = decide_columns(table)
     else:
-        table = read_text_columns(table, getattr(estimator, "_formats", {}))
+        table = read_text(table, getattr(estimator, "_formats", {}))
     # Columns that all samples leave out are emptied, for preparation to drop: in a fold,
     # which lacks some rows, a count of rows has gaps, and text may recur enough.
     kinds = estimator.columns_
@@ -246,10 +246,7 @@ def _check_complete(estimator: Any, targets: Array) -> None:
 
 
 def kind_of(X: Any) -> DataKind:
-    """Return "table", "image" or "sequence" by the number of axes.
-
-    ValueError for others.
-    """
+    """Return "table", "image" or "sequence" by the number of axes; ValueError of others."""
     if X.ndim not in _KINDS:
         raise ValueError(
             "X must have 2 axes (a table), 3 (sequences) or 4 (images). Got "

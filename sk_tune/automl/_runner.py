@@ -1,26 +1,35 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Runs searches against a clock, keeps their trials, and tells how far it is."""
+"""Runs searches against a clock, keeps their trials and tells how far it is.
+
+What was found is kept in a folder, too, if there is one, for a later fit to resume.
+"""
 
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from pickle import PicklingError
+from typing import Any, Self
 
+import joblib
 import numpy as np
 from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import Pipeline
 
+from sk_tune._files import replaced_file, sign
 from sk_tune._text import LiveLine
-from sk_tune.automl._blend import Trial, trials_of
+from sk_tune.automl._blend import Trial, best_of, trials_of
 from sk_tune.automl._models import Model, fits_within
 from sk_tune.automl._problem import Problem
-from sk_tune.automl._resources import Clock, Workers
+from sk_tune.automl._resources import Clock, Cost, Workers
+from sk_tune.automl._splitting import Split
 from sk_tune.backend import value_fingerprint
-from sk_tune.report import SearchPart, search_part
+from sk_tune.exceptions import StoreError, warn_user
+from sk_tune.report import SearchPart, data_fingerprint, search_part
 from sk_tune.search import GridSearchCV
 from sk_tune.training import processes_per_cpu
 
@@ -29,8 +38,12 @@ __all__ = [
     "N_KEPT",
     "AutoProgress",
     "AutoProgressLine",
+    "Memory",
+    "MemoryFolder",
+    "ModelKind",
     "Runner",
     "SharedSteps",
+    "fingerprint",
     "line_of",
     "progress_text",
 ]
@@ -61,6 +74,12 @@ class SharedSteps:
 ERRORS = (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError, LookupError)
 # Trials whose fitted models a search keeps.
 N_KEPT = 8
+# Files in the folder: of all that ended, and of networks in training.
+_TRIALS, _NETWORKS = "trials.joblib", "{}.networks.db"
+# A twentieth of the time at most goes to writing.
+_SECONDS_FOR_EACH_OF_WRITING = 20
+# Seconds of a search of networks from which on each of them is kept as it ends.
+_WORTH_KEEPING = 20.0
 _SECONDS_BETWEEN_NEWS = 0.5
 # The multiple of the time meant for a search after which its networks are cut.
 _MOST_OF_PLANNED = 1.5
@@ -96,23 +115,149 @@ class AutoProgress:
 
 
 @dataclass(slots=True, eq=False)
+class ModelKind:
+    """A kind of model with what was learnt of it.
+
+    `model` is for `n_rows` samples, on which its candidates are trained in each fold;
+    `units` are their epochs or iterations, and `cost` what a candidate takes in all folds,
+    None where nothing asks for it. `estimator` and `space` are searched; the diagnosis
+    changes them. `seconds_per_epoch` are those of one network of one fold among others, 0
+    until measured. `n_done` counts rounds; `pass_begun` are the least and most epochs of
+    the pass of Hyperband that runs, which a later fit repeats.
+    """
+
+    model: Model
+    n_rows: int
+    units: int
+    cost: Cost | None
+    estimator: Any
+    space: dict[str, Any]
+    seconds_per_epoch: float = 0.0
+    n_done: int = 0
+    pass_begun: tuple[int, int] | None = None
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Memory:
+    """All that a fit found so far, from which a later one on the same data goes on.
+
+    `seed`, `fingerprint` of the data, `scoring` and `split` are those of the fit. `trials`
+    have their models, of `others` only predictions are left; `kinds` of models are by their
+    name; `searches` has what the best search of each kind of network tried; `n_done` counts
+    rounds.
+    """
+
+    seed: int = 0
+    fingerprint: str = ""
+    scoring: Any = None
+    split: Split | None = None
+    trials: list[Trial] = field(default_factory=list)
+    others: list[Trial] = field(default_factory=list)
+    kinds: dict[str, ModelKind] = field(default_factory=dict)
+    searches: dict[str, SearchPart] = field(default_factory=dict)
+    n_done: int = 0
+
+    def of(self, models: Sequence[Model]) -> Self:
+        """Return what was found of some models."""
+        names = {model.name for model in models}
+        return replace(
+            self,
+            trials=[t for t in self.trials if t.label in names],
+            others=[t for t in self.others if t.label in names],
+            kinds={name: kind for name, kind in self.kinds.items() if name in names},
+            searches=dict(self.searches),
+        )
+
+    def kept(self) -> Self:
+        """Return what a later fit needs: the models of the best trials of each kind."""
+        labels = dict.fromkeys(trial.label for trial in self.trials)
+        by_label = [[t for t in self.trials if t.label == label] for label in labels]
+        best = [trial for trials in by_label for trial in best_of(trials, N_KEPT)]
+        rest = [replace(trial, models=()) for trial in self.trials if trial not in best]
+        return replace(self, trials=best, others=[*self.others, *rest])
+
+
+def fingerprint(X: Any, y: Any, sample_weight: Any = None) -> str:
+    """Return a text that is equal for data of equal values in the same order."""
+    parts = [X, y] if sample_weight is None else [X, y, sample_weight]
+    return ", ".join(map(data_fingerprint, parts))
+
+
+class MemoryFolder:
+    """A folder in which the memory of a fit is kept while it runs.
+
+    Trials are written between searches; the networks of a search that runs are in a store
+    of fits, which goes when its trials are written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._next_write = 0.0
+
+    def load(self) -> Memory | None:
+        """Return what is there; None if nothing is.  Raises StoreError if it is damaged."""
+        path = self.folder / _TRIALS
+        if not path.exists():
+            return None
+        try:
+            memory = joblib.load(path)
+        except Exception as error:
+            raise StoreError(
+                f"{path} must be a file that an AutoML fit wrote. Loading it failed: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(memory, Memory):
+            raise StoreError(
+                f"{path} must be of an AutoML fit. Got a {type(memory).__name__}."
+            )
+        return memory
+
+    def save(self, memory: Callable[[], Memory], *, always: bool = False) -> None:
+        """Write the memory, unless writing would take too much of the time."""
+        start = time.monotonic()
+        if start < self._next_write and not always:
+            return
+        known, path = memory(), self.folder / _TRIALS
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with replaced_file(path) as temporary:
+                joblib.dump(known, temporary)
+                sign(temporary, instead_of=path)
+            for name in (k.model.name for k in known.kinds.values() if not k.pass_begun):
+                # The file of a model in training stays, with what SQLite has beside it.
+                for file in self.folder.glob(f"{self.networks_of(name).name}*"):
+                    file.unlink()
+        except (OSError, PicklingError, AttributeError, TypeError) as error:
+            # Full disks, and scorers that no file can hold.
+            warn_user(f"What was found cannot be kept in {self.folder}: {error}.")
+            self._next_write = float("inf")
+            return
+        now = time.monotonic()
+        self._next_write = now + _SECONDS_FOR_EACH_OF_WRITING * (now - start)
+
+    def networks_of(self, name: str) -> Path:
+        """Return the store for the networks of a model in training."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / _NETWORKS.format(name.replace(" ", "_"))
+
+
+@dataclass(slots=True, eq=False)
 class Runner:
     """Runs searches against a clock and keeps what they leave.
 
     `reserve` are seconds to leave for what comes after; `tell` is called with an
-    ``AutoProgress``. Of `others` only predictions are left; `failures` has why a model
-    could not be trained; `searches` has what the best search of each kind of network tried,
-    `latest` what the latest one did.
+    ``AutoProgress``. What was `found` is written to `folder`, if there is one, between
+    searches; `failures` has why a model could not be trained, `latest` what the latest
+    search of a network tried.
     """
 
     clock: Clock
     reserve: float
     tell: Callable[[AutoProgress], object] | None
     workers: Workers
-    trials: list[Trial] = field(default_factory=list)
-    others: list[Trial] = field(default_factory=list)
+    found: Memory = field(default_factory=Memory)
+    folder: MemoryFolder | None = None
     failures: dict[str, str] = field(default_factory=dict)
-    searches: dict[str, SearchPart] = field(default_factory=dict)
     latest: SearchPart | None = None
     _steps: SharedSteps = field(default_factory=SharedSteps)
     _stage: str = ""
@@ -126,16 +271,29 @@ class Runner:
     @property
     def best(self) -> Trial | None:
         """The trial with the highest score."""
-        return max(self.trials, key=lambda trial: trial.score, default=None)
+        return max(self.found.trials, key=lambda trial: trial.score, default=None)
 
     def seconds_of(self, model: Model) -> list[float]:
         """Return the seconds that each trial of a model took in all folds."""
-        return [trial.seconds for trial in self.trials if trial.label == model.name]
+        return [t.seconds for t in self.found.trials if t.label == model.name]
 
     def begin(self, stage: str) -> None:
-        """Tell what comes next."""
+        """Tell what comes next, and keep what there is."""
+        self.keep(always=False)
         self._stage = stage
         self._report()
+
+    def keep(self, *, always: bool = True) -> None:
+        """Write what was found to the folder, if there is one."""
+        if self.folder is not None:
+            self.folder.save(self.found.kept, always=always)
+
+    def store(self, name: str, seconds: float | None) -> dict[str, Any]:
+        """Return what lets a search keep its networks, if it takes long enough."""
+        is_long = seconds is None or seconds >= _WORTH_KEEPING
+        if self.folder is None or not is_long:
+            return {}
+        return {"store": self.folder.networks_of(name)}
 
     def run(
         self,
@@ -237,14 +395,14 @@ class Runner:
             is_classification=problem.is_classification,
             # Only the best of earlier trials may be there.
             n_before=max(
-                (trial.number for trial in self.trials if trial.family == model.family),
+                (t.number for t in self.found.trials if t.family == model.family),
                 default=0,
             ),
             n_rows=problem.n_train,
             label=model.name,
         )
-        self.others += [trial for trial in found if not trial.models]
-        self.trials += [
+        self.found.others += [trial for trial in found if not trial.models]
+        self.found.trials += [
             replace(trial, models=tuple(map(self._steps.shared, trial.models)))
             for trial in found
             if trial.models
@@ -254,9 +412,9 @@ class Runner:
 
     def _keep_part(self, part: SearchPart, name: str) -> None:
         """Keep what a search tried, if it is better than what is kept of its kind."""
-        self.latest, known = part, self.searches.get(name)
+        self.latest, known = part, self.found.searches.get(name)
         if known is None or _rank(part) > _rank(known):
-            self.searches[name] = part
+            self.found.searches[name] = part
 
     def _report(self, *, often: bool = False) -> None:
         """Tell where it stands; what comes often only now and then."""
@@ -268,7 +426,7 @@ class Runner:
         self.tell(
             AutoProgress(
                 stage=self._stage,
-                n_trials=len(self.trials),
+                n_trials=len(self.found.trials),
                 best_model="" if best is None else best.name,
                 best_score=np.nan if best is None else best.score,
                 seconds=self.clock.seconds,

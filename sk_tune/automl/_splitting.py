@@ -415,10 +415,7 @@ def guarded(
 
 
 def serious_leaks(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the leak guard's issues of more than low severity.
-
-    They make scores too good.
-    """
+    """Return the issues of the leak guard that make scores too good."""
     return [
         f
         for f in findings

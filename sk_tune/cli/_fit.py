@@ -42,8 +42,8 @@ from sk_tune.exceptions import OptionError, SearchError, SkTuneWarning, TableErr
 from sk_tune.prepare import (
     ColumnKinds,
     check_used,
-    format_of_text,
-    settled_columns,
+    decide_columns,
+    format_of_column,
 )
 from sk_tune.report import plain
 from sk_tune.training import processes_per_cpu
@@ -205,7 +205,7 @@ def _kinds(X: pd.DataFrame) -> tuple[ColumnKinds, list[str]]:
     """Return what columns are to the model, and what it says of cells that are not so."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        kinds = settled_columns(X)[2]
+        kinds = decide_columns(X)[2]
     check_used(kinds, len(X))
     return kinds, [str(w.message) for w in caught if w.category is SkTuneWarning]
 
@@ -344,7 +344,7 @@ def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
         )
     times = frame[column]
     if pd.api.types.is_string_dtype(times) or times.dtype == object:
-        text_format = format_of_text(times)
+        text_format = format_of_column(times)
         times = times if text_format is None else text_format.read(times)
     try:
         times = pd.Series(as_times(times)).infer_objects()

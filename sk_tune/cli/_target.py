@@ -12,7 +12,7 @@ import pandas as pd
 
 from sk_tune._text import listed
 from sk_tune.exceptions import TableError
-from sk_tune.prepare import format_of_text
+from sk_tune.prepare import format_of_column
 
 __all__ = ["MIN_ROWS", "N_FOLDS", "Target", "column_hint", "read_target"]
 
@@ -97,7 +97,7 @@ def _read_text(column: "pd.Series[Any]") -> tuple["pd.Series[Any]", str]:
     """Return what text such as "€ 9.99" stands for, and how it is written; or itself."""
     if pd.api.types.infer_dtype(column, skipna=True) != "string":
         return column, ""
-    text_format = format_of_text(column)
+    text_format = format_of_column(column)
     if text_format is None or text_format.style == "plain":
         return column, ""
     return text_format.read(column), str(text_format)

@@ -7,12 +7,23 @@ from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
 from sk_tune.ensemble._collapsed import (
     CollapsedClassifier,
     CollapsedRegressor,
+    Columns,
+    Fill,
+    NetworkInput,
+    ScalerModule,
     WeightedSum,
     collapse,
+    scaler_module,
 )
 from sk_tune.ensemble._combination import Combination, Member, network_of
-from sk_tune.ensemble._member_inputs import scaler_numbers
-from sk_tune.ensemble._parts import Parts, with_temperature
+from sk_tune.ensemble._member_inputs import ScalerNumbers
+from sk_tune.ensemble._parts import (
+    Combined,
+    CombinedClassifier,
+    CombinedRegressor,
+    Parts,
+    with_temperature,
+)
 from sk_tune.ensemble._seed_ensemble import SeedEnsembleClassifier, SeedEnsembleRegressor
 from sk_tune.ensemble._selection import EnsembleScore, Library, Selector, read_library
 from sk_tune.ensemble._stacking import StackingClassifier, StackingRegressor
@@ -29,12 +40,20 @@ __all__ = [
     "BoostingRegressor",
     "CollapsedClassifier",
     "CollapsedRegressor",
+    "Columns",
     "Combination",
+    "Combined",
+    "CombinedClassifier",
+    "CombinedRegressor",
     "EnsembleScore",
+    "Fill",
     "GreedyOptions",
     "Library",
     "Member",
+    "NetworkInput",
     "Parts",
+    "ScalerModule",
+    "ScalerNumbers",
     "SeedEnsembleClassifier",
     "SeedEnsembleRegressor",
     "Selector",
@@ -46,6 +65,6 @@ __all__ = [
     "collapse",
     "network_of",
     "read_library",
-    "scaler_numbers",
+    "scaler_module",
     "with_temperature",
 ]

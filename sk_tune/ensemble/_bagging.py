@@ -9,6 +9,7 @@ those that a member lacks, and predictions of all members in one call.
 Notation: m members, n samples, C classes or targets.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,7 +28,7 @@ from sk_tune.adoption import adoption
 from sk_tune.backend import CollectingBackend, fleet
 from sk_tune.ensemble._combination import Combination, network_of
 from sk_tune.ensemble._member_fits import asks_for_types, has_network, with_categories
-from sk_tune.ensemble._parts import average_of, parts_of
+from sk_tune.ensemble._parts import combined, parts_of
 from sk_tune.estimators import MLPClassifier, MLPRegressor, category_columns
 from sk_tune.exceptions import warn_user
 
@@ -48,6 +49,9 @@ _MOST_NUMBERS = 2**22
 
 class _Bagging:
     """Lets scikit-learn's bagging train and predict with its networks together.
+
+    Drop-in for scikit-learn's class of this name, with the same results for the same
+    ``random_state``.
 
     Parameters
     ----------
@@ -96,6 +100,10 @@ class _Bagging:
         A row for each number of members, if `oob_score`: n_members, oob_score of the first
         so many, and n_samples, the samples that at least one of them lacks.  Where
         ``oob_score`` no longer rises, more members do not help.
+
+    Notes
+    -----
+    Members are stacked when they predict: networks of one architecture are one call.
     """
 
     def fit(self: Any, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Any:
@@ -103,24 +111,10 @@ class _Bagging:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,)
-            Labels or targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Chances of the samples to be drawn; all equal if None.
         **fit_params : dict of str to object
             For ``fit`` of the members, as scikit-learn routes them.
-
-        Returns
-        -------
-        self
-            The fitted ensemble.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are not what is asked for.
         """
         for name in ("oob_curve_", "oob_by_members_"):
             vars(self).pop(name, None)
@@ -141,13 +135,28 @@ class _Bagging:
         super()._validate_estimator(default)  # type: ignore[misc]
         self.estimator_ = with_categories(self.estimator_, self._categories)
 
-    def _set_oob_tables(self: Any, X: Any, y: Any) -> None:
-        """Learn what the out-of-bag samples tell of epochs and of the number of members."""
+    def _set_oob_score(self: Any, X: Any, y: Any) -> None:
+        """Score each sample by the members that lack it: all, the first few, by epochs."""
         self.oob_curve_ = _epoch_table(self.estimators_)
-        left_out = np.ones((len(self.estimators_), len(y)), dtype=bool)
-        for of_member, drawn in zip(left_out, self.estimators_samples_, strict=True):
+        lacks = np.ones((len(self.estimators_), len(y)), dtype=bool)
+        for of_member, drawn in zip(lacks, self.estimators_samples_, strict=True):
             of_member[drawn] = False
-        self.oob_by_members_ = _members_table(parts_of(self).combination(), left_out, X, y)
+        combination = parts_of(self).combination()
+        self.oob_by_members_, total = _members_table(combination, lacks, X, y)
+        counts = lacks.sum(axis=0)
+        if not counts.all():
+            warnings.warn(
+                "Some inputs do not have OOB scores. This probably means too few "
+                "estimators were used to compute any reliable oob estimates.",
+                stacklevel=2,
+            )
+        if combination.classes is None:
+            self.oob_prediction_ = total[:, 0] / np.maximum(counts, 1)
+            self.oob_score_ = r2_score(y, self.oob_prediction_)
+        else:
+            with np.errstate(invalid="ignore"):
+                self.oob_decision_function_ = total / counts[:, np.newaxis]
+            self.oob_score_ = accuracy_score(y, total.argmax(axis=1))
 
     def _combined(self: Any, X: Any) -> Array | None:
         """Return the mean of the members; None if no network is among them."""
@@ -162,7 +171,7 @@ class _Bagging:
             ensure_all_finite=False,
             reset=False,
         )
-        return average_of(self, X)
+        return combined(self, X)
 
 
 def _categories_of_members(bagging: Any, X: Any) -> list[int]:
@@ -227,64 +236,48 @@ def _epoch_table(members: Sequence[Any]) -> pd.DataFrame:
 
 
 def _members_table(
-    combination: Combination, left_out: npt.NDArray[np.bool_], X: Any, y: Array
-) -> pd.DataFrame:
-    """Return the score of the first members, for every number of them.
+    combination: Combination, lacks: npt.NDArray[np.bool_], X: Any, y: Array
+) -> tuple[pd.DataFrame, Array]:
+    """Return the score of the first members, for each number, and sums of all, (n, C).
 
     Columns: n_members; oob_score, accuracy or R^2, over the samples that at least one of
-    them lacks; n_samples, the number of these. `left_out`, (m, n), says who lacks which;
-    `y` holds positions of classes, or targets.
+    them lacks; n_samples, the number of these. `lacks`, (m, n), says who lacks which; `y`
+    holds positions of classes, or targets.
     """
     is_classifier = combination.classes is not None
-    predicted = np.empty(left_out.shape, dtype=np.intp if is_classifier else np.float64)
+    predicted = np.empty(lacks.shape, dtype=np.intp if is_classifier else np.float64)
     n_columns = 1 if combination.classes is None else len(combination.classes)
-    size = max(1, _MOST_NUMBERS // (len(left_out) * n_columns))
+    size, totals = max(1, _MOST_NUMBERS // (len(lacks) * n_columns)), []
     for start in range(0, len(y), size):
         part = slice(start, start + size)
-        counts = left_out[:, part, np.newaxis]
+        counts = lacks[:, part, np.newaxis]
         sums = np.cumsum(combination.each(X[part]) * counts, axis=0)  # (m, part, C)
+        totals.append(sums[-1])
         if is_classifier:
             predicted[:, part] = sums.argmax(axis=2)
         else:
             n_predictions = np.maximum(counts.cumsum(axis=0), 1)
             predicted[:, part] = (sums / n_predictions)[:, :, 0]
-    covered = np.logical_or.accumulate(left_out, axis=0)
+    covered = np.logical_or.accumulate(lacks, axis=0)
     score = accuracy_score if is_classifier else r2_score
     # R^2 of fewer than two samples is not defined.
     scores = [
         score(y[chosen], values[chosen]) if chosen.sum() > 1 else np.nan
         for chosen, values in zip(covered, predicted, strict=True)
     ]
-    return pd.DataFrame({
-        "n_members": np.arange(1, len(left_out) + 1),
+    table = pd.DataFrame({
+        "n_members": np.arange(1, len(lacks) + 1),
         "oob_score": scores,
         "n_samples": covered.sum(axis=1),
     })
-
-
-class _WithAllClasses:
-    """A member that has not seen all classes, as one that has.
-
-    The member's ``classes_`` are positions of those of the ensemble.
-    """
-
-    def __init__(self, member: Any, n_classes: int) -> None:
-        self._member = member
-        self._n_classes = n_classes
-
-    def predict_proba(self, X: Any) -> Array:
-        known = self._member.predict_proba(X)
-        found = np.zeros((len(known), self._n_classes), dtype=known.dtype)
-        found[:, self._member.classes_] = known
-        return found
+    return table, np.concatenate(totals)
 
 
 @with_inherited_docs
 class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[misc]
     """Bagging of classifiers, whose networks train as one fleet.
 
-    Drop-in for scikit-learn's class of this name, with the same results for the same
-    ``random_state``.
+    {description}
 
     Parameters
     ----------
@@ -310,9 +303,7 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[m
     BaggingRegressor : The same for real-valued targets.
     sklearn.ensemble.BaggingClassifier : Its base.
 
-    Notes
-    -----
-    Members are stacked when they predict: networks of one architecture are one call.
+    {notes}
 
     Examples
     --------
@@ -330,34 +321,12 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[m
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
         **params : dict of str to object
             For the members, as scikit-learn routes them.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
         """
         found = None if params else self._combined(X)
         mean: Array = super().predict_proba(X, **params) if found is None else found
         return mean
-
-    def _set_oob_score(self: Any, X: Any, y: Any) -> None:
-        # scikit-learn takes all members to know all classes.
-        members, n_classes = self.estimators_, self.n_classes_
-        self.estimators_ = [
-            member
-            if len(member.classes_) == n_classes or not hasattr(member, "predict_proba")
-            else _WithAllClasses(member, n_classes)
-            for member in members
-        ]
-        try:
-            super()._set_oob_score(X, y)
-        finally:
-            self.estimators_ = members
-        self._set_oob_tables(X, y)
 
     def _get_estimator(self) -> Any:
         return MLPClassifier() if self.estimator is None else self.estimator
@@ -367,8 +336,7 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[m
 class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[misc]
     """Bagging of regressors, whose networks train as one fleet.
 
-    Drop-in for scikit-learn's class of this name, with the same results for the same
-    ``random_state``.
+    {description}
 
     Parameters
     ----------
@@ -390,9 +358,7 @@ class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[mis
     BaggingClassifier : The same for classes.
     sklearn.ensemble.BaggingRegressor : Its base.
 
-    Notes
-    -----
-    Members are stacked when they predict: networks of one architecture are one call.
+    {notes}
 
     Examples
     --------
@@ -410,25 +376,14 @@ class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[mis
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
         **params : dict of str to object
             For the members, as scikit-learn routes them.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            In the units of y.
         """
         found = None if params else self._combined(X)
         if found is None:
             mean: Array = super().predict(X, **params)
             return mean
         return found[:, 0] if found.shape[1] == 1 else found
-
-    def _set_oob_score(self, X: Any, y: Any) -> None:
-        super()._set_oob_score(X, y)
-        self._set_oob_tables(X, y)
 
     def _get_estimator(self) -> Any:
         return MLPRegressor() if self.estimator is None else self.estimator

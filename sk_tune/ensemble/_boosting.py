@@ -8,11 +8,24 @@ the stage's samples finds, and times the learning rate.  Trees take a Newton ste
 leaf; a network has no leaves.  Fitting it to the Newton direction itself (GrowNet) takes
 other weights of the samples for each class, hence a network for each, and targets that
 explode where a sample is predicted surely; a single step for the whole stage does without
-both.  See ``_boosting_losses`` for the papers.
+both.
 
-Notation: n samples, C columns; F is the sum of the stages so far.
+Notation: n samples, C columns.  y are targets, F is the sum of the stages so far, f what a
+new stage predicts, all of shape (n, C); w are the weights of the samples.  Each stage is
+fitted to the negative gradient r of the loss by F (Friedman 2001, Algorithm 1, line 3),
+and goes into the sum times a step rho (line 5), which minimises the loss of F + rho f.
+Where the loss has second derivatives, rho is one step of Newton's method from 0, in closed
+form; it stays bounded where classes are separated, where the minimum does not.
+
+References
+----------
+.. [1] J. H. Friedman. Greedy function approximation: a gradient boosting machine. Annals of
+   Statistics 29(5):1189-1232, 2001.
+.. [2] S. Badirli, X. Liu, Z. Xing, A. Bhowmik, K. Doan, S. S. Keerthi. Gradient boosting
+   neural networks: GrowNet. arXiv:2002.07971, 2020.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import field
 from numbers import Integral, Real
@@ -20,8 +33,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, softmax
-from sklearn.base import ClassifierMixin, RegressorMixin
+from scipy.special import expit, log_expit, logsumexp, softmax
+from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.ensemble import BaseEnsemble
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d, get_tags
@@ -30,17 +43,193 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weight
 from sk_tune._declaration import parameters
-from sk_tune.ensemble._boosting_losses import (
-    REGRESSION_LOSSES,
-    BoostingLoss,
-    classification_loss,
-    regression_loss,
-)
-from sk_tune.ensemble._combination import Combination, Member
+from sk_tune.ensemble._combination import Member
 from sk_tune.ensemble._member_fits import fit_stage, last_step, with_categories
+from sk_tune.ensemble._parts import (
+    Combined,
+    CombinedClassifier,
+    CombinedRegressor,
+    Parts,
+)
 from sk_tune.estimators import MLPRegressor, category_columns
 
-__all__ = ["BoostingClassifier", "BoostingRegressor"]
+__all__ = [
+    "REGRESSION_LOSSES",
+    "BoostingClassifier",
+    "BoostingRegressor",
+    "classification_loss",
+    "regression_loss",
+]
+
+Floats = npt.NDArray[np.float64]
+
+REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber")
+
+
+def regression_loss(name: str, alpha: float) -> "BoostingLoss":
+    """Return one of `REGRESSION_LOSSES`; huber takes a share `alpha` of small residuals."""
+    if name == "huber":
+        return _HuberLoss(alpha)
+    return _AbsoluteError() if name == "absolute_error" else _SquaredError()
+
+
+def classification_loss(n_columns: int) -> "BoostingLoss":
+    """Return the log loss of labels 0 and 1 in one column, or of one-hot labels."""
+    return _BinaryLogLoss() if n_columns == 1 else _LogLoss()
+
+
+class BoostingLoss(ABC):
+    """A loss as gradient boosting needs it."""
+
+    @abstractmethod
+    def start(self, y: Floats, w: Floats) -> Floats:
+        """Return the constant of least loss, (C,), for targets (n, C) and weights (n,)."""
+
+    @abstractmethod
+    def each(self, y: Floats, F: Floats) -> Floats:
+        """Return the loss of each sample, (n,), a mean over targets, (n, C)."""
+
+    @abstractmethod
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        """Return the negative gradients, (n, C), times a constant: what is fitted next."""
+
+    @abstractmethod
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        """Return the second derivative of each sample's loss along a stage `f`, (n,).
+
+        It is multiplied by the constant of ``residual``.
+        """
+
+    def look_at(self, y: Floats, F: Floats, w: Floats) -> None:  # noqa: B027
+        """Adapt the loss to the residuals before a stage, if it has something to adapt."""
+
+    def mean(self, y: Floats, F: Floats, w: Floats) -> float:
+        """Return the weighted mean of the loss; less is better."""
+        return float(np.average(self.each(y, F), weights=w))
+
+    def step(self, y: Floats, F: Floats, f: Floats, w: Floats) -> float:
+        """Return how far to go along a stage `f`, (n, C); 0 where it leads nowhere."""
+        slope = float(w @ (self.residual(y, F) * f).sum(axis=1))
+        curvature = float(w @ self.curvature(y, F, f))
+        return slope / curvature if curvature > np.finfo(np.float64).tiny else 0.0
+
+
+class _SquaredError(BoostingLoss):
+    """Half the squared error; the step is the exact minimum."""
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        return np.asarray(np.average(y, axis=0, weights=w))
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        return np.asarray(0.5 * ((y - F) ** 2).mean(axis=1))
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        return y - F
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        return np.asarray((f**2).sum(axis=1))
+
+
+class _AbsoluteError(BoostingLoss):
+    """Absolute error; the step is the exact minimum, a median (Friedman 2001, eq. 14)."""
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        return np.array([_weighted_quantile(column, w, 0.5) for column in y.T])
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        return np.asarray(np.abs(y - F).mean(axis=1))
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        return np.sign(y - F)
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        return np.zeros(len(y))
+
+    def step(self, y: Floats, F: Floats, f: Floats, w: Floats) -> float:
+        # sum w |f| |(y - F) / f - rho| is least at the weighted median of the ratios.
+        weights = w[:, np.newaxis] * np.abs(f)
+        moves = weights > 0
+        if not moves.any():
+            return 0.0
+        return _weighted_quantile((y - F)[moves] / f[moves], weights[moves], 0.5)
+
+
+class _HuberLoss(BoostingLoss):
+    """Squared error for the share `alpha` of small residuals, absolute error for others."""
+
+    def __init__(self, alpha: float) -> None:
+        self.alpha = alpha
+        self.delta = np.inf
+        # The first one: losses of several stages are compared, so that they are to be those
+        # of one function.
+        self._scored_delta = np.inf
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        # The median, as in Friedman (2001, Algorithm 4).
+        return _AbsoluteError().start(y, w)
+
+    def look_at(self, y: Floats, F: Floats, w: Floats) -> None:
+        weights = np.broadcast_to(w[:, np.newaxis], y.shape)
+        sizes = np.abs(y - F).ravel()
+        self.delta = _weighted_quantile(sizes, weights.ravel(), self.alpha)
+        if self._scored_delta == np.inf:
+            self._scored_delta = self.delta
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        size = np.abs(y - F)
+        small = np.minimum(size, self._scored_delta)
+        return np.asarray((small * (size - 0.5 * small)).mean(axis=1))
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        return np.clip(y - F, -self.delta, self.delta)
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        return np.asarray((f**2 * (np.abs(y - F) <= self.delta)).sum(axis=1))
+
+
+class _BinaryLogLoss(BoostingLoss):
+    """Negative log-likelihood of labels 0 and 1 in nats; F are log-odds."""
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        share = np.average(y, axis=0, weights=w)
+        return np.asarray(np.log(share) - np.log1p(-share))
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        return np.asarray(-log_expit(np.where(y > 0, F, -F))[:, 0])
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        return np.asarray(y - expit(F))
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        return np.asarray((expit(F) * expit(-F) * f**2)[:, 0])
+
+
+class _LogLoss(BoostingLoss):
+    """Negative log-likelihood of one-hot labels in nats; F are logits."""
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        return np.asarray(np.log(np.average(y, axis=0, weights=w)))
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        return np.asarray(logsumexp(F, axis=1) - (y * F).sum(axis=1))
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        return np.asarray(y - softmax(F, axis=1))
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        p = softmax(F, axis=1)
+        # The variance of f under p.
+        centred = f - (p * f).sum(axis=1, keepdims=True)
+        return np.asarray((p * centred**2).sum(axis=1))
+
+
+def _weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
+    """Return the least value that a share `level` of the weights does not exceed."""
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(weights[order])
+    position = np.searchsorted(total, level * total[-1])
+    return float(values[order[min(int(position), len(values) - 1)]])
+
 
 Array = npt.NDArray[Any]
 
@@ -55,7 +244,7 @@ class _BoostedSamples(NamedTuple):
 
 
 @parameters
-class _Boosting(BaseEnsemble):  # type: ignore[misc]
+class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
     """Parameters, training and sum of the stages, for both tasks.
 
     Parameters
@@ -133,27 +322,7 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
         raise NotImplementedError
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train the stages, each on what those before it leave.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,)
-            Labels or targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the loss.
-
-        Returns
-        -------
-        self
-            The fitted ensemble.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are not what is asked for.
-        """
+        """Train the stages, each on what those before it leave."""
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
@@ -238,12 +407,22 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
         self.estimators_ = stages[:n_kept]
         self.weights_ = np.array(weights[:n_kept])
         self.n_estimators_ = n_kept
-        self._combination = self._sum_of_stages()
+        self._combination = self._parts().combination()
 
-    def _sum_of_stages(self) -> Combination:
-        members = list(map(Member, self.estimators_, self.weights_.tolist()))
-        # The sum is in float64, because the weights would enlarge the rounding of float32.
-        return Combination.of(self, members, dtype="float64")
+    def _parts(self) -> Parts:
+        check_is_fitted(self)
+        link = "sum"
+        if is_classifier(self):
+            link = "logistic" if len(self.init_) == 1 else "softmax"
+        return Parts(
+            members=tuple(map(Member, self.estimators_, self.weights_.tolist())),
+            n_features=self.n_features_in_,
+            names=getattr(self, "feature_names_in_", None),
+            takes_arrays=True,
+            classes=getattr(self, "classes_", None),
+            link=link,
+            offset=self.init_,
+        )
 
     def _checked(self, X: Any, y: Any = None) -> Any:
         tags = get_tags(self).input_tags
@@ -254,56 +433,25 @@ class _Boosting(BaseEnsemble):  # type: ignore[misc]
             "ensure_all_finite": "allow-nan" if tags.allow_nan else True,
         }
         if y is None:
-            check_is_fitted(self)
             return validate_data(self, X, reset=False, **options)
         return validate_data(self, X, y, multi_output=True, y_numeric=False, **options)
 
-    def _decoded(self, raw: Array) -> Array:
-        """Return labels or targets for a sum of stages, (n, C)."""
-        raise NotImplementedError
-
-    def predict(self, X: Any) -> Array:
-        """Return the most probable labels, or the predicted targets.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Labels as they were in y, or targets in the units of y.
-        """
-        return self._decoded(self._raw(X))
-
     def staged_predict(self, X: Any) -> Iterator[Array]:
         """Yield the predictions after each stage.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
 
         Yields
         ------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             As ``predict`` returns them.
         """
-        for raw in self._staged_raw(X):
-            yield self._decoded(raw)
+        yield from map(self._decided, self._staged(X))
 
-    def _raw(self, X: Any) -> Array:
-        """Return the sum of the stages, (n, C)."""
-        X = self._checked(X)
-        return np.asarray(self.init_ + self._sum_of_stages()(X))
-
-    def _staged_raw(self, X: Any) -> Iterator[Array]:
-        X = self._checked(X)
-        F = np.tile(self.init_, (len(X), 1))
+    def _staged(self, X: Any) -> Iterator[Array]:
+        """Yield probabilities or targets, (n, C), after each stage."""
+        parts, X, total = self._parts(), self._checked(X), np.float64(0)
         for stage, weight in zip(self.estimators_, self.weights_, strict=True):
-            F = F + weight * _output(stage, X)
-            yield F
+            total = total + weight * _output(stage, X)
+            yield parts.finish(total)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -330,7 +478,9 @@ def _has_stalled(scores: list[float], n_iter_no_change: int | None, tol: float) 
 
 
 @parameters
-class BoostingClassifier(ClassifierMixin, _Boosting):  # type: ignore[misc]
+class BoostingClassifier(  # type: ignore[misc]
+    ClassifierMixin, CombinedClassifier, _Boosting
+):
     """Gradient boosting of networks for classes, by the log loss.
 
     Parameters
@@ -372,53 +522,24 @@ class BoostingClassifier(ClassifierMixin, _Boosting):  # type: ignore[misc]
     def decision_function(self, X: Any) -> Array:
         """Return the sum of the stages.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
             Log-odds of the second of two classes, or a logit for each class.
         """
-        raw = self._raw(X)
+        combination = self._parts().combination(self)
+        raw = self.init_ + combination(self._checked(X))
         return raw[:, 0] if raw.shape[1] == 1 else raw
-
-    def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        return _probabilities(self._raw(X))
 
     def staged_predict_proba(self, X: Any) -> Iterator[Array]:
         """Yield the probabilities after each stage.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
 
         Yields
         ------
         ndarray of shape (n_samples, n_classes)
             As ``predict_proba`` returns them.
         """
-        for raw in self._staged_raw(X):
-            yield _probabilities(raw)
-
-    def _decoded(self, raw: Array) -> Array:
-        index = raw[:, 0] > 0 if raw.shape[1] == 1 else raw.argmax(axis=1)
-        return np.asarray(self.classes_[index.astype(np.intp)])
+        yield from self._staged(X)
 
     def _task_y(self, y: Any) -> Array:
         y = column_or_1d(y, warn=True)
@@ -441,14 +562,8 @@ class BoostingClassifier(ClassifierMixin, _Boosting):  # type: ignore[misc]
         return classification_loss(y.shape[1])
 
 
-def _probabilities(raw: Array) -> Array:
-    if raw.shape[1] > 1:
-        return np.asarray(softmax(raw, axis=1))
-    return np.column_stack([expit(-raw), expit(raw)])
-
-
 @parameters
-class BoostingRegressor(RegressorMixin, _Boosting):  # type: ignore[misc]
+class BoostingRegressor(RegressorMixin, CombinedRegressor, _Boosting):  # type: ignore[misc]
     """Gradient boosting of networks for real-valued targets.
 
     Parameters
@@ -491,16 +606,12 @@ class BoostingRegressor(RegressorMixin, _Boosting):  # type: ignore[misc]
         "alpha": [Interval(Real, 0, 1, closed="neither")],
     }
 
-    def _decoded(self, raw: Array) -> Array:
-        return raw if self._many_outputs else raw[:, 0]
-
     def _task_y(self, y: Any) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return np.asarray(y, dtype=np.float64)
 
     def _encode(self, y: Array) -> tuple[Array, Array | None]:
-        self._many_outputs = y.ndim == 2
         return y.reshape(len(y), -1), None
 
     def _loss_of(self, y: Array) -> BoostingLoss:

@@ -19,19 +19,152 @@ from scipy.sparse import issparse
 from sklearn.metrics import accuracy_score, r2_score
 from torch import Tensor, nn
 
+from sk_tune._declaration import with_inherited_docs
 from sk_tune.ensemble._combination import Member, network_of
-from sk_tune.ensemble._member_inputs import AffineMap, affine_tail
+from sk_tune.ensemble._member_inputs import ScalerNumbers, scaler_numbers
 from sk_tune.ensemble._parts import (
     SMALLEST_PROBABILITY,
-    AverageClassifier,
-    AverageRegressor,
+    Combined,
+    CombinedClassifier,
+    CombinedRegressor,
     Parts,
     parts_of,
 )
 from sk_tune.estimators import NetworkPredictor, export_module
 from sk_tune.saving import load_object, save_object
 
-__all__ = ["CollapsedClassifier", "CollapsedRegressor", "WeightedSum", "collapse"]
+__all__ = [
+    "CollapsedClassifier",
+    "CollapsedRegressor",
+    "Columns",
+    "Fill",
+    "NetworkInput",
+    "ScalerModule",
+    "WeightedSum",
+    "collapse",
+    "scaler_module",
+]
+
+
+class Columns(nn.Module):
+    """Some columns of the input, by their positions."""
+
+    positions: Tensor
+
+    def __init__(self, positions: Any) -> None:
+        super().__init__()
+        self.register_buffer("positions", torch.as_tensor(positions))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.index_select(1, self.positions)
+
+
+class Fill(nn.Module):
+    """A value of each column in the place of missing ones."""
+
+    fill: Tensor
+
+    def __init__(self, fill: Any) -> None:
+        super().__init__()
+        self.register_buffer("fill", _buffer(fill))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x.isnan(), self.fill, x)
+
+
+class ScalerModule(nn.Module):
+    """Numbers that are shifted, scaled and clipped."""
+
+    center: Tensor
+    divisor: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, numbers: ScalerNumbers) -> None:
+        super().__init__()
+        self.clip = numbers.clip
+        for name in ("center", "divisor", "scale", "shift"):
+            self.register_buffer(name, _buffer(getattr(numbers, name)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Equal to scikit-learn's to the last bit: of what is equal to a value of the
+        # training samples, quantiles make something else than of its neighbours.
+        scaled = (x - self.center) / self.divisor * self.scale + self.shift
+        return scaled if self.clip is None else scaled.clamp(*self.clip)
+
+
+def _buffer(values: Any) -> Tensor:
+    # Of one axis at least: a lone number of 64 bits would leave others at 32.
+    return torch.from_numpy(np.atleast_1d(np.array(values, dtype=np.float64)))
+
+
+def scaler_module(transformer: Any) -> nn.Module | None:
+    """Return what a fitted scaler or imputer of scikit-learn does; None of others."""
+    numbers = scaler_numbers(transformer)
+    if numbers is None:
+        return None
+    return ScalerModule(numbers) if numbers.fill is None else Fill(numbers.fill)
+
+
+class NetworkInput(nn.Module):
+    """Prepared samples in the type and the shape in which a fitted network takes them."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.dtype, self.shape = getattr(torch, network.dtype), network.input_shape_
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(self.dtype).reshape(-1, *self.shape)
+
+
+class WeightedSum(nn.Module):
+    """The weighted sum of what members predict, and `Parts.finish`, in torch.
+
+    `models` are the members' last steps, in the order of the parts.
+    """
+
+    offset: Tensor
+
+    def __init__(self, parts: Parts, models: Sequence[Any], dtype: torch.dtype) -> None:
+        super().__init__()
+        self.link, self.temperature = parts.link, parts.temperature
+        self.is_classifier = parts.classes is not None
+        self.is_multilabel = parts.is_multilabel
+        for number, (model, member) in enumerate(zip(models, parts.members, strict=True)):
+            # Columns of a member, times its weight, to columns of the sum.
+            if parts.member_classes is None or parts.is_multilabel:
+                matrix = torch.eye(getattr(model, "n_outputs_", 1), dtype=dtype)
+            else:
+                n_classes = len(parts.member_classes)
+                places = np.searchsorted(parts.member_classes, model.classes_)
+                matrix = torch.eye(n_classes, dtype=dtype)[torch.from_numpy(places)]
+            self.register_buffer(f"matrix{number}", matrix * member.weight)
+        offset = np.zeros(matrix.shape[1]) if parts.offset is None else parts.offset
+        self.register_buffer("offset", torch.as_tensor(offset, dtype=dtype))
+
+    def forward(self, predicted: list[Tensor]) -> Tensor:
+        """Return probabilities or targets for what each member predicts, (n, c) each."""
+        total = self.offset
+        for number, of_member in enumerate(predicted):
+            total = total + of_member.to(total.dtype) @ getattr(self, f"matrix{number}")
+        if self.link == "logistic":
+            return torch.cat([(-total).sigmoid(), total.sigmoid()], dim=1)
+        if self.link == "softmax":
+            return total.softmax(dim=1)
+        if not self.is_classifier:
+            return total
+        if self.is_multilabel:
+            if self.temperature == 1:
+                return total
+            inside = total.clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+            return ((inside / (1 - inside)).log() / self.temperature).sigmoid()
+        total = total / total.sum(dim=1, keepdim=True)
+        if self.temperature == 1:
+            return total
+        return (total.clamp_min(SMALLEST_PROBABILITY).log() / self.temperature).softmax(
+            dim=1
+        )
+
 
 Array = npt.NDArray[Any]
 
@@ -39,28 +172,45 @@ Array = npt.NDArray[Any]
 _N_CALLS = 7
 
 
-class _Collapsed:
-    """Pruning and files of an ensemble's `parts`, for both tasks."""
+class _Collapsed(Combined):
+    """Pruning and files of an ensemble, for both tasks.
+
+    Parameters
+    ----------
+    parts : Parts
+        What :func:`collapse` makes of an ensemble.
+
+    Attributes
+    ----------
+    estimators_ : list of estimators
+        The members.
+    weights_ : ndarray of shape (n_members,)
+        Their weights.
+    n_features_in_ : int
+        Columns of X, if the ensemble knew.
+    n_stacks_ : int
+        Stacks of several networks that the last prediction used.
+    """
 
     def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+        self.parts = parts
         self._combination = parts.combination()
         if parts.n_features is not None:
             self.n_features_in_ = parts.n_features
 
     def __len__(self) -> int:
         """Return the number of members."""
-        return len(self._parts.members)
+        return len(self.parts.members)
 
     @property
     def estimators_(self) -> list[Any]:
         """The members."""
-        return [member.estimator for member in self._parts.members]
+        return [member.estimator for member in self.parts.members]
 
     @property
     def weights_(self) -> Array:
         """Their weights."""
-        return np.array([member.weight for member in self._parts.members])
+        return np.array([member.weight for member in self.parts.members])
 
     @property
     def n_stacks_(self) -> int:
@@ -105,19 +255,19 @@ class _Collapsed:
             n_members = min(n_members, max_members)
         if max_ms is not None:
             n_members = self._affordable(n_members, max_ms, X)
-        return type(self)(self._parts.first(n_members))
+        return type(self)(self.parts.first(n_members))
 
     def _affordable(self, most: int, max_ms: float, X: Any) -> int:
         """Return how many members predict in a time; time grows with their number."""
         if X is None:
-            if self._parts.n_features is None:
+            if self.parts.n_features is None:
                 raise ValueError("max_ms needs X for an ensemble of unknown width.")
-            X = np.zeros((1, self._parts.n_features))
-        X = self._as_members_take_it(X)
+            X = np.zeros((1, self.parts.n_features))
+        X = self._checked(X)
         times: dict[int, float] = {}
 
         def is_fast(n_members: int) -> bool:
-            times[n_members] = _milliseconds(self._parts.first(n_members), X)
+            times[n_members] = _milliseconds(self.parts.first(n_members), X)
             return times[n_members] <= max_ms
 
         if is_fast(most):
@@ -185,19 +335,10 @@ class _Collapsed:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Labels or targets; of several labels a sample, all count.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
-
-        Returns
-        -------
-        float
-            Greater is better.
         """
-        measure = r2_score if self._parts.classes is None else accuracy_score
+        measure = r2_score if self.parts.classes is None else accuracy_score
         model: Any = self
         return float(measure(y, model.predict(X), sample_weight=sample_weight))
 
@@ -219,45 +360,52 @@ class _Collapsed:
         TypeError
             If a member is anything else.
         """
-        _export(self._parts, path)
+        parts = self.parts
+        found = map(_module_of, parts.members)
+        modules, networks, shapes = zip(*found, strict=True)
+        kinds = {(net.dtype, shape) for net, shape in zip(networks, shapes, strict=True)}
+        if len(kinds) > 1:
+            raise TypeError(
+                "Members of an ensemble must take the same input to be one ONNX model. Got "
+                f"{sorted(map(str, kinds))}."
+            )
+        ((dtype_name, shape),) = kinds
+        dtype = getattr(torch, dtype_name)
+        module = _SumModule(modules, WeightedSum(parts, networks, dtype))
+        example = torch.zeros(2, *(shape or (parts.n_features,)), dtype=dtype)
+        is_classifier = parts.classes is not None
+        export_module(module, networks, example, path, is_classifier=is_classifier)
 
-    def _average(self, X: Any) -> Array:
-        return self._parts.finish(self._combination(self._as_members_take_it(X)))
+    def _parts(self) -> Parts:
+        return self.parts
 
-    def _as_members_take_it(self, X: Any) -> Any:
-        return _as_array(X, self._parts) if self._parts.takes_arrays else X
+    def _checked(self, X: Any) -> Any:
+        return _as_array(X, self.parts) if self.parts.takes_arrays else X
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"parts": self._parts}
+        return {"parts": self.parts}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
 
-class CollapsedClassifier(_Collapsed, AverageClassifier):
+@with_inherited_docs
+class CollapsedClassifier(_Collapsed, CombinedClassifier):
     """An ensemble of classifiers as one predictor.
 
     Parameters
     ----------
-    parts : Parts
-        What :func:`collapse` makes of an ensemble.
+    {parameters}
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of ``predict_proba``; of a multilabel problem the
         numbers of the labels.
-    estimators_ : list of estimators
-        The members.
-    weights_ : ndarray of shape (n_members,)
-        Their weights.
-    n_features_in_ : int
-        Columns of X, if the ensemble knew.
-    n_stacks_ : int
-        Stacks of several networks that the last prediction used.
+    {attributes}
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -266,24 +414,17 @@ class CollapsedClassifier(_Collapsed, AverageClassifier):
         self._is_multilabel = parts.is_multilabel
 
 
-class CollapsedRegressor(_Collapsed, AverageRegressor):
+@with_inherited_docs
+class CollapsedRegressor(_Collapsed, CombinedRegressor):
     """An ensemble of regressors as one predictor.
 
     Parameters
     ----------
-    parts : Parts
-        What :func:`collapse` makes of an ensemble.
+    {parameters}
 
     Attributes
     ----------
-    estimators_ : list of estimators
-        The members.
-    weights_ : ndarray of shape (n_members,)
-        Their weights.
-    n_features_in_ : int
-        Columns of X, if the ensemble knew.
-    n_stacks_ : int
-        Stacks of several networks that the last prediction used.
+    {attributes}
     """
 
 
@@ -354,37 +495,6 @@ def _milliseconds(parts: Parts, X: Any) -> float:
     return 1000 * statistics.median(seconds)
 
 
-def _export(parts: Parts, path: str | PathLike[str]) -> None:
-    """Write the parts of an ensemble of networks as an ONNX model.
-
-    Raises TypeError if a member is no network of sk_tune's, or members differ in dtype.
-    """
-    members = [_MemberModule(member) for member in parts.members]
-    kinds = {
-        (
-            collapsed.network.dtype,
-            collapsed.sample_shape if collapsed.features is None else None,
-        )
-        for collapsed in members
-    }
-    if len(kinds) > 1:
-        raise TypeError(
-            "Members of an ensemble must take the same input to be one ONNX model. Got "
-            f"{sorted(map(str, kinds))}."
-        )
-    ((dtype_name, shape),) = kinds
-    dtype = getattr(torch, dtype_name)
-    example = torch.zeros(2, *(shape or (parts.n_features,)), dtype=dtype)
-    networks = [collapsed.network for collapsed in members]
-    devices = [network.net_.device for network in networks]
-    module = _SumModule(members, WeightedSum(parts, networks, dtype)).eval().cpu()
-    try:
-        export_module(module, example, path, is_classifier=parts.classes is not None)
-    finally:
-        for network, device in zip(networks, devices, strict=True):
-            network.net_.module_.to(device)
-
-
 class _SumModule(nn.Module):
     """The weighted sum of members, from X on."""
 
@@ -398,102 +508,16 @@ class _SumModule(nn.Module):
         return total
 
 
-class WeightedSum(nn.Module):
-    """The weighted sum of what members predict, and `Parts.finish`, in torch.
+def _module_of(member: Member) -> tuple[nn.Module, Any, tuple[int, ...] | None]:
+    """Return a member as a module, its network, and the shape of the samples that it takes.
 
-    `models` are the members' last steps, in the order of the parts.
+    The shape is None if it takes some columns.  TypeError if ONNX cannot express it.
     """
-
-    offset: Tensor
-
-    def __init__(self, parts: Parts, models: Sequence[Any], dtype: torch.dtype) -> None:
-        super().__init__()
-        self.link, self.temperature = parts.link, parts.temperature
-        self.is_classifier = parts.classes is not None
-        self.is_multilabel = parts.is_multilabel
-        for number, (model, member) in enumerate(zip(models, parts.members, strict=True)):
-            # Columns of a member, times its weight, to columns of the sum.
-            if parts.member_classes is None or parts.is_multilabel:
-                matrix = torch.eye(getattr(model, "n_outputs_", 1), dtype=dtype)
-            else:
-                n_classes = len(parts.member_classes)
-                places = np.searchsorted(parts.member_classes, model.classes_)
-                matrix = torch.eye(n_classes, dtype=dtype)[torch.from_numpy(places)]
-            self.register_buffer(f"matrix{number}", matrix * member.weight)
-        offset = np.zeros(matrix.shape[1]) if parts.offset is None else parts.offset
-        self.register_buffer("offset", torch.as_tensor(offset, dtype=dtype))
-
-    def forward(self, predicted: list[Tensor]) -> Tensor:
-        """Return probabilities or targets for what each member predicts, (n, c) each."""
-        total = self.offset
-        for number, of_member in enumerate(predicted):
-            total = total + of_member.to(total.dtype) @ getattr(self, f"matrix{number}")
-        if self.link == "logistic":
-            return torch.cat([(-total).sigmoid(), total.sigmoid()], dim=1)
-        if self.link == "softmax":
-            return total.softmax(dim=1)
-        if not self.is_classifier:
-            return total
-        if self.is_multilabel:
-            if self.temperature == 1:
-                return total
-            inside = total.clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
-            return ((inside / (1 - inside)).log() / self.temperature).sigmoid()
-        total = total / total.sum(dim=1, keepdim=True)
-        if self.temperature == 1:
-            return total
-        return (total.clamp_min(SMALLEST_PROBABILITY).log() / self.temperature).softmax(
-            dim=1
-        )
-
-
-class _MemberModule(nn.Module):
-    """A network behind its columns and its scaler; TypeError if the member is another."""
-
-    features: Tensor | None
-    center: Tensor | None
-    scale: Tensor | None
-    fill: Tensor | None
-
-    def __init__(self, member: Member) -> None:
-        super().__init__()
-        network, scaler = _network_and_scaler(member.estimator)
-        self.network: Any = network
-        self.predictor = NetworkPredictor(network)
-        self.sample_shape = network.input_shape_
-        if scaler is not None:
-            self.sample_shape = (len(scaler.center),)
-        center, scale, fill = (None, None, None) if scaler is None else scaler
-        buffers = {"center": center, "scale": scale, "fill": fill}
-        for name, values in {**buffers, "features": member.features}.items():
-            tensor = None if values is None else torch.from_numpy(values.copy())
-            self.register_buffer(name, tensor)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x if self.features is None else x.index_select(1, self.features)
-        if self.center is not None and self.scale is not None:
-            # The scaler computes in float64, too: numbers far from 0 lose digits in
-            # float32.
-            scaled = (x.double() - self.center) * self.scale
-            if self.fill is not None:
-                scaled = torch.where(x.isnan(), self.fill, scaled)
-            x = scaled.to(x.dtype).view(-1, *self.network.input_shape_)
-        outputs: Tensor = self.predictor(x)
-        return outputs
-
-
-def _network_and_scaler(estimator: Any) -> tuple[Any, AffineMap | None]:
-    """Return the network and the scaler, or None, that an estimator consists of.
-
-    Raises TypeError if it is anything else.
-    """
-    network = network_of(estimator)
-    if network is not None and network is estimator:
-        return network, None
+    estimator, network = member.estimator, network_of(member.estimator)
     steps = [step for _, step in getattr(estimator, "steps", [])]
-    n_others, scaler = affine_tail(steps[:-1])
-    does_nothing = [step is None or isinstance(step, str) for step in steps[:n_others]]
-    if network is None or not all(does_nothing):
+    scalers = [s for s in steps[:-1] if not (s is None or isinstance(s, str))]
+    modules = [m for m in map(scaler_module, scalers) if m is not None]
+    if network is None or len(modules) < len(scalers):
         names = [s if isinstance(s, str) else type(s).__name__ for s in steps]
         inside = f" of {', '.join(names)}" if names else ""
         raise TypeError(
@@ -502,4 +526,9 @@ def _network_and_scaler(estimator: Any) -> tuple[Any, AffineMap | None]:
             f"{inside}; put other transformers in front of the ensemble, not of its "
             "members."
         )
-    return network, scaler
+    shape: Any = (scalers[0].n_features_in_,) if scalers else network.input_shape_
+    if member.features is not None:
+        modules.insert(0, Columns(member.features))
+        shape = None
+    whole = nn.Sequential(*modules, NetworkInput(network), NetworkPredictor(network))
+    return whole, network, shape

@@ -38,10 +38,7 @@ _PREDICTING = ("predict", "predict_proba", "_predictions", "_forward", "_check_X
 
 
 class Member(NamedTuple):
-    """A fitted estimator of an ensemble, its weight, and the columns of X that it sees.
-
-    `features` are positions, (n_features,); None for all columns.
-    """
+    """A fitted estimator, its weight, and the positions of its columns, None for all."""
 
     estimator: Any
     weight: float

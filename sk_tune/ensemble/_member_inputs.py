@@ -190,10 +190,7 @@ class Inputs:
         return self.X if features is None else self.X[:, features]
 
     def transformed(self, transformers: Pipeline, features: Array | None) -> Any:
-        """Return some columns as the fitted transformers of a pipeline leave them.
-
-        Pipelines that hold the same objects give the same result, which is made once.
-        """
+        """Return columns as fitted transformers leave them, once for the same objects."""
         columns = None if features is None else features.tobytes()
         key = ("transformed", columns, *(id(step) for _, step in transformers.steps))
         return self.made(key, lambda: transformers.transform(self.columns(features)))
@@ -226,10 +223,7 @@ class Preparation(NamedTuple):
         return network_inputs(self.network, transformed)
 
     def before_scalers(self, inputs: Inputs) -> Array | None:
-        """Return what the last scalers see, (n, D).
-
-        None if only the transformers themselves can make it.
-        """
+        """Return what the last scalers see, (n, D); None if only they can make it."""
         return inputs.made(self.head_key, lambda: self._head(inputs))  # type: ignore[no-any-return]
 
     def _head(self, inputs: Inputs) -> Array | None:

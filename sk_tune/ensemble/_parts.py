@@ -8,7 +8,6 @@ References
    networks. ICML 2017. Section 4.2: temperatures.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -20,15 +19,15 @@ from sklearn import ensemble as sklearn_ensemble
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
 from sk_tune.ensemble._combination import Combination, Member
 
 __all__ = [
     "SMALLEST_PROBABILITY",
-    "AverageClassifier",
-    "AverageRegressor",
+    "Combined",
+    "CombinedClassifier",
+    "CombinedRegressor",
     "Parts",
-    "average_of",
+    "combined",
     "copy_features",
     "fitted_temperature",
     "parts_of",
@@ -155,76 +154,58 @@ class Parts:
         return replace(self, members=members)
 
 
-def average_of(ensemble: Any, X: Any) -> Array:
+def combined(ensemble: Any, X: Any) -> Array:
     """Return the probabilities or targets, (n, C), that a fitted ensemble predicts."""
     parts = parts_of(ensemble)
     return parts.finish(parts.combination(ensemble)(X))
 
 
-class _Average:
-    def _average(self, X: Any) -> Array:
-        """Return the averages, (n, C)."""
-        return average_of(self, X)
+class Combined:
+    """An ensemble of sk_tune's, which predicts by the weighted sum of its members."""
+
+    def _parts(self) -> Parts:
+        """Return what the prediction is made of: the mean of the members, if no other."""
+        return _parts_of_mean(self)
+
+    def _checked(self, X: Any) -> Any:
+        """Return X as the members take it."""
+        return X
+
+    def _combined(self, X: Any) -> Array:
+        """Return the probabilities or targets, (n, C)."""
+        parts = self._parts()
+        return parts.finish(parts.combination(self)(self._checked(X)))
 
 
-class AverageClassifier(_Average):
-    """Predictions of a classifier whose probabilities are an average of its members'."""
+class CombinedClassifier(Combined):
+    """Predictions of a classifier by the probabilities that its members give together."""
 
     classes_: Array
-    _is_multilabel: bool
+    _is_multilabel = False
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class, or of each label of a multilabel problem.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        return self._average(X)
+        """Return the probability of each class, or of each of several labels."""
+        return self._combined(X)
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable label, or all that are more probable than one half.
+        """Return the most probable label, or all that are more probable than one half."""
+        return self._decided(self._combined(X))
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels as they were in y.
-        """
-        probabilities = self.predict_proba(X)
+    def _decided(self, probabilities: Array) -> Array:
         if self._is_multilabel:
             return (probabilities > 0.5).astype(np.int64)
         return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
 
-class AverageRegressor(_Average):
-    """Predictions of a regressor that are an average of its members'."""
+class CombinedRegressor(Combined):
+    """Predictions of a regressor that its members make together."""
 
     def predict(self, X: Any) -> Array:
-        """Return the predicted targets.
+        """Return the predicted targets."""
+        return self._decided(self._combined(X))
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            In the units of y.
-        """
-        found = self._average(X)
-        return found[:, 0] if found.shape[1] == 1 else found
+    def _decided(self, targets: Array) -> Array:
+        return targets[:, 0] if targets.shape[1] == 1 else targets
 
 
 def copy_features(member: Any, ensemble: Any) -> None:
@@ -242,15 +223,17 @@ def parts_of(ensemble: Any) -> Parts:
     prediction is the mean of ``estimators_`` under ``weights_``. Raises TypeError if the
     prediction is no such mean or sum.
     """
+    is_ours = isinstance(ensemble, Combined)
+    return ensemble._parts() if is_ours else _parts_of_mean(ensemble)
+
+
+def _parts_of_mean(ensemble: Any) -> Parts:
     check_is_fitted(ensemble)
     columns: dict[str, Any] = {"n_features": getattr(ensemble, "n_features_in_", None)}
-    if isinstance(ensemble, (BoostingClassifier, BoostingRegressor, *_BAGGING)):
-        names = getattr(ensemble, "feature_names_in_", None)
-        columns |= {"takes_arrays": True, "names": names}
-    if isinstance(ensemble, BoostingClassifier | BoostingRegressor):
-        return _boosting_parts(ensemble, columns)
     is_encoded = True
     if isinstance(ensemble, _BAGGING):
+        names = getattr(ensemble, "feature_names_in_", None)
+        columns |= {"takes_arrays": True, "names": names}
         members = _bagging_members(ensemble)
     elif isinstance(ensemble, _VOTING):
         members = _voting_members(ensemble)
@@ -273,19 +256,6 @@ def parts_of(ensemble: Any) -> Parts:
         classes=classes,
         member_classes=member_classes,
         temperature=float(getattr(ensemble, "temperature_", 1.0)),
-    )
-
-
-def _boosting_parts(boosting: Any, columns: Mapping[str, Any]) -> Parts:
-    link = "sum"
-    if is_classifier(boosting):
-        link = "logistic" if len(boosting.init_) == 1 else "softmax"
-    return Parts(
-        **columns,
-        members=tuple(map(Member, boosting.estimators_, boosting.weights_.tolist())),
-        classes=getattr(boosting, "classes_", None),
-        link=link,
-        offset=boosting.init_,
     )
 
 

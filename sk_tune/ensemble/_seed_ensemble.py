@@ -16,8 +16,8 @@ from sk_tune._compat import HasMethods, Interval, validate_parameter_constraints
 from sk_tune._declaration import parameters
 from sk_tune.ensemble._member_fits import fit_members, last_step
 from sk_tune.ensemble._parts import (
-    AverageClassifier,
-    AverageRegressor,
+    CombinedClassifier,
+    CombinedRegressor,
     copy_features,
     parts_of,
 )
@@ -26,6 +26,7 @@ from sk_tune.estimators import (
     MLPRegressor,
     NetworkEstimator,
     check_indicator,
+    is_multilabel,
 )
 
 __all__ = ["SeedEnsembleClassifier", "SeedEnsembleRegressor"]
@@ -36,6 +37,9 @@ Array = npt.NDArray[Any]
 @parameters
 class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
     """Members that differ by their seed.
+
+    Also called a deep ensemble.  The members start from other weights and see the samples
+    in another order; all train on all samples.
 
     Parameters
     ----------
@@ -62,6 +66,13 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, if they have some.
+
+    Notes
+    -----
+    After B. Lakshminarayanan, A. Pritzel, C. Blundell. Simple and scalable predictive
+    uncertainty estimation using deep ensembles. NeurIPS 2017; snapshots after G. Huang,
+    Y. Li, G. Pleiss, Z. Liu, J. E. Hopcroft, K. Q. Weinberger. Snapshot ensembles: train 1,
+    get M for free. ICLR 2017, but the learning rate is not restarted.
     """
 
     estimator: Any = field(default=None, kw_only=False)
@@ -83,17 +94,8 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Labels or targets.
         **fit_params : dict of str to object
             For ``fit`` of each member, such as ``sample_weight``.
-
-        Returns
-        -------
-        self
-            The fitted ensemble.
 
         Raises
         ------
@@ -163,12 +165,11 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
 
 @parameters
 class SeedEnsembleClassifier(  # type: ignore[misc]
-    ClassifierMixin, AverageClassifier, _SeedEnsemble
+    ClassifierMixin, CombinedClassifier, _SeedEnsemble
 ):
     """Average of the probabilities of one configuration under several seeds.
 
-    Also called a deep ensemble.  The members start from other weights and see the samples
-    in another order; all train on all samples.
+    {description}
 
     Parameters
     ----------
@@ -185,13 +186,7 @@ class SeedEnsembleClassifier(  # type: ignore[misc]
     SeedEnsembleRegressor : The same for regression.
     TrialEnsembleClassifier : Several configurations, out of a search.
 
-    References
-    ----------
-    B. Lakshminarayanan, A. Pritzel, C. Blundell. Simple and scalable predictive uncertainty
-    estimation using deep ensembles. NeurIPS 2017.
-
-    G. Huang, Y. Li, G. Pleiss, Z. Liu, J. E. Hopcroft, K. Q. Weinberger. Snapshot
-    ensembles: train 1, get M for free. ICLR 2017.  Here the learning rate is not restarted.
+    {notes}
 
     Examples
     --------
@@ -210,11 +205,11 @@ class SeedEnsembleClassifier(  # type: ignore[misc]
     def _check_target(self, y: Any) -> None:
         if y is not None:
             check_classification_targets(y)
-            if _is_multilabel(y):
+            if is_multilabel(y):
                 check_indicator(np.asarray(y))
 
     def _learn_target(self, y: Any) -> None:
-        self._is_multilabel = _is_multilabel(y)
+        self._is_multilabel = is_multilabel(y)
         self.classes_ = np.unique(np.asarray(y))
         if self._is_multilabel:
             self.classes_ = np.arange(np.shape(y)[1])
@@ -222,12 +217,11 @@ class SeedEnsembleClassifier(  # type: ignore[misc]
 
 @parameters
 class SeedEnsembleRegressor(  # type: ignore[misc]
-    RegressorMixin, AverageRegressor, _SeedEnsemble
+    RegressorMixin, CombinedRegressor, _SeedEnsemble
 ):
     """Average of the predictions of one configuration under several seeds.
 
-    Also called a deep ensemble.  The members start from other weights and see the samples
-    in another order; all train on all samples.
+    {description}
 
     Parameters
     ----------
@@ -242,6 +236,8 @@ class SeedEnsembleRegressor(  # type: ignore[misc]
     SeedEnsembleClassifier : The same for classification.
     TrialEnsembleRegressor : Several configurations, out of a search.
 
+    {notes}
+
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
@@ -254,11 +250,6 @@ class SeedEnsembleRegressor(  # type: ignore[misc]
 
     def _default(self) -> Any:
         return MLPRegressor()
-
-
-def _is_multilabel(y: Any) -> bool:
-    labels = np.asarray(y)
-    return labels.ndim == 2 and labels.shape[1] > 1
 
 
 def _set_seeds(estimator: Any, random_state: np.random.RandomState) -> None:

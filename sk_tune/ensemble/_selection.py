@@ -22,17 +22,18 @@ from sk_tune.ensemble._weights import (
     GreedyOptions,
     Objective,
     SignedObjective,
+    best_average,
     default_objective,
     greedy_weights,
     make_objective,
     tuned_stacked_weights,
 )
+from sk_tune.estimators import is_multilabel
 
 __all__ = [
     "CandidateWeights",
     "EnsembleScore",
     "Library",
-    "Selection",
     "Selector",
     "contribution_table",
     "read_library",
@@ -169,7 +170,7 @@ def _encoded(y: Array, *, is_classification: bool) -> tuple[Array, Array | None]
     if not is_classification:
         y = np.asarray(y, dtype=np.float64)
         return (y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y), None
-    if y.ndim == 2 and y.shape[1] > 1:
+    if is_multilabel(y):
         return y.astype(np.float64), np.empty(0)
     classes, numbers = np.unique(y.ravel(), return_inverse=True)
     return numbers, classes
@@ -234,18 +235,7 @@ class CandidateWeights:
         return with_temperature(average, self.temperature, is_multilabel=self.is_multilabel)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Selection:
-    """A choice from all samples, with what it is worth.
-
-    `score` and `predictions`, (N,) or (N, K), come from choices made on other samples.
-    """
-
-    choice: CandidateWeights
-    score: EnsembleScore
-    predictions: Array
-
-
+@dataclass(kw_only=True, eq=False)
 class Selector:
     """Chooses members from a library.
 
@@ -255,37 +245,30 @@ class Selector:
     None), `calibrate` says whether a temperature is fitted, and `random_state` draws bags.
     """
 
-    def __init__(
-        self,
-        library: Library,
-        *,
-        method: Literal["greedy", "stack", "average"],
-        scoring: Any,
-        greedy: GreedyOptions,
-        n_best: int | None,
-        calibrate: bool,
-        random_state: int,
-        reported: Any = None,
-    ) -> None:
-        self._library = library
-        self._method = method
-        self._greedy = greedy
-        self._n_best = n_best
-        self._calibrate = calibrate
-        self._random_state = random_state
-        y, classes = library.y, library.classes
-        self._objective = make_objective(scoring, y, classes)
-        shown = scoring if reported is None else reported
+    library: Library
+    method: Literal["greedy", "stack", "average"]
+    scoring: Any
+    greedy: GreedyOptions
+    calibrate: bool
+    random_state: int
+    n_best: int | None = None
+    reported: Any = None
+
+    def __post_init__(self) -> None:
+        y, classes = self.library.y, self.library.classes
+        shown = self.scoring if self.reported is None else self.reported
+        self._objective = make_objective(self.scoring, y, classes)
         self.reported = make_objective(shown, y, classes, is_exact=True)
 
-    def select(self) -> Selection:
-        """Choose from all samples, and score choices from all but a part on that part."""
-        # Threads cost more than they save where products are as small as these.
-        with threadpool_limits(limits=1):
-            return self._select()
+    # Threads cost more than they save where products are as small as these.
+    @threadpool_limits.wrap(limits=1)  # type: ignore[untyped-decorator]
+    def select(self) -> tuple[CandidateWeights, EnsembleScore, Array]:
+        """Return a choice from all samples, what it is worth, and predictions.
 
-    def _select(self) -> Selection:
-        library = self._library
+        The score and the predictions, (N,) or (N, K), are of choices from all parts but one
+        on that one.
+        """
+        library = self.library
         held = np.empty(library.predictions.shape[1:])
         best = np.empty(library.predictions.shape[1:])
         for part in np.unique(library.part):
@@ -295,30 +278,27 @@ class Selector:
             best[outside] = predictions[self._ranked(others)[0]]
         score, error = self._score(held)
         tail = float(norm.ppf((1 + _CONFIDENCE) / 2)) * error
-        return Selection(
-            choice=self.choose(library),
-            score=EnsembleScore(
-                score=score,
-                low=score - tail,
-                high=score + tail,
-                confidence=_CONFIDENCE,
-                best_candidate_score=self._score(best)[0],
-            ),
-            predictions=held,
+        found = EnsembleScore(
+            score=score,
+            low=score - tail,
+            high=score + tail,
+            confidence=_CONFIDENCE,
+            best_candidate_score=self._score(best)[0],
         )
+        return self.choose(library), found, held
 
+    @threadpool_limits.wrap(limits=1)  # type: ignore[untyped-decorator]
     def choose(self, library: Library, signs: Array | None = None) -> CandidateWeights:
         """Return weights and temperature by the samples of a library.
 
         The loss of samples with a sign of -1, (N,), is taken from that of the others, by
         the methods "greedy" and "average" only.
         """
-        with threadpool_limits(limits=1):
-            ranked = self._ranked(library, signs)[: self._n_best]
-            weights = np.zeros(len(library.candidates))
-            weights[ranked] = self._weights(library, ranked, signs)
+        ranked = self._ranked(library, signs)[: self.n_best]
+        weights = np.zeros(len(library.candidates))
+        weights[ranked] = self._weights(library, ranked, signs)
         temperature = 1.0
-        if self._calibrate:
+        if self.calibrate:
             average = np.tensordot(weights, library.predictions, axes=1)
             temperature = fitted_temperature(average, library.y, signs)
         return CandidateWeights(
@@ -329,17 +309,17 @@ class Selector:
 
     def _weights(self, library: Library, ranked: Array, signs: Array | None) -> Floats:
         predictions, y = library.predictions[ranked], library.y
-        if self._method == "stack":
+        if self.method == "stack":
             loss = default_objective(library.classes)
             return tuned_stacked_weights(
                 predictions, y, library.part, loss, self._objective
             )
         statistics = self._objective.statistics(predictions, y)
         objective, y = self._signed(y, signs)
-        if self._method == "greedy":
-            rng = np.random.default_rng(self._random_state)
-            return greedy_weights(statistics, y, objective, self._greedy, rng)
-        return _best_average(statistics, y, objective)
+        if self.method == "greedy":
+            rng = np.random.default_rng(self.random_state)
+            return greedy_weights(statistics, y, objective, self.greedy, rng)
+        return best_average(statistics, y, objective)
 
     def _ranked(self, library: Library, signs: Array | None = None) -> Array:
         """Return the candidates from the best to the worst."""
@@ -356,24 +336,10 @@ class Selector:
         return SignedObjective(objective=self._objective), np.stack([y, signs], axis=1)
 
     def _score(self, predictions: Array) -> tuple[float, float]:
-        y = self._library.y
+        y = self.library.y
         statistics = self.reported.statistics(predictions[None], y)[0]
         loss, error = self.reported.estimate(statistics, y)
         return -loss, error
-
-
-def _best_average(
-    statistics: Array, y: Array, objective: Objective | SignedObjective
-) -> Floats:
-    """Return equal weights of as many of the first candidates as are best together."""
-    total, losses = np.zeros(statistics.shape[1:]), []
-    for n, of_candidate in enumerate(statistics, start=1):
-        total = total + of_candidate
-        losses.append(objective.losses(total[None] / n, y)[0])
-    n = int(np.argmin(losses)) + 1
-    weights = np.zeros(len(statistics))
-    weights[:n] = 1 / n
-    return weights
 
 
 def contribution_table(

@@ -50,6 +50,9 @@ _HELD_OUT = 0.2
 class _Stacking:
     """Training as fleets, and layers as many as are worth it.
 
+    Drop-in for scikit-learn's class of this name: the base estimators and their folds are
+    fitted by its code, in two calls of the engine instead of one network after the other.
+
     Parameters
     ----------
     estimators : list of (str, estimator)
@@ -112,17 +115,8 @@ class _Stacking:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,)
-            Targets.
         **fit_params : dict of str to object
             As in scikit-learn.
-
-        Returns
-        -------
-        self
-            The fitted ensemble.
 
         Raises
         ------
@@ -213,11 +207,6 @@ class _Stacking:
     def transform(self, X: Any) -> Any:
         """Return what the final estimator sees.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
         Returns
         -------
         ndarray or sparse matrix of shape (n_samples, n_columns)
@@ -260,8 +249,7 @@ class _Stacking:
 class StackingClassifier(_Stacking, ensemble.StackingClassifier):  # type: ignore[misc]
     """StackingClassifier of scikit-learn, with its networks trained as fleets.
 
-    Drop-in for scikit-learn's class of this name: the base estimators and their folds are
-    fitted by its code, in two calls of the engine instead of one network after the other.
+    {description}
 
     Parameters
     ----------
@@ -301,8 +289,7 @@ class StackingClassifier(_Stacking, ensemble.StackingClassifier):  # type: ignor
 class StackingRegressor(_Stacking, ensemble.StackingRegressor):  # type: ignore[misc]
     """StackingRegressor of scikit-learn, with its networks trained as fleets.
 
-    Drop-in for scikit-learn's class of this name: the base estimators and their folds are
-    fitted by its code, in two calls of the engine instead of one network after the other.
+    {description}
 
     Parameters
     ----------

@@ -23,8 +23,8 @@ from sk_tune._metric import scorer_metric
 from sk_tune._search_record import deciding_scorer, search_record
 from sk_tune.ensemble._member_fits import fit_members
 from sk_tune.ensemble._parts import (
-    AverageClassifier,
-    AverageRegressor,
+    CombinedClassifier,
+    CombinedRegressor,
     copy_features,
     parts_of,
 )
@@ -45,6 +45,9 @@ Method = Literal["greedy", "stack", "average"]
 @parameters
 class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
     """Members and weights out of the trials of a search.
+
+    A search trains many candidates and throws all but one away.  Their out-of-fold
+    predictions say which of them are good together, without any more training.
 
     Parameters
     ----------
@@ -104,6 +107,16 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, if they have some.
+
+    Notes
+    -----
+    `score_` is of averages of one model for each candidate, while the ensemble has those of
+    all folds, or of more samples: expect it to be a little better.
+
+    References
+    ----------
+    R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes. Ensemble selection from libraries of
+    models. ICML 2004.
     """
 
     search: Any = field(kw_only=False)
@@ -180,18 +193,9 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
         **params : dict of str to object
             For ``fit`` of the search.  Samples whose ``sample_weight`` is 0 choose nothing;
             others choose members alike.
-
-        Returns
-        -------
-        self
-            The fitted ensemble.
 
         Raises
         ------
@@ -254,9 +258,8 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             random_state=seed,
         ).where_weights(params)
         selector = self._selector(library, seed, search)
-        found = selector.select()
-        self.score_, self.oof_predictions_ = found.score, found.predictions
-        contributions = contribution_table(library, found.choice.weights, selector.reported)
+        choice, self.score_, self.oof_predictions_ = selector.select()
+        contributions = contribution_table(library, choice.weights, selector.reported)
         # skops can hold plain values.
         self._contributions = contributions.to_dict("tight")
         self.candidates_ = contributions.index.to_numpy()
@@ -271,13 +274,13 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             self.estimators_ = [model for models in folds for model in models]
             sizes = [len(models) for models in folds]
             self.weights_ = np.repeat(weights / sizes, sizes)
-        self._take_over(library, found.choice.temperature)
+        self._take_over(library, choice.temperature)
         copy_features(self.estimators_[0], self)
         self._combination = parts_of(self).combination()
 
     def _selector(self, library: Library, seed: int, search: Any) -> Selector:
         return Selector(
-            library,
+            library=library,
             method=self.method,
             scoring=self.scoring,
             reported=_scorer_of(search) if self.scoring is None else None,
@@ -316,12 +319,11 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
 
 @parameters
 class TrialEnsembleClassifier(  # type: ignore[misc]
-    ClassifierMixin, AverageClassifier, _TrialEnsemble
+    ClassifierMixin, CombinedClassifier, _TrialEnsemble
 ):
     """Average of classifiers that a search has trained.
 
-    A search trains many candidates and throws all but one away.  Their out-of-fold
-    predictions say which of them are good together, without any more training.
+    {description}
 
     Parameters
     ----------
@@ -343,15 +345,7 @@ class TrialEnsembleClassifier(  # type: ignore[misc]
     TrialEnsembleRegressor : The same for regression.
     SeedEnsembleClassifier : One configuration, several times.
 
-    Notes
-    -----
-    `score_` is of averages of one model for each candidate, while the ensemble has those of
-    all folds, or of more samples: expect it to be a little better.
-
-    References
-    ----------
-    R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes. Ensemble selection from libraries of
-    models. ICML 2004.
+    {notes}
 
     Examples
     --------
@@ -383,12 +377,11 @@ class TrialEnsembleClassifier(  # type: ignore[misc]
 
 @parameters
 class TrialEnsembleRegressor(  # type: ignore[misc]
-    RegressorMixin, AverageRegressor, _TrialEnsemble
+    RegressorMixin, CombinedRegressor, _TrialEnsemble
 ):
     """Average of regressors that a search has trained.
 
-    A search trains many candidates and throws all but one away.  Their out-of-fold
-    predictions say which of them are good together, without any more training.
+    {description}
 
     Parameters
     ----------
@@ -403,15 +396,7 @@ class TrialEnsembleRegressor(  # type: ignore[misc]
     TrialEnsembleClassifier : The same for classification.
     SeedEnsembleRegressor : One configuration, several times.
 
-    Notes
-    -----
-    `score_` is of averages of one model for each candidate, while the ensemble has those of
-    all folds, or of more samples: expect it to be a little better.
-
-    References
-    ----------
-    R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes. Ensemble selection from libraries of
-    models. ICML 2004.
+    {notes}
 
     Examples
     --------

@@ -41,6 +41,7 @@ __all__ = [
     "Objective",
     "SampleObjective",
     "SignedObjective",
+    "best_average",
     "default_objective",
     "greedy_weights",
     "make_objective",
@@ -125,10 +126,7 @@ class SampleObjective:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MetricObjective:
-    """The negative of any metric of all samples; less is better.
-
-    `classes` are labels by their number, or None.
-    """
+    """The negative of any metric; less is better.  `classes` are labels or None."""
 
     metric: Metric
     classes: Array | None
@@ -139,10 +137,7 @@ class MetricObjective:
         return predictions
 
     def losses(self, statistics: Array, y: Array) -> Floats:
-        """Return the loss of each of several, as ``SampleObjective.losses`` does.
-
-        It is the same for all on samples of which the metric says nothing.
-        """
+        """Return losses as ``SampleObjective.losses`` does; all alike where not defined."""
         every = np.arange(len(y))
         found = np.array([
             _or_nan(partial(self._loss_on, one, y), every) for one in statistics
@@ -233,10 +228,7 @@ class SignedObjective:
 
 
 def default_objective(classes: Array | None) -> SampleObjective:
-    """Return log loss for classes, squared error for targets.
-
-    `classes` is empty for a multilabel problem, None for regression.
-    """
+    """Return log loss, also of labels (no classes); squared error without any (None)."""
     if classes is None:
         return SampleObjective(kind="squared")
     return SampleObjective(kind="log_loss" if len(classes) else "label_log_loss")
@@ -388,12 +380,20 @@ def _is_gain(
     return gain > 0 and gain >= min_gain * error
 
 
+def best_average(
+    statistics: Array, y: Array, objective: Objective | SignedObjective
+) -> Floats:
+    """Return equal weights, (M,), of as many of the best as are best together."""
+    counts, _ = _sorted_start(statistics, y, objective, len(statistics))
+    return np.asarray(counts / counts.sum())
+
+
 def _sorted_start(
     statistics: Array, y: Array, objective: Objective | SignedObjective, n_start: int
 ) -> tuple[Counts, Array]:
     """Return the best candidates that are best together, and the sum of their values."""
     best = np.argsort(objective.losses(statistics, y), kind="stable")
-    sums = np.cumsum(statistics[best[: max(1, n_start)]], axis=0)
+    sums = np.cumsum(statistics[best[:n_start]], axis=0)
     sizes = np.arange(1, len(sums) + 1).reshape(-1, *[1] * (sums.ndim - 1))
     n = int(np.argmin(objective.losses(sums / sizes, y))) + 1
     counts = np.zeros(len(statistics), dtype=np.int64)

@@ -39,6 +39,7 @@ from sk_tune.estimators._validation import (
     category_columns,
     check_indicator,
     check_parameters,
+    is_multilabel,
     resolve_seed,
 )
 
@@ -64,6 +65,7 @@ __all__ = [
     "export_module",
     "first_seed",
     "fit_as_overridden",
+    "is_multilabel",
     "is_unchanged",
     "load_net_arrays",
     "load_with",

@@ -5,7 +5,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -46,24 +46,27 @@ class NetworkPredictor(nn.Module):
 
 def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator as an ONNX file; ImportError without onnx or onnxscript."""
-    predictor = NetworkPredictor(estimator).eval().cpu()
+    predictor = NetworkPredictor(estimator)
     # The network's type, which a parameter that was set after the fit does not change.
     dtype = getattr(torch, estimator.net_.options.dtype)
     example = torch.zeros(2, *estimator.input_shape_, dtype=dtype)
-    try:
-        export_module(predictor, example, path, is_classifier=predictor.is_classifier)
-    finally:
-        predictor.module.to(estimator.net_.device)
+    is_classifier = predictor.is_classifier
+    export_module(predictor, [estimator], example, path, is_classifier=is_classifier)
 
 
 def export_module(
-    module: nn.Module, example: Tensor, path: str | os.PathLike[str], *, is_classifier: bool
+    module: nn.Module,
+    estimators: Sequence[Any],
+    example: Tensor,
+    path: str | os.PathLike[str],
+    *,
+    is_classifier: bool,
 ) -> None:
     """Write a module that makes predictions as an ONNX file.
 
-    It must be in evaluation mode on the CPU; `example` has two samples, because torch would
-    take a single one for a constant. Raises ImportError if onnx or onnxscript is not
-    installed.
+    It holds the modules of `estimators`, which go back to their devices; `example` has two
+    samples, because torch would take a single one for a constant. Raises ImportError if
+    onnx or onnxscript is not installed.
     """
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
@@ -74,17 +77,21 @@ def export_module(
     with warnings.catch_warnings(), _without_torch_log():
         # The exporter warns of code in torch itself.
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (example,),
-            os.fspath(path),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-            input_names=["X"],
-            output_names=["probabilities" if is_classifier else "prediction"],
-            dynamic_shapes={"x": {0: torch.export.Dim("n_samples")}},
-        )
+        try:
+            torch.onnx.export(
+                module.eval().cpu(),
+                (example,),
+                os.fspath(path),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                input_names=["X"],
+                output_names=["probabilities" if is_classifier else "prediction"],
+                dynamic_shapes={"x": {0: torch.export.Dim("n_samples")}},
+            )
+        finally:
+            for estimator in estimators:
+                estimator.net_.module_.to(estimator.net_.device)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ __all__ = [
     "check_parameters",
     "check_weights",
     "has_device",
+    "is_multilabel",
     "is_whole",
     "reshaped",
     "resolve_device",
@@ -270,6 +271,12 @@ def _refuse_columns_without_numbers(estimator: Any, X: Any) -> None:
                 f"All columns of X must be numeric for {type(estimator).__name__}. Got "
                 f"column {name!r} of type {dtype} instead. {_ENCODE}"
             )
+
+
+def is_multilabel(y: Any) -> bool:
+    """Return whether samples may have several labels: one column says that of each."""
+    labels = np.asarray(y)
+    return labels.ndim == 2 and labels.shape[1] > 1
 
 
 def check_indicator(y: Array) -> None:

@@ -4,27 +4,25 @@
 
 from sk_tune.prepare._column_kinds import (
     ColumnKinds,
-    check_used,
-    column_kinds,
-    format_of_text,
-    read_text_columns,
-    settled_columns,
-    text_formats,
-)
-from sk_tune.prepare._formats import MISSING, TextFormat
-from sk_tune.prepare._frames import (
     as_pandas,
     check_table,
+    check_used,
+    column_kinds,
+    decide_columns,
+    format_of_column,
     header_rows,
+    read_text,
     without_header_rows,
 )
+from sk_tune.prepare._formats import MISSING, TextFormat
 from sk_tune.prepare._split import train_valid_test_split
-from sk_tune.prepare._table_preparer import TablePreparer, output_name
-from sk_tune.prepare._transformers import (
+from sk_tune.prepare._table_preparer import (
     CategoryCodes,
     SmoothClipScaler,
+    TablePreparer,
     circle_names,
     circles,
+    output_name,
 )
 
 __all__ = [
@@ -40,12 +38,11 @@ __all__ = [
     "circle_names",
     "circles",
     "column_kinds",
-    "format_of_text",
+    "decide_columns",
+    "format_of_column",
     "header_rows",
     "output_name",
-    "read_text_columns",
-    "settled_columns",
-    "text_formats",
+    "read_text",
     "train_valid_test_split",
     "without_header_rows",
 ]

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The kind of each column of a table, and the columns that cannot help.
+"""Tables of any library, the kind of each column, and the columns that cannot help.
 
 A column's kind is read off its type and values, from the rows to train on alone.  Rows that
 lack a certain cell may tell another kind of its column than rows that have it: where some
-rows are prepared by what others told, ``text_formats`` settles the kind by all of them.
+rows are prepared by what others told, ``decide_columns`` settles the kind by all of them.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -21,26 +22,109 @@ from sk_tune.exceptions import TableError, warn_user
 from sk_tune.prepare._formats import (
     MISSING,
     TextFormat,
+    best_format,
     different_cells,
-    format_of,
     is_missing,
+    may_be_text,
     read_values,
     refuse_unread,
 )
 
 __all__ = [
     "ColumnKinds",
+    "as_pandas",
+    "check_table",
     "check_used",
     "column_kinds",
-    "format_of_text",
-    "kind_of_column",
+    "decide_columns",
+    "format_of_column",
+    "header_rows",
+    "kinds_and_values",
     "least_frequency",
-    "read_columns",
-    "read_text_columns",
-    "settled_columns",
-    "text_formats",
-    "warn_of_guess",
+    "read_text",
+    "without_header_rows",
 ]
+
+
+def as_pandas(values: Any) -> pd.DataFrame | None:
+    """Return a table or column of any library as a DataFrame of pandas, else None.
+
+    >>> import polars as pl
+    >>> as_pandas(pl.DataFrame({"a": [1, 2]}))["a"].tolist()
+    [1, 2]
+    >>> as_pandas([1, 2]) is None
+    True
+    """
+    if isinstance(values, pd.DataFrame):
+        return values
+    frame = nw.from_native(values, pass_through=True, allow_series=True)
+    if isinstance(frame, nw.Series):
+        frame = frame.to_frame()
+    if not isinstance(frame, nw.DataFrame):
+        return None
+    native = frame.to_native()
+    if isinstance(native, pd.DataFrame):
+        return native
+    if frame.implementation.is_pyarrow():
+        # Arrays of pyarrow know no missing value of a dictionary; an index is a column.
+        made: pd.DataFrame = native.to_pandas(ignore_metadata=True, date_as_object=False)
+        return made
+    # Columns are converted one by one: polars needs pyarrow to make a whole table of
+    # pandas.
+    return pd.DataFrame({name: _values(native[name]) for name in frame.columns})
+
+
+def _values(column: Any) -> Any:
+    """Return a column of another library as an array; texts as objects, of any length."""
+    return column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
+
+
+def check_table(table: pd.DataFrame, caller: str, least: int = 1) -> None:
+    """Raise if a table is too small for `caller`, or two of its columns have one name.
+
+    ValueError for fewer than `least` samples or no column, TableError for repeated names.
+    """
+    for n, required, word in zip(
+        table.shape, (least, 1), ("sample", "feature"), strict=True
+    ):
+        if n < required:
+            raise ValueError(
+                f"Found array with {n} {word}(s) (shape={table.shape}) while a minimum of "
+                f"{required} is required by {caller}."
+            )
+    if not table.columns.is_unique:
+        repeated = sorted({str(name) for name in table.columns[table.columns.duplicated()]})
+        raise TableError(f"The table must have unique column names. Got {repeated} twice.")
+
+
+def header_rows(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Return a mask of the rows whose cells are the names of their columns.
+
+    Such a row makes text of all columns; in a table of one column there is none.
+    """
+    found = np.full(len(table), table.shape[1] > 1)
+    for name in table.columns:
+        if not found.any():
+            break
+        column = table[name]
+        is_name = column == name if may_be_text(column) else pd.Series([False])
+        found &= is_name.to_numpy(bool, na_value=False)
+    return found
+
+
+def without_header_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table in which rows that repeat the column names are missing; warn once."""
+    found = header_rows(table)
+    if not found.any():
+        return table
+    first, n = int(found.argmax()), int(found.sum())
+    more = f" and {n - 1} more" if n > 1 else ""
+    warn_user(
+        f"Row {first + 1}{more} of the table repeats the column names and counts as "
+        "missing. Remove such rows from X and y."
+    )
+    return table.mask(np.broadcast_to(found[:, np.newaxis], table.shape))
+
 
 Array = npt.NDArray[Any]
 Column = pd.Series
@@ -136,7 +220,7 @@ def column_kinds(X: pd.DataFrame) -> ColumnKinds:
     >>> kinds.numbers, kinds.categories, kinds.dropped
     (('age',), ('town',), {'country': 'constant'})
     """
-    kinds = read_columns(X)[0]
+    kinds = kinds_and_values(X)[0]
     check_used(kinds, len(X))
     return kinds
 
@@ -155,7 +239,7 @@ def check_used(kinds: ColumnKinds, n_samples: int) -> None:
     )
 
 
-def read_columns(
+def kinds_and_values(
     X: pd.DataFrame,
     *,
     min_frequency: int | None = None,
@@ -203,10 +287,7 @@ def read_columns(
 
 
 def least_frequency(n_rows: int) -> int:
-    """Return the samples that a category needs to stand for itself.
-
-    They are one in a hundred, but at least 3 and at most 20.
-    """
+    """Return how often a category must recur: once in a hundred, 3 to 20 times."""
     return int(np.clip(round(_MIN_SHARE * n_rows), _MIN_ROWS, _MAX_ROWS))
 
 
@@ -225,20 +306,20 @@ def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat |
         return "number", None
     if inferred in _OBJECT_DATES:
         return "date", None
-    found = format_of_text(column, least) if inferred == "string" else None
+    found = format_of_column(column, least) if inferred == "string" else None
     return ("category", None) if found is None else (found.kind, found)
 
 
-def format_of_text(column: "Column[Any]", least: int | None = None) -> TextFormat | None:
+def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFormat | None:
     """Return how a column of text writes numbers or dates, if all of it does; else None.
 
     From `least` recurrences on a plain number may be a code, and the column has no format.
     """
     cells, counts = different_cells(column)
     # The first text settles nearly all columns.
-    if format_of(cells[:1], counts[:1]) is None:
+    if best_format(cells[:1], counts[:1]) is None:
         return None
-    found = format_of(cells, counts)
+    found = best_format(cells, counts)
     if found is None or found[1].any():
         return None
     may_be_codes = found[0].style == "plain" and least and counts.max() >= least
@@ -320,23 +401,37 @@ def _reason_of_copy(values: Array, kind: str, name: str, known: dict[bytes, str]
 _MOST_UNREAD = 0.1
 
 
-def text_formats(X: pd.DataFrame) -> dict[str, TextFormat | None]:
+def decide_columns(
+    X: pd.DataFrame,
+) -> tuple[pd.DataFrame, dict[str, TextFormat | None], ColumnKinds]:
+    """Return a table with its text read, by which formats, and the kind of each column.
+
+    This decides by all samples; later samples are read by ``read_text`` with the formats.
+    Maybe no column is used. Warns of each column that could be read in two ways.
+    """
+    formats = _text_formats(X)
+    read = read_text(X, formats)
+    kinds = kinds_and_values(read)[0]
+    unusual = {
+        name: text_format
+        for name, text_format in formats.items()
+        if name in kinds.used and text_format is not None and not text_format.is_usual
+    }
+    return read, formats, replace(kinds, formats=unusual)
+
+
+def _text_formats(X: pd.DataFrame) -> dict[str, TextFormat | None]:
     """Return the columns of text to be read as numbers or dates, each with its format.
 
     A tenth of the cells of such a column at most is left out; the format is None for one in
     which more cells are of another kind, which is a category. Plain text of numbers alone
-    is not among them. Warns of each column that could be read in two ways.
-
-    >>> ages = [str(age) for age in range(20, 60)]
-    >>> found = text_formats(pd.DataFrame({"age": [*ages, "unknown"], "b": ["Bern"] * 41}))
-    >>> {name: str(text_format) for name, text_format in found.items()}
-    {'age': 'numbers'}
+    is not among them.
     """
     least = max(2, least_frequency(len(X)))
     formats: dict[str, TextFormat | None] = {}
     for name in X.columns:
         column = X[name]
-        if not _is_text(column):
+        if not may_be_text(column):
             continue
         kind, text_format = kind_of_column(column, least)
         if text_format is not None and text_format.style != "plain":
@@ -352,7 +447,7 @@ def text_formats(X: pd.DataFrame) -> dict[str, TextFormat | None]:
 def _with_other_cells(column: "Column[Any]", least: int) -> dict[str, TextFormat | None]:
     """Return the format of a column, of which some cells are read by none; or nothing."""
     cells, counts = different_cells(column)
-    found = format_of(cells, counts)
+    found = best_format(cells, counts)
     if found is None or not found[1].any():
         return {}
     text_format, unread = found
@@ -361,9 +456,7 @@ def _with_other_cells(column: "Column[Any]", least: int) -> dict[str, TextFormat
     return {str(column.name): replace(text_format, is_strict=False) if is_so else None}
 
 
-def read_text_columns(
-    X: pd.DataFrame, formats: Mapping[str, TextFormat | None]
-) -> pd.DataFrame:
+def read_text(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) -> pd.DataFrame:
     """Return a table with numbers and dates in place of the text that stands for them.
 
     Cells that are written in another way are missing, with a warning for each column; they
@@ -373,7 +466,7 @@ def read_text_columns(
     X = X.copy(deep=False)
     for name, text_format in formats.items():
         column = X[name]
-        if not _is_text(column):
+        if not may_be_text(column):
             continue
         if text_format is None:
             X[name] = column.astype("category")
@@ -392,29 +485,3 @@ def read_text_columns(
                 f"{text_format.kind} counts as missing."
             )
     return X
-
-
-def settled_columns(
-    X: pd.DataFrame,
-) -> tuple[pd.DataFrame, dict[str, TextFormat | None], ColumnKinds]:
-    """Return a table with its text read, by which formats, and the kind of each column.
-
-    This decides by all samples; later samples are read by ``read_text_columns`` with the
-    formats.  Maybe no column is used.
-    """
-    formats = text_formats(X)
-    read = read_text_columns(X, formats)
-    kinds = read_columns(read)[0]
-    unusual = {
-        name: text_format
-        for name, text_format in formats.items()
-        if name in kinds.used and text_format is not None and not text_format.is_usual
-    }
-    return read, formats, replace(kinds, formats=unusual)
-
-
-def _is_text(column: "Column[Any]") -> bool:
-    types = pd.api.types
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return False
-    return types.is_object_dtype(column.dtype) or types.is_string_dtype(column.dtype)

@@ -20,8 +20,8 @@ from sk_tune.exceptions import TableError
 __all__ = [
     "MISSING",
     "TextFormat",
+    "best_format",
     "different_cells",
-    "format_of",
     "is_missing",
     "read_values",
     "refuse_unread",
@@ -134,7 +134,7 @@ class TextFormat:
         )
 
 
-def format_of(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] | None:
+def best_format(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] | None:
     """Return the format that reads most cells, and a mask of the cells that it cannot read.
 
     `cells` are different and not missing, `counts` how often there is each. None if no cell
@@ -166,10 +166,16 @@ def different_cells(column: "Column[Any]") -> tuple["Column[Any]", Array]:
     return cells[is_there], counts[is_there]
 
 
+def may_be_text(column: "Column[Any]") -> bool:
+    """Return whether a column is of a type of text, or of objects, but of no categories."""
+    types = pd.api.types
+    return types.is_object_dtype(column.dtype) or types.is_string_dtype(column.dtype)
+
+
 def is_missing(column: "Column[Any]") -> Array:
     """Return where a column is missing or blank text, as a mask."""
     missing: Array = column.isna().to_numpy()
-    if not (pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)):
+    if not may_be_text(column):
         return missing
     blank = (isinstance(value, str) and not value.strip() for value in column)
     both: Array = missing | np.fromiter(blank, dtype=bool, count=len(column))
@@ -288,8 +294,7 @@ def read_values(
     missing. `text_format` is how text writes them. Raises TableError if a value is of
     another kind.
     """
-    is_text = pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)
-    if is_text and text_format is not None and not text_format.is_usual:
+    if may_be_text(column) and text_format is not None and not text_format.is_usual:
         read = text_format.read(column)
         refuse_unread(column, read, str(text_format))
         column = read

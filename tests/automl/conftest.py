@@ -1,10 +1,13 @@
 """Small problems for the one call."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.model_selection import KFold, StratifiedKFold
 
+from sk_tune.automl._models import network_models
 from sk_tune.automl._problem import Problem
 
 
@@ -49,5 +52,18 @@ def make_problem():
             "seed": 0,
             **changes,
         })
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_network():
+    """Return a function that makes a quick network, of six epochs, for a table."""
+
+    def make(problem, **changes):
+        model = network_models(problem)[0]
+        model.estimator.set_params(net__width=8)
+        space = {"net__dropout": [0.0, 0.2, 0.4]}
+        return replace(model, space=space, most_resources=6, make=None, **changes)
 
     return make

@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, r2_score
 
 from sk_tune._metric import scorer_metric
 from sk_tune.automl._blend import Trial
-from sk_tune.automl._chosen import Chosen, Worth, choose, leaderboard
+from sk_tune.automl._chosen import Chosen, Score, choose, leaderboard
 from sk_tune.ensemble import Library
 
 
@@ -67,8 +67,8 @@ def test_members_whose_errors_cancel_are_averaged(regression):
     assert by_name["MLP 1"] == pytest.approx(0.5, abs=0.1)
     assert by_name["boosting 1"] == pytest.approx(0.5, abs=0.1)
     assert by_name["linear 1"] < 0.1
-    corrected = chosen.worth.corrected
-    assert chosen.worth.score > 0.9
+    corrected = chosen.corrected
+    assert chosen.scores["ensemble"].mean > 0.9
     assert corrected.low <= corrected.score <= corrected.high
 
 
@@ -83,8 +83,8 @@ def test_the_score_of_one_member_is_its_own(regression):
         r2_score(own.y[held], own.predictions[0][held]) for _, held in problem.folds
     ]
     assert chosen.weights.tolist() == [1.0]
-    assert chosen.worth.score == pytest.approx(np.mean(expected))
-    assert chosen.worth.std == pytest.approx(np.std(expected))
+    assert chosen.scores["ensemble"].mean == pytest.approx(np.mean(expected))
+    assert chosen.scores["ensemble"].std == pytest.approx(np.std(expected))
 
 
 def test_chance_is_not_mistaken_for_skill(make_problem):
@@ -102,7 +102,7 @@ def test_chance_is_not_mistaken_for_skill(make_problem):
 
     chosen = choose(trials, problem, scorer_metric("accuracy"), calibrate=True)
 
-    assert chosen.worth.score == pytest.approx(0.5, abs=0.05)
+    assert chosen.scores["ensemble"].mean == pytest.approx(0.5, abs=0.05)
     assert chosen.temperature > 1
 
 
@@ -117,8 +117,8 @@ def test_one_held_out_part_has_one_score(make_problem):
 
     chosen = choose([trial], problem, scorer_metric("r2"), calibrate=False)
 
-    assert chosen.worth.score == pytest.approx(r2_score(held, held + 0.1))
-    assert np.isnan(chosen.worth.std)
+    assert chosen.scores["ensemble"].mean == pytest.approx(r2_score(held, held + 0.1))
+    assert np.isnan(chosen.scores["ensemble"].std)
 
 
 def _members(trials, problem, metric, dummy):
@@ -205,7 +205,7 @@ def test_who_is_lucky_in_other_folds_by_labels_of_this_one_is_not_better_here(ma
             chosen = choose(
                 trials, problem, metric, calibrate=False, dummy=dummy, beats_dummy=known
             )
-            found.append(chosen.alone["best model"].score - mean)
+            found.append(chosen.scores["best model"].mean - mean)
 
     assert np.mean(gains[None]) < 2 * np.std(gains[None]) / np.sqrt(12)
     deducted = np.subtract(gains[True], gains[None])
@@ -233,8 +233,8 @@ def test_what_was_trained_but_not_kept_counts_in_the_choice_of_other_rows(make_p
     among = choose(trials[:2], problem, metric, others=trials[2:], **how)
 
     assert {trial.name for trial in among.trials} == {t.name for t in trials[:2]}
-    assert alone.worth.score > 0.56
-    assert among.worth.score < 0.53
+    assert alone.scores["ensemble"].mean > 0.56
+    assert among.scores["ensemble"].mean < 0.53
 
 
 # Predictions, targets, parts and classes of a trial of which these do not matter.
@@ -246,8 +246,8 @@ def _chosen(trials, weights, score):
         trials=trials,
         weights=np.array(weights),
         temperature=1.0,
-        worth=Worth(score=score, std=0.02, lead=0.1),
-        alone={},
+        scores={"ensemble": Score(name="ensemble", mean=score, std=0.02, lead=0.1)},
+        corrected=None,
         held_out=(np.empty(0), np.empty(0)),
     )
 

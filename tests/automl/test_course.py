@@ -7,13 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sk_tune.automl import AutoProgress, _costs, _model_course
+from sk_tune.automl import AutoProgress, _model_course, _resources
 from sk_tune.automl._model_course import ModelCourse
 from sk_tune.automl._models import (
     boosting_model,
     dummy_model,
     linear_model,
-    network_models,
 )
 from sk_tune.automl._resources import Clock, Workers
 from sk_tune.automl._runner import N_KEPT, Runner
@@ -35,45 +34,36 @@ def problem(mixed, make_problem):
     return make_problem(*mixed)
 
 
-def _small_network(problem):
-    model, _ = network_models(problem)
-    model.estimator.set_params(net__width=8)
-    return model.__class__(
-        **{name: getattr(model, name) for name in model.__slots__}
-        | {"space": {"net__dropout": [0.0, 0.2, 0.4]}, "most_resources": 6, "make": None}
-    )
-
-
-def test_defaults_come_first_and_every_family_leaves_trials(problem):
+def test_defaults_come_first_and_every_family_leaves_trials(problem, small_network):
     """Without rounds there are the default models, on the same rows."""
     course = _course(problem)
 
-    course.run([dummy_model(problem), linear_model(problem), _small_network(problem)])
+    course.run([dummy_model(problem), linear_model(problem), small_network(problem)])
 
-    families = [trial.family for trial in course.runner.trials]
+    families = [trial.family for trial in course.found.trials]
     assert families == ["dummy", *["linear"] * N_KEPT, "MLP"]
-    shapes = {trial.library.predictions.shape for trial in course.runner.trials}
+    shapes = {trial.library.predictions.shape for trial in course.found.trials}
     assert shapes == {(1, 120, 2)}
     assert course.runner.failures == {}
 
 
-def test_rounds_give_networks_and_boosting_more_candidates(problem):
+def test_rounds_give_networks_and_boosting_more_candidates(problem, small_network):
     """One round of each, after which networks were diagnosed."""
     boosting = boosting_model(problem)
     boosting.estimator.set_params(boosting__max_iter=5)
     course = _course(problem, n_rounds=1)
 
-    course.run([_small_network(problem), boosting])
+    course.run([small_network(problem), boosting])
 
-    families = [trial.family for trial in course.runner.trials]
+    families = [trial.family for trial in course.found.trials]
     assert families.count("boosting") == 9
     assert families.count("MLP") > 1
     assert course.findings
 
 
-def test_each_network_keeps_the_findings_of_its_last_diagnosis(problem):
+def test_each_network_keeps_the_findings_of_its_last_diagnosis(problem, small_network):
     """A second network does not take the place of the first one's."""
-    network = _small_network(problem)
+    network = small_network(problem)
     lone, both = _course(problem, n_rounds=1), _course(problem, n_rounds=1)
 
     lone.run([network])
@@ -83,74 +73,73 @@ def test_each_network_keeps_the_findings_of_its_last_diagnosis(problem):
     assert [finding.name for finding in both.findings] == names * 2
 
 
-def test_without_healing_nothing_is_diagnosed(problem):
+def test_without_healing_nothing_is_diagnosed(problem, small_network):
     """Networks stay as they are."""
     course = _course(problem, n_rounds=1, follows_findings=False)
 
-    course.run([_small_network(problem)])
+    course.run([small_network(problem)])
 
     assert course.findings == []
     assert course.changes == []
 
 
-def test_the_same_rounds_give_the_same_trials(problem):
+def test_the_same_rounds_give_the_same_trials(problem, small_network):
     """Without a clock everything follows from the seed."""
     first, second = (_course(problem, n_rounds=1) for _ in range(2))
 
     for course in (first, second):
-        course.run([_small_network(problem)])
+        course.run([small_network(problem)])
 
-    assert [t.params for t in first.runner.trials] == [
-        t.params for t in second.runner.trials
-    ]
+    assert [t.params for t in first.found.trials] == [t.params for t in second.found.trials]
     np.testing.assert_array_equal(
-        [t.score for t in first.runner.trials], [t.score for t in second.runner.trials]
+        [t.score for t in first.found.trials],
+        [t.score for t in second.found.trials],
     )
 
 
-def test_a_family_that_fails_does_not_end_the_others(problem):
+def test_a_family_that_fails_does_not_end_the_others(problem, small_network):
     """Its reason is kept, and the next one is trained."""
-    broken = _small_network(problem)
+    broken = small_network(problem)
     broken.estimator.set_params(net__width=-1)
     course = _course(problem)
 
     course.run([broken, dummy_model(problem)])
 
     assert "width" in course.runner.failures["MLP"]
-    assert [trial.family for trial in course.runner.trials] == ["dummy"]
+    assert [trial.family for trial in course.found.trials] == ["dummy"]
 
 
-def test_no_time_is_no_training(problem):
+def test_no_time_is_no_training(problem, small_network):
     """With a clock that ran out only what costs nothing is tried."""
     course = _course(problem, budget=1e-6, n_rounds=None)
 
-    course.run([dummy_model(problem), _small_network(problem)])
+    course.run([dummy_model(problem), small_network(problem)])
 
-    assert [trial.family for trial in course.runner.trials] == ["dummy"]
+    assert [trial.family for trial in course.found.trials] == ["dummy"]
     assert "too long" in course.runner.failures["MLP"]
 
 
-def test_rounds_end_with_the_time(problem):
+def test_rounds_end_with_the_time(problem, small_network):
     """The clock decides how many there are."""
     course = _course(problem, budget=4.0, n_rounds=None)
     start = time.monotonic()
 
-    course.run([dummy_model(problem), _small_network(problem)])
+    course.run([dummy_model(problem), small_network(problem)])
 
     assert time.monotonic() - start < 8
-    assert course.runner.trials[0].family == "dummy"
+    assert course.found.trials[0].family == "dummy"
 
 
-def test_a_slow_network_does_not_end_the_rounds(problem):
+def test_a_slow_network_does_not_end_the_rounds(problem, small_network):
     """What is left of the time is used, because what takes longer than that is cut."""
-    course, network = _course(problem, budget=60.0), _small_network(problem)
+    course, network = _course(problem, budget=60.0), small_network(problem)
     course.run([network])
-    course.runner.trials = [replace(t, seconds=1000.0) for t in course.runner.trials]
-    before, course.n_rounds = len(course.runner.trials), 1
+    course.found.trials = [replace(t, seconds=1000.0) for t in course.found.trials]
+    before, course.n_rounds = len(course.found.trials), 1
 
     course.run([network])
 
-    assert len(course.runner.trials) > before
+    assert len(course.found.trials) > before
 
 
 def test_news_say_what_is_best_so_far(problem):
@@ -167,7 +156,7 @@ def test_news_say_what_is_best_so_far(problem):
     assert math.isinf(news[-1].seconds_left)
 
 
-def test_an_interrupt_keeps_what_there_is(problem):
+def test_an_interrupt_keeps_what_there_is(problem, small_network):
     """Ctrl-C ends the training; the trials before it stay."""
 
     def interrupt(progress):
@@ -176,10 +165,10 @@ def test_an_interrupt_keeps_what_there_is(problem):
 
     course = _course(problem, tell=interrupt)
 
-    course.run([dummy_model(problem), _small_network(problem), linear_model(problem)])
+    course.run([dummy_model(problem), small_network(problem), linear_model(problem)])
 
     assert course.was_interrupted
-    assert [trial.family for trial in course.runner.trials] == ["dummy"]
+    assert [trial.family for trial in course.found.trials] == ["dummy"]
 
 
 def test_weights_reach_the_models(mixed, make_problem):
@@ -190,7 +179,7 @@ def test_weights_reach_the_models(mixed, make_problem):
 
     course.run([linear_model(course.problem)])
 
-    share = course.runner.trials[0].library.predictions[0, :, 1].mean()
+    share = course.found.trials[0].library.predictions[0, :, 1].mean()
     assert share < 0.1
 
 
@@ -209,42 +198,44 @@ def _costly_course(problem, budget, monkeypatch):
     course.runner = _Costly(Clock(budget), 0.0, None, Workers(None, budget))
     now = [0.0]
     monkeypatch.setattr(
-        _costs.time, "perf_counter", lambda: now.__setitem__(0, now[0] + 1e-9) or now[0]
+        _resources.time, "perf_counter", lambda: now.__setitem__(0, now[0] + 1e-9) or now[0]
     )
     return course
 
 
-def test_where_time_is_short_a_model_begins_on_a_sample(problem, monkeypatch):
+def test_where_time_is_short_a_model_begins_on_a_sample(
+    problem, small_network, monkeypatch
+):
     """It is judged on the same rows as the others, and says how many it was trained on."""
     course = _costly_course(problem, 7.4, monkeypatch)
     course.problem = replace(course.problem, seed=1)
     monkeypatch.setattr(_model_course, "_LEAST_ROWS", 30)
 
-    course.run([dummy_model(problem), _small_network(problem)])
+    course.run([dummy_model(problem), small_network(problem)])
 
-    dummy, network = course.runner.trials
+    dummy, network = course.found.trials
     assert dummy.n_rows == 80
     assert 30 <= network.n_rows < 80
     assert network.library.predictions.shape == dummy.library.predictions.shape
 
 
 def test_the_best_model_of_a_sample_is_trained_on_all_rows_if_time_allows(
-    problem, monkeypatch
+    small_network, problem, monkeypatch
 ):
     """With the same parameters, and only once."""
     course = _costly_course(problem, 7.4, monkeypatch)
     monkeypatch.setattr(_model_course, "_LEAST_ROWS", 30)
-    course.run([_small_network(problem)])
-    kind = course._kinds["MLP"]
+    course.run([small_network(problem)])
+    kind = course.found.kinds["MLP"]
     kind.cost = kind.cost.times(1e-3)
 
     course._enlarge_best(5.0)
 
-    first, second = course.runner.trials
+    first, second = course.found.trials
     assert first.n_rows < second.n_rows == 80
     assert second.params["net__max_epochs"] >= first.params["net__max_epochs"]
     course._enlarge_best(5.0)
-    assert len(course.runner.trials) == 2
+    assert len(course.found.trials) == 2
 
 
 def test_nothing_is_measured_that_has_no_time(problem):
@@ -254,5 +245,5 @@ def test_nothing_is_measured_that_has_no_time(problem):
 
     course.run([dummy_model(problem), boosting_model(problem)])
 
-    assert [trial.family for trial in course.runner.trials] == ["dummy"]
+    assert [trial.family for trial in course.found.trials] == ["dummy"]
     assert "too long" in course.runner.failures["boosting"]

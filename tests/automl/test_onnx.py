@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import norm
+from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -16,6 +17,7 @@ from sklearn.preprocessing import FunctionTransformer, Normalizer, QuantileTrans
 from sk_tune import AutoClassifier, AutoRegressor, MLPClassifier, TablePreparer
 from sk_tune._compat import boosted_trees
 from sk_tune.automl._blend import Blend
+from sk_tune.automl._models import boosting_model, linear_model, network_models
 from sk_tune.automl._onnx_blend import (
     Encoded,
     Forest,
@@ -74,8 +76,9 @@ def test_a_table_is_prepared_inside_the_model(mixed, tmp_path):
     np.testing.assert_allclose(answer, auto.predict_proba(new), atol=1e-5)
 
 
-@pytest.mark.parametrize("embeddings", [False, True])
-@pytest.mark.parametrize("numeric", ["smooth_clip", "standard", "quantile"])
+@pytest.mark.parametrize(
+    ("numeric", "embeddings"), [("smooth_clip", True), ("quantile", False)]
+)
 def test_preparations_are_those_of_the_preparer(mixed, tmp_path, embeddings, numeric):
     """Codes for embeddings too; one member has not seen a class."""
     X, y = mixed
@@ -159,21 +162,23 @@ def _unlike(X):
     return new
 
 
-def test_all_kinds_of_models_and_columns_are_written(dated, tmp_path):
+def test_all_kinds_of_models_and_columns_are_written(dated, make_problem, tmp_path):
     """Dates are days since 1970; trees and their categories decide as scikit-learn's."""
     X, y = dated
-    auto = AutoClassifier(**SMALL, random_state=0).fit(X, y)
-    # Of each kind one, whatever was chosen.
-    own = [auto.blends_[name] for name in ("linear", "boosting", "networks")]
-    auto.blends_["ensemble"] = Blend(
-        combination=Combination(
-            [m for blend in own for m in blend.combination.members], auto.classes_
-        ),
+    problem = make_problem(X, y)
+    models = [linear_model(problem), boosting_model(problem), *network_models(problem)]
+    members = []
+    for model in models:
+        few = {model.resource: min(model.most_resources, 20)}
+        estimator = model.estimator.set_params(**few)
+        members += [Member(clone(estimator).fit(X[k::2], y[k::2]), 1 / 8) for k in (0, 1)]
+    blend = Blend(
+        combination=Combination(members, np.unique(y)),
         temperature=1.3,
-        names=tuple(name for blend in own for name in blend.names),
+        names=tuple(f"{model.name} 1" for model in models for _ in range(2)),
     )
 
-    about = auto.to_onnx(tmp_path / "auto.onnx")
+    about = export_blend(blend, tmp_path / "blend.onnx")
 
     kinds = {column["name"]: column["kind"] for column in about["inputs"]}
     assert kinds == {
@@ -183,8 +188,8 @@ def test_all_kinds_of_models_and_columns_are_written(dated, tmp_path):
         "since": "date",
     }
     new = _unlike(X)
-    answer = _answer(tmp_path / "auto.onnx", _as_told(new, about["inputs"]))
-    np.testing.assert_allclose(answer, auto.predict_proba(new), atol=2e-6)
+    answer = _answer(tmp_path / "blend.onnx", _as_told(new, about["inputs"]))
+    np.testing.assert_allclose(answer, blend.predict_proba(new), atol=2e-6)
 
 
 def test_flattened_images_of_linear_models_and_boosting_are_written(tmp_path):

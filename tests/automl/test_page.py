@@ -10,7 +10,8 @@ import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
 from sk_tune import AutoClassifier, AutoRegressor
-from sk_tune.automl._page import Score, auto_page, format_score, scale_of, verdict
+from sk_tune.automl._chosen import Score
+from sk_tune.automl._page import auto_page, format_score, scale_of, verdict
 from sk_tune.exceptions import SkTuneWarning
 
 
@@ -76,15 +77,17 @@ def test_the_page_needs_nothing_else(leaky, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def tuned():
+def tuned(small_network):
     """Return a fit with a search of networks, on numbers and a column of text."""
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     X = X.assign(note=[f"number {k}" for k in range(len(X))])
     auto = AutoRegressor(
         time_budget=None, n_rounds=1, cv=2, test_size=0.2, n_jobs=1, random_state=0
     )
-    small = {"models": ["linear", "network"]}
-    return auto.set_params(**small).fit(X[:150], y[:150])
+    auto.set_params(models=["linear", "network"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sk_tune.automl._auto.network_models", lambda p: [small_network(p)])
+        return auto.fit(X[:150], y[:150])
 
 
 def test_the_page_has_what_the_page_of_a_search_has(tuned, tmp_path):

@@ -1,4 +1,4 @@
-"""The time, the workers and the threads of a fit."""
+"""Time, workers and threads of a fit, and what the time allows."""
 
 import math
 import threading
@@ -6,11 +6,23 @@ import time
 
 import joblib
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_info
 
 from sk_tune.automl import _resources
-from sk_tune.automl._resources import Clock, Workers, few_threads
+from sk_tune.automl._resources import (
+    Clock,
+    Cost,
+    Workers,
+    affordable,
+    few_threads,
+    hyperband_epochs,
+    hyperband_size,
+    measured_cost,
+)
+from sk_tune.schedule import hyperband_brackets
 
 
 def test_what_is_left_is_the_budget_less_what_was_spent():
@@ -102,3 +114,142 @@ def test_small_data_get_one_thread_and_large_ones_all():
         assert _most_threads() == 1
     with few_threads(10_000_000):
         assert _most_threads() == before
+
+
+class _Fits:
+    """Says what fits take, and takes that long by a clock of its own."""
+
+    def __init__(self, monkeypatch, *coefficients, first=0.0):
+        self.coefficients, self.first, self.calls = coefficients, first, []
+        self.now = 0.0
+        monkeypatch.setattr(_resources.time, "perf_counter", lambda: self.now)
+
+    def __call__(self, n_rows, units):
+        """Return seconds; the first call takes longer, as what imports does."""
+        a, b, c, d = self.coefficients
+        seconds = a + b * n_rows + units * (c + d * n_rows)
+        self.now += seconds if self.calls else seconds + self.first
+        self.calls.append((n_rows, units))
+        return seconds
+
+
+def test_cost_is_told_apart_by_rows_and_units(monkeypatch):
+    """Where fits take a + b n + u (c + d n) seconds, these are found; imports are none."""
+    fits = _Fits(monkeypatch, 0.2, 1e-4, 0.01, 1e-5, first=3.0)
+
+    cost = measured_cost(fits, 5000)
+
+    assert cost.once == pytest.approx(0.2)
+    assert cost.once_per_row == pytest.approx(1e-4)
+    assert cost.per_unit == pytest.approx(0.01)
+    assert cost.per_unit_per_row == pytest.approx(1e-5)
+    assert cost.seconds(300, 7) == pytest.approx(fits(300, 7))
+
+
+def test_measuring_keeps_to_its_limit(monkeypatch):
+    """Fits on more rows are left out that would take longer, by those on fewer."""
+    fits = _Fits(monkeypatch, 0.0, 1e-3, 0.0, 1e-3)
+
+    measured_cost(fits, 100_000, limit=10.0)
+
+    assert max(n for n, _ in fits.calls) == 400
+    assert fits.now <= 10.0
+
+
+def test_of_one_number_of_rows_half_is_thought_to_grow(monkeypatch):
+    """So that it is wrong by a factor of 2 at most, for more rows."""
+    fits = _Fits(monkeypatch, 0.0, 1e-3, 0.0, 1e-3)
+
+    cost = measured_cost(fits, 100_000, limit=1.0)
+
+    assert {n for n, _ in fits.calls} == {100}
+    assert cost.seconds(100, 5) == pytest.approx(fits(100, 5))
+    assert fits(10_000, 5) / 2 <= cost.seconds(10_000, 5) <= fits(10_000, 5)
+
+
+def test_what_takes_far_too_long_is_given_up(monkeypatch):
+    """A model whose first fit exceeds the limit many times gets no rows and no unit."""
+    fits = _Fits(monkeypatch, 0.0, 1.0, 0.0, 0.0)
+
+    cost = measured_cost(fits, 1000, limit=0.1)
+
+    assert len(fits.calls) == 1
+    assert cost.units(100.0, 1000, 50) == 0
+    assert cost.rows(100.0, 1) == 0
+    assert math.isinf(cost.seconds(10, 1))
+
+
+COST = Cost(once=1.0, per_unit=0.5, once_per_row=0.01, per_unit_per_row=0.001)
+
+
+def test_units_fill_the_time():
+    """What comes once is paid first; without an end all are granted."""
+    cost = Cost(once=1.0, per_unit=0.5)
+
+    assert cost.units(3.0, 10, 100) == 4
+    assert cost.units(0.5, 10, 100) == 0
+    assert cost.units(1000.0, 10, 100) == 100
+    assert cost.units(math.inf, 10, 7) == 7
+
+
+@given(st.floats(0.1, 100), st.integers(1, 50))
+def test_rows_and_units_take_no_longer_than_they_may(seconds, units):
+    """And one row more would."""
+    n_rows = COST.rows(seconds, units)
+
+    if n_rows:
+        assert COST.seconds(n_rows, units) <= seconds + 1e-9
+        assert COST.seconds(n_rows + 1, units) > seconds - 1e-9
+    own = COST.units(seconds, 100, 1000)
+    if own:
+        assert COST.seconds(100, own) <= seconds + 1e-6
+
+
+def test_several_fits_cost_several_times_as_much():
+    """In each of the four parts."""
+    assert COST.times(5).seconds(70, 3) == pytest.approx(5 * COST.seconds(70, 3))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        # All rows and all units: 1 + 10 + 100 (0.5 + 1) = 161 s.
+        (170.0, (1000, 100)),
+        # All rows, and as many units as fit.
+        (61.1, (1000, 33)),
+        # Enough units, 10, and as many rows as fit: 1 + 5 + n (0.01 + 0.01).
+        (16.0, (500, 10)),
+        # Fewer than 100 rows are worth nothing.
+        (7.0, (0, 0)),
+        (0.5, (0, 0)),
+        (math.inf, (1000, 100)),
+    ],
+)
+def test_rows_are_given_up_before_the_last_units(seconds, expected):
+    """All rows with fewer units, then fewer rows with enough units, then nothing."""
+    found = affordable(COST, seconds, n_rows=1000, least_rows=100, most=100, enough=10)
+
+    assert found == expected
+
+
+def test_epochs_of_a_pass_are_those_of_its_rungs():
+    """R=9 and factor 3: 9 + 3*2 + 6, 5*3 + 6, 3*9 epochs."""
+    assert hyperband_epochs(1, 9) == 21 + 21 + 27
+    assert len(hyperband_brackets(1, 9)) == 3
+
+
+@given(st.floats(1, 1e6), st.integers(1, 300))
+def test_a_pass_costs_no_more_than_can_be_afforded(epochs, most):
+    """Whatever the budget, the pass fits into it and its last rungs are long enough."""
+    least, longest = hyperband_size(epochs, most)
+
+    assert 1 <= least <= longest <= most
+    assert hyperband_epochs(least, longest) <= max(epochs, 1)
+
+
+def test_much_time_means_many_candidates():
+    """The first rung gets shorter as the budget grows, the last stays as long."""
+    assert hyperband_size(math.inf, 81) == (1, 81)
+    assert hyperband_size(500, 81)[1] == 81
+    assert hyperband_size(500, 81)[0] > 1
+    assert hyperband_size(40, 81) == (40, 40)

@@ -37,7 +37,7 @@ def _boosting(runner, problem, seconds):
     model.estimator.set_params(boosting__max_iter=400)
     own = {"boosting__max_iter": [400]}
     runner.run(GridSearchCV, model.estimator, own, model, problem, time_budget=seconds)
-    return [m[-1].n_iter_ for trial in runner.trials for m in trial.models]
+    return [m[-1].n_iter_ for trial in runner.found.trials for m in trial.models]
 
 
 def test_boosting_ends_with_the_time_that_is_meant_for_it(problem):
@@ -53,8 +53,8 @@ def test_trials_are_kept_and_the_best_is_known(problem):
     for _ in range(2):
         runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
 
-    assert [trial.name for trial in runner.trials] == ["dummy 1", "dummy 2"]
-    assert runner.best is runner.trials[0]
+    assert [trial.name for trial in runner.found.trials] == ["dummy 1", "dummy 2"]
+    assert runner.best is runner.found.trials[0]
 
 
 def test_numbers_go_on_from_the_largest(problem):
@@ -62,11 +62,11 @@ def test_numbers_go_on_from_the_largest(problem):
     runner, model = _runner(None), dummy_model(problem)
     for _ in range(3):
         runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
-    del runner.trials[:2]
+    del runner.found.trials[:2]
 
     runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
 
-    assert [trial.name for trial in runner.trials] == ["dummy 3", "dummy 4"]
+    assert [trial.name for trial in runner.found.trials] == ["dummy 3", "dummy 4"]
 
 
 def test_a_model_of_which_no_candidate_gets_a_score_is_a_failure(problem):
@@ -95,7 +95,7 @@ def test_a_probe_leaves_nothing(problem):
     seconds = runner.probe(boosting_model(problem), problem, 100, 1)
 
     assert 0 < seconds <= time.perf_counter() - start
-    assert runner.trials == []
+    assert runner.found.trials == []
 
 
 @pytest.mark.parametrize(("n_classes", "scoring"), [(12, None), (120, "neg_log_loss")])
@@ -203,7 +203,9 @@ def test_searches_of_a_course_share_what_they_prepared(mixed, make_problem):
         grid = {name: values[:1] for name, values in model.grid.items()}
         runner.run(GridSearchCV, model.estimator, grid, model, problem)
 
-    linear, boosting, again = ([m[0] for m in trial.models] for trial in runner.trials)
+    linear, boosting, again = (
+        [m[0] for m in trial.models] for trial in runner.found.trials
+    )
 
     assert all(a is b for a, b in zip(linear, again, strict=True))
     assert len({id(own) for own in (*linear, *boosting)}) == 6

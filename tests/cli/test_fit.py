@@ -120,13 +120,13 @@ def test_noise_scores_at_chance_on_the_rows_set_aside(fit, printed, summary):
 def test_rows_set_aside_are_never_trained_on(fit, monkeypatch):
     """No fit sees a row that is set aside."""
     seen = set()
-    read_columns = sk_tune.prepare._table_preparer.read_columns
+    kinds_and_values = sk_tune.prepare._table_preparer.kinds_and_values
 
     def spy(X, **options):
         seen.update(X["a"])
-        return read_columns(X, **options)
+        return kinds_and_values(X, **options)
 
-    monkeypatch.setattr(sk_tune.prepare._table_preparer, "read_columns", spy)
+    monkeypatch.setattr(sk_tune.prepare._table_preparer, "kinds_and_values", spy)
     frame = pd.DataFrame({"a": np.arange(100) * 1.5, "label": ["x", "y"] * 50})
 
     assert fit(frame, "label") == 0

@@ -92,7 +92,7 @@ def small_networks(monkeypatch):
         model.estimator.set_params(net__width=16, net__learning_rate=0.03)
         return [model]
 
-    monkeypatch.setattr("sk_tune.automl._auto_estimator.network_models", models)
+    monkeypatch.setattr("sk_tune.automl._auto.network_models", models)
     monkeypatch.setattr(_models, "_MOST_EPOCHS", 30)
 
 

@@ -15,7 +15,13 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sk_tune
-from sk_tune import BaggingClassifier, BaggingRegressor, fleet
+from sk_tune import (
+    BaggingClassifier,
+    BaggingRegressor,
+    MLPClassifier,
+    MLPRegressor,
+    fleet,
+)
 from sk_tune.engine import train
 
 # Where scikit-learn's own bagging fails, in its words.
@@ -27,8 +33,15 @@ EXPECTED_FAILURES = {
 }
 
 
+# Small ones, which learn what the checks ask for.
+_SMALL = {"n_layers": 1, "width": 16, "max_epochs": 8, "learning_rate": 0.02}
+
+
 @parametrize_with_checks(
-    [BaggingClassifier(n_estimators=5), BaggingRegressor(n_estimators=5)],
+    [
+        BaggingClassifier(MLPClassifier(**_SMALL), 5),
+        BaggingRegressor(MLPRegressor(**_SMALL), 5),
+    ],
     expected_failed_checks=lambda _: EXPECTED_FAILURES,
     xfail_strict=False,
 )
@@ -185,9 +198,9 @@ def test_out_of_bag_scores_by_members_are_those_of_smaller_ensembles(
         assert table["n_samples"][m] == own.sum()
 
 
-def test_an_ensemble_that_is_asked_for_no_score_has_no_tables(iris, make_estimator):
+def test_an_ensemble_that_is_asked_for_no_score_has_no_tables(iris):
     """A fit without oob_score takes the tables of an earlier fit away."""
-    bag = BaggingClassifier(make_estimator("MLPClassifier"), 30, random_state=0)
+    bag = BaggingClassifier(DecisionTreeClassifier(max_depth=1), 30, random_state=0)
     bag.set_params(oob_score=True).fit(*iris)
     assert hasattr(bag, "oob_curve_")
 

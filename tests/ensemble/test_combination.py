@@ -258,6 +258,14 @@ def _each(pipes, X, **params):
     return combination.each(X)
 
 
+def _predicts_as(pipes, X, atol=1e-10, **params):
+    """Return what a combination's members predict, after a look at the pipelines'."""
+    found = _each(pipes, X, **params)
+    expected = [pipe.predict_proba(X) for pipe in pipes]
+    np.testing.assert_allclose(found, expected, atol=atol)
+    return found
+
+
 SCALERS = [
     StandardScaler(),
     StandardScaler(with_mean=False),
@@ -279,11 +287,10 @@ def test_scalers_go_into_the_networks(scaler, dtype, atol, fitted_nets, transfor
         pipes = _pipes([scaler], fitted_nets(dtype=dtype), folds)
         transforms.clear()
 
-        found = _each(pipes, _rows(4)[:20])
+        _each(pipes, _rows(4)[:20])
 
         assert transforms == []
-        expected = [pipe.predict_proba(_rows(4)[:20]) for pipe in pipes]
-        np.testing.assert_allclose(found, expected, atol=atol, rtol=0)
+        _predicts_as(pipes, _rows(4)[:20], atol)
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -292,8 +299,7 @@ def test_scalers_in_a_sample_are_one_map(fitted_nets, numbers):
     """Whatever their order."""
     pipes = _pipes([SCALERS[i] for i in numbers], fitted_nets(), [_rows(0), _rows(2)])
 
-    expected = [pipe.predict_proba(_rows(4)) for pipe in pipes]
-    np.testing.assert_allclose(_each(pipes, _rows(4)), expected, atol=1e-8)
+    _predicts_as(pipes, _rows(4), atol=1e-8)
 
 
 @pytest.mark.parametrize("strategy", ["median", "constant"])
@@ -306,8 +312,7 @@ def test_missing_values_are_filled_where_the_imputer_stands(place, strategy, fit
     steps.insert(place, SimpleImputer(strategy=strategy, fill_value=7))
     pipes = _pipes([*steps, SimpleImputer()], fitted_nets(), [X[::2], X[1::2]])
 
-    expected = [pipe.predict_proba(X) for pipe in pipes]
-    np.testing.assert_allclose(_each(pipes, X), expected, atol=1e-10)
+    _predicts_as(pipes, X)
 
 
 @pytest.mark.parametrize(
@@ -345,8 +350,7 @@ def test_other_transformers_in_front_are_heeded(steps, fitted_nets):
     if len(fold) < len(steps):
         pipes = [Pipeline([*p.steps[:-1], ("no", None), p.steps[-1]]) for p in pipes]
 
-    expected = [pipe.predict_proba(X) for pipe in pipes]
-    np.testing.assert_allclose(_each(pipes, X), expected, atol=1e-10)
+    _predicts_as(pipes, X)
 
 
 @pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
@@ -356,8 +360,7 @@ def test_columns_without_a_value_are_left_to_the_imputer(fitted_nets):
     X[:, 1] = np.nan
     pipes = _pipes([SimpleImputer(), StandardScaler()], fitted_nets(2), [X[::2], X[1::2]])
 
-    expected = [pipe.predict_proba(X) for pipe in pipes]
-    np.testing.assert_allclose(_each(pipes, X), expected, atol=1e-10)
+    _predicts_as(pipes, X)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-6), ("float64", 1e-12)])
@@ -385,8 +388,7 @@ def test_columns_far_from_zero_keep_their_digits(fitted_nets):
     for dtype, atol in (("float32", 1e-6), ("float64", 1e-10)):
         pipes = _pipes([StandardScaler()], fitted_nets(dtype=dtype), [X[::2], X[1::2]])
 
-        expected = [pipe.predict_proba(X) for pipe in pipes]
-        np.testing.assert_allclose(_each(pipes, X), expected, atol=atol)
+        _predicts_as(pipes, X, atol)
 
 
 def test_scalers_far_from_each_other_are_called(fitted_nets, transforms):
@@ -395,11 +397,10 @@ def test_scalers_far_from_each_other_are_called(fitted_nets, transforms):
     pipes = _pipes([StandardScaler()], fitted_nets(), folds)
     transforms.clear()
 
-    found = _each(pipes, _rows(4))
+    _each(pipes, _rows(4))
 
     assert len(transforms) == 2
-    expected = [pipe.predict_proba(_rows(4)) for pipe in pipes]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    _predicts_as(pipes, _rows(4), atol=1e-12)
 
 
 def test_equal_transformers_are_called_once(fitted_nets, transforms):
@@ -432,8 +433,7 @@ def test_samples_of_any_kind_give_what_the_pipelines_give(change, fitted_nets):
     steps = [SimpleImputer(), StandardScaler(with_mean=False)]
     pipes = _pipes(steps, fitted_nets(), folds)
 
-    expected = [pipe.predict_proba(X) for pipe in pipes]
-    np.testing.assert_allclose(_each(pipes, X), expected, atol=1e-12)
+    _predicts_as(pipes, X, atol=1e-12)
 
 
 def test_images_are_scaled_column_by_column(make_estimator, task_data):
@@ -481,10 +481,8 @@ def test_a_stack_may_compute_in_another_dtype(fitted_nets):
     """The scaled samples are rounded as the networks would have it."""
     pipes = _pipes([StandardScaler()], fitted_nets(dtype="float32"), [_rows(0), _rows(2)])
 
-    found = _each(pipes, _rows(4), dtype="float64")
+    found = _predicts_as(pipes, _rows(4), atol=1e-6, dtype="float64")
 
-    expected = [pipe.predict_proba(_rows(4)) for pipe in pipes]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
     assert not np.array_equal(found, found.astype(np.float32))
 
 

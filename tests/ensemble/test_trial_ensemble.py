@@ -1,6 +1,7 @@
 """Ensembles out of a search's trials."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from scipy.special import expit, logit
 from scipy.stats import loguniform
 from sklearn import model_selection
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.datasets import make_classification
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import (
@@ -68,6 +71,22 @@ def test_fit_runs_the_search_and_builds_from_it(search, iris, method):
     assert not hasattr(own, "cv_results_")
     assert not hasattr(built, "search_")
     np.testing.assert_array_equal(fitted.oof_predictions_, built.oof_predictions_)
+
+
+def test_additions_must_bring_the_gain_that_is_asked_for():
+    """Where nothing brings it greedy selection is left with its start, an average."""
+    X, y = make_classification(200, flip_y=0.3, random_state=0)
+    trees = ExtraTreesClassifier(20, random_state=0)
+    grid = {"max_depth": [1, 4, None], "max_features": [0.1, 1.0]}
+    search = GridSearchCV(trees, grid, cv=3, keep_models="all").fit(X, y)
+    make = partial(TrialEnsembleClassifier.from_search, search, random_state=0)
+
+    strict, loose = (make(n_bags=1, n_start=2, min_gain=gain) for gain in (1e9, 0))
+
+    average = make(method="average", n_best=2)
+    np.testing.assert_array_equal(strict.candidates_, average.candidates_)
+    np.testing.assert_array_equal(strict.weights_, average.weights_)
+    assert loose.contributions_["weight"].nunique() > 1
 
 
 def test_a_refit_trains_the_chosen_on_all_samples(search, iris):
@@ -336,8 +355,10 @@ def rare(make_estimator, iris):
     return iris.X, y, GridSearchCV(net, grid, cv=cv, keep_models="all").fit(iris.X, y)
 
 
-@pytest.mark.parametrize("scoring", [None, "accuracy", "roc_auc_ovr"])
-@every_method
+@pytest.mark.parametrize(
+    ("method", "scoring"),
+    [("greedy", "accuracy"), ("greedy", None), ("average", "roc_auc_ovr"), ("stack", None)],
+)
 def test_a_class_that_folds_lack_is_aligned(rare, method, scoring):
     """Columns of members that have never seen it stand under their own labels."""
     X, _, search = rare
@@ -559,8 +580,8 @@ def noise_scores(method, make_estimator, n_repetitions):
         search = RandomizedSearchCV(
             make_estimator("MLPClassifier", max_epochs=3, batch_size=32),
             {"learning_rate": loguniform(1e-3, 0.1)},
-            n_iter=16,
-            cv=StratifiedKFold(5, shuffle=True, random_state=seed),
+            n_iter=8,
+            cv=StratifiedKFold(3, shuffle=True, random_state=seed),
             random_state=seed,
         )
         ensemble = TrialEnsembleClassifier(

@@ -12,13 +12,8 @@ from numpy.testing import assert_array_equal
 
 from sk_tune import AutoRegressor, TablePreparer
 from sk_tune.exceptions import SkTuneWarning, TableError
-from sk_tune.prepare import (
-    TextFormat,
-    column_kinds,
-    read_text_columns,
-    text_formats,
-)
-from sk_tune.prepare._column_kinds import least_frequency, read_columns
+from sk_tune.prepare import TextFormat, column_kinds, decide_columns, read_text
+from sk_tune.prepare._column_kinds import kinds_and_values, least_frequency
 from sk_tune.prepare._formats import MISSING, read_values
 
 N = 60
@@ -108,8 +103,8 @@ def test_ids_can_be_kept():
     """Ranks, say, which look the same."""
     X = pd.DataFrame({"rank": np.arange(70), "number": np.arange(70) / 7})
 
-    assert read_columns(X)[0].numbers == ("number",)
-    assert read_columns(X, drop_ids=False)[0].numbers == ("rank", "number")
+    assert kinds_and_values(X)[0].numbers == ("number",)
+    assert kinds_and_values(X, drop_ids=False)[0].numbers == ("rank", "number")
 
 
 @pytest.mark.parametrize("name", ["year", "Year", "month_no", "daysSinceStart"])
@@ -125,9 +120,9 @@ def test_text_hardly_recurs_if_no_category_has_the_rows_to_stand_for_itself():
     X = pd.DataFrame({"n": NUMBERS, "t": [f"name {i // 2}" for i in range(N)]})
 
     assert column_kinds(X).dropped == {"t": "text that hardly recurs"}
-    assert read_columns(X, min_frequency=2)[0].categories == ("t",)
+    assert kinds_and_values(X, min_frequency=2)[0].categories == ("t",)
     unique = X.assign(t=[f"name {i}" for i in range(N)])
-    assert read_columns(unique, min_frequency=1)[0].categories == ()
+    assert kinds_and_values(unique, min_frequency=1)[0].categories == ()
 
 
 def test_categories_in_other_words_are_a_copy():
@@ -144,7 +139,7 @@ def test_a_number_that_is_there_or_missing_is_not_constant_unless_that_is_ignore
     X = pd.DataFrame({"a": _repeat(1, None), "n": NUMBERS})
 
     assert column_kinds(X).dropped == {}
-    assert read_columns(X, missing_counts=False)[0].dropped == {"a": "constant"}
+    assert kinds_and_values(X, missing_counts=False)[0].dropped == {"a": "constant"}
 
 
 def test_a_table_without_a_usable_column_is_refused():
@@ -158,7 +153,7 @@ def test_kinds_are_pairs_of_name_and_kind():
     X = pd.DataFrame({"t": _repeat("x", "y", "y"), "n": NUMBERS})
     X["d"] = pd.date_range("1970-01-01", periods=N)
 
-    kinds, values = read_columns(X)
+    kinds, values = kinds_and_values(X)
 
     assert list(kinds) == [("n", "number"), ("d", "date"), ("t", "category")]
     assert kinds.used == ("n", "d", "t")
@@ -333,12 +328,12 @@ def test_few_cells_of_another_kind_are_missing(values, kind):
     """A tenth at most: the others tell what the column is."""
     X = pd.DataFrame({"a": values})
 
-    found = text_formats(X)
     with pytest.warns(SkTuneWarning, match="Column 'a' holds"):
-        plain = read_text_columns(X, found)["a"]
+        table, found, _ = decide_columns(X)
 
+    plain = table["a"]
     assert found["a"].kind == kind
-    assert text_formats(plain.to_frame()) == {}
+    assert decide_columns(table)[1] == {}
     known = pd.Series(values).isin([*MOSTLY_NUMBERS, *TEXTS, True, False, *DAYS, *ISO])
     expected = X["a"][known]
     if kind == "date":
@@ -360,10 +355,10 @@ def test_columns_of_several_kinds_are_categories_in_any_of_their_rows(values):
     """Also in those that all read as numbers."""
     X = pd.DataFrame({"a": values})
 
-    found = text_formats(X)
+    table, found, _ = decide_columns(X)
 
     assert found == {"a": None}
-    assert isinstance(read_text_columns(X, found)["a"].dtype, pd.CategoricalDtype)
+    assert isinstance(table["a"].dtype, pd.CategoricalDtype)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +375,7 @@ def test_columns_of_several_kinds_are_categories_in_any_of_their_rows(values):
 )
 def test_columns_of_one_kind_are_left_as_they_are(values):
     """Plain text, and what has a type of its own, too."""
-    assert text_formats(pd.DataFrame({"a": values})) == {}
+    assert decide_columns(pd.DataFrame({"a": values}))[1] == {}
 
 
 def test_cells_that_are_missing_are_named():
@@ -389,11 +384,11 @@ def test_cells_that_are_missing_are_named():
     formats = {"a": TextFormat(kind="number", style="plain", is_strict=False)}
 
     with pytest.warns(SkTuneWarning, match="but for 'unknown' in row 2 and 1 more such"):
-        plain = read_text_columns(X, formats)
+        plain = read_text(X, formats)
 
     assert plain["a"].isna().tolist() == [False, True, False, True]
     later = pd.DataFrame({"a": [1.0, 2.0]})
-    pd.testing.assert_frame_equal(read_text_columns(later, formats), later)
+    pd.testing.assert_frame_equal(read_text(later, formats), later)
 
 
 def test_rows_that_repeat_the_column_names_are_one_warning():
