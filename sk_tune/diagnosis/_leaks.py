@@ -11,21 +11,20 @@ References
 
 import re
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import check_cv
+from scipy.stats import norm
+from sklearn.feature_selection import f_classif, f_regression
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import check_consistent_length
 
 from sk_tune._splits import as_times
 from sk_tune.diagnosis._findings import RULES, Finding, share
-from sk_tune.diagnosis._leak_columns import (
-    check_giveaway,
-    check_outliers,
-    check_scaling,
-    check_target,
-)
 from sk_tune.diagnosis._leak_copies import (
     LeakTable,
     as_frame,
@@ -35,6 +34,365 @@ from sk_tune.diagnosis._leak_copies import (
 )
 
 __all__ = ["find_leaks"]
+
+Array = npt.NDArray[Any]
+
+# Score of a small tree on one column (accuracy, or R^2) from which on that column is
+# suspected, and how much better than guessing it must be.
+GIVES_AWAY = 0.995
+ABOVE_GUESSING = 0.02
+# Where a class is too rare for that, this part of guessing's errors must be gone, and so
+# many.
+MOST_OF_ERRORS = 0.75
+FEWEST_ERRORS = 10
+LEAVES = 16
+# Rows that the trees see, drawn by a fixed seed.
+MOST_ROWS = 5000
+FEWEST_ROWS = 40
+# Columns of numbers that get a tree, those first that go with the target most.
+MOST_TREES = 100
+# Correlation of a column of numbers with the target that makes it the target.
+SAME = 1 - 1e-6
+
+
+def check_target(table: LeakTable) -> Finding:
+    """Look for a column that is the target under another name: an issue if there is one."""
+    rule = RULES["target among the features"]
+    if table.y.ndim > 1:
+        return rule.not_applicable("There are several targets.")
+    same = [name for name in table.X.columns if _is_target(table, table.X[name])]
+    if not same:
+        return rule.passed("No column is the target.", {"columns": table.X.shape[1]})
+    return rule.issue(
+        "high",
+        f"The column {same[0]!r} is the target in other words.",
+        {"columns": len(same)},
+        f"Drop {', '.join(map(repr, same))}.",
+    )
+
+
+def check_giveaway(table: LeakTable) -> Finding:
+    """Look for a column that all but gives the target away, and is not it."""
+    rule = RULES["feature that gives the target away"]
+    if table.y.ndim > 1 or len(table.y) < FEWEST_ROWS:
+        return rule.not_applicable("It takes one target and 40 rows.")
+    rows = np.arange(len(table.y))
+    if len(rows) > MOST_ROWS:
+        rows = np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False)
+    y = table.y[rows]
+    guessed = _guessed(y, table.is_classification)
+    names = [n for n in _suspects(table, rows) if not _is_target(table, table.X[n])]
+    scores = {
+        str(name): _score_alone(table.X[name].iloc[rows], y, table.is_classification)
+        for name in names
+    }
+    if not scores:
+        return rule.not_applicable("There is no column beside the target.")
+    name = max(scores, key=lambda n: scores[n])
+    evidence = {"score": scores[name], "guessing": guessed}
+    if scores[name] < GIVES_AWAY or not _tells(scores[name], guessed, len(y)):
+        return rule.passed("No column alone predicts the target.", evidence)
+    what = "accuracy" if table.is_classification else "R²"
+    return rule.issue(
+        "high",
+        f"The column {name!r} alone predicts the target with {what} {scores[name]:.3f}.",
+        evidence,
+        f"Ask whether {name!r} is known when the prediction is needed; drop it if not.",
+    )
+
+
+def _tells(score: float, guessed: float, n_rows: int) -> bool:
+    """Return whether a score is so much better than guessing that it is suspect."""
+    gained = score - guessed
+    of_rare = gained >= MOST_OF_ERRORS * (1 - guessed) and gained * n_rows >= FEWEST_ERRORS
+    return gained >= ABOVE_GUESSING or of_rare
+
+
+def _suspects(table: LeakTable, rows: Array) -> list[Any]:
+    """Return the columns that get a tree."""
+    numbers = table.numbers
+    if numbers.shape[1] <= MOST_TREES:
+        return list(table.X.columns)
+    values = numbers.iloc[rows].to_numpy(dtype=np.float64)
+    values = np.where(np.isnan(values), np.nanmean(values, axis=0), values)
+    varies = np.ptp(values, axis=0) > 0
+    score = f_classif if table.is_classification else f_regression
+    strength = np.zeros(values.shape[1])
+    strength[varies] = np.nan_to_num(score(values[:, varies], table.y[rows])[0])
+    strongest = {numbers.columns[i] for i in np.argsort(-strength)[:MOST_TREES]}
+    return [n for n in table.X.columns if n in strongest or n not in numbers.columns]
+
+
+def _is_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
+    if table.is_classification:
+        codes, kinds = pd.factorize(column)
+        targets, classes = pd.factorize(pd.Series(table.y))
+        if len(kinds) != len(classes) or (codes < 0).any():
+            return False
+        return len(np.unique(np.stack([codes, targets]), axis=1).T) == len(classes)
+    if not pd.api.types.is_numeric_dtype(column) or column.isna().any():
+        return False
+    values = column.to_numpy(dtype=np.float64)
+    y = table.y.astype(np.float64)
+    if values.std() == 0 or y.std() == 0:
+        return False
+    return bool(abs(np.corrcoef(values, y)[0, 1]) > SAME)
+
+
+def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) -> float:  # noqa: FBT001
+    """Return the cross-validated score of a small tree on one column."""
+    if not pd.api.types.is_numeric_dtype(column):
+        codes = pd.factorize(column)[0]
+        if len(np.unique(codes)) > len(codes) / 4:
+            # Names and identities, which a tree cannot learn from.
+            return -np.inf
+        column = pd.Series(codes)
+    values = column.to_numpy(dtype=np.float64).reshape(-1, 1)
+    if is_classification:
+        fewest = np.unique(y, return_counts=True)[1].min()
+        folds = (
+            StratifiedKFold(3) if fewest >= 3 else KFold(3, shuffle=True, random_state=0)
+        )
+        tree = DecisionTreeClassifier(max_leaf_nodes=LEAVES, random_state=0)
+        return _mean_score(tree, values, y, folds)
+    tree = DecisionTreeRegressor(max_leaf_nodes=8 * LEAVES, random_state=0)
+    return _mean_score(tree, values, y, KFold(3, shuffle=True, random_state=0))
+
+
+def _mean_score(tree: Any, values: Array, y: Array, folds: Any) -> float:
+    """Return the mean score over folds; ``cross_val_score`` takes twice as long here."""
+    scores = [
+        tree.fit(values[train], y[train]).score(values[test], y[test])
+        for train, test in folds.split(values, y)
+    ]
+    return float(np.mean(scores))
+
+
+def _guessed(y: Array, is_classification: bool) -> float:  # noqa: FBT001
+    if not is_classification:
+        return 0.0
+    return float(np.unique(y, return_counts=True)[1].max() / len(y))
+
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+# A number that is this near to 0 or 1 was made so.
+EXACTLY = 1e-5
+# Least part of the columns of numbers that one scaling explains.
+MOST_COLUMNS = 0.5
+# Where RealMLP's smooth clipping, x / sqrt(1 + (x / 3)^2), ends.
+CLIPPED = 3.0
+# Where scikit-learn's QuantileTransformer ends its normal distribution.
+END = float(-norm.ppf(1e-7))
+
+
+def check_scaling(table: LeakTable) -> Finding:
+    """Look for columns scaled with the samples of all folds: a low issue if most were."""
+    rule = RULES["scaled over all rows"]
+    numbers: Any = table.numbers.astype(np.float64)
+    values = _of_measurements(numbers.loc[:, numbers.nunique() > 2].to_numpy())
+    if values.shape[1] == 0 or len(values) < 3:
+        return rule.not_applicable("There are no columns of numbers.")
+    scalings = {
+        "mean and deviation": _is_standardised(values),
+        "median and quartiles": _has_quartiles(values) | _has_quartiles(_unclipped(values)),
+        "ends of a normal distribution": _has_normal_ends(values),
+    }
+    scaling = max(scalings, key=lambda name: scalings[name].mean())
+    part = float(scalings[scaling].mean())
+    evidence = {"share": part, "columns": values.shape[1]}
+    if part < MOST_COLUMNS:
+        return rule.passed("Columns are not scaled to one mean and deviation.", evidence)
+    return rule.issue(
+        "low",
+        f"{share(part)} of the columns of numbers have the same {scaling} over all rows, "
+        "so the test rows had a part in scaling them.",
+        evidence,
+        "Start from the data before they were scaled, and put the scaler in the pipeline.",
+    )
+
+
+def _of_measurements(values: Floats) -> Floats:
+    """Leave out pairs of sine and cosine, which nobody scales."""
+    if values.shape[1] < 2:
+        return values
+    radius = np.hypot(values[:, :-1], values[:, 1:])
+    pairs = (np.abs(radius - 1) < EXACTLY).all(axis=0)
+    on_circle = np.zeros(values.shape[1], dtype=bool)
+    on_circle[:-1] |= pairs
+    on_circle[1:] |= pairs
+    return values[:, ~on_circle]
+
+
+def _is_standardised(values: Floats) -> Mask:
+    means, deviations = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    usual = float(np.median(deviations))
+    n = len(values)
+    # The variance may be taken with n or n - 1, and any deviation may be common.
+    equal = np.abs(deviations / usual - 1) < EXACTLY
+    unit = np.abs(deviations - 1) < EXACTLY
+    unit |= np.abs(deviations * np.sqrt(n / (n - 1)) - 1) < EXACTLY
+    centred = np.abs(means) < EXACTLY * max(usual, 1e-300)
+    scaled: Mask = centred & (unit | (equal & (values.shape[1] > 2)))
+    return scaled
+
+
+def _has_quartiles(values: Floats) -> Mask:
+    low, middle, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=0)
+    spread = high - low
+    # Where quartiles are equal, RealMLP divides by half the range.
+    width = np.nanmax(values, axis=0) - np.nanmin(values, axis=0)
+    unit = np.where(spread == 0, np.abs(width - 2), np.abs(spread - 1)) < EXACTLY
+    # Counts, such as 0, 1 and 2, have such quartiles by themselves.
+    is_whole = (np.isnan(values) | (values == np.round(values))).all(axis=0)
+    scaled: Mask = (np.abs(middle) < EXACTLY) & unit & ~is_whole
+    return scaled
+
+
+def _unclipped(values: Floats) -> Floats:
+    """Return values before smooth clipping, of columns that may have come from it."""
+    inside = np.nanmax(np.abs(values), axis=0) <= CLIPPED
+    # A value at the bound itself would have come from an infinite one.
+    kept = np.clip(np.where(inside, values, 0.0) / CLIPPED, -1 + 1e-12, 1 - 1e-12)
+    unclipped: Floats = CLIPPED * kept / np.sqrt(1 - kept**2)
+    return unclipped
+
+
+def _has_normal_ends(values: Floats) -> Mask:
+    lowest, highest = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    ends: Mask = (np.abs(lowest + END) < EXACTLY) & (np.abs(highest - END) < EXACTLY)
+    return ends
+
+
+FEWEST_FOR_SCALE = 20
+# Fewer values, or one that so large a part of the rows has, are no scale to measure by.
+FEWEST_VALUES = 10
+LUMP = 0.25
+# Far from the median.  What is skewed by nature has a few such values, so they must also
+# stand apart (the nearest so many times nearer, and nearer than ALONE), or make the
+# standard deviation so many times that of the others that these become next to equal once
+# they are standardised.
+FAR, ALONE = 10.0, 20.0
+GAP = 4.0
+WIDENED = 5.0
+# Most outliers, as a share of a column's rows; if there are more, the column is like that.
+MOST = 0.05
+# Standard deviation of normal values by the median absolute deviation, and the distance
+# of quartiles by the standard deviation.
+_NORMAL_MAD, _NORMAL_IQR = 1.4826, 1.349
+_MOST_NAMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outliers:
+    """The outliers of one column.
+
+    `rows`, (n_samples,), marks them; `furthest` is the largest robust z score, `widened`
+    the ratio of the standard deviation to the robust one.
+    """
+
+    rows: npt.NDArray[np.bool_]
+    furthest: float
+    widened: float
+
+
+def check_outliers(table: LeakTable) -> Finding:
+    """Look for single values that are far from all others of their column.
+
+    A tip if there are some, of medium severity among the targets of a regression.
+    """
+    rule = RULES["outliers"]
+    columns = {repr(name): column for name, column in table.numbers.items()}
+    targets: dict[str, pd.Series] = {}
+    if not table.is_classification:
+        flat = pd.DataFrame(table.y.reshape(len(table.y), -1))
+        targets = {
+            "the target" if flat.shape[1] == 1 else f"target {k}": flat[k] for k in flat
+        }
+    found = {name: outliers_of(values) for name, values in {**columns, **targets}.items()}
+    looked_at = {name: one for name, one in found.items() if one is not None}
+    if not looked_at:
+        return rule.not_applicable("There is no column of many different numbers.")
+    guilty = {name: one for name, one in looked_at.items() if one.rows.any()}
+    furthest = max(one.furthest for one in looked_at.values())
+    evidence = {"columns": len(guilty), "furthest": furthest}
+    if not guilty:
+        return rule.passed("No single values are far from all others.", evidence)
+    part = float(np.any([one.rows for one in guilty.values()], axis=0).mean())
+    evidence |= {"share": part, "widened": max(o.widened for o in guilty.values())}
+    names = sorted(guilty, key=lambda name: -guilty[name].furthest)
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    is_in_target = any(name in targets for name in names)
+    return rule.tip(
+        "medium" if is_in_target else "low",
+        f"{share(part)} of the rows have values far from all others, up to "
+        f"{furthest:.0f} robust standard deviations, in {', '.join(names[:_MOST_NAMES])}"
+        f"{more}.",
+        evidence,
+        _remedy(is_in_target=is_in_target, is_in_features=set(names) != set(targets)),
+    )
+
+
+def outliers_of(column: "pd.Series[float]") -> Outliers | None:
+    """Return which values of a column are outliers; missing and infinite ones are ignored.
+
+    None for columns without a scale: few samples, few different values, or one value that a
+    quarter of the samples has.
+
+    >>> ages = pd.Series([*range(20, 70), 999])
+    >>> np.flatnonzero(outliers_of(ages).rows).tolist()
+    [50]
+    """
+    values = column.to_numpy(dtype=np.float64)
+    is_finite = np.isfinite(values)
+    known = values[is_finite]
+    kinds, counts = np.unique(known, return_counts=True)
+    if len(known) < FEWEST_FOR_SCALE or len(kinds) <= FEWEST_VALUES:
+        return None
+    if counts.max() > LUMP * len(known):
+        return None
+    middle = float(np.median(known))
+    deviation = _NORMAL_MAD * float(np.median(np.abs(known - middle)))
+    if deviation == 0.0:
+        deviation = float(np.subtract(*np.quantile(known, [0.75, 0.25]))) / _NORMAL_IQR
+    if deviation == 0.0:
+        return None
+    z = np.full(len(values), 0.0)
+    z[is_finite] = np.abs(known - middle) / deviation
+    limit = _limit(z[is_finite])
+    widened = float(known.std()) / deviation
+    return Outliers(rows=z >= limit, furthest=float(z.max()), widened=widened)
+
+
+def _limit(z: Floats) -> float:
+    """Return the least z of an outlier; infinite if there is none."""
+    z = np.sort(z)
+    top = z[int((1 - MOST) * len(z)) :]
+    if top[0] >= FAR:
+        return np.inf
+    # Nobody is alone among those who are where most are.
+    apart = top[1:] >= GAP * np.maximum(top[:-1], ALONE / GAP)
+    limit = float(top[1:][apart][0]) if apart.any() else np.inf
+    # The second moment about the median of the values that do not stand apart is about the
+    # square of their standard deviation.
+    return FAR if float(np.sqrt(np.mean(z[z < limit] ** 2))) > WIDENED else limit
+
+
+def _remedy(*, is_in_target: bool, is_in_features: bool) -> str:
+    texts = ["Look at these rows: a typing error, a code for a missing value, or real?"]
+    if is_in_features:
+        texts.append(
+            'Scale real ones by TablePreparer(numeric="smooth_clip") or RobustScaler.'
+        )
+    if is_in_target:
+        texts.append(
+            "Train on a target without a long tail, by TransformedTargetRegressor with a "
+            "logarithm or quantiles, or a network with loss='huber' or 'absolute_error', "
+            "which errors enter linearly."
+        )
+    return " ".join(texts)
+
 
 # Least share of the test rows whose group or past is in training.
 LEAST_SHARE = 0.01

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Pictures of a search, and one page that says what it found."""
 
+from sk_tune.report._epoch_curves import EpochCurveDisplay
 from sk_tune.report._gathering import (
     Cell,
     Page,
@@ -12,6 +13,9 @@ from sk_tune.report._gathering import (
     number_cells,
     search_part,
 )
+from sk_tune.report._importance import HyperparameterImportanceDisplay
+from sk_tune.report._parameter_displays import ParallelCoordinatesDisplay, SliceDisplay
+from sk_tune.report._progress_displays import RungDisplay, SearchHistoryDisplay
 from sk_tune.report._quality import Quality, quality_of
 from sk_tune.report._report_formats import to_json, to_text, write_html, write_page
 from sk_tune.report._reproduction import (
@@ -22,14 +26,6 @@ from sk_tune.report._reproduction import (
 )
 from sk_tune.report._search_checks import Baseline, baseline_models
 from sk_tune.report._value_texts import number_text, plain, value_text
-from sk_tune.report.displays import (
-    EpochCurveDisplay,
-    HyperparameterImportanceDisplay,
-    ParallelCoordinatesDisplay,
-    RungDisplay,
-    SearchHistoryDisplay,
-    SliceDisplay,
-)
 
 __all__ = [
     "Baseline",

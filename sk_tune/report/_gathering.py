@@ -16,19 +16,18 @@ from sk_tune._search_record import search_record
 from sk_tune._text import counted, interval_text, number_texts
 from sk_tune.diagnosis import Curves, Finding, curves_of, diagnose, to_act_on
 from sk_tune.prepare import ColumnKinds
+from sk_tune.report._importance import Importance, importance_of
 from sk_tune.report._quality import Quality, quality_of
 from sk_tune.report._reproduction import Reproduction, reproduction
 from sk_tune.report._search_checks import Baseline, leak_checks, search_baselines
-from sk_tune.report._value_texts import number_text
-from sk_tune.report.displays import (
-    Importance,
+from sk_tune.report._search_trials import (
     Parameter,
     Trials,
-    importance_of,
     metric_name,
     parameters_of,
     trials_of,
 )
+from sk_tune.report._value_texts import number_text
 from sk_tune.search import CorrectedScore, Ledger
 
 __all__ = [

@@ -10,7 +10,11 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from sk_tune._text import number_texts
+from sk_tune.report._drawing import score_range
+from sk_tune.report._epoch_curves import FoldSummary, fold_summary
 from sk_tune.report._gathering import CandidateRow, ScoreLine, SearchPart
+from sk_tune.report._importance import Importance
+from sk_tune.report._search_trials import Parameter, short_names
 from sk_tune.report._svg import (
     AxisScale,
     Frame,
@@ -21,14 +25,6 @@ from sk_tune.report._svg import (
     scale_of,
 )
 from sk_tune.report._value_texts import number_text, value_text
-from sk_tune.report.displays import (
-    FoldSummary,
-    Importance,
-    Parameter,
-    fold_summary,
-    score_range,
-    short_names,
-)
 
 __all__ = [
     "curve_pictures",

@@ -9,7 +9,7 @@ from sklearn.datasets import load_diabetes
 from sklearn.preprocessing import QuantileTransformer, RobustScaler, StandardScaler
 
 from sk_tune.diagnosis import find_leaks
-from sk_tune.diagnosis._leak_columns import outliers_of
+from sk_tune.diagnosis._leaks import outliers_of
 from sk_tune.prepare import TablePreparer
 
 RNG = np.random.default_rng(0)

@@ -27,7 +27,7 @@ from sk_tune.diagnosis import Curves
 from sk_tune.report import Page as Content
 from sk_tune.report import Reproduction, SearchPart
 from sk_tune.report._gathering import CandidateRow
-from sk_tune.report.displays import parameters_of
+from sk_tune.report._search_trials import parameters_of
 from sk_tune.search import Choice
 
 _SECONDS = 60

@@ -10,6 +10,7 @@ import pytest
 from sk_tune.diagnosis import Curves
 from sk_tune.report import Baseline
 from sk_tune.report._gathering import score_lines
+from sk_tune.report._importance import Importance
 from sk_tune.report._pictures import (
     curve_pictures,
     history_picture,
@@ -18,7 +19,6 @@ from sk_tune.report._pictures import (
     score_picture,
     slice_pictures,
 )
-from sk_tune.report.displays import Importance
 from sk_tune.search import CorrectedScore
 
 CORRECTED = CorrectedScore(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.report.displays._drawing import (
+from sk_tune.report._drawing import (
     COLORS,
     finish,
     new_axes,
@@ -19,7 +19,7 @@ from sk_tune.report.displays._drawing import (
     shades,
     shortened,
 )
-from sk_tune.report.displays._search_trials import parameters_of
+from sk_tune.report._search_trials import parameters_of
 
 
 def _luminance(color):

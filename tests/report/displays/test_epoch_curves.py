@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sk_tune import MLPClassifier
 from sk_tune.diagnosis import Curves, Finding, diagnose, verdict
 from sk_tune.report import EpochCurveDisplay
-from sk_tune.report.displays import fold_summary
+from sk_tune.report._epoch_curves import fold_summary
 
 
 def _folds(search, row, name):

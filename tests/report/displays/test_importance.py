@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeRegressor
 
 from sk_tune.report import HyperparameterImportanceDisplay
-from sk_tune.report.displays import Parameter, parameters_of, trials_of
-from sk_tune.report.displays._importance import importance_of, variance_shares
+from sk_tune.report._importance import importance_of, variance_shares
+from sk_tune.report._search_trials import Parameter, parameters_of, trials_of
 
 
 def _uniform(n_rows, n_columns, seed=0):

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from sk_tune.report import ParallelCoordinatesDisplay, SliceDisplay
-from sk_tune.report.displays import parameters_of
-from sk_tune.report.displays._parameter_displays import (
+from sk_tune.report._parameter_displays import (
     axis_ticks,
     line_heights,
     spread_places,
 )
+from sk_tune.report._search_trials import parameters_of
 
 
 def test_points_are_parameters_and_scores_of_cv_results(iris_grid):

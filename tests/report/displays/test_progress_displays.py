@@ -6,8 +6,8 @@ from sklearn.datasets import load_iris
 
 from sk_tune import HalvingGridSearchCV, MLPClassifier
 from sk_tune.report import RungDisplay, SearchHistoryDisplay
-from sk_tune.report.displays import candidate_curves, trials_of
-from sk_tune.report.displays._progress_displays import progress_of
+from sk_tune.report._progress_displays import candidate_curves, progress_of
+from sk_tune.report._search_trials import trials_of
 
 
 def test_points_are_the_scores_of_cv_results(iris_hyperband):

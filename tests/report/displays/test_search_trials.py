@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.report.displays import metric_name, parameters_of, short_names, trials_of
+from sk_tune.report._search_trials import metric_name, parameters_of, short_names, trials_of
 
 
 def _column(values):

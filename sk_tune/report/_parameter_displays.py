@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sk_tune._text import counted
-from sk_tune.report.displays._drawing import (
+from sk_tune.report._drawing import (
     COLORS,
     figure_legend,
     finish,
@@ -25,7 +25,7 @@ from sk_tune.report.displays._drawing import (
     shortened,
     with_shared_docs,
 )
-from sk_tune.report.displays._search_trials import (
+from sk_tune.report._search_trials import (
     Parameter,
     Trials,
     chosen_parameters,

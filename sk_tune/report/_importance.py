@@ -27,7 +27,7 @@ import numpy.typing as npt
 from sklearn.tree import DecisionTreeRegressor
 
 from sk_tune._text import counted
-from sk_tune.report.displays._drawing import (
+from sk_tune.report._drawing import (
     CHARACTER_WIDTH,
     COLORS,
     finish,
@@ -36,7 +36,7 @@ from sk_tune.report.displays._drawing import (
     shortened,
     with_shared_docs,
 )
-from sk_tune.report.displays._search_trials import Parameter, parameters_of, trials_of
+from sk_tune.report._search_trials import Parameter, parameters_of, trials_of
 
 __all__ = ["HyperparameterImportanceDisplay", "Importance", "importance_of"]
 

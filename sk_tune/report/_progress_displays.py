@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sk_tune._search_record import grants_epochs
 from sk_tune._text import counted
-from sk_tune.report.displays._drawing import (
+from sk_tune.report._drawing import (
     COLORS,
     check_choice,
     finish,
@@ -22,8 +22,8 @@ from sk_tune.report.displays._drawing import (
     set_y_label,
     with_shared_docs,
 )
-from sk_tune.report.displays._epoch_curves import fold_summary, loss_name, score_name
-from sk_tune.report.displays._search_trials import Trials, curve_table, trials_of
+from sk_tune.report._epoch_curves import fold_summary, loss_name, score_name
+from sk_tune.report._search_trials import Trials, curve_table, trials_of
 
 __all__ = ["CandidateCurve", "RungDisplay", "SearchHistoryDisplay", "candidate_curves"]
 

@@ -20,7 +20,7 @@ from sk_tune.diagnosis import (
     diagnose,
     verdict,
 )
-from sk_tune.report.displays._drawing import (
+from sk_tune.report._drawing import (
     COLORS,
     check_choice,
     finish,
@@ -29,7 +29,7 @@ from sk_tune.report.displays._drawing import (
     set_y_label,
     with_shared_docs,
 )
-from sk_tune.report.displays._search_trials import curve_table, trials_of
+from sk_tune.report._search_trials import curve_table, trials_of
 
 __all__ = ["EpochCurveDisplay", "FoldSummary", "fold_summary", "loss_name", "score_name"]
 

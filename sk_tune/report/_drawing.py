@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sk_tune._compat import check_matplotlib_support
-from sk_tune.report.displays._search_trials import Parameter, Trials
+from sk_tune.report._search_trials import Parameter, Trials
 
 __all__ = [
     "CHARACTER_WIDTH",
