@@ -255,13 +255,6 @@ def _is_same(content, whole):
         return False
 
 
-def test_a_folder_without_a_model_is_refused(tmp_path):
-    """So is a path that does not exist."""
-    for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(TableError, match="MODEL_DIR"):
-            load_model(folder)
-
-
 def test_trials_have_a_row_for_each_model(auto):
     """Weights sum to 1, and parameters are columns without their step's name."""
     table = trials_table(auto)

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from sk_tune.diagnosis import Finding, diagnose, verdict
-from sk_tune.diagnosis._findings import RULES, good_fit, ranked
+from sk_tune.diagnosis._findings import RULES, good_fit
 
 
 @pytest.fixture
@@ -40,13 +40,6 @@ def test_they_are_a_tuple_still(findings):
     assert pickle.loads(pickle.dumps(findings)) == copy.deepcopy(findings) == findings
     with pytest.raises(dataclasses.FrozenInstanceError):
         findings[0].outcome = "issue"
-
-
-def test_curves_count_folds_and_epochs(shapes):
-    """Rows are folds, columns are epochs."""
-    curves = shapes.healthy(n_epochs=7, n_folds=3)
-
-    assert (curves.n_folds, curves.n_epochs) == (3, 7)
 
 
 # Written out, because a code that once was published is never given to another check.
@@ -146,10 +139,3 @@ def test_no_findings_are_no_verdict():
     """An empty list is a mistake of the caller."""
     with pytest.raises(ValueError, match="at least one finding"):
         verdict([])
-
-
-def test_what_has_no_rank_keeps_its_order():
-    """Findings about a search come after those that have an order."""
-    findings = [named(name, "tip") for name in ("b", "a", "diverged")]
-
-    assert [f.name for f in ranked(findings)] == ["diverged", "b", "a"]

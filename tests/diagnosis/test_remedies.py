@@ -9,7 +9,6 @@ from sk_tune.diagnosis._remedies import (
     longer_training,
     lower_rate,
     more_steps,
-    number,
     raise_rate,
     regularise,
     restrained,
@@ -138,12 +137,6 @@ def test_adam_bears_less_weight_decay_than_adamw():
 
     assert restraints(params) == []
     assert restraints({**params, "optimizer": "sgd"}) == ["weight_decay=0.1"]
-
-
-def test_flags_are_no_numbers():
-    """True is not 1 here."""
-    assert [number({"a": value}, "a") for value in (True, 2)] == [None, 2.0]
-    assert number({}, "a") is None
 
 
 @pytest.mark.parametrize(
