@@ -446,7 +446,9 @@ def check_times(table: LeakTable, times: Any = None) -> Finding:
     An issue for times that were given; without them, a tip for a column of dates.
     """
     rule = RULES["future in the training rows"]
-    name = None if times is not None else _time_column(table.X)
+    is_date = pd.api.types.is_datetime64_any_dtype
+    dates = [column for column in table.X.columns if is_date(table.X[column])]
+    name = dates[0] if dates and times is None else None
     if times is None and name is None:
         return rule.not_applicable("No times were given, and no column has dates.")
     when = pd.Series(times).infer_objects() if name is None else table.X[name]
@@ -478,13 +480,6 @@ def _group_column(X: pd.DataFrame) -> str | None:
         repeats = len(X) / max(1, n_values)
         if is_named and n_values >= FEWEST_GROUPS and repeats >= FEWEST_REPEATS:
             return str(name)
-    return None
-
-
-def _time_column(X: pd.DataFrame) -> Any:
-    for name in X.columns:
-        if pd.api.types.is_datetime64_any_dtype(X[name]):
-            return name
     return None
 
 

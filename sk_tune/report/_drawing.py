@@ -331,7 +331,9 @@ def finish(ax: Any, title: str, handles: Any = None) -> None:
     Both are as wide as the axes at most, in as many lines as it takes. `handles` are what
     the legend names; all artists that have a label if None.
     """
-    _lay_out(ax)
+    # The figure's layout gives the axes the width that labels leave them; a subfigure is
+    # laid out with the figure around it.
+    getattr(ax.figure, "draw_without_rendering", lambda: None)()
     if handles is None:
         handles, _ = ax.get_legend_handles_labels()
     # Points between the axes and the title.
@@ -376,14 +378,6 @@ def label_width(ax: Any, size: str) -> int:
     """Return how many characters of mean width fit into the axes' width, if it is known."""
     width = ax.bbox.width / ax.figure.dpi * 72.0
     return int(width / (CHARACTER_WIDTH * _points(size)))
-
-
-def _lay_out(ax: Any) -> None:
-    """Let the figure's layout give the axes the width that labels leave them."""
-    # A subfigure is laid out with the figure around it.
-    draw = getattr(ax.figure, "draw_without_rendering", None)
-    if draw is not None:
-        draw()
 
 
 def _points(size: str) -> float:

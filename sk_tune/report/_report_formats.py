@@ -241,12 +241,12 @@ def write_page(content: Page, path: str | Path) -> Path:
 def render(content: Page) -> str:
     """Return a page as HTML, which needs nothing else: no network, no other file."""
     script = _ENVIRONMENT.get_template("report.js").render()
-    quality = content.quality
+    digest, quality = hashlib.sha256(script.encode()).digest(), content.quality
     return _ENVIRONMENT.get_template("report.html.j2").render(
         page=content,
         script=script,
         # The browser runs this script and no other, whatever a name or message holds.
-        script_hash=_content_hash(script),
+        script_hash=f"sha256-{base64.b64encode(digest).decode()}",
         written=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
         scores=score_picture(content.scores, content.metric),
         has_set_aside=any(line.set_aside == line.set_aside for line in content.scores),
@@ -275,11 +275,6 @@ def _pictures_of(part: SearchPart) -> dict[str, Any]:
         "counts": ledger_counts(part.ledger),
         "times": ledger_seconds(part.ledger),
     }
-
-
-def _content_hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 _WIDTH = 88

@@ -136,13 +136,9 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
         ends = ["__".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)]
         others = [other for other in names if other != name]
         short[name] = next(
-            (end for end in ends if not any(_ends_with(o, end) for o in others)), name
+            (e for e in ends if not any(f"__{o}".endswith(f"__{e}") for o in others)), name
         )
     return short
-
-
-def _ends_with(name: str, end: str) -> bool:
-    return name == end or name.endswith("__" + end)
 
 
 def _parameter(name: str, label: str, params: Sequence[Mapping[str, Any]]) -> Parameter:
@@ -212,7 +208,7 @@ class Trials:
     folds, greater is better, NaN for what failed; `spreads` their standard deviations.
     `seconds` were spent on fits and scores of all folds; `epochs` trained for the row in
     all folds, without those that it continued, 0 for what is no network. `configurations`
-    are equal for the rows of one configuration in several rungs. `rungs`, `brackets` and
+    are equal for the rows of one configuration in several rungs. `brackets` and
     `n_resources` are as in ``cv_results_``, 0 without rungs. `best` is the row of the best
     candidate.
     """
@@ -223,7 +219,6 @@ class Trials:
     seconds: Floats
     epochs: Integers
     configurations: Integers
-    rungs: Integers
     brackets: Integers
     n_resources: Integers
     resource: str | None
@@ -310,7 +305,6 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
         seconds=_seconds(search, results),
         epochs=_epochs(search, configurations, resource, n_rows),
         configurations=configurations,
-        rungs=_column(results, "iter", n_rows),
         brackets=_column(results, "bracket", n_rows),
         n_resources=n_resources,
         resource=resource,

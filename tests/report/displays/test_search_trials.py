@@ -101,7 +101,6 @@ def test_columns_are_those_of_cv_results(iris_hyperband):
 
     np.testing.assert_array_equal(trials.scores, results["mean_test_score"])
     np.testing.assert_array_equal(trials.spreads, results["std_test_score"])
-    np.testing.assert_array_equal(trials.rungs, results["iter"])
     np.testing.assert_array_equal(trials.brackets, results["bracket"])
     np.testing.assert_array_equal(trials.n_resources, results["n_resources"])
     assert trials.resource == "net__max_epochs"
