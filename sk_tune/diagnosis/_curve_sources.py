@@ -122,10 +122,7 @@ def curves_of(search: Any, candidate: int) -> Curves:
 
 
 def same_network(search: Any, candidate: int) -> list[int]:
-    """Return the result rows with a candidate's configuration.
-
-    They are those of all rungs over epochs; of rungs over samples only the last one.
-    """
+    """Return a candidate's rows: of all rungs over epochs, of the last over samples."""
     params = search.cv_results_["params"]
     resource = granted_resource(search)
     if resource is None:

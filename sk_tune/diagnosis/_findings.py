@@ -292,10 +292,7 @@ _OF_FIT = ("underfitting", "no better than the baseline", "overfitting", "still 
 
 
 def good_fit(findings: Iterable[Finding]) -> Finding:
-    """Return whether a configuration has none of the faults that the other checks look for.
-
-    Passed if no check found an issue, or what may well be one.
-    """
+    """Return the finding that no check found an issue, or what may well be one."""
     rule = RULES["good fit"]
     findings = list(findings)
     issues = [f.name for f in findings if f.outcome == "issue"]

@@ -158,10 +158,7 @@ def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[C
 
 
 def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]:
-    """Return changes against overfitting: more dropout and weight decay, an earlier end.
-
-    `best_epoch`, counted from 1, has the least held-out loss.
-    """
+    """Return changes against overfitting; `best_epoch`, from 1, has the least loss."""
     more_decay = float(f"{_DECAY_FACTOR * (number(params, 'weight_decay') or 0.0):.6g}")
     decay = max(_least_decay(params), more_decay)
     reason = "the network learns its training rows by heart"
@@ -185,10 +182,7 @@ def restrained(params: Mapping[str, Any]) -> tuple[Change, ...]:
 
 
 def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return changes against underfitting.
-
-    What holds the network back is taken away; if nothing does, its layers are widened.
-    """
+    """Return changes against underfitting: less that holds back, or wider layers."""
     changes = [
         _change(name, "at most", _MODERATE[name], reason)
         for name, reason in _held_back(params)

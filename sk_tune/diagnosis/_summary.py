@@ -254,10 +254,7 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
 
 
 def log_ratio(losses: Floats, others: Floats) -> Floats:
-    """Return the logarithm of the ratio of losses, (F,), which may be 0.
-
-    It is 0 for two losses that are both next to nothing.
-    """
+    """Return the logarithm of the ratio of losses, (F,), 0 for two next to nothing."""
     floor = _NOTHING * max(float(losses.max()), float(others.max()), _NOTHING)
     ratio: Floats = np.log(np.maximum(losses, floor) / np.maximum(others, floor))
     return ratio

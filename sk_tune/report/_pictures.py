@@ -310,10 +310,7 @@ def score_texts(lines: Sequence[ScoreLine]) -> list[list[str]]:
 
 
 def score_picture(lines: Sequence[ScoreLine], metric: str) -> dict[str, Any] | None:
-    """Return scores as points with their uncertainty ("svg") and as text, or None.
-
-    The last one is the one to expect, and larger.
-    """
+    """Return scores, the one to expect last, as points ("svg") and as text, or None."""
     if not lines:
         return None
     frame = Frame(height=44 + _LINE_HEIGHT * len(lines), left=_LINE_LABEL, top=6, right=16)
