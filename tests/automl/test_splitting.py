@@ -65,6 +65,10 @@ def test_many_rows_for_the_budget_are_split_once():
 
     assert len(_folds(y)) == 5
     assert len(_folds(y, time_budget=None)) == 5
+    # The rows of images have so many values that fewer are too many.
+    assert len(_folds(y[:4000], row_size=64)) == 5
+    assert len(_folds(y[:4000], row_size=784)) == 1
+    assert len(_folds(y[:4000], cv=3, row_size=784)) == 3
     ((train, test),) = _folds(y, time_budget=10.0)
     assert len(test) == 1000
     assert abs(y[test].mean() - 0.5) < 0.01
@@ -248,15 +252,6 @@ def test_a_class_of_one_row_is_no_obstacle():
     assert len(_held(y, test_size=0.2)) == 20
 
 
-def test_many_values_for_the_budget_are_split_once():
-    """Images have so many that a fraction of the rows is too many for five trainings."""
-    y = np.arange(4000) % 2
-
-    assert len(_folds(y, row_size=64)) == 5
-    assert len(_folds(y, row_size=784)) == 1
-    assert len(_folds(y, cv=3, row_size=784)) == 3
-
-
 @pytest.mark.parametrize("n", [4, 5, 9])
 def test_few_numbers_are_held_out_two_at_a_time(n):
     """R^2 is not defined for one row."""
@@ -270,12 +265,24 @@ def test_few_numbers_are_held_out_two_at_a_time(n):
     [
         ([0, 1, 0, 1], {"cv": 5}, "Got cv=5 for 4 rows.*Give more rows or fewer folds"),
         ([0] * 9 + [1], {"groups": np.zeros(10)}, "at least 2 groups.*Got 1\\."),
+        ([0, 1] * 4, {"test_size": 0.9}, "test_size=0.9, which sets 8 of 8 aside"),
+        (["a"] * 9 + ["b"], {}, "Got 1 of class b, 9 of class a, by which fold"),
+        (
+            np.arange(6.0),
+            {"cv": 6, "classes": False, "is_r2": True},
+            "Got 5 and 1 in fold 1 of 6, of 6 rows",
+        ),
     ],
 )
-def test_too_few_rows_for_folds_are_refused(y, params, message):
+def test_too_few_rows_are_refused(y, params, message):
     """The message has what was required, what was given and what to do."""
     with pytest.raises(ValueError, match=message):
-        _folds(y, **params)
+        _split(y, **{"test_size": 0.0, **params})
+
+
+def test_one_number_is_enough_to_judge_by_errors():
+    """R^2 alone is not defined for it."""
+    assert len(_split(np.arange(6.0), 6, classes=False).folds) == 6
 
 
 @pytest.mark.parametrize(
@@ -301,23 +308,6 @@ def test_a_metric_must_be_defined_in_each_fold(function, options, is_defined):
         return
     with pytest.raises(TableError, match=r"Fold 1 lacks \[2\], and scoring it gives"):
         check_scores(y, folds, metric)
-
-
-def test_what_is_set_aside_leaves_some_rows():
-    """A share that leaves none is refused by the name of the parameter."""
-    with pytest.raises(ValueError, match="test_size=0.9, which sets 9 of 9 aside"):
-        _held(np.arange(9) % 2, test_size=0.9)
-
-
-def test_folds_in_which_nothing_can_be_learnt_are_refused():
-    """One class to learn from, or one number to be judged by, is too little."""
-    y = np.array(["a"] * 9 + ["b"])
-    with pytest.raises(ValueError, match="Got 1 of class b, 9 of class a, by which fold"):
-        _split(y)
-    y = np.arange(6.0)
-    with pytest.raises(ValueError, match="Got 5 and 1 in fold 1 of 6, of 6 rows"):
-        _split(y, 6, classes=False, is_r2=True)
-    assert len(_split(y, 6, classes=False).folds) == 6
 
 
 def _leaky(n):

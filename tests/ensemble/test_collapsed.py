@@ -446,6 +446,7 @@ def test_several_labels_a_sample_collapse(make_estimator, tmp_path):
     net = make_estimator("MLPClassifier", max_epochs=10)
     ensemble = SeedEnsembleClassifier(net, 3, random_state=0).fit(X, y)
 
+    assert ensemble.classes_.tolist() == [0, 1, 2]
     small = collapse(ensemble)
     small.save(tmp_path / "labels")
     loaded = CollapsedClassifier.load(tmp_path / "labels")

@@ -148,19 +148,6 @@ def test_samples_have_weights(net, iris):
     assert weighted[:, 0].mean() < plain[:, 0].mean()
 
 
-def test_several_labels_are_averaged(make_estimator):
-    """A sample of a multilabel problem may have any of the labels."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(120, 4))
-    y = (X[:, :3] > 0).astype(int)
-    net = make_estimator("MLPClassifier", max_epochs=30)
-
-    ensemble = SeedEnsembleClassifier(net, 2, random_state=0).fit(X, y)
-
-    assert ensemble.classes_.tolist() == [0, 1, 2]
-    assert np.mean(ensemble.predict(X) == y) > 0.8
-
-
 @pytest.mark.parametrize("values", [(0, 1, 2), (-1, 1), ("a", "b")])
 def test_columns_of_labels_are_0_and_1(values):
     """Members might learn others, but their mean would be no probability."""

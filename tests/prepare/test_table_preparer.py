@@ -1,7 +1,6 @@
 """A whole table as numbers for a network, and the transformers for its columns."""
 
 import io
-import pickle
 
 import numpy as np
 import pandas as pd
@@ -450,17 +449,6 @@ def test_no_end_is_a_date():
 
     for X in (usual, endless):
         assert np.isfinite(TablePreparer().fit(X).transform(endless)).all()
-
-
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_the_preparer_can_be_cloned_and_pickled(setting):
-    """A search clones it for each fold, and a model file holds it."""
-    X = _table()
-    preparer = clone(TablePreparer(**setting)).fit(X)
-
-    copy = pickle.loads(pickle.dumps(preparer))
-
-    assert np.array_equal(copy.transform(X), preparer.transform(X))
 
 
 def test_columns_that_are_left_out_are_not_looked_at():
