@@ -36,8 +36,15 @@ from sk_tune.cli._output import (
 )
 from sk_tune.cli._parser import CONFIG
 from sk_tune.cli._printing import FitProgress, labelled, print_outcome, print_problem
-from sk_tune.cli._tables import LoadedTable, demo_table, read_table
-from sk_tune.cli._target import N_FOLDS, Target, column_hint, read_target
+from sk_tune.cli._tables import (
+    N_FOLDS,
+    LoadedTable,
+    Target,
+    column_hint,
+    demo_table,
+    read_table,
+    read_target,
+)
 from sk_tune.exceptions import OptionError, SearchError, SkTuneWarning, TableError
 from sk_tune.prepare import (
     ColumnKinds,

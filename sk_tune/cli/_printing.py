@@ -16,8 +16,7 @@ import pandas as pd
 
 from sk_tune._text import counted, listed
 from sk_tune.automl import AutoProgress, Score, format_score, progress_text, scale_of
-from sk_tune.cli._tables import LoadedTable
-from sk_tune.cli._target import N_FOLDS, Target
+from sk_tune.cli._tables import N_FOLDS, LoadedTable, Target
 from sk_tune.prepare import ColumnKinds
 
 __all__ = [

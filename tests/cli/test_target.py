@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_tune.cli._target import read_target
+from sk_tune.cli._tables import read_target
 from sk_tune.exceptions import TableError
 
 N = 100
