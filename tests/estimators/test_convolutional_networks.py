@@ -79,28 +79,6 @@ def test_images_in_any_memory_order_are_the_same(order):
     np.testing.assert_array_equal(*predictions)
 
 
-def test_a_pattern_is_recognised_wherever_it_is():
-    """Convolution and pooling find a bump at places that were never shown."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(scale=0.1, size=(300, 1, 20))
-    y = rng.integers(0, 2, size=300)
-    # Rising or falling step of two samples, in the first half while training.
-    for row, (label, place) in enumerate(
-        zip(y, rng.integers(0, 18, size=300), strict=True)
-    ):
-        X[row, 0, place : place + 2] += (1, -1) if label else (-1, 1)
-    net = CNNClassifier(
-        n_layers=1,
-        n_channels=8,
-        width=16,
-        learning_rate=0.01,
-        max_epochs=15,
-        random_state=0,
-    )
-
-    assert net.fit(X[:200], y[:200]).score(X[200:], y[200:]) > 0.85
-
-
 @pytest.mark.parametrize(
     ("X", "input_shape", "words"),
     [

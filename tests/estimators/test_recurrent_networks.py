@@ -6,7 +6,7 @@ import torch
 from sklearn.model_selection import GridSearchCV
 
 from sk_tune import GridSearchCV as FleetSearchCV
-from sk_tune import MLPClassifier, RNNClassifier, RNNRegressor
+from sk_tune import MLPClassifier, RNNRegressor
 from sk_tune.exceptions import SkTuneWarning
 
 _RNG = np.random.default_rng(0)
@@ -189,37 +189,6 @@ def test_sequences_to_predict_may_have_any_length(n_steps, input_shape):
     np.testing.assert_allclose(net.predict(others), expected, rtol=1e-5)
     assert net.partial_fit(others, np.arange(7.0)).predict(X).shape == (60,)
     assert net.input_shape_ == (6, 2)
-
-
-def test_early_events_are_remembered():
-    """The sign of the first step decides, five steps before the answer."""
-    labels = np.where(X[:, 0, 0] > 0, "up", "down")
-    net = RNNClassifier(
-        hidden_size=16,
-        max_epochs=40,
-        learning_rate=0.01,
-        batch_size=16,
-        random_state=0,
-        dropout=0.0,
-    )
-
-    assert net.fit(X, labels).score(X, labels) > 0.9
-
-
-def test_both_directions_start_at_the_ends_of_each_row():
-    """A reversed network of both directions sees what the last real step says."""
-    labels = (PADDED[np.arange(60), LENGTHS - 1, 0] > 0).astype(int)
-    net = RNNClassifier(
-        hidden_size=16,
-        bidirectional=True,
-        max_epochs=40,
-        learning_rate=0.01,
-        batch_size=16,
-        random_state=0,
-        dropout=0.0,
-    )
-
-    assert net.fit(PADDED, labels).score(PADDED, labels) > 0.9
 
 
 SEQUENCES = [own[:n] for own, n in zip(X, LENGTHS, strict=True)]

@@ -283,7 +283,7 @@ def test_saved_and_pickled_networks_know_their_columns(embedding, fitted, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("embedding", EMBEDDINGS)
+@pytest.mark.parametrize("embedding", EMBEDDINGS[1:])
 def test_an_onnx_model_takes_the_columns_as_they_are(embedding, fitted, tmp_path):
     """It maps unknown codes and embeds numbers as the estimator does."""
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -819,7 +819,7 @@ def test_early_stopping_goes_on_from_the_last_weights(change, make_estimator):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 8)), rng.integers(0, 2, 200)
     params = {
-        **{"early_stopping": True, "patience": 9},
+        "early_stopping": True,
         "patience": 100,
         "learning_rate": 0.05,
     }

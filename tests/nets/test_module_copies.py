@@ -198,10 +198,10 @@ def test_what_cannot_be_read_counts_as_itself(own):
 
 
 def test_what_holds_itself_and_what_is_huge_is_read_in_part():
-    """A cycle ends, and so do a list of a million objects and one of a thousand lists."""
+    """A cycle ends, and so do a list of many objects and one of a thousand lists."""
     round_about = [Slotted()]
     round_about[0].value = round_about
-    huge = [[i] for i in range(200_000)]
+    huge = [[i] for i in range(20_000)]
 
     assert loose_state(Holder(round_about)) == loose_state(Holder(round_about))
     assert loose_state(Holder(huge))
