@@ -704,13 +704,7 @@ class AutoRegressor(  # type: ignore[misc]
 
     {description}
 
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
+    {parameters and attributes}
 
     See Also
     --------

@@ -418,13 +418,7 @@ class CollapsedClassifier(_Collapsed, CombinedClassifier):
 class CollapsedRegressor(_Collapsed, CombinedRegressor):
     """An ensemble of regressors as one predictor.
 
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
+    {parameters and attributes}
     """
 
 

@@ -223,13 +223,7 @@ class SeedEnsembleRegressor(  # type: ignore[misc]
 
     {description}
 
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
+    {parameters and attributes}
 
     See Also
     --------

@@ -291,13 +291,7 @@ class StackingRegressor(_Stacking, ensemble.StackingRegressor):  # type: ignore[
 
     {description}
 
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
+    {parameters and attributes}
 
     See Also
     --------

@@ -383,13 +383,7 @@ class TrialEnsembleRegressor(  # type: ignore[misc]
 
     {description}
 
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
+    {parameters and attributes}
 
     See Also
     --------

@@ -30,13 +30,7 @@ class GridSearchCV(  # type: ignore[misc]
     Drop-in for scikit-learn's class of this name.  All networks of all folds train
     together; whatever is no network is evaluated as scikit-learn does it.
 
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
+    {parameters and attributes}
 
     See Also
     --------
