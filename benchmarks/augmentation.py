@@ -215,7 +215,7 @@ def least(run: Callable[[], object], n_runs: int) -> float:
 
 def show_cost() -> None:
     for name, (layout, shape, network, k) in NETWORKS.items():
-        lone = seconds_of_network(network, shape, 1, "reference")
+        lone = seconds_of_network(network, shape, 1, "alone")
         rows = seconds_of_network(network, shape, k, "fleet")
         print(
             f"{name}: {type(network).__name__} {lone:.3f} s, in a fleet of {k} {rows:.3f}"

@@ -162,7 +162,7 @@ class Case:
     wanted: dict[str, float]
     # Inputs, hidden units and outputs, of an MLP.
     sizes: tuple[int, ...] = ()
-    with_reference: bool = False
+    with_alone: bool = False
 
 
 def mlp_case(hidden, title, ours=(), theirs=(), **options):
@@ -224,8 +224,8 @@ CASES = {
         candidates=[(rate, 0.0, 1e-4) for rate in rates(4)],
         n_epochs=3,
         batch_size=256,
-        wanted={"skorch": 1.5, "MLPClassifier": 0.95, "reference": 0.95},
-        with_reference=True,
+        wanted={"skorch": 1.5, "MLPClassifier": 0.95, "alone": 0.95},
+        with_alone=True,
     ),
     "cnn": Case(
         title="digits, CNN 16-32-64",
@@ -348,8 +348,8 @@ def compare(case, options):
     }
     if case.sizes:
         sides["MLPClassifier"] = sklearn_side(case, candidates, X, y)
-    if case.with_reference:
-        sides["reference"] = partial(by_engine, fits, "reference")
+    if case.with_alone:
+        sides["alone"] = partial(by_engine, fits, "alone")
     n_steps = math.ceil(len(fits[0].rows) / case.batch_size)
     print(
         f"{case.title}: {len(candidates)} candidates x {FOLDS.n_splits} folds, "

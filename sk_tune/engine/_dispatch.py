@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import joblib
 
+from sk_tune.engine._alone import failed
 from sk_tune.engine._executors import (
     LOST,
     Executor,
@@ -28,7 +29,6 @@ from sk_tune.engine._fits import (
     raising_caller_errors,
 )
 from sk_tune.engine._memory_limits import SHARE_OF_MEMORY, available_memory, bytes_per_fit
-from sk_tune.engine._reference import failed
 from sk_tune.engine._results import (
     FitKeys,
     Results,
@@ -396,7 +396,7 @@ class FitStream:
 
     def _cut(self, fits: Mapping[int, Fit], n_pieces: int) -> list[Shard]:
         """Cut fits into shards of equal signature."""
-        groups, alone = grouped(fits, self._results.solo)
+        groups, alone = grouped(fits, self._results.reasons)
         n = max(1, n_pieces // max(1, len(groups)))
         parts = [
             [positions[k::n]]
@@ -408,18 +408,23 @@ class FitStream:
 
 
 def grouped(
-    fits: Mapping[int, Fit], solo: Mapping[int, str | None]
+    fits: Mapping[int, Fit], reasons: Mapping[int, str | None] | None
 ) -> tuple[dict[Any, list[int]], list[int]]:
-    """Return the positions of fits by signature, and of those that train alone."""
+    """Return the positions of fits by signature, and of those that train alone.
+
+    `reasons` are why the latter do so, if they do; all do if it is None.
+    """
+    if reasons is None:
+        return {}, list(fits)
     groups: dict[Any, list[int]] = {}
     last, last_signature = LastSeen(), None
     for i, fit in fits.items():
-        if solo[i] is None:
+        if reasons[i] is None:
             if not last.is_like(fit.estimator):
                 last_signature = signature(fit)
                 last.see(fit.estimator)
             groups.setdefault(last_signature, []).append(i)
-    return groups, [i for i in fits if solo[i] is not None]
+    return groups, [i for i in fits if reasons[i] is not None]
 
 
 def shards_of(

@@ -102,7 +102,7 @@ class Trained:
         Why the fit failed; empty if it did not.
     seconds : float
         Time that the training took; a fleet's time is shared among its networks.
-    engine : {"fleet", "reference"}
+    engine : {"fleet", "alone"}
         Which engine trained it.
     solo_reason : str, default=""
         Why no fleet could carry the fit; empty if one did, or none was asked for.
@@ -121,7 +121,7 @@ class Trained:
     predictions: Array | None
     message: str
     seconds: float
-    engine: Literal["fleet", "reference"]
+    engine: Literal["fleet", "alone"]
     solo_reason: str = ""
     is_loaded: bool = False
     is_cut: bool = False

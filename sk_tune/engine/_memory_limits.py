@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from sk_tune.engine._alone import prepare
 from sk_tune.engine._fits import Fit
-from sk_tune.engine._reference import prepare
 from sk_tune.estimators import FitPreparer
 from sk_tune.fleets import FleetNetwork, Plan, Recipe, plan
 from sk_tune.nets import MLP

@@ -18,11 +18,11 @@ from torch.utils.data import Dataset
 
 import sk_tune
 from sk_tune._json_values import encode
+from sk_tune.engine._alone import failed
 from sk_tune.engine._digest import array_digest, sha256, value_digest
 from sk_tune.engine._fits import Fit, Trained
-from sk_tune.engine._reference import failed
 from sk_tune.engine._shard import Shard
-from sk_tune.engine._skorch_support import reason_for_solo
+from sk_tune.engine._skorch_support import reason_alone
 from sk_tune.engine._store import FitStore, UnfinishedFits, rest_of, unfinished_key
 from sk_tune.estimators import LastSeen, NetworkEstimator, check_parameters, first_seed
 from sk_tune.exceptions import warn_user
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 # It is counted up when the same fit gives other numbers, or its result has another form.
-_FORMAT = 7
+_FORMAT = 8
 # Parameters that say nothing of the network of an estimator of ours, or of skorch's; the
 # seed is a part of the fit.  A class that a user derived may read them.
 _IGNORED = frozenset({"random_state", "verbose", "warm_start"})
@@ -221,23 +221,23 @@ class Results:
         self, tell: Callable[[dict[int, Trained]], object] | None, *, as_fleet: bool
     ) -> None:
         self.trained: dict[int, Trained] = {}
-        self.solo: dict[int, str | None] = {}
+        self.reasons: dict[int, str | None] = {}
         self._tell = tell
         self._as_fleet = as_fleet
 
-    def add(self, trained: dict[int, Trained], solo: Mapping[int, str]) -> None:
+    def add(self, trained: dict[int, Trained], reasons: Mapping[int, str]) -> None:
         """Take results, and why some were trained alone, by position; tell of them."""
-        self.tell(self.take(trained, solo))
+        self.tell(self.take(trained, reasons))
 
     def take(
-        self, trained: dict[int, Trained], solo: Mapping[int, str]
+        self, trained: dict[int, Trained], reasons: Mapping[int, str]
     ) -> dict[int, Trained]:
         """Take results, and return the new ones with the reasons to be trained alone."""
-        self.solo |= solo
+        self.reasons |= reasons
         trained = {i: t for i, t in trained.items() if i not in self.trained}
         if self._as_fleet:
             trained = {
-                i: replace(result, solo_reason=self.solo.get(i) or "")
+                i: replace(result, solo_reason=self.reasons.get(i) or "")
                 for i, result in trained.items()
             }
         self.trained |= trained
@@ -263,11 +263,11 @@ def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[i
                 is_ours = isinstance(fit.estimator, NetworkEstimator)
                 if is_ours:
                     check_parameters(fit.estimator)
-                solo_reason = reason_for_solo(fit)
+                solo_reason = reason_alone(fit)
                 if is_ours:
                     reason = solo_reason
                     last.see(fit.estimator)
-            ready[i], results.solo[i] = _with_numbers(fit), solo_reason
+            ready[i], results.reasons[i] = _with_numbers(fit), solo_reason
         except Exception as error:  # noqa: BLE001 - every fit has a result
             results.add({i: failed(fit, error, 0.0, engine)}, {})
     return ready

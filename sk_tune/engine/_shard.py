@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from sk_tune.engine._alone import failed, late, prepare, train_alone
 from sk_tune.engine._estimator_fits import EstimatorFit
 from sk_tune.engine._fits import Fit, Trained
 from sk_tune.engine._memory_limits import epochs_to_keep, networks_at_a_time
-from sk_tune.engine._reference import failed, late, prepare, train_by_reference
 from sk_tune.engine._skorch import NoFleetError, SkorchFit
 from sk_tune.engine._store import UnfinishedFits
 from sk_tune.estimators import FitPreparer
@@ -108,7 +108,7 @@ class _Fleets:
         self.epoch_done = epoch_done
         self.fits_done = fits_done
         self.trained: dict[int, Trained] = {}
-        self.solo: dict[int, str] = {}
+        self.reasons: dict[int, str] = {}
         # Index and network of the fit that was prepared last, until it is trained.
         self.made: tuple[int, FleetNetwork] | None = None
         # Index of the fit that came last to a fleet, or whose single network is trained.
@@ -119,13 +119,13 @@ class _Fleets:
             self._train_groups()
         for index, fit in self.shard.fits.items():
             if index not in self.trained:
-                self._end(index, late(fit, "fleet" if self.shard.as_fleet else "reference"))
-        return self.trained, self.solo
+                self._end(index, late(fit, "fleet" if self.shard.as_fleet else "alone"))
+        return self.trained, self.reasons
 
     def _train_groups(self) -> None:
         if not self.shard.as_fleet:
             for index in self.shard.fits:
-                self._train_by_reference(index)
+                self._train_by_itself(index)
         for group in self.shard.groups or [list(self.shard.fits)]:
             waiting = [index for index in group if index not in self.trained]
             while waiting:
@@ -138,13 +138,13 @@ class _Fleets:
         """Train the first of the waiting fits and all that can be networks beside it."""
         found = _recipe_of(first)
         if isinstance(found, str):
-            self._train_solo(waiting[0], found)
+            self._train_alone(waiting[0], found)
             return
         recipe, key = found
         network = first.network()
         found_plan = plan(network.module, network.train.X, network, recipe)
         if found_plan.way == "alone":
-            self._train_solo(waiting[0], found_plan.reason)
+            self._train_alone(waiting[0], found_plan.reason)
             return
         limit = self.shard.memory_limit
         n_active = networks_at_a_time(network, recipe, limit, found_plan)
@@ -211,7 +211,7 @@ class _Fleets:
             # In any case fewer fits are left than before.
             left = [index for index in waiting if index not in self.trained]
             for index in failed_with or left[:1]:
-                self._train_solo(index, reason)
+                self._train_alone(index, reason)
 
     def _network(self, index: int, prepared: AnyFit) -> FleetNetwork:
         made, self.made = self.made, None
@@ -251,7 +251,7 @@ class _Fleets:
             # Errors in a fit's settings show here at the latest.
             self.made = index, prepared.network()
         except NoFleetError as error:
-            self._train_solo(index, f"it fits into no fleet ({error})")
+            self._train_alone(index, f"it fits into no fleet ({error})")
             return None
         except Exception as error:
             if beside and isinstance(error, torch.cuda.OutOfMemoryError):
@@ -262,13 +262,13 @@ class _Fleets:
             return None
         return prepared
 
-    def _train_solo(self, index: int, reason: str) -> None:
-        self.solo[index] = reason
-        self._train_by_reference(index)
+    def _train_alone(self, index: int, reason: str) -> None:
+        self.reasons[index] = reason
+        self._train_by_itself(index)
 
-    def _train_by_reference(self, index: int) -> None:
+    def _train_by_itself(self, index: int) -> None:
         fit, limit = self.shard.fits[index], self._limit(1)
-        self._end(index, train_by_reference(fit, self.preparer, limit))
+        self._end(index, train_alone(fit, self.preparer, limit))
 
     def _limit(self, n_fits: int) -> TimeLimit | None:
         limit, n_left = self.shard.limit, len(self.shard.fits) - len(self.trained)
@@ -277,7 +277,7 @@ class _Fleets:
     def _end(self, index: int, trained: Trained) -> None:
         self.trained[index] = trained
         if self.fits_done is not None:
-            reason = self.solo.get(index)
+            reason = self.reasons.get(index)
             self.fits_done({index: trained}, {} if reason is None else {index: reason})
 
     def _failed(self, index: int, error: Exception, seconds: float = 0.0) -> Trained:

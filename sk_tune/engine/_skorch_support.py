@@ -32,7 +32,7 @@ __all__ = [
     "OPTIMIZER_NAMES",
     "reason_against_callbacks",
     "reason_against_net",
-    "reason_for_solo",
+    "reason_alone",
     "reason_in_criterion",
     "signature",
 ]
@@ -270,7 +270,7 @@ def signature(fit: Fit) -> tuple[Any, ...]:
     return (type(estimator), *fixed)
 
 
-def reason_for_solo(fit: Fit) -> str | None:
+def reason_alone(fit: Fit) -> str | None:
     """Return why a fit "was trained alone because", by its parameters.
 
     None if it can join.

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import joblib
 from sklearn.base import clone
 
+from sk_tune.engine._alone import late, prepare
 from sk_tune.engine._dispatch import Dispatcher, grouped, shards_of
 from sk_tune.engine._estimator_fits import EstimatorFit
 from sk_tune.engine._executors import (
@@ -40,7 +41,6 @@ from sk_tune.engine._memory_limits import (
     networks_at_a_time,
     seconds_per_epoch,
 )
-from sk_tune.engine._reference import late, prepare
 from sk_tune.engine._results import Results, ready_fits, stored_fits
 from sk_tune.engine._shard import Shard
 from sk_tune.engine._skorch import SkorchFit
@@ -110,8 +110,8 @@ def train(
         ``joblib.parallel_config`` says otherwise, -1 uses all cores.  Each computes in one
         thread.  What takes less than a worker needs to start is trained in this process;
         small MLPs, for which there is compiled code, by as many threads of it.
-    engine : {"fleet", "reference"}, default="fleet"
-        "reference" trains each fit alone.
+    engine : {"fleet", "alone"}, default="fleet"
+        "alone" trains each fit alone.
     memory_limit : float or None, default=None
         Bytes that networks in training may take, all workers together; half of what is
         free if None.
@@ -178,7 +178,7 @@ def train(
         _train(fits, results, n_jobs, engine, memory_limit, progress, store, limit)
     if engine == "fleet":
         warn_of_solo(
-            Counter(reason for reason in results.solo.values() if reason is not None)
+            Counter(reason for reason in results.reasons.values() if reason is not None)
         )
     return [results.trained[i] for i in range(len(fits))]
 
@@ -192,7 +192,7 @@ def train_one(fit: Fit, *, limit: TimeLimit | None = None) -> Trained:
         seeded = replace(fit, seed=0)
         in_fleet = planner.plan(0, seeded, available_memory()).is_compiled
     results = Results(None, as_fleet=in_fleet)
-    engine = "fleet" if in_fleet else "reference"
+    engine = "fleet" if in_fleet else "alone"
     with raising_caller_errors(), outside_blocks():
         _train([fit], results, 1, engine, None, None, None, limit, planner)
     return results.trained[0]
@@ -253,7 +253,9 @@ def _train(
     if memory_limit is None:
         memory_limit = SHARE_OF_MEMORY * available_memory()
     planner = planner or _Planner(FitPreparer())
-    groups, alone = grouped(ready, results.solo) if engine == "fleet" else ({}, list(ready))
+    groups, alone = (
+        grouped(ready, results.reasons) if engine == "fleet" else ({}, list(ready))
+    )
     parts = _parts_for_workers(ready, groups, alone, planner, memory_limit, n_jobs)
     if parts is not None and limit is not None and have_to_start(n_jobs):
         parts = None
@@ -285,8 +287,8 @@ def _train(
         # Stored results are looked up after the cut, so that the other fits are trained in
         # the fleets that they would have been in.
         shards = [left for shard in shards if (left := stored.rest(shard)).fits]
-        solo = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
-        results.add(stored.loaded, solo)
+        reasons = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
+        results.add(stored.loaded, reasons)
         if results.trained:
             reporter.fits_done(results.trained)
         for shard in _in_time(shards, n_workers, limit):
@@ -320,8 +322,8 @@ def _in_time(
 
 
 def _check(fits: Sequence[Fit], engine: str) -> None:
-    if engine not in {"fleet", "reference"}:
-        raise ValueError(f"engine must be 'fleet' or 'reference'. Got {engine!r} instead.")
+    if engine not in {"fleet", "alone"}:
+        raise ValueError(f"engine must be 'fleet' or 'alone'. Got {engine!r} instead.")
     for fit in fits:
         if fit.n_epochs is not None and fit.n_epochs < 1:
             raise ValueError(

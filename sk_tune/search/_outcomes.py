@@ -71,7 +71,7 @@ class FoldOutcome:
     `n_epochs` were trained for it, `n_resumed` were trained by an earlier rung, `n_loaded`
     came from the store, `n_again` were trained once more to get to the best one, and it
     might have `n_granted` behind it now, `n_granted_before` before this rung. `seconds` are
-    those of training in one thread, by `engine` ("fleet", "reference", or "" if it trained
+    those of training in one thread, by `engine` ("fleet", "alone", or "" if it trained
     itself); `solo_reason` says why no fleet could carry it, `reason` why it has no score,
     and `was_stopped` that it lost a race, which is no failure.
     """

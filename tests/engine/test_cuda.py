@@ -68,7 +68,7 @@ def test_rows_on_cuda_equal_fits_on_the_cpu(name):
             for i in range(3)
         ]
 
-    on_cuda, on_cpu = train(fits("cuda")), train(fits("cpu"), engine="reference")
+    on_cuda, on_cpu = train(fits("cuda")), train(fits("cpu"), engine="alone")
 
     for a, b in zip(on_cuda, on_cpu, strict=True):
         assert a.engine == "fleet"

@@ -244,7 +244,7 @@ def test_what_was_recorded_before_counts_but_for_the_time():
 
 def test_engines_have_keys_of_their_own():
     """Who asks for the reference is not given what a fleet computed."""
-    assert FitKeys("reference").key(BASE) != _key(BASE)
+    assert FitKeys("alone").key(BASE) != _key(BASE)
 
 
 def test_the_default_type_of_torch_counts():

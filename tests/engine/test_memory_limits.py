@@ -395,7 +395,7 @@ def test_fits_that_train_alone_have_none(digits):
     """The reference engine trains in one go."""
     fit = _fit(digits, NETS["dropout"], keeps_checkpoints=True)
 
-    assert train([fit], engine="reference")[0].checkpoints == ()
+    assert train([fit], engine="alone")[0].checkpoints == ()
 
 
 def test_a_store_finds_a_fit_whatever_was_kept(digits):

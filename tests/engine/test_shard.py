@@ -15,10 +15,8 @@ from sk_tune import (
     NetRegressor,
     RNNRegressor,
 )
-from sk_tune.engine import Fit, _shard
-from sk_tune.engine._fits import ProgressReporter
-from sk_tune.engine._reference import failed, train_by_reference
-from sk_tune.engine._results import Results, StoredFits, end_shard, ready_fits
+from sk_tune.engine import Fit, _shard, train
+from sk_tune.engine._alone import failed, train_alone
 from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.estimators import FitPreparer
 from sk_tune.exceptions import SkTuneError, TrainingDivergedError
@@ -101,7 +99,7 @@ def test_a_shard_for_the_reference_engine_makes_no_fleet(digits, fleets):
     trained, solo = _train({0: _fit(digits), 1: _fit(digits)}, as_fleet=False)
 
     assert fleets == []
-    assert {t.engine for t in trained.values()} == {"reference"}
+    assert {t.engine for t in trained.values()} == {"alone"}
     assert solo == {}
 
 
@@ -118,7 +116,7 @@ def test_a_module_that_no_fleet_can_carry_has_a_reason(digits):
 
     assert set(solo) == {5}
     assert "vmap" in solo[5]
-    assert [trained[i].engine for i in (4, 5)] == ["fleet", "reference"]
+    assert [trained[i].engine for i in (4, 5)] == ["fleet", "alone"]
 
 
 def test_epochs_are_counted_by_networks(digits, monkeypatch):
@@ -283,9 +281,9 @@ def test_it_gives_what_fit_gives(name, digits):
     estimator = clone(ESTIMATORS[name]).fit(digits.X[ROWS], digits.y[ROWS])
     predict = "predict_proba" if is_classifier(estimator) else "predict"
 
-    trained = train_by_reference(_fit_reference(digits, ESTIMATORS[name]), FitPreparer())
+    trained = train_alone(_fit_reference(digits, ESTIMATORS[name]), FitPreparer())
 
-    assert (trained.status, trained.engine, trained.message) == ("trained", "reference", "")
+    assert (trained.status, trained.engine, trained.message) == ("trained", "alone", "")
     weights = estimator.net_.module_.state_dict()
     assert list(trained.state.weights) == list(weights)
     for key, weight in weights.items():
@@ -305,7 +303,7 @@ def test_the_monitor_is_scored_after_each_epoch(digits):
     """Its last score is that of the fitted estimator, its loss the mean over its rows."""
     estimator = clone(ESTIMATORS["mlp"]).fit(digits.X[ROWS], digits.y[ROWS])
 
-    trained = train_by_reference(_fit_reference(digits, ESTIMATORS["mlp"]), FitPreparer())
+    trained = train_alone(_fit_reference(digits, ESTIMATORS["mlp"]), FitPreparer())
 
     assert trained.monitor_score.shape == trained.monitor_loss.shape == (3,)
     score = estimator.score(digits.X[MONITOR], digits.y[MONITOR])
@@ -346,65 +344,11 @@ def test_a_diverging_training_is_a_failed_result(digits):
     """The message says epoch and learning rate."""
     estimator = MLPClassifier(**BASE_REFERENCE, optimizer="sgd", learning_rate=1e25)
 
-    trained = train_by_reference(
-        _fit_reference(digits, estimator, name="fold 2"), FitPreparer()
-    )
+    trained = train_alone(_fit_reference(digits, estimator, name="fold 2"), FitPreparer())
 
     assert trained.status == "failed"
     assert trained.message.startswith("fold 2: The train loss became")
     assert "learning_rate=1e+25" in trained.message
-
-
-def _fits(iris, **params):
-    net = MLPClassifier(width=4, max_epochs=2, random_state=3, **params)
-    return {7: Fit(estimator=net, X=iris.X, y=iris.y, monitor=np.arange(9), name="it")}
-
-
-@pytest.fixture
-def told():
-    """Return what was told, and results that tell of it."""
-    own = []
-    return own, Results(own.append, as_fleet=True)
-
-
-def test_a_fit_that_cannot_be_trained_has_failed_at_once(iris, told):
-    """With its name and the reason; it is told of as others are."""
-    own, results = told
-
-    assert ready_fits(_fits(iris, dropout=-1.0), results, "fleet") == {}
-
-    assert own == [{7: results.trained[7]}]
-    assert results.trained[7].status == "failed"
-    assert results.trained[7].message.startswith("it: ")
-
-
-@pytest.mark.parametrize("is_lost", [False, True])
-def test_a_shard_that_ended_is_kept_and_told_of(iris, told, is_lost):
-    """One that was lost with its worker is made of failures that say so."""
-    own, results = told
-    fits = ready_fits(_fits(iris), results, "fleet")
-    shard = Shard(fits=fits, as_fleet=True, memory_limit=2**20)
-    progress = []
-    reporter = ProgressReporter(progress.append, {7: 2})
-    ended = (None, "its worker died") if is_lost else (train_shard(shard), "")
-
-    end_shard(shard, ended, results, StoredFits(None, fits), reporter)
-
-    assert own == [{7: results.trained[7]}]
-    assert results.trained[7].message == ("it: its worker died" if is_lost else "")
-    assert (progress[-1].n_fits_done, progress[-1].n_epochs_done) == (1, 2)
-
-
-def test_a_result_says_why_it_was_trained_alone(iris):
-    """Unless nothing else was asked for."""
-    shard = Shard(fits=_fits(iris), as_fleet=True, memory_limit=2**20)
-    trained, _ = train_shard(shard)
-    for as_fleet in (True, False):
-        results = Results(None, as_fleet=as_fleet)
-        done = results.take(trained, {7: "because"})
-
-        assert done[7].solo_reason == ("because" if as_fleet else "")
-        assert results.solo == {7: "because"}
 
 
 class _Trained(MLPClassifier):
@@ -416,16 +360,16 @@ class _Trained(MLPClassifier):
 
 
 @pytest.mark.parametrize("between", [MLPClassifier(width=4), LogisticRegression()])
-def test_why_a_fit_trains_alone_is_not_said_of_the_next_kind(iris, told, between):
+@pytest.mark.filterwarnings("ignore::sk_tune.exceptions.SkTuneWarning")
+def test_why_a_fit_trains_alone_is_not_said_of_the_next_kind(iris, between):
     """Whatever stands between two fits of the same estimator."""
     own = _Trained(width=4, max_epochs=2)
-    fits = {
-        i: Fit(estimator=net, X=iris.X, y=iris.y, n_epochs=2, seed=0)
-        for i, net in enumerate([own, between, own])
-    }
 
-    ready_fits(fits, told[1], "fleet")
+    trained = train([
+        Fit(estimator=net, X=iris.X, y=iris.y, n_epochs=2, seed=0)
+        for net in (own, between, own)
+    ])
 
-    reasons = told[1].solo
-    assert reasons[0] == reasons[2] is not None
+    reasons = [result.solo_reason for result in trained]
+    assert reasons[0] == reasons[2] != ""
     assert reasons[1] != reasons[0]

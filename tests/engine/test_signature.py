@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, RNNClassifier
 from sk_tune.augment import Flip, Shift
 from sk_tune.engine import Fit
-from sk_tune.engine._skorch_support import reason_against_net, reason_for_solo, signature
+from sk_tune.engine._skorch_support import reason_against_net, reason_alone, signature
 
 X, Y = np.zeros((4, 3)), np.zeros(4)
 
@@ -173,12 +173,12 @@ class OwnPrediction(MLPClassifier):
 )
 def test_what_a_fleet_cannot_carry_has_a_reason(estimator, reason):
     """It continues "was trained alone because"."""
-    assert reason_for_solo(_fit(estimator)) == reason
+    assert reason_alone(_fit(estimator)) == reason
 
 
 def test_a_foreign_estimator_is_named():
     """A scikit-learn estimator is no network."""
-    assert "LogisticRegression" in reason_for_solo(_fit(LogisticRegression()))
+    assert "LogisticRegression" in reason_alone(_fit(LogisticRegression()))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_foreign_estimator_is_named():
 )
 def test_all_others_have_none(estimator):
     """Empty lists of callbacks and overridden predictions are no hindrance."""
-    assert reason_for_solo(_fit(estimator)) is None
+    assert reason_alone(_fit(estimator)) is None
 
 
 X_SMALL, Y_SMALL = np.zeros((4, 2), dtype=np.float32), np.array([0, 1, 0, 1])

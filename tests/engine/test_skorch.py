@@ -157,7 +157,7 @@ def test_a_row_is_what_skorch_trains(name):
     """Weights, moments, predictions and every number of the history are skorch's."""
     fits = _fits(CASES[name])
 
-    rows, alone = train(fits), train(fits, engine="reference")
+    rows, alone = train(fits), train(fits, engine="alone")
 
     assert {r.engine for r in rows} == {"fleet"}
     for row, reference in zip(rows, alone, strict=True):
@@ -176,7 +176,7 @@ def test_a_row_is_what_skorch_trains(name):
                 np.testing.assert_allclose(row.state.weights[key], weights, atol=1e-9)
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_monitor_rows_change_nothing(engine):
     """With and without them the weights are the same to the last bit."""
     net = _clf(**SHUFFLE)
@@ -227,7 +227,7 @@ def test_a_callback_that_no_fleet_knows_is_left_to_skorch(tmp_path):
     with pytest.warns(SkTuneWarning, match=r"3 because it has callbacks \(Checkpoint\)"):
         trained = train(_fits(net))
 
-    assert {t.engine for t in trained} == {"reference"}
+    assert {t.engine for t in trained} == {"alone"}
     assert {t.status for t in trained} == {"trained"}
 
 
@@ -264,7 +264,7 @@ def test_each_net_is_trained_with_its_own_criterion():
         )
     ]
 
-    rows, alone = train(fits), train(fits, engine="reference")
+    rows, alone = train(fits), train(fits, engine="alone")
 
     assert {r.engine for r in rows} == {"fleet"}
     for row, reference in zip(rows, alone, strict=True):
@@ -286,7 +286,7 @@ def test_criteria_judge_as_in_validation():
     """Losses of rows that are not trained on are those of evaluation mode."""
     fits = _fits(_clf(criterion=Smoothed))
 
-    rows, alone = train(fits), train(fits, engine="reference")
+    rows, alone = train(fits), train(fits, engine="alone")
 
     assert {r.engine for r in rows} == {"fleet"}
     for row, reference in zip(rows, alone, strict=True):
@@ -330,7 +330,7 @@ def test_images_whose_channels_were_moved_are_as_their_copies():
     fits = [Fit(estimator=net, X=X, y=y, seed=seed) for seed in (0, 1)]
 
     rows = train(fits)
-    alone = train(fits, engine="reference")
+    alone = train(fits, engine="alone")
 
     for row, twin in zip(rows, alone, strict=True):
         assert row.engine == "fleet"
@@ -370,7 +370,7 @@ def test_nets_that_cannot_be_compared_are_left_to_skorch(net, reason):
     with pytest.warns(SkTuneWarning, match=f"it fits into no fleet.*{reason}"):
         trained = train(fits)
 
-    assert [t.engine for t in trained] == ["fleet", "reference"]
+    assert [t.engine for t in trained] == ["fleet", "alone"]
     assert {t.status for t in trained} == {"trained"}
 
 
@@ -403,7 +403,7 @@ def test_sizes_of_batches_do_not_depend_on_the_type_of_the_rows(dtype, digits):
     (trained,) = train([Fit(estimator=net, X=X, y=y, seed=0)])
 
     assert (trained.status, trained.engine) == ("trained", "fleet")
-    (alone,) = train([Fit(estimator=net, X=X, y=y, seed=0)], engine="reference")
+    (alone,) = train([Fit(estimator=net, X=X, y=y, seed=0)], engine="alone")
     np.testing.assert_allclose(trained.train_loss, alone.train_loss, rtol=1e-4)
 
 
@@ -417,7 +417,7 @@ def _net(**params):
     return NeuralNetClassifier(nn.Linear, **{**sizes, **own, **params})
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_it_predicts_what_was_trained(engine):
     """Outputs are those of the engine, and the history is that of the training."""
     fit = Fit(
@@ -463,9 +463,9 @@ def test_curves_of_the_monitor_are_those_of_a_fleet(callbacks, iris):
     monitor = np.arange(0, 150, 3)
     fit = Fit(estimator=net, X=X.astype(np.float32), y=y, monitor=monitor, seed=0)
 
-    (alone,), (row,) = (train([fit], engine=engine) for engine in ("reference", "fleet"))
+    (alone,), (row,) = (train([fit], engine=engine) for engine in ("alone", "fleet"))
 
-    assert (alone.engine, row.engine) == ("reference", "fleet")
+    assert (alone.engine, row.engine) == ("alone", "fleet")
     for name in ("monitor_loss", "monitor_score"):
         curves = [trained.state.curve(name) for trained in (alone, row)]
         np.testing.assert_allclose(*curves, rtol=1e-5)

@@ -277,7 +277,7 @@ def test_alone_a_net_starts_anew(assert_same_training):
     _train([fit], kept)
 
     alone = [
-        train([own], engine="reference")[0]
+        train([own], engine="alone")[0]
         for own in (fit, rest_of(fit, kept.trained[1][0].state))
     ]
 

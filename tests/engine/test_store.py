@@ -333,7 +333,7 @@ def test_arrays_come_back_whatever_their_order_in_memory(tmp_path, iris, results
     net = NetClassifier(Turned, max_epochs=1, random_state=0)
     fit = Fit(estimator=net, X=iris.X, y=iris.y)
     first, again = (
-        train([fit], store=tmp_path / "fits.db", engine="reference")[0] for _ in range(2)
+        train([fit], store=tmp_path / "fits.db", engine="alone")[0] for _ in range(2)
     )
     turned = replace(
         results["key 0"], predictions=np.asfortranarray(results["key 0"].predictions)

@@ -82,7 +82,7 @@ def _fit(data, estimator=None, **changes):
 # --- Order and arguments
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_results_come_in_the_order_of_the_fits(engine, digits):
     """Whatever fleets are made of them: each result has its own seed and epochs."""
     fits = [
@@ -100,7 +100,7 @@ def test_results_come_in_the_order_of_the_fits(engine, digits):
     assert {t.engine for t in trained} == {engine}
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_no_fits_give_no_results(engine):
     """An empty list goes in and comes out."""
     assert train([], engine=engine) == []
@@ -117,7 +117,7 @@ def test_one_fit_may_come_twice(digits):
 
 def test_an_unknown_engine_is_refused(digits):
     """The error names the two engines and the one that was asked for."""
-    with pytest.raises(ValueError, match="'fleet' or 'reference'. Got 'turbo'"):
+    with pytest.raises(ValueError, match="'fleet' or 'alone'. Got 'turbo'"):
         train([_fit(digits)], engine="turbo")
 
 
@@ -128,7 +128,7 @@ def test_fewer_than_one_epoch_is_refused(n_epochs, digits):
         train([_fit(digits), _fit(digits, n_epochs=n_epochs)])
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_n_epochs_counts_and_max_epochs_lays_out_the_schedule(engine, digits):
     """Three epochs of a schedule for nine see the first three rates of nine."""
     short, whole = train(
@@ -145,7 +145,7 @@ def test_n_epochs_counts_and_max_epochs_lays_out_the_schedule(engine, digits):
 # --- Seeds
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_a_random_state_advances_once_per_fit_and_in_order(engine, digits):
     """Seeds are drawn in scikit-learn's way; a fit with a seed of its own draws none."""
     random_state, reference = (np.random.RandomState(0) for _ in range(2))
@@ -196,7 +196,7 @@ def _global_state():
     )
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_global_state_is_left_alone(engine, digits):
     """Generators and settings of torch and numpy are as before, after failures too."""
     fits = [
@@ -211,7 +211,7 @@ def test_global_state_is_left_alone(engine, digits):
     assert _global_state() == before
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_estimators_and_data_are_left_alone(engine, digits):
     """The caller's estimator is not fitted, its parameters and data are as before."""
     X, y, weight = digits.X.copy(), digits.y.copy(), np.ones(200)
@@ -269,7 +269,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("engine", ["fleet", "alone"])
 @pytest.mark.parametrize("form", FORMS)
 def test_rows_are_positions_in_data_of_any_form(form, engine, digits):
     """Frames are indexed by position, whatever their index says."""
@@ -281,7 +281,7 @@ def test_rows_are_positions_in_data_of_any_form(form, engine, digits):
     (ours,) = train(
         [_fit(digits, _mlp(dtype="float64"), X=X, y=y, rows=rows)], engine=engine
     )
-    (reference,) = train([expected], engine="reference")
+    (reference,) = train([expected], engine="alone")
 
     assert ours.message == ""
     np.testing.assert_allclose(ours.predictions, reference.predictions, atol=1e-9)
@@ -342,7 +342,7 @@ def test_what_no_fleet_can_carry_is_trained_alone_and_said_once(case, digits, ca
 
     assert len(w) == 1
     assert w[0].filename == __file__
-    assert [t.engine for t in trained] == ["fleet", "reference", "reference"]
+    assert [t.engine for t in trained] == ["fleet", "alone", "alone"]
     assert [t.status for t in trained] == ["trained"] * 3
 
 
@@ -359,9 +359,9 @@ def test_several_reasons_are_counted_apart(digits, capsys):
 @pytest.mark.parametrize("case", SOLO)
 def test_the_reference_engine_does_not_warn(case, digits, capsys):
     """Who asks for it knows that fits are trained alone."""
-    (trained,) = train([_fit(digits, SOLO[case][0]())], engine="reference")
+    (trained,) = train([_fit(digits, SOLO[case][0]())], engine="alone")
 
-    assert (trained.status, trained.engine) == ("trained", "reference")
+    assert (trained.status, trained.engine) == ("trained", "alone")
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ def test_a_solo_fit_gives_what_the_estimators_own_fit_gives(case, digits, capsys
     """The warning says that the result is the same, and so it is."""
     estimator = SOLO[case][0]().set_params(random_state=0)
 
-    (trained,) = train([_fit(digits, estimator)], engine="reference")
+    (trained,) = train([_fit(digits, estimator)], engine="alone")
     estimator.fit(digits.X[ROWS], digits.y[ROWS])
 
     np.testing.assert_allclose(
@@ -401,12 +401,12 @@ def test_a_memory_limit_changes_no_result(memory_limit, digits):
 
     trained = train(fits, memory_limit=memory_limit)
 
-    for ours, reference in zip(trained, train(fits, engine="reference"), strict=True):
+    for ours, reference in zip(trained, train(fits, engine="alone"), strict=True):
         np.testing.assert_allclose(ours.predictions, reference.predictions, atol=1e-5)
 
 
 @pytest.mark.usefixtures("workers_for_little")
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("engine", ["fleet", "alone"])
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_progress_only_grows_and_ends_with_all(n_jobs, engine, digits):
     """Epochs that early stopping saved count as done; a fit that is refused has none."""
@@ -539,7 +539,7 @@ def test_workers_get_what_is_worth_sending(
     estimator = _net(Functional) if case == "module" else _mlp()
     if case == "long":
         estimator.set_params(max_epochs=10**6)
-    options = {"engine": "reference"} if case == "alone" else {}
+    options = {"engine": "alone"} if case == "alone" else {}
 
     assert _goes_to_workers([_fit(digits, estimator)] * 2, **options) == goes
 
@@ -676,7 +676,7 @@ def test_a_single_group_is_shared_among_the_workers(
 
 
 @pytest.mark.usefixtures("workers_for_little")
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("engine", ["fleet", "alone"])
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_every_result_is_handed_over_once(n_jobs, engine, digits):
     """What the callable was told together is what the call returns, failures included."""
@@ -804,7 +804,7 @@ def test_each_estimator_of_a_fit_is_a_new_one(digits):
     assert not hasattr(fit.estimator, "net_")
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_predictions_are_in_the_units_of_the_target(engine, diabetes):
     """A regressor's are those of its predict, for one target and for several."""
     y = np.stack([diabetes.y, 1000 - 5 * diabetes.y], axis=1)
@@ -817,7 +817,7 @@ def test_predictions_are_in_the_units_of_the_target(engine, diabetes):
         np.testing.assert_allclose(trained.predictions, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("engine", ["fleet", "reference"])
+@pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_a_fit_that_is_cut_is_one_with_fewer_epochs(make_estimator, iris, engine):
     """Whole ones: it predicts what a fit of so many epochs predicts."""
     net = make_estimator("MLPClassifier", max_epochs=10**6)

@@ -388,7 +388,7 @@ def test_curves_are_those_of_the_reference_engine(make_estimator, iris):
         for fold, (rows, test) in enumerate(CV.split(*iris)):
             own = net.set_params(learning_rate=rate)
             fit = Fit(estimator=own, X=iris.X, y=iris.y, rows=rows, monitor=test)
-            (alone,) = train([fit], engine="reference")
+            (alone,) = train([fit], engine="alone")
             curve = curves[(curves["candidate"] == row) & (curves["fold"] == fold)]
             np.testing.assert_allclose(curve["train_loss"], alone.train_loss, atol=1e-9)
             np.testing.assert_allclose(curve["valid_loss"], alone.monitor_loss, atol=1e-9)

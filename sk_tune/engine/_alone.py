@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The reference engine: one fit through its estimator and skorch.
+"""A fit that no fleet carries, alone, through its estimator and skorch.
 
-It defines what is correct; a fleet must give the same.
+A fleet must give the same.
 """
 
 import time
@@ -21,26 +21,24 @@ from sk_tune.estimators import (
 from sk_tune.exceptions import SkTuneError
 from sk_tune.training import TimeLimit, TrainingState, time_limit
 
-__all__ = ["failed", "late", "prepare", "train_by_reference"]
+__all__ = ["failed", "late", "prepare", "train_alone"]
 
 
-def train_by_reference(
-    fit: Fit, preparer: FitPreparer, limit: TimeLimit | None = None
-) -> Trained:
+def train_alone(fit: Fit, preparer: FitPreparer, limit: TimeLimit | None = None) -> Trained:
     """Train one fit that has a seed and a number of epochs; a failure is a result, too."""
     start = time.perf_counter()
     try:
         with time_limit(limit) as clock:
             state, predictions = _train(fit, preparer)
     except Exception as error:  # noqa: BLE001 - every fit has a result
-        return failed(fit, error, time.perf_counter() - start, "reference")
+        return failed(fit, error, time.perf_counter() - start, "alone")
     return Trained(
         status="trained",
         state=state,
         predictions=predictions,
         message="",
         seconds=time.perf_counter() - start,
-        engine="reference",
+        engine="alone",
         is_cut=clock.has_cut,
     )
 
@@ -90,5 +88,5 @@ def failed(fit: Fit, reason: Exception | str, seconds: float, engine: str) -> Tr
         predictions=None,
         message=f"{fit.name}: {message}" if fit.name else message,
         seconds=seconds,
-        engine="fleet" if engine == "fleet" else "reference",
+        engine="fleet" if engine == "fleet" else "alone",
     )
