@@ -164,10 +164,14 @@ class CompiledEpoch:
         self._fill_settings(networks)
         self._fill_parts(layers)
         self._fill_monitors([network.monitor for network in networks])
-        self._variances = (
-            [self._variance_of(network.train) for network in networks],
-            [self._variance_of(network.monitor) for network in networks],
-        )
+        sets: list[list[TensorSet | None]] = [
+            [network.train for network in networks],
+            [network.monitor for network in networks],
+        ]
+        # Networks share them: found once each.
+        distinct = {id(s): s for part in sets for s in part}
+        found = {key: self._variance_of(s) for key, s in distinct.items()}
+        self._variances = [[found[id(s)] for s in part] for part in sets]
 
     def looks(self, position: int) -> bool:
         """Return whether a network is judged on monitor samples while it is trained."""

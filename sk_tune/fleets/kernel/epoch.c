@@ -64,7 +64,8 @@ typedef struct {
     /* How many members have parameters to themselves; of MEMBERS, how many there are. */
     int64_t n_members;
     /* Numbers of its first parameter, which is its weight, the bias follows; and of its first
-     * buffer: running mean and variance, and batches that they were taken from. */
+     * buffer: running mean and variance, and batches that they were taken from.  TABLE has others:
+     * see there. */
     int64_t parameter, buffer;
     /* The function of an activation, the number of a dropout layer, or the other end of a
      * residual block: BRANCH is where its input is, JOIN adds this to the output. */

@@ -322,7 +322,8 @@ static int NAME(predict)(NAME(Worker) *own) {
     NAME(transfer)(own, 1, 0);
     for (int64_t step = 0; step < network->n_batches; step++) {
         int64_t n = network->batches[step];
-        int failed = NAME(forward)(own, network->X, network->n_samples, network->order + start, n, -1);
+        const int64_t *order = network->order + start;
+        int failed = NAME(forward)(own, network->X, network->n_samples, order, n, -1);
         if (failed) return failed;
         NAME(keep_outputs)(own, (REAL *)network->outputs + start * n_outputs);
         start += n;
