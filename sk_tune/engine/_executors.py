@@ -118,7 +118,6 @@ class _JoblibPool(Executor):
         self._n_running = 0
 
     def submit(self, position: int, shard: Shard) -> None:
-        """Hand over a shard, whose worker begins at once if it has nothing to do."""
         self._n_running += 1
         try:
             self._pool.submit(
@@ -129,7 +128,6 @@ class _JoblibPool(Executor):
             self._ended.put((position, error))
 
     def completed(self, timeout: float | None) -> tuple[int, Any]:
-        """Wait for the result or error of any shard."""
         position, out = self._ended.get(timeout=timeout)
         self._n_running -= 1
         return position, out if isinstance(out, LOST) else _outcome(self._pool.result, out)
@@ -156,11 +154,9 @@ class _Lists(Executor):
         self._ended: deque[tuple[int, Any]] = deque()
 
     def submit(self, position: int, shard: Shard) -> None:
-        """Keep a shard for the next list."""
         self._waiting.append((position, shard))
 
     def completed(self, timeout: float | None) -> tuple[int, Any]:
-        """Return one result more, if need be of the next list."""
         if not self._ended:
             waiting, self._waiting = self._waiting, []
             tasks = [joblib.delayed(_run)(*_sent(shard)) for _, shard in waiting]
@@ -171,7 +167,6 @@ class _Lists(Executor):
         return self._ended.popleft()
 
     def close(self) -> None:
-        """Let go of the workers."""
         self._parallel.__exit__(None, None, None)
 
 
@@ -208,7 +203,6 @@ class _Dask(Executor):
         self._closing.enter_context(backend.retrieval_context())
 
     def submit(self, position: int, shard: Shard) -> None:
-        """Send a shard."""
         self._send(_Task(position, _sent(shard)))
 
     def completed(self, timeout: float | None) -> tuple[int, Any]:
@@ -298,7 +292,6 @@ class _Ray(Executor):
         self._unsent: deque[tuple[int, Exception]] = deque()
 
     def submit(self, position: int, shard: Shard) -> None:
-        """Send a shard, and what it shares with others once."""
         try:
             pid, apart, *data = _sent(shard)
             references = [self._reference(part) for part in data]

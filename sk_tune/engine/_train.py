@@ -337,7 +337,7 @@ def _cut(members: list[int], most: float) -> list[list[int]]:
     return [members[len(members) * k // n : len(members) * (k + 1) // n] for k in range(n)]
 
 
-class _Plan(NamedTuple):
+class _Costs(NamedTuple):
     """How fits of one signature are cut, and about how long they take."""
 
     per_shard: int = _MOST_NETWORKS_PER_SHARD
@@ -353,20 +353,20 @@ class _Planner:
         self.preparer = preparer
         self.prepared: dict[int, tuple[Fit, EstimatorFit | SkorchFit]] = {}
 
-    def plan(self, index: int, fit: Fit, memory_limit: int) -> _Plan:
+    def plan(self, index: int, fit: Fit, memory_limit: int) -> _Costs:
         if hasattr(fit.estimator, "module"):
             # A user's code that builds a network runs in a worker only, with its side
             # effects.
-            return _Plan()
+            return _Costs()
         try:
             prepared = prepare(fit, self.preparer)
             network, recipe = prepared.network(), prepared.recipe()[0]
             found = plan(network.module, network.train.X, network, recipe)
             n_active = networks_at_a_time(network, recipe, memory_limit, found)
         except Exception:  # noqa: BLE001 - the worker reports what is wrong with a fit
-            return _Plan()
+            return _Costs()
         self.prepared[index] = fit, prepared
-        return _Plan(
+        return _Costs(
             min(
                 _MOST_NETWORKS_PER_SHARD,
                 n_active if n_active > 8 else max(1, n_active // 2),
@@ -377,7 +377,7 @@ class _Planner:
         )
 
 
-def _least_seconds(plans: Iterable[_Plan], *, workers_run: bool) -> float:
+def _least_seconds(plans: Iterable[_Costs], *, workers_run: bool) -> float:
     """Return what takes less than workers pay for."""
     is_threaded = uses_loky() and all(plan.is_compiled for plan in plans)
     least = _LEAST_SECONDS * (_THREADED if is_threaded else 1)
@@ -387,7 +387,7 @@ def _least_seconds(plans: Iterable[_Plan], *, workers_run: bool) -> float:
 
 
 def _costs(
-    fits: dict[int, Fit], groups: dict[Any, list[int]], plans: dict[Any, _Plan]
+    fits: dict[int, Fit], groups: dict[Any, list[int]], plans: dict[Any, _Costs]
 ) -> dict[int, float]:
     """Return about how many seconds each fit takes; infinity if that cannot be told."""
     return {
@@ -404,7 +404,7 @@ def _rest(fit: Fit) -> Fit:
 def _pieces(
     fits: dict[int, Fit],
     groups: dict[Any, list[int]],
-    plans: dict[Any, _Plan],
+    plans: dict[Any, _Costs],
     costs: dict[int, float],
     n_workers: int,
 ) -> list[list[int]]:
