@@ -26,10 +26,10 @@ from sk_tune.sampler._samplers import fill_failed
 from sk_tune.sampler._surrogate import (
     BoostedQuantiles,
     GaussianProcess,
-    Other,
     Surrogate,
-    Trees,
+    other,
     quiet_and_single,
+    trees,
 )
 from sk_tune.space import Candidate, Space
 
@@ -227,11 +227,10 @@ class BayesSampler:
             if kind == "GP":
                 self._models[kind] = GaussianProcess(self._rng)
             elif kind in {"ET", "RF"}:
-                self._models[kind] = Trees(kind, self._rng)
-            elif kind == "GBRT":
-                self._models[kind] = Other(BoostedQuantiles(), self._rng)
+                self._models[kind] = trees(kind, self._rng)
             else:
-                self._models[kind] = Other(model, self._rng)
+                regressor = BoostedQuantiles() if kind == "GBRT" else model
+                self._models[kind] = other(regressor, self._rng)
         return kind
 
     def _random_rows(self, n: int) -> list[Array]:

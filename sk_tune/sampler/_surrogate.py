@@ -17,7 +17,7 @@ References
 
 import functools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any, Protocol
@@ -43,10 +43,10 @@ __all__ = [
     "Belief",
     "BoostedQuantiles",
     "GaussianProcess",
-    "Other",
     "Surrogate",
-    "Trees",
+    "other",
     "quiet_and_single",
+    "trees",
 ]
 
 Array = NDArray[np.float64]
@@ -155,15 +155,11 @@ class _ProcessBelief:
         return np.asarray(prior - self._half[:, row] @ self._half)
 
 
-class Trees:
-    """scikit-optimize's forests, "ET" (extremely randomised) or "RF".
+class Fitted:
+    """A regressor that is fitted as it is, and the kind of belief that it makes."""
 
-    Cheap for many points.
-    """
-
-    def __init__(self, kind: str, rng: RandomState) -> None:
-        forest = ExtraTreesRegressor if kind == "ET" else RandomForestRegressor
-        self._model = forest(**_FOREST, random_state=rng)
+    def __init__(self, model: Any, belief: Callable[[Any, Array], Belief]) -> None:
+        self._model, self._belief = model, belief
 
     def fit(self, X: Array, y: Array) -> None:
         """Learn from features of shape (N, F) and standardised scores."""
@@ -171,7 +167,16 @@ class Trees:
 
     def believe(self, X: Array) -> Belief:
         """Return mean, deviation and covariance of points of shape (P, F)."""
-        return _ForestBelief(self._model, X)
+        return self._belief(self._model, X)
+
+
+def trees(kind: str, rng: RandomState) -> Fitted:
+    """Return a forest of scikit-optimize, "ET" (extremely randomised) or "RF".
+
+    It is cheap for many points.
+    """
+    forest = ExtraTreesRegressor if kind == "ET" else RandomForestRegressor
+    return Fitted(forest(**_FOREST, random_state=rng), _ForestBelief)
 
 
 class _ForestBelief:
@@ -197,31 +202,23 @@ class _ForestBelief:
         return np.asarray(proximity * self.std * self.std[row])
 
 
-class Other:
-    """A clone of a user's regressor whose ``predict`` takes ``return_std``.
+def other(regressor: Any, rng: RandomState) -> Fitted:
+    """Return a clone of a user's regressor whose ``predict`` takes ``return_std``.
 
-    It is seeded by `rng` unless it has a `random_state`.
+    It is seeded by `rng` unless it has a `random_state`; its covariances fall with
+    distance.
     """
-
-    def __init__(self, regressor: Any, rng: RandomState) -> None:
-        is_estimator = isinstance(regressor, BaseEstimator) and is_regressor(regressor)
-        if not is_estimator or "return_std" not in signature(regressor.predict).parameters:
-            raise ValueError(
-                "The 'base_estimator' parameter of BayesSampler must be a str among "
-                "{'auto', 'GP', 'ET', 'RF', 'GBRT', 'dummy'} or a regressor whose predict "
-                f"takes return_std. Got {regressor!r} instead."
-            )
-        self._model = clone(regressor)
-        if regressor.get_params().get("random_state", 0) is None:
-            self._model.set_params(random_state=rng)
-
-    def fit(self, X: Array, y: Array) -> None:
-        """Learn from features of shape (N, F) and standardised scores."""
-        self._model.fit(X, y)
-
-    def believe(self, X: Array) -> Belief:
-        """Return mean, deviation and a covariance that falls with distance."""
-        return _OtherBelief(self._model, X)
+    is_estimator = isinstance(regressor, BaseEstimator) and is_regressor(regressor)
+    if not is_estimator or "return_std" not in signature(regressor.predict).parameters:
+        raise ValueError(
+            "The 'base_estimator' parameter of BayesSampler must be a str among "
+            "{'auto', 'GP', 'ET', 'RF', 'GBRT', 'dummy'} or a regressor whose predict "
+            f"takes return_std. Got {regressor!r} instead."
+        )
+    model = clone(regressor)
+    if regressor.get_params().get("random_state", 0) is None:
+        model.set_params(random_state=rng)
+    return Fitted(model, _OtherBelief)
 
 
 class BoostedQuantiles(RegressorMixin, BaseEstimator):  # type: ignore[misc]

@@ -6,14 +6,17 @@ Who is promoted is decided by :mod:`sk_tune.schedule`; here candidates are hande
 their scores taken back.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sk_tune._compat import knows_fold_tasks
+from sk_tune.backend import Job
+from sk_tune.engine import FitStream
 from sk_tune.schedule import AsynchronousBracket, RungJob
 from sk_tune.search._fold_fits import network_of
-from sk_tune.search._network_training import TrainingAhead
+from sk_tune.search._network_training import Step
 from sk_tune.search._outcomes import Work
 from sk_tune.search._rounds import Rounds, is_epochs
 from sk_tune.space import Candidate
@@ -48,6 +51,16 @@ def climbs_asynchronously(search: Any, resource: str) -> bool:
     return knows_fold_tasks()
 
 
+def _nothing(*_: Any) -> None:
+    """Do nothing."""
+
+
+# joblib's job of a task is known when the task is evaluated.
+_NO_JOB = Job(_nothing, _nothing)
+# Told of a candidate, its score and what it had been given.
+Tell = Callable[[Candidate, float, int], object]
+
+
 @dataclass(slots=True, eq=False)
 class Climb:
     """A bracket, and the candidates that were started in it.
@@ -61,11 +74,8 @@ class Climb:
     columns: Mapping[str, int] = field(default_factory=dict)
     candidates: list[Candidate] = field(default_factory=list)
 
-    def start_next(self) -> RungJob | None:
-        """Return the next job, a candidate and its rung, as started.
-
-        None if there is none.
-        """
+    def start_next(self) -> "_Started | None":
+        """Start the next job, a candidate and its rung; None if there is none."""
         job = self.bracket.next_job()
         if job is not None and job.rung == 0:
             candidate = self.ask()
@@ -74,30 +84,31 @@ class Climb:
                 job = self.bracket.next_job()
             else:
                 self.candidates.append(candidate)
-        if job is not None:
-            self.bracket = self.bracket.with_started(job)
-        return job
+        if job is None:
+            return None
+        self.bracket = self.bracket.with_started(job)
+        return _Started(self, job)
 
     @property
     def n_new(self) -> int:
         """Candidates that are still to be started."""
         return self.bracket.rungs[0].n_candidates - self.bracket.n_started
 
-    def peek(self) -> int | None:
-        """Return the epochs of the next job, which is not started.
-
-        None if there is none.
-        """
-        job = self.bracket.next_job()
-        return None if job is None else _Job(self, job).n_epochs
+    def n_epochs(self, rung: int) -> int:
+        """Return the epochs that a rung trains beyond those of the rung below."""
+        granted = [0, *(rung.n_resources for rung in self.bracket.rungs)]
+        return granted[rung + 1] - granted[rung]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Job:
-    """A candidate of a bracket, and the rung that it is trained for."""
+@dataclass(slots=True, eq=False)
+class _Started:
+    """A candidate in training for a rung: its folds, and what they train at present."""
 
     climb: Climb
     job: RungJob
+    works: Sequence[Work] = ()
+    steps: Iterator[Step] = field(default_factory=lambda: iter(()))
+    step: Step = ()
 
     @property
     def n_resources(self) -> int:
@@ -107,17 +118,18 @@ class _Job:
     @property
     def n_epochs(self) -> int:
         """Epochs that it trains for that."""
-        rungs = self.climb.bracket.rungs
-        before = rungs[self.job.rung - 1].n_resources if self.job.rung else 0
-        return self.n_resources - before
+        return self.climb.n_epochs(self.job.rung)
 
+    @property
+    def candidate(self) -> Candidate:
+        """Its parameters, without the resource."""
+        return self.climb.candidates[self.job.candidate]
 
-# Told of a candidate, its score and what it had been given.
-Tell = Callable[[Candidate, float, int], object]
-
-
-def _tell_nobody(candidate: Candidate, score: float, n_resources: int) -> None:
-    """Do nothing."""
+    @property
+    def columns(self) -> dict[str, int]:
+        """What ``cv_results_`` says of it."""
+        rung = {"iter": self.job.rung, "n_resources": self.n_resources}
+        return {**self.climb.columns, **rung}
 
 
 class AsynchronousRungs:
@@ -132,31 +144,34 @@ class AsynchronousRungs:
         rounds: Rounds,
         climbs: Sequence[Climb],
         *,
-        resource: str,
         context: Any,
-        tell: Tell = _tell_nobody,
+        tell: Tell = _nothing,
     ) -> None:
         self._search = search
         self._session = search._session
+        self._trainer = self._session.trainer
         self._rounds = rounds
         self._climbs = climbs
-        self._resource = resource
         self._context = context
         self._tell = tell
-        self._running: dict[int, _Job] = {}
+        self._numbers = itertools.count(1)
+        # Candidates in training by the request of the stream; those whose networks are all
+        # trained, or that have none.
+        self._running: dict[int, _Started] = {}
+        self._ready: list[_Started] = []
         # Epochs of all fits that were trained, and their time.
         self._n_epochs, self._seconds_of_epochs = 0, 0.0
 
     def climb(self) -> None:
         """Train and evaluate until nothing is left, or the time is up."""
-        with self._session.training_ahead(self._expected()) as ahead:
+        with self._session.streaming(self._expected()) as stream:
             while not self._is_late():
-                self._hand_out(ahead)
-                if not ahead.n_candidates or self._rounds.is_over:
+                self._hand_out(stream)
+                if not (self._running or self._ready) or self._rounds.is_over:
                     return
                 with self._session.timed("training"):
-                    ended = ahead.next(self._seconds_to_wait())
-                ended = self._in_time(ended)
+                    self._wait(stream)
+                ended, self._ready = self._in_time(self._ready), []
                 if not ended:
                     self._rounds.stop()
                     return
@@ -167,38 +182,35 @@ class AsynchronousRungs:
 
     def _expected(self) -> list[int]:
         """Return the epochs of the fits that the plan has."""
-        epochs: list[int] = []
-        for rungs in (climb.bracket.rungs for climb in self._climbs):
-            before = 0
-            for rung in rungs:
-                n_fits = rung.n_candidates * self._search.n_splits_
-                epochs += [rung.n_resources - before] * n_fits
-                before = rung.n_resources
-        return epochs
+        return [
+            climb.n_epochs(i)
+            for climb in self._climbs
+            for i, rung in enumerate(climb.bracket.rungs)
+            for _ in range(rung.n_candidates * self._search.n_splits_)
+        ]
 
-    def _hand_out(self, ahead: TrainingAhead) -> None:
+    def _hand_out(self, stream: FitStream) -> None:
         """Give each free worker something to do, if there is."""
-        n_wanted, n_workers = ahead.n_wanted, ahead.n_workers
-        groups: list[list[_Job]] = []
+        with self._trainer.outside():
+            n_wanted, n_workers = stream.n_wanted, stream.n_workers
+            n_idle = stream.n_idle
+        groups: list[list[_Started]] = []
         while len(groups) < n_wanted and (group := self._next_group(n_workers)):
             groups.append(group)
         # Workers that are left over help with the folds.
-        n_pieces = max(1, ahead.n_idle // max(1, len(groups)))
+        n_pieces = max(1, n_idle // max(1, len(groups)))
         for group in groups:
             if n_workers == 1 and self._is_too_long(group):
                 self._rounds.stop()
                 return
             with self._session.timed("preparing"):
-                tasks = [self._rounds.recorded(self._candidate(job)) for job in group]
-                limit = self._session.time.limit(
-                    is_first=not self._has_result, n_steps=self._session.options.n_steps
-                )
-                numbers = ahead.begin(tasks, n_pieces, limit)
-            self._running |= dict(zip(numbers, group, strict=True))
-            n_epochs = (job.n_resources for job in self._running.values())
-            self._session.time.n_epochs_ahead = max(n_epochs)
+                self._prepare(group)
+                self._ask(stream, group, n_pieces)
+            self._session.time.n_epochs_ahead = max(
+                (s.n_resources for s in (*self._running.values(), *self._ready)), default=0
+            )
 
-    def _next_group(self, n_workers: int) -> list["_Job"]:
+    def _next_group(self, n_workers: int) -> list[_Started]:
         """Start what a free worker is to train: one candidate, or several that are short.
 
         A fleet of many networks takes little longer than one of few.  Towards the end of
@@ -207,112 +219,120 @@ class AsynchronousRungs:
         """
         n_new = sum(climb.n_new for climb in self._climbs)
         limit = 1 if n_workers == 1 else max(1, n_new // (2 * n_workers))
-        group: list[_Job] = []
-        seconds = 0.0
-        while len(group) < limit and seconds < _SECONDS_PER_GROUP:
-            upcoming = next(filter(None, (climb.peek() for climb in self._climbs)), None)
+        group: list[_Started] = []
+        while len(group) < limit and self._seconds(group) < _SECONDS_PER_GROUP:
+            jobs = ((climb, climb.bracket.next_job()) for climb in self._climbs)
+            upcoming = next((c.n_epochs(job.rung) for c, job in jobs if job), None)
             if group and upcoming != group[0].n_epochs:
                 break
-            job = self._start_next()
-            if job is None:
+            with self._session.timed("sampling"):
+                started = next(filter(None, (c.start_next() for c in self._climbs)), None)
+            if started is None:
                 break
-            group.append(job)
-            seconds += self._seconds(job)
+            group.append(started)
             if not self._n_epochs:
                 # How long that takes is not known yet.
                 break
         return group
 
-    def _start_next(self) -> "_Job | None":
-        for climb in self._climbs:
-            with self._rounds.sampling():
-                job = climb.start_next()
-            if job is not None:
-                return _Job(climb, job)
-        return None
+    def _prepare(self, group: Sequence[_Started]) -> None:
+        """Find the fits of the folds of candidates."""
+        tasks_of = [self._rounds.recorded(self._params(started)) for started in group]
+        with self._trainer.maker.sharing_folds():
+            for started, tasks in zip(group, tasks_of, strict=True):
+                # The candidate's result row is not known before it is evaluated; until then
+                # a negative number, which no other candidate has, stands for it.
+                row = -next(self._numbers)
+                works = [Work(_NO_JOB, task, row, is_ahead=True) for task in tasks]
+                self._trainer.maker.begin_candidate(tasks[0])
+                for work in works:
+                    self._trainer.prepare(work)
+                started.works = works
+                networks = [work for work in works if work.fit is not None]
+                started.steps = self._trainer.steps(networks)
 
-    def _candidate(self, own: "_Job") -> Candidate:
-        candidate = own.climb.candidates[own.job.candidate]
-        return {**candidate, self._resource: own.n_resources}
+    def _params(self, started: _Started) -> Candidate:
+        return {**started.candidate, self._session.options.resource: started.n_resources}
 
-    def _in_time(
-        self, ended: Sequence[tuple[int, Sequence[Work]]]
-    ) -> list[tuple[int, Sequence[Work]]]:
+    def _ask(self, stream: FitStream, group: Sequence[_Started], n_pieces: int) -> None:
+        """Ask for what candidates have to train next, together, by some workers."""
+        asking: list[_Started] = []
+        for started in group:
+            started.step = next(started.steps, ())
+            (asking if started.step else self._ready).append(started)
+        if not asking:
+            return
+        limit = self._session.time.limit(is_first=not self._has_result)
+        with self._trainer.interruptible(), self._trainer.outside():
+            requests = [[fit for _, fit in started.step] for started in asking]
+            numbers = stream.ask(requests, n_pieces, limit)
+            self._running |= dict(zip(numbers, asking, strict=True))
+
+    def _wait(self, stream: FitStream) -> None:
+        """Wait until networks of candidates are trained, time is up or Ctrl-C comes."""
+        budget = self._session.time
+        waits = not self._has_result or not budget.is_limited
+        timeout = None if waits else max(0.0, budget.left)
+        while not self._trainer.is_interrupted and (not self._ready or stream.n_ended):
+            ended = None
+            with self._trainer.interruptible(), self._trainer.outside():
+                ended = stream.next(timeout)
+            if ended is None:
+                return
+            request, trained = ended
+            started = self._running.pop(request)
+            for (work, _), result in zip(started.step, trained, strict=True):
+                work.trained = result
+            self._ask(stream, [started], 1)
+
+    def _in_time(self, ended: Sequence[_Started]) -> list[_Started]:
         """Return candidates that were trained to their ends; the first one in any case."""
-        kept: list[tuple[int, Sequence[Work]]] = []
-        for number, works in ended:
-            if self._session.time.takes(works, is_first=not kept and not self._has_result):
-                kept.append((number, works))
-            else:
-                del self._running[number]
+        kept: list[_Started] = []
+        for started in ended:
+            is_first = not kept and not self._has_result
+            if self._session.time.takes(started.works, is_first=is_first):
+                kept.append(started)
         return kept
 
     @property
     def _has_result(self) -> bool:
         return bool(self._session.has_complete_candidate)
 
-    def _take(self, ended: Sequence[tuple[int, Sequence[Work]]]) -> None:
+    def _take(self, ended: Sequence[_Started]) -> None:
         """Evaluate candidates that are trained, and let their brackets know."""
-        jobs = [self._running.pop(number) for number, _ in ended]
-        works = [candidate_works for _, candidate_works in ended]
-        self._note_time(works)
-        context = self._context.subcontext(
-            task_name="candidates",
-            max_subtasks=len(jobs) * self._search.n_splits_,
-            sequential_subtasks=False,
-        ).call_on_fit_task_begin(estimator=self._search)
-        columns = [
-            {**job.climb.columns, "iter": job.job.rung, "n_resources": job.n_resources}
-            for job in jobs
-        ]
-        more = {name: [row[name] for row in columns] for name in columns[0]}
-        candidates = [self._candidate(job) for job in jobs]
-        scores = self._rounds.add(candidates, works, more, context)
-        if context.call_on_fit_task_end(estimator=self._search):
-            self._rounds.stop()
-        for job, score in zip(jobs, scores, strict=True):
-            job.climb.bracket = job.climb.bracket.with_score(job.job, score)
-            with self._rounds.sampling():
-                candidate = job.climb.candidates[job.job.candidate]
-                self._tell(candidate, score, job.n_resources)
+        for work in (work for started in ended for work in started.works):
+            if work.fit and work.trained and not work.trained.is_loaded:
+                self._n_epochs += work.fit.n_epochs or 1
+                self._seconds_of_epochs += work.trained.seconds
+        more = {n: [started.columns[n] for started in ended] for n in ended[0].columns}
+        candidates = [self._params(started) for started in ended]
+        n_tasks = len(ended) * self._search.n_splits_
+        with self._rounds.task(
+            self._context, "candidates", n_tasks, is_sequential=False
+        ) as context:
+            works = [started.works for started in ended]
+            scores = self._rounds.add(candidates, works, more, context)
+        for started, score in zip(ended, scores, strict=True):
+            climb, job = started.climb, started.job
+            climb.bracket = climb.bracket.with_score(job, score)
+            with self._session.timed("sampling"):
+                self._tell(started.candidate, score, started.n_resources)
         # A candidate in training may still have to be trained to its best epoch.
-        training = (
-            job.climb.candidates[job.job.candidate] for job in self._running.values()
-        )
+        training = (started.candidate for started in self._running.values())
         waiting = (
             climb.candidates[i] for climb in self._climbs for i in climb.bracket.waiting()
         )
-        self._session.keep_only([*waiting, *training])
+        self._trainer.keep_only([*waiting, *training])
 
-    def _note_time(self, candidates: Sequence[Sequence[Work]]) -> None:
-        for work in (work for works in candidates for work in works):
-            if work.fit is None or work.trained is None or work.trained.is_loaded:
-                continue
-            self._n_epochs += work.fit.n_epochs or 1
-            self._seconds_of_epochs += work.trained.seconds
-
-    def _seconds(self, own: "_Job") -> float:
-        """Return about how long a candidate takes on all folds in one worker."""
-        return own.n_epochs * int(self._search.n_splits_) * self._seconds_per_epoch
-
-    @property
-    def _seconds_per_epoch(self) -> float:
-        return self._seconds_of_epochs / max(1, self._n_epochs)
-
-    def _seconds_to_wait(self) -> float | None:
-        """Return how long to wait for a result, if there is one already."""
-        budget = self._session.time
-        if not self._has_result or not budget.is_limited:
-            return None
-        return float(max(0.0, budget.left))
+    def _seconds(self, group: Sequence[_Started]) -> float:
+        """Return about how long candidates take on all folds in one worker."""
+        n_epochs = sum(started.n_epochs for started in group) * self._search.n_splits_
+        return float(n_epochs * self._seconds_of_epochs / max(1, self._n_epochs))
 
     def _is_late(self) -> bool:
         """Return whether the time is up, and there is a result."""
         return self._has_result and self._session.time.left <= 0
 
-    def _is_too_long(self, group: Sequence["_Job"]) -> bool:
+    def _is_too_long(self, group: Sequence[_Started]) -> bool:
         """Return whether the time is too short for candidates in this process."""
-        if not self._has_result:
-            return False
-        seconds = sum(self._seconds(job) for job in group)
-        return bool(self._session.time.left <= seconds)
+        return self._has_result and self._session.time.left <= self._seconds(group)

@@ -36,8 +36,7 @@ from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, FitStore, outside_blocks, train_one
 from sk_tune.estimators import NetworkEstimator
-from sk_tune.exceptions import warn_user
-from sk_tune.sampler import RandomSampler
+from sk_tune.exceptions import warn_of_solo, warn_user
 from sk_tune.search._corrected_score import (
     CorrectedScore,
     corrected_score_of,
@@ -54,61 +53,18 @@ from sk_tune.search._outcomes import (
     with_reasons,
 )
 from sk_tune.search._rounds import Rounds, is_epochs
-from sk_tune.search._search_parameters import DispatchParameters, SearchParameters, space_of
+from sk_tune.search._search_parameters import DispatchParameters, SearchParameters
 from sk_tune.search._search_plan import PlannedRound, SearchPlan, mean_epochs, probe
 from sk_tune.search._search_session import SearchBackend, SearchSession
 from sk_tune.search._time_budget import TimeBudget
-from sk_tune.space import Candidate, Space
+from sk_tune.space import Candidate
 from sk_tune.training import TrainingState
 
-__all__ = ["BaseSearch", "RefitTrainer"]
+__all__ = ["BaseSearch"]
 
 # A network that trains faster than this in a fold has layers so small that more threads do
 # not help, and hinder much where others use the cores too.
 _SECONDS_IN_ONE_THREAD = 5.0
-
-
-class RefitTrainer:
-    """Trains the chosen network as its candidate was, for the refit to adopt.
-
-    Other networks, such as those in transformers before it, train as ever.
-    """
-
-    def __init__(self, search: Any, session: SearchSession) -> None:
-        self._search = search
-        self._session = session
-
-    def __call__(
-        self, estimator: Any, X: Any, y: Any, sample_weight: Any
-    ) -> TrainingState | None:
-        search, session = self._search, self._session
-        chosen = network_of(getattr(search, "best_estimator_", None))
-        if estimator is not chosen:
-            return None
-        network = clone(estimator)
-        row = search.best_index_
-        n_epochs = session.time.n_epochs_of_cut.get(row, session.best_epochs.get(row))
-        if not isinstance(estimator, NetworkEstimator) and n_epochs is None:
-            # skorch trains its nets by itself, unless they are to stop at another epoch.
-            return None
-        resource = session.options.resource
-        if resource is not None and resource in search.best_params_:
-            n_epochs = n_epochs or int(network.max_epochs)
-            network.set_params(max_epochs=session.options.max_resources)
-        folds = session.outcomes[search.best_index_]
-        seconds = max((outcome.seconds for outcome in folds), default=0.0)
-        if n_epochs is None and seconds > _SECONDS_IN_ONE_THREAD:
-            return None
-        fit = Fit(
-            estimator=network, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs
-        )
-        with adoption(None):
-            trained = train_one(fit)
-        if trained.is_cut and trained.state is not None:
-            n_done, n_asked = len(trained.state.history), n_epochs or network.max_epochs
-            session.time.cut_refit = f"after {n_done} of {n_asked} epochs"
-        # Without a state the network trains by itself, and so raises its error.
-        return trained.state
 
 
 Array = npt.NDArray[Any]
@@ -122,8 +78,6 @@ _CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "ref
 # together than one alone, and a model that learns after every eighth candidate loses little
 # to one that learns after each.
 _POINTS_OF_NETWORKS = 8
-# Candidates that plan() trains: enough that they fill a fleet.
-_PROBED = 8
 _N_KEPT = {"none": 0, "best": 1, "all": None}
 
 
@@ -143,15 +97,25 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
     best_score_ : float
         Its mean score over the folds: the best of many, and so optimistic.
     corrected_score_ : CorrectedScore or None
-        What the best candidate is expected to score on new data, with an interval.
+        What the best candidate is expected to score on new data, with an interval: by
+        bootstrap bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018]
+        over the out-of-fold predictions, for the metric that decides; computed when asked
+        for.  Of a sample that several folds held out, the prediction of the first counts,
+        for the mean is that of an ensemble.  None for a metric that is no function of
+        targets and predictions, for one of probabilities if a candidate has none (and for
+        one of decision functions, which are not kept), if there are no scores, and unless
+        `keep_predictions` is "all".
     best_index_ : int
         Its row in ``cv_results_``.
     learning_curves_ : DataFrame
-        A row for each candidate, fold and epoch: train_loss, valid_loss, valid_score; of
-        searches with rungs iter and n_resources, too.
+        A row for each candidate (its row of ``cv_results_``), fold and epoch (from 1):
+        train_loss, valid_loss, valid_score (accuracy or R^2); of searches with rungs iter
+        and n_resources, too.  Losses are in nats per sample, or of the target in standard
+        deviations (squared with the default loss).  No rows for what is no network.
     oof_predictions_ : ndarray of shape (n_candidates, n_samples, ...)
         Probabilities or predictions for each sample by the folds that lacked it, in the
-        type in which they were made: float32 of most networks.
+        type in which they were made: float32 of most networks.  The last axis is missing
+        for a regressor with one target.  NaN for those that `keep_predictions` leaves out.
     held_out_rows_ : list of list of ndarray or None
         By candidate and fold, the positions of the samples that it was scored on; None
         where it made no predictions.
@@ -227,8 +191,8 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
         try:
             config = joblib.parallel_config(backend=SearchBackend(self._session))
             self._session.config = config
-            adopting = adoption(RefitTrainer(self, self._session))
-            with AskingNets(), config, adopting, self._calm_callbacks():
+            refits = adoption(self._trained_refit)
+            with AskingNets(), config, refits, self._calm_callbacks():
                 try:
                     with self._session.closing:
                         super().fit(X, y, **params)  # type: ignore[misc]
@@ -237,8 +201,8 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
                         self._keep_without_refit(X, y, params)
                     raise
             self._keep(self._session, X, y, params)
-            self.cut_short_ = self._session.warn_if_cut()
-            if self._session.is_interrupted:
+            self.cut_short_ = self._session.time.warn_if_cut()
+            if self._session.trainer.is_interrupted:
                 raise KeyboardInterrupt
         finally:
             if self._session.line is not None:
@@ -246,6 +210,40 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
             del self._session, self._start
             self.__dict__.pop("_rounds", None)
         return self
+
+    def _trained_refit(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> TrainingState | None:
+        """Train the chosen network as its candidate was, for the refit to adopt.
+
+        Other networks, such as those in transformers before it, train as ever.
+        """
+        if estimator is not network_of(getattr(self, "best_estimator_", None)):
+            return None
+        session, row = self._session, self.best_index_
+        best_epoch = session.trainer.best_epochs.get(row)
+        n_epochs = session.time.n_epochs_of_cut.get(row, best_epoch)
+        if not isinstance(estimator, NetworkEstimator) and n_epochs is None:
+            # skorch trains its nets by itself, unless they are to stop at another epoch.
+            return None
+        network = clone(estimator)
+        resource = session.options.resource
+        if resource is not None and resource in self.best_params_:
+            n_epochs = n_epochs or int(network.max_epochs)
+            network.set_params(max_epochs=session.options.max_resources)
+        seconds = max((outcome.seconds for outcome in session.outcomes[row]), default=0.0)
+        if n_epochs is None and seconds > _SECONDS_IN_ONE_THREAD:
+            return None
+        fit = Fit(
+            estimator=network, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs
+        )
+        with adoption(None):
+            trained = train_one(fit)
+        if trained.is_cut and trained.state is not None:
+            n_done, n_asked = len(trained.state.history), n_epochs or network.max_epochs
+            session.time.cut_refit = f"after {n_done} of {n_asked} epochs"
+        # Without a state the network trains by itself, and so raises its error.
+        return trained.state
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether there are results; a search without them was interrupted."""
@@ -318,9 +316,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
         plan = self._plan(X, y, n_folds)
         if X is None:
             return plan
-        candidates = RandomSampler(self._space(), 0).ask(_PROBED)
-        folds = cv.split(X, y, **of_split)
-        return probe(self, self._trial, candidates, (X, y, params), cv, folds, plan)
+        return probe(self, (X, y, params), cv, cv.split(X, y, **of_split), plan)
 
     def _plan(self, X: Any, y: Any, n_folds: int) -> SearchPlan:
         """Return what ``fit`` is going to do on so many folds, without times."""
@@ -330,9 +326,9 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
                 n_folds,
                 None if X is None else num_samples(X),
                 len(np.unique(y)) if has_classes else 1,
-                mean_epochs(self.estimator, self._space),
+                mean_epochs(self),
             ),
-            resource=self._resource_in_plan(),
+            resource=getattr(self, "resource", "epochs"),
             n_folds=n_folds,
             is_asynchronous=getattr(self, "asynchronous", False),
         )
@@ -356,10 +352,6 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
         """Return whether promoted networks train on; plain skorch nets begin anew."""
         return isinstance(network_of(self.estimator), NetworkEstimator)
 
-    def _space(self) -> Space:
-        """Return what may vary."""
-        return space_of(self)
-
     def _trial(self, estimator: Any, candidates: Sequence[Candidate]) -> "_Trial":
         """Return a search over some candidates that is otherwise like this one."""
         return _Trial(
@@ -372,9 +364,6 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
             keep_predictions="none",
         )
 
-    def _resource_in_plan(self) -> str:
-        return "epochs"
-
     def __getstate__(self) -> dict[str, Any]:
         # Neither what belongs to a fit that goes on, nor what can be made of the rest.
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
@@ -382,19 +371,24 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
         return {n: v for n, v in state.items() if n not in left_out}
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
-        self._session.options = self._options()
-        self._session.time = TimeBudget(
-            self.time_budget, self._start, refits=self.refit is not False
+        self._session.begin(
+            self._options(),
+            TimeBudget(
+                self.time_budget,
+                self._start,
+                refits=self.refit is not False,
+                n_steps=2 if self.epochs == "best" else 1,
+            ),
         )
         self._rounds = rounds = Rounds(evaluate_candidates, self)
-        with self._session.interruptible():
+        with self._session.trainer.interruptible():
             self._propose(rounds, callback_ctx)
-        if self._session.is_interrupted:
+        if self._session.trainer.is_interrupted:
             self._session.forget_unfinished(rounds.n_candidates)
             if not self._session.has_complete_candidate:
                 raise KeyboardInterrupt
         else:
-            self._session.warn_of_solo()
+            warn_of_solo(self._session.solo_reasons())
             warn_or_raise_about_failures(failures(self._session.outcomes), self.error_score)
         # Tasks that the refit hands to joblib are not for the session.
         self._session.config.unregister()
@@ -403,7 +397,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
         self._session.is_over = True
         if self._session.line is not None:
             self._session.line.begin_refit()
-        self._session.limit_refit()
+        self._session.time.limit_refit(self._session.closing)
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
@@ -472,7 +466,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
         self.ledger_ = session.ledger(self.n_splits_, seconds, results.get("iter"))
         if self.epochs == "best":
             rows = range(len(session.outcomes))
-            chosen = session.best_epochs.items()
+            chosen = session.trainer.best_epochs.items()
             self.best_epochs_ = {row: epoch for row, epoch in chosen if row in rows}
         if self.keep_models != "none":
             self.models_ = session.models
@@ -480,13 +474,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
 
     @property
     def learning_curves_(self) -> pd.DataFrame:
-        """Curves of all candidates on their folds, an epoch a row.
-
-        Columns: candidate (row of ``cv_results_``), fold, epoch (from 1), train_loss,
-        valid_loss, valid_score (accuracy or R^2); of searches with rungs iter and
-        n_resources.  Losses are in nats per sample, or of the target in standard deviations
-        (squared with the default loss).  Without rows for what is no network.
-        """
+        """Curves of all candidates on their folds, an epoch a row."""
         check_is_fitted(self, "_outcomes")
         # Kept, because a diagnosis looks at the curves of one candidate after another.
         if "_curves" not in self.__dict__:
@@ -495,21 +483,13 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
 
     @property
     def oof_predictions_(self) -> Array:
-        """Predictions of each candidate for each sample, by the folds that lacked it.
-
-        Shape (n_candidates, n_samples) for a regressor with one target, else
-        (n_candidates, n_samples, n_outputs): probabilities of a classifier.  NaN for those
-        that `keep_predictions` leaves out.
-        """
+        """Predictions of each candidate for each sample, by the folds that lacked it."""
         check_is_fitted(self, "_outcomes")
         return out_of_fold_predictions(self._outcomes, self._n_rows, self._labels())
 
     @property
     def held_out_rows_(self) -> list[list[Array | None]]:
-        """Samples that each candidate was scored on, by fold.
-
-        Positions in the data; None for a candidate and fold without predictions.
-        """
+        """Positions of the samples that each candidate was scored on, by fold."""
         check_is_fitted(self, "_outcomes")
         return [
             [None if outcome.held is None else outcome.held.rows for outcome in folds]
@@ -518,17 +498,7 @@ class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
 
     @property
     def corrected_score_(self) -> CorrectedScore | None:
-        """Expected score of the best candidate on new data, with its interval.
-
-        ``best_score_`` is the best of many and so optimistic.  This is corrected by
-        bootstrap bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018]
-        over the out-of-fold predictions, for the metric that decides; computed when asked
-        for.  Of a sample that several folds held out, the prediction of the first counts,
-        for the mean is that of an ensemble.  None for a metric that is no function of
-        targets and predictions, for one of probabilities if a candidate has none (and for
-        one of decision functions, which are not kept), if there are no scores, and unless
-        `keep_predictions` is "all".
-        """
+        """Expected score of the best candidate on new data, with its interval."""
         check_is_fitted(self, "_outcomes")
         if self.keep_predictions != "all":
             return None

@@ -23,7 +23,11 @@ from sk_tune.sampler import BayesSampler, BoostedQuantiles, Sampler, TPESampler,
 from sk_tune.search._base_search import BaseSearch
 from sk_tune.search._outcomes import guiding_scores
 from sk_tune.search._rounds import Rounds
-from sk_tune.search._search_parameters import DispatchParameters, LearningParameters
+from sk_tune.search._search_parameters import (
+    DispatchParameters,
+    LearningParameters,
+    space_of,
+)
 from sk_tune.search._search_session import SearchSession
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space, as_space, points_of, skopt_space
@@ -230,7 +234,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
             self._optimizer_results = [
                 self._optimize_result(space, self.cv_results_, start, model)
                 for (space, _), start in zip(
-                    self._space().parts(), self._first_candidates, strict=False
+                    space_of(self).parts(), self._first_candidates, strict=False
                 )
             ]
         return self._optimizer_results
@@ -253,25 +257,22 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         parts = self._counted_parts()
         self.samplers_ = [self._make_sampler(space) for space, _ in parts]
-        ctx = callback_ctx.subcontext(
-            task_name="search", max_subtasks=self.total_iterations
-        ).call_on_fit_task_begin(estimator=self)
         earlier = EarlierStart(self.warm_start_from)
-        with rounds.sampling():
+        with self._session.timed("sampling"):
             first = [
                 earlier.tell(sampler, space)
                 for sampler, (space, _) in zip(self.samplers_, parts, strict=True)
             ]
         earlier.warn_if_unused()
         self._first_candidates = []
-        for sampler, (space, n_iter), first_points in zip(
-            self.samplers_, parts, first, strict=True
-        ):
-            self._first_candidates.append(rounds.n_candidates)
-            self._search_part(rounds, sampler, n_iter, ctx, first_points, space)
-            if rounds.is_over:
-                break
-        ctx.call_on_fit_task_end(estimator=self)
+        with rounds.task(callback_ctx, "search", self.total_iterations) as ctx:
+            for sampler, (space, n_iter), first_points in zip(
+                self.samplers_, parts, first, strict=True
+            ):
+                self._first_candidates.append(rounds.n_candidates)
+                self._search_part(rounds, sampler, n_iter, ctx, first_points, space)
+                if rounds.is_over:
+                    break
 
     def _search_part(
         self,
@@ -285,21 +286,16 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         """Evaluate the candidates of one dict of the space, some of which are given."""
         n_points = self._n_points_of_round()
         while n_iter > 0 and not rounds.is_over:
-            with rounds.sampling():
+            with self._session.timed("sampling"):
                 n_asked = min(n_points, n_iter) - len(first)
                 candidates = [*first, *(sampler.ask(n_asked) if n_asked else [])]
                 first = ()
             if not candidates:
                 return
             n_iter -= len(candidates)
-            trial = ctx.subcontext(
-                task_name="trials",
-                max_subtasks=len(candidates) * self.n_splits_,
-                sequential_subtasks=False,
-            ).call_on_fit_task_begin(estimator=self)
-            rounds.evaluate(candidates, callback_ctx=trial)
-            if trial.call_on_fit_task_end(estimator=self):
-                rounds.stop()
+            n_tasks = len(candidates) * self.n_splits_
+            with rounds.task(ctx, "trials", n_tasks, is_sequential=False) as trial:
+                rounds.evaluate(candidates, callback_ctx=trial)
             rounds.tell(sampler.tell, candidates)
             if self._callbacks and self._is_told_to_stop(rounds, space):
                 return
@@ -337,7 +333,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
 
     def _counted_parts(self) -> list[tuple[Space, int]]:
         """Return each dict of the space with the number of candidates that it gets."""
-        parts = self._space().parts()
+        parts = space_of(self).parts()
         return [(space, self.n_iter if n is None else n) for space, n in parts]
 
     def _keep(self, session: SearchSession, X: Any, y: Any, params: dict[str, Any]) -> None:

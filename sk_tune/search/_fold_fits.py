@@ -4,9 +4,9 @@
 
 import copy
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import joblib
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from scipy import sparse
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 
@@ -69,29 +69,13 @@ class _Fold:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Joined:
-    """Training and held-out samples behind a pipeline's transformers, as one table."""
+    """A fit on training and held-out samples behind transformers, which are one table."""
 
-    X: Any
-    y: Any
-    sample_weight: Any
-    rows: Array
-    monitor: Array | None
+    fit: Fit
     # The sources are kept alive, because their identity tells these samples from others.
     sources: tuple[Any, ...]
     # Key that tells the held-out samples among them from all others.
     held_out: Any
-
-    def fit(self, network: Any, name: str) -> Fit:
-        """Return the fit of a network on these samples."""
-        return Fit(
-            estimator=network,
-            X=self.X,
-            y=self.y,
-            rows=self.rows,
-            sample_weight=self.sample_weight,
-            monitor=self.monitor,
-            name=name,
-        )
 
 
 class FitMaker:
@@ -110,9 +94,13 @@ class FitMaker:
         # Why skorch nets could not be networks of fleets, and how many.
         self.reasons_against: Counter[str] = Counter()
 
-    def forget_folds(self) -> None:
-        """Let go of the samples of folds; the next candidates cut them out again."""
-        self._folds.clear()
+    @contextmanager
+    def sharing_folds(self) -> Iterator[None]:
+        """Let what is prepared in a block share the samples of its folds."""
+        try:
+            yield
+        finally:
+            self._folds.clear()
 
     def end_round(self) -> None:
         """Let go of joined samples, which only candidates of one round share."""
@@ -142,8 +130,12 @@ class FitMaker:
         if task.y is None or not any(network_of(value) is not None for value in values):
             return None
         try:
-            if self._joined_of_base(task) is not None:
-                return self._behind_same_transformers(task, name)
+            joined = self._joined_of_base(task)
+            if joined is not None:
+                # The samples are known, without a look at the transformers.
+                step, network = task.estimator.steps[-1]
+                own = {n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()}
+                return replace(joined.fit, estimator=_candidate(network, own), name=name)
             estimator = _candidate(task.estimator, task.parameters)
             network = network_of(estimator)
             if network is None or not self._asks(network, task):
@@ -164,7 +156,7 @@ class FitMaker:
         if network_of(task.estimator) is task.estimator:
             return True
         joined = self._joined_of_base(task)
-        return joined is not None and self.held_out.always_come_out(joined.held_out)
+        return joined is not None and self.held_out.fixed_rows(joined.held_out) is not None
 
     def _asks(self, network: Any, task: FoldTask) -> bool:
         """Return whether a network's ``fit`` will ask for its training."""
@@ -180,13 +172,6 @@ class FitMaker:
         if not _varies_network_only(task):
             return None
         return self._joined.get((id(task.train), id(task.test)))
-
-    def _behind_same_transformers(self, task: FoldTask, name: str) -> Fit:
-        """Return a fit whose samples are known, without a look at the transformers."""
-        step, network = task.estimator.steps[-1]
-        parameters = {n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()}
-        joined = self._joined[id(task.train), id(task.test)]
-        return joined.fit(_candidate(network, parameters), name)
 
     def _plain(self, task: FoldTask, network: Any, name: str) -> Fit | None:
         if set(task.fit_params) - {"sample_weight"}:
@@ -213,15 +198,22 @@ class FitMaker:
             # Other than ours, it does not protect the samples from what works in place.
             X_train = copy.deepcopy(X_train)
         params = method_params(task.X, params=task.fit_params, indices=task.train)
-        asked = _AskedFit(network_of(pipeline))
-        with adoption(asked), suppress(FitRequested):
+        network, asked = network_of(pipeline), []
+
+        def leave(estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
+            # Transformers may have networks, too, which train as ever.
+            if estimator is network:
+                asked.append((X, y, sample_weight))
+                raise FitRequested
+
+        with adoption(leave), suppress(FitRequested):
             pipeline.fit(X_train, fold.y_train, **params)
-        if asked.estimator is None:
+        if not asked:
             return None
-        joined = self._join(asked, pipeline, fold, task.test)
+        joined = self._join(network, *asked[0], pipeline, fold, task.test)
         if _varies_network_only(task):
             self._joined[self._fold_key(task)] = joined
-        return joined.fit(clone(asked.estimator), name)
+        return replace(joined.fit, estimator=clone(network), name=name)
 
     def _fold_key(self, task: FoldTask) -> tuple[int, int]:
         """Return what tells the fold of a task from all others of the search."""
@@ -240,53 +232,48 @@ class FitMaker:
             )
         return self._folds[key]
 
-    def _join(self, asked: "_AskedFit", pipeline: Any, fold: _Fold, test: Any) -> _Joined:
-        key = (*map(id, (asked.X, asked.y)), id(test))
+    def _join(
+        self,
+        network: Any,
+        X: Any,
+        y: Any,
+        weight: Any,
+        pipeline: Any,
+        fold: _Fold,
+        test: Any,
+    ) -> _Joined:
+        """Put the samples that a network was asked to fit and those held out together."""
+        key = (id(X), id(y), id(test))
         found = self._joined.get(key)
-        weight = asked.sample_weight
-        if found is not None and weight is None and found.sample_weight is None:
+        if found is not None and weight is None:
             return found
-        n_train = len(asked.y)
-        X, y, monitor, held_out = asked.X, asked.y, None, None
+        sources, n_train = (X, y), len(y)
+        monitor = held_out = None
         try:
-            X_test = self.held_out.known_rows(pipeline, test)
+            X_test = self.held_out.fixed_rows(self.held_out.key_of(pipeline, test))
             if X_test is None:
                 X_test = transformed(pipeline, copy.deepcopy(fold.X_test))
             if num_samples(X_test) != len(fold.y_test):
                 raise ValueError("The transformers add or drop rows.")
             held_out = self.held_out.remember(pipeline, test, X_test)
-            X, y = _stack(asked.X, X_test), _stack(asked.y, fold.y_test)
+            X, y = _stack(X, X_test), _stack(y, fold.y_test)
             monitor = np.arange(n_train, len(y))
         except Exception:  # noqa: BLE001 - without held-out samples there are only no curves
-            X, y, monitor = asked.X, asked.y, None
+            X, y = sources
         if weight is not None and monitor is not None:
             weight = np.concatenate([weight, np.ones(len(monitor))])
-        sources = (asked.X, asked.y)
-        joined = _Joined(X, y, weight, np.arange(n_train), monitor, sources, held_out)
+        fit = Fit(
+            estimator=network,
+            X=X,
+            y=y,
+            rows=np.arange(n_train),
+            sample_weight=weight,
+            monitor=monitor,
+        )
+        joined = _Joined(fit, sources, held_out)
         if weight is None:
             self._joined[key] = joined
         return joined
-
-
-class _AskedFit:
-    """Notes what a network was asked to fit, and leaves it; other networks train as ever.
-
-    `network` is the one at the end of the pipeline; transformers may have networks, too.
-    """
-
-    def __init__(self, network: Any) -> None:
-        self._network = network
-        self.estimator: BaseEstimator | None = None
-        self.X: Any = None
-        self.y: Any = None
-        self.sample_weight: Any = None
-
-    def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
-        if estimator is not self._network:
-            return None
-        self.estimator, self.X, self.y = estimator, X, y
-        self.sample_weight = sample_weight
-        raise FitRequested
 
 
 def _candidate(estimator: Any, parameters: Mapping[str, Any]) -> Any:

@@ -5,6 +5,7 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -146,30 +147,24 @@ class HeldOutRows:
         self._store = store
 
     def remember(self, pipeline: Any, test: Any, rows: Any) -> Any:
-        """Take note of transformed samples, and return a key for :meth:`always_come_out`.
+        """Take note of transformed samples, and return a key for :meth:`fixed_rows`.
 
         The caller keeps `test`, their positions, alive.
         """
-        key = _key(pipeline, test)
+        key = self.key_of(pipeline, test)
         if self._store.find(key) is None:
             self._store.keep(key, (rows, _Source(pipeline.steps[:-1])))
         return key
 
-    def always_come_out(self, key: Any) -> bool:
-        """Return whether transformed samples are known to be the same each time.
+    def key_of(self, pipeline: Any, test: Any) -> Any:
+        """Return what tells a fold behind fitted transformers from all others."""
+        return (id(test), *(id(step) for _, step in pipeline.steps[:-1]))
 
-        False also if nobody has asked for them a second time yet.
+    def fixed_rows(self, key: Any) -> Any:
+        """Return transformed samples, not to be written to, that always come out alike.
+
+        None also if nobody has asked for them a second time yet.
         """
-        return self._fixed_rows(key) is not None
-
-    def known_rows(self, pipeline: Any, test: Any) -> Any:
-        """Return the transformed samples of a fold, not to be written to, or None.
-
-        None unless they are known to come out the same each time.
-        """
-        return self._fixed_rows(_key(pipeline, test))
-
-    def _fixed_rows(self, key: Any) -> Any:
         found = self._store.find(key)
         return found[0] if found is not None and found[1].is_fixed else None
 
@@ -179,14 +174,24 @@ class HeldOutRows:
         `test` are the positions that the first call is to score. The result is `scorer`
         itself if it may look at more than predictions.
         """
-        return last_step_scorer(scorer, _Once(self, test))
+        positions = [test]
+
+        def last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
+            rows = None
+            # Later calls are for the training samples.
+            if positions and type(estimator) is Pipeline:
+                rows = self.rows(estimator, positions.pop(), X)
+            positions.clear()
+            return (estimator, X) if rows is None else (estimator.steps[-1][1], rows)
+
+        return last_step_scorer(scorer, last_step)
 
     def rows(self, pipeline: Any, test: Any, X: Any) -> Any:
         """Return a fold's samples as a fitted pipeline's last step gets them.
 
         None if they are to be transformed each time.
         """
-        found = self._store.find(_key(pipeline, test))
+        found = self._store.find(self.key_of(pipeline, test))
         if found is None:
             return None
         rows, source = found
@@ -200,31 +205,13 @@ class HeldOutRows:
         return rows if isinstance(pipeline.steps[-1][1], NetworkEstimator) else _copy(rows)
 
 
+@dataclass(slots=True, eq=False)
 class _Source:
     """Where transformed samples come from, and whether they always come out alike."""
 
-    def __init__(self, steps: Any) -> None:
-        # The steps are kept alive, because their identity tells them from others.
-        self.steps = steps
-        self.is_fixed: bool | None = None
-
-
-class _Once:
-    """Finds the last step and its samples for the first call of a scorer.
-
-    Later calls are for the training samples.
-    """
-
-    def __init__(self, held_out: HeldOutRows, test: Any) -> None:
-        self._held_out = held_out
-        self._test = test
-
-    def __call__(self, estimator: Any, X: Any) -> tuple[Any, Any]:
-        test, self._test = self._test, None
-        rows = None
-        if test is not None and type(estimator) is Pipeline:
-            rows = self._held_out.rows(estimator, test, X)
-        return (estimator, X) if rows is None else (estimator.steps[-1][1], rows)
+    # The steps are kept alive, because their identity tells them from others.
+    steps: Any
+    is_fixed: bool | None = None
 
 
 def transformed(pipeline: Any, X: Any) -> Any:
@@ -234,10 +221,6 @@ def transformed(pipeline: Any, X: Any) -> Any:
         if step is not None and step != "passthrough" and not hasattr(step, "fit_resample"):
             X = step.transform(X)
     return X
-
-
-def _key(pipeline: Any, test: Any) -> Any:
-    return (id(test), *(id(step) for _, step in pipeline.steps[:-1]))
 
 
 def _copy(rows: Any) -> Any:

@@ -16,6 +16,7 @@ from sk_tune.search._search_parameters import (
     DispatchParameters,
     DistributionParameters,
     GridParameters,
+    space_of,
 )
 
 __all__ = ["GridSearchCV", "RandomizedSearchCV"]
@@ -98,22 +99,18 @@ class RandomizedSearchCV(  # type: ignore[misc]
     n_iter: int = 10
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
-        space = self._space()
+        space = space_of(self)
         candidates = RandomSampler(space, self.random_state).ask(self.n_iter)
         if len(candidates) < self.n_iter:
             warn_user(
                 f"The space has {space.n_points} candidates, fewer than n_iter="
                 f"{self.n_iter}. Each is evaluated once."
             )
-        search_ctx = callback_ctx.subcontext(
-            task_name="search",
-            max_subtasks=len(candidates) * self.n_splits_,
-            sequential_subtasks=False,
-        ).call_on_fit_task_begin(estimator=self)
-        rounds.evaluate(candidates, callback_ctx=search_ctx)
-        search_ctx.call_on_fit_task_end(estimator=self)
+        n_tasks = len(candidates) * self.n_splits_
+        with rounds.task(callback_ctx, "search", n_tasks, is_sequential=False) as ctx:
+            rounds.evaluate(candidates, callback_ctx=ctx)
 
     def _n_candidates_planned(self) -> int:
-        space = self._space()
+        space = space_of(self)
         n_points = space.n_points if space.is_listed else None
         return self.n_iter if n_points is None else min(self.n_iter, n_points)

@@ -32,12 +32,12 @@ from sk_tune.search._rounds import (
     is_epochs,
     refuse_searched,
     smallest_samples,
-    subsampled,
 )
 from sk_tune.search._search_parameters import (
     DistributionParameters,
     GridParameters,
     RungParameters,
+    space_of,
 )
 from sk_tune.search._search_plan import PlannedRound, planned_rounds
 from sk_tune.space import Candidate
@@ -70,93 +70,55 @@ class _Halving(RungParameters, BaseSearch):
         candidates = list(self._generate_candidate_params())
         refuse_searched(self.resource, {name for c in candidates for name in c})
         is_asynchronous = climbs_asynchronously(self, self.resource)
-        plan = self._halving_plan(len(candidates))
-        self.min_resources_ = plan.min_resources
-        self.n_required_iterations_ = plan.n_required_iterations
-        self.n_possible_iterations_ = plan.n_possible_iterations
-        if self.verbose:
-            self._print_plan(plan)
-        search_ctx = callback_ctx.subcontext(
-            task_name="search",
-            # If no rung is waited for, nobody knows how many come to the upper ones.
-            max_subtasks=None if is_asynchronous else plan.n_iterations,
-        ).call_on_fit_task_begin(estimator=self)
+        plan = self._halving_plan(len(candidates), self.max_resources_, self.min_resources_)
+        self._take_over(plan)
         rounds.level = "iter"
         # The schedule of the learning rate ends with the last rung.
         rounds.lay_out(plan.rungs[-1].n_resources)
         # A search that starts from this one reads it: this one may end before any candidate
         # had as much.
         self._full_resources = plan.rungs[-1].n_resources
-        try:
-            if is_asynchronous:
-                self._climb_asynchronously(rounds, candidates, plan.rungs, search_ctx)
-            else:
-                for iteration, rung in enumerate(plan.rungs):
-                    n_new = rounds.n_new_resources(plan.rungs, iteration)
-                    candidates = self._climb(
-                        rounds, candidates, iteration, rung, search_ctx, n_new
-                    )
+        # If no rung is waited for, nobody knows how many come to the upper ones.
+        n_rungs = None if is_asynchronous else plan.n_iterations
+        with rounds.task(callback_ctx, "search", n_rungs) as ctx:
+            try:
+                if is_asynchronous:
+                    new = iter(candidates)
+                    bracket = asynchronous_bracket(plan.rungs, self.factor)
+                    climb = Climb(bracket, lambda: next(new, None))
+                    AsynchronousRungs(self, rounds, [climb], context=ctx).climb()
+                    return
+                for iteration in range(plan.n_iterations):
+                    candidates = self._climb(rounds, candidates, plan.rungs, iteration, ctx)
                     if rounds.is_over or not candidates:
                         break
-        finally:
-            # Also of what Ctrl-C ends.
-            self._count(rounds, plan.rungs)
-        search_ctx.call_on_fit_task_end(estimator=self)
-
-    def _climb_asynchronously(
-        self,
-        rounds: Rounds,
-        candidates: Sequence[Candidate],
-        rungs: Sequence[Rung],
-        search_ctx: Any,
-    ) -> None:
-        """Evaluate candidates on whatever rung they are, with no rung waited for."""
-        new = iter(candidates)
-        climb = Climb(asynchronous_bracket(rungs, self.factor), lambda: next(new, None))
-        AsynchronousRungs(
-            self, rounds, [climb], resource=self.resource, context=search_ctx
-        ).climb()
+            finally:
+                # Also of what Ctrl-C ends.
+                self._count(rounds, plan.rungs)
 
     def _climb(
         self,
         rounds: Rounds,
         candidates: Sequence[Candidate],
+        rungs: Sequence[Rung],
         iteration: int,
-        rung: Rung,
-        search_ctx: Any,
-        n_new: int,
+        ctx: Any,
     ) -> list[Candidate]:
         """Evaluate the candidates of a rung and return those that are promoted."""
-        n_candidates, n_resources = len(candidates), rung.n_resources
-        ctx = search_ctx.subcontext(
-            task_name="halving-iteration",
-            max_subtasks=n_candidates * self.n_splits_,
-            sequential_subtasks=False,
-        ).call_on_fit_task_begin(estimator=self)
+        n_candidates = len(candidates)
         if self.verbose:
             print("-" * 10)  # noqa: T201
             print(f"iter: {iteration}")  # noqa: T201
             print(f"n_candidates: {n_candidates}")  # noqa: T201
-            print(f"n_resources: {n_resources}")  # noqa: T201
-        if self.resource != "n_samples":
-            candidates = [{**c, self.resource: n_resources} for c in candidates]
-        results = rounds.evaluate(
-            candidates,
-            subsampled(self, rounds.folds, n_resources),
-            more_results={
-                "iter": [iteration] * n_candidates,
-                "n_resources": [n_resources] * n_candidates,
-            },
-            callback_ctx=ctx,
-            units=n_new,
-        )
-        ctx.call_on_fit_task_end(estimator=self)
-        kept = list(top_k(results, n_promoted(n_candidates, self.factor), iteration))
+            print(f"n_resources: {rungs[iteration].n_resources}")  # noqa: T201
+        rounds.evaluate_rung(candidates, rungs, iteration, ctx, "halving-iteration")
+        n_kept = n_promoted(n_candidates, self.factor)
+        kept = list(top_k(rounds.results, n_kept, iteration))
         # Candidates without a score go on where too few have one, as in scikit-learn; those
         # that lost a race, being clearly worse, do not.
         lost = [rounds.results["params"][row] for row in self._session.lost_races()]
         kept = [c for c in kept if not any(c is loser for loser in lost)]
-        self._session.keep_only(kept)
+        self._session.trainer.keep_only(kept)
         # The best is last, as in scikit-learn, but first if the time may end before.
         return kept if self.time_budget is None else kept[::-1]
 
@@ -169,13 +131,12 @@ class _Halving(RungParameters, BaseSearch):
         last = self.n_candidates_[-1] if self.n_candidates_ else 0
         self.n_remaining_candidates_ = n_promoted(last, self.factor)
 
-    def _halving_plan(self, n_candidates: int) -> HalvingPlan:
-        is_exhausting = self.min_resources == "exhaust"
+    def _halving_plan(self, n_candidates: int, most: int, least: int) -> HalvingPlan:
         return halving_plan(
             n_candidates,
-            max_resources=self.max_resources_,
-            min_resources="exhaust" if is_exhausting else self.min_resources_,
-            smallest_resources=self.min_resources_,
+            max_resources=most,
+            min_resources="exhaust" if self.min_resources == "exhaust" else least,
+            smallest_resources=least,
             factor=self.factor,
             aggressive_elimination=self.aggressive_elimination,
         )
@@ -197,14 +158,7 @@ class _Halving(RungParameters, BaseSearch):
         smallest = smallest_samples(n_folds, n_classes) if of_samples else 1
         is_named = isinstance(self.min_resources, str)
         least = smallest if is_named else self.min_resources
-        plan = halving_plan(
-            self._n_candidates_planned(most, least),
-            max_resources=most,
-            min_resources=self.min_resources,
-            smallest_resources=least,
-            factor=self.factor,
-            aggressive_elimination=self.aggressive_elimination,
-        )
+        plan = self._halving_plan(self._n_candidates_planned(most, least), most, least)
         return planned_rounds(
             plan.rungs,
             n_folds=n_folds,
@@ -212,10 +166,13 @@ class _Halving(RungParameters, BaseSearch):
             goes_on=self._goes_on_in_rungs(),
         )
 
-    def _resource_in_plan(self) -> str:
-        return str(self.resource)
-
-    def _print_plan(self, plan: HalvingPlan) -> None:
+    def _take_over(self, plan: HalvingPlan) -> None:
+        """Say what the rungs are going to be."""
+        self.min_resources_ = plan.min_resources
+        self.n_required_iterations_ = plan.n_required_iterations
+        self.n_possible_iterations_ = plan.n_possible_iterations
+        if not self.verbose:
+            return
         for name in ("n_iterations", "n_required_iterations", "n_possible_iterations"):
             print(f"{name}: {getattr(plan, name)}")  # noqa: T201
         print(f"min_resources_: {self.min_resources_}")  # noqa: T201
@@ -319,10 +276,10 @@ class HalvingRandomSearchCV(  # type: ignore[misc]
         if n_candidates == "exhaust":
             # Just enough to let the last rung use up the resources.
             n_candidates = self.max_resources_ // self.min_resources_
-        sampler = RandomSampler(self._space(), self.random_state)
+        sampler = RandomSampler(space_of(self), self.random_state)
         return sampler.ask(n_candidates)
 
     def _n_candidates_planned(self, most: int, least: int) -> int:
         n = most // least if self.n_candidates == "exhaust" else self.n_candidates
-        space = self._space()
+        space = space_of(self)
         return min(n, space.n_points) if space.is_listed and space.n_points else n

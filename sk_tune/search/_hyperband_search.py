@@ -1,14 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Hyperband and BOHB, cross-validated, with rungs that go on training.
-
-References
-----------
-.. [1] L. Li, K. Jamieson, G. DeSalvo, A. Rostamizadeh, A. Talwalkar. Hyperband: a novel
-   bandit-based approach to hyperparameter optimization. JMLR 18(185):1-52, 2018.
-.. [2] S. Falkner, A. Klein, F. Hutter. BOHB: robust and efficient hyperparameter
-   optimization at scale. ICML 2018.
-"""
+"""Hyperband and BOHB, cross-validated, with rungs that go on training."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -47,13 +39,13 @@ from sk_tune.search._rounds import (
     is_epochs,
     refuse_searched,
     smallest_samples,
-    subsampled,
 )
 from sk_tune.search._search_parameters import (
     DispatchParameters,
     DistributionParameters,
     LearningParameters,
     WaitingParameters,
+    space_of,
 )
 from sk_tune.search._search_plan import PlannedRound, planned_rounds
 from sk_tune.search._warm_start import EarlierStart
@@ -203,21 +195,29 @@ class HyperbandSearchCV(
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         rounds.level = "n_resources"
-        space = self._space()
+        space = space_of(self)
         refuse_searched(self.resource_, space.names)
         is_asynchronous = climbs_asynchronously(self, self.resource_)
         sampler = self._make_sampler(space)
-        with rounds.sampling():
+        with self._session.timed("sampling"):
             first = self._learnt_before(sampler, space)
         n_rungs = sum(len(bracket.rungs) for bracket in self.brackets_)
-        ctx = callback_ctx.subcontext(
-            task_name="search", max_subtasks=None if is_asynchronous else n_rungs
-        ).call_on_fit_task_begin(estimator=self)
         if is_asynchronous:
-            self._climb_asynchronously(rounds, sampler, first, ctx)
-        else:
-            self._climb_rung_by_rung(rounds, sampler, first, ctx)
-        ctx.call_on_fit_task_end(estimator=self)
+            with rounds.task(callback_ctx, "search", None) as ctx:
+                self._climb_asynchronously(rounds, sampler, first, ctx)
+            return
+        with rounds.task(callback_ctx, "search", n_rungs) as ctx:
+            # One bracket after the other: each costs about the same, so that the first
+            # candidate with all resources is known early; brackets that climbed together
+            # would all end together, at the end.
+            for bracket in self.brackets_:
+                with self._session.timed("sampling"):
+                    n_asked = bracket.rungs[0].n_candidates - len(first)
+                    candidates = [*first, *sampler.ask(n_asked)]
+                    first = []
+                self._climb(rounds, bracket, candidates, sampler, ctx)
+                if rounds.is_over:
+                    break
 
     def _climb_asynchronously(
         self, rounds: Rounds, sampler: Sampler, first: list[Candidate], ctx: Any
@@ -225,9 +225,7 @@ class HyperbandSearchCV(
         """Evaluate candidates of all brackets, with no rung and no bracket waited for."""
 
         def ask() -> Candidate | None:
-            if first:
-                return first.pop(0)
-            return next(iter(sampler.ask(1)), None)
+            return first.pop(0) if first else next(iter(sampler.ask(1)), None)
 
         climbs = [
             Climb(
@@ -241,27 +239,9 @@ class HyperbandSearchCV(
             self,
             rounds,
             climbs,
-            resource=self.resource_,
             context=ctx,
             tell=lambda candidate, score, n: sampler.tell([candidate], [score], n),
         ).climb()
-
-    def _climb_rung_by_rung(
-        self, rounds: Rounds, sampler: Sampler, first: list[Candidate], ctx: Any
-    ) -> None:
-        """Evaluate brackets one after the other, each to its end before the next starts.
-
-        Each costs about the same, so that the first candidate with all resources is known
-        early; brackets that climbed together would all end together, at the end.
-        """
-        for bracket in self.brackets_:
-            with rounds.sampling():
-                n_asked = bracket.rungs[0].n_candidates - len(first)
-                candidates = [*first, *sampler.ask(n_asked)]
-                first = []
-            self._climb(rounds, bracket, candidates, sampler, ctx)
-            if rounds.is_over:
-                break
 
     def _learnt_before(self, sampler: Sampler, space: Space) -> list[Candidate]:
         """Tell the sampler what is known; return what is to be evaluated first."""
@@ -286,48 +266,19 @@ class HyperbandSearchCV(
         ctx: Any,
     ) -> None:
         """Evaluate a bracket rung by rung, with the best of each going on."""
+        n_promoted = [rung.n_candidates for rung in bracket.rungs[1:]] + [0]
         for i, rung in enumerate(bracket.rungs):
             if not candidates:
                 return
-            n_before = rounds.n_candidates
-            n_new = rounds.n_new_resources(bracket.rungs, i)
-            columns = _columns(bracket, i, len(candidates))
-            self._evaluate(rounds, candidates, columns, ctx, n_new)
-            scores = rounds.scores()[n_before:]
+            scores = rounds.evaluate_rung(
+                candidates, bracket.rungs, i, ctx, "rung", bracket=bracket.index
+            )
             rounds.tell(sampler.tell, candidates, rung.n_resources)
             if rounds.is_over:
                 return
-            is_last = i + 1 == len(bracket.rungs)
-            n_next = 0 if is_last else bracket.rungs[i + 1].n_candidates
             # Failed ones never go on.
-            candidates = [candidates[row] for row in best_first(scores)[:n_next]]
-            self._session.keep_only(candidates)
-
-    def _evaluate(
-        self,
-        rounds: Rounds,
-        candidates: Sequence[Candidate],
-        columns: dict[str, list[Any]],
-        ctx: Any,
-        n_new: int,
-    ) -> None:
-        """Evaluate the candidates of a rung with its resources."""
-        n_resources = columns["n_resources"][0]
-        extra = {} if self.resource == "n_samples" else {self.resource_: n_resources}
-        rung_ctx = ctx.subcontext(
-            task_name="rung",
-            max_subtasks=len(candidates) * self.n_splits_,
-            sequential_subtasks=False,
-        ).call_on_fit_task_begin(estimator=self)
-        rounds.evaluate(
-            [{**candidate, **extra} for candidate in candidates],
-            subsampled(self, rounds.folds, n_resources),
-            more_results=columns,
-            callback_ctx=rung_ctx,
-            units=n_new,
-        )
-        if rung_ctx.call_on_fit_task_end(estimator=self):
-            rounds.stop()
+            candidates = [candidates[row] for row in best_first(scores)[: n_promoted[i]]]
+            self._session.trainer.keep_only(candidates)
 
     def _make_sampler(self, space: Space) -> Sampler:
         if not isinstance(self.sampler, str):
@@ -353,7 +304,7 @@ class HyperbandSearchCV(
             self._most_resources(n_samples),
             self.factor,
         )
-        space = self._space()
+        space = space_of(self)
         n_left = space.n_points if space.is_listed else None
         return tuple(
             round_
@@ -366,9 +317,6 @@ class HyperbandSearchCV(
                 bracket=bracket.index,
             )
         )
-
-    def _resource_in_plan(self) -> str:
-        return self.resource
 
 
 def _limited(brackets: Sequence[Bracket], n_candidates: int | None) -> Iterator[Bracket]:
@@ -385,13 +333,3 @@ def _limited(brackets: Sequence[Bracket], n_candidates: int | None) -> Iterator[
             return
         n_candidates -= rungs[0].n_candidates
         yield replace(bracket, rungs=tuple(rungs))
-
-
-def _columns(bracket: Bracket, rung: int, n_candidates: int) -> dict[str, list[Any]]:
-    """Return the columns that tell a rung's rows of ``cv_results_`` from others."""
-    values = {
-        "bracket": bracket.index,
-        "iter": rung,
-        "n_resources": bracket.rungs[rung].n_resources,
-    }
-    return {name: [value] * n_candidates for name, value in values.items()}

@@ -1,109 +1,92 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Networks of a search, trained by the engine in a round, or ahead of their turn."""
+"""Networks of a search: the trainings that their tasks need, one step after the other.
+
+Each step is a list of fits; who asks for the next step has trained those of the last.  So
+it does not matter to the steps how they are trained: all at once in a round, or in a stream
+while others are trained.
+"""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import joblib
 import numpy as np
-import pandas as pd
-from scipy import sparse
-from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import FoldTask
 from sk_tune.adoption import adoption
 from sk_tune.backend import Job
-from sk_tune.engine import Fit, FitStream, Trained, train
+from sk_tune.engine import Fit, Trained, checkpoint_before, train
 from sk_tune.estimators import NetworkEstimator
-from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
-from sk_tune.search._fold_fits import FitMaker, network_of
+from sk_tune.exceptions import SkTuneWarning
+from sk_tune.search._fold_fits import FitMaker
 from sk_tune.search._outcomes import (
     SearchOptions,
     Work,
+    best_epoch,
     candidate_fingerprint,
     fit_name,
 )
-from sk_tune.search._predicted_estimators import (
-    PredictedClassifier,
-    PredictedRegressor,
-    classes_of_fold,
-    predicted_by,
-)
-from sk_tune.search._training_steps import Step, TrainingSteps
 from sk_tune.space import Candidate
 from sk_tune.training import TimeLimit, TrainingState
 
-__all__ = ["Answer", "Trainer", "TrainingAhead"]
+__all__ = ["Step", "Trainer"]
+
+Checkpoints = tuple[TrainingState, ...]
+# Tasks with what to train for each of them now.
+Step = Sequence[tuple[Work, Fit]]
 
 
 class Trainer:
     """Trains what can be trained together and remembers what may be resumed.
 
-    `maker` finds the fits that tasks ask for, `steps` says what to train next; `ambient` is
-    joblib's backend and number of workers outside of the search.
+    `ambient` is joblib's backend and number of workers outside of the search. `maker` finds
+    the fits that tasks ask for; `best_epochs` are by result row, with epochs="best";
+    `is_interrupted` says that nothing more is to be trained.
     """
 
-    def __init__(self, ambient: tuple[Any, Any]) -> None:
+    def __init__(self, ambient: tuple[Any, Any], options: SearchOptions) -> None:
         self._ambient = ambient
+        self._options = options
         self.maker = FitMaker()
-        self.steps = TrainingSteps()
-        # Classes by the id of a fold's samples. The samples are kept, so that no others get
-        # the id.
-        self._classes: dict[int, tuple[Any, Any]] = {}
+        self.best_epochs: dict[int, int] = {}
+        self.is_interrupted = False
+        # Where the fit of a candidate and fold stands, after how many epochs; and where it
+        # stood at the ends of its rungs.
+        self._states: dict[tuple[Any, Any], tuple[TrainingState, int]] = {}
+        self._ends: dict[Any, Checkpoints] = {}
+        # Keys are identities of the fold's test samples, which `maker` keeps alive.
+        self._is_monitor_bad: dict[int, bool] = {}
 
-    def keep_only(self, candidates: Iterable[Candidate], options: SearchOptions) -> None:
-        """Drop trainings that no later rung resumes."""
-        if options.resource is not None:
-            self.steps.keep_only({
-                candidate_fingerprint(candidate, without=options.resource)
-                for candidate in candidates
-            })
+    def keep_only(self, candidates: Iterable[Candidate]) -> None:
+        """Drop the networks of all candidates but those that later rungs may resume.
 
-    @contextmanager
-    def preparing(self) -> Iterator[None]:
-        """Let what is prepared in a block share the samples of its folds."""
-        try:
-            yield
-        finally:
-            self.maker.forget_folds()
-
-    @contextmanager
-    def lent_memory(self, work: Work) -> Iterator[None]:
-        """Let a pipeline without a memory use that of the search while its task runs."""
-        estimator = work.task.estimator
-        if not isinstance(estimator, Pipeline) or estimator.memory is not None:
-            yield
-            return
-        estimator.memory = self.maker.memory(work.task)
-        try:
-            yield
-        finally:
-            estimator.memory = None
-
-    def scorer(self, work: Work) -> Any:
-        """Return a scorer of a task's network that gives what the search's scorer gives."""
-        return self.maker.held_out.scorer(work.task.scorer, work.task.test)
-
-    def known(self, work: Work) -> PredictedClassifier | PredictedRegressor | None:
-        """Return what a task can be scored by instead of its trained network.
-
-        None if the task has to fit its network.
+        Candidates are given with the resource or without it.
         """
-        trained, task = work.trained, work.task
-        if trained is None or work.state is None or work.fit is None:
-            return None
-        if not self.maker.predicts_as_fitted(task):
-            return None
-        fold = id(task.train)
-        if fold not in self._classes:
-            self._classes[fold] = (classes_of_fold(task), task.train)
-        return predicted_by(task, trained.predictions, self._classes[fold][0])
+        resource = self._options.resource
+        if resource is None:
+            return
+        kept = {candidate_fingerprint(c, without=resource) for c in candidates}
+        self._states = {k: v for k, v in self._states.items() if k[0] in kept}
+        self._ends = {k: v for k, v in self._ends.items() if k[0] in kept}
 
-    def prepare(self, work: Work, options: SearchOptions) -> None:
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let Ctrl-C in a block end the search, which keeps what is done.
+
+        A second one passes.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.is_interrupted:
+                raise
+            self.is_interrupted = True
+
+    def prepare(self, work: Work) -> None:
         """Find the fit that a task's network asks for, unless it trains no network."""
         fit = self.maker.make(work.task, fit_name(work.row, work.task.fold))
         if fit is None:
@@ -114,14 +97,14 @@ class Trainer:
             # The task itself will raise what is wrong with it.
             return
         work.fit = fit
-        resource = options.resource
+        resource = self._options.resource
         if resource is None or resource not in work.task.parameters:
             return
         # The schedule of the learning rate is that of a full training.
-        fit.estimator.set_params(max_epochs=options.max_resources)
+        fit.estimator.set_params(max_epochs=self._options.max_resources)
         fingerprint = candidate_fingerprint(work.task.parameters, without=resource)
         work.key = fingerprint, id(work.task.train)
-        state, work.n_epochs_before = self.steps.state(work.key)
+        state, work.n_epochs_before = self._states.get(work.key, (None, 0))
         if work.n_epochs_before >= work.n_epochs:
             state, work.n_epochs_before = None, 0
         # Plain skorch nets cannot go on from a state; they begin anew.
@@ -137,9 +120,9 @@ class Trainer:
 
         Messages and the best epoch come under its result row.
         """
-        best = self.steps.best_epochs.pop(work.row, None)
+        best = self.best_epochs.pop(work.row, None)
         if best is not None:
-            self.steps.best_epochs[row] = best
+            self.best_epochs[row] = best
         trained = work.trained
         if trained is not None and trained.message:
             old, new = (fit_name(number, task.fold) for number in (work.row, row))
@@ -147,36 +130,24 @@ class Trainer:
             trained = replace(trained, message=message)
         return replace(work, job=job, task=task, row=row, trained=trained)
 
-    def train(
-        self,
-        works: Sequence[Work],
-        options: SearchOptions,
-        limit: Callable[[], TimeLimit | None],
-    ) -> None:
-        """Train the networks of some tasks.
+    def train(self, works: Sequence[Work], limit: Callable[[], TimeLimit | None]) -> None:
+        """Train the networks of some tasks, which get what was trained before Ctrl-C came.
 
-        With fits; they get what was trained, unless Ctrl-C came before.  Each step is asked
-        anew when it has to end.
+        Each step is asked anew when it has to end.
         """
-        for step in self.steps.of(works, options):
-            self._train(step, options, limit())
-
-    def _train(self, step: Step, options: SearchOptions, limit: TimeLimit | None) -> None:
-        done: dict[int, Trained] = {}
-        try:
-            with self.outside():
+        for step in self.steps(works):
+            done: dict[int, Trained] = {}
+            with self.interruptible(), self.outside():
                 train(
                     [fit for _, fit in step],
-                    n_jobs=options.n_jobs,
-                    progress=options.progress,
+                    n_jobs=self._options.n_jobs,
+                    progress=self._options.progress,
                     trained=done.update,
-                    store=options.store,
-                    limit=limit,
+                    store=self._options.store,
+                    limit=limit(),
                 )
-        except KeyboardInterrupt:
-            self.steps.is_interrupted = True
-        for position, (work, _) in enumerate(step):
-            work.trained = done.get(position)
+            for position, (work, _) in enumerate(step):
+                work.trained = done.get(position)
 
     @contextmanager
     def outside(self) -> Iterator[None]:
@@ -193,183 +164,151 @@ class Trainer:
             )
             yield
 
+    def steps(self, works: Sequence[Work]) -> Iterator[Step]:
+        """Yield pairs of work and fit to train, until the tasks have all they need.
 
-class Answer:
-    """Gives the network of a task its training, once; others in its pipeline train."""
+        At the next step those of the last have what was trained, or None where Ctrl-C came
+        before; in the end they have states.
+        """
+        if not works:
+            return
+        wants_best = self._options.epochs == "best"
+        asked = [(work, work.fit) for work in works if work.fit is not None]
+        if wants_best:
+            asked = [(work, replace(fit, keeps_checkpoints=True)) for work, fit in asked]
+        yield asked
+        yield from self._without_monitor(works)
+        for work in works:
+            work.state = None if work.trained is None else work.trained.state
+            if work.key is None:
+                continue
+            if work.n_epochs >= self._options.max_resources:
+                # After the last rung nothing goes on.
+                self._states.pop(work.key, None)
+            elif work.state is not None:
+                self._states[work.key] = (work.state, work.n_epochs)
+                if wants_best and _is_of_one_go(work.fit):
+                    ends = self._ends.get(work.key, ())
+                    self._ends[work.key] = (*ends, work.state)
+        if wants_best and not self.is_interrupted:
+            yield from self._back_to_best(works)
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._is_used = False
-        # Whether the network was asked for other samples, and so trained by itself.
-        self.is_declined = False
+    def _without_monitor(self, works: Sequence[Work]) -> Iterator[Step]:
+        """Train again what failed only because its held-out samples cannot be predicted.
 
-    def __call__(
-        self, estimator: Any, X: Any, y: Any, sample_weight: Any
-    ) -> TrainingState | None:
-        work = self._work
-        is_own = estimator is network_of(work.task.estimator)
-        if self._is_used or work.trained is None or not is_own:
-            return None
-        self._is_used = True
-        if estimator is not work.task.estimator and not _are_rows_of(work.fit, X):
-            # A transformer that was let go has been fitted anew, and came out otherwise.
-            self.is_declined = True
-            return None
-        if work.state is None:
-            raise TrainingFailedError(work.trained.message)
-        return work.state
+        Whether a fold's samples can is found out with one fit for the whole search.
+        """
+        failed: dict[int, list[Work]] = {}
+        for work in works:
+            if work.fit is None or work.fit.monitor is None or work.trained is None:
+                continue
+            if work.trained.status == "failed":
+                failed.setdefault(id(work.task.test), []).append(work)
+        for fold, failed_works in failed.items():
+            if self.is_interrupted:
+                return
+            first, *rest = failed_works
+            if fold not in self._is_monitor_bad:
+                yield _blind([first])
+                trained = first.trained
+                self._is_monitor_bad[fold] = bool(trained and trained.state is not None)
+            else:
+                rest = failed_works
+            if rest and self._is_monitor_bad[fold]:
+                yield _blind(rest)
+
+    def _back_to_best(self, works: Sequence[Work]) -> Iterator[Step]:
+        """Train the networks of each candidate to the best epoch of its mean curve."""
+        again = self._to_best(works)
+        if not again:
+            return
+        full = [work.trained for work, _ in again]
+        yield again
+        for (work, fit), long in zip(again, full, strict=True):
+            short = work.trained
+            work.state = None if short is None else short.state
+            if short is None or long is None or short.state is None:
+                continue
+            if not short.is_loaded:
+                before = 0 if fit.checkpoint is None else len(fit.checkpoint.history)
+                work.n_epochs_again = len(short.train_loss) - before
+            # Curves are those of the whole training, predictions those of its best epoch.
+            seconds = long.seconds + short.seconds
+            work.trained = replace(long, predictions=short.predictions, seconds=seconds)
+
+    def _to_best(self, works: Sequence[Work]) -> list[tuple[Work, Fit]]:
+        """Return fits to the best epochs; find these for candidates that have none yet."""
+        checkpoints = {id(work): self._taken_checkpoints(work) for work in works}
+        by_row: dict[int, list[Work]] = {}
+        for work in works:
+            if work.state is not None:
+                by_row.setdefault(work.row, []).append(work)
+        again: list[tuple[Work, Fit]] = []
+        for row, row_works in by_row.items():
+            curves = [self._curve(work.state) for work in row_works if work.state]
+            # Curves of unequal length are lines of one array, with NaN behind their end.
+            rows = np.full((len(curves), max(map(len, curves))), np.nan)
+            for line, curve in zip(rows, curves, strict=True):
+                line[: len(curve)] = curve
+            if row not in self.best_epochs:
+                if np.isnan(rows).any(axis=0).all():
+                    # Held-out samples that the network cannot take tell of no epoch.
+                    continue
+                self.best_epochs[row] = best_epoch(rows)
+            # Folds that a race adds go by those that chose: none chooses for itself.
+            n_epochs = self.best_epochs[row]
+            again += [
+                (work, _anew(work.fit, work.state, n_epochs, checkpoints[id(work)]))
+                for work, curve in zip(row_works, curves, strict=True)
+                if work.fit is not None and work.state and len(curve) > n_epochs
+            ]
+        return again
+
+    def _curve(self, state: TrainingState) -> Any:
+        """Return what decides of each epoch; greater is better."""
+        if self._options.prefers_loss:
+            return -state.curve("monitor_loss")
+        return state.curve("monitor_score")
+
+    def _taken_checkpoints(self, work: Work) -> Checkpoints:
+        """Take the checkpoints out of what was trained; return them and ends of rungs."""
+        if work.trained is None:
+            return ()
+        found = work.trained.checkpoints
+        work.trained = replace(work.trained, checkpoints=())
+        return (*self._ends.get(work.key, ()), *found)
 
 
-def _are_rows_of(fit: Fit | None, X: Any) -> bool:
-    """Return whether samples are those that a network was trained on."""
-    if fit is None or X is fit.X:
-        return True
-    # Behind transformers the samples to train on come first, then those held out.
-    n_rows = len(fit.X) if fit.rows is None else len(fit.rows)
-    if sparse.issparse(X) and sparse.issparse(fit.X):
-        asked = fit.X[:n_rows]
-        return bool(asked.shape == X.shape and (asked != X).nnz == 0)
-    if isinstance(X, pd.DataFrame) and isinstance(fit.X, pd.DataFrame):
-        if len(X) != n_rows or list(X.columns) != list(fit.X.columns):
-            return False
-        # Samples held out may have made other types of their columns.
-        asked = fit.X.iloc[:n_rows].set_axis(X.index, axis=0).astype(X.dtypes)
-        return bool(asked.equals(X))
-    if not (isinstance(X, np.ndarray) and isinstance(fit.X, np.ndarray)):
-        return True
-    if X.dtype.hasobject or fit.X.dtype.hasobject:
-        return True
-    asked = fit.X[:n_rows]
-    # Most arrays have no NaN, to look for which takes longer than to compare.
-    return np.array_equal(asked, X) or (
-        X.dtype.kind == "f" and np.array_equal(asked, X, equal_nan=True)
+def _is_of_one_go(fit: Fit | None) -> bool:
+    """Return whether a fit in rungs is what one training of all epochs would be.
+
+    Plain skorch nets begin each rung anew, and callbacks begin anew in each rung.
+    """
+    return (
+        fit is not None
+        and isinstance(fit.estimator, NetworkEstimator)
+        and not fit.estimator.callbacks
     )
 
 
-def _nothing(*_: Any) -> None:
-    """Do nothing."""
+def _anew(fit: Fit, state: TrainingState, n_epochs: int, checkpoints: Checkpoints) -> Fit:
+    """Return the fit that trains the same network once more, for so many epochs.
+
+    Its state is that of the beginning, so that a store knows it whatever was kept.
+    """
+    # A rung that began anew may have drawn another seed.
+    checkpoints = tuple(
+        checkpoint for checkpoint in checkpoints if checkpoint.seed == state.seed
+    )
+    return replace(
+        fit,
+        state=None,
+        seed=state.seed,
+        n_epochs=n_epochs,
+        checkpoint=checkpoint_before(checkpoints, n_epochs),
+    )
 
 
-# joblib's job of a task is known when the task is evaluated.
-_NO_JOB = Job(_nothing, _nothing)
-
-
-@dataclass(slots=True, eq=False)
-class _Candidate:
-    """A candidate in training, and what it trains at present."""
-
-    number: int
-    works: Sequence[Work]
-    steps: Iterator[Step]
-    step: Step = ()
-    limit: TimeLimit | None = None
-
-
-class TrainingAhead:
-    """Trains candidates in a stream of the engine."""
-
-    def __init__(self, trainer: Trainer, options: SearchOptions, stream: FitStream) -> None:
-        self._trainer = trainer
-        self._options = options
-        self._stream = stream
-        self._n_begun = 0
-        self._under_way: dict[int, _Candidate] = {}
-        # Ready without a request, because they train no network.
-        self._ready: list[_Candidate] = []
-
-    @property
-    def n_idle(self) -> int:
-        """Workers that have nothing to do."""
-        with self._trainer.outside():
-            return self._stream.n_idle
-
-    @property
-    def n_wanted(self) -> int:
-        """Calls of `begin` after which no worker is idle for a while."""
-        with self._trainer.outside():
-            return self._stream.n_wanted
-
-    @property
-    def n_workers(self) -> int:
-        """Workers that there are now."""
-        with self._trainer.outside():
-            return self._stream.n_workers
-
-    @property
-    def n_candidates(self) -> int:
-        """Candidates in training."""
-        return len(self._under_way) + len(self._ready)
-
-    def begin(
-        self,
-        candidates: Sequence[Sequence[FoldTask]],
-        n_pieces: int = 1,
-        limit: TimeLimit | None = None,
-    ) -> list[int]:
-        """Begin with candidates, given by their tasks, and return their numbers.
-
-        They train together until `limit`, and may be shared among `n_pieces` workers.
-        """
-        with self._trainer.preparing():
-            begun = [self._prepared(tasks) for tasks in candidates]
-        for candidate in begun:
-            candidate.limit = limit
-        self._go_on(begun, n_pieces)
-        return [one_begun.number for one_begun in begun]
-
-    def next(self, timeout: float | None = None) -> list[tuple[int, Sequence[Work]]]:
-        """Wait for candidates whose networks are all trained: their numbers and folds.
-
-        The result is empty if `timeout` seconds have passed, or Ctrl-C came.
-        """
-        while not self._trainer.steps.is_interrupted and (
-            not self._ready or self._stream.n_ended
-        ):
-            try:
-                with self._trainer.outside():
-                    ended = self._stream.next(timeout)
-            except KeyboardInterrupt:
-                self._trainer.steps.is_interrupted = True
-                break
-            if ended is None:
-                break
-            request, trained = ended
-            candidate = self._under_way.pop(request)
-            for (work, _), result in zip(candidate.step, trained, strict=True):
-                work.trained = result
-            self._go_on([candidate], 1)
-        ready, self._ready = self._ready, []
-        return [(done.number, done.works) for done in ready]
-
-    def _prepared(self, tasks: Sequence[FoldTask]) -> _Candidate:
-        number, self._n_begun = self._n_begun, self._n_begun + 1
-        # The candidate's result row is not known before it is evaluated; until then a
-        # negative number, which no other candidate has, stands for it.
-        works = [Work(job=_NO_JOB, task=task, row=-1 - number) for task in tasks]
-        self._trainer.maker.begin_candidate(tasks[0])
-        for work in works:
-            self._trainer.prepare(work, self._options)
-            work.is_ahead = True
-        networks = [work for work in works if work.fit is not None]
-        return _Candidate(number, works, self._trainer.steps.of(networks, self._options))
-
-    def _go_on(self, candidates: Sequence[_Candidate], n_pieces: int) -> None:
-        """Ask for what candidates have to train next."""
-        asking = []
-        for candidate in candidates:
-            step = next(candidate.steps, None)
-            if step is None:
-                self._ready.append(candidate)
-            else:
-                candidate.step = step
-                asking.append(candidate)
-        if not asking:
-            return
-        requests = [[fit for _, fit in one_asking.step] for one_asking in asking]
-        try:
-            with self._trainer.outside():
-                numbers = self._stream.ask(requests, n_pieces, asking[0].limit)
-        except KeyboardInterrupt:
-            self._trainer.steps.is_interrupted = True
-        else:
-            self._under_way |= dict(zip(numbers, asking, strict=True))
+def _blind(works: Sequence[Work]) -> list[tuple[Work, Fit]]:
+    fits = [(work, work.fit) for work in works if work.fit is not None]
+    return [(work, replace(fit, monitor=None)) for work, fit in fits]

@@ -190,7 +190,7 @@ def _aligned(held: HeldOut | None, classes: Array | None) -> Array | None:
     return values
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class SearchOptions:
     """How a search evaluates its candidates.
 
@@ -217,13 +217,8 @@ class SearchOptions:
     progress: Callable[[Progress], object] | None = None
     store: str | os.PathLike[str] | None = None
 
-    @property
-    def n_steps(self) -> int:
-        """Trainings of each network, one after the other: all epochs, and the best."""
-        return 2 if self.epochs == "best" else 1
 
-
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Work:
     """A task of a search on its way from joblib to its result.
 
@@ -332,6 +327,15 @@ def trained_outcome(
 
     `error` says why it has no score; `classes` are those of its columns of probabilities.
     """
+    held, values = None, trained.predictions
+    if values is not None:
+        has_columns = isinstance(classes, np.ndarray) and values.shape[1:] == classes.shape
+        held = HeldOut(
+            rows=positions(work.task.test),
+            values=values,
+            classes=classes if has_columns else None,
+            is_of_predict=not is_classifier(work.task.estimator),
+        )
     state = None if work.fit is None else work.fit.state
     n_before = 0 if state is None else len(state.history)
     n_epochs = max(0, len(trained.train_loss) - n_before)
@@ -339,7 +343,7 @@ def trained_outcome(
         train_loss=trained.train_loss,
         valid_loss=trained.monitor_loss,
         valid_score=trained.monitor_score,
-        held=_held(work, trained, classes) if error is None else None,
+        held=held if error is None else None,
         n_epochs=0 if trained.is_loaded else n_epochs,
         n_resumed=n_before,
         n_loaded=n_epochs if trained.is_loaded else 0,
@@ -350,21 +354,6 @@ def trained_outcome(
         engine=trained.engine,
         solo_reason=trained.solo_reason,
         reason="" if error is None else trained.message or str(error),
-    )
-
-
-def _held(work: Work, trained: Trained, classes: Any) -> HeldOut | None:
-    """Return the predictions that the engine made of the held-out samples."""
-    values = trained.predictions
-    if values is None:
-        return None
-    if not isinstance(classes, np.ndarray) or values.shape[1:] != classes.shape:
-        classes = None
-    return HeldOut(
-        rows=positions(work.task.test),
-        values=values,
-        classes=classes,
-        is_of_predict=not is_classifier(work.task.estimator),
     )
 
 

@@ -98,7 +98,8 @@ _LEVEL = 0.05
 class ScoreBook:
     """Remembers the scores of all candidates on all folds."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: SearchOptions) -> None:
+        self._options = options
         # Key of the group in which a candidate competes, by result row.
         self._groups: list[Hashable] = []
         # The scores that decide, by result row.
@@ -124,13 +125,14 @@ class ScoreBook:
         if self._example is None or self._example["fit_error"] is not None:
             self._example = dict(result)
 
-    def add(self, row: int, result: dict[str, Any], options: SearchOptions) -> None:
+    def add(self, row: int, result: dict[str, Any]) -> None:
         """Take note of the result of a candidate's next fold.
 
         Scores of a failed fit get their names here.
         """
+        options = self._options
         if options.has_callable_scoring:
-            self._name(result, options.error_score)
+            self._name(result)
         self.remember(result)
         scores = result["test_scores"]
         if isinstance(scores, dict):
@@ -189,7 +191,7 @@ class ScoreBook:
                 result[name] = np.nan
         return {**result, "fit_time": 0.0, "score_time": 0.0, "fit_error": None}
 
-    def _name(self, result: dict[str, Any], error_score: Any) -> None:
+    def _name(self, result: dict[str, Any]) -> None:
         """Give what failed the score names that only a success can tell."""
         scores = result["test_scores"]
         if result["fit_error"] is not None:
@@ -200,5 +202,5 @@ class ScoreBook:
             return
         for failed in self._unnamed:
             for name in {"test_scores", "train_scores"} & set(failed):
-                failed[name] = dict.fromkeys(self._names, error_score)
+                failed[name] = dict.fromkeys(self._names, self._options.error_score)
         self._unnamed.clear()

@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ __all__ = [
     "is_epochs",
     "refuse_searched",
     "smallest_samples",
-    "subsampled",
 ]
 
 _N_NEAR = 3  # Names that a message offers.
@@ -118,21 +116,6 @@ def smallest_samples(n_folds: int, n_classes: int) -> int:
     return _ROWS_OF_A_CLASS * n_folds * n_classes
 
 
-def subsampled(search: Any, folds: Any, n_resources: int) -> Any:
-    """Return the splitter of a rung.
-
-    One of parts of the folds if samples are the resource.
-    """
-    if search.resource != "n_samples":
-        return folds
-    return SubsampledSplits(
-        base_cv=folds,
-        fraction=n_resources / search._n_samples_orig,
-        subsample_test=True,
-        random_state=search.random_state,
-    )
-
-
 # Share of the time budget that one call may take at least.
 _SHARE_OF_BUDGET = 0.1
 
@@ -186,7 +169,9 @@ class Rounds:
     @property
     def is_over(self) -> bool:
         """Whether no more candidates are to be evaluated."""
-        return self.was_stopped or self._session.is_interrupted or self._budget.is_late
+        return (
+            self.was_stopped or self._session.trainer.is_interrupted or self._budget.is_late
+        )
 
     @property
     def n_candidates(self) -> int:
@@ -208,20 +193,72 @@ class Rounds:
         """
         options = self._session.options
         if options.resource is not None:
-            self._session.options = replace(options, max_resources=max_resources)
+            options.max_resources = max_resources
 
-    def n_new_resources(self, rungs: Sequence[Rung], position: int) -> int:
-        """Return the resources that a rung grants beside those that it goes on from."""
+    @contextmanager
+    def task(
+        self,
+        context: Any,
+        name: str,
+        n_subtasks: int | None,
+        *,
+        is_sequential: bool = True,
+    ) -> Iterator[Any]:
+        """Tell scikit-learn's callbacks of a part of the search, which one may end.
+
+        `n_subtasks` is None if nobody knows how many parts there are in it.
+        """
+        subcontext = context.subcontext(
+            task_name=name, max_subtasks=n_subtasks, sequential_subtasks=is_sequential
+        ).call_on_fit_task_begin(estimator=self._search)
+        yield subcontext
+        if subcontext.call_on_fit_task_end(estimator=self._search):
+            self.stop()
+
+    def evaluate_rung(
+        self,
+        candidates: Sequence[Candidate],
+        rungs: Sequence[Rung],
+        position: int,
+        context: Any,
+        name: str,
+        **columns: int,
+    ) -> npt.NDArray[np.float64]:
+        """Evaluate candidates with the resources of a rung, and return their scores.
+
+        `name` is that of the rung for callbacks, `columns` are further columns of
+        ``cv_results_``, which have one value in the rung.
+        """
+        search = self._search
+        resource = search._resource_parameter()
         n_resources = int(rungs[position].n_resources)
-        is_of_epochs = self._session.options.resource is not None
-        goes_on = is_of_epochs and self._search._goes_on_in_rungs()
-        before = rungs[position - 1].n_resources if position and goes_on else 0
-        # A rung that is repeated begins anew.
-        return n_resources - (before if before < n_resources else 0)
-
-    def sampling(self) -> Any:
-        """Return a context, to ask and tell in, that measures its time."""
-        return self._session.timed("sampling")
+        n_before = self.n_candidates
+        # Networks train only what the rung grants beside those that they go on from; a rung
+        # that is repeated begins anew.
+        of_epochs = self._session.options.resource is not None
+        goes_on = position > 0 and of_epochs and search._goes_on_in_rungs()
+        granted = rungs[position - 1].n_resources if goes_on else 0
+        splitter = self.folds
+        if resource == "n_samples":
+            splitter = SubsampledSplits(
+                base_cv=self.folds,
+                fraction=n_resources / search._n_samples_orig,
+                subsample_test=True,
+                random_state=search.random_state,
+            )
+        else:
+            candidates = [{**params, resource: n_resources} for params in candidates]
+        columns |= {"iter": position, "n_resources": n_resources}
+        n_tasks = len(candidates) * search.n_splits_
+        with self.task(context, name, n_tasks, is_sequential=False) as rung_context:
+            self.evaluate(
+                candidates,
+                splitter,
+                more_results={n: [value] * len(candidates) for n, value in columns.items()},
+                callback_ctx=rung_context,
+                units=n_resources - (granted if granted < n_resources else 0),
+            )
+        return self.scores()[n_before:]
 
     def evaluate(
         self,
@@ -292,7 +329,7 @@ class Rounds:
             for k in range(len(scores))
             if not self._session.is_left_out(self._first_of_call + k)
         ]
-        with self.sampling():
+        with self._session.timed("sampling"):
             tell([candidates[k] for k in told], scores[told], *given)
 
     def _evaluate(

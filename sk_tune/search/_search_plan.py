@@ -4,7 +4,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
@@ -23,7 +23,8 @@ from sk_tune.sampler import RandomSampler
 from sk_tune.schedule import Rung
 from sk_tune.search._fold_fits import FitMaker, name_in_network, network_of
 from sk_tune.search._outcomes import positions
-from sk_tune.space import Candidate, Space
+from sk_tune.search._search_parameters import space_of
+from sk_tune.space import Candidate
 
 __all__ = [
     "PlannedRound",
@@ -169,7 +170,6 @@ def planned_rounds(
     )
 
 
-MakeTrial = Callable[[Any, Sequence[Candidate]], Any]
 # X, y and the other parameters of fit.
 Data = tuple[Any, Any, Mapping[str, Any]]
 
@@ -182,20 +182,21 @@ _GROWTH, _LEAST_GROWTH = 4, 1.5
 _MOST_SECONDS = 8.0
 # Candidates whose epochs stand for those of all.
 _ASKED_FOR_EPOCHS = 100
+# Candidates that are trained: enough that they fill a fleet.
+_N_TRIED = 8
 
 
-def mean_epochs(estimator: Any, make_space: Callable[[], Space]) -> float:
-    """Return the mean epochs of a search's candidates; 0 of what is no network.
-
-    `make_space` returns the space in which the epochs may vary; a grid of nothing is none.
-    """
+def mean_epochs(search: Any) -> float:
+    """Return the mean epochs of a search's candidates; 0 of what is no network."""
+    estimator = search.estimator
     network = network_of(estimator)
     if network is None:
         return 0.0
     name = name_in_network(estimator, "max_epochs")
     try:
-        space = make_space()
+        space = space_of(search)
     except SpaceError:
+        # A grid of nothing is no space.
         space = None
     if space is None or name not in space.names:
         return float(network.max_epochs)
@@ -218,28 +219,22 @@ def expected_seconds(
 
 
 def probe(
-    search: Any,
-    make: MakeTrial,
-    candidates: Sequence[Candidate],
-    data: Data,
-    cv: Any,
-    folds: Iterable[tuple[Any, Any]],
-    plan: SearchPlan,
+    search: Any, data: Data, cv: Any, folds: Iterable[tuple[Any, Any]], plan: SearchPlan
 ) -> SearchPlan:
     """Train a few candidates for a few epochs on as many samples as there is time for.
 
     Returns the plan with the seconds of the search, without its refit, with bytes if
-    networks train in a fleet, and with what was done for it. `make` makes a search over
-    given candidates, `data` are X, y and the other parameters of ``fit``, `folds` positions
-    of the samples to train and to test on.
+    networks train in a fleet, and with what was done for it. `data` are X, y and the other
+    parameters of ``fit``, `folds` positions of the samples to train and to test on.
     """
     folds = [(positions(train), positions(test)) for train, test in folds]
     name = name_in_network(search.estimator, "max_epochs")
+    candidates = RandomSampler(space_of(search), 0).ask(_N_TRIED)
     tried = [{n: v for n, v in c.items() if n != name} for c in candidates]
     if name is None:
         # Nothing shortens a fit of another estimator: one for each process has to do.
         tried, folds = tried[:1], folds[: _n_processes(search)]
-    trials = _Trials(search.estimator, make, tried, data, _Folds(cv, folds), name)
+    trials = _Trials(search, tried, data, _Folds(cv, folds), name)
     n_rows = trials.most_rows
     n_used, before = min(n_rows, _LEAST_ROWS), 0
     if name is not None or len(folds) > 1:
@@ -288,14 +283,13 @@ class _Trials:
 
     def __init__(
         self,
-        estimator: Any,
-        make: MakeTrial,
+        search: Any,
         candidates: Sequence[Candidate],
         data: Data,
         folds: "_Folds",
         name: str | None,
     ) -> None:
-        self._estimator, self._make, self._candidates = estimator, make, candidates
+        self._search, self._candidates = search, candidates
         self._data, self._folds, self._name = data, folds, name
         self._end = time.perf_counter() + _MOST_SECONDS
         self.most_rows = max(len(train) for train, _ in folds.split())
@@ -306,11 +300,11 @@ class _Trials:
 
     def seconds(self, n_rows: int, n_epochs: int) -> float:
         """Return what a search takes with so many samples to train on in each fold."""
-        estimator = clone(self._estimator)
+        estimator = clone(self._search.estimator)
         if self._name is not None:
             estimator.set_params(**{self._name: n_epochs})
         X, y, params = self._data
-        trial = self._make(estimator, self._candidates)
+        trial = self._search._trial(estimator, self._candidates)
         trial.cv = self._folds.some(n_rows / self.most_rows)
         start = time.perf_counter()
         with warnings.catch_warnings():

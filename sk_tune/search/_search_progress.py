@@ -4,15 +4,12 @@
 
 import math
 import time
-from collections.abc import Callable
 
 from sk_tune._text import LiveLine, seconds_text
 from sk_tune.engine import Progress
 from sk_tune.search._search_plan import SearchPlan
 
-__all__ = ["SearchLine", "told_of"]
-
-Listener = Callable[[Progress], object]
+__all__ = ["SearchLine"]
 
 
 class SearchLine:
@@ -119,14 +116,3 @@ def _refit_work(plan: SearchPlan) -> float:
         of_epochs = plan.resource in {"epochs", "max_epochs"}
         longest = max(r.n_resources if of_epochs else r.n_epochs / r.n_fits for r in rounds)
     return longest * plan.n_folds / max(1, plan.n_folds - 1)
-
-
-def told_of(*listeners: Listener | None) -> Callable[[Progress], None] | None:
-    """Return what tells all listeners that there are; None if there are none."""
-    known = [listener for listener in listeners if listener is not None]
-
-    def tell(progress: Progress) -> None:
-        for listener in known:
-            listener(progress)
-
-    return tell if known else None

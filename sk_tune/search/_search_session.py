@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any
@@ -21,37 +21,20 @@ from typing import Any
 import joblib
 import numpy as np
 import numpy.typing as npt
-from joblib.parallel import ParallelBackendBase
 
-from sk_tune._compat import FoldTask, fitted_by, fold_task, scored_by
+from sk_tune._compat import FoldTask, fold_task
 from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE
-from sk_tune.adoption import adoption
 from sk_tune.backend import CollectingBackend, Job
 from sk_tune.engine import FitStream, Progress, have_to_start
-from sk_tune.exceptions import warn_of_solo
 from sk_tune.search._ledger import Ledger, search_ledger
-from sk_tune.search._network_training import Answer, Trainer, TrainingAhead
-from sk_tune.search._outcomes import (
-    FoldOutcome,
-    SearchOptions,
-    Work,
-    trained_outcome,
-    without_values,
-)
-from sk_tune.search._predicted_estimators import rows_for_predicted
+from sk_tune.search._network_training import Trainer
+from sk_tune.search._outcomes import FoldOutcome, SearchOptions, Work, without_values
 from sk_tune.search._race import ScoreBook
 from sk_tune.search._search_plan import SearchPlan
-from sk_tune.search._search_progress import SearchLine, told_of
-from sk_tune.search._tasks_without_network import held_out, run_others
+from sk_tune.search._search_progress import SearchLine
+from sk_tune.search._task_runs import TaskRunner
 from sk_tune.search._time_budget import TimeBudget
-from sk_tune.space import Candidate
-from sk_tune.training import (
-    LimitedTime,
-    TimeIsUpError,
-    is_small,
-    one_thread,
-    time_limit,
-)
+from sk_tune.training import TimeIsUpError
 
 __all__ = ["SearchBackend", "SearchSession"]
 
@@ -59,26 +42,24 @@ __all__ = ["SearchBackend", "SearchSession"]
 _PRINTING = threading.RLock()
 # A stream with less time than this does not wait for workers to start.
 _SECONDS_FOR_STREAM = 30.0
-_OTHER_ROWS = "its transformers were fitted anew, and gave it other rows"
 
 
 class SearchSession:
     """Trains and evaluates the candidates of one search.
 
-    `ambient` is joblib's backend and number of workers outside of the search. `options` and
-    `time` are set when scikit-learn has checked the search's parameters. `outcomes` are by
-    result row and fold, `models` the fitted estimators of the folds by result row,
-    `seconds` what the parts of the search took. `plan` returns what the search is going to
-    do, given the number of its folds; `config` makes joblib hand its tasks to the session.
+    `ambient` is joblib's backend and number of workers outside of the search; all else
+    begins when scikit-learn has checked the search's parameters. `outcomes` are by result
+    row and fold, `models` the fitted estimators of the folds by result row, `seconds` what
+    the parts of the search took. `plan` returns what the search is going to do, given the
+    number of its folds; `config` makes joblib hand its tasks to the session.
     """
 
     options: SearchOptions
     time: TimeBudget
+    trainer: Trainer
 
     def __init__(self, ambient: tuple[Any, Any]) -> None:
         self._ambient = ambient
-        self._trainer = Trainer(ambient)
-        self._book = ScoreBook()
         self._n_rows_done = 0
         self.outcomes: list[list[FoldOutcome]] = []
         self.models: dict[int, list[Any]] = {}
@@ -90,21 +71,17 @@ class SearchSession:
         # A call of scikit-learn's, which is not to warn of what the time left out; and the
         # fit of the search, which ends with the time of its refit.
         self.quiet, self.closing = ExitStack(), ExitStack()
-        self._refit_time = LimitedTime(None)
         self._is_recording = self._is_streaming = False
         # Tasks that were trained before they are evaluated, by candidate and fold of the
         # call.
         self._ahead: Mapping[tuple[int, int], Work] = {}
 
-    @property
-    def is_interrupted(self) -> bool:
-        """Whether Ctrl-C ended the training."""
-        return self._trainer.steps.is_interrupted
-
-    @property
-    def best_epochs(self) -> dict[int, int]:
-        """Best epoch of the mean curve, by result row, with epochs="best"."""
-        return self._trainer.steps.best_epochs
+    def begin(self, options: SearchOptions, time: TimeBudget) -> None:
+        """Take over how candidates are evaluated."""
+        self.options, self.time = options, time
+        self.trainer = Trainer(self._ambient, options)
+        self._runner = TaskRunner(self.trainer, options, time)
+        self._book = ScoreBook(options)
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Run the tasks of a round, which come in the order of scikit-learn."""
@@ -116,7 +93,13 @@ class SearchSession:
                 # it.
                 job.run()
                 continue
-            works.append(self._work(job, task))
+            row = self._n_rows_done + task.candidate
+            ahead = self._ahead.get((task.candidate, task.fold))
+            works.append(
+                Work(job, task, row)
+                if ahead is None
+                else self.trainer.evaluated(ahead, job, task, row)
+            )
         if not works:
             return
         if self._is_recording:
@@ -126,7 +109,7 @@ class SearchSession:
         for stage in self._stages(works):
             self._run_stage(stage)
         if not self._is_streaming:
-            self._trainer.maker.end_round()
+            self.trainer.maker.end_round()
 
     def recorded(self, evaluate: Callable[[], object]) -> list[FoldTask]:
         """Return the tasks of a call of ``evaluate_candidates``, none of which is run."""
@@ -144,14 +127,14 @@ class SearchSession:
         return []
 
     @contextmanager
-    def training_ahead(self, expected: Sequence[int]) -> Iterator[TrainingAhead]:
+    def streaming(self, expected: Sequence[int]) -> Iterator[FitStream]:
         """Train candidates before they are evaluated, in workers that do not wait.
 
         `expected` are the epochs of the fits to come, for progress. Training stops at the
         end of the block.
         """
         with ExitStack() as stack:
-            with self._trainer.outside():
+            with self.trainer.outside():
                 n_jobs = self.options.n_jobs
                 # On a busy machine, little time is left after waiting for workers.
                 is_short = self.time.left < _SECONDS_FOR_STREAM and have_to_start(n_jobs)
@@ -164,8 +147,8 @@ class SearchSession:
                 stack.enter_context(stream)
             self._is_streaming = True
             stack.callback(setattr, self, "_is_streaming", False)
-            stack.callback(self._trainer.maker.end_round)
-            yield TrainingAhead(self._trainer, self.options, stream)
+            stack.callback(self.trainer.maker.end_round)
+            yield stream
 
     @contextmanager
     def evaluating(self, candidates: Sequence[Sequence[Work]]) -> Iterator[None]:
@@ -179,20 +162,6 @@ class SearchSession:
             yield
         finally:
             self._ahead = {}
-
-    def _work(self, job: Job, task: FoldTask) -> Work:
-        row = self._n_rows_done + task.candidate
-        ahead = self._ahead.get((task.candidate, task.fold))
-        if ahead is None:
-            return Work(job=job, task=task, row=row)
-        return self._trainer.evaluated(ahead, job, task, row)
-
-    def keep_only(self, candidates: Iterable[Candidate]) -> None:
-        """Drop the networks of all candidates but those that later rungs may resume.
-
-        Candidates are given with the resource or without it.
-        """
-        self._trainer.keep_only(candidates, self.options)
 
     def begin_round(self, groups: Sequence[Hashable], n_new: int) -> None:
         """Take note that scikit-learn is going to evaluate some more candidates.
@@ -237,10 +206,8 @@ class SearchSession:
             self.outcomes,
             n_folds=n_folds,
             max_epochs=self.options.max_resources or None,
-            starts=[True] * len(self.outcomes)
-            if rungs is None
-            else [r == 0 for r in rungs],
-            solo_reasons=self._solo_reasons(),
+            starts=[rungs is None or rungs[row] == 0 for row in range(len(self.outcomes))],
+            solo_reasons=self.solo_reasons(),
             seconds={**self.seconds, **seconds},
         )
 
@@ -253,7 +220,14 @@ class SearchSession:
                 refits=search.refit is not False,
                 time_budget=search.time_budget,
             )
-        return told_of(search.progress if callable(search.progress) else None, self.line)
+        told = [self.line, search.progress if callable(search.progress) else None]
+        listeners = [listener for listener in told if listener is not None]
+
+        def tell(progress: Progress) -> None:
+            for listener in listeners:
+                listener(progress)
+
+        return tell if listeners else None
 
     def lost_races(self) -> list[int]:
         """Return the result rows of candidates that lost a race."""
@@ -268,30 +242,14 @@ class SearchSession:
         """Whether a candidate has a result on every fold that it was to be run on."""
         return any(folds and not any(o.reason for o in folds) for folds in self.outcomes)
 
-    def warn_of_solo(self) -> None:
-        """Warn once of networks that no fleet carried, and why."""
-        warn_of_solo(self._solo_reasons())
-
-    def _solo_reasons(self) -> Counter[str]:
-        return self._trainer.maker.reasons_against + Counter(
+    def solo_reasons(self) -> Counter[str]:
+        """Return why networks were trained by no fleet, and how many for each reason."""
+        return self.trainer.maker.reasons_against + Counter(
             outcome.solo_reason
             for folds in self.outcomes
             for outcome in folds
             if outcome.solo_reason
         )
-
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Let Ctrl-C in a block end the search, which keeps what is done.
-
-        A second one passes.
-        """
-        try:
-            yield
-        except KeyboardInterrupt:
-            if self.is_interrupted:
-                raise
-            self._trainer.steps.is_interrupted = True
 
     def forget_unfinished(self, n_rows: int) -> None:
         """Drop candidates beyond `n_rows`.
@@ -339,13 +297,13 @@ class SearchSession:
 
     def _run_stage(self, works: Sequence[Work]) -> None:
         is_ahead = any(work.is_ahead for work in works)
-        if not self.is_interrupted and (is_ahead or not self.time.is_late):
-            with self.interruptible():
+        if not self.trainer.is_interrupted and (is_ahead or not self.time.is_late):
+            with self.trainer.interruptible():
                 try:
                     self._evaluate(works)
                 except TimeIsUpError:
                     self.time.is_late = True
-        if self.is_interrupted or self.time.is_late:
+        if self.trainer.is_interrupted or self.time.is_late:
             self._leave_out(works)
         for work in works:
             self._note(work)
@@ -354,22 +312,18 @@ class SearchSession:
         """Run tasks until one raises what joblib is to raise, or Ctrl-C comes."""
         new = [work for work in works if not work.is_ahead]
         is_first = not self.has_complete_candidate
-        with self.timed("preparing"), self._trainer.preparing():
+        with self.timed("preparing"), self.trainer.maker.sharing_folds():
             for work in new:
                 with self.time.task("preparing", is_first=is_first):
-                    self._trainer.prepare(work, self.options)
+                    self.trainer.prepare(work)
         networks = [work for work in works if work.fit is not None]
         if is_first and networks:
             self.time.note(networks)
             self.measure_refit(networks[0].row)
         with self.timed("training"):
-            asking = [work for work in new if work.fit is not None]
-            self._trainer.train(
-                asking,
-                self.options,
-                lambda: self.time.limit(
-                    len(works), is_first=is_first, n_steps=self.options.n_steps
-                ),
+            self.trainer.train(
+                [work for work in new if work.fit is not None],
+                lambda: self.time.limit(len(works), is_first=is_first),
             )
         if new:
             self.time.takes(networks, is_first=is_first)
@@ -378,72 +332,23 @@ class SearchSession:
             for work in networks:
                 if work.trained is not None:
                     with self.time.task("scoring", is_first=is_first):
-                        self._run_trained(work)
+                        self._runner.run_trained(work)
         others = [work for work in works if work.fit is None]
-        if self.is_interrupted or self.time.is_late or not others:
+        if self.trainer.is_interrupted or self.time.is_late or not others:
             return
         with self.timed("training"):
             # While a stream has the workers of the backend, no other call may.
-            run_others(
-                others,
-                self._trainer,
-                self.options,
-                self.time,
-                is_first=is_first,
-                stays_here=self._is_streaming,
+            self._runner.run_others(
+                others, is_first=is_first, stays_here=self._is_streaming
             )
         if is_first:
             self.time.note_unstoppable()
 
-    def _run_trained(self, work: Work) -> None:
-        """Run the task of a trained network, which adopts its training if it is needed."""
-        known = None if self.options.n_models_kept != 0 else self._trainer.known(work)
-        if known is not None:
-            with fitted_by(work.job.task, known, rows_for_predicted(work.task)):
-                work.job.end(result=work.job.task())
-            self._take_over(work, getattr(known, "classes_", None))
-        elif self._run_adopting(work):
-            self._take_over(work, getattr(work.task.estimator, "classes_", None))
-
-    def _run_adopting(self, work: Work) -> bool:
-        """Run a task; return whether its network took the training that there is."""
-        small = work.state is not None and is_small(work.state, work.task.X)
-        answer = Answer(work)
-        scoring = scored_by(work.job.task, self._trainer.scorer(work))
-        with (
-            self._trainer.lent_memory(work),
-            scoring,
-            adoption(answer),
-            one_thread(wanted=small),
-        ):
-            work.job.end(result=work.job.task())
-        work.model = work.task.estimator
-        if answer.is_declined:
-            error = work.job.result[0]["fit_error"]
-            work.outcome = FoldOutcome(
-                held=None
-                if error is not None
-                else held_out(work.task, predicts=self._keeps_predictions),
-                seconds=0.0 if work.trained is None else work.trained.seconds,
-                solo_reason=_OTHER_ROWS,
-                reason="" if error is None else str(error),
-            )
-        return not answer.is_declined
-
-    def _take_over(self, work: Work, classes: Any) -> None:
-        """Take over what became of a network that the engine trained."""
-        trained = work.trained
-        if trained is None:
-            return
-        result = work.job.result[0]
-        if "fit_time" in result:
-            result["fit_time"] += trained.seconds
-        work.outcome = trained_outcome(work, trained, result["fit_error"], classes)
-
     def measure_refit(self, row: int, seconds_of_fit: float = 0.0) -> None:
         """Find out what the refit of the best candidate takes."""
-        with self._trainer.outside():
-            self.time.measure_refit(row, self.best_epochs.get(row), seconds_of_fit)
+        with self.trainer.outside():
+            best_epoch = self.trainer.best_epochs.get(row)
+            self.time.measure_refit(row, best_epoch, seconds_of_fit)
 
     def _stop(self, work: Work, reason: str) -> None:
         """Give a task that is not run a result without a score."""
@@ -460,20 +365,11 @@ class SearchSession:
                 continue
             if self._book.is_empty:
                 raise KeyboardInterrupt
-            self._stop(work, INTERRUPTED if self.is_interrupted else LEFT_OUT)
-        if not self.is_interrupted:
+            self._stop(work, INTERRUPTED if self.trainer.is_interrupted else LEFT_OUT)
+        if not self.trainer.is_interrupted:
             # The warning that scores are missing is given once, when the search ends.
             self.quiet.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", "One or more of the .* non-finite")
-
-    def limit_refit(self) -> None:
-        """Let the refit end in time, and networks inside of other estimators in it."""
-        limited = time_limit(self.time.refit_limit())
-        self._refit_time = self.closing.enter_context(limited)
-
-    def warn_if_cut(self) -> str:
-        """Return which networks have fewer epochs than they were to have; warn of them."""
-        return self.time.warn_if_cut(refit_was_cut=self._refit_time.has_cut)
 
     def is_left_out(self, row: int) -> bool:
         """Return whether Ctrl-C or the time came before a candidate had its score."""
@@ -481,22 +377,18 @@ class SearchSession:
             outcome.reason in {INTERRUPTED, LEFT_OUT} for outcome in self.outcomes[row]
         )
 
-    @property
-    def _keeps_predictions(self) -> bool:
-        return self.options.n_predictions_kept != 0
-
     def _note(self, work: Work) -> None:
         """Take over what became of a task; of each candidate in the order of folds."""
         outcome, result = work.outcome, work.job.result[0]
         if outcome is None:
             return
-        if not self._keeps_predictions:
+        if self.options.n_predictions_kept == 0:
             outcome, work.trained = without_values(outcome), None
         self.outcomes[work.row].append(outcome)
         if self.options.n_models_kept != 0:
             models = self.models.setdefault(work.row, [])
             models.append(None if outcome.reason else work.model)
-        self._book.add(work.row, result, self.options)
+        self._book.add(work.row, result)
         # scikit-learn ends a search in which all fits of one call failed; here the rule is
         # taken over the whole search, when it ends.
         result["fit_error"] = None
@@ -530,13 +422,3 @@ class SearchBackend(CollectingBackend):
         for jobs in self.collected():
             self.session.run(jobs)
         yield
-
-    def get_nested_backend(self) -> tuple[ParallelBackendBase, int | None]:
-        """Return the backend of calls of joblib inside a task, as joblib has it.
-
-        It is one of threads on the first level, and has no parallelism below.
-        """
-        nested: tuple[ParallelBackendBase, int | None] = (
-            ParallelBackendBase.get_nested_backend(self)
-        )
-        return nested

@@ -5,7 +5,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from sk_tune._text import seconds_text
 from sk_tune.engine import Fit, signature, train_one
 from sk_tune.exceptions import warn_user
 from sk_tune.search._outcomes import Work
-from sk_tune.training import TimeIsUpError, TimeLimit
+from sk_tune.training import LimitedTime, TimeIsUpError, TimeLimit, time_limit
 
 __all__ = ["TimeBudget"]
 
@@ -45,11 +45,15 @@ class TimeBudget:
     `is_late` says that the time was up before candidates at hand had their results,
     `n_epochs_of_cut` the epochs of the first candidate by row if it was cut, `cut_refit`
     after how many epochs the refit was cut, `n_epochs_ahead` the epochs of the candidates
-    that train now, one of which may become the best.
+    that train now, one of which may become the best. Networks are trained in `n_steps`, one
+    after the other.
     """
 
-    def __init__(self, seconds: float | None, start: float, *, refits: bool = True) -> None:
+    def __init__(
+        self, seconds: float | None, start: float, *, refits: bool, n_steps: int
+    ) -> None:
         self.seconds = math.inf if seconds is None else seconds
+        self._n_steps = n_steps
         self._start = start
         self._refits = refits
         self.is_late = False
@@ -58,6 +62,7 @@ class TimeBudget:
         self._seconds_of_first = 0.0
         self.n_epochs_ahead = 0
         self._refit = _Refit()
+        self._refit_time = LimitedTime(None)
         # Seconds that the last task of each kind took.
         self._seconds_of_task: dict[str, float] = {}
         # A task of each candidate at hand by result row; measurements by result row and by
@@ -88,31 +93,30 @@ class TimeBudget:
         """Seconds that are left for candidates; below 0 if it is time for the refit."""
         return self.end - time.monotonic() - self.refit_seconds
 
-    def limit(
-        self, n_tasks: int = 0, *, is_first: bool = False, n_steps: int = 1
-    ) -> TimeLimit | None:
+    def limit(self, n_tasks: int = 0, *, is_first: bool = False) -> TimeLimit | None:
         """Return when training has to end, after which so many tasks are scored.
 
-        The first candidate, which is trained in so many steps, is cut there.
+        The first candidate is cut there.
         """
         if not self.is_limited:
             return None
         now = time.monotonic()
         if is_first:
             left = self.end - now - _SLOWER * self._refit.once
-            until = now + max(_LEAST_SECONDS, left / n_steps)
-            per_epoch = _SLOWER * self._refit.per_epoch / n_steps
+            until = now + max(_LEAST_SECONDS, left / self._n_steps)
+            per_epoch = _SLOWER * self._refit.per_epoch / self._n_steps
             return TimeLimit(until=until, cuts=True, seconds_per_epoch=per_epoch)
         after = n_tasks * self._seconds_of_task.get("scoring", 0.0)
         return TimeLimit(until=now + self.left - after)
 
-    def refit_limit(self) -> TimeLimit | None:
-        """Return when the refit ends, if with fewer epochs."""
-        if not self.is_limited:
-            return None
-        # Rather a little late than less than what was scored.
-        until = self.end + _LATER * self.seconds + _SECONDS_LATER
-        return TimeLimit(until=until, cuts=True)
+    def limit_refit(self, closing: ExitStack) -> None:
+        """Let the refit end in time, and networks inside of other estimators in it."""
+        limit = None
+        if self.is_limited:
+            # Rather a little late than less than what was scored.
+            until = self.end + _LATER * self.seconds + _SECONDS_LATER
+            limit = TimeLimit(until=until, cuts=True)
+        self._refit_time = closing.enter_context(time_limit(limit))
 
     @contextmanager
     def task(self, what: str, *, is_first: bool) -> Iterator[None]:
@@ -209,7 +213,7 @@ class TimeBudget:
                 return float(trained.state.history[-1].get("dur", trained.seconds))
         return _LONGER * (time.monotonic() - start)
 
-    def warn_if_cut(self, *, refit_was_cut: bool) -> str:
+    def warn_if_cut(self) -> str:
         """Return which networks have fewer epochs than they were to have; warn of them."""
         budget = (
             f"The time budget of {seconds_text(self.seconds)}" if self.is_limited else ""
@@ -219,7 +223,7 @@ class TimeBudget:
             f"{n_epochs} epochs, and its score is that of networks with so few."
             for n_epochs in self.n_epochs_of_cut.values()
         ]
-        if self.cut_refit or refit_was_cut:
+        if self.cut_refit or self._refit_time.has_cut:
             parts.append(
                 f"{budget} ended the refit {self.cut_refit or 'before its last epoch'}."
             )

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sk_tune.sampler import BoostedQuantiles
-from sk_tune.sampler._surrogate import GaussianProcess, Other, Trees, quiet_and_single
+from sk_tune.sampler._surrogate import GaussianProcess, other, quiet_and_single, trees
 
 RNG = np.random.RandomState
 
@@ -69,7 +69,7 @@ def test_later_fits_of_a_process_are_as_likely_as_fresh_ones(data):
 @pytest.mark.parametrize("kind", ["ET", "RF"])
 def test_trees_believe_what_scikit_optimize_predicts(kind, data, pool):
     """Mean and deviation are those of the fitted forest."""
-    surrogate = Trees(kind, RNG(0))
+    surrogate = trees(kind, RNG(0))
     surrogate.fit(*data)
     belief = surrogate.believe(pool)
     mean, std = surrogate._model.predict(pool, return_std=True)
@@ -82,9 +82,9 @@ def test_trees_believe_what_scikit_optimize_predicts(kind, data, pool):
     "surrogate",
     [
         GaussianProcess(RNG(0)),
-        Trees("ET", RNG(0)),
-        Trees("RF", RNG(0)),
-        Other(GaussianProcessRegressor(RBF(0.3), optimizer=None), RNG(0)),
+        trees("ET", RNG(0)),
+        trees("RF", RNG(0)),
+        other(GaussianProcessRegressor(RBF(0.3), optimizer=None), RNG(0)),
     ],
     ids=["GP", "ET", "RF", "other"],
 )
@@ -102,7 +102,7 @@ def test_covariances_are_those_of_some_distribution(surrogate, data, pool):
 def test_a_users_regressor_is_cloned_and_seeded(data):
     """What the user holds stays unfitted, and gets no seed."""
     given = GaussianProcessRegressor()
-    surrogate = Other(given, RNG(0))
+    surrogate = other(given, RNG(0))
     surrogate.fit(*data)
 
     assert not hasattr(given, "X_train_")
@@ -114,7 +114,7 @@ def test_a_users_regressor_is_cloned_and_seeded(data):
 def test_what_is_no_regressor_is_refused(regressor):
     """scikit-optimize's broken names too, in scikit-learn's wording."""
     with pytest.raises(ValueError, match="'base_estimator' parameter of BayesSampler"):
-        Other(regressor, RNG(0))
+        other(regressor, RNG(0))
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one thread is all there is")

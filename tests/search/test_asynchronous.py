@@ -24,7 +24,7 @@ from sk_tune import (
 from sk_tune.engine import _executors
 from sk_tune.engine._shard import train_shard
 from sk_tune.exceptions import TrainingFailedError
-from sk_tune.search._training_steps import TrainingSteps
+from sk_tune.search._network_training import Trainer
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
@@ -53,6 +53,18 @@ def halving(estimator, grid=None, prefix="", **options):
     return HalvingGridSearchCV(estimator, grid, **{**own, **options})
 
 
+# Four, two and one candidates by 1, 2 and 4 epochs.
+SHORT = {"max_resources": 4, "factor": 2}
+FEW = {"learning_rate": RATES[1::2]}
+
+
+def hyperband(net, **options):
+    """Return a search with brackets of at most 9 epochs."""
+    own = {"max_resources": 9, "cv": CV, "random_state": 0, "asynchronous": True}
+    space = {"learning_rate": loguniform(1e-4, 1e-1)}
+    return HyperbandSearchCV(net, space, **{**own, **options})
+
+
 def _table(search):
     return pd.DataFrame(search.cv_results_)
 
@@ -67,14 +79,8 @@ def test_the_winner_is_that_of_synchronous_halving(net, digits, n_jobs):
     ]
 
     ours, theirs = searches
-    assert (
-        ours.best_params_
-        == theirs.best_params_
-        == {
-            "learning_rate": 1e-2,
-            "max_epochs": 9,
-        }
-    )
+    best = {"learning_rate": 1e-2, "max_epochs": 9}
+    assert ours.best_params_ == theirs.best_params_ == best
     assert ours.best_score_ == pytest.approx(theirs.best_score_, abs=1e-9)
     np.testing.assert_allclose(
         ours.predict_proba(digits.X), theirs.predict_proba(digits.X), atol=1e-9
@@ -92,8 +98,9 @@ def test_promoted_candidates_end_where_one_training_ends(make_estimator, iris, n
         ("scale", StandardScaler()),
         ("net", make_estimator("MLPClassifier", **HARD)),
     ])
-    search = halving(pipeline, prefix="net__", scoring="neg_log_loss", n_jobs=n_jobs)
-    search.fit(*iris)
+    few = {"net__learning_rate": RATES[1::2]}
+    options = {"prefix": "net__", "scoring": "neg_log_loss", "n_jobs": n_jobs, **SHORT}
+    search = halving(pipeline, few, **options).fit(*iris)
 
     results = _table(search)
     last = results[results["iter"] == 2]
@@ -162,19 +169,19 @@ def test_the_best_epoch_is_found_for_each_row(net, iris):
 def test_what_a_candidate_goes_on_from_is_kept_while_it_trains(net, iris, monkeypatch):
     """Also the way back to its best epoch, while the others end."""
     dropped, asked = set(), set()
-    keep_only, state = TrainingSteps.keep_only, TrainingSteps.state
+    keep_only, prepare = Trainer.keep_only, Trainer.prepare
 
-    def keep(steps, candidates):
-        before = set(steps._states) | set(steps._ends)
-        keep_only(steps, candidates)
-        dropped.update(before - (set(steps._states) | set(steps._ends)))
+    def keep(trainer, candidates):
+        before = set(trainer._states) | set(trainer._ends)
+        keep_only(trainer, candidates)
+        dropped.update(before - (set(trainer._states) | set(trainer._ends)))
 
-    def find(steps, key):
-        asked.add((key, key in dropped))
-        return state(steps, key)
+    def find(trainer, work):
+        prepare(trainer, work)
+        asked.add((work.key, work.key in dropped))
 
-    monkeypatch.setattr(TrainingSteps, "keep_only", keep)
-    monkeypatch.setattr(TrainingSteps, "state", find)
+    monkeypatch.setattr(Trainer, "keep_only", keep)
+    monkeypatch.setattr(Trainer, "prepare", find)
     rates = {"learning_rate": list(np.geomspace(0.01, 1.0, 27))}
     search = halving(net, rates, epochs="best", n_jobs=2).fit(*iris)
 
@@ -278,13 +285,13 @@ def test_a_search_of_one_worker_that_is_run_again_ends_as_one_that_was_not(
     net, iris, tmp_path
 ):
     """To the bit, and without training again what was finished."""
-    whole = halving(net, store=tmp_path / "whole.db").fit(*iris)
-    path = tmp_path / "fits.db"
+    whole = halving(net, FEW, **SHORT).fit(*iris)
+    stored = {"store": tmp_path / "fits.db", **SHORT}
     with pytest.raises(KeyboardInterrupt):
-        halving(net, store=path, progress=Progress(12)).fit(*iris)
+        halving(net, FEW, progress=Progress(7), **stored).fit(*iris)
 
-    resumed = halving(net, store=path).fit(*iris)
-    again = halving(net, store=path).fit(*iris)
+    resumed = halving(net, FEW, **stored).fit(*iris)
+    again = halving(net, FEW, **stored).fit(*iris)
 
     _same_results(resumed, whole)
     _same_results(again, whole)
@@ -296,11 +303,12 @@ def test_a_search_of_one_worker_that_is_run_again_ends_as_one_that_was_not(
 
 def test_a_store_serves_several_workers(net, iris, tmp_path):
     """Whoever is promoted, what was trained before is not trained again."""
-    path = tmp_path / "fits.db"
-    for _ in range(2):
-        search = halving(net, store=path, n_jobs=2).fit(*iris)
+    stored = {"store": tmp_path / "fits.db", "n_jobs": 2, **SHORT}
+    with joblib.parallel_config(backend="threading"):
+        for _ in range(2):
+            search = halving(net, FEW, **stored).fit(*iris)
 
-    assert search.ledger_.epochs_loaded >= 9 * 3
+    assert search.ledger_.epochs_loaded >= 4 * 3
 
 
 @pytest.fixture
@@ -351,14 +359,7 @@ def test_a_straggler_stalls_nobody(net, iris, straggler):
 
 def test_hyperband_trains_all_of_its_brackets(net, iris):
     """Each bracket has at least the candidates of its plan, on each of its rungs."""
-    search = HyperbandSearchCV(
-        net,
-        {"learning_rate": loguniform(1e-4, 1e-1)},
-        max_resources=9,
-        cv=CV,
-        random_state=0,
-        asynchronous=True,
-    ).fit(*iris)
+    search = hyperband(net).fit(*iris)
 
     results = _table(search)
     for bracket in search.brackets_:
@@ -394,41 +395,20 @@ class Asked:
 def test_a_sampler_is_told_of_each_score_before_it_is_asked_again(net, iris):
     """And a space that is used up ends the brackets early."""
     sampler = Asked(4)
-    search = HyperbandSearchCV(
-        net,
-        {"learning_rate": loguniform(1e-4, 1e-1)},
-        max_resources=9,
-        cv=CV,
-        sampler=sampler,
-        asynchronous=True,
-    ).fit(*iris)
+    search = hyperband(net, sampler=sampler).fit(*iris)
 
     results = _table(search)
     assert sampler.left == []
-    assert sampler.told == list(
-        zip(
-            results["param_learning_rate"].astype(float),
-            results["mean_test_score"],
-            results["n_resources"],
-            strict=True,
-        )
-    )
+    names = ["param_learning_rate", "mean_test_score", "n_resources"]
+    assert sampler.told == [tuple(row) for row in results[names].itertuples(index=False)]
     assert (results["iter"] == 0).sum() == 4
 
 
 @pytest.mark.parametrize("sampler", ["bayes", "tpe"])
 def test_models_propose_candidates_one_at_a_time(net, iris, sampler):
     """BOHB, with a model that knows all scores that have arrived."""
-    search = HyperbandSearchCV(
-        net,
-        {"learning_rate": loguniform(1e-4, 1e-1)},
-        max_resources=4,
-        factor=2,
-        cv=CV,
-        random_state=0,
-        sampler=sampler,
-        asynchronous=True,
-    ).fit(*iris)
+    options = {"max_resources": 4, "factor": 2, "sampler": sampler}
+    search = hyperband(net, **options).fit(*iris)
 
     rates = _table(search).query("iter == 0")["param_learning_rate"]
     assert len(set(rates)) == sum(b.rungs[0].n_candidates for b in search.brackets_)
@@ -437,22 +417,19 @@ def test_models_propose_candidates_one_at_a_time(net, iris, sampler):
 def test_random_candidates_are_those_of_synchronous_halving(net, iris):
     """Whatever is promoted."""
     own = {"resource": "max_epochs", "max_resources": 4, "factor": 2, "cv": CV}
-    rates = [
+    space = {"learning_rate": loguniform(1e-4, 1e-1)}
+    ours, theirs = (
         HalvingRandomSearchCV(
-            net,
-            {"learning_rate": loguniform(1e-4, 1e-1)},
-            n_candidates=5,
-            random_state=0,
-            asynchronous=asynchronous,
-            **own,
+            net, space, n_candidates=5, random_state=0, asynchronous=own_way, **own
         )
         .fit(*iris)
         .cv_results_
-        for asynchronous in (True, False)
-    ]
+        for own_way in (True, False)
+    )
 
     ours, theirs = (
-        set(np.asarray(r["param_learning_rate"])[np.asarray(r["iter"]) == 0]) for r in rates
+        set(np.asarray(r["param_learning_rate"])[np.asarray(r["iter"]) == 0])
+        for r in (ours, theirs)
     )
     assert ours == theirs
 

@@ -82,17 +82,6 @@ def task(iris):
     return task
 
 
-def test_a_lone_network_trains_on_rows_of_the_data_itself(task, iris):
-    """The fit holds the very X, the fold's positions and the candidate's parameters."""
-    net = MLPClassifier(dropout=0.1)
-    fit = FitMaker().make(task(net, parameters={"dropout": 0.3}), "candidate 0, fold 0")
-
-    assert fit.X is iris.X
-    assert fit.estimator.dropout == 0.3
-    assert net.dropout == 0.1
-    assert (len(fit.rows), len(fit.monitor), fit.name) == (100, 50, "candidate 0, fold 0")
-
-
 def test_candidates_behind_equal_transformers_share_their_rows(task):
     """Transformed rows are one table for all candidates of a fold that ask for it."""
     maker = FitMaker()
@@ -126,22 +115,11 @@ def test_weights_behind_a_pipeline_are_those_of_the_training_rows(task):
 
 @pytest.mark.parametrize(
     "more",
-    [
-        {"y": None},
-        {"parameters": {"no_such": 1}},
-        {"fit_params": {"unknown": 1}},
-    ],
+    [{"y": None}, {"parameters": {"no_such": 1}}, {"fit_params": {"unknown": 1}}],
 )
 def test_what_the_engine_cannot_be_asked_for_is_left_to_its_task(task, more):
     """Without targets, with a wrong name or fit parameter there is no fit, and no error."""
     assert FitMaker().make(task(MLPClassifier(), **more), "") is None
-
-
-def test_a_transformer_that_fails_is_left_to_its_task(task):
-    """If a step before the network raises, the task is to raise it itself."""
-    pipeline = Pipeline([("scale", StandardScaler()), ("net", MLPClassifier())])
-
-    assert FitMaker().make(task(pipeline, parameters={"scale__with_std": "x"}), "") is None
 
 
 def test_rows_that_cannot_be_transformed_cost_the_curves_only(task):
@@ -160,20 +138,6 @@ def test_rows_that_cannot_be_transformed_cost_the_curves_only(task):
 
     assert fit.monitor is None
     assert len(fit.rows) == len(fit.X) == 100
-
-
-def test_skorch_nets_that_train_alone_are_counted(task):
-    """A skorch net that no engine can train is counted with its reason."""
-
-    class Own(NeuralNetClassifier):
-        def train_step(self, batch, **fit_params):
-            return super().train_step(batch, **fit_params)
-
-    maker = FitMaker()
-
-    assert maker.make(task(Own(nn.Linear)), "") is None
-    assert maker.make(task(make_pipeline(StandardScaler(), Own(nn.Linear))), "") is None
-    assert maker.reasons_against == {"Own overrides train_step": 2}
 
 
 @pytest.mark.parametrize(
@@ -353,9 +317,9 @@ def test_rows_of_a_fold_are_cut_once_for_all_that_is_prepared_together(task):
     pipeline = Pipeline([("scale", "passthrough"), ("net", MLPClassifier())])
     one = task(pipeline, parameters={"net__dropout": 0.1})
 
-    first = maker._fold(one)
+    with maker.sharing_folds():
+        first = maker._fold(one)
+        assert maker._fold(one) is first
 
-    assert maker._fold(one) is first
-    maker.forget_folds()
     assert maker._fold(one) is not first
     np.testing.assert_array_equal(maker._fold(one).X_train, first.X_train)

@@ -39,6 +39,12 @@ def pair(kind, estimator, prefix="", **options):
     return ours(estimator, space, **options), theirs(estimator, space, **options)
 
 
+def halving(estimator, grid, resource="max_epochs", **options):
+    """Return a search whose rungs grant more of a parameter."""
+    options = {"min_resources": 1, "cv": CV, **options}
+    return HalvingGridSearchCV(estimator, grid, resource=resource, **options)
+
+
 ATTRIBUTES = (
     "n_resources_",
     "n_candidates_",
@@ -134,17 +140,8 @@ class OneFit(BaseEstimator):
 
 def test_exact_powers_keep_their_last_rung(iris):
     """243 by a factor of 3 are rungs of 1, 3, 9, 27, 81 and 243, counted in integers."""
-    search = HalvingGridSearchCV(
-        OneFit(),
-        {"value": np.linspace(0, 1, 243)},
-        resource="n_rounds",
-        max_resources=243,
-        min_resources=1,
-        factor=3,
-        cv=CV,
-    )
-
-    search.fit(*iris)
+    grid = {"value": np.linspace(0, 1, 243)}
+    search = halving(OneFit(), grid, "n_rounds", max_resources=243).fit(*iris)
 
     assert search.n_resources_ == [1, 3, 9, 27, 81, 243]
     assert search.n_candidates_ == [243, 81, 27, 9, 3, 1]
@@ -153,9 +150,7 @@ def test_exact_powers_keep_their_last_rung(iris):
 
 def test_the_resource_is_no_parameter_to_search(net, iris):
     """A space that contains the resource is refused, as in scikit-learn."""
-    search = HalvingGridSearchCV(
-        net, {"max_epochs": [2, 3]}, resource="max_epochs", max_resources=4, cv=CV
-    )
+    search = halving(net, {"max_epochs": [2, 3]}, max_resources=4)
 
     with pytest.raises(ValueError, match="Cannot use parameter max_epochs as the resource"):
         search.fit(*iris)
@@ -199,16 +194,9 @@ def test_ctrl_c_in_a_later_rung_leaves_the_best_of_the_rung_before(net, iris):
         if progress.n_fits < 8:
             raise KeyboardInterrupt
 
-    search = HalvingGridSearchCV(
-        net,
-        {"learning_rate": [0.1, 0.003, 0.01, 0.03]},
-        resource="max_epochs",
-        max_resources=8,
-        factor=2,
-        scoring="neg_log_loss",
-        cv=CV,
-        progress=stop,
-    )
+    rates = {"learning_rate": [0.1, 0.003, 0.01, 0.03]}
+    options = {"max_resources": 8, "factor": 2, "scoring": "neg_log_loss"}
+    search = halving(net, rates, progress=stop, min_resources="exhaust", **options)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "One or more of the .* non-finite")
         with pytest.raises(KeyboardInterrupt):
@@ -233,15 +221,9 @@ def test_ctrl_c_between_trainings_counts_the_rungs_that_were_evaluated(iris):
             raise KeyboardInterrupt
         return estimator.score(X, y)
 
-    search = HalvingGridSearchCV(
-        LogisticRegression(),
-        {"C": [0.001, 0.01, 0.1, 1]},
-        min_resources=30,
-        max_resources=120,
-        factor=2,
-        scoring=scoring,
-        cv=CV,
-    )
+    rows = {"min_resources": 30, "max_resources": 120, "factor": 2}
+    grid = {"C": [0.001, 0.01, 0.1, 1]}
+    search = halving(LogisticRegression(), grid, "n_samples", scoring=scoring, **rows)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "One or more of the .* non-finite")
         with pytest.raises(KeyboardInterrupt):
@@ -274,16 +256,9 @@ def halving_in_time(data, monkeypatch, budget):
     monkeypatch.setattr(Timed, "clock", 0.0)
     for module in (_base_search, _rounds, _time_budget):
         monkeypatch.setattr(module, "time", Timed)
-    return HalvingGridSearchCV(
-        Timed(),
-        {"value": np.linspace(0, 1, 9)},
-        resource="n_rounds",
-        max_resources=9,
-        min_resources=1,
-        cv=CV,
-        refit=False,
-        time_budget=budget,
-    ).fit(*data)
+    options = {"max_resources": 9, "refit": False, "time_budget": budget}
+    grid = {"value": np.linspace(0, 1, 9)}
+    return halving(Timed(), grid, "n_rounds", **options).fit(*data)
 
 
 def test_time_that_ends_in_a_rung_was_spent_on_its_best(iris, monkeypatch):
@@ -353,10 +328,8 @@ def test_who_lost_a_race_is_not_promoted(make_estimator, digits):
     net = make_estimator("MLPClassifier", dtype="float64")
     rates = [0.03, 1e-9, 2e-9, 1e-8, 3e-9, 4e-9, 5e-9, 6e-9, 7e-9]
     cv = StratifiedKFold(5, shuffle=True, random_state=0)
-    options = {"resource": "max_epochs", "min_resources": 6, "max_resources": 18}
-    search = HalvingGridSearchCV(
-        net, {"learning_rate": rates}, cv=cv, race=True, factor=3, **options
-    ).fit(*digits)
+    options = {"min_resources": 6, "max_resources": 18, "cv": cv, "race": True}
+    search = halving(net, {"learning_rate": rates}, **options).fit(*digits)
 
     lost = search.cv_results_["failure_reason"][:9]
     promoted = search.cv_results_["param_learning_rate"][9:]
@@ -386,15 +359,8 @@ class Collapses(OneFit):
 def test_a_race_without_a_winner_ends_the_halving():
     """Its leader fails after it has driven out the others: nobody is left to go on."""
     X = np.arange(100.0)[:, np.newaxis]
-    search = HalvingGridSearchCV(
-        Collapses(),
-        {"value": [1.0, 0.0, 0.1]},
-        resource="n_rounds",
-        min_resources=1,
-        max_resources=3,
-        cv=KFold(5),
-        race=True,
-    ).fit(X)
+    options = {"max_resources": 3, "cv": KFold(5), "race": True}
+    search = halving(Collapses(), {"value": [1.0, 0.0, 0.1]}, "n_rounds", **options).fit(X)
 
     assert np.isnan(search.cv_results_["mean_test_score"]).all()
     assert search.n_candidates_ == [3]

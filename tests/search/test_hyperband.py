@@ -1,5 +1,6 @@
 """Hyperband and BOHB."""
 
+import functools
 import warnings
 
 import numpy as np
@@ -16,6 +17,7 @@ from sk_tune import GridSearchCV, HyperbandSearchCV
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 SPACE = {"learning_rate": loguniform(1e-3, 1e-1), "dropout": uniform(0, 0.4)}
+STRENGTHS = {"C": loguniform(1e-3, 1e3)}
 # Li et al. 2018, Algorithm 1 with R = 9 and eta = 3: (candidates, resources) by bracket.
 BRACKETS_OF_9 = {2: [(9, 1), (3, 3), (1, 9)], 1: [(5, 3), (1, 9)], 0: [(3, 9)]}
 
@@ -29,7 +31,7 @@ def fit_with_failures(search, X, y):
         search.fit(X, y)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def net(make_estimator):
     """Return a classifier in float64 with all that depends on the epoch."""
     return make_estimator(
@@ -40,6 +42,17 @@ def net(make_estimator):
         normalization="batch",
         dropout=0.1,
     )
+
+
+def hyperband(estimator, space=SPACE, **options):
+    """Return a search, unfitted."""
+    return HyperbandSearchCV(estimator, space, **{"cv": CV, "random_state": 0, **options})
+
+
+@pytest.fixture(scope="module")
+def searched(net, iris):
+    """Return a function that fits a search with a sampler once."""
+    return functools.cache(lambda sampler: hyperband(net, sampler=sampler).fit(*iris))
 
 
 def rungs(search):
@@ -54,11 +67,9 @@ def rungs(search):
 
 
 @pytest.mark.parametrize("sampler", ["random", "bayes", "tpe"])
-def test_brackets_are_those_of_the_paper(net, iris, sampler):
+def test_brackets_are_those_of_the_paper(searched, sampler):
     """Whatever proposes the candidates; a bracket ends before the next starts."""
-    search = HyperbandSearchCV(net, SPACE, cv=CV, sampler=sampler, random_state=0).fit(
-        *iris
-    )
+    search = searched(sampler)
 
     assert rungs(search) == BRACKETS_OF_9
     assert np.all(np.diff(search.cv_results_["bracket"]) <= 0)
@@ -69,9 +80,9 @@ def test_brackets_are_those_of_the_paper(net, iris, sampler):
     assert search.plan().n_epochs == search.ledger_.epochs_trained
 
 
-def test_a_promoted_candidate_is_what_it_would_be_without_rungs(net, iris):
+def test_a_promoted_candidate_is_what_it_would_be_without_rungs(net, iris, searched):
     """At 9 epochs its scores, curves and refit equal those of a search without rungs."""
-    search = HyperbandSearchCV(net, SPACE, cv=CV, random_state=0).fit(*iris)
+    search = searched("random")
     own = {k: [v] for k, v in search.best_params_.items()}
 
     grid = GridSearchCV(net, own, cv=CV).fit(*iris)
@@ -86,27 +97,25 @@ def test_a_promoted_candidate_is_what_it_would_be_without_rungs(net, iris):
 
 
 @pytest.mark.parametrize("sampler", ["random", "bayes"])
-def test_the_best_of_a_rung_survive(net, iris, sampler):
+def test_the_best_of_a_rung_survive(searched, sampler):
     """Those that go on are the candidates with the highest mean scores of their rung."""
-    search = HyperbandSearchCV(net, SPACE, cv=CV, sampler=sampler, random_state=1).fit(
-        *iris
-    )
-    results = search.cv_results_
+    results = searched(sampler).cv_results_
 
     for bracket, rung in [(2, 0), (2, 1), (1, 0)]:
         now = np.flatnonzero((results["bracket"] == bracket) & (results["iter"] == rung))
         after = (results["bracket"] == bracket) & (results["iter"] == rung + 1)
-        rates = {results["params"][i]["learning_rate"] for i in np.flatnonzero(after)}
+        own = [tuple(params[name] for name in SPACE) for params in results["params"]]
+        promoted = {own[i] for i in np.flatnonzero(after)}
         scores = results["mean_test_score"]
-        survived = [results["params"][i]["learning_rate"] in rates for i in now]
-        assert sum(survived) == len(rates)
+        survived = [own[i] in promoted for i in now]
+        assert sum(survived) == len(promoted)
         kept = scores[now][survived]
         assert kept.min() >= scores[now][np.logical_not(survived)].max()
 
 
-def test_the_winner_was_given_all_epochs(net, iris):
+def test_the_winner_was_given_all_epochs(searched):
     """A lucky score after one epoch does not win."""
-    search = HyperbandSearchCV(net, SPACE, cv=CV, random_state=0).fit(*iris)
+    search = searched("random")
 
     full = search.cv_results_["n_resources"] == 9
     assert search.best_params_["max_epochs"] == 9
@@ -117,7 +126,7 @@ def test_the_winner_was_given_all_epochs(net, iris):
 def test_diverging_candidates_are_never_promoted(net, iris):
     """They fail in the first rung, with a reason, and others take their places."""
     space = {"learning_rate": [1e25, 0.01, 0.02, 0.03, 0.04]}
-    search = HyperbandSearchCV(net, space, cv=CV, min_resources=3, factor=3, random_state=0)
+    search = hyperband(net, space, min_resources=3)
     fit_with_failures(search, *iris)
 
     rates = [c["learning_rate"] for c in search.cv_results_["params"]]
@@ -134,7 +143,7 @@ def test_epochs_of_a_pipelines_network_need_no_prefix(net, iris):
     pipeline = Pipeline([("scale", StandardScaler()), ("net", net)])
     space = {"net__learning_rate": [0.01, 0.03, 0.1]}
 
-    search = HyperbandSearchCV(pipeline, space, cv=CV, min_resources=3).fit(*iris)
+    search = hyperband(pipeline, space, min_resources=3).fit(*iris)
 
     assert search.resource_ == "net__max_epochs"
     assert search.best_params_["net__max_epochs"] == 9
@@ -142,14 +151,8 @@ def test_epochs_of_a_pipelines_network_need_no_prefix(net, iris):
 
 def test_samples_may_be_the_resource(iris):
     """Rungs get more rows; any estimator will do."""
-    search = HyperbandSearchCV(
-        LogisticRegression(max_iter=500),
-        {"C": loguniform(1e-3, 1e3)},
-        resource="n_samples",
-        min_resources=50,
-        cv=CV,
-        random_state=0,
-    ).fit(*iris)
+    options = {"resource": "n_samples", "min_resources": 50}
+    search = hyperband(LogisticRegression(max_iter=500), STRENGTHS, **options).fit(*iris)
 
     assert rungs(search) == {1: [(3, 50), (1, 150)], 0: [(2, 150)]}
     assert search.max_resources_ == 150
@@ -158,15 +161,8 @@ def test_samples_may_be_the_resource(iris):
 
 def test_any_integer_parameter_may_be_the_resource(iris):
     """Iterations of a linear model, for example."""
-    search = HyperbandSearchCV(
-        LogisticRegression(),
-        {"C": loguniform(1e-2, 1e2)},
-        resource="max_iter",
-        max_resources=90,
-        min_resources=10,
-        cv=CV,
-        random_state=0,
-    )
+    options = {"resource": "max_iter", "max_resources": 90, "min_resources": 10}
+    search = hyperband(LogisticRegression(), STRENGTHS, **options)
     # Few iterations do not converge, and scikit-learn says so.
     fit_with_failures(search, *iris)
 
@@ -186,18 +182,14 @@ def test_any_integer_parameter_may_be_the_resource(iris):
 )
 def test_wrong_resources_are_refused_by_name(net, iris, options, message):
     """Before anything is trained."""
-    own = {"max_resources": 9, **options}
-
     with pytest.raises(ValueError, match=message):
-        HyperbandSearchCV(net, SPACE, cv=CV, **own).fit(*iris)
+        hyperband(net, **{"max_resources": 9, **options}).fit(*iris)
 
 
 def test_the_same_seed_gives_the_same_search(net, iris):
     """Candidates, rungs and scores of BOHB."""
-    one, two = (
-        HyperbandSearchCV(net, SPACE, cv=CV, sampler="bayes", random_state=5).fit(*iris)
-        for _ in range(2)
-    )
+    one, two = (hyperband(net, sampler="bayes", max_resources=4, factor=2) for _ in "ab")
+    one.fit(*iris), two.fit(*iris)
 
     assert one.cv_results_["params"] == two.cv_results_["params"]
     np.testing.assert_array_equal(
@@ -224,15 +216,8 @@ class ByRounds(BaseEstimator):
 
 def search_by_rounds(sign=1, **options):
     """Return a search with brackets up to nine rounds."""
-    return HyperbandSearchCV(
-        ByRounds(sign=sign),
-        {"value": uniform(0, 1)},
-        resource="n_rounds",
-        max_resources=9,
-        cv=5,
-        random_state=0,
-        **options,
-    )
+    own = {"resource": "n_rounds", "max_resources": 9, "cv": 5, **options}
+    return hyperband(ByRounds(sign=sign), {"value": uniform(0, 1)}, **own)
 
 
 def test_a_race_is_among_those_that_were_given_as_much(iris):
@@ -253,14 +238,9 @@ def test_kept_models_are_of_those_that_were_given_most(iris):
 
 def test_rungs_of_rows_are_cut_from_the_same_folds(iris):
     """With an unseeded splitter rungs of all rows hold out the same in all brackets."""
-    search = HyperbandSearchCV(
-        LogisticRegression(max_iter=500),
-        {"C": loguniform(1e-3, 1e3)},
-        resource="n_samples",
-        min_resources=50,
-        cv=KFold(2, shuffle=True),
-        random_state=0,
-    ).fit(*iris)
+    cv = KFold(2, shuffle=True)
+    options = {"resource": "n_samples", "min_resources": 50, "cv": cv}
+    search = hyperband(LogisticRegression(max_iter=500), STRENGTHS, **options).fit(*iris)
 
     full = np.flatnonzero(search.cv_results_["n_resources"] == 150)
     brackets = search.cv_results_["bracket"][full]

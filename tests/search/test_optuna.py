@@ -43,12 +43,10 @@ def _quiet():
     optuna.logging.set_verbosity(level)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def storage(request, tmp_path):
+@pytest.fixture
+def storage():
     """A storage that can be opened again."""
-    if request.param == "memory":
-        return optuna.storages.InMemoryStorage()
-    return f"sqlite:///{tmp_path / 'study.db'}"
+    return optuna.storages.InMemoryStorage()
 
 
 def _hyperband(**options):
@@ -62,8 +60,9 @@ def _facts(study):
     )
 
 
-def test_a_search_becomes_a_study(iris, storage):
-    """With one trial a configuration, and its epochs."""
+def test_a_search_becomes_a_study(iris, tmp_path):
+    """With one trial a configuration, and its epochs; in a file, say."""
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
     search = _hyperband().fit(*iris)
 
     to_optuna(search, storage, study_name="iris")

@@ -17,7 +17,6 @@ from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier
 from sk_tune.schedule import Rung, hyperband_brackets
 from sk_tune.search import SearchPlan
 from sk_tune.search._search_plan import expected_seconds, mean_epochs, planned_rounds
-from sk_tune.space import as_space
 
 
 def _hyperband(max_epochs, n_folds, **facts):
@@ -282,4 +281,4 @@ def test_a_plan_routes_what_it_is_given(pipeline, iris):
 )
 def test_epochs_are_the_mean_of_the_space(estimator, space, expected):
     """By hand; what is no number of epochs will not be trained."""
-    assert mean_epochs(estimator, lambda: as_space(space)) == expected
+    assert mean_epochs(GridSearchCV(estimator, space)) == expected

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,12 +19,8 @@ from sklearn.preprocessing import StandardScaler
 from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
 from sk_tune._compat import FoldTask
 from sk_tune.estimators import NetworkEstimator
-from sk_tune.search._predicted_estimators import (
-    PredictedClassifier,
-    PredictedRegressor,
-    classes_of_fold,
-    predicted_by,
-)
+from sk_tune.search._outcomes import Work
+from sk_tune.search._task_runs import PredictedClassifier, PredictedRegressor, TaskRunner
 
 RATES = [1e-3, 1e-2, 1e-1]
 
@@ -379,46 +376,43 @@ def task_of(estimator, X, y, scoring):
     )
 
 
+def known_of(task, predictions):
+    """Return what a task is scored by if its network predicts this."""
+    trained = SimpleNamespace(predictions=predictions)
+    maker = SimpleNamespace(predicts_as_fitted=lambda task: True)
+    runner = TaskRunner(SimpleNamespace(maker=maker), None, None)
+    return runner._known(Work(None, task, 0, state="there is one", trained=trained))
+
+
 def test_predictions_that_are_not_finite_are_left_to_the_network():
     """What the scorer says of them is said of the network's own."""
-    X, y = load_diabetes(return_X_y=True)
-    task = task_of(MLPRegressor(), X, y, "r2")
+    task = task_of(MLPRegressor(), *load_diabetes(return_X_y=True), "r2")
     predictions = np.zeros(len(task.test))
 
-    known = predicted_by(task, predictions, None)
+    known = known_of(task, predictions)
     predictions[0] = np.inf
 
     assert isinstance(known, PredictedRegressor)
-    assert predicted_by(task, predictions, None) is None
+    assert known_of(task, predictions) is None
 
 
 def test_a_scorer_of_probabilities_is_no_business_of_a_regressor():
     """The network says what it lacks."""
-    X, y = load_diabetes(return_X_y=True)
-    task = task_of(MLPRegressor(), X, y, "roc_auc")
+    task = task_of(MLPRegressor(), *load_diabetes(return_X_y=True), "roc_auc")
 
-    assert predicted_by(task, np.zeros(len(task.test)), None) is None
-
-
-def test_labels_that_are_no_array_are_left_to_the_task():
-    """What is wrong with them, or unusual, shows where they are used."""
-    X, y = load_iris(return_X_y=True)
-    task = task_of(MLPClassifier(), X, y, "accuracy")
-    torn = torch.zeros(150, requires_grad=True)
-
-    assert classes_of_fold(replace(task, y=torn)) is None
+    assert known_of(task, np.zeros(len(task.test))) is None
 
 
 def test_classes_are_those_of_the_training_rows():
-    """Columns of probabilities are the labels that the fold has."""
+    """Columns of probabilities are the labels that the fold has; no others are taken."""
     X, y = load_iris(return_X_y=True)
     task = task_of(MLPClassifier(), X, y, "accuracy")
-    classes = classes_of_fold(task)
     probabilities = np.tile([0.4, 0.6], (50, 1))
 
-    known = predicted_by(task, probabilities, classes)
+    known = known_of(task, probabilities)
+    torn = replace(task, y=torch.zeros(150, requires_grad=True))
 
-    np.testing.assert_array_equal(classes, [0, 1])
     assert isinstance(known, PredictedClassifier)
     np.testing.assert_array_equal(known.fit(X, y).predict(X), np.ones(50))
-    assert predicted_by(task, np.full((50, 3), 1 / 3), classes) is None
+    assert known_of(task, np.full((50, 3), 1 / 3)) is None
+    assert known_of(torn, probabilities) is None

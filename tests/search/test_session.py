@@ -27,7 +27,7 @@ from torch import nn
 
 from sk_tune import BayesSearchCV, GridSearchCV, HalvingGridSearchCV, MLPClassifier
 from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
-from sk_tune.search import _race, _tasks_without_network
+from sk_tune.search import _race, _task_runs
 from sk_tune.search._race import clearly_worse
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
@@ -319,13 +319,20 @@ class Stop:
 WIDTHS = {"hidden_layer_sizes": [(4,), (5,), (6,)]}
 
 
-@pytest.mark.parametrize("error_score", [np.nan, "raise", 2.0])
-@pytest.mark.parametrize("race", [False, True])
-def test_ctrl_c_leaves_a_usable_search(net, iris, error_score, race):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"error_score": "raise"},
+        {"error_score": 2.0},
+        {"race": True},
+        {"epochs": "best"},
+    ],
+    ids=str,
+)
+def test_ctrl_c_leaves_a_usable_search(net, iris, options):
     """After Ctrl-C the complete candidates have scores, and the best one is fitted."""
-    search = GridSearchCV(
-        net, WIDTHS, cv=CV, progress=Stop(3), error_score=error_score, race=race
-    )
+    search = GridSearchCV(net, WIDTHS, cv=CV, progress=Stop(3), **options)
 
     interrupted(search, iris)
 
@@ -439,7 +446,7 @@ def assert_usable(search, data, n_done=1):
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_ctrl_c_while_other_estimators_are_fitted(iris, monkeypatch, n_jobs):
     """Here or in workers, the candidates that are done by then are kept."""
-    ended, end = [], _tasks_without_network._end
+    ended, end = [], _task_runs._end
     PRESSED.clear()
 
     def noting(*done):
@@ -448,7 +455,7 @@ def test_ctrl_c_while_other_estimators_are_fitted(iris, monkeypatch, n_jobs):
         if len(ended) == 3:
             PRESSED.set()
 
-    monkeypatch.setattr(_tasks_without_network, "_end", noting)
+    monkeypatch.setattr(_task_runs, "_end", noting)
     search = GridSearchCV(Pressing(max_iter=1000), STRENGTHS, cv=CV, n_jobs=n_jobs)
 
     with joblib.parallel_config("threading"):

@@ -46,15 +46,21 @@ class Sleeper(ClassifierMixin, BaseEstimator):
         return np.full(len(X), self.classes_[0])
 
 
-def test_fits_that_nothing_can_stop_are_begun_if_they_end_in_time(iris):
-    """The refit has its time, and what is left is used."""
+@pytest.mark.parametrize(("seconds", "refit"), [(0.1, True), (0.01, False), (0.24, False)])
+def test_fits_that_nothing_can_stop_are_begun_if_they_end_in_time(iris, seconds, refit):
+    """The refit has its time, and what is left is used but for a candidate and a tenth."""
     search = RandomizedSearchCV(
-        Sleeper(), {"value": list(range(500))}, n_iter=500, cv=2, time_budget=BUDGET
+        Sleeper(seconds),
+        {"value": list(range(500))},
+        n_iter=500,
+        cv=2,
+        time_budget=BUDGET,
+        refit=refit,
     )
 
     search.fit(*iris)
 
-    assert 0.5 * BUDGET < Sleeper.clock <= BUDGET
+    assert 0.85 * BUDGET - 2.5 * seconds < Sleeper.clock <= BUDGET
     assert np.isfinite(search.cv_results_["mean_test_score"]).sum() >= 3
 
 

@@ -20,16 +20,22 @@ from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV
 from sk_tune._compat import FoldTask
 from sk_tune.backend import Job
 from sk_tune.engine import Fit, Trained, train
-from sk_tune.search._network_training import Trainer, _are_rows_of
+from sk_tune.search._network_training import Trainer
 from sk_tune.search._outcomes import SearchOptions, Work
-from sk_tune.search._training_steps import TrainingSteps
+from sk_tune.search._task_runs import _are_rows_of
 from sk_tune.training import TrainingState
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
 
-def _options(epochs="last", max_resources=0):
-    return SearchOptions(
+def halving(estimator, grid, resource="max_epochs", **options):
+    """Return a search of rungs of 1, 3 and 9 epochs."""
+    rungs = {"max_resources": 9, "min_resources": 1, "factor": 3, "cv": CV}
+    return HalvingGridSearchCV(estimator, grid, resource=resource, **{**rungs, **options})
+
+
+def _trainer(epochs="last", max_resources=0):
+    options = SearchOptions(
         n_jobs=None,
         pre_dispatch="2*n_jobs",
         error_score=np.nan,
@@ -38,6 +44,7 @@ def _options(epochs="last", max_resources=0):
         epochs=epochs,
         max_resources=max_resources,
     )
+    return Trainer((None, None), options)
 
 
 @pytest.fixture
@@ -46,20 +53,12 @@ def works(make_estimator, iris):
     net = make_estimator("MLPClassifier", max_epochs=4)
 
     def work(fold, rows, test):
-        task = FoldTask(
-            estimator=net,
-            X=iris.X,
-            y=iris.y,
-            train=rows,
-            test=test,
-            parameters={},
-            fit_params={},
-            candidate=0,
-            fold=fold,
-        )
-        fit = Fit(estimator=net, X=iris.X, y=iris.y, rows=rows, monitor=test)
+        data = {"estimator": net, "X": iris.X, "y": iris.y}
+        given = {"parameters": {}, "fit_params": {}, "candidate": 0}
+        task = FoldTask(**data, **given, train=rows, test=test, fold=fold)
+        fit = Fit(**data, rows=rows, monitor=test)
         job = Job(lambda: None, lambda job: None)
-        return Work(job=job, task=task, row=5, fit=fit, key=("it", fold), n_epochs=4)
+        return Work(job, task, 5, fit=fit, key=("it", fold), n_epochs=4)
 
     return [work(k, *rows) for k, rows in enumerate(CV.split(*iris))]
 
@@ -92,17 +91,17 @@ def test_the_end_of_a_rung_is_where_the_next_one_goes_back_to(
     works, seed, callbacks, expected
 ):
     """Unless it is not what one training of all epochs would have been there."""
-    steps, options = TrainingSteps(), _options("best", max_resources=9)
+    trainer = _trainer("best", max_resources=9)
     (work,) = works[:1]
     work.fit.estimator.set_params(callbacks=callbacks)
     work.n_epochs = 2
-    for _ in steps.of([work], options):
+    for _ in trainer.steps([work]):
         work.trained = _as_trained(1, [0.1, 0.2])
     own = _as_trained(seed, [0.1, 0.2, 0.3, 0.2, 0.1]).state
     later = replace(own, history=own.history[:4])
 
     again = replace(work, row=6, n_epochs=5)
-    first, second = steps.of([again], options), []
+    first, second = trainer.steps([again]), []
     for step in first:
         second.append(step)
         again.trained = _as_trained(seed, [0.1, 0.2, 0.3, 0.2, 0.1], (later,))
@@ -116,30 +115,13 @@ def test_the_end_of_a_rung_is_where_the_next_one_goes_back_to(
 
 def test_checkpoints_are_let_go_of(works):
     """Whether there is a way back or not; only the fits to train keep some."""
-    steps = TrainingSteps()
     state = _as_trained(1, [0.1]).state
-    for step in steps.of(works, _options("best")):
+    for step in _trainer("best").steps(works):
         assert all(fit.keeps_checkpoints for _, fit in step)
         for work, _ in step:
             work.trained = _as_trained(1, [0.1, 0.2], (state,))
 
     assert [work.trained.checkpoints for work in works] == [()] * 3
-
-
-def test_interrupted_tasks_ask_for_no_more(works):
-    """What was trained by then is kept."""
-    steps = TrainingSteps()
-    n_steps = 0
-    for step in steps.of(works, _options("best")):
-        n_steps += 1
-        _train(step)
-        works[0].trained = None
-        steps.is_interrupted = True
-
-    assert n_steps == 1
-    assert works[0].state is None
-    assert works[1].state is not None
-    assert steps.best_epochs == {}
 
 
 def test_held_out_rows_that_cannot_be_predicted_are_left_out(works):
@@ -148,16 +130,9 @@ def test_held_out_rows_that_cannot_be_predicted_are_left_out(works):
         y = work.fit.y.astype(object)
         # A label that no training row has.
         y[work.task.test] = 7
-        work.fit = Fit(
-            estimator=work.fit.estimator,
-            X=work.fit.X,
-            y=y,
-            rows=work.fit.rows,
-            monitor=work.fit.monitor,
-        )
-    steps = TrainingSteps()
+        work.fit = replace(work.fit, y=y)
     sizes = []
-    for step in steps.of(works, _options()):
+    for step in _trainer().steps(works):
         sizes.append((len(step), {fit.monitor is None for _, fit in step}))
         _train(step)
 
@@ -186,49 +161,33 @@ def test_promoted_candidates_end_where_one_training_ends(pipeline, iris, random_
     """The last rung, and the refit, equal a training of all epochs at once."""
     grid = {"net__learning_rate": [0.003, 0.01, 0.03], "net__dropout": [0.1, 0.3, 0.5]}
     pipeline.set_params(net__random_state=0)
-    halving = HalvingGridSearchCV(
-        pipeline,
-        grid,
-        resource="net__max_epochs",
-        max_resources=9,
-        min_resources=1,
-        factor=3,
-        cv=CV,
-        scoring="neg_log_loss",
-        random_state=random_state,
-    ).fit(*iris)
-    results = pd.DataFrame(halving.cv_results_)
+    options = {"scoring": "neg_log_loss", "random_state": random_state}
+    search = halving(pipeline, grid, "net__max_epochs", **options).fit(*iris)
+    results = pd.DataFrame(search.cv_results_)
     last = results[results["iter"] == 2]
     own = [{n: [v] for n, v in params.items()} for params in last["params"]]
     at_once = GridSearchCV(pipeline, own, cv=CV, scoring="neg_log_loss").fit(*iris)
 
-    assert halving.n_resources_ == [1, 3, 9]
+    assert search.n_resources_ == [1, 3, 9]
     np.testing.assert_allclose(
         last[[f"split{k}_test_score" for k in range(3)]],
         np.transpose([at_once.cv_results_[f"split{k}_test_score"] for k in range(3)]),
         rtol=1e-9,
     )
     np.testing.assert_allclose(
-        halving.best_estimator_.predict_proba(iris.X),
-        pipeline.set_params(**halving.best_params_).fit(*iris).predict_proba(iris.X),
+        search.best_estimator_.predict_proba(iris.X),
+        pipeline.set_params(**search.best_params_).fit(*iris).predict_proba(iris.X),
         atol=1e-9,
     )
 
 
 def test_the_ledger_of_rungs_counts_by_hand(pipeline, iris):
     """9, 3 and 1 candidates on 3 folds: 27 + 9 * 2 + 3 * 6 epochs, 9 + 9 gone on from."""
-    halving = HalvingGridSearchCV(
-        pipeline,
-        {"net__learning_rate": np.geomspace(0.001, 0.1, 9)},
-        resource="net__max_epochs",
-        max_resources=9,
-        min_resources=1,
-        factor=3,
-        cv=CV,
-    ).fit(*iris)
+    rates = {"net__learning_rate": np.geomspace(0.001, 0.1, 9)}
+    search = halving(pipeline, rates, "net__max_epochs").fit(*iris)
 
-    ledger = halving.ledger_
-    assert halving.n_candidates_ == [9, 3, 1]
+    ledger = search.ledger_
+    assert search.n_candidates_ == [9, 3, 1]
     assert ledger.epochs_trained == 27 * 1 + 9 * 2 + 3 * 6
     assert ledger.epochs_saved_by_warm_start == 9 * 1 + 3 * 3
     assert ledger.epochs_full == 9 * 3 * 9
@@ -238,19 +197,13 @@ def test_the_ledger_of_rungs_counts_by_hand(pipeline, iris):
 
 def test_curves_of_a_rung_tell_of_the_epochs_before(pipeline, iris):
     """The curve of a promoted candidate begins with epoch 1, as in its first rung."""
-    halving = HalvingGridSearchCV(
-        pipeline,
-        {"net__learning_rate": [0.001, 0.01, 0.1]},
-        resource="net__max_epochs",
-        max_resources=6,
-        min_resources=2,
-        factor=3,
-        cv=CV,
-    ).fit(*iris)
-    curves = halving.learning_curves_
+    rungs = {"max_resources": 6, "min_resources": 2}
+    rates = {"net__learning_rate": [0.001, 0.01, 0.1]}
+    search = halving(pipeline, rates, "net__max_epochs", **rungs).fit(*iris)
+    curves = search.learning_curves_
 
     (winner,) = curves.loc[curves["iter"] == 1, "candidate"].unique()
-    rate = halving.cv_results_["params"][winner]["net__learning_rate"]
+    rate = search.cv_results_["params"][winner]["net__learning_rate"]
     first = [0.001, 0.01, 0.1].index(rate)
     for fold in range(3):
         own = curves[curves["fold"] == fold]
@@ -271,18 +224,12 @@ def test_a_parameter_that_cannot_be_pickled_may_climb(make_estimator, iris):
             return self.layer(x)
 
     net = make_estimator("NetClassifier", module=Local)
-    halving = HalvingGridSearchCV(
-        net,
-        {"module": [Local], "learning_rate": [0.01, 0.1]},
-        resource="max_epochs",
-        max_resources=4,
-        min_resources=2,
-        factor=2,
-        cv=CV,
-    ).fit(*iris)
+    rungs = {"max_resources": 4, "min_resources": 2, "factor": 2}
+    grid = {"module": [Local], "learning_rate": [0.01, 0.1]}
+    search = halving(net, grid, **rungs).fit(*iris)
 
-    assert halving.ledger_.epochs_trained == 2 * 3 * 2 + 3 * 2
-    assert halving.corrected_score_ is not None
+    assert search.ledger_.epochs_trained == 2 * 3 * 2 + 3 * 2
+    assert search.corrected_score_ is not None
 
 
 def mean_curve(search, row, column):
@@ -360,14 +307,8 @@ def test_the_best_epoch_with_early_stopping_is_one_that_all_folds_reached(
     make_estimator, iris
 ):
     """With early stopping the epoch is compared only as far as every fold trained."""
-    net = make_estimator(
-        "MLPClassifier",
-        **HARD,
-        learning_rate=0.1,
-        max_epochs=20,
-        early_stopping=True,
-        patience=2,
-    )
+    stops = {"early_stopping": True, "patience": 2, "max_epochs": 20}
+    net = make_estimator("MLPClassifier", **HARD, learning_rate=0.1, **stops)
     search = GridSearchCV(net, {"learning_rate": [0.1]}, cv=CV, epochs="best").fit(*iris)
 
     lengths = search.learning_curves_.groupby("fold")["epoch"].max()
@@ -398,22 +339,15 @@ def test_curves_are_those_of_the_reference_engine(make_estimator, iris):
 def test_a_candidate_that_diverges_in_its_second_rung_loses(make_estimator, iris):
     """NaN is never promoted past a number."""
     net = make_estimator("MLPClassifier", dtype="float64")
-    halving = HalvingGridSearchCV(
-        net,
-        {"learning_rate": [1e25, 1e24, 0.01, 0.03]},
-        resource="max_epochs",
-        max_resources=4,
-        min_resources=2,
-        factor=2,
-        cv=CV,
-    )
+    rungs = {"max_resources": 4, "min_resources": 2, "factor": 2}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        halving.fit(*iris)
+        search = halving(net, {"learning_rate": [1e25, 1e24, 0.01, 0.03]}, **rungs)
+        search.fit(*iris)
 
-    promoted = [params["learning_rate"] for params in halving.cv_results_["params"][4:]]
+    promoted = [params["learning_rate"] for params in search.cv_results_["params"][4:]]
     assert sorted(promoted) == [0.01, 0.03]
-    assert halving.ledger_.n_failed == 6
+    assert search.ledger_.n_failed == 6
 
 
 @pytest.fixture
@@ -423,24 +357,19 @@ def remembered(monkeypatch):
 
     def counting(trainer, *args):
         keep_only(trainer, *args)
-        counts.append(len(trainer.steps._states))
+        counts.append(len(trainer._states))
 
     monkeypatch.setattr(Trainer, "keep_only", counting)
     return counts
 
 
+NINE = {"learning_rate": np.geomspace(0.001, 0.1, 9)}
+
+
 @pytest.mark.parametrize("epochs", ["last", "best"])
 def test_halving_remembers_promoted_networks_only(make_estimator, iris, remembered, epochs):
     """Of 9 candidates on 3 folds, 3 go on and then 1, and after the last rung none."""
-    HalvingGridSearchCV(
-        make_estimator("MLPClassifier"),
-        {"learning_rate": np.geomspace(0.001, 0.1, 9)},
-        resource="max_epochs",
-        max_resources=9,
-        min_resources=1,
-        cv=CV,
-        epochs=epochs,
-    ).fit(*iris)
+    halving(make_estimator("MLPClassifier"), NINE, epochs=epochs).fit(*iris)
 
     assert remembered == [9, 3, 0]
 
@@ -464,16 +393,8 @@ def test_an_asynchronous_search_remembers_who_may_be_promoted(
     make_estimator, iris, remembered
 ):
     """Of 9 candidates no more than 3 go on from the first rung, and 1 from the second."""
-    HalvingGridSearchCV(
-        make_estimator("MLPClassifier"),
-        {"learning_rate": np.geomspace(0.001, 0.1, 9)},
-        resource="max_epochs",
-        max_resources=9,
-        min_resources=1,
-        cv=CV,
-        asynchronous=True,
-        n_jobs=1,
-    ).fit(*iris)
+    options = {"asynchronous": True, "n_jobs": 1}
+    halving(make_estimator("MLPClassifier"), NINE, **options).fit(*iris)
 
     assert max(remembered) <= (3 + 3) * 3
     assert remembered[-1] <= 2 * 3

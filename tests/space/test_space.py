@@ -121,7 +121,7 @@ def test_a_finite_space_is_drawn_without_replacement(described):
     """All candidates of a tree of choices are drawn once, and their number is known."""
     space, n = as_space(described), _n_listed(described)
     assert space.n_points == n
-    if n > 2000:
+    if n > 500:
         return
     expected = _listed(described)
 

@@ -1,0 +1,381 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tasks of a search, run: with the trainings of their networks, or in joblib's workers.
+
+The engine has the predictions of the held-out samples when a network is trained.  A task
+that only wants a score of them needs no network: to make one, check the samples and compute
+them again takes several times as long as the metric.  Then an estimator that knows these
+predictions stands in for the network.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import TimeoutError as NothingYetError
+from typing import Any, Self
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.pipeline import Pipeline
+
+from sk_tune._compat import (
+    FoldTask,
+    callbacks_see_fits,
+    callbacks_see_rows,
+    fitted_by,
+    fold_task,
+    num_samples,
+    scored_by,
+    scorers_in,
+)
+from sk_tune._metric import scorer_metric
+from sk_tune.adoption import adoption
+from sk_tune.engine import Fit, have_to_start, start_meanwhile
+from sk_tune.estimators import NetworkEstimator, predicts_unchanged, take_rows
+from sk_tune.exceptions import TrainingFailedError
+from sk_tune.search._fold_fits import network_of
+from sk_tune.search._network_training import Trainer
+from sk_tune.search._outcomes import (
+    FoldOutcome,
+    HeldOut,
+    SearchOptions,
+    Work,
+    hold,
+    positions,
+    trained_outcome,
+)
+from sk_tune.search._time_budget import TimeBudget
+from sk_tune.training import (
+    TimeIsUpError,
+    TimeLimit,
+    TrainingState,
+    is_small,
+    one_thread,
+)
+
+__all__ = ["PredictedClassifier", "PredictedRegressor", "TaskRunner"]
+
+Array = npt.NDArray[Any]
+
+_OTHER_ROWS = "its transformers were fitted anew, and gave it other rows"
+
+
+class TaskRunner:
+    """Runs tasks of a search whose networks were trained, and those that train none."""
+
+    def __init__(self, trainer: Trainer, options: SearchOptions, time: TimeBudget) -> None:
+        self._trainer = trainer
+        self._maker = trainer.maker
+        self._options = options
+        self._time = time
+        # Classes by the id of a fold's samples. The samples are kept, so that no others get
+        # the id.
+        self._classes: dict[int, tuple[Any, Any]] = {}
+
+    def run_trained(self, work: Work) -> None:
+        """Run the task of a trained network, which adopts its training if it is needed."""
+        task, trained = work.task, work.trained
+        if trained is None:
+            return
+        known = None if self._options.n_models_kept != 0 else self._known(work)
+        if known is not None:
+            with fitted_by(work.job.task, known, _rows_for_predicted(task)):
+                work.job.end(result=work.job.task())
+        elif not self._run_adopting(work):
+            return
+        result = work.job.result[0]
+        if "fit_time" in result:
+            result["fit_time"] += trained.seconds
+        classes = getattr(known or task.estimator, "classes_", None)
+        work.outcome = trained_outcome(work, trained, result["fit_error"], classes)
+
+    def _known(self, work: Work) -> "PredictedClassifier | PredictedRegressor | None":
+        """Return what a task can be scored by instead of its trained network.
+
+        None if the task has to fit its network: if a scorer may look at more than the
+        predictions of the held-out samples, the network's class predicts otherwise than the
+        engine does, or transformers in front of it may give other samples each time.
+        """
+        task, network = work.task, network_of(work.task.estimator)
+        predictions = None if work.trained is None else work.trained.predictions
+        if work.state is None or not self._maker.predicts_as_fitted(task):
+            return None
+        if not isinstance(network, NetworkEstimator) or not predicts_unchanged(network):
+            return None
+        is_plain = task.estimator is network or type(task.estimator) is Pipeline
+        if not is_plain or task.scores_train or callbacks_see_fits(task):
+            return None
+        if predictions is None or len(predictions) != len(task.test):
+            return None
+        if not np.isfinite(predictions).all() or not _asks_predicted(network, task):
+            # The scorer says what it thinks of such predictions.
+            return None
+        if not is_classifier(network):
+            return PredictedRegressor(predictions)
+        fold = id(task.train)
+        if fold not in self._classes:
+            self._classes[fold] = (_classes_of_fold(task), task.train)
+        classes = self._classes[fold][0]
+        if classes is None or predictions.shape[1:] != classes.shape:
+            return None
+        return PredictedClassifier(predictions, classes)
+
+    def _run_adopting(self, work: Work) -> bool:
+        """Run a task; return whether its network took the training that there is."""
+        task, job = work.task, work.job
+        answer = _Answer(work)
+        with (
+            self._lent_memory(task),
+            scored_by(job.task, self._maker.held_out.scorer(task.scorer, task.test)),
+            adoption(answer),
+            one_thread(wanted=work.state is not None and is_small(work.state, task.X)),
+        ):
+            job.end(result=job.task())
+        work.model = task.estimator
+        if answer.is_declined:
+            error = job.result[0]["fit_error"]
+            predicts = self._options.n_predictions_kept != 0
+            work.outcome = FoldOutcome(
+                held=_held_out(task, predicts) if error is None else None,
+                seconds=0.0 if work.trained is None else work.trained.seconds,
+                solo_reason=_OTHER_ROWS,
+                reason="" if error is None else str(error),
+            )
+        return not answer.is_declined
+
+    @contextmanager
+    def _lent_memory(self, task: FoldTask) -> Iterator[None]:
+        """Let a pipeline without a memory use that of the search while its task runs."""
+        estimator = task.estimator
+        if not isinstance(estimator, Pipeline) or estimator.memory is not None:
+            yield
+            return
+        estimator.memory = self._maker.memory(task)
+        try:
+            yield
+        finally:
+            estimator.memory = None
+
+    def run_others(
+        self, works: Sequence[Work], *, is_first: bool, stays_here: bool
+    ) -> None:
+        """Run tasks without a network.
+
+        Raises ``TimeIsUpError`` if the time is up before the last.
+        """
+        n_jobs = self._options.n_jobs
+        with self._trainer.outside():
+            stays_here = stays_here or joblib.effective_n_jobs(n_jobs) == 1
+            if not stays_here and self._time.is_limited:
+                # Nobody waits for workers: they take long on a machine that others use.
+                stays_here = have_to_start(n_jobs)
+                if not is_first:
+                    start_meanwhile(n_jobs, self._time.left)
+        predicts = self._options.n_predictions_kept != 0
+        if not stays_here:
+            limit = None if is_first else self._time.limit()
+            self._run_in_workers(works, limit)
+            return
+        for work in works:
+            with (
+                self._time.task("training", is_first=is_first),
+                self._lent_memory(work.task),
+                adoption(None),
+            ):
+                done = _run_task(work.job.task, True, predicts)
+            _end(work, *done)
+
+    def _run_in_workers(self, works: Sequence[Work], limit: TimeLimit | None) -> None:
+        options = self._options
+        keeps = options.n_models_kept != 0, options.n_predictions_kept != 0
+        settings = {"n_jobs": options.n_jobs, "pre_dispatch": options.pre_dispatch}
+        with self._trainer.outside():
+            try:
+                # Results come one by one if the backend can do so: who is interrupted then
+                # has those that are there.
+                parallel = joblib.Parallel(return_as="generator", **settings)
+            except ValueError:
+                parallel = joblib.Parallel(**settings)
+            run = joblib.delayed(_run_task)
+            done = iter(parallel(run(w.job.task, *keeps) for w in works))
+            for work in works:
+                if limit is not None:
+                    parallel.timeout = max(0.0, limit.seconds_left)
+                try:
+                    _end(work, *next(done))
+                except NothingYetError:
+                    raise TimeIsUpError from None
+            # joblib ends a call when it is asked for what comes after the last result.
+            next(done, None)
+
+
+class _Answer:
+    """Gives the network of a task its training, once; others in its pipeline train."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._is_used = False
+        # Whether the network was asked for other samples, and so trained by itself.
+        self.is_declined = False
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> TrainingState | None:
+        work = self._work
+        is_own = estimator is network_of(work.task.estimator)
+        if self._is_used or work.trained is None or not is_own:
+            return None
+        self._is_used = True
+        if estimator is not work.task.estimator and not _are_rows_of(work.fit, X):
+            # A transformer that was let go has been fitted anew, and came out otherwise.
+            self.is_declined = True
+            return None
+        if work.state is None:
+            raise TrainingFailedError(work.trained.message)
+        return work.state
+
+
+def _are_rows_of(fit: Fit | None, X: Any) -> bool:
+    """Return whether samples are those that a network was trained on."""
+    if fit is None or X is fit.X:
+        return True
+    # Behind transformers the samples to train on come first, then those held out.
+    n_rows = len(fit.X) if fit.rows is None else len(fit.rows)
+    if sparse.issparse(X) and sparse.issparse(fit.X):
+        asked = fit.X[:n_rows]
+        return bool(asked.shape == X.shape and (asked != X).nnz == 0)
+    if isinstance(X, pd.DataFrame) and isinstance(fit.X, pd.DataFrame):
+        if len(X) != n_rows or list(X.columns) != list(fit.X.columns):
+            return False
+        # Samples held out may have made other types of their columns.
+        asked = fit.X.iloc[:n_rows].set_axis(X.index, axis=0).astype(X.dtypes)
+        return bool(asked.equals(X))
+    if not (isinstance(X, np.ndarray) and isinstance(fit.X, np.ndarray)):
+        return True
+    if X.dtype.hasobject or fit.X.dtype.hasobject:
+        return True
+    asked = fit.X[:n_rows]
+    # Most arrays have no NaN, to look for which takes longer than to compare.
+    return np.array_equal(asked, X) or (
+        X.dtype.kind == "f" and np.array_equal(asked, X, equal_nan=True)
+    )
+
+
+def _end(work: Work, results: Any, held: HeldOut | None, model: Any) -> None:
+    """Say what became of a task that trained no network."""
+    work.job.end(result=results)
+    error = results[0]["fit_error"]
+    work.outcome = FoldOutcome(held=held, reason="" if error is None else str(error))
+    work.model = model
+
+
+def _run_task(
+    task: Any,
+    keeps_model: bool,  # noqa: FBT001
+    predicts: bool,  # noqa: FBT001
+) -> tuple[Any, HeldOut | None, Any]:
+    """Run a task in a worker; return its results, held-out predictions and the model."""
+    results = task()
+    fold = fold_task(task)
+    if fold is None:
+        return results, None, None
+    model = fold.estimator if keeps_model else None
+    return results, _held_out(fold, predicts), model
+
+
+def _held_out(task: FoldTask, predicts: bool) -> HeldOut | None:  # noqa: FBT001
+    """Return a fitted task's predictions, or only for which samples they would be."""
+    if not predicts:
+        return HeldOut(rows=positions(task.test), values=None, classes=None)
+    return hold(task.estimator, take_rows(task.X, task.test), task.test)
+
+
+class _Predicted(BaseEstimator):  # type: ignore[misc]
+    """Takes any parameters, learns nothing, and responds to the held-out samples only."""
+
+    def set_params(self, **params: Any) -> Self:
+        """Take the parameters of a candidate for what they are: those of its network."""
+        return self
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        """Do nothing."""
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+class PredictedClassifier(ClassifierMixin, _Predicted):  # type: ignore[misc]
+    """A classifier whose probabilities of the held-out samples, (n_test, C), are known."""
+
+    def __init__(self, probabilities: Array, classes: Array) -> None:
+        self.probabilities = probabilities
+        self.classes = classes
+
+    @property
+    def classes_(self) -> Array:
+        """The label of each column."""
+        return self.classes
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probabilities of the held-out samples."""
+        # A metric must not change what is kept.
+        return self.probabilities.copy()
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable label of the held-out samples."""
+        labels: Array = self.classes[self.probabilities.argmax(axis=1)]
+        return labels
+
+
+class PredictedRegressor(RegressorMixin, _Predicted):  # type: ignore[misc]
+    """A regressor whose predictions of the held-out samples are known."""
+
+    def __init__(self, predictions: Array) -> None:
+        self.predictions = predictions
+
+    def predict(self, X: Any) -> Array:
+        """Return the predictions of the held-out samples."""
+        return self.predictions.copy()
+
+
+def _classes_of_fold(task: FoldTask) -> Array | None:
+    """Return the labels that a classifier learns from a fold.
+
+    None for a regressor, and where samples have no labels or several of them.
+    """
+    if not is_classifier(task.estimator):
+        return None
+    try:
+        y = np.asarray(take_rows(task.y, task.train))
+        return np.unique(y) if y.ndim == 1 else None
+    except Exception:  # noqa: BLE001 - the task says what is wrong with them
+        return None
+
+
+def _rows_for_predicted(task: FoldTask) -> Any:
+    """Return as many samples as a task has, for an estimator that looks at none.
+
+    They are the task's if somebody is told of them; else the time to cut a fold out of a
+    table is saved.
+    """
+    if callbacks_see_rows(task):
+        return task.X
+    return np.arange(num_samples(task.X))[:, np.newaxis]
+
+
+def _asks_predicted(network: NetworkEstimator, task: FoldTask) -> bool:
+    """Return whether the scorers of a task ask its network for what is known."""
+    scorers = scorers_in(task.scorer)
+    if scorers is None:
+        return False
+    known = {"predict", "predict_proba"} if is_classifier(network) else {"predict"}
+    for metric in (scorer_metric(scorer, task.estimator) for scorer in scorers):
+        methods = () if metric is None else metric.response_methods
+        # scikit-learn takes the first method that there is.
+        if next((m for m in methods if hasattr(network, m)), None) not in known:
+            return False
+    return True
