@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
@@ -34,46 +34,58 @@ _LOG_UNIFORM = {"loguniform", "reciprocal"}
 _ROUNDING = 1e-9
 
 
-class Dimension(Protocol):
-    """The interface of one parameter's values to the space."""
+class Dimension:
+    """The interface of one parameter's values to the space, as numbers without an end."""
+
+    __slots__ = ()
 
     @property
     def n_points(self) -> int | None:
         """Number of distinct values; None if there is no end of them."""
+        return None
 
     @property
     def n_categories(self) -> int:
         """Number of values if these have no order, else 0."""
+        return 0
 
     @property
     def is_listed(self) -> bool:
         """Whether all values are equally likely, so that they may be drawn by index."""
+        return False
 
     @property
     def has_codes(self) -> bool:
         """Whether a model can be told of the values."""
+        return True
 
     def sample(self, rng: RandomState) -> Any:
         """Return a value at random."""
+        return self.decode(rng.uniform())
 
     def at(self, index: int) -> Any:
         """Return a listed value."""
+        raise IndexError(f"{type(self).__name__} has no value {index}")
 
     def encode(self, value: Any) -> float:
         """Return the code of a value; raise ``LookupError`` if there is none."""
+        raise NotImplementedError
 
     def decode(self, code: float) -> Any:
         """Return the value of a code."""
+        raise NotImplementedError
 
     def snap(self, codes: Codes) -> Codes:
         """Return for each code the one that `encode` gives for its value."""
+        raise NotImplementedError
 
     def spread(self, unit: Codes) -> Codes:
         """Return codes, not snapped, of numbers in [0, 1): values as often as drawn."""
+        return unit
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
+class Values(Dimension):
     """Values in a list, of any kind, handed back as they are (numpy's scalars as Python's).
 
     `weights` say how often each is drawn. Numbers are learnt from by their rank; if not
@@ -104,10 +116,6 @@ class Values:
     @property
     def is_listed(self) -> bool:
         return self.weights is None
-
-    @property
-    def has_codes(self) -> bool:
-        return True
 
     def sample(self, rng: RandomState) -> Any:
         if self.weights is not None:
@@ -152,7 +160,7 @@ class Values:
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(Dimension):
     """Real numbers between two bounds.
 
     Parameters
@@ -166,17 +174,6 @@ class Interval:
     low: float
     high: float
     is_log: bool = False
-
-    n_points = None
-    n_categories = 0
-    is_listed = False
-    has_codes = True
-
-    def sample(self, rng: RandomState) -> float:
-        return self.decode(rng.uniform())
-
-    def at(self, index: int) -> Any:
-        raise IndexError(f"an interval has no value {index}")
 
     def encode(self, value: Any) -> float:
         slack = _ROUNDING * (self.high - self.low)
@@ -195,9 +192,6 @@ class Interval:
     def snap(self, codes: Codes) -> Codes:
         return np.clip(codes, 0.0, 1.0)
 
-    def spread(self, unit: Codes) -> Codes:
-        return unit
-
     def _ends(self) -> tuple[float, float]:
         if self.is_log:
             return math.log(self.low), math.log(self.high)
@@ -205,7 +199,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class IntegerRange:
+class IntegerRange(Dimension):
     """Integers between two bounds, both included.
 
     With `is_log` uniform in the logarithm.
@@ -215,9 +209,6 @@ class IntegerRange:
     high: int
     is_log: bool = False
 
-    n_categories = 0
-    has_codes = True
-
     @property
     def n_points(self) -> int:
         return self.high - self.low + 1
@@ -225,9 +216,6 @@ class IntegerRange:
     @property
     def is_listed(self) -> bool:
         return not self.is_log
-
-    def sample(self, rng: RandomState) -> int:
-        return self.decode(rng.uniform())
 
     def at(self, index: int) -> int:
         return self.low + int(index)
@@ -242,9 +230,6 @@ class IntegerRange:
 
     def snap(self, codes: Codes) -> Codes:
         return self._codes(self._integers(codes))
-
-    def spread(self, unit: Codes) -> Codes:
-        return unit
 
     def _integers(self, codes: Codes) -> Codes:
         low, high = self._ends()
@@ -263,29 +248,30 @@ class IntegerRange:
         return (math.log(low), math.log(end)) if self.is_log else (low, end)
 
 
-class Distribution:
+class Distribution(Dimension):
     """Values drawn by an object with ``rvs``, such as a frozen distribution of scipy.
 
     With ``ppf`` and ``cdf`` too, its codes are quantiles.
     """
 
-    n_categories = 0
-    is_listed = False
-
     def __init__(self, frozen: Any) -> None:
         self.frozen = frozen
-        self.has_codes = hasattr(frozen, "ppf") and hasattr(frozen, "cdf")
         self._is_discrete = hasattr(frozen, "pmf")
         self.is_log = getattr(getattr(frozen, "dist", None), "name", "") in _LOG_UNIFORM
         low, high = frozen.support() if hasattr(frozen, "support") else (-np.inf, np.inf)
         self.support = float(low), float(high)
-        self.n_points = self._count() if self._is_discrete and self.has_codes else None
+        self._n_points = self._count() if self._is_discrete and self.has_codes else None
+
+    @property
+    def n_points(self) -> int | None:
+        return self._n_points
+
+    @property
+    def has_codes(self) -> bool:
+        return hasattr(self.frozen, "ppf") and hasattr(self.frozen, "cdf")
 
     def sample(self, rng: RandomState) -> Any:
         return _plain(self.frozen.rvs(random_state=rng))
-
-    def at(self, index: int) -> Any:
-        raise IndexError(f"a distribution has no value {index}")
 
     def encode(self, value: Any) -> float:
         number = _number(value)
@@ -305,9 +291,6 @@ class Distribution:
     def snap(self, codes: Codes) -> Codes:
         inside = self._inside(codes)
         return self._quantiles(self.frozen.ppf(inside)) if self._is_discrete else inside
-
-    def spread(self, unit: Codes) -> Codes:
-        return unit
 
     def _quantiles(self, values: Codes) -> Codes:
         quantiles = np.asarray(self.frozen.cdf(values), dtype=float)
