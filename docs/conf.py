@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The site: ``python -m sphinx -n -W --keep-going docs docs/_build/html``.
+
+Needs the dependency group ``docs``.  Nothing is fetched from the network while it is built.
+"""
+
+import warnings
+from pathlib import Path
+
+import sk_tune
+
+project = "sk_tune"
+author = "sk_tune contributors"
+copyright = "sk_tune contributors, BSD-3-Clause"
+version = release = sk_tune.__version__
+html_baseurl = "https://sk-tune.readthedocs.io/en/stable/"
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "gallery", "adr/README.md", "**/GALLERY_HEADER.rst"]
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+root_doc = "index"
+
+html_theme = "pydata_sphinx_theme"
+html_title = "sk_tune"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "show_nav_level": 2,
+    "navigation_with_keys": False,
+    "header_links_before_dropdown": 6,
+    "secondary_sidebar_items": ["page-toc"],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+html_sidebars = {"index": [], "install": [], "changelog": []}
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 4
+# Examples are copied without their prompts and results.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+autosummary_generate = True
+autodoc_typehints = "none"
+autodoc_default_options = {"inherited-members": None}
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+numpydoc_xref_param_type = False
+
+# Names of other libraries are not looked up: no inventory is fetched.
+_OTHERS = "sklearn|numpy|torch|skorch|skopt|scipy|pandas|polars|joblib|optuna|matplotlib"
+nitpick_ignore_regex = [
+    (r"py:.*", rf"({_OTHERS}|nn|safetensors|dask|ray)(\..*)?"),
+]
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"__init__\.py|_.*\.py",
+    "within_subsection_order": "FileNameSortKey",
+    "backreferences_dir": "api/backreferences",
+    "doc_module": ("sk_tune",),
+    "reference_url": {"sk_tune": None},
+    "remove_config_comments": True,
+    "show_memory": False,
+    "min_reported_time": 0,
+    "matplotlib_animations": False,
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "plot_gallery": "True",
+}
+warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
+
+
+def _page_of_file(app: object, docname: str, source: list[str]) -> None:
+    """Let links from pages into the repository lead to its files."""
+    here = (Path(__file__).parent / docname).parent
+    text = source[0]
+    for name in ("benchmarks", "README.md", ".ci", "sk_tune"):
+        depth = len(here.relative_to(Path(__file__).parent).parts) + 1
+        text = text.replace(f"]({'../' * depth}{name}", f"]({_REPOSITORY}/{name}")
+    source[0] = text
+
+
+_REPOSITORY = "https://github.com/sk-tune/sk_tune/blob/main"
+
+
+def setup(app: object) -> None:
+    """Register what is done to pages before they are read."""
+    app.connect("source-read", _page_of_file)  # type: ignore[attr-defined]
