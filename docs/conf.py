@@ -5,6 +5,7 @@
 Needs the dependency group ``docs``.  Nothing is fetched from the network while it is built.
 """
 
+import re
 import warnings
 from pathlib import Path
 
@@ -26,7 +27,8 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "gallery", "adr/README.md", "**/GALLERY_HEADER.rst"]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "_templates", "gallery", "figures", "adr/README.md", "**/GALLERY_HEADER.rst"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 root_doc = "index"
 
@@ -53,7 +55,6 @@ copybutton_prompt_is_regexp = True
 
 autosummary_generate = True
 autodoc_typehints = "none"
-autodoc_default_options = {"inherited-members": None}
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 numpydoc_xref_param_type = False
@@ -98,6 +99,16 @@ def _page_of_file(app: object, docname: str, source: list[str]) -> None:
 _REPOSITORY = "https://github.com/sk-tune/sk_tune/blob/main"
 
 
+_ROLE = re.compile(r":(?:term|ref):`(?:([^`<]*?)\s*<[^`>]*>|([^`]*))`")
+
+
+def _without_labels(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Turn references into scikit-learn's glossary and guide, which inherited docstrings make, into text."""
+    text = _ROLE.sub(lambda m: m[1] or m[2], "\n".join(lines))
+    lines[:] = text.split("\n")
+
+
 def setup(app: object) -> None:
     """Register what is done to pages before they are read."""
     app.connect("source-read", _page_of_file)  # type: ignore[attr-defined]
+    app.connect("autodoc-process-docstring", _without_labels)  # type: ignore[attr-defined]

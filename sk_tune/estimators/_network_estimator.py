@@ -511,7 +511,7 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
     def to_onnx(self, path: str | PathLike[str]) -> None:
         """Write the fitted network as an ONNX model.
 
-        Its input ``X`` has shape (n_samples, *input_shape_) and the type of ``dtype``; its
+        Its input ``X`` has shape ``(n_samples, *input_shape_)`` and the type of ``dtype``; its
         output is ``probabilities``, in the order of ``classes_``, or ``prediction`` in the
         units of y.  Sequences must not be padded.  Needs the extra ``export``.
 

@@ -189,7 +189,7 @@ class SmoothClipScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
 
     See Also
     --------
-    TablePreparer : Prepare numbers, dates and categories in one step.
+    sk_tune.TablePreparer : Prepare numbers, dates and categories in one step.
     sklearn.preprocessing.RobustScaler : The same scaling without the clipping.
 
     Notes
@@ -304,9 +304,9 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     numeric : {"smooth_clip", "quantile", "standard"} or None, default="smooth_clip"
         How numbers are scaled.  "smooth_clip" scales by the quartiles and pulls outliers
-        in smoothly, see :class:`SmoothClipScaler`; "quantile" gives each column a normal
-        distribution; "standard" mean 0 and variance 1.  Columns of two values become -1
-        and 1 with all of these.  None leaves numbers as they are.
+        in smoothly, see :class:`~sk_tune.prepare.SmoothClipScaler`; "quantile" gives each
+        column a normal distribution; "standard" mean 0 and variance 1.  Columns of two
+        values become -1 and 1 with all of these.  None leaves numbers as they are.
     imputation : {"median", "mean", "most_frequent"} or None, default="median"
         What missing numbers and dates become.  None leaves them NaN.
     missing_indicator : bool, default=True
@@ -350,7 +350,7 @@ class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     See Also
     --------
-    SmoothClipScaler : What scales the numbers by default.
+    sk_tune.prepare.SmoothClipScaler : What scales the numbers by default.
     sklearn.compose.ColumnTransformer : Prepare columns that you name yourself.
 
     Notes
