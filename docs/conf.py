@@ -35,6 +35,7 @@ root_doc = "index"
 html_theme = "pydata_sphinx_theme"
 html_title = "sk_tune"
 html_static_path = ["_static"]
+html_extra_path = ["llms.txt"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_theme_options = {
