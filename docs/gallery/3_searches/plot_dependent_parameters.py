@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+Parameters that depend on others, and which of them matter
+==========================================================
+
+A good learning rate of SGD is a bad one of AdamW, and only one of the two asks for a
+momentum. :class:`~sk_tune.search.Choice` says which parameters belong to which option.
+After the search, two displays tell which parameters mattered, and in which direction.
+"""
+
+# %%
+# The space has a branch for each optimizer, with ranges of its kind.
+
+import matplotlib.pyplot as plt
+from scipy.stats import loguniform, uniform
+from sklearn.datasets import load_digits
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import MLPClassifier, RandomizedSearchCV
+from sk_tune.report import HyperparameterImportanceDisplay
+from sk_tune.search import Choice
+
+X, y = load_digits(return_X_y=True)
+X, y = X[:600], y[:600]
+cv = StratifiedKFold(3, shuffle=True, random_state=0)
+pipe = make_pipeline(
+    StandardScaler(), MLPClassifier(width=32, max_epochs=10, random_state=0)
+)
+space = {
+    "mlpclassifier__dropout": uniform(0, 0.5),
+    "mlpclassifier__activation": ["relu", "tanh"],
+    "mlpclassifier__optimizer": Choice({
+        "sgd": {
+            "mlpclassifier__learning_rate": loguniform(1e-3, 1),
+            "mlpclassifier__momentum": uniform(0, 0.95),
+        },
+        "adamw": {"mlpclassifier__learning_rate": loguniform(1e-4, 1e-1)},
+    }),
+}
+
+# %%
+# Sixty candidates on three folds are 180 networks, which train together.  A candidate of
+# AdamW has no momentum in ``cv_results_``: the entry is masked, as scikit-learn does it in
+# lists of grids.
+
+search = RandomizedSearchCV(pipe, space, n_iter=60, cv=cv, random_state=0, n_jobs=1).fit(
+    X, y
+)
+print("best:", search.best_params_)
+momentum = search.cv_results_["param_mlpclassifier__momentum"]
+print(f"{momentum.mask.sum()} of {len(momentum)} candidates have no momentum of their own")
+
+# %%
+# Left: how much of the variance of the score each parameter explains.  A column of random
+# numbers is drawn along as the measure of luck (dotted): what is not well beyond it says
+# nothing.  Right: the learning rate, for each optimizer by itself.
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.4), layout="constrained")
+HyperparameterImportanceDisplay.from_search(search, ax=left)
+results = search.cv_results_
+for optimizer, colour, marker in [("sgd", "tab:orange", "s"), ("adamw", "tab:blue", "o")]:
+    here = results["param_mlpclassifier__optimizer"] == optimizer
+    right.plot(
+        results["param_mlpclassifier__learning_rate"][here].astype(float),
+        results["mean_test_score"][here],
+        marker,
+        color=colour,
+        alpha=0.7,
+        label=optimizer,
+    )
+right.set(xscale="log", xlabel="Learning rate", ylabel="Held-out accuracy")
+right.set_title("The best rates of both lie tenfold apart or more")
+right.legend()
+plt.show()
+
+# %%
+# The learning rate is what matters; dropout and activation hardly do here, and may be left
+# at what is cheapest.
+#
+# What to watch out for: importance is about the range that was searched.  A parameter whose
+# range holds only good values looks unimportant, and one whose range is absurdly wide looks
+# like the only one that counts.

@@ -1,0 +1,108 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+When a network says 90 %: calibrate probabilities
+=================================================
+
+A network that was trained for long is surer than it should be: of the samples to which it
+gives 90 %, fewer than 90 % turn out to be right.  This does not matter to ``predict``,
+but to everyone who acts on the probability.  This example measures it, and compares three
+ways to mend it.
+"""
+
+# %%
+# 3,000 samples, made on the spot, with classes that overlap.
+
+import matplotlib.pyplot as plt
+from sklearn.calibration import CalibratedClassifierCV, CalibrationDisplay
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
+from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import MLPClassifier, fleet
+
+X, y = make_classification(
+    n_samples=5000,
+    n_features=20,
+    n_informative=8,
+    n_redundant=0,
+    n_clusters_per_class=4,
+    class_sep=0.9,
+    flip_y=0.08,
+    random_state=1,
+)
+X, X_test, y, y_test = train_test_split(X, y, train_size=1500, stratify=y, random_state=0)
+cv = StratifiedKFold(5, shuffle=True, random_state=0)
+
+# %%
+# The first network is trained for 40 epochs, as one that is judged by accuracy might be.
+# ``CalibratedClassifierCV`` holds out each fold once and learns there how to bend the
+# probabilities: by a temperature, or by a free rising line (isotonic).  Its networks train
+# as a fleet.  Early stopping mends the cause: it stops when the loss on samples that were
+# set aside no longer falls.
+
+net = make_pipeline(StandardScaler(), MLPClassifier(max_epochs=40, random_state=0))
+stopped = make_pipeline(
+    StandardScaler(), MLPClassifier(max_epochs=40, early_stopping=True, random_state=0)
+)
+models = {
+    "network": net,
+    "early stopping": stopped,
+    "temperature": CalibratedClassifierCV(net, method="temperature", cv=cv, ensemble=False),
+    "isotonic": CalibratedClassifierCV(net, method="isotonic", cv=cv, ensemble=False),
+    "logistic regression": make_pipeline(StandardScaler(), LogisticRegression()),
+}
+probability = {}
+with fleet(n_jobs=1):
+    for name, model in models.items():
+        probability[name] = model.fit(X, y).predict_proba(X_test)[:, 1]
+
+# %%
+# Log loss and Brier score judge probabilities, accuracy only on which side of a half they
+# are.
+
+print(f"{'':20} log loss  Brier  accuracy")
+losses = {}
+for name, p in probability.items():
+    losses[name] = log_loss(y_test, p)
+    accuracy = accuracy_score(y_test, p > 0.5)
+    print(
+        f"{name:20} {losses[name]:8.3f} {brier_score_loss(y_test, p):6.3f} {accuracy:9.3f}"
+    )
+
+# %%
+# Left: on the diagonal a probability means what it says.  Right: what each is worth.
+
+fig, (left, right) = plt.subplots(
+    1, 2, figsize=(11, 4.6), width_ratios=[1.2, 1], layout="constrained"
+)
+for place, (name, p) in enumerate(probability.items()):
+    CalibrationDisplay.from_predictions(
+        y_test,
+        p,
+        n_bins=10,
+        strategy="quantile",
+        name=name,
+        ax=left,
+        color=f"C{place}",
+        markersize=4,
+    )
+left.set(xlabel="Probability that the model gave", ylabel="Share that was of the class")
+left.legend(fontsize="small")
+bars = right.barh(
+    list(losses), list(losses.values()), color=[f"C{place}" for place in range(len(losses))]
+)
+right.bar_label(bars, fmt="%.3f", padding=3)
+right.invert_yaxis()
+right.set(xlabel="Log loss on new samples (nats, lower is better)")
+right.set_xlim(right=1.15 * max(losses.values()))
+plt.show()
+
+# %%
+# What to watch out for: calibrate on samples that the network was not trained on, as
+# ``CalibratedClassifierCV`` does, and do not use isotonic calibration with less than about
+# a thousand of them.  Logistic regression is well calibrated, and knows little: calibration
+# alone is not worth much.
