@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+One call, one file: collapse an ensemble, prune it, export it to ONNX
+=====================================================================
+
+An ensemble of thirty networks is asked thirty times for each prediction, and travels as a
+pickle. :func:`~sk_tune.ensemble.collapse` makes it one batched network in one file that
+holds no code; ``prune`` keeps as many members as you have time for; ``to_onnx`` takes it
+to a service that knows neither torch nor sk_tune.
+"""
+
+# %%
+# A bag of thirty networks on noisy digits.  The scaler stands inside of each member here,
+# as it does in an ensemble of trials.
+
+import tempfile
+import time
+from pathlib import Path
+
+import joblib
+import matplotlib.pyplot as plt
+import numpy as np
+import onnxruntime
+from sklearn.datasets import load_digits
+from sklearn.metrics import log_loss
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import BaggingClassifier, MLPClassifier, load
+from sk_tune.ensemble import collapse
+
+X, y = load_digits(return_X_y=True)
+X = (X + np.random.default_rng(0).normal(0, 4, X.shape)).astype(np.float32)
+X, X_new, y, y_new = train_test_split(X, y, train_size=900, stratify=y, random_state=0)
+net = make_pipeline(StandardScaler(), MLPClassifier(width=48, max_epochs=12))
+bag = BaggingClassifier(net, n_estimators=30, random_state=0, n_jobs=1).fit(X, y)
+
+# %%
+# Collapsed, it predicts the same.  ``save`` writes safetensors, which execute nothing when
+# they are read; the file may come from anybody.
+
+folder = Path(tempfile.mkdtemp())
+collapsed = collapse(bag)
+collapsed.save(folder / "digits.safetensors")
+collapsed.to_onnx(folder / "digits.onnx")
+joblib.dump(bag, folder / "digits.joblib")
+loaded = load(folder / "digits.safetensors")
+session = onnxruntime.InferenceSession(folder / "digits.onnx")
+
+
+def ask_onnx(X):
+    """Return the probabilities that onnxruntime computes."""
+    return session.run(None, {"X": X})[0]
+
+
+def ask_one_by_one(X):
+    """Return the mean of what the members say, asked one after the other."""
+    return np.mean([member.predict_proba(X) for member in bag.estimators_], axis=0)
+
+
+for name, ask in [("loaded", loaded.predict_proba), ("ONNX", ask_onnx)]:
+    difference = np.abs(ask(X_new) - bag.predict_proba(X_new)).max()
+    print(f"{name}: largest difference {difference:.1g}")
+for file in sorted(folder.iterdir()):
+    print(f"{file.name:20} {file.stat().st_size / 1e6:.2f} MB")
+
+# %%
+# How long does a service wait for the answer to one sample?  The median of 20 questions.
+
+
+def milliseconds(ask):
+    """Return the median time of a prediction of one sample."""
+    times = []
+    for place in range(20):
+        start = time.perf_counter()
+        ask(X_new[place : place + 1])
+        times.append(1000 * (time.perf_counter() - start))
+    return np.median(times)
+
+
+wait = {
+    "thirty members,\none by one": milliseconds(ask_one_by_one),
+    "collapsed": milliseconds(loaded.predict_proba),
+    "ONNX": milliseconds(ask_onnx),
+}
+
+# %%
+# Are thirty members needed at all?  ``prune`` keeps the heaviest ones.
+
+kept = [1, 2, 5, 10, 20, 30]
+losses = [
+    log_loss(y_new, collapsed.prune(max_members=n).predict_proba(X_new)) for n in kept
+]
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4), layout="constrained")
+bars = left.barh(
+    list(wait), list(wait.values()), color=["tab:gray", "tab:blue", "tab:green"]
+)
+left.bar_label(bars, fmt="%.3g ms", padding=4)
+left.set(xscale="log", xlabel="Milliseconds for one sample (median of 20)")
+left.set_xlim(right=4 * max(wait.values()))
+left.invert_yaxis()
+right.plot(kept, losses, "o-")
+right.set_xscale("log", base=2)
+right.set(
+    xticks=kept,
+    xticklabels=kept,
+    xlabel="Members kept",
+    ylabel="Log loss on new digits (nats)",
+    title="The first ten bring most of it",
+)
+plt.show()
+
+# %%
+# What to watch out for: ONNX takes networks alone or behind scikit-learn's scalers and
+# ``SimpleImputer``; more than that goes into the safetensors file, and what is code (a
+# function of your own) into neither: the error names the step.
