@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+Pure noise has a best score, too
+================================
+
+The best of many candidates looks better than it is: some of its lead is luck.  How much,
+is seen where there is nothing to learn.  This example shuffles all labels, so that no
+network can be right more often than by chance, and lets a search choose the best of more
+and more candidates.
+"""
+
+# %%
+# 80 samples, two classes, labels by the toss of a coin.  The true accuracy of every network
+# on new samples is 0.5, whatever a search may say.
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.stats import loguniform, uniform
+from sklearn.model_selection import StratifiedKFold
+
+from sk_tune import MLPClassifier, RandomizedSearchCV
+
+net = MLPClassifier(width=16, max_epochs=5, batch_size=16, random_state=0)
+space = {
+    "learning_rate": loguniform(1e-3, 1e-1),
+    "dropout": uniform(0, 0.5),
+    "n_layers": [1, 2, 3],
+    "random_state": list(range(1000)),
+}
+
+# %%
+# ``best_score_`` is scikit-learn's: the highest mean over the folds.  ``corrected_score_``
+# repeats the choice on resampled samples and looks at those that had no part in it, so that
+# luck does not count; it comes with an interval.  Both are taken for 2, 8 and 32 candidates
+# on twelve draws of the noise.
+
+sizes = [2, 8, 32]
+naive, corrected, covered = [], [], []
+for draw in range(12):
+    rng = np.random.default_rng(draw)
+    X = rng.normal(size=(80, 6))
+    y = rng.permutation(np.arange(80) % 2)
+    cv = StratifiedKFold(5, shuffle=True, random_state=draw)
+    for size in sizes:
+        search = RandomizedSearchCV(
+            net, space, n_iter=size, cv=cv, refit=False, random_state=draw, n_jobs=1
+        ).fit(X, y)
+        score = search.corrected_score_
+        naive.append(search.best_score_)
+        corrected.append(score.score)
+        covered.append(score.low <= 0.5 <= score.high)
+naive, corrected = (np.reshape(values, (12, len(sizes))) for values in (naive, corrected))
+print("candidates", *sizes, sep="\t")
+print("best score", *naive.mean(axis=0).round(3), sep="\t")
+print("corrected ", *corrected.mean(axis=0).round(3), sep="\t")
+print(f"the interval holds the truth in {np.mean(covered):.0%} of these searches")
+
+# %%
+# The more candidates, the better the best of them looks.  The corrected score does not
+# climb. On so few samples it is even a little low: it errs on the side of caution.
+
+fig, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+for values, name, colour in [
+    (naive, "best_score_", "tab:red"),
+    (corrected, "corrected_score_", "tab:blue"),
+]:
+    ax.plot(sizes, values.T, ".", color=colour, alpha=0.3)
+    ax.plot(
+        sizes,
+        values.mean(axis=0),
+        "o-",
+        color=colour,
+        label=f"{name}, mean of twelve draws",
+    )
+ax.axhline(0.5, color="black", linestyle="--", label="truth: the toss of a coin")
+ax.set_xscale("log", base=2)
+ax.set(
+    xticks=sizes,
+    xticklabels=sizes,
+    xlabel="Candidates of the search",
+    ylabel="Accuracy",
+    ylim=(0.38, 0.72),
+    title="Nothing to learn, and yet a best score of more than 0.5",
+)
+ax.legend()
+plt.show()
+
+# %%
+# What to watch out for: report ``corrected_score_``, not ``best_score_``.  It corrects for
+# the choice of a candidate; it cannot know of leaks between folds, nor of choices that you
+# made by hand after looking at scores.
