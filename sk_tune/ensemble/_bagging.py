@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_tune._compat import get_active_backend
 from sk_tune._declaration import with_inherited_docs
+from sk_tune._documentation import Documented
 from sk_tune.adoption import adoption
 from sk_tune.backend import CollectingBackend, fleet
 from sk_tune.ensemble._combination import Combination, network_of
@@ -47,7 +48,7 @@ _COLUMNS = {
 _MOST_NUMBERS = 2**22
 
 
-class _Bagging:
+class _Bagging(Documented):
     """Lets scikit-learn's bagging train and predict with its networks together.
 
     Drop-in for scikit-learn's class of this name, with the same results for the same

@@ -32,6 +32,7 @@ from sk_tune._compat import (
     safe_indexing,
 )
 from sk_tune._declaration import parameters
+from sk_tune._documentation import Documented
 from sk_tune._splits import folds_among
 from sk_tune.adoption import adopter
 from sk_tune.backend import FleetBackend, fleet
@@ -47,7 +48,7 @@ _HELD_OUT = 0.2
 
 
 @parameters
-class _Stacking:
+class _Stacking(Documented):
     """Training as fleets, and layers as many as are worth it.
 
     Drop-in for scikit-learn's class of this name: the base estimators and their folds are

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from sk_tune._compat import EstimatorBase
 from sk_tune._declaration import parameters
+from sk_tune._documentation import Documented
 from sk_tune.adoption import adopted_state
 from sk_tune.estimators._encoded_data import (
     EncodedData,
@@ -111,7 +112,7 @@ def _has_hooks_of(
 
 
 @parameters
-class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
+class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBase, ABC):
     """Base of all estimators: a scikit-learn estimator that holds a skorch net.
 
     Attributes
@@ -511,9 +512,9 @@ class NetworkEstimator(TrainingParameters, Persistence, EstimatorBase, ABC):
     def to_onnx(self, path: str | PathLike[str]) -> None:
         """Write the fitted network as an ONNX model.
 
-        Its input ``X`` has shape ``(n_samples, *input_shape_)`` and the type of ``dtype``; its
-        output is ``probabilities``, in the order of ``classes_``, or ``prediction`` in the
-        units of y.  Sequences must not be padded.  Needs the extra ``export``.
+        Its input ``X`` has shape ``(n_samples, *input_shape_)`` and the type of ``dtype``;
+        its output is ``probabilities``, in the order of ``classes_``, or ``prediction`` in
+        the units of y.  Sequences must not be padded.  Needs the extra ``export``.
 
         Parameters
         ----------

@@ -31,6 +31,7 @@ from sk_tune._compat import (
     warn_or_raise_about_failures,
 )
 from sk_tune._declaration import parameters
+from sk_tune._documentation import Documented
 from sk_tune._search_record import SearchRecord
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
@@ -82,7 +83,7 @@ _N_KEPT = {"none": 0, "best": 1, "all": None}
 
 
 @parameters
-class BaseSearch(SearchParameters, BaseSearchCV):  # type: ignore[misc]
+class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[misc]
     """Lets a search of scikit-learn train its networks as fleets.
 
     Attributes

@@ -30,9 +30,9 @@ def as_space(param_distributions: Any, *, tuples_are_ranges: bool = True) -> Spa
 
     A parameter may be a list or array of values, a distribution with ``rvs``, a dimension
     of scikit-optimize, a tuple ``(low, high)`` or ``(low, high, prior)``, or a
-    :class:`~sk_tune.search.Choice`. From a list of dicts each candidate follows one; of pairs (dict, int)
-    the number says how many do. Without `tuples_are_ranges` a tuple is a list of values, as
-    in scikit-learn.
+    :class:`~sk_tune.search.Choice`. From a list of dicts each candidate follows one; of
+    pairs (dict, int) the number says how many do. Without `tuples_are_ranges` a tuple is a
+    list of values, as in scikit-learn.
 
     Raises SpaceError, which names the parameter, and TypeError if there are no dicts at
     all, as scikit-learn and scikit-optimize do.
