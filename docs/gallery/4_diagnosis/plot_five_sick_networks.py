@@ -61,7 +61,7 @@ sick = {
 # %%
 # A doctor treats one thing and looks again, and so does this loop: what was hidden behind
 # the first illness is found in the second visit.  It ends when nothing is an issue, after
-# four visits at most.
+# three visits at most.
 
 
 def treat(search):
