@@ -72,6 +72,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"/_[^/]*\.py",
     "within_subsection_order": "FileNameSortKey",
+    "thumbnail_size": (600, 260),
     "backreferences_dir": "api/backreferences",
     "doc_module": ("sk_tune",),
     "reference_url": {"sk_tune": None},
