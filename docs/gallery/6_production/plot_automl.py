@@ -53,7 +53,7 @@ X.head()
 
 auto = AutoClassifier(time_budget=15, n_jobs=1, random_state=0).fit(X, y)
 print("expected accuracy and 95 % interval:", auto.corrected_score_)
-print(auto.verdict_)
+print(auto.verdict_.replace(". ", ".\n"))
 
 # %%
 # The leaderboard has a line for each model.  The scores of single models are as the search
