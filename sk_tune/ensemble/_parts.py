@@ -19,6 +19,7 @@ from sklearn import ensemble as sklearn_ensemble
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from sk_tune._documentation import Documented
 from sk_tune.ensemble._combination import Combination, Member
 
 __all__ = [
@@ -160,7 +161,7 @@ def combined(ensemble: Any, X: Any) -> Array:
     return parts.finish(parts.combination(ensemble)(X))
 
 
-class Combined:
+class Combined(Documented):
     """An ensemble of sk_tune's, which predicts by the weighted sum of its members."""
 
     def _parts(self) -> Parts:

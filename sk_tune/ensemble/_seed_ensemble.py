@@ -14,7 +14,6 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from sk_tune._compat import HasMethods, Interval, validate_parameter_constraints
 from sk_tune._declaration import parameters
-from sk_tune._documentation import Documented
 from sk_tune.ensemble._member_fits import fit_members, last_step
 from sk_tune.ensemble._parts import (
     CombinedClassifier,
@@ -36,7 +35,7 @@ Array = npt.NDArray[Any]
 
 
 @parameters
-class _SeedEnsemble(Documented, BaseEstimator):  # type: ignore[misc]
+class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
     """Members that differ by their seed.
 
     Also called a deep ensemble.  The members start from other weights and see the samples

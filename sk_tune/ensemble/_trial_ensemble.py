@@ -19,7 +19,6 @@ from sk_tune._compat import (
     validate_parameter_constraints,
 )
 from sk_tune._declaration import parameters
-from sk_tune._documentation import Documented
 from sk_tune._metric import scorer_metric
 from sk_tune._search_record import deciding_scorer, search_record
 from sk_tune.ensemble._member_fits import fit_members
@@ -44,7 +43,7 @@ Method = Literal["greedy", "stack", "average"]
 
 
 @parameters
-class _TrialEnsemble(Documented, BaseEstimator):  # type: ignore[misc]
+class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
     """Members and weights out of the trials of a search.
 
     A search trains many candidates and throws all but one away.  Their out-of-fold

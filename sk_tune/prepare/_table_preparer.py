@@ -42,6 +42,7 @@ from sk_tune._compat import (
     output_container,
     validate_parameter_constraints,
 )
+from sk_tune._documentation import Documented
 from sk_tune.prepare._column_kinds import (
     as_pandas,
     check_table,
@@ -64,7 +65,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 
-class CategoryCodes(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class CategoryCodes(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Give each frequent category a code from 1 on, and all others the code 0.
 
     A category has a code of its own from `min_frequency` samples on; a column has at most
@@ -168,7 +169,7 @@ _QUARTILES = (25, 50, 75)
 _HUGE, _HUGEST = 1e300, np.finfo(np.float64).max
 
 
-class SmoothClipScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Centre by the median, scale by the quartiles, and clip smoothly to (-3, 3).
 
     Between the quartiles a column is left nearly linear; far outside, values approach the
@@ -294,7 +295,7 @@ _MAX_QUANTILES = 1000
 _RARE = "_infrequent_sklearn"  # How OneHotEncoder calls its column of all others.
 
 
-class TablePreparer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turn a table of numbers, dates and categories into numbers for a network.
 
     What each column is, is found out in ``fit``, from the rows to train on; nothing has to
