@@ -8,6 +8,7 @@ Needs the dependency group ``docs``.  Nothing is fetched from the network while 
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import sk_tune
 
@@ -28,7 +29,14 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "_templates", "gallery", "figures", "adr/README.md", "**/GALLERY_HEADER.rst"]
+exclude_patterns = [
+    "_build",
+    "_templates",
+    "gallery",
+    "figures",
+    "adr/README.md",
+    "**/GALLERY_HEADER.rst",
+]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 root_doc = "index"
 
@@ -104,8 +112,9 @@ _REPOSITORY = "https://github.com/sk-tune/sk_tune/blob/main"
 _ROLE = re.compile(r":(?:term|ref):`(?:([^`<]*?)\s*<[^`>]*>|([^`]*))`")
 
 
-def _without_labels(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Turn references into scikit-learn's glossary and guide, which inherited docstrings make, into text."""
+def _without_labels(*arguments: Any) -> None:
+    """Make text of an inherited docstring's references into scikit-learn's guide."""
+    lines = arguments[-1]
     text = _ROLE.sub(lambda m: m[1] or m[2], "\n".join(lines))
     lines[:] = text.split("\n")
 
