@@ -109,14 +109,16 @@ def _page_of_file(app: object, docname: str, source: list[str]) -> None:
 _REPOSITORY = "https://github.com/sk-tune/sk_tune/blob/main"
 
 
+_LEARNT = re.compile(r"(?<![\w`.*])(n_features_in|n_outputs|n_estimators)_(?![\w`*])")
 _ROLE = re.compile(r":(?:term|ref):`(?:([^`<]*?)\s*<[^`>]*>|([^`]*))`")
 
 
 def _without_labels(*arguments: Any) -> None:
     """Make text of an inherited docstring's references into scikit-learn's guide."""
     lines = arguments[-1]
-    text = _ROLE.sub(lambda m: m[1] or m[2], "\n".join(lines))
-    lines[:] = text.split("\n")
+    text = _ROLE.sub(lambda m: f"``{m[2]}``" if m[2] else m[1], "\n".join(lines))
+    # A name that ends in "_" is a reference elsewhere than in scikit-learn.
+    lines[:] = _LEARNT.sub(r"\1\_", text).split("\n")
 
 
 def setup(app: object) -> None:

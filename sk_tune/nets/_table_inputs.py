@@ -4,13 +4,6 @@
 
 Notation: B samples of a batch, D columns, N of them numbers and C categories, F
 frequencies, T bins, E units of an embedding.  No two columns share weights.
-
-References
-----------
-.. [1] Y. Gorishniy, I. Rubachev, A. Babenko. On embeddings for numerical features in
-   tabular deep learning. NeurIPS 2022.
-.. [2] Y. Gorishniy, A. Kotelnikov, A. Babenko. TabM: advancing tabular deep learning with
-   parameter-efficient ensembling. ICLR 2025.
 """
 
 import math
@@ -34,6 +27,11 @@ class PeriodicEmbedding(nn.Module):
 
     "PLR" in section 3.3 of [1]_, with trained frequencies, which begin with the standard
     deviation `frequency_scale`.
+
+    References
+    ----------
+    .. [1] Y. Gorishniy, I. Rubachev, A. Babenko. On embeddings for numerical features in
+       tabular deep learning. NeurIPS 2022.
     """
 
     def __init__(
@@ -62,6 +60,13 @@ class PiecewiseLinearEmbedding(nn.Module):
     The bins' part (section 3.2 of [1]_) begins at 0, so that training begins with lines and
     bends them, as in TabM [2]_. Outside of the outermost edges it is constant, and the line
     alone goes on. `n_bins` is that of the column that has most.
+
+    References
+    ----------
+    .. [1] Y. Gorishniy, I. Rubachev, A. Babenko. On embeddings for numerical features in
+       tabular deep learning. NeurIPS 2022.
+    .. [2] Y. Gorishniy, A. Kotelnikov, A. Babenko. TabM: advancing tabular deep learning
+       with parameter-efficient ensembling. ICLR 2025.
     """
 
     start: Tensor

@@ -2,13 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The score of the best candidate, corrected for having been chosen as the best.
 
-Notation, as in Tsamardinos et al. [1]_: B resamples of N samples, C candidates.
-
-References
-----------
-.. [1] I. Tsamardinos, E. Greasidou, G. Borboudakis. Bootstrapping the out-of-sample
-   predictions for efficient and accurate cross-validation. Machine Learning
-   107:1895-1922, 2018.
+Notation, as in Tsamardinos et al. (2018): B resamples of N samples, C candidates.
 """
 
 import math
@@ -257,6 +251,12 @@ def corrected_score(
 
     The score is of predictions pooled over folds.  A search's ``best_score_`` is the mean
     over folds, which differs for metrics that are no means over samples.
+
+    References
+    ----------
+    .. [1] I. Tsamardinos, E. Greasidou, G. Borboudakis. Bootstrapping the out-of-sample
+       predictions for efficient and accurate cross-validation. Machine Learning
+       107:1895-1922, 2018.
     """
     metric = metric if isinstance(metric, Metric) else Metric(function=metric)
     responses, y, classes, rows = _complete(predictions, y, metric, classes)
