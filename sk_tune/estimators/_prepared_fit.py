@@ -120,9 +120,7 @@ class PreparedFit:
             gradient_clip=options.gradient_clip,
             dropout_seed=derive_seed(options.seed, Stream.DROPOUT),
             augmentation=options.augmentation,
-            augmentation_seed=0
-            if options.augmentation is None
-            else derive_seed(options.seed, Stream.AUGMENTATION),
+            augmentation_seed=derive_seed(options.seed, Stream.AUGMENTATION),
         )
 
     def recipe(self) -> Recipe:

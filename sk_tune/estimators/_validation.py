@@ -74,7 +74,7 @@ class Number(_NoBool):
 
 def is_whole(value: Any, low: int) -> bool:
     """Return whether a value is an integer of at least `low`; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= low
 
 
 def check_parameters(estimator: Any) -> None:

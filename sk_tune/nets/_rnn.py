@@ -111,7 +111,8 @@ class _RecurrentLayer(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.recurrence = recurrence
+        # A fleet puts its form of the recurrence here.
+        self.recurrence: nn.Module = recurrence
         self.norm: nn.Module | None = None
         if normalization is not None:
             norm = nn.BatchNorm1d if normalization == "batch" else nn.LayerNorm
@@ -129,7 +130,6 @@ class _RecurrentLayer(nn.Module):
 
     def _recur(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         if not isinstance(self.recurrence, nn.RNNBase):
-            # A fleet has put its form of the recurrence here.
             twin: Tensor = self.recurrence(x, lengths)
             return twin
         if lengths is None:

@@ -118,10 +118,10 @@ def train_valid_test_split(
     return [safe_indexing(array, part) for array in arrays for part in parts]
 
 
-def _sizes(n_samples: int, valid_size: float, test_size: float) -> tuple[int, int, int]:
+def _sizes(n_samples: int, valid_size: Any, test_size: Any) -> tuple[int, int, int]:
     """Return the numbers of training, validation and test rows."""
     n_valid, n_test = (
-        size if isinstance(size, Integral) else math.ceil(size * n_samples)
+        int(size) if isinstance(size, Integral) else math.ceil(size * n_samples)
         for size in (valid_size, test_size)
     )
     n_train = n_samples - n_valid - n_test

@@ -177,7 +177,7 @@ class AsynchronousRungs:
                     return
                 self._take(ended)
                 if self._rounds.is_over:
-                    return
+                    return  # type: ignore[unreachable] # a candidate's callback may end it
         self._rounds.stop()
 
     def _expected(self) -> list[int]:

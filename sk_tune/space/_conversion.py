@@ -68,7 +68,7 @@ def as_space(param_distributions: Any, *, tuples_are_ranges: bool = True) -> Spa
 
 def _dict_and_n_iter(element: Any) -> tuple[Any, Any]:
     if not isinstance(element, tuple):
-        pair = element, None
+        pair: tuple[Any, Any] = element, None
     elif len(element) == 2:
         pair = element
     else:
