@@ -74,7 +74,7 @@ def _dict_and_n_iter(element: Any) -> tuple[Any, Any]:
     else:
         pair = None, None
     n_iter = pair[1]
-    is_count = n_iter is None or (isinstance(n_iter, Integral) and n_iter >= 0)
+    is_count = n_iter is None or (isinstance(n_iter, Integral) and int(n_iter) >= 0)
     if not isinstance(pair[0], Mapping) or not is_count:
         kind = SpaceError if isinstance(element, tuple) else TypeError
         raise kind(
