@@ -82,6 +82,7 @@ def test_a_handler_of_the_callers_is_asked():
 _EARLY = """
 import os, signal, sys, threading, time
 from sklearn.datasets import load_iris
+from skorch.callbacks import Callback
 from sk_tune import MLPClassifier
 
 def press():
@@ -89,8 +90,8 @@ def press():
         time.sleep(0.001)
     os.kill(os.getpid(), signal.SIGINT)
 
-# The kernel knows no tanh: torch makes an optimizer.
-net = MLPClassifier(activation="tanh", max_epochs=2, random_state=0)
+# A callback looks on, so that torch trains, with an optimizer.
+net = MLPClassifier(callbacks=[Callback()], max_epochs=2, random_state=0)
 data = load_iris(return_X_y=True)
 threading.Thread(target=press, daemon=True).start()
 try:

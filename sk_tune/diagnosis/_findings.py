@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sk_tune._documentation import page
 from sk_tune._text import html_table
 
 __all__ = [
@@ -147,6 +148,13 @@ class Finding:
     def is_of_leaks(self) -> bool:
         """Whether the leak guard made it, not a check of a network or a search."""
         return self.code.startswith(_LEAKS)
+
+    @property
+    def page(self) -> str:
+        """Address of the page that tells more; empty for checks of a search's report."""
+        if not self.code:
+            return ""
+        return page("how-to/leaks" if self.is_of_leaks else "how-to/diagnosis#the-checks")
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,8 +126,13 @@ class _Wide(nn.Module):
 
 Y = np.arange(120) % 2
 NETWORKS = {
-    "mlp": lambda n: MLPClassifier(width=n, activation="tanh", batch_size=-1, max_epochs=1),
-    "members": lambda n: MLPClassifier(width=64, members=n, batch_size=-1, max_epochs=1),
+    # A callback looks on, so that torch trains these, not the kernel.
+    "mlp": lambda n: MLPClassifier(
+        width=n, batch_size=-1, max_epochs=1, callbacks=[Callback()]
+    ),
+    "members": lambda n: MLPClassifier(
+        width=64, members=n, batch_size=-1, max_epochs=1, callbacks=[Callback()]
+    ),
     "cnn": lambda n: CNNClassifier(n_channels=n, width=4, batch_size=-1, max_epochs=1),
     "rnn": lambda n: RNNClassifier(hidden_size=n, batch_size=-1, max_epochs=1),
     "module": lambda n: NetClassifier(
