@@ -38,6 +38,7 @@ from sk_tune.fleets._module_layer import ModuleLayer
 from sk_tune.fleets._stacked_optimizers import StackedTensors
 from sk_tune.fleets._traced import NORMS, OVER_CLASSES, Chain, Link
 from sk_tune.nets import (
+    MLP,
     SeededDropout,
     SeparateHeads,
     SharedLinear,
@@ -67,13 +68,14 @@ class Program:
         modules: Sequence[nn.Module],
         chain: Chain,
         X: Tensor,
-        dropout_seeds: Sequence[int] | None = None,
+        dropout_seeds: Sequence[int] | None,
     ) -> None:
         self.parameters, self.buffers = _stacked(modules)
         self.dropout = StackedDropout(modules, dropout_seeds)
         # Outputs of each network while it trains, and what makes predictions of them.
-        self.members = int(getattr(modules[0], "members", 1))
-        self.link = str(getattr(modules[0], "link", "identity"))
+        mlp = modules[0] if isinstance(modules[0], MLP) else None
+        self.members = 1 if mlp is None else mlp.members
+        self.link = "identity" if mlp is None else mlp.link
         self._is_training = True
         self._parts: dict[tuple[int, int], Tensors] = {}
         self._store: dict[Any, Tensor] = {}
@@ -170,22 +172,20 @@ class Program:
             self._pattern = other._pattern
             self.layers = self._made()
 
-    def memory(
-        self, name: str, like: Tensor, *shape: int, dtype: torch.dtype | None = None
-    ) -> Tensor:
+    def memory(self, name: str, like: Tensor, *shape: int) -> Tensor:
         """Return memory of a name and shape, the same at every step, not cleared."""
         if not self._is_training:
             size = math.prod(shape)
             found = self._store.get(name)
             if found is None or len(found) < size:
-                found = self._store[name] = like.new_empty(size, dtype=dtype)
+                found = self._store[name] = like.new_empty(size)
                 # Views into the smaller memory before are dropped.
                 self._steps.clear()
             return found[:size].view(shape)
         key = (name, shape)
         found = self._store.get(key)
         if found is None:
-            found = self._store[key] = like.new_empty(shape, dtype=dtype)
+            found = self._store[key] = like.new_empty(shape)
         return found
 
     def evaluate_shared(self, X: Tensor, networks: slice) -> Tensor:

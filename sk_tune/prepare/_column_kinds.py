@@ -104,11 +104,10 @@ def header_rows(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """
     found = np.full(len(table), table.shape[1] > 1)
     for name in table.columns:
-        if not found.any():
-            break
         column = table[name]
-        is_name = column == name if may_be_text(column) else pd.Series([False])
-        found &= is_name.to_numpy(bool, na_value=False)
+        if not (found.any() and may_be_text(column)):
+            return np.zeros(len(table), dtype=bool)
+        found &= (column == name).to_numpy(bool, na_value=False)
     return found
 
 
@@ -431,7 +430,7 @@ def _text_formats(X: pd.DataFrame) -> dict[str, TextFormat | None]:
     formats: dict[str, TextFormat | None] = {}
     for name in X.columns:
         column = X[name]
-        if not may_be_text(column):
+        if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
             continue
         kind, text_format = kind_of_column(column, least)
         if text_format is not None and text_format.style != "plain":
@@ -466,7 +465,7 @@ def read_text(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) -> pd.D
     X = X.copy(deep=False)
     for name, text_format in formats.items():
         column = X[name]
-        if not may_be_text(column):
+        if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
             continue
         if text_format is None:
             X[name] = column.astype("category")

@@ -167,9 +167,9 @@ def different_cells(column: "Column[Any]") -> tuple["Column[Any]", Array]:
 
 
 def may_be_text(column: "Column[Any]") -> bool:
-    """Return whether a column is of a type of text, or of objects, but of no categories."""
+    """Return whether a column is of a type of text, objects, or categories of text."""
     types = pd.api.types
-    return types.is_object_dtype(column.dtype) or types.is_string_dtype(column.dtype)
+    return types.is_object_dtype(column) or types.is_string_dtype(column)
 
 
 def is_missing(column: "Column[Any]") -> Array:

@@ -128,7 +128,7 @@ def python_text(value: Any, depth: int = 0) -> str:
         value = value.tolist()
     if isinstance(value, list | tuple):
         return _sequence(value, depth)
-    made = _call(value)
+    made = _call(value, depth)
     if made is not None:
         given = [python_text(item, depth + 1) for item in made.given]
         given += [f"{k}={python_text(v, depth + 1)}" for k, v in made.options.items()]
@@ -151,8 +151,8 @@ class _MakingCall(NamedTuple):
     options: Mapping[str, Any]
 
 
-def _call(value: Any) -> _MakingCall | None:
-    """Return the call that makes an object, if its kind is known."""
+def _call(value: Any, depth: int) -> _MakingCall | None:
+    """Return the call that makes an object at a depth, if its kind is known."""
     kind = type(value)
     if isinstance(value, Choice):
         return _MakingCall(kind.__module__, "Choice", [value.options], {})
@@ -168,25 +168,27 @@ def _call(value: Any) -> _MakingCall | None:
         return _MakingCall("sklearn.metrics", "make_scorer", [scorer["function"]], options)
     if hasattr(value, "get_params") and not isinstance(value, type):
         # Callbacks of skorch are no estimators, and have parameters all the same.
-        return _MakingCall(kind.__module__, kind.__name__, [], _changed(value))
+        return _MakingCall(kind.__module__, kind.__name__, [], _changed(value, depth))
     if hasattr(value, "dist") and hasattr(value, "args") and hasattr(value, "kwds"):
         return _MakingCall("scipy.stats", value.dist.name, list(value.args), value.kwds)
     return None
 
 
-def _changed(estimator: Any) -> dict[str, Any]:
+def _changed(estimator: Any, depth: int) -> dict[str, Any]:
     """Return the parameters of an estimator that differ from the defaults."""
     declared = inspect.signature(type(estimator)).parameters
-    defaults = {
-        name: python_text(parameter.default)
-        for name, parameter in declared.items()
-        if parameter.default is not inspect.Parameter.empty
-    }
-    return {
-        name: value
-        for name, value in estimator.get_params(deep=False).items()
-        if python_text(value) != defaults.get(name)
-    }
+    params = estimator.get_params(deep=False)
+    return {n: v for n, v in params.items() if not _is_default(v, declared.get(n), depth)}
+
+
+def _is_default(value: Any, parameter: inspect.Parameter | None, depth: int) -> bool:
+    """Return whether a value is written as the default of a parameter is."""
+    if parameter is None or parameter.default is inspect.Parameter.empty:
+        return False
+    if parameter.default is None:
+        # What holds other objects is not written once more to compare it.
+        return value is None
+    return python_text(value, depth + 1) == python_text(parameter.default, depth + 1)
 
 
 def _sequence(values: Any, depth: int) -> str:
@@ -242,7 +244,7 @@ def _names(value: Any, depth: int) -> Iterator[tuple[str, str]]:
     if depth > _DEEPEST or isinstance(value, np.ndarray | np.generic | str):
         return
     parts: list[Any] = []
-    made, name = _call(value), getattr(value, "__name__", None)
+    made, name = _call(value, depth), getattr(value, "__name__", None)
     if made is not None:
         yield made.module, made.name
         parts = [*made.given, *made.options.values()]

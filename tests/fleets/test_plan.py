@@ -635,6 +635,26 @@ def test_modules_of_another_precision_are_no_chains():
     assert _is_chain(Plain().double(), _normal(B, *SHAPE))
 
 
+class WithMembers(nn.Module):
+    """A user's module whose attribute has the name of one of ``sk_tune.nets.MLP``."""
+
+    def __init__(self, members):
+        super().__init__()
+        self.members = members
+        self.last = nn.Linear(6, C)
+
+    def forward(self, x):
+        return self.last(x.flatten(1))
+
+
+def _counting():
+    return WithMembers(3)
+
+
+def _listing():
+    return WithMembers(nn.ModuleList())
+
+
 def _hooked():
     module = Plain().double()
     module.first.register_forward_hook(lambda *_: None)
@@ -647,6 +667,8 @@ def _hooked():
         (Plain, "layers", ""),
         (Residual, "vmap", "its forward does more than call one layer after the other"),
         (Mode, "vmap", "its layers differ between training and evaluation"),
+        (_counting, "layers", ""),
+        (_listing, "layers", ""),
         (Unused, "alone", "torch.func.vmap cannot carry its module"),
         (_hooked, "alone", "its module has hooks"),
     ],

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 
 from sk_tune import AutoRegressor, TablePreparer
 from sk_tune.exceptions import SkTuneWarning, TableError
-from sk_tune.prepare import TextFormat, column_kinds, decide_columns, read_text
+from sk_tune.prepare import TextFormat, column_kinds, decide_columns, header_rows, read_text
 from sk_tune.prepare._column_kinds import kinds_and_values, least_frequency
 from sk_tune.prepare._formats import MISSING, read_values
 
@@ -498,3 +498,11 @@ def test_values_of_another_kind_are_refused(values, kind, message):
     """The error names the column, the first such value and its row."""
     with pytest.raises(TableError, match=f"Column 'a' must hold {message}"):
         read_values(pd.Series(values, name="a"), kind)
+
+
+def test_a_header_row_is_found_among_categories():
+    """A file that was read with categories of text repeats its header all the same."""
+    table = pd.DataFrame({"a": ["x", "a", "y"], "b": ["1", "b", "2"]})
+
+    for kinds in ({}, {"a": "category"}, {"a": "category", "b": "category"}):
+        assert header_rows(table.astype(kinds)).tolist() == [False, True, False]

@@ -689,3 +689,21 @@ def test_whatever_comes_the_result_is_bounded_and_keeps_the_order(X, new):
 
     assert (np.abs(Z) <= 3).all()
     assert (np.diff(Z, axis=0) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        [f"{day:02d}.{month:02d}.2020" for month in (1, 5, 9) for day in range(1, 29, 2)],
+        [f"{k / 7:.2f}".replace(".", ",") for k in range(1, 43)],
+    ],
+    ids=["day first", "decimal comma"],
+)
+def test_a_column_of_categories_is_read_as_its_text(text):
+    """A fitted preparer knows how the text writes dates and numbers, in either type."""
+    table = pd.DataFrame({"a": text, "b": np.arange(len(text)) ** 1.5})
+    preparer = TablePreparer().fit(table)
+
+    as_categories = preparer.transform(table.astype({"a": "category"}))
+
+    np.testing.assert_array_equal(as_categories, preparer.transform(table))

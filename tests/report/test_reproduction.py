@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from scipy.stats import loguniform, randint, uniform
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss, make_scorer
 from sklearn.model_selection import StratifiedKFold
@@ -23,6 +24,13 @@ from sk_tune.report import data_fingerprint
 from sk_tune.report._gathering import gather
 from sk_tune.report._value_texts import import_lines, python_text
 from sk_tune.search import Choice
+
+
+class Holder(BaseEstimator):
+    """An estimator with a part."""
+
+    def __init__(self, part=None):
+        self.part = part
 
 
 def test_a_report_says_all_that_is_needed(grid, iris):
@@ -168,6 +176,16 @@ def test_the_code_of_what_searches_are_made_of_runs(value):
         np.testing.assert_array_equal(made, value)
     if isinstance(value, Categorical):
         assert (made.categories, made.prior) == (value.categories, value.prior)
+
+
+def test_an_estimator_that_holds_itself_is_written_and_ends():
+    """Parameters in it are compared with their defaults no deeper than they are written."""
+    holder = Holder()
+    holder.part = holder
+
+    assert python_text(holder).split()[:3] == ["Holder(", "part=Holder(", "part=Holder("]
+    assert "..." in python_text(holder)
+    assert len(import_lines([holder, FunctionTransformer()])) == 2
 
 
 def test_long_lists_share_lines_and_are_cut_and_circles_end():
