@@ -542,19 +542,18 @@ def defaults_for_tables(options):
         Fit(estimator=estimator, X=X, y=y, rows=rows, monitor=monitor, seed=seed)
         for seed in range(n_fits)
     ]
-    seconds = {"kernel": [], "torch": []}
-    for round_ in range(options.runs + 1):
-        for side, values in seconds.items():
-            os.environ["SK_TUNE_KERNEL"] = "0"
-            if side == "kernel":
-                del os.environ["SK_TUNE_KERNEL"]
-            wait_for_quiet(options.wait)
-            start = time.perf_counter()
-            # In this process: workers have the environment of their start.
-            train(fits, n_jobs=1)
-            if round_:
-                values.append((time.perf_counter() - start) / n_fits / n_epochs)
-    kernel, torch_alone = (1e3 * statistics.median(v) for v in seconds.values())
+
+    def run(switch):
+        os.environ.pop("SK_TUNE_KERNEL", None)
+        os.environ.update(switch)
+        # In this process: workers have the environment of their start.
+        train(fits, n_jobs=1)
+
+    sides = {"kernel": partial(run, {}), "torch": partial(run, {"SK_TUNE_KERNEL": "0"})}
+    seconds, _, _ = in_turn(sides, options, {})
+    kernel, torch_alone = (
+        1e3 * statistics.median(values) / n_fits / n_epochs for values in seconds.values()
+    )
     print(
         f"table_defaults, 8 numbers and 3 categories, 1600 rows, {n_fits} networks: "
         f"{kernel:.1f} ms a network and epoch, by torch {torch_alone:.1f}, "

@@ -7,7 +7,6 @@ Needs the dependency group ``docs``.  Nothing is fetched from the network while 
 
 import re
 import warnings
-from pathlib import Path
 from typing import Any
 
 import sk_tune
@@ -34,7 +33,6 @@ exclude_patterns = [
     "_templates",
     "gallery",
     "figures",
-    "adr/README.md",
     "**/GALLERY_HEADER.rst",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
@@ -98,17 +96,12 @@ warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
 
 def _page_of_file(app: object, docname: str, source: list[str]) -> None:
     """Let links from pages into the repository lead to its files."""
-    here = (Path(__file__).parent / docname).parent
-    text = source[0]
+    up = "../" * (docname.count("/") + 1)
     for name in ("benchmarks", "README.md", ".ci", "sk_tune"):
-        depth = len(here.relative_to(Path(__file__).parent).parts) + 1
-        text = text.replace(f"]({'../' * depth}{name}", f"]({_REPOSITORY}/{name}")
-    source[0] = text
+        source[0] = source[0].replace(f"]({up}{name}", f"]({_REPOSITORY}/{name}")
 
 
 _REPOSITORY = "https://github.com/sk-tune/sk_tune/blob/main"
-
-
 _LEARNT = re.compile(r"(?<![\w`.*])(n_features_in|n_outputs|n_estimators)_(?![\w`*])")
 _ROLE = re.compile(r":(?:term|ref):`(?:([^`<]*?)\s*<[^`>]*>|([^`]*))`")
 

@@ -12,6 +12,7 @@ import inspect
 import re
 from ast import literal_eval
 from dataclasses import dataclass, field, fields
+from functools import cache
 from itertools import chain
 from typing import Any, TypeVar, dataclass_transform
 
@@ -69,14 +70,14 @@ def with_inherited_docs(cls: _Class) -> _Class:
         return positional.index(name) if name in positional else len(positional)
 
     bases = [base for base in cls.__mro__[1:] if base.__module__.startswith("sk_tune.")]
+    base_docs = [inspect.cleandoc(base.__dict__.get("__doc__") or "") for base in bases]
     for title in ("Parameters", "Attributes"):
         marker = f"{{{title.lower()}}}"
         text = _section(doc, title)
         if marker not in text:
             continue
         inherited: dict[str, str] = {}
-        for base in bases:
-            base_doc = inspect.cleandoc(base.__dict__.get("__doc__") or "")
+        for base_doc in base_docs:
             inherited = _entries(_section(base_doc, title)) | inherited
         before, after = (_entries(part) for part in text.split(marker))
         entries = before | inherited | after | before
@@ -85,7 +86,6 @@ def with_inherited_docs(cls: _Class) -> _Class:
             for name in sorted(entries, key=place)
         ]
         doc = doc.replace(text, "\n".join(described))
-    base_docs = [inspect.cleandoc(base.__dict__.get("__doc__") or "") for base in bases]
     for marker, part in (("{description}", _description), ("{notes}", _notes)):
         if marker in doc:
             doc = doc.replace(marker, next(filter(None, map(part, base_docs))))
@@ -115,6 +115,7 @@ _RESULTS = {
 _ERRORS = {"fit": "ValueError\n    If a parameter or the data are not what is asked for."}
 
 
+@cache
 def _completed(method: Any) -> str:
     """Return the docstring of a method with what it shares with others of its name."""
     text, *titled = re.split(

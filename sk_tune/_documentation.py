@@ -19,10 +19,10 @@ class Documented:
     """An estimator whose "?" in a notebook opens its page."""
 
     _doc_link_module = "sk_tune"
-    _doc_link_template = page("api/generated/{public_name}")
 
-    def _doc_link_url_param_generator(self) -> dict[str, str]:
+    @property
+    def _doc_link_template(self) -> str:
         cls = type(self)
         is_at_top = cls.__name__ in sk_tune.__all__
         package = "sk_tune" if is_at_top else ".".join(cls.__module__.split(".")[:2])
-        return {"public_name": f"{package}.{cls.__name__}"}
+        return page(f"api/generated/{package}.{cls.__name__}")

@@ -76,8 +76,7 @@ def search_record(search: Any) -> SearchRecord | None:
 
 def granted_resource(search: Any) -> str | None:
     """Return what rungs of a search grant more of; None if it has no rungs."""
-    resource: str | None
-    resource = getattr(search, "resource_", getattr(search, "resource", None))
+    resource: str | None = getattr(search, "resource_", getattr(search, "resource", None))
     return resource
 
 

@@ -12,8 +12,6 @@ from html import escape
 from numbers import Real
 from typing import Any, TypeGuard
 
-import numpy as np
-
 __all__ = [
     "LiveLine",
     "bytes_text",
@@ -45,7 +43,7 @@ def listed(texts: Sequence[str], most: int) -> str:
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Return whether a value is a number and no truth value."""
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

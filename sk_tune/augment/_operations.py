@@ -41,25 +41,7 @@ from sk_tune.augment._augmentations import (
 )
 from sk_tune.nets import dropout_coefficients, dropout_layer_seeds, dropout_positions
 
-__all__ = [
-    "AugmentedBatch",
-    "RowAugmenter",
-    "SampleNumbers",
-    "StepNumbers",
-    "cut_and_mixed",
-    "cut_out",
-    "flipped",
-    "masked_in_time",
-    "mixed",
-    "mixed_codes",
-    "mixed_targets",
-    "noisy",
-    "rotated",
-    "scaled",
-    "share_quantiles",
-    "shifted",
-    "shifted_in_time",
-]
+__all__ = ["AugmentedBatch", "RowAugmenter"]
 
 # The normal distribution is drawn from 2**16 quantiles, the largest at 4.3 deviations.
 _LOG_QUANTILES = 16

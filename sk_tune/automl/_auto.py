@@ -464,7 +464,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         held_out: tuple[Any, Array],
     ) -> None:
         """Choose the members, and say what they are worth."""
-        trials = course.runner.found.trials
+        trials = course.found.trials
         self.failures_ = dict(course.runner.failures)
         if not trials:
             if course.was_interrupted:
@@ -476,7 +476,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             )
         dummy = next((trial for trial in trials if trial.family == "dummy"), None)
         found = [trial for trial in trials if trial is not dummy]
-        candidates, others = found or trials, course.runner.found.others
+        candidates, others = found or trials, course.found.others
         how: dict[str, Any] = {
             "calibrate": getattr(self, "calibrate", False),
             "seconds": None if self.time_budget is None else course.runner.reserve / 2,
@@ -493,7 +493,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         # skops can hold plain values.
         table = leaderboard(trials, chosen, of_networks)
         self._leaderboard = table.to_dict(orient="tight")
-        self._searches = dict(course.runner.found.searches)
+        self._searches = dict(course.found.searches)
         self.blends_: dict[str, Blend] = {}
         self.best_estimator_ = self._alone(candidates)
         self.corrected_score_ = chosen.corrected

@@ -115,7 +115,7 @@ class ModelCourse:
     def _run_defaults(self, models: Sequence[Model]) -> None:
         runner = self.runner
         # A fit that was interrupted may have left trials of a model, but not what it costs.
-        known = {t.label for t in runner.found.trials}
+        known = {t.label for t in self.found.trials}
         known -= {m.name for m in models if m.resource} - self.found.kinds.keys()
         if any(model.is_network for model in models):
             # While models without any are trained.
@@ -265,7 +265,7 @@ class ModelCourse:
             if left < _SHORTEST_ROUND / 10 or self.found.n_done - first == self.n_rounds:
                 return
             seconds = min(left, max(part * left, _SHORTEST_ROUND))
-            before = len(runner.found.trials)
+            before = len(self.found.trials)
             ends = runner.clock.seconds + seconds
             self._enlarge_best(_PART_OF_LARGER * seconds)
             seconds = ends - runner.clock.seconds if math.isfinite(seconds) else seconds
@@ -280,7 +280,7 @@ class ModelCourse:
                 # The networks may have been late.
                 self._run_boosting(kind, min(rest, runner.left))
             self.found.n_done += 1
-            if len(runner.found.trials) == before and self.n_rounds is None:
+            if len(self.found.trials) == before and self.n_rounds is None:
                 if seconds >= left / 2:
                     self._enlarge_best(runner.left)
                     return
@@ -368,8 +368,8 @@ class ModelCourse:
             # Nothing else is left to do, and what takes too long is cut.
             least = most = enough
         kind.pass_begun = least, most
-        store = self.runner.store(kind.model.name, seconds)
-        self.runner.keep(always=bool(store))
+        if store := self.runner.store(kind.model.name, seconds):
+            self.runner.keep()
         self.runner.begin(f"{kind.model.name}, round {self.found.n_done + 1}")
         began = time.monotonic()
         search = self.runner.run(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from sk_tune._text import seconds_text
+from sk_tune._text import counted, seconds_text
 from sk_tune.automl._chosen import Score
 from sk_tune.report import (
     Cell,
@@ -185,11 +185,10 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
             f"of the ensemble on new data, {expected.confidence:.0%} interval",
         )
     )
-    n = auto.n_trials_
     took = seconds_text(auto.seconds_)
     return Page(
         title=title or type(auto).__name__,
-        subtitle=f"{n} configuration{'s' if n != 1 else ''} in {took}",
+        subtitle=f"{counted(auto.n_trials_, 'configuration')} in {took}",
         metric=metric,
         headline=_headline(auto, metric),
         verdict=auto.verdict_,

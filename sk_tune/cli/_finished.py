@@ -71,17 +71,17 @@ def _write(
     for part in parts:
         if not n_rows:
             _check_columns(part, saved)
-        counted = f" Rows are counted from row {n_rows + 1} of the file." if n_rows else ""
+        where = f" Rows are counted from row {n_rows + 1} of the file." if n_rows else ""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", SkTuneWarning)
             try:
                 predictions = _predictions(part, saved, proba=proba)
             except TableError as error:
-                raise TableError(f"{error}{counted}") from error
+                raise TableError(f"{error}{where}") from error
         told = [w.message for w in caught if w.category is SkTuneWarning]
         # Labels and probabilities warn of the same cells.
         for message in dict.fromkeys(map(str, told)):
-            _note(f"{message}{counted}")
+            _note(f"{message}{where}")
         # The file itself ends lines as the system does.
         predictions.to_csv(file, index=False, header=not n_rows, lineterminator="\n")
         n_rows += len(predictions)

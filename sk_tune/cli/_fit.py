@@ -3,7 +3,6 @@
 """``sk-tune fit``, ``demo`` and ``resume``: from a table to a saved model."""
 
 import difflib
-import json
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from sk_tune._splits import as_times
 from sk_tune.automl import AutoClassifier, AutoRegressor
 from sk_tune.cli._output import (
     SavedModel,
+    as_json,
     check_output_folder,
     page_title,
     read_config,
@@ -52,7 +52,6 @@ from sk_tune.prepare import (
     decide_columns,
     format_of_column,
 )
-from sk_tune.report import plain
 from sk_tune.training import processes_per_cpu
 
 __all__ = ["FitOptions", "demo", "fit", "resume"]
@@ -153,7 +152,7 @@ def fit(
         finally:
             # After it is safe: the reader of a pipe may have left.
             if options.json:
-                print(json.dumps(plain(summary), indent=2, ensure_ascii=False))
+                print(as_json(summary), end="")
             else:
                 print_outcome(auto, metric, seconds)
     if not options.json:
@@ -396,9 +395,9 @@ def _summary(
         "task": target.task,
         "metric": metric,
         "n_rows": len(table.frame),
-        "columns": asdict(kinds),
-        "scores": [asdict(score) for score in auto.scores_.values()],
-        "corrected_score": asdict(auto.corrected_score_),
+        "columns": kinds,
+        "scores": list(auto.scores_.values()),
+        "corrected_score": auto.corrected_score_,
         "verdict": auto.verdict_,
         "issues": [f.message for f in auto.findings_ if f.outcome == "issue"],
         "n_trials": auto.n_trials_,

@@ -29,6 +29,7 @@ from sk_tune.report import plain
 
 __all__ = [
     "SavedModel",
+    "as_json",
     "check_output_folder",
     "load_model",
     "page_title",
@@ -129,7 +130,7 @@ def resumable_output(
     resume.mkdir(parents=True, exist_ok=True)
     try:
         with replaced_file(folder / CONFIG) as path:
-            path.write_text(_as_json(config), encoding="utf-8")
+            path.write_text(as_json(config), encoding="utf-8")
         yield resume
     except BaseException as error:
         if not (folder / TRIALS).exists():
@@ -165,7 +166,7 @@ def write_output(
     (stage / "model").mkdir(parents=True)
     try:
         names = [_write_trials(trials_table(saved.model), stage), _SUMMARY, _REPORT]
-        (stage / _SUMMARY).write_text(_as_json(summary), encoding="utf-8")
+        (stage / _SUMMARY).write_text(as_json(summary), encoding="utf-8")
         saved.model.report(stage / _REPORT, title=title, usage=usage)
         # Plain values around the model, so that the file names no class of this module.
         content = {name: getattr(saved, name) for name in SavedModel.__slots__}
@@ -306,7 +307,8 @@ def _move(stage: Path, folder: Path, names: list[str]) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _as_json(content: dict[str, Any]) -> str:
+def as_json(content: dict[str, Any]) -> str:
+    """Return the text of a JSON file."""
     text = json.dumps(plain(content), indent=2, ensure_ascii=False)
     return f"{text}\n"
 

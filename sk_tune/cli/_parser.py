@@ -20,7 +20,6 @@ __all__ = [
     "TRIALS",
     "USER_ERROR",
     "check_paths",
-    "check_trusted",
     "check_use",
     "completion",
     "is_text_table",

@@ -64,9 +64,7 @@ def changed_range(described: Any, change: Change, *, tuples_are_ranges: bool = T
         return [change.value]
     ends = _range(described, change, tuples_are_ranges)
     if ends is not None:
-        low, high = _moved(
-            ends.low, ends.high, change, is_log=ends.is_log, whole=ends.is_whole
-        )
+        low, high = _moved(ends, change)
         if (low, high) == (ends.low, ends.high):
             return described
         return ends.described(low, high) if low < high else [low]
@@ -98,15 +96,15 @@ def _range(
             kind is skopt.space.Integer,
             partial(kind, prior=described.prior, name=described.name),
         )
-    name = getattr(getattr(described, "dist", None), "name", "")
     if hasattr(described, "rvs"):
+        name = getattr(getattr(described, "dist", None), "name", "")
         if name not in _DISTRIBUTIONS:
             return None
         low, high = described.support()
-        if name == "randint":
-            return _Range(int(low), int(high), False, True, _DISTRIBUTIONS[name])
-        is_log = name != "uniform"
-        return _Range(float(low), float(high), is_log, False, _DISTRIBUTIONS[name])
+        whole = name == "randint"
+        kind = int if whole else float
+        is_log = name not in {"uniform", "randint"}
+        return _Range(kind(low), kind(high), is_log, whole, _DISTRIBUTIONS[name])
     if not isinstance(described, tuple) or not 2 <= len(described) <= 3:
         return None
     is_range = tuples_are_ranges or isinstance(described[-1], str)
@@ -143,10 +141,9 @@ def _changed_list(values: list[Any], change: Change) -> list[Any]:
     return values if min(numbers) <= value else [value, *values]
 
 
-def _moved(
-    low: Any, high: Any, change: Change, *, is_log: bool, whole: bool
-) -> tuple[Any, Any]:
+def _moved(ends: _Range, change: Change) -> tuple[Any, Any]:
     """Return the ends of a range after a change; it keeps its width if it must move."""
+    low, high, is_log, whole, _ = ends
     bound = change.value
     new_low, new_high = low, high
     if change.action == "multiply":

@@ -15,6 +15,7 @@ from sk_tune._text import html_table
 
 __all__ = [
     "RULES",
+    "Action",
     "Change",
     "Curves",
     "Finding",

@@ -91,7 +91,7 @@ class Trend:
 
 
 def trend(summary: Summary) -> Trend:
-    """Extrapolate the held-out loss to four times the training, the gain at least to 0."""
+    """Extrapolate the held-out loss to four times the training; the gain is not below 0."""
     floor = _LEAST_LOSS * summary.reference
     curves = np.log(np.maximum(smooth(summary.valid), floor))
     if summary.n_epochs < FEWEST_EPOCHS:

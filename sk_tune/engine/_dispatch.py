@@ -143,12 +143,14 @@ class Dispatcher:
             )
         executor = self._executor
         is_alone = bool(self._lost) or not self._suspects.isdisjoint(self._running)
-        most = 1 if is_alone else executor.n_at_once * self.n_workers
         queue = self._lost if is_alone else self._waiting
-        while queue and len(self._running) < most:
-            position = queue.popleft()
-            self._running.append(position)
-            executor.submit(position, self._shards[position][0])
+        if queue:
+            # To count the workers of a cluster is to ask it.
+            most = 1 if is_alone else executor.n_at_once * self.n_workers
+            while queue and len(self._running) < most:
+                position = queue.popleft()
+                self._running.append(position)
+                executor.submit(position, self._shards[position][0])
         return executor
 
     def _lose(self, position: int, executor: Executor) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sk_tune.fleets import Program, module_structure, plan, stacked_program
+from sk_tune.fleets import N_TRIED, Program, module_structure, plan, stacked_program
 from sk_tune.nets import CNN, MLP, RNN, SeededDropout
 from sk_tune.training import one_thread, takes_one_thread
 
@@ -81,7 +81,7 @@ class NetworkStack:
         ):
             # A user's module may choose the type of its numbers by itself.
             wider = copy.deepcopy(modules[0]).to(dtype)
-            found = plan(wider, X.to(dtype), predicts=True)
+            found = plan(wider, X[:N_TRIED].to(dtype), predicts=True)
         if found.way == "alone":
             raise ValueError(f"The networks cannot run as one, because {found.reason}.")
         self._modules = modules

@@ -185,16 +185,16 @@ def train(
 
 def train_one(fit: Fit, *, limit: TimeLimit | None = None) -> Trained:
     """Train a fit in this process: as a fleet of one where the kernel can."""
-    planner = _Planner(FitPreparer())
+    preparer = FitPreparer()
     is_mlp = isinstance(fit.estimator, MLPClassifier | MLPRegressor)
     in_fleet = is_mlp and is_unchanged(fit.estimator)
     if in_fleet:
         seeded = replace(fit, seed=0)
-        in_fleet = planner.plan(0, seeded, available_memory()).is_compiled
+        in_fleet = _Planner(preparer).plan(0, seeded, available_memory()).is_compiled
     results = Results(None, as_fleet=in_fleet)
     engine = "fleet" if in_fleet else "alone"
     with raising_caller_errors(), outside_blocks():
-        _train([fit], results, 1, engine, None, None, None, limit, planner)
+        _train([fit], results, 1, engine, None, None, None, limit, preparer)
     return results.trained[0]
 
 
@@ -243,19 +243,17 @@ def _train(
     progress: Callable[[Progress], object] | None,
     store: str | os.PathLike[str] | None,
     limit: TimeLimit | None,
-    planner: "_Planner | None" = None,
+    preparer: FitPreparer | None = None,
 ) -> None:
     """Train fits, in this process or in workers; results are added as they come.
 
-    What `planner` has prepared is not prepared again.
+    What `preparer` has made of the data is not made again.
     """
     ready = ready_fits(dict(enumerate(fits)), results, engine)
     if memory_limit is None:
         memory_limit = SHARE_OF_MEMORY * available_memory()
-    planner = planner or _Planner(FitPreparer())
-    groups, alone = (
-        grouped(ready, results.reasons) if engine == "fleet" else ({}, list(ready))
-    )
+    planner = _Planner(preparer or FitPreparer())
+    groups, alone = grouped(ready, results.reasons if engine == "fleet" else None)
     parts = _parts_for_workers(ready, groups, alone, planner, memory_limit, n_jobs)
     if parts is not None and limit is not None and have_to_start(n_jobs):
         parts = None
@@ -279,6 +277,8 @@ def _train(
             "prepared": planner.prepared,
             "n_threads": min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count()),
         }
+    # Not kept while workers train.
+    del planner
     n_epochs = dict.fromkeys(range(len(fits)), 0)
     n_epochs |= {i: _rest(fit).n_epochs or 0 for i, fit in ready.items()}
     reporter = ProgressReporter(progress, n_epochs)

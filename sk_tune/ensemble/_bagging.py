@@ -29,7 +29,7 @@ from sk_tune.adoption import adoption
 from sk_tune.backend import CollectingBackend, fleet
 from sk_tune.ensemble._combination import Combination, network_of
 from sk_tune.ensemble._member_fits import asks_for_types, has_network, with_categories
-from sk_tune.ensemble._parts import combined, parts_of
+from sk_tune.ensemble._parts import parts_of
 from sk_tune.estimators import MLPClassifier, MLPRegressor, category_columns
 from sk_tune.exceptions import warn_user
 
@@ -172,7 +172,8 @@ class _Bagging(Documented):
             ensure_all_finite=False,
             reset=False,
         )
-        return combined(self, X)
+        parts = parts_of(self)
+        return parts.finish(parts.combination(self)(X))
 
 
 def _categories_of_members(bagging: Any, X: Any) -> list[int]:

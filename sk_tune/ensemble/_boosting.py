@@ -54,7 +54,6 @@ from sk_tune.ensemble._parts import (
 from sk_tune.estimators import MLPRegressor, category_columns
 
 __all__ = [
-    "REGRESSION_LOSSES",
     "BoostingClassifier",
     "BoostingRegressor",
     "classification_loss",

@@ -28,12 +28,10 @@ from sk_tune.backend import value_fingerprint
 from sk_tune.estimators import NetworkEstimator, network_inputs
 
 __all__ = [
-    "AffineMap",
     "CommonScaling",
     "Inputs",
     "Preparation",
     "ScalerNumbers",
-    "affine_tail",
     "common_scalings",
     "preparation_of",
     "scaler_numbers",

@@ -28,7 +28,6 @@ __all__ = [
     "CombinedClassifier",
     "CombinedRegressor",
     "Parts",
-    "combined",
     "copy_features",
     "fitted_temperature",
     "parts_of",
@@ -153,12 +152,6 @@ class Parts:
             self.members[i]._replace(weight=float(weights[i] / total)) for i in kept
         )
         return replace(self, members=members)
-
-
-def combined(ensemble: Any, X: Any) -> Array:
-    """Return the probabilities or targets, (n, C), that a fitted ensemble predicts."""
-    parts = parts_of(ensemble)
-    return parts.finish(parts.combination(ensemble)(X))
 
 
 class Combined(Documented):

@@ -20,7 +20,7 @@ from sk_tune._compat import (
 )
 from sk_tune._declaration import parameters
 from sk_tune._metric import scorer_metric
-from sk_tune._search_record import deciding_scorer, search_record
+from sk_tune._search_record import deciding_scorer, grants_epochs, search_record
 from sk_tune.ensemble._member_fits import fit_members
 from sk_tune.ensemble._parts import (
     CombinedClassifier,
@@ -427,7 +427,7 @@ def _refitted(
     estimators, epochs = [], []
     record = search_record(search)
     resource = None if record is None else record.resource
-    of_epochs = resource is not None and resource.rpartition("__")[2] == "max_epochs"
+    of_epochs = grants_epochs(resource)
     for row in candidates:
         candidate = dict(search.cv_results_["params"][row])
         n_epochs = getattr(search, "best_epochs_", {}).get(row)

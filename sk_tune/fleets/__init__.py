@@ -4,7 +4,7 @@
 
 from sk_tune.fleets._kernel import arithmetic, kernel_status
 from sk_tune.fleets._loop import train_fleet
-from sk_tune.fleets._plan import Plan, module_structure, plan, stacked_program
+from sk_tune.fleets._plan import N_TRIED, Plan, module_structure, plan, stacked_program
 from sk_tune.fleets._program import Program
 from sk_tune.fleets._recipe import (
     LOSSES,
@@ -13,13 +13,13 @@ from sk_tune.fleets._recipe import (
     Recipe,
     SeededCourse,
     StackedLoss,
-    TrainingCourse,
     loss_by_autograd,
 )
 from sk_tune.fleets._stacked_optimizers import Settings
 
 __all__ = [
     "LOSSES",
+    "N_TRIED",
     "FleetNetwork",
     "NetworkOutcome",
     "Plan",
@@ -28,7 +28,6 @@ __all__ = [
     "SeededCourse",
     "Settings",
     "StackedLoss",
-    "TrainingCourse",
     "arithmetic",
     "kernel_status",
     "loss_by_autograd",

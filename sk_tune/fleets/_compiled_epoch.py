@@ -22,18 +22,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sk_tune.fleets._epoch_batches import of_each_set
 from sk_tune.fleets._kernel import (
     KINDS,
     LINKS,
     OPTIMIZERS,
     KernelLayer,
     KernelTable,
+    carried_layers,
     compiled_library,
     is_plain_input,
     is_plain_set,
-    layers_of,
     number_of_loss,
-    why_not,
 )
 from sk_tune.fleets._program import Program
 from sk_tune.fleets._recipe import FleetNetwork, Recipe
@@ -41,7 +41,7 @@ from sk_tune.fleets._stacked_optimizers import StackedOptimizer
 from sk_tune.nets import dropout_positions
 from sk_tune.training import TensorSet, accuracy_by_network, check_time
 
-__all__ = ["CompiledEpoch", "compiled_epoch"]
+__all__ = ["CompiledEpoch", "JudgedEpochs", "Judgement", "compiled_epoch"]
 
 # Samples to predict at a time; as in epoch.c.
 _CHUNK = 128
@@ -100,11 +100,11 @@ class Judgement(NamedTuple):
 
 
 class JudgedEpochs(NamedTuple):
-    """Losses, scores and outputs of epochs that the kernel judges while it trains.
+    """Losses, scores and outputs of trained epochs.
 
     `batch_losses`, (E S, K), holds those of a network's epochs one after the other, 0 where
-    it has none. `monitor` is 0 for networks of which :meth:`CompiledEpoch.looks` is False,
-    `monitor_outputs` None; those of the others, (n, C), are taken after the last epoch.
+    it has none. `monitor` means nothing where `monitor_outputs` is None; those of the other
+    networks, (n, C), are taken after the last epoch.
     """
 
     batch_losses: Tensor
@@ -118,13 +118,14 @@ def compiled_epoch(
     optimizer: StackedOptimizer,
     recipe: Recipe,
     networks: Sequence[FleetNetwork],
-    n_threads: int = 1,
+    n_threads: int,
 ) -> "CompiledEpoch | None":
     """Return what trains epochs of networks by compiled code; None if torch is to do it."""
-    library = compiled_library()
-    if library is None or why_not(program, recipe, networks):
+    try:
+        layers = carried_layers(program, recipe, networks)
+    except ValueError:
         return None
-    return CompiledEpoch(library, program, optimizer, networks, recipe, n_threads)
+    return CompiledEpoch(layers, program, optimizer, networks, recipe, n_threads)
 
 
 class CompiledEpoch:
@@ -135,15 +136,14 @@ class CompiledEpoch:
 
     def __init__(
         self,
-        library: ctypes.CDLL,
+        layers: Sequence[KernelLayer],
         program: Program,
         optimizer: StackedOptimizer,
         networks: Sequence[FleetNetwork],
         recipe: Recipe,
         n_threads: int,
     ) -> None:
-        layers = layers_of(program, networks[0].train.X)
-        self._library = library
+        self._library: Any = compiled_library()
         self._n_threads = n_threads
         self._program = program
         self._optimizer = optimizer
@@ -164,14 +164,9 @@ class CompiledEpoch:
         self._fill_settings(networks)
         self._fill_parts(layers)
         self._fill_monitors([network.monitor for network in networks])
-        sets: list[list[TensorSet | None]] = [
-            [network.train for network in networks],
-            [network.monitor for network in networks],
-        ]
-        # Networks share them: found once each.
-        distinct = {id(s): s for part in sets for s in part}
-        found = {key: self._variance_of(s) for key, s in distinct.items()}
-        self._variances = [[found[id(s)] for s in part] for part in sets]
+        sets = [getattr(n, part) for part in ("train", "monitor") for n in networks]
+        found = of_each_set(self._variance_of, sets)
+        self._variances = found[: len(networks)], found[len(networks) :]
 
     def looks(self, position: int) -> bool:
         """Return whether a network is judged on monitor samples while it is trained."""
@@ -408,9 +403,7 @@ class CompiledEpoch:
 
     def _fill_monitors(self, sets: Sequence[TensorSet | None]) -> None:
         """Note which samples to look at after an epoch, where their form is plain."""
-        # Networks share them: found once each.
-        found = {id(s): self._places_of(s) for s in {id(s): s for s in sets}.values()}
-        columns = zip(*(found[id(s)] for s in sets), strict=True)
+        columns = zip(*of_each_set(self._places_of, sets), strict=True)
         names = [f"monitor_{name}" for name in ("X", "y", "weight", "order")]
         names += ["n_monitor_data", "n_monitored"]
         for name, column in zip(names, columns, strict=True):

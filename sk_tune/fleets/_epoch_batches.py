@@ -11,14 +11,23 @@ Notation: K networks of the fleet, n samples of a network, B samples of a batch.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from sk_tune.training import TensorSet, batch_sizes, check_time
 
-__all__ = ["StackedBatch", "epoch_batches", "evaluate", "runs", "sizes_of_networks"]
+__all__ = [
+    "StackedBatch",
+    "epoch_batches",
+    "evaluate",
+    "of_each_set",
+    "runs",
+    "sizes_of_networks",
+]
+
+_Made = TypeVar("_Made")
 
 # Batches gathered at once: few calls, and the copy stays in the cache.
 _BLOCK_BYTES = 4 * 2**20
@@ -267,10 +276,14 @@ def _outputs(
 
 def _targets(sets: list[TensorSet]) -> tuple[Tensor, Tensor | None]:
     """Return targets and weights of networks that have equally many samples."""
-    # Targets of a set that several networks share are taken once.
-    found = {key: s.taken_targets() for key, s in {id(s): s for s in sets}.items()}
-    targets, weights = zip(*(found[id(s)] for s in sets), strict=True)
+    targets, weights = zip(*of_each_set(TensorSet.taken_targets, sets), strict=True)
     if all(weight is None for weight in weights):
         return torch.stack(targets), None
     ones = sets[0].X.new_ones(len(sets[0]))
     return torch.stack(targets), torch.stack([ones if w is None else w for w in weights])
+
+
+def of_each_set(function: Callable[[Any], _Made], sets: Sequence[Any]) -> list[_Made]:
+    """Return what a function makes of each set; of one that networks share, once."""
+    found = {key: function(s) for key, s in {id(s): s for s in sets}.items()}
+    return [found[id(s)] for s in sets]

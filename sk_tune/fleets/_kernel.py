@@ -47,11 +47,11 @@ __all__ = [
     "KernelLayer",
     "KernelTable",
     "arithmetic",
+    "carried_layers",
     "compiled_library",
     "is_plain_input",
     "is_plain_set",
     "kernel_status",
-    "layers_of",
     "number_of_loss",
     "why_not",
 ]
@@ -239,20 +239,33 @@ class KernelLayer(NamedTuple):
 
 def why_not(program: Program, recipe: Recipe, networks: Sequence[FleetNetwork]) -> str:
     """Return why the kernel does not train networks; nothing if it does, and gains time."""
-    if compiled_library() is None:
-        return f"the kernel in use is {kernel_status()}"
-    loss = number_of_loss(recipe)
-    if loss < 0 or recipe.optimizer not in OPTIMIZERS:
-        return "the kernel does not know the loss or the optimizer"
-    if recipe.score not in _SCORES[loss]:
-        return "the kernel does not know the score"
     try:
-        layers = layers_of(program, networks[0].train.X)
+        carried_layers(program, recipe, networks)
     except ValueError as error:
         return str(error)
-    if not _has_plain_data(program, networks, loss, layers):
-        return "the data, or how they are to be augmented, are not what the kernel reads"
     return ""
+
+
+def carried_layers(
+    program: Program, recipe: Recipe, networks: Sequence[FleetNetwork]
+) -> list[KernelLayer]:
+    """Return the layers by which the kernel trains networks.
+
+    Raises ValueError, with the reason, if it does not, or gains no time.
+    """
+    if compiled_library() is None:
+        raise ValueError(f"the kernel in use is {kernel_status()}")
+    loss = number_of_loss(recipe)
+    if loss < 0 or recipe.optimizer not in OPTIMIZERS:
+        raise ValueError("the kernel does not know the loss or the optimizer")
+    if recipe.score not in _SCORES[loss]:
+        raise ValueError("the kernel does not know the score")
+    layers = _layers_of(program, networks[0].train.X)
+    if not _has_plain_data(program, networks, loss, layers):
+        raise ValueError(
+            "the data, or how they are to be augmented, are not what the kernel reads"
+        )
+    return layers
 
 
 def number_of_loss(recipe: Recipe) -> int:
@@ -260,13 +273,10 @@ def number_of_loss(recipe: Recipe) -> int:
     return next((i for i, n in enumerate(_LOSSES) if recipe.loss is LOSSES[n]), -1)
 
 
-def layers_of(program: Program, X: Tensor) -> list[KernelLayer]:
+def _layers_of(program: Program, X: Tensor) -> list[KernelLayer]:
     """Return the layers of a program; raise ValueError with what the kernel cannot do."""
     tensors = program.buffers.tensors | program.parameters.tensors
-    found: list[KernelLayer] = []
-    for layer in program.layers:
-        n_in = found[-1].n_out if found else prod(X.shape[1:])
-        found += _kernel_layers(layer, n_in, len(found), tensors)
+    found = _chained(program.layers, prod(X.shape[1:]), 0, tensors)
     buffers = {name for layer in found for name in layer.buffers}
     if not buffers.issuperset(program.buffers.tensors):
         raise ValueError("the network has parameters that are not trained")
@@ -278,16 +288,23 @@ def layers_of(program: Program, X: Tensor) -> list[KernelLayer]:
     return found
 
 
+def _chained(
+    layers: Sequence[Layer], n_in: int, start: int, tensors: dict[str, Tensor]
+) -> list[KernelLayer]:
+    """Return what layers that follow each other are in the kernel."""
+    found: list[KernelLayer] = []
+    for layer in layers:
+        found += _kernel_layers(layer, n_in, start + len(found), tensors)
+        n_in = found[-1].n_out
+    return found
+
+
 def _kernel_layers(
     layer: Layer, n_in: int, start: int, tensors: dict[str, Tensor]
 ) -> list[KernelLayer]:
     """Return what a layer of a chain is in the kernel; `start` layers come before."""
     if isinstance(layer, Residual):
-        inner: list[KernelLayer] = []
-        for part in layer.layers:
-            inner += _kernel_layers(
-                part, inner[-1].n_out if inner else n_in, start + 1 + len(inner), tensors
-            )
+        inner = _chained(layer.layers, n_in, start + 1, tensors)
         branch = KernelLayer("branch", n_in, n_in, option=start + 1 + len(inner))
         return [branch, *inner, KernelLayer("join", n_in, n_in, option=start)]
     if isinstance(layer, (Linear, MemberHead, MemberLinear)):

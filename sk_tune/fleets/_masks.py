@@ -265,7 +265,7 @@ def _fill_mask(
 
 
 def is_torch_dropout(layer: nn.Module) -> bool:
-    """Return whether ``TorchDropout`` does what a layer does.
+    """Return whether ``StackedDropout.drawn_mask`` does what a layer does.
 
     Not for one that works in place, which may be called for what it does to its input.
     """
@@ -277,7 +277,7 @@ def orders_in_memory(
 ) -> dict[str, dict[int, tuple[int, ...]]] | None:
     """Return in which order a lone network's dropout layers find their inputs in memory.
 
-    By the name of each layer, as :class:`TorchDropout` takes orders; None if one is called
+    By the name of each layer, as :func:`mask_of` takes orders; None if one is called
     with as many dimensions in several orders. Two samples of X are tried.
     """
     lone = copy.deepcopy(module).train()

@@ -25,10 +25,19 @@ from sk_tune.fleets._module_layer import ModuleLayer
 from sk_tune.fleets._program import Program, most_layers
 from sk_tune.fleets._recipe import FleetNetwork, Recipe
 from sk_tune.fleets._traced import Chain, chain_of
-from sk_tune.nets import CNN, MLP, RNN, SeededDropout, attributes_key, loose_state
+from sk_tune.nets import (
+    CNN,
+    MLP,
+    RNN,
+    SeededDropout,
+    added_attributes,
+    attributes_key,
+    loose_state,
+)
 from sk_tune.training import forked_rng
 
 __all__ = [
+    "N_TRIED",
     "Plan",
     "build_program",
     "module_structure",
@@ -38,10 +47,9 @@ __all__ = [
 
 _LOGGER = logging.getLogger(__name__)
 # Samples among which to look for two on which a module is tried.
-_N_TRIED = 1024
+N_TRIED = 1024
 # Signatures that are remembered.
 _MOST_KNOWN = 256
-_PRIVATE = frozenset(vars(nn.Module()))
 # Twins of layers in a fleet hold what belongs to the batch at hand.
 _TWINS = "sk_tune.fleets."
 _WORDS = {
@@ -168,7 +176,7 @@ def _refusal(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
         return None
     if has_hooks(module):
         return "its module has hooks"
-    X = X[:_N_TRIED]
+    X = X[:N_TRIED]
     draws_there = X.device.type != "cpu" and not predicts
     if draws_there and any(map(is_torch_dropout, module.modules())):
         return "torch draws the masks of its dropout on the device"
@@ -219,7 +227,7 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     program = stacked_program([module, module], X[0], seeds)
     first = program.layers[0]
     pattern = first.pattern if isinstance(first, ModuleLayer) else lone
-    if loose_layers(pattern) != loose_layers(module):
+    if _loose_layers(pattern) != _loose_layers(module):
         return "layers of its module are in a list beside it"
     before = module_structure(pattern)
     program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
@@ -274,10 +282,10 @@ def module_structure(module: nn.Module) -> tuple[Any, ...]:
     return layers, tensors
 
 
-def loose_layers(module: nn.Module) -> int:
+def _loose_layers(module: nn.Module) -> int:
     """Return how many layers are in plain lists or dicts, but no part of a module."""
     known = {id(layer) for layer in module.modules()}
-    values = [v for m in module.modules() for n, v in vars(m).items() if n not in _PRIVATE]
+    values = added_attributes(module)
     found = 0
     while values:
         value = values.pop()

@@ -292,7 +292,7 @@ class _Path:
 
     def __getattr__(self, name: str) -> Any:
         if name not in _FUNCTIONS:
-            raise AttributeError(f"{name} is not written out")
+            raise AttributeError(name)
         return partial(self.call, name)
 
     def size(self, dim: int) -> _NumberOfSamples:

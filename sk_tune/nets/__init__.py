@@ -21,6 +21,7 @@ from sk_tune.nets._mlp import (
     mean_of_members,
 )
 from sk_tune.nets._module_copies import (
+    added_attributes,
     attributes_key,
     empty_copy,
     fresh_copy,
@@ -51,6 +52,7 @@ __all__ = [
     "SeparateHeads",
     "SharedLinear",
     "TableInputs",
+    "added_attributes",
     "attributes_key",
     "by_member",
     "dropout_coefficients",

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 __all__ = [
+    "added_attributes",
     "attributes_key",
     "empty_copy",
     "fresh_copy",
@@ -143,13 +144,13 @@ def independent_copy(module: nn.Module) -> nn.Module:
     """
     results = {
         id(value): value.detach().clone()
-        for value in _added_attributes(module)
+        for value in added_attributes(module)
         if isinstance(value, Tensor) and value.grad_fn is not None
     }
     try:
         return copy.deepcopy(module, dict(results)).cpu()
     except Exception:  # noqa: BLE001 - whatever an object raises that cannot be copied
-        left = {id(v): _Left for v in _added_attributes(module) if not _is_copyable(v)}
+        left = {id(v): _Left for v in added_attributes(module) if not _is_copyable(v)}
         return copy.deepcopy(module, {**left, **results}).cpu()
 
 
@@ -184,7 +185,7 @@ class _Left:
     """Stands in a copy for what the copy lacks; a class is not copied but kept as it is."""
 
 
-def _added_attributes(module: nn.Module) -> list[Any]:
+def added_attributes(module: nn.Module) -> list[Any]:
     """Return the values of the attributes that code has added to layers."""
     return [
         value

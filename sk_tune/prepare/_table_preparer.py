@@ -2,15 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A whole table as numbers for a network, in one transformer, and those for its columns.
 
-Numbers are prepared as in RealMLP, Holzmüller et al. [1]_, section 3: x is a value, q_p its
-column's quantile of order p, s the column's scale and f(x) = x / sqrt(1 + (x / 3)^2) the
-smooth clipping.  A place in the year, the week or the day is the sine and cosine of
+Numbers are prepared as in RealMLP, Holzmüller et al. (2024), section 3: x is a value, q_p
+its column's quantile of order p, s the column's scale and f(x) = x / sqrt(1 + (x / 3)^2)
+the smooth clipping.  A place in the year, the week or the day is the sine and cosine of
 a point on a circle, so that December is next to January and Sunday next to Monday.
-
-References
-----------
-.. [1] D. Holzmüller, L. Grinsztajn, I. Steinwart. Better by default: strong pre-tuned MLPs
-   and boosted trees on tabular data. NeurIPS 2024.
 """
 
 from collections import Counter

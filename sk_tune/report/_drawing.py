@@ -131,7 +131,7 @@ _LONGEST_TICK = 14
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRange:
-    """The scores that an axis shows, equal if there is one, and how many are lower."""
+    """The lowest and highest score that an axis shows, and how many are lower."""
 
     low: float
     high: float
@@ -163,7 +163,7 @@ def score_range(scores: Any) -> ScoreRange:
 
 
 def needs_log(values: Any) -> bool:
-    """Return whether values, all positive, are legible on a logarithmic axis only."""
+    """Return whether values are positive and legible on a logarithmic axis only."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
     return bool(

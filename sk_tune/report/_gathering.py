@@ -4,7 +4,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -338,7 +338,7 @@ def gather(
         best=params,
         quality=_quality(search, best),
         usage=_usage(search),
-        searches=[replace(part, importance=importance_in(part))],
+        searches=[part],
         checks=leak_checks(
             search,
             n_rows=None if record is None else record.n_rows,

@@ -371,8 +371,9 @@ class SliceDisplay(_ParameterDisplay):
         {returns}
         """
         axes = new_axes_grid(self, ax, len(self.parameters), n_columns)
+        levels = levels_of(self.trials)
         self.scatters_ = [
-            self._draw(axis, parameter, scatter_kw or {})
+            self._draw(axis, parameter, levels, scatter_kw or {})
             for axis, parameter in zip(axes, self.parameters, strict=True)
         ]
         for number, axis in enumerate(axes):
@@ -386,12 +387,14 @@ class SliceDisplay(_ParameterDisplay):
         self.axes_, self.figure_ = axes, axes[0].figure
         return self
 
-    def _draw(self, ax: Any, parameter: Parameter, options: dict[str, Any]) -> list[Any]:
+    def _draw(
+        self, ax: Any, parameter: Parameter, levels: list[Any], options: dict[str, Any]
+    ) -> list[Any]:
         trials = self.trials
         places = spread_places(parameter)
         is_drawn = trials.is_last & parameter.is_active
         scatters = []
-        for rows, style in levels_of(trials):
+        for rows, style in levels:
             drawn = is_drawn & rows
             given = {**style, **options}
             scatters.append(ax.scatter(places[drawn], trials.scores[drawn], **given))

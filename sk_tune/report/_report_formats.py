@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -54,14 +54,17 @@ Cells = tuple[PageColumn, list[Cell]]
 _LONGEST_REASON = 500
 
 
+def _ranked(rows: Iterable[CandidateRow]) -> list[CandidateRow]:
+    """Return rows of results, the best first and those without a score last."""
+    return sorted(rows, key=lambda r: (math.isnan(r.score), r.rank or 0, -r.row))
+
+
 def candidate_table(report: SearchPart) -> PageTable:
     """Return the table of all rows of ``cv_results_``, the best first.
 
     Columns for rungs, several metrics and reasons are there only where there are some.
     """
-    rows = sorted(
-        report.candidates, key=lambda r: (math.isnan(r.score), r.rank or 0, -r.row)
-    )
+    rows = _ranked(report.candidates)
     columns = [*_result_columns(report, rows), *_parameter_columns(report, rows)]
     seconds = number_cells((row.seconds for row in rows), digits=2)
     columns.append((_number_column("fit time", "mean seconds of a fit"), seconds))
@@ -348,7 +351,9 @@ def to_json(search: Any) -> str:
     write_html : The same as a page.
     """
     page = gather(search)
-    content = {**plain(page.searches[0]), **{n: plain(getattr(page, n)) for n in _OF_PAGE}}
+    (part,) = page.searches
+    content = plain(replace(part, importance=importance_in(part)))
+    content |= {n: plain(getattr(page, n)) for n in _OF_PAGE}
     content["checks"] = [
         {"name": f.name, "outcome": outcome_text(f), "text": f.message} for f in page.checks
     ]
@@ -381,7 +386,7 @@ def _findings(part: SearchPart) -> str:
 
 
 def _best(part: SearchPart) -> str:
-    ranked = sorted(part.scored, key=lambda row: (row.rank or 0, -row.row))[:_N_SHOWN]
+    ranked = _ranked(part.scored)[:_N_SHOWN]
     short = short_names(part.names)
     scores = number_texts([row.score for row in ranked])
     stds = number_texts([row.std for row in ranked], 2)

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sk_tune._compat import knows_fold_tasks
+from sk_tune._search_record import grants_epochs
 from sk_tune.backend import Job
 from sk_tune.engine import FitStream
 from sk_tune.schedule import AsynchronousBracket, RungJob
 from sk_tune.search._fold_fits import network_of
 from sk_tune.search._network_training import Step
 from sk_tune.search._outcomes import Work
-from sk_tune.search._rounds import Rounds, is_epochs
+from sk_tune.search._rounds import Rounds
 from sk_tune.space import Candidate
 
 __all__ = ["AsynchronousRungs", "Climb", "climbs_asynchronously"]
@@ -37,7 +38,7 @@ def climbs_asynchronously(search: Any, resource: str) -> bool:
     if not search.asynchronous:
         return False
     name = type(search).__name__
-    if not is_epochs(resource) or network_of(search.estimator) is None:
+    if not grants_epochs(resource) or network_of(search.estimator) is None:
         raise ValueError(
             f"asynchronous=True of {name} needs a network, and its epochs as the "
             f"resource, such as resource='max_epochs'. Got resource={resource!r} of "
@@ -182,11 +183,12 @@ class AsynchronousRungs:
 
     def _expected(self) -> list[int]:
         """Return the epochs of the fits that the plan has."""
+        n_splits = self._search.n_splits_
         return [
-            climb.n_epochs(i)
+            n_epochs
             for climb in self._climbs
             for i, rung in enumerate(climb.bracket.rungs)
-            for _ in range(rung.n_candidates * self._search.n_splits_)
+            for n_epochs in [climb.n_epochs(i)] * (rung.n_candidates * n_splits)
         ]
 
     def _hand_out(self, stream: FitStream) -> None:

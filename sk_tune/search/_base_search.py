@@ -32,7 +32,7 @@ from sk_tune._compat import (
 )
 from sk_tune._declaration import parameters
 from sk_tune._documentation import Documented
-from sk_tune._search_record import SearchRecord
+from sk_tune._search_record import SearchRecord, granted_resource, grants_epochs
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, FitStore, outside_blocks, train_one
@@ -53,7 +53,7 @@ from sk_tune.search._outcomes import (
     scores_by_curve,
     with_reasons,
 )
-from sk_tune.search._rounds import Rounds, is_epochs
+from sk_tune.search._rounds import Rounds
 from sk_tune.search._search_parameters import DispatchParameters, SearchParameters
 from sk_tune.search._search_plan import PlannedRound, SearchPlan, mean_epochs, probe
 from sk_tune.search._search_session import SearchBackend, SearchSession
@@ -404,17 +404,9 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
         super()._run_search(rounds.evaluate, callback_ctx=callback_ctx)  # type: ignore[misc]
 
-    def _resource_parameter(self) -> str | None:
-        """Return the name of what rungs grant more of; None for a search without rungs."""
-        return getattr(self, "resource_", getattr(self, "resource", None))
-
     def _options(self) -> SearchOptions:
-        resource = self._resource_parameter()
-        of_epochs = (
-            resource is not None
-            and is_epochs(resource)
-            and network_of(self.estimator) is not None
-        )
+        resource = granted_resource(self)
+        of_epochs = grants_epochs(resource) and network_of(self.estimator) is not None
         return SearchOptions(
             n_jobs=self.n_jobs,
             pre_dispatch=self.pre_dispatch,
@@ -510,7 +502,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     def search_record_(self) -> SearchRecord:
         """The record that ensembles, diagnosis and reports read; it is not for users."""
         check_is_fitted(self, "_outcomes")
-        resource = self._resource_parameter()
+        resource = granted_resource(self)
         results = self.cv_results_
         rows = last_rows(results["params"], resource, results.get("failure_reason"))
         return SearchRecord(

@@ -105,7 +105,7 @@ class FoldScores:
         with warnings.catch_warnings():
             # A metric may warn of samples that lack a class.
             warnings.simplefilter("ignore")
-            by_fold = [self._scores.of_all(weights * 1.0 * fold) for fold in self._folds]
+            by_fold = [self._scores.of_all(weights * fold) for fold in self._folds * 1.0]
             return np.stack(by_fold, axis=1)
 
 

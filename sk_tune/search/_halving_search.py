@@ -12,6 +12,7 @@ from sklearn.model_selection import ParameterGrid
 
 from sk_tune._compat import BaseSearchCV, top_k
 from sk_tune._declaration import parameters
+from sk_tune._search_record import grants_epochs
 from sk_tune.sampler import RandomSampler
 from sk_tune.schedule import (
     HalvingPlan,
@@ -29,7 +30,6 @@ from sk_tune.search._base_search import BaseSearch
 from sk_tune.search._rounds import (
     Rounds,
     best_first,
-    is_epochs,
     refuse_searched,
     smallest_samples,
 )
@@ -162,12 +162,12 @@ class _Halving(RungParameters, BaseSearch):
         return planned_rounds(
             plan.rungs,
             n_folds=n_folds,
-            epochs_per_fit=None if is_epochs(self.resource) else max_epochs,
+            epochs_per_fit=None if grants_epochs(self.resource) else max_epochs,
             goes_on=self._goes_on_in_rungs(),
         )
 
     def _take_over(self, plan: HalvingPlan) -> None:
-        """Say what the rungs are going to be."""
+        """Keep the numbers of a plan as attributes, and print them if verbose."""
         self.min_resources_ = plan.min_resources
         self.n_required_iterations_ = plan.n_required_iterations
         self.n_possible_iterations_ = plan.n_possible_iterations

@@ -18,6 +18,7 @@ from sk_tune._compat import (
     num_samples,
 )
 from sk_tune._declaration import parameters
+from sk_tune._search_record import grants_epochs
 from sk_tune.sampler import (
     BayesSampler,
     FidelitySampler,
@@ -36,7 +37,6 @@ from sk_tune.search._fold_fits import name_in_network
 from sk_tune.search._rounds import (
     Rounds,
     best_first,
-    is_epochs,
     refuse_searched,
     smallest_samples,
 )
@@ -201,12 +201,11 @@ class HyperbandSearchCV(
         sampler = self._make_sampler(space)
         with self._session.timed("sampling"):
             first = self._learnt_before(sampler, space)
-        n_rungs = sum(len(bracket.rungs) for bracket in self.brackets_)
-        if is_asynchronous:
-            with rounds.task(callback_ctx, "search", None) as ctx:
-                self._climb_asynchronously(rounds, sampler, first, ctx)
-            return
+        n_rungs = None if is_asynchronous else sum(len(b.rungs) for b in self.brackets_)
         with rounds.task(callback_ctx, "search", n_rungs) as ctx:
+            if is_asynchronous:
+                self._climb_asynchronously(rounds, sampler, first, ctx)
+                return
             # One bracket after the other: each costs about the same, so that the first
             # candidate with all resources is known early; brackets that climbed together
             # would all end together, at the end.
@@ -312,7 +311,7 @@ class HyperbandSearchCV(
             for round_ in planned_rounds(
                 bracket.rungs,
                 n_folds=n_folds,
-                epochs_per_fit=None if is_epochs(self.resource) else max_epochs,
+                epochs_per_fit=None if grants_epochs(self.resource) else max_epochs,
                 goes_on=self._goes_on_in_rungs(),
                 bracket=bracket.index,
             )

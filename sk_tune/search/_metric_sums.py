@@ -259,7 +259,8 @@ def _roc_auc(y: Array, scores: Array) -> AucSums | None:
 
 
 def _squared_error(y: Array, predictions: Array) -> MetricSums:
-    return _mean(np.mean(_squares_by_output(y, predictions), axis=0))
+    losses = np.square(predictions.astype(np.float64) - y)
+    return _mean(losses if y.ndim == 1 else losses.mean(axis=-1))
 
 
 def _absolute_error(y: Array, predictions: Array) -> MetricSums:

@@ -6,14 +6,15 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
-from sk_tune._search_record import was_stopped
+from sk_tune._search_record import granted_resource, was_stopped
+from sk_tune._text import is_number
 from sk_tune.search._outcomes import candidate_fingerprint, guiding_scores, scores_by_curve
 from sk_tune.search._search_parameters import space_of
 from sk_tune.space import IntegerRange, Interval, Space, Values
@@ -74,7 +75,7 @@ def trial_records(
     most = max_resources or (0 if granted is None else max(granted, default=0))
     zeros = np.zeros(n_rows, dtype=int)
     brackets, rungs = (np.asarray(results.get(n, zeros)) for n in ("bracket", "iter"))
-    reasons = results.get("failure_reason", [""] * n_rows)
+    reasons = results.get(_REASON, [""] * n_rows)
     # Each configuration's result rows in each bracket, the first rung first; without rungs
     # one that comes twice counts as two.
     configurations: dict[Any, list[int]] = {}
@@ -199,7 +200,7 @@ def _distribution(known: Any, dimensions: Sequence[Any], seen: Sequence[Any]) ->
     if len(lists) == len(dimensions) and len(values) <= _MOST_CHOICES:
         return known.CategoricalDistribution(list(dict.fromkeys(map(stored_value, values))))
     ends = [end for d in dimensions for end in _ends(d)] + list(seen)
-    if not ends or not all(_is_number(end) for end in ends):
+    if not ends or not all(map(is_number, ends)):
         return None
     is_log = all(getattr(d, "is_log", False) for d in dimensions) and min(ends) > 0
     if all(isinstance(end, Integral) for end in ends):
@@ -216,10 +217,6 @@ def _ends(dimension: Any) -> list[Any]:
         ends = (0.0, 1.0) if is_sorted else range(len(dimension.values))
         return [dimension.decode(end) for end in ends]
     return [dimension.decode(code) for code in (0.0, 1.0)] if dimension.has_codes else []
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def to_optuna(search: Any, storage: Any = None, *, study_name: str | None = None) -> Any:
@@ -274,7 +271,9 @@ def to_optuna(search: Any, storage: Any = None, *, study_name: str | None = None
     optuna = _import_optuna()
     study = _study(optuna, storage, study_name)
     curves = getattr(search, "learning_curves_", None)
-    _write(optuna, study, search, search.cv_results_, curves, is_over=True)
+    _write(
+        optuna, study, space_of(search), search, search.cv_results_, curves, is_over=True
+    )
     return study
 
 
@@ -326,11 +325,12 @@ class OptunaExport:
         self._n_seen = 0
         self._optuna = _import_optuna()
         self._study = _study(self._optuna, self.storage, self.study_name)
+        self._space = space_of(estimator)
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Write what has not been written."""
         self._write(estimator, is_over=True)
-        del self._lock, self._n_seen, self._optuna, self._study
+        del self._lock, self._n_seen, self._optuna, self._study, self._space
 
     def on_fit_task_begin(self, estimator: Any, context: Any, **_: Any) -> None:
         """Do nothing."""
@@ -349,12 +349,14 @@ class OptunaExport:
             n_rows = len(results.get("params", ()))
             if n_rows > (0 if is_over else self._n_seen):
                 self._n_seen = n_rows
-                _write(self._optuna, self._study, search, results, curves, is_over=is_over)
+                study = (self._optuna, self._study, self._space)
+                _write(*study, search, results, curves, is_over=is_over)
 
 
 def _write(
     optuna: Any,
     study: Any,
+    space: Space,
     search: Any,
     results: Mapping[str, Any],
     curves: pd.DataFrame | None,
@@ -364,14 +366,14 @@ def _write(
     records = trial_records(
         results,
         refit=search.refit,
-        resource=getattr(search, "resource_", getattr(search, "resource", None)),
+        resource=granted_resource(search),
         # A search that is over may have granted less than it might have.
         max_resources=None if is_over else getattr(search, "max_resources_", None),
         curves=curves if scores_by_curve(search.scoring) else None,
         is_over=is_over,
         is_asynchronous=getattr(search, "asynchronous", False),
     )
-    add_trials(optuna, study, space_of(search), records)
+    add_trials(optuna, study, space, records)
 
 
 def _study(optuna: Any, storage: Any, study_name: str | None) -> Any:

@@ -15,6 +15,7 @@ import sklearn
 from sklearn.base import clone
 
 from sk_tune._compat import FoldTask, SubsampledSplits
+from sk_tune._search_record import granted_resource
 from sk_tune.exceptions import SpaceError, warn_user
 from sk_tune.schedule import Rung
 from sk_tune.search._outcomes import FoldOutcome, Work, guiding_scores
@@ -25,7 +26,6 @@ __all__ = [
     "Rounds",
     "best_first",
     "check_names",
-    "is_epochs",
     "refuse_searched",
     "smallest_samples",
 ]
@@ -89,14 +89,6 @@ def _near(name: str, names: list[str]) -> list[str]:
 # Samples of each class in the training and held-out samples of each fold, as scikit-learn
 # has it.
 _ROWS_OF_A_CLASS = 2
-
-
-def is_epochs(resource: str) -> bool:
-    """Return whether a resource is called as a network's number of epochs is.
-
-    True for "max_epochs" and "net__max_epochs".
-    """
-    return resource.split("__")[-1] == "max_epochs"
 
 
 def refuse_searched(resource: str, searched: Iterable[str]) -> None:
@@ -203,13 +195,17 @@ class Rounds:
         n_subtasks: int | None,
         *,
         is_sequential: bool = True,
+        task_id: int | None = None,
     ) -> Iterator[Any]:
         """Tell scikit-learn's callbacks of a part of the search, which one may end.
 
         `n_subtasks` is None if nobody knows how many parts there are in it.
         """
         subcontext = context.subcontext(
-            task_name=name, max_subtasks=n_subtasks, sequential_subtasks=is_sequential
+            task_name=name,
+            task_id=task_id,
+            max_subtasks=n_subtasks,
+            sequential_subtasks=is_sequential,
         ).call_on_fit_task_begin(estimator=self._search)
         yield subcontext
         if subcontext.call_on_fit_task_end(estimator=self._search):
@@ -230,7 +226,7 @@ class Rounds:
         ``cv_results_``, which have one value in the rung.
         """
         search = self._search
-        resource = search._resource_parameter()
+        resource: Any = granted_resource(search)
         n_resources = int(rungs[position].n_resources)
         n_before = self.n_candidates
         # Networks train only what the rung grants beside those that they go on from; a rung
@@ -385,15 +381,12 @@ class Rounds:
         if context is None or not self._budget.is_limited:
             yield context
             return
-        subcontext = context.subcontext(
-            task_name="part",
-            task_id=None if context.sequential_subtasks else part.start,
-            max_subtasks=(part.stop - part.start) * self._search.n_splits_,
-            sequential_subtasks=False,
-        ).call_on_fit_task_begin(estimator=self._search)
-        yield subcontext
-        if subcontext.call_on_fit_task_end(estimator=self._search):
-            self.stop()
+        n_tasks = (part.stop - part.start) * self._search.n_splits_
+        task_id = None if context.sequential_subtasks else part.start
+        with self.task(
+            context, "part", n_tasks, is_sequential=False, task_id=task_id
+        ) as subcontext:
+            yield subcontext
 
     def _parts(self, n_candidates: int, units: float) -> Iterator[slice]:
         """Cut candidates into calls, as many at once as the time budget allows."""

@@ -345,10 +345,8 @@ class PredictedRegressor(RegressorMixin, _Predicted):  # type: ignore[misc]
 def _classes_of_fold(task: FoldTask) -> Array | None:
     """Return the labels that a classifier learns from a fold.
 
-    None for a regressor, and where samples have no labels or several of them.
+    None where samples have no labels or several of them.
     """
-    if not is_classifier(task.estimator):
-        return None
     try:
         y = np.asarray(take_rows(task.y, task.train))
         return np.unique(y) if y.ndim == 1 else None

@@ -4,12 +4,13 @@
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Sized
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import skopt.space
 
+from sk_tune._text import is_number
 from sk_tune.exceptions import SpaceError
 from sk_tune.space._dimensions import (
     Dimension,
@@ -164,10 +165,7 @@ def _from_skopt(name: str, dimension: Any) -> Dimension:
 def _is_range(name: str, described: tuple[Any, ...]) -> bool:
     """Return whether a tuple means a range, as scikit-optimize decides it."""
     bounds, rest = described[:2], described[2:]
-    are_numbers = len(bounds) == 2 and all(
-        isinstance(bound, Real) and not isinstance(bound, bool | np.bool_)
-        for bound in bounds
-    )
+    are_numbers = len(bounds) == 2 and all(map(is_number, bounds))
     if not are_numbers or len(rest) > 2 or not all(isinstance(r, str) for r in rest[:1]):
         return False
     if rest and rest[0] not in _PRIORS:

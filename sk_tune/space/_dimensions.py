@@ -18,6 +18,8 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
+from sk_tune._text import is_number
+
 __all__ = ["Dimension", "Distribution", "IntegerRange", "Interval", "Values"]
 
 Codes = NDArray[np.float64]
@@ -323,7 +325,7 @@ def _plain(value: Any) -> Any:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+    if not is_number(value):
         raise LookupError
     return float(value)
 

@@ -25,14 +25,14 @@ typedef REAL NAME(Loose) __attribute__((vector_size(VECTOR), aligned(sizeof(REAL
         for (int64_t k = 0; k < n; k++) {                                                    \
             V b[n_vectors];                                                                  \
             for (int j = 0; j < n_vectors; j++)                                              \
-                b[j] = *(const NAME(Loose) *)(B + k * b_row + j * LANES);                    \
+                b[j] = AT(B + k * b_row + j * LANES);                                        \
             for (int i = 0; i < n_rows; i++)                                                 \
                 for (int j = 0; j < n_vectors; j++)                                          \
                     sums[i][j] += A[i * row + k * column] * b[j];                            \
         }                                                                                    \
         for (int i = 0; i < n_rows; i++)                                                     \
             for (int j = 0; j < n_vectors; j++)                                              \
-                *(NAME(Loose) *)(C + i * c_row + j * LANES) = sums[i][j];                    \
+                AT(C + i * c_row + j * LANES) = sums[i][j];                                  \
     }
 PRODUCT(block_of_two, BLOCK, 2)
 PRODUCT(block_of_one, BLOCK, 1)

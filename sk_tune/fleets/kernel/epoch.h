@@ -156,9 +156,9 @@ static int NAME(is_hit)(const REAL *x, const REAL *target, int64_t n) {
 }
 
 /* Add to the sums of the epoch; the mean loss goes to `loss`, its derivatives to `dy`.  Members
- * have a loss each while they train.  0 or what failed. */
+ * have a loss each while they train.  Outputs go to `kept`, unless it is NULL.  0 or what failed. */
 static int NAME(judge)(const NAME(Worker) *own, const int64_t *order, const void *y,
-                       const REAL *weight, REAL smoothing, double *sums, REAL *loss) {
+                       const REAL *weight, REAL smoothing, double *sums, REAL *loss, REAL *kept) {
     const Plan *plan = own->plan;
     int64_t n_outputs = plan->layers[plan->n_layers - 1].n_out, best;
     int64_t n = own->n / plan->n_members, padded = NAME(whole)(n_outputs);
@@ -169,6 +169,7 @@ static int NAME(judge)(const NAME(Worker) *own, const int64_t *order, const void
     for (int64_t i = 0; i < n; i++) {
         REAL own_weight = own->share[i], share = own_weight / weights / (REAL)n_losses;
         const REAL *answer = NAME(answer)(own, i, n);
+        if (kept) memcpy(kept + i * n_outputs, answer, (size_t)n_outputs * sizeof(REAL));
         int64_t target = plan->loss == CROSS_ENTROPY ? ((const int64_t *)y)[order[i]] : 0;
         const REAL *targets = (const REAL *)y + order[i] * n_outputs;
         if (target < 0 || target >= n_outputs) return FAILED_TARGET;
@@ -207,11 +208,8 @@ static void NAME(restrain)(const NAME(Worker) *own) {
     const Network *network = own->network;
     REAL *p = own->p, *g = own->g, l1 = (REAL)network->l1;
     for (int64_t q = 0; q < plan->n_parameters && plan->has_penalty; q++) {
-        const Parameter *parameter = plan->parameters + q;
-        int64_t size = parameter->n_matrices * parameter->n_rows;
-        size *= NAME(whole)(parameter->n_columns);
-        if (!parameter->is_penalised) continue;
-        for (int64_t i = own->places[q]; i < own->places[q] + size; i++)
+        if (!plan->parameters[q].is_penalised) continue;
+        for (int64_t i = own->places[q]; i < own->places[q + 1]; i++)
             g[i] += l1 * (p[i] > 0 ? 1 : p[i] < 0 ? -1 : p[i]);
     }
     if (!plan->has_clip || isinf(network->clip)) return;
@@ -274,9 +272,8 @@ static int NAME(look)(NAME(Worker) *own, double *sums) {
         int failed = NAME(forward)(own, network->monitor_X, network->n_monitor_data, order, n, -1);
         if (!failed)
             failed = NAME(judge)(own, order, network->monitor_y, network->monitor_weight, 0, sums,
-                                 &unread);
+                                 &unread, (REAL *)network->outputs + start * n_outputs);
         if (failed) return failed;
-        NAME(keep_outputs)(own, (REAL *)network->outputs + start * n_outputs);
     }
     return 0;
 }
@@ -290,7 +287,7 @@ static int NAME(train_batch)(NAME(Worker) *own, const int64_t *order, int64_t n,
     int failed = NAME(forward)(own, network->X, network->n_samples, order, n, step);
     if (!failed)
         failed = NAME(judge)(own, order, network->y, network->weight, (REAL)network->smoothing,
-                             sums, loss);
+                             sums, loss, NULL);
     if (failed) return failed;
     NAME(backward)(own);
     NAME(restrain)(own);

@@ -23,7 +23,7 @@ typedef struct {
     /* All parameters, one after the other: values, derivatives and both moments. */
     REAL *p, *g, *m, *v;
     int64_t n_numbers;
-    /* Where each parameter begins. */
+    /* Where each parameter begins, and where the last one ends. */
     int64_t *places;
     NAME(Slot) *slots;
     /* Derivatives by the output of the layer at hand, and memory for those by its input. */
@@ -368,11 +368,7 @@ static void NAME(table_backward)(NAME(Worker) *own, const Layer *layer, const NA
     int64_t code_size = table->category_size;
     const REAL *starts = own->network->buffers[layer->buffer];
     const REAL *slopes = own->network->buffers[layer->buffer + 1];
-    for (int64_t part = 0; part < 4; part++) {
-        const Parameter *parameter = own->plan->parameters + layer->parameter + part;
-        int64_t n = parameter->n_rows * NAME(whole)(parameter->n_columns);
-        memset(own->g + PLACE(part), 0, (size_t)n * sizeof(REAL));
-    }
+    memset(own->g + PLACE(0), 0, (size_t)(PLACE(4) - PLACE(0)) * sizeof(REAL));
     for (int64_t i = 0; i < own->n; i++) {
         const REAL *x = slot->x + i * NAME(whole)(layer->n_in);
         const REAL *dy = own->dy + i * NAME(whole)(layer->n_out);
@@ -509,7 +505,7 @@ static void NAME(lay_out)(NAME(Worker) *own) {
         n += plan->parameters[q].n_matrices * plan->parameters[q].n_rows *
              NAME(whole)(plan->parameters[q].n_columns);
     }
-    own->n_numbers = n;
+    own->places[plan->n_parameters] = own->n_numbers = n;
     own->p = NAME(take)(own, n), own->g = NAME(take)(own, n);
     own->m = NAME(take)(own, n), own->v = NAME(take)(own, n);
     own->dy = NAME(take)(own, most * widest), own->dx = NAME(take)(own, most * widest);
