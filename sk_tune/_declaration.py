@@ -16,8 +16,6 @@ from functools import cache
 from itertools import chain
 from typing import Any, TypeVar, dataclass_transform
 
-__all__ = ["parameters", "with_inherited_docs"]
-
 _Class = TypeVar("_Class", bound=type)
 # What stands for both sections, where a class describes nothing beside its bases.
 _BOTH = "{parameters and attributes}"

@@ -4,8 +4,6 @@
 
 import sk_tune
 
-__all__ = ["Documented", "page"]
-
 _SITE = "https://sk-tune.readthedocs.io/en/stable/"
 
 

@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
-__all__ = ["is_on_network", "is_own", "replaced_file", "sign"]
-
 # Which file system each folder of this process is of; Linux has it.
 _MOUNTS = Path("/proc/self/mountinfo")
 # Names that Linux gives to network file systems; those in user space ("fuse.sshfs") count

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["decode", "encode"]
-
 # numpy writes types of numbers, truth, texts, objects and times in this form; types of
 # records, which may be of any size, do not match.
 _KIND = r"[<>|=]?[biufcUSOmM]\d*(\[\w+\])?"

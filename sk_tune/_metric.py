@@ -14,8 +14,6 @@ from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import passed_through_estimator, scorer_parts
 
-__all__ = ["Metric", "scorer_metric"]
-
 Array = npt.NDArray[Any]
 
 

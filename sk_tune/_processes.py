@@ -18,8 +18,6 @@ from functools import cache
 from multiprocessing import parent_process
 from typing import Any
 
-__all__ = ["end_with_parent", "import_for_optimizers", "passing_interrupts"]
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

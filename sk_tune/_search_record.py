@@ -12,23 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "INTERRUPTED",
-    "LEFT_OUT",
-    "LOST_RACE",
-    "UNSCORED",
-    "FoldLayout",
-    "SearchRecord",
-    "deciding_metric",
-    "deciding_scorer",
-    "fold_layout",
-    "granted_resource",
-    "grants_epochs",
-    "rows_of_most",
-    "search_record",
-    "was_stopped",
-]
-
 # Reasons that a search gives why a candidate has no score.
 LOST_RACE = "clearly worse than candidate"
 INTERRUPTED = "It was not trained, because the search was interrupted."

@@ -11,8 +11,6 @@ import pandas as pd
 
 from sk_tune.exceptions import TableError
 
-__all__ = ["as_times", "folds_among", "order_of_times"]
-
 Array = npt.NDArray[Any]
 
 

@@ -12,19 +12,6 @@ from html import escape
 from numbers import Real
 from typing import Any, TypeGuard
 
-__all__ = [
-    "LiveLine",
-    "bytes_text",
-    "counted",
-    "html_table",
-    "interval_text",
-    "is_number",
-    "listed",
-    "number_texts",
-    "seconds_text",
-    "text_table",
-]
-
 _GAP = "  "
 _EXPONENT_FROM = 1e6
 _MOST_DECIMALS = 6

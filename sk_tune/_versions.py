@@ -8,8 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 from sk_tune.engine import kernel_status
 
-__all__ = ["show_versions"]
-
 _DEPENDENCIES = (
     "sk-tune", "pip", "torch", "skorch", "scikit-learn", "scikit-optimize", "numpy",
     "scipy", "pandas", "joblib", "optuna", "dask", "ray",

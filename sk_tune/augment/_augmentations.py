@@ -12,27 +12,6 @@ from dataclasses import asdict, astuple, dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, get_args
 
-__all__ = [
-    "AUGMENTATIONS",
-    "Augmentation",
-    "CutMix",
-    "Cutout",
-    "Flip",
-    "Layout",
-    "Mixup",
-    "Noise",
-    "Rotate",
-    "Scale",
-    "Shift",
-    "TimeMask",
-    "TimeShift",
-    "as_augmentations",
-    "check_row_shape",
-    "from_plain",
-    "kinds_of",
-    "to_plain",
-]
-
 # Meanings of a sample's axes: (features,), (steps, features), (channels, steps),
 # (channels, height, width), (channels, depth, height, width), or anything.
 Layout = Literal["table", "sequence", "signal", "image", "volume", "other"]

@@ -41,8 +41,6 @@ from sk_tune.augment._augmentations import (
 )
 from sk_tune.nets import dropout_coefficients, dropout_layer_seeds, dropout_positions
 
-__all__ = ["AugmentedBatch", "RowAugmenter"]
-
 # The normal distribution is drawn from 2**16 quantiles, the largest at 4.3 deviations.
 _LOG_QUANTILES = 16
 # So many a and b are computed at once: few calls for small batches, and little memory.

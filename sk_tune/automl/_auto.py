@@ -67,8 +67,6 @@ from sk_tune.exceptions import SearchError, TableError, warn_user
 from sk_tune.report import Quality, quality_of, write_page
 from sk_tune.training import processes_per_cpu
 
-__all__ = ["AutoClassifier", "AutoEstimator", "AutoRegressor"]
-
 Array = npt.NDArray[Any]
 
 _FAMILIES = ("linear", "boosting", "network")

@@ -17,16 +17,6 @@ from sk_tune.automl._models import NETWORK_FAMILIES
 from sk_tune.automl._resources import few_threads
 from sk_tune.ensemble import Combination, Library, Member, Parts, read_library
 
-__all__ = [
-    "Blend",
-    "Trial",
-    "best_of",
-    "blend_of",
-    "held_out_score",
-    "library_of",
-    "trials_of",
-]
-
 Array = npt.NDArray[Any]
 
 # Candidates of a search whose models were not kept, and bytes of their predictions.

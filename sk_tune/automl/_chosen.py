@@ -31,8 +31,6 @@ from sk_tune.automl._problem import Problem
 from sk_tune.ensemble import GreedyOptions, Library, Selector
 from sk_tune.search import CorrectedScore, FoldScores
 
-__all__ = ["Chosen", "Score", "choose", "leaderboard"]
-
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 

@@ -37,8 +37,6 @@ from sk_tune.diagnosis import AppliedChange, Finding, apply
 from sk_tune.search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
 from sk_tune.training import one_thread
 
-__all__ = ["ModelCourse"]
-
 # Shares of the budget that a default model of each family may take.
 _FIRST_SHARES = {"linear": 0.08, "boosting": 0.15}
 _FIRST_SHARE_OF_NETWORK = 0.2

@@ -44,19 +44,6 @@ from sk_tune.prepare import TablePreparer
 from sk_tune.report import baseline_models
 from sk_tune.space import table_defaults, table_space
 
-__all__ = [
-    "NETWORK_FAMILIES",
-    "ChannelScaler",
-    "Model",
-    "TimedBoostingClassifier",
-    "TimedBoostingRegressor",
-    "boosting_model",
-    "dummy_model",
-    "fits_within",
-    "linear_model",
-    "network_models",
-]
-
 Array = npt.NDArray[Any]
 
 

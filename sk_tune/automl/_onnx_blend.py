@@ -31,8 +31,6 @@ from sk_tune.ensemble import NetworkInput, WeightedSum, network_of
 from sk_tune.estimators import NetworkPredictor, export_module
 from sk_tune.prepare import TablePreparer
 
-__all__ = ["Encoded", "Forest", "LinearPredictor", "TreesOutput", "export_blend"]
-
 # Losses of boosting whose trees sum up to logarithms.
 _OF_LOGARITHMS = {"poisson", "gamma"}
 

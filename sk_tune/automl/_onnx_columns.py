@@ -25,8 +25,6 @@ from sk_tune.automl._models import ChannelScaler
 from sk_tune.ensemble import Columns, Fill, ScalerModule, ScalerNumbers, scaler_module
 from sk_tune.prepare import MISSING, CategoryCodes, SmoothClipScaler, TablePreparer
 
-__all__ = ["Circles", "Quantiles", "TableColumns", "front_of", "not_expressible"]
-
 # QuantileTransformer takes what is nearer to an end of a column for that end.
 _NEAR = 1e-7
 # The digits to which places of dates are rounded.

@@ -25,8 +25,6 @@ from sk_tune.report import (
     value_text,
 )
 
-__all__ = ["auto_page", "format_score", "scale_of", "verdict"]
-
 
 def format_score(score: float, scale: float = 1.0) -> str:
     """Return a score with three decimals, or three digits beside scores of unusual size."""

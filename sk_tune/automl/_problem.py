@@ -27,8 +27,6 @@ from sk_tune.prepare import (
     without_header_rows,
 )
 
-__all__ = ["DataKind", "Problem", "as_features", "as_target", "kind_of", "sampling_order"]
-
 Array = npt.NDArray[Any]
 DataKind = Literal["table", "image", "sequence"]
 

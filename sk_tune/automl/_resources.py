@@ -20,18 +20,6 @@ from sk_tune.engine import start_workers
 from sk_tune.schedule import hyperband_brackets
 from sk_tune.training import processes_per_cpu
 
-__all__ = [
-    "Clock",
-    "Cost",
-    "Workers",
-    "affordable",
-    "few_threads",
-    "hyperband_epochs",
-    "hyperband_size",
-    "is_busy",
-    "measured_cost",
-]
-
 
 class Clock:
     """Measures a budget in seconds by ``time.monotonic``; None has no end."""

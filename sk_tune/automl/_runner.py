@@ -33,21 +33,6 @@ from sk_tune.report import SearchPart, data_fingerprint, search_part
 from sk_tune.search import GridSearchCV
 from sk_tune.training import processes_per_cpu
 
-__all__ = [
-    "ERRORS",
-    "N_KEPT",
-    "AutoProgress",
-    "AutoProgressLine",
-    "Memory",
-    "MemoryFolder",
-    "ModelKind",
-    "Runner",
-    "SharedSteps",
-    "fingerprint",
-    "line_of",
-    "progress_text",
-]
-
 
 class SharedSteps:
     """Fitted transformers that have come so far."""

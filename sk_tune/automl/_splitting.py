@@ -29,17 +29,6 @@ from sk_tune.diagnosis import Finding, find_leaks
 from sk_tune.exceptions import TableError, warn_user
 from sk_tune.report import data_fingerprint
 
-__all__ = [
-    "Split",
-    "as_groups",
-    "check_scores",
-    "guarded",
-    "serious_leaks",
-    "split_rows",
-    "warn_of_leaks",
-    "warn_of_rare_classes",
-]
-
 Array = npt.NDArray[Any]
 Fold = tuple[Array, Array]  # Positions to train on, and to hold out.
 

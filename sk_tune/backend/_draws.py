@@ -15,8 +15,6 @@ from sk_tune.engine import count_words, draw_as_fit, skip_words
 from sk_tune.estimators import NetworkEstimator, net_arrays
 from sk_tune.training import TrainingState, seed_of_state
 
-__all__ = ["Draws", "RestOfTasks"]
-
 
 class Draws:
     """The random numbers that the plain skorch nets of a block draw."""

@@ -16,8 +16,6 @@ from sklearn.base import BaseEstimator
 from skorch.callbacks import Callback
 from torch import Tensor
 
-__all__ = ["data_fingerprint", "params_fingerprint", "value_fingerprint"]
-
 Array = npt.NDArray[Any]
 
 # Bytes of an array that its hash looks at, beside their sum.

@@ -24,8 +24,6 @@ from sk_tune.engine import (
     reason_against_net,
 )
 
-__all__ = ["AskingNets", "fleet"]
-
 _FIT_PARAMS = "its fit was given more than X and y"
 
 

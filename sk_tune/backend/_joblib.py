@@ -14,8 +14,6 @@ from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend._draws import RestOfTasks
 from sk_tune.backend._session import Recorder, Session
 
-__all__ = ["CollectingBackend", "FleetBackend", "Job"]
-
 # joblib hands over twice as many tasks at once, and its parser takes no larger number.
 _MANY = 100_000
 

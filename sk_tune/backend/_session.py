@@ -34,8 +34,6 @@ from sk_tune.estimators import NetworkEstimator, first_seed, resolve_seed
 from sk_tune.exceptions import warn_of_solo
 from sk_tune.training import TrainingState, is_small, seed_of_state
 
-__all__ = ["FleetReport", "Monitor", "Recorder", "Session"]
-
 Task = Callable[[], Any]
 # A function of X, y and sample_weight that returns positions of samples to score on.
 Monitor = Callable[[Any, Any, Any], Any]

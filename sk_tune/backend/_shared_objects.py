@@ -34,8 +34,6 @@ from sk_tune.engine import (
     read_names,
 )
 
-__all__ = ["CannotPutBackError", "SharedObjects", "State"]
-
 # How an object takes over a content that it had, and that content.
 State = list[tuple[Callable[[Any], None], Any]]
 # Objects that another one holds, and the names of those that have one.

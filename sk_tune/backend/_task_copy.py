@@ -28,8 +28,6 @@ from sk_tune._compat import functions_of
 from sk_tune.estimators import NetworkEstimator
 from sk_tune.training import exclusive_rng
 
-__all__ = ["copy_task", "kept_random_states", "silenced"]
-
 
 @contextmanager
 def silenced() -> Iterator[None]:

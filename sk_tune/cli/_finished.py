@@ -22,8 +22,6 @@ from sk_tune.cli._tables import NO_NAME, read_parts
 from sk_tune.engine import FitStore
 from sk_tune.exceptions import OptionError, SkTuneWarning, StoreError, TableError
 
-__all__ = ["export", "predict", "report", "store"]
-
 _N_LISTED = 12  # Columns that a message lists.
 
 

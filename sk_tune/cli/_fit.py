@@ -54,8 +54,6 @@ from sk_tune.prepare import (
 )
 from sk_tune.training import processes_per_cpu
 
-__all__ = ["FitOptions", "demo", "fit", "resume"]
-
 _LEAST_BUDGET = 1e-3
 # Seconds for writing files where nobody else computes, and their share at most.
 _SECONDS_OF_FILES, _MOST_FOR_FILES = 0.5, 0.1

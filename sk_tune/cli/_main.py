@@ -20,8 +20,6 @@ from sk_tune._processes import end_with_parent
 from sk_tune.cli._parser import USER_ERROR, check_paths, check_use, completion, make_parser
 from sk_tune.exceptions import SkTuneError
 
-__all__ = ["main"]
-
 # Exit codes of shells for SIGINT and SIGTERM.
 _INTERRUPTED = 130
 _TERMINATED = 143

@@ -27,20 +27,6 @@ from sk_tune.cli._parser import CONFIG, MODEL, RESUME, TRIALS, model_file, resum
 from sk_tune.exceptions import OptionError, TableError
 from sk_tune.report import plain
 
-__all__ = [
-    "SavedModel",
-    "as_json",
-    "check_output_folder",
-    "load_model",
-    "page_title",
-    "read_config",
-    "reason_of",
-    "resumable_output",
-    "trials_table",
-    "usage_text",
-    "write_output",
-]
-
 _TABLES = ("trials.parquet", "trials.csv")
 _SUMMARY = "summary.json"
 _REPORT = "report.html"

@@ -13,21 +13,6 @@ from sk_tune import __version__
 from sk_tune._files import is_own
 from sk_tune.exceptions import OptionError, StoreError, TableError
 
-__all__ = [
-    "CONFIG",
-    "MODEL",
-    "RESUME",
-    "TRIALS",
-    "USER_ERROR",
-    "check_paths",
-    "check_use",
-    "completion",
-    "is_text_table",
-    "make_parser",
-    "model_file",
-    "resume_file",
-]
-
 # Files in the output folder: the model, and those that a fit resumes from.
 MODEL = "model/model.joblib"
 RESUME = "resume"

@@ -19,15 +19,6 @@ from sk_tune.automl import AutoProgress, Score, format_score, progress_text, sca
 from sk_tune.cli._tables import N_FOLDS, LoadedTable, Target
 from sk_tune.prepare import ColumnKinds
 
-__all__ = [
-    "FitProgress",
-    "labelled",
-    "print_outcome",
-    "print_problem",
-    "score_lines",
-    "verdict_text",
-]
-
 _LABEL = 12  # Columns of a label.
 _MAX_WIDTH = 92
 

@@ -26,19 +26,6 @@ from sk_tune.cli._parser import is_text_table
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import format_of_column, header_rows
 
-__all__ = [
-    "MIN_ROWS",
-    "NO_NAME",
-    "N_FOLDS",
-    "LoadedTable",
-    "Target",
-    "column_hint",
-    "demo_table",
-    "read_parts",
-    "read_table",
-    "read_target",
-]
-
 # How the names begin that pandas gives to columns without one.
 NO_NAME = "Unnamed: "
 

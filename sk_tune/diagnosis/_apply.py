@@ -19,8 +19,6 @@ from sk_tune.diagnosis._curve_sources import is_search, network_part
 from sk_tune.diagnosis._findings import Change, Finding, ranked
 from sk_tune.space import Choice
 
-__all__ = ["Applied", "AppliedChange", "apply"]
-
 
 def changed_value(value: Any, change: Change) -> Any:
     """Return what a change makes of a value, or the same value if it cannot be made."""

@@ -27,16 +27,6 @@ from sk_tune.diagnosis._curve_sources import network_part
 from sk_tune.diagnosis._findings import RULES, Change, Finding, share
 from sk_tune.space import as_space
 
-__all__ = [
-    "NATURAL_BOUNDS",
-    "check_edge",
-    "check_failures",
-    "check_noise_ceiling",
-    "check_optimism",
-    "described_space",
-    "is_whole",
-]
-
 Floats = npt.NDArray[np.float64]
 
 # Fewer candidates show no ceiling.

@@ -15,15 +15,6 @@ from sklearn.exceptions import NotFittedError
 from sk_tune._search_record import fold_layout, granted_resource, search_record
 from sk_tune.diagnosis._findings import Curves
 
-__all__ = [
-    "best_candidate",
-    "curves_of",
-    "curves_of_estimator",
-    "is_search",
-    "larger_in_search",
-    "network_part",
-]
-
 Floats = npt.NDArray[np.float64]
 
 _CURVES = ("train_loss", "valid_loss", "valid_score")

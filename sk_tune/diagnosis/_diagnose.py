@@ -43,8 +43,6 @@ from sk_tune.diagnosis._rate_checks import (
 )
 from sk_tune.diagnosis._summary import Summary, summarise
 
-__all__ = ["diagnose"]
-
 # A check looks for what the rule of that name says.
 _Checks = dict[str, Callable[[Summary], Finding]]
 _CHECKS_OF_CURVES: _Checks = {

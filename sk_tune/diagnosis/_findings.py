@@ -13,22 +13,6 @@ import numpy.typing as npt
 from sk_tune._documentation import page
 from sk_tune._text import html_table
 
-__all__ = [
-    "RULES",
-    "Action",
-    "Change",
-    "Curves",
-    "Finding",
-    "Findings",
-    "Rule",
-    "Severity",
-    "good_fit",
-    "ranked",
-    "share",
-    "to_act_on",
-    "verdict",
-]
-
 Floats = npt.NDArray[np.float64]
 Outcome = Literal["issue", "tip", "passed", "by design", "not applicable"]
 Severity = Literal["low", "medium", "high"]

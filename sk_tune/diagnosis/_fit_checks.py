@@ -23,15 +23,6 @@ from sk_tune.diagnosis._remedies import (
 )
 from sk_tune.diagnosis._summary import Estimate, Summary, least_by_chance, log_ratio, smooth
 
-__all__ = [
-    "check_baseline",
-    "check_converged",
-    "check_improving",
-    "check_overfitting",
-    "check_underfitting",
-    "trend",
-]
-
 # Four times the epochs are worth a tip if they take the first of these shares off the
 # held-out loss.  They are the remedy from the second on, if the training had fewer epochs
 # than such networks usually need; if it had more it takes the third, because most curves

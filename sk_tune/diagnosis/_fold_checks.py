@@ -29,14 +29,6 @@ from sk_tune.diagnosis._remedies import (
 )
 from sk_tune.diagnosis._summary import Summary, estimate, log_ratio, smooth
 
-__all__ = [
-    "SampleCurve",
-    "check_folds",
-    "check_more_data",
-    "check_rows",
-    "try_without_fold",
-]
-
 Floats = npt.NDArray[np.float64]
 
 FEWEST_FOLDS = 3

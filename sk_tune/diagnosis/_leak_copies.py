@@ -37,15 +37,6 @@ from sklearn.utils.multiclass import type_of_target
 
 from sk_tune.diagnosis._findings import RULES, Finding, share
 
-__all__ = [
-    "LeakTable",
-    "as_frame",
-    "check_duplicates",
-    "check_near_duplicates",
-    "group_copies",
-    "holds_classes",
-]
-
 Array = npt.NDArray[Any]
 
 # Whole numbers of more values than this are classes only if they are stored as such, and

@@ -33,8 +33,6 @@ from sk_tune.diagnosis._leak_copies import (
     holds_classes,
 )
 
-__all__ = ["find_leaks"]
-
 Array = npt.NDArray[Any]
 
 # Score of a small tree on one column (accuracy, or R^2) from which on that column is

@@ -19,8 +19,6 @@ from sk_tune.diagnosis._remedies import (
 )
 from sk_tune.diagnosis._summary import Summary, log_ratio
 
-__all__ = ["check_diverged", "check_rate_high", "check_rate_low", "diverged"]
-
 # A training loss at the end this many times the constant prediction's is no network.
 EXPLODED = 3.0
 # Training losses start near the constant prediction's.  One that gets to this many times

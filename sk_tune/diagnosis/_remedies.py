@@ -11,19 +11,6 @@ import numpy as np
 from sk_tune._text import is_number
 from sk_tune.diagnosis._findings import Action, Change
 
-__all__ = [
-    "is_free",
-    "larger_network",
-    "longer_training",
-    "lower_rate",
-    "more_steps",
-    "raise_rate",
-    "regularise",
-    "relative_rate",
-    "restrained",
-    "restraints",
-]
-
 # Learning rates that small networks on standardised data are usually trained with.  For
 # Adam and its kin the step of each weight is about the rate itself, whatever the gradient.
 TYPICAL_RATES = {"adamw": 3e-3, "adam": 3e-3, "rmsprop": 1e-3, "sgd": 3e-2}

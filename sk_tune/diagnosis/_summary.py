@@ -21,16 +21,6 @@ from scipy.stats import t as student
 from sk_tune.diagnosis._findings import Curves
 from sk_tune.schedule import LR_SCHEDULES, learning_rate_factor
 
-__all__ = [
-    "Estimate",
-    "Summary",
-    "estimate",
-    "least_by_chance",
-    "log_ratio",
-    "smooth",
-    "summarise",
-]
-
 Floats = npt.NDArray[np.float64]
 
 # Points in each epoch at which the factor of the learning rate is read.

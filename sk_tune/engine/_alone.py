@@ -21,8 +21,6 @@ from sk_tune.estimators import (
 from sk_tune.exceptions import SkTuneError
 from sk_tune.training import TimeLimit, TrainingState, time_limit
 
-__all__ = ["failed", "late", "prepare", "train_alone"]
-
 
 def train_alone(fit: Fit, preparer: FitPreparer, limit: TimeLimit | None = None) -> Trained:
     """Train one fit that has a seed and a number of epochs; a failure is a result, too."""

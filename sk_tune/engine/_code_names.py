@@ -13,16 +13,6 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-__all__ = [
-    "attribute_names",
-    "bound_names",
-    "imported_names",
-    "installed_name",
-    "installed_version",
-    "is_installed",
-    "read_names",
-]
-
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 
 

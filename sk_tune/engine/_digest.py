@@ -39,8 +39,6 @@ from sk_tune.engine._code_names import (
     read_names,
 )
 
-__all__ = ["array_digest", "sha256", "value_digest"]
-
 Array = npt.NDArray[Any]
 ValueDigest = Callable[[Any], str]
 

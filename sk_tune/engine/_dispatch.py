@@ -42,8 +42,6 @@ from sk_tune.engine._store import FitStore
 from sk_tune.estimators import FitPreparer, LastSeen
 from sk_tune.training import TimeLimit
 
-__all__ = ["Dispatcher", "FitStream", "grouped", "shards_of"]
-
 
 class Dispatcher:
     """Has shards run by an executor; keeps, stores and tells of their results.

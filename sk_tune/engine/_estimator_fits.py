@@ -13,8 +13,6 @@ from sk_tune.fleets import FleetNetwork, Recipe, module_structure
 from sk_tune.nets import CNN, MLP, RNN
 from sk_tune.training import TrainingState
 
-__all__ = ["EstimatorFit"]
-
 Array = npt.NDArray[Any]
 
 

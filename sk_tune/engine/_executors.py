@@ -28,20 +28,6 @@ from sk_tune._compat import TaskPool, get_active_backend, loky_workers, takes_ta
 from sk_tune._processes import end_with_parent
 from sk_tune.engine._shard import Shard, train_shard
 
-__all__ = [
-    "LOST",
-    "Executor",
-    "ThisProcess",
-    "are_running",
-    "executor_of",
-    "have_to_start",
-    "is_unsendable",
-    "outside_blocks",
-    "start_meanwhile",
-    "start_workers",
-    "uses_loky",
-]
-
 # Errors where a worker process is gone, or data that only it had.
 LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
 # What Dask loses with a worker, a task or data, is sent so many times at most.

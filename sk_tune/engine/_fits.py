@@ -14,16 +14,6 @@ import numpy.typing as npt
 
 from sk_tune.training import TrainingState, seed_of_state
 
-__all__ = [
-    "Fit",
-    "Progress",
-    "ProgressReporter",
-    "Trained",
-    "callback_progress",
-    "passing_errors",
-    "raising_caller_errors",
-]
-
 Array = npt.NDArray[Any]
 
 

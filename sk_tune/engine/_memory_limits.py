@@ -16,17 +16,6 @@ from sk_tune.fleets import FleetNetwork, Plan, Recipe, plan
 from sk_tune.nets import MLP
 from sk_tune.training import TrainingState
 
-__all__ = [
-    "SHARE_OF_MEMORY",
-    "available_memory",
-    "bytes_per_fit",
-    "checkpoint_before",
-    "epochs_to_keep",
-    "expected_memory",
-    "networks_at_a_time",
-    "seconds_per_epoch",
-]
-
 # Share of the memory that is free at the start that all workers together may take.
 SHARE_OF_MEMORY = 0.5
 # Measured on a CPU (docs/adr/0005): the calls of a step are paid once for all networks,

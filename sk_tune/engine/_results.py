@@ -29,15 +29,6 @@ from sk_tune.exceptions import warn_user
 from sk_tune.fleets import arithmetic
 from sk_tune.training import TrainingState, arrays_of_state, values_of_state
 
-__all__ = [
-    "FitKeys",
-    "Results",
-    "StoredFits",
-    "ready_fits",
-    "stored_fits",
-    "warn_of_unstored",
-]
-
 # It is counted up when the same fit gives other numbers, or its result has another form.
 _FORMAT = 8
 # Parameters that say nothing of the network of an estimator of ours, or of skorch's; the

@@ -28,8 +28,6 @@ from sk_tune.training import (
     time_limit,
 )
 
-__all__ = ["Shard", "train_shard"]
-
 AnyFit = EstimatorFit | SkorchFit
 
 

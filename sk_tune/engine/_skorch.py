@@ -60,8 +60,6 @@ from sk_tune.training import (
     weights_message,
 )
 
-__all__ = ["NoFleetError", "SkorchFit"]
-
 
 class Watcher(Callback):  # type: ignore[misc]
     """Scores a net on samples that change nothing, not even the state of the generator.

@@ -34,17 +34,6 @@ from sk_tune.training import (
     seed_of_state,
 )
 
-__all__ = [
-    "adopt_skorch",
-    "count_words",
-    "cutting_iterator",
-    "draw_as_fit",
-    "net_memory",
-    "recall",
-    "silenced",
-    "skip_words",
-]
-
 # Attributes that callbacks carry from epoch to epoch. A timer, a clip and a log carry none.
 _CARRIED: dict[type, tuple[str, ...]] = {
     EarlyStopping: ("misses_", "dynamic_threshold_", "best_epoch_"),

@@ -28,15 +28,6 @@ from sk_tune.estimators import NetworkEstimator, is_unchanged
 from sk_tune.nets import loose_state, tensor_values
 from sk_tune.training import forked_rng
 
-__all__ = [
-    "OPTIMIZER_NAMES",
-    "reason_against_callbacks",
-    "reason_against_net",
-    "reason_alone",
-    "reason_in_criterion",
-    "signature",
-]
-
 OPTIMIZER_NAMES: dict[type, str] = {
     SGD: "sgd",
     Adam: "adam",

@@ -21,8 +21,6 @@ from sk_tune.fleets import N_TRIED, Program, module_structure, plan, stacked_pro
 from sk_tune.nets import CNN, MLP, RNN, SeededDropout
 from sk_tune.training import one_thread, takes_one_thread
 
-__all__ = ["NetworkStack", "architecture"]
-
 Made = TypeVar("Made")
 
 # Bytes of the inputs and outputs of a layer of those networks that are computed at one

@@ -34,8 +34,6 @@ from sk_tune.training import (
     values_of_state,
 )
 
-__all__ = ["FitStore", "StoreInfo", "UnfinishedFits", "rest_of", "unfinished_key"]
-
 _BATCHES = "batches"
 
 

@@ -59,8 +59,6 @@ from sk_tune.exceptions import warn_of_solo
 from sk_tune.fleets import plan
 from sk_tune.training import TimeLimit
 
-__all__ = ["fitted_estimator", "train", "train_one"]
-
 # Networks of a shard: about as many as train side by side, so that each worker gets several
 # shards of a large search, and none is idle for long at the end.  Where few networks fill
 # the cache, a shard takes long and gains little from its size.

@@ -33,8 +33,6 @@ from sk_tune.ensemble._parts import parts_of
 from sk_tune.estimators import MLPClassifier, MLPRegressor, category_columns
 from sk_tune.exceptions import warn_user
 
-__all__ = ["BaggingClassifier", "BaggingRegressor"]
-
 Array = npt.NDArray[Any]
 
 _N_NAMED = 5  # Columns that a warning lists.

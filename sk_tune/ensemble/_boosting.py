@@ -53,13 +53,6 @@ from sk_tune.ensemble._parts import (
 )
 from sk_tune.estimators import MLPRegressor, category_columns
 
-__all__ = [
-    "BoostingClassifier",
-    "BoostingRegressor",
-    "classification_loss",
-    "regression_loss",
-]
-
 Floats = npt.NDArray[np.float64]
 
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber")

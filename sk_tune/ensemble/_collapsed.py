@@ -33,18 +33,6 @@ from sk_tune.ensemble._parts import (
 from sk_tune.estimators import NetworkPredictor, export_module
 from sk_tune.saving import load_object, save_object
 
-__all__ = [
-    "CollapsedClassifier",
-    "CollapsedRegressor",
-    "Columns",
-    "Fill",
-    "NetworkInput",
-    "ScalerModule",
-    "WeightedSum",
-    "collapse",
-    "scaler_module",
-]
-
 
 class Columns(nn.Module):
     """Some columns of the input, by their positions."""

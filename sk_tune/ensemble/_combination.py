@@ -29,8 +29,6 @@ from sk_tune.ensemble._member_inputs import (
 from sk_tune.estimators import NetworkEstimator, is_unchanged
 from sk_tune.nets import MLP
 
-__all__ = ["Combination", "Member", "network_of"]
-
 Array = npt.NDArray[Any]
 
 # Methods that turn outputs into predictions.

@@ -20,15 +20,6 @@ from sk_tune.backend import AskingNets, CollectingBackend, Recorder, value_finge
 from sk_tune.engine import Fit, Trained, train
 from sk_tune.estimators import NetworkEstimator
 
-__all__ = [
-    "asks_for_types",
-    "fit_members",
-    "fit_stage",
-    "has_network",
-    "last_step",
-    "with_categories",
-]
-
 
 def fit_members(
     estimators: Sequence[Any],

@@ -27,16 +27,6 @@ from torch import Tensor
 from sk_tune.backend import value_fingerprint
 from sk_tune.estimators import NetworkEstimator, network_inputs
 
-__all__ = [
-    "CommonScaling",
-    "Inputs",
-    "Preparation",
-    "ScalerNumbers",
-    "common_scalings",
-    "preparation_of",
-    "scaler_numbers",
-]
-
 Array = npt.NDArray[Any]
 
 # Floats of these types pass through scikit-learn's scalers in their precision.

@@ -22,18 +22,6 @@ from sklearn.utils.validation import check_is_fitted
 from sk_tune._documentation import Documented
 from sk_tune.ensemble._combination import Combination, Member
 
-__all__ = [
-    "SMALLEST_PROBABILITY",
-    "Combined",
-    "CombinedClassifier",
-    "CombinedRegressor",
-    "Parts",
-    "copy_features",
-    "fitted_temperature",
-    "parts_of",
-    "with_temperature",
-]
-
 Array = npt.NDArray[Any]
 
 _BAGGING = (sklearn_ensemble.BaggingClassifier, sklearn_ensemble.BaggingRegressor)

@@ -29,8 +29,6 @@ from sk_tune.estimators import (
     is_multilabel,
 )
 
-__all__ = ["SeedEnsembleClassifier", "SeedEnsembleRegressor"]
-
 Array = npt.NDArray[Any]
 
 

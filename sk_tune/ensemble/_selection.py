@@ -31,15 +31,6 @@ from sk_tune.ensemble._weights import (
 )
 from sk_tune.estimators import is_multilabel
 
-__all__ = [
-    "CandidateWeights",
-    "EnsembleScore",
-    "Library",
-    "Selector",
-    "contribution_table",
-    "read_library",
-]
-
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 

@@ -39,8 +39,6 @@ from sk_tune.backend import FleetBackend, fleet
 from sk_tune.ensemble._member_fits import has_network
 from sk_tune.ensemble._weights import SampleObjective
 
-__all__ = ["StackingClassifier", "StackingRegressor"]
-
 Array = npt.NDArray[Any]
 
 # Share of the samples that no layer sees when layers are compared.

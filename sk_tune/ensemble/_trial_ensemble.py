@@ -36,8 +36,6 @@ from sk_tune.ensemble._selection import (
 )
 from sk_tune.ensemble._weights import GreedyOptions
 
-__all__ = ["TrialEnsembleClassifier", "TrialEnsembleRegressor"]
-
 Array = npt.NDArray[Any]
 Method = Literal["greedy", "stack", "average"]
 

@@ -34,21 +34,6 @@ from sklearn.metrics import (
 
 from sk_tune._metric import Metric, scorer_metric
 
-__all__ = [
-    "STRENGTHS",
-    "GreedyOptions",
-    "MetricObjective",
-    "Objective",
-    "SampleObjective",
-    "SignedObjective",
-    "best_average",
-    "default_objective",
-    "greedy_weights",
-    "make_objective",
-    "stacked_weights",
-    "tuned_stacked_weights",
-]
-
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]

@@ -16,8 +16,6 @@ from sk_tune.estimators._validation import WholeNumber, check_input_shape, resha
 from sk_tune.nets import CNN
 from sk_tune.training import n_weights
 
-__all__ = ["CNNClassifier", "CNNRegressor"]
-
 _SHAPE = ("n_layers", "n_channels", "kernel_size", "pooling", "width")
 # Torch has convolutions over one to three dimensions.
 _MAX_SPATIAL = 3

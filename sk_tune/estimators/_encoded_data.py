@@ -19,19 +19,6 @@ from torch import Tensor, nn
 from sk_tune._compat import safe_indexing
 from sk_tune.training import TensorSet, rows_as_tensor
 
-__all__ = [
-    "EncodedData",
-    "Samples",
-    "merge_equal_samples",
-    "mixes_samples",
-    "placed",
-    "repeat_by_weight",
-    "samples_that_count",
-    "take_rows",
-    "to_set",
-    "to_tensor",
-]
-
 Array = npt.NDArray[Any]
 
 

@@ -19,14 +19,6 @@ from sk_tune.augment import (
 )
 from sk_tune.training import Stream, derive_seed
 
-__all__ = [
-    "BatchAugmenter",
-    "EpochOutcome",
-    "TrainingOptions",
-    "augmentation_options",
-    "with_targets",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:

@@ -17,22 +17,6 @@ from sk_tune._compat import NetOfKnownParts
 from sk_tune.nets import independent_copy, loose_state, tensor_values, with_parameters_of
 from sk_tune.training import TrainingState
 
-__all__ = [
-    "LateOptimizerNet",
-    "changed_modules",
-    "cloned",
-    "load_moments",
-    "load_net_arrays",
-    "load_training_state",
-    "module_keys",
-    "moved",
-    "net_arrays",
-    "to_arrays",
-    "to_tensors",
-    "training_state",
-    "undone_on_failure",
-]
-
 
 def cloned(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return a state dict with copies of the tensors, which no training will change."""

@@ -65,8 +65,6 @@ from sk_tune.training import (
     n_weights,
 )
 
-__all__ = ["NetworkEstimator", "is_unchanged", "predicts_unchanged"]
-
 Array = npt.NDArray[Any]
 
 _OPTIMIZER = ("learning_rate", "momentum", "nesterovs_momentum", "weight_decay")

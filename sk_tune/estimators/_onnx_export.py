@@ -14,8 +14,6 @@ import torch
 from sklearn.base import is_classifier
 from torch import Tensor, nn
 
-__all__ = ["NetworkPredictor", "export_module", "export_onnx"]
-
 
 class NetworkPredictor(nn.Module):
     """The network of a fitted estimator and what turns its outputs into predictions."""

@@ -13,14 +13,6 @@ from sk_tune.nets import ACTIVATIONS
 from sk_tune.schedule import LR_SCHEDULES
 from sk_tune.training import OPTIMIZERS, REGRESSION_LOSSES
 
-__all__ = [
-    "ARCHITECTURE",
-    "ArchitectureParameters",
-    "ClassifierParameters",
-    "RegressorParameters",
-    "TrainingParameters",
-]
-
 # Parameters that the modules of all of sk_tune's networks take.
 ARCHITECTURE = ("activation", "normalization", "residual", "dropout")
 

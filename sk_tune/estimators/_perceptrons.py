@@ -22,8 +22,6 @@ from sk_tune.estimators._validation import WholeNumber, is_whole
 from sk_tune.nets import MLP, SeededDropout, empty_copy, fresh_copy
 from sk_tune.training import BinaryCrossEntropy, CrossEntropy
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
-
 # How classifiers make predictions of outputs; those of regressors are the outputs.
 _LINKS = {CrossEntropy: "softmax", BinaryCrossEntropy: "sigmoid"}
 _COPIES = 4  # The weights, their derivatives, and two moments.

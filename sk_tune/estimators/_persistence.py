@@ -36,15 +36,6 @@ from sk_tune.training import (
     values_of_state,
 )
 
-__all__ = [
-    "Persistence",
-    "load_with",
-    "pack_network",
-    "read_file",
-    "unpack_network",
-    "write_file",
-]
-
 FORMAT_VERSION = 1
 
 _KEY = "sk_tune"

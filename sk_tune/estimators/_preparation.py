@@ -32,14 +32,6 @@ from sk_tune.estimators._validation import (
 )
 from sk_tune.training import TensorSet, TrainingState
 
-__all__ = [
-    "FitPreparer",
-    "adopt_training",
-    "first_seed",
-    "fit_as_overridden",
-    "network_inputs",
-]
-
 Array = npt.NDArray[Any]
 
 # Parameters that change what an estimator makes of its data.

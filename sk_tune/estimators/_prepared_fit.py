@@ -46,8 +46,6 @@ from sk_tune.training import (
     r2_by_network,
 )
 
-__all__ = ["PreparedFit", "train_in_fleet"]
-
 Array = npt.NDArray[Any]
 
 _LOSSES: dict[type[nn.Module], str] = {

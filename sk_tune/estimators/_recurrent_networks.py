@@ -24,8 +24,6 @@ from sk_tune.exceptions import warn_user
 from sk_tune.nets import RNN
 from sk_tune.training import shape_of
 
-__all__ = ["RNNClassifier", "RNNRegressor", "as_sequences"]
-
 Array = npt.NDArray[Any]
 
 

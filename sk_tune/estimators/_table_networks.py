@@ -23,16 +23,6 @@ from sk_tune.nets import (
     TableInputs,
 )
 
-__all__ = [
-    "TableLayout",
-    "TableParameters",
-    "bin_edges",
-    "categorical_mask",
-    "check_codes",
-    "known_codes",
-    "table_inputs",
-]
-
 Array = npt.NDArray[Any]
 
 _MOST_CODES = 2**16  # A matrix of so many vectors fits into memory many times.

@@ -24,8 +24,6 @@ from sk_tune.training import (
     r2,
 )
 
-__all__ = ["NetworkClassifier", "NetworkRegressor"]
-
 Array = npt.NDArray[Any]
 
 

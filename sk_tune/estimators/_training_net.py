@@ -54,9 +54,6 @@ from sk_tune.training import (
     weights_message,
 )
 
-__all__ = ["TrainingNet"]
-
-
 # How outputs become probabilities, which scoring callbacks ask the net for.
 _PROBABILITIES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
     CrossEntropy: partial(torch.softmax, dim=1),

@@ -20,8 +20,6 @@ from sk_tune.estimators._validation import WholeNumber, check_input_shape, resha
 from sk_tune.nets import LogProbabilities, sum_to_one
 from sk_tune.training import count_multiplications, n_weights
 
-__all__ = ["NetClassifier", "NetRegressor"]
-
 _PREFIX = "module__"
 _Class = TypeVar("_Class", bound=type)
 

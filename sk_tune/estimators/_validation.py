@@ -23,25 +23,6 @@ from sk_tune._compat import (
     validate_parameter_constraints,
 )
 
-__all__ = [
-    "LastSeen",
-    "Number",
-    "WholeNumber",
-    "as_array",
-    "category_columns",
-    "check_features",
-    "check_indicator",
-    "check_input_shape",
-    "check_parameters",
-    "check_weights",
-    "has_device",
-    "is_multilabel",
-    "is_whole",
-    "reshaped",
-    "resolve_device",
-    "resolve_seed",
-]
-
 Array = npt.NDArray[Any]
 
 _N_NAMED = 5  # Columns that an error message lists.

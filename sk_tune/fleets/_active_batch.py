@@ -21,8 +21,6 @@ from sk_tune.fleets._recipe import FleetNetwork, Recipe
 from sk_tune.fleets._stacked_optimizers import StackedOptimizer, StackedTensors
 from sk_tune.training import LowestLosses, TrainingState, loss_message
 
-__all__ = ["ActiveBatch", "ActiveNetwork"]
-
 # Compiled code trains for about so long in one call, if an epoch does not take longer:
 # progress is not reported, and nothing is kept, during a call.
 _SECONDS_AT_ONCE = 0.25

@@ -41,8 +41,6 @@ from sk_tune.fleets._stacked_optimizers import StackedOptimizer
 from sk_tune.nets import dropout_positions
 from sk_tune.training import TensorSet, accuracy_by_network, check_time
 
-__all__ = ["CompiledEpoch", "JudgedEpochs", "Judgement", "compiled_epoch"]
-
 # Samples to predict at a time; as in epoch.c.
 _CHUNK = 128
 _FAILED_TARGET, _FAILED_PLACE, _FAILED_BATCH = 2, 3, 4

@@ -28,17 +28,6 @@ from torch import Tensor, nn
 
 from sk_tune._compat.torch_names import convolution_backward
 
-__all__ = [
-    "Geometry",
-    "channels_of_one",
-    "convolution",
-    "convolution_gradients",
-    "geometry_of",
-    "pool_fits",
-    "pool_forms",
-    "pooled",
-]
-
 # Zeros before and behind each spatial size.
 Sides = Sequence[tuple[int, int]]
 

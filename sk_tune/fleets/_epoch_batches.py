@@ -18,15 +18,6 @@ from torch import Tensor
 
 from sk_tune.training import TensorSet, batch_sizes, check_time
 
-__all__ = [
-    "StackedBatch",
-    "epoch_batches",
-    "evaluate",
-    "of_each_set",
-    "runs",
-    "sizes_of_networks",
-]
-
 _Made = TypeVar("_Made")
 
 # Batches gathered at once: few calls, and the copy stays in the cache.

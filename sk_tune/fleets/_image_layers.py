@@ -22,8 +22,6 @@ from sk_tune.fleets._convolution import (
 )
 from sk_tune.fleets._layers import Batch, Layer, Memory, Tensors
 
-__all__ = ["Convolution", "Flat", "ImageNorm", "Pooling"]
-
 
 class Convolution(Layer):
     """A convolution; `first` says that nobody asks for the derivatives by the input."""

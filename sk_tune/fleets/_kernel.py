@@ -40,22 +40,6 @@ from sk_tune.fleets._recipe import LOSSES, FleetNetwork, Recipe
 from sk_tune.nets import PiecewiseLinearEmbedding, TableInputs
 from sk_tune.training import TensorSet, accuracy_by_network, r2_by_network, usual_score
 
-__all__ = [
-    "KINDS",
-    "LINKS",
-    "OPTIMIZERS",
-    "KernelLayer",
-    "KernelTable",
-    "arithmetic",
-    "carried_layers",
-    "compiled_library",
-    "is_plain_input",
-    "is_plain_set",
-    "kernel_status",
-    "number_of_loss",
-    "why_not",
-]
-
 # "0" for none, or a level, such as "x86-64-v3".
 VARIABLE = "SK_TUNE_KERNEL"
 _LOGGER = logging.getLogger(__name__)

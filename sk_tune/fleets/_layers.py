@@ -25,26 +25,6 @@ from sk_tune._compat.torch_names import tanh_backward, threshold_backward
 from sk_tune.fleets._products import input_gradient, linear, weight_gradient
 from sk_tune.nets import mean_of_members
 
-__all__ = [
-    "Activation",
-    "Batch",
-    "BatchNorm",
-    "ByNetwork",
-    "Dropout",
-    "Layer",
-    "LayerNorm",
-    "Linear",
-    "MemberHead",
-    "MemberLinear",
-    "Members",
-    "Memory",
-    "Residual",
-    "Tensors",
-    "chained",
-    "networks_first",
-    "run_backward",
-]
-
 Memory = Callable[..., Tensor]
 Tensors = dict[str, Tensor]
 

@@ -33,8 +33,6 @@ from sk_tune.training import (
     weights_message,
 )
 
-__all__ = ["train_fleet"]
-
 # So many samples of an epoch are scored at a time, which keeps the scores' memory small.
 _SAMPLES_PER_SCORE = 2**17
 # Checkpoints that take longer than this to keep are kept less often, in proportion: with

@@ -27,8 +27,6 @@ from sk_tune.nets import (
 )
 from sk_tune.training import forked_rng
 
-__all__ = ["StackedDropout", "is_torch_dropout", "mask_of", "orders_in_memory"]
-
 # Numbers of a layer that drops nothing.
 _NEUTRAL = {"keys": 0, "thresholds": dropout_threshold(0.0), "scales": 1}
 _STEPS_AT_ONCE = 64

@@ -24,8 +24,6 @@ from sk_tune.fleets._masks import StackedDropout, mask_of, orders_in_memory
 from sk_tune.fleets._recurrence import StackedRecurrence
 from sk_tune.nets import RNN
 
-__all__ = ["ModuleLayer"]
-
 _ACTIVATIONS = nn.ReLU.__module__
 _BATCH_NORMS = frozenset({nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d})
 

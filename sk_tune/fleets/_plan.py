@@ -36,15 +36,6 @@ from sk_tune.nets import (
 )
 from sk_tune.training import forked_rng
 
-__all__ = [
-    "N_TRIED",
-    "Plan",
-    "build_program",
-    "module_structure",
-    "plan",
-    "stacked_program",
-]
-
 _LOGGER = logging.getLogger(__name__)
 # Samples among which to look for two on which a module is tried.
 N_TRIED = 1024

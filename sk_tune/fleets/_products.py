@@ -15,8 +15,6 @@ from torch import Tensor
 
 from sk_tune._compat.torch_names import pointwise_linear
 
-__all__ = ["input_gradient", "linear", "weight_gradient"]
-
 # From so many multiplications on, a call for each network gains more than it costs.
 _LEAST_PRODUCT = 2**21
 _AMD = "AuthenticAMD"

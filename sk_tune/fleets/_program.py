@@ -46,8 +46,6 @@ from sk_tune.nets import (
     mean_of_members,
 )
 
-__all__ = ["Program", "most_layers"]
-
 # Memory is made anew when a fleet has had this many shapes of batches and layers.
 _MOST_SHAPES = 256
 

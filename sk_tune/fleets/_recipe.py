@@ -24,17 +24,6 @@ from sk_tune.training import (
     derive_seed,
 )
 
-__all__ = [
-    "LOSSES",
-    "FleetNetwork",
-    "NetworkOutcome",
-    "Recipe",
-    "SeededCourse",
-    "StackedLoss",
-    "TrainingCourse",
-    "loss_by_autograd",
-]
-
 
 class TrainingCourse(Protocol):
     """How one network goes through its epochs."""

@@ -29,8 +29,6 @@ from torch.autograd.function import once_differentiable
 from sk_tune._compat.torch_names import sigmoid_backward, tanh_backward, threshold_backward
 from sk_tune.fleets._layers import networks_first
 
-__all__ = ["StackedRecurrence"]
-
 # A tensor, because a Python number costs each call a conversion.
 _MINUS_ONE = torch.tensor(-1.0, device="cpu")
 

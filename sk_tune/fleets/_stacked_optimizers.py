@@ -14,8 +14,6 @@ from torch import Tensor
 from sk_tune._compat.torch_names import fused_steps
 from sk_tune.fleets._epoch_batches import runs
 
-__all__ = ["Settings", "StackedOptimizer", "StackedTensors"]
-
 
 class StackedTensors:
     """Named, contiguous tensors, (K, ...): a slice for each network of a fleet."""

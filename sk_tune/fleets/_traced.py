@@ -21,8 +21,6 @@ from sk_tune.fleets._masks import is_torch_dropout, orders_in_memory
 from sk_tune.nets import ACTIVATIONS, MLP, SeededDropout
 from sk_tune.training import forked_rng
 
-__all__ = ["NORMS", "OVER_CLASSES", "Chain", "Link", "chain_of"]
-
 _ACTIVATIONS = (*ACTIVATIONS.values(), nn.Softplus, nn.ReLU6, nn.Softmax, nn.LogSoftmax)
 OVER_CLASSES = (nn.Softmax, nn.LogSoftmax)
 # Layers by the number of their spatial sizes.

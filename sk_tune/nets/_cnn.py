@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from sk_tune.nets._dropout import SeededDropout
 from sk_tune.nets._mlp import ACTIVATIONS
 
-__all__ = ["CNN"]
-
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _ZERO_PAD: dict[int, Any] = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
 _BATCH_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}

@@ -25,16 +25,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "SeededDropout",
-    "dropout_coefficients",
-    "dropout_layer_seeds",
-    "dropout_positions",
-    "dropout_threshold",
-    "seed_dropout",
-    "set_dropout_step",
-]
-
 _MASK = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B9  # 2**32 over the golden ratio: spreads consecutive counters.
 

@@ -28,15 +28,6 @@ from torch.nn import functional as F
 from sk_tune.nets._dropout import SeededDropout
 from sk_tune.nets._table_inputs import TableInputs
 
-__all__ = [
-    "ACTIVATIONS",
-    "MLP",
-    "SeparateHeads",
-    "SharedLinear",
-    "by_member",
-    "mean_of_members",
-]
-
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,

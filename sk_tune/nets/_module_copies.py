@@ -19,17 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-__all__ = [
-    "added_attributes",
-    "attributes_key",
-    "empty_copy",
-    "fresh_copy",
-    "independent_copy",
-    "loose_state",
-    "tensor_values",
-    "with_parameters_of",
-]
-
 # Attributes that torch keeps in a module; recurrent layers hold their weights there too.
 _PRIVATE = frozenset(vars(nn.Module())) | {"_flat_weights", "_flat_weight_refs"}
 _PLAIN = (bool, int, float, complex, str, bytes, type, ModuleType, BuiltinFunctionType)

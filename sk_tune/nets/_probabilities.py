@@ -5,8 +5,6 @@
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LogProbabilities", "sum_to_one"]
-
 
 def sum_to_one(outputs: Tensor) -> bool:
     """Return whether outputs, (B, C), are at least 0 and sum to 1 for each sample."""

@@ -13,8 +13,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sk_tune.nets._dropout import SeededDropout
 
-__all__ = ["RNN"]
-
 _CELLS: dict[str, Any] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 
 

@@ -14,13 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = [
-    "CategoryEmbedding",
-    "PeriodicEmbedding",
-    "PiecewiseLinearEmbedding",
-    "TableInputs",
-]
-
 
 class PeriodicEmbedding(nn.Module):
     """Cosines and sines of each number, one linear layer for each column, then ReLU.

@@ -30,21 +30,6 @@ from sk_tune.prepare._formats import (
     refuse_unread,
 )
 
-__all__ = [
-    "ColumnKinds",
-    "as_pandas",
-    "check_table",
-    "check_used",
-    "column_kinds",
-    "decide_columns",
-    "format_of_column",
-    "header_rows",
-    "kinds_and_values",
-    "least_frequency",
-    "read_text",
-    "without_header_rows",
-]
-
 
 def as_pandas(values: Any) -> pd.DataFrame | None:
     """Return a table or column of any library as a DataFrame of pandas, else None.

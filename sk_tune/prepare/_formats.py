@@ -17,16 +17,6 @@ import pandas as pd
 
 from sk_tune.exceptions import TableError
 
-__all__ = [
-    "MISSING",
-    "TextFormat",
-    "best_format",
-    "different_cells",
-    "is_missing",
-    "read_values",
-    "refuse_unread",
-]
-
 Array = npt.NDArray[Any]
 Column = pd.Series
 

@@ -21,8 +21,6 @@ from sk_tune._compat import (
 )
 from sk_tune._splits import as_times, order_of_times
 
-__all__ = ["train_valid_test_split"]
-
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 

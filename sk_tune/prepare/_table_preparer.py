@@ -48,15 +48,6 @@ from sk_tune.prepare._column_kinds import (
 )
 from sk_tune.prepare._formats import read_values
 
-__all__ = [
-    "CategoryCodes",
-    "SmoothClipScaler",
-    "TablePreparer",
-    "circle_names",
-    "circles",
-    "output_name",
-]
-
 Floats = npt.NDArray[np.float64]
 
 

@@ -23,26 +23,6 @@ import numpy.typing as npt
 from sk_tune._compat import check_matplotlib_support
 from sk_tune.report._search_trials import Parameter, Trials
 
-__all__ = [
-    "CHARACTER_WIDTH",
-    "COLORS",
-    "check_choice",
-    "figure_legend",
-    "finish",
-    "label_width",
-    "levels_of",
-    "mark_missing",
-    "needs_log",
-    "new_axes",
-    "new_axes_grid",
-    "parameter_axis",
-    "score_axis",
-    "score_range",
-    "set_y_label",
-    "shortened",
-    "with_shared_docs",
-]
-
 Floats = npt.NDArray[np.float64]
 
 _Class = TypeVar("_Class", bound=type)

@@ -31,8 +31,6 @@ from sk_tune.report._drawing import (
 )
 from sk_tune.report._search_trials import curve_table, trials_of
 
-__all__ = ["EpochCurveDisplay", "FoldSummary", "fold_summary", "loss_name", "score_name"]
-
 Floats = npt.NDArray[np.float64]
 
 _LINES: dict[str, dict[str, Any]] = {

@@ -30,22 +30,6 @@ from sk_tune.report._search_trials import (
 from sk_tune.report._value_texts import number_text
 from sk_tune.search import CorrectedScore, Ledger
 
-__all__ = [
-    "CandidateRow",
-    "Cell",
-    "Page",
-    "PageColumn",
-    "PageTable",
-    "ScoreLine",
-    "SearchPart",
-    "gather",
-    "importance_in",
-    "number_cells",
-    "outcome_text",
-    "score_lines",
-    "search_part",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageColumn:

@@ -38,8 +38,6 @@ from sk_tune.report._drawing import (
 )
 from sk_tune.report._search_trials import Parameter, parameters_of, trials_of
 
-__all__ = ["HyperparameterImportanceDisplay", "Importance", "importance_of"]
-
 Floats = npt.NDArray[np.float64]
 
 # Points of a column whose values fill a range.

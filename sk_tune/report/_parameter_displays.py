@@ -32,8 +32,6 @@ from sk_tune.report._search_trials import (
     trials_of,
 )
 
-__all__ = ["ParallelCoordinatesDisplay", "SliceDisplay"]
-
 Floats = npt.NDArray[np.float64]
 
 # Where lines pass an axis whose parameter they lack; axes go from 0 to 1.

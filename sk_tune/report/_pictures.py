@@ -26,16 +26,6 @@ from sk_tune.report._svg import (
 )
 from sk_tune.report._value_texts import number_text, value_text
 
-__all__ = [
-    "curve_pictures",
-    "history_picture",
-    "importance_picture",
-    "rung_picture",
-    "score_picture",
-    "score_texts",
-    "slice_pictures",
-]
-
 # A category with more values than this gets no picture.
 _MOST_NAMES = 10
 _SMALL = Frame(width=300, height=210, left=50, bottom=38, right=10, top=10)

@@ -25,8 +25,6 @@ from sk_tune.report._drawing import (
 from sk_tune.report._epoch_curves import fold_summary, loss_name, score_name
 from sk_tune.report._search_trials import Trials, curve_table, trials_of
 
-__all__ = ["CandidateCurve", "RungDisplay", "SearchHistoryDisplay", "candidate_curves"]
-
 Floats = npt.NDArray[np.float64]
 
 _AXES = {

@@ -15,8 +15,6 @@ from sk_tune._text import number_texts
 from sk_tune.report._svg import Frame, element, picture, point, scale_of
 from sk_tune.report._value_texts import number_text
 
-__all__ = ["Quality", "confusion_table", "quality_of", "residual_picture"]
-
 Array = npt.NDArray[Any]
 
 # More samples make no metric more telling, but areas under curves slow.

@@ -45,8 +45,6 @@ from sk_tune.report._search_trials import short_names
 from sk_tune.report._value_texts import number_text, plain, value_text
 from sk_tune.search import Ledger
 
-__all__ = ["to_json", "to_text", "write_html", "write_page"]
-
 # A column, and its cells from above.
 Cells = tuple[PageColumn, list[Cell]]
 

@@ -19,14 +19,6 @@ from sk_tune._search_record import search_record
 from sk_tune.prepare import as_pandas
 from sk_tune.report._value_texts import import_lines, python_text, value_text
 
-__all__ = [
-    "Reproduction",
-    "data_fingerprint",
-    "fit_code",
-    "package_versions",
-    "reproduction",
-]
-
 _PACKAGES = ("torch", "scikit-learn", "skorch", "numpy", "scipy", "pandas")
 _HASH_DIGITS = 16
 

@@ -24,8 +24,6 @@ from sk_tune.diagnosis import Finding
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import TablePreparer, as_pandas, column_kinds
 
-__all__ = ["Baseline", "baseline_models", "folds_of", "leak_checks", "search_baselines"]
-
 Rows = npt.NDArray[np.intp]
 Fold = tuple[Rows, Rows]
 # Outcome and message of a check.

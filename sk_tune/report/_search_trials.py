@@ -19,17 +19,6 @@ from sklearn.utils.validation import check_is_fitted
 from sk_tune._search_record import deciding_metric, granted_resource, grants_epochs
 from sk_tune._text import is_number
 
-__all__ = [
-    "Parameter",
-    "Trials",
-    "chosen_parameters",
-    "curve_table",
-    "metric_name",
-    "parameters_of",
-    "short_names",
-    "trials_of",
-]
-
 Floats = npt.NDArray[np.float64]
 
 # A range of values that spans less is legible on a linear axis.

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-__all__ = ["AxisScale", "Frame", "element", "line_path", "picture", "point", "scale_of"]
-
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 # Fewer do not show that a scale is logarithmic.
 _LEAST_TICKS = 3

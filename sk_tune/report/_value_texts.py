@@ -21,8 +21,6 @@ import skopt.space
 from sk_tune._compat import scorer_parts
 from sk_tune.space import Choice
 
-__all__ = ["import_lines", "number_text", "plain", "python_text", "value_text"]
-
 # Characters of a value that is an object; a longer one says no more.
 _LONGEST = 80
 _MISSING = "n/a"

@@ -27,15 +27,6 @@ from skopt.acquisition import gaussian_ei, gaussian_lcb, gaussian_pi
 from sk_tune.sampler._surrogate import Belief, Surrogate
 from sk_tune.space import Space
 
-__all__ = [
-    "ACQUISITIONS",
-    "Acquisition",
-    "Hedge",
-    "candidate_pool",
-    "greedy_batch",
-    "neighbours",
-]
-
 Array = NDArray[np.float64]
 # (means, deviations, best score so far, improvement that counts, deviations of a bound) ->
 # value; greater is better.

@@ -33,8 +33,6 @@ from sk_tune.sampler._surrogate import (
 )
 from sk_tune.space import Candidate, Space
 
-__all__ = ["BayesSampler"]
-
 Array = NDArray[np.float64]
 
 # Beyond this many points a Gaussian process costs more than trees.

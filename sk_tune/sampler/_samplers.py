@@ -21,8 +21,6 @@ from sklearn.utils import check_random_state
 
 from sk_tune.space import Candidate, Space
 
-__all__ = ["FidelitySampler", "RandomSampler", "Sampler", "announce", "fill_failed"]
-
 
 class Sampler(Protocol):
     """Proposes candidates and learns from their scores.

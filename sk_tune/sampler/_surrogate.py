@@ -39,16 +39,6 @@ from skopt.learning import (
 from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern
 from threadpoolctl import ThreadpoolController
 
-__all__ = [
-    "Belief",
-    "BoostedQuantiles",
-    "GaussianProcess",
-    "Surrogate",
-    "other",
-    "quiet_and_single",
-    "trees",
-]
-
 Array = NDArray[np.float64]
 
 # Bounds and settings of scikit-optimize's default models.

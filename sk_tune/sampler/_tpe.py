@@ -19,8 +19,6 @@ from sk_tune.sampler._samplers import fill_failed
 from sk_tune.sampler._surrogate import quiet_and_single
 from sk_tune.space import Candidate, Space
 
-__all__ = ["TPESampler"]
-
 Array = NDArray[np.float64]
 
 _SEED_END = 2**31 - 1

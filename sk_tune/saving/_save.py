@@ -33,8 +33,6 @@ from sk_tune.estimators import (
 )
 from sk_tune.exceptions import warn_user
 
-__all__ = ["Packer", "Unpacker", "is_known", "load", "load_object", "save", "save_object"]
-
 # Classes and functions by the package that has them, which is imported when a file names
 # one of them: their states are numbers, text, and each other.
 _NAMES = {

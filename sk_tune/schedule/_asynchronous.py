@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 
 from sk_tune.schedule._halving import Rung
 
-__all__ = ["AsynchronousBracket", "RungJob", "asynchronous_bracket"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungJob:

@@ -15,15 +15,6 @@ from typing import Literal
 
 from sk_tune._text import text_table
 
-__all__ = [
-    "HalvingPlan",
-    "Rung",
-    "halving_plan",
-    "n_promoted",
-    "n_reductions",
-    "rung_table",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:

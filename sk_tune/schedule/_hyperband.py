@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 from sk_tune.schedule._halving import Rung, n_reductions, rung_table
 
-__all__ = ["Bracket", "hyperband_brackets"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bracket:

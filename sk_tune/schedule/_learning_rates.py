@@ -4,8 +4,6 @@
 
 import math
 
-__all__ = ["LR_SCHEDULES", "learning_rate_factor"]
-
 LR_SCHEDULES = ("constant", "cosine", "one_cycle", "step")
 
 # The defaults of torch.optim.lr_scheduler.OneCycleLR.

@@ -22,8 +22,6 @@ from sk_tune.search._outcomes import Work
 from sk_tune.search._rounds import Rounds
 from sk_tune.space import Candidate
 
-__all__ = ["AsynchronousRungs", "Climb", "climbs_asynchronously"]
-
 # A worker is given at once what takes at least so long, if there is enough to do.
 _SECONDS_PER_GROUP = 1.0
 

@@ -61,8 +61,6 @@ from sk_tune.search._time_budget import TimeBudget
 from sk_tune.space import Candidate
 from sk_tune.training import TrainingState
 
-__all__ = ["BaseSearch"]
-
 # A network that trains faster than this in a fold has layers so small that more threads do
 # not help, and hinder much where others use the cores too.
 _SECONDS_IN_ONE_THREAD = 5.0

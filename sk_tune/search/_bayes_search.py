@@ -32,8 +32,6 @@ from sk_tune.search._search_session import SearchSession
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space, as_space, points_of, skopt_space
 
-__all__ = ["BayesSearchCV", "optimize_result"]
-
 
 def optimize_result(
     space: Space,

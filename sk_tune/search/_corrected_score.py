@@ -25,14 +25,6 @@ from sk_tune._text import interval_text
 from sk_tune.search._metric_sums import AucSums, MetricSums, in_blocks, metric_sums
 from sk_tune.search._outcomes import FoldOutcome, out_of_fold_predictions
 
-__all__ = [
-    "CorrectedScore",
-    "FoldScores",
-    "corrected_score",
-    "corrected_score_of",
-    "deciding_weights",
-]
-
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 

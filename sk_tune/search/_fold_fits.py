@@ -30,8 +30,6 @@ from sk_tune.search._fold_transformers import (
     transformed,
 )
 
-__all__ = ["FitMaker", "name_in_network", "network_of"]
-
 Array = npt.NDArray[Any]
 
 

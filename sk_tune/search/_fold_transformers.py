@@ -18,8 +18,6 @@ from sk_tune._compat import last_step_scorer
 from sk_tune.backend import data_fingerprint, params_fingerprint
 from sk_tune.estimators import NetworkEstimator
 
-__all__ = ["FittedTransformers", "FoldCache", "HeldOutRows", "transformed"]
-
 # Beyond this many bytes of transformed samples the results that were not used for longest
 # go.
 _MOST_BYTES = 2**30

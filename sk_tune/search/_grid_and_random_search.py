@@ -19,8 +19,6 @@ from sk_tune.search._search_parameters import (
     space_of,
 )
 
-__all__ = ["GridSearchCV", "RandomizedSearchCV"]
-
 
 @parameters
 class GridSearchCV(  # type: ignore[misc]

@@ -42,8 +42,6 @@ from sk_tune.search._search_parameters import (
 from sk_tune.search._search_plan import PlannedRound, planned_rounds
 from sk_tune.space import Candidate
 
-__all__ = ["HalvingGridSearchCV", "HalvingRandomSearchCV"]
-
 # Makes the halving searches importable, which scikit-learn calls experimental.
 
 

@@ -51,8 +51,6 @@ from sk_tune.search._search_plan import PlannedRound, planned_rounds
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space
 
-__all__ = ["HyperbandSearchCV"]
-
 
 @parameters
 class HyperbandSearchCV(

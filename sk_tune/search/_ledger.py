@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from sk_tune._text import seconds_text, text_table
 from sk_tune.search._outcomes import FoldOutcome
 
-__all__ = ["Ledger", "search_ledger"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:

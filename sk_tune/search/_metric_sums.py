@@ -28,8 +28,6 @@ from sklearn.metrics import (
 
 from sk_tune._metric import Metric
 
-__all__ = ["AucSums", "MetricSums", "in_blocks", "metric_sums"]
-
 Floats = npt.NDArray[np.float64]
 
 

@@ -33,8 +33,6 @@ from sk_tune.search._outcomes import (
 from sk_tune.space import Candidate
 from sk_tune.training import TimeLimit, TrainingState
 
-__all__ = ["Step", "Trainer"]
-
 Checkpoints = tuple[TrainingState, ...]
 # Tasks with what to train for each of them now.
 Step = Sequence[tuple[Work, Fit]]

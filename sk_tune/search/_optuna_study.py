@@ -19,15 +19,6 @@ from sk_tune.search._outcomes import candidate_fingerprint, guiding_scores, scor
 from sk_tune.search._search_parameters import space_of
 from sk_tune.space import IntegerRange, Interval, Space, Values
 
-__all__ = [
-    "OptunaExport",
-    "TrialRecord",
-    "add_trials",
-    "stored_value",
-    "to_optuna",
-    "trial_records",
-]
-
 State = Literal["complete", "pruned", "failed", "running"]
 
 _REASON = "failure_reason"

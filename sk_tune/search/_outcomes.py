@@ -18,27 +18,6 @@ from sk_tune.backend import Job, value_fingerprint
 from sk_tune.engine import Fit, Progress, Trained
 from sk_tune.training import TrainingState
 
-__all__ = [
-    "FoldOutcome",
-    "HeldOut",
-    "SearchOptions",
-    "Work",
-    "best_epoch",
-    "candidate_fingerprint",
-    "failures",
-    "fit_name",
-    "guiding_scores",
-    "hold",
-    "last_rows",
-    "learning_curves",
-    "out_of_fold_predictions",
-    "positions",
-    "scores_by_curve",
-    "trained_outcome",
-    "with_reasons",
-    "without_values",
-]
-
 Array = npt.NDArray[Any]
 
 

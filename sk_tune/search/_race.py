@@ -12,8 +12,6 @@ from scipy import stats
 from sk_tune._search_record import LOST_RACE
 from sk_tune.search._outcomes import SearchOptions
 
-__all__ = ["MIN_FOLDS", "ScoreBook", "clearly_worse"]
-
 # Two folds leave one degree of freedom, and among scores of few samples it is common that
 # both differences are equal, so that their variance says nothing.
 MIN_FOLDS = 3

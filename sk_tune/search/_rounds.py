@@ -22,14 +22,6 @@ from sk_tune.search._outcomes import FoldOutcome, Work, guiding_scores
 from sk_tune.search._search_session import SearchSession
 from sk_tune.space import Candidate
 
-__all__ = [
-    "Rounds",
-    "best_first",
-    "check_names",
-    "refuse_searched",
-    "smallest_samples",
-]
-
 _N_NEAR = 3  # Names that a message offers.
 
 

@@ -14,17 +14,6 @@ from sk_tune._compat import BaseSearchCV, Interval, StrOptions
 from sk_tune._declaration import parameters
 from sk_tune.space import Space, as_space
 
-__all__ = [
-    "DispatchParameters",
-    "DistributionParameters",
-    "GridParameters",
-    "LearningParameters",
-    "RungParameters",
-    "SearchParameters",
-    "WaitingParameters",
-    "space_of",
-]
-
 _KEPT = [StrOptions({"none", "best", "all"}), Interval(Integral, 1, None, closed="left")]
 
 

@@ -26,15 +26,6 @@ from sk_tune.search._outcomes import positions
 from sk_tune.search._search_parameters import space_of
 from sk_tune.space import Candidate
 
-__all__ = [
-    "PlannedRound",
-    "SearchPlan",
-    "expected_seconds",
-    "mean_epochs",
-    "planned_rounds",
-    "probe",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRound:

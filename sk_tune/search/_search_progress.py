@@ -9,8 +9,6 @@ from sk_tune._text import LiveLine, seconds_text
 from sk_tune.engine import Progress
 from sk_tune.search._search_plan import SearchPlan
 
-__all__ = ["SearchLine"]
-
 
 class SearchLine:
     """Tells in one line how far a search is, whatever calls of the engine it is made of."""

@@ -36,9 +36,6 @@ from sk_tune.search._task_runs import TaskRunner
 from sk_tune.search._time_budget import TimeBudget
 from sk_tune.training import TimeIsUpError
 
-__all__ = ["SearchBackend", "SearchSession"]
-
-
 _PRINTING = threading.RLock()
 # A stream with less time than this does not wait for workers to start.
 _SECONDS_FOR_STREAM = 30.0

@@ -56,8 +56,6 @@ from sk_tune.training import (
     one_thread,
 )
 
-__all__ = ["PredictedClassifier", "PredictedRegressor", "TaskRunner"]
-
 Array = npt.NDArray[Any]
 
 _OTHER_ROWS = "its transformers were fitted anew, and gave it other rows"

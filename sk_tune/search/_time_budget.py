@@ -16,8 +16,6 @@ from sk_tune.exceptions import warn_user
 from sk_tune.search._outcomes import Work
 from sk_tune.training import LimitedTime, TimeIsUpError, TimeLimit, time_limit
 
-__all__ = ["TimeBudget"]
-
 # A refit may take so many times as long as measured, on a machine that others use.
 _SLOWER = 1.15
 # Time that the first candidate has in any case.

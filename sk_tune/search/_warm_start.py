@@ -14,8 +14,6 @@ from sk_tune.search._optuna_study import stored_value
 from sk_tune.search._outcomes import guiding_scores
 from sk_tune.space import Candidate, Space
 
-__all__ = ["Earlier", "EarlierStart", "earlier_results"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:

@@ -21,8 +21,6 @@ from sk_tune.space._dimensions import (
 )
 from sk_tune.space._space import Candidate, Choice, Group, Node, Space
 
-__all__ = ["as_space", "points_of", "skopt_space"]
-
 _PRIORS = ("uniform", "log-uniform")
 
 

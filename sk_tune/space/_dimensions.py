@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 
 from sk_tune._text import is_number
 
-__all__ = ["Dimension", "Distribution", "IntegerRange", "Interval", "Values"]
-
 Codes = NDArray[np.float64]
 
 # Quantiles of a distribution without end stay this far from 0 and 1.

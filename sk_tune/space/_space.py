@@ -22,8 +22,6 @@ from sklearn.utils.random import sample_without_replacement
 from sk_tune.exceptions import SpaceError
 from sk_tune.space._dimensions import Codes, Dimension
 
-__all__ = ["Candidate", "Choice", "Column", "Group", "Node", "Space"]
-
 
 class Choice:
     """Values of a parameter, each with the parameters that it brings along.

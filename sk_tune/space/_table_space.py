@@ -17,8 +17,6 @@ from typing import Any
 
 from scipy.stats import loguniform, uniform
 
-__all__ = ["table_defaults", "table_space"]
-
 _COMMON: dict[str, Any] = {"numerical_embedding": "piecewise_linear", "members": 8}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     # Classes are learnt by heart before long: a lower rate.

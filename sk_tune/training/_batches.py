@@ -19,20 +19,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-__all__ = [
-    "SparseRows",
-    "Stream",
-    "TensorBatches",
-    "TensorSet",
-    "batch_order",
-    "batch_sizes",
-    "derive_seed",
-    "exclusive_rng",
-    "forked_rng",
-    "rows_as_tensor",
-    "seed_of_state",
-]
-
 # Because torch's default generator belongs to the process, two threads that both borrow
 # it must take turns.
 _GLOBAL_RNG = threading.RLock()

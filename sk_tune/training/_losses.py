@@ -8,22 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = [
-    "REGRESSION_LOSSES",
-    "AbsoluteError",
-    "BinaryCrossEntropy",
-    "CrossEntropy",
-    "HuberLoss",
-    "SquaredError",
-    "accuracy",
-    "accuracy_by_network",
-    "loss_message",
-    "r2",
-    "r2_by_network",
-    "usual_score",
-    "weights_message",
-]
-
 
 class CrossEntropy(nn.Module):
     """Cross-entropy in nats a sample.

@@ -15,16 +15,6 @@ from torch import Tensor, nn
 
 from sk_tune.training._state import TrainingState
 
-__all__ = [
-    "count_multiplications",
-    "is_small",
-    "n_weights",
-    "one_thread",
-    "processes_per_cpu",
-    "shape_of",
-    "takes_one_thread",
-]
-
 # Multiplications of a step, or of a pass over samples, up to which one thread does them.
 # They take one core 3 to 5 ms.  Where other processes use the cores, each of a step's ten
 # to twenty parallel sections may wait a time slice of the system, some milliseconds, for a

@@ -10,13 +10,6 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from sk_tune._processes import import_for_optimizers
 
-__all__ = [
-    "OPTIMIZERS",
-    "SECOND_MOMENT_DECAY",
-    "add_l1_gradient",
-    "build_optimizer",
-]
-
 OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop")
 
 # How the mean of the squared gradient decays: beta_2 of Adam (Kingma and Ba, 2015,

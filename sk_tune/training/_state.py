@@ -13,15 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-__all__ = [
-    "LowestLosses",
-    "StoppingState",
-    "TrainingState",
-    "arrays_of_state",
-    "state_from_arrays",
-    "values_of_state",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppingState:

@@ -10,15 +10,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
-__all__ = [
-    "EpochTimer",
-    "LimitedTime",
-    "TimeIsUpError",
-    "TimeLimit",
-    "check_time",
-    "time_limit",
-]
-
 # An epoch may take so many times as long as the one before, on a machine that others use.
 _SLOWER = 1.2
 # Seconds of the epochs that are trained in one go.
