@@ -16,6 +16,8 @@ import numpy.typing as npt
 LOST_RACE = "clearly worse than candidate"
 INTERRUPTED = "It was not trained, because the search was interrupted."
 LEFT_OUT = "It was not trained to its end, because the time budget was up."
+# Reasons of candidates that were not trained to their end, which a later search may be.
+NOT_TRAINED = frozenset({INTERRUPTED, LEFT_OUT})
 UNSCORED = "Its predictions could not be scored; a warning said why."
 
 Array = npt.NDArray[Any]
@@ -126,5 +128,5 @@ def rows_of_most(is_predicted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 
 def was_stopped(reason: str) -> bool:
-    """Return whether a reason for a missing score is a lost race or an interrupt."""
-    return LOST_RACE in reason or reason == INTERRUPTED
+    """Return whether a lost race, Ctrl-C or the time budget is why a score is missing."""
+    return LOST_RACE in reason or reason in NOT_TRAINED

@@ -112,15 +112,18 @@ def check_optimism(search: Any) -> Finding:
     )
 
 
-def check_failures(search: Any) -> Finding | None:
-    """Look for candidates that failed: a tip, or None if there is none."""
+def check_failures(search: Any) -> Finding:
+    """Look for candidates that have no score because their training failed."""
+    rule = RULES["failed candidates"]
     given = map(str, search.cv_results_.get("failure_reason", ()))
     # A warning has told that a metric is not defined.
     reasons = [r for r in given if r and r != UNSCORED and not was_stopped(r)]
-    if not reasons:
-        return None
     n = len(search.cv_results_["params"])
-    return RULES["diverged"].tip(
+    if not reasons:
+        return rule.passed(
+            "No training of a candidate failed.", {"n_failed": 0, "n_candidates": n}
+        )
+    return rule.tip(
         "medium" if 2 * len(reasons) > n else "low",
         f"{len(reasons)} of {n} candidates have no score. The first: {reasons[0]}",
         {"n_failed": len(reasons), "n_candidates": n},

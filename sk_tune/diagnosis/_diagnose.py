@@ -141,11 +141,10 @@ def _of_search(search: Any, candidate: int | None) -> tuple[Finding, ...]:
         keeps_best=keeps_best or bool(curves.params.get("early_stopping", False)),
         larger=larger_in_search(search, chosen),
     )
-    failures = check_failures(search)
     return (
         *(replace(finding, candidate=int(chosen)) for finding in findings),
         check_edge(search),
         check_noise_ceiling(search),
         check_optimism(search),
-        *(() if failures is None else (failures,)),
+        check_failures(search),
     )

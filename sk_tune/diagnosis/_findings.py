@@ -196,6 +196,7 @@ _NAMES = {
         "no better than the baseline",
         "optimistic best score",
         "fold that does harm",
+        "failed candidates",
     ),
     201: (
         "duplicates across folds",

@@ -73,7 +73,8 @@ class ActiveNetwork:
     def note(self, prefix: str, loss: float, score: float) -> None:
         """Record an epoch's "train", "valid" or "monitor" loss and score.
 
-        Infinite ones fail.
+        An infinite loss in training or validation fails the network, one of the monitor
+        does not.
         """
         if not self._record:
             self._record = {"batches": [], "epoch": self.epoch + 1}

@@ -4,8 +4,8 @@
 
 A fleet is the networks that train at the moment.  Networks that ended leave it at the end
 of their epoch, so that they cost nothing; waiting networks take their place.  A network
-whose numbers become infinite stays until its epoch ends, as a lone network does, and
-touches no other.
+whose numbers become infinite stays until its epoch ends (all the epochs, where the kernel
+trains several in one call) and touches no other.
 
 Notation: K networks of the fleet, k neighbours of them, S steps of an epoch, C outputs.
 """
@@ -104,9 +104,9 @@ def train_fleet(
 
 
 def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
-    """Train networks for some epochs, the last of which is left to be ended; score them.
+    """Train `n_epochs`; all but the last are closed here, the last one by the caller.
 
-    Return what they predict of their monitor samples.
+    Return what the networks predict of their monitor samples.
     """
     start = time.perf_counter()
     sets, sizes = [active.network.train for active in fleet.networks], fleet.batch_sizes
@@ -262,8 +262,8 @@ def _finish(
     fleet: ActiveBatch, ended: Sequence[int], outputs: Sequence[Tensor | None]
 ) -> Iterator[tuple[int, NetworkOutcome]]:
     """Yield the outcomes of networks that ended."""
-    finite = fleet.first_infinite(ended)
-    for position, name in zip(ended, finite, strict=True):
+    infinite = fleet.first_infinite(ended)
+    for position, name in zip(ended, infinite, strict=True):
         active = fleet.networks[position]
         if name is not None and not active.message:
             rate = active.network.learning_rate

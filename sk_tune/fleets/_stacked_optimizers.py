@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Weights of K networks of one architecture, each tensor with a leading network axis."""
+"""Tensors of K networks with a leading network axis, and optimizers that step them all."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

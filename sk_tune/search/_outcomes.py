@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.base import is_classifier
 
 from sk_tune._compat import FoldTask
-from sk_tune._search_record import INTERRUPTED, LEFT_OUT, UNSCORED
+from sk_tune._search_record import NOT_TRAINED, UNSCORED
 from sk_tune.backend import Job, value_fingerprint
 from sk_tune.engine import Fit, Progress, Trained
 from sk_tune.training import TrainingState
@@ -52,7 +52,7 @@ class FoldOutcome:
     might have `n_granted` behind it now, `n_granted_before` before this rung. `seconds` are
     those of training in one thread, by `engine` ("fleet", "alone", or "" if it trained
     itself); `solo_reason` says why no fleet could carry it, `reason` why it has no score,
-    and `was_stopped` that it lost a race, which is no failure.
+    and `was_stopped` that a race, Ctrl-C or the time budget ended it, which is no failure.
     """
 
     train_loss: Array = field(default_factory=no_epochs)
@@ -388,7 +388,7 @@ def last_rows(
     last: dict[Any, int] = {}
     for row, configuration in enumerate(params):
         candidate = candidate_fingerprint(configuration, without=resource)
-        is_empty = reasons is not None and reasons[row] in {INTERRUPTED, LEFT_OUT}
+        is_empty = reasons is not None and reasons[row] in NOT_TRAINED
         if not is_empty or candidate not in last:
             last[candidate] = row
     return tuple(sorted(last.values()))

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sk_tune._compat import FoldTask, fold_task
-from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE
+from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE, NOT_TRAINED
 from sk_tune.backend import CollectingBackend, Job
 from sk_tune.engine import FitStream, Progress, have_to_start
 from sk_tune.search._ledger import Ledger, search_ledger
@@ -370,9 +370,7 @@ class SearchSession:
 
     def is_left_out(self, row: int) -> bool:
         """Return whether Ctrl-C or the time came before a candidate had its score."""
-        return any(
-            outcome.reason in {INTERRUPTED, LEFT_OUT} for outcome in self.outcomes[row]
-        )
+        return any(outcome.reason in NOT_TRAINED for outcome in self.outcomes[row])
 
     def _note(self, work: Work) -> None:
         """Take over what became of a task; of each candidate in the order of folds."""

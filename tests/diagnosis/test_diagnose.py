@@ -189,7 +189,12 @@ def test_findings_of_a_search_as_a_whole_name_no_candidate(noisy_rows):
     findings = diagnose(search.fit(X, noisy_rows[1]))
 
     own = [f.name for f in findings if f.candidate is None]
-    assert own == ["optimum at the edge", "noise ceiling", "optimistic best score"]
+    assert own == [
+        "optimum at the edge",
+        "noise ceiling",
+        "optimistic best score",
+        "failed candidates",
+    ]
     assert {f.candidate for f in findings} == {None, search.best_index_}
 
 
@@ -243,6 +248,7 @@ PUBLISHED = {
     "SKT114": "no better than the baseline",
     "SKT115": "optimistic best score",
     "SKT116": "fold that does harm",
+    "SKT117": "failed candidates",
     "SKT201": "duplicates across folds",
     "SKT202": "near duplicates across folds",
     "SKT203": "groups across folds",

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
 
 from sk_tune import GridSearchCV, HalvingRandomSearchCV, HyperbandSearchCV, MLPClassifier
-from sk_tune._search_record import INTERRUPTED, LOST_RACE
+from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE
 from sk_tune.search import Choice, OptunaExport, to_optuna
 from sk_tune.search._optuna_study import (
     TrialRecord,
@@ -339,6 +339,7 @@ def test_without_rungs_each_row_is_one():
         ("loss is nan", "failed"),
         (f"stopped after 3 folds: {LOST_RACE} 0", "pruned"),
         (INTERRUPTED, "pruned"),
+        (LEFT_OUT, "pruned"),
     ],
 )
 def test_what_has_no_score_failed_or_was_stopped(reason, state):
