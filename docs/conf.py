@@ -114,7 +114,16 @@ def _without_labels(*arguments: Any) -> None:
     lines[:] = _LEARNT.sub(r"\1\_", text).split("\n")
 
 
+def _plain_citations(*arguments: Any) -> None:
+    """Take roles off lists of references that no reader of screens can take."""
+    context = arguments[3]
+    if "body" in context:
+        context["body"] = context["body"].replace(' role="doc-biblioentry"', "")
+        context["body"] = context["body"].replace(' role="list" class="cit', ' class="cit')
+
+
 def setup(app: object) -> None:
     """Register what is done to pages before they are read."""
     app.connect("source-read", _page_of_file)  # type: ignore[attr-defined]
     app.connect("autodoc-process-docstring", _without_labels)  # type: ignore[attr-defined]
+    app.connect("html-page-context", _plain_citations)  # type: ignore[attr-defined]

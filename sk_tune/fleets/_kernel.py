@@ -87,7 +87,7 @@ def _loaded(wanted: str | None) -> tuple[ctypes.CDLL | None, str]:
         )
     reason = "sk_tune was built without a C compiler, or for other processors"
     for level in [wanted] if wanted else levels:
-        path = _FOLDER / f"epoch-{level}.so"
+        path = _FOLDER / f"epoch_{level}.so".replace("-", "_")
         if path.exists():
             try:
                 library = ctypes.CDLL(str(path))

@@ -59,14 +59,14 @@ def build(*flags: str) -> list[Path]:
 
     Raises FileNotFoundError if there is no compiler, CalledProcessError if it fails.
     """
-    for path in FOLDER.glob("epoch-*.so"):
+    for path in FOLDER.glob("epoch_*.so"):
         path.unlink()
     compiler = _compiler()
     machine = sysconfig.get_platform().replace("-", "_").lower()
     levels = next((v for k, v in LEVELS.items() if machine.endswith(k)), ())
     made = []
     for level in levels:
-        path = FOLDER / f"epoch-{level}.so"
+        path = FOLDER / f"epoch_{level}.so".replace("-", "_")
         command = [*compiler, *FLAGS, *_system_flags(), *flags, f"-march={level}"]
         subprocess.run(
             [*command, str(FOLDER / "epoch.c"), "-o", str(path), "-lm"], check=True
