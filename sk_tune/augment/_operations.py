@@ -180,7 +180,7 @@ def rotated(X: Tensor, numbers: SampleNumbers, degrees: Tensor) -> Tensor:
 
 def cut_out(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
     """Set a square of each image, (k, B, C, H, W), to 0; its side is `pixels`, (k,)."""
-    sizes = torch.tensor(X.shape[3:], device=X.device)
+    sizes = _tensor_of(X.shape[3:], X.device)
     sides = pixels.view(-1, 1, 1)
     start = (numbers.uniform(2) * sizes).floor_() - (sides / 2).floor()
     box = inside_box(start, start + sides, X.shape[3], X.shape[4])
@@ -293,13 +293,18 @@ def cut_and_mixed(
     is left of the image, (k, B), float64. `quantiles` come from :func:`share_quantiles`.
     """
     drawn = numbers.uniform(3)
-    sizes = torch.tensor(X.shape[3:], device=X.device)
+    sizes = _tensor_of(X.shape[3:], X.device)
     area = 1 - _drawn(drawn[..., 0], quantiles)
     sides = (area.sqrt().unsqueeze(-1) * sizes).floor_()
     start = (drawn[..., 1:] * sizes).floor_() - (sides / 2).floor()
     box = inside_box(start, start + sides, X.shape[3], X.shape[4])
     share = 1 - box.double().mean(dim=(2, 3))
     return torch.where(box.unsqueeze(2), _partners(X), X), share
+
+
+@lru_cache(maxsize=8)
+def _tensor_of(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(numbers, device=device)
 
 
 def mixed_codes(codes: Tensor, numbers: SampleNumbers, share: Tensor) -> Tensor:

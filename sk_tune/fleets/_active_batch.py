@@ -4,7 +4,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,9 @@ from torch import Tensor
 
 from sk_tune.augment import RowAugmenter
 from sk_tune.fleets._compiled_epoch import CompiledEpoch, compiled_epoch
-from sk_tune.fleets._epoch_batches import sizes_of_networks
+from sk_tune.fleets._epoch_batches import on_device, sizes_of_networks
+from sk_tune.fleets._graphs import StepGraphs, step_graphs
+from sk_tune.fleets._module_layer import ModuleLayer
 from sk_tune.fleets._plan import build_program
 from sk_tune.fleets._program import Program
 from sk_tune.fleets._recipe import FleetNetwork, Recipe
@@ -114,6 +116,7 @@ class ActiveBatch:
         self.smoothing: Tensor | None = None
         self.augmenter: RowAugmenter | None = None
         self.memory: dict[Any, Tensor] = {}
+        self.graphs: StepGraphs | None = None
         self._names: list[str] | None = None
         self._best: StackedTensors | None = None
         self._l1: Tensor | None = None
@@ -143,8 +146,11 @@ class ActiveBatch:
             self.program, self._best = program, best
         self.networks += [ActiveNetwork(index, network) for index, network in entries]
         # Networks with most samples come first; a stable sort keeps equal settings
-        # together.
-        order = sorted(range(len(self)), key=lambda i: -len(self.networks[i].network.train))
+        # together, or those of a fold where each of its calls starts a kernel of a device.
+        sets = [active.network.train for active in self.networks]
+        folds = {id(s.X): i for i, s in enumerate(sets) if on_device(s.X)}
+        keys = [(-len(s), folds.get(id(s.X), 0)) for s in sets]
+        order = sorted(range(len(self)), key=keys.__getitem__)
         if order == list(range(len(order))):
             self._collect_numbers()
         else:
@@ -192,6 +198,11 @@ class ActiveBatch:
         if self.augmenter is not None:
             self.augmenter.begin_epoch(steps, max(n_batches))
 
+    def begin_step(self, step: int) -> None:
+        """Take the numbers of a step, counted in the epoch, in memory that stays."""
+        self.program.dropout.begin_step(step)
+        self.optimizer.begin_step(step)
+
     def update(self, networks: slice, step: int, gradients: Sequence[Tensor]) -> None:
         """Take one step of the optimizer; gradients, (k, ...), are overwritten."""
         n_parameters = len(self.program.parameters.tensors)
@@ -202,8 +213,7 @@ class ActiveBatch:
                     g.addcmul_(p.sign(), self._l1[networks].view(-1, *(1,) * (p.ndim - 1)))
         if self._clip is not None:
             _clip(gradients, self._clip[networks])
-        rates = [active.rates[step] for active in self.networks[networks]]
-        self.optimizer.step(networks, parameters, gradients, rates)
+        self.optimizer.step(networks, parameters, gradients, step)
 
     def keep_best(self, positions: Sequence[int]) -> None:
         """Copy the present weights of networks to their best ones."""
@@ -216,13 +226,15 @@ class ActiveBatch:
         if self._best is not None:
             self._all().write(self._index(positions), self._best)
 
-    def weights_of(self, position: int) -> dict[str, Any]:
-        """Return the weights of a network as a ``state_dict`` of arrays."""
-        weights = self._all().network(position)
+    def weights_of(
+        self, positions: Sequence[int], tensors: StackedTensors | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the weights of networks, or other ones, as ``state_dict`` of arrays."""
         if self._names is None:
             # All networks have the same names: dropout layers hold no weights.
-            self._names = list(self.networks[position].network.module.state_dict())
-        return {name: weights[name] for name in self._names}
+            self._names = list(self.networks[0].network.module.state_dict())
+        found = (tensors or self._all()).networks(positions)
+        return [{name: weights[name] for name in self._names} for weights in found]
 
     def first_infinite(self, positions: Sequence[int]) -> list[str | None]:
         """Return the name of each network's first parameter that is not finite, or None."""
@@ -236,47 +248,63 @@ class ActiveBatch:
             ]
         return found
 
-    def state_of(self, position: int, last_weights: Any) -> TrainingState:
-        """Return the state of a network.
+    def states_of(
+        self, positions: Sequence[int], last_weights: Mapping[int, Any]
+    ) -> list[TrainingState]:
+        """Return the states of networks.
 
-        Training goes on from `last_weights` if there are some.
+        Training goes on from the `last_weights` of those that have some.
         """
-        active = self.networks[position]
-        weights = self.weights_of(position)
-        has_best = last_weights is not None and active.network.course.stopping.best_epoch
+        weights, moments = self.weights_of(positions), self.optimizer.states(positions)
+        return [
+            self._state(self.networks[position], last_weights.get(position), *parts)
+            for position, *parts in zip(positions, weights, moments, strict=True)
+        ]
+
+    def _state(
+        self, active: ActiveNetwork, last_weights: Any, weights: Any, moments: Any
+    ) -> TrainingState:
+        course = active.network.course
+        has_best = last_weights is not None and course.stopping.best_epoch
         return TrainingState(
             seed=active.network.state.seed,
             weights=weights,
-            moments=self.optimizer.network(position),
+            moments=moments,
             last_weights=last_weights,
             best_weights=weights if has_best else None,
             n_steps=active.n_steps,
-            first_epoch=active.network.course.first_epoch,
-            stopping=active.network.course.stopping,
+            first_epoch=course.first_epoch,
+            stopping=course.stopping,
             history=tuple(active.history),
         )
 
-    def snapshots(self) -> list[tuple[int, TrainingState]]:
-        """Return position and state of the networks from which training can be resumed."""
-        return [(active.index, self._snapshot(i)) for i, active in enumerate(self.networks)]
+    def snapshots(self, positions: Sequence[int]) -> list[TrainingState]:
+        """Return states of networks from which training can be resumed."""
+        found = []
+        weights: Sequence[Any] = [None] * len(positions)
+        if self._best is not None:
+            weights = self.weights_of(positions, self._best)
+        states = self.states_of(positions, {})
+        for position, state, best in zip(positions, states, weights, strict=True):
+            active = self.networks[position]
+            parts: dict[str, Any] = {"course": active.network.course.memory()}
+            if best is not None and active.uses_best:
+                last = state.weights
+                parts |= {"weights": best, "last_weights": last, "best_weights": best}
+            found.append(replace(state, **parts))
+        return found
 
     def keep_checkpoints(self) -> None:
         """Keep where networks stand that are to be kept after this epoch, and go on."""
-        for position, active in enumerate(self.networks):
-            if active.epoch in active.network.checkpoints and not active.ended:
-                active.checkpoints.append(self._snapshot(position))
-
-    def _snapshot(self, position: int) -> TrainingState:
-        active = self.networks[position]
-        state = replace(
-            self.state_of(position, None), course=active.network.course.memory()
-        )
-        if self._best is None or not active.uses_best:
-            return state
-        best_weights = self._best.network(position)
-        best = {name: best_weights[name] for name in state.weights}
-        last = state.weights
-        return replace(state, weights=best, last_weights=last, best_weights=best)
+        positions = [
+            position
+            for position, active in enumerate(self.networks)
+            if active.epoch in active.network.checkpoints and not active.ended
+        ]
+        if positions:
+            states = self.snapshots(positions)
+            for position, state in zip(positions, states, strict=True):
+                self.networks[position].checkpoints.append(state)
 
     def _all(self) -> StackedTensors:
         parts = (self.program.parameters, self.program.buffers)
@@ -298,6 +326,7 @@ class ActiveBatch:
     def _collect_numbers(self) -> None:
         networks = [active.network for active in self.networks]
         vars(self).pop("compiled", None)
+        self.memory.clear()
         joins = self.recipe.joins_last_sample
         lengths = [len(network.train) for network in networks]
         self.batch_sizes = sizes_of_networks(lengths, self.recipe.batch_size, joins=joins)
@@ -314,6 +343,34 @@ class ActiveBatch:
                 networks[0].train.X.device,
                 self.recipe.codes,
             )
+        if networks and on_device(networks[0].train.X):
+            self._look_ahead()
+        self.graphs = self._graphs() if networks else None
+
+    def _look_ahead(self) -> None:
+        """Let layers look at all samples at once, not at each batch."""
+        sets = [
+            s
+            for a in self.networks
+            for s in (a.network.train, a.network.valid, a.network.monitor)
+        ]
+        inputs = {id(s.X): s.X for s in sets if s is not None}
+        for layer in self.program.layers:
+            if isinstance(layer, ModuleLayer):
+                layer.look_ahead(list(inputs.values()))
+
+    def _graphs(self) -> StepGraphs | None:
+        """Return what makes steps by graphs; None for what no graph can repeat.
+
+        That is what code of a user's does, and what takes other numbers at each step.
+        """
+        if self.recipe.draws_globally or self.augmenter is not None:
+            return None
+        changing = [*self.program.parameters.tensors.values()]
+        changing += self.program.buffers.tensors.values()
+        for moments in self.optimizer.moments.values():
+            changing += moments.tensors.values()
+        return step_graphs(changing)
 
     def _column(self, values: list[float], neutral: float) -> Tensor | None:
         if all(value == neutral for value in values):
@@ -328,11 +385,12 @@ def _best_weights(
     """Return the best weights so far; the present ones where there are none yet."""
     if not any(network.course.uses_best for network in networks):
         return None
-    best = _copies_of(program)
+    best = StackedTensors({n: t.cpu() for n, t in _copies_of(program).tensors.items()})
     for position, network in enumerate(networks):
         for name, array in (network.state.best_weights or {}).items():
             best.tensors[name][position].copy_(torch.as_tensor(array.copy()))
-    return best
+    device = networks[0].train.X.device
+    return StackedTensors({n: t.to(device) for n, t in best.tensors.items()})
 
 
 def _copies_of(program: Program) -> StackedTensors:

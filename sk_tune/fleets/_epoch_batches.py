@@ -27,15 +27,22 @@ _BLOCK_BYTES = 4 * 2**20
 class StackedBatch(NamedTuple):
     """One batch of k neighbouring networks.
 
-    `step` is the number of the batch in the epoch. Shapes: `X` (k, B, ...), `y` (k, B) or
-    (k, B, C), `weight` (k, B), or None if no network has weights.
+    `step` is the number of the batch in the epoch, `start` that of its first sample.
+    Shapes: `X` (k, B, ...), `y` (k, B) or (k, B, C), `weight` (k, B), or None if no network
+    has weights.
     """
 
     step: int
     networks: slice
+    start: int
     X: Tensor
     y: Tensor
     weight: Tensor | None
+
+
+def on_device(tensor: Any) -> bool:
+    """Return whether each call for a tensor costs more than its numbers, as on a GPU."""
+    return bool(tensor.device.type != "cpu")
 
 
 def runs(keys: Sequence[object]) -> list[slice]:
@@ -70,49 +77,96 @@ def sizes_of_networks(
     return [by_number[n] for n in n_samples]
 
 
+def sharing(sets: Sequence[TensorSet]) -> list[slice]:
+    """Return the runs of networks that take as many samples from the same tensors."""
+    return runs([(id(s.X), id(s.y), id(s.sample_weight), len(s)) for s in sets])
+
+
+def places_of(
+    sets: Sequence[TensorSet], orders: Sequence[Tensor]
+) -> list[tuple[slice, Tensor]]:
+    """Return where the samples lie that networks take in some orders, (n,), one after one.
+
+    Shape (k, n) for each run of networks that share tensors; one copy to their device.
+    """
+    device, found = sets[0].X.device, []
+    moved = torch.cat(list(orders)).to(device, non_blocking=True)
+    start = 0
+    for networks in sharing(sets):
+        members, n = sets[networks], len(orders[networks.start])
+        stop = start + len(members) * n
+        places = moved[start:stop].view(-1, n)
+        index = members[0].index
+        if all(s.index is index for s in members):
+            places = places if index is None else index[places]
+        else:
+            whole = torch.arange(len(members[0]), device=device)
+            table = [whole if s.index is None else s.index for s in members]
+            places = torch.stack(table).gather(1, places)
+        found.append((networks, places))
+        start = stop
+    return found
+
+
+def targets_at(
+    sets: Sequence[TensorSet], places: Sequence[tuple[slice, Tensor]], part: slice
+) -> Tensor:
+    """Return the targets, (k, n) or (k, n, C), of some networks with equally many."""
+    found = []
+    for networks, own in places:
+        start, stop = max(networks.start, part.start), min(networks.stop, part.stop)
+        y = sets[networks.start].y
+        if start < stop and y is not None:
+            found.append(y[own[start - networks.start : stop - networks.start]])
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
 def epoch_batches(
     sets: Sequence[TensorSet],
-    orders: Sequence[Tensor],
+    places: Sequence[tuple[slice, Tensor]],
     sizes: Sequence[list[int]],
     memory: dict[Any, Tensor],
 ) -> Iterator[StackedBatch]:
     """Yield the batches of an epoch, step by step.
 
-    Networks with the same tensors in `sets` are neighbours; each takes its samples in its
-    order, (n,), with the batch sizes of `sizes`. A step in which networks differ in size
-    comes in several batches. Batches are gathered in `memory`, which is kept from epoch to
-    epoch.
+    Networks with the same tensors in `sets` are neighbours; each takes its samples at its
+    `places`, in batches of `sizes`. A step in which networks differ in size comes in
+    several batches. Batches are gathered in `memory`, which is kept from epoch to epoch.
     """
     weighted = any(s.sample_weight is not None for s in sets)
-    shared = runs([(id(s.X), id(s.y), id(s.sample_weight), len(s)) for s in sets])
     per_step = len(sets) * max(max(s) for s in sizes) * sets[0].X[0].nbytes
     n_block = max(1, min(32, _BLOCK_BYTES // max(per_step, 1)))
-    n_steps = max(map(len, sizes))
-    # Positions where each batch begins, and where the last one ends.
-    starts = [[0, *accumulate(batch_lengths)] for batch_lengths in sizes]
+    if on_device(sets[0].X):
+        # A graph finds each batch where it found the first one.
+        n_block = 1
+    # Networks with equally many samples, and where each of their batches begins.
+    groups = runs([len(s) for s in sets])
+    starts = [[0, *accumulate(sizes[group.start])] for group in groups]
+    n_steps = max(map(len, starts)) - 1
     for first in range(0, n_steps, n_block):
-        stop = first + n_block
-        spans = [
-            (
-                positions[min(first, len(positions) - 1)],
-                positions[min(stop, len(positions) - 1)],
-            )
-            for positions in starts
-        ]
-        block = _gather_block(sets, orders, spans, shared, memory, weighted=weighted)
-        for step in range(first, min(stop, n_steps)):
-            keys = [lengths[step] if step < len(lengths) else 0 for lengths in sizes]
-            for networks in runs(keys):
-                size = keys[networks.start]
-                if size:
-                    begin = starts[networks.start][step] - spans[networks.start][0]
-                    columns = block
-                    if networks.stop - networks.start < len(keys):
-                        columns = tuple(None if t is None else t[networks] for t in block)  # type: ignore[assignment]
-                    part = (
-                        None if t is None else t.narrow(1, begin, size) for t in columns
-                    )
-                    yield StackedBatch(step, networks, *part)  # type: ignore[arg-type]
+        stop = min(first + n_block, n_steps)
+        spans = [[own[min(at, len(own) - 1)] for at in (first, stop)] for own in starts]
+        of_group = {group.start: span for group, span in zip(groups, spans, strict=True)}
+        pieces, span = [], [0, 0]
+        for networks, own in places:
+            span = of_group.get(networks.start, span)
+            pieces.append((networks, own[:, slice(*span)]))
+        block = _gather_block(sets, pieces, memory, weighted=weighted)
+        for step in range(first, stop):
+            keys = [
+                own[step + 1] - own[step] if step + 1 < len(own) else 0 for own in starts
+            ]
+            for run in runs(keys):
+                if not keys[run.start]:
+                    continue
+                networks = slice(groups[run.start].start, groups[run.stop - 1].stop)
+                start = starts[run.start][step]
+                columns = block
+                if networks.stop - networks.start < len(sets):
+                    columns = tuple(None if t is None else t[networks] for t in block)  # type: ignore[assignment]
+                begin, size = start - spans[run.start][0], keys[run.start]
+                part = (None if t is None else t.narrow(1, begin, size) for t in columns)
+                yield StackedBatch(step, networks, start, *part)  # type: ignore[arg-type]
 
 
 def gather(sets: Sequence[TensorSet], span: slice) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -129,38 +183,41 @@ def gather(sets: Sequence[TensorSet], span: slice) -> tuple[Tensor, Tensor, Tens
         k = len(sets)
         expanded = (None if t is None else t.expand(k, *t.shape) for t in (X, y, weight))
         return tuple(expanded)  # type: ignore[return-value]
-    stop = min(span.stop, len(first))
-    shared = runs([(id(s.X), id(s.y), id(s.sample_weight), len(s)) for s in sets])
-    orders = [None] * len(sets)
-    spans = [(span.start, stop)] * len(sets)
-    return _gather_block(sets, orders, spans, shared, {}, weighted=weighted)
+    whole = torch.arange(span.start, min(span.stop, len(first)), device=first.X.device)
+    pieces = []
+    for networks in sharing(sets):
+        # Networks with the same samples share them.
+        indices = list({id(s.index): s.index for s in sets[networks]}.values())
+        if len(indices) > 1:
+            indices = [s.index for s in sets[networks]]
+        table = [whole if index is None else index[span] for index in indices]
+        pieces.append((networks, torch.stack(table)))
+    return _gather_block(sets, pieces, {}, weighted=weighted)
 
 
 def _gather_block(
     sets: Sequence[TensorSet],
-    orders: Sequence[Tensor | None],
-    spans: Sequence[tuple[int, int]],
-    shared: Sequence[slice],
+    pieces: Sequence[tuple[slice, Tensor]],
     memory: dict[Any, Tensor],
     *,
     weighted: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return samples span[0]:span[1] of each order; the tensors fit the longest."""
-    k, length = len(sets), max(stop - start for start, stop in spans)
-    first = sets[0]
+    """Return samples of networks at the places (k, m) in their tensors, or (1, m) of all.
+
+    The tensors fit the longest.
+    """
+    k, length = len(sets), max(places.shape[1] for _, places in pieces)
+    first, weight = sets[0], None
     X = _memory(memory, "X", first.X, k, length)
     y = _memory(memory, "y", first.y, k, length)
-    weight = first.X.new_ones(k, length) if weighted else None
-    for networks in shared:
-        first_set, (start, stop) = sets[networks.start], spans[networks.start]
-        if start == stop:
-            continue
-        index = _indices(sets[networks], orders[networks], start, stop)
-        part = slice(0, stop - start)
-        _take(first_set.X, index, X[networks, part])
-        _take(first_set.y, index, y[networks, part])
-        if weight is not None and first_set.sample_weight is not None:
-            _take(first_set.sample_weight, index, weight[networks, part])
+    if weighted:
+        # Of one number for each sample, as the targets of a class are.
+        weight = _memory(memory, "weight", first.X.new_empty(0), k, length).fill_(1)
+    for networks, places in pieces:
+        m = places.shape[1]
+        for source, block in zip(sets[networks.start].columns, (X, y, weight), strict=True):
+            if m and source is not None and block is not None:
+                _take(source, places, block[networks, :m])
     return X, y, weight
 
 
@@ -168,40 +225,25 @@ def _memory(
     memory: dict[Any, Tensor], name: str, like: Tensor | None, k: int, length: int
 ) -> Tensor:
     assert like is not None  # noqa: S101 - networks to train or score on have targets
-    shape = (k, length, *like.shape[1:])
-    found = memory.get(name)
-    if found is None or found.shape != shape:
-        found = memory[name] = like.new_empty(shape)
-    return found
+    key = (name, k, length)
+    if key not in memory:
+        memory[key] = like.new_empty((k, length, *like.shape[1:]))
+    return memory[key]
 
 
-def _indices(
-    sets: Sequence[TensorSet], orders: Sequence[Tensor | None], start: int, stop: int
-) -> Tensor | slice:
-    """Return where the samples lie that some networks take next, network by network."""
-    if len(sets) == 1 and sets[0].index is None and orders[0] is None:
-        return slice(start, stop)
-    picked = []
-    for s, order in zip(sets, orders, strict=True):
-        if order is None:
-            order = torch.arange(len(s), device=s.X.device)
-        places = order[start:stop]
-        picked.append(places if s.index is None else s.index[places])
-    return picked[0] if len(picked) == 1 else torch.cat(picked)
-
-
-def _take(source: Tensor | None, index: Tensor | slice, out: Tensor) -> None:
-    assert source is not None  # noqa: S101 - networks to train or score on have targets
-    if isinstance(index, slice):
-        out.copy_(source[index].unsqueeze(0))
-    elif out.is_contiguous() and isinstance(source, Tensor):
+def _take(source: Tensor, places: Tensor, out: Tensor) -> None:
+    index = places.reshape(-1)
+    if len(places) == len(out) and out.is_contiguous() and isinstance(source, Tensor):
         torch.index_select(source, 0, index, out=out.view(-1, *source.shape[1:]))
     else:
-        out.copy_(source.index_select(0, index).view_as(out))
+        taken = source.index_select(0, index)
+        out.copy_(taken.view(*places.shape, *taken.shape[1:]))
 
 
 # Samples at a time: enough to outweigh the calls, few enough to stay in the cache.
 _CHUNK_BYTES = 2**20
+# On a device nothing is gained by less, and calls count more.
+_CHUNK_BYTES_DEVICE = 2**26
 _MOST_SAMPLES = 1024
 
 
@@ -252,7 +294,8 @@ def _outputs(
     """Return outputs, targets and weights of networks that have equally many samples."""
     n = len(sets[0])
     per_sample = len(sets) * max(sets[0].X[0].nbytes, 1)
-    chunk = min(_MOST_SAMPLES, max(64, _CHUNK_BYTES // per_sample))
+    n_bytes = _CHUNK_BYTES_DEVICE if on_device(sets[0].X) else _CHUNK_BYTES
+    chunk = min(_MOST_SAMPLES, max(64, n_bytes // per_sample))
     parts: list[Any] = []
     for start in range(0, n, chunk):
         check_time()

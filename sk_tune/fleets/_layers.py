@@ -33,12 +33,11 @@ class Batch(NamedTuple):
     """The batch at hand, as layers see it.
 
     `tensors` are parameters and buffers, (k, ...), by name; `found` is filled with the
-    derivatives by the parameters; `step` is counted within the epoch.
+    derivatives by the parameters.
     """
 
     tensors: Tensors
     networks: slice
-    step: int
     found: Tensors
 
 

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -23,11 +24,17 @@ from torch import Tensor
 
 from sk_tune.fleets._active_batch import ActiveBatch, ActiveNetwork
 from sk_tune.fleets._compiled_epoch import JudgedEpochs, Judgement
-from sk_tune.fleets._epoch_batches import StackedBatch, epoch_batches, evaluate, runs
+from sk_tune.fleets._epoch_batches import (
+    StackedBatch,
+    epoch_batches,
+    evaluate,
+    places_of,
+    runs,
+    targets_at,
+)
 from sk_tune.fleets._recipe import FleetNetwork, NetworkOutcome, Recipe
 from sk_tune.training import (
     EpochTimer,
-    TensorSet,
     TrainingState,
     check_time,
     weights_message,
@@ -98,7 +105,9 @@ def train_fleet(
             fleet.remove(ended)
         if keep is not None and len(fleet) and time.perf_counter() - kept > pause:
             start = time.perf_counter()
-            keep(fleet.snapshots())
+            indices = [active.index for active in fleet.networks]
+            states = fleet.snapshots(range(len(fleet)))
+            keep(list(zip(indices, states, strict=True)))
             kept = time.perf_counter()
             pause = seconds_between * max(1.0, (kept - start) / _SECONDS_TO_KEEP)
 
@@ -115,17 +124,17 @@ def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
         torch.cat([a.network.course.order(epoch, len(s)) for epoch in network_epochs])
         for a, s, network_epochs in zip(fleet.networks, sets, epochs, strict=True)
     ]
-    orders = [order.to(s.X.device) for order, s in zip(orders, sets, strict=True)]
+    places = places_of(sets, orders)
     fleet.begin_epoch([len(s) for s in sizes])
     rates = [
         [a.rates, *(a.network.course.rates(epoch, len(s)) for epoch in network_epochs[1:])]
         for a, s, network_epochs in zip(fleet.networks, sizes, epochs, strict=True)
     ]
     if fleet.compiled is None:
-        found = _train_by_steps(fleet, orders)
+        found = _train_by_steps(fleet, places)
     else:
         found = fleet.compiled.train_and_judge(
-            _places(sets, orders),
+            [own for _, of_run in places for own in of_run],
             sizes,
             [list(chain.from_iterable(network_rates)) for network_rates in rates],
             n_epochs,
@@ -133,8 +142,8 @@ def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
     seconds = (time.perf_counter() - start) / len(fleet) / n_epochs
     for position, active in enumerate(fleet.networks):
         is_judged = found.monitor_outputs[position] is not None
-        # Only courses that foresee nothing ask for the losses of batches.
-        active.batch_losses = found.batch_losses[: len(sizes[position]), position]
+        if not active.network.course.is_foreseen:
+            active.batch_losses = found.batch_losses[: len(sizes[position]), position]
         for epoch, own_rates in enumerate(rates[position]):
             if epoch:
                 active.end_epoch(seconds)
@@ -145,59 +154,65 @@ def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
     return _score_epoch(fleet, found.monitor_outputs)
 
 
-def _places(sets: Sequence[TensorSet], orders: Sequence[Tensor]) -> list[Tensor]:
-    """Return where the samples lie that networks take in some order."""
-    return [
-        order if s.index is None else s.index[order]
-        for s, order in zip(sets, orders, strict=True)
-    ]
-
-
-def _train_by_steps(fleet: ActiveBatch, orders: Sequence[Tensor]) -> JudgedEpochs:
+def _train_by_steps(
+    fleet: ActiveBatch, places: Sequence[tuple[slice, Tensor]]
+) -> JudgedEpochs:
     """Train an epoch by torch, all networks step by step, and judge it."""
     sets, sizes = [active.network.train for active in fleet.networks], fleet.batch_sizes
-    k, lengths, starts = len(sets), [len(s) for s in sets], [0] * len(sets)
+    k, lengths = len(sets), [len(s) for s in sets]
     # Losses and weights of batches, (S, K); outputs and weights of samples, (K, n, ...).
     sums = sets[0].X.new_zeros(2, max(map(len, sizes)), k, dtype=torch.float64)
     samples: list[Tensor | None] = [None, None]
-    for batch in epoch_batches(sets, orders, sizes, fleet.memory):
+    # What an epoch needs is on its device before the first step.
+    fleet.begin_step(0)
+    for batch in epoch_batches(sets, places, sizes, fleet.memory):
         check_time()
-        losses, outputs = _train_step(fleet, batch)
+        fleet.begin_step(batch.step)
+        losses, outputs = _step(fleet, batch)
         networks, n = batch.networks, outputs.shape[1]
         sums[0, batch.step, networks] = losses
         sums[1, batch.step, networks] = n if batch.weight is None else batch.weight.sum(1)
-        start = starts[networks.start]
         for position, values in enumerate((outputs, batch.weight)):
             if values is not None:
                 whole = samples[position]
                 if whole is None:
                     shape = (k, max(lengths), *values.shape[2:])
                     whole = samples[position] = values.new_empty(shape)
-                whole[networks].narrow(1, start, n).copy_(values)
-        starts[networks] = [start + n] * (networks.stop - networks.start)
+                whole[networks].narrow(1, batch.start, n).copy_(values)
+    fleet.optimizer.end_epoch()
     means = (sums[0] * sums[1]).sum(dim=0) / sums[1].sum(dim=0)
-    scores = _scores(fleet, _places(sets, orders), samples)
+    scores = _scores(fleet, places, samples)
     none = Judgement([], [])
     return JudgedEpochs(sums[0], Judgement([means.tolist()], [scores]), none, [None] * k)
 
 
 def _scores(
-    fleet: ActiveBatch, places: Sequence[Tensor], samples: Sequence[Tensor | None]
+    fleet: ActiveBatch,
+    places: Sequence[tuple[slice, Tensor]],
+    samples: Sequence[Tensor | None],
 ) -> list[float]:
     """Return the score of each network on all of its samples, outputs and weights."""
     sets = [active.network.train for active in fleet.networks]
-    scores: list[float] = []
+    scores: list[Tensor] = []
     for networks in runs([len(s) for s in sets]):
         n = len(sets[networks.start])
         # Some networks at a time: the targets in their order are made for scores only.
         size = max(1, _SAMPLES_PER_SCORE // n)
         for start in range(networks.start, networks.stop, size):
             part = slice(start, min(start + size, networks.stop))
-            y = [s.y[at] for s, at in zip(sets[part], places[part], strict=True)]  # type: ignore[index]
+            y = targets_at(sets, places, part)
             outputs, weight = (None if t is None else t[part, :n] for t in samples)
-            found = fleet.recipe.score(outputs, torch.stack(y), weight)  # type: ignore[arg-type]
-            scores += found.tolist()
-    return scores
+            scores.append(fleet.recipe.score(outputs, y, weight))  # type: ignore[arg-type]
+    return torch.cat(scores).tolist()  # type: ignore[no-any-return]
+
+
+def _step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor]:
+    """Make a step, by its graph if there is one."""
+    if fleet.graphs is None:
+        return _train_step(fleet, batch)
+    key = (batch.networks.start, batch.networks.stop, batch.X.data_ptr(), batch.X.shape)
+    losses, outputs = fleet.graphs.step(key, partial(_train_step, fleet, batch))
+    return losses, outputs
 
 
 def _train_step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor]:
@@ -206,7 +221,7 @@ def _train_step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor
     X, y, weight = batch.X, batch.y, batch.weight
     if fleet.augmenter is not None:
         X, y, weight = fleet.augmenter.augmented(X, y, weight, networks, batch.step)
-    outputs = fleet.program.forward(X, networks, batch.step)
+    outputs = fleet.program.forward(X, networks)
     share = None
     if weight is not None:
         share = weight / weight.sum(dim=1, keepdim=True)
@@ -271,7 +286,7 @@ def _finish(
     restored = [
         i for i in ended if fleet.networks[i].uses_best and not fleet.networks[i].message
     ]
-    last = {i: fleet.weights_of(i) for i in restored}
+    last = dict(zip(restored, fleet.weights_of(restored), strict=True))
     final = list(outputs)
     if restored:
         fleet.restore_best(restored)
@@ -280,19 +295,18 @@ def _finish(
         ]
         for i, result in evaluate(fleet.program.evaluate, sets, *_judged(fleet)):
             final[i] = result.outputs
-    for position in ended:
+    for position, state in zip(ended, fleet.states_of(ended, last), strict=True):
         active = fleet.networks[position]
-        yield active.index, _outcome(fleet, position, last.get(position), final[position])
+        yield active.index, _outcome(active, state, final[position])
 
 
 def _outcome(
-    fleet: ActiveBatch, position: int, last: object, outputs: Tensor | None
+    active: ActiveNetwork, state: TrainingState, outputs: Tensor | None
 ) -> NetworkOutcome:
-    active: ActiveNetwork = fleet.networks[position]
     failed = bool(active.message)
     course = {} if failed else active.network.course.memory()
     return NetworkOutcome(
-        state=replace(fleet.state_of(position, last), course=course),
+        state=replace(state, course=course),
         # A view would keep the outputs of the whole fleet.
         outputs=None if outputs is None or failed else np.array(outputs.cpu().numpy()),
         message=active.message,

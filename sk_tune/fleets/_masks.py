@@ -29,7 +29,6 @@ from sk_tune.training import forked_rng
 
 # Numbers of a layer that drops nothing.
 _NEUTRAL = {"keys": 0, "thresholds": dropout_threshold(0.0), "scales": 1}
-_STEPS_AT_ONCE = 64
 # Positions are put in order anew when there have been so many shapes of activations.
 _MOST_SHAPES = 16
 
@@ -58,11 +57,11 @@ class StackedDropout:
         self._set_numbers(probabilities, seeds or [0] * len(modules), modules[0])
         self._first_steps: Sequence[int] = ()
         self._n_steps = 0
-        self._found: tuple[Tensor, Tensor] | None = None
-        # Numbers that masks are made of, by step and layer. They are made for some steps at
-        # once, because a step of few networks is made of short calls.
+        # a and b of an epoch, (S, 2, L, K), and of its present step.
+        self._epoch: Tensor | None = None
+        self._step: Tensor | None = None
+        # Numbers that masks are made of, each (K, 1), by layer.
         self._columns: list[tuple[Tensor, ...]] = []
-        self._first_step = 0
         self._positions: dict[Any, Tensor] = {}
 
     def _set_numbers(
@@ -88,6 +87,7 @@ class StackedDropout:
         for name in _NEUTRAL:
             setattr(self, name, getattr(self, name)[:, index])
         self._drawn = [self._drawn[i] for i in index.tolist()]
+        self._step = None
 
     def extend(self, other: "StackedDropout") -> None:
         """Add networks of another fleet; layers that one side lacks drop nothing there."""
@@ -99,6 +99,7 @@ class StackedDropout:
         self.names = max(self.names, other.names, key=len)
         self.active |= other.active
         self._drawn += other._drawn
+        self._step = None
 
     def begin_epoch(
         self,
@@ -113,8 +114,23 @@ class StackedDropout:
         """
         self._first_steps, self._n_steps = first_steps, n_steps
         self._generators = generators
-        self._found = None
-        self._columns = []
+        self._epoch = None
+
+    def begin_step(self, step: int) -> None:
+        """Take the numbers of a step of the epoch, in memory that stays."""
+        if not (self.active and len(self.keys)):
+            return
+        if self._epoch is None:
+            device = self.keys.device
+            first = torch.tensor(self._first_steps, dtype=torch.int64, device=device)
+            steps = torch.arange(self._n_steps, device=device).view(-1, 1, 1) + first
+            numbers = dropout_coefficients(self.keys, steps)
+            self._epoch = torch.stack([n.to(torch.int32) for n in numbers], dim=1)
+        if self._step is None:
+            self._step = torch.empty_like(self._epoch[0])
+            parts = (*self._step, self.thresholds, self.scales)
+            self._columns = list(zip(*(n.unsqueeze(-1) for n in parts), strict=True))
+        self._step.copy_(self._epoch[step])
 
     def first_numbers(self) -> tuple[Sequence[int], Tensor, Tensor, Tensor]:
         """Return the updates before an epoch, and key, threshold and scale, each (K, L)."""
@@ -123,7 +139,7 @@ class StackedDropout:
         return self._first_steps, key, threshold, scale
 
     def mask(
-        self, layer: int, x: Tensor, networks: slice, step: int, memory: Any = None
+        self, layer: int, x: Tensor, networks: slice, memory: Any = None
     ) -> Tensor | None:
         """Return factors, 0 and 1 / (1 - p), of activations (k, B, ...); None if all are 1.
 
@@ -132,7 +148,7 @@ class StackedDropout:
         """
         if not self.active:
             return None
-        columns = self._numbers(layer, step)
+        columns = self._columns[layer]
         if networks.stop - networks.start < len(columns[0]):
             columns = tuple(numbers[networks] for numbers in columns)
         if memory is None or x.ndim > 3:
@@ -167,31 +183,6 @@ class StackedDropout:
         masks.div_(kept.view(-1, *(1,) * (masks.ndim - 1)))
         # The layers before may have left another order in memory than a lone network's.
         return masks if x.ndim == 3 else torch.empty_like(x).copy_(masks)
-
-    def _numbers(self, layer: int, step: int) -> tuple[Tensor, ...]:
-        """Return a, b, threshold (integers) and scale of a mask, each (K, 1)."""
-        n_layers = len(self.keys)
-        position = (step - self._first_step) * n_layers + layer
-        if not 0 <= position < len(self._columns):
-            self._first_step, position = step, layer
-            a, b = (n[step : step + _STEPS_AT_ONCE] for n in self._coefficients())
-            columns = [n.unsqueeze(-1) for n in (self.thresholds, self.scales)]
-            self._columns = [
-                numbers
-                for at_step in zip(a.unsqueeze(-1), b.unsqueeze(-1), strict=True)
-                for numbers in zip(*at_step, *columns, strict=True)
-            ]
-        return self._columns[position]
-
-    def _coefficients(self) -> tuple[Tensor, Tensor]:
-        """Return a and b of the epoch, of shape (S, L, K)."""
-        if self._found is None:
-            device = self.keys.device
-            first = torch.tensor(self._first_steps, dtype=torch.int64, device=device)
-            steps = torch.arange(self._n_steps, device=device).view(-1, 1, 1) + first
-            a, b = (n.to(torch.int32) for n in dropout_coefficients(self.keys, steps))
-            self._found = a, b
-        return self._found
 
     def _mask_like(self, x: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Return the factors of activations (k, B, ...), in their order in memory."""
@@ -232,7 +223,7 @@ def mask_of(
     """
     if isinstance(layer, SeededDropout):
         number = dropout.names.index(name)
-        return lambda x, batch: dropout.mask(number, x, batch.networks, batch.step, memory)
+        return lambda x, batch: dropout.mask(number, x, batch.networks, memory)
     if is_torch_dropout(layer):
         number = dropout.drawn.index(name)
         return lambda x, batch: dropout.drawn_mask(

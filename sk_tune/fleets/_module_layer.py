@@ -9,6 +9,7 @@ Notation: K networks of the fleet, k of them in a batch; B samples, C outputs.
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -60,6 +61,13 @@ class ModuleLayer(Layer):
         self.buffers = {prefix + n: n for n in others}
         self._vmapped: Any = vmap(self._call)
         self._saved: Any = None
+        # Whether sequences end early; None if each batch is to be looked at.
+        self._is_padded: bool | None = None
+
+    def look_ahead(self, inputs: Sequence[Tensor]) -> None:
+        """Look for padding in all inputs: who looks at a batch has to wait for it."""
+        if isinstance(self.pattern, RNN):
+            self._is_padded = any(bool(torch.isnan(x[..., 0]).any()) for x in inputs)
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         self.pattern.train()
@@ -93,7 +101,9 @@ class ModuleLayer(Layer):
     def _outputs(self, parameters: Tensors, x: Tensor, tensors: Tensors) -> Tensor:
         if isinstance(self.pattern, RNN):
             # Under vmap, a network cannot ask by itself whether sequences end early.
-            self.pattern.padded = bool(torch.isnan(x[..., 0]).any())
+            self.pattern.padded = self._is_padded
+            if self._is_padded is None:
+                self.pattern.padded = bool(torch.isnan(x[..., 0]).any())
         buffers = {n: tensors[name] for name, n in self.buffers.items()}
         y: Tensor = self._vmapped(parameters, buffers, x)
         if isinstance(self.pattern, RNN):
@@ -125,7 +135,7 @@ class _LayerTwin(nn.Module):
         for name, parameter in module.named_parameters():
             self.register_parameter(name, parameter)
         # Of dropout, whose masks belong to a step; and what the last call left.
-        self.batch = Batch({}, slice(0), 0, {})
+        self.batch = Batch({}, slice(0), {})
         self.called: Any = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -155,7 +165,7 @@ class _Called(ByNetwork):
             return twin.layer.evaluate(x, tensors)
         # What a call keeps for the derivatives is kept in a copy.
         layer = copy.copy(twin.layer)
-        batch = Batch(tensors, twin.batch.networks, twin.batch.step, {})
+        batch = Batch(tensors, twin.batch.networks, {})
         twin.called = layer, batch
         y = layer.forward(x, batch)
         return y.clone() if y is x else y

@@ -230,7 +230,8 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
         outputs[0], alone, rtol=1e-3, atol=1e-4, equal_nan=True
     ):
         return "its module gives other outputs when it is batched over networks"
-    gradients = program.backward(torch.ones_like(program.forward(X, slice(0, 2), 0)))
+    program.dropout.begin_step(0)
+    gradients = program.backward(torch.ones_like(program.forward(X, slice(0, 2))))
     if not all(map(_are_alike, gradients)):
         return "its module gives other derivatives when it is batched over networks"
     if module_structure(pattern) != before:

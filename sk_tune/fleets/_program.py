@@ -101,13 +101,13 @@ class Program:
             }
         return self._parts[key]
 
-    def forward(self, X: Tensor, networks: slice, step: int) -> Tensor:
+    def forward(self, X: Tensor, networks: slice) -> Tensor:
         """Return the outputs for a batch to train on, and keep what ``backward`` needs.
 
         X is (k, B, ...), outputs are (k, B, C) and unnormalised; (k, B, members, C) of
-        several members. `step` is counted in the epoch.
+        several members.
         """
-        batch = self._batch = Batch(self.parts(networks), networks, step, {})
+        batch = self._batch = Batch(self.parts(networks), networks, {})
         h = X.flatten(2) if self._flattens else X
         for layer in self.layers:
             h = layer.forward(h, batch)
@@ -138,7 +138,7 @@ class Program:
         n_steps: int,
         generators: Sequence[torch.Generator | None],
     ) -> None:
-        """Prepare the random numbers of an epoch.
+        """Prepare the random numbers of an epoch; ``dropout.begin_step`` takes a step's.
 
         Each network has made `first_steps` updates before, its ``nn.Dropout`` layers draw
         from its generator; `n_steps` are those of the longest epoch.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sk_tune._compat.torch_names import fused_steps
-from sk_tune.fleets._epoch_batches import runs
+from sk_tune.fleets._epoch_batches import on_device, runs
 
 
 class StackedTensors:
@@ -45,12 +45,22 @@ class StackedTensors:
         for name, tensor in self.tensors.items():
             tensor.index_copy_(0, index, other.tensors[name].index_select(0, index))
 
-    def network(self, position: int) -> dict[str, npt.NDArray[np.generic]]:
-        """Return one network's tensors as new arrays by name."""
-        return {
-            name: np.array(t[position].detach().cpu().numpy(), order="C")
-            for name, t in self.tensors.items()
-        }
+    def networks(
+        self, positions: Sequence[int]
+    ) -> list[dict[str, npt.NDArray[np.generic]]]:
+        """Return some networks' tensors as new arrays by name."""
+        arrays, places = {}, range(len(positions))
+        for name, tensor in self.tensors.items():
+            if on_device(tensor):
+                # All at once: the processor waits for each copy.
+                index = torch.tensor(positions, dtype=torch.int64).to(tensor.device)
+                arrays[name] = tensor.detach().index_select(0, index).cpu().numpy()
+            else:
+                arrays[name], places = tensor.detach().numpy(), positions  # type: ignore[assignment]
+        return [
+            {name: np.array(array[place], order="C") for name, array in arrays.items()}
+            for place in places
+        ]
 
 
 # Names of each optimizer's moments in the state of torch.optim.
@@ -60,6 +70,11 @@ _MOMENTS = {
     "sgd": ("momentum_buffer",),
     "rmsprop": ("square_avg", "momentum_buffer"),
 }
+# Numbers that the update of a network depends on; step size and root are Adam's.
+_COLUMNS = (
+    *("lr", "momentum", "beta_2", "eps", "decay"),
+    *("new_1", "new_2", "step_size", "root"),
+)
 # Size of the widest vectors that the kernel computes with.
 _VECTOR_BYTES = 64
 # Target and source of a copy.
@@ -92,8 +107,14 @@ class StackedOptimizer:
         self.n_steps: list[int] = []
         self.moments: dict[str, StackedTensors] = {}
         self.positions: list[int] = []
+        # Whether torch's kernel makes the steps.
+        self._is_fused = False
+        self._rates: Sequence[Sequence[float]] = ()
         self._runs: list[slice] = []
         self._viewed: dict[tuple[int, int], tuple[Sequence[Tensor], _Views]] = {}
+        # Hyperparameters in the order of `_COLUMNS`: of the steps of an epoch, and of one.
+        self._table: Tensor | None = None
+        self._columns = torch.empty(0)
 
     def extend(
         self,
@@ -109,6 +130,8 @@ class StackedOptimizer:
         None.
         """
         self.positions = list(positions or range(len(parameters.tensors)))
+        tensor = next(iter(parameters.tensors.values()))
+        self._is_fused = fused_steps.get(self.kind) is not None and not on_device(tensor)
         for name in _MOMENTS[self.kind]:
             new = StackedTensors({
                 key: _first_moments(tensor, name, [state.get(i, {}) for state in states])
@@ -130,47 +153,66 @@ class StackedOptimizer:
         self.settings = [self.settings[i] for i in index.tolist()]
         self.n_steps = [self.n_steps[i] for i in index.tolist()]
 
-    def network(self, position: int) -> dict[int, dict[str, Any]]:
-        """Return the state of one network as ``torch.optim`` has it, as arrays."""
-        if not self.n_steps[position]:
+    def states(self, positions: Sequence[int]) -> list[dict[int, dict[str, Any]]]:
+        """Return the states of some networks as ``torch.optim`` has them, as arrays."""
+        moments = {name: m.networks(positions) for name, m in self.moments.items()}
+        return [
+            self._state(network, {name: list(m[i].values()) for name, m in moments.items()})
+            for i, network in enumerate(positions)
+        ]
+
+    def _state(self, network: int, moments: dict[str, Any]) -> dict[int, dict[str, Any]]:
+        if not self.n_steps[network]:
             return {}
-        by_name = {
-            name: list(moments.network(position).values())
-            for name, moments in self.moments.items()
-            if name != "momentum_buffer" or self.settings[position].momentum > 0
-        }
-        step = torch.tensor(float(self.n_steps[position])).numpy()
+        if self.settings[network].momentum <= 0:
+            moments.pop("momentum_buffer", None)
+        step = torch.tensor(float(self.n_steps[network])).numpy()
         counter = {} if self.kind == "sgd" else {"step": step}
         return {
-            position: counter | {name: arrays[i] for name, arrays in by_name.items()}
+            position: counter | {name: arrays[i] for name, arrays in moments.items()}
             for i, position in enumerate(self.positions)
         }
 
     def begin_epoch(self, rates: Sequence[Sequence[float]]) -> None:
-        """Find which neighbouring networks take the same steps throughout an epoch."""
-        keys = zip(self.settings, self.n_steps, map(tuple, rates), strict=True)
-        self._runs = runs(list(keys))
-        self._viewed.clear()
+        """Prepare an epoch in which networks take their steps at some rates."""
+        self._rates = rates
+        self._table = None
+        if self._is_fused:
+            # Neighbouring networks that take the same steps throughout the epoch.
+            keys = zip(self.settings, self.n_steps, map(tuple, rates), strict=True)
+            self._runs = runs(list(keys))
+            self._viewed.clear()
+
+    def begin_step(self, step: int) -> None:
+        """Take the hyperparameters of a step of the epoch, in memory that stays."""
+        if self._is_fused:
+            return
+        if self._table is None:
+            self._table = self._tables()
+        if self._columns.shape != self._table.shape[1:]:
+            self._columns = torch.empty_like(self._table[0])
+        self._columns.copy_(self._table[step])
+
+    def end_epoch(self) -> None:
+        """Count the steps of the epoch."""
+        self.n_steps = [n + len(r) for n, r in zip(self.n_steps, self._rates, strict=True)]
 
     def step(
         self,
         networks: slice,
         parameters: Sequence[Tensor],
         gradients: Sequence[Tensor],
-        rates: Sequence[float],
+        step: int,
     ) -> None:
-        """Update parameters (k, ...) of k networks, each at its rate.
+        """Update parameters (k, ...) of k networks at a step of the epoch.
 
         Gradients are overwritten.
         """
-        for i in range(networks.start, networks.stop):
-            self.n_steps[i] += 1
-        if fused_steps.get(self.kind) is not None and parameters[0].device.type == "cpu":
-            self._step_fused(networks, parameters, gradients, rates)
+        if self._is_fused:
+            self._step_fused(networks, parameters, gradients, step)
             return
         moments = [[t[networks] for t in m.tensors.values()] for m in self.moments.values()]
-        lr = torch.tensor(rates, dtype=torch.float64)
-        columns = self._columns(networks, lr, parameters[0])
+        columns = dict(zip(_COLUMNS, self._columns[:, networks], strict=True))
         update: Any = _UPDATES[self.kind]
         for values in zip(parameters, gradients, *moments, strict=True):
             shape = (-1,) + (1,) * (values[0].ndim - 1)
@@ -182,7 +224,7 @@ class StackedOptimizer:
         networks: slice,
         parameters: Sequence[Tensor],
         gradients: Sequence[Tensor],
-        rates: Sequence[float],
+        number: int,
     ) -> None:
         """Call torch's kernel once for each run of networks that take the same step."""
         kernel = fused_steps[self.kind]
@@ -190,10 +232,10 @@ class StackedOptimizer:
         _copy(inward)
         for first, step, tensors in views:
             settings = self.settings[first]
-            step.fill_(self.n_steps[first])
+            step.fill_(self.n_steps[first] + number + 1)
             kernel(
                 *tensors,
-                lr=rates[first - networks.start],
+                lr=self._rates[first][number],
                 beta1=settings.momentum,
                 beta2=settings.beta_2,
                 weight_decay=settings.weight_decay,
@@ -225,24 +267,21 @@ class StackedOptimizer:
         self._viewed[key] = (gradients, (views, inward, outward))
         return views, inward, outward
 
-    def _columns(self, networks: slice, lr: Tensor, like: Tensor) -> dict[str, Tensor]:
-        """Return each hyperparameter as a tensor with one number for each network."""
-        settings = self.settings[networks]
-        columns = {
-            "lr": lr,
-            "momentum": torch.tensor([s.momentum for s in settings], dtype=lr.dtype),
-            "beta_2": torch.tensor([s.beta_2 for s in settings], dtype=lr.dtype),
-            "eps": torch.tensor([s.eps for s in settings], dtype=lr.dtype),
-            "decay": torch.tensor([s.weight_decay for s in settings], dtype=lr.dtype),
-        }
+    def _tables(self) -> Tensor:
+        """Return the hyperparameters of all steps of an epoch, (S, columns, K)."""
+        n = max(map(len, self._rates))
+        padded = [[*rates, *[0.0] * (n - len(rates))] for rates in self._rates]
         # Differences near 0 are computed in double precision before they are rounded.
-        columns["new_1"] = 1 - columns["momentum"]
-        columns["new_2"] = 1 - columns["beta_2"]
-        steps = torch.tensor(self.n_steps[networks], dtype=lr.dtype)
-        if self.kind in {"adam", "adamw"}:
-            columns["step_size"] = lr / (1 - columns["momentum"] ** steps)
-            columns["root"] = (1 - columns["beta_2"] ** steps).sqrt()
-        return {n: c.to(device=like.device, dtype=like.dtype) for n, c in columns.items()}
+        lr = torch.tensor(padded, dtype=torch.float64).T
+        fixed = [(s.momentum, s.beta_2, s.eps, s.weight_decay) for s in self.settings]
+        beta_1, beta_2, eps, decay = torch.tensor(fixed, dtype=torch.float64).T.unbind()
+        steps = torch.arange(1, n + 1).unsqueeze(1) + torch.tensor(self.n_steps)
+        # In the order of `_COLUMNS`; the last two are of Adam.
+        columns = [lr, beta_1, beta_2, eps, decay, 1 - beta_1, 1 - beta_2]
+        columns += [lr / (1 - beta_1**steps), (1 - beta_2**steps).sqrt()]
+        like = next(iter(next(iter(self.moments.values())).tensors.values()))
+        table = torch.stack([column.expand(lr.shape) for column in columns], dim=1)
+        return table.to(device=like.device, dtype=like.dtype)
 
 
 def _padded(
@@ -320,11 +359,11 @@ _UPDATES = {"adam": _adam, "adamw": _adam, "sgd": _sgd, "rmsprop": _rmsprop}
 def _first_moments(
     parameters: Tensor, name: str, states: Sequence[dict[str, Any]]
 ) -> Tensor:
-    moments = torch.zeros_like(parameters)
+    moments = torch.zeros_like(parameters, device="cpu")
     for moment, state in zip(moments, states, strict=True):
         if state.get(name) is not None:
             moment.copy_(torch.as_tensor(state[name].copy()))
-    return moments
+    return moments.to(parameters.device)
 
 
 def _steps_of(state: dict[int, dict[str, Any]]) -> int:

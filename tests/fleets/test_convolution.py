@@ -347,7 +347,7 @@ def _tensors(module):
 def test_a_channel_of_one_number_has_no_spread():
     """As by torch, whose words a lone network would have."""
     layer, module = _norm(2)
-    batch = Batch(_tensors(module.double()), slice(0, K), 0, {})
+    batch = Batch(_tensors(module.double()), slice(0, K), {})
 
     with pytest.raises(ValueError, match="more than one number a channel"):
         layer.forward(_normal(K, 1, C, 1, 1), batch)

@@ -79,7 +79,7 @@ def _chain(names, memory):
 def test_a_batch_of_one_has_no_statistics():
     """As torch's layer, batch normalisation refuses it instead of dividing by 0."""
     layers, modules, _ = _chain(("batch",), Memory())
-    batch = Batch(_tensors(*modules), slice(0, K), 0, {})
+    batch = Batch(_tensors(*modules), slice(0, K), {})
 
     with pytest.raises(ValueError, match="more than one sample"):
         layers[0].forward(_normal(K, 1, D), batch)

@@ -248,8 +248,9 @@ def _assert_trains_like(program, lone, shape, *, end=None, steps=2, parts=None):
         X, gradient = _normal(k, B, *shape, seed=step), _normal(k, B, C, seed=99)
         if end is not None:
             end(X)
+        program.dropout.begin_step(step)
         for rows in parts or [slice(0, k)]:
-            outputs = program.forward(X[rows].clone(), rows, step)
+            outputs = program.forward(X[rows].clone(), rows)
             assert not outputs.requires_grad
             gradients = program.backward(gradient[rows].clone())
             for i, row in enumerate(range(rows.start, rows.stop)):
@@ -289,7 +290,7 @@ def test_rows_are_the_modules_in_single_precision(make):
     for step, n_samples in enumerate((70, 3, 1)):
         X = _normal(3, n_samples, *shape, seed=step).float()
         gradient = _normal(3, n_samples, C, seed=9 + step).float()
-        outputs = program.forward(X, slice(0, 3), step).clone()
+        outputs = program.forward(X, slice(0, 3)).clone()
         found = program.backward(gradient.clone())
         for row, module in enumerate(modules):
             expected = module.train()(X[row])
@@ -515,7 +516,8 @@ def test_networks_without_dropout_layers_train_beside_others(probabilities):
 
     program.extend(other)
     program.begin_epoch([3, 3], 1, [None, None])
-    outputs = program.forward(X, slice(0, 2), 0).clone()
+    program.dropout.begin_step(0)
+    outputs = program.forward(X, slice(0, 2)).clone()
     found = program.backward(gradient.clone())
 
     for row, (module, seed) in enumerate(zip(modules, SEEDS, strict=False)):
@@ -546,7 +548,8 @@ def test_seeded_layers_have_the_masks_of_a_lone_network():
     program = stacked_program([module], X[0], [7])
     program.begin_epoch([0], 1, [None])
 
-    outputs = program.forward(X.clone(), slice(0, 1), 0)
+    program.dropout.begin_step(0)
+    outputs = program.forward(X.clone(), slice(0, 1))
 
     set_dropout_step(seed_dropout(module.train(), 7), 0)
     _close(outputs[0], module(X[0]).detach())
@@ -843,7 +846,7 @@ def test_global_generator_is_not_touched():
     program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
     before = torch.get_rng_state()
 
-    program.forward(_normal(2, B, 3), slice(0, 2), 0)
+    program.forward(_normal(2, B, 3), slice(0, 2))
 
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -860,7 +863,7 @@ def test_row_of_infinite_numbers_touches_no_other():
     for program in (_by_vmap(modules), _by_vmap(broken)):
         generators = [torch.Generator().manual_seed(i) for i in range(3)]
         program.begin_epoch([0, 0, 0], 1, generators)
-        outputs = program.forward(X, slice(0, 3), 0)
+        outputs = program.forward(X, slice(0, 3))
         gradients = program.backward(gradient)
         results.append([outputs, *gradients, *program.buffers.tensors.values()])
 
