@@ -24,7 +24,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sk_tune._text import listed
 from sk_tune.cli._parser import is_text_table
 from sk_tune.exceptions import TableError
-from sk_tune.prepare import format_of_column, header_rows
+from sk_tune.prepare import format_of_column, header_rows, is_missing
 
 # How the names begin that pandas gives to columns without one.
 NO_NAME = "Unnamed: "
@@ -35,7 +35,8 @@ _SNIFFED_CHARACTERS = 100_000
 _PART_ROWS = 50_000
 # The prefix of pandas before the reason of an error.
 _C_PARSER = "Error tokenizing data. C error: "
-# Missing values beside those of pandas, such as the empty cell and NA.
+# Missing in any column, beside those of pandas such as the empty cell and NA; in numbers
+# and dates all of prepare's MISSING_WORDS are.
 _MISSING = ["?"]
 # A field that is a number of some form, between the separators.
 _FIELD = r"(?:^|{0})[ \"]*-?{1}[ \"]*(?={0}|\r?$)"
@@ -450,13 +451,16 @@ def _as_written(column: "pd.Series[Any]") -> tuple["pd.Series[Any]", str]:
 
 
 def _check_complete(column: "pd.Series[Any]") -> None:
-    missing = column.isna().to_numpy()
+    is_text = pd.api.types.infer_dtype(column, skipna=True) == "string"
+    is_measured = is_text and format_of_column(column) is not None
+    missing = is_missing(column) if is_measured else column.isna().to_numpy()
     if not missing.any():
         return
     raise TableError(
         f"Target column {column.name!r} must have a value in each row. Got {missing.sum()} "
         f"missing (NaN) of {len(column)}, the first in row {missing.argmax() + 1}. Remove "
-        "those rows. Empty cells count as missing, and so do ?, NA, None and null."
+        "those rows. Empty cells count as missing, and so do ?, NA, None and null, and "
+        "among numbers - and unknown."
     )
 
 

@@ -14,7 +14,7 @@ from sk_tune.prepare._column_kinds import (
     read_text,
     without_header_rows,
 )
-from sk_tune.prepare._formats import MISSING, TextFormat
+from sk_tune.prepare._formats import MISSING, TextFormat, is_missing
 from sk_tune.prepare._split import train_valid_test_split
 from sk_tune.prepare._table_preparer import (
     CategoryCodes,
@@ -41,6 +41,7 @@ __all__ = [
     "decide_columns",
     "format_of_column",
     "header_rows",
+    "is_missing",
     "output_name",
     "read_text",
     "train_valid_test_split",

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sk_tune._text import listed
 from sk_tune.exceptions import TableError, warn_user
 from sk_tune.prepare._formats import (
     MISSING,
@@ -129,11 +130,13 @@ _TIME_NAME = re.compile(r"year|month|week|day|date|time", re.IGNORECASE)
 _N_NAMED = 5  # Columns that an error message lists.
 # Text that may be meant for a number or date.
 _LIKE_NUMBER = re.compile(r"\W*\d")
+_N_WORDS = 3  # Cells that a warning lists.
 _LONGEST_CELL = 30  # Characters of a cell that a reason shows.
 
 # Answers of pandas.api.types.infer_dtype for values kept as Python objects.
 _OBJECT_NUMBERS = {"boolean", "integer", "floating", "mixed-integer-float", "decimal"}
 _OBJECT_DATES = {"date", "datetime", "datetime64"}
+_OBJECT_MIXED = {"mixed", "mixed-integer"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +238,8 @@ def kinds_and_values(
     Values have one form for each kind. `min_frequency` is what the most frequent category
     needs (``least_frequency`` if None); `drop_ids` drops whole numbers that only tell one
     row from another; without `missing_counts` a number or date that is only there or
-    missing is constant. Warns of a column of text that could be read in two ways.
+    missing is constant. Warns of a column of text that could be read in two ways, or is a
+    category for the sake of a few words among its numbers or dates.
     """
     kinds: dict[str, list[str]] = {"number": [], "date": [], "category": []}
     values: dict[str, Array] = {}
@@ -256,6 +260,8 @@ def kinds_and_values(
         if reason:
             dropped[name] = reason
             continue
+        if kind == "category":
+            _warn_of_words(X[name], least)
         kinds[kind].append(name)
         values[name] = read
         if text_format is not None and not text_format.is_usual:
@@ -286,6 +292,8 @@ def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat |
     if types.is_numeric_dtype(column.dtype) or column.dtype.kind == "m":
         return "number", None
     inferred = types.infer_dtype(column, skipna=True)
+    if inferred in _OBJECT_MIXED:
+        inferred = types.infer_dtype(column[~is_missing(column)])
     if inferred in _OBJECT_NUMBERS:
         return "number", None
     if inferred in _OBJECT_DATES:
@@ -315,6 +323,34 @@ def warn_of_guess(column: "Column[Any]", text_format: TextFormat) -> None:
     guess = text_format.guess(str(column.name), different_cells(column)[0])
     if guess:
         warn_user(guess)
+
+
+def _warn_of_words(column: "Column[Any]", least: int) -> None:
+    """Warn of a category most of whose text is numbers or dates that are no codes."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
+        return
+    cells, counts = different_cells(column)
+    like_numbers = np.array([_LIKE_NUMBER.match(str(cell)) is not None for cell in cells])
+    found = best_format(cells, counts) if _are_most(counts, like_numbers) else None
+    if found is None or not _are_most(counts, ~found[1]) or not found[1].any():
+        return
+    words = cells[found[1]]
+    if kind_of_column(column.mask(column.isin(words)), least)[0] != found[0].kind:
+        return
+    n, n_words, kind = counts.sum(), counts[found[1]].sum(), f"{found[0].kind}s"
+    shown = listed([f"'{_shortened(str(word))}'" for word in words], _N_WORDS)
+    warn_user(
+        f"Column {column.name!r} is taken as a category: {n - n_words} of {n} values are "
+        f"{kind}, but not {shown}. Replace these by NaN to have it read as {kind}."
+    )
+
+
+def _are_most(counts: Array, chosen: Array) -> bool:
+    return bool(2 * counts[chosen].sum() > counts.sum())
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
 
 
 def _reason_without_kind(column: "Column[Any]") -> str:
@@ -348,11 +384,9 @@ def _reason_of_rare(texts: Array) -> str:
     n_alike = sum(_LIKE_NUMBER.match(text) is not None for text in texts)
     if not len(unread) or n_alike <= len(texts) / 2:
         return "text that hardly recurs"
-    cell = unread[0]
-    shown = cell if len(cell) <= _LONGEST_CELL else f"{cell[: _LONGEST_CELL - 1]}…"
     return (
         "text that hardly recurs and reads neither as numbers nor as dates, such as "
-        f"'{shown}'"
+        f"'{_shortened(unread[0])}'"
     )
 
 
@@ -437,6 +471,8 @@ def _with_other_cells(column: "Column[Any]", least: int) -> dict[str, TextFormat
     text_format, unread = found
     kind = kind_of_column(column.mask(column.isin(cells[unread])), least)[0]
     is_so = kind == text_format.kind and counts[unread].sum() <= _MOST_UNREAD * counts.sum()
+    if not is_so:
+        _warn_of_words(column, least)
     return {str(column.name): replace(text_format, is_strict=False) if is_so else None}
 
 

@@ -20,6 +20,9 @@ from sk_tune.exceptions import TableError
 Array = npt.NDArray[Any]
 Column = pd.Series
 
+# What people write for a missing number or date, in any case.
+MISSING_WORDS = frozenset({"?", "-", "na", "n/a", "nan", "null", "none", "unknown"})
+
 _YEAR_FIRST = re.compile(r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?\s*")
 _YEAR_LAST = r"^\s*(\d{1,2})([./-])(\d{1,2})\2(\d{4})([ T]\d{1,2}:\d{2}.*)?\s*$"
 
@@ -118,9 +121,16 @@ class TextFormat:
         first = read.first_valid_index()
         value = read[first]
         found = f"{value:%Y-%m-%d}" if self.kind == "date" else f"{value:.10g}"
-        return (
+        said = (
             f"Column {name!r} is read as {self}, though it could be meant otherwise: "
             f"'{cells[first]}' as {found}."
+        )
+        if self.kind == "number":
+            return said
+        other = self.style == "month first"
+        return (
+            f"{said} If it is, give pd.to_datetime(X[{name!r}], dayfirst={other}) in its "
+            "place."
         )
 
 
@@ -163,13 +173,21 @@ def may_be_text(column: "Column[Any]") -> bool:
 
 
 def is_missing(column: "Column[Any]") -> Array:
-    """Return where a column is missing or blank text, as a mask."""
+    """Return where a column of numbers or dates is missing, as a mask.
+
+    So is blank text, and one of ``MISSING_WORDS``.
+    """
     missing: Array = column.isna().to_numpy()
     if not may_be_text(column):
         return missing
-    blank = (isinstance(value, str) and not value.strip() for value in column)
-    both: Array = missing | np.fromiter(blank, dtype=bool, count=len(column))
+    absent = (isinstance(value, str) and _says_nothing(value) for value in column)
+    both: Array = missing | np.fromiter(absent, dtype=bool, count=len(column))
     return both
+
+
+def _says_nothing(text: str) -> bool:
+    word = text.strip()
+    return not word or word.lower() in MISSING_WORDS
 
 
 def _number_formats(cells: "Column[Any]", counts: Array) -> Any:

@@ -157,7 +157,7 @@ def test_attribute_verdict_and_score_say_the_same_of_noise(cv):
     assert sum(found) <= 1
 
 
-@pytest.mark.parametrize("stray", ["unknown", None])
+@pytest.mark.parametrize("stray", ["free", "unknown", None])
 def test_a_stray_cell_among_numbers_is_no_obstacle(stray):
     """Each fold reads the column alike; the cell counts as missing."""
     rng = np.random.default_rng(0)

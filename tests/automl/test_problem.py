@@ -151,12 +151,12 @@ def test_columns_are_those_of_fit_by_order_where_either_has_no_names(has_names):
 def test_a_stray_cell_is_missing_in_fit_and_later():
     """The column is what all rows of fit told, whatever a few rows look like."""
     estimator = _Any()
-    X = pd.DataFrame({"a": [*map(str, np.linspace(0, 1, 30)), "unknown"]})
+    X = pd.DataFrame({"a": [*map(str, np.linspace(0, 1, 30)), "free"]})
 
-    with pytest.warns(SkTuneWarning, match="'unknown' in row 31"):
+    with pytest.warns(SkTuneWarning, match="'free' in row 31"):
         table = as_features(estimator, X, reset=True)
-    with pytest.warns(SkTuneWarning, match="'n/a' in row 1"):
-        later = as_features(estimator, pd.DataFrame({"a": ["n/a"]}), reset=False)
+    with pytest.warns(SkTuneWarning, match="'later' in row 1"):
+        later = as_features(estimator, pd.DataFrame({"a": ["later"]}), reset=False)
 
     assert table["a"].isna().tolist() == [False] * 30 + [True]
     assert later["a"].isna().tolist() == [True]

@@ -391,6 +391,7 @@ def test_a_missing_column_without_a_near_one_lists_some():
     [
         ([*range(N - 2), None, None], "auto", r"NaN\) of 100, the first in row 99"),
         (["a", None, *_repeat("b")], "auto", "1 missing"),
+        ([*map(str, np.arange(N) / 7), "unknown"], "auto", "1 missing"),
         (_repeat("a"), "auto", "two different values. Got only 'a'"),
         (_repeat(1.5), "regression", "two different values. Got only '1.5'"),
         (_repeat(1, 2)[:19], "auto", "at least 20 rows. Got 19"),

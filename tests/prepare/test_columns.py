@@ -50,6 +50,12 @@ def _repeat(*values):
         ([f"name {i}" if i % 2 else None for i in range(N)], "categories"),
         ([f"{x:.6f}" for x in NUMBERS], "numbers"),
         ([f"{x:.6f}" if x > 0 else " " for x in NUMBERS], "numbers"),
+        ([f"{x:.6f}" if x > 0 else "N/A" for x in NUMBERS], "numbers"),
+        ([x if x > 0 else " Unknown " for x in NUMBERS], "numbers"),
+        ([f"{x:.2f} €" if x > 0 else "-" for x in NUMBERS], "numbers"),
+        ([f"2020-{3 + i % 9:02}-01" if i % 4 else "?" for i in range(N)], "dates"),
+        ([dt.date(2020, 1, 1 + i % 9) if i % 4 else "null" for i in range(N)], "dates"),
+        (_repeat("a", "none", "N/A"), "categories"),
         (_repeat("1", "2", "3"), "categories"),
     ],
 )
@@ -212,8 +218,14 @@ def test_text_is_read_by_the_format_of_its_column(texts, values, words):
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
-        (["01/02/2024", "03/04/2024"], "month first.*'01/02/2024' as 2024-01-02"),
-        (["01-02-2024", "03-04-2024"], "day first.*'01-02-2024' as 2024-02-01"),
+        (
+            ["01/02/2024", "03/04/2024"],
+            "month first.*'01/02/2024' as 2024-01-02.*dayfirst=True",
+        ),
+        (
+            ["01-02-2024", "03-04-2024"],
+            "day first.*'01-02-2024' as 2024-02-01.*dayfirst=False",
+        ),
         (["1,234", "12,500"], "decimal point.*'1,234' as 1234"),
         (["1.234", "345", "12.500"], "decimal comma.*'1.234' as 1234"),
         (["1.234 km", "345 km"], "decimal comma, in km.*'1.234 km' as 1234"),
@@ -225,6 +237,34 @@ def test_columns_that_could_be_read_in_two_ways_are_named(texts, words):
 
     with pytest.warns(SkTuneWarning, match=f"Column 'a' is read as .*{words}"):
         column_kinds(X)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([f"{x:.6f}" for x in NUMBERS] + ["abc"] * 9, "60 of 69 .* numbers, but not 'abc'"),
+        ([*NUMBERS, *["a", "b"] * 4], "60 of 68 .* numbers, but not 'a', 'b'"),
+        ([f"20{i}-01-01" for i in range(10, 70)] + ["x"] * 9, "are dates, but not 'x'"),
+    ],
+)
+def test_words_that_make_a_category_of_numbers_are_named(values, told):
+    """With what to do; codes and text that has few numbers are categories."""
+    X = pd.DataFrame({
+        "a": values,
+        "t": ["x", "1"] * (len(values) // 2) + ["y"] * (len(values) % 2),
+    })
+
+    with pytest.warns(SkTuneWarning, match=f"Column 'a' is taken as a category: .*{told}"):
+        kinds = column_kinds(X)
+
+    assert kinds.categories == ("a", "t")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("values", [["1", "2", "3", "S"], ["a", "b", "1.5"], ["x", "N/A"]])
+def test_other_categories_are_nothing_to_warn_of(values):
+    """Codes that recur, words of which one is a number, and words for nothing."""
+    assert column_kinds(pd.DataFrame({"a": _repeat(*values)})).categories == ("a",)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +309,7 @@ def test_numbers_and_dates_among_objects_are_themselves_where_fit_had_text(texts
     assert_array_equal(prepared, same)
 
 
-@pytest.mark.parametrize("cell", ["$ 5", "n/a", "1.234,5"])
+@pytest.mark.parametrize("cell", ["$ 5", "free", "1.234,5"])
 def test_what_is_written_in_another_way_than_in_fit_is_refused(cell):
     """The format was decided once; a cell of another one is named."""
     X = pd.DataFrame({"a": ["€ 1.50", "€ 1,000.00", "€ 7"] * 10})
@@ -314,14 +354,14 @@ ISO = [f"{day}" for day in DAYS]
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
-        ([*MOSTLY_NUMBERS, "n/a"], "number"),
-        ([*TEXTS, "unknown"], "number"),
-        (["unknown", *TEXTS, None, " "], "number"),
-        ([True, False] * 20 + ["unknown"], "number"),
-        ([*DAYS, "n/a"], "date"),
-        ([*ISO, "n/a"], "date"),
+        ([*MOSTLY_NUMBERS, "free"], "number"),
+        ([*TEXTS, "free"], "number"),
+        (["free", *TEXTS, None, " ", "N/A"], "number"),
+        ([True, False] * 20 + ["free"], "number"),
+        ([*DAYS, "later"], "date"),
+        ([*ISO, "later"], "date"),
         (["2020-13-45", *ISO], "date"),
-        ([*ISO, *["n/a"] * 4], "date"),
+        ([*ISO, *["later"] * 4], "date"),
     ],
 )
 def test_few_cells_of_another_kind_are_missing(values, kind):
@@ -345,12 +385,13 @@ def test_few_cells_of_another_kind_are_missing(values, kind):
 @pytest.mark.parametrize(
     "values",
     [
-        [*TEXTS, *["n/a"] * 10],
+        [*TEXTS, *["free"] * 10],
         [*["1", "2", "3"] * 13, "A"],
         [*TEXTS[:20], *ISO[:20]],
     ],
     ids=["many", "codes that recur", "numbers and dates"],
 )
+@pytest.mark.filterwarnings("ignore:Column 'a' is taken as a category")
 def test_columns_of_several_kinds_are_categories_in_any_of_their_rows(values):
     """Also in those that all read as numbers."""
     X = pd.DataFrame({"a": values})
@@ -380,10 +421,10 @@ def test_columns_of_one_kind_are_left_as_they_are(values):
 
 def test_cells_that_are_missing_are_named():
     """By column, value and row; numbers that come as such are not looked at."""
-    X = pd.DataFrame({"a": ["1", "unknown", "2", "none"]})
+    X = pd.DataFrame({"a": ["1", "free", "2", "later"]})
     formats = {"a": TextFormat(kind="number", style="plain", is_strict=False)}
 
-    with pytest.warns(SkTuneWarning, match="but for 'unknown' in row 2 and 1 more such"):
+    with pytest.warns(SkTuneWarning, match="but for 'free' in row 2 and 1 more such"):
         plain = read_text(X, formats)
 
     assert plain["a"].isna().tolist() == [False, True, False, True]
@@ -423,6 +464,7 @@ ARROW_DURATION = pd.ArrowDtype(pa.duration("ms"))
         (pd.Categorical([3, 1]), [3, 1]),
         (["3", "1.5"], [3, 1.5]),
         (["3", " ", "", None], [3, np.nan, np.nan, np.nan]),
+        (["3", " NULL", "-", True], [3, np.nan, np.nan, 1]),
     ],
 )
 def test_numbers_of_any_type_are_floats(values, expected):
