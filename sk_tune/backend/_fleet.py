@@ -23,6 +23,7 @@ from sk_tune.engine import (
     cutting_iterator,
     reason_against_net,
 )
+from sk_tune.training import n_weights, one_thread, takes_one_thread
 
 _FIT_PARAMS = "its fit was given more than X and y"
 
@@ -148,4 +149,25 @@ def _asking(fit: Any) -> Any:
     return asking_fit
 
 
-_CHANGES = {"fit": _asking, "get_iterator": cutting_iterator}
+def _in_one_thread(fit_loop: Any) -> Any:
+    """Let a small network that trains by itself, such as a refit, have one thread.
+
+    More wait for each other in each step, for seconds if other processes use the cores.
+    """
+
+    @functools.wraps(fit_loop)
+    def fit_loop_in_one_thread(net: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
+        n_samples = len(X) if net.batch_size == -1 else net.batch_size
+        is_table = getattr(X, "ndim", 0) == 2
+        small = is_table and takes_one_thread(n_samples * n_weights(net.module_))
+        with one_thread(wanted=small):
+            return fit_loop(net, X, *args, **kwargs)
+
+    return fit_loop_in_one_thread
+
+
+_CHANGES = {
+    "fit": _asking,
+    "fit_loop": _in_one_thread,
+    "get_iterator": cutting_iterator,
+}

@@ -72,15 +72,19 @@ def networks_at_a_time(
 
 
 def seconds_per_epoch(network: FleetNetwork, recipe: Recipe, found: Plan) -> float:
-    """Return about how many seconds an epoch of an MLP takes on a CPU.
+    """Return about how many seconds an epoch takes on a CPU; `found` says how it trains.
 
-    Infinity for others; `found` says how it trains.
+    Infinity if the module is no chain of layers that use a weight once a sample.
     """
-    if not isinstance(network.module, MLP) or network.train.X.device.type != "cpu":
+    module, X = network.module, network.train.X
+    weights = list(module.parameters())
+    is_chain = found.way in {"kernel", "layers"}
+    is_chain = is_chain and X.ndim == 2 and all(w.ndim <= 2 for w in weights)
+    if X.device.type != "cpu" or not (is_chain or isinstance(module, MLP)):
         return math.inf
-    n_weights = sum(p.numel() for p in network.module.parameters())
+    members = module.members if isinstance(module, MLP) else 1
     # Forward, and backward by the weights and by the inputs.
-    products = 3 * n_weights * len(network.train) * network.module.members
+    products = 3 * members * sum(w.numel() for w in weights) * len(network.train)
     n_batch = len(network.train) if recipe.batch_size == -1 else recipe.batch_size
     n_steps = math.ceil(len(network.train) / n_batch)
     if found.way == "kernel":

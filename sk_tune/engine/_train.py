@@ -73,12 +73,12 @@ _SECONDS_PER_SHARD = 2.0
 _LEAST_SECONDS_PER_SHARD = 0.25
 # Fits that take less in all are trained in this process: workers that have yet to start
 # take longer to import torch.
-_LEAST_SECONDS = 0.5
+_LEAST_SECONDS = 2.0
 # The same limit where workers run already, and have to be sent the data only.
 _LEAST_SECONDS_RUNNING = 0.1
 # These limits are so many times as long where compiled code trains everything, because
 # threads share that work, and workers would be processes of this machine.
-_THREADED, _THREADED_RUNNING = 30, 5
+_THREADED, _THREADED_RUNNING = 8, 5
 # Seconds for which a worker is waited for after its time limit.
 _SECONDS_TO_ANSWER = 0.5
 # Bytes of a fold from which on a worker should hold few folds at a time.
@@ -352,10 +352,6 @@ class _Planner:
         self.prepared: dict[int, tuple[Fit, EstimatorFit | SkorchFit]] = {}
 
     def plan(self, index: int, fit: Fit, memory_limit: int) -> _Costs:
-        if hasattr(fit.estimator, "module"):
-            # A user's code that builds a network runs in a worker only, with its side
-            # effects.
-            return _Costs()
         try:
             prepared = prepare(fit, self.preparer)
             network, recipe = prepared.network(), prepared.recipe()[0]

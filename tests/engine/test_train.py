@@ -48,6 +48,13 @@ class Functional(nn.Module):
         return self.output(F.dropout(x, 0.2, training=self.training))
 
 
+class Linear(nn.Linear):
+    """A chain of one layer."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__(n_features, n_outputs)
+
+
 class Deciding(nn.Module):
     """A module whose course depends on its data."""
 
@@ -512,10 +519,12 @@ def _sent_shards(fits):
 @pytest.mark.parametrize(
     ("case", "compiled", "is_running", "goes"),
     [
-        # Many epochs, however small the network; what users' code does, and is alone.
+        # Many epochs, however small the network; modules that are no chain of known layers;
+        # who is alone.
         ("long", True, False, True),
         ("short", True, False, False),
-        ("module", True, False, True),
+        ("unknown module", True, False, True),
+        ("known module", True, False, False),
         ("alone", True, False, True),
         # Four seconds: more than torch is given here, less than starting workers is worth
         # where threads share the work. Workers that run get it.
@@ -531,12 +540,14 @@ def test_workers_get_what_is_worth_sending(
 ):
     """The rest is trained in this process."""
     monkeypatch.setattr(_train, "are_running", lambda _: is_running)
-    found = Plan(way="kernel" if compiled else "layers")
+    way = "kernel" if compiled else "layers"
+    found = Plan(way="vmap" if case == "unknown module" else way)
     monkeypatch.setattr(_train, "plan", lambda *_: found)
     if case.endswith(" s"):
         seconds = float(case.partition(" ")[0]) / 4
         monkeypatch.setattr(_train, "seconds_per_epoch", lambda *_, **__: seconds)
-    estimator = _net(Functional) if case == "module" else _mlp()
+    module = Functional if case == "unknown module" else Linear
+    estimator = _net(module) if case.endswith("module") else _mlp()
     if case == "long":
         estimator.set_params(max_epochs=10**6)
     options = {"engine": "alone"} if case == "alone" else {}
