@@ -6,6 +6,7 @@ A signature is the HMAC of a file under a secret of the user's, which never leav
 user's home: whoever changes the file, or hands over another one, cannot sign it.
 """
 
+import errno
 import hmac
 import os
 import secrets
@@ -34,6 +35,10 @@ def replaced_file(path: Path) -> Iterator[Path]:
         yield path
         return
     target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        # The error of the system would name the temporary file.
+        message = "The folder does not exist, make it first"
+        raise FileNotFoundError(errno.ENOENT, message, str(target.parent))
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary

@@ -295,7 +295,10 @@ def good_fit(findings: Iterable[Finding]) -> Finding:
     tips = [f for f in findings if f.outcome == "tip" and f.name in _OF_FIT]
     is_held_out = any(f.name == "overfitting" and f.outcome == "passed" for f in findings)
     if not is_held_out and "overfitting" not in {f.name for f in tips}:
-        return rule.not_applicable("There is no held-out loss to judge by.")
+        return rule.not_applicable(
+            "There is no held-out loss to judge by. Diagnose a search, such as "
+            "GridSearchCV(net, {}, cv=5), or fit the network with early_stopping=True."
+        )
     names = ", ".join(f.name for f in tips)
     if any(f.severity != "low" for f in tips):
         return rule.not_applicable(f"It is open whether the fit is good: {names}.")

@@ -285,6 +285,13 @@ def _values_of(state: TrainingState) -> dict[str, Any]:
     return {**values, "history": encode(values["history"])}
 
 
+# What reads files that are taken for those of save.
+_READERS = {
+    ".csv": "pandas.read_csv", ".joblib": "joblib.load", ".npy": "numpy.load",
+    ".npz": "numpy.load", ".pickle": "pickle.load", ".pkl": "pickle.load",
+}  # fmt: skip
+
+
 def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the description that :func:`write_file` has written.
 
@@ -298,9 +305,11 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(
-            f"{path} must be a file that save wrote. Got a damaged or foreign one: {error}"
-        ) from error
+        reader = _READERS.get(path.suffix.lower())
+        found = f"damaged or foreign one: {error}"
+        if reader is not None:
+            found = f"{path.suffix} file, which {reader} reads."
+        raise ValueError(f"{path} must be a file that save wrote. Got a {found}") from error
     if _KEY not in metadata:
         raise ValueError(f"{path} must be a file that save wrote. Got other safetensors.")
     try:

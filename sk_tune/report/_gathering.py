@@ -28,6 +28,7 @@ from sk_tune.report._search_trials import (
     trials_of,
 )
 from sk_tune.report._value_texts import number_text
+from sk_tune.saving import is_savable
 from sk_tune.search import CorrectedScore, Ledger
 
 
@@ -445,10 +446,17 @@ def _usage(search: Any) -> str:
     lines = ["predictions = search.predict(X_new)"]
     if hasattr(search, "predict_proba"):
         lines.append("probabilities = search.predict_proba(X_new)")
+    if is_savable(search.best_estimator_):
+        return "\n".join([
+            *lines,
+            "",
+            "# To keep the model, in a file that holds no code:",
+            'sk_tune.save(search.best_estimator_, "model.safetensors")',
+        ])
     return "\n".join([
         *lines,
         "",
-        "# To keep the model; a pickle is to be loaded by whom you trust only:",
+        "# To keep the model; load a pickle only if you trust who made it:",
         'joblib.dump(search.best_estimator_, "model.joblib")',
     ])
 

@@ -7,6 +7,7 @@ is neither written nor read, and nothing is imported under a name from a file.
 """
 
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -63,7 +64,7 @@ _NAMES = {
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 _TYPES = {"bool": bool, "float": float, "int": int, "object": object, "str": str}
 _PLAIN = (bool, str, int, float, list, tuple, dict, np.ndarray, np.generic, type(None))
-_KEEP = "Keep it with joblib.dump, or take another step."
+_KEEP = "Write the whole model with joblib.dump instead."
 _NUMBERS = [np.dtype(c) for c in "?bBhHiIlLqQefd"]
 
 Array = npt.NDArray[Any]
@@ -163,9 +164,8 @@ class Packer:
         step = " > ".join(map(repr, self._steps))
         where = f" in the step {step}" if step else ""
         return TypeError(
-            "What is saved must be made of sk_tune's networks, TablePreparer and those "
-            "transformers of scikit-learn's whose state is numbers and text. Got "
-            f"{what}{where}. {remedy}"
+            "save takes networks of sk_tune, TablePreparer, and those transformers of "
+            f"scikit-learn that hold numbers and text only. Got {what}{where}. {remedy}"
         )
 
 
@@ -384,6 +384,16 @@ def load(path: str | PathLike[str], *, module: Any = None) -> Any:
     'MLPClassifier'
     """
     return load_object(path, module=module)
+
+
+def is_savable(estimator: Any) -> bool:
+    """Return whether :func:`save` takes a fitted estimator."""
+    with warnings.catch_warnings(action="ignore"):  # What is left out.
+        try:
+            Packer(for_training=False)(estimator)
+        except TypeError:
+            return False
+    return True
 
 
 def save_object(

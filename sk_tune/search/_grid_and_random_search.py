@@ -8,6 +8,7 @@ from sklearn import model_selection
 from sklearn.model_selection import ParameterGrid
 
 from sk_tune._declaration import parameters
+from sk_tune._text import counted
 from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
 from sk_tune.search._base_search import BaseSearch
@@ -101,8 +102,8 @@ class RandomizedSearchCV(  # type: ignore[misc]
         candidates = RandomSampler(space, self.random_state).ask(self.n_iter)
         if len(candidates) < self.n_iter:
             warn_user(
-                f"The space has {space.n_points} candidates, fewer than n_iter="
-                f"{self.n_iter}. Each is evaluated once."
+                f"The space has {counted(space.n_points or 0, 'candidate')}, fewer than "
+                f"n_iter={self.n_iter}. Each is evaluated once."
             )
         n_tasks = len(candidates) * self.n_splits_
         with rounds.task(callback_ctx, "search", n_tasks, is_sequential=False) as ctx:

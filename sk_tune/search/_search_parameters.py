@@ -234,4 +234,4 @@ def space_of(search: Any) -> Space:
     if hasattr(search, "search_spaces"):
         return as_space(search.search_spaces)
     attribute = "param_grid" if hasattr(search, "param_grid") else "param_distributions"
-    return as_space(getattr(search, attribute), tuples_are_ranges=False)
+    return as_space(getattr(search, attribute), tuples_are_ranges=False, may_be_empty=True)

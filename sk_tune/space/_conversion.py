@@ -24,14 +24,17 @@ from sk_tune.space._space import Candidate, Choice, Group, Node, Space
 _PRIORS = ("uniform", "log-uniform")
 
 
-def as_space(param_distributions: Any, *, tuples_are_ranges: bool = True) -> Space:
+def as_space(
+    param_distributions: Any, *, tuples_are_ranges: bool = True, may_be_empty: bool = False
+) -> Space:
     """Return the space that a user's description means; nothing is listed or drawn yet.
 
     A parameter may be a list or array of values, a distribution with ``rvs``, a dimension
     of scikit-optimize, a tuple ``(low, high)`` or ``(low, high, prior)``, or a
     :class:`~sk_tune.search.Choice`. From a list of dicts each candidate follows one; of
     pairs (dict, int) the number says how many do. Without `tuples_are_ranges` a tuple is a
-    list of values, as in scikit-learn.
+    list of values, as in scikit-learn; an empty dict is the estimator as it is, if it
+    `may_be_empty`.
 
     Raises SpaceError, which names the parameter, and TypeError if there are no dicts at
     all, as scikit-learn and scikit-optimize do.
@@ -53,7 +56,7 @@ def as_space(param_distributions: Any, *, tuples_are_ranges: bool = True) -> Spa
             "The space must be a dict or a list of dicts. "
             f"Got {param_distributions!r} instead."
         )
-    if not any(dicts):
+    if not any(dicts) and not (may_be_empty and len(dicts) == 1):
         raise SpaceError(
             "The space must have at least one parameter. "
             f"Got {param_distributions!r} instead."

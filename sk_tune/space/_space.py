@@ -225,12 +225,12 @@ class Space:
 
     def parts(self) -> list[tuple["Space", int | None]]:
         """Return the dicts of which the space was made, with the candidates of each."""
-        first = self.root.nodes[0]
-        if first.name is not None:
+        nodes = self.root.nodes
+        if not nodes or nodes[0].name is not None:
             return [(self, self.n_iters[0])]
         return [
             (Space(group, (n_iter,)), n_iter)
-            for group, n_iter in zip(first.groups, self.n_iters, strict=True)
+            for group, n_iter in zip(nodes[0].groups, self.n_iters, strict=True)
         ]
 
     def sample(

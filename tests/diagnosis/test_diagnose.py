@@ -310,7 +310,7 @@ HELD_OUT = named("overfitting", "passed")
         (
             [named("overfitting", "not applicable")],
             "not applicable",
-            "no held-out loss",
+            "no held-out loss to judge by. Diagnose a search",
             "good fit",
         ),
     ],

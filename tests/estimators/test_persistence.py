@@ -379,6 +379,19 @@ def test_a_missing_file_is_reported_as_such(tmp_path):
         sk_tune.MLPClassifier.load(tmp_path / "missing")
 
 
+@pytest.mark.parametrize(
+    ("name", "reader"), [("m.joblib", "joblib.load"), ("t.csv", "pandas.read_csv")]
+)
+def test_files_of_other_kinds_are_refused_with_what_reads_them(name, reader, tmp_path):
+    """By the end of their name."""
+    (tmp_path / name).write_bytes(b"any content")
+
+    with pytest.raises(
+        ValueError, match=f"save wrote. Got a .* file, which {reader} reads"
+    ):
+        sk_tune.MLPClassifier.load(tmp_path / name)
+
+
 def test_every_truncation_is_refused(saved, tmp_path):
     """A file cut anywhere is never half an estimator."""
     path = tmp_path / "cut"

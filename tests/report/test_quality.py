@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import sk_tune
 from sk_tune.report import quality_of
@@ -95,3 +97,15 @@ def test_a_search_page_has_the_quality_of_its_best_candidate(iris, read_page):
     assert float(key) == metrics.accuracy_score(iris.y, labels)
     assert own.column("confusion", "right")
     assert "search.predict(X_new)" in "".join(own.texts)
+    assert "joblib.dump(search.best_estimator_" in "".join(own.texts)
+
+
+def test_the_page_recommends_save_where_it_takes_the_model(iris, read_page):
+    """A file that holds no code, rather than a pickle."""
+    net = make_pipeline(StandardScaler(), sk_tune.MLPClassifier(max_epochs=2))
+    search = sk_tune.GridSearchCV(net, {}, cv=2).fit(*iris)
+
+    texts = "".join(read_page(render(gather(search))).texts)
+
+    assert "sk_tune.save(search.best_estimator_" in texts
+    assert "joblib" not in texts

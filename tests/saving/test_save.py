@@ -288,7 +288,7 @@ def test_users_modules_are_passed_to_load(tmp_path):
     [
         (
             SplineTransformer(),
-            "Got a SplineTransformer in the step 'own'. Keep it with job",
+            "Got a SplineTransformer in the step 'own'. Write the whole",
         ),
         (FunctionTransformer(lambda x: x), "the function <lambda>, .* in the step 'own'"),
         (make_union(SplineTransformer()), "in the step 'own' > 'splinetransformer'"),
@@ -315,7 +315,9 @@ def test_searches_and_ensembles_are_told_what_to_save(tmp_path):
     with pytest.raises(TypeError, match="Got a GridSearchCV. Save its best_estimator_"):
         save(search, tmp_path / "model")
     search.best_estimator_ = object()  # As AutoML's is none that could be saved.
-    with pytest.raises(TypeError, match="Got a GridSearchCV. Keep it with joblib.dump"):
+    with pytest.raises(
+        TypeError, match="Got a GridSearchCV. Write the whole model with joblib"
+    ):
         save(search, tmp_path / "model")
     with pytest.raises(TypeError, match="Save what sk_tune.ensemble.collapse makes"):
         save(seeds, tmp_path / "model")
@@ -323,6 +325,8 @@ def test_searches_and_ensembles_are_told_what_to_save(tmp_path):
         save(LogisticRegression().fit(rows, Y), tmp_path / "model")
     with pytest.raises(NotFittedError):
         save(_numbers(), tmp_path / "model")
+    with pytest.raises(FileNotFoundError, match=r"folder does not exist.*none'$"):
+        save(seeds.estimators_[0], tmp_path / "none" / "model")
     with pytest.raises(TypeError, match="class"):
         save(MLPClassifier, tmp_path / "model")
 

@@ -70,10 +70,21 @@ def test_values_are_plain_python_numbers(net, iris):
     assert {type(v) for v in search.best_params_.values()} == {float}
 
 
+def test_an_empty_dict_is_the_estimator_as_it_is(net, iris):
+    """Once, with a warning, as in scikit-learn."""
+    search = RandomizedSearchCV(net, {}, cv=CV)
+
+    with pytest.warns(SkTuneWarning, match="1 candidate"):
+        search.fit(*iris)
+
+    assert search.cv_results_["params"] == [{}]
+    assert search.plan().n_candidates == 1
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({}, "at least one parameter"),
+        ([], "at least one parameter"),
         ({"dropout": []}, "dropout"),
     ],
     ids=["nothing", "no values"],
