@@ -7,6 +7,7 @@ Needs the dependency group ``docs``.  Nothing is fetched from the network while 
 
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import sk_tune
@@ -43,6 +44,7 @@ html_title = "sk_tune"
 html_static_path = ["_static"]
 html_extra_path = ["llms.txt"]
 html_css_files = ["site.css"]
+html_search_scorer = str(Path(__file__).parent / "_static" / "search_scorer.js")
 html_show_sourcelink = False
 html_theme_options = {
     "show_nav_level": 2,
