@@ -1,5 +1,5 @@
 // Pages that say how come before those that say why, or when.
-const Scorer = {
+var Scorer = {
   score: ([docname, , , , score]) =>
     /^adr\/|^changelog|sg_execution_times/.test(docname) ? score / 10 : score,
   objNameMatch: 11, objPartialMatch: 6, objPrio: { 0: 15, 1: 5, 2: -5 }, objPrioDefault: 0,
