@@ -18,7 +18,8 @@ INTERRUPTED = "It was not trained, because the search was interrupted."
 LEFT_OUT = "It was not trained to its end, because the time budget was up."
 # Reasons of candidates that were not trained to their end, which a later search may be.
 NOT_TRAINED = frozenset({INTERRUPTED, LEFT_OUT})
-UNSCORED = "Its predictions could not be scored; a warning said why."
+# Followed by the cause, as far as it is known.
+UNSCORED = "Its predictions could not be scored"
 
 Array = npt.NDArray[Any]
 

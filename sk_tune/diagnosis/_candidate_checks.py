@@ -117,7 +117,7 @@ def check_failures(search: Any) -> Finding:
     rule = RULES["failed candidates"]
     given = map(str, search.cv_results_.get("failure_reason", ()))
     # A warning has told that a metric is not defined.
-    reasons = [r for r in given if r and r != UNSCORED and not was_stopped(r)]
+    reasons = [r for r in given if r and not r.startswith(UNSCORED) and not was_stopped(r)]
     n = len(search.cv_results_["params"])
     if not reasons:
         return rule.passed(

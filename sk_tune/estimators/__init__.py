@@ -37,9 +37,11 @@ from sk_tune.estimators._user_networks import NetClassifier, NetRegressor
 from sk_tune.estimators._validation import (
     LastSeen,
     category_columns,
+    check_complete,
     check_indicator,
     check_parameters,
     is_multilabel,
+    resolve_device,
     resolve_seed,
 )
 
@@ -60,6 +62,7 @@ __all__ = [
     "adopt_training",
     "category_columns",
     "changed_modules",
+    "check_complete",
     "check_indicator",
     "check_parameters",
     "export_module",
@@ -75,6 +78,7 @@ __all__ = [
     "pack_network",
     "predicts_unchanged",
     "read_file",
+    "resolve_device",
     "resolve_seed",
     "take_rows",
     "unpack_network",

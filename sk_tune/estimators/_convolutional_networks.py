@@ -5,6 +5,7 @@
 from math import prod
 from typing import Any, ClassVar
 
+import numpy.typing as npt
 from torch import nn
 
 from sk_tune._compat import StrOptions
@@ -13,12 +14,15 @@ from sk_tune.estimators._network_estimator import NetworkEstimator
 from sk_tune.estimators._parameters import ARCHITECTURE, ArchitectureParameters
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import WholeNumber, check_input_shape, reshaped
+from sk_tune.exceptions import warn_user
 from sk_tune.nets import CNN
 from sk_tune.training import n_weights
 
 _SHAPE = ("n_layers", "n_channels", "kernel_size", "pooling", "width")
 # Torch has convolutions over one to three dimensions.
 _MAX_SPATIAL = 3
+# As images have them: grey, three colours, and those with transparency.
+_CHANNELS = {1, 3, 4}
 
 
 @parameters
@@ -82,6 +86,12 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
             )
         return shape if len(shape) > 1 else (1, prod(shape))
 
+    def _check_X(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
+        shaped = super()._check_X(X, reset=reset)
+        if reset and self.input_shape is None:
+            _ask_for_channels(self, self.input_shape_)
+        return shaped
+
     def _count_multiplications(self, module: nn.Module) -> float:
         work = super()._count_multiplications(module)
         if isinstance(module, CNN):
@@ -94,6 +104,21 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
 
     def _build_module(self, n_outputs: int) -> nn.Module:
         return CNN(self.input_shape_, n_outputs, **self._arguments(*ARCHITECTURE, *_SHAPE))
+
+
+def _ask_for_channels(estimator: Any, shape: tuple[int, ...]) -> None:
+    """Warn of samples that are likely to be images with channels last, or without any."""
+    is_large = shape[0] > max(_CHANNELS)
+    is_last = is_large and len(shape) == 3 and shape[-1] in _CHANNELS
+    is_absent = is_large and len(shape) == 2 and shape[0] == shape[1]
+    if is_last or is_absent:
+        other = "X.transpose(0, 3, 1, 2)" if is_last else "X[:, numpy.newaxis]"
+        meant = "its channels are last" if is_last else "these are images of one channel"
+        warn_user(
+            f"X of shape (n_samples, {', '.join(map(str, shape))}) has {shape[0]} channels "
+            f"for {type(estimator).__name__}, which takes (n_samples, n_channels, ...). If "
+            f"{meant}, give {other}; if not, say so by input_shape={shape}."
+        )
 
 
 @parameters

@@ -48,6 +48,7 @@ from sk_tune.estimators._prepared_fit import train_in_fleet
 from sk_tune.estimators._training_net import TrainingNet
 from sk_tune.estimators._validation import (
     as_array,
+    check_complete,
     check_features,
     check_parameters,
     check_weights,
@@ -197,7 +198,9 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        y = self._target_array(as_array(y))
+        y = as_array(y)
+        check_complete(self, y)
+        y = self._target_array(y)
         check_consistent_length(X, y)
         return np.asarray(y)
 

@@ -268,9 +268,6 @@ def _hint_on_labels(y: Any) -> str:
     """Return what to do about labels that are Python objects."""
     if np.ndim(y) != 1 or not getattr(getattr(y, "dtype", None), "hasobject", False):
         return ""
-    missing = sum(label is None for label in y)
-    if missing:
-        return f" {missing} labels are None: remove these rows."
     return (
         " y is of type object: convert it, for example by y.astype(int) or y.astype(str)."
     )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from scipy import sparse
+from sklearn.base import is_regressor
 from sklearn.utils.validation import validate_data
 
 from sk_tune._compat import (
@@ -22,6 +23,7 @@ from sk_tune._compat import (
     make_constraint,
     validate_parameter_constraints,
 )
+from sk_tune._text import listed
 
 Array = npt.NDArray[Any]
 
@@ -149,11 +151,19 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
                 ensure_all_finite="allow-nan" if estimator._allow_nan else True,
             )
     except ValueError as error:
-        advice = _columns_at_fault(X)
+        advice = _other_shapes(estimator, X) or _columns_at_fault(X)
         if not advice:
             raise
         raise ValueError(f"{error}\n{advice}") from error
     return checked
+
+
+def _other_shapes(estimator: Any, X: Any) -> str:
+    """Return a sentence on what takes images and sequences, if they are too much here."""
+    if estimator._allow_nd or np.ndim(X) not in {3, 4}:
+        return ""
+    others = "CNN estimators" if np.ndim(X) == 4 else "CNN and RNN estimators"
+    return f"{others} take these; for this one make them flat: X.reshape(len(X), -1)."
 
 
 def _from_list(X: list[Any]) -> Array:
@@ -167,6 +177,34 @@ def _from_list(X: list[Any]) -> Array:
             f"All rows of X must be equally long. Got from {lengths[0]} to {lengths[-1]}. "
             "Recurrent networks take sequences of unequal length."
         ) from error
+
+
+def check_complete(estimator: Any, y: Any) -> None:
+    """Raise ValueError if a target is missing, or text where numbers are to be learnt."""
+    if y is None or sparse.issparse(y):
+        return
+    # A list of labels and None or NaN would become text.
+    targets = np.asarray(as_array(y), dtype=object if isinstance(y, list) else None)
+    if not targets.ndim:
+        return
+    missing = np.asarray(pd.isna(targets)).reshape(len(targets), -1).any(axis=1)
+    if missing.any():
+        positions = listed([*map(str, np.flatnonzero(missing))], _N_NAMED)
+        raise ValueError(
+            f"Input y contains NaN. {type(estimator).__name__} needs a target for each "
+            f"sample. Got {missing.sum()} missing of {len(targets)}, at position "
+            f"{positions}. Remove these samples from X and y, for example by "
+            "pandas.notna(y)."
+        )
+    if is_regressor(estimator) and targets.dtype.kind in "OU":
+        text = _first_text(targets.ravel().tolist())
+        if text is not None:
+            own = type(estimator).__name__
+            other = own.removesuffix("Regressor") + "Classifier"
+            raise ValueError(
+                f"y must hold numbers for {own}. Got text, for example {text!r}. "
+                f"{other} learns labels."
+            )
 
 
 def check_weights(sample_weight: Any, X: Array) -> Array | None:
@@ -211,7 +249,7 @@ def resolve_device(estimator: Any) -> str:
         return str(device)
     raise ValueError(
         f"The 'device' parameter of {type(estimator).__name__} must be {known}. "
-        f"Got {name!r} instead."
+        f"Got {name!r} instead. Use 'auto' or 'cpu'."
     )
 
 

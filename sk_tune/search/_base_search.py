@@ -36,7 +36,7 @@ from sk_tune._search_record import SearchRecord, granted_resource, grants_epochs
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, FitStore, outside_blocks, train_one
-from sk_tune.estimators import NetworkEstimator
+from sk_tune.estimators import NetworkEstimator, check_complete
 from sk_tune.exceptions import warn_of_solo, warn_user
 from sk_tune.search._corrected_score import (
     CorrectedScore,
@@ -173,6 +173,9 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         if isinstance(adopter(), Recorder):
             # A search trains its networks by itself: there is nothing to note.
             raise FitRequested
+        network = network_of(self.estimator)
+        if isinstance(network, NetworkEstimator):
+            check_complete(network, y)
         for name in _OWN_STATE:
             self.__dict__.pop(name, None)
         if self.store is not None:

@@ -52,7 +52,8 @@ class FoldOutcome:
     might have `n_granted` behind it now, `n_granted_before` before this rung. `seconds` are
     those of training in one thread, by `engine` ("fleet", "alone", or "" if it trained
     itself); `solo_reason` says why no fleet could carry it, `reason` why it has no score,
-    and `was_stopped` that a race, Ctrl-C or the time budget ended it, which is no failure.
+    `unscored` why its predictions have none, which is no failure of training, and
+    `was_stopped` that a race, Ctrl-C or the time budget ended it, which is none either.
     """
 
     train_loss: Array = field(default_factory=no_epochs)
@@ -69,6 +70,7 @@ class FoldOutcome:
     engine: str = ""
     solo_reason: str = ""
     reason: str = ""
+    unscored: str = ""
     was_stopped: bool = False
 
 
@@ -300,11 +302,12 @@ def learning_curves(
 
 
 def trained_outcome(
-    work: Work, trained: Trained, error: str | None, classes: Any
+    work: Work, trained: Trained, error: str | None, classes: Any, unscored: str
 ) -> FoldOutcome:
     """Return what became of a task whose network the engine trained.
 
-    `error` says why it has no score; `classes` are those of its columns of probabilities.
+    `error` says why it was not fitted, `unscored` why its predictions have no score;
+    `classes` are those of its columns of probabilities.
     """
     held, values = None, trained.predictions
     if values is not None:
@@ -333,6 +336,7 @@ def trained_outcome(
         engine=trained.engine,
         solo_reason=trained.solo_reason,
         reason="" if error is None else trained.message or str(error),
+        unscored=unscored,
     )
 
 
@@ -356,12 +360,20 @@ def with_reasons(
 ) -> dict[str, Any]:
     """Return a copy of results with a column "failure_reason", if any candidate failed."""
     reasons = [
-        next((o.reason for o in folds if o.reason), UNSCORED if np.isnan(score) else "")
+        next(
+            (o.reason for o in folds if o.reason),
+            _unscored(folds) if np.isnan(score) else "",
+        )
         for folds, score in zip(outcomes, guiding_scores(results, refit), strict=True)
     ]
     if not any(reasons):
         return dict(results)
     return {**results, "failure_reason": np.array(reasons, dtype=object)}
+
+
+def _unscored(folds: Sequence[FoldOutcome]) -> str:
+    cause = next((outcome.unscored for outcome in folds if outcome.unscored), "")
+    return f"{UNSCORED}: {cause}" if cause else f"{UNSCORED}; a warning said why."
 
 
 def failures(outcomes: Sequence[Sequence[FoldOutcome]]) -> list[dict[str, str | None]]:

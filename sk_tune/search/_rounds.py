@@ -16,8 +16,10 @@ from sklearn.base import clone
 
 from sk_tune._compat import FoldTask, SubsampledSplits
 from sk_tune._search_record import granted_resource
+from sk_tune.estimators import NetworkEstimator, resolve_device
 from sk_tune.exceptions import SpaceError, warn_user
 from sk_tune.schedule import Rung
+from sk_tune.search._fold_fits import name_in_network, network_of
 from sk_tune.search._outcomes import FoldOutcome, Work, guiding_scores
 from sk_tune.search._search_session import SearchSession
 from sk_tune.space import Candidate
@@ -76,6 +78,13 @@ def _near(name: str, names: list[str]) -> list[str]:
     # The whole name decides which of those that end in the word.
     ends = [known_name for known_name in names if known_name.rpartition("__")[2] in alike]
     return difflib.get_close_matches(name, ends, n=_N_NEAR, cutoff=0.0)
+
+
+def check_device(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> None:
+    """Raise ValueError if no candidate could be trained for want of a device."""
+    network, name = network_of(estimator), name_in_network(estimator, "device")
+    if isinstance(network, NetworkEstimator) and not any(name in own for own in candidates):
+        resolve_device(network)
 
 
 # Samples of each class in the training and held-out samples of each fold, as scikit-learn
@@ -264,6 +273,8 @@ class Rounds:
         """
         candidates = list(candidate_params)
         check_names(self._search.estimator, candidates)
+        if self._session.stays_here:
+            check_device(self._search.estimator, candidates)
         self._first_of_call = self.n_candidates
         folds = self.folds if cv is None or cv is self.folds else _FixedSplits(cv)
         for part in self._parts(len(candidates), units):

@@ -246,16 +246,16 @@ def probe(
     # samples.
     slope = max(0.0, few - few_before) / (n_used - before)
     short = few + slope * (n_rows - n_used)
-    measured = f"Told by {len(tried)} of them"
+    measured = f"Estimated from {len(tried)} of the candidates"
     memory, long = None, short
     if name is not None:
         if trials.seconds_left() > few * _MORE:
             epochs = max(0.0, trials.seconds(n_used, _MORE) - few)
-            measured += f", {_FEW} and {_MORE} epochs"
+            measured += f", trained for {_FEW} and {_MORE} epochs"
         else:
             # All time that comes with samples is taken for that of epochs.
             epochs = slope * n_used * (_MORE - _FEW) / _FEW
-            measured += f", {_FEW} epoch"
+            measured += f", trained for {_FEW} epoch"
         long = short + epochs * n_rows / n_used
         memory = _memory(search, tried[0], data, folds[0], plan)
     seconds = expected_seconds(
@@ -265,7 +265,7 @@ def probe(
         plan_fits=plan.n_fits,
         plan_epochs=plan.n_epochs,
     )
-    measured += f" on {n_used} of {n_rows} rows of each fold."
+    measured += f" on {n_used} of {n_rows} samples of each fold."
     return replace(plan, seconds=seconds, memory=memory, measured=measured)
 
 

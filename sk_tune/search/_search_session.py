@@ -57,6 +57,8 @@ class SearchSession:
 
     def __init__(self, ambient: tuple[Any, Any]) -> None:
         self._ambient = ambient
+        # Else tasks run on other machines, with other devices.
+        self.stays_here = type(ambient[0]).__module__ == "joblib._parallel_backends"
         self._n_rows_done = 0
         self.outcomes: list[list[FoldOutcome]] = []
         self.models: dict[int, list[Any]] = {}

@@ -8,6 +8,7 @@ them again takes several times as long as the metric.  Then an estimator that kn
 predictions stands in for the network.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import TimeoutError as NothingYetError
@@ -88,7 +89,8 @@ class TaskRunner:
         if "fit_time" in result:
             result["fit_time"] += trained.seconds
         classes = getattr(known or task.estimator, "classes_", None)
-        work.outcome = trained_outcome(work, trained, result["fit_error"], classes)
+        cause = _cause_of_no_score(task, known or task.estimator, result)
+        work.outcome = trained_outcome(work, trained, result["fit_error"], classes, cause)
 
     def _known(self, work: Work) -> "PredictedClassifier | PredictedRegressor | None":
         """Return what a task can be scored by instead of its trained network.
@@ -262,26 +264,59 @@ def _are_rows_of(fit: Fit | None, X: Any) -> bool:
     )
 
 
-def _end(work: Work, results: Any, held: HeldOut | None, model: Any) -> None:
+def _end(work: Work, results: Any, held: HeldOut | None, model: Any, unscored: str) -> None:
     """Say what became of a task that trained no network."""
     work.job.end(result=results)
     error = results[0]["fit_error"]
-    work.outcome = FoldOutcome(held=held, reason="" if error is None else str(error))
+    reason = "" if error is None else str(error)
+    work.outcome = FoldOutcome(held=held, reason=reason, unscored=unscored)
     work.model = model
+
+
+def _cause_of_no_score(task: FoldTask, estimator: Any, result: Any) -> str:
+    """Return why a fitted estimator's predictions have no score, if they have none."""
+    scores = result["test_scores"]
+    scores = [*scores.values()] if isinstance(scores, dict) else [scores]
+    if result["fit_error"] is not None or not np.isnan(scores).any():
+        return ""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            X, y = (take_rows(data, task.test) for data in (task.X, task.y))
+            found = task.scorer(estimator, X, y)
+        except Exception as error:  # noqa: BLE001 - it is what is asked for
+            return _first_line(str(error))
+    # Of several metrics, what each of them gave: a number, or the text of its error.
+    texts = (
+        [own for own in found.values() if isinstance(own, str)]
+        if isinstance(found, dict)
+        else []
+    )
+    if texts:
+        return texts[0].strip().rpartition("\n")[2].partition(": ")[2]
+    return _first_line(str(told[-1].message)) if told else ""
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]
 
 
 def _run_task(
     task: Any,
     keeps_model: bool,  # noqa: FBT001
     predicts: bool,  # noqa: FBT001
-) -> tuple[Any, HeldOut | None, Any]:
-    """Run a task in a worker; return its results, held-out predictions and the model."""
+) -> tuple[Any, HeldOut | None, Any, str]:
+    """Run a task in a worker.
+
+    Return its results, held-out predictions, the model, and why it has no score.
+    """
     results = task()
     fold = fold_task(task)
     if fold is None:
-        return results, None, None
+        return results, None, None, ""
     model = fold.estimator if keeps_model else None
-    return results, _held_out(fold, predicts), model
+    cause = _cause_of_no_score(fold, fold.estimator, results[0])
+    return results, _held_out(fold, predicts), model, cause
 
 
 def _held_out(task: FoldTask, predicts: bool) -> HeldOut | None:  # noqa: FBT001

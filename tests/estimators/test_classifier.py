@@ -177,10 +177,11 @@ BAD_Y = {
     "mixed": (np.array([1, "a"] * 30, dtype=object), "Unknown label type|mix"),
     "None among labels": (
         np.array([None, "a"] * 30, dtype=object),
-        "30 labels are None: remove",
+        "30 missing of 60, at position 0, 2, 4, 6, 8 and 25 more. Remove",
     ),
     "numbers of type object": (CODES.astype(object), r"for example by y\.astype\(int\)"),
     "nan": (np.where(BINARY, np.nan, 1.0), "y contains NaN"),
+    "nan in a list": ([float("nan"), "a"] * 30, "y contains NaN.* 30 missing"),
     "infinite": (np.where(BINARY, np.inf, 1.0), "y contains infinity"),
     "another length": (CODES[:50], "inconsistent numbers of samples"),
     "several classes each": (np.column_stack([CODES, CODES]), "Unknown label type|1d"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sk_tune import CNNClassifier, CNNRegressor
+from sk_tune.exceptions import SkTuneWarning
 
 _RNG = np.random.default_rng(0)
 FLAT = _RNG.normal(size=(60, 24)).astype(np.float32)
@@ -63,6 +64,26 @@ def test_signals_images_and_volumes_are_trained_on(cls, shape):
 
     assert net.input_shape_ == shape
     assert net.predict(X).shape == (60,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((8, 8, 3), r"8 channels .*X\.transpose\(0, 3, 1, 2\).*input_shape=\(8, 8, 3\)"),
+        ((8, 8), r"of one channel, give X\[:, numpy\.newaxis\]"),
+    ],
+    ids=str,
+)
+def test_images_with_channels_last_or_none_are_asked_about(shape, words):
+    """Once, in fit; `input_shape` says that they are as they should be."""
+    images = np.random.default_rng(0).normal(size=(60, *shape)).astype(np.float32)
+
+    with pytest.warns(SkTuneWarning, match=words):
+        net = _small().fit(images, LABELS)
+
+    assert net.predict(images).shape == (60,)
+    if len(shape) == 3:
+        assert _small(input_shape=shape).fit(images, LABELS).input_shape_ == shape
 
 
 @pytest.mark.parametrize("order", ["F", "channels last"])

@@ -107,7 +107,7 @@ def test_later_calls_keep_the_scale_of_the_first(make_estimator):
 BAD_Y = {
     "nan": (np.r_[np.nan, Y[1:]], "y contains NaN"),
     "infinite": (np.r_[np.inf, Y[1:]], "y contains infinity"),
-    "text": (np.array(["a", "b"] * 30), "y|could not convert|dtype"),
+    "text": (np.array(["a", "b"] * 30), "Got text, for example 'a'. MLPClassifier learns"),
     "None": (np.r_[[None], Y[1:].astype(object)], "y contains NaN"),
     "another length": (Y[:50], "inconsistent numbers of samples"),
     "three dimensions": (np.ones((60, 2, 2)), "y must have|dim"),

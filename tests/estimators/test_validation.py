@@ -280,8 +280,8 @@ def test_columns_may_have_numbers_for_names(value, message, make_estimator, task
 
 @pytest.mark.parametrize("task", ["Classifier", "Regressor"])
 def test_images_are_refused_by_a_perceptron(task, make_estimator, task_data):
-    """Three dimensions are no table."""
-    with pytest.raises(ValueError, match="3"):
+    """Three dimensions are no table; the error says what takes them."""
+    with pytest.raises(ValueError, match="dim 3, (.|\n)*CNN and RNN estimators take these"):
         make_estimator(f"MLP{task}").fit(X.reshape(60, 2, 4), task_data(f"MLP{task}").y)
 
 
@@ -485,6 +485,14 @@ def test_scalars_of_numpy_are_numbers(name, params, make_estimator, task_data, o
 
 
 # --- Helpers
+
+
+def test_a_device_that_is_not_there_is_refused_with_others(make_estimator, task_data):
+    """In plain words."""
+    net = make_estimator("MLPRegressor", device="cuda:99")
+
+    with pytest.raises(ValueError, match=r"'cuda:99' instead\. Use 'auto' or 'cpu'\."):
+        net.fit(*task_data("MLPRegressor"))
 
 
 @pytest.mark.parametrize("has_cuda", [True, False])

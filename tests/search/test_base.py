@@ -555,11 +555,42 @@ def test_a_plan_of_a_grid_of_nothing_is_one_candidate(net):
 
 @pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:One or more of the test")
 def test_a_candidate_without_a_score_has_a_reason(net, iris):
-    """Also if it was trained, and its metric is not defined."""
-    search = GridSearchCV(net, GRID, scoring="roc_auc", cv=CV, refit=False).fit(*iris)
+    """Also if it was trained, and its metric is not defined: the words of the metric."""
+    for estimator, grid in ((net, GRID), (LogisticRegression(max_iter=500), {"C": [1, 2]})):
+        search = GridSearchCV(estimator, grid, scoring="roc_auc", cv=CV, refit=False)
+        search.fit(*iris)
 
-    assert all("could not be scored" in r for r in search.cv_results_["failure_reason"])
-    assert search.ledger_.n_failed == 0
+        assert search.cv_results_["failure_reason"].tolist() == 2 * [
+            "Its predictions could not be scored: multi_class must be in ('ovo', 'ovr')"
+        ]
+        assert search.ledger_.n_failed == 0
+    search.set_params(scoring=["roc_auc", "accuracy"]).fit(*iris)
+    assert "scored: multi_class must" in search.cv_results_["failure_reason"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("MLPClassifier", lambda y: np.where(y == 2, np.nan, y), "Got 50 missing of 150"),
+        ("MLPClassifier", lambda y: [None, *y.astype(str)[1:]], "at position 0. Remove"),
+        ("MLPRegressor", lambda y: y.astype(str).astype(object) + "a", "MLPClassifier"),
+    ],
+)
+def test_targets_are_looked_at_before_the_folds(make_estimator, iris, name, spoil, message):
+    """One error, not one for each fold."""
+    search = GridSearchCV(make_estimator(name), GRID, cv=3)
+
+    with pytest.raises(ValueError, match=message):
+        search.fit(iris.X, spoil(iris.y))
+
+
+def test_a_device_that_is_not_there_is_one_error(net, iris):
+    """Before all fits fail; not where candidates have their own."""
+    net.set_params(device="cuda:99")
+
+    with pytest.raises(ValueError, match="'device' parameter of MLPClassifier"):
+        GridSearchCV(net, GRID, cv=CV).fit(*iris)
+    GridSearchCV(net, {"device": ["cpu"]}, cv=CV).fit(*iris)
 
 
 @pytest.mark.parametrize("epochs", [None, np.nan, "many"])

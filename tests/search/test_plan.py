@@ -158,8 +158,8 @@ def test_many_rows_are_told_by_some(kind, n_rows, make_estimator, monkeypatch):
     plan = search.plan(X, y)
 
     assert plan.seconds > 0
-    assert str(plan).endswith(f" on {n_rows} of 4000 rows of each fold.")
-    assert "Told by" in str(plan)
+    assert str(plan).endswith(f" on {n_rows} of 4000 samples of each fold.")
+    assert "Estimated from" in str(plan)
 
 
 def test_a_notebook_shows_a_plan_as_a_table(iris):
@@ -171,7 +171,9 @@ def test_a_notebook_shows_a_plan_as_a_table(iris):
     assert html.count("<tr>") == 1 + len(plan.rounds)
     assert "<th>candidates</th>" in html
     assert "<p>In all 3 candidates on 3 folds: 9 fits, 0 epochs, about " in html
-    assert html.endswith("Told by 1 of them on 100 of 100 rows of each fold.</p>")
+    assert html.endswith(
+        "Estimated from 1 of the candidates on 100 of 100 samples of each fold.</p>"
+    )
 
 
 def test_what_is_no_network_has_seconds_only(iris):
