@@ -35,15 +35,6 @@ class Data(NamedTuple):
     y: np.ndarray
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
-    if torch.cuda.is_available():
-        return
-    for item in items:
-        if "gpu" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-
-
 @pytest.fixture
 def workers_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send what a test trains to workers if it asks for some, however little it is.

@@ -26,7 +26,7 @@ _LEAST_NETWORKS_CPU, _MOST_NETWORKS_CPU = 4, 64
 _ACTIVE_BYTES_IMAGES = 12 * 2**20
 _LEAST_NETWORKS_IMAGES = 2
 _NETWORKS_VMAP = 32
-_MOST_NETWORKS_CUDA = 4096
+MOST_NETWORKS_CUDA = 4096
 # The time of a fleet's network is guessed from these, within a factor of 2: seconds for the
 # calls of a step, and multiplications in a second, both on a core of the year 2020.
 _SECONDS_PER_STEP = 3e-5
@@ -57,9 +57,10 @@ def networks_at_a_time(
     `memory_limit` are the bytes that they may take together; `found` says how they train.
     """
     need = bytes_per_network(network, recipe)
-    fitting = max(1, memory_limit // need)
-    if network.train.X.device.type == "cuda":
-        return int(min(_MOST_NETWORKS_CUDA, fitting))
+    fitting, device = max(1, memory_limit // need), network.train.X.device
+    if device.type == "cuda":
+        on_device = int(SHARE_OF_MEMORY * _free_on(device)) // need
+        return max(1, min(MOST_NETWORKS_CUDA, fitting, on_device))
     if found.way == "vmap":
         return int(min(_NETWORKS_VMAP, fitting))
     if found.way == "kernel":
@@ -124,12 +125,16 @@ def expected_memory(fit: Fit, *, n_workers: int, n_folds: int) -> int:
 
 
 def available_memory() -> int:
-    """Return the free bytes of this machine's memory, or of the current CUDA device's."""
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0]
+    """Return the free bytes of this machine's memory."""
     known = [free for free in (_free_on_machine(), _left_in_group()) if free is not None]
     # Windows and macOS do not say; a small machine is assumed.
     return min(known, default=_OF_A_SMALL_MACHINE)
+
+
+def _free_on(device: torch.device) -> int:
+    """Return the free bytes of a CUDA device, what torch keeps for later included."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0] + kept)
 
 
 def _free_on_machine() -> int | None:

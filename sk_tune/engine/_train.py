@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import joblib
+import torch
 from sklearn.base import clone
 
 from sk_tune.engine._alone import late, prepare
@@ -35,6 +36,7 @@ from sk_tune.engine._fits import (
     raising_caller_errors,
 )
 from sk_tune.engine._memory_limits import (
+    MOST_NETWORKS_CUDA,
     SHARE_OF_MEMORY,
     available_memory,
     bytes_per_fit,
@@ -261,8 +263,8 @@ def _train(
     if parts is not None:
         n_workers = min(joblib.effective_n_jobs(n_jobs), len(ready))
     else:
-        most = _MOST_NETWORKS_PER_SHARD if store is not None else math.inf
-        parts = [[piece] for members in groups.values() for piece in _cut(members, most)]
+        is_kept = store is not None
+        parts = [[piece] for g in groups.values() for piece in _cut(ready, g, is_kept)]
     n_bytes = bytes_per_fit(ready.values(), memory_limit)
     shards = shards_of(ready, parts, alone, int(memory_limit / n_workers), n_bytes)
     # The costly ones first.
@@ -329,8 +331,16 @@ def _check(fits: Sequence[Fit], engine: str) -> None:
             )
 
 
-def _cut(members: list[int], most: float) -> list[list[int]]:
-    """Cut a group into as few equal parts as have no more than so many members."""
+def _is_on_gpu(fit: Fit) -> bool:
+    device = str(getattr(fit.estimator, "device", "cpu"))
+    return device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+
+
+def _cut(fits: dict[int, Fit], members: list[int], is_kept: bool) -> list[list[int]]:  # noqa: FBT001
+    """Cut a group into equal parts, each of which is kept when it has ended."""
+    most = _MOST_NETWORKS_PER_SHARD if is_kept else len(members)
+    if _is_on_gpu(fits[members[0]]):
+        most = MOST_NETWORKS_CUDA
     n = max(1, math.ceil(len(members) / most))
     return [members[len(members) * k // n : len(members) * (k + 1) // n] for k in range(n)]
 
@@ -441,7 +451,8 @@ def _parts_for_workers(
     So data go to a worker and are prepared there less often. None if workers do not pay.
     """
     n_workers = min(joblib.effective_n_jobs(n_jobs), len(fits))
-    if n_workers < 2:
+    # Processes of one machine would have to share its GPU.
+    if n_workers < 2 or (uses_loky() and any(map(_is_on_gpu, fits.values()))):
         return None
     limit = int(memory_limit / n_workers)
     plans = {

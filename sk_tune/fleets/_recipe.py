@@ -4,6 +4,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -99,16 +100,9 @@ class SeededCourse:
         return generator
 
     def rates(self, epoch: int, n_batches: int) -> list[float]:
-        if self.lr_schedule == "constant":
-            return [self.learning_rate] * n_batches
         n_epochs = epoch - self.first_epoch
-        progress = [
-            (n_epochs + index / n_batches) / self.schedule_epochs
-            for index in range(n_batches)
-        ]
-        return [
-            self.learning_rate * learning_rate_factor(self.lr_schedule, p) for p in progress
-        ]
+        factors = _factors(self.lr_schedule, n_epochs, n_batches, self.schedule_epochs)
+        return [self.learning_rate * factor for factor in factors]
 
     def improved(
         self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
@@ -132,6 +126,15 @@ class SeededCourse:
     def stopped(self) -> bool:
         """Whether early stopping has ended the network."""
         return self.patience is not None and bool(self.stopping.n_waited >= self.patience)
+
+
+@lru_cache(maxsize=64)
+def _factors(
+    schedule: str, n_epochs: int, n_batches: int, schedule_epochs: int
+) -> list[float]:
+    """Return what the learning rate is multiplied with in the steps after some epochs."""
+    progress = [(n_epochs + i / n_batches) / schedule_epochs for i in range(n_batches)]
+    return [learning_rate_factor(schedule, p) for p in progress]
 
 
 class StackedLoss(NamedTuple):

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -290,6 +291,8 @@ def batch_sizes(n_rows: int, batch_size: int, *, shuffled: bool) -> list[int]:
     return sizes
 
 
+# Fits of one search have the same seed, and train one after the other or side by side.
+@lru_cache(maxsize=1)
 def batch_order(n_rows: int, seed: int, epoch: int) -> Tensor:
     """Return a permutation of the samples in one epoch, from 0, on the CPU."""
     generator = torch.Generator()

@@ -240,20 +240,6 @@ def test_parameters_of_a_module_reach_it(cls):
     assert_differ(by_init, by_default)
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("cls", ESTIMATORS)
-def test_a_cuda_device_is_used_where_there_is_one(cls):
-    """Networks train on the GPU and predict there what they predict on the CPU."""
-    on_cpu, on_gpu = (
-        trained(cls, device=device, batch_size=-1, dtype="float64")
-        for device in ("cpu", "cuda")
-    )
-
-    assert {p.device.type for p in on_gpu.net_.module_.parameters()} == {"cuda"}
-    # Other kernels sum in another order.
-    np.testing.assert_allclose(outputs(on_gpu), outputs(on_cpu), atol=1e-6)
-
-
 @pytest.mark.parametrize("cls", ESTIMATORS)
 def test_the_constructor_takes_keywords_only_and_stores_them(cls):
     """Arguments are stored as they are; only a module may come without its name."""
