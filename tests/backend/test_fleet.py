@@ -1,6 +1,7 @@
 """The block: what is patched in it, what is left after it, and who is in it."""
 
 import inspect
+import itertools
 import random
 import re
 import threading
@@ -389,8 +390,10 @@ _KINDS = [
 
 
 @pytest.mark.filterwarnings("ignore:.*alone")
-@pytest.mark.parametrize("make", ["sk_tune", "skorch"])
-@pytest.mark.parametrize("kind", _KINDS)
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [("object", "sk_tune"), *zip(_KINDS, itertools.cycle(["skorch", "sk_tune"]))],
+)
 def test_state_beside_the_weights_is_adopted(kind, make):
     """Scores, predictions and further epochs are those of the same outside of the block."""
     if make == "sk_tune":

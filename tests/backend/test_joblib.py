@@ -5,7 +5,6 @@ The reference is joblib's own sequential run of the same tasks.
 
 import gc
 import warnings
-from functools import partial
 from operator import mul
 
 import joblib
@@ -14,10 +13,9 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
 from sk_tune import fleet
-from sk_tune.adoption import FitRequested, adopter, adoption
-from sk_tune.backend import CollectingBackend, FleetBackend, Recorder
-from sk_tune.backend._session import Replayer, Session
-from sk_tune.backend._task_copy import copy_task
+from sk_tune.adoption import adopter
+from sk_tune.backend import FleetBackend
+from sk_tune.backend._session import Session
 
 
 @pytest.fixture
@@ -71,48 +69,10 @@ def test_one_parallel_object_is_used_several_times(active):
     assert again == [0, 5, 10]
 
 
-@pytest.mark.parametrize("n_jobs", [None, 1, 2, -1, 1000])
-def test_all_tasks_are_handed_over_at_once(backend, n_jobs):
-    """The n_jobs of the caller has no effect, and joblib's parser takes the number."""
-    n = backend.effective_n_jobs(n_jobs)
-
-    assert 1000 < n <= 500_000
-
-
 def test_no_jobs_are_refused(active):
     """As by every backend of joblib."""
     with pytest.raises(ValueError, match="n_jobs == 0"):
         Parallel(n_jobs=0)(delayed(mul)(i, i) for i in range(2))
-
-
-def test_tasks_wait_until_results_are_wanted(backend):
-    """Handing over a task does not run it."""
-    ran, done = [], []
-
-    job = backend.submit(lambda: ran.append(1), done.append)
-
-    assert ran == done == []
-    with backend.retrieval_context():
-        pass
-    assert done == [job]
-    assert backend.retrieve_result_callback(job) is None
-
-
-@pytest.mark.parametrize("error", [KeyError("a"), KeyboardInterrupt(), SystemExit(3)])
-def test_errors_are_kept_until_the_result_is_wanted(backend, error):
-    """Retrieving the result raises the error itself."""
-
-    def fail():
-        raise error
-
-    with adoption(Replayer(backend.session, [])):
-        job = backend.submit(fail, lambda _: None)
-        with backend.retrieval_context():
-            pass
-
-    with pytest.raises(type(error)) as caught:
-        backend.retrieve_result_callback(job)
-    assert caught.value is error
 
 
 def test_an_error_leaves_the_backend_usable(active):
@@ -153,18 +113,6 @@ def test_two_generators_at_a_time(active):
     assert pairs == [(2 * i, 3 * i) for i in range(4)]
 
 
-def test_aborting_forgets_tasks(backend):
-    """What was handed over is not run after an abort."""
-    ran = []
-    backend.submit(lambda: ran.append(1), lambda _: None)
-
-    backend.abort_everything()
-    with backend.retrieval_context():
-        pass
-
-    assert ran == []
-
-
 # --- Calls in each other
 
 
@@ -180,71 +128,6 @@ def test_calls_in_each_other(active):
     assert _depth(3) == [[["FleetBackend"] * 2] * 2] * 2
 
 
-def test_the_nested_backend_has_the_same_session(backend):
-    """So that networks of inner calls are trained with the others."""
-    nested, n_jobs = backend.get_nested_backend()
-
-    assert isinstance(nested, FleetBackend)
-    assert nested.session is backend.session
-    assert nested.nesting_level == 1
-    assert n_jobs is None
-
-
-def _session_of(backend):
-    return backend.session
-
-
-def test_the_copy_of_a_task_has_the_same_session(backend):
-    """A task holds its nested backend; a copy of it copies no trainings."""
-    nested, _ = backend.get_nested_backend()
-
-    assert copy_task(partial(_session_of, nested))() is backend.session
-
-
-def _ask(i):
-    if i % 2:
-        raise FitRequested
-    return i
-
-
-def test_inner_tasks_ask_for_all_their_trainings_at_once(backend):
-    """While recording, all inner tasks run before the outer one is left."""
-    ran = []
-
-    def task(i):
-        ran.append(i)
-        return _ask(i)
-
-    recorder = Recorder(backend.session, [])
-    with (
-        joblib.parallel_config(backend=backend, n_jobs=-1),
-        adoption(recorder),
-        pytest.raises(FitRequested),
-    ):
-        Parallel()(delayed(task)(i) for i in range(4))
-
-    assert ran == [0, 1, 2, 3]
-
-
-def test_inner_tasks_that_ask_for_nothing_go_on_while_recording(backend):
-    """Their results come back, so that the outer task is recorded to its end."""
-    with (
-        joblib.parallel_config(backend=backend, n_jobs=-1),
-        adoption(Recorder(backend.session, [])),
-    ):
-        assert Parallel()(delayed(_ask)(2 * i) for i in range(3)) == [0, 2, 4]
-
-
-def test_inner_tasks_are_answered_by_who_answers_the_outer_one(backend):
-    """In a replay they run as they are, with the trainings of their task."""
-    replayer = Replayer(backend.session, [])
-
-    with joblib.parallel_config(backend=backend, n_jobs=-1), adoption(replayer):
-        seen = Parallel()(delayed(adopter)() for _ in range(2))
-
-    assert seen == [replayer] * 2
-
-
 @pytest.mark.parametrize("how", [{"backend": "threading"}, {"require": "sharedmem"}])
 def test_a_backend_that_is_asked_for_is_used(how):
     """A call that names another backend gets it, in the block too."""
@@ -257,26 +140,3 @@ def test_a_backend_that_is_asked_for_is_used(how):
 
     assert [who for _, who in results] == [None] * 2
     assert report.n_calls == report.n_requested == 0
-
-
-def test_tasks_are_handed_out_until_nothing_more_comes():
-    """What is submitted while jobs run comes in the next list."""
-    backend = CollectingBackend()
-    first = backend.submit(int)
-    lists = []
-
-    for jobs in backend.collected():
-        lists.append(jobs)
-        if len(lists) == 1:
-            second = backend.submit(float)
-
-    assert lists == [[first], [second]]
-
-
-def test_it_knows_the_workers_that_are_around_it():
-    """Who trains by itself in a block finds the backend that was active before it."""
-    with joblib.parallel_config("threading", n_jobs=3):
-        backend = CollectingBackend()
-
-    assert type(backend.around[0]).__name__ == "ThreadingBackend"
-    assert backend.around[1] == 3

@@ -1,6 +1,5 @@
 """Record, train, replay: who is trained how often, and what the report counts."""
 
-import copy
 from functools import partial
 
 import numpy as np
@@ -15,8 +14,8 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier, fleet
-from sk_tune.adoption import FitRequested, adoption
-from sk_tune.backend import Recorder, _session
+from sk_tune.adoption import adoption
+from sk_tune.backend import _session
 from sk_tune.backend._session import Session
 from sk_tune.exceptions import SkTuneWarning
 from sk_tune.training import _one_thread
@@ -106,16 +105,6 @@ def test_a_skorch_net_that_no_fleet_carries_trains_once_and_says_why():
     assert Counting.n_epochs == 2 * 2
     assert report.solo == {"it has callbacks (Counting)": 2}
     assert report.n_requested == report.n_adopted == report.n_trained_again == 0
-
-
-def test_a_fit_with_more_arguments_is_counted_among_those_alone():
-    """What they do to a skorch net no fleet knows."""
-    net = _skorch()
-
-    with fleet(n_jobs=1) as report, pytest.warns(SkTuneWarning, match="1 network was"):
-        Parallel()(delayed(lambda: net.fit(_X32, _Y64, epochs=1))() for _ in range(1))
-
-    assert report.solo == {"its fit was given more than X and y": 1}
 
 
 @pytest.mark.parametrize("alone_first", [True, False])
@@ -233,14 +222,6 @@ def test_a_second_call_uses_what_the_first_trained():
     np.testing.assert_array_equal(first, second)
     assert report.n_adopted == 3 + 3 + 6
     assert report.n_requested == 3 + 3
-
-
-def test_blocks_forget():
-    """A new block trains anew."""
-    for _ in range(2):
-        with fleet(n_jobs=1) as report:
-            cross_val_score(_net(), X, Y, cv=2)
-        assert report.n_requested == 2
 
 
 def test_an_adopted_network_owns_its_weights(session):
@@ -366,35 +347,7 @@ def test_other_fits_are_no_rungs(session, other):
     assert session.report.n_requested == 2
 
 
-def test_networks_of_a_task_adopt_one_training_each(session):
-    """Trainings of networks without a seed are not handed out again."""
-
-    def task():
-        return [_fit(_net(random_state=None)) for _ in range(2)]
-
-    ((first, second),) = _replay(session, [task])
-
-    assert session.report.n_adopted == 2
-    assert not np.allclose(first, second)
-
-
 # --- Recorder
-
-
-def test_a_recorder_notes_a_copy_of_the_estimator(session):
-    """Neither it nor its data change, and only the first fit of the task is noted."""
-    net, trainings = _net(), []
-    before = copy.deepcopy(net.get_params())
-
-    with adoption(Recorder(session, trainings)), pytest.raises(FitRequested):
-        net.fit(X, Y)
-
-    (training,) = trainings
-    assert training.fit.estimator is not net
-    np.testing.assert_array_equal(training.fit.X, X)
-    assert training.fit.X.flags.writeable
-    assert net.get_params() == before
-    assert not hasattr(net, "net_")
 
 
 def test_equal_data_of_several_tasks_are_kept_once(session, monkeypatch):

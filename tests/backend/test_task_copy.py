@@ -7,14 +7,11 @@ import warnings
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import pytest
-import scipy.sparse
 import torch
 from joblib._parallel_backends import SequentialBackend
 from joblib.parallel import BatchedCalls
 from scipy.optimize import fmin_l_bfgs_b, rosen
-from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -36,91 +33,6 @@ def _copied(*args):
     return copy_task(partial(_arguments, *args))()[0]
 
 
-def _sparse():
-    return scipy.sparse.csr_array(np.eye(3))
-
-
-MUTABLE = {
-    "list": ([1, 2], lambda v: v.append(3), list),
-    "dict": ({"a": 1}, lambda v: v.update(a=2), dict),
-    "object array": (np.array([[1], [2]], dtype=object), lambda v: v.fill(0), np.array),
-    "generator": (
-        np.random.RandomState(0),
-        lambda v: v.random_sample(),
-        lambda v: v.get_state()[2],
-    ),
-    "default_rng": (
-        np.random.default_rng(0),
-        lambda v: v.random(),
-        lambda v: v.bit_generator.state["state"]["state"],
-    ),
-    "frame": (
-        pd.DataFrame({"a": [1, 2]}),
-        lambda v: v.insert(1, "b", [0, 0]),
-        lambda v: list(v.columns),
-    ),
-    "estimator": (
-        MLPClassifier(),
-        lambda v: v.set_params(max_epochs=99),
-        lambda v: v.max_epochs,
-    ),
-    "skorch net": (
-        NeuralNetClassifier(nn.Linear, lr=0.1),
-        lambda v: v.set_params(lr=9.0),
-        lambda v: v.lr,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", MUTABLE)
-def test_what_the_copy_changes_stays_in_the_copy(name):
-    """Lists, frames, generators and estimators of the task are others."""
-    value, change, look = MUTABLE[name]
-    before = look(value)
-
-    (copy,) = _copied(value)
-    change(copy)
-
-    assert copy is not value
-    assert str(look(value)) == str(before)
-    assert str(look(copy)) != str(before)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda a: a,
-        lambda a: a.T,
-        lambda a: a[::2],
-        lambda a: np.asfortranarray(a),
-        lambda a: a.astype("U3"),
-    ],
-    ids=["array", "transposed", "view", "fortran", "text"],
-)
-def test_arrays_are_shared_and_read_only(make):
-    """They are not copied, the copy cannot write to them, and the original still can."""
-    array = make(np.arange(6.0).reshape(3, 2))
-
-    (copy,) = _copied(array)
-
-    assert np.shares_memory(copy, array)
-    np.testing.assert_array_equal(copy, array)
-    with pytest.raises(ValueError, match="read-only"):
-        copy[0] = 0
-    assert array.flags.writeable
-
-
-def test_arrays_inside_objects_are_read_only():
-    """Sparse matrices and fitted estimators share their arrays too."""
-    matrix = _sparse()
-
-    (copy,) = _copied(matrix)
-
-    with pytest.raises(ValueError, match="read-only"):
-        copy.data[0] = 5
-    np.testing.assert_array_equal(matrix.toarray(), np.eye(3))
-
-
 def test_the_same_object_twice_is_one_object_in_the_copy():
     """Who changes it at one place sees it at the other."""
     shared, array = [1], np.ones(2)
@@ -129,46 +41,6 @@ def test_the_same_object_twice_is_one_object_in_the_copy():
 
     assert first is second
     assert third is fourth
-
-
-def test_what_the_copy_does_to_a_tensor_stays_in_the_copy():
-    """A tensor of the caller is not changed by recording."""
-    tensor = torch.zeros(3)
-
-    (copy,) = _copied(tensor)
-    copy.add_(1)
-
-    assert tensor.tolist() == [0, 0, 0]
-
-
-def test_functions_and_classes_are_themselves():
-    """Lambdas, local classes, modules and what is bound to them are not copied."""
-
-    class Local:
-        def method(self):
-            return type(self)
-
-    function = lambda: 1
-
-    copies = _copied(function, Local, np, len, Local().method)
-
-    assert copies[:4] == (function, Local, np, len)
-    assert copies[4]() is Local
-
-
-def test_instances_of_local_classes_are_copied():
-    """A subclass of an estimator that is defined in a function can be recorded."""
-
-    class Local(MLPClassifier):
-        pass
-
-    net = Local(max_epochs=3)
-
-    (copy,) = _copied(net)
-
-    assert type(copy) is Local
-    assert copy is not net
-    assert copy.get_params() == clone(net).get_params()
 
 
 def _library_tasks():

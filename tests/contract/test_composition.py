@@ -9,25 +9,18 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import loguniform, randint
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import (
     AdaBoostClassifier,
-    BaggingClassifier,
-    BaggingRegressor,
-    StackingClassifier,
-    VotingClassifier,
     VotingRegressor,
 )
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.feature_selection import SequentialFeatureSelector
 from sklearn.inspection import permutation_importance
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import brier_score_loss, f1_score, log_loss
+from sklearn.linear_model import Ridge
+from sklearn.metrics import brier_score_loss, f1_score
 from sklearn.model_selection import (
-    GridSearchCV,
-    HalvingRandomSearchCV,
     KFold,
     StratifiedKFold,
     TunedThresholdClassifierCV,
@@ -125,34 +118,10 @@ COMPOSED = {
         "digits",
         0.4,
     ),
-    "bagging": (
-        lambda: BaggingClassifier(_classifier(), n_estimators=3, random_state=0),
-        "scaled iris",
-        0.45,
-    ),
-    "bagging of regressors": (
-        lambda: BaggingRegressor(_regressor(), n_estimators=3, random_state=0),
-        "diabetes",
-        0.2,
-    ),
     "boosting by weights": (
         lambda: AdaBoostClassifier(_classifier(), n_estimators=3, random_state=0),
         "scaled iris",
         0.45,
-    ),
-    "stacking": (
-        lambda: StackingClassifier(
-            [("net", _classifier()), ("linear", LogisticRegression())], cv=3
-        ),
-        "cancer",
-        0.2,
-    ),
-    "voting": (
-        lambda: VotingClassifier(
-            [("net", _classifier()), ("other", _classifier(random_state=1))], voting="soft"
-        ),
-        "cancer",
-        0.2,
     ),
     "voting of regressors": (
         lambda: VotingRegressor([("net", _regressor()), ("linear", Ridge())]),
@@ -195,13 +164,6 @@ def test_a_composition_beats_a_guess(name, data):
     assert cross_val_score(make(), X, y, cv=folds).mean() > guess + margin
 
 
-def test_bags_have_networks_of_their_seeds(scaled_iris):
-    """Each member draws a seed."""
-    bag = BaggingClassifier(_classifier(), n_estimators=3, random_state=0).fit(*scaled_iris)
-
-    assert len({net.random_state for net in bag.estimators_}) == 3
-
-
 def test_frames_pass_through_pipelines_that_keep_frames(iris):
     """With set_output("pandas") names of columns reach the network."""
     frame = pd.DataFrame(iris.X, columns=list("abcd"))
@@ -237,15 +199,6 @@ def test_fitted_estimators_and_several_scores_come_back(scaled_cancer):
     assert result["train_accuracy"].min() > share + 0.2
 
 
-def test_predictions_of_all_folds_are_put_together(scaled_iris):
-    """Out-of-fold probabilities have less than half the loss of equal ones, log 3."""
-    X, y = scaled_iris
-
-    proba = cross_val_predict(_classifier(), X, y, cv=CV, method="predict_proba")
-
-    assert log_loss(y, proba) < math.log(3) / 2
-
-
 def test_a_class_that_a_fold_lacks_has_a_column_of_zeros(scaled_iris):
     """Folds of sorted labels lack a class each; the others are told apart above a half."""
     X, y = scaled_iris
@@ -260,46 +213,6 @@ def test_a_class_that_a_fold_lacks_has_a_column_of_zeros(scaled_iris):
     assert classes == [[1, 2], [0, 2], [0, 1]]
     seen = fitted["estimator"][1]
     assert seen.score(X[y != 1], y[y != 1]) > 0.9
-
-
-def test_grid_search_prefers_the_network_that_learns(iris):
-    """Of rates that do nothing and rates that learn, a learning one wins, above 0.8."""
-    search = GridSearchCV(
-        _scaled(_classifier()),
-        {
-            "mlpclassifier__learning_rate": [1e-6, 0.02],
-            "mlpclassifier__activation": ["relu", "tanh"],
-        },
-        cv=CV,
-    )
-
-    search.fit(*iris)
-
-    assert search.best_params_["mlpclassifier__learning_rate"] == 0.02
-    assert search.best_score_ > 0.8
-    assert search.score(*iris) > 0.8
-    assert not np.isnan(search.cv_results_["mean_test_score"]).any()
-
-
-def test_halving_by_epochs_gives_the_survivors_more(scaled_iris):
-    """With resource="max_epochs" each rung trains longer, and the winner is above 0.8."""
-    search = HalvingRandomSearchCV(
-        _classifier(),
-        {"learning_rate": loguniform(1e-4, 1e-1), "width": randint(4, 20)},
-        resource="max_epochs",
-        n_candidates=6,
-        min_resources=2,
-        max_resources=18,
-        factor=3,
-        cv=CV,
-        random_state=0,
-    )
-
-    search.fit(*scaled_iris)
-
-    assert search.n_resources_ == [2, 6]
-    assert search.best_params_["max_epochs"] == search.best_estimator_.n_epochs_ == 6
-    assert search.best_score_ > 0.8
 
 
 def test_calibration(scaled_cancer):

@@ -13,7 +13,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier, RNNClassifier
-from sk_tune.engine import Fit, FitStream, train
+from sk_tune.engine import Fit, train
 from sk_tune.exceptions import SkTuneWarning
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
@@ -256,14 +256,6 @@ def _with_outputs(make):
     return make_with_outputs
 
 
-def test_a_batch_of_nothing_but_failures_has_results(digits):
-    """When all fits fail, each says why."""
-    fits = [FAILURES[case][0](digits) for case in ("diverging", "dropout", "NaN in X")]
-
-    for trained in train(fits):
-        _assert_failed(trained)
-
-
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, KeyError])
 def test_an_error_in_the_middle_of_a_fleet_costs_one_network(error, digits, monkeypatch):
     """The network at fault fails; the others are trained alone, with a warning."""
@@ -351,33 +343,6 @@ def _deadly_module(marker, *, always, after=None):
             return self.output(x)
 
     return Deadly
-
-
-def test_a_stream_outlives_its_workers(digits, tmp_path):
-    """What was lost is tried once more, alone, and what is asked for later is trained."""
-    once = _deadly_module(tmp_path / "once", always=False)
-    always = _deadly_module(tmp_path / "always", always=True, after=tmp_path / "once")
-    good = _good(digits)
-    asked = [
-        good[0],
-        _fit(digits, _net(always, max_epochs=1)),
-        _fit(digits, _net(once, max_epochs=2)),
-    ]
-    with FitStream(n_jobs=2) as stream:
-        stream.ask([[fit] for fit in asked[:1]])
-        stream.ask([[fit] for fit in asked[1:2]])
-        stream.ask([[fit] for fit in asked[2:]])
-        found = dict(stream.next() for _ in range(3))
-        stream.ask([[good[1]]])
-        found |= dict([stream.next()])
-
-    assert (tmp_path / "once").exists()
-    _assert_failed(found[1][0])
-    assert "its worker process died" in found[1][0].message
-    assert found[2][0].status == "trained"
-    for number, reference in zip((0, 3), train(good[:2]), strict=True):
-        ours = found[number][0]
-        np.testing.assert_allclose(ours.predictions, reference.predictions, atol=1e-5)
 
 
 @pytest.mark.usefixtures("workers_for_little")

@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from torch import nn
+from parity.modules import Layers
 
 from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
 from sk_tune.augment import CutMix, Flip
@@ -19,19 +19,6 @@ from sk_tune.training import arrays_of_state
 
 MONITOR = np.arange(150, 200)
 BASE = {"batch_size": 32, "dtype": "float64", "learning_rate": 0.005, "max_epochs": 3}
-
-
-class Layers(nn.Module):
-    """A user's module with torch's own dropout."""
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(n_features, 8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, n_outputs)
-        )
-
-    def forward(self, x):
-        return self.layers(x)
 
 
 def _mlp(**params):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from parity.modules import Layers
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import KFold
 from skorch.callbacks import Callback
-from torch import nn
 
 from sk_tune import (
     CNNClassifier,
@@ -17,23 +17,6 @@ from sk_tune import (
 from sk_tune.engine import Fit, fitted_estimator, train
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
-
-
-class Layers(nn.Module):
-    """A user's module with batch normalisation and dropout."""
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(n_features, 8),
-            nn.BatchNorm1d(8),
-            nn.ReLU(),
-            nn.Dropout(0.2),
-            nn.Linear(8, n_outputs),
-        )
-
-    def forward(self, x):
-        return self.layers(x)
 
 
 SMALL = {"max_epochs": 3, "batch_size": 32}

@@ -8,8 +8,8 @@ import pickle
 
 import numpy as np
 import pytest
+from parity.modules import Layers
 from skorch.callbacks import Callback
-from torch import nn
 
 import sk_tune
 from sk_tune.engine import Fit, fitted_estimator, train
@@ -17,23 +17,6 @@ from sk_tune.estimators._net_state import training_state
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 9, "batch_size": 32, "dtype": "float64", "learning_rate": 0.005}
-
-
-class Layers(nn.Module):
-    """A user's module with batch normalisation and torch's own dropout."""
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(n_features, 8),
-            nn.BatchNorm1d(8),
-            nn.ReLU(),
-            nn.Dropout(0.2),
-            nn.Linear(8, n_outputs),
-        )
-
-    def forward(self, x):
-        return self.layers(x)
 
 
 STOPPING = {"early_stopping": True, "validation_fraction": 0.2}

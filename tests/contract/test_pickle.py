@@ -1,7 +1,6 @@
 """Estimators on their way: pickle, copy, clone, joblib, skops, other processes."""
 
 import copy
-import inspect
 import pickle
 import subprocess
 import sys
@@ -56,7 +55,7 @@ def _cloudpickle(estimator, folder):
 JOURNEYS = {
     **{
         f"protocol {p}": lambda e, _, p=p: pickle.loads(pickle.dumps(e, p))
-        for p in range(2, pickle.HIGHEST_PROTOCOL + 1)
+        for p in (2, pickle.HIGHEST_PROTOCOL)
     },
     "deepcopy": lambda e, _: copy.deepcopy(e),
     "copy": lambda e, _: copy.copy(e),
@@ -104,18 +103,6 @@ def test_a_deep_copy_is_independent(name, fitted, task_data, outputs):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_unfitted_estimator_survives_a_journey(name, make_estimator, task_data, outputs):
-    """A pickled recipe trains as the original does."""
-    X, y = task_data(name)
-    net = make_estimator(name)
-
-    moved = pickle.loads(pickle.dumps(net))
-
-    assert moved.get_params() == net.get_params()
-    np.testing.assert_array_equal(outputs(moved.fit(X, y), X), outputs(net.fit(X, y), X))
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_a_clone_is_unfitted_with_the_same_parameters(name, fitted, task_data, outputs):
     """Cloning keeps every parameter and nothing that was learnt."""
     X, y = task_data(name)
@@ -129,26 +116,13 @@ def test_a_clone_is_unfitted_with_the_same_parameters(name, fitted, task_data, o
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_parameters_can_be_set_one_by_one(name, make_estimator):
-    """Whatever get_params names, set_params sets, and returns itself."""
-    net, other = make_estimator(name), make_estimator(name, max_epochs=7, tol=0.5)
-
-    for parameter, value in other.get_params().items():
-        assert net.set_params(**{parameter: value}) is net
-
-    assert net.get_params() == other.get_params()
-    assert set(net.get_params()) == set(inspect.signature(type(net)).parameters)
-
-
-@pytest.mark.parametrize("early_stopping", [False, True])
-@pytest.mark.parametrize("name", NAMES)
-def test_a_pickle_holds_no_samples(name, early_stopping, make_estimator, task_data):
+def test_a_pickle_holds_no_samples(name, make_estimator, task_data):
     """The size of a pickle does not grow with the samples trained on or predicted."""
     X, y = task_data(name)
     many = np.tile(X, (20, 1)) + np.arange(1200)[:, None] / 1e4
     sizes = []
     for rows, targets in ((X, y), (many, np.tile(y, 20))):
-        params = {"early_stopping": early_stopping, "batch_size": 30}
+        params = {"early_stopping": True, "batch_size": 30}
         net = make_estimator(name, **params).fit(rows, targets)
         net.predict(rows)
         sizes.append(len(pickle.dumps(net)))
@@ -245,7 +219,7 @@ def test_a_module_from_a_notebook_travels_to_workers(tmp_path):
         import joblib
         import numpy as np
         import torch
-        from sklearn.model_selection import GridSearchCV, cross_validate
+        from sklearn.model_selection import GridSearchCV
         from torch import nn
         from sk_tune import MLPClassifier, NetClassifier
 
@@ -266,7 +240,7 @@ def test_a_module_from_a_notebook_travels_to_workers(tmp_path):
             torch.set_num_threads(1)
             X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
             y = (X[:, 0] > 0).astype(int)
-            net = NetClassifier(Net, max_epochs=3, batch_size=16, random_state=0)
+            net = NetClassifier(Net, max_epochs=1, batch_size=16, random_state=0)
             here = [
                 copy.deepcopy(net.set_params(module__width=w)).fit(X, y).predict_proba(X)
                 for w in (3, 5)
@@ -286,14 +260,6 @@ def test_a_module_from_a_notebook_travels_to_workers(tmp_path):
                 joblib.delayed(fitted.predict_proba)(X) for fitted in there
             )
             np.testing.assert_array_equal(proba, here)
-
-            serial, parallel = (
-                cross_validate(net, X, y, cv=3, n_jobs=n, return_estimator=True)
-                for n in (1, 2)
-            )
-            np.testing.assert_array_equal(serial["test_score"], parallel["test_score"])
-            for one, other in zip(serial["estimator"], parallel["estimator"]):
-                np.testing.assert_array_equal(one.predict_proba(X), other.predict_proba(X))
 
             serial, parallel = (
                 GridSearchCV(net, {"module__width": [1, 8]}, cv=2, n_jobs=n).fit(X, y)
@@ -406,20 +372,6 @@ def test_training_goes_on_after_skops():
     )
 
 
-def test_unfitted_estimators_are_those_that_they_were():
-    """Parameters alone."""
-    assert _through_skops(_mlp()).get_params() == _mlp().get_params()
-
-
-def test_what_candidates_contribute_is_held():
-    """A table, though skops knows no tables."""
-    fitted = clone(ESTIMATORS["trials"]).fit(X, Y)
-
-    pd.testing.assert_frame_equal(
-        _through_skops(fitted).contributions_, fitted.contributions_
-    )
-
-
 def test_automl_predicts_the_same_after_skops():
     """By its ensemble, with the leaderboard, from a table with text."""
     table = pd.DataFrame(X, columns=list("wxyz")).assign(
@@ -432,10 +384,3 @@ def test_automl_predicts_the_same_after_skops():
 
     np.testing.assert_array_equal(found.predict_proba(table), fitted.predict_proba(table))
     pd.testing.assert_frame_equal(found.leaderboard_, fitted.leaderboard_)
-
-
-def test_all_networks_are_tried():
-    """Of those that are public."""
-    networks = {n for n in sk_tune.__all__ if n.startswith(("MLP", "CNN", "RNN", "Net"))}
-
-    assert networks - set(ESTIMATORS) == {"CNNRegressor", "RNNRegressor"}

@@ -107,35 +107,24 @@ class Stop:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("make", SEARCHES.values(), ids=SEARCHES)
-def test_a_search_that_is_run_again_trains_nothing(make, iris, tmp_path):
-    """Its results are those of the first run, and the ledger says where they come from."""
-    path = tmp_path / "fits.db"
-    first, again = (make(store=path).fit(*iris) for _ in range(2))
-
-    _assert_same_results(again.cv_results_, first.cv_results_)
-    np.testing.assert_array_equal(again.oof_predictions_, first.oof_predictions_)
-    assert again.best_params_ == first.best_params_
-    assert first.ledger_.epochs_loaded == 0
-    assert again.ledger_.epochs_trained == 0
-    assert again.ledger_.epochs_loaded == first.ledger_.epochs_trained
-
-
 @pytest.mark.filterwarnings("ignore:One or more of the .* scores are non-finite")
 @pytest.mark.parametrize("make", SEARCHES.values(), ids=SEARCHES)
-def test_an_interrupted_search_ends_as_one_that_was_not(make, iris, tmp_path):
-    """To the bit, and without training again what was finished."""
-    whole = make(store=tmp_path / "whole.db").fit(*iris)
+def test_a_search_that_is_run_again_ends_as_the_first_one(make, iris, tmp_path):
+    """To the bit; what was finished is not trained again, all of it or until Ctrl-C."""
+    whole, again = (make(store=tmp_path / "whole.db").fit(*iris) for _ in range(2))
     path = tmp_path / "fits.db"
-    interrupted = make(store=path, progress=Stop(3))
     with pytest.raises(KeyboardInterrupt):
-        interrupted.fit(*iris)
-
+        make(store=path, progress=Stop(3)).fit(*iris)
     resumed = make(store=path).fit(*iris)
 
+    _assert_same_results(again.cv_results_, whole.cv_results_)
+    np.testing.assert_array_equal(again.oof_predictions_, whole.oof_predictions_)
+    assert again.best_params_ == whole.best_params_
+    n_epochs = whole.ledger_.epochs_trained
+    assert (whole.ledger_.epochs_loaded, again.ledger_.epochs_trained) == (0, 0)
+    assert again.ledger_.epochs_loaded == n_epochs
     _assert_same_results(resumed.cv_results_, whole.cv_results_)
-    trained = resumed.ledger_.epochs_trained
-    assert trained + resumed.ledger_.epochs_loaded == whole.ledger_.epochs_trained
+    assert resumed.ledger_.epochs_trained + resumed.ledger_.epochs_loaded == n_epochs
 
 
 def test_an_interrupted_search_over_a_plain_skorch_net_goes_on(iris, tmp_path, monkeypatch):

@@ -106,16 +106,6 @@ def test_a_model_is_named_in_any_case_or_given(iris, model):
         assert model.random_state is None
 
 
-def test_names_in_any_case_mean_the_same_model(iris):
-    """The candidates of "et" are those of "ET"."""
-    lower, upper = (
-        search_svc(optimizer_kwargs={"base_estimator": n, "n_initial_points": 3}).fit(*iris)
-        for n in ("et", "ET")
-    )
-
-    assert lower.cv_results_["params"] == upper.cv_results_["params"]
-
-
 @pytest.mark.parametrize("model", ["nonsense", SVC(), DecisionTreeClassifier], ids=str)
 def test_what_is_no_model_of_the_score_is_refused(iris, model):
     """A name that scikit-optimize has not, a classifier, a class."""

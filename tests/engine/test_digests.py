@@ -5,7 +5,6 @@ import enum
 import functools
 import linecache
 import os
-import subprocess
 import sys
 import threading
 import types
@@ -29,13 +28,8 @@ from torch.nn import functional
 
 from sk_tune import MLPClassifier
 from sk_tune.engine._code_names import (
-    attribute_names,
-    bound_names,
-    imported_names,
     installed_name,
     installed_version,
-    nested_code,
-    read_names,
 )
 from sk_tune.engine._digest import data_digest, value_digest
 
@@ -626,43 +620,6 @@ def test_plain_values_have_equal_digests_if_they_are_written_alike(one, other):
     assert (value_digest(one) == value_digest(other)) == (_form(one) == _form(other))
 
 
-SCRIPT = """
-import collections
-from torch import nn
-from skorch.callbacks import EarlyStopping
-from sk_tune.engine._digest import value_digest
-
-SIZES = {"a", "b", "c"}
-
-class Net(nn.Module):
-    names = frozenset({"x", "y", "z"})
-    def __init__(self, n_features=3):
-        super().__init__()
-        self.layer = nn.Linear(n_features, len(SIZES))
-    def forward(self, x):
-        return self.layer(x) if "a" in {"a", "b", "c"} else x
-
-values = [Net, {"p", "q", "r"}, EarlyStopping(), collections.Counter("aab"), nn.ReLU()]
-print(value_digest(values))
-"""
-
-
-def test_digests_are_the_same_in_every_process():
-    """Also of sets, whose order is another in each."""
-    digests = {
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT],
-            env={"PYTHONHASHSEED": seed, "PATH": "", "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
-
-    assert len(digests) == 1
-
-
 class _Rectified(nn.Module):
     """Calls a function, and a method, of torch's."""
 
@@ -692,63 +649,6 @@ def test_what_is_patched_into_a_library_counts(where, wraps, monkeypatch):
     assert value_digest(_Rectified) == before
 
 
-FACTOR = 2
-
-
-def _function(x):
-    import json
-
-    def inner(y):
-        return [len(z) * FACTOR for z in y.values]
-
-    class Inner:
-        size = FACTOR
-
-    return json, inner, Inner, x
-
-
-def test_names_that_are_read_are_those_of_all_code_inside():
-    """Attributes and local names are none."""
-    names = read_names(_function.__code__)
-
-    assert {"FACTOR", "len"} <= set(names)
-    assert not {"values", "x", "inner", "json"} & set(names)
-
-
-def _binding():
-    global FACTOR, GONE
-    FACTOR = local = 3
-    del GONE
-    return local
-
-
-def test_names_that_are_set_or_deleted_are_global_ones():
-    """Local variables are none."""
-    assert bound_names(_binding.__code__) == ["FACTOR", "GONE"]
-
-
-def test_imports_inside_a_function_are_found():
-    """They are not among its global names."""
-    assert imported_names(_function.__code__) == ["json"]
-
-
-def test_attributes_are_among_the_names():
-    """As is every other name."""
-    assert {"values", "FACTOR"} <= attribute_names(_function.__code__)
-
-
-def test_code_that_is_nested_comes_after_the_outer_one():
-    """At any depth."""
-    names = [code.co_name for code in nested_code(_function.__code__)]
-
-    assert names[0] == "_function"
-    assert {"inner", "Inner"} <= set(names[1:])
-
-
-def _own():
-    return None
-
-
 def test_classes_and_functions_of_libraries_have_a_name_and_a_version():
     """Those of Python its own."""
     assert (
@@ -756,23 +656,6 @@ def test_classes_and_functions_of_libraries_have_a_name_and_a_version():
     )
     assert installed_name(MLPClassifier).startswith("sk_tune.")
     assert installed_name(functools.partial).startswith("functools.partial python")
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        _own,
-        functools.wraps(nn.Linear)(_own),
-        torch.no_grad()(_own),
-        type("Linear", (), {"__module__": "torch.nn.modules.linear"}),
-        lambda: None,
-        3,
-    ],
-    ids=["own", "borrowed name", "decorated", "same name", "lambda", "number"],
-)
-def test_what_a_library_does_not_have_under_its_name_has_none(code):
-    """Whatever it calls itself."""
-    assert installed_name(code) is None
 
 
 def test_a_checkout_counts_as_a_users(tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 import itertools
 import pickle
 import threading
-from dataclasses import replace
 from types import SimpleNamespace
 
 import joblib
@@ -100,23 +99,6 @@ def test_requests_of_one_call_share_a_shard(iris, n_jobs):
         _assert_same(trained, train(_folds(iris, learning_rate=rates[number])), rtol=1e-5)
 
 
-def test_a_fit_goes_on_from_a_state(iris):
-    """One epoch and then two more are three epochs."""
-    fits = _folds(iris, max_epochs=3)
-    with FitStream() as stream:
-        stream.ask([[replace(fit, n_epochs=1) for fit in fits]])
-        _, first = stream.next()
-        states = [trained.state for trained in first]
-        rest = [
-            replace(fit, state=state, n_epochs=2)
-            for fit, state in zip(fits, states, strict=True)
-        ]
-        stream.ask([rest])
-        _, second = stream.next()
-
-    _assert_same(second, train(fits))
-
-
 def test_fits_of_several_signatures_and_failed_ones_are_one_request(iris):
     """Every fit has a result, in the order of the request, also if none of it trains."""
     kinds = {"dropout": -1.0}, {"width": 5}, {}
@@ -167,24 +149,6 @@ def test_progress_counts_what_is_still_to_come(iris):
         _all(stream)
 
     assert (seen[-1].n_fits, seen[-1].n_fits_done) == (9, 9)
-
-
-def test_errors_of_who_is_told_come_up_as_they_are(iris):
-    """They are no failures of a fit."""
-
-    def tell(progress):
-        raise ZeroDivisionError
-
-    with FitStream(progress=tell) as stream:
-        stream.ask([_folds(iris)])
-        with pytest.raises(ZeroDivisionError):
-            stream.next()
-
-
-def test_a_result_needs_a_request():
-    """Or there is nothing to wait for."""
-    with FitStream() as stream, pytest.raises(ValueError, match="needs a request"):
-        stream.next()
 
 
 def test_one_worker_is_this_process_and_keeps_the_order(iris):
@@ -238,15 +202,6 @@ def test_each_backend_gives_the_same(backend, iris):
     if backend is _Lists:
         # The same workers for all lists.
         assert used.n_starts == n_before + 1
-
-
-def test_workers_that_join_late_are_counted():
-    """Those of a cluster may come and go."""
-    backend = _Lists()
-    with joblib.parallel_config(backend=backend), FitStream(n_jobs=-1) as stream:
-        before, backend.n_workers = stream.n_workers, 5
-
-        assert (before, stream.n_workers) == (2, 5)
 
 
 @pytest.fixture

@@ -1,12 +1,7 @@
 """Requests, results, and how progress is told."""
 
-import math
-import pickle
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.datasets import load_iris
@@ -58,16 +53,6 @@ def test_the_curves_of_a_failed_fit_are_empty(name):
     assert getattr(failed, name).shape == (0,)
 
 
-def test_a_result_travels_by_pickle():
-    """Workers send it back as it is."""
-    copy = pickle.loads(pickle.dumps(_trained()))
-
-    np.testing.assert_array_equal(copy.predictions, np.arange(3.0))
-    np.testing.assert_array_equal(copy.train_loss, [0.5, 0.25])
-    assert (copy.status, copy.engine, copy.seconds) == ("trained", "fleet", 1.5)
-    assert copy.state.history == HISTORY
-
-
 def _trained_progress(*scores):
     state = None
     if scores:
@@ -83,33 +68,6 @@ def _trained_progress(*scores):
     )
 
 
-def test_epochs_in_training_and_of_fits_that_ended_are_added():
-    """Two fits of four epochs: half of the first, all of it, and the second at once."""
-    seen = []
-    reporter = ProgressReporter(seen.append, {0: 4, 1: 4})
-
-    reporter.epoch_done(1)
-    reporter.epoch_done(1)
-    reporter.fits_done({0: _trained_progress(0.5, 0.75)})
-    reporter.fits_done({1: _trained_progress(0.25)})
-
-    assert [p.n_epochs_done for p in seen] == [1, 2, 4, 8]
-    assert [p.n_fits_done for p in seen] == [0, 0, 1, 2]
-    assert {(p.n_fits, p.n_epochs) for p in seen} == {(2, 8)}
-
-
-def test_the_best_score_is_that_of_the_last_epoch_of_a_fit():
-    """Not of an epoch on the way; fits without a score do not count."""
-    seen = []
-    reporter = ProgressReporter(seen.append, dict.fromkeys(range(4), 2))
-
-    reporter.fits_done({0: _trained_progress()})
-    reporter.fits_done({1: _trained_progress(0.9, 0.5), 2: _trained_progress(math.nan)})
-    reporter.fits_done({3: _trained_progress(-2.0)})
-
-    np.testing.assert_array_equal([p.best_score for p in seen], [np.nan, 0.5, 0.5])
-
-
 def test_the_time_left_is_in_proportion_to_the_epochs_left(monkeypatch):
     """A quarter of the epochs in six seconds leaves eighteen."""
     clock = iter([100.0, 106.0, 108.0])
@@ -121,47 +79,6 @@ def test_the_time_left_is_in_proportion_to_the_epochs_left(monkeypatch):
     reporter.fits_done({0: _trained_progress(), 1: _trained_progress()})
 
     assert [(p.seconds, p.seconds_left) for p in seen] == [(6.0, 18.0), (8.0, 0.0)]
-
-
-def test_the_time_left_is_unknown_before_the_first_epoch():
-    """It is NaN, not infinite."""
-    seen = []
-
-    ProgressReporter(seen.append, {0: 5}).fits_done({})
-
-    assert math.isnan(seen[0].seconds_left)
-
-
-def test_nobody_needs_to_listen():
-    """Without a callable the counting goes on in silence."""
-    reporter = ProgressReporter(None, {0: 1})
-
-    assert reporter.epoch_done(1) is None
-    assert reporter.fits_done({0: _trained_progress(0.5)}) is None
-
-
-@given(
-    n_epochs=st.lists(st.integers(1, 20), min_size=1, max_size=8),
-    data=st.data(),
-)
-def test_progress_never_goes_back(n_epochs, data):
-    """Whatever fleets the fits are cut into, and wherever their rows end."""
-    seen = []
-    reporter = ProgressReporter(seen.append, dict(enumerate(n_epochs)))
-    waiting = list(range(len(n_epochs)))
-
-    while waiting:
-        size = data.draw(st.integers(1, len(waiting)))
-        fleet, waiting = waiting[:size], waiting[size:]
-        ends = [data.draw(st.integers(1, n_epochs[i])) for i in fleet]
-        for epoch in range(max(ends)):
-            reporter.epoch_done(sum(end > epoch for end in ends))
-        reporter.fits_done({i: _trained_progress(0.5) for i in fleet})
-
-    done = [p.n_epochs_done for p in seen]
-    assert done == sorted(done)
-    assert done[-1] == seen[-1].n_epochs == sum(n_epochs)
-    assert all(p.seconds_left >= 0 for p in seen)
 
 
 @pytest.mark.parametrize("n_more", [1, 100])
@@ -223,8 +140,3 @@ def test_every_fit_is_a_task_between_begin_and_end_of_the_caller():
     networks = [(kind, "network", i) for i in range(N_FITS) for kind in ("begin", "end")]
 
     assert _tasks(sequential=True) == [("begin", "fit", 0), *networks, ("end", "fit", 0)]
-
-
-def test_tasks_without_order_are_numbered_too():
-    """A context whose subtasks may run side by side needs their numbers."""
-    assert len(set(_tasks(sequential=False))) == 2 * (N_FITS + 1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
@@ -16,11 +16,10 @@ from sk_tune import (
     RNNRegressor,
 )
 from sk_tune.engine import Fit, _shard, train
-from sk_tune.engine._alone import failed, train_alone
+from sk_tune.engine._alone import train_alone
 from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.estimators import FitPreparer
-from sk_tune.exceptions import SkTuneError, TrainingDivergedError
-from sk_tune.fleets import _active_batch, train_fleet
+from sk_tune.fleets import train_fleet
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32}
@@ -67,15 +66,6 @@ def fleets(monkeypatch):
     return sizes
 
 
-def test_results_keep_the_positions_of_their_fits(digits, fleets):
-    """Positions are those among all fits, not in the shard."""
-    trained, solo = _train({7: _fit(digits, seed=7), 3: _fit(digits, seed=3)})
-
-    assert {index: t.state.seed for index, t in trained.items()} == {7: 7, 3: 3}
-    assert solo == {}
-    assert len(fleets) == 1
-
-
 def test_modules_of_unequal_structure_become_several_fleets(digits, fleets):
     """Fits that differ in an argument of their module are told apart here."""
     widths = [4, 6, 4, 6, 6]
@@ -92,42 +82,6 @@ def test_modules_of_unequal_structure_become_several_fleets(digits, fleets):
         assert trained[i].engine == "fleet"
         assert trained[i].state.seed == i
         assert len(trained[i].state.weights["layers.0.bias"]) == width
-
-
-def test_a_shard_for_the_reference_engine_makes_no_fleet(digits, fleets):
-    """Each fit is trained alone, and none has a reason to tell."""
-    trained, solo = _train({0: _fit(digits), 1: _fit(digits)}, as_fleet=False)
-
-    assert fleets == []
-    assert {t.engine for t in trained.values()} == {"alone"}
-    assert solo == {}
-
-
-def test_a_module_that_no_fleet_can_carry_has_a_reason(digits):
-    """It is trained alone; the shard tells which fit and why."""
-
-    class Branching(Users):
-        def forward(self, x):
-            return super().forward(x if x.sum() > 0 else -x)
-
-    fits = {4: _fit(digits), 5: _fit(digits, NetClassifier(Branching, **BASE))}
-
-    trained, solo = _train(fits)
-
-    assert set(solo) == {5}
-    assert "vmap" in solo[5]
-    assert [trained[i].engine for i in (4, 5)] == ["fleet", "alone"]
-
-
-def test_epochs_are_counted_by_networks(digits, monkeypatch):
-    """Rows that ended no longer count."""
-    monkeypatch.setattr(_active_batch, "_SECONDS_AT_ONCE", 0.0)
-    seen = []
-    fits = {0: _fit(digits), 1: _fit(digits, _mlp(max_epochs=4)), 2: _fit(digits)}
-
-    _train(fits, epoch_done=seen.append)
-
-    assert seen == [3, 3, 1, 1]
 
 
 @pytest.mark.parametrize("as_fleet", [True, False], ids=["fleet", "alone"])
@@ -275,30 +229,6 @@ def _fit_reference(data, estimator, **changes):
     return Fit(estimator=estimator, **{**own, "n_epochs": estimator.max_epochs, **changes})
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
-def test_it_gives_what_fit_gives(name, digits):
-    """Weights and predictions are those of the estimator's fit, but for rounding."""
-    estimator = clone(ESTIMATORS[name]).fit(digits.X[ROWS], digits.y[ROWS])
-    predict = "predict_proba" if is_classifier(estimator) else "predict"
-
-    trained = train_alone(_fit_reference(digits, ESTIMATORS[name]), FitPreparer())
-
-    assert (trained.status, trained.engine, trained.message) == ("trained", "alone", "")
-    weights = estimator.net_.module_.state_dict()
-    assert list(trained.state.weights) == list(weights)
-    for key, weight in weights.items():
-        np.testing.assert_allclose(
-            trained.state.weights[key], weight.numpy(), rtol=1e-4, atol=1e-6
-        )
-    np.testing.assert_allclose(
-        trained.predictions, getattr(estimator, predict)(digits.X[MONITOR]), rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        trained.train_loss, estimator.history_[:, "train_loss"], rtol=1e-5
-    )
-    assert trained.state.stopping.best_epoch == estimator.net_.stopping_.best_epoch
-
-
 def test_the_monitor_is_scored_after_each_epoch(digits):
     """Its last score is that of the fitted estimator, its loss the mean over its rows."""
     estimator = clone(ESTIMATORS["mlp"]).fit(digits.X[ROWS], digits.y[ROWS])
@@ -311,44 +241,6 @@ def test_the_monitor_is_scored_after_each_epoch(digits):
     proba = estimator.predict_proba(digits.X[MONITOR])
     loss = -np.log(proba[np.arange(50), digits.y[MONITOR]]).mean()
     assert trained.monitor_loss[-1] == pytest.approx(loss, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("reason", "expected"),
-    [
-        ("lost", "lost"),
-        (ValueError("bad X"), "bad X"),
-        (SkTuneError("no network"), "no network"),
-        (TrainingDivergedError("became nan"), "became nan"),
-        (RuntimeError("shapes"), "RuntimeError: shapes"),
-        (MemoryError("full"), "MemoryError: full"),
-        (KeyError("w"), "KeyError: 'w'"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
-)
-@pytest.mark.parametrize(("name", "prefix"), [("fold 2", "fold 2: "), ("", "")])
-def test_a_failure_names_the_fit_and_errors_that_are_not_ours(
-    name, prefix, reason, expected
-):
-    """Errors that say all in their text stand alone, others after their type."""
-    fit = Fit(estimator=None, X=None, y=None, name=name)
-
-    trained = failed(fit, reason, 1.5, "fleet")
-
-    assert trained.message == prefix + expected
-    assert (trained.status, trained.state, trained.predictions) == ("failed", None, None)
-    assert (trained.seconds, trained.engine) == (1.5, "fleet")
-
-
-def test_a_diverging_training_is_a_failed_result(digits):
-    """The message says epoch and learning rate."""
-    estimator = MLPClassifier(**BASE_REFERENCE, optimizer="sgd", learning_rate=1e25)
-
-    trained = train_alone(_fit_reference(digits, estimator, name="fold 2"), FitPreparer())
-
-    assert trained.status == "failed"
-    assert trained.message.startswith("fold 2: The train loss became")
-    assert "learning_rate=1e+25" in trained.message
 
 
 class _Trained(MLPClassifier):

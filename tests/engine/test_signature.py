@@ -120,25 +120,12 @@ def test_strengths_of_augmentations_may_differ_and_kinds_may_not():
     assert none == signature(_fit(CNNClassifier(augmentation=[])))
 
 
-def test_estimators_of_other_classes_split():
-    """A regressor has another loss than a classifier."""
-    assert signature(_fit(MLPClassifier())) != signature(_fit(MLPRegressor()))
-
-
 def test_arguments_of_a_users_module_do_not_split_yet():
     """Dropout may be among them; the modules are compared once they are built."""
     fits = [_fit(NetClassifier(nn.Linear, module__bias=bias)) for bias in (True, False)]
 
     assert signature(fits[0]) == signature(fits[1])
     assert signature(fits[0]) != signature(_fit(NetClassifier(nn.Bilinear)))
-
-
-def test_data_are_not_looked_at():
-    """Signatures of fits are equal whatever X and y are."""
-    first = _fit(MLPClassifier())
-    second = _fit(MLPClassifier(), X="a file", y=None)
-
-    assert signature(first) == signature(second)
 
 
 # --- Fits that no fleet can carry

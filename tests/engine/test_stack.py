@@ -74,33 +74,6 @@ def test_rows_and_networks_are_cut_into_pieces_that_fit_into_the_cache(
     torch.testing.assert_close(torch.cat(pieces, dim=1), expected)
 
 
-def test_a_stack_may_compute_in_another_dtype(make_estimator, task_data):
-    """In float64 the result is that of the networks in float64."""
-    X, y = task_data("MLPClassifier")
-    modules = _modules(make_estimator, (X, y), "MLP", normalization="batch")
-    rows = torch.from_numpy(np.array(X))
-
-    outputs = _outputs(NetworkStack(modules, rows, torch.float64), rows)
-
-    with torch.no_grad():
-        expected = modules[2].double()(rows.double())
-    torch.testing.assert_close(outputs[2], expected, rtol=1e-12, atol=1e-12)
-
-
-def test_the_networks_are_not_changed(make_estimator, task_data):
-    """A stack has copies of the weights."""
-    X, y = task_data("MLPClassifier")
-    modules = _modules(make_estimator, (X, y), "MLP")
-    rows = torch.from_numpy(np.array(X))
-    stack = NetworkStack(modules, rows)
-    before = _outputs(stack, rows)
-
-    nn.init.zeros_(modules[0].output.weight)
-
-    after = _outputs(stack, rows)
-    torch.testing.assert_close(after, before, rtol=0, atol=0)
-
-
 def test_what_cannot_be_stacked_says_why():
     """A branch on the data has no batching rule."""
 
@@ -251,17 +224,3 @@ def test_each_network_may_see_an_affine_map_of_the_rows(
             for module, own, moved in zip(modules, scale, shift, strict=True)
         ])
     torch.testing.assert_close(_outputs(stack, rows), expected, rtol=1e-12, atol=1e-12)
-
-
-def test_memory_does_not_grow_with_numbers_of_rows(make_estimator, task_data):
-    """A service that predicts batches of any size keeps memory for the largest only."""
-    X, y = task_data("MLPClassifier")
-    rows = torch.from_numpy(np.array(X))
-    stack = NetworkStack(_modules(make_estimator, (X, y), "MLP"), rows)
-
-    stack.map(rows, torch.clone, shared=True)
-    largest = sum(t.numel() for t in stack._program._store.values())
-    for n in range(1, len(rows)):
-        stack.map(rows[:n], torch.clone, shared=True)
-
-    assert sum(t.numel() for t in stack._program._store.values()) == largest

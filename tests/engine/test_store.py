@@ -268,7 +268,7 @@ def _assert_survives(path, results):
         _assert_same(result, results[key])
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", range(40))
 def test_bit_flips_never_give_a_wrong_result(path, results, seed):
     """Either the right one, or none, or an error that names the file."""
     rng = random.Random(seed)
@@ -280,7 +280,7 @@ def test_bit_flips_never_give_a_wrong_result(path, results, seed):
     _assert_survives(path, results)
 
 
-@pytest.mark.parametrize("share", np.linspace(0, 0.99, 12))
+@pytest.mark.parametrize("share", np.linspace(0, 0.99, 6))
 def test_a_truncated_file_never_gives_a_wrong_result(path, results, share):
     """Or an error; of an empty file, too, for what was in it is lost."""
     content = path.read_bytes()
@@ -387,28 +387,6 @@ def test_a_history_comes_back_as_it_was(history):
 
     assert again == history
     assert json.dumps(again) == json.dumps(history)
-
-
-def test_names_are_written_once_for_a_run_of_batches():
-    """Batches to train on, and those to validate on."""
-    batches = [{"train_loss": 0.1 * i, "size": 32} for i in range(9)]
-    batches += [{"valid_loss": 0.2 * i, "size": 32} for i in range(3)]
-
-    (record,) = history_to_columns([{"epoch": 1, "batches": batches}])
-
-    assert [list(run) for run in record["batches"]] == [
-        ["train_loss", "size"],
-        ["valid_loss", "size"],
-    ]
-    assert [len(run["size"]) for run in record["batches"]] == [9, 3]
-
-
-def test_columns_of_different_lengths_are_refused():
-    """No such thing was ever written."""
-    damaged = [{"batches": [{"train_loss": [0.1, 0.2], "size": [32]}]}]
-
-    with pytest.raises(ValueError, match="shorter"):
-        history_from_columns(damaged)
 
 
 KEY = "0" * 64
@@ -520,22 +498,19 @@ def _assert_same_stored(ours, theirs):
         np.testing.assert_array_equal(a.train_loss, b.train_loss)
 
 
-def test_a_second_run_trains_nothing(iris, tmp_path):
-    """And has the same results, to the bit."""
-    path = tmp_path / "fits.db"
+def test_a_second_run_trains_only_what_is_new(iris, tmp_path):
+    """What is loaded is the same to the bit, is told first, and counts as done."""
+    path, seen, told = tmp_path / "fits.db", [], {}
+    first = train(_fits(iris, 4), store=path)
 
-    first, second = train(_fits(iris), store=path), train(_fits(iris), store=path)
+    again = train(_fits(iris, 4), store=path, progress=seen.append)
+    more = train(_fits(iris, 6), store=path, trained=told.update)
 
-    assert (_n_trained(first), _n_trained(second)) == (6, 0)
-    _assert_same_stored(second, first)
-
-
-def test_more_fits_train_only_what_is_new(iris, tmp_path):
-    """A search that is continued with more candidates."""
-    path = tmp_path / "fits.db"
-    train(_fits(iris, 4), store=path)
-
-    assert _n_trained(train(_fits(iris, 6), store=path)) == 2
+    assert [_n_trained(run) for run in (first, again, more)] == [4, 0, 2]
+    _assert_same_stored(again, first)
+    assert [(p.n_fits_done, p.n_epochs_done) for p in seen] == [(4, 12)]
+    assert list(told)[:4] == [0, 1, 2, 3]
+    assert [told[i].is_loaded for i in range(6)] == [True] * 4 + [False] * 2
 
 
 @pytest.mark.usefixtures("workers_for_little")
@@ -693,27 +668,3 @@ def test_what_cannot_be_written_is_not_kept_and_disturbs_nothing(iris, tmp_path)
     assert [result.status for result in results] == ["trained"] * 3
     with FitStore(path) as store:
         assert store.info().n_fits == 2
-
-
-def test_progress_counts_what_is_loaded(iris, tmp_path):
-    """A run that finds everything is done at once."""
-    path, seen = tmp_path / "fits.db", []
-    train(_fits(iris), store=path)
-
-    train(_fits(iris), store=path, progress=seen.append)
-
-    assert [(p.n_fits_done, p.n_epochs_done) for p in seen] == [(6, 18)]
-
-
-def test_the_callable_gets_every_result(iris, tmp_path):
-    """Those of the store first."""
-    path, seen = tmp_path / "fits.db", {}
-    train(_fits(iris, 2), store=path)
-
-    train(_fits(iris, 3), store=path, trained=seen.update)
-
-    assert {i: result.is_loaded for i, result in seen.items()} == {
-        0: True,
-        1: True,
-        2: False,
-    }

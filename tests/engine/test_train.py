@@ -113,15 +113,6 @@ def test_no_fits_give_no_results(engine):
     assert train([], engine=engine) == []
 
 
-def test_one_fit_may_come_twice(digits):
-    """The same object twice has two equal results."""
-    fit = _fit(digits)
-
-    first, second = train([fit, fit])
-
-    np.testing.assert_array_equal(first.predictions, second.predictions)
-
-
 def test_an_unknown_engine_is_refused(digits):
     """The error names the two engines and the one that was asked for."""
     with pytest.raises(ValueError, match="'fleet' or 'alone'. Got 'turbo'"):
@@ -353,24 +344,6 @@ def test_what_no_fleet_can_carry_is_trained_alone_and_said_once(case, digits, ca
     assert [t.status for t in trained] == ["trained"] * 3
 
 
-def test_several_reasons_are_counted_apart(digits, capsys):
-    """The most frequent comes first."""
-    fits = [_fit(digits, _mlp(verbose=1))] + [_fit(digits, _net(Deciding))] * 2
-
-    with pytest.warns(
-        SkTuneWarning, match=r"3 networks.*: 2 because torch.*; 1 because verb"
-    ):
-        train(fits)
-
-
-@pytest.mark.parametrize("case", SOLO)
-def test_the_reference_engine_does_not_warn(case, digits, capsys):
-    """Who asks for it knows that fits are trained alone."""
-    (trained,) = train([_fit(digits, SOLO[case][0]())], engine="alone")
-
-    assert (trained.status, trained.engine) == ("trained", "alone")
-
-
 @pytest.mark.parametrize(
     "case",
     SOLO,
@@ -443,8 +416,10 @@ def test_progress_only_grows_and_ends_with_all(n_jobs, engine, digits):
 
 
 @pytest.mark.usefixtures("workers_for_little")
-@pytest.mark.parametrize("told", ["progress", "trained"])
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
+@pytest.mark.parametrize(
+    ("told", "n_jobs"), [("progress", 1), ("trained", 1), ("progress", 2)]
+)
 def test_an_error_of_the_callers_function_is_raised_as_it_is(told, n_jobs, digits):
     """It ends the training; no fit is blamed for it, and none is trained alone."""
 
@@ -765,26 +740,6 @@ def test_ctrl_c_keeps_what_was_finished_and_stops_the_workers(n_jobs, digits):
     np.testing.assert_array_equal(again.predictions, kept[1].predictions)
 
 
-@pytest.mark.usefixtures("workers_for_little")
-@pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
-def test_an_error_of_the_callable_stops_the_workers_too(digits):
-    """It is the caller's, and is passed on as it is."""
-    fits = [_fit(digits, _mlp(max_epochs=10**7)), _fit(digits, _mlp(max_epochs=1))]
-    workers = []
-
-    def refuse(part):
-        workers.extend(_loky_workers())
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        train(fits, n_jobs=2, trained=refuse)
-
-    assert len(workers) == 2
-    for worker in workers:
-        worker.join(10)
-        assert not worker.is_alive()
-
-
 def _loky_workers():
     return [p for p in active_children() if "Loky" in type(p).__name__]
 
@@ -799,20 +754,6 @@ def test_a_failed_fit_has_no_estimator(digits):
 
     with pytest.raises(ValueError, match="There is no network.*candidate 3.*'dropout'"):
         fitted_estimator(fit, trained)
-
-
-def test_each_estimator_of_a_fit_is_a_new_one(digits):
-    """Training one of them on leaves the other, and the caller's, alone."""
-    fit = _fit(digits, _mlp(lr_schedule="constant"))
-    (trained,) = train([fit])
-    first, second = (fitted_estimator(fit, trained) for _ in range(2))
-    before = second.predict_proba(digits.X)
-
-    first.partial_fit(digits.X, digits.y)
-
-    assert (first.predict_proba(digits.X) != before).any()
-    np.testing.assert_array_equal(second.predict_proba(digits.X), before)
-    assert not hasattr(fit.estimator, "net_")
 
 
 @pytest.mark.parametrize("engine", ["fleet", "alone"])
@@ -856,3 +797,13 @@ def test_a_fit_that_ends_too_late_has_no_result(make_estimator, iris):
     assert (done.status, done.is_cut) == ("trained", False)
     assert (late.status, late.is_cut, late.state) == ("failed", True, None)
     assert "time was up" in late.message
+
+
+def test_several_reasons_are_counted_apart(digits, capsys):
+    """The most frequent comes first."""
+    fits = [_fit(digits, _mlp(verbose=1))] + [_fit(digits, _net(Deciding))] * 2
+
+    with pytest.warns(
+        SkTuneWarning, match=r"3 networks.*: 2 because torch.*; 1 because verb"
+    ):
+        train(fits)

@@ -109,23 +109,6 @@ def test_dask_gives_what_local_workers_give(cluster, digits):
     np.testing.assert_array_equal(scores, _scores(digits, n_jobs=2))
 
 
-@pytest.mark.usefixtures("workers_for_little")
-def test_a_worker_of_dask_that_dies_changes_nothing(cluster, digits):
-    """Dask runs its shards elsewhere."""
-    net = MLPClassifier(width=16, max_epochs=200, random_state=0)
-    grid = {"learning_rate": list(np.logspace(-4, -1, 16))}
-    pid = next(iter(cluster.workers.values())).pid
-    threading.Timer(1.0, os.kill, (pid, signal.SIGKILL)).start()
-
-    with joblib.parallel_config("dask"):
-        search = GridSearchCV(net, grid, cv=3, n_jobs=-1, refit=False).fit(*digits)
-
-    alone = GridSearchCV(net, grid, cv=3, n_jobs=2, refit=False).fit(*digits)
-    np.testing.assert_array_equal(
-        search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"]
-    )
-
-
 def test_a_slow_worker_of_dask_stalls_no_asynchronous_search(cluster, digits):
     """The other one has trained a candidate to the end before the slow one is back."""
     rates = list(np.geomspace(1e-4, 1e-1, 9))

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skorch import NeuralNetClassifier
 from torch import nn
 
 import sk_tune
@@ -25,7 +24,7 @@ from sk_tune.fleets._kernel import (
 )
 from sk_tune.fleets._plan import build_program
 from sk_tune.nets import ACTIVATIONS, SeededDropout
-from sk_tune.training import OPTIMIZERS, TensorSet, arrays_of_state
+from sk_tune.training import TensorSet, arrays_of_state
 
 # Where torch finds nothing that a library was compiled for, nothing of it can be tested.
 pytestmark = pytest.mark.skipif(compiled_library() is None, reason=kernel_status())
@@ -196,23 +195,13 @@ def test_samples_to_look_at_have_classes(changes, is_taken, table):
 # With which SGD goes well for some epochs first.
 WILD_RATE = 10.0
 OPTIONS = {
-    "plain": {},
-    "one layer": {"hidden_layer_sizes": (16,)},
-    "no layer": {"hidden_layer_sizes": ()},
-    "many layers": {"hidden_layer_sizes": (5,) * 25},
     "dropout": {"dropout": 0.3},
-    "adam": {"optimizer": "adam", "weight_decay": 0.1},
-    "adamw": {"optimizer": "adamw", "weight_decay": 0.1, "momentum": 0.8},
     "sgd": {"optimizer": "sgd", "weight_decay": 0.1, "momentum": 0.9},
-    "sgd without momentum": {"optimizer": "sgd", "momentum": 0.0},
     "rmsprop": {"optimizer": "rmsprop", "weight_decay": 0.1, "momentum": 0.5},
-    "l1": {"l1": 0.01},
-    "clipped": {"gradient_clip": 0.1},
-    "smoothed": {"label_smoothing": 0.2},
     "schedule": {"lr_schedule": "one_cycle"},
+    "smoothed": {"label_smoothing": 0.2},
     "stopping": {"early_stopping": True, "validation_fraction": 0.2, "patience": 1},
     "full batches": {"batch_size": 1000},
-    "small batches": {"batch_size": 3, "max_epochs": 1},
 }
 
 
@@ -262,24 +251,6 @@ def _assert_close(ours, theirs, tolerance=1e-10):
 
 
 KINDS = {
-    "identity": {"activation": "identity"},
-    **{f"{name}": {"activation": name} for name in ACTIVATIONS if name != "identity"},
-    "layer norm": {"normalization": "layer", "activation": "selu"},
-    # Rounding grows from layer to layer.
-    "batch norm": {
-        "normalization": "batch",
-        "activation": "silu",
-        "hidden_layer_sizes": (9, 33),
-    },
-    "residual": {"residual": True, "hidden_layer_sizes": (7, 7, 9)},
-    "members": {
-        "members": 3,
-        "dropout": 0.2,
-        "normalization": "batch",
-        "hidden_layer_sizes": (9, 33),
-    },
-    "linear members": {"members": 3, "hidden_layer_sizes": ()},
-    "categories": {"categorical_features": [5, 6], "embedding_size": 3},
     "piecewise linear": {
         "categorical_features": [6],
         "numerical_embedding": "piecewise_linear",
@@ -296,26 +267,6 @@ KINDS = {
         "dropout": 0.2,
     },
 }
-TASKS = ("classes", "labels", "numbers")
-
-
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_of_layer_trains_as_by_torch(kind, task, table, monkeypatch):
-    """With each optimizer, and options in turn; epochs are judged alike, weights heeded."""
-    X, y = table
-    targets = {"classes": y, "labels": np.eye(3, dtype=int)[y], "numbers": X[:, :2] ** 2}
-    estimator = MLPRegressor if task == "numbers" else MLPClassifier
-    for number, optimizer in enumerate(OPTIMIZERS):
-        turn = 4 * ([*KINDS].index(kind) + TASKS.index(task)) + number
-        params = {**BASE, "dtype": "float64", "optimizer": optimizer}
-        params |= {**[*OPTIONS.values()][turn % len(OPTIONS)], **KINDS[kind]}
-        if task == "numbers":
-            params.pop("label_smoothing", None)
-        fits = _fits(estimator(**params), X, targets[task], np.linspace(1, 3, 90))
-
-        # As contract 1 has it: RMSprop divides by little.
-        _assert_close(*_both(fits[:2], monkeypatch), tolerance=1e-9)
 
 
 class AllLayers(nn.Module):
@@ -430,48 +381,7 @@ def test_each_library_trains_as_torch_does(table, monkeypatch):
         _assert_close(*_both([fit], monkeypatch))
 
 
-def test_chains_of_users_train_as_by_torch(table, monkeypatch):
-    """Layers without a bias, or without an activation behind them."""
-    params = {"max_epochs": 3, "batch_size": 20, "dtype": "float64"}
-
-    _assert_close(*_both(_fits(NetClassifier(Chain, **params), *table), monkeypatch))
-
-
-def test_plain_skorch_nets_train_as_by_torch(table, monkeypatch):
-    """Their callbacks look at each epoch."""
-    X, y = table
-    net = NeuralNetClassifier(
-        Chain,
-        module__n_features=7,
-        module__n_outputs=3,
-        criterion=nn.CrossEntropyLoss,
-        optimizer=torch.optim.AdamW,
-        max_epochs=3,
-        batch_size=20,
-        train_split=None,
-        verbose=0,
-    )
-    data = {"X": X.astype(np.float32), "y": y.astype(np.int64)}
-    folds = {"rows": np.arange(60), "monitor": np.arange(60, 90)}
-    fits = [Fit(estimator=net, seed=seed, **data, **folds) for seed in range(2)]
-
-    ours, theirs = _both(fits, monkeypatch)
-
-    for row, twin in zip(ours, theirs, strict=True):
-        assert row.message == twin.message == ""
-        np.testing.assert_allclose(row.predictions, twin.predictions, atol=1e-4)
-        for name in ("train_loss", "monitor_loss", "monitor_score"):
-            np.testing.assert_allclose(getattr(row, name), getattr(twin, name), atol=1e-4)
-
-
-def test_single_precision_is_rounded_as_by_torch(table, monkeypatch):
-    """Within some units of the last place after three epochs."""
-    estimator = MLPClassifier(**BASE, dropout=0.2)
-
-    _assert_close(*_both(_fits(estimator, *table), monkeypatch), tolerance=1e-4)
-
-
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     sizes=st.lists(st.integers(1, 70), min_size=1, max_size=4),
     n_features=st.integers(1, 40),
@@ -629,27 +539,6 @@ def test_calls_may_be_as_short_as_one_batch(score, table, monkeypatch):
         np.testing.assert_array_equal(row.predictions, twin.predictions)
 
 
-def _assert_same(found, expected):
-    """States, curves and predictions are equal to the bit; times are not looked at."""
-    for row, twin in zip(found, expected, strict=True):
-        assert row.message == twin.message
-        if twin.message:
-            continue
-        arrays, theirs = arrays_of_state(row.state), arrays_of_state(twin.state)
-        assert arrays.keys() == theirs.keys()
-        for name, array in theirs.items():
-            np.testing.assert_array_equal(arrays[name], array, err_msg=name)
-        np.testing.assert_array_equal(row.predictions, twin.predictions)
-        ours, then = (
-            [{k: v for k, v in record.items() if k != "dur"} for record in t.state.history]
-            for t in (row, twin)
-        )
-        assert ours == then
-        assert [len(s.history) for s in row.checkpoints] == [
-            len(s.history) for s in twin.checkpoints
-        ]
-
-
 def _calls(fits, monkeypatch, *, seconds=None, **options):
     """Return what becomes of fits, and how many epochs each call had."""
     n_epochs = []
@@ -666,14 +555,14 @@ def _calls(fits, monkeypatch, *, seconds=None, **options):
         return train(fits, **options), n_epochs
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     "option", ["dropout", "sgd", "rmsprop", "schedule", "smoothed", "full batches"]
 )
 def test_epochs_at_once_are_to_the_bit_what_they_are_one_by_one(
-    option, dtype, table, monkeypatch
+    option, table, monkeypatch, assert_same_training
 ):
     """Rows of unequal folds and weights, one of which has fewer epochs to go."""
+    dtype = "float64" if option in {"sgd", "schedule"} else "float32"
     params = {**BASE, "dtype": dtype, "max_epochs": 7, **OPTIONS[option]}
     X, y = table
     estimator, y = (MLPRegressor, X[:, :2]) if option == "sgd" else (MLPClassifier, y)
@@ -685,10 +574,11 @@ def test_epochs_at_once_are_to_the_bit_what_they_are_one_by_one(
 
     assert n_at_once == [4, 3]
     assert n_one_by_one == [1] * 7
-    _assert_same(found, expected)
+    for row, twin in zip(found, expected, strict=True):
+        assert_same_training(row, twin)
 
 
-def test_epochs_end_where_a_row_is_kept(table, monkeypatch):
+def test_epochs_end_where_a_row_is_kept(table, monkeypatch, assert_same_training):
     """What is kept on the way is what would be kept one by one."""
     fits = [
         replace(fit, keeps_checkpoints=True)
@@ -700,11 +590,15 @@ def test_epochs_end_where_a_row_is_kept(table, monkeypatch):
 
     assert sum(n_at_once) == 9
     assert 1 < len(n_at_once) < 9
-    assert all(row.checkpoints for row in found)
-    _assert_same(found, expected)
+    for row, twin in zip(found, expected, strict=True):
+        assert_same_training(row, twin)
+        lengths = [len(s.history) for s in row.checkpoints]
+        assert lengths == [len(s.history) for s in twin.checkpoints] != []
 
 
-def test_epochs_go_one_by_one_where_early_stopping_looks_at_them(table, monkeypatch):
+def test_epochs_go_one_by_one_where_early_stopping_looks_at_them(
+    table, monkeypatch, assert_same_training
+):
     """Rows beside one that may stop are what they are without it."""
     fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 5}), *table)
     stopping = {
@@ -716,14 +610,14 @@ def test_epochs_go_one_by_one_where_early_stopping_looks_at_them(table, monkeypa
     fits[1] = replace(fits[1], estimator=MLPClassifier(**stopping, random_state=1))
 
     found, n_epochs = _calls(fits, monkeypatch)
-    alone = [_calls([fit], monkeypatch)[0][0] for fit in fits]
 
     assert set(n_epochs[:2]) == {1}
-    _assert_same(found, alone)
+    for row, fit in zip(found, fits, strict=True):
+        assert_same_training(row, *train([fit]))
 
 
 def test_a_row_that_diverges_between_epochs_fails_where_it_would_one_by_one(
-    table, monkeypatch
+    table, monkeypatch, assert_same_training
 ):
     """Its message names the epoch; those trained after it are not told."""
     params = {
@@ -741,8 +635,9 @@ def test_a_row_that_diverges_between_epochs_fails_where_it_would_one_by_one(
 
     assert n_at_once == [20]
     assert "became nan at epoch" in found[1].message
-    assert "epoch 1 " not in found[1].message
-    _assert_same(found, expected)
+    assert "epoch 1 " not in found[1].message == expected[1].message
+    for row, twin in zip(found[::2], expected[::2], strict=True):
+        assert_same_training(row, twin)
 
 
 def test_a_row_has_one_thread_however_many_there_are(table):
@@ -788,17 +683,6 @@ def test_calls_take_little_time_and_memory(name, value, table, monkeypatch):
     assert n_epochs == [1] * 5
 
 
-def test_progress_counts_the_epochs_of_a_call(table, monkeypatch):
-    """Each network and epoch once."""
-    told = []
-    fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 7}), *table)
-
-    _, n_epochs = _calls(fits, monkeypatch, progress=told.append)
-
-    assert n_epochs == [7]
-    assert told[-1].n_epochs_done == told[-1].n_epochs == 3 * 7
-
-
 def test_a_class_that_is_not_trained_on_counts_as_by_torch(table, monkeypatch):
     """It has no loss, and is never predicted."""
     X, y = table
@@ -807,23 +691,3 @@ def test_a_class_that_is_not_trained_on_counts_as_by_torch(table, monkeypatch):
     estimator = MLPClassifier(**{**BASE, "dtype": "float64"})
 
     _assert_close(*_both(_fits(estimator, X, y), monkeypatch))
-
-
-@pytest.mark.parametrize(("dropout", "n_numbers"), [(0.0, 0), (0.2, 20 * 33)])
-def test_numbers_of_dropout_are_made_where_something_is_dropped(
-    dropout, n_numbers, table, monkeypatch
-):
-    """For the widest of such layers, whatever the number of features."""
-    asked = set()
-    dropout_positions = _compiled_epoch.dropout_positions
-
-    def noted(n, device):
-        asked.add(n)
-        return dropout_positions(n, device)
-
-    monkeypatch.setattr(_compiled_epoch, "dropout_positions", noted)
-    row, recipe = _row(table, dropout=dropout)
-
-    list(train_fleet([row], recipe, 1))
-
-    assert asked == {n_numbers}

@@ -231,16 +231,6 @@ def test_weights_that_are_not_finite_at_the_end_are_named():
     )
 
 
-def test_gradients_are_left_switched_on():
-    """Between outcomes and after them, code of the caller has autograd as before."""
-    networks = [_network(_set(), i, n_epochs=i + 1) for i in range(2)]
-
-    for _ in train_fleet(networks, _recipe(), 2):
-        assert torch.is_grad_enabled()
-
-    assert torch.is_grad_enabled()
-
-
 def test_times_of_networks_add_up_to_at_most_the_time_of_all():
     """An epoch's time is shared evenly, and each network's record has its share."""
     start = time.perf_counter()

@@ -108,11 +108,6 @@ def test_mask_is_the_same_after_pickle_and_copy():
     assert len(pickle.dumps(layer)) < 4 * N
 
 
-def test_representation_shows_the_probability():
-    """``repr`` of a network tells how much it drops."""
-    assert repr(SeededDropout(0.25)) == "SeededDropout(p=0.25)"
-
-
 @given(
     seed=st.integers(0, 2**63 - 1),
     step=st.integers(0, 2**31),

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from sk_tune.nets import ACTIVATIONS, MLP, by_member, mean_of_members
-from sk_tune.nets._mlp import SeparateHeads, SharedLinear
+from sk_tune.nets._mlp import SharedLinear
 
 PLAIN = {"activation": "relu", "normalization": None, "residual": False, "dropout": 0.0}
 
@@ -67,15 +67,6 @@ def test_scikit_learns_names_mean_what_they_mean_there(name):
     torch.testing.assert_close(ACTIVATIONS[name]()(x), CLOSED_FORMS[name](x))
 
 
-def test_every_activation_keeps_the_shape_and_differs_from_the_others():
-    """Ten names, ten functions."""
-    x = torch.linspace(-3, 3, 13, dtype=torch.float64)
-    values = torch.stack([activation()(x) for activation in ACTIVATIONS.values()])
-
-    assert values.shape == (10, 13)
-    assert len(values.unique(dim=0)) == 10
-
-
 M, B = 4, 7
 
 
@@ -122,14 +113,6 @@ def test_each_member_is_a_network_of_its_own_scales():
     assert outputs.shape == (B, M, 2)
     for index in range(M):
         torch.testing.assert_close(outputs[:, index], _member(net, index)(x))
-
-
-def test_members_share_their_matrices():
-    """Sixteen members have far fewer numbers than sixteen networks."""
-    one, many = (_net(members=m, hidden_layer_sizes=(64, 64)) for m in (1, 16))
-    counts = [sum(p.numel() for p in net.parameters()) for net in (one, many)]
-
-    assert counts[1] < 3 * counts[0]
 
 
 @pytest.mark.parametrize(
@@ -203,17 +186,6 @@ def test_members_differ_at_the_start_by_the_scales_of_their_inputs(chunks):
         assert torch.equal(scales[:, 0], scales[:, 1])
         assert not torch.equal(scales[:, 1], scales[:, 2])
         assert 0.7 < scales.std() < 1.3
-
-
-def test_heads_are_linear_layers_side_by_side():
-    """Each member has its own matrix and bias."""
-    head, x = SeparateHeads(3, 2, M).double(), _numbers(M, B, 3)
-
-    got = head(x)
-
-    for index in range(M):
-        bias = head.bias.view(M, 2)[index]
-        torch.testing.assert_close(got[index], x[index] @ head.weight[index].T + bias)
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])

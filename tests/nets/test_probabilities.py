@@ -100,7 +100,7 @@ def test_they_are_the_same_in_fleets(end):
     net = _net(end, max_epochs=3)
     expected = GridSearchCV(net, grid, cv=2, scoring="neg_log_loss").fit(X, Y)
     search = FleetSearchCV(net, grid, cv=2, scoring="neg_log_loss").fit(X, Y)
-    with fleet():
+    with fleet(n_jobs=1):
         inside = cross_val_score(net, X, Y, cv=2, scoring="neg_log_loss")
     outside = cross_val_score(net, X, Y, cv=2, scoring="neg_log_loss")
 

@@ -52,18 +52,6 @@ def test_padding_is_not_seen(cell, bidirectional, normalization):
     torch.testing.assert_close(got, torch.cat(expected))
 
 
-def test_batch_statistics_leave_padding_out():
-    """While training, batch normalisation sees the real steps only."""
-    net = _net(normalization="batch", n_layers=1).train()
-    x = _sequences()
-    padded = x.clone()
-    padded[:, 4:] = torch.nan
-
-    got = net(padded)
-
-    torch.testing.assert_close(got, _net(normalization="batch", n_layers=1)(x[:, :4]))
-
-
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_one_layer_answers_from_torchs_final_states(bidirectional):
     """The readout is a linear map of h_n, both directions side by side."""
@@ -85,13 +73,6 @@ def test_residual_adds_the_input_of_layers_of_equal_size():
     expected = net.output((h + net.layers[1].recurrence(h)[0])[:, -1])
 
     torch.testing.assert_close(net(x), expected)
-
-
-def test_plain_cell_takes_its_activation():
-    """With relu, states of the plain cell are never negative."""
-    net = _net(cell="rnn", activation="relu", n_layers=1)
-
-    assert (net.layers[0].recurrence(_sequences())[0] >= 0).all()
 
 
 def _ended(x, lengths):
@@ -138,23 +119,6 @@ def test_batch_normalisation_of_padded_sequences_is_torchs_over_real_steps(mode,
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
     for name, tensor in reference.state_dict().items():
         torch.testing.assert_close(norm.state_dict()[name], tensor, rtol=1e-12, atol=1e-12)
-
-
-def test_gradients_of_padded_batch_normalisation_are_torchs():
-    """Derivatives by the normalisation's weights are those over the real steps."""
-    lengths = [6, 1, 3, 6, 2]
-    net = _net(normalization="batch", n_layers=1).train()
-    reference = copy.deepcopy(net)
-    padded = _ended(_sequences(), lengths)
-
-    net(padded).square().sum().backward()
-
-    h = reference.layers[0]._recur(padded.nan_to_num(), torch.tensor(lengths))
-    ends = torch.tensor(lengths).cumsum(0) - 1
-    normalized = reference.layers[0].norm(_real(h, lengths))[ends]
-    reference.output(normalized).square().sum().backward()
-    for got, expected in zip(net.parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(got.grad, expected.grad, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("normalization", [None, "layer", "batch"])

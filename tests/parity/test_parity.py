@@ -233,9 +233,11 @@ CASES = {
     "rnn, padded": _rnn("padded", bidirectional=True, dropout=0.2),
     "rnn, padded, batch norm": _rnn("padded", normalization="batch", bidirectional=True),
     "rnn, padded, layer norm": _rnn(
-        "padded", cell="lstm", normalization="layer", n_layers=2
+        "padded", cell="lstm", normalization="layer", n_layers=2, bidirectional=True
     ),
-    "rnn, padded regressor": _rnn("sequence targets", "Regressor", cell="rnn"),
+    "rnn, padded regressor": _rnn(
+        "sequence targets", "Regressor", cell="rnn", bidirectional=True
+    ),
     "rnn, all": _rnn("padded", **ALL),
     "net": _net(Layers),
     "net, early stopping": _net(Layers, **STOPPING, optimizer="sgd"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import huber
+from scipy.special import huber, softmax
 from sklearn.metrics import (
     accuracy_score,
     log_loss,
@@ -46,73 +46,50 @@ def batch():
     return outputs, classes, labels, weight
 
 
-def test_cross_entropy_is_scikit_learns_log_loss(batch):
-    """With and without weights, in evaluation mode, in nats per row."""
-    outputs, classes, _, weight = batch
-    loss = CrossEntropy(label_smoothing=0.3).eval()
-    proba = outputs.softmax(dim=1).numpy()
-
-    assert loss(outputs, classes).item() == pytest.approx(log_loss(classes, proba))
-    expected = log_loss(classes, proba, sample_weight=weight.numpy())
-    assert loss(outputs, classes, weight).item() == pytest.approx(expected)
+def _huber(y, outputs, sample_weight):
+    errors = huber(1.0, outputs - y).mean(axis=1)
+    return np.average(errors, weights=sample_weight)
 
 
-def test_cross_entropy_smooths_while_training_only(batch):
-    """In training mode the loss is torch's with label smoothing."""
-    outputs, classes, _, _ = batch
-    loss = CrossEntropy(label_smoothing=0.3).train()
+LOSSES = {
+    "classes": (
+        CrossEntropy(0.3),
+        lambda y, outputs, **w: log_loss(y, softmax(outputs, axis=1), **w),
+    ),
+    "squared": (SquaredError(), mean_squared_error),
+    "absolute": (AbsoluteError(), mean_absolute_error),
+    "huber": (HuberLoss(), _huber),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_those_of_scikit_learn_and_scipy(name, weighted, batch):
+    """In evaluation mode: in nats a row of classes, averaged over outputs of numbers."""
+    outputs, classes, labels, weight = batch
+    loss, expected = LOSSES[name]
+    targets, weight = classes if name == "classes" else labels, weight if weighted else None
+
+    found = loss.eval()(outputs, targets, weight).item()
+
+    arrays = (None if part is None else part.numpy() for part in (targets, outputs, weight))
+    y, y_pred, w = arrays
+    assert found == pytest.approx(expected(y, y_pred, sample_weight=w))
+
+
+def test_targets_are_smoothed_while_training_only(batch):
+    """Classes as by torch; smoothing by s makes 0 and 1 to s/2 and 1 - s/2."""
+    outputs, classes, labels, _ = batch
+    of_classes, of_labels = CrossEntropy(0.3).train(), BinaryCrossEntropy(0.2)
+    by_torch = F.binary_cross_entropy_with_logits
 
     expected = F.cross_entropy(outputs, classes, label_smoothing=0.3)
-
-    assert loss(outputs, classes).item() == pytest.approx(expected.item())
-
-
-def test_binary_cross_entropy_is_torchs_with_targets_moved_to_the_middle(batch):
-    """Smoothing by s makes 0 and 1 to s/2 and 1 - s/2 while training."""
-    outputs, _, labels, _ = batch
-    loss = BinaryCrossEntropy(label_smoothing=0.2)
-    expected_eval = F.binary_cross_entropy_with_logits(outputs, labels)
-    expected_train = F.binary_cross_entropy_with_logits(outputs, labels * 0.8 + 0.1)
-
-    assert loss.train()(outputs, labels).item() == pytest.approx(expected_train.item())
-    assert loss.eval()(outputs, labels).item() == pytest.approx(expected_eval.item())
-
-
-def test_squared_error_is_scikit_learns(batch):
-    """With and without weights, averaged over outputs."""
-    outputs, _, labels, weight = batch
-    y_pred, y_true, w = outputs.numpy(), labels.numpy(), weight.numpy()
-
-    assert SquaredError()(outputs, labels).item() == pytest.approx(
-        mean_squared_error(y_true, y_pred)
-    )
-    assert SquaredError()(outputs, labels, weight).item() == pytest.approx(
-        mean_squared_error(y_true, y_pred, sample_weight=w)
-    )
-
-
-def test_absolute_error_is_scikit_learns(batch):
-    """With and without weights, averaged over outputs."""
-    outputs, _, labels, weight = batch
-    y_pred, y_true, w = outputs.numpy(), labels.numpy(), weight.numpy()
-
-    assert AbsoluteError()(outputs, labels).item() == pytest.approx(
-        mean_absolute_error(y_true, y_pred)
-    )
-    assert AbsoluteError()(outputs, labels, weight).item() == pytest.approx(
-        mean_absolute_error(y_true, y_pred, sample_weight=w)
-    )
-
-
-def test_huber_is_scipys_with_a_delta_of_1(batch):
-    """Errors on both sides of 1 count, averaged over outputs."""
-    outputs, _, labels, weight = batch
-    expected = torch.from_numpy(huber(1.0, (outputs - labels).numpy())).mean(dim=1)
-
-    assert HuberLoss()(outputs, labels).item() == pytest.approx(expected.mean().item())
-    assert HuberLoss()(outputs, labels, weight).item() == pytest.approx(
-        ((expected * weight).sum() / weight.sum()).item()
-    )
+    assert of_classes(outputs, classes).item() == pytest.approx(expected.item())
+    for found, targets in (
+        (of_labels.train()(outputs, labels), labels * 0.8 + 0.1),
+        (of_labels.eval()(outputs, labels), labels),
+    ):
+        assert found.item() == pytest.approx(by_torch(outputs, targets).item())
 
 
 @pytest.mark.parametrize(
@@ -195,45 +172,13 @@ def test_network_of_infinite_numbers_touches_no_other(score):
     assert torch.equal(got[[0, 2]], expected[[0, 2]])
 
 
-@pytest.mark.parametrize(
-    ("prefix", "loss", "epoch", "rate", "expected"),
-    [
-        (
-            "train",
-            math.nan,
-            1,
-            0.1,
-            "The train loss became nan at epoch 1 with learning_rate=0.1. Lower "
-            "learning_rate, set gradient_clip, or scale the features.",
-        ),
-        (
-            "valid",
-            math.inf,
-            12,
-            1e-7,
-            "The valid loss became inf at epoch 12 with learning_rate=1e-07. Lower "
-            "learning_rate, set gradient_clip, or scale the features.",
-        ),
-    ],
-    ids=["nan", "inf"],
-)
-def test_message_of_a_loss_names_it_and_what_to_do(prefix, loss, epoch, rate, expected):
-    """Which loss, its value, the epoch and the rate, then the remedies."""
-    assert loss_message(prefix, loss, epoch, rate) == expected
-
-
-@pytest.mark.parametrize(
-    ("rate", "text"), [(0.001, "0.001"), (1 / 3, "0.333333"), (100.0, "100"), (1, "1")]
-)
-def test_rates_are_written_shortly(rate, text):
-    """Six digits are enough to recognise a rate."""
-    assert f"learning_rate={text}. " in loss_message("train", math.nan, 1, rate)
-    assert f"learning_rate={text}. " in weights_message("output.bias", 1, rate)
-
-
-def test_message_of_weights_names_them_and_what_to_do():
-    """The parameter, the epoch and the rate, then the remedies."""
-    assert weights_message("output.weight", 3, 2.5) == (
+def test_messages_name_what_diverged_and_what_to_do():
+    """Which loss or weights, the epoch and the rate in six digits, then the remedies."""
+    assert loss_message("valid", math.inf, 12, 1e-7) == (
+        "The valid loss became inf at epoch 12 with learning_rate=1e-07. Lower "
+        "learning_rate, set gradient_clip, or scale the features."
+    )
+    assert weights_message("output.weight", 3, 1 / 3) == (
         "The weights 'output.weight' are not finite after epoch 3 with "
-        "learning_rate=2.5. Lower learning_rate, or set gradient_clip."
+        "learning_rate=0.333333. Lower learning_rate, or set gradient_clip."
     )

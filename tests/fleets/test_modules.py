@@ -1,0 +1,264 @@
+"""Why fleets cannot carry a module, and which modules may share one."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sk_tune.fleets import module_structure, plan
+
+X = torch.rand(100, 64, generator=torch.Generator().manual_seed(0))
+
+
+class Users(nn.Module):
+    """A user's module that does what it is told between two layers."""
+
+    def __init__(self, act=torch.tanh):
+        super().__init__()
+        self.hidden, self.output = nn.Linear(64, 8), nn.Linear(8, 3)
+        self.act = act
+
+    def forward(self, x):
+        return self.output(self.act(self.hidden(x)))
+
+
+def _reason(module, X=X):
+    """Return why networks like one are trained alone, None if they are not."""
+    found = plan(module, X)
+    return found.reason if found.way == "alone" else None
+
+
+def _branching(h):
+    return h if h.sum() > 0 else -h
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        _branching,
+        lambda h: torch.as_tensor(h.detach().numpy()),
+        lambda h: h + torch.randn_like(h),
+        lambda h: F.dropout(h, 0.5),
+    ],
+    ids=["branching", "numpy", "noise", "dropout"],
+)
+def test_modules_that_vmap_cannot_carry_have_a_reason(act):
+    """Branches on data, ways out of torch, and random numbers of unknown origin."""
+    reason = _reason(Users(act))
+
+    assert reason.startswith("torch.func.vmap cannot carry its module (")
+    assert "\n" not in reason
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_buffers_that_a_call_replaces_are_a_reason(in_place):
+    """A fleet could not see the new ones; those that are changed in place move."""
+
+    class Centred(Users):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(64))
+
+        def forward(self, x):
+            if self.training:
+                with torch.no_grad():
+                    moved = 0.9 * self.mean + 0.1 * x.mean(0)
+                    if in_place:
+                        self.mean.copy_(moved)
+                    else:
+                        self.mean = moved
+            return super().forward(x - self.mean)
+
+    module = Centred()
+
+    reason = _reason(module)
+
+    assert (reason is None) is in_place
+    assert in_place or "replaces a buffer" in reason
+    assert not module.mean.any()
+
+
+@pytest.mark.parametrize("is_constant", [True, False])
+def test_buffers_that_change_but_are_not_saved_are_a_reason(is_constant):
+    """Training could not go on with them; constants, such as positions, do no harm."""
+
+    class Counting(Users):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()), persistent=False)
+
+        def forward(self, x):
+            if self.training and not is_constant:
+                self.calls.add_(1)
+            return super().forward(x)
+
+    reason = _reason(Counting())
+
+    assert (reason is None) is is_constant
+    assert is_constant or "changes itself" in reason
+
+
+def test_outputs_that_depend_on_other_samples_are_a_reason():
+    """In chunks of another size a batch norm without running means gives others."""
+    norm = nn.BatchNorm1d(8, track_running_stats=False)
+    module = nn.Sequential(nn.Linear(64, 8), norm, nn.Linear(8, 3))
+
+    assert _reason(module) == "its outputs depend on the other samples of a batch"
+
+
+def test_samples_may_be_single_numbers():
+    """As a skorch net takes them that looks each one up."""
+    module = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 2))
+
+    assert _reason(module, torch.arange(9)) is None
+
+
+def test_a_dropout_layer_in_several_orders_is_a_reason():
+    """Which elements it drops cannot be told ahead."""
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = nn.GRU(3, 3, batch_first=True)
+            self.drop = nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.drop(self.cell(self.drop(x))[0])[:, -1]
+
+    assert "several orders of memory" in _reason(Twice(), torch.randn(4, 5, 3))
+
+
+@pytest.mark.parametrize("act", [torch.tanh, _branching], ids=["good", "bad"])
+def test_the_trial_leaves_the_module_as_it_was(act):
+    """Weights, running means, mode and generators are untouched, whatever came out."""
+    module = Users(act)
+    module.output = nn.Sequential(nn.BatchNorm1d(8), nn.Dropout(0.5), module.output)
+    before = copy.deepcopy(module.state_dict())
+    generator = torch.get_rng_state()
+
+    _reason(module)
+
+    assert module.training
+    assert torch.equal(torch.get_rng_state(), generator)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+class Configurable(nn.Module):
+    """A module with attributes of many kinds."""
+
+    def __init__(self, **attributes):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Dropout(0.1))
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+
+def _layers(**changes):
+    own = {"width": 4, "p": 0.1, "norm": nn.BatchNorm1d, "activation": nn.ReLU} | changes
+    return nn.Sequential(
+        nn.Linear(3, own["width"]),
+        own["norm"](own["width"]),
+        own["activation"](),
+        nn.Dropout(own["p"]),
+        nn.Linear(own["width"], 2),
+    )
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
+def test_weights_and_dropout_may_differ(p):
+    """Modules built under other seeds with other probabilities share a structure."""
+    first, second = _layers(), _layers(p=p)
+
+    assert not torch.equal(first[0].weight, second[0].weight)
+    assert module_structure(first) == module_structure(second)
+    assert hash(module_structure(first)) == hash(module_structure(second))
+
+
+def test_a_copy_in_another_mode_is_equal():
+    """Evaluation mode, gradients and running means are no structure."""
+    module = _layers()
+    twin = copy.deepcopy(module).eval()
+    twin(torch.ones(2, 3)).sum().backward()
+
+    assert module_structure(twin) == module_structure(module)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"width": 5},
+        {"norm": nn.LayerNorm},
+        {"activation": nn.Tanh},
+        {"activation": lambda: nn.ReLU(inplace=True)},
+        {"activation": nn.Identity},
+        {"norm": lambda n: nn.BatchNorm1d(n, eps=1e-3)},
+        {"norm": lambda n: nn.BatchNorm1d(n, momentum=0.5)},
+        {"norm": lambda n: nn.BatchNorm1d(n, affine=False)},
+        {"norm": lambda n: nn.Sequential(nn.BatchNorm1d(n))},
+    ],
+)
+def test_layers_and_their_options_count(change):
+    """Whatever changes what a layer computes, beside its weights, splits a fleet."""
+    assert module_structure(_layers(**change)) != module_structure(_layers())
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (1, 2),
+        ("a", "b"),
+        (None, 0.5),
+        ((1, 2), (1, 3)),
+        ([1, 2], [2, 1]),
+        ([1], (1,)),
+        ({"a": 1}, {"a": 2}),
+        ({"a": [1]}, {"b": [1]}),
+        (np.zeros(2), np.ones(2)),
+        (np.zeros(2), np.zeros(2, dtype=np.float32)),
+        (np.zeros(4), np.zeros((2, 2))),
+        (torch.zeros(2), torch.ones(2)),
+        ({1}, {2}),
+        (torch.relu, torch.tanh),
+        (nn.Linear(2, 2), nn.Linear(2, 3)),
+    ],
+)
+def test_attributes_of_a_module_count(first, second):
+    """A module that holds another number, array, function or layer computes otherwise."""
+    modules = [Configurable(own=value) for value in (first, copy.deepcopy(first), second)]
+
+    structures = [module_structure(module) for module in modules]
+
+    assert structures[0] != structures[2]
+    # A set has no hash, and is compared by identity, which is safe.
+    if not isinstance(first, set):
+        assert structures[0] == structures[1]
+
+
+def test_what_is_not_trained_counts():
+    """A frozen weight is a buffer of a fleet."""
+    frozen = _layers()
+    frozen[0].weight.requires_grad_(requires_grad=False)
+
+    assert module_structure(frozen) != module_structure(_layers())
+
+
+def test_types_of_numbers_count():
+    """Rows of one fleet have one type."""
+    assert module_structure(_layers().double()) != module_structure(_layers())
+
+
+def test_shapes_of_buffers_count():
+    """Their values may differ, as running means do."""
+    modules = [Configurable() for _ in range(3)]
+    for module, buffer in zip(
+        modules, (torch.zeros(2), torch.ones(2), torch.zeros(3)), strict=True
+    ):
+        module.register_buffer("own", buffer)
+
+    structures = [module_structure(module) for module in modules]
+
+    assert structures[0] == structures[1] != structures[2]

@@ -1,0 +1,107 @@
+"""Products of many networks."""
+
+import pytest
+import torch
+
+from sk_tune.fleets import _products
+from sk_tune.fleets._products import input_gradient, linear, weight_gradient
+
+K, B, D, H = 3, 64, 48, 40
+
+
+def _normal(*shape, seed, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=dtype)
+
+
+def _operator():
+    """Return torch's private operator, on whatever processor it is."""
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("torch was built without oneDNN")
+    return torch.ops.mkldnn._linear_pointwise.default
+
+
+@pytest.fixture(params=["batched", "one by one"])
+def calls(request, monkeypatch):
+    """Compute products of any size by either way; count those of oneDNN."""
+    found = []
+    if request.param == "batched":
+        monkeypatch.setattr(_products, "_pointwise_linear", lambda: None)
+        return found
+    operator = _operator()
+
+    def counted(*args):
+        found.append(args)
+        return operator(*args)
+
+    monkeypatch.setattr(_products, "_pointwise_linear", lambda: counted)
+    monkeypatch.setattr(_products, "_LEAST_PRODUCT", 1)
+    return found
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+def test_products_are_those_of_each_network(calls, bias, request):
+    """Outputs and both derivatives, written into the memory given."""
+    shapes = (K, B, D), (K, H, D), (K, B, H)
+    x, weight, dy = (_normal(*shape, seed=i) for i, shape in enumerate(shapes))
+    shift = _normal(K, H, seed=3) if bias else None
+    out, dweight, dx = (t.new_empty(t.shape) for t in (dy, weight, x))
+
+    assert linear(x, weight, shift, out) is out
+    assert weight_gradient(dy, x, dweight) is dweight
+    assert input_gradient(dy, weight, dx) is dx
+
+    added = 0 if shift is None else shift.double().unsqueeze(1)
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    exact = x.double() @ weight.double().mT + added
+    torch.testing.assert_close(out.double(), exact, **close)
+    by_weight = dy.double().mT @ x.double()
+    torch.testing.assert_close(dweight.double(), by_weight, **close)
+    torch.testing.assert_close(dx.double(), dy.double() @ weight.double(), **close)
+    assert len(calls) == (3 * K if "one" in request.node.name else 0)
+
+
+def test_inputs_that_networks_share_are_multiplied(calls):
+    """A view that repeats the same rows for every network will do."""
+    x, weight = _normal(B, D, seed=0).expand(K, B, D), _normal(K, H, D, seed=1)
+
+    found = linear(x, weight, None, torch.empty(K, B, H))
+
+    torch.testing.assert_close(found, x @ weight.mT, rtol=1e-4, atol=1e-4)
+
+
+def test_small_products_and_double_precision_stay_batched(monkeypatch):
+    """The calls would cost more than they gain; oneDNN has no kernels for doubles."""
+    asked = []
+    monkeypatch.setattr(_products, "_pointwise_linear", lambda: asked.append)
+
+    x, weight = _normal(K, 4, 5, seed=0), _normal(K, 6, 5, seed=1)
+    small = linear(x, weight, None, torch.empty(K, 4, 6))
+    x = _normal(1, 256, 128, seed=0, dtype=torch.float64)
+    large = linear(x, x, None, x.new_empty(1, 256, 256))
+
+    assert not asked
+    assert small.shape == (K, 4, 6)
+    torch.testing.assert_close(large, x @ x.mT)
+
+
+@pytest.mark.parametrize("maker", ["AuthenticAMD", "GenuineIntel"])
+def test_the_maker_is_known_where_there_is_no_proc(maker, monkeypatch, tmp_path):
+    """Windows names it in the environment."""
+    monkeypatch.setattr(_products, "Path", lambda _: tmp_path / "missing")
+    monkeypatch.setenv("PROCESSOR_IDENTIFIER", f"AMD64 Family 25 Model 33, {maker}")
+
+    assert _products._is_of_amd() == (maker == "AuthenticAMD")
+
+
+@pytest.mark.parametrize(
+    ("capability", "is_amd", "has_mkl"),
+    [("AVX2", True, True), ("AVX512", False, True), ("AVX512", True, False)],
+)
+def test_others_keep_their_batched_products(capability, is_amd, has_mkl, monkeypatch):
+    """Only MKL on AMD's wide processors is known to be slow."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: has_mkl)
+    monkeypatch.setattr(_products, "_is_of_amd", lambda: is_amd)
+
+    assert _products._pointwise_linear.__wrapped__() is None
