@@ -343,6 +343,25 @@ def test_options_of_image_layers_mean_what_they_mean_to_torch(name):
     _assert_trains_like(_program(modules, shape), _lone(modules), shape, steps=1)
 
 
+def test_torch_normalises_convolutions_of_a_single_sample_rightly():
+    """Under vmap torch goes wrong where one sample lies with its channels innermost."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(2, 4, 3, padding=1)
+    images, weights = torch.randn(2, 1, 2, 8, 8), torch.randn(2, 4, 2, 3, 3)
+    geometry = _convolution.geometry_of(conv)
+    y = _convolution.convolution(images, weights, None, geometry)
+    dy = torch.linspace(-1, 1, y.numel()).view(y.shape)
+
+    def normalize(t):
+        return F.batch_norm(t, None, None, training=True)
+
+    found = torch.func.vjp(torch.func.vmap(normalize), y)[1](dy)[0]
+
+    for own, part, d in zip(found, y, dy, strict=True):
+        exact = torch.func.vjp(normalize, part.contiguous().double())[1](d.double())[0]
+        torch.testing.assert_close(own.double(), exact, rtol=1e-4, atol=1e-4)
+
+
 def _normed_channels(p):
     layers = nn.Conv2d(2, 3, (6, 8)), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, C)
     return nn.Sequential(*layers)
