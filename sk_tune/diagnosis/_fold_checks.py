@@ -125,7 +125,7 @@ def _target_variances(summary: Summary) -> Floats | None:
     left = 1 - summary.score
     if summary.n_epochs < 2 or not (left > 0).all():
         return None
-    losses = np.log(np.maximum(summary.valid, 1e-12 * summary.valid.max()))
+    losses = _logs(summary.valid)
     variances = losses - np.log(left)
     if (variances.std(axis=1) > SAME * losses.std(axis=1)).any():
         return None
@@ -155,7 +155,7 @@ def _deviation(
     # A few epochs about it, because single ones are noisy.
     reach = summary.n_epochs // REACH
     losses = valid[:, max(best - reach, 0) : best + reach + 1].mean(axis=1)
-    logs = np.log(np.maximum(losses, 1e-12 * losses.max()))
+    logs = _logs(losses)
     others = np.sort(np.delete(logs, fold))
     squares = float(((others - others.mean()) ** 2).sum())
     degrees = len(others) - 1 + USUAL_FOLDS
@@ -168,6 +168,11 @@ def _deviation(
     spread = math.sqrt((squares + USUAL_FOLDS * usual) / degrees)
     difference = float(logs[fold] - others.mean())
     return difference / (spread * math.sqrt(1 + 1 / len(others))), math.expm1(difference)
+
+
+def _logs(losses: Floats) -> Floats:
+    """Return logarithms, those of losses that are next to nothing the same."""
+    return np.asarray(np.log(np.maximum(losses, 1e-12 * max(losses.max(), 1e-12))))
 
 
 def _of_few_rows(summary: Summary) -> tuple[Change, ...]:

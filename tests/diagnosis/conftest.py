@@ -6,33 +6,60 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sk_tune import MLPClassifier
 from sk_tune.diagnosis import Curves, diagnose
 
 
+class MadeSearch(SimpleNamespace):
+    """What has the attributes of a fitted search of sk_tune, and trained nothing."""
+
+    learning_curves_ = None
+
+
+def table_of(*candidates):
+    """Return curves of candidates as a search's table has them."""
+    names = ("train_loss", "valid_loss", "valid_score")
+    return pd.DataFrame([
+        {"candidate": c, "fold": fold, "epoch": epoch + 1}
+        | {name: getattr(curves, name)[fold, epoch] for name in names}
+        for c, curves in enumerate(candidates)
+        for fold in range(curves.n_folds)
+        for epoch in range(curves.n_epochs)
+    ])
+
+
+def curve_table(losses, n_folds=2, n_epochs=4):
+    """Return the table of candidates whose losses stay where they are."""
+    flat = [np.full((n_folds, n_epochs), loss) for loss in losses]
+    return table_of(*(Curves(train_loss=f, valid_loss=f, valid_score=-f) for f in flat))
+
+
 @pytest.fixture(scope="session")
 def make_search() -> Any:
     """Return what makes something with the attributes of a fitted search."""
 
-    def make(params: list[dict[str, Any]], scores: Any, **rest: Any) -> SimpleNamespace:
+    def make(params: list[dict[str, Any]], scores: Any, **rest: Any) -> MadeSearch:
         scores = np.asarray(scores, dtype=float)
         results = {"params": params, **rest.pop("results", {})}
-        results["mean_test_score"] = scores.mean(axis=1)
+        results["mean_test_score"] = means = scores.mean(axis=1)
         for fold, column in enumerate(scores.T):
             results[f"split{fold}_test_score"] = column
         space = rest.pop("space", None) or {
             name: sorted({p[name] for p in params}) for name in params[0]
         }
-        return SimpleNamespace(
-            cv_results_=results,
-            best_index_=int(np.nan_to_num(scores, nan=-np.inf).mean(axis=1).argmax()),
-            n_splits_=scores.shape[1],
-            estimator=rest.pop("estimator", MLPClassifier()),
-            param_distributions=space,
+        return MadeSearch(**{
+            "cv_results_": results,
+            "best_index_": int(np.nan_to_num(means, nan=-np.inf).argmax()),
+            "n_splits_": scores.shape[1],
+            "estimator": MLPClassifier(),
+            "param_distributions": space,
+            "learning_curves_": curve_table(1 - np.nan_to_num(means)),
+            "held_out_rows_": None,
             **rest,
-        )
+        })
 
     return make
 
@@ -118,9 +145,9 @@ def no_signal(n_epochs=30, **rest):
     return of_folds(1.02 - 0.4 * t / n_epochs, 1.02 + 0.2 * t / n_epochs, **rest)
 
 
-def found(name, curves):
+def found(name, source, **options):
     """Return the finding of one check."""
-    return next(f for f in diagnose(curves) if f.name == name)
+    return next(f for f in diagnose(source, **options) if f.name == name)
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +155,8 @@ def shapes() -> SimpleNamespace:
     """Return what makes curves with known answers by name, and what a check finds."""
     makers = (
         found,
+        table_of,
+        curve_table,
         of_folds,
         healthy,
         overfitting,

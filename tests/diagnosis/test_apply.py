@@ -11,9 +11,14 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skopt.space import Categorical, Integer, Real
 
-from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, RandomizedSearchCV
+from sk_tune import (
+    GridSearchCV,
+    HyperbandSearchCV,
+    MLPClassifier,
+    NetClassifier,
+    RandomizedSearchCV,
+)
 from sk_tune.diagnosis import Change, Finding, apply
-from sk_tune.diagnosis._apply import changed_range, changed_value
 from sk_tune.space import Choice, as_space
 
 DROPOUT = Change(parameter="dropout", action="at least", value=0.3, reason="overfits")
@@ -122,14 +127,6 @@ def test_lists_of_spaces_and_choices_are_changed_inside():
     ]
 
 
-def test_a_space_gets_what_it_lacks():
-    """A remedy for what did not vary is added as one value."""
-    applied = apply([finding("overfitting", DROPOUT)], {"net__width": [8, 16]})
-
-    assert applied.target == {"net__width": [8, 16], "net__dropout": [0.3]}
-    assert applied.changes[0].before is None
-
-
 @pytest.mark.parametrize(
     "space",
     [
@@ -152,6 +149,7 @@ def test_what_is_added_is_the_networks_in_every_dict():
     target = apply([finding("overfitting", DROPOUT)], space).target
     changed = apply([finding("overfitting", DROPOUT)], search).target.param_grid
 
+    assert target[0] == {"net__width": [8, 16], "net__dropout": [0.3]}
     assert [element["net__dropout"] for element in target] == [[0.3], [0.3]]
     assert [element["net__dropout"] for element in changed] == [[0.3], [0.3]]
     assert not any("scale__dropout" in element for element in [*target, *changed])
@@ -184,23 +182,18 @@ def test_a_search_over_rungs_gets_longer_rungs():
     assert apply([finding("overfitting", fewer)], search).changes == ()
 
 
-def test_a_grid_is_changed_to_a_grid():
-    """A search with a grid can go on with the changed one."""
-    search = GridSearchCV(net(), {"width": [8, 16]})
-    edge = finding("optimum at the edge", WIDER, outcome="tip")
-
-    assert apply([edge], search).target.param_grid == {"width": [8, 16, 256]}
-
-
-def change(action, value, parameter="learning_rate"):
-    return Change(parameter=parameter, action=action, value=value, reason="")
+def changed(described, action, value, parameter="learning_rate"):
+    """Return what a change makes of what a space has, or of a network's value."""
+    name = parameter.rpartition("net__")[2]
+    change = Change(parameter=name, action=action, value=value, reason="")
+    return apply(finding("", change), {parameter: described}).target[parameter]
 
 
 @pytest.mark.parametrize(
     ("before", "parameter", "action", "value", "after"),
     [
         *(
-            (4, "width", action, value, after)
+            (4, "module__width", action, value, after)
             for action, value, after in (
                 ("set", 7, 7),
                 ("at least", 5, 5),
@@ -214,21 +207,24 @@ def change(action, value, parameter="learning_rate"):
         ),
         # None becomes the bound; a name or a flag is left, full batches stay full.
         (None, "learning_rate", "at most", 1.0, 1.0),
-        ("relu", "activation", "at least", 1.0, "relu"),
-        (True, "learning_rate", "at least", 3, True),
+        ("relu", "module__activation", "at least", 1.0, "relu"),
+        (True, "warm_start", "at least", 3, True),
         (-1, "batch_size", "multiply", 2, -1),
         # Values stay within what they mean.
-        (0.5, "dropout", "multiply", 4, 0.8),
         (0.5, "module__dropout", "multiply", 4, 0.8),
-        (2, "width", "multiply", 0.1, 1),
+        (2, "module__width", "multiply", 0.1, 1),
+        (0, "module__dropout", "at least", 0.2, 0.2),
+        (1, "learning_rate", "at most", 0.1, 0.1),
     ],
 )
 def test_values_change(before, parameter, action, value, after):
     """A whole number stays one."""
-    changed = changed_value(before, change(action, value, parameter))
+    change = Change(parameter=parameter, action=action, value=value, reason="")
+    target = apply(finding("", change), NetClassifier(None, **{parameter: before})).target
+    found = target.get_params()[parameter]
 
-    assert changed == after
-    assert type(changed) is type(after)
+    assert found == after
+    assert type(found) is type(after)
 
 
 def _ends(described):
@@ -284,20 +280,20 @@ LOG = stats.loguniform(1e-4, 1e-2)
 )
 def test_ranges_change(described, action, value, after):
     """What a parameter may be keeps its kind, with other values or ends."""
-    changed = changed_range(described, change(action, value))
+    found = changed(described, action, value)
 
-    assert list(_ends(changed)) == (
+    assert list(_ends(found)) == (
         list(after) if isinstance(after, list) else pytest.approx(list(after))
     )
     if not isinstance(described, list | np.ndarray):
-        assert type(changed) is type(described)
-        assert getattr(changed, "prior", None) == getattr(described, "prior", None)
-        kinds = [
-            getattr(getattr(d, "dist", None), "name", "") for d in (changed, described)
-        ]
-        assert kinds[0] == kinds[1]
+        assert type(found) is type(described)
+        assert getattr(found, "prior", None) == getattr(described, "prior", None)
+        families = {
+            getattr(getattr(d, "dist", None), "name", "") for d in (found, described)
+        }
+        assert len(families) == 1
     if isinstance(described, tuple):
-        assert changed[2:] == described[2:]
+        assert found[2:] == described[2:]
 
 
 @pytest.mark.parametrize(
@@ -316,19 +312,17 @@ def test_ranges_change(described, action, value, after):
 )
 def test_whole_numbers_of_a_real_parameter_are_not_rounded(described, action, value, after):
     """A dropout of 0 says nothing of the next one; nor does a rate of 1."""
-    changed = changed_range(described, change(action, value, "net__dropout"))
-
-    assert _ends(changed) == after
-    assert changed_value(0, change("at least", 0.2, "net__dropout")) == 0.2
-    assert changed_value(1, change("at most", 0.1)) == 0.1
-    assert changed_range(stats.randint(1, 4), change("at most", 1, "n_layers")) == [1]
+    assert _ends(changed(described, action, value, "net__dropout")) == after
+    assert changed(stats.randint(1, 4), "at most", 1, "n_layers") == [1]
 
 
 def test_tuples_are_lists_for_scikit_learn():
     """Its searches take a tuple for values to choose from."""
-    changed = changed_range((8, 32), change("at least", 32), tuples_are_ranges=False)
+    wider = Change(parameter="width", action="at least", value=32, reason="")
 
-    assert changed == [32]
+    applied = apply(finding("", wider), GridSearchCV(net(), {"width": (8, 32)}))
+
+    assert applied.target.param_grid == {"width": [32]}
 
 
 @pytest.mark.parametrize(
@@ -340,7 +334,7 @@ def test_tuples_are_lists_for_scikit_learn():
 )
 def test_what_is_no_change_is_the_same_object(described):
     """Also a distribution that cannot be cut without becoming another family."""
-    assert changed_range(described, change("at least", 0)) is described
+    assert changed(described, "at least", 0) is described
 
 
 @given(
@@ -357,9 +351,9 @@ def test_what_comes_out_can_be_searched(action, value, kind):
         "tuple": (1e-4, 1.0, "log-uniform"),
     }[kind]
 
-    changed = changed_range(described, change(action, value))
+    found = changed(described, action, value)
 
-    drawn = as_space({"x": changed}).sample(5, np.random.RandomState(0))
+    drawn = as_space({"x": found}).sample(5, np.random.RandomState(0))
     values = [params["x"] for params in drawn]
     if action == "at least":
         assert min(values) >= value * (1 - 1e-9)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import loguniform, randint, uniform
 from sklearn.pipeline import make_pipeline
@@ -23,40 +23,38 @@ from sk_tune._search_record import (
     SearchRecord,
 )
 from sk_tune.diagnosis import apply
-from sk_tune.diagnosis._candidate_checks import (
-    check_edge,
-    check_failures,
-    check_noise_ceiling,
-    check_optimism,
-    described_space,
-)
 
 PARAMS = [{"width": 2**k} for k in range(6)]
 FOLDS = np.array([-0.02, 0.0, 0.01, 0.03, -0.02])
+RISING = 0.8 + FOLDS + np.arange(6)[:, None] * 0.01
 
 
-def test_candidates_that_differ_by_chance_are_alike(make_search):
-    """Scores that differ less than the folds do are at a noise ceiling."""
-    rng = np.random.default_rng(0)
-    scores = 0.8 + 0.02 * rng.normal(size=(6, 5))
-
-    finding = check_noise_ceiling(make_search(PARAMS, scores))
-
-    assert (finding.code, finding.outcome) == ("SKT111", "tip")
-    assert finding.evidence["alike"] >= 0.8
+@pytest.fixture(scope="session")
+def ceiling(make_search, shapes):
+    """Return what is found of the noise of scores."""
+    return lambda params, scores, **rest: shapes.found(
+        "noise ceiling", make_search(params, scores, **rest)
+    )
 
 
-def test_differences_that_all_folds_share_are_seen(make_search):
+@pytest.fixture(scope="session")
+def edge(shapes):
+    """Return what is found at the edges of a search's space."""
+    return lambda search: shapes.found("optimum at the edge", search)
+
+
+def test_differences_beyond_the_folds_noise_are_seen(ceiling):
     """Folds that are hard are so for all candidates, which does not hide differences."""
-    scores = 0.8 + FOLDS + np.arange(6)[:, None] * 0.01
+    rng = np.random.default_rng(0)
+    by_chance = ceiling(PARAMS, 0.8 + 0.02 * rng.normal(size=(6, 5)))
+    shared = ceiling(PARAMS, RISING)
 
-    finding = check_noise_ceiling(make_search(PARAMS, scores))
+    assert (by_chance.code, by_chance.outcome) == ("SKT111", "tip")
+    assert by_chance.evidence["alike"] >= 0.8
+    assert (shared.outcome, shared.evidence["alike"]) == ("passed", 0.0)
 
-    assert finding.outcome == "passed"
-    assert finding.evidence["alike"] == 0.0
 
-
-def test_it_is_the_corrected_t_test(make_search):
+def test_it_is_the_corrected_t_test(ceiling):
     """One fold's difference is just below and just above Nadeau and Bengio's limit."""
     # Differences d with mean 1 and standard deviation s are significant at 5 % on 5 folds
     # from 1 / (s * sqrt(1/5 + 1/4)) = 2.1318 on, a quantile of Student's table.
@@ -67,12 +65,10 @@ def test_it_is_the_corrected_t_test(make_search):
         others = np.zeros((6, 5))
         others[0] = 1 + spread * base
 
-        finding = check_noise_ceiling(make_search(PARAMS, others))
-
-        assert finding.evidence["alike"] == alike
+        assert ceiling(PARAMS, others).evidence["alike"] == alike
 
 
-def test_repeated_folds_are_not_independent(make_search):
+def test_repeated_folds_are_not_independent(ceiling):
     """Ten times five folds tell no more than the corrected t-test allows."""
     # As above, with 49 degrees of freedom, whose quantile is 1.6766, and the variance of
     # 1/50 + 1/4: more repetitions make the first part small, never the second.
@@ -86,49 +82,41 @@ def test_repeated_folds_are_not_independent(make_search):
         scores = np.zeros((6, 50))
         scores[0] = 1 + spread * base
 
-        finding = check_noise_ceiling(
-            make_search(PARAMS, scores, search_record_=record, held_out_rows_=[rows] * 6)
-        )
+        more = {"search_record_": record, "held_out_rows_": [rows] * 6}
+        finding = ceiling(PARAMS, scores, **more)
 
         assert finding.evidence["alike"] == alike
         assert finding.evidence["n_repeats"] == 10
 
 
-def test_candidates_without_a_score_are_left_out(make_search):
+def test_candidates_without_a_score_are_left_out(ceiling):
     """NaN is no score to be alike, and two candidates that are alike are no ceiling."""
-    scores = 0.8 + FOLDS + np.arange(6)[:, None] * 0.01
+    scores = RISING.copy()
     scores[0] = np.nan
 
-    finding = check_noise_ceiling(make_search(PARAMS, scores))
-    few = check_noise_ceiling(make_search(PARAMS[:2], np.ones((2, 5))))
-
-    assert finding.evidence["n_candidates"] == 5
-    assert few.outcome == "not applicable"
+    assert ceiling(PARAMS, scores).evidence["n_candidates"] == 5
+    assert ceiling(PARAMS[:2], np.ones((2, 5))).outcome == "not applicable"
 
 
+@settings(max_examples=20)
 @given(shift=st.floats(-5, 5), scale=st.floats(0.01, 100))
-def test_the_scale_of_the_score_does_not_matter(make_search, shift, scale):
+def test_the_scale_of_the_score_does_not_matter(ceiling, shift, scale):
     """Percent or parts of one, the share of candidates alike is the same."""
     scores = np.random.default_rng(1).normal(size=(6, 3))
 
-    first, second = (
-        check_noise_ceiling(make_search(PARAMS, own))
-        for own in (scores, shift + scale * scores)
-    )
+    first, second = (ceiling(PARAMS, own) for own in (scores, shift + scale * scores))
 
     assert first.evidence["alike"] == second.evidence["alike"]
 
 
-def test_the_last_rung_and_the_deciding_metric_are_compared(make_search):
+def test_the_last_rung_and_the_deciding_metric_are_compared(make_search, shapes):
     """Candidates that were dropped had fewer epochs; refit names one of the metrics."""
-    n_resources = np.array([9, 1, 9, 9, 9, 9])
-    scores = 0.8 + FOLDS + np.arange(6)[:, None] * 0.01
     search = make_search(PARAMS, np.ones((6, 5)), refit="auc")
-    search.cv_results_ |= {f"split{k}_test_auc": scores[:, k] for k in range(5)}
-    search.cv_results_["mean_test_auc"] = scores.mean(axis=1)
-    search.cv_results_["n_resources"] = n_resources
+    search.cv_results_ |= {f"split{k}_test_auc": RISING[:, k] for k in range(5)}
+    search.cv_results_["mean_test_auc"] = RISING.mean(axis=1)
+    search.cv_results_["n_resources"] = np.array([9, 1, 9, 9, 9, 9])
 
-    evidence = check_noise_ceiling(search).evidence
+    evidence = shapes.found("noise ceiling", search).evidence
 
     assert (evidence["n_candidates"], evidence["alike"]) == (5, 0.0)
 
@@ -137,47 +125,46 @@ def test_the_last_rung_and_the_deciding_metric_are_compared(make_search):
     ("naive", "outcome", "severity"),
     [(0.801, "passed", None), (0.82, "tip", "low"), (0.86, "tip", "medium")],
 )
-def test_optimism_is_measured_by_the_interval(naive, outcome, severity):
+def test_optimism_is_measured_by_the_interval(
+    make_search, shapes, naive, outcome, severity
+):
     """How much too good a score is, is told against how well it is known."""
     corrected = SimpleNamespace(score=0.8, low=0.75, high=0.85, naive_score=naive)
+    search = make_search(PARAMS, RISING, corrected_score_=corrected)
 
-    finding = check_optimism(SimpleNamespace(corrected_score_=corrected))
+    finding = shapes.found("optimistic best score", search)
 
     assert (finding.outcome, finding.severity) == (outcome, severity)
     assert finding.evidence["optimism"] == pytest.approx(naive - 0.8)
-
-
-def test_without_a_corrected_score_there_is_no_telling():
-    """Some metrics cannot be corrected."""
-    assert (
-        check_optimism(SimpleNamespace(corrected_score_=None)).outcome == "not applicable"
-    )
+    # Some metrics cannot be corrected.
+    search.corrected_score_ = None
+    assert shapes.found("optimistic best score", search).outcome == "not applicable"
 
 
 @pytest.mark.parametrize(
-    "reason",
-    [INTERRUPTED, LEFT_OUT, UNSCORED, f"stopped after 3 folds: {LOST_RACE} 0"],
-    ids=["interrupt", "time", "metric", "race"],
+    ("reason", "n_failed"),
+    [
+        # Candidates that the search stopped did not fail.
+        (INTERRUPTED, 0),
+        (LEFT_OUT, 0),
+        (UNSCORED, 0),
+        (f"stopped after 3 folds: {LOST_RACE} 0", 0),
+        ("", 0),
+        ("loss is nan", 2),
+    ],
+    ids=["interrupt", "time", "metric", "race", "none", "failure"],
 )
-def test_candidates_that_the_search_stopped_did_not_fail(make_search, reason):
-    """Their parameters are nothing to keep away from."""
-    reasons = np.array(["", reason, "", "", "", ""], dtype=object)
+def test_failures_are_counted(make_search, shapes, reason, n_failed):
+    """Why candidates failed is said once; others are nothing to keep away from."""
+    reasons = np.array(["", reason, reason, "", "", ""], dtype=object)
     search = make_search(PARAMS, np.ones((6, 2)), results={"failure_reason": reasons})
 
-    assert check_failures(search).outcome == "passed"
+    finding = shapes.found("failed candidates", search)
 
-
-def test_failures_are_counted(make_search):
-    """Why candidates failed is said once."""
-    reasons = np.array(["", "loss is nan", "loss is nan", "", "", ""], dtype=object)
-    search = make_search(PARAMS, np.ones((6, 2)), results={"failure_reason": reasons})
-
-    finding = check_failures(search)
-
-    assert (finding.outcome, finding.severity) == ("tip", "low")
-    assert "2 of 6" in finding.message
-    assert "loss is nan" in finding.message
-    assert finding.evidence["n_failed"] == 2
+    said = f"2 of 6 candidates have no score. The first: {reason}"
+    expected = ("tip", "low", said) if n_failed else ("passed", None)
+    assert (finding.outcome, finding.severity, finding.message)[: len(expected)] == expected
+    assert finding.evidence["n_failed"] == n_failed
 
 
 RATES = loguniform(1e-4, 1e-2)
@@ -191,12 +178,12 @@ def varied(make_search, name, values, score, **rest):
     return make_search([{name: v} for v in values], scores, **rest)
 
 
-def test_the_best_at_the_high_end_asks_for_more(make_search):
+def test_the_best_at_the_high_end_asks_for_more(make_search, edge):
     """A score that rises with the rate up to the end of a range wants a wider one."""
     space = {"learning_rate": RATES}
     search = varied(make_search, "learning_rate", DRAWN, np.log, space=space)
 
-    finding = check_edge(search)
+    finding = edge(search)
 
     assert (finding.code, finding.outcome) == ("SKT109", "tip")
     (change,) = finding.changes
@@ -206,7 +193,7 @@ def test_the_best_at_the_high_end_asks_for_more(make_search):
     assert (low, high) == (1e-4, change.value)
 
 
-def test_names_are_those_in_the_network(make_search):
+def test_names_are_those_in_the_network(make_search, edge):
     """The steps of a pipeline are no part of a change's parameter, nor what rungs grant."""
     pipe = make_pipeline(StandardScaler(), MLPClassifier())
     name = "mlpclassifier__width"
@@ -216,12 +203,12 @@ def test_names_are_those_in_the_network(make_search):
     space = {"width": [8, 16, 32, 64]}
     rungs = make_search(params, scores, space=space, resource="max_epochs")
 
-    (change,) = check_edge(search).changes
+    (change,) = edge(search).changes
 
     assert change.parameter == "width"
     assert type(change.value) is int
     assert change.value > 64
-    assert [c.parameter for c in check_edge(rungs).changes] == ["width"]
+    assert [c.parameter for c in edge(rungs).changes] == ["width"]
 
 
 class Sizes:
@@ -268,7 +255,7 @@ def _with_end(distribution):
     ],
 )
 def test_where_there_is_no_edge_none_is_found(
-    make_search, name, values, score, space, outcome
+    make_search, edge, name, values, score, space, outcome
 ):
     """Ends that values have by what they mean are no edges, and chance is no crowd."""
     estimator = NetClassifier(nn.Linear) if name == "module__p" else MLPClassifier()
@@ -276,15 +263,13 @@ def test_where_there_is_no_edge_none_is_found(
 
     search = varied(make_search, name, values, score, space=space, estimator=estimator)
 
-    finding = check_edge(search)
+    finding = edge(search)
     assert finding.outcome == (outcome or "not applicable")
     assert finding.changes == ()
 
 
-def test_what_has_no_space_is_refused(iris):
-    """Anything else than a search is a mistake of the caller; nothing may vary."""
+def test_what_does_not_vary_has_no_edge(iris, edge):
+    """The space of a grid may be empty."""
     net = MLPClassifier(width=4, max_epochs=1, random_state=0)
 
-    assert check_edge(GridSearchCV(net, {}, cv=3).fit(*iris)).outcome == "not applicable"
-    with pytest.raises(TypeError, match="has no space"):
-        described_space(object())
+    assert edge(GridSearchCV(net, {}, cv=3).fit(*iris)).outcome == "not applicable"

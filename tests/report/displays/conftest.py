@@ -3,7 +3,6 @@
 import matplotlib
 import numpy as np
 import pytest
-from scipy.stats import loguniform, uniform
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import Ridge
@@ -13,12 +12,10 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_tune import (
     GridSearchCV,
-    HyperbandSearchCV,
     MLPClassifier,
     MLPRegressor,
     RandomizedSearchCV,
 )
-from sk_tune.search import Choice
 
 matplotlib.use("Agg")
 
@@ -70,10 +67,6 @@ def made():
     return make
 
 
-def _pipeline(network):
-    return Pipeline([("scale", StandardScaler()), ("net", network)])
-
-
 @pytest.fixture(scope="session")
 def iris_grid():
     """Grid search of a classifier in a pipeline, two scores, epochs chosen by the loss."""
@@ -81,29 +74,13 @@ def iris_grid():
     net = MLPClassifier(width=8, batch_size=16, max_epochs=6, random_state=0)
     grid = {"net__learning_rate": [1e-3, 1e-1], "net__activation": ["relu", "tanh"]}
     return GridSearchCV(
-        _pipeline(net),
+        Pipeline([("scale", StandardScaler()), ("net", net)]),
         grid,
         cv=3,
         scoring=["neg_log_loss", "accuracy"],
         refit="neg_log_loss",
         epochs="best",
     ).fit(X, y)
-
-
-@pytest.fixture(scope="session")
-def iris_hyperband():
-    """Hyperband with three brackets, and parameters that not all candidates have."""
-    X, y = load_iris(return_X_y=True)
-    net = MLPClassifier(width=8, batch_size=16, max_epochs=9, random_state=0)
-    rates = loguniform(1e-3, 1e-1)
-    space = {
-        "net__dropout": uniform(0, 0.5),
-        "net__optimizer": Choice({
-            "sgd": {"net__learning_rate": rates, "net__momentum": uniform(0, 0.9)},
-            "adamw": {"net__learning_rate": rates},
-        }),
-    }
-    return HyperbandSearchCV(_pipeline(net), space, cv=3, random_state=0).fit(X, y)
 
 
 @pytest.fixture(scope="session")

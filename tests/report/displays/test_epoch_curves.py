@@ -8,7 +8,6 @@ from sklearn.pipeline import make_pipeline
 from sk_tune import MLPClassifier
 from sk_tune.diagnosis import Curves, Finding, diagnose, verdict
 from sk_tune.report import EpochCurveDisplay
-from sk_tune.report._epoch_curves import fold_summary
 
 
 def _folds(search, row, name):
@@ -18,16 +17,17 @@ def _folds(search, row, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "column"), [("train", "train_loss"), ("valid", "valid_loss")]
+    ("quantity", "names"), [("loss", ["train", "valid"]), ("score", ["valid"])]
 )
-def test_lines_are_means_over_folds_of_the_searchs_curves(iris_grid, name, column):
-    """What is drawn equals learning_curves_ of the best candidate."""
-    expected = _folds(iris_grid, iris_grid.best_index_, column)
+def test_lines_are_means_over_folds_of_the_searchs_curves(iris_grid, quantity, names):
+    """What is drawn equals learning_curves_ of the best candidate; epochs are marked."""
+    display = EpochCurveDisplay.from_search(iris_grid, quantity=quantity)
 
-    line = EpochCurveDisplay.from_search(iris_grid).lines_[name]
-
-    np.testing.assert_array_equal(line.get_xdata(), expected.index)
-    np.testing.assert_allclose(line.get_ydata(), expected.mean(axis=1), rtol=1e-12)
+    assert list(display.lines_) == names
+    for name, line in display.lines_.items():
+        expected = _folds(iris_grid, iris_grid.best_index_, f"{name}_{quantity}")
+        np.testing.assert_array_equal(line.get_xdata(), expected.index)
+        np.testing.assert_allclose(line.get_ydata(), expected.mean(axis=1), rtol=1e-12)
 
 
 def test_bands_reach_from_the_lowest_fold_to_the_highest(iris_grid):
@@ -47,31 +47,16 @@ def test_bands_reach_from_the_lowest_fold_to_the_highest(iris_grid):
     assert none.bands_ == {}
 
 
-def test_scores_are_of_held_out_rows_only(iris_grid):
-    """There is no score on training rows to draw."""
-    display = EpochCurveDisplay.from_search(iris_grid, 2, quantity="score")
-
-    expected = _folds(iris_grid, 2, "valid_score").mean(axis=1)
-    assert list(display.lines_) == ["valid"]
-    np.testing.assert_allclose(display.lines_["valid"].get_ydata(), expected)
-    assert display.ax_.get_ylabel() == "Accuracy"
-
-
-def test_the_chosen_epoch_is_the_one_the_search_refits_with(iris_grid):
+def test_the_chosen_epoch_is_the_one_the_search_refits_with(iris_grid, hyperband):
     """With epochs="best" the best candidate is refitted for as many epochs."""
     display = EpochCurveDisplay.from_search(iris_grid)
+    last = EpochCurveDisplay.from_search(hyperband)
 
     assert display.chosen_epoch == iris_grid.best_estimator_["net"].n_epochs_
     labels = [t.get_text() for t in display.ax_.get_legend().get_texts()]
     assert f"Chosen epoch: {display.chosen_epoch}" in labels
-
-
-def test_a_search_that_scores_the_last_epoch_chose_none(iris_hyperband):
-    """No epoch is marked; curves of a rung are whole."""
-    display = EpochCurveDisplay.from_search(iris_hyperband)
-
-    assert display.chosen_epoch is None
-    assert display.lines_["valid"].get_xdata()[-1] == 9
+    assert last.chosen_epoch is None
+    assert last.lines_["valid"].get_xdata()[-1] == 9
 
 
 def test_a_network_with_early_stopping_has_both_curves():
@@ -88,17 +73,8 @@ def test_a_network_with_early_stopping_has_both_curves():
         np.testing.assert_allclose(drawn, history[:, f"{name}_loss"])
     assert display.bands_ == {}
     assert display.chosen_epoch == pipe[-1].best_epoch_
-
-
-def test_a_network_without_held_out_rows_has_one_curve():
-    """Nothing is drawn for what there is not."""
-    X, y = load_iris(return_X_y=True)
-    net = MLPClassifier(max_epochs=3, random_state=0).fit(X, y)
-
-    display = EpochCurveDisplay.from_estimator(net)
-
-    assert list(display.lines_) == ["train"]
-    assert display.chosen_epoch is None
+    plain = pipe[-1].set_params(early_stopping=False, max_epochs=2).fit(X, y)
+    assert list(EpochCurveDisplay.from_estimator(plain).lines_) == ["train"]
 
 
 def test_a_candidate_without_curves_is_refused(ridge_grid):
@@ -130,13 +106,12 @@ def test_losses_of_many_magnitudes_are_drawn_on_a_logarithmic_axis():
 
 def test_the_mean_ends_where_a_fold_ends():
     """The mean over the folds that are left would jump; without folds it is empty."""
-    summary = fold_summary([[4.0, 2.0, np.nan], [2.0, 1.0, 0.5], [np.nan] * 3])
+    display = _display([4.0, 2.0, np.nan], [2.0, 1.0, 0.5], [np.nan] * 3).plot()
 
-    np.testing.assert_array_equal(summary.mean, [3.0, 1.5, np.nan])
-    np.testing.assert_array_equal(summary.low, [2.0, 1.0, 0.5])
-    np.testing.assert_array_equal(summary.high, [4.0, 2.0, 0.5])
-    np.testing.assert_array_equal(summary.epochs, [1, 2, 3])
-    assert fold_summary(np.full((2, 3), np.nan)).is_empty
+    np.testing.assert_array_equal(display.lines_["train"].get_ydata(), [3.0, 1.5, np.nan])
+    (band,) = display.bands_["train"].get_paths()
+    assert {(1.0, 2.0), (1.0, 4.0), (3.0, 0.5)} <= set(map(tuple, band.vertices))
+    assert _display([np.nan] * 3, [np.nan] * 3).plot().lines_ == {}
 
 
 @pytest.mark.parametrize("option", [{"quantity": "error"}, {"band": "all"}])

@@ -5,12 +5,6 @@ import numpy as np
 import pytest
 
 from sk_tune.report import ParallelCoordinatesDisplay, SliceDisplay
-from sk_tune.report._parameter_displays import (
-    axis_ticks,
-    line_heights,
-    spread_places,
-)
-from sk_tune.report._search_trials import parameters_of
 
 
 def test_points_are_parameters_and_scores_of_cv_results(iris_grid):
@@ -29,31 +23,31 @@ def test_points_are_parameters_and_scores_of_cv_results(iris_grid):
     assert [ax.get_xlabel() for ax in display.axes_] == ["learning_rate", "activation"]
 
 
-def test_each_configuration_is_drawn_once_where_it_has_the_parameter(iris_hyperband):
+def test_each_configuration_is_drawn_once_where_it_has_the_parameter(hyperband):
     """With its last score; momentum is of candidates with sgd only, which the axis says."""
     names = ["momentum", "dropout"]
-    display = SliceDisplay.from_search(iris_hyperband, parameters=names)
+    display = SliceDisplay.from_search(hyperband, parameters=names)
 
     drawn = [sum(len(s.get_offsets()) for s in own) for own in display.scatters_]
     params = {
         frozenset((k, v) for k, v in row.items() if "max_epochs" not in k)
-        for row in iris_hyperband.cv_results_["params"]
+        for row in hyperband.cv_results_["params"]
     }
     n_sgd = sum(("net__optimizer", "sgd") in row for row in params)
-    brackets = iris_hyperband.brackets_
+    brackets = hyperband.brackets_
     assert drawn == [n_sgd, sum(b.rungs[0].n_candidates for b in brackets)]
     assert "have it" in display.axes_[0].get_xlabel()
     assert "have it" not in display.axes_[1].get_xlabel()
 
 
-def test_categories_are_spread_around_their_position():
+def test_categories_are_spread_around_their_position(made):
     """Points of one category lie apart, and stay nearer to it than to another."""
-    (parameter,) = parameters_of([{"a": "xy"[i % 2]} for i in range(40)])
+    search = made([{"a": "xy"[i % 2]} for i in range(40)], np.arange(40))
 
-    places = spread_places(parameter)
+    places = SliceDisplay.from_search(search).scatters_[0][0].get_offsets()[:, 0]
 
     assert len(set(places)) == 40
-    assert np.all(np.abs(places - parameter.values) < 0.3)
+    assert np.all(np.abs(places - np.arange(40) % 2) < 0.3)
 
 
 def test_failed_candidates_are_marked_in_every_axes(made):
@@ -115,10 +109,10 @@ def test_colours_are_by_rank(iris_grid):
     np.testing.assert_allclose(ranks, np.linspace(0, 1, 4))
 
 
-def test_lines_dip_where_a_parameter_is_absent(iris_hyperband):
+def test_lines_dip_where_a_parameter_is_absent(hyperband):
     """An axis that a candidate lacks is passed below its end."""
     display = ParallelCoordinatesDisplay.from_search(
-        iris_hyperband, parameters=["momentum", "optimizer"]
+        hyperband, parameters=["momentum", "optimizer"]
     )
 
     crossings = _crossings(display)
@@ -146,23 +140,25 @@ def test_one_candidate_is_a_line(made, score):
     display = ParallelCoordinatesDisplay.from_search(made([{"a": 3, "b": "x"}], [score]))
 
     assert (display.best_line_ is None) == np.isnan(score)
-    heights = line_heights(display.parameters, np.array([score]))
-    assert heights[0, 0] == 0.5
-    # Scores far below end at the lower end.
-    (parameter,) = parameters_of([{"a": i} for i in range(4)])
-    heights = line_heights([parameter], np.array([0.1, 0.2, 0.3, -1e9]))
-    np.testing.assert_allclose(heights[:, 1], [0.0, 0.5, 1.0, 0.0])
+    lines = display.failed_lines_ if np.isnan(score) else display.lines_
+    assert lines.get_segments()[0][0, 1] == 0.5
 
 
-def test_ticks_are_few_round_and_inside():
+def test_ticks_are_few_round_and_inside(made):
     """Powers of ten on a logarithmic axis, all values if there are few."""
-    rates, width, few = parameters_of([
+    rows = [
         {"rate": 1.5 * 10.0 ** (-i / 4), "width": 3 + 7 * i, "few": i % 3}
         for i in range(20)
-    ])
+    ]
+    # Scores far below end at the lower end.
+    display = ParallelCoordinatesDisplay.from_search(made(rows, [-1e9, *range(19)]))
 
-    np.testing.assert_allclose(axis_ticks(rates), 10.0 ** np.arange(-4, 1))
-    ticks = axis_ticks(width)
-    assert np.all((ticks >= 3) & (ticks <= 136))
-    assert 2 <= len(ticks) <= 6
-    assert axis_ticks(few).tolist() == [0, 1, 2]
+    texts = {place: [] for place in range(4)}
+    for text in display.ax_.texts:
+        texts[text.xy[0]].append(text.get_text())
+    assert texts[0] == ["0.0001", "0.001", "0.01", "0.1", "1"]
+    assert all(3 <= float(width) <= 136 for width in texts[1])
+    assert 2 <= len(texts[1]) <= 6
+    assert texts[2] == ["0", "1", "2"]
+    assert texts[3] == ["\N{LESS-THAN OR EQUAL TO} 0", "9", "18"]
+    assert _crossings(display)[0, -1] == 0.0

@@ -6,15 +6,13 @@ from sklearn.datasets import load_iris
 
 from sk_tune import HalvingGridSearchCV, MLPClassifier
 from sk_tune.report import RungDisplay, SearchHistoryDisplay
-from sk_tune.report._progress_displays import candidate_curves, progress_of
-from sk_tune.report._search_trials import trials_of
 
 
-def test_points_are_the_scores_of_cv_results(iris_hyperband):
+def test_points_are_the_scores_of_cv_results(hyperband):
     """Each number of epochs has its own points, which together are all rows."""
-    results = iris_hyperband.cv_results_
+    results = hyperband.cv_results_
 
-    display = SearchHistoryDisplay.from_search(iris_hyperband)
+    display = SearchHistoryDisplay.from_search(hyperband)
 
     drawn = np.concatenate([s.get_offsets() for s in display.scatters_])
     drawn = drawn[np.argsort(drawn[:, 0])]
@@ -28,36 +26,37 @@ def test_points_are_the_scores_of_cv_results(iris_hyperband):
 
 def test_the_line_is_the_best_so_far(made):
     """It never falls, and passes over failures."""
-    search = made([{"a": i} for i in range(4)], [0.2, np.nan, 0.1, 0.6])
+    search = made(
+        [{"a": i} for i in range(7)],
+        [np.nan, 0.7, 0.9, np.nan, 0.8, np.nan, 0.95],
+        n_resources=[1, 1, 1, 3, 3, 3, 1],
+        iter=[0, 0, 0, 1, 1, 1, 0],
+    )
+    search.resource = "max_epochs"
 
     display = SearchHistoryDisplay.from_search(search)
 
-    np.testing.assert_array_equal(display.best_line_.get_ydata(), [0.2, 0.2, 0.2, 0.6])
-    assert (
-        display.ax_.get_title(loc="left") == "Best R\N{SUPERSCRIPT TWO}: 0.6, candidate 3"
-    )
-
-
-def test_the_line_is_broken_where_candidates_get_more(iris_hyperband):
-    """A fall of the best is not drawn as one."""
-    best = SearchHistoryDisplay.from_search(iris_hyperband).best_line_.get_ydata()
-
-    assert np.isnan(best).sum() == 2
+    # The best after few epochs is no best after many: a fall is not drawn as one.
+    expected = [np.nan, np.nan, 0.7, 0.9, 0.9, np.nan, 0.8, 0.8, 0.8]
+    np.testing.assert_array_equal(display.best_line_.get_ydata(), expected)
+    title = display.ax_.get_title(loc="left")
+    assert title == "Best R\N{SUPERSCRIPT TWO}: 0.95, candidate 6"
 
 
 @pytest.mark.parametrize(("x", "label"), [("time", "(s)"), ("epochs", "Epochs trained")])
-def test_the_x_axis_may_be_what_was_spent(iris_hyperband, x, label):
-    """The last row is at all that the search spent."""
-    trials = trials_of(iris_hyperband)
+def test_the_x_axis_may_be_what_was_spent(hyperband, iris_grid, made, x, label):
+    """The last row is at all that the search spent in all folds; no epoch counts twice."""
+    for search in (hyperband, iris_grid):
+        display = SearchHistoryDisplay.from_search(search, x=x)
 
-    display = SearchHistoryDisplay.from_search(iris_hyperband, x=x)
-
-    places = progress_of(trials, x)
-    assert np.all(np.diff(places) >= 0)
-    assert display.best_line_.get_xdata()[-1] == places[-1]
-    assert label in display.ax_.get_xlabel()
-    if x == "epochs":
-        assert places[-1] == iris_hyperband.ledger_.epochs_trained
+        places = display.best_line_.get_xdata()
+        assert np.all(np.diff(places) >= 0)
+        assert label in display.ax_.get_xlabel()
+        if x == "epochs":
+            assert places[-1] == search.ledger_.epochs_trained
+    # A fit of 2 s and a score of 0.5 s on two folds take 5 s.
+    display = SearchHistoryDisplay.from_search(made([{"a": 1}], [0.5]), x="time")
+    assert display.best_line_.get_xdata().tolist() == [5.0]
 
 
 def test_failed_candidates_are_marked_at_the_edge(made):
@@ -95,48 +94,53 @@ def test_one_of_several_metrics_is_drawn(iris_grid):
     np.testing.assert_array_equal(drawn, iris_grid.cv_results_["mean_test_accuracy"])
     assert display.scatters_[0].get_label() == "Candidate"
     assert display.ax_.get_ylabel().startswith("Accuracy")
+    assert display.trials.best == np.argmax(drawn)
+    own = SearchHistoryDisplay.from_search(iris_grid)
+    assert own.trials.best == iris_grid.best_index_
+    assert own.ax_.get_ylabel().replace("\n", " ").startswith("Negative log loss")
+    with pytest.raises(ValueError, match="must be one of .* Got 'f1' instead"):
+        SearchHistoryDisplay.from_search(iris_grid, metric="f1")
 
 
-def test_lines_are_the_searchs_curves(iris_hyperband):
+def test_lines_are_the_searchs_curves(hyperband):
     """Each is the mean over folds of a configuration's last row of cv_results_."""
-    table = iris_hyperband.learning_curves_
+    table = hyperband.learning_curves_
     means = table.groupby(["candidate", "epoch"])["valid_score"].mean()
 
-    display = RungDisplay.from_search(iris_hyperband)
+    display = RungDisplay.from_search(hyperband)
 
-    trials = trials_of(iris_hyperband)
+    trials = display.trials
     assert set(display.lines_) == set(np.flatnonzero(trials.is_last))
+    assert len(display.lines_) == sum(b.rungs[0].n_candidates for b in hyperband.brackets_)
     for row, line in display.lines_.items():
         np.testing.assert_array_equal(line.get_xdata(), means[row].index)
         np.testing.assert_allclose(line.get_ydata(), means[row])
         assert len(line.get_xdata()) == trials.n_resources[row]
 
 
-def test_survivors_are_those_that_reached_the_last_rung(iris_hyperband):
+def test_survivors_are_those_that_reached_the_last_rung(hyperband):
     """As many as the brackets' last rungs have candidates; they look different."""
-    trials = trials_of(iris_hyperband)
-    curves = candidate_curves(iris_hyperband, trials)
+    display = RungDisplay.from_search(hyperband)
 
-    display = RungDisplay.from_search(iris_hyperband)
-
+    curves = display.curves
     survivors = {curve.row for curve in curves if curve.survives}
-    assert len(survivors) == sum(b.rungs[-1].n_candidates for b in iris_hyperband.brackets_)
-    assert iris_hyperband.best_index_ in survivors
+    assert len(survivors) == sum(b.rungs[-1].n_candidates for b in hyperband.brackets_)
+    assert hyperband.best_index_ in survivors
     for row, line in display.lines_.items():
         assert (line.get_linestyle() == "--") == (row not in survivors)
     assert display.ax_.get_title(loc="left").startswith(f"{len(curves)} candidates")
 
 
-def test_rungs_are_marked_on_the_axis_of_one_bracket_or_all(iris_hyperband):
+def test_rungs_are_marked_on_the_axis_of_one_bracket_or_all(hyperband):
     """Ticks are where candidates were dropped; bracket 0 drops nobody."""
-    ax = RungDisplay.from_search(iris_hyperband).ax_
-    one = RungDisplay.from_search(iris_hyperband, bracket=0)
+    ax = RungDisplay.from_search(hyperband).ax_
+    one = RungDisplay.from_search(hyperband, bracket=0)
 
     assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "3", "9"]
     assert ax.get_xscale() == "log"
-    assert len(one.lines_) == iris_hyperband.brackets_[-1].rungs[0].n_candidates
+    assert len(one.lines_) == hyperband.brackets_[-1].rungs[0].n_candidates
     with pytest.raises(ValueError, match=r"must be one of \[0, 1, 2\]. Got 7"):
-        RungDisplay.from_search(iris_hyperband, bracket=7)
+        RungDisplay.from_search(hyperband, bracket=7)
 
 
 def test_losses_may_be_drawn_instead(iris_grid):
