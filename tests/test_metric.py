@@ -63,21 +63,27 @@ def test_the_positive_label_is_the_scorers(pos_label):
         assert score == pytest.approx(scorer(classifier, X, y), rel=1e-12)
 
 
-def test_a_positive_label_that_is_no_class_is_refused():
-    """The message names the classes."""
-    metric = Metric(function=max, response_methods=("predict_proba",), pos_label="eggs")
-
-    with pytest.raises(ValueError, match=r"\['ham', 'spam'\]. Got 'eggs' instead"):
-        metric.response(np.ones((3, 2)), np.array(["ham", "spam"]))
-
-
 def test_losses_are_turned_round():
     """Greater is better, and perfect predictions score 0."""
     metric = scorer_metric("neg_mean_squared_error")
+    hinge = scorer_metric(make_scorer(hinge_loss, response_method="decision_function"))
 
     assert metric([0.0, 2.0], [0.0, 0.0]) == -2.0
     assert metric.sign == -1
-    assert metric.takes_probabilities
+    assert (metric.takes_probabilities, hinge.takes_probabilities) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"response_methods": ("decision_function",)}, "takes decision_function instead"),
+        ({"response_methods": ("predict_proba",), "pos_label": "eggs"}, "Got 'eggs' inst"),
+    ],
+)
+def test_what_a_metric_cannot_take_is_refused(options, words):
+    """Probabilities in the place of a decision, and a label that is no class."""
+    with pytest.raises(ValueError, match=words):
+        Metric(function=max, **options).response(np.ones((3, 2)), np.array(["ham", "spam"]))
 
 
 @pytest.mark.parametrize(("name", "expected"), [("f1", True), ("roc_auc", False)])
@@ -93,15 +99,6 @@ def test_labels_of_many_are_those_more_likely_than_not():
     labels = scorer_metric("accuracy").response(probabilities, None)
 
     assert labels.tolist() == [[0, 1], [0, 1]]
-
-
-def test_a_metric_of_decision_functions_cannot_take_probabilities():
-    """It says so, and refuses."""
-    metric = scorer_metric(make_scorer(hinge_loss, response_method="decision_function"))
-
-    assert not metric.takes_probabilities
-    with pytest.raises(ValueError, match="It takes decision_function instead"):
-        metric.response(np.ones((3, 2)), np.array([0, 1]))
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,11 @@ import shutil
 import subprocess
 import sys
 
+import pandas
 import pytest
 
-import sk_tune.cli._tables
 from sk_tune import __version__
 from sk_tune.cli import main
-from sk_tune.cli._parser import make_parser
 
 
 def _run(*arguments):
@@ -107,28 +106,33 @@ def test_wrong_arguments_are_named(command, words, fails):
     fails(command, *words)
 
 
-def test_without_a_command_the_help_is_shown(capsys):
+def test_version_and_help(capsys):
     """Calling it with nothing is not success, but says what there is."""
-    assert main([]) == 2
-    assert "predict" in capsys.readouterr().out
-
-
-def test_version(capsys):
-    """The version is the package's."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"sk-tune {__version__}\n"
+    assert main([]) == 2
+    assert "predict" in capsys.readouterr().out
+    for command in ("fit", "predict", "demo"):
+        assert main([command, "--help"]) == 0
+        assert "pickle" in capsys.readouterr().out
 
 
 def test_an_interrupt_is_one_line_and_code_130(monkeypatch, capsys, mixed_csv):
-    """Ctrl-C gives the shell's exit code and no traceback."""
+    """Ctrl-C gives the shell's exit code; an error that is not the user's its traceback."""
+    command = ["fit", str(mixed_csv), "--target", "label"]
 
-    def interrupted(path):
-        raise KeyboardInterrupt
+    def ends_with(error):
+        def read_csv(*args, **kwargs):
+            raise error
 
-    monkeypatch.setattr(sk_tune.cli._tables, "read_table", interrupted)
+        monkeypatch.setattr(pandas, "read_csv", read_csv)
 
-    assert main(["fit", str(mixed_csv), "--target", "label"]) == 130
+    ends_with(KeyboardInterrupt)
+    assert main(command) == 130
     assert capsys.readouterr().err.strip() == "sk-tune: interrupted; nothing was written."
+    ends_with(RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(command)
 
 
 def test_a_reader_that_leaves_is_no_crash():
@@ -144,46 +148,11 @@ def test_a_reader_that_leaves_is_no_crash():
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_bugs_are_not_hidden(monkeypatch, mixed_csv):
-    """An error that is not the user's comes out with its traceback."""
-
-    def broken(path):
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(sk_tune.cli._tables, "read_table", broken)
-
-    with pytest.raises(RuntimeError, match="a bug"):
-        main(["fit", str(mixed_csv), "--target", "label"])
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("60s", 60), ("90", 90), ("5m", 300), ("1.5 min", 90), ("0.5h", 1800)],
-)
-def test_budgets_have_units(text, seconds):
-    """Seconds are the default; minutes and hours are known."""
-    command = ["resume", "out", "--time-budget", text, "--n-jobs", "3"]
-    options = make_parser().parse_args(command)
-
-    assert (options.time_budget, options.n_jobs) == (seconds, 3)
-
-
-@pytest.mark.parametrize("command", ["fit", "predict", "demo"])
-def test_help_warns_of_pickles(command, capsys):
-    """Whoever reads the help learns that a model file can run code."""
-    assert main([command, "--help"]) == 0
-    assert "pickle" in capsys.readouterr().out
-
-
-def _script(shell, capsys):
-    assert main(["completion", shell]) == 0
-    return capsys.readouterr().out
-
-
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_command_and_its_options_are_known(shell, capsys):
     """The script is made of the parser, so that nothing is forgotten."""
-    script = _script(shell, capsys)
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
 
     for word in ("fit", "predict", "resume", "export", "time-budget", "time-column"):
         assert word in script
@@ -202,7 +171,8 @@ def test_every_command_and_its_options_are_known(shell, capsys):
 )
 def test_bash_completes(words, expected, capsys):
     """What begins so is offered."""
-    script = _script("bash", capsys)
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
     listed = " ".join(words.split())
     position = len(words.split()) - 1
     script += f"""

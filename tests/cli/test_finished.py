@@ -35,40 +35,27 @@ def predict(fitted, tmp_path, capsys):
     return run
 
 
-def test_labels_come_back_in_the_order_of_the_rows(predict, mixed_table):
-    """Text labels are predicted, on the rows that were fitted mostly right."""
-    predictions, error = predict(mixed_table)
-
-    assert list(predictions.columns) == ["prediction"]
-    assert (predictions["prediction"] == mixed_table["label"]).mean() > 0.8
-    backwards, _ = predict(mixed_table[::-1])
-    assert backwards["prediction"].tolist() == predictions["prediction"].tolist()[::-1]
-    assert error == ""
-
-
-def test_predictions_are_those_of_the_saved_model(predict, fitted, mixed_table):
-    """The file is read as the fitted one was."""
+def test_predictions_are_those_of_the_saved_model(predict, fitted, mixed_table, tmp_path):
+    """The file is read as the fitted one was, in the order of its rows."""
     auto = joblib.load(fitted / "model" / "model.joblib")["model"]
 
-    predictions, _ = predict(mixed_table, "--proba")
+    predictions, error = predict(mixed_table, "--proba")
 
     expected = auto.predict_proba(mixed_table.drop(columns="label"))
     assert predictions["proba_no"].tolist() == pytest.approx(expected[:, 0], abs=1e-6)
     assert np.allclose(predictions["proba_no"] + predictions["proba_yes"], 1, atol=1e-5)
     larger = np.where(predictions["proba_yes"] > 0.5, "yes", "no")
     assert (predictions["prediction"] == larger).all()
-
-
-def test_columns_that_are_not_needed_may_be_absent(predict, mixed_table):
-    """The target, and columns that the fit left out; others may be in any order."""
-    needed = mixed_table[["since", "town", "open", "size"]]
-
-    predictions, error = predict(needed)
-
-    assert (
-        predictions["prediction"].tolist() == predict(mixed_table)[0]["prediction"].tolist()
-    )
-    assert error == ""
+    assert (larger == mixed_table["label"]).mean() > 0.8
+    # Columns that are not needed may be absent, and others in any order.
+    needed, more = predict(mixed_table[["since", "town", "open", "size"]])
+    assert list(needed.columns) == ["prediction"]
+    assert needed["prediction"].tolist() == larger.tolist()
+    assert error == more == ""
+    out, _ = predict(mixed_table[::-1], "--output", str(tmp_path / "p.csv"))
+    assert out.startswith("Written: 120 predictions of 'label' to ")
+    written = pd.read_csv(tmp_path / "p.csv")["prediction"]
+    assert written.tolist() == larger.tolist()[::-1]
 
 
 def test_further_columns_are_ignored_with_a_note(predict, mixed_table):
@@ -86,27 +73,6 @@ def test_one_row_with_new_and_missing_values_is_predicted(predict):
     predictions, _ = predict(row)
 
     assert predictions["prediction"].isin(["yes", "no"]).all()
-
-
-def test_a_file_can_be_written(predict, mixed_table, tmp_path):
-    """The screen then tells only where."""
-    out, _ = predict(mixed_table, "--output", str(tmp_path / "p.csv"))
-
-    assert out.startswith("Written: 120 predictions of 'label' to ")
-    assert len(pd.read_csv(tmp_path / "p.csv")) == 120
-
-
-def test_numbers_as_text_and_codes_of_digits_keep_their_meaning(tmp_path, fit, capsys):
-    """A code that was text in the fitted table is text, even where all are digits."""
-    codes = ["007", "008", "x"] * 40
-    frame = pd.DataFrame({"code": codes, "label": [c == "007" for c in codes]})
-    fit(frame, "label")
-    pd.DataFrame({"code": ["007", "008"]}).to_csv(tmp_path / "new.csv", index=False)
-    capsys.readouterr()
-
-    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "new.csv")]) == 0
-
-    assert capsys.readouterr().out.split() == ["prediction", "True", "False"]
 
 
 def test_regression_predicts_numbers_and_has_no_probabilities(tmp_path, fit, fails, capsys):
@@ -154,6 +120,8 @@ def test_other_bad_input_is_refused(fitted, tmp_path, mixed_csv, fails):
     fails(["predict", fitted, tmp_path / "none.csv"], "none.csv")
     output = tmp_path / "nowhere" / "p.csv"
     fails(["predict", fitted, mixed_csv, "--output", output], "--output", "nowhere")
+    page = fitted / "none" / "p.html"
+    fails(["report", fitted, "--output", page], "--output", "folder that exists", str(page))
 
 
 def test_another_version_of_sklearn_is_noted(predict, fitted, mixed_table):
@@ -216,29 +184,19 @@ def test_a_column_without_a_name_that_was_fitted_is_predicted_from(
     assert np.mean(np.array(predicted) == frame["label"].head(30)) > 0.8
 
 
-def test_a_wrong_value_in_a_later_part_can_be_found(
-    fitted, tmp_path, mixed_table, monkeypatch, fails
+def test_a_file_that_fails_in_the_middle_leaves_no_output(
+    fitted, tmp_path, mixed_table, fails, monkeypatch
 ):
-    """The error tells where its rows begin."""
-    mixed_table = mixed_table.astype({"size": object})
-    mixed_table.loc[110, "size"] = "big"
-    mixed_table.to_csv(tmp_path / "t.csv", index=False)
+    """What was predicted before is not taken for the whole; the error tells the row."""
     own = partial(sk_tune.cli._tables.read_parts, n_rows=50)
     monkeypatch.setattr(sk_tune.cli._finished, "read_parts", own)
-
-    fails(["predict", fitted, tmp_path / "t.csv"], "in row 11.", "from row 101 of the file")
-
-
-def test_a_file_that_fails_in_the_middle_leaves_no_output(
-    fitted, tmp_path, mixed_table, fails
-):
-    """What was predicted before is not taken for the whole."""
     mixed_table = mixed_table.astype({"size": object})
     mixed_table.loc[110, "size"] = "big"
     mixed_table.to_csv(tmp_path / "t.csv", index=False)
 
     output = tmp_path / "p.csv"
-    fails(["predict", fitted, tmp_path / "t.csv", "--output", output], "'big'")
+    command = ["predict", fitted, tmp_path / "t.csv", "--output", output]
+    fails(command, "'big'", "in row 11.", "from row 101 of the file")
 
     assert not output.exists()
 
@@ -290,13 +248,6 @@ def test_the_page_is_written_anew(fitted, tmp_path, capsys):
     assert "Verdict" in capsys.readouterr().out
 
 
-def test_a_page_needs_a_folder(fitted, fails):
-    """It is not made on the way, as for predictions."""
-    path = fitted / "none" / "p.html"
-
-    fails(["report", fitted, "--output", path], "--output", "folder that exists", str(path))
-
-
 @pytest.fixture(scope="module")
 def irises():
     """Return a fit with networks and a linear model, and its columns."""
@@ -338,27 +289,19 @@ def test_what_predicts_can_be_exported(exported, irises, capsys):
     assert f"{len(about['members'])} models to" in capsys.readouterr().out
 
 
-def test_an_export_replaces_no_file_but_an_export(exported, fails):
-    """What happens to have the name of the account beside the model stays."""
+def test_an_export_replaces_no_file_but_an_export(exported, fails, monkeypatch):
+    """What happens to have the name of the account stays; the export is an extra."""
     summary = exported / "summary.json"
     before, output = summary.read_text(), summary.with_suffix(".onnx")
 
     fails(["export", exported, "--output", output], "--output", "summary.json")
+    monkeypatch.setattr(sk_tune.estimators._onnx_export, "find_spec", lambda name: None)
+    other = ["export", exported, "--output", exported / "n.onnx"]
+    fails(other, "onnxscript", "pip install 'sk-tune[export]'")
 
     assert summary.read_text() == before
     assert not output.exists()
-
-
-def test_an_export_without_its_packages_says_what_to_install(
-    exported, tmp_path, monkeypatch, fails
-):
-    """Export is an extra."""
-    monkeypatch.setattr(sk_tune.estimators._onnx_export, "find_spec", lambda name: None)
-
-    command = ["export", exported, "--output", tmp_path / "n.onnx"]
-    fails(command, "onnxscript", "pip install 'sk-tune[export]'")
-
-    assert not list(tmp_path.iterdir())
+    assert not (exported / "n.onnx").exists()
 
 
 def test_bad_exports_are_refused(fitted, tmp_path, fails):
@@ -387,15 +330,10 @@ def _damage(path):
     connection.close()
 
 
-def test_info_counts_fits_and_epochs(path, capsys):
-    """Two fits of three epochs."""
-    assert main(["store", "info", str(path)]) == 0
-
-    assert "2 with 6 epochs" in capsys.readouterr().out
-
-
 def test_verify_names_the_file_and_how_much_is_damaged(path, capsys):
     """A whole store is fine; a changed byte is found."""
+    assert main(["store", "info", str(path)]) == 0
+    assert "2 with 6 epochs" in capsys.readouterr().out
     assert main(["store", "verify", str(path)]) == 0
 
     _damage(path)

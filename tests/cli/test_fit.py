@@ -13,6 +13,7 @@ import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import joblib
 import numpy as np
@@ -61,18 +62,14 @@ def test_a_cell_that_is_no_number_is_told_and_the_column_stays_one_of_numbers(
     assert capsys.readouterr().err.count("but for 'unknown' in row 2") == 1
 
 
-def test_trials_have_scores_and_parameters(fitted, summary):
-    """A row for each model, whose best score is among those of the summary."""
+def test_a_page_tells_of_the_same_scores(fitted_once, fitted, summary):
+    """report.html has the scores of the summary, baselines included, and a row a model."""
     trials = pd.read_parquet(fitted / "trials.parquet")
-    assert {"dummy", "linear"} <= set(trials["family"])
-    scores = {score["name"]: score for score in summary()["scores"]}
     linear = trials[trials["family"] == "linear"]
+    scores = {score["name"]: score for score in summary()["scores"]}
+    assert {"dummy", "linear"} <= set(trials["family"])
     assert linear["cv_score"].max() == pytest.approx(scores["linear"]["mean"])
     assert linear["C"].notna().all()
-
-
-def test_a_page_tells_of_the_same_scores(fitted_once, fitted, summary):
-    """report.html has the scores of the summary, baselines included."""
     page = (fitted / "report.html").read_text(encoding="utf-8")
     for score in summary()["scores"]:
         assert f'data-key="{score["mean"]}"' in page
@@ -94,10 +91,12 @@ def test_regression_from_parquet(tmp_path, fit, capsys, summary):
     assert scores["ensemble"]["mean"] > 0.3 > scores["dummy"]["mean"]
 
 
-def test_another_task_and_scorer_can_be_asked_for(fit, mixed_csv, summary):
-    """The summary holds what was used."""
-    assert fit(mixed_csv, "open", "--task", "regression", "--metric", "neg_max_error") == 0
+def test_another_task_and_scorer_can_be_asked_for(fit, mixed_csv, summary, capsys):
+    """The summary holds what was used, and is printed as JSON, alone, if asked for."""
+    options = ["--task", "regression", "--metric", "neg_max_error", "--json"]
+    assert fit(mixed_csv, "open", *options) == 0
 
+    assert json.loads(capsys.readouterr().out) == summary()
     assert summary()["task"] == "regression"
     assert summary()["metric"] == "neg_max_error"
     assert summary()["scores"][0]["mean"] < 0
@@ -208,13 +207,6 @@ def test_numbers_and_dates_are_understood_as_people_write_them(
     assert 0 < every["prediction"].mean() < 2000
 
 
-def test_the_outcome_is_json_if_asked_for(fit, mixed_csv, capsys, summary):
-    """And nothing else; it is that of summary.json."""
-    assert fit(mixed_csv, "label", "--json") == 0
-
-    assert json.loads(capsys.readouterr().out) == summary()
-
-
 def test_a_fit_can_be_gone_on_with(tmp_path, fit, mixed_csv, fails, capsys, summary):
     """With the same rows only, from the file that it knows or that is named."""
     assert fit(mixed_csv, "label") == 0
@@ -256,7 +248,7 @@ def test_minus_one_stands_for_a_process_for_each_cpu(fit, mixed_csv, tmp_path):
     assert model.n_jobs == joblib.cpu_count()
 
 
-@pytest.mark.parametrize("verbose", [[], ["--verbose"]])
+@pytest.mark.parametrize("verbose", [[], ["--verbose", "--test-size", "0.3"]])
 def test_a_leak_is_told_once(fit, mixed_table, recwarn, verbose, printed):
     """With the outcome, and not as a warning too."""
     mixed_table["told"] = np.where(mixed_table["label"] == "yes", 7, 3)
@@ -281,15 +273,11 @@ def test_a_folder_with_a_model_is_refused_before_the_search(fitted, fails, mixed
     assert (fitted / "model" / "model.joblib").read_bytes() == before
 
 
-def _interrupted(*args, **kwargs):
-    raise KeyboardInterrupt
-
-
 def test_an_interrupt_before_there_is_a_model_writes_nothing(
     tmp_path, fit, mixed_csv, monkeypatch, capsys
 ):
     """Ctrl-C in the first seconds leaves no folder behind."""
-    monkeypatch.setattr(AutoClassifier, "fit", _interrupted)
+    monkeypatch.setattr(AutoClassifier, "fit", Mock(side_effect=KeyboardInterrupt))
 
     assert fit(mixed_csv, "label") == 130
 
@@ -306,7 +294,7 @@ def test_a_folder_named_resume_keeps_the_files_that_are_not_of_a_fit(
     own.parent.mkdir(parents=True)
     own.write_text("mine")
     if ends == "is cut off":
-        monkeypatch.setattr(AutoClassifier, "fit", _interrupted)
+        monkeypatch.setattr(AutoClassifier, "fit", Mock(side_effect=KeyboardInterrupt))
 
     fit(mixed_csv, "label")
 
@@ -330,7 +318,8 @@ def test_an_interrupt_while_the_model_is_written_can_be_gone_on_from(
 ):
     """As a kill at that time: predict says how, and resume writes the model."""
     with monkeypatch.context() as patch:
-        patch.setattr(sk_tune.cli._fit, "write_output", _interrupted)
+        stop = Mock(side_effect=KeyboardInterrupt)
+        patch.setattr(sk_tune.cli._fit, "write_output", stop)
         assert fit(mixed_csv, "label") == 130
 
     assert f"sk-tune resume {tmp_path / 'out'}" in capsys.readouterr().err
@@ -353,9 +342,20 @@ def test_sigterm_ends_a_fit_as_ctrl_c_does(tmp_path, fit, mixed_csv, monkeypatch
 
     monkeypatch.setattr(sk_tune.automl._runner.Runner, "begin", terminated)
 
+    # After it is safe: a reader of a pipe that left, as head does, costs no model.
+    printing = Mock(side_effect=RuntimeError)
+    monkeypatch.setattr(sk_tune.cli._fit, "print_outcome", printing)
+    with suppress(RuntimeError):
+        fit(mixed_csv, "label", budget="30s")
+    assert main(["report", str(tmp_path / "out")]) == 0
+    shutil.rmtree(tmp_path / "out")
+    printing.side_effect = None
+    capsys.readouterr()
+
     assert fit(mixed_csv, "label", budget="30s") == 143
 
     assert "what was found is in" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "out")]) == 0
     assert set(pd.read_parquet(tmp_path / "out" / "trials.parquet")["family"]) == {
         "dummy",
         "linear",
@@ -396,24 +396,6 @@ def _in_session(pid):
         with suppress(OSError):
             stats.append(path.read_text().rpartition(")")[2].split())
     return [stat for stat in stats if int(stat[3]) == pid and stat[0] != "Z"]
-
-
-def test_an_interrupt_later_leaves_what_was_found(
-    tmp_path, fit, mixed_csv, monkeypatch, capsys
-):
-    """The models so far are written as a whole, and the exit code tells."""
-    train = AutoClassifier.fit
-
-    def interrupted(self, *args, **kwargs):
-        train(self, *args, **kwargs)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(AutoClassifier, "fit", interrupted)
-
-    assert fit(mixed_csv, "label") == 130
-
-    assert "what was found is in" in capsys.readouterr().err
-    assert main(["report", str(tmp_path / "out")]) == 0
 
 
 @pytest.mark.parametrize(
@@ -464,20 +446,6 @@ def test_other_bad_input_is_refused(mixed_csv, tmp_path, fails):
     refuses("constant.csv", "'a': constant")
 
 
-def test_a_disk_that_is_full_is_one_line(fit, mixed_csv, monkeypatch, capsys):
-    """What the operating system refuses is no bug."""
-
-    def full(*args):
-        raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
-
-    monkeypatch.setattr(sk_tune.cli._fit, "write_output", full)
-
-    assert fit(mixed_csv, "label") == 2
-    assert capsys.readouterr().err == (
-        "sk-tune fit: error: No space left on device: 'somewhere'\n"
-    )
-
-
 def test_what_was_found_is_written_elsewhere_if_the_disk_is_full(
     tmp_path, fit, mixed_csv, monkeypatch, capsys
 ):
@@ -507,14 +475,14 @@ def test_what_was_found_is_written_elsewhere_if_the_disk_is_full(
 
 @pytest.mark.parametrize("folder", [".", ".."])
 def test_what_is_written_elsewhere_has_a_folder_of_its_own(
-    tmp_path, mixed_csv, monkeypatch, folder
+    tmp_path, mixed_csv, monkeypatch, capsys, folder
 ):
     """Also if the folder was named by dots, and nothing stays if that fails, too."""
     tried = []
 
     def full(folder, *args):
         tried.append(folder)
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
 
     monkeypatch.setattr(sk_tune.cli._fit, "write_output", full)
     (tmp_path / "elsewhere").mkdir()
@@ -525,25 +493,11 @@ def test_what_is_written_elsewhere_has_a_folder_of_its_own(
     command = ["fit", str(mixed_csv), "--target", "label", "--time-budget", "0.1s"]
     assert main([*command, "--n-jobs", "1", "--output", folder]) == 2
 
+    error = "sk-tune fit: error: No space left on device: 'somewhere'\n"
+    assert capsys.readouterr().err == error
     assert tried[1].parent.parent == tmp_path / "elsewhere"
     assert tried[1].name in {"in", "home"}
     assert not list((tmp_path / "elsewhere").iterdir())
-
-
-def test_what_was_found_is_written_before_it_is_printed(
-    tmp_path, fit, mixed_csv, monkeypatch
-):
-    """A reader of a pipe that left, as head does, costs no model."""
-
-    def closed(*args):
-        raise RuntimeError("closed")
-
-    monkeypatch.setattr(sk_tune.cli._fit, "print_outcome", closed)
-
-    with pytest.raises(RuntimeError, match="closed"):
-        fit(mixed_csv, "label")
-
-    assert main(["report", str(tmp_path / "out")]) == 0
 
 
 def test_a_longer_resume_keeps_the_one_held_out_part_of_a_short_fit(fitted, summary):

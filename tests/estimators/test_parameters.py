@@ -139,14 +139,6 @@ def _warm_start(cls):
     assert further.history_[-1]["train_loss"] < anew.history_[-1]["train_loss"]
 
 
-@effect_of("random_state")
-def _random_state(cls):
-    first, again, other = (trained(cls, random_state=s) for s in (0, 0, 1))
-
-    np.testing.assert_array_equal(outputs(first), outputs(again))
-    assert_differ(first, other)
-
-
 @effect_of("device")
 def _device(cls):
     fitted = trained(cls, device="cpu")
@@ -225,19 +217,6 @@ def test_every_parameter_has_its_documented_effect(cls, name, request):
     check = EFFECTS[name]
     wanted = list(inspect.signature(check).parameters)[1:]
     check(cls, **{fixture: request.getfixturevalue(fixture) for fixture in wanted})
-
-
-@pytest.mark.parametrize("cls", [sk_tune.NetClassifier, sk_tune.NetRegressor])
-def test_parameters_of_a_module_reach_it(cls):
-    """module__width is an argument of the module, settable, gettable and searchable."""
-    by_init, by_default = trained(cls, module__width=9), trained(cls)
-    by_set_params = make(cls).set_params(module__width=9).fit(X, target_of(cls))
-
-    assert by_init.net_.module_.hidden.out_features == 9
-    assert by_default.net_.module_.hidden.out_features == 6
-    assert by_init.get_params()["module__width"] == 9
-    np.testing.assert_array_equal(outputs(by_init), outputs(by_set_params))
-    assert_differ(by_init, by_default)
 
 
 @pytest.mark.parametrize("cls", ESTIMATORS)

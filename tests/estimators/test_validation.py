@@ -1,7 +1,10 @@
 """What users may hand to an estimator, and what is refused with which words."""
 
+from datetime import datetime
+
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from scipy import sparse
@@ -40,9 +43,9 @@ def _read_only(values):
     return values
 
 
-def _polars(values):
-    polars = pytest.importorskip("polars")
-    return polars.DataFrame(np.ascontiguousarray(values), schema=COLUMNS)
+def _polars(values, **columns):
+    frame = pl.DataFrame(np.ascontiguousarray(values), schema=COLUMNS)
+    return frame.with_columns(**{k: pl.Series(v) for k, v in columns.items()})
 
 
 FLOAT_FORMS = {
@@ -162,6 +165,16 @@ BAD_X = {
         lambda: _frame(c3=pd.to_timedelta(np.arange(60), unit="s")),
         ["'c3'", "Duration"],
     ),
+    "polars categories": (
+        lambda: _polars(X, c5=pl.Series(["a", "b"] * 30, dtype=pl.Categorical)),
+        ["'c5'"],
+    ),
+    "polars text": (lambda: _polars(X, c5=["red"] * 60), ["'c5'"]),
+    "polars times": (lambda: _polars(X, c5=[datetime(2020, 1, 1)] * 60), ["'c5'"]),
+    "polars NaN": (
+        lambda: _polars(X, c1=[None] * 2 + [1.0] * 58, c3=[np.nan] + [1.0] * 59),
+        ["NaN", "'c1' (2)", "'c3' (1)"],
+    ),
     "complex": (lambda: X + 1j, ["Complex data not supported"]),
     "complex list": (lambda: (X + 1j).tolist(), ["Complex data not supported"]),
     "sparse NaN": (lambda: sparse.csr_array(np.where(X > 1, np.nan, X)), []),
@@ -198,7 +211,7 @@ def test_x_that_cannot_be_used_is_refused_in_predict(
 ):
     """Predicting refuses what fitting refuses."""
     given = make_X()
-    names = given.columns if isinstance(given, pd.DataFrame) else None
+    names = getattr(given, "columns", None)
     seen = X if names is None else pd.DataFrame(X, columns=names)
     net = make_estimator("MLPRegressor").fit(seen, task_data("MLPRegressor").y)
 
@@ -207,38 +220,6 @@ def test_x_that_cannot_be_used_is_refused_in_predict(
 
     expected = [] if "0 feature(s)" in words else words
     assert [word for word in expected if word not in str(raised.value)] == []
-
-
-@pytest.mark.parametrize("kind", ["categories", "times", "text"])
-def test_polars_columns_without_numbers_are_refused_by_name(
-    kind, make_estimator, task_data
-):
-    """What holds for frames of pandas holds for those of polars."""
-    polars = pytest.importorskip("polars")
-    column = {
-        "categories": polars.Series(["a", "b"] * 30, dtype=polars.Categorical),
-        "times": pd.date_range("2020", periods=60).to_pydatetime().tolist(),
-        "text": ["red"] * 60,
-    }[kind]
-    frame = _polars(X).with_columns(polars.Series("c5", column))
-
-    with pytest.raises(ValueError, match="'c5'"):
-        make_estimator("MLPRegressor").fit(frame, task_data("MLPRegressor").y)
-
-
-def test_missing_values_in_polars_are_counted_by_column(make_estimator, task_data):
-    """null and NaN of polars are both NaN, named and counted."""
-    polars = pytest.importorskip("polars")
-    frame = _polars(X).with_columns(
-        polars.Series("c1", [None] * 2 + [1.0] * 58),
-        polars.Series("c3", [float("nan")] + [1.0] * 59),
-    )
-
-    with pytest.raises(ValueError, match="NaN") as raised:
-        make_estimator("MLPRegressor").fit(frame, task_data("MLPRegressor").y)
-
-    assert "'c1' (2)" in str(raised.value)
-    assert "'c3' (1)" in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -362,25 +343,6 @@ def test_epochs_of_partial_fit_are_checked(n_epochs, make_estimator, task_data):
     assert net.n_epochs_ == 1
 
 
-@pytest.mark.parametrize("parameter", ["optimizer", "activation", "lr_schedule", "cell"])
-def test_an_unknown_name_is_refused_with_the_known_ones(
-    parameter, make_estimator, task_data
-):
-    """Where a name is asked for, the message lists all that there are."""
-    known = {
-        "optimizer": ["adamw", "adam", "sgd", "rmsprop"],
-        "activation": ["relu", "gelu", "identity"],
-        "lr_schedule": ["constant", "cosine", "one_cycle", "step"],
-        "cell": ["gru", "lstm", "rnn"],
-    }[parameter]
-    data = task_data("RNNClassifier")
-
-    with pytest.raises(ValueError, match=f"'{parameter}'") as raised:
-        make_estimator("RNNClassifier", **{parameter: "unknown"}).fit(data.X, data.y)
-
-    assert all(repr(name) in str(raised.value) for name in known)
-
-
 def test_an_activation_that_a_plain_cell_has_not_is_refused(make_estimator, task_data):
     """A plain recurrent cell has relu and tanh only, and the message says so."""
     data = task_data("RNNRegressor")
@@ -420,7 +382,7 @@ NUMPY_SCALARS = {
         "tol": np.float32(0.0),
         "batch_size": np.int64(10),
         "max_epochs": np.int64(2),
-        "random_state": np.int64(3),
+        "random_state": np.int64(2**32 - 1),
         "label_smoothing": np.float32(0.125),
         "optimizer": np.str_("sgd"),
         "activation": np.str_("tanh"),

@@ -13,8 +13,6 @@ from numpy.testing import assert_array_equal
 from sk_tune import AutoRegressor, TablePreparer
 from sk_tune.exceptions import SkTuneWarning, TableError
 from sk_tune.prepare import TextFormat, column_kinds, decide_columns, header_rows, read_text
-from sk_tune.prepare._column_kinds import kinds_and_values, least_frequency
-from sk_tune.prepare._formats import MISSING, read_values
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -109,8 +107,8 @@ def test_ids_can_be_kept():
     """Ranks, say, which look the same."""
     X = pd.DataFrame({"rank": np.arange(70), "number": np.arange(70) / 7})
 
-    assert kinds_and_values(X)[0].numbers == ("number",)
-    assert kinds_and_values(X, drop_ids=False)[0].numbers == ("rank", "number")
+    assert TablePreparer().fit(X).kinds_.numbers == ("number",)
+    assert TablePreparer(drop_ids=False).fit(X).kinds_.numbers == ("rank", "number")
 
 
 @pytest.mark.parametrize("name", ["year", "Year", "month_no", "daysSinceStart"])
@@ -126,9 +124,9 @@ def test_text_hardly_recurs_if_no_category_has_the_rows_to_stand_for_itself():
     X = pd.DataFrame({"n": NUMBERS, "t": [f"name {i // 2}" for i in range(N)]})
 
     assert column_kinds(X).dropped == {"t": "text that hardly recurs"}
-    assert kinds_and_values(X, min_frequency=2)[0].categories == ("t",)
+    assert TablePreparer(min_frequency=2).fit(X).kinds_.categories == ("t",)
     unique = X.assign(t=[f"name {i}" for i in range(N)])
-    assert kinds_and_values(unique, min_frequency=1)[0].categories == ()
+    assert TablePreparer(min_frequency=1).fit(unique).kinds_.categories == ()
 
 
 def test_categories_in_other_words_are_a_copy():
@@ -145,7 +143,8 @@ def test_a_number_that_is_there_or_missing_is_not_constant_unless_that_is_ignore
     X = pd.DataFrame({"a": _repeat(1, None), "n": NUMBERS})
 
     assert column_kinds(X).dropped == {}
-    assert kinds_and_values(X, missing_counts=False)[0].dropped == {"a": "constant"}
+    ignored = TablePreparer(missing_indicator=False).fit(X)
+    assert ignored.dropped_ == {"a": "constant"}
 
 
 def test_a_table_without_a_usable_column_is_refused():
@@ -159,17 +158,21 @@ def test_kinds_are_pairs_of_name_and_kind():
     X = pd.DataFrame({"t": _repeat("x", "y", "y"), "n": NUMBERS})
     X["d"] = pd.date_range("1970-01-01", periods=N)
 
-    kinds, values = kinds_and_values(X)
+    kinds = column_kinds(X)
 
     assert list(kinds) == [("n", "number"), ("d", "date"), ("t", "category")]
     assert kinds.used == ("n", "d", "t")
-    assert values["d"].tolist() == list(range(N))
 
 
-@pytest.mark.parametrize(("n_rows", "n"), [(2, 3), (300, 3), (1000, 10), (10**6, 20)])
+@pytest.mark.parametrize(("n_rows", "n"), [(30, 3), (300, 3), (1000, 10), (3000, 20)])
 def test_a_category_needs_one_row_in_a_hundred_within_bounds(n_rows, n):
     """Three rows at least, 20 are enough."""
-    assert least_frequency(n_rows) == n
+    X = pd.DataFrame({"t": ["x"] * n_rows, "n": np.arange(n_rows) / 7})
+    X.loc[: 2 * n - 2, "t"] = ["rare"] * (n - 1) + ["known"] * n
+
+    names = TablePreparer().fit(X).get_feature_names_out().tolist()
+
+    assert names[1:] == ["t_known", "t_x", "t_(rare)"]
 
 
 MARCH, APRIL = pd.Timestamp("2024-03-04"), pd.Timestamp("2024-04-25")
@@ -446,100 +449,88 @@ def test_rows_that_repeat_the_column_names_are_one_warning():
     assert preparer.kinds_.numbers == ("a", "b", "c")
 
 
+def _read(values, kind):
+    """Return values as they are where fit found numbers, dates or categories."""
+    categories = [*_repeat("1", "x", "y", None)[:-1], "rare"]
+    seen = {"number": NUMBERS, "date": pd.date_range("2020", periods=N)}
+    X = pd.DataFrame({"a": seen.get(kind, categories)})
+    preparer = TablePreparer(numeric=None, imputation=None).set_output(transform="pandas")
+    rows = pd.DataFrame({"a": values})
+    found = preparer.fit(X).transform(rows)
+    if kind == "category":
+        return [name.removeprefix("a_") for name in found.idxmax(axis=1)]
+    return found[{"number": "a", "date": "a_days"}[kind]].tolist()
+
+
 ARROW_DURATION = pd.ArrowDtype(pa.duration("ms"))
+NAN = np.nan
 
 
 @pytest.mark.parametrize(
-    ("values", "expected"),
+    ("kind", "values", "expected"),
     [
-        ([1, 2], [1, 2]),
-        ([1.5, None], [1.5, np.nan]),
-        ([True, None, False], [1, np.nan, 0]),
-        (pd.array([1, None], dtype="Int64"), [1, np.nan]),
-        (pd.array([True, None], dtype="boolean"), [1, np.nan]),
-        ([decimal.Decimal("1.5"), decimal.Decimal(2)], [1.5, 2]),
-        ([np.inf, -np.inf, 0], [np.nan, np.nan, 0]),
-        (pd.to_timedelta([1, 2], unit="h"), [3600, 7200]),
-        (pd.array([3_600_000], dtype=ARROW_DURATION), [3600]),
-        (pd.Categorical([3, 1]), [3, 1]),
-        (["3", "1.5"], [3, 1.5]),
-        (["3", " ", "", None], [3, np.nan, np.nan, np.nan]),
-        (["3", " NULL", "-", True], [3, np.nan, np.nan, 1]),
+        # Truth values are 0 and 1, durations are seconds, and infinity is missing.
+        *(
+            ("number", *case)
+            for case in (
+                ([1, 2], [1, 2]),
+                ([1.5, None], [1.5, NAN]),
+                ([True, None, False], [1, NAN, 0]),
+                (pd.array([1, None], dtype="Int64"), [1, NAN]),
+                (pd.array([True, None], dtype="boolean"), [1, NAN]),
+                ([decimal.Decimal("1.5"), decimal.Decimal(2)], [1.5, 2]),
+                ([np.inf, -np.inf, 0], [NAN, NAN, 0]),
+                (pd.to_timedelta([1, 2], unit="h"), [3600, 7200]),
+                (pd.array([3_600_000], dtype=ARROW_DURATION), [3600]),
+                (pd.Categorical([3, 1]), [3, 1]),
+                (["3", "1.5"], [3, 1.5]),
+                (["3", " ", "", None], [3, NAN, NAN, NAN]),
+                (["3", " NULL", "-", True], [3, NAN, NAN, 1]),
+            )
+        ),
+        # Days since 1970, of which half a one is 0.5; zones are those of UTC.
+        *(
+            ("date", values, [1.5, NAN])
+            for values in (
+                pd.to_datetime(["1970-01-02 12:00", None]),
+                pd.to_datetime(["1970-01-02 13:00", None]).tz_localize("Europe/Berlin"),
+                ["1970-01-02 12:00", None],
+                [dt.datetime(1970, 1, 2, 12), None],
+                ["1970-01-02 12:00", " "],
+            )
+        ),
+        # Such as the usual "no end", which nanoseconds do not reach.
+        *(
+            ("date", [make("2024-05-01"), make(day)], [19844, n])
+            for make in (str, dt.date.fromisoformat, np.datetime64)
+            for day, n in (("9999-12-31", 2932896), ("0101-01-01", -682638))
+        ),
+        # A whole number is the same text, also where missing ones make it a float.
+        *(
+            ("category", values, ["1", "(missing)"])
+            for values in (
+                ["1", None],
+                [1, None],
+                [1.0, NAN],
+                pd.array([1, None], dtype="Int64"),
+                pd.Categorical([1, None]),
+            )
+        ),
+        # True is not 1.
+        (
+            "category",
+            [1, True, "x", None, 2.5],
+            ["1", "(rare)", "x", "(missing)", "(rare)"],
+        ),
     ],
 )
-def test_numbers_of_any_type_are_floats(values, expected):
-    """Truth values are 0 and 1, durations are seconds, and infinity is missing."""
-    numbers = read_values(pd.Series(values, name="a"), "number")
+def test_values_of_any_type_read_the_same(kind, values, expected):
+    """Whatever type a file or a program gives them."""
+    found = _read(values, kind)
 
-    assert numbers.dtype == np.float64
-    assert np.array_equal(numbers, expected, equal_nan=True)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        pd.to_datetime(["1970-01-02 12:00", None]),
-        pd.to_datetime(["1970-01-02 13:00", None]).tz_localize("Europe/Berlin"),
-        ["1970-01-02 12:00", None],
-        [dt.datetime(1970, 1, 2, 12), None],
-        ["1970-01-02 12:00", " "],
-    ],
-)
-def test_dates_of_any_type_are_days_since_1970(values):
-    """Half a day is 0.5; zones are those of UTC."""
-    days = read_values(pd.Series(values, name="a"), "date")
-
-    assert np.array_equal(days, [1.5, np.nan], equal_nan=True)
-
-
-@pytest.mark.parametrize("date", ["9999-12-31", "0101-01-01", "1600-02-29", "2262-04-12"])
-@pytest.mark.parametrize("make", [str, dt.date.fromisoformat, np.datetime64])
-def test_dates_beyond_what_nanoseconds_reach_are_days_too(date, make):
-    """Such as the usual "no end": their column may be of text, dates or times."""
-    column = pd.Series([make("2024-05-01"), make(date)], name="a")
-
-    days = read_values(column, "date")
-
-    expected = [dt.date.fromisoformat(d).toordinal() for d in ("2024-05-01", date)]
-    assert days.tolist() == [n - dt.date(1970, 1, 1).toordinal() for n in expected]
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        ["1", None],
-        [1, None],
-        [1.0, np.nan],
-        pd.array([1, None], dtype="Int64"),
-        pd.Categorical([1, None]),
-    ],
-)
-def test_categories_read_the_same_whatever_type_a_file_gives_them(values):
-    """A whole number is the same text, also where missing ones make it a float."""
-    texts = read_values(pd.Series(values, name="a"), "category")
-
-    assert texts.tolist() == ["1", MISSING]
-
-
-def test_categories_that_python_takes_for_equal_stay_apart():
-    """True is not 1, in whatever order they come."""
-    texts = read_values(pd.Series([1, True, "x", None, 2.5], name="a"), "category")
-
-    assert texts.tolist() == ["1", "True", "x", MISSING, "2.5"]
-
-
-@pytest.mark.parametrize(
-    ("values", "kind", "message"),
-    [
-        ([1, "abc", "x"], "number", "numbers.*'abc' in row 2, and 1 more such value"),
-        (["1970-01-01", "abc"], "date", "dates.*'abc' in row 2"),
-        ([7, 8], "date", "dates.*'7' in row 1"),
-    ],
-)
-def test_values_of_another_kind_are_refused(values, kind, message):
-    """The error names the column, the first such value and its row."""
-    with pytest.raises(TableError, match=f"Column 'a' must hold {message}"):
-        read_values(pd.Series(values, name="a"), kind)
+    assert found == (
+        expected if kind == "category" else pytest.approx(expected, nan_ok=True)
+    )
 
 
 def test_a_header_row_is_found_among_categories():

@@ -1,7 +1,5 @@
 """A whole table as numbers for a network, and the transformers for its columns."""
 
-import io
-
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -20,9 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sk_tune import MLPClassifier, TablePreparer
 from sk_tune.exceptions import TableError
-from sk_tune.prepare import SmoothClipScaler
-from sk_tune.prepare._column_kinds import as_pandas
-from sk_tune.prepare._table_preparer import CategoryCodes, _unique, circle_names, circles
+from sk_tune.prepare import SmoothClipScaler, as_pandas
 
 N = 60
 SETTINGS = [
@@ -67,7 +63,9 @@ def test_every_cell_is_a_finite_number(setting):
     new = _table(seed=1).assign(town="elsewhere", street=None)
     preparer = TablePreparer(**setting).fit(X)
 
-    for rows in (X, new):
+    empty = X.head(3).astype(object)
+    empty[:] = None
+    for rows in (X, new, empty):
         assert np.isfinite(np.asarray(preparer.transform(rows), dtype=float)).all()
 
 
@@ -130,16 +128,6 @@ def test_whatever_a_table_holds_it_becomes_columns_that_vary(
     assert (np.ptp(Z, axis=0) > 0).all()
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_fit_transform_is_fit_and_transform(setting):
-    """The short way gives the same."""
-    X = _table()
-
-    at_once = TablePreparer(**setting).fit_transform(X)
-
-    assert np.array_equal(at_once, TablePreparer(**setting).fit(X).transform(X))
-
-
 def test_numbers_are_scaled_by_the_rows_they_were_fitted_on():
     """Mean and variance are those of the training rows, as scikit-learn computes them."""
     train, test = pd.DataFrame({"a": [0.0, 1.0, 2.0] * 20}), pd.DataFrame({"a": [4.0]})
@@ -157,15 +145,6 @@ def test_numbers_can_have_a_normal_distribution():
     Z = TablePreparer(numeric="quantile").fit_transform(X)
 
     assert np.quantile(Z, [0.16, 0.5, 0.84]) == pytest.approx([-1, 0, 1], abs=0.02)
-
-
-def test_numbers_can_be_left_as_they_are():
-    """Trees need no scale and take missing values."""
-    X = pd.DataFrame({"a": _repeat(1.0, np.nan, 5.0)})
-
-    Z = TablePreparer(numeric=None, imputation=None).fit_transform(X)
-
-    assert np.array_equal(Z[:, 0], X["a"], equal_nan=True)
 
 
 @pytest.mark.parametrize("numeric", ["smooth_clip", "quantile", "standard"])
@@ -201,26 +180,6 @@ def test_missing_values_do_not_move_the_scale():
     assert np.allclose(Z[:N, 0], StandardScaler().fit_transform(present[:, None])[:, 0])
 
 
-def test_infinite_numbers_count_as_missing():
-    """Infinity would spoil the scale, so it is treated like a missing value."""
-    infinite = pd.DataFrame({"a": _repeat(1.0, 2.0, np.inf)})
-    missing = pd.DataFrame({"a": _repeat(1.0, 2.0, np.nan)})
-
-    assert np.array_equal(
-        TablePreparer().fit_transform(infinite), TablePreparer().fit_transform(missing)
-    )
-
-
-def test_what_is_missing_in_transform_only_is_filled():
-    """There is no indicator then, and the width stays."""
-    X = _table().dropna()
-    preparer = TablePreparer().fit(X)
-    empty = X.head(3).astype(object)
-    empty[:] = None
-
-    assert np.isfinite(preparer.transform(empty)).all()
-
-
 def test_a_column_of_many_categories_does_not_explode():
     """However many categories there are, at most 32 columns come of them."""
     X = pd.DataFrame({"a": [f"c{i % 100}" for i in range(1000)]})
@@ -236,8 +195,11 @@ DAYS = pd.date_range("2020-01-01", periods=N)
 @pytest.mark.parametrize(
     ("columns", "names"),
     [
-        # A number called t_x next to a category x of t.
-        ({"t_x": np.arange(N) / 7, "t": _repeat("x", "y")}, ["t_x", "t_x_2", "t_y"]),
+        # Numbers called t_x and t_x_2 next to a category x of t.
+        (
+            {"t_x": np.arange(N) / 7, "t_x_2": np.arange(N) % 7, "t": _repeat("x", "y")},
+            ["t_x", "t_x_2", "t_x_3", "t_y"],
+        ),
         (
             {"a": _repeat(1, None, 2, 5), "d": DAYS},
             [
@@ -262,7 +224,6 @@ def test_columns_have_names_that_differ(columns, names):
 
     assert preparer.get_feature_names_out().tolist() == names
     assert preparer.transform(X[:3]).shape == (3, len(names))
-    assert _unique(["a", "a_1", "a", "a"]) == ["a", "a_1", "a_2", "a_3"]
 
 
 def test_missing_is_a_category_and_new_ones_are_as_rare_ones():
@@ -290,21 +251,18 @@ def test_categories_can_be_codes_in_the_last_columns():
     assert Z["street"].cat.categories.tolist() == list(range(21))
     assert Z.dtypes.iloc[:-1].eq(np.float64).all()
     assert np.array_equal(Z["street"].astype(int) == 0, X["street"].isna())
-    # One to one with the streets.
+    # One to one with the streets; rare and new ones are 0, as are those beyond the limit.
     assert len(set(zip(Z["street"], X["street"], strict=True))) == X["street"].nunique()
-
-
-def test_without_columns_of_codes_the_output_is_an_array():
-    """With or without embeddings, as few categories are one-hot."""
-    X = _table()[["size", "town"]]
-
-    plain, with_codes = (
-        TablePreparer(embeddings=embeddings).fit_transform(X)
-        for embeddings in (False, True)
-    )
-
-    assert isinstance(with_codes, np.ndarray)
-    assert np.array_equal(plain, with_codes)
+    assert Z.index.equals(X.index)
+    few = TablePreparer(embeddings=True, max_one_hot=2, max_codes=10, min_frequency=2)
+    often = [f"c{i % 50}" for i in range(500)] + ["c7"] * 9 + ["once"]
+    few.fit(pd.DataFrame({"a": often}))
+    rows = pd.DataFrame({"a": [*(f"c{i}" for i in range(50)), "new", "once"]})
+    codes = few.transform(rows)["a"].astype(int).tolist()
+    assert few.n_categories_ == {"a": 10}
+    assert sorted(set(codes)) == list(range(10))
+    assert codes[7] != 0
+    assert codes[50:] == [0, 0]
 
 
 def test_estimators_that_look_for_categories_find_them():
@@ -357,15 +315,6 @@ def test_the_output_can_be_a_frame(setting, container):
         assert isinstance(frame, kind)
         assert list(frame.columns) == preparer.get_feature_names_out().tolist()
         assert np.array_equal(np.asarray(frame, dtype=float), np.asarray(Z, dtype=float))
-
-
-def test_the_index_stays():
-    """Rows of a frame are found again by their labels."""
-    X = _table().sample(frac=0.5, random_state=0)
-
-    Z = TablePreparer(embeddings=True).fit_transform(X)
-
-    assert Z.index.equals(X.index)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -429,18 +378,6 @@ def test_numbers_and_dates_may_come_as_text():
     assert np.allclose(preparer.transform(categories), preparer.transform(X))
 
 
-def test_a_table_read_from_csv_works():
-    """The text columns that pandas makes of a CSV file are categories, or dates."""
-    lines = [
-        f"{i / 7},{'xy'[i % 2] if i % 5 else ''},2026-01-{1 + i % 30}" for i in range(N)
-    ]
-    X = pd.read_csv(io.StringIO("\n".join(["a,t,d", *lines])))
-
-    preparer = TablePreparer().fit(X)
-
-    assert list(preparer.kinds_) == [("a", "number"), ("d", "date"), ("t", "category")]
-
-
 def test_no_end_is_a_date():
     """In fit, and in a table that is transformed later."""
     days = pd.date_range("2024-01-01", periods=40).astype(str).tolist()
@@ -497,11 +434,8 @@ def test_empty_tables_are_refused(shape):
         TablePreparer().fit(X)
 
 
-MIXED = {"a": [1.5, 2.0], "b": ["x", "y"], "c": [True, False]}
-
-
-def test_missing_values_of_arrow_stay_missing():
-    """Also of a dictionary; what pandas noted in the file is a column like others."""
+def test_tables_of_other_packages_are_those_of_pandas():
+    """Missing values stay so; what pandas noted in a file is a column like others."""
     towns = pa.array(["A", "B", None, "C"]).dictionary_encode()
     source = pd.DataFrame({"a": [1, 2]}, index=pd.Index([7, 8], name="key"))
 
@@ -511,120 +445,38 @@ def test_missing_values_of_arrow_stay_missing():
     assert own["town"].astype(object).tolist()[:2] == ["A", "B"]
     assert own["n"].isna().tolist() == [False, True, False, False]
     assert as_pandas(pa.Table.from_pandas(source)).columns.tolist() == ["a", "key"]
-
-
-def test_texts_of_polars_take_no_more_than_they_are():
-    """One long text among many would else make all as long."""
-    own = as_pandas(pl.DataFrame({"a": ["x", "y" * 1000]}))
-
-    assert own["a"].to_numpy().dtype == object
-
-
-@pytest.mark.parametrize("column", [pd.Series([1, 2]), pl.Series([1, 2])])
-def test_a_column_is_a_table_of_one(column):
-    """A target, for example."""
-    assert as_pandas(column).to_numpy().tolist() == [[1], [2]]
-
-
-def test_a_table_of_pandas_is_not_copied():
-    """It may be large."""
-    table = pd.DataFrame(MIXED)
-
-    assert as_pandas(table) is table
-
-
-@pytest.mark.parametrize("values", [[1, 2], np.eye(2), None, "text"])
-def test_what_is_no_table_is_none(values):
-    """Arrays and lists are taken as they are."""
-    assert as_pandas(values) is None
-
-
-def _fitted(texts, **options):
-    return CategoryCodes(**{"min_frequency": 2, "max_codes": 255, **options}).fit(
-        pd.DataFrame({"a": texts})
-    )
-
-
-def _codes(encoder, *texts):
-    return encoder.transform(pd.DataFrame({"a": texts})).ravel().tolist()
-
-
-def test_rare_and_unknown_categories_are_zero():
-    """Wherever the rare ones stand among the others."""
-    encoder = _fitted(["b", "a", "c", "d"] + ["b", "d"] * 5)
-
-    assert _codes(encoder, "a", "b", "c", "d", "new") == [0, 1, 0, 2, 0]
-    assert encoder.n_categories_ == [3]
-
-
-def test_only_the_most_frequent_have_codes_where_there_are_too_many():
-    """The number of codes is kept, with the 0."""
-    encoder = _fitted([f"c{i % 50}" for i in range(500)] + ["c7"] * 9, max_codes=10)
-
-    codes = _codes(encoder, *(f"c{i}" for i in range(50)))
-
-    assert encoder.n_categories_ == [10]
-    assert sorted(set(codes)) == list(range(10))
-    assert codes[7] != 0
+    # One long text among many would else make all as long.
+    texts = as_pandas(pl.DataFrame({"a": ["x", "y" * 1000]}))
+    assert texts["a"].to_numpy().dtype == object
+    for column in (pd.Series([1, 2]), pl.Series([1, 2])):
+        assert as_pandas(column).to_numpy().tolist() == [[1], [2]]
+    assert as_pandas(source) is source
+    assert all(as_pandas(values) is None for values in ([1, 2], np.eye(2), None, "text"))
 
 
 DATES = st.datetimes(pd.Timestamp("1700-01-01"), pd.Timestamp("2200-01-01"))
 
 
-def _days(*texts):
-    return [
-        [(pd.Timestamp(text) - pd.Timestamp(0)) / pd.Timedelta(days=1)] for text in texts
-    ]
-
-
-@given(date=DATES)
-def test_places_are_those_of_the_calendar(date):
+@settings(max_examples=30)
+@given(st.lists(DATES, min_size=20, max_size=40, unique=True))
+def test_places_of_dates_are_those_of_the_calendar(dates):
     """The angles are those that pandas' day of the year, weekday and time of day give."""
-    time = pd.Timestamp(date).floor("s")
-    day = (time - time.normalize()) / pd.Timedelta(days=1)
-    shares = [
-        (time.day_of_year - 1 + day) / (366 if time.is_leap_year else 365),
-        (time.day_of_week + day) / 7,
-        day,
-    ]
+    times = pd.DatetimeIndex(dates).floor("s")
+    X = pd.DataFrame({"d": times, "a": np.arange(len(times)) / 7})
+    day = (times - times.normalize()) / pd.Timedelta(days=1)
+    shares = {
+        "year": (times.day_of_year - 1 + day) / np.where(times.is_leap_year, 366, 365),
+        "week": (times.day_of_week + day) / 7,
+        "day": day,
+    }
 
-    found = circles(_days(time))[0]
+    found = TablePreparer(numeric=None).set_output(transform="pandas").fit_transform(X)
 
-    expected = [f(2 * np.pi * share) for share in shares for f in (np.sin, np.cos)]
-    # A double holds days of 2200 to about 1e-11, of which a circle has 6.3 in one.
-    assert found == pytest.approx(expected, abs=1e-6)
-
-
-def test_neighbours_on_the_circle_are_near():
-    """New Year's Eve is next to New Year, as numbers and not as words."""
-    eve, new_year, summer = circles(_days("2025-12-31", "2026-01-01", "2026-07-01"))[:, :2]
-
-    assert np.linalg.norm(eve - new_year) < 0.02
-    assert np.linalg.norm(summer - new_year) > 1.9
-
-
-def test_days_without_an_hour_have_one_place_in_the_day():
-    """No rounding makes a column of it."""
-    places = circles(_days(*pd.date_range("1960-01-01", periods=999)))
-
-    assert (places[:, 4:] == [0.0, 1.0]).all()
-
-
-def test_missing_dates_have_no_place():
-    """They stay NaN, each date by itself."""
-    places = circles([[np.nan, 3.5]])
-
-    assert np.isnan(places[0, :6]).all()
-    assert np.isfinite(places[0, 6:]).all()
-
-
-def test_the_columns_have_names():
-    """Date, circle and function, in the order of the columns."""
-    names = circle_names(None, ["a", "b"])
-
-    assert len(names) == circles([[0.0, 0.0]]).shape[1]
-    assert names[:2] == ["a_year_sin", "a_year_cos"]
-    assert names[-1] == "b_day_cos"
+    for circle, share in shares.items():
+        for name, function in (("sin", np.sin), ("cos", np.cos)):
+            places = found[f"d_{circle}_{name}"]
+            # A double holds days of 2200 to about 1e-11, of which a circle has 6.3 in one.
+            assert places.tolist() == pytest.approx(function(2 * np.pi * share), abs=1e-6)
 
 
 # scikit-learn adds all values up to see whether one is NaN.
@@ -661,15 +513,6 @@ def test_the_scale_is_the_papers(column, scale):
     X = np.array(column, dtype=float)[:, None]
 
     assert SmoothClipScaler().fit(X).scale_.tolist() == [scale]
-
-
-def test_missing_values_stay_missing():
-    """And a column of nothing else stays that."""
-    X = np.array([[1.0, np.nan], [np.nan, np.nan], [3.0, np.nan]])
-
-    Z = SmoothClipScaler().fit_transform(X)
-
-    assert np.array_equal(np.isnan(Z), np.isnan(X))
 
 
 def test_a_constant_of_half_the_largest_number_is_no_trouble():

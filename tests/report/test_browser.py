@@ -174,14 +174,6 @@ def test_everything_is_reached_by_the_tab_key(opened):
     assert {"a", "svg", "button", "summary"} <= set(stops)
 
 
-@pytest.mark.parametrize("width", [320, 390])
-def test_a_phone_need_not_scroll_sideways(opened, width):
-    """Only the table of candidates does, in its own frame."""
-    _screen(opened, width)
-
-    assert opened.run("document.documentElement.scrollWidth") <= width
-
-
 @pytest.fixture(scope="module")
 def page_of_one_call(iris, tmp_path_factory):
     """Return the page of AutoML with a network, long names and a long reason."""

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
@@ -105,15 +104,6 @@ def test_what_is_no_network_has_no_curves_and_no_findings(linear, iris):
     assert part.ledger is reports[1].corrected is None
     assert "could not be corrected" in reports[1].notes[0]
     assert part.best.score == plain.best_score_
-
-
-def test_without_a_refit_the_report_is_the_same(grid, iris):
-    """What was best needs no estimator; a search that is not fitted is refused."""
-    search = clone(grid).set_params(refit=False, param_grid={"net__width": [4, 8]})
-
-    with pytest.raises(NotFittedError):
-        gather(search)
-    assert gather(search.fit(*iris)).searches[0].best.row == search.best_index_
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,10 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sk_tune.diagnosis import Curves
-from sk_tune.report import Baseline
-from sk_tune.report._gathering import score_lines
 from sk_tune.report._importance import Importance
 from sk_tune.report._pictures import (
     curve_pictures,
@@ -21,25 +19,11 @@ from sk_tune.report._pictures import (
     score_picture,
     slice_pictures,
 )
-from sk_tune.report._svg import AxisScale, element, line_path, scale_of
-from sk_tune.search import CorrectedScore
+from sk_tune.report._svg import AxisScale, scale_of
 
 _values = st.lists(
     st.floats(-1e12, 1e12, allow_nan=False, allow_infinity=False), min_size=1, max_size=20
 )
-
-
-@given(st.text())
-def test_text_cannot_leave_its_element(text):
-    """Whatever a user wrote, the element is well formed and says just that."""
-    # Control characters and surrogates are not allowed in XML at all.
-    assume(all(c >= " " and not "\ud800" <= c <= "\udfff" and c < "\ufffe" for c in text))
-
-    own = ET.fromstring(element("g", text, title=text))
-
-    assert own.text == (text or None)
-    # Attributes read line breaks and the like as blanks.
-    assert own.attrib["title"].split() == text.split()
 
 
 @given(_values)
@@ -77,27 +61,6 @@ def test_ticks_of_usual_axes():
     losses = AxisScale(low=0.004, high=0.4, first=0, last=1, is_log=True)
     assert losses.ticks() == pytest.approx([0.01, 0.03, 0.1, 0.3])
     assert scale_of([7], 0, 1, is_count=True).ticks() == [7]
-
-
-def test_equal_factors_have_equal_lengths_on_a_log_scale():
-    """It is taken where positive values are far apart."""
-    scale = scale_of([1e-4, 1e-2, 1.0], 0, 100)
-
-    assert scale.is_log
-    assert scale(1e-2) == pytest.approx((scale(1e-4) + scale(1.0)) / 2)
-    assert not scale_of([-1.0, 1000.0], 0, 1).is_log
-    assert not scale_of([1.0, 2.0], 0, 1).is_log
-
-
-def test_a_gap_breaks_a_line():
-    """Where a fold has no value."""
-    assert line_path([0, 1, 2], [1, math.nan, 2]) == "M0 1M2 2"
-    assert line_path([], []) == ""
-
-
-CORRECTED = CorrectedScore(
-    score=0.8, low=0.7, high=0.85, confidence=0.95, n_bootstraps=1000, naive_score=0.9
-)
 
 
 def _points(figure):
@@ -286,20 +249,3 @@ def test_chance_is_not_drawn(make_report, make_row, importance):
     report = make_report([make_row(0, 0.5)], importance=importance)
 
     assert importance_picture(report) is None
-
-
-def test_baselines_best_and_corrected_score_are_on_one_axis(make_report, make_row):
-    """Each with its uncertainty; a baseline without a score is left out."""
-    part = make_report([make_row(0, 0.9, std=0.05)])
-    baselines = [
-        Baseline(name="dummy", mean=0.3, std=0.1),
-        Baseline(name="linear", mean=float("nan"), std=float("nan")),
-    ]
-
-    lines = score_lines(part, baselines, CORRECTED)
-    assert [line[0] for line in lines] == ["dummy", "best, as found", "best, corrected"]
-    assert lines[-1][1:5] == (0.8, 0.7, 0.85, "95% interval")
-    own = ET.fromstring(score_picture(lines, part.metric)["svg"])
-    at = [float(circle.attrib["cx"]) for circle in own.findall("circle")]
-    # 0.3, 0.9 and 0.8 on a linear axis.
-    assert (at[2] - at[0]) / (at[1] - at[0]) == pytest.approx(5 / 6, abs=0.01)

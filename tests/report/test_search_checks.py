@@ -16,7 +16,6 @@ from sk_tune import GridSearchCV
 from sk_tune.report import baseline_models
 from sk_tune.report._search_checks import (
     folds_of,
-    held_out_rows,
     leak_checks,
     search_baselines,
 )
@@ -125,17 +124,6 @@ def test_folds_that_cannot_be_drawn_again_are_said_to_differ():
     assert folds_of(search, X, Y, 12)[1] is False
     assert folds_of(_search([], cv=cv), X, Y, 12)[1] is False
     assert folds_of(_search([], cv=TimeSeriesSplit(3)), X, Y, 12)[1] is True
-
-
-def test_a_fitted_search_tells_its_held_out_rows(grid, iris):
-    """Those of the splitter; None for candidates that failed."""
-    expected = [[test] for _, test in grid.cv.split(*iris)]
-
-    for params, own in zip(grid.cv_results_["params"], held_out_rows(grid), strict=True):
-        if params["net__learning_rate"] < 0:
-            assert own == [None, None, None]
-        else:
-            _assert_same([[rows] for rows in own], expected)
 
 
 def test_scores_are_of_the_folds_and_the_scorer_of_the_search(

@@ -78,7 +78,8 @@ NEW = (
 
 
 def _mlp(**params):
-    return MLPClassifier(**{"max_epochs": 2, "width": 8, "random_state": 0, **params})
+    own = {"max_epochs": 2, "width": 8, "random_state": 0, "lr_schedule": "constant"}
+    return MLPClassifier(**{**own, **params})
 
 
 def _numbers(*steps):
@@ -177,6 +178,11 @@ def test_a_pipeline_predicts_the_same_from_its_file(name, tmp_path):
     save(model, path)
     found = load(path)
 
+    if "mlpclassifier" in getattr(model, "named_steps", {}):
+        # The state of the optimizer is in it, as in a network's own file.
+        rows, nets = model[:-1].transform(X), (model[-1], found[-1])
+        for net in nets:
+            net.partial_fit(rows, Y)
     for rows in (X, NEW) if name != "selected" else (X,):
         np.testing.assert_array_equal(found.predict(rows), model.predict(rows))
         if hasattr(model, "predict_proba"):
@@ -189,31 +195,17 @@ def test_a_pipeline_predicts_the_same_from_its_file(name, tmp_path):
 
 
 def test_a_frame_with_other_columns_is_refused_as_before(tmp_path):
-    """Names and kinds of columns are in the file."""
+    """Names and kinds of columns are in the file, which replaces none but if told."""
     model = _fitted("table")
     save(model, tmp_path / "model")
+    with pytest.raises(FileExistsError):
+        save(model, tmp_path / "model", overwrite=False)
     found = load(tmp_path / "model")
 
     assert found[0].kinds_ == model[0].kinds_
     assert list(found[0].get_feature_names_out()) == list(model[0].get_feature_names_out())
     with pytest.raises(ValueError, match="feature names"):
         found.predict(X.rename(columns={"age": "years"}))
-
-
-def test_training_goes_on_from_the_file(tmp_path):
-    """The state of the optimizer is in it, as in a network's own file."""
-    model = make_pipeline(StandardScaler(), _mlp(lr_schedule="constant")).fit(
-        X[["visits"]], Y
-    )
-    save(model, tmp_path / "model")
-    found = load(tmp_path / "model")
-
-    rows = model[0].transform(X[["visits"]])
-    for own in (model, found):
-        own[-1].partial_fit(rows, Y)
-    np.testing.assert_array_equal(
-        found.predict_proba(X[["visits"]]), model.predict_proba(X[["visits"]])
-    )
 
 
 def test_one_door_takes_networks_and_collapsed_ensembles_too(tmp_path):
@@ -331,16 +323,6 @@ def test_searches_and_ensembles_are_told_what_to_save(tmp_path):
         save(MLPClassifier, tmp_path / "model")
 
 
-def test_a_file_is_replaced_only_if_it_may_be(tmp_path):
-    """As networks' own files."""
-    model = _fitted("table")
-    save(model, tmp_path / "model")
-
-    save(model, tmp_path / "model")
-    with pytest.raises(FileExistsError):
-        save(model, tmp_path / "model", overwrite=False)
-
-
 def test_a_cache_of_the_users_is_not_in_the_file(tmp_path):
     """Its folder holds pickles, and may be elsewhere where the file is read."""
     model = make_pipeline(StandardScaler(), _mlp(), memory=str(tmp_path / "cache"))
@@ -375,29 +357,23 @@ def test_another_version_of_scikit_learn_is_warned_of(tmp_path):
         ('"StandardScaler"', '"GridSearchCV"', "Got a 'GridSearchCV'"),
         ('"log1p"', '"save"', "Got 'save'"),
         ('"array0"', '"array99"', "array99"),
+        # The checksum covers the transformers, too.
+        (None, None, "is damaged"),
     ],
 )
 def test_other_names_than_known_ones_are_refused(old, new, named, tmp_path):
     """The message names the file and what was in it."""
     path = tmp_path / "model"
     save(_numbers(FunctionTransformer(np.log1p), StandardScaler()).fit(X, Y), path)
-    _rewritten(path, lambda text: text.replace(old, new))
+    if old is None:
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    else:
+        _rewritten(path, lambda text: text.replace(old, new))
 
     with pytest.raises(ValueError, match=named) as caught:
         load(path)
     assert str(path) in str(caught.value)
-
-
-def test_damaged_files_are_refused(tmp_path):
-    """The checksum covers the transformers, too."""
-    path = tmp_path / "model"
-    save(_fitted("scalers"), path)
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(bytes(data))
-
-    with pytest.raises(ValueError, match="is damaged"):
-        load(path)
 
 
 def _there_and_back(value):
@@ -416,6 +392,8 @@ ARRAYS = {
     "big-endian": np.array([1, 2], dtype=">i4"),
     "text": np.array([["a", "é"], ["", "\0x"]]),
     "objects": np.array([["a", None], [0.5, 3]], dtype=object),
+    # Even if all inside are of one length.
+    "arrays": np.array([np.arange(3), np.arange(3.0), None], dtype=object)[:2],
     "times": np.array(["2024-01-01", "NaT"], dtype="datetime64[D]"),
     "turned": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
 }
@@ -430,18 +408,9 @@ def test_arrays_come_back_to_the_bit(name):
 
     assert found.dtype == array.dtype
     assert found.flags.c_contiguous == array.flags.c_contiguous
-    np.testing.assert_array_equal(found, array)
-
-
-def test_arrays_of_arrays_keep_their_form():
-    """Even if all inside are of one length."""
-    array = np.empty(2, dtype=object)
-    array[:] = [np.arange(3), np.arange(3.0)]
-
-    found = _there_and_back(array)
-
-    assert found.shape == (2,)
-    assert [part.dtype.kind for part in found] == ["i", "f"]
+    assert found.shape == array.shape
+    assert repr(found) == repr(array)
+    np.testing.assert_array_equal(found.tolist(), array.tolist())
 
 
 @pytest.mark.parametrize(
@@ -458,19 +427,11 @@ def test_values_come_back_with_their_types(value):
 
     assert found == value
     assert type(found) is type(value)
-
-
-def test_names_of_columns_become_a_list():
-    """An index of pandas, as ``df.columns[:2]`` is one."""
+    # An index of pandas becomes a list; a network that is not fitted has its parameters.
     assert _there_and_back(pd.Index(["a", "b"])) == ["a", "b"]
-
-
-def test_a_network_that_is_not_fitted_has_its_parameters():
-    """As scikit-learn's meta-estimators keep it beside the fitted one."""
-    found = _there_and_back(MLPClassifier(width=3, augmentation=["noise"]))
-
-    assert found.get_params()["width"] == 3
-    assert not hasattr(found, "net_")
+    net = _there_and_back(MLPClassifier(width=3, augmentation=["noise"]))
+    assert net.get_params()["width"] == 3
+    assert not hasattr(net, "net_")
 
 
 def _shadow(x):
@@ -509,16 +470,7 @@ _MyScaler.__name__ = "MaxAbsScaler"
         (pd.Timestamp("2024-01-01"), "Timestamp"),
         ([("log", FunctionTransformer(_shadow))], "in the step 'log'"),
     ],
-    ids=[
-        "lambda",
-        "of a known name",
-        "no ufunc",
-        "subclass",
-        "class",
-        "span",
-        "time",
-        "step",
-    ],
+    ids=["lambda", "known name", "no ufunc", "subclass", "class", "span", "time", "step"],
 )
 def test_code_and_unknown_objects_are_refused(value, named):
     """Also if they are called what known ones are called; the step is named."""
