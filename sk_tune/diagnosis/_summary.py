@@ -36,8 +36,8 @@ def rate_spent(n_epochs: int, schedule: Any = None, laid_out_for: Any = None) ->
     `laid_out_for` are the epochs that the schedule was laid out for, `n_epochs` if that is
     no number.
 
-    >>> rate_spent(4, "step").tolist(), rate_spent(2, "cosine").round(3).tolist()
-    ([1.0, 2.0, 2.1, 2.11], [0.818, 1.0])
+    >>> rate_spent(4, "step").tolist(), rate_spent(1, "cosine", 2).round(3).tolist()
+    ([1.0, 2.0, 2.1, 2.11], [0.818])
     """
     if not isinstance(schedule, str) or schedule not in ANNEALED:
         return np.arange(1.0, n_epochs + 1)

@@ -51,15 +51,15 @@ def test_a_cell_that_is_no_number_is_told_and_the_column_stays_one_of_numbers(
 ):
     """As it is to the model: when it is fitted, and once when it predicts."""
     mixed_table["size"] = mixed_table["size"].astype(object)
-    mixed_table.loc[1, "size"] = "unknown"
+    mixed_table.loc[1, "size"] = "bulky"
 
     assert fit(mixed_table, "label") == 0
 
     out = printed()
-    assert "'size' holds numbers, but for 'unknown' in row 2" in out
+    assert "'size' holds numbers, but for 'bulky' in row 2" in out
     assert summary()["columns"]["numbers"] == ["size", "open"]
     assert main(["predict", str(tmp_path / "out"), str(tmp_path / "t.csv"), "--proba"]) == 0
-    assert capsys.readouterr().err.count("but for 'unknown' in row 2") == 1
+    assert capsys.readouterr().err.count("but for 'bulky' in row 2") == 1
 
 
 def test_a_page_tells_of_the_same_scores(fitted_once, fitted, summary):

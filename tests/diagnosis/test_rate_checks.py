@@ -51,10 +51,11 @@ def test_losses_with_known_answers(shapes, name, losses, params, outcome):
     assert shapes.found(name, shapes.of_folds(*losses, params=params)).outcome == outcome
 
 
-def test_an_infinite_loss_is_divergence(shapes):
+@pytest.mark.parametrize("loss", [np.inf, np.nan])
+def test_an_infinite_loss_is_divergence(shapes, loss):
     """It is the gravest of issues, with a lower learning rate for a remedy."""
     curves = shapes.healthy(params={"learning_rate": 1.0})
-    curves.train_loss[1, 5] = np.inf
+    curves.train_loss[1, 5] = loss
 
     finding = shapes.found("diverged", curves)
 

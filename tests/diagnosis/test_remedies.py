@@ -188,6 +188,11 @@ def test_the_numbers_of_a_finding_are_those_of_its_curves(shapes):
         found = evidence(name, [0.5] * 4, small + np.zeros(4), n_repeats=n_repeats)
         assert found["gain_error"] == pytest.approx(np.std(small, ddof=1) / error)
     assert evidence(name, [0.5] * 4, np.full((1, 4), 0.5))["gain_error"] == 0.1
+    # Two standard errors are sure by Student's table for three folds, one and a half not.
+    for n_errors, outcome in ((1.5, "tip"), (2.0, "passed")):
+        curves = shapes.of_folds([0.5] * 4, [0.8] * 4, n_folds=3, spread=0.0)
+        curves.valid_loss[:] += 0.2 * np.sqrt(3) / n_errors * np.array([[-1], [0], [1]])
+        assert shapes.found(name, curves).outcome == outcome
     # Three folds that agree by chance count with four more, which spread by a tenth.
     rise = evidence("overfitting", np.linspace(1, 0.1, 20), np.full((3, 20), 0.5))
     assert rise["rise_error"] == pytest.approx(np.sqrt(4 * 0.01 / 6 / 3))

@@ -122,11 +122,13 @@ def test_bins_hold_equally_many_rows(fitted):
     X = np.column_stack([np.arange(100.0) ** 2, np.repeat([0.0, 5.0], [90, 10])])
     net = MLPRegressor(numerical_embedding="piecewise_linear", n_bins=4, max_epochs=1)
 
-    first, second = net.fit(X, X[:, 0]).bin_edges_
+    for weight in (np.ones(100, dtype=int), np.repeat([1, 3], 50)):
+        first, second = net.fit(X, X[:, 0], weight).bin_edges_
 
-    expected = np.quantile(X[:, 0], np.linspace(0, 1, 5), method="inverted_cdf")
-    np.testing.assert_array_equal(first, expected)
-    assert second.tolist() == [0.0, 5.0]
+        column, shares = X[:, 0].repeat(weight), np.linspace(0, 1, 5)
+        expected = np.quantile(column, shares, method="inverted_cdf")
+        np.testing.assert_array_equal(first, expected)
+        assert second.tolist() == [0.0, 5.0]
     assert fitted.bin_edges_ == []
 
 

@@ -665,6 +665,8 @@ def test_a_pickle_of_a_gpu_that_is_not_there_is_loaded_on_the_cpu(
         copied.__setstate__(state)
 
     assert copied.device == "cpu"
+    (group,) = copied.optimizer_.param_groups
+    assert [id(p) for p in group["params"]] == [id(p) for p in copied.module_.parameters()]
 
 
 def test_clipping_by_skorch_equals_gradient_clip(make_estimator, task_data, monkeypatch):
