@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier, is_regressor
-from sklearn.metrics import get_scorer
+from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import passed_through_estimator, scorer_parts
+from sk_tune._text import did_you_mean
 
 Array = npt.NDArray[Any]
 
@@ -78,6 +79,18 @@ class Metric:
                 f"{classes.tolist()}. Got {self.pos_label!r} instead."
             )
         return int(found[0])
+
+
+def check_metric_names(scoring: Any, parameter: str) -> None:
+    """Raise ValueError, with what could be meant, if a text names no scorer."""
+    scoring = [*scoring.values()] if isinstance(scoring, dict) else scoring
+    known = sorted(get_scorer_names())
+    for name in scoring if isinstance(scoring, list | tuple | set) else [scoring]:
+        if isinstance(name, str) and name not in known:
+            raise ValueError(
+                f"{parameter} must be the name of a scorer of scikit-learn. Got {name!r} "
+                f"instead.{did_you_mean(name, known)} Names: {', '.join(known)}."
+            )
 
 
 def scorer_metric(scorer: Any, estimator: Any = None) -> Metric | None:

@@ -7,7 +7,8 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from html import escape
 from numbers import Real
 from typing import Any, TypeGuard
@@ -26,6 +27,34 @@ def listed(texts: Sequence[str], most: int) -> str:
     """Return texts with commas between them; those beyond `most` are counted."""
     more = len(texts) - most
     return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def nearest(name: str, names: Iterable[str], *, n: int = 1) -> list[str]:
+    """Return at most `n` names that one could be meant for, the most likely first.
+
+    It may be their initials, a part of them, longer than they are, or misspelt.
+
+    >>> names = ["accuracy", "neg_mean_squared_error", "roc_auc", "roc_auc_ovr"]
+    >>> [nearest(name, names) for name in ("mse", "AUC", "acuracy", "zzz")]
+    [['neg_mean_squared_error'], ['roc_auc'], ['accuracy'], []]
+    """
+    wanted = name.lower()
+    by_lower = {known.lower(): known for known in sorted(names, key=len)}
+    initials = {low: "".join(word[:1] for word in low.split("_")) for low in by_lower}
+    is_short = len(wanted) < 3
+    near = [low for low in by_lower if len(wanted) > 1 and initials[low].endswith(wanted)]
+    near += [low for low in by_lower if wanted.startswith(f"{low}_")]
+    near += [low for low in by_lower if not is_short and low.startswith(wanted)]
+    near += [low for low in by_lower if not is_short and wanted in low]
+    near += get_close_matches(wanted, by_lower, n=n, cutoff=0.7)
+    near += [low for low in by_lower if len(low) > 1 and low in wanted]
+    return [by_lower[low] for low in dict.fromkeys(near)][:n]
+
+
+def did_you_mean(name: str, names: Iterable[str], *, n: int = 1) -> str:
+    """Return a question with what a wrong name could be meant for, after a blank; or ""."""
+    near = nearest(name, names, n=n)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def is_number(value: Any) -> TypeGuard[float]:

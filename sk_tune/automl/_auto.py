@@ -26,7 +26,7 @@ from sk_tune._compat import (
     validate_parameter_constraints,
 )
 from sk_tune._declaration import parameters
-from sk_tune._metric import Metric, scorer_metric
+from sk_tune._metric import Metric, check_metric_names, scorer_metric
 from sk_tune._splits import as_times
 from sk_tune.automl._blend import Blend, Trial, best_of, blend_of, held_out_score
 from sk_tune.automl._chosen import Chosen, Score, choose, leaderboard
@@ -63,6 +63,7 @@ from sk_tune.automl._splitting import (
 )
 from sk_tune.backend import value_fingerprint
 from sk_tune.ensemble import Combined, CombinedClassifier, CombinedRegressor
+from sk_tune.estimators import Seconds
 from sk_tune.exceptions import SearchError, TableError, warn_user
 from sk_tune.report import Quality, quality_of, write_page
 from sk_tune.training import processes_per_cpu
@@ -205,7 +206,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     random_state: Any = None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "time_budget": [Interval(Real, 0, None, closed="neither"), None],
+        "time_budget": [Seconds(), None],
         "n_rounds": [Interval(Integral, 0, None, closed="left"), None],
         "scoring": [str, callable, None],
         "cv": ["cv_object", StrOptions({"auto"})],
@@ -363,6 +364,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
     def _metric(self) -> Metric:
         default = "accuracy" if is_classifier(self) else "r2"
+        check_metric_names(
+            self.scoring, f"The 'scoring' parameter of {type(self).__name__}"
+        )
         metric = scorer_metric(default if self.scoring is None else self.scoring)
         if metric is None or not metric.takes_probabilities:
             raise ValueError(

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """``sk-tune predict``, ``report``, ``export`` and ``store``: what uses finished fits."""
 
-import difflib
 import json
 import sys
 import warnings
@@ -15,7 +14,7 @@ import pandas as pd
 import sklearn
 
 from sk_tune._files import replaced_file
-from sk_tune._text import bytes_text, counted, listed
+from sk_tune._text import bytes_text, counted, listed, nearest
 from sk_tune.cli._output import SavedModel, load_model, page_title, usage_text
 from sk_tune.cli._printing import labelled, score_lines, verdict_text
 from sk_tune.cli._tables import NO_NAME, read_parts
@@ -89,7 +88,7 @@ def _write(
 def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
     missing = [name for name in saved.columns if name not in frame.columns]
     if missing:
-        near = difflib.get_close_matches(missing[0], list(frame.columns), n=1)
+        near = nearest(missing[0], frame.columns)
         hint = f" Did you rename {missing[0]!r} to {near[0]!r}?" if near else ""
         raise TableError(
             f"The table must have the {counted(len(saved.columns), 'column')} that the "

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """``sk-tune fit``, ``demo`` and ``resume``: from a table to a saved model."""
 
-import difflib
 import sys
 import tempfile
 import time
@@ -19,9 +18,10 @@ import pandas as pd
 import sklearn
 import torch
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.metrics import get_scorer
 
 from sk_tune import __version__
+from sk_tune._metric import check_metric_names
 from sk_tune._splits import as_times
 from sk_tune.automl import AutoClassifier, AutoRegressor
 from sk_tune.cli._output import (
@@ -291,16 +291,12 @@ def _texts_left_out(X: pd.DataFrame, kinds: ColumnKinds) -> list[str]:
 def _metric(name: str | None, target: Target) -> str:
     if name is None:
         return _DEFAULT_METRIC[target.task]
-    known = get_scorer_names()
-    if name in known:
-        _check_suits(name, target)
-        return name
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    listed = ", ".join(near or ("accuracy", "balanced_accuracy", "roc_auc", "r2"))
-    raise OptionError(
-        f"--metric must be the name of a scorer of scikit-learn, such as {listed}. Got "
-        f"{name!r} instead."
-    )
+    try:
+        check_metric_names(name, "--metric")
+    except ValueError as error:
+        raise OptionError(str(error)) from None
+    _check_suits(name, target)
+    return name
 
 
 def _check_suits(metric: str, target: Target) -> None:

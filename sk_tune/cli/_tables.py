@@ -3,7 +3,6 @@
 """Tables in files, those for a demo, and the column that is to be predicted."""
 
 import codecs
-import difflib
 import gzip
 import io
 import re
@@ -21,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
-from sk_tune._text import listed
+from sk_tune._text import did_you_mean, listed
 from sk_tune.cli._parser import is_text_table
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import format_of_column, header_rows, is_missing
@@ -426,10 +425,9 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
 
 def column_hint(name: str, columns: list[str]) -> str:
     """Return what else a wrong name of a column could mean, as sentences after a blank."""
-    by_lower = {column.lower(): column for column in columns}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    hint = f" Did you mean {by_lower[near[0]]!r}?" if near else ""
-    return f"{hint} Columns: {listed([*map(repr, columns)], _N_NAMED)}."
+    return (
+        f"{did_you_mean(name, columns)} Columns: {listed([*map(repr, columns)], _N_NAMED)}."
+    )
 
 
 def _of_numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":

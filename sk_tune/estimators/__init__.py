@@ -36,6 +36,7 @@ from sk_tune.estimators._recurrent_networks import RNNClassifier, RNNRegressor
 from sk_tune.estimators._user_networks import NetClassifier, NetRegressor
 from sk_tune.estimators._validation import (
     LastSeen,
+    Seconds,
     category_columns,
     check_complete,
     check_indicator,
@@ -59,6 +60,7 @@ __all__ = [
     "PreparedFit",
     "RNNClassifier",
     "RNNRegressor",
+    "Seconds",
     "adopt_training",
     "category_columns",
     "changed_modules",

@@ -3,7 +3,6 @@
 """A user's torch module as an estimator."""
 
 import copy
-import difflib
 import functools
 import inspect
 from dataclasses import field
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from sk_tune._compat import HasMethods
 from sk_tune._declaration import parameters
+from sk_tune._text import nearest
 from sk_tune.estimators._network_estimator import NetworkEstimator
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import WholeNumber, check_input_shape, reshaped
@@ -177,7 +177,7 @@ class _NetEstimator(NetworkEstimator):
     def _refuse_unknown(self, arguments: dict[str, Any], known: list[str]) -> None:
         for name in arguments:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1) or known
+                near = nearest(name, known) or known
                 raise ValueError(
                     f"Invalid parameter {_PREFIX + name!r} for {type(self).__name__}: its "
                     f"module takes no argument {name!r}. Valid ones are near: {near}."

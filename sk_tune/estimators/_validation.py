@@ -55,6 +55,16 @@ class Number(_NoBool):
         super().__init__(Real, low, high, closed=closed)
 
 
+class Seconds(Number):
+    """Constraint: a number of seconds."""
+
+    def __init__(self) -> None:
+        super().__init__(0, closed="neither")
+
+    def __str__(self) -> str:
+        return "a number of seconds greater than 0, such as 300.0,"
+
+
 def is_whole(value: Any, low: int) -> bool:
     """Return whether a value is an integer of at least `low`; True and False are none."""
     return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= low

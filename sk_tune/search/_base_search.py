@@ -32,6 +32,7 @@ from sk_tune._compat import (
 )
 from sk_tune._declaration import parameters
 from sk_tune._documentation import Documented
+from sk_tune._metric import check_metric_names
 from sk_tune._search_record import SearchRecord, granted_resource, grants_epochs
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
@@ -176,6 +177,9 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         network = network_of(self.estimator)
         if isinstance(network, NetworkEstimator):
             check_complete(network, y)
+        check_metric_names(
+            self.scoring, f"The 'scoring' parameter of {type(self).__name__}"
+        )
         for name in _OWN_STATE:
             self.__dict__.pop(name, None)
         if self.store is not None:

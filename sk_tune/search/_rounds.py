@@ -16,6 +16,7 @@ from sklearn.base import clone
 
 from sk_tune._compat import FoldTask, SubsampledSplits
 from sk_tune._search_record import granted_resource
+from sk_tune._text import nearest
 from sk_tune.estimators import NetworkEstimator, resolve_device
 from sk_tune.exceptions import SpaceError, warn_user
 from sk_tune.schedule import Rung
@@ -73,8 +74,7 @@ def _near(name: str, names: list[str]) -> list[str]:
     same = [known_name for known_name in names if known_name.rpartition("__")[2] == last]
     if same:
         return same[:_N_NEAR]
-    lasts = sorted({known_name.rpartition("__")[2] for known_name in names})
-    alike = difflib.get_close_matches(last, lasts, n=1, cutoff=0.75)
+    alike = nearest(last, {known_name.rpartition("__")[2] for known_name in names})
     # The whole name decides which of those that end in the word.
     ends = [known_name for known_name in names if known_name.rpartition("__")[2] in alike]
     return difflib.get_close_matches(name, ends, n=_N_NEAR, cutoff=0.0)

@@ -5,13 +5,14 @@
 import os
 from collections.abc import Callable
 from dataclasses import field
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 
 from sk_tune._compat import BaseSearchCV, Interval, StrOptions
 from sk_tune._declaration import parameters
+from sk_tune.estimators import Seconds
 from sk_tune.space import Space, as_space
 
 _KEPT = [StrOptions({"none", "best", "all"}), Interval(Integral, 1, None, closed="left")]
@@ -94,7 +95,7 @@ class SearchParameters:
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseSearchCV._parameter_constraints,
-        "time_budget": [Interval(Real, 0, None, closed="neither"), None],
+        "time_budget": [Seconds(), None],
         "progress": ["boolean", callable, None],
         "epochs": [StrOptions({"last", "best"})],
         "keep_models": _KEPT,

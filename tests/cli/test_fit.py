@@ -402,8 +402,9 @@ def _in_session(pid):
     ("scoring", "words"),
     [
         ("accuracies", ["'accuracies'", "accuracy"]),
-        ("xyz", ["'xyz'", "such as accuracy"]),
+        ("xyz", ["'xyz'", "instead. Names: accuracy, "]),
         ("f1", ["--metric must suit the target", "'f1'"]),
+        ("acuracy", ["'acuracy' instead. Did you mean 'accuracy'? Names: accuracy, adj"]),
         ("neg_mean_squared_error", ["--metric must suit", "for classification", "2 diff"]),
     ],
 )

@@ -584,6 +584,23 @@ def test_targets_are_looked_at_before_the_folds(make_estimator, iris, name, spoi
         search.fit(iris.X, spoil(iris.y))
 
 
+@pytest.mark.parametrize("scoring", ["auc", ["accuracy", "auc"], {"a": "auc"}], ids=str)
+def test_a_misspelt_metric_gets_the_right_one(net, iris, scoring):
+    """And then all names, sorted."""
+    message = "'auc' instead. Did you mean 'roc_auc'. Names: accuracy, adjusted_"
+
+    with pytest.raises(ValueError, match=message):
+        GridSearchCV(net, GRID, scoring=scoring, refit=False).fit(*iris)
+
+
+def test_a_time_budget_is_seconds(net, iris):
+    """The texts of the command line are not taken."""
+    with pytest.raises(
+        ValueError, match="be a number of seconds greater.*Got '5m' instead"
+    ):
+        GridSearchCV(net, GRID, time_budget="5m").fit(*iris)
+
+
 def test_a_device_that_is_not_there_is_one_error(net, iris):
     """Before all fits fail; not where candidates have their own."""
     net.set_params(device="cuda:99")

@@ -107,6 +107,9 @@ PIPE = make_pipeline(StandardScaler(), MLPClassifier())
     ("estimator", "name", "meant"),
     [
         (MLPClassifier(), "learing_rate", "Did you mean 'learning_rate'?"),
+        (MLPClassifier(), "lr", "Did you mean 'learning_rate'?"),
+        (MLPClassifier(), "epochs", "Did you mean 'max_epochs'?"),
+        (PIPE, "mlpclassifier__lr", "Did you mean 'mlpclassifier__learning_rate'?"),
         (PIPE, "width", "Did you mean 'mlpclassifier__width'?"),
         (PIPE, "mlp__width", "Did you mean 'mlpclassifier__width'?"),
         (PIPE, "mlpclassifier__widht", "Did you mean 'mlpclassifier__width'?"),
