@@ -81,16 +81,16 @@ class MLPNet(nn.Module):
 
 
 class CNNNet(nn.Module):
-    """Two blocks on images of 8x8, then a dense layer: as sk_tune's CNN."""
+    """Two blocks on square images, then a dense layer: as sk_tune's CNN."""
 
-    def __init__(self, n_channels=16, width=64, dropout=0.1):
+    def __init__(self, n_channels=16, width=64, dropout=0.1, size=8):
         super().__init__()
         n, layers = 1, []
         for n_out in (n_channels, 2 * n_channels):
             layers += [nn.Conv2d(n, n_out, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
             layers += [nn.Dropout(dropout)] if dropout else []
             n = n_out
-        layers += [nn.Flatten(), nn.Linear(n * 2 * 2, width), nn.ReLU()]
+        layers += [nn.Flatten(), nn.Linear(n * (size // 4) ** 2, width), nn.ReLU()]
         layers += [nn.Dropout(dropout)] if dropout else []
         self.layers = nn.Sequential(*layers, nn.Linear(width, 10))
 
