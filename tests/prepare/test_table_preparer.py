@@ -389,12 +389,20 @@ def test_no_end_is_a_date():
 
 
 def test_columns_that_are_left_out_are_not_looked_at():
-    """They may hold anything in transform."""
+    """They may hold anything in transform, or not be there; others are missed."""
     X = _table().assign(name=[f"name {i}" for i in range(300)])
     preparer = TablePreparer().fit(X)
 
     assert preparer.dropped_ == {"name": "text that hardly recurs"}
-    assert np.array_equal(preparer.transform(X.assign(name=1.0)), preparer.transform(X))
+    prepared = preparer.transform(X)
+    assert np.array_equal(preparer.transform(X.assign(name=1.0)), prepared)
+    without = X.drop(columns="name")
+    for table in (without, pl.from_pandas(without)):
+        assert np.array_equal(preparer.transform(table), prepared)
+    with pytest.raises(
+        ValueError, match=r"seen at fit time, yet now missing:\n- name\n- size"
+    ):
+        preparer.transform(without.drop(columns="size"))
 
 
 @pytest.mark.parametrize(
