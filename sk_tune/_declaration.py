@@ -12,9 +12,11 @@ import inspect
 import re
 from ast import literal_eval
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, wraps
 from itertools import chain
 from typing import Any, TypeVar, dataclass_transform
+
+from sk_tune._text import did_you_mean
 
 _Class = TypeVar("_Class", bound=type)
 # What stands for both sections, where a class describes nothing beside its bases.
@@ -42,8 +44,26 @@ def parameters(cls: _Class) -> _Class:
         constraints |= base.__dict__.get("_parameter_constraints", {})
     names = [parameter.name for parameter in fields(made)]
     made._parameter_constraints = {n: constraints[n] for n in names if n in constraints}
+    made.__init__ = _with_question(made.__init__, names)
     with_inherited_docs(made)
     return cls
+
+
+def _with_question(init: Any, names: list[str]) -> Any:
+    """Return a constructor that says of a wrong name which one could be meant."""
+
+    @wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            init(self, *args, **kwargs)
+        except TypeError as error:
+            wrong = next((name for name in kwargs if name not in names), None)
+            question = "" if wrong is None else did_you_mean(wrong, names)
+            if not question:
+                raise
+            raise TypeError(f"{error}.{question}") from None
+
+    return __init__
 
 
 def with_inherited_docs(cls: _Class) -> _Class:

@@ -360,6 +360,8 @@ def test_an_unknown_parameter_is_refused_at_once(name, make_estimator):
     """A misspelt name fails in the constructor and in set_params."""
     with pytest.raises(TypeError, match="widht"):
         make_estimator(name, widht=3)
+    with pytest.raises(TypeError, match=r"argument 'lr'\. Did you mean 'learning_rate'?"):
+        make_estimator(name, lr=3)
     with pytest.raises(ValueError, match="Invalid parameter 'widht'"):
         make_estimator(name).set_params(widht=3)
 
