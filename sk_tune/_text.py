@@ -43,6 +43,7 @@ def nearest(name: str, names: Iterable[str], *, n: int = 1) -> list[str]:
     initials = {low: "".join(word[:1] for word in low.split("_")) for low in by_lower}
     is_short = len(wanted) < 3
     near = [low for low in by_lower if len(wanted) > 1 and initials[low].endswith(wanted)]
+    near += get_close_matches(wanted, by_lower, n=n, cutoff=0.9)
     near += [low for low in by_lower if wanted.startswith(f"{low}_")]
     near += [low for low in by_lower if not is_short and low.startswith(wanted)]
     near += [low for low in by_lower if not is_short and wanted in low]

@@ -237,7 +237,9 @@ class Findings(tuple[Finding, ...]):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        lines = [str(finding) for finding in to_act_on(self)] or ["Nothing is wrong."]
+        open_ = [f for f in self if f.name == "good fit" and f.outcome == "not applicable"]
+        nothing = open_[0].message if open_ else "Nothing is wrong."
+        lines = [str(finding) for finding in to_act_on(self)] or [nothing]
         return "\n".join([*lines, *(f"{k}: {names}." for k, names in self._others())])
 
     def _repr_html_(self) -> str:

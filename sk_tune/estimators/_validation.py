@@ -172,8 +172,11 @@ def _other_shapes(estimator: Any, X: Any) -> str:
     """Return a sentence on what takes images and sequences, if they are too much here."""
     if estimator._allow_nd or np.ndim(X) not in {3, 4}:
         return ""
-    others = "CNN estimators" if np.ndim(X) == 4 else "CNN and RNN estimators"
-    return f"{others} take these; for this one make them flat: X.reshape(len(X), -1)."
+    task = "Regressor" if is_regressor(estimator) else "Classifier"
+    return (
+        f"CNN{task} takes images, RNN{task} sequences; {type(estimator).__name__} takes "
+        "flat samples, as X.reshape(len(X), -1) makes them."
+    )
 
 
 def _from_list(X: list[Any]) -> Array:

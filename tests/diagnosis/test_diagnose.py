@@ -113,6 +113,7 @@ def test_without_held_out_rows_little_is_said(shapes):
 
     assert {f.outcome for f in findings} <= {"passed", "not applicable"}
     assert verdict(findings).outcome == "not applicable"
+    assert str(findings).startswith("There is no held-out loss to judge by. Diagnose a se")
     overfitting = next(f for f in findings if f.name == "overfitting")
     assert "no held-out loss" in overfitting.message
 

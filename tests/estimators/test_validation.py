@@ -242,7 +242,7 @@ def test_columns_may_have_numbers_for_names(value, message, make_estimator, task
 @pytest.mark.parametrize("task", ["Classifier", "Regressor"])
 def test_images_are_refused_by_a_perceptron(task, make_estimator, task_data):
     """Three dimensions are no table; the error says what takes them."""
-    with pytest.raises(ValueError, match="dim 3, (.|\n)*CNN and RNN estimators take these"):
+    with pytest.raises(ValueError, match=f"dim 3, (.|\n)*CNN{task} takes images"):
         make_estimator(f"MLP{task}").fit(X.reshape(60, 2, 4), task_data(f"MLP{task}").y)
 
 
