@@ -8,6 +8,9 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
+
+from sk_tune._documentation import page
 
 __all__ = [
     "OptionError",
@@ -28,35 +31,59 @@ _PACKAGE = str(Path(__file__).parent)
 
 
 class SkTuneError(Exception):
-    """Base of all errors that sk_tune raises under a name of its own."""
+    """Base of all errors that sk_tune raises under a name of its own.
+
+    A note below the message names the page of the documentation that tells more.
+    """
+
+    _page: ClassVar[str] = ""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        if self._page:
+            self.add_note(f"See {page(self._page)}")
 
 
 class TrainingDivergedError(SkTuneError, ArithmeticError):
     """The loss or a weight became infinite or NaN, so there is no network to keep."""
 
+    _page = "how-to/diagnosis#the-checks"
+
 
 class TrainingFailedError(SkTuneError, RuntimeError):
     """A network's training failed where it was made for it: in a fleet or a worker."""
+
+    _page = "user-guide/fleets"
 
 
 class TableError(SkTuneError, ValueError):
     """A table, column or file that cannot be used."""
 
+    _page = "how-to/prepare"
+
 
 class OptionError(SkTuneError, ValueError):
     """An option of the command line that does not suit the table or the other options."""
+
+    _page = "user-guide/command-line"
 
 
 class SearchError(SkTuneError, RuntimeError):
     """A search that ends without a network to choose."""
 
+    _page = "user-guide/searches"
+
 
 class SpaceError(SkTuneError, ValueError):
     """A space that cannot be searched, or a candidate that is not of it."""
 
+    _page = "user-guide/searches"
+
 
 class StoreError(SkTuneError, OSError):
     """A file of finished fits that cannot be used."""
+
+    _page = "how-to/resume"
 
 
 class SkTuneWarning(UserWarning):
@@ -84,7 +111,7 @@ def warn_of_solo(reasons: Mapping[str, int]) -> None:
         networks = "network was" if n == 1 else "networks were"
         warn_user(
             f"{n} {networks} trained alone, which is slower and gives the same result: "
-            f"{listed}."
+            f"{listed}. See {page('how-to/faster-skorch#what-is-carried-and-what-is-not')}"
         )
 
 

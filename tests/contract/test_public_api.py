@@ -1,6 +1,8 @@
 """What users may import."""
 
 import importlib
+import pickle
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +77,21 @@ def test_every_error_is_a_built_in_too(name):
     assert built_in[0] is not object
     if error not in {exceptions.SkTuneError, exceptions.SkTuneWarning}:
         assert built_in[0] not in {Exception, Warning}
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_pages_that_errors_name_exist(name):
+    """The note below a message leads to a page, and to a heading of it; copies have one."""
+    error = getattr(exceptions, name)("It is too long.")
+    notes = getattr(error, "__notes__", [])
+
+    assert str(error) == "It is too long."
+    assert getattr(pickle.loads(pickle.dumps(error)), "__notes__", []) == notes
+    assert len(notes) == (name not in {"SkTuneError", "SkTuneWarning"})
+    for note in notes:
+        path, _, heading = note.partition("/stable/")[2].partition("#")
+        text = (DOCS / path.replace(".html", ".md")).read_text()
+        assert f"# {heading.replace('-', ' ')}".lower() in text.lower()
