@@ -66,9 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (SkTuneError, OSError) as error:
-        notes = getattr(error, "__notes__", ())
-        words = f"sk-tune {args.command}: error: {_words(error)}"
-        print(words, *notes, sep="\n", file=sys.stderr)
+        print(f"sk-tune {args.command}: error: {_words(error)}", file=sys.stderr)
         return USER_ERROR
     return 0
 

@@ -131,6 +131,8 @@ _N_NAMED = 5  # Columns that an error message lists.
 # Text that may be meant for a number or date.
 _LIKE_NUMBER = re.compile(r"\W*\d")
 _N_WORDS = 3  # Cells that a warning lists.
+# A column of numbers has no more different words for values that are missing.
+_MOST_WORDS = 5
 _LONGEST_CELL = 30  # Characters of a cell that a reason shows.
 
 # Answers of pandas.api.types.infer_dtype for values kept as Python objects.
@@ -335,6 +337,9 @@ def _warn_of_words(column: "Column[Any]", least: int) -> None:
     if found is None or not _are_most(counts, ~found[1]) or not found[1].any():
         return
     words = cells[found[1]]
+    # Numbers of tickets, some of which have letters, are no measurements.
+    if len(words) > _MOST_WORDS:
+        return
     if kind_of_column(column.mask(column.isin(words)), least)[0] != found[0].kind:
         return
     n, n_words, kind = counts.sum(), counts[found[1]].sum(), f"{found[0].kind}s"
