@@ -29,14 +29,6 @@ from sk_tune.space import as_space
 
 Floats = npt.NDArray[np.float64]
 
-# Fewer candidates show no ceiling.
-FEWEST_CANDIDATES = 5
-# A share of the candidates that cannot be told from the best one.
-MOSTLY_ALIKE = 0.8
-LEVEL = 0.05
-# Optimism of the best score as a share of the half-width of the corrected one's interval.
-OPTIMISTIC = 0.25
-
 
 def last_rows(search: Any) -> npt.NDArray[np.intp]:
     """Return the result rows with the most resources; all of them if there are no rungs."""
@@ -53,10 +45,8 @@ def check_noise_ceiling(search: Any) -> Finding:
     complete = np.isfinite(scores).all(axis=1)
     scores = scores[complete]
     n_candidates, n_folds = scores.shape
-    if n_candidates < FEWEST_CANDIDATES or n_folds < 2:
-        return rule.not_applicable(
-            f"It takes {FEWEST_CANDIDATES} candidates on two folds to compare."
-        )
+    if n_candidates < 5 or n_folds < 2:
+        return rule.not_applicable("It takes 5 candidates on two folds to compare.")
     best = int(scores.mean(axis=1).argmax())
     layout = fold_layout(search, int(rows[complete][best]))
     behind = scores[best] - np.delete(scores, best, axis=0)
@@ -65,7 +55,7 @@ def check_noise_ceiling(search: Any) -> Finding:
     # the first part goes to 0.
     factor = math.sqrt(1 / n_folds + layout.test_by_train)
     error = spread * factor
-    limit = float(student.ppf(1 - LEVEL, n_folds - 1))
+    limit = float(student.ppf(0.95, n_folds - 1))
     alike = float((mean <= limit * error).mean())
     evidence = {
         "n_candidates": n_candidates,
@@ -74,7 +64,7 @@ def check_noise_ceiling(search: Any) -> Finding:
         "n_repeats": layout.n_repeats,
         "fold_error": float(scores[best].std(ddof=1)) * factor,
     }
-    if alike < MOSTLY_ALIKE:
+    if alike < 0.8:
         return rule.passed(
             f"The folds tell the best candidate from {share(1 - alike)} of the others.",
             evidence,
@@ -102,7 +92,7 @@ def check_optimism(search: Any) -> Finding:
         "high": corrected.high,
         "optimism": optimism,
     }
-    if optimism <= OPTIMISTIC * half_width:
+    if optimism <= 0.25 * half_width:
         return rule.passed("The best score is hardly optimistic.", evidence)
     return rule.tip(
         "medium" if optimism > half_width else "low",
@@ -138,12 +128,6 @@ def fold_scores(search: Any) -> Floats:
     return np.array(columns, dtype=np.float64).T
 
 
-# Fewer candidates do not show where good ones lie.
-FEWEST_FOR_EDGE = 4
-# The best candidates looked at, as a share of all.
-BEST_SHARE = 0.25
-# A code this close to 0 or 1 is at the edge.
-AT_EDGE = 0.1
 # A bound on a logarithmic scale is multiplied by the first, a linear range widened by the
 # second.
 _FACTOR = 4.0
@@ -210,10 +194,8 @@ def check_edge(search: Any) -> Finding:
     rows = last_rows(search)
     scores = fold_scores(search)[rows].mean(axis=1)
     rows, scores = rows[np.isfinite(scores)], scores[np.isfinite(scores)]
-    if len(rows) < FEWEST_FOR_EDGE:
-        return rule.not_applicable(
-            f"It takes {FEWEST_FOR_EDGE} candidates to see where the good ones lie."
-        )
+    if len(rows) < 4:
+        return rule.not_applicable("It takes 4 candidates to see where the good ones lie.")
     params = [search.cv_results_["params"][row] for row in rows]
     params = [{k: v for k, v in p.items() if k != resource} for p in params]
     codes = space.encode(params)
@@ -250,8 +232,9 @@ def _side(dimension: Any, codes: Floats, active: npt.NDArray[np.bool_]) -> int:
     if not len(codes) or not active[0]:
         return 0
     n_points = dimension.n_points
-    reach = AT_EDGE if n_points is None else max(AT_EDGE, 0.75 / n_points)
-    n_best = max(2, math.ceil(BEST_SHARE * len(codes)))
+    # A code this close to 0 or 1 is at the edge.
+    reach = 0.1 if n_points is None else max(0.1, 0.75 / n_points)
+    n_best = max(2, math.ceil(0.25 * len(codes)))
     best = float(codes[0])
     typical = float(np.median(codes[:n_best]))
     # The others must have been elsewhere, or there was nothing to choose between.

@@ -23,41 +23,13 @@ from sk_tune.diagnosis._remedies import (
 )
 from sk_tune.diagnosis._summary import Estimate, Summary, least_by_chance, log_ratio, smooth
 
-# Four times the epochs are worth a tip if they take the first of these shares off the
-# held-out loss.  They are the remedy from the second on, if the training had fewer epochs
-# than such networks usually need; if it had more it takes the third, because most curves
-# that still fall then soon turn.
-WORTH_A_TIP = 0.2
-WORTH_AN_ISSUE = 0.05
-WORTH_AN_ISSUE_IF_LONG = 0.5
-BRIEF = 10
-# A schedule that ends with a low rate is laid out to arrive at the end of its epochs,
-# however steeply the loss falls before that; only this share says that it did not.
-WORTH_AN_ISSUE_IF_ANNEALED = 0.9
-# A last fall of this share of all that was learnt is that of a training which has hardly
-# begun, even if it is a small share of the loss.
-MUCH_OF_LEARNT = 0.05
-MUCH_OF_LEARNT_IF_LONG = 0.5
-# A loss that still falls is least in the last part of the epochs.
-LATE = 0.8
 # Confidence that there is a gain at all; folds often disagree on how large it is.
 SURE = 0.9
 # A loss that is this small a part of the constant prediction's may still halve, but
 # there is next to nothing left to gain, and it is that of a few samples.
-SMALL_LOSS = 0.06
-# Fewer epochs do not show by what ratio falls shrink; the last one is all there is.
-FEWEST_EPOCHS = 4
-# How falls go on where the ratio of the last two is not known.
-UNKNOWN_RATIO = 0.8
-# The held-out loss has arrived once it is above its least by these shares of that, and of
-# what was learnt in all; or by this share of a constant prediction's loss, which hardly
-# any score shows.
-ARRIVED = 0.03
-ARRIVED_OF_LEARNT = 0.15
-ARRIVED_OF_REFERENCE = 0.002
-# Training after that is a waste if this share of all learning rate was spent in it.
-WASTED = 0.55
-FEWEST_EPOCHS_TO_WASTE = 15
+_SMALL_LOSS = 0.06
+# Epochs of a brief training.
+_BRIEF = 10
 # Further than two doublings a curve cannot be extrapolated by its last one.
 _TIMES = 4.0
 # Share of the learning rate that is spent before a schedule slows down by half.  What falls
@@ -85,7 +57,8 @@ def trend(summary: Summary) -> Trend:
     """Extrapolate the held-out loss to four times the training; the gain is not below 0."""
     floor = _LEAST_LOSS * summary.reference
     curves = np.log(np.maximum(smooth(summary.valid), floor))
-    if summary.n_epochs < FEWEST_EPOCHS:
+    # Fewer epochs do not show by what ratio falls shrink; the last one is all there is.
+    if summary.n_epochs < 4:
         first = middle = curves[:, max(summary.n_epochs - 2, 0)]
         last = curves[:, -1]
     else:
@@ -98,7 +71,7 @@ def trend(summary: Summary) -> Trend:
         ratio = float(np.clip(now / before, 0.0, 1.0))
     else:
         # A curve that was flat and now falls has only begun.
-        ratio = UNKNOWN_RATIO if before == 0 else 1.0
+        ratio = 0.8 if before == 0 else 1.0
     coming = np.maximum(falls, 0.0) * sum(ratio**k for k in range(1, 5))
     gain = summary.estimate(1 - np.exp(-coming), 1.0)
     level = math.exp(float(np.sort(last).mean()))
@@ -109,22 +82,24 @@ def trend(summary: Summary) -> Trend:
 def is_improving(summary: Summary) -> bool:
     """Return whether more epochs are sure to help much: the loss falls, and is not low."""
     coming = trend(summary)
-    level = float(np.sort(summary.valid_end).mean())
-    is_brief = summary.n_epochs < BRIEF
+    level = summary.valid_level
+    is_brief = summary.n_epochs < _BRIEF
+    # Four times the epochs are worth it if they take the first of these shares off the
+    # held-out loss, or if the last fall is the second share of all that was learnt, which is
+    # that of a training that has hardly begun. Most long curves that still fall soon turn,
+    # and a schedule that ends with a low rate is laid out to arrive.
+    worth, much = 0.5, 0.5
     if is_brief:
-        worth, much = WORTH_AN_ISSUE, MUCH_OF_LEARNT
+        worth, much = 0.05, 0.05
     elif summary.is_annealed:
-        worth, much = WORTH_AN_ISSUE_IF_ANNEALED, math.inf
-    else:
-        worth, much = WORTH_AN_ISSUE_IF_LONG, MUCH_OF_LEARNT_IF_LONG
+        worth, much = 0.9, math.inf
     is_much = coming.gain.mean > worth or coming.of_learnt > much
-    is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
     return (
         is_much
-        and is_late
+        and summary.is_least_late
         and (is_brief or summary.carries_over)
         and coming.gain.at_least(SURE) > 0
-        and (is_brief or level > SMALL_LOSS * summary.reference)
+        and (is_brief or level > _SMALL_LOSS * summary.reference)
     )
 
 
@@ -134,7 +109,7 @@ def check_improving(summary: Summary) -> Finding:
     if not summary.has_valid:
         return rule.not_applicable("There is no held-out loss to extrapolate.")
     coming = trend(summary)
-    level = float(np.sort(summary.valid_end).mean())
+    level = summary.valid_level
     evidence = {
         "n_epochs": summary.n_epochs,
         "valid_loss": level,
@@ -155,8 +130,8 @@ def check_improving(summary: Summary) -> Finding:
         f"{share(coming.gain.mean)}"
     )
     is_issue = is_improving(summary)
-    is_tip = is_sure and coming.gain.mean > WORTH_A_TIP
-    is_tip &= level > SMALL_LOSS * summary.reference
+    is_tip = is_sure and coming.gain.mean > 0.2
+    is_tip &= level > _SMALL_LOSS * summary.reference
     if not (is_issue or is_tip):
         return rule.passed(
             f"{said}, which is not worth them."
@@ -165,7 +140,7 @@ def check_improving(summary: Summary) -> Finding:
             evidence,
         )
     # An extrapolation of many epochs is less far off in shares, and they cost more.
-    factor = _TIMES if is_issue and summary.n_epochs < BRIEF else 2.0
+    factor = _TIMES if is_issue and summary.n_epochs < _BRIEF else 2.0
     changes = longer_training(summary.params, summary.n_epochs, factor)
     remedy = f"Train for {factor:.0f} times as many epochs."
     if factor < _TIMES:
@@ -178,17 +153,19 @@ def check_improving(summary: Summary) -> Finding:
 def check_converged(summary: Summary) -> Finding:
     """Look for epochs in which nothing was learnt any more: a tip if most were so."""
     rule = RULES["converged long ago"]
-    if not summary.has_valid or summary.n_epochs < FEWEST_EPOCHS_TO_WASTE:
+    if not summary.has_valid or summary.n_epochs < 15:
         return rule.not_applicable("There are too few epochs to spare any.")
     curve = smooth(summary.mean("valid"))
     least = float(curve.min())
     learnt = max(summary.reference - least, 0.0)
-    near = min(ARRIVED * least, ARRIVED_OF_LEARNT * learnt)
-    near = max(near, ARRIVED_OF_REFERENCE * summary.reference)
+    # Above its least by these shares of that, and of what was learnt in all, it has arrived;
+    # or by a share of a constant prediction's loss that hardly any score shows.
+    near = max(min(0.03 * least, 0.15 * learnt), 0.002 * summary.reference)
     arrived = 1 + int(np.argmax(curve <= least + near))
     wasted = 1 - float(summary.spent[arrived - 1] / summary.spent[-1])
     evidence = {"n_epochs": summary.n_epochs, "arrived": arrived, "wasted": wasted}
-    if wasted < WASTED:
+    # Share of all learning rate that was spent after that.
+    if wasted < 0.55:
         return rule.passed("The epochs were put to use.", evidence)
     return rule.tip(
         "low",
@@ -198,37 +175,12 @@ def check_converged(summary: Summary) -> Finding:
     )
 
 
-# Rise of the held-out loss above its least, as a share of that: below the first it is what
-# any curve does by chance, above the second the network is clearly past its best; above
-# the third it is, too, if nothing regularises it.
-RISE_FOR_A_TIP = 0.05
-RISE_FOR_AN_ISSUE = 0.12
-RISE_IF_FREE = 0.06
-RISE_FOR_HIGH = 0.5
 # Folds must agree on the rise.  What it usually varies by between them is taken into
 # account, because three of them tell little of that.
-USUAL_SPREAD = 0.1
-CONFIDENCE = 0.9
-# Without regularisation any network that could learn more fits its training samples
-# better than others: a gap as small as this says that it could not.
-SMALL_GAP = 0.05
-# Samples learnt by heart have next to no training loss, while much of the constant
-# prediction's loss is left on held-out samples.
-BY_HEART = 0.97
-# Without regularisation, a training loss that loses this share after the best epoch is
-# learning by heart, even if the held-out loss hardly rises.
-FALLS_IN_VAIN = 0.3
-MUCH_LEFT = 0.3
-# Share of the constant prediction's loss that is left when a fit is a poor one.
-POOR = 0.35
+_USUAL_SPREAD = 0.1
+_CONFIDENCE = 0.9
 # Share of a constant prediction's loss that the best of all epochs lies below it by chance.
-LEAST_LEARNT = 0.015
-# A network that is known to be tiny, or regularised beyond what is usual, is suspected
-# of underfitting before others are.
-POOR_IF_HELD_BACK = 0.03
-SMALL_GAP_IF_HELD_BACK = 0.3
-# A larger network that takes this share off the held-out loss shows what is missing.
-AHEAD = 0.1
+_LEAST_LEARNT = 0.015
 
 
 def check_overfitting(summary: Summary) -> Finding:
@@ -239,7 +191,7 @@ def check_overfitting(summary: Summary) -> Finding:
     best = summary.best_epoch
     least = float(np.sort(summary.valid_best).mean())
     rises = log_ratio(summary.valid_end, summary.valid_best) - least_by_chance(summary)
-    rise = summary.estimate(rises, usual=USUAL_SPREAD)
+    rise = summary.estimate(rises, usual=_USUAL_SPREAD)
     gap = summary.estimate(summary.valid_end - summary.train_end, least)
     # Folds differ in the level of their loss more than in how it moves.
     relative = math.expm1(rise.mean)
@@ -254,25 +206,28 @@ def check_overfitting(summary: Summary) -> Finding:
         "gap_error": gap.error,
         "relative_gap": relative_gap,
     }
-    is_sure = rise.at_least(CONFIDENCE) > 0
-    by_heart = relative_gap > BY_HEART and summary.valid_end.mean() > (
-        MUCH_LEFT * summary.reference
-    )
-    if falls and is_sure and relative > RISE_FOR_A_TIP:
+    is_sure = rise.at_least(_CONFIDENCE) > 0
+    # Next to no training loss, while much of the constant prediction's is left on others.
+    by_heart = relative_gap > 0.97 and summary.valid_end.mean() > 0.3 * summary.reference
+    # Below this share of its least the loss rises on any curve by chance.
+    if falls and is_sure and relative > 0.05:
         message = (
             f"The held-out loss rose by {share(relative)} after epoch {best + 1}, while "
             "the training loss fell."
         )
         remedy = "Regularise more, or stop near the best epoch."
         changes = regularise(summary.params, best + 1)
-        limit = RISE_IF_FREE if is_free(summary.params) else RISE_FOR_AN_ISSUE
+        # Above this a network is past its best, and sooner if nothing regularises it.
+        limit = 0.06 if is_free(summary.params) else 0.12
         if relative <= limit or summary.keeps_best:
             return rule.tip("low", message, evidence, remedy, changes)
-        severity: Severity = "high" if relative > RISE_FOR_HIGH else "medium"
+        severity: Severity = "high" if relative > 0.5 else "medium"
         return rule.issue(severity, message, evidence, remedy, changes)
     since = 1 - float(summary.train_end.mean()) / max(float(train[best]), 1e-12)
     is_early = best + 1 < summary.n_epochs / 2
-    in_vain = is_free(summary.params) and is_early and since > FALLS_IN_VAIN
+    # What lowers the training loss so much after the best epoch is learning by heart, even
+    # if the held-out loss hardly rises.
+    in_vain = is_free(summary.params) and is_early and since > 0.3
     if (by_heart or in_vain) and not summary.keeps_best:
         return rule.issue(
             "medium",
@@ -310,10 +265,10 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
     if larger is not None and larger.valid_end.shape == summary.valid_end.shape:
         ahead = summary.estimate(summary.valid_end - larger.valid_end, level.mean)
         evidence |= {"ahead": ahead.mean, "ahead_error": ahead.error}
-        if ahead.at_least(CONFIDENCE) <= 0:
+        if ahead.at_least(_CONFIDENCE) <= 0:
             return rule.passed("Larger networks of the search do no better.", evidence)
         by = ahead.mean / float(summary.valid_end.mean())
-        if by > AHEAD:
+        if by > 0.1:
             reason = (
                 f"A larger network of the search has a held-out loss lower by {share(by)}."
             )
@@ -333,13 +288,17 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
 def _poor_fit(summary: Summary, left: float, relative_gap: float) -> str | None:
     """Return why a network's curves say that it underfits, or None."""
     held_back = restraints(summary.params)
-    if held_back and left > POOR_IF_HELD_BACK and relative_gap < SMALL_GAP_IF_HELD_BACK:
+    # A network that is known to be tiny, or regularised beyond what is usual, is suspected
+    # before others are.
+    if held_back and left > 0.03 and relative_gap < 0.3:
         return (
             f"{share(left)} of a constant prediction's loss is left on the training rows, "
             f"and the network is held back by {' and '.join(held_back)}."
         )
     learnt = 1 - float(summary.valid_best.mean()) / summary.reference
-    is_poor = left > POOR and relative_gap < SMALL_GAP and learnt > LEAST_LEARNT
+    # Without regularisation any network that could learn more fits its training samples
+    # better than others: a gap as small as this says that it could not.
+    is_poor = left > 0.35 and relative_gap < 0.05 and learnt > _LEAST_LEARNT
     if not is_poor or is_improving(summary):
         return None
     return (
@@ -363,14 +322,14 @@ def check_baseline(summary: Summary) -> Finding:
         "gain_error": gain.error,
     }
     learnt = gain.mean / summary.reference
-    if learnt > LEAST_LEARNT and gain.at_least(CONFIDENCE) > 0:
+    if learnt > _LEAST_LEARNT and gain.at_least(_CONFIDENCE) > 0:
         return rule.passed(
             f"The held-out loss is {share(learnt)} below that of a constant prediction.",
             evidence,
         )
     remedy = "Check that the features tell of the target, and that both are prepared."
     # Without any regularisation a network may overfit before it has learnt anything else.
-    if learnt > LEAST_LEARNT or is_improving(summary) or is_free(summary.params):
+    if learnt > _LEAST_LEARNT or is_improving(summary) or is_free(summary.params):
         return rule.tip(
             "medium",
             f"The held-out loss is only {share(learnt)} below that of a constant "

@@ -20,7 +20,7 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv, cross_val_score
 
 from sk_tune.diagnosis._findings import RULES, Change, Finding, share
-from sk_tune.diagnosis._fit_checks import LATE, SURE, trend
+from sk_tune.diagnosis._fit_checks import SURE, trend
 from sk_tune.diagnosis._remedies import (
     longer_training,
     more_steps,
@@ -31,76 +31,43 @@ from sk_tune.diagnosis._summary import Summary, estimate, log_ratio, smooth
 
 Floats = npt.NDArray[np.float64]
 
-FEWEST_FOLDS = 3
-# The chance that one of folds that are all alike is called different, and that this is
-# mentioned.
-FALSE_ALARM, MENTIONED = 0.02, 0.04
 # Three or four folds tell little of how much folds differ by chance.  They are taken
-# together with this many more, whose logarithms of the loss spread by this much, and by
-# what comes of the number of samples: the relative variance of one sample's loss is 2 for
-# squares of normal errors, and less for most cross entropies.
-USUAL_SPREAD = 0.1
-USUAL_FOLDS = 4
-RELATIVE_VARIANCE = 1.0
-RELATIVE_VARIANCE_OF_SQUARES = 2.0
-# The relative variance is at least this, divided by the loss as a share of the constant
-# prediction's: a low loss is that of a few samples.
-OF_FEW_ROWS = 0.6
-# A score that is 1 less a multiple of the loss at every epoch, but for this share of how
-# much the loss varies, is R2: 1 less the loss by the variance of the fold's targets.
-SAME = 0.05
-# Other folds with a held-out loss above this share of a constant prediction's have little
-# to compare with.
-NOTHING_LEARNT = 0.95
-# One in so many epochs to each side of the best one is averaged with it.
-REACH = 10
-# The fold that differs must do so by this share of the others' loss.
-LEAST_DIFFERENCE = 0.3
-# A fold that is worse on its training samples, too, had bad luck in training.
-TRAINED_WORSE = 1.3
-# Standard error of the held-out loss as a share of what was learnt.
-UNSURE = 0.2
-# Advice for few samples: the network should learn less if the held-out loss rises by this
-# after its best epoch, or if only this share of it is left on the training samples; it
-# should learn longer if that gains so much.
-RISE, BY_HEART, WORTH_EPOCHS = 0.05, 0.05, 0.05
-# With fewer samples than this a network's results are chance to a good part.
-FEW_ROWS = 80
+# together with this many more.
+_USUAL_FOLDS = 4
 
 
 def check_folds(summary: Summary) -> Finding:
     """Look for one fold that is unlike the others: an issue if one is."""
     rule = RULES["folds disagree"]
-    if not summary.has_valid or len(summary.valid) < FEWEST_FOLDS:
+    if not summary.has_valid or len(summary.valid) < 3:
         return rule.not_applicable("It takes three folds to see that one is different.")
     n = len(summary.valid)
     variances = _target_variances(summary)
+    # The relative variance of one sample's loss is 2 for squares of normal errors, and less
+    # for most cross entropies.
     if variances is None:
-        deviations = _deviations(summary, summary.valid, RELATIVE_VARIANCE)
+        deviations = _deviations(summary, summary.valid, 1.0)
     else:
         # Targets far off, which no network foresees, raise a fold's loss and the variance
         # of its targets; a fold that differs has more left of its variance, too.
         left = summary.valid / variances[:, np.newaxis]
-        several = (
-            _deviations(summary, curves, RELATIVE_VARIANCE_OF_SQUARES)
-            for curves in (summary.valid, left)
-        )
+        several = (_deviations(summary, curves, 2.0) for curves in (summary.valid, left))
         deviations = [min(pair) for pair in zip(*several, strict=True)]
     fold = int(np.argmax([z for z, _ in deviations]))
     learnt = smooth(np.delete(summary.valid, fold, axis=0)).mean(axis=0).min()
-    if summary.has_baseline and learnt > NOTHING_LEARNT * summary.reference:
+    if summary.has_baseline and learnt > 0.95 * summary.reference:
         return rule.not_applicable(
             "Where next to nothing is learnt, folds differ by their targets only."
         )
     z, relative = deviations[fold]
+    # The chance that one of folds that are all alike is called different, or mentioned.
     limit, mentioned = (
-        float(student.ppf(1 - chance / n, n - 2 + USUAL_FOLDS))
-        for chance in (FALSE_ALARM, MENTIONED)
+        float(student.ppf(1 - chance / n, n - 2 + _USUAL_FOLDS)) for chance in (0.02, 0.04)
     )
     evidence = {"fold": fold, "deviation": z, "limit": limit, "difference": relative}
-    if z > mentioned and relative > LEAST_DIFFERENCE:
+    if z > mentioned and relative > 0.3:
         trained = summary.train_end
-        if trained[fold] > TRAINED_WORSE * np.median(np.delete(trained, fold)):
+        if trained[fold] > 1.3 * np.median(np.delete(trained, fold)):
             return rule.tip(
                 "low",
                 f"Fold {fold} was trained worse than the others, on its training rows too.",
@@ -127,7 +94,9 @@ def _target_variances(summary: Summary) -> Floats | None:
         return None
     losses = _logs(summary.valid)
     variances = losses - np.log(left)
-    if (variances.std(axis=1) > SAME * losses.std(axis=1)).any():
+    # A score that is 1 less a multiple of the loss at every epoch, or nearly, is R2: 1 less
+    # the loss by the variance of the fold's targets.
+    if (variances.std(axis=1) > 0.05 * losses.std(axis=1)).any():
         return None
     levels = np.median(variances, axis=1)
     # The median is taken off, so that losses stay on their scale.
@@ -153,19 +122,21 @@ def _deviation(
     # different often is at its best before it has learnt what they have in common.
     best = int(np.argmin(np.sort(np.delete(valid, fold, 0), 0).mean(axis=0)))
     # A few epochs about it, because single ones are noisy.
-    reach = summary.n_epochs // REACH
+    reach = summary.n_epochs // 10
     losses = valid[:, max(best - reach, 0) : best + reach + 1].mean(axis=1)
     logs = _logs(losses)
     others = np.sort(np.delete(logs, fold))
     squares = float(((others - others.mean()) ** 2).sum())
-    degrees = len(others) - 1 + USUAL_FOLDS
-    usual = USUAL_SPREAD**2
+    degrees = len(others) - 1 + _USUAL_FOLDS
+    # Logarithms of the loss spread by a tenth, and by what comes of the number of samples.
+    usual = 0.1**2
     if summary.n_samples is not None:
+        # A low loss is that of a few samples.
         level = math.exp(others.mean()) / summary.reference
-        usual += max(relative_variance, OF_FEW_ROWS / level) * (
+        usual += max(relative_variance, 0.6 / level) * (
             len(losses) / summary.n_repeats / summary.n_samples
         )
-    spread = math.sqrt((squares + USUAL_FOLDS * usual) / degrees)
+    spread = math.sqrt((squares + _USUAL_FOLDS * usual) / degrees)
     difference = float(logs[fold] - others.mean())
     return difference / (spread * math.sqrt(1 + 1 / len(others))), math.expm1(difference)
 
@@ -178,8 +149,8 @@ def _logs(losses: Floats) -> Floats:
 def _of_few_rows(summary: Summary) -> tuple[Change, ...]:
     """Return what can be done for a network until there are more samples."""
     rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
-    by_heart = summary.train_end.mean() < BY_HEART * summary.valid_end.mean()
-    if rise > math.log1p(RISE) or by_heart:
+    by_heart = summary.train_end.mean() < 0.05 * summary.valid_end.mean()
+    if rise > math.log1p(0.05) or by_heart:
         return regularise(summary.params, summary.best_epoch + 1)
     if summary.n_samples is not None:
         n_held_out = summary.n_samples * summary.n_repeats / len(summary.valid)
@@ -188,8 +159,8 @@ def _of_few_rows(summary: Summary) -> tuple[Change, ...]:
             # More steps through few samples are also more ways to learn them by heart.
             return (*steps, *restrained(summary.params))
     coming = trend(summary)
-    is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
-    if is_late and coming.gain.mean > WORTH_EPOCHS and coming.gain.at_least(SURE) > 0:
+    is_sure = coming.gain.mean > 0.05 and coming.gain.at_least(SURE) > 0
+    if summary.is_least_late and is_sure:
         return longer_training(summary.params, summary.n_epochs, 2.0)
     return ()
 
@@ -207,8 +178,9 @@ def check_rows(summary: Summary) -> Finding:
         evidence["error_by_learnt"] = unsure
     if summary.n_samples is not None:
         evidence["n_samples"] = summary.n_samples
-    is_few = summary.n_samples is not None and summary.n_samples < FEW_ROWS
-    if is_few or (summary.n_samples is None and level.n > 1 and unsure > UNSURE):
+    # With fewer samples than this a network's results are chance to a good part.
+    is_few = summary.n_samples is not None and summary.n_samples < 80
+    if is_few or (summary.n_samples is None and level.n > 1 and unsure > 0.2):
         return rule.issue(
             "medium",
             "The folds are too small to tell configurations apart.",
@@ -222,9 +194,7 @@ def check_rows(summary: Summary) -> Finding:
 
 # A doubling of the samples that closes less than this share of the gap to the training
 # score is not worth collecting samples for.
-WORTH_ROWS = 0.05
-# How a gain goes on where the curve is too short to show its ratio.
-_UNKNOWN_RATIO = 0.7
+_WORTH_ROWS = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -262,7 +232,7 @@ def check_more_data(curve: SampleCurve) -> Finding:
         for k in (2, 1, 0)
     )
     before, now = float(np.nanmean(half - quarter)), float(np.nanmean(end - half))
-    ratio = float(np.clip(now / before, 0.0, 1.0)) if before > 0 else _UNKNOWN_RATIO
+    ratio = float(np.clip(now / before, 0.0, 1.0)) if before > 0 else 0.7
     # The gain of one more step, taken to a whole doubling.
     gain = estimate((end - half) * ratio / step)
     gap = estimate(train[-1] - test[-1])
@@ -277,20 +247,14 @@ def check_more_data(curve: SampleCurve) -> Finding:
     said = f"Twice the rows would raise the score by about {gain.mean:.2g}"
     if gain.n > 1 and gain.at_least(SURE) <= 0:
         return rule.passed("More rows would not help: the score no longer rises.", evidence)
-    if gain.mean <= WORTH_ROWS * max(gap.mean, 0.0) or gain.mean <= 0:
+    if gain.mean <= _WORTH_ROWS * max(gap.mean, 0.0) or gain.mean <= 0:
         return rule.passed(f"{said}, which is not worth them.", evidence)
     return rule.tip(
-        "medium" if gain.mean > 2 * WORTH_ROWS * abs(gap.mean) else "low",
+        "medium" if gain.mean > 2 * _WORTH_ROWS * abs(gap.mean) else "low",
         f"{said} (standard error {gain.error:.1g}).",
         evidence,
         "Get more rows before you tune further.",
     )
-
-
-# Confidence that the score rises without the fold.  The fold was found to be unlike the
-# others before, and good samples would be missed: without them the score falls more often
-# than it rises.
-SURE_OF_HARM = 0.75
 
 
 def try_without_fold(
@@ -384,7 +348,9 @@ def try_without_fold(
         "gain_error": gain.error,
     }
     rule = RULES["fold that does harm"]
-    if gain.n > 1 and gain.at_least(SURE_OF_HARM) > 0:
+    # The fold was found to be unlike the others before, and without good samples the score
+    # falls more often than it rises.
+    if gain.n > 1 and gain.at_least(0.75) > 0:
         return rule.issue(
             "medium",
             f"Without the rows of fold {fold} the score on the other folds rises by "

@@ -19,63 +19,17 @@ from sk_tune.diagnosis._remedies import (
 )
 from sk_tune.diagnosis._summary import Summary, log_ratio
 
-# A training loss at the end this many times the constant prediction's is no network.
-EXPLODED = 3.0
-# Training losses start near the constant prediction's.  One that gets to this many times
-# as much on the way was thrown there by steps that are too long.
-# At a usual rate the loss must get higher to be called so.
-SPIKE = 2.0
-HIGH_SPIKE = 5.0
-# A training loss goes up and down a little by the chance of its batches.  It does not
-# follow its gradient if the sum of its rises is this share of its fall, and also this share
-# of the constant prediction's loss in each epoch.
-JAGGED = 0.25
-JAGGED_BY_EPOCH = 0.02
-FEWEST_EPOCHS_FOR_JAGGED = 5
 # Rates by the optimizer's typical one.  From the first on, a network that overfits from its
 # first epochs on does so because of its steps; from the second on, one that learns nothing
-# is stuck; from the third on, whatever is wrong is taken to be the rate.
-RAISED_RATE, HIGH_RATE, EXTREME_RATE = 2.0, 7.0, 12.0
-EARLY_EPOCHS, EARLY_RISE = 4, 0.08
-FEWEST_EPOCHS_FOR_EARLY = 10
-# Some networks, small ones above all, bear such a rate: below HOPELESS_RATE the training
-# loss must also go up and down by this share of its fall, or rise to this many times the
-# constant prediction's.
-ROUGH, THROWN, HOPELESS_RATE = 0.15, 1.3, 50.0
-# Held-out loss by the constant prediction's: above the first next to nothing is learnt,
-# below the second nothing is wrong.
-NOTHING_LEARNT, ALL_LEARNT = 0.985, 0.1
-# Rates by the typical one that explain a training which has not arrived, and one that has
-# hardly begun.
-LOW_RATE, TINY_RATE = 0.25, 0.05
-HARDLY_BEGUN = 0.9
-# Epochs that small networks usually need.
-USUAL_EPOCHS = 30
-# A loss creeps if the last part of the training brought this share of all that was learnt;
-# or if four times the training would take this share off it, and it was not long already.
-CREEPS_OF_LEARNT = 0.18
-CREEPS, LONG = 0.08, 60
-# Most networks arrive with a rate that is low but not tiny.  It must be seen that this one
-# does not: the loss falls as in a straight line (by this ratio of the last fall to the one
-# before), and much of the constant prediction's is left on the training samples; or hardly
-# any is left, which training went on to lower all the time.
-STEADY = 0.95
-LITTLE_LEFT = 0.25
-# A loss that still falls is least in the last part of the epochs.
-LATE = 0.8
-# These decide where the rate is not known: the share of the fall that lies in the first
-# half of the training, which is half for a straight line and nearly all for a curve that
-# arrives; and the share of the constant prediction's loss that is left when slowness is a
-# problem.
-STRAIGHT = 0.75
-LEFT = 0.2
+# is stuck; below the third a training that has hardly begun is explained.
+_RAISED_RATE, _HIGH_RATE, _TINY_RATE = 2.0, 7.0, 0.05
 
 
 def check_diverged(summary: Summary) -> Finding:
     """Look for losses that are infinite or far above where they started: an issue if so."""
     end = float(np.sort(summary.raw_train[:, -1]).mean())
     evidence = {"train_loss": end, "reference": summary.reference}
-    if summary.is_finite and end <= EXPLODED * summary.reference:
+    if summary.is_finite and end <= 3 * summary.reference:
         return RULES["diverged"].passed(
             "All losses are finite and below where they began.", evidence
         )
@@ -126,20 +80,20 @@ def check_rate_high(summary: Summary) -> Finding:
 def _jumps(summary: Summary, evidence: Mapping[str, float]) -> Iterator[str]:
     """Yield what the training loss shows."""
     # Networks that are held back have high and jagged losses at usual rates, too.
-    suspect = HIGH_RATE if restraints(summary.params) else RAISED_RATE
+    suspect = _HIGH_RATE if restraints(summary.params) else _RAISED_RATE
     is_raised = evidence.get("rate_by_typical", suspect) >= suspect
-    if evidence["peak"] > (SPIKE if is_raised else HIGH_SPIKE):
+    # Losses start near the constant prediction's: one that gets far above it was thrown
+    # there by steps that are too long.  At a usual rate it must get higher.
+    if evidence["peak"] > (2 if is_raised else 5):
         yield (
             f"the training loss rose to {evidence['peak']:.3g} times that of a constant "
             "prediction"
         )
-    is_jagged = (
-        is_raised
-        and evidence["jaggedness"] > JAGGED
-        and evidence["rises_by_epoch"] > JAGGED_BY_EPOCH
-        and summary.n_epochs >= FEWEST_EPOCHS_FOR_JAGGED
-    )
-    if is_jagged:
+    # A loss goes up and down a little by the chance of its batches.  It does not follow its
+    # gradient if the sum of its rises is so much of its fall, and of the constant
+    # prediction's loss in each epoch.
+    is_jagged = evidence["jaggedness"] > 0.25 and evidence["rises_by_epoch"] > 0.02
+    if is_raised and is_jagged and summary.n_epochs >= 5:
         jaggedness = share(evidence["jaggedness"])
         yield f"the rises of the training loss are {jaggedness} of its fall"
 
@@ -148,29 +102,31 @@ def _too_much(
     summary: Summary, relative: float | None, evidence: Mapping[str, float]
 ) -> Iterator[str]:
     """Yield what a rate that is known to be high explains."""
-    if relative is None or relative < RAISED_RATE:
+    if relative is None or relative < _RAISED_RATE:
         return
     said = f"at {relative:.3g} times the usual one"
     if not summary.has_valid:
-        if relative >= HIGH_RATE and summary.raw_train[:, -1].mean() > summary.reference:
+        if relative >= _HIGH_RATE and summary.raw_train[:, -1].mean() > summary.reference:
             yield f"nothing is learnt {said}"
         return
     best = float(summary.valid_best.mean()) / summary.reference
     rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
     turns_early = (
         not is_free(summary.params)
-        and rise > math.log1p(EARLY_RISE)
-        and summary.best_epoch < EARLY_EPOCHS
-        and summary.n_epochs >= FEWEST_EPOCHS_FOR_EARLY
+        and rise > math.log1p(0.08)
+        and summary.best_epoch < 4
+        and summary.n_epochs >= 10
     )
-    is_rough = evidence["jaggedness"] > ROUGH or evidence["peak"] > THROWN
-    if best > NOTHING_LEARNT:
+    # Some networks, small ones above all, bear a rate that is extreme; then the training
+    # loss must also go up and down by a share of its fall, or rise.
+    is_rough = evidence["jaggedness"] > 0.15 or evidence["peak"] > 1.3
+    if best > 0.985:
         # Where there is nothing to be learnt, held-out losses rise at any rate.
-        if relative >= HIGH_RATE:
+        if relative >= _HIGH_RATE:
             yield f"nothing is learnt {said}"
     elif turns_early:
         yield f"the held-out loss rises from epoch {summary.best_epoch + 2} on {said}"
-    elif best > ALL_LEARNT and relative >= (EXTREME_RATE if is_rough else HOPELESS_RATE):
+    elif best > 0.1 and relative >= (12 if is_rough else 50):
         yield f"{share(best)} of a constant prediction's loss is left {said}"
 
 
@@ -183,11 +139,13 @@ def check_rate_low(summary: Summary) -> Finding:
     early, left = _early_share(summary), float(summary.train_end.mean()) / summary.reference
     evidence = {"early_share": early, "left": left}
     if relative is None:
-        is_slow = early < STRAIGHT and left > LEFT and _still_falls(summary)
+        # Half of a straight line's fall is in the first half of the training, nearly all of
+        # a curve's that arrives; and slowness is a problem if much is left.
+        is_slow = early < 0.75 and left > 0.2 and _still_falls(summary)
     else:
         evidence["rate_by_typical"] = relative
         is_slow = _is_low(summary, relative) and _still_falls(summary, relative)
-        is_slow |= relative < TINY_RATE and left > HARDLY_BEGUN
+        is_slow |= relative < _TINY_RATE and left > 0.9
     if not is_slow:
         return rule.passed("The loss falls as fast as can be expected.", evidence)
     return rule.issue(
@@ -202,10 +160,11 @@ def check_rate_low(summary: Summary) -> Finding:
 
 def _is_low(summary: Summary, relative: float) -> bool:
     """Return whether a rate explains a loss that has not arrived better than all else."""
-    # Rate or epochs are too low: the one with the smaller share of the usual.
-    if relative >= LOW_RATE or relative >= summary.n_epochs / USUAL_EPOCHS:
+    # Rate or epochs are too low: the one with the smaller share of the usual, of which small
+    # networks need 30.
+    if relative >= 0.25 or relative >= summary.n_epochs / 30:
         return False
-    return not restraints(summary.params) or relative < TINY_RATE
+    return not restraints(summary.params) or relative < _TINY_RATE
 
 
 def _early_share(summary: Summary) -> float:
@@ -225,12 +184,16 @@ def _still_falls(summary: Summary, relative: float = 0.0) -> bool:
     """Return whether training and held-out losses fall until the end."""
     if not summary.has_valid:
         return bool(np.diff(summary.mean("train"))[-1] < 0)
-    is_late = summary.best_epoch + 1 >= LATE * summary.n_epochs
     coming = trend(summary)
-    is_much = is_steep = coming.of_learnt > CREEPS_OF_LEARNT
-    is_much |= coming.gain.mean > CREEPS and summary.n_epochs < LONG
-    if relative >= TINY_RATE:
+    # The last part of the training brought so much of all that was learnt, or four times the
+    # training would take so much off a loss, which was not trained for long already.
+    is_much = is_steep = coming.of_learnt > 0.18
+    is_much |= coming.gain.mean > 0.08 and summary.n_epochs < 60
+    if relative >= _TINY_RATE:
+        # Most networks arrive with a rate that is low but not tiny.  It must be seen that this
+        # one does not: its loss falls as in a straight line, or hardly any is left, which
+        # training went on to lower all the time.
         left = float(summary.train_end.mean()) / summary.reference
-        is_much &= (is_steep and coming.ratio >= STEADY) or left < LITTLE_LEFT
+        is_much &= (is_steep and coming.ratio >= 0.95) or left < 0.25
     falls = is_much and coming.gain.at_least(SURE) > 0
-    return is_late and falls and summary.carries_over
+    return summary.is_least_late and falls and summary.carries_over

@@ -13,30 +13,14 @@ from sk_tune.diagnosis._findings import Action, Change
 
 # Learning rates that small networks on standardised data are usually trained with.  For
 # Adam and its kin the step of each weight is about the rate itself, whatever the gradient.
-TYPICAL_RATES = {"adamw": 3e-3, "adam": 3e-3, "rmsprop": 1e-3, "sgd": 3e-2}
+_TYPICAL_RATES = {"adamw": 3e-3, "adam": 3e-3, "rmsprop": 1e-3, "sgd": 3e-2}
 # The rate of SGD is one for sk_tune's usual momentum.
 _MOMENTUM = 0.9
 # A rate that is further than this from the typical one goes to that one at once.
 _FAR = 30.0
 _RATE_FACTOR = 10.0
 # Layers of so few units are a bottleneck for nearly any data.
-NARROW = 4
-# More dropout than this takes most of a network away in every step.
-MUCH_DROPOUT = 0.6
-# AdamW takes the share rate * weight_decay off each weight in every step; in the gradient
-# of the other optimizers, decay competes with a loss of order 1.
-MUCH_DECAY = 2.0
-MUCH_COUPLED_DECAY = 0.03
-MUCH_L1 = 0.002
-# These help most data sets a little and harm few.
-_DROPOUT = 0.2
-_MOST_DROPOUT = 0.5
-# AdamW's default of 0.01 does next to nothing in the few steps of a small network.
-_DECAY = 1.0
-_COUPLED_DECAY = 3e-3
-_DECAY_FACTOR = 5.0
-# Regularised, a network has its least held-out loss later than without.
-_LATER = 2
+_NARROW = 4
 # If samples are few a batch may hold all of them, and an epoch is a step or two.
 _FEW_STEPS, _SMALL_BATCH, _TIMES_AS_LONG = 4, 8, 3
 _WIDTHS = ("width", "n_channels", "hidden_size")
@@ -58,14 +42,14 @@ def is_free(params: Mapping[str, Any]) -> bool:
 def relative_rate(params: Mapping[str, Any]) -> float | None:
     """Return the learning rate divided by the optimizer's typical one; None if unknown."""
     rate = number(params, _rate_name(params))
-    return None if rate is None else rate / typical_rate(params)
+    return None if rate is None else rate / _typical_rate(params)
 
 
-def typical_rate(params: Mapping[str, Any]) -> float:
+def _typical_rate(params: Mapping[str, Any]) -> float:
     """Return the usual learning rate of an optimizer, AdamW's for an unknown one."""
     # SGD of skorch has no momentum unless told, as in torch.
     name = _optimizer(params)
-    typical = TYPICAL_RATES.get(name, TYPICAL_RATES["adamw"])
+    typical = _TYPICAL_RATES.get(name, _TYPICAL_RATES["adamw"])
     if name != "sgd":
         return typical
     usual = _MOMENTUM if _rate_name(params) == "learning_rate" else 0.0
@@ -91,7 +75,7 @@ def _rate_name(params: Mapping[str, Any]) -> str:
 def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     """Return the change to a tenth of the rate, or to the typical one from far above."""
     name = _rate_name(params)
-    rate, typical = number(params, name), typical_rate(params)
+    rate, typical = number(params, name), _typical_rate(params)
     reason = "the loss is not driven down steadily"
     if rate is None:
         return _known(params, _change(name, "multiply", 1 / _RATE_FACTOR, reason))
@@ -106,7 +90,7 @@ def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     new rate.
     """
     name = _rate_name(params)
-    rate, typical = number(params, name), typical_rate(params)
+    rate, typical = number(params, name), _typical_rate(params)
     reason = "the loss falls, but too slowly to arrive"
     if rate is None:
         return _known(params, _change(name, "multiply", _RATE_FACTOR, reason))
@@ -146,7 +130,7 @@ def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[C
 
 def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]:
     """Return changes against overfitting; `best_epoch`, from 1, has the least loss."""
-    more_decay = float(f"{_DECAY_FACTOR * (number(params, 'weight_decay') or 0.0):.6g}")
+    more_decay = float(f"{5 * (number(params, 'weight_decay') or 0.0):.6g}")
     decay = max(_least_decay(params), more_decay)
     reason = "the network learns its training rows by heart"
     why_earlier = f"the held-out loss was least after epoch {best_epoch}"
@@ -154,7 +138,8 @@ def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]
         params,
         _change("dropout", "at least", _more_dropout(params), reason),
         _change("weight_decay", "at least", decay, reason),
-        _change("max_epochs", "at most", _LATER * best_epoch, why_earlier),
+        # Regularised, a network has its least held-out loss later than without.
+        _change("max_epochs", "at most", 2 * best_epoch, why_earlier),
     )
 
 
@@ -191,11 +176,12 @@ def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
 
 
 def _more_dropout(params: Mapping[str, Any]) -> float:
-    return min(_MOST_DROPOUT, round((number(params, "dropout") or 0.0) + _DROPOUT, 6))
+    return min(0.5, round((number(params, "dropout") or 0.0) + 0.2, 6))
 
 
 def _least_decay(params: Mapping[str, Any]) -> float:
-    return _DECAY if _is_decoupled(params) else _COUPLED_DECAY
+    # AdamW's default of 0.01 does next to nothing in the few steps of a small network.
+    return 1.0 if _is_decoupled(params) else 3e-3
 
 
 def number(params: Mapping[str, Any], name: str) -> float | None:
@@ -206,11 +192,11 @@ def number(params: Mapping[str, Any], name: str) -> float | None:
 
 def _held_back(params: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return parameters that hold a network back, and what they are."""
-    limits = {
-        "dropout": MUCH_DROPOUT,
-        "weight_decay": MUCH_DECAY if _is_decoupled(params) else MUCH_COUPLED_DECAY,
-        "l1": MUCH_L1,
-    }
+    # More dropout takes most of a network away in every step.  AdamW takes the share
+    # rate * weight_decay off each weight; in the gradient of the other optimizers, decay
+    # competes with a loss of order 1.
+    decay = 2.0 if _is_decoupled(params) else 0.03
+    limits = {"dropout": 0.6, "weight_decay": decay, "l1": 0.002}
     sizes = _layer_sizes(params)
     widths = () if sizes is not None else _WIDTHS
     found = {name: number(params, name) for name in (*widths, *limits)}
@@ -218,10 +204,10 @@ def _held_back(params: Mapping[str, Any]) -> list[tuple[str, str]]:
         (name, f"{name}={value:.3g}")
         for name, value in found.items()
         if value is not None
-        and (value >= limits[name] if name in limits else value <= NARROW)
+        and (value >= limits[name] if name in limits else value <= _NARROW)
         and (name in limits or number(params, "n_layers") != 0)
     ]
-    if sizes and min(sizes) <= NARROW:
+    if sizes and min(sizes) <= _NARROW:
         held.insert(0, ("hidden_layer_sizes", f"hidden_layer_sizes={sizes}"))
     return held
 

@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 # Points in each epoch at which the factor of the learning rate is read.
 _POINTS = 20
 # Schedules that end with a rate of next to nothing.
-ANNEALED = frozenset(s for s in LR_SCHEDULES if learning_rate_factor(s, 1.0) < 0.1)
+_ANNEALED = frozenset(s for s in LR_SCHEDULES if learning_rate_factor(s, 1.0) < 0.1)
 
 
 def rate_spent(n_epochs: int, schedule: Any = None, laid_out_for: Any = None) -> Floats:
@@ -39,7 +39,7 @@ def rate_spent(n_epochs: int, schedule: Any = None, laid_out_for: Any = None) ->
     >>> rate_spent(4, "step").tolist(), rate_spent(1, "cosine", 2).round(3).tolist()
     ([1.0, 2.0, 2.1, 2.11], [0.818])
     """
-    if not isinstance(schedule, str) or schedule not in ANNEALED:
+    if not isinstance(schedule, str) or schedule not in _ANNEALED:
         return np.arange(1.0, n_epochs + 1)
     total = laid_out_for if isinstance(laid_out_for, int) and laid_out_for > 0 else n_epochs
     places = (np.arange(n_epochs * _POINTS) + 0.5) / (_POINTS * total)
@@ -48,17 +48,8 @@ def rate_spent(n_epochs: int, schedule: Any = None, laid_out_for: Any = None) ->
     return np.asarray(by_epoch.cumsum().round(12))
 
 
-# Share of the epochs that the level at the end is a mean of.
-_END = 0.1
-# A level's spread over a single fold cannot be known: what folds of one data set typically
-# differ by, in parts of the level.
-_SPREAD_OF_ONE = 0.1
 # Folds that a spread which is usual counts for.
 _USUAL_FOLDS = 4
-# A gap of this share of the reference may be made by chance.
-_SMALL_GAP = 0.03
-# Second differences of fewer epochs are of the course of the curve.
-_FEWEST_TO_JUDGE_NOISE = 10
 # A loss of this share of other losses counts as none.
 _NOTHING = 1e-9
 
@@ -101,7 +92,8 @@ def estimate(
     if n == 0:
         return Estimate(math.nan, math.nan, 0)
     if n == 1 and usual is None:
-        return Estimate(float(values[0]), _SPREAD_OF_ONE * abs(level), 1)
+        # What folds of one data set typically differ by, in parts of the level.
+        return Estimate(float(values[0]), 0.1 * abs(level), 1)
     mean = float(values.mean())
     n_independent = max(n / n_repeats, 1.0)
     # Repetitions do tell of the spread, but not as many times as there are of them.
@@ -148,7 +140,7 @@ class Summary:
     @property
     def is_annealed(self) -> bool:
         """Whether the learning rate falls towards the end."""
-        return str(self.params.get("lr_schedule")) in ANNEALED
+        return str(self.params.get("lr_schedule")) in _ANNEALED
 
     @property
     def has_valid(self) -> bool:
@@ -164,12 +156,22 @@ class Summary:
         """
         train, valid = float(self.train_end.mean()), float(self.valid_end.mean())
         gap = valid - train
-        return gap < max(self.reference - valid, _SMALL_GAP * self.reference)
+        return gap < max(self.reference - valid, 0.03 * self.reference)
 
     @property
     def best_epoch(self) -> int:
         """Epoch with the least mean held-out loss, smoothed; from 0."""
         return int(np.argmin(smooth(_mean(self.valid))))
+
+    @property
+    def is_least_late(self) -> bool:
+        """Whether the held-out loss is least in the last part, as one that still falls."""
+        return self.best_epoch + 1 >= 0.8 * self.n_epochs
+
+    @property
+    def valid_level(self) -> float:
+        """Mean held-out loss at the end."""
+        return float(np.sort(self.valid_end).mean())
 
     @property
     def train_end(self) -> Floats:
@@ -257,7 +259,8 @@ def least_by_chance(summary: Summary) -> float:
     ``sqrt(2 * log(T))`` standard deviations below their mean; these are those of the curve
     about its course, which second differences hardly contain.
     """
-    if summary.n_epochs < _FEWEST_TO_JUDGE_NOISE:
+    # Second differences of fewer epochs are of the course of the curve.
+    if summary.n_epochs < 10:
         return 0.0
     logs = np.log(np.maximum(summary.mean("valid"), _NOTHING * summary.reference))
     # The variance of a second difference of independent values is six times theirs, and
@@ -281,7 +284,7 @@ def smooth(curves: Floats) -> Floats:
 
 def _end_level(curves: Floats) -> Floats:
     """Return the mean of the last tenth of the epochs, at least one, of curves, (F, T)."""
-    n = max(1, round(_END * curves.shape[1]))
+    n = max(1, round(0.1 * curves.shape[1]))
     level: Floats = curves[:, -n:].mean(axis=1)
     return level
 

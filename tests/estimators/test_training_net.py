@@ -656,7 +656,8 @@ def test_a_pickle_of_a_gpu_that_is_not_there_is_loaded_on_the_cpu(
 ):
     """With one GPU there is none of number 1."""
     net = make_estimator("MLPRegressor").fit(*task_data("MLPRegressor")).net_
-    state = {**net.__getstate__(), "device": "cuda:1"}
+    net.device = "cuda:1"
+    state = net.__getstate__()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     copied = object.__new__(type(net))
@@ -667,6 +668,7 @@ def test_a_pickle_of_a_gpu_that_is_not_there_is_loaded_on_the_cpu(
     assert copied.device == "cpu"
     (group,) = copied.optimizer_.param_groups
     assert [id(p) for p in group["params"]] == [id(p) for p in copied.module_.parameters()]
+    assert copied.module is copied.module_ is not net.module_
 
 
 def test_clipping_by_skorch_equals_gradient_clip(make_estimator, task_data, monkeypatch):
