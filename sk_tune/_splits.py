@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Folds among the samples that are kept, and samples in the order of time."""
+"""What targets are, folds among the samples that are kept, and the order of time."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +12,15 @@ import pandas as pd
 from sk_tune.exceptions import TableError
 
 Array = npt.NDArray[Any]
+
+
+def are_classes(n_values: int, n_samples: int) -> bool:
+    """Return whether so many different whole numbers are classes, or else amounts.
+
+    >>> are_classes(3, 150), are_classes(8, 30), are_classes(30, 10_000)
+    (True, False, False)
+    """
+    return n_values <= min(10, n_samples // 5)
 
 
 def folds_among(

@@ -393,6 +393,7 @@ def guarded(
         y = y[rows]
         groups, times = (None if v is None else v[rows] for v in (groups, times))
     structure = {"cv": folds, "groups": groups, "times": times}
+    structure["is_classification"] = problem.is_classification
     if n_columns > most_columns:
         columns = np.sort(rng.choice(n_columns, most_columns, replace=False))
         flat = X if hasattr(X, "iloc") else X.reshape(len(X), -1)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
+from sk_tune._splits import are_classes
 from sk_tune._text import did_you_mean, listed
 from sk_tune.cli._parser import is_text_table
 from sk_tune.exceptions import TableError
@@ -365,8 +366,6 @@ def _read_arff(text: str) -> pd.DataFrame:
 N_FOLDS = 5
 # So many rows leave a handful to each fold once the test rows are set aside.
 MIN_ROWS = 20
-# Whole numbers of more values than this are taken for amounts, not for classes.
-_MAX_NUMBER_CLASSES = 10
 
 # Answers of pandas for numbers kept as Python objects, such as those of Parquet.
 _NUMBERS_IN_OBJECTS = {"decimal", "floating", "integer", "mixed-integer-float"}
@@ -476,12 +475,10 @@ def _decide(column: "pd.Series[Any]") -> tuple[str, str, str]:
         return "classification", f"{n_values} different texts", ""
     if not (column % 1 == 0).all():
         return "regression", "numbers with fractions", ""
-    few = n_values <= min(_MAX_NUMBER_CLASSES, len(column) // N_FOLDS)
     reason = f"{n_values} different whole numbers"
-    if few:
+    if are_classes(n_values, len(column)):
         return "classification", reason, "regression"
-    few = n_values <= 3 * _MAX_NUMBER_CLASSES
-    return "regression", reason, "classification" if few else ""
+    return "regression", reason, "classification" if n_values <= 30 else ""
 
 
 def _numbers(column: "pd.Series[Any]") -> npt.NDArray[Any]:

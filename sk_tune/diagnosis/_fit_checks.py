@@ -85,9 +85,9 @@ def is_improving(summary: Summary) -> bool:
     level = summary.valid_level
     is_brief = summary.n_epochs < _BRIEF
     # Four times the epochs are worth it if they take the first of these shares off the
-    # held-out loss, or if the last fall is the second share of all that was learnt, which is
-    # that of a training that has hardly begun. Most long curves that still fall soon turn,
-    # and a schedule that ends with a low rate is laid out to arrive.
+    # held-out loss, or if the last fall is the second share of all that was learnt, which
+    # is that of a training that has hardly begun. Most long curves that still fall soon
+    # turn, and a schedule that ends with a low rate is laid out to arrive.
     worth, much = 0.5, 0.5
     if is_brief:
         worth, much = 0.05, 0.05
@@ -158,8 +158,8 @@ def check_converged(summary: Summary) -> Finding:
     curve = smooth(summary.mean("valid"))
     least = float(curve.min())
     learnt = max(summary.reference - least, 0.0)
-    # Above its least by these shares of that, and of what was learnt in all, it has arrived;
-    # or by a share of a constant prediction's loss that hardly any score shows.
+    # Above its least by these shares of that, and of what was learnt in all, it has
+    # arrived; or by a share of a constant prediction's loss that hardly any score shows.
     near = max(min(0.03 * least, 0.15 * learnt), 0.002 * summary.reference)
     arrived = 1 + int(np.argmax(curve <= least + near))
     wasted = 1 - float(summary.spent[arrived - 1] / summary.spent[-1])

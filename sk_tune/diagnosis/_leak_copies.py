@@ -35,14 +35,10 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import type_of_target
 
+from sk_tune._splits import are_classes
 from sk_tune.diagnosis._findings import RULES, Finding, share
 
 Array = npt.NDArray[Any]
-
-# Whole numbers of more values than this are classes only if they are stored as such, and
-# each has so many rows on average.
-MOST_CLASSES = 20
-ROWS_OF_A_CLASS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,11 +85,7 @@ def holds_classes(y: Array) -> bool:
     """Return whether targets are classes: few different ones, or no numbers."""
     if type_of_target(y).startswith("continuous"):
         return False
-    if y.dtype.kind not in "fiu":
-        return True
-    n_values = len(np.unique(y))
-    many = n_values > MOST_CLASSES
-    return not (many and (y.dtype.kind == "f" or n_values > len(y) / ROWS_OF_A_CLASS))
+    return y.dtype.kind not in "fiu" or are_classes(len(np.unique(y)), len(y))
 
 
 Floats = npt.NDArray[np.float64]

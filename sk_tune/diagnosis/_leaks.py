@@ -482,7 +482,13 @@ def _group_column(X: pd.DataFrame) -> str | None:
 
 
 def find_leaks(
-    X: Any, y: Any, *, cv: Any = None, groups: Any = None, times: Any = None
+    X: Any,
+    y: Any,
+    *,
+    cv: Any = None,
+    groups: Any = None,
+    times: Any = None,
+    is_classification: bool | None = None,
 ) -> tuple[Finding, ...]:
     """Look for ways in which test rows got into training, and for outliers.
 
@@ -498,6 +504,9 @@ def find_leaks(
         What belongs together, such as the patient of each row.
     times : array-like of shape (n_samples,) or None, default=None
         When each row was: numbers or dates; text is read as dates that begin with the year.
+    is_classification : bool or None, default=None
+        Whether targets are classes.  If None their values decide: text, truth values and
+        few whole numbers are.
 
     Returns
     -------
@@ -532,7 +541,8 @@ def find_leaks(
     ["The column 'column 4' is the target in other words."]
     """
     check_consistent_length(X, y, groups, times)
-    is_classification = holds_classes(np.asarray(y))
+    if is_classification is None:
+        is_classification = holds_classes(np.asarray(y))
     splitter = check_cv(5 if cv is None else cv, y, classifier=is_classification)
     with warnings.catch_warnings():
         # The check looks for splitters that have no use for groups; their warning is no

@@ -160,8 +160,8 @@ def check_rate_low(summary: Summary) -> Finding:
 
 def _is_low(summary: Summary, relative: float) -> bool:
     """Return whether a rate explains a loss that has not arrived better than all else."""
-    # Rate or epochs are too low: the one with the smaller share of the usual, of which small
-    # networks need 30.
+    # Rate or epochs are too low: the one with the smaller share of the usual, of which
+    # small networks need 30.
     if relative >= 0.25 or relative >= summary.n_epochs / 30:
         return False
     return not restraints(summary.params) or relative < _TINY_RATE
@@ -185,14 +185,14 @@ def _still_falls(summary: Summary, relative: float = 0.0) -> bool:
     if not summary.has_valid:
         return bool(np.diff(summary.mean("train"))[-1] < 0)
     coming = trend(summary)
-    # The last part of the training brought so much of all that was learnt, or four times the
-    # training would take so much off a loss, which was not trained for long already.
+    # The last part of the training brought so much of all that was learnt, or four times
+    # the training would take so much off a loss, which was not trained for long already.
     is_much = is_steep = coming.of_learnt > 0.18
     is_much |= coming.gain.mean > 0.08 and summary.n_epochs < 60
     if relative >= _TINY_RATE:
-        # Most networks arrive with a rate that is low but not tiny.  It must be seen that this
-        # one does not: its loss falls as in a straight line, or hardly any is left, which
-        # training went on to lower all the time.
+        # Most networks arrive with a rate that is low but not tiny.  It must be seen that
+        # this one does not: its loss falls as in a straight line, or hardly any is left,
+        # which training went on to lower all the time.
         left = float(summary.train_end.mean()) / summary.reference
         is_much &= (is_steep and coming.ratio >= 0.95) or left < 0.25
     falls = is_much and coming.gain.at_least(SURE) > 0

@@ -491,6 +491,15 @@ def test_columns_without_a_scale_are_not_judged(values):
     assert _outliers(values[:, None].astype(float)).outcome == "not applicable"
 
 
+def test_who_knows_what_targets_are_says_so():
+    """Five different amounts are no classes, whose outliers nobody looks at."""
+    X, y = np.random.default_rng(0).normal(size=(200, 2)), np.arange(200) % 5
+
+    told = [find_leaks(X, y, is_classification=kind) for kind in (None, True, False)]
+
+    assert told[0] == told[1] != told[2]
+
+
 def test_targets_of_a_regression_are_looked_at():
     """An outlier among them is worse than in a feature, and has another remedy."""
     X, y = load_diabetes(return_X_y=True)
