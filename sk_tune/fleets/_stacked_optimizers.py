@@ -70,10 +70,11 @@ _MOMENTS = {
     "sgd": ("momentum_buffer",),
     "rmsprop": ("square_avg", "momentum_buffer"),
 }
-# Numbers that the update of a network depends on; step size and root are Adam's.
+# Numbers that the update of a network depends on; the last three are Adam's: what is left
+# of the weights, the step, and what sqrt(v) is multiplied with.
 _COLUMNS = (
-    *("lr", "momentum", "beta_2", "eps", "decay"),
-    *("new_1", "new_2", "step_size", "root"),
+    *("lr", "momentum", "beta_2", "eps", "decay", "new_1", "new_2"),
+    *("kept", "step_size", "scale"),
 )
 # Size of the widest vectors that the kernel computes with.
 _VECTOR_BYTES = 64
@@ -276,9 +277,9 @@ class StackedOptimizer:
         fixed = [(s.momentum, s.beta_2, s.eps, s.weight_decay) for s in self.settings]
         beta_1, beta_2, eps, decay = torch.tensor(fixed, dtype=torch.float64).T.unbind()
         steps = torch.arange(1, n + 1).unsqueeze(1) + torch.tensor(self.n_steps)
-        # In the order of `_COLUMNS`; the last two are of Adam.
-        columns = [lr, beta_1, beta_2, eps, decay, 1 - beta_1, 1 - beta_2]
-        columns += [lr / (1 - beta_1**steps), (1 - beta_2**steps).sqrt()]
+        # In the order of `_COLUMNS`.
+        columns = [lr, beta_1, beta_2, eps, decay, 1 - beta_1, 1 - beta_2, 1 - lr * decay]
+        columns += [lr / (1 - beta_1**steps), (1 - beta_2**steps).rsqrt()]
         like = next(iter(next(iter(self.moments.values())).tensors.values()))
         table = torch.stack([column.expand(lr.shape) for column in columns], dim=1)
         return table.to(device=like.device, dtype=like.dtype)
@@ -320,14 +321,15 @@ def _copy(pairs: Sequence[_Pair]) -> None:
 def _adam(
     p: Tensor, g: Tensor, m: Tensor, v: Tensor, c: dict[str, Tensor], rule: StackedOptimizer
 ) -> None:
+    # As few passes over memory as there are functions for.
     if rule.kind == "adamw":
-        p.mul_(1 - c["lr"] * c["decay"])
+        p.mul_(c["kept"])
     else:
         g.addcmul_(p, c["decay"])
     m.lerp_(g, c["new_1"])
-    v.mul_(c["beta_2"]).addcmul_(g * c["new_2"], g)
-    denominator = v.sqrt().div_(c["root"]).add_(c["eps"])
-    p.sub_(torch.div(m, denominator).mul_(c["step_size"]))
+    v.lerp_(g.mul_(g), c["new_2"])
+    step = torch.addcmul(c["eps"], v.sqrt(), c["scale"])
+    p.addcmul_(torch.div(m, step, out=step), c["step_size"], value=-1)
 
 
 def _sgd(

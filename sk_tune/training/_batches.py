@@ -174,9 +174,11 @@ class TensorSet(Dataset[Any]):
         self.y = y
         self.sample_weight = sample_weight
         self.index = index
+        # A fleet asks for it several times an epoch, a tensor takes time to tell.
+        self._n_samples = len(X if index is None else index)
 
     def __len__(self) -> int:
-        return len(self.X) if self.index is None else len(self.index)
+        return self._n_samples
 
     def __getitem__(self, index: Any) -> tuple[Any, Any]:
         rows = index if self.index is None else self.index[index]
