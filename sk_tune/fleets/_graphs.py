@@ -13,6 +13,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,12 +55,13 @@ def step_graphs(changing: Sequence[Tensor]) -> "StepGraphs | None":
 
 
 class Watch(TorchDispatchMode):  # type: ignore[misc,no-untyped-call]
-    """Notes which tensors operators take, and which operators wait for a device."""
+    """Notes what operators take that none of them made, and which wait for a device."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.taken: list[Tensor] = []
         self.waits: list[str] = []
+        self._made: set[int] = set()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -67,7 +69,8 @@ class Watch(TorchDispatchMode):  # type: ignore[misc,no-untyped-call]
         found = func(*args, **(kwargs or {}))
         tensors = [t for t in _flat((args, kwargs)) if isinstance(t, Tensor)]
         made = [t for t in _flat(found) if isinstance(t, Tensor)]
-        self.taken += tensors
+        self.taken += [t for t in tensors if _address(t) not in self._made]
+        self._made.update(map(_address, made))
         name = func.name().partition(".")[0]
         # Numbers of no dimension are handed over with the call.
         devices = {t.device.type for t in tensors + made if t.ndim}
@@ -77,6 +80,10 @@ class Watch(TorchDispatchMode):  # type: ignore[misc,no-untyped-call]
         if name in _WAITING or is_by_mask or len(devices) > 1:
             self.waits.append(name)
         return found
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _flat(values: Any) -> list[Any]:
@@ -141,8 +148,10 @@ class StepGraphs:
         self._restore(before)
         repeat, outputs, _ = self._recorded[key]
         repeat()
-        ours, theirs = [*outputs, *self._changing], [*expected, *after]
-        if all(map(_are_alike, ours, theirs)):
+        # Adam makes steps of the rounding of derivatives that are 0.
+        if all(map(_are_alike, outputs, expected)) and all(
+            map(partial(_are_alike, share=0.99), self._changing, after)
+        ):
             self._compared.add(key)
             return outputs  # type: ignore[no-any-return]
         self._restore(after)
@@ -159,9 +168,11 @@ class StepGraphs:
         _LOGGER.debug("A step is not repeated by a CUDA graph, because %s.", reason)
 
 
-def _are_alike(ours: Tensor, theirs: Tensor) -> bool:
-    tolerance = _TOLERANCES.get(ours.dtype)
-    if tolerance is None:
+def _are_alike(ours: Tensor, theirs: Tensor, share: float = 1.0) -> bool:
+    """Return whether a share of the numbers differ by rounding only."""
+    if ours.dtype not in _TOLERANCES or not ours.numel():
         return torch.equal(ours, theirs)
-    size = float(theirs.abs().nan_to_num(posinf=0.0).max()) if theirs.numel() else 0.0
-    return torch.allclose(ours, theirs, rtol=0.0, atol=tolerance * size, equal_nan=True)
+    size = float(theirs.abs().nan_to_num(posinf=0.0).max())
+    options = {"rtol": 0.0, "atol": _TOLERANCES[ours.dtype] * size}
+    found = torch.isclose(ours, theirs, **options, equal_nan=True)  # type: ignore[arg-type]
+    return float(found.double().mean()) >= share

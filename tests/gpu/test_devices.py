@@ -111,17 +111,18 @@ def test_a_device_that_is_really_full_halves_the_fleet(digits, device):
     """Torch is allowed a hundred MiB, which 64 wide networks together exceed."""
     if device == "cpu":
         pytest.skip("the memory of a processor has no such limit")
-    fits = _fits(digits, [device] * 64, hidden_layer_sizes=(512,), max_epochs=1)
+    fits = _fits(digits, [device] * 64, hidden_layer_sizes=(1024,), max_epochs=1)
     expected = train(fits)
     torch.cuda.empty_cache()
-    total = torch.cuda.get_device_properties(device).total_memory
-    used = torch.cuda.memory_reserved(device)
-    torch.cuda.set_per_process_memory_fraction((used + 100 * 2**20) / total, device)
+    number = torch.device(device).index or 0
+    total = torch.cuda.get_device_properties(number).total_memory
+    used = torch.cuda.memory_reserved(number)
+    torch.cuda.set_per_process_memory_fraction((used + 100 * 2**20) / total, number)
     try:
         with mock.patch.object(_shard, "networks_at_a_time", return_value=64):
             trained = train(fits)
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, device)
+        torch.cuda.set_per_process_memory_fraction(1.0, number)
 
     _assert_same(trained, expected)
 
@@ -256,7 +257,7 @@ def test_cuda_without_a_device_is_refused_in_one_line(place, digits):
     net = clone(NET).set_params(device=place)
     line = (
         "The 'device' parameter of MLPClassifier must be one of this machine's, which has "
-        f"0 CUDA devices. Got '{place}' instead."
+        f"0 CUDA devices. Got '{place}' instead. Use 'auto' or 'cpu'."
     )
 
     with pytest.raises(ValueError, match="device") as raised:
