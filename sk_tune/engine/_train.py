@@ -362,6 +362,10 @@ class _Planner:
         self.prepared: dict[int, tuple[Fit, EstimatorFit | SkorchFit]] = {}
 
     def plan(self, index: int, fit: Fit, memory_limit: int) -> _Costs:
+        if hasattr(fit.estimator, "module") and not isinstance(fit.seed, bytes):
+            # A user's code that builds a network may end its process: a worker. Only a
+            # state of the generator as seed says that it ran here already.
+            return _Costs()
         try:
             prepared = prepare(fit, self.preparer)
             network, recipe = prepared.network(), prepared.recipe()[0]

@@ -494,12 +494,13 @@ def _sent_shards(fits):
 @pytest.mark.parametrize(
     ("case", "compiled", "is_running", "goes"),
     [
-        # Many epochs, however small the network; modules that are no chain of known layers;
-        # who is alone.
+        # Many epochs, however small the network; modules of users, but for chains of known
+        # layers that were built here, to find what they draw; who is alone.
         ("long", True, False, True),
         ("short", True, False, False),
-        ("unknown module", True, False, True),
-        ("known module", True, False, False),
+        ("module", True, False, True),
+        ("drawn unknown module", True, False, True),
+        ("drawn module", True, False, False),
         ("alone", True, False, True),
         # Four seconds: more than torch is given here, less than starting workers is worth
         # where threads share the work. Workers that run get it.
@@ -516,18 +517,20 @@ def test_workers_get_what_is_worth_sending(
     """The rest is trained in this process."""
     monkeypatch.setattr(_train, "are_running", lambda _: is_running)
     way = "kernel" if compiled else "layers"
-    found = Plan(way="vmap" if case == "unknown module" else way)
+    found = Plan(way="vmap" if "unknown" in case else way)
     monkeypatch.setattr(_train, "plan", lambda *_: found)
     if case.endswith(" s"):
         seconds = float(case.partition(" ")[0]) / 4
         monkeypatch.setattr(_train, "seconds_per_epoch", lambda *_, **__: seconds)
-    module = Functional if case == "unknown module" else Linear
+    module = Functional if "unknown" in case else Linear
     estimator = _net(module) if case.endswith("module") else _mlp()
     if case == "long":
         estimator.set_params(max_epochs=10**6)
     options = {"engine": "alone"} if case == "alone" else {}
 
-    assert _goes_to_workers([_fit(digits, estimator)] * 2, **options) == goes
+    seed = torch.get_rng_state().numpy().tobytes() if case.startswith("drawn") else 0
+    fits = [_fit(digits, estimator, seed=seed)] * 2
+    assert _goes_to_workers(fits, **options) == goes
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
