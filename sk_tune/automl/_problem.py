@@ -18,12 +18,13 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sk_tune.exceptions import TableError
+from sk_tune.estimators import check_complete
 from sk_tune.prepare import (
     as_pandas,
     check_table,
     decide_columns,
     read_text,
+    with_dropped,
     without_header_rows,
 )
 
@@ -163,6 +164,8 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         table = pd.DataFrame(X, columns=names, copy=False)
         is_known = False
     else:
+        if not reset and estimator.columns_ is not None:
+            X = table = with_dropped(table, estimator, estimator.columns_.dropped)
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         check_table(table, type(estimator).__name__, fewest)
         # scikit-learn has compared the names of two tables with names.
@@ -215,9 +218,9 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None."
         )
+    check_complete(estimator, y)
     targets: Array = np.asarray(column_or_1d(y, warn=True))
     check_consistent_length(X, targets)
-    _check_complete(estimator, targets)
     if is_classification:
         check_classification_targets(targets)
         n_classes = len(np.unique(targets))
@@ -230,17 +233,6 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
     numbers: Array = targets.astype(np.float64)
     assert_all_finite(numbers, input_name="y")
     return numbers
-
-
-def _check_complete(estimator: Any, targets: Array) -> None:
-    missing = np.asarray(pd.isna(targets))
-    if missing.any():
-        raise TableError(
-            f"Input y contains NaN. {type(estimator).__name__} must have a target in each "
-            f"row. Got {missing.sum()} missing (NaN) of {len(targets)}, the first at "
-            f"position {missing.argmax()}. Remove those rows from X and y, for example "
-            "with mask = pandas.notna(y)."
-        )
 
 
 def kind_of(X: Any) -> DataKind:

@@ -12,6 +12,7 @@ from sk_tune.prepare._column_kinds import (
     format_of_column,
     header_rows,
     read_text,
+    with_dropped,
     without_header_rows,
 )
 from sk_tune.prepare._formats import MISSING, TextFormat, is_missing
@@ -45,5 +46,6 @@ __all__ = [
     "output_name",
     "read_text",
     "train_valid_test_split",
+    "with_dropped",
     "without_header_rows",
 ]

@@ -9,7 +9,7 @@ rows are prepared by what others told, ``decide_columns`` settles the kind by al
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,6 +109,16 @@ def without_header_rows(table: pd.DataFrame) -> pd.DataFrame:
         "missing. Remove such rows from X and y."
     )
     return table.mask(np.broadcast_to(found[:, np.newaxis], table.shape))
+
+
+def with_dropped(
+    table: pd.DataFrame, estimator: Any, dropped: Collection[str]
+) -> pd.DataFrame:
+    """Return a table with those of its columns in ``fit`` empty that nothing needs."""
+    names = list(getattr(estimator, "feature_names_in_", ()))
+    absent = {name for name in dropped if name not in table.columns}
+    is_rest = list(table.columns) == [name for name in names if name not in absent]
+    return table.reindex(columns=names) if absent and is_rest else table
 
 
 Array = npt.NDArray[Any]

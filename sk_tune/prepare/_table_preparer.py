@@ -44,6 +44,7 @@ from sk_tune.prepare._column_kinds import (
     check_used,
     kinds_and_values,
     least_frequency,
+    with_dropped,
     without_header_rows,
 )
 from sk_tune.prepare._formats import read_values
@@ -619,19 +620,12 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         else:
             check_table(table, type(self).__name__)
             if not reset:
-                X = table = self._with_dropped(table)
+                X = table = with_dropped(table, self, self.dropped_)
             validate_data(self, X, reset=reset, skip_check_array=True)
         names = getattr(self, "feature_names_in_", None)
         if names is None:
             names = [f"x{j}" for j in range(self.n_features_in_)]
         return without_header_rows(table.set_axis(names, axis=1))
-
-    def _with_dropped(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return a table with those columns empty that it lacks, if nothing needs them."""
-        names = list(getattr(self, "feature_names_in_", ()))
-        absent = {name for name in self.dropped_ if name not in table.columns}
-        is_rest = list(table.columns) == [name for name in names if name not in absent]
-        return table.reindex(columns=names) if absent and is_rest else table
 
     def _output(self, prepared: Array, frame: pd.DataFrame) -> Any:
         if not self.n_categories_ or output_container(self) == "polars":

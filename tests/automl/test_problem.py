@@ -133,6 +133,17 @@ def test_other_columns_than_in_fit_are_refused(mixed):
         as_features(estimator, X.rename(columns={"town": "city"}), reset=False)
 
 
+def test_columns_that_are_left_out_may_be_absent():
+    """They are emptied in any case."""
+    estimator = _Any()
+    X = pd.DataFrame({"id": range(40), "size": np.arange(40) / 7})
+    table = as_features(estimator, X, reset=True)
+
+    later = as_features(estimator, X[["size"]], reset=False)
+
+    pd.testing.assert_frame_equal(later, table)
+
+
 @pytest.mark.parametrize("has_names", [True, False])
 def test_columns_are_those_of_fit_by_order_where_either_has_no_names(has_names):
     """scikit-learn's estimators warn, too, and predict."""
@@ -284,6 +295,12 @@ def test_rows_without_a_target_are_refused_and_counted(missing, kind):
     y[[3, 7]] = missing
     own = {"is_classification": kind is AutoClassifier}
 
-    message = "Input y contains NaN.*Got 2 missing .NaN. of 10, the first at position 3"
+    message = "Input y contains NaN.*Got 2 missing of 10, at position 3, 7. Remove"
     with pytest.raises(ValueError, match=message):
         as_target(kind(), np.zeros((10, 1)), y, **own)
+
+
+def test_text_is_no_target_of_a_regressor():
+    """The error names the classifier."""
+    with pytest.raises(ValueError, match="Got text, .* 'a'. AutoClassifier learns labels"):
+        as_target(AutoRegressor(), np.zeros((4, 1)), list("abab"), is_classification=False)
