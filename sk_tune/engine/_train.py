@@ -109,7 +109,8 @@ def train(
         Worker processes, as in scikit-learn: None is 1 unless
         ``joblib.parallel_config`` says otherwise, -1 uses all cores.  Each computes in one
         thread.  What takes less than a worker needs to start is trained in this process;
-        small MLPs, for which there is compiled code, by as many threads of it.
+        small MLPs, for which there is compiled code, by as many threads of it, and all fits
+        where some train on a GPU of this machine.
     engine : {"fleet", "alone"}, default="fleet"
         "alone" trains each fit alone.
     memory_limit : float or None, default=None

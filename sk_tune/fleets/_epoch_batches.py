@@ -214,10 +214,10 @@ def _gather_block(
         # Of one number for each sample, as the targets of a class are.
         weight = _memory(memory, "weight", first.X.new_empty(0), k, length).fill_(1)
     for networks, places in pieces:
-        m = places.shape[1]
+        m, index = places.shape[1], places.reshape(-1)
         for source, block in zip(sets[networks.start].columns, (X, y, weight), strict=True):
             if m and source is not None and block is not None:
-                _take(source, places, block[networks, :m])
+                _take(source, index, block[networks, :m])
     return X, y, weight
 
 
@@ -231,13 +231,14 @@ def _memory(
     return memory[key]
 
 
-def _take(source: Tensor, places: Tensor, out: Tensor) -> None:
-    index = places.reshape(-1)
-    if len(places) == len(out) and out.is_contiguous() and isinstance(source, Tensor):
+def _take(source: Tensor, index: Tensor, out: Tensor) -> None:
+    """Write the samples at an index, (k m,) or (m,), into (k, m, ...)."""
+    is_whole = len(index) == out.shape[0] * out.shape[1]
+    if is_whole and out.is_contiguous() and isinstance(source, Tensor):
         torch.index_select(source, 0, index, out=out.view(-1, *source.shape[1:]))
     else:
         taken = source.index_select(0, index)
-        out.copy_(taken.view(*places.shape, *taken.shape[1:]))
+        out.copy_(taken.view(-1, *out.shape[1:]))
 
 
 # Samples at a time: enough to outweigh the calls, few enough to stay in the cache.
