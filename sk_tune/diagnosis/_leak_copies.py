@@ -57,7 +57,10 @@ class LeakTable:
 
 
 def as_frame(X: Any) -> pd.DataFrame:
-    """Return data of any kind as a table with named columns and ``plain_numbers``."""
+    """Return data of any kind as a table with named columns.
+
+    Durations are seconds and infinite numbers missing, as for TablePreparer.
+    """
     if hasattr(X, "to_pandas"):
         X = X.to_pandas()
     if not isinstance(X, pd.DataFrame):
@@ -65,20 +68,15 @@ def as_frame(X: Any) -> pd.DataFrame:
         X = pd.DataFrame(array.reshape(len(array), -1))
         X.columns = [f"column {i}" for i in range(X.shape[1])]
         X = X.infer_objects()
-    return plain_numbers(X.reset_index(drop=True))
-
-
-def plain_numbers(X: pd.DataFrame) -> pd.DataFrame:
-    """Return durations as seconds, infinite numbers as missing, like TablePreparer."""
-    X = X.copy(deep=False)
-    for name, column in X.items():
+    table: pd.DataFrame = X.reset_index(drop=True).copy(deep=False)
+    for name, column in table.items():
         if pd.api.types.is_timedelta64_dtype(column.dtype):
-            X[name] = column.dt.total_seconds()
+            table[name] = column.dt.total_seconds()
         elif pd.api.types.is_float_dtype(column.dtype):
             is_infinite = np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan))
             if is_infinite.any():
-                X[name] = column.mask(is_infinite)
-    return X
+                table[name] = column.mask(is_infinite)
+    return table
 
 
 def holds_classes(y: Array) -> bool:
@@ -95,18 +93,10 @@ Ints = npt.NDArray[np.intp]
 # k: behind the copies that a case may have.
 K = 10
 # Neighbours to look for.
-NEIGHBOURS = 2 * K
+_NEIGHBOURS = 2 * K
 # Chance that a row is called a copy which is none, where this is an accusation, and where
 # it only keeps two rows on one side of a split.
 CHANCE, CHANCE_TO_GROUP = 1e-3, 0.02
-# Rows that lie in closed groups of one size: by chance, also in tables of clumps, it is two
-# in three for pairs, two in five for threes and fours, and one in four for more.
-LEAST_IN_GROUPS = {2: 0.85, 3: 0.5, 4: 0.5}
-LEAST_IN_LARGE_GROUPS = 0.35
-# Rows with a neighbour of the same target, more of the nearer neighbours than of farther.
-LEAST_OF_LIKE_TARGET = 0.3
-# Distances say little in more columns than this; the first ones by variance are taken.
-MOST_COLUMNS = 200
 
 
 def group_copies(X: Any, y: Any = None) -> Ints:
@@ -161,21 +151,21 @@ def group_copies(X: Any, y: Any = None) -> Ints:
     numbers = as_frame(X).select_dtypes(include=["number", "bool"]).astype(np.float64)
     if not numbers.shape[1]:
         raise ValueError("X of group_copies must have columns of numbers. Got none.")
-    scaled = scaled_numbers(numbers)
+    scaled = _scaled_numbers(numbers)
     n = len(scaled)
-    n_neighbours = min(NEIGHBOURS, n - 1)
+    n_neighbours = min(_NEIGHBOURS, n - 1)
     if n_neighbours < 1:
         return np.zeros(n, dtype=np.intp)
     neighbours = NearestNeighbors(n_neighbors=n_neighbours).fit(scaled)
     distances, columns = neighbours.kneighbors()
     limit = 0.0
-    if n_neighbours == NEIGHBOURS:
-        limit = nearness_limit(distances, CHANCE_TO_GROUP)
+    if n_neighbours == _NEIGHBOURS:
+        limit = _nearness_limit(distances, CHANCE_TO_GROUP)
     usual = distances[:, min(K, n_neighbours) - 1]
     # Seen from both sides: a row far from all others has no copies.
     both = np.minimum(usual[:, None], usual[columns])
     linked = distances <= limit * both
-    if n_neighbours == NEIGHBOURS:
+    if n_neighbours == _NEIGHBOURS:
         linked |= _are_of_one_case(columns, None if y is None else np.asarray(y))
     rows = np.nonzero(linked)[0]
     graph = coo_array((np.ones(len(rows)), (rows, columns[linked])), shape=(n, n))
@@ -186,12 +176,12 @@ def group_copies(X: Any, y: Any = None) -> Ints:
 def _are_of_one_case(neighbours: Ints, y: npt.NDArray[Any] | None) -> Bools:
     """Tell which neighbours are copies of a row, by closed groups and by targets."""
     is_same = np.zeros(neighbours.shape, dtype=bool)
-    closed, size = closed_groups(neighbours)
+    closed, size = _find_closed_groups(neighbours)
     is_like = np.ones(neighbours.shape, dtype=bool)
     if y is not None:
         others = y[neighbours].reshape(*neighbours.shape, -1)
         is_like = (others == y.reshape(len(y), 1, -1)).all(axis=2)
-        if not holds_classes(y) and has_like_targets(is_like):
+        if not holds_classes(y) and _has_like_targets(is_like):
             is_same[:, :K] = is_like[:, :K]
     if size:
         near = neighbours[:, : size - 1]
@@ -201,7 +191,7 @@ def _are_of_one_case(neighbours: Ints, y: npt.NDArray[Any] | None) -> Bools:
     return is_same
 
 
-def closed_groups(neighbours: Ints) -> tuple[Bools, int]:
+def _find_closed_groups(neighbours: Ints) -> tuple[Bools, int]:
     """Look for a number of times that most cases were recorded.
 
     `neighbours`, (n_samples, k), are the nearest samples of each, nearest first, without
@@ -213,77 +203,54 @@ def closed_groups(neighbours: Ints) -> tuple[Bools, int]:
     for size in range(2, min(K, neighbours.shape[1]) + 1):
         groups = np.sort(np.hstack([rows, neighbours[:, : size - 1]]), axis=1)
         closed: Bools = (groups[groups] == groups[:, None]).all(axis=(1, 2))
-        is_told = closed.mean() >= LEAST_IN_GROUPS.get(size, LEAST_IN_LARGE_GROUPS)
+        # By chance, also in tables of clumps, two in three rows lie in closed pairs, two in
+        # five in threes and fours, and one in four in more.
+        is_told = closed.mean() >= {2: 0.85, 3: 0.5, 4: 0.5}.get(size, 0.35)
         # Two groups that are neighbours are closed together, too, but fewer are.
         if is_told and closed.sum() > best.sum():
             best, n_best = closed, size
     return best, n_best
 
 
-def has_like_targets(is_like: Bools) -> bool:
+def _has_like_targets(is_like: Bools) -> bool:
     """Tell whether near neighbours share the target far more often than farther ones.
 
     `is_like`, (n_samples, 2 k), says so for each neighbour, nearest first. False where few
     values are common: then farther neighbours have them, too.
     """
     near, far = is_like[:, :K].any(axis=1).mean(), is_like[:, K:].any(axis=1).mean()
-    return bool(near - far >= LEAST_OF_LIKE_TARGET)
+    return bool(near - far >= 0.3)
 
 
-def nearness_limit(distances: Floats, chance: float = CHANCE) -> float:
+def _nearness_limit(distances: Floats, chance: float = CHANCE) -> float:
     """Return the share of the k-th distance within which a neighbour counts as a copy.
 
     `distances`, (n_samples, 2 k), rise; `chance` is the probability that a sample which is
     no copy is within the limit. The limit is 0 if most samples have k equal ones, or if
     nothing is known of the dimension.
     """
-    near, far = distances[:, K - 1], distances[:, NEIGHBOURS - 1]
+    near, far = distances[:, K - 1], distances[:, _NEIGHBOURS - 1]
     known = near > 0
     if known.mean() < 0.5:
         return 0.0
     growth = float(np.log(far[known] / near[known]).mean())
     if growth <= 0:
         return 0.0
-    dimension = float(digamma(NEIGHBOURS) - digamma(K)) / growth
+    dimension = float(digamma(_NEIGHBOURS) - digamma(K)) / growth
     return math.pow(chance / (K - 1), 1 / dimension)
 
 
-def scaled_numbers(numbers: pd.DataFrame) -> Floats:
+def _scaled_numbers(numbers: pd.DataFrame) -> Floats:
     """Return the 200 columns that vary most for their size, standardised, without holes."""
     filled = numbers.fillna(numbers.median()).fillna(0.0).to_numpy()
     order = np.argsort(-filled.std(axis=0, ddof=0) / (np.abs(filled).max(axis=0) + 1e-300))
-    scaled: Floats = StandardScaler().fit_transform(
-        filled[:, np.sort(order[:MOST_COLUMNS])]
-    )
+    # Distances say little in more columns.
+    scaled: Floats = StandardScaler().fit_transform(filled[:, np.sort(order[:200])])
     return scaled
 
 
-# Least share of the test rows: a few repeated rows change no score.
-LEAST_SHARE = 0.01
-FEWEST_ROWS = 3
-# Houses of one kind or twins are nearly equal and two cases all the same.
-LEAST_NEAR_SHARE = 0.02
-# A table with fewer kinds of rows than this share of its rows repeats them by its nature.
-CONTINUOUS = 0.5
-# Rows that are nearer to a training row than this share of what is usual are copies with
-# noise.  In tables without copies, nearest distances spread by far less.
-NEAR = 0.02
-# Number of the neighbour whose distance is usual: it lies behind the copies of a row.
-USUAL = 5
-# Targets of copies differ by less than this share of what targets of farther rows do: in a
-# table of few columns rows lie near each other without being one case.
-LIKE_TARGET = 0.25
-# Copies with more noise are not so near.  They are nearer than rows come to lie by chance
-# (see `_leak_copies`) in so many columns at least, are this share of the test rows, and
-# have next to the same targets.
-FEWEST_COLUMNS = 3
-LEAST_COPIED, FEWEST_COPIES = 0.05, 10
-SAME_TARGET = 0.05
-# Columns of numbers that tell rows apart: by different values and missing ones, of all.
-LEAST_VARIED = 0.05
-MOST_MISSING = 0.05
 # Nearest neighbours are looked for among so many rows at most, drawn by a fixed seed.
-MOST_ROWS = 5000
+_MOST_ROWS = 5000
 
 
 def check_duplicates(table: LeakTable) -> Finding:
@@ -299,10 +266,12 @@ def check_duplicates(table: LeakTable) -> Finding:
     part = n_repeated / max(1, n_tested)
     kinds = len(np.unique(hashes)) / max(1, len(hashes))
     evidence = {"share": part, "rows": n_repeated, "different_rows": kinds}
-    if part < LEAST_SHARE or n_repeated < FEWEST_ROWS:
+    # A few repeated rows change no score.
+    if part < 0.01 or n_repeated < 3:
         return rule.passed("Few test rows are also training rows, or none.", evidence)
     said = f"{share(part)} of the test rows are also training rows."
-    if kinds < CONTINUOUS:
+    # A table with fewer kinds of rows repeats them by its nature.
+    if kinds < 0.5:
         return rule.tip(
             "low",
             f"{said} The table has few kinds of rows, so this may be its nature.",
@@ -310,7 +279,7 @@ def check_duplicates(table: LeakTable) -> Finding:
             "If equal rows are one case that was recorded twice, keep one of them.",
         )
     return rule.issue(
-        "high" if part > 10 * LEAST_SHARE else "medium",
+        "high" if part > 0.1 else "medium",
         said,
         evidence,
         "Drop repeated rows before you split, or split by a group for each kind of row.",
@@ -322,34 +291,36 @@ def check_near_duplicates(table: LeakTable) -> Finding:
     rule = RULES["near duplicates across folds"]
     numbers = table.numbers.astype(np.float64)
     # Filled in with one value, rows come to lie closer together.
-    is_whole = numbers.isna().mean() < MOST_MISSING
-    is_varied = numbers.nunique() > max(2, LEAST_VARIED * len(numbers))
+    is_whole = numbers.isna().mean() < 0.05
+    is_varied = numbers.nunique() > max(2, 0.05 * len(numbers))
     numbers = numbers.loc[:, is_whole & is_varied]
     if numbers.shape[1] < 2:
         return rule.not_applicable("It takes two columns of many different numbers.")
     found = _neighbours(numbers, table)
-    usual = float(np.median(found.distances[:, min(USUAL, found.distances.shape[1]) - 1]))
+    # The fifth neighbour lies behind the copies of a row.
+    usual = float(np.median(found.distances[:, min(5, found.distances.shape[1]) - 1]))
     if usual == 0.0:
         return rule.not_applicable("Most rows are there several times.")
     nearest = found.distances[:, 0]
-    is_near = (nearest > 0) & (nearest < NEAR * usual)
-    is_leak = is_near.mean() >= LEAST_NEAR_SHARE and is_near.sum() >= FEWEST_ROWS
-    is_leak = is_leak and found.difference(is_near) <= LIKE_TARGET
-    if not is_leak and numbers.shape[1] >= FEWEST_COLUMNS and found.is_complete:
-        is_copy = found.are_copies()
-        is_leak = is_copy.mean() >= LEAST_COPIED and is_copy.sum() >= FEWEST_COPIES
-        is_leak = is_leak and found.difference(is_copy) <= SAME_TARGET
-        is_near = is_copy if is_leak else is_near
-    if not is_leak and found.is_complete:
-        is_copy = found.have_like_targets() | found.are_in_closed_groups()
-        is_leak = is_copy.mean() >= LEAST_COPIED and is_copy.sum() >= FEWEST_COPIES
-        is_near = is_copy if is_leak else is_near
+    # Copies with a little noise: in tables without copies, nearest distances spread by far
+    # less.  Twins are nearly equal and two cases all the same, and in a narrow table
+    # rows lie near each other: the targets of copies differ less.
+    is_near = (nearest > 0) & (nearest < 0.02 * usual)
+    is_leak = is_near.mean() >= 0.02 and is_near.sum() >= 3
+    is_leak = is_leak and found.difference(is_near) <= 0.25
+    # Those with more noise are nearer than rows come to lie by chance, in three columns or
+    # more, and have next to the same targets; or their groups and targets tell.
+    for look in (found.are_copies, found.are_told) if found.is_complete else ():
+        if not is_leak and (numbers.shape[1] >= 3 or look == found.are_told):
+            is_copy = look()
+            is_leak = is_copy.mean() >= 0.05 and is_copy.sum() >= 10
+            is_near = is_copy if is_leak else is_near
     part = float(is_near.mean())
     evidence = {"share": part, "rows": float(is_near.sum()), "usual_distance": usual}
     if not is_leak:
         return rule.passed("Test rows keep their distance from training rows.", evidence)
     return rule.issue(
-        "high" if part > 10 * LEAST_NEAR_SHARE else "medium",
+        "high" if part > 0.2 else "medium",
         f"{share(part)} of the test rows are almost equal to a training row.",
         evidence,
         "Keep copies of one case (augmented, measured twice) on one side of each split: "
@@ -374,26 +345,29 @@ class _Neighbours:
     @property
     def is_complete(self) -> bool:
         """Whether there were rows enough to tell what is usual."""
-        return bool(self.distances.shape[1] == NEIGHBOURS)
+        return bool(self.distances.shape[1] == _NEIGHBOURS)
 
     def are_copies(self) -> Bools:
-        """Return which rows are nearer to a training row than by chance, but not equal."""
-        nearest, usual = self.distances[:, 0], self.distances[:, NEIGHBOURS // 2 - 1]
-        limit = nearness_limit(self.distances)
-        copies: Bools = (nearest > 0) & (nearest < limit * usual)
-        return copies
+        """Return which rows are nearer to a training row than by chance, but not equal.
 
-    def have_like_targets(self) -> Bools:
-        """Return which rows have a target of rows nearby; none if it is common."""
+        None unless they have next to the same targets.
+        """
+        nearest, usual = self.distances[:, 0], self.distances[:, _NEIGHBOURS // 2 - 1]
+        limit = _nearness_limit(self.distances)
+        return self._of_one_target((nearest > 0) & (nearest < limit * usual))
+
+    def are_told(self) -> Bools:
+        """Return which rows have a target of rows nearby, or are in closed groups.
+
+        None by a target that is common, nor in groups unless each has next to one target.
+        """
         is_like = self.differences == 0
-        is_told = not self.is_classification and has_like_targets(is_like)
+        is_told = not self.is_classification and _has_like_targets(is_like)
         rows: Bools = is_told & is_like[:, :K].any(axis=1)
-        return rows
+        return rows | self._of_one_target(self.in_groups)
 
-    def are_in_closed_groups(self) -> Bools:
-        """Return which rows are in closed groups, if these have next to one target each."""
-        is_told = self.in_groups.any() and self.difference(self.in_groups) <= SAME_TARGET
-        return self.in_groups & is_told
+    def _of_one_target(self, rows: Bools) -> Bools:
+        return rows & bool(rows.any() and self.difference(rows) <= 0.05)
 
     def difference(self, rows: Bools) -> float:
         """Return how much targets of nearest rows differ, by how those of farther do."""
@@ -412,11 +386,11 @@ def _hashable(X: pd.DataFrame) -> pd.DataFrame:
 
 
 def _neighbours(numbers: pd.DataFrame, table: LeakTable) -> _Neighbours:
-    scaled = scaled_numbers(numbers)
+    scaled = _scaled_numbers(numbers)
     y = table.y.reshape(len(table.y), -1)
     rng = np.random.default_rng(0)
-    most = MOST_ROWS // len(table.folds)
-    k = min(NEIGHBOURS, *(len(train) for train, _ in table.folds))
+    most = _MOST_ROWS // len(table.folds)
+    k = min(_NEIGHBOURS, *(len(train) for train, _ in table.folds))
     closed, members = _closed_groups(scaled)
     distances, differences, in_groups = [], [], []
     for train, test in table.folds:
@@ -440,9 +414,9 @@ def _neighbours(numbers: pd.DataFrame, table: LeakTable) -> _Neighbours:
 def _closed_groups(scaled: Floats) -> tuple[Bools, npt.NDArray[np.intp]]:
     """Return which rows are in closed groups, and the other rows of each one's group."""
     n = len(scaled)
-    if not NEIGHBOURS < n <= MOST_ROWS:
+    if not _NEIGHBOURS < n <= _MOST_ROWS:
         # Some of very many rows would not tell: they lack others of their groups.
         return np.zeros(n, dtype=bool), np.zeros((n, 0), dtype=np.intp)
-    neighbours = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(scaled).kneighbors()[1]
-    closed, size = closed_groups(neighbours)
+    neighbours = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(scaled).kneighbors()[1]
+    closed, size = _find_closed_groups(neighbours)
     return closed, neighbours[:, : max(size - 1, 0)]

@@ -35,23 +35,6 @@ from sk_tune.diagnosis._leak_copies import (
 
 Array = npt.NDArray[Any]
 
-# Score of a small tree on one column (accuracy, or R^2) from which on that column is
-# suspected, and how much better than guessing it must be.
-GIVES_AWAY = 0.995
-ABOVE_GUESSING = 0.02
-# Where a class is too rare for that, this part of guessing's errors must be gone, and so
-# many.
-MOST_OF_ERRORS = 0.75
-FEWEST_ERRORS = 10
-LEAVES = 16
-# Rows that the trees see, drawn by a fixed seed.
-MOST_ROWS = 5000
-FEWEST_ROWS = 40
-# Columns of numbers that get a tree, those first that go with the target most.
-MOST_TREES = 100
-# Correlation of a column of numbers with the target that makes it the target.
-SAME = 1 - 1e-6
-
 
 def check_target(table: LeakTable) -> Finding:
     """Look for a column that is the target under another name: an issue if there is one."""
@@ -72,11 +55,11 @@ def check_target(table: LeakTable) -> Finding:
 def check_giveaway(table: LeakTable) -> Finding:
     """Look for a column that all but gives the target away, and is not it."""
     rule = RULES["feature that gives the target away"]
-    if table.y.ndim > 1 or len(table.y) < FEWEST_ROWS:
+    if table.y.ndim > 1 or len(table.y) < 40:
         return rule.not_applicable("It takes one target and 40 rows.")
     rows = np.arange(len(table.y))
-    if len(rows) > MOST_ROWS:
-        rows = np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False)
+    if len(rows) > 5000:
+        rows = np.random.default_rng(0).choice(rows, 5000, replace=False)
     y = table.y[rows]
     guessed = _guessed(y, table.is_classification)
     names = [n for n in _suspects(table, rows) if not _is_target(table, table.X[n])]
@@ -88,7 +71,7 @@ def check_giveaway(table: LeakTable) -> Finding:
         return rule.not_applicable("There is no column beside the target.")
     name = max(scores, key=lambda n: scores[n])
     evidence = {"score": scores[name], "guessing": guessed}
-    if scores[name] < GIVES_AWAY or not _tells(scores[name], guessed, len(y)):
+    if scores[name] < 0.995 or not _tells(scores[name], guessed, len(y)):
         return rule.passed("No column alone predicts the target.", evidence)
     what = "accuracy" if table.is_classification else "R²"
     return rule.issue(
@@ -102,14 +85,14 @@ def check_giveaway(table: LeakTable) -> Finding:
 def _tells(score: float, guessed: float, n_rows: int) -> bool:
     """Return whether a score is so much better than guessing that it is suspect."""
     gained = score - guessed
-    of_rare = gained >= MOST_OF_ERRORS * (1 - guessed) and gained * n_rows >= FEWEST_ERRORS
-    return gained >= ABOVE_GUESSING or of_rare
+    # Where a class is rare, so much of guessing's errors must be gone, and so many.
+    return gained >= 0.02 or (gained >= 0.75 * (1 - guessed) and gained * n_rows >= 10)
 
 
 def _suspects(table: LeakTable, rows: Array) -> list[Any]:
-    """Return the columns that get a tree."""
+    """Return columns that get a tree; of numbers the 100 that go with the target most."""
     numbers = table.numbers
-    if numbers.shape[1] <= MOST_TREES:
+    if numbers.shape[1] <= 100:
         return list(table.X.columns)
     values = numbers.iloc[rows].to_numpy(dtype=np.float64)
     values = np.where(np.isnan(values), np.nanmean(values, axis=0), values)
@@ -117,7 +100,7 @@ def _suspects(table: LeakTable, rows: Array) -> list[Any]:
     score = f_classif if table.is_classification else f_regression
     strength = np.zeros(values.shape[1])
     strength[varies] = np.nan_to_num(score(values[:, varies], table.y[rows])[0])
-    strongest = {numbers.columns[i] for i in np.argsort(-strength)[:MOST_TREES]}
+    strongest = {numbers.columns[i] for i in np.argsort(-strength)[:100]}
     return [n for n in table.X.columns if n in strongest or n not in numbers.columns]
 
 
@@ -134,7 +117,7 @@ def _is_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
     y = table.y.astype(np.float64)
     if values.std() == 0 or y.std() == 0:
         return False
-    return bool(abs(np.corrcoef(values, y)[0, 1]) > SAME)
+    return bool(abs(np.corrcoef(values, y)[0, 1]) > 1 - 1e-6)
 
 
 def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) -> float:  # noqa: FBT001
@@ -151,9 +134,9 @@ def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) ->
         folds = (
             StratifiedKFold(3) if fewest >= 3 else KFold(3, shuffle=True, random_state=0)
         )
-        tree = DecisionTreeClassifier(max_leaf_nodes=LEAVES, random_state=0)
+        tree = DecisionTreeClassifier(max_leaf_nodes=16, random_state=0)
         return _mean_score(tree, values, y, folds)
-    tree = DecisionTreeRegressor(max_leaf_nodes=8 * LEAVES, random_state=0)
+    tree = DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
     return _mean_score(tree, values, y, KFold(3, shuffle=True, random_state=0))
 
 
@@ -176,13 +159,7 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 # A number that is this near to 0 or 1 was made so.
-EXACTLY = 1e-5
-# Least part of the columns of numbers that one scaling explains.
-MOST_COLUMNS = 0.5
-# Where RealMLP's smooth clipping, x / sqrt(1 + (x / 3)^2), ends.
-CLIPPED = 3.0
-# Where scikit-learn's QuantileTransformer ends its normal distribution.
-END = float(-norm.ppf(1e-7))
+_EXACTLY = 1e-5
 
 
 def check_scaling(table: LeakTable) -> Finding:
@@ -200,7 +177,7 @@ def check_scaling(table: LeakTable) -> Finding:
     scaling = max(scalings, key=lambda name: scalings[name].mean())
     part = float(scalings[scaling].mean())
     evidence = {"share": part, "columns": values.shape[1]}
-    if part < MOST_COLUMNS:
+    if part < 0.5:
         return rule.passed("Columns are not scaled to one mean and deviation.", evidence)
     return rule.issue(
         "low",
@@ -216,7 +193,7 @@ def _of_measurements(values: Floats) -> Floats:
     if values.shape[1] < 2:
         return values
     radius = np.hypot(values[:, :-1], values[:, 1:])
-    pairs = (np.abs(radius - 1) < EXACTLY).all(axis=0)
+    pairs = (np.abs(radius - 1) < _EXACTLY).all(axis=0)
     on_circle = np.zeros(values.shape[1], dtype=bool)
     on_circle[:-1] |= pairs
     on_circle[1:] |= pairs
@@ -228,10 +205,10 @@ def _is_standardised(values: Floats) -> Mask:
     usual = float(np.median(deviations))
     n = len(values)
     # The variance may be taken with n or n - 1, and any deviation may be common.
-    equal = np.abs(deviations / usual - 1) < EXACTLY
-    unit = np.abs(deviations - 1) < EXACTLY
-    unit |= np.abs(deviations * np.sqrt(n / (n - 1)) - 1) < EXACTLY
-    centred = np.abs(means) < EXACTLY * max(usual, 1e-300)
+    equal = np.abs(deviations / usual - 1) < _EXACTLY
+    unit = np.abs(deviations - 1) < _EXACTLY
+    unit |= np.abs(deviations * np.sqrt(n / (n - 1)) - 1) < _EXACTLY
+    centred = np.abs(means) < _EXACTLY * max(usual, 1e-300)
     scaled: Mask = centred & (unit | (equal & (values.shape[1] > 2)))
     return scaled
 
@@ -241,41 +218,31 @@ def _has_quartiles(values: Floats) -> Mask:
     spread = high - low
     # Where quartiles are equal, RealMLP divides by half the range.
     width = np.nanmax(values, axis=0) - np.nanmin(values, axis=0)
-    unit = np.where(spread == 0, np.abs(width - 2), np.abs(spread - 1)) < EXACTLY
+    unit = np.where(spread == 0, np.abs(width - 2), np.abs(spread - 1)) < _EXACTLY
     # Counts, such as 0, 1 and 2, have such quartiles by themselves.
     is_whole = (np.isnan(values) | (values == np.round(values))).all(axis=0)
-    scaled: Mask = (np.abs(middle) < EXACTLY) & unit & ~is_whole
+    scaled: Mask = (np.abs(middle) < _EXACTLY) & unit & ~is_whole
     return scaled
 
 
 def _unclipped(values: Floats) -> Floats:
     """Return values before smooth clipping, of columns that may have come from it."""
-    inside = np.nanmax(np.abs(values), axis=0) <= CLIPPED
+    # RealMLP's smooth clipping, x / sqrt(1 + (x / 3)^2), ends at 3.
+    inside = np.nanmax(np.abs(values), axis=0) <= 3
     # A value at the bound itself would have come from an infinite one.
-    kept = np.clip(np.where(inside, values, 0.0) / CLIPPED, -1 + 1e-12, 1 - 1e-12)
-    unclipped: Floats = CLIPPED * kept / np.sqrt(1 - kept**2)
+    kept = np.clip(np.where(inside, values, 0.0) / 3, -1 + 1e-12, 1 - 1e-12)
+    unclipped: Floats = 3 * kept / np.sqrt(1 - kept**2)
     return unclipped
 
 
 def _has_normal_ends(values: Floats) -> Mask:
     lowest, highest = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
-    ends: Mask = (np.abs(lowest + END) < EXACTLY) & (np.abs(highest - END) < EXACTLY)
+    # Where scikit-learn's QuantileTransformer ends its normal distribution.
+    end = float(-norm.ppf(1e-7))
+    ends: Mask = (np.abs(lowest + end) < _EXACTLY) & (np.abs(highest - end) < _EXACTLY)
     return ends
 
 
-FEWEST_FOR_SCALE = 20
-# Fewer values, or one that so large a part of the rows has, are no scale to measure by.
-FEWEST_VALUES = 10
-LUMP = 0.25
-# Far from the median.  What is skewed by nature has a few such values, so they must also
-# stand apart (the nearest so many times nearer, and nearer than ALONE), or make the
-# standard deviation so many times that of the others that these become next to equal once
-# they are standardised.
-FAR, ALONE = 10.0, 20.0
-GAP = 4.0
-WIDENED = 5.0
-# Most outliers, as a share of a column's rows; if there are more, the column is like that.
-MOST = 0.05
 # Standard deviation of normal values by the median absolute deviation, and the distance
 # of quartiles by the standard deviation.
 _NORMAL_MAD, _NORMAL_IQR = 1.4826, 1.349
@@ -346,9 +313,8 @@ def outliers_of(column: "pd.Series[float]") -> Outliers | None:
     is_finite = np.isfinite(values)
     known = values[is_finite]
     kinds, counts = np.unique(known, return_counts=True)
-    if len(known) < FEWEST_FOR_SCALE or len(kinds) <= FEWEST_VALUES:
-        return None
-    if counts.max() > LUMP * len(known):
+    # Fewer values, or one that so many samples have, are no scale to measure by.
+    if len(known) < 20 or len(kinds) <= 10 or counts.max() > len(known) / 4:
         return None
     middle = float(np.median(known))
     deviation = _NORMAL_MAD * float(np.median(np.abs(known - middle)))
@@ -364,17 +330,22 @@ def outliers_of(column: "pd.Series[float]") -> Outliers | None:
 
 
 def _limit(z: Floats) -> float:
-    """Return the least z of an outlier; infinite if there is none."""
-    z = np.sort(z)
-    top = z[int((1 - MOST) * len(z)) :]
-    if top[0] >= FAR:
+    """Return the least z of an outlier; infinite if there is none.
+
+    What is skewed by nature has a few values far from the median, so they must also stand
+    apart, or make the standard deviation so many times that of the others that these become
+    next to equal once they are standardised.  If there are many, the column is like that.
+    """
+    far, z = 10.0, np.sort(z)
+    top = z[int(0.95 * len(z)) :]
+    if top[0] >= far:
         return np.inf
-    # Nobody is alone among those who are where most are.
-    apart = top[1:] >= GAP * np.maximum(top[:-1], ALONE / GAP)
+    # The nearest is four times nearer. Nobody is alone among those who are where most are.
+    apart = top[1:] >= 4 * np.maximum(top[:-1], 5)
     limit = float(top[1:][apart][0]) if apart.any() else np.inf
     # The second moment about the median of the values that do not stand apart is about the
     # square of their standard deviation.
-    return FAR if float(np.sqrt(np.mean(z[z < limit] ** 2))) > WIDENED else limit
+    return far if float(np.sqrt(np.mean(z[z < limit] ** 2))) > 5 else limit
 
 
 def _remedy(*, is_in_target: bool, is_in_features: bool) -> str:
