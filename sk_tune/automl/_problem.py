@@ -164,9 +164,12 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         table = pd.DataFrame(X, columns=names, copy=False)
         is_known = False
     else:
-        if not reset and estimator.columns_ is not None:
-            X = table = with_dropped(table, estimator, estimator.columns_.dropped)
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        # In a fresh fit nothing is left out yet.
+        dropped = getattr(estimator.columns_, "dropped", ())
+        table = with_dropped(table, estimator, dropped)
+        validate_data(
+            estimator, table if dropped else X, reset=reset, skip_check_array=True
+        )
         check_table(table, type(estimator).__name__, fewest)
         # scikit-learn has compared the names of two tables with names.
         has_names = all(isinstance(name, str) for name in table.columns)

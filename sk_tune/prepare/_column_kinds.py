@@ -25,6 +25,7 @@ from sk_tune.prepare._formats import (
     TextFormat,
     best_format,
     different_cells,
+    has_missing_words,
     is_missing,
     may_be_text,
     read_values,
@@ -317,7 +318,8 @@ def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat |
 def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFormat | None:
     """Return how a column of text writes numbers or dates, if all of it does; else None.
 
-    From `least` recurrences on a plain number may be a code, and the column has no format.
+    From `least` recurrences on a plain number may be a code, and the column has no format
+    unless a word for a missing number is why it is text.
     """
     cells, counts = different_cells(column)
     # The first text settles nearly all columns.
@@ -327,7 +329,7 @@ def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFor
     if found is None or found[1].any():
         return None
     may_be_codes = found[0].style == "plain" and least and counts.max() >= least
-    return None if may_be_codes else found[0]
+    return None if may_be_codes and not has_missing_words(column) else found[0]
 
 
 def warn_of_guess(column: "Column[Any]", text_format: TextFormat) -> None:
@@ -469,6 +471,9 @@ def _text_formats(X: pd.DataFrame) -> dict[str, TextFormat | None]:
         kind, text_format = kind_of_column(column, least)
         if text_format is not None and text_format.style != "plain":
             formats[name] = text_format
+        elif text_format is not None and has_missing_words(column):
+            # Rows without such a word could be taken for codes.
+            formats[name] = replace(text_format, is_strict=False)
         elif kind == "category":
             formats |= _with_other_cells(column, least)
         text_format = formats.get(name)

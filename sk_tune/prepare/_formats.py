@@ -185,6 +185,14 @@ def is_missing(column: "Column[Any]") -> Array:
     return both
 
 
+def has_missing_words(column: "Column[Any]") -> bool:
+    """Return whether a cell of a column of text is one of ``MISSING_WORDS``."""
+    cells = column.unique() if may_be_text(column) else ()
+    return any(
+        isinstance(cell, str) and cell.strip() and _says_nothing(cell) for cell in cells
+    )
+
+
 def _says_nothing(text: str) -> bool:
     word = text.strip()
     return not word or word.lower() in MISSING_WORDS

@@ -348,7 +348,8 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     as one and no value has the rows of a category; with separators as in 1,234.56 or
     1.234,56, or one unit as in € 9.99 or 5 %, also where values recur.  Among numbers and
     dates, blank text and the words NA, N/A, NaN, null, none, unknown, ? and - count as
-    missing; of any other word a warning says that it makes a category of the column.
+    missing, and numbers beside such a word may recur, too; of any other word a warning says
+    that it makes a category of the column.
     Dates, which may also be text such as 2024-03-15, 15.03.2024 or 03/15/2024, become days
     since 1970, scaled like a number, and the place in the year, the week and the day as
     sine and cosine.  The whole column tells which of day and month comes first; a warning

@@ -54,6 +54,8 @@ def _repeat(*values):
         ([f"2020-{3 + i % 9:02}-01" if i % 4 else "?" for i in range(N)], "dates"),
         ([dt.date(2020, 1, 1 + i % 9) if i % 4 else "null" for i in range(N)], "dates"),
         (_repeat("a", "none", "N/A"), "categories"),
+        (_repeat("17", "18", "?", "19"), "numbers"),
+        (_repeat("17", "18", " ", "19"), "categories"),
         (_repeat("1", "2", "3"), "categories"),
     ],
 )
@@ -420,6 +422,17 @@ def test_columns_of_several_kinds_are_categories_in_any_of_their_rows(values):
 def test_columns_of_one_kind_are_left_as_they_are(values):
     """Plain text, and what has a type of its own, too."""
     assert decide_columns(pd.DataFrame({"a": values}))[1] == {}
+
+
+def test_numbers_that_recur_beside_a_missing_word_are_numbers_in_all_rows():
+    """Also in those without the word, which could be codes."""
+    X = pd.DataFrame({"a": ["17", "18", "19"] * 20 + ["unknown"]})
+
+    table, formats, kinds = decide_columns(X)
+
+    assert kinds.numbers == ("a",)
+    assert table["a"].isna().tolist() == [False] * 60 + [True]
+    assert read_text(X[:3], formats)["a"].tolist() == [17, 18, 19]
 
 
 def test_cells_that_are_missing_are_named():
