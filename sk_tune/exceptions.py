@@ -6,7 +6,9 @@ import dis
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +25,7 @@ __all__ = [
     "TrainingDivergedError",
     "TrainingFailedError",
     "is_raised_by_code",
+    "telling_once",
     "warn_of_solo",
     "warn_user",
 ]
@@ -90,8 +93,27 @@ class SkTuneWarning(UserWarning):
     """Base of all warnings that sk_tune issues."""
 
 
-def warn_user(message: str) -> None:
+# What users were told of in a search, whose folds would say it again.
+_TOLD: ContextVar[set[str] | None] = ContextVar("_TOLD", default=None)
+
+
+@contextmanager
+def telling_once() -> Iterator[None]:
+    """Let `warn_user` be silent of what it has told `about` in this block."""
+    token = _TOLD.set(set())
+    try:
+        yield
+    finally:
+        _TOLD.reset(token)
+
+
+def warn_user(message: str, *, about: str = "") -> None:
     """Issue a ``SkTuneWarning`` that points at the caller's line outside sk_tune."""
+    told = _TOLD.get()
+    if about and told is not None:
+        if about in told:
+            return
+        told.add(about)
     # Python 3.12 has skip_file_prefixes for this.
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):

@@ -117,7 +117,8 @@ def _ask_for_channels(estimator: Any, shape: tuple[int, ...]) -> None:
         warn_user(
             f"X of shape (n_samples, {', '.join(map(str, shape))}) has {shape[0]} channels "
             f"for {type(estimator).__name__}, which takes (n_samples, n_channels, ...). If "
-            f"{meant}, give {other}; if not, say so by input_shape={shape}."
+            f"{meant}, give {other}; if not, say so by input_shape={shape}.",
+            about="channels",
         )
 
 

@@ -336,7 +336,7 @@ def warn_of_guess(column: "Column[Any]", text_format: TextFormat) -> None:
     """Warn of a column that could be read in another way, too."""
     guess = text_format.guess(str(column.name), different_cells(column)[0])
     if guess:
-        warn_user(guess)
+        warn_user(guess, about=f"the format of column {column.name!r}")
 
 
 def _warn_of_words(column: "Column[Any]", least: int) -> None:
@@ -358,7 +358,8 @@ def _warn_of_words(column: "Column[Any]", least: int) -> None:
     shown = listed([f"'{_shortened(str(word))}'" for word in words], _N_WORDS)
     warn_user(
         f"Column {column.name!r} is taken as a category: {n - n_words} of {n} values are "
-        f"{kind}, but not {shown}. Replace these by NaN to have it read as {kind}."
+        f"{kind}, but not {shown}. Replace these by NaN to have it read as {kind}.",
+        about=f"the words in column {column.name!r}",
     )
 
 

@@ -38,7 +38,7 @@ from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, FitStore, outside_blocks, train_one
 from sk_tune.estimators import NetworkEstimator, check_complete
-from sk_tune.exceptions import warn_of_solo, warn_user
+from sk_tune.exceptions import telling_once, warn_of_solo, warn_user
 from sk_tune.search._corrected_score import (
     CorrectedScore,
     corrected_score_of,
@@ -198,7 +198,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             config = joblib.parallel_config(backend=SearchBackend(self._session))
             self._session.config = config
             refits = adoption(self._trained_refit)
-            with AskingNets(), config, refits, self._calm_callbacks():
+            with AskingNets(), config, refits, self._calm_callbacks(), telling_once():
                 try:
                     with self._session.closing:
                         super().fit(X, y, **params)  # type: ignore[misc]

@@ -9,8 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
+from sklearn.pipeline import make_pipeline
 
-from sk_tune import AutoRegressor, TablePreparer
+from sk_tune import AutoRegressor, GridSearchCV, MLPClassifier, TablePreparer
 from sk_tune.exceptions import SkTuneWarning, TableError
 from sk_tune.prepare import TextFormat, column_kinds, decide_columns, header_rows, read_text
 
@@ -263,6 +264,18 @@ def test_words_that_make_a_category_of_numbers_are_named(values, told):
         kinds = column_kinds(X)
 
     assert kinds.categories == ("a", "t")
+
+
+def test_a_search_names_such_words_once():
+    """Not in each fold, nor in the refit."""
+    values = ["abc" if i % 5 == 0 else i / 7 for i in range(72)]
+    X = pd.DataFrame({"a": values, "b": np.arange(72) % 7})
+    pipe = make_pipeline(TablePreparer(), MLPClassifier(max_epochs=1))
+
+    with pytest.warns(SkTuneWarning) as told:
+        GridSearchCV(pipe, {}, cv=3).fit(X, np.arange(72) % 2)
+
+    assert ["'a' is taken as" in str(own.message) for own in told] == [True]
 
 
 @pytest.mark.filterwarnings("error")
