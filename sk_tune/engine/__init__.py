@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Many fits in, trained networks out."""
 
-from sk_tune.engine._code_names import (
+from sk_tune.engine._digest import (
     attribute_names,
     bound_names,
     imported_names,

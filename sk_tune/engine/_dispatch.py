@@ -175,9 +175,8 @@ class Dispatcher:
         shard, stored = self._shards.pop(position)
         if isinstance(out, LOST):
             message = f"its worker process died: {out}"
-            failures = {i: failed(f, message, 0.0, "fleet") for i, f in shard.fits.items()}
-            out = failures, {}
-        new = self._results.take(*out)
+            out = {i: failed(f, message, 0.0, "fleet") for i, f in shard.fits.items()}
+        new = self._results.take(out)
         done = {i: self._results.trained[i] for i in shard.fits}
         stored.save(done)
         self._results.tell(new)
@@ -196,22 +195,10 @@ class _StreamRequest:
 class FitStream:
     """Trains fits that are asked for one group after the other; no worker waits.
 
-    To be used in a ``with`` block, whose end stops what is still running.
+    To be used in a ``with`` block, whose end stops what is still running.  One worker is
+    this process, which trains when a result is asked for, in order.  `expected` are the
+    epochs of fits that are going to be asked for, which `progress` counts.
 
-    Parameters
-    ----------
-    n_jobs : int or None, default=None
-        Worker processes, as in :func:`train`.  With one worker fits are trained in this
-        process when a result is asked for, in the order in which they came.
-    progress : callable or None, default=None
-        Called with a ``Progress``.
-    expected : iterable of int, default=()
-        Epochs of fits that are going to be asked for, for `progress` to count.
-    store : str, path-like or None, default=None
-        As in :func:`train`; this process writes it.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> from sklearn.datasets import load_iris
     >>> from sk_tune import MLPClassifier
@@ -304,22 +291,10 @@ class FitStream:
         n_pieces: int = 1,
         limit: TimeLimit | None = None,
     ) -> list[int]:
-        """Ask for some fits, which begin at once if there is a worker.
+        """Ask for some fits, which begin at once if there is a worker; number the requests.
 
-        Parameters
-        ----------
-        requests : sequence of sequence of Fit
-            The fits of a request have one result.  All that is asked for in one call is
-            trained in one shard, as far as it has the same signature.
-        n_pieces : int, default=1
-            Into how many shards it may be cut, for so many workers.
-        limit : TimeLimit or None, default=None
-            When the training is to end, as in :func:`train`.
-
-        Returns
-        -------
-        list of int
-            Numbers of the requests, counted from 0.
+        The fits of a request have one result.  All that is asked for in one call is trained
+        in `n_pieces` shards, as far as it has the same signature.
         """
         numbers = [self._add_request(len(requested)) for requested in requests]
         positions = [i for number in numbers for i in self._requests[number].positions]
@@ -329,9 +304,7 @@ class FitStream:
         self._unstored += stored.reasons
         n_epochs = {i: ready[i].n_epochs or 0 if i in ready else 0 for i in positions}
         self._reporter.fits_asked(n_epochs)
-        if stored.loaded:
-            alone = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
-            self._results.add(stored.loaded, alone)
+        self._results.add(stored.loaded)
         for shard in self._cut(ready, n_pieces):
             left = stored.rest(shard)
             if left.fits:
@@ -344,20 +317,9 @@ class FitStream:
         return numbers
 
     def next(self, timeout: float | None = None) -> tuple[int, list[Trained]] | None:
-        """Wait until all fits of a request have ended, of whichever is first.
+        """Wait for a request; return its number and results, or None if the time is up.
 
-        Parameters
-        ----------
-        timeout : float or None, default=None
-            Seconds after which to stop the workers; what they had is lost.  What trains in
-            this process is not stopped.
-
-        Returns
-        -------
-        number : int
-            Of the request.
-        trained : list of Trained
-            Of its fits, in their order.  None instead of both if the time is up.
+        After `timeout` seconds the workers are stopped; what they had is lost.
         """
         if not self._requests:
             raise ValueError("FitStream.next needs a request. Ask for fits first.")

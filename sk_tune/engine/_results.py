@@ -206,7 +206,10 @@ def warn_of_unstored(reasons: Counter[str]) -> None:
 
 
 class Results:
-    """The results so far; `tell` is called with those added, with reasons if `as_fleet`."""
+    """The results so far; `tell` is called with those added.
+
+    `reasons` are why fits are trained alone, as far as their parameters say.
+    """
 
     def __init__(
         self, tell: Callable[[dict[int, Trained]], object] | None, *, as_fleet: bool
@@ -216,21 +219,18 @@ class Results:
         self._tell = tell
         self._as_fleet = as_fleet
 
-    def add(self, trained: dict[int, Trained], reasons: Mapping[int, str]) -> None:
-        """Take results, and why some were trained alone, by position; tell of them."""
-        self.tell(self.take(trained, reasons))
+    def add(self, trained: Mapping[int, Trained]) -> None:
+        """Take results by position, and tell of them."""
+        self.tell(self.take(trained))
 
-    def take(
-        self, trained: dict[int, Trained], reasons: Mapping[int, str]
-    ) -> dict[int, Trained]:
+    def take(self, trained: Mapping[int, Trained]) -> dict[int, Trained]:
         """Take results, and return the new ones with the reasons to be trained alone."""
-        self.reasons |= reasons
-        trained = {i: t for i, t in trained.items() if i not in self.trained}
-        if self._as_fleet:
-            trained = {
-                i: replace(result, solo_reason=self.reasons.get(i) or "")
-                for i, result in trained.items()
-            }
+        reasons = self.reasons if self._as_fleet else {}
+        trained = {
+            i: replace(result, solo_reason=result.solo_reason or reasons.get(i) or "")
+            for i, result in trained.items()
+            if i not in self.trained
+        }
         self.trained |= trained
         return trained
 
@@ -260,7 +260,7 @@ def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[i
                     last.see(fit.estimator)
             ready[i], results.reasons[i] = _with_numbers(fit), solo_reason
         except Exception as error:  # noqa: BLE001 - every fit has a result
-            results.add({i: failed(fit, error, 0.0, engine)}, {})
+            results.add({i: failed(fit, error, 0.0, engine)})
     return ready
 
 

@@ -5,14 +5,13 @@
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 import torch
 
-from sk_tune.engine._alone import failed, late, prepare, train_alone
-from sk_tune.engine._estimator_fits import EstimatorFit
+from sk_tune.engine._alone import EstimatorFit, failed, late, prepare, train_alone
 from sk_tune.engine._fits import Fit, Trained
 from sk_tune.engine._memory_limits import epochs_to_keep, networks_at_a_time
 from sk_tune.engine._skorch import NoFleetError, SkorchFit
@@ -58,8 +57,8 @@ class Shard:
         )
 
 
-# Takes results by position, and why some fits were trained alone.
-FitsDone = Callable[[dict[int, Trained], dict[int, str]], object]
+# Takes results by position.
+FitsDone = Callable[[dict[int, Trained]], object]
 
 
 def train_shard(
@@ -70,8 +69,8 @@ def train_shard(
     *,
     n_threads: int = 1,
     prepared: dict[int, tuple[Fit, AnyFit]] | None = None,
-) -> tuple[dict[int, Trained], dict[int, str]]:
-    """Train the fits of a shard; return results and why some were trained alone.
+) -> dict[int, Trained]:
+    """Train the fits of a shard; return the results.
 
     `epoch_done` is called with the number of networks that finished an epoch, `fits_done`
     with parts of the result as fits end. `preparer` remembers what fits of shards with the
@@ -80,50 +79,40 @@ def train_shard(
     """
     _keep_heap()
     with one_thread():
-        used_preparer = preparer or FitPreparer()
-        fleets = _Fleets(
-            shard, epoch_done, fits_done, used_preparer, prepared or {}, n_threads
-        )
-        return fleets.train()
+        used = preparer or FitPreparer()
+        return _Fleets(
+            shard, epoch_done, fits_done, used, prepared or {}, n_threads
+        ).train()
 
 
+@dataclass(eq=False)
 class _Fleets:
     """Trains the fits of a shard, one fleet after the other."""
 
-    def __init__(
-        self,
-        shard: Shard,
-        epoch_done: Callable[[int], None] | None,
-        fits_done: FitsDone | None,
-        preparer: FitPreparer,
-        ready: dict[int, tuple[Fit, AnyFit]],
-        n_threads: int,
-    ) -> None:
-        self.ready = ready
-        self.n_threads = n_threads
-        self.shard = shard
-        self.preparer = preparer
-        self.epoch_done = epoch_done
-        self.fits_done = fits_done
-        self.trained: dict[int, Trained] = {}
-        self.reasons: dict[int, str] = {}
-        # Index and network of the fit that was prepared last, until it is trained.
-        self.made: tuple[int, FleetNetwork] | None = None
-        # Index of the fit that came last to a fleet, or whose single network is trained.
-        self.current = -1
+    shard: Shard
+    epoch_done: Callable[[int], None] | None
+    fits_done: FitsDone | None
+    preparer: FitPreparer
+    ready: dict[int, tuple[Fit, AnyFit]]
+    n_threads: int
+    trained: dict[int, Trained] = field(default_factory=dict)
+    # Index and network of the fit that was prepared last, until it is trained.
+    made: tuple[int, FleetNetwork] | None = None
+    # Index of the fit that came last to a fleet, or whose single network is trained.
+    current: int = -1
 
-    def train(self) -> tuple[dict[int, Trained], dict[int, str]]:
+    def train(self) -> dict[int, Trained]:
         with suppress(TimeIsUpError):
             self._train_groups()
         for index, fit in self.shard.fits.items():
             if index not in self.trained:
                 self._end(index, late(fit, "fleet" if self.shard.as_fleet else "alone"))
-        return self.trained, self.reasons
+        return self.trained
 
     def _train_groups(self) -> None:
         if not self.shard.as_fleet:
             for index in self.shard.fits:
-                self._train_by_itself(index)
+                self._train_alone(index, "")
         for group in self.shard.groups or [list(self.shard.fits)]:
             waiting = [index for index in group if index not in self.trained]
             while waiting:
@@ -157,7 +146,8 @@ class _Fleets:
                     self._train_active(active, ready, (recipe, key), n_active)
             except torch.cuda.OutOfMemoryError as error:
                 if n_active == 1:
-                    self._end(self.current, self._failed(self.current, error))
+                    fit = self.shard.fits[self.current]
+                    self._end(self.current, failed(fit, error, 0.0, "fleet"))
                     return
                 # The fleet is made smaller; what it has finished is kept.
                 n_active //= 2
@@ -256,17 +246,14 @@ class _Fleets:
                 # A smaller fleet may leave what it needs.
                 raise
             # Every fit has a result.
-            self._end(index, self._failed(index, error, time.perf_counter() - start))
+            seconds = time.perf_counter() - start
+            self._end(index, failed(self.shard.fits[index], error, seconds, "fleet"))
             return None
         return prepared
 
     def _train_alone(self, index: int, reason: str) -> None:
-        self.reasons[index] = reason
-        self._train_by_itself(index)
-
-    def _train_by_itself(self, index: int) -> None:
-        fit, limit = self.shard.fits[index], self._limit(1)
-        self._end(index, train_alone(fit, self.preparer, limit))
+        trained = train_alone(self.shard.fits[index], self.preparer, self._limit(1))
+        self._end(index, replace(trained, solo_reason=reason))
 
     def _limit(self, n_fits: int) -> TimeLimit | None:
         limit, n_left = self.shard.limit, len(self.shard.fits) - len(self.trained)
@@ -275,11 +262,7 @@ class _Fleets:
     def _end(self, index: int, trained: Trained) -> None:
         self.trained[index] = trained
         if self.fits_done is not None:
-            reason = self.reasons.get(index)
-            self.fits_done({index: trained}, {} if reason is None else {index: reason})
-
-    def _failed(self, index: int, error: Exception, seconds: float = 0.0) -> Trained:
-        return failed(self.shard.fits[index], error, seconds, "fleet")
+            self.fits_done({index: trained})
 
 
 def _recipe_of(prepared: AnyFit) -> tuple[Recipe, Any] | str:
@@ -294,13 +277,10 @@ def _to_trained(fit: Fit, prepared: AnyFit, outcome: NetworkOutcome) -> Trained:
     if outcome.message:
         return failed(fit, outcome.message, outcome.seconds, "fleet")
     outputs = outcome.outputs
-    return Trained(
-        status="trained",
-        state=outcome.state,
+    return replace(
+        _unfinished(outcome.state),
         predictions=None if outputs is None else prepared.predictions(outputs),
-        message="",
         seconds=outcome.seconds,
-        engine="fleet",
         is_cut=outcome.is_cut,
         checkpoints=outcome.checkpoints,
     )

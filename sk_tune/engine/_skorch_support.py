@@ -22,7 +22,7 @@ from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.utils.data import DataLoader
 
 from sk_tune.augment import as_augmentations, kinds_of
-from sk_tune.engine._code_names import attribute_names
+from sk_tune.engine._digest import attribute_names
 from sk_tune.engine._fits import Fit
 from sk_tune.estimators import NetworkEstimator, is_unchanged
 from sk_tune.nets import loose_state, tensor_values

@@ -17,9 +17,8 @@ import joblib
 import torch
 from sklearn.base import clone
 
-from sk_tune.engine._alone import late, prepare
+from sk_tune.engine._alone import EstimatorFit, late, prepare
 from sk_tune.engine._dispatch import Dispatcher, grouped, shards_of
-from sk_tune.engine._estimator_fits import EstimatorFit
 from sk_tune.engine._executors import (
     are_running,
     have_to_start,
@@ -178,9 +177,8 @@ def train(
     with raising_caller_errors(), outside_blocks():
         _train(fits, results, n_jobs, engine, memory_limit, progress, store, limit)
     if engine == "fleet":
-        warn_of_solo(
-            Counter(reason for reason in results.reasons.values() if reason is not None)
-        )
+        reasons = (trained.solo_reason for trained in results.trained.values())
+        warn_of_solo(Counter(reason for reason in reasons if reason))
     return [results.trained[i] for i in range(len(fits))]
 
 
@@ -288,8 +286,7 @@ def _train(
         # Stored results are looked up after the cut, so that the other fits are trained in
         # the fleets that they would have been in.
         shards = [left for shard in shards if (left := stored.rest(shard)).fits]
-        reasons = {i: r.solo_reason for i, r in stored.loaded.items() if r.solo_reason}
-        results.add(stored.loaded, reasons)
+        results.add(stored.loaded)
         if results.trained:
             reporter.fits_done(results.trained)
         for shard in _in_time(shards, n_workers, limit):
@@ -298,7 +295,7 @@ def _train(
     # Of workers that do not know the time, or were late themselves.
     given_up = {i: late(f, engine) for i, f in ready.items() if i not in results.trained}
     if given_up:
-        results.add(given_up, {})
+        results.add(given_up)
         reporter.fits_done(given_up)
 
 
@@ -343,6 +340,10 @@ def _cut(fits: dict[int, Fit], members: list[int], is_kept: bool) -> list[list[i
     if _is_on_gpu(fits[members[0]]):
         most = MOST_NETWORKS_CUDA
     n = max(1, math.ceil(len(members) / most))
+    return _equal_parts(members, n)
+
+
+def _equal_parts(members: list[int], n: int) -> list[list[int]]:
     return [members[len(members) * k // n : len(members) * (k + 1) // n] for k in range(n)]
 
 
@@ -395,17 +396,6 @@ def _least_seconds(plans: Iterable[_Costs], *, workers_run: bool) -> float:
     return min(least, _LEAST_SECONDS_RUNNING * (_THREADED_RUNNING if is_threaded else 1))
 
 
-def _costs(
-    fits: dict[int, Fit], groups: dict[Any, list[int]], plans: dict[Any, _Costs]
-) -> dict[int, float]:
-    """Return about how many seconds each fit takes; infinity if that cannot be told."""
-    return {
-        i: (_rest(fits[i]).n_epochs or 1) * plans[key].seconds_per_epoch
-        for key, members in groups.items()
-        for i in members
-    }
-
-
 def _rest(fit: Fit) -> Fit:
     return rest_of(fit, fit.checkpoint)
 
@@ -415,25 +405,19 @@ def _pieces(
     groups: dict[Any, list[int]],
     plans: dict[Any, _Costs],
     costs: dict[int, float],
+    share: float,
     n_workers: int,
 ) -> list[list[int]]:
-    """Cut groups of equal signature; what is a small part of all is not cut for balance."""
-    seconds = sum(costs.values())
-    share = math.inf if seconds == math.inf else seconds / _n_shards(seconds, n_workers)
+    """Cut groups; what takes less than `share` seconds is not cut for balance."""
     pieces = []
-    for key, members_of_group in groups.items():
+    for key, members in groups.items():
         plan = plans[key]
-        members = (
-            _by_fold(fits, members_of_group)
-            if plan.fold_bytes > _LARGE_FOLD
-            else members_of_group
-        )
-        n_pieces = least = math.ceil(len(members_of_group) / plan.per_shard)
-        if not sum(costs[i] for i in members_of_group) < share < math.inf:
-            n_pieces = min(n_workers * math.ceil(least / n_workers), len(members_of_group))
-        for n in range(n_pieces):
-            start, stop = (len(members) * k // n_pieces for k in (n, n + 1))
-            pieces.append(members[start:stop])
+        n_pieces = least = math.ceil(len(members) / plan.per_shard)
+        if not sum(costs[i] for i in members) < share < math.inf:
+            n_pieces = min(n_workers * math.ceil(least / n_workers), len(members))
+        if plan.fold_bytes > _LARGE_FOLD:
+            members = _by_fold(fits, members)
+        pieces += _equal_parts(members, n_pieces)
     return pieces
 
 
@@ -464,15 +448,19 @@ def _parts_for_workers(
         key: planner.plan(members[0], fits[members[0]], limit)
         for key, members in groups.items()
     }
-    costs = _costs(fits, groups, plans)
-    seconds = math.inf if alone else sum(costs.values())
-    if seconds < _least_seconds(plans.values(), workers_run=are_running(n_jobs)):
-        return None
-    pieces = _pieces(fits, groups, plans, costs, n_workers)
+    costs = {
+        i: (_rest(fits[i]).n_epochs or 1) * plans[key].seconds_per_epoch
+        for key, members in groups.items()
+        for i in members
+    }
     seconds = sum(costs.values())
+    least = _least_seconds(plans.values(), workers_run=are_running(n_jobs))
+    if not alone and seconds < least:
+        return None
     if seconds == math.inf:
-        return [[piece] for piece in pieces]
+        return [[p] for p in _pieces(fits, groups, plans, costs, math.inf, n_workers)]
     n_shards = _n_shards(seconds, n_workers)
+    pieces = _pieces(fits, groups, plans, costs, seconds / n_shards, n_workers)
     shards: list[list[list[int]]] = [[] for _ in range(min(n_shards, len(pieces)))]
     loads = [0.0] * len(shards)
     of_pieces = [sum(costs[i] for i in piece) for piece in pieces]

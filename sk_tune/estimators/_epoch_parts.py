@@ -44,7 +44,7 @@ class TrainingOptions:
     tol: float
     dtype: str
     n_outputs: int
-    score: Callable[[Tensor, Tensor, Tensor | None], float]
+    score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     global_rng: bool
 
 
@@ -120,10 +120,10 @@ class EpochOutcome:
         self.outputs.append(y_pred)
         self.targets.append(target)
 
-    def loss_and_score(self, score: Callable[..., float]) -> tuple[float, float]:
+    def loss_and_score(self, score: Callable[..., Tensor]) -> tuple[float, float]:
         """Return the mean loss over the epoch's samples, and their score.
 
-        `score` maps ``(y_pred, y_true, weight)``.
+        `score` maps ``(y_pred, y_true, weight)`` of networks, here of one.
         """
         y_pred = torch.cat(self.outputs)
         if isinstance(self.targets[0], tuple):
@@ -136,7 +136,8 @@ class EpochOutcome:
         losses = torch.stack(self.losses)
         # A batch without known targets has no mean loss, and counts for nothing.
         loss = (losses.where(sizes > 0, 0.0) * sizes).sum() / sizes.sum()
-        return float(loss), score(y_pred, y_true, weight)
+        own = [t if t is None else t.unsqueeze(0) for t in (y_pred, y_true, weight)]
+        return float(loss), float(score(*own))
 
 
 def _n_known(targets: Tensor) -> int:

@@ -38,12 +38,8 @@ from sk_tune.training import (
     Stream,
     TensorSet,
     TrainingState,
-    accuracy,
-    accuracy_by_network,
     derive_seed,
     one_thread,
-    r2,
-    r2_by_network,
 )
 
 Array = npt.NDArray[Any]
@@ -53,7 +49,6 @@ _LOSSES: dict[type[nn.Module], str] = {
     BinaryCrossEntropy: "binary_cross_entropy",
     **{kind: name for name, kind in REGRESSION_LOSSES.items()},
 }
-_SCORES: dict[Any, Any] = {accuracy: accuracy_by_network, r2: r2_by_network}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -129,7 +124,7 @@ class PreparedFit:
             nesterov=bool(estimator.nesterovs_momentum),
             batch_size=int(estimator.batch_size),
             loss=LOSSES[_LOSSES[type(self.loss)]],
-            score=_SCORES[options.score],
+            score=options.score,
             draws_globally=options.global_rng,
             layout=options.layout,
             codes=options.codes,

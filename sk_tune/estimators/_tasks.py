@@ -20,8 +20,8 @@ from sk_tune.training import (
     REGRESSION_LOSSES,
     BinaryCrossEntropy,
     CrossEntropy,
-    accuracy,
-    r2,
+    accuracy_by_network,
+    r2_by_network,
 )
 
 Array = npt.NDArray[Any]
@@ -190,7 +190,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
 
     def _task_parts(self) -> tuple[nn.Module, Any]:
         loss = BinaryCrossEntropy if self._is_multilabel else CrossEntropy
-        return loss(self.label_smoothing), accuracy
+        return loss(self.label_smoothing), accuracy_by_network
 
     def _weigh_samples(
         self, y: Array, weight: Array | None, train: Array | slice
@@ -351,7 +351,7 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
         return encoded
 
     def _task_parts(self) -> tuple[nn.Module, Any]:
-        return REGRESSION_LOSSES[self.loss](), r2
+        return REGRESSION_LOSSES[self.loss](), r2_by_network
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -71,7 +71,7 @@ _PLAN = np.dtype([
     *((n, "i8") for n in ("n_members", "link")),
     *((n, "i8") for n in ("n_layers", "n_parameters", "loss", "optimizer", "nesterov")),
     *((n, "i8") for n in ("first", "most_samples")),
-    *((n, "i8") for n in ("has_dropout", "has_penalty", "has_clip", "n_sums")),
+    *((n, "i8") for n in ("has_dropout", "has_penalty", "has_clip")),
 ])
 _NETWORK = np.dtype([
     *((name, "u8") for name in ("X", "y", "weight", "order", "batches", "rates")),
@@ -202,7 +202,7 @@ class CompiledEpoch:
         MemoryError.
         """
         k, networks = len(places), self._networks
-        sums = np.zeros((k, n_epochs, 2, int(self._plan["n_sums"][0])))
+        sums = np.zeros((k, n_epochs, 2, _SQUARES + self._n_outputs))
         networks["sums"] = _addresses(sums)
         n_looked = networks["n_monitored"].tolist()
         outputs = self._outputs(networks, n_looked)
@@ -450,7 +450,7 @@ class CompiledEpoch:
         plan["n_members"] = self._program.members
         plan["link"] = LINKS.index(self._program.link)
         plan["n_layers"], plan["n_parameters"] = len(lines), len(parameters)
-        plan["loss"], plan["n_sums"] = self._loss, _SQUARES + self._n_outputs
+        plan["loss"] = self._loss
         plan["optimizer"] = OPTIMIZERS.index(self._optimizer.kind)
         plan["nesterov"] = self._optimizer.nesterov
         plan["first"] = next(i for i, layer in enumerate(layers) if layer.parameters)

@@ -48,7 +48,7 @@ _FOLDER = Path(__file__).parent / "kernel"
 _LEVELS = {"AVX512": ("x86-64-v4", "x86-64-v3"), "AVX2": ("x86-64-v3",)}
 _LEVELS_OF_ARM = ("armv8-a",)
 # Of the structs that are handed to the library, as in epoch.c.
-_FORM = 2
+_FORM = 3
 
 
 def compiled_library() -> ctypes.CDLL | None:

@@ -215,21 +215,22 @@ def mask_of(
     layer: nn.Module,
     orders: Mapping[int, Sequence[int]],
     memory: Any = None,
-) -> Any:
-    """Return ``(x, batch)`` to the factors of a dropout layer; None for another layer.
+) -> tuple[Any, int | None]:
+    """Return ``(x, batch)`` to the factors of a dropout layer, and its number if seeded.
 
+    None and None for another layer.
     `orders` and `memory` are as the methods of `dropout` take them, orders by the number of
     dimensions of a lone network's activations.
     """
     if isinstance(layer, SeededDropout):
         number = dropout.names.index(name)
-        return lambda x, batch: dropout.mask(number, x, batch.networks, memory)
+        return lambda x, batch: dropout.mask(number, x, batch.networks, memory), number
     if is_torch_dropout(layer):
         number = dropout.drawn.index(name)
         return lambda x, batch: dropout.drawn_mask(
             number, x, batch.networks, orders.get(x.ndim - 1)
-        )
-    return None
+        ), None
+    return None, None
 
 
 def _each(function: Any, rows: list[list[float]]) -> list[list[Any]]:

@@ -18,8 +18,7 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from sk_tune._compat.torch_names import normalize_into, normalize_into_backward
-from sk_tune.fleets._convolution import geometry_of, pool_fits
-from sk_tune.fleets._image_layers import Convolution, Pooling
+from sk_tune.fleets._convolution import Convolution, Pooling, geometry_of, pool_fits
 from sk_tune.fleets._layers import Batch, ByNetwork, Dropout, Layer, Tensors
 from sk_tune.fleets._masks import StackedDropout, mask_of, orders_in_memory
 from sk_tune.fleets._recurrence import StackedRecurrence
@@ -46,7 +45,7 @@ class ModuleLayer(Layer):
         orders = (None if X is None else orders_in_memory(module, X)) or {}
         twins: dict[nn.Module, _LayerTwin] = {}
         for path, layer in self.pattern.named_modules():
-            mask = mask_of(dropout, prefix + path, layer, orders.get(path, {}))
+            mask, _ = mask_of(dropout, prefix + path, layer, orders.get(path, {}))
             if mask is not None:
                 twins[layer] = _LayerTwin(Dropout(mask, path, _new_memory), layer)
         self._twins = list(twins.values())

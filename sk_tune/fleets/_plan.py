@@ -22,7 +22,7 @@ from sk_tune._compat.torch_names import has_hooks
 from sk_tune.fleets._kernel import why_not
 from sk_tune.fleets._masks import is_torch_dropout, orders_in_memory
 from sk_tune.fleets._module_layer import ModuleLayer
-from sk_tune.fleets._program import Program, most_layers
+from sk_tune.fleets._program import Program
 from sk_tune.fleets._recipe import FleetNetwork, Recipe
 from sk_tune.fleets._traced import Chain, chain_of
 from sk_tune.nets import (
@@ -128,9 +128,9 @@ def stacked_program(
 
     `dropout_seeds` are None for networks that are not trained.
     """
-    predicts = dropout_seeds is None
-    chain = _known_chain(most_layers(modules), X, predicts=predicts)
-    return Program(modules, chain, X, dropout_seeds)
+    pattern = max(modules, key=lambda module: sum(1 for _ in module.modules()))
+    chain = _known_chain(pattern, X, predicts=dropout_seeds is None)
+    return Program(modules, pattern, chain, X, dropout_seeds)
 
 
 _KNOWN: dict[Any, Any] = {}

@@ -15,8 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sk_tune.fleets._convolution import geometry_of, pool_fits
-from sk_tune.fleets._image_layers import Convolution, Flat, ImageNorm, Pooling
+from sk_tune.fleets._convolution import (
+    Convolution,
+    Flat,
+    ImageNorm,
+    Pooling,
+    geometry_of,
+    pool_fits,
+)
 from sk_tune.fleets._layers import (
     Activation,
     Batch,
@@ -39,7 +45,6 @@ from sk_tune.fleets._stacked_optimizers import StackedTensors
 from sk_tune.fleets._traced import NORMS, OVER_CLASSES, Chain, Link
 from sk_tune.nets import (
     MLP,
-    SeededDropout,
     SeparateHeads,
     SharedLinear,
     TableInputs,
@@ -56,7 +61,7 @@ class Program:
     """K networks of one architecture, dropout aside, as one.
 
     Tensors have the names of the modules'; frozen parameters are buffers. `chain` is that
-    of the module with most layers, for a network without dropout may leave its layers out.
+    of `pattern`, the module with most layers: one without dropout may leave its layers out.
     `dropout_seeds` are None for networks that only predict. X are inputs such as the
     networks have.
     """
@@ -64,6 +69,7 @@ class Program:
     def __init__(
         self,
         modules: Sequence[nn.Module],
+        pattern: nn.Module,
         chain: Chain,
         X: Tensor,
         dropout_seeds: Sequence[int] | None,
@@ -80,7 +86,7 @@ class Program:
         self._steps: dict[tuple[int, int, int], list[Step]] = {}
         self._batch: Any = None
         # The pattern of the layers, and inputs of networks to train.
-        self._pattern = (most_layers(modules), chain, None if dropout_seeds is None else X)
+        self._pattern = (pattern, chain, None if dropout_seeds is None else X)
         self.layers = self._made()
         # Layers that work on samples as lines of numbers.
         self._flattens = not (chain.n_images or isinstance(self.layers[0], ModuleLayer))
@@ -286,10 +292,8 @@ class Program:
     ) -> Layer:
         """Return the layer of a link; `place` is the name of its memory."""
         name, memory = link.name, self.memory
-        mask = mask_of(self.dropout, name, module, {}, memory)
+        mask, number = mask_of(self.dropout, name, module, {}, memory)
         if mask is not None:
-            is_seeded = isinstance(module, SeededDropout)
-            number = self.dropout.names.index(name) if is_seeded else None
             return Dropout(mask, place, memory, seeded=number)
         if isinstance(module, nn.Flatten):
             return Flat(place, memory)
@@ -307,11 +311,6 @@ class Program:
         # These work over classes, which here are the last dimension but not the second.
         over_classes = isinstance(module, OVER_CLASSES)
         return Activation(type(module)(dim=-1) if over_classes else module, place, memory)
-
-
-def most_layers(modules: Sequence[nn.Module]) -> nn.Module:
-    """Return the network with most layers: one without dropout leaves the layers out."""
-    return max(modules, key=lambda module: sum(1 for _ in module.modules()))
 
 
 def _stacked(modules: Sequence[nn.Module]) -> tuple[StackedTensors, StackedTensors]:

@@ -138,26 +138,6 @@ def usual_score(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None) ->
     return y_pred.new_full((len(y_pred),), float("nan"))
 
 
-def accuracy(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None) -> float:
-    """Return :func:`accuracy_by_network` of one network's outputs (N, C)."""
-    return _of_one(accuracy_by_network, y_pred, y_true, sample_weight)
-
-
-def r2(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None) -> float:
-    """Return :func:`r2_by_network` of one network's outputs (N, C)."""
-    return _of_one(r2_by_network, y_pred, y_true, sample_weight)
-
-
-def _of_one(
-    score: Callable[[Tensor, Tensor, Tensor | None], Tensor],
-    y_pred: Tensor,
-    y_true: Tensor,
-    sample_weight: Tensor | None,
-) -> float:
-    weight = None if sample_weight is None else sample_weight.unsqueeze(0)
-    return float(score(y_pred.unsqueeze(0), y_true.unsqueeze(0), weight))
-
-
 def _mean_over_samples(values: Tensor, sample_weight: Tensor | None) -> Tensor:
     if sample_weight is None:
         return values.mean(dim=1)

@@ -68,32 +68,12 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 class TrainingState:
     """All that a training needs to go on exactly from where it stands.
 
-    Parameters
-    ----------
-    seed : int
-        Source of all random numbers of the fit.
-    weights : dict of str to ndarray
-        The module's ``state_dict``: the weights in use, the best ones with early stopping.
-    moments : dict of int to dict of str to ndarray
-        The optimizer's state of each parameter, in the order of ``module.parameters()``.
-    last_weights : dict of str to ndarray or None
-        Where training goes on from, if that is not `weights`.
-    best_weights : dict of str to ndarray or None
-        Those of the best epoch, with early stopping.
-    n_steps : int
-        Updates made.
-    first_epoch : int
-        Epoch at which the schedule began, counted from 0.
-    stopping : StoppingState
-        What early stopping remembers.
-    history : tuple of dict
-        What each epoch gave, by name.
-    course : dict of str to object
-        What else a plain skorch net goes on from, and leaves behind, as plain values: of
-        its callbacks, schedulers and generator.
-    modules : dict of str to Module
-        Modules that hold more than `weights` tell, by the attribute of the net: counters,
-        say, or what a second module has learnt.  Only of fits that were trained alone.
+    `weights` are the module's ``state_dict`` in use, the best ones with early stopping;
+    `last_weights` those that training goes on from, if these are others. `moments` are the
+    optimizer's state of each parameter, in the order of ``module.parameters()``. The
+    schedule began at `first_epoch`, from 0. `course` is what else a plain skorch net goes
+    on from, as plain values; `modules`, by the attribute of the net, are those of fits
+    trained alone that hold more than their weights tell.
     """
 
     seed: int
@@ -109,18 +89,7 @@ class TrainingState:
     modules: dict[str, nn.Module] = field(default_factory=dict)
 
     def curve(self, name: str) -> npt.NDArray[np.float64]:
-        """Return one value of every epoch; NaN where the epoch has none.
-
-        Parameters
-        ----------
-        name : str
-            A name of the history.
-
-        Returns
-        -------
-        ndarray of shape (n_epochs,)
-            In the order of the epochs.
-        """
+        """Return the value of a name for each epoch, (n_epochs,); NaN where it has none."""
         return np.array([row.get(name, np.nan) for row in self.history], dtype=np.float64)
 
 

@@ -25,19 +25,11 @@ class TimeIsUpError(BaseException):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeLimit:
-    """When training is to end.
+    """When training is to end, by ``time.monotonic`` of the machine `host`.
 
-    Parameters
-    ----------
-    until : float
-        By ``time.monotonic``.
-    cuts : bool, default=False
-        Whether a fit ends after the last whole epoch that is expected to be done by then,
-        and has one epoch at least; else it ends at once, without a result.
-    seconds_per_epoch : float, default=0.0
-        What each epoch costs afterwards, for which time is left.
-    host : str
-        The machine whose time it is.
+    A fit that is late ends at once, without a result; if the limit `cuts`, it ends after
+    the last whole epoch that is expected to be done by then, and has one epoch at least.
+    `seconds_per_epoch` are left for what each epoch costs afterwards.
     """
 
     until: float

@@ -140,3 +140,25 @@ def test_a_backend_that_is_asked_for_is_used(how):
 
     assert [who for _, who in results] == [None] * 2
     assert report.n_calls == report.n_requested == 0
+
+
+def test_aborting_forgets_tasks(backend):
+    """What was handed over is not run after an abort."""
+    ran = []
+    backend.submit(lambda: ran.append(1), lambda _: None)
+
+    backend.abort_everything()
+    with backend.retrieval_context():
+        pass
+
+    assert ran == []
+
+
+def test_the_nested_backend_has_the_same_session(backend):
+    """So that networks of inner calls are trained with the others."""
+    nested, n_jobs = backend.get_nested_backend()
+
+    assert isinstance(nested, FleetBackend)
+    assert nested.session is backend.session
+    assert nested.nesting_level == 1
+    assert n_jobs is None

@@ -1,5 +1,6 @@
 """Record, train, replay: who is trained how often, and what the report counts."""
 
+import copy
 from functools import partial
 
 import numpy as np
@@ -14,8 +15,8 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier, fleet
-from sk_tune.adoption import adoption
-from sk_tune.backend import _session
+from sk_tune.adoption import FitRequested, adoption
+from sk_tune.backend import Recorder, _session
 from sk_tune.backend._session import Session
 from sk_tune.exceptions import SkTuneWarning
 from sk_tune.training import _one_thread
@@ -390,3 +391,19 @@ def test_a_task_that_draws_otherwise_than_the_first_is_counted():
 
     assert report.n_adopted == 3
     assert report.n_drawn_otherwise == 1
+
+
+def test_a_recorder_notes_a_copy_of_the_estimator(session):
+    """Neither it nor its data change, and only the first fit of the task is noted."""
+    net, trainings = _net(), []
+    before = copy.deepcopy(net.get_params())
+
+    with adoption(Recorder(session, trainings)), pytest.raises(FitRequested):
+        net.fit(X, Y)
+
+    (training,) = trainings
+    assert training.fit.estimator is not net
+    np.testing.assert_array_equal(training.fit.X, X)
+    assert training.fit.X.flags.writeable
+    assert net.get_params() == before
+    assert not hasattr(net, "net_")

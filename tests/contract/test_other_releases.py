@@ -135,7 +135,7 @@ def test_other_operators_of_torch_are_computed_by_documented_functions(another_t
 
 def test_networks_on_images_are_the_same_with_another_torch(another_torch, monkeypatch):
     """Up to rounding."""
-    from sk_tune.fleets import _convolution, _image_layers, _layers
+    from sk_tune.fleets import _convolution, _layers
 
     images = np.random.default_rng(0).normal(size=(60, 36))
     net = CNNClassifier(
@@ -150,7 +150,7 @@ def test_networks_on_images_are_the_same_with_another_torch(another_torch, monke
     search = GridSearchCV(net, {"learning_rate": [0.01, 0.1]}, cv=2, refit=False)
     expected = search.fit(images, y[:60] > 0).cv_results_["mean_test_score"]
 
-    for module in (_convolution, _image_layers, _layers):
+    for module in (_convolution, _layers):
         for name in OPERATORS:
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, getattr(another_torch, name))

@@ -27,11 +27,12 @@ from torch import nn
 from torch.nn import functional
 
 from sk_tune import MLPClassifier
-from sk_tune.engine._code_names import (
+from sk_tune.engine._digest import (
+    data_digest,
     installed_name,
     installed_version,
+    value_digest,
 )
-from sk_tune.engine._digest import data_digest, value_digest
 
 A = np.arange(12, dtype=np.float64).reshape(4, 3)
 
@@ -382,6 +383,10 @@ SOURCES = {
         "K = 1\ndef f(x): return x + K",
         "K = 2\ndef f(x): return x + K",
     ),
+    "a number that an inner function reads": (
+        "K = 1\ndef f(x):\n return [(lambda: K)() for _ in x]",
+        "K = 2\ndef f(x):\n return [(lambda: K)() for _ in x]",
+    ),
     "a number that is not there": (
         "def f(x): return x + K",
         "K = 2\ndef f(x): return x + K",
@@ -440,7 +445,7 @@ def test_code_of_a_user_counts_with_all_that_it_uses(sources):
 
 def test_what_code_takes_from_a_module_of_the_user_counts():
     """As ``blocks.size`` does, and ``blocks.unused`` does not."""
-    source = "def f(x): return blocks.size * x"
+    source = "def f(x): return [(lambda: blocks.size)() for _ in x]"
     digests = [
         value_digest(_made(source, blocks=_made(f"size = {size}\nunused = {other}")).f)
         for size, other in [(1, 1), (1, 2), (2, 2)]

@@ -74,10 +74,10 @@ def test_modules_of_unequal_structure_become_several_fleets(digits, fleets):
         for i, width in enumerate(widths)
     }
 
-    trained, solo = _train(fits)
+    trained = _train(fits)
 
     assert len(fleets) == 2
-    assert solo == {}
+    assert not any(result.solo_reason for result in trained.values())
     for i, width in enumerate(widths):
         assert trained[i].engine == "fleet"
         assert trained[i].state.seed == i
@@ -132,13 +132,13 @@ def test_a_fleet_that_is_out_of_memory_is_made_smaller(digits, monkeypatch):
     sizes = []
     monkeypatch.setattr(_shard, "networks_at_a_time", lambda *_: 8)
     fits = {i: _fit(digits, _mlp(max_epochs=1 + i % 2), seed=i) for i in range(6)}
-    expected, _ = _train(fits)
+    expected = _train(fits)
     monkeypatch.setattr(_shard, "train_fleet", _failing_above(2, sizes))
 
-    trained, solo = _train(fits)
+    trained = _train(fits)
 
     assert sizes == [8, 4, 2]
-    assert solo == {}
+    assert not any(result.solo_reason for result in trained.values())
     for index, reference in expected.items():
         assert trained[index].status == "trained"
         np.testing.assert_allclose(
@@ -165,7 +165,7 @@ def test_what_is_finished_is_no_failure_of_the_one_after_it(digits, monkeypatch)
     }
     shard = Shard(fits=fits, as_fleet=True, memory_limit=2**30)
 
-    trained, _ = train_shard(shard, fits_done=lambda own, _: told.extend(own))
+    trained = train_shard(shard, fits_done=told.extend)
 
     assert [trained[i].status for i in range(3)] == ["trained", "trained", "failed"]
     assert sorted(told) == [0, 1, 2]
@@ -184,7 +184,7 @@ def test_rows_that_do_not_fit_beside_others_are_trained_later(digits, monkeypatc
 
     monkeypatch.setattr(_shard, "prepare", prepared)
 
-    trained, _ = _train({i: _fit(digits, seed=i) for i in range(5)})
+    trained = _train({i: _fit(digits, seed=i) for i in range(5)})
 
     assert [trained[i].status for i in range(5)] == [*["trained"] * 3, "failed", "trained"]
 
@@ -203,7 +203,7 @@ def test_a_network_that_is_too_large_alone_fails(digits, monkeypatch):
 
     monkeypatch.setattr(_shard, "train_fleet", train)
 
-    trained, _ = _train({0: _fit(digits, name="fold 0"), 1: _fit(digits, seed=1)})
+    trained = _train({0: _fit(digits, name="fold 0"), 1: _fit(digits, seed=1)})
 
     assert sizes == [2, 1, 2]
     assert trained[0].status == "failed"

@@ -197,7 +197,7 @@ def _program(modules, shape, positions=None):
 def _by_vmap(modules, positions=None):
     positions = range(len(modules)) if positions is None else positions
     unknown = Chain((Link(""),), reason="it is to be")
-    return Program(modules, unknown, None, [SEEDS[i] for i in positions])
+    return Program(modules, modules[0], unknown, None, [SEEDS[i] for i in positions])
 
 
 def _is_chain(module, X, **options):

@@ -24,10 +24,8 @@ from sk_tune.training import (
     CrossEntropy,
     HuberLoss,
     SquaredError,
-    accuracy,
     accuracy_by_network,
     loss_message,
-    r2,
     r2_by_network,
     weights_message,
 )
@@ -114,6 +112,11 @@ def test_weight_2_counts_as_the_row_twice(loss, batch):
     assert weighted.item() == pytest.approx(repeated.item())
 
 
+def _of_one(score, *parts):
+    """Return the score of one network."""
+    return float(score(*(None if p is None else torch.from_numpy(p)[None] for p in parts)))
+
+
 @given(seed=st.integers(0, 10**6), weighted=st.booleans())
 def test_accuracy_is_scikit_learns(seed, weighted):
     """For classes and for multilabel rows, with and without weights."""
@@ -121,10 +124,9 @@ def test_accuracy_is_scikit_learns(seed, weighted):
     outputs = rng.normal(size=(30, 3))
     classes, labels = rng.integers(3, size=30), rng.integers(2, size=(30, 3))
     weight = rng.uniform(0.1, 2, size=30) if weighted else None
-    w = None if weight is None else torch.from_numpy(weight)
 
-    got = accuracy(torch.from_numpy(outputs), torch.from_numpy(classes), w)
-    got_multi = accuracy(torch.from_numpy(outputs), torch.from_numpy(labels), w)
+    got = _of_one(accuracy_by_network, outputs, classes, weight)
+    got_multi = _of_one(accuracy_by_network, outputs, labels, weight)
 
     expected = accuracy_score(classes, outputs.argmax(axis=1), sample_weight=weight)
     expected_multi = accuracy_score(labels, outputs > 0, sample_weight=weight)
@@ -138,9 +140,8 @@ def test_r2_is_scikit_learns(seed, weighted):
     rng = np.random.default_rng(seed)
     y_true, y_pred = rng.normal(size=(2, 25, 2))
     weight = rng.uniform(0.1, 2, size=25) if weighted else None
-    w = None if weight is None else torch.from_numpy(weight)
 
-    got = r2(torch.from_numpy(y_pred), torch.from_numpy(y_true), w)
+    got = _of_one(r2_by_network, y_pred, y_true, weight)
 
     assert got == pytest.approx(r2_score(y_true, y_pred, sample_weight=weight))
 
@@ -150,7 +151,7 @@ def test_r2_of_a_constant_target_is_scikit_learns(y_pred):
     """A constant target counts 1 if met exactly and 0 otherwise."""
     y_true, y_pred = np.full((5, 1), 3.0), np.full((5, 1), y_pred)
 
-    got = r2(torch.from_numpy(y_pred), torch.from_numpy(y_true))
+    got = _of_one(r2_by_network, y_pred, y_true, None)
 
     assert got == r2_score(y_true, y_pred)
 

@@ -101,8 +101,6 @@ typedef struct {
     /* Of a batch, or to look at; there is room for so many. */
     int64_t most_samples;
     int64_t has_dropout, has_penalty, has_clip;
-    /* SQUARES and the number of outputs. */
-    int64_t n_sums;
 } Plan;
 
 /* One network: where its data, its numbers and its results are. */
@@ -245,7 +243,7 @@ static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
 }
 
 /* What whoever calls must have in mind: it changes with the meaning of the structs. */
-int sk_tune_form(void) { return 2; }
+int sk_tune_form(void) { return 3; }
 
 /* Train networks, or predict: `positions` are then not needed, and batches are what is computed
  * at a time. */

@@ -281,7 +281,8 @@ static int NAME(look)(NAME(Worker) *own, double *sums) {
 /* One batch to train on.  0 or what failed. */
 static int NAME(train_batch)(NAME(Worker) *own, const int64_t *order, int64_t n, int64_t step) {
     const Network *network = own->network;
-    int64_t n_before = network->n_before + step, n_sums = own->plan->n_sums;
+    int64_t n_before = network->n_before + step;
+    int64_t n_sums = SQUARES + own->plan->layers[own->plan->n_layers - 1].n_out;
     double *sums = network->sums + n_before / network->n_per_epoch * 2 * n_sums;
     REAL *loss = (REAL *)network->losses + step * network->loss_stride;
     int failed = NAME(forward)(own, network->X, network->n_samples, order, n, step);
