@@ -8,7 +8,7 @@ A search of 40 random candidates on 200 samples with 10 normal features, five fo
 first kind of data nothing can be learnt: each network's accuracy on new samples is 0.5. On
 the second the label is the sign of the first feature plus noise, and 20,000 new samples
 tell what the best network is worth.  Printed are means over data sets with their standard
-errors, and how often the interval of ``corrected_score_`` holds the accuracy on new samples.
+errors, and how often the interval of ``corrected_score_`` holds what new samples say.
 """
 
 import argparse
