@@ -170,7 +170,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
 
 def _other_shapes(estimator: Any, X: Any) -> str:
     """Return a sentence on what takes images and sequences, if they are too much here."""
-    if estimator._allow_nd or np.ndim(X) not in {3, 4}:
+    if estimator._allow_nd or getattr(X, "ndim", 2) not in {3, 4}:
         return ""
     task = "Regressor" if is_regressor(estimator) else "Classifier"
     return (
