@@ -5,6 +5,7 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -49,7 +50,6 @@ from sk_tune.automl._runner import (
     MemoryFolder,
     Runner,
     fingerprint,
-    line_of,
 )
 from sk_tune.automl._splitting import (
     Split,
@@ -302,7 +302,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             models = self._models(problem)
             found = replace(found.of(models), split=split)
             course = self._course(problem, clock, found, folder)
-            with line_of(course.runner.tell):
+            line = course.runner.tell
+            is_line = isinstance(line, AutoProgressLine)
+            with closing(line) if is_line else nullcontext():  # type: ignore[type-var]
                 course.run(models)
                 # Before what comes next: another Ctrl-C loses nothing then.
                 course.runner.keep()

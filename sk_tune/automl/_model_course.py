@@ -11,7 +11,6 @@ Nothing is begun without a look at the clock: what a fit takes was measured befo
 """
 
 import math
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -154,7 +153,7 @@ class ModelCourse:
         if model.resource:
             estimator.set_params(**{model.resource: units})
             grid[model.resource] = [units]
-        began = time.monotonic()
+        began = runner.clock.seconds
         seconds = self._seconds(self._first_share(model))
         store = self.runner.store(model.name, seconds) if model.is_network else {}
         search = runner.run(
@@ -169,7 +168,7 @@ class ModelCourse:
             if search is not None:
                 # Fits that were cut have fewer.
                 n_epochs = search.ledger_.epochs_trained or n_epochs
-            spent = (time.monotonic() - began) / n_epochs
+            spent = (runner.clock.seconds - began) / n_epochs
             per_unit = math.inf if cost is None else cost.seconds_per_unit(n_rows)
             kind.seconds_per_epoch = min(spent, per_unit / len(problem.folds) or math.inf)
 
@@ -369,7 +368,7 @@ class ModelCourse:
         if store := self.runner.store(kind.model.name, seconds):
             self.runner.keep()
         self.runner.begin(f"{kind.model.name}, round {self.found.n_done + 1}")
-        began = time.monotonic()
+        began = self.runner.clock.seconds
         search = self.runner.run(
             HyperbandSearchCV,
             kind.estimator,
@@ -389,7 +388,7 @@ class ModelCourse:
             return
         n_epochs = search.ledger_.epochs_trained
         if n_epochs:
-            kind.seconds_per_epoch = (time.monotonic() - began) / n_epochs
+            kind.seconds_per_epoch = (self.runner.clock.seconds - began) / n_epochs
         if self.follows_findings:
             self._follow_findings(kind, search)
 

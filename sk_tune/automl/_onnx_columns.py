@@ -202,7 +202,10 @@ def front_of(steps: Sequence[Any], columns: TableColumns | None, member: str) ->
         if isinstance(step, TablePreparer) and columns is not None and not modules:
             modules.append(_TableModule(step, columns, member))
         elif isinstance(step, ChannelScaler):
-            modules.append(_ScalerModule(step))
+            numbers = ScalerNumbers(center=step.mean_, divisor=step.scale_)
+            modules.append(ScalerModule(numbers))
+            if step.channels_first:
+                modules.append(_ChannelsFirst(step.axis))
         elif isinstance(step, FunctionTransformer) and columns is None:
             # AutoML's FunctionTransformer flattens samples.
             modules.append(nn.Flatten())
@@ -211,23 +214,15 @@ def front_of(steps: Sequence[Any], columns: TableColumns | None, member: str) ->
     return nn.Sequential(*modules)
 
 
-class _ScalerModule(nn.Module):
-    """A ChannelScaler."""
+class _ChannelsFirst(nn.Module):
+    """Channels on the second axis, and missing values 0, as convolutions take them."""
 
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, scaler: ChannelScaler) -> None:
+    def __init__(self, axis: int) -> None:
         super().__init__()
-        self.axis, self.channels_first = scaler.axis, scaler.channels_first
-        self.register_buffer("mean", torch.as_tensor(scaler.mean_, dtype=torch.float64))
-        self.register_buffer("scale", torch.as_tensor(scaler.scale_, dtype=torch.float64))
+        self.axis = axis
 
     def forward(self, x: Tensor) -> Tensor:
-        scaled = (x - self.mean) / self.scale
-        if not self.channels_first:
-            return scaled
-        return torch.where(scaled.isnan(), 0.0, scaled).movedim(self.axis, 1)
+        return torch.where(x.isnan(), 0.0, x).movedim(self.axis, 1)
 
 
 class _TableModule(nn.Module):

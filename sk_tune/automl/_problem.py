@@ -181,10 +181,14 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     if shape is not None:
         numbers = check_array(table, dtype=np.float64, ensure_all_finite="allow-nan")
         return _reshaped(numbers, tuple(shape))
-    table = table.set_axis(names, axis=1).reset_index(drop=True)
-    table = without_header_rows(table)
+    table = without_header_rows(table.set_axis(names, axis=1).reset_index(drop=True))
+    return _as_in_fit(estimator, table, reset=reset)
+
+
+def _as_in_fit(estimator: Any, table: pd.DataFrame, *, reset: bool) -> pd.DataFrame:
+    """Return a table with its columns read as ``fit`` reads them."""
     if reset:
-        estimator._columns = list(names)
+        estimator._columns = list(table.columns)
         # All samples settle the types: a fold without an unreadable cell could not read
         # one.
         table, estimator._formats, estimator.columns_ = decide_columns(table)

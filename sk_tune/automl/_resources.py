@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from sk_tune._compat import get_active_backend
 from sk_tune.engine import start_workers
-from sk_tune.schedule import hyperband_brackets
+from sk_tune.schedule import hyperband_brackets, new_resources
 from sk_tune.training import processes_per_cpu
 
 
@@ -258,13 +258,11 @@ def hyperband_epochs(min_epochs: int, max_epochs: int) -> int:
 
     `min_epochs` are those of the first rung of the longest bracket; rungs are resumed.
     """
-    total = 0
-    for bracket in hyperband_brackets(min_epochs, max_epochs, _FACTOR):
-        before = 0
-        for rung in bracket.rungs:
-            total += rung.n_candidates * (rung.n_resources - before)
-            before = rung.n_resources
-    return total
+    return sum(
+        rung.n_candidates * n_epochs
+        for bracket in hyperband_brackets(min_epochs, max_epochs, _FACTOR)
+        for rung, n_epochs in zip(bracket.rungs, new_resources(bracket.rungs), strict=True)
+    )
 
 
 def hyperband_size(epochs: float, max_epochs: int) -> tuple[int, int]:

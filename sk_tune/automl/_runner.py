@@ -8,8 +8,8 @@ What was found is kept in a folder, too, if there is one, for a later fit to res
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import PicklingError
@@ -403,7 +403,7 @@ class Runner:
 
     def _report(self, *, often: bool = False) -> None:
         """Tell where it stands; what comes often only now and then."""
-        now = time.monotonic()
+        now = self.clock.seconds
         if self.tell is None or (often and now - self._told < _SECONDS_BETWEEN_NEWS):
             return
         self._told = now
@@ -447,16 +447,6 @@ class AutoProgressLine:
         self._text = progress_text(progress)
         self._line.show(self._text)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Show the last state, and leave it."""
         self._line.end(self._text)
-
-
-@contextmanager
-def line_of(listener: object) -> Iterator[None]:
-    """Leave the line that shows how far a fit is where it ends, if that is the listener."""
-    try:
-        yield
-    finally:
-        if isinstance(listener, AutoProgressLine):
-            listener.end()

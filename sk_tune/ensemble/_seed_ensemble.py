@@ -101,7 +101,10 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
             If a parameter is not what is asked for, a member cannot be fitted, or snapshots
             are asked of what is no network, or has too few epochs.
         """
-        self._check_target(y)
+        if isinstance(self, ClassifierMixin) and y is not None:
+            check_classification_targets(y)
+            if is_multilabel(y):
+                check_indicator(np.asarray(y))
         validate_parameter_constraints(
             self._parameter_constraints,
             self.get_params(deep=False),
@@ -117,22 +120,18 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
         )
         self.estimators_ = [one for snapshots in fitted for one in snapshots]
         self.weights_ = np.full(len(self.estimators_), 1 / len(self.estimators_))
-        self._learn_target(y)
+        if isinstance(self, ClassifierMixin):
+            self._is_multilabel = is_multilabel(y)
+            self.classes_ = np.unique(np.asarray(y))
+            if self._is_multilabel:
+                self.classes_ = np.arange(np.shape(y)[1])
         copy_features(self.estimators_[0], self)
         self._combination = parts_of(self).combination()
         return self
 
-    def _check_target(self, y: Any) -> None:
-        """Refuse a target that is none of the task."""
-
-    def _learn_target(self, y: Any) -> None:
-        """Keep what only one kind of task has."""
-
     def _base(self) -> Any:
-        return self._default() if self.estimator is None else self.estimator
-
-    def _default(self) -> Any:
-        raise NotImplementedError
+        default = MLPClassifier if isinstance(self, ClassifierMixin) else MLPRegressor
+        return default() if self.estimator is None else self.estimator
 
     def _snapshot_epochs(self, member: Any) -> list[int] | None:
         if self.n_snapshots == 1:
@@ -197,21 +196,6 @@ class SeedEnsembleClassifier(  # type: ignore[misc]
     (10, (150, 3))
     """
 
-    def _default(self) -> Any:
-        return MLPClassifier()
-
-    def _check_target(self, y: Any) -> None:
-        if y is not None:
-            check_classification_targets(y)
-            if is_multilabel(y):
-                check_indicator(np.asarray(y))
-
-    def _learn_target(self, y: Any) -> None:
-        self._is_multilabel = is_multilabel(y)
-        self.classes_ = np.unique(np.asarray(y))
-        if self._is_multilabel:
-            self.classes_ = np.arange(np.shape(y)[1])
-
 
 @parameters
 class SeedEnsembleRegressor(  # type: ignore[misc]
@@ -239,9 +223,6 @@ class SeedEnsembleRegressor(  # type: ignore[misc]
     >>> SeedEnsembleRegressor(net, 5, random_state=0).fit(X, y).predict(X[:2]).shape
     (2,)
     """
-
-    def _default(self) -> Any:
-        return MLPRegressor()
 
 
 def _set_seeds(estimator: Any, random_state: np.random.RandomState) -> None:

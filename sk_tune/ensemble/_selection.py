@@ -22,8 +22,6 @@ from sk_tune.ensemble._parts import fitted_temperature, with_temperature
 from sk_tune.ensemble._weights import (
     GreedyOptions,
     Objective,
-    SignedObjective,
-    best_average,
     default_objective,
     greedy_weights,
     make_objective,
@@ -313,25 +311,18 @@ class Selector:
                 predictions, y, library.part, loss, self._objective
             )
         statistics = self._objective.statistics(predictions, y)
-        objective, y = self._signed(y, signs)
-        if self.method == "greedy":
-            rng = np.random.default_rng(self.random_state)
-            return greedy_weights(statistics, y, objective, self.greedy, rng)
-        return best_average(statistics, y, objective)
+        options = self.greedy
+        if self.method == "average":
+            # As many of the best as are best together, which greedy selection starts with.
+            options = replace(options, max_rounds=0, n_start=len(ranked), n_bags=1)
+        rng = np.random.default_rng(self.random_state)
+        return greedy_weights(statistics, y, self._objective, options, rng, signs)
 
     def _ranked(self, library: Library, signs: Array | None = None) -> Array:
         """Return the candidates from the best to the worst."""
         statistics = self._objective.statistics(library.predictions, library.y)
-        objective, y = self._signed(library.y, signs)
-        return np.argsort(objective.losses(statistics, y), kind="stable")
-
-    def _signed(
-        self, y: Array, signs: Array | None
-    ) -> tuple[Objective | SignedObjective, Array]:
-        """Return what to choose by and the true values as it takes them."""
-        if signs is None:
-            return self._objective, y
-        return SignedObjective(objective=self._objective), np.stack([y, signs], axis=1)
+        losses = self._objective.losses(statistics, library.y, signs)
+        return np.argsort(losses, kind="stable")
 
     def _score(self, predictions: Array) -> tuple[float, float]:
         y = self.library.y

@@ -93,9 +93,13 @@ class SampleObjective:
             losses = np.square(errors) if self.kind == "squared" else np.abs(errors)
         return np.asarray(losses.mean(axis=-1) if y.ndim == 2 else losses)
 
-    def losses(self, statistics: Array, y: Array) -> Floats:
-        """Return the loss of each of M candidates, (M,), from their statistics."""
-        return np.asarray(self.each(statistics, y).mean(axis=-1))
+    def losses(self, statistics: Array, y: Array, signs: Array | None = None) -> Floats:
+        """Return the loss of each of M candidates, (M,), from their statistics.
+
+        The losses of samples with a sign of -1, (N,), are taken from those of the others.
+        """
+        each = self.each(statistics, y)
+        return np.asarray((each if signs is None else each * signs).mean(axis=-1))
 
     def difference(self, first: Array, second: Array, y: Array) -> tuple[float, float]:
         """Return by how much the first of two has more loss, and the standard error.
@@ -121,8 +125,16 @@ class MetricObjective:
         """Return the predictions as they are, as ``SampleObjective.statistics`` does."""
         return predictions
 
-    def losses(self, statistics: Array, y: Array) -> Floats:
+    def losses(self, statistics: Array, y: Array, signs: Array | None = None) -> Floats:
         """Return losses as ``SampleObjective.losses`` does; all alike where not defined."""
+        if signs is not None:
+            parts = [(sign, signs == sign) for sign in np.unique(signs)]
+            return np.asarray(
+                sum(
+                    sign * chosen.mean() * self.losses(statistics[:, chosen], y[chosen])
+                    for sign, chosen in parts
+                )
+            )
         every = np.arange(len(y))
         found = np.array([
             _or_nan(partial(self._loss_on, one, y), every) for one in statistics
@@ -188,28 +200,6 @@ class MetricObjective:
 
 
 Objective = SampleObjective | MetricObjective
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SignedObjective:
-    """The loss of some samples less that of others.
-
-    The true values that it takes, (N, 2), have the samples' signs in their second column.
-    """
-
-    objective: Objective
-
-    def losses(self, statistics: Array, y: Array) -> Floats:
-        """Return the difference for each of M candidates, as a mean over all samples."""
-        true, signs = y.T
-        if isinstance(self.objective, SampleObjective):
-            return np.asarray((self.objective.each(statistics, true) * signs).mean(axis=-1))
-        total = np.zeros(len(statistics))
-        for sign in np.unique(signs):
-            chosen = signs == sign
-            losses = self.objective.losses(statistics[:, chosen], true[chosen])
-            total += sign * chosen.mean() * losses
-        return total
 
 
 def default_objective(classes: Array | None) -> SampleObjective:
@@ -299,28 +289,29 @@ class GreedyOptions:
 def greedy_weights(
     statistics: Array,
     y: Array,
-    objective: Objective | SignedObjective,
+    objective: Objective,
     options: GreedyOptions,
     rng: np.random.Generator,
+    signs: Array | None = None,
 ) -> Floats:
     """Return the weights of candidates, (M,), in an average with little loss.
 
     They are at least 0 with sum 1. `statistics`, (M, N, ...), are those of out-of-fold
-    predictions, as the objective takes them. A round of a bag takes O(M N), as the sum of
-    what was chosen is kept. Bags have 5,000 samples at most, and there are 5 at most for a
-    metric that is no mean over samples.
+    predictions, as the objective takes them; `signs`, (N,), are those of its losses. A
+    round of a bag takes O(M N), as the sum of what was chosen is kept. Bags have 5,000
+    samples at most, and there are 5 at most for a metric that is no mean over samples.
     """
     n_bags = options.n_bags
-    unsigned = getattr(objective, "objective", objective)
-    if isinstance(unsigned, MetricObjective):
+    if isinstance(objective, MetricObjective):
         n_bags = min(n_bags, _MOST_BAGS_OF_METRIC)
     if n_bags == 1 or len(statistics) == 1:
-        counts = _select(statistics, y, objective, options)
+        counts = _select(statistics, y, objective, options, signs)
         return np.asarray(counts / counts.sum())
     weights = np.zeros(len(statistics))
     for _ in range(n_bags):
         drawn = rng.integers(len(y), size=min(len(y), _MOST_SAMPLES))
-        counts = _select(statistics[:, drawn], y[drawn], objective, options)
+        of_bag = None if signs is None else signs[drawn]
+        counts = _select(statistics[:, drawn], y[drawn], objective, options, of_bag)
         weights += counts / counts.sum()
     return weights / n_bags
 
@@ -328,21 +319,22 @@ def greedy_weights(
 def _select(
     statistics: Array,
     y: Array,
-    objective: Objective | SignedObjective,
+    objective: Objective,
     options: GreedyOptions,
+    signs: Array | None,
 ) -> Counts:
     """Return how often each candidate is in the ensemble."""
-    counts, total = _sorted_start(statistics, y, objective, options.n_start)
+    counts, total = _sorted_start(statistics, y, objective, options.n_start, signs)
     kept, current = counts.copy(), total / counts.sum()
     n_idle = 0
     for _ in range(options.max_rounds):
-        losses = objective.losses((total + statistics) / (counts.sum() + 1), y)
+        losses = objective.losses((total + statistics) / (counts.sum() + 1), y, signs)
         chosen = _least(losses, counts)
         counts[chosen] += 1
         total = total + statistics[chosen]
         average = total / counts.sum()
         n_idle += 1
-        if _is_gain(current, average, y, objective, options.min_gain):
+        if _is_gain(current, average, y, objective, options.min_gain, signs):
             kept, current, n_idle = counts.copy(), average, 0
         if n_idle == _PATIENCE:
             break
@@ -353,34 +345,27 @@ def _is_gain(
     before: Array,
     after: Array,
     y: Array,
-    objective: Objective | SignedObjective,
+    objective: Objective,
     min_gain: float,
+    signs: Array | None,
 ) -> bool:
-    if min_gain == 0 or isinstance(objective, SignedObjective):
+    if min_gain == 0 or signs is not None:
         # The error is not asked for: for a metric that is no mean over samples it costs
         # many calls.
-        losses = objective.losses(np.stack([before, after]), y)
+        losses = objective.losses(np.stack([before, after]), y, signs)
         return bool(losses[1] < losses[0])
     gain, error = objective.difference(before, after, y)
     return gain > 0 and gain >= min_gain * error
 
 
-def best_average(
-    statistics: Array, y: Array, objective: Objective | SignedObjective
-) -> Floats:
-    """Return equal weights, (M,), of as many of the best as are best together."""
-    counts, _ = _sorted_start(statistics, y, objective, len(statistics))
-    return np.asarray(counts / counts.sum())
-
-
 def _sorted_start(
-    statistics: Array, y: Array, objective: Objective | SignedObjective, n_start: int
+    statistics: Array, y: Array, objective: Objective, n_start: int, signs: Array | None
 ) -> tuple[Counts, Array]:
     """Return the best candidates that are best together, and the sum of their values."""
-    best = np.argsort(objective.losses(statistics, y), kind="stable")
+    best = np.argsort(objective.losses(statistics, y, signs), kind="stable")
     sums = np.cumsum(statistics[best[:n_start]], axis=0)
     sizes = np.arange(1, len(sums) + 1).reshape(-1, *[1] * (sums.ndim - 1))
-    n = int(np.argmin(objective.losses(sums / sizes, y))) + 1
+    n = int(np.argmin(objective.losses(sums / sizes, y, signs))) + 1
     counts = np.zeros(len(statistics), dtype=np.int64)
     counts[best[:n]] = 1
     return counts, sums[n - 1]

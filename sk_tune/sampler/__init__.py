@@ -11,7 +11,7 @@ from sk_tune.sampler._samplers import (
     fill_failed,
 )
 from sk_tune.sampler._surrogate import BoostedQuantiles
-from sk_tune.sampler._tpe import TPESampler
+from sk_tune.sampler._tpe import TPESampler, import_optuna
 
 __all__ = [
     "BayesSampler",
@@ -22,4 +22,5 @@ __all__ = [
     "TPESampler",
     "announce",
     "fill_failed",
+    "import_optuna",
 ]

@@ -52,28 +52,18 @@ class _Posterior:
         return self._mean, self._std
 
 
-def _expected_improvement(
-    mean: Array, std: Array, y_opt: float, xi: float, kappa: float
-) -> Array:
-    return np.asarray(gaussian_ei(None, _Posterior(mean, std), y_opt, xi))
-
-
-def _improvement_probability(
-    mean: Array, std: Array, y_opt: float, xi: float, kappa: float
-) -> Array:
-    return np.asarray(gaussian_pi(None, _Posterior(mean, std), y_opt, xi))
-
-
-def _lower_bound(mean: Array, std: Array, y_opt: float, xi: float, kappa: float) -> Array:
-    # There is no improvement in it that could have a margin.
-    return np.asarray(-gaussian_lcb(None, _Posterior(mean, std), kappa=kappa))
-
-
-# The names are those of scikit-optimize.
+# The names are those of scikit-optimize.  In a bound there is no improvement that could
+# have a margin.
 ACQUISITIONS: dict[str, Acquisition] = {
-    "EI": _expected_improvement,
-    "LCB": _lower_bound,
-    "PI": _improvement_probability,
+    "EI": lambda mean, std, y_opt, xi, kappa: np.asarray(
+        gaussian_ei(None, _Posterior(mean, std), y_opt, xi)
+    ),
+    "LCB": lambda mean, std, y_opt, xi, kappa: np.asarray(
+        -gaussian_lcb(None, _Posterior(mean, std), kappa=kappa)
+    ),
+    "PI": lambda mean, std, y_opt, xi, kappa: np.asarray(
+        gaussian_pi(None, _Posterior(mean, std), y_opt, xi)
+    ),
 }
 
 

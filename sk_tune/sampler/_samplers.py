@@ -114,9 +114,10 @@ class RandomSampler:
         """Take note of nothing."""
 
 
-# Values of the paper's experiments, and "+ 2" of its Algorithm 2.
+# rho of the paper's experiments, and the points beside one for each parameter: N_min is the
+# number of parameters + 1, and Algorithm 2 has "+ 2".
 _RHO = 1 / 3
-_MORE_POINTS = 2
+_MORE_POINTS = 3
 _MAX_FRUITLESS = 20
 _SEED_END = 2**31 - 1
 
@@ -125,9 +126,8 @@ class FidelitySampler:
     """Lets a sampler learn from the highest resources that enough candidates were given.
 
     `make_sampler`, called with a space and a seed, should make samplers that need no
-    initial points. `random_fraction` of the candidates are drawn at random whatever was
-    learnt, rho in the paper; `min_points` is what a model needs, N_min in the paper, by
-    default the number of parameters + 1.
+    initial points. A third of the candidates is drawn at random whatever was learnt; a
+    model needs the number of parameters + 3 points.
 
     A new sampler is made for each `ask`, and told the points of one level only, because
     scores after different resources cannot be compared. It expects those that have no score
@@ -139,15 +139,10 @@ class FidelitySampler:
         make_sampler: Callable[[Space, int], Sampler],
         space: Space,
         random_state: Any = None,
-        *,
-        random_fraction: float = _RHO,
-        min_points: int | None = None,
     ) -> None:
         space.check_codes("a search that learns")
         self.make_sampler = make_sampler
         self.space = space
-        self.random_fraction = random_fraction
-        self.min_points = len(space.columns) + 1 if min_points is None else min_points
         self._rng: RandomState = check_random_state(random_state)
         self._random = RandomSampler(space, self._rng)
         self._levels: dict[int, list[tuple[Candidate, float]]] = {}
@@ -157,7 +152,7 @@ class FidelitySampler:
 
     def ask(self, n_points: int) -> list[Candidate]:
         """Return the next candidates, fewer or none once a finite space has no others."""
-        is_random = self._rng.uniform(size=n_points) < self.random_fraction
+        is_random = self._rng.uniform(size=n_points) < _RHO
         level = self.level()
         learnt: list[Candidate] = []
         if level is not None and not is_random.all():
@@ -198,7 +193,7 @@ class FidelitySampler:
 
         None if no level has enough points.
         """
-        n_needed = self.min_points + _MORE_POINTS
+        n_needed = len(self.space.columns) + _MORE_POINTS
         enough = [b for b, points in self._levels.items() if len(points) >= n_needed]
         return max(enough, default=None)
 

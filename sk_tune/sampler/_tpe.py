@@ -41,7 +41,7 @@ class TPESampler:
     ) -> None:
         space.check_codes("a search that learns")
         self.space = space
-        self._optuna = _import_optuna()
+        self._optuna = import_optuna("TPESampler")
         self._rng: RandomState = check_random_state(random_state)
         with self._quiet():
             self._study = self._optuna.create_study(
@@ -174,11 +174,12 @@ def _label(column: int) -> str:
     return f"p{column}"
 
 
-def _import_optuna() -> Any:
+def import_optuna(user: str) -> Any:
+    """Return the package; raise ImportError, which names its user, if it is missing."""
     try:
         import optuna
     except ImportError as error:
         raise ImportError(
-            "TPESampler needs Optuna. Install it by: pip install 'sk-tune[study]'"
+            f"{user} needs Optuna. Install it by: pip install 'sk-tune[study]'"
         ) from error
     return optuna

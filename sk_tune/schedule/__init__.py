@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Rungs and brackets, counted in integers, and learning-rate schedules."""
 
-from sk_tune.schedule._asynchronous import (
-    AsynchronousBracket,
-    RungJob,
-    asynchronous_bracket,
+from sk_tune.schedule._asynchronous import AsynchronousBracket, RungJob
+from sk_tune.schedule._halving import (
+    HalvingPlan,
+    Rung,
+    halving_plan,
+    n_promoted,
+    new_resources,
 )
-from sk_tune.schedule._halving import HalvingPlan, Rung, halving_plan, n_promoted
 from sk_tune.schedule._hyperband import Bracket, hyperband_brackets
 from sk_tune.schedule._learning_rates import LR_SCHEDULES, learning_rate_factor
 
@@ -18,9 +20,9 @@ __all__ = [
     "HalvingPlan",
     "Rung",
     "RungJob",
-    "asynchronous_bracket",
     "halving_plan",
     "hyperband_brackets",
     "learning_rate_factor",
     "n_promoted",
+    "new_resources",
 ]

@@ -11,9 +11,8 @@ References
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
-
-from sk_tune._text import text_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +23,14 @@ class Rung:
     n_resources: int
 
 
-def rung_table(rungs: Sequence[Rung]) -> str:
-    """Return rungs as a table to print: a header, then a line for each rung."""
-    rows = [[i, rung.n_candidates, rung.n_resources] for i, rung in enumerate(rungs)]
-    return text_table(["rung", "candidates", "resources"], rows)
+def new_resources(rungs: Sequence[Rung], *, goes_on: bool = True) -> list[int]:
+    """Return what each rung trains: what it grants beyond the rung before.
+
+    A rung that grants no more than that begins anew, as all do unless `goes_on`.
+    """
+    granted = [rung.n_resources for rung in rungs]
+    before = [0, *(a if goes_on and a < b else 0 for a, b in pairwise(granted))]
+    return [b - a for a, b in zip(before, granted, strict=True)]
 
 
 def n_reductions(ratio: int, factor: float) -> int:
@@ -59,9 +62,6 @@ class HalvingPlan:
     n_remaining_candidates: int
     rungs: tuple[Rung, ...]
 
-    def __str__(self) -> str:
-        return rung_table(self.rungs)
-
 
 def halving_plan(
     n_candidates: int,
@@ -78,21 +78,27 @@ def halving_plan(
     as much more as lets the last rung come close to `max_resources`, which no rung exceeds.
     One candidate in `factor` is promoted. With `aggressive_elimination` the first rung is
     repeated until the candidates that are left suit the resources that are left. Raises
-    ValueError unless ``n_candidates >= 1``, ``factor > 1`` and ``1 <= min <=
-    max_resources``.
+    ValueError unless ``factor > 1`` and ``1 <= min <= max_resources``.
 
     scikit-learn takes the floor of a floating-point logarithm, which is one too low for
     some exact powers, 243 with a factor of 3 among them, and so never gives 243 candidates
     the last rung. Rungs are counted here; all other numbers are scikit-learn's.
 
-    >>> print(halving_plan(60, min_resources=20, max_resources=180))
-    rung  candidates  resources
-       0          60         20
-       1          20         60
-       2           7        180
+    >>> plan = halving_plan(60, min_resources=20, max_resources=180)
+    >>> [(rung.n_candidates, rung.n_resources) for rung in plan.rungs]
+    [(60, 20), (20, 60), (7, 180)]
     """
     smallest = smallest_resources if isinstance(min_resources, str) else min_resources
-    _check(n_candidates, smallest, max_resources, factor)
+    if not factor > 1:
+        raise ValueError(
+            "The 'factor' parameter of halving_plan must be more than 1. "
+            f"Got {factor!r} instead."
+        )
+    if not 1 <= smallest <= max_resources:
+        raise ValueError(
+            "The resources of halving_plan must satisfy 1 <= min_resources <= "
+            f"max_resources. Got min_resources={smallest} and {max_resources=} instead."
+        )
     if factor == int(factor):
         factor = int(factor)  # So that its powers are exact.
 
@@ -126,21 +132,3 @@ def n_promoted(n_candidates: int, factor: float) -> int:
     7
     """
     return math.ceil(n_candidates / factor)
-
-
-def _check(n_candidates: int, smallest: int, max_resources: int, factor: float) -> None:
-    if n_candidates < 1:
-        raise ValueError(
-            "The 'n_candidates' parameter of halving_plan must be an int >= 1. "
-            f"Got {n_candidates!r} instead."
-        )
-    if not factor > 1:
-        raise ValueError(
-            "The 'factor' parameter of halving_plan must be more than 1. "
-            f"Got {factor!r} instead."
-        )
-    if not 1 <= smallest <= max_resources:
-        raise ValueError(
-            "The resources of halving_plan must satisfy 1 <= min_resources <= "
-            f"max_resources. Got min_resources={smallest} and {max_resources=} instead."
-        )

@@ -13,7 +13,8 @@ References
 
 from dataclasses import dataclass
 
-from sk_tune.schedule._halving import Rung, n_reductions, rung_table
+from sk_tune._text import text_table
+from sk_tune.schedule._halving import Rung, n_reductions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,8 @@ class Bracket:
     rungs: tuple[Rung, ...]
 
     def __str__(self) -> str:
-        return rung_table(self.rungs)
+        rows = [[i, r.n_candidates, r.n_resources] for i, r in enumerate(self.rungs)]
+        return text_table(["rung", "candidates", "resources"], rows)
 
 
 def hyperband_brackets(

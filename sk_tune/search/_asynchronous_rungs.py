@@ -15,7 +15,7 @@ from sk_tune._compat import knows_fold_tasks
 from sk_tune._search_record import grants_epochs
 from sk_tune.backend import Job
 from sk_tune.engine import FitStream
-from sk_tune.schedule import AsynchronousBracket, RungJob
+from sk_tune.schedule import AsynchronousBracket, RungJob, new_resources
 from sk_tune.search._fold_fits import network_of
 from sk_tune.search._network_training import Step
 from sk_tune.search._outcomes import Work
@@ -79,24 +79,18 @@ class Climb:
         if job is not None and job.rung == 0:
             candidate = self.ask()
             if candidate is None:
-                self.bracket = self.bracket.without_more()
+                self.bracket.start_no_more()
                 job = self.bracket.next_job()
             else:
                 self.candidates.append(candidate)
         if job is None:
             return None
-        self.bracket = self.bracket.with_started(job)
+        self.bracket.start(job)
         return _Started(self, job)
-
-    @property
-    def n_new(self) -> int:
-        """Candidates that are still to be started."""
-        return self.bracket.rungs[0].n_candidates - self.bracket.n_started
 
     def n_epochs(self, rung: int) -> int:
         """Return the epochs that a rung trains beyond those of the rung below."""
-        granted = [0, *(rung.n_resources for rung in self.bracket.rungs)]
-        return granted[rung + 1] - granted[rung]
+        return new_resources(self.bracket.rungs)[rung]
 
 
 @dataclass(slots=True, eq=False)
@@ -217,7 +211,7 @@ class AsynchronousRungs:
         the new candidates groups become small, so that there is something for each worker;
         one worker has candidates one by one, for results that do not depend on the time.
         """
-        n_new = sum(climb.n_new for climb in self._climbs)
+        n_new = sum(climb.bracket.n_new for climb in self._climbs)
         limit = 1 if n_workers == 1 else max(1, n_new // (2 * n_workers))
         group: list[_Started] = []
         while len(group) < limit and self._seconds(group) < _SECONDS_PER_GROUP:
@@ -313,8 +307,7 @@ class AsynchronousRungs:
             works = [started.works for started in ended]
             scores = self._rounds.add(candidates, works, more, context)
         for started, score in zip(ended, scores, strict=True):
-            climb, job = started.climb, started.job
-            climb.bracket = climb.bracket.with_score(job, score)
+            started.climb.bracket.end(started.job, score)
             with self._session.timed("sampling"):
                 self._tell(started.candidate, score, started.n_resources)
         # A candidate in training may still have to be trained to its best epoch.

@@ -33,24 +33,10 @@ class FittedTransformers:
         # Samples that were transformed, by identity; they are alive as long as their
         # result.
         self._keys: dict[int, Any] = {}
-        self.n_fitted = 0
 
     def key_of(self, rows: Any) -> Any:
         """Return the key of transformed samples; None if no kept transformer made them."""
         return self._keys.get(id(rows))
-
-    def get(self, key: Any, compute: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
-        """Return the result for a hashable key, computed if it is not there.
-
-        `compute` returns transformed samples, and the fitted transformer last.
-        """
-        found = self.find(key)
-        if found is not None:
-            return found
-        result = compute()
-        self.n_fitted += 1
-        self.keep(key, result)
-        return result
 
     def find(self, key: Any) -> tuple[Any, ...] | None:
         """Return the result for a key, or None."""
@@ -93,17 +79,13 @@ class FoldCache:
         return partial(self._call, function)
 
     def _call(self, function: Any, transformer: Any, X: Any, y: Any, **options: Any) -> Any:
-        def compute() -> tuple[Any, ...]:
-            # A transformer may work in place; the samples are for others too.
-            result: tuple[Any, ...] = function(transformer, copy.deepcopy(X), y, **options)
-            return result
-
         position = self._n_asked
         self._n_asked += 1
         # Only what a pipeline is given first are the samples of the fold themselves.
         source = self._fold if position == 0 else self._store.key_of(X)
         if source is None:
-            return compute()
+            # A transformer may work in place; the samples are for others too.
+            return function(transformer, copy.deepcopy(X), y, **options)
         if position not in self._known:
             # The choice of set_output is no parameter of the transformer.
             output = repr(vars(transformer).get("_sklearn_output_config"))
@@ -116,10 +98,12 @@ class FoldCache:
             self._known[position],
             joblib.hash(metadata) if any(metadata.values()) else None,
         )
-        n_fitted = self._store.n_fitted
-        result = self._store.get(key, compute)
+        result = self._store.find(key)
         context = options.get("callback_ctx")
-        if context is not None and self._store.n_fitted == n_fitted:
+        if result is None:
+            result = function(transformer, copy.deepcopy(X), y, **options)
+            self._store.keep(key, result)
+        elif context is not None:
             # A task that scikit-learn's callbacks count, however short it was.
             context.call_on_fit_task_begin(estimator=options["caller"], X=X, y=y)
             context.call_on_fit_task_end(estimator=options["caller"], X=result[0], y=y)

@@ -15,9 +15,9 @@ from sk_tune._declaration import parameters
 from sk_tune._search_record import grants_epochs
 from sk_tune.sampler import RandomSampler
 from sk_tune.schedule import (
+    AsynchronousBracket,
     HalvingPlan,
     Rung,
-    asynchronous_bracket,
     halving_plan,
     n_promoted,
 )
@@ -82,7 +82,7 @@ class _Halving(RungParameters, BaseSearch):
             try:
                 if is_asynchronous:
                     new = iter(candidates)
-                    bracket = asynchronous_bracket(plan.rungs, self.factor)
+                    bracket = AsynchronousBracket(plan.rungs, self.factor)
                     climb = Climb(bracket, lambda: next(new, None))
                     AsynchronousRungs(self, rounds, [climb], context=ctx).climb()
                     return

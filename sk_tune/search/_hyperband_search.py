@@ -26,7 +26,7 @@ from sk_tune.sampler import (
     Sampler,
     TPESampler,
 )
-from sk_tune.schedule import Bracket, asynchronous_bracket, hyperband_brackets
+from sk_tune.schedule import AsynchronousBracket, Bracket, hyperband_brackets
 from sk_tune.search._asynchronous_rungs import (
     AsynchronousRungs,
     Climb,
@@ -226,7 +226,7 @@ class HyperbandSearchCV(
 
         climbs = [
             Climb(
-                asynchronous_bracket(bracket.rungs, self.factor),
+                AsynchronousBracket(bracket.rungs, self.factor),
                 ask,
                 columns={"bracket": bracket.index},
             )

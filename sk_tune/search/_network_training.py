@@ -248,13 +248,12 @@ class Trainer:
             rows = np.full((len(curves), max(map(len, curves))), np.nan)
             for line, curve in zip(rows, curves, strict=True):
                 line[: len(curve)] = curve
-            if row not in self.best_epochs:
-                if np.isnan(rows).any(axis=0).all():
-                    # Held-out samples that the network cannot take tell of no epoch.
-                    continue
-                self.best_epochs[row] = best_epoch(rows)
             # Folds that a race adds go by those that chose: none chooses for itself.
-            n_epochs = self.best_epochs[row]
+            n_epochs = self.best_epochs.get(row) or best_epoch(rows)
+            if n_epochs is None:
+                # Held-out samples that the network cannot take tell of no epoch.
+                continue
+            self.best_epochs[row] = n_epochs
             again += [
                 (work, _anew(work.fit, work.state, n_epochs, checkpoints[id(work)]))
                 for work, curve in zip(row_works, curves, strict=True)

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._search_record import granted_resource, was_stopped
 from sk_tune._text import is_number
+from sk_tune.sampler import import_optuna
 from sk_tune.search._outcomes import candidate_fingerprint, guiding_scores, scores_by_curve
 from sk_tune.search._search_parameters import space_of
 from sk_tune.space import IntegerRange, Interval, Space, Values
@@ -259,7 +260,7 @@ def to_optuna(search: Any, storage: Any = None, *, study_name: str | None = None
     True
     """
     check_is_fitted(search, "cv_results_")
-    optuna = _import_optuna()
+    optuna = import_optuna("The export")
     study = _study(optuna, storage, study_name)
     curves = getattr(search, "learning_curves_", None)
     _write(
@@ -314,7 +315,7 @@ class OptunaExport:
         """Make the study, or find it."""
         self._lock = threading.Lock()
         self._n_seen = 0
-        self._optuna = _import_optuna()
+        self._optuna = import_optuna("The export")
         self._study = _study(self._optuna, self.storage, self.study_name)
         self._space = space_of(estimator)
 
@@ -381,13 +382,3 @@ def _study(optuna: Any, storage: Any, study_name: str | None) -> Any:
             "minimizes. Give another study_name."
         )
     return study
-
-
-def _import_optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise ImportError(
-            "The export needs Optuna. Install it by: pip install 'sk-tune[study]'"
-        ) from error
-    return optuna

@@ -243,31 +243,18 @@ def candidate_fingerprint(params: Mapping[str, Any], *, without: str | None) -> 
 _CURVES = ("train_loss", "valid_loss", "valid_score")
 
 
-def best_epoch(curves: Any) -> int:
+def best_epoch(curves: Any) -> int | None:
     """Return the epoch, counted from 1, at which the mean over folds is best.
 
     `curves`, (F, T), are scores after each epoch, NaN where a fold has none, for example
-    after it stopped; of equal epochs the earliest counts. Raises ValueError if there is no
-    epoch of which all folds have a score.
+    after it stopped; of equal epochs the earliest counts. None if there is no epoch of
+    which all folds have a score.
 
     The curve is not smoothed. Epochs that some fold did not reach are not compared: the
     mean over the folds that are left would favour or punish them for which folds those are.
-    A fold without any score is left out.
-
-    >>> best_epoch([[0.5, 0.8, 0.7], [0.6, 0.6, 0.8]])
-    3
-    >>> best_epoch([[0.5, 0.8, 0.7], [0.6, 0.6, float("nan")]])
-    2
     """
-    scores = np.asarray(curves, dtype=np.float64)
-    scores = scores[~np.isnan(scores).all(axis=1)]
-    mean = scores.mean(axis=0) if len(scores) else np.empty(0)
-    if np.isnan(mean).all():
-        raise ValueError(
-            "The curves of best_epoch must have an epoch of which all folds have a score. "
-            "Got none instead."
-        )
-    return 1 + int(np.nanargmax(mean))
+    mean = np.asarray(curves, dtype=np.float64).mean(axis=0)
+    return None if np.isnan(mean).all() else 1 + int(np.nanargmax(mean))
 
 
 def learning_curves(

@@ -28,7 +28,6 @@ def clearly_worse(
     *,
     test_train_ratio: float,
     level: float = 0.05,
-    min_folds: int = MIN_FOLDS,
 ) -> npt.NDArray[np.bool_]:
     """Return which candidates, (C,), are worse than the incumbent beyond chance.
 
@@ -36,39 +35,28 @@ def clearly_worse(
     best candidate so far, which itself is never among the results. `test_train_ratio` is n2
     / n1, the samples tested on for each one trained on: ``1 / (F - 1)`` of one K-fold.
     `level` is the probability that a candidate as good as the incumbent is dropped, in one
-    test; with fewer than `min_folds` (at least 2) in common, nothing is dropped.
+    test; with fewer than three folds in common, nothing is dropped.
 
-    It is the corrected resampled t-test of [1]_, one-sided and paired over the folds that
-    both have, with the variance corrected for training sets that overlap: with ``t =
-    mean(d) / sqrt((1 / J + n2 / n1) * var(d))``, a candidate is dropped if t is below the
-    quantile at `level` of Student's distribution with J - 1 degrees of freedom. Differences
-    that are equal on all folds are the limit of that: worse if they are negative, and no
-    reason if they are zero.
+    It is the corrected resampled t-test of Nadeau and Bengio (2003), one-sided and paired
+    over the folds that both have, with the variance corrected for training sets that
+    overlap: with ``t = mean(d) / sqrt((1 / J + n2 / n1) * var(d))``, a candidate is dropped
+    if t is below the quantile at `level` of Student's distribution with J - 1 degrees of
+    freedom. Differences that are equal on all folds are the limit of that: worse if they
+    are negative, and no reason if they are zero.
 
     The level holds for one comparison with an incumbent named before. An incumbent that is
     the best of many was lucky too, and each further fold is another look: of 20 equal
     candidates on 5 folds, looked at after 3 and 4 against the best so far at a level of
     0.05, 35 % are dropped (simulated). Equals cost nothing; to keep more of those that are
     better than they looked, divide the level by the number of looks and candidates.
-
-    >>> incumbent = [0.95, 0.97, 0.96]
-    >>> clearly_worse(
-    ...     [[0.10, 0.12, 0.09], [0.95, 0.98, 0.95]], incumbent, test_train_ratio=0.25
-    ... )
-    array([ True, False])
     """
-    if min_folds < 2:
-        raise ValueError(
-            "The 'min_folds' parameter of clearly_worse must be an int >= 2. "
-            f"Got {min_folds!r} instead."
-        )
     differences = _differences(
         np.asarray(scores, dtype=np.float64),
         np.asarray(incumbent_scores, dtype=np.float64),
     )
     shared = np.isfinite(differences)
     n_shared = shared.sum(axis=1)
-    enough = n_shared >= min_folds
+    enough = n_shared >= MIN_FOLDS
     n = np.where(enough, n_shared, 2)
 
     kept = np.where(shared, differences, 0.0)

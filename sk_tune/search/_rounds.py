@@ -19,7 +19,7 @@ from sk_tune._search_record import granted_resource
 from sk_tune._text import nearest
 from sk_tune.estimators import NetworkEstimator, resolve_device
 from sk_tune.exceptions import SpaceError, warn_user
-from sk_tune.schedule import Rung
+from sk_tune.schedule import Rung, new_resources
 from sk_tune.search._fold_fits import name_in_network, network_of
 from sk_tune.search._outcomes import FoldOutcome, Work, guiding_scores
 from sk_tune.search._search_session import SearchSession
@@ -230,11 +230,7 @@ class Rounds:
         resource: Any = granted_resource(search)
         n_resources = int(rungs[position].n_resources)
         n_before = self.n_candidates
-        # Networks train only what the rung grants beside those that they go on from; a rung
-        # that is repeated begins anew.
-        of_epochs = self._session.options.resource is not None
-        goes_on = position > 0 and of_epochs and search._goes_on_in_rungs()
-        granted = rungs[position - 1].n_resources if goes_on else 0
+        goes_on = self._session.options.resource is not None and search._goes_on_in_rungs()
         splitter = self.folds
         if resource == "n_samples":
             splitter = SubsampledSplits(
@@ -253,7 +249,7 @@ class Rounds:
                 splitter,
                 more_results={n: [value] * len(candidates) for n, value in columns.items()},
                 callback_ctx=rung_context,
-                units=n_resources - (granted if granted < n_resources else 0),
+                units=new_resources(rungs, goes_on=goes_on)[position],
             )
         return self.scores()[n_before:]
 

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from itertools import pairwise
 from numbers import Integral
 from typing import Any
 
@@ -20,7 +19,7 @@ from sk_tune._text import bytes_text, html_table, seconds_text, text_table
 from sk_tune.engine import expected_memory, outside_blocks
 from sk_tune.exceptions import SpaceError
 from sk_tune.sampler import RandomSampler
-from sk_tune.schedule import Rung
+from sk_tune.schedule import Rung, new_resources
 from sk_tune.search._fold_fits import FitMaker, name_in_network, network_of
 from sk_tune.search._outcomes import positions
 from sk_tune.search._search_parameters import space_of
@@ -143,9 +142,7 @@ def planned_rounds(
        1           3       3    15             30
     In all 9 candidates on 5 folds: 60 fits, 75 epochs.
     """
-    granted = [rung.n_resources for rung in rungs]
-    before = [0, *(a if goes_on and a < b else 0 for a, b in pairwise(granted))]
-    epochs: list[float] = [b - a for a, b in zip(before, granted, strict=True)]
+    epochs: Sequence[float] = new_resources(rungs, goes_on=goes_on)
     if epochs_per_fit is not None:
         epochs = [epochs_per_fit] * len(rungs)
     return tuple(

@@ -5,6 +5,7 @@
 import math
 import time
 
+from sk_tune._search_record import grants_epochs
 from sk_tune._text import LiveLine, seconds_text
 from sk_tune.engine import Progress
 from sk_tune.search._search_plan import SearchPlan
@@ -111,6 +112,7 @@ def _refit_work(plan: SearchPlan) -> float:
     longest = 1.0
     if plan.n_epochs:
         rounds = [r for r in plan.rounds if r.n_fits]
-        of_epochs = plan.resource in {"epochs", "max_epochs"}
+        # Later rungs go on with what the earlier ones have trained.
+        of_epochs = plan.resource == "epochs" or grants_epochs(plan.resource)
         longest = max(r.n_resources if of_epochs else r.n_epochs / r.n_fits for r in rounds)
     return longest * plan.n_folds / max(1, plan.n_folds - 1)

@@ -1,8 +1,4 @@
-"""What each augmentation does to samples and targets: against numpy, scipy and formulas.
-
-Statistical bounds are those of chance for fixed seeds: five standard errors, or a
-Kolmogorov-Smirnov test at 1e-4.
-"""
+"""What each augmentation does; bounds of chance are five standard errors, or p < 1e-4."""
 
 import numpy as np
 import pytest

@@ -9,12 +9,10 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, load_iris
-from sklearn.model_selection import GroupKFold, KFold
+from sklearn.model_selection import GroupKFold
 
 import sk_tune.automl._runner
 from sk_tune import AutoClassifier, AutoRegressor
-from sk_tune.automl._auto import AutoEstimator
-from sk_tune.automl._runner import fingerprint
 from sk_tune.exceptions import SkTuneWarning, TableError
 
 FAST = {"time_budget": None, "n_rounds": 0, "random_state": 0}
@@ -76,7 +74,7 @@ def test_rounds_without_a_clock_repeat_themselves(iris):
     """The same random_state gives the same probabilities."""
     X, y = iris
     common = {**FAST, "n_rounds": 1, "cv": 2, "leak_guard": False}
-    auto = AutoClassifier(models=["linear", "boosting"], **common)
+    auto = AutoClassifier(models=["boosting"], **common)
 
     first, second = (clone(auto).fit(X, y).predict_proba(X) for _ in range(2))
 
@@ -87,7 +85,7 @@ def test_a_regressor_learns_numbers():
     """It beats the mean, and its score is R^2."""
     X, y = load_diabetes(return_X_y=True)
 
-    auto = AutoRegressor(cv=2, **FAST).fit(X, y)
+    auto = AutoRegressor(models=["linear", "boosting"], cv=2, **FAST).fit(X, y)
 
     assert auto.score(X, y) > 0.4
     assert auto.scores_["dummy"].mean < 0.01
@@ -101,6 +99,7 @@ def test_a_mixed_table_is_prepared(mixed):
     auto = AutoClassifier(models=["linear", "boosting"], cv=2, **FAST).fit(X, y)
 
     assert auto.score(X, y) > 0.8
+    assert [f.name for f in auto.findings_ if f.outcome == "issue"] == []
     unseen = X.head(3).assign(town="Rom", size=np.nan)
     assert len(auto.predict(unseen)) == 3
 
@@ -118,11 +117,7 @@ def test_a_leak_is_named(mixed):
     assert len(told) == 1
     assert told[0].filename == __file__
     assert auto.verdict_.startswith("The leak guard found a reason why these scores may")
-    clean = [f.name for f in auto.fit(X, y).findings_ if f.outcome == "issue"]
     assert "target among the features" in issues
-    assert clean == []
-    without = clone(auto).set_params(leak_guard=False, diagnosis=False).fit(leaking, y)
-    assert without.findings_ == ()
 
 
 def test_noise_is_said_to_be_noise():
@@ -139,11 +134,11 @@ def test_noise_is_said_to_be_noise():
 
 
 @pytest.mark.filterwarnings("ignore:Nothing clearly beats the dummy")
-@pytest.mark.parametrize("cv", ["auto", [(np.arange(80), np.arange(80, 120))]])
+@pytest.mark.parametrize("cv", [3, [(np.arange(80), np.arange(80, 120))]])
 def test_attribute_verdict_and_score_say_the_same_of_noise(cv):
     """The ensemble beats the dummy where the verdict says so; its score is one number."""
     found = []
-    for seed in range(3):
+    for seed in range(2):
         rng = np.random.default_rng(seed)
         X, y = rng.normal(size=(120, 5)), rng.integers(2, size=120)
         auto = AutoClassifier(models=["linear"], cv=cv, scoring="roc_auc", **FAST)
@@ -157,13 +152,12 @@ def test_attribute_verdict_and_score_say_the_same_of_noise(cv):
     assert sum(found) <= 1
 
 
-@pytest.mark.parametrize("stray", ["free", "unknown", None])
-def test_a_stray_cell_among_numbers_is_no_obstacle(stray):
-    """Each fold reads the column alike; the cell counts as missing."""
+def test_stray_cells_among_numbers_are_no_obstacle():
+    """Each fold reads the column alike; such cells count as missing."""
     rng = np.random.default_rng(0)
     size = rng.normal(size=120)
     X = pd.DataFrame({
-        "size": [*map(str, size[:119]), stray],
+        "size": [*map(str, size[:117]), "free", "unknown", None],
         "other": rng.normal(size=120),
     })
     auto = AutoRegressor(models=["linear", "boosting"], **FAST)
@@ -193,7 +187,7 @@ def test_groups_stay_together():
     X, y = load_iris(return_X_y=True)
     groups = np.arange(150) // 3
 
-    for cv in ("auto", GroupKFold(3)):
+    for cv in (3, GroupKFold(2)):
         auto = AutoClassifier(models=["linear"], cv=cv, **FAST).fit(X, y, groups=groups)
 
         named = {f.name: f.outcome for f in auto.findings_}
@@ -263,6 +257,7 @@ def test_images_are_learnt_by_a_convolutional_network():
 
     assert "CNN" in set(auto.leaderboard_["family"])
     assert auto.score(X[300:600], y[300:600]) > 0.7
+    assert auto.findings_ == ()
 
 
 def test_a_warm_start_goes_on_with_the_trials_that_there_are(iris):
@@ -416,6 +411,7 @@ def test_networks_that_ended_before_a_crash_are_not_trained_again(
     assert trained > 0
     assert (again, loaded) == (0, trained)
     assert auto.n_trials_ > 2
+    assert auto.findings_ == auto.changes_ == ()
     assert [path.name for path in (tmp_path / "a").glob("*.db*")] == []
 
 
@@ -437,16 +433,6 @@ def test_a_warm_start_on_other_folds_or_weights_is_refused(iris, change, message
         auto.set_params(**change).fit(*iris, sample_weight=weights)
 
 
-def test_a_warm_start_takes_a_splitter_that_gives_the_same_folds(iris):
-    """It need not be the same object."""
-    folds = KFold(2, shuffle=True, random_state=0)
-    auto = AutoClassifier(models=["linear"], cv=folds, warm_start=True, **FAST).fit(*iris)
-
-    auto.set_params(cv=clone(folds, safe=False)).fit(*iris)
-
-    assert auto.beats_baseline_
-
-
 def test_a_class_of_one_row_is_warned_of(iris):
     """It is named, and the others are learnt."""
     X, y = iris
@@ -456,31 +442,3 @@ def test_a_class_of_one_row_is_warned_of(iris):
         auto = AutoClassifier(models=["linear"], **FAST).fit(X, y)
 
     assert auto.beats_baseline_
-
-
-def test_two_rows_are_too_few():
-    """What was required, given and can be done is said before any training."""
-    with pytest.raises(ValueError, match="two classes or more in each fold.*Give more"):
-        AutoClassifier(**FAST).fit([[0.0], [1.0]], [0, 1])
-    with pytest.raises(ValueError, match="2 rows or more.*Give more rows"):
-        AutoRegressor(**FAST).fit([[0.0], [1.0]], [0.0, 1.0])
-
-
-@pytest.mark.parametrize("kind", [AutoClassifier, AutoRegressor])
-def test_both_have_the_parameters_that_are_checked(kind):
-    """Each parameter has its constraint, and none is checked that is not there."""
-    assert set(kind().get_params()) == set(kind._parameter_constraints)
-    assert issubclass(kind, AutoEstimator)
-
-
-def test_fingerprints_tell_data_apart(mixed):
-    """A copy has the same, another value, order or name does not."""
-    X, y = mixed
-    own = fingerprint(X, y)
-
-    assert fingerprint(X.copy(deep=True), np.array(list(y))) == own
-    assert fingerprint(X.iloc[::-1].reset_index(drop=True), y) != own
-    assert fingerprint(X.rename(columns={"town": "city"}), y) != own
-    assert fingerprint(X, y[::-1]) != own
-    arrays = [np.zeros((4, 2, 2)), np.ones((4, 2, 2))]
-    assert len({fingerprint(a, np.arange(4)) for a in arrays}) == 2

@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, r2_score
 
 from sk_tune._metric import scorer_metric
 from sk_tune.automl._blend import Trial
-from sk_tune.automl._chosen import Chosen, Score, choose, leaderboard
+from sk_tune.automl._chosen import choose
 from sk_tune.ensemble import Library
 
 
@@ -188,11 +188,7 @@ def _kernel_trials(problem, rng, n_trials):
 
 
 def test_who_is_lucky_in_other_folds_by_labels_of_this_one_is_not_better_here(make_problem):
-    """On noise the choice by other folds is worse than the mean of all, as it is in truth.
-
-    Predictions are linear in the targets, so that without the deduction each choice is of
-    what the held-out targets themselves made lucky.
-    """
+    """On noise the choice by other folds is worse than the mean of all, as in truth."""
     metric = scorer_metric("neg_mean_squared_error")
     gains = {None: [], True: []}
     for seed in range(12):
@@ -235,49 +231,3 @@ def test_what_was_trained_but_not_kept_counts_in_the_choice_of_other_rows(make_p
     assert {trial.name for trial in among.trials} == {t.name for t in trials[:2]}
     assert alone.scores["ensemble"].mean > 0.56
     assert among.scores["ensemble"].mean < 0.53
-
-
-# Predictions, targets, parts and classes of a trial of which these do not matter.
-NOTHING = (np.zeros(1), np.zeros(1), np.zeros(1), None)
-
-
-def _chosen(trials, weights, score):
-    return Chosen(
-        trials=trials,
-        weights=np.array(weights),
-        temperature=1.0,
-        scores={"ensemble": Score(name="ensemble", mean=score, std=0.02, lead=0.1)},
-        corrected=None,
-        held_out=(np.empty(0), np.empty(0)),
-    )
-
-
-def test_models_are_listed_from_the_best_to_the_worst():
-    """Members have their weight, ensembles the seconds of their members."""
-    net, trees, dummy = (
-        _trial("MLP 1", *NOTHING, 0.8),
-        _trial("boosting 1", *NOTHING, 0.7),
-        _trial("dummy 1", *NOTHING, 0.1),
-    )
-
-    table = leaderboard(
-        [dummy, net, trees],
-        _chosen([net, trees], [0.6, 0.4], 0.9),
-        _chosen([net], [1.0], 0.8),
-    )
-
-    assert table.index[0] == "ensemble"
-    assert table.index[-1] == "dummy 1"
-    assert table.loc["MLP 1", ["in_ensemble", "weight"]].tolist() == [True, 0.6]
-    assert table.loc["dummy 1", ["in_ensemble", "weight"]].tolist() == [False, 0.0]
-    assert table.loc["ensemble", "seconds"] == 2.0
-    assert table.loc["ensemble of networks", "cv_score"] == 0.8
-
-
-def test_without_networks_there_is_no_ensemble_of_them():
-    """The row is missing then."""
-    trees = _trial("boosting 1", *NOTHING, 0.7)
-
-    table = leaderboard([trees], _chosen([trees], [1.0], 0.7), None)
-
-    assert "ensemble of networks" not in table.index

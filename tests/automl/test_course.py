@@ -9,11 +9,7 @@ import pytest
 
 from sk_tune.automl import AutoProgress, _model_course, _resources
 from sk_tune.automl._model_course import ModelCourse
-from sk_tune.automl._models import (
-    boosting_model,
-    dummy_model,
-    linear_model,
-)
+from sk_tune.automl._models import boosting_model, dummy_model, linear_model
 from sk_tune.automl._resources import Clock, Workers
 from sk_tune.automl._runner import N_KEPT, Runner
 
@@ -71,30 +67,6 @@ def test_each_network_keeps_the_findings_of_its_last_diagnosis(problem, small_ne
 
     names = [finding.name for finding in lone.findings]
     assert [finding.name for finding in both.findings] == names * 2
-
-
-def test_without_healing_nothing_is_diagnosed(problem, small_network):
-    """Networks stay as they are."""
-    course = _course(problem, n_rounds=1, follows_findings=False)
-
-    course.run([small_network(problem)])
-
-    assert course.findings == []
-    assert course.changes == []
-
-
-def test_the_same_rounds_give_the_same_trials(problem, small_network):
-    """Without a clock everything follows from the seed."""
-    first, second = (_course(problem, n_rounds=1) for _ in range(2))
-
-    for course in (first, second):
-        course.run([small_network(problem)])
-
-    assert [t.params for t in first.found.trials] == [t.params for t in second.found.trials]
-    np.testing.assert_array_equal(
-        [t.score for t in first.found.trials],
-        [t.score for t in second.found.trials],
-    )
 
 
 def test_a_family_that_fails_does_not_end_the_others(problem, small_network):
@@ -156,21 +128,6 @@ def test_news_say_what_is_best_so_far(problem):
     assert math.isinf(news[-1].seconds_left)
 
 
-def test_an_interrupt_keeps_what_there_is(problem, small_network):
-    """Ctrl-C ends the training; the trials before it stay."""
-
-    def interrupt(progress):
-        if progress.stage.startswith("MLP"):
-            raise KeyboardInterrupt
-
-    course = _course(problem, tell=interrupt)
-
-    course.run([dummy_model(problem), small_network(problem), linear_model(problem)])
-
-    assert course.was_interrupted
-    assert [trial.family for trial in course.found.trials] == ["dummy"]
-
-
 def test_weights_reach_the_models(mixed, make_problem):
     """Rows of one class with weight 0 leave a model that hardly predicts it."""
     X, y = mixed
@@ -189,7 +146,6 @@ class _Costly(Runner):
     per_row_and_unit = 1e-2
 
     def probe(self, model, problem, n_rows, units):
-        """Return what it would take."""
         return self.per_row_and_unit * n_rows * units
 
 
@@ -236,14 +192,3 @@ def test_the_best_model_of_a_sample_is_trained_on_all_rows_if_time_allows(
     assert second.params["net__max_epochs"] >= first.params["net__max_epochs"]
     course._enlarge_best(5.0)
     assert len(course.found.trials) == 2
-
-
-def test_nothing_is_measured_that_has_no_time(problem):
-    """A model that is not begun is named among the failures."""
-    course = _course(problem, budget=5.0, n_rounds=0)
-    course.runner.reserve = 10.0
-
-    course.run([dummy_model(problem), boosting_model(problem)])
-
-    assert [trial.family for trial in course.found.trials] == ["dummy"]
-    assert "too long" in course.runner.failures["boosting"]

@@ -54,16 +54,6 @@ def test_every_model_fits_a_mixed_table(mixed, make_problem, is_classification):
             assert len(estimator.fit(X, y).predict(X)) == 120
 
 
-def test_spaces_name_parameters_of_their_models(mixed, make_problem):
-    """What is drawn from a space, and each value of a grid, can be set."""
-    for model in _models(make_problem(*mixed)):
-        for name, values in model.grid.items():
-            clone(model.estimator).set_params(**{name: values[0]})
-        if model.space:
-            for params in RandomSampler(as_space(model.space), 0).ask(5):
-                clone(model.estimator).set_params(**params)
-
-
 @pytest.mark.parametrize(("n_columns", "solver"), [(30, "auto"), (3000, "lsqr")])
 def test_ridge_of_many_columns_is_solved_step_by_step(n_columns, solver, make_problem):
     """Exactly solved, images of 12,000 pixels take minutes."""
@@ -288,10 +278,3 @@ def test_without_time_there_are_the_first_iterations():
         clone(model).get_params()
         == HistGradientBoostingRegressor(max_iter=500, early_stopping=False).get_params()
     )
-
-
-def test_outside_it_is_scikit_learns():
-    """Without a limit there are all iterations."""
-    X, y = load_diabetes(return_X_y=True)
-
-    assert TimedBoostingRegressor(max_iter=30, early_stopping=False).fit(X, y).n_iter_ == 30

@@ -1,5 +1,7 @@
 """Averages as ONNX models."""
 
+import warnings
+
 import numpy as np
 import onnxruntime
 import pandas as pd
@@ -10,7 +12,6 @@ from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, QuantileTransformer
 
@@ -18,13 +19,7 @@ from sk_tune import AutoClassifier, AutoRegressor, MLPClassifier, TablePreparer
 from sk_tune._compat import boosted_trees
 from sk_tune.automl._blend import Blend
 from sk_tune.automl._models import boosting_model, linear_model, network_models
-from sk_tune.automl._onnx_blend import (
-    Encoded,
-    Forest,
-    LinearPredictor,
-    TreesOutput,
-    export_blend,
-)
+from sk_tune.automl._onnx_blend import Encoded, Forest, TreesOutput, export_blend
 from sk_tune.automl._onnx_columns import Circles, Quantiles, _normal_quantile, front_of
 from sk_tune.ensemble import Combination, Member
 
@@ -53,34 +48,8 @@ def _as_told(X, inputs):
     return np.column_stack(columns)
 
 
-def test_a_table_is_prepared_inside_the_model(mixed, tmp_path):
-    """Categories, missing values, flags and temperature: the probabilities are the same."""
-    X, y = mixed
-    X = X.drop(columns="since").assign(
-        many=[f"c{k % 13}" for k in range(120)], size=X["size"] * 1e3
-    )
-    auto = AutoClassifier(**NETWORKS).fit(X, y)
-
-    about = auto.to_onnx(tmp_path / "auto.onnx")
-
-    kinds = {column["name"]: column["kind"] for column in about["inputs"]}
-    assert kinds["town"] == kinds["many"] == "category"
-    assert kinds["size"] == "number"
-    assert "constant" not in kinds
-    assert about["classes"] == ["no", "yes"]
-    assert sum(member["weight"] for member in about["members"]) == pytest.approx(1)
-    new = X.head(20).assign(size=lambda x: x["size"] + 0.1)
-    new.loc[0, ["town", "many"]] = ["Rom", "never seen"]
-    new.loc[1, "size"] = 1e30
-    answer = _answer(tmp_path / "auto.onnx", _as_told(new, about["inputs"]))
-    np.testing.assert_allclose(answer, auto.predict_proba(new), atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("numeric", "embeddings"), [("smooth_clip", True), ("quantile", False)]
-)
-def test_preparations_are_those_of_the_preparer(mixed, tmp_path, embeddings, numeric):
-    """Codes for embeddings too; one member has not seen a class."""
+def test_members_may_lack_a_class_and_take_codes(mixed, tmp_path):
+    """Numbers are places among the training samples, categories are for embeddings."""
     X, y = mixed
     X = X.drop(columns="since").assign(many=[f"c{k % 11}" for k in range(120)])
     X["many"] = X["many"].where(X.index != 7)
@@ -88,7 +57,7 @@ def test_preparations_are_those_of_the_preparer(mixed, tmp_path, embeddings, num
     members = [
         Member(
             make_pipeline(
-                TablePreparer(embeddings=embeddings, numeric=numeric),
+                TablePreparer(embeddings=True, numeric="quantile"),
                 MLPClassifier(max_epochs=2, width=8, random_state=0),
             ).fit(X[rows], y[rows]),
             0.5,
@@ -110,7 +79,7 @@ def test_preparations_are_those_of_the_preparer(mixed, tmp_path, embeddings, num
 def test_numbers_are_predicted_in_their_units(tmp_path):
     """An array has its columns numbered."""
     X, y = load_diabetes(return_X_y=True)
-    auto = AutoRegressor(**NETWORKS).fit(X[:200], y[:200])
+    auto = AutoRegressor(**{**NETWORKS, "models": ["linear"]}).fit(X[:200], y[:200])
 
     about = auto.to_onnx(tmp_path / "auto.onnx")
 
@@ -169,13 +138,18 @@ def test_all_kinds_of_models_and_columns_are_written(dated, make_problem, tmp_pa
     models = [linear_model(problem), boosting_model(problem), network_models(problem)[0]]
     members = []
     for model in models:
-        few = {model.resource: min(model.most_resources, 20)}
+        few = {model.resource: min(model.most_resources, 5)}
         estimator = model.estimator.set_params(**few)
-        members += [Member(clone(estimator).fit(X[k::2], y[k::2]), 1 / 6) for k in (0, 1)]
+        with warnings.catch_warnings():
+            # Five steps of a solver do not converge.
+            warnings.simplefilter("ignore")
+            members.append(Member(estimator.fit(X[::2], y[::2]), 1 / 4))
+    again = clone(models[1].estimator).fit(X[1::2], y[1::2])
+    members.append(Member(again, 1 / 4))
     blend = Blend(
         combination=Combination(members, np.unique(y)),
         temperature=1.3,
-        names=tuple(f"{model.name} 1" for model in models for _ in range(2)),
+        names=(*(f"{model.name} 1" for model in models), "boosting 1"),
     )
 
     about = export_blend(blend, tmp_path / "blend.onnx")
@@ -187,6 +161,11 @@ def test_all_kinds_of_models_and_columns_are_written(dated, make_problem, tmp_pa
         "town": "category",
         "since": "date",
     }
+    assert about["classes"] == ["a", "b"]
+    assert [(own["fold"], own["weight"]) for own in about["members"]] == [
+        *[(0, 0.25)] * 3,
+        (1, 0.25),
+    ]
     new = _unlike(X)
     answer = _answer(tmp_path / "blend.onnx", _as_told(new, about["inputs"]))
     np.testing.assert_allclose(answer, blend.predict_proba(new), atol=2e-6)
@@ -261,22 +240,6 @@ def test_trees_decide_as_those_of_scikit_learn(table, model):
     is_classifier = hasattr(model, "predict_proba")
     expected = (
         model.predict_proba(coded) if is_classifier else model.predict(coded)[:, None]
-    )
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize("n_classes", [0, 2, 3])
-def test_linear_models_are_those_of_scikit_learn(table, n_classes):
-    """Of two classes or more, and of numbers."""
-    X, y = table
-    numbers = np.array(X[["b"]])
-    model = LogisticRegression() if n_classes else Ridge()
-    model.fit(numbers, np.minimum(y, n_classes - 1) if n_classes else 0.5 * y)
-
-    found = LinearPredictor(model)(torch.from_numpy(numbers)).numpy()
-
-    expected = (
-        model.predict_proba(numbers) if n_classes else model.predict(numbers)[:, None]
     )
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 

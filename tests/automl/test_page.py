@@ -25,16 +25,13 @@ class _Text(HTMLParser):
         self.open, self.text = [], []
 
     def handle_starttag(self, tag, attrs):
-        """Note it."""
         if tag not in self.void:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
-        """Compare it."""
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        """Keep it."""
         self.text.append(data)
 
 
@@ -64,16 +61,6 @@ def test_the_page_has_the_answer_the_scores_and_the_leak(leaky, tmp_path):
     assert "The column '<b>told</b>' is the target in other words." in text
     for name in leaky.leaderboard_.index:
         assert name in text
-
-
-def test_the_page_needs_nothing_else(leaky, tmp_path):
-    """One script, no other file, no network."""
-    page = leaky.report(tmp_path / "page.html").read_text(encoding="utf-8")
-
-    assert page.count("<script") == 1
-    assert "http://" not in page
-    assert "https://" not in page
-    assert "default-src 'none'" in page
 
 
 @pytest.fixture(scope="module")

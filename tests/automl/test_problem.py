@@ -7,23 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import Pipeline
 
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune.automl._problem import as_features, as_target, kind_of, sampling_order
 from sk_tune.exceptions import SkTuneWarning
-
-
-def test_weights_go_to_the_last_step(mixed, make_problem):
-    """A search over a pipeline gives the weights to the model, and nothing without any."""
-    pipeline = Pipeline([("prepare", "passthrough"), ("ridge", Ridge())])
-    weights = np.ones(120)
-
-    weighted = make_problem(*mixed, sample_weight=weights)
-
-    assert weighted.fit_params(pipeline) == {"ridge__sample_weight": weights}
-    assert make_problem(*mixed).fit_params(pipeline) == {}
 
 
 def test_a_sample_has_fewer_rows_to_train_on_and_the_same_to_judge_by(mixed, make_problem):
@@ -43,8 +30,7 @@ def test_a_sample_has_fewer_rows_to_train_on_and_the_same_to_judge_by(mixed, mak
 
 
 @given(
-    st.lists(st.integers(0, 4), min_size=1, max_size=200).map(np.array),
-    st.integers(0, 9),
+    st.lists(st.integers(0, 4), min_size=1, max_size=200).map(np.array), st.integers(0, 9)
 )
 def test_first_rows_have_each_class_and_then_its_share(y, seed):
     """Two rows of each class come first; any later prefix is as stratified as can be."""
@@ -63,17 +49,6 @@ def test_first_rows_have_each_class_and_then_its_share(y, seed):
         later = of_class > 2
         if later.any() and (of_class < counts).any():
             assert reached[later].max() <= lagging[of_class < counts].min() + 1e-9
-
-
-def test_rows_with_numbers_come_in_any_order():
-    """A sample for a regression is drawn at random, by the seed."""
-    y = np.arange(50.0)
-
-    order = sampling_order(y, False, 0)
-
-    np.testing.assert_array_equal(np.sort(order), np.arange(50))
-    np.testing.assert_array_equal(order, sampling_order(y, False, 0))
-    assert (order != np.arange(50)).any()
 
 
 def test_a_miniature_has_the_same_part_of_both_sides(make_problem):
@@ -209,17 +184,6 @@ def test_targets_that_cannot_be_learnt_are_refused(y, is_classification, message
     """The message is scikit-learn's where it has one."""
     with pytest.raises(ValueError, match=message):
         as_target(_Any(), np.zeros((3, 1)), y, is_classification=is_classification)
-
-
-def test_targets_keep_their_labels():
-    """Labels stay, numbers become float64."""
-    X = np.zeros((3, 1))
-
-    labels = as_target(_Any(), X, ["a", "b", "a"], is_classification=True)
-    numbers = as_target(_Any(), X, [1, 2, 3], is_classification=False)
-
-    assert labels.tolist() == ["a", "b", "a"]
-    assert numbers.dtype == np.float64
 
 
 def test_flat_rows_get_the_shape_that_is_named():

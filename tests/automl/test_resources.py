@@ -2,7 +2,6 @@
 
 import math
 import threading
-import time
 
 import joblib
 import pytest
@@ -13,7 +12,6 @@ from threadpoolctl import threadpool_info
 
 from sk_tune.automl import _resources
 from sk_tune.automl._resources import (
-    Clock,
     Cost,
     Workers,
     affordable,
@@ -23,24 +21,6 @@ from sk_tune.automl._resources import (
     measured_cost,
 )
 from sk_tune.schedule import hyperband_brackets
-
-
-def test_what_is_left_is_the_budget_less_what_was_spent():
-    """Seconds since the start count, and nothing is left when they exceed the budget."""
-    now = time.monotonic()
-
-    assert 9 < Clock(20.0, start=now - 10).left <= 10
-    assert Clock(5.0, start=now - 10).left == 0
-    assert 10 <= Clock(5.0, start=now - 10).seconds < 11
-
-
-def test_without_a_budget_there_is_no_end():
-    """What is left and each share of it are infinite."""
-    clock = Clock(None)
-
-    assert math.isinf(clock.left)
-    assert math.isinf(clock.share(0.1))
-    assert Clock(20.0).share(0.1) == pytest.approx(2.0)
 
 
 @pytest.fixture
@@ -182,16 +162,6 @@ def test_what_takes_far_too_long_is_given_up(monkeypatch):
 COST = Cost(once=1.0, per_unit=0.5, once_per_row=0.01, per_unit_per_row=0.001)
 
 
-def test_units_fill_the_time():
-    """What comes once is paid first; without an end all are granted."""
-    cost = Cost(once=1.0, per_unit=0.5)
-
-    assert cost.units(3.0, 10, 100) == 4
-    assert cost.units(0.5, 10, 100) == 0
-    assert cost.units(1000.0, 10, 100) == 100
-    assert cost.units(math.inf, 10, 7) == 7
-
-
 @given(st.floats(0.1, 100), st.integers(1, 50))
 def test_rows_and_units_take_no_longer_than_they_may(seconds, units):
     """And one row more would."""
@@ -203,11 +173,6 @@ def test_rows_and_units_take_no_longer_than_they_may(seconds, units):
     own = COST.units(seconds, 100, 1000)
     if own:
         assert COST.seconds(100, own) <= seconds + 1e-6
-
-
-def test_several_fits_cost_several_times_as_much():
-    """In each of the four parts."""
-    assert COST.times(5).seconds(70, 3) == pytest.approx(5 * COST.seconds(70, 3))
 
 
 @pytest.mark.parametrize(
@@ -245,11 +210,3 @@ def test_a_pass_costs_no_more_than_can_be_afforded(epochs, most):
 
     assert 1 <= least <= longest <= most
     assert hyperband_epochs(least, longest) <= max(epochs, 1)
-
-
-def test_much_time_means_many_candidates():
-    """The first rung gets shorter as the budget grows, the last stays as long."""
-    assert hyperband_size(math.inf, 81) == (1, 81)
-    assert hyperband_size(500, 81)[1] == 81
-    assert hyperband_size(500, 81)[0] > 1
-    assert hyperband_size(40, 81) == (40, 40)

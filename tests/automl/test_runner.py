@@ -1,8 +1,6 @@
 """Searches against a clock: trials, progress, shared transformers."""
 
-import math
 import re
-import sys
 import time
 from dataclasses import replace
 
@@ -10,15 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sk_tune import AutoClassifier, GridSearchCV, TablePreparer
+from sk_tune import AutoClassifier, GridSearchCV
 from sk_tune.automl import AutoProgress
 from sk_tune.automl._models import boosting_model, dummy_model, linear_model
 from sk_tune.automl._resources import Clock, Workers
-from sk_tune.automl._runner import AutoProgressLine, Runner, SharedSteps, progress_text
+from sk_tune.automl._runner import Runner, progress_text
 
 
 @pytest.fixture
@@ -44,17 +41,6 @@ def test_boosting_ends_with_the_time_that_is_meant_for_it(problem):
     """Each fold has some iterations; without a budget it has all of them."""
     assert all(10 <= n < 400 for n in _boosting(_runner(100.0), problem, 1e-3))
     assert _boosting(_runner(None), problem, None) == [400] * 3
-
-
-def test_trials_are_kept_and_the_best_is_known(problem):
-    """By their names, which count on."""
-    runner, model = _runner(None), dummy_model(problem)
-
-    for _ in range(2):
-        runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
-
-    assert [trial.name for trial in runner.found.trials] == ["dummy 1", "dummy 2"]
-    assert runner.best is runner.found.trials[0]
 
 
 def test_numbers_go_on_from_the_largest(problem):
@@ -130,24 +116,6 @@ def test_a_line_says_what_is_done_and_what_is_best():
     assert text == "MLP, round 1, 3 trials, best 0.8123 (boosting 1), 6 s left"
 
 
-def test_what_is_not_known_is_left_out():
-    """Before the first trial there is no best, without a budget no time left."""
-    text = progress_text(_progress(best_model="", seconds_left=math.inf))
-
-    assert text == "MLP, round 1, 3 trials"
-
-
-def test_a_terminal_has_one_line_that_is_written_over_and_ended(capsys, monkeypatch):
-    """It begins with what clears the one before."""
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    line = AutoProgressLine()
-
-    line(_progress())
-    line.end()
-
-    assert re.fullmatch(r"(\r\x1b\[KMLP.*left\n?){2}", capsys.readouterr().out)
-
-
 def test_a_file_has_no_escape_codes(capsys):
     """The last line alone, where a fit takes a moment."""
     rng = np.random.default_rng(0)
@@ -161,38 +129,6 @@ def test_a_file_has_no_escape_codes(capsys):
     printed = capsys.readouterr().out
     assert not re.search("[\r\x1b\b]", printed)
     assert re.match(r"ensemble, .*, best \d\.\d+ \(", printed.splitlines()[-1])
-
-
-def _fitted(X, y, **params):
-    steps = [("prepare", TablePreparer(**params)), ("linear", LogisticRegression())]
-    return Pipeline(steps).fit(X, y)
-
-
-def test_transformers_that_learnt_the_same_become_one(mixed):
-    """The predictor stays each pipeline's own, and so do its predictions."""
-    steps = SharedSteps()
-    models = [_fitted(*mixed), _fitted(*mixed)]
-
-    first, second = (steps.shared(model) for model in models)
-
-    assert first["prepare"] is second["prepare"] is models[0]["prepare"]
-    assert [first["linear"], second["linear"]] == [m["linear"] for m in models]
-    np.testing.assert_array_equal(
-        second.predict_proba(mixed[0]), models[1].predict_proba(mixed[0])
-    )
-
-
-def test_transformers_of_other_rows_or_parameters_stay_apart(mixed):
-    """Whether they learnt the same counts, not whether they are of one type."""
-    X, y = mixed
-    steps = SharedSteps()
-    models = [_fitted(X, y), _fitted(X[:90], y[:90]), _fitted(X, y, numeric="standard")]
-
-    shared = [steps.shared(model)["prepare"] for model in models]
-
-    assert [own is model["prepare"] for own, model in zip(shared, models, strict=True)] == [
-        True
-    ] * 3
 
 
 def test_searches_of_a_course_share_what_they_prepared(mixed, make_problem):

@@ -1,8 +1,8 @@
 """Bagging is scikit-learn's, with its members trained and asked together."""
 
-import pickle
 from unittest import SkipTest
 
+import joblib
 import numpy as np
 import pytest
 from sklearn import ensemble
@@ -15,13 +15,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sk_tune
-from sk_tune import (
-    BaggingClassifier,
-    BaggingRegressor,
-    MLPClassifier,
-    MLPRegressor,
-    fleet,
-)
+from sk_tune import BaggingClassifier, BaggingRegressor, MLPClassifier, MLPRegressor, fleet
 from sk_tune.engine import train
 
 # Where scikit-learn's own bagging fails, in its words.
@@ -227,7 +221,8 @@ def test_warm_start_adds_members(iris, make_estimator):
 def test_pipelines_and_workers_give_the_same_members(iris, make_estimator):
     """A network behind a scaler of its own, trained by two workers, comes out the same."""
     pipe = make_pipeline(StandardScaler(), make_estimator("MLPClassifier", dtype="float64"))
-    ours = BaggingClassifier(pipe, 4, n_jobs=2, random_state=0).fit(*iris)
+    with joblib.parallel_config("threading"):
+        ours = BaggingClassifier(pipe, 4, n_jobs=2, random_state=0).fit(*iris)
     theirs = ensemble.BaggingClassifier(pipe, 4, random_state=0).fit(*iris)
 
     np.testing.assert_allclose(
@@ -270,17 +265,6 @@ def test_members_that_lack_a_class_are_scored_on_the_samples_they_lack(make_esti
     assert len(bag.oob_by_members_) == 12
 
 
-def test_other_members_are_scikit_learns_matter(iris):
-    """Trees are trained and asked as in scikit-learn."""
-    tree = DecisionTreeClassifier(max_depth=2)
-    ours, theirs = (
-        home.BaggingClassifier(tree, 4, random_state=0).fit(*iris)
-        for home in (sk_tune, ensemble)
-    )
-
-    np.testing.assert_array_equal(ours.predict_proba(iris.X), theirs.predict_proba(iris.X))
-
-
 def test_members_of_bagging_in_a_search_train_in_its_block(iris, make_estimator):
     """In a block around a search the members of all folds are one fleet."""
     bag = BaggingClassifier(make_estimator("MLPClassifier"), 3, random_state=0)
@@ -312,17 +296,6 @@ def test_members_of_bagging_in_a_search_of_sk_tune_train_together(
     sk_tune.GridSearchCV(bag, {"n_estimators": [3, 4]}, cv=2, refit=False).fit(*iris)
 
     assert calls == [3, 3, 4, 4]
-
-
-def test_bagging_is_pickled_without_a_second_copy_of_its_weights(iris, make_estimator):
-    """A copy predicts the same, and asking an ensemble does not make its pickle larger."""
-    bag = BaggingClassifier(make_estimator("MLPClassifier"), 3, random_state=0).fit(*iris)
-    before = len(pickle.dumps(bag))
-    predicted = bag.predict_proba(iris.X)
-
-    assert len(pickle.dumps(bag)) <= before + 100
-    copy = pickle.loads(pickle.dumps(bag))
-    np.testing.assert_array_equal(copy.predict_proba(iris.X), predicted)
 
 
 @pytest.mark.parametrize("scaler", [None, StandardScaler()], ids=["bare", "scaled"])

@@ -9,7 +9,7 @@ import pytest
 from sklearn import ensemble
 from sklearn.base import clone
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     MinMaxScaler,
@@ -22,7 +22,6 @@ from sk_tune import (
     BaggingClassifier,
     BaggingRegressor,
     BoostingClassifier,
-    BoostingRegressor,
     MLPClassifier,
     MLPRegressor,
     SeedEnsembleClassifier,
@@ -50,7 +49,6 @@ class Weighted:
         return self.estimators_[0].__sklearn_tags__()
 
     def predict_proba(self, X):
-        """Return the mean under the weights."""
         found = 0
         for member, weight in zip(self.estimators_, self.weights_, strict=True):
             aligned = np.zeros((len(X), len(self.classes_)))
@@ -186,15 +184,6 @@ def test_boosting_classifiers_collapse(n_classes, names, stage):
     )
 
 
-def test_boosting_regressors_collapse(diabetes, stage):
-    """The sum of the stages, from its start."""
-    boosting = BoostingRegressor(stage, 4, random_state=0).fit(*diabetes)
-
-    np.testing.assert_allclose(
-        collapse(boosting).predict(diabetes.X), boosting.predict(diabetes.X)
-    )
-
-
 def test_soft_voting_of_scikit_learn_collapses(names, make_estimator):
     """Weights are the voting's; members that were dropped have none."""
     nets = [(f"net{i}", make_estimator("MLPClassifier", random_state=i)) for i in range(3)]
@@ -265,11 +254,6 @@ def test_pruning_to_a_time_takes_frames(max_features, names, make_estimator):
     np.testing.assert_allclose(
         small.predict_proba(frame), bag.predict_proba(frame), atol=ATOL
     )
-
-
-def test_pruning_measures_calls(mixed):
-    """Any machine predicts a sample in an hour."""
-    assert len(collapse(mixed).prune(max_ms=3.6e6)) == 5
 
 
 @pytest.mark.parametrize(
@@ -460,15 +444,6 @@ def test_several_labels_a_sample_collapse(make_estimator, tmp_path):
         )
 
 
-def test_ensembles_without_networks_collapse_too(diabetes):
-    """Members are asked one by one, and predict what they do."""
-    line = LinearRegression().fit(*diabetes)
-    small = collapse(Weighted([line, line], [1, 3]))
-
-    np.testing.assert_allclose(small.predict(diabetes.X), line.predict(diabetes.X))
-    assert small.n_stacks_ == 0
-
-
 def _of_case(case, make, names, diabetes):
     """Return a fitted ensemble and the data that it was fitted to."""
     X, y = names
@@ -491,13 +466,13 @@ def _of_case(case, make, names, diabetes):
         net = make_pipeline(StandardScaler(), make("CNNClassifier"))
         data = (np.tile(X, 2), y)
     fitted = model(net, **options).fit(*data)
-    if case in {"labels", "temperature"}:
+    if case in {"labels", "columns"}:
         fitted.temperature_ = 1.5
     return fitted, data
 
 
 @pytest.mark.parametrize(
-    "case", ["columns", "regressor", "binary", "temperature", "scalers", "labels", "images"]
+    "case", ["columns", "regressor", "binary", "scalers", "labels", "images"]
 )
 def test_an_ensemble_is_one_onnx_model(
     case, make_estimator, names, diabetes, outputs, tmp_path

@@ -39,24 +39,6 @@ def nets(iris, make_estimator):
     ]
 
 
-def test_the_sum_is_that_of_a_loop(nets, iris, outputs):
-    """Two architectures, four weights."""
-    weights = [0.5, 2.0, 1.0, -0.25]
-    combination = Combination(list(map(Member, nets, weights)), np.arange(3))
-
-    expected = sum(w * outputs(n, iris.X) for w, n in zip(weights, nets, strict=True))
-    np.testing.assert_allclose(combination(iris.X), expected, atol=1e-6)
-    assert combination.n_stacks == 1
-
-
-def test_each_member_is_told_apart(nets, iris, outputs):
-    """Predictions come in the order of the members, whatever is stacked."""
-    combination = Combination([Member(net, 1.0) for net in nets], np.arange(3))
-
-    expected = [outputs(net, iris.X) for net in nets]
-    np.testing.assert_allclose(combination.each(iris.X), expected, atol=1e-6)
-
-
 def test_samples_of_any_number_give_the_same(nets, digits, outputs):
     """A sample's prediction hardly depends on how many others are asked for."""
     members = [
@@ -85,9 +67,10 @@ def test_a_class_that_a_member_lacks_has_probability_0(iris, make_estimator):
     members = [
         LogisticRegression().fit(X[y > 0], y[y > 0]),
         make_estimator("MLPClassifier").fit(X[y < 2], y[y < 2]),
+        make_estimator("MLPClassifier", hidden_layer_sizes=(4, 4)).fit(X, y),
         make_estimator("MLPClassifier", random_state=1).fit(X[y != 1], y[y != 1]),
     ]
-    weights = [0.5, 0.3, 0.2]
+    weights = [0.5, 0.3, -0.25, 0.2]
 
     found = Combination(list(map(Member, members, weights)), np.arange(3))(X)
 
@@ -195,14 +178,6 @@ def test_threads_may_ask_at_the_same_time(nets, iris):
 
     for own, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(own, other)
-
-
-def test_only_fitted_networks_of_sk_tune_are_networks(nets):
-    """Others are asked themselves."""
-    assert network_of(nets[0]) is nets[0]
-    assert network_of(make_pipeline(StandardScaler(), nets[0])) is nets[0]
-    assert network_of(MLPClassifier()) is None
-    assert network_of(LogisticRegression()) is None
 
 
 def _rows(seed=0, n=60):
@@ -326,16 +301,6 @@ def test_missing_values_are_filled_where_the_imputer_stands(place, strategy, fit
         [PolynomialFeatures(), StandardScaler()],
         [SimpleImputer(add_indicator=True)],
         [StandardScaler(), None, MinMaxScaler(), "passthrough"],
-    ],
-    ids=[
-        "clipping",
-        "zeros",
-        "selection",
-        "subclass",
-        "polynomials between scalers",
-        "polynomials",
-        "indicator",
-        "nothing",
     ],
 )
 def test_other_transformers_in_front_are_heeded(steps, fitted_nets):
@@ -484,18 +449,3 @@ def test_a_stack_may_compute_in_another_dtype(fitted_nets):
     found = _predicts_as(pipes, _rows(4), atol=1e-6, dtype="float64")
 
     assert not np.array_equal(found, found.astype(np.float32))
-
-
-@pytest.mark.parametrize("is_network", [True, False])
-def test_a_member_has_its_columns_and_its_weight(is_network, make_estimator, iris):
-    """What it predicts is put under its classes, times its weight."""
-    some = iris.y > 0
-    member = make_estimator("MLPClassifier") if is_network else LogisticRegression()
-    member.fit(iris.X[some][:, [2, 0]], iris.y[some])
-
-    found = Combination([Member(member, 0.5, np.array([2, 0]))], np.arange(3))(iris.X)
-
-    np.testing.assert_array_equal(found[:, 0], 0)
-    np.testing.assert_allclose(
-        found[:, 1:], 0.5 * member.predict_proba(iris.X[:, [2, 0]]), rtol=1e-6
-    )

@@ -5,23 +5,15 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.linear_model import (
-    LogisticRegression,
-    Ridge,
-    RidgeClassifier,
-)
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from sk_tune import BaggingRegressor, BoostingRegressor, MLPClassifier, MLPRegressor, fleet
+from sk_tune import BaggingRegressor, BoostingRegressor, MLPRegressor, fleet
 from sk_tune.ensemble import _member_fits as _members
-from sk_tune.ensemble._member_fits import (
-    asks_for_types,
-    fit_members,
-    with_categories,
-)
+from sk_tune.ensemble._member_fits import fit_members
 from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
 
 RATES = [0.001, 0.01, 0.03]
@@ -81,14 +73,6 @@ def test_networks_inside_of_others_are_fitted_as_usual(make_estimator, diabetes)
         fit_members([Ridge()], *diabetes, epochs=[[1]])
 
 
-def test_a_training_that_fails_raises_its_own_error(make_estimator, iris):
-    """Who asks for nonsense is told so by the network."""
-    nets = [make_estimator("MLPClassifier", dropout=drop) for drop in (0.0, -1.0)]
-
-    with pytest.raises(ValueError, match="'dropout' parameter"):
-        fit_members(nets, *iris)
-
-
 def test_members_are_the_same_in_a_fleet_block(nets, iris):
     """Inside ``with fleet()`` members train together all the same."""
     with fleet(n_jobs=1):
@@ -119,44 +103,24 @@ def test_plain_skorch_nets_may_be_members(iris):
         assert len(member.history) == 20
 
 
-@pytest.mark.parametrize(
-    ("estimator", "asks"),
-    [
-        (MLPClassifier(), True),
-        (MLPClassifier(categorical_features=[1]), False),
-        (MLPClassifier(categorical_features=None), False),
-        (make_pipeline(StandardScaler(), MLPClassifier()), False),
-        (Ridge(), False),
-    ],
-)
-def test_only_who_would_look_at_types_is_told(estimator, asks):
-    """The estimator that a user gave is left as it is."""
-    before = str(estimator.get_params())
-
-    told = with_categories(estimator, [0, 2])
-
-    assert asks_for_types(estimator) is asks
-    assert (told is not estimator) is asks
-    assert not asks or told.categorical_features == [0, 2]
-    assert str(estimator.get_params()) == before
-    assert with_categories(estimator, []) is estimator
-
-
 @pytest.mark.parametrize("kind", ["bagging", "boosting"])
-def test_categories_of_a_frame_are_categories_to_members(kind):
-    """Members get arrays, and are told which columns hold codes."""
+@pytest.mark.parametrize("asked", ["from_dtype", None])
+def test_categories_of_a_frame_are_categories_to_members(kind, asked):
+    """Members get arrays, and are told which columns hold codes if they would look."""
     rng = np.random.default_rng(0)
     codes = rng.permutation(np.arange(80) % 8)
     X = pd.DataFrame({"a": rng.normal(size=80), "town": pd.Categorical(codes)})
-    net = MLPRegressor(n_layers=1, width=8, max_epochs=3, random_state=0)
+    net = MLPRegressor(
+        n_layers=1, width=8, max_epochs=3, random_state=0, categorical_features=asked
+    )
     cls = {"bagging": BaggingRegressor, "boosting": BoostingRegressor}[kind]
 
     model = cls(net, n_estimators=2, random_state=0).fit(X, codes % 2.0)
 
     for member in model.estimators_:
-        assert member.is_categorical_.tolist() == [False, True]
+        assert member.is_categorical_.tolist() == [False, asked is not None]
     assert model.estimator is net
-    assert net.categorical_features == "from_dtype"
+    assert net.categorical_features == asked
     assert np.isfinite(model.predict(X)).all()
 
 

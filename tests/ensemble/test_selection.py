@@ -11,14 +11,7 @@ from scipy.optimize import nnls
 from scipy.special import expit
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import (
-    accuracy_score,
-    log_loss,
-    make_scorer,
-    mean_squared_error,
-    r2_score,
-    roc_auc_score,
-)
+from sklearn.metrics import accuracy_score, log_loss, mean_squared_error, roc_auc_score
 from sklearn.model_selection import GridSearchCV as ScikitLearnsSearch
 from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
@@ -56,17 +49,6 @@ def test_it_has_the_out_of_fold_predictions(search, iris):
     np.testing.assert_array_equal(library.candidates, np.arange(6))
     for fold, (_, test) in enumerate(search.cv.split(*iris)):
         assert (library.part[test] == fold).all()
-
-
-def test_some_samples_of_it_have_all_candidates(search):
-    """Samples may be taken by a mask or by positions."""
-    library = read_library(search, **OPTIONS)
-    rows = library.part == 1
-
-    for taken in (library.take(rows), library.take(np.flatnonzero(rows))):
-        assert taken.predictions.shape == (6, rows.sum(), 3)
-        np.testing.assert_array_equal(taken.y, library.y[rows])
-        assert (taken.part == 1).all()
 
 
 @pytest.mark.parametrize("is_classification", [True, False])
@@ -243,18 +225,10 @@ def test_the_score_is_that_of_the_held_out_predictions(make_library, scoring, ex
     assert str(found).startswith(f"{found.score:.3f} [")
 
 
-def test_the_score_of_a_regressor_may_be_r2(make_library):
-    """What is chosen by squared error is reported as the R^2 that was asked for."""
-    library = make_library(is_classification=False)
-    _, found, predictions = make(library, scoring="r2").select()
-
-    assert found.score == pytest.approx(r2_score(library.y, predictions))
-
-
 def test_the_interval_holds_the_score_on_new_samples(make_library):
-    """Of 95 % intervals at most a few of 40 miss the score on very many samples."""
+    """Of 95 % intervals at most a few of 20 miss the score on very many samples."""
     n_inside = 0
-    for seed in range(40):
+    for seed in range(20):
         library = make_library(n_rows=5200, seed=seed)
         known = library.take(np.arange(200))
         choice, found, _ = make(known).select()
@@ -262,21 +236,21 @@ def test_the_interval_holds_the_score_on_new_samples(make_library):
         true = -log_loss(fresh.y, choice.combine(fresh.predictions))
         n_inside += found.low <= true <= found.high
 
-    # With a chance of 0.95 each, 33 or fewer of 40 have a probability below 0.001.
-    assert n_inside > 33
+    # With a chance of 0.95 each, 15 or fewer of 20 have a probability below 0.003.
+    assert n_inside > 15
 
 
 @every_method
 def test_candidates_without_information_score_at_chance(method):
-    """Over repetitions the score of choices from 20 guessers is that of a guess."""
+    """Over repetitions the score of choices from 10 guessers is that of a guess."""
     scores, naive = [], []
     for seed in range(12):
         rng = np.random.default_rng(seed)
         y = rng.integers(2, size=200)
-        first = rng.uniform(0.05, 0.95, size=(20, 200))
+        first = rng.uniform(0.05, 0.95, size=(10, 200))
         predictions = np.stack([first, 1 - first], axis=2)
         library = Library(
-            candidates=np.arange(20),
+            candidates=np.arange(10),
             predictions=predictions,
             y=y,
             part=np.arange(200) % 5,
@@ -289,24 +263,6 @@ def test_candidates_without_information_score_at_chance(method):
     # The standard error of 12 means of 200 samples is 0.01.
     assert abs(np.mean(scores) - 0.5) < 0.03
     assert np.mean(naive) > 0.53
-
-
-def test_only_the_best_may_be_chosen(make_library):
-    """With two best of six, no other candidate gets a weight."""
-    library = make_library(is_classification=False)
-    choice = make(library, n_best=2).choose(library)
-
-    # The noise of candidates grows with their place.
-    assert set(np.flatnonzero(choice.weights)) <= {0, 1}
-
-
-def test_an_average_is_of_equal_weights(make_library):
-    """The method "average" gives the best candidates equal weights, the others none."""
-    library = make_library(noise=3.0)
-    weights = make(library, method="average").choose(library).weights
-
-    members = weights[weights > 0]
-    np.testing.assert_allclose(members, 1 / len(members))
 
 
 def test_calibration_lowers_the_loss_of_overconfident_candidates(make_library):
@@ -327,17 +283,6 @@ LOG = SampleObjective(kind="log_loss")
 WEIGHTS = np.array([0.2, 0.0, 0.5, 0.3, 0.0, 0.0])
 
 
-def test_there_is_a_sample_for_each_member(make_library):
-    """The weightiest member comes first, by its sample of the search's table."""
-    library = make_library()
-    table = contribution_table(library, WEIGHTS, LOG)
-
-    assert table.index.tolist() == [12, 13, 10]
-    assert table["weight"].tolist() == [0.5, 0.3, 0.2]
-    scores = [-log_loss(library.y, library.predictions[i]) for i in (2, 3, 0)]
-    np.testing.assert_allclose(table["score"], scores)
-
-
 def test_the_gain_is_what_the_ensemble_loses_without_a_member(make_library):
     """The score with all members less that of the others, with weights that sum to 1."""
     library = make_library()
@@ -350,6 +295,9 @@ def test_the_gain_is_what_the_ensemble_loses_without_a_member(make_library):
     rest = np.tensordot(without, library.predictions, axes=1)
     expected = log_loss(library.y, rest) - log_loss(library.y, whole)
     assert table.loc[13, "gain"] == pytest.approx(expected)
+    assert table["weight"].to_dict() == {12: 0.5, 13: 0.3, 10: 0.2}
+    assert table["weight"].is_monotonic_decreasing
+    assert table.loc[12, "score"] == -log_loss(library.y, library.predictions[2])
     assert table.loc[13, "gain_error"] > 0
 
 
@@ -382,59 +330,40 @@ def softmax(logits):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
+@pytest.mark.parametrize("link", [softmax, expit])
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), temperature=st.floats(0.3, 5))
-def test_a_temperature_divides_logits(seed, temperature):
-    """Scaled probabilities are the softmax of divided logits."""
+def test_a_temperature_divides_logits(link, seed, temperature):
+    """Those of classes, or of each label where a sample may have several."""
     logits = np.random.default_rng(seed).normal(size=(20, 4))
 
-    scaled = with_temperature(softmax(logits), temperature)
+    scaled = with_temperature(link(logits), temperature, is_multilabel=link is expit)
 
-    np.testing.assert_allclose(scaled, softmax(logits / temperature), rtol=1e-6)
+    np.testing.assert_allclose(scaled, link(logits / temperature), rtol=1e-6)
 
 
-@pytest.mark.parametrize("true", [0.5, 1.0, 2.0])
-def test_the_temperature_of_the_labels_is_found(true):
+@pytest.mark.parametrize("link", [softmax, expit])
+@pytest.mark.parametrize("true", [0.5, 2.0])
+def test_the_temperature_of_the_labels_is_found(true, link):
     """Labels drawn from divided logits give back the divisor."""
     rng = np.random.default_rng(0)
     logits = 2 * rng.normal(size=(40_000, 3))
-    drawn = softmax(logits / true).cumsum(axis=1) > rng.uniform(size=(40_000, 1))
-
-    found = fitted_temperature(softmax(logits), drawn.argmax(axis=1))
+    if link is expit:
+        y = (rng.uniform(size=logits.shape) < expit(logits / true)).astype(float)
+    else:
+        drawn = softmax(logits / true).cumsum(axis=1) > rng.uniform(size=(40_000, 1))
+        y = drawn.argmax(axis=1)
 
     # Its relative standard error is about the root of 1 / N over a curvature near 0.3.
-    assert found == pytest.approx(true, rel=0.05)
+    assert fitted_temperature(link(logits), y) == pytest.approx(true, rel=0.05)
 
 
-def test_probabilities_of_zero_stay_finite():
+@pytest.mark.parametrize("is_multilabel", [False, True])
+def test_probabilities_of_zero_stay_finite(is_multilabel):
     """A class of probability 0 has no infinite logarithm."""
-    scaled = with_temperature(np.array([[1.0, 0.0], [0.5, 0.5]]), 2.0)
+    scaled = with_temperature(np.array([[1.0, 0.0]]), 2.0, is_multilabel=is_multilabel)
 
     assert np.isfinite(scaled).all()
-    np.testing.assert_allclose(scaled.sum(axis=1), 1)
-
-
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 1000), temperature=st.floats(0.3, 5))
-def test_a_temperature_divides_the_logit_of_each_label(seed, temperature):
-    """Labels of which a sample has several have a logit each."""
-    logits = np.random.default_rng(seed).normal(size=(20, 4))
-
-    scaled = with_temperature(expit(logits), temperature, is_multilabel=True)
-
-    np.testing.assert_allclose(scaled, expit(logits / temperature), rtol=1e-6)
-
-
-@pytest.mark.parametrize("true", [0.5, 2.0])
-def test_the_temperature_of_several_labels_is_found(true):
-    """Labels drawn one by one from divided logits give back the divisor."""
-    rng = np.random.default_rng(0)
-    logits = 2 * rng.normal(size=(20_000, 3))
-    drawn = (rng.uniform(size=logits.shape) < expit(logits / true)).astype(float)
-
-    assert fitted_temperature(expit(logits), drawn) == pytest.approx(true, rel=0.05)
-    ends = with_temperature(np.array([[0.0, 1.0]]), 0.5, is_multilabel=True)
-    assert np.isfinite(ends).all()
 
 
 LABELS = np.array(["a", "b", "c"])
@@ -530,16 +459,6 @@ def test_a_metric_without_a_function_is_refused(make_library):
         make_objective(lambda estimator, X, y: 0.0, library.y, LABELS)
 
 
-def test_options_of_a_metric_are_kept(make_library):
-    """A scorer with options is called with them."""
-    library = make_library()
-    scorer = make_scorer(accuracy_score, normalize=False)
-    objective = make_objective(scorer, library.y, LABELS)
-
-    right = accuracy_score(library.y, library.predictions[0].argmax(1), normalize=False)
-    assert -losses_of(objective, library)[0] == right
-
-
 def test_samples_that_lack_a_class_are_scored_by_the_others(make_library):
     """A metric that wants to see every class gets the columns of those that there are."""
     library = make_library()
@@ -549,15 +468,6 @@ def test_samples_that_lack_a_class_are_scored_by_the_others(make_library):
     for loss, own in zip(losses_of(objective, some), some.predictions, strict=True):
         two = own[:, 2] / (own[:, 0] + own[:, 2])
         assert loss == pytest.approx(-roc_auc_score(some.y == 2, two))
-
-
-def test_samples_of_one_class_make_no_difference(make_library):
-    """Where the metric says nothing, all candidates are alike."""
-    library = make_library()
-    objective = make_objective("roc_auc_ovr", library.y, LABELS)
-    some = library.take(library.y == 1)
-
-    assert losses_of(objective, some).tolist() == [0.0] * len(library.candidates)
 
 
 SQUARED = SampleObjective(kind="squared")
@@ -595,32 +505,6 @@ def test_one_bag_is_the_selection_of_the_paper(make_library, seed):
     np.testing.assert_allclose(weights, expected)
 
 
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 1000), n_bags=st.integers(1, 4), n_start=st.integers(1, 8))
-def test_weights_are_an_average(seed, n_bags, n_start):
-    """Weights are not negative and sum to 1, whatever the options."""
-    rng = np.random.default_rng(seed)
-    y = rng.normal(size=40)
-    predictions = y + rng.normal(size=(5, 40))
-    options = GreedyOptions(max_rounds=10, n_start=n_start, min_gain=0.5, n_bags=n_bags)
-
-    weights = greedy_weights(predictions, y, SQUARED, options, rng)
-
-    assert (weights >= 0).all()
-    assert weights.sum() == pytest.approx(1)
-
-
-def test_copies_of_one_candidate_get_nothing():
-    """Of candidates that predict alike only the first is chosen."""
-    rng = np.random.default_rng(0)
-    y = rng.normal(size=50)
-    predictions = np.repeat((y + rng.normal(size=50))[None], 4, axis=0)
-
-    weights = greedy_weights(predictions, y, SQUARED, PLAIN, rng)
-
-    np.testing.assert_array_equal(weights, [1, 0, 0, 0])
-
-
 def test_a_gain_within_its_error_is_no_gain():
     """A candidate that helps by chance only is taken with no minimum, and not with one."""
     rng = np.random.default_rng(1)
@@ -653,18 +537,6 @@ def test_the_start_is_the_best_prefix():
     np.testing.assert_allclose(weights, [0, 0, 1 / 3, 1 / 3, 1 / 3])
 
 
-def test_bags_are_drawn_from_the_generator(make_library):
-    """Equal generators give equal weights, and bags of samples spread the weight."""
-    library = make_library(is_classification=False)
-    options = GreedyOptions(max_rounds=30, n_start=1, min_gain=0.0, n_bags=20)
-
-    first, second = (_greedy(library, options) for _ in range(2))
-    one = _greedy(library)
-
-    np.testing.assert_array_equal(first, second)
-    assert np.count_nonzero(first) >= np.count_nonzero(one)
-
-
 def test_bags_of_many_samples_are_smaller():
     """A bag has at most 5,000 samples, and chooses what all samples would."""
     rng = np.random.default_rng(0)
@@ -673,9 +545,9 @@ def test_bags_of_many_samples_are_smaller():
     sizes = []
 
     class Watched:
-        def losses(self, statistics, y):
+        def losses(self, statistics, y, signs):
             sizes.append(len(y))
-            return SQUARED.losses(statistics, y)
+            return SQUARED.losses(statistics, y, signs)
 
     options = GreedyOptions(max_rounds=5, n_start=1, min_gain=0.0, n_bags=3)
     weights = greedy_weights(predictions, y, Watched(), options, rng)
@@ -710,14 +582,6 @@ def test_log_loss_is_at_its_minimum(make_library, strength):
     least = slopes[weights > 0].min()
     np.testing.assert_allclose(slopes[weights > 0], least, atol=2e-2)
     assert (slopes[weights == 0] >= least - 2e-2).all()
-
-
-def test_a_strong_pull_gives_equal_weights(make_library):
-    """The penalty is on the distance from equal weights."""
-    library = make_library(is_classification=False)
-    weights = stacked_weights(library.predictions, library.y, SQUARED, 1e6)
-
-    np.testing.assert_allclose(weights, 1 / 6, atol=1e-4)
 
 
 def test_labels_have_their_own_log_losses():

@@ -250,14 +250,6 @@ def test_a_final_estimator_without_probabilities_is_compared_by_accuracy(iris):
     assert set(stack.predict(iris.X)) == {"x", "y", "z"}
 
 
-def test_networks_in_layers_train_in_fleets(base, iris):
-    """Layers of networks give an ensemble that predicts."""
-    stack = StackingClassifier(base[:2], cv=CV, layers=2, random_state=0).fit(*iris)
-
-    assert stack.score(*iris) > 0.7
-    assert stack.n_layers_ in {1, 2}
-
-
 @pytest.mark.parametrize("layers", [0, 1.5])
 def test_layers_are_a_number(base, iris, layers):
     """At least one layer is asked for."""

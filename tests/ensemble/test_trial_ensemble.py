@@ -13,19 +13,13 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.model_selection import (
-    GroupKFold,
-    KFold,
-    StratifiedKFold,
-    cross_val_score,
-)
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from sk_tune import (
     GridSearchCV,
     HalvingGridSearchCV,
-    HyperbandSearchCV,
     RandomizedSearchCV,
     TrialEnsembleClassifier,
     TrialEnsembleRegressor,
@@ -83,6 +77,7 @@ def test_additions_must_bring_the_gain_that_is_asked_for():
 
     strict, loose = (make(n_bags=1, n_start=2, min_gain=gain) for gain in (1e9, 0))
 
+    assert len(make().candidates_) > len(make(n_best=1).candidates_) == 1
     average = make(method="average", n_best=2)
     np.testing.assert_array_equal(strict.candidates_, average.candidates_)
     np.testing.assert_array_equal(strict.weights_, average.weights_)
@@ -144,19 +139,6 @@ def test_a_search_that_kept_no_predictions_is_asked_to_keep_them(search, iris):
     np.testing.assert_array_equal(fitted.oof_predictions_, kept.oof_predictions_)
     with pytest.raises(ValueError, match="keep_predictions"):
         TrialEnsembleClassifier.from_search(own.fit(*iris))
-
-
-def test_a_refit_needs_no_kept_models(search, iris):
-    """Out-of-fold predictions are enough to choose what is fitted anew."""
-    own = clone(search).set_params(keep_models="none")
-    fitted = TrialEnsembleClassifier(own, refit=True, random_state=0).fit(*iris)
-    kept = TrialEnsembleClassifier.from_search(
-        search, refit=True, X=iris.X, y=iris.y, random_state=0
-    )
-
-    np.testing.assert_allclose(
-        fitted.predict_proba(iris.X), kept.predict_proba(iris.X), atol=1e-9
-    )
 
 
 @pytest.mark.parametrize("behind_a_scaler", [False, True])
@@ -261,53 +243,6 @@ def test_fold_models_predict_in_one_call(make_estimator, iris, scaler):
     np.testing.assert_array_equal(collapsed.predict_proba(X), found)
     sizes = {member[-1].hidden_layer_sizes for member in ensemble.estimators_}
     assert collapsed.n_stacks_ == len(sizes)
-
-
-def test_hyperband_gives_an_ensemble(make_estimator, iris):
-    """Candidates of all brackets may be members."""
-    search = HyperbandSearchCV(
-        make_estimator("MLPClassifier"),
-        {"learning_rate": loguniform(1e-3, 0.1)},
-        max_resources=4,
-        factor=2,
-        random_state=0,
-        keep_models="all",
-    )
-
-    ensemble = TrialEnsembleClassifier(search, random_state=0).fit(*iris)
-
-    assert ensemble.predict(iris.X).shape == (150,)
-    assert ensemble.score(*iris) > 0.5
-
-
-def test_regressors_are_averaged(make_estimator, diabetes):
-    """Predictions are in the units of the target, and better than the best fold's."""
-    net = make_estimator("MLPRegressor", max_epochs=20)
-    search = GridSearchCV(
-        net, {"learning_rate": [0.003, 0.01, 0.03]}, cv=4, keep_models="all"
-    ).fit(*diabetes)
-
-    ensemble = TrialEnsembleRegressor.from_search(search, scoring="r2", random_state=0)
-
-    assert ensemble.score(*diabetes) > 0.3
-    assert -1 < ensemble.score_.score < 1
-    expected = sum(
-        weight * member.predict(diabetes.X)
-        for weight, member in zip(ensemble.weights_, ensemble.estimators_, strict=True)
-    )
-    # In float32, summed in another order.
-    np.testing.assert_allclose(ensemble.predict(diabetes.X), expected, rtol=1e-6)
-
-
-def test_probabilities_have_a_temperature_on_request(search, iris):
-    """Calibration scales the log-odds of the averaged probabilities."""
-    plain = TrialEnsembleClassifier.from_search(search, random_state=0)
-    scaled = TrialEnsembleClassifier.from_search(search, calibrate=True, random_state=0)
-
-    assert plain.temperature_ == 1
-    expected = plain.predict_proba(iris.X) ** (1 / scaled.temperature_)
-    expected /= expected.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(scaled.predict_proba(iris.X), expected, rtol=1e-5)
 
 
 def test_several_labels_are_averaged_and_have_a_temperature(make_estimator):
@@ -589,11 +524,3 @@ def test_noise_is_scored_at_chance(method, make_estimator):
     # Standard error of 20 means of 200 samples: 0.008.
     assert abs(own - 0.5) < 0.025
     assert abs(fresh - 0.5) < 0.025
-
-
-def test_other_estimators_give_ensembles_too(iris):
-    """A search over what is no network keeps its fold models as well."""
-    search = GridSearchCV(LogisticRegression(), {"C": [0.01, 0.1, 1.0]}, cv=3)
-    ensemble = TrialEnsembleClassifier(search, random_state=0).fit(iris.X / 10, iris.y)
-
-    assert ensemble.score(iris.X / 10, iris.y) > 0.8

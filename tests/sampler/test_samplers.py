@@ -206,16 +206,6 @@ def test_lists_are_drawn_as_scikit_learn_draws_them(n_points):
     assert asked == list(ParameterSampler(grid, n_points, random_state=3))
 
 
-def test_scores_change_nothing():
-    """What is told does not influence what is drawn."""
-    told, untold = (RandomSampler(as_space(ENDLESS), 0) for _ in range(2))
-
-    told.tell(told.ask(3), [1.0, 2.0, 3.0], n_resources=9)
-    untold.ask(3)
-
-    assert told.ask(5) == untold.ask(5)
-
-
 SPACE = as_space({"x": (0.0, 1.0), "y": (0.0, 1.0)})
 
 
@@ -280,15 +270,6 @@ def test_a_third_of_the_candidates_is_random():
     assert _n_learnt(sampler.ask(3000)) == pytest.approx(2000, abs=130)
 
 
-@pytest.mark.parametrize(("fraction", "expected"), [(0.0, 20), (1.0, 0)])
-def test_the_fraction_may_be_chosen(fraction, expected):
-    """None at random and all at random are the ends."""
-    sampler = FidelitySampler(Recorder, SPACE, 0, random_fraction=fraction, min_points=1)
-    sampler.tell(_points(3), range(3), 1)
-
-    assert _n_learnt(sampler.ask(20)) == expected
-
-
 def test_random_and_learnt_candidates_are_mixed():
     """Neither kind comes first as a block."""
     sampler = FidelitySampler(Recorder, SPACE, 0)
@@ -300,10 +281,17 @@ def test_random_and_learnt_candidates_are_mixed():
 
 
 def test_columns_of_branches_count_as_dimensions():
-    """N_min counts every parameter that a model has to learn."""
+    """N_min counts every parameter that a model has to learn: three here."""
     space = as_space({"a": Choice({"p": {"q": uniform()}, "r": {}}), "b": [1, 2]})
+    sampler = FidelitySampler(RandomSampler, space)
+    points = RandomSampler(space, 0).ask(6)
 
-    assert FidelitySampler(RandomSampler, space).min_points == 4
+    levels = []
+    for point in points:
+        sampler.tell([point], [0.0], 1)
+        levels.append(sampler.level())
+
+    assert levels == [None] * 5 + [1]
 
 
 def test_a_candidate_of_one_level_is_not_proposed_for_another():
@@ -341,15 +329,16 @@ def test_candidates_under_way_are_expected():
         def expect(self, candidates):
             expected.append(list(candidates))
 
-    sampler = FidelitySampler(Expecting, SPACE, 0, random_fraction=0.0, min_points=1)
-    sampler.tell(_points(3), range(3), 1)
+    sampler = FidelitySampler(Expecting, SPACE, 0)
+    sampler.tell(_points(5), range(5), 1)
 
-    (first,) = sampler.ask(1)
-    (second,) = sampler.ask(1)
-    sampler.tell([first], [1.0], 1)
-    sampler.ask(1)
+    first, second = sampler.ask(6), sampler.ask(6)
+    sampler.tell(first, [1.0] * 6, 1)
+    sampler.ask(6)
 
-    assert expected == [[first], [second]]
+    assert [len(own) for own in expected] == [6, 6]
+    assert all(c in first for c in expected[0])
+    assert all(c in second for c in expected[1])
 
 
 def test_candidates_asked_for_one_by_one_are_as_spread_as_in_a_batch():
@@ -359,9 +348,8 @@ def test_candidates_asked_for_one_by_one_are_as_spread_as_in_a_batch():
 
     def spread(n_at_once):
         sampler = FidelitySampler(
-            lambda space, seed: BayesSampler(space, seed, n_initial_points=0),
-            SPACE, 0, random_fraction=0.0,
-        )  # fmt: skip
+            lambda space, seed: BayesSampler(space, seed, n_initial_points=0), SPACE, 0
+        )
         sampler.tell(points, scores, 1)
         asked = [c for _ in range(8 // n_at_once) for c in sampler.ask(n_at_once)]
         return np.std([[c["x"], c["y"]] for c in asked], axis=0).sum()

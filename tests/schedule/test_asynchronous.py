@@ -1,12 +1,12 @@
 """Who is promoted when, whatever the order in which results arrive."""
 
 import math
+import operator
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.schedule import Rung, RungJob, asynchronous_bracket, halving_plan
+from sk_tune.schedule import AsynchronousBracket, Rung, RungJob, halving_plan
 
 
 def _rungs(*pairs):
@@ -14,14 +14,22 @@ def _rungs(*pairs):
 
 
 def _n_arrived(bracket):
-    return [len(own.scores) for own in bracket.arrived]
+    return [len(scores) for scores in bracket._scores]
+
+
+def _alone(bracket, score):
+    """Yield what a worker does who is alone, and has a score for each candidate."""
+    while (job := bracket.next_job()) is not None:
+        bracket.start(job)
+        bracket.end(job, score(job.candidate))
+        yield job.candidate, job.rung
 
 
 class _Played:
     """A bracket that some workers played to its end, results in any order."""
 
     def __init__(self, rungs, factor, scores, n_workers, order):
-        self.bracket = asynchronous_bracket(rungs, factor)
+        self.bracket = AsynchronousBracket(rungs, factor)
         self.started, self.finished = [], []
         # What the bracket said to wait for nothing, with the rung that it had come to.
         self.gone = set()
@@ -29,7 +37,7 @@ class _Played:
         while True:
             while len(running) < n_workers and (job := self.bracket.next_job()):
                 self.check(job, factor)
-                self.bracket = self.bracket.with_started(job)
+                self.bracket.start(job)
                 self.started.append(job)
                 running.append(job)
             # Nothing may be left to do while a worker is free.
@@ -38,7 +46,7 @@ class _Played:
                 return
             job = running.pop(next(order) % len(running))
             score = scores[job.candidate % len(scores)]
-            self.bracket = self.bracket.with_score(job, score)
+            self.bracket.end(job, score)
             self.finished.append((job, score))
             waiting = self.bracket.waiting()
             done = {own.candidate: own.rung for own, _ in self.finished}
@@ -59,7 +67,7 @@ class _Played:
             j.rung < job.rung for j, _ in self.finished
         )
         is_complete = (
-            n_running == 0 and self.bracket.n_started == self.bracket.rungs[0].n_candidates
+            n_running == 0 and self.bracket._n_started == self.bracket.rungs[0].n_candidates
         )
         allowed = len(below) // factor
         assert n_better < (max(allowed, planned) if is_complete else allowed)
@@ -106,16 +114,16 @@ def test_rungs_that_arrive_at_once_are_those_of_synchronous_halving(n, factor, s
     """With as many workers as candidates nobody is promoted that would not have been."""
     plan = halving_plan(n, max_resources=27, min_resources=1, factor=factor)
     scores = seed.sample(range(n), n)
-    bracket = asynchronous_bracket(plan.rungs, factor)
+    bracket = AsynchronousBracket(plan.rungs, factor)
     while (job := bracket.next_job()) is not None:
         jobs = []
         while job is not None:
-            bracket = bracket.with_started(job)
+            bracket.start(job)
             jobs.append(job)
             job = bracket.next_job()
         # Bests first, so that what arrives first is what stays best.
         for own in sorted(jobs, key=lambda j: -scores[j.candidate]):
-            bracket = bracket.with_score(own, scores[own.candidate])
+            bracket.end(own, scores[own.candidate])
 
     assert _n_arrived(bracket) == [rung.n_candidates for rung in plan.rungs]
 
@@ -123,13 +131,9 @@ def test_rungs_that_arrive_at_once_are_those_of_synchronous_halving(n, factor, s
 def test_a_run_of_one_worker_by_hand():
     """Nine candidates by a factor of 3: the best third goes on as it becomes known."""
     scores = [5.0, 1.0, 9.0, 2.0, 8.0, 3.0, 7.0, 4.0, 6.0]
-    bracket = asynchronous_bracket(_rungs((9, 1), (3, 3), (1, 9)), 3)
-    jobs = []
-    while (job := bracket.next_job()) is not None:
-        jobs.append((job.candidate, job.rung))
-        bracket = bracket.with_started(job).with_score(job, scores[job.candidate])
+    bracket = AsynchronousBracket(_rungs((9, 1), (3, 3), (1, 9)), 3)
 
-    assert jobs == [
+    assert list(_alone(bracket, scores.__getitem__)) == [
         (0, 0), (1, 0), (2, 0), (2, 1), (3, 0), (4, 0), (5, 0), (4, 1),
         (6, 0), (7, 0), (8, 0), (6, 1), (2, 2),
     ]  # fmt: skip
@@ -137,69 +141,57 @@ def test_a_run_of_one_worker_by_hand():
 
 def test_a_complete_rung_promotes_what_rounding_down_left_out():
     """Of 5 candidates by a factor of 3 one goes on early, the second when all are there."""
-    bracket = asynchronous_bracket(_rungs((5, 1), (2, 3), (1, 9)), 3)
-    jobs = []
-    while (job := bracket.next_job()) is not None:
-        jobs.append((job.candidate, job.rung))
-        bracket = bracket.with_started(job).with_score(job, -float(job.candidate))
+    jobs = _alone(AsynchronousBracket(_rungs((5, 1), (2, 3), (1, 9)), 3), operator.neg)
 
-    assert jobs == [(0, 0), (1, 0), (2, 0), (0, 1), (3, 0), (4, 0), (1, 1), (0, 2)]
+    assert list(jobs) == [(0, 0), (1, 0), (2, 0), (0, 1), (3, 0), (4, 0), (1, 1), (0, 2)]
 
 
 def test_a_straggler_holds_up_no_other():
     """While one candidate of the first rung is missing, others reach the last."""
-    bracket = asynchronous_bracket(_rungs((10, 1), (3, 3), (1, 9)), 3)
-    straggler = bracket.next_job()
-    bracket = bracket.with_started(straggler)
-    reached = set()
-    while (job := bracket.next_job()) is not None:
-        bracket = bracket.with_started(job).with_score(job, -float(job.candidate))
-        reached.add(job.rung)
+    bracket = AsynchronousBracket(_rungs((10, 1), (3, 3), (1, 9)), 3)
+    bracket.start(bracket.next_job())
 
-    assert reached == {0, 1, 2}
+    assert {rung for _, rung in _alone(bracket, operator.neg)} == {0, 1, 2}
     assert _n_arrived(bracket)[0] == 9
 
 
 def test_failed_candidates_fill_no_place():
     """A rung of failures promotes nobody, and a failed one never goes on."""
-    bracket = asynchronous_bracket(_rungs((4, 1), (2, 2)), 2)
+    bracket = AsynchronousBracket(_rungs((4, 1), (2, 2)), 2)
     for score in (math.nan, math.nan, 0.5, math.nan):
-        job = RungJob(candidate=bracket.n_started, rung=0)
-        bracket = bracket.with_started(job).with_score(job, score)
+        job = RungJob(candidate=bracket._n_started, rung=0)
+        bracket.start(job)
+        bracket.end(job, score)
 
     job = bracket.next_job()
     assert job == RungJob(candidate=2, rung=1)
-    assert bracket.with_started(job).next_job() is None
+    bracket.start(job)
+    assert bracket.next_job() is None
 
 
 def test_a_space_that_is_used_up_ends_the_first_rung():
     """What was started is then all there is, and the rung is complete."""
-    bracket = asynchronous_bracket(_rungs((9, 1), (3, 3)), 3)
+    bracket = AsynchronousBracket(_rungs((9, 1), (3, 3)), 3)
     for score in (0.1, 0.2):
         job = bracket.next_job()
-        bracket = bracket.with_started(job).with_score(job, score)
+        bracket.start(job)
+        bracket.end(job, score)
 
     assert bracket.next_job() == RungJob(candidate=2, rung=0)
-    assert bracket.without_more().next_job() == RungJob(candidate=1, rung=1)
-
-
-def test_wrong_numbers_are_refused():
-    """What was required, and what was given."""
-    with pytest.raises(ValueError, match="at least one rung"):
-        asynchronous_bracket([], 3)
-    with pytest.raises(ValueError, match="must be more than 1. Got 1 instead"):
-        asynchronous_bracket(_rungs((3, 1)), 1)
+    bracket.start_no_more()
+    assert bracket.next_job() == RungJob(candidate=1, rung=1)
 
 
 def test_who_is_too_far_behind_waits_for_nothing():
     """Of 9 candidates at most 3 are promoted, so the fourth best so far never is."""
-    bracket = asynchronous_bracket(_rungs((9, 1), (3, 3), (1, 9)), factor=3)
+    bracket = AsynchronousBracket(_rungs((9, 1), (3, 3), (1, 9)), factor=3)
     waiting = []
     for score in (0.5, 0.4, math.nan, 0.3, 0.2, 0.9):
-        job = RungJob(candidate=bracket.n_started, rung=0)
-        bracket = bracket.with_started(job).with_score(job, score)
+        job = RungJob(candidate=bracket._n_started, rung=0)
+        bracket.start(job)
+        bracket.end(job, score)
         waiting.append(set(bracket.waiting()))
 
     assert waiting == [{0}, {0, 1}, {0, 1}, {0, 1, 3}, {0, 1, 3}, {0, 1, 5}]
-    promoted = bracket.with_started(RungJob(candidate=5, rung=1))
-    assert promoted.waiting() == {0, 1}
+    bracket.start(RungJob(candidate=5, rung=1))
+    assert bracket.waiting() == {0, 1}

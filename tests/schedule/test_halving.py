@@ -11,37 +11,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import HalvingGridSearchCV
 
-from sk_tune.schedule import Rung, halving_plan, n_promoted
-from sk_tune.schedule._halving import n_reductions, rung_table
-
-
-@given(k=st.integers(0, 20), factor=st.integers(2, 10))
-def test_exact_powers_are_counted_exactly(k, factor):
-    """factor**k can be reduced k times, and one less only k - 1 times."""
-    assert n_reductions(factor**k, factor) == k
-    assert k == 0 or n_reductions(factor**k - 1, factor) == k - 1
-
-
-@given(ratio=st.integers(1, 10**6), factor=st.floats(1.05, 10))
-def test_the_count_is_the_largest_that_fits(ratio, factor):
-    """The definition, for factors that are no integers too."""
-    k = n_reductions(ratio, factor)
-
-    assert factor**k <= ratio < factor ** (k + 1)
-
-
-def test_rungs_print_as_a_table():
-    """One line per rung."""
-    rungs = (Rung(n_candidates=12, n_resources=1), Rung(n_candidates=4, n_resources=3))
-
-    assert rung_table(rungs).splitlines() == [
-        "rung  candidates  resources",
-        "   0          12          1",
-        "   1           4          3",
-    ]
-
-
-SMALLEST = 20  # 5 folds * 2 * 2 classes, as in scikit-learn's tests.
+from sk_tune.schedule import Rung, halving_plan, new_resources
 
 
 class _Resourceful(DummyClassifier):
@@ -125,99 +95,14 @@ def test_numbers_are_those_of_scikit_learn(
 
 
 @pytest.mark.parametrize(
-    ("aggressive", "max_resources", "possible", "remaining", "candidates", "resources"),
-    [
-        (True, 180, 3, 1, [60, 20, 7, 3], [20, 20, 60, 180]),
-        (False, 180, 3, 3, [60, 20, 7], [20, 60, 180]),
-        (True, 1000, 4, 1, [60, 20, 7, 3], [37, 111, 333, 999]),
-        (False, 1000, 4, 1, [60, 20, 7, 3], [37, 111, 333, 999]),
-    ],
+    ("granted", "new"), [([1, 3, 9], [1, 2, 6]), ([3, 3, 9], [3, 3, 6]), ([5], [5])]
 )
-def test_aggressive_elimination_as_in_scikit_learns_tests(
-    aggressive, max_resources, possible, remaining, candidates, resources
-):
-    """The first rung is repeated where resources are short, and only there."""
-    plan = halving_plan(
-        60,
-        max_resources=max_resources,
-        smallest_resources=SMALLEST,
-        aggressive_elimination=aggressive,
-    )
+def test_a_rung_trains_what_it_adds_or_begins_anew(granted, new):
+    """One that grants no more than the rung before adds nothing to it."""
+    rungs = [Rung(n_candidates=1, n_resources=n) for n in granted]
 
-    assert plan.n_required_iterations == 4
-    assert plan.n_possible_iterations == possible
-    assert plan.n_iterations == len(candidates)
-    assert plan.n_remaining_candidates == remaining
-    assert [rung.n_candidates for rung in plan.rungs] == candidates
-    assert [rung.n_resources for rung in plan.rungs] == resources
-
-
-@pytest.mark.parametrize(
-    ("min_resources", "max_resources", "possible", "resources"),
-    [
-        ("smallest", 1000, 4, [20, 60]),
-        (50, 1000, 3, [50, 150]),
-        ("smallest", 30, 1, [20]),
-        ("exhaust", 1000, 2, [333, 999]),
-        ("exhaust", 999, 2, [333, 999]),
-        ("exhaust", 600, 2, [200, 600]),
-        ("exhaust", 599, 2, [199, 597]),
-        ("exhaust", 300, 2, [100, 300]),
-        ("exhaust", 60, 2, [20, 60]),
-        ("exhaust", 50, 1, [20]),
-        ("exhaust", 20, 1, [20]),
-    ],
-)
-def test_resources_as_in_scikit_learns_tests(
-    min_resources, max_resources, possible, resources
-):
-    """Smallest, given and exhausting resources of six candidates."""
-    plan = halving_plan(
-        6,
-        min_resources=min_resources,
-        max_resources=max_resources,
-        smallest_resources=SMALLEST,
-    )
-
-    assert plan.n_required_iterations == 2
-    assert plan.n_possible_iterations == possible
-    assert [rung.n_resources for rung in plan.rungs] == resources
-
-
-@pytest.mark.parametrize(
-    ("max_resources", "n_iterations", "n_possible"),
-    [
-        (1024, 5, 9),
-        (700, 5, 8),
-        (512, 5, 8),
-        (511, 5, 7),
-        (32, 4, 4),
-        (31, 3, 3),
-        (16, 3, 3),
-        (4, 1, 1),
-    ],
-)
-def test_iterations_as_in_scikit_learns_tests(max_resources, n_iterations, n_possible):
-    """Twenty candidates from four resources on, halved."""
-    plan = halving_plan(20, min_resources=4, max_resources=max_resources, factor=2)
-
-    assert plan.n_required_iterations == 5
-    assert plan.n_iterations == n_iterations
-    assert plan.n_possible_iterations == n_possible
-
-
-def test_243_candidates_reach_the_last_rung():
-    """An exact power that scikit-learn's logarithm puts one too low."""
-    plan = halving_plan(243, min_resources=1, max_resources=243, factor=3)
-
-    assert [(rung.n_candidates, rung.n_resources) for rung in plan.rungs] == [
-        (243, 1),
-        (81, 3),
-        (27, 9),
-        (9, 27),
-        (3, 81),
-        (1, 243),
-    ]
+    assert new_resources(rungs) == new
+    assert new_resources(rungs, goes_on=False) == granted
 
 
 @given(k=st.integers(0, 7), factor=st.integers(2, 10), start=st.integers(1, 9))
@@ -246,27 +131,9 @@ def test_exhausting_never_exceeds_what_there_is(n, max_resources, factor):
     assert resources[-1] <= max_resources
 
 
-@given(n=st.integers(1, 10**6), factor=st.integers(2, 10))
-def test_one_in_factor_is_promoted_rounded_up(n, factor):
-    """ceil(n / factor), in integers."""
-    assert n_promoted(n, factor) == -(-n // factor)
-
-
-def test_a_plan_prints_as_a_table():
-    """One line per rung below a header."""
-    text = str(halving_plan(4, min_resources=1, max_resources=4, factor=2))
-
-    assert [line.split() for line in text.splitlines()[1:]] == [
-        ["0", "4", "1"],
-        ["1", "2", "2"],
-        ["2", "1", "4"],
-    ]
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_candidates": 0}, "'n_candidates' .* Got 0 instead"),
         ({"factor": 1}, "'factor' .* more than 1. Got 1 instead"),
         ({"min_resources": 11}, "min_resources=11 and max_resources=10 instead"),
         ({"smallest_resources": 0}, "min_resources=0 and max_resources=10 instead"),

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn import model_selection
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import FitFailedWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.metrics import accuracy_score, hinge_loss, make_scorer
+from sklearn.metrics import hinge_loss, log_loss, make_scorer
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -35,10 +35,9 @@ from sk_tune import (
     HyperbandSearchCV,
     fleet,
 )
-from sk_tune.engine import _executors as engine_workers
-from sk_tune.engine import _train as engine_train
-from sk_tune.engine._shard import train_shard
+from sk_tune._metric import scorer_metric
 from sk_tune.exceptions import TrainingDivergedError
+from sk_tune.search import corrected_score
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 GRID = {"learning_rate": [0.003, 0.03]}
@@ -60,20 +59,6 @@ def test_a_fitted_search_survives_pickle_and_copy(search, iris):
         assert other.corrected_score_ == search.corrected_score_
         assert other.ledger_ == search.ledger_
         assert other.learning_curves_.equals(search.learning_curves_)
-
-
-def test_a_clone_is_unfitted_and_trains_alike(search, iris):
-    """A clone has the parameters and nothing that was learnt."""
-    search.fit(*iris)
-    other = clone(search)
-
-    for name in ("learning_curves_", "oof_predictions_", "corrected_score_"):
-        with pytest.raises(AttributeError):
-            getattr(other, name)
-    assert not hasattr(other, "ledger_")
-    np.testing.assert_array_equal(
-        other.fit(*iris).oof_predictions_, search.oof_predictions_
-    )
 
 
 def test_who_changes_the_curves_changes_a_copy(search, iris):
@@ -136,12 +121,11 @@ def test_global_random_states_are_left_alone(net, iris):
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_a_search_may_be_cross_validated(search, iris, n_jobs):
+def test_a_search_may_be_cross_validated(search, iris):
     """Nested in ``cross_val_score`` it scores as scikit-learn's search does."""
     theirs = model_selection.GridSearchCV(search.estimator, GRID, cv=CV)
 
-    own, other = (cross_val_score(s, *iris, cv=CV, n_jobs=n_jobs) for s in (search, theirs))
+    own, other = (cross_val_score(s, *iris, cv=CV) for s in (search, theirs))
 
     np.testing.assert_allclose(own, other)
 
@@ -175,43 +159,12 @@ def test_a_search_works_inside_a_fleet_block(search, iris, is_nested):
     np.testing.assert_allclose(inside, run(), atol=1e-9)
 
 
-@pytest.mark.parametrize("is_nested", [False, True])
-def test_inside_a_fleet_block_a_search_trains_as_few_shards(
-    search, iris, monkeypatch, is_nested
-):
-    """All fits of a signature are one shard for one worker, trained once."""
-    shards = []
-
-    def counting(shard, *options, **more):
-        shards.append(len(shard.fits))
-        return train_shard(shard, *options, **more)
-
-    monkeypatch.setattr(engine_workers, "train_shard", counting)
-    # So small a search would be trained in this process whatever the number of workers.
-    monkeypatch.setattr(engine_train, "_LEAST_SECONDS", 0.0)
-
-    def run():
-        shards.clear()
-        if is_nested:
-            cross_val_score(clone(search), *iris, cv=2)
-        else:
-            clone(search).fit(*iris)
-        return list(shards)
-
-    with fleet(n_jobs=1):
-        inside = run()
-
-    # Two candidates on three folds, and the refit by itself.
-    assert inside == run() == [6, 1] * (2 if is_nested else 1)
-
-
 class Counted(LogisticRegression):
     """Counts its fits in this process."""
 
     n_fits = 0
 
     def fit(self, X, y):
-        """Count."""
         Counted.n_fits += 1
         return super().fit(X, y)
 
@@ -262,41 +215,27 @@ def test_two_searches_in_two_threads_do_not_meet(search, iris):
     assert len(found) == 2
 
 
-class Counting:
-    """A callback that counts tasks by their name."""
-
-    def __init__(self):
-        self.begun, self.ended = [], []
-
-    def setup(self, estimator, context):
-        """Do nothing."""
-
-    def on_fit_task_begin(self, estimator, context):
-        """Count."""
-        self.begun.append(context.task_name)
-
-    def on_fit_task_end(self, estimator, context):
-        """Count."""
-        self.ended.append(context.task_name)
-
-    def teardown(self, estimator, context):
-        """Do nothing."""
-
-
-class AutoCounting(Counting):
-    """The same, handed on to estimators inside."""
-
-    @property
-    def max_propagation_depth(self):
-        """As deep as it gets."""
-        return None
-
-
 @pytest.mark.filterwarnings("ignore:The estimator .* does not support callbacks")
 @pytest.mark.parametrize("kind", ["lone", "pipeline", "other"])
-@pytest.mark.parametrize("callback", [Counting, AutoCounting])
-def test_callbacks_are_told_as_often_as_by_scikit_learn(net, iris, kind, callback):
+@pytest.mark.parametrize("is_handed_on", [False, True])
+def test_callbacks_are_told_as_often_as_by_scikit_learn(
+    net, iris, do_nothing, kind, is_handed_on
+):
     """Every task that scikit-learn's search begins and ends is begun and ended by ours."""
+
+    class Counting(do_nothing):
+        def __init__(self):
+            self.begun, self.ended = [], []
+
+        def on_fit_task_begin(self, estimator, context):
+            self.begun.append(context.task_name)
+
+        def on_fit_task_end(self, estimator, context):
+            self.ended.append(context.task_name)
+
+    if is_handed_on:
+        # To estimators inside, as deep as it gets.
+        Counting.max_propagation_depth = None
     estimator, grid = {
         "lone": (net, GRID),
         "pipeline": (
@@ -307,7 +246,7 @@ def test_callbacks_are_told_as_often_as_by_scikit_learn(net, iris, kind, callbac
     }[kind]
     counts = []
     for cls in (GridSearchCV, model_selection.GridSearchCV):
-        counting = callback()
+        counting = Counting()
         cls(estimator, grid, cv=CV).set_callbacks(counting).fit(*iris)
         # The scaler's own fit, and the step of the pipeline that it is, are one task, whose
         # name says whether the scaler was fitted or taken from another candidate.
@@ -326,40 +265,6 @@ def test_the_progress_bar_of_scikit_learn_runs(search, iris, capsys):
     search.set_callbacks(ProgressBar()).fit(*iris)
 
     assert "100%" in capsys.readouterr().out
-
-
-class Constant(ClassifierMixin, BaseEstimator):
-    """Predicts the first class and has no probabilities."""
-
-    def fit(self, X, y):
-        """Learn the classes."""
-        self.classes_ = np.unique(y)
-        return self
-
-    def predict(self, X):
-        """Return the first class."""
-        return np.repeat(self.classes_[:1], len(X))
-
-
-def test_the_corrected_score_needs_a_metric_of_predictions(search, iris):
-    """It is there for a metric of targets and predictions, and None for other callables."""
-    search.fit(*iris)
-    corrected = search.corrected_score_
-    strange = clone(search).set_params(scoring=lambda net, X, y: net.learning_rate)
-
-    assert corrected.low <= corrected.score <= corrected.high
-    assert corrected.score <= search.best_score_ + 0.02
-    assert strange.fit(*iris).corrected_score_ is None
-
-
-def test_the_corrected_score_of_one_candidate_is_its_score(net, iris):
-    """With one candidate nothing was chosen, so its expectation is the plain accuracy."""
-    search = GridSearchCV(net, {"learning_rate": [0.03]}, cv=CV).fit(*iris)
-
-    labels = search.oof_predictions_[0].argmax(axis=1)
-    assert search.corrected_score_.score == pytest.approx(
-        accuracy_score(iris.y, labels), abs=0.02
-    )
 
 
 def _share_right(y, predicted):
@@ -382,47 +287,44 @@ def test_the_corrected_score_of_several_labels(make_estimator, iris):
     assert corrected.low <= corrected.score <= corrected.high
 
 
-@pytest.mark.parametrize("estimator", [LinearSVC(), RidgeClassifier()])
-def test_labels_tell_nothing_of_a_metric_of_decisions(estimator, iris):
-    """ROC AUC takes how sure a classifier is; that of its labels is another number."""
-    y, name = iris.y == 1, {LinearSVC: "C", RidgeClassifier: "alpha"}[type(estimator)]
-    grid = {name: [0.1, 1.0]}
-
-    auc = GridSearchCV(estimator, grid, scoring="roc_auc", cv=CV).fit(iris.X, y)
-    accuracy = GridSearchCV(estimator, grid, cv=CV).fit(iris.X, y)
-
-    assert auc.corrected_score_ is None
-    assert accuracy.corrected_score_.naive_score == pytest.approx(accuracy.best_score_)
-
-
-def test_outliers_are_labels_too(iris):
-    """What finds them is no classifier, and its metric takes decisions as well."""
-    y = np.where(iris.y == 1, -1, 1)
-    grid = {"max_samples": [10, 20]}
-    search = GridSearchCV(IsolationForest(n_estimators=5), grid, scoring="roc_auc", cv=CV)
-
-    assert search.fit(iris.X, y).corrected_score_ is None
-
-
-def test_a_metric_of_decisions_alone_is_not_corrected(iris):
-    """Probabilities are no margins."""
-    scoring = make_scorer(
-        hinge_loss, greater_is_better=False, response_method="decision_function"
-    )
-    search = GridSearchCV(
-        LogisticRegression(), {"C": [0.1, 1.0]}, scoring=scoring, cv=CV
-    ).fit(iris.X, iris.y == 1)
-
-    assert search.corrected_score_ is None
+TREES = IsolationForest(n_estimators=5)
+HINGE = make_scorer(
+    hinge_loss, greater_is_better=False, response_method="decision_function"
+)
 
 
 @pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:One or more of the test")
-@pytest.mark.parametrize("scoring", ["roc_auc", ["roc_auc", "average_precision"]])
-def test_without_scores_nothing_is_corrected(net, iris, scoring):
-    """ROC AUC is not defined for three classes unless one says how: all scores are NaN."""
-    search = GridSearchCV(net, GRID, scoring=scoring, cv=CV, refit=False).fit(*iris)
+@pytest.mark.parametrize(
+    ("estimator", "grid", "scoring", "labels"),
+    [
+        # ROC AUC takes how sure a classifier is; that of its labels is another number.
+        (LinearSVC(), {"C": [0.1, 1.0]}, "roc_auc", [0, 1, 0]),
+        (RidgeClassifier(), {"alpha": [0.1, 1.0]}, "roc_auc", [0, 1, 0]),
+        # What finds outliers is no classifier.
+        (TREES, {"max_samples": [10, 20]}, "roc_auc", [1, -1, 1]),
+        # Probabilities are no margins.
+        (LogisticRegression(), {"C": [0.1, 1.0]}, HINGE, [0, 1, 0]),
+        # Of three classes ROC AUC is not defined, unless one says how.
+        (LogisticRegression(), {"C": [0.1]}, "roc_auc", [0, 1, 2]),
+        (LogisticRegression(), {"C": [0.1]}, ["roc_auc", "average_precision"], [0, 1, 2]),
+        (LogisticRegression(), {"C": [0.1]}, lambda model, X, y: model.C, [0, 1, 2]),
+    ],
+)
+def test_what_no_predictions_tell_is_not_corrected(estimator, grid, scoring, labels, iris):
+    """Metrics of decisions, those without a score, and callables."""
+    search = GridSearchCV(estimator, grid, scoring=scoring, cv=CV, refit=False)
 
-    assert search.corrected_score_ is None
+    assert search.fit(iris.X, np.array(labels)[iris.y]).corrected_score_ is None
+
+
+@pytest.mark.parametrize("estimator", [LinearSVC(), LogisticRegression()])
+def test_labels_are_enough_for_a_metric_of_labels(estimator, iris):
+    """Whether a classifier has probabilities or not."""
+    search = GridSearchCV(estimator, {"C": [0.1, 1.0]}, cv=CV).fit(iris.X, iris.y == 1)
+
+    corrected = search.corrected_score_
+    assert corrected.naive_score == pytest.approx(search.best_score_)
+    assert corrected.low <= corrected.score <= corrected.high
 
 
 @pytest.mark.filterwarnings("ignore:A column-vector y was passed")
@@ -445,14 +347,28 @@ def test_one_column_of_labels_is_as_the_labels_themselves(net, iris, kind):
 
 def test_the_corrected_score_counts_each_candidate_once(net, iris):
     """A candidate of several rungs enters with the most resources only."""
+    # The worst loss wins, so fewer epochs are better than more.
+    worst = make_scorer(log_loss, response_method="predict_proba")
     halving = HalvingGridSearchCV(
-        net, GRID, resource="max_epochs", max_resources=4, min_resources=2, factor=2, cv=CV
+        net,
+        {"learning_rate": [0.003, 0.03, 0.1]},
+        scoring=worst,
+        resource="max_epochs",
+        max_resources=8,
+        min_resources=1,
+        factor=2,
+        cv=CV,
     ).fit(*iris)
 
-    assert len(halving.cv_results_["params"]) == 3
-    rows = halving.search_record_.last_rows
-    assert len(rows) == 2
-    assert 2 in rows
+    rows = list(halving.search_record_.last_rows)
+    assert len(rows) == 3 < len(halving.cv_results_["params"])
+    assert halving.corrected_score_ == corrected_score(
+        halving.oof_predictions_[rows],
+        iris.y,
+        scorer_metric(worst),
+        classes=np.arange(3),
+        random_state=0,
+    )
 
 
 def test_fits_that_fail_alike_are_counted_together(net, iris):

@@ -11,9 +11,8 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from skopt.space import Integer, Real
 from skopt.utils import expected_minimum
 
-from sk_tune import BayesSearchCV, RandomizedSearchCV
-from sk_tune.search._bayes_search import optimize_result
-from sk_tune.space import Choice, as_space
+from sk_tune import BayesSearchCV
+from sk_tune.space import Choice
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 
@@ -26,18 +25,15 @@ class Hill(ClassifierMixin, BaseEstimator):
         self.fails_below = fails_below
 
     def fit(self, X, y):
-        """Fail, or learn the classes."""
         if self.x < self.fails_below:
             raise ArithmeticError("x is too small")
         self.classes_ = np.unique(y)
         return self
 
     def predict(self, X):
-        """Return the first class."""
         return np.full(len(X), self.classes_[0])
 
     def score(self, X, y):
-        """Return the height of the hill."""
         return 1.0 - (self.x - 0.3) ** 2
 
 
@@ -78,14 +74,6 @@ def test_failures_do_not_end_the_search(iris, n_points):
     assert 0 < failed.sum() < 16
     assert all("x is too small" in r for r in search.cv_results_["failure_reason"][failed])
     assert abs(search.best_params_["x"] - 0.3) < 0.1
-
-
-def test_all_failing_is_an_error_with_their_number(iris):
-    """The rule that all fits failed is taken over the whole search."""
-    search = hill(fails_below=2.0, n_iter=6, n_points=2)
-
-    with pytest.raises(ValueError, match="All the 12 fits failed"):
-        fit_with_failures(search, *iris)
 
 
 def test_any_kind_of_dimension_is_searched(net, iris):
@@ -131,55 +119,42 @@ def test_a_finite_space_ends_the_search(iris):
     assert sorted(c["x"] for c in search.cv_results_["params"]) == [0.0, 0.1, 0.2]
 
 
-def test_the_same_seed_gives_the_same_search(net, iris):
-    """Candidates and scores, with networks in rounds of eight."""
-    space = {"learning_rate": loguniform(1e-4, 1e-1), "dropout": uniform(0, 0.5)}
-    one, two = (
-        BayesSearchCV(net, space, n_iter=18, cv=CV, random_state=5).fit(*iris)
-        for _ in range(2)
-    )
-
-    assert one.cv_results_["params"] == two.cv_results_["params"]
-    np.testing.assert_array_equal(
-        one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"]
-    )
-
-
 def test_a_sampler_of_ones_own_is_asked_and_told(iris):
-    """It is told each candidate's mean score, failures as NaN."""
+    """It is told each candidate's mean score, failures as NaN, and what is known."""
 
     class Listed:
         def __init__(self):
-            self.told = []
+            self.told = {}
 
         def ask(self, n_points):
-            return [{"x": 0.3}, {"x": -0.5}] if not self.told else []
+            return [] if 0.3 in self.told else [{"x": 0.3}, {"x": -0.5}]
 
-        def tell(self, candidates, scores, n_resources=None):
-            self.told += list(zip(candidates, scores, strict=True))
+        def tell(self, candidates, scores):
+            self.told |= {c["x"]: s for c, s in zip(candidates, scores, strict=True)}
 
     sampler = Listed()
+    known = [({"x": 0.125}, 0.5), ({"x": 0.25}, 0.9)]
     search = BayesSearchCV(
-        Hill(fails_below=0.0), {"x": (-1.0, 1.0)}, n_iter=9, cv=KFold(2), sampler=sampler
-    )
+        Hill(fails_below=0.0), {"x": (-1.0, 1.0)}, n_iter=9, cv=KFold(2),
+        sampler=sampler, warm_start_from=known,
+    )  # fmt: skip
     fit_with_failures(search, *iris)
 
-    (best, score), (failed, nan) = sampler.told
-    assert (best, score) == ({"x": 0.3}, 1.0)
-    assert failed == {"x": -0.5}
-    assert np.isnan(nan)
+    assert search.cv_results_["params"] == [{"x": x} for x in (0.25, 0.3, -0.5)]
+    known = {0.125: 0.5, 0.25: pytest.approx(0.9975), 0.3: 1.0}
+    assert sampler.told == {**known, -0.5: pytest.approx(np.nan, nan_ok=True)}
 
 
 def test_one_of_several_metrics_guides_the_search(iris):
     """The metric that refit names is the one that the model is told."""
     scoring = {
-        "height": lambda e, X, y: e.score(X, y),
-        "depth": lambda e, X, y: -e.score(X, y),
+        "above": lambda e, X, y: e.score(X, y),
+        "below": lambda e, X, y: -e.score(X, y),
     }
 
-    search = hill(scoring=scoring, refit="depth").fit(*iris)
+    search = hill(scoring=scoring, refit="below").fit(*iris)
 
-    assert search.best_params_["x"] < -0.9
+    assert np.median([p["x"] for p in search.cv_results_["params"][-8:]]) < -0.5
 
 
 @pytest.mark.parametrize(
@@ -210,26 +185,6 @@ def test_options_of_scikit_optimize_reach_the_model(iris):
 
     (sampler,) = search.samplers_
     assert (sampler.base_estimator, sampler.xi, sampler.n_initial_points) == ("ET", 0.1, 5)
-
-
-def test_networks_score_as_they_would_in_a_random_search(net, iris):
-    """Rounds change nothing in what a candidate scores."""
-    space = {"learning_rate": loguniform(1e-4, 1e-1)}
-    search = BayesSearchCV(net, space, n_iter=9, n_points=3, cv=CV, random_state=0)
-    search.fit(*iris)
-    rates = [c["learning_rate"] for c in search.cv_results_["params"]]
-
-    again = RandomizedSearchCV(net, {"learning_rate": rates}, n_iter=9, cv=CV).fit(*iris)
-
-    by_rate = {
-        c["learning_rate"]: score
-        for c, score in zip(
-            again.cv_results_["params"], again.cv_results_["mean_test_score"], strict=True
-        )
-    }
-    np.testing.assert_allclose(
-        search.cv_results_["mean_test_score"], [by_rate[r] for r in rates], rtol=1e-12
-    )
 
 
 def test_every_callback_is_called_whatever_the_others_say(iris):
@@ -280,6 +235,24 @@ def test_results_for_scikit_optimizes_plots(iris):
     assert first.fun == -search.best_score_
     assert len(first.models) == 1
     assert search.optimizer_results_[0] is first
+    (x,), _ = expected_minimum(first, n_random_starts=20, random_state=0)
+    assert abs(x - 0.3) < 0.1
+
+
+def test_failures_count_as_the_worst_in_scikit_optimizes_results(iris):
+    """And there is no result where parameters depend on others."""
+    spaces = [{"x": (-1.0, 1.0)}, {"x": Choice({0.1: {"fails_below": [0.0]}, 0.2: {}})}]
+    search = hill(search_spaces=spaces, n_iter=6, fails_below=0.0)
+    fit_with_failures(search, *iris)
+
+    result, none = search.optimizer_results_
+
+    scores = search.cv_results_["mean_test_score"][:6]
+    assert np.isnan(scores).any()
+    np.testing.assert_allclose(
+        result.func_vals, -np.nan_to_num(scores, nan=np.nanmin(scores))
+    )
+    assert none is None
 
 
 @pytest.mark.parametrize(
@@ -298,53 +271,3 @@ def test_options_of_scikit_optimize_work(iris, kwargs):
     search = hill(optimizer_kwargs=kwargs).fit(X, y)
 
     assert search.best_score_ > 0.99
-
-
-SPACE = as_space({"x": (-2.0, 2.0), "kind": ["a", "b"]})
-
-
-def results_on_hill(n):
-    """Return candidates whose score is highest at x = 0.5."""
-    xs = np.linspace(-2, 2, n)
-    candidates = [{"x": float(x), "kind": "ab"[i % 2]} for i, x in enumerate(xs)]
-    return candidates, -((xs - 0.5) ** 2)
-
-
-def test_the_best_candidate_and_all_losses_are_there():
-    """Scores are negated; the failed one counts as the worst."""
-    candidates, scores = results_on_hill(9)
-    scores[3] = np.nan
-
-    result = optimize_result(SPACE, candidates, scores)
-
-    assert result.x == ["b", 0.5]
-    assert result.fun == 0
-    np.testing.assert_allclose(np.delete(result.func_vals, 3), -np.delete(scores, 3))
-    assert result.func_vals[3] == -np.nanmin(scores)
-    assert [d.name for d in result.space.dimensions] == ["kind", "x"]
-    assert result.models == []
-
-
-@pytest.mark.parametrize("model", ["GP", "ET", "GBRT"])
-def test_the_model_expects_the_minimum_where_it_is(model):
-    """scikit-optimize's own function finds the top of the results_on_hill in the result."""
-    candidates, scores = results_on_hill(17)
-
-    result = optimize_result(SPACE, candidates, scores, model=model, random_state=0)
-
-    (_, x), _ = expected_minimum(result, n_random_starts=20, random_state=0)
-    assert abs(x - 0.5) < 0.5
-
-
-@pytest.mark.parametrize(
-    ("space", "candidates", "scores"),
-    [
-        (as_space({"k": Choice({"a": {"x": (0.0, 1.0)}, "b": {}})}), [{"k": "b"}], [1.0]),
-        (SPACE, [{"x": 0.0, "kind": "a"}], [np.nan]),
-        (SPACE, [], []),
-    ],
-    ids=["a branch", "all failed", "nothing"],
-)
-def test_there_is_none_where_scikit_optimize_has_no_word_for_it(space, candidates, scores):
-    """Parameters that depend on others, or nothing that was scored."""
-    assert optimize_result(space, candidates, np.array(scores)) is None

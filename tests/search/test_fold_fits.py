@@ -11,54 +11,18 @@ import torch
 from scipy import sparse
 from sklearn import model_selection
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import BaggingClassifier
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.feature_selection import SelectFromModel, SequentialFeatureSelector
 from sklearn.impute import IterativeImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from skorch import NeuralNetClassifier
-from torch import nn
 
 from sk_tune import GridSearchCV, MLPClassifier
 from sk_tune._compat import FoldTask
 from sk_tune.search import _network_training
-from sk_tune.search._fold_fits import FitMaker, _stack, network_of
-
-
-class Overriding(MLPClassifier):
-    """A network with a ``fit`` of its own."""
-
-    def fit(self, X, y, sample_weight=None):
-        """Do as before."""
-        return super().fit(X, y, sample_weight)
-
-
-class Renamed(MLPClassifier):
-    """A network that is another in name only."""
-
-
-def test_only_networks_alone_or_last_are_found():
-    """Own networks, derived ones that change nothing, and skorch nets, last or alone."""
-    net, skorch = MLPClassifier(), NeuralNetClassifier(nn.Linear)
-    renamed = Renamed()
-
-    assert network_of(net) is net
-    assert network_of(renamed) is renamed
-    assert network_of(skorch) is skorch
-    assert network_of(make_pipeline(StandardScaler(), net)) is net
-    for other in (
-        Overriding(),
-        make_pipeline(net, StandardScaler()),
-        BaggingClassifier(net),
-        StandardScaler(),
-        "passthrough",
-        None,
-        [net],
-    ):
-        assert network_of(other) is None
+from sk_tune.search._fold_fits import FitMaker, _stack
 
 
 @pytest.fixture
@@ -82,25 +46,6 @@ def task(iris):
     return task
 
 
-def test_candidates_behind_equal_transformers_share_their_rows(task):
-    """Transformed rows are one table for all candidates of a fold that ask for it."""
-    maker = FitMaker()
-    pipeline = Pipeline([("scale", StandardScaler()), ("net", MLPClassifier())])
-    one = task(pipeline, parameters={"net__dropout": 0.1})
-    fold = {"train": one.train, "test": one.test}
-    first, second = (
-        maker.make(task(pipeline, parameters={"net__dropout": p}, **fold), "")
-        for p in (0.1, 0.2)
-    )
-    other = maker.make(task(pipeline, parameters={"scale__with_std": False}, **fold), "")
-
-    assert first.X is second.X
-    assert other.X is not first.X
-    scaler = StandardScaler().fit(one.X[one.train])
-    np.testing.assert_allclose(first.X[first.rows], scaler.transform(one.X[one.train]))
-    np.testing.assert_allclose(first.X[first.monitor], scaler.transform(one.X[one.test]))
-
-
 def test_weights_behind_a_pipeline_are_those_of_the_training_rows(task):
     """Weights of the fold's rows come along, and the monitor rows weigh 1."""
     weight = np.arange(1.0, 151.0)
@@ -111,15 +56,6 @@ def test_weights_behind_a_pipeline_are_those_of_the_training_rows(task):
 
     np.testing.assert_array_equal(fit.sample_weight[fit.rows], weight[own.train])
     np.testing.assert_array_equal(fit.sample_weight[fit.monitor], 1)
-
-
-@pytest.mark.parametrize(
-    "more",
-    [{"y": None}, {"parameters": {"no_such": 1}}, {"fit_params": {"unknown": 1}}],
-)
-def test_what_the_engine_cannot_be_asked_for_is_left_to_its_task(task, more):
-    """Without targets, with a wrong name or fit parameter there is no fit, and no error."""
-    assert FitMaker().make(task(MLPClassifier(), **more), "") is None
 
 
 def test_rows_that_cannot_be_transformed_cost_the_curves_only(task):
@@ -194,25 +130,6 @@ def test_a_search_inside_a_transformer_is_none_of_ours(make_estimator, iris):
     assert search.ledger_.n_fits == 4
 
 
-def test_candidates_that_vary_the_network_only_share_all_else(task):
-    """A network behind known transformers is made without a look at these, and alike."""
-    maker = FitMaker()
-    pipeline = Pipeline([("scale", StandardScaler()), ("net", MLPClassifier())])
-    one = task(pipeline, parameters={"net__dropout": 0.1})
-    fold = {"train": one.train, "test": one.test}
-    first = maker.make(one, "")
-    n_fitted = maker.transformers.n_fitted
-
-    second = maker.make(task(pipeline, parameters={"net__dropout": 0.2}, **fold), "name")
-    third = maker.make(task(pipeline, parameters={"net__no_such": 0.2}, **fold), "")
-
-    assert maker.transformers.n_fitted == n_fitted
-    for name in ("X", "y", "rows", "monitor"):
-        assert getattr(second, name) is getattr(first, name)
-    assert (second.estimator.dropout, second.name) == (0.2, "name")
-    assert third is None
-
-
 @pytest.fixture
 def before_the_network(make_estimator):
     """Return a function that makes a transformer which trains networks of its own."""
@@ -274,7 +191,6 @@ class Traced(np.ndarray):
     tables: list[weakref.ref] = []  # noqa: RUF012 - shared on purpose
 
     def __array_finalize__(self, _):
-        """Take note of a new table."""
         Traced.tables.append(weakref.ref(self))
 
     @staticmethod
@@ -309,17 +225,3 @@ def test_rows_of_folds_are_not_kept_for_the_refit(make_estimator, iris, name):
     GridSearchCV(Pipeline(steps), grid, cv=3).fit(iris.X.view(Traced), iris.y)
 
     assert Watching.n_seen == [0]
-
-
-def test_rows_of_a_fold_are_cut_once_for_all_that_is_prepared_together(task):
-    """They are one table until they are forgotten, also if candidates use other steps."""
-    maker = FitMaker()
-    pipeline = Pipeline([("scale", "passthrough"), ("net", MLPClassifier())])
-    one = task(pipeline, parameters={"net__dropout": 0.1})
-
-    with maker.sharing_folds():
-        first = maker._fold(one)
-        assert maker._fold(one) is first
-
-    assert maker._fold(one) is not first
-    np.testing.assert_array_equal(maker._fold(one).X_train, first.X_train)

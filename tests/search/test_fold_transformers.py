@@ -37,13 +37,11 @@ class Counting(TransformerMixin, BaseEstimator):
         self.noise = noise
 
     def fit(self, X, y=None):
-        """Count."""
         Counting.fits.append(self.scale)
         self.shift_ = self.noise * np.random.default_rng().normal(size=X.shape[1])
         return self
 
     def transform(self, X):
-        """Scale and shift."""
         return X * self.scale + self.shift_
 
 
@@ -101,9 +99,7 @@ def test_random_transformers_are_the_same_in_training_and_scoring(net, iris, cou
             model.predict_proba(iris.X[test]), alone.predict_proba(shifted), atol=1e-9
         )
         np.testing.assert_allclose(
-            search.oof_predictions_[row][test],
-            model.predict_proba(iris.X[test]),
-            atol=1e-9,
+            search.oof_predictions_[row][test], model.predict_proba(iris.X[test]), atol=1e-9
         )
 
 
@@ -138,6 +134,7 @@ def test_a_transformer_that_was_let_go_is_not_taken_for_another(
             [("fill", SimpleImputer()), ("scale", StandardScaler(copy=False))],
             {"scale__with_std": [True, False]},
         ),
+        ([("keep", "passthrough")], {"net__learning_rate": RATES}),
         (
             [("scale", StandardScaler(copy=False)), ("pca", PCA())],
             {"pca__n_components": [2, 3]},
@@ -225,48 +222,30 @@ def test_samplers_resample_training_rows_only(net, breast_cancer, random_state):
         )
 
 
-def _double(transformer, X, y, **_):
-    return 2 * X, transformer
-
-
 def test_rows_of_unknown_origin_are_not_cached():
     """A second step whose rows were not made by the cache is computed each time."""
     store = FittedTransformers()
-    X = np.ones((3, 2))
-    for _ in range(2):
-        call = FoldCache(store, "fold", {}).cache(_double)
-        call(PCA(), X, None)
-        call(PCA(), np.ones((3, 2)), None)
-
-    assert store.n_fitted == 1
+    for factor in (1, 2):
+        call = FoldCache(store, "fold", {}).cache(lambda step, X, y: (2 * X, step))
+        call(PCA(), np.eye(3), None)
+        assert call(PCA(), factor * np.eye(3), None)[0].max() == 2 * factor
 
 
 def test_the_least_used_results_go_first():
     """Beyond the limit of bytes the result that was not asked for longest is dropped."""
     store = FittedTransformers(most_bytes=100)
+    first = np.zeros(6), "fitted"
+    store.keep("a", first)
+    store.keep("b", (np.zeros(6), "fitted"))
+    assert store.find("a") is first
 
-    def result():
-        return np.zeros(6), "fitted"
+    store.keep("c", (np.zeros(6), "fitted"))
 
-    first = store.get("a", result)
-    store.get("b", result)
-    assert store.get("a", result) is first
-    store.get("c", result)
-
-    assert store.get("a", result) is first
-    assert store.n_fitted == 3
-    store.get("b", result)
-    assert store.n_fitted == 4
-
-
-def test_a_result_too_large_for_the_limit_is_kept_alone():
-    """The last result stays even where it alone is over the limit."""
-    store = FittedTransformers(most_bytes=1)
-    rows = store.get("a", lambda: (np.zeros(6), "fitted"))[0]
-
-    assert store.key_of(rows) == ("a", 0)
-    store.get("b", lambda: (np.zeros(6), "fitted"))
-    assert store.key_of(rows) is None
+    assert store.find("a") is first
+    assert store.find("b") is None
+    large = np.zeros(99), "fitted"
+    store.keep("d", large)
+    assert (store.find("a"), store.find("d")) == (None, large)
 
 
 GRID = {"net__learning_rate": [0.001, 0.01, 0.03, 0.1]}
@@ -282,7 +261,6 @@ class Watched(TransformerMixin, BaseEstimator):
         self.noise = noise
 
     def fit(self, X, y=None):
-        """Learn nothing."""
         self.n_features_ = X.shape[1]
         return self
 
@@ -353,37 +331,6 @@ def test_what_is_random_is_drawn_for_every_score(net, iris, calls):
     GridSearchCV(pipeline, GRID, cv=CV, refit=False).fit(*iris)
 
     assert calls.count(50) == 3 + 4 * 3
-
-
-def test_training_rows_are_scored_as_training_rows(net, iris):
-    """With return_train_score only the first call of a scorer is for held-out rows."""
-    pipeline = Pipeline([("scale", StandardScaler()), ("net", net)])
-    options = {"cv": CV, "refit": False, "return_train_score": True}
-    theirs = model_selection.GridSearchCV(pipeline, GRID, **options).fit(*iris)
-
-    ours = GridSearchCV(pipeline, GRID, **options).fit(*iris)
-
-    for name in ("mean_train_score", "mean_test_score"):
-        np.testing.assert_allclose(
-            ours.cv_results_[name], theirs.cv_results_[name], atol=1e-6
-        )
-
-
-def test_rows_are_those_of_the_fitted_transformers_themselves(iris):
-    """Neither another fold nor other fitted transformers are given remembered rows."""
-    store = HeldOutRows(FittedTransformers())
-    test = np.arange(10)
-    X = iris.X[test]
-    pipeline = Pipeline([("scale", StandardScaler().fit(iris.X)), ("net", None)])
-    other = Pipeline([("scale", StandardScaler().fit(iris.X)), ("net", None)])
-
-    store.remember(pipeline, test, transformed(pipeline, X))
-
-    assert store.rows(other, test, X) is None
-    assert store.rows(pipeline, test.copy(), X) is None
-    expected = (X - iris.X.mean(axis=0)) / iris.X.std(axis=0)
-    for _ in range(3):
-        np.testing.assert_allclose(store.rows(pipeline, test, X), expected)
 
 
 def test_rows_of_a_network_that_may_change_them_are_copies(iris):

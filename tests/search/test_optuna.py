@@ -4,11 +4,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from optuna.distributions import (
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from scipy.stats import loguniform, norm, poisson, randint, uniform
 from sklearn.exceptions import NotFittedError
@@ -18,13 +14,7 @@ from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
 from sk_tune import GridSearchCV, HalvingRandomSearchCV, HyperbandSearchCV, MLPClassifier
 from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE
 from sk_tune.search import Choice, OptunaExport, to_optuna
-from sk_tune.search._optuna_study import (
-    TrialRecord,
-    add_trials,
-    stored_value,
-    trial_records,
-)
-from sk_tune.search._outcomes import scores_by_curve
+from sk_tune.search._optuna_study import TrialRecord, add_trials, trial_records
 from sk_tune.space import as_space
 
 NET = MLPClassifier(width=4, max_epochs=4, batch_size=16, random_state=0)
@@ -151,15 +141,6 @@ def test_searches_of_scikit_learn_are_written_too(iris):
     assert study.best_params == search.best_params_
 
 
-def test_optunas_pictures_can_be_drawn(iris):
-    """By matplotlib, since plotly is not everywhere."""
-    study = to_optuna(_hyperband().fit(*iris))
-    with pytest.warns(optuna.exceptions.ExperimentalWarning):
-        axes = optuna.visualization.matplotlib.plot_intermediate_values(study)
-
-    assert len(axes.lines) == len(study.trials)
-
-
 def test_a_study_that_minimizes_is_refused(storage):
     """Its best trial would be the worst."""
     optuna.create_study(storage=storage, study_name="less", direction="minimize")
@@ -241,23 +222,6 @@ def test_branches_may_use_a_name_for_other_values():
     assert (other.params, other.user_attrs["x"]) == ({"k": "b"}, "u")
 
 
-def test_what_runs_is_not_written():
-    """It has no value yet."""
-    assert _added({"x": [1]}, _record({"x": 1}, state="running")) == []
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [(np.float64(0.5), 0.5), (np.int32(3), 3), (True, True), (None, None), ((1,), "(1,)")],
-)
-def test_values_are_stored_as_python_has_them(value, expected):
-    """Or as their repr."""
-    stored = stored_value(value)
-
-    assert stored == expected
-    assert type(stored) is type(expected)
-
-
 def _results(rows, **more):
     """Return results of (rate, bracket, rung, resources, score)."""
     rates, brackets, rungs, resources, scores = zip(*rows, strict=True)
@@ -273,6 +237,7 @@ def _results(rows, **more):
     }
 
 
+ASHA = {"is_asynchronous": True}
 RUNGS = [(1, 1, 0, 1, 0.1), (2, 1, 0, 1, 0.5), (3, 0, 0, 3, 0.7), (2, 1, 1, 3, 0.6)]
 
 
@@ -291,32 +256,27 @@ def test_a_configuration_is_complete_if_it_was_given_all():
     assert records[2].more["n_resources"] == 3
 
 
-def test_what_may_still_be_promoted_is_running():
-    """Until the next rung of its bracket is there."""
-    options = {"resource": "epochs", "max_resources": 3, "is_over": False}
-    before = trial_records(_results(RUNGS[:3]), **options)
-    after = trial_records(_results(RUNGS), **options)
-
-    assert _states(before) == [(1, "running"), (2, "running"), (3, "complete")]
-    assert _states(after) == [(1, "pruned"), (3, "complete"), (2, "complete")]
-
-
-def test_any_may_still_be_promoted_where_no_rung_is_waited_for():
-    """Until the search is over, or it has been given all."""
-    options = {"resource": "epochs", "max_resources": 3, "is_asynchronous": True}
-    during, after = (
-        trial_records(_results(RUNGS), is_over=own, **options) for own in (False, True)
+@pytest.mark.parametrize(
+    ("n_rows", "more", "states"),
+    [
+        (3, {"is_over": False}, ["running", "running", "complete"]),
+        (4, {"is_over": False}, ["pruned", "complete", "complete"]),
+        # Where no rung is waited for, any may be promoted until the search is over.
+        (
+            4,
+            {"is_over": False, "is_asynchronous": True},
+            ["running", "complete", "complete"],
+        ),
+        (4, {"is_over": True, **ASHA}, ["pruned", "complete", "complete"]),
+    ],
+)
+def test_what_may_still_be_promoted_is_running(n_rows, more, states):
+    """Until the next rung of its bracket is there, or it has been given all."""
+    records = trial_records(
+        _results(RUNGS[:n_rows]), resource="epochs", max_resources=3, **more
     )
 
-    assert _states(during) == [(1, "running"), (3, "complete"), (2, "complete")]
-    assert _states(after) == [(1, "pruned"), (3, "complete"), (2, "complete")]
-
-
-def test_a_configuration_of_two_brackets_is_two():
-    """They were trained apart."""
-    rows = [(1, 1, 0, 1, 0.1), (1, 0, 0, 3, 0.7)]
-
-    assert len(trial_records(_results(rows), resource="epochs")) == 2
+    assert [record.state for record in records] == states
 
 
 def test_without_rungs_each_row_is_one():
@@ -367,9 +327,3 @@ def test_steps_are_epochs_if_there_are_curves():
 
     assert records[0].steps == pytest.approx({1: 0.3, 2: 0.5})
     assert records[1].steps == {}
-
-
-def test_curves_of_networks_are_of_accuracy_or_r2():
-    """Of no other metric."""
-    assert [scores_by_curve(s) for s in (None, "accuracy", "r2")] == [True] * 3
-    assert [scores_by_curve(s) for s in ("roc_auc", len, ["r2"])] == [False] * 3

@@ -2,126 +2,18 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
 
-from sk_tune._search_record import INTERRUPTED
-from sk_tune.schedule import halving_plan, hyperband_brackets
+from sk_tune.schedule import halving_plan
 from sk_tune.search import Ledger
 from sk_tune.search._ledger import search_ledger
-from sk_tune.search._outcomes import (
-    FoldOutcome,
-    HeldOut,
-    best_epoch,
-    candidate_fingerprint,
-    guiding_scores,
-    hold,
-    last_rows,
-    learning_curves,
-    out_of_fold_predictions,
-    positions,
-)
+from sk_tune.search._outcomes import FoldOutcome, best_epoch, hold, learning_curves
 
 NAN = np.nan
-
-
-def outcome(rows, values, classes=None):
-    """Return an outcome of held-out rows."""
-    return FoldOutcome(
-        held=HeldOut(rows=np.array(rows), values=np.array(values), classes=classes)
-    )
-
-
-def test_a_row_held_out_twice_has_the_mean():
-    """Predictions of overlapping folds are averaged; rows held out by none are NaN."""
-    folds = [outcome([0, 1], [1.0, 2.0]), outcome([1, 1], [4.0, 6.0])]
-
-    table = out_of_fold_predictions([folds], 3, None)
-
-    np.testing.assert_array_equal(table, [[1.0, 4.0, np.nan]])
-
-
-def test_a_row_held_out_twice_may_have_the_first():
-    """The mean is what an ensemble predicts; a mask of rows says which as well."""
-    folds = [outcome([0, 1], [1.0, 2.0]), outcome([1, 2, 2], [4.0, 6.0, 6.0])]
-
-    table = out_of_fold_predictions([folds], 4, None, averaged=False)
-
-    np.testing.assert_array_equal(table, [[1.0, 2.0, 6.0, np.nan]])
-    assert positions(np.array([False, True, True])).tolist() == [1, 2]
-
-
-def test_a_class_that_a_fold_lacks_has_probability_zero():
-    """Columns are aligned by their classes, strings too."""
-    classes = np.array(["a", "b", "c"])
-    folds = [
-        outcome([0], [[0.25, 0.75]], classes[[0, 2]]),
-        outcome([1], [[0.2, 0.3, 0.5]], classes),
-    ]
-
-    table = out_of_fold_predictions([folds], 2, classes)
-
-    np.testing.assert_array_equal(table, [[[0.25, 0, 0.75], [0.2, 0.3, 0.5]]])
-
-
-def test_classes_in_another_order_are_put_in_theirs():
-    """An estimator may have its classes in any order; columns follow the sorted labels."""
-    classes = np.array(["a", "b", "c"])
-    folds = [outcome([0], [[0.5, 0.3, 0.2]], classes[[2, 0, 1]])]
-
-    table = out_of_fold_predictions([folds], 1, classes)
-
-    np.testing.assert_array_equal(table, [[[0.3, 0.2, 0.5]]])
-
-
-def test_candidates_without_predictions_are_nan():
-    """A failed candidate has a row of NaN beside those that did not fail."""
-    table = out_of_fold_predictions(
-        [[FoldOutcome()], [outcome([0, 1], [1.0, 2.0])]], 2, None
-    )
-
-    np.testing.assert_array_equal(table, [[np.nan, np.nan], [1.0, 2.0]])
-
-
-def test_nothing_held_gives_a_table_of_nan():
-    """Where nothing predicts, the table has a row a candidate, all NaN."""
-    table = out_of_fold_predictions([[FoldOutcome()]] * 2, 3, None)
-
-    assert table.shape == (2, 3)
-    assert np.isnan(table).all()
-
-
-def test_probabilities_are_held_where_there_are_any(iris):
-    """A classifier with probabilities holds these, one without 1 for its label."""
-    rows = np.arange(0, 150, 10)
-    regression = LogisticRegression(max_iter=1000).fit(*iris)
-    svc = LinearSVC().fit(*iris)
-
-    soft = hold(regression, iris.X[rows], rows)
-    hard = hold(svc, iris.X[rows], rows)
-
-    np.testing.assert_array_equal(soft.values, regression.predict_proba(iris.X[rows]))
-    np.testing.assert_array_equal(hard.values.argmax(axis=1), svc.predict(iris.X[rows]))
-    assert set(hard.values.ravel()) == {0.0, 1.0}
-    assert (soft.is_of_predict, hard.is_of_predict) == (False, True)
-
-
-def test_several_labels_are_held_as_the_probability_of_each(iris):
-    """A multilabel classifier of scikit-learn holds one probability a label."""
-    y = np.column_stack([iris.y == 0, iris.X[:, 0] > 5.8]).astype(int)
-    model = KNeighborsClassifier(7).fit(iris.X, y)
-
-    held = hold(model, iris.X, np.arange(150))
-
-    expected = [own[:, 1] for own in model.predict_proba(iris.X)]
-    np.testing.assert_array_equal(held.values.T, expected)
-    assert held.classes is None
 
 
 def test_a_label_that_all_rows_have_has_probability_one(iris):
@@ -152,15 +44,6 @@ def net(n_epochs, granted, before=0, resumed=0, reason=""):
     )
 
 
-# 3 candidates on 2 folds, 3 epochs each; the best one goes on to 9.
-WARM = [
-    [net(3, 3), net(3, 3)],
-    [net(3, 3), net(3, 3)],
-    [net(3, 3), net(3, 3)],
-    [net(6, 9, before=3, resumed=3), net(6, 9, before=3, resumed=3)],
-]
-
-
 def ledger(outcomes, max_epochs=None, starts=None, n_folds=2):
     """Return the ledger of candidates that start where nothing was before."""
     own = [not any(o.n_granted_before for o in folds) for folds in outcomes]
@@ -174,37 +57,6 @@ def ledger(outcomes, max_epochs=None, starts=None, n_folds=2):
     )
 
 
-def test_the_last_row_of_a_configuration_is_that_of_its_last_rung():
-    """What was dropped keeps its row, what was promoted has a later one."""
-    params = [{"a": 1, "n": 3}, {"a": 2, "n": 3}, {"a": 1, "n": 9}]
-
-    assert last_rows(params, "n") == (1, 2)
-    assert last_rows(params, None) == (0, 1, 2)
-
-
-def test_a_row_that_an_interruption_left_empty_is_no_last_one():
-    """What the candidate had on the rung before is there; of a first rung nothing is."""
-    params = [{"a": 1, "n": 1}, {"a": 2, "n": 1}, {"a": 1, "n": 3}, {"a": 3, "n": 1}]
-    reasons = ["", "", INTERRUPTED, INTERRUPTED]
-
-    assert last_rows(params, "n", reasons) == (0, 1, 3)
-    assert last_rows(params, "n") == (1, 2, 3)
-
-
-def test_epochs_of_warm_rungs_add_up():
-    """By hand: 18 + 12 epochs trained, 54 in full, 24 pruned, 6 gone on from."""
-    spent = ledger(WARM, max_epochs=9)
-
-    assert spent.n_candidates == 3
-    assert spent.n_fits == 8
-    assert spent.epochs_trained == 30
-    assert spent.epochs_full == 54
-    assert spent.epochs_saved_by_pruning == 24
-    assert spent.epochs_saved_by_warm_start == 6
-    assert spent.epochs_saved_by_early_stopping == 0
-    assert spent.n_rows == 8
-
-
 def test_epochs_that_failures_cut_are_named():
     """Failing after 1 of 5 epochs cuts 4; stopping early after 2 saves 3."""
     spent = ledger([[net(1, 5, reason="nan"), net(2, 5)]])
@@ -214,37 +66,8 @@ def test_epochs_that_failures_cut_are_named():
     assert spent.n_failed == 1
 
 
-def test_candidates_of_different_lengths_are_full_by_their_own():
-    """Without rungs a candidate's full training is its own number of epochs."""
-    spent = ledger([[net(2, 2), net(2, 2)], [net(5, 5), net(5, 5)]])
-
-    assert spent.epochs_full == spent.epochs_trained == 14
-    assert spent.epochs_saved_by_pruning == 0
-
-
-def test_others_count_as_candidates_without_epochs():
-    """What is no network is counted; what never began, in a race or by Ctrl-C, is not."""
-    stopped = FoldOutcome(reason=INTERRUPTED, was_stopped=True)
-    spent = ledger([[FoldOutcome(), stopped], [net(1, 1), net(1, 1)], [stopped, stopped]])
-
-    assert (spent.n_candidates, spent.n_fits, spent.n_failed) == (2, 3, 0)
-    assert spent.epochs_trained == 2
-
-
-def test_a_rung_that_begins_anew_has_no_candidates_of_its_own():
-    """More samples, or another parameter, mean a training from the start."""
-    starts = np.array([0, 0, 1]) == 0
-    spent = ledger([[net(2, 2)], [FoldOutcome()], [net(2, 2)]], starts=starts)
-
-    assert (spent.n_candidates, spent.n_fits) == (2, 3)
-    assert type(spent.n_candidates) is int
-
-
 def play(rungs, ends, n_folds, *, is_warm=True):
-    """Train every fit up to the epoch in `ends` where it stops by itself, rung by rung.
-
-    The candidates promoted are the first ones.
-    """
+    """Train every fit to the epoch in `ends` at most; the first ones are promoted."""
     behind, outcomes, before = {}, [], 0
     for rung in rungs:
         for candidate in range(rung.n_candidates):
@@ -289,27 +112,6 @@ def test_every_epoch_of_the_full_training_is_accounted_for(
     assert anew.epochs_trained - spent.epochs_trained == spent.epochs_saved_by_warm_start
     assert anew.epochs_saved_by_warm_start == 0
     assert anew.epochs_saved_by_pruning == spent.epochs_saved_by_pruning
-
-
-def test_the_first_bracket_of_the_papers_table_saves_most_epochs():
-    """81 candidates to 81 epochs, pruned by three: 81 * 1 + 27 * 2 + 9 * 6 + ... epochs."""
-    rungs = hyperband_brackets(1, 81)[0].rungs
-
-    spent = ledger(play(rungs, {(c, 0): 81 for c in range(81)}, 1)[0], 81, n_folds=1)
-
-    assert spent.epochs_full == 81 * 81
-    assert spent.epochs_trained == 81 * 1 + 27 * 2 + 9 * 6 + 3 * 18 + 1 * 54
-    # Begun anew, each of the five rungs would train 81 epochs.
-    assert spent.epochs_trained + spent.epochs_saved_by_warm_start == 5 * 81
-
-
-def test_a_race_saves_the_folds_that_it_does_not_train():
-    """Two candidates on five folds, of which one is dropped after three."""
-    stopped = [FoldOutcome(reason="worse", was_stopped=True)] * 2
-    spent = ledger([[net(10, 10)] * 5, [net(10, 10)] * 3 + stopped], 10, n_folds=5)
-
-    assert spent.epochs_saved_by_pruning == 2 * 10
-    assert spent.epochs_saved_by_early_stopping == 0
 
 
 def test_a_ledger_prints_counts_seconds_and_reasons():
@@ -372,16 +174,6 @@ def test_no_curves_are_an_empty_table():
     assert [dtype.kind for dtype in frame.dtypes] == ["i", "i", "i", "f", "f", "f"]
 
 
-def test_the_score_that_refit_names_guides():
-    """Of several metrics the one of refit counts, else the first; without any, none."""
-    results = {"mean_test_a": [1.0], "mean_test_b": [2.0]}
-
-    assert guiding_scores(results, "b") == [2.0]
-    assert guiding_scores(results, refit=False) == [1.0]
-    assert guiding_scores({"mean_test_score": [3.0]}, refit=True) == [3.0]
-    assert len(guiding_scores({}, refit=True)) == 0
-
-
 # Sixty-fourths, whose sums are exact.
 CURVES = arrays(
     np.int64,
@@ -402,7 +194,7 @@ def test_the_best_epoch_has_the_first_of_the_highest_means(curves):
 
 @given(curves=CURVES, data=st.data())
 def test_epochs_that_a_fold_did_not_reach_are_not_compared(curves, data):
-    """A curve that ends ends them all, and one without scores ends none."""
+    """A curve that ends ends them all; where one has no score there is no best."""
     n_reached = data.draw(st.integers(1, curves.shape[1]))
     fold = data.draw(st.integers(0, len(curves) - 1))
     ended = curves.copy()
@@ -410,45 +202,4 @@ def test_epochs_that_a_fold_did_not_reach_are_not_compared(curves, data):
     without = np.vstack([ended, np.full(curves.shape[1], NAN)])
 
     assert best_epoch(ended) == best_epoch(curves[:, :n_reached])
-    assert best_epoch(without) == best_epoch(ended)
-
-
-@pytest.mark.parametrize("curves", [[[NAN, NAN]], [[0.1, NAN], [NAN, 0.2]], [[], []]])
-def test_without_an_epoch_that_all_folds_have_there_is_no_best(curves):
-    """No scores at all, and none in common."""
-    with pytest.raises(ValueError, match="all folds have a score. Got none instead"):
-        best_epoch(curves)
-
-
-def test_a_candidate_is_the_same_in_all_rungs():
-    """The order of names and the resource do not matter, the values do."""
-    one = {"a": 1, "b": np.arange(3), "epochs": 3}
-    two = {"epochs": 9, "b": np.arange(3), "a": 1}
-
-    assert candidate_fingerprint(one, without="epochs") == candidate_fingerprint(
-        two, without="epochs"
-    )
-    assert candidate_fingerprint(one, without=None) != candidate_fingerprint(
-        two, without=None
-    )
-    assert candidate_fingerprint({"a": 1}, without=None) != candidate_fingerprint(
-        {"a": 2}, without=None
-    )
-
-
-def test_estimators_are_told_apart_by_their_parameters():
-    """Equal estimators are one candidate, though they are two objects."""
-    keys = {
-        candidate_fingerprint({"scale": StandardScaler(with_std=flag)}, without=None)
-        for flag in (True, True, False)
-    }
-
-    assert len(keys) == 2
-
-
-def test_functions_are_told_apart_by_identity():
-    """Functions that cannot be pickled have a key, equal to their own only."""
-    one, two = (lambda x: x), (lambda x: x)
-    keys = [candidate_fingerprint({"f": f}, without=None) for f in (one, one, two)]
-
-    assert keys[0] == keys[1] != keys[2]
+    assert best_epoch(without) is None

@@ -1,15 +1,11 @@
 """Scores of what the engine predicted are those that the networks themselves would get."""
 
 import functools
-from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import sklearn
-import torch
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.callback import ProgressBar
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.metrics import f1_score, get_scorer, make_scorer
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -17,10 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
-from sk_tune._compat import FoldTask
 from sk_tune.estimators import NetworkEstimator
-from sk_tune.search._outcomes import Work
-from sk_tune.search._task_runs import PredictedClassifier, PredictedRegressor, TaskRunner
 
 RATES = [1e-3, 1e-2, 1e-1]
 
@@ -151,17 +144,6 @@ def test_what_asks_for_more_than_held_out_predictions_gets_the_network(options, 
     assert len(adopted) == 9
 
 
-def test_progress_bars_see_the_steps_of_each_pipeline(adopted, capsys):
-    """Callbacks that are handed on to what a search fits are told of the fits."""
-    X, y = load_iris(return_X_y=True)
-    net = scaled(MLPClassifier(width=8, max_epochs=2, random_state=0))
-    search = GridSearchCV(net, {"net__learning_rate": RATES}, cv=3, refit=False)
-
-    search.set_callbacks(ProgressBar()).fit(X, y)
-
-    assert len(adopted) == 9
-
-
 def test_a_scorer_gets_the_first_method_that_the_network_has():
     """Of several methods a later one may be known; it is not what is asked for."""
     X, y = load_iris(return_X_y=True)
@@ -196,7 +178,6 @@ class Adding(TransformerMixin, BaseEstimator):
     """Adds rows to those that it was not fitted on."""
 
     def fit(self, X, y=None):
-        """Remember how many rows there were."""
         self.n_rows_ = len(X)
         return self
 
@@ -217,27 +198,15 @@ def test_held_out_rows_that_become_more_have_no_score():
     assert np.isnan(search.cv_results_["mean_test_score"]).all()
 
 
-class Counting:
-    """A callback that counts the fits that it is told of."""
-
-    n_fits = 0
-
-    def setup(self, estimator, context):
-        """Do nothing."""
-
-    def teardown(self, estimator, context):
-        """Do nothing."""
-
-    def on_fit_task_begin(self, estimator, context):
-        """Count."""
-        Counting.n_fits += 1
-
-    def on_fit_task_end(self, estimator, context):
-        """Do nothing."""
-
-
-def test_callbacks_of_what_is_searched_are_told_of_every_fit():
+def test_callbacks_of_what_is_searched_are_told_of_every_fit(do_nothing):
     """They belong to the pipeline, not to the search."""
+
+    class Counting(do_nothing):
+        n_fits = 0
+
+        def on_fit_task_begin(self, estimator, context):
+            Counting.n_fits += 1
+
     X, y = load_iris(return_X_y=True)
     counts = []
     for keep_models in ("none", "all"):
@@ -255,30 +224,24 @@ def test_callbacks_of_what_is_searched_are_told_of_every_fit():
     assert counts[0] == counts[1] > 9
 
 
-class Watching(Counting):
-    """A callback of a search that asks for the rows of each fit."""
-
-    def __init__(self):
-        self.seen = []
-
-    def on_fit_task_begin(self, estimator, context, *, X=None):
-        """Keep the rows of fits."""
-        if context.task_name == "candidate-split-evaluation":
-            self.seen.append(X)
-
-
-def test_callbacks_that_ask_for_rows_get_those_of_the_fold():
+def test_callbacks_that_ask_for_rows_get_those_of_the_fold(do_nothing):
     """What is scored without its rows is not told as if it had others."""
+    seen = []
+
+    class Watching(do_nothing):
+        def on_fit_task_begin(self, estimator, context, *, X=None):
+            if context.task_name == "candidate-split-evaluation":
+                seen.append(X)
+
     X, y = load_iris(return_X_y=True)
-    callback = Watching()
     net = MLPClassifier(width=8, max_epochs=2, random_state=0)
     folds = list(StratifiedKFold(3).split(X, y))
     search = GridSearchCV(net, {"learning_rate": RATES}, cv=folds, refit=False)
 
-    search.set_callbacks(callback).fit(X, y)
+    search.set_callbacks(Watching()).fit(X, y)
 
-    assert len(callback.seen) == 9
-    for position, rows in enumerate(callback.seen):
+    assert len(seen) == 9
+    for position, rows in enumerate(seen):
         np.testing.assert_array_equal(rows, X[folds[position % 3][0]])
 
 
@@ -286,7 +249,6 @@ class Contrary(MLPClassifier):
     """Predicts the last class, whatever its network says."""
 
     def predict(self, X):
-        """Return the last class for each row."""
         return np.repeat(self.classes_[-1:], len(X))
 
 
@@ -303,7 +265,6 @@ class Property(MLPClassifier):
 
     @property
     def predict(self):
-        """Return the function."""
         return lambda X: np.repeat(self.classes_[-1:], len(X))
 
 
@@ -317,7 +278,7 @@ def test_a_class_that_predicts_in_its_own_way_is_asked(kind):
     np.testing.assert_allclose(search.cv_results_["mean_test_score"], 1 / 3)
 
 
-def test_a_fold_without_a_class_is_scored_as_ever():
+def test_a_fold_without_a_class_is_scored_as_ever(adopted):
     """A class that the training rows lack is never predicted."""
     X, y = load_iris(return_X_y=True)
     net = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)
@@ -325,6 +286,7 @@ def test_a_fold_without_a_class_is_scored_as_ever():
 
     found = searched(net, X, y, cv=folds)
 
+    assert len(adopted) == 3
     assert (found.cv_results_["mean_test_score"] == 0).all()
     assert_equal_scores(found, searched(net, X, y, cv=folds, keep_models="all"))
 
@@ -357,62 +319,3 @@ def test_weights_of_a_score_are_used():
         assert weighted.cv_results_["mean_test_score"][row] == pytest.approx(
             np.mean(expected)
         )
-
-
-def task_of(estimator, X, y, scoring):
-    """Return a task of a search on the first two thirds of rows."""
-    rows = np.arange(len(y))
-    return FoldTask(
-        estimator=estimator,
-        X=X,
-        y=y,
-        train=rows[: 2 * len(y) // 3],
-        test=rows[2 * len(y) // 3 :],
-        parameters={},
-        fit_params={},
-        candidate=0,
-        fold=0,
-        scorer=get_scorer(scoring),
-    )
-
-
-def known_of(task, predictions):
-    """Return what a task is scored by if its network predicts this."""
-    trained = SimpleNamespace(predictions=predictions)
-    maker = SimpleNamespace(predicts_as_fitted=lambda task: True)
-    runner = TaskRunner(SimpleNamespace(maker=maker), None, None)
-    return runner._known(Work(None, task, 0, state="there is one", trained=trained))
-
-
-def test_predictions_that_are_not_finite_are_left_to_the_network():
-    """What the scorer says of them is said of the network's own."""
-    task = task_of(MLPRegressor(), *load_diabetes(return_X_y=True), "r2")
-    predictions = np.zeros(len(task.test))
-
-    known = known_of(task, predictions)
-    predictions[0] = np.inf
-
-    assert isinstance(known, PredictedRegressor)
-    assert known_of(task, predictions) is None
-
-
-def test_a_scorer_of_probabilities_is_no_business_of_a_regressor():
-    """The network says what it lacks."""
-    task = task_of(MLPRegressor(), *load_diabetes(return_X_y=True), "roc_auc")
-
-    assert known_of(task, np.zeros(len(task.test))) is None
-
-
-def test_classes_are_those_of_the_training_rows():
-    """Columns of probabilities are the labels that the fold has; no others are taken."""
-    X, y = load_iris(return_X_y=True)
-    task = task_of(MLPClassifier(), X, y, "accuracy")
-    probabilities = np.tile([0.4, 0.6], (50, 1))
-
-    known = known_of(task, probabilities)
-    torn = replace(task, y=torch.zeros(150, requires_grad=True))
-
-    assert isinstance(known, PredictedClassifier)
-    np.testing.assert_array_equal(known.fit(X, y).predict(X), np.ones(50))
-    assert known_of(task, np.full((50, 3), 1 / 3)) is None
-    assert known_of(torn, probabilities) is None

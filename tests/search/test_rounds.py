@@ -1,10 +1,7 @@
 """Rounds: same folds in all of them, and an end when the time is up."""
 
-import time
-
 import numpy as np
 import pytest
-from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -34,27 +31,6 @@ def test_the_best_are_those_of_the_highest_level():
     assert best_first(scores) == [0, 3, 4, 1, 6]
     assert best_first(scores, [0, 1, 1, 1, 1, 2, 2]) == [6, 3, 4, 1, 0]
     assert best_first([np.nan], [0]) == []
-
-
-@pytest.mark.filterwarnings("ignore:The time budget")
-@pytest.mark.parametrize("search", [GridSearchCV, HalvingGridSearchCV])
-def test_a_search_whose_time_is_up_is_usable(make_estimator, iris, search):
-    """With a budget of no time some candidates are there, and the best is fitted."""
-    net = make_estimator("MLPClassifier", dtype="float64")
-    options = {"resource": "max_epochs", "max_resources": 4, "random_state": 0}
-    began = time.monotonic()
-
-    fitted = search(
-        net,
-        {"learning_rate": np.geomspace(1e-4, 0.1, 60)},
-        cv=CV,
-        time_budget=1e-3,
-        **(options if search is HalvingGridSearchCV else {}),
-    ).fit(*iris)
-
-    assert 0 < len(fitted.cv_results_["params"]) < 60
-    assert fitted.predict(iris.X).shape == (150,)
-    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(
@@ -150,16 +126,22 @@ def test_names_that_only_setting_knows_are_taken():
         lambda space: RandomizedSearchCV(PIPE, space, n_iter=2, cv=2),
         lambda space: HalvingGridSearchCV(PIPE, space, cv=2),
         lambda space: HyperbandSearchCV(PIPE, space, max_resources=3, cv=2),
+        lambda space: HyperbandSearchCV(
+            PIPE, space, max_resources=3, cv=2, asynchronous=True
+        ),
         lambda space: BayesSearchCV(PIPE, space, n_iter=2, cv=2),
     ],
-    ids=["grid", "random", "halving", "hyperband", "bayes"],
+    ids=["grid", "random", "halving", "hyperband", "asynchronous", "bayes"],
 )
-def test_every_search_says_so(make):
-    """As a ValueError, which is what scikit-learn raises."""
-    X, y = load_iris(return_X_y=True)
+def test_every_search_says_so(make, iris):
+    """As a ValueError, which is what scikit-learn raises, before anything is trained."""
+    told = []
+    search = make({"drop_out": [0.1, 0.2]}).set_params(progress=told.append)
 
     with pytest.raises(ValueError, match="Did you mean 'mlpclassifier__dropout'"):
-        make({"drop_out": [0.1, 0.2]}).fit(X, y)
+        search.fit(*iris)
+
+    assert told == []
 
 
 @pytest.mark.parametrize(("resource", "n_rows"), [("n_samples", 50), ("max_depth", 150)])

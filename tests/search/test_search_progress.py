@@ -7,8 +7,16 @@ from types import SimpleNamespace
 import pytest
 from scipy.stats import loguniform
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
 
-from sk_tune import BayesSearchCV, GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
+from sk_tune import (
+    BayesSearchCV,
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HyperbandSearchCV,
+    RandomizedSearchCV,
+)
+from sk_tune.search._search_progress import _refit_work
 
 RATES = {"learning_rate": loguniform(1e-3, 1e-1)}
 
@@ -96,17 +104,9 @@ def test_the_line_is_of_all_brackets_and_the_refit(net, iris, every_text):
         column = [own[done] for own in counts]
         assert column == sorted(column)
     assert counts[-1] == [plan.n_candidates] * 2 + [plan.n_epochs] * 2
-    assert every_text[-1].endswith(", refit")
+    # The best score is of the highest rung: one that early rungs flatter does not stay.
+    assert every_text[-1].endswith(f"best score {search.best_score_:.4g}, refit")
     assert every_text[-2].endswith(" left")
-
-
-def test_the_best_score_is_of_the_highest_rung(net, iris, every_text):
-    """One that early rungs flatter does not stay; the last is the search's own."""
-    search = HyperbandSearchCV(net, RATES, max_resources=9, cv=3, random_state=0)
-
-    search.set_params(progress=True).fit(*iris)
-
-    assert f"best score {search.best_score_:.4g}, refit" in every_text[-1]
 
 
 @pytest.mark.parametrize("search", [BayesSearchCV, RandomizedSearchCV])
@@ -138,3 +138,17 @@ def test_a_listener_and_a_line_are_both_told(net, iris, capsys):
 
     assert heard[-1].n_fits_done == heard[-1].n_fits == 6
     assert "candidates 2/2, epochs 12/12" in capsys.readouterr().out
+
+
+def test_the_refit_takes_as_many_epochs_as_the_longest_fit(net):
+    """Rungs go on, whatever the parameter that they grant more of is called."""
+    options = {"max_resources": 9, "min_resources": 1, "cv": 3}
+    plans = [
+        HalvingGridSearchCV(
+            own, {f"{name}dropout": [0.0] * 9}, resource=f"{name}max_epochs", **options
+        ).plan()
+        for own, name in ((net, ""), (Pipeline([("net", net)]), "net__"))
+    ]
+
+    # On half as many samples again as in a fold.
+    assert [_refit_work(plan) for plan in plans] == [9 * 3 / 2] * 2

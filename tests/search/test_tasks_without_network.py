@@ -1,5 +1,3 @@
-# SPDX-FileCopyrightText: sk_tune contributors
-# SPDX-License-Identifier: BSD-3-Clause
 """Searches over estimators that are no networks, whose fits nothing can stop."""
 
 import numpy as np
@@ -31,18 +29,15 @@ class Sleeper(ClassifierMixin, BaseEstimator):
         self.value = value
 
     def fit(self, X, y):
-        """Let the clock go on."""
         self.classes_ = np.unique(y)
         Sleeper.clock += self.seconds
         return self
 
     @staticmethod
     def monotonic():
-        """Return what the clock shows."""
         return Sleeper.clock
 
     def predict(self, X):
-        """Return the first class."""
         return np.full(len(X), self.classes_[0])
 
 

@@ -1,5 +1,3 @@
-# SPDX-FileCopyrightText: sk_tune contributors
-# SPDX-License-Identifier: BSD-3-Clause
 """Time budgets hold, whatever a single candidate takes."""
 
 import time
@@ -120,14 +118,12 @@ class SlowWithAll(TransformerMixin, BaseEstimator):
     """A transformer that takes long for all rows, of which folds tell nothing."""
 
     def fit(self, X, y=None):
-        """Let the processor work."""
         end = time.process_time() + 2 * BUDGET
         while len(X) == 150 and time.process_time() < end:
             pass
         return self
 
     def transform(self, X):
-        """Return the rows as they are."""
         return X
 
 

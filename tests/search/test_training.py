@@ -1,6 +1,5 @@
 """Networks of a search, trained step by step."""
 
-import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -336,20 +335,6 @@ def test_curves_are_those_of_the_reference_engine(make_estimator, iris):
             np.testing.assert_allclose(curve["valid_score"], alone.monitor_score, atol=1e-9)
 
 
-def test_a_candidate_that_diverges_in_its_second_rung_loses(make_estimator, iris):
-    """NaN is never promoted past a number."""
-    net = make_estimator("MLPClassifier", dtype="float64")
-    rungs = {"max_resources": 4, "min_resources": 2, "factor": 2}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        search = halving(net, {"learning_rate": [1e25, 1e24, 0.01, 0.03]}, **rungs)
-        search.fit(*iris)
-
-    promoted = [params["learning_rate"] for params in search.cv_results_["params"][4:]]
-    assert sorted(promoted) == [0.01, 0.03]
-    assert search.ledger_.n_failed == 6
-
-
 @pytest.fixture
 def remembered(monkeypatch):
     """How many networks the search may go on with, after each rung."""
@@ -367,25 +352,20 @@ NINE = {"learning_rate": np.geomspace(0.001, 0.1, 9)}
 
 
 @pytest.mark.parametrize("epochs", ["last", "best"])
-def test_halving_remembers_promoted_networks_only(make_estimator, iris, remembered, epochs):
-    """Of 9 candidates on 3 folds, 3 go on and then 1, and after the last rung none."""
-    halving(make_estimator("MLPClassifier"), NINE, epochs=epochs).fit(*iris)
-
-    assert remembered == [9, 3, 0]
-
-
-def test_hyperband_remembers_what_its_bracket_goes_on_with(
-    make_estimator, iris, remembered
+def test_only_networks_that_may_be_resumed_are_remembered(
+    make_estimator, iris, remembered, epochs
 ):
-    """Of brackets of 9, 5 and 3 candidates 3 and 1, then 1, then none go on."""
-    HyperbandSearchCV(
-        make_estimator("MLPClassifier"),
-        {"learning_rate": np.geomspace(0.001, 0.1, 40)},
-        max_resources=9,
-        cv=CV,
-        random_state=0,
-    ).fit(*iris)
+    """Of 9 candidates on 3 folds 3 go on and then 1; after the last rung none."""
+    net = make_estimator("MLPClassifier")
+    halving(net, NINE, epochs=epochs).fit(*iris)
+    assert remembered == [9, 3, 0]
+    remembered.clear()
+    rates = {"learning_rate": np.geomspace(0.001, 0.1, 40)}
+    options = {"max_resources": 9, "cv": CV, "random_state": 0, "epochs": epochs}
 
+    HyperbandSearchCV(net, rates, **options).fit(*iris)
+
+    # Of brackets of 9, 5 and 3 candidates 3 and 1, then 1, then none.
     assert remembered == [9, 3, 0, 3, 0, 0]
 
 
@@ -419,16 +399,3 @@ def test_rows_that_are_asked_for_are_known_by_their_values(tmp_path):
     )
     assert _are_rows_of(sparse_fit, sparse.csc_matrix([[1, 0], [0, 2]]))
     assert not _are_rows_of(sparse_fit, sparse.csr_matrix([[1, 0], [0, 3]]))
-
-
-def test_rows_of_frames_are_known_by_their_values():
-    """Of whole numbers that others behind them made fractions; and not of other lengths."""
-    X = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}, index=[7, 9])
-    fit = SimpleNamespace(
-        X=pd.concat([X, pd.DataFrame({"a": [np.nan], "b": ["z"]})]), rows=np.arange(2)
-    )
-
-    assert _are_rows_of(fit, X)
-    assert not _are_rows_of(fit, X.assign(a=3))
-    assert not _are_rows_of(fit, X.head(1))
-    assert not _are_rows_of(fit, X[["b", "a"]])

@@ -17,6 +17,7 @@ from sk_tune import (
     MLPClassifier,
     RandomizedSearchCV,
 )
+from sk_tune._search_record import INTERRUPTED, LEFT_OUT
 from sk_tune.exceptions import SkTuneWarning
 from sk_tune.search import to_optuna
 from sk_tune.search._search_parameters import space_of
@@ -52,9 +53,9 @@ def quiet_optuna():
     optuna.logging.set_verbosity(level)
 
 
-def _found(source, space, max_resources=None):
+def _found(source, space, **options):
     sampler = _Told()
-    first = EarlierStart(source, max_resources).tell(sampler, as_space(space))
+    first = EarlierStart(source, **options).tell(sampler, as_space(space))
     return first, sampler.points
 
 
@@ -75,52 +76,69 @@ def test_what_is_not_in_the_space_is_left_out():
     assert _found(pairs, {"x": (0.0, 1.0)}) == ([{"x": 0.5}], [])
 
 
-def test_rungs_are_told_to_searches_with_rungs_only():
-    """A score after few epochs is no score of a full training."""
-    results = {
-        "params": [{"x": 0.1, "n": 1}, {"x": 0.2, "n": 1}, {"x": 0.2, "n": 3}],
-        "n_resources": [1, 1, 3],
-        "mean_test_score": np.array([0.1, 0.2, 0.3]),
-    }
-    space = {"x": (0.0, 1.0)}
-
-    assert _found(results, space) == ([{"x": 0.2}], [])
-    assert _found(results, space, max_resources=9) == (
-        [{"x": 0.2}],
-        [(0.1, 0.1, 1), (0.2, 0.2, 1)],
-    )
-
-
-def test_who_had_more_than_a_search_grants_had_all():
-    """Else their level would be the highest for good, and what is new never learnt from."""
-    results = {
-        "params": [{"x": 0.1, "n": 3}, {"x": 0.2, "n": 27}, {"x": 0.3, "n": 81}],
-        "n_resources": [3, 27, 81],
-        "mean_test_score": np.array([0.1, 0.3, 0.2]),
+def _rungs(*rows):
+    """Return results of (x, resources, score)."""
+    xs, granted, scores = zip(*rows, strict=True)
+    return {
+        "params": [{"x": x} for x in xs],
+        "n_resources": list(granted),
+        "mean_test_score": np.array(scores),
     }
 
-    assert _found(results, {"x": (0.0, 1.0)}, max_resources=9) == (
-        [{"x": 0.2}],
-        [(0.1, 0.1, 3), (0.3, 0.2, 9)],
-    )
+
+@pytest.mark.parametrize(
+    ("results", "options", "best", "told"),
+    [
+        # A score after few epochs is no score of a full training.
+        (_rungs((0.1, 1, 0.1), (0.2, 1, 0.2), (0.2, 3, 0.3)), {}, 0.2, []),
+        (
+            _rungs((0.1, 1, 0.1), (0.2, 1, 0.2), (0.2, 3, 0.3)),
+            {"max_resources": 9},
+            0.2,
+            [(0.1, 0.1, 1), (0.2, 0.2, 1)],
+        ),
+        # Who had more than is granted had all: its level would be the highest for good.
+        (
+            _rungs((0.1, 3, 0.1), (0.2, 27, 0.3), (0.3, 81, 0.2)),
+            {"max_resources": 9},
+            0.2,
+            [(0.1, 0.1, 3), (0.3, 0.2, 9)],
+        ),
+        # 180 samples are not more than 27 epochs, nor less.
+        (
+            _rungs((0.1, 60, 0.1), (0.2, 60, 0.2), (0.2, 180, 0.3)),
+            {"max_resources": 120, "resource": "net__max_epochs"},
+            0.2,
+            [],
+        ),
+        (
+            _rungs((0.1, 60, 0.1), (0.2, 60, 0.2), (0.2, 180, 0.3)),
+            {"max_resources": 120, "resource": "n_samples"},
+            0.2,
+            [(0.1, 0.1, 60), (0.2, 0.2, 60)],
+        ),
+    ],
+    ids=["no rungs", "rungs", "more", "epochs", "samples"],
+)
+def test_rungs_are_told_to_searches_with_rungs_of_their_kind(results, options, best, told):
+    """What had all resources counts in any search."""
+    found = _found(results, {"x": (0.0, 1.0)}, **options)
+
+    assert found == ([{"x": best}], told)
 
 
-def test_rungs_of_another_resource_are_left_out():
-    """180 samples are not more than 27 epochs, nor less."""
+def test_what_the_time_left_out_is_no_failure():
+    """A sampler is not told of it, as it is not in the search itself."""
     results = {
-        "params": [{"x": 0.1}, {"x": 0.2}, {"x": 0.2}],
-        "n_resources": [60, 60, 180],
-        "mean_test_score": np.array([0.1, 0.2, 0.3]),
+        "params": [{"x": 0.1}, {"x": 0.2}, {"x": 0.3}, {"x": 0.4}],
+        "mean_test_score": np.array([0.5, np.nan, np.nan, np.nan]),
+        "failure_reason": np.array(["", LEFT_OUT, INTERRUPTED, "loss is nan"], object),
     }
-    space = as_space({"x": (0.0, 1.0)})
-    told = {}
-    for resource in ("net__max_epochs", "n_samples"):
-        sampler = _Told()
-        EarlierStart(results, 120, resource).tell(sampler, space)
-        told[resource] = sampler.points
 
-    assert told["net__max_epochs"] == []
-    assert told["n_samples"] == [(0.1, 0.1, 60), (0.2, 0.2, 60)]
+    first, told = _found(results, {"x": (0.0, 1.0)})
+
+    assert first == [{"x": 0.1}]
+    assert [x for x, *_ in told] == [0.4]
 
 
 @pytest.mark.parametrize(
@@ -153,30 +171,6 @@ def test_the_best_comes_first_and_not_again(iris):
     assert search.cv_results_["params"] == [earlier.best_params_]
 
 
-def test_a_sampler_of_ones_own_is_told_what_is_known(iris):
-    """It need not know of resources in a search that has none."""
-
-    class Own:
-        def __init__(self):
-            self.n_told = 0
-
-        def ask(self, n_points):
-            return [{"C": 0.5}] * n_points
-
-        def tell(self, candidates, scores):
-            self.n_told += len(candidates)
-
-    sampler = Own()
-    known = [({"C": 0.1}, 0.5), ({"C": 1.0}, 0.9)]
-    search = BayesSearchCV(
-        LogisticRegression(max_iter=1000), {"C": (0.01, 10.0)}, n_iter=2, cv=3,
-        sampler=sampler, warm_start_from=known,
-    ).fit(*iris)  # fmt: skip
-
-    assert [params["C"] for params in search.cv_results_["params"]] == [1.0, 0.5]
-    assert sampler.n_told == 1 + 2
-
-
 def test_studies_give_failures_rungs_and_losses(quiet_optuna):
     """What is minimized is turned round."""
     study = optuna.create_study(direction="minimize")
@@ -204,14 +198,6 @@ def test_studies_give_failures_rungs_and_losses(quiet_optuna):
     assert [score for _, score, _ in points] == pytest.approx(
         [-2.0, np.nan, -4.0], nan_ok=True
     )
-
-
-def test_values_that_a_storage_knows_by_their_repr_are_found_again():
-    """Tuples of layers, say."""
-    space = {"x": [(4,), (2, 2)]}
-    first, _ = _found([({"x": "(2, 2)"}, 1.0)], space)
-
-    assert first == [{"x": (2, 2)}]
 
 
 @pytest.mark.parametrize("sampler", ["bayes", "tpe"])

@@ -162,19 +162,6 @@ def test_what_cannot_be_searched_is_refused_by_name(described, message):
         (norm(), Real(-1.5, 2.5)),
         (poisson(3), Integer(0, 7)),
     ],
-    ids=[
-        "range",
-        "log range",
-        "integers",
-        "log integers",
-        "strings",
-        "mixed",
-        "uniform",
-        "loguniform",
-        "randint",
-        "norm",
-        "poisson",
-    ],
 )
 def test_each_kind_of_value_has_its_dimension(described, expected):
     """Ranges keep their ends and scale; a distribution without end has those drawn."""

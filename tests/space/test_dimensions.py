@@ -46,11 +46,6 @@ def test_intervals_keep_their_value_through_codes(low, factor, code):
         assert interval.encode(value) == pytest.approx(code, abs=1e-6)
 
 
-def test_a_logarithmic_interval_has_its_geometric_mean_in_the_middle():
-    """A code of 1/2 in [1e-4, 1] is 1e-2."""
-    assert Interval(1e-4, 1.0, is_log=True).decode(0.5) == pytest.approx(1e-2)
-
-
 DISTRIBUTIONS = [
     stats.uniform(2, 3),
     stats.loguniform(1e-4, 1.0),

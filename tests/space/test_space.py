@@ -1,8 +1,5 @@
 """Spaces as sets of candidates."""
 
-import pickle
-import warnings
-
 import numpy as np
 import pytest
 import skopt
@@ -168,10 +165,7 @@ def test_parameters_of_a_branch_exist_in_that_branch_only():
 
     kinds = {c["optimizer"]: set(c) for c in candidates}
 
-    assert kinds == {
-        "sgd": {"optimizer", "momentum", "nesterov"},
-        "adamw": {"optimizer"},
-    }
+    assert kinds == {"sgd": {"optimizer", "momentum", "nesterov"}, "adamw": {"optimizer"}}
 
 
 def test_inactive_parameters_are_neutral():
@@ -308,20 +302,3 @@ def test_uniform_points_are_spread_by_the_weights_of_categories():
 
     values = [candidate["p"] for candidate in drawn]
     assert [values.count(value) for value in "abc"] == [75, 25, 0]
-
-
-def test_a_space_can_be_pickled():
-    """Searches travel to other processes and to disk."""
-    space = as_space({"optimizer": NET, "lr": (1, 100, "log-uniform"), "w": [2, 1]})
-
-    again = pickle.loads(pickle.dumps(space))
-
-    assert again.sample(5, RNG(0)) == space.sample(5, RNG(0))
-
-
-def test_parsing_and_drawing_warn_of_nothing():
-    """scikit-optimize's and scikit-learn's warnings about spaces stay away."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        space = as_space({"a": (0, 10), "b": [0, 10], "c": [1.0, 2.0]})
-        assert len(space.sample(100, RNG(0))) == 44
