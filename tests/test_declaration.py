@@ -34,13 +34,15 @@ def test_every_parameter_is_described_once(cls):
 
 
 @pytest.mark.parametrize("cls", SEARCHES)
-def test_defaults_of_searches_are_written_as_in_python(cls):
-    """Those that a class gives another default than its bases, too."""
+def test_what_may_be_given_by_position_is_described_first(cls):
+    """Each parameter is described once, and defaults are written as in Python."""
     signature = inspect.signature(cls).parameters
     described = {p.name: p.type for p in ClassDoc(cls)["Parameters"]}
-
     flags = [name for name, p in signature.items() if isinstance(p.default, bool)]
 
+    assert list(described)[:2] == list(signature)[:2]
+    assert sorted(p.name for p in ClassDoc(cls)["Parameters"]) == sorted(signature)
+    assert set(cls._parameter_constraints) <= set(described)
     assert "return_train_score" in flags
     for name in flags:
         assert described[name].endswith(f"default={signature[name].default}")
@@ -63,17 +65,6 @@ def test_a_class_without_docstring_is_left_alone():
         pass
 
     assert with_inherited_docs(Bare).__doc__ is None
-
-
-@pytest.mark.parametrize("cls", SEARCHES)
-def test_what_may_be_given_by_position_is_described_first(cls):
-    """The estimator, and what is searched; each parameter is described once."""
-    signature = inspect.signature(cls).parameters.values()
-    described = [p.name for p in ClassDoc(cls)["Parameters"]]
-
-    assert described[:2] == [p.name for p in signature][:2]
-    assert sorted(described) == sorted(p.name for p in signature)
-    assert set(cls._parameter_constraints) <= set(described)
 
 
 def test_a_class_of_a_users_may_have_its_constructor():

@@ -45,7 +45,21 @@ BINARY_LABELS = {
 }
 
 
-def _check_labels(labels, codes, make_estimator, name="MLPClassifier"):
+@pytest.mark.parametrize(
+    ("labels", "codes", "name"),
+    [
+        *((labels, CODES, "MLPClassifier") for labels in LABELS.values()),
+        *(
+            (labels, BINARY, name)
+            for labels in BINARY_LABELS.values()
+            for name in ("MLPClassifier", "NetClassifier")
+        ),
+    ],
+)
+def test_labels_of_any_type_are_given_back_as_they_were(
+    labels, codes, name, make_estimator
+):
+    """classes_ and predictions have the type of y, and the network is the same."""
     by_code = make_estimator(name).fit(X, codes)
     net = make_estimator(name).fit(X, labels)
 
@@ -55,19 +69,6 @@ def _check_labels(labels, codes, make_estimator, name="MLPClassifier"):
     np.testing.assert_array_equal(net.predict_proba(X), by_code.predict_proba(X))
     expected = net.classes_[net.predict_proba(X).argmax(axis=1)]
     np.testing.assert_array_equal(net.predict(X), expected)
-
-
-@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
-def test_labels_of_any_type_are_given_back_as_they_were(labels, make_estimator):
-    """classes_ and predictions have the type of y, and the network is the same."""
-    _check_labels(labels, CODES, make_estimator)
-
-
-@pytest.mark.parametrize("labels", BINARY_LABELS.values(), ids=BINARY_LABELS)
-@pytest.mark.parametrize("name", ["MLPClassifier", "NetClassifier"])
-def test_two_labels_of_any_type_are_given_back_as_they_were(name, labels, make_estimator):
-    """Binary problems have two columns of probabilities and any two labels."""
-    _check_labels(labels, BINARY, make_estimator, name)
 
 
 CONTAINERS = {
@@ -83,11 +84,31 @@ CONTAINERS = {
 }
 
 
-@pytest.mark.parametrize("container", CONTAINERS.values(), ids=CONTAINERS)
-def test_labels_may_come_in_any_container(container, make_estimator):
-    """Lists, series and tensors of labels give the network of the plain array."""
-    plain = make_estimator("MLPClassifier").fit(X, CODES)
-    net = make_estimator("MLPClassifier").fit(X, container(CODES))
+INDICATORS = {
+    "list": lambda y: y.tolist(),
+    "frame": lambda y: pd.DataFrame(y, columns=list("abc")),
+    "tensor": torch.tensor,
+    "bool": lambda y: y.astype(bool),
+    "float": lambda y: y.astype(float),
+    "Fortran order": np.asfortranarray,
+}
+
+
+@pytest.mark.parametrize(
+    ("y", "form"),
+    [
+        pytest.param(y, form, id=f"{kind}, {name}")
+        for kind, y, forms in (
+            ("labels", CODES, CONTAINERS),
+            ("indicator", INDICATOR, INDICATORS),
+        )
+        for name, form in forms.items()
+    ],
+)
+def test_labels_and_indicators_may_come_in_any_form(y, form, make_estimator):
+    """Lists, series, frames and tensors give the network of the plain array."""
+    plain = make_estimator("MLPClassifier").fit(X, y)
+    net = make_estimator("MLPClassifier").fit(X, form(y))
 
     np.testing.assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
     np.testing.assert_array_equal(net.predict(X), plain.predict(X))
@@ -117,26 +138,6 @@ def test_multilabel_indicators_are_learnt_label_by_label(name, make_estimator):
     assert net.predict(X).dtype.kind == "i"
     np.testing.assert_allclose(np.exp(net.predict_log_proba(X)), proba, rtol=1e-5)
     assert net.score(X, INDICATOR) == accuracy_score(INDICATOR, net.predict(X))
-
-
-@pytest.mark.parametrize(
-    "form",
-    [
-        lambda y: y.tolist(),
-        lambda y: pd.DataFrame(y, columns=list("abc")),
-        torch.tensor,
-        lambda y: y.astype(bool),
-        lambda y: y.astype(float),
-        np.asfortranarray,
-    ],
-    ids=["list", "frame", "tensor", "bool", "float", "Fortran order"],
-)
-def test_indicators_may_come_in_any_form(form, make_estimator):
-    """The container and the type of an indicator change nothing."""
-    plain = make_estimator("MLPClassifier").fit(X, INDICATOR)
-    net = make_estimator("MLPClassifier").fit(X, form(INDICATOR))
-
-    np.testing.assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
 
 
 BAD_Y = {

@@ -28,22 +28,21 @@ CONTAINERS = {
 }
 
 
-@pytest.mark.parametrize("container", CONTAINERS.values(), ids=CONTAINERS)
-def test_targets_may_come_in_any_container(container, make_estimator):
-    """Lists, series and tensors of numbers give the network of the plain array."""
-    # Numbers that float32 holds exactly.
-    y = np.round(Y * 8) / 8
+# Numbers that float32 holds exactly.
+ROUND = np.round(Y * 8) / 8
+
+
+@pytest.mark.parametrize(
+    ("y", "form"),
+    [
+        *(pytest.param(ROUND, form, id=name) for name, form in CONTAINERS.items()),
+        *((MANY, form) for form in (pd.DataFrame, torch.tensor, np.asfortranarray, list)),
+    ],
+)
+def test_targets_may_come_in_any_form(y, form, make_estimator):
+    """Lists, series, frames and tensors give the network of the plain array."""
     plain = make_estimator("MLPRegressor").fit(X, y)
-    net = make_estimator("MLPRegressor").fit(X, container(y))
-
-    np.testing.assert_array_equal(net.predict(X), plain.predict(X))
-
-
-@pytest.mark.parametrize("form", [pd.DataFrame, torch.tensor, np.asfortranarray, list])
-def test_several_outputs_may_come_in_any_form(form, make_estimator):
-    """Frames, tensors and lists of several targets are as the plain array."""
-    plain = make_estimator("MLPRegressor").fit(X, MANY)
-    net = make_estimator("MLPRegressor").fit(X, form(MANY))
+    net = make_estimator("MLPRegressor").fit(X, form(y))
 
     np.testing.assert_array_equal(net.predict(X), plain.predict(X))
 

@@ -145,14 +145,6 @@ def test_codes_that_were_not_in_fit_are_one_and_the_same(fitted):
     np.testing.assert_array_equal(probabilities, np.repeat(probabilities[:1], 4, axis=0))
 
 
-def test_text_categories_are_still_refused():
-    """A category column must hold codes; the message names the column."""
-    frame = pd.DataFrame({"a": [0.1, 0.2], "b": pd.Categorical(["x", "y"])})
-
-    with pytest.raises(ValueError, match="column 'b' of type Categorical"):
-        MLPClassifier(**SMALL).fit(frame, [0, 1])
-
-
 def test_a_column_of_a_category_type_must_be_named():
     """What is a category by its type, and none by the parameter, is refused."""
     X, y = _table()

@@ -105,12 +105,8 @@ def test_a_training_that_has_stopped_early_stays_stopped(make_estimator, task_da
 def test_the_schedule_of_partial_fit_is_laid_out_for_max_epochs(make_estimator, task_data):
     """Epochs one by one see the rates of all at once, and then the last; a fit anew."""
     X, y = task_data("MLPRegressor")
-    params = {
-        "lr_schedule": "step",
-        "max_epochs": 4,
-        "batch_size": -1,
-        "learning_rate": 0.1,
-    }
+    params = {"lr_schedule": "step", "max_epochs": 4, "batch_size": -1}
+    params["learning_rate"] = 0.1
     net = make_estimator("MLPRegressor", **params)
 
     for _ in range(4):
@@ -185,18 +181,6 @@ def test_global_state_is_left_alone(name, seed, make_estimator, task_data):
     before = _global_state()
 
     net.fit(X, y).partial_fit(X, y).predict(X)
-
-    assert _global_state() == before
-
-
-def test_global_state_is_left_alone_by_a_failing_fit(make_estimator, task_data):
-    """A training that diverges inside a seeded block restores the generators too."""
-    X, y = task_data("NetRegressor")
-    net = make_estimator("NetRegressor", optimizer="sgd", learning_rate=1e25)
-    before = _global_state()
-
-    with pytest.raises(TrainingDivergedError):
-        net.fit(X, y)
 
     assert _global_state() == before
 
@@ -314,51 +298,41 @@ INTERRUPTED = {
     "momentum": {"optimizer": "sgd"},
     "schedule": {"lr_schedule": "cosine", "max_epochs": 8},
     "early stopping": {"early_stopping": True, "validation_fraction": 0.3},
+    "warm start": {
+        "warm_start": True,
+        "early_stopping": True,
+        "lr_schedule": "step",
+        "learning_rate": 0.3,
+        "max_epochs": 8,
+    },
 }
 
 
+@pytest.mark.filterwarnings("ignore:lr_schedule:sk_tune.exceptions.SkTuneWarning")
 @pytest.mark.parametrize("params", INTERRUPTED.values(), ids=INTERRUPTED)
-def test_an_interrupted_partial_fit_leaves_the_estimator_as_it_was(
+def test_an_interrupted_continuation_leaves_the_estimator_as_it_was(
     params, fuse, make_estimator, task_data
 ):
-    """All epochs of a failed call are undone, and training goes on as if it never was."""
+    """All epochs and the new schedule of a failed call are undone, as if it never was."""
     X, y = task_data("NetRegressor")
-    net, twin = (
-        _fused(make_estimator, **params).partial_fit(X, y, n_epochs=2) for _ in range(2)
-    )
+
+    def train(net, n_epochs):
+        if "warm_start" in params:
+            return net.fit(X, y)
+        return net.partial_fit(X, y, n_epochs=n_epochs)
+
+    net, twin = (train(_fused(make_estimator, **params), 2) for _ in range(2))
     before = state_of(net)
     fuse(10)
 
     with pytest.raises(KeyboardInterrupt):
-        net.partial_fit(X, y, n_epochs=5)
+        train(net, 5)
 
     assert state_of(net) == before
     fuse(None)
     # Other rows, on which the validation loss cannot fall below what the failed call saw.
     net.partial_fit(X, -50 * y, n_epochs=2)
     twin.partial_fit(X, -50 * y, n_epochs=2)
-    assert state_of(net) == state_of(twin)
-
-
-@pytest.mark.filterwarnings("ignore:lr_schedule:sk_tune.exceptions.SkTuneWarning")
-def test_an_interrupted_warm_start_leaves_the_estimator_as_it_was(
-    fuse, make_estimator, task_data
-):
-    """A warm fit that fails is undone too, its new schedule included."""
-    X, y = task_data("NetRegressor")
-    params = {"warm_start": True, "early_stopping": True, "lr_schedule": "step"}
-    params |= {"learning_rate": 0.3, "max_epochs": 8}
-    net, twin = (_fused(make_estimator, **params).fit(X, y) for _ in range(2))
-    before = state_of(net)
-    fuse(10)
-
-    with pytest.raises(KeyboardInterrupt):
-        net.fit(X, y)
-
-    assert state_of(net) == before
-    fuse(None)
-    net.partial_fit(X, y, n_epochs=2)
-    twin.partial_fit(X, y, n_epochs=2)
     assert state_of(net) == state_of(twin)
 
 
@@ -383,6 +357,7 @@ def test_a_loss_that_is_not_finite_ends_the_fit(name, make_estimator, task_data)
     """TrainingDivergedError names the epoch and the learning rate, and what to do."""
     X, y = task_data(name)
     net = make_estimator(name, **DIVERGING, gradient_clip=None, max_epochs=5)
+    before = _global_state()
 
     with pytest.raises(TrainingDivergedError, match=r"1e\+25") as raised:
         net.fit(X, y)
@@ -390,6 +365,7 @@ def test_a_loss_that_is_not_finite_ends_the_fit(name, make_estimator, task_data)
     assert "epoch" in str(raised.value)
     assert "Lower learning_rate" in str(raised.value)
     assert isinstance(raised.value, ArithmeticError)
+    assert _global_state() == before
     assert not net.__sklearn_is_fitted__()
 
 
@@ -398,14 +374,8 @@ def test_weights_that_are_not_finite_after_the_last_step_end_the_fit(
 ):
     """A last step that spoils the weights after a finite loss is noticed too."""
     X, y = task_data("MLPRegressor")
-    net = make_estimator(
-        "MLPRegressor",
-        optimizer="sgd",
-        learning_rate=1e39,
-        batch_size=-1,
-        max_epochs=1,
-        momentum=0.0,
-    )
+    params = {**DIVERGING, "learning_rate": 1e39, "batch_size": -1, "max_epochs": 1}
+    net = make_estimator("MLPRegressor", **params)
 
     with pytest.raises(TrainingDivergedError, match="learning_rate"):
         net.fit(X, y)
@@ -509,31 +479,22 @@ def test_early_stopping_of_skorch_ends_the_training_without_an_error(
     assert all(len(row["batches"]) <= 1 for row in net.history_)
 
 
-class StopAt(Callback):
-    """Stop the training at one hook, as skorch's callbacks do."""
+def _stop_at(hook, n_calls=1):
+    """Return a callback that stops the training at a hook, as skorch's callbacks do."""
+    calls = []
 
-    def __init__(self, hook, n_calls=1):
-        self.hook = hook
-        self.n_calls = n_calls
-
-    def _count(self):
-        self.n_calls -= 1
-        if self.n_calls == 0:
+    def stop(*_, **__):
+        calls.append(hook)
+        if len(calls) == n_calls:
             raise KeyboardInterrupt
 
-    def on_train_begin(self, net, **kwargs):
-        if self.hook == "on_train_begin":
-            self._count()
-
-    def on_batch_end(self, net, **kwargs):
-        if self.hook == "on_batch_end":
-            self._count()
+    return type("Stop", (Callback,), {hook: stop})()
 
 
 def test_a_callback_may_stop_the_training_within_an_epoch(make_estimator, task_data):
     """A training that a callback stopped after a batch can go on later."""
     X, y = task_data("MLPRegressor")
-    stop = StopAt("on_batch_end", n_calls=6)
+    stop = _stop_at("on_batch_end", n_calls=6)
     net = make_estimator("MLPRegressor", callbacks=[stop], max_epochs=3).fit(X, y)
     stopped = net.predict(X)
 
@@ -566,24 +527,32 @@ def test_an_epoch_that_a_callback_stopped_while_it_was_validated_does_not_count(
 def test_an_interruption_before_the_first_epoch_is_not_swallowed(make_estimator, task_data):
     """As in skorch, KeyboardInterrupt from on_train_begin reaches the caller."""
     X, y = task_data("MLPRegressor")
-    net = make_estimator("MLPRegressor", callbacks=[StopAt("on_train_begin")])
+    net = make_estimator("MLPRegressor", callbacks=[_stop_at("on_train_begin")])
 
     with pytest.raises(KeyboardInterrupt):
         net.fit(X, y)
 
 
-def test_an_error_in_a_callback_is_passed_on(make_estimator, task_data):
-    """What a callback raises reaches the caller, and nothing is fitted."""
+def _fail(*_, **__):
+    raise LookupError("no such scale")
 
-    class Broken(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            raise LookupError("no such scale")
 
-    X, y = task_data("MLPRegressor")
-    net = make_estimator("MLPRegressor", callbacks=[Broken()])
+def _interrupt(*_, **__):
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(10**6):
+        pass
 
-    with pytest.raises(LookupError, match="no such scale"):
-        net.fit(X, y)
+
+@pytest.mark.parametrize(
+    ("act", "error"), [(_fail, LookupError), (_interrupt, KeyboardInterrupt)]
+)
+def test_an_error_in_a_callback_is_passed_on(act, error, make_estimator, task_data):
+    """Ctrl+C too, which is no stop that the callback asked for; nothing is fitted."""
+    callback = type("Own", (Callback,), {"on_epoch_end": act})()
+    net = make_estimator("MLPRegressor", callbacks=[callback])
+
+    with pytest.raises(error):
+        net.fit(*task_data("MLPRegressor"))
 
     assert not net.__sklearn_is_fitted__()
 
@@ -732,11 +701,7 @@ def test_early_stopping_goes_on_from_the_last_weights(change, make_estimator):
     """Not from the best, which predict: on noise these are far behind."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 8)), rng.integers(0, 2, 200)
-    params = {
-        "early_stopping": True,
-        "patience": 100,
-        "learning_rate": 0.05,
-    }
+    params = {"early_stopping": True, "patience": 100, "learning_rate": 0.05}
     at_once = make_estimator("MLPClassifier", **params, max_epochs=12).fit(X, y)
 
     in_parts = make_estimator("MLPClassifier", **params, max_epochs=12)
@@ -809,20 +774,3 @@ def test_scoring_callbacks_agree_with_scikit_learn(scoring, use_caching, class_w
     X_valid, y_valid = rows
     expected = get_scorer(scoring)(net, X_valid, net.classes_[y_valid])
     assert net.history_[0]["score"] == pytest.approx(expected)
-
-
-def test_ctrl_c_in_a_callback_is_not_taken_for_a_stop(make_estimator, task_data):
-    """A signal interrupts the fit also while a callback runs."""
-
-    class Signal(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            os.kill(os.getpid(), signal.SIGINT)
-            for _ in range(10**6):
-                pass
-
-    net = make_estimator("MLPRegressor", callbacks=[Signal()])
-
-    with pytest.raises(KeyboardInterrupt):
-        net.fit(*task_data("MLPRegressor"))
-
-    assert not net.__sklearn_is_fitted__()

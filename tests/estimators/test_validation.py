@@ -368,28 +368,20 @@ def test_an_unknown_parameter_is_refused_at_once(name, make_estimator):
 
 NUMPY_SCALARS = {
     "MLPClassifier": {
-        "n_layers": np.int64(1),
         "width": np.int32(5),
         "hidden_layer_sizes": np.array([5, 3]),
         "learning_rate": np.float32(0.01),
-        "momentum": np.float32(0.5),
         "weight_decay": np.float64(0.1),
-        "l1": np.float32(1e-4),
         "gradient_clip": np.float32(1.0),
         "dropout": np.float32(0.25),
         "residual": np.True_,
         "early_stopping": np.True_,
         "validation_fraction": np.float32(0.25),
-        "patience": np.int64(3),
-        "tol": np.float32(0.0),
         "batch_size": np.int64(10),
         "max_epochs": np.int64(2),
         "random_state": np.int64(2**32 - 1),
         "label_smoothing": np.float32(0.125),
-        "optimizer": np.str_("sgd"),
         "activation": np.str_("tanh"),
-        "nesterovs_momentum": np.True_,
-        "warm_start": np.False_,
         "verbose": np.int64(0),
     },
     "CNNClassifier": {

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 
-from sk_tune.diagnosis import Finding
 from sk_tune.report import to_json, to_text, write_html
 from sk_tune.report._gathering import gather
 from sk_tune.report._report_formats import (
@@ -204,27 +203,6 @@ def test_a_page_is_written_as_a_whole_or_not_at_all(grid, tmp_path, monkeypatch)
         write_html(grid, path)
     assert path.read_text() == "before"
     assert os.listdir(tmp_path) == ["a.html"]
-
-
-def test_only_real_scores_and_findings_to_act_on_count(make_report, make_row):
-    """No number stands for a failure; issues come before tips, the severe ones first."""
-    rows = [
-        make_row(0, 0.5, params={"a": 1}),
-        make_row(1, -1.0, reason="it diverged", params={"b": 1, "a": 2}),
-        make_row(2, math.nan),
-    ]
-    kinds = [("tip", "high"), ("passed", None), ("issue", "low"), ("issue", "high")]
-    findings = tuple(
-        Finding(code="SKT100", name="x", outcome=kind, severity=level, message="")
-        for kind, level in kinds
-    )
-
-    report = make_report(rows, findings=findings)
-
-    assert report.scored == rows[:1]
-    assert report.names == ["a", "b", "net__width"]
-    wrong = [(f.outcome, f.severity) for f in report.wrong]
-    assert wrong == [kinds[3], kinds[2], kinds[0]]
 
 
 def test_counts_are_those_of_the_ledger(hyperband, linear):

@@ -228,20 +228,21 @@ def test_one_door_takes_networks_and_collapsed_ensembles_too(tmp_path):
             )
 
 
-def _ensembles():
-    table = make_pipeline(TablePreparer(), _mlp())
-    search = GridSearchCV(
-        table, {"mlpclassifier__width": [4, 8]}, cv=2, keep_models="all"
-    ).fit(X, Y)
-    yield "trials", TrialEnsembleClassifier(search).fit(X, Y)
-    voting = [("table", table), ("rare", PIPELINES["rare"])]
-    yield "voting", VotingClassifier(voting, voting="soft").fit(X, Y)
+def _trials():
+    widths = {"mlpclassifier__width": [4, 8]}
+    search = GridSearchCV(PIPELINES["table"], widths, cv=2, keep_models="all")
+    return TrialEnsembleClassifier(search.fit(X, Y))
 
 
-@pytest.mark.parametrize("name", ["trials", "voting"])
-def test_an_ensemble_of_pipelines_is_one_file(name, tmp_path):
+def _voting():
+    members = [(name, PIPELINES[name]) for name in ("table", "rare")]
+    return VotingClassifier(members, voting="soft")
+
+
+@pytest.mark.parametrize("make", [_trials, _voting])
+def test_an_ensemble_of_pipelines_is_one_file(make, tmp_path):
     """Each member with the preparation of its own fold."""
-    small = collapse(dict(_ensembles())[name])
+    small = collapse(make().fit(X, Y))
     path = tmp_path / "ensemble"
 
     small.save(path)
