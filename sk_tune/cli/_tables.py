@@ -165,21 +165,11 @@ def _text_parts(path: Path, texts: Collection[str], n_rows: int) -> Iterator[pd.
 def _parquet_parts(
     path: Path, texts: Collection[str], n_rows: int
 ) -> Iterator[pd.DataFrame]:
-    try:
+    with _reading_parquet(path):
         from pyarrow.parquet import ParquetFile
-    except ImportError:
-        # Says what is missing.
-        yield _read_parquet(path)
-        return
-    try:
-        file = ParquetFile(path)
-        batches = file.iter_batches(batch_size=n_rows)
-        for batch in batches:
+
+        for batch in ParquetFile(path).iter_batches(batch_size=n_rows):
             yield _named(batch.to_pandas(), path)
-    except (ValueError, OSError) as error:
-        raise TableError(
-            f"{str(path)!r} must be a Parquet file. Got: {_first_line(error)}"
-        ) from error
 
 
 def _read_text(path: Path, texts: Collection[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -272,18 +262,26 @@ def _has_decimal_commas(head: str, separator: str) -> bool:
     return clear[0] > clear[1]
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+@contextmanager
+def _reading_parquet(path: Path) -> Iterator[None]:
+    """Refuse what is no Parquet file, or say what it takes to read one."""
     try:
-        frame = pd.read_parquet(path)
+        yield
     except ImportError as error:
         raise TableError(
             "Reading Parquet needs pyarrow. Install it with: pip install 'sk-tune[tables]'"
         ) from error
+    except TableError:
+        raise
     except (ValueError, OSError) as error:
         raise TableError(
             f"{str(path)!r} must be a Parquet file. Got: {_first_line(error)}"
         ) from error
-    return _named(frame, path)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    with _reading_parquet(path):
+        return _named(pd.read_parquet(path), path)
 
 
 def _named(frame: pd.DataFrame, path: Path) -> pd.DataFrame:

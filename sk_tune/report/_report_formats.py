@@ -149,6 +149,7 @@ def ledger_counts(ledger: Ledger | None) -> list[tuple[str, int]]:
         ("fits trained in fleets", ledger.n_rows),
         ("fits trained one at a time", ledger.n_solo),
         ("epochs trained", ledger.epochs_trained),
+        ("epochs of an earlier run", ledger.epochs_loaded),
         ("epochs trained again to the best one", ledger.epochs_trained_again),
         ("epochs if all were trained to the end", ledger.epochs_full),
         ("epochs saved by pruning", ledger.epochs_saved_by_pruning),

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
+from sk_tune.report._drawing import needs_log
+
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 # Fewer do not show that a scale is logarithmic.
 _LEAST_TICKS = 3
 # Share of the range that is left free at both ends of an axis.
 _MARGIN = 0.04
-# Positive values that span more than this factor are better told apart by their logarithm.
-_LOG_FROM = 30.0
 
 
 def element(tag: str, *children: Any, **attributes: Any) -> Markup:
@@ -111,7 +111,7 @@ def scale_of(
     found = np.array([v for v in values if math.isfinite(v)] or [0.0, 1.0])
     low, high = float(found.min()), float(found.max())
     if is_log is None:
-        is_log = low > 0 and high / low > _LOG_FROM
+        is_log = needs_log(found)
     is_log = is_log and low < high
     if is_log:
         factor = (high / low) ** _MARGIN

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
-from sk_tune.diagnosis import Curves, Finding, apply, diagnose, verdict
+from sk_tune.diagnosis import Curves, Finding, apply, diagnose, to_act_on, verdict
 from sk_tune.diagnosis._findings import RULES, good_fit
 
 KNOWN = [
@@ -327,3 +327,16 @@ def test_no_findings_are_no_verdict():
     """An empty list is a mistake of the caller."""
     with pytest.raises(ValueError, match="at least one finding"):
         verdict([])
+
+
+def test_issues_come_before_tips_and_the_severe_ones_first():
+    """Of what is to be acted on."""
+    kinds = [("tip", "high"), ("passed", None), ("issue", "low"), ("issue", "high")]
+    findings = [
+        Finding(code="SKT100", name="x", outcome=kind, severity=level, message="")
+        for kind, level in kinds
+    ]
+
+    found = [(f.outcome, f.severity) for f in to_act_on(findings)]
+
+    assert found == [kinds[3], kinds[2], kinds[0]]
