@@ -35,6 +35,7 @@ from sk_tune.fleets import Plan, _active_batch, _loop
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32, "learning_rate": 0.01}
+PLACES = ["cpu", "cuda", "cpu", "cuda:1"]
 
 
 class Functional(nn.Module):
@@ -659,6 +660,18 @@ def test_a_single_group_is_shared_among_the_workers(
 
     assert len(shards) == n_shards
     assert sorted(i for shard in shards for i in shard.fits) == list(range(40))
+
+
+@pytest.mark.usefixtures("workers_for_little")
+def test_fits_on_a_gpu_are_not_shared_out(digits, monkeypatch):
+    """Processes would have to share it, and would each fill it with networks."""
+    monkeypatch.setattr("sk_tune.engine._dispatch.executor_of", None)
+    fits = [_fit(digits, _mlp(device=device), seed=i) for i, device in enumerate(PLACES)]
+
+    trained = train(fits, n_jobs=2)
+
+    there = [t.status for t, device in zip(trained, PLACES, strict=True) if device == "cpu"]
+    assert there == ["trained"] * 2
 
 
 # --- What ended before the rest
