@@ -16,7 +16,7 @@ from sk_tune.engine._executors import (
     start_meanwhile,
     start_workers,
 )
-from sk_tune.engine._fits import Fit, Progress, Trained, callback_progress
+from sk_tune.engine._fits import Fit, Progress, Trained
 from sk_tune.engine._memory_limits import checkpoint_before, expected_memory
 from sk_tune.engine._skorch_adoption import (
     adopt_skorch,
@@ -45,7 +45,6 @@ __all__ = [
     "architecture",
     "attribute_names",
     "bound_names",
-    "callback_progress",
     "checkpoint_before",
     "count_words",
     "cutting_iterator",

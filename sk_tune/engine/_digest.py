@@ -267,21 +267,10 @@ def _other_frame_digest(data: Any, value_digest: ValueDigest) -> str | None:
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, type(...), slice)
 # Attributes that Python and its classes keep for themselves.
 _IGNORED = frozenset({
-    "__abstractmethods__",
-    "__annotate_func__",
-    "__annotations__",
-    "__annotations_cache__",
-    "__dataclass_fields__",
-    "__dataclass_params__",
-    "__dict__",
-    "__doc__",
-    "__firstlineno__",
-    "__module__",
-    "__orig_bases__",
-    "__parameters__",
-    "__static_attributes__",
-    "__weakref__",
-    "_abc_impl",
+    *("__abstractmethods__", "__annotate_func__", "__annotations__"),
+    *("__annotations_cache__", "__dataclass_fields__", "__dataclass_params__"),
+    *("__dict__", "__doc__", "__firstlineno__", "__module__", "__orig_bases__"),
+    *("__parameters__", "__static_attributes__", "__weakref__", "_abc_impl"),
 })
 # Names, by module and among Python's builtins, through which code reaches what none of its
 # names tells.

@@ -254,23 +254,3 @@ class ProgressReporter:
                 seconds_left=seconds * (total - done) / done if done else np.nan,
             )
         )
-
-
-def callback_progress(context: Any, estimator: Any) -> Callable[[Progress], None]:
-    """Return a callable for ``train(progress=...)`` that tells scikit-learn's callbacks.
-
-    With it ``sklearn.callback.ProgressBar`` shows the fits of the engine as tasks of the
-    `estimator` that asked for them; `context` is that of the task whose subtasks they are.
-    """
-    n_told = 0
-
-    def report(progress: Progress) -> None:
-        nonlocal n_told
-        while n_told < progress.n_fits_done:
-            task_id = None if context.sequential_subtasks else n_told
-            task = context.subcontext(task_name="network", task_id=task_id)
-            task.call_on_fit_task_begin(estimator=estimator)
-            task.call_on_fit_task_end(estimator=estimator)
-            n_told += 1
-
-    return report

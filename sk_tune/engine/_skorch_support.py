@@ -58,30 +58,12 @@ _INSIDE = frozenset({
 # These also move the momentum with the learning rate.
 _CYCLIC = {"OneCycleLR", "CyclicLR"}
 _HOOKS = (
-    "fit",
-    "partial_fit",
-    "fit_loop",
-    "run_single_epoch",
-    "train_step",
-    "train_step_single",
-    "validation_step",
-    "evaluation_step",
-    "infer",
-    "get_loss",
-    "get_dataset",
-    "get_split_datasets",
-    "get_iterator",
-    "initialize",
-    "initialize_module",
-    "initialize_optimizer",
-    "initialize_criterion",
-    "notify",
-    "check_data",
-    "on_epoch_begin",
-    "on_epoch_end",
-    "on_batch_begin",
-    "on_batch_end",
-    "on_grad_computed",
+    *("fit", "partial_fit", "fit_loop", "run_single_epoch", "train_step"),
+    *("train_step_single", "validation_step", "evaluation_step", "infer", "get_loss"),
+    *("get_dataset", "get_split_datasets", "get_iterator", "initialize"),
+    *("initialize_module", "initialize_optimizer", "initialize_criterion", "notify"),
+    *("check_data", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end"),
+    *("on_grad_computed",),
 )
 
 
@@ -218,25 +200,10 @@ def _of_callback(callback: Any) -> str | None:
 
 # Numbers that may differ between the networks of a fleet, and what is not part of training.
 _NETWORK_PARAMETERS = frozenset({
-    "learning_rate",
-    "momentum",
-    "weight_decay",
-    "l1",
-    "dropout",
-    "frequency_scale",
-    "label_smoothing",
-    "gradient_clip",
-    "max_epochs",
-    "lr_schedule",
-    "early_stopping",
-    "validation_fraction",
-    "patience",
-    "tol",
-    "class_weight",
-    "warm_start",
-    "random_state",
-    "verbose",
-    "callbacks",
+    *("learning_rate", "momentum", "weight_decay", "l1", "dropout", "frequency_scale"),
+    *("label_smoothing", "gradient_clip", "max_epochs", "lr_schedule", "early_stopping"),
+    *("validation_fraction", "patience", "tol", "class_weight", "warm_start"),
+    *("random_state", "verbose", "callbacks"),
 })
 
 

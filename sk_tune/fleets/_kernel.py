@@ -134,16 +134,8 @@ def _hash(content: bytes) -> str:
 
 # The position of a name is its number in epoch.c.
 KINDS = (
-    "linear",
-    "activation",
-    "dropout",
-    "layer norm",
-    "batch norm",
-    "branch",
-    "join",
-    "table",
-    "members",
-    "scale",
+    *("linear", "activation", "dropout", "layer norm", "batch norm", "branch", "join"),
+    *("table", "members", "scale"),
 )
 LINKS = ("identity", "sigmoid", "softmax")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")

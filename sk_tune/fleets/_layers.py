@@ -82,10 +82,9 @@ def chained(layers: Sequence[Layer]) -> list[Layer]:
     return list(layers)
 
 
-def run_backward(
-    layers: Sequence[Layer], dy: Tensor, batch: Batch, *, keep: bool
-) -> Tensor:
-    """Return the derivatives by a chain's input; `dy` may be overwritten unless `keep`."""
+def run_backward(layers: Sequence[Layer], dy: Tensor, batch: Batch) -> Tensor:
+    """Return the derivatives by a chain's input; `dy` is left as it is."""
+    keep = True
     for layer in reversed(layers):
         dx = layer.backward(dy, batch, keep=keep)
         keep = keep and dx is dy
@@ -282,7 +281,7 @@ class Residual(Layer):
         return torch.add(x, y, out=self.memory(self.name + ".sum", y, *y.shape))
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        dx = run_backward(self.layers, dy, batch, keep=True)
+        dx = run_backward(self.layers, dy, batch)
         return dx if self.first else dx.add_(dy)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:

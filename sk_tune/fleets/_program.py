@@ -121,7 +121,7 @@ class Program:
 
     def backward(self, gradient: Tensor) -> list[Tensor]:
         """Return the derivatives, (k, ...), by the parameters; they may be overwritten."""
-        run_backward(self.layers, gradient, self._batch, keep=True)
+        run_backward(self.layers, gradient, self._batch)
         return [self._batch.found[name] for name in self.parameters.tensors]
 
     def combined(self, outputs: Tensor) -> Tensor:

@@ -50,15 +50,6 @@ def _replay(session, tasks):
 # --- What is counted
 
 
-def test_the_seconds_are_of_what_happened():
-    """Each of the three parts took some time."""
-    with fleet(n_jobs=1) as report:
-        cross_val_score(_net(), X, Y, cv=2)
-
-    seconds = [report.seconds_recording, report.seconds_training, report.seconds_replaying]
-    assert min(seconds) > 0
-
-
 class Watching(Callback):
     """A callback that no fleet knows."""
 

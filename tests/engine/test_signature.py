@@ -19,7 +19,7 @@ from skorch.callbacks import (
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, RNNClassifier
+from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
 from sk_tune.augment import Flip, Shift
 from sk_tune.engine import Fit
 from sk_tune.engine._skorch_support import reason_against_net, reason_alone, signature
@@ -138,13 +138,6 @@ class OwnFit(MLPClassifier):
         return super().fit(X, y, sample_weight)
 
 
-class OwnPrediction(MLPClassifier):
-    """Overrides what does not take part in the training."""
-
-    def predict(self, X):
-        return super().predict(X)
-
-
 @pytest.mark.parametrize(
     ("estimator", "reason"),
     [
@@ -166,23 +159,6 @@ def test_what_a_fleet_cannot_carry_has_a_reason(estimator, reason):
 def test_a_foreign_estimator_is_named():
     """A scikit-learn estimator is no network."""
     assert "LogisticRegression" in reason_alone(_fit(LogisticRegression()))
-
-
-@pytest.mark.parametrize(
-    "estimator",
-    [
-        MLPClassifier(),
-        MLPRegressor(early_stopping=True, device="cpu"),
-        MLPClassifier(callbacks=[]),
-        RNNClassifier(),
-        NetClassifier(nn.Linear),
-        OwnPrediction(),
-    ],
-    ids=lambda e: type(e).__name__,
-)
-def test_all_others_have_none(estimator):
-    """Empty lists of callbacks and overridden predictions are no hindrance."""
-    assert reason_alone(_fit(estimator)) is None
 
 
 X_SMALL, Y_SMALL = np.zeros((4, 2), dtype=np.float32), np.array([0, 1, 0, 1])

@@ -106,26 +106,6 @@ def test_dropout_is_no_part_of_the_architecture(make_estimator, task_data, kind)
         torch.testing.assert_close(outputs[1], dropped(rows), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        {"hidden_layer_sizes": (7,)},
-        {"activation": "tanh"},
-        {"normalization": "batch"},
-        {"hidden_layer_sizes": (6, 6)},
-        {"dtype": "float64"},
-    ],
-    ids=str,
-)
-def test_architectures_differ_in_what_fixes_the_program(make_estimator, task_data, params):
-    """Width, activation, normalisation, depth and dtype."""
-    data = task_data("MLPClassifier")
-    (plain,) = _modules(make_estimator, data, "MLP", n=1)
-    (other,) = _modules(make_estimator, data, "MLP", n=1, **params)
-
-    assert architecture(plain) != architecture(other)
-
-
 @pytest.mark.parametrize("sizes", [(32, 32), (2,), (4, 3)])
 def test_a_row_is_the_same_among_any_others(make_estimator, task_data, sizes):
     """Alone or among others, a row has the same outputs, up to a last bit or two."""

@@ -214,6 +214,12 @@ CASES = {
         numerical_embedding="periodic",
         dropout=0.2,
     ),
+    "mlp, members, categories": _mlp(
+        "table targets",
+        members=3,
+        categorical_features=CODED,
+        numerical_embedding="piecewise_linear",
+    ),
     "mlp, members, all": _mlp(members=3, optimizer="sgd", **ALL),
     "cnn": _cnn(optimizer="sgd"),
     "cnn, adamw": _cnn(learning_rate=1e-3),

@@ -19,11 +19,8 @@ from torch.nn import functional as F
 
 from sk_tune.training import (
     REGRESSION_LOSSES,
-    AbsoluteError,
     BinaryCrossEntropy,
     CrossEntropy,
-    HuberLoss,
-    SquaredError,
     accuracy_by_network,
     loss_message,
     r2_by_network,
@@ -54,9 +51,9 @@ LOSSES = {
         CrossEntropy(0.3),
         lambda y, outputs, **w: log_loss(y, softmax(outputs, axis=1), **w),
     ),
-    "squared": (SquaredError(), mean_squared_error),
-    "absolute": (AbsoluteError(), mean_absolute_error),
-    "huber": (HuberLoss(), _huber),
+    "squared": (REGRESSION_LOSSES["squared_error"](), mean_squared_error),
+    "absolute": (REGRESSION_LOSSES["absolute_error"](), mean_absolute_error),
+    "huber": (REGRESSION_LOSSES["huber"](), _huber),
 }
 
 
