@@ -81,6 +81,18 @@ class Metric:
         return int(found[0])
 
 
+def as_columns(probabilities: Any, classes: Any) -> Array:
+    """Return probabilities; with several labels, those that a sample has each of them.
+
+    `classes` are those of each label, then.
+    """
+    if not isinstance(probabilities, list):
+        return np.asarray(probabilities)
+    # A label that was the same in all samples has one column, of its 0 or its 1.
+    pairs = zip(probabilities, classes, strict=True)
+    return np.column_stack([own @ np.asarray(values, float) for own, values in pairs])
+
+
 def check_metric_names(scoring: Any, parameter: str) -> None:
     """Raise ValueError, with what could be meant, if a text names no scorer."""
     scoring = [*scoring.values()] if isinstance(scoring, dict) else scoring

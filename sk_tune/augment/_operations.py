@@ -48,7 +48,7 @@ _NUMBERS_PER_BLOCK = 2**15
 _N_SHARES = 4096  # Quantiles from which the share of a mixed sample is drawn.
 
 
-class StepNumbers:
+class _StepNumbers:
     """Random numbers of K networks for each operation at each step of an epoch."""
 
     def __init__(
@@ -158,7 +158,7 @@ def shifted(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
     return windows[images, :, top, left].view_as(X)
 
 
-def rotated(X: Tensor, numbers: SampleNumbers, degrees: Tensor) -> Tensor:
+def _rotated(X: Tensor, numbers: SampleNumbers, degrees: Tensor) -> Tensor:
     """Turn images, (k, B, C, H, W), about their centre by at most `degrees`, (k,).
 
     Pixels are interpolated linearly.
@@ -178,16 +178,16 @@ def rotated(X: Tensor, numbers: SampleNumbers, degrees: Tensor) -> Tensor:
     return turned.view_as(X)
 
 
-def cut_out(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
+def _cut_out(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
     """Set a square of each image, (k, B, C, H, W), to 0; its side is `pixels`, (k,)."""
     sizes = _tensor_of(X.shape[3:], X.device)
     sides = pixels.view(-1, 1, 1)
     start = (numbers.uniform(2) * sizes).floor_() - (sides / 2).floor()
-    box = inside_box(start, start + sides, X.shape[3], X.shape[4])
+    box = _inside_box(start, start + sides, X.shape[3], X.shape[4])
     return X * (~box).to(X.dtype).unsqueeze(2)
 
 
-def inside_box(start: Tensor, stop: Tensor, height: int, width: int) -> Tensor:
+def _inside_box(start: Tensor, stop: Tensor, height: int, width: int) -> Tensor:
     """Return a mask, (k, B, height, width), of the pixels inside of a rectangle.
 
     `start` and `stop`, (k, B, 2), are its first line and column and those behind the last;
@@ -212,7 +212,7 @@ def scaled(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
     return X * factor.view(*X.shape[:2], *(1,) * (X.ndim - 2))
 
 
-def masked_in_time(
+def _masked_in_time(
     X: Tensor, numbers: SampleNumbers, share: Tensor, layout: Layout
 ) -> Tensor:
     """Set consecutive steps of each sequence, at most a `share`, (k,), of them, to 0.
@@ -229,7 +229,7 @@ def masked_in_time(
     return X * _along(kept.to(X.dtype), layout)
 
 
-def shifted_in_time(
+def _shifted_in_time(
     X: Tensor, numbers: SampleNumbers, steps: Tensor, layout: Layout
 ) -> Tensor:
     """Move each sequence in time by at most `steps`, (k,).
@@ -261,7 +261,7 @@ def _along(values: Tensor, layout: Layout) -> Tensor:
     return values.unsqueeze(-1 if layout == "sequence" else 2)
 
 
-def share_quantiles(alphas: Sequence[float]) -> Tensor:
+def _share_quantiles(alphas: Sequence[float]) -> Tensor:
     """Return the quantiles of Beta(alpha, alpha) from which shares are drawn.
 
     The result has shape (K, n_quantiles), float64, ascending, for the alphas of K networks.
@@ -276,7 +276,7 @@ def mixed(X: Tensor, numbers: SampleNumbers, quantiles: Tensor) -> tuple[Tensor,
 
     Returns new samples of the shape of `X`, (k, B, ...), and the share of each sample
     itself, (k, B), float64. Where one of the two is NaN, which is padding, so is the
-    result. `quantiles` come from :func:`share_quantiles`.
+    result. `quantiles` come from :func:`_share_quantiles`.
     """
     share = _drawn(numbers.uniform().squeeze(-1), quantiles)
     share = share.maximum(1 - share)
@@ -284,20 +284,20 @@ def mixed(X: Tensor, numbers: SampleNumbers, quantiles: Tensor) -> tuple[Tensor,
     return torch.lerp(_partners(X), X, factor), share
 
 
-def cut_and_mixed(
+def _cut_and_mixed(
     X: Tensor, numbers: SampleNumbers, quantiles: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Put a rectangle of its partner into each image.
 
     Returns new images of the shape of `X`, (k, B, C, H, W), and the share of the area that
-    is left of the image, (k, B), float64. `quantiles` come from :func:`share_quantiles`.
+    is left of the image, (k, B), float64. `quantiles` come from :func:`_share_quantiles`.
     """
     drawn = numbers.uniform(3)
     sizes = _tensor_of(X.shape[3:], X.device)
     area = 1 - _drawn(drawn[..., 0], quantiles)
     sides = (area.sqrt().unsqueeze(-1) * sizes).floor_()
     start = (drawn[..., 1:] * sizes).floor_() - (sides / 2).floor()
-    box = inside_box(start, start + sides, X.shape[3], X.shape[4])
+    box = _inside_box(start, start + sides, X.shape[3], X.shape[4])
     share = 1 - box.double().mean(dim=(2, 3))
     return torch.where(box.unsqueeze(2), _partners(X), X), share
 
@@ -307,7 +307,7 @@ def _tensor_of(numbers: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor(numbers, device=device)
 
 
-def mixed_codes(codes: Tensor, numbers: SampleNumbers, share: Tensor) -> Tensor:
+def _mixed_codes(codes: Tensor, numbers: SampleNumbers, share: Tensor) -> Tensor:
     """Return the categories of mixed samples, (k, B, n), which cannot be averaged.
 
     A code is the sample's with the probability of its `share`, (k, B), and its partner's
@@ -319,7 +319,7 @@ def mixed_codes(codes: Tensor, numbers: SampleNumbers, share: Tensor) -> Tensor:
     return torch.where(is_kept, codes, _partners(codes))
 
 
-def mixed_targets(
+def _mixed_targets(
     y: Tensor, weight: Tensor | None, share: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor | None]:
     """Return targets and weights of mixed samples.
@@ -354,20 +354,20 @@ _Operation = Callable[[Tensor, SampleNumbers, Tensor], Tensor]
 _OPERATIONS: dict[type[Augmentation], _Operation] = {
     Flip: flipped,
     Shift: shifted,
-    Rotate: rotated,
-    Cutout: cut_out,
+    Rotate: _rotated,
+    Cutout: _cut_out,
     Noise: noisy,
     Scale: scaled,
 }
 # ``(X, numbers, strength (k,), layout) -> X``
 _IN_TIME: dict[type[Augmentation], Callable[..., Tensor]] = {
-    TimeMask: masked_in_time,
-    TimeShift: shifted_in_time,
+    TimeMask: _masked_in_time,
+    TimeShift: _shifted_in_time,
 }
 # ``(X, numbers, quantiles (k, n)) -> X, share (k, B)``
 _MIXING: dict[type[Augmentation], Callable[..., tuple[Tensor, Tensor]]] = {
     Mixup: mixed,
-    CutMix: cut_and_mixed,
+    CutMix: _cut_and_mixed,
 }
 
 
@@ -409,9 +409,9 @@ class RowAugmenter:
             values = [astuple(augmentation)[0] for augmentation in same_kind]
             strengths = torch.tensor(values, dtype=torch.float64)
             if same_kind[0].mixes:
-                strengths = share_quantiles(values)
+                strengths = _share_quantiles(values)
             self._strengths.append(strengths.to(device))
-        self._numbers = StepNumbers(seeds, len(self.kinds), device)
+        self._numbers = _StepNumbers(seeds, len(self.kinds), device)
 
     def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
         """Prepare the random numbers of an epoch of at most `n_steps`.
@@ -434,7 +434,7 @@ class RowAugmenter:
             share = None
             if kind in _MIXING:
                 changed, share = _MIXING[kind](X, numbers, strength)
-                y, weight = mixed_targets(y, weight, share, X.dtype)
+                y, weight = _mixed_targets(y, weight, share, X.dtype)
             elif kind in _IN_TIME:
                 changed = _IN_TIME[kind](X, numbers, strength, self.layout)
             else:
@@ -442,7 +442,7 @@ class RowAugmenter:
             if self.codes:
                 codes = X[..., self.codes]
                 changed[..., self.codes] = (
-                    codes if share is None else mixed_codes(codes, numbers, share)
+                    codes if share is None else _mixed_codes(codes, numbers, share)
                 )
             X = changed
         return AugmentedBatch(X, y, weight)

@@ -102,7 +102,7 @@ class Problem:
         )
 
     def _in_order(self, rows: Array) -> Array:
-        return rows[sampling_order(self.y[rows], self.is_classification, self.seed)]
+        return rows[_sampling_order(self.y[rows], self.is_classification, self.seed)]
 
     def fit_params(self, estimator: Any) -> dict[str, Any]:
         """Return what ``fit`` of a search over a pipeline is given besides X and y."""
@@ -111,7 +111,7 @@ class Problem:
         return {f"{estimator.steps[-1][0]}__sample_weight": self.sample_weight}
 
 
-def sampling_order(y: Array, is_classification: bool, seed: int) -> Array:  # noqa: FBT001
+def _sampling_order(y: Array, is_classification: bool, seed: int) -> Array:  # noqa: FBT001
     """Return all positions in an order in which the first ones stand for all.
 
     Of classes two samples of each come first, and after these each class has its share of

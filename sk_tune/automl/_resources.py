@@ -253,7 +253,7 @@ def affordable(
     return (rows, enough) if rows >= min(least_rows, n_rows) else (0, 0)
 
 
-def hyperband_epochs(min_epochs: int, max_epochs: int) -> int:
+def _hyperband_epochs(min_epochs: int, max_epochs: int) -> int:
     """Return the epochs that all candidates of a Hyperband pass train in one fold.
 
     `min_epochs` are those of the first rung of the longest bracket; rungs are resumed.
@@ -274,7 +274,7 @@ def hyperband_size(epochs: float, max_epochs: int) -> tuple[int, int]:
     """
     for reductions in range(_MOST_REDUCTIONS, 0, -1):
         least = max_epochs // _FACTOR**reductions
-        if least >= 1 and hyperband_epochs(least, max_epochs) <= epochs:
+        if least >= 1 and _hyperband_epochs(least, max_epochs) <= epochs:
             return least, max_epochs
     most = max(1, min(max_epochs, int(min(epochs, max_epochs))))
     return most, most

@@ -58,7 +58,7 @@ class SharedSteps:
 # Errors of a model that do not end the course.
 ERRORS = (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError, LookupError)
 # Trials whose fitted models a search keeps.
-N_KEPT = 8
+_N_KEPT = 8
 # Files in the folder: of all that ended, and of networks in training.
 _TRIALS, _NETWORKS = "trials.joblib", "{}.networks.db"
 # A twentieth of the time at most goes to writing.
@@ -157,7 +157,7 @@ class Memory:
         """Return what a later fit needs: the models of the best trials of each kind."""
         labels = dict.fromkeys(trial.label for trial in self.trials)
         by_label = [[t for t in self.trials if t.label == label] for label in labels]
-        best = [trial for trials in by_label for trial in best_of(trials, N_KEPT)]
+        best = [trial for trials in by_label for trial in best_of(trials, _N_KEPT)]
         rest = [replace(trial, models=()) for trial in self.trials if trial not in best]
         return replace(self, trials=best, others=[*self.others, *rest])
 
@@ -304,7 +304,7 @@ class Runner:
             cv=problem.folds,
             scoring=problem.scoring,
             refit=False,
-            keep_models=N_KEPT,
+            keep_models=_N_KEPT,
             # Boosting and linear algebra use all cores by threads.
             n_jobs=self.workers.n_jobs if model.is_network else None,
             **options,

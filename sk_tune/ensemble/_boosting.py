@@ -58,14 +58,14 @@ Floats = npt.NDArray[np.float64]
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber")
 
 
-def regression_loss(name: str, alpha: float) -> "BoostingLoss":
+def _regression_loss(name: str, alpha: float) -> "BoostingLoss":
     """Return one of `REGRESSION_LOSSES`; huber takes a share `alpha` of small residuals."""
     if name == "huber":
         return _HuberLoss(alpha)
     return _AbsoluteError() if name == "absolute_error" else _SquaredError()
 
 
-def classification_loss(n_columns: int) -> "BoostingLoss":
+def _classification_loss(n_columns: int) -> "BoostingLoss":
     """Return the log loss of labels 0 and 1 in one column, or of one-hot labels."""
     return _BinaryLogLoss() if n_columns == 1 else _LogLoss()
 
@@ -551,7 +551,7 @@ class BoostingClassifier(  # type: ignore[misc]
         return np.eye(self.n_classes_)[labels], labels
 
     def _loss_of(self, y: Array) -> BoostingLoss:
-        return classification_loss(y.shape[1])
+        return _classification_loss(y.shape[1])
 
 
 @parameters
@@ -607,4 +607,4 @@ class BoostingRegressor(RegressorMixin, CombinedRegressor, _Boosting):  # type: 
         return y.reshape(len(y), -1), None
 
     def _loss_of(self, y: Array) -> BoostingLoss:
-        return regression_loss(self.loss, self.alpha)
+        return _regression_loss(self.loss, self.alpha)

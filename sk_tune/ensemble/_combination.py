@@ -18,6 +18,7 @@ import torch
 from sklearn.pipeline import Pipeline
 from torch import Tensor
 
+from sk_tune._metric import as_columns
 from sk_tune.engine import NetworkStack, architecture
 from sk_tune.ensemble._member_inputs import (
     CommonScaling,
@@ -238,30 +239,16 @@ class _Lone:
         if self._classes is None:
             predicted = np.asarray(estimator.predict(X), dtype=np.float64)
             return [predicted.reshape(len(predicted), -1)]
+        is_sure = not hasattr(estimator, "predict_proba")
+        values = estimator.predict(X) if is_sure else estimator.predict_proba(X)
         if len(self._classes) == 0:
-            return [_label_probabilities(estimator, X)]
-        if hasattr(estimator, "predict_proba"):
-            values = np.asarray(estimator.predict_proba(X), dtype=np.float64)
-        else:
-            values = np.asarray(estimator.predict(X))[:, None] == estimator.classes_
+            classes = getattr(estimator, "classes_", None)
+            return [as_columns(values, classes).astype(np.float64)]
+        if is_sure:
+            values = np.asarray(values)[:, None] == estimator.classes_
         found = np.zeros((len(values), len(self._classes)))
         found[:, np.searchsorted(self._classes, estimator.classes_)] = values
         return [found]
-
-
-def _label_probabilities(estimator: Any, X: Any) -> Array:
-    """Return the probability of each label of a multilabel problem."""
-    if not hasattr(estimator, "predict_proba"):
-        return np.asarray(estimator.predict(X), dtype=np.float64)
-    values = estimator.predict_proba(X)
-    if isinstance(values, list):
-        # A label that is the same in all training samples has one column.
-        columns = [
-            of_label @ np.asarray(labels, dtype=np.float64)
-            for of_label, labels in zip(values, estimator.classes_, strict=True)
-        ]
-        return np.column_stack(columns)
-    return np.asarray(values, dtype=np.float64)
 
 
 class _Stacked:

@@ -105,7 +105,7 @@ _READERS: dict[type, Callable[[Any], ScalerNumbers | None]] = {
 }
 
 
-class AffineMap(NamedTuple):
+class _AffineMap(NamedTuple):
     """The map ``(x - center) * scale`` of D columns, which may fill missing values.
 
     After the map a missing value becomes `fill`, (D,), in the units of the result; it stays
@@ -130,7 +130,7 @@ class AffineMap(NamedTuple):
         return self.scale / base.scale, (base.center - self.center) * self.scale
 
 
-def affine_tail(transformers: Sequence[Any]) -> tuple[int, AffineMap | None]:
+def _affine_tail(transformers: Sequence[Any]) -> tuple[int, _AffineMap | None]:
     """Return how many transformers come before the last scalers, and the map of these.
 
     The map is None if the last transformer is no scaler; "passthrough" and None do nothing.
@@ -146,7 +146,7 @@ def affine_tail(transformers: Sequence[Any]) -> tuple[int, AffineMap | None]:
     return n_others, tail
 
 
-def _affine_map(transformer: Any) -> AffineMap | None:
+def _affine_map(transformer: Any) -> _AffineMap | None:
     """Return the map of a fitted scaler; None of others, of clips and of infinite ones."""
     numbers = scaler_numbers(transformer)
     if numbers is None or numbers.clip is not None:
@@ -155,7 +155,7 @@ def _affine_map(transformer: Any) -> AffineMap | None:
         np.broadcast_to(np.asarray(n, dtype=np.float64), transformer.n_features_in_)
         for n in numbers[:4]
     )
-    found = AffineMap(center - shift * divisor / scale, scale / divisor, numbers.fill)
+    found = _AffineMap(center - shift * divisor / scale, scale / divisor, numbers.fill)
     values = [value for value in found if value is not None]
     return found if np.isfinite(values).all() and found.scale.all() else None
 
@@ -196,7 +196,7 @@ class Preparation(NamedTuple):
     features: Array | None
     transformers: Pipeline | None
     n_others: int
-    tail: AffineMap | None
+    tail: _AffineMap | None
     key: Hashable
     head_key: Hashable
 
@@ -238,7 +238,7 @@ class CommonScaling(NamedTuple):
     """The scaling of one of several preparations, to which the others are relative."""
 
     preparation: Preparation
-    tail: AffineMap
+    tail: _AffineMap
 
     def relative(self, others: Sequence[Preparation]) -> tuple[Tensor, Tensor] | None:
         """Return scale and shift, (k, D), that make the inputs of k networks of this one's.
@@ -302,7 +302,7 @@ def preparation_of(network: Any, estimator: Any, features: Array | None) -> Prep
         return Preparation(network, features, None, 0, None, key, key)
     transformers = estimator[:-1]
     steps = [step for _, step in transformers.steps]
-    n_others, tail = affine_tail(steps)
+    n_others, tail = _affine_tail(steps)
     head = value_fingerprint(steps[:n_others]) if tail is not None else None
     # Scalers that do the same are the same, whatever else they have learnt.
     last = value_fingerprint(steps if tail is None else tuple(tail))

@@ -54,7 +54,7 @@ _MOST_SAMPLES = 5000
 # millisecond each.
 _MOST_BAGS_OF_METRIC = 5
 # Strengths of the pull towards equal weights, in units of the loss of these.
-STRENGTHS = (0.0, 0.001, 0.01, 0.1, 1.0)
+_STRENGTHS = (0.0, 0.001, 0.01, 0.1, 1.0)
 # A smaller weight than this is a rounding error.
 _NEGLIGIBLE = 1e-4
 
@@ -379,7 +379,7 @@ def _least(losses: Floats, counts: Counts) -> int:
     return int((inside if len(inside) else tied)[0])
 
 
-def stacked_weights(
+def _stacked_weights(
     predictions: Array, y: Array, loss: SampleObjective, strength: float
 ) -> Floats:
     """Return the weights, (M,), at least 0 with sum 1, that minimise the regularised loss.
@@ -429,16 +429,16 @@ def tuned_stacked_weights(
         part = np.arange(len(y)) % 2
         parts = np.arange(2)
     losses = []
-    for strength in STRENGTHS:
+    for strength in _STRENGTHS:
         held = np.empty(predictions.shape[1:])
         for number in parts:
             inside, outside = part != number, part == number
-            weights = stacked_weights(predictions[:, inside], y[inside], loss, strength)
+            weights = _stacked_weights(predictions[:, inside], y[inside], loss, strength)
             held[outside] = np.tensordot(weights, predictions[:, outside], axes=1)
         losses.append(objective.losses(objective.statistics(held[None], y), y)[0])
     # The strongest of equal pulls depends least on the samples.
     best = len(losses) - 1 - int(np.argmin(losses[::-1]))
-    return stacked_weights(predictions, y, loss, STRENGTHS[best])
+    return _stacked_weights(predictions, y, loss, _STRENGTHS[best])
 
 
 def _columns(predictions: Array, y: Array, loss: SampleObjective) -> tuple[Floats, Floats]:

@@ -30,7 +30,7 @@ from sk_tune.space import Space
 Array = NDArray[np.float64]
 # (means, deviations, best score so far, improvement that counts, deviations of a bound) ->
 # value; greater is better.
-Acquisition = Callable[[Array, Array, float, float, float], Array]
+_Acquisition = Callable[[Array, Array, float, float, float], Array]
 
 # Points are numbers in [0, 1]; the widest step leaves a basin, the narrowest ends in it.
 _STEPS = (0.2, 0.07, 0.02, 0.006)
@@ -54,7 +54,7 @@ class _Posterior:
 
 # The names are those of scikit-optimize.  In a bound there is no improvement that could
 # have a margin.
-ACQUISITIONS: dict[str, Acquisition] = {
+ACQUISITIONS: dict[str, _Acquisition] = {
     "EI": lambda mean, std, y_opt, xi, kappa: np.asarray(
         gaussian_ei(None, _Posterior(mean, std), y_opt, xi)
     ),

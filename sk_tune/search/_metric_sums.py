@@ -118,7 +118,7 @@ def _weight_below(weight: Floats, starts: npt.NDArray[np.intp]) -> Floats:
 
 
 Array = npt.NDArray[Any]
-Combine = Callable[[Sequence[Floats], Sequence[Floats]], Floats]
+_Combine = Callable[[Sequence[Floats], Sequence[Floats]], Floats]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -133,7 +133,7 @@ class MetricSums:
 
     terms: Sequence[tuple[Any, Floats]]
     row_terms: Sequence[Floats]
-    combine: Combine
+    combine: _Combine
     sign: int = 1
 
     def of(self, candidates: Any) -> "MetricSums":

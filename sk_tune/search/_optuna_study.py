@@ -44,7 +44,7 @@ class TrialRecord:
     more: dict[str, Any]
 
 
-def trial_records(
+def _trial_records(
     results: Mapping[str, Any],
     *,
     refit: Any = True,
@@ -355,7 +355,7 @@ def _write(
     *,
     is_over: bool,
 ) -> None:
-    records = trial_records(
+    records = _trial_records(
         results,
         refit=search.refit,
         resource=granted_resource(search),

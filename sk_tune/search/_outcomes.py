@@ -13,6 +13,7 @@ import pandas as pd
 from sklearn.base import is_classifier
 
 from sk_tune._compat import FoldTask
+from sk_tune._metric import as_columns
 from sk_tune._search_record import NOT_TRAINED, UNSCORED
 from sk_tune.backend import Job, value_fingerprint
 from sk_tune.engine import Fit, Progress, Trained
@@ -21,7 +22,7 @@ from sk_tune.training import TrainingState
 Array = npt.NDArray[Any]
 
 
-def no_epochs() -> Array:
+def _no_epochs() -> Array:
     return np.empty(0)
 
 
@@ -56,9 +57,9 @@ class FoldOutcome:
     `was_stopped` that a race, Ctrl-C or the time budget ended it, which is none either.
     """
 
-    train_loss: Array = field(default_factory=no_epochs)
-    valid_loss: Array = field(default_factory=no_epochs)
-    valid_score: Array = field(default_factory=no_epochs)
+    train_loss: Array = field(default_factory=_no_epochs)
+    valid_loss: Array = field(default_factory=_no_epochs)
+    valid_score: Array = field(default_factory=_no_epochs)
     held: HeldOut | None = None
     n_epochs: int = 0
     n_resumed: int = 0
@@ -81,7 +82,7 @@ def hold(estimator: Any, X: Any, rows: Array) -> HeldOut | None:
     has_probabilities = hasattr(estimator, "predict_proba")
     try:
         if has_probabilities:
-            values = _as_array(estimator.predict_proba(X), classes)
+            values = as_columns(estimator.predict_proba(X), classes)
         elif has_columns:
             values = (np.asarray(estimator.predict(X))[:, None] == classes).astype(float)
         else:
@@ -147,17 +148,6 @@ def _average_in(means: Array, n_before: Array, rows: Array, values: Array) -> No
     """Make means of some predictions of samples means of one more."""
     n = n_before[rows].reshape(-1, *([1] * (values.ndim - 1)))
     means[rows] += (values - means[rows]) / (n + 1)
-
-
-def _as_array(probabilities: Any, classes: Any) -> Array:
-    """Return probabilities; with several labels, those that a sample has each of them."""
-    if isinstance(probabilities, list):
-        # A label that was the same in all samples has one column, of its 0 or its 1.
-        pairs = zip(probabilities, classes, strict=True)
-        return np.column_stack([
-            columns @ np.asarray(values, float) for columns, values in pairs
-        ])
-    return np.asarray(probabilities)
 
 
 def _aligned(held: HeldOut | None, classes: Array | None) -> Array | None:

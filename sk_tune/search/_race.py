@@ -14,7 +14,7 @@ from sk_tune.search._outcomes import SearchOptions
 
 # Two folds leave one degree of freedom, and among scores of few samples it is common that
 # both differences are equal, so that their variance says nothing.
-MIN_FOLDS = 3
+_MIN_FOLDS = 3
 
 # Differences of scores smaller than this share of them are rounding.
 _ROUNDING = 1e-12
@@ -22,7 +22,7 @@ _ROUNDING = 1e-12
 Floats = npt.NDArray[np.float64]
 
 
-def clearly_worse(
+def _clearly_worse(
     scores: Any,
     incumbent_scores: Any,
     *,
@@ -56,7 +56,7 @@ def clearly_worse(
     )
     shared = np.isfinite(differences)
     n_shared = shared.sum(axis=1)
-    enough = n_shared >= MIN_FOLDS
+    enough = n_shared >= _MIN_FOLDS
     n = np.where(enough, n_shared, 2)
 
     kept = np.where(shared, differences, 0.0)
@@ -128,7 +128,7 @@ class ScoreBook:
 
     def stages(self, n_folds: int) -> Iterator[range]:
         """Yield the folds to run together in a race."""
-        first = min(MIN_FOLDS, n_folds)
+        first = min(_MIN_FOLDS, n_folds)
         yield range(first)
         for fold in range(first, n_folds):
             yield range(fold, fold + 1)
@@ -141,13 +141,13 @@ class ScoreBook:
         `test_train_ratio` are the samples that a fold tests on for each that it trains on.
         """
         # After each fold there is one more look, and one more chance of an error.
-        level = _LEVEL / max(1, n_folds - MIN_FOLDS)
+        level = _LEVEL / max(1, n_folds - _MIN_FOLDS)
         lost: dict[int, str] = {}
         for group in {self._groups[row] for row in rows}:
             rivals = [row for row in self._scores if self._groups[row] == group]
             # Candidates are compared by the folds that the round has behind it.
             n_done = max([0, *(len(self._scores[row]) for row in rivals if row in rows)])
-            if n_done < MIN_FOLDS:
+            if n_done < _MIN_FOLDS:
                 continue
             scores = np.full((len(rivals), n_folds), np.nan)
             for line, row in zip(scores, rivals, strict=True):
@@ -156,7 +156,7 @@ class ScoreBook:
             if np.isnan(means).all():
                 continue
             best = int(np.nanargmax(means))
-            worse = clearly_worse(
+            worse = _clearly_worse(
                 scores, scores[best], test_train_ratio=test_train_ratio, level=level
             )
             lost |= {

@@ -28,7 +28,7 @@ from sk_tune.space import Candidate
 _N_NEAR = 3  # Names that a message offers.
 
 
-def check_names(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> None:
+def _check_names(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> None:
     """Refuse candidates with parameters that the estimator cannot be given.
 
     Raises SpaceError, which names the parameter and those that it could have been meant
@@ -80,7 +80,7 @@ def _near(name: str, names: list[str]) -> list[str]:
     return difflib.get_close_matches(name, ends, n=_N_NEAR, cutoff=0.0)
 
 
-def check_device(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> None:
+def _check_device(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> None:
     """Raise ValueError if no candidate could be trained for want of a device."""
     network, name = network_of(estimator), name_in_network(estimator, "device")
     if isinstance(network, NetworkEstimator) and not any(name in own for own in candidates):
@@ -268,9 +268,9 @@ class Rounds:
         `units` is what each of them takes, compared with those of other calls: epochs, say.
         """
         candidates = list(candidate_params)
-        check_names(self._search.estimator, candidates)
+        _check_names(self._search.estimator, candidates)
         if self._session.stays_here:
-            check_device(self._search.estimator, candidates)
+            _check_device(self._search.estimator, candidates)
         self._first_of_call = self.n_candidates
         folds = self.folds if cv is None or cv is self.folds else _FixedSplits(cv)
         for part in self._parts(len(candidates), units):
@@ -287,7 +287,7 @@ class Rounds:
 
     def recorded(self, candidate: Candidate) -> list[FoldTask]:
         """Return the tasks that evaluate a candidate, one for each fold; nothing is run."""
-        check_names(self._search.estimator, [candidate])
+        _check_names(self._search.estimator, [candidate])
         return self._session.recorded(
             lambda: self._evaluate_candidates([candidate], cv=self.folds)
         )

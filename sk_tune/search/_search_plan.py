@@ -193,7 +193,7 @@ def mean_epochs(search: Any) -> float:
     return float(np.mean([int(n) for n in numbers if isinstance(n, Integral)] or [0]))
 
 
-def expected_seconds(
+def _expected_seconds(
     short: float, long: float, *, n_fits: int, plan_fits: int, plan_epochs: int
 ) -> float:
     """Return the seconds of a search from the times of two small ones.
@@ -255,7 +255,7 @@ def probe(
             measured += f", trained for {_FEW} epoch"
         long = short + epochs * n_rows / n_used
         memory = _memory(search, tried[0], data, folds[0], plan)
-    seconds = expected_seconds(
+    seconds = _expected_seconds(
         short,
         long,
         n_fits=len(tried) * len(folds),

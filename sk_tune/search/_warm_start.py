@@ -17,7 +17,7 @@ from sk_tune.space import Candidate, Space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Earlier:
+class _Earlier:
     """A candidate that was evaluated before.
 
     `score` is NaN if it failed. `n_resources` is None if it was granted all that there is,
@@ -30,7 +30,7 @@ class Earlier:
     resource: str | None = None
 
 
-def earlier_results(source: Any) -> list[Earlier]:
+def _earlier_results(source: Any) -> list[_Earlier]:
     """Return what an earlier search found, in the order of evaluation.
 
     The source is a fitted search or its ``cv_results_``, a study of Optuna of one
@@ -52,7 +52,7 @@ def earlier_results(source: Any) -> list[Earlier]:
     if isinstance(source, Iterable) and not isinstance(source, str | Mapping):
         pairs = list(source)
         if all(isinstance(p, Sequence) and len(p) == 2 for p in pairs):
-            return [Earlier(params=dict(params), score=float(s)) for params, s in pairs]
+            return [_Earlier(params=dict(params), score=float(s)) for params, s in pairs]
     raise TypeError(
         "warm_start_from must be a fitted search, its cv_results_, a study of Optuna or "
         f"pairs of parameters and a score. Got {type(source).__name__} instead."
@@ -61,7 +61,7 @@ def earlier_results(source: Any) -> list[Earlier]:
 
 def _of_results(
     results: Mapping[str, Any], refit: Any, full: int | None = None
-) -> list[Earlier]:
+) -> list[_Earlier]:
     """Return what ``cv_results_`` hold; `full` is what candidates were to get at most."""
     scores = guiding_scores(results, refit)
     resource = _resource(results)
@@ -76,7 +76,7 @@ def _of_results(
         n = None if granted is None or granted[row] == most else int(granted[row])
         parameters = {name: value for name, value in params.items() if name != resource}
         found.append(
-            Earlier(
+            _Earlier(
                 params=parameters,
                 score=float(scores[row]),
                 n_resources=n,
@@ -96,7 +96,7 @@ def _resource(results: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _of_study(study: Any) -> list[Earlier]:
+def _of_study(study: Any) -> list[_Earlier]:
     if len(study.directions) != 1:
         raise ValueError(
             "warm_start_from must be a study with one objective. "
@@ -107,13 +107,13 @@ def _of_study(study: Any) -> list[Earlier]:
     for trial in study.trials:
         kind = trial.state.name
         if kind == "COMPLETE":
-            found.append(Earlier(params=trial.params, score=sign * trial.value))
+            found.append(_Earlier(params=trial.params, score=sign * trial.value))
         elif kind == "FAIL":
-            found.append(Earlier(params=trial.params, score=np.nan))
+            found.append(_Earlier(params=trial.params, score=np.nan))
         elif kind == "PRUNED" and trial.intermediate_values:
             step, score = max(trial.intermediate_values.items())
             score = sign * score
-            found.append(Earlier(params=trial.params, score=score, n_resources=int(step)))
+            found.append(_Earlier(params=trial.params, score=score, n_resources=int(step)))
     return found
 
 
@@ -131,7 +131,7 @@ class EarlierStart:
         max_resources: int | None = None,
         resource: str | None = None,
     ) -> None:
-        self._all = [] if source is None else earlier_results(source)
+        self._all = [] if source is None else _earlier_results(source)
         self._has_source = source is not None
         self._max_resources = max_resources
         self._resource = resource
@@ -173,13 +173,13 @@ class EarlierStart:
                 "values inside of the ranges."
             )
 
-    def _counts(self, earlier: Earlier) -> bool:
+    def _counts(self, earlier: _Earlier) -> bool:
         if earlier.n_resources is None:
             return True
         names = [_last_part(name) for name in (earlier.resource, self._resource) if name]
         return self._max_resources is not None and len(set(names)) < 2
 
-    def _granted(self, earlier: Earlier) -> int | None:
+    def _granted(self, earlier: _Earlier) -> int | None:
         """Return the resources of this search that an earlier candidate had."""
         if earlier.n_resources is None or self._max_resources is None:
             return self._max_resources

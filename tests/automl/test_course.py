@@ -11,7 +11,7 @@ from sk_tune.automl import AutoProgress, _model_course, _resources
 from sk_tune.automl._model_course import ModelCourse
 from sk_tune.automl._models import boosting_model, dummy_model, linear_model
 from sk_tune.automl._resources import Clock, Workers
-from sk_tune.automl._runner import N_KEPT, Runner
+from sk_tune.automl._runner import _N_KEPT, Runner
 
 
 def _course(problem, *, budget=None, n_rounds=0, tell=None, follows_findings=True):
@@ -37,7 +37,7 @@ def test_defaults_come_first_and_every_family_leaves_trials(problem, small_netwo
     course.run([dummy_model(problem), linear_model(problem), small_network(problem)])
 
     families = [trial.family for trial in course.found.trials]
-    assert families == ["dummy", *["linear"] * N_KEPT, "MLP"]
+    assert families == ["dummy", *["linear"] * _N_KEPT, "MLP"]
     shapes = {trial.library.predictions.shape for trial in course.found.trials}
     assert shapes == {(1, 120, 2)}
     assert course.runner.failures == {}
@@ -124,7 +124,7 @@ def test_news_say_what_is_best_so_far(problem):
     assert all(isinstance(item, AutoProgress) for item in news)
     scores = [item.best_score for item in news if item.best_model]
     assert scores == sorted(scores)
-    assert news[-1].n_trials == 1 + N_KEPT
+    assert news[-1].n_trials == 1 + _N_KEPT
     assert math.isinf(news[-1].seconds_left)
 
 

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator
 
 from sk_tune import AutoClassifier, AutoRegressor
-from sk_tune.automl._problem import as_features, as_target, kind_of, sampling_order
+from sk_tune.automl._problem import _sampling_order, as_features, as_target, kind_of
 from sk_tune.exceptions import SkTuneWarning
 
 
@@ -34,7 +34,7 @@ def test_a_sample_has_fewer_rows_to_train_on_and_the_same_to_judge_by(mixed, mak
 )
 def test_first_rows_have_each_class_and_then_its_share(y, seed):
     """Two rows of each class come first; any later prefix is as stratified as can be."""
-    order = sampling_order(y, True, seed)
+    order = _sampling_order(y, True, seed)
 
     np.testing.assert_array_equal(np.sort(order), np.arange(len(y)))
     classes, counts = np.unique(y, return_counts=True)

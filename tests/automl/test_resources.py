@@ -14,9 +14,9 @@ from sk_tune.automl import _resources
 from sk_tune.automl._resources import (
     Cost,
     Workers,
+    _hyperband_epochs,
     affordable,
     few_threads,
-    hyperband_epochs,
     hyperband_size,
     measured_cost,
 )
@@ -199,7 +199,7 @@ def test_rows_are_given_up_before_the_last_units(seconds, expected):
 
 def test_epochs_of_a_pass_are_those_of_its_rungs():
     """R=9 and factor 3: 9 + 3*2 + 6, 5*3 + 6, 3*9 epochs."""
-    assert hyperband_epochs(1, 9) == 21 + 21 + 27
+    assert _hyperband_epochs(1, 9) == 21 + 21 + 27
     assert len(hyperband_brackets(1, 9)) == 3
 
 
@@ -209,4 +209,4 @@ def test_a_pass_costs_no_more_than_can_be_afforded(epochs, most):
     least, longest = hyperband_size(epochs, most)
 
     assert 1 <= least <= longest <= most
-    assert hyperband_epochs(least, longest) <= max(epochs, 1)
+    assert _hyperband_epochs(least, longest) <= max(epochs, 1)

@@ -28,12 +28,12 @@ from sk_tune.ensemble import (
 from sk_tune.ensemble._parts import fitted_temperature
 from sk_tune.ensemble._selection import contribution_table
 from sk_tune.ensemble._weights import (
-    STRENGTHS,
+    _STRENGTHS,
     MetricObjective,
     SampleObjective,
+    _stacked_weights,
     greedy_weights,
     make_objective,
-    stacked_weights,
     tuned_stacked_weights,
 )
 
@@ -560,7 +560,7 @@ def test_bags_of_many_samples_are_smaller():
 def test_squared_error_is_that_of_constrained_least_squares(make_library):
     """Weights equal those of non-negative least squares with a sample for their sum."""
     library = make_library(is_classification=False)
-    weights = stacked_weights(library.predictions, library.y, SQUARED, 0.0)
+    weights = _stacked_weights(library.predictions, library.y, SQUARED, 0.0)
 
     # A sample of great weight holds the sum at 1.
     big = 1e5
@@ -574,7 +574,7 @@ def test_log_loss_is_at_its_minimum(make_library, strength):
     """Where a weight is positive all slopes are equal, elsewhere they are greater."""
     library = make_library()
     p = library.predictions[:, np.arange(len(library.y)), library.y]
-    weights = stacked_weights(library.predictions, library.y, LOG, strength)
+    weights = _stacked_weights(library.predictions, library.y, LOG, strength)
 
     unit = -np.log(p.mean(axis=0)).mean()
     slopes = -(p / (weights @ p)).mean(axis=1) / unit
@@ -590,7 +590,7 @@ def test_labels_have_their_own_log_losses():
     y = rng.integers(2, size=(100, 2)).astype(float)
     good, bad = np.where(y > 0.5, 0.9, 0.1), np.full(y.shape, 0.5)
 
-    weights = stacked_weights(
+    weights = _stacked_weights(
         np.stack([bad, good]), y, SampleObjective(kind="label_log_loss"), 0.0
     )
 
@@ -605,8 +605,8 @@ def test_the_strength_is_one_of_the_listed(make_library):
     )
 
     listed = [
-        stacked_weights(library.predictions, library.y, SQUARED, strength)
-        for strength in STRENGTHS
+        _stacked_weights(library.predictions, library.y, SQUARED, strength)
+        for strength in _STRENGTHS
     ]
     assert any(np.array_equal(tuned, weights) for weights in listed)
 

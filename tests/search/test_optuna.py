@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
 from sk_tune import GridSearchCV, HalvingRandomSearchCV, HyperbandSearchCV, MLPClassifier
 from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE
 from sk_tune.search import Choice, OptunaExport, to_optuna
-from sk_tune.search._optuna_study import TrialRecord, add_trials, trial_records
+from sk_tune.search._optuna_study import TrialRecord, _trial_records, add_trials
 from sk_tune.space import as_space
 
 NET = MLPClassifier(width=4, max_epochs=4, batch_size=16, random_state=0)
@@ -247,7 +247,7 @@ def _states(records):
 
 def test_a_configuration_is_complete_if_it_was_given_all():
     """Others were promoted over the rest."""
-    records = trial_records(_results(RUNGS), resource="epochs")
+    records = _trial_records(_results(RUNGS), resource="epochs")
 
     assert _states(records) == [(1, "pruned"), (3, "complete"), (2, "complete")]
     assert [record.row for record in records] == [0, 2, 3]
@@ -272,7 +272,7 @@ def test_a_configuration_is_complete_if_it_was_given_all():
 )
 def test_what_may_still_be_promoted_is_running(n_rows, more, states):
     """Until the next rung of its bracket is there, or it has been given all."""
-    records = trial_records(
+    records = _trial_records(
         _results(RUNGS[:n_rows]), resource="epochs", max_resources=3, **more
     )
 
@@ -285,7 +285,7 @@ def test_without_rungs_each_row_is_one():
         "params": [{"rate": 1}, {"rate": 1}],
         "mean_test_score": np.array([0.1, 0.2]),
     }
-    records = trial_records(results)
+    records = _trial_records(results)
 
     assert [(r.row, r.state, r.score, r.steps) for r in records] == [
         (0, "complete", 0.1, {}),
@@ -309,7 +309,7 @@ def test_what_has_no_score_failed_or_was_stopped(reason, state):
         "mean_test_score": np.array([np.nan]),
         "failure_reason": np.array([reason], dtype=object),
     }
-    (record,) = trial_records(results)
+    (record,) = _trial_records(results)
 
     assert record.state == state
     assert record.more == {"failure_reason": reason}
@@ -323,7 +323,7 @@ def test_steps_are_epochs_if_there_are_curves():
         "valid_score": [0.2, 0.4, 0.5, np.nan],
     })
     results = {"params": [{"rate": 1}, {"rate": 2}], "mean_test_score": [0.5, 0.6]}
-    records = trial_records(results, curves=curves)
+    records = _trial_records(results, curves=curves)
 
     assert records[0].steps == pytest.approx({1: 0.3, 2: 0.5})
     assert records[1].steps == {}

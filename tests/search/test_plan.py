@@ -14,7 +14,7 @@ from sklearn.svm import SVC
 from skorch import NeuralNetClassifier
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV, MLPClassifier
-from sk_tune.search._search_plan import expected_seconds, mean_epochs
+from sk_tune.search._search_plan import _expected_seconds, mean_epochs
 
 
 def test_a_plan_prints_brackets_rungs_and_sums():
@@ -72,7 +72,7 @@ def pipeline(make_estimator):
 )
 def test_fits_cost_something_once_and_for_each_epoch(short, long, seconds):
     """Ten fits of 1 and of 4 epochs tell the two costs apart."""
-    expected = expected_seconds(short, long, n_fits=10, plan_fits=20, plan_epochs=100)
+    expected = _expected_seconds(short, long, n_fits=10, plan_fits=20, plan_epochs=100)
 
     assert expected == pytest.approx(seconds)
 

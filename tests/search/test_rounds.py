@@ -19,7 +19,7 @@ from sk_tune import (
     RandomizedSearchCV,
 )
 from sk_tune.exceptions import SpaceError
-from sk_tune.search._rounds import best_first, check_names
+from sk_tune.search._rounds import _check_names, best_first
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
@@ -96,11 +96,11 @@ PIPE = make_pipeline(StandardScaler(), MLPClassifier())
 def test_a_wrong_name_gets_the_right_one(estimator, name, meant):
     """Also one that lacks its step, or names another one."""
     if meant is None:
-        check_names(estimator, [{name: True}])
+        _check_names(estimator, [{name: True}])
         return
 
     with pytest.raises(SpaceError) as caught:
-        check_names(estimator, [{name: 1}])
+        _check_names(estimator, [{name: 1}])
 
     assert f"parameters of the {type(estimator).__name__}. Got {name!r}" in str(
         caught.value
@@ -111,12 +111,12 @@ def test_a_wrong_name_gets_the_right_one(estimator, name, meant):
 def test_names_that_only_setting_knows_are_taken():
     """A module's arguments, and parameters of a step that is itself searched."""
     net = NeuralNetClassifier(nn.Linear, module__in_features=4)
-    check_names(net, [{"module__out_features": 3, "optimizer__weight_decay": 0.1}])
+    _check_names(net, [{"module__out_features": 3, "optimizer__weight_decay": 0.1}])
     pipe = Pipeline([("net", "passthrough")])
-    check_names(pipe, [{"net": LogisticRegression(), "net__C": 2.0}])
+    _check_names(pipe, [{"net": LogisticRegression(), "net__C": 2.0}])
 
     with pytest.raises(SpaceError, match="'net__C'"):
-        check_names(pipe, [{"net__C": 2.0}])
+        _check_names(pipe, [{"net__C": 2.0}])
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from sk_tune._search_record import INTERRUPTED, LEFT_OUT
 from sk_tune.exceptions import SkTuneWarning
 from sk_tune.search import to_optuna
 from sk_tune.search._search_parameters import space_of
-from sk_tune.search._warm_start import EarlierStart, earlier_results
+from sk_tune.search._warm_start import EarlierStart, _earlier_results
 from sk_tune.space import as_space
 
 NET = MLPClassifier(width=4, max_epochs=4, batch_size=16, random_state=0)
@@ -264,7 +264,7 @@ def test_a_search_that_was_cloned_is_refused(iris):
 def test_other_things_are_refused(source):
     """With what may be given."""
     with pytest.raises(TypeError, match="warm_start_from must be a fitted search"):
-        earlier_results(source)
+        _earlier_results(source)
 
 
 def test_several_objectives_are_refused(quiet_optuna):
@@ -272,7 +272,7 @@ def test_several_objectives_are_refused(quiet_optuna):
     study = optuna.create_study(directions=["minimize", "maximize"])
 
     with pytest.raises(ValueError, match="one objective. Got one with 2"):
-        earlier_results(study)
+        _earlier_results(study)
 
 
 @pytest.mark.parametrize("kind", [HyperbandSearchCV, HalvingRandomSearchCV])
