@@ -460,16 +460,9 @@ class _Reader:
     def _code(self, code: CodeType) -> None:
         self._put(sys.implementation.cache_tag or "", code.co_name, code.co_code)
         self._put(getattr(code, "co_exceptiontable", b""))
-        self.value([
-            code.co_argcount,
-            code.co_posonlyargcount,
-            code.co_kwonlyargcount,
-            code.co_flags,
-            code.co_names,
-            code.co_varnames,
-            code.co_freevars,
-            code.co_cellvars,
-        ])
+        counts = ("argcount", "posonlyargcount", "kwonlyargcount", "flags")
+        names = ("names", "varnames", "freevars", "cellvars")
+        self.value([getattr(code, f"co_{name}") for name in (*counts, *names)])
         for constant in code.co_consts:
             if isinstance(constant, CodeType):
                 self._code(constant)
