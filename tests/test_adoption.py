@@ -155,13 +155,8 @@ def test_the_optimizer_of_an_adopted_network_is_there_when_asked_for(course, iri
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
 def test_networks_of_all_kinds_are_adopted(normalization, iris):
     """Layers and buffers are those of the training, whatever was adopted before."""
-    params = {
-        "normalization": normalization,
-        "residual": normalization == "batch",
-        "hidden_layer_sizes": (5, 5),
-        "dropout": 0.3,
-        "lr_schedule": "constant",
-    }
+    params = {"normalization": normalization, "residual": normalization == "batch"}
+    params |= {"hidden_layer_sizes": (5, 5), "dropout": 0.3, "lr_schedule": "constant"}
     expected = _net(**params).fit(*iris)
     state = SimpleNamespace(state=training_state(expected.net_))
 

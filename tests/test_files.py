@@ -9,14 +9,16 @@ from sk_tune._files import is_on_network, is_own, replaced_file, sign
 
 
 def test_a_file_appears_when_all_went_well(tmp_path):
-    """What was written takes the place of what was there, and nothing else stays."""
+    """What was written takes the place of what was there, to be read by whom that was."""
     path = tmp_path / "result.txt"
     path.write_text("old")
+    mode = path.stat().st_mode
 
     with replaced_file(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
 
+    assert path.stat().st_mode == mode
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
 

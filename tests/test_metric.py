@@ -64,12 +64,13 @@ def test_the_positive_label_is_the_scorers(pos_label):
 
 
 def test_losses_are_turned_round():
-    """Greater is better, and perfect predictions score 0."""
+    """Greater is better; a metric knows whether it takes labels or how sure a model is."""
     metric = scorer_metric("neg_mean_squared_error")
     hinge = scorer_metric(make_scorer(hinge_loss, response_method="decision_function"))
 
     assert metric([0.0, 2.0], [0.0, 0.0]) == -2.0
     assert metric.sign == -1
+    assert [scorer_metric(name).takes_labels for name in ("f1", "roc_auc")] == [True, False]
     assert (metric.takes_probabilities, hinge.takes_probabilities) == (True, False)
 
 
@@ -84,12 +85,6 @@ def test_what_a_metric_cannot_take_is_refused(options, words):
     """Probabilities in the place of a decision, and a label that is no class."""
     with pytest.raises(ValueError, match=words):
         Metric(function=max, **options).response(np.ones((3, 2)), np.array(["ham", "spam"]))
-
-
-@pytest.mark.parametrize(("name", "expected"), [("f1", True), ("roc_auc", False)])
-def test_a_metric_knows_whether_it_takes_labels(name, expected):
-    """ROC AUC takes how sure a classifier is."""
-    assert scorer_metric(name).takes_labels is expected
 
 
 def test_labels_of_many_are_those_more_likely_than_not():

@@ -29,7 +29,6 @@ _SIZE = [
     Interval(Integral, 1, None, closed="left"),
 ]
 _CONSTRAINTS = {"test_size": _SIZE, "valid_size": _SIZE, "random_state": ["random_state"]}
-_PARTS = ("training", "validation", "test")
 
 
 def train_valid_test_split(

@@ -36,28 +36,16 @@ FILES = ["model", "report.html", "summary.json", "trials.parquet"]
 def auto():
     """Return a small fit."""
     X, y = load_iris(return_X_y=True, as_frame=True)
-    auto = AutoClassifier(
-        time_budget=None,
-        n_rounds=0,
-        models=["linear"],
-        cv=2,
-        leak_guard=False,
-        random_state=0,
-    )
-    return auto.fit(X, y)
+    options = {"time_budget": None, "n_rounds": 0, "cv": 2, "random_state": 0}
+    return AutoClassifier(models=["linear"], leak_guard=False, **options).fit(X, y)
 
 
 @pytest.fixture
 def saved(auto):
     """Return what is saved of it."""
-    return SavedModel(
-        model=copy.deepcopy(auto),
-        task="classification",
-        target="y",
-        columns=("a", "b"),
-        texts=("b",),
-        ignored=("c", "y"),
-    )
+    columns = {"columns": ("a", "b"), "texts": ("b",), "ignored": ("c", "y")}
+    model = copy.deepcopy(auto)
+    return SavedModel(model=model, task="classification", target="y", **columns)
 
 
 def _write(folder, saved, **summary):

@@ -67,16 +67,10 @@ def test_the_same_fit_gives_the_same_network(name, make, task_data, outputs):
 def test_only_rows_to_train_on_are_changed(augmentation, task_data):
     """Rows to validate on, to watch and to predict come as they are."""
     X, y = task_data("NetClassifier")
-    net = NetClassifier(
-        Watching,
-        augmentation=augmentation,
-        early_stopping=True,
-        max_epochs=2,
-        random_state=0,
-        device="cpu",
-        # No fleet has callbacks, in which the module would see several networks' samples.
-        callbacks=[Callback()],
-    )
+    params = {"early_stopping": True, "max_epochs": 2, "random_state": 0, "device": "cpu"}
+    # No fleet has callbacks, in which the module would see several networks' samples.
+    params["callbacks"] = [Callback()]
+    net = NetClassifier(Watching, augmentation=augmentation, **params)
     Watching.seen = {True: [], False: []}
 
     net.fit(X, y)

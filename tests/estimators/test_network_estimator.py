@@ -110,14 +110,8 @@ def test_weights_are_routed_through_searches_and_pipelines(task_data, row_weight
             cv=2,
         )
         search.fit(X, y, sample_weight=row_weights)
-        result = cross_validate(
-            net.set_params(callbacks=[sets]),
-            X,
-            y,
-            params={"sample_weight": row_weights},
-            cv=2,
-            return_estimator=True,
-        )
+        weights = {"params": {"sample_weight": row_weights}, "return_estimator": True}
+        result = cross_validate(net.set_params(callbacks=[sets]), X, y, cv=2, **weights)
 
     kept = row_weights > 0
     direct = sk_tune.MLPClassifier(width=5, max_epochs=2, batch_size=10, random_state=0)

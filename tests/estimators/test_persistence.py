@@ -197,16 +197,6 @@ def test_a_failed_write_leaves_the_old_file_alone(fitted, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_may_be_read_by_whom_other_files_may(fitted, tmp_path):
-    """Permissions are those of any new file, not of a private temporary one."""
-    (tmp_path / "other").write_text("")
-
-    fitted.save(tmp_path / "net")
-
-    modes = [(tmp_path / name).stat().st_mode for name in ("net", "other")]
-    assert modes[0] == modes[1]
-
-
 def test_a_parameter_that_is_code_is_refused_by_name(make_estimator, task_data, tmp_path):
     """Functions cannot be saved, and the message says which parameter holds one."""
     X, y = task_data("NetRegressor")

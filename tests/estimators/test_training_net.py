@@ -600,15 +600,8 @@ def test_rungs_of_epochs_take_schedulers_of_skorch(make_estimator, task_data):
     X, y = task_data("MLPRegressor")
     scheduler = LRScheduler("StepLR", step_size=1, gamma=0.5)
     net = make_estimator("MLPRegressor", lr_schedule="constant", callbacks=[scheduler])
-    search = HalvingGridSearchCV(
-        net,
-        {"learning_rate": [0.1, 0.2]},
-        resource="max_epochs",
-        factor=2,
-        min_resources=1,
-        max_resources=2,
-        cv=2,
-    )
+    rungs = {"resource": "max_epochs", "factor": 2, "min_resources": 1, "max_resources": 2}
+    search = HalvingGridSearchCV(net, {"learning_rate": [0.1, 0.2]}, cv=2, **rungs)
 
     with pytest.warns(SkTuneWarning, match="trained alone"):
         search.fit(X, y)
@@ -762,14 +755,9 @@ def test_scoring_callbacks_agree_with_scikit_learn(scoring, use_caching, class_w
     score = EpochScoring(
         scoring, name="score", lower_is_better=False, use_caching=use_caching
     )
-    net = MLPClassifier(
-        max_epochs=1,
-        early_stopping=True,
-        validation_fraction=0.3,
-        class_weight=class_weight,
-        callbacks=[Keep(), score],
-        random_state=0,
-    ).fit(X, y)
+    params = {"early_stopping": True, "validation_fraction": 0.3, "random_state": 0}
+    params |= {"class_weight": class_weight, "callbacks": [Keep(), score]}
+    net = MLPClassifier(max_epochs=1, **params).fit(X, y)
 
     X_valid, y_valid = rows
     expected = get_scorer(scoring)(net, X_valid, net.classes_[y_valid])
