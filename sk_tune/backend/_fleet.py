@@ -110,7 +110,7 @@ def fleet(
 class AskingNets:
     """Lets plain skorch nets ask for trainings while a block is open in some thread.
 
-    They also get the samples that they predict sooner.
+    They also get the samples that they predict sooner, and if small, train in one thread.
     """
 
     _lock = threading.Lock()
@@ -157,9 +157,14 @@ def _in_one_thread(fit_loop: Any) -> Any:
 
     @functools.wraps(fit_loop)
     def fit_loop_in_one_thread(net: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
-        n_samples = len(X) if net.batch_size == -1 else net.batch_size
-        is_table = getattr(X, "ndim", 0) == 2
-        small = is_table and takes_one_thread(n_samples * n_weights(net.module_))
+        # A net of several modules has none of this name.
+        module, shape = getattr(net, "module_", None), getattr(X, "shape", ())
+        small = False
+        if module is not None and len(shape) == 2:
+            n_samples = shape[0] if net.batch_size == -1 else net.batch_size
+            small = takes_one_thread(n_samples * n_weights(module))
+            # A weight of more dimensions is used more often than once a sample.
+            small = small and all(weight.ndim <= 2 for weight in module.parameters())
         with one_thread(wanted=small):
             return fit_loop(net, X, *args, **kwargs)
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
+from scipy.sparse import csr_matrix
 from sklearn.datasets import load_iris
 from sklearn.model_selection import StratifiedKFold, cross_val_score, cross_validate
 from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
@@ -248,6 +249,45 @@ def test_a_net_that_no_fleet_can_carry_trains_as_usual(tmp_path):
     assert report.n_adopted == 0
     assert report.solo == {"it has callbacks (Checkpoint)": 2}
     assert (tmp_path / "params.pt").exists()
+
+
+class _TwoModules(NeuralNetClassifier):
+    """A net without the attribute ``module_``."""
+
+    def initialize_module(self):
+        self.first_, self.second_ = nn.Linear(4, 5), nn.Linear(5, 3)
+        return self
+
+    def infer(self, x, **_):
+        return self.second_(self.first_(x))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [X.astype(np.float32), csr_matrix(X, dtype=np.float32)],
+    ids=["array", "sparse"],
+)
+def test_nets_of_another_make_train_as_usual(data):
+    """A net of two modules; whole sparse tables as batches."""
+    params = {"criterion": nn.CrossEntropyLoss, "max_epochs": 2, "verbose": 0}
+    nets = [
+        _TwoModules(Module, batch_size=-1, train_split=None, **params),
+        NeuralNetClassifier(
+            nn.Linear,
+            module__in_features=4,
+            module__out_features=3,
+            batch_size=-1,
+            train_split=None,
+            **params,
+        ),
+    ]
+    for net in nets:
+        torch.manual_seed(0)
+        expected = net.fit(data, Y).predict_proba(data)
+        torch.manual_seed(0)
+        with fleet(n_jobs=1):
+            found = net.fit(data, Y).predict_proba(data)
+        np.testing.assert_array_equal(found, expected)
 
 
 def _progress_by_object(seen):
