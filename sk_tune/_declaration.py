@@ -61,7 +61,9 @@ def _with_question(init: Any, names: list[str]) -> Any:
             question = "" if wrong is None else did_you_mean(wrong, names)
             if not question:
                 raise
-            raise TypeError(f"{error}.{question}") from None
+            # Python 3.13 asks, too.
+            words = str(error).partition(". Did you mean")[0]
+            raise TypeError(f"{words}.{question}") from None
 
     return __init__
 

@@ -29,8 +29,8 @@ def listed(texts: Sequence[str], most: int) -> str:
     return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def nearest(name: str, names: Iterable[str], *, n: int = 1) -> list[str]:
-    """Return at most `n` names that one could be meant for, the most likely first.
+def nearest(name: str, names: Iterable[str]) -> list[str]:
+    """Return the name that one is most likely meant for, in a list; or none.
 
     It may be their initials, a part of them, longer than they are, or misspelt.
 
@@ -43,19 +43,25 @@ def nearest(name: str, names: Iterable[str], *, n: int = 1) -> list[str]:
     initials = {low: "".join(word[:1] for word in low.split("_")) for low in by_lower}
     is_short = len(wanted) < 3
     near = [low for low in by_lower if len(wanted) > 1 and initials[low].endswith(wanted)]
-    near += get_close_matches(wanted, by_lower, n=n, cutoff=0.9)
+    near += get_close_matches(wanted, by_lower, n=1, cutoff=0.9)
     near += [low for low in by_lower if wanted.startswith(f"{low}_")]
     near += [low for low in by_lower if not is_short and low.startswith(wanted)]
     near += [low for low in by_lower if not is_short and wanted in low]
-    near += get_close_matches(wanted, by_lower, n=n, cutoff=0.7)
+    near += get_close_matches(wanted, by_lower, n=1, cutoff=0.7)
     near += [low for low in by_lower if len(low) > 1 and low in wanted]
-    return [by_lower[low] for low in dict.fromkeys(near)][:n]
+    return [by_lower[low] for low in dict.fromkeys(near)][:1]
 
 
-def did_you_mean(name: str, names: Iterable[str], *, n: int = 1) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return a question with what a wrong name could be meant for, after a blank; or ""."""
-    near = nearest(name, names, n=n)
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    near = nearest(name, names)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def error_line(traceback: str) -> str:
+    """Return the line of a traceback that says what happened, without a note below it."""
+    lines = traceback.strip().splitlines() or [""]
+    return next((line for line in reversed(lines) if not line.startswith("See http")), "")
 
 
 def is_number(value: Any) -> TypeGuard[float]:

@@ -1,16 +1,20 @@
 """Tables, seconds and bytes as people read them."""
 
+import traceback
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sk_tune._text import (
     bytes_text,
+    error_line,
     interval_text,
     number_texts,
     seconds_text,
     text_table,
 )
+from sk_tune.exceptions import TableError
 
 
 def test_numbers_stand_to_the_right_and_words_to_the_left():
@@ -100,3 +104,15 @@ def test_numbers_of_a_column_are_rounded_to_the_middle_one(values, digits):
 def test_an_interval_has_the_digits_that_its_width_leaves(values, texts):
     """Digits beyond it say nothing; the score is rounded as its ends are."""
     assert interval_text(*values) == texts
+
+
+def test_the_line_of_an_error_is_not_the_note_below_it():
+    """A note names a page; what happened stands above it."""
+    try:
+        raise TableError("Column 'a' must hold numbers.")
+    except TableError:
+        told = traceback.format_exc()
+
+    assert told.splitlines()[-1].startswith("See http")
+    assert error_line(told).endswith("TableError: Column 'a' must hold numbers.")
+    assert error_line("") == ""

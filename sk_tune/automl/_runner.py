@@ -21,7 +21,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import Pipeline
 
 from sk_tune._files import replaced_file, sign
-from sk_tune._text import LiveLine
+from sk_tune._text import LiveLine, error_line
 from sk_tune.automl._blend import Trial, best_of, trials_of
 from sk_tune.automl._models import Model, fits_within
 from sk_tune.automl._problem import Problem
@@ -332,8 +332,8 @@ class Runner:
                 self._keep_part(search_part(search), model.name)
             return search
         if not self.seconds_of(model):
-            # A warning of scikit-learn ends with the line of the error.
-            reasons = [str(warning.message).strip().splitlines()[-1] for warning in told]
+            # A warning of scikit-learn ends with the traceback of the error.
+            reasons = [error_line(str(warning.message)) for warning in told]
             self.failures[model.name] = reasons[-1] if reasons else _NO_SCORE
         return None
 

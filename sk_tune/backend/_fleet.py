@@ -158,7 +158,8 @@ def _in_one_thread(fit_loop: Any) -> Any:
     @functools.wraps(fit_loop)
     def fit_loop_in_one_thread(net: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
         # A net of several modules has none of this name.
-        module, shape = getattr(net, "module_", None), getattr(X, "shape", ())
+        module: Any = getattr(net, "module_", None)
+        shape: Any = getattr(X, "shape", ())
         small = False
         if module is not None and len(shape) == 2:
             n_samples = shape[0] if net.batch_size == -1 else net.batch_size

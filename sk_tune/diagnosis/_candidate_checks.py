@@ -185,9 +185,9 @@ def check_edge(search: Any) -> Finding:
     """Look for best values at an end of their range: a tip with wider ranges."""
     rule = RULES["optimum at the edge"]
     _, described, are_ranges = described_space(search)
-    if not described:
+    space = as_space(described, tuples_are_ranges=are_ranges, may_be_empty=True)
+    if not space.columns:
         return rule.not_applicable("The search varies no parameter.")
-    space = as_space(described, tuples_are_ranges=are_ranges)
     if not all(column.dimension.has_codes for column in space.columns):
         return rule.not_applicable("A distribution does not tell where its edges are.")
     resource = granted_resource(search)

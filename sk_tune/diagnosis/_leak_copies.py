@@ -35,7 +35,6 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import type_of_target
 
-from sk_tune._splits import are_classes
 from sk_tune.diagnosis._findings import RULES, Finding, share
 
 Array = npt.NDArray[Any]
@@ -80,10 +79,16 @@ def as_frame(X: Any) -> pd.DataFrame:
 
 
 def holds_classes(y: Array) -> bool:
-    """Return whether targets are classes: few different ones, or no numbers."""
+    """Return whether targets may be classes: few different ones, or no numbers.
+
+    Many whole numbers are, too, if each is there often: copies of amounts are told by equal
+    targets, which classes have without being copies.
+    """
     if type_of_target(y).startswith("continuous"):
         return False
-    return y.dtype.kind not in "fiu" or are_classes(len(np.unique(y)), len(y))
+    n = len(np.unique(y))
+    is_often = y.dtype.kind != "f" and n <= len(y) / 10
+    return y.dtype.kind not in "fiu" or n <= 20 or is_often
 
 
 Floats = npt.NDArray[np.float64]
@@ -310,8 +315,9 @@ def check_near_duplicates(table: LeakTable) -> Finding:
     is_leak = is_leak and found.difference(is_near) <= 0.25
     # Those with more noise are nearer than rows come to lie by chance, in three columns or
     # more, and have next to the same targets; or their groups and targets tell.
-    for look in (found.are_copies, found.are_told) if found.is_complete else ():
-        if not is_leak and (numbers.shape[1] >= 3 or look == found.are_told):
+    looks = [found.are_copies] * (numbers.shape[1] >= 3) + [found.are_told]
+    for look in looks if found.is_complete else ():
+        if not is_leak:
             is_copy = look()
             is_leak = is_copy.mean() >= 0.05 and is_copy.sum() >= 10
             is_near = is_copy if is_leak else is_near

@@ -108,16 +108,18 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
 
 def _ask_for_channels(estimator: Any, shape: tuple[int, ...]) -> None:
     """Warn of samples that are likely to be images with channels last, or without any."""
-    is_large = shape[0] > max(_CHANNELS)
+    is_large = min(shape[:2]) > max(_CHANNELS)
     is_last = is_large and len(shape) == 3 and shape[-1] in _CHANNELS
     is_absent = is_large and len(shape) == 2 and shape[0] == shape[1]
     if is_last or is_absent:
-        other = "X.transpose(0, 3, 1, 2)" if is_last else "X[:, numpy.newaxis]"
-        meant = "its channels are last" if is_last else "these are images of one channel"
+        meant = "these are images of one channel, give X[:, numpy.newaxis]"
+        if is_last:
+            meant = "its channels are last, give X.transpose(0, 3, 1, 2); if not, say so"
+            meant += f" by input_shape={shape}"
         warn_user(
             f"X of shape (n_samples, {', '.join(map(str, shape))}) has {shape[0]} channels "
             f"for {type(estimator).__name__}, which takes (n_samples, n_channels, ...). If "
-            f"{meant}, give {other}; if not, say so by input_shape={shape}.",
+            f"{meant}.",
             about="channels",
         )
 

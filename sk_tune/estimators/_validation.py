@@ -198,7 +198,7 @@ def check_complete(estimator: Any, y: Any) -> None:
         return
     # A list of labels and None or NaN would become text.
     targets = np.asarray(as_array(y), dtype=object if isinstance(y, list) else None)
-    if not targets.ndim:
+    if not targets.ndim or not targets.size:
         return
     missing = np.asarray(pd.isna(targets)).reshape(len(targets), -1).any(axis=1)
     if missing.any():

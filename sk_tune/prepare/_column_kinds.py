@@ -357,8 +357,8 @@ def _warn_of_words(column: "Column[Any]", least: int) -> None:
     n, n_words, kind = counts.sum(), counts[found[1]].sum(), f"{found[0].kind}s"
     shown = listed([f"'{_shortened(str(word))}'" for word in words], _N_WORDS)
     warn_user(
-        f"Column {column.name!r} is taken as a category: {n - n_words} of {n} values are "
-        f"{kind}, but not {shown}. Replace these by NaN to have it read as {kind}.",
+        f"Column {column.name!r} is not read as {kind}: {n - n_words} of {n} values are, "
+        f"but not {shown}. Replace these by NaN to have it read.",
         about=f"the words in column {column.name!r}",
     )
 

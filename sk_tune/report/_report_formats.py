@@ -17,7 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from sk_tune._files import replaced_file
-from sk_tune._text import is_number, number_texts, seconds_text, text_table
+from sk_tune._text import error_line, is_number, number_texts, seconds_text, text_table
 from sk_tune.report._gathering import (
     CandidateRow,
     Cell,
@@ -127,9 +127,10 @@ def _reason(reason: str) -> Cell:
     lines = reason.splitlines()
     if len(lines) < 2:
         return Cell(text=reason[:_LONGEST_REASON], is_long=bool(reason))
-    # The last line of a traceback is what happened.
     return Cell(
-        text=lines[-1][:_LONGEST_REASON], details=reason[-_LONGEST_REASON:], is_long=True
+        text=error_line(reason)[:_LONGEST_REASON],
+        details=reason[-_LONGEST_REASON:],
+        is_long=True,
     )
 
 

@@ -175,7 +175,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             # A search trains its networks by itself: there is nothing to note.
             raise FitRequested
         network = network_of(self.estimator)
-        if isinstance(network, NetworkEstimator):
+        # Without a refit, samples of no fold may lack their target.
+        if self.refit and isinstance(network, NetworkEstimator):
             check_complete(network, y)
         check_metric_names(
             self.scoring, f"The 'scoring' parameter of {type(self).__name__}"

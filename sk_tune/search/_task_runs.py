@@ -33,6 +33,7 @@ from sk_tune._compat import (
     scorers_in,
 )
 from sk_tune._metric import scorer_metric
+from sk_tune._text import error_line
 from sk_tune.adoption import adoption
 from sk_tune.engine import Fit, have_to_start, start_meanwhile
 from sk_tune.estimators import NetworkEstimator, predicts_unchanged, take_rows
@@ -293,7 +294,7 @@ def _cause_of_no_score(task: FoldTask, estimator: Any, result: Any) -> str:
         else []
     )
     if texts:
-        return texts[0].strip().rpartition("\n")[2].partition(": ")[2]
+        return error_line(texts[0]).partition(": ")[2]
     return _first_line(str(told[-1].message)) if told else ""
 
 

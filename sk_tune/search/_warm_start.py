@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sk_tune._search_record import INTERRUPTED, LEFT_OUT
+from sk_tune._search_record import NOT_TRAINED
 from sk_tune.exceptions import SpaceError, warn_user
 from sk_tune.sampler import Sampler, announce
 from sk_tune.search._optuna_study import stored_value
@@ -70,7 +70,7 @@ def _of_results(
     reasons = results.get("failure_reason", [""] * len(scores))
     found = []
     for row, params in enumerate(results["params"]):
-        if reasons[row] in {INTERRUPTED, LEFT_OUT}:
+        if reasons[row] in NOT_TRAINED:
             # That Ctrl-C or the time came before its score says nothing of a candidate.
             continue
         n = None if granted is None or granted[row] == most else int(granted[row])

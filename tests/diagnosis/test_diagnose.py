@@ -186,6 +186,20 @@ def test_a_larger_network_of_the_search_shows_what_is_missing():
     assert (wider.parameter, wider.action) == ("width", "at least")
 
 
+@pytest.mark.parametrize("space", [{}, [{}]], ids=["dict", "list"])
+def test_one_network_is_diagnosed_by_a_search_of_one(space, noisy_rows):
+    """Nothing varies, which a finding says."""
+    X = StandardScaler().fit_transform(noisy_rows[0])
+    network = MLPClassifier(width=8, max_epochs=5, random_state=0)
+    findings = diagnose(GridSearchCV(network, space, cv=3).fit(X, noisy_rows[1]))
+
+    (edge,) = [f for f in findings if f.name == "optimum at the edge"]
+    assert (edge.outcome, edge.message) == (
+        "not applicable",
+        "The search varies no parameter.",
+    )
+
+
 def test_findings_of_a_search_as_a_whole_name_no_candidate(noisy_rows):
     """What is about all candidates comes after what is about one."""
     network = MLPClassifier(width=8, random_state=0)

@@ -11,7 +11,7 @@ from sklearn.datasets import load_diabetes
 from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
 from sklearn.preprocessing import QuantileTransformer, RobustScaler, StandardScaler
 
-from sk_tune.diagnosis import find_leaks
+from sk_tune.diagnosis import find_leaks, group_copies
 from sk_tune.diagnosis._leaks import outliers_of
 from sk_tune.prepare import TablePreparer
 
@@ -498,6 +498,18 @@ def test_who_knows_what_targets_are_says_so():
     told = [find_leaks(X, y, is_classification=kind) for kind in (None, True, False)]
 
     assert told[0] == told[1] != told[2]
+
+
+def test_many_classes_of_whole_numbers_are_no_copies():
+    """Samples of a class are alike, and have one target, without being one case."""
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(60), 12)
+    X = rng.normal(size=(60, 6))[y] * 3 + rng.normal(size=(len(y), 6))
+
+    found = {f.name: f.outcome for f in find_leaks(X, y)}
+
+    assert found["near duplicates across folds"] == "passed"
+    assert len(np.unique(group_copies(X, y))) > 600
 
 
 def test_targets_of_a_regression_are_looked_at():

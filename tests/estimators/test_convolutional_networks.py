@@ -77,6 +77,15 @@ def test_images_with_channels_last_or_none_are_asked_about(shape, words):
         assert _small(input_shape=shape).fit(images, LABELS).input_shape_ == shape
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(32, 4, 4), (8, 3, 3), (16, 1, 1)], ids=str)
+def test_nobody_asks_about_maps_of_many_features(shape):
+    """What is small in all but its channels is no image with channels last."""
+    maps = np.random.default_rng(0).normal(size=(60, *shape)).astype(np.float32)
+
+    assert _small(n_layers=1).fit(maps, LABELS).input_shape_ == shape
+
+
 @pytest.mark.parametrize("order", ["F", "channels last"])
 def test_images_in_any_memory_order_are_the_same(order):
     """Strides of an image change nothing."""

@@ -248,9 +248,12 @@ def test_columns_that_could_be_read_in_two_ways_are_named(texts, words):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ([f"{x:.6f}" for x in NUMBERS] + ["abc"] * 9, "60 of 69 .* numbers, but not 'abc'"),
-        ([*NUMBERS, *["a", "b"] * 4], "60 of 68 .* numbers, but not 'a', 'b'"),
-        ([f"20{i}-01-01" for i in range(10, 70)] + ["x"] * 9, "are dates, but not 'x'"),
+        (
+            [f"{x:.6f}" for x in NUMBERS] + ["abc"] * 9,
+            "numbers: 60 of 69 .*, but not 'abc'",
+        ),
+        ([*NUMBERS, *["a", "b"] * 4], "numbers: 60 of 68 .*, but not 'a', 'b'"),
+        ([f"20{i}-01-01" for i in range(10, 70)] + ["x"] * 9, "dates: .*, but not 'x'"),
     ],
 )
 def test_words_that_make_a_category_of_numbers_are_named(values, told):
@@ -260,7 +263,7 @@ def test_words_that_make_a_category_of_numbers_are_named(values, told):
         "t": ["x", "1"] * (len(values) // 2) + ["y"] * (len(values) % 2),
     })
 
-    with pytest.warns(SkTuneWarning, match=f"Column 'a' is taken as a category: .*{told}"):
+    with pytest.warns(SkTuneWarning, match=f"Column 'a' is not read as .*{told}"):
         kinds = column_kinds(X)
 
     assert kinds.categories == ("a", "t")
@@ -275,7 +278,7 @@ def test_a_search_names_such_words_once():
     with pytest.warns(SkTuneWarning) as told:
         GridSearchCV(pipe, {}, cv=3).fit(X, np.arange(72) % 2)
 
-    assert ["'a' is taken as" in str(own.message) for own in told] == [True]
+    assert ["'a' is not read as" in str(own.message) for own in told] == [True]
 
 
 @pytest.mark.filterwarnings("error")
@@ -409,7 +412,7 @@ def test_few_cells_of_another_kind_are_missing(values, kind):
     ],
     ids=["many", "codes that recur", "numbers and dates"],
 )
-@pytest.mark.filterwarnings("ignore:Column 'a' is taken as a category")
+@pytest.mark.filterwarnings("ignore:Column 'a' is not read as")
 def test_columns_of_several_kinds_are_categories_in_any_of_their_rows(values):
     """Also in those that all read as numbers."""
     X = pd.DataFrame({"a": values})

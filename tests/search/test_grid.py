@@ -30,7 +30,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from sk_tune import GridSearchCV
+from sk_tune import GridSearchCV, MLPClassifier
 
 RATES = [0.001, 0.03]
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
@@ -376,3 +376,15 @@ def test_nothing_is_printed_or_warned_without_a_reason(net, iris, capsys):
         )
 
     assert capsys.readouterr() == ("", "")
+
+
+def test_targets_that_no_fold_needs_may_be_missing(iris):
+    """As in scikit-learn's search, if there is no refit on all samples."""
+    y = np.array(iris.y, dtype=float)
+    y[-1] = np.nan
+    folds = [(np.arange(0, 140, 2), np.arange(1, 140, 2))]
+    search = GridSearchCV(MLPClassifier(max_epochs=2), {}, cv=folds, refit=False)
+
+    assert np.isfinite(search.fit(iris.X, y).cv_results_["mean_test_score"]).all()
+    with pytest.raises(ValueError, match=r"1 missing of 150, at position 149"):
+        search.set_params(refit=True).fit(iris.X, y)
