@@ -24,7 +24,13 @@ from sk_tune.engine._fits import Fit, Trained
 from sk_tune.engine._shard import Shard
 from sk_tune.engine._skorch_support import reason_alone
 from sk_tune.engine._store import FitStore, UnfinishedFits, rest_of, unfinished_key
-from sk_tune.estimators import LastSeen, NetworkEstimator, check_parameters, first_seed
+from sk_tune.estimators import (
+    LastSeen,
+    NetworkEstimator,
+    check_parameters,
+    device_of,
+    first_seed,
+)
 from sk_tune.exceptions import warn_user
 from sk_tune.fleets import arithmetic
 from sk_tune.training import TrainingState, arrays_of_state, values_of_state
@@ -98,7 +104,7 @@ def _parameters(estimator: Any) -> Iterator[tuple[str, Any]]:
         elif (
             name == "device" and isinstance(estimator, NetworkEstimator) and value == "auto"
         ):
-            yield name, "cuda" if torch.cuda.is_available() else "cpu"
+            yield name, device_of(value)
         else:
             yield name, value
 

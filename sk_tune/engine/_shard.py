@@ -252,7 +252,13 @@ class _Fleets:
         return prepared
 
     def _train_alone(self, index: int, reason: str) -> None:
-        trained = train_alone(self.shard.fits[index], self.preparer, self._limit(1))
+        fit = self.shard.fits[index]
+        try:
+            trained = train_alone(fit, self.preparer, self._limit(1))
+        except TimeIsUpError:
+            engine = "fleet" if self.shard.as_fleet else "alone"
+            self._end(index, replace(late(fit, engine), solo_reason=reason))
+            raise
         self._end(index, replace(trained, solo_reason=reason))
 
     def _limit(self, n_fits: int) -> TimeLimit | None:

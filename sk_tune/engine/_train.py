@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import joblib
-import torch
 from sklearn.base import clone
 
 from sk_tune.engine._alone import EstimatorFit, late, prepare
@@ -53,6 +52,7 @@ from sk_tune.estimators import (
     MLPRegressor,
     NetworkEstimator,
     adopt_training,
+    device_of,
     is_unchanged,
     take_rows,
 )
@@ -330,8 +330,7 @@ def _check(fits: Sequence[Fit], engine: str) -> None:
 
 
 def _is_on_gpu(fit: Fit) -> bool:
-    device = str(getattr(fit.estimator, "device", "cpu"))
-    return device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    return device_of(getattr(fit.estimator, "device", "cpu")).startswith("cuda")
 
 
 def _cut(fits: dict[int, Fit], members: list[int], is_kept: bool) -> list[list[int]]:  # noqa: FBT001
@@ -365,8 +364,8 @@ class _Planner:
 
     def plan(self, index: int, fit: Fit, memory_limit: int) -> _Costs:
         if hasattr(fit.estimator, "module") and not isinstance(fit.seed, bytes):
-            # A user's code that builds a network may end its process: a worker. Only a
-            # state of the generator as seed says that it ran here already.
+            # A user's code that builds a network may end its process: a worker. A state of
+            # the generator as seed says that it ran here already, as in ``fleet()``.
             return _Costs()
         try:
             prepared = prepare(fit, self.preparer)

@@ -240,14 +240,16 @@ def check_weights(sample_weight: Any, X: Array) -> Array | None:
     return weights
 
 
-def resolve_device(estimator: Any) -> str:
-    """Return the torch device that an estimator's ``device`` names; ValueError if none is.
+def device_of(name: Any) -> str:
+    """Return what a ``device`` names: "auto" is "cuda" where there is one, else "cpu"."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else str(name)
 
-    "auto" gives "cuda" where there is one, else "cpu".
-    """
+
+def resolve_device(estimator: Any) -> str:
+    """Return the torch device that an estimator names; ValueError if it is not there."""
     name = estimator.device
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return device_of(name)
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -120,10 +120,15 @@ def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
     start = time.perf_counter()
     sets, sizes = [active.network.train for active in fleet.networks], fleet.batch_sizes
     epochs = [range(a.epoch, a.epoch + n_epochs) for a in fleet.networks]
-    orders = [
-        torch.cat([a.network.course.order(epoch, len(s)) for epoch in network_epochs])
-        for a, s, network_epochs in zip(fleet.networks, sets, epochs, strict=True)
+    # Epoch by epoch, because networks of one seed have the same order in each.
+    by_epoch = [
+        [
+            a.network.course.order(a.epoch + k, len(s))
+            for a, s in zip(fleet.networks, sets, strict=True)
+        ]
+        for k in range(n_epochs)
     ]
+    orders = [torch.cat(of_network) for of_network in zip(*by_epoch, strict=True)]
     places = places_of(sets, orders)
     fleet.begin_epoch([len(s) for s in sizes])
     rates = [

@@ -316,7 +316,7 @@ class _PaddedEmbedding(nn.Module):
 
 
 class _StackedGroupNorm(nn.GroupNorm):
-    """``nn.GroupNorm``, which under vmap takes inputs in one order in memory only."""
+    """``nn.GroupNorm``, which under vmap asks images and volumes how they lie in memory."""
 
     def __init__(self, layer: nn.GroupNorm) -> None:
         super().__init__(layer.num_groups, layer.num_channels, layer.eps, affine=False)
@@ -324,7 +324,7 @@ class _StackedGroupNorm(nn.GroupNorm):
         self.weight, self.bias = layer.weight, layer.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.contiguous())
+        return super().forward(x.flatten(2).contiguous()).view(x.shape)
 
 
 def _with_twins(

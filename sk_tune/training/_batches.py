@@ -293,7 +293,7 @@ def batch_sizes(n_rows: int, batch_size: int, *, shuffled: bool) -> list[int]:
     return sizes
 
 
-# Fits of one search have the same seed, and train one after the other or side by side.
+# Networks of a fleet with the same seed ask for an epoch one after the other.
 @lru_cache(maxsize=1)
 def batch_order(n_rows: int, seed: int, epoch: int) -> Tensor:
     """Return a permutation of the samples in one epoch, from 0, on the CPU."""
