@@ -1,7 +1,6 @@
 """The block: what is patched in it, what is left after it, and who is in it."""
 
 import inspect
-import itertools
 import random
 import re
 import threading
@@ -263,24 +262,14 @@ class _TwoModules(NeuralNetClassifier):
 
 
 @pytest.mark.parametrize(
-    "data",
-    [X.astype(np.float32), csr_matrix(X, dtype=np.float32)],
-    ids=["array", "sparse"],
+    "data", [X.astype(np.float32), csr_matrix(X, dtype=np.float32)], ids=["array", "sparse"]
 )
 def test_nets_of_another_make_train_as_usual(data):
     """A net of two modules; whole sparse tables as batches."""
-    params = {"criterion": nn.CrossEntropyLoss, "max_epochs": 2, "verbose": 0}
-    nets = [
-        _TwoModules(Module, batch_size=-1, train_split=None, **params),
-        NeuralNetClassifier(
-            nn.Linear,
-            module__in_features=4,
-            module__out_features=3,
-            batch_size=-1,
-            train_split=None,
-            **params,
-        ),
-    ]
+    own = {"batch_size": -1, "train_split": None, "max_epochs": 2, "verbose": 0}
+    own["criterion"] = nn.CrossEntropyLoss
+    linear = {"module__in_features": 4, "module__out_features": 3}
+    nets = [_TwoModules(Module, **own), NeuralNetClassifier(nn.Linear, **linear, **own)]
     for net in nets:
         torch.manual_seed(0)
         expected = net.fit(data, Y).predict_proba(data)
@@ -415,45 +404,23 @@ class Stateful(nn.Module):
         return self.layer(x) * self.factor(x)
 
 
-_KINDS = [
-    "object",
-    "buffer",
-    "number",
-    "lock",
-    "array",
-    "dict",
-    "numpy",
-    "python",
-    "torch",
-    "result",
-]
+_KINDS = {
+    "skorch": ("object", "number", "array", "numpy", "torch"),
+    "sk_tune": ("object", "buffer", "lock", "dict", "python", "result"),
+}
 
 
 @pytest.mark.filterwarnings("ignore:.*alone")
 @pytest.mark.parametrize(
-    ("kind", "make"),
-    [("object", "sk_tune"), *zip(_KINDS, itertools.cycle(["skorch", "sk_tune"]))],
+    ("kind", "make"), [(kind, make) for make, kinds in _KINDS.items() for kind in kinds]
 )
 def test_state_beside_the_weights_is_adopted(kind, make):
     """Scores, predictions and further epochs are those of the same outside of the block."""
+    own = {"module": Stateful, "module__kind": kind, "max_epochs": 3, "batch_size": 32}
     if make == "sk_tune":
-        net = NetClassifier(
-            Stateful,
-            module__kind=kind,
-            lr_schedule="constant",
-            max_epochs=3,
-            batch_size=32,
-            random_state=0,
-        )
+        net = NetClassifier(**own, lr_schedule="constant", random_state=0)
     else:
-        net = NeuralNetClassifier(
-            Stateful,
-            module__kind=kind,
-            criterion=nn.CrossEntropyLoss,
-            max_epochs=3,
-            batch_size=32,
-            verbose=0,
-        )
+        net = NeuralNetClassifier(**own, criterion=nn.CrossEntropyLoss, verbose=0)
     data = X.astype(np.float32), Y
 
     def results():

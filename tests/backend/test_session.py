@@ -122,17 +122,12 @@ def _of_sizes(*sizes):
     ]
 
 
-class Sized(nn.Module):
+class Sized(nn.Sequential):
     """A network of a size that only its parameters tell."""
 
     def __init__(self, n_features, n_outputs, size):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(n_features, size), nn.ReLU(), nn.Linear(size, n_outputs)
-        )
-
-    def forward(self, x):
-        return self.layers(x)
+        first, last = nn.Linear(n_features, size), nn.Linear(size, n_outputs)
+        super().__init__(first, nn.ReLU(), last)
 
 
 @pytest.mark.parametrize(
@@ -269,18 +264,21 @@ def test_a_task_that_spoils_its_data_after_the_fit(session, make_task):
 
 
 @pytest.mark.parametrize(
-    ("params", "n_continued"),
+    ("params", "epochs", "n_continued"),
     [
-        ({"lr_schedule": "constant"}, 2),
-        ({"lr_schedule": "constant", "dropout": 0.3, "optimizer": "sgd"}, 2),
-        ({"lr_schedule": "cosine"}, 0),
-        ({"lr_schedule": "constant", "random_state": None}, 0),
+        ({}, (1, 3, 4), 2),
+        ({"dropout": 0.3, "optimizer": "sgd"}, (1, 3, 4), 2),
+        ({"lr_schedule": "cosine"}, (1, 3, 4), 0),
+        ({"random_state": None}, (1, 3, 4), 0),
+        # No training is cut.
+        ({}, (4, 2), 0),
     ],
-    ids=["constant", "dropout", "cosine", "no seed"],
+    ids=["constant", "dropout", "cosine", "no seed", "shorter ones after longer ones"],
 )
-def test_longer_fits_go_on_from_shorter_ones(session, params, n_continued):
+def test_longer_fits_go_on_from_shorter_ones(session, params, epochs, n_continued):
     """If that is exact: with a constant rate, a seed, and the same data and parameters."""
-    for n_epochs in (1, 3, 4):
+    params = {"lr_schedule": "constant", **params}
+    for n_epochs in epochs:
         (inside,) = _replay(
             session, [lambda n=n_epochs: _fit(_net(max_epochs=n, **params))]
         )
@@ -289,17 +287,13 @@ def test_longer_fits_go_on_from_shorter_ones(session, params, n_continued):
             np.testing.assert_allclose(inside, outside, atol=1e-8)
 
     assert session.report.n_continued == n_continued
-    assert session.report.n_adopted == 3
+    assert session.report.n_adopted == len(epochs)
 
 
 def test_early_stopping_goes_on_to_the_same_epoch(session):
     """A fit that stopped early in a longer rung stops there without the rungs too."""
-    params = {
-        "lr_schedule": "constant",
-        "early_stopping": True,
-        "patience": 2,
-        "learning_rate": 0.5,
-    }
+    params = {"lr_schedule": "constant", "early_stopping": True, "patience": 2}
+    params["learning_rate"] = 0.5
     for n_epochs in (2, 6, 12):
         make = lambda n=n_epochs: _net(max_epochs=n, **params).fit(X, Y)
         (inside,) = _replay(session, [make])
@@ -310,18 +304,6 @@ def test_early_stopping_goes_on_to_the_same_epoch(session):
         np.testing.assert_allclose(
             inside.predict_proba(X), outside.predict_proba(X), atol=1e-8
         )
-
-
-def test_shorter_fits_after_longer_ones_are_trained(session):
-    """No training is cut."""
-    for n_epochs in (4, 2):
-        (inside,) = _replay(
-            session, [lambda n=n_epochs: _fit(_net(max_epochs=n, lr_schedule="constant"))]
-        )
-        outside = _fit(_net(max_epochs=n_epochs, lr_schedule="constant"))
-        np.testing.assert_allclose(inside, outside, atol=1e-8)
-
-    assert session.report.n_continued == 0
 
 
 @pytest.mark.parametrize("other", ["data", "seed", "rate"])

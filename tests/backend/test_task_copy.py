@@ -43,41 +43,33 @@ def test_the_same_object_twice_is_one_object_in_the_copy():
     assert third is fourth
 
 
-def _library_tasks():
-    X, y = np.eye(6), np.arange(6) % 2
-    return {
-        "scipy's optimiser": partial(fmin_l_bfgs_b, rosen, np.zeros(2), approx_grad=True),
-        "scikit-learn's model": partial(LogisticRegression().fit, X, y),
-        "its search": partial(GridSearchCV(Ridge(), {"alpha": [1.0]}).fit, X, y),
-    }
-
-
-@pytest.mark.parametrize("name", _library_tasks())
-def test_a_task_of_libraries_that_has_no_network_is_not_copied(name):
-    """It asks for nothing when it is recorded, and may take long."""
-    assert copy_task(_library_tasks()[name]) is None
-
-
 class Unknown(LogisticRegression):
     """Code of a user, which may train a network in its ``fit``."""
 
 
-def _training_tasks():
-    X, y = np.eye(6), np.arange(6) % 2
-    net = MLPClassifier()
-    return {
-        "estimator": partial(GridSearchCV(net, {}).fit, X, y),
-        "plain net": partial(make_pipeline(NeuralNetClassifier(nn.Linear)).fit, X, y),
-        "class": partial(map, MLPClassifier),
-        "function": partial(map, _arguments),
-        "own class": partial(make_pipeline(Unknown()).fit, X, y),
-    }
+# By what a task calls: whether it is of libraries and has no network, and the call.
+TASKS = {
+    "scipy's optimiser": (True, fmin_l_bfgs_b, rosen, np.zeros(2)),
+    "scikit-learn's model": (True, LogisticRegression().fit),
+    "its search": (True, GridSearchCV(Ridge(), {"alpha": [1.0]}).fit),
+    "estimator": (False, GridSearchCV(MLPClassifier(), {}).fit),
+    "plain net": (False, make_pipeline(NeuralNetClassifier(nn.Linear)).fit),
+    "class": (False, map, MLPClassifier),
+    "function": (False, map, _arguments),
+    "own class": (False, make_pipeline(Unknown()).fit),
+}
 
 
-@pytest.mark.parametrize("name", _training_tasks())
-def test_a_task_that_may_train_a_network_is_copied(name):
-    """Networks, and whatever is not of a library that is known to have none."""
-    assert callable(copy_task(_training_tasks()[name]))
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_copied_if_it_may_train_a_network(name):
+    """What has none asks for nothing when it is recorded, and may take long."""
+    has_none, function, *arguments = TASKS[name]
+    data = () if arguments else (np.eye(6), np.arange(6) % 2)
+    options = {"approx_grad": True} if function is fmin_l_bfgs_b else {}
+
+    copied = copy_task(partial(function, *arguments, *data, **options))
+
+    assert copied is None if has_none else callable(copied)
 
 
 def _warning(net):

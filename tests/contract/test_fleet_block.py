@@ -136,10 +136,9 @@ def _search(search):
     return [*_scores(search), search.predict_proba(X)]
 
 
-def _halving(search, **params):
-    return search(
-        **params, resource="max_epochs", min_resources=2, max_resources=8, factor=2, cv=CV
-    )
+def _halving(search, *args, **params):
+    own = {"resource": "max_epochs", "min_resources": 2, "max_resources": 8, "factor": 2}
+    return _search(search(*args, **params, **own, cv=CV))
 
 
 def _fit_predict(estimator):
@@ -222,35 +221,23 @@ CALLERS = {
     "RandomizedSearchCV": (
         lambda k: _search(
             RandomizedSearchCV(
-                k.clf(),
-                {k.rate: np.logspace(-3, -1, 9)},
-                n_iter=3,
-                cv=CV,
-                random_state=0,
+                k.clf(), {k.rate: np.logspace(-3, -1, 9)}, n_iter=3, cv=CV, random_state=0
             )
         ),
         9,
     ),
     # 2, 4 and 8 epochs for 4, 2 and 1 of the candidates.
     "HalvingGridSearchCV": (
-        lambda k: _search(
-            _halving(
-                HalvingGridSearchCV,
-                estimator=k.clf(),
-                param_grid={k.rate: [1e-3, 0.01, 0.03, 0.1]},
-            )
-        ),
+        lambda k: _halving(HalvingGridSearchCV, k.clf(), {k.rate: [1e-3, 0.01, 0.03, 0.1]}),
         (4 + 2 + 1) * 3,
     ),
     "HalvingRandomSearchCV": (
-        lambda k: _search(
-            _halving(
-                HalvingRandomSearchCV,
-                estimator=k.clf(),
-                param_distributions={k.rate: np.logspace(-3, -1, 9)},
-                n_candidates=4,
-                random_state=0,
-            )
+        lambda k: _halving(
+            HalvingRandomSearchCV,
+            k.clf(),
+            {k.rate: np.logspace(-3, -1, 9)},
+            n_candidates=4,
+            random_state=0,
         ),
         (4 + 2 + 1) * 3,
     ),
@@ -412,15 +399,10 @@ def test_two_workers_change_nothing(kind):
 
 def test_halving_goes_on_where_the_last_rung_ended():
     """With a constant rate the second and third rung continue, to equal results."""
-    report = _compared(
-        lambda: _search(
-            _halving(
-                HalvingGridSearchCV,
-                estimator=mlp(lr_schedule="constant", dropout=0.2),
-                param_grid={"learning_rate": [1e-3, 0.01, 0.03, 0.1]},
-            )
-        )
-    )
+    net = mlp(lr_schedule="constant", dropout=0.2)
+    grid = {"learning_rate": [1e-3, 0.01, 0.03, 0.1]}
+
+    report = _compared(lambda: _halving(HalvingGridSearchCV, net, grid))
 
     assert report.n_continued == (2 + 1) * 3
     assert report.n_calls == 3
@@ -669,20 +651,6 @@ def _fold_probabilities(net):
     return [cross_val_predict(net, X, Y, cv=CV, method="predict_proba")]
 
 
-@pytest.mark.parametrize("first", ["", "noise"])
-def test_a_generator_as_random_state(first):
-    """A RandomState is advanced once by each fit, adopted or not."""
-
-    def run():
-        net = mlp(random_state=np.random.RandomState(3))
-        return _fold_probabilities(make_pipeline(Noise(), net) if first else net)
-
-    report = _compared(run)
-
-    if not first:
-        _assert_used(report, 3)
-
-
 def test_networks_without_a_seed_differ():
     """With random_state=None equal fits take different seeds, as without the block."""
     with fleet(n_jobs=1) as report:
@@ -717,35 +685,40 @@ class Unseeded(Module):
 
 
 @pytest.mark.parametrize("first", ["", "noise"])
-def test_plain_nets_after_torch_was_seeded(first):
-    """After ``torch.manual_seed`` unseeded nets, one after the other, are the same."""
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_generator_of_seeds(kind, first):
+    """Each fit advances a RandomState, or what ``torch.manual_seed`` seeded, once."""
 
     def run():
-        net = skorch(module=Unseeded)
+        state = {"random_state": np.random.RandomState(3)}
+        own = state if kind == "sk_tune" else {"module": Unseeded}
+        net = KINDS[kind].clf(**own)
         return _fold_probabilities(make_pipeline(Noise(), net) if first else net)
 
-    _compared(run)
+    report = _compared(run)
+
+    if not first:
+        _assert_used(report, 3)
 
 
-class Free(nn.Module):
+class Free(nn.Sequential):
     """Draws its weights and dropout from torch's global generator, as users' modules do."""
 
     def __init__(self, width=20, p=0.3):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(4, width), nn.ReLU(), nn.Dropout(p), nn.Linear(width, 3)
-        )
+        first, last = nn.Linear(4, width), nn.Linear(width, 3)
+        super().__init__(first, nn.ReLU(), nn.Dropout(p), last)
         self.double()
 
-    def forward(self, x):
-        return self.layers(x)
 
-
-class Alone(Free):
-    """No fleet carries it."""
+class Deciding:
+    """Depends on the data, so that no fleet carries it."""
 
     def forward(self, x):
         return super().forward(x) * (2.0 if x.sum() > 0 else 1.0)
+
+
+class Alone(Deciding, Free):
+    """Free, alone."""
 
 
 def _free_search(net, **grid):
@@ -803,18 +776,6 @@ def test_other_plain_nets_draw_what_they_draw_without_the_block(params):
     assert report.n_drawn_otherwise == 0
 
 
-def test_a_plain_net_that_stops_early_is_counted():
-    """How many epochs it trains is not foreseen; those after it draw other numbers."""
-    net = skorch(module=Free, max_epochs=9, lr=1e-9, callbacks=[EarlyStopping(patience=2)])
-
-    with fleet(n_jobs=1) as report:
-        cross_val_score(net, X, Y, cv=CV)
-
-    assert report.n_adopted == 3
-    assert report.n_drawn_otherwise == 2
-    assert "with other random numbers" in str(report)
-
-
 class Projected(Free):
     """Sees its inputs by numbers that were drawn once and are not saved."""
 
@@ -826,25 +787,22 @@ class Projected(Free):
         return super().forward(torch.sin(x @ self.seen))
 
 
-class ProjectedAlone(Projected):
-    """No fleet carries it."""
-
-    def forward(self, x):
-        return super().forward(x) * (2.0 if x.sum() > 0 else 1.0)
+class ProjectedAlone(Deciding, Projected):
+    """Projected, alone."""
 
 
-@pytest.mark.parametrize("module", [Projected, ProjectedAlone])
+@pytest.mark.parametrize("module", [Free, Projected, ProjectedAlone])
 @pytest.mark.filterwarnings("ignore:.*trained alone")
 def test_plain_nets_that_draw_otherwise_are_adopted_whole(module):
-    """Also what they drew at their begin and do not save is that of the training."""
+    """How long a net trains is not foreseen; what it does not save is its own, too."""
     stopping = EarlyStopping(patience=2, threshold=0.9)
     net = skorch(module=module, max_epochs=9, callbacks=[stopping])
 
     with fleet(n_jobs=1) as report:
         found = cross_validate(net, X, Y, cv=CV, return_estimator=True, return_indices=True)
 
-    assert report.n_adopted == 3
-    assert report.n_drawn_otherwise == 2
+    assert (report.n_adopted, report.n_drawn_otherwise) == (3, 2)
+    assert "with other random numbers" in str(report)
     for own, rows in zip(found["estimator"], found["indices"]["train"], strict=True):
         _, valid = own.get_split_datasets(X[rows], Y[rows])
         samples, labels = (np.stack(part) for part in zip(*valid, strict=True))
@@ -918,8 +876,7 @@ def test_networks_that_go_on(task, params, n_adopted):
 def _skorch_on(net):
     net.fit(X, Y)
     torch.manual_seed(5)
-    net.partial_fit(X, Y)
-    return net.predict_proba(X)
+    return net.partial_fit(X, Y).predict_proba(X)
 
 
 @pytest.mark.parametrize(
@@ -935,9 +892,7 @@ def _skorch_on(net):
 )
 def test_plain_nets_that_go_on(params):
     """``partial_fit`` after an adopted fit goes on as after skorch's own."""
-    report = _compared(
-        lambda: Parallel()(delayed(_skorch_on)(skorch(**params)) for _ in range(2))
-    )
+    report = _compared(lambda: _tasks(_skorch_on, [skorch(**params) for _ in range(2)]))
 
     assert report.n_adopted == 2
 
@@ -987,23 +942,22 @@ def _fail_second(i):
     return _probabilities(mlp(random_state=i))
 
 
-def test_an_error_in_a_task_reaches_the_caller():
-    """It is raised as it is, and what was trained before does not matter."""
-    with fleet(n_jobs=1), pytest.raises(KeyError, match="two"):
-        Parallel()(delayed(_fail_second)(i) for i in range(4))
-
-
 def _fit_then_fail(i):
     _probabilities(mlp(random_state=i))
     raise KeyError(i)
 
 
-def test_an_error_after_a_fit_reaches_the_caller():
-    """The first task's error comes first, as in a loop, and other tasks are not run."""
-    with fleet(n_jobs=1) as report, pytest.raises(KeyError, match="0"):
-        Parallel()(delayed(_fit_then_fail)(i) for i in range(3))
+@pytest.mark.parametrize(
+    ("task", "message", "n_adopted"),
+    [(_fail_second, "two", 2), (_fit_then_fail, "0", 1)],
+    ids=["before its fit", "after its fit"],
+)
+def test_an_error_in_a_task_reaches_the_caller(task, message, n_adopted):
+    """As it is, the first task's first, as in a loop; the tasks after it are not run."""
+    with fleet(n_jobs=1) as report, pytest.raises(KeyError, match=message):
+        Parallel()(delayed(task)(i) for i in range(4))
 
-    assert report.n_adopted == 1
+    assert report.n_adopted == n_adopted
 
 
 def _caught(i):
@@ -1056,47 +1010,35 @@ def test_a_candidate_that_diverges_may_end_the_search():
         search.fit(X_REG, Y_REG)
 
 
-def test_pressing_control_c_in_a_task_ends_the_call():
-    """A KeyboardInterrupt passes through, and the block is left as it should be."""
-    seen = []
+class Interrupted:
+    """A task that the user ends; with a lock it is not recorded."""
 
-    def interrupted(i):
-        seen.append(i)
-        raise KeyboardInterrupt
-
-    with fleet(n_jobs=1):
-        with pytest.raises(KeyboardInterrupt):
-            Parallel()(delayed(interrupted)(i) for i in range(3))
-        inside = cross_val_score(mlp(), X, Y, cv=CV)
-
-    # It was pressed in the run on a copy, of which nothing stays; no other task was run.
-    assert seen == []
-    _same([inside], [cross_val_score(mlp(), X, Y, cv=CV)])
-
-
-class LockedInterrupt:
-    """A task that is not recorded, for it cannot be pickled; the user ends it."""
-
-    def __init__(self):
-        self.lock = threading.Lock()
-        self.seen = []
+    def __init__(self, lock):
+        self.lock, self.seen = lock, []
 
     def __call__(self, i):
         self.seen.append(i)
         raise KeyboardInterrupt
 
 
-def test_pressing_control_c_in_a_replay_ends_the_call():
-    """No other task is run after a KeyboardInterrupt."""
-    task = LockedInterrupt()
+@pytest.mark.parametrize(
+    ("lock", "seen"), [(None, []), (threading.Lock(), [0])], ids=["recorded", "replayed"]
+)
+def test_pressing_control_c_in_a_task_ends_the_call(lock, seen):
+    """It passes through, no other task is run, and the block is left as it should be."""
+    task = Interrupted(lock)
 
-    with fleet(n_jobs=1), pytest.raises(KeyboardInterrupt):
-        Parallel()(delayed(task)(i) for i in range(3))
+    with fleet(n_jobs=1):
+        with pytest.raises(KeyboardInterrupt):
+            Parallel()(delayed(task)(i) for i in range(3))
+        inside = cross_val_score(mlp(), X, Y, cv=CV)
 
-    assert task.seen == [0]
+    # Of a run on a copy nothing stays.
+    assert task.seen == seen
+    _same([inside], [cross_val_score(mlp(), X, Y, cv=CV)])
 
 
-class Pressed(Module):
+class Pressed(Deciding, Module):
     """Ctrl-C is pressed while it trains for the `at`-th time, counted over all networks."""
 
     n_steps = 0
@@ -1107,8 +1049,7 @@ class Pressed(Module):
             Pressed.n_steps += 1
             if Pressed.n_steps == Pressed.at:
                 os.kill(os.getpid(), signal.SIGINT)
-        # Depends on the data, so that no fleet carries it.
-        return super().forward(x) * (2.0 if x.sum() > 0 else 1.0)
+        return super().forward(x)
 
 
 @pytest.mark.filterwarnings("ignore:.*trained alone")

@@ -3,6 +3,7 @@
 import re
 import sqlite3
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -44,44 +45,22 @@ def _net(**params):
     return make_pipeline(StandardScaler(), net)
 
 
+SEED, HYPERBAND = {"random_state": 0}, {"max_resources": 4, "factor": 2, "random_state": 0}
+HALVING = {"min_resources": 1, **EPOCHS, **SEED}
 SEARCHES = {
-    "grid": lambda **o: GridSearchCV(_net(), GRID, cv=CV, **o),
-    "random": lambda **o: RandomizedSearchCV(
-        _net(), RATES, n_iter=4, cv=CV, random_state=0, **o
-    ),
-    "halving grid": lambda **o: HalvingGridSearchCV(
-        _net(), GRID, cv=CV, random_state=0, min_resources=1, **EPOCHS, **o
-    ),
-    "halving random": lambda **o: HalvingRandomSearchCV(
-        _net(), RATES, cv=CV, random_state=0, n_candidates=4, min_resources=1, **EPOCHS, **o
-    ),
-    "bayes": lambda **o: BayesSearchCV(
-        _net(), {RATE: (1e-4, 1e-1, "log-uniform")}, n_iter=4, cv=CV, random_state=0, **o
-    ),
-    "hyperband": lambda **o: HyperbandSearchCV(
-        _net(), RATES, max_resources=4, factor=2, cv=CV, random_state=0, **o
-    ),
-    "asynchronous halving": lambda **o: HalvingGridSearchCV(
-        _net(),
-        GRID,
-        cv=CV,
-        random_state=0,
-        min_resources=1,
-        asynchronous=True,
-        **EPOCHS,
-        **o,
-    ),
-    "asynchronous hyperband": lambda **o: HyperbandSearchCV(
-        _net(),
+    "grid": (GridSearchCV, GRID, {}),
+    "random": (RandomizedSearchCV, RATES, {"n_iter": 4, **SEED}),
+    "halving grid": (HalvingGridSearchCV, GRID, HALVING),
+    "halving random": (HalvingRandomSearchCV, RATES, {"n_candidates": 4, **HALVING}),
+    "bayes": (BayesSearchCV, {RATE: (1e-4, 1e-1, "log-uniform")}, {"n_iter": 4, **SEED}),
+    "hyperband": (HyperbandSearchCV, RATES, HYPERBAND),
+    "asynchronous halving": (HalvingGridSearchCV, GRID, {"asynchronous": True, **HALVING}),
+    "asynchronous hyperband": (
+        HyperbandSearchCV,
         RATES,
-        max_resources=4,
-        factor=2,
-        cv=CV,
-        random_state=0,
-        asynchronous=True,
-        **o,
+        {"asynchronous": True, **HYPERBAND},
     ),
-    "best epoch": lambda **o: GridSearchCV(_net(), GRID, cv=CV, epochs="best", **o),
+    "best epoch": (GridSearchCV, GRID, {"epochs": "best"}),
 }
 
 
@@ -95,26 +74,35 @@ def _assert_same_results(ours, theirs):
     assert ours["params"] == theirs["params"]
 
 
-class Stop:
-    """Presses Ctrl-C after some trainings."""
+def _stop(progress):
+    """Press Ctrl-C after three trainings."""
+    if progress.n_fits_done >= 3:
+        raise KeyboardInterrupt
 
-    def __init__(self, n_fits):
-        self.n_fits = n_fits
 
-    def __call__(self, progress):
-        """Raise when it is time."""
-        if progress.n_fits_done >= self.n_fits:
+def _after(n_calls):
+    """Return what presses Ctrl-C after some calls."""
+    calls = []
+
+    def stop(progress):
+        calls.append(progress)
+        if len(calls) == n_calls:
             raise KeyboardInterrupt
+
+    return stop, calls
 
 
 @pytest.mark.filterwarnings("ignore:One or more of the .* scores are non-finite")
-@pytest.mark.parametrize("make", SEARCHES.values(), ids=SEARCHES)
-def test_a_search_that_is_run_again_ends_as_the_first_one(make, iris, tmp_path):
+@pytest.mark.parametrize(("cls", "params", "options"), SEARCHES.values(), ids=SEARCHES)
+def test_a_search_that_is_run_again_ends_as_the_first_one(
+    cls, params, options, iris, tmp_path
+):
     """To the bit; what was finished is not trained again, all of it or until Ctrl-C."""
+    make = partial(cls, _net(), params, cv=CV, **options)
     whole, again = (make(store=tmp_path / "whole.db").fit(*iris) for _ in range(2))
     path = tmp_path / "fits.db"
     with pytest.raises(KeyboardInterrupt):
-        make(store=path, progress=Stop(3)).fit(*iris)
+        make(store=path, progress=_stop).fit(*iris)
     resumed = make(store=path).fit(*iris)
 
     _assert_same_results(again.cv_results_, whole.cv_results_)
@@ -142,7 +130,7 @@ def test_an_interrupted_search_over_a_plain_skorch_net_goes_on(iris, tmp_path, m
         callbacks=[EarlyStopping(load_best=True), LRScheduler("StepLR", step_size=2)],
         verbose=0,
     )
-    rates, X, calls = {"lr": [0.001, 0.01, 0.1]}, iris.X.astype(np.float32), []
+    rates, X = {"lr": [0.001, 0.01, 0.1]}, iris.X.astype(np.float32)
 
     def search(path, progress=None):
         # A skorch net draws its seed from torch's generator.
@@ -150,13 +138,8 @@ def test_an_interrupted_search_over_a_plain_skorch_net_goes_on(iris, tmp_path, m
         own = GridSearchCV(net, rates, cv=CV, store=path, progress=progress)
         return own.fit(X, iris.y)
 
-    def stop(progress):
-        calls.append(progress)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-
     whole = search(tmp_path / "whole.db")
-    path = tmp_path / "fits.db"
+    path, (stop, calls) = tmp_path / "fits.db", _after(5)
     with pytest.raises(KeyboardInterrupt):
         search(path, stop)
     n_fits_done, of_rest = calls[-1].n_fits_done, []
@@ -333,18 +316,6 @@ class _Faults:
         self.n_seen, self.failing = 0, failing
 
 
-class _Calls:
-    """Presses Ctrl-C after some calls."""
-
-    def __init__(self, n_calls):
-        self.n_left = n_calls
-
-    def __call__(self, progress):
-        self.n_left -= 1
-        if not self.n_left:
-            raise KeyboardInterrupt
-
-
 class Shortcut(nn.Module):
     """Batch normalisation beside a shortcut, which no fleet has written out."""
 
@@ -352,10 +323,7 @@ class Shortcut(nn.Module):
         super().__init__()
         norm = nn.BatchNorm1d(24)
         self.layers = nn.Sequential(nn.Linear(n_features, 24), norm, nn.ReLU())
-        self.head, self.shortcut = (
-            nn.Linear(24, n_outputs),
-            nn.Linear(n_features, n_outputs),
-        )
+        self.head, self.shortcut = (nn.Linear(n, n_outputs) for n in (24, n_features))
 
     def forward(self, x):
         return self.head(self.layers(x)) + self.shortcut(x)
@@ -384,7 +352,7 @@ def test_nets_that_stop_early_go_on_to_the_bit(digits, tmp_path, monkeypatch):
     for stop in range(2, n_epochs[-1]):
         path = tmp_path / f"{stop}.db"
         with pytest.raises(KeyboardInterrupt):
-            train(fits, store=path, progress=_Calls(stop))
+            train(fits, store=path, progress=_after(stop)[0])
 
         again = train(fits, store=path)
 

@@ -206,12 +206,7 @@ def models(tmp_path_factory):
         found.append(_parts(cls.load, path))
     X, y = load_iris(return_X_y=True)
     net = MLPClassifier(max_epochs=1, n_layers=1, random_state=0)
-    table = (
-        pd
-        .DataFrame(X)
-        .assign(text=np.array(["a", "b"])[y % 2])
-        .set_axis([*"abcde"], axis=1)
-    )
+    table = pd.DataFrame(X, columns=[*"abcd"]).assign(e=np.array(["a", "b"])[y % 2])
     save(make_pipeline(TablePreparer(), StandardScaler(), net).fit(table, y), path)
     found.append(_parts(load, path))
     return _Files(found)
@@ -259,9 +254,11 @@ def _tampered_model(model, rng, canary):
     return _written(arrays, _edited(description, rng))
 
 
-def _check_model(models, seed, folder):
-    """Try one file: it is loaded, or refused with its name."""
-    rng = random.Random(seed)
+@SHORT
+@given(seed=st.integers(0, 2**32))
+def test_a_model_file_is_read_or_refused(models, tmp_path_factory, seed):
+    """With its name, whatever was changed, and even if the checksum was made anew."""
+    rng, folder = random.Random(seed), tmp_path_factory.getbasetemp()
     model = rng.choice(models)
     path, canary = folder / "model", folder / "executed"
     path.write_bytes(_tampered_model(model, rng, canary))
@@ -277,13 +274,6 @@ def _check_model(models, seed, folder):
     assert "allocate" not in text, (seed, text)
     assert not canary.exists(), seed
     assert time.perf_counter() - start < 30, seed
-
-
-@SHORT
-@given(seed=st.integers(0, 2**32))
-def test_a_model_file_is_read_or_refused(models, tmp_path_factory, seed):
-    """Whatever was changed, and even if the checksum was made anew."""
-    _check_model(models, seed, tmp_path_factory.getbasetemp())
 
 
 # --- Stores
@@ -354,9 +344,11 @@ def _tamper_store(path, rng, canary):
     return kind
 
 
-def _check_store(stored, seed, folder):
-    """Try one file: what is loaded is right, or the file is refused with its name."""
-    rng = random.Random(seed)
+@SHORT
+@given(seed=st.integers(0, 2**32))
+def test_a_store_is_read_or_refused(stored, tmp_path_factory, seed):
+    """What is loaded is right: damaged rows are left out, and warnings name the file."""
+    rng, folder = random.Random(seed), tmp_path_factory.getbasetemp()
     content, keys, right = stored
     path, canary = folder / "fits.db", folder / "executed"
     for suffix in ("-wal", "-shm"):
@@ -382,10 +374,3 @@ def _check_store(stored, seed, folder):
     for key, trained in found.items():
         for name, array in arrays_of_state(trained.state).items():
             np.testing.assert_array_equal(array, right[key][name], err_msg=str(seed))
-
-
-@SHORT
-@given(seed=st.integers(0, 2**32))
-def test_a_store_is_read_or_refused(stored, tmp_path_factory, seed):
-    """Damaged rows are left out, with a warning that names the file."""
-    _check_store(stored, seed, tmp_path_factory.getbasetemp())

@@ -49,6 +49,14 @@ def _frame(column, **options):
     return pd.DataFrame({"a": pd.Series(column, **options)})
 
 
+def _frames(*columns, **options):
+    return tuple(_frame(column, **options) for column in columns)
+
+
+def _of_polars(*columns):
+    return tuple(pl.DataFrame({"a": column}) for column in columns)
+
+
 def _categories(values, categories, ordered=None):
     return _frame(pd.Categorical(values, categories=categories, ordered=ordered))
 
@@ -60,10 +68,7 @@ DIFFERENT = {
     "shapes": (A, A.reshape(3, 4)),
     "signs of zero": (np.array([0.0]), np.array([-0.0])),
     "bits of NaN": (_payload(0x7FF8000000000000), _payload(0x7FF8000000000001)),
-    "units of time": (
-        np.array([1], dtype="M8[s]"),
-        np.array([1], dtype="M8[ms]"),
-    ),
+    "units of time": (np.array([1], dtype="M8[s]"), np.array([1], dtype="M8[ms]")),
     "fields of records": (
         np.zeros(2, dtype=[("a", "i4"), ("b", "i4")]),
         np.zeros(2, dtype=[("b", "i4"), ("a", "i4")]),
@@ -82,57 +87,34 @@ DIFFERENT = {
     ),
     "types of columns": (_frame([1, 2]), _frame([1, 2], dtype="Int64")),
     "small columns": (_frame([1], dtype="int8"), _frame([1], dtype="int16")),
-    "columns of objects": (
-        _frame([1, "a"], dtype=object),
-        _frame(["1", "a"], dtype=object),
-    ),
-    "missing in columns of objects": (
-        _frame([None, "a"], dtype=object),
-        _frame([np.nan, "a"], dtype=object),
-    ),
-    "missing numbers": (
-        _frame([1, None], dtype="Int64"),
-        _frame([1, 0], dtype="Int64"),
-    ),
-    "large whole numbers": (
-        _frame([2**60, None], dtype="Int64"),
-        _frame([2**60 + 1, None], dtype="Int64"),
-    ),
+    "columns of objects": _frames([1, "a"], ["1", "a"], dtype=object),
+    "missing in columns of objects": _frames([None, "a"], [np.nan, "a"], dtype=object),
+    "missing numbers": _frames([1, None], [1, 0], dtype="Int64"),
+    "large whole numbers": _frames([2**60, None], [2**60 + 1, None], dtype="Int64"),
     "categories": (_categories(["x"], ["x", "y"]), _categories(["x"], ["x", "z"])),
     "order of categories": (_categories(["x"], ["x", "y"]), _categories(["x"], ["y", "x"])),
     "ordered categories": (
         _categories(["x"], ["x", "y"], ordered=False),
         _categories(["x"], ["x", "y"], ordered=True),
     ),
-    "zones of time": (
-        _frame(pd.DatetimeIndex(["2026-01-01"], tz="UTC")),
-        _frame(pd.DatetimeIndex(["2026-01-01"], tz="Europe/Berlin")),
+    "zones of time": _frames(
+        *(pd.DatetimeIndex(["2026-01-01"], tz=tz) for tz in ("UTC", "Europe/Berlin"))
     ),
-    "intervals": (
-        _frame(pd.arrays.IntervalArray.from_breaks([0, 1])),
-        _frame(pd.arrays.IntervalArray.from_breaks([0, 2])),
+    "intervals": _frames(
+        *(pd.arrays.IntervalArray.from_breaks([0, end]) for end in (1, 2))
     ),
     "names of series": (pd.Series([1], name="a"), pd.Series([1], name="b")),
     "frames and series": (_frame([1]), pd.Series([1], name="a")),
     "frames and arrays": (_frame([1]), np.array([[1]])),
-    "values of polars": (pl.DataFrame({"a": [1, None]}), pl.DataFrame({"a": [1, 0]})),
-    "places of polars' nulls": (
-        pl.DataFrame({"a": [1, None]}),
-        pl.DataFrame({"a": [None, 1]}),
-    ),
-    "large numbers of polars": (
-        pl.DataFrame({"a": [2**60, None]}),
-        pl.DataFrame({"a": [2**60 + 1, None]}),
-    ),
+    "values of polars": _of_polars([1, None], [1, 0]),
+    "places of polars' nulls": _of_polars([1, None], [None, 1]),
+    "large numbers of polars": _of_polars([2**60, None], [2**60 + 1, None]),
     "polars and pandas": (pl.DataFrame({"a": [1]}), pd.DataFrame({"a": [1]})),
     "series of polars": (pl.Series("a", [1]), pl.Series("a", [2])),
     "tables": (pa.table({"a": [1]}), pa.table({"a": [2]})),
     "sparse values": (scipy.sparse.csr_array(A), scipy.sparse.csr_array(A + 1)),
     "sparse types": (scipy.sparse.csr_array(A), scipy.sparse.csr_matrix(A)),
-    "sparse shapes": (
-        scipy.sparse.csr_array((2, 3)),
-        scipy.sparse.csr_array((3, 2)),
-    ),
+    "sparse shapes": (scipy.sparse.csr_array((2, 3)), scipy.sparse.csr_array((3, 2))),
 }
 
 
@@ -143,14 +125,6 @@ def test_different_data_differ(pair):
 
     assert None not in {one, other}
     assert one != other
-
-
-def _memmap(folder):
-    path = folder / "data"
-    mapped = np.memmap(path, dtype=A.dtype, shape=A.shape, mode="w+")
-    mapped[:] = A
-    mapped.flush()
-    return np.memmap(path, dtype=A.dtype, shape=A.shape, mode="r")
 
 
 EQUAL = {
@@ -164,14 +138,8 @@ EQUAL = {
     "no dimension": (np.array(3.0), np.array(3.0)),
     "rows of a frame": (_frame([1, 2]), _frame([1, 2]).set_index(np.array([5, 6]))),
     "texts": (_frame(["a", None]), _frame(["a", np.nan])),
-    "dates": (
-        _frame(pd.DatetimeIndex(["2026-01-01", None], tz="UTC")),
-        _frame(pd.DatetimeIndex(["2026-01-01", None], tz="UTC")),
-    ),
-    "arrow's types": (
-        _frame([1, None], dtype="int64[pyarrow]"),
-        _frame([1, None], dtype="int64[pyarrow]"),
-    ),
+    "dates": _frames(*(pd.DatetimeIndex(["2026-01-01", None], tz="UTC") for _ in range(2))),
+    "arrow's types": _frames([1, None], [1, None], dtype="int64[pyarrow]"),
     "sparse memory": (scipy.sparse.csr_array(A), scipy.sparse.csr_array(A.copy())),
     "sparse order": (
         scipy.sparse.csr_array(([1.0, 2.0], [0, 1], [0, 2]), shape=(1, 2)),
@@ -205,7 +173,9 @@ def test_sparse_data_stay_as_they_are():
 
 def test_a_memmap_is_an_array(tmp_path):
     """joblib sends large arrays as such to workers."""
-    assert _digest(_memmap(tmp_path)) == _digest(A)
+    np.save(tmp_path / "data.npy", A)
+
+    assert _digest(np.load(tmp_path / "data.npy", mmap_mode="r")) == _digest(A)
 
 
 def test_what_is_no_data_has_no_digest():
@@ -373,83 +343,67 @@ def test_what_acts_differently_differs(pair):
     assert value_digest(one) != value_digest(other)
 
 
+# By what differs: a source, and what may stand in its gap.
 SOURCES = {
-    "code": ("def f(x): return x + 1", "def f(x): return x + 2"),
-    "code of an inner function": (
-        "def f(x):\n return [(lambda: 1)() for _ in x]",
-        "def f(x):\n return [(lambda: 2)() for _ in x]",
-    ),
-    "a number of the module": (
-        "K = 1\ndef f(x): return x + K",
-        "K = 2\ndef f(x): return x + K",
-    ),
+    "code": ("def f(x): return x + {}", 1, 2),
+    "code of an inner function": ("def f(x):\n return [(lambda: {})() for _ in x]", 1, 2),
+    "a number of the module": ("K = {}\ndef f(x): return x + K", 1, 2),
     "a number that an inner function reads": (
-        "K = 1\ndef f(x):\n return [(lambda: K)() for _ in x]",
-        "K = 2\ndef f(x):\n return [(lambda: K)() for _ in x]",
+        "K = {}\ndef f(x):\n return [(lambda: K)() for _ in x]",
+        1,
+        2,
     ),
-    "a number that is not there": (
-        "def f(x): return x + K",
-        "K = 2\ndef f(x): return x + K",
-    ),
-    "a function that is called": (
-        "def g(x): return x\ndef f(x): return g(x)",
-        "def g(x): return -x\ndef f(x): return g(x)",
-    ),
-    "a class that is used": (
-        "class G:\n size = 1\ndef f(x): return G()",
-        "class G:\n size = 2\ndef f(x): return G()",
-    ),
-    "a base": (
-        "class G:\n def forward(self): return 1\nclass f(G): pass",
-        "class G:\n def forward(self): return 2\nclass f(G): pass",
-    ),
+    "a number that is not there": ("{}def f(x): return x + K", "", "K = 2\n"),
+    "a function that is called": ("def g(x): return {}x\ndef f(x): return g(x)", "", "-"),
+    "a class that is used": ("class G:\n size = {}\ndef f(x): return G()", 1, 2),
+    "a base": ("class G:\n def forward(self): return {}\nclass f(G): pass", 1, 2),
     "a base of a library": (
-        "from torch import nn\nclass f(nn.Linear): pass",
-        "from torch import nn\nclass f(nn.Bilinear): pass",
+        "from torch import nn\nclass f(nn.{}): pass",
+        "Linear",
+        "Bilinear",
     ),
-    "a method": (
-        "class f:\n def forward(self): return 1",
-        "class f:\n def forward(self): return 2",
-    ),
-    "a property": (
-        "class f:\n @property\n def size(self): return 1",
-        "class f:\n @property\n def size(self): return 2",
-    ),
-    "a static method": (
-        "class f:\n @staticmethod\n def size(): return 1",
-        "class f:\n @staticmethod\n def size(): return 2",
-    ),
+    "a method": ("class f:\n def forward(self): return {}", 1, 2),
+    "a property": ("class f:\n @property\n def size(self): return {}", 1, 2),
+    "a static method": ("class f:\n @staticmethod\n def size(): return {}", 1, 2),
     "a default of a dataclass": (
-        "import dataclasses\n@dataclasses.dataclass\nclass f:\n size: int = 1",
-        "import dataclasses\n@dataclasses.dataclass\nclass f:\n size: int = 2",
+        "import dataclasses\n@dataclasses.dataclass\nclass f:\n size: int = {}",
+        1,
+        2,
     ),
     "a name that is imported": (
-        "from torch import relu as g\ndef f(x): return g(x)",
-        "from torch import tanh as g\ndef f(x): return g(x)",
+        "from torch import {} as g\ndef f(x): return g(x)",
+        "relu",
+        "tanh",
     ),
     "functions that call each other": (
-        "def f(x): return g(x)\ndef g(x): return x and f(x - 1)",
-        "def f(x): return g(x)\ndef g(x): return x and f(x - 2)",
+        "def f(x): return g(x)\ndef g(x): return x and f(x - {})",
+        1,
+        2,
     ),
 }
 
 
-@pytest.mark.parametrize("sources", SOURCES.values(), ids=SOURCES)
-def test_code_of_a_user_counts_with_all_that_it_uses(sources):
+@pytest.mark.parametrize(("source", "one", "other"), SOURCES.values(), ids=SOURCES)
+def test_code_of_a_user_counts_with_all_that_it_uses(source, one, other):
     """Also where the name is the same, and no source can be read."""
-    one, other = (value_digest(_made(source).f) for source in sources)
+    first, second, again = (
+        value_digest(_made(source.format(part)).f) for part in (one, other, one)
+    )
 
-    assert one != other
-    assert one == value_digest(_made(sources[0]).f)
+    assert first == again != second
+
+
+def _with_blocks(source, *numbers):
+    """Return digests of g, whose module `blocks` has the numbers a and b."""
+    return [
+        value_digest(_made(source, blocks=_made(f"a = {a}\nb = {b}")).g) for a, b in numbers
+    ]
 
 
 def test_what_code_takes_from_a_module_of_the_user_counts():
-    """As ``blocks.size`` does, and ``blocks.unused`` does not."""
-    source = "def f(x): return [(lambda: blocks.size)() for _ in x]"
-    digests = [
-        value_digest(_made(source, blocks=_made(f"size = {size}\nunused = {other}")).f)
-        for size, other in [(1, 1), (1, 2), (2, 2)]
-    ]
+    """As ``blocks.a`` does, and ``blocks.b`` does not."""
+    source = "def g(x): return [(lambda: blocks.a)() for _ in x]"
+    digests = _with_blocks(source, (1, 1), (1, 2), (2, 2))
 
     assert digests[0] == digests[1] != digests[2]
 
@@ -457,10 +411,7 @@ def test_what_code_takes_from_a_module_of_the_user_counts():
 def test_each_function_counts_with_what_it_takes_from_a_module():
     """The second one that reads a module takes other names out of it."""
     source = "def f(x): return blocks.a * x\ndef g(x): return blocks.b * f(x)"
-    digests = [
-        value_digest(_made(source, blocks=_made(f"a = {a}\nb = {b}")).g)
-        for a, b in [(1, 1), (1, 1), (1, 2), (2, 1)]
-    ]
+    digests = _with_blocks(source, (1, 1), (1, 1), (1, 2), (2, 1))
 
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
@@ -494,13 +445,6 @@ def test_a_file_that_was_edited_since_does_not_count(tmp_path, monkeypatch):
     del sys.modules["edited_since"]
 
 
-def test_comments_and_lines_do_not_count():
-    """A file may be edited elsewhere."""
-    one, other = "def f(x): return x + 1", "# A reason.\n\n\ndef f(x):\n    return x + 1"
-
-    assert value_digest(_made(one).f) == value_digest(_made(other).f)
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -520,10 +464,12 @@ def test_equal_values_have_equal_digests(make):
     assert value_digest(make()) == value_digest(make())
 
 
-def test_how_often_a_list_is_the_same_object_does_not_count():
-    """Equal lists are as good as one list twice."""
+def test_what_does_not_count():
+    """Comments, lines, and how often a list is the same object."""
+    one, other = "def f(x): return x + 1", "# A reason.\n\n\ndef f(x):\n    return x + 1"
     pair = [1, 2]
 
+    assert value_digest(_made(one).f) == value_digest(_made(other).f)
     assert value_digest([pair, pair]) == value_digest([[1, 2], [1, 2]])
 
 
@@ -537,30 +483,10 @@ def _imports_a_users_module():
     return no_library_of_this_name
 
 
-def _reads_the_environment():
-    return os.environ["SK_TUNE_NO_SUCH_VARIABLE"]
-
-
-def _asks_for_a_variable():
-    return getenv("SK_TUNE_NO_SUCH_VARIABLE")
-
-
 def _imports_the_environment():
     from os import environ
 
     return environ["SK_TUNE_NO_SUCH_VARIABLE"]
-
-
-def _reads_all_globals():
-    return globals()["LOCK"]
-
-
-def _reads_all_modules():
-    return sys.modules["torch"]
-
-
-def _imports_by_name():
-    return __import__("torch")
 
 
 LOCK = threading.Lock()
@@ -574,12 +500,12 @@ ITSELF.append(ITSELF)
         (_reads_a_lock, "the variable 'LOCK' that _reads_a_lock reads cannot be read"),
         (_imports_a_users_module, "imports 'no_library_of_this_name' when it is called"),
         (_decorated(_double, LOCK), "the variable 'factor' around _double cannot be read"),
-        (_reads_the_environment, "tells os.environ, which may change"),
-        (_asks_for_a_variable, "tells of surroundings, which may change"),
+        (lambda: os.environ["SK_TUNE_NO_SUCH"], "tells os.environ, which may change"),
+        (lambda: getenv("SK_TUNE_NO_SUCH"), "tells of surroundings, which may change"),
         (_imports_the_environment, "asks os for what may change"),
-        (_reads_all_globals, r"calls globals\(\)"),
-        (_reads_all_modules, "tells sys.modules, which may change"),
-        (_imports_by_name, r"calls __import__\(\)"),
+        (lambda: globals()["LOCK"], r"calls globals\(\)"),
+        (lambda: sys.modules["torch"], "tells sys.modules, which may change"),
+        (lambda: __import__("torch"), r"calls __import__\(\)"),
         (ITSELF, "a list holds itself"),
         (LOCK, "cannot pickle"),
     ],
@@ -663,28 +589,27 @@ def test_classes_and_functions_of_libraries_have_a_name_and_a_version():
     assert installed_name(functools.partial).startswith("functools.partial python")
 
 
-def test_a_checkout_counts_as_a_users(tmp_path, monkeypatch):
-    """It has a version, and may be edited without another."""
-    (tmp_path / "checked_out.py").write_text("__version__ = '1.0'\ndef f(): return 1\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    module = __import__("checked_out")
+@pytest.mark.parametrize(
+    ("name", "folder", "version", "installed"),
+    [
+        # Has a version, and may be edited without another.
+        ("checked_out", ".", "", None),
+        ("of_a_user", "lib/dist-packages", "1.0", "of_a_user.f 1.0"),
+    ],
+)
+def test_packages_are_installed_in_folders_of_packages(
+    name, folder, version, installed, tmp_path, monkeypatch
+):
+    """Also those of a user, and of an interpreter below the environment."""
+    own = tmp_path / folder
+    own.mkdir(parents=True, exist_ok=True)
+    (own / f"{name}.py").write_text("__version__ = '1.0'\ndef f(): return 1\n")
+    monkeypatch.syspath_prepend(str(own))
+    module = __import__(name)
 
-    assert installed_version("checked_out") == ""
-    assert installed_name(module.f) is None
-    del sys.modules["checked_out"]
-
-
-def test_packages_of_other_folders_of_packages_are_installed(tmp_path, monkeypatch):
-    """Those of a user, and of an interpreter below the environment."""
-    folder = tmp_path / "lib" / "dist-packages"
-    folder.mkdir(parents=True)
-    (folder / "of_a_user.py").write_text("__version__ = '1.0'\ndef f(): return 1\n")
-    monkeypatch.syspath_prepend(str(folder))
-    module = __import__("of_a_user")
-
-    assert installed_version("of_a_user") == "1.0"
-    assert installed_name(module.f) == "of_a_user.f 1.0"
-    del sys.modules["of_a_user"]
+    assert installed_version(name) == version
+    assert installed_name(module.f) == installed
+    del sys.modules[name]
 
 
 def test_modules_without_a_file_belong_to_the_user(monkeypatch):

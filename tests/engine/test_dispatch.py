@@ -13,14 +13,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import ParallelBackendBase, ThreadingBackend
 
 from sk_tune import MLPClassifier, fleet
-from sk_tune.engine import (
-    Fit,
-    FitStream,
-    _executors,
-    have_to_start,
-    outside_blocks,
-    train,
-)
+from sk_tune.engine import Fit, FitStream, _executors, have_to_start, outside_blocks, train
 from sk_tune.engine._shard import train_shard
 from sk_tune.exceptions import SkTuneWarning
 

@@ -25,6 +25,9 @@ def _trained(**changes):
     return Trained(**{**own, **changes})
 
 
+FAILED = _trained(status="failed", state=None, predictions=None, message="why")
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -44,24 +47,7 @@ def test_curves_have_one_value_for_each_epoch(name, expected):
 @pytest.mark.parametrize("name", ["train_loss", "monitor_loss", "monitor_score"])
 def test_the_curves_of_a_failed_fit_are_empty(name):
     """There is no epoch to tell of."""
-    failed = _trained(status="failed", state=None, predictions=None, message="why")
-
-    assert getattr(failed, name).shape == (0,)
-
-
-def _trained_progress(*scores):
-    state = None
-    if scores:
-        history = tuple({"monitor_score": score} for score in scores)
-        state = TrainingState(seed=0, weights={}, moments={}, history=history)
-    return Trained(
-        status="trained" if scores else "failed",
-        state=state,
-        predictions=None,
-        message="",
-        seconds=0.0,
-        engine="fleet",
-    )
+    assert getattr(FAILED, name).shape == (0,)
 
 
 def test_the_time_left_is_in_proportion_to_the_epochs_left(monkeypatch):
@@ -72,7 +58,7 @@ def test_the_time_left_is_in_proportion_to_the_epochs_left(monkeypatch):
     reporter = ProgressReporter(seen.append, {0: 1, 1: 3})
 
     reporter.epoch_done(1)
-    reporter.fits_done({0: _trained_progress(), 1: _trained_progress()})
+    reporter.fits_done(dict.fromkeys(range(2), FAILED))
 
     assert [(p.seconds, p.seconds_left) for p in seen] == [(6.0, 18.0), (8.0, 0.0)]
 

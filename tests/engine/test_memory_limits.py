@@ -194,17 +194,11 @@ def test_of_other_networks_nothing_is_guessed():
 N_EPOCHS = 6
 
 
-class Net(nn.Module):
+class Net(nn.Sequential):
     """A small network with dropout."""
 
     def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(64, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 10)
-        )
-
-    def forward(self, x):
-        return self.layers(x)
+        super().__init__(nn.Linear(64, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 10))
 
 
 def _skorch(*callbacks):

@@ -7,14 +7,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from sk_tune import (
-    CNNClassifier,
-    MLPClassifier,
-    MLPRegressor,
-    NetClassifier,
-    NetRegressor,
-    RNNRegressor,
-)
+from sk_tune import MLPClassifier, NetClassifier
 from sk_tune.engine import Fit, _shard, train
 from sk_tune.engine._alone import train_alone
 from sk_tune.engine._shard import Shard, train_shard
@@ -26,17 +19,12 @@ BASE = {"max_epochs": 2, "batch_size": 32}
 GIBIBYTE = 2**30
 
 
-class Users(nn.Module):
+class Users(nn.Sequential):
     """A user's module of any width."""
 
     def __init__(self, n_features, n_outputs, width=4):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(n_features, width), nn.Tanh(), nn.Linear(width, n_outputs)
-        )
-
-    def forward(self, x):
-        return self.layers(x)
+        first, last = nn.Linear(n_features, width), nn.Linear(width, n_outputs)
+        super().__init__(first, nn.Tanh(), last)
 
 
 def _mlp(**params):
@@ -81,7 +69,7 @@ def test_modules_of_unequal_structure_become_several_fleets(digits, fleets):
     for i, width in enumerate(widths):
         assert trained[i].engine == "fleet"
         assert trained[i].state.seed == i
-        assert len(trained[i].state.weights["layers.0.bias"]) == width
+        assert len(trained[i].state.weights["0.bias"]) == width
 
 
 @pytest.mark.parametrize("as_fleet", [True, False], ids=["fleet", "alone"])
@@ -150,14 +138,7 @@ def test_what_is_finished_is_no_failure_of_the_one_after_it(digits, monkeypatch)
     """One at a time, the one in training is too large, wherever it waits."""
     monkeypatch.setattr(_shard, "networks_at_a_time", lambda *_: 1)
     told = []
-
-    def train(rows, recipe, n_rows, progress, **_):
-        for n_done, result in enumerate(train_fleet(rows, recipe, n_rows, progress)):
-            if n_done == 1:
-                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-            yield result
-
-    monkeypatch.setattr(_shard, "train_fleet", train)
+    monkeypatch.setattr(_shard, "train_fleet", _failing_above(0, []))
     fits = {
         0: _fit(digits),
         1: _fit(digits, _mlp(hidden_layer_sizes=(9,))),
@@ -211,29 +192,13 @@ def test_a_network_that_is_too_large_alone_fails(digits, monkeypatch):
     assert trained[1].status == "trained"
 
 
-BASE_REFERENCE = {"max_epochs": 3, "batch_size": 32, "random_state": 4}
-ESTIMATORS = {
-    "mlp": MLPClassifier(**BASE_REFERENCE, width=8, dropout=0.2, normalization="batch"),
-    "mlp, early stopping": MLPClassifier(**BASE_REFERENCE, width=8, early_stopping=True),
-    "mlp regressor": MLPRegressor(**BASE_REFERENCE, width=8, lr_schedule="one_cycle"),
-    "cnn": CNNClassifier(**BASE_REFERENCE, n_channels=2, width=8, input_shape=(8, 8)),
-    "rnn regressor": RNNRegressor(**BASE_REFERENCE, hidden_size=4, input_shape=(8, 8)),
-    "net regressor": NetRegressor(
-        nn.Linear, **BASE_REFERENCE, module__in_features=64, module__out_features=1
-    ),
-}
-
-
-def _fit_reference(data, estimator, **changes):
-    own = {"X": data.X, "y": data.y, "rows": ROWS, "monitor": MONITOR, "seed": 4}
-    return Fit(estimator=estimator, **{**own, "n_epochs": estimator.max_epochs, **changes})
-
-
 def test_the_monitor_is_scored_after_each_epoch(digits):
     """Its last score is that of the fitted estimator, its loss the mean over its rows."""
-    estimator = clone(ESTIMATORS["mlp"]).fit(digits.X[ROWS], digits.y[ROWS])
+    estimator = _mlp(max_epochs=3, random_state=4, dropout=0.2, normalization="batch")
+    fit = _fit(digits, clone(estimator), seed=4, n_epochs=3)
+    estimator.fit(digits.X[ROWS], digits.y[ROWS])
 
-    trained = train_alone(_fit_reference(digits, ESTIMATORS["mlp"]), FitPreparer())
+    trained = train_alone(fit, FitPreparer())
 
     assert trained.monitor_score.shape == trained.monitor_loss.shape == (3,)
     score = estimator.score(digits.X[MONITOR], digits.y[MONITOR])

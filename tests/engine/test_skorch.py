@@ -142,6 +142,13 @@ def _fits(net, *, monitor=MONITOR):
     ]
 
 
+def _pairs(fits):
+    """Return what a fleet makes of each fit, beside what skorch makes of it alone."""
+    rows = train(fits)
+    assert {row.engine for row in rows} == {"fleet"}
+    return zip(rows, train(fits, engine="alone"), strict=True)
+
+
 def _numbers(records):
     """Return all numbers of a history but the seconds, in one order."""
     return [
@@ -155,12 +162,7 @@ def _numbers(records):
 @pytest.mark.parametrize("name", CASES)
 def test_a_row_is_what_skorch_trains(name):
     """Weights, moments, predictions and every number of the history are skorch's."""
-    fits = _fits(CASES[name])
-
-    rows, alone = train(fits), train(fits, engine="alone")
-
-    assert {r.engine for r in rows} == {"fleet"}
-    for row, reference in zip(rows, alone, strict=True):
+    for row, reference in _pairs(_fits(CASES[name])):
         assert reference.status == row.status == "trained"
         history, expected = row.state.history, reference.state.history
         assert [set(h) for h in history] == [set(h) for h in expected]
@@ -227,10 +229,7 @@ def test_each_net_is_trained_with_its_own_criterion():
         )
     ]
 
-    rows, alone = train(fits), train(fits, engine="alone")
-
-    assert {r.engine for r in rows} == {"fleet"}
-    for row, reference in zip(rows, alone, strict=True):
+    for row, reference in _pairs(fits):
         np.testing.assert_allclose(row.predictions, reference.predictions, atol=1e-9)
 
 
@@ -244,12 +243,7 @@ class Smoothed(nn.Module):
 
 def test_criteria_judge_as_in_validation():
     """Losses of rows that are not trained on are those of evaluation mode."""
-    fits = _fits(_clf(criterion=Smoothed))
-
-    rows, alone = train(fits), train(fits, engine="alone")
-
-    assert {r.engine for r in rows} == {"fleet"}
-    for row, reference in zip(rows, alone, strict=True):
+    for row, reference in _pairs(_fits(_clf(criterion=Smoothed))):
         for name in ("train_loss", "valid_loss"):
             found, expected = ([h[name] for h in r.state.history] for r in (row, reference))
             np.testing.assert_allclose(found, expected, atol=1e-9)
@@ -266,17 +260,13 @@ class Tempered(nn.CrossEntropyLoss):
         return super().forward(self.scale * y_pred, y_true)
 
 
-class Image(nn.Module):
+class Image(nn.Sequential):
     """Drops units behind a convolution."""
 
     def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(
+        super().__init__(
             nn.Conv2d(2, 3, 2), nn.Dropout(0.4), nn.Flatten(), nn.Linear(27, 2)
         )
-
-    def forward(self, X):
-        return self.layers(X)
 
 
 def test_images_whose_channels_were_moved_are_as_their_copies():
@@ -289,24 +279,16 @@ def test_images_whose_channels_were_moved_are_as_their_copies():
     )
     fits = [Fit(estimator=net, X=X, y=y, seed=seed) for seed in (0, 1)]
 
-    rows = train(fits)
-    alone = train(fits, engine="alone")
-
-    for row, twin in zip(rows, alone, strict=True):
-        assert row.engine == "fleet"
+    for row, twin in _pairs(fits):
         np.testing.assert_allclose(row.train_loss, twin.train_loss, rtol=1e-4)
 
 
-class Lazy(nn.Module):
+class Lazy(nn.Sequential):
     """A module whose shapes are known after its first call only."""
 
     def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(10))
+        super().__init__(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(10))
         self.double()
-
-    def forward(self, x):
-        return self.layers(x)
 
 
 @pytest.mark.parametrize(
@@ -334,16 +316,14 @@ def test_nets_that_cannot_be_compared_are_left_to_skorch(net, reason):
     assert {t.status for t in trained} == {"trained"}
 
 
-class Cast(nn.Module):
+class Cast(nn.Linear):
     """Takes numbers of any type."""
 
     def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(64, 10)
+        super().__init__(64, 10)
 
     def forward(self, X):
-        """Return unnormalised outputs."""
-        return self.layer(X.float())
+        return super().forward(X.float())
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "bool", "float16"])
@@ -351,14 +331,8 @@ def test_sizes_of_batches_do_not_depend_on_the_type_of_the_rows(dtype, digits):
     """They are weights of the loss, and may be more than the type can hold."""
     X = np.tile((digits.X * 16).astype(dtype), (4, 1))
     y = np.tile(digits.y, 4).astype(np.int64)
-    net = NeuralNetClassifier(
-        Cast,
-        criterion=nn.CrossEntropyLoss,
-        max_epochs=2,
-        batch_size=300,
-        train_split=None,
-        verbose=0,
-    )
+    own = {"criterion": nn.CrossEntropyLoss, "max_epochs": 2, "batch_size": 300}
+    net = NeuralNetClassifier(Cast, **own, train_split=None, verbose=0)
 
     (trained,) = train([Fit(estimator=net, X=X, y=y, seed=0)])
 
@@ -371,29 +345,20 @@ FLOWERS, SPECIES = load_iris(return_X_y=True)
 FLOWERS, SPECIES = FLOWERS.astype(np.float32), SPECIES.astype(np.int64)
 
 
-class ModuleOfSkorchAlone(nn.Module):
+class ModuleOfSkorchAlone(nn.Linear):
     """A linear network that seeds torch itself."""
 
     def __init__(self):
         torch.manual_seed(3)
-        super().__init__()
-        self.layer = nn.Linear(4, 3)
-
-    def forward(self, x):
-        return self.layer(x)
+        super().__init__(4, 3)
 
 
 @pytest.mark.parametrize("callbacks", [None, "disable"])
 def test_curves_of_the_monitor_are_those_of_a_fleet(callbacks, iris):
     """Losses and scores of samples that are only looked at, epoch by epoch."""
     X, y = map(np.copy, iris)
-    net = NeuralNetClassifier(
-        ModuleOfSkorchAlone,
-        criterion=nn.CrossEntropyLoss,
-        max_epochs=3,
-        verbose=0,
-        callbacks=callbacks,
-    )
+    own = {"criterion": nn.CrossEntropyLoss, "max_epochs": 3, "verbose": 0}
+    net = NeuralNetClassifier(ModuleOfSkorchAlone, **own, callbacks=callbacks)
     monitor = np.arange(0, 150, 3)
     fit = Fit(estimator=net, X=X.astype(np.float32), y=y, monitor=monitor, seed=0)
 

@@ -12,12 +12,7 @@ import torch
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits
 from skorch import NeuralNetClassifier, NeuralNetRegressor
-from skorch.callbacks import (
-    EarlyStopping,
-    EpochScoring,
-    GradientNormClipping,
-    LRScheduler,
-)
+from skorch.callbacks import EarlyStopping, EpochScoring, GradientNormClipping, LRScheduler
 from skorch.dataset import ValidSplit
 from torch import nn
 from torch.optim.lr_scheduler import ExponentialLR, MultiStepLR, SequentialLR

@@ -9,15 +9,30 @@ from torch import nn
 
 from sk_tune.engine import NetworkStack, architecture
 
+SHAPES = {"MLP": (8,), "CNN": (1, 2, 4), "RNN": (4, 2), "Net": (8,)}
 
-def _modules(make_estimator, data, kind, n=3, **params):
-    X, y = data
-    return [
-        make_estimator(f"{kind}Classifier", random_state=seed, **params)
-        .fit(X, y)
-        .net_.module_.eval()
-        for seed in range(n)
-    ]
+
+@pytest.fixture
+def networks(make_estimator, task_data):
+    """Return what makes fitted networks of a kind, and rows for them."""
+
+    def make(kind="MLP", n=3, **params):
+        X, y = task_data(f"{kind}Classifier")
+        nets = [
+            make_estimator(f"{kind}Classifier", random_state=seed, **params)
+            for seed in range(n)
+        ]
+        modules = [net.fit(X, y).net_.module_.eval() for net in nets]
+        return modules, torch.from_numpy(np.array(X)).view(-1, *SHAPES[kind])
+
+    return make
+
+
+def _each(modules, rows):
+    """Return what each network gives for the same rows, or for its own."""
+    own = [rows] * len(modules) if torch.is_tensor(rows) else rows
+    with torch.no_grad():
+        return torch.stack([m(x) for m, x in zip(modules, own, strict=True)])
 
 
 def _outputs(stack, X, *, shared=True):
@@ -25,53 +40,41 @@ def _outputs(stack, X, *, shared=True):
 
 
 @pytest.mark.parametrize(
-    ("kind", "params", "shape"),
+    ("kind", "params"),
     [
-        ("MLP", {"normalization": "batch", "residual": True}, (8,)),
-        ("MLP", {"hidden_layer_sizes": (6, 6), "normalization": "layer"}, (8,)),
-        ("CNN", {"normalization": "batch"}, (1, 2, 4)),
-        ("RNN", {"cell": "lstm", "bidirectional": True}, (4, 2)),
-        ("Net", {}, (8,)),
+        ("MLP", {"normalization": "batch", "residual": True}),
+        ("MLP", {"hidden_layer_sizes": (6, 6), "normalization": "layer"}),
+        ("CNN", {"normalization": "batch"}),
+        ("RNN", {"cell": "lstm", "bidirectional": True}),
+        ("Net", {}),
     ],
 )
 @pytest.mark.parametrize("shared", [True, False], ids=["shared rows", "own rows"])
-def test_a_stack_gives_what_each_network_gives(
-    make_estimator, task_data, kind, params, shape, shared
-):
+def test_a_stack_gives_what_each_network_gives(networks, kind, params, shared):
     """Outputs of all networks, on rows that they share or on their own."""
-    X, y = task_data(f"{kind}Classifier")
-    modules = _modules(make_estimator, (X, y), kind, **params)
-    rows = torch.from_numpy(np.array(X)).view(-1, *shape)
-    own = [rows] * 3 if shared else [rows, -rows, rows + 1]
+    modules, rows = networks(kind, **params)
+    own = rows if shared else torch.stack([rows, -rows, rows + 1])
 
-    outputs = _outputs(
-        NetworkStack(modules, rows), rows if shared else torch.stack(own), shared=shared
-    )
+    outputs = _outputs(NetworkStack(modules, rows), own, shared=shared)
 
-    with torch.no_grad():
-        expected = torch.stack([m(x) for m, x in zip(modules, own, strict=True)])
+    expected = _each(modules, own if shared else [*own])
     torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared rows", "own rows"])
 def test_rows_and_networks_are_cut_into_pieces_that_fit_into_the_cache(
-    make_estimator, task_data, monkeypatch, shared
+    networks, monkeypatch, shared
 ):
     """However many there are, few are computed at a time, and none is lost."""
     monkeypatch.setattr("sk_tune.engine._stack._CHUNK_BYTES", 2**12)
     monkeypatch.setattr("sk_tune.engine._stack._PIECE", 32)
-    X, y = task_data("MLPClassifier")
-    modules = _modules(make_estimator, (X, y), "MLP")
-    rows = torch.from_numpy(np.array(X))
-
+    modules, rows = networks()
     X = rows if shared else rows.expand(3, *rows.shape)
 
     pieces = NetworkStack(modules, rows).map(X, torch.clone, shared=shared)
 
     assert [piece.shape[1] for piece in pieces] == [32, 28]
-    with torch.no_grad():
-        expected = torch.stack([module(rows) for module in modules])
-    torch.testing.assert_close(torch.cat(pieces, dim=1), expected)
+    torch.testing.assert_close(torch.cat(pieces, dim=1), _each(modules, rows))
 
 
 def test_what_cannot_be_stacked_says_why():
@@ -90,28 +93,21 @@ def test_what_cannot_be_stacked_says_why():
 
 
 @pytest.mark.parametrize("kind", ["MLP", "CNN", "RNN"])
-def test_dropout_is_no_part_of_the_architecture(make_estimator, task_data, kind):
+def test_dropout_is_no_part_of_the_architecture(networks, kind):
     """Networks with and without dropout are stacked; it does nothing to predictions."""
-    data = task_data(f"{kind}Classifier")
-    plain, dropped = (
-        _modules(make_estimator, data, kind, n=1, dropout=p)[0] for p in (0.0, 0.3)
-    )
+    (plain,), rows = networks(kind, n=1, dropout=0.0)
+    (dropped,), _ = networks(kind, n=1, dropout=0.3)
 
     assert architecture(plain) == architecture(dropped)
-    rows = torch.from_numpy(np.array(data.X)).view(
-        -1, *{"MLP": (8,), "CNN": (1, 2, 4), "RNN": (4, 2)}[kind]
-    )
     outputs = _outputs(NetworkStack([plain, dropped], rows), rows)
-    with torch.no_grad():
-        torch.testing.assert_close(outputs[1], dropped(rows), rtol=1e-5, atol=1e-5)
+    expected = _each([dropped], rows)[0]
+    torch.testing.assert_close(outputs[1], expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("sizes", [(32, 32), (2,), (4, 3)])
-def test_a_row_is_the_same_among_any_others(make_estimator, task_data, sizes):
+def test_a_row_is_the_same_among_any_others(networks, sizes):
     """Alone or among others, a row has the same outputs, up to a last bit or two."""
-    X, y = task_data("MLPClassifier")
-    rows = torch.from_numpy(np.array(X))
-    modules = _modules(make_estimator, (X, y), "MLP", hidden_layer_sizes=sizes)
+    modules, rows = networks(hidden_layer_sizes=sizes)
     stack = NetworkStack(modules, rows)
     whole = _outputs(stack, rows)
 
@@ -124,15 +120,12 @@ def test_a_row_is_the_same_among_any_others(make_estimator, task_data, sizes):
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
-def test_threads_have_parts_of_the_rows_each(
-    make_estimator, task_data, monkeypatch, n_threads
-):
+def test_threads_have_parts_of_the_rows_each(networks, monkeypatch, n_threads):
     """However many threads compute, rows come in order, and torch's threads are back."""
     monkeypatch.setattr("sk_tune.training._one_thread._SMALL", 0)
     monkeypatch.setattr("sk_tune.engine._stack._CHUNK_BYTES", 2**10)
-    X, y = task_data("MLPClassifier")
-    modules = _modules(make_estimator, (X, y), "MLP", normalization="layer")
-    rows = torch.from_numpy(np.array(X)).repeat(5, 1)
+    modules, rows = networks(normalization="layer")
+    rows = rows.repeat(5, 1)
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:
@@ -141,22 +134,19 @@ def test_threads_have_parts_of_the_rows_each(
     finally:
         torch.set_num_threads(before)
 
-    with torch.no_grad():
-        expected = torch.stack([module(rows) for module in modules])
-    torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(outputs, _each(modules, rows), rtol=1e-5, atol=1e-5)
 
 
 def test_an_error_in_a_thread_is_raised_when_no_thread_computes_any_more(
-    make_estimator, task_data, monkeypatch
+    networks, monkeypatch
 ):
     """What the function raises reaches who asked, and the next call is not disturbed."""
     monkeypatch.setattr("sk_tune.training._one_thread._SMALL", 0)
     monkeypatch.setattr("sk_tune.engine._stack._CHUNK_BYTES", 2**10)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    X, y = task_data("MLPClassifier")
-    rows = torch.from_numpy(np.array(X)).repeat(20, 1)
-    stack = NetworkStack(_modules(make_estimator, (X, y), "MLP"), rows)
-    computing = set()
+    modules, rows = networks()
+    rows, computing = rows.repeat(20, 1), set()
+    stack = NetworkStack(modules, rows)
 
     def fail(outputs):
         computing.add(get_ident())
@@ -174,33 +164,29 @@ def test_an_error_in_a_thread_is_raised_when_no_thread_computes_any_more(
 
 
 @pytest.mark.parametrize(
-    ("kind", "params", "shape"),
+    ("kind", "params"),
     [
-        ("MLP", {}, (8,)),
-        ("MLP", {"hidden_layer_sizes": ()}, (8,)),
+        ("MLP", {}),
+        ("MLP", {"hidden_layer_sizes": ()}),
         # The first layer adds its input to its output, and cannot take the map.
-        ("MLP", {"hidden_layer_sizes": (8,), "residual": True}, (8,)),
-        ("CNN", {}, (1, 2, 4)),
-        ("Net", {}, (8,)),
+        ("MLP", {"hidden_layer_sizes": (8,), "residual": True}),
+        ("CNN", {}),
+        ("Net", {}),
     ],
 )
-def test_each_network_may_see_an_affine_map_of_the_rows(
-    make_estimator, task_data, kind, params, shape
-):
+def test_each_network_may_see_an_affine_map_of_the_rows(networks, kind, params):
     """Whether it goes into the first layer or not, the outputs are those of mapped rows."""
-    X, y = task_data(f"{kind}Classifier")
-    modules = [
-        module.double() for module in _modules(make_estimator, (X, y), kind, **params)
-    ]
-    rows = torch.from_numpy(np.array(X, dtype=np.float64)).view(len(X), -1)
+    modules, rows = networks(kind, **params)
+    modules, rows = [module.double() for module in modules], rows.double()
+    flat = rows.flatten(1)
     generator = torch.Generator().manual_seed(0)
     scale, shift = torch.randn(2, 3, 8, generator=generator, dtype=torch.float64)
 
-    stack = NetworkStack(modules, rows.view(-1, *shape), affine=(scale, shift))
+    stack = NetworkStack(modules, rows, affine=(scale, shift))
 
-    with torch.no_grad():
-        expected = torch.stack([
-            module((rows * own + moved).view(-1, *shape))
-            for module, own, moved in zip(modules, scale, shift, strict=True)
-        ])
-    torch.testing.assert_close(_outputs(stack, rows), expected, rtol=1e-12, atol=1e-12)
+    mapped = [
+        (flat * own + moved).view(rows.shape)
+        for own, moved in zip(scale, shift, strict=True)
+    ]
+    expected = _each(modules, mapped)
+    torch.testing.assert_close(_outputs(stack, flat), expected, rtol=1e-12, atol=1e-12)

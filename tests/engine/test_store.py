@@ -1,5 +1,6 @@
 """Results in a file, and runs that go on from there."""
 
+import contextlib
 import json
 import pickle
 import random
@@ -20,7 +21,6 @@ from torch import nn
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
 from sk_tune.engine import Fit, FitStore, Trained, _store, _train, train
-from sk_tune.engine import _store as store_module
 from sk_tune.engine._results import stored_fits
 from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine._store import (
@@ -86,12 +86,7 @@ def test_results_come_back_to_the_bit(path, results):
 def test_failed_fits_are_not_kept(tmp_path):
     """They are tried again: a failure may have had to do with the machine."""
     failed = Trained(
-        status="failed",
-        state=None,
-        predictions=None,
-        message="no",
-        seconds=0,
-        engine="fleet",
+        status="failed", state=None, predictions=None, message="", seconds=0, engine="fleet"
     )
     with FitStore(tmp_path / "fits.db") as store:
         store.save({"a": failed})
@@ -131,16 +126,19 @@ def test_two_writers_take_turns(tmp_path, results):
         assert store.verify() == []
 
 
-def test_opening_waits_for_no_writer(path, monkeypatch):
-    """A search opens its store for each rung, whatever another one does to it."""
-    monkeypatch.setattr("sk_tune.engine._store._TIMEOUT", 0.0)
+@pytest.mark.parametrize("is_on_network", [False, True])
+def test_reading_waits_for_no_writer(path, monkeypatch, is_on_network):
+    """A search opens its store for each rung; what is not there is not noted as used."""
+    monkeypatch.setattr(_store, "is_on_network", lambda _: is_on_network)
+    monkeypatch.setattr(_store, "_TIMEOUT", 0.0)
     with FitStore(path) as writer, writer._transaction(), FitStore(path) as other:
         assert other.info().n_fits == 6
+        assert other.load(["no key"]) == {}
 
 
 def test_on_a_network_the_file_has_a_rollback_journal(path, results, monkeypatch):
     """Write-ahead mode needs shared memory; a file that has it is changed, and back."""
-    monkeypatch.setattr(store_module, "is_on_network", lambda _: True)
+    monkeypatch.setattr(_store, "is_on_network", lambda _: True)
     with FitStore(path) as store:
         assert store._one("PRAGMA journal_mode") == ("delete",)
         store.save({"new": results["key 0"]})
@@ -152,56 +150,49 @@ def test_on_a_network_the_file_has_a_rollback_journal(path, results, monkeypatch
         assert store.info().n_fits == len(results) + 1
 
 
-def test_opening_on_a_network_waits_for_no_writer(path, monkeypatch):
-    """Those who only read may do so until a writer is done."""
-    monkeypatch.setattr(store_module, "is_on_network", lambda _: True)
-    monkeypatch.setattr(store_module, "_TIMEOUT", 0.0)
-    with FitStore(path) as writer, writer._transaction(), FitStore(path) as other:
-        assert other.info().n_fits == 6
+def _execute(path, statement):
+    """Change an SQLite database, or make one."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
 
 
-def test_looking_for_what_is_not_there_waits_for_no_writer(path, monkeypatch):
-    """Nothing was used, so nothing is noted."""
-    monkeypatch.setattr(store_module, "_TIMEOUT", 0.0)
-    with FitStore(path) as writer, writer._transaction(), FitStore(path) as other:
-        assert other.load(["no key"]) == {}
+NO_STORES = {
+    "json": (lambda path: path.write_bytes(b"{}"), "must be a store of sk_tune"),
+    "a part of the header": (
+        lambda path: path.write_bytes(b"SQLite format 3"),
+        "must be a store of sk_tune",
+    ),
+    "zeros": (lambda path: path.write_bytes(b"\0" * 4096), "must be a store of sk_tune"),
+    "noise": (
+        lambda path: path.write_bytes(random.Random(0).randbytes(9000)),
+        "must be a store of sk_tune",
+    ),
+    "of Optuna, say": (
+        lambda path: _execute(path, "CREATE TABLE trials (id)"),
+        "Got another SQLite database",
+    ),
+    # It was a store once, or never became one; whoever gave it is told what to do.
+    "empty": (lambda path: path.touch(), r"fits\.db is empty.*Delete the file"),
+}
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"{}", b"SQLite format 3", b"\0" * 4096, random.Random(0).randbytes(9000)],
-    ids=["json", "a part of the header", "zeros", "noise"],
-)
-def test_another_file_is_refused_and_left(tmp_path, content):
-    """Whatever it is, it is not overwritten."""
-    path = tmp_path / "notes.txt"
-    path.write_bytes(content)
-
-    with pytest.raises(StoreError, match="must be a store of sk_tune"):
-        FitStore(path)
-
-    assert path.read_bytes() == content
-
-
-def test_another_database_is_refused_and_left(tmp_path):
-    """A file of Optuna, say."""
-    path = tmp_path / "study.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE trials (id)")
-    connection.close()
+@pytest.mark.parametrize(("make", "message"), NO_STORES.values(), ids=NO_STORES)
+def test_another_file_is_refused_and_left(tmp_path, make, message):
+    """Whatever it is, it is named, and not overwritten."""
+    path = tmp_path / "fits.db"
+    make(path)
     before = path.read_bytes()
 
-    with pytest.raises(StoreError, match="Got another SQLite database"):
+    with pytest.raises(StoreError, match=message) as raised:
         FitStore(path)
 
+    assert str(path) in str(raised.value)
     assert path.read_bytes() == before
 
 
 def test_a_newer_store_is_refused(path):
     """Its rows may mean something else."""
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
-    connection.close()
+    _execute(path, "PRAGMA user_version = 2")
 
     with pytest.raises(StoreError, match="schema 2, newer than this sk_tune"):
         FitStore(path)
@@ -292,7 +283,7 @@ def test_a_truncated_file_never_gives_a_wrong_result(path, results, share):
 def test_vacuum_removes_what_was_not_used_for_longest(path, results, monkeypatch):
     """What was loaded last stays."""
     with FitStore(path) as store:
-        monkeypatch.setattr(store_module.time, "time", lambda: 2.0**40)
+        monkeypatch.setattr(_store.time, "time", lambda: 2.0**40)
         store.load(["key 4"])
         (size,) = store._one(
             "SELECT length(arrays) + length(meta) FROM fits WHERE key = 'key 4'"
@@ -353,18 +344,6 @@ def test_arrays_come_back_whatever_their_order_in_memory(tmp_path, iris, results
     np.testing.assert_array_equal(copy.predict_proba(iris.X), net.predict_proba(iris.X))
 
 
-def test_an_empty_file_is_named(tmp_path):
-    """It was a store once, or never became one; whoever gave it is told what to do."""
-    path = tmp_path / "fits.db"
-    path.touch()
-
-    with pytest.raises(StoreError, match=r"fits\.db is empty.*Delete the file") as raised:
-        FitStore(path)
-
-    assert str(path) in str(raised.value)
-    assert path.stat().st_size == 0
-
-
 NAMES = st.sampled_from(["train_loss", "train_batch_size", "event_lr", "batches"])
 VALUES = st.none() | st.integers() | st.floats(allow_nan=False) | st.text()
 BATCHES = st.lists(st.dictionaries(NAMES, VALUES))
@@ -398,88 +377,85 @@ def _fit(n_epochs=5):
     return Fit(estimator=net, X=X, y=y, seed=0, n_epochs=n_epochs)
 
 
-def test_what_is_left_are_the_epochs_that_are_missing():
+@pytest.fixture(scope="module")
+def two():
+    """What a fit is after two epochs."""
+    return train([_fit(2)])[0]
+
+
+@pytest.fixture
+def unfinished(tmp_path):
+    """A store that is open, and its place for fits that have not ended."""
+    with FitStore(tmp_path / "fits.db") as store:
+        yield store, UnfinishedFits.of(store, {0: KEY, 1: KEY[:-1] + "1"})
+
+
+def test_what_is_left_are_the_epochs_that_are_missing(two):
     """Also where the whole went on from a state."""
-    (two,) = train([_fit(2)])
     (three,) = train([replace(_fit(1), state=two.state)])
 
     assert rest_of(_fit(5), two.state).n_epochs == 3
     assert rest_of(replace(_fit(5), state=two.state), three.state).n_epochs == 4
 
 
-def test_what_has_as_many_epochs_or_more_is_no_part_of_a_fit():
+def test_what_has_as_many_epochs_or_more_is_no_part_of_a_fit(two):
     """Such a fit trains from its start."""
-    (two,) = train([_fit(2)])
-
     for fit in (_fit(1), _fit(2)):
+        (trained,) = train([replace(fit, checkpoint=two.state)])
         assert rest_of(fit, two.state) is fit
-        assert len(train([replace(fit, checkpoint=two.state)])[0].train_loss) == (
-            fit.n_epochs
-        )
+        assert len(trained.train_loss) == fit.n_epochs
 
 
-def test_what_is_kept_is_found_under_no_fits_key(tmp_path):
+def test_what_is_kept_is_found_under_no_fits_key(two, unfinished):
     """A fit that has not ended is not taken for one that has."""
-    (trained,) = train([_fit(2)])
-    with FitStore(tmp_path / "fits.db") as store:
-        place = UnfinishedFits.of(store, {3: KEY})
-        place.keep({3: trained, 4: trained})
+    store, place = unfinished
+    place.keep({0: two, 4: two})
 
-        assert store.load([KEY]) == {}
-        assert list(store.load([unfinished_key(KEY)])) == [unfinished_key(KEY)]
-        assert store.info().n_fits == 0
+    assert store.load([KEY]) == {}
+    assert list(store.load([unfinished_key(KEY)])) == [unfinished_key(KEY)]
+    assert store.info().n_fits == 0
     assert place.seconds == SECONDS_BETWEEN
 
 
-def test_what_has_ended_meanwhile_is_not_kept(tmp_path):
+def test_what_has_ended_meanwhile_is_not_kept(two, unfinished):
     """A worker whose coordinator was killed may train what another run has finished."""
-    (trained,) = train([_fit(2)])
-    with FitStore(tmp_path / "fits.db") as store:
-        place = UnfinishedFits.of(store, {0: KEY, 1: KEY[:-1] + "1"})
-        store.save({KEY: trained}, instead_of=[unfinished_key(KEY)])
+    store, place = unfinished
+    store.save({KEY: two}, instead_of=[unfinished_key(KEY)])
 
-        place.keep({0: trained, 1: trained})
+    place.keep({0: two, 1: two})
 
-        found = store.load([KEY, *map(unfinished_key, place.keys.values())])
-        assert set(found) == {KEY, unfinished_key(place.keys[1])}
+    found = store.load([KEY, *map(unfinished_key, place.keys.values())])
+    assert set(found) == {KEY, unfinished_key(place.keys[1])}
 
 
-def test_another_machine_keeps_nothing(tmp_path):
+def test_another_machine_keeps_nothing(two, unfinished, tmp_path):
     """It would make a file of its own under the same path."""
-    (trained,) = train([_fit(2)])
-    with FitStore(tmp_path / "fits.db") as store:
-        place = UnfinishedFits.of(store, {0: KEY})
+    store, place = unfinished
 
-        replace(place, host="elsewhere").keep({0: trained})
-        replace(place, path=str(tmp_path / "gone.db")).keep({0: trained})
+    replace(place, host="elsewhere").keep({0: two})
+    replace(place, path=str(tmp_path / "gone.db")).keep({0: two})
 
-        assert store.load([unfinished_key(KEY)]) == {}
+    assert store.load([unfinished_key(KEY)]) == {}
     assert not (tmp_path / "gone.db").exists()
 
 
-def test_a_file_that_was_replaced_meanwhile_disturbs_nothing(tmp_path):
+def test_a_file_that_was_replaced_meanwhile_disturbs_nothing(two, tmp_path):
     """Whoever opened the store says so."""
-    (trained,) = train([_fit(2)])
     path = tmp_path / "fits.db"
     with FitStore(path) as store:
         place = UnfinishedFits.of(store, {0: KEY})
     path.write_bytes(b"something else, of some length")
 
-    place.keep({0: trained})
+    place.keep({0: two})
 
     assert path.read_bytes() == b"something else, of some length"
 
 
 def _fits(data, n_fits=6, **params):
+    own = {"width": 4, "max_epochs": 3, **params}
     return [
         Fit(
-            estimator=MLPClassifier(
-                width=4,
-                learning_rate=0.001 * (n + 1),
-                max_epochs=3,
-                random_state=n,
-                **params,
-            ),
+            estimator=MLPClassifier(**own, learning_rate=0.001 * (n + 1), random_state=n),
             X=data.X,
             y=data.y,
             monitor=np.arange(0, len(data.y), 3),

@@ -38,17 +38,6 @@ BASE = {"max_epochs": 2, "batch_size": 32, "learning_rate": 0.01}
 PLACES = ["cpu", "cuda", "cpu", "cuda:1"]
 
 
-class Functional(nn.Module):
-    """A module that drops by a function, of which a fleet cannot know the generator."""
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.output = nn.Linear(n_features, n_outputs)
-
-    def forward(self, x):
-        return self.output(F.dropout(x, 0.2, training=self.training))
-
-
 class Linear(nn.Linear):
     """A chain of one layer."""
 
@@ -56,15 +45,18 @@ class Linear(nn.Linear):
         super().__init__(n_features, n_outputs)
 
 
-class Deciding(nn.Module):
-    """A module whose course depends on its data."""
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.output = nn.Linear(n_features, n_outputs)
+class Functional(Linear):
+    """A module that drops by a function, of which a fleet cannot know the generator."""
 
     def forward(self, x):
-        return self.output(x if x.mean() > 0.3 else 2 * x)
+        return super().forward(F.dropout(x, 0.2, training=self.training))
+
+
+class Deciding(Linear):
+    """A module whose course depends on its data."""
+
+    def forward(self, x):
+        return super().forward(x if x.mean() > 0.3 else 2 * x)
 
 
 class OwnFit(MLPClassifier):
@@ -92,7 +84,8 @@ def _fit(data, estimator=None, **changes):
 
 @pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_results_come_in_the_order_of_the_fits(engine, digits):
-    """Whatever fleets are made of them: each result has its own seed and epochs."""
+    """Each has its own seed and epochs, whatever fleets are made; none give none."""
+    assert train([], engine=engine) == []
     fits = [
         _fit(digits, _mlp(hidden_layer_sizes=(4 + i % 3,), max_epochs=1 + i % 4), seed=i)
         for i in range(9)
@@ -108,23 +101,18 @@ def test_results_come_in_the_order_of_the_fits(engine, digits):
     assert {t.engine for t in trained} == {engine}
 
 
-@pytest.mark.parametrize("engine", ["fleet", "alone"])
-def test_no_fits_give_no_results(engine):
-    """An empty list goes in and comes out."""
-    assert train([], engine=engine) == []
-
-
-def test_an_unknown_engine_is_refused(digits):
-    """The error names the two engines and the one that was asked for."""
-    with pytest.raises(ValueError, match="'fleet' or 'alone'. Got 'turbo'"):
-        train([_fit(digits)], engine="turbo")
-
-
-@pytest.mark.parametrize("n_epochs", [0, -1])
-def test_fewer_than_one_epoch_is_refused(n_epochs, digits):
-    """Before anything is trained."""
-    with pytest.raises(ValueError, match=f"at least 1. Got {n_epochs}"):
-        train([_fit(digits), _fit(digits, n_epochs=n_epochs)])
+@pytest.mark.parametrize(
+    ("n_epochs", "engine", "message"),
+    [
+        (2, "turbo", "'fleet' or 'alone'. Got 'turbo'"),
+        (0, "fleet", "at least 1. Got 0"),
+        (-1, "fleet", "at least 1. Got -1"),
+    ],
+)
+def test_wrong_arguments_are_refused(n_epochs, engine, message, digits):
+    """The error names what was required and what was given."""
+    with pytest.raises(ValueError, match=message):
+        train([_fit(digits), _fit(digits, n_epochs=n_epochs)], engine=engine)
 
 
 @pytest.mark.parametrize("engine", ["fleet", "alone"])
@@ -224,14 +212,9 @@ def test_estimators_and_data_are_left_alone(engine, digits):
     train([_fit(digits, e, **own) for e in (estimator, _net(module))], engine=engine)
 
     assert vars(estimator) == held
-    for array, original in (
-        (X, digits.X),
-        (y, digits.y),
-        (rows, ROWS),
-        (weight, [1] * 200),
-    ):
+    originals = digits.X, digits.y, ROWS, MONITOR, [1] * 200
+    for array, original in zip((X, y, rows, monitor, weight), originals, strict=True):
         np.testing.assert_array_equal(array, original)
-    np.testing.assert_array_equal(monitor, MONITOR)
     for name, parameter in module.named_parameters():
         assert torch.equal(parameter, before[name])
 
@@ -345,10 +328,7 @@ def test_what_no_fleet_can_carry_is_trained_alone_and_said_once(case, digits, ca
     assert [t.status for t in trained] == ["trained"] * 3
 
 
-@pytest.mark.parametrize(
-    "case",
-    SOLO,
-)
+@pytest.mark.parametrize("case", SOLO)
 def test_a_solo_fit_gives_what_the_estimators_own_fit_gives(case, digits, capsys):
     """The warning says that the result is the same, and so it is."""
     estimator = SOLO[case][0]().set_params(random_state=0)
@@ -534,19 +514,26 @@ def test_workers_get_what_is_worth_sending(
     assert _goes_to_workers(fits, **options) == goes
 
 
+def _noted(monkeypatch, owner, name, note):
+    """Have something noted of each call of a function."""
+    seen, own = [], getattr(owner, name)
+
+    def noted(*args, **options):
+        seen.append(note(*args, **options))
+        return own(*args, **options)
+
+    monkeypatch.setattr(owner, name, noted)
+    return seen
+
+
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_as_many_threads_share_the_rows_as_there_may_be_workers(
     n_jobs, digits, monkeypatch
 ):
     """And no more than there are processors."""
-    seen = []
-    train_shard = _executors.train_shard
-
-    def noted(*args, n_threads, **more):
-        seen.append(n_threads)
-        return train_shard(*args, n_threads=n_threads, **more)
-
-    monkeypatch.setattr(_executors, "train_shard", noted)
+    seen = _noted(
+        monkeypatch, _executors, "train_shard", lambda *_, n_threads, **__: n_threads
+    )
     monkeypatch.setattr(_train, "are_running", lambda _: False)
     train([_fit(digits, _mlp(max_epochs=1), seed=seed) for seed in range(2)], n_jobs=n_jobs)
 
@@ -555,14 +542,7 @@ def test_as_many_threads_share_the_rows_as_there_may_be_workers(
 
 def test_what_is_prepared_for_a_plan_is_trained(digits, monkeypatch):
     """One fit of each signature is not prepared twice."""
-    prepared = []
-    prepare = _shard.prepare
-
-    def noted(fit, preparer):
-        prepared.append(fit)
-        return prepare(fit, preparer)
-
-    monkeypatch.setattr(_shard, "prepare", noted)
+    prepared = _noted(monkeypatch, _shard, "prepare", lambda fit, _: fit)
     monkeypatch.setattr(_train, "are_running", lambda _: False)
     fits = [
         _fit(digits, _mlp(max_epochs=1, hidden_layer_sizes=(width,)), seed=seed)
@@ -585,14 +565,7 @@ def test_a_fit_that_goes_on_is_not_trained_from_what_was_planned(digits, monkeyp
     (kept,) = train([whole])
     short = replace(whole, checkpoint=kept.checkpoints[-1], keeps_checkpoints=False)
     n_before = len(kept.checkpoints[-1].history)
-    n_trained = []
-    train_epochs = _loop._train_epochs
-
-    def noted(tile, n_epochs):
-        n_trained.append(len(tile) * n_epochs)
-        return train_epochs(tile, n_epochs)
-
-    monkeypatch.setattr(_loop, "_train_epochs", noted)
+    n_trained = _noted(monkeypatch, _loop, "_train_epochs", lambda tile, n: len(tile) * n)
 
     rest = train([short] * 2, n_jobs=2)
 

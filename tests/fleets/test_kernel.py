@@ -1,6 +1,7 @@
 """Epochs by compiled code."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,12 +17,7 @@ from sk_tune.engine import Fit, train
 from sk_tune.engine._alone import prepare
 from sk_tune.estimators import FitPreparer
 from sk_tune.fleets import _active_batch, _compiled_epoch, _kernel, train_fleet
-from sk_tune.fleets._kernel import (
-    VARIABLE,
-    compiled_library,
-    kernel_status,
-    why_not,
-)
+from sk_tune.fleets._kernel import VARIABLE, compiled_library, kernel_status, why_not
 from sk_tune.fleets._plan import build_program
 from sk_tune.nets import ACTIVATIONS, SeededDropout
 from sk_tune.training import TensorSet, arrays_of_state
@@ -257,7 +253,6 @@ KINDS = {
         "n_bins": 5,
         "numerical_embedding_size": 18,
         "members": 2,
-        "hidden_layer_sizes": (9, 33),
     },
     "all": {
         "residual": True,
@@ -306,19 +301,14 @@ def test_layers_may_have_any_order(optimizer, table, monkeypatch):
     _assert_close(*_both(fits, monkeypatch))
 
 
-class Function(nn.Module):
+class Function(nn.Sequential):
     """An activation between two layers that change nothing."""
 
     def __init__(self, n_features, n_outputs, name="relu"):
-        super().__init__()
-        layers = nn.Linear(1, 1), ACTIVATIONS[name](), nn.Linear(1, 1)
-        for layer in layers[::2]:
+        super().__init__(nn.Linear(1, 1), ACTIVATIONS[name](), nn.Linear(1, 1))
+        for layer in (self[0], self[2]):
             nn.init.ones_(layer.weight)
             nn.init.zeros_(layer.bias)
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x):
-        return self.layers(x)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -353,20 +343,12 @@ def test_batch_normalisation_of_one_sample_is_refused(table):
         list(train_fleet([row], replace(recipe, batch_size=1), 1))
 
 
-class Chain(nn.Module):
+class Chain(nn.Sequential):
     """A user's chain, without some biases."""
 
     def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(n_features, 11, bias=False),
-            nn.ReLU(),
-            nn.Linear(11, 6),
-            nn.Linear(6, n_outputs, bias=False),
-        )
-
-    def forward(self, x):
-        return self.layers(x)
+        layers = nn.Linear(n_features, 11, bias=False), nn.ReLU(), nn.Linear(11, 6)
+        super().__init__(*layers, nn.Linear(6, n_outputs, bias=False))
 
 
 def test_each_library_trains_as_torch_does(table, monkeypatch):
@@ -435,8 +417,7 @@ def test_a_row_that_diverges_leaves_the_others_alone(place, table, assert_same_t
         for fit in _fits(estimator, *table)
     ]
     wild = replace(
-        fits[place],
-        estimator=MLPClassifier(**{**BASE, **params, "learning_rate": 1e38}),
+        fits[place], estimator=MLPClassifier(**{**BASE, **params, "learning_rate": 1e38})
     )
 
     trained = train([*fits[:place], wild, *fits[place:]])
@@ -465,27 +446,43 @@ def test_what_a_layer_lacks_is_left_alone_by_a_row_that_diverges(
         assert_same_training(row, *train([fit]))
 
 
-def test_targets_that_are_no_class_are_refused(table):
-    """As an index out of range is by torch; memory of others is never read."""
+def _misplaced(own, place):
+    index = torch.arange(30).index_fill(0, torch.tensor([3]), place)
+    return TensorSet(own.X, own.y, index=index)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "error", "message"),
+    [
+        (
+            "train",
+            lambda own: TensorSet(own.X, torch.full_like(own.y, 3)),
+            IndexError,
+            "none of the 3 classes",
+        ),
+        *(
+            (part, partial(_misplaced, place=place), IndexError, "none of the data")
+            for part in ("train", "monitor")
+            for place in (-1, 60)
+        ),
+        # Left to torch, which says what is wrong with samples of another width.
+        (
+            "monitor",
+            lambda own: TensorSet(own.X[:, :2].contiguous(), own.y),
+            RuntimeError,
+            None,
+        ),
+    ],
+)
+def test_samples_and_targets_that_do_not_exist_are_refused(
+    part, change, error, message, table
+):
+    """Whoever has made them, as by torch; memory of others is never read."""
     row, recipe = _row(table)
-    row.train.y = torch.full_like(row.train.y, 3)
+    broken = replace(row, **{part: change(getattr(row, part))})
 
-    with pytest.raises(IndexError, match="none of the 3 classes"):
-        list(train_fleet([row], recipe, 1))
-
-
-@pytest.mark.parametrize("place", [-1, 60])
-@pytest.mark.parametrize("part", ["train", "monitor"])
-def test_samples_that_do_not_exist_are_refused(part, place, table):
-    """Whoever has made the index; memory of others is never read."""
-    row, recipe = _row(table)
-    own = getattr(row, part)
-    index = torch.arange(30)
-    index[3] = place
-    broken = TensorSet(own.X, own.y, index=index)
-
-    with pytest.raises(IndexError, match="none of the data"):
-        list(train_fleet([replace(row, **{part: broken})], recipe, 1))
+    with pytest.raises(error, match=message):
+        list(train_fleet([broken], recipe, 1))
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
@@ -495,14 +492,8 @@ def test_an_index_may_have_any_form(dtype, table):
     parts = {"train": row.train, "monitor": row.monitor}
     outputs = []
     for stride in (1, 2):
-        sets = {
-            name: TensorSet(
-                s.X,
-                s.y,
-                index=torch.arange(20).repeat_interleave(stride).to(dtype)[::stride],
-            )
-            for name, s in parts.items()
-        }
+        index = torch.arange(20).repeat_interleave(stride).to(dtype)[::stride]
+        sets = {name: TensorSet(s.X, s.y, index=index) for name, s in parts.items()}
         ((_, outcome),) = train_fleet([replace(_row(table)[0], **sets)], recipe, 1)
         outputs.append(outcome.outputs)
 
@@ -510,15 +501,6 @@ def test_an_index_may_have_any_form(dtype, table):
     ((_, expected),) = train_fleet([replace(_row(table)[0], **plain)], recipe, 1)
     for found in outputs:
         np.testing.assert_array_equal(found, expected.outputs)
-
-
-def test_samples_of_another_width_are_left_to_torch(table):
-    """Which says what is wrong with them."""
-    row, recipe = _row(table)
-    narrow = TensorSet(row.monitor.X[:, :2].contiguous(), row.monitor.y)
-
-    with pytest.raises(RuntimeError):
-        list(train_fleet([replace(row, monitor=narrow)], recipe, 1))
 
 
 @pytest.mark.parametrize("score", ["accuracy", "r2"])
@@ -601,12 +583,7 @@ def test_epochs_go_one_by_one_where_early_stopping_looks_at_them(
 ):
     """Rows beside one that may stop are what they are without it."""
     fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 5}), *table)
-    stopping = {
-        **BASE,
-        "max_epochs": 5,
-        **OPTIONS["stopping"],
-        "learning_rate": 0.03,
-    }
+    stopping = {**BASE, "max_epochs": 5, **OPTIONS["stopping"], "learning_rate": 0.03}
     fits[1] = replace(fits[1], estimator=MLPClassifier(**stopping, random_state=1))
 
     found, n_epochs = _calls(fits, monkeypatch)
@@ -620,12 +597,7 @@ def test_a_row_that_diverges_between_epochs_fails_where_it_would_one_by_one(
     table, monkeypatch, assert_same_training
 ):
     """Its message names the epoch; those trained after it are not told."""
-    params = {
-        **BASE,
-        "optimizer": "sgd",
-        "max_epochs": 20,
-        "hidden_layer_sizes": (9,) * 3,
-    }
+    params = {**BASE, "optimizer": "sgd", "max_epochs": 20, "hidden_layer_sizes": (9,) * 3}
     fits = _fits(MLPClassifier(**params), *table)
     wild = {**params, "learning_rate": WILD_RATE, "momentum": 0.99}
     fits[1] = replace(fits[1], estimator=MLPClassifier(**wild, random_state=1))

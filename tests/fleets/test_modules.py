@@ -238,17 +238,14 @@ def test_attributes_of_a_module_count(first, second):
         assert structures[0] == structures[1]
 
 
-def test_what_is_not_trained_counts():
-    """A frozen weight is a buffer of a fleet."""
-    frozen = _layers()
-    frozen[0].weight.requires_grad_(requires_grad=False)
-
-    assert module_structure(frozen) != module_structure(_layers())
-
-
-def test_types_of_numbers_count():
-    """Rows of one fleet have one type."""
-    assert module_structure(_layers().double()) != module_structure(_layers())
+@pytest.mark.parametrize(
+    "change",
+    [nn.Module.double, lambda module: module.apply(lambda m: m.requires_grad_(False))],
+    ids=["rows of a fleet have one type", "a frozen weight is a buffer of a fleet"],
+)
+def test_types_of_numbers_and_what_is_not_trained_count(change):
+    """Though the layers are the same."""
+    assert module_structure(change(_layers())) != module_structure(_layers())
 
 
 def test_shapes_of_buffers_count():

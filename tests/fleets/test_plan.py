@@ -391,22 +391,16 @@ def test_rows_keep_their_dropout_when_they_move(make):
 
 
 @makers
-def test_names_are_those_of_the_module(make):
-    """Parameters and buffers come back under the names of the state dict."""
-    program = _program(_modules(make), _shape(make))
-
-    names = [*program.parameters.tensors, *program.buffers.tensors]
-    assert sorted(names) == sorted(make().state_dict())
-
-
-@makers
 def test_the_module_stays_as_it_is(make):
-    """Looking for the chain changes neither weights nor layers nor generators."""
+    """Neither weights nor layers nor generators change, and the program has their names."""
     module = _modules(make)[0].train()
     before, generator = copy.deepcopy(module.state_dict()), torch.get_rng_state()
 
-    stacked_program([module], _normal(B, *_shape(make)), [0])
+    program = stacked_program([module], _normal(B, *_shape(make)), [0])
 
+    assert program.is_written_out
+    names = [*program.parameters.tensors, *program.buffers.tensors]
+    assert sorted(names) == sorted(before)
     assert module.training
     assert not any("forward" in vars(layer) for layer in module.modules())
     assert torch.equal(torch.get_rng_state(), generator)
@@ -414,30 +408,39 @@ def test_the_module_stays_as_it_is(make):
         assert torch.equal(tensor, before[name])
 
 
-class Residual(Plain):
-    """A result goes two ways."""
+def _user(forward):
+    """Return a module of which a user writes what comes behind the first layer."""
 
-    def forward(self, x):
-        h = self.first(x.flatten(1))
-        return self.last(h + self.drop(h))
+    class Written(Plain):
+        def forward(self, x):
+            return forward(self, self.first(x.flatten(1)))
 
-
-class Twice(Plain):
-    """A result is computed that nobody uses, but dropout has drawn for it."""
-
-    def forward(self, x):
-        h = self.first(x.flatten(1))
-        self.drop(h)
-        return self.last(h)
+    return Written
 
 
-class Earlier(Plain):
-    """Not the last result is returned."""
-
-    def forward(self, x):
-        h = self.last(self.first(x.flatten(1)))
-        self.drop(h)
-        return h
+Residual = _user(lambda net, h: net.last(h + net.drop(h)))
+Mode = _user(lambda net, h: net.last(torch.relu(h) if net.training else torch.tanh(h)))
+USERS = {
+    "a result goes two ways": Residual,
+    "dropout has drawn for a result that nobody uses": _user(
+        lambda net, h: (net.drop(h), net.last(h))[1]
+    ),
+    "not the last result is returned": _user(
+        lambda net, h: (z := net.last(h), net.drop(z))[0]
+    ),
+    "another chain in training than in evaluation": Mode,
+    "a decision by the data": _user(lambda net, h: net.last(h if h.sum() > 0 else -h)),
+    "a decision by the number of samples": _user(
+        lambda net, h: net.last(torch.relu(h) if h.size(0) == 1 else h)
+    ),
+    "dropout as a function, whose numbers have no layer": _user(
+        lambda net, h: net.last(F.dropout(h, 0.5, net.training))
+    ),
+    "two outputs": _user(lambda net, h: (net.last(h),) * 2),
+    "random numbers beside those of dropout": _user(
+        lambda net, h: net.last(h + torch.rand(7))
+    ),
+}
 
 
 class Reused(Plain):
@@ -451,14 +454,6 @@ class Reused(Plain):
         return self.last(self.first(x.flatten(1)))
 
 
-class Mode(Plain):
-    """Another chain in training than in evaluation."""
-
-    def forward(self, x):
-        h = self.first(x.flatten(1))
-        return self.last(torch.relu(h) if self.training else torch.tanh(h))
-
-
 class Kept(Plain):
     """A layer that stays in evaluation mode, as those that are not tuned do."""
 
@@ -468,50 +463,12 @@ class Kept(Plain):
         return self
 
 
-class Noise(Plain):
-    """Random numbers beside those of dropout."""
-
-    def forward(self, x):
-        return self.last(self.first(x.flatten(1) + torch.rand(6)))
-
-
-class Branch(Plain):
-    """A decision by the data."""
-
-    def forward(self, x):
-        h = self.first(x.flatten(1))
-        return self.last(h if h.sum() > 0 else -h)
-
-
-class Count(Plain):
-    """A decision by the number of samples."""
-
-    def forward(self, x):
-        h = self.first(x.flatten(1))
-        return self.last(torch.relu(h) if x.size(0) == 1 else h)
-
-
-class Functional(Plain):
-    """Dropout as a function, whose numbers have no layer."""
-
-    def forward(self, x):
-        return self.last(F.dropout(self.first(x.flatten(1)), 0.5, self.training))
-
-
 class Unused(Plain):
     """A parameter that takes no part."""
 
     def __init__(self):
         super().__init__()
         self.spare = nn.Linear(2, 2)
-
-
-class Several(Plain):
-    """Two outputs."""
-
-    def forward(self, x):
-        h = self.last(self.first(x.flatten(1)))
-        return h, h
 
 
 class Own(nn.Linear):
@@ -527,9 +484,9 @@ def _frozen():
     return module
 
 
-_USERS = Residual, Twice, Earlier, Reused, Mode, Kept, Noise, Branch, Count, Functional
 OTHERS = {
-    **{kind.__name__: kind for kind in (*_USERS, Unused, Several)},
+    **USERS,
+    **{kind.__name__: kind for kind in (Reused, Kept, Unused)},
     "frozen": _frozen,
     "own layer": lambda: nn.Sequential(nn.Flatten(), Own(6, C)),
     "samples as classes": lambda: nn.Sequential(
@@ -659,13 +616,9 @@ def test_other_modules_of_images_are_no_chains(make):
     assert not _is_chain(module, X)
 
 
-def test_a_single_image_is_no_batch_of_signals():
-    """Torch takes (channels, height, width) for one image; a chain has a batch."""
+def test_shape_and_precision_are_those_that_torch_would_take():
+    """Three dimensions are one image to torch, no batch; it may promote other numbers."""
     assert not _is_chain(_image_layers().double(), _normal(2, 6, 8))
-
-
-def test_modules_of_another_precision_are_no_chains():
-    """Torch may promote what the written-out path would not."""
     assert not _is_chain(Plain(), _normal(B, *SHAPE))
     assert _is_chain(Plain().double(), _normal(B, *SHAPE))
 

@@ -11,28 +11,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from parity import reference
-from parity.modules import (
-    Attentive,
-    Averaged,
-    Clamped,
-    Convolutional,
-    Counting,
-    FrozenStart,
-    Hooked,
-    Image,
-    Layers,
-    Listed,
-    Loose,
-    MaxNorm,
-    Positive,
-    Recurrent,
-    Steps,
-    Tempered,
-    Tied,
-    Worded,
-    square,
-)
+from parity import modules, reference
 from sklearn.base import clone, is_regressor
 from torch import nn
 
@@ -117,11 +96,8 @@ ALL = {
 
 
 def _mlp(data="digits", weight=None, **params):
-    task = (
-        "Regressor"
-        if data in {"diabetes", "two targets", "table targets"}
-        else "Classifier"
-    )
+    is_regression = data in {"diabetes", "two targets", "table targets"}
+    task = "Regressor" if is_regression else "Classifier"
     return (f"MLP{task}", {**MLP, **params}, data, weight)
 
 
@@ -245,12 +221,12 @@ CASES = {
         "sequence targets", "Regressor", cell="rnn", bidirectional=True
     ),
     "rnn, all": _rnn("padded", **ALL),
-    "net": _net(Layers),
-    "net, early stopping": _net(Layers, **STOPPING, optimizer="sgd"),
-    "net, regressor": _net(Layers, "diabetes", "Regressor", batch_size=-1),
-    "net, averages": _net(Averaged),
-    "net, attentive": _net(Attentive, "sequences"),
-    "net, convolutional": _net(Convolutional, input_shape=(1, 8, 8)),
+    "net": _net(modules.Layers),
+    "net, early stopping": _net(modules.Layers, **STOPPING, optimizer="sgd"),
+    "net, regressor": _net(modules.Layers, "diabetes", "Regressor", batch_size=-1),
+    "net, averages": _net(modules.Averaged),
+    "net, attentive": _net(modules.Attentive, "sequences"),
+    "net, convolutional": _net(modules.Convolutional, input_shape=(1, 8, 8)),
     "flip": _cnn(augmentation="flip", optimizer="sgd"),
     "shift": _cnn(augmentation=Shift(4), optimizer="sgd"),
     "rotate": _cnn(augmentation=Rotate(40), optimizer="sgd"),
@@ -280,9 +256,13 @@ CASES = {
     ),
     "table, all": _mlp(**ALL, class_weight="balanced", augmentation=["noise", "mixup"]),
     "module, images": _net(
-        Convolutional, input_shape=(1, 8, 8), augmentation=["flip", "shift", "cutmix"]
+        modules.Convolutional,
+        input_shape=(1, 8, 8),
+        augmentation=["flip", "shift", "cutmix"],
     ),
-    "module, sequences": _net(Attentive, "sequences", augmentation=["time_mask", "noise"]),
+    "module, sequences": _net(
+        modules.Attentive, "sequences", augmentation=["time_mask", "noise"]
+    ),
 }
 
 
@@ -300,9 +280,10 @@ def _with_share(augmentation, share):
     ]
 
 
-def _fits(name, params, X, y, sample_weight):
-    """Return three fits whose numbers, data and seeds differ."""
-    fits = []
+def _fits(case, data):
+    """Return three fits of a case whose numbers, data and seeds differ."""
+    (name, params, source, sample_weight), fits = case, []
+    X, y = data[source]
     for seed, (rows, share) in enumerate(zip(FOLDS, SHARES, strict=True)):
         own = {**BASE, **params}
         for strength in ("l1", "label_smoothing", "weight_decay", "dropout"):
@@ -313,7 +294,7 @@ def _fits(name, params, X, y, sample_weight):
         own["learning_rate"] *= 1 - share / 2
         if own.get("gradient_clip") and not share:
             own["gradient_clip"] = None
-        if own.get("module") in {Layers, Attentive, Convolutional}:
+        if own.get("module") in {modules.Layers, modules.Attentive, modules.Convolutional}:
             own["module__p"] = 0.4 * share
         fits.append(
             Fit(
@@ -402,7 +383,7 @@ def _scale(fit):
 def _has_shifted_biases(estimator):
     # Networks of sk_tune have no such biases.
     module = getattr(estimator, "module", None)
-    return module in {Layers, Averaged} and estimator.optimizer != "sgd"
+    return module in {modules.Layers, modules.Averaged} and estimator.optimizer != "sgd"
 
 
 def _assert_parity(fits, *, in_a_fleet=True):
@@ -450,16 +431,14 @@ BY_TORCH = [case for case in CASES if case.startswith("mlp")]
 def test_a_network_is_what_a_plain_loop_gives(case, compiled, data, monkeypatch):
     """Curves, predictions, weights and moments agree to 1e-9, whatever differs."""
     monkeypatch.setenv(VARIABLE, compiled)
-    name, params, source, weight = CASES[case]
 
-    _assert_parity(_fits(name, params, *data[source], weight))
+    _assert_parity(_fits(CASES[case], data))
 
 
 @pytest.mark.parametrize("case", ["mlp, all", "mlp, early stopping", "net"])
 def test_the_history_of_a_network_is_that_of_fit(case, data):
     """Each epoch has the same keys, learning rate, number and notes of the best loss."""
-    name, params, source, weight = CASES[case]
-    fits = _fits(name, params, *data[source], weight)
+    fits = _fits(CASES[case], data)
 
     for network, fit in zip(train(fits), fits, strict=True):
         expected = _fitted(fit).history_
@@ -474,9 +453,9 @@ def test_the_history_of_a_network_is_that_of_fit(case, data):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_a_network_of_any_activation_is_what_a_plain_loop_gives(activation, data):
     """The derivative of every activation is that of autograd."""
-    name, params, source, weight = _mlp(activation=activation, dropout=0.2)
+    case = _mlp(activation=activation, dropout=0.2, max_epochs=2)
 
-    _assert_parity(_fits(name, {**params, "max_epochs": 2}, *data[source], weight))
+    _assert_parity(_fits(case, data))
 
 
 @pytest.mark.parametrize(
@@ -486,17 +465,18 @@ def test_a_network_of_any_activation_is_what_a_plain_loop_gives(activation, data
         _mlp("diabetes", normalization="batch", lr_schedule="constant", weight=WEIGHTS),
         _cnn(lr_schedule="constant"),
         _rnn("padded", lr_schedule="constant", optimizer="sgd"),
-        _net(Layers, lr_schedule="constant", optimizer="rmsprop", learning_rate=1e-3),
+        _net(
+            modules.Layers, lr_schedule="constant", optimizer="rmsprop", learning_rate=1e-3
+        ),
         _cnn(lr_schedule="constant", augmentation=["flip", "shift", "mixup"]),
     ],
     ids=["mlp", "mlp regressor", "cnn", "rnn", "net", "augmented cnn"],
 )
 def test_partial_fit_goes_on_from_a_network_as_from_fit(case, data):
     """Two epochs more agree to 1e-9, and do not reach back into the trained state."""
-    name, params, source, weight = case
-    X, y = data[source]
-    fit = _fits(name, params, X, y, weight)[0]
-    rows, own = fit.rows, None if weight is None else weight[fit.rows]
+    fit = _fits(case, data)[0]
+    X, y, rows, weight = fit.X, fit.y, fit.rows, fit.sample_weight
+    own = None if weight is None else weight[rows]
     (trained,) = train([fit])
     before = {name: array.copy() for name, array in trained.state.weights.items()}
 
@@ -509,56 +489,39 @@ def test_partial_fit_goes_on_from_a_network_as_from_fit(case, data):
         np.testing.assert_array_equal(trained.state.weights[key], array)
 
 
+PECULIAR = [
+    *(modules.FrozenStart, modules.Tied, modules.Recurrent, modules.Counting),
+    *(modules.Hooked, modules.MaxNorm, modules.Positive, modules.Loose, modules.Listed),
+    *(partial(modules.Worded, is_functional=True), modules.Clamped),
+]
+FAST = [
+    *(partial(modules.Image, place=place) for place in ("conv", "pool", "flat")),
+    partial(modules.Steps, cell=nn.GRU, is_last=True),
+    partial(modules.Steps, cell=nn.GRU, is_last=False),
+    partial(modules.Steps, cell=nn.LSTM, is_last=False),
+    partial(modules.Steps, cell=nn.RNN, is_last=True),
+    modules.Worded,
+    modules.Tempered,
+    modules.square,
+]
+
+
 @pytest.mark.filterwarnings("ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning")
-@pytest.mark.parametrize(
-    "module",
-    [
-        FrozenStart,
-        Tied,
-        Recurrent,
-        Counting,
-        Hooked,
-        MaxNorm,
-        Positive,
-        Loose,
-        Listed,
-        partial(Worded, is_functional=True),
-        Clamped,
-    ],
-)
+@pytest.mark.parametrize("module", PECULIAR)
 def test_a_peculiar_module_is_what_a_plain_loop_gives(module, data):
     """Frozen layers, shared weights, counters and hooks count, in a fleet or outside."""
-    name, params, source, weight = _net(module)
-
-    _assert_parity(_fits(name, params, *data[source], weight), in_a_fleet=False)
+    _assert_parity(_fits(_net(module), data), in_a_fleet=False)
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        partial(Image, place="conv"),
-        partial(Image, place="pool"),
-        partial(Image, place="flat"),
-        partial(Steps, cell=nn.GRU, is_last=True),
-        partial(Steps, cell=nn.GRU, is_last=False),
-        partial(Steps, cell=nn.LSTM, is_last=False),
-        partial(Steps, cell=nn.RNN, is_last=True),
-        Worded,
-        Tempered,
-        square,
-    ],
-)
+@pytest.mark.parametrize("module", FAST)
 def test_a_module_of_fast_layers_is_what_a_plain_loop_gives(module, data):
     """Order in memory, padding, single numbers and shared memory change nothing."""
-    name, params, source, weight = _net(module, gradient_clip=1.0)
-
-    _assert_parity(_fits(name, params, *data[source], weight))
+    _assert_parity(_fits(_net(module, gradient_clip=1.0), data))
 
 
 def test_float32_networks_agree_within_rounding(data):
     """In float32, the default, predictions agree to 1e-4."""
-    name, params, source, weight = _mlp(dropout=0.2, dtype="float32", learning_rate=1e-3)
-    fits = _fits(name, params, *data[source], weight)
+    fits = _fits(_mlp(dropout=0.2, dtype="float32", learning_rate=1e-3), data)
 
     for network, fit in zip(train(fits), fits, strict=True):
         assert network.predictions.dtype == np.float32
