@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.model_selection import GroupKFold
@@ -38,7 +39,7 @@ def test_a_classifier_tells_what_it_found(fitted, iris):
     assert fitted.score(X, y) > 0.9
     assert fitted.predict(X).tolist()[:1] == ["setosa"]
     assert fitted.classes_.tolist() == ["setosa", "versicolor", "virginica"]
-    np.testing.assert_allclose(fitted.predict_proba(X).sum(axis=1), 1)
+    assert_allclose(fitted.predict_proba(X).sum(axis=1), 1)
     assert fitted.corrected_score_.low < fitted.corrected_score_.high
     families = {"dummy", "linear", "boosting", "networks"}
     assert set(fitted.scores_) == {*families, "best model", "ensemble"}
@@ -65,9 +66,7 @@ def test_a_copy_by_pickle_predicts_the_same(fitted, iris):
     """Nothing of the search is needed to predict."""
     copy = pickle.loads(pickle.dumps(fitted))
 
-    np.testing.assert_array_equal(
-        copy.predict_proba(iris[0]), fitted.predict_proba(iris[0])
-    )
+    assert_array_equal(copy.predict_proba(iris[0]), fitted.predict_proba(iris[0]))
 
 
 def test_rounds_without_a_clock_repeat_themselves(iris):
@@ -78,7 +77,7 @@ def test_rounds_without_a_clock_repeat_themselves(iris):
 
     first, second = (clone(auto).fit(X, y).predict_proba(X) for _ in range(2))
 
-    np.testing.assert_array_equal(first, second)
+    assert_array_equal(first, second)
 
 
 def test_a_regressor_learns_numbers():
@@ -249,11 +248,9 @@ def test_an_interrupted_fit_can_be_used(iris):
 def test_images_are_learnt_by_a_convolutional_network():
     """Flat rows are images if their shape is given; the network is among the models."""
     X, y = load_digits(return_X_y=True)
-    auto = AutoClassifier(
-        input_shape=(1, 8, 8), models=["network"], cv=2, leak_guard=False, **FAST
-    )
+    own = {**FAST, "models": ["network"], "cv": 2, "leak_guard": False}
 
-    auto.fit(X[:300], y[:300])
+    auto = AutoClassifier(input_shape=(1, 8, 8), **own).fit(X[:300], y[:300])
 
     assert "CNN" in set(auto.leaderboard_["family"])
     assert auto.score(X[300:600], y[300:600]) > 0.7
@@ -263,14 +260,8 @@ def test_images_are_learnt_by_a_convolutional_network():
 def test_a_warm_start_goes_on_with_the_trials_that_there_are(iris):
     """The second fit adds rounds, on the same rows only, and a copy does so too."""
     X, y = iris
-    auto = AutoClassifier(
-        models=["boosting"],
-        warm_start=True,
-        leak_guard=False,
-        cv=2,
-        **{**FAST, "n_rounds": 1},
-    )
-    auto.fit(X, y)
+    own = {**FAST, "n_rounds": 1, "leak_guard": False, "cv": 2}
+    auto = AutoClassifier(models=["boosting"], warm_start=True, **own).fit(X, y)
     first = auto.leaderboard_
     copy = pickle.loads(pickle.dumps(auto))
 
@@ -330,8 +321,8 @@ def test_a_fitted_estimator_predicts_with_what_is_asked_for(fitted, iris, use):
     if fitted.blends_[use].temperature == 1:
         # Networks of float32 are asked as one.
         expected = expected / expected.sum(axis=1, keepdims=True)
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-    np.testing.assert_array_equal(own.predict(X), own.classes_[found.argmax(axis=1)])
+        assert_allclose(found, expected, atol=1e-6)
+    assert_array_equal(own.predict(X), own.classes_[found.argmax(axis=1)])
 
 
 def test_what_is_not_trained_cannot_be_used(iris):
@@ -380,9 +371,7 @@ def test_after_a_crash_a_store_has_what_was_found(iris, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Nothing clearly beats")
-def test_networks_that_ended_before_a_crash_are_not_trained_again(
-    iris, tmp_path, monkeypatch, small_network
-):
+def test_a_crash_loses_no_trained_network(iris, tmp_path, monkeypatch, small_network):
     """A search that takes long keeps each of them; when it is done the file goes."""
     monkeypatch.setattr(
         "sk_tune.automl._auto.network_models",

@@ -78,10 +78,8 @@ def test_the_score_of_one_member_is_its_own(regression):
 
     chosen = choose(trials[:1], problem, scorer_metric("r2"), calibrate=False)
 
-    own = trials[0].library
-    expected = [
-        r2_score(own.y[held], own.predictions[0][held]) for _, held in problem.folds
-    ]
+    y, (p,) = trials[0].library.y, trials[0].library.predictions
+    expected = [r2_score(y[held], p[held]) for _, held in problem.folds]
     assert chosen.weights.tolist() == [1.0]
     assert chosen.scores["ensemble"].mean == pytest.approx(np.mean(expected))
     assert chosen.scores["ensemble"].std == pytest.approx(np.std(expected))
@@ -134,11 +132,8 @@ def test_what_scores_less_than_the_dummy_is_no_member_of_a_regression(regression
     def scored(name, score):
         return _trial(name, library.predictions[0], library.y, library.part, None, score)
 
-    dummy, bad, good = (
-        scored("dummy 1", -0.1),
-        scored("linear 8", -2.0),
-        scored("linear 9", 0.3),
-    )
+    dummy = scored("dummy 1", -0.1)
+    bad, good = scored("linear 8", -2.0), scored("linear 9", 0.3)
     r2 = scorer_metric("r2")
 
     assert _members([bad, good], problem, r2, dummy) == ["linear 9"]
@@ -175,9 +170,8 @@ def _kernel_trials(problem, rng, n_trials):
         kernel = Z @ Z.T
         predictions, scores = np.empty(len(y)), []
         for train, held in problem.folds:
-            inner = kernel[np.ix_(train, train)] + np.trace(kernel) / 10 * np.eye(
-                len(train)
-            )
+            inner = kernel[np.ix_(train, train)]
+            inner = inner + np.trace(kernel) / 10 * np.eye(len(train))
             weights = np.linalg.solve(inner, y[train]) * (k < n_trials)
             predictions[held] = kernel[np.ix_(held, train)] @ weights
             scores.append(-np.mean((y[held] - predictions[held]) ** 2))

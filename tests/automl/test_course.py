@@ -159,9 +159,7 @@ def _costly_course(problem, budget, monkeypatch):
     return course
 
 
-def test_where_time_is_short_a_model_begins_on_a_sample(
-    problem, small_network, monkeypatch
-):
+def test_if_time_is_short_a_model_begins_on_a_sample(problem, small_network, monkeypatch):
     """It is judged on the same rows as the others, and says how many it was trained on."""
     course = _costly_course(problem, 7.4, monkeypatch)
     course.problem = replace(course.problem, seed=1)
@@ -175,9 +173,7 @@ def test_where_time_is_short_a_model_begins_on_a_sample(
     assert network.library.predictions.shape == dummy.library.predictions.shape
 
 
-def test_the_best_model_of_a_sample_is_trained_on_all_rows_if_time_allows(
-    small_network, problem, monkeypatch
-):
+def test_the_best_of_a_sample_is_trained_on_all_rows(small_network, problem, monkeypatch):
     """With the same parameters, and only once."""
     course = _costly_course(problem, 7.4, monkeypatch)
     monkeypatch.setattr(_model_course, "_LEAST_ROWS", 30)

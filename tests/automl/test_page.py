@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,6 +14,8 @@ from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune.automl._chosen import Score
 from sk_tune.automl._page import auto_page, format_score, scale_of, verdict
 from sk_tune.exceptions import SkTuneWarning
+
+NAN = math.nan
 
 
 class _Text(HTMLParser):
@@ -40,9 +43,8 @@ def leaky():
     """Return a fit on data with a leak, and with a name that could be a tag."""
     data = load_iris(as_frame=True)
     X = data.data.assign(**{"<b>told</b>": np.array([5, 9, 7])[data.target]})
-    auto = AutoClassifier(
-        time_budget=None, n_rounds=0, models=["linear"], cv=2, random_state=0
-    )
+    auto = AutoClassifier(time_budget=None, n_rounds=0, cv=2, random_state=0)
+    auto.set_params(models=["linear"])
     with pytest.warns(SkTuneWarning, match="told"):
         return auto.fit(X, data.target)
 
@@ -68,10 +70,8 @@ def tuned(small_network):
     """Return a fit with a search of networks, on numbers and a column of text."""
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     X = X.assign(note=[f"number {k}" for k in range(len(X))])
-    auto = AutoRegressor(
-        time_budget=None, n_rounds=1, cv=2, test_size=0.2, n_jobs=1, random_state=0
-    )
-    auto.set_params(models=["linear", "network"])
+    options = {"models": ["linear", "network"], "cv": 2, "test_size": 0.2, "n_jobs": 1}
+    auto = AutoRegressor(time_budget=None, n_rounds=1, random_state=0, **options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sk_tune.automl._auto.network_models", lambda p: [small_network(p)])
         return auto.fit(X[:150], y[:150])
@@ -145,25 +145,19 @@ def _scores(
     networks=0.7,
     *,
     std=0.01,
-    held=math.nan,
-    linear_held=math.nan,
-    alone=(0.7, 0.01, math.nan),
+    held=NAN,
+    linear_held=NAN,
+    alone=(0.7, 0.01, NAN),
 ):
-    def score(name, mean, held_out=math.nan):
-        lead = math.nan if mean is None else mean - 0.5 - 0.01
+    def score(name, mean, held_out=NAN):
+        lead = NAN if mean is None else mean - 0.5 - 0.01
         return Score(name=name, mean=mean, std=std, held_out=held_out, lead=lead)
 
     own = {
         "dummy": score("dummy", 0.5),
         "linear": score("linear", linear, linear_held),
         "networks": score("networks", networks),
-        "best model": Score(
-            name="best model",
-            mean=alone[0],
-            std=alone[1],
-            held_out=alone[2],
-            lead=alone[0] - 0.5 - 0.01,
-        ),
+        "best model": replace(score("best model", alone[0], alone[2]), std=alone[1]),
         "ensemble": score("ensemble", ensemble, held),
     }
     return {name: s for name, s in own.items() if s.mean is not None}
@@ -173,7 +167,7 @@ def _scores(
     ("scores", "words"),
     [
         (
-            _scores(0.505, alone=(0.505, 0.01, math.nan)),
+            _scores(0.505, alone=(0.505, 0.01, NAN)),
             ["Nothing clearly beats the dummy"],
         ),
         (_scores(0.505), ["best model alone does: 0.700 against 0.505 of the ensemble"]),
@@ -190,7 +184,7 @@ def _scores(
         (_scores(0.8, linear=None), ["no linear model to compare"]),
         (_scores(0.8, networks=None), ["No network was trained"]),
         (
-            _scores(0.8, alone=(0.9, 0.01, math.nan)),
+            _scores(0.8, alone=(0.9, 0.01, NAN)),
             ["has a higher score than the ensemble in the folds, 0.900 against 0.800"],
         ),
         (
@@ -198,7 +192,7 @@ def _scores(
             ["on the rows set aside, 0.750 against 0.700. Consider it, which is simpler"],
         ),
         (
-            _scores(0.8, std=math.nan, alone=(0.9, math.nan, math.nan)),
+            _scores(0.8, std=NAN, alone=(0.9, NAN, NAN)),
             ["on one held-out part, which does not tell", "Consider it, which is simpler"],
         ),
     ],
@@ -231,7 +225,7 @@ def test_a_best_model_that_is_not_better_is_not_mentioned():
     """Neither one that is worse, nor one whose score reads the same."""
     held = {"held": 0.75, "alone": (0.9, 0.01, 0.7)}
 
-    for scores in (_scores(0.8), _scores(0.8, alone=(0.8001, 0.01, math.nan))):
+    for scores in (_scores(0.8), _scores(0.8, alone=(0.8001, 0.01, NAN))):
         assert "best model" not in verdict(scores)
     assert "best model" not in verdict(_scores(0.8, **held))
 
@@ -240,7 +234,7 @@ def test_scores_have_the_digits_of_their_scale():
     """Three decimals for usual sizes, three significant digits for others."""
     assert format_score(0.91234) == "0.912"
     assert format_score(123456.0, scale=2e5) == "1.23e+05"
-    assert format_score(math.nan) == "n/a"
+    assert format_score(NAN) == "n/a"
     assert scale_of(list(_scores(0.8).values())) == 0.8
     assert scale_of([]) == 1.0
 

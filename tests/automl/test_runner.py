@@ -58,9 +58,8 @@ def test_numbers_go_on_from_the_largest(problem):
 def test_a_model_of_which_no_candidate_gets_a_score_is_a_failure(problem):
     """With the reason of the last one; another that gets one takes it back."""
     X = problem.X.assign(text=["1"] * 400 + ["unknown"] * 169)
-    broken = replace(
-        problem, X=X, folds=[(np.arange(400), np.arange(400, 569))] * 2, scoring=None
-    )
+    folds = [(np.arange(400), np.arange(400, 569))] * 2
+    broken = replace(problem, X=X, folds=folds, scoring=None)
     model = dummy_model(problem)
     numbers = FunctionTransformer(lambda X: X.astype({"text": float}))
     estimator = Pipeline([("numbers", numbers), *model.estimator.steps])
@@ -85,9 +84,7 @@ def test_a_probe_leaves_nothing(problem):
 
 
 @pytest.mark.parametrize(("n_classes", "scoring"), [(12, None), (120, "neg_log_loss")])
-def test_more_classes_than_a_probe_has_rows_for_are_no_obstacle(
-    make_problem, n_classes, scoring
-):
+def test_a_probe_may_have_fewer_rows_than_classes(make_problem, n_classes, scoring):
     """Of 100 rows no tenth has each class to stop early by, nor have all to be scored."""
     X = pd.DataFrame({"a": np.random.default_rng(0).normal(size=2400)})
     problem = make_problem(X, np.arange(2400) % n_classes, scoring=scoring)
@@ -97,21 +94,11 @@ def test_more_classes_than_a_probe_has_rows_for_are_no_obstacle(
     assert _runner(None).probe(model, problem, 100, 1) > 0
 
 
-def _progress(**changes):
-    return AutoProgress(**{
-        "stage": "MLP, round 1",
-        "n_trials": 3,
-        "best_model": "boosting 1",
-        "best_score": 0.81234,
-        "seconds": 4.0,
-        "seconds_left": 6.4,
-        **changes,
-    })
-
-
 def test_a_line_says_what_is_done_and_what_is_best():
     """Stage, trials, the best score so far and the time left."""
-    text = progress_text(_progress())
+    best = {"best_model": "boosting 1", "best_score": 0.81234}
+    times = {"seconds": 4.0, "seconds_left": 6.4}
+    text = progress_text(AutoProgress(stage="MLP, round 1", n_trials=3, **best, **times))
 
     assert text == "MLP, round 1, 3 trials, best 0.8123 (boosting 1), 6 s left"
 
@@ -120,11 +107,9 @@ def test_a_file_has_no_escape_codes(capsys):
     """The last line alone, where a fit takes a moment."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 2))
-    auto = AutoClassifier(
-        time_budget=None, n_rounds=1, models=["linear"], progress=True, random_state=0
-    )
+    auto = AutoClassifier(models=["linear"], progress=True, random_state=0)
 
-    auto.fit(X, X[:, 0] > 0)
+    auto.set_params(time_budget=None, n_rounds=1).fit(X, X[:, 0] > 0)
 
     printed = capsys.readouterr().out
     assert not re.search("[\r\x1b\b]", printed)
@@ -139,9 +124,8 @@ def test_searches_of_a_course_share_what_they_prepared(mixed, make_problem):
         grid = {name: values[:1] for name, values in model.grid.items()}
         runner.run(GridSearchCV, model.estimator, grid, model, problem)
 
-    linear, boosting, again = (
-        [m[0] for m in trial.models] for trial in runner.found.trials
-    )
+    trials = runner.found.trials
+    linear, boosting, again = ([m[0] for m in trial.models] for trial in trials)
 
     assert all(a is b for a, b in zip(linear, again, strict=True))
     assert len({id(own) for own in (*linear, *boosting)}) == 6

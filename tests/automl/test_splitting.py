@@ -87,26 +87,17 @@ def test_groups_are_not_divided(classes, budget):
 
 
 def test_folds_of_the_user_are_taken_as_they_are():
-    """A splitter or a number is used as in scikit-learn."""
+    """A splitter, a number, lists or masks are used as in scikit-learn."""
     y = np.arange(60) % 2
+    first, last = [0, 1, 2], [3, 4, 5]
 
     assert len(_folds(y, cv=3)) == 3
     ordered = _folds(y, cv=TimeSeriesSplit(4), classes=False)
     assert all(train.max() < test.min() for train, test in ordered)
-
-
-def test_folds_of_the_user_may_be_lists_or_masks():
-    """scikit-learn takes both; here they become positions."""
-    y = np.arange(6) % 2
-    given = [([0, 1, 2], [3, 4, 5]), (np.arange(6) >= 3, np.arange(6) < 3)]
-
-    folds = _folds(y, cv=given)
-
-    assert all(isinstance(part, np.ndarray) for fold in folds for part in fold)
-    assert [[part.tolist() for part in fold] for fold in folds] == [
-        [[0, 1, 2], [3, 4, 5]],
-        [[3, 4, 5], [0, 1, 2]],
-    ]
+    given = _folds(y[:6], cv=[(first, last), (np.arange(6) >= 3, np.arange(6) < 3)])
+    assert all(isinstance(part, np.ndarray) for fold in given for part in fold)
+    found = [[part.tolist() for part in fold] for fold in given]
+    assert found == [[first, last], [last, first]]
 
 
 @pytest.mark.parametrize("kind", ["positions", "splitter"])
@@ -155,6 +146,8 @@ def test_rows_are_spared_only_where_they_are_many():
     assert len(_held(np.arange(90_000) % 2)) == 5000
     assert len(_held(np.arange(101) % 2, test_size=0.2)) == 21
     assert len(_held(np.arange(9000) % 2, test_size=0.0)) == 0
+    # A class too rare to be on both sides is split at random.
+    assert len(_held(np.r_[2, np.arange(99) % 2], test_size=0.2)) == 20
 
 
 def test_spared_rows_keep_groups_whole():
@@ -244,20 +237,14 @@ def test_one_time_cannot_be_parted():
         _held(y, test_size=0.2, times=y)
 
 
-def test_a_class_of_one_row_is_no_obstacle():
-    """A class too rare to be on both sides is split at random."""
-    y = np.arange(100) % 2
-    y[3] = 2
-
-    assert len(_held(y, test_size=0.2)) == 20
-
-
 @pytest.mark.parametrize("n", [4, 5, 9])
 def test_few_numbers_are_held_out_two_at_a_time(n):
     """R^2 is not defined for one row."""
     folds = _folds(np.arange(float(n)), classes=False)
 
     assert min(len(held) for _, held in folds) >= 2
+    # R^2 alone: errors of one row are.
+    assert len(_split(np.arange(6.0), 6, classes=False).folds) == 6
 
 
 @pytest.mark.parametrize(
@@ -278,11 +265,6 @@ def test_too_few_rows_are_refused(y, params, message):
     """The message has what was required, what was given and what to do."""
     with pytest.raises(ValueError, match=message):
         _split(y, **{"test_size": 0.0, **params})
-
-
-def test_one_number_is_enough_to_judge_by_errors():
-    """R^2 alone is not defined for it."""
-    assert len(_split(np.arange(6.0), 6, classes=False).folds) == 6
 
 
 @pytest.mark.parametrize(
@@ -320,21 +302,15 @@ def _issues(findings):
     return {finding.name for finding in findings if finding.outcome == "issue"}
 
 
-def test_of_large_data_some_rows_tell(make_problem):
-    """A second's share of the rows still shows the leak."""
-    findings = guarded(make_problem(*_leaky(60_000)), None, 0.1)
+@pytest.mark.parametrize(("n", "n_groups"), [(60_000, None), (4000, 800)])
+def test_of_large_data_some_rows_tell(make_problem, n, n_groups):
+    """A second's share shows the leak, also where it leaves folds of few rows empty."""
+    problem, rows = make_problem(*_leaky(n)), np.arange(n)
+    if n_groups:
+        folds = [(np.setdiff1d(rows, k), k) for k in np.split(rows, n_groups)]
+        problem = replace(problem, folds=folds)
 
-    assert "target among the features" in _issues(findings)
-
-
-def test_folds_that_a_sample_leaves_empty_are_left_out(make_problem):
-    """Of many small groups some are not among the rows that are looked at."""
-    X, y = _leaky(4000)
-    folds = [(np.setdiff1d(np.arange(4000), k), k) for k in np.split(np.arange(4000), 800)]
-
-    findings = guarded(replace(make_problem(X, y), folds=folds), None, 0.1)
-
-    assert "target among the features" in _issues(findings)
+    assert "target among the features" in _issues(guarded(problem, None, 0.1))
 
 
 def test_of_very_wide_data_some_columns_tell(make_problem, monkeypatch):
@@ -358,10 +334,8 @@ def test_of_very_wide_data_some_columns_tell(make_problem, monkeypatch):
 
 
 def _finding(outcome, severity):
-    message = f"{severity} {outcome}."
-    return Finding(
-        code="SKT201", name="", outcome=outcome, severity=severity, message=message
-    )
+    own = {"outcome": outcome, "severity": severity, "message": f"{severity} {outcome}."}
+    return Finding(code="SKT201", name="", **own)
 
 
 def test_serious_leaks_are_one_warning():

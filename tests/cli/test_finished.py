@@ -84,11 +84,8 @@ def test_regression_predicts_numbers_and_has_no_probabilities(tmp_path, fit, fai
     assert main(["predict", str(tmp_path / "out"), str(tmp_path / "t.csv")]) == 0
     predicted = pd.read_csv(io.StringIO(capsys.readouterr().out))["prediction"]
     assert np.corrcoef(predicted, frame["value"])[0, 1] > 0.95
-    fails(
-        ["predict", tmp_path / "out", tmp_path / "t.csv", "--proba"],
-        "--proba",
-        "regression",
-    )
+    command = ["predict", tmp_path / "out", tmp_path / "t.csv", "--proba"]
+    fails(command, "--proba", "regression")
 
 
 @pytest.mark.parametrize(
@@ -105,9 +102,7 @@ def test_regression_predicts_numbers_and_has_no_probabilities(tmp_path, fit, fai
         (lambda t: t.head(0), ["at least one row"]),
     ],
 )
-def test_tables_that_do_not_fit_are_refused(
-    fitted, tmp_path, mixed_table, fails, change, words
-):
+def test_other_tables_are_refused(fitted, tmp_path, mixed_table, fails, change, words):
     """The error names the columns."""
     change(mixed_table).to_csv(tmp_path / "new.csv", index=False)
 
@@ -134,9 +129,7 @@ def test_another_version_of_sklearn_is_noted(predict, fitted, mixed_table):
     assert "scikit-learn 1.0" in error
 
 
-def test_a_file_is_predicted_part_by_part(
-    fitted, tmp_path, mixed_table, monkeypatch, capsys
-):
+def test_a_file_is_predicted_in_parts(fitted, tmp_path, mixed_table, monkeypatch, capsys):
     """Parts of 50 rows give what all rows at once give, from CSV and from Parquet."""
     mixed_table.to_csv(tmp_path / "t.csv", index=False)
     mixed_table.to_parquet(tmp_path / "t.parquet")
@@ -165,9 +158,7 @@ def test_row_numbers_that_were_not_fitted_are_left_out(predict, mixed_table, tmp
     assert error == ""
 
 
-def test_a_column_without_a_name_that_was_fitted_is_predicted_from(
-    tmp_path, fit, monkeypatch, capsys
-):
+def test_a_column_without_a_name_is_predicted_from(tmp_path, fit, monkeypatch, capsys):
     """Whether its numbers recur in the fitted table, not in a file or a part of it."""
     numbers = np.tile(np.arange(30), 4)
     frame = pd.DataFrame({"label": np.where(numbers < 15, "low", "high")}, index=numbers)
@@ -184,9 +175,7 @@ def test_a_column_without_a_name_that_was_fitted_is_predicted_from(
     assert np.mean(np.array(predicted) == frame["label"].head(30)) > 0.8
 
 
-def test_a_file_that_fails_in_the_middle_leaves_no_output(
-    fitted, tmp_path, mixed_table, fails, monkeypatch
-):
+def test_a_failing_file_leaves_nothing(fitted, tmp_path, mixed_table, fails, monkeypatch):
     """What was predicted before is not taken for the whole; the error tells the row."""
     own = partial(sk_tune.cli._tables.read_parts, n_rows=50)
     monkeypatch.setattr(sk_tune.cli._finished, "read_parts", own)
@@ -201,9 +190,7 @@ def test_a_file_that_fails_in_the_middle_leaves_no_output(
     assert not output.exists()
 
 
-def test_what_the_verdict_advises_can_be_done(
-    tmp_path, mixed_csv, mixed_table, capsys, fails
-):
+def test_what_is_advised_can_be_done(tmp_path, mixed_csv, mixed_table, capsys, fails):
     """Kinds of models are chosen at fit, which of them predicts at fit and at predict."""
     out = str(tmp_path / "out")
     command = ["fit", str(mixed_csv), "--target", "label", "--n-jobs", "1", "--output", out]
@@ -216,16 +203,14 @@ def test_what_the_verdict_advises_can_be_done(
     found = capsys.readouterr().out
     assert "boosting" not in found
     model = load_model(tmp_path / "out").model
-    expected = model.blends_["linear"].predict(
-        model._features(mixed_table.drop(columns="label"))
-    )
+    X = model._features(mixed_table.drop(columns="label"))
+    expected = model.blends_["linear"].predict(X)
     for options in ([], ["--use", "linear"]):
         assert main(["predict", out, str(mixed_csv), *options]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert lines == ["prediction", *expected]
-    fails(
-        ["predict", out, mixed_csv, "--use", "networks"], "--use", "linear, best, ensemble"
-    )
+    command = ["predict", out, mixed_csv, "--use", "networks"]
+    fails(command, "--use", "linear, best, ensemble")
 
 
 def test_the_page_is_written_anew(fitted, tmp_path, capsys):

@@ -34,10 +34,8 @@ def test_a_table_of_all_kinds_of_columns(fit, mixed_csv, printed, summary):
     out = printed()
     assert "label: classification, 2 different texts" in out
     assert "2 numbers, 1 date, 1 category" in out
-    assert (
-        "Left out constant: constant; no values: empty; text that hardly recurs: name"
-        in out
-    )
+    assert "Left out constant: constant; no values: empty" in out
+    assert "empty; text that hardly recurs: name" in out
     assert "24 set aside for a last check; 96 to learn from" in out
     columns = summary()["columns"]
     assert columns["numbers"] == ["size", "open"]
@@ -46,10 +44,8 @@ def test_a_table_of_all_kinds_of_columns(fit, mixed_csv, printed, summary):
     assert sorted(columns["dropped"]) == ["constant", "empty", "name"]
 
 
-def test_a_cell_that_is_no_number_is_told_and_the_column_stays_one_of_numbers(
-    tmp_path, fit, mixed_table, capsys, printed, summary
-):
-    """As it is to the model: when it is fitted, and once when it predicts."""
+def test_text_among_numbers_is_told(tmp_path, fit, mixed_table, capsys, printed, summary):
+    """The column stays one of numbers, to the model too; told once when it predicts."""
     mixed_table["size"] = mixed_table["size"].astype(object)
     mixed_table.loc[1, "size"] = "bulky"
 
@@ -172,17 +168,14 @@ def test_times_of_text_are_put_in_their_order(mixed_table, fit, written, summary
     assert dummy["held_out"] == 0  # All of them are late, which most others are not.
 
 
-def test_numbers_and_dates_are_understood_as_people_write_them(
-    tmp_path, fit, mixed_table, printed, summary
-):
+def test_what_people_write_is_understood(tmp_path, fit, mixed_table, printed, summary):
     """In fit, in predict of few rows, in the target; and told on the terminal."""
     rng = np.random.default_rng(0)
     days = pd.to_datetime(mixed_table["since"])
     mixed_table["since"] = days.dt.strftime("%d.%m.%Y")
     mixed_table["share"] = [f"{share:.1f} %" for share in 100 * rng.random(120)]
-    mixed_table["weight"] = [
-        f"{low:.0f} to {low + 1:.0f}" for low in 1000 * rng.random(120)
-    ]
+    lows = 1000 * rng.random(120)
+    mixed_table["weight"] = [f"{low:.0f} to {low + 1:.0f}" for low in lows]
     paid = 2000 * rng.random(120)
     mixed_table["paid"] = [f"€ {price:,.2f}" for price in paid]
 
@@ -225,10 +218,8 @@ def test_a_fit_can_be_gone_on_with(tmp_path, fit, mixed_csv, fails, capsys, summ
 
 
 @pytest.mark.parametrize("content", ["[1]", '{"target": "label"}', '{"data": null}'])
-def test_a_fit_with_other_options_than_were_written_is_refused(
-    fitted_once, tmp_path, fails, content
-):
-    """As when config.json was changed by hand; the error names it."""
+def test_options_changed_by_hand_are_refused(fitted_once, tmp_path, fails, content):
+    """The error names the file that was changed, and its folder."""
     folder = shutil.copytree(fitted_once, tmp_path / "out")
     (folder / "resume" / "config.json").write_text(content)
 
@@ -273,9 +264,7 @@ def test_a_folder_with_a_model_is_refused_before_the_search(fitted, fails, mixed
     assert (fitted / "model" / "model.joblib").read_bytes() == before
 
 
-def test_an_interrupt_before_there_is_a_model_writes_nothing(
-    tmp_path, fit, mixed_csv, monkeypatch, capsys
-):
+def test_an_early_interrupt_writes_nothing(tmp_path, fit, mixed_csv, monkeypatch, capsys):
     """Ctrl-C in the first seconds leaves no folder behind."""
     monkeypatch.setattr(AutoClassifier, "fit", Mock(side_effect=KeyboardInterrupt))
 
@@ -286,9 +275,7 @@ def test_an_interrupt_before_there_is_a_model_writes_nothing(
 
 
 @pytest.mark.parametrize("ends", ["is cut off", "ends"])
-def test_a_folder_named_resume_keeps_the_files_that_are_not_of_a_fit(
-    tmp_path, fit, mixed_csv, monkeypatch, ends
-):
+def test_a_folder_named_resume_keeps_own_files(tmp_path, fit, mixed_csv, monkeypatch, ends):
     """The output folder may be one's project, and applicants have a resume."""
     own = tmp_path / "out" / "resume" / "lena.pdf"
     own.parent.mkdir(parents=True)
@@ -313,9 +300,7 @@ def test_nobody_is_sent_to_resume_what_has_no_result_yet(tmp_path, mixed_csv, fa
     fails(command, "Name another folder", "--overwrite", without=["sk-tune resume"])
 
 
-def test_an_interrupt_while_the_model_is_written_can_be_gone_on_from(
-    tmp_path, fit, mixed_csv, monkeypatch, capsys, fails
-):
+def test_an_interrupted_write_goes_on(tmp_path, fit, mixed_csv, monkeypatch, capsys, fails):
     """As a kill at that time: predict says how, and resume writes the model."""
     with monkeypatch.context() as patch:
         stop = Mock(side_effect=KeyboardInterrupt)
@@ -356,11 +341,8 @@ def test_sigterm_ends_a_fit_as_ctrl_c_does(tmp_path, fit, mixed_csv, monkeypatch
 
     assert "what was found is in" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "out")]) == 0
-    assert set(pd.read_parquet(tmp_path / "out" / "trials.parquet")["family"]) == {
-        "dummy",
-        "linear",
-        "ensemble",
-    }
+    trials = pd.read_parquet(tmp_path / "out" / "trials.parquet")
+    assert set(trials["family"]) == {"dummy", "linear", "ensemble"}
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
@@ -427,9 +409,8 @@ def test_other_bad_input_is_refused(mixed_csv, tmp_path, fails):
         fails(["fit", mixed_csv.with_name(name), "--target", target, *options], *words)
 
     refuses("mixed.csv", "'labels'", "Did you mean 'label'?", target="labels")
-    refuses(
-        "mixed.csv", "numbers for regression", "'yes'", options=["--task", "regression"]
-    )
+    task = ["--task", "regression"]
+    refuses("mixed.csv", "numbers for regression", "'yes'", options=task)
     refuses("mixed.csv", "--test-size", "0.99", options=["--test-size", "0.99"])
     refuses("mixed.csv", "--group", "'whom'", options=["--group", "whom"])
     near = "Did you mean 'town'?", "Columns: 'size'"
@@ -447,9 +428,7 @@ def test_other_bad_input_is_refused(mixed_csv, tmp_path, fails):
     refuses("constant.csv", "'a': constant")
 
 
-def test_what_was_found_is_written_elsewhere_if_the_disk_is_full(
-    tmp_path, fit, mixed_csv, monkeypatch, capsys
-):
+def test_a_full_disk_loses_nothing(tmp_path, fit, mixed_csv, monkeypatch, capsys):
     """An hour of search is not lost: predict finds the model, resume what it needs."""
     write, tried = sk_tune.cli._fit.write_output, []
 
@@ -475,9 +454,7 @@ def test_what_was_found_is_written_elsewhere_if_the_disk_is_full(
 
 
 @pytest.mark.parametrize("folder", [".", ".."])
-def test_what_is_written_elsewhere_has_a_folder_of_its_own(
-    tmp_path, mixed_csv, monkeypatch, capsys, folder
-):
+def test_elsewhere_is_a_folder_of_its_own(tmp_path, mixed_csv, monkeypatch, capsys, folder):
     """Also if the folder was named by dots, and nothing stays if that fails, too."""
     tried = []
 

@@ -12,9 +12,7 @@ from sk_tune.cli._printing import FitProgress
 
 
 @pytest.mark.parametrize("columns", ["60", "200"])
-def test_the_output_tells_scores_members_and_verdict(
-    fit, mixed_csv, capsys, summary, monkeypatch, columns
-):
+def test_the_output_tells_the_result(fit, mixed_csv, capsys, summary, monkeypatch, columns):
     """In lines that are wrapped beside their label; scores are those of the summary."""
     monkeypatch.setenv("COLUMNS", columns)
     options = ["--models", "linear", "--use", "linear"] if columns == "60" else []
@@ -108,9 +106,7 @@ def _news(stage):
     ],
     ids=["pipe", "JSON", "terminal", "steps"],
 )
-def test_how_far_a_fit_is_is_shown_to_people(
-    is_terminal, options, expected, monkeypatch, capsys
-):
+def test_how_far_a_fit_is_is_shown(is_terminal, options, expected, monkeypatch, capsys):
     """With the best score so far and the time left."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
 

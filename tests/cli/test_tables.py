@@ -25,9 +25,7 @@ def _write(path, text, encoding="utf-8"):
 def test_text_files_are_read_by_their_ending(tmp_path, name):
     """Commas in .csv and tabs in .tsv, compressed or not, give the same table."""
     separator = "\t" if "tsv" in name else ","
-    path = _write(
-        tmp_path / name, f"a{separator}b\n1{separator}x, y\n".replace("x, y", "x")
-    )
+    path = _write(tmp_path / name, f"a{separator}b\n1{separator}x\n")
 
     table = read_table(path)
 
@@ -220,11 +218,7 @@ def test_the_titanic_has_text_and_missing_values_but_no_afterthoughts():
 
 @pytest.mark.parametrize(
     ("name", "n_rows", "first"),
-    [
-        ("breast_cancer", 569, "malignant"),
-        ("wine", 178, "class_0"),
-        ("diabetes", 442, 151.0),
-    ],
+    [("breast_cancer", 569, "malignant"), ("wine", 178, "class_0"), ("diabetes", 442, 151)],
 )
 def test_other_tables_are_scikit_learns(name, n_rows, first):
     """Classes have their names, not their numbers."""

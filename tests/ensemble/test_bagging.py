@@ -5,6 +5,7 @@ from unittest import SkipTest
 import joblib
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import ensemble
 from sklearn.datasets import make_classification
 from sklearn.metrics import accuracy_score, r2_score
@@ -81,17 +82,14 @@ def test_members_and_predictions_are_those_of_scikit_learn(pair, outputs, option
     ours, theirs, (X, _) = pair(**options)
 
     # Members differ in the order of summation only.
-    np.testing.assert_allclose(outputs(ours, X), outputs(theirs, X), rtol=1e-9, atol=1e-9)
+    assert_allclose(outputs(ours, X), outputs(theirs, X), rtol=1e-9, atol=1e-9)
     for one, other, columns in zip(
         ours.estimators_, theirs.estimators_, theirs.estimators_features_, strict=True
     ):
         assert one.random_state == other.random_state
         own = X[:, columns]
-        np.testing.assert_allclose(outputs(one, own), outputs(other, own), rtol=1e-9)
-    for one, other in zip(
-        ours.estimators_samples_, theirs.estimators_samples_, strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
+        assert_allclose(outputs(one, own), outputs(other, own), rtol=1e-9)
+    assert_array_equal(ours.estimators_samples_, theirs.estimators_samples_, strict=True)
 
 
 def test_weights_of_samples_are_chances_as_in_scikit_learn(iris, make_estimator):
@@ -106,11 +104,12 @@ def test_weights_of_samples_are_chances_as_in_scikit_learn(iris, make_estimator)
         for home in (sk_tune, ensemble)
     ]
 
-    np.testing.assert_allclose(*probabilities, rtol=1e-9)
+    assert_allclose(*probabilities, rtol=1e-9)
 
 
-def test_members_train_in_one_call_of_the_engine(iris, make_estimator, monkeypatch):
-    """All members are samples of one fleet, however many there are."""
+@pytest.fixture
+def calls(monkeypatch):
+    """Return a list that gets the number of networks of each call of the engine."""
     calls = []
 
     def counted(fits, **options):
@@ -118,10 +117,17 @@ def test_members_train_in_one_call_of_the_engine(iris, make_estimator, monkeypat
         return train(fits, **options)
 
     monkeypatch.setattr("sk_tune.backend._session.train", counted)
+    return calls
 
-    BaggingClassifier(make_estimator("MLPClassifier"), 7, random_state=0).fit(*iris)
 
+def test_members_train_in_one_call_of_the_engine(iris, make_estimator, calls):
+    """All are samples of one fleet; a search that is no block lets each bag be its own."""
+    bag = BaggingClassifier(make_estimator("MLPClassifier"), 7, random_state=0).fit(*iris)
     assert calls == [7]
+
+    sk_tune.GridSearchCV(bag, {"n_estimators": [3, 4]}, cv=2, refit=False).fit(*iris)
+
+    assert calls == [7, 3, 3, 4, 4]
 
 
 def test_members_that_train_on_are_asked_anew(iris, make_estimator, outputs):
@@ -132,7 +138,7 @@ def test_members_that_train_on_are_asked_anew(iris, make_estimator, outputs):
     bag.estimators_[1].partial_fit(*iris, n_epochs=20)
 
     after = np.mean([outputs(m, iris.X) for m in bag.estimators_], axis=0)
-    np.testing.assert_allclose(bag.predict_proba(iris.X), after, atol=1e-6)
+    assert_allclose(bag.predict_proba(iris.X), after, atol=1e-6)
     assert np.abs(after - before).max() > 0.01
 
 
@@ -167,9 +173,7 @@ def test_out_of_bag_curves_are_scores_on_samples_that_a_member_lacks(pair):
 @pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores")
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
 @pytest.mark.parametrize("most_numbers", [100, 2**22], ids=["piece by piece", "at once"])
-def test_out_of_bag_scores_by_members_are_those_of_smaller_ensembles(
-    pair, outputs, most_numbers, monkeypatch
-):
+def test_oob_scores_are_of_smaller_ensembles(pair, outputs, most_numbers, monkeypatch):
     """The score of the first m is the one that m members predict for samples they lack."""
     monkeypatch.setattr("sk_tune.ensemble._bagging._MOST_NUMBERS", most_numbers)
     bag, _, (X, y) = pair(oob_score=True)
@@ -212,9 +216,7 @@ def test_warm_start_adds_members(iris, make_estimator):
 
     whole = BaggingClassifier(net, 5, random_state=0).fit(*iris)
 
-    np.testing.assert_allclose(
-        bag.predict_proba(iris.X), whole.predict_proba(iris.X), rtol=1e-9
-    )
+    assert_allclose(bag.predict_proba(iris.X), whole.predict_proba(iris.X), rtol=1e-9)
 
 
 @pytest.mark.usefixtures("workers_for_little")
@@ -225,9 +227,7 @@ def test_pipelines_and_workers_give_the_same_members(iris, make_estimator):
         ours = BaggingClassifier(pipe, 4, n_jobs=2, random_state=0).fit(*iris)
     theirs = ensemble.BaggingClassifier(pipe, 4, random_state=0).fit(*iris)
 
-    np.testing.assert_allclose(
-        ours.predict_proba(iris.X), theirs.predict_proba(iris.X), rtol=1e-9
-    )
+    assert_allclose(ours.predict_proba(iris.X), theirs.predict_proba(iris.X), rtol=1e-9)
 
 
 def test_classes_that_a_member_has_not_seen_have_no_probability(make_estimator):
@@ -242,8 +242,8 @@ def test_classes_that_a_member_has_not_seen_have_no_probability(make_estimator):
     )
 
     assert {len(m.classes_) for m in ours.estimators_} == {2, 3}
-    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=1e-9)
-    np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
+    assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=1e-9)
+    assert_array_equal(ours.predict(X), theirs.predict(X))
 
 
 def test_members_that_lack_a_class_are_scored_on_the_samples_they_lack(make_estimator):
@@ -260,7 +260,7 @@ def test_members_that_lack_a_class_are_scored_on_the_samples_they_lack(make_esti
         lacked = np.setdiff1d(np.arange(60), drawn)
         sums[np.ix_(lacked, member.classes_)] += member.predict_proba(X[lacked])
     expected = sums / sums.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(bag.oob_decision_function_, expected, rtol=1e-9)
+    assert_allclose(bag.oob_decision_function_, expected, rtol=1e-9)
     assert bag.oob_score_ == accuracy_score(y, expected.argmax(axis=1))
     assert len(bag.oob_by_members_) == 12
 
@@ -275,27 +275,8 @@ def test_members_of_bagging_in_a_search_train_in_its_block(iris, make_estimator)
     assert report.n_rows == 2 * 3 * 3
     assert report.n_calls == 1
     outside = GridSearchCV(bag, grid, cv=3, refit=False).fit(*iris)
-    np.testing.assert_allclose(
-        inside.cv_results_["mean_test_score"], outside.cv_results_["mean_test_score"]
-    )
-
-
-def test_members_of_bagging_in_a_search_of_sk_tune_train_together(
-    iris, make_estimator, monkeypatch
-):
-    """A search that is no block lets each ensemble train as a fleet of its own."""
-    calls = []
-
-    def counted(fits, **options):
-        calls.append(len(fits))
-        return train(fits, **options)
-
-    monkeypatch.setattr("sk_tune.backend._session.train", counted)
-    bag = BaggingClassifier(make_estimator("MLPClassifier"), 3, random_state=0)
-
-    sk_tune.GridSearchCV(bag, {"n_estimators": [3, 4]}, cv=2, refit=False).fit(*iris)
-
-    assert calls == [3, 3, 4, 4]
+    scores = [own.cv_results_["mean_test_score"] for own in (inside, outside)]
+    assert_allclose(*scores)
 
 
 @pytest.mark.parametrize("scaler", [None, StandardScaler()], ids=["bare", "scaled"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, softmax
 from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
@@ -58,13 +59,12 @@ def test_squared_error_with_trees_is_scikit_learns_gradient_boosting(diabetes):
     X, y = diabetes
     tree = DecisionTreeRegressor(max_depth=3)
     ours = BoostingRegressor(tree, 20, learning_rate=0.1, random_state=0).fit(X, y)
-    theirs = GradientBoostingRegressor(
-        n_estimators=20, learning_rate=0.1, random_state=0
-    ).fit(X, y)
+    # Its learning rate is 0.1 too.
+    theirs = GradientBoostingRegressor(n_estimators=20, random_state=0).fit(X, y)
 
     # A tree fitted to the residual minimises the squared error: the line search stays at 1.
-    np.testing.assert_allclose(ours.weights_, 0.1)
-    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-6)
+    assert_allclose(ours.weights_, 0.1)
+    assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-6)
 
 
 def test_a_linear_stage_solves_least_squares_at_once(diabetes):
@@ -72,7 +72,7 @@ def test_a_linear_stage_solves_least_squares_at_once(diabetes):
     X, y = diabetes
     boosting = BoostingRegressor(LinearRegression(), 1, learning_rate=1.0).fit(X, y)
 
-    np.testing.assert_allclose(boosting.predict(X), LinearRegression().fit(X, y).predict(X))
+    assert_allclose(boosting.predict(X), LinearRegression().fit(X, y).predict(X))
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -87,16 +87,13 @@ def test_staged_predictions_end_at_the_prediction(iris, net, n_classes):
     raw = boosting.decision_function(X)
 
     assert len(labels) == len(probabilities) == len(boosting) == 6
-    np.testing.assert_array_equal(labels[-1], boosting.predict(X))
-    np.testing.assert_allclose(probabilities[-1], boosting.predict_proba(X), rtol=1e-5)
-    own = (
-        softmax(raw, axis=1)
-        if n_classes == 3
-        else np.column_stack([expit(-raw), expit(raw)])
-    )
-    np.testing.assert_allclose(boosting.predict_proba(X), own)
+    assert_array_equal(labels[-1], boosting.predict(X))
+    assert_allclose(probabilities[-1], boosting.predict_proba(X), rtol=1e-5)
+    two = np.column_stack([expit(-raw), expit(raw)])
+    own = softmax(raw, axis=1) if n_classes == 3 else two
+    assert_allclose(boosting.predict_proba(X), own)
     losses = [log_loss(y, p) for p in probabilities]
-    np.testing.assert_allclose(losses, boosting.train_score_, rtol=1e-4)
+    assert_allclose(losses, boosting.train_score_, rtol=1e-4)
     assert losses[-1] < losses[0]
 
 
@@ -123,13 +120,9 @@ def test_early_stopping_keeps_the_best_stage(breast_cancer):
     """Training stops when samples set aside no longer gain, and goes back to their best."""
     X, y = StandardScaler().fit_transform(breast_cancer.X), breast_cancer.y
     y = np.where(np.random.default_rng(0).random(len(y)) < 0.2, 1 - y, y)
-    boosting = BoostingClassifier(
-        MLPRegressor(width=64, max_epochs=20),
-        60,
-        learning_rate=1.0,
-        n_iter_no_change=3,
-        random_state=0,
-    ).fit(X, y)
+    options = {"learning_rate": 1.0, "n_iter_no_change": 3, "random_state": 0}
+    stage = MLPRegressor(width=64, max_epochs=20)
+    boosting = BoostingClassifier(stage, 60, **options).fit(X, y)
 
     scores = boosting.validation_score_
     assert len(boosting.train_score_) == len(scores) < 60
@@ -142,14 +135,10 @@ def test_huber_losses_of_all_stages_are_of_one_function(diabetes):
     """Else they fall with the residuals of the samples trained on, whatever they are."""
     X, y = StandardScaler().fit_transform(diabetes.X), diabetes.y / 100
     noise = np.random.default_rng(0).normal(size=(len(X), 20))
-    boosting = BoostingRegressor(
-        DecisionTreeRegressor(max_depth=6, random_state=0),
-        40,
-        loss="huber",
-        learning_rate=0.5,
-        n_iter_no_change=5,
-        random_state=0,
-    ).fit(np.hstack([X, noise]), y)
+    options = {"learning_rate": 0.5, "n_iter_no_change": 5, "random_state": 0}
+    tree = DecisionTreeRegressor(max_depth=6, random_state=0)
+    boosting = BoostingRegressor(tree, 40, loss="huber", **options)
+    boosting.fit(np.hstack([X, noise]), y)
 
     assert len(boosting.validation_score_) < 40
     assert boosting.n_estimators_ == boosting.validation_score_.argmin() + 1
@@ -171,7 +160,7 @@ def test_stages_may_compute_in_float32(diabetes):
     boosting = BoostingRegressor(net, 3, random_state=0).fit(*diabetes)
 
     *_, last = boosting.staged_predict(diabetes.X)
-    np.testing.assert_allclose(boosting.predict(diabetes.X), last, rtol=1e-5)
+    assert_allclose(boosting.predict(diabetes.X), last, rtol=1e-5)
 
 
 def test_samples_set_aside_train_no_stage(breast_cancer, net):
@@ -182,13 +171,12 @@ def test_samples_set_aside_train_no_stage(breast_cancer, net):
     ).fit(X, y)
 
     seed = np.random.RandomState(0).randint(np.iinfo(np.int32).max)
-    train, valid = train_test_split(
-        np.arange(len(X)), test_size=0.25, random_state=seed, stratify=y
-    )
-    np.testing.assert_allclose(expit(boosting.init_), y[train].mean())
+    options = {"test_size": 0.25, "random_state": seed, "stratify": y}
+    train, valid = train_test_split(np.arange(len(X)), **options)
+    assert_allclose(expit(boosting.init_), y[train].mean())
     losses = [log_loss(y[valid], p) for p in boosting.staged_predict_proba(X[valid])]
     kept = boosting.validation_score_[: boosting.n_estimators_]
-    np.testing.assert_allclose(losses, kept, rtol=1e-5)
+    assert_allclose(losses, kept, rtol=1e-5)
 
 
 def test_subsamples_are_drawn_anew(diabetes):
@@ -234,7 +222,7 @@ def test_boosting_repeats_itself(iris, net):
         BoostingClassifier(net, 3, random_state=state).fit(*iris) for _ in "ab"
     )
 
-    np.testing.assert_array_equal(first.predict_proba(iris.X), second.predict_proba(iris.X))
+    assert_array_equal(first.predict_proba(iris.X), second.predict_proba(iris.X))
     assert np.abs(third.predict_proba(iris.X) - fourth.predict_proba(iris.X)).max() > 0
 
 
@@ -246,9 +234,8 @@ def test_stages_may_be_pipelines_with_weights(iris, net):
     weighted = BoostingClassifier(pipe, 3, random_state=0).fit(*iris, sample_weight=weight)
     without = BoostingClassifier(pipe, 3, random_state=0).fit(iris.X[1::2], iris.y[1::2])
 
-    np.testing.assert_allclose(
-        weighted.predict_proba(iris.X), without.predict_proba(iris.X), atol=1e-6
-    )
+    found = [own.predict_proba(iris.X) for own in (weighted, without)]
+    assert_allclose(*found, atol=1e-6)
 
 
 def test_weights_without_use_are_refused(diabetes):
@@ -272,9 +259,8 @@ def test_stages_of_all_folds_train_together_in_a_block(iris, net):
 
     assert report.n_rows == report.n_adopted == 9
     assert report.n_trained_again == 0
-    np.testing.assert_allclose(
-        inside.cv_results_["mean_test_score"], outside.cv_results_["mean_test_score"]
-    )
+    scores = [own.cv_results_["mean_test_score"] for own in (inside, outside)]
+    assert_allclose(*scores)
 
 
 def test_stages_that_somebody_takes_away_are_not_asked(iris, net):
@@ -282,15 +268,13 @@ def test_stages_that_somebody_takes_away_are_not_asked(iris, net):
     boosting = BoostingClassifier(net, 4, random_state=0).fit(*iris)
     first = list(boosting.staged_predict_proba(iris.X))[1]
 
-    boosting.estimators_, boosting.weights_ = (
-        boosting.estimators_[:2],
-        boosting.weights_[:2],
-    )
+    boosting.estimators_ = boosting.estimators_[:2]
+    boosting.weights_ = boosting.weights_[:2]
 
-    np.testing.assert_allclose(boosting.predict_proba(iris.X), first, rtol=1e-5)
+    assert_allclose(boosting.predict_proba(iris.X), first, rtol=1e-5)
     boosting.weights_[0] *= 2
     *_, last = boosting.staged_predict_proba(iris.X)
-    np.testing.assert_allclose(boosting.predict_proba(iris.X), last, rtol=1e-5)
+    assert_allclose(boosting.predict_proba(iris.X), last, rtol=1e-5)
 
 
 def test_padded_sequences_are_boosted():
@@ -377,9 +361,7 @@ def test_the_residual_is_the_negative_gradient(kind, seed):
         slope = (loss.each(y, F + moved) - loss.each(y, F - moved)) / (2 * h)
         smooth = np.abs(np.abs(y - F) - getattr(loss, "delta", 0.0))[:, 0] > 1e-4
         smooth &= np.abs(y - F)[:, 0] > 1e-4
-        np.testing.assert_allclose(
-            loss.residual(y, F)[smooth, column], -slope[smooth], atol=1e-5
-        )
+        assert_allclose(loss.residual(y, F)[smooth, column], -slope[smooth], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["squared_error", "binary", "classes"])
@@ -390,9 +372,7 @@ def test_the_curvature_is_the_second_derivative_along_a_stage(kind, seed):
     h = 1e-3
     ahead, here, behind = (loss.each(y, F + t * f) for t in (h, 0, -h))
 
-    np.testing.assert_allclose(
-        loss.curvature(y, F, f), (ahead - 2 * here + behind) / h**2, atol=1e-4
-    )
+    assert_allclose(loss.curvature(y, F, f), (ahead - 2 * here + behind) / h**2, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -423,7 +403,7 @@ def test_the_start_is_the_best_constant(kind):
     loss, y, _, _, w = _case(kind, 1, n=41)
     if kind == "huber":
         median = _regression_loss("absolute_error", 0.5).start(y, w)
-        np.testing.assert_allclose(loss.start(y, w), median)
+        assert_allclose(loss.start(y, w), median)
         return
     start = loss.start(y, w)
     best = loss.mean(y, np.tile(start, (len(y), 1)), w)
@@ -445,7 +425,7 @@ def test_a_weight_of_two_is_a_sample_twice(kind):
         (loss.mean(y, F, w * 1.0), loss.mean(y[index], F[index], many)),
         (loss.step(y, F, f, w * 1.0), loss.step(y[index], F[index], f[index], many)),
     ):
-        np.testing.assert_allclose(once, repeated, rtol=1e-12)
+        assert_allclose(once, repeated, rtol=1e-12)
 
 
 def test_the_huber_loss_adapts_to_the_residuals():
@@ -456,4 +436,4 @@ def test_the_huber_loss_adapts_to_the_residuals():
     loss.look_at(y, np.zeros((4, 1)), np.ones(4))
 
     assert loss.delta == 3.0
-    np.testing.assert_allclose(loss.each(y, np.zeros((4, 1))), [0.5, 2.0, 4.5, 295.5])
+    assert_allclose(loss.each(y, np.zeros((4, 1))), [0.5, 2.0, 4.5, 295.5])

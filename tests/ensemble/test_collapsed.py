@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import ensemble
 from sklearn.base import clone
 from sklearn.impute import SimpleImputer
@@ -91,31 +92,31 @@ def _bagging(task, net, data, **options):
     return cls(net, 5, random_state=0, **options).fit(*data)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"max_features": 0.5}], ids=["all", "some columns"]
-)
+@pytest.mark.parametrize("options", [{}, {"max_features": 0.5}], ids=["all", "some"])
 @pytest.mark.parametrize("task", ["Classifier", "Regressor"])
-def test_bagging_collapses_to_one_stack(
-    task, options, make_estimator, names, diabetes, outputs
-):
-    """All members are one call, and labels are those of the ensemble."""
-    data = names if task == "Classifier" else diabetes
+def test_bags_collapse(task, options, make_estimator, names, diabetes, outputs, tmp_path):
+    """To one call with the labels of the ensemble, and one file that is as exact."""
+    X, y = data = names if task == "Classifier" else diabetes
     bag = _bagging(task, make_estimator(f"MLP{task}"), data, **options)
-    small = collapse(bag)
+    small, path = collapse(bag), tmp_path / "ensemble.safetensors"
+
+    small.save(path)
+    loaded = type(small).load(path)
 
     # Predictions of diabetes are of the order of 100.
-    np.testing.assert_allclose(
-        outputs(small, data[0]), outputs(bag, data[0]), rtol=1e-6, atol=ATOL
-    )
-    np.testing.assert_array_equal(
-        small.predict(data[0]) == data[1], bag.predict(data[0]) == data[1]
-    )
+    assert_allclose(outputs(small, X), outputs(bag, X), rtol=1e-6, atol=ATOL)
+    assert_array_equal(small.predict(X) == y, bag.predict(X) == y)
     assert small.n_stacks_ == 1
     assert small.score(*data) == pytest.approx(bag.score(*data))
     if task == "Classifier":
         # Those of networks in float32 do so in float32 only.
-        total = small.predict_proba(data[0]).sum(axis=1)
-        np.testing.assert_allclose(total, 1, rtol=1e-14)
+        assert_allclose(small.predict_proba(X).sum(axis=1), 1, rtol=1e-14)
+    assert_array_equal(outputs(loaded, X), outputs(small, X))
+    assert_array_equal(loaded.predict(X), small.predict(X))
+    assert loaded.n_features_in_ == X.shape[1]
+    assert [p.name for p in tmp_path.iterdir()] == ["ensemble.safetensors"]
+    with pytest.raises(FileExistsError):
+        small.save(path, overwrite=False)
 
 
 @pytest.mark.parametrize("kind", ["CNN", "RNN", "Net"])
@@ -128,7 +129,7 @@ def test_other_networks_collapse_too(kind, make_estimator, task_data, outputs):
     small = collapse(bag)
 
     mean = np.mean([outputs(member, X) for member in bag.estimators_], axis=0)
-    np.testing.assert_allclose(small.predict_proba(X), mean, atol=ATOL)
+    assert_allclose(small.predict_proba(X), mean, atol=ATOL)
     assert small.n_stacks_ == 1
 
 
@@ -143,7 +144,7 @@ def test_padded_sequences_collapse(make_estimator, task_data, outputs):
 
     for rows in (X, X[1::3]):
         mean = np.mean([outputs(member, rows) for member in members], axis=0)
-        np.testing.assert_allclose(small.predict_proba(rows), mean, atol=ATOL)
+        assert_allclose(small.predict_proba(rows), mean, atol=ATOL)
     assert small.n_stacks_ == 1
 
 
@@ -151,9 +152,7 @@ def test_members_of_several_kinds_run_in_groups(mixed, names):
     """Equal architectures are stacked, also behind a scaler; the rest runs alone."""
     small = collapse(mixed)
 
-    np.testing.assert_allclose(
-        small.predict_proba(names[0]), mixed.predict_proba(names[0]), atol=ATOL
-    )
+    assert_allclose(small.predict_proba(names[0]), mixed.predict_proba(names[0]), atol=ATOL)
     assert small.n_stacks_ == 1
 
 
@@ -165,7 +164,7 @@ def test_a_temperature_is_kept(mixed, names):
     warm = collapse(mixed).predict_proba(names[0])
 
     expected = np.sqrt(plain) / np.sqrt(plain).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(warm, expected, rtol=1e-5, atol=1e-3)
+    assert_allclose(warm, expected, rtol=1e-5, atol=1e-3)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -176,12 +175,10 @@ def test_boosting_classifiers_collapse(n_classes, names, stage):
     boosting = BoostingClassifier(stage, 4, random_state=0).fit(X, y)
     small = collapse(boosting)
 
-    np.testing.assert_allclose(small.predict_proba(X), boosting.predict_proba(X))
-    np.testing.assert_array_equal(small.predict(X), boosting.predict(X))
+    assert_allclose(small.predict_proba(X), boosting.predict_proba(X))
+    assert_array_equal(small.predict(X), boosting.predict(X))
     first = list(boosting.staged_predict_proba(X))[1]
-    np.testing.assert_allclose(
-        small.prune(max_members=2).predict_proba(X), first, rtol=1e-5
-    )
+    assert_allclose(small.prune(max_members=2).predict_proba(X), first, rtol=1e-5)
 
 
 def test_soft_voting_of_scikit_learn_collapses(names, make_estimator):
@@ -192,11 +189,11 @@ def test_soft_voting_of_scikit_learn_collapses(names, make_estimator):
 
     small = collapse(voting)
 
-    np.testing.assert_allclose(small.weights_, [0.25, 0.75])
-    np.testing.assert_allclose(
+    assert_allclose(small.weights_, [0.25, 0.75])
+    assert_allclose(
         small.predict_proba(names[0]), voting.predict_proba(names[0]), atol=ATOL
     )
-    np.testing.assert_array_equal(small.predict(names[0]), voting.predict(names[0]))
+    assert_array_equal(small.predict(names[0]), voting.predict(names[0]))
 
 
 @pytest.mark.parametrize(
@@ -219,9 +216,9 @@ def test_pruning_keeps_the_heaviest_members(mixed, names, outputs):
     small = collapse(mixed).prune(max_members=2)
 
     assert small.estimators_ == [mixed.estimators_[3], mixed.estimators_[4]]
-    np.testing.assert_allclose(small.weights_, [4 / 9, 5 / 9])
+    assert_allclose(small.weights_, [4 / 9, 5 / 9])
     assert len(collapse(mixed).prune(max_members=99)) == 5
-    np.testing.assert_allclose(small.predict_proba(names[0]).sum(axis=1), 1)
+    assert_allclose(small.predict_proba(names[0]).sum(axis=1), 1)
 
 
 def test_pruning_to_a_time_keeps_what_fits_into_it(mixed, monkeypatch):
@@ -251,32 +248,7 @@ def test_pruning_to_a_time_takes_frames(max_features, names, make_estimator):
 
     small = collapse(bag.fit(frame, y)).prune(max_ms=1e6, X=frame)
 
-    np.testing.assert_allclose(
-        small.predict_proba(frame), bag.predict_proba(frame), atol=ATOL
-    )
-
-
-@pytest.mark.parametrize(
-    "options", [{}, {"max_features": 0.5}], ids=["all", "some columns"]
-)
-@pytest.mark.parametrize("task", ["Classifier", "Regressor"])
-def test_an_ensemble_is_one_file(
-    task, options, make_estimator, names, diabetes, outputs, tmp_path
-):
-    """What is loaded predicts the same to the last bit."""
-    data = names if task == "Classifier" else diabetes
-    small = collapse(_bagging(task, make_estimator(f"MLP{task}"), data, **options))
-    path = tmp_path / "ensemble.safetensors"
-
-    small.save(path)
-    loaded = type(small).load(path)
-
-    np.testing.assert_array_equal(outputs(loaded, data[0]), outputs(small, data[0]))
-    np.testing.assert_array_equal(loaded.predict(data[0]), small.predict(data[0]))
-    assert loaded.n_features_in_ == data[0].shape[1]
-    assert [p.name for p in tmp_path.iterdir()] == ["ensemble.safetensors"]
-    with pytest.raises(FileExistsError):
-        small.save(path, overwrite=False)
+    assert_allclose(small.predict_proba(frame), bag.predict_proba(frame), atol=ATOL)
 
 
 @pytest.mark.parametrize("from_file", [False, True])
@@ -299,9 +271,7 @@ def test_columns_are_those_of_the_ensemble(kind, from_file, names, stage, tmp_pa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for rows in (X, X.to_numpy(), X.to_numpy().tolist()):
-            np.testing.assert_allclose(
-                small.predict_proba(rows), model.predict_proba(X), atol=ATOL
-            )
+            assert_allclose(small.predict_proba(rows), model.predict_proba(X), atol=ATOL)
     with pytest.raises(ValueError, match=r"in their order: \['a', 'b', 'c', 'd'\]"):
         small.predict(X[list("bacd")])
     with pytest.raises(ValueError, match="must have 4 features"):
@@ -317,7 +287,7 @@ def test_users_modules_are_passed_to_load(make_estimator, task_data, tmp_path):
 
     loaded = CollapsedClassifier.load(tmp_path / "nets", module=net.module)
 
-    np.testing.assert_array_equal(loaded.predict_proba(X), small.predict_proba(X))
+    assert_array_equal(loaded.predict_proba(X), small.predict_proba(X))
     with pytest.raises(ValueError, match="is code"):
         CollapsedClassifier.load(tmp_path / "nets")
 
@@ -396,14 +366,10 @@ def test_scalers_are_in_the_file(kind, make_estimator, names, tmp_path):
     small.save(tmp_path / "scaled")
     loaded = CollapsedClassifier.load(tmp_path / "scaled")
 
-    np.testing.assert_array_equal(loaded.predict_proba(X), small.predict_proba(X))
-    np.testing.assert_allclose(
-        loaded.predict_proba(rows), small.predict_proba(rows), atol=ATOL
-    )
+    assert_array_equal(loaded.predict_proba(X), small.predict_proba(X))
+    assert_allclose(loaded.predict_proba(rows), small.predict_proba(rows), atol=ATOL)
     for own, member in zip(loaded.estimators_, members, strict=True):
-        np.testing.assert_allclose(
-            own.predict_proba(rows), member.predict_proba(rows), atol=ATOL
-        )
+        assert_allclose(own.predict_proba(rows), member.predict_proba(rows), atol=ATOL)
     assert loaded.n_stacks_ == 1
 
 
@@ -416,7 +382,7 @@ def test_columns_names_are_in_the_file(make_estimator, names, tmp_path):
     small.save(tmp_path / "named")
     loaded = CollapsedClassifier.load(tmp_path / "named")
 
-    np.testing.assert_array_equal(loaded.predict_proba(frame), small.predict_proba(frame))
+    assert_array_equal(loaded.predict_proba(frame), small.predict_proba(frame))
     for own in (small, loaded):
         with pytest.raises(ValueError, match="feature names"):
             own.predict_proba(frame[list("badc")])
@@ -437,11 +403,10 @@ def test_several_labels_a_sample_collapse(make_estimator, tmp_path):
 
     expected = np.mean([m.predict_proba(X) for m in ensemble.estimators_], axis=0)
     for own in (ensemble, small, loaded):
-        np.testing.assert_allclose(own.predict_proba(X), expected, atol=ATOL)
-        np.testing.assert_array_equal(own.predict(X), expected > 0.5)
-        assert own.score(X, y) == pytest.approx(
-            np.mean((y == (expected > 0.5)).all(axis=1))
-        )
+        assert_allclose(own.predict_proba(X), expected, atol=ATOL)
+        assert_array_equal(own.predict(X), expected > 0.5)
+        right = (y == (expected > 0.5)).all(axis=1)
+        assert own.score(X, y) == pytest.approx(right.mean())
 
 
 def _of_case(case, make, names, diabetes):
@@ -474,9 +439,7 @@ def _of_case(case, make, names, diabetes):
 @pytest.mark.parametrize(
     "case", ["columns", "regressor", "binary", "scalers", "labels", "images"]
 )
-def test_an_ensemble_is_one_onnx_model(
-    case, make_estimator, names, diabetes, outputs, tmp_path
-):
+def test_it_is_one_onnx_model(case, make_estimator, names, diabetes, outputs, tmp_path):
     """Another runtime predicts the same from any number of samples."""
     runtime = pytest.importorskip("onnxruntime")
     fitted, data = _of_case(case, make_estimator, names, diabetes)
@@ -489,5 +452,5 @@ def test_an_ensemble_is_one_onnx_model(
     rows = data[0][:7].astype(np.float32)
     (found,) = session.run(None, {"X": rows})
     expected = outputs(small, rows).reshape(7, -1)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert [p.name for p in tmp_path.iterdir()] == ["ensemble.onnx"]

@@ -31,19 +31,14 @@ from sk_tune.ensemble import Combination, Member, network_of
 def nets(iris, make_estimator):
     """Return four networks of two architectures."""
     sizes = [(6,), (6,), (4, 4), (6,)]
-    return [
-        make_estimator("MLPClassifier", hidden_layer_sizes=own, random_state=seed).fit(
-            *iris
-        )
-        for seed, own in enumerate(sizes)
-    ]
+    kinds = [{"hidden_layer_sizes": s, "random_state": k} for k, s in enumerate(sizes)]
+    return [make_estimator("MLPClassifier", **own).fit(*iris) for own in kinds]
 
 
 def test_samples_of_any_number_give_the_same(nets, digits, outputs):
     """A sample's prediction hardly depends on how many others are asked for."""
-    members = [
-        MLPClassifier(width=8, max_epochs=1, random_state=s).fit(*digits) for s in range(3)
-    ]
+    nets = [MLPClassifier(width=8, max_epochs=1, random_state=s) for s in range(3)]
+    members = [net.fit(*digits) for net in nets]
     combination = Combination([Member(m, 1 / 3) for m in members], np.arange(10))
     X = np.tile(digits.X, (40, 1))
 
@@ -91,9 +86,8 @@ def test_labels_of_which_a_sample_has_several_are_summed_by_label(make_estimator
         for seed in (0, 1)
     ]
     tree = DecisionTreeClassifier(max_depth=2, random_state=0).fit(X, y)
-    combination = Combination(
-        list(map(Member, [*nets, tree], [0.5, 0.25, 0.25])), np.empty(0)
-    )
+    members = map(Member, [*nets, tree], [0.5, 0.25, 0.25])
+    combination = Combination(list(members), np.empty(0))
 
     found = combination(X)
 

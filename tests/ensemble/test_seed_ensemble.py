@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
@@ -28,8 +29,8 @@ def test_members_are_networks_of_other_seeds(net, iris):
     assert len(set(seeds)) == 4
     alone = [clone(net).set_params(random_state=s).fit(*iris) for s in seeds]
     expected = np.mean([member.predict_proba(iris.X) for member in alone], axis=0)
-    np.testing.assert_allclose(ensemble.predict_proba(iris.X), expected, atol=1e-9)
-    np.testing.assert_allclose(ensemble.weights_, 0.25)
+    assert_allclose(ensemble.predict_proba(iris.X), expected, atol=1e-9)
+    assert_allclose(ensemble.weights_, 0.25)
     assert ensemble.n_features_in_ == 4
 
 
@@ -40,7 +41,7 @@ def test_seeds_come_from_the_random_state(net, iris):
         for s in (0, 0, 1)
     )
 
-    np.testing.assert_array_equal(first, second)
+    assert_array_equal(first, second)
     assert not np.allclose(first, other)
 
 
@@ -53,9 +54,7 @@ def test_snapshots_are_epochs_of_the_last_half(net, iris):
     lengths = [len(member.history_) for member in ensemble.estimators_]
     assert lengths == [6, 8, 6, 8, 6, 8]
     for last, member in zip(ensemble.estimators_[1::2], plain.estimators_, strict=True):
-        np.testing.assert_allclose(
-            last.predict_proba(iris.X), member.predict_proba(iris.X), atol=1e-9
-        )
+        assert_allclose(last.predict_proba(iris.X), member.predict_proba(iris.X), atol=1e-9)
 
 
 def test_snapshots_need_epochs(net, iris):
@@ -74,7 +73,7 @@ def test_members_may_be_pipelines_of_one_step(net, iris):
     ensemble = SeedEnsembleClassifier(make_pipeline(net), 2, random_state=0).fit(*iris)
 
     alone = np.mean([m.predict_proba(iris.X) for m in ensemble.estimators_], axis=0)
-    np.testing.assert_allclose(ensemble.predict_proba(iris.X), alone, atol=1e-6)
+    assert_allclose(ensemble.predict_proba(iris.X), alone, atol=1e-6)
 
 
 class InPlace(torch.nn.Module):
@@ -97,8 +96,8 @@ def test_members_may_work_in_place(iris):
     ensemble = SeedEnsembleClassifier(net, 3, random_state=0).fit(X, iris.y)
 
     alone = np.mean([m.predict_proba(X) for m in ensemble.estimators_], axis=0)
-    np.testing.assert_allclose(ensemble.predict_proba(X), alone, atol=1e-6)
-    np.testing.assert_array_equal(X, before)
+    assert_allclose(ensemble.predict_proba(X), alone, atol=1e-6)
+    assert_array_equal(X, before)
 
 
 def test_every_random_state_of_a_pipeline_is_set(net, iris):
@@ -118,14 +117,10 @@ def test_regressors_are_averaged(make_estimator, diabetes):
 
     members = [member.predict(diabetes.X) for member in ensemble.estimators_]
     # Members round to float32, the ensemble does not.
-    np.testing.assert_allclose(
-        ensemble.predict(diabetes.X), np.mean(members, axis=0), rtol=1e-6
-    )
+    assert_allclose(ensemble.predict(diabetes.X), np.mean(members, axis=0), rtol=1e-6)
     # Without a random state all members are alike.
     one = SeedEnsembleRegressor(Ridge(), 2).fit(*diabetes)
-    np.testing.assert_allclose(
-        one.predict(diabetes.X), Ridge().fit(*diabetes).predict(diabetes.X)
-    )
+    assert_allclose(one.predict(diabetes.X), Ridge().fit(*diabetes).predict(diabetes.X))
 
 
 def test_samples_have_weights(net, iris):
@@ -158,9 +153,9 @@ def test_members_predict_in_one_call(net, iris, scaler):
     found = ensemble.predict_proba(iris.X)
 
     members = [member.predict_proba(iris.X) for member in ensemble.estimators_]
-    np.testing.assert_allclose(found, np.mean(members, axis=0), atol=1e-12)
+    assert_allclose(found, np.mean(members, axis=0), atol=1e-12)
     collapsed = collapse(ensemble)
-    np.testing.assert_array_equal(collapsed.predict_proba(iris.X), found)
+    assert_array_equal(collapsed.predict_proba(iris.X), found)
     assert collapsed.n_stacks_ == 1
 
 
@@ -170,7 +165,7 @@ def test_changed_weights_and_members_count(net, iris):
     members = [member.predict_proba(iris.X) for member in ensemble.estimators_]
     ensemble.weights_[:] = [0.5, 0.25, 0.25]
     expected = 0.5 * members[0] + 0.25 * members[1] + 0.25 * members[2]
-    np.testing.assert_allclose(ensemble.predict_proba(iris.X), expected, atol=1e-12)
+    assert_allclose(ensemble.predict_proba(iris.X), expected, atol=1e-12)
     ensemble.weights_[:] = [0.0, 0.25, 0.75]
 
     first = ensemble.predict_proba(iris.X)
@@ -179,5 +174,5 @@ def test_changed_weights_and_members_count(net, iris):
 
     members = [member.predict_proba(iris.X) for member in ensemble.estimators_]
     expected = 0.25 * members[0] + 0.75 * members[1]
-    np.testing.assert_allclose(first, expected, atol=1e-12)
-    np.testing.assert_allclose(ensemble.predict_proba(iris.X), expected, atol=1e-12)
+    assert_allclose(first, expected, atol=1e-12)
+    assert_allclose(ensemble.predict_proba(iris.X), expected, atol=1e-12)

@@ -59,9 +59,8 @@ def test_a_fold_that_no_candidate_predicts_leaves_none(is_classification):
     refuse = FunctionTransformer(lambda X: np.log(X) if X.min() > 0 else X["none"])
     model = LogisticRegression() if is_classification else Ridge()
     folds = [(np.arange(15, 30), np.arange(15)), (np.arange(1, 15), np.arange(15, 30))]
-    own = GridSearchCV(
-        make_pipeline(refuse, model), {}, cv=folds, refit=False, keep_models="all"
-    )
+    pipe = make_pipeline(refuse, model)
+    own = GridSearchCV(pipe, {}, cv=folds, refit=False, keep_models="all")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         own.fit(X, y)
@@ -86,15 +85,10 @@ def test_candidates_without_kept_models_are_left_out(make_estimator, iris):
 def test_of_several_rungs_the_highest_counts(make_estimator, iris):
     """A candidate that was promoted is there once, from its last rung."""
     net = make_estimator("MLPClassifier")
-    own = HalvingGridSearchCV(
-        net,
-        {"learning_rate": [0.001, 0.003, 0.01, 0.03]},
-        resource="max_epochs",
-        factor=2,
-        max_resources=4,
-        cv=KFold(3, shuffle=True, random_state=0),
-        keep_models="all",
-    ).fit(*iris)
+    grid = {"learning_rate": [0.001, 0.003, 0.01, 0.03]}
+    rungs = {"resource": "max_epochs", "factor": 2, "max_resources": 4}
+    options = {"cv": KFold(3, shuffle=True, random_state=0), "keep_models": "all"}
+    own = HalvingGridSearchCV(net, grid, **rungs, **options).fit(*iris)
 
     library = read_library(own, **OPTIONS)
 
@@ -162,14 +156,8 @@ GREEDY = GreedyOptions(max_rounds=20, n_start=5, min_gain=0.0, n_bags=3)
 
 
 def make(library, **options):
-    defaults = {
-        "method": "greedy",
-        "scoring": None,
-        "greedy": GREEDY,
-        "calibrate": False,
-        "random_state": 0,
-    }
-    return Selector(library=library, **{**defaults, **options})
+    defaults = {"method": "greedy", "scoring": None, "greedy": GREEDY, "calibrate": False}
+    return Selector(library=library, **{**defaults, "random_state": 0, **options})
 
 
 every_method = pytest.mark.parametrize("method", ["greedy", "stack", "average"])
@@ -249,13 +237,8 @@ def test_candidates_without_information_score_at_chance(method):
         y = rng.integers(2, size=200)
         first = rng.uniform(0.05, 0.95, size=(10, 200))
         predictions = np.stack([first, 1 - first], axis=2)
-        library = Library(
-            candidates=np.arange(10),
-            predictions=predictions,
-            y=y,
-            part=np.arange(200) % 5,
-            classes=np.array([0, 1]),
-        )
+        own = {"candidates": np.arange(10), "predictions": predictions, "y": y}
+        library = Library(**own, part=np.arange(200) % 5, classes=np.array([0, 1]))
         choice, found, _ = make(library, method=method, scoring="accuracy").select()
         scores.append(found.score)
         naive.append(accuracy_score(y, choice.combine(predictions).argmax(axis=1)))
@@ -590,9 +573,8 @@ def test_labels_have_their_own_log_losses():
     y = rng.integers(2, size=(100, 2)).astype(float)
     good, bad = np.where(y > 0.5, 0.9, 0.1), np.full(y.shape, 0.5)
 
-    weights = _stacked_weights(
-        np.stack([bad, good]), y, SampleObjective(kind="label_log_loss"), 0.0
-    )
+    loss = SampleObjective(kind="label_log_loss")
+    weights = _stacked_weights(np.stack([bad, good]), y, loss, 0.0)
 
     np.testing.assert_allclose(weights, [0, 1], atol=1e-3)
 
@@ -600,9 +582,8 @@ def test_labels_have_their_own_log_losses():
 def test_the_strength_is_one_of_the_listed(make_library):
     """Weights are those of the strength that is best on held-out parts."""
     library = make_library(is_classification=False, n_rows=40, n_candidates=10)
-    tuned = tuned_stacked_weights(
-        library.predictions, library.y, library.part, SQUARED, SQUARED
-    )
+    own = library.predictions, library.y, library.part
+    tuned = tuned_stacked_weights(*own, SQUARED, SQUARED)
 
     listed = [
         _stacked_weights(library.predictions, library.y, SQUARED, strength)
@@ -615,8 +596,7 @@ def test_the_strength_is_one_of_the_listed(make_library):
 def test_one_part_or_candidate_is_enough_to_stack(make_library, options):
     """One fold is cut in two to choose the strength by; a lone candidate has all weight."""
     library = make_library(is_classification=False, **options)
-    weights = tuned_stacked_weights(
-        library.predictions, library.y, library.part, SQUARED, SQUARED
-    )
+    own = library.predictions, library.y, library.part
+    weights = tuned_stacked_weights(*own, SQUARED, SQUARED)
 
     assert weights.sum() == pytest.approx(1)

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import ensemble as theirs
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
@@ -50,12 +51,8 @@ def test_it_gives_what_scikit_learns_gives(base, iris, passthrough):
     expected = theirs.StackingClassifier(base, **options).fit(*iris)
 
     # The final estimator's solver stops at a slope of 1e-4.
-    np.testing.assert_allclose(
-        ours.predict_proba(iris.X), expected.predict_proba(iris.X), atol=1e-3
-    )
-    np.testing.assert_allclose(
-        ours.transform(iris.X), expected.transform(iris.X), atol=1e-9
-    )
+    assert_allclose(ours.predict_proba(iris.X), expected.predict_proba(iris.X), atol=1e-3)
+    assert_allclose(ours.transform(iris.X), expected.transform(iris.X), atol=1e-9)
     assert ours.n_layers_ == 1
     assert len(ours.layer_scores_) == 0
 
@@ -103,15 +100,18 @@ def test_it_rides_in_the_fleet_of_others(base, iris):
     with fleet(n_jobs=1) as report:
         inside = StackingClassifier(base, cv=CV).fit(*iris)
     assert report.n_rows == 8
-    np.testing.assert_allclose(
-        inside.predict_proba(iris.X), alone.predict_proba(iris.X), atol=1e-9
-    )
+    assert_allclose(inside.predict_proba(iris.X), alone.predict_proba(iris.X), atol=1e-9)
     with fleet(n_jobs=1) as report:
         search = GridSearchCV(
             StackingClassifier(base[:1], cv=2), {"stack_method": ["auto", "predict"]}, cv=2
         ).fit(*iris)
     assert report.n_trained_again == 0
     assert search.best_score_ > 0.5
+
+
+def ridge_and_tree(depth):
+    tree = DecisionTreeRegressor(max_depth=depth, random_state=0)
+    return [("ridge", Ridge()), ("tree", tree)]
 
 
 def two_layers(base, final, **options):
@@ -122,10 +122,7 @@ def two_layers(base, final, **options):
 
 def test_two_layers_are_nested_stacks(diabetes, monkeypatch):
     """Layers are what scikit-learn's class gives as its own final estimator."""
-    base = [
-        ("ridge", Ridge()),
-        ("tree", DecisionTreeRegressor(max_depth=3, random_state=0)),
-    ]
+    base = ridge_and_tree(3)
     monkeypatch.setattr(
         StackingRegressor, "_compare_layers", lambda self, *_: setattr(self, "n_layers_", 2)
     )
@@ -133,11 +130,11 @@ def test_two_layers_are_nested_stacks(diabetes, monkeypatch):
     ours = StackingRegressor(base, Ridge(), cv=3, layers=2).fit(*diabetes)
 
     expected = two_layers(base, Ridge(), cv=3).fit(*diabetes)
-    np.testing.assert_allclose(ours.predict(diabetes.X), expected.predict(diabetes.X))
-    np.testing.assert_allclose(ours.transform(diabetes.X), expected.transform(diabetes.X))
+    assert_allclose(ours.predict(diabetes.X), expected.predict(diabetes.X))
+    assert_allclose(ours.transform(diabetes.X), expected.transform(diabetes.X))
     assert len(ours.get_feature_names_out()) == 2 + 10
     copy = pickle.loads(pickle.dumps(ours))
-    np.testing.assert_array_equal(copy.predict(diabetes.X), ours.predict(diabetes.X))
+    assert_array_equal(copy.predict(diabetes.X), ours.predict(diabetes.X))
 
 
 def residual_problem(n_rows=600):
@@ -152,8 +149,7 @@ def residual_problem(n_rows=600):
 def test_layers_take_folds_as_positions(diabetes, make, monkeypatch):
     """Those of all samples, in each layer; layers are compared on what is left of them."""
     X, y = diabetes
-    tree = DecisionTreeRegressor(max_depth=3, random_state=0)
-    bases = [("tree", tree), ("ridge", Ridge())]
+    bases = ridge_and_tree(3)[::-1]
     splitter = KFold(3, shuffle=True, random_state=0)
     options = {"layers": 2, "random_state": 0}
 
@@ -163,7 +159,7 @@ def test_layers_take_folds_as_positions(diabetes, make, monkeypatch):
     monkeypatch.setattr(StackingRegressor, "_compare_layers", _take_all_layers)
     given = StackingRegressor(bases, cv=make(list(splitter.split(X))), **options).fit(X, y)
     drawn = StackingRegressor(bases, cv=splitter, **options).fit(X, y)
-    np.testing.assert_allclose(given.predict(X), drawn.predict(X))
+    assert_allclose(given.predict(X), drawn.predict(X))
     other = KFold(3, shuffle=True, random_state=1)
     other = StackingRegressor(bases, cv=other, **options).fit(X, y)
     assert np.abs(given.predict(X) - other.predict(X)).max() > 1e-6
@@ -196,10 +192,7 @@ def test_lists_are_taken_as_they_are():
 def test_a_layer_that_helps_is_kept():
     """Where the second layer sees more than the first, two layers are used."""
     X, y = residual_problem()
-    base = [
-        ("ridge", Ridge()),
-        ("tree", DecisionTreeRegressor(max_depth=6, random_state=0)),
-    ]
+    base = ridge_and_tree(6)
     stack = StackingRegressor(base, Ridge(), cv=5, layers=2, random_state=0).fit(X, y)
 
     assert stack.n_layers_ == 2
@@ -218,7 +211,7 @@ def test_a_layer_that_helps_by_chance_only_is_dropped():
     assert stack.n_layers_ == 1
     assert len(stack.layer_scores_) == 3
     # A fair guess has a log loss of log 2; 80 samples leave an error of a few percent.
-    np.testing.assert_allclose(stack.layer_scores_, -np.log(2), atol=0.1)
+    assert_allclose(stack.layer_scores_, -np.log(2), atol=0.1)
 
 
 def test_layers_are_compared_on_samples_that_none_saw(iris, monkeypatch):

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, logit
 from scipy.stats import loguniform
 from sklearn import model_selection
@@ -28,23 +29,23 @@ from sk_tune import (
 from sk_tune._metric import scorer_metric
 from sk_tune.ensemble import collapse
 
+from_search = partial(TrialEnsembleClassifier.from_search, random_state=0)
 every_method = pytest.mark.parametrize("method", ["greedy", "stack", "average"])
 
 
 @every_method
 def test_it_is_the_weighted_average_of_fold_models(search, iris, method):
     """Probabilities are those of the kept models, each fold with its share of a weight."""
-    ensemble = TrialEnsembleClassifier.from_search(search, method=method, random_state=0)
+    ensemble = from_search(search, method=method)
 
     expected = np.zeros((150, 3))
     for candidate, weight in ensemble.contributions_["weight"].items():
         for model in search.models_[candidate]:
             expected += weight / 3 * model.predict_proba(iris.X)
-    np.testing.assert_allclose(ensemble.predict_proba(iris.X), expected)
+    assert_allclose(ensemble.predict_proba(iris.X), expected)
     assert ensemble.weights_.sum() == pytest.approx(1)
-    assert (
-        len(ensemble.weights_) == len(ensemble.estimators_) == 3 * len(ensemble.candidates_)
-    )
+    n_members = 3 * len(ensemble.candidates_)
+    assert len(ensemble.weights_) == len(ensemble.estimators_) == n_members
     assert ensemble.n_features_in_ == 4
     assert ensemble.score_.low < ensemble.score_.score < ensemble.score_.high
 
@@ -54,17 +55,15 @@ def test_fit_runs_the_search_and_builds_from_it(search, iris, method):
     """``fit`` gives what ``from_search`` gives of the same search."""
     own = clone(search).set_params(keep_models="none")
     fitted = TrialEnsembleClassifier(own, method=method, random_state=0).fit(*iris)
-    built = TrialEnsembleClassifier.from_search(search, method=method, random_state=0)
+    built = from_search(search, method=method)
 
-    np.testing.assert_allclose(
-        fitted.predict_proba(iris.X), built.predict_proba(iris.X), atol=1e-12
-    )
+    assert_allclose(fitted.predict_proba(iris.X), built.predict_proba(iris.X), atol=1e-12)
     assert fitted.score_ == built.score_
     assert fitted.search_.best_params_ == search.best_params_
     assert not hasattr(fitted.search_, "models_")
     assert not hasattr(own, "cv_results_")
     assert not hasattr(built, "search_")
-    np.testing.assert_array_equal(fitted.oof_predictions_, built.oof_predictions_)
+    assert_array_equal(fitted.oof_predictions_, built.oof_predictions_)
 
 
 def test_additions_must_bring_the_gain_that_is_asked_for():
@@ -79,24 +78,21 @@ def test_additions_must_bring_the_gain_that_is_asked_for():
 
     assert len(make().candidates_) > len(make(n_best=1).candidates_) == 1
     average = make(method="average", n_best=2)
-    np.testing.assert_array_equal(strict.candidates_, average.candidates_)
-    np.testing.assert_array_equal(strict.weights_, average.weights_)
+    assert_array_equal(strict.candidates_, average.candidates_)
+    assert_array_equal(strict.weights_, average.weights_)
     assert loose.contributions_["weight"].nunique() > 1
 
 
 def test_a_refit_trains_the_chosen_on_all_samples(search, iris):
     """With refit=True members are plain fits of the chosen candidates."""
-    ensemble = TrialEnsembleClassifier.from_search(
-        search, refit=True, X=iris.X, y=iris.y, random_state=0
-    )
+    ensemble = from_search(search, refit=True, X=iris.X, y=iris.y)
 
     assert len(ensemble.estimators_) == len(ensemble.candidates_)
     for row, member in zip(ensemble.candidates_, ensemble.estimators_, strict=True):
         params = search.cv_results_["params"][row]
         alone = clone(search.estimator).set_params(**params).fit(*iris)
-        np.testing.assert_allclose(
-            member.predict_proba(iris.X), alone.predict_proba(iris.X), atol=1e-9
-        )
+        found = [own.predict_proba(iris.X) for own in (member, alone)]
+        assert_allclose(*found, atol=1e-9)
     with pytest.raises(ValueError, match="needs X and y"):
         TrialEnsembleClassifier.from_search(search, refit=True)
 
@@ -110,22 +106,18 @@ def test_a_refit_trains_the_chosen_on_all_samples(search, iris):
     ],
     ids=str,
 )
-def test_the_score_is_of_the_metric_that_decides_in_the_search(
-    search, iris, scoring, refit, name
-):
+def test_the_score_is_of_the_metric_that_decides(search, iris, scoring, refit, name):
     """That of its held-out predictions; the members are those that log loss chooses."""
     own = clone(search).set_params(scoring=scoring, refit=refit).fit(*iris)
 
-    ensemble = TrialEnsembleClassifier.from_search(own, random_state=0)
+    ensemble = from_search(own)
 
     oof = ensemble.oof_predictions_
     response = oof if name == "roc_auc_ovr" else ensemble.classes_[oof.argmax(axis=1)]
     metric = scorer_metric(name)
     assert ensemble.score_.score == pytest.approx(metric(iris.y, response))
-    by_loss = TrialEnsembleClassifier.from_search(
-        own, scoring="neg_log_loss", random_state=0
-    )
-    np.testing.assert_array_equal(ensemble.weights_, by_loss.weights_)
+    by_loss = from_search(own, scoring="neg_log_loss")
+    assert_array_equal(ensemble.weights_, by_loss.weights_)
     assert by_loss.score_.score == pytest.approx(-log_loss(iris.y, oof))
 
 
@@ -135,8 +127,8 @@ def test_a_search_that_kept_no_predictions_is_asked_to_keep_them(search, iris):
 
     fitted = TrialEnsembleClassifier(own, random_state=0).fit(*iris)
 
-    kept = TrialEnsembleClassifier.from_search(search, random_state=0)
-    np.testing.assert_array_equal(fitted.oof_predictions_, kept.oof_predictions_)
+    kept = from_search(search)
+    assert_array_equal(fitted.oof_predictions_, kept.oof_predictions_)
     with pytest.raises(ValueError, match="keep_predictions"):
         TrialEnsembleClassifier.from_search(own.fit(*iris))
 
@@ -154,14 +146,10 @@ def test_a_refit_gives_members_only_what_is_theirs(make_estimator, iris, behind_
         *iris, groups=groups
     )
 
-    alone = clone(model).set_params(
-        **fitted.search_.cv_results_["params"][fitted.candidates_[0]]
-    )
-    np.testing.assert_allclose(
-        fitted.estimators_[0].predict_proba(iris.X),
-        alone.fit(*iris).predict_proba(iris.X),
-        atol=1e-9,
-    )
+    params = fitted.search_.cv_results_["params"][fitted.candidates_[0]]
+    alone = clone(model).set_params(**params).fit(*iris)
+    found = [own.predict_proba(iris.X) for own in (fitted.estimators_[0], alone)]
+    assert_allclose(*found, atol=1e-9)
 
 
 def test_other_searches_are_refused_before_they_run(iris):
@@ -179,16 +167,10 @@ def test_other_searches_are_refused_before_they_run(iris):
 def test_a_refit_of_rungs_trains_as_they_were_trained(make_estimator, iris):
     """Epochs are those of the rung, the schedule that of the last one."""
     net = make_estimator("MLPClassifier", lr_schedule="cosine", dtype="float64")
-    search = HalvingGridSearchCV(
-        net,
-        {"learning_rate": [0.003, 0.01, 0.03]},
-        resource="max_epochs",
-        factor=3,
-        min_resources=2,
-        max_resources=6,
-        cv=KFold(3, shuffle=True, random_state=0),
-        keep_models="all",
-    ).fit(*iris)
+    grid = {"learning_rate": [0.003, 0.01, 0.03]}
+    rungs = {"resource": "max_epochs", "factor": 3, "min_resources": 2, "max_resources": 6}
+    options = {"cv": KFold(3, shuffle=True, random_state=0), "keep_models": "all"}
+    search = HalvingGridSearchCV(net, grid, **rungs, **options).fit(*iris)
 
     ensemble = TrialEnsembleClassifier.from_search(
         search, method="average", refit=True, X=iris.X, y=iris.y
@@ -208,9 +190,7 @@ def test_a_refit_stops_at_the_best_epoch(make_estimator, iris):
     net = make_estimator("MLPClassifier", max_epochs=12, learning_rate=0.1)
     search = GridSearchCV(net, {"dropout": [0.0, 0.5]}, cv=3, epochs="best").fit(*iris)
 
-    ensemble = TrialEnsembleClassifier.from_search(
-        search, refit=True, X=iris.X, y=iris.y, random_state=0
-    )
+    ensemble = from_search(search, refit=True, X=iris.X, y=iris.y)
 
     curves = search.learning_curves_
     for row, member in zip(ensemble.candidates_, ensemble.estimators_, strict=True):
@@ -227,9 +207,7 @@ def test_fold_models_predict_in_one_call(make_estimator, iris, scaler):
         "mlpclassifier__hidden_layer_sizes": [(6,), (4, 4)],
     }
     search = GridSearchCV(pipe, grid, cv=3, keep_models="all").fit(*iris)
-    ensemble = TrialEnsembleClassifier.from_search(
-        search, method="average", n_best=4, random_state=0
-    )
+    ensemble = from_search(search, method="average", n_best=4)
     X = iris.X + np.random.default_rng(0).normal(size=iris.X.shape)
 
     found = ensemble.predict_proba(X)
@@ -238,9 +216,9 @@ def test_fold_models_predict_in_one_call(make_estimator, iris, scaler):
         weight * member.predict_proba(X)
         for weight, member in zip(ensemble.weights_, ensemble.estimators_, strict=True)
     )
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert_allclose(found, expected, atol=1e-12)
     collapsed = collapse(ensemble)
-    np.testing.assert_array_equal(collapsed.predict_proba(X), found)
+    assert_array_equal(collapsed.predict_proba(X), found)
     sizes = {member[-1].hidden_layer_sizes for member in ensemble.estimators_}
     assert collapsed.n_stacks_ == len(sizes)
 
@@ -255,20 +233,20 @@ def test_several_labels_are_averaged_and_have_a_temperature(make_estimator):
     search = GridSearchCV(net, {"learning_rate": [0.01, 0.02]}, cv=KFold(3))
     search.set_params(keep_models="all").fit(X, y)
 
-    plain = TrialEnsembleClassifier.from_search(search, random_state=0)
-    scaled = TrialEnsembleClassifier.from_search(search, calibrate=True, random_state=0)
+    plain = from_search(search)
+    scaled = from_search(search, calibrate=True)
 
     mean = sum(
         weight * member.predict_proba(X)
         for weight, member in zip(plain.weights_, plain.estimators_, strict=True)
     )
-    np.testing.assert_allclose(plain.predict_proba(X), mean, rtol=1e-9)
-    np.testing.assert_array_equal(plain.predict(X), mean > 0.5)
+    assert_allclose(plain.predict_proba(X), mean, rtol=1e-9)
+    assert_array_equal(plain.predict(X), mean > 0.5)
     assert plain.temperature_ == 1
     assert scaled.temperature_ < 1
     expected = expit(logit(plain.predict_proba(X)) / scaled.temperature_)
-    np.testing.assert_allclose(scaled.predict_proba(X), expected, rtol=1e-9)
-    np.testing.assert_array_equal(scaled.predict(X), plain.predict(X))
+    assert_allclose(scaled.predict_proba(X), expected, rtol=1e-9)
+    assert_array_equal(scaled.predict(X), plain.predict(X))
 
 
 @pytest.fixture(scope="module")
@@ -289,9 +267,7 @@ def rare(make_estimator, iris):
 def test_a_class_that_folds_lack_is_aligned(rare, method, scoring):
     """Columns of members that have never seen it stand under their own labels."""
     X, _, search = rare
-    ensemble = TrialEnsembleClassifier.from_search(
-        search, method=method, scoring=scoring, calibrate=True, random_state=0
-    )
+    ensemble = from_search(search, method=method, scoring=scoring, calibrate=True)
 
     expected = np.zeros((150, 4))
     for member, weight in zip(ensemble.estimators_, ensemble.weights_, strict=True):
@@ -302,8 +278,8 @@ def test_a_class_that_folds_lack_is_aligned(rare, method, scoring):
     assert {len(member.classes_) for member in ensemble.estimators_} == {3, 4}
     assert ensemble.classes_.tolist() == ["a", "b", "c", "z"]
     labels = ensemble.classes_[expected.argmax(axis=1)]
-    np.testing.assert_array_equal(ensemble.predict(X), labels)
-    np.testing.assert_allclose(ensemble.predict_proba(X), expected, rtol=1e-6)
+    assert_array_equal(ensemble.predict(X), labels)
+    assert_allclose(ensemble.predict_proba(X), expected, rtol=1e-6)
     assert np.isfinite(ensemble.score_.score)
 
 
@@ -336,9 +312,7 @@ def test_members_may_have_their_classes_in_any_order(iris):
     )
 
     assert theirs.score_ == ours.score_
-    np.testing.assert_allclose(
-        theirs.predict_proba(iris.X), ours.predict_proba(iris.X / 10)
-    )
+    assert_allclose(theirs.predict_proba(iris.X), ours.predict_proba(iris.X / 10))
 
 
 def test_samples_of_weight_zero_do_not_choose(make_estimator, iris):
@@ -371,22 +345,18 @@ def test_a_refit_from_a_search_takes_its_weights(make_estimator, iris):
 
     expected = TrialEnsembleClassifier(search, **options).fit(*iris, sample_weight=weight)
     assert len(ensemble.oof_predictions_) == 100
-    np.testing.assert_allclose(
-        ensemble.predict_proba(iris.X), expected.predict_proba(iris.X), atol=1e-6
-    )
+    found = [own.predict_proba(iris.X) for own in (ensemble, expected)]
+    assert_allclose(*found, atol=1e-6)
     ensemble.weights_[:] = 1.0  # may be changed
 
 
 @pytest.mark.parametrize("random_state", [0, None])
 def test_rungs_of_samples_give_an_ensemble(random_state, make_estimator, iris):
     """Of the candidates of the last rung, whatever samples the others saw."""
-    search = HalvingGridSearchCV(
-        make_estimator("MLPClassifier"),
-        {"learning_rate": [1e-3, 3e-3, 1e-2], "dropout": [0, 0.2, 0.4]},
-        cv=5,
-        keep_models="all",
-        random_state=random_state,
-    ).fit(*iris)
+    net = make_estimator("MLPClassifier")
+    grid = {"learning_rate": [1e-3, 3e-3, 1e-2], "dropout": [0, 0.2, 0.4]}
+    options = {"cv": 5, "keep_models": "all", "random_state": random_state}
+    search = HalvingGridSearchCV(net, grid, **options).fit(*iris)
 
     ensemble = TrialEnsembleClassifier.from_search(search)
 
@@ -409,27 +379,22 @@ def test_a_search_of_several_metrics_gives_an_ensemble(make_estimator, iris, ref
         cv=StratifiedKFold(3, shuffle=True, random_state=0),
         keep_models="all",
     )
-    built = TrialEnsembleClassifier.from_search(search.fit(*iris), random_state=0)
+    built = from_search(search.fit(*iris))
     fitted = TrialEnsembleClassifier(search, random_state=0).fit(*iris)
 
     assert built.score_ == fitted.score_
     assert fitted.search_.refit == refit
-    np.testing.assert_array_equal(built.predict_proba(iris.X), fitted.predict_proba(iris.X))
+    assert_array_equal(built.predict_proba(iris.X), fitted.predict_proba(iris.X))
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
 @pytest.mark.filterwarnings("ignore:One or more of the test")
 def test_candidates_that_failed_are_no_members(make_estimator, iris):
     """A candidate that fails in all folds is left out, whatever the search is led by."""
-    search = GridSearchCV(
-        make_estimator("MLPClassifier"),
-        {"dropout": [-1.0, 0.0, 0.2]},
-        refit=False,
-        cv=3,
-        keep_models="all",
-    ).fit(*iris)
+    net, grid = make_estimator("MLPClassifier"), {"dropout": [-1.0, 0.0, 0.2]}
+    search = GridSearchCV(net, grid, refit=False, cv=3, keep_models="all").fit(*iris)
 
-    ensemble = TrialEnsembleClassifier.from_search(search, method="average", random_state=0)
+    ensemble = from_search(search, method="average")
 
     assert set(ensemble.candidates_) <= {1, 2}
     assert np.isfinite(ensemble.predict_proba(iris.X)).all()
@@ -450,17 +415,15 @@ def test_networks_of_several_targets_are_averaged(make_estimator, diabetes, scor
         weight * member.predict(diabetes.X)
         for weight, member in zip(ensemble.weights_, ensemble.estimators_, strict=True)
     )
-    np.testing.assert_allclose(ensemble.predict(diabetes.X), expected, rtol=1e-12)
+    assert_allclose(ensemble.predict(diabetes.X), expected, rtol=1e-12)
 
 
 def test_it_works_in_scikit_learn(search, iris):
     """It is cloned, pickled and cross-validated as any estimator."""
-    ensemble = TrialEnsembleClassifier.from_search(search, random_state=0)
+    ensemble = from_search(search)
     copy = pickle.loads(pickle.dumps(ensemble))
 
-    np.testing.assert_array_equal(
-        copy.predict_proba(iris.X), ensemble.predict_proba(iris.X)
-    )
+    assert_array_equal(copy.predict_proba(iris.X), ensemble.predict_proba(iris.X))
     assert len(cross_val_score(clone(ensemble), *iris, cv=2)) == 2
     assert not hasattr(ensemble.search, "cv_results_")
 
@@ -472,7 +435,7 @@ def test_it_is_the_same_in_a_fleet_block(search, iris):
     with fleet(n_jobs=1):
         inside = cross_val_score(ensemble, *iris, cv=2)
 
-    np.testing.assert_array_equal(inside, expected)
+    assert_array_equal(inside, expected)
 
 
 @pytest.mark.parametrize("params", [{"method": "best"}, {"n_bags": 0}, {"min_gain": -1.0}])
@@ -490,12 +453,11 @@ def noise_scores(method, make_estimator, n_repetitions):
         rng = np.random.default_rng(seed)
         X, y = rng.normal(size=(400, 64)), np.tile([0, 1], 200)
         rng.shuffle(y)
+        net = make_estimator("MLPClassifier", max_epochs=3, batch_size=32)
+        cv = StratifiedKFold(3, shuffle=True, random_state=seed)
+        options = {"n_iter": 8, "cv": cv, "random_state": seed}
         search = RandomizedSearchCV(
-            make_estimator("MLPClassifier", max_epochs=3, batch_size=32),
-            {"learning_rate": loguniform(1e-3, 0.1)},
-            n_iter=8,
-            cv=StratifiedKFold(3, shuffle=True, random_state=seed),
-            random_state=seed,
+            net, {"learning_rate": loguniform(1e-3, 0.1)}, **options
         )
         ensemble = TrialEnsembleClassifier(
             search, method=method, scoring="accuracy", random_state=seed

@@ -5,6 +5,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -56,19 +57,17 @@ BINARY_LABELS = {
         ),
     ],
 )
-def test_labels_of_any_type_are_given_back_as_they_were(
-    labels, codes, name, make_estimator
-):
+def test_labels_of_any_type_come_back_as_they_were(labels, codes, name, make_estimator):
     """classes_ and predictions have the type of y, and the network is the same."""
     by_code = make_estimator(name).fit(X, codes)
     net = make_estimator(name).fit(X, labels)
 
-    np.testing.assert_array_equal(net.classes_, np.unique(labels))
+    assert_array_equal(net.classes_, np.unique(labels))
     assert net.classes_.dtype == labels.dtype
     assert net.predict(X).dtype == labels.dtype
-    np.testing.assert_array_equal(net.predict_proba(X), by_code.predict_proba(X))
+    assert_array_equal(net.predict_proba(X), by_code.predict_proba(X))
     expected = net.classes_[net.predict_proba(X).argmax(axis=1)]
-    np.testing.assert_array_equal(net.predict(X), expected)
+    assert_array_equal(net.predict(X), expected)
 
 
 CONTAINERS = {
@@ -110,8 +109,8 @@ def test_labels_and_indicators_may_come_in_any_form(y, form, make_estimator):
     plain = make_estimator("MLPClassifier").fit(X, y)
     net = make_estimator("MLPClassifier").fit(X, form(y))
 
-    np.testing.assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
-    np.testing.assert_array_equal(net.predict(X), plain.predict(X))
+    assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
+    assert_array_equal(net.predict(X), plain.predict(X))
 
 
 def test_logarithms_of_tiny_probabilities_are_finite(make_estimator):
@@ -134,9 +133,9 @@ def test_multilabel_indicators_are_learnt_label_by_label(name, make_estimator):
     assert net.classes_.tolist() == [0, 1, 2]
     assert proba.shape == (60, 3)
     assert not np.allclose(proba.sum(axis=1), 1)
-    np.testing.assert_array_equal(net.predict(X), proba > 0.5)
+    assert_array_equal(net.predict(X), proba > 0.5)
     assert net.predict(X).dtype.kind == "i"
-    np.testing.assert_allclose(np.exp(net.predict_log_proba(X)), proba, rtol=1e-5)
+    assert_allclose(np.exp(net.predict_log_proba(X)), proba, rtol=1e-5)
     assert net.score(X, INDICATOR) == accuracy_score(INDICATOR, net.predict(X))
 
 
@@ -219,7 +218,7 @@ def test_weights_of_labels_that_are_texts_of_digits(make_estimator):
 
     texts = make_estimator("MLPClassifier", class_weight=named).fit(X, CODES.astype(str))
 
-    np.testing.assert_array_equal(texts.predict_proba(X), numbers.predict_proba(X))
+    assert_array_equal(texts.predict_proba(X), numbers.predict_proba(X))
 
 
 @pytest.mark.parametrize("batch_size", [2, 16, -1])
@@ -233,12 +232,10 @@ def test_rows_of_a_class_of_weight_zero_are_not_trained_on(batch_size, make_esti
         "MLPClassifier", batch_size=batch_size, class_weight={0: 1.0, 2: 2.0}
     ).partial_fit(X[~absent], CODES[~absent], classes=[0, 1, 2], n_epochs=2)
 
-    np.testing.assert_array_equal(by_class.classes_, [0, 1, 2])
+    assert_array_equal(by_class.classes_, [0, 1, 2])
     if batch_size == -1:
         # Without mini-batches it does not matter which rows would have shared one.
-        np.testing.assert_allclose(
-            by_class.predict_proba(X), by_rows.predict_proba(X), rtol=1e-4
-        )
+        assert_allclose(by_class.predict_proba(X), by_rows.predict_proba(X), rtol=1e-4)
     assert np.isfinite(by_class.history_[-1]["train_loss"])
 
 
@@ -249,7 +246,7 @@ def test_multilabel_class_weights(make_estimator):
     expected = compute_sample_weight(weights, INDICATOR)
     by_row = make_estimator("MLPClassifier").fit(X, INDICATOR, sample_weight=expected)
 
-    np.testing.assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
+    assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -293,9 +290,7 @@ def test_balanced_weights_of_labels_count_sample_weights(make_estimator):
     repeated = make_estimator("MLPClassifier", **params)
     repeated.fit(X.repeat(weight, axis=0), INDICATOR.repeat(weight, axis=0))
 
-    np.testing.assert_allclose(
-        weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-5
-    )
+    assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -307,9 +302,7 @@ def test_balanced_weights_of_labels_count_sample_weights(make_estimator):
     ],
     ids=["a misspelt class", "too few columns", "one dict for several columns"],
 )
-def test_class_weights_that_do_not_fit_to_y_are_refused(
-    class_weight, y, words, make_estimator
-):
+def test_class_weights_that_do_not_fit_are_refused(class_weight, y, words, make_estimator):
     """A class would go without its weight, or weights be multiplied over columns."""
     with pytest.raises(ValueError, match=words):
         make_estimator("MLPClassifier", class_weight=class_weight).fit(X, y)

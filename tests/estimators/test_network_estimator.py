@@ -7,6 +7,7 @@ import pytest
 import sklearn
 import torch
 from numpy.lib.stride_tricks import as_strided
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -44,7 +45,7 @@ def test_weight_zero_equals_an_absent_row(
     with_zeros = make_estimator(name, **params).fit(X, y, row_weights)
     without = make_estimator(name, **params).fit(X[kept], y[kept], row_weights[kept])
 
-    np.testing.assert_array_equal(outputs(with_zeros, X), outputs(without, X))
+    assert_array_equal(outputs(with_zeros, X), outputs(without, X))
 
 
 def test_equal_rows_with_other_targets_are_both_trained_on(make_estimator, task_data):
@@ -76,15 +77,13 @@ def test_equal_weights_are_no_weights(name, make_estimator, task_data, outputs, 
     for weight in (np.full(len(X), 3.0), np.ones(len(X), dtype=int), [1.0] * len(X)):
         weighted = make_estimator(name, callbacks=[sets]).fit(X, y, sample_weight=weight)
         # Where a callback looks on, torch trains, which rounds otherwise than the kernel.
-        np.testing.assert_allclose(outputs(weighted, X), outputs(plain, X), rtol=1e-5)
+        assert_allclose(outputs(weighted, X), outputs(plain, X), rtol=1e-5)
         assert sets.train.sample_weight is None
 
 
 @pytest.mark.parametrize("scale", [1e-42, 1e-300, 1e39, 1e250])
 @pytest.mark.parametrize("batch_size", [2, -1])
-def test_only_the_proportions_of_weights_matter(
-    scale, batch_size, make_estimator, task_data, row_weights
-):
+def test_only_proportions_matter(scale, batch_size, make_estimator, task_data, row_weights):
     """Weights of any magnitude give the network of their proportions."""
     X, y = task_data("MLPRegressor")
     plain = make_estimator("MLPRegressor", batch_size=batch_size).fit(X, y, row_weights)
@@ -93,7 +92,7 @@ def test_only_the_proportions_of_weights_matter(
     scaled.fit(X, y, sample_weight=scale * row_weights)
 
     # Sums of rounded weights differ in the last bits of float32.
-    np.testing.assert_allclose(scaled.predict(X), plain.predict(X), atol=1e-3)
+    assert_allclose(scaled.predict(X), plain.predict(X), atol=1e-3)
 
 
 def test_weights_are_routed_through_searches_and_pipelines(task_data, row_weights, sets):
@@ -117,7 +116,7 @@ def test_weights_are_routed_through_searches_and_pipelines(task_data, row_weight
     direct = sk_tune.MLPClassifier(width=5, max_epochs=2, batch_size=10, random_state=0)
     scaled = StandardScaler().fit(X).transform(X)
     expected = direct.fit(scaled, y, sample_weight=row_weights).predict_proba(scaled)
-    np.testing.assert_array_equal(search.predict_proba(X), expected)
+    assert_array_equal(search.predict_proba(X), expected)
     trained = sum(len(e.callbacks[0].train) for e in result["estimator"])
     assert trained == kept.sum()
 
@@ -192,9 +191,7 @@ def test_what_needs_a_fit_says_so(name, make_estimator, task_data, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_is_left_behind(
-    name, make_estimator, task_data, tmp_path, monkeypatch, capfd
-):
+def test_nothing_is_left(name, make_estimator, task_data, tmp_path, monkeypatch, capfd):
     """Fitting and predicting write no files, start no threads and print nothing."""
     X, y = task_data(name)
     monkeypatch.chdir(tmp_path)
@@ -215,9 +212,7 @@ def test_many_rows_are_predicted_in_parts(make_estimator, task_data):
 
     predictions = net.predict(many)
 
-    np.testing.assert_allclose(
-        predictions, np.tile(net.predict(X), 50), rtol=1e-5, atol=1e-6
-    )
+    assert_allclose(predictions, np.tile(net.predict(X), 50), rtol=1e-5, atol=1e-6)
 
 
 def test_a_view_without_copy_is_no_trap(make_estimator, task_data):
@@ -229,7 +224,7 @@ def test_a_view_without_copy_is_no_trap(make_estimator, task_data):
     by_view = make_estimator("MLPRegressor").fit(windows, y).predict(windows)
     by_copy = make_estimator("MLPRegressor").fit(windows.copy(), y).predict(windows.copy())
 
-    np.testing.assert_array_equal(by_view, by_copy)
+    assert_array_equal(by_view, by_copy)
 
 
 def test_batch_normalisation_and_one_row(name, make_estimator, task_data):
@@ -247,9 +242,7 @@ def test_batch_normalisation_and_one_row(name, make_estimator, task_data):
 
 @pytest.mark.parametrize("name", ["MLPClassifier", "CNNRegressor", "RNNClassifier"])
 @pytest.mark.parametrize("n_rows", [2, 17, 33])
-def test_a_lone_last_row_does_not_break_batch_normalisation(
-    name, n_rows, make_estimator, task_data
-):
+def test_a_lone_last_row_breaks_no_batch_norm(name, n_rows, make_estimator, task_data):
     """17 rows in batches of 16 train with batch normalisation."""
     X, y = task_data(name)
     params = {"normalization": "batch", "batch_size": 16}
@@ -260,9 +253,7 @@ def test_a_lone_last_row_does_not_break_batch_normalisation(
 
 
 @pytest.mark.parametrize("fraction", [1e-9, 0.999999])
-def test_a_validation_share_that_leaves_rows_on_both_sides_trains(
-    fraction, make_estimator, task_data
-):
+def test_a_share_that_leaves_rows_on_both_sides_trains(fraction, make_estimator, task_data):
     """A tiny share still sets one row aside; too large a one is refused with numbers."""
     X, y = task_data("MLPRegressor")
     net = make_estimator(
@@ -279,9 +270,7 @@ def test_a_validation_share_that_leaves_rows_on_both_sides_trains(
     assert fraction < 0.5 or "0.999999" in str(raised.value)
 
 
-def test_parameters_set_after_fit_do_not_harm_what_was_fitted(
-    make_estimator, task_data, tmp_path
-):
+def test_parameters_set_after_fit_harm_nothing(make_estimator, task_data, tmp_path):
     """Prediction and saved file go by the parameters that the network was made with."""
     X, y = task_data("MLPRegressor")
     net = make_estimator("MLPRegressor").fit(X, y)
@@ -290,9 +279,9 @@ def test_parameters_set_after_fit_do_not_harm_what_was_fitted(
     net.set_params(dtype="float64", hidden_layer_sizes=(9, 9))
     net.save(tmp_path / "net")
 
-    np.testing.assert_allclose(net.predict(X), expected, rtol=1e-6)
+    assert_allclose(net.predict(X), expected, rtol=1e-6)
     loaded = sk_tune.MLPRegressor.load(tmp_path / "net")
-    np.testing.assert_array_equal(loaded.predict(X), expected)
+    assert_array_equal(loaded.predict(X), expected)
 
 
 def test_batch_normalisation_counts_repeated_rows():
@@ -325,9 +314,7 @@ def test_batch_normalisation_counts_repeated_rows():
         ("NetClassifier", -1, {}),
     ],
 )
-def test_weight_two_equals_a_row_twice(
-    name, batch_size, params, make_estimator, task_data, outputs
-):
+def test_weight_two_is_twice(name, batch_size, params, make_estimator, task_data, outputs):
     """In full-batch training, weights and repeated rows agree bitwise, in any order."""
     X, y = task_data(name)
     rng = np.random.default_rng(0)
@@ -338,10 +325,10 @@ def test_weight_two_equals_a_row_twice(
     weighted = make_estimator(name, **params).fit(X, y, sample_weight=weight)
     repeated = make_estimator(name, **params).fit(X[rows], y[rows])
 
-    np.testing.assert_array_equal(outputs(weighted, X), outputs(repeated, X))
+    assert_array_equal(outputs(weighted, X), outputs(repeated, X))
     plain = make_estimator(name, **params).fit(X, y)
     # Half a weight on each of two equal rows is one row, up to nothing at all.
     halves = make_estimator(name, **params)
     halves.fit(np.tile(X, (2, 1)), np.tile(y, 2), sample_weight=np.full(2 * len(X), 0.5))
-    np.testing.assert_array_equal(outputs(halves, X), outputs(plain, X))
+    assert_array_equal(outputs(halves, X), outputs(plain, X))
     assert (outputs(plain, X) != outputs(weighted, X)).any()

@@ -33,9 +33,7 @@ def _run(path, X):
 
 
 @pytest.mark.parametrize(("name", "params"), CASES.items(), ids=CASES)
-def test_a_model_predicts_as_its_estimator(
-    name, params, make_estimator, task_data, outputs, tmp_path, caplog
-):
+def test_a_model_agrees(name, params, make_estimator, task_data, outputs, tmp_path, caplog):
     """For any number of rows, and torch does not log what it misses."""
     log = logging.getLogger("torch.onnx")
     level = log.level
@@ -76,9 +74,7 @@ def test_several_labels_and_outputs_are_exported(make_estimator, task_data, tmp_
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_without_the_exporter_the_message_says_how_to_get_it(
-    make_estimator, task_data, tmp_path, monkeypatch
-):
+def test_an_absent_exporter_is_asked_for(make_estimator, task_data, tmp_path, monkeypatch):
     """Missing packages are named with the extra that brings them."""
     net = make_estimator("MLPRegressor").fit(*task_data("MLPRegressor"))
     monkeypatch.setattr(onnx_module, "find_spec", lambda name: None)

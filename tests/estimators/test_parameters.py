@@ -19,9 +19,7 @@ def _exact(name):
     return {"module__p": 0.0} if name.startswith("Net") else {}
 
 
-def test_a_warm_start_goes_on_and_other_fits_start_anew(
-    name, make_estimator, task_data, outputs
-):
+def test_only_a_warm_start_goes_on(name, make_estimator, task_data, outputs):
     """With as many epochs again, which lower the loss further."""
     data = task_data(name)
     once = make_estimator(name).fit(*data)
@@ -36,9 +34,7 @@ def test_a_warm_start_goes_on_and_other_fits_start_anew(
     assert further.history_[-1]["train_loss"] < anew.history_[-1]["train_loss"]
 
 
-def test_a_network_has_the_type_and_device_asked_for(
-    name, make_estimator, task_data, outputs
-):
+def test_a_network_has_type_and_device_asked_for(name, make_estimator, task_data, outputs):
     """Weights and outputs; both types are the same training."""
     X, y = task_data(name)
     found = []
@@ -80,9 +76,7 @@ def test_callbacks_look_on(name, make_estimator, task_data, outputs):
     np.testing.assert_allclose(outputs(watched, X), outputs(plain, X), rtol=1e-4, atol=1e-6)
 
 
-def test_a_verbose_training_prints_a_line_for_each_epoch(
-    name, make_estimator, task_data, capsys
-):
+def test_a_verbose_training_prints_each_epoch(name, make_estimator, task_data, capsys):
     """Below the two of skorch's heading; none is printed if it is not asked for."""
     make_estimator(name, verbose=0).fit(*task_data(name))
     silent = capsys.readouterr()

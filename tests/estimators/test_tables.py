@@ -98,9 +98,8 @@ def test_bins_are_quantiles_of_the_rows_of_fit(X, n_bins, data):
     """They rise; a weight of k is a row k times, in any order; no later row moves them."""
     counts = data.draw(hnp.arrays(np.int64, len(X), elements=st.integers(1, 4)))
     order = data.draw(st.permutations(range(len(X))))
-    net = MLPRegressor(
-        numerical_embedding="piecewise_linear", n_bins=n_bins, max_epochs=1, width=2
-    ).set_params(dtype=str(X.dtype))
+    net = MLPRegressor(numerical_embedding="piecewise_linear", n_bins=n_bins)
+    net.set_params(dtype=str(X.dtype), max_epochs=1, width=2)
     target = np.arange(len(X))
 
     bins = net.fit(X.repeat(counts, axis=0), target.repeat(counts)).bin_edges_

@@ -74,9 +74,7 @@ def state_of(estimator):
 @pytest.mark.filterwarnings("ignore:The rows for early stopping:UserWarning")
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize(("name", "params"), COURSES)
-def test_three_epochs_and_six_more_equal_nine(
-    name, params, route, make_estimator, task_data, tmp_path
-):
+def test_three_and_six_equal_nine(name, params, route, make_estimator, task_data, tmp_path):
     """partial_fit goes on from exactly where training stood, also after a journey."""
     X, y = task_data(name)
     at_once = make_estimator(name, **params, max_epochs=9).fit(X, y)
@@ -143,9 +141,7 @@ def test_a_warm_start_takes_new_parameters_of_training(make_estimator, task_data
     ],
     ids=str,
 )
-def test_a_warm_start_takes_new_parameters_of_the_optimizer(
-    params, make_estimator, task_data
-):
+def test_a_warm_start_takes_new_parameters_of_optimizers(params, make_estimator, task_data):
     """What the optimizer does may change between two warm fits."""
     X, y = task_data("MLPRegressor")
     net, twin = (make_estimator("MLPRegressor", warm_start=True) for _ in range(2))
@@ -239,7 +235,6 @@ class Fuse(nn.Module):
         self.output = nn.Linear(n_features, n_outputs)
 
     def forward(self, x):
-        """Return outputs, unless it is time to fail."""
         if self.training and Fuse.steps_left is not None:
             Fuse.steps_left -= 1
             if Fuse.steps_left < 0:
@@ -263,34 +258,19 @@ def _fused(make_estimator, **params):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
-def test_an_interrupted_fit_leaves_the_estimator_unfitted(
-    error, fuse, make_estimator, task_data
-):
-    """Whatever ends a fit is passed on, and no half-trained network stays behind."""
+def test_an_interrupted_fit_leaves_nothing(error, fuse, make_estimator, task_data):
+    """Its error is passed on; neither half a network stays nor one of older data."""
     X, y = task_data("NetRegressor")
+    expected = _fused(make_estimator).fit(X, y).predict(X)
     net = _fused(make_estimator)
-    fuse(2, error)
+    for columns in (8, 5):
+        fuse(2, error)
+        with pytest.raises(error, match="in the middle of a step"):
+            net.fit(X[:, :columns], y)
 
-    with pytest.raises(error, match="in the middle of a step"):
-        net.fit(X, y)
-
-    assert not net.__sklearn_is_fitted__()
-    fuse(None)
-    np.testing.assert_array_equal(
-        net.fit(X, y).predict(X), _fused(make_estimator).fit(X, y).predict(X)
-    )
-
-
-def test_an_interrupted_second_fit_forgets_the_first(fuse, make_estimator, task_data):
-    """A fit that starts anew and fails leaves no network of older data behind."""
-    X, y = task_data("NetRegressor")
-    net = _fused(make_estimator).fit(X, y)
-    fuse(2)
-
-    with pytest.raises(KeyboardInterrupt):
-        net.fit(X[:, :5], y)
-
-    assert not net.__sklearn_is_fitted__()
+        assert not net.__sklearn_is_fitted__()
+        fuse(None)
+        np.testing.assert_array_equal(net.fit(X, y).predict(X), expected)
 
 
 INTERRUPTED = {
@@ -310,9 +290,7 @@ INTERRUPTED = {
 
 @pytest.mark.filterwarnings("ignore:lr_schedule:sk_tune.exceptions.SkTuneWarning")
 @pytest.mark.parametrize("params", INTERRUPTED.values(), ids=INTERRUPTED)
-def test_an_interrupted_continuation_leaves_the_estimator_as_it_was(
-    params, fuse, make_estimator, task_data
-):
+def test_an_interrupted_continuation_is_undone(params, fuse, make_estimator, task_data):
     """All epochs and the new schedule of a failed call are undone, as if it never was."""
     X, y = task_data("NetRegressor")
 
@@ -359,19 +337,17 @@ def test_a_loss_that_is_not_finite_ends_the_fit(name, make_estimator, task_data)
     net = make_estimator(name, **DIVERGING, gradient_clip=None, max_epochs=5)
     before = _global_state()
 
-    with pytest.raises(TrainingDivergedError, match=r"1e\+25") as raised:
+    words = r"epoch(.|\n)*1e\+25|1e\+25(.|\n)*epoch"
+    with pytest.raises(TrainingDivergedError, match=words) as raised:
         net.fit(X, y)
 
-    assert "epoch" in str(raised.value)
     assert "Lower learning_rate" in str(raised.value)
     assert isinstance(raised.value, ArithmeticError)
     assert _global_state() == before
     assert not net.__sklearn_is_fitted__()
 
 
-def test_weights_that_are_not_finite_after_the_last_step_end_the_fit(
-    make_estimator, task_data
-):
+def test_weights_not_finite_after_the_last_step_end_the_fit(make_estimator, task_data):
     """A last step that spoils the weights after a finite loss is noticed too."""
     X, y = task_data("MLPRegressor")
     params = {**DIVERGING, "learning_rate": 1e39, "batch_size": -1, "max_epochs": 1}
@@ -459,14 +435,11 @@ def test_a_callback_that_predicts_changes_no_result(make_estimator, task_data, m
     assert state_of(watched) == state_of(silent)
 
 
-def test_early_stopping_of_skorch_ends_the_training_without_an_error(
-    make_estimator, task_data
-):
+def test_early_stopping_of_skorch_ends_training_without_an_error(make_estimator, task_data):
     """skorch stops by an exception of the keyboard's; the network is kept."""
     X, y = task_data("MLPRegressor")
-    stop = EarlyStopping(
-        monitor="train_loss", patience=2, threshold=1e9, threshold_mode="abs", sink=list
-    )
+    threshold = {"threshold": 1e9, "threshold_mode": "abs"}
+    stop = EarlyStopping(monitor="train_loss", patience=2, **threshold, sink=list)
     recorder = Recorder()
     params = {"max_epochs": 50, "callbacks": [stop, recorder]}
 
@@ -479,23 +452,19 @@ def test_early_stopping_of_skorch_ends_the_training_without_an_error(
     assert all(len(row["batches"]) <= 1 for row in net.history_)
 
 
-def _stop_at(hook, n_calls=1):
-    """Return a callback that stops the training at a hook, as skorch's callbacks do."""
-    calls = []
-
-    def stop(*_, **__):
-        calls.append(hook)
-        if len(calls) == n_calls:
-            raise KeyboardInterrupt
-
-    return type("Stop", (Callback,), {hook: stop})()
-
-
 def test_a_callback_may_stop_the_training_within_an_epoch(make_estimator, task_data):
     """A training that a callback stopped after a batch can go on later."""
+
+    class StopSixth(Callback):
+        n_calls = 0
+
+        def on_batch_end(self, net, **kwargs):
+            self.n_calls += 1
+            if self.n_calls == 6:
+                raise KeyboardInterrupt
+
     X, y = task_data("MLPRegressor")
-    stop = _stop_at("on_batch_end", n_calls=6)
-    net = make_estimator("MLPRegressor", callbacks=[stop], max_epochs=3).fit(X, y)
+    net = make_estimator("MLPRegressor", callbacks=[StopSixth()], max_epochs=3).fit(X, y)
     stopped = net.predict(X)
 
     net.partial_fit(X, y, n_epochs=2)
@@ -505,9 +474,7 @@ def test_a_callback_may_stop_the_training_within_an_epoch(make_estimator, task_d
     assert (net.predict(X) != stopped).any()
 
 
-def test_an_epoch_that_a_callback_stopped_while_it_was_validated_does_not_count(
-    make_estimator, task_data
-):
+def test_an_epoch_stopped_in_its_validation_does_not_count(make_estimator, task_data):
     """Every epoch of the history is whole, also when the training goes on."""
 
     class StopValidation(Callback):
@@ -524,15 +491,6 @@ def test_an_epoch_that_a_callback_stopped_while_it_was_validated_does_not_count(
     assert np.isfinite(net.history_[:, ("valid_loss", "lr", "dur")]).all()
 
 
-def test_an_interruption_before_the_first_epoch_is_not_swallowed(make_estimator, task_data):
-    """As in skorch, KeyboardInterrupt from on_train_begin reaches the caller."""
-    X, y = task_data("MLPRegressor")
-    net = make_estimator("MLPRegressor", callbacks=[_stop_at("on_train_begin")])
-
-    with pytest.raises(KeyboardInterrupt):
-        net.fit(X, y)
-
-
 def _fail(*_, **__):
     raise LookupError("no such scale")
 
@@ -543,12 +501,23 @@ def _interrupt(*_, **__):
         pass
 
 
+def _stop(*_, **__):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
-    ("act", "error"), [(_fail, LookupError), (_interrupt, KeyboardInterrupt)]
+    ("hook", "act", "error"),
+    [
+        ("on_epoch_end", _fail, LookupError),
+        # Ctrl+C, which is no stop that the callback asked for.
+        ("on_epoch_end", _interrupt, KeyboardInterrupt),
+        # Before the first epoch, as in skorch.
+        ("on_train_begin", _stop, KeyboardInterrupt),
+    ],
 )
-def test_an_error_in_a_callback_is_passed_on(act, error, make_estimator, task_data):
-    """Ctrl+C too, which is no stop that the callback asked for; nothing is fitted."""
-    callback = type("Own", (Callback,), {"on_epoch_end": act})()
+def test_an_error_in_a_callback_is_passed_on(hook, act, error, make_estimator, task_data):
+    """Nothing is fitted."""
+    callback = type("Own", (Callback,), {hook: act})()
     net = make_estimator("MLPRegressor", callbacks=[callback])
 
     with pytest.raises(error):
@@ -573,11 +542,8 @@ def test_schedulers_of_skorch_go_on(make_estimator, task_data):
     X, y = task_data("MLPRegressor")
     scheduler = LRScheduler("StepLR", step_size=2, gamma=0.5)
     params = {"lr_schedule": "constant", "learning_rate": 0.1, "max_epochs": 3}
-    net = make_estimator(
-        "MLPRegressor", **params, warm_start=True, callbacks=[scheduler]
-    ).fit(X, y)
-
-    net.fit(X, y)
+    params |= {"warm_start": True, "callbacks": [scheduler]}
+    net = make_estimator("MLPRegressor", **params).fit(X, y).fit(X, y)
 
     expected = [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
     assert net.history_[:, "lr"] == pytest.approx(expected)
@@ -608,14 +574,11 @@ def test_rungs_of_epochs_take_schedulers_of_skorch(make_estimator, task_data):
 
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     rates = search.best_estimator_.history_[:, "lr"]
-    assert rates == pytest.approx([
-        search.best_params_["learning_rate"] / 2**i for i in (0, 1)
-    ])
+    rate = search.best_params_["learning_rate"]
+    assert rates == pytest.approx([rate, rate / 2])
 
 
-def test_a_pickle_of_a_gpu_that_is_not_there_is_loaded_on_the_cpu(
-    make_estimator, task_data, monkeypatch
-):
+def test_a_pickle_of_an_absent_gpu_is_on_the_cpu(make_estimator, task_data, monkeypatch):
     """With one GPU there is none of number 1."""
     net = make_estimator("MLPRegressor").fit(*task_data("MLPRegressor")).net_
     net.device = "cuda:1"
@@ -647,9 +610,7 @@ def test_clipping_by_skorch_equals_gradient_clip(make_estimator, task_data, monk
     assert state_of(by_callback.fit(X, y)) == state_of(by_parameter.fit(X, y))
 
 
-def test_checkpoints_of_skorch_bring_back_an_earlier_epoch(
-    make_estimator, task_data, tmp_path
-):
+def test_checkpoints_of_skorch_restore_an_epoch(make_estimator, task_data, tmp_path):
     """load_best ends with the weights and the history that were written last."""
     X, y = task_data("MLPRegressor")
     checkpoint = Checkpoint(
@@ -752,9 +713,8 @@ def test_scoring_callbacks_agree_with_scikit_learn(scoring, use_caching, class_w
         def on_epoch_begin(self, net, dataset_valid=None, **kwargs):
             rows[:] = [dataset_valid.X.numpy(), dataset_valid.y.numpy()]
 
-    score = EpochScoring(
-        scoring, name="score", lower_is_better=False, use_caching=use_caching
-    )
+    options = {"lower_is_better": False, "use_caching": use_caching}
+    score = EpochScoring(scoring, name="score", **options)
     params = {"early_stopping": True, "validation_fraction": 0.3, "random_state": 0}
     params |= {"class_weight": class_weight, "callbacks": [Keep(), score]}
     net = MLPClassifier(max_epochs=1, **params).fit(X, y)

@@ -28,7 +28,6 @@ class Net(nn.Module):
         self.output = nn.Linear(width, n_outputs)
 
     def forward(self, x):
-        """Return unnormalised outputs."""
         return self.output(self.activation(self.hidden(x)))
 
 
@@ -41,7 +40,6 @@ class Folded(nn.Module):
         self.output = nn.Linear(int(np.prod(input_shape)), n_outputs)
 
     def forward(self, x):
-        """Return unnormalised outputs."""
         return self.output(x.flatten(1))
 
 
@@ -54,7 +52,6 @@ class WrongOutputs(nn.Module):
         self.spoil = spoil
 
     def forward(self, x):
-        """Return spoilt outputs."""
         return self.spoil(self.linear(x))
 
 
@@ -68,7 +65,6 @@ class Lazy(nn.Module):
         )
 
     def forward(self, x):
-        """Return unnormalised outputs."""
         return self.layers(x)
 
 

@@ -100,9 +100,7 @@ FORMS = [
 
 @pytest.mark.parametrize("name", ["MLPClassifier", "RNNRegressor"])
 @pytest.mark.parametrize(("values", "form"), FORMS)
-def test_every_form_of_x_is_as_its_float32_copy(
-    values, form, name, make_estimator, task_data, outputs, tmp_path
-):
+def test_every_form_of_x(values, form, name, make_estimator, task_data, outputs, tmp_path):
     """Any container and number type is trained on and predicted as one plain copy is."""
     y = task_data(name).y
     given = form(values, tmp_path)
@@ -189,9 +187,7 @@ BAD_X = {
 
 @pytest.mark.parametrize(("make_X", "words"), BAD_X.values(), ids=BAD_X)
 @pytest.mark.parametrize("name", ["MLPClassifier", "CNNRegressor"])
-def test_x_that_cannot_be_used_is_refused_in_fit(
-    name, make_X, words, make_estimator, task_data
-):
+def test_unusable_x_is_refused_in_fit(name, make_X, words, make_estimator, task_data):
     """The message names the column or the fault, and nothing is fitted."""
     net = make_estimator(name)
 
@@ -206,9 +202,7 @@ def test_x_that_cannot_be_used_is_refused_in_fit(
     ("make_X", "words"),
     [pytest.param(*BAD_X[k], id=k) for k in BAD_X if k not in {"other length", "no rows"}],
 )
-def test_x_that_cannot_be_used_is_refused_in_predict(
-    make_X, words, make_estimator, task_data
-):
+def test_unusable_x_is_refused_in_predict(make_X, words, make_estimator, task_data):
     """Predicting refuses what fitting refuses."""
     given = make_X()
     names = getattr(given, "columns", None)
@@ -304,9 +298,7 @@ _HOMES = {
         for value in values
     ],
 )
-def test_parameters_out_of_range_are_refused_in_fit(
-    parameter, value, make_estimator, task_data
-):
+def test_parameters_out_of_range_are_refused(parameter, value, make_estimator, task_data):
     """In scikit-learn's sentence: which parameter of which class, and what was given."""
     name = _HOMES.get(parameter, "MLPClassifier")
     data = task_data(name)
@@ -425,9 +417,7 @@ def test_a_device_that_is_not_there_is_refused_with_others(make_estimator, task_
 
 
 @pytest.mark.parametrize("has_cuda", [True, False])
-def test_the_device_is_cuda_where_there_is_one(
-    has_cuda, make_estimator, task_data, monkeypatch
-):
+def test_cuda_is_taken_where_there_is_one(has_cuda, make_estimator, task_data, monkeypatch):
     """auto is cuda if there is one, else the CPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
     net = make_estimator("MLPRegressor", device="auto", max_epochs=1)

@@ -73,10 +73,8 @@ class Browser:
         self._id = 0
         self.events: list[dict[str, Any]] = []
         target = self._call("Target.createTarget", {"url": "about:blank"})["targetId"]
-        attached = self._call(
-            "Target.attachToTarget", {"targetId": target, "flatten": True}
-        )
-        self._session = attached["sessionId"]
+        own = {"targetId": target, "flatten": True}
+        self._session = self._call("Target.attachToTarget", own)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
 
@@ -118,10 +116,9 @@ class Browser:
 
     def click(self, x: float, y: float) -> None:
         """Click with the left button."""
+        own = {"x": x, "y": y, "button": "left", "clickCount": 1}
         for kind in ("mousePressed", "mouseReleased"):
-            self.send(
-                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
-            )
+            self.send("Input.dispatchMouseEvent", type=kind, **own)
 
     def problems(self) -> list[str]:
         """Return what the console was told, errors that nobody caught included."""
@@ -154,9 +151,8 @@ class Browser:
     def _receive(self) -> dict[str, Any]:
         end = time.monotonic() + _SECONDS
         while b"\0" not in self._buffer:
-            ready, _, _ = select.select(
-                [self._in], [], [], max(0.0, end - time.monotonic())
-            )
+            left = max(0.0, end - time.monotonic())
+            ready, _, _ = select.select([self._in], [], [], left)
             part = os.read(self._in, 65536) if ready else b""
             if not part:
                 raise RuntimeError("the browser ended, or did not answer")
@@ -365,24 +361,18 @@ def hyperband(make_estimator: Callable[..., Any], iris: Any) -> Any:
             "adamw": {"net__learning_rate": rates},
         }),
     }
-    search = sk_tune.HyperbandSearchCV(
-        _net(make_estimator), space, max_resources=9, cv=_CV, random_state=0
-    )
+    options = {"max_resources": 9, "cv": _CV, "random_state": 0}
+    search = sk_tune.HyperbandSearchCV(_net(make_estimator), space, **options)
     return _fitted(search, *iris)
 
 
 @pytest.fixture(scope="session")
 def regression(make_estimator: Callable[..., Any], diabetes: Any) -> Any:
     """Return a fitted search whose scores are all negative."""
-    search = sk_tune.RandomizedSearchCV(
-        _net(make_estimator, "MLPRegressor"),
-        {"net__learning_rate": loguniform(1e-3, 1e-1)},
-        n_iter=3,
-        scoring="neg_mean_squared_error",
-        cv=KFold(3, shuffle=True, random_state=0),
-        random_state=0,
-    )
-    return _fitted(search, *diabetes)
+    net, cv = _net(make_estimator, "MLPRegressor"), KFold(3, shuffle=True, random_state=0)
+    space = {"net__learning_rate": loguniform(1e-3, 1e-1)}
+    options = {"n_iter": 3, "scoring": "neg_mean_squared_error", "random_state": 0}
+    return _fitted(sk_tune.RandomizedSearchCV(net, space, cv=cv, **options), *diabetes)
 
 
 @pytest.fixture(scope="session")
@@ -393,19 +383,14 @@ def hostile(make_estimator: Callable[..., Any], iris: Any) -> Any:
         "scale": [StandardScaler(), "passthrough", Hostile()],
     }
     labels = np.array([HOSTILE, "</td>", "&amp;"])[iris.y]
-    return _fitted(
-        sk_tune.GridSearchCV(_net(make_estimator), space, cv=_CV), iris.X, labels
-    )
+    search = sk_tune.GridSearchCV(_net(make_estimator), space, cv=_CV)
+    return _fitted(search, iris.X, labels)
 
 
 @pytest.fixture(scope="session")
 def linear(iris: Any) -> Any:
     """Return a fitted search over what is no network, with two metrics."""
-    search = sk_tune.GridSearchCV(
-        LogisticRegression(max_iter=500),
-        {"C": [0.01, 1.0]},
-        scoring={"acc": "accuracy", "loss": "neg_log_loss"},
-        refit="loss",
-        cv=_CV,
-    )
+    model, space = LogisticRegression(max_iter=500), {"C": [0.01, 1.0]}
+    scoring = {"acc": "accuracy", "loss": "neg_log_loss"}
+    search = sk_tune.GridSearchCV(model, space, scoring=scoring, refit="loss", cv=_CV)
     return _fitted(search, *iris)

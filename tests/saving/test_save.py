@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from numpy.testing import assert_array_equal
 from sklearn.base import is_regressor
 from sklearn.compose import (
     ColumnTransformer,
@@ -184,11 +185,9 @@ def test_a_pipeline_predicts_the_same_from_its_file(name, tmp_path):
         for net in nets:
             net.partial_fit(rows, Y)
     for rows in (X, NEW) if name != "selected" else (X,):
-        np.testing.assert_array_equal(found.predict(rows), model.predict(rows))
+        assert_array_equal(found.predict(rows), model.predict(rows))
         if hasattr(model, "predict_proba"):
-            np.testing.assert_array_equal(
-                found.predict_proba(rows), model.predict_proba(rows)
-            )
+            assert_array_equal(found.predict_proba(rows), model.predict_proba(rows))
     assert re.sub(" at 0x.*", "", str(found)) == re.sub(" at 0x.*", "", str(model))
     y = TARGET if is_regressor(model) else Y
     found.fit(X, y)
@@ -223,9 +222,7 @@ def test_one_door_takes_networks_and_collapsed_ensembles_too(tmp_path):
             type(model).load(tmp_path / f"door{number}"),
         ):
             assert type(found) is type(model)
-            np.testing.assert_array_equal(
-                found.predict_proba(rows), model.predict_proba(rows)
-            )
+            assert_array_equal(found.predict_proba(rows), model.predict_proba(rows))
 
 
 def _trials():
@@ -249,7 +246,7 @@ def test_an_ensemble_of_pipelines_is_one_file(make, tmp_path):
     found = CollapsedClassifier.load(path)
 
     for rows in (X, NEW):
-        np.testing.assert_array_equal(found.predict_proba(rows), small.predict_proba(rows))
+        assert_array_equal(found.predict_proba(rows), small.predict_proba(rows))
     assert list(found.weights_) == list(small.weights_)
     assert found.n_stacks_ == small.n_stacks_
 
@@ -271,7 +268,7 @@ def test_users_modules_are_passed_to_load(tmp_path):
     path = tmp_path / "model"
     save(model, path)
 
-    np.testing.assert_array_equal(load(path, module=Linear).predict(X), model.predict(X))
+    assert_array_equal(load(path, module=Linear).predict(X), model.predict(X))
     with pytest.raises(ValueError, match=r"is code, which .*model does not hold. Pass it"):
         load(path)
 
@@ -411,7 +408,7 @@ def test_arrays_come_back_to_the_bit(name):
     assert found.flags.c_contiguous == array.flags.c_contiguous
     assert found.shape == array.shape
     assert repr(found) == repr(array)
-    np.testing.assert_array_equal(found.tolist(), array.tolist())
+    assert_array_equal(found.tolist(), array.tolist())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import itertools
 import time
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -227,6 +228,7 @@ def test_what_is_no_function_of_sums_is_called():
 
 
 ACCURACY = scorer_metric("accuracy")
+seeded = partial(corrected_score, random_state=0)
 
 
 def _labels(rng, n_candidates, n_rows, accuracy):
@@ -259,13 +261,13 @@ def test_a_clear_winner_is_hardly_corrected():
     rng = np.random.default_rng(2)
     predictions, y = _labels(rng, 20, 1000, [0.9, *[0.5] * 19])
 
-    result = corrected_score(predictions, y, ACCURACY, random_state=0)
+    result = seeded(predictions, y, ACCURACY)
 
     assert result.naive_score == accuracy_score(y, predictions[0])
     assert result.score == pytest.approx(result.naive_score, abs=0.002)
     assert result.low < 0.9 < result.high
     assert result.n_bootstraps == 1000
-    narrow = corrected_score(predictions, y, ACCURACY, confidence=0.5, random_state=0)
+    narrow = seeded(predictions, y, ACCURACY, confidence=0.5)
     assert narrow.score == result.score
     # The interval of a normal distribution is 2.9 times as wide at 95 % as at 50 %.
     ratio = (result.high - result.low) / (narrow.high - narrow.low)
@@ -312,7 +314,7 @@ def test_many_rows_take_little_time(name):
     predictions, y = _labels(rng, 5, 200_000, [0.7, 0.6, 0.6, 0.6, 0.6])
     start = time.process_time()
 
-    result = corrected_score(predictions, y, scorer_metric(name), random_state=0)
+    result = seeded(predictions, y, scorer_metric(name))
 
     assert time.process_time() - start < 2.0
     assert result.n_bootstraps == 1000
@@ -330,17 +332,14 @@ def test_rows_and_candidates_without_predictions_are_left_out(seed):
     holed = np.insert(predictions.astype(float), 10, np.nan, axis=1)
     failed = np.where(np.arange(51) < 10, np.insert(y, 10, 0), np.nan)
 
-    result = corrected_score(
+    result = seeded(
         np.vstack([failed, holed, np.full(51, np.nan)]),
         np.insert(y, 10, 0),
         ACCURACY,
         n_bootstraps=20,
-        random_state=0,
     )
 
-    assert result == corrected_score(
-        predictions, y, ACCURACY, n_bootstraps=20, random_state=0
-    )
+    assert result == seeded(predictions, y, ACCURACY, n_bootstraps=20)
 
 
 def test_labels_may_be_missing_among_strings():
@@ -349,7 +348,7 @@ def test_labels_may_be_missing_among_strings():
     failed = y.copy()
     failed[3] = None
 
-    result = corrected_score([failed, y[::-1]], y, ACCURACY, random_state=0)
+    result = seeded([failed, y[::-1]], y, ACCURACY)
 
     assert result.naive_score == 0.0
     assert result.score == 0.0
@@ -363,9 +362,9 @@ def test_rows_are_those_of_the_candidates_that_have_most():
     predictions[:4, 40:] = np.nan
     predictions[4:, :20] = np.nan
 
-    found = corrected_score(predictions, y, ACCURACY, random_state=0)
+    found = seeded(predictions, y, ACCURACY)
 
-    alone = corrected_score(predictions[4:, 20:], y[20:], ACCURACY, random_state=0)
+    alone = seeded(predictions[4:, 20:], y[20:], ACCURACY)
     assert found == alone
     assert np.isfinite(found.score)
 
@@ -377,7 +376,7 @@ def test_a_candidate_for_which_the_metric_is_not_defined_is_left_out():
     predictions = np.stack([np.full(100, 4.0), np.where(np.arange(100) == 7, -1.0, y)])
     metric = scorer_metric("neg_mean_poisson_deviance")
 
-    found = corrected_score(predictions, y, metric, random_state=0)
+    found = seeded(predictions, y, metric)
 
     assert found.naive_score == metric(y, predictions[0])
     assert np.isfinite(found.score)
@@ -390,9 +389,7 @@ def test_weights_count_in_a_metric_that_is_called():
     predictions = y + rng.normal(0, 0.6, size=(3, 80))
     metric = scorer_metric("neg_median_absolute_error")
 
-    found = corrected_score(
-        predictions, y, metric, sample_weight=weight, n_bootstraps=5, random_state=0
-    )
+    found = seeded(predictions, y, metric, sample_weight=weight, n_bootstraps=5)
 
     expected = [metric(y, own, sample_weight=weight) for own in predictions]
     assert found.naive_score == pytest.approx(max(expected))
@@ -408,10 +405,7 @@ def test_a_metric_that_takes_long_is_called_for_fewer_resamples():
         return float((y_true == y_pred).mean())
 
     short, full = (
-        corrected_score(
-            predictions, y, slow, time_budget=t, n_bootstraps=200, random_state=0
-        )
-        for t in (0.0, None)
+        seeded(predictions, y, slow, time_budget=t, n_bootstraps=200) for t in (0.0, None)
     )
 
     assert (short.n_bootstraps, full.n_bootstraps) == (50, 200)
@@ -422,9 +416,7 @@ def test_infinite_scores_are_never_chosen():
     y = np.arange(20.0)
     predictions = np.stack([np.full(20, np.inf), y + 1])
 
-    result = corrected_score(
-        predictions, y, scorer_metric("neg_mean_squared_error"), random_state=0
-    )
+    result = seeded(predictions, y, scorer_metric("neg_mean_squared_error"))
 
     assert (result.score, result.naive_score) == (-1.0, -1.0)
 
@@ -480,7 +472,7 @@ def test_any_callable_is_a_metric_and_takes_fewer_resamples():
         n_calls.append(1)
         return float(np.mean(y_true == y_pred))
 
-    result = corrected_score(predictions, y, metric, random_state=0)
+    result = seeded(predictions, y, metric)
 
     assert result.n_bootstraps <= 100
     # All candidates on all rows, then in each resample, and the best on the rest.
@@ -492,9 +484,7 @@ def test_resamples_that_lack_a_class_are_left_out():
     y = np.array([0] * 10 + [1] * 2)
     scores = np.stack([np.linspace(0, 1, 12), np.linspace(1, 0, 12)])
 
-    result = corrected_score(
-        scores, y, scorer_metric("roc_auc"), n_bootstraps=100, random_state=0
-    )
+    result = seeded(scores, y, scorer_metric("roc_auc"), n_bootstraps=100)
 
     assert 0 < result.n_bootstraps < 100
     assert (result.score, result.low, result.high) == (1.0, 1.0, 1.0)
@@ -509,9 +499,7 @@ def test_a_metric_that_raises_is_left_out_where_it_raises():
             raise ValueError("no first row")
         return 0.25
 
-    result = corrected_score(
-        [y, y], y, needs_the_first_row, n_bootstraps=50, random_state=0
-    )
+    result = seeded([y, y], y, needs_the_first_row, n_bootstraps=50)
 
     # It is drawn or not drawn, never both.
     assert result.naive_score == 0.25
@@ -523,7 +511,7 @@ def test_a_corrected_score_prints_with_its_interval():
     """All three numbers with three decimals: it is wider than 0.1."""
     predictions, y = _labels(np.random.default_rng(9), 3, 40, 0.8)
 
-    result = corrected_score(predictions, y, ACCURACY, random_state=0)
+    result = seeded(predictions, y, ACCURACY)
 
     assert 0.1 < result.high - result.low < 1
     assert str(result) == f"{result.score:.3f} [{result.low:.3f}, {result.high:.3f}]"
@@ -570,13 +558,9 @@ def test_weights_count_where_the_deciding_metric_takes_them(refit):
     X = rng.standard_normal((60, 2))
     y, weight = X[:, 0] + rng.standard_normal(60), rng.uniform(0.5, 2, 60)
     own = make_scorer(_no_weights, greater_is_better=False)
-    search = GridSearchCV(
-        Ridge(),
-        {"alpha": [1.0]},
-        scoring={"r2": "r2", "max": "neg_max_error", "own": own},
-        refit=refit,
-        cv=KFold(3),
-    ).fit(X, y, sample_weight=weight)
+    scoring = {"r2": "r2", "max": "neg_max_error", "own": own}
+    search = GridSearchCV(Ridge(), {}, scoring=scoring, refit=refit, cv=KFold(3))
+    search.fit(X, y, sample_weight=weight)
 
     predicted = search.oof_predictions_[0]
     expected = r2_score(y, predicted, sample_weight=weight)
@@ -599,13 +583,10 @@ def test_weights_count_where_the_deciding_metric_asked_for_them(asked, n_metrics
         )
         scoring = {"r2": r2, "mae": mae} if n_metrics == 2 else r2
         given = {"sample_weight": weight} | ({"w": weight} if asked == "w" else {})
-        search = GridSearchCV(
-            Ridge().set_fit_request(sample_weight=True),
-            {"alpha": [1.0]},
-            scoring=scoring,
-            refit="r2" if n_metrics == 2 else True,
-            cv=KFold(3),
-        ).fit(X, y, **given)
+        ridge = Ridge().set_fit_request(sample_weight=True)
+        refit = "r2" if n_metrics == 2 else True
+        search = GridSearchCV(ridge, {}, scoring=scoring, refit=refit, cv=KFold(3))
+        search.fit(X, y, **given)
 
     counts = weight if asked else None
     expected = r2_score(y, search.oof_predictions_[0], sample_weight=counts)

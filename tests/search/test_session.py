@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose, assert_array_equal, assert_equal
 from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
@@ -36,12 +37,13 @@ CV = StratifiedKFold(3, shuffle=True, random_state=1)
 class Picky(TransformerMixin, BaseEstimator):
     """Refuses to be fitted on rows that lack one of them."""
 
-    def __init__(self, needs=None):
+    def __init__(self, needs=None, error=RuntimeError):
         self.needs = needs
+        self.error = error
 
     def fit(self, X, y=None):
         if self.needs is not None and not (self.needs == X).all(axis=1).any():
-            raise RuntimeError("the row is not there")
+            raise self.error("the row is not there")
         return self
 
     def transform(self, X):
@@ -69,10 +71,8 @@ def test_a_failed_candidate_says_why_and_harms_none(net, iris, bad, reason, erro
 
     alone = GridSearchCV(net, grid[1], cv=CV).fit(*iris)
     results = search.cv_results_
-    np.testing.assert_equal(results["split0_test_score"][0], error_score)
-    np.testing.assert_array_equal(
-        results["mean_test_score"][1:], alone.cv_results_["mean_test_score"]
-    )
+    assert_equal(results["split0_test_score"][0], error_score)
+    assert_array_equal(results["mean_test_score"][1:], alone.cv_results_["mean_test_score"])
     assert reason in results["failure_reason"][0]
     assert list(results["failure_reason"][1:]) == ["", ""]
     assert search.best_index_ > 0
@@ -87,12 +87,9 @@ def test_failures_in_one_fold_stay_in_that_fold(net, iris):
     (_, test), *_ = CV.split(*iris)
     unique = next(i for i in test if (iris.X[i] == iris.X).all(axis=1).sum() == 1)
     pipeline = Pipeline([("picky", Picky(iris.X[unique])), ("net", net)])
-    search = GridSearchCV(
-        pipeline, {"net__learning_rate": [0.01, 0.03]}, cv=CV, keep_models="all"
-    )
-    theirs = model_selection.GridSearchCV(
-        pipeline, {"net__learning_rate": [0.01, 0.03]}, cv=CV
-    )
+    grid = {"net__learning_rate": [0.01, 0.03]}
+    search = GridSearchCV(pipeline, grid, cv=CV, keep_models="all")
+    theirs = model_selection.GridSearchCV(pipeline, grid, cv=CV)
 
     with pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 6"):
         search.fit(*iris)
@@ -101,7 +98,7 @@ def test_failures_in_one_fold_stay_in_that_fold(net, iris):
 
     for fold in range(3):
         name = f"split{fold}_test_score"
-        np.testing.assert_allclose(search.cv_results_[name], theirs.cv_results_[name])
+        assert_allclose(search.cv_results_[name], theirs.cv_results_[name])
     assert set(search.learning_curves_["fold"]) == {1, 2}
     assert [model is None for model in search.models_[0]] == [True, False, False]
     assert np.isnan(search.oof_predictions_[0][test]).all()
@@ -164,13 +161,8 @@ class Silent(Callback):
 
 def skorch_net(**params):
     """Return a plain skorch net."""
-    own = {
-        "criterion": nn.CrossEntropyLoss,
-        "max_epochs": 2,
-        "batch_size": 32,
-        "verbose": 0,
-    }
-    return NeuralNetClassifier(Module, **{**own, **params})
+    own = {"criterion": nn.CrossEntropyLoss, "max_epochs": 2, "batch_size": 32}
+    return NeuralNetClassifier(Module, **{**own, "verbose": 0, **params})
 
 
 @pytest.mark.parametrize("callbacks", [None, [("silent", Silent())]])
@@ -179,21 +171,16 @@ def test_skorch_nets_score_as_in_scikit_learn(iris, callbacks):
     X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
     net = skorch_net(callbacks=callbacks)
     grid = {"lr": [0.01, 0.1]}
-    ours = GridSearchCV(net, grid, cv=CV)
-    theirs = model_selection.GridSearchCV(net, grid, cv=CV, scoring="neg_log_loss").fit(
-        X, y
-    )
+    options = {"cv": CV, "scoring": "neg_log_loss"}
+    theirs = model_selection.GridSearchCV(net, grid, **options).fit(X, y)
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        ours.set_params(scoring="neg_log_loss").fit(X, y)
+        ours = GridSearchCV(net, grid, **options).fit(X, y)
 
-    np.testing.assert_allclose(
-        ours.cv_results_["mean_test_score"],
-        theirs.cv_results_["mean_test_score"],
-        rtol=1e-5,
-    )
-    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-5)
+    scores = [own.cv_results_["mean_test_score"] for own in (ours, theirs)]
+    assert_allclose(*scores, rtol=1e-5)
+    assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-5)
     warned = messages(caught, SkTuneWarning)
     assert len(warned) == (callbacks is not None)
     if callbacks is not None:
@@ -207,14 +194,9 @@ def test_skorch_nets_score_as_in_scikit_learn(iris, callbacks):
 def test_the_plan_of_skorch_nets_counts_what_rungs_train(iris):
     """They begin anew in each rung: 4, 2 and 1 candidates for 1, 2 and 4 epochs."""
     X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
-    search = HalvingGridSearchCV(
-        skorch_net(),
-        {"lr": [0.01, 0.03, 0.1, 0.3]},
-        resource="max_epochs",
-        max_resources=4,
-        factor=2,
-        cv=CV,
-    )
+    rungs = {"resource": "max_epochs", "max_resources": 4, "factor": 2}
+    grid = {"lr": [0.01, 0.03, 0.1, 0.3]}
+    search = HalvingGridSearchCV(skorch_net(), grid, **rungs, cv=CV)
 
     planned = search.plan().n_epochs
 
@@ -236,7 +218,7 @@ def test_the_best_epoch_is_that_of_the_networks_that_were_scored(make_estimator,
             own = curves[(curves["candidate"] == row) & (curves["fold"] == fold)]
             losses = model.history_[:, "train_loss"]
             assert len(losses) == search.best_epochs_[row]
-            np.testing.assert_allclose(losses, own["train_loss"][: len(losses)], rtol=1e-5)
+            assert_allclose(losses, own["train_loss"][: len(losses)], rtol=1e-5)
 
 
 def test_folds_that_a_race_adds_do_not_choose_an_epoch(make_estimator, iris):
@@ -299,13 +281,7 @@ WIDTHS = {"hidden_layer_sizes": [(4,), (5,), (6,)]}
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {},
-        {"error_score": "raise"},
-        {"error_score": 2.0},
-        {"race": True},
-        {"epochs": "best"},
-    ],
+    [{}, *({"error_score": s} for s in ("raise", 2.0)), {"race": True}, {"epochs": "best"}],
     ids=str,
 )
 def test_ctrl_c_leaves_a_usable_search(net, iris, options):
@@ -324,14 +300,19 @@ def test_ctrl_c_leaves_a_usable_search(net, iris, options):
     assert "interrupted" in "".join(search.cv_results_["failure_reason"])
 
 
-def test_ctrl_c_before_the_first_candidate_leaves_nothing(net, iris):
-    """Without a complete candidate a search that was interrupted is not fitted."""
-    search = GridSearchCV(net, WIDTHS, cv=CV, progress=Stop(0))
+def _press(*_):
+    raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        search.fit(*iris)
 
-    assert not hasattr(search, "cv_results_")
+# Without a complete candidate; a second time, when what trains is not waited for.
+@pytest.mark.parametrize(("n_fits", "scoring"), [(0, None), (3, _press)])
+def test_ctrl_c_without_a_result_fits_nothing(net, iris, n_fits, scoring):
+    """A search that was interrupted before there is a score is not fitted."""
+    search = GridSearchCV(net, WIDTHS, cv=CV, progress=Stop(n_fits), scoring=scoring)
+
+    interrupted(search, iris)
+
+    assert n_fits or not hasattr(search, "cv_results_")
     assert not hasattr(search, "best_estimator_")
 
 
@@ -346,21 +327,16 @@ class RefitFails(LogisticRegression):
         return super().fit(X, y)
 
 
-class RefitRunsOutOfMemory(RefitFails):
-    """Another reason not to finish."""
-
-    error = MemoryError
-
-
-@pytest.mark.parametrize("kind", [RefitFails, RefitRunsOutOfMemory])
-def test_a_refit_that_does_not_finish_loses_no_result(iris, kind):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_a_refit_that_does_not_finish_loses_no_result(iris, error, monkeypatch):
     """All but the fitted estimator is there, and none of a search before."""
+    monkeypatch.setattr(RefitFails, "error", error)
     strengths = {"C": [0.1, 1.0]}
     search = GridSearchCV(LogisticRegression(max_iter=1000), strengths, cv=CV).fit(*iris)
     best = search.best_score_
 
-    search.set_params(estimator=kind(max_iter=1000))
-    with pytest.raises(kind.error):
+    search.set_params(estimator=RefitFails(max_iter=1000))
+    with pytest.raises(error):
         search.fit(*iris)
 
     assert search.best_score_ == search.cv_results_["mean_test_score"].max() == best
@@ -400,9 +376,7 @@ STRENGTHS = {"C": [0.1, 1.0, 10.0]}
 def assert_usable(search, data, n_done=1):
     """Check that an interrupted search has its first candidates and the best of them."""
     scores = search.cv_results_["mean_test_score"]
-    np.testing.assert_array_equal(
-        np.isfinite(scores), np.arange(len(scores)) < n_done, strict=True
-    )
+    assert_array_equal(np.isfinite(scores), np.arange(len(scores)) < n_done, strict=True)
     assert search.best_index_ == np.nanargmax(scores)
     assert search.predict(data.X).shape == data.y.shape
     assert [len(folds) for folds in search.held_out_rows_] == [3] * len(scores)
@@ -448,28 +422,12 @@ def test_ctrl_c_while_candidates_are_scored(net, iris):
     assert len(calls) == 5
 
 
-class PressingScaler(TransformerMixin, BaseEstimator):
-    """Presses Ctrl-C when it is fitted, if it is told to."""
-
-    def __init__(self, presses=False):
-        self.presses = presses
-
-    def fit(self, X, y=None):
-        if self.presses:
-            raise KeyboardInterrupt
-        return self
-
-    def transform(self, X):
-        return X
-
-
 def test_ctrl_c_while_transformers_are_fitted(net, iris):
     """What an earlier call of ``evaluate_candidates`` did is kept."""
-    pipeline = Pipeline([("scale", PressingScaler()), ("net", net)])
+    pipeline = Pipeline([("own", Picky(error=KeyboardInterrupt)), ("net", net)])
+    grid = {"own__needs": [None, np.full(4, np.inf)]}
     # With a time budget the first candidate is evaluated alone.
-    search = GridSearchCV(
-        pipeline, {"scale__presses": [False, True]}, cv=CV, time_budget=1000.0
-    )
+    search = GridSearchCV(pipeline, grid, cv=CV, time_budget=1000.0)
 
     interrupted(search, iris)
 
@@ -493,13 +451,8 @@ class PressingSampler:
 
 def test_ctrl_c_while_candidates_are_chosen(iris):
     """All that was evaluated before is there."""
-    search = BayesSearchCV(
-        LogisticRegression(max_iter=1000),
-        {"C": (0.1, 10.0)},
-        n_iter=5,
-        sampler=PressingSampler(),
-        cv=CV,
-    )
+    model, space = LogisticRegression(max_iter=1000), {"C": (0.1, 10.0)}
+    search = BayesSearchCV(model, space, n_iter=5, sampler=PressingSampler(), cv=CV)
 
     interrupted(search, iris)
 
@@ -516,27 +469,13 @@ def test_candidates_that_scikit_learn_has_no_results_of_are_forgotten(iris):
             self._session.models[1] = []
             raise KeyboardInterrupt
 
-    search = Interrupted(
-        LogisticRegression(max_iter=1000), STRENGTHS, cv=CV, keep_models="all"
-    )
+    model = LogisticRegression(max_iter=1000)
+    search = Interrupted(model, STRENGTHS, cv=CV, keep_models="all")
 
     interrupted(search, iris)
 
     assert_usable(search, iris)
     assert list(search.models_) == [0]
-
-
-def test_a_second_ctrl_c_ends_at_once(net, iris):
-    """What is trained by the first one is not waited for."""
-
-    def pressing(estimator, X, y):
-        raise KeyboardInterrupt
-
-    search = GridSearchCV(net, WIDTHS, cv=CV, progress=Stop(3), scoring=pressing)
-
-    interrupted(search, iris)
-
-    assert not hasattr(search, "best_estimator_")
 
 
 def test_a_race_drops_the_hopeless_and_never_the_winner(make_estimator, digits):
@@ -596,7 +535,7 @@ def test_a_race_corrects_for_the_sizes_of_the_folds(iris, monkeypatch, cv, ratio
     GridSearchCV(Spread(), {"value": [1.0, 1.0]}, cv=cv, race=True).fit(*iris)
 
     assert ratios
-    np.testing.assert_allclose(ratios, ratio)
+    assert_allclose(ratios, ratio)
 
 
 @pytest.mark.parametrize(
@@ -615,7 +554,7 @@ def test_kept_models_predict_what_the_table_says(net, iris, keep, rows):
     assert set(search.models_) == set(order[:rows])
     for row, models in search.models_.items():
         for model, (_, test) in zip(models, CV.split(*iris), strict=True):
-            np.testing.assert_allclose(
+            assert_allclose(
                 model.predict_proba(iris.X[test]),
                 search.oof_predictions_[row][test],
                 atol=1e-12,
@@ -631,7 +570,7 @@ def test_kept_models_of_other_estimators_come_from_their_workers(iris):
     (models,) = search.models_.values()
     for model, (train, _) in zip(models, CV.split(*iris), strict=True):
         again = clone(model).fit(iris.X[train], iris.y[train])
-        np.testing.assert_allclose(model.coef_, again.coef_)
+        assert_allclose(model.coef_, again.coef_)
 
 
 @pytest.mark.parametrize("asynchronous", [None, False, True])
@@ -660,7 +599,7 @@ def test_a_form_of_tasks_that_is_not_known_falls_back(asynchronous, iris, monkey
 
     assert len(told) == 1
     name = "mean_test_score"
-    np.testing.assert_array_equal(search.cv_results_[name], theirs.cv_results_[name])
+    assert_array_equal(search.cv_results_[name], theirs.cv_results_[name])
     assert search.best_params_ == theirs.best_params_
     assert search.learning_curves_.empty
-    np.testing.assert_array_equal(search.predict(iris.X), theirs.predict(iris.X))
+    assert_array_equal(search.predict(iris.X), theirs.predict(iris.X))
