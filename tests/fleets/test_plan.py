@@ -606,6 +606,8 @@ OTHER_IMAGES = {
 }
 
 
+# Torch says so once in a process.
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("make", OTHER_IMAGES.values(), ids=OTHER_IMAGES)
 def test_other_modules_of_images_are_no_chains(make):
     """They are left to vmap; torch draws masks in the order in memory of a lone network."""
