@@ -324,7 +324,7 @@ class _StackedGroupNorm(nn.GroupNorm):
         self.weight, self.bias = layer.weight, layer.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(2).contiguous()).view(x.shape)
+        return super().forward(x.flatten(min(2, x.ndim - 1)).contiguous()).view(x.shape)
 
 
 def _with_twins(

@@ -116,6 +116,12 @@ def test_samples_may_be_single_numbers():
     assert _reason(module, torch.arange(9)) is None
 
 
+def test_group_normalisation_of_flat_samples_stays_in_its_fleet():
+    module = nn.Sequential(nn.Linear(64, 6), nn.GroupNorm(2, 6), nn.Linear(6, 2))
+
+    assert _reason(module) is None
+
+
 def test_a_dropout_layer_in_several_orders_is_a_reason():
     """Which elements it drops cannot be told ahead."""
 
