@@ -71,7 +71,7 @@ class Plan:
         """Whether a network that trains by itself does so as a fleet of one, too.
 
         A step of a single network by torch takes as long in a fleet as in its net's loop;
-        docs/adr/0005-fleets-of-rows.md has the figures.
+        docs/adr/0005-how-a-fleet-trains.md has the figures.
         """
         return self.way == "kernel"
 
