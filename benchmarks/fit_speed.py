@@ -7,9 +7,11 @@
 Cases: "digits" (1,797 x 64, ten classes, a 64-64 network), "regression" (2,000 x 20, the
 same network), both with batches of 64 and 20 epochs; "silu" and "batch_norm", which are the
 digits with that activation or normalisation, beside scikit-learn's ReLU network, which
-knows neither; "predict" of 20,000 digits.  Data are scaled before.  Sides in turn, medians.
-`--busy 2` runs two processes beside that do nothing but compute.  skorch trains the same
-module without its inner validation split, so that all sides train on the same samples.
+knows neither; "predict" of 20,000 digits; "cnn" and "gru", the networks and data of
+benchmarks/engine.py, which scikit-learn does not have.  Data are scaled before.  Sides in
+turn, medians.  `--busy 2` runs two processes beside that do nothing but compute.  skorch
+trains the same module without its inner validation split, so that all sides train on the
+same samples.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import multiprocessing
 import warnings
 
 import numpy as np
+from engine import CASES as NETWORKS
 from measure import describe_machine, medians
 from sklearn.datasets import load_digits, make_regression
 from sklearn.exceptions import ConvergenceWarning
@@ -29,7 +32,7 @@ from torch import nn, optim
 from sk_tune import MLPClassifier, MLPRegressor
 
 N_EPOCHS, BATCH = 20, 64
-CASES = ("digits", "regression", "silu", "batch_norm", "predict")
+CASES = ("digits", "regression", "silu", "batch_norm", "predict", "cnn", "gru")
 
 
 class Net(nn.Module):
@@ -46,6 +49,8 @@ class Net(nn.Module):
 
 def sides_of(case):
     """Return estimators by side, and the data that they are fitted to."""
+    if case in NETWORKS:
+        return sides_of_network(NETWORKS[case])
     ours = {"hidden_layer_sizes": (64, 64), "max_epochs": N_EPOCHS, "batch_size": BATCH}
     theirs = {"hidden_layer_sizes": (64, 64), "max_iter": N_EPOCHS, "batch_size": BATCH}
     theirs |= {"n_iter_no_change": 1000, "random_state": 0}
@@ -91,6 +96,25 @@ def sides_of(case):
         "skorch": (skorch, y),
     }
     return sides, X
+
+
+def sides_of_network(case):
+    """Return sk_tune's and skorch's estimator of a network that scikit-learn lacks."""
+    X, y = case.load()
+    common = {"max_epochs": N_EPOCHS, "batch_size": case.batch_size}
+    skorch = NeuralNetClassifier(
+        case.module,
+        criterion=nn.CrossEntropyLoss,
+        optimizer=optim.AdamW,
+        lr=3e-3,
+        train_split=None,
+        verbose=0,
+        **case.module_params,
+        **common,
+    )
+    dropout = case.candidates[0][1]
+    ours = case.estimator(learning_rate=3e-3, dropout=dropout, random_state=0, **common)
+    return {"sk_tune": (ours, y), "skorch": (skorch, y)}, X
 
 
 def work_of(case):
