@@ -73,21 +73,27 @@ fig, (left, right) = plt.subplots(
 seen = {
     shown: accuracy_score(y_test, auto.blends_[name].predict(X_test))
     for name, shown in names.items()
+    if name in auto.blends_  # a slow machine may not come to all kinds in fifteen seconds
 }
+colors = {"dummy": "lightgray", "ensemble": "tab:blue"}
 bars = left.barh(
-    list(seen), list(seen.values()), color=["lightgray"] + ["tab:gray"] * 3 + ["tab:blue"]
+    list(seen),
+    list(seen.values()),
+    color=[colors.get(name, "tab:gray") for name in names if name in auto.blends_],
 )
 left.bar_label(bars, fmt="%.3f", padding=3)
 expected = auto.corrected_score_
 left.errorbar(
     [expected.score],
-    [4.47],
+    [len(seen) - 0.53],
     xerr=[[expected.score - expected.low], [expected.high - expected.score]],
     fmt="k|",
     capsize=4,
     label="promised, 95 %",
 )
-left.set(xlabel="Accuracy on customers put aside", xlim=(0.4, 1), ylim=(4.9, -0.6))
+left.set(
+    xlabel="Accuracy on customers put aside", xlim=(0.4, 1), ylim=(len(seen) - 0.1, -0.6)
+)
 left.legend(loc="lower left")
 board = auto.leaderboard_[auto.leaderboard_["family"] != "ensemble"]
 for family, models in board.groupby("family"):
