@@ -22,6 +22,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import joblib
+import torch
 from joblib.parallel import BACKENDS
 
 from sk_tune._compat import TaskPool, get_active_backend, loky_workers, takes_tasks
@@ -279,9 +280,10 @@ class _Ray(Executor):
 
     def submit(self, position: int, shard: Shard) -> None:
         try:
-            pid, apart, *data = _sent(shard)
+            coordinator, apart, *data = _sent(shard)
             references = [self._reference(part) for part in data]
-            self._running[self._remote.remote(pid, apart, *references)] = position
+            reference = self._remote.remote(coordinator, apart, *references)
+            self._running[reference] = position
         except Exception as error:  # noqa: BLE001 - goes to whoever waits for the result
             self._unsent.append((position, error))
 
@@ -342,12 +344,26 @@ def is_unsendable(error: Exception) -> bool:
     return isinstance(error, kinds) and ("pickle" in message or "serialize" in message)
 
 
-def _run(coordinator: int, shard: Shard, *data: Any) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Coordinator:
+    """What a worker has to know of the process that sends it a shard."""
+
+    pid: int
+    # Initial weights are drawn in torch's default type.
+    dtype: torch.dtype
+
+
+def _run(coordinator: _Coordinator, shard: Shard, *data: Any) -> Any:
     """Train a shard in a worker."""
     if parent_process() is not None:
         _freeze_heap()
-    end_with_parent(coordinator)
-    return train_shard(_together(shard, data))
+    end_with_parent(coordinator.pid)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(coordinator.dtype)
+    try:
+        return train_shard(_together(shard, data))
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _sent(shard: Shard) -> tuple[Any, ...]:
@@ -365,7 +381,8 @@ def _sent(shard: Shard) -> tuple[Any, ...]:
         numbers = list(data)
         places: dict[str, Any] = {n: numbers.index(id(part)) for n, part in parts.items()}
         fits[i] = replace(fit, **places)
-    return os.getpid(), replace(shard, fits=fits), *data.values()
+    coordinator = _Coordinator(os.getpid(), torch.get_default_dtype())
+    return coordinator, replace(shard, fits=fits), *data.values()
 
 
 def _together(shard: Shard, data: Sequence[Any]) -> Shard:

@@ -22,6 +22,7 @@ from skorch.callbacks import (
 from skorch.dataset import Dataset
 from skorch.history import History
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Subset
 
 from sk_tune._json_values import decode, encode
@@ -251,12 +252,16 @@ def draw_as_fit(net: Any, X: Any, y: Any, known: dict[Any, int], key: Any = None
     sizes = batch_sizes(len(train), len(train) if size == -1 else size, shuffled=False)
     n_loads = 1 + bool(options.get("shuffle", False)) + (valid is not None)
     n_words = n_loads * _words_of_loader()
+    n_lazy = 0
+    if any(map(is_lazy, net.module_.parameters())):
+        # The first step alone draws the weights of layers that take their size from it.
+        n_lazy = _words_of_step(net, X[: sizes[0]]) - _words_of_step(net, X[: sizes[0]])
     for n in {sizes[0], sizes[-1]}:
         place = (key, n, X.shape[1:], str(X.dtype))
         if key is None or place not in known:
             known[place] = _words_of_step(net, X[:n])
         n_words += sizes.count(n) * known[place]
-    skip_words(n_words * int(net.max_epochs))
+    skip_words(n_words * int(net.max_epochs) + n_lazy)
 
 
 def count_words(before: Tensor, after: Tensor) -> int | None:
@@ -289,7 +294,8 @@ def _stream(state: Tensor, n: int) -> tuple[Any, Tensor]:
     """Return the next words from a state, and the state behind them."""
     generator = torch.Generator()
     generator.set_state(state)
-    return torch.rand(n, generator=generator).numpy(), generator.get_state()
+    words = torch.rand(n, generator=generator, dtype=torch.float32)
+    return words.numpy(), generator.get_state()
 
 
 @cache

@@ -3,7 +3,12 @@
 """Which fits can share a fleet, and why a fit or a skorch net cannot be part of any."""
 
 import copy
+import functools
+import inspect
+import itertools
+import re
 from collections.abc import Iterable
+from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -22,7 +27,7 @@ from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.utils.data import DataLoader
 
 from sk_tune.augment import as_augmentations, kinds_of
-from sk_tune.engine._digest import attribute_names
+from sk_tune.engine._digest import attribute_names, installed_name
 from sk_tune.engine._fits import Fit
 from sk_tune.estimators import NetworkEstimator, is_unchanged
 from sk_tune.nets import loose_state, tensor_values
@@ -57,13 +62,11 @@ _INSIDE = frozenset({
 })
 # These also move the momentum with the learning rate.
 _CYCLIC = {"OneCycleLR", "CyclicLR"}
-_HOOKS = (
-    *("fit", "partial_fit", "fit_loop", "run_single_epoch", "train_step"),
-    *("train_step_single", "validation_step", "evaluation_step", "infer", "get_loss"),
-    *("get_dataset", "get_split_datasets", "get_iterator", "initialize"),
-    *("initialize_module", "initialize_optimizer", "initialize_criterion", "notify"),
-    *("check_data", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end"),
-    *("on_grad_computed",),
+# What a derived class may define anew: neither training nor adoption calls it, or it is
+# called on the net itself. scikit-learn gives each class methods to request metadata.
+_FREE = re.compile(
+    r"__\w+__|predict|predict_proba|score|get_default_callbacks|[gs]et_params"
+    r"|(save|load)_params|set_\w+_request"
 )
 
 
@@ -88,8 +91,9 @@ def _of_class(net: Any) -> str | None:
     base = NeuralNetClassifier if isinstance(net, NeuralNetClassifier) else NeuralNet
     if isinstance(net, NeuralNetRegressor):
         base = NeuralNetRegressor
-    for name in _HOOKS:
-        if getattr(type(net), name) is not getattr(base, name):
+    derived = type(net).__mro__[: type(net).__mro__.index(base)]
+    for name in itertools.chain(*map(vars, derived)):
+        if hasattr(base, name) and not _FREE.fullmatch(name):
             return f"{type(net).__name__} overrides {name}"
     if net.compile:
         return "compile=True"
@@ -165,10 +169,30 @@ def _of_callbacks(net: Any) -> str | None:
     return reason_against_callbacks(e[1] if isinstance(e, tuple) else e for e in entries)
 
 
-def _looks_inside(scoring: Any) -> bool:
-    """Return whether a function reads attributes of a net that a fleet does not train."""
-    code = getattr(scoring, "__code__", None)
-    return code is not None and not _INSIDE.isdisjoint(attribute_names(code))
+def _looks_inside(scoring: Any, asked: frozenset[CodeType] = frozenset()) -> bool:
+    """Return whether a scoring may read attributes of a net that a fleet does not train.
+
+    So may what is no code of Python; functions and methods of a user that a function names
+    are asked, too, but for those whose code was `asked`.
+    """
+    if isinstance(scoring, functools.partial):
+        return _looks_inside(scoring.func, asked)
+    function = getattr(scoring, "__func__", scoring)
+    if not hasattr(function, "__code__"):
+        function = type(scoring).__call__
+    code = getattr(function, "__code__", None)
+    if code is None or code in asked:
+        return code is None
+    names = attribute_names(code)
+    owner = type(getattr(scoring, "__self__", scoring))
+    variables = inspect.getclosurevars(function)
+    named = {**vars(owner), **variables.globals, **variables.nonlocals}
+    helpers = (named[name] for name in names | set(variables.nonlocals) if name in named)
+    return not _INSIDE.isdisjoint(names) or any(
+        _looks_inside(helper, asked | {code})
+        for helper in helpers
+        if isinstance(helper, FunctionType) and not installed_name(helper)
+    )
 
 
 def _of_callback(callback: Any) -> str | None:
@@ -184,7 +208,8 @@ def _of_callback(callback: Any) -> str | None:
         return "EpochScoring scores the training samples"
     if kind is EpochScoring and not getattr(callback, "use_caching", True):
         return "EpochScoring predicts anew (use_caching=False)"
-    if kind is EpochScoring and _looks_inside(getattr(callback, "scoring", None)):
+    scoring = getattr(callback, "scoring", None)
+    if kind is EpochScoring and callable(scoring) and _looks_inside(scoring):
         return "EpochScoring has a function that looks into the net"
     if kind is LRScheduler and callable(getattr(callback, "monitor", None)):
         return "LRScheduler has a function that asks the net"

@@ -47,7 +47,11 @@ def step_graphs(changing: Sequence[Tensor]) -> "StepGraphs | None":
 
     def capture(step: Step) -> tuple[Callable[[], object], Sequence[Tensor]]:
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        with torch.cuda.device(device), torch.cuda.graph(graph, stream=stream):
+        # What other threads do on the device meanwhile is no error of theirs.
+        recording = torch.cuda.graph(
+            graph, stream=stream, capture_error_mode="thread_local"
+        )
+        with torch.cuda.device(device), recording:
             found = step()
         return graph.replay, found
 

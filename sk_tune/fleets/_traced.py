@@ -318,6 +318,10 @@ class _Path:
     def after(self, link: Link) -> "_Path":
         """Return what a layer makes of the result, which only the last one may be."""
         self.check()
+        if not torch.is_grad_enabled():
+            raise NoChainError("it computes a part without derivatives")
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            raise NoChainError("it computes a part in another precision")
         self.links.append(link)
         return _Path(self.links)
 
@@ -337,7 +341,8 @@ def _links(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[An
         if _is_known(layer):
             layer.forward = partial(_note, Link(name))
     links: list[Link] = []
-    last = module(_Path(links))
+    with torch.enable_grad():
+        last = module(_Path(links))
     if type(last) is not _Path:
         raise NoChainError("it returns something else than its last result")
     last.check()

@@ -299,7 +299,7 @@ def batch_order(n_rows: int, seed: int, epoch: int) -> Tensor:
     """Return a permutation of the samples in one epoch, from 0, on the CPU."""
     generator = torch.Generator()
     generator.manual_seed(derive_seed(seed, Stream.BATCH_ORDER, epoch))
-    return torch.randperm(n_rows, generator=generator)
+    return torch.randperm(n_rows, generator=generator, device="cpu")
 
 
 def _pack(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any]:

@@ -776,6 +776,34 @@ def test_other_plain_nets_draw_what_they_draw_without_the_block(params):
     assert report.n_drawn_otherwise == 0
 
 
+class Lazy(Free):
+    """Draws the weights of a layer when it sees the first samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.LazyLinear(6, dtype=torch.float64)
+
+
+class Single(nn.Sequential):
+    """A network of torch's default type."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+
+
+@pytest.mark.filterwarnings("ignore:.*trained alone")
+@pytest.mark.parametrize("module", [Lazy, Single])
+def test_what_nets_draw_is_foreseen_in_float64_and_for_lazy_layers(module):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        report = _compared(lambda: _fold_probabilities(skorch(module=module)))
+    finally:
+        torch.set_default_dtype(before)
+
+    assert (report.n_adopted, report.n_drawn_otherwise) == (3, 0)
+
+
 class Projected(Free):
     """Sees its inputs by numbers that were drawn once and are not saved."""
 

@@ -1,11 +1,14 @@
 """Which fits can share a fleet."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, make_scorer
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 from skorch.callbacks import (
     Callback,
@@ -167,6 +170,21 @@ class _OwnStep(NeuralNetClassifier):
         return super().train_step(batch, **fit_params)
 
 
+class _OwnEnd(NeuralNetClassifier):
+    def on_train_end(self, net, **kwargs):
+        super().on_train_end(net, **kwargs)
+
+
+class _OwnGroups(NeuralNetClassifier):
+    def get_params_for_optimizer(self, prefix, named_parameters):
+        return super().get_params_for_optimizer(prefix, named_parameters)
+
+
+class _OwnPredictions(NeuralNetClassifier):
+    def predict_proba(self, X):
+        return super().predict_proba(X)
+
+
 class _OwnLoader(DataLoader):
     pass
 
@@ -174,6 +192,20 @@ class _OwnLoader(DataLoader):
 def _norm(net, X=None, y=None):
     """Return what only the net's own weights tell."""
     return float(next(net.module_.parameters()).norm())
+
+
+def _by_another(net, X=None, y=None, factor=1):
+    return factor * _norm(net)
+
+
+class _Scorer:
+    """What scores a net, as an object and by one of its methods."""
+
+    def __call__(self, net, X=None, y=None):
+        return self.norm(net)
+
+    def norm(self, net):
+        return _norm(net)
 
 
 def _accuracy(net, X, y):
@@ -195,6 +227,7 @@ def _net(cls=NeuralNetClassifier, **params):
         {"callbacks": [LRScheduler("StepLR", step_size=2), EpochScoring("f1_macro")]},
         {"callbacks": [LRScheduler("OneCycleLR", max_lr=1.0, cycle_momentum=False)]},
         {"callbacks": [EpochScoring(_accuracy, name="own")]},
+        {"callbacks": [EpochScoring(make_scorer(accuracy_score), name="made")]},
         {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9},
         {"optimizer": torch.optim.Adam, "optimizer__betas": (0.8, 0.99)},
         {"optimizer": torch.optim.AdamW, "optimizer__fused": True},
@@ -211,6 +244,8 @@ def test_nets_of_the_usual_kind_are_carried(params):
     ("net", "reason"),
     [
         (_net(_OwnStep), "overrides train_step"),
+        (_net(_OwnEnd), "overrides on_train_end"),
+        (_net(_OwnGroups), "overrides get_params_for_optimizer"),
         (_net(NeuralNetBinaryClassifier), "overrides"),
         (_net(iterator_train=_OwnLoader), "iterator of its own"),
         (_net(iterator_train__drop_last=True), "drop_last"),
@@ -236,7 +271,10 @@ def test_nets_of_the_usual_kind_are_carried(params):
         ),
         (_net(compile=True), "compile"),
         (_net(use_caching=False), "use_caching=False"),
-        (_net(callbacks=[EpochScoring(_norm, name="norm")]), "looks into the net"),
+        *(
+            (_net(callbacks=[EpochScoring(scoring, name="norm")]), "looks into the net")
+            for scoring in (_norm, _by_another, partial(_by_another, factor=2), _Scorer())
+        ),
         (_net(callbacks=[LRScheduler("ReduceLROnPlateau", monitor=_norm)]), "asks the net"),
         (object(), "neither sk_tune's nor a skorch net"),
     ],

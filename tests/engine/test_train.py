@@ -558,6 +558,21 @@ def test_what_is_prepared_for_a_plan_is_trained(digits, monkeypatch):
         np.testing.assert_array_equal(row.predictions, twin.predictions)
 
 
+@pytest.mark.usefixtures("workers_for_little")
+def test_workers_draw_weights_in_the_default_type_of_this_process(digits):
+    """It is the caller's, as weights are the same whoever draws them."""
+    fits = [_fit(digits, _mlp(max_epochs=1, hidden_layer_sizes=(w,))) for w in (4, 5)]
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        here, there = train(fits), train(fits, n_jobs=2)
+    finally:
+        torch.set_default_dtype(before)
+
+    for one, other in zip(here, there, strict=True):
+        np.testing.assert_array_equal(one.predictions, other.predictions)
+
+
 def test_a_fit_that_goes_on_is_not_trained_from_what_was_planned(digits, monkeypatch):
     """Its plan is made before it is known what is there; it trains what is missing."""
     monkeypatch.setattr(_train, "are_running", lambda _: False)

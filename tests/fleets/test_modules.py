@@ -109,6 +109,37 @@ def test_outputs_that_depend_on_other_samples_are_a_reason():
     assert _reason(module) == "its outputs depend on the other samples of a batch"
 
 
+class Frozen(Users):
+    """The first layer learns nothing, because nothing is derived through it."""
+
+    def forward(self, x):
+        with torch.no_grad():
+            h = self.hidden(x)
+        return self.output(torch.tanh(h))
+
+
+def _patched():
+    module = Users()
+    forward = module.hidden.forward
+    module.hidden.forward = lambda x: 2 * forward(x)
+    return module
+
+
+@pytest.mark.parametrize("module", [Frozen(), _patched()], ids=["no_grad", "patched"])
+def test_what_calls_of_layers_do_not_show_is_trained_alone(module):
+    """In a fleet these would train weights that a plain loop leaves, or forget a patch."""
+    assert _reason(module) is not None
+
+
+def test_a_forward_in_another_precision_is_no_chain_of_layers():
+    class Mixed(Users):
+        def forward(self, x):
+            with torch.autocast("cpu", torch.bfloat16):
+                return super().forward(x)
+
+    assert plan(Mixed(), X).way != "layers"
+
+
 def test_samples_may_be_single_numbers():
     """As a skorch net takes them that looks each one up."""
     module = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 2))
