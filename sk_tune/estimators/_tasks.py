@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import assert_all_finite, check_array, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -144,6 +145,8 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         return probabilities.numpy()
 
     def _target_array(self, y: Any) -> Any:
+        if sparse.issparse(y):
+            y = y.toarray()
         if getattr(y, "dtype", None) is not None and np.asarray(y).dtype.kind in "fO":
             assert_all_finite(np.asarray(y), input_name="y")
         try:
@@ -257,6 +260,11 @@ def _class_factors(
             classes=present,
             y=y[train],
             sample_weight=None if weight is None else weight[train],
+        )
+    if not np.all(np.isfinite(per_class)) or np.min(per_class) < 0:
+        wrong = dict(zip(present.tolist(), map(float, per_class), strict=True))
+        raise ValueError(
+            f"Weights of class_weight must be finite and not negative. Got {wrong} instead."
         )
     factors = np.ones(len(y))
     for label, factor in zip(present, per_class, strict=True):

@@ -196,8 +196,8 @@ def check_complete(estimator: Any, y: Any) -> None:
     """Raise ValueError if a target is missing, or text where numbers are to be learnt."""
     if y is None or sparse.issparse(y):
         return
-    # A list of labels and None or NaN would become text.
-    targets = np.asarray(as_array(y), dtype=object if isinstance(y, list) else None)
+    # A list or tuple of labels and None or NaN would become text.
+    targets = np.asarray(as_array(y), dtype=object if isinstance(y, list | tuple) else None)
     if not targets.ndim or not targets.size:
         return
     missing = np.asarray(pd.isna(targets)).reshape(len(targets), -1).any(axis=1)

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -90,6 +91,7 @@ INDICATORS = {
     "bool": lambda y: y.astype(bool),
     "float": lambda y: y.astype(float),
     "Fortran order": np.asfortranarray,
+    "sparse": sparse.csr_array,
 }
 
 
@@ -299,8 +301,10 @@ def test_balanced_weights_of_labels_count_sample_weights(make_estimator):
         ({0: 1, 1: 2, "2": 100}, CODES, "class_weight must name the classes.*'2'"),
         ([{0: 1, 1: 2}], INDICATOR, "an entry for each column of y. Got 1 for 3"),
         ({0: 1, 1: 2}, INDICATOR, "a list of a dict for each column .* are 3"),
+        ({0: np.nan}, CODES, "must be finite and not negative. Got {0: nan, "),
+        ({1: -1}, CODES, "must be finite and not negative. Got {0: 1.0, 1: -1.0"),
     ],
-    ids=["a misspelt class", "too few columns", "one dict for several columns"],
+    ids=["a misspelt class", "too few columns", "one dict for several", "NaN", "negative"],
 )
 def test_class_weights_that_do_not_fit_are_refused(class_weight, y, words, make_estimator):
     """A class would go without its weight, or weights be multiplied over columns."""
