@@ -31,7 +31,6 @@ from sklearn.utils._param_validation import (
     Options,
     RealNotInt,
     StrOptions,
-    make_constraint,
     validate_parameter_constraints,
 )
 from sklearn.utils._set_output import _get_output_config
@@ -62,7 +61,6 @@ __all__ = [
     "fold_task",
     "knows_fold_tasks",
     "last_step_scorer",
-    "make_constraint",
     "method_params",
     "num_samples",
     "output_container",

@@ -30,7 +30,7 @@ from sk_tune.backend._fingerprint import data_fingerprint, params_fingerprint
 from sk_tune.backend._shared_objects import CannotPutBackError, SharedObjects, State
 from sk_tune.backend._task_copy import copy_task, kept_random_states, silenced
 from sk_tune.engine import Fit, Progress, Trained, signature, train
-from sk_tune.estimators import NetworkEstimator, first_seed, resolve_seed
+from sk_tune.estimators import NetworkEstimator, resolve_seed
 from sk_tune.exceptions import warn_of_solo
 from sk_tune.training import TrainingState, is_small, seed_of_state
 
@@ -426,7 +426,7 @@ class Replayer(_Answers):
         self.session.report.n_adopted += 1
         if isinstance(estimator, NetworkEstimator):
             # The estimator's generator moves on, as fit would move it.
-            first_seed(estimator)
+            resolve_seed(estimator.random_state)
         elif seed_of_state(torch.get_rng_state().numpy().tobytes()) != state.seed:
             self.session.report.n_drawn_otherwise += 1
         return state
@@ -440,7 +440,7 @@ def _training(
     seed: int | bytes
     rows = None
     if isinstance(twin, NetworkEstimator):
-        seed = first_seed(twin)
+        seed = resolve_seed(twin.random_state)
         rows = None if monitor is None else monitor(*data)
     else:
         # A skorch net draws from torch's global generator.

@@ -29,7 +29,7 @@ from sk_tune.estimators import (
     NetworkEstimator,
     check_parameters,
     device_of,
-    first_seed,
+    resolve_seed,
 )
 from sk_tune.exceptions import warn_user
 from sk_tune.fleets import arithmetic
@@ -278,5 +278,6 @@ def _with_numbers(fit: Fit) -> Fit:
     elif seed is None:
         is_ours = isinstance(fit.estimator, NetworkEstimator)
         # A skorch net draws from torch's global generator, which a user may have seeded.
-        seed = first_seed(fit.estimator) if is_ours else int(torch.randint(2**31, ()))
+        drawn = fit.estimator.random_state if is_ours else int(torch.randint(2**31, ()))
+        seed = resolve_seed(drawn)
     return replace(fit, seed=seed, n_epochs=n_epochs or int(fit.estimator.max_epochs))

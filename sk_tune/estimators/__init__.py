@@ -27,7 +27,6 @@ from sk_tune.estimators._persistence import (
 from sk_tune.estimators._preparation import (
     FitPreparer,
     adopt_training,
-    first_seed,
     fit_as_overridden,
     network_inputs,
 )
@@ -70,7 +69,6 @@ __all__ = [
     "check_parameters",
     "device_of",
     "export_module",
-    "first_seed",
     "fit_as_overridden",
     "is_multilabel",
     "is_unchanged",

@@ -143,21 +143,6 @@ def mixes_samples(module: nn.Module) -> bool:
     return any(isinstance(layer, kinds) for layer in module.modules())
 
 
-def placed(
-    module: nn.Module, *, dtype: torch.dtype | None = None, device: str | None = None
-) -> nn.Module:
-    """Return ``module.to``, which takes its time also where nothing is to be done."""
-    there = None if device is None else torch.device(device)
-    for layer in module.modules():
-        for tensor in (*layer._parameters.values(), *layer._buffers.values()):
-            if tensor is None:
-                continue
-            has_dtype = dtype in {None, tensor.dtype} or not tensor.is_floating_point()
-            if not has_dtype or there not in {None, tensor.device}:
-                return module.to(device=there, dtype=dtype)
-    return module
-
-
 def take_rows(data: Any, rows: Array | None) -> Any:
     """Return the samples of any container at some positions, all if None."""
     if data is None or rows is None:

@@ -10,8 +10,7 @@ module each.
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -33,7 +32,6 @@ from sk_tune.estimators._encoded_data import (
     Samples,
     merge_equal_samples,
     mixes_samples,
-    placed,
     repeat_by_weight,
     samples_that_count,
     to_set,
@@ -89,24 +87,22 @@ _PREDICTING_HOOKS = (
 
 def is_unchanged(estimator: BaseEstimator) -> bool:
     """Return whether an estimator trains as its class in sk_tune does."""
-    return _has_hooks_of(estimator, _TRAINING_HOOKS, "sk_tune.")
+    cls: Any = type(estimator)  # mypy takes classes for unhashable.
+    return _has_hooks_of(cls, _TRAINING_HOOKS, ("sk_tune.",))
 
 
 def predicts_unchanged(estimator: BaseEstimator) -> bool:
     """Return whether an estimator predicts and scores as its class in sk_tune does."""
     # Scores come from scikit-learn's mixins.
-    has_hooks = _has_hooks_of(estimator, _PREDICTING_HOOKS, ("sk_tune.", "sklearn."))
+    cls: Any = type(estimator)
+    has_hooks = _has_hooks_of(cls, _PREDICTING_HOOKS, ("sk_tune.", "sklearn."))
     return has_hooks and not hasattr(estimator, "decision_function")
 
 
-def _has_hooks_of(
-    estimator: BaseEstimator, names: Sequence[str], packages: str | tuple[str, ...]
-) -> bool:
+@cache
+def _has_hooks_of(cls: Any, names: tuple[str, ...], packages: tuple[str, ...]) -> bool:
     # The class that has a method is asked, for a wrapper names the module that it wraps.
-    found = [
-        next((base for base in type(estimator).__mro__ if name in vars(base)), None)
-        for name in names
-    ]
+    found = [next((b for b in cls.__mro__ if name in vars(b)), None) for name in names]
     return all(base is None or base.__module__.startswith(packages) for base in found)
 
 
@@ -319,9 +315,8 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         The parameters were checked where it ran.
         """
         self.__dict__.pop("net_", None)
-        device = resolve_device(self)
         self._learn(X, y, sample_weight, fresh=True, classes=None)
-        net = self._make_net(state.seed, device, self._module_to_fill(state.seed, device))
+        net = self._make_net(state.seed, resolve_device(self))
         load_training_state(net, state)
         self._keep(net, refitted=True)
         return self
@@ -378,7 +373,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         dtype: torch.dtype = getattr(torch, self.dtype)
         try:
             with forked_rng(derive_seed(seed, Stream.WEIGHTS)):
-                return placed(self._build_module(self.n_outputs_), dtype=dtype)
+                return self._build_module(self.n_outputs_).to(dtype=dtype)
         except RuntimeError as error:
             if "allocate" not in str(error):
                 raise
@@ -387,16 +382,10 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
                 f"Torch says: {error}"
             ) from error
 
-    def _module_to_fill(self, seed: int, device: str) -> nn.Module:
-        """Return a module whose weights will be replaced at once."""
-        return self._seeded_module(seed)
-
-    def _make_net(
-        self, seed: int, device: str | None = None, module: nn.Module | None = None
-    ) -> TrainingNet:
+    def _make_net(self, seed: int, device: str | None = None) -> TrainingNet:
         """Return an untrained net."""
         criterion, _ = self._task_parts()
-        module = self._seeded_module(seed) if module is None else module
+        module = self._seeded_module(seed)
         net = TrainingNet(
             module,
             criterion,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sklearn.base import clone, is_classifier
 from torch import Tensor
 
-from sk_tune.estimators._encoded_data import EncodedData, placed, take_rows, to_tensor
+from sk_tune.estimators._encoded_data import EncodedData, take_rows, to_tensor
 from sk_tune.estimators._net_state import (
     changed_modules,
     module_keys,
@@ -28,7 +28,6 @@ from sk_tune.estimators._validation import (
     LastSeen,
     check_parameters,
     resolve_device,
-    resolve_seed,
 )
 from sk_tune.training import TensorSet, TrainingState
 
@@ -48,7 +47,6 @@ class FitPreparer:
         # The objects are kept too, so that no others get their ids.
         self._known: dict[Any, tuple[EncodedData, dict[str, Any], Any]] = {}
         self._monitors: dict[Any, tuple[TensorSet, Any]] = {}
-        self._wholes: dict[Any, tuple[Any, Any]] = {}
         # The last estimator that was checked, and a copy to copy.
         self._last = LastSeen()
         self._unfitted: NetworkEstimator | None = None
@@ -79,17 +77,15 @@ class FitPreparer:
         key = (type(twin), *map(id, sources), *map(_key, values))
         if key not in self._known:
             before = set(vars(twin))
-            parts = (self._whole(twin, X), y, sample_weight)
+            parts = (twin._whole(X), y, sample_weight)
             X_taken, y_taken, weight = (take_rows(part, rows) for part in parts)
             data = twin._encode(X_taken, y_taken, weight, device, twin.dtype, fresh=True)
             learnt = {n: v for n, v in vars(twin).items() if n not in before}
             self._known[key] = (data, learnt, sources)
         data, learnt, _ = self._known[key]
         twin.__dict__.update(learnt)
-        if state is None:
-            module = placed(twin._seeded_module(seed), device=device)
-        else:
-            module = placed(twin._module_to_fill(seed, device), device=device)
+        module = twin._seeded_module(seed).to(device)
+        if state is not None:
             weights = state.weights if state.last_weights is None else state.last_weights
             module.load_state_dict(to_tensors(weights))
         train, valid = twin._to_sets(
@@ -109,13 +105,6 @@ class FitPreparer:
             state=state,
         )
 
-    def _whole(self, twin: NetworkEstimator, X: Any) -> Any:
-        """Return what an estimator makes of all samples, from which fits take theirs."""
-        key = id(X), type(twin)
-        if key not in self._wholes:
-            self._wholes[key] = X, twin._whole(X)
-        return self._wholes[key][1]
-
     def _twin(self, estimator: NetworkEstimator) -> NetworkEstimator:
         """Return a copy of checked parameters, without anything that was learnt."""
         if self._unfitted is None or not self._last.is_like(estimator):
@@ -133,7 +122,7 @@ class FitPreparer:
             return None
         key = (key, id(monitor))
         if key not in self._monitors:
-            X = twin._check_X(take_rows(self._whole(twin, X), monitor), reset=False)
+            X = twin._check_X(take_rows(twin._whole(X), monitor), reset=False)
             y = twin._check_target(X, take_rows(y, monitor))
             if is_classifier(twin) and not twin._is_multilabel:
                 known = np.isin(y, twin.classes_)
@@ -194,11 +183,6 @@ def fit_as_overridden(
     fresh = twin._make_net(twin.net_.options.seed)
     modules = changed_modules(twin.net_, module_keys(fresh))
     return replace(training_state(twin.net_), modules=modules), predictions
-
-
-def first_seed(estimator: NetworkEstimator) -> int:
-    """Return the seed that a fit of an estimator would take; a ``RandomState`` moves on."""
-    return resolve_seed(estimator.random_state)
 
 
 def network_inputs(estimator: NetworkEstimator, X: Any) -> Tensor:

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Checks of users' data and parameters, made once; all other code trusts them."""
 
-import functools
 from collections.abc import Sequence
 from math import prod
 from numbers import Integral, Real
@@ -20,7 +19,6 @@ from sklearn.utils.validation import validate_data
 from sk_tune._compat import (
     Interval,
     check_sample_weight,
-    make_constraint,
     validate_parameter_constraints,
 )
 from sk_tune._text import listed
@@ -76,14 +74,9 @@ def check_parameters(estimator: Any) -> None:
     Raises ValueError in scikit-learn's wording, with the parameter, what it must be and
     what was given.
     """
-    cls: Any = type(estimator)
-    declared = cls._parameter_constraints
+    declared = estimator._parameter_constraints
     values = {name: getattr(estimator, name) for name in declared}
-    # scikit-learn makes the constraints anew each time, which takes longer than to look at
-    # the values, and a search has many fits.
-    for name, allowed in _made_constraints(cls).items():
-        if not any(constraint.is_satisfied_by(values[name]) for constraint in allowed):
-            validate_parameter_constraints(declared, values, caller_name=cls.__name__)
+    validate_parameter_constraints(declared, values, caller_name=type(estimator).__name__)
 
 
 class LastSeen:
@@ -105,15 +98,6 @@ class LastSeen:
     def see(self, estimator: Any) -> None:
         """Remember an estimator as it is now."""
         self._kind, self._values = type(estimator), dict(vars(estimator))
-
-
-@functools.cache
-def _made_constraints(cls: Any) -> dict[str, list[Any]]:
-    return {
-        name: list(map(make_constraint, allowed))
-        for name, allowed in cls._parameter_constraints.items()
-        if allowed != "no_validation"
-    }
 
 
 def as_array(data: Any) -> Any:

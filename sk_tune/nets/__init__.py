@@ -23,8 +23,6 @@ from sk_tune.nets._mlp import (
 from sk_tune.nets._module_copies import (
     added_attributes,
     attributes_key,
-    empty_copy,
-    fresh_copy,
     independent_copy,
     loose_state,
     tensor_values,
@@ -59,8 +57,6 @@ __all__ = [
     "dropout_layer_seeds",
     "dropout_positions",
     "dropout_threshold",
-    "empty_copy",
-    "fresh_copy",
     "independent_copy",
     "loose_state",
     "mean_of_members",

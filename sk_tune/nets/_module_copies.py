@@ -26,52 +26,6 @@ _PLAIN = (bool, int, float, complex, str, bytes, type, ModuleType, BuiltinFuncti
 _MOST_OBJECTS = 10_000
 
 
-def empty_copy(module: nn.Module, device: str) -> nn.Module:
-    """Return a module like another, whose parameters and buffers hold any numbers.
-
-    Several times as fast as building one: no layer draws weights, nor checks its arguments.
-    The layers of `module`, which may be on torch's "meta" device, must hold their tensors
-    and layers as torch registers them, and nothing else that may change but numbers.
-    """
-    twin = object.__new__(type(module))
-    # Hooks and registers are dicts and sets; a shared one would bind the two.
-    vars(twin).update({
-        name: value.copy() if isinstance(value, dict | set) else value
-        for name, value in vars(module).items()
-    })
-    for name, parameter in module._parameters.items():
-        if parameter is not None:
-            empty = _empty_like(parameter, device)
-            twin._parameters[name] = nn.Parameter(empty, parameter.requires_grad)
-    for name, buffer in module._buffers.items():
-        if buffer is not None:
-            twin._buffers[name] = _empty_like(buffer, device)
-    for name, layer in module._modules.items():
-        if layer is not None:
-            twin._modules[name] = empty_copy(layer, device)
-    return twin
-
-
-def fresh_copy(module: nn.Module) -> nn.Module:
-    """Return a module on the CPU like another, with weights as if it had just been built.
-
-    Its layers must draw all of their weights in ``reset_parameters``, in the order in which
-    they were made.
-    """
-    twin = empty_copy(module, "cpu")
-    for layer in twin.modules():
-        if hasattr(type(layer), "reset_parameters"):
-            layer.reset_parameters()  # type: ignore[operator]
-    return twin
-
-
-def _empty_like(tensor: torch.Tensor, device: str) -> torch.Tensor:
-    """Return ``torch.empty_like``, which of a meta tensor imports sympy first."""
-    return torch.empty_strided(
-        tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device
-    )
-
-
 def loose_state(module: nn.Module) -> tuple[Any, ...]:
     """Return a key that is equal for modules that hold the same beside their weights.
 
