@@ -18,9 +18,9 @@ from sk_tune.augment._augmentations import (
     TimeShift,
     as_augmentations,
     check_row_shape,
-    from_plain,
     kinds_of,
-    to_plain,
+    packed,
+    unpacked,
 )
 from sk_tune.augment._operations import AugmentedBatch, RowAugmenter
 
@@ -42,7 +42,7 @@ __all__ = [
     "TimeShift",
     "as_augmentations",
     "check_row_shape",
-    "from_plain",
     "kinds_of",
-    "to_plain",
+    "packed",
+    "unpacked",
 ]

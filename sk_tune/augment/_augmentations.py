@@ -395,33 +395,18 @@ def kinds_of(augmentations: Sequence[Augmentation]) -> tuple[str, ...]:
     return tuple(augmentation.name for augmentation in augmentations)
 
 
-def to_plain(value: Any) -> Any:
-    """Return a value of the parameter ``augmentation`` as JSON knows it.
+def packed(value: Any) -> dict[str, Any] | None:
+    """Return an augmentation as JSON knows it; None for anything else.
 
-    >>> to_plain(["flip", Shift(3)])
-    ['flip', {'kind': 'shift', 'pixels': 3}]
+    >>> packed(Shift(3))
+    {'augmentation': 'shift', 'pixels': 3}
     """
-    if isinstance(value, Augmentation):
-        return {"kind": value.name, **asdict(value)}
-    if isinstance(value, list | tuple):
-        return type(value)(to_plain(item) for item in value)
-    return value
+    if not isinstance(value, Augmentation):
+        return None
+    return {"augmentation": value.name, **asdict(value)}
 
 
-def from_plain(value: Any) -> Any:
-    """Return the value that :func:`to_plain` was given.
-
-    Raises ValueError if a dict names no kind of augmentation, or a strength is out of its
-    range, and TypeError if it names a strength that its kind does not have.
-    """
-    if isinstance(value, list | tuple):
-        return type(value)(from_plain(item) for item in value)
-    if not isinstance(value, dict):
-        return value
-    kind = AUGMENTATIONS.get(value.get("kind", ""))
-    if kind is None:
-        raise ValueError(
-            f"The kind of an augmentation must be among {set(AUGMENTATIONS)}. Got "
-            f"{value.get('kind')!r} instead."
-        )
-    return kind(**{name: number for name, number in value.items() if name != "kind"})
+def unpacked(packed: dict[str, Any]) -> Augmentation:
+    """Return the augmentation that :func:`packed` was given, or raise if it was none."""
+    strengths = {name: number for name, number in packed.items() if name != "augmentation"}
+    return AUGMENTATIONS[packed["augmentation"]](**strengths)

@@ -27,6 +27,7 @@ from sk_tune._compat import EstimatorBase
 from sk_tune._declaration import parameters
 from sk_tune._documentation import Documented
 from sk_tune.adoption import adopted_state
+from sk_tune.augment import Layout, as_augmentations, check_row_shape
 from sk_tune.estimators._encoded_data import (
     EncodedData,
     Samples,
@@ -37,13 +38,12 @@ from sk_tune.estimators._encoded_data import (
     to_set,
     to_tensor,
 )
-from sk_tune.estimators._epoch_parts import TrainingOptions, augmentation_options
 from sk_tune.estimators._net_state import load_training_state
 from sk_tune.estimators._onnx_export import export_onnx
 from sk_tune.estimators._parameters import TrainingParameters
 from sk_tune.estimators._persistence import Persistence
 from sk_tune.estimators._prepared_fit import train_in_fleet
-from sk_tune.estimators._training_net import TrainingNet
+from sk_tune.estimators._training_net import TrainingNet, TrainingOptions
 from sk_tune.estimators._validation import (
     as_array,
     check_complete,
@@ -69,6 +69,8 @@ Array = npt.NDArray[Any]
 _OPTIMIZER = ("learning_rate", "momentum", "nesterovs_momentum", "weight_decay")
 # Enough samples for the arithmetic to outweigh the calls, few enough for the cache.
 _PREDICT_ROWS = 1024
+# Meanings of a sample's axes, by the number of axes.
+_LAYOUTS: dict[int, Layout] = {1: "table", 2: "sequence", 3: "image", 4: "volume"}
 
 # Hooks: methods that a derived class may override to change how data are read, how a
 # network is trained, and how it predicts and scores.
@@ -413,13 +415,23 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         return {n: v.item() if isinstance(v, np.generic) else v for n, v in values}
 
     def _options(self, seed: int) -> TrainingOptions:
+        """Return how a net is trained; refuse augmentations of samples of other forms."""
+        shape = self.input_shape_
+        layout: Layout = _LAYOUTS.get(len(shape), "other")
+        if layout == "sequence" and self._time_is_last:
+            layout = "signal"
+        augmentation = as_augmentations(self.augmentation)
+        check_row_shape(augmentation, shape, layout, type(self).__name__)
+        codes = np.flatnonzero(getattr(self, "is_categorical_", ())).tolist()
         return TrainingOptions(
             seed=seed,
             schedule_epochs=self.max_epochs,
             dtype=self.dtype,
             n_outputs=self.n_outputs_,
             **self._arguments("learning_rate", "lr_schedule", "gradient_clip", "l1"),
-            **augmentation_options(self),
+            augmentation=augmentation,
+            layout=layout,
+            codes=tuple(codes),
             patience=self.patience if self.early_stopping else None,
             tol=self.tol,
             score=self._task_parts()[1],

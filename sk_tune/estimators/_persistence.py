@@ -25,7 +25,7 @@ from torch import Tensor
 
 from sk_tune._files import replaced_file
 from sk_tune._json_values import decode, encode
-from sk_tune.augment import from_plain, to_plain
+from sk_tune.augment import packed, unpacked
 from sk_tune.estimators._net_state import load_training_state, to_arrays, training_state
 from sk_tune.estimators._validation import resolve_device
 from sk_tune.exceptions import warn_user
@@ -204,8 +204,7 @@ def unpack_network(
 
     `module` is that of a ``NetClassifier`` or ``NetRegressor``.
     """
-    params = decode(description["params"])
-    params["augmentation"] = from_plain(params.get("augmentation"))
+    params = decode(description["params"], unpacked)
     if description["needs_module"]:
         if module is None:
             raise _ModuleNeeded(cls.__name__)
@@ -264,18 +263,17 @@ def _describe_params(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
         for name, value in params.items()
         if name not in _NOT_SAVED
     }
-    params["augmentation"] = to_plain(params["augmentation"])
     if isinstance(params["random_state"], np.random.RandomState):
         params["random_state"] = None
     for name, value in params.items():
         try:
-            encode(value)
+            encode(value, packed)
         except TypeError as error:
             raise TypeError(f"The parameter {name!r} cannot be saved. {error}") from error
     return {
         "class": type(estimator).__name__,
         "needs_module": needs_module,
-        "params": encode(params),
+        "params": encode(params, packed),
     }
 
 
@@ -314,16 +312,12 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str
         raise ValueError(f"{path} must be a file that save wrote. Got other safetensors.")
     try:
         description = json.loads(metadata[_KEY])
-        version, checksum = description["version"], description["checksum"]
+        version, checksum = int(description["version"]), description["checksum"]
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise ValueError(
             f"{path} must be a file that save wrote. Its description is not readable: "
             f"{error!r}"
         ) from error
-    if not isinstance(version, int):
-        raise ValueError(
-            f"{path} must be a file that save wrote. Its format is {version!r}, no number."
-        )
     if version > FORMAT_VERSION:
         raise ValueError(
             f"{path} is of format {version}, newer than this sk_tune reads, which is "

@@ -11,14 +11,13 @@ import torch
 from torch import nn
 
 from sk_tune._compat import has_hooks
-from sk_tune.estimators._epoch_parts import TrainingOptions
 from sk_tune.estimators._net_state import (
     changed_modules,
     load_training_state,
     module_keys,
     training_state,
 )
-from sk_tune.estimators._training_net import TrainingNet
+from sk_tune.estimators._training_net import TrainingNet, TrainingOptions
 from sk_tune.exceptions import TrainingDivergedError
 from sk_tune.fleets import (
     LOSSES,

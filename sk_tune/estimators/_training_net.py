@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,12 +25,7 @@ from skorch.dataset import Dataset
 from skorch.history import History
 from torch import Tensor, nn
 
-from sk_tune.estimators._epoch_parts import (
-    BatchAugmenter,
-    EpochOutcome,
-    TrainingOptions,
-    with_targets,
-)
+from sk_tune.augment import Augmentation, Layout, RowAugmenter
 from sk_tune.estimators._net_state import LateOptimizerNet, cloned, moved, undone_on_failure
 from sk_tune.estimators._validation import has_device
 from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code, warn_user
@@ -62,6 +58,34 @@ _PROBABILITIES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingOptions:
+    """How a net is trained, beyond what skorch has parameters for.
+
+    The schedule is laid out for `schedule_epochs`. `layout` says what the axes of a sample
+    mean, `codes` which columns hold codes of categories. With `patience` None training goes
+    to the end. `score` maps ``(y_pred, y_true, sample_weight)`` to a number, for the
+    history. `global_rng` says that the module may draw from torch's global generator, which
+    is then seeded for each epoch and restored.
+    """
+
+    seed: int
+    learning_rate: float
+    lr_schedule: str
+    schedule_epochs: int
+    gradient_clip: float | None
+    l1: float
+    augmentation: tuple[Augmentation, ...]
+    layout: Layout
+    codes: tuple[int, ...]
+    patience: int | None
+    tol: float
+    dtype: str
+    n_outputs: int
+    score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    global_rng: bool
+
+
 def _for_callbacks(rows: TensorSet) -> Dataset:
     dataset = Dataset(rows.X, rows.y)
     dataset.sample_weight = rows.sample_weight
@@ -70,6 +94,40 @@ def _for_callbacks(rows: TensorSet) -> Dataset:
 
 class _StopTraining(Exception):
     pass
+
+
+class _EpochOutcome:
+    """The losses and outputs of an epoch's batches, kept on the device until its end."""
+
+    def __init__(self) -> None:
+        self.losses: list[Tensor] = []
+        self.outputs: list[Tensor] = []
+        self.targets: list[Any] = []
+
+    def add(self, loss: Tensor, y_pred: Tensor, target: Any) -> None:
+        """Keep the mean loss of a batch, its outputs, (B, C), and targets."""
+        self.losses.append(loss)
+        self.outputs.append(y_pred)
+        self.targets.append(target)
+
+    def loss_and_score(self, score: Callable[..., Tensor]) -> tuple[float, float]:
+        """Return the mean loss over the epoch's samples, and their score.
+
+        `score` maps ``(y_pred, y_true, weight)`` of networks, here of one.
+        """
+        y_pred = torch.cat(self.outputs)
+        if isinstance(self.targets[0], tuple):
+            parts = zip(*self.targets, strict=True)
+            y_true, weight = (torch.cat(part) for part in parts)
+            sizes = torch.stack([w.sum() for _, w in self.targets])
+        else:
+            y_true, weight = torch.cat(self.targets), None
+            sizes = torch.tensor(list(map(_n_known, self.targets)), device=y_pred.device)
+        losses = torch.stack(self.losses)
+        # A batch without known targets has no mean loss, and counts for nothing.
+        loss = (losses.where(sizes > 0, 0.0) * sizes).sum() / sizes.sum()
+        own = [t if t is None else t.unsqueeze(0) for t in (y_pred, y_true, weight)]
+        return float(loss), float(score(*own))
 
 
 class TrainingNet(LateOptimizerNet):
@@ -299,9 +357,10 @@ class TrainingNet(LateOptimizerNet):
         n_batches = len(batches)
         augmenter = None
         if self.options.augmentation:
-            augmenter = BatchAugmenter(self.options, self.device, self.n_steps_, n_batches)
+            augmenter = _augmenter(self.options, self.device)
+            augmenter.begin_epoch([self.n_steps_], n_batches)
         self._set_training(True)
-        outcome = EpochOutcome()
+        outcome = _EpochOutcome()
         for index, batch in enumerate(batches):
             check_time()
             if self.options.lr_schedule != "constant":
@@ -312,7 +371,7 @@ class TrainingNet(LateOptimizerNet):
                 self.notify("on_batch_begin", batch=batch, training=True)
                 # A callback that predicts leaves the net in evaluation mode.
                 self._set_training(True)
-            seen = batch if augmenter is None else augmenter.augmented(batch, index)
+            seen = batch if augmenter is None else _augmented(augmenter, batch, index)
             loss, y_pred = self._train_batch(batch, seen, hooks=hooks)
             self.n_steps_ += 1
             outcome.add(loss, y_pred, batch[1])
@@ -334,7 +393,7 @@ class TrainingNet(LateOptimizerNet):
         optimizer = self.optimizer_
         optimizer.zero_grad()
         y_pred = self.module_(seen[0])
-        loss = self.get_loss(with_targets(y_pred, seen[1]), seen[1])
+        loss = self.get_loss(_with_targets(y_pred, seen[1]), seen[1])
         loss.backward()  # type: ignore[no-untyped-call]
         options = self.options
         if options.l1:
@@ -353,9 +412,9 @@ class TrainingNet(LateOptimizerNet):
         return loss.detach(), outputs
 
     @torch.no_grad()
-    def _evaluate(self, rows: TensorSet, *, hooks: bool) -> EpochOutcome:
+    def _evaluate(self, rows: TensorSet, *, hooks: bool) -> _EpochOutcome:
         self._set_training(False)
-        outcome = EpochOutcome()
+        outcome = _EpochOutcome()
         for batch in self.get_iterator(rows, training=False):
             if hooks:
                 self.notify("on_batch_begin", batch=batch, training=False)
@@ -378,7 +437,7 @@ class TrainingNet(LateOptimizerNet):
         if self.stopping_.best_epoch == epoch:
             self.best_weights_ = cloned(self.module_.state_dict())
 
-    def _record_scores(self, prefix: str, outcome: EpochOutcome) -> None:
+    def _record_scores(self, prefix: str, outcome: _EpochOutcome) -> None:
         loss, score = outcome.loss_and_score(self.options.score)
         if not math.isfinite(loss) and prefix != "monitor":
             rate = self.options.learning_rate
@@ -435,3 +494,43 @@ class TrainingNet(LateOptimizerNet):
             device = "cpu"
         state = {**state, "device": device}
         self.__dict__.update(state if device == "cpu" else moved(state, device))
+
+
+def _augmenter(options: TrainingOptions, device: Any) -> RowAugmenter:
+    """Return what augments the batches of one net, as a fleet of one network."""
+    return RowAugmenter(
+        [options.augmentation],
+        [derive_seed(options.seed, Stream.AUGMENTATION)],
+        options.layout,
+        torch.device(device),
+        options.codes,
+    )
+
+
+def _augmented(
+    augmenter: RowAugmenter, batch: tuple[Any, Any], step: int
+) -> tuple[Any, Any]:
+    """Return a batch, inputs and targets, as the network sees it."""
+    X, target = batch
+    y, weight = target if isinstance(target, tuple) else (target, None)
+    weight = None if weight is None else weight.unsqueeze(0)
+    seen = augmenter.augmented(X.unsqueeze(0), y.unsqueeze(0), weight, slice(1), step)
+    X, y = seen.X.squeeze(0), seen.y.squeeze(0)
+    return X, y if seen.weight is None else (y, seen.weight.squeeze(0))
+
+
+def _with_targets(outputs: Tensor, target: Any) -> Tensor:
+    """Return outputs, (B, ...), as often as there are targets for them, (n B, ...).
+
+    Samples that were mixed have a target for each of their parts.
+    """
+    y = target[0] if isinstance(target, tuple) else target
+    n = len(y) // len(outputs)
+    return outputs if n == 1 else outputs.repeat(n, *(1,) * (outputs.ndim - 1))
+
+
+def _n_known(targets: Tensor) -> int:
+    """Return how many targets have a loss: as in torch, negative numbers are no class."""
+    if targets.is_floating_point() or targets.ndim > 1:
+        return len(targets)
+    return int((targets >= 0).sum())

@@ -17,7 +17,6 @@ from sk_tune._text import nearest
 from sk_tune.estimators._network_estimator import NetworkEstimator
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import WholeNumber, check_input_shape, reshaped
-from sk_tune.nets import LogProbabilities, sum_to_one
 from sk_tune.training import count_multiplications, n_weights
 
 _PREFIX = "module__"
@@ -198,6 +197,41 @@ def _with_module_parameters(cls: _Class) -> _Class:
     return cls
 
 
+def _sum_to_one(outputs: Tensor) -> bool:
+    """Return whether outputs, (B, C), are at least 0 and sum to 1 for each sample."""
+    sums = outputs.sum(dim=1)
+    # Half precision rounds at 1e-3.
+    return bool((outputs >= 0).all()) and torch.allclose(
+        sums, torch.ones_like(sums), atol=1e-2 if outputs.element_size() < 4 else 1e-4
+    )
+
+
+class _LogProbabilities(nn.Module):
+    """A module that returns probabilities, as one that returns unnormalised scores.
+
+    Their logarithms are such scores: softmax makes the same probabilities of them, and
+    cross-entropy is the negative log-likelihood. Unless a sample has `one_class`, each
+    column is a label by itself, whose score is its log-odds. `while_training` says whether
+    the module returns probabilities in training mode too.
+    """
+
+    def __init__(self, module: nn.Module, *, one_class: bool, while_training: bool) -> None:
+        super().__init__()
+        self.module = module
+        self.one_class = one_class
+        self.while_training = while_training
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return unnormalised scores, (B, C), of a batch (B, ...)."""
+        outputs: Tensor = self.module(x)
+        if self.training and not self.while_training:
+            return outputs
+        numbers = torch.finfo(outputs.dtype)
+        if self.one_class:
+            return outputs.clamp_min(numbers.tiny).log()
+        return outputs.logit(eps=numbers.eps)
+
+
 @_with_module_parameters
 @parameters
 class NetClassifier(_NetEstimator, NetworkClassifier):
@@ -233,7 +267,7 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
         def can_be(found: Tensor) -> bool:
             # The sigmoid of labels that exclude each other sums to one by chance only.
             in_range = bool(((found >= 0) & (found <= 1)).all())
-            return in_range if self._is_multilabel else sum_to_one(found)
+            return in_range if self._is_multilabel else _sum_to_one(found)
 
         def are_probabilities(inputs: Tensor, *, training: bool) -> bool:
             try:
@@ -249,7 +283,7 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
             return module
         # Some modules normalise only what they predict.
         while_training = are_probabilities(samples, training=True)
-        return LogProbabilities(
+        return _LogProbabilities(
             module, one_class=not self._is_multilabel, while_training=while_training
         )
 

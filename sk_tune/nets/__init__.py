@@ -28,7 +28,6 @@ from sk_tune.nets._module_copies import (
     tensor_values,
     with_parameters_of,
 )
-from sk_tune.nets._probabilities import LogProbabilities, sum_to_one
 from sk_tune.nets._rnn import RNN
 from sk_tune.nets._table_inputs import (
     CategoryEmbedding,
@@ -43,7 +42,6 @@ __all__ = [
     "MLP",
     "RNN",
     "CategoryEmbedding",
-    "LogProbabilities",
     "PeriodicEmbedding",
     "PiecewiseLinearEmbedding",
     "SeededDropout",
@@ -62,7 +60,6 @@ __all__ = [
     "mean_of_members",
     "seed_dropout",
     "set_dropout_step",
-    "sum_to_one",
     "tensor_values",
     "with_parameters_of",
 ]

@@ -8,6 +8,7 @@ the smooth clipping.  A place in the year, the week or the day is the sine and c
 a point on a circle, so that December is next to January and Sunday next to Monday.
 """
 
+import warnings
 from collections import Counter
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -153,7 +154,7 @@ def _share_of_year(days: Floats) -> Floats:
 
 _BOUND = 3.0
 _QUARTILES = (25, 50, 75)
-_HUGE, _HUGEST = 1e300, np.finfo(np.float64).max
+_HUGE = 1e300
 
 
 class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -237,9 +238,9 @@ class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseE
         """
         check_is_fitted(self)
         X = self._checked(X, reset=False)
-        # Infinity times 0 or over infinity would be NaN.
         with np.errstate(over="ignore"):
-            scaled = np.clip(X - self.center_, -_HUGEST, _HUGEST) * self.scale_
+            scaled = (X - self.center_) * self.scale_
+        # Infinity over infinity would be NaN.
         scaled = np.clip(scaled, -_HUGE, _HUGE)
         clipped: Floats = scaled / np.hypot(1.0, scaled / _BOUND)
         return clipped
@@ -257,19 +258,11 @@ class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseE
 
 
 def _percentiles(X: Floats, orders: tuple[int, ...]) -> Floats:
-    # Between the least and the largest number lies more than any number.
-    return 4.0 * _finite_percentiles(X / 4.0, orders)
-
-
-def _finite_percentiles(X: Floats, orders: tuple[int, ...]) -> Floats:
-    # A column may be without any value.
+    """Return percentiles of each column; NaN for a column without any value."""
     if not np.isnan(X).any():
         return np.percentile(X, orders, axis=0)
-    found = np.full((len(orders), X.shape[1]), np.nan)
-    for j, column in enumerate(X.T):
-        present = column[~np.isnan(column)]
-        if len(present):
-            found[:, j] = np.percentile(present, orders)
+    with warnings.catch_warnings(action="ignore"):
+        found: Floats = np.nanpercentile(X, orders, axis=0)
     return found
 
 
