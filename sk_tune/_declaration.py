@@ -16,7 +16,8 @@ from functools import cache, wraps
 from itertools import chain
 from typing import Any, TypeVar, dataclass_transform
 
-from sk_tune._text import did_you_mean
+import sk_tune
+from sk_tune._text import did_you_mean, page
 
 _Class = TypeVar("_Class", bound=type)
 # What stands for both sections, where a class describes nothing beside its bases.
@@ -199,3 +200,16 @@ def _with_default(parameter: inspect.Parameter | None, entry: str) -> str:
         same = True
     text = f'"{default}"' if isinstance(default, str) else repr(default)
     return entry if same else "\n".join([f"{head}{mark}{text}", *lines])
+
+
+class Documented:
+    """An estimator whose "?" in a notebook opens its page."""
+
+    _doc_link_module = "sk_tune"
+
+    @property
+    def _doc_link_template(self) -> str:
+        cls = type(self)
+        is_at_top = cls.__name__ in sk_tune.__all__
+        package = "sk_tune" if is_at_top else ".".join(cls.__module__.split(".")[:2])
+        return page(f"api/generated/{package}.{cls.__name__}")

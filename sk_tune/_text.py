@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Text for people: tables, numbers, times, bytes and one line that is written over."""
+"""Text for people: names, tables, numbers, times, pages and a line that is written over."""
 
 import math
 import shutil
@@ -13,9 +13,16 @@ from html import escape
 from numbers import Real
 from typing import Any, TypeGuard
 
+_SITE = "https://sk-tune.readthedocs.io/en/stable/"
 _GAP = "  "
 _EXPONENT_FROM = 1e6
 _MOST_DECIMALS = 6
+
+
+def page(name: str) -> str:
+    """Return the address of a page of the site, for example "how-to/leaks"."""
+    name, _, part = name.partition("#")
+    return f"{_SITE}{name}.html" + (f"#{part}" if part else "")
 
 
 def counted(n: int, noun: str) -> str:

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import ClassVar
 
-from sk_tune._documentation import page
+from sk_tune._text import page
 
 __all__ = [
     "OptionError",

@@ -10,8 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sk_tune._documentation import page
-from sk_tune._text import html_table
+from sk_tune._text import html_table, page
 
 Floats = npt.NDArray[np.float64]
 Outcome = Literal["issue", "tip", "passed", "by design", "not applicable"]

@@ -23,8 +23,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_tune._compat import get_active_backend
-from sk_tune._declaration import with_inherited_docs
-from sk_tune._documentation import Documented
+from sk_tune._declaration import Documented, with_inherited_docs
 from sk_tune.adoption import adoption
 from sk_tune.backend import CollectingBackend, fleet
 from sk_tune.ensemble._combination import Combination, network_of

@@ -19,7 +19,7 @@ from sklearn import ensemble as sklearn_ensemble
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from sk_tune._documentation import Documented
+from sk_tune._declaration import Documented
 from sk_tune.ensemble._combination import Combination, Member
 
 Array = npt.NDArray[Any]

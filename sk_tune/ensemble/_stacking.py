@@ -31,8 +31,7 @@ from sk_tune._compat import (
     num_samples,
     safe_indexing,
 )
-from sk_tune._declaration import parameters
-from sk_tune._documentation import Documented
+from sk_tune._declaration import Documented, parameters
 from sk_tune._splits import folds_among
 from sk_tune.adoption import adopter
 from sk_tune.backend import FleetBackend, fleet

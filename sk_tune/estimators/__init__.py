@@ -15,9 +15,10 @@ from sk_tune.estimators._network_estimator import (
     is_unchanged,
     predicts_unchanged,
 )
-from sk_tune.estimators._onnx_export import NetworkPredictor, export_module
 from sk_tune.estimators._perceptrons import MLPClassifier, MLPRegressor
 from sk_tune.estimators._persistence import (
+    NetworkPredictor,
+    export_module,
     load_with,
     pack_network,
     read_file,

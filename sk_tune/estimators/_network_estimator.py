@@ -11,7 +11,6 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from functools import cache, partial
-from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,8 +23,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor, nn
 
 from sk_tune._compat import EstimatorBase
-from sk_tune._declaration import parameters
-from sk_tune._documentation import Documented
+from sk_tune._declaration import Documented, parameters
 from sk_tune.adoption import adopted_state
 from sk_tune.augment import Layout, as_augmentations, check_row_shape
 from sk_tune.estimators._encoded_data import (
@@ -39,7 +37,6 @@ from sk_tune.estimators._encoded_data import (
     to_tensor,
 )
 from sk_tune.estimators._net_state import load_training_state
-from sk_tune.estimators._onnx_export import export_onnx
 from sk_tune.estimators._parameters import TrainingParameters
 from sk_tune.estimators._persistence import Persistence
 from sk_tune.estimators._prepared_fit import train_in_fleet
@@ -510,21 +507,6 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         """Return samples as the network takes them."""
         X = self._check_X(X, reset=False)
         return to_tensor(X, self.net_.options.dtype, self.net_.device)
-
-    def to_onnx(self, path: str | PathLike[str]) -> None:
-        """Write the fitted network as an ONNX model.
-
-        Its input ``X`` has shape ``(n_samples, *input_shape_)`` and the type of ``dtype``;
-        its output is ``probabilities``, in the order of ``classes_``, or ``prediction`` in
-        the units of y.  Sequences must not be padded.  Needs the extra ``export``.
-
-        Parameters
-        ----------
-        path : str or path-like
-            File to write.
-        """
-        check_is_fitted(self)
-        export_onnx(self, path)
 
     @property
     def history_(self) -> Any:

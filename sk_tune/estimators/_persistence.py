@@ -1,17 +1,21 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A fitted estimator as one file: safetensors, with JSON in its header.
+"""A fitted estimator as one file: safetensors with JSON in its header, or an ONNX model.
 
-Nothing in such a file is ever executed: weights are numbers, everything else is JSON that
-is read back into plain values.
+Nothing in a file of safetensors is ever executed: weights are numbers, everything else is
+JSON that is read back into plain values.  Other runtimes execute ONNX without Python.
 """
 
 import hashlib
 import json
+import logging
 import math
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,8 +24,9 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
+from torch import Tensor, nn
 
 from sk_tune._files import replaced_file
 from sk_tune._json_values import decode, encode
@@ -60,7 +65,7 @@ _MOST_FEATURES = 2**27
 
 
 class Persistence:
-    """How a fitted network is kept: in a file, by pickle and by skops."""
+    """How a fitted network is kept: in files, by pickle and by skops."""
 
     net_: Any
 
@@ -112,6 +117,21 @@ class Persistence:
             partial(unpack_network, cls, module=module), path, cls.__name__
         )
         return estimator
+
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted network as an ONNX model.
+
+        Its input ``X`` has shape ``(n_samples, *input_shape_)`` and the type of ``dtype``;
+        its output is ``probabilities``, in the order of ``classes_``, or ``prediction`` in
+        the units of y.  Sequences must not be padded.  Needs the extra ``export``.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write.
+        """
+        check_is_fitted(self)
+        _export_onnx(self, path)
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
@@ -378,3 +398,92 @@ def _checksum(tensors: dict[str, Tensor], description: dict[str, Any]) -> str:
             # Torch refuses to view nothing as bytes.
             digest.update(values.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+class NetworkPredictor(nn.Module):
+    """The network of a fitted estimator and what turns its outputs into predictions."""
+
+    target_mean: Tensor
+    target_scale: Tensor
+
+    def __init__(self, estimator: Any) -> None:
+        super().__init__()
+        self.module: nn.Module = estimator.net_.module_
+        self.is_classifier = is_classifier(estimator)
+        self.multilabel = estimator._is_multilabel
+        if not self.is_classifier:
+            dtype = getattr(torch, estimator.net_.options.dtype)
+            for name in ("target_mean_", "target_scale_"):
+                values = torch.as_tensor(getattr(estimator, name), dtype=dtype)
+                self.register_buffer(name.strip("_"), values)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return probabilities, or targets in their units, (n_samples, n_outputs)."""
+        outputs: Tensor = self.module(x)
+        if self.multilabel:
+            return outputs.sigmoid()
+        if self.is_classifier:
+            return outputs.softmax(dim=1)
+        return outputs * self.target_scale + self.target_mean
+
+
+def _export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
+    """Write a fitted estimator as an ONNX file; ImportError without onnx or onnxscript."""
+    predictor = NetworkPredictor(estimator)
+    # The network's type, which a parameter that was set after the fit does not change.
+    dtype = getattr(torch, estimator.net_.options.dtype)
+    example = torch.zeros(2, *estimator.input_shape_, dtype=dtype)
+    is_classifier = predictor.is_classifier
+    export_module(predictor, [estimator], example, path, is_classifier=is_classifier)
+
+
+def export_module(
+    module: nn.Module,
+    estimators: Sequence[Any],
+    example: Tensor,
+    path: str | os.PathLike[str],
+    *,
+    is_classifier: bool,
+) -> None:
+    """Write a module that makes predictions as an ONNX file.
+
+    It holds the modules of `estimators`, which go back to their devices; `example` has two
+    samples, because torch would take a single one for a constant. Raises ImportError if
+    onnx or onnxscript is not installed.
+    """
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"Exporting to ONNX needs {' and '.join(missing)}. Install them with: pip "
+            "install 'sk-tune[export]'"
+        )
+    with warnings.catch_warnings(), _without_torch_log():
+        # The exporter warns of code in torch itself.
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                module.eval().cpu(),
+                (example,),
+                os.fspath(path),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                input_names=["X"],
+                output_names=["probabilities" if is_classifier else "prediction"],
+                dynamic_shapes={"x": {0: torch.export.Dim("n_samples")}},
+            )
+        finally:
+            for estimator in estimators:
+                estimator.net_.module_.to(estimator.net_.device)
+
+
+@contextmanager
+def _without_torch_log() -> Iterator[None]:
+    """Keep torch from logging which packages it could export as well if they were there."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -38,7 +38,7 @@ from sk_tune._compat import (
     output_container,
     validate_parameter_constraints,
 )
-from sk_tune._documentation import Documented
+from sk_tune._declaration import Documented
 from sk_tune.prepare._column_kinds import (
     as_pandas,
     check_table,

@@ -30,8 +30,7 @@ from sk_tune._compat import (
     num_samples,
     warn_or_raise_about_failures,
 )
-from sk_tune._declaration import parameters
-from sk_tune._documentation import Documented
+from sk_tune._declaration import Documented, parameters
 from sk_tune._metric import check_metric_names
 from sk_tune._search_record import SearchRecord, granted_resource, grants_epochs
 from sk_tune.adoption import FitRequested, adopter, adoption

@@ -280,7 +280,7 @@ def test_an_export_replaces_no_file_but_an_export(exported, fails, monkeypatch):
     before, output = summary.read_text(), summary.with_suffix(".onnx")
 
     fails(["export", exported, "--output", output], "--output", "summary.json")
-    monkeypatch.setattr(sk_tune.estimators._onnx_export, "find_spec", lambda name: None)
+    monkeypatch.setattr(sk_tune.estimators._persistence, "find_spec", lambda name: None)
     other = ["export", exported, "--output", exported / "n.onnx"]
     fails(other, "onnxscript", "pip install 'sk-tune[export]'")
 

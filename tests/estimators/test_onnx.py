@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-import sk_tune.estimators._onnx_export as onnx_module
+import sk_tune.estimators._persistence as onnx_module
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
