@@ -17,7 +17,7 @@ a share is that of the sample itself, not of its partner.
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -75,11 +75,7 @@ class _StepNumbers:
     def numbers(
         self, operation: int, rows: slice, step: int, n_samples: int
     ) -> "SampleNumbers":
-        """Return the numbers of an operation on a batch of `n_samples`.
-
-        Asked again, they are the same. `rows` selects the networks, `step` is counted
-        within the epoch.
-        """
+        """Return the numbers of an operation for some networks at a step of the epoch."""
         place = step - self._start
         known = self._coefficients[0]
         if not (0 <= place < len(known) and n_samples <= known.shape[-1]):
@@ -133,7 +129,7 @@ def _normal_quantiles(dtype: torch.dtype, device: torch.device) -> Tensor:
     return quantiles.to(dtype=dtype, device=device)
 
 
-def flipped(X: Tensor, numbers: SampleNumbers, p: Tensor) -> Tensor:
+def _flipped(X: Tensor, numbers: SampleNumbers, p: Tensor) -> Tensor:
     """Mirror images, (k, B, C, H, W), left to right with probability `p`, (k,)."""
     turned = numbers.uniform() < p.view(-1, 1, 1)
     columns = torch.arange(X.shape[-1], device=X.device)
@@ -142,7 +138,7 @@ def flipped(X: Tensor, numbers: SampleNumbers, p: Tensor) -> Tensor:
     return X.gather(-1, source.view(*turned.shape, 1, -1).expand_as(X))
 
 
-def shifted(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
+def _shifted(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
     """Move images, (k, B, C, H, W), along both axes by at most `pixels`, (k,).
 
     The pixel at the edge is repeated in the gap.
@@ -200,13 +196,13 @@ def _inside_box(start: Tensor, stop: Tensor, height: int, width: int) -> Tensor:
     return in_lines.unsqueeze(-1) & in_columns.unsqueeze(-2)
 
 
-def noisy(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
+def _noisy(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
     """Add normal noise of deviation `std`, (k,), to every value of `X`, (k, B, ...)."""
     noise = numbers.normal(X[0, 0].numel(), X.dtype)
     return noise.mul_(std.to(X.dtype).view(-1, 1, 1)).view_as(X).add_(X)
 
 
-def scaled(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
+def _scaled(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
     """Multiply each sample of `X` by a number about 1 of deviation `std`, (k,)."""
     factor = 1 + numbers.normal(1, X.dtype) * std.to(X.dtype).view(-1, 1, 1)
     return X * factor.view(*X.shape[:2], *(1,) * (X.ndim - 2))
@@ -271,7 +267,7 @@ def _share_quantiles(alphas: Sequence[float]) -> Tensor:
     return torch.from_numpy(betaincinv(column, column, middles))
 
 
-def mixed(X: Tensor, numbers: SampleNumbers, quantiles: Tensor) -> tuple[Tensor, Tensor]:
+def _mixed(X: Tensor, numbers: SampleNumbers, quantiles: Tensor) -> tuple[Tensor, Tensor]:
     """Average each sample with its partner, which has the smaller share.
 
     Returns new samples of the shape of `X`, (k, B, ...), and the share of each sample
@@ -349,24 +345,18 @@ def _drawn(uniform: Tensor, quantiles: Tensor) -> Tensor:
     return quantiles.gather(1, (uniform * quantiles.shape[1]).long())
 
 
-# ``(X, numbers, strength (k,)) -> X``
-_Operation = Callable[[Tensor, SampleNumbers, Tensor], Tensor]
-_OPERATIONS: dict[type[Augmentation], _Operation] = {
-    Flip: flipped,
-    Shift: shifted,
+# ``(X, numbers, strength (k,)) -> X``; those in time are told the layout, too, and those
+# that mix take quantiles (k, n) for the strength and return ``X, share (k, B)``.
+_OPERATIONS: dict[type[Augmentation], Callable[..., Any]] = {
+    Flip: _flipped,
+    Shift: _shifted,
     Rotate: _rotated,
     Cutout: _cut_out,
-    Noise: noisy,
-    Scale: scaled,
-}
-# ``(X, numbers, strength (k,), layout) -> X``
-_IN_TIME: dict[type[Augmentation], Callable[..., Tensor]] = {
+    Noise: _noisy,
+    Scale: _scaled,
     TimeMask: _masked_in_time,
     TimeShift: _shifted_in_time,
-}
-# ``(X, numbers, quantiles (k, n)) -> X, share (k, B)``
-_MIXING: dict[type[Augmentation], Callable[..., tuple[Tensor, Tensor]]] = {
-    Mixup: mixed,
+    Mixup: _mixed,
     CutMix: _cut_and_mixed,
 }
 
@@ -430,15 +420,14 @@ class RowAugmenter:
         """
         for position, kind in enumerate(self.kinds):
             numbers = self._numbers.numbers(position, rows, step, X.shape[1])
-            strength = self._strengths[position][rows]
+            layout = [self.layout] if kind in {TimeMask, TimeShift} else []
+            changed = _OPERATIONS[kind](
+                X, numbers, self._strengths[position][rows], *layout
+            )
             share = None
-            if kind in _MIXING:
-                changed, share = _MIXING[kind](X, numbers, strength)
+            if kind.mixes:
+                changed, share = changed
                 y, weight = _mixed_targets(y, weight, share, X.dtype)
-            elif kind in _IN_TIME:
-                changed = _IN_TIME[kind](X, numbers, strength, self.layout)
-            else:
-                changed = _OPERATIONS[kind](X, numbers, strength)
             if self.codes:
                 codes = X[..., self.codes]
                 changed[..., self.codes] = (

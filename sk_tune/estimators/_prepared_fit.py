@@ -161,9 +161,14 @@ def train_in_fleet(
     """
     if not _is_as_made(estimator, net):
         return False
+    module = net.module_
+    if net.last_weights_ is not None:
+        # Training goes on from the last weights, not from the best ones.
+        module = copy.deepcopy(module)
+        module.load_state_dict(net.last_weights_)
     prepared = PreparedFit(
         estimator=estimator,
-        module=_last_module(net),
+        module=module,
         options=net.options,
         train=train,
         valid=valid,
@@ -180,16 +185,6 @@ def train_in_fleet(
         raise TrainingDivergedError(outcome.message)
     load_training_state(net, outcome.state)
     return True
-
-
-def _last_module(net: TrainingNet) -> nn.Module:
-    """Return a module with the weights that training goes on from, not the best ones."""
-    module: nn.Module = net.module_
-    if net.last_weights_ is None:
-        return module
-    module = copy.deepcopy(module)
-    module.load_state_dict(net.last_weights_)
-    return module
 
 
 def _is_as_made(estimator: Any, net: TrainingNet) -> bool:

@@ -284,7 +284,9 @@ class TrainingNet(LateOptimizerNet):
                     del self.history[-1]
             self._check_weights()
             if self.options.patience is not None:
-                self._restore_best()
+                # The best weights predict; the last ones are kept to go on from.
+                self.last_weights_ = cloned(self.module_.state_dict())
+                self.module_.load_state_dict(self.best_weights_ or self.last_weights_)
             self.notify("on_train_end", X=train.X, y=train.y)
 
     def forward(self, X: Any, *args: Any, **kwargs: Any) -> Any:
@@ -473,12 +475,6 @@ class TrainingNet(LateOptimizerNet):
         for name, weights in self.module_.named_parameters():
             if not torch.isfinite(weights).all():
                 raise TrainingDivergedError(weights_message(name, len(self.history), rate))
-
-    def _restore_best(self) -> None:
-        """Predict with the best weights, but keep the last ones to go on from."""
-        self.last_weights_ = cloned(self.module_.state_dict())
-        if self.best_weights_ is not None:
-            self.module_.load_state_dict(self.best_weights_)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

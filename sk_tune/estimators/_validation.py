@@ -338,13 +338,8 @@ def _positions_of_nan(X: Any) -> str:
 
 
 def _sentence_on_missing(counts: dict[Any, int]) -> str:
-    counts = {name: n for name, n in counts.items() if n}
-    if not counts:
-        return ""
-    named = ", ".join(f"{name!r} ({n})" for name, n in list(counts.items())[:_N_NAMED])
-    more = len(counts) - _N_NAMED
-    rest = f" and {more} more" if more > 0 else ""
-    return f"Columns with NaN, and how many: {named}{rest}. {_FILL}"
+    named = listed([f"{name!r} ({n})" for name, n in counts.items() if n], _N_NAMED)
+    return f"Columns with NaN, and how many: {named}. {_FILL}" if named else ""
 
 
 def _as_frame(X: Any) -> Any:

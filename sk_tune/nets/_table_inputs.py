@@ -122,24 +122,19 @@ class CategoryEmbedding(nn.Module):
         super().__init__()
         counts = torch.tensor(list(n_codes), dtype=torch.int64)
         self.size = size
-        self.weight = nn.Parameter(torch.empty(sum(n_codes), size))
+        vectors = torch.empty(sum(n_codes), size)
+        nn.init.uniform_(vectors, -(size**-0.5), size**-0.5)
         # This maps a code to its vector, so that unknown codes share one.
         self.register_buffer("known", torch.arange(sum(n_codes)))
         self.register_buffer("offsets", counts.cumsum(0) - counts)
         self.register_buffer("n_codes", counts)
-        self.reset_parameters()
+        vectors[self.offsets] = 0  # Those of the unknown codes.
+        self.weight = nn.Parameter(vectors)
 
     @property
     def n_outputs(self) -> int:
         """Units of all columns together."""
         return len(self.n_codes) * self.size
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Draw the vectors; that of the unknown codes is 0."""
-        bound = self.size**-0.5
-        self.weight.uniform_(-bound, bound)
-        self.weight[self.offsets] = 0
 
     def set_known(self, codes: Sequence[Sequence[int]]) -> None:
         """Set which codes of each column are known."""

@@ -108,10 +108,9 @@ class TextFormat:
             return _year_last(dates, self.style, index=cells.index).fillna(
                 _year_first(cells)
             )
-        numbers = _parts(cells, _NUMBER)
-        return _numbers(numbers, self.style, self.unit).fillna(
-            _plain_numbers(cells.where(~_are_texts(cells)))
-        )
+        is_text = np.array([isinstance(cell, str) for cell in cells], dtype=bool)
+        numbers = _numbers(_parts(cells, _NUMBER), self.style, self.unit)
+        return numbers.fillna(_plain_numbers(cells.mask(is_text)))
 
     def guess(self, name: str, cells: "Column[Any]") -> str:
         """Return a sentence on a column that could be read in another way, or ""."""
@@ -262,10 +261,6 @@ def _year_first(cells: "Column[Any]") -> "Column[Any]":
     is_date = np.array([_begins_with_year(cell) for cell in cells], dtype=bool)
     dates = cells.astype(object).where(is_date)
     return pd.to_datetime(dates, format="mixed", errors="coerce", utc=True)
-
-
-def _are_texts(cells: "Column[Any]") -> npt.NDArray[np.bool_]:
-    return np.array([isinstance(cell, str) for cell in cells], dtype=bool)
 
 
 def _begins_with_year(cell: object) -> bool:
