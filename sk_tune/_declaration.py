@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Parameters that a class declares once; its constructor and docstring follow from them.
 
-A parameter of an estimator or a search is an annotated field of the class that declares it,
-is described in the docstring of that class, and has its constraint there.  Classes that are
-built on several such classes get an explicit constructor that stores its arguments and does
-nothing else, as scikit-learn asks for, and the descriptions of all of them.
+A parameter of an estimator or a search is a field of the class that declares it, annotated
+with its type and its constraints, and described in the docstring of that class.  Classes
+that are built on several such classes get an explicit constructor that stores its arguments
+and does nothing else, as scikit-learn asks for, and the descriptions of all of them.
 """
 
 import inspect
@@ -35,14 +35,22 @@ Attributes
 def parameters(cls: _Class) -> _Class:
     """Make a class of the annotated fields in it and its bases, which are its parameters.
 
-    It gets a constructor, ``_parameter_constraints`` gathered from all bases, and what
-    `with_inherited_docs` puts in for markers.  A parameter that may be given by position is
-    declared with ``field(kw_only=False)``.
+    It gets a constructor, what `with_inherited_docs` puts in for markers, and, for
+    scikit-learn, ``_parameter_constraints`` gathered from all bases: an ``Annotated`` type
+    holds them behind the type.  A parameter that may be given by position is declared with
+    ``field(kw_only=False)``.
     """
-    made: Any = dataclass(kw_only=True, eq=False, repr=False)(cls)
     constraints: dict[str, Any] = {}
-    for base in reversed(made.__mro__):
+    for base in reversed(cls.__mro__):
         constraints |= base.__dict__.get("_parameter_constraints", {})
+    annotations = inspect.get_annotations(cls)
+    for name, kind in annotations.items():
+        if hasattr(kind, "__metadata__"):
+            constraints[name] = [*kind.__metadata__]
+            # People who ask for the signature see the type alone.
+            annotations[name] = kind.__origin__
+    cls.__annotations__ = annotations
+    made: Any = dataclass(kw_only=True, eq=False, repr=False)(cls)
     names = [parameter.name for parameter in fields(made)]
     made._parameter_constraints = {n: constraints[n] for n in names if n in constraints}
     made.__init__ = _with_question(made.__init__, names)

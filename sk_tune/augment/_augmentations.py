@@ -26,7 +26,7 @@ def _number(default: float, high: float = math.inf, *, above_0: bool = False) ->
     return field(default=default, metadata={"high": high, "above_0": above_0})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Augmentation:
     """Base of all augmentations: a change of training samples, and its strength.
 
@@ -35,7 +35,12 @@ class Augmentation:
 
     name: ClassVar[str]
     layouts: ClassVar[frozenset[Layout]]
-    mixes: ClassVar[bool] = False
+    mixes: ClassVar[bool]
+
+    def __init_subclass__(
+        cls, *, name: str, layouts: frozenset[Layout], mixes: bool = False
+    ) -> None:
+        cls.name, cls.layouts, cls.mixes = name, layouts, mixes
 
     def __post_init__(self) -> None:
         for strength in fields(self):
@@ -44,8 +49,8 @@ class Augmentation:
             object.__setattr__(self, strength.name, value)
 
 
-@dataclass(frozen=True, slots=True)
-class Flip(Augmentation):
+@dataclass(frozen=True)
+class Flip(Augmentation, name="flip", layouts=_IMAGES):
     """Mirror images, left to right.
 
     Parameters
@@ -62,12 +67,9 @@ class Flip(Augmentation):
 
     p: float = _number(0.5, 1.0)
 
-    name: ClassVar[str] = "flip"
-    layouts: ClassVar[frozenset[Layout]] = _IMAGES
 
-
-@dataclass(frozen=True, slots=True)
-class Shift(Augmentation):
+@dataclass(frozen=True)
+class Shift(Augmentation, name="shift", layouts=_IMAGES):
     """Move images by whole pixels, the same as padding and cropping them at random.
 
     Parameters
@@ -85,12 +87,9 @@ class Shift(Augmentation):
 
     pixels: int = _number(2)
 
-    name: ClassVar[str] = "shift"
-    layouts: ClassVar[frozenset[Layout]] = _IMAGES
 
-
-@dataclass(frozen=True, slots=True)
-class Rotate(Augmentation):
+@dataclass(frozen=True)
+class Rotate(Augmentation, name="rotate", layouts=_IMAGES):
     """Turn images about their centre.
 
     Parameters
@@ -108,12 +107,9 @@ class Rotate(Augmentation):
 
     degrees: float = _number(10.0, 180.0)
 
-    name: ClassVar[str] = "rotate"
-    layouts: ClassVar[frozenset[Layout]] = _IMAGES
 
-
-@dataclass(frozen=True, slots=True)
-class Cutout(Augmentation):
+@dataclass(frozen=True)
+class Cutout(Augmentation, name="cutout", layouts=_IMAGES):
     """Set a square of each image to 0 (DeVries and Taylor 2017).
 
     Parameters
@@ -135,12 +131,9 @@ class Cutout(Augmentation):
 
     pixels: int = _number(4)
 
-    name: ClassVar[str] = "cutout"
-    layouts: ClassVar[frozenset[Layout]] = _IMAGES
 
-
-@dataclass(frozen=True, slots=True)
-class Noise(Augmentation):
+@dataclass(frozen=True)
+class Noise(Augmentation, name="noise", layouts=_ANY):
     """Add normally distributed noise to every value ("jitter" of sequences).
 
     Parameters
@@ -162,12 +155,9 @@ class Noise(Augmentation):
 
     std: float = _number(0.1)
 
-    name: ClassVar[str] = "noise"
-    layouts: ClassVar[frozenset[Layout]] = _ANY
 
-
-@dataclass(frozen=True, slots=True)
-class Scale(Augmentation):
+@dataclass(frozen=True)
+class Scale(Augmentation, name="scale", layouts=_ANY - {"table"}):
     """Multiply each sequence or image by a random number.
 
     Parameters
@@ -185,12 +175,9 @@ class Scale(Augmentation):
 
     std: float = _number(0.1)
 
-    name: ClassVar[str] = "scale"
-    layouts: ClassVar[frozenset[Layout]] = _ANY - {"table"}
 
-
-@dataclass(frozen=True, slots=True)
-class TimeMask(Augmentation):
+@dataclass(frozen=True)
+class TimeMask(Augmentation, name="time_mask", layouts=_IN_TIME):
     """Set some consecutive steps of each sequence to 0 (Park et al. 2019).
 
     Parameters
@@ -212,12 +199,9 @@ class TimeMask(Augmentation):
 
     share: float = _number(0.2, 1.0)
 
-    name: ClassVar[str] = "time_mask"
-    layouts: ClassVar[frozenset[Layout]] = _IN_TIME
 
-
-@dataclass(frozen=True, slots=True)
-class TimeShift(Augmentation):
+@dataclass(frozen=True)
+class TimeShift(Augmentation, name="time_shift", layouts=_IN_TIME):
     """Move each sequence in time by whole steps.
 
     Parameters
@@ -235,12 +219,9 @@ class TimeShift(Augmentation):
 
     steps: int = _number(2)
 
-    name: ClassVar[str] = "time_shift"
-    layouts: ClassVar[frozenset[Layout]] = _IN_TIME
 
-
-@dataclass(frozen=True, slots=True)
-class Mixup(Augmentation):
+@dataclass(frozen=True)
+class Mixup(Augmentation, name="mixup", layouts=_ANY, mixes=True):
     """Mix each sample with another of its batch, targets too (Zhang et al. 2018).
 
     Parameters
@@ -265,13 +246,9 @@ class Mixup(Augmentation):
 
     alpha: float = _number(0.2, above_0=True)
 
-    name: ClassVar[str] = "mixup"
-    layouts: ClassVar[frozenset[Layout]] = _ANY
-    mixes: ClassVar[bool] = True
 
-
-@dataclass(frozen=True, slots=True)
-class CutMix(Augmentation):
+@dataclass(frozen=True)
+class CutMix(Augmentation, name="cutmix", layouts=_IMAGES, mixes=True):
     """Put a rectangle of another image of the batch into each (Yun et al. 2019).
 
     Parameters
@@ -288,10 +265,6 @@ class CutMix(Augmentation):
     """
 
     alpha: float = _number(1.0, above_0=True)
-
-    name: ClassVar[str] = "cutmix"
-    layouts: ClassVar[frozenset[Layout]] = _IMAGES
-    mixes: ClassVar[bool] = True
 
 
 _KINDS = (Flip, Shift, Rotate, Cutout, Noise, Scale, TimeMask, TimeShift, Mixup, CutMix)

@@ -3,7 +3,7 @@
 """Convolutional networks for images, signals and volumes."""
 
 from math import prod
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy.typing as npt
 from torch import nn
@@ -53,25 +53,17 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
     other defaults than the other networks': ``normalization="batch"``, ``dropout=0.2``.
     """
 
-    n_layers: int = 2
-    n_channels: int = 32
-    kernel_size: int = 3
-    pooling: str | None = "max"
-    width: int = 128
-    input_shape: Any = None
+    n_layers: Annotated[int, WholeNumber(1)] = 2
+    n_channels: Annotated[int, WholeNumber(1)] = 32
+    kernel_size: Annotated[int, WholeNumber(1)] = 3
+    pooling: Annotated[str | None, StrOptions({"max", "avg"}), None] = "max"
+    width: Annotated[int, WholeNumber(1)] = 128
+    input_shape: Annotated[Any, "array-like", WholeNumber(1), None] = None
     normalization: str | None = "batch"
     dropout: float = 0.2
 
     _allow_nd: ClassVar[bool] = True
     _time_is_last: ClassVar[bool] = True
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_layers": [WholeNumber(1)],
-        "n_channels": [WholeNumber(1)],
-        "kernel_size": [WholeNumber(1)],
-        "pooling": [StrOptions({"max", "avg"}), None],
-        "width": [WholeNumber(1)],
-        "input_shape": ["array-like", WholeNumber(1), None],
-    }
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         wanted = check_input_shape(self, least=1, most=1 + _MAX_SPATIAL)

@@ -3,7 +3,7 @@
 """Parameters that several estimators share, each declared and described once."""
 
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 from sk_tune._compat import Options, StrOptions
 from sk_tune._declaration import parameters
@@ -100,51 +100,27 @@ class TrainingParameters:
         Whether to print a line for every epoch.
     """
 
-    optimizer: str = "adamw"
-    learning_rate: float = 3e-3
-    momentum: float = 0.9
-    nesterovs_momentum: bool = True
-    batch_size: int = 64
-    max_epochs: int = 20
-    lr_schedule: str = "cosine"
-    gradient_clip: float | None = None
-    weight_decay: float = 0.01
-    l1: float = 0.0
-    augmentation: Any = None
-    early_stopping: bool = False
-    validation_fraction: float = 0.1
-    patience: int = 10
-    tol: float = 1e-4
-    warm_start: bool = False
-    random_state: Any = None
-    device: str = "auto"
-    dtype: str = "float32"
-    callbacks: Any = None
-    verbose: int = 0
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "optimizer": [StrOptions(set(OPTIMIZERS))],
-        "learning_rate": [Number(0, closed="neither")],
-        "momentum": [Number(0, 1)],
-        "nesterovs_momentum": ["boolean"],
-        "batch_size": [WholeNumber(1), Options(Integral, {-1})],
-        "max_epochs": [WholeNumber(1)],
-        "lr_schedule": [StrOptions(set(LR_SCHEDULES))],
-        "gradient_clip": [Number(0, closed="neither"), None],
-        "weight_decay": [Number(0)],
-        "l1": [Number(0)],
-        "augmentation": [AugmentationNames(), None],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Number(0, 1, closed="neither")],
-        "patience": [WholeNumber(1)],
-        "tol": [Number(0)],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "device": [str],
-        "dtype": [StrOptions({"float32", "float64"})],
-        "callbacks": [list, tuple, None],
-        "verbose": ["verbose"],
-    }
+    optimizer: Annotated[str, StrOptions(set(OPTIMIZERS))] = "adamw"
+    learning_rate: Annotated[float, Number(0, closed="neither")] = 3e-3
+    momentum: Annotated[float, Number(0, 1)] = 0.9
+    nesterovs_momentum: Annotated[bool, "boolean"] = True
+    batch_size: Annotated[int, WholeNumber(1), Options(Integral, {-1})] = 64
+    max_epochs: Annotated[int, WholeNumber(1)] = 20
+    lr_schedule: Annotated[str, StrOptions(set(LR_SCHEDULES))] = "cosine"
+    gradient_clip: Annotated[float | None, Number(0, closed="neither"), None] = None
+    weight_decay: Annotated[float, Number(0)] = 0.01
+    l1: Annotated[float, Number(0)] = 0.0
+    augmentation: Annotated[Any, AugmentationNames(), None] = None
+    early_stopping: Annotated[bool, "boolean"] = False
+    validation_fraction: Annotated[float, Number(0, 1, closed="neither")] = 0.1
+    patience: Annotated[int, WholeNumber(1)] = 10
+    tol: Annotated[float, Number(0)] = 1e-4
+    warm_start: Annotated[bool, "boolean"] = False
+    random_state: Annotated[Any, "random_state"] = None
+    device: Annotated[str, str] = "auto"
+    dtype: Annotated[str, StrOptions({"float32", "float64"})] = "float32"
+    callbacks: Annotated[Any, list, tuple, None] = None
+    verbose: Annotated[int, "verbose"] = 0
 
 
 @parameters
@@ -161,13 +137,8 @@ class ClassifierParameters:
         for each column of y.
     """
 
-    label_smoothing: float = 0.0
-    class_weight: Any = None
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "label_smoothing": [Number(0, 1)],
-        "class_weight": [dict, list, StrOptions({"balanced"}), None],
-    }
+    label_smoothing: Annotated[float, Number(0, 1)] = 0.0
+    class_weight: Annotated[Any, dict, list, StrOptions({"balanced"}), None] = None
 
 
 @parameters
@@ -182,11 +153,7 @@ class RegressorParameters:
         targets far off count less.
     """
 
-    loss: str = "squared_error"
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "loss": [StrOptions(set(REGRESSION_LOSSES))]
-    }
+    loss: Annotated[str, StrOptions(set(REGRESSION_LOSSES))] = "squared_error"
 
 
 @parameters
@@ -206,14 +173,7 @@ class ArchitectureParameters:
         Probability of dropping a hidden unit while training; in [0, 1).
     """
 
-    activation: str = "relu"
-    normalization: str | None = None
-    residual: bool = False
-    dropout: float = 0.0
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "normalization": [StrOptions({"batch", "layer"}), None],
-        "residual": ["boolean"],
-        "dropout": [Number(0, 1)],
-    }
+    activation: Annotated[str, StrOptions(set(ACTIVATIONS))] = "relu"
+    normalization: Annotated[str | None, StrOptions({"batch", "layer"}), None] = None
+    residual: Annotated[bool, "boolean"] = False
+    dropout: Annotated[float, Number(0, 1)] = 0.0

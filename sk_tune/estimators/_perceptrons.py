@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -81,24 +81,19 @@ class _TableParameters(NetworkEstimator):
         Edges of the bins of each column of numbers, with "piecewise_linear"; else empty.
     """
 
-    categorical_features: Any = "from_dtype"
-    embedding_size: Any = "auto"
-    numerical_embedding: str | None = None
-    numerical_embedding_size: int = 8
-    n_frequencies: int = 16
-    frequency_scale: float = 0.1
-    n_bins: int = 16
+    categorical_features: Annotated[Any, "array-like", StrOptions({"from_dtype"}), None] = (
+        "from_dtype"
+    )
+    embedding_size: Annotated[Any, WholeNumber(1), StrOptions({"auto"})] = "auto"
+    numerical_embedding: Annotated[
+        str | None, StrOptions({"periodic", "piecewise_linear"}), None
+    ] = None
+    numerical_embedding_size: Annotated[int, WholeNumber(1)] = 8
+    n_frequencies: Annotated[int, WholeNumber(1)] = 16
+    frequency_scale: Annotated[float, Number(0, closed="neither")] = 0.1
+    n_bins: Annotated[int, WholeNumber(1)] = 16
 
     _allow_codes: ClassVar[bool] = True
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
-        "embedding_size": [WholeNumber(1), StrOptions({"auto"})],
-        "numerical_embedding": [StrOptions({"periodic", "piecewise_linear"}), None],
-        "numerical_embedding_size": [WholeNumber(1)],
-        "n_frequencies": [WholeNumber(1)],
-        "frequency_scale": [Number(0, closed="neither")],
-        "n_bins": [WholeNumber(1)],
-    }
 
     def _check_X(self, X: Any, *, reset: bool) -> Array:
         typed = category_columns(X)
@@ -305,18 +300,12 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
         network, and take longer to train, if less than as many networks.
     """
 
-    n_layers: int = 2
-    width: int = 128
-    hidden_layer_sizes: Any = None
-    members: int = 1
+    n_layers: Annotated[int, WholeNumber(0)] = 2
+    width: Annotated[int, WholeNumber(1)] = 128
+    hidden_layer_sizes: Annotated[Any, "array-like", WholeNumber(1), None] = None
+    members: Annotated[int, WholeNumber(1)] = 1
 
     _allow_sparse: ClassVar[bool] = True
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_layers": [WholeNumber(0)],
-        "width": [WholeNumber(1)],
-        "hidden_layer_sizes": ["array-like", WholeNumber(1), None],
-        "members": [WholeNumber(1)],
-    }
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape

@@ -3,7 +3,7 @@
 """Recurrent networks for sequences, which may be unequally long."""
 
 import copy
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -101,11 +101,11 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     ``gradient_clip=1.0`` and ``activation="tanh"``.
     """
 
-    cell: str = "gru"
-    n_layers: int = 1
-    hidden_size: int = 64
-    bidirectional: bool = False
-    input_shape: Any = None
+    cell: Annotated[str, StrOptions({"gru", "lstm", "rnn"})] = "gru"
+    n_layers: Annotated[int, WholeNumber(1)] = 1
+    hidden_size: Annotated[int, WholeNumber(1)] = 64
+    bidirectional: Annotated[bool, "boolean"] = False
+    input_shape: Annotated[Any, "array-like", WholeNumber(1), None] = None
     learning_rate: float = 1e-2
     batch_size: int = 32
     max_epochs: int = 50
@@ -114,13 +114,6 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
 
     _allow_nd: ClassVar[bool] = True
     _allow_nan: ClassVar[bool] = True
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "cell": [StrOptions({"gru", "lstm", "rnn"})],
-        "n_layers": [WholeNumber(1)],
-        "hidden_size": [WholeNumber(1)],
-        "bidirectional": ["boolean"],
-        "input_shape": ["array-like", WholeNumber(1), None],
-    }
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         wanted = check_input_shape(self, least=1, most=2)

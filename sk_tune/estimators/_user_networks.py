@@ -6,7 +6,7 @@ import copy
 import functools
 import inspect
 from dataclasses import field
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -44,16 +44,12 @@ class _NetEstimator(NetworkEstimator):
         Arguments of `module`, each with the prefix ``module__``, as in skorch.
     """
 
-    module: Any = field(kw_only=False)
-    input_shape: Any = None
+    module: Annotated[Any, callable, HasMethods("forward")] = field(kw_only=False)
+    input_shape: Annotated[Any, "array-like", WholeNumber(1), None] = None
 
     _allow_nd: ClassVar[bool] = True
     # Because a user's module may hold nn.Dropout.
     _global_rng: ClassVar[bool] = True
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "module": [callable, HasMethods("forward")],
-        "input_shape": ["array-like", WholeNumber(1), None],
-    }
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001
         """Return the parameters, those of the module included.

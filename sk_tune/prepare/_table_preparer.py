@@ -11,7 +11,7 @@ a point on a circle, so that December is next to January and Sunday next to Mond
 import warnings
 from collections import Counter
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -36,9 +36,8 @@ from sk_tune._compat import (
     StrOptions,
     check_feature_names_in,
     output_container,
-    validate_parameter_constraints,
 )
-from sk_tune._declaration import Documented
+from sk_tune._declaration import Documented, parameters
 from sk_tune.prepare._column_kinds import (
     as_pandas,
     check_table,
@@ -272,9 +271,11 @@ Array = npt.NDArray[Any]
 # has it, else as many as keep a network's first layer small.
 _MAX_ONE_HOT = {True: 9, False: 32}
 _MAX_QUANTILES = 1000
+_COUNT = Interval(Integral, 1, None, closed="left")
 _RARE = "_infrequent_sklearn"  # How OneHotEncoder calls its column of all others.
 
 
+@parameters
 class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turn a table of numbers, dates and categories into numbers for a network.
 
@@ -377,37 +378,18 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     {'country': 'constant'}
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "numeric": [StrOptions({"smooth_clip", "quantile", "standard"}), None],
-        "imputation": [StrOptions({"median", "mean", "most_frequent"}), None],
-        "missing_indicator": ["boolean"],
-        "max_one_hot": [Interval(Integral, 1, None, closed="left"), None],
-        "embeddings": ["boolean"],
-        "min_frequency": [Interval(Integral, 1, None, closed="left"), None],
-        "max_codes": [Interval(Integral, 2, None, closed="left")],
-        "drop_ids": ["boolean"],
-    }
-
-    def __init__(
-        self,
-        *,
-        numeric: str | None = "smooth_clip",
-        imputation: str | None = "median",
-        missing_indicator: bool = True,
-        max_one_hot: int | None = None,
-        embeddings: bool = False,
-        min_frequency: int | None = None,
-        max_codes: int = 255,
-        drop_ids: bool = True,
-    ) -> None:
-        self.numeric = numeric
-        self.imputation = imputation
-        self.missing_indicator = missing_indicator
-        self.max_one_hot = max_one_hot
-        self.embeddings = embeddings
-        self.min_frequency = min_frequency
-        self.max_codes = max_codes
-        self.drop_ids = drop_ids
+    numeric: Annotated[
+        str | None, StrOptions({"smooth_clip", "quantile", "standard"}), None
+    ] = "smooth_clip"
+    imputation: Annotated[
+        str | None, StrOptions({"median", "mean", "most_frequent"}), None
+    ] = "median"
+    missing_indicator: Annotated[bool, "boolean"] = True
+    max_one_hot: Annotated[int | None, _COUNT, None] = None
+    embeddings: Annotated[bool, "boolean"] = False
+    min_frequency: Annotated[int | None, _COUNT, None] = None
+    max_codes: Annotated[int, Interval(Integral, 2, None, closed="left")] = 255
+    drop_ids: Annotated[bool, "boolean"] = True
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Find out what the columns are, and learn how to prepare them.
@@ -498,11 +480,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         return np.array(_unique(self.columns_.get_feature_names_out()), dtype=object)
 
     def _fit_transform(self, X: Any) -> tuple[Array, pd.DataFrame]:
-        validate_parameter_constraints(
-            self._parameter_constraints,
-            self.get_params(deep=False),
-            caller_name=type(self).__name__,
-        )
+        self._validate_params()
         if self.max_one_hot == 1 and not self.embeddings:
             raise ValueError(
                 "The 'max_one_hot' parameter of TablePreparer must be at least 2 without "

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import skopt.space
+from sklearn.base import BaseEstimator
 
 from sk_tune._compat import scorer_parts
 from sk_tune.space import Choice
@@ -80,7 +81,7 @@ def plain(value: Any) -> Any:
     >>> plain({"score": float("nan"), "params": {"width": np.int64(8), "f": max}})
     {'score': None, 'params': {'width': 8, 'f': 'max'}}
     """
-    if is_dataclass(value) and not isinstance(value, type):
+    if is_dataclass(value) and not isinstance(value, type | BaseEstimator):
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}

@@ -243,7 +243,7 @@ def _is_step(value: Any) -> bool:
 
 
 def _state_of(value: Any) -> dict[str, Any]:
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, BaseEstimator):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, tuple):
         return value._asdict()  # type: ignore[attr-defined, no-any-return]

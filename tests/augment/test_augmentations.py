@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pickle
 import re
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -188,10 +189,7 @@ NUMBERS = {int: st.integers(0, 99), float: st.floats(0.001, 1.0)}
 
 def _instances():
     return st.one_of(
-        *(
-            NUMBERS[type(getattr(kind(), kind.__slots__[0]))].map(kind)
-            for kind in AUGMENTATIONS.values()
-        )
+        *(NUMBERS[type(astuple(kind())[0])].map(kind) for kind in AUGMENTATIONS.values())
     )
 
 
