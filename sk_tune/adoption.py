@@ -6,10 +6,10 @@ A network asks, before it trains, whether somebody has its training already.  Wh
 set for a block of code, for its thread only; by default nobody does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any
 
 from sk_tune.training import TrainingState
 
@@ -23,18 +23,9 @@ class FitRequested(BaseException):
     """
 
 
-class Adopter(Protocol):
-    """Answers networks that are about to train."""
-
-    def __call__(
-        self, estimator: Any, X: Any, y: Any, sample_weight: Any
-    ) -> TrainingState | None:
-        """Return the training of a fit; None lets the network train.
-
-        May raise ``FitRequested`` to leave the task.
-        """
-
-
+# ``(estimator, X, y, sample_weight)`` of a network that is about to train -> its training;
+# None lets it train, and ``FitRequested`` leaves the task.
+Adopter = Callable[[Any, Any, Any, Any], TrainingState | None]
 _ADOPTER: ContextVar[Adopter | None] = ContextVar("sk_tune_adopter", default=None)
 
 

@@ -292,11 +292,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             net = self._make_net(self.net_.options.seed, device)
             net.start_from(self.net_)
         train, valid = self._to_sets(
-            data,
-            seed=net.options.seed,
-            batch_size=net.batch_size,
-            early_stopping=net.options.patience is not None,
-            module=net.module_,
+            data, net.options, batch_size=net.batch_size, module=net.module_
         )
         n_epochs_now = self.max_epochs if n_epochs is None else n_epochs
         made_by = self._as_fitted() if goes_on else self
@@ -438,10 +434,9 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     def _to_sets(
         self,
         data: EncodedData,
+        options: TrainingOptions,
         *,
-        seed: int,
         batch_size: int,
-        early_stopping: bool,
         module: nn.Module,
     ) -> tuple[TensorSet, TensorSet | None]:
         """Return the samples to train on, and those to validate on with early stopping.
@@ -449,8 +444,8 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         Sets of the same data share its tensors and differ in their index.
         """
         chosen = held_out = None
-        if early_stopping:
-            split_seed = derive_seed(seed, Stream.VALIDATION_SPLIT) % 2**32
+        if options.patience is not None:
+            split_seed = derive_seed(options.seed, Stream.VALIDATION_SPLIT) % 2**32
             chosen, held_out = self._split_validation(data.y, split_seed)
         weight = self._weigh_samples(
             data.y, data.rows.weight, slice(None) if chosen is None else chosen

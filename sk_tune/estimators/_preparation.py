@@ -88,17 +88,14 @@ class FitPreparer:
         if state is not None:
             weights = state.weights if state.last_weights is None else state.last_weights
             module.load_state_dict(to_tensors(weights))
+        options = twin._options(seed)
         train, valid = twin._to_sets(
-            data,
-            seed=seed,
-            batch_size=int(twin.batch_size),
-            early_stopping=twin.early_stopping,
-            module=module,
+            data, options, batch_size=int(twin.batch_size), module=module
         )
         return PreparedFit(
             estimator=twin,
             module=module,
-            options=twin._options(seed),
+            options=options,
             train=train,
             valid=valid,
             monitor=self._monitor(twin, key, X, y, monitor, device),
