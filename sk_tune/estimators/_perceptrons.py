@@ -113,7 +113,17 @@ class _TableParameters(NetworkEstimator):
                 f"{type(self).__name__}. Got column {X.columns[unnamed[0]]!r} of type "
                 "category instead."
             )
-        _check_codes(checked, self._categorical, self._column_names())
+        for position in self._categorical:
+            column = _column(checked, position)
+            wrong = column[(column < 0) | (column != np.floor(column))]
+            if len(wrong):
+                raise ValueError(
+                    "Columns of categorical_features must hold codes: integers of at least "
+                    f"0. Got {wrong[:_N_NAMED].tolist()} in column "
+                    f"{self._name(position)!r} instead. sk_tune.prepare.TablePreparer or "
+                    "sklearn.preprocessing.OrdinalEncoder make codes of categories; scale "
+                    "the other columns only."
+                )
         return checked
 
     @property
@@ -121,13 +131,24 @@ class _TableParameters(NetworkEstimator):
         """Positions of the category columns."""
         return np.flatnonzero(self.is_categorical_).tolist()
 
-    def _column_names(self) -> list[Any]:
-        """Return the names of the columns, or their positions."""
+    def _name(self, position: int) -> Any:
+        """Return the name of a column, or its position."""
         names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
-        return list(names.tolist())
+        return names.tolist()[position]
 
     def _learn_columns(self, X: Array, weight: Array | None) -> None:
-        self._known_codes = _codes_in(X, self._categorical, self._column_names())
+        # The codes of each category column, sorted.
+        self._known_codes = []
+        for position in self._categorical:
+            codes = np.unique(_column(X, position))
+            if codes[-1] >= _MOST_CODES:
+                raise ValueError(
+                    f"Columns of categorical_features must hold codes below {_MOST_CODES}. "
+                    f"Got {codes[-1]:.0f} in column {self._name(position)!r}. Number its "
+                    "categories from 0, for example with "
+                    "sklearn.preprocessing.OrdinalEncoder."
+                )
+            self._known_codes.append(codes.astype(np.int64))
         has_bins = self.numerical_embedding == "piecewise_linear"
         binned = np.flatnonzero(~self.is_categorical_).tolist() if has_bins else []
         self.bin_edges_ = _bin_edges(X, binned, int(self.n_bins), weight)
@@ -203,40 +224,6 @@ def _categorical_mask(
         wanted = "positions of at least 0, names or a mask"
         raise ValueError(_message(wanted, values[:_N_NAMED]))
     return mask
-
-
-def _check_codes(X: Array, positions: Sequence[int], names: Sequence[Any]) -> None:
-    """Raise ValueError, naming column and values, if a category column holds no codes."""
-    for position in positions:
-        column = _column(X, position)
-        wrong = column[(column < 0) | (column != np.floor(column))]
-        if len(wrong):
-            raise ValueError(
-                "Columns of categorical_features must hold codes: integers of at least 0. "
-                f"Got {wrong[:_N_NAMED].tolist()} in column {names[position]!r} instead. "
-                "sk_tune.prepare.TablePreparer or sklearn.preprocessing.OrdinalEncoder "
-                "make codes of categories; scale the other columns only."
-            )
-
-
-def _codes_in(
-    X: Array, positions: Sequence[int], names: Sequence[Any]
-) -> list[npt.NDArray[np.int64]]:
-    """Return the codes of each category column, sorted, without repetition.
-
-    Raises ValueError if a code is so large that its column is none of dense codes.
-    """
-    found = []
-    for position in positions:
-        codes = np.unique(_column(X, position))
-        if codes[-1] >= _MOST_CODES:
-            raise ValueError(
-                f"Columns of categorical_features must hold codes below {_MOST_CODES}. "
-                f"Got {codes[-1]:.0f} in column {names[position]!r}. Number its categories "
-                "from 0, for example with sklearn.preprocessing.OrdinalEncoder."
-            )
-        found.append(codes.astype(np.int64))
-    return found
 
 
 def _bin_edges(
