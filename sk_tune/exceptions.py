@@ -41,52 +41,43 @@ class SkTuneError(Exception):
 
     _page: ClassVar[str] = ""
 
+    def __init_subclass__(cls, *, page: str | None = None) -> None:
+        cls._page = cls._page if page is None else page
+
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
         if self._page:
             self.add_note(f"See {page(self._page)}")
 
 
-class TrainingDivergedError(SkTuneError, ArithmeticError):
+class TrainingDivergedError(
+    SkTuneError, ArithmeticError, page="how-to/diagnosis#the-checks"
+):
     """The loss or a weight became infinite or NaN, so there is no network to keep."""
 
-    _page = "how-to/diagnosis#the-checks"
 
-
-class TrainingFailedError(SkTuneError, RuntimeError):
+class TrainingFailedError(SkTuneError, RuntimeError, page="user-guide/fleets"):
     """A network's training failed where it was made for it: in a fleet or a worker."""
 
-    _page = "user-guide/fleets"
 
-
-class TableError(SkTuneError, ValueError):
+class TableError(SkTuneError, ValueError, page="how-to/prepare"):
     """A table, column or file that cannot be used."""
 
-    _page = "how-to/prepare"
 
-
-class OptionError(SkTuneError, ValueError):
+class OptionError(SkTuneError, ValueError, page="user-guide/command-line"):
     """An option of the command line that does not suit the table or the other options."""
 
-    _page = "user-guide/command-line"
 
-
-class SearchError(SkTuneError, RuntimeError):
+class SearchError(SkTuneError, RuntimeError, page="user-guide/searches"):
     """A search that ends without a network to choose."""
 
-    _page = "user-guide/searches"
 
-
-class SpaceError(SkTuneError, ValueError):
+class SpaceError(SkTuneError, ValueError, page="user-guide/searches"):
     """A space that cannot be searched, or a candidate that is not of it."""
 
-    _page = "user-guide/searches"
 
-
-class StoreError(SkTuneError, OSError):
+class StoreError(SkTuneError, OSError, page="how-to/resume"):
     """A file of finished fits that cannot be used."""
-
-    _page = "how-to/resume"
 
 
 class SkTuneWarning(UserWarning):

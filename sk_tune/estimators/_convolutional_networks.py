@@ -29,6 +29,9 @@ _CHANNELS = {1, 3, 4}
 class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
     """The shape of a convolutional network.
 
+    For images, signals and volumes; X has shape (n_samples, channels, height, width), or
+    is flat and `input_shape` says how to fold it.
+
     Parameters
     ----------
     n_layers : int, default=2
@@ -120,8 +123,7 @@ def _ask_for_channels(estimator: Any, shape: tuple[int, ...]) -> None:
 class CNNClassifier(_CNNEstimator, NetworkClassifier):
     """Convolutional network classifier.
 
-    For images, signals and volumes; X has shape (n_samples, channels, height, width), or
-    is flat and `input_shape` says how to fold it.
+    {description}
 
     {parameters and attributes}
 
@@ -145,8 +147,7 @@ class CNNClassifier(_CNNEstimator, NetworkClassifier):
 class CNNRegressor(_CNNEstimator, NetworkRegressor):
     """Convolutional network regressor.
 
-    For images, signals and volumes; X has shape (n_samples, channels, height, width), or
-    is flat and `input_shape` says how to fold it.
+    {description}
 
     {parameters and attributes}
 

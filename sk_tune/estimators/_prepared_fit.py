@@ -208,11 +208,9 @@ def _has_optimizer_as_made(net: TrainingNet) -> bool:
     made, found = net.optimizer(net.module_.parameters()), net.optimizer_
     # The schedule sets the rate at each step, unless it is constant.
     free = {"initial_lr"} if net.options.lr_schedule == "constant" else {"initial_lr", "lr"}
-    settings = [
-        [
-            {n: v for n, v in g.items() if n not in free}
-            for g in o.state_dict()["param_groups"]
-        ]
-        for o in (made, found)
-    ]
-    return type(made) is type(found) and settings[0] == settings[1]
+
+    def settings(optimizer: Any) -> list[dict[str, Any]]:
+        groups = optimizer.state_dict()["param_groups"]
+        return [{n: v for n, v in group.items() if n not in free} for group in groups]
+
+    return type(made) is type(found) and settings(made) == settings(found)

@@ -77,6 +77,11 @@ _LIKELY_CHANNELS = 8
 class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     """The shape of a recurrent network.
 
+    For sequences: X has shape (n_samples, n_steps, n_features), is flat, or is a list of
+    arrays, which may be unequally long.  In an array sequences of unequal length are padded
+    at their end with NaN, which the network does not see.  Sequences to predict may be
+    longer or shorter than those of ``fit``.
+
     Parameters
     ----------
     cell : {"gru", "lstm", "rnn"}, default="gru"
@@ -185,12 +190,10 @@ def _ask_for_time(estimator: Any, shape: tuple[int, ...]) -> None:
 
 def _check_padding(missing: npt.NDArray[np.bool_]) -> None:
     """Refuse NaN that is not the end of a sequence: (N, T, F) bool."""
-    padded = missing.all(axis=2)
-    steps = np.arange(padded.shape[1])
-    lengths = padded.shape[1] - padded.sum(axis=1)
-    at_end = (padded == (steps >= lengths[:, None])).all(axis=1)
-    whole = (missing.any(axis=2) == padded).all(axis=1)
-    bad = np.flatnonzero(~(at_end & whole) | (lengths == 0))
+    lengths = (~missing.any(axis=2)).sum(axis=1)
+    padding = np.arange(missing.shape[1]) >= lengths[:, np.newaxis]
+    is_wrong = (missing != padding[:, :, np.newaxis]).any(axis=(1, 2))
+    bad = np.flatnonzero(is_wrong | (lengths == 0))
     if len(bad):
         raise ValueError(
             "Input X contains NaN. A sequence may be padded with NaN in all features of "
@@ -203,10 +206,7 @@ def _check_padding(missing: npt.NDArray[np.bool_]) -> None:
 class RNNClassifier(_RNNEstimator, NetworkClassifier):
     """Recurrent network classifier.
 
-    For sequences: X has shape (n_samples, n_steps, n_features), is flat, or is a list of
-    arrays, which may be unequally long.  In an array sequences of unequal length are padded
-    at their end with NaN, which the network does not see.  Sequences to predict may be
-    longer or shorter than those of ``fit``.
+    {description}
 
     {parameters and attributes}
 
@@ -232,10 +232,7 @@ class RNNClassifier(_RNNEstimator, NetworkClassifier):
 class RNNRegressor(_RNNEstimator, NetworkRegressor):
     """Recurrent network regressor.
 
-    For sequences: X has shape (n_samples, n_steps, n_features), is flat, or is a list of
-    arrays, which may be unequally long.  In an array sequences of unequal length are padded
-    at their end with NaN, which the network does not see.  Sequences to predict may be
-    longer or shorter than those of ``fit``.
+    {description}
 
     {parameters and attributes}
 
