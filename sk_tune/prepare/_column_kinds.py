@@ -29,7 +29,7 @@ from sk_tune.prepare._formats import (
     is_missing,
     may_be_text,
     read_values,
-    refuse_unread,
+    report_unread,
 )
 
 
@@ -150,6 +150,11 @@ _LONGEST_CELL = 30  # Characters of a cell that a reason shows.
 _OBJECT_NUMBERS = {"boolean", "integer", "floating", "mixed-integer-float", "decimal"}
 _OBJECT_DATES = {"date", "datetime", "datetime64"}
 _OBJECT_MIXED = {"mixed", "mixed-integer"}
+# How such values stand beside text for missing ones.
+_BESIDE_WORDS = {
+    "number": TextFormat(kind="number", style="plain", is_strict=False),
+    "date": TextFormat(kind="date", style="year first", is_strict=False),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +173,7 @@ class ColumnKinds:
         Columns that cannot help, each with the reason.
     formats : dict of str to TextFormat
         Columns of text whose numbers or dates are written otherwise than 1234.5 or
-        2024-03-15, each with how.
+        2024-03-15, or stand beside words for missing ones, each with how.
     """
 
     numbers: tuple[str, ...]
@@ -277,7 +282,7 @@ def kinds_and_values(
             _warn_of_words(X[name], least)
         kinds[kind].append(name)
         values[name] = read
-        if text_format is not None and not text_format.is_usual:
+        if text_format is not None and not (text_format.is_usual and text_format.is_strict):
             formats[name] = text_format
             warn_of_guess(X[name], text_format)
     return ColumnKinds(
@@ -305,12 +310,13 @@ def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat |
     if types.is_numeric_dtype(column.dtype) or column.dtype.kind == "m":
         return "number", None
     inferred = types.infer_dtype(column, skipna=True)
-    if inferred in _OBJECT_MIXED:
+    is_mixed = inferred in _OBJECT_MIXED
+    if is_mixed:
         inferred = types.infer_dtype(column[~is_missing(column)])
     if inferred in _OBJECT_NUMBERS:
-        return "number", None
+        return "number", _BESIDE_WORDS["number"] if is_mixed else None
     if inferred in _OBJECT_DATES:
-        return "date", None
+        return "date", _BESIDE_WORDS["date"] if is_mixed else None
     found = format_of_column(column, least) if inferred == "string" else None
     return ("category", None) if found is None else (found.kind, found)
 
@@ -319,7 +325,8 @@ def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFor
     """Return how a column of text writes numbers or dates, if all of it does; else None.
 
     From `least` recurrences on a plain number may be a code, and the column has no format
-    unless a word for a missing number is why it is text.
+    unless a word for a missing number is why it is text. Beside such a word the format is
+    not strict: rows that lack it, or have another word, make a category.
     """
     cells, counts = different_cells(column)
     # The first text settles nearly all columns.
@@ -328,8 +335,9 @@ def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFor
     found = best_format(cells, counts)
     if found is None or found[1].any():
         return None
+    is_strict = not has_missing_words(column)
     may_be_codes = found[0].style == "plain" and least and counts.max() >= least
-    return None if may_be_codes and not has_missing_words(column) else found[0]
+    return None if may_be_codes and is_strict else replace(found[0], is_strict=is_strict)
 
 
 def warn_of_guess(column: "Column[Any]", text_format: TextFormat) -> None:
@@ -344,7 +352,7 @@ def _warn_of_words(column: "Column[Any]", least: int) -> None:
     if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
         return
     cells, counts = different_cells(column)
-    like_numbers = np.array([_LIKE_NUMBER.match(str(cell)) is not None for cell in cells])
+    like_numbers = np.array([bool(_LIKE_NUMBER.match(str(cell))) for cell in cells], bool)
     found = best_format(cells, counts) if _are_most(counts, like_numbers) else None
     if found is None or not _are_most(counts, ~found[1]) or not found[1].any():
         return
@@ -470,11 +478,11 @@ def _text_formats(X: pd.DataFrame) -> dict[str, TextFormat | None]:
         if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
             continue
         kind, text_format = kind_of_column(column, least)
-        if text_format is not None and text_format.style != "plain":
+        if text_format is not None and not (
+            text_format.style == "plain" and text_format.is_strict
+        ):
+            # Rows without a word for missing numbers could be taken for codes.
             formats[name] = text_format
-        elif text_format is not None and has_missing_words(column):
-            # Rows without such a word could be taken for codes.
-            formats[name] = replace(text_format, is_strict=False)
         elif kind == "category":
             formats |= _with_other_cells(column, least)
         text_format = formats.get(name)
@@ -501,8 +509,8 @@ def read_text(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) -> pd.D
     """Return a table with numbers and dates in place of the text that stands for them.
 
     Cells that are written in another way are missing, with a warning for each column; they
-    raise TableError in a column that had none when its format was found. A column whose
-    format is None becomes a category, whatever its values read as.
+    raise TableError where the format is strict. A column whose format is None becomes a
+    category, whatever its values read as.
     """
     X = X.copy(deep=False)
     for name, text_format in formats.items():
@@ -513,16 +521,5 @@ def read_text(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) -> pd.D
             X[name] = column.astype("category")
             continue
         X[name] = read = text_format.read(column)
-        if text_format.is_strict:
-            refuse_unread(column, read, str(text_format))
-            continue
-        unread = read.isna().to_numpy() & ~is_missing(column)
-        if unread.any():
-            first, n = int(unread.argmax()), int(unread.sum())
-            more = f" and {n - 1} more such cells" if n > 1 else ""
-            where = f"'{column.iloc[first]}' in row {first + 1}{more}"
-            warn_user(
-                f"Column {name!r} holds {text_format}, but for {where}: what is no such "
-                f"{text_format.kind} counts as missing."
-            )
+        report_unread(column, read, str(text_format), is_strict=text_format.is_strict)
     return X

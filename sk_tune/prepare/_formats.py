@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sk_tune.exceptions import TableError
+from sk_tune.exceptions import TableError, warn_user
 
 Array = npt.NDArray[Any]
 Column = pd.Series
@@ -303,18 +303,20 @@ def read_values(
     Numbers are float64, durations in seconds, NaN where missing or infinite; dates are days
     since 1970-01-01 UTC, NaN where missing; categories are text, with ``MISSING`` where
     missing. `text_format` is how text writes them. Raises TableError if a value is of
-    another kind.
+    another kind, unless the format is not strict.
     """
+    is_strict = text_format is None or text_format.is_strict
     if may_be_text(column) and text_format is not None and not text_format.is_usual:
         read = text_format.read(column)
-        refuse_unread(column, read, str(text_format))
+        report_unread(column, read, str(text_format), is_strict=is_strict)
         column = read
-    if kind == "number":
-        return _read_numbers(column)
-    return _days(column) if kind == "date" else _texts(column)
+    if kind == "category":
+        return _texts(column)
+    read_kind = _read_numbers if kind == "number" else _days
+    return read_kind(column, is_strict=is_strict)
 
 
-def _read_numbers(column: "Column[Any]") -> Array:
+def _read_numbers(column: "Column[Any]", *, is_strict: bool) -> Array:
     if column.dtype.kind == "m":
         column = column.dt.total_seconds()
     elif isinstance(column.dtype, pd.CategoricalDtype):
@@ -323,18 +325,18 @@ def _read_numbers(column: "Column[Any]") -> Array:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError):
         parsed = pd.to_numeric(column.astype(object), errors="coerce")
-        refuse_unread(column, parsed, "numbers")
+        report_unread(column, parsed, "numbers", is_strict=is_strict)
         values = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _days(column: "Column[Any]") -> Array:
+def _days(column: "Column[Any]", *, is_strict: bool) -> Array:
     times = pd.to_datetime(column, format="mixed", errors="coerce", utc=True)
     if pd.api.types.is_numeric_dtype(column.dtype) and column.notna().any():
         # Pandas would read numbers as nanoseconds since 1970.
         times = pd.Series(pd.NaT, index=column.index, dtype=times.dtype)
     if times.isna().any():
-        refuse_unread(column, times, "dates")
+        report_unread(column, times, "dates", is_strict=is_strict)
     days = (times - _EPOCH).dt.total_seconds() / _SECONDS_PER_DAY
     return days.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -360,15 +362,27 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def refuse_unread(column: "Column[Any]", parsed: Any, required: str) -> None:
-    """Raise ``TableError`` if a cell that is there became missing when it was read."""
+def report_unread(
+    column: "Column[Any]", parsed: Any, required: str, *, is_strict: bool
+) -> None:
+    """Report cells that are there but became missing when they were read.
+
+    Raises ``TableError`` if they are refused; else a warning says that they are missing.
+    """
     wrong = parsed.isna().to_numpy() & ~is_missing(column)
     if not wrong.any():
         return
     first = int(wrong.argmax())
     others = int(wrong.sum()) - 1
-    more = f", and {others} more such values" if others else ""
-    raise TableError(
-        f"Column {column.name!r} must hold {required}, as in the table that was fitted. "
-        f"Got '{column.iloc[first]}' in row {first + 1}{more}."
+    more = f" and {others} more such cells" if others else ""
+    where = f"'{column.iloc[first]}' in row {first + 1}{more}"
+    if is_strict:
+        raise TableError(
+            f"Column {column.name!r} must hold {required}, as in the table that was "
+            f"fitted. Got {where}."
+        )
+    warn_user(
+        f"Column {column.name!r} holds {required}, but for {where}. What is written "
+        "otherwise counts as missing.",
+        about=f"the unread cells of column {column.name!r}",
     )

@@ -357,7 +357,9 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     them.  With ``set_output(transform="polars")`` they are numbers like the others.
 
     A column that holds other values in ``transform`` than in ``fit``, text instead of
-    numbers for example, is refused by ``TableError``, a ``ValueError``.
+    numbers for example, is refused by ``TableError``, a ``ValueError``.  In a column that
+    had words for missing values in ``fit``, such text is missing, too, and a warning says
+    so.
 
     References
     ----------

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from joblib import parallel_config
 from numpy.testing import assert_array_equal
+from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 
 from sk_tune import AutoRegressor, GridSearchCV, MLPClassifier, TablePreparer
@@ -269,20 +271,52 @@ def test_words_that_make_a_category_of_numbers_are_named(values, told):
     assert kinds.categories == ("a", "t")
 
 
-def test_a_search_names_such_words_once():
-    """Not in each fold, nor in the refit."""
+@pytest.mark.parametrize(
+    "values",
+    [
+        _repeat("2", "4", "5", "NA"),
+        [*map(str, NUMBERS[1:]), "none"],
+        [f"{x:.2f} €" if x > 0 else "-" for x in NUMBERS],
+        [*range(N - 1), "?"],
+        [dt.date(2020, 1, 1 + i % 9) if i % 4 else "" for i in range(N)],
+        [f"2020-{3 + i % 9:02}-01" if i % 4 else "?" for i in range(N)],
+    ],
+    ids=["codes", "texts", "amounts", "numbers", "days", "dates"],
+)
+def test_what_a_missing_word_made_readable_takes_other_words(values):
+    """They are missing, as if rows to train on had them too they would be categories."""
+    X = pd.DataFrame({"a": values, "b": NUMBERS})
+    preparer = TablePreparer().set_output(transform="pandas").fit(X)
+    others = X[:9].replace({"a": {values[1]: "5more"}})
+
+    with pytest.warns(SkTuneWarning, match="Column 'a' holds .* but for '5more' in row 2"):
+        taken = preparer.transform(others)
+
+    assert taken["a_missing"][1] == 1
+    assert taken["b"].tolist() == preparer.transform(X[:9])["b"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("last", "options"),
+    [(MLPClassifier(max_epochs=1), {}), (DummyClassifier(), {"n_jobs": 2, "refit": False})],
+    ids=["refit", "workers"],
+)
+def test_a_search_names_such_words_once(last, options):
+    """Not in each fold, nor in the refit; also if its folds are those of workers."""
     values = ["abc" if i % 5 == 0 else i / 7 for i in range(72)]
     X = pd.DataFrame({"a": values, "b": np.arange(72) % 7})
-    pipe = make_pipeline(TablePreparer(), MLPClassifier(max_epochs=1))
+    pipe = make_pipeline(TablePreparer(), last)
 
-    with pytest.warns(SkTuneWarning) as told:
-        GridSearchCV(pipe, {}, cv=3).fit(X, np.arange(72) % 2)
+    with parallel_config("threading"), pytest.warns(SkTuneWarning) as told:
+        GridSearchCV(pipe, {}, cv=3, **options).fit(X, np.arange(72) % 2)
 
     assert ["'a' is not read as" in str(own.message) for own in told] == [True]
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("values", [["1", "2", "3", "S"], ["a", "b", "1.5"], ["x", "N/A"]])
+@pytest.mark.parametrize(
+    "values", [["1", "2", "3", "S"], ["a", "b", "1.5"], ["x", "N/A"], ["-", " "]]
+)
 def test_other_categories_are_nothing_to_warn_of(values):
     """Codes that recur, words of which one is a number, and words for nothing."""
     assert column_kinds(pd.DataFrame({"a": _repeat(*values)})).categories == ("a",)
