@@ -25,6 +25,7 @@ __all__ = [
     "TrainingDivergedError",
     "TrainingFailedError",
     "is_raised_by_code",
+    "telling_later",
     "telling_once",
     "warn_of_solo",
     "warn_user",
@@ -98,9 +99,27 @@ def telling_once() -> Iterator[None]:
         _TOLD.reset(token)
 
 
+# What they are to be told of when a task of a search ends, maybe in another process.
+_TO_TELL: ContextVar[dict[str, str] | None] = ContextVar("_TO_TELL", default=None)
+
+
+@contextmanager
+def telling_later() -> Iterator[dict[str, str]]:
+    """Keep what `warn_user` has to tell `about` in this block, for the caller to tell."""
+    messages: dict[str, str] = {}
+    token = _TO_TELL.set(messages)
+    try:
+        yield messages
+    finally:
+        _TO_TELL.reset(token)
+
+
 def warn_user(message: str, *, about: str = "") -> None:
     """Issue a ``SkTuneWarning`` that points at the caller's line outside sk_tune."""
-    told = _TOLD.get()
+    told, to_tell = _TOLD.get(), _TO_TELL.get()
+    if about and to_tell is not None:
+        to_tell.setdefault(about, message)
+        return
     if about and told is not None:
         if about in told:
             return

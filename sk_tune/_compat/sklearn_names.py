@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -189,9 +189,9 @@ class _LastStepScorers(_MultimetricScorer):  # type: ignore[misc]
 class FoldTask:
     """One candidate on one fold, as scikit-learn's searches hand it to joblib.
 
-    `X`, `y` and `fit_params` are of all samples; `train` and `test` are positions in them,
-    the same objects for all candidates of a call. `candidate` and `fold` are positions in
-    the call. The estimator is unfitted and the task's alone.
+    `X`, `y`, `fit_params` and `score_params` are of all samples; `train` and `test` are
+    positions in them, the same objects for all candidates of a call. `candidate` and `fold`
+    are positions in the call. The estimator is unfitted and the task's alone.
     """
 
     estimator: Any
@@ -204,6 +204,7 @@ class FoldTask:
     candidate: int
     fold: int
     scorer: Any = None
+    score_params: Mapping[str, Any] = field(default_factory=dict)
     scores_train: bool = False
     callback_context: Any = None
 
@@ -217,6 +218,7 @@ _FOLD_OPTIONS = frozenset({
     "candidate_progress",
     "split_progress",
     "scorer",
+    "score_params",
     "return_train_score",
 })
 
@@ -244,6 +246,7 @@ def fold_task(task: Any) -> FoldTask | None:
             candidate=options["candidate_progress"][0],
             fold=options["split_progress"][0],
             scorer=options["scorer"],
+            score_params=options["score_params"] or {},
             scores_train=options["return_train_score"],
             callback_context=options.get("callback_ctx"),
         )

@@ -83,7 +83,11 @@ def _near(name: str, names: list[str]) -> list[str]:
 def _check_device(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> None:
     """Raise ValueError if no candidate could be trained for want of a device."""
     network, name = network_of(estimator), name_in_network(estimator, "device")
-    if isinstance(network, NetworkEstimator) and not any(name in own for own in candidates):
+    if not isinstance(network, NetworkEstimator) or name is None:
+        return
+    # A candidate may have a device of its own, or another network.
+    own = {name, name.rpartition("__")[0], "steps"}
+    if not any(own.intersection(params) for params in candidates):
         resolve_device(network)
 
 

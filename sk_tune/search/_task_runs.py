@@ -8,8 +8,9 @@ them again takes several times as long as the metric.  Then an estimator that kn
 predictions stands in for the network.
 """
 
+import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import TimeoutError as NothingYetError
 from typing import Any, Self
@@ -20,6 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import (
@@ -28,6 +30,7 @@ from sk_tune._compat import (
     callbacks_see_rows,
     fitted_by,
     fold_task,
+    method_params,
     num_samples,
     scored_by,
     scorers_in,
@@ -37,7 +40,7 @@ from sk_tune._text import error_line
 from sk_tune.adoption import adoption
 from sk_tune.engine import Fit, have_to_start, start_meanwhile
 from sk_tune.estimators import NetworkEstimator, predicts_unchanged, take_rows
-from sk_tune.exceptions import TrainingFailedError
+from sk_tune.exceptions import TrainingFailedError, telling_later, warn_user
 from sk_tune.search._fold_fits import network_of
 from sk_tune.search._network_training import Trainer
 from sk_tune.search._outcomes import (
@@ -70,6 +73,8 @@ class TaskRunner:
         self._trainer = trainer
         self._maker = trainer.maker
         self._options = options
+        # The metric that decides, if there are several and it is named.
+        self._metric = options.refit if isinstance(options.refit, str) else ""
         self._time = time
         # Classes by the id of a fold's samples. The samples are kept, so that no others get
         # the id.
@@ -89,8 +94,9 @@ class TaskRunner:
         result = work.job.result[0]
         if "fit_time" in result:
             result["fit_time"] += trained.seconds
-        classes = getattr(known or task.estimator, "classes_", None)
-        cause = _cause_of_no_score(task, known or task.estimator, result)
+        model = known or task.estimator
+        classes = getattr(model, "classes_", None)
+        cause = _cause_of_no_score(task, model, result, self._metric)
         work.outcome = trained_outcome(work, trained, result["fit_error"], classes, cause)
 
     def _known(self, work: Work) -> "PredictedClassifier | PredictedRegressor | None":
@@ -186,12 +192,12 @@ class TaskRunner:
                 self._lent_memory(work.task),
                 adoption(None),
             ):
-                done = _run_task(work.job.task, True, predicts)
+                done = _run_task(work.job.task, True, predicts, self._metric)
             _end(work, *done)
 
     def _run_in_workers(self, works: Sequence[Work], limit: TimeLimit | None) -> None:
         options = self._options
-        keeps = options.n_models_kept != 0, options.n_predictions_kept != 0
+        own = options.n_models_kept != 0, options.n_predictions_kept != 0, self._metric
         settings = {"n_jobs": options.n_jobs, "pre_dispatch": options.pre_dispatch}
         with self._trainer.outside():
             try:
@@ -201,7 +207,7 @@ class TaskRunner:
             except ValueError:
                 parallel = joblib.Parallel(**settings)
             run = joblib.delayed(_run_task)
-            done = iter(parallel(run(w.job.task, *keeps) for w in works))
+            done = iter(parallel(run(w.job.task, *own) for w in works))
             for work in works:
                 if limit is not None:
                     parallel.timeout = max(0.0, limit.seconds_left)
@@ -265,37 +271,51 @@ def _are_rows_of(fit: Fit | None, X: Any) -> bool:
     )
 
 
-def _end(work: Work, results: Any, held: HeldOut | None, model: Any, unscored: str) -> None:
-    """Say what became of a task that trained no network."""
+def _end(
+    work: Work,
+    results: Any,
+    held: HeldOut | None,
+    model: Any,
+    unscored: str,
+    told: Mapping[str, str],
+) -> None:
+    """Say what became of a task that trained no network, and what users are told of it."""
     work.job.end(result=results)
+    for about, message in told.items():
+        warn_user(message, about=about)
     error = results[0]["fit_error"]
     reason = "" if error is None else str(error)
     work.outcome = FoldOutcome(held=held, reason=reason, unscored=unscored)
     work.model = model
 
 
-def _cause_of_no_score(task: FoldTask, estimator: Any, result: Any) -> str:
-    """Return why a fitted estimator's predictions have no score, if they have none."""
-    scores = result["test_scores"]
-    scores = [*scores.values()] if isinstance(scores, dict) else [scores]
-    if result["fit_error"] is not None or not np.isnan(scores).any():
+def _cause_of_no_score(task: FoldTask, estimator: Any, result: Any, metric: str) -> str:
+    """Return why a fitted estimator's predictions lack the score that decides, if so."""
+    score = _deciding(result["test_scores"], metric)
+    if result["fit_error"] is not None or not math.isnan(score):
         return ""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
-            X, y = (take_rows(data, task.test) for data in (task.X, task.y))
-            found = task.scorer(estimator, X, y)
+            X = take_rows(task.X, task.test)
+            # scikit-learn hands a scorer no targets if there are none.
+            y = () if task.y is None else (take_rows(task.y, task.test),)
+            given = method_params(task.X, params=task.score_params, indices=task.test)
+            found = _deciding(task.scorer(estimator, X, *y, **given), metric)
         except Exception as error:  # noqa: BLE001 - it is what is asked for
             return _first_line(str(error))
-    # Of several metrics, what each of them gave: a number, or the text of its error.
-    texts = (
-        [own for own in found.values() if isinstance(own, str)]
-        if isinstance(found, dict)
-        else []
-    )
-    if texts:
-        return error_line(texts[0]).partition(": ")[2]
-    return _first_line(str(told[-1].message)) if told else ""
+    if isinstance(found, str):
+        # Where there are several metrics, it is the text of the error of this one.
+        return error_line(found).partition(": ")[2]
+    causes = [w.message for w in told if issubclass(w.category, UndefinedMetricWarning)]
+    return _first_line(str(causes[-1])) if causes else ""
+
+
+def _deciding(scores: Any, metric: str) -> Any:
+    """Return which of several scores decides: that of a metric, or else the first."""
+    if not isinstance(scores, dict):
+        return scores
+    return scores[metric] if metric in scores else next(iter(scores.values()))
 
 
 def _first_line(text: str) -> str:
@@ -306,18 +326,21 @@ def _run_task(
     task: Any,
     keeps_model: bool,  # noqa: FBT001
     predicts: bool,  # noqa: FBT001
-) -> tuple[Any, HeldOut | None, Any, str]:
+    metric: str,
+) -> tuple[Any, HeldOut | None, Any, str, dict[str, str]]:
     """Run a task in a worker.
 
-    Return its results, held-out predictions, the model, and why it has no score.
+    Return its results, held-out predictions, the model, why it lacks the score of the
+    metric that decides, and what the user is to be told.
     """
-    results = task()
+    with telling_later() as told:
+        results = task()
     fold = fold_task(task)
     if fold is None:
-        return results, None, None, ""
+        return results, None, None, "", told
     model = fold.estimator if keeps_model else None
-    cause = _cause_of_no_score(fold, fold.estimator, results[0])
-    return results, _held_out(fold, predicts), model, cause
+    cause = _cause_of_no_score(fold, fold.estimator, results[0], metric)
+    return results, _held_out(fold, predicts), model, cause, told
 
 
 def _held_out(task: FoldTask, predicts: bool) -> HeldOut | None:  # noqa: FBT001

@@ -6,16 +6,18 @@ import random
 import sys
 import threading
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn import model_selection
+from sklearn import config_context, model_selection
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
+from sklearn.cluster import KMeans
 from sklearn.ensemble import IsolationForest
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -472,6 +474,77 @@ def test_a_candidate_without_a_score_has_a_reason(net, iris):
     assert "scored: multi_class must" in search.cv_results_["failure_reason"][0]
 
 
+def _weighted(y, predicted, *, weight):
+    raise ValueError("of the weight")
+
+
+def _decides(estimator, X, y):
+    if estimator.C == 1:
+        raise ValueError("of the metric")
+    return 1.0
+
+
+def _without_targets(estimator, X):
+    raise ValueError("of the rows")
+
+
+def _undefined(estimator, X, y):
+    warnings.warn("ill-defined", UndefinedMetricWarning, stacklevel=1)
+    warnings.warn("something else", UserWarning, stacklevel=1)
+    return np.nan
+
+
+@pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:One or more of the test")
+@pytest.mark.filterwarnings("ignore:ill-defined", "ignore:something else")
+@pytest.mark.parametrize(
+    ("scoring", "refit", "reason"),
+    [
+        ({"a": "roc_auc", "b": _decides}, "b", "of the metric"),
+        (_undefined, False, "ill-defined"),
+    ],
+    ids=["several", "undefined"],
+)
+def test_the_reason_is_that_of_the_score_that_decides(iris, scoring, refit, reason):
+    """Not of another metric, nor of another warning."""
+    model = LogisticRegression(max_iter=500)
+    search = GridSearchCV(model, {"C": [1, 2]}, scoring=scoring, cv=CV, refit=refit)
+    search.fit(*iris)
+
+    own = search.cv_results_["failure_reason"][0]
+    assert own == f"Its predictions could not be scored: {reason}"
+
+
+@pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:One or more of the test")
+@pytest.mark.parametrize("is_given", [True, False])
+def test_the_reason_is_that_of_what_a_scorer_was_given(iris, is_given):
+    """With what is routed to it, and without targets where there are none."""
+    with config_context(enable_metadata_routing=True):
+        weighted = make_scorer(_weighted).set_score_request(weight=True)
+        scoring, params = _without_targets, {}
+        if is_given:
+            scoring, params = weighted, {"y": iris.y, "weight": np.ones(150)}
+        search = GridSearchCV(KMeans(2), {}, scoring=scoring, cv=3, refit=False)
+        search.fit(iris.X, **params)
+
+    (own,) = search.cv_results_["failure_reason"]
+    assert own.endswith("of the weight" if is_given else "of the rows")
+
+
+def test_scores_are_any_numbers(iris):
+    """As in scikit-learn."""
+
+    def correct(estimator, X, y):
+        return Fraction(int((estimator.predict(X) == y).sum()), len(y))
+
+    model, space = LogisticRegression(max_iter=500), {"C": [1, 2]}
+    ours, theirs = (
+        search(model, space, scoring=correct, cv=CV).fit(*iris).best_score_
+        for search in (GridSearchCV, model_selection.GridSearchCV)
+    )
+
+    assert ours == theirs
+
+
 @pytest.mark.parametrize(
     ("name", "spoil", "message"),
     [
@@ -504,6 +577,9 @@ def test_a_device_that_is_not_there_is_one_error(net, iris):
     with pytest.raises(ValueError, match="'device' parameter of MLPClassifier"):
         GridSearchCV(net, GRID, cv=CV).fit(*iris)
     GridSearchCV(net, {"device": ["cpu"]}, cv=CV).fit(*iris)
+    own = clone(net).set_params(device="cpu")
+    for space in ({"net": [own]}, {"steps": [[("net", own)]]}):
+        GridSearchCV(Pipeline([("net", net)]), space, cv=CV).fit(*iris)
 
 
 @pytest.mark.parametrize("epochs", [None, np.nan, "many"])
