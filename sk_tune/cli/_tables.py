@@ -166,8 +166,12 @@ def _parquet_parts(
     path: Path, texts: Collection[str], n_rows: int
 ) -> Iterator[pd.DataFrame]:
     with _reading_parquet(path):
-        from pyarrow.parquet import ParquetFile
-
+        try:
+            from pyarrow.parquet import ParquetFile
+        except ImportError:
+            # Another package that pandas knows reads all at once.
+            yield _named(pd.read_parquet(path), path)
+            return
         for batch in ParquetFile(path).iter_batches(batch_size=n_rows):
             yield _named(batch.to_pandas(), path)
 
@@ -399,7 +403,7 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
     column = frame[name]
     if column.dtype == object:
         column = _of_numbers(column)
-    _check_complete(column)
+    _check_complete(column, task)
     labels, column, written = column, *_as_written(column)
     if len(frame) < MIN_ROWS:
         raise TableError(f"The table must have at least {MIN_ROWS} rows. Got {len(frame)}.")
@@ -445,8 +449,10 @@ def _as_written(column: "pd.Series[Any]") -> tuple["pd.Series[Any]", str]:
     return text_format.read(column), str(text_format)
 
 
-def _check_complete(column: "pd.Series[Any]") -> None:
+def _check_complete(column: "pd.Series[Any]", task: str) -> None:
     is_text = pd.api.types.infer_dtype(column, skipna=True) == "string"
+    # A word among labels is one of them.
+    is_text &= task != "classification"
     is_measured = is_text and format_of_column(column) is not None
     missing = is_missing(column) if is_measured else column.isna().to_numpy()
     if not missing.any():
@@ -455,7 +461,7 @@ def _check_complete(column: "pd.Series[Any]") -> None:
         f"Target column {column.name!r} must have a value in each row. Got {missing.sum()} "
         f"missing (NaN) of {len(column)}, the first in row {missing.argmax() + 1}. Remove "
         "those rows. Empty cells count as missing, and so do ?, NA, None and null, and "
-        "among numbers - and unknown."
+        "among numbers - and unknown, unless --task is classification."
     )
 
 

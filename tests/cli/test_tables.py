@@ -4,6 +4,7 @@ import decimal
 import gzip
 import json
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
@@ -188,6 +189,18 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
         read_table(tmp_path / "t.parquet")
 
 
+def test_parquet_is_read_by_another_package_without_pyarrow(tmp_path, monkeypatch):
+    """In one part, as pandas asks such a package for it."""
+    frame = pd.DataFrame({"a": [1, 2]})
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    monkeypatch.setattr(pd, "read_parquet", lambda path: frame)
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+
+    (part,) = read_parts(tmp_path / "t.parquet", n_rows=1)
+
+    assert part["a"].tolist() == [1, 2]
+
+
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
 def test_a_file_is_read_in_parts(tmp_path, name):
     """Parts of at most so many rows make the whole table."""
@@ -304,6 +317,13 @@ def test_the_task_follows_from_the_values(values, task, other, labels):
         assert named.y.dtype.kind == ("f" if other == AMOUNTS else "i")
     elif task == AMOUNTS and len(set(values)) == 2:
         assert set(_target(values, CLASSES).y) == {"0.5", "1.0"}
+
+
+def test_a_word_among_numbers_is_a_label_if_the_task_says_so():
+    """Where nothing is measured, no measurement is missing."""
+    labels = _target(_repeat("1", "2", "-", "unknown"), CLASSES).y
+
+    assert np.unique(labels).tolist() == ["-", "1", "2", "unknown"]
 
 
 @pytest.mark.parametrize("wrong", ["Qualty", "QUALITY", "qualities"])
