@@ -235,7 +235,8 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
         raw_train=filled,
         score=_filled(score[folds, :n_epochs]),
         spent=rate_spent(n_epochs, params.get("lr_schedule"), params.get("max_epochs")),
-        reference=float(reference or 0.0),
+        # Losses that begin with 0 are shares of 1.
+        reference=float(reference or 1.0),
         has_baseline=has_baseline,
         params=params,
         n_samples=curves.n_samples,

@@ -22,6 +22,7 @@ from sk_tune._compat import (
     validate_parameter_constraints,
 )
 from sk_tune._text import listed
+from sk_tune.exceptions import TableError
 
 Array = npt.NDArray[Any]
 
@@ -177,7 +178,7 @@ def _from_list(X: list[Any]) -> Array:
 
 
 def check_complete(estimator: Any, y: Any) -> None:
-    """Raise ValueError if a target is missing, or text where numbers are to be learnt."""
+    """Raise if a target is missing (TableError), or text where there must be numbers."""
     if y is None or sparse.issparse(y):
         return
     # A list or tuple of labels and None or NaN would become text.
@@ -187,7 +188,7 @@ def check_complete(estimator: Any, y: Any) -> None:
     missing = np.asarray(pd.isna(targets)).reshape(len(targets), -1).any(axis=1)
     if missing.any():
         positions = listed([*map(str, np.flatnonzero(missing))], _N_NAMED)
-        raise ValueError(
+        raise TableError(
             f"Input y contains NaN. {type(estimator).__name__} needs a target for each "
             f"sample. Got {missing.sum()} missing of {len(targets)}, at position "
             f"{positions}. Remove these samples from X and y, for example by "

@@ -78,7 +78,8 @@ def halving_plan(
     as much more as lets the last rung come close to `max_resources`, which no rung exceeds.
     One candidate in `factor` is promoted. With `aggressive_elimination` the first rung is
     repeated until the candidates that are left suit the resources that are left. Raises
-    ValueError unless ``factor > 1`` and ``1 <= min <= max_resources``.
+    ValueError unless ``n_candidates >= 1``, ``factor > 1`` and ``1 <= min <=
+    max_resources``.
 
     scikit-learn takes the floor of a floating-point logarithm, which is one too low for
     some exact powers, 243 with a factor of 3 among them, and so never gives 243 candidates
@@ -89,6 +90,11 @@ def halving_plan(
     [(60, 20), (20, 60), (7, 180)]
     """
     smallest = smallest_resources if isinstance(min_resources, str) else min_resources
+    if n_candidates < 1:
+        raise ValueError(
+            "The 'n_candidates' parameter of halving_plan must be an int >= 1. "
+            f"Got {n_candidates!r} instead."
+        )
     if not factor > 1:
         raise ValueError(
             "The 'factor' parameter of halving_plan must be more than 1. "

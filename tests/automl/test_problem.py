@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune.automl._problem import _sampling_order, as_features, as_target, kind_of
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import SkTuneWarning, TableError
 
 
 def test_a_sample_has_fewer_rows_to_train_on_and_the_same_to_judge_by(mixed, make_problem):
@@ -260,7 +260,7 @@ def test_rows_without_a_target_are_refused_and_counted(missing, kind):
     own = {"is_classification": kind is AutoClassifier}
 
     message = "Input y contains NaN.*Got 2 missing of 10, at position 3, 7. Remove"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(TableError, match=message):
         as_target(kind(), np.zeros((10, 1)), y, **own)
 
 

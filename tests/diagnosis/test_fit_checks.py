@@ -52,6 +52,8 @@ def _same(losses):
         # A gap without a rise, or a rise of both losses, is no overfitting.
         ("overfitting", ((0.01 + np.exp(-T30 / 3), 0.3 + np.exp(-T30 / 3)), {}), "passed"),
         ("overfitting", _same(np.interp(T30, [1, 10, 30], [0.9, 0.3, 0.8])), "passed"),
+        # What has no loss from the first epoch on is fitted.
+        ("underfitting", ((0 * T, 0 * T), {"baseline_loss": None}), "passed"),
     ],
 )
 def test_losses_with_known_answers(shapes, name, losses, outcome):

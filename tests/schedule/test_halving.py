@@ -134,6 +134,7 @@ def test_exhausting_never_exceeds_what_there_is(n, max_resources, factor):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"n_candidates": 0}, "'n_candidates' .* an int >= 1. Got 0 instead"),
         ({"factor": 1}, "'factor' .* more than 1. Got 1 instead"),
         ({"min_resources": 11}, "min_resources=11 and max_resources=10 instead"),
         ({"smallest_resources": 0}, "min_resources=0 and max_resources=10 instead"),
