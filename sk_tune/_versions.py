@@ -36,7 +36,7 @@ def show_versions() -> None:
         "machine": platform.platform(),
     })
     print("\nPython dependencies:")
-    _print({name: _version(name) for name in _DEPENDENCIES})
+    _print({name: package_version(name) for name in _DEPENDENCIES})
     print("\nKernel:")
     _print({"in use": kernel_status()})
 
@@ -47,7 +47,8 @@ def _print(lines: dict[str, str]) -> None:
         print(f"{name:>{width}}: {value}")
 
 
-def _version(name: str) -> str:
+def package_version(name: str) -> str:
+    """Return the version of a package, or that it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -25,7 +25,7 @@ from sk_tune.report._reproduction import (
     package_versions,
 )
 from sk_tune.report._search_checks import Baseline, baseline_models
-from sk_tune.report._value_texts import number_text, plain, value_text
+from sk_tune.report._search_trials import number_text, plain, value_text
 
 __all__ = [
     "Baseline",

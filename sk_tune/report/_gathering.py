@@ -24,10 +24,10 @@ from sk_tune.report._search_trials import (
     Parameter,
     Trials,
     metric_name,
+    number_text,
     parameters_of,
     trials_of,
 )
-from sk_tune.report._value_texts import number_text
 from sk_tune.saving import is_savable
 from sk_tune.search import CorrectedScore, Ledger
 

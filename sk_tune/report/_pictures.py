@@ -14,7 +14,7 @@ from sk_tune.report._drawing import score_range
 from sk_tune.report._epoch_curves import FoldSummary, fold_summary
 from sk_tune.report._gathering import CandidateRow, ScoreLine, SearchPart
 from sk_tune.report._importance import Importance
-from sk_tune.report._search_trials import Parameter, short_names
+from sk_tune.report._search_trials import Parameter, number_text, short_names, value_text
 from sk_tune.report._svg import (
     AxisScale,
     Frame,
@@ -24,7 +24,6 @@ from sk_tune.report._svg import (
     point,
     scale_of,
 )
-from sk_tune.report._value_texts import number_text, value_text
 
 # A category with more values than this gets no picture.
 _MOST_NAMES = 10

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from sklearn import metrics
 
 from sk_tune._text import number_texts
+from sk_tune.report._search_trials import number_text
 from sk_tune.report._svg import Frame, element, picture, point, scale_of
-from sk_tune.report._value_texts import number_text
 
 Array = npt.NDArray[Any]
 

@@ -41,8 +41,7 @@ from sk_tune.report._pictures import (
 )
 from sk_tune.report._quality import confusion_table, residual_picture
 from sk_tune.report._search_checks import Baseline
-from sk_tune.report._search_trials import short_names
-from sk_tune.report._value_texts import number_text, plain, value_text
+from sk_tune.report._search_trials import number_text, plain, short_names, value_text
 from sk_tune.search import Ledger
 
 # A column, and its cells from above.

@@ -3,21 +3,28 @@
 """Versions, seeds, folds, data and code: what it takes to get a search again."""
 
 import hashlib
+import inspect
 import platform
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from numbers import Real
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import skopt.space
 from scipy import sparse
 from sklearn.base import clone
 
 from sk_tune import __version__
+from sk_tune._compat import scorer_parts
 from sk_tune._search_record import search_record
+from sk_tune._versions import package_version
 from sk_tune.prepare import as_pandas
-from sk_tune.report._value_texts import import_lines, python_text, value_text
+from sk_tune.report._search_trials import repr_text, value_text
+from sk_tune.space import Choice
 
 _PACKAGES = ("torch", "scikit-learn", "skorch", "numpy", "scipy", "pandas")
 _HASH_DIGITS = 16
@@ -56,7 +63,7 @@ def reproduction(
         seeds=_seeds(search),
         cv=_cv_text(search),
         data=data,
-        code=_code(search, best),
+        code=fit_code(search, "search", best),
     )
 
 
@@ -65,16 +72,24 @@ def package_versions() -> dict[str, str]:
     return {
         "sk_tune": __version__,
         "python": platform.python_version(),
-        **{name: _version(name) for name in _PACKAGES},
+        **{name: package_version(name) for name in _PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
     }
 
 
-def fit_code(estimator: Any, name: str, *others: Any) -> str:
-    """Return Python that makes and fits an estimator; `others` are imported, too."""
-    imports = import_lines([estimator, *others])
-    made = f"{name} = {python_text(estimator)}"
-    return "\n".join([*imports, "", made, f"{name}.fit(X, y)"])
+def fit_code(estimator: Any, name: str, best: Mapping[str, Any] | None = None) -> str:
+    """Return Python that makes and fits an estimator, and `best`, a search's candidate."""
+    writer = _CodeWriter()
+    lines = [f"{name} = {writer.text(estimator)}", f"{name}.fit(X, y)"]
+    if best is not None:
+        cloned = writer.text(clone)
+        lines += [
+            "",
+            "# The best candidate alone:",
+            f"params = {writer.text(dict(best))}",
+            f"{cloned}({name}.estimator).set_params(**params).fit(X, y)",
+        ]
+    return "\n".join([*writer.imports(), "", *lines])
 
 
 def data_fingerprint(values: Any) -> str:
@@ -119,13 +134,6 @@ def _digest(arrays: list[Any]) -> str:
     return digest.hexdigest()[:_HASH_DIGITS]
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
 def _seeds(search: Any) -> dict[str, Any]:
     seeds = {
         name: value
@@ -146,14 +154,149 @@ def _cv_text(search: Any) -> str:
     return f"{search.n_splits_} folds by {type(search.cv).__name__}"
 
 
-def _code(search: Any, best: Mapping[str, Any] | None) -> str:
-    extra = [] if best is None else [clone]
-    lines = [fit_code(search, "search", *extra)]
-    if best is not None:
-        lines += [
-            "",
-            "# The best candidate alone:",
-            f"params = {python_text(dict(best))}",
-            "clone(search.estimator).set_params(**params).fit(X, y)",
+_INDENT = "    "
+_WIDTH = 80
+# Items of a list that are written; a page is no place for data.
+_MOST_ITEMS = 60
+# Levels of nested objects that are written, for structures that hold themselves.
+_DEEPEST = 12
+
+
+class _CodeWriter:
+    """Writes values as Python that makes them again, and notes what has to be imported.
+
+    What scikit-learn prints of an estimator shows distributions by their address in memory
+    and indents by the length of names.
+    """
+
+    def __init__(self) -> None:
+        # Modules and names of classes and functions.
+        self._names: set[tuple[str, str]] = set()
+
+    def text(self, value: Any, depth: int = 0) -> str:
+        """Return a value as Python, indented by `depth` levels.
+
+        Estimators have the parameters that differ from the defaults. What has no such form
+        is there as its ``repr``.
+        """
+        if depth > _DEEPEST:
+            return "..."
+        if isinstance(value, np.generic | np.ndarray):
+            value = value.tolist()
+        if isinstance(value, Mapping):
+            items = [f"{key!r}: {self.text(v, depth + 1)}" for key, v in value.items()]
+            return _joined("{", items, "}", depth)
+        if isinstance(value, list | tuple):
+            return self._sequence(value, depth)
+        call = _call(value, depth)
+        if call is not None:
+            self._names.add((call.module, call.name))
+            given = [self.text(item, depth + 1) for item in call.given]
+            given += [f"{k}={self.text(v, depth + 1)}" for k, v in call.options.items()]
+            return _joined(f"{call.name}(", given, ")", depth)
+        # A class or a function of any kind is written by its name.
+        is_named = isinstance(getattr(value, "__name__", None), str)
+        named = value if is_named else type(value)
+        name = str(named.__name__)
+        if isinstance(named.__module__, str) and name.isidentifier():
+            self._names.add((named.__module__, name))
+        # Where an object lies in memory is of no use to anybody.
+        return name if is_named else re.sub(r" at 0x\w+", "", repr_text(value))
+
+    def imports(self) -> list[str]:
+        """Return what has to be imported to run what was written."""
+        by_module: dict[str, set[str]] = {}
+        for module, name in self._names:
+            # The user's script is no module.
+            if module not in {"__main__", "builtins"}:
+                by_module.setdefault(_public(module, name), set()).add(name)
+        return [
+            f"from {module} import {', '.join(sorted(names))}"
+            for module, names in sorted(by_module.items())
         ]
-    return "\n".join(lines)
+
+    def _sequence(self, values: Any, depth: int) -> str:
+        items = [self.text(value, depth + 1) for value in values[:_MOST_ITEMS]]
+        if len(values) > _MOST_ITEMS:
+            items.append("...")
+        if all(value is None or isinstance(value, str | Real) for value in values):
+            # Names of columns, for example: as many on a line as it takes.
+            items = _filled(items, _WIDTH - len(_INDENT) * (depth + 1))
+        if isinstance(values, list):
+            return _joined("[", items, "]", depth)
+        return f"({items[0]},)" if len(values) == 1 else _joined("(", items, ")", depth)
+
+
+def _filled(items: list[str], width: int) -> list[str]:
+    lines: list[str] = []
+    for item in items:
+        if lines and len(lines[-1]) + len(item) + 3 <= width:
+            lines[-1] += f", {item}"
+        else:
+            lines.append(item)
+    return lines
+
+
+def _joined(start: str, items: list[str], end: str, depth: int) -> str:
+    line = f"{start}{', '.join(items)}{end}"
+    if not items or ("\n" not in line and len(line) + len(_INDENT) * depth <= _WIDTH):
+        return line
+    inner = _INDENT * (depth + 1)
+    lines = "".join(f"{inner}{item},\n" for item in items)
+    return f"{start}\n{lines}{_INDENT * depth}{end}"
+
+
+class _MakingCall(NamedTuple):
+    """The call that makes an object: a function, its module, and what it is given."""
+
+    module: str
+    name: str
+    given: list[Any]
+    options: Mapping[str, Any]
+
+
+def _call(value: Any, depth: int) -> _MakingCall | None:
+    """Return the call that makes an object at a depth, if its kind is known."""
+    kind = type(value)
+    if isinstance(value, Choice):
+        return _MakingCall(kind.__module__, "Choice", [value.options], {})
+    if isinstance(value, skopt.space.Categorical):
+        prior = {} if value.prior is None else {"prior": list(value.prior)}
+        return _MakingCall(kind.__module__, "Categorical", [list(value.categories)], prior)
+    scorer = scorer_parts(value)
+    if scorer is not None:
+        method, sign = scorer["response_method"], scorer["sign"]
+        options = {} if method == "predict" else {"response_method": method}
+        options |= {"greater_is_better": False} if sign < 0 else {}
+        options |= scorer["options"]
+        return _MakingCall("sklearn.metrics", "make_scorer", [scorer["function"]], options)
+    if hasattr(value, "get_params") and not isinstance(value, type):
+        # Callbacks of skorch are no estimators, and have parameters all the same.
+        return _MakingCall(kind.__module__, kind.__name__, [], _changed(value, depth))
+    if hasattr(value, "dist") and hasattr(value, "args") and hasattr(value, "kwds"):
+        return _MakingCall("scipy.stats", value.dist.name, list(value.args), value.kwds)
+    return None
+
+
+def _changed(estimator: Any, depth: int) -> dict[str, Any]:
+    """Return the parameters of an estimator that are not written as the defaults are."""
+    declared = inspect.signature(type(estimator)).parameters
+    changed = {}
+    for name, value in estimator.get_params(deep=False).items():
+        default = declared[name].default if name in declared else inspect.Parameter.empty
+        # What holds other objects is not written once more to compare it with nothing.
+        if default is None:
+            is_default = value is None
+        else:
+            written, usual = (_CodeWriter().text(v, depth + 1) for v in (value, default))
+            is_default = written == usual
+        if not is_default:
+            changed[name] = value
+    return changed
+
+
+def _public(module: str, name: str) -> str:
+    """Return the shortest path of a package that has the name."""
+    parts = module.split(".")
+    paths = (".".join(parts[: k + 1]) for k in range(len(parts)))
+    return next((p for p in paths if hasattr(sys.modules.get(p), name)), module)

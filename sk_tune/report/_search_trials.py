@@ -1,19 +1,21 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Results of a search as columns of numbers that pictures and pages read.
+"""Results of a search as columns of numbers, and values as text, for pictures and pages.
 
 What scale suits a parameter is read from its values, so that searches of other packages
 are served like sk_tune's.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.base import is_classifier, is_regressor
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._search_record import deciding_metric, granted_resource, grants_epochs
@@ -393,3 +395,85 @@ def _score_name(search: Any, metric: str) -> str:
         return "R\N{SUPERSCRIPT TWO}"
     words = name.replace("_", " ")
     return f"negative {words[4:]}" if words.startswith("neg ") else words
+
+
+# Characters of a value that is an object; a longer one says no more.
+_LONGEST = 80
+_MISSING = "n/a"
+_EXPONENT_FROM = 1e6
+
+
+def number_text(value: float, digits: int = 4) -> str:
+    """Return a number in few significant digits, "n/a" for NaN.
+
+    There is no exponent from 0.0001 to a million; digits before the point are all there.
+
+    >>> [number_text(v) for v in (0.98765432, -12.0, float("nan"), 9999.7, 1e-7)]
+    ['0.9877', '-12', 'n/a', '10000', '1e-07']
+    """
+    if math.isnan(value):
+        return _MISSING
+    text = f"{value:.{digits}g}"
+    # Rounding may add a digit, and so an exponent.
+    if abs(value) < _EXPONENT_FROM and abs(float(text)) >= 10**digits:
+        return f"{round(value):d}"
+    return text
+
+
+def value_text(value: Any) -> str:
+    """Return a parameter's value as text.
+
+    Numbers have four digits, functions and classes are names; else it is what ``repr``
+    says, on one line and cut if it is long.
+
+    >>> [value_text(v) for v in (0.00123456, 16, "adam", None, (8, 8), max)]
+    ['0.001235', '16', 'adam', 'None', '(8, 8)', 'max']
+    """
+    if isinstance(value, bool | np.bool_) or value is None:
+        text = str(value)
+    elif isinstance(value, Integral):
+        text = str(int(value))
+    elif isinstance(value, Real):
+        text = number_text(float(value))
+    elif isinstance(value, str):
+        text = value
+    elif isinstance(getattr(value, "__name__", None), str):
+        text = value.__name__
+    else:
+        text = repr_text(value)
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def repr_text(value: Any) -> str:
+    """Return what ``repr`` says, whatever it raises, on one line."""
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - whatever a user's class raises
+        text = f"<{type(value).__name__} without repr: {type(error).__name__}>"
+    return " ".join(text.split())
+
+
+def plain(value: Any) -> Any:
+    """Return a value made of what JSON has.
+
+    Records are mappings, numbers that are not finite None, objects text.
+
+    >>> plain({"score": float("nan"), "params": {"width": np.int64(8), "f": max}})
+    {'score': None, 'params': {'width': 8, 'f': 'max'}}
+    """
+    if is_dataclass(value) and not isinstance(value, type | BaseEstimator):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value_text(value)

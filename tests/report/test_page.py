@@ -22,7 +22,7 @@ from sk_tune.report._report_formats import (
     ledger_seconds,
     render,
 )
-from sk_tune.report._value_texts import number_text, plain, value_text
+from sk_tune.report._search_trials import number_text, plain, value_text
 
 HOSTILE = "<script>alert('x')</script>"
 

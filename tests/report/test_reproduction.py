@@ -20,10 +20,21 @@ from skorch.callbacks import EarlyStopping, LRScheduler
 
 from sk_tune import BayesSearchCV, MLPClassifier, NetClassifier, RandomizedSearchCV
 from sk_tune.augment import Noise
-from sk_tune.report import data_fingerprint
+from sk_tune.report import data_fingerprint, fit_code
 from sk_tune.report._gathering import gather
-from sk_tune.report._value_texts import import_lines, python_text
 from sk_tune.search import Choice
+
+
+def import_lines(value):
+    """Return the lines before the empty one in front of the code."""
+    lines = fit_code(value, "made").splitlines()
+    return lines[: lines.index("")]
+
+
+def python_text(value):
+    """Return the code between the name and the call of fit."""
+    code = fit_code(value, "made").partition("made = ")[2]
+    return code.removesuffix("\nmade.fit(X, y)")
 
 
 class Holder(BaseEstimator):
