@@ -3,7 +3,7 @@
 """Whether networks over- or underfit, what else is wrong, and what to do about it."""
 
 from sk_tune.diagnosis._apply import Applied, AppliedChange, apply
-from sk_tune.diagnosis._curve_sources import curves_of, curves_of_estimator
+from sk_tune.diagnosis._curves import curves_of, curves_of_estimator
 from sk_tune.diagnosis._diagnose import diagnose
 from sk_tune.diagnosis._findings import Change, Curves, Finding, to_act_on, verdict
 from sk_tune.diagnosis._fold_checks import SampleCurve, try_without_fold

@@ -3,6 +3,7 @@
 """Remedies carried out on an estimator, a space or a search."""
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,10 +15,16 @@ from sklearn.base import clone
 
 from sk_tune._search_record import grants_epochs
 from sk_tune._text import is_number
-from sk_tune.diagnosis._candidate_checks import NATURAL_BOUNDS, described_space, is_whole
-from sk_tune.diagnosis._curve_sources import is_search, network_part
+from sk_tune.diagnosis._curves import is_search, network_part
+from sk_tune.diagnosis._diagnose import NATURAL_BOUNDS, described_space, is_whole
 from sk_tune.diagnosis._findings import Change, Finding, ranked
 from sk_tune.space import Choice
+
+_ON_VALUES: dict[str, Callable[[Any, Any], Any]] = {
+    "multiply": operator.mul,
+    "at least": max,
+    "at most": min,
+}
 
 
 def changed_value(value: Any, change: Change) -> Any:
@@ -29,15 +36,10 @@ def changed_value(value: Any, change: Change) -> Any:
         # name, too.
         unset = value is None and change.action in {"at least", "at most"}
         return change.value if unset else value
-    if change.action == "multiply":
-        new = value * change.value
-    elif change.action == "at least":
-        new = max(value, change.value)
-    elif change.action == "at most":
-        new = min(value, change.value)
-    else:
+    if change.action not in _ON_VALUES:
         # A range that goes on beyond its end says nothing of a single value in it.
         return value
+    new = _ON_VALUES[change.action](value, change.value)
     return _valid(change.parameter, new, whole=_is_whole(change, value))
 
 
@@ -66,17 +68,17 @@ def changed_range(described: Any, change: Change, *, tuples_are_ranges: bool = T
         if (low, high) == (ends.low, ends.high):
             return described
         return ends.described(low, high) if low < high else [low]
-    if isinstance(described, skopt.space.Categorical):
-        values = list(described.categories)
-        changed = _changed_list(values, change)
-        kind = skopt.space.Categorical
-        return described if changed == values else kind(changed, name=described.name)
-    is_one = isinstance(described, str | bytes) or not hasattr(described, "__iter__")
-    if is_one or hasattr(described, "rvs"):
+    categories = getattr(described, "categories", described)
+    is_one = isinstance(categories, str | bytes) or not hasattr(categories, "__iter__")
+    if is_one or (categories is described and hasattr(described, "rvs")):
         return described
-    values = list(described)
+    values = list(categories)
     changed = _changed_list(values, change)
-    return described if changed == values else changed
+    if changed == values:
+        return described
+    if categories is described:
+        return changed
+    return skopt.space.Categorical(changed, name=described.name)
 
 
 def _range(
@@ -143,26 +145,19 @@ def _moved(ends: _Range, change: Change) -> tuple[Any, Any]:
     """Return the ends of a range after a change; it keeps its width if it must move."""
     low, high, is_log, whole, _ = ends
     bound = change.value
-    new_low, new_high = low, high
-    if change.action == "multiply":
-        new_low, new_high = low * bound, high * bound
-    elif change.action == "extend above":
-        new_high = max(high, bound)
-    elif change.action == "extend below":
-        new_low = min(low, bound) if not is_log or bound > 0 else low
-    elif change.action == "at least":
-        new_low = max(low, bound)
-        if new_low > high:
-            new_high = new_low * high / low if is_log else new_low + (high - low)
-    elif change.action == "at most":
-        new_high = min(high, bound)
-        if new_high < low:
-            if is_log:
-                new_low = new_high * low / high
-            else:
-                # The lower end stays above 0, below which most parameters mean nothing.
-                new_low = new_high - (high - low)
-                new_low = max(new_low, 0) if low >= 0 else new_low
+    new_low, new_high = {
+        "multiply": (low * bound, high * bound),
+        "extend above": (low, max(high, bound)),
+        "extend below": (low if is_log and bound <= 0 else min(low, bound), high),
+        "at least": (max(low, bound), high),
+        "at most": (low, min(high, bound)),
+    }[change.action]
+    if new_low > new_high and change.action == "at least":
+        new_high = new_low * high / low if is_log else new_low + (high - low)
+    elif new_low > new_high:
+        new_low = new_high * low / high if is_log else new_high - (high - low)
+        # The lower end stays above 0, below which most parameters mean nothing.
+        new_low = max(new_low, 0) if low >= 0 else new_low
     name = change.parameter
     return _valid(name, new_low, whole=whole), _valid(name, new_high, whole=whole)
 

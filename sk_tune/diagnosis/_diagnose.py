@@ -1,33 +1,60 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""All checks of a search, a network or curves."""
+"""All checks of a search, a network or curves; here those of all candidates of a search.
 
+References
+----------
+.. [1] C. Nadeau, Y. Bengio. Inference for the generalization error. Machine Learning
+   52:239-281, 2003. Section 4, the corrected resampled t-test.
+"""
+
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from numbers import Integral
 from typing import Any
 
-from sk_tune.diagnosis._candidate_checks import (
-    check_edge,
-    check_failures,
-    check_noise_ceiling,
-    check_optimism,
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import t as student
+
+from sk_tune._search_record import (
+    UNSCORED,
+    deciding_metric,
+    fold_layout,
+    granted_resource,
+    was_stopped,
 )
-from sk_tune.diagnosis._curve_sources import (
+from sk_tune.diagnosis._curves import (
+    Summary,
     best_candidate,
     curves_of,
     curves_of_estimator,
     is_search,
     larger_in_search,
     network_part,
+    summarise,
 )
-from sk_tune.diagnosis._findings import RULES, Curves, Finding, Findings, good_fit
+from sk_tune.diagnosis._findings import (
+    RULES,
+    Change,
+    Curves,
+    Finding,
+    Findings,
+    good_fit,
+    share,
+)
 from sk_tune.diagnosis._fit_checks import (
     check_baseline,
     check_converged,
+    check_diverged,
     check_improving,
     check_overfitting,
+    check_rate_high,
+    check_rate_low,
     check_underfitting,
+    diverged,
 )
 from sk_tune.diagnosis._fold_checks import (
     SampleCurve,
@@ -35,13 +62,9 @@ from sk_tune.diagnosis._fold_checks import (
     check_more_data,
     check_rows,
 )
-from sk_tune.diagnosis._rate_checks import (
-    check_diverged,
-    check_rate_high,
-    check_rate_low,
-    diverged,
-)
-from sk_tune.diagnosis._summary import Summary, summarise
+from sk_tune.space import as_space
+
+Floats = npt.NDArray[np.float64]
 
 # A check looks for what the rule of that name says.
 _Checks = dict[str, Callable[[Summary], Finding]]
@@ -148,3 +171,238 @@ def _of_search(search: Any, candidate: int | None) -> tuple[Finding, ...]:
         check_optimism(search),
         check_failures(search),
     )
+
+
+def last_rows(search: Any) -> npt.NDArray[np.intp]:
+    """Return the result rows with the most resources; all of them if there are no rungs."""
+    results = search.cv_results_
+    resources = np.asarray(results.get("n_resources", np.zeros(len(results["params"]))))
+    return np.flatnonzero(resources == resources.max())
+
+
+def check_noise_ceiling(search: Any) -> Finding:
+    """Look for candidates that the folds cannot tell from the best: a tip if most are."""
+    rule = RULES["noise ceiling"]
+    rows = last_rows(search)
+    scores = fold_scores(search)[rows]
+    complete = np.isfinite(scores).all(axis=1)
+    scores = scores[complete]
+    n_candidates, n_folds = scores.shape
+    if n_candidates < 5 or n_folds < 2:
+        return rule.not_applicable("It takes 5 candidates on two folds to compare.")
+    best = int(scores.mean(axis=1).argmax())
+    layout = fold_layout(search, int(rows[complete][best]))
+    behind = scores[best] - np.delete(scores, best, axis=0)
+    mean, spread = behind.mean(axis=1), behind.std(axis=1, ddof=1)
+    # Training sets of folds overlap, those of repetitions the more: with their number only
+    # the first part goes to 0.
+    factor = math.sqrt(1 / n_folds + layout.test_by_train)
+    error = spread * factor
+    limit = float(student.ppf(0.95, n_folds - 1))
+    alike = float((mean <= limit * error).mean())
+    evidence = {
+        "n_candidates": n_candidates,
+        "alike": alike,
+        "score_spread": float(scores.mean(axis=1).std(ddof=1)),
+        "n_repeats": layout.n_repeats,
+        "fold_error": float(scores[best].std(ddof=1)) * factor,
+    }
+    if alike < 0.8:
+        return rule.passed(
+            f"The folds tell the best candidate from {share(1 - alike)} of the others.",
+            evidence,
+        )
+    return rule.tip(
+        "medium",
+        f"The folds cannot tell {share(alike)} of the candidates from the best one.",
+        evidence,
+        "Stop tuning these parameters; get more rows, or repeat the folds.",
+    )
+
+
+def check_optimism(search: Any) -> Finding:
+    """Look for a best score that owes much to being the best of many: a tip if so."""
+    rule = RULES["optimistic best score"]
+    corrected = getattr(search, "corrected_score_", None)
+    if corrected is None or not math.isfinite(corrected.score):
+        return rule.not_applicable("There is no corrected score for this metric.")
+    optimism = corrected.naive_score - corrected.score
+    half_width = (corrected.high - corrected.low) / 2
+    evidence = {
+        "naive_score": corrected.naive_score,
+        "corrected_score": corrected.score,
+        "low": corrected.low,
+        "high": corrected.high,
+        "optimism": optimism,
+    }
+    if optimism <= 0.25 * half_width:
+        return rule.passed("The best score is hardly optimistic.", evidence)
+    return rule.tip(
+        "medium" if optimism > half_width else "low",
+        f"The best score is about {optimism:.2g} too good for being the best of many.",
+        evidence,
+        f"Report {corrected.score:.4g} [{corrected.low:.4g}, {corrected.high:.4g}].",
+    )
+
+
+def check_failures(search: Any) -> Finding:
+    """Look for candidates that have no score because their training failed."""
+    rule = RULES["failed candidates"]
+    given = map(str, search.cv_results_.get("failure_reason", ()))
+    # A warning has told that a metric is not defined.
+    reasons = [r for r in given if r and not r.startswith(UNSCORED) and not was_stopped(r)]
+    n = len(search.cv_results_["params"])
+    if not reasons:
+        return rule.passed(
+            "No training of a candidate failed.", {"n_failed": 0, "n_candidates": n}
+        )
+    return rule.tip(
+        "medium" if 2 * len(reasons) > n else "low",
+        f"{len(reasons)} of {n} candidates have no score. The first: {reasons[0]}",
+        {"n_failed": len(reasons), "n_candidates": n},
+        "Keep the search away from their parameters, mostly from high learning rates.",
+    )
+
+
+def fold_scores(search: Any) -> Floats:
+    """Return the deciding score of each candidate on each fold, (n_candidates, F)."""
+    name = deciding_metric(search)
+    columns = [search.cv_results_[f"split{k}_test_{name}"] for k in range(search.n_splits_)]
+    return np.array(columns, dtype=np.float64).T
+
+
+# A bound on a logarithmic scale is multiplied by the first, a linear range widened by the
+# second.
+_FACTOR = 4.0
+_WIDENING = 0.5
+_WHOLE = (
+    "width", "members", "n_channels", "kernel_size", "hidden_size", "embedding_size",
+    "batch_size", "max_epochs", "patience",
+)  # fmt: skip
+_POSITIVE = ("weight_decay", "l1", "learning_rate", "lr", "gradient_clip", "tol")
+# Where values end by what they mean, or where more is known not to help; ends that are
+# whole are those of whole numbers.
+NATURAL_BOUNDS: dict[str, tuple[float, float]] = {
+    "dropout": (0.0, 0.8),
+    "momentum": (0.0, 0.99),
+    "label_smoothing": (0.0, 0.5),
+    "n_layers": (0, math.inf),
+    **dict.fromkeys(_WHOLE, (1, math.inf)),
+    **dict.fromkeys(_POSITIVE, (0.0, math.inf)),
+}
+
+
+def is_whole(parameter: str, *values: Any) -> bool:
+    """Return whether a parameter takes whole numbers only, as its past and future `values`.
+
+    The name decides if it is known: 0 may well be a dropout.
+    """
+    bounds = NATURAL_BOUNDS.get(parameter.rpartition("__")[2])
+    if bounds is not None:
+        return isinstance(bounds[0], int)
+    return all(isinstance(value, Integral) for value in values)
+
+
+def described_space(search: Any) -> tuple[str, Any, bool]:
+    """Return the parameter with a search's space, this, and whether tuples are ranges."""
+    for name in ("search_spaces", "param_distributions", "param_grid"):
+        if hasattr(search, name):
+            return name, getattr(search, name), name == "search_spaces"
+    raise TypeError(f"{type(search).__name__} has no space.")
+
+
+def check_edge(search: Any) -> Finding:
+    """Look for best values at an end of their range: a tip with wider ranges."""
+    rule = RULES["optimum at the edge"]
+    _, described, are_ranges = described_space(search)
+    space = as_space(described, tuples_are_ranges=are_ranges, may_be_empty=True)
+    if not space.columns:
+        return rule.not_applicable("The search varies no parameter.")
+    if not all(column.dimension.has_codes for column in space.columns):
+        return rule.not_applicable("A distribution does not tell where its edges are.")
+    resource = granted_resource(search)
+    rows = last_rows(search)
+    scores = fold_scores(search)[rows].mean(axis=1)
+    rows, scores = rows[np.isfinite(scores)], scores[np.isfinite(scores)]
+    if len(rows) < 4:
+        return rule.not_applicable("It takes 4 candidates to see where the good ones lie.")
+    params = [search.cv_results_["params"][row] for row in rows]
+    params = [{k: v for k, v in p.items() if k != resource} for p in params]
+    codes = space.encode(params)
+    active = space.active(codes)
+    order = np.argsort(-scores, kind="stable")
+    _, prefix = network_part(search.estimator)
+    changes = []
+    for j, column in enumerate(space.columns):
+        if column.name is None or column.dimension.n_categories:
+            continue
+        side = _side(column.dimension, codes[order, j], active[order, j])
+        values = [p[column.name] for p in params if column.name in p]
+        if side and len(set(values)) > 1:
+            changes += _extension(column.name.removeprefix(prefix), values, column, side)
+    evidence = {"n_candidates": len(rows), "n_at_edge": len(changes)}
+    if not changes:
+        return rule.passed("The best candidates lie inside the space.", evidence)
+    names = ", ".join(
+        f"{c.parameter} ({'low' if c.action.endswith('below') else 'high'} end)"
+        for c in changes
+    )
+    return rule.tip(
+        "medium",
+        f"The best candidates lie at an edge of the space: {names}.",
+        evidence,
+        "Widen these ranges and search again.",
+        tuple(changes),
+    )
+
+
+def _side(dimension: Any, codes: Floats, active: npt.NDArray[np.bool_]) -> int:
+    """Return -1 or 1 if the best candidates, which come first, crowd at an end; else 0."""
+    codes = codes[active]
+    if not len(codes) or not active[0]:
+        return 0
+    n_points = dimension.n_points
+    # A code this close to 0 or 1 is at the edge.
+    reach = 0.1 if n_points is None else max(0.1, 0.75 / n_points)
+    n_best = max(2, math.ceil(0.25 * len(codes)))
+    best = float(codes[0])
+    typical = float(np.median(codes[:n_best]))
+    # The others must have been elsewhere, or there was nothing to choose between.
+    others = float(np.median(codes))
+    if best <= reach and typical < 0.3 and others > typical:
+        return -1
+    if best >= 1 - reach and typical > 0.7 and others < typical:
+        return 1
+    return 0
+
+
+def _extension(name: str, values: list[Any], column: Any, side: int) -> list[Change]:
+    ends = [float(v) for v in values]
+    low, high = min(ends), max(ends)
+    bounds = NATURAL_BOUNDS.get(name.rpartition("__")[2], (-math.inf, math.inf))
+    whole = is_whole(name, *values)
+    # Nobody knows what is meant by numbers below 0, or none, where there were none.
+    named = 1 if whole and low >= 1 else 0
+    least = max(bounds[0], named) if low >= 0 else bounds[0]
+    is_wide = low > 0 and high / low >= _FACTOR**2
+    if side > 0:
+        bound = high * _FACTOR if is_wide else high + _WIDENING * (high - low)
+        bound = min(bound, bounds[1])
+    else:
+        bound = low / _FACTOR if is_wide else low - _WIDENING * (high - low)
+        if low > 0 and bound <= 0:
+            bound = low / _FACTOR
+        bound = max(bound, least)
+    value: Any = bound
+    if whole:
+        value = math.floor(bound) if least == -math.inf else max(math.floor(bound), least)
+    if (side > 0 and value <= high) or (side < 0 and value >= low):
+        return []
+    return [
+        Change(
+            parameter=name,
+            action="extend above" if side > 0 else "extend below",
+            value=value,
+            reason=f"the best candidates lie at the {'high' if side > 0 else 'low'} end",
+        )
+    ]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whether the epochs were too few, or more than needed.
+"""Checks of a network's curves: its epochs, its fit and its learning rate.
 
 Training is measured in learning rate spent, not in epochs, because a schedule that ends at
 0 makes every curve flat at its end.  Each time that it grows by the square root of 2, the
@@ -9,19 +9,24 @@ shrink.  A power law falls by the same each time.
 """
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from sk_tune.diagnosis._curves import Estimate, Summary, least_by_chance, log_ratio, smooth
 from sk_tune.diagnosis._findings import RULES, Finding, Severity, share
 from sk_tune.diagnosis._remedies import (
     is_free,
     larger_network,
     longer_training,
+    lower_rate,
+    raise_rate,
     regularise,
+    relative_rate,
     restraints,
 )
-from sk_tune.diagnosis._summary import Estimate, Summary, least_by_chance, log_ratio, smooth
 
 # Confidence that there is a gain at all; folds often disagree on how large it is.
 SURE = 0.9
@@ -352,3 +357,183 @@ def check_baseline(summary: Summary) -> Finding:
         f"{remedy} Until then a network that is regularised more does less harm.",
         () if restraints(summary.params) else changes,
     )
+
+
+# Rates by the optimizer's typical one.  From the first on, a network that overfits from its
+# first epochs on does so because of its steps; from the second on, one that learns nothing
+# is stuck; below the third a training that has hardly begun is explained.
+_RAISED_RATE, _HIGH_RATE, _TINY_RATE = 2.0, 7.0, 0.05
+
+
+def check_diverged(summary: Summary) -> Finding:
+    """Look for losses that are infinite or far above where they started: an issue if so."""
+    end = float(np.sort(summary.raw_train[:, -1]).mean())
+    evidence = {"train_loss": end, "reference": summary.reference}
+    if summary.is_finite and end <= 3 * summary.reference:
+        return RULES["diverged"].passed(
+            "All losses are finite and below where they began.", evidence
+        )
+    message = "A loss became infinite or NaN."
+    if summary.is_finite:
+        times = f"{end / summary.reference:.3g} times"
+        message = f"The training loss ends at {times} that of a constant prediction."
+    return diverged(message, evidence, summary.params)
+
+
+def diverged(
+    message: str, evidence: Mapping[str, float], params: Mapping[str, Any]
+) -> Finding:
+    """Return the issue of a network that diverged."""
+    remedy = "Lower the learning rate, or clip the gradient."
+    return RULES["diverged"].issue("high", message, evidence, remedy, lower_rate(params))
+
+
+def check_rate_high(summary: Summary) -> Finding:
+    """Look for a training loss that jumps: an issue if the learning rate is too high."""
+    rule = RULES["learning rate too high"]
+    if summary.n_epochs < 2:
+        return rule.not_applicable("One epoch does not show how the loss moves.")
+    curve = summary.mean("raw_train")
+    steps = np.diff(curve)
+    rises = float(steps[steps > 0].sum())
+    evidence = {
+        "peak": float(curve.max()) / summary.reference,
+        "jaggedness": rises / max(float(np.ptp(curve)), 1e-12 * summary.reference),
+        "rises_by_epoch": rises / summary.reference / summary.n_epochs,
+        "level": float(curve[-1]) / summary.reference,
+    }
+    relative = relative_rate(summary.params)
+    if relative is not None:
+        evidence["rate_by_typical"] = relative
+    causes = [*_jumps(summary, evidence), *_too_much(summary, relative, evidence)]
+    if not causes:
+        return rule.passed("The training loss is driven down steadily.", evidence)
+    return rule.issue(
+        "high",
+        f"The learning rate is too high: {', and '.join(causes)}.",
+        evidence,
+        "Lower the learning rate; scale the features, if they are not.",
+        lower_rate(summary.params),
+    )
+
+
+def _jumps(summary: Summary, evidence: Mapping[str, float]) -> Iterator[str]:
+    """Yield what the training loss shows."""
+    # Networks that are held back have high and jagged losses at usual rates, too.
+    suspect = _HIGH_RATE if restraints(summary.params) else _RAISED_RATE
+    is_raised = evidence.get("rate_by_typical", suspect) >= suspect
+    # Losses start near the constant prediction's: one that gets far above it was thrown
+    # there by steps that are too long.  At a usual rate it must get higher.
+    if evidence["peak"] > (2 if is_raised else 5):
+        yield (
+            f"the training loss rose to {evidence['peak']:.3g} times that of a constant "
+            "prediction"
+        )
+    # A loss goes up and down a little by the chance of its batches.  It does not follow its
+    # gradient if the sum of its rises is so much of its fall, and of the constant
+    # prediction's loss in each epoch.
+    is_jagged = evidence["jaggedness"] > 0.25 and evidence["rises_by_epoch"] > 0.02
+    if is_raised and is_jagged and summary.n_epochs >= 5:
+        jaggedness = share(evidence["jaggedness"])
+        yield f"the rises of the training loss are {jaggedness} of its fall"
+
+
+def _too_much(
+    summary: Summary, relative: float | None, evidence: Mapping[str, float]
+) -> Iterator[str]:
+    """Yield what a rate that is known to be high explains."""
+    if relative is None or relative < _RAISED_RATE:
+        return
+    said = f"at {relative:.3g} times the usual one"
+    if not summary.has_valid:
+        if relative >= _HIGH_RATE and summary.raw_train[:, -1].mean() > summary.reference:
+            yield f"nothing is learnt {said}"
+        return
+    best = float(summary.valid_best.mean()) / summary.reference
+    rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
+    turns_early = (
+        not is_free(summary.params)
+        and rise > math.log1p(0.08)
+        and summary.best_epoch < 4
+        and summary.n_epochs >= 10
+    )
+    # Some networks, small ones above all, bear a rate that is extreme; then the training
+    # loss must also go up and down by a share of its fall, or rise.
+    is_rough = evidence["jaggedness"] > 0.15 or evidence["peak"] > 1.3
+    if best > 0.985:
+        # Where there is nothing to be learnt, held-out losses rise at any rate.
+        if relative >= _HIGH_RATE:
+            yield f"nothing is learnt {said}"
+    elif turns_early:
+        yield f"the held-out loss rises from epoch {summary.best_epoch + 2} on {said}"
+    elif best > 0.1 and relative >= (12 if is_rough else 50):
+        yield f"{share(best)} of a constant prediction's loss is left {said}"
+
+
+def check_rate_low(summary: Summary) -> Finding:
+    """Look for a loss that hardly moves: an issue if the learning rate is too low."""
+    rule = RULES["learning rate too low"]
+    if summary.n_epochs < 4:
+        return rule.not_applicable("There are too few epochs to tell slow from short.")
+    relative = relative_rate(summary.params)
+    early, left = _early_share(summary), float(summary.train_end.mean()) / summary.reference
+    evidence = {"early_share": early, "left": left}
+    if relative is None:
+        # Half of a straight line's fall is in the first half of the training, nearly all of
+        # a curve's that arrives; and slowness is a problem if much is left.
+        is_slow = early < 0.75 and left > 0.2 and _still_falls(summary)
+    else:
+        evidence["rate_by_typical"] = relative
+        is_slow = _is_low(summary, relative) and _still_falls(summary, relative)
+        is_slow |= relative < _TINY_RATE and left > 0.9
+    if not is_slow:
+        return rule.passed("The loss falls as fast as can be expected.", evidence)
+    return rule.issue(
+        "high",
+        f"The training loss still is {share(left)} of a constant prediction's, and creeps "
+        "down.",
+        evidence,
+        "Raise the learning rate.",
+        raise_rate(summary.params),
+    )
+
+
+def _is_low(summary: Summary, relative: float) -> bool:
+    """Return whether a rate explains a loss that has not arrived better than all else."""
+    # Rate or epochs are too low: the one with the smaller share of the usual, of which
+    # small networks need 30.
+    if relative >= 0.25 or relative >= summary.n_epochs / 30:
+        return False
+    return not restraints(summary.params) or relative < _TINY_RATE
+
+
+def _early_share(summary: Summary) -> float:
+    """Return the share of the training loss's fall in the first half of the training."""
+    train = summary.train
+    first, half, end = (
+        float(np.sort(values).mean())
+        for values in (train[:, 0], summary.at_share(train, 0.5), train[:, -1])
+    )
+    # The first epoch's mean is a fall already; before it a network is hardly better than
+    # a constant.
+    start = max(first, summary.reference)
+    return (start - half) / (start - end) if start > end else 1.0
+
+
+def _still_falls(summary: Summary, relative: float = 0.0) -> bool:
+    """Return whether training and held-out losses fall until the end."""
+    if not summary.has_valid:
+        return bool(np.diff(summary.mean("train"))[-1] < 0)
+    coming = trend(summary)
+    # The last part of the training brought so much of all that was learnt, or four times
+    # the training would take so much off a loss, which was not trained for long already.
+    is_much = is_steep = coming.of_learnt > 0.18
+    is_much |= coming.gain.mean > 0.08 and summary.n_epochs < 60
+    if relative >= _TINY_RATE:
+        # Most networks arrive with a rate that is low but not tiny.  It must be seen that
+        # this one does not: its loss falls as in a straight line, or hardly any is left,
+        # which training went on to lower all the time.
+        left = float(summary.train_end.mean()) / summary.reference
+        is_much &= (is_steep and coming.ratio >= 0.95) or left < 0.25
+    falls = is_much and coming.gain.at_least(SURE) > 0
+    return summary.is_least_late and falls and summary.carries_over

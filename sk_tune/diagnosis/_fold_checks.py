@@ -19,6 +19,7 @@ from scipy.stats import t as student
 from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv, cross_val_score
 
+from sk_tune.diagnosis._curves import Summary, estimate, log_ratio, smooth
 from sk_tune.diagnosis._findings import RULES, Change, Finding, share
 from sk_tune.diagnosis._fit_checks import SURE, trend
 from sk_tune.diagnosis._remedies import (
@@ -27,7 +28,6 @@ from sk_tune.diagnosis._remedies import (
     regularise,
     restrained,
 )
-from sk_tune.diagnosis._summary import Summary, estimate, log_ratio, smooth
 
 Floats = npt.NDArray[np.float64]
 

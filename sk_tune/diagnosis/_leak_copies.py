@@ -264,7 +264,9 @@ def check_duplicates(table: LeakTable) -> Finding:
     An issue if they are too many to be chance, a tip where samples repeat by nature.
     """
     rule = RULES["duplicates across folds"]
-    hashes = hash_pandas_object(_hashable(table.X), index=False).to_numpy()
+    # Values of objects need not be hashable.
+    X = table.X.apply(lambda column: column.map(repr) if column.dtype == object else column)
+    hashes = hash_pandas_object(X, index=False).to_numpy()
     repeated = [np.isin(hashes[test], hashes[train]) for train, test in table.folds]
     n_tested = sum(map(len, repeated))
     n_repeated = int(sum(map(np.sum, repeated)))
@@ -380,15 +382,6 @@ class _Neighbours:
         nearest = float(self.differences[rows, 0].mean())
         farther = float(self.differences[:, self.differences.shape[1] // 2 :].mean())
         return nearest / farther if farther > 0 else 0.0
-
-
-def _hashable(X: pd.DataFrame) -> pd.DataFrame:
-    """Return a table in which every value can be hashed."""
-    hashable = X.copy(deep=False)
-    for name in X.columns:
-        if X[name].dtype == object:
-            hashable[name] = X[name].map(repr)
-    return hashable
 
 
 def _neighbours(numbers: pd.DataFrame, table: LeakTable) -> _Neighbours:

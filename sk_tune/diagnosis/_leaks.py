@@ -24,6 +24,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import check_consistent_length
 
 from sk_tune._splits import as_times
+from sk_tune._text import listed
 from sk_tune.diagnosis._findings import RULES, Finding, share
 from sk_tune.diagnosis._leak_copies import (
     LeakTable,
@@ -61,7 +62,8 @@ def check_giveaway(table: LeakTable) -> Finding:
     if len(rows) > 5000:
         rows = np.random.default_rng(0).choice(rows, 5000, replace=False)
     y = table.y[rows]
-    guessed = _guessed(y, table.is_classification)
+    guessed = float(pd.Series(y).value_counts(normalize=True).iloc[0])
+    guessed = guessed if table.is_classification else 0.0
     names = [n for n in _suspects(table, rows) if not _is_target(table, table.X[n])]
     scores = {
         str(name): _score_alone(table.X[name].iloc[rows], y, table.is_classification)
@@ -129,30 +131,18 @@ def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) ->
             return -np.inf
         column = pd.Series(codes)
     values = column.to_numpy(dtype=np.float64).reshape(-1, 1)
+    folds = KFold(3, shuffle=True, random_state=0)
+    tree: Any = DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
     if is_classification:
-        fewest = np.unique(y, return_counts=True)[1].min()
-        folds = (
-            StratifiedKFold(3) if fewest >= 3 else KFold(3, shuffle=True, random_state=0)
-        )
         tree = DecisionTreeClassifier(max_leaf_nodes=16, random_state=0)
-        return _mean_score(tree, values, y, folds)
-    tree = DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
-    return _mean_score(tree, values, y, KFold(3, shuffle=True, random_state=0))
-
-
-def _mean_score(tree: Any, values: Array, y: Array, folds: Any) -> float:
-    """Return the mean score over folds; ``cross_val_score`` takes twice as long here."""
+        if np.unique(y, return_counts=True)[1].min() >= 3:
+            folds = StratifiedKFold(3)
+    # scikit-learn's cross_val_score takes twice as long here.
     scores = [
         tree.fit(values[train], y[train]).score(values[test], y[test])
         for train, test in folds.split(values, y)
     ]
     return float(np.mean(scores))
-
-
-def _guessed(y: Array, is_classification: bool) -> float:  # noqa: FBT001
-    if not is_classification:
-        return 0.0
-    return float(np.unique(y, return_counts=True)[1].max() / len(y))
 
 
 Floats = npt.NDArray[np.float64]
@@ -287,13 +277,11 @@ def check_outliers(table: LeakTable) -> Finding:
     part = float(np.any([one.rows for one in guilty.values()], axis=0).mean())
     evidence |= {"share": part, "widened": max(o.widened for o in guilty.values())}
     names = sorted(guilty, key=lambda name: -guilty[name].furthest)
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     is_in_target = any(name in targets for name in names)
     return rule.tip(
         "medium" if is_in_target else "low",
         f"{share(part)} of the rows have values far from all others, up to "
-        f"{furthest:.0f} robust standard deviations, in {', '.join(names[:_MOST_NAMES])}"
-        f"{more}.",
+        f"{furthest:.0f} robust standard deviations, in {listed(names, _MOST_NAMES)}.",
         evidence,
         _remedy(is_in_target=is_in_target, is_in_features=set(names) != set(targets)),
     )
@@ -376,8 +364,7 @@ FEWEST_GROUPS = 10
 def check_groups(table: LeakTable, groups: Any = None) -> Finding:
     """Look for groups with samples on both sides of a split.
 
-    An issue for groups that were given; without them, a tip for a column that looks like
-    some.
+    An issue for groups that were given, or else a tip for a column that looks like some.
     """
     rule = RULES["groups across folds"]
     name = None if groups is not None else _group_column(table.X)

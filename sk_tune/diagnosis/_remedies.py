@@ -84,11 +84,7 @@ def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
 
 
 def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return the change to ten times the learning rate.
-
-    It never goes from below the typical rate to above it; if that is far above, it is the
-    new rate.
-    """
+    """Return the change to ten times the rate, but not from below to above the typical."""
     name = _rate_name(params)
     rate, typical = number(params, name), _typical_rate(params)
     reason = "the loss falls, but too slowly to arrive"
@@ -113,8 +109,7 @@ def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[C
     """Return the change to more steps where an epoch has only few; empty if it has enough.
 
     Batches become smaller; for SGD there are more epochs instead, because its steps are as
-    long as the gradient, which smaller batches make noisier. `n_rows` are the training
-    samples of one fold.
+    long as the gradient, which smaller batches make noisier.
     """
     batch = number(params, "batch_size")
     if batch is None or batch < 1 or math.ceil(n_rows / batch) >= _FEW_STEPS:
