@@ -16,7 +16,7 @@ from sk_tune.report._gathering import (
 from sk_tune.report._importance import HyperparameterImportanceDisplay
 from sk_tune.report._parameter_displays import ParallelCoordinatesDisplay, SliceDisplay
 from sk_tune.report._progress_displays import RungDisplay, SearchHistoryDisplay
-from sk_tune.report._quality import Quality, quality_of
+from sk_tune.report._quality import Baseline, Quality, baseline_models, quality_of
 from sk_tune.report._report_formats import to_json, to_text, write_html, write_page
 from sk_tune.report._reproduction import (
     Reproduction,
@@ -24,7 +24,6 @@ from sk_tune.report._reproduction import (
     fit_code,
     package_versions,
 )
-from sk_tune.report._search_checks import Baseline, baseline_models
 from sk_tune.report._search_trials import number_text, plain, value_text
 
 __all__ = [

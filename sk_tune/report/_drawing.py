@@ -14,8 +14,7 @@ References
 import inspect
 import re
 import textwrap
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +25,7 @@ from sk_tune.report._search_trials import Parameter, Trials
 Floats = npt.NDArray[np.float64]
 
 _Class = TypeVar("_Class", bound=type)
+_Display = TypeVar("_Display", bound=Any)
 
 _SHARED_DOCS = {
     "made": "Made by :meth:`from_search`.  All parameters are stored as attributes.",
@@ -82,10 +82,6 @@ def with_shared_docs(cls: _Class) -> _Class:
 COLORS = {
     "blue": "#0072B2",
     "vermilion": "#D55E00",
-    "green": "#009E73",
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-    "purple": "#CC79A7",
     "black": "#000000",
     "grey": "#8C8C8C",
 }
@@ -95,8 +91,10 @@ _LOG_SPAN = 30.0
 # nothing to see of the others.
 _OUTLYING = 20.0
 _SHOWN_BELOW = 8.0
+# Turns by this part of a circle spread neighbours evenly.
+GOLDEN = 0.6180339887498949
 # Mean width of a character, in parts of the font's size.
-CHARACTER_WIDTH = 0.56
+_CHARACTER_WIDTH = 0.56
 # Height of the marks of missing scores, and the room for them, in parts of the axes'
 # height.
 _MISSING_AT = 0.03
@@ -109,8 +107,7 @@ _MOST_TICKS = 6
 _LONGEST_TICK = 14
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRange:
+class ScoreRange(NamedTuple):
     """The lowest and highest score that an axis shows, and how many are lower."""
 
     low: float
@@ -131,15 +128,13 @@ def score_range(scores: Any) -> ScoreRange:
     finite = np.asarray(scores, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
     if not len(finite):
-        return ScoreRange(low=0.0, high=1.0, n_below=0)
+        return ScoreRange(0.0, 1.0, 0)
     low, middle, high = finite.min(), np.median(finite), finite.max()
     above = high - middle
     if above > 0 and middle - low > _OUTLYING * above:
         shown = finite[finite >= middle - _SHOWN_BELOW * above]
         low = shown.min()
-    return ScoreRange(
-        low=float(low), high=float(high), n_below=int(np.count_nonzero(finite < low))
-    )
+    return ScoreRange(float(low), float(high), int(np.count_nonzero(finite < low)))
 
 
 def needs_log(values: Any) -> bool:
@@ -157,15 +152,6 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
         raise ValueError(
             f"The {name!r} parameter must be one of {list(choices)}. Got {value!r} instead."
         )
-
-
-def shades(n: int) -> list[Any]:
-    """Return `n` colours from light to dark, so that a grey print tells them apart."""
-    if n == 1:
-        return [COLORS["blue"]]
-    from matplotlib import colormaps
-
-    return [colormaps["viridis"](place) for place in np.linspace(0.85, 0.1, n)]
 
 
 def new_axes(caller: Any, ax: Any = None) -> Any:
@@ -242,22 +228,21 @@ def shortened(text: str, n_characters: int) -> str:
     return text[: n_characters - 1 - half] + "\N{HORIZONTAL ELLIPSIS}" + text[-half:]
 
 
-def figure_legend(axes: Any) -> Any:
-    """Put one legend for several axes below them; None if one kind of artist is all."""
+def figure_legend(axes: Any) -> None:
+    """Put one legend for several axes below them, unless one kind of artist is all."""
     handles: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    if len(handles) < 2:
-        return None
-    return axes[0].figure.legend(
-        list(handles.values()),
-        list(handles),
-        loc="outside lower left",
-        ncols=len(handles),
-        frameon=False,
-        fontsize="small",
-    )
+    if len(handles) > 1:
+        axes[0].figure.legend(
+            list(handles.values()),
+            list(handles),
+            loc="outside lower left",
+            ncols=len(handles),
+            frameon=False,
+            fontsize="small",
+        )
 
 
 def score_axis(ax: Any, scores: Any) -> ScoreRange:
@@ -267,30 +252,22 @@ def score_axis(ax: Any, scores: Any) -> ScoreRange:
     """
     shown = score_range(scores)
     height = (shown.high - shown.low) or max(abs(shown.high), 1.0)
-    values = np.asarray(scores, dtype=np.float64)
-    has_missing = shown.n_below > 0 or not np.isfinite(values).all()
+    has_missing = shown.n_below > 0 or not np.isfinite(scores).all()
     below = _MARGIN + (_MISSING_ROOM if has_missing else 0.0)
     ax.set_ylim(shown.low - below * height, shown.high + _MARGIN * height)
     return shown
 
 
-def mark_missing(ax: Any, places: Any, scores: Any, shown: ScoreRange) -> list[Any]:
+def mark_missing(ax: Any, places: Any, scores: Any, shown: ScoreRange) -> None:
     """Mark at the lower edge what has no score, or one too low to be shown.
 
     `shown` is what `score_axis` returned for these scores.
     """
-    places = np.asarray(places, dtype=np.float64)
-    values = np.asarray(scores, dtype=np.float64)
-    is_failed = ~np.isfinite(values)
-    is_below = np.where(is_failed, np.inf, values) < shown.low
-    marks = []
-    for mask, marker, label in (
-        (is_failed, "x", "Failed"),
-        (is_below, "v", "Below the axis"),
-    ):
-        if not mask.any():
-            continue
-        marks.append(
+    is_failed = ~np.isfinite(scores)
+    is_below = np.where(is_failed, np.inf, scores) < shown.low
+    marks = ((is_failed, "x", "Failed"), (is_below, "v", "Below the axis"))
+    for mask, marker, label in marks:
+        if mask.any():
             ax.scatter(
                 places[mask],
                 np.full(np.count_nonzero(mask), _MISSING_AT),
@@ -301,32 +278,20 @@ def mark_missing(ax: Any, places: Any, scores: Any, shown: ScoreRange) -> list[A
                 zorder=3,
                 label=label,
             )
-        )
-    return marks
 
 
-def finish(ax: Any, title: str, handles: Any = None) -> None:
+def finish(display: _Display, ax: Any, title: str) -> _Display:
     """Set a title, and between it and the axes a legend, where it covers no data.
 
-    Both are as wide as the axes at most, in as many lines as it takes. `handles` are what
-    the legend names; all artists that have a label if None.
+    Both are as wide as the axes at most. These and their figure are the display's `ax_` and
+    `figure_`.
     """
     # The figure's layout gives the axes the width that labels leave them; a subfigure is
     # laid out with the figure around it.
     getattr(ax.figure, "draw_without_rendering", lambda: None)()
-    if handles is None:
-        handles, _ = ax.get_legend_handles_labels()
-    # Points between the axes and the title.
-    height = _legend_above(ax, handles, bool(title)) if handles else 0.0
-    text = textwrap.fill(title, max(16, label_width(ax, "medium")))
-    ax.set_title(text, loc="left", fontsize="medium", pad=height + 4.0)
-
-
-def _legend_above(ax: Any, handles: Any, has_title: bool) -> float:  # noqa: FBT001
-    """Put a legend on top of the axes, and return its height in points."""
-    for n_columns in range(len(handles), 0, -1):
+    height = 0.0
+    for n_columns in range(len(ax.get_legend_handles_labels()[0]), 0, -1):
         legend = ax.legend(
-            handles=handles,
             loc="lower left",
             bbox_to_anchor=(0.0, 1.0),
             ncols=n_columns,
@@ -338,51 +303,54 @@ def _legend_above(ax: Any, handles: Any, has_title: bool) -> float:  # noqa: FBT
             handletextpad=0.5,
             columnspacing=1.2,
         )
+        # The title makes room for it; its width is no reason to make the axes narrower.
+        legend.set_in_layout(not title)
         extent = legend.get_window_extent()
+        height = extent.height / ax.figure.dpi * 72.0
         if extent.width <= ax.bbox.width:
             break
-    # The title makes room for it; its width is no reason to make the axes narrower.
-    legend.set_in_layout(not has_title)
-    return float(extent.height / ax.figure.dpi * 72.0)
+    text = textwrap.fill(title, max(16, label_width(ax, "medium")))
+    # The distance from the axes is in points.
+    ax.set_title(text, loc="left", fontsize="medium", pad=height + 4.0)
+    display.ax_, display.figure_ = ax, ax.figure
+    return display
 
 
 def set_y_label(ax: Any, label: str) -> None:
     """Set the y axis' label, in as many lines as its height takes."""
-    height = ax.bbox.height / ax.figure.dpi * 72.0
     # Titles, legends and turned ticks may take some of the height yet.
-    n_characters = int(0.85 * height / (CHARACTER_WIDTH * _points("medium")))
+    n_characters = int(0.85 * _characters(ax, ax.bbox.height, "medium"))
     ax.set_ylabel(textwrap.fill(label, max(10, n_characters)))
 
 
 def label_width(ax: Any, size: str) -> int:
-    """Return how many characters of mean width fit into the axes' width, if it is known."""
-    width = ax.bbox.width / ax.figure.dpi * 72.0
-    return int(width / (CHARACTER_WIDTH * _points(size)))
+    """Return how many characters fit into the axes' width, if it is known."""
+    return int(_characters(ax, ax.bbox.width, size))
 
 
-def _points(size: str) -> float:
+def _characters(ax: Any, length: float, size: str) -> float:
+    """Return how many characters of mean width are as long as so many pixels."""
     from matplotlib.font_manager import FontProperties
 
-    return float(FontProperties(size=size).get_size_in_points())
+    points = FontProperties(size=size).get_size_in_points()
+    return float(length / ax.figure.dpi * 72.0 / (_CHARACTER_WIDTH * points))
 
 
 _MARKERS = "os^DvP*X"
 
 
 def levels_of(trials: Trials) -> list[tuple[npt.NDArray[np.bool_], dict[str, Any]]]:
-    """Return result rows by what rungs granted, the least first, and a style for each.
+    """Return result rows by what rungs granted, and a style for ``ax.scatter`` for each."""
+    from matplotlib import colormaps
 
-    The style is for ``ax.scatter``: colour, marker and label. A search without rungs has
-    one level.
-    """
     numbers = np.unique(trials.n_resources)
+    is_one = len(numbers) == 1
     levels = []
-    for order, (number, color) in enumerate(
-        zip(numbers, shades(len(numbers)), strict=True)
-    ):
-        is_one = len(numbers) == 1
+    # From light to dark, so that a grey print tells them apart.
+    for order, place in enumerate(np.linspace(0.85, 0.1, len(numbers))):
+        number = numbers[order]
         style = {
-            "color": color,
+            "color": COLORS["blue"] if is_one else colormaps["viridis"](place),
             "marker": _MARKERS[order % len(_MARKERS)],
             "s": 26,
             "edgecolors": "white",

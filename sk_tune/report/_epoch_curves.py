@@ -42,11 +42,10 @@ _BANDS = ("range", "std", None)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldSummary:
-    """Curves of several folds as one line with a band, at T epochs.
+    """Curves of several folds as one line with a band, at T epochs, which count from 1.
 
     `mean`, (T,), is NaN from the epoch on that one of the folds did not reach, because the
-    mean over the others would jump. `low` and `high`, (T,), are the ends of the band over
-    the folds that reached the epoch. `epochs`, (T,), count from 1.
+    mean over the others would jump. `low` and `high`, (T,), are of those that reached it.
     """
 
     epochs: Floats
@@ -188,11 +187,29 @@ class EpochCurveDisplay:
         self.lines_: dict[str, Any] = {}
         self.bands_: dict[str, Any] = {}
         for name, folds in curves.items():
-            self._draw(ax, name, fold_summary(folds, band), line_kw or {}, band_kw or {})
+            summary = fold_summary(folds, band)
+            if summary.is_empty:
+                continue
+            epochs, style = summary.epochs.astype(int), {**_LINES[name], **(line_kw or {})}
+            if np.count_nonzero(np.isfinite(summary.mean)) == 1:
+                style = {"marker": "o", **style}
+            (self.lines_[name],) = ax.plot(epochs, summary.mean, **style)
+            if not np.isnan(summary.low).all():
+                shade = {"color": style["color"], "alpha": 0.18, "linewidth": 0.0}
+                self.bands_[name] = ax.fill_between(
+                    epochs, summary.low, summary.high, **{**shade, **(band_kw or {})}
+                )
         if quantity == "loss" and needs_log(list(curves.values())):
             ax.set_yscale("log")
         if self.chosen_epoch is not None:
-            self._mark_epoch(ax, self.chosen_epoch)
+            ax.axvline(
+                self.chosen_epoch,
+                color=COLORS["black"],
+                linestyle=":",
+                linewidth=1.2,
+                label=f"Chosen epoch: {self.chosen_epoch}",
+                zorder=1,
+            )
         ax.set_xlabel("Epoch")
         set_y_label(ax, self.loss_name if quantity == "loss" else self.score_name)
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -200,9 +217,7 @@ class EpochCurveDisplay:
         n_epochs = self.curves.n_epochs
         margin = 0.02 * max(n_epochs - 1, 25)
         ax.set_xlim(1 - margin, n_epochs + margin)
-        finish(ax, self._title() if title is None else title)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+        return finish(self, ax, self._title() if title is None else title)
 
     @classmethod
     def from_search(
@@ -275,42 +290,12 @@ class EpochCurveDisplay:
         )
         return display.plot(ax=ax, **kwargs)
 
-    def _draw(
-        self,
-        ax: Any,
-        name: str,
-        summary: FoldSummary,
-        line_kw: dict[str, Any],
-        band_kw: dict[str, Any],
-    ) -> None:
-        if summary.is_empty:
-            return
-        epochs = summary.epochs.astype(int)
-        style = {**_LINES[name], **line_kw}
-        if np.count_nonzero(np.isfinite(summary.mean)) == 1:
-            style = {"marker": "o", **style}
-        (self.lines_[name],) = ax.plot(epochs, summary.mean, **style)
-        if not np.isnan(summary.low).all():
-            shade = {"color": style["color"], "alpha": 0.18, "linewidth": 0.0, **band_kw}
-            self.bands_[name] = ax.fill_between(epochs, summary.low, summary.high, **shade)
-
-    def _mark_epoch(self, ax: Any, epoch: int) -> None:
-        ax.axvline(
-            epoch,
-            color=COLORS["black"],
-            linestyle=":",
-            linewidth=1.2,
-            label=f"Chosen epoch: {epoch}",
-            zorder=1,
-        )
-
     def _title(self) -> str:
         finding = self.finding
         if finding is None:
             return ""
-        has_name = set(finding.name.split()) <= set(
-            re.findall(r"\w+", finding.message.lower())
-        )
+        words = re.findall(r"\w+", finding.message.lower())
+        has_name = set(finding.name.split()) <= set(words)
         if has_name or finding.outcome == "not applicable":
             return finding.message
         name = finding.name[0].upper() + finding.name[1:]

@@ -4,7 +4,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,12 +17,18 @@ from sk_tune._text import counted, interval_text, number_texts
 from sk_tune.diagnosis import Curves, Finding, curves_of, diagnose, to_act_on
 from sk_tune.prepare import ColumnKinds
 from sk_tune.report._importance import Importance, importance_of
-from sk_tune.report._quality import Quality, quality_of
+from sk_tune.report._quality import (
+    Baseline,
+    Quality,
+    leak_checks,
+    quality_of,
+    search_baselines,
+)
 from sk_tune.report._reproduction import Reproduction, reproduction
-from sk_tune.report._search_checks import Baseline, leak_checks, search_baselines
 from sk_tune.report._search_trials import (
     Parameter,
     Trials,
+    curve_table,
     metric_name,
     number_text,
     parameters_of,
@@ -197,13 +203,15 @@ class Page:
 
 
 _MEAN = "mean_test_"
+# Fields of a row by their names in the results of a search with rungs.
+_OF_RUNGS = {"rung": "iter", "bracket": "bracket", "n_resources": "n_resources"}
 
 
 def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
     """Return a record for each row of ``cv_results_``, in their order."""
     results, metric = search.cv_results_, metric_name(search)
     folds = [results[f"split{k}_test_{metric}"] for k in range(search.n_splits_)]
-    running_best = trials.running_best
+    running_best, _ = trials.running_best()
     ranks = results[f"rank_test_{metric}"]
     others = [k for k in results if k.startswith(_MEAN) and k != f"{_MEAN}{metric}"]
     reasons = results.get("failure_reason", [""] * len(ranks))
@@ -220,22 +228,14 @@ def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
             reason=str(reasons[i]).strip(),
             configuration=int(trials.configurations[i]),
             best_so_far=float(running_best[i]),
-            rung=_at(results, "iter", i),
-            bracket=_at(results, "bracket", i),
-            n_resources=_at(results, "n_resources", i),
+            **{
+                field: int(results[name][i])
+                for field, name in _OF_RUNGS.items()
+                if name in results
+            },
         )
         for i, params in enumerate(results["params"])
     ]
-
-
-def best_row(trials: Trials, rows: Sequence[CandidateRow]) -> CandidateRow | None:
-    """Return the candidate that the search chose, or the best; None without a score."""
-    index = trials.preferred
-    return None if index is None or math.isnan(rows[index].score) else rows[index]
-
-
-def _at(results: Any, name: str, index: int) -> int | None:
-    return int(results[name][index]) if name in results else None
 
 
 _WHAT = {"dummy": "the dummy, which looks at no column", "linear": "the linear baseline"}
@@ -250,9 +250,8 @@ def answer(
 ) -> str:
     """Return in plain words what was found and whether it is worth having.
 
-    A sentence tells the score, another compares it with the better baseline. A baseline is
-    beaten if its mean score is below the interval of the corrected score, or, without that,
-    below the mean of the best candidate less its standard deviation over the folds.
+    A baseline is beaten if its mean is below the interval of the corrected score, or,
+    without that, below the best mean less its standard deviation over the folds.
     """
     if best is None:
         tried = (
@@ -344,11 +343,13 @@ def search_part(search: Any) -> SearchPart:
     check_is_fitted(search, "cv_results_")
     trials = trials_of(search)
     rows = candidate_rows(search, trials)
-    best = best_row(trials, rows)
-    curves = _curves(search, best)
+    index = trials.preferred
+    best = None if index is None or math.isnan(rows[index].score) else rows[index]
+    curves, best_epoch = None, None
     findings: Sequence[Finding] = ()
-    best_epoch = None
-    if best is not None and curves is not None:
+    # The best candidate may be no network, or one of which no epoch is known.
+    if best is not None and best.row in set(curve_table(search)["candidate"]):
+        curves = curves_of(search, best.row)
         findings = diagnose(search, candidate=best.row)
         chosen = getattr(search, "best_epochs_", {})
         best_epoch = int(chosen.get(best.row, curves.n_epochs))
@@ -392,17 +393,18 @@ def score_lines(
     return lines
 
 
-def importance_in(part: SearchPart) -> Importance | None:
-    """Return which parameters of a search matter; None if none varies."""
-    if not part.parameters:
-        return None
+def with_importance(part: SearchPart) -> SearchPart:
+    """Return what is known of a search, and which of its parameters matter."""
+    if part.importance is not None or not part.parameters:
+        return part
     granted = [row.n_resources for row in part.candidates]
-    return importance_of(
+    importance = importance_of(
         part.parameters,
         np.array([row.score for row in part.candidates]),
         configurations=np.array([row.configuration for row in part.candidates]),
         n_resources=None if None in granted else np.array(granted),
     )
+    return replace(part, importance=importance)
 
 
 def _quality(search: Any, best: CandidateRow | None) -> Quality | None:
@@ -416,28 +418,17 @@ def _quality(search: Any, best: CandidateRow | None) -> Quality | None:
 
 def _corrected(search: Any) -> tuple[CorrectedScore | None, list[str]]:
     corrected = getattr(search, "corrected_score_", None)
+    if corrected is not None and corrected.score == corrected.score:
+        return corrected, []
+    why = "no candidate has predictions for every row."
     if corrected is None:
-        return None, [
-            "The best score could not be corrected for being the best of many: its metric "
-            "is no function of targets and of labels, probabilities or numbers that all "
-            "candidates predict, or there are no targets or no scores."
-        ]
-    if corrected.score != corrected.score:
-        return None, [
-            "The best score could not be corrected for being the best of many: no "
-            "candidate has predictions for every row."
-        ]
-    return corrected, []
-
-
-def _curves(search: Any, best: CandidateRow | None) -> Curves | None:
-    if best is None or not hasattr(search, "learning_curves_"):
-        return None
-    try:
-        return curves_of(search, best.row)
-    except ValueError:
-        # It is no network, or one of which no epoch is known.
-        return None
+        why = (
+            "its metric is no function of targets and of labels, probabilities or numbers "
+            "that all candidates predict, or there are no targets or no scores."
+        )
+    return None, [
+        f"The best score could not be corrected for being the best of many: {why}"
+    ]
 
 
 def _usage(search: Any) -> str:
@@ -446,19 +437,16 @@ def _usage(search: Any) -> str:
     lines = ["predictions = search.predict(X_new)"]
     if hasattr(search, "predict_proba"):
         lines.append("probabilities = search.predict_proba(X_new)")
-    if is_savable(search.best_estimator_):
-        return "\n".join([
-            *lines,
-            "",
-            "# To keep the model, in a file that holds no code:",
-            'sk_tune.save(search.best_estimator_, "model.safetensors")',
-        ])
-    return "\n".join([
-        *lines,
-        "",
+    keeping = [
         "# To keep the model; load a pickle only if you trust who made it:",
         'joblib.dump(search.best_estimator_, "model.joblib")',
-    ])
+    ]
+    if is_savable(search.best_estimator_):
+        keeping = [
+            "# To keep the model, in a file that holds no code:",
+            'sk_tune.save(search.best_estimator_, "model.safetensors")',
+        ]
+    return "\n".join([*lines, "", *keeping])
 
 
 def _title(search: Any) -> str:

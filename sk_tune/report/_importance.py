@@ -19,7 +19,7 @@ References
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -28,9 +28,9 @@ from sklearn.tree import DecisionTreeRegressor
 
 from sk_tune._text import counted
 from sk_tune.report._drawing import (
-    CHARACTER_WIDTH,
     COLORS,
     finish,
+    label_width,
     new_axes,
     score_range,
     shortened,
@@ -40,8 +40,8 @@ from sk_tune.report._search_trials import Parameter, parameters_of, trials_of
 
 Floats = npt.NDArray[np.float64]
 
-# Points of a column whose values fill a range.
-_POINTS = 128
+# Values of a column that fill the range from 0 to 1 evenly.
+_FILLED = (np.arange(128) + 0.5) / 128
 # A column with fewer distinct values than this part of the trials is a list of these.
 _LISTED = 0.5
 _LEAST_LEAF = 2
@@ -131,49 +131,42 @@ def importance_of(
 
     Trials without a score are left out; scores far below all others count as the lowest of
     these. `configurations` are equal for rows of one configuration, all different if None;
-    shares are those for the most of `n_resources`. Each tree sees a bootstrap sample of the
-    configurations. With fewer than 5 configurations, or equal scores, the p-value is 1 and
-    shares are 0.
+    shares are those for the most of `n_resources`. With fewer than 5 configurations, or
+    equal scores, the p-value is 1 and shares are 0.
 
-    A parameter that a configuration lacks has the middle of its range there, or a category
-    for those that lack it. The p-value is that of a permutation test: if parameters do not
-    matter it is at most 0.05 in 5 % of searches, however few the trials; 19 permutations
-    allow for that.
+    The p-value is that of a permutation test: if parameters do not matter it is at most
+    0.05 in 5 % of searches, however few the trials; 19 permutations allow for that.
     """
     columns = _columns(parameters, scores, configurations, n_resources)
     n_trials, n = len(np.unique(columns.configurations)), len(parameters)
-    nothing = np.zeros(n)
-    found = Importance(
-        labels=tuple(p.label for p in parameters),
-        main=nothing,
-        total=nothing,
-        low=nothing,
-        high=nothing,
-        noise=0.0,
-        r2=float("nan"),
-        p_value=1.0,
-        n_trials=n_trials,
-    )
-    if n_trials < _LEAST_TRIALS or np.ptp(columns.scores) == 0:
-        return found
-    rng = np.random.default_rng(random_state)
-    trees, r2 = _grown(columns, columns.scores, n_trees, rng)
-    by_chance = [
-        _grown(columns, _dealt_out(columns, rng), n_trees, rng)[1]
-        for _ in range(n_permutations)
-    ]
-    n_better = sum(other >= r2 for other in by_chance)
-    found = replace(found, r2=r2, p_value=(1 + n_better) / (1 + n_permutations))
-    supports = [*columns.supports, _filled()]
-    shares = np.array([variance_shares(tree, supports) for tree in trees])
-    # A tree that is constant has nothing to share out.
-    shares = shares[np.isfinite(shares).all(axis=(1, 2))]  # (trees, 2, columns)
-    if not len(shares):
-        return found
+    shares, r2, p_value = np.zeros((1, 2, n + 1)), float("nan"), 1.0
+    if n_trials >= _LEAST_TRIALS and np.ptp(columns.scores) > 0:
+        rng = np.random.default_rng(random_state)
+        trees, r2 = _grown(columns, columns.scores, n_trees, rng)
+        by_chance = [
+            _grown(columns, _dealt_out(columns, rng), n_trees, rng)[1]
+            for _ in range(n_permutations)
+        ]
+        n_better = sum(other >= r2 for other in by_chance)
+        p_value = (1 + n_better) / (1 + n_permutations)
+        supports = [*columns.supports, _FILLED]
+        of_trees = np.array([variance_shares(tree, supports) for tree in trees])
+        # A tree that is constant has nothing to share out.
+        of_trees = of_trees[np.isfinite(of_trees).all(axis=(1, 2))]
+        # (trees, 2, columns), of which the last is that of random numbers.
+        shares = of_trees if len(of_trees) else shares
     main, total = shares.mean(axis=0)
     low, high = np.quantile(shares[:, 1, :n], _QUANTILES, axis=0)
-    return replace(
-        found, main=main[:n], total=total[:n], low=low, high=high, noise=float(total[-1])
+    return Importance(
+        labels=tuple(p.label for p in parameters),
+        main=main[:n],
+        total=total[:n],
+        low=low,
+        high=high,
+        noise=float(total[-1]),
+        r2=r2,
+        p_value=p_value,
+        n_trials=n_trials,
     )
 
 
@@ -205,8 +198,8 @@ def variance_shares(
     shares = parts.prod(axis=0)
     # Variances do not depend on the mean, whose square would cost digits.
     values = values - shares @ values
-    both = [mask @ mask.T / mask.shape[1] for mask in inside]  # (L, L) each
-    variance = values @ _product(both, len(values)) @ values
+    both = np.array([mask @ mask.T / mask.shape[1] for mask in inside])  # (D, L, L)
+    variance = values @ both.prod(axis=0) @ values
     scale = np.abs(values).max(initial=0.0) ** 2
     if variance <= 1e-12 * scale or scale == 0:
         nothing = np.full(len(supports), np.nan)
@@ -215,18 +208,10 @@ def variance_shares(
     for j, mask in enumerate(inside):
         marginal = (values * shares / parts[j]) @ mask
         main[j] = np.mean(marginal**2) / variance
-        others = _product([o for k, o in enumerate(both) if k != j], len(values))
+        others = np.delete(both, j, axis=0).prod(axis=0)
         weights = values * parts[j]
         total[j] = 1.0 - weights @ others @ weights / variance
     return main, total
-
-
-def _product(matrices: Sequence[Floats], n: int) -> Floats:
-    """Return the elementwise product of (n, n) matrices, of which there may be none."""
-    product: Floats = np.ones((n, n))
-    for matrix in matrices:
-        product = product * matrix
-    return product
 
 
 def _leaves(tree: DecisionTreeRegressor) -> tuple[Floats, Floats, Floats]:
@@ -257,11 +242,17 @@ def _columns(
     if configurations is None:
         configurations = np.arange(n_rows)
     levels = np.zeros(n_rows, dtype=np.int64) if n_resources is None else n_resources
-    columns = [_column(parameter) for parameter in parameters]
-    supports = [
-        np.unique(codes[scored]) if parameter.categories else _support(codes[scored])
-        for parameter, codes in zip(parameters, columns, strict=True)
-    ]
+    columns, supports = [], []
+    for parameter in parameters:
+        # What a configuration lacks is the middle of the range, or one more category.
+        codes, absent = parameter.codes, 0.5
+        if parameter.categories:
+            codes, absent = parameter.values, float(len(parameter.categories))
+        codes = np.where(parameter.is_active, codes, absent)
+        distinct = np.unique(codes[scored])
+        is_listed = parameter.categories or len(distinct) <= _LISTED * scored.sum()
+        columns.append(codes)
+        supports.append(distinct if is_listed else _FILLED)
     if len(np.unique(levels[scored])) > 1:
         codes = np.log(np.maximum(levels, 1))
         columns.append(codes)
@@ -273,23 +264,6 @@ def _columns(
         configurations=configurations[scored],
         levels=levels[scored],
     )
-
-
-def _column(parameter: Parameter) -> Floats:
-    if parameter.categories:
-        absent = float(len(parameter.categories))
-        return np.where(parameter.is_active, parameter.values, absent)
-    return np.where(parameter.is_active, parameter.codes, 0.5)
-
-
-def _support(codes: Floats) -> Floats:
-    distinct = np.unique(codes)
-    return distinct if len(distinct) <= _LISTED * len(codes) else _filled()
-
-
-def _filled() -> Floats:
-    """Return points that fill the range from 0 to 1 evenly."""
-    return (np.arange(_POINTS) + 0.5) / _POINTS
 
 
 def _grown(
@@ -319,18 +293,12 @@ def _grown(
         counts[~seen] += 1
     judged = counts > 0
     errors = scores[judged] - sums[judged] / counts[judged]
-    return trees, 1.0 - float(errors @ errors) / _variance_within(
-        scores[judged], columns.levels[judged]
-    )
-
-
-def _variance_within(scores: Floats, levels: npt.NDArray[np.int64]) -> float:
-    """Return the sum of squares around the means of trials with the same resources."""
-    squares = [
-        np.sum((scores[levels == n] - scores[levels == n].mean()) ** 2)
-        for n in np.unique(levels)
-    ]
-    return max(float(sum(squares)), float(np.finfo(np.float64).tiny))
+    # Of the squares around the means of trials with the same resources.
+    _, levels = np.unique(columns.levels[judged], return_inverse=True)
+    means = np.bincount(levels, scores[judged]) / np.bincount(levels)
+    within = scores[judged] - means[levels]
+    squares = max(float(within @ within), float(np.finfo(np.float64).tiny))
+    return trees, 1.0 - float(errors @ errors) / squares
 
 
 def _dealt_out(columns: _ForestTrials, rng: np.random.Generator) -> Floats:
@@ -340,12 +308,6 @@ def _dealt_out(columns: _ForestTrials, rng: np.random.Generator) -> Floats:
         rows = np.flatnonzero(columns.levels == level)
         scores[rows] = scores[rng.permutation(rows)]
     return scores
-
-
-# Points of a name's font, and how much of the axes' width and height names may take.
-_SIZES = (6.0, 10.0)
-_WIDTH_OF_NAMES = 0.4
-_HEIGHT_OF_NAMES = 0.6
 
 
 @with_shared_docs
@@ -418,24 +380,23 @@ class HyperparameterImportanceDisplay:
         found = self.importance
         order = found.order[:max_parameters]
         self.total_bars_ = self.main_bars_ = self.noise_line_ = None
-        handles: list[Any] = []
         if found.is_conclusive:
-            handles = self._draw(ax, order, bar_kw or {})
+            self._draw(ax, order, bar_kw or {})
         else:
-            _say_why_empty(ax)
-        size, n_characters = _name_size(ax, len(order))
+            why = "no bars: their lengths\nwould be chance"
+            middle = {"ha": "center", "va": "center", "transform": ax.transAxes}
+            ax.text(0.5, 0.5, why, color=COLORS["black"], fontsize="small", **middle)
+        # Names take less than half of the width.
+        n_characters = max(8, int(0.4 * label_width(ax, "small")))
         names = [shortened(found.labels[i], n_characters) for i in order]
-        ax.set_yticks(np.arange(len(order)), names, fontsize=size)
+        ax.set_yticks(np.arange(len(order)), names, fontsize="small")
         ax.set_ylim(len(order) - 0.4, -0.6)
         longest = float(found.high[order].max(initial=0.0)) if found.is_conclusive else 0.0
         ax.set_xlim(0.0, max(1.0, 1.03 * longest))
         ax.set_xlabel("Share of variance")
-        finish(ax, found.message if title is None else title, handles)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+        return finish(self, ax, found.message if title is None else title)
 
-    def _draw(self, ax: Any, order: list[int], bar_kw: dict[str, Any]) -> list[Any]:
-        """Draw the shares, and return what the legend names."""
+    def _draw(self, ax: Any, order: list[int], bar_kw: dict[str, Any]) -> None:
         found, places = self.importance, np.arange(len(order))
         total, main = found.total[order], found.main[order]
         options = {"color": COLORS["blue"], "height": 0.62, **bar_kw}
@@ -445,7 +406,7 @@ class HyperparameterImportanceDisplay:
         self.main_bars_ = ax.barh(
             places, main, label="Alone", **{**options, "height": 0.36}
         )
-        spread = ax.errorbar(
+        ax.errorbar(
             total,
             places,
             xerr=np.maximum([total - found.low[order], found.high[order] - total], 0.0),
@@ -462,7 +423,6 @@ class HyperparameterImportanceDisplay:
             linewidth=1.4,
             label="Random numbers",
         )
-        return [self.total_bars_, self.main_bars_, spread, self.noise_line_]
 
     @classmethod
     def from_search(
@@ -496,25 +456,3 @@ class HyperparameterImportanceDisplay:
             random_state=random_state,
         )
         return cls(importance=importance).plot(ax=ax, **kwargs)
-
-
-def _say_why_empty(ax: Any) -> None:
-    ax.text(
-        0.5,
-        0.5,
-        "no bars: their lengths\nwould be chance",
-        transform=ax.transAxes,
-        ha="center",
-        va="center",
-        color=COLORS["black"],
-        fontsize="small",
-    )
-
-
-def _name_size(ax: Any, n_names: int) -> tuple[float, int]:
-    """Return the font size of so many names one above the other, and their length."""
-    width, height = (
-        side / ax.figure.dpi * 72.0 for side in (ax.bbox.width, ax.bbox.height)
-    )
-    size = float(np.clip(_HEIGHT_OF_NAMES * height / n_names, *_SIZES))
-    return size, max(8, int(_WIDTH_OF_NAMES * width / (CHARACTER_WIDTH * size)))

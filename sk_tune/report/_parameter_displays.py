@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sk_tune._text import counted
 from sk_tune.report._drawing import (
     COLORS,
+    GOLDEN,
     figure_legend,
     finish,
     label_width,
@@ -43,10 +44,9 @@ _LEAST_CHARACTERS = 6
 
 
 def line_heights(parameters: Sequence[Parameter], scores: Floats) -> Floats:
-    """Return where each configuration's line crosses each axis, from 0 to 1.
+    """Return where lines cross the axes of parameters and of scores, the last, from 0 to 1.
 
-    The shape is (n_rows, n_parameters + 1), the scores being the last axis; values are
-    below 0 where there is no such parameter, or no score.
+    The shape is (n_rows, n_parameters + 1); below 0 is what has no parameter or no score.
     """
     shown = score_range(scores)
     if shown.high > shown.low:
@@ -216,9 +216,8 @@ class ParallelCoordinatesDisplay(_ParameterDisplay):
                 zorder=4,
             )
         self._draw_axes(ax, bool((heights < 0).any()))
-        finish(ax, self._title(len(scored), len(failed)) if title is None else title)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+        usual = self._title(len(scored), len(failed))
+        return finish(self, ax, usual if title is None else title)
 
     def _draw_axes(self, ax: Any, has_absent: bool) -> None:  # noqa: FBT001
         n_axes = len(self.parameters) + 1
@@ -286,7 +285,6 @@ class ParallelCoordinatesDisplay(_ParameterDisplay):
 
 # How far points of one category lie from its tick at most, which are 1 apart.
 _JITTER = 0.28
-_GOLDEN = 0.6180339887498949
 
 
 def spread_places(parameter: Parameter) -> Floats:
@@ -294,15 +292,11 @@ def spread_places(parameter: Parameter) -> Floats:
 
     Numbers lie at their values, categories around their positions, apart from each other.
     """
-    places = parameter.values.copy()
     if not parameter.categories:
-        return places
-    for position in parameter.support:
-        same = np.flatnonzero(parameter.values == position)
-        if len(same) > 1:
-            # Neighbours in the search lie apart, and do not look like a trend.
-            turns = np.arange(len(same)) * _GOLDEN % 1.0
-            places[same] += _JITTER * (2.0 * turns - 1.0)
+        return parameter.values
+    # Neighbours in the search lie apart, and do not look like a trend.
+    turns = np.arange(len(parameter.values)) * GOLDEN % 1.0
+    places: Floats = parameter.values + _JITTER * (2.0 * turns - 1.0)
     return places
 
 

@@ -6,23 +6,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from markupsafe import Markup
 
 from sk_tune._text import number_texts
-from sk_tune.report._drawing import score_range
+from sk_tune.report._drawing import GOLDEN, needs_log, score_range, shortened
 from sk_tune.report._epoch_curves import FoldSummary, fold_summary
 from sk_tune.report._gathering import CandidateRow, ScoreLine, SearchPart
-from sk_tune.report._importance import Importance
+from sk_tune.report._quality import Quality
 from sk_tune.report._search_trials import Parameter, number_text, short_names, value_text
 from sk_tune.report._svg import (
     AxisScale,
     Frame,
     element,
+    line,
     line_path,
     picture,
     point,
     scale_of,
+    text_at,
 )
 
 # A category with more values than this gets no picture.
@@ -36,14 +37,12 @@ def history_picture(report: SearchPart) -> dict[str, Any] | None:
     if not rows:
         return None
     frame = Frame()
-    x = scale_of(
-        [0, *(c.row for c in report.candidates)],
-        *frame.x_range,
-        is_log=False,
-        is_count=True,
-    )
+    numbers = [0, *(candidate.row for candidate in report.candidates)]
+    x = scale_of(numbers, frame.x_range, is_count=True)
     y = _score_scale(rows, frame)
-    steps = _steps([x(row.row) for row in rows], [y(row.best_so_far) for row in rows])
+    across = [x(row.row) for row in rows]
+    best = [y(row.best_so_far) for row in rows]
+    steps = line_path(np.repeat(across, 2)[1:], np.repeat(best, 2)[:-1])
     svg = picture(
         f"{report.key}history",
         f"Score of each of {len(report.candidates)} rows of results in the order in which "
@@ -51,7 +50,7 @@ def history_picture(report: SearchPart) -> dict[str, Any] | None:
         frame,
         frame.axes(x, y, x_label="row of cv_results_", y_label=report.metric),
         element("path", d=steps, class_="line b"),
-        _dots(report, rows, [x(row.row) for row in rows], y),
+        _dots(report, rows, across, y),
     )
     text = (
         "Scores in the order in which candidates were tried; greater is better. The line "
@@ -69,21 +68,22 @@ def rung_picture(report: SearchPart) -> dict[str, Any] | None:
         return None
     frame = Frame()
     resources = sorted({row.n_resources or 0 for row in rows})
-    x = scale_of([float(n) for n in resources], *frame.x_range, is_log=len(resources) > 1)
+    x = scale_of([float(n) for n in resources], frame.x_range, is_log=len(resources) > 1)
     y = _score_scale(rows, frame)
     by_configuration: dict[int, list[CandidateRow]] = {}
     for row in rows:
         by_configuration.setdefault(row.configuration, []).append(row)
-    lines, best_lines = [], []
+    lines: list[Markup] = []
     for rungs in by_configuration.values():
         if len(rungs) < 2:
             continue
         granted = [x(row.n_resources or 0) for row in rungs]
         path = line_path(granted, [y(row.score) for row in rungs])
-        if report.best is not None and report.best.row in {row.row for row in rungs}:
-            best_lines.append(element("path", d=path, class_="line b strong"))
-        else:
-            lines.append(element("path", d=path, class_="line thin"))
+        is_best = report.best is not None and report.best in rungs
+        kind = "line b strong" if is_best else "line thin"
+        # The best is on top of the others.
+        place = len(lines) if is_best else 0
+        lines.insert(place, element("path", d=path, class_=kind))
     resource = (report.resource or "resource").rsplit("__", 1)[-1]
     svg = picture(
         f"{report.key}rungs",
@@ -97,7 +97,6 @@ def rung_picture(report: SearchPart) -> dict[str, Any] | None:
             x_names=[(x(n), str(n)) for n in resources],
         ),
         *lines,
-        *best_lines,
         _dots(report, rows, [x(row.n_resources or 0) for row in rows], y),
     )
     text = (
@@ -133,15 +132,15 @@ def _slice(
         # A name fits beside its neighbours at about six units a character.
         n_letters = max(3, int(width / 6))
         for k, text in enumerate(parameter.categories):
-            short = text if len(text) <= n_letters else f"{text[: n_letters - 1]}…"
-            marks.append((left + width * (k + 0.5), short))
+            marks.append((left + width * (k + 0.5), shortened(text, n_letters)))
+        # Neighbours are spread evenly by turns of the golden section.
         across = [
-            left + width * (value + 0.5 + 0.4 * _jitter(row.row))
+            left + width * (value + 0.3 + 0.4 * (row.row * GOLDEN % 1))
             for value, row in zip(values, rows, strict=True)
         ]
     else:
         is_count = all(value.is_integer() for value in values)
-        x = scale_of(values, *_SMALL.x_range, is_log=parameter.is_log, is_count=is_count)
+        x = scale_of(values, _SMALL.x_range, is_log=parameter.is_log, is_count=is_count)
         across = [x(value) for value in values]
         label += " (log)" if x.is_log else ""
     svg = picture(
@@ -177,24 +176,20 @@ def _dots(
         if row.n_resources is not None and row.n_resources < most:
             kind += " early"
         r = 5 if row.row == best else 3.5
-        text = _point_text(row, short, only)
+        params = ", ".join(
+            f"{short[name]} {value_text(value)}"
+            for name, value in row.params.items()
+            if only in {None, name}
+        )
+        granted = "" if row.n_resources is None else f" (rung {row.rung})"
+        text = f"row {row.row}{granted}: {number_text(row.score)}; {params}"
         dots.append(point(text, across[k], y(row.score), r, kind))
     return element("g", *dots, class_="points")
 
 
-def _point_text(row: CandidateRow, short: dict[str, str], only: str | None) -> str:
-    params = ", ".join(
-        f"{short[name]} {value_text(value)}"
-        for name, value in row.params.items()
-        if only in {None, name}
-    )
-    granted = "" if row.n_resources is None else f" (rung {row.rung})"
-    return f"row {row.row}{granted}: {number_text(row.score)}; {params}"
-
-
 def _score_scale(rows: Sequence[CandidateRow], frame: Frame) -> AxisScale:
     shown = score_range([row.score for row in rows])
-    return scale_of([shown.low, shown.high], *frame.y_range, is_log=False)
+    return scale_of([shown.low, shown.high], frame.y_range)
 
 
 def _left_out(report: SearchPart, y: AxisScale) -> str:
@@ -206,20 +201,6 @@ def _left_out(report: SearchPart, y: AxisScale) -> str:
     if n_below:
         text += f" {n_below} far below are drawn at the lower edge."
     return text
-
-
-def _steps(x: list[float], y: list[float]) -> str:
-    across, down = [x[0]], [y[0]]
-    for k in range(1, len(x)):
-        across += [x[k], x[k]]
-        down += [y[k - 1], y[k]]
-    return line_path(across, down)
-
-
-def _jitter(row: int) -> float:
-    """Return a number in [-0.5, 0.5) that spreads neighbours evenly."""
-    golden = 0.6180339887
-    return (row * golden) % 1 - 0.5
 
 
 _MOST_BARS = 10
@@ -235,21 +216,29 @@ def importance_picture(report: SearchPart) -> dict[str, Any] | None:
         return None
     order = found.order[:_MOST_BARS]
     frame = Frame(height=46 + _BAR_HEIGHT * len(order), left=_BAR_LABEL, top=6, right=16)
-    x = scale_of([0.0, 1.0, *found.high[order]], *frame.x_range, is_log=False)
+    x = scale_of([0.0, 1.0, *found.high[order]], frame.x_range)
+    start, noise, bottom = x(0.0), x(found.noise), frame.y_range[0]
     bars, points = [], []
     for k, index in enumerate(order):
-        y = frame.top + _BAR_HEIGHT * k
-        bars += _bars(found, index, x, y)
-        points.append(_point(found, index, x, y))
-    noise = x(found.noise)
-    bottom = frame.y_range[0]
+        y = frame.top + _BAR_HEIGHT * (k + 0.5)
+        total, main = found.total[index], found.main[index]
+        name = shortened(found.labels[index], _LONGEST_NAME)
+        bars.append(text_at(name, _BAR_LABEL - 10, y + 4, "end"))
+        for share, height, kind in ((total, 16, "total"), (main, 8, "main")):
+            size = {"width": x(share) - start, "height": height}
+            bars.append(element("rect", x=start, y=y - height / 2, **size, class_=kind))
+        text = (
+            f"{found.labels[index]}: {total:.0%} of the variance, {main:.0%} alone; "
+            f"{found.low[index]:.0%} to {found.high[index]:.0%} in 8 of 10 trees"
+        )
+        points.append(point(text, x(total), y, 4, "dot"))
     svg = picture(
         f"{report.key}importance",
         f"{found.message}.",
         frame,
-        frame.lower_axis(x, label="part of the variance of scores"),
+        frame.axes(x, None, x_label="part of the variance of scores", n_x=5),
         *bars,
-        element("line", x1=noise, x2=noise, y1=6, y2=bottom, class_="chosen"),
+        line(noise, 6, noise, bottom, "chosen"),
         element("g", *points, class_="points"),
     )
     caption = (
@@ -259,34 +248,6 @@ def importance_picture(report: SearchPart) -> dict[str, Any] | None:
     return {"svg": svg, "caption": caption}
 
 
-def _bars(found: Importance, index: int, x: AxisScale, y: float) -> list[Markup]:
-    name = found.labels[index]
-    if len(name) > _LONGEST_NAME:
-        name = f"{name[: _LONGEST_NAME - 1]}…"
-    start = x(0.0)
-    total, main = x(found.total[index]) - start, x(found.main[index]) - start
-    return [
-        element(
-            "text", name, x=_BAR_LABEL - 10, y=y + _BAR_HEIGHT / 2 + 4, text_anchor="end"
-        ),
-        element(
-            "rect", x=start, y=y + 4, width=total, height=_BAR_HEIGHT - 8, class_="total"
-        ),
-        element(
-            "rect", x=start, y=y + 8, width=main, height=_BAR_HEIGHT - 16, class_="main"
-        ),
-    ]
-
-
-def _point(found: Importance, index: int, x: AxisScale, y: float) -> Markup:
-    text = (
-        f"{found.labels[index]}: {found.total[index]:.0%} of the variance, "
-        f"{found.main[index]:.0%} alone; {found.low[index]:.0%} to "
-        f"{found.high[index]:.0%} in 8 of 10 trees"
-    )
-    return point(text, x(found.total[index]), y + _BAR_HEIGHT / 2, 4, "dot")
-
-
 _LINE_HEIGHT = 30  # Height of a line.
 _LINE_LABEL = 112  # Width of the names.
 _BASELINES = {"dummy", "linear"}
@@ -294,7 +255,7 @@ _BASELINES = {"dummy", "linear"}
 
 def score_texts(lines: Sequence[ScoreLine]) -> list[list[str]]:
     """Return the numbers of each line as text, with equally many decimals."""
-    texts = number_texts([n for line in lines for n in (*line[1:4], line.set_aside)])
+    texts = number_texts([n for s in lines for n in (*s[1:4], s.set_aside)])
     return [texts[i : i + 4] for i in range(0, len(texts), 4)]
 
 
@@ -303,28 +264,21 @@ def score_picture(lines: Sequence[ScoreLine], metric: str) -> dict[str, Any] | N
     if not lines:
         return None
     frame = Frame(height=44 + _LINE_HEIGHT * len(lines), left=_LINE_LABEL, top=6, right=16)
-    x = scale_of([v for line in lines for v in line[1:4]], *frame.x_range, is_log=False)
-    parts = [frame.lower_axis(x, label=f"{metric}, greater is better")]
-    for k, line in enumerate(lines):
+    x = scale_of([v for s in lines for v in s[1:4]], frame.x_range)
+    parts = [frame.axes(x, None, x_label=f"{metric}, greater is better", n_x=5)]
+    for k, score in enumerate(lines):
         y = frame.top + _LINE_HEIGHT * (k + 0.5)
-        kind = "a" if line.name in _BASELINES else "b"
-        ends = {"x1": x(line.low), "x2": x(line.high), "y1": y, "y2": y}
-        parts.append(
-            element("text", line.name, x=_LINE_LABEL - 10, y=y + 4, text_anchor="end")
-        )
-        if line.low == line.low:
-            parts.append(element("line", **ends, class_=f"line {kind}"))
+        kind = "a" if score.name in _BASELINES else "b"
+        parts.append(text_at(score.name, _LINE_LABEL - 10, y + 4, "end"))
+        if score.low == score.low:
+            parts.append(line(x(score.low), y, x(score.high), y, f"line {kind}"))
         r = 6 if k == len(lines) - 1 else 4
-        parts.append(element("circle", cx=x(line.score), cy=y, r=r, class_=f"mark {kind}"))
+        parts.append(element("circle", cx=x(score.score), cy=y, r=r, class_=f"mark {kind}"))
     texts = score_texts(lines)
-    title = "; ".join(
-        f"{line[0]} {text[0]}" for line, text in zip(lines, texts, strict=True)
-    )
+    title = "; ".join(f"{s.name} {t[0]}" for s, t in zip(lines, texts, strict=True))
     svg = picture("scores", f"Scores: {title}.", frame, *parts, is_active=False)
     return {"svg": svg, "texts": texts}
 
-
-Floats = npt.NDArray[np.float64]
 
 # Epochs of a curve that are drawn; more cannot be told apart in the picture.
 _MOST_EPOCHS = 150
@@ -339,90 +293,66 @@ def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
     """Return the best candidate's losses by epochs, and its score on held-out samples."""
     if report.best is None or report.best_epoch is None or report.curves is None:
         return []
-    row, chosen = report.best.row, report.best_epoch
-    names = ("train_loss", "valid_loss", "valid_score")
-    bands = {
+    row = report.best.row
+    found = {
         name: fold_summary(getattr(report.curves, name), n_most=_MOST_EPOCHS)
-        for name in names
+        for name in _LABELS
     }
-    figures = [
-        {
-            "svg": _curves(
-                f"{report.key}loss-curves", bands, names[:2], chosen, "loss", row
-            ),
-            "caption": (
-                f"Loss of the best candidate (row {row}) by epochs; less is better. Lines "
-                "are means over the folds, bands run from the lowest to the highest fold."
-            ),
-        }
-    ]
-    if not bands["valid_score"].is_empty:
-        figures.append({
-            "svg": _curves(
-                f"{report.key}score-curve", bands, names[2:], chosen, "score", row
-            ),
-            "caption": (
-                f"Score of the best candidate (row {row}) on the held-out rows by epochs "
-                "(accuracy, or R² of a regression); greater is better."
-            ),
-        })
+    bands = {name: band for name, band in found.items() if not band.is_empty}
+    scores = {name: bands.pop(name) for name in ["valid_score"] if name in bands}
+    caption = (
+        f"Loss of the best candidate (row {row}) by epochs; less is better. Lines are "
+        "means over the folds, bands run from the lowest to the highest fold."
+    )
+    figures = [{"svg": _curves(report, "loss", bands), "caption": caption}]
+    if scores:
+        caption = (
+            f"Score of the best candidate (row {row}) on the held-out rows by epochs "
+            "(accuracy, or R² of a regression); greater is better."
+        )
+        figures.append({"svg": _curves(report, "score", scores), "caption": caption})
     return figures
 
 
-def _curves(
-    name: str,
-    bands: dict[str, FoldSummary],
-    shown: tuple[str, ...],
-    chosen: int,
-    label: str,
-    row: int,
-) -> Markup:
+def _curves(report: SearchPart, label: str, bands: dict[str, FoldSummary]) -> Markup:
+    """Return curves of losses or scores, with the epoch marked that counts."""
+    chosen, row = report.best_epoch or 0, report.best.row if report.best else 0
     frame = Frame(top=26)
-    drawn = {key: bands[key] for key in shown if not bands[key].is_empty}
-    ends = np.concatenate([[*b.mean, *b.low, *b.high] for b in drawn.values()])
-    epochs = np.concatenate([band.epochs for band in drawn.values()])
-    x = scale_of([1, *epochs], *frame.x_range, is_log=False, is_count=True)
-    y = scale_of(ends, *frame.y_range, is_log=None if label == "loss" else False)
-    at = x(chosen)
+    ends = np.concatenate([[*b.mean, *b.low, *b.high] for b in bands.values()])
+    n_epochs = max(band.epochs[-1] for band in bands.values())
+    x = scale_of([1, n_epochs], frame.x_range, is_count=True)
+    y = scale_of(ends, frame.y_range, is_log=label == "loss" and needs_log(ends))
     parts = [
         frame.axes(x, y, x_label="epoch", y_label=label),
-        element("line", x1=at, x2=at, y1=frame.y_range[0], y2=frame.top, class_="chosen"),
+        line(x(chosen), frame.y_range[0], x(chosen), frame.top, "chosen"),
     ]
-    for key, band in drawn.items():
-        kind = "a" if key == "train_loss" else "b"
-        parts.append(element("path", d=_area(band, x, y), class_=f"band {kind}"))
+    keys = []
+    for name, band in bands.items():
+        kind = "a" if name == "train_loss" else "b"
+        epochs, known = np.array([x(e) for e in band.epochs]), np.isfinite(band.low)
+        upper, lower = ([y(v) for v in end[known]] for end in (band.high, band.low))
+        around = line_path([*epochs[known], *epochs[known][::-1]], upper + lower[::-1])
+        area = f"{around}Z" if around else ""
+        parts.append(element("path", d=area, class_=f"band {kind}"))
         # A scale has a place for every number: those that are none stay out of the line.
         mean = [y(v) if np.isfinite(v) else v for v in band.mean]
-        line = line_path([x(e) for e in band.epochs], mean)
-        parts.append(element("path", d=line, class_=f"line {kind}"))
-    parts += [_legend(drawn, frame), _points(drawn, x, y, label)]
-    ending = " and ".join(_LABELS[key] for key in drawn)
+        parts.append(element("path", d=line_path(epochs, mean), class_=f"line {kind}"))
+        keys.append((f"line {kind}", _LABELS[name]))
+    legend: list[Markup] = []
+    for k, (kind, text) in enumerate([*keys, ("chosen", "epoch that counts")]):
+        left = frame.left + 4.0 + 120 * k
+        legend += [
+            line(left, 14, left + 18, 14, kind),
+            text_at(text, left + 23, 18, "start"),
+        ]
+    parts.append(element("g", *legend, aria_hidden="true"))
+    ending = " and ".join(_LABELS[name] for name in bands)
     title = (
         f"{label.capitalize()} of the best candidate (row {row}) on {ending} over "
-        f"{epochs.max():.0f} epochs; epoch {chosen} counts."
+        f"{n_epochs:.0f} epochs; epoch {chosen} counts."
     )
-    return picture(name, title, frame, *parts)
-
-
-def _area(band: FoldSummary, x: AxisScale, y: AxisScale) -> str:
-    known = np.isfinite(band.low)
-    across = [x(e) for e in band.epochs[known]]
-    upper = [y(v) for v in band.high[known]]
-    lower = [y(v) for v in band.low[known]]
-    return f"{line_path(across + across[::-1], upper + lower[::-1])}Z" if across else ""
-
-
-def _legend(bands: dict[str, FoldSummary], frame: Frame) -> Markup:
-    parts = []
-    x, y = frame.left + 4.0, 14.0
-    for key in bands:
-        kind = "a" if key == "train_loss" else "b"
-        parts.append(element("line", x1=x, x2=x + 18, y1=y, y2=y, class_=f"line {kind}"))
-        parts.append(element("text", _LABELS[key], x=x + 23, y=y + 4))
-        x += 120
-    parts.append(element("line", x1=x, x2=x + 18, y1=y, y2=y, class_="chosen"))
-    parts.append(element("text", "epoch that counts", x=x + 23, y=y + 4))
-    return element("g", *parts, aria_hidden="true")
+    name = f"{report.key}loss-curves" if label == "loss" else f"{report.key}score-curve"
+    return picture(name, title, frame, *parts, _points(bands, x, y, label))
 
 
 def _points(
@@ -431,20 +361,53 @@ def _points(
     """Return a point for each epoch, at the mean of the last curve, with all values."""
     last = list(bands.values())[-1]
     points = []
-    for k, epoch in enumerate(last.epochs):
-        if np.isnan(last.mean[k]):
-            continue
-        texts = [
-            f"{_LABELS[key]} {number_text(band.mean[k])}{_range_text(band, k)}"
-            for key, band in bands.items()
-            if k < len(band.mean) and not np.isnan(band.mean[k])
-        ]
-        text = f"epoch {epoch:.0f}, {label}: {'; '.join(texts)}"
-        points.append(point(text, x(epoch), y(last.mean[k]), 3, "hit"))
+    for k in np.flatnonzero(np.isfinite(last.mean)):
+        texts = []
+        for name, band in bands.items():
+            if np.isnan(band.mean[k]):
+                continue
+            ends = f" ({number_text(band.low[k])} to {number_text(band.high[k])})"
+            ends = "" if np.isnan(band.low[k]) else ends
+            texts.append(f"{_LABELS[name]} {number_text(band.mean[k])}{ends}")
+        text = f"epoch {last.epochs[k]:.0f}, {label}: {'; '.join(texts)}"
+        points.append(point(text, x(last.epochs[k]), y(last.mean[k]), 3, "hit"))
     return element("g", *points, class_="points")
 
 
-def _range_text(band: FoldSummary, k: int) -> str:
-    if np.isnan(band.low[k]):
-        return ""
-    return f" ({number_text(band.low[k])} to {number_text(band.high[k])})"
+def residual_picture(quality: Quality, target: str = "true value") -> dict[str, Any] | None:
+    """Return true against predicted numbers as a picture with its caption, or None."""
+    if quality.points is None:
+        return None
+    frame = Frame(left=64)
+    predicted, truth = quality.points.T
+    x = scale_of(predicted, frame.x_range)
+    y = scale_of(truth, frame.y_range)
+    texts = number_texts([*predicted, *truth])
+    both = zip(predicted, truth, texts, texts[len(predicted) :], strict=False)
+    dots = [
+        point(
+            f"predicted {mine}, true {theirs}, off by {number_text(p - t)}",
+            x(p),
+            y(t),
+            2.5,
+            "dot",
+        )
+        for p, t, mine, theirs in sorted(both)
+    ]
+    low, high = max(x.low, y.low), min(x.high, y.high)
+    diagonal = line(x(low), y(low), x(high), y(high), "axis") if low < high else ""
+    svg = picture(
+        "residuals",
+        "True values against predictions; on the line they are equal.",
+        frame,
+        frame.axes(x, y, x_label="prediction", y_label=target),
+        diagonal,
+        element("g", *dots, class_="points"),
+    )
+    caption = (
+        "True value against prediction, of models that lacked the row; on the line they "
+        "are equal."
+    )
+    if len(predicted) < quality.n_rows:
+        caption += f" {len(predicted)} rows are drawn."
+    return {"svg": svg, "caption": caption}

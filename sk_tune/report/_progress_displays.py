@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from sk_tune._search_record import grants_epochs
 from sk_tune._text import counted
@@ -32,17 +33,6 @@ _AXES = {
     "time": "Time of fits and scores (s)",
     "epochs": "Epochs trained",
 }
-
-
-def progress_of(trials: Trials, x: str = "candidate") -> Floats:
-    """Return how far the search was after each result row; the numbers never fall.
-
-    `x` counts candidates, seconds of all fits and scores, or epochs of all folds.
-    """
-    if x == "candidate":
-        return np.arange(len(trials.scores), dtype=np.float64)
-    spent = trials.seconds if x == "time" else trials.epochs
-    return np.cumsum(spent, dtype=np.float64)
 
 
 @with_shared_docs
@@ -112,10 +102,18 @@ class SearchHistoryDisplay:
         if x == "epochs" and not trials.epochs.any():
             raise ValueError("x='epochs' needs networks. The search trained none.")
         ax = new_axes(self, ax)
-        places = progress_of(trials, x)
+        spent = {"time": trials.seconds, "epochs": trials.epochs}
+        places = np.cumsum(spent[x]) if x in spent else np.arange(len(trials.scores))
         options = {"color": COLORS["black"], "linewidth": 1.3, **(line_kw or {})}
+        # With a gap where a rung with more resources begins.
+        best, level = trials.running_best()
+        starts = np.flatnonzero(np.diff(level)) + 1
         (self.best_line_,) = ax.step(
-            *self._best_so_far(places), where="post", label="Best so far", **options
+            np.insert(places, starts, places[starts]),
+            np.insert(best, starts, np.nan),
+            where="post",
+            label="Best so far",
+            **options,
         )
         self.scatters_ = [
             ax.scatter(places[rows], trials.scores[rows], **{**style, **(scatter_kw or {})})
@@ -128,9 +126,7 @@ class SearchHistoryDisplay:
         if x == "candidate":
             ax.xaxis.get_major_locator().set_params(integer=True)
             ax.set_xlim(-0.6, len(places) - 0.4)
-        finish(ax, self._title() if title is None else title)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+        return finish(self, ax, self._title() if title is None else title)
 
     @classmethod
     def from_search(
@@ -148,12 +144,6 @@ class SearchHistoryDisplay:
         {returns}
         """
         return cls(trials=trials_of(search, metric)).plot(ax=ax, **kwargs)
-
-    def _best_so_far(self, places: Floats) -> tuple[Floats, Floats]:
-        """Return the steps, with a gap where a rung with more resources begins."""
-        best = self.trials.running_best
-        starts = np.flatnonzero(np.diff(self.trials.running_level)) + 1
-        return np.insert(places, starts, places[starts]), np.insert(best, starts, np.nan)
 
     def _title(self) -> str:
         trials = self.trials
@@ -187,23 +177,22 @@ def candidate_curves(
 ) -> list[CandidateCurve]:
     """Return the curves of all configurations that have one, by their last result rows.
 
-    They are the "score" or the "loss" of held-out samples after each epoch. Where rungs
-    grant something else than epochs, or no network is tuned, it is the score of each rung.
+    Where rungs grant no epochs, or no network is tuned, they are of the score of each rung.
     """
-    most = {
-        bracket: trials.n_resources[trials.brackets == bracket].max()
-        for bracket in np.unique(trials.brackets)
-    }
-    survives = [
-        bool(n == most[bracket])
-        for n, bracket in zip(trials.n_resources, trials.brackets, strict=True)
-    ]
+    granted = pd.Series(trials.n_resources)
+    survives = granted == granted.groupby(trials.brackets).transform("max")
     if counts_epochs(trials) and len(curve_table(search)):
         points = _by_epoch(search, trials, quantity)
     else:
-        points = _by_rung(trials)
+        rungs = pd.Series(trials.configurations).groupby(trials.configurations).groups
+        points = {
+            int(rows[-1]): (trials.n_resources[rows].astype(float), trials.scores[rows])
+            for rows in rungs.values()
+        }
     return [
-        CandidateCurve(row=row, resources=resources, values=values, survives=survives[row])
+        CandidateCurve(
+            row=row, resources=resources, values=values, survives=bool(survives[row])
+        )
         for row, (resources, values) in sorted(points.items())
     ]
 
@@ -306,11 +295,21 @@ class RungDisplay:
             for curve in self.curves
             if bracket is None or self.trials.brackets[curve.row] == bracket
         ]
-        self.lines_ = {c.row: self._draw(ax, c, line_kw or {}) for c in curves}
+        lines = {}
+        for kind, style in _STYLES.items():
+            for number, curve in enumerate(c for c in curves if self._kind(c) == kind):
+                is_point = len(curve.values) == 1 and kind != "Dropped"
+                given = {
+                    **style,
+                    **({"marker": "o"} if is_point else {}),
+                    # The legend has one line of each kind.
+                    "label": f"_{kind}" if number else kind,
+                    **(line_kw or {}),
+                }
+                (lines[curve.row],) = ax.plot(curve.resources, curve.values, **given)
+        self.lines_ = dict(sorted(lines.items()))
         self._set_axes(ax, curves)
-        finish(ax, self._title(curves) if title is None else title, self._handles(curves))
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+        return finish(self, ax, self._title(curves) if title is None else title)
 
     @classmethod
     def from_search(
@@ -367,22 +366,6 @@ class RungDisplay:
             return "Candidate"
         return "Trained to the end" if curve.survives else "Dropped"
 
-    def _draw(self, ax: Any, curve: CandidateCurve, options: dict[str, Any]) -> Any:
-        style = {**_STYLES[self._kind(curve)], **options}
-        if len(curve.values) == 1 and self._kind(curve) != "Dropped":
-            style = {"marker": "o", **style}
-        (line,) = ax.plot(curve.resources, curve.values, **style)
-        if self._kind(curve) == "Dropped":
-            # The end of a grey line would be hard to find among others.
-            ax.plot(
-                curve.resources[-1:],
-                curve.values[-1:],
-                marker="x",
-                markersize=4,
-                color=COLORS["grey"],
-            )
-        return line
-
     def _set_axes(self, ax: Any, curves: list[CandidateCurve]) -> None:
         rungs = np.unique(self.trials.n_resources)
         has_rungs = self.trials.resource is not None and len(rungs) > 1
@@ -397,34 +380,15 @@ class RungDisplay:
             ax.minorticks_off()
         else:
             ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.set_xlabel("Epoch" if counts_epochs(self.trials) else self._resource_name())
+        name = (self.trials.resource or "").rpartition("__")[2]
+        name = "Samples" if name == "n_samples" else name
+        ax.set_xlabel("Epoch" if counts_epochs(self.trials) else name)
         set_y_label(ax, self.value_name)
         values = np.concatenate([np.empty(0), *(curve.values for curve in curves)])
         if not self.is_loss:
             score_axis(ax, values[np.isfinite(values)])
         elif needs_log(values):
             ax.set_yscale("log")
-
-    def _resource_name(self) -> str:
-        name = (self.trials.resource or "").rpartition("__")[2]
-        return "Samples" if name == "n_samples" else name
-
-    def _handles(self, curves: list[CandidateCurve]) -> list[Any]:
-        from matplotlib.lines import Line2D
-
-        kinds = {self._kind(curve) for curve in curves}
-        return [
-            Line2D(
-                [],
-                [],
-                label=kind,
-                marker="x" if kind == "Dropped" else "",
-                markersize=4,
-                **{k: v for k, v in style.items() if k != "zorder"},
-            )
-            for kind, style in _STYLES.items()
-            if kind in kinds
-        ]
 
     def _title(self, curves: list[CandidateCurve]) -> str:
         n_end = sum(curve.survives for curve in curves)
@@ -441,6 +405,10 @@ _STYLES: dict[str, dict[str, Any]] = {
         "color": COLORS["grey"],
         "linewidth": 0.8,
         "linestyle": "--",
+        # The end of a grey line would be hard to find among others.
+        "marker": "x",
+        "markersize": 4,
+        "markevery": [-1],
         "zorder": 2,
     },
 }
@@ -457,15 +425,4 @@ def _by_epoch(
         folds = curves.pivot(index="fold", columns="epoch", values=_QUANTITIES[quantity])
         values = fold_summary(folds.to_numpy(np.float64), None).mean
         points[int(str(row))] = (folds.columns.to_numpy(np.float64), values)
-    return points
-
-
-def _by_rung(trials: Trials) -> dict[int, tuple[Floats, Floats]]:
-    points = {}
-    for configuration in np.unique(trials.configurations):
-        rows = np.flatnonzero(trials.configurations == configuration)
-        points[int(rows[-1])] = (
-            trials.n_resources[rows].astype(np.float64),
-            trials.scores[rows],
-        )
     return points

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""How good predictions are by the usual metrics, and where they are wrong."""
+"""What scores are worth: by the usual metrics, against simple models, and without leaks."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,11 +9,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
 from sklearn import metrics
+from sklearn.base import is_classifier, is_regressor
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import check_cv, cross_validate
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from sk_tune._text import number_texts
-from sk_tune.report._search_trials import number_text
-from sk_tune.report._svg import Frame, element, picture, point, scale_of
+from sk_tune._search_record import deciding_scorer, search_record
+from sk_tune.diagnosis import Finding
+from sk_tune.exceptions import TableError
+from sk_tune.prepare import TablePreparer, as_pandas, column_kinds
 
 Array = npt.NDArray[Any]
 
@@ -82,9 +92,8 @@ def quality_of(
     if classes is None:
         truth, predicted = _some(*both[0], most=_MOST_POINTS)
         return Quality(lines=lines, points=np.stack([predicted, truth], axis=1), **sizes)
-    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    places = np.searchsorted(classes, both[0][0]), both[0][1].argmax(axis=1)
-    np.add.at(counts, places, 1)
+    truth, labels = both[0][0], classes[both[0][1].argmax(axis=1)]
+    counts = metrics.confusion_matrix(truth, labels, labels=classes)
     return Quality(lines=lines, labels=tuple(map(str, classes)), counts=counts, **sizes)
 
 
@@ -185,47 +194,275 @@ def confusion_table(quality: Quality) -> dict[str, Any] | None:
     return {"labels": labels, "rows": [], "mistakes": mistakes}
 
 
-def residual_picture(quality: Quality, target: str = "true value") -> dict[str, Any] | None:
-    """Return true against predicted numbers as a picture with its caption, or None."""
-    if quality.points is None:
-        return None
-    frame = Frame(left=64)
-    predicted, truth = quality.points.T
-    x = scale_of(predicted, *frame.x_range, is_log=False)
-    y = scale_of(truth, *frame.y_range, is_log=False)
-    ends = max(x.low, y.low), min(x.high, y.high)
-    texts = number_texts([*predicted, *truth])
-    dots = [
-        point(
-            f"predicted {mine}, true {theirs}, off by {number_text(p - t)}",
-            x(p),
-            y(t),
-            2.5,
-            "dot",
+Rows = npt.NDArray[np.intp]
+Fold = tuple[Rows, Rows]
+# Outcome and message of a check.
+Answer = tuple[Any, str]
+
+
+def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | None, bool]:
+    """Return training and held-out samples of each fold, and whether these are certain.
+
+    The folds are None if they cannot be known without `X`. They are not certain if the
+    splitter draws anew each time and the search did not hold every sample out exactly once.
+    """
+    remembered = _remembered(search)
+    everything = np.arange(n_rows)
+    if remembered and np.array_equal(np.sort(np.concatenate(remembered)), everything):
+        return [(np.setdiff1d(everything, held), held) for held in remembered], True
+    if X is None:
+        return None, False
+    cv = check_cv(search.cv, y, classifier=is_classifier(search.estimator))
+    try:
+        drawn, again = (
+            [(np.asarray(train), np.asarray(test)) for train, test in cv.split(X, y)]
+            for _ in range(2)
         )
-        for p, t, mine, theirs in sorted(
-            zip(predicted, truth, texts, texts[len(predicted) :], strict=False)
-        )
-    ]
-    diagonal: Any = ""
-    if ends[0] < ends[1]:
-        first, last = ends
-        diagonal = element(
-            "line", x1=x(first), y1=y(first), x2=x(last), y2=y(last), class_="axis"
-        )
-    svg = picture(
-        "residuals",
-        "True values against predictions; on the line they are equal.",
-        frame,
-        frame.axes(x, y, x_label="prediction", y_label=target),
-        diagonal,
-        element("g", *dots, class_="points"),
+    except (TypeError, ValueError):
+        # Groups, for example, which a report is not given.
+        return None, False
+    known = remembered or [held for _, held in again]
+    return drawn, all(
+        np.array_equal(held, other) for (_, held), other in zip(drawn, known, strict=True)
     )
-    shown = "" if len(predicted) == quality.n_rows else f" {len(predicted)} rows are drawn."
-    return {
-        "svg": svg,
-        "caption": (
-            "True value against prediction, of models that lacked the row; on the line "
-            f"they are equal.{shown}"
-        ),
+
+
+def _held_out_rows(search: Any) -> list[list[Rows | None]]:
+    """Return the samples that each candidate was scored on in each fold, if remembered."""
+    return [list(folds) for folds in getattr(search, "held_out_rows_", ())]
+
+
+def _remembered(search: Any) -> list[Rows]:
+    """Return the held-out samples of the last candidate that was scored on all folds.
+
+    The last, because early rungs of a search may use a part of the samples only.
+    """
+    for folds in reversed(_held_out_rows(search)):
+        known = [held for held in folds if held is not None]
+        if folds and len(known) == len(folds):
+            return known
+    return []
+
+
+def leak_checks(
+    search: Any, *, n_rows: int | None, has_curves: bool, has_corrected: bool
+) -> list[Finding]:
+    """Return what is known of leaks in a fitted search with `n_rows` samples."""
+    answers: dict[str, Answer] = {
+        "All candidates on the same folds": _same_folds(search),
+        "Rows held out once": _held_out_once(search, n_rows),
+        "Preparation inside the folds": _transformers(search),
     }
+    if has_curves:
+        answers["Held-out curves stop nothing"] = (
+            "by design",
+            "Networks are scored on the held-out rows after each epoch, but in no fold do "
+            "these scores stop or choose anything. Early stopping, where it is on, splits "
+            "the training rows once more.",
+        )
+        answers["Choice of the epoch"] = _epoch(search)
+    answers["Choice of the best candidate"] = (
+        "passed" if has_corrected else "issue",
+        "The best of many scores is too good. The corrected score resamples rows and "
+        "scores what is best on some of them on the others."
+        if has_corrected
+        else "The best of many scores is too good, and the correction could not be made. "
+        "Score the best estimator on rows that the search did not see.",
+    )
+    answers["Copies of rows, groups and time"] = (
+        "not applicable",
+        "Rows that are copies of each other, belong together or follow in time must be "
+        "kept in one fold by the splitter; the search does not look.",
+    )
+    return [
+        Finding(code="", name=name, outcome=outcome, severity=None, message=message)
+        for name, (outcome, message) in answers.items()
+    ]
+
+
+def _same_folds(search: Any) -> Answer:
+    held = _held_out_rows(search)
+    if not held:
+        return "not applicable", "This search does not tell which rows it scored."
+    if getattr(search, "resource", None) == "n_samples":
+        return (
+            "by design",
+            "The folds are drawn once. Each rung takes a part of each fold, the same part "
+            "for all of its candidates.",
+        )
+    n_compared = n_others = 0
+    for fold in zip(*held, strict=True):
+        rows = [held_out for held_out in fold if held_out is not None]
+        n_compared += len(rows)
+        n_others += sum(not np.array_equal(held_out, rows[0]) for held_out in rows[1:])
+    if n_others:
+        return "issue", f"{n_others} of {n_compared} fits were scored on rows of their own."
+    return (
+        "passed",
+        f"The held-out rows of all {n_compared} fits are the same in each fold.",
+    )
+
+
+def _held_out_once(search: Any, n_rows: int | None) -> Answer:
+    rows = _remembered(search)
+    if not rows or n_rows is None:
+        return "not applicable", "It is not known which rows were held out."
+    counts = np.bincount(np.concatenate(rows), minlength=n_rows)
+    never, often = int((counts == 0).sum()), int((counts > 1).sum())
+    if not never and not often:
+        return (
+            "passed",
+            f"Each of {n_rows} rows is in the held-out part of exactly one fold.",
+        )
+    return (
+        "by design",
+        f"Of {n_rows} rows, {never} were never held out and {often} in several folds, as "
+        "the splitter has it.",
+    )
+
+
+def _transformers(search: Any) -> Answer:
+    if not isinstance(search.estimator, Pipeline):
+        return (
+            "not applicable",
+            "The estimator is no pipeline. What was fitted to the data before the search, "
+            "such as a scaler, has seen the held-out rows.",
+        )
+    steps = [step for step, part in search.estimator.steps[:-1] if part is not None]
+    return (
+        "by design",
+        "The steps of the pipeline learn from the training rows of each fold only: "
+        f"{', '.join(steps) or 'no step before the last'}.",
+    )
+
+
+def _epoch(search: Any) -> Answer:
+    if getattr(search, "epochs", "last") == "best":
+        return (
+            "by design",
+            "Each candidate has the best epoch of its mean curve over the folds. That is "
+            "one more choice by the rows that score it, which the corrected score does not "
+            "correct for.",
+        )
+    return (
+        "passed",
+        "Each network is scored after its last epoch, which no held-out row chose.",
+    )
+
+
+_LINEAR_STEPS = 1000  # Enough for scaled columns; convergence is not the point of it.
+# Values of X from which on a linear model takes minutes, for which nobody asked.
+_MOST_VALUES = 20_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """How a simple model ("dummy" or "linear") did on the folds of a search.
+
+    Mean and standard deviation of the score, of which greater is better; NaN without one.
+    """
+
+    name: str
+    mean: float
+    std: float
+
+
+def baseline_models(X: Any, *, is_classification: bool, n_targets: int = 1) -> list[Any]:
+    """Return a dummy and a linear model for a table, both unfitted.
+
+    Raises TableError if a table has no column that can be used.
+    """
+    if not is_classification:
+        return [DummyRegressor(), _linear(X, Ridge())]
+    model: Any = LogisticRegression(max_iter=_LINEAR_STEPS)
+    if n_targets > 1:
+        model = OneVsRestClassifier(model)
+    return [DummyClassifier(), _linear(X, model)]
+
+
+def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[str]]:
+    """Return how simple models do on the folds of a search, and notes on what is missing.
+
+    Without `X` there is a dummy only, if the search tells its folds.
+    """
+    is_classification = is_classifier(search)
+    if not (is_classification or is_regressor(search)):
+        return [], ["There are baselines for classifiers and regressors only."]
+    record = search_record(search)
+    if y is not None:
+        y = np.asarray(y)
+    elif record is not None:
+        y = record.y
+    if y is None:
+        return [], ["Baselines need the data: give X and y to the report."]
+    folds, are_same = folds_of(search, X, y, len(y))
+    if folds is None:
+        return [], ["Baselines need the folds, which this search does not tell."]
+    notes = []
+    if not are_same:
+        notes.append(
+            "The baselines are scored on other folds than the candidates, drawn in the "
+            "same way: the splitter of this search does not repeat itself."
+        )
+    n_targets = 1 if y.ndim == 1 else y.shape[1]
+    # A model that looks at no column has one all the same.
+    table = np.zeros((len(y), 1)) if X is None else _as_table(X)
+    try:
+        models = baseline_models(
+            table, is_classification=is_classification, n_targets=n_targets
+        )
+    except TableError as error:
+        models = [DummyClassifier() if is_classification else DummyRegressor()]
+        notes.append(f"There is no linear baseline. {error}")
+    if X is None:
+        models = models[:1]
+        notes.append("A linear baseline needs the data: give X and y to the report.")
+    elif getattr(table, "size", 0) > _MOST_VALUES:
+        models = models[:1]
+        notes.append("There is no linear baseline: the data are too large for a quick one.")
+    names = ("dummy", "linear")
+    scores = [_score(model, table, y, search, folds) for model in models]
+    return [
+        Baseline(name=name, mean=float(values.mean()), std=float(values.std()))
+        for name, values in zip(names, scores, strict=False)
+    ], notes
+
+
+def _linear(X: Any, model: Any) -> Pipeline:
+    if isinstance(X, pd.DataFrame):
+        column_kinds(X)  # Refuses a table without a usable column before any fold does.
+        return Pipeline([("prepare", TablePreparer()), ("linear", model)])
+    return make_pipeline(StandardScaler(with_mean=not sparse.issparse(X)), model)
+
+
+def _as_table(X: Any) -> Any:
+    """Return numbers as an array, all else as a DataFrame of pandas."""
+    if sparse.issparse(X):
+        return X
+    table = as_pandas(X)
+    if table is not None:
+        return table
+    array = np.asarray(X)
+    # Texts are one column, sequences a column for each step and feature.
+    flat = array.reshape(len(array), -1)
+    is_plain = array.dtype.kind in "fiub" and array.ndim >= 2
+    if is_plain and not np.isnan(array).any():
+        return flat
+    return pd.DataFrame(flat).rename(columns=str)
+
+
+def _score(model: Any, X: Any, y: Any, search: Any, folds: Any) -> Any:
+    scorer, _ = deciding_scorer(search)
+    with warnings.catch_warnings():
+        # The score shows by itself that a fold lacks a class, or a step did not converge.
+        warnings.simplefilter("ignore")
+        try:
+            found = cross_validate(
+                model, X, y, scoring=scorer, cv=folds, error_score=np.nan
+            )
+        except ValueError:
+            # scikit-learn raises this if all folds failed, whatever error_score is.
+            found = {}
+    # A function may return several scores, of which one decides.
+    name = f"test_{search.refit}" if "test_score" not in found else "test_score"
+    return found.get(name, np.full(len(folds), np.nan))

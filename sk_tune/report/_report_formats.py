@@ -8,7 +8,6 @@ import json
 import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,25 +25,24 @@ from sk_tune.report._gathering import (
     PageTable,
     SearchPart,
     gather,
-    importance_in,
     number_cells,
     outcome_text,
+    with_importance,
 )
 from sk_tune.report._pictures import (
     curve_pictures,
     history_picture,
     importance_picture,
+    residual_picture,
     rung_picture,
     score_picture,
     score_texts,
     slice_pictures,
 )
-from sk_tune.report._quality import confusion_table, residual_picture
-from sk_tune.report._search_checks import Baseline
+from sk_tune.report._quality import Baseline, confusion_table
 from sk_tune.report._search_trials import number_text, plain, short_names, value_text
-from sk_tune.search import Ledger
 
-# A column, and its cells from above.
+# A column and its cells, from above.
 Cells = tuple[PageColumn, list[Cell]]
 
 # Characters of a reason beside its first line; a traceback would fill the page.
@@ -64,10 +62,9 @@ def candidate_table(report: SearchPart) -> PageTable:
     rows = _ranked(report.candidates)
     columns = [*_result_columns(report, rows), *_parameter_columns(report, rows)]
     seconds = number_cells((row.seconds for row in rows), digits=2)
-    columns.append((_number_column("fit time", "mean seconds of a fit"), seconds))
+    columns.append(_column("fit time", seconds, "mean seconds of a fit"))
     if any(row.reason for row in rows):
-        failure = PageColumn(name="failure", is_number=False)
-        columns.append((failure, [_reason(row.reason) for row in rows]))
+        columns.append(_column("failure", map(_reason, rows), is_number=False))
     best = None if report.best is None else report.best.row
     kinds = ["best" if r.row == best else "failed" if r.reason else "" for r in rows]
     cells = zip(*(cells for _, cells in columns), strict=True)
@@ -77,37 +74,37 @@ def candidate_table(report: SearchPart) -> PageTable:
     )
 
 
-def _number_column(name: str, hint: str = "") -> PageColumn:
-    return PageColumn(name=name, is_number=True, hint=hint)
+def _column(
+    name: str, cells: Iterable[Cell], hint: str = "", *, is_number: bool = True
+) -> Cells:
+    return PageColumn(name=name, is_number=is_number, hint=hint), list(cells)
 
 
 def _result_columns(report: SearchPart, rows: Sequence[CandidateRow]) -> Iterator[Cells]:
     mean = "mean over the folds"
-    yield _number_column("rank", "by the mean score"), [_count(r.rank) for r in rows]
-    yield _number_column("row", "row of cv_results_"), [_count(r.row) for r in rows]
-    yield _number_column(report.metric, mean), number_cells(r.score for r in rows)
+    yield _column("rank", (_count(r.rank) for r in rows), "by the mean score")
+    yield _column("row", (_count(r.row) for r in rows), "row of cv_results_")
+    yield _column(report.metric, number_cells(r.score for r in rows), mean)
     spreads = number_cells((row.std for row in rows), digits=2)
-    yield _number_column("std", "standard deviation over the folds"), spreads
+    yield _column("std", spreads, "standard deviation over the folds")
     for name in rows[0].others if rows else ():
-        yield _number_column(name, mean), number_cells([r.others[name] for r in rows])
+        yield _column(name, number_cells(r.others[name] for r in rows), mean)
     # Resources that rungs grant have a column beside those of the parameters.
     resource = (report.resource or "resource").rsplit("__", 1)[-1]
     labels = {"bracket": "bracket", "rung": "rung", "n_resources": resource}
     for field, label in labels.items():
         counts = [getattr(row, field) for row in rows]
         if any(count is not None for count in counts):
-            yield _number_column(label), list(map(_count, counts))
+            yield _column(label, map(_count, counts))
 
 
 def _parameter_columns(report: SearchPart, rows: Sequence[CandidateRow]) -> Iterator[Cells]:
     names = [name for name in report.names if name != report.resource]
     for name, short in short_names(names).items():
-        values = [row.params[name] for row in rows if name in row.params]
+        are_numbers = all(is_number(r.params[name]) for r in rows if name in r.params)
+        cells = (_value(row.params, name) for row in rows)
         hint = name if short != name else ""
-        yield (
-            PageColumn(name=short, is_number=all(map(is_number, values)), hint=hint),
-            [_value(row.params, name) for row in rows],
-        )
+        yield _column(short, cells, hint, is_number=are_numbers)
 
 
 def _count(value: int | None) -> Cell:
@@ -122,56 +119,10 @@ def _value(params: Mapping[str, Any], name: str) -> Cell:
     return Cell(text=value_text(value), key=key)
 
 
-def _reason(reason: str) -> Cell:
-    lines = reason.splitlines()
-    if len(lines) < 2:
-        return Cell(text=reason[:_LONGEST_REASON], is_long=bool(reason))
-    return Cell(
-        text=error_line(reason)[:_LONGEST_REASON],
-        details=reason[-_LONGEST_REASON:],
-        is_long=True,
-    )
-
-
-def ledger_counts(ledger: Ledger | None) -> list[tuple[str, int]]:
-    """Return what a ledger counted, by name; without epochs if there were none."""
-    if ledger is None:
-        return []
-    counts = [
-        ("candidates", ledger.n_candidates),
-        ("fits", ledger.n_fits),
-        ("fits that failed", ledger.n_failed),
-    ]
-    if not ledger.epochs_full:
-        return counts
-    return [
-        *counts,
-        ("fits trained in fleets", ledger.n_rows),
-        ("fits trained one at a time", ledger.n_solo),
-        ("epochs trained", ledger.epochs_trained),
-        ("epochs of an earlier run", ledger.epochs_loaded),
-        ("epochs trained again to the best one", ledger.epochs_trained_again),
-        ("epochs if all were trained to the end", ledger.epochs_full),
-        ("epochs saved by pruning", ledger.epochs_saved_by_pruning),
-        ("epochs saved by early stopping", ledger.epochs_saved_by_early_stopping),
-        ("epochs cut by failures", ledger.epochs_cut_by_failure),
-        ("epochs saved by warm start", ledger.epochs_saved_by_warm_start),
-    ]
-
-
-def ledger_seconds(ledger: Ledger | None) -> list[tuple[str, str]]:
-    """Return where the time of a search went, by name."""
-    if ledger is None:
-        return []
-    parts = [
-        ("preparing", ledger.seconds_preparing),
-        ("training", ledger.seconds_training),
-        ("scoring", ledger.seconds_scoring),
-        ("choosing candidates", ledger.seconds_sampling),
-        ("refit", ledger.seconds_refit),
-        ("in all", ledger.seconds_total),
-    ]
-    return [(name, seconds_text(value)) for name, value in parts]
+def _reason(row: CandidateRow) -> Cell:
+    text = error_line(row.reason)[:_LONGEST_REASON]
+    details = row.reason[-_LONGEST_REASON:] if "\n" in row.reason else ""
+    return Cell(text=text, details=details, is_long=bool(row.reason))
 
 
 _ENVIRONMENT = jinja2.Environment(
@@ -186,7 +137,6 @@ _ENVIRONMENT.filters.update(
     number=number_text,
     value=value_text,
     outcome=outcome_text,
-    seconds=seconds_text,
     # Long names of parameters are to be broken between their parts.
     breakable=lambda name: Markup("__<wbr>").join(str(name).split("__")),
 )
@@ -260,8 +210,7 @@ def render(content: Page) -> str:
 
 def _pictures_of(part: SearchPart) -> dict[str, Any]:
     """Return what the page shows of a search."""
-    if part.importance is None:
-        part = replace(part, importance=importance_in(part))
+    part = with_importance(part)
     return {
         "part": part,
         "curves": curve_pictures(part),
@@ -274,8 +223,6 @@ def _pictures_of(part: SearchPart) -> dict[str, Any]:
         ],
         "slices": slice_pictures(part),
         "table": candidate_table(part),
-        "counts": ledger_counts(part.ledger),
-        "times": ledger_seconds(part.ledger),
     }
 
 
@@ -351,7 +298,7 @@ def to_json(search: Any) -> str:
     """
     page = gather(search)
     (part,) = page.searches
-    content = plain(replace(part, importance=importance_in(part)))
+    content = plain(with_importance(part))
     content |= {n: plain(getattr(page, n)) for n in _OF_PAGE}
     content["checks"] = [
         {"name": f.name, "outcome": outcome_text(f), "text": f.message} for f in page.checks

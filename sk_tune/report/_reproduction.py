@@ -32,11 +32,10 @@ _HASH_DIGITS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """All that is needed to get the same search again.
+    """All that is needed to get the same search again, as text.
 
-    Versions of packages and the system, ``random_state`` of each part that has one, the
-    folds, shape, type and hash of X and y as far as they are known, and the search and its
-    best candidate as Python.
+    `seeds` are ``random_state`` of each part that has one, `data` are fingerprints of X and
+    y as far as they are known.
     """
 
     versions: Mapping[str, str]
@@ -174,11 +173,7 @@ class _CodeWriter:
         self._names: set[tuple[str, str]] = set()
 
     def text(self, value: Any, depth: int = 0) -> str:
-        """Return a value as Python, indented by `depth` levels.
-
-        Estimators have the parameters that differ from the defaults. What has no such form
-        is there as its ``repr``.
-        """
+        """Return a value as Python, indented by `depth` levels, or else its ``repr``."""
         if depth > _DEEPEST:
             return "..."
         if isinstance(value, np.generic | np.ndarray):

@@ -137,7 +137,10 @@ def _parameter(name: str, label: str, params: Sequence[Mapping[str, Any]]) -> Pa
     if all(_is_number(value) for value in given):
         values = np.array([float(row.get(name, np.nan)) for row in params])
         return Parameter(name=name, label=label, values=values, is_log=_suits_log(values))
-    categories = _categories(given)
+    # Numbers come first, by their size.
+    numbers = sorted({v for v in given if _is_number(v)}, key=float)
+    others = sorted({_text(v) for v in given if not _is_number(v)})
+    categories = [*map(_text, numbers), *others]
     positions = {text: float(position) for position, text in enumerate(categories)}
     return Parameter(
         name=name,
@@ -153,13 +156,6 @@ def _is_number(value: Any) -> bool:
     return is_number(value) and bool(np.isfinite(float(value)))
 
 
-def _categories(values: Sequence[Any]) -> list[str]:
-    """Return the texts of values, numbers among them first and by their size."""
-    numbers = sorted({v for v in values if _is_number(v)}, key=float)
-    others = sorted({_text(v) for v in values if not _is_number(v)})
-    return [*map(_text, numbers), *others]
-
-
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -173,17 +169,12 @@ def _suits_log(values: Floats) -> bool:
     support = np.unique(values[~np.isnan(values)])
     if len(support) < 2 or support[0] <= 0 or support[-1] < _LEAST_LOG_RATIO * support[0]:
         return False
-    return _unevenness(np.log(support)) <= _unevenness(support)
-
-
-def _unevenness(values: Floats) -> float:
-    """Return the greatest distance to evenly spaced values, in parts of the range."""
-    even = np.linspace(values[0], values[-1], len(values))
-    return (
-        float(np.abs(values - even).max() / (values[-1] - values[0]))
-        if len(values) > 2
-        else 0.0
+    # The greatest distances to evenly spaced values, in parts of the range.
+    logarithmic, linear = (
+        np.abs((v - v[0]) / (v[-1] - v[0]) - np.linspace(0, 1, len(v))).max()
+        for v in (np.log(support), support)
     )
+    return bool(len(support) == 2 or logarithmic <= linear)
 
 
 Integers = npt.NDArray[np.int64]
@@ -197,11 +188,9 @@ class Trials:
 
     `params` lack what rungs grant more of, the `resource`. `scores` are means over the
     folds, greater is better, NaN for what failed; `spreads` their standard deviations.
-    `seconds` were spent on fits and scores of all folds; `epochs` trained for the row in
-    all folds, without those that it continued, 0 for what is no network. `configurations`
-    are equal for the rows of one configuration in several rungs. `brackets` and
-    `n_resources` are as in ``cv_results_``, 0 without rungs. `best` is the row of the best
-    candidate.
+    `seconds` of fits and scores, and `epochs` without those that a row continued, are of
+    all folds. `configurations` are equal for the rows of one in several rungs; `brackets`
+    and `n_resources` are 0 without rungs. `best` is the row of the best candidate.
     """
 
     params: list[dict[str, Any]]
@@ -242,21 +231,12 @@ class Trials:
         noun = {"max_epochs": "epochs", "n_samples": "samples"}.get(name, name)
         return f"{n_resources} {noun.rstrip('s') if n_resources == 1 else noun}"
 
-    @property
-    def running_best(self) -> Floats:
-        """The best score up to each row among those with as many resources.
+    def running_best(self) -> tuple[Floats, Integers]:
+        """Return the best score up to each row, NaN until there is one, and its resources.
 
         A rung with more resources begins anew: scores after few epochs are not those after
-        many.  NaN until there is a score; shape (n_rows,).
+        many. Both have shape (n_rows,).
         """
-        return self._running()[0]
-
-    @property
-    def running_level(self) -> Integers:
-        """The resources of the best score up to each row; 0 until there is a score."""
-        return self._running()[1]
-
-    def _running(self) -> tuple[Floats, Integers]:
         best = np.full(len(self.scores), np.nan)
         level = np.zeros(len(self.scores), dtype=np.int64)
         most, value = 0, np.nan
@@ -269,11 +249,7 @@ class Trials:
 
 
 def trials_of(search: Any, metric: str | None = None) -> Trials:
-    """Return what a fitted search evaluated: of sk_tune, scikit-learn or scikit-optimize.
-
-    Without `metric`, scores are by the one that decides. Raises ValueError for an unknown
-    one.
-    """
+    """Return what a fitted search evaluated, by a metric or the one that decides."""
     check_is_fitted(search, "cv_results_")
     results = search.cv_results_
     name = metric_name(search, metric)
@@ -286,6 +262,7 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
     configurations = _configurations(params, results, n_rows)
     n_resources = _column(results, "n_resources", n_rows)
     scores = np.array(results[_MEAN + name], dtype=np.float64)
+    seconds = np.add(results["mean_fit_time"], results["mean_score_time"], dtype=np.float64)
     best = int(search.best_index_) if hasattr(search, "best_index_") else None
     if metric is not None and name != metric_name(search):
         best = _best_by(scores, n_resources)
@@ -293,7 +270,7 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
         params=params,
         scores=scores,
         spreads=np.array(results[f"std_test_{name}"], dtype=np.float64),
-        seconds=_seconds(search, results),
+        seconds=np.nan_to_num(seconds) * int(search.n_splits_),
         epochs=_epochs(search, configurations, resource, n_rows),
         configurations=configurations,
         brackets=_column(results, "bracket", n_rows),
@@ -314,10 +291,9 @@ def _best_by(scores: Any, n_resources: Any) -> int | None:
 
 
 def metric_name(search: Any, metric: str | None = None) -> str:
-    """Return the metric that a search's columns are named after; "score" if alone.
+    """Return the metric that a search's columns are named after, the one that decides.
 
-    Without `metric`, it is the one that decides, or else the first. Raises ValueError if
-    the search has no such metric.
+    Raises ValueError if the search has no such metric.
     """
     if metric is None:
         return deciding_metric(search)
@@ -350,19 +326,12 @@ def _configurations(
     if "n_resources" not in results:
         return np.arange(n_rows)
     brackets = _column(results, "bracket", n_rows)
-    numbers: dict[Any, int] = {}
-    rows = [
-        # Values need not be hashable; what they print as tells them apart.
-        numbers.setdefault((int(bracket), repr(sorted(row.items()))), len(numbers))
+    # Values need not be hashable; what they print as tells them apart.
+    texts = [
+        f"{bracket} {sorted(row.items())}"
         for row, bracket in zip(params, brackets, strict=True)
     ]
-    return np.array(rows, dtype=np.int64)
-
-
-def _seconds(search: Any, results: Mapping[str, Any]) -> Floats:
-    per_fold = np.asarray(results["mean_fit_time"]) + results["mean_score_time"]
-    seconds: Floats = np.nan_to_num(np.asarray(per_fold, dtype=np.float64))
-    return seconds * int(search.n_splits_)
+    return pd.factorize(np.array(texts, dtype=object))[0].astype(np.int64)
 
 
 def _epochs(
@@ -383,14 +352,13 @@ def _epochs(
 
 def _score_name(search: Any, metric: str) -> str:
     """Return words for an axis; what scikit-learn negates stays negative and says so."""
-    name = metric
+    name, scoring = metric, getattr(search, "scoring", None)
     if metric == "score":
-        scoring = getattr(search, "scoring", None)
-        if scoring is None and is_classifier(search):
-            return "accuracy"
-        if scoring is None and is_regressor(search):
-            return "R\N{SUPERSCRIPT TWO}"
         name = scoring if isinstance(scoring, str) else "score"
+        if scoring is None and is_classifier(search):
+            name = "accuracy"
+        elif scoring is None and is_regressor(search):
+            name = "r2"
     if name == "r2":
         return "R\N{SUPERSCRIPT TWO}"
     words = name.replace("_", " ")

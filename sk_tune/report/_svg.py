@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from sk_tune.report._drawing import needs_log
-
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 # Fewer do not show that a scale is logarithmic.
 _LEAST_TICKS = 3
@@ -42,12 +40,11 @@ def element(tag: str, *children: Any, **attributes: Any) -> Markup:
     return Markup(f"<{tag}{written}>{inner}</{tag}>" if inner else f"<{tag}{written}/>")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AxisScale:
     """An axis from the value `low` at position `first` to `high` at `last`.
 
-    With `is_log` equal factors have equal lengths; with `is_count` only integers get a
-    tick.
+    With `is_count` only integers get a tick.
     """
 
     low: float
@@ -98,20 +95,14 @@ class AxisScale:
 
 def scale_of(
     values: Iterable[float],
-    first: float,
-    last: float,
+    ends: tuple[float, float],
     *,
-    is_log: bool | None = None,
+    is_log: bool = False,
     is_count: bool = False,
 ) -> AxisScale:
-    """Return a scale that shows all finite values, with a little room at both ends.
-
-    Without `is_log`, positive values that are far apart have a logarithmic scale.
-    """
-    found = np.array([v for v in values if math.isfinite(v)] or [0.0, 1.0])
-    low, high = float(found.min()), float(found.max())
-    if is_log is None:
-        is_log = needs_log(found)
+    """Return a scale between positions that shows all finite values, with a little room."""
+    found = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
+    low, high = float(min(found)), float(max(found))
     is_log = is_log and low < high
     if is_log:
         factor = (high / low) ** _MARGIN
@@ -123,9 +114,7 @@ def scale_of(
         if low == high:
             room = 0.5 if is_count else abs(low) * 0.1 or 1.0
         low, high = low - room, high + room
-    return AxisScale(
-        low=low, high=high, first=first, last=last, is_log=is_log, is_count=is_count
-    )
+    return AxisScale(low, high, *ends, is_log=is_log, is_count=is_count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,48 +141,31 @@ class Frame:
     def axes(
         self,
         x: AxisScale | None,
-        y: AxisScale,
+        y: AxisScale | None,
         *,
         x_label: str,
-        y_label: str,
+        y_label: str = "",
         n_x: int = 6,
         x_names: Sequence[tuple[float, str]] = (),
     ) -> Markup:
-        """Return the axes; without `x`, `x_names` are positions and names of categories."""
+        """Return the axes; without `x`, `x_names` are positions and names of categories.
+
+        Without `y`, for bars or lines that have names instead, the grid is that of `x`.
+        """
         (left, right), (bottom, top) = self.x_range, self.y_range
-        parts = []
-        for value in y.ticks(5):
-            at = y(value)
-            parts.append(element("line", x1=left, x2=right, y1=at, y2=at, class_="grid"))
-            parts.append(
-                element("text", _tick_text(value), x=left - 6, y=at + 4, text_anchor="end")
-            )
+        parts = [text_at(x_label, (left + right) / 2, self.height - 6, class_="label")]
         marks = [(x(value), _tick_text(value)) for value in x.ticks(n_x)] if x else x_names
         for at, text in marks:
-            parts.append(
-                element("line", x1=at, x2=at, y1=bottom, y2=bottom + 4, class_="axis")
-            )
-            parts.append(_text(text, at, bottom + 16))
-        parts.append(
-            element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis")
-        )
-        parts.append(_text(x_label, (left + right) / 2, self.height - 6, class_="label"))
-        turned = f"translate(12 {(top + bottom) / 2:.0f}) rotate(-90)"
-        middle = {"text_anchor": "middle", "class_": "label"}
-        parts.append(element("text", y_label, transform=turned, **middle))
-        return element("g", *parts, class_="axes", aria_hidden="true")
-
-    def lower_axis(self, x: AxisScale, *, label: str) -> Markup:
-        """Return the axis below bars or lines that have names instead of a y axis."""
-        (left, right), bottom = self.x_range, self.y_range[0]
-        parts = []
-        for value in x.ticks(5):
-            at = x(value)
-            parts.append(
-                element("line", x1=at, x2=at, y1=self.top, y2=bottom, class_="grid")
-            )
-            parts.append(_text(_tick_text(value), at, bottom + 16))
-        parts.append(_text(label, (left + right) / 2, self.height - 6, class_="label"))
+            ends = (bottom, bottom + 4, "axis") if y else (top, bottom, "grid")
+            parts += [line(at, ends[0], at, *ends[1:]), text_at(text, at, bottom + 16)]
+        if y is not None:
+            for value in y.ticks(5):
+                at = y(value)
+                parts.append(line(left, at, right, at, "grid"))
+                parts.append(text_at(_tick_text(value), left - 6, at + 4, "end"))
+            parts.append(line(left, bottom, right, bottom, "axis"))
+            turned = f"translate(12 {(top + bottom) / 2:.0f}) rotate(-90)"
+            parts.append(text_at(y_label, 0, 0, transform=turned, class_="label"))
         return element("g", *parts, class_="axes", aria_hidden="true")
 
 
@@ -223,7 +195,17 @@ def point(text: str, x: float, y: float, r: float, kind: str) -> Markup:
     return element("circle", element("title", text), cx=x, cy=y, r=r, class_=kind)
 
 
-def line_path(x: Sequence[float], y: Sequence[float]) -> str:
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+    """Return a straight line; `kind` is its class."""
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=kind)
+
+
+def text_at(text: str, x: float, y: float, anchor: str = "middle", **more: Any) -> Markup:
+    """Return a text whose middle, start or end is at `x`."""
+    return element("text", text, x=x, y=y, text_anchor=anchor, **more)
+
+
+def line_path(x: Iterable[float], y: Iterable[float]) -> str:
     """Return the path through points, with a gap where one is not finite.
 
     >>> line_path([0, 1, 2, 3], [5, 6, float("nan"), 7])
@@ -237,10 +219,6 @@ def line_path(x: Sequence[float], y: Sequence[float]) -> str:
         steps.append(f"{'L' if is_drawing else 'M'}{_short(a)} {_short(b)}")
         is_drawing = True
     return "".join(steps)
-
-
-def _text(text: str, x: float, y: float, **more: Any) -> Markup:
-    return element("text", text, x=x, y=y, text_anchor="middle", **more)
 
 
 def _attribute(value: Any) -> str:

@@ -87,28 +87,47 @@ class Ledger:
         """Fits that no fleet could carry."""
         return sum(self.solo_reasons.values())
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was trained and saved, by name; without epochs if there were none."""
+        counts = {
+            "candidates": self.n_candidates,
+            "fits": self.n_fits,
+            "fits that failed": self.n_failed,
+        }
+        if not self.epochs_full:
+            return counts
+        return counts | {
+            "fits trained in fleets": self.n_rows,
+            "fits trained one at a time": self.n_solo,
+            "epochs trained": self.epochs_trained,
+            "epochs of an earlier run": self.epochs_loaded,
+            "epochs trained again to the best one": self.epochs_trained_again,
+            "epochs if all were trained to the end": self.epochs_full,
+            "epochs saved by pruning": self.epochs_saved_by_pruning,
+            "epochs saved by early stopping": self.epochs_saved_by_early_stopping,
+            "epochs cut by failures": self.epochs_cut_by_failure,
+            "epochs saved by warm start": self.epochs_saved_by_warm_start,
+        }
+
+    @property
+    def times(self) -> dict[str, str]:
+        """Where the time went, by name, as text."""
+        parts = {
+            "preparing": self.seconds_preparing,
+            "training": self.seconds_training,
+            "scoring": self.seconds_scoring,
+            "choosing candidates": self.seconds_sampling,
+            "refit": self.seconds_refit,
+            "in all": self.seconds_total,
+        }
+        return {name: seconds_text(seconds) for name, seconds in parts.items()}
+
     def __str__(self) -> str:
-        counts = [
-            ["candidates", self.n_candidates],
-            ["fits", self.n_fits],
-            ["failed", self.n_failed],
-            ["in fleets", self.n_rows],
-            ["one at a time", self.n_solo],
-            ["epochs trained", self.epochs_trained],
-            ["epochs of an earlier run", self.epochs_loaded],
-            ["trained again to the best epoch", self.epochs_trained_again],
-            ["epochs if all were trained to the end", self.epochs_full],
-            ["saved by pruning", self.epochs_saved_by_pruning],
-            ["saved by early stopping", self.epochs_saved_by_early_stopping],
-            ["cut by failures", self.epochs_cut_by_failure],
-            ["saved by warm start", self.epochs_saved_by_warm_start],
-        ]
-        parts = ["preparing", "training", "scoring", "sampling", "refit"]
-        seconds = {name: getattr(self, f"seconds_{name}") for name in parts}
-        seconds["in all"] = self.seconds_total
-        spent = ", ".join(f"{name} {seconds_text(n)}" for name, n in seconds.items())
+        spent = ", ".join(f"{name} {time}" for name, time in self.times.items())
         reasons = [f"{n} one at a time: {why}" for why, n in self.solo_reasons.items()]
-        return "\n".join([text_table(["spent", "count"], counts), spent, *reasons])
+        counts = text_table(["spent", "count"], list(self.counts.items()))
+        return "\n".join([counts, spent, *reasons])
 
 
 def search_ledger(

@@ -29,7 +29,7 @@ _values = st.lists(
 @given(_values)
 def test_a_scale_shows_all_values_in_order(values):
     """Within its ends, less before more."""
-    scale = scale_of(values, 10, 110)
+    scale = scale_of(values, (10, 110))
 
     at = [scale(value) for value in sorted(values)]
 
@@ -40,7 +40,7 @@ def test_a_scale_shows_all_values_in_order(values):
 @given(_values, st.booleans())
 def test_ticks_are_on_the_axis_and_round(values, is_count):
     """At least one, rising, and none outside."""
-    scale = scale_of(values, 0, 100, is_count=is_count)
+    scale = scale_of(values, (0, 100), is_count=is_count)
 
     ticks = scale.ticks()
 
@@ -60,7 +60,7 @@ def test_ticks_of_usual_axes():
     assert epochs.ticks() == [1, 2, 3, 4]
     losses = AxisScale(low=0.004, high=0.4, first=0, last=1, is_log=True)
     assert losses.ticks() == pytest.approx([0.01, 0.03, 0.1, 0.3])
-    assert scale_of([7], 0, 1, is_count=True).ticks() == [7]
+    assert scale_of([7], (0, 1), is_count=True).ticks() == [7]
 
 
 def _points(figure):

@@ -12,7 +12,8 @@ from sklearn.preprocessing import StandardScaler
 import sk_tune
 from sk_tune.report import quality_of
 from sk_tune.report._gathering import gather
-from sk_tune.report._quality import confusion_table, residual_picture
+from sk_tune.report._pictures import residual_picture
+from sk_tune.report._quality import confusion_table
 from sk_tune.report._report_formats import render
 
 CLASSES = np.array(["a", "b", "c"])

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV
 from sk_tune.report import baseline_models
-from sk_tune.report._search_checks import (
+from sk_tune.report._quality import (
     folds_of,
     leak_checks,
     search_baselines,

@@ -126,7 +126,7 @@ def test_a_ledger_prints_counts_seconds_and_reasons():
     lines = str(spent).splitlines()
 
     counts = dict(line.rsplit(maxsplit=1) for line in lines[1:14])
-    assert (counts["fits"], counts["one at a time"]) == ("8", "3")
+    assert (counts["fits"], counts["fits trained one at a time"]) == ("8", "3")
     assert counts["epochs trained"] == "40"
     assert "training 2.5 s" in lines[14]
     assert lines[14].endswith("in all 1 min 15 s")
