@@ -320,10 +320,11 @@ def rate_spent(n_epochs: int, schedule: Any = None, laid_out_for: Any = None) ->
     return np.asarray(by_epoch.cumsum().round(12))
 
 
-# Folds that a spread which is usual counts for.
-_USUAL_FOLDS = 4
+# Three or four folds tell little of how much folds differ by chance.  They are taken
+# together with what is usual, as so many more.
+USUAL_FOLDS = 4
 # A loss of this share of other losses counts as none.
-_NOTHING = 1e-9
+NOTHING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +374,7 @@ def estimate(
     degrees = max(n_independent - 1, 0.5) if n > 1 else 0.0
     squares *= degrees / max(n - 1, 1)
     if usual is not None:
-        squares, degrees = squares + _USUAL_FOLDS * usual**2, degrees + _USUAL_FOLDS
+        squares, degrees = squares + USUAL_FOLDS * usual**2, degrees + USUAL_FOLDS
     return Estimate(mean, math.sqrt(squares / degrees / n_independent), n, degrees)
 
 
@@ -515,7 +516,7 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
 
 def log_ratio(losses: Floats, others: Floats) -> Floats:
     """Return the logarithm of the ratio of losses, (F,), 0 for two next to nothing."""
-    floor = _NOTHING * max(float(losses.max()), float(others.max()), _NOTHING)
+    floor = NOTHING * max(float(losses.max()), float(others.max()), NOTHING)
     ratio: Floats = np.log(np.maximum(losses, floor) / np.maximum(others, floor))
     return ratio
 
@@ -530,7 +531,7 @@ def least_by_chance(summary: Summary) -> float:
     # Second differences of fewer epochs are of the course of the curve.
     if summary.n_epochs < 10:
         return 0.0
-    logs = np.log(np.maximum(summary.mean("valid"), _NOTHING * summary.reference))
+    logs = np.log(np.maximum(summary.mean("valid"), NOTHING * summary.reference))
     # The variance of a second difference of independent values is six times theirs, and
     # 0.6745 of a standard deviation is the median of absolute normal values.
     deviation = float(np.median(np.abs(np.diff(logs, n=2)))) / (0.6745 * math.sqrt(6))

@@ -15,7 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from sk_tune.diagnosis._curves import Estimate, Summary, least_by_chance, log_ratio, smooth
+from sk_tune.diagnosis._curves import (
+    NOTHING,
+    Estimate,
+    Summary,
+    least_by_chance,
+    log_ratio,
+    smooth,
+)
 from sk_tune.diagnosis._findings import RULES, Finding, Severity, share
 from sk_tune.diagnosis._remedies import (
     is_free,
@@ -40,8 +47,6 @@ _TIMES = 4.0
 # Share of the learning rate that is spent before a schedule slows down by half.  What falls
 # after that does so because steps are smaller, and would do so at the end of any training.
 _STEADY = 0.8
-# Least loss as a share of the reference; a logarithm needs a loss above 0.
-_LEAST_LOSS = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class Trend:
 
 def trend(summary: Summary) -> Trend:
     """Extrapolate the held-out loss to four times the training; the gain is not below 0."""
-    floor = _LEAST_LOSS * summary.reference
+    floor = NOTHING * summary.reference
     curves = np.log(np.maximum(smooth(summary.valid), floor))
     # Fewer epochs do not show by what ratio falls shrink; the last one is all there is.
     if summary.n_epochs < 4:
@@ -80,7 +85,7 @@ def trend(summary: Summary) -> Trend:
     coming = np.maximum(falls, 0.0) * sum(ratio**k for k in range(1, 5))
     gain = summary.estimate(1 - np.exp(-coming), 1.0)
     level = math.exp(float(np.sort(last).mean()))
-    learnt = max(summary.reference - level, _LEAST_LOSS * summary.reference)
+    learnt = max(summary.reference - level, NOTHING * summary.reference)
     return Trend(gain, ratio, level * math.expm1(max(now, 0.0)) / learnt)
 
 

@@ -19,7 +19,7 @@ from scipy.stats import t as student
 from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv, cross_val_score
 
-from sk_tune.diagnosis._curves import Summary, estimate, log_ratio, smooth
+from sk_tune.diagnosis._curves import USUAL_FOLDS, Summary, estimate, log_ratio, smooth
 from sk_tune.diagnosis._findings import RULES, Change, Finding, share
 from sk_tune.diagnosis._fit_checks import SURE, trend
 from sk_tune.diagnosis._remedies import (
@@ -30,10 +30,6 @@ from sk_tune.diagnosis._remedies import (
 )
 
 Floats = npt.NDArray[np.float64]
-
-# Three or four folds tell little of how much folds differ by chance.  They are taken
-# together with this many more.
-_USUAL_FOLDS = 4
 
 
 def check_folds(summary: Summary) -> Finding:
@@ -62,7 +58,7 @@ def check_folds(summary: Summary) -> Finding:
     z, relative = deviations[fold]
     # The chance that one of folds that are all alike is called different, or mentioned.
     limit, mentioned = (
-        float(student.ppf(1 - chance / n, n - 2 + _USUAL_FOLDS)) for chance in (0.02, 0.04)
+        float(student.ppf(1 - chance / n, n - 2 + USUAL_FOLDS)) for chance in (0.02, 0.04)
     )
     evidence = {"fold": fold, "deviation": z, "limit": limit, "difference": relative}
     if z > mentioned and relative > 0.3:
@@ -127,7 +123,7 @@ def _deviation(
     logs = _logs(losses)
     others = np.sort(np.delete(logs, fold))
     squares = float(((others - others.mean()) ** 2).sum())
-    degrees = len(others) - 1 + _USUAL_FOLDS
+    degrees = len(others) - 1 + USUAL_FOLDS
     # Logarithms of the loss spread by a tenth, and by what comes of the number of samples.
     usual = 0.1**2
     if summary.n_samples is not None:
@@ -136,7 +132,7 @@ def _deviation(
         usual += max(relative_variance, 0.6 / level) * (
             len(losses) / summary.n_repeats / summary.n_samples
         )
-    spread = math.sqrt((squares + _USUAL_FOLDS * usual) / degrees)
+    spread = math.sqrt((squares + USUAL_FOLDS * usual) / degrees)
     difference = float(logs[fold] - others.mean())
     return difference / (spread * math.sqrt(1 + 1 / len(others))), math.expm1(difference)
 

@@ -20,7 +20,7 @@ References
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -315,14 +315,9 @@ def check_near_duplicates(table: LeakTable) -> Finding:
     is_near = (nearest > 0) & (nearest < 0.02 * usual)
     is_leak = is_near.mean() >= 0.02 and is_near.sum() >= 3
     is_leak = is_leak and found.difference(is_near) <= 0.25
-    # Those with more noise are nearer than rows come to lie by chance, in three columns or
-    # more, and have next to the same targets; or their groups and targets tell.
-    looks = [found.are_copies] * (numbers.shape[1] >= 3) + [found.are_told]
-    for look in looks if found.is_complete else ():
-        if not is_leak:
-            is_copy = look()
-            is_leak = is_copy.mean() >= 0.05 and is_copy.sum() >= 10
-            is_near = is_copy if is_leak else is_near
+    for is_copy in () if is_leak else found.noisy_copies(numbers.shape[1]):
+        if not is_leak and is_copy.mean() >= 0.05 and is_copy.sum() >= 10:
+            is_leak, is_near = True, is_copy
     part = float(is_near.mean())
     evidence = {"share": part, "rows": float(is_near.sum()), "usual_distance": usual}
     if not is_leak:
@@ -350,29 +345,24 @@ class _Neighbours:
     in_groups: Bools
     is_classification: bool
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether there were rows enough to tell what is usual."""
-        return bool(self.distances.shape[1] == _NEIGHBOURS)
+    def noisy_copies(self, n_columns: int) -> Iterator[Bools]:
+        """Yield which rows are copies with more noise, by distances and by what else tells.
 
-    def are_copies(self) -> Bools:
-        """Return which rows are nearer to a training row than by chance, but not equal.
-
-        None unless they have next to the same targets.
+        They are nearer to a training row than rows come to lie by chance, in three columns
+        or more; or they have a target of rows nearby that is not common, or are in closed
+        groups. Copies and groups must have next to one target.
         """
-        nearest, usual = self.distances[:, 0], self.distances[:, _NEIGHBOURS // 2 - 1]
-        limit = _nearness_limit(self.distances)
-        return self._of_one_target((nearest > 0) & (nearest < limit * usual))
-
-    def are_told(self) -> Bools:
-        """Return which rows have a target of rows nearby, or are in closed groups.
-
-        None by a target that is common, nor in groups unless each has next to one target.
-        """
+        if self.distances.shape[1] < _NEIGHBOURS:
+            # There are too few rows to tell what is usual.
+            return
+        if n_columns >= 3:
+            nearest, usual = self.distances[:, 0], self.distances[:, K - 1]
+            limit = _nearness_limit(self.distances)
+            yield self._of_one_target((nearest > 0) & (nearest < limit * usual))
         is_like = self.differences == 0
         is_told = not self.is_classification and _has_like_targets(is_like)
         rows: Bools = is_told & is_like[:, :K].any(axis=1)
-        return rows | self._of_one_target(self.in_groups)
+        yield rows | self._of_one_target(self.in_groups)
 
     def _of_one_target(self, rows: Bools) -> Bools:
         return rows & bool(rows.any() and self.difference(rows) <= 0.05)

@@ -27,6 +27,8 @@ from sk_tune._splits import as_times
 from sk_tune._text import listed
 from sk_tune.diagnosis._findings import RULES, Finding, share
 from sk_tune.diagnosis._leak_copies import (
+    Bools,
+    Floats,
     LeakTable,
     as_frame,
     check_duplicates,
@@ -145,9 +147,6 @@ def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) ->
     return float(np.mean(scores))
 
 
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-
 # A number that is this near to 0 or 1 was made so.
 _EXACTLY = 1e-5
 
@@ -190,7 +189,7 @@ def _of_measurements(values: Floats) -> Floats:
     return values[:, ~on_circle]
 
 
-def _is_standardised(values: Floats) -> Mask:
+def _is_standardised(values: Floats) -> Bools:
     means, deviations = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
     usual = float(np.median(deviations))
     n = len(values)
@@ -199,11 +198,11 @@ def _is_standardised(values: Floats) -> Mask:
     unit = np.abs(deviations - 1) < _EXACTLY
     unit |= np.abs(deviations * np.sqrt(n / (n - 1)) - 1) < _EXACTLY
     centred = np.abs(means) < _EXACTLY * max(usual, 1e-300)
-    scaled: Mask = centred & (unit | (equal & (values.shape[1] > 2)))
+    scaled: Bools = centred & (unit | (equal & (values.shape[1] > 2)))
     return scaled
 
 
-def _has_quartiles(values: Floats) -> Mask:
+def _has_quartiles(values: Floats) -> Bools:
     low, middle, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=0)
     spread = high - low
     # Where quartiles are equal, RealMLP divides by half the range.
@@ -211,7 +210,7 @@ def _has_quartiles(values: Floats) -> Mask:
     unit = np.where(spread == 0, np.abs(width - 2), np.abs(spread - 1)) < _EXACTLY
     # Counts, such as 0, 1 and 2, have such quartiles by themselves.
     is_whole = (np.isnan(values) | (values == np.round(values))).all(axis=0)
-    scaled: Mask = (np.abs(middle) < _EXACTLY) & unit & ~is_whole
+    scaled: Bools = (np.abs(middle) < _EXACTLY) & unit & ~is_whole
     return scaled
 
 
@@ -225,11 +224,11 @@ def _unclipped(values: Floats) -> Floats:
     return unclipped
 
 
-def _has_normal_ends(values: Floats) -> Mask:
+def _has_normal_ends(values: Floats) -> Bools:
     lowest, highest = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
     # Where scikit-learn's QuantileTransformer ends its normal distribution.
     end = float(-norm.ppf(1e-7))
-    ends: Mask = (np.abs(lowest + end) < _EXACTLY) & (np.abs(highest - end) < _EXACTLY)
+    ends: Bools = (np.abs(lowest + end) < _EXACTLY) & (np.abs(highest - end) < _EXACTLY)
     return ends
 
 

@@ -73,17 +73,14 @@ def rung_picture(report: SearchPart) -> dict[str, Any] | None:
     by_configuration: dict[int, list[CandidateRow]] = {}
     for row in rows:
         by_configuration.setdefault(row.configuration, []).append(row)
-    lines: list[Markup] = []
-    for rungs in by_configuration.values():
-        if len(rungs) < 2:
-            continue
+    lines = []
+    # The best is drawn last, on top of the others.
+    for rungs in sorted(by_configuration.values(), key=lambda rungs: report.best in rungs):
         granted = [x(row.n_resources or 0) for row in rungs]
         path = line_path(granted, [y(row.score) for row in rungs])
-        is_best = report.best is not None and report.best in rungs
-        kind = "line b strong" if is_best else "line thin"
-        # The best is on top of the others.
-        place = len(lines) if is_best else 0
-        lines.insert(place, element("path", d=path, class_=kind))
+        kind = "line b strong" if report.best in rungs else "line thin"
+        if len(rungs) > 1:
+            lines.append(element("path", d=path, class_=kind))
     resource = (report.resource or "resource").rsplit("__", 1)[-1]
     svg = picture(
         f"{report.key}rungs",

@@ -397,11 +397,9 @@ def value_text(value: Any) -> str:
     >>> [value_text(v) for v in (0.00123456, 16, "adam", None, (8, 8), max)]
     ['0.001235', '16', 'adam', 'None', '(8, 8)', 'max']
     """
-    if isinstance(value, bool | np.bool_) or value is None:
-        text = str(value)
-    elif isinstance(value, Integral):
-        text = str(int(value))
-    elif isinstance(value, Real):
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Real) and not isinstance(value, Integral):
         text = number_text(float(value))
     elif isinstance(value, str):
         text = value
@@ -434,12 +432,10 @@ def plain(value: Any) -> Any:
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, np.generic):
-        value = value.item()
     if value is None or isinstance(value, bool | str | int):
         return value
     if isinstance(value, float):
