@@ -239,7 +239,7 @@ def _remembered(search: Any) -> list[Rows]:
     """
     for folds in reversed(_held_out_rows(search)):
         known = [held for held in folds if held is not None]
-        if folds and len(known) == len(folds):
+        if len(known) == len(folds):
             return known
     return []
 

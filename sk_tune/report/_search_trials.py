@@ -208,10 +208,8 @@ class Trials:
     @property
     def is_last(self) -> npt.NDArray[np.bool_]:
         """Whether no later row is of the same configuration; shape (n_rows,)."""
-        last = {int(c): row for row, c in enumerate(self.configurations)}
-        mask = np.zeros(len(self.configurations), dtype=bool)
-        mask[list(last.values())] = True
-        return mask
+        is_earlier = pd.Series(self.configurations).duplicated(keep="last")
+        return ~is_earlier.to_numpy(dtype=np.bool_)
 
     @property
     def preferred(self) -> int | None:
@@ -341,12 +339,9 @@ def _epochs(
     epochs = np.array(sizes.reindex(range(n_rows), fill_value=0), dtype=np.int64)
     if not grants_epochs(resource):
         return epochs
-    # A curve begins with what the rungs before trained.
-    spent: dict[int, int] = {}
-    new: Integers = epochs.copy()
-    for row, configuration in enumerate(configurations.tolist()):
-        new[row] -= min(spent.get(configuration, 0), epochs[row])
-        spent[configuration] = int(epochs[row])
+    # A curve begins with what the rung before trained.
+    before = pd.Series(epochs).groupby(configurations).shift(fill_value=0)
+    new: Integers = epochs - np.minimum(before.to_numpy(), epochs)
     return new
 
 
