@@ -69,7 +69,10 @@ def as_frame(X: Any) -> pd.DataFrame:
         X = X.infer_objects()
     table: pd.DataFrame = X.reset_index(drop=True).copy(deep=False)
     for name, column in table.items():
-        if pd.api.types.is_timedelta64_dtype(column.dtype):
+        if column.dtype == object:
+            # Lists, for example, cannot be compared by their hash.
+            table[name] = column.map(repr, na_action="ignore")
+        elif pd.api.types.is_timedelta64_dtype(column.dtype):
             table[name] = column.dt.total_seconds()
         elif pd.api.types.is_float_dtype(column.dtype):
             is_infinite = np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan))
@@ -264,9 +267,7 @@ def check_duplicates(table: LeakTable) -> Finding:
     An issue if they are too many to be chance, a tip where samples repeat by nature.
     """
     rule = RULES["duplicates across folds"]
-    # Values of objects need not be hashable.
-    X = table.X.apply(lambda column: column.map(repr) if column.dtype == object else column)
-    hashes = hash_pandas_object(X, index=False).to_numpy()
+    hashes = hash_pandas_object(table.X, index=False).to_numpy()
     repeated = [np.isin(hashes[test], hashes[train]) for train, test in table.folds]
     n_tested = sum(map(len, repeated))
     n_repeated = int(sum(map(np.sum, repeated)))

@@ -422,6 +422,17 @@ def _outliers(X, y=None):
     return _found("outliers", X, y)
 
 
+def test_a_column_of_lists_is_looked_at():
+    """Its cells are compared by what they print as."""
+    y = np.arange(60) % 3
+    X = pd.DataFrame({"tags": [[k] for k in y], "x": np.arange(60.0)})
+
+    found = {finding.name: finding for finding in find_leaks(X, y)}
+
+    assert "'tags'" in found["target among the features"].message
+    assert found["duplicates across folds"].outcome == "passed"
+
+
 KINDS = ["normal", "uniform", "exponential", "lognormal", "counts"]
 
 
