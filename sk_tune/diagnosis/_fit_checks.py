@@ -489,7 +489,11 @@ def check_rate_low(summary: Summary) -> Finding:
         is_slow = early < 0.75 and left > 0.2 and _still_falls(summary)
     else:
         evidence["rate_by_typical"] = relative
-        is_slow = _is_low(summary, relative) and _still_falls(summary, relative)
+        # Rate or epochs are too low: the one with the smaller share of the
+        # usual, of which small networks need 30.
+        is_low = relative < min(0.25, summary.n_epochs / 30)
+        is_low &= relative < _TINY_RATE or not restraints(summary.params)
+        is_slow = is_low and _still_falls(summary, relative)
         is_slow |= relative < _TINY_RATE and left > 0.9
     if not is_slow:
         return rule.passed("The loss falls as fast as can be expected.", evidence)
@@ -501,15 +505,6 @@ def check_rate_low(summary: Summary) -> Finding:
         "Raise the learning rate.",
         raise_rate(summary.params),
     )
-
-
-def _is_low(summary: Summary, relative: float) -> bool:
-    """Return whether a rate explains a loss that has not arrived better than all else."""
-    # Rate or epochs are too low: the one with the smaller share of the usual, of which
-    # small networks need 30.
-    if relative >= 0.25 or relative >= summary.n_epochs / 30:
-        return False
-    return not restraints(summary.params) or relative < _TINY_RATE
 
 
 def _early_share(summary: Summary) -> float:

@@ -91,6 +91,7 @@ def fold_summary(
 
 
 @with_shared_docs
+@dataclass(kw_only=True, eq=False, repr=False)
 class EpochCurveDisplay:
     """Learning curves by epochs: train and held-out rows, folds as a band.
 
@@ -132,20 +133,11 @@ class EpochCurveDisplay:
     [1, 2, 3, 4, 5]
     """
 
-    def __init__(
-        self,
-        *,
-        curves: Curves,
-        chosen_epoch: int | None = None,
-        finding: Finding | None = None,
-        loss_name: str = "Loss",
-        score_name: str = "Score",
-    ) -> None:
-        self.curves = curves
-        self.chosen_epoch = chosen_epoch
-        self.finding = finding
-        self.loss_name = loss_name
-        self.score_name = score_name
+    curves: Curves
+    chosen_epoch: int | None = None
+    finding: Finding | None = None
+    loss_name: str = "Loss"
+    score_name: str = "Score"
 
     def plot(
         self,

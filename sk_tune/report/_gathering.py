@@ -253,12 +253,10 @@ def answer(
     A baseline is beaten if its mean is below the interval of the corrected score, or,
     without that, below the best mean less its standard deviation over the folds.
     """
+    if best is None and n_candidates == 1:
+        return "The candidate has no score: there is nothing to choose."
     if best is None:
-        tried = (
-            "The candidate" if n_candidates == 1 else f"None of {n_candidates} candidates"
-        )
-        verb = "has no score" if n_candidates == 1 else "has a score"
-        return f"{tried} {verb}: there is nothing to choose."
+        return f"None of {n_candidates} candidates has a score: there is nothing to choose."
     low, high = best.score - best.std, best.score + best.std
     if corrected is not None:
         low, high = corrected.low, corrected.high

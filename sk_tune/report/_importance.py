@@ -311,6 +311,7 @@ def _dealt_out(columns: _ForestTrials, rng: np.random.Generator) -> Floats:
 
 
 @with_shared_docs
+@dataclass(kw_only=True, eq=False, repr=False)
 class HyperparameterImportanceDisplay:
     """What part of the score's variance each hyperparameter explains.
 
@@ -351,8 +352,7 @@ class HyperparameterImportanceDisplay:
     False
     """
 
-    def __init__(self, *, importance: Importance) -> None:
-        self.importance = importance
+    importance: Importance
 
     def plot(
         self,

@@ -3,7 +3,8 @@
 """The score against hyperparameters: one at a time, and all at once."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -72,14 +73,14 @@ def axis_ticks(parameter: Parameter) -> Floats:
 
 
 @with_shared_docs
+@dataclass(kw_only=True, eq=False, repr=False)
 class _ParameterDisplay:
     """A picture of scores against hyperparameters."""
 
-    plot: Callable[..., Any]
+    trials: Trials
+    parameters: list[Parameter]
 
-    def __init__(self, *, trials: Trials, parameters: list[Parameter]) -> None:
-        self.trials = trials
-        self.parameters = parameters
+    plot: ClassVar[Callable[..., Any]]
 
     @classmethod
     def from_search(

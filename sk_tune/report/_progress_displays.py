@@ -36,6 +36,7 @@ _AXES = {
 
 
 @with_shared_docs
+@dataclass(kw_only=True, eq=False, repr=False)
 class SearchHistoryDisplay:
     """Scores in the order of evaluation, with the best so far.
 
@@ -66,8 +67,7 @@ class SearchHistoryDisplay:
     [15.0, 30.0]
     """
 
-    def __init__(self, *, trials: Trials) -> None:
-        self.trials = trials
+    trials: Trials
 
     def plot(
         self,
@@ -203,6 +203,7 @@ def counts_epochs(trials: Trials) -> bool:
 
 
 @with_shared_docs
+@dataclass(kw_only=True, eq=False, repr=False)
 class RungDisplay:
     """Curves of all candidates: who was dropped when, and who went on.
 
@@ -245,18 +246,10 @@ class RungDisplay:
     [2, 2, 6]
     """
 
-    def __init__(
-        self,
-        *,
-        trials: Trials,
-        curves: list[CandidateCurve],
-        value_name: str,
-        is_loss: bool = False,
-    ) -> None:
-        self.trials = trials
-        self.curves = curves
-        self.value_name = value_name
-        self.is_loss = is_loss
+    trials: Trials
+    curves: list[CandidateCurve]
+    value_name: str
+    is_loss: bool = False
 
     def plot(
         self,

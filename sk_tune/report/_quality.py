@@ -310,10 +310,8 @@ def _held_out_once(search: Any, n_rows: int | None) -> Answer:
     counts = np.bincount(np.concatenate(rows), minlength=n_rows)
     never, often = int((counts == 0).sum()), int((counts > 1).sum())
     if not never and not often:
-        return (
-            "passed",
-            f"Each of {n_rows} rows is in the held-out part of exactly one fold.",
-        )
+        said = f"Each of {n_rows} rows is in the held-out part of exactly one fold."
+        return "passed", said
     return (
         "by design",
         f"Of {n_rows} rows, {never} were never held out and {often} in several folds, as "
@@ -389,12 +387,10 @@ def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[
     if not (is_classification or is_regressor(search)):
         return [], ["There are baselines for classifiers and regressors only."]
     record = search_record(search)
-    if y is not None:
-        y = np.asarray(y)
-    elif record is not None:
-        y = record.y
+    y = record.y if y is None and record is not None else y
     if y is None:
         return [], ["Baselines need the data: give X and y to the report."]
+    y = np.asarray(y)
     folds, are_same = folds_of(search, X, y, len(y))
     if folds is None:
         return [], ["Baselines need the folds, which this search does not tell."]
