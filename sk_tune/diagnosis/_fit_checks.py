@@ -92,7 +92,6 @@ def trend(summary: Summary) -> Trend:
 def is_improving(summary: Summary) -> bool:
     """Return whether more epochs are sure to help much: the loss falls, and is not low."""
     coming = trend(summary)
-    level = summary.valid_level
     is_brief = summary.n_epochs < _BRIEF
     # Four times the epochs are worth it if they take the first of these shares off the
     # held-out loss, or if the last fall is the second share of all that was learnt, which
@@ -109,7 +108,7 @@ def is_improving(summary: Summary) -> bool:
         and summary.is_least_late
         and (is_brief or summary.carries_over)
         and coming.gain.at_least(SURE) > 0
-        and (is_brief or level > _SMALL_LOSS * summary.reference)
+        and (is_brief or summary.valid_level > _SMALL_LOSS * summary.reference)
     )
 
 
@@ -439,8 +438,8 @@ def _jumps(summary: Summary, evidence: Mapping[str, float]) -> Iterator[str]:
     # prediction's loss in each epoch.
     is_jagged = evidence["jaggedness"] > 0.25 and evidence["rises_by_epoch"] > 0.02
     if is_raised and is_jagged and summary.n_epochs >= 5:
-        jaggedness = share(evidence["jaggedness"])
-        yield f"the rises of the training loss are {jaggedness} of its fall"
+        part = share(evidence["jaggedness"])
+        yield f"the rises of the training loss are {part} of its fall"
 
 
 def _too_much(
@@ -489,8 +488,7 @@ def check_rate_low(summary: Summary) -> Finding:
         is_slow = early < 0.75 and left > 0.2 and _still_falls(summary)
     else:
         evidence["rate_by_typical"] = relative
-        # Rate or epochs are too low: the one with the smaller share of the
-        # usual, of which small networks need 30.
+        # Rate or epochs, of which small networks need 30: the one further below the usual.
         is_low = relative < min(0.25, summary.n_epochs / 30)
         is_low &= relative < _TINY_RATE or not restraints(summary.params)
         is_slow = is_low and _still_falls(summary, relative)
