@@ -22,12 +22,11 @@ from sk_tune.augment._augmentations import (
     packed,
     unpacked,
 )
-from sk_tune.augment._operations import AugmentedBatch, RowAugmenter
+from sk_tune.augment._operations import RowAugmenter
 
 __all__ = [
     "AUGMENTATIONS",
     "Augmentation",
-    "AugmentedBatch",
     "CutMix",
     "Cutout",
     "Flip",

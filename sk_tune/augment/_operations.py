@@ -48,55 +48,7 @@ _NUMBERS_PER_BLOCK = 2**15
 _N_SHARES = 4096  # Quantiles from which the share of a mixed sample is drawn.
 
 
-class _StepNumbers:
-    """Random numbers of K networks for each operation at each step of an epoch."""
-
-    def __init__(
-        self, seeds: Sequence[int], n_operations: int, device: torch.device
-    ) -> None:
-        keys = [dropout_layer_seeds(seed, n_operations) for seed in seeds]
-        self._keys = torch.tensor(keys, dtype=torch.int64, device=device)
-        self._step_keys = self._keys  # (S, K, operations) in an epoch of S steps
-        # a and b of some steps, from the step `_start` on: (steps, K, operations, B).
-        self._start = 0
-        self._coefficients = (self._keys, self._keys)
-
-    def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
-        """Prepare the steps of an epoch, which has `n_steps` for the network with the most.
-
-        `first_steps` are the updates that each network has made before.
-        """
-        device = self._keys.device
-        first = torch.tensor(first_steps, dtype=torch.int64, device=device).view(-1, 1)
-        steps = torch.arange(n_steps, device=device).view(-1, 1, 1) + first
-        self._step_keys = dropout_coefficients(self._keys, steps)[1]
-        self._coefficients = (self._keys[:0], self._keys[:0])
-
-    def numbers(
-        self, operation: int, rows: slice, step: int, n_samples: int
-    ) -> "SampleNumbers":
-        """Return the numbers of an operation for some networks at a step of the epoch."""
-        place = step - self._start
-        known = self._coefficients[0]
-        if not (0 <= place < len(known) and n_samples <= known.shape[-1]):
-            self._compute(step, n_samples)
-            place = 0
-        a, b = self._coefficients
-        return SampleNumbers(
-            a[place, rows, operation, :n_samples], b[place, rows, operation, :n_samples]
-        )
-
-    def _compute(self, step: int, n_samples: int) -> None:
-        """Compute a and b for some steps at once, since the calls cost the most."""
-        per_step = max(1, self._keys.numel() * n_samples)
-        n_steps = max(1, _NUMBERS_PER_BLOCK // per_step)
-        keys = self._step_keys[step : step + n_steps].unsqueeze(-1)
-        samples = torch.arange(n_samples, device=keys.device)
-        a, b = dropout_coefficients(keys, samples)
-        self._start, self._coefficients = step, (a.to(torch.int32), b.to(torch.int32))
-
-
-class SampleNumbers:
+class _SampleNumbers:
     """Random numbers of the samples of a batch, from the counters `a` and `b`, (k, B)."""
 
     def __init__(self, a: Tensor, b: Tensor) -> None:
@@ -129,7 +81,7 @@ def _normal_quantiles(dtype: torch.dtype, device: torch.device) -> Tensor:
     return quantiles.to(dtype=dtype, device=device)
 
 
-def _flipped(X: Tensor, numbers: SampleNumbers, p: Tensor) -> Tensor:
+def _flipped(X: Tensor, numbers: _SampleNumbers, p: Tensor) -> Tensor:
     """Mirror images, (k, B, C, H, W), left to right with probability `p`, (k,)."""
     turned = numbers.uniform() < p.view(-1, 1, 1)
     columns = torch.arange(X.shape[-1], device=X.device)
@@ -138,7 +90,7 @@ def _flipped(X: Tensor, numbers: SampleNumbers, p: Tensor) -> Tensor:
     return X.gather(-1, source.view(*turned.shape, 1, -1).expand_as(X))
 
 
-def _shifted(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
+def _shifted(X: Tensor, numbers: _SampleNumbers, pixels: Tensor) -> Tensor:
     """Move images, (k, B, C, H, W), along both axes by at most `pixels`, (k,).
 
     The pixel at the edge is repeated in the gap.
@@ -154,7 +106,7 @@ def _shifted(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
     return windows[images, :, top, left].view_as(X)
 
 
-def _rotated(X: Tensor, numbers: SampleNumbers, degrees: Tensor) -> Tensor:
+def _rotated(X: Tensor, numbers: _SampleNumbers, degrees: Tensor) -> Tensor:
     """Turn images, (k, B, C, H, W), about their centre by at most `degrees`, (k,).
 
     Pixels are interpolated linearly.
@@ -174,7 +126,7 @@ def _rotated(X: Tensor, numbers: SampleNumbers, degrees: Tensor) -> Tensor:
     return turned.view_as(X)
 
 
-def _cut_out(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
+def _cut_out(X: Tensor, numbers: _SampleNumbers, pixels: Tensor) -> Tensor:
     """Set a square of each image, (k, B, C, H, W), to 0; its side is `pixels`, (k,)."""
     sizes = _tensor_of(X.shape[3:], X.device)
     sides = pixels.view(-1, 1, 1)
@@ -196,20 +148,20 @@ def _inside_box(start: Tensor, stop: Tensor, height: int, width: int) -> Tensor:
     return in_lines.unsqueeze(-1) & in_columns.unsqueeze(-2)
 
 
-def _noisy(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
+def _noisy(X: Tensor, numbers: _SampleNumbers, std: Tensor) -> Tensor:
     """Add normal noise of deviation `std`, (k,), to every value of `X`, (k, B, ...)."""
     noise = numbers.normal(X[0, 0].numel(), X.dtype)
     return noise.mul_(std.to(X.dtype).view(-1, 1, 1)).view_as(X).add_(X)
 
 
-def _scaled(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
+def _scaled(X: Tensor, numbers: _SampleNumbers, std: Tensor) -> Tensor:
     """Multiply each sample of `X` by a number about 1 of deviation `std`, (k,)."""
     factor = 1 + numbers.normal(1, X.dtype) * std.to(X.dtype).view(-1, 1, 1)
     return X * factor.view(*X.shape[:2], *(1,) * (X.ndim - 2))
 
 
 def _masked_in_time(
-    X: Tensor, numbers: SampleNumbers, share: Tensor, layout: Layout
+    X: Tensor, numbers: _SampleNumbers, share: Tensor, layout: Layout
 ) -> Tensor:
     """Set consecutive steps of each sequence, at most a `share`, (k,), of them, to 0.
 
@@ -226,7 +178,7 @@ def _masked_in_time(
 
 
 def _shifted_in_time(
-    X: Tensor, numbers: SampleNumbers, steps: Tensor, layout: Layout
+    X: Tensor, numbers: _SampleNumbers, steps: Tensor, layout: Layout
 ) -> Tensor:
     """Move each sequence in time by at most `steps`, (k,).
 
@@ -267,7 +219,7 @@ def _share_quantiles(alphas: Sequence[float]) -> Tensor:
     return torch.from_numpy(betaincinv(column, column, middles))
 
 
-def _mixed(X: Tensor, numbers: SampleNumbers, quantiles: Tensor) -> tuple[Tensor, Tensor]:
+def _mixed(X: Tensor, numbers: _SampleNumbers, quantiles: Tensor) -> tuple[Tensor, Tensor]:
     """Average each sample with its partner, which has the smaller share.
 
     Returns new samples of the shape of `X`, (k, B, ...), and the share of each sample
@@ -281,7 +233,7 @@ def _mixed(X: Tensor, numbers: SampleNumbers, quantiles: Tensor) -> tuple[Tensor
 
 
 def _cut_and_mixed(
-    X: Tensor, numbers: SampleNumbers, quantiles: Tensor
+    X: Tensor, numbers: _SampleNumbers, quantiles: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Put a rectangle of its partner into each image.
 
@@ -303,7 +255,7 @@ def _tensor_of(numbers: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor(numbers, device=device)
 
 
-def _mixed_codes(codes: Tensor, numbers: SampleNumbers, share: Tensor) -> Tensor:
+def _mixed_codes(codes: Tensor, numbers: _SampleNumbers, share: Tensor) -> Tensor:
     """Return the categories of mixed samples, (k, B, n), which cannot be averaged.
 
     A code is the sample's with the probability of its `share`, (k, B), and its partner's
@@ -401,14 +353,23 @@ class RowAugmenter:
             if same_kind[0].mixes:
                 strengths = _share_quantiles(values)
             self._strengths.append(strengths.to(device))
-        self._numbers = _StepNumbers(seeds, len(self.kinds), device)
+        keys = [dropout_layer_seeds(seed, len(self.kinds)) for seed in seeds]
+        self._keys = torch.tensor(keys, dtype=torch.int64, device=device)
+        self._step_keys = self._keys  # (S, K, operations) in an epoch of S steps
+        # a and b of some steps, from the step `_start` on: (steps, K, operations, B).
+        self._start = 0
+        self._coefficients = (self._keys, self._keys)
 
     def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
         """Prepare the random numbers of an epoch of at most `n_steps`.
 
         `first_steps` are the updates that each network has made before.
         """
-        self._numbers.begin_epoch(first_steps, n_steps)
+        device = self._keys.device
+        first = torch.tensor(first_steps, dtype=torch.int64, device=device).view(-1, 1)
+        steps = torch.arange(n_steps, device=device).view(-1, 1, 1) + first
+        self._step_keys = dropout_coefficients(self._keys, steps)[1]
+        self._coefficients = (self._keys[:0], self._keys[:0])
 
     def augmented(
         self, X: Tensor, y: Tensor, weight: Tensor | None, rows: slice, step: int
@@ -419,7 +380,7 @@ class RowAugmenter:
         the k networks, `step` is counted within the epoch.
         """
         for position, kind in enumerate(self.kinds):
-            numbers = self._numbers.numbers(position, rows, step, X.shape[1])
+            numbers = self._numbers(position, rows, step, X.shape[1])
             layout = [self.layout] if kind in {TimeMask, TimeShift} else []
             changed = _OPERATIONS[kind](
                 X, numbers, self._strengths[position][rows], *layout
@@ -435,3 +396,19 @@ class RowAugmenter:
                 )
             X = changed
         return AugmentedBatch(X, y, weight)
+
+    def _numbers(
+        self, operation: int, rows: slice, step: int, n_samples: int
+    ) -> _SampleNumbers:
+        """Return the numbers of an operation for some networks at a step of the epoch."""
+        known = self._coefficients[0]
+        if not (0 <= step - self._start < len(known) and n_samples <= known.shape[-1]):
+            # a and b of some steps are computed at once, since the calls cost the most.
+            n_steps = max(1, _NUMBERS_PER_BLOCK // max(1, self._keys.numel() * n_samples))
+            keys = self._step_keys[step : step + n_steps].unsqueeze(-1)
+            samples = torch.arange(n_samples, device=keys.device)
+            a, b = dropout_coefficients(keys, samples)
+            self._start, self._coefficients = step, (a.to(torch.int32), b.to(torch.int32))
+        place = (step - self._start, rows, operation, slice(n_samples))
+        a, b = self._coefficients
+        return _SampleNumbers(a[place], b[place])

@@ -17,13 +17,9 @@ from sk_tune.nets._mlp import ACTIVATIONS
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _ZERO_PAD: dict[int, Any] = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
 _BATCH_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-_POOL: dict[tuple[str, int], type[nn.Module]] = {
-    ("max", 1): nn.MaxPool1d,
-    ("max", 2): nn.MaxPool2d,
-    ("max", 3): nn.MaxPool3d,
-    ("avg", 1): nn.AvgPool1d,
-    ("avg", 2): nn.AvgPool2d,
-    ("avg", 3): nn.AvgPool3d,
+_POOL: dict[str, Any] = {
+    "max": {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d},
+    "avg": {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d},
 }
 
 
@@ -125,7 +121,7 @@ class _ConvBlock(nn.Module):
             self.sizes = list(sizes)
         else:
             # Torch takes a tuple, or a plain number where there is one dimension.
-            self.pool = _POOL[pooling, n_dims](tuple(window))
+            self.pool = _POOL[pooling][n_dims](tuple(window))
         # The greatest of several numbers is the same before and after ReLU, as is its
         # derivative; what is pooled first leaves ReLU a fraction of the work.
         is_same = pooling == "max" and activation == "relu"
