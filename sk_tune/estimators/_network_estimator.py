@@ -295,7 +295,11 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             data, net.options, batch_size=net.batch_size, module=net.module_
         )
         n_epochs_now = self.max_epochs if n_epochs is None else n_epochs
-        made_by = self._as_fitted() if goes_on else self
+        made_by = self
+        if goes_on:
+            # With the parameters that the network was made with.
+            made_by = copy.copy(self)
+            made_by.__dict__.update(self._fitted_params)
         if not (
             is_unchanged(self) and train_in_fleet(made_by, net, train, valid, n_epochs_now)
         ):
@@ -315,13 +319,6 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         load_training_state(net, state)
         self._keep(net, refitted=True)
         return self
-
-    def _as_fitted(self) -> Self:
-        """Return a copy with the parameters that the network was made with."""
-        twin = copy.copy(self)
-        for name, value in self._fitted_params.items():
-            setattr(twin, name, value)
-        return twin
 
     def _keep(self, net: TrainingNet, *, refitted: bool) -> None:
         self.net_: TrainingNet = net

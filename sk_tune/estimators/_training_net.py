@@ -96,38 +96,8 @@ class _StopTraining(Exception):
     pass
 
 
-class _EpochOutcome:
-    """The losses and outputs of an epoch's batches, kept on the device until its end."""
-
-    def __init__(self) -> None:
-        self.losses: list[Tensor] = []
-        self.outputs: list[Tensor] = []
-        self.targets: list[Any] = []
-
-    def add(self, loss: Tensor, y_pred: Tensor, target: Any) -> None:
-        """Keep the mean loss of a batch, its outputs, (B, C), and targets."""
-        self.losses.append(loss)
-        self.outputs.append(y_pred)
-        self.targets.append(target)
-
-    def loss_and_score(self, score: Callable[..., Tensor]) -> tuple[float, float]:
-        """Return the mean loss over the epoch's samples, and their score.
-
-        `score` maps ``(y_pred, y_true, weight)`` of networks, here of one.
-        """
-        y_pred = torch.cat(self.outputs)
-        if isinstance(self.targets[0], tuple):
-            parts = zip(*self.targets, strict=True)
-            y_true, weight = (torch.cat(part) for part in parts)
-            sizes = torch.stack([w.sum() for _, w in self.targets])
-        else:
-            y_true, weight = torch.cat(self.targets), None
-            sizes = torch.tensor(list(map(_n_known, self.targets)), device=y_pred.device)
-        losses = torch.stack(self.losses)
-        # A batch without known targets has no mean loss, and counts for nothing.
-        loss = (losses.where(sizes > 0, 0.0) * sizes).sum() / sizes.sum()
-        own = [t if t is None else t.unsqueeze(0) for t in (y_pred, y_true, weight)]
-        return float(loss), float(score(*own))
+# The mean loss of a batch, its outputs, (B, C), and its targets.
+_Outcome = tuple[Tensor, Tensor, Any]
 
 
 class TrainingNet(LateOptimizerNet):
@@ -362,7 +332,7 @@ class TrainingNet(LateOptimizerNet):
             augmenter = _augmenter(self.options, self.device)
             augmenter.begin_epoch([self.n_steps_], n_batches)
         self._set_training(True)
-        outcome = _EpochOutcome()
+        outcomes: list[_Outcome] = []
         for index, batch in enumerate(batches):
             check_time()
             if self.options.lr_schedule != "constant":
@@ -376,10 +346,10 @@ class TrainingNet(LateOptimizerNet):
             seen = batch if augmenter is None else _augmented(augmenter, batch, index)
             loss, y_pred = self._train_batch(batch, seen, hooks=hooks)
             self.n_steps_ += 1
-            outcome.add(loss, y_pred, batch[1])
+            outcomes.append((loss, y_pred, batch[1]))
             if hooks:
                 self._end_batch("train", batch, loss, y_pred)
-        self._record_scores("train", outcome)
+        self._record_scores("train", outcomes)
 
     def _has_batch_hooks(self) -> bool:
         return any(
@@ -414,22 +384,21 @@ class TrainingNet(LateOptimizerNet):
         return loss.detach(), outputs
 
     @torch.no_grad()
-    def _evaluate(self, rows: TensorSet, *, hooks: bool) -> _EpochOutcome:
+    def _evaluate(self, rows: TensorSet, *, hooks: bool) -> list[_Outcome]:
         self._set_training(False)
-        outcome = _EpochOutcome()
+        outcomes: list[_Outcome] = []
         for batch in self.get_iterator(rows, training=False):
             if hooks:
                 self.notify("on_batch_begin", batch=batch, training=False)
             y_pred = self.module_(batch[0])
             loss = self.get_loss(y_pred, batch[1])
-            outcome.add(loss, y_pred, batch[1])
+            outcomes.append((loss, y_pred, batch[1]))
             if hooks:
                 self._end_batch("valid", batch, loss, y_pred)
-        return outcome
+        return outcomes
 
     def _validate(self, valid: TensorSet) -> None:
-        outcome = self._evaluate(valid, hooks=self._has_batch_hooks())
-        self._record_scores("valid", outcome)
+        self._record_scores("valid", self._evaluate(valid, hooks=self._has_batch_hooks()))
         if self.options.patience is None:
             return
         epoch = len(self.history)
@@ -439,8 +408,8 @@ class TrainingNet(LateOptimizerNet):
         if self.stopping_.best_epoch == epoch:
             self.best_weights_ = cloned(self.module_.state_dict())
 
-    def _record_scores(self, prefix: str, outcome: _EpochOutcome) -> None:
-        loss, score = outcome.loss_and_score(self.options.score)
+    def _record_scores(self, prefix: str, outcomes: list[_Outcome]) -> None:
+        loss, score = _loss_and_score(outcomes, self.options.score)
         if not math.isfinite(loss) and prefix != "monitor":
             rate = self.options.learning_rate
             raise TrainingDivergedError(loss_message(prefix, loss, len(self.history), rate))
@@ -523,6 +492,28 @@ def _with_targets(outputs: Tensor, target: Any) -> Tensor:
     y = target[0] if isinstance(target, tuple) else target
     n = len(y) // len(outputs)
     return outputs if n == 1 else outputs.repeat(n, *(1,) * (outputs.ndim - 1))
+
+
+def _loss_and_score(
+    outcomes: list[_Outcome], score: Callable[..., Tensor]
+) -> tuple[float, float]:
+    """Return the mean loss over the samples of an epoch's batches, and their score.
+
+    `score` maps ``(y_pred, y_true, weight)`` of networks, here of one.
+    """
+    losses, outputs, targets = zip(*outcomes, strict=True)
+    y_pred, weight = torch.cat(outputs), None
+    if isinstance(targets[0], tuple):
+        y_true, weight = (torch.cat(part) for part in zip(*targets, strict=True))
+        sizes = torch.stack([w.sum() for _, w in targets])
+    else:
+        y_true = torch.cat(targets)
+        sizes = torch.tensor(list(map(_n_known, targets)), device=y_pred.device)
+    # A batch without known targets has no mean loss, and counts for nothing.
+    known = torch.stack(losses).where(sizes > 0, 0.0)
+    loss = (known * sizes).sum() / sizes.sum()
+    own = [t if t is None else t.unsqueeze(0) for t in (y_pred, y_true, weight)]
+    return float(loss), float(score(*own))
 
 
 def _n_known(targets: Tensor) -> int:

@@ -58,12 +58,7 @@ def as_pandas(values: Any) -> pd.DataFrame | None:
         return made
     # Columns are converted one by one: polars needs pyarrow to make a whole table of
     # pandas.
-    return pd.DataFrame({name: _values(native[name]) for name in frame.columns})
-
-
-def _values(column: Any) -> Any:
-    """Return a column of another library as an array; texts as objects, of any length."""
-    return column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
+    return pd.DataFrame({name: native[name].to_numpy() for name in frame.columns})
 
 
 def check_table(table: pd.DataFrame, caller: str, least: int = 1) -> None:
