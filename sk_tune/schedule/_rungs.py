@@ -1,0 +1,325 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rungs of successive halving [1]_, brackets of Hyperband, and rungs nobody waits for.
+
+Notation of Hyperband, as in Li et al. [2]_: R is ``max_resources``, eta ``factor``, s the
+number of times a bracket drops candidates and s_max the largest s.  Of asynchronous
+halving, as in Li et al. [3]_, Algorithm 2: of a rung with n results the best floor(n / eta)
+may be promoted.  Resources are whole epochs or samples.
+
+References
+----------
+.. [1] K. Jamieson, A. Talwalkar. Non-stochastic best arm identification and hyperparameter
+   optimization. AISTATS 2016.
+.. [2] L. Li, K. Jamieson, G. DeSalvo, A. Rostamizadeh, A. Talwalkar. Hyperband: a novel
+   bandit-based approach to hyperparameter optimization. JMLR 18(185):1-52, 2018.
+.. [3] L. Li, K. Jamieson, A. Rostamizadeh, E. Gonina, J. Ben-tzur, M. Hardt, B. Recht,
+   A. Talwalkar. A system for massively parallel hyperparameter tuning. MLSys 2020.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from sk_tune._text import text_table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One round of successive halving: candidates, and what each was given when it ends."""
+
+    n_candidates: int
+    n_resources: int
+
+
+def new_resources(rungs: Sequence[Rung], *, goes_on: bool = True) -> list[int]:
+    """Return what each rung trains: what it grants beyond the rung before.
+
+    A rung that grants no more than that begins anew, as all do unless `goes_on`.
+    """
+    granted = [rung.n_resources for rung in rungs]
+    before = [0, *(a if goes_on and a < b else 0 for a, b in pairwise(granted))]
+    return [b - a for a, b in zip(before, granted, strict=True)]
+
+
+def n_reductions(ratio: int, factor: float) -> int:
+    """Return the largest k with ``factor**k <= ratio``.
+
+    `ratio` is at least 1, `factor` more than 1.
+    """
+    # Counted, not computed: math.log(243, 3) is 4.999..., whose floor loses a rung.
+    k = 0
+    while factor ** (k + 1) <= ratio:
+        k += 1
+    return k
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalvingPlan:
+    """The rungs of a halving search; the names are those of scikit-learn's attributes.
+
+    Fewer than ``factor`` candidates are left after `n_required_iterations` rungs;
+    `n_possible_iterations` fit between `min_resources` and `max_resources`; the last rung
+    would promote `n_remaining_candidates`.
+    """
+
+    n_required_iterations: int
+    n_possible_iterations: int
+    n_iterations: int
+    min_resources: int
+    max_resources: int
+    n_remaining_candidates: int
+    rungs: tuple[Rung, ...]
+
+
+def halving_plan(
+    n_candidates: int,
+    *,
+    max_resources: int,
+    min_resources: int | Literal["smallest", "exhaust"] = "exhaust",
+    smallest_resources: int = 1,
+    factor: float = 3,
+    aggressive_elimination: bool = False,
+) -> HalvingPlan:
+    """Return the rungs of a halving search, at least one.
+
+    The first rung grants `min_resources`: a number, `smallest_resources`, or with "exhaust"
+    as much more as lets the last rung come close to `max_resources`, which no rung exceeds.
+    One candidate in `factor` is promoted. With `aggressive_elimination` the first rung is
+    repeated until the candidates that are left suit the resources that are left. Raises
+    ValueError unless ``n_candidates >= 1``, ``factor > 1`` and ``1 <= min <=
+    max_resources``.
+
+    scikit-learn takes the floor of a floating-point logarithm, which is one too low for
+    some exact powers, 243 with a factor of 3 among them, and so never gives 243 candidates
+    the last rung. Rungs are counted here; all other numbers are scikit-learn's.
+
+    >>> plan = halving_plan(60, min_resources=20, max_resources=180)
+    >>> [(rung.n_candidates, rung.n_resources) for rung in plan.rungs]
+    [(60, 20), (20, 60), (7, 180)]
+    """
+    smallest = smallest_resources if isinstance(min_resources, str) else min_resources
+    if n_candidates < 1:
+        raise ValueError(
+            "The 'n_candidates' parameter of halving_plan must be an int >= 1. "
+            f"Got {n_candidates!r} instead."
+        )
+    if not factor > 1:
+        raise ValueError(
+            "The 'factor' parameter of halving_plan must be more than 1. "
+            f"Got {factor!r} instead."
+        )
+    if not 1 <= smallest <= max_resources:
+        raise ValueError(
+            "The resources of halving_plan must satisfy 1 <= min_resources <= "
+            f"max_resources. Got min_resources={smallest} and {max_resources=} instead."
+        )
+    if factor == int(factor):
+        factor = int(factor)  # So that its powers are exact.
+
+    n_required = 1 + n_reductions(n_candidates, factor)
+    if min_resources == "exhaust":
+        smallest = max(smallest, int(max_resources // factor ** (n_required - 1)))
+    n_possible = 1 + n_reductions(max_resources // smallest, factor)
+    n_iterations = n_required if aggressive_elimination else min(n_possible, n_required)
+
+    rungs = []
+    for i in range(n_iterations):
+        power = max(0, i - n_required + n_possible) if aggressive_elimination else i
+        n_resources = min(int(factor**power * smallest), max_resources)
+        rungs.append(Rung(n_candidates=n_candidates, n_resources=n_resources))
+        n_candidates = n_promoted(n_candidates, factor)
+    return HalvingPlan(
+        n_required_iterations=n_required,
+        n_possible_iterations=n_possible,
+        n_iterations=n_iterations,
+        min_resources=smallest,
+        max_resources=max_resources,
+        n_remaining_candidates=n_candidates,
+        rungs=tuple(rungs),
+    )
+
+
+def n_promoted(n_candidates: int, factor: float) -> int:
+    """Return how many candidates of a rung go on: one in `factor`, and one more for a rest.
+
+    >>> n_promoted(20, 3)
+    7
+    """
+    return math.ceil(n_candidates / factor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bracket:
+    """One run of successive halving, which drops candidates `index` (s) times."""
+
+    index: int
+    rungs: tuple[Rung, ...]
+
+    def __str__(self) -> str:
+        rows = [[i, r.n_candidates, r.n_resources] for i, r in enumerate(self.rungs)]
+        return text_table(["rung", "candidates", "resources"], rows)
+
+
+def hyperband_brackets(
+    min_resources: int, max_resources: int, factor: int = 3
+) -> tuple[Bracket, ...]:
+    """Return the ``s_max + 1`` brackets of one Hyperband pass, the most aggressive first.
+
+    The first rung of the first bracket grants `min_resources`, or a little more where
+    `max_resources` is no multiple of them by a power of `factor`; the last rung of every
+    bracket grants `max_resources`. Raises ValueError unless ``1 <= min_resources <=
+    max_resources`` and ``factor >= 2``.
+
+    A bracket starts with ``n = ceil((s_max + 1) / (s + 1) * eta**s)`` candidates, which is
+    what Algorithm 1 of the paper says: ``ceil(B / R * eta**s / (s + 1))`` with ``B = (s_max
+    + 1) * R``. The paper's Table 1 rounds down before it multiplies, ``floor((s_max + 1) /
+    (s + 1)) * eta**s``, and so has 81, 27, 9, 6 and 5 candidates for R = 81, eta = 3 where
+    the algorithm has 81, 34, 15, 8 and 5. Resources are counted from the end, ``floor(R /
+    eta**(s - i))`` in rung i, so the last rung of every bracket is R, and no rung rounds
+    what another has rounded.
+
+    >>> for bracket in hyperband_brackets(1, 9):
+    ...     print(bracket.index, [(r.n_candidates, r.n_resources) for r in bracket.rungs])
+    2 [(9, 1), (3, 3), (1, 9)]
+    1 [(5, 3), (1, 9)]
+    0 [(3, 9)]
+    """
+    if not 1 <= min_resources <= max_resources:
+        raise ValueError(
+            "The resources of hyperband_brackets must satisfy 1 <= min_resources <= "
+            f"max_resources. Got {min_resources=} and {max_resources=} instead."
+        )
+    if factor < 2:
+        raise ValueError(
+            "The 'factor' parameter of hyperband_brackets must be an int >= 2. "
+            f"Got {factor!r} instead."
+        )
+
+    s_max = n_reductions(max_resources // min_resources, factor)
+    return tuple(
+        Bracket(index=s, rungs=_rungs(s, s_max, max_resources, factor))
+        for s in range(s_max, -1, -1)
+    )
+
+
+def _rungs(s: int, s_max: int, max_resources: int, eta: int) -> tuple[Rung, ...]:
+    # n = ceil((s_max + 1) / (s + 1) * eta**s), in integers.
+    n_first = -(-(s_max + 1) * eta**s // (s + 1))
+    return tuple(
+        Rung(n_candidates=n_first // eta**i, n_resources=max_resources // eta ** (s - i))
+        for i in range(s + 1)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungJob:
+    """A candidate, counted from 0 as they start, that is to be trained up to a rung."""
+
+    candidate: int
+    rung: int
+
+
+class AsynchronousBracket:
+    """A run of asynchronous halving, as far as it has come.
+
+    The first rung starts all of its candidates; at least so many come to each of the others
+    as synchronous halving would train there, unless too many fail. One in `factor` is
+    promoted.
+
+    A rung promotes whoever is among the best ``floor(n / factor)`` of the n results that it
+    has so far, and so now and then one that is not among the best in the end. The paper's
+    rung has no end. Here candidates are finite: when a rung has all results that it will
+    ever have, it promotes as many as the synchronous rung, if it has not yet.
+
+    >>> rungs = [Rung(n_candidates=4, n_resources=1), Rung(n_candidates=2, n_resources=2)]
+    >>> bracket = AsynchronousBracket(rungs, factor=2)
+    >>> for score in (0.1, 0.3):
+    ...     job = bracket.next_job()
+    ...     bracket.start(job)
+    ...     bracket.end(job, score)
+    >>> bracket.next_job()
+    RungJob(candidate=1, rung=1)
+    """
+
+    def __init__(self, rungs: Sequence[Rung], factor: float) -> None:
+        self.rungs = tuple(rungs)
+        self._factor = factor
+        self._n_first, self._n_started = rungs[0].n_candidates, 0
+        # Candidates with their scores, and those promoted, by rung.
+        self._scores: list[list[tuple[int, float]]] = [[] for _ in rungs]
+        self._promoted: list[set[int]] = [set() for _ in rungs]
+
+    @property
+    def n_new(self) -> int:
+        """Candidates that are still to be started."""
+        return self._n_first - self._n_started
+
+    def next_job(self) -> RungJob | None:
+        """Return what a free worker is to train now; None until a result arrives.
+
+        It is the best candidate that may be promoted, on the highest rung that has one,
+        else a new candidate.
+        """
+        for rung in range(len(self.rungs) - 2, -1, -1):
+            candidate = next(self._promotable(rung), None)
+            if candidate is not None:
+                return RungJob(candidate=candidate, rung=rung + 1)
+        return RungJob(candidate=self._n_started, rung=0) if self.n_new else None
+
+    def start(self, job: RungJob) -> None:
+        """Take note that the job of :meth:`next_job` is given to a worker."""
+        if job.rung == 0:
+            self._n_started += 1
+        else:
+            self._promoted[job.rung - 1].add(job.candidate)
+
+    def end(self, job: RungJob, score: float) -> None:
+        """Take note of the result of a job; greater is better, NaN if it failed."""
+        self._scores[job.rung].append((job.candidate, score))
+
+    def start_no_more(self) -> None:
+        """Let there be no other candidates than those that were started."""
+        self._n_first = self._n_started
+
+    def waiting(self) -> frozenset[int]:
+        """Return candidates with a result that may yet be promoted.
+
+        Those that are too many by now are not among them: a result that arrives moves
+        nobody up.
+        """
+        return frozenset(
+            candidate
+            for rung, above in enumerate(self.rungs[1:])
+            # No rung has more results in the end than the first.
+            for candidate in self._best(
+                rung, max(int(self._n_first // self._factor), above.n_candidates)
+            )
+            if candidate not in self._promoted[rung]
+        )
+
+    def _best(self, rung: int, n: int) -> list[int]:
+        """Return the best `n` with a score, best first; ties go to the earlier one."""
+        usable = [pair for pair in self._scores[rung] if not math.isnan(pair[1])]
+        return [candidate for candidate, _ in sorted(usable, key=lambda p: -p[1])[:n]]
+
+    def _promotable(self, rung: int) -> Iterator[int]:
+        """Yield who may be promoted from a rung and was not, the best one first."""
+        n = int(len(self._scores[rung]) // self._factor)
+        if self._is_complete(rung):
+            # No later result can make room for those that rounding down leaves out.
+            n = max(n, self.rungs[rung + 1].n_candidates)
+        return (c for c in self._best(rung, n) if c not in self._promoted[rung])
+
+    def _is_complete(self, rung: int) -> bool:
+        """Return whether all results that a rung will ever have are there."""
+        n_arrived = len(self._scores[rung])
+        if rung == 0:
+            return n_arrived == self._n_started == self._n_first
+        return (
+            self._is_complete(rung - 1)
+            and n_arrived == len(self._promoted[rung - 1])
+            and next(self._promotable(rung - 1), None) is None
+        )
