@@ -18,6 +18,7 @@ from sk_tune.space._dimensions import (
     IntegerRange,
     Interval,
     Values,
+    plain,
 )
 from sk_tune.space._space import Candidate, Choice, Group, Node, Space
 
@@ -198,7 +199,14 @@ def _from_distribution(name: str, frozen: Any) -> Dimension:
     if isinstance(frozen, type) or not callable(frozen.rvs):
         raise _unknown(name, frozen)
     if hasattr(frozen, "support"):
-        low, high = _support(name, frozen)
+        try:
+            low, high = frozen.support()
+        except TypeError as error:
+            # norm itself passes for frozen; loguniform itself lacks arguments.
+            raise SpaceError(
+                f"The distribution of {name!r} must be frozen, as in loguniform(1e-4, 1). "
+                f"Got {frozen!r} instead."
+            ) from error
         if np.isnan(low) or np.isnan(high):
             arguments = (*getattr(frozen, "args", ()), *getattr(frozen, "kwds", {}).items())
             raise SpaceError(
@@ -206,18 +214,6 @@ def _from_distribution(name: str, frozen: Any) -> Dimension:
                 f"Got {arguments!r} instead."
             )
     return Distribution(frozen)
-
-
-def _support(name: str, frozen: Any) -> tuple[float, float]:
-    try:
-        low, high = frozen.support()
-    except TypeError as error:
-        # norm itself passes for a frozen distribution; loguniform itself lacks arguments.
-        raise SpaceError(
-            f"The distribution of {name!r} must be frozen, as in loguniform(1e-4, 1). "
-            f"Got {frozen!r} instead."
-        ) from error
-    return float(low), float(high)
 
 
 def _listed(name: str, described: Any) -> Dimension:
@@ -259,7 +255,7 @@ def skopt_space(space: Space, candidates: Sequence[Candidate]) -> list[Any] | No
     if len(named) < len(space.columns) or any(c.parent is not None for c in space.columns):
         return None
     return [
-        _converted(name, dimension, [_plain(c[name]) for c in candidates])
+        _converted(name, dimension, [plain(c[name]) for c in candidates])
         for name, dimension in sorted(named.items())
     ]
 
@@ -275,7 +271,7 @@ def points_of(
         [
             _category(c[d.name])
             if isinstance(d, skopt.space.Categorical)
-            else _plain(c[d.name])
+            else plain(c[d.name])
             for d in dimensions
         ]
         for c in candidates
@@ -305,10 +301,6 @@ def _converted(name: str, dimension: Dimension, drawn: Sequence[Any]) -> Any:
 
 def _category(value: Any) -> Any:
     """Return what scikit-optimize can look up: it hashes values and puts them in arrays."""
-    value = _plain(value)
+    value = plain(value)
     can_be_looked_up = isinstance(value, Hashable) and not isinstance(value, Sized)
     return value if isinstance(value, str) or can_be_looked_up else repr(value)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

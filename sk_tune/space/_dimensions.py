@@ -123,16 +123,19 @@ class Values(Dimension):
         return self.at(rng.randint(len(self.values)))
 
     def at(self, index: int) -> Any:
-        return _plain(self.values[index])
+        return plain(self.values[index])
 
     def encode(self, value: Any) -> float:
         index = _position(self.values, value)
-        return float(index) if self._ranks is None else self._middle(self._ranks[index])
+        if self._ranks is None:
+            return float(index)
+        return (float(self._ranks[index]) + 0.5) / len(self.values)
 
     def decode(self, code: float) -> Any:
         if self._order is None:
             return self.at(int(code))
-        return self.at(int(self._order[self._rank(code)]))
+        n = len(self.values)
+        return self.at(int(self._order[min(max(int(code * n), 0), n - 1)]))
 
     def snap(self, codes: Codes) -> Codes:
         n = len(self.values)
@@ -150,13 +153,6 @@ class Values(Dimension):
         ends = np.cumsum(weights) / weights.sum()
         ranks = np.searchsorted(ends, unit, side="right").astype(float)
         return ranks if self._order is None else (ranks + 0.5) / n
-
-    def _rank(self, code: float) -> int:
-        n = len(self.values)
-        return min(max(int(code * n), 0), n - 1)
-
-    def _middle(self, rank: int) -> float:
-        return (float(rank) + 0.5) / len(self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +267,7 @@ class Distribution(Dimension):
         return hasattr(self.frozen, "ppf") and hasattr(self.frozen, "cdf")
 
     def sample(self, rng: RandomState) -> Any:
-        return _plain(self.frozen.rvs(random_state=rng))
+        return plain(self.frozen.rvs(random_state=rng))
 
     def encode(self, value: Any) -> float:
         number = _number(value)
@@ -318,7 +314,8 @@ class Distribution(Dimension):
         return int(np.count_nonzero(self.frozen.pmf(np.arange(low, high + 1)) > 0))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a scalar of numpy as Python's."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -369,7 +366,7 @@ def _position(values: Sequence[Any] | NDArray[Any], value: Any) -> int:
             return index
     for same_type in (True, False):
         for index, other in enumerate(values):
-            other = _plain(other)
+            other = plain(other)
             if same_type and type(other) is not type(value):
                 continue
             if _are_equal(other, value):

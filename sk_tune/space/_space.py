@@ -95,13 +95,6 @@ class Node:
             return self.dimension.n_points
         return _total([group.n_points for group in self.groups], sum)
 
-    def columns(self, parent: int | None, parent_value: int, start: int) -> list["Column"]:
-        """Return the node's column, numbered `start`, and those below it."""
-        columns = [Column(self.name, self.dimension, parent, parent_value)]
-        for value, group in enumerate(self.groups):
-            columns += group.columns(start, value, start + len(columns))
-        return columns
-
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -115,10 +108,13 @@ class Group:
         return _total([node.n_points for node in self.nodes], math.prod)
 
     def columns(self, parent: int | None, parent_value: int, start: int) -> list["Column"]:
-        """Return the columns of all nodes, numbered from `start`."""
+        """Return the columns of all nodes and those below, numbered from `start`."""
         columns: list[Column] = []
         for node in self.nodes:
-            columns += node.columns(parent, parent_value, start + len(columns))
+            place = start + len(columns)
+            columns.append(Column(node.name, node.dimension, parent, parent_value))
+            for value, group in enumerate(node.groups):
+                columns += group.columns(place, value, start + len(columns))
         return columns
 
     def names(self) -> Iterator[str]:
@@ -129,18 +125,21 @@ class Group:
             for group in node.groups:
                 yield from group.names()
 
-    def draw(self, rng: RandomState, params: Candidate) -> None:
-        """Set all parameters at random."""
+    def draw(self, rng: RandomState) -> Candidate:
+        """Return all parameters, set at random."""
+        params: Candidate = {}
         for node in self.nodes:
             if not node.groups:
                 _set(params, node.name, node.dimension.sample(rng))
             else:
                 index = int(rng.randint(len(node.groups)))
                 _set(params, node.name, node.dimension.at(index))
-                node.groups[index].draw(rng, params)
+                params |= node.groups[index].draw(rng)
+        return params
 
-    def at(self, index: int, params: Candidate) -> None:
-        """Set all parameters to the listed setting of an index."""
+    def at(self, index: int) -> Candidate:
+        """Return all parameters, set as listed under an index."""
+        params: Candidate = {}
         # The last name turns fastest, as in scikit-learn's ParameterGrid.
         for node in reversed(self.nodes):
             index, offset = divmod(index, node.n_points or 1)
@@ -151,9 +150,10 @@ class Group:
                 n_points = group.n_points or 1
                 if offset < n_points:
                     _set(params, node.name, node.dimension.at(value))
-                    group.at(offset, params)
+                    params |= group.at(offset)
                     break
                 offset -= n_points
+        return params
 
     def encode(self, params: Candidate) -> list[float]:
         """Take the group's parameters out of `params`; return their columns' codes."""
@@ -241,15 +241,13 @@ class Space:
         If all parameters are listed they are distinct, at most `n_points`, and none has an
         index in `drawn`, to which theirs are added; else they are independent.
         """
-        if not self.is_listed:
-            return [self._draw(rng) for _ in range(n)]
-        drawn = set() if drawn is None else drawn
-        candidates = []
-        for index in _draw_indices(self.n_points or 0, n, rng, drawn):
-            params: Candidate = {}
-            self.root.at(index, params)
-            candidates.append(dict(sorted(params.items())))
-        return candidates
+        if self.is_listed:
+            drawn = set() if drawn is None else drawn
+            indices = _draw_indices(self.n_points or 0, n, rng, drawn)
+            candidates = [self.root.at(index) for index in indices]
+        else:
+            candidates = [self.root.draw(rng) for _ in range(n)]
+        return [dict(sorted(params.items())) for params in candidates]
 
     def check_codes(self, user: str) -> None:
         """Raise SpaceError, which says what `user` needs, unless every value has a code."""
@@ -326,11 +324,6 @@ class Space:
         """Return what candidates can be recognised by, equal for equal candidates."""
         # Adding zero makes -0.0 to 0.0.
         return [row.tobytes() for row in np.round(codes, _N_DIGITS) + 0.0]
-
-    def _draw(self, rng: RandomState) -> Candidate:
-        params: Candidate = {}
-        self.root.draw(rng, params)
-        return dict(sorted(params.items()))
 
 
 def _encode_unnamed(node: Node, params: Candidate) -> list[float]:
