@@ -66,16 +66,6 @@ class Belief(Protocol):
         """Return the covariance of the pool's scores with one point's."""
 
 
-class Surrogate(Protocol):
-    """A model of the score."""
-
-    def fit(self, X: Array, y: Array) -> None:
-        """Learn from features and standardised scores."""
-
-    def believe(self, X: Array) -> Belief:
-        """Return what the model says of points it may not have seen."""
-
-
 class GaussianProcess:
     """scikit-optimize's Gaussian process: Matern 5/2, a length scale per feature, noise."""
 
@@ -158,6 +148,10 @@ class Fitted:
     def believe(self, X: Array) -> Belief:
         """Return mean, deviation and covariance of points of shape (P, F)."""
         return self._belief(self._model, X)
+
+
+# A model of the score.
+Surrogate = GaussianProcess | Fitted
 
 
 def trees(kind: str, rng: RandomState) -> Fitted:

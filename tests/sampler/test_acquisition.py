@@ -9,7 +9,7 @@ from scipy.stats import norm, uniform
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
-from sk_tune.sampler._acquisition import (
+from sk_tune.sampler._bayes import (
     ACQUISITIONS,
     Hedge,
     candidate_pool,
