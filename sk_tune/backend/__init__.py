@@ -7,8 +7,7 @@ from sk_tune.backend._fingerprint import (
     params_fingerprint,
     value_fingerprint,
 )
-from sk_tune.backend._fleet import AskingNets, fleet
-from sk_tune.backend._joblib import CollectingBackend, FleetBackend, Job
+from sk_tune.backend._fleet import AskingNets, CollectingBackend, FleetBackend, Job, fleet
 from sk_tune.backend._session import FleetReport, Recorder
 
 __all__ = [

@@ -25,10 +25,16 @@ from sklearn.base import clone
 
 from sk_tune._text import seconds_text, text_table
 from sk_tune.adoption import FitRequested, adoption
-from sk_tune.backend._draws import Draws, RestOfTasks
 from sk_tune.backend._fingerprint import data_fingerprint, params_fingerprint
 from sk_tune.backend._shared_objects import CannotPutBackError, SharedObjects, State
-from sk_tune.backend._task_copy import copy_task, kept_random_states, silenced
+from sk_tune.backend._task_copy import (
+    RestOfTasks,
+    Words,
+    copy_task,
+    draw_as_net,
+    kept_random_states,
+    silenced,
+)
 from sk_tune.engine import Fit, Progress, Trained, signature, train
 from sk_tune.estimators import NetworkEstimator, resolve_seed
 from sk_tune.exceptions import warn_of_solo
@@ -172,7 +178,7 @@ class Session:
         self._latest: dict[Any, _RequestedTraining] = {}
         # A number and one object for all equal data.
         self._data: dict[Any, tuple[int, Any]] = {}
-        self.draws = Draws()
+        self.words: Words = {}
         self.shared_objects = SharedObjects()
         # Threads of torch outside of replay, while a task is replayed.
         self._n_threads: int | None = None
@@ -203,7 +209,7 @@ class Session:
         stand if those before had run to their ends, as far as that is foreseen.
         """
         shared = self.shared_objects
-        asked, rest = [], RestOfTasks(self.draws, shared)
+        asked, rest = [], RestOfTasks(self.words, shared)
         with self._timed("recording"), kept_random_states(), shared.put_back():
             for recording in recordings:
                 if self._record(recording):
@@ -291,7 +297,6 @@ class Session:
             if isinstance(data, np.ndarray) and not data.dtype.hasobject:
                 # A copy, because its task may write to the array when it runs.
                 data = np.array(data)
-                key = data_fingerprint(data)
             self._data[key] = (len(self._data), data)
         return self._data[key]
 
@@ -373,7 +378,7 @@ class Recorder(_Answers):
             self.n_new += 1
             if not isinstance(estimator, NetworkEstimator):
                 # The next network finds the generator as after the training.
-                self.session.draws.as_fit(estimator, X, y)
+                draw_as_net(estimator, X, y, self.session.words)
             raise FitRequested
         if found.trained is None:
             raise FitRequested

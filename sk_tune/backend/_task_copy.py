@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A copy of a joblib task to record, so that what recording does to it is not seen.
+"""A joblib task run on a copy, so that what recording does to it is not seen.
 
 The copy is what a worker process would get: everything anew, but arrays read-only and
-shared, and functions and classes themselves.
+shared, and functions and classes themselves.  Where torch's global generator will stand
+when a task begins that was not run yet is found out the same way.
 """
 
 import io
@@ -25,8 +26,12 @@ from sklearn.callback import CallbackContext
 from skorch import NeuralNet
 
 from sk_tune._compat import functions_of
-from sk_tune.estimators import NetworkEstimator
-from sk_tune.training import exclusive_rng
+from sk_tune.adoption import FitRequested, adoption
+from sk_tune.backend._fingerprint import value_fingerprint
+from sk_tune.backend._shared_objects import SharedObjects
+from sk_tune.engine import count_words, draw_as_fit, skip_words
+from sk_tune.estimators import NetworkEstimator, net_arrays
+from sk_tune.training import TrainingState, exclusive_rng, seed_of_state
 
 
 @contextmanager
@@ -201,3 +206,70 @@ def _read_only(array: Any) -> Any:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+# Words that plain skorch nets draw in a step of training, by module and size of the batch.
+Words = dict[Any, int]
+
+
+def draw_as_net(net: Any, X: Any, y: Any, words: Words) -> None:
+    """Initialise a plain skorch net, and let it draw what its ``fit`` would."""
+    options = net.get_params_for("module")
+    values = tuple((n, value_fingerprint(v)) for n, v in sorted(options.items()))
+    draw_as_fit(net, X, y, words, (value_fingerprint(net.module), values))
+
+
+class RestOfTasks:
+    """The random numbers that tasks of one kind would draw after they were left.
+
+    The count of the first task is taken for that of all.
+    """
+
+    def __init__(self, words: Words, shared: SharedObjects) -> None:
+        self._words = words
+        self._shared = shared
+        self._n_words: int | None = None
+
+    def skip(self, task: Callable[[], Any], start: torch.Tensor) -> None:
+        """Draw what a task would still draw that a plain skorch net has left."""
+        if self._n_words is None:
+            left = torch.get_rng_state()
+            self._n_words = 0
+            if not torch.equal(left, start):
+                torch.set_rng_state(start)
+                self._rehearse(task)
+                self._n_words = count_words(left, torch.get_rng_state()) or 0
+                torch.set_rng_state(left)
+        skip_words(self._n_words)
+
+    def _rehearse(self, task: Callable[[], Any]) -> None:
+        try:
+            with self._shared.unchanged(), adoption(_Rehearser(self._words)), silenced():
+                copied = copy_task(task)
+                if copied is not None:
+                    copied()
+        except (FitRequested, Exception):  # noqa: BLE001 - the draws until here count
+            pass
+
+
+class _Rehearser:
+    """Lets a task run to its end with networks that draw all they would, untrained."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+
+    def decline(self, reason: str) -> None:
+        """Leave the task: the draws of a network that trains by itself are unknown."""
+        raise FitRequested
+
+    def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> TrainingState:
+        """Return a training of no epochs that ends where the real one would."""
+        if isinstance(estimator, NetworkEstimator):
+            raise FitRequested
+        start = torch.get_rng_state()
+        draw_as_net(estimator, X, y, self._words)
+        end = torch.get_rng_state().numpy().tobytes()
+        torch.set_rng_state(start)
+        course = {"generator": end.hex()}
+        seed = seed_of_state(start.numpy().tobytes())
+        return TrainingState(seed=seed, course=course, **net_arrays(estimator))
