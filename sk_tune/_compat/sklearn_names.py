@@ -4,7 +4,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,21 +52,19 @@ __all__ = [
     "StrOptions",
     "SubsampledSplits",
     "boosted_trees",
+    "callbacks_of",
     "callbacks_see_fits",
-    "callbacks_see_rows",
     "check_feature_names_in",
     "check_matplotlib_support",
     "check_sample_weight",
     "fitted_by",
     "fold_task",
     "knows_fold_tasks",
-    "last_step_scorer",
     "method_params",
     "num_samples",
     "output_container",
     "passed_through_estimator",
     "safe_indexing",
-    "scored_by",
     "scorer_parts",
     "scorers_in",
     "top_k",
@@ -140,49 +138,6 @@ def scorers_in(scorer: Any) -> list[Any] | None:
         scorers = list(scorer._scorers.values())
         return scorers if all(type(each) is _Scorer for each in scorers) else None
     return [scorer] if type(scorer) in {_Scorer, _PassthroughScorer} else None
-
-
-# Takes a fitted pipeline and X, and returns what a scorer asks instead, with its X.
-LastStep = Callable[[Any, Any], tuple[Any, Any]]
-
-
-def last_step_scorer(scorer: Any, last_step: LastStep) -> Any:
-    """Return a scorer that lets another one ask a pipeline's last step.
-
-    `last_step` takes a fitted pipeline and X, and returns what to ask instead with which X.
-    A scorer that may look at more than predictions is returned as it is.
-    """
-    if scorers_in(scorer) is None:
-        return scorer
-    several = isinstance(scorer, _MultimetricScorer)
-    kind = _LastStepScorers if several else _LastStepScorer
-    return kind(scorer, last_step)
-
-
-class _LastStepScorer:
-    def __init__(self, scorer: Any, last_step: LastStep) -> None:
-        self._scorer = scorer
-        self._last_step = last_step
-
-    def __call__(self, estimator: Any, X: Any, *args: Any, **params: Any) -> Any:
-        # A pipeline looks who asked for what is passed to its ``score``.
-        if not params or type(self._scorer) is _Scorer:
-            estimator, X = self._last_step(estimator, X)
-        return self._scorer(estimator, X, *args, **params)
-
-    def __repr__(self) -> str:
-        return repr(self._scorer)
-
-
-# scikit-learn tells several scores from one by this class.
-class _LastStepScorers(_MultimetricScorer):  # type: ignore[misc]
-    def __init__(self, scorer: Any, last_step: LastStep) -> None:
-        super().__init__(scorers=scorer._scorers, raise_exc=scorer._raise_exc)
-        self._last_step = last_step
-
-    def __call__(self, estimator: Any, X: Any, *args: Any, **params: Any) -> Any:
-        estimator, X = self._last_step(estimator, X)
-        return super().__call__(estimator, X, *args, **params)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -261,18 +216,6 @@ def knows_fold_tasks() -> bool:
 
 
 @contextmanager
-def scored_by(task: Any, scorer: Any) -> Iterator[None]:
-    """Let a task of a search be scored by another scorer in a block."""
-    options = task.items[0][2]
-    before = options["scorer"]
-    options["scorer"] = scorer
-    try:
-        yield
-    finally:
-        options["scorer"] = before
-
-
-@contextmanager
 def fitted_by(task: Any, estimator: Any, X: Any) -> Iterator[None]:
     """Let a task of a search fit and score another estimator on another X in a block."""
     before = task.items[0]
@@ -289,23 +232,14 @@ def callbacks_see_fits(task: FoldTask) -> bool:
 
     Progress bars of scikit-learn do, and callbacks on what the search fits or a step of it.
     """
-    if any(isinstance(each, AutoPropagatedCallback) for each in _callbacks_of(task)):
+    if any(isinstance(each, AutoPropagatedCallback) for each in callbacks_of(task)):
         return True
     steps = [step for _, step in getattr(task.estimator, "steps", ())]
     return any(getattr(each, "_skl_callbacks", None) for each in (task.estimator, *steps))
 
 
-def callbacks_see_rows(task: FoldTask) -> bool:
-    """Return whether a callback of a search asks for X by name, as a hook's argument."""
-    hooks = ("on_fit_task_begin", "on_fit_task_end")
-    return any(
-        "X" in inspect.signature(getattr(callback, hook)).parameters
-        for callback in _callbacks_of(task)
-        for hook in hooks
-    )
-
-
-def _callbacks_of(task: FoldTask) -> Sequence[Any]:
+def callbacks_of(task: FoldTask) -> Sequence[Any]:
+    """Return the callbacks that are told of a task."""
     return getattr(task.callback_context, "_callbacks", ())
 
 

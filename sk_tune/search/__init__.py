@@ -4,11 +4,15 @@
 
 from sk_tune.search._bayes_search import BayesSearchCV
 from sk_tune.search._corrected_score import CorrectedScore, FoldScores, corrected_score
-from sk_tune.search._grid_and_random_search import GridSearchCV, RandomizedSearchCV
-from sk_tune.search._halving_search import HalvingGridSearchCV, HalvingRandomSearchCV
+from sk_tune.search._drop_in_searches import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+    RandomizedSearchCV,
+)
 from sk_tune.search._hyperband_search import HyperbandSearchCV
-from sk_tune.search._ledger import Ledger
 from sk_tune.search._optuna_study import OptunaExport, to_optuna
+from sk_tune.search._outcomes import Ledger
 from sk_tune.search._search_plan import SearchPlan
 from sk_tune.space import Choice
 

@@ -86,43 +86,35 @@ class Climb:
         if job is None:
             return None
         self.bracket.start(job)
-        return _Started(self, job)
+        n_resources = self.bracket.rungs[job.rung].n_resources
+        return _Started(
+            climb=self,
+            job=job,
+            candidate=self.candidates[job.candidate],
+            n_epochs=self.n_epochs(job.rung),
+            columns={**self.columns, "iter": job.rung, "n_resources": n_resources},
+        )
 
     def n_epochs(self, rung: int) -> int:
         """Return the epochs that a rung trains beyond those of the rung below."""
         return new_resources(self.bracket.rungs)[rung]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Started:
-    """A candidate in training for a rung: its folds, and what they train at present."""
+    """A candidate in training for a rung: its folds, and what they train at present.
+
+    `n_epochs` are those that the rung adds, `columns` what ``cv_results_`` says of it.
+    """
 
     climb: Climb
     job: RungJob
+    candidate: Candidate
+    n_epochs: int
+    columns: Mapping[str, int]
     works: Sequence[Work] = ()
     steps: Iterator[Step] = field(default_factory=lambda: iter(()))
     step: Step = ()
-
-    @property
-    def n_resources(self) -> int:
-        """Epochs that it has behind it afterwards."""
-        return self.climb.bracket.rungs[self.job.rung].n_resources
-
-    @property
-    def n_epochs(self) -> int:
-        """Epochs that it trains for that."""
-        return self.climb.n_epochs(self.job.rung)
-
-    @property
-    def candidate(self) -> Candidate:
-        """Its parameters, without the resource."""
-        return self.climb.candidates[self.job.candidate]
-
-    @property
-    def columns(self) -> dict[str, int]:
-        """What ``cv_results_`` says of it."""
-        rung = {"iter": self.job.rung, "n_resources": self.n_resources}
-        return {**self.climb.columns, **rung}
 
 
 class AsynchronousRungs:
@@ -158,7 +150,7 @@ class AsynchronousRungs:
     def climb(self) -> None:
         """Train and evaluate until nothing is left, or the time is up."""
         with self._session.streaming(self._expected()) as stream:
-            while not self._is_late():
+            while not self._has_result or self._session.time.left > 0:
                 self._hand_out(stream)
                 if not (self._running or self._ready) or self._rounds.is_over:
                     return
@@ -166,12 +158,12 @@ class AsynchronousRungs:
                     self._wait(stream)
                 ended, self._ready = self._in_time(self._ready), []
                 if not ended:
-                    self._rounds.stop()
+                    self._rounds.was_stopped = True
                     return
                 self._take(ended)
                 if self._rounds.is_over:
                     return  # type: ignore[unreachable] # a candidate's callback may end it
-        self._rounds.stop()
+        self._rounds.was_stopped = True
 
     def _expected(self) -> list[int]:
         """Return the epochs of the fits that the plan has."""
@@ -194,15 +186,17 @@ class AsynchronousRungs:
         # Workers that are left over help with the folds.
         n_pieces = max(1, n_idle // max(1, len(groups)))
         for group in groups:
-            if n_workers == 1 and self._is_too_long(group):
-                self._rounds.stop()
+            # This process cannot stop what it trains.
+            is_unsafe = n_workers == 1 and self._has_result
+            if is_unsafe and self._session.time.left <= self._seconds(group):
+                self._rounds.was_stopped = True
                 return
             with self._session.timed("preparing"):
                 self._prepare(group)
                 self._ask(stream, group, n_pieces)
-            self._session.time.n_epochs_ahead = max(
-                (s.n_resources for s in (*self._running.values(), *self._ready)), default=0
-            )
+            started = (*self._running.values(), *self._ready)
+            granted = (each.columns["n_resources"] for each in started)
+            self._session.time.n_epochs_ahead = max(granted, default=0)
 
     def _next_group(self, n_workers: int) -> list[_Started]:
         """Start what a free worker is to train: one candidate, or several that are short.
@@ -231,7 +225,7 @@ class AsynchronousRungs:
 
     def _prepare(self, group: Sequence[_Started]) -> None:
         """Find the fits of the folds of candidates."""
-        tasks_of = [self._rounds.recorded(self._params(started)) for started in group]
+        tasks_of = [self._rounds.tasks(self._params(started)) for started in group]
         with self._trainer.maker.sharing_folds():
             for started, tasks in zip(group, tasks_of, strict=True):
                 # The candidate's result row is not known before it is evaluated; until then
@@ -246,7 +240,8 @@ class AsynchronousRungs:
                 started.steps = self._trainer.steps(networks)
 
     def _params(self, started: _Started) -> Candidate:
-        return {**started.candidate, self._session.options.resource: started.n_resources}
+        n_resources = started.columns["n_resources"]
+        return {**started.candidate, self._session.options.resource: n_resources}
 
     def _ask(self, stream: FitStream, group: Sequence[_Started], n_pieces: int) -> None:
         """Ask for what candidates have to train next, together, by some workers."""
@@ -309,7 +304,7 @@ class AsynchronousRungs:
         for started, score in zip(ended, scores, strict=True):
             started.climb.bracket.end(started.job, score)
             with self._session.timed("sampling"):
-                self._tell(started.candidate, score, started.n_resources)
+                self._tell(started.candidate, score, started.columns["n_resources"])
         # A candidate in training may still have to be trained to its best epoch.
         training = (started.candidate for started in self._running.values())
         waiting = (
@@ -321,11 +316,3 @@ class AsynchronousRungs:
         """Return about how long candidates take on all folds in one worker."""
         n_epochs = sum(started.n_epochs for started in group) * self._search.n_splits_
         return float(n_epochs * self._seconds_of_epochs / max(1, self._n_epochs))
-
-    def _is_late(self) -> bool:
-        """Return whether the time is up, and there is a result."""
-        return self._has_result and self._session.time.left <= 0
-
-    def _is_too_long(self, group: Sequence[_Started]) -> bool:
-        """Return whether the time is too short for candidates in this process."""
-        return self._has_result and self._session.time.left <= self._seconds(group)

@@ -38,6 +38,7 @@ from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, FitStore, outside_blocks, train_one
 from sk_tune.estimators import NetworkEstimator, check_complete
 from sk_tune.exceptions import telling_once, warn_of_solo, warn_user
+from sk_tune.schedule import Rung
 from sk_tune.search._corrected_score import (
     CorrectedScore,
     corrected_score_of,
@@ -51,11 +52,18 @@ from sk_tune.search._outcomes import (
     learning_curves,
     out_of_fold_predictions,
     scores_by_curve,
+    search_ledger,
     with_reasons,
 )
 from sk_tune.search._rounds import Rounds
 from sk_tune.search._search_parameters import DispatchParameters, SearchParameters
-from sk_tune.search._search_plan import PlannedRound, SearchPlan, mean_epochs, probe
+from sk_tune.search._search_plan import (
+    PlannedRound,
+    SearchPlan,
+    mean_epochs,
+    planned_rounds,
+    probe,
+)
 from sk_tune.search._search_session import SearchBackend, SearchSession
 from sk_tune.search._time_budget import TimeBudget
 from sk_tune.space import Candidate
@@ -194,6 +202,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         with outside_blocks():
             self._session = SearchSession(ambient=get_active_backend())
         self._session.plan = partial(self._plan, X, y)
+        self._session.data = X, y, params
         try:
             config = joblib.parallel_config(backend=SearchBackend(self._session))
             self._session.config = config
@@ -344,15 +353,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     ) -> tuple[PlannedRound, ...]:
         """Return the rounds; one that trains all candidates if not overridden."""
         n_candidates = self._n_candidates_planned()
-        return (
-            PlannedRound(
-                rung=0,
-                n_candidates=n_candidates,
-                n_resources=round(max_epochs),
-                n_fits=n_candidates * n_folds,
-                n_epochs=round(n_candidates * n_folds * max_epochs),
-            ),
-        )
+        rung = Rung(n_candidates=n_candidates, n_resources=round(max_epochs))
+        return planned_rounds([rung], n_folds=n_folds, epochs_per_fit=max_epochs)
 
     def _goes_on_in_rungs(self) -> bool:
         """Return whether promoted networks train on; plain skorch nets begin anew."""
@@ -461,7 +463,15 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             "total": time.monotonic() - self._start,
         }
         results = self.__dict__["cv_results_"]
-        self.ledger_ = session.ledger(self.n_splits_, seconds, results.get("iter"))
+        self.ledger_ = search_ledger(
+            session.outcomes,
+            n_folds=self.n_splits_,
+            max_epochs=session.options.max_resources or None,
+            # In each bracket the first rung is 0; without rungs all candidates start.
+            starts=[rung == 0 for rung in results.get("iter", [0] * len(session.outcomes))],
+            solo_reasons=session.solo_reasons(),
+            seconds={**session.seconds, **seconds},
+        )
         if self.epochs == "best":
             rows = range(len(session.outcomes))
             chosen = session.trainer.best_epochs.items()

@@ -295,16 +295,13 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
             with rounds.task(ctx, "trials", n_tasks, is_sequential=False) as trial:
                 rounds.evaluate(candidates, callback_ctx=trial)
             rounds.tell(sampler.tell, candidates)
-            if self._callbacks and self._is_told_to_stop(rounds, space):
-                return
-
-    def _is_told_to_stop(self, rounds: Rounds, space: Space) -> bool:
-        """Call scikit-optimize's callbacks; return whether one of them ends the search."""
-        start = self._first_candidates[-1]
-        result = self._optimize_result(space, rounds.results, start)
-        # All callbacks are called, whatever the first one returns.
-        answers = [result is not None and call(result) for call in self._callbacks]
-        return any(answers)
+            if self._callbacks:
+                start = self._first_candidates[-1]
+                result = self._optimize_result(space, rounds.results, start)
+                # All callbacks are called, whatever the first one returns.
+                answers = [result is not None and call(result) for call in self._callbacks]
+                if any(answers):
+                    return
 
     def _make_sampler(self, space: Space) -> Sampler:
         if not isinstance(self.sampler, str):

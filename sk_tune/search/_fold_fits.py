@@ -1,12 +1,16 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""From a candidate and a fold to the fit that the engine is asked for."""
+"""From a candidate and a fold to the fit that the engine is asked for.
+
+Transformers in front of a network are fitted once for each fold.
+"""
 
 import copy
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import joblib
@@ -21,16 +25,15 @@ from skorch import NeuralNet
 
 from sk_tune._compat import FoldTask, method_params, num_samples
 from sk_tune.adoption import FitRequested, adoption
+from sk_tune.backend import data_fingerprint, params_fingerprint
 from sk_tune.engine import Fit, reason_against_net
 from sk_tune.estimators import NetworkEstimator, is_unchanged, take_rows
-from sk_tune.search._fold_transformers import (
-    FittedTransformers,
-    FoldCache,
-    HeldOutRows,
-    transformed,
-)
 
 Array = npt.NDArray[Any]
+
+# Beyond this many bytes of transformed samples the results that were not used for longest
+# go.
+_MOST_BYTES = 2**30
 
 
 def network_of(estimator: Any) -> Any:
@@ -55,6 +58,121 @@ def name_in_network(estimator: Any, parameter: str) -> str | None:
     return f"{estimator.steps[-1][0]}__{parameter}" if is_step else parameter
 
 
+class FittedTransformers:
+    """The latest results of transformers on the folds of a search, up to `most_bytes`."""
+
+    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._n_bytes = 0
+        self._results: OrderedDict[Any, tuple[Any, ...]] = OrderedDict()
+        # Samples that were transformed, by identity; they are alive as long as their
+        # result.
+        self._keys: dict[int, Any] = {}
+
+    def key_of(self, rows: Any) -> Any:
+        """Return the key of transformed samples; None if no kept transformer made them."""
+        return self._keys.get(id(rows))
+
+    def find(self, key: Any) -> tuple[Any, ...] | None:
+        """Return the result for a key, or None."""
+        if key in self._results:
+            self._results.move_to_end(key)
+        return self._results.get(key)
+
+    def keep(self, key: Any, result: tuple[Any, ...]) -> None:
+        """Keep a result, and drop old ones if all take too much memory."""
+        self._results[key] = result
+        for position, rows in enumerate(result[:-1]):
+            self._keys[id(rows)] = (key, position)
+            self._n_bytes += _n_bytes(rows)
+        while self._n_bytes > self._most_bytes and len(self._results) > 1:
+            _, dropped = self._results.popitem(last=False)
+            for rows in dropped[:-1]:
+                self._keys.pop(id(rows), None)
+                self._n_bytes -= _n_bytes(rows)
+
+    def held_out(self, pipeline: Any, test: Any, X: Any) -> tuple[Any, bool]:
+        """Return held-out samples as a fitted pipeline's last step gets them.
+
+        Also whether they come out alike each time. They are transformed twice to find that
+        out, and then kept; the caller keeps `test`, their positions, alive.
+        """
+        steps = [step for _, step in pipeline.steps[:-1]]
+        key = (id(test), *map(id, steps))
+        found = self.find(key)
+        if found is None:
+            rows, again = (_transformed(steps, copy.deepcopy(X)) for _ in range(2))
+            is_fixed = data_fingerprint(rows) == data_fingerprint(again)
+            # The steps are kept alive, because their identity tells them from others.
+            found = (rows, (is_fixed, steps))
+            self.keep(key, found)
+        return found[0], found[1][0]
+
+
+class FoldCache:
+    """The ``memory`` of one pipeline that is fitted on one fold.
+
+    `fold` is equal for pipelines that are fitted on the same samples.
+    """
+
+    # With this a pipeline does not clone its transformers; the caller owns the pipeline.
+    location = None
+
+    def __init__(self, store: FittedTransformers, fold: Any) -> None:
+        self._store = store
+        self._fold = fold
+        self._n_asked = 0
+
+    def cache(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+        """Return a function that fits a transformer once, as joblib's memory does."""
+        return partial(self._call, function)
+
+    def _call(self, function: Any, transformer: Any, X: Any, y: Any, **options: Any) -> Any:
+        position = self._n_asked
+        self._n_asked += 1
+        # Only what a pipeline is given first are the samples of the fold themselves.
+        source = self._fold if position == 0 else self._store.key_of(X)
+        if source is None:
+            # A transformer may work in place; the samples are for others too.
+            return function(transformer, copy.deepcopy(X), y, **options)
+        metadata = options.get("params") or {}
+        key = (
+            function.__name__,
+            source,
+            self._store.key_of(y),
+            params_fingerprint(transformer),
+            # The choice of set_output is no parameter of the transformer.
+            repr(vars(transformer).get("_sklearn_output_config")),
+            joblib.hash(metadata) if any(metadata.values()) else None,
+        )
+        result = self._store.find(key)
+        context = options.get("callback_ctx")
+        if result is None:
+            result = function(transformer, copy.deepcopy(X), y, **options)
+            self._store.keep(key, result)
+        elif context is not None:
+            # A task that scikit-learn's callbacks count, however short it was.
+            context.call_on_fit_task_begin(estimator=options["caller"], X=X, y=y)
+            context.call_on_fit_task_end(estimator=options["caller"], X=result[0], y=y)
+        return result
+
+
+def _n_bytes(rows: Any) -> int:
+    if hasattr(rows, "memory_usage"):
+        return int(np.sum(rows.memory_usage(deep=False)))
+    if hasattr(rows, "estimated_size"):
+        return int(rows.estimated_size())
+    return int(getattr(getattr(rows, "data", rows), "nbytes", 0))
+
+
+def _transformed(steps: Sequence[Any], X: Any) -> Any:
+    for step in steps:
+        # imbalanced-learn's samplers change what is trained on only.
+        if step is not None and step != "passthrough" and not hasattr(step, "fit_resample"):
+            X = step.transform(X)
+    return X
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fold:
     """The samples of one fold, cut out once."""
@@ -72,8 +190,8 @@ class _Joined:
     fit: Fit
     # The sources are kept alive, because their identity tells these samples from others.
     sources: tuple[Any, ...]
-    # Key that tells the held-out samples among them from all others.
-    held_out: Any
+    # Whether the held-out samples among them come out alike each time.
+    is_fixed: bool
 
 
 class FitMaker:
@@ -81,14 +199,11 @@ class FitMaker:
 
     def __init__(self) -> None:
         self.transformers = FittedTransformers()
-        self.held_out = HeldOutRows(self.transformers)
         # While candidates are prepared; all data, as often as there are folds.
         self._folds: dict[tuple[int, int], _Fold] = {}
         # Positions are kept alive, because their identity tells one fold from the other.
         self._positions: dict[tuple[int, int], tuple[Any, Any]] = {}
         self._joined: dict[Any, _Joined] = {}
-        # Transformers of pipelines as the search was given them.
-        self._base_transformers: dict[int, Any] = {}
         # Why skorch nets could not be networks of fleets, and how many.
         self.reasons_against: Counter[str] = Counter()
 
@@ -114,47 +229,38 @@ class FitMaker:
 
     def memory(self, task: FoldTask) -> FoldCache:
         """Return a new cache that one fit of a task's pipeline asks for transformers."""
-        known = self._base_transformers if _varies_network_only(task) else {}
-        return FoldCache(self.transformers, self._fold_key(task), known)
+        return FoldCache(self.transformers, self._fold_key(task))
 
-    def make(self, task: FoldTask, name: str) -> Fit | None:
+    def make(self, task: FoldTask, name: str) -> tuple[Fit | None, bool]:
         """Return the fit that a task asks for, under a name for messages.
 
+        Also whether the engine predicts the very samples that the task would. The fit is
         None if the task trains no network that the engine knows, or fails before it does:
         then it can only be run.
         """
-        self._fold_key(task)
+        key = self._fold_key(task)
         values = [task.estimator, *task.parameters.values()]
         if task.y is None or not any(network_of(value) is not None for value in values):
-            return None
+            return None, False
         try:
-            joined = self._joined_of_base(task)
+            joined = self._joined.get(key) if _varies_network_only(task) else None
             if joined is not None:
-                # The samples are known, without a look at the transformers.
+                # An earlier candidate had the same transformers.
                 step, network = task.estimator.steps[-1]
                 own = {n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()}
-                return replace(joined.fit, estimator=_candidate(network, own), name=name)
+                fit = replace(joined.fit, estimator=_candidate(network, own), name=name)
+                return fit, joined.is_fixed
             estimator = _candidate(task.estimator, task.parameters)
             network = network_of(estimator)
             if network is None or not self._asks(network, task):
-                return None
+                return None, False
             if network is estimator:
-                return self._plain(task, network, name)
+                return self._plain(task, network, name), True
             # Tasks that a transformer hands to joblib are none of the search.
             with joblib.parallel_config(backend="sequential"):
                 return self._behind_pipeline(task, estimator, name)
         except Exception:  # noqa: BLE001 - the task itself will raise it
-            return None
-
-    def predicts_as_fitted(self, task: FoldTask) -> bool:
-        """Return whether the engine predicts the very samples that a task would.
-
-        False behind transformers that are not known to give the same result each time.
-        """
-        if network_of(task.estimator) is task.estimator:
-            return True
-        joined = self._joined_of_base(task)
-        return joined is not None and self.held_out.fixed_rows(joined.held_out) is not None
+            return None, False
 
     def _asks(self, network: Any, task: FoldTask) -> bool:
         """Return whether a network's ``fit`` will ask for its training."""
@@ -164,12 +270,6 @@ class FitMaker:
         if reason is not None:
             self.reasons_against[reason] += 1
         return reason is None
-
-    def _joined_of_base(self, task: FoldTask) -> _Joined | None:
-        """Return the samples of the fold, if an earlier candidate had the transformers."""
-        if not _varies_network_only(task):
-            return None
-        return self._joined.get((id(task.train), id(task.test)))
 
     def _plain(self, task: FoldTask, network: Any, name: str) -> Fit | None:
         if set(task.fit_params) - {"sample_weight"}:
@@ -187,7 +287,9 @@ class FitMaker:
             name=name,
         )
 
-    def _behind_pipeline(self, task: FoldTask, pipeline: Any, name: str) -> Fit | None:
+    def _behind_pipeline(
+        self, task: FoldTask, pipeline: Any, name: str
+    ) -> tuple[Fit | None, bool]:
         fold = self._fold(task)
         X_train = fold.X_train
         if pipeline.memory is None:
@@ -207,11 +309,13 @@ class FitMaker:
         with adoption(leave), suppress(FitRequested):
             pipeline.fit(X_train, fold.y_train, **params)
         if not asked:
-            return None
+            return None, False
         joined = self._join(network, *asked[0], pipeline, fold, task.test)
         if _varies_network_only(task):
             self._joined[self._fold_key(task)] = joined
-        return replace(joined.fit, estimator=clone(network), name=name)
+        # A candidate may have a network of another class, which predicts in its way.
+        is_exact = joined.is_fixed and type(network) is type(network_of(task.estimator))
+        return replace(joined.fit, estimator=clone(network), name=name), is_exact
 
     def _fold_key(self, task: FoldTask) -> tuple[int, int]:
         """Return what tells the fold of a task from all others of the search."""
@@ -246,14 +350,11 @@ class FitMaker:
         if found is not None and weight is None:
             return found
         sources, n_train = (X, y), len(y)
-        monitor = held_out = None
+        monitor, is_fixed = None, False
         try:
-            X_test = self.held_out.fixed_rows(self.held_out.key_of(pipeline, test))
-            if X_test is None:
-                X_test = transformed(pipeline, copy.deepcopy(fold.X_test))
+            X_test, is_fixed = self.transformers.held_out(pipeline, test, fold.X_test)
             if num_samples(X_test) != len(fold.y_test):
                 raise ValueError("The transformers add or drop rows.")
-            held_out = self.held_out.remember(pipeline, test, X_test)
             X, y = _stack(X, X_test), _stack(y, fold.y_test)
             monitor = np.arange(n_train, len(y))
         except Exception:  # noqa: BLE001 - without held-out samples there are only no curves
@@ -268,7 +369,7 @@ class FitMaker:
             sample_weight=weight,
             monitor=monitor,
         )
-        joined = _Joined(fit, sources, held_out)
+        joined = _Joined(fit, sources, is_fixed)
         if weight is None:
             self._joined[key] = joined
         return joined

@@ -11,7 +11,6 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from sk_tune._compat import (
-    BaseSearchCV,
     HasMethods,
     Interval,
     StrOptions,
@@ -37,6 +36,7 @@ from sk_tune.search._fold_fits import name_in_network
 from sk_tune.search._rounds import (
     Rounds,
     best_first,
+    best_of_most,
     refuse_searched,
     smallest_samples,
 )
@@ -129,6 +129,7 @@ class HyperbandSearchCV(
     factor: int = 3
     sampler: Any = "random"
 
+    _select_best_index = staticmethod(best_of_most)
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "param_distributions": [Mapping, list, tuple],
         "resource": [str],
@@ -182,14 +183,6 @@ class HyperbandSearchCV(
             f"The 'resource' parameter of HyperbandSearchCV must be 'n_samples' or a "
             f"parameter of {type(self.estimator).__name__}. Got {self.resource!r} instead."
         )
-
-    @staticmethod
-    def _select_best_index(refit: Any, refit_metric: str, results: Any) -> int:
-        """Return the best of the candidates that were given most."""
-        if callable(refit):
-            return int(BaseSearchCV._select_best_index(refit, refit_metric, results))
-        rows = best_first(results[f"mean_test_{refit_metric}"], results["n_resources"])
-        return rows[0] if rows else 0
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         rounds.level = "n_resources"

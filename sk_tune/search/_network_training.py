@@ -86,7 +86,8 @@ class Trainer:
 
     def prepare(self, work: Work) -> None:
         """Find the fit that a task's network asks for, unless it trains no network."""
-        fit = self.maker.make(work.task, fit_name(work.row, work.task.fold))
+        name = fit_name(work.row, work.task.fold)
+        fit, work.is_exact = self.maker.make(work.task, name)
         if fit is None:
             return
         try:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Scores of a search by fold, and which candidates they show to be clearly worse."""
 
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,10 @@ from sk_tune.search._outcomes import SearchOptions
 
 # Two folds leave one degree of freedom, and among scores of few samples it is common that
 # both differences are equal, so that their variance says nothing.
-_MIN_FOLDS = 3
+MIN_FOLDS = 3
 
 # Differences of scores smaller than this share of them are rounding.
 _ROUNDING = 1e-12
-
-Floats = npt.NDArray[np.float64]
 
 
 def _clearly_worse(
@@ -50,13 +48,15 @@ def _clearly_worse(
     0.05, 35 % are dropped (simulated). Equals cost nothing; to keep more of those that are
     better than they looked, divide the level by the number of looks and candidates.
     """
-    differences = _differences(
-        np.asarray(scores, dtype=np.float64),
-        np.asarray(incumbent_scores, dtype=np.float64),
-    )
+    scores = np.asarray(scores, dtype=np.float64)
+    incumbent_scores = np.asarray(incumbent_scores, dtype=np.float64)
+    largest = np.maximum(np.abs(scores), np.abs(incumbent_scores))
+    with np.errstate(invalid="ignore"):
+        differences = scores - incumbent_scores
+        differences[np.abs(differences) <= _ROUNDING * largest] = 0.0
     shared = np.isfinite(differences)
     n_shared = shared.sum(axis=1)
-    enough = n_shared >= _MIN_FOLDS
+    enough = n_shared >= MIN_FOLDS
     n = np.where(enough, n_shared, 2)
 
     kept = np.where(shared, differences, 0.0)
@@ -67,14 +67,6 @@ def _clearly_worse(
     # The scale may be zero, so nothing is divided by it.
     lost = mean < stats.t.ppf(level, n - 1) * scale
     return np.asarray(enough & lost)
-
-
-def _differences(scores: Floats, incumbent_scores: Floats) -> Floats:
-    """Return scores less the incumbent's, with rounding taken for equality."""
-    largest = np.maximum(np.abs(scores), np.abs(incumbent_scores))
-    with np.errstate(invalid="ignore"):
-        differences = scores - incumbent_scores
-        return np.where(np.abs(differences) <= _ROUNDING * largest, 0.0, differences)
 
 
 # Probability, over all looks, of dropping a candidate that is as good.
@@ -126,13 +118,6 @@ class ScoreBook:
             scores = scores.get(name, np.nan)
         self._scores.setdefault(row, []).append(float(scores))
 
-    def stages(self, n_folds: int) -> Iterator[range]:
-        """Yield the folds to run together in a race."""
-        first = min(_MIN_FOLDS, n_folds)
-        yield range(first)
-        for fold in range(first, n_folds):
-            yield range(fold, fold + 1)
-
     def losers(
         self, rows: Collection[int], n_folds: int, test_train_ratio: float
     ) -> dict[int, str]:
@@ -141,13 +126,13 @@ class ScoreBook:
         `test_train_ratio` are the samples that a fold tests on for each that it trains on.
         """
         # After each fold there is one more look, and one more chance of an error.
-        level = _LEVEL / max(1, n_folds - _MIN_FOLDS)
+        level = _LEVEL / max(1, n_folds - MIN_FOLDS)
         lost: dict[int, str] = {}
         for group in {self._groups[row] for row in rows}:
             rivals = [row for row in self._scores if self._groups[row] == group]
             # Candidates are compared by the folds that the round has behind it.
             n_done = max([0, *(len(self._scores[row]) for row in rivals if row in rows)])
-            if n_done < _MIN_FOLDS:
+            if n_done < MIN_FOLDS:
                 continue
             scores = np.full((len(rivals), n_folds), np.nan)
             for line, row in zip(scores, rivals, strict=True):

@@ -7,15 +7,17 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import sklearn
 from sklearn.base import clone
+from sklearn.utils import indexable
 
-from sk_tune._compat import FoldTask, SubsampledSplits
-from sk_tune._search_record import granted_resource
+from sk_tune._compat import BaseSearchCV, FoldTask, SubsampledSplits, method_params
+from sk_tune._search_record import NOT_TRAINED, granted_resource
 from sk_tune._text import nearest
 from sk_tune.estimators import NetworkEstimator, resolve_device
 from sk_tune.exceptions import SpaceError, warn_user
@@ -141,6 +143,19 @@ def best_first(scores: Any, levels: Any = None) -> list[int]:
     return [int(row) for row in order if not np.isnan(scores[row])]
 
 
+def best_of_most(refit: Any, refit_metric: str, results: Mapping[str, Any]) -> int:
+    """Return the best result row with a score among those given most, for scikit-learn.
+
+    In one bracket those are the candidates of the last rung.  A callable `refit` chooses
+    itself.
+    """
+    if callable(refit):
+        return int(BaseSearchCV._select_best_index(refit, refit_metric, results))
+    level = results["n_resources" if "bracket" in results else "iter"]
+    rows = best_first(results[f"mean_test_{refit_metric}"], level)
+    return rows[0] if rows else int(np.argmax(level))
+
+
 class Rounds:
     """Evaluates candidates in calls of scikit-learn's ``evaluate_candidates``.
 
@@ -179,19 +194,6 @@ class Rounds:
         """Return the mean scores that guide the search; NaN for what failed."""
         return guiding_scores(self.results, self._search.refit)
 
-    def stop(self) -> None:
-        """Let no more candidates be evaluated."""
-        self.was_stopped = True
-
-    def lay_out(self, max_resources: int) -> None:
-        """Set the epochs that the last rung grants, for which learning rates are laid out.
-
-        It has no effect if the resource is something else.
-        """
-        options = self._session.options
-        if options.resource is not None:
-            options.max_resources = max_resources
-
     @contextmanager
     def task(
         self,
@@ -214,7 +216,7 @@ class Rounds:
         ).call_on_fit_task_begin(estimator=self._search)
         yield subcontext
         if subcontext.call_on_fit_task_end(estimator=self._search):
-            self.stop()
+            self.was_stopped = True
 
     def evaluate_rung(
         self,
@@ -289,12 +291,34 @@ class Rounds:
                 break
         return self.results
 
-    def recorded(self, candidate: Candidate) -> list[FoldTask]:
-        """Return the tasks that evaluate a candidate, one for each fold; nothing is run."""
+    def tasks(self, candidate: Candidate) -> list[FoldTask]:
+        """Return the tasks of a candidate's folds, of which scikit-learn makes the same."""
         _check_names(self._search.estimator, [candidate])
-        return self._session.recorded(
-            lambda: self._evaluate_candidates([candidate], cv=self.folds)
-        )
+        X, y, routed = self._data
+        return [
+            FoldTask(
+                estimator=self._search.estimator,
+                X=X,
+                y=y,
+                train=train,
+                test=test,
+                parameters=candidate,
+                fit_params=routed.estimator.fit,
+                candidate=0,
+                fold=fold,
+            )
+            for fold, (train, test) in enumerate(
+                self.folds.split(X, y, **routed.splitter.split)
+            )
+        ]
+
+    @cached_property
+    def _data(self) -> tuple[Any, Any, Any]:
+        """X, y and the routed parameters of ``fit``, as scikit-learn prepares them."""
+        X, y, params = self._session.data
+        X, y = indexable(X, y)
+        params = method_params(X, params=params)
+        return X, y, self._search._get_routed_params_for_fit(params)
 
     def add(
         self,
@@ -323,10 +347,11 @@ class Rounds:
         Not of what Ctrl-C or the time left out, which is no failure.
         """
         scores = self.scores()[self._first_of_call :]
+        outcomes = self._session.outcomes[self._first_of_call :]
         told = [
             k
             for k in range(len(scores))
-            if not self._session.is_left_out(self._first_of_call + k)
+            if not any(outcome.reason in NOT_TRAINED for outcome in outcomes[k])
         ]
         with self._session.timed("sampling"):
             tell([candidates[k] for k in told], scores[told], *given)

@@ -9,34 +9,34 @@ Tasks without a network run as they would without the session.
 """
 
 import math
-import threading
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
-from io import StringIO
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import joblib
 import numpy as np
 import numpy.typing as npt
 
-from sk_tune._compat import FoldTask, fold_task
-from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE, NOT_TRAINED
+from sk_tune._compat import fold_task
+from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE
 from sk_tune.backend import CollectingBackend, Job
 from sk_tune.engine import FitStream, Progress, have_to_start
-from sk_tune.search._ledger import Ledger, search_ledger
 from sk_tune.search._network_training import Trainer
-from sk_tune.search._outcomes import FoldOutcome, SearchOptions, Work, without_values
-from sk_tune.search._race import ScoreBook
-from sk_tune.search._search_plan import SearchPlan
-from sk_tune.search._search_progress import SearchLine
+from sk_tune.search._outcomes import (
+    FoldOutcome,
+    SearchOptions,
+    Work,
+    without_values,
+)
+from sk_tune.search._race import MIN_FOLDS, ScoreBook
+from sk_tune.search._search_plan import SearchLine, SearchPlan
 from sk_tune.search._task_runs import TaskRunner
 from sk_tune.search._time_budget import TimeBudget
 from sk_tune.training import TimeIsUpError
 
-_PRINTING = threading.RLock()
 # A stream with less time than this does not wait for workers to start.
 _SECONDS_FOR_STREAM = 30.0
 
@@ -48,7 +48,8 @@ class SearchSession:
     begins when scikit-learn has checked the search's parameters. `outcomes` are by result
     row and fold, `models` the fitted estimators of the folds by result row, `seconds` what
     the parts of the search took. `plan` returns what the search is going to do, given the
-    number of its folds; `config` makes joblib hand its tasks to the session.
+    number of its folds; `data` are X, y and the other parameters of ``fit``; `config` makes
+    joblib hand its tasks to the session.
     """
 
     options: SearchOptions
@@ -65,12 +66,13 @@ class SearchSession:
         self.seconds: dict[str, float] = {}
         self.line: SearchLine | None = None
         self.plan: Callable[[int], SearchPlan]
+        self.data: tuple[Any, Any, Mapping[str, Any]]
         self.config: Any = None
         self.is_over = False
         # A call of scikit-learn's, which is not to warn of what the time left out; and the
         # fit of the search, which ends with the time of its refit.
         self.quiet, self.closing = ExitStack(), ExitStack()
-        self._is_recording = self._is_streaming = False
+        self._is_streaming = False
         # Tasks that were trained before they are evaluated, by candidate and fold of the
         # call.
         self._ahead: Mapping[tuple[int, int], Work] = {}
@@ -101,29 +103,12 @@ class SearchSession:
             )
         if not works:
             return
-        if self._is_recording:
-            raise _RecordedTasks([work.task for work in works])
         while len(self.outcomes) <= max(work.row for work in works):
             self.outcomes.append([])
         for stage in self._stages(works):
             self._run_stage(stage)
         if not self._is_streaming:
             self.trainer.maker.end_round()
-
-    def recorded(self, evaluate: Callable[[], object]) -> list[FoldTask]:
-        """Return the tasks of a call of ``evaluate_candidates``, none of which is run."""
-        self._is_recording = True
-        try:
-            # A verbose search says that it is going to fit what it does not.  What is
-            # printed to belongs to the process: of two threads the last to take it gives it
-            # back.
-            with _PRINTING, redirect_stdout(StringIO()):
-                evaluate()
-        except _RecordedTasks as recorded:
-            return recorded.tasks
-        finally:
-            self._is_recording = False
-        return []
 
     @contextmanager
     def streaming(self, expected: Sequence[int]) -> Iterator[FitStream]:
@@ -193,23 +178,6 @@ class SearchSession:
             for row in set(range(len(scores))).difference(best[:n_kept]):
                 self.outcomes[row] = [without_values(o) for o in self.outcomes[row]]
 
-    def ledger(
-        self, n_folds: int, seconds: Mapping[str, float], rungs: Sequence[int] | None
-    ) -> Ledger:
-        """Return what the search spent and saved up to now.
-
-        `seconds` are those of the parts that the session does not measure, `rungs` the rung
-        of each result row in its bracket.
-        """
-        return search_ledger(
-            self.outcomes,
-            n_folds=n_folds,
-            max_epochs=self.options.max_resources or None,
-            starts=[rungs is None or rungs[row] == 0 for row in range(len(self.outcomes))],
-            solo_reasons=self.solo_reasons(),
-            seconds={**self.seconds, **seconds},
-        )
-
     def progress_to(self, search: Any) -> Callable[[Progress], None] | None:
         """Return who is told of the engine's progress: a line, and who listens."""
         # If verbose is more than 1, scikit-learn prints lines for every fit itself.
@@ -251,10 +219,7 @@ class SearchSession:
         )
 
     def forget_unfinished(self, n_rows: int) -> None:
-        """Drop candidates beyond `n_rows`.
-
-        Ctrl-C ended their round before it had results.
-        """
+        """Drop candidates beyond `n_rows`, whose round Ctrl-C ended without results."""
         del self.outcomes[n_rows:]
         self.models = {row: models for row, models in self.models.items() if row < n_rows}
 
@@ -285,7 +250,9 @@ class SearchSession:
         n_tested = sum(len(work.task.test) for work in works)
         ratio = n_tested / sum(len(work.task.train) for work in works)
         rows = {work.row for work in works}
-        for folds in self._book.stages(n_folds):
+        # The first folds together, then one by one.
+        first = min(MIN_FOLDS, n_folds)
+        for folds in [range(first), *((fold,) for fold in range(first, n_folds))]:
             stage = [work for work in works if work.task.fold in folds]
             stopped = self._book.losers(rows, n_folds, ratio)
             for work in stage:
@@ -370,10 +337,6 @@ class SearchSession:
             self.quiet.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", "One or more of the .* non-finite")
 
-    def is_left_out(self, row: int) -> bool:
-        """Return whether Ctrl-C or the time came before a candidate had its score."""
-        return any(outcome.reason in NOT_TRAINED for outcome in self.outcomes[row])
-
     def _note(self, work: Work) -> None:
         """Take over what became of a task; of each candidate in the order of folds."""
         outcome, result = work.outcome, work.job.result[0]
@@ -389,14 +352,6 @@ class SearchSession:
         # scikit-learn ends a search in which all fits of one call failed; here the rule is
         # taken over the whole search, when it ends.
         result["fit_error"] = None
-
-
-class _RecordedTasks(BaseException):
-    """Carries tasks out of scikit-learn's call, which handles no such exception."""
-
-    def __init__(self, tasks: list[FoldTask]) -> None:
-        super().__init__()
-        self.tasks = tasks
 
 
 class SearchBackend(CollectingBackend):

@@ -26,13 +26,12 @@ from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import (
     FoldTask,
+    callbacks_of,
     callbacks_see_fits,
-    callbacks_see_rows,
     fitted_by,
     fold_task,
     method_params,
     num_samples,
-    scored_by,
     scorers_in,
 )
 from sk_tune._metric import scorer_metric
@@ -87,7 +86,10 @@ class TaskRunner:
             return
         known = None if self._options.n_models_kept != 0 else self._known(work)
         if known is not None:
-            with fitted_by(work.job.task, known, _rows_for_predicted(task)):
+            # An estimator that looks at no samples spares the time to cut out a fold.
+            n_rows = num_samples(task.X)
+            X = task.X if callbacks_of(task) else np.arange(n_rows)[:, np.newaxis]
+            with fitted_by(work.job.task, known, X):
                 work.job.end(result=work.job.task())
         elif not self._run_adopting(work):
             return
@@ -108,7 +110,7 @@ class TaskRunner:
         """
         task, network = work.task, network_of(work.task.estimator)
         predictions = None if work.trained is None else work.trained.predictions
-        if work.state is None or not self._maker.predicts_as_fitted(task):
+        if work.state is None or not work.is_exact:
             return None
         if not isinstance(network, NetworkEstimator) or not predicts_unchanged(network):
             return None
@@ -136,7 +138,6 @@ class TaskRunner:
         answer = _Answer(work)
         with (
             self._lent_memory(task),
-            scored_by(job.task, self._maker.held_out.scorer(task.scorer, task.test)),
             adoption(answer),
             one_thread(wanted=work.state is not None and is_small(work.state, task.X)),
         ):
@@ -409,17 +410,6 @@ def _classes_of_fold(task: FoldTask) -> Array | None:
         return np.unique(y) if y.ndim == 1 else None
     except Exception:  # noqa: BLE001 - the task says what is wrong with them
         return None
-
-
-def _rows_for_predicted(task: FoldTask) -> Any:
-    """Return as many samples as a task has, for an estimator that looks at none.
-
-    They are the task's if somebody is told of them; else the time to cut a fold out of a
-    table is saved.
-    """
-    if callbacks_see_rows(task):
-        return task.X
-    return np.arange(num_samples(task.X))[:, np.newaxis]
 
 
 def _asks_predicted(network: NetworkEstimator, task: FoldTask) -> bool:

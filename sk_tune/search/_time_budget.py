@@ -80,16 +80,12 @@ class TimeBudget:
         return self._start + self.seconds
 
     @property
-    def refit_seconds(self) -> float:
-        """Seconds that the refit is expected to take."""
-        refit = self._refit
-        n_epochs = max(refit.n_epochs, self.n_epochs_ahead)
-        return _SLOWER * (refit.once + n_epochs * refit.per_epoch)
-
-    @property
     def left(self) -> float:
         """Seconds that are left for candidates; below 0 if it is time for the refit."""
-        return self.end - time.monotonic() - self.refit_seconds
+        refit = self._refit
+        n_epochs = max(refit.n_epochs, self.n_epochs_ahead)
+        refit_seconds = _SLOWER * (refit.once + n_epochs * refit.per_epoch)
+        return self.end - time.monotonic() - refit_seconds
 
     def limit(self, n_tasks: int = 0, *, is_first: bool = False) -> TimeLimit | None:
         """Return when training has to end, after which so many tasks are scored.

@@ -131,8 +131,7 @@ class EarlierStart:
         max_resources: int | None = None,
         resource: str | None = None,
     ) -> None:
-        self._all = [] if source is None else _earlier_results(source)
-        self._has_source = source is not None
+        self._all = None if source is None else _earlier_results(source)
         self._max_resources = max_resources
         self._resource = resource
         self._n_used = 0
@@ -144,11 +143,11 @@ class EarlierStart:
         be empty.
         """
         known: list[tuple[Candidate, float, int | None]] = []
-        for earlier in self._all:
+        for earlier in self._all or ():
             candidate = _in_space(earlier.params, space)
-            if candidate is None or not self._counts(earlier):
-                continue
-            known.append((candidate, earlier.score, self._granted(earlier)))
+            counts, granted = self._granted(earlier)
+            if candidate is not None and counts:
+                known.append((candidate, earlier.score, granted))
         self._n_used += len(known)
         full = [k for k in known if k[2] == self._max_resources and np.isfinite(k[1])]
         best = max(full, key=lambda k: k[1], default=None)
@@ -166,28 +165,20 @@ class EarlierStart:
 
     def warn_if_unused(self) -> None:
         """Warn if nothing of the earlier results is in the space."""
-        if self._has_source and self._n_used == 0:
+        if self._all is not None and self._n_used == 0:
             warn_user(
                 f"None of the {len(self._all)} results of warm_start_from is in the space "
                 "of this search, which starts cold. Parameters need the same names, and "
                 "values inside of the ranges."
             )
 
-    def _counts(self, earlier: _Earlier) -> bool:
-        if earlier.n_resources is None:
-            return True
-        names = [_last_part(name) for name in (earlier.resource, self._resource) if name]
-        return self._max_resources is not None and len(set(names)) < 2
-
-    def _granted(self, earlier: _Earlier) -> int | None:
-        """Return the resources of this search that an earlier candidate had."""
+    def _granted(self, earlier: _Earlier) -> tuple[bool, int | None]:
+        """Return whether a score counts, and for how much of this search's resource."""
         if earlier.n_resources is None or self._max_resources is None:
-            return self._max_resources
-        return min(earlier.n_resources, self._max_resources)
-
-
-def _last_part(name: str) -> str:
-    return name.rpartition("__")[2]
+            return earlier.n_resources is None, self._max_resources
+        known = [name for name in (earlier.resource, self._resource) if name]
+        is_same = len({name.rpartition("__")[2] for name in known}) < 2
+        return is_same, min(earlier.n_resources, self._max_resources)
 
 
 def _in_space(params: Mapping[str, Any], space: Space) -> Candidate | None:

@@ -10,8 +10,13 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from sk_tune.schedule import halving_plan
 from sk_tune.search import Ledger
-from sk_tune.search._ledger import search_ledger
-from sk_tune.search._outcomes import FoldOutcome, best_epoch, hold, learning_curves
+from sk_tune.search._outcomes import (
+    FoldOutcome,
+    best_epoch,
+    hold,
+    learning_curves,
+    search_ledger,
+)
 
 NAN = np.nan
 

@@ -105,23 +105,18 @@ def test_a_regressor_gets_the_scores_of_the_network_that_is_kept(n_outputs, scor
 
 
 def test_no_network_is_made_for_a_score(adopted):
-    """One for each fold tells that transformed rows always come out alike; then none."""
+    """Neither behind transformers, whose rows always come out alike, nor in rungs."""
     X, y = load_iris(return_X_y=True)
     net = MLPClassifier(width=8, max_epochs=4, random_state=0)
     options = {"cv": StratifiedKFold(3), "refit": False}
 
     GridSearchCV(net, {"learning_rate": RATES}, **options).fit(X, y)
-    assert len(adopted) == 0
-
     searched(net, X, y)
-    assert len(adopted) == 3
-
-    adopted.clear()
     search = searched(
         net, X, y, kind=HyperbandSearchCV, sampler="bayes", epochs="best", random_state=0
     )
     assert len(search.cv_results_["params"]) == 4
-    assert len(adopted) == 3
+    assert len(adopted) == 0
 
 
 @pytest.mark.parametrize(
@@ -286,7 +281,7 @@ def test_a_fold_without_a_class_is_scored_as_ever(adopted):
 
     found = searched(net, X, y, cv=folds)
 
-    assert len(adopted) == 3
+    assert len(adopted) == 0
     assert (found.cv_results_["mean_test_score"] == 0).all()
     assert_equal_scores(found, searched(net, X, y, cv=folds, keep_models="all"))
 

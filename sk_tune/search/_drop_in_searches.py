@@ -1,6 +1,10 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Successive halving over a grid or random candidates, with rungs that go on training."""
+"""The searches that have a namesake in scikit-learn: over a grid or random candidates.
+
+All candidates are evaluated in one round, or by successive halving with rungs that go on
+training.
+"""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -10,9 +14,11 @@ from sklearn import model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import ParameterGrid
 
-from sk_tune._compat import BaseSearchCV, top_k
+from sk_tune._compat import top_k
 from sk_tune._declaration import parameters
 from sk_tune._search_record import grants_epochs
+from sk_tune._text import counted
+from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
 from sk_tune.schedule import (
     AsynchronousBracket,
@@ -29,11 +35,12 @@ from sk_tune.search._asynchronous_rungs import (
 from sk_tune.search._base_search import BaseSearch
 from sk_tune.search._rounds import (
     Rounds,
-    best_first,
+    best_of_most,
     refuse_searched,
     smallest_samples,
 )
 from sk_tune.search._search_parameters import (
+    DispatchParameters,
     DistributionParameters,
     GridParameters,
     RungParameters,
@@ -42,6 +49,101 @@ from sk_tune.search._search_parameters import (
 from sk_tune.search._search_plan import PlannedRound, planned_rounds
 from sk_tune.space import Candidate
 
+
+@parameters
+class GridSearchCV(  # type: ignore[misc]
+    GridParameters, DispatchParameters, BaseSearch, model_selection.GridSearchCV
+):
+    """Search over all combinations of listed values.
+
+    Drop-in for scikit-learn's class of this name.  All networks of all folds train
+    together; whatever is no network is evaluated as scikit-learn does it.
+
+    {parameters and attributes}
+
+    See Also
+    --------
+    RandomizedSearchCV : For more combinations than can be tried.
+    HyperbandSearchCV : Gives few epochs to many candidates first.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import GridSearchCV, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, max_epochs=10, batch_size=16, random_state=0)
+    >>> search = GridSearchCV(net, {"learning_rate": [1e-4, 1e-2]}, cv=3).fit(X, y)
+    >>> search.best_params_
+    {'learning_rate': 0.01}
+    >>> search.learning_curves_.shape
+    (60, 6)
+    """
+
+    def _n_candidates_planned(self) -> int:
+        return len(ParameterGrid(self.param_grid))
+
+
+@parameters
+class RandomizedSearchCV(  # type: ignore[misc]
+    DistributionParameters,
+    DispatchParameters,
+    BaseSearch,
+    model_selection.RandomizedSearchCV,
+):
+    """Search over candidates that are drawn at random.
+
+    Drop-in for scikit-learn's class of this name, with the same candidates for the same
+    `random_state`.  All networks of all folds train together; whatever is no network is
+    evaluated as scikit-learn does it.
+
+    Parameters
+    ----------
+    n_iter : int, default=10
+        Candidates.
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    HyperbandSearchCV : Gives few epochs to many candidates first.
+    BayesSearchCV : Learns from the scores where to look.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import MLPClassifier, RandomizedSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, max_epochs=10, batch_size=16, random_state=0)
+    >>> space = {"learning_rate": loguniform(1e-4, 1e-1)}
+    >>> search = RandomizedSearchCV(net, space, n_iter=8, cv=3, random_state=0).fit(X, y)
+    >>> bool(search.best_score_ > 0.9)
+    True
+    """
+
+    n_iter: int = 10
+
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        space = space_of(self)
+        candidates = RandomSampler(space, self.random_state).ask(self.n_iter)
+        if len(candidates) < self.n_iter:
+            warn_user(
+                f"The space has {counted(space.n_points or 0, 'candidate')}, fewer than "
+                f"n_iter={self.n_iter}. Each is evaluated once."
+            )
+        n_tasks = len(candidates) * self.n_splits_
+        with rounds.task(callback_ctx, "search", n_tasks, is_sequential=False) as ctx:
+            rounds.evaluate(candidates, callback_ctx=ctx)
+
+    def _n_candidates_planned(self) -> int:
+        space = space_of(self)
+        n_points = space.n_points if space.is_listed else None
+        return self.n_iter if n_points is None else min(self.n_iter, n_points)
+
+
 # Makes the halving searches importable, which scikit-learn calls experimental.
 
 
@@ -49,20 +151,10 @@ from sk_tune.space import Candidate
 class _Halving(RungParameters, BaseSearch):
     """The rungs of a halving search, counted in integers."""
 
+    # scikit-learn looks at the last rung only, which has no score if a search ends early.
+    _select_best_index = staticmethod(best_of_most)
     # scikit-learn has it as an attribute of these searches, and not as a parameter.
     pre_dispatch: ClassVar[str] = "2*n_jobs"
-
-    @staticmethod
-    def _select_best_index(refit: Any, refit_metric: str, results: Any) -> int:
-        """Return the best of the last rung that has a score, unless a callable chooses.
-
-        scikit-learn looks at the last rung only, which has none if a search ends early, and
-        asks no callable, though its documentation says so.
-        """
-        if callable(refit):
-            return int(BaseSearchCV._select_best_index(refit, refit_metric, results))
-        rows = best_first(results["mean_test_score"], results["iter"])
-        return rows[0] if rows else int(np.argmax(results["iter"]))
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         candidates = list(self._generate_candidate_params())
@@ -71,8 +163,9 @@ class _Halving(RungParameters, BaseSearch):
         plan = self._halving_plan(len(candidates), self.max_resources_, self.min_resources_)
         self._take_over(plan)
         rounds.level = "iter"
-        # The schedule of the learning rate ends with the last rung.
-        rounds.lay_out(plan.rungs[-1].n_resources)
+        if self._session.options.resource is not None:
+            # The schedule of the learning rate ends with the last rung.
+            self._session.options.max_resources = plan.rungs[-1].n_resources
         # A search that starts from this one reads it: this one may end before any candidate
         # had as much.
         self._full_resources = plan.rungs[-1].n_resources
