@@ -163,17 +163,17 @@ class BayesSampler:
         if n_due <= 0:
             return rows
         if self._initial is None:
-            self._initial = list(self._latin_hypercube(n_due))
+            # A Latin hypercube.
+            n_columns = len(self.space.columns)
+            cells = [self._rng.permutation(n_due) for _ in range(n_columns)]
+            shifts = self._rng.uniform(size=(n_due, n_columns))
+            unit = (np.stack(cells, axis=1) + shifts) / n_due
+            self._initial = list(self.space.from_unit(unit))
         while self._initial and len(rows) < min(n_points, n_due):
             row = self._initial.pop(0)
             if self._take(row):
                 rows.append(row)
         return rows + self._random_rows(min(n_points, n_due) - len(rows))
-
-    def _latin_hypercube(self, n: int) -> Array:
-        n_columns = len(self.space.columns)
-        cells = np.stack([self._rng.permutation(n) for _ in range(n_columns)], axis=1)
-        return self.space.from_unit((cells + self._rng.uniform(size=(n, n_columns))) / n)
 
     def _model_rows(self, n: int, scores: Array) -> list[Array]:
         y = _standardised_losses(scores)

@@ -150,7 +150,7 @@ class AsynchronousRungs:
     def climb(self) -> None:
         """Train and evaluate until nothing is left, or the time is up."""
         with self._session.streaming(self._expected()) as stream:
-            while not self._has_result or self._session.time.left > 0:
+            while not self._session.has_complete_candidate or self._session.time.left > 0:
                 self._hand_out(stream)
                 if not (self._running or self._ready) or self._rounds.is_over:
                     return
@@ -187,7 +187,7 @@ class AsynchronousRungs:
         n_pieces = max(1, n_idle // max(1, len(groups)))
         for group in groups:
             # This process cannot stop what it trains.
-            is_unsafe = n_workers == 1 and self._has_result
+            is_unsafe = n_workers == 1 and self._session.has_complete_candidate
             if is_unsafe and self._session.time.left <= self._seconds(group):
                 self._rounds.was_stopped = True
                 return
@@ -251,7 +251,7 @@ class AsynchronousRungs:
             (asking if started.step else self._ready).append(started)
         if not asking:
             return
-        limit = self._session.time.limit(is_first=not self._has_result)
+        limit = self._session.time.limit(is_first=not self._session.has_complete_candidate)
         with self._trainer.interruptible(), self._trainer.outside():
             requests = [[fit for _, fit in started.step] for started in asking]
             numbers = stream.ask(requests, n_pieces, limit)
@@ -260,7 +260,7 @@ class AsynchronousRungs:
     def _wait(self, stream: FitStream) -> None:
         """Wait until networks of candidates are trained, time is up or Ctrl-C comes."""
         budget = self._session.time
-        waits = not self._has_result or not budget.is_limited
+        waits = not self._session.has_complete_candidate or not budget.is_limited
         timeout = None if waits else max(0.0, budget.left)
         while not self._trainer.is_interrupted and (not self._ready or stream.n_ended):
             ended = None
@@ -278,14 +278,10 @@ class AsynchronousRungs:
         """Return candidates that were trained to their ends; the first one in any case."""
         kept: list[_Started] = []
         for started in ended:
-            is_first = not kept and not self._has_result
+            is_first = not kept and not self._session.has_complete_candidate
             if self._session.time.takes(started.works, is_first=is_first):
                 kept.append(started)
         return kept
-
-    @property
-    def _has_result(self) -> bool:
-        return bool(self._session.has_complete_candidate)
 
     def _take(self, ended: Sequence[_Started]) -> None:
         """Evaluate candidates that are trained, and let their brackets know."""

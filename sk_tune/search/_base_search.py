@@ -284,15 +284,10 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     @contextmanager
     def _calm_callbacks(self) -> Iterator[None]:
         """Hide that networks take no callbacks: the search tells those of its fits."""
-        network = network_of(self.estimator)
-        if not getattr(self, "_skl_callbacks", None) or network is None:
-            yield
-            return
         with warnings.catch_warnings():
-            name = type(network).__name__
-            warnings.filterwarnings(
-                "ignore", f"The estimator {name} does not support callbacks"
-            )
+            name = type(network_of(self.estimator)).__name__
+            message = f"The estimator {name} does not support callbacks"
+            warnings.filterwarnings("ignore", message)
             yield
 
     def plan(self, X: Any = None, y: Any = None, **params: Any) -> SearchPlan:

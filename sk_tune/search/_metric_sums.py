@@ -11,6 +11,7 @@ the weight of each positive sample times that of all negative samples below it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -256,13 +257,8 @@ def _roc_auc(y: Array, scores: Array) -> AucSums | None:
     return AucSums(scores=scores, is_positive=np.asarray(y == labels[1]))
 
 
-def _squared_error(y: Array, predictions: Array) -> MetricSums:
-    losses = np.square(predictions.astype(np.float64) - y)
-    return _mean(losses if y.ndim == 1 else losses.mean(axis=-1))
-
-
-def _absolute_error(y: Array, predictions: Array) -> MetricSums:
-    losses = np.abs(predictions.astype(np.float64) - y)
+def _mean_of_errors(loss: Any, y: Array, predictions: Array) -> MetricSums:
+    losses = loss(predictions.astype(np.float64) - y)
     return _mean(losses if y.ndim == 1 else losses.mean(axis=-1))
 
 
@@ -318,8 +314,8 @@ def _squares_by_output(y: Array, predictions: Array) -> list[Floats]:
 _MAKERS: dict[Callable[..., Any], Callable[..., MetricSums | AucSums | None]] = {
     accuracy_score: _accuracy,
     balanced_accuracy_score: _balanced_accuracy,
-    mean_squared_error: _squared_error,
-    mean_absolute_error: _absolute_error,
+    mean_squared_error: partial(_mean_of_errors, np.square),
+    mean_absolute_error: partial(_mean_of_errors, np.abs),
     root_mean_squared_error: _root_mean_squared_error,
     r2_score: _r2,
     roc_auc_score: _roc_auc,

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Scores of a search by fold, and which candidates they show to be clearly worse."""
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable
 from typing import Any
 
 import numpy as np
@@ -78,30 +78,21 @@ class ScoreBook:
 
     def __init__(self, options: SearchOptions) -> None:
         self._options = options
-        # Key of the group in which a candidate competes, by result row.
-        self._groups: list[Hashable] = []
+        # Key of the group whose candidates compete with each other, by result row.
+        self.groups: list[Hashable] = []
         # The scores that decide, by result row.
         self._scores: dict[int, list[float]] = {}
         # A result as scikit-learn has it, if there is one of a fit that did not fail.
-        self._example: dict[str, Any] | None = None
+        self.example: dict[str, Any] | None = None
         # Results that wait for the names of scores: those of a callable `scoring` are known
         # after a success only.
         self._unnamed: list[dict[str, Any]] = []
         self._names: list[str] | None = None
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether it knows no result yet."""
-        return self._example is None
-
-    def enter(self, groups: Sequence[Hashable]) -> None:
-        """Let further candidates enter the race; those of equal groups compete."""
-        self._groups += groups
-
     def remember(self, result: dict[str, Any]) -> None:
         """Learn from a result of scikit-learn's which scores there are."""
-        if self._example is None or self._example["fit_error"] is not None:
-            self._example = dict(result)
+        if self.example is None or self.example["fit_error"] is not None:
+            self.example = dict(result)
 
     def add(self, row: int, result: dict[str, Any]) -> None:
         """Take note of the result of a candidate's next fold.
@@ -128,8 +119,8 @@ class ScoreBook:
         # After each fold there is one more look, and one more chance of an error.
         level = _LEVEL / max(1, n_folds - MIN_FOLDS)
         lost: dict[int, str] = {}
-        for group in {self._groups[row] for row in rows}:
-            rivals = [row for row in self._scores if self._groups[row] == group]
+        for group in {self.groups[row] for row in rows}:
+            rivals = [row for row in self._scores if self.groups[row] == group]
             # Candidates are compared by the folds that the round has behind it.
             n_done = max([0, *(len(self._scores[row]) for row in rivals if row in rows)])
             if n_done < MIN_FOLDS:
@@ -154,7 +145,7 @@ class ScoreBook:
 
     def unscored(self) -> dict[str, Any]:
         """Return scikit-learn's result of a candidate on a fold that it was not run on."""
-        result = dict(self._example or {})
+        result = dict(self.example or {})
         for name in ("test_scores", "train_scores"):
             if isinstance(result.get(name), dict):
                 result[name] = dict.fromkeys(result[name], np.nan)

@@ -153,7 +153,7 @@ class SearchSession:
         `groups` has for each of them what candidates that compete in a race have in common;
         `n_new` are on no earlier rung.
         """
-        self._book.enter(groups)
+        self._book.groups += groups
         if self.line is not None:
             self.line.is_streaming = self._is_streaming
             self.line.begin_round(n_new)
@@ -329,7 +329,7 @@ class SearchSession:
         for work in works:
             if work.outcome is not None:
                 continue
-            if self._book.is_empty:
+            if self._book.example is None:
                 raise KeyboardInterrupt
             self._stop(work, INTERRUPTED if self.trainer.is_interrupted else LEFT_OUT)
         if not self.trainer.is_interrupted:

@@ -95,15 +95,20 @@ class Values(Dimension):
     values: Sequence[Any] | NDArray[Any]
     weights: tuple[float, ...] | None = None
     keeps_order: bool = True
+    # Indices of values, the least one first.
     _order: Sequence[int] | None = field(init=False, default=None, compare=False)
-    _ranks: Sequence[int] | None = field(init=False, default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if self.keeps_order and _are_numbers(self.values):
-            order = _order_of(self.values)
-            ranks = order if isinstance(order, range) else np.argsort(np.asarray(order))
-            object.__setattr__(self, "_order", order)
-            object.__setattr__(self, "_ranks", ranks)
+        if not self.keeps_order or not _are_numbers(self.values):
+            return
+        order: Sequence[int] = range(len(self.values))
+        if not isinstance(self.values, range):
+            numbers = np.asarray(self.values, dtype=float)
+            order = np.argsort(numbers, kind="stable").tolist()
+        elif self.values.step < 0:
+            # A range may be too long to be sorted.
+            order = order[::-1]
+        object.__setattr__(self, "_order", order)
 
     @property
     def n_points(self) -> int:
@@ -127,9 +132,9 @@ class Values(Dimension):
 
     def encode(self, value: Any) -> float:
         index = _position(self.values, value)
-        if self._ranks is None:
+        if self._order is None:
             return float(index)
-        return (float(self._ranks[index]) + 0.5) / len(self.values)
+        return (self._order.index(index) + 0.5) / len(self.values)
 
     def decode(self, code: float) -> Any:
         if self._order is None:
@@ -342,15 +347,6 @@ def _are_numbers(values: Sequence[Any] | NDArray[Any]) -> bool:
 
 def _all_finite(values: Sequence[Any] | NDArray[Any]) -> bool:
     return bool(np.isfinite(np.asarray(values, dtype=float)).all())
-
-
-def _order_of(values: Sequence[Any] | NDArray[Any]) -> Sequence[int]:
-    # A range may be too long to be sorted.
-    if isinstance(values, range):
-        n = len(values)
-        return range(n) if values.step > 0 else range(n - 1, -1, -1)
-    order: list[int] = np.argsort(np.asarray(values, dtype=float), kind="stable").tolist()
-    return order
 
 
 def _position(values: Sequence[Any] | NDArray[Any], value: Any) -> int:
