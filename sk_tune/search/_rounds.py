@@ -24,6 +24,7 @@ from sk_tune.exceptions import SpaceError, warn_user
 from sk_tune.schedule import Rung, new_resources
 from sk_tune.search._fold_fits import name_in_network, network_of
 from sk_tune.search._outcomes import FoldOutcome, Work, guiding_scores
+from sk_tune.search._search_plan import FixedFolds
 from sk_tune.search._search_session import SearchSession
 from sk_tune.space import Candidate
 
@@ -119,19 +120,6 @@ def smallest_samples(n_folds: int, n_classes: int) -> int:
 _SHARE_OF_BUDGET = 0.1
 
 
-class _FixedSplits:
-    """The folds of a splitter, drawn once."""
-
-    def __init__(self, cv: Any) -> None:
-        self._cv = cv
-        self._splits: list[tuple[Any, Any]] | None = None
-
-    def split(self, X: Any, y: Any = None, **params: Any) -> list[tuple[Any, Any]]:
-        if self._splits is None:
-            self._splits = list(self._cv.split(X, y, **params))
-        return self._splits
-
-
 def best_first(scores: Any, levels: Any = None) -> list[int]:
     """Return the result rows that have a score, best first; the first of equal ones.
 
@@ -171,7 +159,7 @@ class Rounds:
         self._search = search
         self._session: SearchSession = search._session
         self._budget = self._session.time
-        self.folds = _FixedSplits(search._checked_cv_orig)
+        self.folds = FixedFolds(search._checked_cv_orig)
         self.level: str | None = None
         self._seconds_per_unit: float | None = None
         self._first_of_call = 0
@@ -278,7 +266,7 @@ class Rounds:
         if self._session.stays_here:
             _check_device(self._search.estimator, candidates)
         self._first_of_call = self.n_candidates
-        folds = self.folds if cv is None or cv is self.folds else _FixedSplits(cv)
+        folds = self.folds if cv is None or cv is self.folds else FixedFolds(cv)
         for part in self._parts(len(candidates), units):
             part_candidates = candidates[part]
             more = {n: list(v)[part] for n, v in (more_results or {}).items()}

@@ -164,6 +164,8 @@ def planned_rounds(
     )
 
 
+# Positions of the samples to train and to test on.
+Folds = Sequence[tuple[Any, Any]]
 # X, y and the other parameters of fit.
 Data = tuple[Any, Any, Mapping[str, Any]]
 
@@ -228,7 +230,7 @@ def probe(
     if name is None:
         # Nothing shortens a fit of another estimator: one for each process has to do.
         tried, folds = tried[:1], folds[: _n_processes(search)]
-    trials = _Trials(search, tried, data, _Folds(cv, folds), name)
+    trials = _Trials(search, tried, data, (cv, folds), name)
     n_rows = trials.most_rows
     n_used, before = min(n_rows, _LEAST_ROWS), 0
     if name is not None or len(folds) > 1:
@@ -280,13 +282,13 @@ class _Trials:
         search: Any,
         candidates: Sequence[Candidate],
         data: Data,
-        folds: "_Folds",
+        splits: tuple[Any, Folds],
         name: str | None,
     ) -> None:
         self._search, self._candidates = search, candidates
-        self._data, self._folds, self._name = data, folds, name
+        self._data, self._splits, self._name = data, splits, name
         self._end = time.perf_counter() + _MOST_SECONDS
-        self.most_rows = max(len(train) for train, _ in folds.split())
+        self.most_rows = max(len(train) for train, _ in splits[1])
 
     def seconds_left(self) -> float:
         """Return the time until all is to be over."""
@@ -299,7 +301,8 @@ class _Trials:
             estimator.set_params(**{self._name: n_epochs})
         X, y, params = self._data
         trial = self._search._trial(estimator, self._candidates)
-        trial.cv = self._folds.some(n_rows / self.most_rows)
+        (cv, folds), share = self._splits, n_rows / self.most_rows
+        trial.cv = FixedFolds(cv, [(_some(a, share), _some(b, share)) for a, b in folds])
         start = time.perf_counter()
         with warnings.catch_warnings():
             # The search itself tells what is wrong with a candidate.
@@ -313,25 +316,21 @@ def _n_processes(search: Any) -> int:
         return int(joblib.effective_n_jobs(search.n_jobs))
 
 
-class _Folds:
-    """Folds that a splitter made, in its place."""
+class FixedFolds:
+    """The folds of a splitter: those that are given, or drawn once."""
 
-    def __init__(self, cv: Any, folds: Sequence[tuple[Any, Any]]) -> None:
+    def __init__(self, cv: Any, folds: Folds | None = None) -> None:
         self._cv, self._folds = cv, folds
         if hasattr(cv, "get_metadata_routing"):
             self.get_metadata_routing = cv.get_metadata_routing
 
-    def split(self, *_: Any, **params: Any) -> Sequence[tuple[Any, Any]]:
+    def split(self, X: Any = None, y: Any = None, **params: Any) -> Folds:
+        if self._folds is None:
+            self._folds = list(self._cv.split(X, y, **params))
         return self._folds
 
-    def get_n_splits(self, *_: Any, **params: Any) -> int:
-        return len(self._folds)
-
-    def some(self, share: float) -> "_Folds":
-        """Return the same folds with a share of their samples."""
-        return _Folds(
-            self._cv, [(_some(a, share), _some(b, share)) for a, b in self._folds]
-        )
+    def get_n_splits(self, X: Any = None, y: Any = None, **params: Any) -> int:
+        return len(self.split(X, y, **params))
 
 
 def _some(rows: Any, share: float) -> Any:
