@@ -59,16 +59,11 @@ _FENCE = 3.0
 class BayesSampler:
     """Proposes candidates that a model of the score expects most of.
 
-    The model `base_estimator`, in capitals or not, is "GP" (Gaussian process), "ET"
-    (extremely randomised trees), "RF" (random forest), "GBRT" (boosted quantiles), "dummy"
-    (none: candidates are random), a regressor whose ``predict`` takes ``return_std``, or
-    "auto": a Gaussian process up to 100 points and extremely randomised trees beyond.
-    `acq_func` is "EI" (expected improvement), "PI" (probability of improvement), "LCB"
-    (confidence bound) or "gp_hedge", for each batch one of these, that of late successes
-    more often. `xi` is the improvement that counts, in standard deviations of the scores,
-    `kappa` the standard deviations between mean and confidence bound. The first
-    `n_initial_points` are spread over the space. Every distribution needs ``ppf`` and
-    ``cdf``.
+    The options are those of ``BayesSearchCV``; `base_estimator` may be "auto", too: a
+    Gaussian process up to 100 points and extremely randomised trees beyond. `xi` is the
+    improvement that counts, in standard deviations of the scores, `kappa` the standard
+    deviations between mean and confidence bound. The first `n_initial_points` are spread
+    over the space. Every distribution needs ``ppf`` and ``cdf``.
 
     The model is fitted once for each `ask` that follows a `tell`, however many candidates
     either is about, and one model is kept. No candidate is proposed twice while others

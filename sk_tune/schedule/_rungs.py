@@ -173,13 +173,11 @@ def hyperband_brackets(
     bracket grants `max_resources`. Raises ValueError unless ``1 <= min_resources <=
     max_resources`` and ``factor >= 2``.
 
-    A bracket starts with ``n = ceil((s_max + 1) / (s + 1) * eta**s)`` candidates, which is
-    what Algorithm 1 of the paper says: ``ceil(B / R * eta**s / (s + 1))`` with ``B = (s_max
-    + 1) * R``. The paper's Table 1 rounds down before it multiplies, ``floor((s_max + 1) /
-    (s + 1)) * eta**s``, and so has 81, 27, 9, 6 and 5 candidates for R = 81, eta = 3 where
-    the algorithm has 81, 34, 15, 8 and 5. Resources are counted from the end, ``floor(R /
-    eta**(s - i))`` in rung i, so the last rung of every bracket is R, and no rung rounds
-    what another has rounded.
+    A bracket starts with ``n = ceil((s_max + 1) / (s + 1) * eta**s)`` candidates, as
+    Algorithm 1 of the paper says; its Table 1 rounds down before it multiplies, and so has
+    81, 27, 9, 6 and 5 candidates for R = 81, eta = 3 where the algorithm has 81, 34, 15, 8
+    and 5. Resources are counted from the end, ``floor(R / eta**(s - i))`` in rung i, so
+    that no rung rounds what another has rounded.
 
     >>> for bracket in hyperband_brackets(1, 9):
     ...     print(bracket.index, [(r.n_candidates, r.n_resources) for r in bracket.rungs])

@@ -42,11 +42,9 @@ def _clearly_worse(
     freedom. Differences that are equal on all folds are the limit of that: worse if they
     are negative, and no reason if they are zero.
 
-    The level holds for one comparison with an incumbent named before. An incumbent that is
-    the best of many was lucky too, and each further fold is another look: of 20 equal
-    candidates on 5 folds, looked at after 3 and 4 against the best so far at a level of
-    0.05, 35 % are dropped (simulated). Equals cost nothing; to keep more of those that are
-    better than they looked, divide the level by the number of looks and candidates.
+    The level holds for one comparison with an incumbent named before. The best of many was
+    lucky too, and each further fold is another look: of 20 equal candidates on 5 folds,
+    looked at after 3 and 4 at a level of 0.05, 35 % are dropped (simulated).
     """
     scores = np.asarray(scores, dtype=np.float64)
     incumbent_scores = np.asarray(incumbent_scores, dtype=np.float64)

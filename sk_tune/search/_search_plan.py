@@ -204,11 +204,7 @@ def mean_epochs(search: Any) -> float:
 def _expected_seconds(
     short: float, long: float, *, n_fits: int, plan_fits: int, plan_epochs: int
 ) -> float:
-    """Return the seconds of a search from the times of two small ones.
-
-    `short` and `long` are seconds of the same `n_fits` with few and with more epochs: a fit
-    costs something once, and something for each epoch.
-    """
+    """Return the seconds of a search from those of `n_fits` with few and more epochs."""
     per_epoch = max(0.0, long - short) / (n_fits * (_MORE - _FEW))
     once = max(0.0, short / n_fits - _FEW * per_epoch)
     return plan_fits * once + plan_epochs * per_epoch
