@@ -13,7 +13,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import KFold
 
 from sk_tune import BayesSearchCV, GridSearchCV
-from sk_tune.search._race import MIN_FOLDS, _clearly_worse
+from sk_tune.search._search_session import _MIN_FOLDS, _clearly_worse
 
 RATIO = 0.25  # Of five folds.
 # Sixty-fourths are added and subtracted without rounding.
@@ -89,7 +89,7 @@ def test_few_folds_in_common_drop_nobody():
 
     dropped = _clearly_worse(scores, incumbent, test_train_ratio=RATIO)
 
-    assert MIN_FOLDS == 3
+    assert _MIN_FOLDS == 3
     assert dropped.tolist() == [True, False, True, False, False]
 
 

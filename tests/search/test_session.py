@@ -28,8 +28,8 @@ from torch import nn
 
 from sk_tune import BayesSearchCV, GridSearchCV, HalvingGridSearchCV, MLPClassifier
 from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
-from sk_tune.search import _race, _task_runs
-from sk_tune.search._race import _clearly_worse
+from sk_tune.search import _search_session, _task_runs
+from sk_tune.search._search_session import _clearly_worse
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
@@ -530,7 +530,7 @@ def test_a_race_corrects_for_the_sizes_of_the_folds(iris, monkeypatch, cv, ratio
         ratios.append(test_train_ratio)
         return _clearly_worse(*scores, test_train_ratio=test_train_ratio, **options)
 
-    monkeypatch.setattr(_race, "_clearly_worse", noting)
+    monkeypatch.setattr(_search_session, "_clearly_worse", noting)
 
     GridSearchCV(Spread(), {"value": [1.0, 1.0]}, cv=cv, race=True).fit(*iris)
 
