@@ -75,7 +75,7 @@ class AxisScale:
         # Rounded, because 3 * 0.1 is 0.30000000000000004.
         digits = max(0, 1 - math.floor(math.log10(step)))
         ticks = [round(k * step, digits) + 0.0 for k in range(first, last + 1)]
-        return ticks or [self.low]
+        return [t for t in ticks if self.low <= t <= self.high] or [self.low]
 
     def _log_ticks(self, n_most: int) -> list[float]:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
