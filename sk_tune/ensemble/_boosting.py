@@ -26,7 +26,7 @@ References
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import field
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Self
@@ -54,21 +54,6 @@ from sk_tune.ensemble._parts import (
 from sk_tune.estimators import MLPRegressor, category_columns
 
 Floats = npt.NDArray[np.float64]
-
-REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber")
-
-
-def _regression_loss(name: str, alpha: float) -> "BoostingLoss":
-    """Return one of `REGRESSION_LOSSES`; huber takes a share `alpha` of small residuals."""
-    if name == "huber":
-        return _HuberLoss(alpha)
-    return _AbsoluteError() if name == "absolute_error" else _SquaredError()
-
-
-def _classification_loss(n_columns: int) -> "BoostingLoss":
-    """Return the log loss of labels 0 and 1 in one column, or of one-hot labels."""
-    return _BinaryLogLoss() if n_columns == 1 else _LogLoss()
-
 
 class BoostingLoss(ABC):
     """A loss as gradient boosting needs it."""
@@ -215,6 +200,13 @@ class _LogLoss(BoostingLoss):
         return np.asarray((p * centred**2).sum(axis=1))
 
 
+_REGRESSION_LOSSES: dict[str, Callable[[float], BoostingLoss]] = {
+    "squared_error": lambda alpha: _SquaredError(),
+    "absolute_error": lambda alpha: _AbsoluteError(),
+    "huber": _HuberLoss,
+}
+
+
 def _weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
     """Return the least value that a share `level` of the weights does not exceed."""
     order = np.argsort(values, kind="stable")
@@ -301,34 +293,22 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
         "random_state": ["random_state"],
     }
 
-    def _loss_of(self, y: Array) -> BoostingLoss:
-        """Return the loss for encoded targets."""
-        raise NotImplementedError
-
-    def _encode(self, y: Array) -> tuple[Array, Array | None]:
-        """Return targets as the loss takes them, (n, C), and labels to stratify by."""
-        raise NotImplementedError
-
-    def _task_y(self, y: Any) -> Array:
-        """Return y as an array, or refuse it."""
+    def _encode(self, y: Array) -> tuple[BoostingLoss, Floats, Array | None]:
+        """Return the loss, targets as it takes them, (n, C), and labels to stratify by."""
         raise NotImplementedError
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train the stages, each on what those before it leave."""
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
         self.__dict__.pop("estimators_", None)
         self._validate_params()
         self._validate_estimator(MLPRegressor(n_layers=1, width=64, max_epochs=10))
         self.estimator_: Any = with_categories(self.estimator_, category_columns(X))
-        X, y = self._checked(X, y)
+        X, y = self._checked(X, y=y, multi_output=True, reset=True)
         w = check_sample_weight(sample_weight, X, dtype=np.float64)
         is_weighted = sample_weight is not None
         if not w.all():
             X, y, w = (part[w != 0] for part in (X, y, w))
-        targets, labels = self._encode(self._task_y(y))
+        self._loss, targets, labels = self._encode(y)
         rng = check_random_state(self.random_state)
         train, valid = np.arange(len(X)), None
         if self.n_iter_no_change is not None:
@@ -339,7 +319,6 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
                 random_state=seed,
                 stratify=labels,
             )
-        self._loss = self._loss_of(targets)
         self.init_ = self._loss.start(targets[train], w[train])
         if not np.isfinite(self.init_).all():
             raise ValueError(
@@ -416,17 +395,18 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
             offset=self.init_,
         )
 
-    def _checked(self, X: Any, y: Any = None) -> Any:
+    def _checked(self, X: Any, *, reset: bool = False, **options: Any) -> Any:
         tags = get_tags(self).input_tags
-        options = {
-            "dtype": [np.float64, np.float32],
-            "order": "C",
-            "allow_nd": tags.three_d_array,
-            "ensure_all_finite": "allow-nan" if tags.allow_nan else True,
-        }
-        if y is None:
-            return validate_data(self, X, reset=False, **options)
-        return validate_data(self, X, y, multi_output=True, y_numeric=False, **options)
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            order="C",
+            allow_nd=tags.three_d_array,
+            ensure_all_finite="allow-nan" if tags.allow_nan else True,
+            **options,
+        )
 
     def staged_predict(self, X: Any) -> Iterator[Array]:
         """Yield the predictions after each stage.
@@ -533,12 +513,9 @@ class BoostingClassifier(  # type: ignore[misc]
         """
         yield from self._staged(X)
 
-    def _task_y(self, y: Any) -> Array:
+    def _encode(self, y: Array) -> tuple[BoostingLoss, Floats, Array | None]:
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
-        return np.asarray(y)
-
-    def _encode(self, y: Array) -> tuple[Array, Array | None]:
         self.classes_, labels = np.unique(y, return_inverse=True)
         self.n_classes_ = len(self.classes_)
         if self.n_classes_ < 2:
@@ -547,11 +524,8 @@ class BoostingClassifier(  # type: ignore[misc]
                 f"class, {self.classes_.tolist()[0]!r}."
             )
         if self.n_classes_ == 2:
-            return labels[:, np.newaxis].astype(np.float64), labels
-        return np.eye(self.n_classes_)[labels], labels
-
-    def _loss_of(self, y: Array) -> BoostingLoss:
-        return _classification_loss(y.shape[1])
+            return _BinaryLogLoss(), labels[:, np.newaxis].astype(np.float64), labels
+        return _LogLoss(), np.eye(self.n_classes_)[labels], labels
 
 
 @parameters
@@ -594,17 +568,12 @@ class BoostingRegressor(RegressorMixin, CombinedRegressor, _Boosting):  # type: 
     alpha: float = 0.9
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "loss": [StrOptions(set(REGRESSION_LOSSES))],
+        "loss": [StrOptions(set(_REGRESSION_LOSSES))],
         "alpha": [Interval(Real, 0, 1, closed="neither")],
     }
 
-    def _task_y(self, y: Any) -> Array:
+    def _encode(self, y: Array) -> tuple[BoostingLoss, Floats, Array | None]:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        return np.asarray(y, dtype=np.float64)
-
-    def _encode(self, y: Array) -> tuple[Array, Array | None]:
-        return y.reshape(len(y), -1), None
-
-    def _loss_of(self, y: Array) -> BoostingLoss:
-        return _regression_loss(self.loss, self.alpha)
+        targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        return _REGRESSION_LOSSES[self.loss](self.alpha), targets, None

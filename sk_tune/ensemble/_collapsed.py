@@ -8,6 +8,7 @@ in it are stacked.  How they were found and trained is let go.
 
 import statistics
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any, Self
@@ -252,24 +253,17 @@ class _Collapsed(Combined):
                 raise ValueError("max_ms needs X for an ensemble of unknown width.")
             X = np.zeros((1, self.parts.n_features))
         X = self._checked(X)
-        times: dict[int, float] = {}
 
-        def is_fast(n_members: int) -> bool:
-            times[n_members] = _milliseconds(self.parts.first(n_members), X)
-            return times[n_members] <= max_ms
+        def milliseconds(n_members: int) -> float:
+            return _milliseconds(self.parts.first(n_members), X)
 
-        if is_fast(most):
-            return most
-        if not is_fast(1):
+        n_members = bisect_right(range(1, most + 1), max_ms, key=milliseconds)
+        if not n_members:
             raise ValueError(
-                f"max_ms must be at least what one member takes, {times[1]:.2g} ms. Got "
-                f"{max_ms!r}."
+                f"max_ms must be at least what one member takes, {milliseconds(1):.2g} ms. "
+                f"Got {max_ms!r}."
             )
-        fast, slow = 1, most
-        while slow - fast > 1:
-            middle = (fast + slow) // 2
-            fast, slow = (middle, slow) if is_fast(middle) else (fast, middle)
-        return fast
+        return n_members
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = True) -> None:
         """Write the ensemble to one safetensors file.

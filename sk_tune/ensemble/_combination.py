@@ -10,7 +10,7 @@ Notation: m members, k of them in a stack; n samples, C columns of the result.
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -80,25 +80,12 @@ class Combination:
         self.dtype = dtype
         self._forget()
 
-    @classmethod
-    def of(
-        cls,
-        ensemble: Any,
-        members: Sequence[Member],
-        classes: Array | None = None,
-        *,
-        dtype: str | None = None,
-    ) -> Self:
-        """Return an ensemble's ``_combination``, made by ``fit``, or a new one.
-
-        A new one is made if the ensemble's members or their weights have changed since.
-        """
-        kept: Self | None = vars(ensemble).get("_combination")
-        if kept is not None and len(kept.members) == len(members):
-            pairs = zip(kept.members, members, strict=True)
-            if all(a.estimator is b.estimator and a.weight == b.weight for a, b in pairs):
-                return kept
-        return cls(members, classes, dtype=dtype)
+    def is_of(self, members: Sequence[Member]) -> bool:
+        """Return whether these are the members, with their weights."""
+        return len(self.members) == len(members) and all(
+            a.estimator is b.estimator and a.weight == b.weight
+            for a, b in zip(self.members, members, strict=True)
+        )
 
     def _forget(self) -> None:
         self._groups: list[_Stacked | _Lone] | None = None

@@ -104,12 +104,13 @@ class Parts:
         return self.member_classes is not None and len(self.member_classes) == 0
 
     def combination(self, ensemble: Any = None) -> Combination:
-        """Return the weighted sum of the members; one that an ensemble keeps, if any."""
+        """Return the weighted sum of the members: that of an ensemble's ``fit``, if alike."""
+        kept: Combination | None = getattr(ensemble, "_combination", None)
+        if kept is not None and kept.is_of(self.members):
+            return kept
         # The weights of a sum would enlarge what float32 rounds off.
         dtype = None if self.link == "mean" else "float64"
-        if ensemble is None:
-            return Combination(self.members, self.member_classes, dtype=dtype)
-        return Combination.of(ensemble, self.members, self.member_classes, dtype=dtype)
+        return Combination(self.members, self.member_classes, dtype=dtype)
 
     def finish(self, total: Array) -> Array:
         """Return probabilities or targets for what the combination returned."""

@@ -5,8 +5,7 @@
 Notation: M candidates, N samples of the data that were held out, K classes or outputs.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -115,7 +114,11 @@ def read_library(
     eligible = np.array(record.last_rows, dtype=np.intp)
     if needs_models:
         models = getattr(search, "models_", {})
-        eligible = np.array([row for row in eligible if _is_kept(models, row)], np.intp)
+        kept = [
+            row in models and all(model is not None for model in models[row])
+            for row in eligible
+        ]
+        eligible = eligible[kept]
         if not len(eligible):
             raise ValueError(
                 "An ensemble without refit needs the estimators that were fitted in the "
@@ -150,10 +153,6 @@ def read_library(
         classes=classes,
         rows=rows,
     )
-
-
-def _is_kept(models: Any, row: int) -> bool:
-    return row in models and all(model is not None for model in models[row])
 
 
 def _encoded(y: Array, *, is_classification: bool) -> tuple[Array, Array | None]:
@@ -225,11 +224,8 @@ class CandidateWeights:
         return with_temperature(average, self.temperature, is_multilabel=self.is_multilabel)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # Threads cost more than they save where products are as small as these.
-    with threadpool_limits(limits=1):
-        yield
+# Threads cost more than they save where products are as small as these.
+_one_thread = threadpool_limits.wrap(limits=1)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -257,7 +253,7 @@ class Selector:
         self._objective = make_objective(self.scoring, y, classes)
         self.reported = make_objective(shown, y, classes, is_exact=True)
 
-    @_one_thread()
+    @_one_thread
     def select(self) -> tuple[CandidateWeights, EnsembleScore, Array]:
         """Return a choice from all samples, what it is worth, and predictions.
 
@@ -283,7 +279,7 @@ class Selector:
         )
         return self.choose(library), found, held
 
-    @_one_thread()
+    @_one_thread
     def choose(self, library: Library, signs: Array | None = None) -> CandidateWeights:
         """Return weights and temperature by the samples of a library.
 
@@ -371,12 +367,10 @@ def _error_correlations(
 ) -> Array:
     """Return for each member the weighted mean correlation with the others."""
     target = y if classes is None or len(classes) == 0 else np.eye(len(classes))[y]
-    errors = (predictions - target).reshape(len(predictions), -1)
-    if len(errors) == 1:
+    if len(predictions) == 1:
         return np.array([np.nan])
-    errors = errors - errors.mean(axis=1, keepdims=True)
-    norms = np.sqrt((errors**2).sum(axis=1))
-    norms[norms == 0] = np.nan
-    correlations = errors @ errors.T / np.outer(norms, norms)
+    with np.errstate(invalid="ignore"):
+        # Not defined for a member whose errors are all alike.
+        correlations = np.corrcoef((predictions - target).reshape(len(predictions), -1))
     np.fill_diagonal(correlations, 0)
     return np.asarray(correlations @ weights / (1 - weights))

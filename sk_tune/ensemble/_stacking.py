@@ -35,8 +35,9 @@ from sk_tune._declaration import Documented, parameters
 from sk_tune._splits import folds_among
 from sk_tune.adoption import adopter
 from sk_tune.backend import FleetBackend, fleet
+from sk_tune.ensemble._combination import Combination, Member
 from sk_tune.ensemble._member_fits import has_network
-from sk_tune.ensemble._weights import SampleObjective
+from sk_tune.ensemble._weights import MeanLoss, SampleObjective
 
 Array = npt.NDArray[Any]
 
@@ -184,12 +185,15 @@ class _Stacking(Documented):
             true = np.searchsorted(classes, true)
         if isinstance(cv, list):
             cv = folds_among(train, cv, len(rows))
-        kind, predictions = "squared", []
+        predictions = []
         for n_layers in range(1, self.layers + 1):
             stack = self._stack_of(n_layers, cv).fit(X_train, y_train, **params)
-            predicted, kind = _predicted(stack, safe_indexing(X, held), classes)
-            predictions.append(predicted)
-        loss = SampleObjective(kind=kind)  # type: ignore[arg-type]
+            predicted = Combination([Member(stack, 1.0)], classes)(safe_indexing(X, held))
+            predictions.append(predicted[:, 0] if classes is None else predicted)
+        kind: MeanLoss = "squared"
+        if classes is not None:
+            kind = "log_loss" if hasattr(stack, "predict_proba") else "zero_one"
+        loss = SampleObjective(kind=kind)
         statistics = loss.statistics(np.stack(predictions), true)
         losses = loss.losses(statistics, true)
         self.layer_scores_ = 1 - losses if kind == "zero_one" else -losses
@@ -319,17 +323,3 @@ def _strata(y: Any, classes: Array | None) -> Any:
         return None
     counts = np.unique(np.asarray(y), return_counts=True)[1]
     return y if counts.min() * _HELD_OUT >= 1 else None
-
-
-def _predicted(stack: Any, X: Any, classes: Array | None) -> tuple[Array, str]:
-    """Return predictions on held-out samples, and which loss they are compared by."""
-    if classes is None:
-        return np.asarray(stack.predict(X), dtype=np.float64), "squared"
-    if hasattr(stack, "predict_proba"):
-        values, kind = np.asarray(stack.predict_proba(X)), "log_loss"
-    else:
-        labels = np.asarray(stack.predict(X))
-        values, kind = (labels[:, None] == stack.classes_).astype(float), "zero_one"
-    aligned = np.zeros((len(values), len(classes)))
-    aligned[:, np.searchsorted(classes, stack.classes_)] = values
-    return aligned, kind

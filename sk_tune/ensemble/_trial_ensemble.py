@@ -272,7 +272,12 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             self.estimators_ = [model for models in folds for model in models]
             sizes = [len(models) for models in folds]
             self.weights_ = np.repeat(weights / sizes, sizes)
-        self._take_over(library, choice.temperature)
+        if library.classes is not None:
+            self._is_multilabel = library.y.ndim == 2
+            self.classes_: Array = np.asarray(library.classes)
+            if self._is_multilabel:
+                self.classes_ = np.arange(library.y.shape[1])
+            self.temperature_ = choice.temperature
         copy_features(self.estimators_[0], self)
         self._combination = parts_of(self).combination()
 
@@ -292,9 +297,6 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
             calibrate=getattr(self, "calibrate", False),
             random_state=seed,
         )
-
-    def _take_over(self, library: Library, temperature: float) -> None:
-        """Keep what only one kind of task has."""
 
     def get_metadata_routing(self) -> Any:
         """Return the routing of the search, which is given all that ``fit`` is given.
@@ -364,13 +366,6 @@ class TrialEnsembleClassifier(  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"calibrate": ["boolean"]}
     _is_classification = True
-
-    def _take_over(self, library: Library, temperature: float) -> None:
-        self._is_multilabel = library.y.ndim == 2
-        self.classes_: Array = np.asarray(library.classes)
-        if self._is_multilabel:
-            self.classes_ = np.arange(library.y.shape[1])
-        self.temperature_ = temperature
 
 
 @parameters

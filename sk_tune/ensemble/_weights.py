@@ -155,9 +155,7 @@ class MetricObjective:
         return self._jackknifed(y, partial(self._loss_on, statistics, y))
 
     def _loss_on(self, statistics: Array, y: Array, chosen: Array) -> float:
-        return self._loss(statistics[chosen], y[chosen])
-
-    def _loss(self, predictions: Array, y: Array) -> float:
+        predictions, y = statistics[chosen], y[chosen]
         try:
             return self._loss_of(predictions, y, self.classes)
         except ValueError:

@@ -26,7 +26,7 @@ from sk_tune import (
     RNNRegressor,
     fleet,
 )
-from sk_tune.ensemble._boosting import _classification_loss, _regression_loss
+from sk_tune.ensemble._boosting import _REGRESSION_LOSSES, _BinaryLogLoss, _LogLoss
 
 # The default, in the precision in which samples and weights can be compared.
 PRECISE = MLPRegressor(n_layers=1, width=64, max_epochs=10, dtype="float64")
@@ -340,10 +340,10 @@ def _case(kind, seed, n=40):
     F, f = rng.normal(size=(2, n, n_columns))
     w = rng.uniform(0.1, 2.0, n)
     if kind == "binary":
-        return _classification_loss(1), rng.integers(0, 2, (n, 1)).astype(float), F, f, w
+        return _BinaryLogLoss(), rng.integers(0, 2, (n, 1)).astype(float), F, f, w
     if kind == "classes":
-        return _classification_loss(3), np.eye(3)[rng.integers(0, 3, n)], F, f, w
-    loss = _regression_loss(kind, 0.7)
+        return _LogLoss(), np.eye(3)[rng.integers(0, 3, n)], F, f, w
+    loss = _REGRESSION_LOSSES[kind](0.7)
     y = rng.normal(scale=2.0, size=(n, n_columns))
     loss.look_at(y, F, w)
     return loss, y, F, f, w
@@ -402,7 +402,7 @@ def test_the_start_is_the_best_constant(kind):
     """No other constant near it has less loss; Friedman's Huber starts at the median."""
     loss, y, _, _, w = _case(kind, 1, n=41)
     if kind == "huber":
-        median = _regression_loss("absolute_error", 0.5).start(y, w)
+        median = _REGRESSION_LOSSES["absolute_error"](0.5).start(y, w)
         assert_allclose(loss.start(y, w), median)
         return
     start = loss.start(y, w)
@@ -430,7 +430,7 @@ def test_a_weight_of_two_is_a_sample_twice(kind):
 
 def test_the_huber_loss_adapts_to_the_residuals():
     """Its limit is the weighted quantile of their sizes."""
-    loss = _regression_loss("huber", 0.75)
+    loss = _REGRESSION_LOSSES["huber"](0.75)
     y = np.array([[1.0], [-2.0], [3.0], [100.0]])
 
     loss.look_at(y, np.zeros((4, 1)), np.ones(4))
