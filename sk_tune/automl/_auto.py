@@ -24,7 +24,6 @@ from sk_tune._compat import (
     Interval,
     StrOptions,
     check_sample_weight,
-    validate_parameter_constraints,
 )
 from sk_tune._declaration import parameters
 from sk_tune._metric import Metric, check_metric_names, scorer_metric
@@ -42,7 +41,7 @@ from sk_tune.automl._models import (
 from sk_tune.automl._onnx_blend import export_blend
 from sk_tune.automl._page import auto_page, verdict
 from sk_tune.automl._problem import Problem, as_features, as_target, kind_of
-from sk_tune.automl._resources import Clock, Workers
+from sk_tune.automl._resources import Clock
 from sk_tune.automl._runner import (
     AutoProgress,
     AutoProgressLine,
@@ -75,6 +74,8 @@ _FAMILY_OF_USE = {"linear": "linear", "boosting": "boosting", "networks": "netwo
 # The part of the budget for the choice of members and the last check.
 _RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
 _RESERVED_IF_BUSY = 0.3
+# Seconds of a budget without which workers cost more, to start, than they save.
+_LEAST_FOR_WORKERS = 30.0
 
 
 @parameters
@@ -319,11 +320,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _check(self) -> None:
-        validate_parameter_constraints(
-            self._parameter_constraints,
-            self.get_params(deep=False),
-            caller_name=type(self).__name__,
-        )
+        self._validate_params()
         if self.time_budget is None and self.n_rounds is None:
             raise ValueError(
                 f"{type(self).__name__} must have a 'time_budget' or 'n_rounds'. Got None "
@@ -434,10 +431,12 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         tell: Callable[[AutoProgress], object] | None = None
         if self.progress is not False:
             tell = AutoProgressLine() if self.progress is True else self.progress
-        workers = Workers(self.n_jobs, self.time_budget)
+        is_short = self.time_budget is not None and self.time_budget < _LEAST_FOR_WORKERS
         return ModelCourse(
             problem=problem,
-            runner=Runner(clock, reserve, tell, workers, found, folder),
+            runner=Runner(
+                clock, reserve, tell, 1 if is_short else self.n_jobs, found, folder
+            ),
             n_rounds=self.n_rounds,
             sampler=self.sampler,
             follows_findings=self.diagnosis,

@@ -176,11 +176,7 @@ class Blend:
 def blend_of(
     trials: Sequence[Trial], weights: Array, temperature: float, classes: Array | None
 ) -> Blend:
-    """Return the average of the models of trials; a trial's weight is shared by its folds.
-
-    Trials without a weight are no members. Averaged probabilities get the temperature;
-    `classes` is None for regression.
-    """
+    """Return the average of trials with a weight, which the folds of each share."""
     weighted = [(t, float(w)) for t, w in zip(trials, weights, strict=True) if w > 0]
     members = [
         Member(model, weight / len(trial.models))

@@ -381,10 +381,7 @@ def leaderboard(
     Index: model. Columns: family; cv_score and cv_std, mean and standard deviation over the
     folds; seconds; in_ensemble; weight; params.
     """
-    weights = {
-        id(trial): weight
-        for trial, weight in zip(chosen.trials, chosen.weights, strict=True)
-    }
+    weights = dict(zip(map(id, chosen.trials), chosen.weights, strict=True))
     rows = [
         {
             "model": trial.name,

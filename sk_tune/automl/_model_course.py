@@ -28,13 +28,12 @@ from sk_tune.automl._resources import (
     affordable,
     few_threads,
     hyperband_size,
-    is_busy,
     measured_cost,
 )
 from sk_tune.automl._runner import ERRORS, Memory, ModelKind, Runner
 from sk_tune.diagnosis import AppliedChange, Finding, apply
 from sk_tune.search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
-from sk_tune.training import one_thread
+from sk_tune.training import one_thread, processes_per_cpu
 
 # Shares of the budget that a default model of each family may take.
 _FIRST_SHARES = {"linear": 0.08, "boosting": 0.15}
@@ -66,6 +65,8 @@ _FEW_VALUES = 50_000
 # Candidates of boosting in a round without a budget.
 _BOOSTING_CANDIDATES = 8
 _MOST_CANDIDATES = 300
+# Processes that wait for each processor on a busy machine.
+_LOAD_OF_BUSY = 1.5
 _TOO_LONG = "It takes too long for this budget."
 
 
@@ -99,8 +100,9 @@ class ModelCourse:
     def run(self, models: Sequence[Model]) -> None:
         """Train models in the order of the first trainings; the first is always trained."""
         try:
-            busy = self.runner.clock.budget is not None and is_busy()
-            with one_thread(), few_threads(self.problem.n_values, is_busy=busy):
+            has_end = self.runner.clock.budget is not None
+            is_busy = has_end and processes_per_cpu() > _LOAD_OF_BUSY
+            with one_thread(), few_threads(self.problem.n_values, is_busy=is_busy):
                 self._run_defaults(models)
                 self._run_rounds()
         except KeyboardInterrupt:
@@ -116,7 +118,7 @@ class ModelCourse:
         known -= {m.name for m in models if m.resource} - self.found.kinds.keys()
         if any(model.is_network for model in models):
             # While models without any are trained.
-            runner.workers.start()
+            runner.start_workers()
         for model in models:
             if model.name not in known and self._is_promising(model):
                 self._try_default(model)
@@ -133,7 +135,8 @@ class ModelCourse:
         self.runner.begin(f"{model.name}, default")
         n_rows, units = self.problem.n_train, model.most_resources
         cost: Cost | None = None
-        if self._is_to_be_measured(model):
+        has_end = runner.clock.budget is not None
+        if model.resource and has_end and not self._is_cheap(model):
             try:
                 n_rows, units, cost = self._affordable_default(model)
             except ERRORS as error:
@@ -189,10 +192,6 @@ class ModelCourse:
         if not quick or not spent or quick[0].n_rows < self.problem.n_train:
             return False
         return _LEAST_RATIO * spent[0] <= share
-
-    def _is_to_be_measured(self, model: Model) -> bool:
-        has_budget = self.runner.clock.budget is not None
-        return bool(model.resource) and has_budget and not self._is_cheap(model)
 
     def _is_cheap(self, model: Model) -> bool:
         return model.family == "linear" and self.problem.n_values < _FEW_VALUES

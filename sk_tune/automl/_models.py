@@ -7,7 +7,7 @@ Names of parameters carry the step's, as scikit-learn has it: ``net__width``.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -321,16 +321,12 @@ def _boosting_losses(problem: Problem) -> list[str]:
 
 
 def network_models(problem: Problem) -> list[Model]:
-    """Return the networks that suit the data.
-
-    For a table these are a multi-layer perceptron, a quick one and one with embeddings and
-    members; for images a convolutional network, for sequences this and a recurrent one.
-    """
-    makers = [_recurrent, _sequence_network]
+    """Return the networks that suit the data; for tables a quick one and a thorough one."""
+    makers = [_recurrent, _convolutional]
     if problem.kind == "table":
         makers = [_perceptron, _thorough_perceptron]
     elif problem.kind == "image":
-        makers = [_image_network]
+        makers = [_convolutional]
     return [replace(make(problem), make=make) for make in makers]
 
 
@@ -365,16 +361,11 @@ def _thorough_perceptron(problem: Problem) -> Model:
     )
 
 
-def _image_network(problem: Problem) -> Model:
-    return _convolutional(problem, ChannelScaler(1), _IMAGE_AUGMENTATION)
-
-
-def _sequence_network(problem: Problem) -> Model:
-    scaler = ChannelScaler(-1, channels_first=True)
-    return _convolutional(problem, scaler, _SEQUENCE_AUGMENTATION)
-
-
-def _convolutional(problem: Problem, scaler: Any, augmentation: Sequence[Any]) -> Model:
+def _convolutional(problem: Problem) -> Model:
+    scaler, augmentation = ChannelScaler(1), _IMAGE_AUGMENTATION
+    if problem.kind == "sequence":
+        scaler = ChannelScaler(-1, channels_first=True)
+        augmentation = _SEQUENCE_AUGMENTATION
     batch_size = _batch_size(problem, 64)
     space = {
         "n_layers": [1, 2, 3],

@@ -30,8 +30,8 @@ _NEAR = 1e-7
 # The digits to which places of dates are rounded.
 _ROUNDED = 1e9
 _MS_PER_DAY = 24 * 60 * 60 * 1000
-# Days from 0000-03-01 to 1970-01-01, and those of 4, 100 and 400 years.
-_FROM_MARCH, _FOUR, _CENTURY, _CYCLE = 719468, 1461, 36524, 146097
+# Days of a mean year, and from 0001-01-01 to 1970-01-01.
+_DAYS_OF_YEAR, _TO_1970 = 365.2425, 719162
 
 # The normal distribution's quantiles, highest power first: algorithm AS 241 (M. Wichura,
 # Applied Statistics 37, 1988) near the middle and in the tails; 16 digits up to 1e-11.
@@ -157,25 +157,17 @@ def _modulo(a: Tensor, b: float) -> Tensor:
 
 def _year(days: Tensor) -> Tensor:
     """Return the year of days since 1970, in the Gregorian calendar."""
-    # Counted from March on, leap days are the last ones of their years.
-    since = days + _FROM_MARCH
-    cycle = (since / _CYCLE).floor()
-    day = since - cycle * _CYCLE
-    leap_days = (
-        (day / (_FOUR - 1)).floor()
-        - (day / _CENTURY).floor()
-        + (day / (_CYCLE - 1)).floor()
-    )
-    year = ((day - leap_days) / 365).floor()
-    in_year = day - (365 * year + (year / 4).floor() - (year / 100).floor())
-    return year + 400 * cycle + (in_year >= 306).double()
+    # By the mean length of a year, or one beside it.
+    year = 1970 + (days / _DAYS_OF_YEAR).floor()
+    year = year - (days < _new_year(year)).double()
+    return year + (days >= _new_year(year + 1)).double()
 
 
 def _new_year(year: Tensor) -> Tensor:
     """Return the days from 1970 to the first day of a year."""
     before = year - 1
     leap_days = (before / 4).floor() - (before / 100).floor() + (before / 400).floor()
-    return 365 * before + leap_days + 306 - _FROM_MARCH
+    return 365 * before + leap_days - _TO_1970
 
 
 # Columns of a table by name: of categories with all values that some member knows.

@@ -3,7 +3,7 @@
 """The verdict in plain words, the scores that it rests on, and the page of a fit."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,6 @@ from sk_tune.report import (
     PageTable,
     Reproduction,
     ScoreLine,
-    SearchPart,
     fit_code,
     number_cells,
     package_versions,
@@ -39,11 +38,7 @@ def scale_of(scores: Sequence[Score]) -> float:
 
 
 def verdict(scores: Mapping[str, Score], n_leaks: int = 0) -> str:
-    """Return in plain words whether the ensemble is worth having.
-
-    `scores` has "dummy" and "ensemble" at least. There are up to six sentences, and one on
-    leaks, the serious findings of the leak guard, in front of them.
-    """
+    """Return in plain words whether the ensemble is worth having; leaks come first."""
     text = _of_scores(scores)
     if not n_leaks:
         return text
@@ -163,10 +158,7 @@ _MOST_PARAMS = 3
 
 
 def auto_page(auto: Any, *, title: str, usage: str) -> Page:
-    """Return the page of a fitted AutoClassifier or AutoRegressor.
-
-    Without a `title` that is the name of the estimator, without `usage` what it says.
-    """
+    """Return the page of a fitted AutoClassifier or AutoRegressor."""
     expected = auto.corrected_score_
     metric = "accuracy" if hasattr(auto, "classes_") else "r2"
     metric = metric if auto.scoring is None else str(auto.scoring)
@@ -198,7 +190,10 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
         quality=auto._quality,
         usage=usage or _usage(auto),
         columns=auto.columns_,
-        searches=[*_searches(auto)],
+        searches=[
+            replace(part, key=f"search-{k}-", title=name)
+            for k, (name, part) in enumerate(auto._searches.items())
+        ],
         changes=[str(change) for change in auto.changes_],
         models=_models(auto.leaderboard_, metric),
         checks=[found for found in auto.findings_ if found.is_of_leaks],
@@ -264,12 +259,6 @@ def _usage(auto: Any) -> str:
     if hasattr(auto, "predict_proba"):
         lines.append("probabilities = auto.predict_proba(X_new)")
     return "\n".join(lines)
-
-
-def _searches(auto: Any) -> Iterator[SearchPart]:
-    """Yield what the best search of each kind of network tried, by its name."""
-    for k, (name, part) in enumerate(auto._searches.items()):
-        yield replace(part, key=f"search-{k}-", title=name)
 
 
 def _models(board: pd.DataFrame, metric: str) -> PageTable:

@@ -1,32 +1,27 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The time, the worker processes and the threads of a fit, and what the time allows.
+"""The time and the threads of a fit, and what the time allows.
 
 Notation: a fit on n samples with u units (epochs or iterations) takes
 a + b n + u (c + d n) seconds.
 """
 
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-import joblib
 from threadpoolctl import threadpool_limits
 
-from sk_tune._compat import get_active_backend
-from sk_tune.engine import start_workers
 from sk_tune.schedule import hyperband_brackets, new_resources
-from sk_tune.training import processes_per_cpu
 
 
 class Clock:
     """Measures a budget in seconds by ``time.monotonic``; None has no end."""
 
-    def __init__(self, budget: float | None, start: float | None = None) -> None:
+    def __init__(self, budget: float | None) -> None:
         self.budget = budget
-        self._start = time.monotonic() if start is None else start
+        self._start = time.monotonic()
 
     @property
     def seconds(self) -> float:
@@ -45,56 +40,9 @@ class Clock:
         return math.inf if self.budget is None else part * self.budget
 
 
-# Seconds of a budget without which workers cost more, to start, than they save.
-_LEAST_BUDGET = 30.0
-
-
-class Workers:
-    """The worker processes of joblib, which nobody waits for.
-
-    A worker imports torch before it can train anything: for seconds, and on a busy machine
-    for much longer. Until all of them have, networks train in this process; with little
-    time there are no workers at all.
-    """
-
-    def __init__(self, n_jobs: int | None, time_budget: float | None) -> None:
-        self._wanted = n_jobs
-        self._thread: threading.Thread | None = None
-        # A thread does not know the backend by itself.
-        self._backend, _ = get_active_backend()
-        backend = self._backend
-        self._is_timed = (
-            time_budget is not None
-            and type(backend).__name__ == "LokyBackend"
-            and joblib.effective_n_jobs(n_jobs) > 1
-        )
-        self._is_worth_it = time_budget is None or time_budget >= _LEAST_BUDGET
-
-    def start(self) -> None:
-        """Let the workers start, if there is time for it."""
-        if self._is_timed and self._is_worth_it and self._thread is None:
-            self._thread = threading.Thread(
-                target=start_workers, args=(self._wanted, self._backend), daemon=True
-            )
-            self._thread.start()
-
-    @property
-    def n_jobs(self) -> int | None:
-        """The n_jobs of a search that starts now: 1 while the workers are not ready."""
-        is_ready = self._thread is not None and not self._thread.is_alive()
-        return self._wanted if is_ready or not self._is_timed else 1
-
-
 # Below it threads wait for each other longer than they compute, and on a busy machine many
 # times longer.
 _VALUES_FOR_THREADS = 1_000_000
-# Processes that wait for each processor on a busy machine.
-_LOAD_OF_BUSY = 1.5
-
-
-def is_busy() -> bool:
-    """Return whether others keep the processors of this machine busy."""
-    return processes_per_cpu() > _LOAD_OF_BUSY
 
 
 def few_threads(n_values: int, *, is_busy: bool = False) -> threadpool_limits:
@@ -155,12 +103,7 @@ class Cost:
 
     def times(self, factor: float) -> "Cost":
         """Return the cost of so many fits."""
-        return Cost(
-            once=factor * self.once,
-            per_unit=factor * self.per_unit,
-            once_per_row=factor * self.once_per_row,
-            per_unit_per_row=factor * self.per_unit_per_row,
-        )
+        return Cost(**{name: factor * seconds for name, seconds in asdict(self).items()})
 
     def _fixed(self, units: int) -> float:
         return self.once + units * self.per_unit
@@ -174,11 +117,9 @@ def measured_cost(
 ) -> Cost:
     """Return what fits take, from short ones on a few samples, then on more.
 
-    `seconds` fits with a number of samples and of units, and returns what that took.
-    `limit` are seconds that this may take: fits on more samples are left out that would
-    take longer, by those on fewer. If there was time for one number of samples only, half
-    of what that took is thought to grow with them; the cost is infinite if the very first
-    fit took far too long.
+    `seconds` is called with samples and units; `limit` are seconds for all calls. If there
+    was time for one number of samples only, half of the time is thought to grow with them;
+    the cost is infinite if the very first fit took far too long.
     """
     start = time.perf_counter()
     sizes = list(_sizes(n_rows))
@@ -241,9 +182,8 @@ def affordable(
 ) -> tuple[int, int]:
     """Return on how many samples, and with how many units, a fit may be.
 
-    `least_rows` are those without which it is not worth its time; `most` units are wanted,
-    and from `enough` on samples are worth more than units. The result is all samples, if
-    there is time for enough units; else as many as have them; 0 and 0 if these are too few.
+    All samples if there is time for `enough` of the `most` units, else as many as have
+    enough; 0 and 0 if these are fewer than `least_rows`.
     """
     enough = min(enough, most)
     units = cost.units(seconds, n_rows, most)
@@ -254,10 +194,7 @@ def affordable(
 
 
 def _hyperband_epochs(min_epochs: int, max_epochs: int) -> int:
-    """Return the epochs that all candidates of a Hyperband pass train in one fold.
-
-    `min_epochs` are those of the first rung of the longest bracket; rungs are resumed.
-    """
+    """Return the epochs that all candidates of a Hyperband pass train in one fold."""
     return sum(
         rung.n_candidates * n_epochs
         for bracket in hyperband_brackets(min_epochs, max_epochs, _FACTOR)
@@ -266,11 +203,10 @@ def _hyperband_epochs(min_epochs: int, max_epochs: int) -> int:
 
 
 def hyperband_size(epochs: float, max_epochs: int) -> tuple[int, int]:
-    """Return the least and the most epochs of a Hyperband pass that can be afforded.
+    """Return the least and the most epochs of a Hyperband pass of so many epochs a fold.
 
-    `epochs` is what all candidates may train together in one fold. The least are few if
-    many candidates can be tried; the most are less than asked for only if not even one
-    candidate can be trained for so long.
+    The least are few if many candidates can be tried; the most are less than asked for only
+    if not even one candidate can be trained for so long.
     """
     for reductions in range(_MOST_REDUCTIONS, 0, -1):
         least = max_epochs // _FACTOR**reductions

@@ -25,9 +25,10 @@ from sk_tune._text import LiveLine, error_line
 from sk_tune.automl._blend import Trial, best_of, trials_of
 from sk_tune.automl._models import Model, fits_within
 from sk_tune.automl._problem import Problem
-from sk_tune.automl._resources import Clock, Cost, Workers
+from sk_tune.automl._resources import Clock, Cost
 from sk_tune.automl._splitting import Split
 from sk_tune.backend import value_fingerprint
+from sk_tune.engine import have_to_start, start_meanwhile
 from sk_tune.exceptions import StoreError, warn_user
 from sk_tune.report import SearchPart, data_fingerprint, search_part
 from sk_tune.search import GridSearchCV
@@ -169,11 +170,7 @@ def fingerprint(X: Any, y: Any, sample_weight: Any = None) -> str:
 
 
 class MemoryFolder:
-    """A folder in which the memory of a fit is kept while it runs.
-
-    Trials are written between searches; the networks of a search that runs are in a store
-    of fits, which goes when its trials are written.
-    """
+    """A folder for the memory of a fit: trials, and networks of the search that runs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -231,15 +228,15 @@ class Runner:
     """Runs searches against a clock and keeps what they leave.
 
     `reserve` are seconds to leave for what comes after; `tell` is called with an
-    ``AutoProgress``. What was `found` is written to `folder`, if there is one, between
-    searches; `failures` has why a model could not be trained, `latest` what the latest
-    search of a network tried.
+    ``AutoProgress``; networks train in `n_jobs` processes. What was `found` is written to
+    `folder`, if there is one, between searches; `failures` has why a model could not be
+    trained, `latest` what the latest search of a network tried.
     """
 
     clock: Clock
     reserve: float
     tell: Callable[[AutoProgress], object] | None
-    workers: Workers
+    n_jobs: int | None = None
     found: Memory = field(default_factory=Memory)
     folder: MemoryFolder | None = None
     failures: dict[str, str] = field(default_factory=dict)
@@ -305,20 +302,22 @@ class Runner:
             scoring=problem.scoring,
             refit=False,
             keep_models=_N_KEPT,
-            # Boosting and linear algebra use all cores by threads.
-            n_jobs=self.workers.n_jobs if model.is_network else None,
+            n_jobs=self._n_workers() if model.is_network else None,
             **options,
         )
         if self.tell is not None:
             search.set_params(progress=lambda _: self._report(often=True))
         params = problem.fit_params(search.estimator)
+        in_time: AbstractContextManager[None] = nullcontext()
+        if self.clock.budget is not None:
+            in_time = fits_within(most / len(problem.folds), time.monotonic() + most)
         try:
             with warnings.catch_warnings(record=True) as told:
                 # Trials tell of fits that do not converge.
                 warnings.simplefilter("ignore")
                 warnings.filterwarnings("always", "Scoring failed")
                 warnings.simplefilter("always", FitFailedWarning)
-                with self._within(most, len(problem.folds)):
+                with in_time:
                     search.fit(problem.X, problem.y, **params)
         except KeyboardInterrupt:
             self._keep(search, model, problem)
@@ -329,7 +328,10 @@ class Runner:
         if self._keep(search, model, problem):
             self.failures.pop(model.name, None)
             if model.is_network:
-                self._keep_part(search_part(search), model.name)
+                self.latest = part = search_part(search)
+                known = self.found.searches.get(model.name)
+                if known is None or _rank(part) > _rank(known):
+                    self.found.searches[model.name] = part
             return search
         if not self.seconds_of(model):
             # A warning of scikit-learn ends with the traceback of the error.
@@ -337,18 +339,24 @@ class Runner:
             self.failures[model.name] = reasons[-1] if reasons else _NO_SCORE
         return None
 
-    def _within(self, seconds: float, n_folds: int) -> AbstractContextManager[None]:
-        if self.clock.budget is None:
-            return nullcontext()
-        return fits_within(seconds / n_folds, time.monotonic() + seconds)
+    def start_workers(self) -> None:
+        """Let the workers start, which takes seconds, and on a busy machine many."""
+        if self.clock.budget is not None:
+            start_meanwhile(self.n_jobs, self.clock.left)
+
+    def _n_workers(self) -> int | None:
+        """Return the `n_jobs` of networks: 1 while it would take time to start workers."""
+        if self.clock.budget is None or not have_to_start(self.n_jobs):
+            return self.n_jobs
+        self.start_workers()
+        return 1
 
     def probe(self, model: Model, problem: Problem, n_rows: int, units: int) -> float:
         """Return the seconds of short trainings of a model's defaults; nothing is kept.
 
         A network has the defaults of all samples and is trained in all folds, other models
-        those of so few samples and the first fold. As large a part of the held-out samples
-        is predicted. The seconds are those of the wall clock, or of the processor by the
-        load of the machine if these are fewer: the clock goes on while others compute.
+        those of so few samples and the first fold. Where others compute, seconds are those
+        of the processor by the load of the machine.
         """
         problem = problem.miniature(n_rows)
         if not model.is_network:
@@ -394,12 +402,6 @@ class Runner:
         ]
         self._report()
         return bool(found)
-
-    def _keep_part(self, part: SearchPart, name: str) -> None:
-        """Keep what a search tried, if it is better than what is kept of its kind."""
-        self.latest, known = part, self.found.searches.get(name)
-        if known is None or _rank(part) > _rank(known):
-            self.found.searches[name] = part
 
     def _report(self, *, often: bool = False) -> None:
         """Tell where it stands; what comes often only now and then."""

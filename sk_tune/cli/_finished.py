@@ -27,11 +27,7 @@ _N_LISTED = 12  # Columns that a message lists.
 def predict(
     model: Path, data: Path, output: Path | None, *, proba: bool, use: str | None
 ) -> None:
-    """Write predictions for the rows of a file, in their order, to a file or the screen.
-
-    Raises TableError if the model or the table cannot be used or they do not fit together,
-    and OptionError for probabilities of a regression or a model that there is not.
-    """
+    """Write predictions for the rows of a file, in their order, to a file or the screen."""
     _check_output_file(output)
     with warnings.catch_warnings():
         # scikit-learn's on another version, which is said below, and on new categories.
@@ -118,10 +114,7 @@ def _note(text: str) -> None:
 
 
 def report(folder: Path, output: Path | None) -> None:
-    """Print what a fit found, and write its page anew, into its folder by default.
-
-    Raises TableError if there is no model, OptionError if the page has no folder.
-    """
+    """Print what a fit found, and write its page anew, into its folder by default."""
     _check_output_file(output)
     saved = load_model(folder)
     auto = saved.model
@@ -148,11 +141,7 @@ def _table(folder: Path) -> str:
 
 
 def export(folder: Path, output: Path, *, use: str | None = None) -> None:
-    """Write a model as ONNX, and a JSON file beside it that says how to use it.
-
-    Both files are written or none. Raises TableError if there is no model, OptionError if
-    ONNX cannot express it, a package is missing, or the JSON file is of another origin.
-    """
+    """Write a model as ONNX, and a JSON file that says how to use it, or neither."""
     if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
         raise OptionError(
             "--output must be a file that ends in .onnx, in a folder that exists. Got "
@@ -186,10 +175,7 @@ def _is_of_export(path: Path) -> bool:
 
 
 def store(action: str, path: Path, max_size: float | None) -> None:
-    """Show "info" of a store, "verify" it, or "vacuum" it to `max_size` bytes.
-
-    Raises StoreError if there is no such store, or it is damaged and not to be vacuumed.
-    """
+    """Show "info" of a store, "verify" it, or "vacuum" it to `max_size` bytes."""
     with FitStore(path) as opened:
         if action == "vacuum":
             print(labelled("Removed", f"{opened.vacuum(max_size)} fits"))

@@ -87,11 +87,6 @@ class FitOptions:
     started: float
 
     @property
-    def n_workers(self) -> int:
-        """Processes, counted."""
-        return self.n_jobs or joblib.cpu_count()
-
-    @property
     def seconds_left(self) -> float:
         """Seconds that are left for models; never 0, because something is always tried."""
         files = min(
@@ -111,9 +106,7 @@ def fit(
     """Find models for a table, print how they do, and save them.
 
     `source` is the file of the table, for a later resume; with `resumes` the fit in the
-    output folder. Raises TableError if the table cannot be used, OptionError if an option
-    does not suit it, and KeyboardInterrupt on Ctrl-C, after a result that there was is
-    written.
+    output folder. Raises KeyboardInterrupt on Ctrl-C, after what was found is written.
     """
     check_output_folder(options.output, overwrite=options.overwrite)
     target = read_target(table.frame, options.target, options.task)
@@ -168,11 +161,7 @@ def demo(name: str | None, options: FitOptions) -> None:
 
 
 def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
-    """Resume the fit of a folder with some other options, among them its time budget.
-
-    `data` is the table, if it is no longer where it was. Raises TableError if there is
-    nothing to resume, or the table is another one.
-    """
+    """Resume the fit of a folder with other options; `data` is a table that was moved."""
     config = read_config(folder)
     try:
         before = config.pop("data")
@@ -184,15 +173,11 @@ def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
             "with other options."
         ) from error
     source = before if data is None else data
-    if source is None:
-        raise OptionError(
-            f"--data must name the table, because the fit in {str(folder)!r} had no file."
+    if source is None or not Path(source).exists():
+        fitted = (
+            "the fit had no file" if source is None else f"{str(source)!r} is not there"
         )
-    if data is None and not Path(source).exists():
-        raise OptionError(
-            f"--data must name the table if it was moved. Got none, and {source!r}, which "
-            "was fitted, is not there."
-        )
+        raise OptionError(f"--data must name the table that was fitted: {fitted}.")
     table = read_table(Path(source))
     try:
         fit(table, options, source=Path(source), resumes=True)
@@ -275,7 +260,7 @@ def _auto(target: Target, metric: str, options: FitOptions) -> Any:
         use=options.use or "ensemble",
         scoring=metric,
         test_size=options.test_size,
-        n_jobs=options.n_workers,
+        n_jobs=options.n_jobs or joblib.cpu_count(),
         random_state=options.random_state,
     )
 

@@ -3,6 +3,7 @@
 """The output folder: a model, trials, a summary and a report, all or none."""
 
 import gzip
+import io
 import json
 import os
 import pickle
@@ -45,7 +46,6 @@ _FORMAT = 3
 # The checksum of zlib, joblib's default, overlooked one flipped bit in 29,000.
 _COMPRESS = ("gzip", 3)
 _GZIP = b"\x1f\x8b"
-_CHUNK = 2**20
 
 # Errors of unpickling files that are damaged, foreign or of another version.
 _PICKLE_ERRORS = (
@@ -87,7 +87,7 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
             f"{str(folder)!r}, which has {', '.join(taken)}. {remedy} another folder, or "
             "replace them with --overwrite."
         )
-    for place in (_resolved(folder), _resolved(folder / "model")):
+    for place in (folder.resolve(), (folder / "model").resolve()):
         nearest = next(parent for parent in (place, *place.parents) if parent.exists())
         try:
             # Tried, because rights do not tell all: not for root, not of a file system.
@@ -104,11 +104,9 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
 def resumable_output(
     folder: Path, config: dict[str, Any], *, resumes: bool
 ) -> Iterator[Path]:
-    """Make the folder from which a fit can be resumed, and remove it if nothing was found.
+    """Make the folder for the store of a fit, and remove it if nothing was found.
 
-    `resumes` says that what an earlier fit left there is used. Yields the folder for the
-    store of an AutoML estimator. Raises KeyboardInterrupt with the output folder if
-    something was found before an interrupt.
+    Raises KeyboardInterrupt with the output folder if something was found before one.
     """
     resume, was_there = folder / RESUME, folder.exists()
     if not resumes:
@@ -143,7 +141,7 @@ def write_output(
     folder: Path, saved: SavedModel, summary: dict[str, Any], title: str
 ) -> list[str]:
     """Write the files of a fit, and return their names; other files in the folder stay."""
-    folder, usage = _resolved(folder), usage_text(folder)
+    folder, usage = folder.resolve(), usage_text(folder)
     # The files must be on the file system of the folder, to be moved there: a folder that
     # exists may be a separate one, as a volume of a container is, or lie in a folder that
     # cannot be written.
@@ -186,11 +184,9 @@ def page_title(target: str, table: str) -> str:
 
 
 def load_model(folder: Path, *, use: str | None = None) -> SavedModel:
-    """Return the model in an output folder; `use` says which of its models predicts.
+    """Return the model, a pickle, in an output folder, or of which that is the file.
 
-    The model is a pickle, so it must be trusted; `folder` may be the ``model.joblib``
-    itself. Raises TableError if there is no such model, OptionError if it does not have
-    `use`.
+    Raises TableError if there is no such model, OptionError if it does not have `use`.
     """
     path = model_file(folder)
     content = _unpickled(path)
@@ -226,8 +222,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _unpickled(path: Path) -> Any:
     """Return what is in a file, if all of it is as it was written."""
     try:
-        _check_whole(path)
-        return joblib.load(path)
+        content = path.read_bytes()
+        if content.startswith(_GZIP):
+            # All of it, to the checksum, which a pickle does not need.
+            content = gzip.decompress(content)
+        return joblib.load(io.BytesIO(content))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TableError(
             f"{str(path)!r} must be a model that sk-tune fit wrote. Its checksum is wrong: "
@@ -240,22 +239,8 @@ def _unpickled(path: Path) -> Any:
         ) from error
 
 
-def _check_whole(path: Path) -> None:
-    """Read a file to its checksum, which is behind the last byte that a pickle needs."""
-    with path.open("rb") as file:
-        if file.read(len(_GZIP)) != _GZIP:
-            return
-    with gzip.open(path) as file:
-        while file.read(_CHUNK):
-            pass
-
-
 def trials_table(auto: Any) -> pd.DataFrame:
-    """Return a row for each model that was tried, the best first.
-
-    Columns: model, family, cv_score, cv_std, seconds, in_ensemble, weight, then a column of
-    texts for each parameter.
-    """
+    """Return the leaderboard with a column of texts for each parameter."""
     board = auto.leaderboard_.reset_index()
     params = [
         {key.rpartition("__")[2]: value for key, value in values.items()}
@@ -265,11 +250,6 @@ def trials_table(auto: Any) -> pd.DataFrame:
     texts = pd.DataFrame(params, index=board.index, dtype=object).map(_plain)
     table: pd.DataFrame = pd.concat([board, texts], axis=1)
     return table
-
-
-def _resolved(folder: Path) -> Path:
-    """Return where a folder is or would be, whatever links lead there."""
-    return Path(os.path.realpath(folder))
 
 
 def _write_trials(table: pd.DataFrame, stage: Path) -> str:

@@ -56,16 +56,18 @@ class LoadedTable:
 
 
 def read_table(path: Path, *, texts: Collection[str] = ()) -> LoadedTable:
-    """Return the table in a file, which has at least one row.
+    """Return the table in a file, of which `texts` are columns to read as text.
 
-    A text file's separator, encoding and decimal sign are found out; lines that repeat its
-    header are left out, and `texts` are columns to read as text. Raises TableError if there
-    is no such file, or it is of another type, damaged or empty.
+    Raises TableError if it is no such file, damaged or empty.
     """
-    is_text = is_text_table(path)
-    frame, notes = _read_text(path, texts) if is_text else (_read_parquet(path), ())
+    notes: tuple[str, ...] = ()
+    if is_text_table(path):
+        frame, notes = _read_text(path, texts)
+    else:
+        with _reading_parquet(path):
+            frame = _named(pd.read_parquet(path), path)
     if frame.empty:
-        raise TableError(_no_rows(path, frame))
+        raise _no_rows(path, frame)
     frame, dropped = _without_row_numbers(frame)
     return LoadedTable(frame=frame, name=path.name, notes=(*notes, *dropped))
 
@@ -73,24 +75,18 @@ def read_table(path: Path, *, texts: Collection[str] = ()) -> LoadedTable:
 def read_parts(
     path: Path, *, texts: Collection[str] = (), n_rows: int = _PART_ROWS
 ) -> Iterator[pd.DataFrame]:
-    """Yield the table in a file in parts of at most `n_rows`, never all of it at once.
-
-    A first column without a name stays: one part does not tell whether it counts the rows.
-    Takes and raises what :func:`read_table` does.
-    """
-    is_empty = True
+    """Yield the table in a file in parts of at most `n_rows`, never all of it at once."""
     parts = _text_parts if is_text_table(path) else _parquet_parts
+    part = pd.DataFrame()
     for part in parts(path, texts, n_rows):
-        if part.empty and is_empty:
-            raise TableError(_no_rows(path, part))
-        is_empty = False
-        yield part
-    if is_empty:
-        raise TableError(_no_rows(path, pd.DataFrame()))
+        if not part.empty:
+            yield part
+    if part.empty:
+        raise _no_rows(path, part)
 
 
-def _no_rows(path: Path, frame: pd.DataFrame) -> str:
-    return (
+def _no_rows(path: Path, frame: pd.DataFrame) -> TableError:
+    return TableError(
         f"The table {str(path)!r} must have at least one row below its header. Got "
         f"{len(frame)} rows and {frame.shape[1]} columns."
     )
@@ -124,7 +120,10 @@ def _dialect(path: Path) -> _Dialect:
     encoding = _encoding(path)
     with _opened(path) as file, io.TextIOWrapper(file, encoding, newline="") as text:
         head = text.read(_SNIFFED_CHARACTERS)
-    separator = "\t" if ".tsv" in path.name.lower() else _separator(head)
+    # Outside of quotes the header has most of the separator.
+    header = re.sub(r'"[^"]*"', "", head.lstrip().partition("\n")[0])
+    is_tabbed = ".tsv" in path.name.lower()
+    separator = "\t" if is_tabbed else max(_SEPARATORS, key=header.count)
     decimal = "," if _has_decimal_commas(head, separator) else "."
     return _Dialect(encoding=encoding, separator=separator, decimal=decimal)
 
@@ -239,12 +238,6 @@ def _opened(path: Path) -> Iterator[Any]:
         raise TableError(f"{str(path)!r} must be a gzip file. Got: {error}.") from error
 
 
-def _separator(head: str) -> str:
-    """Return the separator that the header has most of, outside quotes."""
-    header = re.sub(r'"[^"]*"', "", head.lstrip().partition("\n")[0])
-    return max(_SEPARATORS, key=header.count)
-
-
 def _has_decimal_commas(head: str, separator: str) -> bool:
     """Return whether more numbers have a comma than a point, where it separates nothing.
 
@@ -283,11 +276,6 @@ def _reading_parquet(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    with _reading_parquet(path):
-        return _named(pd.read_parquet(path), path)
-
-
 def _named(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return a frame whose columns are all of its columns, with texts for names."""
     if frame.index.names != [None]:
@@ -319,11 +307,7 @@ def _first_line(error: Exception) -> str:
 
 
 def demo_table(name: str | None) -> tuple[LoadedTable, str]:
-    """Return a table that comes with scikit-learn, and its target.
-
-    The default is "titanic", or "breast_cancer" if that is not installed; TableError if
-    "titanic" is asked for then.
-    """
+    """Return a table that comes with scikit-learn, and its target; the first for None."""
     if name == "titanic" or (name is None and _titanic_file() is not None):
         return _titanic(), "survived"
     loaders: dict[str, Callable[..., Any]] = {
@@ -391,20 +375,24 @@ class Target:
 
 
 def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
-    """Return the target of a table, with a value in each row.
-
-    Raises TableError if there is no such column, or it cannot be predicted.
-    """
+    """Return the target of a table, or raise TableError if it cannot be predicted."""
     if name not in frame.columns:
         hint = column_hint(name, list(frame.columns))
         raise TableError(
             f"--target must name a column of the table. Got {name!r} instead.{hint}"
         )
     column = frame[name]
-    if column.dtype == object:
-        column = _of_numbers(column)
-    _check_complete(column, task)
-    labels, column, written = column, *_as_written(column)
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if column.dtype == object and kind in _NUMBERS_IN_OBJECTS:
+        column = pd.to_numeric(column)
+    text_format = format_of_column(column) if kind == "string" else None
+    # A word among labels is one of them.
+    is_measured = text_format is not None and task != "classification"
+    _check_complete(column, is_missing(column) if is_measured else column.isna().to_numpy())
+    labels, written = column, ""
+    if text_format is not None and text_format.style != "plain":
+        # What text such as "€ 9.99" stands for.
+        column, written = text_format.read(column), f" ({text_format})"
     if len(frame) < MIN_ROWS:
         raise TableError(f"The table must have at least {MIN_ROWS} rows. Got {len(frame)}.")
     if column.nunique() < 2:
@@ -413,7 +401,7 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
             f"{str(column.iloc[0])!r}."
         )
     decided, reason, other = _decide(column)
-    reason = f"{reason} ({written})" if written else reason
+    reason += written
     if task != "auto":
         decided, reason, other = task, "as --task says", ""
     if decided == "regression":
@@ -431,30 +419,7 @@ def column_hint(name: str, columns: list[str]) -> str:
     )
 
 
-def _of_numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Return numbers that are kept as objects as numbers; anything else as it is."""
-    kind = pd.api.types.infer_dtype(column, skipna=True)
-    if kind not in _NUMBERS_IN_OBJECTS:
-        return column
-    return column.astype(np.float64) if kind == "decimal" else pd.to_numeric(column)
-
-
-def _as_written(column: "pd.Series[Any]") -> tuple["pd.Series[Any]", str]:
-    """Return what text such as "€ 9.99" stands for, and how it is written; or itself."""
-    if pd.api.types.infer_dtype(column, skipna=True) != "string":
-        return column, ""
-    text_format = format_of_column(column)
-    if text_format is None or text_format.style == "plain":
-        return column, ""
-    return text_format.read(column), str(text_format)
-
-
-def _check_complete(column: "pd.Series[Any]", task: str) -> None:
-    is_text = pd.api.types.infer_dtype(column, skipna=True) == "string"
-    # A word among labels is one of them.
-    is_text &= task != "classification"
-    is_measured = is_text and format_of_column(column) is not None
-    missing = is_missing(column) if is_measured else column.isna().to_numpy()
+def _check_complete(column: "pd.Series[Any]", missing: npt.NDArray[np.bool_]) -> None:
     if not missing.any():
         return
     raise TableError(

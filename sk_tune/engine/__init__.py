@@ -14,7 +14,6 @@ from sk_tune.engine._executors import (
     have_to_start,
     outside_blocks,
     start_meanwhile,
-    start_workers,
 )
 from sk_tune.engine._fits import Fit, Progress, Trained
 from sk_tune.engine._memory_limits import checkpoint_before, expected_memory
@@ -61,7 +60,6 @@ __all__ = [
     "signature",
     "skip_words",
     "start_meanwhile",
-    "start_workers",
     "train",
     "train_one",
 ]

@@ -213,11 +213,7 @@ def _left_out(X: Any, y: Any, sample_weight: Any) -> Array | None:
 
 
 def _epoch_table(members: Sequence[Any]) -> pd.DataFrame:
-    """Return the curves of the members on their out-of-bag samples.
-
-    Columns: member, epoch, train_loss, oob_loss and oob_score; members without such a curve
-    have no rows.
-    """
+    """Return the curves of the members that have some on their out-of-bag samples."""
     rows = []
     for number, member in enumerate(members):
         network: Any = network_of(member)

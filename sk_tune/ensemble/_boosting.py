@@ -55,6 +55,7 @@ from sk_tune.estimators import MLPRegressor, category_columns
 
 Floats = npt.NDArray[np.float64]
 
+
 class BoostingLoss(ABC):
     """A loss as gradient boosting needs it."""
 

@@ -239,11 +239,7 @@ class _Lone:
 
 
 class _Stacked:
-    """Members whose networks have one architecture.
-
-    `scaling` is what their scalers may have in common; `classes` and `dtype` are as in
-    `Combination`.
-    """
+    """Members whose networks have one architecture, and maybe a common scaling."""
 
     def __init__(
         self,
@@ -275,10 +271,7 @@ class _Stacked:
             self._columns = torch.from_numpy(np.stack(columns)).unsqueeze(1)
 
     def can_run(self, inputs: Inputs) -> bool:
-        """Return whether torch can run the networks as one; tried on some of the samples.
-
-        Samples that a network refuses raise its error, and say nothing against stacking.
-        """
+        """Return whether torch can run the networks as one, by some of the samples."""
         samples, is_scaled = self._samples(inputs)
         try:
             self._stack(samples, is_scaled=is_scaled)

@@ -156,12 +156,7 @@ def has_network(estimator: Any) -> bool:
 
 
 def fit_stage(stage: Any, X: Any, y: Any, sample_weight: Any = None) -> Any:
-    """Fit an estimator in place and return it.
-
-    Inside a ``with
-    fleet():`` block the stages of all tasks, the folds of a search say, train side by side
-    instead. Raises ValueError if there are weights that the estimator does not take.
-    """
+    """Fit an estimator in place and return it; in a block all tasks train side by side."""
     params = {} if sample_weight is None else {_weight_name(stage): sample_weight}
     target = y[:, 0] if y.shape[1] == 1 else y
     is_in_block = isinstance(get_active_backend()[0], CollectingBackend)
@@ -192,11 +187,7 @@ def asks_for_types(estimator: Any) -> bool:
 
 
 def with_categories(estimator: Any, positions: Sequence[int]) -> Any:
-    """Return an estimator that is told the `positions` of category columns.
-
-    Members are given arrays, which have no types of columns; from a frame a network would
-    have read them.  It is the estimator itself if there is nothing to tell.
-    """
+    """Return an estimator that is told its categories, which arrays do not tell members."""
     if not positions or not asks_for_types(estimator):
         return estimator
     return clone(estimator).set_params(categorical_features=list(positions))

@@ -53,11 +53,9 @@ def with_temperature(
 
 
 def fitted_temperature(probabilities: Array, y: Array, signs: Array | None = None) -> float:
-    """Return the temperature between 0.05 and 20 with the least log loss.
+    """Return the temperature between 0.05 and 20 with the least log loss, one minimum.
 
-    The probabilities, (N, K), are of samples that were not trained on; log loss has one
-    minimum in the temperature's reciprocal.  `signs` of -1 take a sample's loss from the
-    others'.
+    `signs` of -1 take a sample's loss from the others'.
     """
     is_multilabel = y.ndim == 2
 
@@ -104,7 +102,7 @@ class Parts:
         return self.member_classes is not None and len(self.member_classes) == 0
 
     def combination(self, ensemble: Any = None) -> Combination:
-        """Return the weighted sum of the members: that of an ensemble's ``fit``, if alike."""
+        """Return the weighted sum of the members: an ensemble's own if it is the same."""
         kept: Combination | None = getattr(ensemble, "_combination", None)
         if kept is not None and kept.is_of(self.members):
             return kept

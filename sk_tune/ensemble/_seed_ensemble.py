@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 
-from sk_tune._compat import HasMethods, Interval, validate_parameter_constraints
+from sk_tune._compat import HasMethods, Interval
 from sk_tune._declaration import parameters
 from sk_tune.ensemble._member_fits import fit_members, last_step
 from sk_tune.ensemble._parts import (
@@ -105,11 +105,7 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
             check_classification_targets(y)
             if is_multilabel(y):
                 check_indicator(np.asarray(y))
-        validate_parameter_constraints(
-            self._parameter_constraints,
-            self.get_params(deep=False),
-            caller_name=type(self).__name__,
-        )
+        self._validate_params()
         random_state = check_random_state(self.random_state)
         members = [clone(self._base()) for _ in range(self.n_estimators)]
         for member in members:

@@ -5,7 +5,8 @@
 Notation: M candidates, N samples of the data that were held out, K classes or outputs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -224,8 +225,11 @@ class CandidateWeights:
         return with_temperature(average, self.temperature, is_multilabel=self.is_multilabel)
 
 
-# Threads cost more than they save where products are as small as these.
-_one_thread = threadpool_limits.wrap(limits=1)
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # Threads cost more than they save where products are as small as these.
+    with threadpool_limits(limits=1):
+        yield
 
 
 @dataclass(kw_only=True, eq=False)
@@ -253,7 +257,7 @@ class Selector:
         self._objective = make_objective(self.scoring, y, classes)
         self.reported = make_objective(shown, y, classes, is_exact=True)
 
-    @_one_thread
+    @_one_thread()
     def select(self) -> tuple[CandidateWeights, EnsembleScore, Array]:
         """Return a choice from all samples, what it is worth, and predictions.
 
@@ -279,7 +283,7 @@ class Selector:
         )
         return self.choose(library), found, held
 
-    @_one_thread
+    @_one_thread()
     def choose(self, library: Library, signs: Array | None = None) -> CandidateWeights:
         """Return weights and temperature by the samples of a library.
 

@@ -16,7 +16,6 @@ from sk_tune._compat import (
     HasMethods,
     Interval,
     StrOptions,
-    validate_parameter_constraints,
 )
 from sk_tune._declaration import parameters
 from sk_tune._metric import scorer_metric
@@ -227,11 +226,7 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _check(self) -> None:
-        validate_parameter_constraints(
-            self._parameter_constraints,
-            self.get_params(deep=False),
-            caller_name=type(self).__name__,
-        )
+        self._validate_params()
         if not hasattr(self.search, "keep_models"):
             raise ValueError(
                 f"The 'search' parameter of {type(self).__name__} must be a search of "

@@ -102,10 +102,7 @@ class SampleObjective:
         return np.asarray((each if signs is None else each * signs).mean(axis=-1))
 
     def difference(self, first: Array, second: Array, y: Array) -> tuple[float, float]:
-        """Return by how much the first of two has more loss, and the standard error.
-
-        Both are statistics of the same samples, whose differences are paired.
-        """
+        """Return how much more loss the first of two has, paired, and the error."""
         return _mean_and_error(self.each(first, y) - self.each(second, y))
 
     def estimate(self, statistics: Array, y: Array) -> tuple[float, float]:
@@ -415,11 +412,7 @@ def _stacked_weights(
 def tuned_stacked_weights(
     predictions: Array, y: Array, part: Array, loss: SampleObjective, objective: Objective
 ) -> Floats:
-    """Return stacked weights with the strength that is best on held-out samples.
-
-    `part`, (N,), says which part each sample belongs to; parts are held out in turn.
-    Weights minimise `loss`, the strength minimises `objective`.
-    """
+    """Return stacked weights with the strength that is best on parts held out in turn."""
     if len(predictions) == 1:
         return np.ones(1)
     parts = np.unique(part)

@@ -10,14 +10,14 @@ import pytest
 from sk_tune.automl import AutoProgress, _model_course, _resources
 from sk_tune.automl._model_course import ModelCourse
 from sk_tune.automl._models import boosting_model, dummy_model, linear_model
-from sk_tune.automl._resources import Clock, Workers
+from sk_tune.automl._resources import Clock
 from sk_tune.automl._runner import _N_KEPT, Runner
 
 
 def _course(problem, *, budget=None, n_rounds=0, tell=None, follows_findings=True):
     return ModelCourse(
         problem=problem,
-        runner=Runner(Clock(budget), 0.0, tell, Workers(None, budget)),
+        runner=Runner(Clock(budget), 0.0, tell),
         n_rounds=n_rounds,
         sampler="random",
         follows_findings=follows_findings,
@@ -151,7 +151,7 @@ class _Costly(Runner):
 
 def _costly_course(problem, budget, monkeypatch):
     course = _course(problem, budget=budget, n_rounds=0)
-    course.runner = _Costly(Clock(budget), 0.0, None, Workers(None, budget))
+    course.runner = _Costly(Clock(budget), 0.0, None)
     now = [0.0]
     monkeypatch.setattr(
         _resources.time, "perf_counter", lambda: now.__setitem__(0, now[0] + 1e-9) or now[0]

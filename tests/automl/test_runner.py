@@ -11,10 +11,11 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+import sk_tune.automl._runner
 from sk_tune import AutoClassifier, GridSearchCV
 from sk_tune.automl import AutoProgress
 from sk_tune.automl._models import boosting_model, dummy_model, linear_model
-from sk_tune.automl._resources import Clock, Workers
+from sk_tune.automl._resources import Clock
 from sk_tune.automl._runner import Runner, progress_text
 
 
@@ -26,7 +27,7 @@ def problem(make_problem):
 
 
 def _runner(budget):
-    return Runner(Clock(budget), 0.0, None, Workers(None, budget))
+    return Runner(Clock(budget), 0.0, None)
 
 
 def _boosting(runner, problem, seconds):
@@ -41,6 +42,31 @@ def test_boosting_ends_with_the_time_that_is_meant_for_it(problem):
     """Each fold has some iterations; without a budget it has all of them."""
     assert all(10 <= n < 400 for n in _boosting(_runner(100.0), problem, 1e-3))
     assert _boosting(_runner(None), problem, None) == [400] * 3
+
+
+def test_until_workers_run_networks_train_in_this_process(
+    problem, small_network, monkeypatch
+):
+    """Nobody waits for their start, unless there is no end; boosting uses threads."""
+    model, asked, started = small_network(problem), [], []
+
+    def told(*args, n_jobs, **options):
+        asked.append(n_jobs)
+        return GridSearchCV(*args, **options)
+
+    monkeypatch.setattr(sk_tune.automl._runner, "have_to_start", lambda _: not asked)
+    monkeypatch.setattr(
+        sk_tune.automl._runner, "start_meanwhile", lambda n_jobs, _: started.append(n_jobs)
+    )
+    grid = {"net__max_epochs": [1]}
+    for budget in (60.0, 60.0, None):
+        runner = Runner(Clock(budget), 0.0, None, 2)
+        runner.run(told, model.estimator, grid, model, problem)
+    dummy = dummy_model(problem)
+    runner.run(told, dummy.estimator, dict(dummy.grid), dummy, problem)
+
+    assert asked == [1, 2, 2, None]
+    assert started == [2]
 
 
 def test_numbers_go_on_from_the_largest(problem):
@@ -118,7 +144,7 @@ def test_a_file_has_no_escape_codes(capsys):
 
 def test_searches_of_a_course_share_what_they_prepared(mixed, make_problem):
     """Each fold of the second search has the preparation of the first search's fold."""
-    runner = Runner(Clock(None), 0.0, None, Workers(None, None))
+    runner = Runner(Clock(None), 0.0, None)
     problem = make_problem(*mixed)
     for model in (linear_model(problem), boosting_model(problem), linear_model(problem)):
         grid = {name: values[:1] for name, values in model.grid.items()}

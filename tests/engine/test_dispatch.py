@@ -13,7 +13,15 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import ParallelBackendBase, ThreadingBackend
 
 from sk_tune import MLPClassifier, fleet
-from sk_tune.engine import Fit, FitStream, _executors, have_to_start, outside_blocks, train
+from sk_tune.engine import (
+    Fit,
+    FitStream,
+    _executors,
+    have_to_start,
+    outside_blocks,
+    start_meanwhile,
+    train,
+)
 from sk_tune.engine._shard import train_shard
 from sk_tune.exceptions import SkTuneWarning
 
@@ -339,6 +347,23 @@ def test_workers_need_no_start_that_have_trained_and_are_there_yet(iris):
         assert have_to_start(2)
     with joblib.parallel_config(backend="threading"):
         assert not have_to_start(2)
+
+
+def test_workers_that_end_while_they_start_print_nothing(monkeypatch, capsys):
+    """As on Ctrl-C, which reaches them too: the thread ends without a traceback."""
+    get_reusable_executor().shutdown(kill_workers=True)
+
+    def ended(**options):
+        raise TerminatedWorkerError
+
+    monkeypatch.setattr(_executors.joblib, "Parallel", ended)
+    before = set(threading.enumerate())
+    with joblib.parallel_config(backend="loky"):
+        start_meanwhile(2, 60.0)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+
+    assert capsys.readouterr().err == ""
 
 
 def test_outside_all_blocks_joblib_has_the_workers_around_them():
