@@ -214,19 +214,16 @@ def _left_out(X: Any, y: Any, sample_weight: Any) -> Array | None:
 
 def _epoch_table(members: Sequence[Any]) -> pd.DataFrame:
     """Return the curves of the members that have some on their out-of-bag samples."""
-    rows = []
-    for number, member in enumerate(members):
-        network: Any = network_of(member)
-        history = [] if network is None else network.history_
-        rows += [
-            {
-                "member": number,
-                "epoch": epoch,
-                **{column: record[name] for name, column in _COLUMNS.items()},
-            }
-            for epoch, record in enumerate(history, start=1)
-            if "monitor_loss" in record
-        ]
+    rows = [
+        {
+            "member": number,
+            "epoch": epoch,
+            **{column: record[name] for name, column in _COLUMNS.items()},
+        }
+        for number, member in enumerate(members)
+        for epoch, record in enumerate(getattr(network_of(member), "history_", []), start=1)
+        if "monitor_loss" in record
+    ]
     return pd.DataFrame(rows, columns=["member", "epoch", *_COLUMNS.values()])
 
 

@@ -349,6 +349,7 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
         train_score, validation_score = [], []
         n = len(train.X)
         n_drawn = max(1, int(self.subsample * n))
+        n_patient = self.n_iter_no_change or 0
         for _ in range(self.n_estimators):
             drawn: Any = slice(None)
             if n_drawn < n:
@@ -367,7 +368,8 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
                 continue
             valid.F[:] += weight * _output(stage, valid.X)
             validation_score.append(loss.mean(valid.y, valid.F, valid.w))
-            if _has_stalled(validation_score, self.n_iter_no_change, self.tol):
+            before = validation_score[-n_patient - 1 : -1]
+            if len(before) == n_patient and validation_score[-1] + self.tol >= max(before):
                 break
         n_kept = len(stages)
         if validation_score:
@@ -440,14 +442,6 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
 def _output(stage: Any, X: Array) -> Array:
     predicted = np.asarray(stage.predict(X), dtype=np.float64)
     return predicted.reshape(len(X), -1)
-
-
-def _has_stalled(scores: list[float], n_iter_no_change: int | None, tol: float) -> bool:
-    """Return whether the last stage is no better than each of some before it."""
-    n = n_iter_no_change or 0
-    if len(scores) <= n:
-        return False
-    return all(scores[-1] + tol >= earlier for earlier in scores[-n - 1 : -1])
 
 
 @parameters

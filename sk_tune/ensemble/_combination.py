@@ -171,25 +171,18 @@ class _TrainingMark:
 
     def __init__(self, network: Any) -> None:
         self._network = network
-        self._net = network.net_
-        self._module = network.net_.module_
-        self._n_steps = network.net_.n_steps_
-        self._weights = list(self._module.state_dict(keep_vars=True).values())
-        self._n_changes = self._count()
+        self._weights = list(network.net_.module_.state_dict(keep_vars=True).values())
+        self._state = self._current()
 
     def is_current(self) -> bool:
         """Return whether nobody has trained or altered the network since."""
-        net = self._network.net_
-        return (
-            net is self._net
-            and net.module_ is self._module
-            and net.n_steps_ == self._n_steps
-            and self._count() == self._n_changes
-        )
+        return self._current() == self._state
 
-    def _count(self) -> int:
+    def _current(self) -> tuple[Any, ...]:
+        net = self._network.net_
         # Torch counts the changes of each tensor.
-        return sum(tensor._version for tensor in self._weights)
+        n_changes = sum(tensor._version for tensor in self._weights)
+        return net, net.module_, net.n_steps_, n_changes
 
 
 def _form(network: Any) -> Any:

@@ -285,12 +285,12 @@ def common_scalings(
     preparations: Sequence[Preparation],
 ) -> dict[Hashable, CommonScaling]:
     """Return, by ``head_key``, a scaling for all that differ by scalers only."""
-    scalings: dict[Hashable, CommonScaling] = {}
-    for preparation in preparations:
-        if preparation.tail is not None:
-            scaling = CommonScaling(preparation, preparation.tail)
-            scalings.setdefault(preparation.head_key, scaling)
-    return scalings
+    # The first of those that are alike up to the scalers.
+    return {
+        preparation.head_key: CommonScaling(preparation, preparation.tail)
+        for preparation in reversed(preparations)
+        if preparation.tail is not None
+    }
 
 
 def preparation_of(network: Any, estimator: Any, features: Array | None) -> Preparation:

@@ -47,9 +47,8 @@ def with_temperature(
     if is_multilabel:
         inside = np.clip(probabilities, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
         return np.asarray(expit(logit(inside) / temperature))
-    scaled = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY)) / temperature
-    scaled = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return np.asarray(scaled / scaled.sum(axis=-1, keepdims=True))
+    logs = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
+    return np.asarray(softmax(logs / temperature, axis=-1))
 
 
 def fitted_temperature(probabilities: Array, y: Array, signs: Array | None = None) -> float:
@@ -148,6 +147,15 @@ class Combined(Documented):
         """Return what the prediction is made of: the mean of the members, if no other."""
         return _parts_of_mean(self)
 
+    def _keep(self, estimators: list[Any], weights: Array) -> None:
+        """Keep fitted members, their weights, and what they know of the features."""
+        vars(self).update(estimators_=estimators, weights_=weights)
+        for name in ("n_features_in_", "feature_names_in_"):
+            vars(self).pop(name, None)
+            if hasattr(estimators[0], name):
+                setattr(self, name, getattr(estimators[0], name))
+        self._combination = self._parts().combination()
+
     def _checked(self, X: Any) -> Any:
         """Return X as the members take it."""
         return X
@@ -189,14 +197,6 @@ class CombinedRegressor(Combined):
         return targets[:, 0] if targets.shape[1] == 1 else targets
 
 
-def copy_features(member: Any, ensemble: Any) -> None:
-    """Give an ensemble the number and the names of the features of a member, if it has."""
-    for name in ("n_features_in_", "feature_names_in_"):
-        vars(ensemble).pop(name, None)
-        if hasattr(member, name):
-            setattr(ensemble, name, getattr(member, name))
-
-
 def parts_of(ensemble: Any) -> Parts:
     """Return what the prediction of a fitted ensemble is made of; members are shared.
 
@@ -211,15 +211,23 @@ def parts_of(ensemble: Any) -> Parts:
 def _parts_of_mean(ensemble: Any) -> Parts:
     check_is_fitted(ensemble)
     columns: dict[str, Any] = {"n_features": getattr(ensemble, "n_features_in_", None)}
-    is_encoded = True
+    weights = _weights_of(ensemble)
+    total = sum(weights)
+    features: list[Array | None] = [None] * len(weights)
     if isinstance(ensemble, _BAGGING):
         names = getattr(ensemble, "feature_names_in_", None)
         columns |= {"takes_arrays": True, "names": names}
-        members = _bagging_members(ensemble)
-    elif isinstance(ensemble, _VOTING):
-        members = _voting_members(ensemble)
-    else:
-        members, is_encoded = _weighted_members(ensemble), False
+        every = np.arange(ensemble.n_features_in_)
+        drawn = ensemble.estimators_features_
+        features = [None if np.array_equal(part, every) else part for part in drawn]
+    members = tuple(
+        Member(estimator, weight / total, part)
+        for estimator, weight, part in zip(
+            ensemble.estimators_, weights, features, strict=True
+        )
+        # A member without a weight is not asked.
+        if weight
+    )
     if not is_classifier(ensemble):
         return Parts(members=members, **columns)
     classes = np.asarray(getattr(ensemble, "classes_", []))
@@ -228,6 +236,7 @@ def _parts_of_mean(ensemble: Any) -> Parts:
             f"A {type(ensemble).__name__} must have one label a sample to be collapsed. "
             "Got several."
         )
+    is_encoded = isinstance(ensemble, (*_BAGGING, *_VOTING))
     member_classes = np.arange(len(classes)) if is_encoded else classes
     if getattr(ensemble, "_is_multilabel", False):
         member_classes = np.empty(0)
@@ -240,49 +249,27 @@ def _parts_of_mean(ensemble: Any) -> Parts:
     )
 
 
-def _bagging_members(bagging: Any) -> tuple[Member, ...]:
-    every = np.arange(bagging.n_features_in_)
-    weight = 1 / len(bagging.estimators_)
-    return tuple(
-        Member(member, weight, None if np.array_equal(features, every) else features)
-        for member, features in zip(
-            bagging.estimators_, bagging.estimators_features_, strict=True
-        )
-    )
-
-
-def _voting_members(voting: Any) -> tuple[Member, ...]:
-    if getattr(voting, "voting", "soft") != "soft":
-        raise TypeError(
-            "A VotingClassifier must have voting='soft' to be collapsed. Got "
-            f"{voting.voting!r}."
-        )
-    weights = [1.0] * len(voting.estimators) if voting.weights is None else voting.weights
-    kept = [
-        float(weight)
-        for (_, member), weight in zip(voting.estimators, weights, strict=True)
-        if not isinstance(member, str)
-    ]
-    return _members(voting.estimators_, kept)
-
-
-def _weighted_members(ensemble: Any) -> tuple[Member, ...]:
-    weights = np.asarray(getattr(ensemble, "weights_", []), dtype=np.float64)
+def _weights_of(ensemble: Any) -> list[float]:
+    """Return the weight of each of ``estimators_`` in the mean, of any sum."""
     members = getattr(ensemble, "estimators_", [])
+    if isinstance(ensemble, _BAGGING):
+        return [1.0] * len(members)
+    if isinstance(ensemble, _VOTING):
+        if getattr(ensemble, "voting", "soft") != "soft":
+            raise TypeError(
+                "A VotingClassifier must have voting='soft' to be collapsed. Got "
+                f"{ensemble.voting!r}."
+            )
+        given = ensemble.estimators
+        weights = [1.0] * len(given) if ensemble.weights is None else ensemble.weights
+        pairs = zip(given, weights, strict=True)
+        # Those that were dropped are not in estimators_.
+        return [float(weight) for (_, one), weight in pairs if not isinstance(one, str)]
+    weights = np.asarray(getattr(ensemble, "weights_", []), dtype=np.float64)
     if weights.ndim != 1 or not 0 < len(weights) == len(members):
         raise TypeError(
             "An ensemble must be a weighted mean of its members to be collapsed: of "
             "sk_tune's ensembles, scikit-learn's bagging or soft voting, or with weights_ "
             f"for its estimators_. Got a {type(ensemble).__name__}."
         )
-    return _members(members, weights.tolist())
-
-
-def _members(estimators: Any, weights: list[float]) -> tuple[Member, ...]:
-    total = sum(weights)
-    # A member without a weight is not asked.
-    return tuple(
-        Member(estimator, weight / total)
-        for estimator, weight in zip(estimators, weights, strict=True)
-        if weight
-    )
+    return [float(weight) for weight in weights]

@@ -15,12 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sk_tune._compat import HasMethods, Interval
 from sk_tune._declaration import parameters
 from sk_tune.ensemble._member_fits import fit_members, last_step
-from sk_tune.ensemble._parts import (
-    CombinedClassifier,
-    CombinedRegressor,
-    copy_features,
-    parts_of,
-)
+from sk_tune.ensemble._parts import Combined, CombinedClassifier, CombinedRegressor
 from sk_tune.estimators import (
     MLPClassifier,
     MLPRegressor,
@@ -33,7 +28,7 @@ Array = npt.NDArray[Any]
 
 
 @parameters
-class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
+class _SeedEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     """Members that differ by their seed.
 
     Also called a deep ensemble.  The members start from other weights and see the samples
@@ -114,15 +109,13 @@ class _SeedEnsemble(BaseEstimator):  # type: ignore[misc]
         fitted = fit_members(
             members, X, y, epochs=epochs, fit_params=fit_params, n_jobs=self.n_jobs
         )
-        self.estimators_ = [one for snapshots in fitted for one in snapshots]
-        self.weights_ = np.full(len(self.estimators_), 1 / len(self.estimators_))
         if isinstance(self, ClassifierMixin):
             self._is_multilabel = is_multilabel(y)
             self.classes_ = np.unique(np.asarray(y))
             if self._is_multilabel:
                 self.classes_ = np.arange(np.shape(y)[1])
-        copy_features(self.estimators_[0], self)
-        self._combination = parts_of(self).combination()
+        estimators = [one for snapshots in fitted for one in snapshots]
+        self._keep(estimators, np.full(len(estimators), 1 / len(estimators)))
         return self
 
     def _base(self) -> Any:

@@ -88,13 +88,6 @@ class Library:
     def _positions(self) -> Array:
         return np.arange(len(self.y)) if self.rows is None else self.rows
 
-    def only(self, candidate: int) -> "Library":
-        """Return the library with the candidate at one position, and all samples."""
-        one = slice(candidate, candidate + 1)
-        return replace(
-            self, candidates=self.candidates[one], predictions=self.predictions[one]
-        )
-
 
 def read_library(
     search: Any, *, is_classification: bool, needs_models: bool, random_state: int

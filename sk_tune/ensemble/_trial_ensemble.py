@@ -21,12 +21,7 @@ from sk_tune._declaration import parameters
 from sk_tune._metric import scorer_metric
 from sk_tune._search_record import deciding_scorer, grants_epochs, search_record
 from sk_tune.ensemble._member_fits import fit_members
-from sk_tune.ensemble._parts import (
-    CombinedClassifier,
-    CombinedRegressor,
-    copy_features,
-    parts_of,
-)
+from sk_tune.ensemble._parts import Combined, CombinedClassifier, CombinedRegressor
 from sk_tune.ensemble._selection import (
     Library,
     Selector,
@@ -40,7 +35,7 @@ Method = Literal["greedy", "stack", "average"]
 
 
 @parameters
-class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
+class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     """Members and weights out of the trials of a search.
 
     A search trains many candidates and throws all but one away.  Their out-of-fold
@@ -258,23 +253,19 @@ class _TrialEnsemble(BaseEstimator):  # type: ignore[misc]
         self.candidates_ = contributions.index.to_numpy()
         weights = contributions["weight"].to_numpy(copy=True)
         if self.refit:
-            self.estimators_ = _refitted(
-                search, self.candidates_, X, y, params, self.n_jobs
-            )
-            self.weights_ = weights
+            members = _refitted(search, self.candidates_, X, y, params, self.n_jobs)
         else:
             folds = [search.models_[row] for row in self.candidates_]
-            self.estimators_ = [model for models in folds for model in models]
+            members = [model for models in folds for model in models]
             sizes = [len(models) for models in folds]
-            self.weights_ = np.repeat(weights / sizes, sizes)
+            weights = np.repeat(weights / sizes, sizes)
         if library.classes is not None:
             self._is_multilabel = library.y.ndim == 2
             self.classes_: Array = np.asarray(library.classes)
             if self._is_multilabel:
                 self.classes_ = np.arange(library.y.shape[1])
             self.temperature_ = choice.temperature
-        copy_features(self.estimators_[0], self)
-        self._combination = parts_of(self).combination()
+        self._keep(members, weights)
 
     def _selector(self, library: Library, seed: int, search: Any) -> Selector:
         return Selector(
