@@ -35,7 +35,7 @@ from sk_tune.cli._output import (
     write_output,
 )
 from sk_tune.cli._parser import CONFIG
-from sk_tune.cli._printing import FitProgress, labelled, print_outcome, print_problem
+from sk_tune.cli._printing import StepLines, labelled, print_outcome, print_problem
 from sk_tune.cli._tables import (
     N_FOLDS,
     LoadedTable,
@@ -208,11 +208,14 @@ def _train(
     structure: tuple[Any, Any],
 ) -> bool:
     """Find models, and return whether Ctrl-C ended that with some."""
-    progress = FitProgress(quiet=options.json, every_step=options.verbose)
-    auto.set_params(time_budget=options.seconds_left, progress=progress)
+    # A rewritten line would be rubbish in a log, and programs read JSON.
+    progress: Any = StepLines() if options.verbose else sys.stdout.isatty()
+    auto.set_params(
+        time_budget=options.seconds_left, progress=False if options.json else progress
+    )
     groups, times = structure
     was_interrupted = False
-    with _calm(verbose=options.verbose), progress:
+    with _calm(verbose=options.verbose):
         try:
             auto.fit(X, target.y, groups=groups, times=times)
         except KeyboardInterrupt:

@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import os
-import pickle
 import shlex
 import shutil
 import tempfile
@@ -46,17 +45,6 @@ _FORMAT = 3
 # The checksum of zlib, joblib's default, overlooked one flipped bit in 29,000.
 _COMPRESS = ("gzip", 3)
 _GZIP = b"\x1f\x8b"
-
-# Errors of unpickling files that are damaged, foreign or of another version.
-_PICKLE_ERRORS = (
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +220,7 @@ def _unpickled(path: Path) -> Any:
             f"{str(path)!r} must be a model that sk-tune fit wrote. Its checksum is wrong: "
             "it was damaged, or not copied to its end."
         ) from error
-    except _PICKLE_ERRORS as error:
+    except Exception as error:
         raise TableError(
             f"{str(path)!r} must be a model that sk-tune fit wrote. Loading it failed: "
             f"{type(error).__name__}: {error}"

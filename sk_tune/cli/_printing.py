@@ -5,11 +5,10 @@
 import math
 import re
 import shutil
-import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,11 +41,10 @@ def score_lines(scores: Sequence[Score], scoring: str) -> list[str]:
         (s.name, *(format_score(x, scale) for x in (s.mean, s.std, s.held_out)))
         for s in scores
     ]
-    header = (scoring, "CV mean", "std", "set aside")
-    rows = [header, *cells]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    widths[0] = max(widths[0], _LABEL - 2)
+    rows = [(scoring, "CV mean", "std", "set aside"), *cells]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     first, second, third, fourth = widths
+    first = max(first, _LABEL - 2)
     return [
         f"{name:<{first}}  {mean:>{second}} ± {std:<{third}}  {test:>{fourth}}"
         for name, mean, std, test in rows
@@ -161,27 +159,14 @@ def _describe_dropped(kinds: ColumnKinds) -> str:
     )
 
 
-class FitProgress:
-    """Shows how far a fit is in one line of a terminal, or prints a line for each step."""
+class StepLines:
+    """Prints a line for each step of a fit, however often there are news."""
 
-    def __init__(self, *, quiet: bool, every_step: bool) -> None:
-        self.every_step = every_step and not quiet
-        self.live = sys.stdout.isatty() and not every_step and not quiet
+    def __init__(self) -> None:
         self._last = ""
 
-    def __enter__(self) -> Self:
-        """Begin."""
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Clear the line."""
-        if self.live:
-            print("\r\x1b[K", end="", flush=True)
-
     def __call__(self, progress: AutoProgress) -> None:
-        """Show the progress of the fit."""
-        if self.live:
-            print(f"\r\x1b[K{progress_text(progress)}", end="", flush=True)
-        elif self.every_step and progress.stage != self._last:
+        """Print how far the fit is, if a step begins."""
+        if progress.stage != self._last:
             self._last = progress.stage
             print(progress_text(progress), flush=True)

@@ -308,8 +308,9 @@ def _first_line(error: Exception) -> str:
 
 def demo_table(name: str | None) -> tuple[LoadedTable, str]:
     """Return a table that comes with scikit-learn, and its target; the first for None."""
-    if name == "titanic" or (name is None and _titanic_file() is not None):
-        return _titanic(), "survived"
+    titanic = _titanic_file()
+    if name == "titanic" or (name is None and titanic is not None):
+        return _titanic(titanic), "survived"
     loaders: dict[str, Callable[..., Any]] = {
         "breast_cancer": load_breast_cancer,
         "wine": load_wine,
@@ -323,14 +324,17 @@ def demo_table(name: str | None) -> tuple[LoadedTable, str]:
     return LoadedTable(frame=frame, name=chosen), "target"
 
 
-def _titanic() -> LoadedTable:
-    file = _titanic_file()
+def _titanic(file: Any) -> LoadedTable:
     if file is None:
         raise TableError(
             "--table titanic must be among the files of this scikit-learn. Got none; use "
             "--table breast_cancer."
         )
-    frame = _read_arff(gzip.decompress(file.read_bytes()).decode())
+    # The simple kind of ARFF: quoted names, one row a line, ? for missing.
+    text = gzip.decompress(file.read_bytes()).decode()
+    header, _, rows = text.partition("@data\n")
+    names = re.findall(r"^@attribute '([^']+)'", header, re.MULTILINE)
+    frame = pd.read_csv(io.StringIO(rows), names=names, na_values="?", escapechar="\\")
     note = f"Left out, because filled in afterwards: {' and '.join(_AFTERWARDS)}."
     return LoadedTable(frame=frame.drop(columns=_AFTERWARDS), name="titanic", notes=(note,))
 
@@ -340,13 +344,6 @@ def _titanic_file() -> Any:
     if not folder.is_dir():
         return None
     return next((file for file in folder.iterdir() if file.name.endswith(".arff.gz")), None)
-
-
-def _read_arff(text: str) -> pd.DataFrame:
-    """Read the simple kind of ARFF: quoted names, one row a line, ? for missing."""
-    header, _, rows = text.partition("@data\n")
-    names = re.findall(r"^@attribute '([^']+)'", header, re.MULTILINE)
-    return pd.read_csv(io.StringIO(rows), names=names, na_values="?", escapechar="\\")
 
 
 N_FOLDS = 5

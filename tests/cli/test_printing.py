@@ -7,9 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_tune.automl import AutoProgress
-from sk_tune.cli._printing import FitProgress
-
 
 @pytest.mark.parametrize("columns", ["60", "200"])
 def test_the_output_tells_the_result(fit, mixed_csv, capsys, summary, monkeypatch, columns):
@@ -78,40 +75,28 @@ def test_lists_in_cells_are_left_out(tmp_path, fit, printed):
     assert "Left out neither numbers, text nor dates: list" in out
 
 
-def _news(stage):
-    return AutoProgress(
-        stage=stage,
-        n_trials=3,
-        best_model="linear 1",
-        best_score=0.5,
-        seconds=1.0,
-        seconds_left=5.0,
-    )
-
-
 @pytest.mark.parametrize(
     ("is_terminal", "options", "expected"),
     [
         # A rewritten line would be rubbish in a log, and programs read JSON.
-        (False, {"quiet": False, "every_step": False}, r""),
-        (True, {"quiet": True, "every_step": True}, r""),
-        # A line in a terminal is cleared at the end.
-        (
-            True,
-            {"quiet": False, "every_step": False},
-            r"\r\x1b\[Ka, .*, best 0\.5 \(linear 1\), 5 s left\r\x1b\[K.*\r\x1b\[K",
-        ),
+        (False, [], ""),
+        (True, ["--json", "--verbose"], ""),
+        # One line in a terminal, of which the last state stays.
+        (True, [], r"(\r\x1b\[K.*)*\r\x1b\[Kensemble, .*, best .*\n"),
         # One line for each step if asked for, however often there are news.
-        (False, {"quiet": False, "every_step": True}, r"a, .*\nb, .*\n"),
+        (False, ["--verbose"], r"dummy, default, 0 trials.*\n(.*\n)*ensemble, .*\n"),
     ],
     ids=["pipe", "JSON", "terminal", "steps"],
 )
-def test_how_far_a_fit_is_is_shown(is_terminal, options, expected, monkeypatch, capsys):
+def test_how_far_a_fit_is_is_shown(
+    is_terminal, options, expected, fit, mixed_csv, monkeypatch, capsys
+):
     """With the best score so far and the time left."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
 
-    with FitProgress(**options) as progress:
-        for news in (_news("a"), _news("a"), _news("b")):
-            progress(news)
+    assert fit(mixed_csv, "label", *options) == 0
 
-    assert re.fullmatch(expected, capsys.readouterr().out)
+    told = re.findall(r"[^\n]*, \d+ trials[^\n]*\n", capsys.readouterr().out)
+    assert re.fullmatch(expected, "".join(told))
+    stages = [line.partition(" trials")[0].rpartition(",")[0] for line in told]
+    assert len(set(stages)) == len(stages)
