@@ -64,14 +64,14 @@ def trials_of(
     is_classification: bool,
     n_before: int,
     n_rows: int,
-    label: str = "",
+    label: str,
 ) -> list[Trial]:
     """Return the candidates of a fitted search, those whose models were kept first.
 
     There are none if no candidate predicts every held-out sample, has a score and was kept.
     Of other candidates, which tell how much the best were flattered, there are 64 at most,
     and fewer if they have many predictions. `n_before` is the largest number of a trial of
-    the family so far; `label` is the family if empty.
+    the family so far.
     """
     common: dict[str, Any] = {"is_classification": is_classification, "random_state": 0}
     try:
@@ -89,7 +89,7 @@ def trials_of(
         if np.isnan(score):
             continue
         models = tuple(search.models_[row]) if row in kept else ()
-        alone = library.only(place[row])
+        one = slice(place[row], place[row] + 1)
         n_folds = search.n_splits_
         fold_scores = [results[f"split{k}_test_score"][row] for k in range(n_folds)]
         trials.append(
@@ -103,9 +103,13 @@ def trials_of(
                 seconds=float(results["mean_fit_time"][row]) * n_folds,
                 models=models,
                 n_rows=n_rows,
-                label=label or family,
-                # A copy, so that the predictions of all candidates can go.
-                library=replace(alone, predictions=alone.predictions.copy()),
+                label=label,
+                library=replace(
+                    library,
+                    candidates=library.candidates[one],
+                    # A copy, so that the predictions of all candidates can go.
+                    predictions=library.predictions[one].copy(),
+                ),
             )
         )
     return trials

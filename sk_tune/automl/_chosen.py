@@ -383,32 +383,16 @@ def leaderboard(
     """
     weights = dict(zip(map(id, chosen.trials), chosen.weights, strict=True))
     rows = [
-        {
-            "model": trial.name,
-            "family": trial.family,
-            "cv_score": trial.score,
-            "cv_std": trial.std,
-            "seconds": trial.seconds,
-            "in_ensemble": weights.get(id(trial), 0.0) > 0,
-            "weight": weights.get(id(trial), 0.0),
-            "params": dict(trial.params),
-        }
-        for trial in trials
+        (t.name, t.family, t.score, t.std, t.seconds, weights.get(id(t), 0.0), t.params)
+        for t in trials
     ]
     for name, ensemble in (("ensemble", chosen), ("ensemble of networks", networks)):
         if ensemble is not None:
-            members = [
-                t for t, w in zip(ensemble.trials, ensemble.weights, strict=True) if w > 0
-            ]
-            rows.append({
-                "model": name,
-                "family": "ensemble",
-                "cv_score": ensemble.scores["ensemble"].mean,
-                "cv_std": ensemble.scores["ensemble"].std,
-                "seconds": sum(trial.seconds for trial in members),
-                "in_ensemble": False,
-                "weight": np.nan,
-                "params": {},
-            })
-    table = pd.DataFrame(rows).set_index("model")
+            members = zip(ensemble.trials, ensemble.weights, strict=True)
+            seconds = sum(trial.seconds for trial, weight in members if weight > 0)
+            score = ensemble.scores["ensemble"]
+            rows.append((name, "ensemble", score.mean, score.std, seconds, np.nan, {}))
+    names = ["model", "family", "cv_score", "cv_std", "seconds", "weight", "params"]
+    table = pd.DataFrame(rows, columns=names).set_index("model")
+    table.insert(names.index("weight") - 1, "in_ensemble", table["weight"] > 0)
     return table.sort_values("cv_score", ascending=False, kind="stable")

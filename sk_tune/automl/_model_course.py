@@ -37,9 +37,8 @@ from sk_tune.training import one_thread, processes_per_cpu
 
 # Shares of the budget that a default model of each family may take.
 _FIRST_SHARES = {"linear": 0.08, "boosting": 0.15}
-_FIRST_SHARE_OF_NETWORK = 0.2
-# Share of a network on images and sequences, which other models learn less well.
-_FIRST_SHARE_OF_NETWORK_ON_AXES = 0.35
+# That of a network: more on images and sequences, which other models learn less well.
+_FIRST_SHARES_OF_NETWORK = {"table": 0.2, "image": 0.35, "sequence": 0.35}
 # The part of such a share that may be spent on measuring what fits cost.
 _SHARE_TO_MEASURE = 0.4
 # The share of the budget that must be left to try again what seemed to take too long.
@@ -198,8 +197,7 @@ class ModelCourse:
 
     def _first_share(self, model: Model) -> float:
         if model.is_network:
-            is_table = self.problem.kind == "table"
-            return _FIRST_SHARE_OF_NETWORK if is_table else _FIRST_SHARE_OF_NETWORK_ON_AXES
+            return _FIRST_SHARES_OF_NETWORK[self.problem.kind]
         return _FIRST_SHARES.get(model.family, math.inf)
 
     def _seconds(self, share: float) -> float | None:
@@ -233,8 +231,7 @@ class ModelCourse:
     def _affordable(
         self, model: Model, cost: Cost, seconds: float, enough: int
     ) -> tuple[int, int]:
-        n_classes = self.problem.n_classes if self.problem.is_classification else 0
-        least = max(_LEAST_ROWS, _LEAST_ROWS_OF_CLASS * n_classes)
+        least = max(_LEAST_ROWS, _LEAST_ROWS_OF_CLASS * self.problem.n_classes)
         n_rows, units = affordable(
             cost,
             seconds,

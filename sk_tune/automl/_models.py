@@ -247,16 +247,11 @@ def linear_model(problem: Problem) -> Model:
     }
     if "prepare" in linear.named_steps:
         grid |= _LINEAR_NUMERIC
-    if not problem.is_classification:
-        return Model(family="linear", estimator=linear, grid=grid)
-    return Model(
-        family="linear",
-        estimator=linear,
-        grid=grid,
-        resource=f"{step}__max_iter",
-        most_resources=_LINEAR_STEPS,
-        enough_resources=_ENOUGH_LINEAR_STEPS,
-    )
+    steps: dict[str, Any] = {}
+    if problem.is_classification:
+        steps = {"resource": f"{step}__max_iter", "most_resources": _LINEAR_STEPS}
+        steps["enough_resources"] = _ENOUGH_LINEAR_STEPS
+    return Model(family="linear", estimator=linear, grid=grid, **steps)
 
 
 def boosting_model(problem: Problem) -> Model:

@@ -22,8 +22,14 @@ from sklearn.preprocessing import (
 from torch import Tensor, nn
 
 from sk_tune.automl._models import ChannelScaler
-from sk_tune.ensemble import Columns, Fill, ScalerModule, ScalerNumbers, scaler_module
-from sk_tune.prepare import MISSING, CategoryCodes, SmoothClipScaler, TablePreparer
+from sk_tune.ensemble import Columns, ScalerModule, ScalerNumbers, scaler_module
+from sk_tune.prepare import (
+    MISSING,
+    CategoryCodes,
+    SmoothClipScaler,
+    TablePreparer,
+    circles,
+)
 
 # QuantileTransformer takes what is nearer to an end of a column for that end.
 _NEAR = 1e-7
@@ -94,12 +100,10 @@ def _interpolated(x: Tensor, xp: Tensor, fp: Tensor) -> Tensor:
     # (n, c): the last of those that are not above.
     place = (xp <= x.unsqueeze(2)).long().sum(dim=2) - 1
     low = place.clamp(0, last - 1)
-    places = torch.stack([low, low + 1], dim=0)
-    x0, x1 = (
-        xp.expand(x.shape[0], -1, -1).gather(2, end.unsqueeze(2))[:, :, 0] for end in places
-    )
-    f0, f1 = (
-        fp.expand(x.shape[0], -1, -1).gather(2, end.unsqueeze(2))[:, :, 0] for end in places
+    x0, x1, f0, f1 = (
+        values.expand(x.shape[0], -1, -1).gather(2, end.unsqueeze(2))[:, :, 0]
+        for values in (xp, fp)
+        for end in (low, low + 1)
     )
     width = torch.where(x1 > x0, x1 - x0, 1.0)
     inside = f0 + (f1 - f0) / width * (x - x0)
@@ -118,15 +122,10 @@ def _normal_quantile(p: Tensor) -> Tensor:
 
 
 def _ratio(polynomials: Any, x: Tensor) -> Tensor:
-    above, below = (_polynomial(polynomial, x) for polynomial in polynomials)
+    above, below = torch.zeros_like(x), torch.zeros_like(x)
+    for of_above, of_below in zip(*polynomials, strict=True):
+        above, below = above * x + of_above, below * x + of_below
     return above / below
-
-
-def _polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:
-    value = torch.full_like(x, coefficients[0])
-    for coefficient in coefficients[1:]:
-        value = value * x + coefficient
-    return value
 
 
 class Circles(nn.Module):
@@ -233,8 +232,6 @@ class _TableModule(nn.Module):
                 blocks.append(_LookUp(transformer, names, positions, known))
             elif isinstance(transformer, MissingIndicator):
                 blocks.append(_Missing(positions))
-            elif block == "circles":
-                blocks.append(_circles_module(transformer, positions))
             else:
                 blocks.append(_numbers_module(transformer, positions, member))
         self.blocks = nn.ModuleList(blocks)
@@ -281,6 +278,10 @@ def _step_module(step: Any, member: str) -> nn.Module:
         return nn.Sequential(ScalerModule(numbers), _SmoothClip())
     if isinstance(step, QuantileTransformer) and step.output_distribution == "normal":
         return Quantiles(step)
+    if isinstance(step, VarianceThreshold):
+        return _ChosenColumns(np.flatnonzero(step.get_support()).tolist())
+    if isinstance(step, FunctionTransformer) and step.func is circles:
+        return Circles()
     if isinstance(step, FunctionTransformer) and step.func is None:
         return nn.Identity()
     module = scaler_module(step)
@@ -298,18 +299,6 @@ class _SmoothClip(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         clipped = x.clamp(-_HUGE, _HUGE)
         return clipped / (1 + (clipped / _BOUND).square()).sqrt()
-
-
-def _circles_module(transformer: Any, positions: Sequence[int]) -> nn.Module:
-    modules: list[nn.Module] = [_ChosenColumns(positions)]
-    for step in _flat(transformer):
-        if isinstance(step, VarianceThreshold):
-            modules.append(_ChosenColumns(np.flatnonzero(step.get_support()).tolist()))
-        elif isinstance(step, SimpleImputer):
-            modules.append(Fill(step.statistics_))
-        else:
-            modules.append(Circles())
-    return nn.Sequential(*modules)
 
 
 class _LookUp(_ChosenColumns):

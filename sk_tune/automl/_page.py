@@ -246,9 +246,7 @@ def _best(scores: Mapping[str, Score]) -> Score:
     """Return the highest score; of those as good the linear model's, or the ensemble's."""
     ensemble, linear = scores["ensemble"], scores.get("linear")
     highest = max(scores.values(), key=lambda score: (score.mean, score is ensemble))
-    least = highest.mean
-    if ensemble.std == ensemble.std:
-        least -= _NO_DIFFERENCE * ensemble.std
+    least = highest.mean - _NO_DIFFERENCE * _spread(ensemble)
     if linear is not None and linear.mean >= max(least, ensemble.mean):
         return linear
     return ensemble if ensemble.mean >= least else highest
@@ -262,38 +260,25 @@ def _usage(auto: Any) -> str:
 
 
 def _models(board: pd.DataFrame, metric: str) -> PageTable:
-    rows = [{"model": name, **values} for name, values in board.to_dict("index").items()]
     numbers = [
         (metric, "cv_score", 4, "mean over the folds"),
         ("std", "cv_std", 2, "standard deviation over the folds"),
         ("seconds", "seconds", 2, "of the fits of all folds"),
         ("weight", "weight", 2, "in the ensemble"),
     ]
-    scores = (number_cells(board[key], digits) for _, key, digits, _ in numbers)
-    cells = zip(*scores, strict=True)
     columns = [
         PageColumn(name="rank", is_number=True, hint="by the mean score"),
         PageColumn(name="model", is_number=False),
+        *(PageColumn(name=name, is_number=True, hint=hint) for name, _, _, hint in numbers),
+        PageColumn(name="parameters", is_number=False),
     ]
-    columns += [
-        PageColumn(name=name, is_number=True, hint=hint) for name, _, _, hint in numbers
-    ]
-    columns.append(PageColumn(name="parameters", is_number=False))
-    return PageTable(
-        columns=columns,
-        rows=[
-            (
-                "best" if row["in_ensemble"] else "",
-                [
-                    Cell(text=str(rank), key=str(rank)),
-                    Cell(text=row["model"]),
-                    *row_cells,
-                    _params_cell(row["params"]),
-                ],
-            )
-            for rank, (row, row_cells) in enumerate(zip(rows, cells, strict=True), start=1)
-        ],
-    )
+    cells = zip(*(number_cells(board[key], n) for _, key, n, _ in numbers), strict=True)
+    models = zip(board.index, board["in_ensemble"], board["params"], cells, strict=True)
+    rows = []
+    for rank, (name, is_member, params, of_model) in enumerate(models, start=1):
+        row = [Cell(text=str(rank), key=str(rank)), Cell(text=name), *of_model]
+        rows.append(("best" if is_member else "", [*row, _params_cell(params)]))
+    return PageTable(columns=columns, rows=rows)
 
 
 def _params_cell(params: Mapping[str, Any]) -> Cell:

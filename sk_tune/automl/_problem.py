@@ -69,37 +69,22 @@ class Problem:
         """Values of X that a model of a fold is trained on."""
         return int(self.n_train * np.prod(self.X.shape[1:]))
 
-    def sampled(self, n_rows: int) -> Self:
+    def sampled(self, n_rows: int, *, holds_all: bool = True) -> Self:
         """Return the problem with at most `n_rows` samples to train on in each fold.
 
-        Held-out samples are the same; training samples are among those of any larger
-        sample.
+        They are among those of any larger sample. Held-out samples are the same, or as
+        large a share of them, and some at least.
         """
         if n_rows >= self.n_train:
             return self
-        part = n_rows / self.n_train
-        folds = [
-            (np.sort(self._in_order(train)[: max(1, round(part * len(train)))]), held)
-            for train, held in self.folds
-        ]
+        part, least = n_rows / self.n_train, 2 * self.n_classes + 2
+        folds = []
+        for train, held in self.folds:
+            fewer = np.sort(self._in_order(train)[: max(1, round(part * len(train)))])
+            if not holds_all:
+                held = self._in_order(held)[: max(least, round(part * len(held)))]
+            folds.append((fewer, held))
         return replace(self, folds=folds)
-
-    def miniature(self, n_rows: int) -> Self:
-        """Return the problem with at most `n_rows` samples to train on in each fold.
-
-        As large a share of the held-out samples is kept, and some at least.
-        """
-        if n_rows >= self.n_train:
-            return self
-        part = n_rows / self.n_train
-        least = 2 * self.n_classes + 2
-        return replace(
-            self,
-            folds=[
-                (train, self._in_order(held)[: max(least, round(part * len(held)))])
-                for train, held in self.sampled(n_rows).folds
-            ],
-        )
 
     def _in_order(self, rows: Array) -> Array:
         return rows[_sampling_order(self.y[rows], self.is_classification, self.seed)]

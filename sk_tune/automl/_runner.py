@@ -183,15 +183,13 @@ class MemoryFolder:
             return None
         try:
             memory = joblib.load(path)
+            if not isinstance(memory, Memory):
+                raise TypeError(f"It holds a {type(memory).__name__}.")
         except Exception as error:
             raise StoreError(
                 f"{path} must be a file that an AutoML fit wrote. Loading it failed: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        if not isinstance(memory, Memory):
-            raise StoreError(
-                f"{path} must be of an AutoML fit. Got a {type(memory).__name__}."
-            )
         return memory
 
     def save(self, memory: Callable[[], Memory], *, always: bool = False) -> None:
@@ -358,7 +356,7 @@ class Runner:
         those of so few samples and the first fold. Where others compute, seconds are those
         of the processor by the load of the machine.
         """
-        problem = problem.miniature(n_rows)
+        problem = problem.sampled(n_rows, holds_all=False)
         if not model.is_network:
             # A network keeps its batches, of which the cost of an epoch is made.
             model = model.on(problem)

@@ -25,7 +25,9 @@ def search():
 
 def test_trials_are_the_candidates_with_their_models(search):
     """Scores are those of the search, and names count on."""
-    trials = trials_of(search, "linear", is_classification=True, n_before=4, n_rows=100)
+    trials = trials_of(
+        search, "linear", is_classification=True, n_before=4, n_rows=100, label="linear"
+    )
 
     assert [trial.name for trial in trials] == ["linear 5", "linear 6", "linear 7"]
     np.testing.assert_allclose(
@@ -39,7 +41,12 @@ def test_a_search_without_models_leaves_nothing(search):
     """An ensemble could not use its candidates."""
     search.models_ = {}
 
-    assert trials_of(search, "linear", is_classification=True, n_before=0, n_rows=100) == []
+    assert (
+        trials_of(
+            search, "linear", is_classification=True, n_before=0, n_rows=100, label="linear"
+        )
+        == []
+    )
 
 
 def test_one_fold_tells_nothing_of_a_spread(search):
@@ -48,7 +55,9 @@ def test_one_fold_tells_nothing_of_a_spread(search):
         search.estimator, search.param_grid, cv=FOLDS[:1], refit=False, keep_models="all"
     ).fit(X, Y)
 
-    trials = trials_of(single, "linear", is_classification=True, n_before=0, n_rows=100)
+    trials = trials_of(
+        single, "linear", is_classification=True, n_before=0, n_rows=100, label="linear"
+    )
 
     assert all(np.isnan(trial.std) for trial in trials)
     assert [len(trial.fold_scores) for trial in trials] == [1, 1, 1]

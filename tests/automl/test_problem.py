@@ -56,7 +56,7 @@ def test_a_miniature_has_the_same_part_of_both_sides(make_problem):
     y = np.repeat(np.arange(4), [500, 300, 150, 50])
     problem = make_problem(np.zeros((1000, 2)), y, n_folds=5)
 
-    small = problem.miniature(80)
+    small = problem.sampled(80, holds_all=False)
 
     assert [(len(train), len(held)) for train, held in small.folds] == [(80, 20)] * 5
     for (train, held), (all_train, all_held) in zip(
@@ -65,7 +65,7 @@ def test_a_miniature_has_the_same_part_of_both_sides(make_problem):
         assert set(train) <= set(all_train)
         assert set(held) <= set(all_held)
         assert set(y[held]) == set(range(4))
-    assert problem.miniature(10_000) is problem
+    assert problem.sampled(10_000, holds_all=False) is problem
 
 
 pl = pytest.importorskip("polars")
