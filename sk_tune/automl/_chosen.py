@@ -376,11 +376,7 @@ def _interval(values: Floats) -> tuple[float, float]:
 def leaderboard(
     trials: Sequence[Trial], chosen: Chosen, networks: Chosen | None
 ) -> pd.DataFrame:
-    """Return a row for each model and for both ensembles, the best first.
-
-    Index: model. Columns: family; cv_score and cv_std, mean and standard deviation over the
-    folds; seconds; in_ensemble; weight; params.
-    """
+    """Return a row for each model and for both ensembles, the best first."""
     weights = dict(zip(map(id, chosen.trials), chosen.weights, strict=True))
     rows = [
         (t.name, t.family, t.score, t.std, t.seconds, weights.get(id(t), 0.0), t.params)

@@ -184,11 +184,7 @@ _LINEAR = (LogisticRegression, Ridge)
 def export_blend(
     blend: Blend, path: str | Path, row_shape: tuple[int, ...] = ()
 ) -> dict[str, Any]:
-    """Write an average of models as an ONNX model, and return what it takes and is made of.
-
-    ``row_shape`` is that of images or sequences.  Raises TypeError if a member cannot be
-    written, and ImportError if onnx or onnxscript is not installed.
-    """
+    """Write an average of models as ONNX, and return what it takes and is made of."""
     members = blend.combination.members
     networks = []
     for name, member in zip(blend.names, members, strict=True):

@@ -90,12 +90,7 @@ class Quantiles(nn.Module):
 
 
 def _interpolated(x: Tensor, xp: Tensor, fp: Tensor) -> Tensor:
-    """Return what ``numpy.interp`` does, for each column.
-
-    **Shape**
-
-    - x: (n, c); xp and fp: (c, Q), rising.
-    """
+    """Return what ``numpy.interp`` does, for each column: x is (n, c), all else (c, Q)."""
     last = xp.shape[1] - 1
     # (n, c): the last of those that are not above.
     place = (xp <= x.unsqueeze(2)).long().sum(dim=2) - 1

@@ -138,13 +138,10 @@ def split_rows(
 ) -> Split:
     """Return the samples to set aside, and the folds of the others.
 
-    `test_size` is a share; "auto" spares a tenth of 5,000 samples or more, but no more than
-    5,000. `cv` is as in scikit-learn; "auto" is 5 folds, or one held-out part if samples,
-    of `row_size` values, are many for the budget. Groups and times, the `structure`, are
-    kept whole, and sizes as nearly; with times each part is later than the one before.
-    `is_r2` says that folds are judged by R^2, which one sample does not have. `before` is
-    the split of an earlier fit that is resumed: it is taken if the same is asked for, else
-    ValueError. Raises TableError if there are too few samples.
+    `test_size` and `cv` are the estimator's, a sample has `row_size` values; groups and
+    times, the `structure`, are kept whole. `is_r2` says that folds are judged by R^2, which
+    one sample does not have. `before` is the split of an earlier fit: it is taken if the
+    same is asked for, else ValueError. Raises TableError if there are too few samples.
     """
     is_given = not isinstance(cv, str | Integral | None)
     if is_given and not hasattr(cv, "split"):

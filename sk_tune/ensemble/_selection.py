@@ -202,11 +202,7 @@ class EnsembleScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CandidateWeights:
-    """Weights of candidates, (M,), not negative with sum 1, and a temperature.
-
-    Averaged probabilities are divided by the temperature; with `is_multilabel` they are of
-    labels, of which a sample may have any number.
-    """
+    """Weights of candidates, (M,), not negative with sum 1, and a temperature."""
 
     weights: Floats
     temperature: float

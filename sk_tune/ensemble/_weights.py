@@ -266,14 +266,7 @@ def _or_nan(statistic: Callable[[Array], float], chosen: Array) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GreedyOptions:
-    """How greedy selection adds candidates.
-
-    The ensemble starts from the best candidates: as many as are best together, `n_start` at
-    most.  `max_rounds` additions follow, in each of `n_bags` selections on samples drawn
-    with replacement, whose weights are averaged; 1 is one selection on all samples.  To be
-    kept, additions must bring `min_gain`, in standard errors of the paired difference of
-    the losses.
-    """
+    """How greedy selection adds candidates: parameters of ``TrialEnsembleClassifier``."""
 
     max_rounds: int
     n_start: int
@@ -292,9 +285,7 @@ def greedy_weights(
     """Return the weights of candidates, (M,), in an average with little loss.
 
     They are at least 0 with sum 1. `statistics`, (M, N, ...), are those of out-of-fold
-    predictions, as the objective takes them; `signs`, (N,), are those of its losses. A
-    round of a bag takes O(M N), as the sum of what was chosen is kept. Bags have 5,000
-    samples at most, and there are 5 at most for a metric that is no mean over samples.
+    predictions, as the objective takes them; `signs`, (N,), are those of its losses.
     """
     n_bags = options.n_bags
     if isinstance(objective, MetricObjective):
