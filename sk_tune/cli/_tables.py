@@ -77,11 +77,12 @@ def read_parts(
 ) -> Iterator[pd.DataFrame]:
     """Yield the table in a file in parts of at most `n_rows`, never all of it at once."""
     parts = _text_parts if is_text_table(path) else _parquet_parts
-    part = pd.DataFrame()
+    n_read, part = 0, pd.DataFrame()
     for part in parts(path, texts, n_rows):
-        if not part.empty:
+        n_read += len(part)
+        if len(part):
             yield part
-    if part.empty:
+    if not n_read:
         raise _no_rows(path, part)
 
 
