@@ -187,7 +187,7 @@ def asks_for_types(estimator: Any) -> bool:
 
 
 def with_categories(estimator: Any, positions: Sequence[int]) -> Any:
-    """Return an estimator that is told its categories, which arrays do not tell members."""
+    """Return an estimator that is told its category columns, as arrays do not tell them."""
     if not positions or not asks_for_types(estimator):
         return estimator
     return clone(estimator).set_params(categorical_features=list(positions))

@@ -52,7 +52,7 @@ def with_temperature(
 
 
 def fitted_temperature(probabilities: Array, y: Array, signs: Array | None = None) -> float:
-    """Return the temperature between 0.05 and 20 with the least log loss, one minimum.
+    """Return the temperature between 0.05 and 20 with the least log loss.
 
     `signs` of -1 take a sample's loss from the others'.
     """
