@@ -75,6 +75,8 @@ def test_lists_in_cells_are_left_out(tmp_path, fit, printed):
     assert "Left out neither numbers, text nor dates: list" in out
 
 
+# What is said of the result, which --verbose lets through.
+@pytest.mark.filterwarnings("ignore::sk_tune.exceptions.SkTuneWarning")
 @pytest.mark.parametrize(
     ("is_terminal", "options", "expected"),
     [
