@@ -172,11 +172,15 @@ class _Stacking(Documented):
             name = type(self).__name__
             raise ValueError(f"{name} requires y to be passed, but the target y is None.")
         X, y = indexable(X, column_or_1d(y, warn=True))
-        classes = np.unique(y) if is_classifier(self) else None
+        classes = strata = None
+        if is_classifier(self):
+            classes, counts = np.unique(y, return_counts=True)
+            # Labels to split by, if each has enough samples.
+            strata = y if counts.min() * _HELD_OUT >= 1 else None
         rows = np.arange(num_samples(X))
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         train, held = train_test_split(
-            rows, test_size=_HELD_OUT, random_state=seed, stratify=_strata(y, classes)
+            rows, test_size=_HELD_OUT, random_state=seed, stratify=strata
         )
         X_train, y_train = safe_indexing(X, train), safe_indexing(y, train)
         params = method_params(X, params=fit_params, indices=train)
@@ -315,11 +319,3 @@ class StackingRegressor(_Stacking, ensemble.StackingRegressor):  # type: ignore[
 
     # The constructor of scikit-learn's class sets it so, too.
     stack_method: ClassVar[str] = "predict"
-
-
-def _strata(y: Any, classes: Array | None) -> Any:
-    """Return labels to split by, if each has enough samples."""
-    if classes is None:
-        return None
-    counts = np.unique(np.asarray(y), return_counts=True)[1]
-    return y if counts.min() * _HELD_OUT >= 1 else None
