@@ -794,6 +794,7 @@ class Single(nn.Sequential):
 @pytest.mark.filterwarnings("ignore:.*trained alone")
 @pytest.mark.parametrize("module", [Lazy, Single])
 def test_what_nets_draw_is_foreseen_in_float64_and_for_lazy_layers(module):
+    """A number of float64 takes twice the random bits, a lazy layer some more at first."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

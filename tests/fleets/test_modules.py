@@ -132,6 +132,8 @@ def test_what_calls_of_layers_do_not_show_is_trained_alone(module):
 
 
 def test_a_forward_in_another_precision_is_no_chain_of_layers():
+    """Layers that are written out compute in the type of their weights."""
+
     class Mixed(Users):
         def forward(self, x):
             with torch.autocast("cpu", torch.bfloat16):
@@ -148,6 +150,7 @@ def test_samples_may_be_single_numbers():
 
 
 def test_group_normalisation_of_flat_samples_stays_in_its_fleet():
+    """Images and volumes alone are asked how they lie in memory."""
     module = nn.Sequential(nn.Linear(64, 6), nn.GroupNorm(2, 6), nn.Linear(6, 2))
 
     assert _reason(module) is None
