@@ -31,7 +31,7 @@ from sk_tune.backend._fingerprint import value_fingerprint
 from sk_tune.backend._shared_objects import SharedObjects
 from sk_tune.engine import count_words, draw_as_fit, skip_words
 from sk_tune.estimators import NetworkEstimator, net_arrays
-from sk_tune.training import TrainingState, exclusive_rng, seed_of_state
+from sk_tune.training import RNG_LOCK, TrainingState, seed_of_state
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def kept_random_states() -> Iterator[None]:
     Blocks of several threads run one after the other, and none while a network in another
     thread is initialised: it would find its generator changed.
     """
-    with exclusive_rng():
+    with RNG_LOCK:
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
         try:
             yield

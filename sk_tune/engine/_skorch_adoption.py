@@ -28,9 +28,9 @@ from torch.utils.data import DataLoader, Subset
 from sk_tune._json_values import decode, encode
 from sk_tune.estimators import load_net_arrays
 from sk_tune.training import (
+    RNG_LOCK,
     TrainingState,
     batch_sizes,
-    exclusive_rng,
     forked_rng,
     seed_of_state,
 )
@@ -171,7 +171,7 @@ def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
     `X` and `y` are the samples that were trained on. Torch's global generator moves on as
     in the training, if that began where it stands.
     """
-    with exclusive_rng():
+    with RNG_LOCK:
         is_next = seed_of_state(torch.get_rng_state().numpy().tobytes()) == state.seed
         with forked_rng(begin_of(state), net.device):
             net.initialize()
@@ -373,7 +373,7 @@ class _Slices:
     def __iter__(self) -> Iterator[list[Tensor]]:
         # A data loader draws this for its workers, of which it has none; whoever draws
         # next from torch's generator is to find it as it would be.
-        with exclusive_rng():
+        with RNG_LOCK:
             torch.empty((), dtype=torch.int64).random_()
         for start in range(0, len(self._X), self._batch_size):
             # A copy, because a module may work in place on its input.

@@ -6,6 +6,7 @@ Torch and numpy only.  Every engine trains with these parts, so that all of them
 """
 
 from sk_tune.training._batches import (
+    RNG_LOCK,
     SparseRows,
     Stream,
     TensorBatches,
@@ -13,16 +14,19 @@ from sk_tune.training._batches import (
     batch_order,
     batch_sizes,
     derive_seed,
-    exclusive_rng,
     forked_rng,
     rows_as_tensor,
     seed_of_state,
 )
-from sk_tune.training._losses import (
+from sk_tune.training._losses_and_optimizers import (
+    OPTIMIZERS,
     REGRESSION_LOSSES,
+    SECOND_MOMENT_DECAY,
     BinaryCrossEntropy,
     CrossEntropy,
     accuracy_by_network,
+    add_l1_gradient,
+    build_optimizer,
     loss_message,
     r2_by_network,
     usual_score,
@@ -36,12 +40,6 @@ from sk_tune.training._one_thread import (
     processes_per_cpu,
     shape_of,
     takes_one_thread,
-)
-from sk_tune.training._optimizers import (
-    OPTIMIZERS,
-    SECOND_MOMENT_DECAY,
-    add_l1_gradient,
-    build_optimizer,
 )
 from sk_tune.training._state import (
     LowestLosses,
@@ -63,6 +61,7 @@ from sk_tune.training._time_limit import (
 __all__ = [
     "OPTIMIZERS",
     "REGRESSION_LOSSES",
+    "RNG_LOCK",
     "SECOND_MOMENT_DECAY",
     "BinaryCrossEntropy",
     "CrossEntropy",
@@ -86,7 +85,6 @@ __all__ = [
     "check_time",
     "count_multiplications",
     "derive_seed",
-    "exclusive_rng",
     "forked_rng",
     "is_small",
     "loss_message",

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-# Because torch's default generator belongs to the process, two threads that both borrow
-# it must take turns.
-_GLOBAL_RNG = threading.RLock()
+# Because torch's default generator belongs to the process, threads that borrow it, or put
+# it back to an earlier state, take turns.
+RNG_LOCK = threading.RLock()
 
 
 class Stream(IntEnum):
@@ -61,7 +61,7 @@ def forked_rng(seed: int | bytes, device: torch.device | str = "cpu") -> Iterato
     """
     device = torch.device(device)
     cuda = [device] if device.type == "cuda" else []
-    with _GLOBAL_RNG, torch.random.fork_rng(devices=cuda):
+    with RNG_LOCK, torch.random.fork_rng(devices=cuda):
         if isinstance(seed, bytes):
             torch.set_rng_state(torch.frombuffer(bytearray(seed), dtype=torch.uint8))
             seed = seed_of_state(seed)
@@ -76,16 +76,6 @@ def forked_rng(seed: int | bytes, device: torch.device | str = "cpu") -> Iterato
 def seed_of_state(state: bytes) -> int:
     """Return a seed in [0, 2**63) that tells states of the CPU's generator apart."""
     return int.from_bytes(hashlib.sha256(state).digest()[:8], "big") >> 1
-
-
-@contextmanager
-def exclusive_rng() -> Iterator[None]:
-    """Run a block while no other thread is in `forked_rng` or in another such block.
-
-    For code that puts torch's global generators back to an earlier state.
-    """
-    with _GLOBAL_RNG:
-        yield
 
 
 # A dense copy of so many bytes is made once and trains faster; a larger one is never made.
@@ -246,7 +236,10 @@ class TensorBatches:
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         sizes = self._sizes()
-        order = self._order()
+        order = None
+        if self.seed is not None:
+            order = batch_order(self.n_rows, self.seed, self.epoch)
+            order = order if self.columns[0] is None else order.to(self.columns[0].device)
         start = 0
         # No more than one batch of sparse samples is made dense at a time.
         n_block = 1 if isinstance(self.columns[0], SparseRows) else _BATCHES_PER_BLOCK
@@ -267,13 +260,6 @@ class TensorBatches:
 
     def _sizes(self) -> list[int]:
         return batch_sizes(self.n_rows, self.batch_size, shuffled=self.seed is not None)
-
-    def _order(self) -> Tensor | None:
-        if self.seed is None:
-            return None
-        order = batch_order(self.n_rows, self.seed, self.epoch)
-        X = self.columns[0]
-        return order if X is None else order.to(X.device)
 
 
 def batch_sizes(n_rows: int, batch_size: int, *, shuffled: bool) -> list[int]:

@@ -78,37 +78,10 @@ def count_multiplications(module: nn.Module) -> Iterator[list[float]]:
             hook.remove()
 
 
-class _Blocks:
-    """Which threads of this process are in a block, and torch's number before the first.
-
-    A thread that begins while another is in its block finds torch's number to be 1.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside: set[int] = set()
-        self._before = 1
-
-    @property
-    def is_inside(self) -> bool:
-        """Whether this thread is in a block."""
-        return threading.get_ident() in self._inside
-
-    def enter(self) -> int:
-        """Note that this thread is in a block; return the number before."""
-        with self._lock:
-            if not self._inside:
-                self._before = torch.get_num_threads()
-            self._inside.add(threading.get_ident())
-            return self._before
-
-    def leave(self) -> None:
-        """Note that it no longer is."""
-        with self._lock:
-            self._inside.discard(threading.get_ident())
-
-
-_BLOCKS = _Blocks()
+# Threads that are in a block, with torch's number before the first of them: one that begins
+# while another is in its block finds torch's number to be 1.
+_INSIDE: dict[int, int] = {}
+_LOCK = threading.Lock()
 
 
 @contextmanager
@@ -118,19 +91,22 @@ def one_thread(*, wanted: bool = True) -> Iterator[None]:
     Afterwards torch has as many threads as before, or as many as code in the block asked
     for.
     """
-    if not wanted or _BLOCKS.is_inside:
+    thread = threading.get_ident()
+    if not wanted or thread in _INSIDE:
         yield
         return
     before = torch.get_num_threads()
     try:
-        before = _BLOCKS.enter()
+        with _LOCK:
+            before = _INSIDE[thread] = next(iter(_INSIDE.values()), before)
         torch.set_num_threads(1)
         yield
     finally:
         # First, for who enters next takes the number that it finds if nobody is inside.
         if torch.get_num_threads() == 1:
             torch.set_num_threads(before)
-        _BLOCKS.leave()
+        with _LOCK:
+            _INSIDE.pop(thread, None)
 
 
 def processes_per_cpu() -> float:

@@ -94,7 +94,9 @@ class EpochTimer:
     """
 
     def __init__(self) -> None:
-        self._own = _TIME.get()
+        # The block around, if its fits may be cut.
+        block = _TIME.get()
+        self._own = block if block and block.limit and block.limit.cuts else None
         self._began = time.monotonic()
         self._n_epochs = 0
         self._at_once = 1
@@ -102,16 +104,13 @@ class EpochTimer:
     @property
     def most_at_once(self) -> float:
         """Epochs to train before :meth:`is_late` is asked, which cuts nothing else."""
-        cuts = (
-            self._own is not None and self._own.limit is not None and self._own.limit.cuts
-        )
-        return self._at_once if cuts else math.inf
+        return math.inf if self._own is None else self._at_once
 
     def is_late(self, n_epochs: int = 1) -> bool:
         """Return whether to end after so many epochs more, which the next ones are like."""
-        limit = None if self._own is None else self._own.limit
-        if self._own is None or limit is None or not limit.cuts:
+        if self._own is None or self._own.limit is None:
             return False
+        limit = self._own.limit
         now = time.monotonic()
         seconds, self._began = now - self._began, now
         self._n_epochs += n_epochs
