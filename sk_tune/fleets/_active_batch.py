@@ -4,8 +4,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,14 +13,14 @@ from torch import Tensor
 
 from sk_tune.augment import RowAugmenter
 from sk_tune.fleets._compiled_epoch import CompiledEpoch, compiled_epoch
-from sk_tune.fleets._epoch_batches import on_device, sizes_of_networks
+from sk_tune.fleets._epoch_batches import on_device
 from sk_tune.fleets._graphs import StepGraphs, step_graphs
 from sk_tune.fleets._module_layer import ModuleLayer
 from sk_tune.fleets._plan import build_program
 from sk_tune.fleets._program import Program
 from sk_tune.fleets._recipe import FleetNetwork, Recipe
 from sk_tune.fleets._stacked_optimizers import StackedOptimizer, StackedTensors
-from sk_tune.training import LowestLosses, TrainingState, loss_message
+from sk_tune.training import LowestLosses, TrainingState, batch_sizes, loss_message
 
 # Compiled code trains for about so long in one call, if an epoch does not take longer:
 # progress is not reported, and nothing is kept, during a call.
@@ -101,6 +100,22 @@ class ActiveNetwork:
             )
             self.has_best = self.has_best or self.improved
 
+    def state(self, weights: Any, best: Any, moments: Any) -> TrainingState:
+        """Return where the network stands, given its last and its best weights."""
+        course, uses_best = self.network.course, self.uses_best
+        return TrainingState(
+            seed=self.network.state.seed,
+            weights=best if uses_best else weights,
+            moments=moments,
+            last_weights=weights if uses_best else None,
+            best_weights=best if uses_best else None,
+            n_steps=self.n_steps,
+            first_epoch=course.first_epoch,
+            stopping=course.stopping,
+            history=tuple(self.history),
+            course=course.memory(),
+        )
+
 
 class ActiveBatch:
     """Networks that train side by side; compiled code shares them among `n_threads`."""
@@ -117,13 +132,17 @@ class ActiveBatch:
         self.augmenter: RowAugmenter | None = None
         self.memory: dict[Any, Tensor] = {}
         self.graphs: StepGraphs | None = None
-        self._names: list[str] | None = None
         self._best: StackedTensors | None = None
         self._l1: Tensor | None = None
         self._clip: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.networks)
+
+    @property
+    def ended(self) -> list[int]:
+        """The positions of networks that have nothing left to train."""
+        return [i for i, active in enumerate(self.networks) if active.ended]
 
     def add(self, entries: Sequence[tuple[int, FleetNetwork]]) -> None:
         """Add networks by their positions, and put all into the order that batches need."""
@@ -139,8 +158,8 @@ class ActiveBatch:
         best = _best_weights(program, networks)
         if self.networks:
             if self._best is not None or best is not None:
-                self._best = self._best or _copies_of(self.program)
-                self._best.extend(best or _copies_of(program))
+                self._best = self._best or self.program.weights().copy()
+                self._best.extend(best or program.weights().copy())
             self.program.extend(program)
         else:
             self.program, self._best = program, best
@@ -215,26 +234,19 @@ class ActiveBatch:
             _clip(gradients, self._clip[networks])
         self.optimizer.step(networks, parameters, gradients, step)
 
-    def keep_best(self, positions: Sequence[int]) -> None:
-        """Copy the present weights of networks to their best ones."""
+    def keep_best(self) -> None:
+        """Copy the weights of the networks for which the last epoch is the best so far."""
+        positions = [i for i, active in enumerate(self.networks) if active.improved]
+        if not positions:
+            return
         if self._best is None:
-            self._best = _copies_of(self.program)
-        self._best.write(self._index(positions), self._all())
+            self._best = self.program.weights().copy()
+        self._best.write(self._index(positions), self.program.weights())
 
     def restore_best(self, positions: Sequence[int]) -> None:
         """Copy the best weights of networks to their present ones."""
         if self._best is not None:
-            self._all().write(self._index(positions), self._best)
-
-    def weights_of(
-        self, positions: Sequence[int], tensors: StackedTensors | None = None
-    ) -> list[dict[str, Any]]:
-        """Return the weights of networks, or other ones, as ``state_dict`` of arrays."""
-        if self._names is None:
-            # All networks have the same names: dropout layers hold no weights.
-            self._names = list(self.networks[0].network.module.state_dict())
-        found = (tensors or self._all()).networks(positions)
-        return [{name: weights[name] for name in self._names} for weights in found]
+            self.program.weights().write(self._index(positions), self._best)
 
     def first_infinite(self, positions: Sequence[int]) -> list[str | None]:
         """Return the name of each network's first parameter that is not finite, or None."""
@@ -248,51 +260,20 @@ class ActiveBatch:
             ]
         return found
 
-    def states_of(
-        self, positions: Sequence[int], last_weights: Mapping[int, Any]
-    ) -> list[TrainingState]:
-        """Return the states of networks.
-
-        Training goes on from the `last_weights` of those that have some.
-        """
-        weights, moments = self.weights_of(positions), self.optimizer.states(positions)
-        return [
-            self._state(self.networks[position], last_weights.get(position), *parts)
-            for position, *parts in zip(positions, weights, moments, strict=True)
-        ]
-
-    def _state(
-        self, active: ActiveNetwork, last_weights: Any, weights: Any, moments: Any
-    ) -> TrainingState:
-        course = active.network.course
-        has_best = last_weights is not None and course.stopping.best_epoch
-        return TrainingState(
-            seed=active.network.state.seed,
-            weights=weights,
-            moments=moments,
-            last_weights=last_weights,
-            best_weights=weights if has_best else None,
-            n_steps=active.n_steps,
-            first_epoch=course.first_epoch,
-            stopping=course.stopping,
-            history=tuple(active.history),
+    def states(self, positions: Sequence[int]) -> list[TrainingState]:
+        """Return the states of networks, from which training can be resumed."""
+        # All networks have the same names: dropout layers hold no weights.
+        names = list(self.networks[0].network.module.state_dict())
+        present = self.program.weights()
+        weights, best = (
+            [{name: own[name] for name in names} for own in tensors.networks(positions)]
+            for tensors in (present, self._best or present)
         )
-
-    def snapshots(self, positions: Sequence[int]) -> list[TrainingState]:
-        """Return states of networks from which training can be resumed."""
-        found = []
-        weights: Sequence[Any] = [None] * len(positions)
-        if self._best is not None:
-            weights = self.weights_of(positions, self._best)
-        states = self.states_of(positions, {})
-        for position, state, best in zip(positions, states, weights, strict=True):
-            active = self.networks[position]
-            parts: dict[str, Any] = {"course": active.network.course.memory()}
-            if best is not None and active.uses_best:
-                last = state.weights
-                parts |= {"weights": best, "last_weights": last, "best_weights": best}
-            found.append(replace(state, **parts))
-        return found
+        moments = self.optimizer.states(positions)
+        return [
+            self.networks[position].state(*parts)
+            for position, *parts in zip(positions, weights, best, moments, strict=True)
+        ]
 
     def keep_checkpoints(self) -> None:
         """Keep where networks stand that are to be kept after this epoch, and go on."""
@@ -302,13 +283,8 @@ class ActiveBatch:
             if active.epoch in active.network.checkpoints and not active.ended
         ]
         if positions:
-            states = self.snapshots(positions)
-            for position, state in zip(positions, states, strict=True):
+            for position, state in zip(positions, self.states(positions), strict=True):
                 self.networks[position].checkpoints.append(state)
-
-    def _all(self) -> StackedTensors:
-        parts = (self.program.parameters, self.program.buffers)
-        return StackedTensors({n: t for part in parts for n, t in part.tensors.items()})
 
     def _index(self, positions: Sequence[int]) -> Tensor:
         device = next(iter(self.program.parameters.tensors.values())).device
@@ -329,7 +305,12 @@ class ActiveBatch:
         self.memory.clear()
         joins = self.recipe.joins_last_sample
         lengths = [len(network.train) for network in networks]
-        self.batch_sizes = sizes_of_networks(lengths, self.recipe.batch_size, joins=joins)
+        size = self.recipe.batch_size
+        by_length = {
+            n: batch_sizes(n, n if size == -1 else size, shuffled=joins)
+            for n in set(lengths)
+        }
+        self.batch_sizes = [by_length[n] for n in lengths]
         self.smoothing = self._column([r.label_smoothing for r in networks], 0.0)
         self._l1 = self._column([r.l1 for r in networks], 0.0)
         clips = [math.inf if r.gradient_clip is None else r.gradient_clip for r in networks]
@@ -366,8 +347,7 @@ class ActiveBatch:
         """
         if self.recipe.draws_globally or self.augmenter is not None:
             return None
-        changing = [*self.program.parameters.tensors.values()]
-        changing += self.program.buffers.tensors.values()
+        changing = [*self.program.weights().tensors.values()]
         for moments in self.optimizer.moments.values():
             changing += moments.tensors.values()
         return step_graphs(changing)
@@ -385,17 +365,13 @@ def _best_weights(
     """Return the best weights so far; the present ones where there are none yet."""
     if not any(network.course.uses_best for network in networks):
         return None
-    best = StackedTensors({n: t.cpu() for n, t in _copies_of(program).tensors.items()})
+    present = program.weights().copy().tensors
+    best = StackedTensors({name: t.cpu() for name, t in present.items()})
     for position, network in enumerate(networks):
         for name, array in (network.state.best_weights or {}).items():
             best.tensors[name][position].copy_(torch.as_tensor(array.copy()))
     device = networks[0].train.X.device
     return StackedTensors({n: t.to(device) for n, t in best.tensors.items()})
-
-
-def _copies_of(program: Program) -> StackedTensors:
-    present = {**program.parameters.tensors, **program.buffers.tensors}
-    return StackedTensors({name: t.clone() for name, t in present.items()})
 
 
 def _clip(gradients: Sequence[Tensor], limits: Tensor) -> None:

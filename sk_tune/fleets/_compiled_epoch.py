@@ -86,15 +86,8 @@ _NETWORK = np.dtype([
 ])
 
 
-class Judgement(NamedTuple):
-    """Losses and scores of E epochs of K networks, as lists by epoch and network."""
-
-    losses: list[list[float]]
-    scores: list[list[float]]
-
-    def of(self, epoch: int, position: int) -> tuple[float, float]:
-        """Return the loss and the score of one network after one of these epochs."""
-        return self.losses[epoch][position], self.scores[epoch][position]
+# Loss and score of each network after each epoch.
+_Judgement = Sequence[Sequence[Sequence[float]]]
 
 
 class JudgedEpochs(NamedTuple):
@@ -106,8 +99,8 @@ class JudgedEpochs(NamedTuple):
     """
 
     batch_losses: Tensor
-    train: Judgement
-    monitor: Judgement
+    train: _Judgement
+    monitor: _Judgement
     monitor_outputs: list[Tensor | None]
 
 
@@ -161,7 +154,12 @@ class CompiledEpoch:
         self._plan = self._plan_of(layers)
         self._fill_settings(networks)
         self._fill_parts(layers)
-        self._fill_monitors([network.monitor for network in networks])
+        # Which samples to look at after an epoch, where their form is plain.
+        monitors = of_each_set(self._places_of, [network.monitor for network in networks])
+        names = [f"monitor_{name}" for name in ("X", "y", "weight", "order")]
+        names += ["n_monitor_data", "n_monitored"]
+        for name, column in zip(names, zip(*monitors, strict=True), strict=True):
+            self._networks[name] = column
         sets = [getattr(n, part) for part in ("train", "monitor") for n in networks]
         found = of_each_set(self._variance_of, sets)
         self._variances = found[: len(networks)], found[len(networks) :]
@@ -231,7 +229,7 @@ class CompiledEpoch:
         ]
         return JudgedEpochs(losses, train, monitor, looked)
 
-    def _judgement(self, sums: Any, variances: Sequence[Any]) -> Judgement:
+    def _judgement(self, sums: Any, variances: Sequence[Any]) -> _Judgement:
         """Return what sums of epoch.c, (K, E, ...), say; NaN without samples."""
         with np.errstate(invalid="ignore", divide="ignore"):
             means = sums / sums[:, :, _WEIGHTS, None]
@@ -244,7 +242,8 @@ class CompiledEpoch:
                 scores = np.where(variance > 0, ratio, errors == 0).mean(axis=2)
         # Rounded as a score of many samples at once.
         rounded = scores.astype(str(self._like.dtype).removeprefix("torch."))
-        return Judgement(means[:, :, _LOSSES].T.tolist(), rounded.T.tolist())
+        found: _Judgement = np.stack([means[:, :, _LOSSES], rounded], axis=2).tolist()
+        return found
 
     def _variance_of(self, s: TensorSet | None) -> Any:
         """Return the variance of each target, if a score asks for it."""
@@ -398,14 +397,6 @@ class CompiledEpoch:
         weight = s.sample_weight.to(self._like.dtype).contiguous()
         self._kept.append(weight)
         return weight.data_ptr()
-
-    def _fill_monitors(self, sets: Sequence[TensorSet | None]) -> None:
-        """Note which samples to look at after an epoch, where their form is plain."""
-        columns = zip(*of_each_set(self._places_of, sets), strict=True)
-        names = [f"monitor_{name}" for name in ("X", "y", "weight", "order")]
-        names += ["n_monitor_data", "n_monitored"]
-        for name, column in zip(names, columns, strict=True):
-            self._networks[name] = column
 
     def _places_of(self, s: TensorSet | None) -> tuple[int, ...]:
         """Return where samples to look at lie, and how many; all 0 if there are none."""

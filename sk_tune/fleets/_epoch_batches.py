@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from sk_tune.training import TensorSet, batch_sizes, check_time
+from sk_tune.training import TensorSet, check_time
 
 _Made = TypeVar("_Made")
 
@@ -57,24 +57,6 @@ def runs(keys: Sequence[object]) -> list[slice]:
         slices.append(slice(start, stop))
         start = stop
     return slices
-
-
-def sizes_of_networks(
-    n_samples: Sequence[int], batch_size: int, *, joins: bool
-) -> list[list[int]]:
-    """Return the samples in each batch of an epoch of each network.
-
-    A `batch_size` of -1 takes all samples at once; `joins` lets a lone last sample join the
-    batch before it. Networks with equally many samples share a list.
-
-    >>> sizes_of_networks([9, 8], 4, joins=True)
-    [[4, 5], [4, 4]]
-    """
-    by_number = {
-        n: batch_sizes(n, n if batch_size == -1 else batch_size, shuffled=joins)
-        for n in set(n_samples)
-    }
-    return [by_number[n] for n in n_samples]
 
 
 def sharing(sets: Sequence[TensorSet]) -> list[slice]:

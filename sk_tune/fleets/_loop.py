@@ -13,7 +13,6 @@ Notation: K networks of the fleet, k neighbours of them, S steps of an epoch, C 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from typing import Any
@@ -22,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sk_tune.fleets._active_batch import ActiveBatch, ActiveNetwork
-from sk_tune.fleets._compiled_epoch import JudgedEpochs, Judgement
+from sk_tune.fleets._active_batch import ActiveBatch
+from sk_tune.fleets._compiled_epoch import JudgedEpochs
 from sk_tune.fleets._epoch_batches import (
     StackedBatch,
     epoch_batches,
@@ -79,34 +78,30 @@ def train_fleet(
         fleet.add(list(islice(waiting, n_active - len(fleet))))
         if not len(fleet):
             return
-        done = [i for i, active in enumerate(fleet.networks) if active.ended]
-        if done:
-            # Early stopping had ended them before they came.
-            yield from _finish(fleet, done, [None] * len(fleet))
-            fleet.remove(done)
-            continue
-        start = time.perf_counter()
-        n_epochs = int(min(fleet.epochs_at_once(seconds_between), timer.most_at_once))
-        outputs = _train_epochs(fleet, n_epochs)
-        seconds = (time.perf_counter() - start) / len(fleet) / n_epochs
-        if progress is not None:
-            progress(len(fleet) * n_epochs)
-        for active in fleet.networks:
-            active.end_epoch(seconds)
-        _keep_best(fleet)
-        fleet.keep_checkpoints()
-        if any(not active.ended for active in fleet.networks) and timer.is_late(n_epochs):
+        outputs: list[Tensor | None] = [None] * len(fleet)
+        # Early stopping may have ended networks before they came.
+        if not fleet.ended:
+            start = time.perf_counter()
+            n_epochs = int(min(fleet.epochs_at_once(seconds_between), timer.most_at_once))
+            outputs = _train_epochs(fleet, n_epochs)
+            seconds = (time.perf_counter() - start) / len(fleet) / n_epochs
+            if progress is not None:
+                progress(len(fleet) * n_epochs)
             for active in fleet.networks:
-                active.is_cut = not active.ended
-                active.last_epoch = min(active.last_epoch, active.epoch)
-        ended = [i for i, active in enumerate(fleet.networks) if active.ended]
-        if ended:
+                active.end_epoch(seconds)
+            fleet.keep_best()
+            fleet.keep_checkpoints()
+            if len(fleet.ended) < len(fleet) and timer.is_late(n_epochs):
+                for active in fleet.networks:
+                    active.is_cut = not active.ended
+                    active.last_epoch = min(active.last_epoch, active.epoch)
+        if ended := fleet.ended:
             yield from _finish(fleet, ended, outputs)
             fleet.remove(ended)
         if keep is not None and len(fleet) and time.perf_counter() - kept > pause:
             start = time.perf_counter()
             indices = [active.index for active in fleet.networks]
-            states = fleet.snapshots(range(len(fleet)))
+            states = fleet.states(range(len(fleet)))
             keep(list(zip(indices, states, strict=True)))
             kept = time.perf_counter()
             pause = seconds_between * max(1.0, (kept - start) / _SECONDS_TO_KEEP)
@@ -153,9 +148,9 @@ def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
             if epoch:
                 active.end_epoch(seconds)
             active.rates = own_rates
-            active.note("train", *found.train.of(epoch, position))
+            active.note("train", *found.train[position][epoch])
             if is_judged:
-                active.note("monitor", *found.monitor.of(epoch, position))
+                active.note("monitor", *found.monitor[position][epoch])
     return _score_epoch(fleet, found.monitor_outputs)
 
 
@@ -187,8 +182,8 @@ def _train_by_steps(
     fleet.optimizer.end_epoch()
     means = (sums[0] * sums[1]).sum(dim=0) / sums[1].sum(dim=0)
     scores = _scores(fleet, places, samples)
-    none = Judgement([], [])
-    return JudgedEpochs(sums[0], Judgement([means.tolist()], [scores]), none, [None] * k)
+    train = [[judged] for judged in zip(means.tolist(), scores, strict=True)]
+    return JudgedEpochs(sums[0], train, [], [None] * k)
 
 
 def _scores(
@@ -271,13 +266,6 @@ def _judged(fleet: ActiveBatch) -> tuple[Any, Any, Any]:
     return fleet.recipe.loss.mean, fleet.recipe.score, predict
 
 
-def _keep_best(fleet: ActiveBatch) -> None:
-    """Copy the weights of the networks for which this epoch is the best so far."""
-    best = [i for i, active in enumerate(fleet.networks) if active.improved]
-    if best:
-        fleet.keep_best(best)
-
-
 def _finish(
     fleet: ActiveBatch, ended: Sequence[int], outputs: Sequence[Tensor | None]
 ) -> Iterator[tuple[int, NetworkOutcome]]:
@@ -288,34 +276,31 @@ def _finish(
         if name is not None and not active.message:
             rate = active.network.learning_rate
             active.message = weights_message(name, active.epoch, rate)
+    states = fleet.states(ended)
     restored = [
         i for i in ended if fleet.networks[i].uses_best and not fleet.networks[i].message
     ]
-    last = dict(zip(restored, fleet.weights_of(restored), strict=True))
     final = list(outputs)
     if restored:
         fleet.restore_best(restored)
         sets = [
-            a.network.monitor if i in last else None for i, a in enumerate(fleet.networks)
+            active.network.monitor if i in restored else None
+            for i, active in enumerate(fleet.networks)
         ]
         for i, result in evaluate(fleet.program.evaluate, sets, *_judged(fleet)):
             final[i] = result.outputs
-    for position, state in zip(ended, fleet.states_of(ended, last), strict=True):
+    for position, state in zip(ended, states, strict=True):
         active = fleet.networks[position]
-        yield active.index, _outcome(active, state, final[position])
-
-
-def _outcome(
-    active: ActiveNetwork, state: TrainingState, outputs: Tensor | None
-) -> NetworkOutcome:
-    failed = bool(active.message)
-    course = {} if failed else active.network.course.memory()
-    return NetworkOutcome(
-        state=replace(state, course=course),
-        # A view would keep the outputs of the whole fleet.
-        outputs=None if outputs is None or failed else np.array(outputs.cpu().numpy()),
-        message=active.message,
-        seconds=active.seconds,
-        is_cut=active.is_cut,
-        checkpoints=tuple(active.checkpoints),
-    )
+        found = None if active.message else final[position]
+        yield (
+            active.index,
+            NetworkOutcome(
+                state=state,
+                # A view would keep the outputs of the whole fleet.
+                outputs=None if found is None else np.array(found.cpu().numpy()),
+                message=active.message,
+                seconds=active.seconds,
+                is_cut=active.is_cut,
+                checkpoints=tuple(active.checkpoints),
+            ),
+        )

@@ -96,15 +96,16 @@ class Program:
         """Whether neither vmap nor autograd is needed but for what comes first."""
         return len(self.layers) > 1 or not isinstance(self.layers[0], ModuleLayer)
 
+    def weights(self) -> StackedTensors:
+        """Return all parameters and buffers."""
+        return StackedTensors(self.parameters.tensors | self.buffers.tensors)
+
     def parts(self, networks: slice) -> Tensors:
         """Return views (k, ...) of the parameters and buffers of some networks by name."""
         key = (networks.start, networks.stop)
         if key not in self._parts:
-            self._parts[key] = {
-                name: tensor[networks]
-                for part in (self.parameters, self.buffers)
-                for name, tensor in part.tensors.items()
-            }
+            tensors = self.weights().tensors
+            self._parts[key] = {name: tensor[networks] for name, tensor in tensors.items()}
         return self._parts[key]
 
     def forward(self, X: Tensor, networks: slice) -> Tensor:
@@ -235,13 +236,28 @@ class Program:
 
         All shapes of a name share one memory: networks to predict vary in number.
         """
-        self.layers = predicting(self.layers)
         self._is_training = False
         self._store.clear()
+        layers = [
+            PredictingLinear(layer) if type(layer) is Linear else layer
+            for layer in self.layers
+            if not isinstance(layer, Dropout)
+        ]
+        for first, second, third in list(zip(layers, layers[1:], layers[2:], strict=False)):
+            ends = [x for x in (first, third) if isinstance(x, PredictingLinear) and x.bias]
+            if len(ends) == 2 and isinstance(second, Activation) and second.is_relu:
+                ends[0].following = ends[1]
+                layers.remove(second)
+        self.layers = layers
 
     def fold_floors(self) -> None:
-        """Change the weights, once, as layers that only predict need them."""
-        fold_floors(self.layers, self.parameters.tensors)
+        """Make floors of biases, once, as layers that only predict need them."""
+        tensors = self.parameters.tensors
+        for layer in self.layers:
+            if isinstance(layer, PredictingLinear) and layer.bias and layer.following:
+                floor = tensors[layer.bias]
+                shift_input(layer.following, floor, tensors)
+                tensors[layer.bias] = -floor
         self._forget_weights()
 
     def _forget_weights(self) -> None:
@@ -354,30 +370,6 @@ class PredictingLinear(Linear):
             return turned
 
         return step
-
-
-def predicting(layers: Sequence[Layer]) -> list[Layer]:
-    """Return layers that only predict, once :func:`fold_floors` has been called."""
-    found = [
-        PredictingLinear(layer) if type(layer) is Linear else layer
-        for layer in layers
-        if not isinstance(layer, Dropout)
-    ]
-    for first, second, third in list(zip(found, found[1:], found[2:], strict=False)):
-        ends = [x for x in (first, third) if isinstance(x, PredictingLinear) and x.bias]
-        if len(ends) == 2 and isinstance(second, Activation) and second.is_relu:
-            ends[0].following = ends[1]
-            found.remove(second)
-    return found
-
-
-def fold_floors(layers: Sequence[Layer], tensors: Tensors) -> None:
-    """Make floors of the biases of what :func:`predicting` returns; biases are replaced."""
-    for layer in layers:
-        if isinstance(layer, PredictingLinear) and layer.bias and layer.following:
-            floor = tensors[layer.bias]
-            shift_input(layer.following, floor, tensors)
-            tensors[layer.bias] = -floor
 
 
 def shift_input(layer: Linear, shift: Tensor, tensors: Tensors) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sk_tune._compat.torch_names import fused_steps
-from sk_tune.fleets._epoch_batches import on_device, runs
+from sk_tune.fleets._epoch_batches import on_device
 
 
 class StackedTensors:
@@ -29,6 +29,10 @@ class StackedTensors:
             name: torch.stack([network[name].detach() for network in networks]).contiguous()
             for name in networks[0]
         })
+
+    def copy(self) -> "StackedTensors":
+        """Return the same tensors in other memory."""
+        return StackedTensors({name: t.clone() for name, t in self.tensors.items()})
 
     def select(self, index: Tensor) -> None:
         """Keep some networks, in the order given; their memory is all that stays in use."""
@@ -76,12 +80,6 @@ _COLUMNS = (
     *("lr", "momentum", "beta_2", "eps", "decay", "new_1", "new_2"),
     *("kept", "step_size", "scale"),
 )
-# Size of the widest vectors that the kernel computes with.
-_VECTOR_BYTES = 64
-# Target and source of a copy.
-_Pair = tuple[Tensor, Tensor]
-# Tensors of each run, and what to copy before and after.
-_Views = tuple[list[Any], list[_Pair], list[_Pair]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +109,8 @@ class StackedOptimizer:
         # Whether torch's kernel makes the steps.
         self._is_fused = False
         self._rates: Sequence[Sequence[float]] = ()
-        self._runs: list[slice] = []
-        self._viewed: dict[tuple[int, int], tuple[Sequence[Tensor], _Views]] = {}
+        # Parameters and moments of each network, by the first and the last of several.
+        self._viewed: dict[tuple[int, int], list[list[tuple[Tensor, ...]]]] = {}
         # Hyperparameters in the order of `_COLUMNS`: of the steps of an epoch, and of one.
         self._table: Tensor | None = None
         self._columns = torch.empty(0)
@@ -178,11 +176,7 @@ class StackedOptimizer:
         """Prepare an epoch in which networks take their steps at some rates."""
         self._rates = rates
         self._table = None
-        if self._is_fused:
-            # Neighbouring networks that take the same steps throughout the epoch.
-            keys = zip(self.settings, self.n_steps, map(tuple, rates), strict=True)
-            self._runs = runs(list(keys))
-            self._viewed.clear()
+        self._viewed.clear()
 
     def begin_step(self, step: int) -> None:
         """Take the hyperparameters of a step of the epoch, in memory that stays."""
@@ -227,16 +221,26 @@ class StackedOptimizer:
         gradients: Sequence[Tensor],
         number: int,
     ) -> None:
-        """Call torch's kernel once for each run of networks that take the same step."""
-        kernel = fused_steps[self.kind]
-        views, inward, outward = self._views(networks, parameters, gradients)
-        _copy(inward)
-        for first, step, tensors in views:
-            settings = self.settings[first]
-            step.fill_(self.n_steps[first] + number + 1)
+        """Call torch's kernel for each network.
+
+        It rounds what is left over behind the last whole vector otherwise, so that several
+        networks in one call would depend on each other.
+        """
+        kernel, step = fused_steps[self.kind], torch.zeros(())
+        key = (networks.start, networks.stop)
+        if key not in self._viewed:
+            moments = [
+                [t[networks] for t in m.tensors.values()] for m in self.moments.values()
+            ]
+            self._viewed[key] = [_by_network(part) for part in (parameters, *moments)]
+        own, *means = self._viewed[key]
+        tensors = zip(own, _by_network(gradients), *means, strict=True)
+        for network, parts in enumerate(tensors, start=networks.start):
+            settings = self.settings[network]
+            step.fill_(self.n_steps[network] + number + 1)
             kernel(
-                *tensors,
-                lr=self._rates[first][number],
+                *(*parts, (), [step] * len(parameters)),
+                lr=self._rates[network][number],
                 beta1=settings.momentum,
                 beta2=settings.beta_2,
                 weight_decay=settings.weight_decay,
@@ -244,29 +248,6 @@ class StackedOptimizer:
                 amsgrad=False,
                 maximize=False,
             )
-        _copy(outward)
-
-    def _views(
-        self, networks: slice, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
-    ) -> _Views:
-        """Return the tensors of each run, and what to copy before and after the kernel."""
-        key = (networks.start, networks.stop)
-        empty: _Views = ([], [], [])
-        sources, found = self._viewed.get(key, ((), empty))
-        if len(sources) and all(a is b for a, b in zip(sources, gradients, strict=True)):
-            return found
-        moments = [[t[networks] for t in m.tensors.values()] for m in self.moments.values()]
-        parts, inward, outward = _padded([parameters, gradients, *moments])
-        views = []
-        for run in self._runs:
-            start, stop = max(run.start, networks.start), min(run.stop, networks.stop)
-            if start < stop:
-                members = slice(start - networks.start, stop - networks.start)
-                step = torch.zeros(())
-                of_run = [[t[members] for t in part] for part in parts]
-                views.append((start, step, [*of_run, [], [step] * len(parameters)]))
-        self._viewed[key] = (gradients, (views, inward, outward))
-        return views, inward, outward
 
     def _tables(self) -> Tensor:
         """Return the hyperparameters of all steps of an epoch, (S, columns, K)."""
@@ -285,37 +266,9 @@ class StackedOptimizer:
         return table.to(device=like.device, dtype=like.dtype)
 
 
-def _padded(
-    parts: Sequence[Sequence[Tensor]],
-) -> tuple[list[list[Tensor]], list[_Pair], list[_Pair]]:
-    """Return tensors (k, n) whose n fills whole vectors, and copies to and from these.
-
-    `parts` are parameters, gradients and moments.  The kernel rounds what is left over at
-    the end of its memory otherwise, and whose numbers these are depends on the neighbours.
-    """
-    found: list[list[Tensor]] = [[] for _ in parts]
-    inward: list[_Pair] = []
-    outward: list[_Pair] = []
-    for values in zip(*parts, strict=True):
-        k, n = len(values[0]), values[0][0].numel()
-        width = _VECTOR_BYTES // values[0].element_size()
-        for position, (part, value) in enumerate(zip(found, values, strict=True)):
-            if n % width == 0:
-                part.append(value)
-                continue
-            whole = value.new_zeros(k, n + -n % width)
-            pair = whole[:, :n], value.view(k, n)
-            part.append(whole)
-            inward.append(pair)
-            # Parameters and moments are copied back; gradients need not be.
-            if position != 1:
-                outward.append(pair[::-1])
-    return found, inward, outward
-
-
-def _copy(pairs: Sequence[_Pair]) -> None:
-    for target, source in pairs:
-        target.copy_(source)
+def _by_network(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """Return the parts of each network of tensors (k, ...)."""
+    return list(zip(*(t.unbind() for t in tensors), strict=True))
 
 
 def _adam(
