@@ -16,7 +16,7 @@ from sk_tune.engine._executors import (
     start_meanwhile,
 )
 from sk_tune.engine._fits import Fit, Progress, Trained
-from sk_tune.engine._memory_limits import checkpoint_before, expected_memory
+from sk_tune.engine._memory_limits import checkpoint_before
 from sk_tune.engine._skorch_adoption import (
     adopt_skorch,
     count_words,
@@ -27,7 +27,7 @@ from sk_tune.engine._skorch_adoption import (
 from sk_tune.engine._skorch_support import reason_against_net, signature
 from sk_tune.engine._stack import NetworkStack, architecture
 from sk_tune.engine._store import FitStore, StoreInfo
-from sk_tune.engine._train import fitted_estimator, train, train_one
+from sk_tune.engine._train import expected_memory, fitted_estimator, train, train_one
 from sk_tune.fleets import kernel_status
 from sk_tune.training import TimeLimit
 

@@ -154,11 +154,15 @@ ValueDigest = Callable[[Any], str]
 def sha256(*parts: str | bytes | memoryview) -> str:
     """Return the hexadecimal digest of texts and bytes, each counted with its length."""
     digest = hashlib.sha256()
+    _update(digest, parts)
+    return digest.hexdigest()
+
+
+def _update(digest: Any, parts: Iterable[str | bytes | memoryview]) -> None:
     for part in parts:
         content = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         digest.update(b"%d:" % len(content))
         digest.update(content)
-    return digest.hexdigest()
 
 
 def data_digest(data: Any, value_digest: ValueDigest) -> str | None:
@@ -338,18 +342,15 @@ class _Reader:
             self._patches(value)
         elif isinstance(value, type):
             self._class(value)
-        elif kind in _READERS:
-            _READERS[kind](self, value)
+        elif kind is FunctionType:
+            self._function(value)
+        elif kind in _PARTS:
+            self.value((kind.__name__, *_PARTS[kind](value)))
         else:
             self._object(value, kind)
 
     def _put(self, *texts: str | bytes) -> None:
-        for text in texts:
-            content = (
-                text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-            )
-            self._hash.update(b"%d:" % len(content))
-            self._hash.update(content)
+        _update(self._hash, texts)
 
     def _was_met(self, value: Any) -> bool:
         place = len(self._met)
@@ -469,26 +470,6 @@ class _Reader:
             else:
                 self.value(constant)
 
-    def _property(self, value: property) -> None:
-        self.value(("property", value.fget, value.fset, value.fdel))
-
-    def _wrapped(self, value: Any) -> None:
-        self.value((type(value).__name__, value.__func__))
-
-    def _method(self, value: MethodType) -> None:
-        self.value(("method", value.__func__, value.__self__))
-
-    def _builtin(self, value: Any) -> None:
-        owner = value.__self__ if isinstance(value, BuiltinFunctionType) else None
-        owner = getattr(value, "__objclass__", owner)
-        if isinstance(owner, ModuleType):
-            version = installed_version(owner.__name__)
-            owner = f"{owner.__name__} {version}"
-        self.value(("builtin", value.__qualname__, owner))
-
-    def _logger(self, value: logging.Logger) -> None:
-        self._put("logger", value.name)
-
     def _object(self, value: Any, kind: Any) -> None:
         """Put the class of an object, and what pickle would take of it."""
         self._put("object")
@@ -520,15 +501,22 @@ class _NamedError(TypeError):
     """Says what cannot be read, and where it was met."""
 
 
+def _builtin(value: Any) -> tuple[Any, ...]:
+    owner = value.__self__ if isinstance(value, BuiltinFunctionType) else None
+    owner = getattr(value, "__objclass__", owner)
+    if isinstance(owner, ModuleType):
+        owner = f"{owner.__name__} {installed_version(owner.__name__)}"
+    return value.__qualname__, owner
+
+
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
-_READERS: dict[Any, Any] = {
-    FunctionType: _Reader._function,
-    MethodType: _Reader._method,
-    BuiltinFunctionType: _Reader._builtin,
-    MethodDescriptorType: _Reader._builtin,
-    WrapperDescriptorType: _Reader._builtin,
-    property: _Reader._property,
-    classmethod: _Reader._wrapped,
-    staticmethod: _Reader._wrapped,
-    logging.Logger: _Reader._logger,
+# What objects of Python's consist of.
+_PARTS: dict[Any, Callable[[Any], tuple[Any, ...]]] = {
+    MethodType: lambda value: (value.__func__, value.__self__),
+    **dict.fromkeys(
+        (BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType), _builtin
+    ),
+    property: lambda value: (value.fget, value.fset, value.fdel),
+    **dict.fromkeys((classmethod, staticmethod), lambda value: (value.__func__,)),
+    logging.Logger: lambda value: (value.name,),
 }

@@ -6,13 +6,12 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from queue import Empty
 from typing import Any, Self
 
 import joblib
 
-from sk_tune.engine._alone import failed
 from sk_tune.engine._executors import (
     LOST,
     Executor,
@@ -25,6 +24,7 @@ from sk_tune.engine._fits import (
     Progress,
     ProgressReporter,
     Trained,
+    failed,
     passing_errors,
     raising_caller_errors,
 )
@@ -76,12 +76,6 @@ class Dispatcher:
         self._lost: deque[int] = deque()
         self._suspects: set[int] = set()
         self._executor: Executor | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def n_workers(self) -> int:
@@ -184,14 +178,6 @@ class Dispatcher:
         return shard
 
 
-@dataclass(slots=True, eq=False)
-class _StreamRequest:
-    """Fits whose results are wanted together, and those that have not ended."""
-
-    positions: Sequence[int]
-    missing: set[int]
-
-
 class FitStream:
     """Trains fits that are asked for one group after the other; no worker waits.
 
@@ -235,10 +221,9 @@ class FitStream:
         self._keys = FitKeys()
         self._data: list[int] = []
         self._unstored: Counter[str] = Counter()
-        self._requests: dict[int, _StreamRequest] = {}
-        self._request_of: dict[int, int] = {}
+        # Positions of the fits of each request whose results were not fetched.
+        self._requests: dict[int, range] = {}
         self._n_fits = self._n_requests = 0
-        self._ended: list[int] = []
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
@@ -283,7 +268,7 @@ class FitStream:
     @property
     def n_ended(self) -> int:
         """Requests whose results are there, and were not fetched."""
-        return len(self._ended)
+        return len(self._ended())
 
     def ask(
         self,
@@ -296,11 +281,19 @@ class FitStream:
         The fits of a request have one result.  All that is asked for in one call is trained
         in `n_pieces` shards, as far as it has the same signature.
         """
-        numbers = [self._add_request(len(requested)) for requested in requests]
-        positions = [i for number in numbers for i in self._requests[number].positions]
+        numbers = list(range(self._n_requests, self._n_requests + len(requests)))
+        self._n_requests += len(requests)
         fits = [fit for requested in requests for fit in requested]
+        positions = range(self._n_fits, self._n_fits + len(fits))
+        for number, requested in zip(numbers, requests, strict=True):
+            self._requests[number] = range(self._n_fits, self._n_fits + len(requested))
+            self._n_fits += len(requested)
         ready = ready_fits(dict(zip(positions, fits, strict=True)), self._results, "fleet")
-        stored = StoredFits(self._store, ready, self._keys_for(fits))
+        # The digests of the data are known if they are those of the last fits.
+        data = [id(fit.X) for fit in fits]
+        if data != self._data:
+            self._keys, self._data = FitKeys(), data
+        stored = StoredFits(self._store, ready, self._keys)
         self._unstored += stored.reasons
         n_epochs = {i: ready[i].n_epochs or 0 if i in ready else 0 for i in positions}
         self._reporter.fits_asked(n_epochs)
@@ -313,7 +306,6 @@ class FitStream:
         if done:
             with raising_caller_errors():
                 self._reporter.fits_done({i: self._results.trained[i] for i in done})
-        self._end(done)
         return numbers
 
     def next(self, timeout: float | None = None) -> tuple[int, list[Trained]] | None:
@@ -324,37 +316,16 @@ class FitStream:
         if not self._requests:
             raise ValueError("FitStream.next needs a request. Ask for fits first.")
         with raising_caller_errors():
-            while not self._ended:
-                shard = self._dispatcher.next(timeout)
-                if shard is None:
+            while not (ended := self._ended()):
+                if self._dispatcher.next(timeout) is None:
                     return None
-                self._end(shard.fits)
-        number = self._ended.pop(0)
-        positions = self._requests.pop(number).positions
-        return number, [self._results.trained.pop(i) for i in positions]
+        positions = self._requests.pop(ended[0])
+        return ended[0], [self._results.trained.pop(i) for i in positions]
 
-    def _add_request(self, n_fits: int) -> int:
-        number, self._n_requests = self._n_requests, self._n_requests + 1
-        positions = range(self._n_fits, self._n_fits + n_fits)
-        self._n_fits += n_fits
-        self._requests[number] = _StreamRequest(positions, set(positions))
-        self._request_of |= dict.fromkeys(positions, number)
-        return number
-
-    def _end(self, positions: Iterable[int]) -> None:
-        """Take note of fits that have results."""
-        for i in positions:
-            number = self._request_of.pop(i)
-            self._requests[number].missing.discard(i)
-            if not self._requests[number].missing:
-                self._ended.append(number)
-
-    def _keys_for(self, fits: Sequence[Fit]) -> FitKeys:
-        """Return what knows the digests of the data, if they are those of the last fits."""
-        data = [id(fit.X) for fit in fits]
-        if data != self._data:
-            self._keys, self._data = FitKeys(), data
-        return self._keys
+    def _ended(self) -> list[int]:
+        """Return the numbers of the requests whose results are all there."""
+        trained = self._results.trained
+        return [n for n, own in self._requests.items() if all(i in trained for i in own)]
 
     def _cut(self, fits: Mapping[int, Fit], n_pieces: int) -> list[Shard]:
         """Cut fits into shards of equal signature."""

@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from sk_tune.exceptions import SkTuneError
 from sk_tune.training import TrainingState, seed_of_state
 
 Array = npt.NDArray[Any]
@@ -165,6 +166,27 @@ class Progress:
     best_score: float
     seconds: float
     seconds_left: float
+
+
+def late(fit: Fit, engine: str) -> Trained:
+    """Return the result of a fit that the time left without one."""
+    result = failed(fit, "The time was up before it was trained.", 0.0, engine)
+    return replace(result, is_cut=True)
+
+
+def failed(fit: Fit, reason: Exception | str, seconds: float, engine: str) -> Trained:
+    """Return the result of a fit that failed, with a message that names it."""
+    message = str(reason)
+    if isinstance(reason, Exception) and not isinstance(reason, SkTuneError | ValueError):
+        message = f"{type(reason).__name__}: {reason}"
+    return Trained(
+        status="failed",
+        state=None,
+        predictions=None,
+        message=f"{fit.name}: {message}" if fit.name else message,
+        seconds=seconds,
+        engine="fleet" if engine == "fleet" else "alone",
+    )
 
 
 class _CallerError(BaseException):

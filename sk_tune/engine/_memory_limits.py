@@ -4,15 +4,12 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from sk_tune.engine._alone import prepare
 from sk_tune.engine._fits import Fit
-from sk_tune.estimators import FitPreparer
-from sk_tune.fleets import FleetNetwork, Plan, Recipe, plan
+from sk_tune.fleets import FleetNetwork, Plan, Recipe
 from sk_tune.nets import MLP
 from sk_tune.training import TrainingState
 
@@ -104,24 +101,6 @@ def bytes_per_network(network: FleetNetwork, recipe: Recipe) -> int:
         + _COPIES_OF_WEIGHTS * n_weights * itemsize
         + epoch
     )
-
-
-def expected_memory(fit: Fit, *, n_workers: int, n_folds: int) -> int:
-    """Return about how many bytes fits like one, with the data of a fold, take in training.
-
-    Each of `n_workers` processes holds `n_folds` folds; the processes themselves do not
-    count.
-    """
-    prepared = prepare(replace(fit, seed=0, n_epochs=1), FitPreparer())
-    network, (recipe, _) = prepared.network(), prepared.recipe()
-    limit = int(SHARE_OF_MEMORY * available_memory() / n_workers)
-    found = plan(network.module, network.train.X, network, recipe)
-    networks = networks_at_a_time(network, recipe, limit, found)
-    networks *= bytes_per_network(network, recipe)
-    sets = [part for part in (network.train, network.monitor) if part is not None]
-    tensors = [t for part in sets for t in (part.X, part.y) if t is not None]
-    data = sum(int(tensor.nbytes) for tensor in tensors)
-    return n_workers * (networks + n_folds * data)
 
 
 def available_memory() -> int:

@@ -18,9 +18,8 @@ from torch.utils.data import Dataset
 
 import sk_tune
 from sk_tune._json_values import encode
-from sk_tune.engine._alone import failed
 from sk_tune.engine._digest import array_digest, sha256, value_digest
-from sk_tune.engine._fits import Fit, Trained
+from sk_tune.engine._fits import Fit, Trained, failed
 from sk_tune.engine._shard import Shard
 from sk_tune.engine._skorch_support import reason_alone
 from sk_tune.engine._store import FitStore, UnfinishedFits, rest_of, unfinished_key
@@ -61,9 +60,14 @@ class FitKeys:
         parts = [
             _FORMAT,
             self._engine,
-            _surroundings(),
+            [lib.__version__ for lib in (sk_tune, torch, skorch, sklearn, np)],
+            [str(torch.get_default_dtype()), *arithmetic()],
             self._shared(type(fit.estimator)),
-            {name: self._parameter(value) for name, value in _parameters(fit.estimator)},
+            {
+                # Classes are what many candidates have in common, and take longest to read.
+                name: self._shared(value) if callable(value) else value_digest(value)
+                for name, value in _parameters(fit.estimator)
+            },
             [self._shared(part) for part in (fit.X, fit.y, fit.sample_weight)],
             [self._shared(part) for part in (fit.rows, fit.monitor)],
             value_digest(fit.seed),
@@ -71,10 +75,6 @@ class FitKeys:
             None if fit.state is None else _digest_of_state(fit.state),
         ]
         return sha256(json.dumps(parts))
-
-    def _parameter(self, value: Any) -> str:
-        # Classes are what many candidates have in common, and take longest to read.
-        return self._shared(value) if callable(value) else value_digest(value)
 
     def _shared(self, value: Any) -> str:
         if isinstance(value, Dataset):
@@ -85,13 +85,6 @@ class FitKeys:
         if known is None:
             known = self._digests[id(value)] = (value, value_digest(value))
         return known[1]
-
-
-def _surroundings() -> list[str]:
-    """Return what a result depends on beside the fit."""
-    libraries = (sk_tune, torch, skorch, sklearn, np)
-    versions = [lib.__version__ for lib in libraries]
-    return [*versions, str(torch.get_default_dtype()), *arithmetic()]
 
 
 def _parameters(estimator: Any) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""One shard: fits that one process trains, as fleets as far as they can be carried."""
+"""One shard: fits that one process trains, as fleets or alone, with the same results."""
 
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -11,13 +11,26 @@ from typing import Any
 
 import torch
 
-from sk_tune.engine._alone import EstimatorFit, failed, late, prepare, train_alone
-from sk_tune.engine._fits import Fit, Trained
+from sk_tune.augment import kinds_of
+from sk_tune.engine._fits import Array, Fit, Trained, failed, late
 from sk_tune.engine._memory_limits import epochs_to_keep, networks_at_a_time
 from sk_tune.engine._skorch import NoFleetError, SkorchFit
 from sk_tune.engine._store import UnfinishedFits
-from sk_tune.estimators import FitPreparer
-from sk_tune.fleets import FleetNetwork, NetworkOutcome, Recipe, plan, train_fleet
+from sk_tune.estimators import (
+    FitPreparer,
+    NetworkEstimator,
+    fit_as_overridden,
+    is_unchanged,
+)
+from sk_tune.fleets import (
+    FleetNetwork,
+    NetworkOutcome,
+    Recipe,
+    module_structure,
+    plan,
+    train_fleet,
+)
+from sk_tune.nets import CNN, MLP, RNN
 from sk_tune.training import (
     TimeIsUpError,
     TimeLimit,
@@ -26,6 +39,100 @@ from sk_tune.training import (
     one_thread,
     time_limit,
 )
+
+
+class EstimatorFit:
+    """A fit of one of sk_tune's estimators; ValueError for wrong parameters or data."""
+
+    def __init__(self, fit: Fit, preparer: FitPreparer) -> None:
+        self._n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
+        self._prepared = preparer.prepare(
+            fit.estimator,
+            fit.X,
+            fit.y,
+            seed=fit.seed_number,
+            rows=fit.rows,
+            sample_weight=fit.sample_weight,
+            monitor=fit.monitor,
+            state=fit.state,
+        )
+        # Probabilities, or targets in their units, of outputs, (n, C).
+        self.predictions = self._prepared.predictions
+        self._network = self._prepared.network(self._n_epochs)
+
+    def network(self) -> FleetNetwork:
+        """Return the fit's network, with its module, for a fleet of its recipe."""
+        return self._network
+
+    def recipe(self) -> tuple[Recipe, Any]:
+        """Return what fits of one fleet share, and a hashable key of it."""
+        prepared, recipe = self._prepared, self._prepared.recipe()
+        module = prepared.module
+        structure: Any = [tuple(p.shape) for p in module.parameters()]
+        if isinstance(module, MLP) and module.inputs is not None:
+            # The structure says which columns are categories, and how many codes they have.
+            structure = (module_structure(module.inputs), structure[-1])
+        elif isinstance(module, MLP | CNN | RNN):
+            # The estimator's parameters say all but the sizes that come from the data.
+            structure = (structure[0], structure[-1])
+        else:
+            structure = module_structure(module)
+        # Weights need not tell the length of a sequence or the size of an image.
+        shape = tuple(prepared.train.X.shape[1:])
+        kinds = kinds_of(prepared.options.augmentation)
+        return recipe, (recipe, structure, shape, kinds)
+
+    def train_alone(self) -> tuple[TrainingState, Array | None]:
+        """Train through skorch; return the state, and the monitor's predictions."""
+        return self._prepared.train_alone(self._n_epochs)
+
+
+def train_alone(fit: Fit, preparer: FitPreparer, limit: TimeLimit | None = None) -> Trained:
+    """Train one fit that has a seed and a number of epochs; a failure is a result, too."""
+    start = time.perf_counter()
+    try:
+        with time_limit(limit) as clock:
+            state, predictions = _train(fit, preparer)
+    except Exception as error:  # noqa: BLE001 - every fit has a result
+        return failed(fit, error, time.perf_counter() - start, "alone")
+    return Trained(
+        status="trained",
+        state=state,
+        predictions=predictions,
+        message="",
+        seconds=time.perf_counter() - start,
+        engine="alone",
+        is_cut=clock.has_cut,
+    )
+
+
+def _train(fit: Fit, preparer: FitPreparer) -> tuple[TrainingState, Any]:
+    estimator = fit.estimator
+    if not isinstance(estimator, NetworkEstimator) or is_unchanged(estimator):
+        return prepare(fit, preparer).train_alone()
+    if fit.state is not None:
+        raise ValueError(
+            f"{type(estimator).__name__} overrides a method of training, so that it cannot "
+            "go on from a state."
+        )
+    return fit_as_overridden(
+        estimator,
+        fit.X,
+        fit.y,
+        seed=fit.seed_number,
+        n_epochs=fit.n_epochs or int(estimator.max_epochs),
+        rows=fit.rows,
+        sample_weight=fit.sample_weight,
+        monitor=fit.monitor,
+    )
+
+
+def prepare(fit: Fit, preparer: FitPreparer) -> EstimatorFit | SkorchFit:
+    """Do all of a fit, which has a seed and a number of epochs, but the training."""
+    if isinstance(fit.estimator, NetworkEstimator):
+        return EstimatorFit(fit, preparer)
+    return SkorchFit(fit)
+
 
 AnyFit = EstimatorFit | SkorchFit
 
@@ -96,17 +203,15 @@ class _Fleets:
     ready: dict[int, tuple[Fit, AnyFit]]
     n_threads: int
     trained: dict[int, Trained] = field(default_factory=dict)
-    # Index and network of the fit that was prepared last, until it is trained.
-    made: tuple[int, FleetNetwork] | None = None
     # Index of the fit that came last to a fleet, or whose single network is trained.
     current: int = -1
 
     def train(self) -> dict[int, Trained]:
         with suppress(TimeIsUpError):
             self._train_groups()
-        for index, fit in self.shard.fits.items():
-            if index not in self.trained:
-                self._end(index, late(fit, "fleet" if self.shard.as_fleet else "alone"))
+        for index in self._untrained(list(self.shard.fits)):
+            engine = "fleet" if self.shard.as_fleet else "alone"
+            self._end(index, late(self.shard.fits[index], engine))
         return self.trained
 
     def _train_groups(self) -> None:
@@ -114,12 +219,13 @@ class _Fleets:
             for index in self.shard.fits:
                 self._train_alone(index, "")
         for group in self.shard.groups or [list(self.shard.fits)]:
-            waiting = [index for index in group if index not in self.trained]
-            while waiting:
+            while waiting := self._untrained(group):
                 prepared = self._prepare(waiting[0])
                 if prepared is not None:
                     self._train_fleet(waiting, prepared)
-                waiting = [index for index in waiting if index not in self.trained]
+
+    def _untrained(self, indices: Sequence[int]) -> list[int]:
+        return [index for index in indices if index not in self.trained]
 
     def _train_fleet(self, waiting: list[int], first: AnyFit) -> None:
         """Train the first of the waiting fits and all that can be networks beside it."""
@@ -152,7 +258,7 @@ class _Fleets:
                 # The fleet is made smaller; what it has finished is kept.
                 n_active //= 2
                 torch.cuda.empty_cache()
-                waiting = [index for index in waiting if index not in self.trained]
+                waiting = self._untrained(waiting)
             else:
                 return
 
@@ -197,13 +303,11 @@ class _Fleets:
             reason = f"its fleet failed ({type(error).__name__}: {error})"
             failed_with = [index for index, _ in taken.values()]
             # In any case fewer fits are left than before.
-            left = [index for index in waiting if index not in self.trained]
-            for index in failed_with or left[:1]:
+            for index in failed_with or self._untrained(waiting)[:1]:
                 self._train_alone(index, reason)
 
     def _network(self, index: int, prepared: AnyFit) -> FleetNetwork:
-        made, self.made = self.made, None
-        network = made[1] if made is not None and made[0] == index else prepared.network()
+        network = prepared.network()
         if not self.shard.fits[index].keeps_checkpoints:
             return network
         return replace(
@@ -217,11 +321,7 @@ class _Fleets:
             return {}
 
         def keep(states: list[tuple[int, TrainingState]]) -> None:
-            found = {}
-            for position, state in states:
-                index, _ = taken[position]
-                found[index] = _unfinished(state)
-            unfinished.keep(found)
+            unfinished.keep({taken[p][0]: _unfinished(state) for p, state in states})
 
         return {"keep": keep, "seconds_between": unfinished.seconds}
 
@@ -237,7 +337,7 @@ class _Fleets:
         try:
             prepared = prepare(self.shard.fits[index], self.preparer)
             # Errors in a fit's settings show here at the latest.
-            self.made = index, prepared.network()
+            prepared.network()
         except NoFleetError as error:
             self._train_alone(index, f"it fits into no fleet ({error})")
             return None

@@ -76,7 +76,14 @@ class Watcher(Callback):  # type: ignore[misc]
     def of(cls, net: Any, monitor: TensorSet | None) -> "Watcher":
         """Return one that a net calls before the callbacks that may end the training."""
         watcher = cls(monitor)
-        _add_callback(net, watcher)
+        entry = ("sk_tune_watcher", watcher)
+        if net.callbacks == "disable":
+            net.callbacks = [entry]
+            net.initialize_callbacks()
+            names = [name for name, _ in net.get_default_callbacks()]
+            net.set_params(**{f"callbacks__{name}": None for name in names})
+        else:
+            net.set_params(callbacks=[entry, *(net.callbacks or [])])
         return watcher
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
@@ -120,18 +127,6 @@ def check_weights(net: Any) -> None:
                 epoch = record["epoch"]
                 raise TrainingDivergedError(loss_message(prefix, loss, epoch, net.lr))
     raise TrainingDivergedError(weights_message(wrong, len(net.history), net.lr))
-
-
-def _add_callback(net: Any, callback: Callback) -> None:
-    """Let a callback be called before those that may end the training."""
-    entry = ("sk_tune_watcher", callback)
-    if net.callbacks == "disable":
-        net.callbacks = [entry]
-        net.initialize_callbacks()
-        names = [name for name, _ in net.get_default_callbacks()]
-        net.set_params(**{f"callbacks__{name}": None for name in names})
-    else:
-        net.set_params(callbacks=[entry, *(net.callbacks or [])])
 
 
 Array = npt.NDArray[Any]

@@ -75,12 +75,6 @@ def net_memory(
         return memory
 
 
-def begin_of(state: TrainingState) -> int | bytes:
-    """Return the seed, or state of a generator, that a net was initialised from."""
-    begin = state.course.get("begin")
-    return state.seed if begin is None else bytes.fromhex(begin)
-
-
 def recall(
     net: Any, generator: torch.Generator, datasets: Sequence[Any], state: TrainingState
 ) -> bool:
@@ -171,9 +165,10 @@ def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
     `X` and `y` are the samples that were trained on. Torch's global generator moves on as
     in the training, if that began where it stands.
     """
+    begin = state.course.get("begin")
     with RNG_LOCK:
         is_next = seed_of_state(torch.get_rng_state().numpy().tobytes()) == state.seed
-        with forked_rng(begin_of(state), net.device):
+        with forked_rng(bytes.fromhex(begin) if begin else state.seed, net.device):
             net.initialize()
         if is_next and state.course:
             torch.set_rng_state(generator_after(state))

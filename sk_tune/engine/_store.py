@@ -294,12 +294,13 @@ class FitStore:
                 "WHERE key NOT LIKE ?",
                 (f"%{UNFINISHED}",),
             ).fetchone()
+        files = [self.path, self.path.with_name(f"{self.path.name}-wal")]
         return StoreInfo(
             path=str(self.path),
             schema_version=SCHEMA_VERSION,
             n_fits=n_fits,
             n_epochs=n_epochs,
-            n_bytes=self._n_bytes(),
+            n_bytes=sum(file.stat().st_size for file in files if file.exists()),
         )
 
     def verify(self) -> list[str]:
@@ -365,11 +366,12 @@ class FitStore:
         """Make or check the table."""
         try:
             self._connection.execute("PRAGMA trusted_schema = OFF")
-            (n_tables,) = self._one("SELECT count(*) FROM sqlite_master")
+            tables = self._connection.execute("SELECT sql FROM sqlite_master").fetchall()
             (application,), (version,) = (
-                self._one(f"PRAGMA {name}") for name in ("application_id", "user_version")
+                self._connection.execute(f"PRAGMA {name}").fetchone()
+                for name in ("application_id", "user_version")
             )
-            if n_tables and application != _APPLICATION_ID:
+            if tables and application != _APPLICATION_ID:
                 raise StoreError(
                     f"{self.path} must be a store of sk_tune. Got another SQLite database; "
                     "it was left as it is. Give another path."
@@ -380,7 +382,7 @@ class FitStore:
                     f"which is {SCHEMA_VERSION}. Update sk_tune."
                 )
             # A table of another form may compute what it gives, without end.
-            if n_tables and self._schema() != [_SCHEMA]:
+            if tables and [" ".join(str(sql).split()) for (sql,) in tables] != [_SCHEMA]:
                 raise StoreError(
                     f"{self.path} must be a store of sk_tune. Its tables are of another "
                     "form; it was left as it is. Give another path."
@@ -390,7 +392,7 @@ class FitStore:
             self._connection.execute(f"PRAGMA journal_mode = {mode}")
             self._connection.execute("PRAGMA synchronous = FULL")
             # A search opens its store for each rung: that must not wait for who writes.
-            if n_tables:
+            if tables:
                 return
             with self._transaction() as connection:
                 connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -398,14 +400,6 @@ class FitStore:
                 connection.execute(_TABLE)
         except _DATABASE_ERRORS as error:
             raise StoreError(_cannot("used", self.path, error)) from error
-
-    def _schema(self) -> list[str]:
-        """Return what the tables, views and triggers of the file are."""
-        rows = self._connection.execute("SELECT sql FROM sqlite_master")
-        return [" ".join(str(sql).split()) for (sql,) in rows]
-
-    def _one(self, query: str) -> Any:
-        return self._connection.execute(query).fetchone()
 
     def _rows(self, keys: list[str]) -> list[tuple[Any, ...]]:
         """Return the rows of some keys; of a damaged file those that can be read."""
@@ -447,10 +441,6 @@ class FitStore:
             yield self._connection
         except _DATABASE_ERRORS as error:
             raise StoreError(_cannot("read", self.path, error)) from error
-
-    def _n_bytes(self) -> int:
-        files = [self.path, self.path.with_name(f"{self.path.name}-wal")]
-        return sum(file.stat().st_size for file in files if file.exists())
 
     def _warn(self, what: str) -> None:
         # Once, because what is wrong with a file is wrong for each of its fits.

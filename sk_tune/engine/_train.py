@@ -10,13 +10,13 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import joblib
 from sklearn.base import clone
 
-from sk_tune.engine._alone import EstimatorFit, late, prepare
 from sk_tune.engine._dispatch import Dispatcher, grouped, shards_of
 from sk_tune.engine._executors import (
     are_running,
@@ -30,6 +30,7 @@ from sk_tune.engine._fits import (
     Progress,
     ProgressReporter,
     Trained,
+    late,
     passing_errors,
     raising_caller_errors,
 )
@@ -38,12 +39,12 @@ from sk_tune.engine._memory_limits import (
     SHARE_OF_MEMORY,
     available_memory,
     bytes_per_fit,
+    bytes_per_network,
     networks_at_a_time,
     seconds_per_epoch,
 )
 from sk_tune.engine._results import Results, ready_fits, stored_fits
-from sk_tune.engine._shard import Shard
-from sk_tune.engine._skorch import SkorchFit
+from sk_tune.engine._shard import AnyFit, Shard, prepare
 from sk_tune.engine._skorch_adoption import adopt_skorch
 from sk_tune.engine._store import rest_of
 from sk_tune.estimators import (
@@ -233,6 +234,24 @@ def fitted_estimator(fit: Fit, trained: Trained) -> Any:
     )
 
 
+def expected_memory(fit: Fit, *, n_workers: int, n_folds: int) -> int:
+    """Return about how many bytes fits like one, with the data of a fold, take in training.
+
+    Each of `n_workers` processes holds `n_folds` folds; the processes themselves do not
+    count.
+    """
+    prepared = prepare(replace(fit, seed=0, n_epochs=1), FitPreparer())
+    network, (recipe, _) = prepared.network(), prepared.recipe()
+    limit = int(SHARE_OF_MEMORY * available_memory() / n_workers)
+    found = plan(network.module, network.train.X, network, recipe)
+    networks = networks_at_a_time(network, recipe, limit, found)
+    networks *= bytes_per_network(network, recipe)
+    sets = [part for part in (network.train, network.monitor) if part is not None]
+    tensors = [t for part in sets for t in (part.X, part.y) if t is not None]
+    data = sum(int(tensor.nbytes) for tensor in tensors)
+    return n_workers * (networks + n_folds * data)
+
+
 def _train(
     fits: Sequence[Fit],
     results: Results,
@@ -282,7 +301,7 @@ def _train(
     n_epochs |= {i: _rest(fit).n_epochs or 0 for i, fit in ready.items()}
     reporter = ProgressReporter(progress, n_epochs)
     dispatcher = Dispatcher(n_jobs, results, reporter, is_here=n_workers == 1, **here)
-    with stored_fits(store, ready, engine) as stored, dispatcher:
+    with stored_fits(store, ready, engine) as stored, closing(dispatcher):
         # Stored results are looked up after the cut, so that the other fits are trained in
         # the fleets that they would have been in.
         shards = [left for shard in shards if (left := stored.rest(shard)).fits]
@@ -360,7 +379,7 @@ class _Planner:
 
     def __init__(self, preparer: FitPreparer) -> None:
         self.preparer = preparer
-        self.prepared: dict[int, tuple[Fit, EstimatorFit | SkorchFit]] = {}
+        self.prepared: dict[int, tuple[Fit, AnyFit]] = {}
 
     def plan(self, index: int, fit: Fit, memory_limit: int) -> _Costs:
         if hasattr(fit.estimator, "module") and not isinstance(fit.seed, bytes):

@@ -170,7 +170,8 @@ def _parts(x: Tensor, padding: Sides, kernel: Sequence[int]) -> Iterator[_Part]:
         count = min(per_part, sizes[0] - first)
         shape = (*window, count + n_offsets - 1, *sizes[1:], n_batch)
         memory = x.new_zeros(min(networks_per_part, len(x)), n_in, *shape)
-        pairs = list(_pairs(x, memory, padding, first))
+        meetings = _meetings(x.shape[2:-1], memory.shape[2:-1], padding, first)
+        pairs = [(x[inside], memory[windows]) for inside, windows in meetings]
         for start in range(0, len(x), networks_per_part):
             networks = slice(start, min(start + networks_per_part, len(x)))
             part_memory = memory[: networks.stop - start]
@@ -180,19 +181,11 @@ def _parts(x: Tensor, padding: Sides, kernel: Sequence[int]) -> Iterator[_Part]:
             yield _Part(networks, slice(first, first + count), part_memory, columns, pairs)
 
 
-def _pairs(
-    x: Tensor, memory: Tensor, padding: Sides, first: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the views in which images and windows from a line on meet."""
-    for inside, windows in _meetings(x.shape[2:-1], memory.shape[2:-1], padding, first):
-        yield x[inside], memory[windows]
-
-
 @lru_cache(maxsize=64)
 def _meetings(
     images: Sequence[int], memory: Sequence[int], padding: Sides, first: int
 ) -> list[tuple[Any, Any]]:
-    """Return where images and windows meet, as indices, for each place in a window."""
+    """Return where images and windows from a line on meet, for each place in a window."""
     dims, found = len(images), []
     window, sizes = memory[:dims], memory[dims:]
     for place in product(*map(range, window)):
@@ -397,12 +390,6 @@ def channels_of_one(x: Tensor) -> tuple[Tensor, Form]:
     return _merged(x), lambda y: _parted(y, len(x))
 
 
-def pooled(x: Tensor, pool: nn.Module) -> Tensor:
-    """Return pooled images, (K, B, C, *S'), in the order in memory of the images."""
-    merge, part = pool_forms(x)
-    return part(pool(merge(x)))
-
-
 def pool_forms(x: Tensor) -> tuple[Form, Form]:
     """Return how (K, B, C, *S) become (n, m, *S) for torch's pooling, and back."""
     n_networks = len(x)
@@ -482,7 +469,8 @@ class Pooling(Layer):
         return back
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        return pooled(x, self.module)
+        merge, part = pool_forms(x)
+        return part(self.module(merge(x)))
 
 
 class ImageNorm(Layer):

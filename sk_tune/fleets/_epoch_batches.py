@@ -59,11 +59,6 @@ def runs(keys: Sequence[object]) -> list[slice]:
     return slices
 
 
-def sharing(sets: Sequence[TensorSet]) -> list[slice]:
-    """Return the runs of networks that take as many samples from the same tensors."""
-    return runs([(id(s.X), id(s.y), id(s.sample_weight), len(s)) for s in sets])
-
-
 def places_of(
     sets: Sequence[TensorSet], orders: Sequence[Tensor]
 ) -> list[tuple[slice, Tensor]]:
@@ -74,7 +69,8 @@ def places_of(
     device, found = sets[0].X.device, []
     moved = torch.cat(list(orders)).to(device, non_blocking=True)
     start = 0
-    for networks in sharing(sets):
+    keys = [(id(s.X), id(s.y), id(s.sample_weight), len(s)) for s in sets]
+    for networks in runs(keys):
         members, n = sets[networks], len(orders[networks.start])
         stop = start + len(members) * n
         places = moved[start:stop].view(-1, n)
@@ -151,32 +147,6 @@ def epoch_batches(
                 yield StackedBatch(step, networks, start, *part)  # type: ignore[arg-type]
 
 
-def gather(sets: Sequence[TensorSet], span: slice) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return m samples each of networks that have equally many.
-
-    X (k, m, ...), y, weights.
-    """
-    weighted = any(s.sample_weight is not None for s in sets)
-    first = sets[0]
-    if all(s is first for s in sets):
-        # One set for all: looked at, not copied.
-        X, target = first[span]
-        y, weight = target if isinstance(target, tuple) else (target, None)
-        k = len(sets)
-        expanded = (None if t is None else t.expand(k, *t.shape) for t in (X, y, weight))
-        return tuple(expanded)  # type: ignore[return-value]
-    whole = torch.arange(span.start, min(span.stop, len(first)), device=first.X.device)
-    pieces = []
-    for networks in sharing(sets):
-        # Networks with the same samples share them.
-        indices = list({id(s.index): s.index for s in sets[networks]}.values())
-        if len(indices) > 1:
-            indices = [s.index for s in sets[networks]]
-        table = [whole if index is None else index[span] for index in indices]
-        pieces.append((networks, torch.stack(table)))
-    return _gather_block(sets, pieces, {}, weighted=weighted)
-
-
 def _gather_block(
     sets: Sequence[TensorSet],
     pieces: Sequence[tuple[slice, Tensor]],
@@ -184,10 +154,7 @@ def _gather_block(
     *,
     weighted: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return samples of networks at the places (k, m) in their tensors, or (1, m) of all.
-
-    The tensors fit the longest.
-    """
+    """Return samples of networks at their places (k, m); the tensors fit the longest."""
     k, length = len(sets), max(places.shape[1] for _, places in pieces)
     first, weight = sets[0], None
     X = _memory(memory, "X", first.X, k, length)
@@ -214,13 +181,11 @@ def _memory(
 
 
 def _take(source: Tensor, index: Tensor, out: Tensor) -> None:
-    """Write the samples at an index, (k m,) or (m,), into (k, m, ...)."""
-    is_whole = len(index) == out.shape[0] * out.shape[1]
-    if is_whole and out.is_contiguous() and isinstance(source, Tensor):
+    """Write the samples at an index, (k m,), into (k, m, ...)."""
+    if out.is_contiguous() and isinstance(source, Tensor):
         torch.index_select(source, 0, index, out=out.view(-1, *source.shape[1:]))
     else:
-        taken = source.index_select(0, index)
-        out.copy_(taken.view(-1, *out.shape[1:]))
+        out.copy_(source.index_select(0, index).view(out.shape))
 
 
 # Samples at a time: enough to outweigh the calls, few enough to stay in the cache.
@@ -258,11 +223,10 @@ def evaluate(
         run_sets = [s for s in sets[networks] if s is not None]
         if not run_sets:
             continue
-        found = None if predict is None else predict(run_sets, networks)
-        if found is None:
-            outputs, y, weight = _outputs(compute, run_sets, networks)
-        else:
-            outputs, (y, weight) = found, _targets(run_sets)
+        outputs = None if predict is None else predict(run_sets, networks)
+        if outputs is None:
+            outputs = _outputs(compute, run_sets, networks)
+        y, weight = _targets(run_sets)
         means = loss(outputs, y, weight)
         scores = score(outputs, y, weight)
         for i, (mean, own_score) in enumerate(
@@ -271,24 +235,26 @@ def evaluate(
             yield networks.start + i, Result(mean, own_score, outputs[i])
 
 
-def _outputs(
-    compute: Compute, sets: list[TensorSet], networks: slice
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return outputs, targets and weights of networks that have equally many samples."""
+def _outputs(compute: Compute, sets: list[TensorSet], networks: slice) -> Tensor:
+    """Return the outputs of networks that have equally many samples."""
     n = len(sets[0])
     per_sample = len(sets) * max(sets[0].X[0].nbytes, 1)
     n_bytes = _CHUNK_BYTES_DEVICE if on_device(sets[0].X) else _CHUNK_BYTES
     chunk = min(_MOST_SAMPLES, max(64, n_bytes // per_sample))
-    parts: list[Any] = []
+    parts = []
     for start in range(0, n, chunk):
         check_time()
-        X, y, weight = gather(sets, slice(start, start + chunk))
+        span = slice(start, start + chunk)
+        samples = {id(s): s[span][0] for s in sets}
+        if len(samples) == 1:
+            # One set for all: looked at, not copied.
+            (only,) = samples.values()
+            X = only.expand(len(sets), *only.shape)
+        else:
+            X = torch.stack([samples[id(s)] for s in sets])
         # Outputs are copied, because the program writes the next ones to the same memory.
-        outputs = compute(X, networks).clone(memory_format=torch.contiguous_format)
-        parts.append((outputs, y, weight))
-    all_outputs, targets, weights = zip(*parts, strict=True)
-    joined = None if weights[0] is None else torch.cat(weights, dim=1)
-    return torch.cat(all_outputs, dim=1), torch.cat(targets, dim=1), joined
+        parts.append(compute(X, networks).clone(memory_format=torch.contiguous_format))
+    return torch.cat(parts, dim=1)
 
 
 def _targets(sets: list[TensorSet]) -> tuple[Tensor, Tensor | None]:

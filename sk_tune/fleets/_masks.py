@@ -54,7 +54,18 @@ class StackedDropout:
         ]
         self._generators: Sequence[torch.Generator | None] = ()
         probabilities = [list(p.values()) or [0.0] * len(self.names) for p in seeded]
-        self._set_numbers(probabilities, seeds or [0] * len(modules), modules[0])
+        self.active = any(map(any, probabilities))
+        shape, like = (len(modules), len(self.names)), next(modules[0].parameters())
+
+        def by_layer(values: list[list[Any]], dtype: torch.dtype) -> Tensor:
+            return torch.tensor(values, dtype=dtype, device=like.device).view(shape).T
+
+        keys = [dropout_layer_seeds(s, shape[1]) for s in seeds or [0] * len(modules)]
+        self.keys = by_layer(keys, torch.int64)
+        thresholds = [list(map(dropout_threshold, p)) for p in probabilities]
+        self.thresholds = by_layer(thresholds, torch.int32)
+        scales = [[1 / (1 - p) for p in own] for own in probabilities]
+        self.scales = by_layer(scales, like.dtype)
         self._first_steps: Sequence[int] = ()
         self._n_steps = 0
         # a and b of an epoch, (S, 2, L, K), and of its present step.
@@ -63,24 +74,6 @@ class StackedDropout:
         # Numbers that masks are made of, each (K, 1), by layer.
         self._columns: list[tuple[Tensor, ...]] = []
         self._positions: dict[Any, Tensor] = {}
-
-    def _set_numbers(
-        self, probabilities: list[list[float]], seeds: Sequence[int], module: nn.Module
-    ) -> None:
-        shape = (len(seeds), len(self.names))
-        like = next(module.parameters())
-        for name, dtype, values in (
-            ("keys", torch.int64, [dropout_layer_seeds(s, shape[1]) for s in seeds]),
-            ("thresholds", torch.int32, _each(dropout_threshold, probabilities)),
-            ("scales", like.dtype, _each(lambda p: 1 / (1 - p), probabilities)),
-        ):
-            numbers = torch.tensor(values, dtype=dtype, device=like.device)
-            setattr(self, name, numbers.view(shape).T)
-        self.active = any(map(any, probabilities))
-
-    keys: Tensor
-    thresholds: Tensor
-    scales: Tensor
 
     def select(self, index: Tensor) -> None:
         """Keep the networks at `index`, in the order given."""
@@ -231,10 +224,6 @@ def mask_of(
             number, x, batch.networks, orders.get(x.ndim - 1)
         ), None
     return None, None
-
-
-def _each(function: Any, rows: list[list[float]]) -> list[list[Any]]:
-    return [[function(value) for value in row] for row in rows]
 
 
 def _fill_mask(

@@ -48,11 +48,9 @@ class TrainingCourse(Protocol):
     def improved(
         self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
     ) -> bool:
-        """Take note of a finished epoch.
+        """Take note of a finished epoch, whose `record` in the history may be changed.
 
-        Return whether its weights are to be kept as the best. `record` is the epoch in the
-        history and may be changed; `batch_losses` are those of the training batches,
-        `valid_outputs` those on the validation samples.
+        Return whether its weights are to be kept as the best.
         """
 
     def memory(self) -> dict[str, Any]:

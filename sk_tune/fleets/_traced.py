@@ -207,19 +207,14 @@ _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
     torch.flatten: _flatten,
     "flatten": _flatten,
     **{
-        function: layer
-        for layer, functions in (
-            (nn.MaxPool1d, (torch.max_pool1d, F.max_pool1d)),
-            (nn.MaxPool2d, (torch.max_pool2d, F.max_pool2d)),
-            (nn.MaxPool3d, (torch.max_pool3d, F.max_pool3d)),
-            (nn.AvgPool1d, (F.avg_pool1d,)),
-            (nn.AvgPool2d, (F.avg_pool2d,)),
-            (nn.AvgPool3d, (F.avg_pool3d,)),
-            (nn.AdaptiveAvgPool1d, (F.adaptive_avg_pool1d,)),
-            (nn.AdaptiveAvgPool2d, (F.adaptive_avg_pool2d,)),
-            (nn.AdaptiveAvgPool3d, (F.adaptive_avg_pool3d,)),
+        getattr(namespace, f"{function}_pool{n}d"): getattr(nn, f"{layer}Pool{n}d")
+        for namespace, function, layer in (
+            (torch, "max", "Max"),
+            (F, "max", "Max"),
+            (F, "avg", "Avg"),
+            (F, "adaptive_avg", "AdaptiveAvg"),
         )
-        for function in functions
+        for n in (1, 2, 3)
     },
 }
 # Arguments that torch's functions pass on, and that change nothing.
@@ -339,7 +334,7 @@ def _links(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[An
     module.train(is_training)
     for name, layer in module.named_modules():
         if _is_known(layer):
-            layer.forward = partial(_note, Link(name))
+            layer.forward = partial(_Path.after, link=Link(name))
     links: list[Link] = []
     with torch.enable_grad():
         last = module(_Path(links))
@@ -351,7 +346,3 @@ def _links(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[An
         (link.name, repr(layer), not link.name or layer.training == is_training)
         for link, layer in zip(links, layers, strict=True)
     ]
-
-
-def _note(link: Link, path: _Path) -> _Path:
-    return path.after(link)

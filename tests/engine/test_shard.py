@@ -9,8 +9,7 @@ from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier
 from sk_tune.engine import Fit, _shard, train
-from sk_tune.engine._alone import train_alone
-from sk_tune.engine._shard import Shard, train_shard
+from sk_tune.engine._shard import Shard, train_alone, train_shard
 from sk_tune.estimators import FitPreparer
 from sk_tune.fleets import train_fleet
 

@@ -14,7 +14,7 @@ import sk_tune
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
 from sk_tune.augment import Noise
 from sk_tune.engine import Fit, train
-from sk_tune.engine._alone import prepare
+from sk_tune.engine._shard import prepare
 from sk_tune.estimators import FitPreparer
 from sk_tune.fleets import _active_batch, _compiled_epoch, _kernel, train_fleet
 from sk_tune.fleets._kernel import VARIABLE, compiled_library, kernel_status, why_not

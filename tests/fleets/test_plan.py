@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from sk_tune import MLPClassifier, augment
 from sk_tune.engine import Fit
-from sk_tune.engine._alone import prepare
+from sk_tune.engine._shard import prepare
 from sk_tune.estimators import FitPreparer
 from sk_tune.fleets import _convolution, _plan, plan, stacked_program
 from sk_tune.fleets._program import Program
