@@ -67,20 +67,6 @@ def _found(
     return operator
 
 
-def _tanh_backward(grad: Tensor, y: Tensor, *, grad_input: Tensor) -> Tensor:
-    return torch.mul(grad, 1 - y * y, out=grad_input)
-
-
-def _sigmoid_backward(grad: Tensor, y: Tensor, *, grad_input: Tensor) -> Tensor:
-    return torch.mul(grad, y * (1 - y), out=grad_input)
-
-
-def _threshold_backward(
-    grad: Tensor, x: Tensor, threshold: float, *, grad_input: Tensor
-) -> Tensor:
-    return torch.mul(grad, x > threshold, out=grad_input)
-
-
 def _gradients(
     function: Callable[..., Tensor],
     inputs: Sequence[Tensor],
@@ -129,18 +115,26 @@ def _normalized_backward(
 
 _ONE = torch.ones(1, device="cpu")
 tanh_backward = _found(
-    "tanh_backward", "grad_input", _tanh_backward, _ONE, _ONE, grad_input=_ONE.clone()
+    "tanh_backward",
+    "grad_input",
+    lambda grad, y, *, grad_input: torch.mul(grad, 1 - y * y, out=grad_input),
+    *(_ONE, _ONE),
+    grad_input=_ONE.clone(),
 )
 sigmoid_backward = _found(
-    "sigmoid_backward", "grad_input", _sigmoid_backward, _ONE, _ONE, grad_input=_ONE.clone()
+    "sigmoid_backward",
+    "grad_input",
+    lambda grad, y, *, grad_input: torch.mul(grad, y * (1 - y), out=grad_input),
+    *(_ONE, _ONE),
+    grad_input=_ONE.clone(),
 )
 threshold_backward = _found(
     "threshold_backward",
     "grad_input",
-    _threshold_backward,
-    _ONE,
-    _ONE,
-    0,
+    lambda grad, x, threshold, *, grad_input: torch.mul(
+        grad, x > threshold, out=grad_input
+    ),
+    *(_ONE, _ONE, 0),
     grad_input=_ONE.clone(),
 )
 _IMAGES, _KERNELS = _ONE.expand(2, 1, 1, 1), _ONE.view(1, 1, 1, 1)

@@ -197,7 +197,11 @@ def array_digest(array: Array, value_digest: ValueDigest) -> str:
     kind = array.dtype.descr if array.dtype.names else array.dtype.str
     form = json.dumps([array.shape, str(kind)])
     if array.dtype.hasobject:
-        return sha256(form, _objects_digest(array.ravel().tolist(), value_digest))
+        items = array.ravel().tolist()
+        if not all(type(item) is str for item in items):
+            return sha256(form, value_digest(items))
+        lengths = np.fromiter(map(len, items), dtype=np.int64, count=len(items))
+        return sha256(form, "texts", lengths.view(np.uint8).data, "".join(items))
     data = np.ascontiguousarray(array).reshape(-1).view(np.ndarray)
     return sha256(form, data.view(np.uint8).data if data.nbytes else b"")
 
@@ -210,13 +214,6 @@ def _tensor_digest(tensor: Tensor) -> str:
         data = on_cpu.contiguous().reshape(-1).view(torch.uint8).numpy().data
     form = f"tensor {on_cpu.dtype} {tuple(on_cpu.shape)} {tensor.requires_grad}"
     return sha256(form, data)
-
-
-def _objects_digest(items: list[Any], value_digest: ValueDigest) -> str:
-    if all(type(item) is str for item in items):
-        lengths = np.fromiter(map(len, items), dtype=np.int64, count=len(items))
-        return sha256("texts", lengths.view(np.uint8).data, "".join(items))
-    return value_digest(items)
 
 
 def _column_parts(column: Any, name: Any, value_digest: ValueDigest) -> Iterable[str]:
@@ -236,17 +233,10 @@ def _column_parts(column: Any, name: Any, value_digest: ValueDigest) -> Iterable
     missing = column.isna().to_numpy()
     yield array_digest(missing, value_digest)
     # One missing value is like another in the types that pandas defines.
-    yield array_digest(_present(column[~missing]), value_digest)
-
-
-def _present(column: Any) -> Array:
-    kind = getattr(column.dtype, "numpy_dtype", None)
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        column, kind = column.dt.tz_convert("UTC").dt.tz_localize(None), None
-    elif kind is None:
-        kind = object
-    array: Array = column.to_numpy(dtype=kind)
-    return array
+    present, plain = column[~missing], getattr(kind, "numpy_dtype", object)
+    if isinstance(kind, pd.DatetimeTZDtype):
+        present, plain = present.dt.tz_convert("UTC").dt.tz_localize(None), None
+    yield array_digest(present.to_numpy(dtype=plain), value_digest)
 
 
 def _other_frame_digest(data: Any, value_digest: ValueDigest) -> str | None:

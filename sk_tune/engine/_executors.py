@@ -157,15 +157,6 @@ class _Lists(Executor):
         self._parallel.__exit__(None, None, None)
 
 
-@dataclass(slots=True, eq=False)
-class _Task:
-    """A shard that a cluster has to run, as the arguments of `_run`."""
-
-    position: int
-    args: Sequence[Any]
-    n_sent: int = 0
-
-
 class _Dask(Executor):
     """A cluster of Dask, by the client and options of joblib's backend for it.
 
@@ -180,8 +171,9 @@ class _Dask(Executor):
         self._backend = backend
         self._client = backend.client
         self._lock = threading.RLock()
-        # Unfinished tasks by future: a future that nothing refers to is not computed.
-        self._running: dict[Any, _Task] = {}
+        # Position, arguments and number of tries of unfinished tasks by future: a future
+        # that nothing refers to is not computed.
+        self._running: dict[Any, tuple[int, Sequence[Any], int]] = {}
         # Futures by the argument's id. The argument is kept, so that no other gets its id.
         self._scattered: dict[int, tuple[Any, Any]] = {}
         self._ended: SimpleQueue[tuple[int, Any]] = SimpleQueue()
@@ -190,7 +182,7 @@ class _Dask(Executor):
         self._closing.enter_context(backend.retrieval_context())
 
     def submit(self, position: int, shard: Shard) -> None:
-        self._send(_Task(position, _sent(shard)))
+        self._send(position, _sent(shard), 1)
 
     def completed(self, timeout: float | None) -> tuple[int, Any]:
         """Wait for a result; ``CancelledError`` stands for what Dask has given up."""
@@ -208,21 +200,18 @@ class _Dask(Executor):
         self._client.cancel(futures)
         self._closing.close()
 
-    def _send(self, task: _Task) -> None:
-        task.n_sent += 1
+    def _send(self, position: int, args: Sequence[Any], n_sent: int) -> None:
         try:
-            args = [self._on_cluster(arg) for arg in task.args]
+            there = [self._on_cluster(arg) for arg in args]
             future = self._client.submit(
-                _run, *args, pure=False, **self._backend.submit_kwargs
+                _run, *there, pure=False, **self._backend.submit_kwargs
             )
-        except OSError as error:
-            self._ended.put((task.position, CancelledError(str(error))))
-            return
         except Exception as error:  # noqa: BLE001 - goes to whoever waits for the result
-            self._ended.put((task.position, error))
+            is_lost = isinstance(error, OSError)
+            self._ended.put((position, CancelledError(str(error)) if is_lost else error))
             return
         with self._lock:
-            self._running[future] = task
+            self._running[future] = position, args, n_sent
         future.add_done_callback(self._when_ended)
 
     def _on_cluster(self, arg: Any) -> Any:
@@ -255,11 +244,11 @@ class _Dask(Executor):
         if task is None:
             # It was cancelled here.
             return
-        out = _outcome(future.result)
-        if isinstance(out, CancelledError) and task.n_sent < _MOST_SENT:
-            self._send(task)
+        out, (position, args, n_sent) = _outcome(future.result), task
+        if isinstance(out, CancelledError) and n_sent < _MOST_SENT:
+            self._send(position, args, n_sent + 1)
         else:
-            self._ended.put((task.position, out))
+            self._ended.put((position, out))
 
 
 class _Ray(Executor):
@@ -354,14 +343,18 @@ class _Coordinator:
 
 
 def _run(coordinator: _Coordinator, shard: Shard, *data: Any) -> Any:
-    """Train a shard in a worker."""
+    """Train a shard in a worker; the fields of its fits are the places of their data."""
     if parent_process() is not None:
         _freeze_heap()
     end_with_parent(coordinator.pid)
+    fits = {
+        i: replace(fit, **{name: data[getattr(fit, name)] for name in _DATA})
+        for i, fit in shard.fits.items()
+    }
     before = torch.get_default_dtype()
     torch.set_default_dtype(coordinator.dtype)
     try:
-        return train_shard(_together(shard, data))
+        return train_shard(replace(shard, fits=fits))
     finally:
         torch.set_default_dtype(before)
 
@@ -383,15 +376,6 @@ def _sent(shard: Shard) -> tuple[Any, ...]:
         fits[i] = replace(fit, **places)
     coordinator = _Coordinator(os.getpid(), torch.get_default_dtype())
     return coordinator, replace(shard, fits=fits), *data.values()
-
-
-def _together(shard: Shard, data: Sequence[Any]) -> Shard:
-    """Return the shard that was taken apart."""
-    fits = {
-        i: replace(fit, **{name: data[getattr(fit, name)] for name in _DATA})
-        for i, fit in shard.fits.items()
-    }
-    return replace(shard, fits=fits)
 
 
 @cache

@@ -208,21 +208,17 @@ class _Fleets:
 
     def train(self) -> dict[int, Trained]:
         with suppress(TimeIsUpError):
-            self._train_groups()
+            for index in () if self.shard.as_fleet else self.shard.fits:
+                self._train_alone(index, "")
+            for group in self.shard.groups or [list(self.shard.fits)]:
+                while waiting := self._untrained(group):
+                    prepared = self._prepare(waiting[0])
+                    if prepared is not None:
+                        self._train_fleet(waiting, prepared)
         for index in self._untrained(list(self.shard.fits)):
             engine = "fleet" if self.shard.as_fleet else "alone"
             self._end(index, late(self.shard.fits[index], engine))
         return self.trained
-
-    def _train_groups(self) -> None:
-        if not self.shard.as_fleet:
-            for index in self.shard.fits:
-                self._train_alone(index, "")
-        for group in self.shard.groups or [list(self.shard.fits)]:
-            while waiting := self._untrained(group):
-                prepared = self._prepare(waiting[0])
-                if prepared is not None:
-                    self._train_fleet(waiting, prepared)
 
     def _untrained(self, indices: Sequence[int]) -> list[int]:
         return [index for index in indices if index not in self.trained]

@@ -96,8 +96,10 @@ class NetworkStack:
         for part in (self._program.parameters, self._program.buffers):
             part.tensors = {n: self._cast(t) for n, t in part.tensors.items()}
         self._affine: list[Tensor] | None = None
-        if affine is not None and not self._is_folded(*affine):
-            self._affine = [self._cast(t).to(X.device) for t in affine]
+        if affine is not None:
+            affine = affine[0].to(X.device), affine[1].to(X.device)
+            if not self._program.fold_affine(*affine):
+                self._affine = [self._cast(t) for t in affine]
         self._program.fold_floors()
         self._twins: list[Program] = []
         widest = max(max(p.shape[:1], default=1) for p in modules[0].parameters())
@@ -214,10 +216,6 @@ class NetworkStack:
         program = stacked_program(self._modules, self._example)
         program.only_predict()
         return program
-
-    def _is_folded(self, scale: Tensor, shift: Tensor) -> bool:
-        device = self._example.device
-        return self._program.fold_affine(scale.to(device), shift.to(device))
 
     def _idle_programs(self, n_threads: int) -> "SimpleQueue[Program]":
         """Return programs with the same weights, each with separate memory."""

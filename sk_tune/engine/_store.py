@@ -13,7 +13,7 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -43,10 +43,7 @@ def history_to_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]
     >>> history_to_columns([{"epoch": 1, "batches": [{"loss": 0.5}, {"loss": 0.4}]}])
     [{'epoch': 1, 'batches': [{'loss': [0.5, 0.4]}]}]
     """
-    return [
-        {**record, _BATCHES: _columns(record[_BATCHES])} if _BATCHES in record else record
-        for record in history
-    ]
+    return _with_batches(history, _columns)
 
 
 def history_from_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -54,8 +51,14 @@ def history_from_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, An
 
     Raises ValueError if columns are of different lengths.
     """
+    return _with_batches(history, _batches)
+
+
+def _with_batches(
+    history: Iterable[dict[str, Any]], made: Callable[[Any], list[Any]]
+) -> list[dict[str, Any]]:
     return [
-        {**record, _BATCHES: _batches(record[_BATCHES])} if _BATCHES in record else record
+        {**record, _BATCHES: made(record[_BATCHES])} if _BATCHES in record else record
         for record in history
     ]
 
@@ -226,8 +229,13 @@ class FitStore:
                     found[key] = trained
         if damaged:
             self._warn(f"{damaged} fits in it are damaged, and are trained again")
-        if found:
-            self._touch(found)
+        try:
+            if found:
+                used = [(time.time(), key) for key in found]
+                with self._transaction() as connection:
+                    connection.executemany("UPDATE fits SET used = ? WHERE key = ?", used)
+        except _DATABASE_ERRORS as error:
+            self._warn(f"it cannot be written: {error}")
         return found
 
     def save(
@@ -412,16 +420,6 @@ class FitStore:
                 self._warn(f"it cannot be read everywhere: {error}")
                 return []
         return [row for key in keys for row in self._rows([key])]
-
-    def _touch(self, keys: Iterable[str]) -> None:
-        now = time.time()
-        try:
-            with self._transaction() as connection:
-                connection.executemany(
-                    "UPDATE fits SET used = ? WHERE key = ?", [(now, key) for key in keys]
-                )
-        except _DATABASE_ERRORS as error:
-            self._warn(f"it cannot be written: {error}")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -9,7 +9,7 @@ alone, through its estimator.  Either way the result is the same.
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -405,15 +405,6 @@ class _Planner:
         )
 
 
-def _least_seconds(plans: Iterable[_Costs], *, workers_run: bool) -> float:
-    """Return what takes less than workers pay for."""
-    is_threaded = uses_loky() and all(plan.is_compiled for plan in plans)
-    least = _LEAST_SECONDS * (_THREADED if is_threaded else 1)
-    if not workers_run:
-        return least
-    return min(least, _LEAST_SECONDS_RUNNING * (_THREADED_RUNNING if is_threaded else 1))
-
-
 def _rest(fit: Fit) -> Fit:
     return rest_of(fit, fit.checkpoint)
 
@@ -437,12 +428,6 @@ def _pieces(
             members = _by_fold(fits, members)
         pieces += _equal_parts(members, n_pieces)
     return pieces
-
-
-def _n_shards(seconds: float, n_workers: int) -> int:
-    """Return in how many shards to cut so many seconds, one for each worker at least."""
-    some = min(_SHARDS_PER_WORKER * n_workers, int(seconds / _LEAST_SECONDS_PER_SHARD))
-    return max(n_workers, some, math.ceil(seconds / _SECONDS_PER_SHARD))
 
 
 def _parts_for_workers(
@@ -472,12 +457,19 @@ def _parts_for_workers(
         for i in members
     }
     seconds = sum(costs.values())
-    least = _least_seconds(plans.values(), workers_run=are_running(n_jobs))
+    # What takes less than workers pay for.
+    is_threaded = uses_loky() and all(plan.is_compiled for plan in plans.values())
+    least = _LEAST_SECONDS * (_THREADED if is_threaded else 1)
+    if are_running(n_jobs):
+        running = _LEAST_SECONDS_RUNNING * (_THREADED_RUNNING if is_threaded else 1)
+        least = min(least, running)
     if not alone and seconds < least:
         return None
     if seconds == math.inf:
         return [[p] for p in _pieces(fits, groups, plans, costs, math.inf, n_workers)]
-    n_shards = _n_shards(seconds, n_workers)
+    # One for each worker at least.
+    some = min(_SHARDS_PER_WORKER * n_workers, int(seconds / _LEAST_SECONDS_PER_SHARD))
+    n_shards = max(n_workers, some, math.ceil(seconds / _SECONDS_PER_SHARD))
     pieces = _pieces(fits, groups, plans, costs, seconds / n_shards, n_workers)
     shards: list[list[list[int]]] = [[] for _ in range(min(n_shards, len(pieces)))]
     loads = [0.0] * len(shards)

@@ -256,12 +256,8 @@ class _StackedBatchNorm(nn.BatchNorm1d):
             if self.training:
                 self._track(own_mean, inverse, x.numel() // x.shape[1])
             return y  # type: ignore[no-any-return]
-        shape = (-1, *(1,) * (x.ndim - 2))
-        scale = (variance + self.eps).rsqrt()
-        z = (x - mean.view(shape)) * scale.view(shape)
-        if not self.affine:
-            return z
-        return z * self.weight.view(shape) + self.bias.view(shape)
+        weights = self.weight, self.bias
+        return functional.batch_norm(x, mean, variance, *weights, eps=self.eps)
 
     def _track(self, mean: Tensor, inverse: Tensor, n: int) -> None:
         if n < 2:

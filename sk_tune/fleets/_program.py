@@ -74,7 +74,14 @@ class Program:
         X: Tensor,
         dropout_seeds: Sequence[int] | None,
     ) -> None:
-        self.parameters, self.buffers = _stacked(modules)
+        parameters, buffers = [], []
+        for module in modules:
+            named = dict(module.named_parameters())
+            parameters.append({n: p for n, p in named.items() if p.requires_grad})
+            frozen = {n: p for n, p in named.items() if not p.requires_grad}
+            buffers.append(frozen | dict(module.named_buffers()))
+        self.parameters = StackedTensors.stacked(parameters)
+        self.buffers = StackedTensors.stacked(buffers)
         self.dropout = StackedDropout(modules, dropout_seeds)
         # Outputs of each network while it trains, and what makes predictions of them.
         mlp = modules[0] if isinstance(modules[0], MLP) else None
@@ -327,17 +334,6 @@ class Program:
         # These work over classes, which here are the last dimension but not the second.
         over_classes = isinstance(module, OVER_CLASSES)
         return Activation(type(module)(dim=-1) if over_classes else module, place, memory)
-
-
-def _stacked(modules: Sequence[nn.Module]) -> tuple[StackedTensors, StackedTensors]:
-    """Return the parameters and buffers of networks, stacked."""
-    parameters, buffers = [], []
-    for module in modules:
-        named = dict(module.named_parameters())
-        parameters.append({n: p for n, p in named.items() if p.requires_grad})
-        frozen = {n: p for n, p in named.items() if not p.requires_grad}
-        buffers.append(frozen | dict(module.named_buffers()))
-    return StackedTensors.stacked(parameters), StackedTensors.stacked(buffers)
 
 
 class PredictingLinear(Linear):
