@@ -376,8 +376,7 @@ class FitStore:
             self._connection.execute("PRAGMA trusted_schema = OFF")
             tables = self._connection.execute("SELECT sql FROM sqlite_master").fetchall()
             (application,), (version,) = (
-                self._connection.execute(f"PRAGMA {name}").fetchone()
-                for name in ("application_id", "user_version")
+                self._one(f"PRAGMA {name}") for name in ("application_id", "user_version")
             )
             if tables and application != _APPLICATION_ID:
                 raise StoreError(
@@ -408,6 +407,9 @@ class FitStore:
                 connection.execute(_TABLE)
         except _DATABASE_ERRORS as error:
             raise StoreError(_cannot("used", self.path, error)) from error
+
+    def _one(self, query: str) -> Any:
+        return self._connection.execute(query).fetchone()
 
     def _rows(self, keys: list[str]) -> list[tuple[Any, ...]]:
         """Return the rows of some keys; of a damaged file those that can be read."""

@@ -237,11 +237,8 @@ class ActiveBatch:
     def keep_best(self) -> None:
         """Copy the weights of the networks for which the last epoch is the best so far."""
         positions = [i for i, active in enumerate(self.networks) if active.improved]
-        if not positions:
-            return
-        if self._best is None:
-            self._best = self.program.weights().copy()
-        self._best.write(self._index(positions), self.program.weights())
+        if self._best is not None and positions:
+            self._best.write(self._index(positions), self.program.weights())
 
     def restore_best(self, positions: Sequence[int]) -> None:
         """Copy the best weights of networks to their present ones."""
@@ -264,11 +261,10 @@ class ActiveBatch:
         """Return the states of networks, from which training can be resumed."""
         # All networks have the same names: dropout layers hold no weights.
         names = list(self.networks[0].network.module.state_dict())
-        present = self.program.weights()
-        weights, best = (
-            [{name: own[name] for name in names} for own in tensors.networks(positions)]
-            for tensors in (present, self._best or present)
-        )
+        weights = self.program.weights().networks(positions, names)
+        best = weights
+        if self._best is not None:
+            best = self._best.networks(positions, names)
         moments = self.optimizer.states(positions)
         return [
             self.networks[position].state(*parts)
@@ -325,20 +321,13 @@ class ActiveBatch:
                 self.recipe.codes,
             )
         if networks and on_device(networks[0].train.X):
-            self._look_ahead()
+            # Layers look at all samples at once, not at each batch.
+            sets = [s for n in networks for s in (n.train, n.valid, n.monitor)]
+            inputs = {id(s.X): s.X for s in sets if s is not None}
+            for layer in self.program.layers:
+                if isinstance(layer, ModuleLayer):
+                    layer.look_ahead(list(inputs.values()))
         self.graphs = self._graphs() if networks else None
-
-    def _look_ahead(self) -> None:
-        """Let layers look at all samples at once, not at each batch."""
-        sets = [
-            s
-            for a in self.networks
-            for s in (a.network.train, a.network.valid, a.network.monitor)
-        ]
-        inputs = {id(s.X): s.X for s in sets if s is not None}
-        for layer in self.program.layers:
-            if isinstance(layer, ModuleLayer):
-                layer.look_ahead(list(inputs.values()))
 
     def _graphs(self) -> StepGraphs | None:
         """Return what makes steps by graphs; None for what no graph can repeat.

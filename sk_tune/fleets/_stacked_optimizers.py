@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Tensors of K networks with a leading network axis, and optimizers that step them all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,11 +50,12 @@ class StackedTensors:
             tensor.index_copy_(0, index, other.tensors[name].index_select(0, index))
 
     def networks(
-        self, positions: Sequence[int]
+        self, positions: Sequence[int], names: Iterable[str]
     ) -> list[dict[str, npt.NDArray[np.generic]]]:
-        """Return some networks' tensors as new arrays by name."""
+        """Return some networks' tensors of some names as new arrays."""
         arrays, places = {}, range(len(positions))
-        for name, tensor in self.tensors.items():
+        for name in names:
+            tensor = self.tensors[name]
             if on_device(tensor):
                 # All at once: the processor waits for each copy.
                 index = torch.tensor(positions, dtype=torch.int64).to(tensor.device)
@@ -154,7 +155,9 @@ class StackedOptimizer:
 
     def states(self, positions: Sequence[int]) -> list[dict[int, dict[str, Any]]]:
         """Return the states of some networks as ``torch.optim`` has them, as arrays."""
-        moments = {name: m.networks(positions) for name, m in self.moments.items()}
+        moments = {
+            name: m.networks(positions, m.tensors) for name, m in self.moments.items()
+        }
         return [
             self._state(network, {name: list(m[i].values()) for name, m in moments.items()})
             for i, network in enumerate(positions)

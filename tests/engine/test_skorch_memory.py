@@ -279,14 +279,20 @@ def test_alone_a_net_starts_anew(assert_same_training):
     assert len(alone[0].state.history) == N_EPOCHS
 
 
-def test_a_result_can_be_gone_on_from(assert_same_training):
-    """Epochs after the end of a training are those of a longer one."""
-    whole, part = _fits(_clf())[0], replace(_fits(_clf())[0], n_epochs=N_EPOCHS - 2)
+@pytest.mark.parametrize("name", ["sgd", "best weights"])
+def test_a_result_can_be_gone_on_from(name, assert_same_training):
+    """Epochs after the end of a training are those of a longer one; the best ones stay."""
+    whole = _fits(NETS[name])
+    parts = [replace(fit, n_epochs=N_EPOCHS - 2) for fit in whole]
 
-    (short,) = train([part])
-    (again,) = train([replace(part, state=short.state, n_epochs=2)])
+    shorts = train(parts)
+    again = train([
+        replace(fit, state=short.state, n_epochs=2)
+        for fit, short in zip(parts, shorts, strict=True)
+    ])
 
-    assert_same_training(again, train([whole])[0])
+    for ours, theirs in zip(again, train(whole), strict=True):
+        assert_same_training(ours, theirs)
 
 
 @pytest.mark.parametrize("name", ["best weights", "all", "plateau"])
