@@ -6,12 +6,11 @@ Where a release has another form of one, documented functions compute the same, 
 a warning says so.  What is None then has no such function: who uses it goes another way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sk_tune.exceptions import warn_user
@@ -23,8 +22,6 @@ __all__ = [
     "has_hooks",
     "normalize_into",
     "normalize_into_backward",
-    "normalized",
-    "normalized_backward",
     "pointwise_linear",
     "sigmoid_backward",
     "tanh_backward",
@@ -67,50 +64,18 @@ def _found(
     return operator
 
 
-def _gradients(
-    function: Callable[..., Tensor],
-    inputs: Sequence[Tensor],
-    dy: Tensor,
-    wanted: Sequence[bool],
-) -> list[Tensor | None]:
-    """Return the derivatives by the wanted inputs, by autograd."""
-    with torch.enable_grad():
-        leaves = [x.detach().requires_grad_() for x in inputs]
-        y = function(*leaves)
-    asked = [leaf for leaf, is_wanted in zip(leaves, wanted, strict=True) if is_wanted]
-    found = iter(torch.autograd.grad(y, asked, dy))
-    return [next(found) if is_wanted else None for is_wanted in wanted]
-
-
 def _convolution_backward(
     dy: Tensor, x: Tensor, weight: Tensor, bias_sizes: list[int], *geometry: Any
 ) -> list[Tensor | None]:
+    """Return the derivatives by the wanted ones of x, weight and bias, by autograd."""
     *settings, wanted = geometry
-
-    def convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return torch.convolution(x, weight, bias, *settings)
-
-    return _gradients(convolution, (x, weight, x.new_zeros(bias_sizes)), dy, wanted)
-
-
-def _normalized(x: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    weight, bias, mean, variance, training, momentum, eps = args
-    y = functional.batch_norm(
-        x, mean, variance, weight, bias, training=training, momentum=momentum, eps=eps
-    )
-    # `_normalized_backward` needs no statistics.
-    return y, x.new_empty(0), x.new_empty(0)
-
-
-def _normalized_backward(
-    dy: Tensor, x: Tensor, weight: Tensor, *args: Any
-) -> list[Tensor | None]:
-    *_, eps, wanted = args
-
-    def normalize(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return functional.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
-
-    return _gradients(normalize, (x, weight, torch.zeros_like(weight)), dy, wanted)
+    with torch.enable_grad():
+        inputs = (x, weight, x.new_zeros(bias_sizes))
+        leaves: list[Any] = [tensor.detach().requires_grad_() for tensor in inputs]
+        y = torch.convolution(*leaves, *settings)
+    asked = [leaf for leaf, is_wanted in zip(leaves, wanted, strict=True) if is_wanted]
+    found = iter(torch.autograd.grad(y, asked, dy))
+    return [next(found) if is_wanted else None for is_wanted in wanted]
 
 
 _ONE = torch.ones(1, device="cpu")
@@ -137,7 +102,7 @@ threshold_backward = _found(
     *(_ONE, _ONE, 0),
     grad_input=_ONE.clone(),
 )
-_IMAGES, _KERNELS = _ONE.expand(2, 1, 1, 1), _ONE.view(1, 1, 1, 1)
+_KERNELS = _ONE.view(1, 1, 1, 1)
 convolution_backward = _found(
     "convolution_backward",
     "default",
@@ -145,17 +110,6 @@ convolution_backward = _found(
     # One sample: for two torch would start its threads, at import.
     *(_KERNELS, _KERNELS, _KERNELS, [1]),
     *([1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True] * 3),
-)
-_CHANNEL = [_ONE, _ONE, None, None]
-normalized = _found(
-    "native_batch_norm", "default", _normalized, _IMAGES, *_CHANNEL, True, 0.1, 1e-5
-)
-normalized_backward = _found(
-    "native_batch_norm_backward",
-    "default",
-    _normalized_backward,
-    *(_IMAGES, _IMAGES, _ONE, None, None, _ONE, _ONE),
-    *(True, 1e-5, [True] * 3),
 )
 # These write into memory that is there.
 normalize_into = _named(torch.ops.aten, "native_batch_norm", "out")

@@ -25,12 +25,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from sk_tune._compat.torch_names import (
-    convolution_backward,
-    normalized,
-    normalized_backward,
-)
+from sk_tune._compat.torch_names import convolution_backward
 from sk_tune.fleets._layers import Batch, Layer, Memory, Tensors
 
 # Zeros before and behind each spatial size.
@@ -474,41 +471,44 @@ class Pooling(Layer):
 
 
 class ImageNorm(Layer):
-    """Batch normalisation of each channel, over samples and places of a network's batch."""
+    """Batch normalisation of each channel, over samples and places, by autograd."""
 
     def __init__(self, name: str, eps: float, momentum: float) -> None:
         self.name = name
         self.eps = eps
         self.momentum = momentum
-        self._saved: tuple[Tensor, ...] = ()
+        self._saved: Any = None
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         if x[0].numel() == x.shape[2]:
             raise ValueError("Batch normalisation asks for more than one number a channel.")
         images, back = channels_of_one(x)
-        tensors = self._own(batch.tensors)
-        y, *statistics = normalized(images, *tensors, True, self.momentum, self.eps)
+        weight, bias, mean, variance = self._own(batch.tensors)
+        with torch.enable_grad():
+            leaves = [t.detach().requires_grad_() for t in (images, weight, bias)]
+            images, weight, bias = leaves
+            y = functional.batch_norm(
+                images, mean, variance, weight, bias, True, self.momentum, self.eps
+            )
         batch.tensors[self.name + ".num_batches_tracked"].add_(1)
-        self._saved = (x, *statistics)
-        return back(y)
+        self._saved = (x, y, leaves, back)
+        return back(y.detach())
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        x, *statistics = self._saved
-        images, back = channels_of_one(x)
+        x, y, leaves, back = self._saved
         if dy.stride() != x.stride():
             dy = torch.empty_like(x).copy_(dy)
         outputs, _ = channels_of_one(dy)
-        weight, _, *running = self._own(batch.tensors)
-        dx, dweight, dbias = normalized_backward(
-            outputs, images, weight, *running, *statistics, True, self.eps, [True] * 3
-        )
+        dx, dweight, dbias = torch.autograd.grad(y, leaves, outputs)
         batch.found[self.name + ".weight"] = dweight.view(len(x), -1)
         batch.found[self.name + ".bias"] = dbias.view(len(x), -1)
-        return back(dx)
+        found: Tensor = back(dx)
+        return found
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         images, back = channels_of_one(x)
-        y, *_ = normalized(images, *self._own(tensors), False, self.momentum, self.eps)
+        weight, bias, mean, variance = self._own(tensors)
+        y = functional.batch_norm(images, mean, variance, weight, bias, eps=self.eps)
         return back(y)
 
     def _own(self, tensors: Tensors) -> list[Tensor]:

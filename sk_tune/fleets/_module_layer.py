@@ -256,8 +256,8 @@ class _StackedBatchNorm(nn.BatchNorm1d):
             if self.training:
                 self._track(own_mean, inverse, x.numel() // x.shape[1])
             return y  # type: ignore[no-any-return]
-        weights = self.weight, self.bias
-        return functional.batch_norm(x, mean, variance, *weights, eps=self.eps)
+        weight, bias = self.weight, self.bias
+        return functional.batch_norm(x, mean, variance, weight, bias, eps=self.eps)
 
     def _track(self, mean: Tensor, inverse: Tensor, n: int) -> None:
         if n < 2:

@@ -99,6 +99,7 @@ NETS = {
         EarlyStopping("valid_acc", patience=3, lower_is_better=False), lr=1.0
     ),
     "best weights": _clf(EarlyStopping(patience=9, threshold=0.3, load_best=True), **ADAM),
+    "first weights": _clf(EarlyStopping(patience=9, threshold=0.9, load_best=True)),
     "clipping": _clf(GradientNormClipping(0.2), **ADAM),
     "scoring": _clf(EpochScoring("f1_macro", lower_is_better=False)),
     "restarts": _scheduled("WarmRestartLR", base_period=2, max_lr=0.1),
@@ -279,7 +280,7 @@ def test_alone_a_net_starts_anew(assert_same_training):
     assert len(alone[0].state.history) == N_EPOCHS
 
 
-@pytest.mark.parametrize("name", ["sgd", "best weights"])
+@pytest.mark.parametrize("name", ["sgd", "best weights", "first weights"])
 def test_a_result_can_be_gone_on_from(name, assert_same_training):
     """Epochs after the end of a training are those of a longer one; the best ones stay."""
     whole = _fits(NETS[name])
