@@ -26,13 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sk_tune.engine import (
-    attribute_names,
-    bound_names,
-    imported_names,
-    is_installed,
-    read_names,
-)
+from sk_tune.engine import is_installed, names_in
 
 # How an object takes over a content that it had, and that content.
 State = list[tuple[Callable[[Any], None], Any]]
@@ -183,19 +177,19 @@ class SharedObjects:
             parts.append((_content(cell), variable))
         if is_installed(namespace.get("__name__") or ""):
             return parts
-        bound = [n for n in bound_names(code) if not n.startswith("__")]
+        names = names_in(code)
+        bound = [n for n in names.bound if not n.startswith("__")]
         if bound:
             self._keep(partial(_bound, namespace, bound), partial(_bind, namespace))
-        attributes = attribute_names(code)
-        for name in read_names(code):
+        for name in names.read:
             if name in namespace:
-                parts += self._read(namespace[name], name, attributes)
-        for name in imported_names(code):
+                parts += self._read(namespace[name], name, names.attributes)
+        for name in names.imported:
             if name in sys.modules:
-                parts += self._read(sys.modules[name], name, attributes)
+                parts += self._read(sys.modules[name], name, names.attributes)
         return parts
 
-    def _read(self, found: Any, name: str, attributes: set[str]) -> Parts:
+    def _read(self, found: Any, name: str, attributes: frozenset[str]) -> Parts:
         """Return what code reads by a name; from a user's module, what it may take."""
         if not isinstance(found, types.ModuleType):
             return [(found, name)]

@@ -2,13 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Many fits in, trained networks out."""
 
-from sk_tune.engine._digest import (
-    attribute_names,
-    bound_names,
-    imported_names,
-    is_installed,
-    read_names,
-)
+from sk_tune.engine._digest import is_installed, names_in
 from sk_tune.engine._dispatch import FitStream
 from sk_tune.engine._executors import (
     have_to_start,
@@ -42,8 +36,6 @@ __all__ = [
     "Trained",
     "adopt_skorch",
     "architecture",
-    "attribute_names",
-    "bound_names",
     "checkpoint_before",
     "count_words",
     "cutting_iterator",
@@ -51,11 +43,10 @@ __all__ = [
     "expected_memory",
     "fitted_estimator",
     "have_to_start",
-    "imported_names",
     "is_installed",
     "kernel_status",
+    "names_in",
     "outside_blocks",
-    "read_names",
     "reason_against_net",
     "signature",
     "skip_words",

@@ -27,7 +27,7 @@ from types import (
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import Any
+from typing import Any, NamedTuple
 
 import narwhals as nw
 import numpy as np
@@ -37,7 +37,12 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+# Places in `CodeNames` of the operations that have a name.
+_KINDS = {
+    **dict.fromkeys(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"), 0),
+    **dict.fromkeys(("STORE_GLOBAL", "DELETE_GLOBAL"), 1),
+    "IMPORT_NAME": 2,
+}
 
 
 def nested_code(code: CodeType) -> Iterator[CodeType]:
@@ -48,36 +53,31 @@ def nested_code(code: CodeType) -> Iterator[CodeType]:
             yield from nested_code(constant)
 
 
-def read_names(code: CodeType) -> list[str]:
-    """Return the global names that code reads, sorted."""
-    return list(_names(code, _READS))
+class CodeNames(NamedTuple):
+    """Global names that code reads, and that it sets or deletes; modules that it imports.
 
+    `attributes` are all names that may be those of attributes.
+    """
 
-def bound_names(code: CodeType) -> list[str]:
-    """Return the global names that code sets or deletes, sorted."""
-    return list(_names(code, frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})))
-
-
-def imported_names(code: CodeType) -> list[str]:
-    """Return the modules that code imports when it runs, sorted."""
-    return list(_names(code, frozenset({"IMPORT_NAME"})))
-
-
-def attribute_names(code: CodeType) -> set[str]:
-    """Return all names that may be those of attributes, global names among them."""
-    return {name for nested in nested_code(code) for name in nested.co_names}
+    read: tuple[str, ...]
+    bound: tuple[str, ...]
+    imported: tuple[str, ...]
+    attributes: frozenset[str]
 
 
 # Equal code has equal names, and is asked for them at each recording.
 @lru_cache(4096)
-def _names(code: CodeType, kinds: frozenset[str]) -> tuple[str, ...]:
-    found = {
-        step.argval
-        for nested in nested_code(code)
-        for step in dis.get_instructions(nested)
-        if step.opname in kinds
-    }
-    return tuple(sorted(found))
+def names_in(code: CodeType) -> CodeNames:
+    """Return the names in the code of a function, and of what is defined in it."""
+    found: list[set[str]] = [set(), set(), set()]
+    attributes: set[str] = set()
+    for nested in nested_code(code):
+        attributes.update(nested.co_names)
+        for step in dis.get_instructions(nested):
+            if step.opname in _KINDS:
+                found[_KINDS[step.opname]].add(step.argval)
+    read, bound, imported = (tuple(sorted(names)) for names in found)
+    return CodeNames(read, bound, imported, frozenset(attributes))
 
 
 # Code of sk_tune counts by its version, also where it runs from a checkout.
@@ -384,9 +384,9 @@ class _Reader:
                 # It is filled later, or never.
                 continue
             self._named(content, f"the variable {variable!r} around {name}")
-        attributes = attribute_names(value.__code__)
-        for module in imported_names(value.__code__):
-            if _SURROUNDINGS.get(module, set()) & attributes:
+        names = names_in(value.__code__)
+        for module in names.imported:
+            if _SURROUNDINGS.get(module, set()) & names.attributes:
                 raise TypeError(f"{name} asks {module} for what may change")
             if not installed_version(module):
                 raise TypeError(f"{name} imports {module!r} when it is called")
@@ -394,8 +394,8 @@ class _Reader:
 
     def _variables(self, function: FunctionType, name: str) -> None:
         """Put what a function reads from its module."""
-        attributes = attribute_names(function.__code__)
-        for variable in read_names(function.__code__):
+        names = names_in(function.__code__)
+        for variable in names.read:
             self._put(variable)
             if variable not in function.__globals__:
                 if variable in _BUILTINS:
@@ -404,13 +404,13 @@ class _Reader:
             content = function.__globals__[variable]
             label = f"the variable {variable!r} that {name} reads"
             if isinstance(content, ModuleType):
-                self._module(content, attributes, label)
+                self._module(content, names.attributes, label)
             elif any(content is changing for changing in _CHANGING):
                 raise TypeError(f"{label} tells of surroundings, which may change")
             else:
                 self._named(content, label)
 
-    def _module(self, module: ModuleType, attributes: set[str], label: str) -> None:
+    def _module(self, module: ModuleType, attributes: frozenset[str], label: str) -> None:
         """Put what code may take out of a module; the module itself would be too much."""
         version = installed_version(module.__name__)
         self._put("module", module.__name__, version)

@@ -27,7 +27,7 @@ from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.utils.data import DataLoader
 
 from sk_tune.augment import as_augmentations, kinds_of
-from sk_tune.engine._digest import attribute_names, installed_name
+from sk_tune.engine._digest import installed_name, names_in
 from sk_tune.engine._fits import Fit
 from sk_tune.estimators import NetworkEstimator, is_unchanged
 from sk_tune.nets import loose_state, tensor_values
@@ -183,7 +183,7 @@ def _looks_inside(scoring: Any, asked: frozenset[CodeType] = frozenset()) -> boo
     code = getattr(function, "__code__", None)
     if code is None or code in asked:
         return code is None
-    names = attribute_names(code)
+    names = names_in(code).attributes
     owner = type(getattr(scoring, "__self__", scoring))
     variables = inspect.getclosurevars(function)
     named = {**vars(owner), **variables.globals, **variables.nonlocals}
