@@ -172,7 +172,13 @@ def train(
     >>> bool(slow.monitor_score[-1] < 0.9 < fast.monitor_score[-1])
     True
     """
-    _check(fits, engine)
+    if engine not in {"fleet", "alone"}:
+        raise ValueError(f"engine must be 'fleet' or 'alone'. Got {engine!r} instead.")
+    for fit in fits:
+        if fit.n_epochs is not None and fit.n_epochs < 1:
+            raise ValueError(
+                f"n_epochs must be an integer of at least 1. Got {fit.n_epochs!r}."
+            )
     progress = passing_errors(progress)
     results = Results(passing_errors(trained), as_fleet=engine == "fleet")
     with raising_caller_errors(), outside_blocks():
@@ -336,16 +342,6 @@ def _in_time(
         stop = start + n_workers
         part = None if limit is None else limit.part(sum(n_fits[:stop]), sum(n_fits))
         yield from (replace(shard, limit=part) for shard in shards[start:stop])
-
-
-def _check(fits: Sequence[Fit], engine: str) -> None:
-    if engine not in {"fleet", "alone"}:
-        raise ValueError(f"engine must be 'fleet' or 'alone'. Got {engine!r} instead.")
-    for fit in fits:
-        if fit.n_epochs is not None and fit.n_epochs < 1:
-            raise ValueError(
-                f"n_epochs must be an integer of at least 1. Got {fit.n_epochs!r}."
-            )
 
 
 def _is_on_gpu(fit: Fit) -> bool:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sk_tune.fleets import _products
-from sk_tune.fleets._products import input_gradient, linear, weight_gradient
+from sk_tune.fleets import _layers
+from sk_tune.fleets._layers import input_gradient, linear, weight_gradient
 
 K, B, D, H = 3, 64, 48, 40
 
@@ -26,7 +26,7 @@ def calls(request, monkeypatch):
     """Compute products of any size by either way; count those of oneDNN."""
     found = []
     if request.param == "batched":
-        monkeypatch.setattr(_products, "_pointwise_linear", lambda: None)
+        monkeypatch.setattr(_layers, "_pointwise_linear", lambda: None)
         return found
     operator = _operator()
 
@@ -34,13 +34,13 @@ def calls(request, monkeypatch):
         found.append(args)
         return operator(*args)
 
-    monkeypatch.setattr(_products, "_pointwise_linear", lambda: counted)
-    monkeypatch.setattr(_products, "_LEAST_PRODUCT", 1)
+    monkeypatch.setattr(_layers, "_pointwise_linear", lambda: counted)
+    monkeypatch.setattr(_layers, "_LEAST_PRODUCT", 1)
     return found
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-def test_products_are_those_of_each_network(calls, bias, request):
+def test_layers_are_those_of_each_network(calls, bias, request):
     """Outputs and both derivatives, written into the memory given."""
     shapes = (K, B, D), (K, H, D), (K, B, H)
     x, weight, dy = (_normal(*shape, seed=i) for i, shape in enumerate(shapes))
@@ -70,10 +70,10 @@ def test_inputs_that_networks_share_are_multiplied(calls):
     torch.testing.assert_close(found, x @ weight.mT, rtol=1e-4, atol=1e-4)
 
 
-def test_small_products_and_double_precision_stay_batched(monkeypatch):
+def test_small_layers_and_double_precision_stay_batched(monkeypatch):
     """The calls would cost more than they gain; oneDNN has no kernels for doubles."""
     asked = []
-    monkeypatch.setattr(_products, "_pointwise_linear", lambda: asked.append)
+    monkeypatch.setattr(_layers, "_pointwise_linear", lambda: asked.append)
 
     x, weight = _normal(K, 4, 5, seed=0), _normal(K, 6, 5, seed=1)
     small = linear(x, weight, None, torch.empty(K, 4, 6))
@@ -88,20 +88,20 @@ def test_small_products_and_double_precision_stay_batched(monkeypatch):
 @pytest.mark.parametrize("maker", ["AuthenticAMD", "GenuineIntel"])
 def test_the_maker_is_known_where_there_is_no_proc(maker, monkeypatch, tmp_path):
     """Windows names it in the environment."""
-    monkeypatch.setattr(_products, "Path", lambda _: tmp_path / "missing")
+    monkeypatch.setattr(_layers, "Path", lambda _: tmp_path / "missing")
     monkeypatch.setenv("PROCESSOR_IDENTIFIER", f"AMD64 Family 25 Model 33, {maker}")
 
-    assert _products._is_of_amd() == (maker == "AuthenticAMD")
+    assert _layers._is_of_amd() == (maker == "AuthenticAMD")
 
 
 @pytest.mark.parametrize(
     ("capability", "is_amd", "has_mkl"),
     [("AVX2", True, True), ("AVX512", False, True), ("AVX512", True, False)],
 )
-def test_others_keep_their_batched_products(capability, is_amd, has_mkl, monkeypatch):
+def test_others_keep_their_batched_layers(capability, is_amd, has_mkl, monkeypatch):
     """Only MKL on AMD's wide processors is known to be slow."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: has_mkl)
-    monkeypatch.setattr(_products, "_is_of_amd", lambda: is_amd)
+    monkeypatch.setattr(_layers, "_is_of_amd", lambda: is_amd)
 
-    assert _products._pointwise_linear.__wrapped__() is None
+    assert _layers._pointwise_linear.__wrapped__() is None
