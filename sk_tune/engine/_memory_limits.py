@@ -56,7 +56,10 @@ def networks_at_a_time(
     need = bytes_per_network(network, recipe)
     fitting, device = max(1, memory_limit // need), network.train.X.device
     if device.type == "cuda":
-        on_device = int(SHARE_OF_MEMORY * _free_on(device)) // need
+        # What torch keeps for later is free, too.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = int(torch.cuda.mem_get_info(device)[0] + kept)
+        on_device = int(SHARE_OF_MEMORY * free) // need
         return max(1, min(MOST_NETWORKS_CUDA, fitting, on_device))
     if found.way == "vmap":
         return int(min(_NETWORKS_VMAP, fitting))
@@ -108,12 +111,6 @@ def available_memory() -> int:
     known = [free for free in (_free_on_machine(), _left_in_group()) if free is not None]
     # Windows and macOS do not say; a small machine is assumed.
     return min(known, default=_OF_A_SMALL_MACHINE)
-
-
-def _free_on(device: torch.device) -> int:
-    """Return the free bytes of a CUDA device, what torch keeps for later included."""
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0] + kept)
 
 
 def _free_on_machine() -> int | None:

@@ -78,11 +78,10 @@ def reason_against_net(net: Any, X: Any, y: Any) -> str | None:
     checks = (_of_class, _of_data_loading, _of_optimizer, _of_callbacks)
     reasons = (check(net) for check in checks)
     found = next((reason for reason in reasons if reason is not None), None)
-    if found is not None:
-        return found
-    if not all(isinstance(part, np.ndarray | torch.Tensor) for part in (X, y)):
+    are_arrays = all(isinstance(part, np.ndarray | torch.Tensor) for part in (X, y))
+    if found is None and not are_arrays:
         return "X and y of a skorch net must be arrays or tensors for a fleet"
-    return None
+    return found
 
 
 def _of_class(net: Any) -> str | None:

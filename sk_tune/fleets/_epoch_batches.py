@@ -165,8 +165,13 @@ def _gather_block(
     for networks, places in pieces:
         m, index = places.shape[1], places.reshape(-1)
         for source, block in zip(sets[networks.start].columns, (X, y, weight), strict=True):
-            if m and source is not None and block is not None:
-                _take(source, index, block[networks, :m])
+            if not m or source is None or block is None:
+                continue
+            out = block[networks, :m]
+            if out.is_contiguous() and isinstance(source, Tensor):
+                torch.index_select(source, 0, index, out=out.view(-1, *source.shape[1:]))
+            else:
+                out.copy_(source.index_select(0, index).view(out.shape))
     return X, y, weight
 
 
@@ -178,14 +183,6 @@ def _memory(
     if key not in memory:
         memory[key] = like.new_empty((k, length, *like.shape[1:]))
     return memory[key]
-
-
-def _take(source: Tensor, index: Tensor, out: Tensor) -> None:
-    """Write the samples at an index, (k m,), into (k, m, ...)."""
-    if out.is_contiguous() and isinstance(source, Tensor):
-        torch.index_select(source, 0, index, out=out.view(-1, *source.shape[1:]))
-    else:
-        out.copy_(source.index_select(0, index).view(out.shape))
 
 
 # Samples at a time: enough to outweigh the calls, few enough to stay in the cache.

@@ -192,6 +192,10 @@ def _mean_cross_entropy(outputs: Tensor, targets: Tensor, weight: Tensor | None)
     if weight is None and int(targets.min()) < 0:
         # A negative target is no class and has no loss, as in torch.
         weight = (targets >= 0).to(losses.dtype)
+    return _mean(losses, weight)
+
+
+def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:
     if weight is None:
         return losses.mean(dim=1)
     return (losses * weight).sum(dim=1) / weight.sum(dim=1)
@@ -223,10 +227,7 @@ def _by_number(
         return _weighted(losses, gradient, share)
 
     def mean(outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
-        losses = function(outputs, targets, reduction="none").mean(dim=-1)
-        if weight is None:
-            return losses.mean(dim=1)
-        return (losses * weight).sum(dim=1) / weight.sum(dim=1)
+        return _mean(function(outputs, targets, reduction="none").mean(dim=-1), weight)
 
     return StackedLoss(with_gradient, mean)
 

@@ -144,7 +144,11 @@ class StackedOptimizer:
             else:
                 self.moments[name] = new
         self.settings.extend(settings)
-        self.n_steps.extend(_steps_of(state) for state in states)
+        # SGD keeps no counter; that it has stepped at all is what matters there.
+        self.n_steps.extend(
+            max((int(moments.get("step", 1)) for moments in state.values()), default=0)
+            for state in states
+        )
 
     def select(self, index: Tensor) -> None:
         """Keep the networks at `index`, in the order given."""
@@ -322,8 +326,3 @@ def _first_moments(
         if state.get(name) is not None:
             moment.copy_(torch.as_tensor(state[name].copy()))
     return moments.to(parameters.device)
-
-
-def _steps_of(state: dict[int, dict[str, Any]]) -> int:
-    # SGD keeps no counter; that it has stepped at all is what matters there.
-    return max((int(moments.get("step", 1)) for moments in state.values()), default=0)
