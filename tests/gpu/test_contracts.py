@@ -119,7 +119,7 @@ def estimator(request, device):
 def test_a_network_is_what_a_plain_loop_gives(case, data, device):
     """Curves, predictions, weights and moments agree with a loop on the processor."""
     name, params, source, weight = CASES[case]
-    fits = _fits(name, {**params, "device": device}, *data[source], weight)
+    fits = _fits((name, {**params, "device": device}, source, weight), data)
 
     trained = train(fits)
 
