@@ -24,7 +24,8 @@ def data_fingerprint(data: Any) -> Any:
     if isinstance(data, Tensor):
         return (Tensor, data_fingerprint(data.detach().cpu().numpy()))
     if isinstance(data, np.ndarray) and not data.dtype.hasobject:
-        return (data.shape, data.dtype.str, sha256(data.tobytes()).digest())
+        content = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        return (data.shape, data.dtype.str, sha256(content).digest())
     return (type(data), _hash_of(data))
 
 

@@ -98,7 +98,9 @@ def one_thread(*, wanted: bool = True) -> Iterator[None]:
     before = torch.get_num_threads()
     try:
         with _LOCK:
-            before = _INSIDE[thread] = next(iter(_INSIDE.values()), before)
+            # Where nobody is inside, nobody has set the number either.
+            before = next(iter(_INSIDE.values()), torch.get_num_threads())
+            _INSIDE[thread] = before
         torch.set_num_threads(1)
         yield
     finally:
