@@ -25,9 +25,9 @@ from sklearn.model_selection import (
 from sk_tune._metric import Metric
 from sk_tune._splits import folds_among, order_of_times
 from sk_tune.automl._problem import Problem
-from sk_tune.backend import value_fingerprint
 from sk_tune.diagnosis import Finding, find_leaks
 from sk_tune.exceptions import TableError, warn_user
+from sk_tune.report import data_fingerprint
 
 Array = npt.NDArray[Any]
 Fold = tuple[Array, Array]  # Positions to train on, and to hold out.
@@ -55,13 +55,22 @@ _N_NAMED = 5
 class Split:
     """The samples that are set aside, and the folds of the others.
 
-    `held` are positions among all samples, `folds` among the others; `asked` is
-    equal for the parameters that they follow from, besides the time.
+    `held` are positions among all samples, `folds` among the others; `asked` are the
+    parameters that they follow from, besides the time.
     """
 
     held: Array
     folds: Sequence[Fold]
-    asked: Any
+    asked: tuple[Any, ...]
+
+    def equals(self, other: "Split") -> bool:
+        """Return whether another split of the data has the same samples in each part."""
+        if len(self.folds) != len(other.folds):
+            return False
+        parts = [(self.held, other.held)]
+        for fold, others in zip(self.folds, other.folds, strict=True):
+            parts += zip(fold, others, strict=True)
+        return all(np.array_equal(one, two) for one, two in parts)
 
 
 def check_scores(y: Array, folds: Sequence[Fold], metric: Metric) -> None:
@@ -143,22 +152,14 @@ def split_rows(
     one sample does not have. `before` is the split of an earlier fit: it is taken if the
     same is asked for, else ValueError. Raises TableError if there are too few samples.
     """
-    is_given = not isinstance(cv, str | Integral | None)
-    if is_given and not hasattr(cv, "split"):
-        cv = list(cv)
-    asked = value_fingerprint((cv, test_size, *structure))
-    if before is not None:
-        if asked != before.asked:
-            raise ValueError(
-                "To go on with an earlier fit an estimator must be fitted on the folds of "
-                f"the fit before, which had {len(before.folds)}. Got {cv!r} as 'cv' and "
-                f"{test_size=}. Leave 'cv', 'test_size', groups and times as they were, or "
-                "use warm_start=False, and another 'store' if there is one."
-            )
+    told = (None if values is None else data_fingerprint(values) for values in structure)
+    asked = (cv, test_size, *told)
+    if before is not None and _are_same(asked, before.asked):
         # The time decides about "auto", too, and trials of other folds cannot be averaged.
         return before
     groups, times = structure
     samples = _Samples(y, is_classification, groups, times, seed)
+    is_given = not isinstance(cv, str | Integral | None)
     if test_size == "auto" and is_given:
         # It is not known what such folds keep apart.
         test_size = 0.0
@@ -172,7 +173,23 @@ def split_rows(
     else:
         folds = others.folds(cv, time_budget, row_size)
     others.check(folds, is_r2=is_r2)
-    return Split(held=held, folds=folds, asked=asked)
+    split = Split(held=held, folds=folds, asked=asked)
+    if before is not None and not split.equals(before):
+        raise ValueError(
+            "To go on with an earlier fit an estimator must be fitted on the folds of the "
+            f"fit before, which had {len(before.folds)}. Got {len(folds)} by {cv=} and "
+            f"{test_size=}. Leave 'cv', 'test_size', groups and times as they were, or "
+            "use warm_start=False, and another 'store' if there is one."
+        )
+    return split
+
+
+def _are_same(asked: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
+    """Return whether parameters are those of before; objects are the same only if one."""
+    return all(
+        value is other or (isinstance(value, str | float | int) and value == other)
+        for value, other in zip(asked, before, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

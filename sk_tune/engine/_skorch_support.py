@@ -184,7 +184,10 @@ def _looks_inside(scoring: Any, asked: frozenset[CodeType] = frozenset()) -> boo
         return code is None
     names = names_in(code).attributes
     owner = type(getattr(scoring, "__self__", scoring))
-    variables = inspect.getclosurevars(function)
+    try:
+        variables = inspect.getclosurevars(function)
+    except (TypeError, ValueError):  # It is no function, or names what is not there yet.
+        return True
     named = {**vars(owner), **variables.globals, **variables.nonlocals}
     helpers = (named[name] for name in names | set(variables.nonlocals) if name in named)
     return not _INSIDE.isdisjoint(names) or any(

@@ -164,8 +164,8 @@ class ActiveBatch:
         else:
             self.program, self._best = program, best
         self.networks += [ActiveNetwork(index, network) for index, network in entries]
-        # Networks with most samples come first; a stable sort keeps equal settings
-        # together, or those of a fold where each of its calls starts a kernel of a device.
+        # Networks with most samples come first; on a device those of a fold lie together,
+        # because each of its calls starts a kernel there.
         sets = [active.network.train for active in self.networks]
         folds = {id(s.X): i for i, s in enumerate(sets) if on_device(s.X)}
         keys = [(-len(s), folds.get(id(s.X), 0)) for s in sets]

@@ -500,6 +500,7 @@ class ImageNorm(Layer):
             dy = torch.empty_like(x).copy_(dy)
         outputs, _ = channels_of_one(dy)
         dx, dweight, dbias = torch.autograd.grad(y, leaves, outputs)
+        self._saved = None
         batch.found[self.name + ".weight"] = dweight.view(len(x), -1)
         batch.found[self.name + ".bias"] = dbias.view(len(x), -1)
         found: Tensor = back(dx)

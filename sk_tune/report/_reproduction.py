@@ -193,8 +193,10 @@ class _CodeWriter:
         is_named = isinstance(getattr(value, "__name__", None), str)
         named = value if is_named else type(value)
         name = str(named.__name__)
-        if isinstance(named.__module__, str) and name.isidentifier():
-            self._names.add((named.__module__, name))
+        # Methods of built-in types have no module.
+        module = getattr(named, "__module__", None)
+        if isinstance(module, str) and name.isidentifier():
+            self._names.add((module, name))
         # Where an object lies in memory is of no use to anybody.
         return name if is_named else re.sub(r" at 0x\w+", "", repr_text(value))
 

@@ -313,8 +313,10 @@ class FitMaker:
         joined = self._join(network, *asked[0], pipeline, fold, task.test)
         if _varies_network_only(task):
             self._joined[self._fold_key(task)] = joined
-        # A candidate may have a network of another class, which predicts in its way.
-        is_exact = joined.is_fixed and type(network) is type(network_of(task.estimator))
+        # A candidate may have a network of another class, which predicts in its way, and
+        # transformers may ask for metadata.
+        is_exact = joined.is_fixed and not (task.fit_params or task.score_params)
+        is_exact &= type(network) is type(network_of(task.estimator))
         return replace(joined.fit, estimator=clone(network), name=name), is_exact
 
     def _fold_key(self, task: FoldTask) -> tuple[int, int]:
