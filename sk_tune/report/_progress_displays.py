@@ -64,7 +64,7 @@ class SearchHistoryDisplay:
     >>> from sk_tune.report import SearchHistoryDisplay
     >>> display = SearchHistoryDisplay.from_search(search, x="epochs")
     >>> display.best_line_.get_xdata().tolist()
-    [15.0, 30.0]
+    [15, 30]
     """
 
     trials: Trials

@@ -128,6 +128,7 @@ def test_plain_values_read_back(value):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
+        (FunctionTransformer(str.lower), "FunctionTransformer(func=lower)"),
         # Estimators by what differs from their defaults, a parameter a line if it is long.
         (
             Pipeline([

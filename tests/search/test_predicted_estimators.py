@@ -5,11 +5,12 @@ import functools
 import numpy as np
 import pytest
 import sklearn
+from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.metrics import f1_score, get_scorer, make_scorer
 from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
@@ -284,6 +285,38 @@ def test_a_fold_without_a_class_is_scored_as_ever(adopted):
     assert len(adopted) == 0
     assert (found.cv_results_["mean_test_score"] == 0).all()
     assert_equal_scores(found, searched(net, X, y, cv=folds, keep_models="all"))
+
+
+class Routed(BaseEstimator):
+    """Takes the weights from the samples, where it is given some."""
+
+    def fit(self, X, y=None, sample_weight=None):
+        return self
+
+    def transform(self, X, sample_weight=None):
+        return X if sample_weight is None else X - np.asarray(sample_weight)[:, None]
+
+    def fit_transform(self, X, y=None, sample_weight=None):
+        return self.transform(X, sample_weight)
+
+
+def test_transformers_of_held_out_rows_get_what_they_ask_for():
+    """Scores are scikit-learn's, which routes weights to ``transform`` too."""
+    X, y = load_iris(return_X_y=True)
+    weight = np.arange(150) % 7 + 1.0
+    with sklearn.config_context(enable_metadata_routing=True):
+        net = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)
+        net.set_fit_request(sample_weight=False).set_score_request(sample_weight=False)
+        routed = Routed().set_fit_request(sample_weight=True)
+        pipeline = make_pipeline(routed.set_transform_request(sample_weight=True), net)
+        ours, theirs = (
+            search(pipeline, {"mlpclassifier__learning_rate": RATES}, cv=3)
+            .fit(X + weight[:, None], y, sample_weight=weight)
+            .cv_results_["mean_test_score"]
+            for search in (GridSearchCV, model_selection.GridSearchCV)
+        )
+
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_weights_of_a_score_are_used():
