@@ -25,7 +25,7 @@ def data_fingerprint(data: Any) -> Any:
         return (Tensor, data_fingerprint(data.detach().cpu().numpy()))
     if isinstance(data, np.ndarray) and not data.dtype.hasobject:
         content = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-        return (data.shape, data.dtype.str, sha256(content).digest())
+        return (data.shape, data.dtype.str, sha256(content.data).digest())
     return (type(data), _hash_of(data))
 
 

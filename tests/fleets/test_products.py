@@ -40,7 +40,7 @@ def calls(request, monkeypatch):
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-def test_layers_are_those_of_each_network(calls, bias, request):
+def test_products_are_those_of_each_network(calls, bias, request):
     """Outputs and both derivatives, written into the memory given."""
     shapes = (K, B, D), (K, H, D), (K, B, H)
     x, weight, dy = (_normal(*shape, seed=i) for i, shape in enumerate(shapes))
@@ -70,7 +70,7 @@ def test_inputs_that_networks_share_are_multiplied(calls):
     torch.testing.assert_close(found, x @ weight.mT, rtol=1e-4, atol=1e-4)
 
 
-def test_small_layers_and_double_precision_stay_batched(monkeypatch):
+def test_small_products_and_double_precision_stay_batched(monkeypatch):
     """The calls would cost more than they gain; oneDNN has no kernels for doubles."""
     asked = []
     monkeypatch.setattr(_layers, "_pointwise_linear", lambda: asked.append)
@@ -98,7 +98,7 @@ def test_the_maker_is_known_where_there_is_no_proc(maker, monkeypatch, tmp_path)
     ("capability", "is_amd", "has_mkl"),
     [("AVX2", True, True), ("AVX512", False, True), ("AVX512", True, False)],
 )
-def test_others_keep_their_batched_layers(capability, is_amd, has_mkl, monkeypatch):
+def test_others_keep_their_batched_products(capability, is_amd, has_mkl, monkeypatch):
     """Only MKL on AMD's wide processors is known to be slow."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: has_mkl)
