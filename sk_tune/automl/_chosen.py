@@ -379,7 +379,7 @@ def leaderboard(
     """Return a row for each model and for both ensembles, the best first."""
     weights = dict(zip(map(id, chosen.trials), chosen.weights, strict=True))
     rows = [
-        (t.name, t.family, t.score, t.std, t.seconds, weights.get(id(t), 0.0), t.params)
+        (t.name, t.family, t.score, t.std, t.seconds, weights.get(id(t), 0.0), {**t.params})
         for t in trials
     ]
     for name, ensemble in (("ensemble", chosen), ("ensemble of networks", networks)):

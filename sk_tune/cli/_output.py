@@ -3,7 +3,6 @@
 """The output folder: a model, trials, a summary and a report, all or none."""
 
 import gzip
-import io
 import json
 import os
 import shlex
@@ -45,6 +44,8 @@ _FORMAT = 3
 # The checksum of zlib, joblib's default, overlooked one flipped bit in 29,000.
 _COMPRESS = ("gzip", 3)
 _GZIP = b"\x1f\x8b"
+# Bytes that are read at a time.
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
             f"{str(folder)!r}, which has {', '.join(taken)}. {remedy} another folder, or "
             "replace them with --overwrite."
         )
-    for place in (folder.resolve(), (folder / "model").resolve()):
+    for place in map(Path, map(os.path.realpath, (folder, folder / "model"))):
         nearest = next(parent for parent in (place, *place.parents) if parent.exists())
         try:
             # Tried, because rights do not tell all: not for root, not of a file system.
@@ -129,7 +130,7 @@ def write_output(
     folder: Path, saved: SavedModel, summary: dict[str, Any], title: str
 ) -> list[str]:
     """Write the files of a fit, and return their names; other files in the folder stay."""
-    folder, usage = folder.resolve(), usage_text(folder)
+    folder, usage = Path(os.path.realpath(folder)), usage_text(folder)
     # The files must be on the file system of the folder, to be moved there: a folder that
     # exists may be a separate one, as a volume of a container is, or lie in a folder that
     # cannot be written.
@@ -210,16 +211,21 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _unpickled(path: Path) -> Any:
     """Return what is in a file, if all of it is as it was written."""
     try:
-        content = path.read_bytes()
-        if content.startswith(_GZIP):
-            # All of it, to the checksum, which a pickle does not need.
-            content = gzip.decompress(content)
-        return joblib.load(io.BytesIO(content))
+        with path.open("rb") as file:
+            is_zipped = file.read(len(_GZIP)) == _GZIP
+        if is_zipped:
+            # To the checksum, which a pickle does not need, but not all of it in memory.
+            with gzip.open(path) as unzipped:
+                while unzipped.read(_CHUNK):
+                    pass
+        return joblib.load(path)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TableError(
             f"{str(path)!r} must be a model that sk-tune fit wrote. Its checksum is wrong: "
             "it was damaged, or not copied to its end."
         ) from error
+    except (MemoryError, OSError):
+        raise
     except Exception as error:
         raise TableError(
             f"{str(path)!r} must be a model that sk-tune fit wrote. Loading it failed: "

@@ -563,7 +563,7 @@ def _mean(curves: Floats) -> Floats:
 def _filled(curves: Floats) -> Floats:
     """Return curves that keep the last finite value where there is none."""
     finite = pd.DataFrame(np.where(np.isfinite(curves), curves, np.nan))
-    return np.asarray(finite.ffill(axis=1), dtype=np.float64)
+    return np.array(finite.ffill(axis=1), dtype=np.float64, order="C")
 
 
 def _breaks_off(curves: Floats) -> bool:

@@ -422,10 +422,11 @@ def start_meanwhile(n_jobs: int | None, seconds: float) -> None:
     if any(thread.name == _STARTER for thread in threading.enumerate()):
         return
     if seconds >= _LEAST_SECONDS_TO_START and have_to_start(n_jobs):
-        # A thread does not know by itself which backend is meant.
+        # A thread does not know by itself which backend is meant, and how many workers.
         backend, _ = get_active_backend()
+        meant = joblib.effective_n_jobs(n_jobs), backend
         threading.Thread(
-            target=start_workers, args=(n_jobs, backend), name=_STARTER, daemon=True
+            target=start_workers, args=meant, name=_STARTER, daemon=True
         ).start()
 
 

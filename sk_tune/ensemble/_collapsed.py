@@ -10,6 +10,7 @@ import statistics
 import time
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cache
 from os import PathLike
 from typing import Any, Self
 
@@ -254,10 +255,13 @@ class _Collapsed(Combined):
             X = np.zeros((1, self.parts.n_features))
         X = self._checked(X)
 
+        @cache
         def milliseconds(n_members: int) -> float:
             return _milliseconds(self.parts.first(n_members), X)
 
-        n_members = bisect_right(range(1, most + 1), max_ms, key=milliseconds)
+        if milliseconds(most) <= max_ms:
+            return most
+        n_members = bisect_right(range(1, most), max_ms, key=milliseconds)
         if not n_members:
             raise ValueError(
                 f"max_ms must be at least what one member takes, {milliseconds(1):.2g} ms. "

@@ -14,6 +14,7 @@ References
 import inspect
 import re
 import textwrap
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -280,18 +281,23 @@ def mark_missing(ax: Any, places: Any, scores: Any, shown: ScoreRange) -> None:
             )
 
 
-def finish(display: _Display, ax: Any, title: str) -> _Display:
+def finish(
+    display: _Display, ax: Any, title: str, handles: Sequence[Any] | None = None
+) -> _Display:
     """Set a title, and between it and the axes a legend, where it covers no data.
 
     Both are as wide as the axes at most. These and their figure are the display's `ax_` and
-    `figure_`.
+    `figure_`. `handles` are what the legend names; all artists that have a label if None.
     """
     # The figure's layout gives the axes the width that labels leave them; a subfigure is
     # laid out with the figure around it.
     getattr(ax.figure, "draw_without_rendering", lambda: None)()
+    if handles is None:
+        handles, _ = ax.get_legend_handles_labels()
     height = 0.0
-    for n_columns in range(len(ax.get_legend_handles_labels()[0]), 0, -1):
+    for n_columns in range(len(handles), 0, -1):
         legend = ax.legend(
+            handles=handles,
             loc="lower left",
             bbox_to_anchor=(0.0, 1.0),
             ncols=n_columns,

@@ -20,6 +20,7 @@ References
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Self
 
 import numpy as np
@@ -198,8 +199,8 @@ def variance_shares(
     shares = parts.prod(axis=0)
     # Variances do not depend on the mean, whose square would cost digits.
     values = values - shares @ values
-    both = np.array([mask @ mask.T / mask.shape[1] for mask in inside])  # (D, L, L)
-    variance = values @ both.prod(axis=0) @ values
+    both = [mask @ mask.T / mask.shape[1] for mask in inside]  # (L, L) each
+    variance = values @ reduce(np.multiply, both) @ values
     scale = np.abs(values).max(initial=0.0) ** 2
     if variance <= 1e-12 * scale or scale == 0:
         nothing = np.full(len(supports), np.nan)
@@ -208,7 +209,7 @@ def variance_shares(
     for j, mask in enumerate(inside):
         marginal = (values * shares / parts[j]) @ mask
         main[j] = np.mean(marginal**2) / variance
-        others = np.delete(both, j, axis=0).prod(axis=0)
+        others = reduce(np.multiply, both[:j] + both[j + 1 :], np.ones_like(both[0]))
         weights = values * parts[j]
         total[j] = 1.0 - weights @ others @ weights / variance
     return main, total
@@ -380,8 +381,9 @@ class HyperparameterImportanceDisplay:
         found = self.importance
         order = found.order[:max_parameters]
         self.total_bars_ = self.main_bars_ = self.noise_line_ = None
+        handles: list[Any] = []
         if found.is_conclusive:
-            self._draw(ax, order, bar_kw or {})
+            handles = self._draw(ax, order, bar_kw or {})
         else:
             why = "no bars: their lengths\nwould be chance"
             middle = {"ha": "center", "va": "center", "transform": ax.transAxes}
@@ -389,14 +391,17 @@ class HyperparameterImportanceDisplay:
         # Names take less than half of the width.
         n_characters = max(8, int(0.4 * label_width(ax, "small")))
         names = [shortened(found.labels[i], n_characters) for i in order]
-        ax.set_yticks(np.arange(len(order)), names, fontsize="small")
+        height = 72.0 * ax.bbox.height / ax.figure.dpi / max(1, len(order))
+        size = min(8.3, max(6.0, 0.6 * height))
+        ax.set_yticks(np.arange(len(order)), names, fontsize=size)
         ax.set_ylim(len(order) - 0.4, -0.6)
         longest = float(found.high[order].max(initial=0.0)) if found.is_conclusive else 0.0
         ax.set_xlim(0.0, max(1.0, 1.03 * longest))
         ax.set_xlabel("Share of variance")
-        return finish(self, ax, found.message if title is None else title)
+        return finish(self, ax, found.message if title is None else title, handles)
 
-    def _draw(self, ax: Any, order: list[int], bar_kw: dict[str, Any]) -> None:
+    def _draw(self, ax: Any, order: list[int], bar_kw: dict[str, Any]) -> list[Any]:
+        """Draw the shares, and return what the legend names."""
         found, places = self.importance, np.arange(len(order))
         total, main = found.total[order], found.main[order]
         options = {"color": COLORS["blue"], "height": 0.62, **bar_kw}
@@ -406,7 +411,7 @@ class HyperparameterImportanceDisplay:
         self.main_bars_ = ax.barh(
             places, main, label="Alone", **{**options, "height": 0.36}
         )
-        ax.errorbar(
+        bounds = ax.errorbar(
             total,
             places,
             xerr=np.maximum([total - found.low[order], found.high[order] - total], 0.0),
@@ -423,6 +428,7 @@ class HyperparameterImportanceDisplay:
             linewidth=1.4,
             label="Random numbers",
         )
+        return [self.total_bars_, self.main_bars_, bounds, self.noise_line_]
 
     @classmethod
     def from_search(

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from sk_tune._text import counted
 from sk_tune.report._drawing import (
@@ -296,7 +297,8 @@ def spread_places(parameter: Parameter) -> Floats:
     if not parameter.categories:
         return parameter.values
     # Neighbours in the search lie apart, and do not look like a trend.
-    turns = np.arange(len(parameter.values)) * GOLDEN % 1.0
+    values = pd.Series(parameter.values)
+    turns = values.groupby(values).cumcount().to_numpy() * GOLDEN % 1.0
     places: Floats = parameter.values + _JITTER * (2.0 * turns - 1.0)
     return places
 

@@ -295,14 +295,15 @@ class RungDisplay:
                 given = {
                     **style,
                     **({"marker": "o"} if is_point else {}),
+                    **(line_kw or {}),
                     # The legend has one line of each kind.
                     "label": f"_{kind}" if number else kind,
-                    **(line_kw or {}),
                 }
                 (lines[curve.row],) = ax.plot(curve.resources, curve.values, **given)
+        handles = [one for one in lines.values() if not one.get_label().startswith("_")]
         self.lines_ = dict(sorted(lines.items()))
         self._set_axes(ax, curves)
-        return finish(self, ax, self._title(curves) if title is None else title)
+        return finish(self, ax, self._title(curves) if title is None else title, handles)
 
     @classmethod
     def from_search(

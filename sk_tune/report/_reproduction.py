@@ -282,8 +282,8 @@ def _changed(estimator: Any, depth: int) -> dict[str, Any]:
     for name, value in estimator.get_params(deep=False).items():
         default = declared[name].default if name in declared else inspect.Parameter.empty
         # What holds other objects is not written once more to compare it with nothing.
-        if default is None:
-            is_default = value is None
+        if default is None or default is inspect.Parameter.empty:
+            is_default = value is default
         else:
             written, usual = (_CodeWriter().text(v, depth + 1) for v in (value, default))
             is_default = written == usual

@@ -394,7 +394,12 @@ def value_text(value: Any) -> str:
     """
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, Real) and not isinstance(value, Integral):
+    if isinstance(value, bool):
+        text = str(value)
+    elif isinstance(value, Integral):
+        # Also of an enumeration.
+        text = str(int(value))
+    elif isinstance(value, Real):
         text = number_text(float(value))
     elif isinstance(value, str):
         text = value

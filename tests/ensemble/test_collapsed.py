@@ -235,6 +235,12 @@ def test_pruning_to_a_time_keeps_what_fits_into_it(mixed, monkeypatch):
         small.prune(max_ms=1)
     with pytest.raises(ValueError, match="at least 1. Got 0"):
         small.prune(max_members=0)
+    # Where all are fast enough one call tells so.
+    times = iter([9.0, 5.0, 1.0, 1.0])
+    monkeypatch.setattr(
+        "sk_tune.ensemble._collapsed._milliseconds", lambda parts, X: next(times)
+    )
+    assert len(small.prune(max_ms=9)) == 5
 
 
 @pytest.mark.parametrize("max_features", [0.5, 1.0])

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import signal
 from dataclasses import replace
 from itertools import pairwise
 
@@ -326,6 +327,7 @@ def test_a_number_reads_back_to_its_digits(value, digits):
         (True, "True"),
         (np.bool_(False), "False"),
         (np.int64(12), "12"),
+        (signal.SIGINT, "2"),
         (np.float32(0.5), "0.5"),
         (math.nan, "n/a"),
         ("a\n b", "a b"),

@@ -148,7 +148,7 @@ def test_losses_may_be_drawn_instead(iris_grid):
     table = iris_grid.learning_curves_
     means = table.groupby(["candidate", "epoch"])["valid_loss"].mean()
 
-    display = RungDisplay.from_search(iris_grid, quantity="loss")
+    display = RungDisplay.from_search(iris_grid, quantity="loss", line_kw={"label": "mine"})
 
     np.testing.assert_allclose(display.lines_[3].get_ydata(), means[3])
     labels = [t.get_text() for t in display.ax_.get_legend().get_texts()]
