@@ -146,7 +146,8 @@ class FoldTask:
 
     `X`, `y`, `fit_params` and `score_params` are of all samples; `train` and `test` are
     positions in them, the same objects for all candidates of a call. `candidate` and `fold`
-    are positions in the call. The estimator is unfitted and the task's alone.
+    are positions in the call. The estimator is unfitted; tasks of scikit-learn's have
+    one each, those that a search makes itself share its own.
     """
 
     estimator: Any

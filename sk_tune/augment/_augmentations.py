@@ -38,9 +38,10 @@ class Augmentation:
     mixes: ClassVar[bool]
 
     def __init_subclass__(
-        cls, *, name: str, layouts: frozenset[Layout], mixes: bool = False
+        cls, *, name: str = "", layouts: frozenset[Layout] = _ANY, mixes: bool = False
     ) -> None:
-        cls.name, cls.layouts, cls.mixes = name, layouts, mixes
+        if name:  # A class derived from a kind stays of that kind.
+            cls.name, cls.layouts, cls.mixes = name, layouts, mixes
 
     def __post_init__(self) -> None:
         for strength in fields(self):

@@ -10,7 +10,7 @@ module each.
 import copy
 import math
 from abc import ABC, abstractmethod
-from functools import cache, partial
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -86,20 +86,18 @@ _PREDICTING_HOOKS = (
 
 def is_unchanged(estimator: BaseEstimator) -> bool:
     """Return whether an estimator trains as its class in sk_tune does."""
-    cls: Any = type(estimator)  # mypy takes classes for unhashable.
-    return _has_hooks_of(cls, _TRAINING_HOOKS, ("sk_tune.",))
+    return _has_hooks_of(type(estimator), _TRAINING_HOOKS, ("sk_tune.",))
 
 
 def predicts_unchanged(estimator: BaseEstimator) -> bool:
     """Return whether an estimator predicts and scores as its class in sk_tune does."""
     # Scores come from scikit-learn's mixins.
-    cls: Any = type(estimator)
-    has_hooks = _has_hooks_of(cls, _PREDICTING_HOOKS, ("sk_tune.", "sklearn."))
+    packages = ("sk_tune.", "sklearn.")
+    has_hooks = _has_hooks_of(type(estimator), _PREDICTING_HOOKS, packages)
     return has_hooks and not hasattr(estimator, "decision_function")
 
 
-@cache
-def _has_hooks_of(cls: Any, names: tuple[str, ...], packages: tuple[str, ...]) -> bool:
+def _has_hooks_of(cls: type, names: tuple[str, ...], packages: tuple[str, ...]) -> bool:
     # The class that has a method is asked, for a wrapper names the module that it wraps.
     found = [next((b for b in cls.__mro__ if name in vars(b)), None) for name in names]
     return all(base is None or base.__module__.startswith(packages) for base in found)

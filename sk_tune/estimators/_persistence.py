@@ -333,7 +333,7 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str
     try:
         description = json.loads(metadata[_KEY])
         version, checksum = int(description["version"]), description["checksum"]
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{path} must be a file that save wrote. Its description is not readable: "
             f"{error!r}"

@@ -253,7 +253,8 @@ def _class_factors(
                 "instead."
             )
         # Scikit-learn would look for the number 1 where the label is the text "1".
-        per_class = [class_weight.get(label, 1.0) for label in present.tolist()]
+        weights = [class_weight.get(label, 1.0) for label in present.tolist()]
+        per_class = np.array(weights, dtype=np.float64)  # Also of fractions, say.
     else:
         per_class = compute_class_weight(
             class_weight,

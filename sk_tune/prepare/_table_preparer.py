@@ -154,6 +154,7 @@ def _share_of_year(days: Floats) -> Floats:
 _BOUND = 3.0
 _QUARTILES = (25, 50, 75)
 _HUGE = 1e300
+_HUGEST = np.finfo(np.float64).max
 
 
 class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -237,9 +238,9 @@ class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseE
         """
         check_is_fitted(self)
         X = self._checked(X, reset=False)
+        # Infinity times 0 or over infinity would be NaN.
         with np.errstate(over="ignore"):
-            scaled = (X - self.center_) * self.scale_
-        # Infinity over infinity would be NaN.
+            scaled = np.clip(X - self.center_, -_HUGEST, _HUGEST) * self.scale_
         scaled = np.clip(scaled, -_HUGE, _HUGE)
         clipped: Floats = scaled / np.hypot(1.0, scaled / _BOUND)
         return clipped
@@ -258,11 +259,12 @@ class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseE
 
 def _percentiles(X: Floats, orders: tuple[int, ...]) -> Floats:
     """Return percentiles of each column; NaN for a column without any value."""
+    # Between the least and the largest number lies more than any number.
+    X = X / 4.0
     if not np.isnan(X).any():
-        return np.percentile(X, orders, axis=0)
+        return 4.0 * np.percentile(X, orders, axis=0)
     with warnings.catch_warnings(action="ignore"):
-        found: Floats = np.nanpercentile(X, orders, axis=0)
-    return found
+        return 4.0 * np.nanpercentile(X, orders, axis=0)
 
 
 Array = npt.NDArray[Any]

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn import model_selection
+
+# Makes the halving searches importable, which scikit-learn calls experimental.
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import ParameterGrid
 
@@ -142,9 +144,6 @@ class RandomizedSearchCV(  # type: ignore[misc]
         space = space_of(self)
         n_points = space.n_points if space.is_listed else None
         return self.n_iter if n_points is None else min(self.n_iter, n_points)
-
-
-# Makes the halving searches importable, which scikit-learn calls experimental.
 
 
 @parameters

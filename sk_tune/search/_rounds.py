@@ -283,6 +283,12 @@ class Rounds:
         """Return the tasks of a candidate's folds, of which scikit-learn makes the same."""
         _check_names(self._search.estimator, [candidate])
         X, y, routed = self._data
+        folds = list(self.folds.split(X, y, **routed.splitter.split))
+        if len(folds) != self._search.n_splits_:
+            raise ValueError(
+                "cv.split and cv.get_n_splits return inconsistent results. Expected "
+                f"{self._search.n_splits_} splits, got {len(folds)}"
+            )
         return [
             FoldTask(
                 estimator=self._search.estimator,
@@ -295,9 +301,7 @@ class Rounds:
                 candidate=0,
                 fold=fold,
             )
-            for fold, (train, test) in enumerate(
-                self.folds.split(X, y, **routed.splitter.split)
-            )
+            for fold, (train, test) in enumerate(folds)
         ]
 
     @cached_property

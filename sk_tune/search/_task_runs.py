@@ -282,8 +282,7 @@ def _end(
 ) -> None:
     """Say what became of a task that trained no network, and what users are told of it."""
     work.job.end(result=results)
-    for about, message in told.items():
-        warn_user(message, about=about)
+    _tell(told)
     error = results[0]["fit_error"]
     reason = "" if error is None else str(error)
     work.outcome = FoldOutcome(held=held, reason=reason, unscored=unscored)
@@ -323,6 +322,11 @@ def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0]
 
 
+def _tell(told: Mapping[str, str]) -> None:
+    for about, message in told.items():
+        warn_user(message, about=about)
+
+
 def _run_task(
     task: Any,
     keeps_model: bool,  # noqa: FBT001
@@ -334,8 +338,12 @@ def _run_task(
     Return its results, held-out predictions, the model, why it lacks the score of the
     metric that decides, and what the user is to be told.
     """
-    with telling_later() as told:
-        results = task()
+    try:
+        with telling_later() as told:
+            results = task()
+    except BaseException:
+        _tell(told)
+        raise
     fold = fold_task(task)
     if fold is None:
         return results, None, None, "", told

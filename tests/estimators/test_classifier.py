@@ -1,5 +1,7 @@
 """Labels of all kinds, probabilities, class weights and the validation split."""
 
+from fractions import Fraction
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -213,8 +215,8 @@ def test_labels_and_indicators_do_not_mix(make_estimator):
 
 
 def test_weights_of_labels_that_are_texts_of_digits(make_estimator):
-    """As tables of OpenML have them; they are not the numbers."""
-    weights = {0: 1.0, 1: 5.0, 2: 0.5}
+    """As tables of OpenML have them; they are not the numbers. Weights may be fractions."""
+    weights = {0: 1.0, 1: 5.0, 2: Fraction(1, 2)}
     numbers = make_estimator("MLPClassifier", class_weight=weights).fit(X, CODES)
     named = {str(k): w for k, w in weights.items()}
 

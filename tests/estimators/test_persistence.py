@@ -268,6 +268,9 @@ FOREIGN = {
     "metadata with a version in words": safetensors.torch.save(
         {}, {"sk_tune": '{"version": "one", "checksum": ""}'}
     ),
+    "metadata with an infinite version": safetensors.torch.save(
+        {}, {"sk_tune": '{"version": Infinity, "checksum": ""}'}
+    ),
 }
 
 
