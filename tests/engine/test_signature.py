@@ -165,24 +165,9 @@ def test_what_a_fleet_cannot_carry_has_a_reason(estimator, reason):
 X_SMALL, Y_SMALL = np.zeros((4, 2), dtype=np.float32), np.array([0, 1, 0, 1])
 
 
-class _OwnStep(NeuralNetClassifier):
-    def train_step(self, batch, **fit_params):
-        return super().train_step(batch, **fit_params)
-
-
-class _OwnEnd(NeuralNetClassifier):
-    def on_train_end(self, net, **kwargs):
-        super().on_train_end(net, **kwargs)
-
-
-class _OwnGroups(NeuralNetClassifier):
-    def get_params_for_optimizer(self, prefix, named_parameters):
-        return super().get_params_for_optimizer(prefix, named_parameters)
-
-
-class _OwnPredictions(NeuralNetClassifier):
-    def predict_proba(self, X):
-        return super().predict_proba(X)
+def _overriding(name):
+    """Return a class of nets that defines a method anew, as it is."""
+    return type("Own", (NeuralNetClassifier,), {name: getattr(NeuralNetClassifier, name)})
 
 
 class _OwnLoader(DataLoader):
@@ -221,6 +206,7 @@ def _net(cls=NeuralNetClassifier, **params):
     "params",
     [
         {},
+        {"cls": _overriding("predict_proba")},
         {"callbacks": "disable"},
         {"train_split": None, "iterator_train__shuffle": True},
         {"callbacks": [EarlyStopping(), ("clip", GradientNormClipping(1.0))]},
@@ -243,9 +229,10 @@ def test_nets_of_the_usual_kind_are_carried(params):
 @pytest.mark.parametrize(
     ("net", "reason"),
     [
-        (_net(_OwnStep), "overrides train_step"),
-        (_net(_OwnEnd), "overrides on_train_end"),
-        (_net(_OwnGroups), "overrides get_params_for_optimizer"),
+        *(
+            (_net(_overriding(name)), f"Own overrides {name}")
+            for name in ("train_step", "on_train_end", "get_params_for_optimizer")
+        ),
         (_net(NeuralNetBinaryClassifier), "overrides"),
         (_net(iterator_train=_OwnLoader), "iterator of its own"),
         (_net(iterator_train__drop_last=True), "drop_last"),
