@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from backend.test_fleet import _in_thread
 from joblib._parallel_backends import SequentialBackend
 from joblib.parallel import BatchedCalls
 from scipy.optimize import fmin_l_bfgs_b, rosen
@@ -93,13 +94,6 @@ def test_warnings_of_the_copy_are_not_heard():
 
     assert n_of_copy == 0
     assert len(heard) == 1
-
-
-def _in_thread(function):
-    results = []
-    thread = threading.Thread(target=lambda: results.append(function()))
-    thread.start()
-    return thread, results
 
 
 def test_what_other_threads_say_is_printed(capsys):

@@ -1,13 +1,12 @@
 """Hyperband and BOHB."""
 
 import functools
-import warnings
 
 import numpy as np
 import pytest
 from scipy.stats import loguniform, uniform
+from search.test_bayes import fit_with_failures
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
@@ -20,15 +19,6 @@ SPACE = {"learning_rate": loguniform(1e-3, 1e-1), "dropout": uniform(0, 0.4)}
 STRENGTHS = {"C": loguniform(1e-3, 1e3)}
 # Li et al. 2018, Algorithm 1 with R = 9 and eta = 3: (candidates, resources) by bracket.
 BRACKETS_OF_9 = {2: [(9, 1), (3, 3), (1, 9)], 1: [(5, 3), (1, 9)], 0: [(3, 9)]}
-
-
-def fit_with_failures(search, X, y):
-    """Fit a search whose failures, and scores that are no numbers, are expected."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FitFailedWarning)
-        warnings.filterwarnings("ignore", message="One or more of the test scores")
-        warnings.filterwarnings("ignore", category=ConvergenceWarning)
-        search.fit(X, y)
 
 
 @pytest.fixture(scope="module")
