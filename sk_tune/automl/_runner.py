@@ -30,7 +30,7 @@ from sk_tune.automl._splitting import Split
 from sk_tune.backend import value_fingerprint
 from sk_tune.engine import have_to_start, start_meanwhile
 from sk_tune.exceptions import StoreError, warn_user
-from sk_tune.report import SearchPart, data_fingerprint, search_part
+from sk_tune.report import SearchPart, data_description, search_part
 from sk_tune.search import GridSearchCV
 from sk_tune.training import processes_per_cpu
 
@@ -166,7 +166,7 @@ class Memory:
 def fingerprint(X: Any, y: Any, sample_weight: Any = None) -> str:
     """Return a text that is equal for data of equal values in the same order."""
     parts = [X, y] if sample_weight is None else [X, y, sample_weight]
-    return ", ".join(map(data_fingerprint, parts))
+    return ", ".join(map(data_description, parts))
 
 
 class MemoryFolder:

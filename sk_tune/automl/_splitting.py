@@ -27,7 +27,7 @@ from sk_tune._splits import folds_among, order_of_times
 from sk_tune.automl._problem import Problem
 from sk_tune.diagnosis import Finding, find_leaks
 from sk_tune.exceptions import TableError, warn_user
-from sk_tune.report import data_fingerprint
+from sk_tune.report import data_description
 
 Array = npt.NDArray[Any]
 Fold = tuple[Array, Array]  # Positions to train on, and to hold out.
@@ -147,12 +147,13 @@ def split_rows(
 ) -> Split:
     """Return the samples to set aside, and the folds of the others.
 
-    `test_size` and `cv` are the estimator's, a sample has `row_size` values; groups and
-    times, the `structure`, are kept whole. `is_r2` says that folds are judged by R^2, which
-    one sample does not have. `before` is the split of an earlier fit: it is taken if the
-    same is asked for, else ValueError. Raises TableError if there are too few samples.
+    `test_size` and `cv` are the estimator's; with "auto" the number of samples decides
+    about both, for `cv` also the time that there is and the `row_size` values of a sample.
+    Groups and times, the `structure`, are kept whole. `is_r2` says that folds are judged by
+    R^2, which one sample lacks. `before` is the split of an earlier fit: it is taken
+    if the same is asked for, else ValueError. Raises TableError for too few samples.
     """
-    told = (None if values is None else data_fingerprint(values) for values in structure)
+    told = (None if values is None else data_description(values) for values in structure)
     asked = (cv, test_size, *told)
     if before is not None and _are_same(asked, before.asked):
         # The time decides about "auto", too, and trials of other folds cannot be averaged.

@@ -20,7 +20,7 @@ from sk_tune.report._quality import Baseline, Quality, baseline_models, quality_
 from sk_tune.report._report_formats import to_json, to_text, write_html, write_page
 from sk_tune.report._reproduction import (
     Reproduction,
-    data_fingerprint,
+    data_description,
     fit_code,
     package_versions,
 )
@@ -43,7 +43,7 @@ __all__ = [
     "SearchPart",
     "SliceDisplay",
     "baseline_models",
-    "data_fingerprint",
+    "data_description",
     "fit_code",
     "number_cells",
     "number_text",

@@ -53,7 +53,7 @@ def reproduction(
     if y is None and record is not None:
         y = record.y
     data = {
-        name: data_fingerprint(values)
+        name: data_description(values)
         for name, values in (("X", X), ("y", y))
         if values is not None
     }
@@ -91,13 +91,13 @@ def fit_code(estimator: Any, name: str, best: Mapping[str, Any] | None = None) -
     return "\n".join([*writer.imports(), "", *lines])
 
 
-def data_fingerprint(values: Any) -> str:
+def data_description(values: Any) -> str:
     """Return shape, type and hash of data, whatever their layout in memory.
 
-    >>> text = data_fingerprint(np.eye(2))
+    >>> text = data_description(np.eye(2))
     >>> text.startswith("shape (2, 2), float64, sha256 ")
     True
-    >>> text == data_fingerprint(np.asfortranarray(np.eye(2)))
+    >>> text == data_description(np.asfortranarray(np.eye(2)))
     True
     """
     table = as_pandas(values)

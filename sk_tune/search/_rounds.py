@@ -298,6 +298,7 @@ class Rounds:
                 test=test,
                 parameters=candidate,
                 fit_params=routed.estimator.fit,
+                score_params=routed.scorer.score,
                 candidate=0,
                 fold=fold,
             )

@@ -20,7 +20,7 @@ from skorch.callbacks import EarlyStopping, LRScheduler
 
 from sk_tune import BayesSearchCV, MLPClassifier, NetClassifier, RandomizedSearchCV
 from sk_tune.augment import Noise
-from sk_tune.report import data_fingerprint, fit_code
+from sk_tune.report import data_description, fit_code
 from sk_tune.report._gathering import gather
 from sk_tune.search import Choice
 
@@ -85,27 +85,27 @@ def test_the_hash_is_of_the_values():
     """Not of how they lie in memory; of their type, shape and order."""
     X = np.arange(6.0).reshape(2, 3)
 
-    same = data_fingerprint(X)
+    same = data_description(X)
 
-    assert data_fingerprint(np.asfortranarray(X)) == same
-    assert data_fingerprint(X[:, ::-1][:, ::-1]) == same
+    assert data_description(np.asfortranarray(X)) == same
+    assert data_description(X[:, ::-1][:, ::-1]) == same
     for other in (X.astype(np.float32), X.T, X[::-1], X + 1e-9):
-        assert data_fingerprint(other) != same
-    assert data_fingerprint(sparse.csr_array(np.eye(3))).startswith("shape (3, 3), sparse")
-    assert data_fingerprint(["a", "b"]) != data_fingerprint(["a", "c"])
+        assert data_description(other) != same
+    assert data_description(sparse.csr_array(np.eye(3))).startswith("shape (3, 3), sparse")
+    assert data_description(["a", "b"]) != data_description(["a", "c"])
 
 
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
 def test_tables_have_a_hash(make):
     """Of their columns' names too; types are counted, and cells may be unhashable."""
-    text = data_fingerprint(make({"a": [1, 2], "b": ["x", "y"]}))
+    text = data_description(make({"a": [1, 2], "b": ["x", "y"]}))
 
     assert text.startswith("shape (2, 2), 1 int64, 1 ")
-    assert text == data_fingerprint(make({"a": [1, 2], "b": ["x", "y"]}))
-    assert text != data_fingerprint(make({"a": [1, 2], "c": ["x", "y"]}))
-    assert text != data_fingerprint(make({"a": [1, 2], "b": ["x", "z"]}))
+    assert text == data_description(make({"a": [1, 2], "b": ["x", "y"]}))
+    assert text != data_description(make({"a": [1, 2], "c": ["x", "y"]}))
+    assert text != data_description(make({"a": [1, 2], "b": ["x", "z"]}))
     lists = {"a": [[1], [2]]}
-    assert data_fingerprint(make(lists)) == data_fingerprint(make(lists))
+    assert data_description(make(lists)) == data_description(make(lists))
 
 
 _plain = st.recursive(
