@@ -44,6 +44,7 @@ html_title = "sk_tune"
 html_static_path = ["_static"]
 html_extra_path = ["llms.txt"]
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
 html_search_scorer = str(Path(__file__).parent / "_static" / "search_scorer.js")
 html_show_sourcelink = False
 html_theme_options = {
@@ -55,6 +56,8 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
 html_sidebars = {"index": [], "install": [], "changelog": []}
+
+toc_object_entries_show_parents = "hide"
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
@@ -86,6 +89,8 @@ sphinx_gallery_conf = {
     "reference_url": {"sk_tune": None},
     "remove_config_comments": True,
     "show_memory": False,
+    # Its pages would fetch scripts of others.
+    "write_computation_times": False,
     "min_reported_time": 0,
     "matplotlib_animations": False,
     "abort_on_example_error": True,
@@ -97,12 +102,15 @@ warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
 
 
 def _page_of_file(app: object, docname: str, source: list[str]) -> None:
-    """Let links from pages into the repository lead to its files."""
+    """Let links from pages into the repository lead to its files; end code with a line."""
+    source[0] = _END_OF_CODE.sub(r"\1", source[0])
     up = "../" * (docname.count("/") + 1)
     for name in ("benchmarks", "README.md", ".ci", "sk_tune"):
         source[0] = source[0].replace(f"]({up}{name}", f"]({_REPOSITORY}/{name}")
 
 
+# Doctest needs the empty line, a reader does not.
+_END_OF_CODE = re.compile(r"(?m)(^```python\n(?:(?!```).*\n)*?)\n(?=```$)")
 _REPOSITORY = "https://github.com/sk-tune/sk_tune/blob/main"
 _LEARNT = re.compile(r"(?<![\w`.*])(n_features_in|n_outputs|n_estimators)_(?![\w`*])")
 _ROLE = re.compile(r":(?:term|ref):`(?:([^`<]*?)\s*<[^`>]*>|([^`]*))`")
@@ -124,8 +132,22 @@ def _plain_citations(*arguments: Any) -> None:
         context["body"] = context["body"].replace(' role="list" class="cit', ' class="cit')
 
 
+def _back_to_docs(*arguments: Any) -> None:
+    """Let listings of code lead to the page of a class, whatever package it is named by."""
+    name, context = arguments[1], arguments[3]
+    if name.startswith("_modules/"):
+        context["body"] = _DOCS.sub(r"\g<page>#\g<name>\g<member>\"", context["body"])
+
+
+_DOCS = re.compile(
+    r"(?P<page>api/generated/(?P<name>(?:\w+\.)+(?P<last>\w+))\.html)"
+    r"#(?:\w+\.)+?(?P=last)(?P<member>(?:\.\w+)*)\""
+)
+
+
 def setup(app: object) -> None:
     """Register what is done to pages before they are read."""
     app.connect("source-read", _page_of_file)  # type: ignore[attr-defined]
     app.connect("autodoc-process-docstring", _without_labels)  # type: ignore[attr-defined]
     app.connect("html-page-context", _plain_citations)  # type: ignore[attr-defined]
+    app.connect("html-page-context", _back_to_docs)  # type: ignore[attr-defined]

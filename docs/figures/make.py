@@ -22,7 +22,7 @@ from PIL import Image
 
 TUTORIALS = Path(__file__).parent.parent / "tutorials"
 # Inches and dots per inch of a picture that sets no size of its own.
-_SIZE, _DPI = (6.4, 4.0), 90
+_SIZE, _DPI = (6.4, 4.0), 160
 _COLOURS = 96
 
 

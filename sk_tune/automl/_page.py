@@ -172,7 +172,7 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
             expected.score,
             expected.low,
             expected.high,
-            f"of the ensemble on new data, {expected.confidence:.0%} interval",
+            f"of the ensemble on new data, {100 * expected.confidence:.0f} % interval",
         )
     )
     took = seconds_text(auto.seconds_)
@@ -232,7 +232,7 @@ def _name(score: Score, board: pd.DataFrame) -> str:
         return "the average of the networks alone"
     if score.name == "ensemble":
         members = board[board["weight"] > 0].sort_values("weight", ascending=False)
-        names = [f"{name} ({weight:.0%})" for name, weight in members["weight"].items()]
+        names = [f"{name} ({100 * own:.0f} %)" for name, own in members["weight"].items()]
         if len(names) > 1:
             return f"the ensemble of {', '.join(names[:-1])} and {names[-1]}"
         return f"{members.index[0]} alone"

@@ -274,7 +274,7 @@ def answer(
     else:
         found = (
             f"{start}. On new data, expect {expected}, between {least} and {most} with "
-            f"{corrected.confidence:.0%} confidence."
+            f"{100 * corrected.confidence:.0f} % confidence."
         )
     if rival is None:
         return found
@@ -382,7 +382,7 @@ def score_lines(
             what += "; too good, as the best of many"
         lines.append(ScoreLine("best, as found", best.score, low, high, what))
     if corrected is not None:
-        what = f"{corrected.confidence:.0%} interval"
+        what = f"{100 * corrected.confidence:.0f} % interval"
         lines.append(
             ScoreLine(
                 "best, corrected", corrected.score, corrected.low, corrected.high, what

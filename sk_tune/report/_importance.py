@@ -97,7 +97,7 @@ class Importance:
         first = self.order[0]
         if self.total[first] < _STANDS_OUT * self.noise:
             return f"No parameter stands out from random numbers ({trials})"
-        share = f"{self.total[first]:.0%}"
+        share = f"{100 * self.total[first]:.0f} %"
         name = shortened(self.labels[first], 24)
         return f"{name} matters most: {share} of the variance ({trials})"
 

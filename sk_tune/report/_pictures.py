@@ -219,14 +219,15 @@ def importance_picture(report: SearchPart) -> dict[str, Any] | None:
     for k, index in enumerate(order):
         y = frame.top + _BAR_HEIGHT * (k + 0.5)
         total, main = found.total[index], found.main[index]
+        low, high = found.low[index], found.high[index]
         name = shortened(found.labels[index], _LONGEST_NAME)
         bars.append(text_at(name, _BAR_LABEL - 10, y + 4, "end"))
         for share, height, kind in ((total, 16, "total"), (main, 8, "main")):
             size = {"width": x(share) - start, "height": height}
             bars.append(element("rect", x=start, y=y - height / 2, **size, class_=kind))
         text = (
-            f"{found.labels[index]}: {total:.0%} of the variance, {main:.0%} alone; "
-            f"{found.low[index]:.0%} to {found.high[index]:.0%} in 8 of 10 trees"
+            f"{found.labels[index]}: {100 * total:.0f} % of the variance, "
+            f"{100 * main:.0f} % alone; {100 * low:.0f} % to {100 * high:.0f} % in 8 of 10 trees"
         )
         points.append(point(text, x(total), y, 4, "dot"))
     svg = picture(

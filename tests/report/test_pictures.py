@@ -238,9 +238,9 @@ def test_bars_are_as_long_as_the_shares(make_report, make_row):
     assert np.array(widths) / widths[0] == pytest.approx([1, 5 / 8, 2 / 8, 1 / 8], abs=0.01)
     titles = [point[0].text for point in _points(figure)]
     assert titles[0] == (
-        "<major>: 80% of the variance, 50% alone; 60% to 90% in 8 of 10 trees"
+        "<major>: 80 % of the variance, 50 % alone; 60 % to 90 % in 8 of 10 trees"
     )
-    assert titles[1].startswith("minor: 20%")
+    assert titles[1].startswith("minor: 20 %")
 
 
 @pytest.mark.parametrize("importance", [None, _importance(p_value=0.5)])

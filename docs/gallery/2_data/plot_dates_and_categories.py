@@ -119,7 +119,7 @@ left.errorbar(
 )
 left.set(xticks=places, xticklabels=list(expected), ylabel="R²", ylim=(0.5, 1))
 left.set_title("Promised and kept")
-left.legend(loc="lower right")
+left.legend(loc="upper left")
 error = mean_absolute_error(y_new, search.predict(X_new))
 right.plot([0, 160], [0, 160], color="tab:gray", linewidth=1)
 right.scatter(search.predict(X_new), y_new, s=12, alpha=0.6)

@@ -129,7 +129,7 @@ for ax, table, names in [
 left.axhline(0.5, color="black", linewidth=0.8)
 left.set(
     ylabel="Accuracy (higher is better)",
-    ylim=(0.4, 1.1),
+    ylim=(0.4, 1.05),
     title="Patients that come six times",
 )
 right.set(ylabel="Mean absolute error (lower is better)", title="Demand that drifts")

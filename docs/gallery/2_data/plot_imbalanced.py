@@ -4,9 +4,10 @@
 Rare classes: weights, a threshold, and the right score
 =======================================================
 
-Of a thousand payments twenty are fraud.  A model that never says "fraud" has an accuracy
-of 98 %, and is useless.  This example shows three things that help: a score that asks the
-right question, ``class_weight``, and a threshold that is chosen by what errors cost.
+Of a thousand payments twenty are fraud.  Of classes as imbalanced as that, a model that
+never says "fraud" has an accuracy of 98 %, and is useless.  This example shows three
+things that help: a score that asks the right question, ``class_weight``, and a threshold
+that is chosen by what errors cost.
 """
 
 # %%
@@ -116,7 +117,7 @@ for threshold, marker in [(0.5, "s"), (tuned.best_threshold_, "o")]:
 left.set(
     xlabel="Recall: share of fraud that is found", ylabel="Precision: share of true alarms"
 )
-left.legend(fontsize="small", loc="lower left")
+left.legend(fontsize="small", loc="upper right")
 bars = right.barh(
     list(costs), list(costs.values()), color=["tab:gray"] * 2 + ["tab:blue"] * 2
 )

@@ -91,7 +91,7 @@ for label, colour in [(1, "tab:blue"), (0, "tab:orange")]:
         lengths[here], probability[here], s=10, alpha=0.6, color=colour, label=name
     )
 axes[1, 1].set(xlabel="Length (steps)", ylabel="Probability of a burst first")
-axes[1, 1].legend(loc="center right")
+axes[1, 1].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
 plt.show()
 
 # %%

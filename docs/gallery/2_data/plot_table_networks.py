@@ -89,9 +89,11 @@ for place, (score, colour) in enumerate(zip(scores.values(), colours, strict=Tru
     left.plot(score, np.full(3, place), "o", color=colour, alpha=0.6)
     left.plot(score.mean(), place, "|", color="black", markersize=22)
 left.set(
-    yticks=range(5), yticklabels=list(scores), xlabel="Held-out R², one point per fold"
+    yticks=range(5),
+    yticklabels=list(scores),
+    ylim=(4.5, -0.5),
+    xlabel="Held-out R², one point per fold",
 )
-left.invert_yaxis()
 right.plot(years, truth, "k:", label="truth")
 for name, colour in [
     ("plain network", "tab:gray"),
