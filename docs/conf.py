@@ -55,7 +55,11 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"index": [], "install": [], "changelog": []}
+# Pages without others below them.
+html_sidebars = {
+    name: []
+    for name in ("index", "install", "getting-started", "benchmarks-page", "changelog")
+}
 
 toc_object_entries_show_parents = "hide"
 
@@ -136,12 +140,12 @@ def _back_to_docs(*arguments: Any) -> None:
     """Let listings of code lead to the page of a class, whatever package it is named by."""
     name, context = arguments[1], arguments[3]
     if name.startswith("_modules/"):
-        context["body"] = _DOCS.sub(r"\g<page>#\g<name>\g<member>\"", context["body"])
+        context["body"] = _DOCS.sub(r"\g<page>#\g<name>\g<member>", context["body"])
 
 
 _DOCS = re.compile(
     r"(?P<page>api/generated/(?P<name>(?:\w+\.)+(?P<last>\w+))\.html)"
-    r"#(?:\w+\.)+?(?P=last)(?P<member>(?:\.\w+)*)\""
+    r"#(?:\w+\.)+?(?P=last)(?P<member>(?:\.\w+)*)"
 )
 
 

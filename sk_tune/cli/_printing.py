@@ -131,8 +131,8 @@ def _notes_on_target(target: Target, metric: str) -> Iterator[str]:
     share = counts.max() / counts.sum()
     if metric == "accuracy" and share >= _LOPSIDED:
         yield (
-            f"Note: {100 * share:.0f} % of the rows are {str(labels[counts.argmax()])!r}, so "
-            "accuracy says little; consider --metric balanced_accuracy."
+            f"Note: {100 * share:.0f} % of the rows are {str(labels[counts.argmax()])!r}, "
+            "so accuracy says little; consider --metric balanced_accuracy."
         )
     rare = [str(label) for label in labels[counts < N_FOLDS]]
     if rare:

@@ -227,7 +227,8 @@ def importance_picture(report: SearchPart) -> dict[str, Any] | None:
             bars.append(element("rect", x=start, y=y - height / 2, **size, class_=kind))
         text = (
             f"{found.labels[index]}: {100 * total:.0f} % of the variance, "
-            f"{100 * main:.0f} % alone; {100 * low:.0f} % to {100 * high:.0f} % in 8 of 10 trees"
+            f"{100 * main:.0f} % alone; {100 * low:.0f} % to {100 * high:.0f} % "
+            "in 8 of 10 trees"
         )
         points.append(point(text, x(total), y, 4, "dot"))
     svg = picture(
