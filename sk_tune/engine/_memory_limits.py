@@ -10,7 +10,7 @@ import torch
 
 from sk_tune.engine._fits import Fit
 from sk_tune.fleets import FleetNetwork, Plan, Recipe
-from sk_tune.nets import MLP
+from sk_tune.nets import MLP, RNN
 from sk_tune.training import TrainingState
 
 # Share of the memory that is free at the start that all workers together may take.
@@ -75,17 +75,20 @@ def networks_at_a_time(
 def seconds_per_epoch(network: FleetNetwork, recipe: Recipe, found: Plan) -> float:
     """Return about how many seconds an epoch takes on a CPU; `found` says how it trains.
 
-    Infinity if the module is no chain of layers that use a weight once a sample.
+    Infinity if it is not known how often the layers use a weight for a sample.
     """
     module, X = network.module, network.train.X
     weights = list(module.parameters())
     is_chain = found.way in {"kernel", "layers"}
     is_chain = is_chain and X.ndim == 2 and all(w.ndim <= 2 for w in weights)
-    if X.device.type != "cpu" or not (is_chain or isinstance(module, MLP)):
+    is_recurrent = found.way == "kernel" and isinstance(module, RNN)
+    if X.device.type != "cpu" or not (is_chain or is_recurrent or isinstance(module, MLP)):
         return math.inf
-    members = module.members if isinstance(module, MLP) else 1
+    n_uses = module.members if isinstance(module, MLP) else 1
+    if is_recurrent:
+        n_uses = X.shape[1]
     # Forward, and backward by the weights and by the inputs.
-    products = 3 * members * sum(w.numel() for w in weights) * len(network.train)
+    products = 3 * n_uses * sum(w.numel() for w in weights) * len(network.train)
     n_batch = len(network.train) if recipe.batch_size == -1 else recipe.batch_size
     n_steps = math.ceil(len(network.train) / n_batch)
     if found.way == "kernel":

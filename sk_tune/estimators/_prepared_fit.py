@@ -28,7 +28,7 @@ from sk_tune.fleets import (
     plan,
     train_fleet,
 )
-from sk_tune.nets import MLP
+from sk_tune.nets import CNN, MLP, RNN
 from sk_tune.training import (
     REGRESSION_LOSSES,
     SECOND_MOMENT_DECAY,
@@ -192,7 +192,7 @@ def _is_as_made(estimator: Any, net: TrainingNet) -> bool:
     module = net.module_
     return (
         type(net) is TrainingNet
-        and type(module) is MLP
+        and type(module) in {MLP, CNN, RNN}
         and not net.callbacks_
         and _has_optimizer_as_made(net)
         and net.batch_size == estimator.batch_size

@@ -58,7 +58,7 @@ _MOST_BYTES, _BYTES_PER_SAMPLE, _BYTES_PER_STEP = 32 * 2**20, 16, 64
 
 # These fields are those of the structs in epoch.c.
 _LAYER = np.dtype([
-    *((n, "i8") for n in ("kind", "n_in", "n_out", "n_members")),
+    *((n, "i8") for n in ("kind", "n_in", "n_out", "n_members", "n_lines")),
     *((n, "i8") for n in ("parameter", "buffer", "option")),
     *((n, "f8") for n in ("number", "momentum")),
 ])
@@ -139,12 +139,16 @@ class CompiledEpoch:
         self._program = program
         self._optimizer = optimizer
         self._like = next(iter(program.parameters.tensors.values()))
-        self._n_inputs, self._n_outputs = layers[0].n_in, layers[-1].n_out
-        tensors = program.parameters.tensors
-        # Members share matrices, but not the work.
-        self._n_weights = program.members * sum(t[0].numel() for t in tensors.values())
-        # Units of the widest layer that drops some of them.
-        n_dropped = max((x.n_out for x in layers if x.kind == "dropout"), default=0)
+        self._layers, self._n_outputs = layers, layers[-1].n_out
+        # Members share matrices, but not the work, and all steps have one recurrence's.
+        self._n_products = program.members * sum(
+            layer.n_lines * parameter.size
+            for layer in layers
+            for parameter in layer.parameters
+        )
+        # Numbers of a sample in the widest layer that drops some of them.
+        drops = (x.n_lines * x.n_out for x in layers if x.kind == "dropout")
+        n_dropped = max(drops, default=0)
         self._n_dropped = program.members * n_dropped
         self._loss = number_of_loss(recipe)
         self._has_hits = self._loss == 0 or recipe.score is accuracy_by_network
@@ -181,7 +185,7 @@ class CompiledEpoch:
 
     def _seconds_of(self, n_samples: int, n_steps: int, n_monitored: float) -> float:
         """Return about how long steps on some samples take, and to look at others."""
-        products = self._n_weights * (3 * n_samples + n_monitored)
+        products = self._n_products * (3 * n_samples + n_monitored)
         return products / _PRODUCTS_PER_SECOND + n_steps * _SECONDS_PER_STEP
 
     def train_and_judge(
@@ -261,7 +265,7 @@ class CompiledEpoch:
 
         None if their form is another.
         """
-        if not all(is_plain_input(s.X, self._like.dtype, self._n_inputs) for s in sets):
+        if not all(is_plain_input(s.X, self._like.dtype, self._layers) for s in sets):
             return None
         n = len(sets[0])
         whole = torch.arange(n)
@@ -401,7 +405,7 @@ class CompiledEpoch:
     def _places_of(self, s: TensorSet | None) -> tuple[int, ...]:
         """Return where samples to look at lie, and how many; all 0 if there are none."""
         none = (0,) * 6
-        form = (self._like.dtype, self._loss, self._n_inputs, self._n_outputs)
+        form = (self._like.dtype, self._loss, self._layers)
         if s is None or not len(s) or not is_plain_set(s, *form):
             return none
         # A negative class is one that is not known.
@@ -420,7 +424,9 @@ class CompiledEpoch:
         n_parameters = n_buffers = 0
         for line, layer in zip(lines, layers, strict=True):
             line["kind"] = KINDS.index(layer.kind)
-            for name in ("n_in", "n_out", "n_members", "option", "number", "momentum"):
+            for name in ("n_in", "n_out", "n_members", "n_lines"):
+                line[name] = getattr(layer, name)
+            for name in ("option", "number", "momentum"):
                 line[name] = getattr(layer, name)
             line["parameter"], line["buffer"] = n_parameters, n_buffers
             n_parameters += len(layer.parameters)

@@ -37,7 +37,7 @@ from sk_tune.fleets._layers import (
 from sk_tune.fleets._module_layer import ModuleLayer
 from sk_tune.fleets._program import Program
 from sk_tune.fleets._recipe import LOSSES, FleetNetwork, Recipe
-from sk_tune.nets import PiecewiseLinearEmbedding, TableInputs
+from sk_tune.nets import RNN, PiecewiseLinearEmbedding, TableInputs
 from sk_tune.training import TensorSet, accuracy_by_network, r2_by_network, usual_score
 
 # "0" for none, or a level, such as "x86-64-v3".
@@ -48,7 +48,7 @@ _FOLDER = Path(__file__).parent / "kernel"
 _LEVELS = {"AVX512": ("x86-64-v4", "x86-64-v3"), "AVX2": ("x86-64-v3",)}
 _LEVELS_OF_ARM = ("armv8-a",)
 # Of the structs that are handed to the library, as in epoch.c.
-_FORM = 3
+_FORM = 4
 
 
 def compiled_library() -> ctypes.CDLL | None:
@@ -136,7 +136,9 @@ def _hash(content: bytes) -> str:
 KINDS = (
     *("linear", "activation", "dropout", "layer norm", "batch norm", "branch", "join"),
     *("table", "members", "scale"),
+    *("steps", "recurrence", "last"),
 )
+_CELLS = ("GRU", "LSTM", "RNN_TANH", "RNN_RELU")
 LINKS = ("identity", "sigmoid", "softmax")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 _LOSSES = [
@@ -173,6 +175,9 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 # Weights of a layer from which on the products of torch's libraries, which keep parts of
 # them in the cache, take less time.
 _MOST_WEIGHTS = 2**17
+# Numbers of a sample's states from which on gates and states of all steps, which a thread
+# has of 128 samples, are some hundred MiB.
+_MOST_STATES = 2**16
 # Below, what Adam divides padding by may be 0.
 _LEAST_EPS = 1e-20
 
@@ -185,6 +190,11 @@ class KernelParameter(NamedTuple):
     n_columns: int
     n_matrices: int = 1
     is_turned: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return self.n_matrices * self.n_rows * self.n_columns
 
 
 class KernelTable(NamedTuple):
@@ -210,6 +220,7 @@ class KernelLayer(NamedTuple):
     number: float = 0.0
     momentum: float = 0.0
     n_members: int = 1
+    n_lines: int = 1
     table: KernelTable = KernelTable()
 
 
@@ -286,7 +297,7 @@ def _kernel_layers(
     if isinstance(layer, (Linear, MemberHead, MemberLinear)):
         return _linear(layer, n_in, tensors)
     if isinstance(layer, LayerNorm):
-        return [_norm(layer, n_in)]
+        return [_norm(layer.name, layer, n_in, by_sample=not isinstance(layer, BatchNorm))]
     if isinstance(layer, Members):
         return [KernelLayer("members", n_in, n_in, n_members=layer.members)]
     if isinstance(layer, Dropout) and layer.seeded is not None:
@@ -298,6 +309,8 @@ def _kernel_layers(
         return [KernelLayer("activation", n_in, n_in, option=option, number=number)]
     if isinstance(layer, ModuleLayer) and isinstance(layer.pattern, TableInputs):
         return [_table(layer.pattern, n_in)]
+    if isinstance(layer, ModuleLayer) and isinstance(layer.module, RNN):
+        return _recurrent(layer.module, n_in, start, layer.seeded)
     module: Any = layer
     if isinstance(layer, (Activation, ModuleLayer)):
         module = layer.module if isinstance(layer, Activation) else layer.pattern
@@ -336,20 +349,81 @@ def _linear(
     return [KernelLayer("linear", n_in, n_out, parameters, n_members=m)]
 
 
-def _norm(layer: LayerNorm, size: int) -> KernelLayer:
-    names = (f"{layer.name}.weight", f"{layer.name}.bias")
-    parameters = tuple(KernelParameter(name, 1, size) for name in names)
-    if not isinstance(layer, BatchNorm):
-        return KernelLayer("layer norm", size, size, parameters, number=layer.eps)
-    return KernelLayer(
-        "batch norm",
+def _norm(
+    name: str, layer: Any, size: int, *, by_sample: bool, n_lines: int = 1
+) -> KernelLayer:
+    """Return a normalisation over the units of a sample, or over samples."""
+    names = (f"{name}.weight", f"{name}.bias")
+    norm = KernelLayer(
+        "layer norm",
         size,
         size,
-        parameters,
-        tuple(f"{layer.name}.{name}" for name in _STATISTICS),
+        tuple(KernelParameter(name, 1, size) for name in names),
         number=layer.eps,
-        momentum=layer.momentum,
+        n_lines=n_lines,
     )
+    if by_sample:
+        return norm
+    buffers = tuple(f"{name}.{part}" for part in _STATISTICS)
+    return norm._replace(kind="batch norm", buffers=buffers, momentum=layer.momentum)
+
+
+def _recurrent(
+    network: RNN, n_in: int, start: int, seeded: dict[str, int]
+) -> list[KernelLayer]:
+    """Return the layers of a network that reads each sequence in one direction.
+
+    `seeded` are the numbers of its dropout layers by their names.
+    """
+    if network.bidirectional:
+        raise ValueError("the kernel does not read sequences backwards")
+    recurrences: list[Any] = [layer.recurrence for layer in network.layers]
+    size, n_units = recurrences[0].input_size, network.hidden_size
+    n_lines = n_in // size
+    if n_lines * n_units > _MOST_STATES:
+        raise ValueError("the kernel keeps the gates of all steps, which are too many")
+    found = [KernelLayer("steps", n_in, size, n_lines=n_lines)]
+    for index, layer in enumerate(network.layers):
+        name, cell = f"layers.{index}", _CELLS.index(recurrences[index].mode)
+        n_gates = recurrences[index].weight_hh_l0.shape[0] // n_units
+        parameters = tuple(
+            KernelParameter(
+                f"{name}.recurrence.{part}_l0", n, n_units, n_gates, is_turned=n > 1
+            )
+            for part, n in (
+                ("weight_ih", size),
+                ("weight_hh", n_units),
+                ("bias_ih", 1),
+                ("bias_hh", 1),
+            )
+        )
+        inner = [
+            KernelLayer(
+                "recurrence", size, n_units, parameters, option=cell, n_lines=n_lines
+            )
+        ]
+        if layer.norm is not None:
+            by_sample = isinstance(layer.norm, nn.LayerNorm)
+            norm = f"{name}.norm", layer.norm, n_units
+            inner.append(_norm(*norm, by_sample=by_sample, n_lines=n_lines))
+        if layer.residual:
+            place = start + len(found)
+            end = place + 1 + len(inner)
+            branch = KernelLayer("branch", size, size, option=end, n_lines=n_lines)
+            join = KernelLayer("join", size, size, option=place, n_lines=n_lines)
+            inner = [branch, *inner, join]
+        found += inner
+        if layer.dropout is not None:
+            number = seeded[f"{name}.dropout"]
+            found.append(
+                KernelLayer("dropout", n_units, n_units, option=number, n_lines=n_lines)
+            )
+        size = n_units
+    last = KernelLayer("last", n_units, n_units, n_lines=n_lines)
+    n_outputs = network.output.out_features
+    matrix = KernelParameter("output.weight", n_units, n_outputs, is_turned=True)
+    output = matrix, KernelParameter("output.bias", 1, n_outputs)
+    return [*found, last, KernelLayer("linear", n_units, n_outputs, output)]
 
 
 def _table(inputs: TableInputs, n_in: int) -> KernelLayer:
@@ -398,27 +472,32 @@ def _has_plain_data(
         return False
     sets = [network.train for network in networks]
     return all(
-        is_plain_set(s, like.dtype, loss, layers[0].n_in, layers[-1].n_out)
+        is_plain_set(s, like.dtype, loss, layers)
         # Data that several networks share are looked at once.
         for s in {(id(s.X), id(s.y), id(s.sample_weight)): s for s in sets}.values()
     )
 
 
-def is_plain_input(X: Tensor, dtype: torch.dtype, n_features: int) -> bool:
-    """Return whether inputs are contiguous: one sample's features after the other's."""
-    has_features = X.ndim > 1 and X.shape[1:].numel() == n_features
-    return X.dtype == dtype and X.is_contiguous() and has_features
+def is_plain_input(X: Tensor, dtype: torch.dtype, layers: Sequence[KernelLayer]) -> bool:
+    """Return whether inputs are contiguous: one sample's features after the other's.
+
+    Steps that are normalised over samples must be of sequences that do not end early.
+    """
+    has_features = X.ndim > 1 and X.shape[1:].numel() == layers[0].n_in
+    is_plain = X.dtype == dtype and X.is_contiguous() and has_features
+    needs_all = any(x.kind == "batch norm" and x.n_lines > 1 for x in layers)
+    return is_plain and not (needs_all and bool(torch.isnan(X).any()))
 
 
 def is_plain_set(
-    s: TensorSet, dtype: torch.dtype, loss: int, n_features: int, n_outputs: int
+    s: TensorSet, dtype: torch.dtype, loss: int, layers: Sequence[KernelLayer]
 ) -> bool:
     """Return whether inputs, targets and weights have the form that epoch.c reads."""
     y, n = s.y, len(s.X)
-    if y is None or not y.is_contiguous() or not is_plain_input(s.X, dtype, n_features):
+    if y is None or not y.is_contiguous() or not is_plain_input(s.X, dtype, layers):
         return False
     if s.sample_weight is not None and s.sample_weight.shape != (n,):
         return False
     if loss == 0:
         return y.dtype == torch.int64 and y.shape == (n,)
-    return y.dtype == dtype and y.shape == (n, n_outputs)
+    return y.dtype == dtype and y.shape == (n, layers[-1].n_out)

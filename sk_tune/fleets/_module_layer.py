@@ -40,12 +40,17 @@ class ModuleLayer(Layer):
     def __init__(
         self, name: str, module: nn.Module, dropout: StackedDropout, X: Tensor | None
     ) -> None:
+        self.module = module
         self.pattern = copy.deepcopy(module)
+        # The numbers of seeded dropout layers.
+        self.seeded: dict[str, int] = {}
         prefix = name + "." if name else ""
         orders = (None if X is None else orders_in_memory(module, X)) or {}
         twins: dict[nn.Module, _LayerTwin] = {}
         for path, layer in self.pattern.named_modules():
-            mask, _ = mask_of(dropout, prefix + path, layer, orders.get(path, {}))
+            mask, number = mask_of(dropout, prefix + path, layer, orders.get(path, {}))
+            if number is not None:
+                self.seeded[path] = number
             if mask is not None:
                 twins[layer] = _LayerTwin(Dropout(mask, path, _new_memory), layer)
         self._twins = list(twins.values())

@@ -95,16 +95,14 @@ def plan(
         found = Plan(way="alone", reason=refusal)
     else:
         chain = _known_chain(module, X, predicts=predicts)
-        if chain.reason:
-            found = Plan(
-                way="vmap",
-                reason=f"its module is no chain of known layers ({chain.reason})",
-            )
-        elif network is None or recipe is None:
-            found = Plan(way="layers")
+        way: Literal["vmap", "layers"] = "vmap" if chain.reason else "layers"
+        reason = f"its module is no chain of known layers ({chain.reason})"
+        is_known = not chain.reason or isinstance(module, RNN)
+        if network is None or recipe is None or not is_known:
+            found = Plan(way=way, reason=chain.reason and reason)
         else:
             reason = why_not(build_program([network]), recipe, [network])
-            found = Plan(way="layers" if reason else "kernel", reason=reason)
+            found = Plan(way=way if reason else "kernel", reason=reason)
     _tell(type(module).__name__, tuple(X.shape[1:]), found)
     return found
 

@@ -11,14 +11,20 @@ from hypothesis import strategies as st
 from torch import nn
 
 import sk_tune
-from sk_tune import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
+from sk_tune import (
+    MLPClassifier,
+    MLPRegressor,
+    NetClassifier,
+    NetRegressor,
+    RNNClassifier,
+)
 from sk_tune.augment import Noise
 from sk_tune.engine import Fit, train
 from sk_tune.engine._shard import prepare
 from sk_tune.estimators import FitPreparer
 from sk_tune.fleets import _active_batch, _compiled_epoch, _kernel, train_fleet
 from sk_tune.fleets._kernel import VARIABLE, compiled_library, kernel_status, why_not
-from sk_tune.fleets._plan import build_program
+from sk_tune.fleets._plan import build_program, plan
 from sk_tune.nets import ACTIVATIONS, SeededDropout
 from sk_tune.training import TensorSet, arrays_of_state
 
@@ -299,6 +305,67 @@ def test_layers_may_have_any_order(optimizer, table, monkeypatch):
     fits = _fits(NetClassifier(AllLayers, **params), *table)
 
     _assert_close(*_both(fits, monkeypatch))
+
+
+RECURRENCES = {
+    "gru": {"n_layers": 2, "normalization": "layer", "residual": True, "dropout": 0.3},
+    "lstm": {"cell": "lstm", "n_layers": 2, "normalization": "batch", "l1": 1e-3},
+    "tanh": {"cell": "rnn", "dropout": 0.2, "optimizer": "sgd"},
+    "relu": {"cell": "rnn", "n_layers": 2, "activation": "relu", "optimizer": "rmsprop"},
+}
+
+
+@pytest.fixture(scope="module")
+def sequences():
+    """Sequences of 11 steps with three features, of three classes."""
+    X = np.random.default_rng(0).standard_normal((90, 11, 3))
+    return X, np.digitize(X[:, :, 0].sum(axis=1) + X[:, 0, 1], [-1, 1])
+
+
+@pytest.mark.parametrize("params", RECURRENCES.values(), ids=RECURRENCES)
+def test_recurrent_layers_are_those_of_torch(params, sequences, monkeypatch):
+    """Stacked, normalised over steps, with a shortcut and dropout; some end early."""
+    base = {"hidden_size": 19, "max_epochs": 3, "batch_size": 20, "dtype": "float64"}
+    X, y = sequences
+    if params.get("normalization") != "batch":
+        X = X.copy()
+        X[::3, 7:] = X[4, 1:] = np.nan
+
+    fits = _fits(RNNClassifier(**base, **params), X, y)
+
+    _assert_close(*_both(fits, monkeypatch), tolerance=1e-9)
+
+
+def test_a_recurrent_network_fits_as_in_a_fleet(sequences):
+    """To the bit, and whatever is trained beside it."""
+    X, y = sequences
+    nets = [RNNClassifier(hidden_size=h, max_epochs=2, random_state=1) for h in (8, 20)]
+    fits = [Fit(estimator=net, X=X, y=y, seed=1) for net in nets for _ in range(2)]
+
+    trained = train(fits)
+
+    for number, net in enumerate(nets):
+        arrays = arrays_of_state(trained[2 * number].state)
+        for name, array in net.fit(X, y).net_.module_.state_dict().items():
+            np.testing.assert_array_equal(arrays[f"module.{name}"], array, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("params", "is_padded", "why"),
+    [
+        ({"bidirectional": True}, False, "backwards"),
+        ({"normalization": "batch"}, True, "the data"),
+    ],
+)
+def test_some_recurrent_networks_are_left_to_torch(params, is_padded, why, sequences):
+    """Those of two directions, and statistics over steps some of which are padding."""
+    X, y = sequences
+    X = X.copy()
+    X[3, 7:] = np.nan if is_padded else 0
+    prepared = prepare(Fit(estimator=RNNClassifier(**params), X=X, y=y), FitPreparer())
+    network, recipe = prepared.network(), prepared.recipe()[0]
+
+    assert why in str(plan(network.module, network.train.X, network, recipe))
 
 
 class Function(nn.Sequential):

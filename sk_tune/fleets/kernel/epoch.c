@@ -46,9 +46,13 @@
 #define FAILED_BATCH 4
 
 enum kind {
-    LINEAR, ACTIVATION, DROPOUT, LAYER_NORM, BATCH_NORM, BRANCH, JOIN, TABLE, MEMBERS, SCALE
+    LINEAR, ACTIVATION, DROPOUT, LAYER_NORM, BATCH_NORM, BRANCH, JOIN, TABLE, MEMBERS, SCALE,
+    STEPS, RECURRENCE, LAST
 };
 enum function { RELU, LEAKY_RELU, TANH, LOGISTIC, ELU, SELU, SILU, GELU, MISH };
+enum cell { GRU, LSTM, RNN_TANH, RNN_RELU };
+/* Of each cell: gates, and blocks that are kept for each state. */
+static const int64_t GATES[] = {3, 4, 1, 1}, BLOCKS[] = {4, 6, 1, 1};
 enum loss { CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER };
 enum optimizer { ADAM, ADAMW, SGD, RMSPROP };
 /* Sums over samples of an epoch: of losses times weights, of weights, of the weights of those
@@ -63,12 +67,14 @@ typedef struct {
     int64_t kind, n_in, n_out;
     /* How many members have parameters to themselves; of MEMBERS, how many there are. */
     int64_t n_members;
+    /* Lines of a sample, which are steps of a sequence or 1; of STEPS and LAST, how many. */
+    int64_t n_lines;
     /* Numbers of its first parameter, which is its weight, the bias follows; and of its first
      * buffer: running mean and variance, and batches that they were taken from.  TABLE has others:
      * see there. */
     int64_t parameter, buffer;
-    /* The function of an activation, the number of a dropout layer, or the other end of a
-     * residual block: BRANCH is where its input is, JOIN adds this to the output. */
+    /* The function of an activation, the number of a dropout layer, the cell of a recurrence, or
+     * the other end of a residual block: BRANCH is where its input is, JOIN adds this to the output. */
     int64_t option;
     /* The slope or size of an activation below 0; what normalisation adds to a variance. */
     double number;
@@ -243,7 +249,7 @@ static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
 }
 
 /* What whoever calls must have in mind: it changes with the meaning of the structs. */
-int sk_tune_form(void) { return 3; }
+int sk_tune_form(void) { return 4; }
 
 /* Train networks, or predict: `positions` are then not needed, and batches are what is computed
  * at a time. */

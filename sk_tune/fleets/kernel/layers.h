@@ -17,6 +17,8 @@ typedef struct {
     const Plan *plan;
     const Network *network;
     const int32_t *positions;
+    /* Steps of each sample of the batch, where samples are sequences. */
+    int64_t *lengths;
     /* Samples of the batch, times members behind the layer of that kind, and its step; -1 in
      * evaluation mode. */
     int64_t n, step;
@@ -133,8 +135,10 @@ static void NAME(drop)(const NAME(Worker) *own, const Layer *layer, const REAL *
     uint32_t a = key | 1, b = mixed(key ^ GOLDEN);
     int32_t threshold = network->thresholds[index];
     REAL scale = ((const REAL *)network->scales)[index];
+    int64_t n = own->n / layer->n_lines;
     for (int64_t i = 0; i < own->n; i++) {
-        const int32_t *positions = own->positions + i * n_units;
+        /* In torch the lines of a sample follow each other. */
+        const int32_t *positions = own->positions + (i % n * layer->n_lines + i / n) * n_units;
         for (int64_t j = 0; j < n_units; j++) {
             int32_t bits = (int32_t)((uint32_t)positions[j] * a + b);
             /* A product, so that what is not finite stays so. */
@@ -400,6 +404,8 @@ static void NAME(join)(const NAME(Worker) *own, const Layer *layer, const NAME(S
         slot->y[i] = slot->x[i] + block_input[i];
 }
 
+#include "recurrence.h"
+
 /* Outputs of all layers for n of the samples of X.  0 or what failed. */
 static int NAME(forward)(NAME(Worker) *own, const REAL *X, int64_t n_samples,
                          const int64_t *order, int64_t n, int64_t step) {
@@ -424,6 +430,9 @@ static int NAME(forward)(NAME(Worker) *own, const REAL *X, int64_t n_samples,
         case TABLE: NAME(table)(own, layer, slot); break;
         case MEMBERS: NAME(members)(own, layer, slot); break;
         case SCALE: NAME(scale)(own, layer, slot); break;
+        case STEPS: NAME(steps)(own, layer, slot); break;
+        case RECURRENCE: NAME(recurrence)(own, layer, slot); break;
+        case LAST: NAME(last)(own, layer, slot); break;
         }
     }
     return 0;
@@ -450,6 +459,8 @@ static void NAME(backward)(NAME(Worker) *own) {
         case TABLE: NAME(table_backward)(own, layer, slot); break;
         case MEMBERS: NAME(members_backward)(own, layer); break;
         case SCALE: NAME(scale_backward)(own, layer, slot); break;
+        case RECURRENCE: NAME(recurrence_backward)(own, layer, slot, is_first); break;
+        case LAST: NAME(last_backward)(own, layer); break;
         }
     }
 }
@@ -458,7 +469,8 @@ static void NAME(backward)(NAME(Worker) *own) {
 static int NAME(is_read_later)(const Layer *layers, int64_t l) {
     if (l < 0) return 0;
     int is_passed_on = layers[l].kind == DROPOUT && NAME(is_read_later)(layers, l - 1);
-    return is_passed_on || layers[l].kind == BRANCH || NAME(is_relu)(layers + l);
+    int64_t kind = layers[l].kind;
+    return is_passed_on || kind == BRANCH || kind == RECURRENCE || NAME(is_relu)(layers + l);
 }
 
 /* Whether a layer has memory for its output, instead of writing over its input. */
@@ -481,13 +493,16 @@ static REAL *NAME(take)(NAME(Worker) *own, int64_t n) {
 /* Share the memory of a thread out. */
 static void NAME(lay_out)(NAME(Worker) *own) {
     const Plan *plan = own->plan;
-    int64_t most = plan->most_samples, widest = 0, largest = 0, n = 0;
+    int64_t most = plan->most_samples, most_lines = 0, widest = 0, largest = 0, n = 0;
     REAL *x = own->inputs = NAME(take)(own, most * NAME(whole)(plan->layers[0].n_in));
     for (int64_t l = 0; l < plan->n_layers; l++) {
         const Layer *layer = plan->layers + l;
         NAME(Slot) *slot = own->slots + l;
         int64_t padded = NAME(whole)(layer->n_out), row = NAME(whole)(layer->n_in);
         if (layer->kind == MEMBERS) most *= layer->n_members;
+        if (layer->kind == STEPS) most *= layer->n_lines;
+        if (layer->kind == LAST) most /= layer->n_lines;
+        if (most > most_lines) most_lines = most;
         int is_norm = layer->kind == LAYER_NORM || layer->kind == BATCH_NORM;
         slot->x = x;
         slot->y = x = NAME(has_output)(plan->layers, l) ? NAME(take)(own, most * padded) : x;
@@ -499,6 +514,12 @@ static void NAME(lay_out)(NAME(Worker) *own) {
         if (row > widest) widest = row;
         if (layer->kind == LINEAR && layer->n_out * row > largest)
             largest = layer->n_out * row;
+        if (layer->kind == RECURRENCE) {
+            int64_t size = GATES[layer->option] * padded * padded;
+            slot->kept = NAME(take)(own, most * BLOCKS[layer->option] * padded);
+            if (size < layer->n_out * row) size = layer->n_out * row;
+            if (size > largest) largest = size;
+        }
     }
     for (int64_t q = 0; q < plan->n_parameters; q++) {
         own->places[q] = n;
@@ -508,7 +529,8 @@ static void NAME(lay_out)(NAME(Worker) *own) {
     own->places[plan->n_parameters] = own->n_numbers = n;
     own->p = NAME(take)(own, n), own->g = NAME(take)(own, n);
     own->m = NAME(take)(own, n), own->v = NAME(take)(own, n);
-    own->dy = NAME(take)(own, most * widest), own->dx = NAME(take)(own, most * widest);
+    own->dy = NAME(take)(own, most_lines * widest);
+    own->dx = NAME(take)(own, most_lines * widest);
     own->turned = NAME(take)(own, largest), own->share = NAME(take)(own, plan->most_samples);
     own->combined = NAME(take)(own, plan->most_samples * widest);
 }
@@ -516,7 +538,8 @@ static void NAME(lay_out)(NAME(Worker) *own) {
 static int NAME(reserve)(NAME(Worker) *own) {
     own->slots = calloc((size_t)own->plan->n_layers, sizeof(NAME(Slot)));
     own->places = calloc((size_t)own->plan->n_parameters + 1, sizeof(int64_t));
-    if (!own->slots || !own->places) return 0;
+    own->lengths = calloc((size_t)own->plan->most_samples, sizeof(int64_t));
+    if (!own->slots || !own->places || !own->lengths) return 0;
     NAME(lay_out)(own);
     own->block = calloc(own->n_bytes + ALIGNMENT, 1);
     if (!own->block) return 0;
@@ -528,5 +551,5 @@ static int NAME(reserve)(NAME(Worker) *own) {
 }
 
 static void NAME(release)(NAME(Worker) *own) {
-    free(own->block), free(own->slots), free(own->places);
+    free(own->block), free(own->slots), free(own->places), free(own->lengths);
 }
