@@ -122,6 +122,16 @@ class FoldCache:
         self._store = store
         self._fold = fold
         self._n_asked = 0
+        self._n_found = 0
+
+    @property
+    def was_known(self) -> bool:
+        """Whether an earlier pipeline had all transformers, fitted on the same samples."""
+        return 0 < self._n_asked == self._n_found
+
+    def held_out(self, pipeline: Any, test: Any, X: Any) -> tuple[Any, bool]:
+        """Return what :meth:`FittedTransformers.held_out` returns of the pipeline."""
+        return self._store.held_out(pipeline, test, X)
 
     def cache(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
         """Return a function that fits a transformer once, as joblib's memory does."""
@@ -150,7 +160,9 @@ class FoldCache:
         if result is None:
             result = function(transformer, copy.deepcopy(X), y, **options)
             self._store.keep(key, result)
-        elif context is not None:
+            return result
+        self._n_found += 1
+        if context is not None:
             # A task that scikit-learn's callbacks count, however short it was.
             context.call_on_fit_task_begin(estimator=options["caller"], X=X, y=y)
             context.call_on_fit_task_end(estimator=options["caller"], X=result[0], y=y)

@@ -40,7 +40,7 @@ from sk_tune.adoption import adoption
 from sk_tune.engine import Fit, have_to_start, start_meanwhile
 from sk_tune.estimators import NetworkEstimator, predicts_unchanged, take_rows
 from sk_tune.exceptions import TrainingFailedError, telling_later, warn_user
-from sk_tune.search._fold_fits import network_of
+from sk_tune.search._fold_fits import FoldCache, network_of
 from sk_tune.search._network_training import Trainer
 from sk_tune.search._outcomes import (
     FoldOutcome,
@@ -356,7 +356,13 @@ def _held_out(task: FoldTask, predicts: bool) -> HeldOut | None:  # noqa: FBT001
     """Return a fitted task's predictions, or only for which samples they would be."""
     if not predicts:
         return HeldOut(rows=positions(task.test), values=None, classes=None)
-    return hold(task.estimator, take_rows(task.X, task.test), task.test)
+    estimator, X = task.estimator, take_rows(task.X, task.test)
+    memory = estimator.memory if type(estimator) is Pipeline else None
+    if isinstance(memory, FoldCache) and memory.was_known:
+        transformed, is_fixed = memory.held_out(estimator, task.test, X)
+        if is_fixed:
+            estimator, X = estimator.steps[-1][1], transformed
+    return hold(estimator, X, task.test)
 
 
 class _Predicted(BaseEstimator):  # type: ignore[misc]

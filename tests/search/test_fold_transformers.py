@@ -1,5 +1,7 @@
 """Transformers fitted once a fold, and the samples held out from them."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from imblearn.over_sampling import RandomOverSampler
@@ -9,6 +11,7 @@ from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
@@ -299,6 +302,25 @@ def test_scores_are_those_of_scikit_learn_and_rows_are_transformed_twice(
             np.testing.assert_allclose(
                 ours.cv_results_[name], theirs.cv_results_[name], atol=1e-6
             )
+
+
+def test_held_out_rows_of_other_estimators_are_transformed_once_for_predictions(
+    iris, calls
+):
+    """From the third candidate on; each score gets them anew, and nothing changes."""
+    pipeline = Pipeline([
+        ("watched", Watched()),
+        ("linear", LogisticRegression(max_iter=999)),
+    ])
+    grid = {"linear__C": [0.01, 0.1, 1.0, 10.0, 100.0]}
+
+    ours = GridSearchCV(pipeline, grid, cv=CV, refit=False).fit(*iris)
+
+    assert sorted(calls) == [50] * (5 + 1 + 2) * 3 + [100] * 3
+    predict = partial(model_selection.cross_val_predict, cv=CV, method="predict_proba")
+    for C, found in zip(grid["linear__C"], ours.oof_predictions_, strict=True):
+        alone = clone(pipeline).set_params(linear__C=C)
+        np.testing.assert_array_equal(found, predict(alone, *iris))
 
 
 def test_a_scorer_that_is_given_the_estimator_sees_pipeline_and_rows(net, iris, calls):
