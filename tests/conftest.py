@@ -1,5 +1,6 @@
 """Data sets that every test may share, and what holds for the whole run."""
 
+import re
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -33,8 +34,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sample", type=int, default=1, help="run every n-th test only")
 
 
+# Checks of scikit-learn that take long and are told by others: matrices by arrays, a memory
+# map of float64 by one of float32; defaults by fewer epochs, searches by their base, and
+# what is said of regressors and classifiers by the classifier beside a regressor.
+_SLOW = re.compile(
+    r"-check_estimator_sparse_matrix\]|_train\(readonly_memmap=True\)\]|\[RNN\w+\(\)-check_"
+    r"|\[HalvingGridSearchCV\(cv|\[HyperbandSearchCV\(asynchronous|models=\['network'\]"
+    r"|\[(Auto|Bagging|Seed|Stacking|Trial)\w*Regressor\(.*-check_(?!.*(regressor|y_2d))"
+)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what ``--sample`` leaves out."""
+    """Mark slow checks of scikit-learn; leave out what ``--sample`` leaves out."""
+    for item in items:
+        if _SLOW.search(item.name) and not re.search(r"\[MLP\w+\(\)-", item.name):
+            item.add_marker(pytest.mark.slow)
     step = config.getoption("--sample")
     config.hook.pytest_deselected(items=[t for i, t in enumerate(items) if i % step])
     items[:] = items[::step]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import KFold, StratifiedKFold
 
+from sk_tune.automl import _models
 from sk_tune.automl._models import network_models
 from sk_tune.automl._problem import Problem
 
@@ -54,6 +55,13 @@ def make_problem():
         })
 
     return make
+
+
+@pytest.fixture
+def few_linear(monkeypatch):
+    """Let AutoML try two linear models instead of fourteen."""
+    monkeypatch.setattr(_models, "_REGULARISATION", [0.1, 1.0])
+    monkeypatch.setattr(_models, "_LINEAR_NUMERIC", {})
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune.exceptions import SkTuneWarning, TableError
 
 FAST = {"time_budget": None, "n_rounds": 0, "random_state": 0}
+pytestmark = pytest.mark.usefixtures("few_linear")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def test_noise_is_said_to_be_noise():
     X.columns = ["a", "b", "c"]
 
     with pytest.warns(SkTuneWarning, match="Nothing clearly beats the dummy"):
-        auto = AutoRegressor(models=["linear"], **FAST).fit(X, y)
+        auto = AutoRegressor(models=["linear"], cv=2, **FAST).fit(X, y)
 
     assert not auto.beats_baseline_
     assert auto.corrected_score_.score < 0.02
@@ -159,7 +160,7 @@ def test_stray_cells_among_numbers_are_no_obstacle():
         "size": [*map(str, size[:117]), "free", "unknown", None],
         "other": rng.normal(size=120),
     })
-    auto = AutoRegressor(models=["linear", "boosting"], **FAST)
+    auto = AutoRegressor(models=["linear", "boosting"], cv=3, **FAST)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SkTuneWarning)
@@ -197,7 +198,8 @@ def test_another_score_decides_and_is_reported(iris):
     """With a scorer's name scores are those of it."""
     X, y = iris
 
-    auto = AutoClassifier(models=["linear"], scoring="neg_log_loss", **FAST).fit(X, y)
+    own = {**FAST, "models": ["linear"], "scoring": "neg_log_loss", "cv": 2}
+    auto = AutoClassifier(**own).fit(X, y)
 
     assert auto.leaderboard_["cv_score"].max() < 0
     assert auto.score(X, y) < 0
@@ -237,7 +239,7 @@ def test_an_interrupted_fit_can_be_used(iris):
         if progress.stage.startswith("MLP"):
             raise KeyboardInterrupt
 
-    auto = AutoClassifier(progress=interrupt, **FAST)
+    auto = AutoClassifier(progress=interrupt, cv=2, **FAST)
 
     with pytest.raises(KeyboardInterrupt):
         auto.fit(*iris)
@@ -359,8 +361,8 @@ def test_after_a_crash_a_store_has_what_was_found(iris, tmp_path):
         progress=lambda p: stages.append((p.stage, p.n_trials)),
     ).fit(*iris)
 
-    assert crashed == [9]
-    assert stages[0] == ("boosting, default", 9)
+    assert crashed == [3]
+    assert stages[0] == ("boosting, default", 3)
     pd.testing.assert_frame_equal(
         auto.leaderboard_.drop(columns="seconds"),
         expected.leaderboard_.drop(columns="seconds"),

@@ -48,6 +48,7 @@ def _as_told(X, inputs):
     return np.column_stack(columns)
 
 
+@pytest.mark.slow
 def test_members_may_lack_a_class_and_take_codes(mixed, tmp_path):
     """Numbers are places among the training samples, categories are for embeddings."""
     X, y = mixed
@@ -76,6 +77,7 @@ def test_members_may_lack_a_class_and_take_codes(mixed, tmp_path):
     np.testing.assert_allclose(answer, blend.predict_proba(X), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_numbers_are_predicted_in_their_units(tmp_path):
     """An array has its columns numbered."""
     X, y = load_diabetes(return_X_y=True)
@@ -89,6 +91,7 @@ def test_numbers_are_predicted_in_their_units(tmp_path):
     np.testing.assert_allclose(answer[:, 0], auto.predict(X[200:]), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_images_keep_their_shape(tmp_path):
     """They are scaled inside."""
     X, y = load_digits(return_X_y=True)
@@ -169,6 +172,7 @@ def test_all_kinds_of_models_and_columns_are_written(dated, make_problem, tmp_pa
     np.testing.assert_allclose(answer, blend.predict_proba(new), atol=2e-6)
 
 
+@pytest.mark.slow
 def test_flattened_images_of_linear_models_and_boosting_are_written(tmp_path):
     """Ten classes, each with trees of its own."""
     X, y = load_digits(return_X_y=True)

@@ -129,13 +129,14 @@ def test_a_line_says_what_is_done_and_what_is_best():
     assert text == "MLP, round 1, 3 trials, best 0.8123 (boosting 1), 6 s left"
 
 
+@pytest.mark.usefixtures("few_linear")
 def test_a_file_has_no_escape_codes(capsys):
     """The last line alone, where a fit takes a moment."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 2))
     auto = AutoClassifier(models=["linear"], progress=True, random_state=0)
 
-    auto.set_params(time_budget=None, n_rounds=1).fit(X, X[:, 0] > 0)
+    auto.set_params(time_budget=None, n_rounds=1, cv=2).fit(X, X[:, 0] > 0)
 
     printed = capsys.readouterr().out
     assert not re.search("[\r\x1b\b]", printed)

@@ -326,6 +326,7 @@ def test_sigterm_ends_a_fit_as_ctrl_c_does(tmp_path, fit, mixed_csv, monkeypatch
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(sk_tune.automl._runner.Runner, "begin", terminated)
+    monkeypatch.setattr(sk_tune.automl._models, "_REGULARISATION", [1.0])
 
     # After it is safe: a reader of a pipe that left, as head does, costs no model.
     printing = Mock(side_effect=RuntimeError)

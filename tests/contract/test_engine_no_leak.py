@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 from parity.modules import Layers
-from sklearn.datasets import load_breast_cancer
-from sklearn.model_selection import KFold
 from skorch.callbacks import Callback
 
 from sk_tune import (
@@ -102,32 +100,6 @@ def test_samples_that_are_left_out_change_nothing(name, digits):
     (whole,) = train([_fit(ESTIMATORS[name], X[rows], y[rows], rows=None, monitor=None)])
 
     _assert_same_training(part, whole)
-
-
-@pytest.mark.parametrize(
-    "params", [{}, {"early_stopping": True}], ids=["plain", "stopping"]
-)
-def test_noise_is_scored_at_chance(params):
-    """Networks that fit their noise score half on the samples of the other folds."""
-    X, _ = load_breast_cancer(return_X_y=True)
-    X = ((X - X.mean(axis=0)) / X.std(axis=0))[:400]
-    y = np.random.default_rng(0).permutation(np.arange(400) % 2)
-    folds = KFold(4, shuffle=True, random_state=0).split(X)
-    estimator = MLPClassifier(
-        width=64, n_layers=1, max_epochs=40, learning_rate=0.03, batch_size=32, **params
-    )
-    fits = [
-        Fit(estimator=estimator, X=X, y=y, rows=rows, monitor=monitor, seed=seed)
-        for seed, (rows, monitor) in enumerate(folds)
-    ]
-
-    trained = train(fits)
-
-    learnt = [t.state.history[-1]["train_score"] for t in trained]
-    assert min(learnt) > (0.6 if params else 0.8)
-    # Four standard deviations of the mean of 400 throws of a coin.
-    scores = [t.monitor_score[-1] for t in trained]
-    assert abs(np.mean(scores) - 0.5) < 4 * 0.5 / np.sqrt(400)
 
 
 def test_a_regressors_target_is_scaled_by_its_own_samples(diabetes):

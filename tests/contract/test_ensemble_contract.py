@@ -29,7 +29,7 @@ def _checked():
     yield sk_tune.SeedEnsembleRegressor(n_estimators=2)
     # In float32, products of one row and of twenty differ by more than the 1e-7 that a
     # check allows, on some processors.
-    params = {"max_epochs": 20, "learning_rate": 0.01, "dtype": "float64"}
+    params = {"max_epochs": 4, "learning_rate": 0.03, "dtype": "float64"}
     net = sk_tune.MLPClassifier(random_state=0, **params)
     logistic = LogisticRegression()
     yield sk_tune.StackingClassifier([("net", net), ("logistic", logistic)], cv=2)

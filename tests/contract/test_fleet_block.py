@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from joblib import Parallel, delayed
+from marks import slow
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import (
@@ -34,7 +35,6 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
-    HalvingRandomSearchCV,
     KFold,
     RandomizedSearchCV,
     StratifiedKFold,
@@ -231,16 +231,6 @@ CALLERS = {
         lambda k: _halving(HalvingGridSearchCV, k.clf(), {k.rate: [1e-3, 0.01, 0.03, 0.1]}),
         (4 + 2 + 1) * 3,
     ),
-    "HalvingRandomSearchCV": (
-        lambda k: _halving(
-            HalvingRandomSearchCV,
-            k.clf(),
-            {k.rate: np.logspace(-3, -1, 9)},
-            n_candidates=4,
-            random_state=0,
-        ),
-        (4 + 2 + 1) * 3,
-    ),
     "cross_val_score": (lambda k: [cross_val_score(k.clf(), X, Y, cv=CV)], 3),
     "cross_val_score in a pipeline": (
         lambda k: [cross_val_score(make_pipeline(StandardScaler(), k.clf()), X, Y, cv=CV)],
@@ -364,8 +354,14 @@ def _assert_used(report, n_fits):
 # --- Every caller
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("caller", CALLERS)
+# Callers do not care where networks come from: each has one kind of them in a quick run.
+SLOW = [[c, ["sk_tune", "skorch"][i % 2]] for i, c in enumerate(CALLERS)]
+
+
+@pytest.mark.parametrize(
+    ("caller", "kind"),
+    [slow(c, k) if [c, k] in SLOW else (c, k) for c in CALLERS for k in KINDS],
+)
 def test_a_caller_gives_what_it_gives_without_the_block(caller, kind):
     """All results agree within 1e-8, and each network was a row of a fleet."""
     run, n_fits = CALLERS[caller]

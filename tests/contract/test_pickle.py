@@ -211,17 +211,16 @@ def test_a_pickle_is_read_by_a_fresh_process(make_estimator, task_data, tmp_path
     np.testing.assert_array_equal(np.load(tmp_path / "proba.npy"), net.predict_proba(X))
 
 
+@pytest.mark.slow
 def test_a_module_from_a_notebook_travels_to_workers(tmp_path):
     """A class of __main__ goes to joblib's workers and comes back trained."""
     script = """
         import copy
-        import pickle
         import joblib
         import numpy as np
         import torch
-        from sklearn.model_selection import GridSearchCV
         from torch import nn
-        from sk_tune import MLPClassifier, NetClassifier
+        from sk_tune import NetClassifier
 
 
         class Net(nn.Module):
@@ -261,19 +260,8 @@ def test_a_module_from_a_notebook_travels_to_workers(tmp_path):
             )
             np.testing.assert_array_equal(proba, here)
 
-            serial, parallel = (
-                GridSearchCV(net, {"module__width": [1, 8]}, cv=2, n_jobs=n).fit(X, y)
-                for n in (1, 2)
-            )
-            for key in ("mean_test_score", "rank_test_score"):
-                np.testing.assert_array_equal(
-                    serial.cv_results_[key], parallel.cv_results_[key]
-                )
-
             joblib.dump(there[0], "net.joblib")
             again = joblib.load("net.joblib")
-            np.testing.assert_array_equal(again.predict_proba(X), here[0])
-            again = pickle.loads(pickle.dumps(there[0]))
             np.testing.assert_array_equal(again.predict_proba(X), here[0])
             print("done")
     """

@@ -28,8 +28,8 @@ class SmallNet(nn.Module):
 def _networks():
     for name in sk_tune.__all__:
         if name.startswith("Net"):
-            # The checks' few rows make one batch, hence one small step in each epoch.
-            yield getattr(sk_tune, name)(SmallNet, learning_rate=0.01, max_epochs=60)
+            # The checks' few rows make one batch, hence one step in each epoch.
+            yield getattr(sk_tune, name)(SmallNet, learning_rate=0.03, max_epochs=20)
         elif name.endswith(("Classifier", "Regressor")):
             kind = getattr(sk_tune, name)
             if issubclass(kind, NetworkEstimator):
@@ -38,6 +38,9 @@ def _networks():
     several = {"members": 2, "width": 32}
     yield sk_tune.MLPClassifier(**several, numerical_embedding="piecewise_linear")
     yield sk_tune.MLPRegressor(**several, numerical_embedding="periodic")
+    # The defaults take long, see conftest.py.
+    for kind in (sk_tune.RNNClassifier, sk_tune.RNNRegressor):
+        yield kind(hidden_size=16, learning_rate=0.03, max_epochs=30)
 
 
 NETWORKS = list(_networks())
@@ -83,8 +86,8 @@ _NOT_KEPT = {
 
 
 @pytest.fixture
-def small_networks(monkeypatch):
-    """Make AutoML's networks as small as the checks, which fit some hundreds of them."""
+def small_models(monkeypatch):
+    """Make AutoML's models as small as the checks, which fit some hundreds of them."""
     quick = _models._perceptron
 
     def models(problem):
@@ -94,10 +97,12 @@ def small_networks(monkeypatch):
 
     monkeypatch.setattr("sk_tune.automl._auto.network_models", models)
     monkeypatch.setattr(_models, "_MOST_EPOCHS", 30)
+    monkeypatch.setattr(_models, "_REGULARISATION", [0.1, 1.0])
+    monkeypatch.setattr(_models, "_LINEAR_NUMERIC", {})
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.usefixtures("small_networks")
+@pytest.mark.usefixtures("small_models")
 @parametrize_with_checks(
     [
         kind(**_SMALL, models=[family])

@@ -65,20 +65,6 @@ def test_a_space_that_cannot_be_searched_is_refused_by_the_constructor(space, er
         BayesSearchCV(SVC(), space)
 
 
-@pytest.mark.parametrize("n_points", [1, 3])
-@pytest.mark.parametrize("n_jobs", [1, 2])
-@pytest.mark.parametrize("model", ["gp", None])
-def test_a_search_runs_with_any_number_of_workers_and_points(iris, model, n_jobs, n_points):
-    """The default model and a named one find parameters of a good classifier."""
-    options = None if model is None else {"base_estimator": model, "n_initial_points": 4}
-    search = search_svc(n_jobs=n_jobs, n_points=n_points, optimizer_kwargs=options)
-
-    search.fit(*iris)
-
-    assert len(search.cv_results_["params"]) == 6
-    assert search.score(*iris) > 0.9
-
-
 def test_workers_change_no_result(iris):
     """Two processes find the same candidates and scores as one."""
     one, two = (search_svc(n_jobs=n, n_points=2).fit(*iris) for n in (1, 2))

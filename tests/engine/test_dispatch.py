@@ -326,6 +326,7 @@ def test_other_errors_are_passed_on(iris):
         train(_kinds(iris), n_jobs=2)
 
 
+@pytest.mark.slow
 def test_workers_need_no_start_that_have_trained_and_are_there_yet(iris):
     """Others, or as many as somebody else has asked for, would have to start."""
     get_reusable_executor().shutdown(kill_workers=True)

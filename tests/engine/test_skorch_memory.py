@@ -24,12 +24,12 @@ from sk_tune.engine._shard import Shard, train_shard
 from sk_tune.engine._store import rest_of
 
 X, Y = load_digits(return_X_y=True)
-X, Y = X[:300].astype(np.float32) / 16, Y[:300].astype(np.int64)
+X, Y = X[:160].astype(np.float32) / 16, Y[:160].astype(np.int64)
 X_REG, Y_REG = load_diabetes(return_X_y=True)
 X_REG = X_REG[:200].astype(np.float32)
 Y_REG = ((Y_REG - Y_REG.mean()) / Y_REG.std())[:200, np.newaxis].astype(np.float32)
-ROWS = (np.arange(250), np.arange(10, 250), np.arange(250))
-MONITOR = np.arange(250, 300)
+ROWS = (np.arange(120), np.arange(10, 120), np.arange(120))
+MONITOR = np.arange(120, 160)
 N_EPOCHS = 6
 
 

@@ -355,17 +355,6 @@ def test_a_training_that_has_stopped_early_is_not_said_to_be_alone(digits):
 # --- Memory and progress
 
 
-@pytest.mark.parametrize("memory_limit", [1, 1e5, 1e9, None])
-def test_a_memory_limit_changes_no_result(memory_limit, digits):
-    """Only how many networks train at a time."""
-    fits = [_fit(digits, seed=seed) for seed in range(3)]
-
-    trained = train(fits, memory_limit=memory_limit)
-
-    for ours, reference in zip(trained, train(fits, engine="alone"), strict=True):
-        np.testing.assert_allclose(ours.predictions, reference.predictions, atol=1e-5)
-
-
 @pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize("engine", ["fleet", "alone"])
 @pytest.mark.parametrize("n_jobs", [1, 2])

@@ -34,8 +34,8 @@ _SMALL = {"n_layers": 1, "width": 16, "max_epochs": 8, "learning_rate": 0.02}
 
 @parametrize_with_checks(
     [
-        BaggingClassifier(MLPClassifier(**_SMALL), 5),
-        BaggingRegressor(MLPRegressor(**_SMALL), 5),
+        BaggingClassifier(MLPClassifier(**_SMALL), 3),
+        BaggingRegressor(MLPRegressor(**_SMALL), 3),
     ],
     expected_failed_checks=lambda _: EXPECTED_FAILURES,
     xfail_strict=False,

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from marks import slow
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import ensemble
 from sklearn.base import clone
@@ -443,7 +444,7 @@ def _of_case(case, make, names, diabetes):
 
 
 @pytest.mark.parametrize(
-    "case", ["columns", "regressor", "binary", "scalers", "labels", "images"]
+    "case", ["columns", "regressor", *map(slow, ["binary", "scalers", "labels", "images"])]
 )
 def test_it_is_one_onnx_model(case, make_estimator, names, diabetes, outputs, tmp_path):
     """Another runtime predicts the same from any number of samples."""

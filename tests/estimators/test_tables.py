@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from marks import slow
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -261,7 +262,7 @@ def test_saved_and_pickled_networks_know_their_columns(embedding, fitted, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("embedding", EMBEDDINGS[1:])
+@pytest.mark.parametrize("embedding", ["periodic", slow("piecewise_linear")])
 def test_an_onnx_model_takes_the_columns_as_they_are(embedding, fitted, tmp_path):
     """It maps unknown codes and embeds numbers; of members it gives the mean."""
     onnxruntime = pytest.importorskip("onnxruntime")

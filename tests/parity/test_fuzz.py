@@ -1,8 +1,8 @@
 """Any network is the same alone, in any fleet, after a pause, by the kernel and by torch.
 
 Signatures, numbers, data and seeds are drawn at random, each example by its number.
-``SK_TUNE_FUZZ=10000`` draws as many instead of 200.  (Hypothesis would draw most examples
-as variations of the last ones, and find faults that two options make together late.)
+``SK_TUNE_FUZZ=10000`` draws as many instead of 200, of which 60 are quick.  (Hypothesis
+draws most as variations of the last ones, and finds faults of two options together late.)
 """
 
 import os
@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from marks import slow
 from parity import reference
 from parity.modules import Attentive, Layers
 
@@ -22,6 +23,7 @@ from sk_tune.nets import ACTIVATIONS
 from sk_tune.training import arrays_of_state
 
 N_EXAMPLES = int(os.environ.get("SK_TUNE_FUZZ", "200"))
+N_QUICK = N_EXAMPLES if "SK_TUNE_FUZZ" in os.environ else 60
 N_TOGETHER = 10
 KERNEL = "SK_TUNE_KERNEL"
 N_TRAIN = 36
@@ -213,7 +215,10 @@ def _epochs(fit):
     return fit.estimator.max_epochs
 
 
-@pytest.mark.parametrize("first", range(0, N_EXAMPLES, N_TOGETHER))
+@pytest.mark.parametrize(
+    "first",
+    [slow(i) if i >= N_QUICK else i for i in range(0, N_EXAMPLES, N_TOGETHER)],
+)
 def test_a_network_is_the_same_everywhere(first, monkeypatch):
     """Beside others, alone, permuted in little memory, resumed, and without the kernel."""
     for example in range(first, min(first + N_TOGETHER, N_EXAMPLES)):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from marks import slow
 from scipy import stats
 from scipy.stats import uniform
 from sklearn.model_selection import ParameterSampler
@@ -107,7 +108,7 @@ def test_a_finite_distribution_is_asked_for_to_the_end(make):
 
 
 @every_sampler
-@pytest.mark.parametrize("failure", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("failure", [np.nan, np.inf, slow(-np.inf)])
 def test_failed_candidates_do_not_end_a_search(make, failure):
     """Scores that are not finite are survived, from the first candidate on."""
     n_calls = iter(range(1000))
