@@ -40,7 +40,13 @@ from sk_tune.automl._models import (
 )
 from sk_tune.automl._onnx_blend import export_blend
 from sk_tune.automl._page import auto_page, verdict
-from sk_tune.automl._problem import Problem, as_features, as_target, kind_of
+from sk_tune.automl._problem import (
+    Problem,
+    as_features,
+    as_target,
+    kind_of,
+    left_out_texts,
+)
 from sk_tune.automl._resources import Clock
 from sk_tune.automl._runner import (
     AutoProgress,
@@ -274,7 +280,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         clock = Clock(self.time_budget)
         self._check()
         metric = self._metric()
-        X = as_features(self, X, reset=True, shape=self.input_shape)
+        given, X = X, as_features(self, X, reset=True, shape=self.input_shape)
         self._row_shape = tuple(X.shape[1:])
         y = as_target(self, X, y, is_classification=is_classifier(self))
         if is_classifier(self):
@@ -298,7 +304,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         held, kept = split.held, np.delete(np.arange(len(y)), split.held)
         groups, times = (None if v is None else v[kept] for v in (groups, times))
         problem = self._problem(X, y, sample_weight, kept, split, found.seed)
-        self.findings_ = self._leaks(problem, groups, times)
+        self.findings_ = self._leaks(
+            problem, groups, times, _take(left_out_texts(self, given), kept)
+        )
         with warnings.catch_warnings(action="ignore"):
             models = self._models(problem)
             found = replace(found.of(models), split=split)
@@ -409,12 +417,14 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             seed=seed % 2**20,
         )
 
-    def _leaks(self, problem: Problem, groups: Any, times: Any) -> tuple[Any, ...]:
+    def _leaks(
+        self, problem: Problem, groups: Any, times: Any, texts: pd.DataFrame
+    ) -> tuple[Any, ...]:
         if not self.leak_guard:
             return ()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            findings = guarded(problem, groups, self.time_budget, times)
+            findings = guarded(problem, groups, self.time_budget, times, texts)
         warn_of_leaks(findings)
         return findings
 

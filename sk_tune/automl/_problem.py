@@ -187,6 +187,17 @@ def _as_in_fit(estimator: Any, table: pd.DataFrame, *, reset: bool) -> pd.DataFr
     return table
 
 
+def left_out_texts(estimator: Any, X: Any) -> pd.DataFrame:
+    """Return the columns of text that ``fit`` leaves out because it hardly recurs."""
+    table = as_pandas(X) if hasattr(X, "columns") else None
+    if table is None or estimator.columns_ is None:
+        return pd.DataFrame(index=range(len(X)))
+    dropped = estimator.columns_.dropped.items()
+    names = [name for name, reason in dropped if reason.startswith("text")]
+    places = [estimator._columns.index(name) for name in names]
+    return table.iloc[:, places].set_axis(names, axis=1).reset_index(drop=True)
+
+
 def _reshaped(X: Array, shape: tuple[int, ...]) -> Array:
     if len(shape) not in {2, 3} or int(np.prod(shape)) != int(np.prod(X.shape[1:])):
         raise ValueError(

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.util import hash_pandas_object
 from sklearn.model_selection import (
     GroupKFold,
     GroupShuffleSplit,
@@ -24,6 +25,7 @@ from sklearn.model_selection import (
 
 from sk_tune._metric import Metric
 from sk_tune._splits import folds_among, order_of_times
+from sk_tune._text import listed
 from sk_tune.automl._problem import Problem
 from sk_tune.diagnosis import Finding, find_leaks
 from sk_tune.exceptions import TableError, warn_user
@@ -365,9 +367,16 @@ _OF_WHOLE_ROWS = ("SKT201", "SKT202")
 
 
 def guarded(
-    problem: Problem, groups: Any, time_budget: float | None, times: Any = None
+    problem: Problem,
+    groups: Any,
+    time_budget: float | None,
+    times: Any = None,
+    texts: pd.DataFrame | None = None,
 ) -> tuple[Finding, ...]:
-    """Return a finding of each check of the leak guard, on as much as there is time for."""
+    """Return a finding of each check of the leak guard, on as much as there is time for.
+
+    `texts` are the columns of text that models do not see, such as names.
+    """
     X, y = _readable(problem.X), problem.y
     folds: Any = problem.folds
     rng = np.random.default_rng(problem.seed)
@@ -384,6 +393,7 @@ def guarded(
         X = X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
         y = y[rows]
         groups, times = (None if v is None else v[rows] for v in (groups, times))
+        texts = None if texts is None else texts.iloc[rows].reset_index(drop=True)
     structure = {"cv": folds, "groups": groups, "times": times}
     structure["is_classification"] = problem.is_classification
     if n_columns > most_columns:
@@ -393,7 +403,29 @@ def guarded(
         findings = find_leaks(some, y, **structure)
         if not any(f.code in _OF_WHOLE_ROWS and f.outcome == "issue" for f in findings):
             return findings
-    return find_leaks(X, y, **structure)
+    findings = find_leaks(X, y, **structure)
+    if texts is None or texts.empty or not _has_copies(findings):
+        return findings
+    whole = pd.DataFrame({"row": hash_pandas_object(X.assign(**texts), index=False)})
+    if _has_copies(find_leaks(whole, y, **structure)):
+        return findings
+    return tuple(_as_twins(f, texts) if f.code == "SKT201" else f for f in findings)
+
+
+def _has_copies(findings: Iterable[Finding]) -> bool:
+    return any(f.code == "SKT201" and f.outcome == "issue" for f in findings)
+
+
+def _as_twins(copies: Finding, texts: pd.DataFrame) -> Finding:
+    """Make a tip of equal samples which texts that models do not see tell apart."""
+    return replace(
+        copies,
+        outcome="tip",
+        severity="low",
+        message=f"{copies.message} They differ in text that is left out "
+        f"({listed([*texts], 3)}), so they may be different cases.",
+        remedy="If equal rows are one case that was recorded twice, keep one of them.",
+    )
 
 
 def serious_leaks(findings: Iterable[Finding]) -> list[Finding]:

@@ -120,6 +120,22 @@ def test_a_leak_is_named(mixed):
     assert "target among the features" in issues
 
 
+@pytest.mark.parametrize(("first", "outcome"), [(100, "tip"), (0, "issue")])
+def test_equal_rows_of_other_names_may_be_other_cases(first, outcome):
+    """Text that no model sees tells whether rows are copies."""
+    rows = np.append(np.arange(100), np.arange(40))
+    names = [f"case {k}" for k in (*range(100), *range(first, first + 40))]
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(100, 2))[rows]).assign(
+        name=names
+    )
+
+    auto = AutoClassifier(models=["linear"], cv=5, **FAST)
+    with warnings.catch_warnings(action="ignore"):
+        auto.fit(X.rename(columns=str), rows % 2)
+
+    assert (auto.findings_[0].code, auto.findings_[0].outcome) == ("SKT201", outcome)
+
+
 def test_noise_is_said_to_be_noise():
     """Where nothing can be learnt, a warning and an attribute say so."""
     rng = np.random.default_rng(0)
