@@ -35,10 +35,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 # Checks of scikit-learn that take long and are told by others: matrices by arrays, a memory
-# map of float64 by one of float32; defaults by fewer epochs, searches by their base, and
-# what is said of regressors and classifiers by the classifier beside a regressor.
+# map of float64 by one of float32; searches by their base, what is said of regressors and
+# classifiers by the classifier beside a regressor.
 _SLOW = re.compile(
-    r"-check_estimator_sparse_matrix\]|_train\(readonly_memmap=True\)\]|\[RNN\w+\(\)-check_"
+    r"-check_estimator_sparse_matrix\]|_train\(readonly_memmap=True\)\]"
     r"|\[HalvingGridSearchCV\(cv|\[HyperbandSearchCV\(asynchronous|models=\['network'\]"
     r"|\[(Auto|Bagging|Seed|Stacking|Trial)\w*Regressor\(.*-check_(?!.*(regressor|y_2d))"
 )

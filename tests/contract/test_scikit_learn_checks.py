@@ -38,9 +38,6 @@ def _networks():
     several = {"members": 2, "width": 32}
     yield sk_tune.MLPClassifier(**several, numerical_embedding="piecewise_linear")
     yield sk_tune.MLPRegressor(**several, numerical_embedding="periodic")
-    # The defaults take long, see conftest.py.
-    for kind in (sk_tune.RNNClassifier, sk_tune.RNNRegressor):
-        yield kind(hidden_size=16, learning_rate=0.03, max_epochs=30)
 
 
 NETWORKS = list(_networks())
