@@ -18,6 +18,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sk_tune._compat import num_samples
 from sk_tune.estimators import check_complete
 from sk_tune.prepare import (
     as_pandas,
@@ -191,7 +192,7 @@ def left_out_texts(estimator: Any, X: Any) -> pd.DataFrame:
     """Return the columns of text that ``fit`` leaves out because it hardly recurs."""
     table = as_pandas(X) if hasattr(X, "columns") else None
     if table is None or estimator.columns_ is None:
-        return pd.DataFrame(index=range(len(X)))
+        return pd.DataFrame(index=range(num_samples(X)))
     dropped = estimator.columns_.dropped.items()
     names = [name for name, reason in dropped if reason.startswith("text")]
     places = [estimator._columns.index(name) for name in names]
