@@ -16,6 +16,7 @@ outputs.
 import ctypes
 import time
 from collections.abc import Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,8 @@ from sk_tune.fleets._kernel import (
     compiled_library,
     is_plain_input,
     is_plain_set,
+    n_lines,
+    n_products,
     number_of_loss,
 )
 from sk_tune.fleets._program import Program
@@ -61,9 +64,12 @@ _LAYER = np.dtype([
     *((n, "i8") for n in ("kind", "n_in", "n_out", "n_members", "n_lines")),
     *((n, "i8") for n in ("parameter", "buffer", "option")),
     *((n, "f8") for n in ("number", "momentum")),
+    *((n, "i8") for n in ("n_before", "n_places", "n_cells", "n_run", "n_around")),
+    *((n, "u8") for n in ("cells", "inner", "counts")),
 ])
 _PARAMETER = np.dtype([
-    (n, "i8") for n in ("n_matrices", "n_rows", "n_columns", "is_turned", "is_penalised")
+    *((n, "i8") for n in ("n_matrices", "n_rows", "n_columns")),
+    *((n, "i8") for n in ("is_turned", "is_penalised", "n_inner")),
 ])
 _PLAN = np.dtype([
     *((n, "u8") for n in ("layers", "parameters", "columns")),
@@ -140,16 +146,11 @@ class CompiledEpoch:
         self._optimizer = optimizer
         self._like = next(iter(program.parameters.tensors.values()))
         self._layers, self._n_outputs = layers, layers[-1].n_out
-        # Members share matrices, but not the work, and all steps have one recurrence's.
-        self._n_products = program.members * sum(
-            layer.n_lines * parameter.size
-            for layer in layers
-            for parameter in layer.parameters
-        )
+        # Members share matrices, but not the work.
+        self._n_products = program.members * sum(map(n_products, layers))
         # Numbers of a sample in the widest layer that drops some of them.
-        drops = (x.n_lines * x.n_out for x in layers if x.kind == "dropout")
-        n_dropped = max(drops, default=0)
-        self._n_dropped = program.members * n_dropped
+        n_dropped = (n_lines(x) * x.n_out for x in layers if x.kind == "dropout")
+        self._n_dropped = program.members * max(n_dropped, default=0)
         self._loss = number_of_loss(recipe)
         self._has_hits = self._loss == 0 or recipe.score is accuracy_by_network
         self._networks = np.zeros(len(networks), _NETWORK)
@@ -429,17 +430,25 @@ class CompiledEpoch:
             for name in ("option", "number", "momentum"):
                 line[name] = getattr(layer, name)
             line["parameter"], line["buffer"] = n_parameters, n_buffers
+            windows = layer.windows
+            line["n_before"], line["n_places"] = layer.n_before, prod(windows.sizes)
+            line["n_run"], line["n_around"] = windows.n_run, windows.n_around
+            if windows.cells is not None:
+                line["n_cells"] = windows.cells.shape[1]
+            for name in ("cells", "inner", "counts"):
+                array = getattr(windows, name)
+                line[name] = 0 if array is None else array.ctypes.data
             n_parameters += len(layer.parameters)
             n_buffers += len(layer.buffers)
         tensors = self._program.parameters.tensors
         for line, parameter in zip(parameters, own, strict=True):
-            for name in ("n_matrices", "n_rows", "n_columns", "is_turned"):
+            for name in ("n_matrices", "n_rows", "n_columns", "is_turned", "n_inner"):
                 line[name] = getattr(parameter, name)
             # As L1 penalties have it: not of biases.
             shape = tensors[parameter.name].shape if parameter.name else ()
             line["is_penalised"] = len(shape) > 2
         columns = np.array(layers[0].table.columns, np.int64)
-        self._kept += [lines, parameters, columns]
+        self._kept += [lines, parameters, columns, layers]
         plan["layers"], plan["parameters"] = lines.ctypes.data, parameters.ctypes.data
         plan["columns"] = columns.ctypes.data
         for name in KernelTable._fields[1:]:

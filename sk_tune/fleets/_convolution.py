@@ -2,27 +2,24 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Layers of K networks at once whose inputs are signals, images or volumes.
 
-In single precision, the convolutions of K networks are one grouped convolution of oneDNN's
-with the channels innermost in memory.  Where oneDNN is missing or slow, or has no kernels
-of the type, batched matrix products over columns take its place: windows are copied into
-the columns of one matrix for each network ("im2col"; Chellapilla, Puri & Simard 2006).
+The convolutions of K networks are one grouped convolution of torch's with the channels
+innermost in memory, which in single precision is oneDNN's.
 
 Images come and go as (K, B, channels, spatial sizes), in whatever order in memory the layer
-before has left them: (B, spatial sizes, K, channels) behind a grouped convolution, and
-(K, channels, spatial sizes, B) behind one by columns, where copies of windows move long
-runs.  So a stack of convolutions, activations and poolings never transposes.  Pooling is
-torch's, told that what is innermost are channels, which its kernels make the most of.
+before has left them: (B, spatial sizes, K, channels) behind a convolution.  So a stack of
+convolutions, activations and poolings never transposes.  Pooling is torch's, told that what
+is innermost are channels, which its kernels make the most of.
 
-Notation: K networks, B samples of a batch, C channels in, O channels out, S the
-spatial sizes, P their product behind the convolution, k the kernel's sizes.
+Notation: K networks, B samples of a batch, C channels in, O channels out, S the spatial
+sizes, k the kernel's sizes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache, partial
-from itertools import product
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -33,182 +30,13 @@ from sk_tune.fleets._layers import Batch, Layer, Memory, Tensors
 # Zeros before and behind each spatial size.
 Sides = Sequence[tuple[int, int]]
 
-# Elements of columns made at one time.  Many more leave the cache between copy and product;
-# many fewer are too little work for one call.
-_MAX_COLUMNS = 2**18
-# Matrices with at least so many rows are worth one product for each offset.
-_LEAST_DEPTH = 16
-
-
-def convolve_by_columns(
-    x: Tensor, padding: Sides, weight: Tensor, bias: Tensor | None
-) -> Tensor:
-    """Return the convolution, (K, O, *S', B), of images, (K, C, *S, B).
-
-    `padding` are the zeros before and behind each spatial size; `weight` has the shape (K,
-    O, C, *k), `bias` (K, O). Raises RuntimeError if the kernel is larger than the padded
-    images.
-    """
-    n_networks, n_out, n_in, *kernel = weight.shape
-    y = x.new_empty(n_networks, n_out, *_output_sizes(x, padding, kernel), x.shape[-1])
-    matrices = [m.flatten(2) for m in _by_offset(weight, _offsets(n_in, kernel), 3)]
-    for part in _parts(x, padding, kernel):
-        part.copy_windows()
-        out = y[part.networks, :, part.lines].flatten(2)
-        first, *others = zip(matrices, part.columns, strict=True)
-        if bias is None:
-            torch.bmm(first[0][part.networks], first[1], out=out)
-        else:
-            shift = bias[part.networks].unsqueeze(-1)
-            torch.baddbmm(shift, first[0][part.networks], first[1], out=out)
-        for matrix, columns in others:
-            out.baddbmm_(matrix[part.networks], columns)
-    return y
-
-
-def column_weight_gradient(
-    x: Tensor, padding: Sides, grad: Tensor, kernel: Sequence[int]
-) -> Tensor:
-    """Return derivatives (K, O, C, *k) for x (K, C, *S, B) and `grad` (K, O, *S', B)."""
-    n_networks, n_in = x.shape[:2]
-    n_offsets = _offsets(n_in, kernel)
-    found = x.new_zeros(n_networks, n_in, *kernel, grad.shape[1])
-    sums = _by_offset(found, n_offsets, 2)
-    for part in _parts(x, padding, kernel):
-        part.copy_windows()
-        gradients = grad[part.networks, :, part.lines].flatten(2).mT
-        if n_offsets > 1:
-            # A deep product of rows by rows takes twice as long as one of rows by columns.
-            gradients = gradients.contiguous()
-        for sum_, columns in zip(sums, part.columns, strict=True):
-            target = sum_[part.networks]
-            target.add_((columns @ gradients).view_as(target))
-    return found.movedim(-1, 1)
-
-
-def column_input_gradient(
-    x: Tensor, padding: Sides, grad: Tensor, weight: Tensor
-) -> Tensor:
-    """Return derivatives like the images (K, C, *S, B) for `grad` (K, O, *S', B)."""
-    n_in, *kernel = weight.shape[2:]
-    found = torch.zeros_like(x)
-    matrices = [m.flatten(2).mT for m in _by_offset(weight, _offsets(n_in, kernel), 3)]
-    for part in _parts(found, padding, kernel):
-        gradients = grad[part.networks, :, part.lines].flatten(2)
-        part.memory.zero_()
-        for matrix, columns in zip(matrices, part.columns, strict=True):
-            columns.baddbmm_(matrix[part.networks], gradients)
-        part.add_windows()
-    return found
-
-
-def _by_offset(weight: Tensor, n_offsets: int, dim: int) -> list[Tensor]:
-    """Return weights, with the first size of the kernel in `dim`, for each offset."""
-    return list(weight.unbind(dim)) if n_offsets > 1 else [weight]
-
-
-def _offsets(n_in: int, kernel: Sequence[int]) -> int:
-    """Return the matrices that are made of the windows at one place."""
-    return kernel[0] if n_in * prod(kernel[1:]) >= _LEAST_DEPTH else 1
-
-
-def _output_sizes(x: Tensor, padding: Sides, kernel: Sequence[int]) -> list[int]:
-    spans = zip(x.shape[2:-1], padding, kernel, strict=True)
-    sizes = [size + sum(sides) - k + 1 for size, sides, k in spans]
-    if min(sizes) < 1:
-        raise RuntimeError(
-            f"The kernel must not be larger than the padded input; got a kernel of "
-            f"{tuple(kernel)} over inputs of {tuple(x.shape[2:-1])}."
-        )
-    return sizes
-
-
-class _Part(NamedTuple):
-    """The windows of some networks in some lines, which are places along S'[0].
-
-    Windows that are neighbours along the first spatial size overlap. Where the products
-    stay deep enough, they are kept once for all offsets along it, and the matrix of an
-    offset is a view of the lines from there on.
-
-    `memory`, (k, C, *window, lines, *S'[1:], B), holds the windows, zero where they reach
-    beyond the images; `columns` are views of it, (k, C * window, columns), one for each
-    offset; `pairs` are views of the images and of the memory, one for each place in a
-    window.
-    """
-
-    networks: slice
-    lines: slice
-    memory: Tensor
-    columns: list[Tensor]
-    pairs: list[tuple[Tensor, Tensor]]
-
-    def copy_windows(self) -> None:
-        """Copy the images to all windows that they are in."""
-        for images, windows in self.pairs:
-            windows[: self.memory.shape[0]].copy_(images[self.networks])
-
-    def add_windows(self) -> None:
-        """Add all windows to the images in them."""
-        for images, windows in self.pairs:
-            images[self.networks].add_(windows[: self.memory.shape[0]])
-
-
-def _parts(x: Tensor, padding: Sides, kernel: Sequence[int]) -> Iterator[_Part]:
-    """Yield the parts of the windows of x (K, C, *S, B), which share one memory."""
-    n_in, n_batch = x.shape[1], x.shape[-1]
-    sizes = _output_sizes(x, padding, kernel)
-    n_offsets = _offsets(n_in, kernel)
-    window = [kernel[0] if n_offsets == 1 else 1, *kernel[1:]]
-    run = prod(sizes[1:]) * n_batch
-    line = max(1, n_in * prod(window) * run)
-    per_part = max(1, min(sizes[0], _MAX_COLUMNS // line))
-    networks_per_part = max(1, _MAX_COLUMNS // (line * (per_part + n_offsets - 1)))
-    for first in range(0, sizes[0], per_part):
-        count = min(per_part, sizes[0] - first)
-        shape = (*window, count + n_offsets - 1, *sizes[1:], n_batch)
-        memory = x.new_zeros(min(networks_per_part, len(x)), n_in, *shape)
-        meetings = _meetings(x.shape[2:-1], memory.shape[2:-1], padding, first)
-        pairs = [(x[inside], memory[windows]) for inside, windows in meetings]
-        for start in range(0, len(x), networks_per_part):
-            networks = slice(start, min(start + networks_per_part, len(x)))
-            part_memory = memory[: networks.stop - start]
-            matrix = part_memory.flatten(1, len(window) + 1).flatten(2)
-            spans = [slice(i * run, (i + count) * run) for i in range(n_offsets)]
-            columns = [matrix[:, :, span] for span in spans]
-            yield _Part(networks, slice(first, first + count), part_memory, columns, pairs)
-
-
-@lru_cache(maxsize=64)
-def _meetings(
-    images: Sequence[int], memory: Sequence[int], padding: Sides, first: int
-) -> list[tuple[Any, Any]]:
-    """Return where images and windows from a line on meet, for each place in a window."""
-    dims, found = len(images), []
-    window, sizes = memory[:dims], memory[dims:]
-    for place in product(*map(range, window)):
-        inside, met = [], []
-        for dim, offset in enumerate(place):
-            # The place of the window's element in the images.
-            shift = offset - padding[dim][0] + (0 if dim else first)
-            start, stop = max(0, -shift), min(sizes[dim], images[dim] - shift)
-            met.append(slice(start, max(start, stop)))
-            inside.append(slice(start + shift, max(start, stop) + shift))
-        every = (slice(None), slice(None))
-        found.append(((*every, *inside), (*every, *place, *met)))
-    return found
-
-
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _POOLS: dict[type[nn.Module], int] = {
     getattr(nn, f"{kind}Pool{n}d"): n
     for kind in ("Max", "Avg", "AdaptiveAvg")
     for n in (1, 2, 3)
 }
-# Channels from which on oneDNN's kernels for AVX2 are faster than columns.
-_LEAST_CHANNELS_AVX2 = 4
-# Samples from which on torch asks oneDNN for kernels of size 1 in a single thread.
-_LEAST_POINTWISE = 16
-
+_ZERO_PADS: dict[type[nn.Module], int] = {getattr(nn, f"ZeroPad{n}d"): n for n in (1, 2, 3)}
 
 Form = Callable[[Tensor], Tensor]
 
@@ -221,11 +49,6 @@ class Geometry(NamedTuple):
     dilation: tuple[int, ...]
     groups: int
     kernel: tuple[int, ...]
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether columns can do it: stride, dilation and groups are 1."""
-        return {*self.stride, *self.dilation, self.groups} == {1}
 
     @property
     def is_usual(self) -> bool:
@@ -250,8 +73,86 @@ def geometry_of(conv: nn.Module) -> Geometry | None:
     spans = zip(kernel, conv.dilation, strict=True)  # type: ignore[arg-type]
     # A kernel of a single place is the same with every dilation.
     dilation = tuple(1 if size == 1 else gap for size, gap in spans)
-    found = Geometry(conv.stride, _sides(conv), dilation, conv.groups, kernel)  # type: ignore[arg-type]
-    return found if found.is_usual or found.is_plain else None
+    return Geometry(conv.stride, _sides(conv), dilation, conv.groups, kernel)  # type: ignore[arg-type]
+
+
+class Windows(NamedTuple):
+    """The windows of an output of some `sizes`, as epoch.c has them: see there.
+
+    `cells` and `inner`, int32, are places of images; `counts`, float64, are what sums are
+    divided by.
+    """
+
+    sizes: tuple[int, ...]
+    cells: Any = None
+    n_run: int = 1
+    n_around: int = 1
+    inner: Any = None
+    counts: Any = None
+
+
+def windows_of_convolution(geometry: Geometry, sizes: Sequence[int]) -> Windows:
+    """Return the windows over images of some sizes."""
+    around = [n + sum(sides) for n, sides in zip(sizes, geometry.padding, strict=True)]
+    axes = []
+    for size, stride, gap, k in zip(
+        around, geometry.stride, geometry.dilation, geometry.kernel, strict=True
+    ):
+        starts = np.arange(0, size - gap * (k - 1), stride)
+        axes.append(starts[:, None] + gap * np.arange(k))
+    # Neighbours along the last size are one run.
+    n_run = geometry.kernel[-1] if geometry.dilation[-1] == 1 else 1
+    axes[-1] = axes[-1][:, ::n_run]
+    inside = zip(sizes, geometry.padding, strict=True)
+    inner = [np.arange(n)[:, None] + before for n, (before, _) in inside]
+    return Windows(
+        tuple(map(len, axes)),
+        _cells(axes, around),
+        n_run,
+        prod(around),
+        _cells(inner, around),
+    )
+
+
+def windows_of_pool(pool: Any, sizes: Sequence[int]) -> Windows:
+    """Return the windows of a layer that ``pool_fits`` over images of some sizes."""
+    found = tuple(pool(torch.zeros(1, 1, *sizes)).shape[2:])
+    axes, counts = [], np.ones(1)
+    is_mean = not hasattr(pool, "dilation")
+    for i, (n, size) in enumerate(zip(found, sizes, strict=True)):
+        places = np.arange(n)
+        if hasattr(pool, "output_size"):
+            starts, stops = places * size // n, -(-(places + 1) * size // n)
+            axis = starts[:, None] + np.arange(max(stops - starts))
+            axis[axis >= stops[:, None]] = -1
+        else:
+            options = (pool.kernel_size, pool.stride, pool.padding)
+            k, stride, padding = (o if isinstance(o, int) else o[i] for o in options)
+            gap = 1 if is_mean else pool.dilation
+            axis = places[:, None] * stride - padding
+            axis = axis + np.arange(k) * (gap if isinstance(gap, int) else gap[i])
+        inside = (axis >= 0) & (axis < size)
+        if getattr(pool, "count_include_pad", False):
+            inside = axis < size + padding
+        axes.append(axis)
+        counts = np.multiply.outer(counts, inside.sum(axis=1)).flatten()
+    if getattr(pool, "divisor_override", None):
+        counts[:] = pool.divisor_override
+    return Windows(found, _cells(axes, sizes), counts=counts if is_mean else None)
+
+
+def _cells(axes: Sequence[Any], sizes: Sequence[int]) -> Any:
+    """Return the cells of windows by those along each axis, (places, cells of a window)."""
+    cells = np.zeros((1, 1), np.int32)
+    inside = np.ones((1, 1), bool)
+    for axis, size in zip(axes, sizes, strict=True):
+        shape = (len(cells) * len(axis), -1)
+        cells = (cells[:, None, :, None] * size + axis[:, None]).reshape(shape)
+        fits = (axis >= 0) & (axis < size)
+        inside = (inside[:, None, :, None] & fits[:, None]).reshape(shape)
+    if not inside.any(axis=1).all():
+        raise ValueError("a window is beyond the images")
+    return np.where(inside, cells, -1).astype(np.int32)
 
 
 def convolution(
@@ -262,14 +163,11 @@ def convolution(
     Kernels are (K, O, C / groups, *k), biases (K, O). Raises RuntimeError if a kernel is
     larger than the padded images.
     """
-    if _takes_columns(x, geometry):
-        images = x.movedim(1, -1).contiguous()
-        y = convolve_by_columns(images, geometry.padding, weight, bias).movedim(-1, 1)
-    else:
-        images, kernels = _with_a_height(_merged(x), weight.flatten(0, 1))
-        flat = None if bias is None else bias.flatten()
-        found = torch.convolution(images, kernels, flat, *_arguments(len(x), geometry))
-        y = _parted(_without_height(found, x), len(x))
+    x, geometry = _with_zeros(x, geometry)
+    images, kernels = _with_a_height(_merged(x), weight.flatten(0, 1))
+    flat = None if bias is None else bias.flatten()
+    found = torch.convolution(images, kernels, flat, *_arguments(len(x), geometry))
+    y = _parted(_without_height(found, x), len(x))
     # Torch's batch normalisation under vmap, of one sample with channels innermost, returns
     # wrong derivatives where those of its outputs are in another order.
     return y.clone(memory_format=torch.contiguous_format) if x.shape[1] == 1 else y
@@ -279,56 +177,34 @@ def convolution_gradients(
     dy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
     """Return the derivatives by x, weight and bias, as `needed`, for dy (K, B, O, *S')."""
-    if _takes_columns(x, geometry):
-        return _column_gradients(dy, x, weight, geometry.padding, needed)
+    x, plain = _with_zeros(x, geometry)
     images, kernels = _with_a_height(_merged(x), weight.flatten(0, 1))
     outputs = _with_a_height(_merged(dy))[0]
     dx, dweight, dbias = convolution_backward(
-        outputs, images, kernels, [len(kernels)], *_arguments(len(x), geometry), [*needed]
+        outputs, images, kernels, [len(kernels)], *_arguments(len(x), plain), [*needed]
     )
+    if needed[0]:
+        dx = _parted(_without_height(dx, x), len(x))
+        if plain is not geometry:
+            dx = functional.pad(dx, [-n for n in _zeros(geometry)])
     return (
-        _parted(_without_height(dx, x), len(x)) if needed[0] else None,
+        dx if needed[0] else None,
         dweight.reshape(weight.shape) if needed[1] else None,
         dbias.view(len(x), -1) if needed[2] else None,
     )
 
 
-def _column_gradients(
-    dy: Tensor, x: Tensor, weight: Tensor, padding: Sides, needed: tuple[bool, ...]
-) -> tuple[Tensor | None, ...]:
-    needs_x, needs_weight, needs_bias = needed
-    images, grad = (t.movedim(1, -1).contiguous() for t in (x, dy))
-    dx = dweight = None
-    if needs_weight:
-        # The columns are made again: they are several times as large as what they are
-        # made of, and would have left the cache.
-        dweight = column_weight_gradient(images, padding, grad, weight.shape[3:])
-    if needs_x:
-        dx = column_input_gradient(images, padding, grad, weight).movedim(-1, 1)
-    return dx, dweight, grad.flatten(2).sum(2) if needs_bias else None
+def _with_zeros(x: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
+    """Return images with the zeros around them that a grouped convolution cannot add."""
+    if geometry.is_usual:
+        return x, geometry
+    none = ((0, 0),) * len(geometry.padding)
+    return functional.pad(x, _zeros(geometry)), geometry._replace(padding=none)
 
 
-def _takes_columns(x: Tensor, geometry: Geometry) -> bool:
-    """Return whether columns are faster than a grouped convolution, or the only way."""
-    if not geometry.is_usual:
-        return True
-    if not geometry.is_plain:
-        return False
-    if set(geometry.kernel) == {1} and x.shape[1] < _LEAST_POINTWISE:
-        return True
-    least = _least_channels()
-    is_served = x.dtype == torch.float32 and torch.backends.mkldnn.enabled
-    return not is_served or least is None or x.shape[2] < least
-
-
-@cache
-def _least_channels() -> int | None:
-    """Return how many channels oneDNN's grouped convolutions want; None without them."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return None
-    # Other processors have grouped convolutions that go from group to group.
-    known = {"AVX512": 1, "AVX2": _LEAST_CHANNELS_AVX2}
-    return known.get(torch.backends.cpu.get_cpu_capability())
+def _zeros(geometry: Geometry) -> list[int]:
+    """Return the zeros on both sides as torch has them, the last size first."""
+    return [n for sides in reversed(geometry.padding) for n in sides]
 
 
 def _merged(x: Tensor) -> Tensor:
@@ -363,6 +239,21 @@ def _arguments(n_networks: int, geometry: Geometry) -> tuple[Any, ...]:
     padding = (0,) * missing + tuple(before for before, _ in geometry.padding)
     no_more = (0,) * len(stride)
     return stride, padding, dilation, False, no_more, n_networks * geometry.groups
+
+
+def is_zero_pad(layer: Any, n_dims: int | None = None) -> bool:
+    """Return whether a layer puts zeros around images, of `n_dims` sizes."""
+    known = _ZERO_PADS.get(type(layer))
+    is_asked = known is not None and n_dims in {None, known}
+    return is_asked and min(layer.padding) >= 0
+
+
+def with_zero_pad(geometry: Geometry, pad: Any) -> Geometry:
+    """Return what a convolution does behind a layer that puts zeros around its images."""
+    added = zip(pad.padding[-2::-2], pad.padding[::-2], strict=True)
+    both = zip(geometry.padding, added, strict=True)
+    sides = tuple((a + more, b + after) for (a, b), (more, after) in both)
+    return geometry._replace(padding=sides)
 
 
 def pool_fits(pool: nn.Module, n_dims: int | None = None) -> bool:

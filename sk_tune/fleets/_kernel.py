@@ -22,6 +22,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sk_tune.fleets._convolution import (
+    Convolution,
+    Flat,
+    ImageNorm,
+    Pooling,
+    Windows,
+    windows_of_convolution,
+    windows_of_pool,
+)
 from sk_tune.fleets._layers import (
     Activation,
     BatchNorm,
@@ -48,7 +57,7 @@ _FOLDER = Path(__file__).parent / "kernel"
 _LEVELS = {"AVX512": ("x86-64-v4", "x86-64-v3"), "AVX2": ("x86-64-v3",)}
 _LEVELS_OF_ARM = ("armv8-a",)
 # Of the structs that are handed to the library, as in epoch.c.
-_FORM = 4
+_FORM = 5
 
 
 def compiled_library() -> ctypes.CDLL | None:
@@ -137,6 +146,7 @@ KINDS = (
     *("linear", "activation", "dropout", "layer norm", "batch norm", "branch", "join"),
     *("table", "members", "scale"),
     *("steps", "recurrence", "last"),
+    *("images", "convolution", "pool", "flatten"),
 )
 _CELLS = ("GRU", "LSTM", "RNN_TANH", "RNN_RELU")
 LINKS = ("identity", "sigmoid", "softmax")
@@ -174,10 +184,12 @@ _NUMBERS: dict[type[nn.Module], Callable[[Any], float]] = {
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 # Weights of a layer from which on the products of torch's libraries, which keep parts of
 # them in the cache, take less time.
-_MOST_WEIGHTS = 2**17
-# Numbers of a sample's states from which on gates and states of all steps, which a thread
-# has of 128 samples, are some hundred MiB.
-_MOST_STATES = 2**16
+_MOST_WEIGHTS, _MOST_WEIGHTS_OF_IMAGES = 2**17, 2**18
+# Multiplications of a sample, forward, from which on convolutions are faster there, too.
+_MOST_PRODUCTS = 2**21
+# Numbers of a sample's states, or in a layer of images, from which on those of all steps or
+# layers, which a thread has of 128 samples, are some hundred MiB; a place has 16 at least.
+_MOST_STATES, _LEAST_PADDED = 2**16, 16
 # Below, what Adam divides padding by may be 0.
 _LEAST_EPS = 1e-20
 
@@ -190,6 +202,7 @@ class KernelParameter(NamedTuple):
     n_columns: int
     n_matrices: int = 1
     is_turned: bool = False
+    n_inner: int = 1
 
     @property
     def size(self) -> int:
@@ -222,6 +235,19 @@ class KernelLayer(NamedTuple):
     n_members: int = 1
     n_lines: int = 1
     table: KernelTable = KernelTable()
+    # Places of a sample in the input, and how those of the output come from them.
+    n_before: int = 1
+    windows: Windows = Windows(())
+
+
+def n_lines(layer: KernelLayer) -> int:
+    """Return how often a sample goes through a layer: in each step, or at each place."""
+    return layer.n_lines * prod(layer.windows.sizes)
+
+
+def n_products(layer: KernelLayer) -> int:
+    """Return the multiplications by parameters, forward, of a sample or of one member."""
+    return n_lines(layer) * sum(parameter.size for parameter in layer.parameters)
 
 
 def why_not(program: Program, recipe: Recipe, networks: Sequence[FleetNetwork]) -> str:
@@ -263,27 +289,78 @@ def number_of_loss(recipe: Recipe) -> int:
 def _layers_of(program: Program, X: Tensor) -> list[KernelLayer]:
     """Return the layers of a program; raise ValueError with what the kernel cannot do."""
     tensors = program.buffers.tensors | program.parameters.tensors
-    found = _chained(program.layers, prod(X.shape[1:]), 0, tensors)
+    shape = tuple(X.shape[1:])
+    if not any(isinstance(layer, Flat) for layer in program.layers):
+        shape = (prod(shape),)
+    found = _chained(program.layers, shape, 0, tensors)
     buffers = {name for layer in found for name in layer.buffers}
     if not buffers.issuperset(program.buffers.tensors):
         raise ValueError("the network has parameters that are not trained")
     if not any(layer.parameters for layer in found):
         raise ValueError("the network has nothing to train")
-    matrices = (p for layer in found for p in layer.parameters if p.is_turned)
-    if max((p.n_rows * p.n_columns for p in matrices), default=0) > _MOST_WEIGHTS:
+    is_of_images = any(layer.kind in {"images", "convolution"} for layer in found)
+    most = _MOST_WEIGHTS_OF_IMAGES if is_of_images else _MOST_WEIGHTS
+    matrices = [p for layer in found for p in layer.parameters if p.is_turned]
+    if max((p.n_rows * p.n_columns for p in matrices), default=0) > most:
         raise ValueError("torch multiplies by so large a matrix faster")
+    if is_of_images and sum(map(n_products, found)) > _MOST_PRODUCTS:
+        raise ValueError("torch computes so large convolutions faster")
+    numbers = (n_lines(layer) * max(layer.n_out, _LEAST_PADDED) for layer in found)
+    if is_of_images and max(numbers) > _MOST_STATES:
+        raise ValueError("the kernel keeps the numbers of all places, which are too many")
     return found
 
 
 def _chained(
-    layers: Sequence[Layer], n_in: int, start: int, tensors: dict[str, Tensor]
+    layers: Sequence[Layer], shape: Sequence[int], start: int, tensors: dict[str, Tensor]
 ) -> list[KernelLayer]:
-    """Return what layers that follow each other are in the kernel."""
+    """Return what layers that follow each other are in the kernel.
+
+    `shape` is that of a sample: its features, or channels and spatial sizes.
+    """
     found: list[KernelLayer] = []
+    n_in, sizes = shape[0], tuple(shape[1:])
+    if sizes and not isinstance(layers[0], Convolution):
+        own = Windows(sizes)
+        found.append(KernelLayer("images", n_in * prod(sizes), n_in, windows=own))
     for layer in layers:
-        found += _kernel_layers(layer, n_in, start + len(found), tensors)
-        n_in = found[-1].n_out
+        if isinstance(layer, (Convolution, Pooling, Flat)):
+            found.append(_image_layer(layer, n_in, sizes, tensors, first=not found))
+        else:
+            made = _kernel_layers(layer, n_in, start + len(found), tensors)
+            found += [x._replace(windows=Windows(sizes)) for x in made]
+        n_in, sizes = found[-1].n_out, found[-1].windows.sizes
     return found
+
+
+def _image_layer(
+    layer: Convolution | Pooling | Flat,
+    n_in: int,
+    sizes: Sequence[int],
+    tensors: dict[str, Tensor],
+    *,
+    first: bool,
+) -> KernelLayer:
+    """Return what a layer of images is in the kernel; the first reads them as they are."""
+    n = prod(sizes)
+    if isinstance(layer, Flat):
+        return KernelLayer("flatten", n_in, n_in * n, n_before=n)
+    if isinstance(layer, Pooling):
+        windows = windows_of_pool(layer.module, sizes)
+        return KernelLayer("pool", n_in, n_in, n_before=n, windows=windows)
+    if layer.geometry.groups > 1:
+        raise ValueError("the kernel does not know convolutions in groups")
+    windows = windows_of_convolution(layer.geometry, sizes)
+    _, n_out, found_in, *_ = tensors[layer.weight].shape
+    if found_in != n_in:
+        raise ValueError("the network has inputs of another size")
+    depth = n_in * prod(layer.geometry.kernel)
+    parameters = (
+        KernelParameter(layer.weight, depth, n_out, is_turned=True, n_inner=n_in),
+        KernelParameter(layer.bias, 1, n_out),
+    )
+    n_in *= n if first else 1
+    return KernelLayer("convolution", n_in, n_out, parameters, n_before=n, windows=windows)
 
 
 def _kernel_layers(
@@ -291,13 +368,14 @@ def _kernel_layers(
 ) -> list[KernelLayer]:
     """Return what a layer of a chain is in the kernel; `start` layers come before."""
     if isinstance(layer, Residual):
-        inner = _chained(layer.layers, n_in, start + 1, tensors)
+        inner = _chained(layer.layers, (n_in,), start + 1, tensors)
         branch = KernelLayer("branch", n_in, n_in, option=start + 1 + len(inner))
         return [branch, *inner, KernelLayer("join", n_in, n_in, option=start)]
     if isinstance(layer, (Linear, MemberHead, MemberLinear)):
         return _linear(layer, n_in, tensors)
-    if isinstance(layer, LayerNorm):
-        return [_norm(layer.name, layer, n_in, by_sample=not isinstance(layer, BatchNorm))]
+    if isinstance(layer, (LayerNorm, ImageNorm)):
+        by_sample = not isinstance(layer, (BatchNorm, ImageNorm))
+        return [_norm(layer.name, layer, n_in, by_sample=by_sample)]
     if isinstance(layer, Members):
         return [KernelLayer("members", n_in, n_in, n_members=layer.members)]
     if isinstance(layer, Dropout) and layer.seeded is not None:

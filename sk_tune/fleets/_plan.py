@@ -167,6 +167,8 @@ def _refusal(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
         return "its module has hooks"
     if any("forward" in vars(layer) for layer in module.modules()):
         return "a layer of its module has a forward that its class does not have"
+    if type(module) is CNN and not _known_chain(module, X, predicts=predicts).reason:
+        return None
     X = X[:N_TRIED]
     draws_there = X.device.type != "cpu" and not predicts
     if draws_there and any(map(is_torch_dropout, module.modules())):

@@ -21,7 +21,9 @@ from sk_tune.fleets._convolution import (
     ImageNorm,
     Pooling,
     geometry_of,
+    is_zero_pad,
     pool_fits,
+    with_zero_pad,
 )
 from sk_tune.fleets._layers import (
     Activation,
@@ -293,15 +295,23 @@ class Program:
                 ]
                 layers.append(Residual(chained(inside), place, self.memory, first=first))
             elif index < chain.n_images:
-                layers.append(self._image_layer(link, layer, place, first=first))
+                # The layer behind adds these zeros, too.
+                if not is_zero_pad(layer):
+                    before = modules[index - 1] if index else None
+                    own = self._image_layer(link, layer, before, place, first=first)
+                    layers.append(own)
             else:
                 last = index in linear[-1:]
                 layers.append(self._layer(link, layer, place, first=first, last=last))
         return chained(layers)
 
-    def _image_layer(self, link: Link, module: Any, place: str, *, first: bool) -> Layer:
+    def _image_layer(
+        self, link: Link, module: Any, before: Any, place: str, *, first: bool
+    ) -> Layer:
         geometry = geometry_of(module)
         if geometry is not None:
+            if is_zero_pad(before):
+                geometry = with_zero_pad(geometry, before)
             has_bias = module.bias is not None
             return Convolution(link.name, geometry, bias=has_bias, first=first)
         if pool_fits(module):

@@ -10,13 +10,14 @@ while it does, for all threads.
 import copy
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sk_tune.fleets._convolution import geometry_of, pool_fits
+from sk_tune.fleets._convolution import geometry_of, is_zero_pad, pool_fits
 from sk_tune.fleets._masks import is_torch_dropout, orders_in_memory
 from sk_tune.nets import ACTIVATIONS, MLP, SeededDropout
 from sk_tune.training import forked_rng
@@ -136,6 +137,9 @@ def _check_served(layers: list[nn.Module], X: Tensor) -> int:
         raise NoChainError("it has no layers")
     if images and X.device.type != "cpu":
         raise NoChainError("layers of images are written out for the CPU only")
+    behind = [k for before, k in pairwise([*images, nn.Flatten()]) if is_zero_pad(before)]
+    if not all(type(k) is _CONVS.get(n_dims) for k in behind):
+        raise NoChainError("zeros are put around something else than convolutions' inputs")
     known = [_is_of_images(k, n_dims) for k in images] + [_is_of_samples(k) for k in rest]
     if not all(known):
         kind = type([*images, *rest][known.index(False)]).__name__
@@ -165,8 +169,8 @@ def _is_of_images(layer: Any, n_dims: int) -> bool:
     """Return whether there is a written-out layer of inputs (B, C, ...)."""
     if type(layer) is _CONVS.get(n_dims):
         return geometry_of(layer) is not None
-    is_pool = pool_fits(layer, n_dims)
-    return is_pool or _is_norm(layer, NORMS.get(n_dims)) or _is_by_number(layer)
+    is_plain = pool_fits(layer, n_dims) or is_zero_pad(layer, n_dims)
+    return is_plain or _is_norm(layer, NORMS.get(n_dims)) or _is_by_number(layer)
 
 
 def _is_norm(layer: Any, kind: type[nn.Module] | None) -> bool:

@@ -1,5 +1,6 @@
 """Epochs by compiled code."""
 
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -12,6 +13,7 @@ from torch import nn
 
 import sk_tune
 from sk_tune import (
+    CNNClassifier,
     MLPClassifier,
     MLPRegressor,
     NetClassifier,
@@ -366,6 +368,168 @@ def test_some_recurrent_networks_are_left_to_torch(params, is_padded, why, seque
     network, recipe = prepared.network(), prepared.recipe()[0]
 
     assert why in str(plan(network.module, network.train.X, network, recipe))
+
+
+def _mixed():
+    return (
+        nn.Conv2d(3, 17, (3, 2), stride=(2, 1), padding=(2, 0), dilation=(2, 1)),
+        nn.Sigmoid(),
+        SeededDropout(0.3),
+        nn.AvgPool2d(2, 1, padding=1, count_include_pad=False),
+        nn.Conv2d(17, 4, 1, bias=False),
+        nn.BatchNorm2d(4, momentum=0.3),
+        nn.SiLU(),
+        nn.Conv2d(4, 5, 3, padding=1),
+    )
+
+
+def _pooled():
+    return (
+        nn.MaxPool2d(3, 2, padding=1, ceil_mode=True),
+        nn.ReLU(),
+        nn.Conv2d(3, 4, (2, 1), dilation=(1, 2)),
+        nn.MaxPool2d((1, 2), 1, dilation=(1, 2)),
+        nn.Tanh(),
+        nn.AvgPool2d((2, 1), ceil_mode=True, padding=(1, 0)),
+        SeededDropout(0.2),
+        nn.AvgPool2d(2, 1, divisor_override=3),
+        nn.AdaptiveAvgPool2d((2, 1)),
+    )
+
+
+def _lop_sided():
+    zeros = nn.ZeroPad2d((2, 1, 0, 1))
+    first = zeros, nn.Conv2d(3, 4, 4, padding=(1, 0)), nn.ReLU(), SeededDropout(0.2)
+    return (*first, nn.Conv2d(4, 16, 2, padding="same"), nn.MaxPool2d(2), nn.ELU())
+
+
+def _normalised():
+    first = nn.BatchNorm3d(2), nn.Conv3d(2, 3, (1, 3, 2), padding=(0, 1, 0)), nn.Mish()
+    return (*first, nn.MaxPool3d((1, 2, 2)), nn.Conv3d(3, 2, (2, 1, 1)), nn.BatchNorm3d(2))
+
+
+def _of_signals():
+    first = SeededDropout(0.3), nn.Conv1d(2, 3, 3), nn.ReLU(), SeededDropout(0.2)
+    last = nn.Conv1d(3, 20, 2, stride=2), nn.GELU(), nn.AdaptiveAvgPool1d(3)
+    return (*first, nn.MaxPool1d(2, 1), *last)
+
+
+def _without_convolutions():
+    return nn.LeakyReLU(0.1), nn.MaxPool1d(2), nn.Tanh()
+
+
+class ImageChain(nn.Module):
+    """Layers of images, and one of what is left of them."""
+
+    def __init__(self, shape, n_outputs, make):
+        super().__init__()
+        self.layers = nn.Sequential(*make(), nn.Flatten())
+        with torch.no_grad():
+            n_units = self.layers(torch.zeros(2, *shape)).shape[1]
+        self.output = nn.Linear(n_units, n_outputs)
+
+    def forward(self, x):
+        return self.output(self.layers(x))
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Of few values, so that several in a window are the greatest."""
+    rng = np.random.default_rng(0)
+    shapes = {1: (2, 13), 2: (3, 8, 7), 3: (2, 3, 4, 5)}
+    X = {n: rng.standard_normal((90, *shape)).round(1) for n, shape in shapes.items()}
+    return X, rng.integers(0, 3, 90)
+
+
+@pytest.mark.parametrize(
+    ("make", "n_dims", "params"),
+    [
+        (_mixed, 2, {"optimizer": "adamw", "l1": 0.01, "gradient_clip": 0.5}),
+        (_pooled, 2, {"optimizer": "rmsprop"}),
+        (_lop_sided, 2, {"optimizer": "adam", "label_smoothing": 0.1}),
+        (_normalised, 3, {"optimizer": "sgd"}),
+        (_of_signals, 1, {"optimizer": "sgd", "nesterovs_momentum": False}),
+        (_without_convolutions, 1, {"optimizer": "adamw", "batch_size": 57}),
+    ],
+)
+def test_layers_of_images_give_what_torch_gives(make, n_dims, params, images, monkeypatch):
+    """Windows of any sizes, strides and paddings; of equal numbers the first is it."""
+    X, y = images
+    X = X[n_dims]
+    params = {"max_epochs": 2, "batch_size": 20, "dtype": "float64", **params}
+    net = NetClassifier(ImageChain, module__shape=X.shape[1:], module__make=make, **params)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using padding='same'")
+        fits = _fits(net, X, y, np.linspace(1, 3, 90))
+        ours, theirs = _both(fits, monkeypatch)
+
+    _assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("n_dims", [1, 2, 3])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"normalization": None, "pooling": "avg", "activation": "silu", "kernel_size": 5},
+        {"n_channels": 16, "kernel_size": 2, "optimizer": "sgd", "pooling": None},
+    ],
+)
+def test_each_library_trains_convolutions_as_torch_does(
+    n_dims, params, images, monkeypatch
+):
+    """Channels that are whole vectors, and others; those that the processor can run."""
+    X, y = images
+    params = {"n_channels": 5, "width": 9, "dtype": "float64", **BASE, **params}
+    del params["hidden_layer_sizes"]
+    fits = _fits(CNNClassifier(**params), X[n_dims], y)
+    for level in reversed(_kernel._levels()):
+        monkeypatch.setenv(VARIABLE, level)
+
+        _assert_close(*_both(fits, monkeypatch))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_network_of_images_is_to_the_bit_what_it_is_alone(
+    dtype, images, assert_same_training
+):
+    """Whatever trains beside it, and after a pause."""
+    X, y = images
+    net = CNNClassifier(n_channels=5, width=9, max_epochs=3, batch_size=20, dtype=dtype)
+    fits = _fits(net, X[2], y)
+    pauses = train([replace(fit, n_epochs=1) for fit in fits])
+    rest = [
+        replace(fit, n_epochs=2, state=part.state)
+        for fit, part in zip(fits, pauses, strict=True)
+    ]
+
+    together, resumed = train(fits, n_jobs=2), train(rest)
+
+    for network, later, fit in zip(together, resumed, fits, strict=True):
+        assert_same_training(network, *train([fit]))
+        arrays, expected = arrays_of_state(later.state), arrays_of_state(network.state)
+        for name, array in expected.items():
+            np.testing.assert_array_equal(arrays[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (nn.Conv2d(3, 6, 3, groups=3), "in groups"),
+        (nn.MaxPool2d(2, dilation=(9, 1), padding=1), "beyond the images"),
+        (nn.Conv2d(3, 900, 8, padding=4), "so large convolutions"),
+        (nn.Sequential(nn.Conv2d(3, 1200, 1), nn.AdaptiveAvgPool2d(1)), "too many"),
+    ],
+)
+def test_layers_of_images_that_are_left_to_torch(layer, why, images):
+    """With a reason."""
+    X, y = images
+    params = {"module__shape": X[2].shape[1:], "module__make": lambda: [layer]}
+    fit = _fits(NetClassifier(ImageChain, **params), X[2], y)[0]
+    prepared = prepare(fit, FitPreparer())
+    network, recipe = prepared.network(), prepared.recipe()[0]
+
+    assert why in why_not(build_program([network]), recipe, [network])
 
 
 class Function(nn.Sequential):

@@ -158,17 +158,6 @@ def _shape(make):
     return SHAPES.get(make, SHAPE)
 
 
-@pytest.fixture(params=["columns", "grouped"])
-def way(request, monkeypatch):
-    """Compute convolutions in double precision by either way."""
-    takes_columns = request.param == "columns"
-
-    def takes(x, geometry):
-        return (takes_columns and geometry.is_plain) or not geometry.is_usual
-
-    monkeypatch.setattr(_convolution, "_takes_columns", takes)
-
-
 def _modules(make, probabilities=(0.2, 0.5, 0.0), **options):
     modules = []
     with torch.random.fork_rng():
@@ -272,7 +261,6 @@ def _close(got, expected):
 
 
 @makers
-@pytest.mark.usefixtures("way")
 def test_rows_are_the_modules(make):
     """Outputs, derivatives, dropout and statistics are those of each module alone."""
     modules, shape = _modules(make), _shape(make)
@@ -282,7 +270,7 @@ def test_rows_are_the_modules(make):
 
 @pytest.mark.parametrize("make", [Images, _signals, _volumes, _only_convolutions])
 def test_rows_are_the_modules_in_single_precision(make):
-    """By the way that this machine takes; a last batch may have one sample."""
+    """A last batch may have one sample."""
     modules, shape = [m.float() for m in _modules(make, (0.0, 0.0, 0.0))], _shape(make)
     program = _program(modules, shape)
     program.begin_epoch([0] * 3, 3, [None] * 3)
@@ -310,6 +298,12 @@ IMAGE_LAYERS = {
     "2-D, strides": (2, nn.Conv2d(4, 6, 3, stride=(2, 1), padding=(1, 2))),
     "2-D, groups": (2, nn.Conv2d(4, 6, 3, groups=2, dilation=(2, 1), padding="same")),
     "2-D, beyond the kernel": (2, nn.Conv2d(4, 3, 1, padding=2)),
+    "2-D, beyond it with strides": (2, nn.Conv2d(4, 3, 1, padding=1, stride=2)),
+    "2-D, uneven groups": (2, nn.Conv2d(4, 6, (2, 4), padding="same", groups=2)),
+    "2-D, zeros in front": (
+        2,
+        nn.Sequential(nn.ZeroPad2d((1, 0, 0, 2)), nn.Conv2d(4, 3, 3, padding=(0, 1))),
+    ),
     "3-D": (3, nn.Conv3d(4, 3, 2, padding=1)),
     "max, mixed": (2, nn.MaxPool2d((1, 2))),
     "max, overlapping": (2, nn.MaxPool2d(3, stride=2, padding=1)),
@@ -326,7 +320,6 @@ IMAGE_LAYERS = {
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("name", IMAGE_LAYERS)
-@pytest.mark.usefixtures("way")
 def test_options_of_image_layers_mean_what_they_mean_to_torch(name):
     """Outputs and derivatives, whose windows leave a rest of each size."""
     n_dims, layer = IMAGE_LAYERS[name]
@@ -597,8 +590,7 @@ OTHER_IMAGES = {
     "reflected": _images(nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect")),
     "whole channels": _images(nn.Conv2d(2, 4, 3), nn.Dropout2d(0.5)),
     "no scale": _images(nn.BatchNorm2d(2, affine=False)),
-    "uneven groups": _images(nn.Conv2d(2, 2, (2, 4), padding="same", groups=2)),
-    "padded beyond the kernel": _images(nn.Conv2d(2, 4, 1, padding=1, stride=2)),
+    "zeros in front of pooling": _images(nn.ZeroPad2d(1), nn.MaxPool2d(2)),
     "transposed": _images(nn.ConvTranspose2d(2, 4, 3)),
     "weight norm": _images(nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 2, 3))),
     "adaptive maximum": _images(nn.AdaptiveMaxPool2d(2)),

@@ -424,7 +424,7 @@ def _parameters(kind):
 
 # What compiled code may train, torch has to train as well where there is no compiler, of
 # which the fuzzer sees to it too.
-BY_TORCH = [case for case in CASES if case.startswith("mlp")]
+BY_TORCH = [case for case in CASES if case.startswith(("mlp", "cnn"))]
 BY_TORCH = [(c, "0") if c.endswith(" all") else slow(c, "0") for c in BY_TORCH]
 
 

@@ -47,7 +47,7 @@
 
 enum kind {
     LINEAR, ACTIVATION, DROPOUT, LAYER_NORM, BATCH_NORM, BRANCH, JOIN, TABLE, MEMBERS, SCALE,
-    STEPS, RECURRENCE, LAST
+    STEPS, RECURRENCE, LAST, IMAGES, CONVOLUTION, POOL, FLATTEN
 };
 enum function { RELU, LEAKY_RELU, TANH, LOGISTIC, ELU, SELU, SILU, GELU, MISH };
 enum cell { GRU, LSTM, RNN_TANH, RNN_RELU };
@@ -80,6 +80,15 @@ typedef struct {
     double number;
     /* A batch's share in the running statistics. */
     double momentum;
+    /* Places of a sample in the input and in the output, each with all channels. */
+    int64_t n_before, n_places;
+    /* The window of each place of the output, (n_places, n_cells): of POOL places of the input,
+     * -1 for those beyond it; of CONVOLUTION the first of each `n_run` that are neighbours, counted
+     * with the zeros around the input, in which the input has the places `inner`. */
+    int64_t n_cells, n_run, n_around;
+    const int32_t *cells, *inner;
+    /* What sums of a window are divided by; NULL for maxima. */
+    const double *counts;
 } Layer;
 
 /* The columns of a table, numbers before categories: a number becomes itself, or `size` numbers by
@@ -89,9 +98,11 @@ typedef struct {
     int64_t n_numbers, n_bins, size, n_categories, category_size;
 } Table;
 
-/* A parameter: matrices as they are computed with, torch's the other way round if `is_turned`. */
+/* A parameter: matrices as they are computed with, torch's the other way round if `is_turned`.
+ * Rows are numbered by the first of two sizes, then by the second, which is `n_inner`; torch's
+ * the other way round. */
 typedef struct {
-    int64_t n_matrices, n_rows, n_columns, is_turned, is_penalised;
+    int64_t n_matrices, n_rows, n_columns, is_turned, is_penalised, n_inner;
 } Parameter;
 
 /* What all networks have in common. */
@@ -249,7 +260,7 @@ static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
 }
 
 /* What whoever calls must have in mind: it changes with the meaning of the structs. */
-int sk_tune_form(void) { return 4; }
+int sk_tune_form(void) { return 5; }
 
 /* Train networks, or predict: `positions` are then not needed, and batches are what is computed
  * at a time. */

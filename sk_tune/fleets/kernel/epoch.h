@@ -18,10 +18,12 @@ static void NAME(transfer)(const NAME(Worker) *own, int n_parts, int is_back) {
         int64_t n = n_rows * parameter->n_matrices;
         int64_t row = parameter->is_turned ? 1 : n_columns;
         int64_t column = parameter->is_turned ? n_rows : 1;
+        int64_t inner = parameter->n_inner, outer = n_rows / inner;
         for (int part = 0; part < n_parts; part++) {
             REAL *theirs = own->network->parts[q * 3 + part], *ours = kept[part] + own->places[q];
             for (int64_t i = 0; i < n && theirs; i++) {
-                REAL *their_row = theirs + i / n_rows * size + i % n_rows * row;
+                int64_t number = i % n_rows % inner * outer + i % n_rows / inner;
+                REAL *their_row = theirs + i / n_rows * size + number * row;
                 for (int64_t j = 0; j < n_columns && is_back; j++)
                     their_row[j * column] = ours[i * padded + j];
                 for (int64_t j = 0; j < n_columns && !is_back; j++)

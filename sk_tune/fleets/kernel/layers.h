@@ -33,6 +33,9 @@ typedef struct {
     /* One weight matrix the other way round; the inputs, shares in the loss, and outputs that
      * predict as all members together. */
     REAL *turned, *inputs, *share, *combined;
+    /* Windows of some places; a sample among zeros, and derivatives by it. */
+    REAL *windows, *image, *by_image;
+    int64_t n_image;
     char *block, *aligned;
     size_t n_bytes;
 } NAME(Worker);
@@ -135,12 +138,14 @@ static void NAME(drop)(const NAME(Worker) *own, const Layer *layer, const REAL *
     uint32_t a = key | 1, b = mixed(key ^ GOLDEN);
     int32_t threshold = network->thresholds[index];
     REAL scale = ((const REAL *)network->scales)[index];
-    int64_t n = own->n / layer->n_lines;
+    int64_t n = own->n / layer->n_lines, n_places = layer->n_places;
     for (int64_t i = 0; i < own->n; i++) {
-        /* In torch the lines of a sample follow each other. */
-        const int32_t *positions = own->positions + (i % n * layer->n_lines + i / n) * n_units;
+        /* In torch the lines of a sample follow each other, and so do the places of a channel. */
+        int64_t line = i % n * layer->n_lines + i / n;
+        int64_t first = line / n_places * n_places * n_units + line % n_places;
+        const int32_t *positions = own->positions + first;
         for (int64_t j = 0; j < n_units; j++) {
-            int32_t bits = (int32_t)((uint32_t)positions[j] * a + b);
+            int32_t bits = (int32_t)((uint32_t)positions[j * n_places] * a + b);
             /* A product, so that what is not finite stays so. */
             y[i * padded + j] = x[i * padded + j] * (bits >= threshold ? scale : 0);
         }
@@ -405,6 +410,7 @@ static void NAME(join)(const NAME(Worker) *own, const Layer *layer, const NAME(S
 }
 
 #include "recurrence.h"
+#include "convolution.h"
 
 /* Outputs of all layers for n of the samples of X.  0 or what failed. */
 static int NAME(forward)(NAME(Worker) *own, const REAL *X, int64_t n_samples,
@@ -433,6 +439,10 @@ static int NAME(forward)(NAME(Worker) *own, const REAL *X, int64_t n_samples,
         case STEPS: NAME(steps)(own, layer, slot); break;
         case RECURRENCE: NAME(recurrence)(own, layer, slot); break;
         case LAST: NAME(last)(own, layer, slot); break;
+        case IMAGES: NAME(images)(own, layer, slot); break;
+        case CONVOLUTION: NAME(convolution)(own, layer, slot); break;
+        case POOL: NAME(pool)(own, layer, slot); break;
+        case FLATTEN: NAME(flatten)(own, layer, slot); break;
         }
     }
     return 0;
@@ -461,6 +471,9 @@ static void NAME(backward)(NAME(Worker) *own) {
         case SCALE: NAME(scale_backward)(own, layer, slot); break;
         case RECURRENCE: NAME(recurrence_backward)(own, layer, slot, is_first); break;
         case LAST: NAME(last_backward)(own, layer); break;
+        case CONVOLUTION: NAME(convolution_backward)(own, layer, slot, is_first); break;
+        case POOL: NAME(pool_backward)(own, layer, slot); break;
+        case FLATTEN: NAME(flatten_backward)(own, layer); break;
         }
     }
 }
@@ -493,25 +506,34 @@ static REAL *NAME(take)(NAME(Worker) *own, int64_t n) {
 /* Share the memory of a thread out. */
 static void NAME(lay_out)(NAME(Worker) *own) {
     const Plan *plan = own->plan;
-    int64_t most = plan->most_samples, most_lines = 0, widest = 0, largest = 0, n = 0;
+    int64_t most = plan->most_samples, n_most = 0, largest = 0, n_windows = 0, n = 0;
     REAL *x = own->inputs = NAME(take)(own, most * NAME(whole)(plan->layers[0].n_in));
     for (int64_t l = 0; l < plan->n_layers; l++) {
         const Layer *layer = plan->layers + l;
         NAME(Slot) *slot = own->slots + l;
         int64_t padded = NAME(whole)(layer->n_out), row = NAME(whole)(layer->n_in);
+        if (most * row > n_most) n_most = most * row;
         if (layer->kind == MEMBERS) most *= layer->n_members;
         if (layer->kind == STEPS) most *= layer->n_lines;
         if (layer->kind == LAST) most /= layer->n_lines;
-        if (most > most_lines) most_lines = most;
+        if (layer->kind >= IMAGES && layer->kind <= FLATTEN)
+            most = plan->most_samples * layer->n_places;
+        if (layer->kind == CONVOLUTION) {
+            int64_t n_channels = NAME(whole)(l ? layer->n_in : layer->n_in / layer->n_before);
+            int64_t depth = layer->n_cells * layer->n_run * n_channels;
+            int64_t n_image = layer->n_around * n_channels + LANES;
+            if (depth > n_windows) n_windows = depth;
+            if (n_image > own->n_image) own->n_image = n_image;
+            if (layer->n_out * depth > largest) largest = layer->n_out * depth;
+        }
         int is_norm = layer->kind == LAYER_NORM || layer->kind == BATCH_NORM;
         slot->x = x;
         slot->y = x = NAME(has_output)(plan->layers, l) ? NAME(take)(own, most * padded) : x;
-        if (is_norm || layer->kind == JOIN ||
+        if (is_norm || layer->kind == JOIN || layer->kind == POOL ||
             (layer->kind == ACTIVATION && layer->option != RELU))
             slot->kept = NAME(take)(own, most * padded);
         if (is_norm) slot->scale = NAME(take)(own, most + 2 * padded);
-        if (padded > widest) widest = padded;
-        if (row > widest) widest = row;
+        if (most * padded > n_most) n_most = most * padded;
         if (layer->kind == LINEAR && layer->n_out * row > largest)
             largest = layer->n_out * row;
         if (layer->kind == RECURRENCE) {
@@ -529,10 +551,13 @@ static void NAME(lay_out)(NAME(Worker) *own) {
     own->places[plan->n_parameters] = own->n_numbers = n;
     own->p = NAME(take)(own, n), own->g = NAME(take)(own, n);
     own->m = NAME(take)(own, n), own->v = NAME(take)(own, n);
-    own->dy = NAME(take)(own, most_lines * widest);
-    own->dx = NAME(take)(own, most_lines * widest);
+    own->dy = NAME(take)(own, n_most), own->dx = NAME(take)(own, n_most);
     own->turned = NAME(take)(own, largest), own->share = NAME(take)(own, plan->most_samples);
-    own->combined = NAME(take)(own, plan->most_samples * widest);
+    int64_t n_outputs = NAME(whole)(plan->layers[plan->n_layers - 1].n_out);
+    own->combined = NAME(take)(own, plan->most_samples * n_outputs);
+    /* What comes last may be written beyond its end. */
+    own->windows = NAME(take)(own, LINES_AT_ONCE * n_windows + LANES);
+    own->image = NAME(take)(own, own->n_image), own->by_image = NAME(take)(own, own->n_image);
 }
 
 static int NAME(reserve)(NAME(Worker) *own) {
