@@ -84,9 +84,8 @@ def seconds_per_epoch(network: FleetNetwork, recipe: Recipe, found: Plan) -> flo
     is_recurrent = found.way == "kernel" and isinstance(module, RNN)
     if X.device.type != "cpu" or not (is_chain or is_recurrent or isinstance(module, MLP)):
         return math.inf
-    n_uses = module.members if isinstance(module, MLP) else 1
-    if is_recurrent:
-        n_uses = X.shape[1]
+    n_uses = X.shape[1] if is_recurrent else 1
+    n_uses *= module.members if isinstance(module, MLP) else 1
     # Forward, and backward by the weights and by the inputs.
     products = 3 * n_uses * sum(w.numel() for w in weights) * len(network.train)
     n_batch = len(network.train) if recipe.batch_size == -1 else recipe.batch_size

@@ -152,11 +152,8 @@ _CELLS = ("GRU", "LSTM", "RNN_TANH", "RNN_RELU")
 LINKS = ("identity", "sigmoid", "softmax")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 _LOSSES = [
-    "cross_entropy",
-    "binary_cross_entropy",
-    "squared_error",
-    "absolute_error",
-    "huber",
+    *("cross_entropy", "binary_cross_entropy"),
+    *("squared_error", "absolute_error", "huber"),
 ]
 # The scores that are computed beside each loss.
 _SCORES = [
@@ -165,15 +162,8 @@ _SCORES = [
     *[(r2_by_network, usual_score)] * 3,
 ]
 _FUNCTIONS: list[type[nn.Module]] = [
-    nn.ReLU,
-    nn.LeakyReLU,
-    nn.Tanh,
-    nn.Sigmoid,
-    nn.ELU,
-    nn.SELU,
-    nn.SiLU,
-    nn.GELU,
-    nn.Mish,
+    *(nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.ELU),
+    *(nn.SELU, nn.SiLU, nn.GELU, nn.Mish),
 ]
 # What a function has below 0: the slope of a line, or the size of an exponential.
 _NUMBERS: dict[type[nn.Module], Callable[[Any], float]] = {
@@ -427,19 +417,11 @@ def _linear(
     return [KernelLayer("linear", n_in, n_out, parameters, n_members=m)]
 
 
-def _norm(
-    name: str, layer: Any, size: int, *, by_sample: bool, n_lines: int = 1
-) -> KernelLayer:
+def _norm(name: str, layer: Any, size: int, *, by_sample: bool) -> KernelLayer:
     """Return a normalisation over the units of a sample, or over samples."""
     names = (f"{name}.weight", f"{name}.bias")
-    norm = KernelLayer(
-        "layer norm",
-        size,
-        size,
-        tuple(KernelParameter(name, 1, size) for name in names),
-        number=layer.eps,
-        n_lines=n_lines,
-    )
+    parameters = tuple(KernelParameter(name, 1, size) for name in names)
+    norm = KernelLayer("layer norm", size, size, parameters, number=layer.eps)
     if by_sample:
         return norm
     buffers = tuple(f"{name}.{part}" for part in _STATISTICS)
@@ -457,51 +439,39 @@ def _recurrent(
         raise ValueError("the kernel does not read sequences backwards")
     recurrences: list[Any] = [layer.recurrence for layer in network.layers]
     size, n_units = recurrences[0].input_size, network.hidden_size
-    n_lines = n_in // size
-    if n_lines * n_units > _MOST_STATES:
+    n_steps = n_in // size
+    if n_steps * n_units > _MOST_STATES:
         raise ValueError("the kernel keeps the gates of all steps, which are too many")
-    found = [KernelLayer("steps", n_in, size, n_lines=n_lines)]
+    found = [KernelLayer("steps", n_in, size)]
     for index, layer in enumerate(network.layers):
         name, cell = f"layers.{index}", _CELLS.index(recurrences[index].mode)
         n_gates = recurrences[index].weight_hh_l0.shape[0] // n_units
+        rows = {"weight_ih": size, "weight_hh": n_units, "bias_ih": 1, "bias_hh": 1}
         parameters = tuple(
-            KernelParameter(
-                f"{name}.recurrence.{part}_l0", n, n_units, n_gates, is_turned=n > 1
-            )
-            for part, n in (
-                ("weight_ih", size),
-                ("weight_hh", n_units),
-                ("bias_ih", 1),
-                ("bias_hh", 1),
-            )
+            KernelParameter(f"{name}.recurrence.{part}_l0", n, n_units, n_gates, n > 1)
+            for part, n in rows.items()
         )
-        inner = [
-            KernelLayer(
-                "recurrence", size, n_units, parameters, option=cell, n_lines=n_lines
-            )
-        ]
+        inner = [KernelLayer("recurrence", size, n_units, parameters, option=cell)]
         if layer.norm is not None:
             by_sample = isinstance(layer.norm, nn.LayerNorm)
-            norm = f"{name}.norm", layer.norm, n_units
-            inner.append(_norm(*norm, by_sample=by_sample, n_lines=n_lines))
+            inner.append(_norm(f"{name}.norm", layer.norm, n_units, by_sample=by_sample))
         if layer.residual:
             place = start + len(found)
-            end = place + 1 + len(inner)
-            branch = KernelLayer("branch", size, size, option=end, n_lines=n_lines)
-            join = KernelLayer("join", size, size, option=place, n_lines=n_lines)
-            inner = [branch, *inner, join]
+            branch = KernelLayer("branch", size, size, option=place + 1 + len(inner))
+            inner = [branch, *inner, KernelLayer("join", size, size, option=place)]
         found += inner
         if layer.dropout is not None:
             number = seeded[f"{name}.dropout"]
-            found.append(
-                KernelLayer("dropout", n_units, n_units, option=number, n_lines=n_lines)
-            )
+            found.append(KernelLayer("dropout", n_units, n_units, option=number))
         size = n_units
-    last = KernelLayer("last", n_units, n_units, n_lines=n_lines)
+    found.append(KernelLayer("last", n_units, n_units))
     n_outputs = network.output.out_features
     matrix = KernelParameter("output.weight", n_units, n_outputs, is_turned=True)
     output = matrix, KernelParameter("output.bias", 1, n_outputs)
-    return [*found, last, KernelLayer("linear", n_units, n_outputs, output)]
+    return [
+        *(layer._replace(n_lines=n_steps) for layer in found),
+        KernelLayer("linear", n_units, n_outputs, output),
+    ]
 
 
 def _table(inputs: TableInputs, n_in: int) -> KernelLayer:

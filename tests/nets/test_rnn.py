@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from torch import nn
 
 from sk_tune.nets import RNN
 
@@ -121,20 +120,6 @@ def test_batch_normalisation_of_padded_sequences_is_torchs_over_real_steps(mode,
         torch.testing.assert_close(norm.state_dict()[name], tensor, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("normalization", [None, "layer", "batch"])
-@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
-def test_looking_for_padding_where_there_is_none_changes_nothing(cell, normalization):
-    """With ``padded`` set, full sequences give what they give without."""
-    nets = [_net(cell=cell, normalization=normalization).train() for _ in range(2)]
-    nets[0].padded, nets[1].padded = True, False
-
-    got, expected = (net(_sequences()) for net in nets)
-
-    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
-    for name, tensor in nets[1].state_dict().items():
-        torch.testing.assert_close(nets[0].state_dict()[name], tensor)
-
-
 def test_padding_is_looked_for_unless_it_is_known():
     """None looks into the batch, True does as it would, False takes NaN for a number."""
     net, padded = _net().eval(), _ended(_sequences(), [6, 1, 3, 6, 2])
@@ -146,16 +131,3 @@ def test_padding_is_looked_for_unless_it_is_known():
 
     assert torch.isnan(net(padded)[1:3]).all()
     assert _net().padded is None
-
-
-def test_padded_layers_may_be_normalised_by_layer():
-    """Layer normalisation of padded sequences is torch's of each real step."""
-    lengths = [6, 1, 3, 6, 2]
-    net = _net(normalization="layer", n_layers=1).eval()
-    padded = _ended(_sequences(), lengths)
-    h = net.layers[0]._recur(padded.nan_to_num(), torch.tensor(lengths))
-    last = torch.stack([h[row, length - 1] for row, length in enumerate(lengths)])
-
-    expected = net.output(nn.functional.layer_norm(last, (4,)))
-
-    torch.testing.assert_close(net(padded), expected)
