@@ -194,11 +194,6 @@ class KernelParameter(NamedTuple):
     is_turned: bool = False
     n_inner: int = 1
 
-    @property
-    def size(self) -> int:
-        """How many numbers it has."""
-        return self.n_matrices * self.n_rows * self.n_columns
-
 
 class KernelTable(NamedTuple):
     """How the columns of a table become inputs: the fields are those of epoch.c."""
@@ -237,7 +232,8 @@ def n_lines(layer: KernelLayer) -> int:
 
 def n_products(layer: KernelLayer) -> int:
     """Return the multiplications by parameters, forward, of a sample or of one member."""
-    return n_lines(layer) * sum(parameter.size for parameter in layer.parameters)
+    sizes = (p.n_matrices * p.n_rows * p.n_columns for p in layer.parameters)
+    return n_lines(layer) * sum(sizes)
 
 
 def why_not(program: Program, recipe: Recipe, networks: Sequence[FleetNetwork]) -> str:
@@ -265,9 +261,7 @@ def carried_layers(
         raise ValueError("the kernel does not know the score")
     layers = _layers_of(program, networks[0].train.X)
     if not _has_plain_data(program, networks, loss, layers):
-        raise ValueError(
-            "the data, or how they are to be augmented, are not what the kernel reads"
-        )
+        raise ValueError("the data, as they are augmented, are not what the kernel reads")
     return layers
 
 
@@ -514,9 +508,7 @@ def _has_plain_data(
     like = next(iter(program.parameters.tensors.values()))
     if like.device.type != "cpu" or like.dtype not in {torch.float32, torch.float64}:
         return False
-    if networks[0].augmentation or any(
-        network.settings.eps < _LEAST_EPS for network in networks
-    ):
+    if networks[0].augmentation or any(n.settings.eps < _LEAST_EPS for n in networks):
         return False
     sets = [network.train for network in networks]
     return all(

@@ -88,8 +88,12 @@ NETWORKS = {
     "members": lambda n: MLPClassifier(
         width=64, members=n, batch_size=-1, max_epochs=1, callbacks=[Callback()]
     ),
-    "cnn": lambda n: CNNClassifier(n_channels=n, width=4, batch_size=-1, max_epochs=1),
-    "rnn": lambda n: RNNClassifier(hidden_size=n, batch_size=-1, max_epochs=1),
+    "cnn": lambda n: CNNClassifier(
+        n_channels=n, width=4, batch_size=-1, max_epochs=1, callbacks=[Callback()]
+    ),
+    "rnn": lambda n: RNNClassifier(
+        hidden_size=n, batch_size=-1, max_epochs=1, callbacks=[Callback()]
+    ),
     "module": lambda n: NetClassifier(
         _Wide, module__width=12 * n, batch_size=-1, max_epochs=1
     ),
