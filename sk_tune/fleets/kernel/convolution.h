@@ -57,8 +57,7 @@ static void NAME(flatten_backward)(NAME(Worker) *own, const Layer *layer) {
         for (int64_t c = 0; c < n_channels; c++) own->dx[i * row + c] = dy[c * n_places];
         NAME(clear_padding)(own->dx + i * row, 1, n_channels);
     }
-    REAL *done = own->dy;
-    own->dy = own->dx, own->dx = done;
+    NAME(swap)(own);
 }
 
 /* Copy a sample into the image, around which there are zeros: (places, C), without padding, so
@@ -172,8 +171,7 @@ static void NAME(convolution_backward)(NAME(Worker) *own, const Layer *layer,
     }
     if (is_first) return;
     own->n = own->n / layer->n_places * layer->n_before;
-    REAL *done = own->dy;
-    own->dy = own->dx, own->dx = done;
+    NAME(swap)(own);
 }
 
 /* The mean of each window, if there are counts to divide by, or its maximum: of equal numbers
@@ -229,6 +227,5 @@ static void NAME(pool_backward)(NAME(Worker) *own, const Layer *layer, const NAM
         }
         if (++place == layer->n_places) place = 0, dx += layer->n_before * padded;
     }
-    REAL *done = own->dy;
-    own->dy = own->dx, own->dx = done;
+    NAME(swap)(own);
 }

@@ -59,6 +59,37 @@ static int NAME(has_bias)(const NAME(Worker) *own, const Layer *layer) {
     return own->network->parts[3 * (layer->parameter + 1)] != NULL;
 }
 
+/* What a layer has found becomes what the layer before it is given. */
+static void NAME(swap)(NAME(Worker) *own) {
+    REAL *done = own->dy;
+    own->dy = own->dx, own->dx = done;
+}
+
+/* by_weight (n_rows, padded) = the sum over n lines of x^T dy; so many of them at a time that
+ * their derivatives stay in the nearest cache. */
+static void NAME(outer)(int64_t n_rows, int64_t padded, int64_t n, const REAL *x, int64_t x_row,
+                        const REAL *dy, int64_t dy_row, REAL *by_weight) {
+    if (!n) memset(by_weight, 0, (size_t)(n_rows * padded) * sizeof(REAL));
+    for (int64_t i = 0; i < n; i += AT_ONCE)
+        NAME(product)(n_rows, padded, n - i < AT_ONCE ? n - i : AT_ONCE, x + i * x_row, 1, x_row,
+                      dy + i * dy_row, dy_row, by_weight, padded, i ? by_weight : NULL, padded);
+}
+
+/* The sum of n lines (padded). */
+static void NAME(sum_lines)(int64_t n, int64_t padded, const REAL *dy, int64_t dy_row, REAL *sum) {
+    memset(sum, 0, (size_t)padded * sizeof(REAL));
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < padded; j++) sum[j] += dy[i * dy_row + j];
+}
+
+/* A matrix (n_in, P) the other way round, (n_out, row); what is between is 0. */
+static void NAME(turn)(const REAL *w, int64_t n_in, int64_t n_out, REAL *turned) {
+    int64_t row = NAME(whole)(n_in), padded = NAME(whole)(n_out);
+    for (int64_t i = 0; i < n_out; i++)
+        for (int64_t j = 0; j < n_in; j++) turned[i * row + j] = w[j * padded + i];
+    NAME(clear_padding)(turned, n_out, n_in);
+}
+
 static void NAME(linear)(const NAME(Worker) *own, const Layer *layer, const NAME(Slot) *slot) {
     int64_t row = NAME(whole)(layer->n_in), padded = NAME(whole)(layer->n_out);
     int64_t n = own->n / layer->n_members;
@@ -74,28 +105,15 @@ static void NAME(linear_backward)(NAME(Worker) *own, const Layer *layer,
     int64_t row = NAME(whole)(n_in), padded = NAME(whole)(n_out);
     for (int64_t k = 0; k < layer->n_members; k++) {
         const REAL *dy = own->dy + k * n * padded, *x = slot->x + k * n * row;
-        const REAL *w = own->p + PLACE(0) + k * n_in * padded;
-        REAL *bias = own->g + PLACE(1) + k * padded, *turned = own->turned;
-        REAL *by_weight = own->g + PLACE(0) + k * n_in * padded;
-        /* So many samples at a time that their derivatives stay in the nearest cache. */
-        for (int64_t i = 0; i < n; i += AT_ONCE)
-            NAME(product)(n_in, padded, n - i < AT_ONCE ? n - i : AT_ONCE, x + i * row, 1, row,
-                          dy + i * padded, padded, by_weight, padded, i ? by_weight : NULL, padded);
-        if (NAME(has_bias)(own, layer)) {
-            memset(bias, 0, (size_t)padded * sizeof(REAL));
-            for (int64_t i = 0; i < n; i++)
-                for (int64_t j = 0; j < padded; j++) bias[j] += dy[i * padded + j];
-        }
+        NAME(outer)(n_in, padded, n, x, row, dy, padded, own->g + PLACE(0) + k * n_in * padded);
+        if (NAME(has_bias)(own, layer))
+            NAME(sum_lines)(n, padded, dy, padded, own->g + PLACE(1) + k * padded);
         if (is_first) continue;
-        for (int64_t i = 0; i < n_out; i++)
-            for (int64_t j = 0; j < n_in; j++) turned[i * row + j] = w[j * padded + i];
-        NAME(clear_padding)(turned, n_out, n_in);
-        NAME(product)(n, row, n_out, dy, padded, 1, turned, row, own->dx + k * n * row, row, NULL,
-                      0);
+        NAME(turn)(own->p + PLACE(0) + k * n_in * padded, n_in, n_out, own->turned);
+        NAME(product)(n, row, n_out, dy, padded, 1, own->turned, row, own->dx + k * n * row, row,
+                      NULL, 0);
     }
-    if (is_first) return;
-    REAL *done = own->dy;
-    own->dy = own->dx, own->dx = done;
+    if (!is_first) NAME(swap)(own);
 }
 
 /* ReLU's derivative is read off its output, others are kept. */

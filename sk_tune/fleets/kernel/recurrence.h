@@ -48,13 +48,12 @@ static void NAME(last)(NAME(Worker) *own, const Layer *layer, const NAME(Slot) *
 
 static void NAME(last_backward)(NAME(Worker) *own, const Layer *layer) {
     int64_t n = own->n, padded = NAME(whole)(layer->n_out);
-    REAL *done = own->dy;
     own->n *= layer->n_lines;
     memset(own->dx, 0, (size_t)(own->n * padded) * sizeof(REAL));
     for (int64_t i = 0; i < n; i++)
-        memcpy(own->dx + NAME(end)(own, n, i) * padded, done + i * padded,
+        memcpy(own->dx + NAME(end)(own, n, i) * padded, own->dy + i * padded,
                (size_t)padded * sizeof(REAL));
-    own->dy = own->dx, own->dx = done;
+    NAME(swap)(own);
 }
 
 /* One state of one sample, (P): `a` are its blocks, `old` is the state before it, NULL for 0. */
@@ -150,23 +149,6 @@ static void NAME(state_backward)(const Layer *layer, int64_t padded, int64_t a_s
     }
 }
 
-/* by_weight (n_rows, padded) = the sum over lines of x^T a, some at a time as in LINEAR. */
-static void NAME(outer)(int64_t n_rows, int64_t padded, int64_t n, const REAL *x, int64_t x_row,
-                        const REAL *a, int64_t a_row, REAL *by_weight) {
-    memset(by_weight, 0, (size_t)(n_rows * padded) * sizeof(REAL));
-    for (int64_t i = 0; i < n; i += AT_ONCE)
-        NAME(product)(n_rows, padded, n - i < AT_ONCE ? n - i : AT_ONCE, x + i * x_row, 1, x_row,
-                      a + i * a_row, a_row, by_weight, padded, by_weight, padded);
-}
-
-/* A matrix (n_rows, padded) the other way round, (n_columns, row); what is between is 0. */
-static void NAME(turn)(const REAL *w, int64_t n_rows, int64_t n_columns, int64_t padded,
-                       int64_t row, REAL *turned) {
-    for (int64_t i = 0; i < n_columns; i++)
-        for (int64_t j = 0; j < row; j++)
-            turned[i * row + j] = j < n_rows ? w[j * padded + i] : 0;
-}
-
 static void NAME(recurrence_backward)(NAME(Worker) *own, const Layer *layer,
                                       const NAME(Slot) *slot, int is_first) {
     int64_t n = own->n / layer->n_lines, n_in = layer->n_in, n_units = layer->n_out;
@@ -176,7 +158,7 @@ static void NAME(recurrence_backward)(NAME(Worker) *own, const Layer *layer,
     /* The lines of all gates follow each other, as their blocks do. */
     memset(own->turned, 0, (size_t)(n_gates * padded * padded) * sizeof(REAL));
     for (int64_t k = 0; k < n_gates; k++)
-        NAME(turn)(own->p + PLACE(1) + k * n_units * padded, n_units, n_units, padded, padded,
+        NAME(turn)(own->p + PLACE(1) + k * n_units * padded, n_units, n_units,
                    own->turned + k * padded * padded);
     for (int64_t t = layer->n_lines - 1; t >= 0; t--) {
         REAL *a = slot->kept + t * n * row, *y = slot->y + t * n * padded;
@@ -201,24 +183,15 @@ static void NAME(recurrence_backward)(NAME(Worker) *own, const Layer *layer,
                     own->g + PLACE(0) + k * n_in * padded);
         NAME(outer)(n_units, padded, own->n - n, slot->y, padded, by_state + n * row, row,
                     own->g + PLACE(1) + k * n_units * padded);
-        for (int64_t j = 0; j < padded; j += LANES) {
-            V input_sum = {0}, state_sum = {0};
-            for (int64_t i = 0; i < own->n; i++) {
-                input_sum += AT(by_input + i * row + j);
-                state_sum += AT(by_state + i * row + j);
-            }
-            AT(own->g + PLACE(2) + k * padded + j) = input_sum;
-            AT(own->g + PLACE(3) + k * padded + j) = state_sum;
-        }
+        NAME(sum_lines)(own->n, padded, by_input, row, own->g + PLACE(2) + k * padded);
+        NAME(sum_lines)(own->n, padded, by_state, row, own->g + PLACE(3) + k * padded);
     }
     if (is_first) return;
     for (int64_t k = 0; k < n_gates; k++) {
-        NAME(turn)(own->p + PLACE(0) + k * n_in * padded, n_in, n_units, padded, in_row,
-                   own->turned);
+        NAME(turn)(own->p + PLACE(0) + k * n_in * padded, n_in, n_units, own->turned);
         NAME(product)(own->n, in_row, n_units,
                       slot->kept + NAME(input_block)(layer, k) * padded, row, 1, own->turned,
                       in_row, own->dx, in_row, k ? own->dx : NULL, in_row);
     }
-    REAL *done = own->dy;
-    own->dy = own->dx, own->dx = done;
+    NAME(swap)(own);
 }
