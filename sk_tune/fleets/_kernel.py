@@ -261,7 +261,7 @@ def carried_layers(
         raise ValueError("the kernel does not know the score")
     layers = _layers_of(program, networks[0].train.X)
     if not _has_plain_data(program, networks, loss, layers):
-        raise ValueError("the data, as they are augmented, are not what the kernel reads")
+        raise ValueError("the kernel cannot read the data, or have them augmented")
     return layers
 
 
