@@ -3,6 +3,8 @@
 import traceback
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sk_tune._text import (
     bytes_text,
@@ -28,6 +30,7 @@ def test_numbers_stand_to_the_right_and_words_to_the_left():
     [
         (0, "0.00 s"),
         (0.5, "0.50 s"),
+        (59.94, "59.9 s"),
         (59.96, "1 min 00 s"),
         (3599.4, "59 min 59 s"),
         (3599.6, "1 h 00 min"),
@@ -59,13 +62,30 @@ def test_bytes_are_in_powers_of_1024(n_bytes, text):
         ([-12345.6, 3.0, -98765.4], 4, ["-12346", "3", "-98765"]),
         ([1e9, 0.5, 0.25, 1e-12], 4, ["1e+09", "0.50", "0.25", "1e-12"]),
         ([0.0, 0.0], 4, ["0", "0"]),
+        ([0.4, 0.85], 4, ["0.40", "0.85"]),
         ([float("nan"), 1.0, float("inf")], 2, ["n/a", "1", "inf"]),
+        ([1e-9, 2e-9], 2, ["1e-09", "2e-09"]),
         ([], 4, []),
     ],
 )
 def test_numbers_of_a_column_have_equally_many_decimals(values, digits, texts):
     """Zeros at the end are digits too; what would be lost or very long has an exponent."""
     assert number_texts(values, digits) == texts
+
+
+@given(
+    values=st.lists(st.floats(1e-3, 1e5) | st.floats(-1e5, -1e-3), min_size=1),
+    digits=st.integers(1, 6),
+)
+def test_numbers_of_a_column_are_rounded_to_the_middle_one(values, digits):
+    """None is off by more than half of the last place of a number of middle size."""
+    sizes = sorted(abs(v) for v in values)
+    middle = sizes[len(sizes) // 2]
+
+    for value, text in zip(values, number_texts(values, digits), strict=True):
+        assert (
+            abs(float(text) - value) <= max(0.5, middle * 0.5 * 10 ** (1 - digits)) * 1.01
+        )
 
 
 @pytest.mark.parametrize(
@@ -77,6 +97,7 @@ def test_numbers_of_a_column_have_equally_many_decimals(values, digits, texts):
         ((-2513.2, -2801.0, -2207.9), ["-2513", "-2801", "-2208"]),
         ((-0.04, -0.0499, -0.031), ["-0.0400", "-0.0499", "-0.0310"]),
         ((float("nan"),) * 3, ["n/a"] * 3),
+        ((2e7, 1e7, 3e7), ["2e+07", "1e+07", "3e+07"]),
         ((1.0, 0.9999999, 1.0), ["1", "1", "1"]),
     ],
 )

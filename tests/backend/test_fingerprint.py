@@ -15,7 +15,7 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import EarlyStopping
 from torch import nn
 
-from sk_tune import MLPClassifier
+from sk_tune import MLPClassifier, MLPRegressor
 from sk_tune.backend import data_fingerprint, params_fingerprint
 
 ARRAYS = hnp.arrays(
@@ -75,6 +75,21 @@ def test_different_kinds_have_different_keys():
     keys = [data_fingerprint(value) for value in VALUES]
 
     assert len(set(keys)) == len(keys)
+
+
+def test_names_and_order_of_a_frame_count():
+    """Other names or another order of columns are other data, for some estimators."""
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    others = [
+        frame.rename(columns={"a": "c"}),
+        frame[["b", "a"]],
+        frame.set_index(pd.Index([5, 6])),
+        frame.astype("float32"),
+    ]
+
+    keys = {data_fingerprint(other) for other in [frame, *others]}
+
+    assert len(keys) == 5
 
 
 def test_what_cannot_be_read_is_equal_to_nothing():
@@ -139,7 +154,13 @@ def test_tensors_that_differ_are_other_parameters(other):
     [
         {"learning_rate": 0.02},
         {"hidden_layer_sizes": (5,)},
+        {"hidden_layer_sizes": (5, 5)},
+        {"batch_size": 16},
+        {"activation": "tanh"},
+        {"max_epochs": 7},
         {"random_state": 1},
+        {"random_state": np.random.RandomState(1)},
+        {"warm_start": True},
         {"class_weight": {0: 1.0, 1: 2.0}},
         {"callbacks": [EarlyStopping(patience=3)]},
     ],
@@ -160,6 +181,17 @@ def test_values_of_different_types_count(a, b):
     assert params_fingerprint(nets[0]) != params_fingerprint(nets[1])
 
 
+def test_the_class_counts():
+    """A classifier, a regressor and a subclass with equal parameters are different."""
+
+    class Own(MLPClassifier):
+        pass
+
+    keys = {params_fingerprint(cls()) for cls in (MLPClassifier, MLPRegressor, Own)}
+
+    assert len(keys) == 3
+
+
 class Holder(BaseEstimator):
     """Has one parameter of any kind."""
 
@@ -175,6 +207,23 @@ def test_functions_count_by_identity():
 
     assert keys[0] == keys[1]
     assert len(set(keys)) == 4
+
+
+class Callable:
+    """An object that can be called and has a state."""
+
+    def __init__(self, rate):
+        self.rate = rate
+
+    def __call__(self):
+        return self.rate
+
+
+def test_callable_objects_count_by_content():
+    """Equal state is the same parameter, another state is another."""
+    keys = [params_fingerprint(Holder(Callable(rate))) for rate in (1, 1, 2)]
+
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_what_scikit_learn_notes_on_a_net_does_not_count():

@@ -157,6 +157,25 @@ def test_a_state_survives_a_pickle_and_is_not_changed(way, digits, at_once):
         assert pickle.dumps(kept) == before
 
 
+def test_networks_that_stand_at_different_epochs_go_on_side_by_side(digits):
+    """Networks that have trained for 0, 2 and 5 epochs come to their ninth in a fleet."""
+    fits = [_fit(digits, "MLP", {"dropout": 0.1 * i}) for i in range(3)]
+    expected = train(fits)
+
+    rest = []
+    for i, n_epochs in enumerate((0, 2, 5)):
+        state = None
+        if n_epochs:
+            part = _fit(digits, "MLP", {"dropout": 0.1 * i}, n_epochs=n_epochs)
+            state = train([part])[0].state
+        more = {"n_epochs": 9 - n_epochs, "state": state}
+        rest.append(_fit(digits, "MLP", {"dropout": 0.1 * i}, **more))
+
+    for ours, reference in zip(train(rest), expected, strict=True):
+        assert len(ours.train_loss) == 9
+        np.testing.assert_allclose(ours.predictions, reference.predictions, atol=1e-12)
+
+
 @pytest.mark.parametrize("way", ["fleet", "alone"])
 def test_partial_fit_and_the_engine_continue_each_other(way, digits):
     """Three epochs by partial_fit, three by the engine and three more equal nine."""

@@ -218,6 +218,15 @@ def test_weights_and_dropout_may_differ(p):
     assert hash(module_structure(first)) == hash(module_structure(second))
 
 
+def test_a_copy_in_another_mode_is_equal():
+    """Evaluation mode, gradients and running means are no structure."""
+    module = _layers()
+    twin = copy.deepcopy(module).eval()
+    twin(torch.ones(2, 3)).sum().backward()
+
+    assert module_structure(twin) == module_structure(module)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -229,3 +229,16 @@ def test_weights_that_are_not_finite_at_the_end_are_named():
         "The weights 'hidden.0.linear.weight' are not finite after epoch 1 with "
         "learning_rate=inf."
     )
+
+
+def test_times_of_networks_add_up_to_at_most_the_time_of_all():
+    """An epoch's time is shared evenly, and each network's record has its share."""
+    start = time.perf_counter()
+    networks = [_network(_set(), i, n_epochs=i + 1) for i in range(3)]
+    outcomes = [outcome for _, outcome in train_fleet(networks, _recipe(), 2)]
+    elapsed = time.perf_counter() - start
+
+    assert 0 < sum(o.seconds for o in outcomes) <= elapsed
+    for outcome in outcomes:
+        shares = sum(record["dur"] for record in outcome.state.history)
+        assert outcome.seconds == pytest.approx(shares)

@@ -45,16 +45,36 @@ def test_kept_elements_are_scaled_so_that_the_mean_stays():
     assert set(_layer(0.5)(x).unique().tolist()) == {0.0, 2.0}
 
 
+def test_evaluation_and_p_0_leave_the_input_alone():
+    """The very tensor comes back."""
+    x = torch.ones(SHAPE)
+
+    assert _layer().eval()(x) is x
+    assert _layer(0.0)(x) is x
+
+
 @pytest.mark.parametrize(
     ("a", "b"),
     [
         (_layer(step=0), _layer(step=1)),
+        (_layer(step=5), _layer(step=6)),
+        (_layer(seed=0), _layer(seed=1)),
         (_layer(seed=2**40), _layer(seed=2**41)),
     ],
 )
 def test_masks_of_other_steps_and_seeds_are_independent(a, b):
     """Their correlation over 8192 elements is that of chance."""
     masks = torch.stack([_dropped(a).flatten(), _dropped(b).flatten()])
+
+    assert abs(torch.corrcoef(masks)[0, 1]) < 5 / N**0.5
+
+
+def test_layers_of_one_network_have_independent_masks():
+    """Two layers with one seed and step drop other elements."""
+    net = nn.Sequential(SeededDropout(0.3), SeededDropout(0.3)).train()
+    set_dropout_step(seed_dropout(net, 0), 3)
+
+    masks = torch.stack([_dropped(layer).flatten() for layer in net])
 
     assert abs(torch.corrcoef(masks)[0, 1]) < 5 / N**0.5
 
@@ -67,6 +87,13 @@ def test_neighbours_are_independent(lag):
     together = (masks[:, lag:] * masks[:, :-lag]).mean() / 0.21
 
     assert abs(together) < 5 / (50 * N) ** 0.5
+
+
+def test_mask_of_a_row_does_not_depend_on_the_rows_behind_it():
+    """A shorter batch has the first rows of the longer one's mask."""
+    layer = _layer()
+
+    assert torch.equal(_dropped(layer)[:10], _dropped(layer, (10, SHAPE[1])))
 
 
 def test_mask_is_the_same_after_pickle_and_copy():

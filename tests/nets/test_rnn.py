@@ -120,6 +120,20 @@ def test_batch_normalisation_of_padded_sequences_is_torchs_over_real_steps(mode,
         torch.testing.assert_close(norm.state_dict()[name], tensor, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("normalization", [None, "layer", "batch"])
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
+def test_looking_for_padding_where_there_is_none_changes_nothing(cell, normalization):
+    """With ``padded`` set, full sequences give what they give without."""
+    nets = [_net(cell=cell, normalization=normalization).train() for _ in range(2)]
+    nets[0].padded, nets[1].padded = True, False
+
+    got, expected = (net(_sequences()) for net in nets)
+
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    for name, tensor in nets[1].state_dict().items():
+        torch.testing.assert_close(nets[0].state_dict()[name], tensor)
+
+
 def test_padding_is_looked_for_unless_it_is_known():
     """None looks into the batch, True does as it would, False takes NaN for a number."""
     net, padded = _net().eval(), _ended(_sequences(), [6, 1, 3, 6, 2])

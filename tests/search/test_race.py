@@ -168,6 +168,13 @@ def test_who_is_clearly_worse_after_three_folds_loses(scores, losers):
     assert all("3 folds" in why and "candidate 0" in why for why in found.values())
 
 
+def test_nobody_loses_on_two_folds():
+    """Two folds say too little."""
+    search = GridSearchCV(Listed(), {"scores": [GOOD, HOPELESS]}, cv=KFold(2), refit=False)
+
+    assert raced(search, FOLDS[:8]) == {}
+
+
 def test_an_incumbent_of_an_earlier_round_counts():
     """A candidate loses to the best of all rounds, by the folds that it has itself."""
 

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from sklearn.model_selection import cross_val_score
 from skorch.callbacks import Callback
 from torch import nn
@@ -33,6 +34,16 @@ def test_small_is_what_multiplies_few_numbers(shapes, n_rows, expected):
     assert is_small(_state(*shapes), np.zeros((n_rows, 3))) is expected
 
 
+def test_sparse_rows_are_counted_as_others():
+    """They have a shape, and no length."""
+    assert is_small(_state((64, 64)), sparse.csr_array((1000, 64)))
+
+
+def test_what_has_more_axes_is_not_small():
+    """A recurrent layer uses its weights at every step of a sequence."""
+    assert not is_small(_state((4, 4)), np.zeros((2, 5, 4)))
+
+
 @pytest.mark.parametrize(("wanted", "inside"), [(True, 1), (False, 2)])
 def test_threads_are_given_back_after_an_error(wanted, inside):
     """In the block torch has one thread if that is wanted; afterwards as many as before."""
@@ -44,6 +55,40 @@ def test_threads_are_given_back_after_an_error(wanted, inside):
         assert torch.get_num_threads() == 2
         with one_thread(wanted=wanted):
             assert torch.get_num_threads() == inside
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_that_shards_share_leave_torch_its_number():
+    """A thread that begins while another is in its block finds 1, which is not to stay."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    inside, left = threading.Event(), threading.Event()
+    found = []
+
+    def first():
+        with one_thread():
+            inside.set()
+            left.wait(10)
+
+    def second():
+        inside.wait(10)
+        with one_thread(), one_thread():
+            found.append(torch.get_num_threads())
+            left.set()
+            threads[0].join(10)
+        found.append(torch.get_num_threads())
+
+    threads = [threading.Thread(target=run) for run in (first, second)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        third = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        third.start()
+        third.join(10)
+        assert found == [1, 2, 2]
     finally:
         torch.set_num_threads(before)
 
