@@ -64,16 +64,19 @@ def build(*flags: str) -> list[Path]:
     compiler = _compiler()
     machine = sysconfig.get_platform().replace("-", "_").lower()
     levels = next((v for k, v in LEVELS.items() if machine.endswith(k)), ())
-    made = []
-    for level in levels:
-        path = FOLDER / f"epoch_{level}.so".replace("-", "_")
-        command = [*compiler, *FLAGS, *_system_flags(), *flags, f"-march={level}"]
-        subprocess.run(
-            [*command, str(FOLDER / "epoch.c"), "-o", str(path), "-lm"], check=True
-        )
-        made.append(path)
-    if not made:
+    if not levels:
         raise FileNotFoundError(f"it knows no processors of this kind: {machine}")
+    base = [*compiler, *FLAGS, *_system_flags(), *flags, str(FOLDER / "epoch.c"), "-lm"]
+    made = [FOLDER / f"epoch_{level}.so".replace("-", "_") for level in levels]
+    commands = [
+        [*base, f"-march={level}", "-o", str(path)]
+        for level, path in zip(levels, made, strict=True)
+    ]
+    for compilation in list(
+        map(subprocess.Popen, commands)
+    ):  # all begin, then each is awaited
+        if compilation.wait():
+            raise subprocess.CalledProcessError(compilation.returncode, compilation.args)
     return made
 
 
