@@ -72,9 +72,8 @@ def build(*flags: str) -> list[Path]:
         [*base, f"-march={level}", "-o", str(path)]
         for level, path in zip(levels, made, strict=True)
     ]
-    for compilation in list(
-        map(subprocess.Popen, commands)
-    ):  # all begin, then each is awaited
+    compilations = [subprocess.Popen(command) for command in commands]
+    for compilation in compilations:
         if compilation.wait():
             raise subprocess.CalledProcessError(compilation.returncode, compilation.args)
     return made
