@@ -10,7 +10,7 @@ import torch
 
 from sk_tune.engine._fits import Fit
 from sk_tune.fleets import FleetNetwork, Plan, Recipe
-from sk_tune.nets import MLP, RNN
+from sk_tune.nets import MLP
 from sk_tune.training import TrainingState
 
 # Share of the memory that is free at the start that all workers together may take.
@@ -77,22 +77,19 @@ def seconds_per_epoch(network: FleetNetwork, recipe: Recipe, found: Plan) -> flo
 
     Infinity if it is not known how often the layers use a weight for a sample.
     """
-    module, X = network.module, network.train.X
-    weights = list(module.parameters())
-    is_chain = found.way in {"kernel", "layers"}
-    is_chain = is_chain and X.ndim == 2 and all(w.ndim <= 2 for w in weights)
-    is_recurrent = found.way == "kernel" and isinstance(module, RNN)
-    if X.device.type != "cpu" or not (is_chain or is_recurrent or isinstance(module, MLP)):
-        return math.inf
-    n_uses = X.shape[1] if is_recurrent else 1
-    n_uses *= module.members if isinstance(module, MLP) else 1
+    module, X, n_samples = network.module, network.train.X, len(network.train)
+    n_batch = n_samples if recipe.batch_size == -1 else recipe.batch_size
+    n_steps = math.ceil(n_samples / n_batch)
     # Forward, and backward by the weights and by the inputs.
-    products = 3 * n_uses * sum(w.numel() for w in weights) * len(network.train)
-    n_batch = len(network.train) if recipe.batch_size == -1 else recipe.batch_size
-    n_steps = math.ceil(len(network.train) / n_batch)
     if found.way == "kernel":
         seconds = n_steps * _SECONDS_PER_STEP_COMPILED + _SECONDS_PER_EPOCH_COMPILED
-        return products / _PRODUCTS_PER_SECOND_COMPILED + seconds
+        return 3 * found.n_products * n_samples / _PRODUCTS_PER_SECOND_COMPILED + seconds
+    weights = list(module.parameters())
+    is_chain = found.way == "layers" and X.ndim == 2 and all(w.ndim <= 2 for w in weights)
+    if X.device.type != "cpu" or not (is_chain or isinstance(module, MLP)):
+        return math.inf
+    n_uses = module.members if isinstance(module, MLP) else 1
+    products = 3 * n_uses * sum(w.numel() for w in weights) * n_samples
     return products / _PRODUCTS_PER_SECOND + n_steps * _SECONDS_PER_STEP
 
 

@@ -236,15 +236,6 @@ def n_products(layer: KernelLayer) -> int:
     return n_lines(layer) * sum(sizes)
 
 
-def why_not(program: Program, recipe: Recipe, networks: Sequence[FleetNetwork]) -> str:
-    """Return why the kernel does not train networks; nothing if it does, and gains time."""
-    try:
-        carried_layers(program, recipe, networks)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
 def carried_layers(
     program: Program, recipe: Recipe, networks: Sequence[FleetNetwork]
 ) -> list[KernelLayer]:

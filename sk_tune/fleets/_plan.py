@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from sk_tune._compat.torch_names import has_hooks
-from sk_tune.fleets._kernel import why_not
+from sk_tune.fleets._kernel import carried_layers, n_products
 from sk_tune.fleets._masks import is_torch_dropout, orders_in_memory
 from sk_tune.fleets._module_layer import ModuleLayer
 from sk_tune.fleets._program import Program
@@ -55,12 +55,16 @@ _WORDS = {
 class Plan:
     """Which way networks like one are trained, and why no faster one.
 
+    `n_products` are the multiplications by weights, forward, of a sample; the kernel's are
+    known.
+
     >>> print(Plan(way="alone", reason="its module has hooks"))
     alone, because its module has hooks
     """
 
     way: Literal["kernel", "layers", "vmap", "alone"]
     reason: str = ""
+    n_products: int = 0
 
     def __str__(self) -> str:
         because = f", because {self.reason}" if self.reason else ""
@@ -101,10 +105,20 @@ def plan(
         if network is None or recipe is None or not is_known:
             found = Plan(way=way, reason=chain.reason and reason)
         else:
-            reason = why_not(build_program([network]), recipe, [network])
-            found = Plan(way=way if reason else "kernel", reason=reason)
+            found = _kernel_plan(way, network, recipe)
     _tell(type(module).__name__, tuple(X.shape[1:]), found)
     return found
+
+
+def _kernel_plan(
+    way: Literal["vmap", "layers"], network: FleetNetwork, recipe: Recipe
+) -> Plan:
+    program = build_program([network])
+    try:
+        layers = carried_layers(program, recipe, [network])
+    except ValueError as error:
+        return Plan(way=way, reason=str(error))
+    return Plan(way="kernel", n_products=program.members * sum(map(n_products, layers)))
 
 
 @cache

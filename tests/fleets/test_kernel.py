@@ -25,7 +25,7 @@ from sk_tune.engine import Fit, train
 from sk_tune.engine._shard import prepare
 from sk_tune.estimators import FitPreparer
 from sk_tune.fleets import _active_batch, _compiled_epoch, _kernel, train_fleet
-from sk_tune.fleets._kernel import VARIABLE, compiled_library, kernel_status, why_not
+from sk_tune.fleets._kernel import VARIABLE, carried_layers, compiled_library, kernel_status
 from sk_tune.fleets._plan import build_program, plan
 from sk_tune.nets import ACTIVATIONS, SeededDropout
 from sk_tune.training import TensorSet, arrays_of_state
@@ -142,10 +142,6 @@ def _row(table, **params):
     return prepared.network(), prepared.recipe()[0]
 
 
-def _is_plain(*rows, recipe):
-    return not why_not(build_program(rows), recipe, rows)
-
-
 @pytest.mark.parametrize(
     ("params", "why"),
     [
@@ -158,7 +154,34 @@ def test_what_is_not_in_the_code_is_left_to_torch(params, why, table):
     """With a reason: other layers, and those whose products torch computes faster."""
     row, recipe = _row(table, **params)
 
-    assert why in why_not(build_program([row]), recipe, [row])
+    assert why in plan(row.module, row.train.X, row, recipe).reason
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "expected"),
+    [
+        (MLPClassifier(hidden_layer_sizes=(5,), normalization=None), (6,), 7 * 5 + 6 * 2),
+        (
+            CNNClassifier(n_layers=1, n_channels=5, width=7, normalization=None),
+            (2, 4, 4),
+            (2 * 9 + 1) * 5 * 16 + 21 * 7 + 8 * 2,
+        ),
+        (
+            RNNClassifier(hidden_size=5, normalization=None),
+            (4, 3),
+            (3 + 2 + 5) * 15 * 4 + 6 * 2,
+        ),
+    ],
+)
+def test_a_plan_knows_the_products_of_a_sample(net, shape, expected):
+    """Each weight at each place or step; so how long a fit takes is guessed beforehand."""
+    X = np.random.default_rng(0).normal(size=(20, *shape)).astype("float32")
+    prepared = prepare(Fit(estimator=net, X=X, y=np.arange(20) % 2, seed=0), FitPreparer())
+    network = prepared.network()
+
+    found = plan(network.module, network.train.X, network, prepared.recipe()[0])
+
+    assert (found.way, found.n_products) == ("kernel", expected)
 
 
 def test_targets_that_rows_do_not_share_are_looked_at_one_by_one(table):
@@ -167,8 +190,9 @@ def test_targets_that_rows_do_not_share_are_looked_at_one_by_one(table):
     spread = row.train.y.repeat_interleave(2)[::2]
     strided = replace(row, train=TensorSet(other.train.X, spread))
 
-    assert _is_plain(other, recipe=recipe)
-    assert not _is_plain(strided, other, recipe=recipe)
+    assert carried_layers(build_program([other]), recipe, [other])
+    with pytest.raises(ValueError, match="cannot read the data"):
+        carried_layers(build_program([strided, other]), recipe, [strided, other])
 
 
 @pytest.mark.parametrize(
@@ -529,7 +553,7 @@ def test_layers_of_images_that_are_left_to_torch(layer, why, images):
     prepared = prepare(fit, FitPreparer())
     network, recipe = prepared.network(), prepared.recipe()[0]
 
-    assert why in why_not(build_program([network]), recipe, [network])
+    assert why in plan(network.module, network.train.X, network, recipe).reason
 
 
 class Function(nn.Sequential):
