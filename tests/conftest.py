@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import settings
 from sklearn import datasets
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 import sk_tune
@@ -17,7 +18,9 @@ from sk_tune.engine import Trained
 from sk_tune.training import arrays_of_state
 
 # Because several workers test side by side, and sums must not depend on the machine.
+# Threads of BLAS wait for each other at full speed: ten times what they compute.
 torch.set_num_threads(1)
+threadpool_limits(1)
 
 # The same examples each time, so that a change is not refused for what it did not touch;
 # --hypothesis-profile=default looks for new ones.
