@@ -1,7 +1,15 @@
-"""Marks of single parameters."""
+"""Marks of single parameters, and scikit-learn's checks as parameters."""
 
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import pytest
+from sklearn.utils import estimator_checks
 
 slow = partial(pytest.param, marks=pytest.mark.slow)
+
+
+def parametrize_with_checks(estimators: list[Any], **options: Any) -> pytest.MarkDecorator:
+    """Do as scikit-learn's function, which writes an estimator out anew for each check."""
+    theirs = estimator_checks.parametrize_with_checks(estimators, **options)
+    return pytest.mark.parametrize(*theirs.args, ids=cache(theirs.kwargs["ids"]))
