@@ -25,26 +25,20 @@ def _press(number=signal.SIGINT):
     signal.getsignal(number)
 
 
-def test_ctrl_c_leaves_code_that_catches_it():
+def _fit_another():
+    with passing_interrupts():
+        _swallows(_press)
+
+
+# A callback of one net may fit another.
+@pytest.mark.parametrize("fit", [_press, _fit_another])
+def test_ctrl_c_leaves_code_that_catches_it(fit):
     """The caller sees the KeyboardInterrupt, and Python's handler is back."""
     with pytest.raises(KeyboardInterrupt), passing_interrupts():
-        _swallows(_press)
+        _swallows(fit)
 
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert _swallows(_press) == "swallowed"
-
-
-def test_ctrl_c_leaves_code_that_catches_it_around_a_second_block():
-    """A callback of one net may fit another."""
-
-    def fit_another():
-        with passing_interrupts():
-            _swallows(_press)
-
-    with pytest.raises(KeyboardInterrupt), passing_interrupts():
-        _swallows(fit_another)
-
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_what_code_raises_itself_is_caught_as_before():
@@ -102,6 +96,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_first_second_breaks_no_import(tmp_path):
     """The interrupted process can still train and save."""
     command = [sys.executable, "-c", _EARLY, str(tmp_path / "net.skt")]

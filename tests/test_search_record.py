@@ -11,12 +11,7 @@ from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
 from sklearn.model_selection import KFold, RepeatedKFold, ShuffleSplit
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV
-from sk_tune._search_record import (
-    SearchRecord,
-    fold_layout,
-    rows_of_most,
-    search_record,
-)
+from sk_tune._search_record import SearchRecord, fold_layout, rows_of_most, search_record
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 2))

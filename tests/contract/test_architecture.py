@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,14 @@ MAX_LINES = 500
 MAX_BODY = 50
 
 
-def _name(path):
-    return path.relative_to(PACKAGE).as_posix()
+@cache
+def _tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _named(found):
+    """Return what was found by the name of the module, where there is something."""
+    return {path.relative_to(PACKAGE).as_posix(): own for path, own in found if own}
 
 
 def _docstrings(tree):
@@ -29,53 +36,49 @@ def _docstrings(tree):
             yield node.body[0]
 
 
-@pytest.mark.parametrize("module", MODULES, ids=_name)
-def test_modules_are_of_readable_size(module):
-    """A module has at most 500 lines without docstrings, a function at most 50."""
-    text = module.read_text()
-    tree = ast.parse(text)
+def _too_long(module):
+    """Return functions of a module that are too long, and its lines if they are many."""
+    tree, found = _tree(module), []
     in_docstrings = {
         line for d in _docstrings(tree) for line in range(d.lineno, d.end_lineno + 1)
     }
-
-    n_lines = len(text.splitlines()) - len(in_docstrings)
-
-    assert n_lines <= MAX_LINES
+    n_lines = len(module.read_text().splitlines()) - len(in_docstrings)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             first = node.body[1:] if ast.get_docstring(node) else node.body
             length = first[-1].end_lineno - first[0].lineno + 1 if first else 0
-            assert length <= MAX_BODY, node.name
+            found += [(node.name, length)] * (length > MAX_BODY)
+    return found + [n_lines] * (n_lines > MAX_LINES)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=_name)
-def test_other_packages_are_used_by_their_public_names(module):
-    """A sub-package imports from another by its root, not from its private modules."""
+def test_modules_are_of_readable_size():
+    """A module has at most 500 lines without docstrings, a function at most 50."""
+    assert len(MODULES) > 100
+    assert _named((module, _too_long(module)) for module in MODULES) == {}
+
+
+def _private_names(module):
     own = ".".join(("sk_tune", *module.relative_to(PACKAGE).parts[:-1]))
-    for node in ast.walk(ast.parse(module.read_text())):
+    for node in ast.walk(_tree(module)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sk_tune."):
             home, _, name = node.module.rpartition(".")
-            private = name.startswith("_") and home != "sk_tune"
-            assert not private or home == own, node.module
+            if name.startswith("_") and home not in {"sk_tune", own}:
+                yield node.module
 
 
-@pytest.mark.parametrize("module", MODULES, ids=_name)
-def test_licence_is_named_in_every_file(module):
+def test_other_packages_are_used_by_their_public_names():
+    """A sub-package imports from another by its root, not from its private modules."""
+    assert _named((module, [*_private_names(module)]) for module in MODULES) == {}
+
+
+def test_licence_is_named_in_every_file():
     """The first two lines are those of SPDX."""
-    assert module.read_text().splitlines()[:2] == [
+    lines = [
         "# SPDX-FileCopyrightText: sk_tune contributors",
         "# SPDX-License-Identifier: BSD-3-Clause",
     ]
 
-
-def _python(code):
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    assert [m for m in MODULES if m.read_text().splitlines()[:2] != lines] == []
 
 
 PAGE = TESTS.parent / "docs" / "how-it-works.md"
@@ -90,48 +93,42 @@ def test_the_page_on_how_it_works_names_what_there_is():
     assert sorted(p for p in places if not (TESTS.parent / p).exists()) == []
 
 
-@pytest.mark.parametrize("code", ["import sk_tune", "import sk_tune; dir(sk_tune)"])
-def test_importing_the_root_imports_nothing_heavy(code):
-    """torch, scikit-learn and the rest are imported when a name is asked for."""
-    heavy = {"torch", "sklearn", "skorch", "skopt", "numpy", "pandas", "scipy"}
-
-    result = _python(f"{code}; import sys; print(sorted({heavy} & set(sys.modules)))")
-
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == "[]"
+_HEAVY = {"torch", "sklearn", "skorch", "skopt", "numpy", "pandas", "scipy"}
 
 
-def test_networks_and_training_steps_need_no_scikit_learn():
-    """sk_tune.nets, training and augment import torch, numpy and scipy only."""
-    result = _python(
-        "import sk_tune.nets, sk_tune.training, sk_tune.augment, sys; "
-        "print(sorted({'sklearn', 'skorch', 'skopt', 'pandas'} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        # What is in the root is imported when a name is asked for.
+        ("import sk_tune", _HEAVY),
+        ("import sk_tune; dir(sk_tune)", _HEAVY),
+        (
+            "import sk_tune.nets, sk_tune.training, sk_tune.augment",
+            {"sklearn", "skorch", "skopt", "pandas"},
+        ),
+        ("import sk_tune.space, sk_tune.sampler", {"torch", "skorch", "optuna"}),
+    ],
+)
+def test_imports_import_nothing_heavy(code, heavy):
+    """Networks need no scikit-learn; spaces and samplers, for any estimator, no torch."""
+    code += f"; import sys; print(sorted({heavy} & set(sys.modules)))"
+
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
     )
 
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "[]"
 
 
-def test_spaces_and_samplers_need_no_torch():
-    """sk_tune.space and sk_tune.sampler are for any estimator, and quick to import."""
-    result = _python(
-        "import sk_tune.space, sk_tune.sampler, sys; "
-        "print(sorted({'torch', 'skorch', 'optuna'} & set(sys.modules)))"
-    )
-
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize("path", sorted(TESTS.rglob("test_*.py")), ids=lambda p: p.stem)
-def test_every_test_says_what_behaviour_it_is_for(path):
+def test_every_test_says_what_behaviour_it_is_for():
     """Each test function has a docstring, which is the requirement in one sentence."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    tests = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-    ]
+    for path in TESTS.rglob("test_*.py"):
+        tests = [
+            node
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        ]
 
-    assert tests
-    assert [test.name for test in tests if ast.get_docstring(test) is None] == []
+        assert tests, path
+        assert [test.name for test in tests if ast.get_docstring(test) is None] == []

@@ -15,13 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sk_tune import GridSearchCV, MLPClassifier, NetClassifier
-from sk_tune._search_record import (
-    INTERRUPTED,
-    LEFT_OUT,
-    LOST_RACE,
-    UNSCORED,
-    SearchRecord,
-)
+from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE, UNSCORED, SearchRecord
 from sk_tune.diagnosis import apply
 
 PARAMS = [{"width": 2**k} for k in range(6)]

@@ -7,13 +7,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-from sk_tune import (
-    CNNClassifier,
-    MLPClassifier,
-    MLPRegressor,
-    NetClassifier,
-    RNNRegressor,
-)
+from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, RNNRegressor
 from sk_tune.estimators import FitPreparer, NetworkEstimator, adopt_training, is_unchanged
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)

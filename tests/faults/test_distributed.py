@@ -17,12 +17,7 @@ import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import (
-    GridSearchCV,
-    HalvingGridSearchCV,
-    HyperbandSearchCV,
-    MLPClassifier,
-)
+from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV, MLPClassifier
 
 N_MOMENTS = int(os.environ.get("SK_TUNE_FAULTS", "50"))
 pytestmark = [

@@ -13,24 +13,16 @@ UNIT = st.floats(0.0, 1.0, exclude_max=True)
 N_DRAWS = 2000
 
 
-@given(low=st.integers(-100, 100), width=st.integers(1, 1000), code=UNIT)
-def test_integers_keep_their_value_through_codes(low, width, code):
+@pytest.mark.parametrize("is_log", [False, True])
+@given(low=st.integers(-100, 100), width=st.integers(1, 10_000), code=UNIT)
+def test_integers_keep_their_value_through_codes(is_log, low, width, code):
     """Decoding is inverse to encoding, and snapping is encoding the value of a code."""
-    integers = IntegerRange(low, low + width)
+    low = max(low, 1) if is_log else low
+    integers = IntegerRange(low, low + width, is_log=is_log)
     value = integers.decode(code)
 
     assert type(value) is int
     assert low <= value <= low + width
-    assert integers.decode(integers.encode(value)) == value
-    assert integers.snap(np.array([code]))[0] == pytest.approx(integers.encode(value))
-
-
-@given(low=st.integers(1, 100), width=st.integers(1, 10_000), code=UNIT)
-def test_logarithmic_integers_keep_their_value_through_codes(low, width, code):
-    """The same with a logarithm in between."""
-    integers = IntegerRange(low, low + width, is_log=True)
-    value = integers.decode(code)
-
     assert integers.decode(integers.encode(value)) == value
     assert integers.snap(np.array([code]))[0] == pytest.approx(integers.encode(value))
 

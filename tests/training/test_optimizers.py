@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -11,9 +12,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from sk_tune.schedule import LR_SCHEDULES, learning_rate_factor
-from sk_tune.training import (
-    build_optimizer,
-)
+from sk_tune.training import build_optimizer
 
 HYPERPARAMETERS = {
     "learning_rate": 0.02,
@@ -59,19 +58,19 @@ def _our_rates(schedule):
     return [learning_rate_factor(schedule, step / N_STEPS) for step in range(N_STEPS)]
 
 
-def test_cosine_is_torchs_cosine_annealing():
-    """The factors equal CosineAnnealingLR's over as many steps."""
-    expected = _torch_rates(lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=N_STEPS))
-
-    assert _our_rates("cosine") == pytest.approx(expected, abs=1e-9)
+MILESTONES = [N_STEPS // 2, 3 * N_STEPS // 4]
 
 
-def test_step_is_torchs_multi_step_at_half_and_three_quarters():
-    """The factors equal MultiStepLR's with gamma 0.1."""
-    milestones = [N_STEPS // 2, 3 * N_STEPS // 4]
-    expected = _torch_rates(lambda o: lr_scheduler.MultiStepLR(o, milestones))
-
-    assert _our_rates("step") == pytest.approx(expected, abs=1e-9)
+@pytest.mark.parametrize(
+    ("name", "torchs"),
+    [
+        ("cosine", partial(lr_scheduler.CosineAnnealingLR, T_max=N_STEPS)),
+        ("step", partial(lr_scheduler.MultiStepLR, milestones=MILESTONES)),
+    ],
+)
+def test_factors_are_those_of_torchs_schedules(name, torchs):
+    """Cosine annealing over as many steps; a tenth at half and three quarters of them."""
+    assert _our_rates(name) == pytest.approx(_torch_rates(torchs), abs=1e-9)
 
 
 def test_one_cycle_follows_torchs_up_to_its_grid():

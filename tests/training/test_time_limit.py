@@ -6,13 +6,7 @@ import time
 
 import pytest
 
-from sk_tune.training import (
-    EpochTimer,
-    TimeIsUpError,
-    TimeLimit,
-    check_time,
-    time_limit,
-)
+from sk_tune.training import EpochTimer, TimeIsUpError, TimeLimit, check_time, time_limit
 
 
 def test_what_is_late_and_cannot_be_cut_ends_at_once():

@@ -10,12 +10,7 @@ from sklearn.model_selection import GridSearchCV as PlainGridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import (
-    GridSearchCV,
-    MLPClassifier,
-    MLPRegressor,
-    RandomizedSearchCV,
-)
+from sk_tune import GridSearchCV, MLPClassifier, MLPRegressor, RandomizedSearchCV
 
 matplotlib.use("Agg")
 
