@@ -183,6 +183,7 @@ assert "torch._dynamo" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_networks_that_only_adopt_build_no_optimizer():
     """Torch's compiler, which its optimizers import for a second or two, is not needed."""
     subprocess.run([sys.executable, "-c", _ADOPT_ONLY], check=True)

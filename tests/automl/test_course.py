@@ -93,7 +93,7 @@ def test_no_time_is_no_training(problem, small_network):
 
 def test_rounds_end_with_the_time(problem, small_network):
     """The clock decides how many there are."""
-    course = _course(problem, budget=4.0, n_rounds=None)
+    course = _course(problem, budget=2.0, n_rounds=None)
     start = time.monotonic()
 
     course.run([dummy_model(problem), small_network(problem)])

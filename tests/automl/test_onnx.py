@@ -7,6 +7,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
+from marks import slow
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits
@@ -17,6 +18,7 @@ from sklearn.preprocessing import FunctionTransformer, Normalizer, QuantileTrans
 
 from sk_tune import AutoClassifier, AutoRegressor, MLPClassifier, TablePreparer
 from sk_tune._compat import boosted_trees
+from sk_tune.automl import _onnx_blend
 from sk_tune.automl._blend import Blend
 from sk_tune.automl._models import boosting_model, linear_model, network_models
 from sk_tune.automl._onnx_blend import Encoded, Forest, TreesOutput, export_blend
@@ -91,20 +93,6 @@ def test_numbers_are_predicted_in_their_units(tmp_path):
     np.testing.assert_allclose(answer[:, 0], auto.predict(X[200:]), rtol=1e-5)
 
 
-@pytest.mark.slow
-def test_images_keep_their_shape(tmp_path):
-    """They are scaled inside."""
-    X, y = load_digits(return_X_y=True)
-    X = X.reshape(-1, 1, 8, 8)
-    auto = AutoClassifier(**NETWORKS).fit(X[:200], y[:200])
-
-    about = auto.to_onnx(tmp_path / "auto.onnx")
-
-    assert about["inputs"] == []
-    answer = _answer(tmp_path / "auto.onnx", X[200:300])
-    np.testing.assert_allclose(answer, auto.predict_proba(X[200:300]), atol=1e-5)
-
-
 @pytest.fixture(scope="module")
 def dated():
     """Return 300 rows with all that a table may hold, and labels that follow from them."""
@@ -134,8 +122,21 @@ def _unlike(X):
     return new
 
 
-def test_all_kinds_of_models_and_columns_are_written(dated, make_problem, tmp_path):
+@pytest.mark.parametrize("is_written", [False, slow(True)])
+def test_all_kinds_of_models_and_columns_are_written(
+    is_written, dated, make_problem, tmp_path, monkeypatch
+):
     """Dates are days since 1970; trees and their categories decide as scikit-learn's."""
+    modules = []
+    if not is_written:
+        # To write the module that an ONNX model is made of takes many seconds.
+        monkeypatch.setattr(
+            _onnx_blend,
+            "export_module",
+            lambda module, networks, example, path, **own: (
+                path.touch() or modules.append(module.eval())
+            ),
+        )
     X, y = dated
     problem = make_problem(X, y)
     models = [linear_model(problem), boosting_model(problem), network_models(problem)[0]]
@@ -168,21 +169,26 @@ def test_all_kinds_of_models_and_columns_are_written(dated, make_problem, tmp_pa
     assert [own["fold"] for own in about["members"]] == [0, 0, 0, 1]
     assert {own["weight"] for own in about["members"]} == {0.25}
     new = _unlike(X)
-    answer = _answer(tmp_path / "blend.onnx", _as_told(new, about["inputs"]))
+    rows = _as_told(new, about["inputs"])
+    for module in modules:
+        answer = module(torch.from_numpy(rows)).detach().numpy()
+    if is_written:
+        answer = _answer(tmp_path / "blend.onnx", rows)
     np.testing.assert_allclose(answer, blend.predict_proba(new), atol=2e-6)
 
 
 @pytest.mark.slow
-def test_flattened_images_of_linear_models_and_boosting_are_written(tmp_path):
-    """Ten classes, each with trees of its own."""
+@pytest.mark.parametrize("models", [["network"], ["linear", "boosting"]])
+def test_images_are_written(models, tmp_path):
+    """They keep their shape and are scaled inside; ten classes have trees of their own."""
     X, y = load_digits(return_X_y=True)
     X = X.reshape(-1, 1, 8, 8)
-    models = ["linear", "boosting"]
     auto = AutoClassifier(**{**NETWORKS, "models": models}).fit(X[:200], y[:200])
 
-    for use in models:
-        auto.set_params(use=use).to_onnx(tmp_path / "auto.onnx")
+    for use in models if len(models) > 1 else ["ensemble"]:
+        about = auto.set_params(use=use).to_onnx(tmp_path / "auto.onnx")
 
+        assert about["inputs"] == []
         answer = _answer(tmp_path / "auto.onnx", X[200:300])
         np.testing.assert_allclose(answer, auto.predict_proba(X[200:300]), atol=1e-5)
 

@@ -347,6 +347,7 @@ def test_sigterm_ends_a_fit_as_ctrl_c_does(tmp_path, fit, mixed_csv, monkeypatch
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_after_a_kill_no_worker_lives_and_the_fit_is_gone_on_with(tmp_path, mixed_csv):
     """From the first model on the folder has what it takes."""

@@ -345,6 +345,7 @@ def _deadly_module(marker, *, always, after=None):
     return Deadly
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("workers_for_little")
 def test_a_worker_that_dies_costs_at_most_its_shard(digits, tmp_path):
     """What was lost is tried once more; what is lost again is reported as failed."""

@@ -380,7 +380,7 @@ def test_features_are_eliminated_as_without_the_block():
 
 
 @pytest.mark.usefixtures("workers_for_little")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["sk_tune", slow("skorch")])
 def test_two_workers_change_nothing(kind):
     """Trained by two processes, networks are what they are without the block."""
     own = KINDS[kind]

@@ -241,6 +241,7 @@ print(value_digest(values), FitKeys().key(fit))
 """
 
 
+@pytest.mark.slow
 def test_keys_and_digests_are_the_same_in_every_process(capsys):
     """Python's own hashes, by which sets are ordered, change from run to run."""
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"

@@ -32,11 +32,11 @@ from sk_tune.exceptions import SkTuneWarning
 from sk_tune.training import forked_rng
 
 X, Y = load_digits(return_X_y=True)
-X, Y = X[:500] / 16.0, Y[:500].astype(np.int64)
+X, Y = X[:260] / 16.0, Y[:260].astype(np.int64)
 X_REG, Y_REG = load_diabetes(return_X_y=True)
 Y_REG = ((Y_REG - Y_REG.mean()) / Y_REG.std())[:, np.newaxis]
-TRAIN = (np.arange(350), np.arange(17, 350))
-MONITOR = np.arange(350, 440)
+TRAIN = (np.arange(200), np.arange(17, 200))
+MONITOR = np.arange(200, 260)
 
 
 class Module(nn.Module):

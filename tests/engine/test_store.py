@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from marks import slow
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -492,7 +493,7 @@ def test_a_second_run_trains_only_what_is_new(iris, tmp_path):
 @pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
 @pytest.mark.filterwarnings("ignore:.*tasks have been successfully executed")
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, slow(2)])
 def test_an_interrupted_run_goes_on_in_the_same_fleets(iris, tmp_path, n_jobs):
     """Shards that were finished are loaded; the others are cut as they would have been."""
     path = tmp_path / "fits.db"

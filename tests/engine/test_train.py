@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 import torch
 from joblib.parallel import BACKENDS
+from marks import slow
 from skorch.callbacks import EpochTimer
 from torch import nn
 from torch.nn import functional as F
@@ -388,7 +389,7 @@ def test_progress_only_grows_and_ends_with_all(n_jobs, engine, digits):
 @pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
 @pytest.mark.parametrize(
-    ("told", "n_jobs"), [("progress", 1), ("trained", 1), ("progress", 2)]
+    ("told", "n_jobs"), [("progress", 1), ("trained", 1), slow("progress", 2)]
 )
 def test_an_error_of_the_callers_function_is_raised_as_it_is(told, n_jobs, digits):
     """It ends the training; no fit is blamed for it, and none is trained alone."""
@@ -783,7 +784,7 @@ def test_a_fit_that_ends_too_late_has_no_result(make_estimator, iris):
     """Unlike one that ends in time."""
     nets = [make_estimator("MLPClassifier", max_epochs=n) for n in (2, 10**6)]
     fits = [Fit(estimator=net, X=iris.X, y=iris.y) for net in nets]
-    limit = TimeLimit(until=time.monotonic() + 3.0)
+    limit = TimeLimit(until=time.monotonic() + 2.0)
 
     done, late = train(fits, limit=limit)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import slow
 from scipy.optimize import nnls
 from scipy.special import expit
 from sklearn.base import clone
@@ -228,7 +229,7 @@ def test_the_interval_holds_the_score_on_new_samples(make_library):
     assert n_inside > 15
 
 
-@every_method
+@pytest.mark.parametrize("method", ["greedy", slow("stack"), "average"])
 def test_candidates_without_information_score_at_chance(method):
     """Over repetitions the score of choices from 10 guessers is that of a guess."""
     scores, naive = [], []

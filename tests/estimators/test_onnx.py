@@ -33,7 +33,7 @@ def _run(path, X):
     return session.run(None, {"X": X})[0], session
 
 
-@pytest.mark.parametrize("name", [slow(n) if n == "RNNRegressor" else n for n in CASES])
+@pytest.mark.parametrize("name", [slow(n) if n.endswith("Regressor") else n for n in CASES])
 def test_a_model_agrees(name, make_estimator, task_data, outputs, tmp_path, caplog):
     """For any number of rows, and torch does not log what it misses."""
     log = logging.getLogger("torch.onnx")

@@ -23,7 +23,7 @@ from sk_tune.nets import ACTIVATIONS
 from sk_tune.training import arrays_of_state
 
 N_EXAMPLES = int(os.environ.get("SK_TUNE_FUZZ", "200"))
-N_QUICK = N_EXAMPLES if "SK_TUNE_FUZZ" in os.environ else 60
+N_QUICK = N_EXAMPLES if "SK_TUNE_FUZZ" in os.environ else 40
 N_TOGETHER = 10
 KERNEL = "SK_TUNE_KERNEL"
 N_TRAIN = 36

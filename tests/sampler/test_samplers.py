@@ -117,7 +117,7 @@ def test_failed_candidates_do_not_end_a_search(make, failure):
         n = next(n_calls)
         return failure if n < 6 or n % 3 == 0 else _score(candidate)
 
-    assert len(_run(make, MIXED, score, n_points=32)) == 32
+    assert len(_run(make, MIXED, score, n_points=16)) == 16
 
 
 @every_learner
@@ -170,7 +170,7 @@ def test_a_global_seed_is_neither_needed_nor_touched(make):
     """numpy's global generator is left as it was."""
     state = np.random.get_state()[1].copy()  # noqa: NPY002
 
-    _run(make, MIXED, _score)
+    _run(make, MIXED, _score, n_points=12)
 
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
 

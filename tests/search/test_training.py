@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from marks import slow
 from scipy import sparse
 from scipy.stats import loguniform
 from sklearn.model_selection import StratifiedKFold
@@ -271,7 +272,7 @@ def test_the_best_epoch_is_scored_and_refitted(make_estimator, iris, scoring, co
     )
 
 
-@pytest.mark.parametrize("share", [0.0, 1e-5])
+@pytest.mark.parametrize("share", [0.0, slow(1e-5)])
 def test_less_room_for_checkpoints_costs_epochs_and_changes_nothing(
     make_estimator, iris, monkeypatch, share
 ):
