@@ -262,7 +262,7 @@ def test_saved_and_pickled_networks_know_their_columns(embedding, fitted, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("embedding", map(slow, ["periodic", "piecewise_linear"]))
+@pytest.mark.parametrize("embedding", [slow("periodic"), slow("piecewise_linear")])
 def test_an_onnx_model_takes_the_columns_as_they_are(embedding, fitted, tmp_path):
     """It maps unknown codes and embeds numbers; of members it gives the mean."""
     onnxruntime = pytest.importorskip("onnxruntime")
