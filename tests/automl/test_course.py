@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sk_tune.automl import AutoProgress, _model_course, _resources
+from sk_tune.automl import AutoProgress, _model_course, _models, _resources
 from sk_tune.automl._model_course import ModelCourse
 from sk_tune.automl._models import boosting_model, dummy_model, linear_model
 from sk_tune.automl._resources import Clock
@@ -30,8 +30,11 @@ def problem(mixed, make_problem):
     return make_problem(*mixed)
 
 
-def test_defaults_come_first_and_every_family_leaves_trials(problem, small_network):
+def test_defaults_come_first_and_every_family_leaves_trials(
+    problem, small_network, monkeypatch
+):
     """Without rounds there are the default models, on the same rows."""
+    monkeypatch.setattr(_models, "_REGULARISATION", [0.01, 0.1, 1.0, 10.0])
     course = _course(problem)
 
     course.run([dummy_model(problem), linear_model(problem), small_network(problem)])
@@ -44,28 +47,19 @@ def test_defaults_come_first_and_every_family_leaves_trials(problem, small_netwo
 
 
 def test_rounds_give_networks_and_boosting_more_candidates(problem, small_network):
-    """One round of each, after which networks were diagnosed."""
-    boosting = boosting_model(problem)
+    """One round of each; each network keeps the findings of its last diagnosis."""
+    network, boosting = small_network(problem), boosting_model(problem)
     boosting.estimator.set_params(boosting__max_iter=5)
-    course = _course(problem, n_rounds=1)
+    course, both = _course(problem, n_rounds=1), _course(problem, n_rounds=1)
 
-    course.run([small_network(problem), boosting])
+    course.run([network, boosting])
+    both.run([network, replace(network, label="another")])
 
     families = [trial.family for trial in course.found.trials]
     assert families.count("boosting") == 9
     assert families.count("MLP") > 1
-    assert course.findings
-
-
-def test_each_network_keeps_the_findings_of_its_last_diagnosis(problem, small_network):
-    """A second network does not take the place of the first one's."""
-    network = small_network(problem)
-    lone, both = _course(problem, n_rounds=1), _course(problem, n_rounds=1)
-
-    lone.run([network])
-    both.run([network, replace(network, label="another")])
-
-    names = [finding.name for finding in lone.findings]
+    names = [finding.name for finding in course.findings]
+    assert names
     assert [finding.name for finding in both.findings] == names * 2
 
 

@@ -166,10 +166,7 @@ def _scores(
 @pytest.mark.parametrize(
     ("scores", "words"),
     [
-        (
-            _scores(0.505, alone=(0.505, 0.01, NAN)),
-            ["Nothing clearly beats the dummy"],
-        ),
+        (_scores(0.505, alone=(0.505, 0.01, NAN)), ["Nothing clearly beats the dummy"]),
         (_scores(0.505), ["best model alone does: 0.700 against 0.505 of the ensemble"]),
         (
             _scores(0.8),

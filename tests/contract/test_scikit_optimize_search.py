@@ -76,9 +76,7 @@ def test_workers_change_no_result(iris):
 
 
 @pytest.mark.parametrize(
-    "model",
-    ["gp", "et", "rF", "gbrt", "dummy", "auto", ExtraTreesRegressor()],
-    ids=str,
+    "model", ["gp", "et", "rF", "gbrt", "dummy", "auto", ExtraTreesRegressor()], ids=str
 )
 def test_a_model_is_named_in_any_case_or_given(iris, model):
     """It proposes candidates after the first three, and none but "dummy" lacks results."""

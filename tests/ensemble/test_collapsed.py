@@ -444,8 +444,7 @@ def _of_case(case, make, names, diabetes):
 
 
 @pytest.mark.parametrize(
-    "case",
-    ["regressor", *map(slow, ["columns", "binary", "scalers", "labels", "images"])],
+    "case", ["regressor", *map(slow, ["columns", "binary", "scalers", "labels", "images"])]
 )
 def test_it_is_one_onnx_model(case, make_estimator, names, diabetes, outputs, tmp_path):
     """Another runtime predicts the same from any number of samples."""

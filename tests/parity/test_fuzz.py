@@ -216,8 +216,7 @@ def _epochs(fit):
 
 
 @pytest.mark.parametrize(
-    "first",
-    [slow(i) if i >= N_QUICK else i for i in range(0, N_EXAMPLES, N_TOGETHER)],
+    "first", [slow(i) if i >= N_QUICK else i for i in range(0, N_EXAMPLES, N_TOGETHER)]
 )
 def test_a_network_is_the_same_everywhere(first, monkeypatch):
     """Beside others, alone, permuted in little memory, resumed, and without the kernel."""

@@ -439,11 +439,7 @@ def test_few_cells_of_another_kind_are_missing(values, kind):
 
 @pytest.mark.parametrize(
     "values",
-    [
-        [*TEXTS, *["free"] * 10],
-        [*["1", "2", "3"] * 13, "A"],
-        [*TEXTS[:20], *ISO[:20]],
-    ],
+    [[*TEXTS, *["free"] * 10], [*["1", "2", "3"] * 13, "A"], [*TEXTS[:20], *ISO[:20]]],
     ids=["many", "codes that recur", "numbers and dates"],
 )
 @pytest.mark.filterwarnings("ignore:Column 'a' is not read as")

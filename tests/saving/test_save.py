@@ -276,10 +276,7 @@ def test_users_modules_are_passed_to_load(tmp_path):
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (
-            SplineTransformer(),
-            "Got a SplineTransformer in the step 'own'. Write the whole",
-        ),
+        (SplineTransformer(), "Got a SplineTransformer in the step 'own'. Write the whole"),
         (FunctionTransformer(lambda x: x), "the function <lambda>, .* in the step 'own'"),
         (make_union(SplineTransformer()), "in the step 'own' > 'splinetransformer'"),
     ],
