@@ -102,8 +102,11 @@ class _ConvBlock(nn.Module):
         before, after = (kernel_size - 1) // 2, kernel_size // 2
         self.pad = _ZERO_PAD[n_dims]((before, after) * n_dims) if after > before else None
         padding = 0 if after > before else before
-        # Batch normalisation would take away what a bias adds.
-        has_bias = normalization != "batch"
+        # Normalisation of each channel by itself would take away what a bias adds.
+        is_by_channel = normalization == "batch" or (
+            normalization == "layer" and n_out == 1
+        )
+        has_bias = not is_by_channel
         self.conv = conv(n_in, n_out, kernel_size, padding=padding, bias=has_bias)
         self.norm: nn.Module | None = None
         if normalization == "batch":
