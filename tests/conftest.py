@@ -39,13 +39,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 # Checks of scikit-learn that take long and are told by others: matrices by arrays, a memory
 # map of float64 by one of float32; searches by their base, in a search of a grid, what is
-# said of regressors and classifiers by the classifier beside a regressor.
+# said of regressors and classifiers by the classifier beside a regressor, and what arrays
+# AutoML takes by its preparer of columns.
 _SLOW = re.compile(
     r"-check_estimator_sparse_matrix\]|_train\(readonly_memmap=True\)\]"
     r"|\[HalvingGridSearchCV\(cv|\[HyperbandSearchCV\(asynchronous|models=\['network'\]"
     r"|\[(Bayes|HalvingRandom|Hyperband|Randomized)SearchCV\(cv.*-check_\w*(train|classes|array"
     r"|dtypes|idempotent|invariance|consistency|unchanged|pickle|overwrite|y_2d)[](]"
-    r"|\[(Auto|Bagging|Seed|Stacking|Trial)\w*Regressor\(.*-check_(?!.*(regressor|y_2d))"
+    r"|\[(Auto|Bagging|CNN|Net|RNN|Seed|Stacking|Trial)\w*Regressor\(.*-"
+    r"check_(?!.*(regressor|y_2d))"
+    r"|\[AutoClassifier\(.*-check_\w*(array|classes|dtypes)\]"
 )
 
 

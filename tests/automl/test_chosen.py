@@ -181,6 +181,7 @@ def _kernel_trials(problem, rng, n_trials):
     return trials[:-1], trials[-1]
 
 
+@pytest.mark.slow
 def test_who_is_lucky_in_other_folds_by_labels_of_this_one_is_not_better_here(make_problem):
     """On noise the choice by other folds is worse than the mean of all, as in truth."""
     metric = scorer_metric("neg_mean_squared_error")

@@ -316,7 +316,7 @@ def test_of_large_data_some_rows_tell(make_problem, n, n_groups):
 def test_of_very_wide_data_some_columns_tell(make_problem, monkeypatch):
     """The checks see no more columns than there is time for, and duplicates need all."""
     y = np.arange(300) % 2
-    few, seen = np.repeat(np.random.default_rng(0).normal(size=(150, 300)), 2, axis=0), []
+    few, seen = np.repeat(np.random.default_rng(0).normal(size=(150, 130)), 2, axis=0), []
     monkeypatch.setattr(
         _splitting,
         "find_leaks",
@@ -324,11 +324,11 @@ def test_of_very_wide_data_some_columns_tell(make_problem, monkeypatch):
     )
 
     first = guarded(make_problem(pd.DataFrame(few), y), None, 0.1)
-    unseen = next(column for column in range(300) if column not in seen[0].columns)
+    unseen = next(column for column in range(130) if column not in seen[0].columns)
     few[:, unseen] = np.arange(300)
     second = guarded(make_problem(pd.DataFrame(few), y), None, 0.1)
 
-    assert [X.shape[1] for X in seen] == [100, 300, 100, 300]
+    assert [X.shape[1] for X in seen] == [100, 130, 100, 130]
     assert "duplicates across folds" in _issues(first)
     assert "duplicates across folds" not in _issues(second)
 

@@ -480,6 +480,7 @@ def test_elsewhere_is_a_folder_of_its_own(tmp_path, mixed_csv, monkeypatch, caps
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
+@pytest.mark.slow
 def test_a_longer_resume_keeps_the_one_held_out_part_of_a_short_fit(fitted, summary):
     """Time alone would now give folds, whose trials could not be averaged with these."""
     stds = [score["std"] for score in summary()["scores"]]

@@ -107,6 +107,7 @@ def test_categories_and_logarithms_count_as_they_are_drawn():
     assert shares == pytest.approx({"rate": 1 / 4, "kind": 3 / 4}, abs=0.04)
 
 
+@pytest.mark.slow
 def test_random_scores_allow_a_conclusion_in_a_twentieth_of_searches():
     """The permutation test keeps its level, however few the trials."""
     conclusive, n_rows = 0, 8
