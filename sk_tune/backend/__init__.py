@@ -2,13 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Everybody else's joblib code, with its networks trained as fleets."""
 
-from sk_tune.backend._fingerprint import (
-    data_fingerprint,
-    params_fingerprint,
-    value_fingerprint,
-)
 from sk_tune.backend._fleet import AskingNets, CollectingBackend, FleetBackend, Job, fleet
 from sk_tune.backend._session import FleetReport, Recorder
+from sk_tune.engine import data_fingerprint, params_fingerprint, value_fingerprint
 
 __all__ = [
     "AskingNets",

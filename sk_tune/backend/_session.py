@@ -25,7 +25,6 @@ from sklearn.base import clone
 
 from sk_tune._text import seconds_text, text_table
 from sk_tune.adoption import FitRequested, adoption
-from sk_tune.backend._fingerprint import data_fingerprint, params_fingerprint
 from sk_tune.backend._shared_objects import CannotPutBackError, SharedObjects, State
 from sk_tune.backend._task_copy import (
     RestOfTasks,
@@ -35,7 +34,15 @@ from sk_tune.backend._task_copy import (
     kept_random_states,
     silenced,
 )
-from sk_tune.engine import Fit, Progress, Trained, signature, train
+from sk_tune.engine import (
+    Fit,
+    Progress,
+    Trained,
+    data_fingerprint,
+    params_fingerprint,
+    signature,
+    train,
+)
 from sk_tune.estimators import NetworkEstimator, resolve_seed
 from sk_tune.exceptions import warn_of_solo
 from sk_tune.training import TrainingState, is_small, seed_of_state
@@ -128,24 +135,17 @@ class _RequestedTraining:
         return isinstance(seed, int | np.integer)
 
 
+@dataclass(slots=True, eq=False)
 class _Recording:
     """A task, what its networks asked for, and why it was not recorded."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.trainings: list[_RequestedTraining] = []
-        self.reason: str | None = None
-        # State of torch's generator.
-        self.start: Any = None
-        self._shared: State = []
-
-    def begin(self, shared: SharedObjects) -> None:
-        """Put generators and shared objects back to where the first recording began."""
-        if self.start is None:
-            self.start, self._shared = torch.get_rng_state(), shared.state()
-        else:
-            torch.set_rng_state(self.start)
-            shared.restore(self._shared)
+    task: Task
+    trainings: list[_RequestedTraining] = field(default_factory=list)
+    reason: str | None = None
+    # Where the first recording began: the state of torch's generator, and what shared
+    # objects held.
+    start: Any = None
+    shared: State = field(default_factory=list)
 
 
 class Session:
@@ -225,7 +225,12 @@ class Session:
             with adoption(recorder), silenced():
                 copied = copy_task(recording.task, self.shared_objects.meet)
                 if copied is not None:
-                    recording.begin(self.shared_objects)
+                    if recording.start is None:
+                        recording.start = torch.get_rng_state()
+                        recording.shared = self.shared_objects.state()
+                    else:
+                        torch.set_rng_state(recording.start)
+                        self.shared_objects.restore(recording.shared)
                     copied()
         except FitRequested:
             pass
@@ -277,7 +282,13 @@ class Session:
         report.n_requested += len(results)
         report.n_loaded += sum(result.is_loaded for result in results)
         pairs = zip(fits, results, strict=True)
-        kinds = [_kind(fit, r) for fit, r in pairs if r.engine == "fleet"]
+        # Networks of one fleet are equal in these, users' modules included.
+        kinds = []
+        for fit, result in pairs:
+            if result.engine == "fleet":
+                weights = {} if result.state is None else result.state.weights
+                shapes = ((name, w.shape) for name, w in weights.items())
+                kinds.append((*signature(fit), *shapes))
         report.n_rows += len(kinds)
         report.n_fleets += len(set(kinds))
         solo = Counter(r.solo_reason for r in results if r.solo_reason)
@@ -459,12 +470,6 @@ def _training(
         base_key=(params_fingerprint(twin, without="max_epochs"), seed, key[-1]),
         n_epochs=int(twin.max_epochs),
     )
-
-
-def _kind(fit: Fit, trained: Trained) -> Any:
-    """Return what networks of one fleet have in common, users' modules included."""
-    weights = {} if trained.state is None else trained.state.weights
-    return (*signature(fit), *((name, w.shape) for name, w in weights.items()))
 
 
 def _seed_key(estimator: Any) -> int | None:

@@ -80,15 +80,6 @@ class SharedObjects:
             self.restore(self._before)
             self.__init__()  # type: ignore[misc]
 
-    @contextmanager
-    def unchanged(self) -> Iterator[None]:
-        """Set the objects that are known back after a block to what they held before it."""
-        state = self.state()
-        try:
-            yield
-        finally:
-            self.restore(state)
-
     def state(self) -> State:
         """Return what all objects hold now, for `restore`."""
         return [(put, take()) for take, put in self._takes]
@@ -127,18 +118,20 @@ class SharedObjects:
             if type(found) in _VALUES or id(found) in self._met:
                 continue
             self._met[id(found)] = found
+            kind = type(found)
+            is_ours = isinstance(found, type) or kind.__module__ in _TRANSPARENT
+            # Parts of an object that a library has a class for are the library's.
+            holds_own = is_own and (is_ours or not _is_library(kind))
             try:
                 waiting += [
-                    (part, label or name, is_own and not _is_of_library(found))
-                    for part, label in self._parts(found)
+                    (part, label or name, holds_own) for part, label in self._parts(found)
                 ]
             except Exception as error:
                 # Objects inside those of libraries are left to the libraries.
                 if is_own:
-                    kind = f"{type(found).__module__}.{type(found).__qualname__}"
                     raise CannotPutBackError(
-                        f"its task reads {name!r}, and what {kind} has given out cannot be "
-                        "put back"
+                        f"its task reads {name!r}, and what {kind.__module__}."
+                        f"{kind.__qualname__} has given out cannot be put back"
                     ) from error
 
     def _keep(self, take: Callable[[], Any], put: Callable[[Any], None]) -> None:
@@ -146,10 +139,7 @@ class SharedObjects:
         self._before.append((put, take()))
 
     def _parts(self, found: Any) -> Parts:
-        """Keep what an object holds; return its parts.
-
-        Raises TypeError if it holds what cannot be read.
-        """
+        """Keep what an object holds; return its parts, TypeError if it cannot be read."""
         if isinstance(found, _HARMLESS):
             return []
         if isinstance(found, types.FunctionType):
@@ -225,7 +215,6 @@ class SharedObjects:
         return _unnamed(found.flat) if found.dtype == object else []
 
     def _opens_again(self, found: Any) -> bool:
-        """Return whether numpy lets an array be written to again that was closed."""
         owner = found
         while isinstance(owner.base, np.ndarray):
             owner = owner.base
@@ -283,24 +272,11 @@ def _open(arrays: list[Any]) -> None:
 
 
 def _is_library(code: Any) -> bool:
-    return is_installed(getattr(code, "__module__", None) or "") and (
-        isinstance(code, type) or is_installed(_home(code))
-    )
-
-
-def _is_of_library(found: Any) -> bool:
-    """Return whether an object is one that a library has a class for; Python is none."""
-    return (
-        not isinstance(found, type)
-        and type(found).__module__ not in _TRANSPARENT
-        and _is_library(type(found))
-    )
-
-
-def _home(code: Any) -> str:
-    """Return the module that a function was written in, whatever it says of itself."""
-    name = getattr(code, "__globals__", {}).get("__name__") or code.__module__
-    return str(name)
+    if not is_installed(getattr(code, "__module__", None) or ""):
+        return False
+    # Where a function was written, whatever it says of itself.
+    home = getattr(code, "__globals__", {}).get("__name__") or code.__module__
+    return isinstance(code, type) or is_installed(str(home))
 
 
 def _inner(found: Any) -> tuple[Any, ...] | None:

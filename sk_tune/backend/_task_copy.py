@@ -27,9 +27,8 @@ from skorch import NeuralNet
 
 from sk_tune._compat import functions_of
 from sk_tune.adoption import FitRequested, adoption
-from sk_tune.backend._fingerprint import value_fingerprint
 from sk_tune.backend._shared_objects import SharedObjects
-from sk_tune.engine import count_words, draw_as_fit, skip_words
+from sk_tune.engine import count_words, draw_as_fit, skip_words, value_fingerprint
 from sk_tune.estimators import NetworkEstimator, net_arrays
 from sk_tune.training import RNG_LOCK, TrainingState, seed_of_state
 
@@ -116,7 +115,8 @@ def copy_task(task: Any, met: Callable[[Any], None] | None = None) -> Any:
     scipy's optimisers. `met` is called with each function and class in the task. What
     pickling raises is raised.
     """
-    buffer, shared = io.BytesIO(), _Shared()
+    buffer = io.BytesIO()
+    shared: list[Any] = []
     pickler = _Pickler(buffer, shared, met)
     pickler.dump(task)
     if not pickler.may_train:
@@ -130,18 +130,16 @@ def copy_task(task: Any, met: Callable[[Any], None] | None = None) -> Any:
     return copied
 
 
-class _Shared(list[Any]):
-    """Objects that a copy has in common with its original, by position."""
-
-
 class _Pickler(pickle.Pickler):
+    # `shared` are objects that a copy has in common with its original, by position.
     def __init__(
-        self, file: Any, shared: _Shared, met: Callable[[Any], None] | None
+        self, file: Any, shared: list[Any], met: Callable[[Any], None] | None
     ) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self._shared = shared
         self._met = met
         self._positions: dict[int, int] = {}
+        # Whether a function or class in it may train a network, as far as its module says.
         self.may_train = False
 
     def persistent_id(self, obj: Any) -> int | None:
@@ -149,14 +147,18 @@ class _Pickler(pickle.Pickler):
         if type(obj) in _VALUES:
             return None
         if isinstance(obj, np.ndarray) and not obj.dtype.hasobject:
-            shared = _read_only(obj)
+            shared = obj.view()
+            shared.flags.writeable = False
         elif isinstance(obj, CallbackContext):
             shared = _QuietContext()
         elif isinstance(obj, _BY_REFERENCE):
             shared = obj
         else:
             return None
-        self.may_train = self.may_train or _may_train(obj)
+        if isinstance(obj, type | FunctionType | BuiltinFunctionType):
+            is_net = isinstance(obj, type) and issubclass(obj, NetworkEstimator | NeuralNet)
+            package = (obj.__module__ or "").partition(".")[0]
+            self.may_train |= is_net or package not in _WITHOUT_NETWORKS
         position = self._positions.get(id(obj))
         if position is None:
             if self._met is not None and isinstance(obj, type | FunctionType):
@@ -164,15 +166,6 @@ class _Pickler(pickle.Pickler):
             position = self._positions[id(obj)] = len(self._shared)
             self._shared.append(shared)
         return position
-
-
-def _may_train(obj: Any) -> bool:
-    """Return whether a function or class may train a network, as far as its module says."""
-    if isinstance(obj, type) and issubclass(obj, NetworkEstimator | NeuralNet):
-        return True
-    if not isinstance(obj, type | FunctionType | BuiltinFunctionType):
-        return False
-    return (obj.__module__ or "").partition(".")[0] not in _WITHOUT_NETWORKS
 
 
 class _QuietContext:
@@ -194,18 +187,12 @@ class _QuietContext:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: Any, shared: _Shared) -> None:
+    def __init__(self, file: Any, shared: list[Any]) -> None:
         super().__init__(file)
         self._shared = shared
 
     def persistent_load(self, pid: int) -> Any:
         return self._shared[pid]
-
-
-def _read_only(array: Any) -> Any:
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 # Words that plain skorch nets draw in a step of training, by module and size of the batch.
@@ -237,19 +224,19 @@ class RestOfTasks:
             self._n_words = 0
             if not torch.equal(left, start):
                 torch.set_rng_state(start)
-                self._rehearse(task)
+                known, rehearser = self._shared.state(), _Rehearser(self._words)
+                try:
+                    with adoption(rehearser), silenced():
+                        copied = copy_task(task)
+                        if copied is not None:
+                            copied()
+                except (FitRequested, Exception):  # noqa: BLE001 - the draws until here count
+                    pass
+                finally:
+                    self._shared.restore(known)
                 self._n_words = count_words(left, torch.get_rng_state()) or 0
                 torch.set_rng_state(left)
         skip_words(self._n_words)
-
-    def _rehearse(self, task: Callable[[], Any]) -> None:
-        try:
-            with self._shared.unchanged(), adoption(_Rehearser(self._words)), silenced():
-                copied = copy_task(task)
-                if copied is not None:
-                    copied()
-        except (FitRequested, Exception):  # noqa: BLE001 - the draws until here count
-            pass
 
 
 class _Rehearser:

@@ -2,7 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Many fits in, trained networks out."""
 
-from sk_tune.engine._digest import is_installed, names_in
+from sk_tune.engine._digest import (
+    data_fingerprint,
+    is_installed,
+    names_in,
+    params_fingerprint,
+    value_fingerprint,
+)
 from sk_tune.engine._dispatch import FitStream
 from sk_tune.engine._executors import (
     have_to_start,
@@ -39,6 +45,7 @@ __all__ = [
     "checkpoint_before",
     "count_words",
     "cutting_iterator",
+    "data_fingerprint",
     "draw_as_fit",
     "expected_memory",
     "fitted_estimator",
@@ -47,10 +54,12 @@ __all__ = [
     "kernel_status",
     "names_in",
     "outside_blocks",
+    "params_fingerprint",
     "reason_against_net",
     "signature",
     "skip_words",
     "start_meanwhile",
     "train",
     "train_one",
+    "value_fingerprint",
 ]

@@ -13,7 +13,7 @@ import operator
 import os
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 from types import (
@@ -35,6 +35,8 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.sparse
 import torch
+from sklearn.base import BaseEstimator
+from skorch.callbacks import Callback
 from torch import Tensor
 
 # Places in `CodeNames` of the operations that have a name.
@@ -43,14 +45,6 @@ _KINDS = {
     **dict.fromkeys(("STORE_GLOBAL", "DELETE_GLOBAL"), 1),
     "IMPORT_NAME": 2,
 }
-
-
-def nested_code(code: CodeType) -> Iterator[CodeType]:
-    """Yield the code of a function, and of what is defined in it, the outer one first."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from nested_code(constant)
 
 
 class CodeNames(NamedTuple):
@@ -71,7 +65,10 @@ def names_in(code: CodeType) -> CodeNames:
     """Return the names in the code of a function, and of what is defined in it."""
     found: list[set[str]] = [set(), set(), set()]
     attributes: set[str] = set()
-    for nested in nested_code(code):
+    waiting = [code]
+    while waiting:
+        nested = waiting.pop()
+        waiting += [part for part in nested.co_consts if isinstance(part, CodeType)]
         attributes.update(nested.co_names)
         for step in dis.get_instructions(nested):
             if step.opname in _KINDS:
@@ -99,30 +96,32 @@ def installed_name(code: Any) -> str | None:
     if not isinstance(module, str) or not name:
         return None
     version = installed_version(module)
+    return f"{module}.{name} {version}" if version and _is_named(code) else None
+
+
+def _is_named(code: Any) -> bool:
+    """Return whether a class or function is what its module has under its name."""
     try:
-        found = operator.attrgetter(name)(sys.modules[module])
+        found = operator.attrgetter(code.__qualname__)(sys.modules[code.__module__])
     except (AttributeError, KeyError):
-        return None
-    return f"{module}.{name} {version}" if version and found is code else None
+        return False
+    return bool(found is code)
 
 
+@cache
 def installed_version(module: str) -> str:
     """Return the version of a module's library; empty if it is a user's, or has none."""
-    return _version(module.partition(".")[0])
+    top = module.partition(".")[0]
+    if _is_of_python(top):
+        return "" if top == "__main__" else f"python {sys.version_info[:2]}"
+    version = getattr(sys.modules.get(top), "__version__", None)
+    return version if _is_placed(top) and isinstance(version, str) else ""
 
 
 def is_installed(module: str) -> bool:
     """Return whether a module is of Python or an installed library, by its full name."""
     top = module.partition(".")[0]
     return top != "__main__" and (_is_of_python(top) or _is_placed(top))
-
-
-@cache
-def _version(top: str) -> str:
-    if _is_of_python(top):
-        return "" if top == "__main__" else f"python {sys.version_info[:2]}"
-    version = getattr(sys.modules.get(top), "__version__", None)
-    return version if _is_placed(top) and isinstance(version, str) else ""
 
 
 def _is_of_python(top: str) -> bool:
@@ -147,10 +146,6 @@ def _is_placed(top: str) -> bool:
     )
 
 
-Array = npt.NDArray[Any]
-ValueDigest = Callable[[Any], str]
-
-
 def sha256(*parts: str | bytes | memoryview) -> str:
     """Return the hexadecimal digest of texts and bytes, each counted with its length."""
     digest = hashlib.sha256()
@@ -165,20 +160,26 @@ def _update(digest: Any, parts: Iterable[str | bytes | memoryview]) -> None:
         digest.update(content)
 
 
-def data_digest(data: Any, value_digest: ValueDigest) -> str | None:
+def data_digest(data: Any) -> str | None:
     """Return a digest of a container of data; None if it is of no known kind."""
     if isinstance(data, Tensor):
-        return _tensor_digest(data)
+        on_cpu = data.detach().cpu().resolve_conj().resolve_neg()
+        # The bytes are taken, because numpy has no bfloat16.
+        content: Any = b""
+        if on_cpu.numel():
+            content = on_cpu.contiguous().reshape(-1).view(torch.uint8).numpy().data
+        form = f"tensor {on_cpu.dtype} {tuple(on_cpu.shape)} {data.requires_grad}"
+        return sha256(form, content)
     if isinstance(data, np.ma.MaskedArray):
         parts = [data.data, np.ma.getmaskarray(data)]
-        return sha256("masked", *(array_digest(part, value_digest) for part in parts))
+        return sha256("masked", *(array_digest(part) for part in parts))
     if isinstance(data, np.ndarray):
-        return array_digest(data, value_digest)
+        return array_digest(data)
     if isinstance(data, pd.Series | pd.Index):
-        return sha256("series", *_column_parts(pd.Series(data), data.name, value_digest))
+        return sha256("series", *_column_parts(pd.Series(data), data.name))
     if isinstance(data, pd.DataFrame):
-        columns = ((data.columns[i], data.iloc[:, i]) for i in range(data.shape[1]))
-        digests = (part for n, c in columns for part in _column_parts(c, n, value_digest))
+        columns = data.items()
+        digests = (part for n, c in columns for part in _column_parts(c, n))
         return sha256("frame", str(data.shape), *digests)
     if scipy.sparse.issparse(data):
         # Entries get one order, and indices one type, whatever a slice of the data had.
@@ -187,11 +188,11 @@ def data_digest(data: Any, value_digest: ValueDigest) -> str | None:
         places = [part.astype(np.int64) for part in entries.tocoo().coords]
         parts = [*places, entries.data]
         form = f"{type(data).__name__} {data.shape}"
-        return sha256(form, *(array_digest(part, value_digest) for part in parts))
-    return _other_frame_digest(data, value_digest)
+        return sha256(form, *(array_digest(part) for part in parts))
+    return _other_frame_digest(data)
 
 
-def array_digest(array: Array, value_digest: ValueDigest) -> str:
+def array_digest(array: npt.NDArray[Any]) -> str:
     """Return a digest of an array's shape, type and values, in any order of memory."""
     # A record's fields are in its description only.
     kind = array.dtype.descr if array.dtype.names else array.dtype.str
@@ -206,17 +207,7 @@ def array_digest(array: Array, value_digest: ValueDigest) -> str:
     return sha256(form, data.view(np.uint8).data if data.nbytes else b"")
 
 
-def _tensor_digest(tensor: Tensor) -> str:
-    on_cpu = tensor.detach().cpu().resolve_conj().resolve_neg()
-    # The bytes are taken, because numpy has no bfloat16.
-    data: Any = b""
-    if on_cpu.numel():
-        data = on_cpu.contiguous().reshape(-1).view(torch.uint8).numpy().data
-    form = f"tensor {on_cpu.dtype} {tuple(on_cpu.shape)} {tensor.requires_grad}"
-    return sha256(form, data)
-
-
-def _column_parts(column: Any, name: Any, value_digest: ValueDigest) -> Iterable[str]:
+def _column_parts(column: Any, name: Any) -> Iterable[str]:
     """Return digests of a column of pandas: its name, its type, its values."""
     kind = column.dtype
     yield value_digest(name)
@@ -224,37 +215,37 @@ def _column_parts(column: Any, name: Any, value_digest: ValueDigest) -> Iterable
     if isinstance(kind, pd.CategoricalDtype):
         # The order of categories decides how an encoder numbers them.
         yield str(kind.ordered)
-        yield sha256(*_column_parts(pd.Series(kind.categories), None, value_digest))
-        yield array_digest(column.cat.codes.to_numpy(), value_digest)
+        yield sha256(*_column_parts(pd.Series(kind.categories), None))
+        yield array_digest(column.cat.codes.to_numpy())
         return
     if isinstance(kind, np.dtype):
-        yield array_digest(column.to_numpy(), value_digest)
+        yield array_digest(column.to_numpy())
         return
     missing = column.isna().to_numpy()
-    yield array_digest(missing, value_digest)
+    yield array_digest(missing)
     # One missing value is like another in the types that pandas defines.
     present, plain = column[~missing], getattr(kind, "numpy_dtype", object)
     if isinstance(kind, pd.DatetimeTZDtype):
         present, plain = present.dt.tz_convert("UTC").dt.tz_localize(None), None
-    yield array_digest(present.to_numpy(dtype=plain), value_digest)
+    yield array_digest(present.to_numpy(dtype=plain))
 
 
-def _other_frame_digest(data: Any, value_digest: ValueDigest) -> str | None:
-    """Return a digest of a frame or column of polars or pyarrow."""
+def _other_frame_digest(data: Any) -> str | None:
+    kind = type(data)
+    # To ask narwhals of any object takes long.
+    if not (hasattr(kind, "__arrow_c_stream__") or hasattr(kind, "__dataframe__")):
+        return None
     try:
         frame = nw.from_native(data, eager_only=True, allow_series=True)
     except TypeError:
         return None
-    kind = type(data)
     form = f"{kind.__module__}.{kind.__qualname__}"
     columns = [frame] if isinstance(frame, nw.Series) else list(frame.iter_columns())
     parts = [str(len(frame))]
     for column in columns:
         present = column.drop_nulls().to_numpy()
         parts += [column.name, repr(column.dtype)]
-        parts += [
-            array_digest(a, value_digest) for a in (column.is_null().to_numpy(), present)
-        ]
+        parts += [array_digest(a) for a in (column.is_null().to_numpy(), present)]
     return sha256(form, *parts)
 
 
@@ -278,10 +269,11 @@ _BUILTINS = frozenset({"__import__", "eval", "exec", "globals"})
 _SLOTS = (GetSetDescriptorType, MemberDescriptorType)
 
 
-def value_digest(value: Any) -> str:
+def value_digest(value: Any, *, by_name: bool = False) -> str:
     """Return a digest that is equal, in any process, for values that act alike.
 
-    Raises TypeError if a part of the value cannot be read.
+    Code of users counts by what it does; `by_name` it counts as pickle has it. Raises
+    TypeError if a part of the value cannot be read.
 
     >>> def scaled(factor):
     ...     return lambda x: factor * x
@@ -290,24 +282,54 @@ def value_digest(value: Any) -> str:
     >>> value_digest(scaled(2)) == value_digest(scaled(3))
     False
     """
-    reader = _Reader()
+    reader = _Reader(by_name=by_name)
     reader.value(value)
-    return reader.digest()
+    return reader.hash.hexdigest()
+
+
+def value_fingerprint(value: Any) -> Any:
+    """Return a key that is equal, in this process, for equal values of a parameter.
+
+    Functions and classes are equal to themselves only, and what cannot be read to nothing.
+    """
+    if value is None or isinstance(value, bool | int | float | str | type):
+        return (type(value), value)
+    if isinstance(value, FunctionType | BuiltinFunctionType):
+        return value
+    try:
+        return value_digest(value, by_name=True)
+    except Exception:  # noqa: BLE001 - whatever a user's class raises
+        return object()
+
+
+def data_fingerprint(data: Any) -> Any:
+    """Return a key that is equal, in this process, for equal X, y or sample weights."""
+    index = data.index if isinstance(data, pd.DataFrame | pd.Series) else None
+    return value_fingerprint(data if index is None else (data, index))
+
+
+def params_fingerprint(estimator: BaseEstimator, *, without: str = "") -> Any:
+    """Return a key that is equal for estimators that train alike, but for one parameter."""
+    # skorch counts every attribute, also those that scikit-learn's callbacks set.
+    values = tuple(
+        (name, value_fingerprint(value))
+        for name, value in sorted(estimator.get_params(deep=False).items())
+        if name != without and not name.startswith("_")
+    )
+    return (type(estimator), values)
 
 
 class _Reader:
     """Reads a value to its ends, and digests what it meets in order."""
 
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+    def __init__(self, *, by_name: bool) -> None:
+        self.hash = hashlib.sha256()
+        self._by_name = by_name
         # Objects that were met, by id. They are kept, so that no other object gets the id.
         self._met: dict[int, tuple[int, Any]] = {}
         self._around: list[int] = []
         # Names that were read out of modules of users.
         self._taken: dict[int, tuple[ModuleType, set[str]]] = {}
-
-    def digest(self) -> str:
-        return self._hash.hexdigest()
 
     def value(self, value: Any) -> None:
         kind: Any = type(value)
@@ -320,18 +342,26 @@ class _Reader:
         elif isinstance(value, Tensor) and self._was_met(value):
             # Layers that share a tensor are not layers with equal ones.
             return
-        elif (digest := data_digest(value, value_digest)) is not None:
+        elif (digest := data_digest(value)) is not None:
             self._put("data", digest)
         elif not self._was_met(value):
             self._code_or_object(value, kind)
 
     def _code_or_object(self, value: Any, kind: Any) -> None:
-        name = installed_name(value)
-        if name is not None:
+        if self._by_name and isinstance(value, type | FunctionType):
+            if not _is_named(value):
+                raise TypeError(f"{value.__qualname__} cannot be found by its name")
+            self._put("name", value.__module__, value.__qualname__)
+        elif (name := installed_name(value)) is not None:
             self._put("installed", name)
             self._patches(value)
         elif isinstance(value, type):
-            self._class(value)
+            self._put("class", value.__module__, value.__qualname__)
+            self.value((type(value), *value.__bases__))
+            for name, attribute in sorted(vars(value).items()):
+                if name not in _IGNORED and not isinstance(attribute, _SLOTS):
+                    self._put(name)
+                    self._named(attribute, f"{value.__qualname__}.{name}")
         elif kind is FunctionType:
             self._function(value)
         elif kind in _PARTS:
@@ -340,7 +370,7 @@ class _Reader:
             self._object(value, kind)
 
     def _put(self, *texts: str | bytes) -> None:
-        _update(self._hash, texts)
+        _update(self.hash, texts)
 
     def _was_met(self, value: Any) -> bool:
         place = len(self._met)
@@ -355,19 +385,11 @@ class _Reader:
         self._around.append(id(value))
         self._put(kind.__name__, str(len(value)))
         if kind in {set, frozenset}:
-            self._put(*sorted(map(value_digest, value)))
+            self._put(*sorted(value_digest(v, by_name=self._by_name) for v in value))
         else:
             for item in value.items() if kind is dict else value:
                 self.value(item)
         self._around.pop()
-
-    def _class(self, value: Any) -> None:
-        self._put("class", value.__module__, value.__qualname__)
-        self.value((type(value), *value.__bases__))
-        for name, attribute in sorted(vars(value).items()):
-            if name not in _IGNORED and not isinstance(attribute, _SLOTS):
-                self._put(name)
-                self._named(attribute, f"{value.__qualname__}.{name}")
 
     def _function(self, value: FunctionType) -> None:
         name = value.__qualname__
@@ -393,7 +415,6 @@ class _Reader:
         self._variables(value, name)
 
     def _variables(self, function: FunctionType, name: str) -> None:
-        """Put what a function reads from its module."""
         names = names_in(function.__code__)
         for variable in names.read:
             self._put(variable)
@@ -434,10 +455,11 @@ class _Reader:
         if not isinstance(value, type):
             return
         for base in value.__mro__:
-            for name, attribute in sorted(vars(base).items()):
-                if _is_patch(attribute) and installed_name(base) is not None:
+            patched = [name for name, part in vars(base).items() if _is_patch(part)]
+            if patched and installed_name(base) is not None:
+                for name in sorted(patched):
                     self._put(name)
-                    self._named(attribute, f"{base.__qualname__}.{name}")
+                    self._named(vars(base)[name], f"{base.__qualname__}.{name}")
 
     def _named(self, value: Any, label: str) -> None:
         """Put a value; if it cannot be read, say where it was met."""
@@ -464,6 +486,10 @@ class _Reader:
         """Put the class of an object, and what pickle would take of it."""
         self._put("object")
         self.value(kind)
+        if isinstance(value, Callback) and kind.__module__.startswith("skorch."):
+            # What it has met in a training changes nothing.
+            self.value(dict(sorted(value.get_params(deep=False).items())))
+            return
         reduce = copyreg.dispatch_table.get(kind)
         parts = reduce(value) if reduce else value.__reduce_ex__(4)
         if isinstance(parts, str):

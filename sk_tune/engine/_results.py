@@ -107,8 +107,7 @@ def _digest_of_state(state: TrainingState) -> str:
     # The history of the state is a part of the result.
     history = [{k: v for k, v in record.items() if k != _TIME} for record in state.history]
     values = {**values_of_state(state), "history": history}
-    # The values of an array of objects: there are none in a state.
-    digests = [[name, array_digest(arrays[name], value_digest)] for name in sorted(arrays)]
+    digests = [[name, array_digest(arrays[name])] for name in sorted(arrays)]
     return sha256(json.dumps([encode(values), digests]))
 
 

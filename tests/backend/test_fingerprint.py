@@ -5,11 +5,7 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from sklearn.base import BaseEstimator, clone
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EarlyStopping
@@ -18,78 +14,15 @@ from torch import nn
 from sk_tune import MLPClassifier, MLPRegressor
 from sk_tune.backend import data_fingerprint, params_fingerprint
 
-ARRAYS = hnp.arrays(
-    dtype=st.sampled_from(["f8", "f4", "i8", "i4", "?", "U3"]),
-    shape=hnp.array_shapes(max_dims=3, max_side=5),
-)
-VALUES = [
-    np.arange(6.0).reshape(2, 3),
-    np.array(["a", "b"], dtype=object),
-    np.array(["a", "b"]),
-    [1, 2, 3],
-    (1, 2, 3),
-    pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}),
-    pd.Series([1, 2]),
-    scipy.sparse.csr_matrix(np.eye(3)),
-    torch.arange(3.0),
-    None,
-]
 
-
-@given(ARRAYS)
-def test_copies_of_an_array_have_one_key(X):
-    """Copies, views and other memory orders are the same data."""
-    key = data_fingerprint(X)
-
-    assert hash(key) == hash(data_fingerprint(X))
-    assert data_fingerprint(X.copy()) == key
-    assert data_fingerprint(np.asfortranarray(X)) == key
-    assert data_fingerprint(np.repeat(X, 2, axis=0)[::2]) == key
-
-
-@given(ARRAYS, st.data())
-def test_one_other_number_is_another_key(X, data):
-    """Any element that changes its bytes changes the key."""
-    place = tuple(data.draw(st.integers(0, n - 1)) for n in X.shape)
-    other = X.copy()
-    other[place] = ~other[place] if X.dtype == bool else data.draw(hnp.from_dtype(X.dtype))
-
-    same = other.tobytes() == X.tobytes()
-
-    assert (data_fingerprint(other) == data_fingerprint(X)) == same
-
-
-@given(ARRAYS)
-def test_shape_and_type_count(X):
-    """Equal bytes in another shape or type are other data."""
-    key = data_fingerprint(X)
-
-    assert data_fingerprint(X[np.newaxis]) != key
-    if X.dtype.kind in "fi":
-        other = X.view(f"{'i' if X.dtype.kind == 'f' else 'f'}{X.dtype.itemsize}")
-        assert data_fingerprint(other) != key
-
-
-def test_different_kinds_have_different_keys():
-    """No two of these are the same data."""
-    keys = [data_fingerprint(value) for value in VALUES]
-
-    assert len(set(keys)) == len(keys)
-
-
-def test_names_and_order_of_a_frame_count():
-    """Other names or another order of columns are other data, for some estimators."""
+def test_the_index_of_a_frame_counts():
+    """Whoever says which samples to look at may go by it."""
     frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
-    others = [
-        frame.rename(columns={"a": "c"}),
-        frame[["b", "a"]],
-        frame.set_index(pd.Index([5, 6])),
-        frame.astype("float32"),
-    ]
+    others = [frame.set_index(pd.Index([5, 6])), frame["a"], frame[["b", "a"]]]
 
-    keys = {data_fingerprint(other) for other in [frame, *others]}
+    keys = {data_fingerprint(other) for other in [frame, *others, frame.copy()]}
 
-    assert len(keys) == 5
+    assert len(keys) == 4
 
 
 def test_what_cannot_be_read_is_equal_to_nothing():
@@ -128,25 +61,6 @@ def test_clones_have_one_key(name):
 
     assert params_fingerprint(clone(net)) == key
     hash(key)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        torch.tensor([1.0, 3.0]),
-        torch.tensor([[1.0, 2.0]]),
-        torch.tensor([1.0, 2.0]).double(),
-        torch.tensor([1.0, 2.0], requires_grad=True),
-        nn.Parameter(torch.tensor([1.0, 2.0])),
-    ],
-)
-def test_tensors_that_differ_are_other_parameters(other):
-    """Values, shape, type and gradients count."""
-    net = NETS["tensor"]
-
-    changed = clone(net).set_params(criterion__weight=other)
-
-    assert params_fingerprint(changed) != params_fingerprint(net)
 
 
 @pytest.mark.parametrize(
@@ -209,21 +123,15 @@ def test_functions_count_by_identity():
     assert len(set(keys)) == 4
 
 
-class Callable:
-    """An object that can be called and has a state."""
+def test_what_a_callback_has_met_does_not_count():
+    """It begins anew with each training."""
+    stopping = _callback()
+    key = params_fingerprint(MLPClassifier(callbacks=[_callback()]))
 
-    def __init__(self, rate):
-        self.rate = rate
+    stopping.on_train_begin(NETS["skorch"])
 
-    def __call__(self):
-        return self.rate
-
-
-def test_callable_objects_count_by_content():
-    """Equal state is the same parameter, another state is another."""
-    keys = [params_fingerprint(Holder(Callable(rate))) for rate in (1, 1, 2)]
-
-    assert keys[0] == keys[1] != keys[2]
+    assert vars(stopping) != vars(_callback())
+    assert params_fingerprint(MLPClassifier(callbacks=[stopping])) == key
 
 
 def test_what_scikit_learn_notes_on_a_net_does_not_count():

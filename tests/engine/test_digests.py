@@ -37,10 +37,6 @@ from sk_tune.engine._digest import (
 A = np.arange(12, dtype=np.float64).reshape(4, 3)
 
 
-def _digest(data):
-    return data_digest(data, value_digest)
-
-
 def _payload(bits):
     return np.array([bits], dtype=np.uint64).view(np.float64)
 
@@ -121,7 +117,7 @@ DIFFERENT = {
 @pytest.mark.parametrize("pair", DIFFERENT.values(), ids=DIFFERENT)
 def test_different_data_differ(pair):
     """Of each pair."""
-    one, other = map(_digest, pair)
+    one, other = map(data_digest, pair)
 
     assert None not in {one, other}
     assert one != other
@@ -157,7 +153,7 @@ EQUAL = {
 @pytest.mark.parametrize("pair", EQUAL.values(), ids=EQUAL)
 def test_equal_data_have_equal_digests(pair):
     """However they lie in memory, and whatever index a frame has."""
-    one, other = map(_digest, pair)
+    one, other = map(data_digest, pair)
 
     assert one is not None
     assert one == other
@@ -167,7 +163,7 @@ def test_sparse_data_stay_as_they_are():
     """Entries of one place are added up in a copy."""
     data = scipy.sparse.coo_array((np.ones(2), (np.zeros(2, dtype=int),)), shape=(3,))
 
-    assert _digest(data) is not None
+    assert data_digest(data) is not None
     assert data.nnz == 2
 
 
@@ -175,12 +171,14 @@ def test_a_memmap_is_an_array(tmp_path):
     """joblib sends large arrays as such to workers."""
     np.save(tmp_path / "data.npy", A)
 
-    assert _digest(np.load(tmp_path / "data.npy", mmap_mode="r")) == _digest(A)
+    assert data_digest(np.load(tmp_path / "data.npy", mmap_mode="r")) == data_digest(A)
 
 
 def test_what_is_no_data_has_no_digest():
     """It is for others to read."""
-    assert [_digest(value) for value in (None, 3, [1, 2], {"a": 1}, object())] == [None] * 5
+    assert [data_digest(value) for value in (None, 3, [1, 2], {"a": 1}, object())] == [
+        None
+    ] * 5
 
 
 FLOATS = arrays(np.float64, st.integers(0, 4), elements=st.floats(width=64))
@@ -189,7 +187,7 @@ FLOATS = arrays(np.float64, st.integers(0, 4), elements=st.floats(width=64))
 @given(FLOATS, FLOATS)
 def test_digests_of_arrays_are_equal_if_all_bytes_are(one, other):
     """Neither NaN nor the sign of zero is an exception."""
-    assert (_digest(one) == _digest(other)) == (one.tobytes() == other.tobytes())
+    assert (data_digest(one) == data_digest(other)) == (one.tobytes() == other.tobytes())
 
 
 TEXTS = st.lists(st.none() | st.text() | st.integers(), max_size=4)
@@ -198,7 +196,7 @@ TEXTS = st.lists(st.none() | st.text() | st.integers(), max_size=4)
 @given(TEXTS, TEXTS)
 def test_digests_of_columns_of_objects_are_equal_if_all_values_are(one, other):
     """With their types."""
-    one_digest, other_digest = (_digest(_frame(v, dtype=object)) for v in (one, other))
+    one_digest, other_digest = (data_digest(_frame(v, dtype=object)) for v in (one, other))
 
     assert (one_digest == other_digest) == (one == other)
 
