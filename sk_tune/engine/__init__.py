@@ -15,7 +15,7 @@ from sk_tune.engine._executors import (
     outside_blocks,
     start_meanwhile,
 )
-from sk_tune.engine._fits import Fit, Progress, Trained
+from sk_tune.engine._fits import Progress, Trained
 from sk_tune.engine._memory_limits import checkpoint_before
 from sk_tune.engine._skorch_adoption import (
     adopt_skorch,
@@ -28,6 +28,7 @@ from sk_tune.engine._skorch_support import reason_against_net, signature
 from sk_tune.engine._stack import NetworkStack, architecture
 from sk_tune.engine._store import FitStore, StoreInfo
 from sk_tune.engine._train import expected_memory, fitted_estimator, train, train_one
+from sk_tune.estimators import Fit
 from sk_tune.fleets import kernel_status
 from sk_tune.training import TimeLimit
 

@@ -20,7 +20,6 @@ from sk_tune.engine._executors import (
     is_unsendable,
 )
 from sk_tune.engine._fits import (
-    Fit,
     Progress,
     ProgressReporter,
     Trained,
@@ -39,7 +38,7 @@ from sk_tune.engine._results import (
 from sk_tune.engine._shard import Shard
 from sk_tune.engine._skorch_support import signature
 from sk_tune.engine._store import FitStore
-from sk_tune.estimators import FitPreparer, LastSeen
+from sk_tune.estimators import Fit, FitPreparer, LastSeen
 from sk_tune.training import TimeLimit
 
 
@@ -328,7 +327,6 @@ class FitStream:
         return [n for n, own in self._requests.items() if all(i in trained for i in own)]
 
     def _cut(self, fits: Mapping[int, Fit], n_pieces: int) -> list[Shard]:
-        """Cut fits into shards of equal signature."""
         groups, alone = grouped(fits, self._results.reasons)
         n = max(1, n_pieces // max(1, len(groups)))
         parts = [

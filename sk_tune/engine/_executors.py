@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from multiprocessing import parent_process
 from queue import Empty, SimpleQueue
@@ -63,10 +63,7 @@ class Executor(ABC):
 
     @abstractmethod
     def completed(self, timeout: float | None) -> tuple[int, Any]:
-        """Wait for the result or error of any shard.
-
-        ``queue.Empty`` if none has ended after `timeout` seconds.
-        """
+        """Wait for a shard's result or error; ``queue.Empty`` after `timeout` seconds."""
 
     @abstractmethod
     def close(self) -> None:
@@ -318,7 +315,6 @@ def executor_of(n_jobs: int | None) -> Executor:
 
 
 def _outcome(function: Callable[..., Any], *args: Any) -> Any:
-    """Return the result of a call, or its error."""
     try:
         return function(*args)
     except Exception as error:  # noqa: BLE001 - goes to whoever waits for the result
@@ -333,26 +329,22 @@ def is_unsendable(error: Exception) -> bool:
     return isinstance(error, kinds) and ("pickle" in message or "serialize" in message)
 
 
-@dataclass(frozen=True, slots=True)
-class _Coordinator:
-    """What a worker has to know of the process that sends it a shard."""
+def _run(coordinator: tuple[int, torch.dtype], shard: Shard, *data: Any) -> Any:
+    """Train a shard in a worker; the fields of its fits are the places of their data.
 
-    pid: int
-    # Initial weights are drawn in torch's default type.
-    dtype: torch.dtype
-
-
-def _run(coordinator: _Coordinator, shard: Shard, *data: Any) -> Any:
-    """Train a shard in a worker; the fields of its fits are the places of their data."""
+    `coordinator` are the process that sends it and torch's default type there, in which
+    initial weights are drawn.
+    """
+    pid, dtype = coordinator
     if parent_process() is not None:
         _freeze_heap()
-    end_with_parent(coordinator.pid)
+    end_with_parent(pid)
     fits = {
         i: replace(fit, **{name: data[getattr(fit, name)] for name in _DATA})
         for i, fit in shard.fits.items()
     }
     before = torch.get_default_dtype()
-    torch.set_default_dtype(coordinator.dtype)
+    torch.set_default_dtype(dtype)
     try:
         return train_shard(replace(shard, fits=fits))
     finally:
@@ -374,7 +366,7 @@ def _sent(shard: Shard) -> tuple[Any, ...]:
         numbers = list(data)
         places: dict[str, Any] = {n: numbers.index(id(part)) for n, part in parts.items()}
         fits[i] = replace(fit, **places)
-    coordinator = _Coordinator(os.getpid(), torch.get_default_dtype())
+    coordinator = os.getpid(), torch.get_default_dtype()
     return coordinator, replace(shard, fits=fits), *data.values()
 
 

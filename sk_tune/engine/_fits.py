@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Requests and results of the engine, and how a call reports its progress."""
+"""Results of the engine, and how a call reports its progress."""
 
 import time
 from collections import Counter
@@ -12,68 +12,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sk_tune.estimators import Fit
 from sk_tune.exceptions import SkTuneError
-from sk_tune.training import TrainingState, seed_of_state
+from sk_tune.training import TrainingState
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Fit:
-    """One network to train.
-
-    Parameters
-    ----------
-    estimator : estimator
-        One of sk_tune's, or a plain skorch net; its parameters are what is trained.  It is
-        not changed.
-    X : array-like, frame or tensor of shape (n_samples, ...)
-        Features.  Fits that hold the same object share it.
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Targets.
-    rows : ndarray of shape (n_train,) or None, default=None
-        Positions of the samples to train on; all if None.
-    sample_weight : array-like of shape (n_samples,) or None, default=None
-        Weights of all samples.
-    seed : int, bytes or None, default=None
-        Source of all random numbers; if None it comes from the estimator's
-        ``random_state``.  A plain skorch net may begin with a state of torch's global
-        generator instead, as bytes.
-    n_epochs : int or None, default=None
-        Epochs to train now; the estimator's ``max_epochs`` if None.  The schedule of the
-        learning rate is laid out for ``max_epochs`` either way.
-    monitor : ndarray of shape (n_monitor,) or None, default=None
-        Positions of samples that the network is scored on after each epoch and predicts at
-        the end.  They count equally, and change nothing in the training.
-    state : TrainingState or None, default=None
-        Where an earlier training of the same fit stands, to go on from.
-    name : str, default=""
-        What messages call the fit, for example "candidate 3, fold 1".
-    keeps_checkpoints : bool, default=False
-        Whether to return where the fit stood after some of its epochs, as far as there is
-        memory.
-    checkpoint : TrainingState or None, default=None
-        Where this very fit stood after some of its epochs, when it was trained before.  It
-        goes on from there, which saves time and changes nothing.
-    """
-
-    estimator: Any
-    X: Any
-    y: Any
-    rows: Array | None = None
-    sample_weight: Any = None
-    seed: int | bytes | None = None
-    n_epochs: int | None = None
-    monitor: Array | None = None
-    state: TrainingState | None = None
-    name: str = ""
-    keeps_checkpoints: bool = False
-    checkpoint: TrainingState | None = None
-
-    @property
-    def seed_number(self) -> int:
-        """The seed, or what tells the state of a generator apart."""
-        return seed_of_state(seed) if isinstance(seed := self.seed, bytes) else seed or 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -221,10 +164,7 @@ def raising_caller_errors() -> Iterator[None]:
 
 
 class ProgressReporter:
-    """Collects what is done and reports it as a ``Progress``.
-
-    `expected` fits count already.
-    """
+    """Reports what is done as a ``Progress``; `expected` fits count already."""
 
     def __init__(
         self,

@@ -4,11 +4,12 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from sk_tune.engine._fits import Fit
+from sk_tune.estimators import Fit
 from sk_tune.fleets import FleetNetwork, Plan, Recipe
 from sk_tune.nets import MLP
 from sk_tune.training import TrainingState
@@ -106,20 +107,14 @@ def bytes_per_network(network: FleetNetwork, recipe: Recipe) -> int:
 
 
 def available_memory() -> int:
-    """Return the free bytes of this machine's memory."""
-    known = [free for free in (_free_on_machine(), _left_in_group()) if free is not None]
-    # Windows and macOS do not say; a small machine is assumed.
-    return min(known, default=_OF_A_SMALL_MACHINE)
-
-
-def _free_on_machine() -> int | None:
-    """Return what programs can have, what only caches files included."""
-    try:
+    """Return the free bytes of this machine's memory, what only caches files included."""
+    known = [_left_in_group()]
+    with suppress(OSError, ValueError, LookupError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         fields = {name: rest.split() for name, _, rest in (k.partition(":") for k in lines)}
-        return int(fields["MemAvailable"][0]) * 1024
-    except (OSError, ValueError, LookupError):
-        return None
+        known.append(int(fields["MemAvailable"][0]) * 1024)
+    # Windows and macOS do not say; a small machine is assumed.
+    return min((free for free in known if free is not None), default=_OF_A_SMALL_MACHINE)
 
 
 def _left_in_group() -> int | None:
@@ -140,34 +135,21 @@ def _left_in_group() -> int | None:
 
 
 def _batch_bytes(network: FleetNetwork, recipe: Recipe) -> int:
-    """Return the bytes of a batch's activations."""
-    n_batch = len(network.train) if recipe.batch_size == -1 else recipe.batch_size
-    return (
-        min(n_batch, len(network.train))
-        * _activations(network)
-        * network.train.X.element_size()
-    )
-
-
-def _numbers_kept(module: torch.nn.Module, output: object) -> int:
-    """Return how many numbers of a layer are held, by the measure of its outputs."""
-    parts = output if isinstance(output, tuple | list) else [output]
-    tensors = [part for part in parts if isinstance(part, torch.Tensor)]
-    if isinstance(module, torch.nn.RNNBase) and tensors:
-        # Gates, states and their derivatives of all steps and layers.
-        n_gates = _N_GATES.get(type(module), 1)
-        share = (n_gates + 3) / _COPIES_OF_ACTIVATIONS
-        return int(tensors[0].numel() * module.num_layers * share)
-    return sum(tensor.numel() for tensor in tensors)
-
-
-def _activations(network: FleetNetwork) -> int:
-    """Return how many numbers a network computes for one sample."""
+    """Return the bytes of the numbers that a network computes for a batch."""
     counts: list[int] = []
 
     def count(module: torch.nn.Module, inputs: object, output: object) -> None:
-        if not list(module.children()):
-            counts.append(_numbers_kept(module, output))
+        if list(module.children()):
+            return
+        parts = output if isinstance(output, tuple | list) else [output]
+        tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+        if isinstance(module, torch.nn.RNNBase) and tensors:
+            # Gates, states and their derivatives of all steps and layers.
+            n_gates = _N_GATES.get(type(module), 1)
+            share = (n_gates + 3) / _COPIES_OF_ACTIVATIONS
+            counts.append(int(tensors[0].numel() * module.num_layers * share))
+        else:
+            counts.append(sum(tensor.numel() for tensor in tensors))
 
     handles = [m.register_forward_hook(count) for m in network.module.modules()]
     was_training = network.module.training
@@ -179,7 +161,9 @@ def _activations(network: FleetNetwork) -> int:
         network.module.train(was_training)
         for handle in handles:
             handle.remove()
-    return sum(counts) // 2 + network.train.X[0].numel()
+    n_batch = len(network.train) if recipe.batch_size == -1 else recipe.batch_size
+    n_numbers = sum(counts) // 2 + network.train.X[0].numel()
+    return min(n_batch, len(network.train)) * n_numbers * network.train.X.element_size()
 
 
 # Share of the memory of training that the checkpoints of all fits together may take.

@@ -19,11 +19,12 @@ from torch.utils.data import Dataset
 import sk_tune
 from sk_tune._json_values import encode
 from sk_tune.engine._digest import array_digest, sha256, value_digest
-from sk_tune.engine._fits import Fit, Trained, failed
+from sk_tune.engine._fits import Trained, failed
 from sk_tune.engine._shard import Shard
 from sk_tune.engine._skorch_support import reason_alone
 from sk_tune.engine._store import FitStore, UnfinishedFits, rest_of, unfinished_key
 from sk_tune.estimators import (
+    Fit,
     LastSeen,
     NetworkEstimator,
     check_parameters,
@@ -53,10 +54,7 @@ class FitKeys:
         self._digests: dict[int, tuple[Any, str]] = {}
 
     def key(self, fit: Fit) -> str:
-        """Return the key of a fit with seed and epochs.
-
-        TypeError if a part cannot be read.
-        """
+        """Return the key of a fit with seed and epochs; TypeError if it cannot be read."""
         parts = [
             _FORMAT,
             self._engine,
@@ -123,10 +121,16 @@ class StoredFits:
     ) -> None:
         self._store = store
         self.reasons: Counter[str] = Counter()
-        if store is None:
-            self._keys: dict[int, str] = {}
-        else:
-            self._keys = self._make_keys(fits, maker or FitKeys())
+        self._keys: dict[int, str] = {}
+        maker = maker or FitKeys()
+        for i, fit in fits.items() if store is not None else ():
+            if getattr(fit.estimator, "random_state", 0) is None:
+                self.reasons["random_state=None draws another seed in every run"] += 1
+                continue
+            try:
+                self._keys[i] = maker.key(fit)
+            except Exception as error:  # noqa: BLE001 - such a fit is trained all the same
+                self.reasons[str(error)] += 1
         self.loaded = self._found(self._keys)
         self.unfinished = self._found({
             i: unfinished_key(key) for i, key in self._keys.items() if i not in self.loaded
@@ -136,40 +140,28 @@ class StoredFits:
         found = {} if self._store is None else self._store.load(set(keys.values()))
         return {i: found[key] for i, key in keys.items() if key in found}
 
-    def _make_keys(self, fits: Mapping[int, Fit], maker: FitKeys) -> dict[int, str]:
-        keys = {}
-        for i, fit in fits.items():
-            if getattr(fit.estimator, "random_state", 0) is None:
-                self.reasons["random_state=None draws another seed in every run"] += 1
-                continue
-            try:
-                keys[i] = maker.key(fit)
-            except Exception as error:  # noqa: BLE001 - such a fit is trained all the same
-                self.reasons[str(error)] += 1
-        return keys
-
     def rest(self, shard: Shard) -> Shard:
         """Return what is left of a shard, without what is loaded.
 
         The others are resumed from where they were, here or according to their checkpoints,
         and are kept while they train.
         """
-        left = shard.without(self.loaded)
         states = {i: kept.state for i, kept in self.unfinished.items()}
         fits = {
-            i: rest_of(fit, states.get(i) or fit.checkpoint) for i, fit in left.fits.items()
+            i: rest_of(fit, states.get(i) or fit.checkpoint)
+            for i, fit in shard.fits.items()
+            if i not in self.loaded
         }
+        groups = [[i for i in group if i in fits] for group in shard.groups]
         place = None
         if self._store is not None:
             keys = {i: self._keys[i] for i in fits if i in self._keys}
             place = UnfinishedFits.of(self._store, keys)
-        return replace(left, fits=fits, unfinished=place)
+        groups = [group for group in groups if group]
+        return replace(shard, fits=fits, groups=groups, unfinished=place)
 
     def save(self, trained: Mapping[int, Trained]) -> None:
-        """Write results by position.
-
-        Best those of a whole shard, which then counts as trained.
-        """
+        """Write results, best those of a whole shard, which then counts as trained."""
         if self._store is not None:
             rows = {
                 self._keys[i]: t
@@ -183,10 +175,7 @@ class StoredFits:
 def stored_fits(
     path: str | os.PathLike[str] | None, fits: Mapping[int, Fit], engine: str = "fleet"
 ) -> Iterator[StoredFits]:
-    """Open a store, or none, for the fits of one call.
-
-    Warns of those that cannot be stored.
-    """
+    """Open a store, or none, for one call; warn of fits that cannot be stored."""
     if path is None:
         yield StoredFits(None, fits)
         return
@@ -239,10 +228,7 @@ class Results:
 
 
 def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[int, Fit]:
-    """Return fits with seeds and epochs by position.
-
-    `results` gets those that have failed.
-    """
+    """Return fits with seeds and epochs by position; `results` gets those that failed."""
     ready: dict[int, Fit] = {}
     last, reason = LastSeen(), None
     for i, fit in fits.items():

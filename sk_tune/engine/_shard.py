@@ -3,7 +3,7 @@
 """One shard: fits that one process trains, as fleets or alone, with the same results."""
 
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -11,26 +11,19 @@ from typing import Any
 
 import torch
 
-from sk_tune.augment import kinds_of
-from sk_tune.engine._fits import Array, Fit, Trained, failed, late
+from sk_tune.engine._fits import Trained, failed, late
 from sk_tune.engine._memory_limits import epochs_to_keep, networks_at_a_time
 from sk_tune.engine._skorch import NoFleetError, SkorchFit
 from sk_tune.engine._store import UnfinishedFits
 from sk_tune.estimators import (
+    Fit,
     FitPreparer,
     NetworkEstimator,
+    PreparedFit,
     fit_as_overridden,
     is_unchanged,
 )
-from sk_tune.fleets import (
-    FleetNetwork,
-    NetworkOutcome,
-    Recipe,
-    module_structure,
-    plan,
-    train_fleet,
-)
-from sk_tune.nets import CNN, MLP, RNN
+from sk_tune.fleets import FleetNetwork, NetworkOutcome, Recipe, plan, train_fleet
 from sk_tune.training import (
     TimeIsUpError,
     TimeLimit,
@@ -40,51 +33,7 @@ from sk_tune.training import (
     time_limit,
 )
 
-
-class EstimatorFit:
-    """A fit of one of sk_tune's estimators; ValueError for wrong parameters or data."""
-
-    def __init__(self, fit: Fit, preparer: FitPreparer) -> None:
-        self._n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
-        self._prepared = preparer.prepare(
-            fit.estimator,
-            fit.X,
-            fit.y,
-            seed=fit.seed_number,
-            rows=fit.rows,
-            sample_weight=fit.sample_weight,
-            monitor=fit.monitor,
-            state=fit.state,
-        )
-        # Probabilities, or targets in their units, of outputs, (n, C).
-        self.predictions = self._prepared.predictions
-        self._network = self._prepared.network(self._n_epochs)
-
-    def network(self) -> FleetNetwork:
-        """Return the fit's network, with its module, for a fleet of its recipe."""
-        return self._network
-
-    def recipe(self) -> tuple[Recipe, Any]:
-        """Return what fits of one fleet share, and a hashable key of it."""
-        prepared, recipe = self._prepared, self._prepared.recipe()
-        module = prepared.module
-        structure: Any = [tuple(p.shape) for p in module.parameters()]
-        if isinstance(module, MLP) and module.inputs is not None:
-            # The structure says which columns are categories, and how many codes they have.
-            structure = (module_structure(module.inputs), structure[-1])
-        elif isinstance(module, MLP | CNN | RNN):
-            # The estimator's parameters say all but the sizes that come from the data.
-            structure = (structure[0], structure[-1])
-        else:
-            structure = module_structure(module)
-        # Weights need not tell the length of a sequence or the size of an image.
-        shape = tuple(prepared.train.X.shape[1:])
-        kinds = kinds_of(prepared.options.augmentation)
-        return recipe, (recipe, structure, shape, kinds)
-
-    def train_alone(self) -> tuple[TrainingState, Array | None]:
-        """Train through skorch; return the state, and the monitor's predictions."""
-        return self._prepared.train_alone(self._n_epochs)
+AnyFit = PreparedFit | SkorchFit
 
 
 def train_alone(fit: Fit, preparer: FitPreparer, limit: TimeLimit | None = None) -> Trained:
@@ -115,26 +64,16 @@ def _train(fit: Fit, preparer: FitPreparer) -> tuple[TrainingState, Any]:
             f"{type(estimator).__name__} overrides a method of training, so that it cannot "
             "go on from a state."
         )
-    return fit_as_overridden(
-        estimator,
-        fit.X,
-        fit.y,
-        seed=fit.seed_number,
-        n_epochs=fit.n_epochs or int(estimator.max_epochs),
-        rows=fit.rows,
-        sample_weight=fit.sample_weight,
-        monitor=fit.monitor,
-    )
+    return fit_as_overridden(fit)
 
 
-def prepare(fit: Fit, preparer: FitPreparer) -> EstimatorFit | SkorchFit:
-    """Do all of a fit, which has a seed and a number of epochs, but the training."""
-    if isinstance(fit.estimator, NetworkEstimator):
-        return EstimatorFit(fit, preparer)
-    return SkorchFit(fit)
+def prepare(fit: Fit, preparer: FitPreparer) -> AnyFit:
+    """Do all of a fit, which has a seed and a number of epochs, but the training.
 
-
-AnyFit = EstimatorFit | SkorchFit
+    Raises ValueError for wrong parameters or data.
+    """
+    is_ours = isinstance(fit.estimator, NetworkEstimator)
+    return preparer.prepare(fit) if is_ours else SkorchFit(fit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,15 +92,6 @@ class Shard:
     unfinished: UnfinishedFits | None = None
     checkpoint_bytes: int = 0
     limit: TimeLimit | None = None
-
-    def without(self, done: Container[int]) -> "Shard":
-        """Return the shard without the fits at the positions `done`; maybe without any."""
-        groups = [[i for i in group if i not in done] for group in self.groups]
-        return replace(
-            self,
-            fits={i: fit for i, fit in self.fits.items() if i not in done},
-            groups=[group for group in groups if group],
-        )
 
 
 # Takes results by position.
@@ -230,7 +160,7 @@ class _Fleets:
             self._train_alone(waiting[0], found)
             return
         recipe, key = found
-        network = first.network()
+        network = first.network
         found_plan = plan(network.module, network.train.X, network, recipe)
         if found_plan.way == "alone":
             self._train_alone(waiting[0], found_plan.reason)
@@ -277,7 +207,11 @@ class _Fleets:
                 if prepared and not isinstance(found, str) and found[1] == fleet[1]:
                     taken[len(seen)] = (index, prepared)
                     seen.append(index)
-                    yield self._network(index, prepared)
+                    network = prepared.network
+                    if self.shard.fits[index].keeps_checkpoints:
+                        kept = epochs_to_keep(network, self.shard.checkpoint_bytes)
+                        network = replace(network, checkpoints=kept)
+                    yield network
 
         try:
             outcomes = train_fleet(
@@ -302,16 +236,7 @@ class _Fleets:
             for index in failed_with or self._untrained(waiting)[:1]:
                 self._train_alone(index, reason)
 
-    def _network(self, index: int, prepared: AnyFit) -> FleetNetwork:
-        network = prepared.network()
-        if not self.shard.fits[index].keeps_checkpoints:
-            return network
-        return replace(
-            network, checkpoints=epochs_to_keep(network, self.shard.checkpoint_bytes)
-        )
-
     def _keeping(self, taken: dict[int, tuple[int, AnyFit]]) -> dict[str, Any]:
-        """Return how a fleet keeps what has not ended."""
         unfinished = self.shard.unfinished
         if unfinished is None:
             return {}
@@ -333,7 +258,7 @@ class _Fleets:
         try:
             prepared = prepare(self.shard.fits[index], self.preparer)
             # Errors in a fit's settings show here at the latest.
-            prepared.network()
+            _ = prepared.network
         except NoFleetError as error:
             self._train_alone(index, f"it fits into no fleet ({error})")
             return None

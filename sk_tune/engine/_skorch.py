@@ -9,6 +9,7 @@ its callbacks are called as skorch calls them.  Only the steps in between are th
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,14 +29,13 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from sk_tune._processes import import_for_optimizers, passing_interrupts
-from sk_tune.engine._fits import Fit
 from sk_tune.engine._skorch_adoption import net_memory, recall, silenced
 from sk_tune.engine._skorch_support import (
     OPTIMIZER_NAMES,
     reason_against_callbacks,
     reason_in_criterion,
 )
-from sk_tune.estimators import changed_modules, module_keys, net_arrays, take_rows
+from sk_tune.estimators import Fit, changed_modules, module_keys, net_arrays, take_rows
 from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code
 from sk_tune.fleets import (
     LOSSES,
@@ -71,20 +71,6 @@ class Watcher(Callback):  # type: ignore[misc]
         self.monitor = monitor
         self.keys: dict[str, Any] = {}
         self.timer = EpochTimer()
-
-    @classmethod
-    def of(cls, net: Any, monitor: TensorSet | None) -> "Watcher":
-        """Return one that a net calls before the callbacks that may end the training."""
-        watcher = cls(monitor)
-        entry = ("sk_tune_watcher", watcher)
-        if net.callbacks == "disable":
-            net.callbacks = [entry]
-            net.initialize_callbacks()
-            names = [name for name, _ in net.get_default_callbacks()]
-            net.set_params(**{f"callbacks__{name}": None for name in names})
-        else:
-            net.set_params(callbacks=[entry, *(net.callbacks or [])])
-        return watcher
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Read the modules."""
@@ -156,16 +142,11 @@ class SkorchFit:
         self.n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
         self.X, self.y = (take_rows(part, fit.rows) for part in (fit.X, fit.y))
         self.net: Any = None
-        # The network is made once: its course lives on in the net's callbacks and history.
-        self._row: FleetNetwork | None = None
 
+    # Made once: its course lives on in the net's callbacks and history.
+    @cached_property
     def network(self) -> FleetNetwork:
-        """Return the fit's network for a fleet of its recipe."""
-        if self._row is None:
-            self._row = self._make_row()
-        return self._row
-
-    def _make_row(self) -> FleetNetwork:
+        """The fit's network for a fleet of its recipe."""
         net, generator = self._start()
         train, valid = net.get_split_datasets(self.X, self.y)
         course = _SkorchCourse(net, self._begin, generator, (train, valid))
@@ -196,10 +177,7 @@ class SkorchFit:
         )
 
     def recipe(self) -> tuple[Recipe, Any]:
-        """Return what the fit must share with its fleet, and a hashable key.
-
-        Or NoFleetError.
-        """
+        """Return what fits of a fleet share, and a hashable key of it; or NoFleetError."""
         net, _ = self._start()
         batch_size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
         group = net.optimizer_.param_groups[0]
@@ -249,7 +227,16 @@ class SkorchFit:
         # The net that adopts the training prints its messages.
         net = silenced(clone(self.fit.estimator).set_params(max_epochs=n_epochs))
         monitor = self._monitor("cpu")
-        watcher = Watcher.of(net, monitor)
+        watcher = Watcher(monitor)
+        # It is called before the callbacks that may end the training.
+        entry = ("sk_tune_watcher", watcher)
+        if net.callbacks == "disable":
+            net.callbacks = [entry]
+            net.initialize_callbacks()
+            names = [name for name, _ in net.get_default_callbacks()]
+            net.set_params(**{f"callbacks__{name}": None for name in names})
+        else:
+            net.set_params(callbacks=[entry, *(net.callbacks or [])])
         generator = torch.Generator()
         with forked_rng(self._begin, net.device), passing_interrupts():
             net.fit(self.X, self.y)
@@ -448,7 +435,6 @@ def _evaluating(criterion: nn.Module) -> Iterator[None]:
 
 
 def _to_set(dataset: Any, device: str) -> TensorSet:
-    """Return a skorch data set, or a part of one, as tensors."""
     index = None
     while isinstance(dataset, Subset):
         positions = torch.as_tensor(np.asarray(dataset.indices))

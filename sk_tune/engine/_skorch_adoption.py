@@ -130,7 +130,6 @@ def _rows_digest(datasets: Sequence[Any]) -> str:
 
 
 def _options(net: Any) -> dict[str, Any]:
-    """Return the options of the optimizer, the learning rate among them."""
     (group,) = net.optimizer_.param_groups
     return {name: value for name, value in group.items() if name != "params"}
 
@@ -260,10 +259,7 @@ def draw_as_fit(net: Any, X: Any, y: Any, known: dict[Any, int], key: Any = None
 
 
 def count_words(before: Tensor, after: Tensor) -> int | None:
-    """Return how many words lie between two states of a generator.
-
-    None if nobody can tell.
-    """
+    """Return how many words lie between two states of a generator; None if unknown."""
     if torch.equal(before, after):
         return 0
     mark, n = _stream(after, _MARK)[0], 64

@@ -28,8 +28,7 @@ from torch.utils.data import DataLoader
 
 from sk_tune.augment import as_augmentations, kinds_of
 from sk_tune.engine._digest import installed_name, names_in
-from sk_tune.engine._fits import Fit
-from sk_tune.estimators import NetworkEstimator, is_unchanged
+from sk_tune.estimators import Fit, NetworkEstimator, is_unchanged
 from sk_tune.nets import loose_state, tensor_values
 from sk_tune.training import forked_rng
 
@@ -124,10 +123,7 @@ def _of_optimizer(net: Any) -> str | None:
 
 
 def reason_against_callbacks(callbacks: Iterable[Any]) -> str | None:
-    """Return why the callbacks of an initialised net cannot be in a fleet.
-
-    None if they can.
-    """
+    """Return why callbacks of an initialised net cannot be in a fleet, if they cannot."""
     listed = list(callbacks)
     kinds = [
         callback if isinstance(callback, type) else type(callback) for callback in listed
@@ -256,10 +252,7 @@ def signature(fit: Fit) -> tuple[Any, ...]:
 
 
 def reason_alone(fit: Fit) -> str | None:
-    """Return why a fit "was trained alone because", by its parameters.
-
-    None if it can join.
-    """
+    """Return why a fit "was trained alone because", by its parameters, if it has to be."""
     estimator = fit.estimator
     if not isinstance(estimator, NetworkEstimator):
         return reason_against_net(estimator, fit.X, fit.y)

@@ -169,7 +169,10 @@ class NetworkStack:
             shared = False
         if not self._is_chain or X.device.type != "cpu":
             return self._evaluated(program, X, slice(0, k), shared=shared)
-        blocks = _parts(k, max(1, self._most // X.shape[-2]))
+        # About equal, and none of them too large.
+        most = max(1, self._most // X.shape[-2])
+        size = -(-k // -(-k // most))
+        blocks = [slice(start, min(start + size, k)) for start in range(0, k, size)]
         if len(blocks) == 1:
             return self._evaluated(program, X, blocks[0], shared=shared)
         found = X
@@ -197,7 +200,6 @@ class NetworkStack:
         return program.evaluate(repeated, networks)
 
     def _pieces(self, n_rows: int, n_threads: int) -> list[slice]:
-        """Return parts of the samples, about equal, as many for each thread."""
         n_blocks = -(-n_rows // self._block)
         n_samples = self._most // len(self._modules)
         if self._is_chain:
@@ -252,9 +254,3 @@ def _kept_threads(n_threads: int, _: int) -> ThreadPoolExecutor:
 def _is_own(module: nn.Module) -> bool:
     """Return whether a module is one of sk_tune's, not a user's."""
     return isinstance(module, MLP | CNN | RNN)
-
-
-def _parts(n: int, most: int) -> list[slice]:
-    """Return parts of a range, about equal, none of them longer than `most`."""
-    size = -(-n // -(-n // most))
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

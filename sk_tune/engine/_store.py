@@ -13,7 +13,7 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -25,7 +25,8 @@ import safetensors.numpy
 
 from sk_tune._files import is_on_network
 from sk_tune._json_values import decode, encode
-from sk_tune.engine._fits import Fit, Trained
+from sk_tune.engine._fits import Trained
+from sk_tune.estimators import Fit
 from sk_tune.exceptions import StoreError, warn_user
 from sk_tune.training import (
     TrainingState,
@@ -43,7 +44,16 @@ def history_to_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]
     >>> history_to_columns([{"epoch": 1, "batches": [{"loss": 0.5}, {"loss": 0.4}]}])
     [{'epoch': 1, 'batches': [{'loss': [0.5, 0.4]}]}]
     """
-    return _with_batches(history, _columns)
+    found = []
+    for record in history:
+        runs: list[Any] = []
+        for names, run in groupby(record.get(_BATCHES, ()), tuple):
+            members = list(run)
+            # Batches without names have no columns that tell how many there are.
+            columns = {n: [batch[n] for batch in members] for n in names}
+            runs.append(columns if names else members)
+        found.append({**record, _BATCHES: runs} if _BATCHES in record else record)
+    return found
 
 
 def history_from_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -51,38 +61,17 @@ def history_from_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, An
 
     Raises ValueError if columns are of different lengths.
     """
-    return _with_batches(history, _batches)
-
-
-def _with_batches(
-    history: Iterable[dict[str, Any]], made: Callable[[Any], list[Any]]
-) -> list[dict[str, Any]]:
-    return [
-        {**record, _BATCHES: made(record[_BATCHES])} if _BATCHES in record else record
-        for record in history
-    ]
-
-
-def _columns(batches: Sequence[dict[str, Any]]) -> list[Any]:
-    runs: list[Any] = []
-    for names, run in groupby(batches, tuple):
-        members = list(run)
-        # Batches without names have no columns that tell how many there are.
-        runs.append(
-            {n: [batch[n] for batch in members] for n in names} if names else members
-        )
-    return runs
-
-
-def _batches(runs: Sequence[Any]) -> list[dict[str, Any]]:
-    batches: list[dict[str, Any]] = []
-    for run in runs:
-        if isinstance(run, list):
-            batches += run
-        else:
-            rows = zip(*run.values(), strict=True)
-            batches += [dict(zip(run, row, strict=True)) for row in rows]
-    return batches
+    found = []
+    for record in history:
+        batches: list[dict[str, Any]] = []
+        for run in record.get(_BATCHES, ()):
+            if isinstance(run, list):
+                batches += run
+            else:
+                rows = zip(*run.values(), strict=True)
+                batches += [dict(zip(run, row, strict=True)) for row in rows]
+        found.append({**record, _BATCHES: batches} if _BATCHES in record else record)
+    return found
 
 
 SCHEMA_VERSION = 1
@@ -255,7 +244,15 @@ class FitStore:
         unless : mapping of str to str or None, default=None
             Keys of results that make one of these needless if they are there, by its key.
         """
-        rows = self._written(trained)
+        rows = []
+        for key, result in trained.items():
+            if result.state is None:
+                continue
+            try:
+                rows.append(_write(key, result, result.state))
+            except (TypeError, ValueError, safetensors.SafetensorError) as error:
+                # A callback, say, has written an object into the history.
+                self._warn(f"a fit is not kept in it: {error}")
         if not rows:
             return
         try:
@@ -269,19 +266,6 @@ class FitStore:
                 f"{len(rows)} fits ({n_bytes} bytes) could not be written to it: {error}. "
                 "They are kept in memory only"
             )
-
-    def _written(self, trained: Mapping[str, Trained]) -> list[tuple[Any, ...]]:
-        """Return the rows of results; without those that hold what no row can."""
-        rows = []
-        for key, result in trained.items():
-            if result.state is None:
-                continue
-            try:
-                rows.append(_write(key, result))
-            except (TypeError, ValueError, safetensors.SafetensorError) as error:
-                # A callback, say, has written an object into the history.
-                self._warn(f"a fit is not kept in it: {error}")
-        return rows
 
     def info(self) -> StoreInfo:
         """Return what the store holds.
@@ -371,7 +355,6 @@ class FitStore:
         return len(gone)
 
     def _set_up(self) -> None:
-        """Make or check the table."""
         try:
             self._connection.execute("PRAGMA trusted_schema = OFF")
             tables = self._connection.execute("SELECT sql FROM sqlite_master").fetchall()
@@ -477,11 +460,9 @@ def _cannot(what: str, path: Path, error: object) -> str:
     return f"The store {path} cannot be {what}: {error}. It was left as it is."
 
 
-def _write(key: str, trained: Trained) -> tuple[str, str, bytes, str, int, float]:
-    """Return the row of a result."""
-    state = trained.state
-    if state is None:
-        raise ValueError("A fit that failed has nothing to store.")
+def _write(
+    key: str, trained: Trained, state: TrainingState
+) -> tuple[str, str, bytes, str, int, float]:
     arrays = arrays_of_state(state)
     if trained.predictions is not None:
         arrays[_PREDICTIONS] = trained.predictions
@@ -507,31 +488,24 @@ def _read(key: str, meta: Any, blob: Any, digest: Any) -> Trained | None:
     try:
         if _digest(key, meta, blob) != digest:
             return None
-    except (TypeError, AttributeError):
-        # SQLite gives another type where the byte that says it was hit.
-        return None
-    try:
-        return _trained(meta, blob)
+        values, unordered = decode(json.loads(meta)), safetensors.numpy.load(blob)
+        of_state = values["state"]
+        of_state["history"] = history_from_columns(of_state["history"])
+        arrays = {name: unordered[name] for name in values["names"]}
+        predictions = arrays.pop(_PREDICTIONS, None)
+        return Trained(
+            status="trained",
+            state=state_from_arrays(arrays, of_state),
+            predictions=predictions,
+            message="",
+            seconds=float(values["seconds"]),
+            engine=values["engine"],
+            solo_reason=values["solo_reason"],
+            is_loaded=True,
+        )
+    # SQLite gives another type where the byte that says it was hit.
     except Exception:  # noqa: BLE001 - whatever was written, it is no result
         return None
-
-
-def _trained(meta: str, blob: bytes) -> Trained:
-    values, unordered = decode(json.loads(meta)), safetensors.numpy.load(blob)
-    of_state = values["state"]
-    of_state["history"] = history_from_columns(of_state["history"])
-    arrays = {name: unordered[name] for name in values["names"]}
-    predictions = arrays.pop(_PREDICTIONS, None)
-    return Trained(
-        status="trained",
-        state=state_from_arrays(arrays, of_state),
-        predictions=predictions,
-        message="",
-        seconds=float(values["seconds"]),
-        engine=values["engine"],
-        solo_reason=values["solo_reason"],
-        is_loaded=True,
-    )
 
 
 def _digest(key: str, meta: str, blob: bytes) -> str:
@@ -552,10 +526,7 @@ def unfinished_key(key: str) -> str:
 
 
 def rest_of(fit: Fit, kept: TrainingState | None) -> Fit:
-    """Return the rest of a fit from a state in which it was kept.
-
-    The whole if that is None.
-    """
+    """Return the rest of a fit from a state in which it was kept, all of it if None."""
     if kept is None:
         return fit
     before = 0 if fit.state is None else len(fit.state.history)
@@ -581,8 +552,7 @@ class UnfinishedFits:
     @classmethod
     def of(cls, store: FitStore, keys: Mapping[int, str]) -> "UnfinishedFits":
         """Return the place, which may be pickled, for fits of this machine's store."""
-        path = str(Path(store.path).absolute())
-        host = socket.gethostname()
+        path, host = str(store.path.absolute()), socket.gethostname()
         return cls(path=path, keys=keys, host=host, seconds=SECONDS_BETWEEN)
 
     def keep(self, trained: Mapping[int, Trained]) -> None:

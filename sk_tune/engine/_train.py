@@ -26,7 +26,6 @@ from sk_tune.engine._executors import (
     uses_loky,
 )
 from sk_tune.engine._fits import (
-    Fit,
     Progress,
     ProgressReporter,
     Trained,
@@ -48,6 +47,7 @@ from sk_tune.engine._shard import AnyFit, Shard, prepare
 from sk_tune.engine._skorch_adoption import adopt_skorch
 from sk_tune.engine._store import rest_of
 from sk_tune.estimators import (
+    Fit,
     FitPreparer,
     MLPClassifier,
     MLPRegressor,
@@ -230,14 +230,7 @@ def fitted_estimator(fit: Fit, trained: Trained) -> Any:
     if not isinstance(estimator, NetworkEstimator):
         X, y = (take_rows(part, fit.rows) for part in (fit.X, fit.y))
         return adopt_skorch(estimator, X, y, trained.state)
-    return adopt_training(
-        estimator,
-        fit.X,
-        fit.y,
-        trained.state,
-        rows=fit.rows,
-        sample_weight=fit.sample_weight,
-    )
+    return adopt_training(replace(fit, estimator=estimator), trained.state)
 
 
 def expected_memory(fit: Fit, *, n_workers: int, n_folds: int) -> int:
@@ -247,7 +240,7 @@ def expected_memory(fit: Fit, *, n_workers: int, n_folds: int) -> int:
     count.
     """
     prepared = prepare(replace(fit, seed=0, n_epochs=1), FitPreparer())
-    network, (recipe, _) = prepared.network(), prepared.recipe()
+    network, (recipe, _) = prepared.network, prepared.recipe()
     limit = int(SHARE_OF_MEMORY * available_memory() / n_workers)
     found = plan(network.module, network.train.X, network, recipe)
     networks = networks_at_a_time(network, recipe, limit, found)
@@ -325,7 +318,6 @@ def _train(
 
 
 def _wait(dispatcher: Dispatcher, limit: TimeLimit | None) -> None:
-    """Wait until everything has ended, or is late."""
     while dispatcher.n_shards:
         seconds = None
         if limit is not None:
@@ -384,7 +376,7 @@ class _Planner:
             return _Costs()
         try:
             prepared = prepare(fit, self.preparer)
-            network, recipe = prepared.network(), prepared.recipe()[0]
+            network, recipe = prepared.network, prepared.recipe()[0]
             found = plan(network.module, network.train.X, network, recipe)
             n_active = networks_at_a_time(network, recipe, memory_limit, found)
         except Exception:  # noqa: BLE001 - the worker reports what is wrong with a fit
@@ -397,7 +389,7 @@ class _Planner:
             ),
             seconds_per_epoch(network, recipe, found),
             network.train.X.nbytes,
-            found.serves_one,
+            found.way == "kernel",
         )
 
 
@@ -415,13 +407,18 @@ def _pieces(
 ) -> list[list[int]]:
     """Cut groups; what takes less than `share` seconds is not cut for balance."""
     pieces = []
-    for key, members in groups.items():
-        plan = plans[key]
+    for signature, members in groups.items():
+        plan = plans[signature]
         n_pieces = least = math.ceil(len(members) / plan.per_shard)
         if not sum(costs[i] for i in members) < share < math.inf:
             n_pieces = min(n_workers * math.ceil(least / n_workers), len(members))
         if plan.fold_bytes > _LARGE_FOLD:
-            members = _by_fold(fits, members)
+            # Fits on the same samples of the same data together, so that a shard has few.
+            folds: dict[Any, list[int]] = {}
+            for i in members:
+                key = (id(fits[i].X), id(fits[i].y), id(fits[i].rows))
+                folds.setdefault(key, []).append(i)
+            members = [i for fold in folds.values() for i in fold]
         pieces += _equal_parts(members, n_pieces)
     return pieces
 
@@ -475,12 +472,3 @@ def _parts_for_workers(
         shards[lightest].append(pieces[position])
         loads[lightest] += of_pieces[position]
     return shards
-
-
-def _by_fold(fits: dict[int, Fit], members: Sequence[int]) -> list[int]:
-    """Bring fits on the same samples of the same data together, so that a shard has few."""
-    folds: dict[Any, list[int]] = {}
-    for i in members:
-        fit = fits[i]
-        folds.setdefault((id(fit.X), id(fit.y), id(fit.rows)), []).append(i)
-    return [i for fold in folds.values() for i in fold]

@@ -26,6 +26,7 @@ from sk_tune.estimators._persistence import (
     write_file,
 )
 from sk_tune.estimators._preparation import (
+    Fit,
     FitPreparer,
     adopt_training,
     fit_as_overridden,
@@ -50,6 +51,7 @@ from sk_tune.estimators._validation import (
 __all__ = [
     "CNNClassifier",
     "CNNRegressor",
+    "Fit",
     "FitPreparer",
     "LastSeen",
     "MLPClassifier",

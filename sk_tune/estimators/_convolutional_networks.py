@@ -69,7 +69,7 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
     _time_is_last: ClassVar[bool] = True
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        wanted = check_input_shape(self, least=1, most=1 + _MAX_SPATIAL)
+        wanted = check_input_shape(self, most=1 + _MAX_SPATIAL)
         if wanted is not None:
             # One channel, where only spatial sizes were named.
             wanted = wanted if len(wanted) > 2 else (1, *wanted)

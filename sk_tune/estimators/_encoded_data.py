@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
-from torch import Tensor, nn
+from torch import Tensor
 
 from sk_tune._compat import safe_indexing
 from sk_tune.training import TensorSet, rows_as_tensor
@@ -121,10 +121,7 @@ def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
 def to_set(
     X: Tensor, target: Tensor, weight: Array | None, index: Array | None
 ) -> TensorSet:
-    """Return the samples at `index`, all if None, as training takes them.
-
-    Tensors are shared.
-    """
+    """Return the samples at `index`, all if None, to train on; tensors are shared."""
     rows = None if index is None else torch.from_numpy(index).to(X.device)
     if weight is None:
         return TensorSet(X, target, index=rows)
@@ -135,12 +132,6 @@ def to_set(
     # Only ratios matter; in float32 the weights themselves might overflow or vanish.
     dtype = str(X.dtype).removeprefix("torch.")
     return TensorSet(X, target, to_tensor(weight / used.max(), dtype, X.device), rows)
-
-
-def mixes_samples(module: nn.Module) -> bool:
-    """Return whether a sample's output depends on its batch: with batch normalisation."""
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    return any(isinstance(layer, kinds) for layer in module.modules())
 
 
 def take_rows(data: Any, rows: Array | None) -> Any:

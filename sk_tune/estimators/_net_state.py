@@ -64,7 +64,10 @@ def to_tensors(arrays: Any, device: str = "cpu") -> Any:
 def net_arrays(net: Any) -> dict[str, Any]:
     """Return ``weights``, ``moments`` and ``history`` of any initialised skorch net."""
     if getattr(net, "has_late_optimizer", False):
-        moments = net.late_moments
+        start = net._optimizer_start
+        moments = {} if start is None else start.moments
+        # Networks of a fleet share the number of steps.
+        moments = {i: {n: np.array(a) for n, a in m.items()} for i, m in moments.items()}
     else:
         state = net.optimizer_.state_dict()["state"]
         moments = {index: to_arrays(tensors) for index, tensors in state.items()}
@@ -80,11 +83,14 @@ def module_keys(net: Any) -> dict[str, Any]:
 
     Keys are named as the modules' attributes; modules of sk_tune hold nothing else.
     """
-    return {
-        name: _loose_key(name, module)
-        for name, module in vars(net).items()
-        if isinstance(module, nn.Module) and name.endswith("_")
-    }
+    keys: dict[str, Any] = {}
+    for name, module in vars(net).items():
+        if isinstance(module, nn.Module) and name.endswith("_"):
+            keys[name] = None
+            if not type(module).__module__.startswith("sk_tune."):
+                state = loose_state(module)
+                keys[name] = state if name == "module_" else (state, tensor_values(module))
+    return keys
 
 
 def changed_modules(net: Any, before: Mapping[str, Any]) -> dict[str, nn.Module]:
@@ -94,13 +100,6 @@ def changed_modules(net: Any, before: Mapping[str, Any]) -> dict[str, nn.Module]
         for name, key in module_keys(net).items()
         if key != before.get(name)
     }
-
-
-def _loose_key(name: str, module: nn.Module) -> Any:
-    if type(module).__module__.startswith("sk_tune."):
-        return None
-    state = loose_state(module)
-    return state if name == "module_" else (state, tensor_values(module))
 
 
 def load_net_arrays(net: Any, state: TrainingState) -> None:
@@ -192,13 +191,6 @@ class LateOptimizerNet(NetOfKnownParts):
     def has_late_optimizer(self) -> bool:
         """Whether the optimizer is yet to be built."""
         return "optimizer_" in self.__dict__ and self.__dict__["optimizer_"] is None
-
-    @property
-    def late_moments(self) -> dict[int, Any]:
-        """The moments that the optimizer will have when it is built."""
-        moments = {} if self._optimizer_start is None else self._optimizer_start.moments
-        # Networks of a fleet share the number of steps.
-        return {i: {n: np.array(a) for n, a in m.items()} for i, m in moments.items()}
 
     @property
     def optimizer_(self) -> Optimizer:

@@ -30,7 +30,6 @@ from sk_tune.estimators._encoded_data import (
     EncodedData,
     Samples,
     merge_equal_samples,
-    mixes_samples,
     repeat_by_weight,
     samples_that_count,
     to_set,
@@ -63,6 +62,7 @@ from sk_tune.training import (
 
 Array = npt.NDArray[Any]
 
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _OPTIMIZER = ("learning_rate", "momentum", "nesterovs_momentum", "weight_decay")
 # Enough samples for the arithmetic to outweigh the calls, few enough for the cache.
 _PREDICT_ROWS = 1024
@@ -373,7 +373,6 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             ) from error
 
     def _make_net(self, seed: int, device: str | None = None) -> TrainingNet:
-        """Return an untrained net."""
         criterion, _ = self._task_parts()
         module = self._seeded_module(seed)
         net = TrainingNet(
@@ -448,7 +447,8 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         rows = data.rows._replace(weight=weight)
         chosen = samples_that_count(weight, chosen)
         n_samples = rows.X.shape[0] if chosen is None else len(chosen)
-        looks_across = mixes_samples(module)
+        # Whether a sample's output depends on its batch.
+        looks_across = any(isinstance(layer, _BATCH_NORMS) for layer in module.modules())
         if batch_size == -1 or n_samples <= batch_size:
             taken = rows if chosen is None else rows.take(chosen)
             merged = merge_equal_samples(taken)
@@ -488,13 +488,11 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         return shaped
 
     def _forward(self, X: Any) -> Tensor:
-        """Return the network's outputs on the CPU."""
         check_is_fitted(self)
         outputs: Tensor = self.net_.forward(self._inputs(X))
         return outputs
 
     def _inputs(self, X: Any) -> Tensor:
-        """Return samples as the network takes them."""
         X = self._check_X(X, reset=False)
         return to_tensor(X, self.net_.options.dtype, self.net_.device)
 

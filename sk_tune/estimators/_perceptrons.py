@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Multi-layer perceptrons for tables, and how columns become their inputs."""
 
-import functools
 import math
 import os
 from collections.abc import Sequence
@@ -128,11 +127,9 @@ class _TableParameters(NetworkEstimator):
 
     @property
     def _categorical(self) -> list[int]:
-        """Positions of the category columns."""
         return np.flatnonzero(self.is_categorical_).tolist()
 
     def _name(self, position: int) -> Any:
-        """Return the name of a column, or its position."""
         names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
         return names.tolist()[position]
 
@@ -298,7 +295,15 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
         return shape
 
     def _build_module(self, n_outputs: int) -> nn.Module:
-        sizes = self._sizes()
+        sizes = [self.width] * self.n_layers
+        if self.hidden_layer_sizes is not None:
+            given = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object))
+            if not all(is_whole(size, 1) for size in given.tolist()):
+                raise ValueError(
+                    f"The 'hidden_layer_sizes' parameter of {type(self).__name__} must "
+                    f"hold integers of at least 1. Got {self.hidden_layer_sizes!r} instead."
+                )
+            sizes = [int(size) for size in given]
         self._check_bytes((self.input_shape_[0], *sizes, n_outputs))
         return MLP(
             self.input_shape_[0],
@@ -316,7 +321,11 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
         """Refuse a network that this machine cannot train, before it is made."""
         n_weights = sum((n + 1) * m for n, m in pairwise(sizes))
         needed = n_weights * _COPIES * np.dtype(self.dtype).itemsize
-        memory = _memory_of_machine()
+        try:
+            memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        except (AttributeError, ValueError, OSError):
+            # This machine does not tell.
+            memory = math.inf
         if needed > memory:
             raise ValueError(
                 f"The layers of {type(self).__name__} must fit into memory. Got sizes "
@@ -325,26 +334,6 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
                 f"{memory / 1e9:,.0f} GB. Make hidden_layer_sizes, or width and n_layers, "
                 "smaller."
             )
-
-    def _sizes(self) -> list[int]:
-        if self.hidden_layer_sizes is None:
-            return [self.width] * self.n_layers
-        sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
-        if not all(is_whole(size, 1) for size in sizes):
-            raise ValueError(
-                f"The 'hidden_layer_sizes' parameter of {type(self).__name__} must hold "
-                f"integers of at least 1. Got {self.hidden_layer_sizes!r} instead."
-            )
-        return [int(s) for s in sizes]
-
-
-@functools.cache
-def _memory_of_machine() -> float:
-    """Return the bytes of this machine's memory; infinity where it does not tell."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return math.inf
 
 
 @parameters

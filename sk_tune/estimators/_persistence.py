@@ -12,8 +12,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,6 +67,7 @@ class Persistence:
     """How a fitted network is kept: in files, by pickle and by skops."""
 
     net_: Any
+    input_shape_: tuple[int, ...]
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Write the fitted estimator to a safetensors file.
@@ -131,15 +131,28 @@ class Persistence:
             File to write.
         """
         check_is_fitted(self)
-        _export_onnx(self, path)
+        predictor = NetworkPredictor(self)
+        # The network's type, which a parameter that was set after the fit does not change.
+        dtype = getattr(torch, self.net_.options.dtype)
+        example = torch.zeros(2, *self.input_shape_, dtype=dtype)
+        is_classifier = predictor.is_classifier
+        export_module(predictor, [self], example, path, is_classifier=is_classifier)
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
         return {**state, "net_": _Kept(state["net_"])} if "net_" in state else state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if isinstance(state.get("net_"), _Kept):
-            state = {**state, "net_": state["net_"].net_of(self, state)}
+        kept = state.get("net_")
+        if isinstance(kept, _Kept):
+            state = {**state, "net_": kept.net}
+            if isinstance(kept.net, dict):
+                # It is made anew, by what the estimator was fitted with.
+                fitted = object.__new__(type(self))
+                vars(fitted).update({n: v for n, v in state.items() if n != "net_"})
+                vars(fitted).update(state["_fitted_params"])
+                tensors = {n: torch.from_numpy(array) for n, array in kept.net.items()}
+                state["net_"] = _restore_net(fitted, json.loads(kept.values), tensors)
         super().__setstate__(state)  # type: ignore[misc]
 
 
@@ -158,16 +171,6 @@ class _Kept:
     def __reduce__(self) -> tuple[Any, ...]:
         state = training_state(self.net)
         return type(self), (arrays_of_state(state), json.dumps(_values_of(state)))
-
-    def net_of(self, estimator: Any, state: dict[str, Any]) -> Any:
-        """Return the net of an estimator of some state, made anew from arrays."""
-        if not isinstance(self.net, dict):
-            return self.net
-        fitted = object.__new__(type(estimator))
-        vars(fitted).update({n: v for n, v in state.items() if n != "net_"})
-        vars(fitted).update(fitted._fitted_params)
-        tensors = {name: torch.from_numpy(array) for name, array in self.net.items()}
-        return _restore_net(fitted, json.loads(self.values), tensors)
 
 
 def write_file(
@@ -298,7 +301,6 @@ def _describe_params(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _values_of(state: TrainingState) -> dict[str, Any]:
-    """Return all but the arrays of a training, as JSON knows it."""
     values = values_of_state(state)
     return {**values, "history": encode(values["history"])}
 
@@ -427,16 +429,6 @@ class NetworkPredictor(nn.Module):
         return outputs * self.target_scale + self.target_mean
 
 
-def _export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
-    """Write a fitted estimator as an ONNX file; ImportError without onnx or onnxscript."""
-    predictor = NetworkPredictor(estimator)
-    # The network's type, which a parameter that was set after the fit does not change.
-    dtype = getattr(torch, estimator.net_.options.dtype)
-    example = torch.zeros(2, *estimator.input_shape_, dtype=dtype)
-    is_classifier = predictor.is_classifier
-    export_module(predictor, [estimator], example, path, is_classifier=is_classifier)
-
-
 def export_module(
     module: nn.Module,
     estimators: Sequence[Any],
@@ -457,10 +449,13 @@ def export_module(
             f"Exporting to ONNX needs {' and '.join(missing)}. Install them with: pip "
             "install 'sk-tune[export]'"
         )
-    with warnings.catch_warnings(), _without_torch_log():
-        # The exporter warns of code in torch itself.
-        warnings.simplefilter("ignore")
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    # The exporter warns of code in torch itself.
+    with warnings.catch_warnings(action="ignore"):
         try:
+            # Torch logs which packages it could export as well if they were there.
+            log.setLevel(logging.ERROR)
             torch.onnx.export(
                 module.eval().cpu(),
                 (example,),
@@ -473,17 +468,6 @@ def export_module(
                 dynamic_shapes={"x": {0: torch.export.Dim("n_samples")}},
             )
         finally:
+            log.setLevel(level)
             for estimator in estimators:
                 estimator.net_.module_.to(estimator.net_.device)
-
-
-@contextmanager
-def _without_torch_log() -> Iterator[None]:
-    """Keep torch from logging which packages it could export as well if they were there."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

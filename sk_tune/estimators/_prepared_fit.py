@@ -4,6 +4,7 @@
 
 import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from sk_tune._compat import has_hooks
+from sk_tune.augment import kinds_of
 from sk_tune.estimators._net_state import (
     changed_modules,
     load_training_state,
@@ -25,6 +27,7 @@ from sk_tune.fleets import (
     Recipe,
     SeededCourse,
     Settings,
+    module_structure,
     plan,
     train_fleet,
 )
@@ -50,9 +53,9 @@ _LOSSES: dict[type[nn.Module], str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedFit:
-    """All that training needs.
+    """All that training for `n_epochs` needs.
 
     `estimator` knows its parameters and the data. `module` was built under the seed of the
     fit, and has the weights of `state` if there is one, where an earlier training stands.
@@ -66,6 +69,7 @@ class PreparedFit:
     valid: TensorSet | None
     monitor: TensorSet | None
     state: TrainingState | None
+    n_epochs: int
 
     @property
     def loss(self) -> nn.Module:
@@ -78,8 +82,9 @@ class PreparedFit:
         predictions: Array = self.estimator._predictions(torch.from_numpy(outputs))
         return predictions
 
-    def network(self, n_epochs: int) -> FleetNetwork:
-        """Return the fit's network, with its module, for a fleet of its recipe."""
+    @cached_property
+    def network(self) -> FleetNetwork:
+        """The fit's network, with its module, for a fleet of its recipe."""
         options, estimator = self.options, self.estimator
         state = self.state or TrainingState(seed=options.seed, weights={}, moments={})
         course = SeededCourse(
@@ -102,7 +107,7 @@ class PreparedFit:
             course=course,
             settings=settings,
             state=state,
-            n_epochs=n_epochs,
+            n_epochs=self.n_epochs,
             train=self.train,
             valid=self.valid,
             monitor=self.monitor,
@@ -115,10 +120,19 @@ class PreparedFit:
             augmentation_seed=derive_seed(options.seed, Stream.AUGMENTATION),
         )
 
-    def recipe(self) -> Recipe:
-        """Return what the fit's network shares with others of its fleet."""
-        estimator, options = self.estimator, self.options
-        return Recipe(
+    def recipe(self) -> tuple[Recipe, Any]:
+        """Return what fits of one fleet share, and a hashable key of it."""
+        estimator, options, module = self.estimator, self.options, self.module
+        structure: Any = [tuple(p.shape) for p in module.parameters()]
+        if isinstance(module, MLP) and module.inputs is not None:
+            # The structure says which columns are categories, and how many codes they have.
+            structure = (module_structure(module.inputs), structure[-1])
+        elif isinstance(module, MLP | CNN | RNN):
+            # The estimator's parameters say all but the sizes that come from the data.
+            structure = (structure[0], structure[-1])
+        else:
+            structure = module_structure(module)
+        recipe = Recipe(
             optimizer=estimator.optimizer,
             nesterov=bool(estimator.nesterovs_momentum),
             batch_size=int(estimator.batch_size),
@@ -128,8 +142,11 @@ class PreparedFit:
             layout=options.layout,
             codes=options.codes,
         )
+        # Weights need not tell the length of a sequence or the size of an image.
+        shape = tuple(self.train.X.shape[1:])
+        return recipe, (recipe, structure, shape, kinds_of(options.augmentation))
 
-    def train_alone(self, n_epochs: int) -> tuple[TrainingState, Array | None]:
+    def train_alone(self) -> tuple[TrainingState, Array | None]:
         """Train by the net's loop; return the state and predictions of the monitor samples.
 
         Raises TrainingDivergedError if the loss or a weight becomes infinite or NaN.
@@ -139,7 +156,7 @@ class PreparedFit:
         if self.state is not None:
             load_training_state(net, self.state)
         valid = None if self.valid is None else self.valid.taken()
-        net.train_epochs(self.train.taken(), valid, n_epochs, self.monitor)
+        net.train_epochs(self.train.taken(), valid, self.n_epochs, self.monitor)
         outputs = None if self.monitor is None else net.forward(self.monitor.X)
         predictions = None if outputs is None else self.predictions(outputs.numpy())
         modules = changed_modules(net, before)
@@ -174,9 +191,12 @@ def train_in_fleet(
         valid=valid,
         monitor=None,
         state=training_state(net) if len(net.history) else None,
+        n_epochs=n_epochs,
     )
-    network, recipe = prepared.network(n_epochs), prepared.recipe()
-    if not plan(network.module, train.X, network, recipe).serves_one:
+    network, (recipe, _) = prepared.network, prepared.recipe()
+    # A step of a single network by torch takes as long in a fleet as in its net's loop;
+    # docs/adr/0005-how-a-fleet-trains.md has the figures.
+    if plan(network.module, train.X, network, recipe).way != "kernel":
         return False
     # Threads of torch would wait for each other between the kernel's calls.
     with one_thread():

@@ -121,7 +121,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     _allow_nan: ClassVar[bool] = True
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        wanted = check_input_shape(self, least=1, most=2)
+        wanted = check_input_shape(self, most=2)
         if wanted is not None:
             return reshaped(self, shape, wanted if len(wanted) == 2 else (*wanted, 1))
         if len(shape) > 2:

@@ -252,7 +252,10 @@ class TrainingNet(LateOptimizerNet):
                 # An epoch that was not completed has no duration, and does not count.
                 if "dur" not in self.history[-1]:
                     del self.history[-1]
-            self._check_weights()
+            for name, weights in self.module_.named_parameters():
+                if not torch.isfinite(weights).all():
+                    done, rate = len(self.history), self.options.learning_rate
+                    raise TrainingDivergedError(weights_message(name, done, rate))
             if self.options.patience is not None:
                 # The best weights predict; the last ones are kept to go on from.
                 self.last_weights_ = cloned(self.module_.state_dict())
@@ -308,7 +311,13 @@ class TrainingNet(LateOptimizerNet):
         with forked_rng(seed, self.device) if self.options.global_rng else nullcontext():
             self._train_epoch(batches)
         if valid is not None:
-            self._validate(valid)
+            hooks = self._has_batch_hooks()
+            self._record_scores("valid", self._evaluate(valid, hooks=hooks))
+            if self.options.patience is not None:
+                epoch, loss = len(self.history), self.history[-1]["valid_loss"]
+                self.stopping_ = self.stopping_.after(epoch, loss, self.options.tol)
+                if self.stopping_.best_epoch == epoch:
+                    self.best_weights_ = cloned(self.module_.state_dict())
         if monitor is not None:
             self._record_scores("monitor", self._evaluate(monitor, hooks=False))
         self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
@@ -328,16 +337,27 @@ class TrainingNet(LateOptimizerNet):
         dropouts = seed_dropout(self.module_, seed)
         n_batches = len(batches)
         augmenter = None
-        if self.options.augmentation:
-            augmenter = _augmenter(self.options, self.device)
+        options = self.options
+        if options.augmentation:
+            # As of a fleet of one network.
+            augmenter = RowAugmenter(
+                [options.augmentation],
+                [derive_seed(options.seed, Stream.AUGMENTATION)],
+                options.layout,
+                torch.device(self.device),
+                options.codes,
+            )
             augmenter.begin_epoch([self.n_steps_], n_batches)
         self._set_training(True)
         outcomes: list[_Outcome] = []
         for index, batch in enumerate(batches):
             check_time()
-            if self.options.lr_schedule != "constant":
-                n_epochs = batches.epoch - self.first_epoch_
-                self._set_learning_rate(n_epochs + index / n_batches)
+            if options.lr_schedule != "constant":
+                n_epochs = batches.epoch - self.first_epoch_ + index / n_batches
+                progress = n_epochs / options.schedule_epochs
+                factor = learning_rate_factor(options.lr_schedule, progress)
+                for group in self.optimizer_.param_groups:
+                    group["lr"] = options.learning_rate * factor
             set_dropout_step(dropouts, self.n_steps_)
             if hooks:
                 self.notify("on_batch_begin", batch=batch, training=True)
@@ -365,7 +385,12 @@ class TrainingNet(LateOptimizerNet):
         optimizer = self.optimizer_
         optimizer.zero_grad()
         y_pred = self.module_(seen[0])
-        loss = self.get_loss(_with_targets(y_pred, seen[1]), seen[1])
+        # Samples that were mixed have a target for each of their parts.
+        y = seen[1][0] if isinstance(seen[1], tuple) else seen[1]
+        n_parts, repeated = len(y) // len(y_pred), y_pred
+        if n_parts > 1:
+            repeated = y_pred.repeat(n_parts, *(1,) * (y_pred.ndim - 1))
+        loss = self.get_loss(repeated, seen[1])
         loss.backward()  # type: ignore[no-untyped-call]
         options = self.options
         if options.l1:
@@ -397,19 +422,26 @@ class TrainingNet(LateOptimizerNet):
                 self._end_batch("valid", batch, loss, y_pred)
         return outcomes
 
-    def _validate(self, valid: TensorSet) -> None:
-        self._record_scores("valid", self._evaluate(valid, hooks=self._has_batch_hooks()))
-        if self.options.patience is None:
-            return
-        epoch = len(self.history)
-        self.stopping_ = self.stopping_.after(
-            epoch, self.history[-1]["valid_loss"], self.options.tol
-        )
-        if self.stopping_.best_epoch == epoch:
-            self.best_weights_ = cloned(self.module_.state_dict())
-
     def _record_scores(self, prefix: str, outcomes: list[_Outcome]) -> None:
-        loss, score = _loss_and_score(outcomes, self.options.score)
+        """Record the mean loss over the samples of an epoch's batches, and their score."""
+        losses, outputs, targets = zip(*outcomes, strict=True)
+        y_pred, weight = torch.cat(outputs), None
+        if isinstance(targets[0], tuple):
+            y_true, weight = (torch.cat(part) for part in zip(*targets, strict=True))
+            sizes = torch.stack([w.sum() for _, w in targets])
+        else:
+            y_true = torch.cat(targets)
+            counts = list(map(len, targets))
+            if y_true.ndim == 1 and not y_true.is_floating_point():
+                # As in torch, negative numbers are no class, and have no loss.
+                counts = [int((own >= 0).sum()) for own in targets]
+            sizes = torch.tensor(counts, device=y_pred.device)
+        # A batch without known targets has no mean loss, and counts for nothing.
+        known = torch.stack(losses).where(sizes > 0, 0.0)
+        loss = float((known * sizes).sum() / sizes.sum())
+        # The score is one of several networks, here of one.
+        own = [t if t is None else t.unsqueeze(0) for t in (y_pred, y_true, weight)]
+        score = float(self.options.score(*own))  # type: ignore[arg-type]
         if not math.isfinite(loss) and prefix != "monitor":
             rate = self.options.learning_rate
             raise TrainingDivergedError(loss_message(prefix, loss, len(self.history), rate))
@@ -432,19 +464,6 @@ class TrainingNet(LateOptimizerNet):
             y_pred=y_pred,
         )
 
-    def _set_learning_rate(self, n_epochs: float) -> None:
-        options = self.options
-        progress = n_epochs / options.schedule_epochs
-        factor = learning_rate_factor(options.lr_schedule, progress)
-        for group in self.optimizer_.param_groups:
-            group["lr"] = options.learning_rate * factor
-
-    def _check_weights(self) -> None:
-        rate = self.options.learning_rate
-        for name, weights in self.module_.named_parameters():
-            if not torch.isfinite(weights).all():
-                raise TrainingDivergedError(weights_message(name, len(self.history), rate))
-
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         return state if state["device"] == "cpu" else moved(state, "cpu")
@@ -461,17 +480,6 @@ class TrainingNet(LateOptimizerNet):
         self.__dict__.update(state if device == "cpu" else moved(state, device))
 
 
-def _augmenter(options: TrainingOptions, device: Any) -> RowAugmenter:
-    """Return what augments the batches of one net, as a fleet of one network."""
-    return RowAugmenter(
-        [options.augmentation],
-        [derive_seed(options.seed, Stream.AUGMENTATION)],
-        options.layout,
-        torch.device(device),
-        options.codes,
-    )
-
-
 def _augmented(
     augmenter: RowAugmenter, batch: tuple[Any, Any], step: int
 ) -> tuple[Any, Any]:
@@ -482,42 +490,3 @@ def _augmented(
     seen = augmenter.augmented(X.unsqueeze(0), y.unsqueeze(0), weight, slice(1), step)
     X, y = seen.X.squeeze(0), seen.y.squeeze(0)
     return X, y if seen.weight is None else (y, seen.weight.squeeze(0))
-
-
-def _with_targets(outputs: Tensor, target: Any) -> Tensor:
-    """Return outputs, (B, ...), as often as there are targets for them, (n B, ...).
-
-    Samples that were mixed have a target for each of their parts.
-    """
-    y = target[0] if isinstance(target, tuple) else target
-    n = len(y) // len(outputs)
-    return outputs if n == 1 else outputs.repeat(n, *(1,) * (outputs.ndim - 1))
-
-
-def _loss_and_score(
-    outcomes: list[_Outcome], score: Callable[..., Tensor]
-) -> tuple[float, float]:
-    """Return the mean loss over the samples of an epoch's batches, and their score.
-
-    `score` maps ``(y_pred, y_true, weight)`` of networks, here of one.
-    """
-    losses, outputs, targets = zip(*outcomes, strict=True)
-    y_pred, weight = torch.cat(outputs), None
-    if isinstance(targets[0], tuple):
-        y_true, weight = (torch.cat(part) for part in zip(*targets, strict=True))
-        sizes = torch.stack([w.sum() for _, w in targets])
-    else:
-        y_true = torch.cat(targets)
-        sizes = torch.tensor(list(map(_n_known, targets)), device=y_pred.device)
-    # A batch without known targets has no mean loss, and counts for nothing.
-    known = torch.stack(losses).where(sizes > 0, 0.0)
-    loss = (known * sizes).sum() / sizes.sum()
-    own = [t if t is None else t.unsqueeze(0) for t in (y_pred, y_true, weight)]
-    return float(loss), float(score(*own))
-
-
-def _n_known(targets: Tensor) -> int:
-    """Return how many targets have a loss: as in torch, negative numbers are no class."""
-    if targets.is_floating_point() or targets.ndim > 1:
-        return len(targets)
-    return int((targets >= 0).sum())

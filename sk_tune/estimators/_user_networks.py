@@ -87,7 +87,7 @@ class _NetEstimator(NetworkEstimator):
         return self
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        wanted = check_input_shape(self, least=1, most=8)
+        wanted = check_input_shape(self, most=8)
         return shape if wanted is None else reshaped(self, shape, wanted)
 
     def _build_module(self, n_outputs: int) -> nn.Module:
@@ -148,8 +148,14 @@ class _NetEstimator(NetworkEstimator):
                 f"The 'module' parameter of {type(self).__name__} must make a "
                 f"torch.nn.Module. Got {self.module!r} instead."
             ) from error
-        if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-            self._refuse_unknown(arguments, list(known))
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
+        unknown = next((name for name in arguments if name not in known), None)
+        if unknown is not None and not takes_all:
+            near = nearest(unknown, list(known)) or list(known)
+            raise ValueError(
+                f"Invalid parameter {_PREFIX + unknown!r} for {type(self).__name__}: its "
+                f"module takes no argument {unknown!r}. Valid ones are near: {near}."
+            )
         from_data: dict[str, Any] = {
             "n_outputs": n_outputs,
             "input_shape": self.input_shape_,
@@ -169,15 +175,6 @@ class _NetEstimator(NetworkEstimator):
             )
         return module
 
-    def _refuse_unknown(self, arguments: dict[str, Any], known: list[str]) -> None:
-        for name in arguments:
-            if name not in known:
-                near = nearest(name, known) or known
-                raise ValueError(
-                    f"Invalid parameter {_PREFIX + name!r} for {type(self).__name__}: its "
-                    f"module takes no argument {name!r}. Valid ones are near: {near}."
-                )
-
 
 def _with_module_parameters(cls: _Class) -> _Class:
     """Let a constructor take ``module__*`` beside the declared parameters."""
@@ -191,15 +188,6 @@ def _with_module_parameters(cls: _Class) -> _Class:
 
     cls.__init__ = __init__  # type: ignore[misc]
     return cls
-
-
-def _sum_to_one(outputs: Tensor) -> bool:
-    """Return whether outputs, (B, C), are at least 0 and sum to 1 for each sample."""
-    sums = outputs.sum(dim=1)
-    # Half precision rounds at 1e-3.
-    return bool((outputs >= 0).all()) and torch.allclose(
-        sums, torch.ones_like(sums), atol=1e-2 if outputs.element_size() < 4 else 1e-4
-    )
 
 
 class _LogProbabilities(nn.Module):
@@ -262,8 +250,13 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
     def _as_scores(self, module: nn.Module, samples: Tensor, outputs: Tensor) -> nn.Module:
         def can_be(found: Tensor) -> bool:
             # The sigmoid of labels that exclude each other sums to one by chance only.
-            in_range = bool(((found >= 0) & (found <= 1)).all())
-            return in_range if self._is_multilabel else _sum_to_one(found)
+            if self._is_multilabel:
+                return bool(((found >= 0) & (found <= 1)).all())
+            sums = found.sum(dim=1)
+            # Half precision rounds at 1e-3.
+            error = 1e-2 if found.element_size() < 4 else 1e-4
+            is_one = torch.allclose(sums, torch.ones_like(sums), atol=error)
+            return is_one and bool((found >= 0).all())
 
         def are_probabilities(inputs: Tensor, *, training: bool) -> bool:
             try:

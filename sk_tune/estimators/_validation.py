@@ -131,7 +131,16 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
     features are recorded, else compared. It is no copy where X has that form already.
     Raises ValueError naming the columns that are not numbers or hold NaN.
     """
-    _refuse_columns_without_numbers(estimator, X)
+    frame = _as_frame(X)
+    codes = category_columns(X) if estimator._allow_codes else []
+    for position, (name, dtype) in enumerate({} if frame is None else frame.schema.items()):
+        # These would turn into numbers without meaning, or not at all.
+        is_other = dtype.is_temporal() or isinstance(dtype, (nw.Categorical, nw.Enum))
+        if is_other and position not in codes:
+            raise ValueError(
+                f"All columns of X must be numeric for {type(estimator).__name__}. Got "
+                f"column {name!r} of type {dtype} instead. {_ENCODE}"
+            )
     try:
         # Numbers that overflow in the cast become infinite, and are refused as such.
         with np.errstate(over="ignore"):
@@ -277,21 +286,6 @@ def resolve_seed(random_state: Any) -> int:
     return int(random_state)
 
 
-def _refuse_columns_without_numbers(estimator: Any, X: Any) -> None:
-    """Refuse columns that would turn into numbers without meaning, or not at all."""
-    frame = _as_frame(X)
-    if frame is None:
-        return
-    codes = category_columns(X) if estimator._allow_codes else []
-    for position, (name, dtype) in enumerate(frame.schema.items()):
-        is_other = dtype.is_temporal() or isinstance(dtype, (nw.Categorical, nw.Enum))
-        if is_other and position not in codes:
-            raise ValueError(
-                f"All columns of X must be numeric for {type(estimator).__name__}. Got "
-                f"column {name!r} of type {dtype} instead. {_ENCODE}"
-            )
-
-
 def is_multilabel(y: Any) -> bool:
     """Return whether samples may have several labels: one column says that of each."""
     labels = np.asarray(y)
@@ -344,7 +338,6 @@ def _sentence_on_missing(counts: dict[Any, int]) -> str:
 
 
 def _as_frame(X: Any) -> Any:
-    """Return X as a narwhals frame, or None if it is none."""
     if not hasattr(X, "columns"):
         return None
     frame = nw.from_native(X, pass_through=True, eager_only=True)
@@ -361,20 +354,20 @@ def _first_text(values: Sequence[Any]) -> str | None:
     return None
 
 
-def check_input_shape(estimator: Any, *, least: int, most: int) -> tuple[int, ...] | None:
+def check_input_shape(estimator: Any, *, most: int) -> tuple[int, ...] | None:
     """Return the parameter ``input_shape`` as a tuple, or None.
 
-    Raises ValueError unless it holds `least` to `most` integers of at least 1.
+    Raises ValueError unless it holds 1 to `most` integers of at least 1.
     """
     given = estimator.input_shape
     if given is None:
         return None
     shape = np.atleast_1d(np.asarray(given, dtype=object)).tolist()
     whole = all(is_whole(size, 1) for size in shape)
-    if not (whole and least <= len(shape) <= most):
+    if not (whole and 1 <= len(shape) <= most):
         raise ValueError(
-            f"The 'input_shape' parameter of {type(estimator).__name__} must hold {least} "
-            f"to {most} integers of at least 1. Got {given!r} instead."
+            f"The 'input_shape' parameter of {type(estimator).__name__} must hold 1 to "
+            f"{most} integers of at least 1. Got {given!r} instead."
         )
     return tuple(int(size) for size in shape)
 

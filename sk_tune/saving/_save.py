@@ -98,7 +98,9 @@ class Packer:
         return encode(value, self._own)
 
     def _own(self, value: Any) -> Any:
-        if _is_step(value):
+        is_named = type(value) is tuple and len(value) > 1 and isinstance(value[0], str)
+        # A step of a pipeline.
+        if is_named and hasattr(value[1], "get_params"):
             self._steps.append(value[0])
             packed = {"tuple": [self(item) for item in value]}
             self._steps.pop()
@@ -107,7 +109,10 @@ class Packer:
             if isinstance(value, kinds) and (packed := pack(value)) is not None:
                 return packed
         if isinstance(value, NetworkEstimator) and is_known(value):
-            return self._network(value)
+            tensors, description = pack_network(value, for_training=self._for_training)
+            place = f"network{len(self.tensors)}"
+            self.tensors |= {f"{place}.{name}": t for name, t in tensors.items()}
+            return {"at": place, **description}
         if callable(value) and hasattr(value, "__name__"):
             return self._function(value)
         if is_known(value):
@@ -153,12 +158,6 @@ class Packer:
         if not is_known(function) and not isinstance(function, np.ufunc):
             raise self._refusal(f"the function {name}, which is no ufunc of numpy's")
         return {"function": name}
-
-    def _network(self, network: Any) -> dict[str, Any]:
-        tensors, description = pack_network(network, for_training=self._for_training)
-        place = f"network{len(self.tensors)}"
-        self.tensors |= {f"{place}.{name}": tensor for name, tensor in tensors.items()}
-        return {"at": place, **description}
 
     def _refusal(self, what: str, remedy: str = _KEEP) -> TypeError:
         step = " > ".join(map(repr, self._steps))
@@ -231,15 +230,6 @@ class Unpacker:
         estimator = object.__new__(cls)
         vars(estimator).update(state)
         return estimator
-
-
-def _is_step(value: Any) -> bool:
-    return (
-        type(value) is tuple
-        and len(value) > 1
-        and isinstance(value[0], str)
-        and hasattr(value[1], "get_params")
-    )
 
 
 def _state_of(value: Any) -> dict[str, Any]:

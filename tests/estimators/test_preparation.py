@@ -8,7 +8,13 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, RNNRegressor
-from sk_tune.estimators import FitPreparer, NetworkEstimator, adopt_training, is_unchanged
+from sk_tune.estimators import (
+    Fit,
+    FitPreparer,
+    NetworkEstimator,
+    adopt_training,
+    is_unchanged,
+)
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32, "random_state": 4}
@@ -26,9 +32,8 @@ ESTIMATORS = {
 
 
 def _prepare(estimator, data, preparer=None, **changes):
-    own = {"seed": 4, "rows": ROWS, "monitor": MONITOR, **changes}
-    preparer = preparer or FitPreparer()
-    return preparer.prepare(estimator, own.pop("X", data.X), own.pop("y", data.y), **own)
+    own = {"X": data.X, "y": data.y, "seed": 4, "rows": ROWS, "monitor": MONITOR}
+    return (preparer or FitPreparer()).prepare(Fit(estimator=estimator, **own | changes))
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -102,7 +107,7 @@ def test_many_fits_through_one_preparer_equal_each_through_its_own(digits):
     for name in ("mlp", "mlp, early stopping", "mlp, weighted classes"):
         for rows in folds:
             shared, alone = (
-                _prepare(ESTIMATORS[name], digits, p, rows=rows).train_alone(1)
+                _prepare(ESTIMATORS[name], digits, p, rows=rows, n_epochs=1).train_alone()
                 for p in (preparer, FitPreparer())
             )
             np.testing.assert_array_equal(shared[1], alone[1])
@@ -132,20 +137,21 @@ def test_predictions_are_in_the_units_of_y(diabetes):
 def test_an_adopted_training_of_a_frame_knows_its_columns(digits):
     """Names come from the data, as the state has none."""
     X = pd.DataFrame(digits.X).add_prefix("pixel ")
-    state, _ = _prepare(ESTIMATORS["mlp"], digits).train_alone(2)
+    state, _ = _prepare(ESTIMATORS["mlp"], digits, n_epochs=2).train_alone()
 
-    estimator = adopt_training(clone(ESTIMATORS["mlp"]), X, digits.y, state)
+    fit = Fit(estimator=clone(ESTIMATORS["mlp"]), X=X, y=digits.y)
+    estimator = adopt_training(fit, state)
 
     assert estimator.feature_names_in_.tolist() == X.columns.tolist()
 
 
 def test_a_training_of_another_architecture_is_not_adopted(digits):
     """And no network stays behind."""
-    state, _ = _prepare(ESTIMATORS["mlp"], digits).train_alone(1)
+    state, _ = _prepare(ESTIMATORS["mlp"], digits, n_epochs=1).train_alone()
     other = clone(ESTIMATORS["mlp"]).set_params(width=5)
 
     with pytest.raises(RuntimeError, match="size mismatch"):
-        adopt_training(other, digits.X, digits.y, state)
+        adopt_training(Fit(estimator=other, X=digits.X, y=digits.y), state)
 
     assert not other.__sklearn_is_fitted__()
 
