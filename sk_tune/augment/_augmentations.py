@@ -316,25 +316,22 @@ def as_augmentations(value: Any) -> tuple[Augmentation, ...]:
     """
     if value is None:
         return ()
-    items = value if isinstance(value, list | tuple) else [value]
-    augmentations = tuple(map(_as_augmentation, items))
+    augmentations: list[Augmentation] = []
+    for item in value if isinstance(value, list | tuple) else [value]:
+        known = AUGMENTATIONS.get(item) if isinstance(item, str) else None
+        found = item if known is None else known()
+        if not isinstance(found, Augmentation):
+            raise ValueError(
+                f"An augmentation must be a str among {set(AUGMENTATIONS)} or made of a "
+                f"class of sk_tune.augment. Got {item!r} instead."
+            )
+        augmentations.append(found)
     mixing = [augmentation for augmentation in augmentations if augmentation.mixes]
     if len(mixing) > 1:
         raise ValueError(
             f"augmentation must hold one that mixes rows at most. Got {mixing!r} instead."
         )
-    return augmentations
-
-
-def _as_augmentation(item: Any) -> Augmentation:
-    if isinstance(item, str) and item in AUGMENTATIONS:
-        return AUGMENTATIONS[item]()
-    if isinstance(item, Augmentation):
-        return item
-    raise ValueError(
-        f"An augmentation must be a str among {set(AUGMENTATIONS)} or made of a class of "
-        f"sk_tune.augment. Got {item!r} instead."
-    )
+    return tuple(augmentations)
 
 
 def check_row_shape(

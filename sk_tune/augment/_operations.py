@@ -107,10 +107,7 @@ def _shifted(X: Tensor, numbers: _SampleNumbers, pixels: Tensor) -> Tensor:
 
 
 def _rotated(X: Tensor, numbers: _SampleNumbers, degrees: Tensor) -> Tensor:
-    """Turn images, (k, B, C, H, W), about their centre by at most `degrees`, (k,).
-
-    Pixels are interpolated linearly.
-    """
+    """Turn images, (k, B, C, H, W), about their centre by at most `degrees`, (k,)."""
     images = X.flatten(0, 1)
     height, width = X.shape[3:]
     turns = (numbers.uniform().squeeze(-1) * 2 - 1) * degrees.unsqueeze(1)
@@ -200,7 +197,6 @@ def _shifted_in_time(
 
 
 def _axis(layout: Layout) -> int:
-    """Return the axis of X that is time."""
     return 2 if layout == "sequence" else 3
 
 
@@ -209,22 +205,12 @@ def _along(values: Tensor, layout: Layout) -> Tensor:
     return values.unsqueeze(-1 if layout == "sequence" else 2)
 
 
-def _share_quantiles(alphas: Sequence[float]) -> Tensor:
-    """Return the quantiles of Beta(alpha, alpha) from which shares are drawn.
-
-    The result has shape (K, n_quantiles), float64, ascending, for the alphas of K networks.
-    """
-    middles = (np.arange(_N_SHARES) + 0.5) / _N_SHARES
-    column = np.asarray(alphas)[:, np.newaxis]
-    return torch.from_numpy(betaincinv(column, column, middles))
-
-
 def _mixed(X: Tensor, numbers: _SampleNumbers, quantiles: Tensor) -> tuple[Tensor, Tensor]:
     """Average each sample with its partner, which has the smaller share.
 
     Returns new samples of the shape of `X`, (k, B, ...), and the share of each sample
     itself, (k, B), float64. Where one of the two is NaN, which is padding, so is the
-    result. `quantiles` come from :func:`_share_quantiles`.
+    result. `quantiles`, (k, n), are those of the share, rising.
     """
     share = _drawn(numbers.uniform().squeeze(-1), quantiles)
     share = share.maximum(1 - share)
@@ -238,7 +224,7 @@ def _cut_and_mixed(
     """Put a rectangle of its partner into each image.
 
     Returns new images of the shape of `X`, (k, B, C, H, W), and the share of the area that
-    is left of the image, (k, B), float64. `quantiles` come from :func:`_share_quantiles`.
+    is left of the image, (k, B), float64. `quantiles`, (k, n), are those of the share.
     """
     drawn = numbers.uniform(3)
     sizes = _tensor_of(X.shape[3:], X.device)
@@ -253,18 +239,6 @@ def _cut_and_mixed(
 @lru_cache(maxsize=8)
 def _tensor_of(numbers: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor(numbers, device=device)
-
-
-def _mixed_codes(codes: Tensor, numbers: _SampleNumbers, share: Tensor) -> Tensor:
-    """Return the categories of mixed samples, (k, B, n), which cannot be averaged.
-
-    A code is the sample's with the probability of its `share`, (k, B), and its partner's
-    otherwise: on average the mixture of their indicators. `numbers` are those from which
-    shares were drawn.
-    """
-    # The first number has become the share.
-    is_kept = numbers.uniform(1 + codes.shape[2])[..., 1:] < share.unsqueeze(-1)
-    return torch.where(is_kept, codes, _partners(codes))
 
 
 def _mixed_targets(
@@ -293,7 +267,6 @@ def _partners(values: Tensor) -> Tensor:
 
 
 def _drawn(uniform: Tensor, quantiles: Tensor) -> Tensor:
-    """Return a share for each of the uniform numbers, (k, B)."""
     return quantiles.gather(1, (uniform * quantiles.shape[1]).long())
 
 
@@ -351,7 +324,10 @@ class RowAugmenter:
             values = [astuple(augmentation)[0] for augmentation in same_kind]
             strengths = torch.tensor(values, dtype=torch.float64)
             if same_kind[0].mixes:
-                strengths = _share_quantiles(values)
+                # Of Beta(alpha, alpha), rising; shares are drawn from these.
+                middles = (np.arange(_N_SHARES) + 0.5) / _N_SHARES
+                alphas = np.asarray(values)[:, np.newaxis]
+                strengths = torch.from_numpy(betaincinv(alphas, alphas, middles))
             self._strengths.append(strengths.to(device))
         keys = [dropout_layer_seeds(seed, len(self.kinds)) for seed in seeds]
         self._keys = torch.tensor(keys, dtype=torch.int64, device=device)
@@ -391,9 +367,14 @@ class RowAugmenter:
                 y, weight = _mixed_targets(y, weight, share, X.dtype)
             if self.codes:
                 codes = X[..., self.codes]
-                changed[..., self.codes] = (
-                    codes if share is None else _mixed_codes(codes, numbers, share)
-                )
+                if share is not None:
+                    # A code is the sample's with the probability of its share, else its
+                    # partner's: on average the mixture of their indicators. The first
+                    # number has become the share.
+                    drawn = numbers.uniform(1 + codes.shape[2])[..., 1:]
+                    is_kept = drawn < share.unsqueeze(-1)
+                    codes = torch.where(is_kept, codes, _partners(codes))
+                changed[..., self.codes] = codes
             X = changed
         return AugmentedBatch(X, y, weight)
 

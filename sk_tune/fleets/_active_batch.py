@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from sk_tune.augment import RowAugmenter
-from sk_tune.fleets._compiled_epoch import CompiledEpoch, compiled_epoch
+from sk_tune.fleets._compiled_epoch import CompiledEpoch
 from sk_tune.fleets._epoch_batches import on_device
 from sk_tune.fleets._graphs import StepGraphs, step_graphs
+from sk_tune.fleets._kernel import carried_layers
 from sk_tune.fleets._module_layer import ModuleLayer
 from sk_tune.fleets._plan import build_program
 from sk_tune.fleets._program import Program
@@ -183,9 +184,13 @@ class ActiveBatch:
     @cached_property
     def compiled(self) -> CompiledEpoch | None:
         """The compiled program that trains the networks; None if torch trains them."""
-        networks = [active.network for active in self.networks]
-        return compiled_epoch(
-            self.program, self.optimizer, self.recipe, networks, self.n_threads
+        networks, program = [a.network for a in self.networks], self.program
+        try:
+            layers = carried_layers(program, self.recipe, networks)
+        except ValueError:
+            return None
+        return CompiledEpoch(
+            layers, program, self.optimizer, networks, self.recipe, self.n_threads
         )
 
     def epochs_at_once(self, seconds: float) -> int:
@@ -198,7 +203,9 @@ class ActiveBatch:
         if compiled is None:
             return 1
         monitors = [active.network.monitor for active in self.networks]
-        if any(m is not None and not compiled.looks(i) for i, m in enumerate(monitors)):
+        # Whoever is not looked at by the kernel is looked at after each epoch.
+        looked = zip(monitors, compiled.n_monitored, strict=True)
+        if any(monitor is not None and not n for monitor, n in looked):
             return 1
         most = compiled.epochs_in(min(seconds, _SECONDS_AT_ONCE), self.batch_sizes)
         return min(most, *(active.n_foreseen for active in self.networks))
@@ -234,11 +241,24 @@ class ActiveBatch:
             _clip(gradients, self._clip[networks])
         self.optimizer.step(networks, parameters, gradients, step)
 
-    def keep_best(self) -> None:
-        """Copy the weights of the networks for which the last epoch is the best so far."""
-        positions = [i for i, active in enumerate(self.networks) if active.improved]
-        if self._best is not None and positions:
-            self._best.write(self._index(positions), self.program.weights())
+    def end_epoch(self, seconds: float) -> None:
+        """Close the records of an epoch; `seconds` are each network's.
+
+        Keep weights that are the best so far, and states that are asked for.
+        """
+        for active in self.networks:
+            active.end_epoch(seconds)
+        better = [i for i, active in enumerate(self.networks) if active.improved]
+        if self._best is not None and better:
+            self._best.write(self._index(better), self.program.weights())
+        kept = [
+            position
+            for position, active in enumerate(self.networks)
+            if active.epoch in active.network.checkpoints and not active.ended
+        ]
+        if kept:
+            for position, state in zip(kept, self.states(kept), strict=True):
+                self.networks[position].checkpoints.append(state)
 
     def restore_best(self, positions: Sequence[int]) -> None:
         """Copy the best weights of networks to their present ones."""
@@ -270,17 +290,6 @@ class ActiveBatch:
             self.networks[position].state(*parts)
             for position, *parts in zip(positions, weights, best, moments, strict=True)
         ]
-
-    def keep_checkpoints(self) -> None:
-        """Keep where networks stand that are to be kept after this epoch, and go on."""
-        positions = [
-            position
-            for position, active in enumerate(self.networks)
-            if active.epoch in active.network.checkpoints and not active.ended
-        ]
-        if positions:
-            for position, state in zip(positions, self.states(positions), strict=True):
-                self.networks[position].checkpoints.append(state)
 
     def _index(self, positions: Sequence[int]) -> Tensor:
         device = next(iter(self.program.parameters.tensors.values())).device
@@ -327,19 +336,13 @@ class ActiveBatch:
             for layer in self.program.layers:
                 if isinstance(layer, ModuleLayer):
                     layer.look_ahead(list(inputs.values()))
-        self.graphs = self._graphs() if networks else None
-
-    def _graphs(self) -> StepGraphs | None:
-        """Return what makes steps by graphs; None for what no graph can repeat.
-
-        That is what code of a user's does, and what takes other numbers at each step.
-        """
-        if self.recipe.draws_globally or self.augmenter is not None:
-            return None
-        changing = [*self.program.weights().tensors.values()]
-        for moments in self.optimizer.moments.values():
-            changing += moments.tensors.values()
-        return step_graphs(changing)
+        self.graphs = None
+        # No graph repeats code of a user's, or what takes other numbers at each step.
+        if networks and not self.recipe.draws_globally and self.augmenter is None:
+            changing = [*self.program.weights().tensors.values()]
+            for moments in self.optimizer.moments.values():
+                changing += moments.tensors.values()
+            self.graphs = step_graphs(changing)
 
     def _column(self, values: list[float], neutral: float) -> Tensor | None:
         if all(value == neutral for value in values):

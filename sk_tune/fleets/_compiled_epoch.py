@@ -30,7 +30,6 @@ from sk_tune.fleets._kernel import (
     OPTIMIZERS,
     KernelLayer,
     KernelTable,
-    carried_layers,
     compiled_library,
     is_plain_input,
     is_plain_set,
@@ -110,26 +109,8 @@ class JudgedEpochs(NamedTuple):
     monitor_outputs: list[Tensor | None]
 
 
-def compiled_epoch(
-    program: Program,
-    optimizer: StackedOptimizer,
-    recipe: Recipe,
-    networks: Sequence[FleetNetwork],
-    n_threads: int,
-) -> "CompiledEpoch | None":
-    """Return what trains epochs of networks by compiled code; None if torch is to do it."""
-    try:
-        layers = carried_layers(program, recipe, networks)
-    except ValueError:
-        return None
-    return CompiledEpoch(layers, program, optimizer, networks, recipe, n_threads)
-
-
 class CompiledEpoch:
-    """Trains epochs of networks by compiled code.
-
-    Parameters and moments change in place.
-    """
+    """Trains epochs by compiled code; parameters and moments change in place."""
 
     def __init__(
         self,
@@ -165,21 +146,18 @@ class CompiledEpoch:
         names += ["n_monitor_data", "n_monitored"]
         for name, column in zip(names, zip(*monitors, strict=True), strict=True):
             self._networks[name] = column
+        # Samples on which each network is judged while it is trained.
+        self.n_monitored: list[int] = self._networks["n_monitored"].tolist()
         sets = [getattr(n, part) for part in ("train", "monitor") for n in networks]
         found = of_each_set(self._variance_of, sets)
         self._variances = found[: len(networks)], found[len(networks) :]
-
-    def looks(self, position: int) -> bool:
-        """Return whether a network is judged on monitor samples while it is trained."""
-        return bool(self._networks["n_monitored"][position] > 0)
 
     def epochs_in(self, seconds: float, sizes: Sequence[list[int]]) -> int:
         """Return how many epochs, at least one, take about so long, and little memory."""
         n_samples, n_steps = sum(map(sum, sizes)), sum(map(len, sizes))
         # The busiest thread, which has this share of the networks, decides the time.
         share = -(-len(sizes) // self._n_threads) / len(sizes)
-        n_monitored = int(self._networks["n_monitored"].sum())
-        epoch = share * self._seconds_of(n_samples, n_steps, n_monitored)
+        epoch = share * self._seconds_of(n_samples, n_steps, sum(self.n_monitored))
         epoch += len(sizes) * _SECONDS_PER_EPOCH
         n_bytes = n_samples * _BYTES_PER_SAMPLE + n_steps * _BYTES_PER_STEP
         return max(1, int(min(seconds / epoch, _MOST_BYTES / n_bytes)))
@@ -207,8 +185,7 @@ class CompiledEpoch:
         k, networks = len(places), self._networks
         sums = np.zeros((k, n_epochs, 2, _SQUARES + self._n_outputs))
         networks["sums"] = _addresses(sums)
-        n_looked = networks["n_monitored"].tolist()
-        outputs = self._outputs(networks, n_looked)
+        outputs = self._outputs(networks, self.n_monitored)
         networks["n_per_epoch"] = [len(batch_sizes) for batch_sizes in sizes]
         networks["n_before"] = 0
         n_steps = n_epochs * networks["n_per_epoch"]
@@ -230,7 +207,8 @@ class CompiledEpoch:
             self._judgement(sums[:, :, part], self._variances[part]) for part in (0, 1)
         )
         looked = [
-            values[:n] if n else None for values, n in zip(outputs, n_looked, strict=True)
+            values[:n] if n else None
+            for values, n in zip(outputs, self.n_monitored, strict=True)
         ]
         return JudgedEpochs(losses, train, monitor, looked)
 
@@ -251,7 +229,6 @@ class CompiledEpoch:
         return found
 
     def _variance_of(self, s: TensorSet | None) -> Any:
-        """Return the variance of each target, if a score asks for it."""
         if self._has_hits or s is None or s.y is None:
             return np.zeros(self._n_outputs)
         targets, weight = (None if t is None else t.numpy() for t in s.taken_targets())
@@ -262,10 +239,7 @@ class CompiledEpoch:
         return np.average((shifted - mean) ** 2, axis=0, weights=weight)
 
     def predict(self, sets: Sequence[TensorSet], networks: slice) -> Tensor | None:
-        """Return outputs (k, n, C) for equally many samples.
-
-        None if their form is another.
-        """
+        """Return outputs (k, n, C) for equally many samples; None for another form."""
         if not all(is_plain_input(s.X, self._like.dtype, self._layers) for s in sets):
             return None
         n = len(sets[0])
@@ -304,6 +278,7 @@ class CompiledEpoch:
         seconds = self._seconds_of(int(batches.max()), 1, longest / n_per_epoch)
         seconds *= -(-len(networks) // self._n_threads)
         start, at_once = 0, max(1, int(_SECONDS_PER_CALL / seconds))
+        size = self._like.element_size()
         while start < batches.shape[1]:
             check_time()
             networks["n_batches"] = np.clip(n_batches - start, 0, at_once)
@@ -314,28 +289,19 @@ class CompiledEpoch:
             took = time.perf_counter() - began
             n_done = batches[:, start : start + at_once].sum(axis=1)
             start += at_once
-            if start < batches.shape[1]:
-                self._move_on(
-                    networks, at_once, n_done.astype(np.uint64), predicts=predicts
-                )
+            # Networks begin behind what is done.
+            n_samples, n_bytes = n_done.astype(np.uint64), np.uint64(8 * at_once)
+            networks["order"] += 8 * n_samples
+            networks["batches"] += n_bytes
+            networks["rates"] += n_bytes
+            stride = networks["loss_stride"].astype(np.uint64)
+            networks["losses"] += stride * np.uint64(at_once * size)
+            if predicts:
+                networks["outputs"] += n_samples * np.uint64(self._n_outputs * size)
+            for name in ("n_steps", "first_step", "n_before"):
+                networks[name] += at_once
             if took > _SECONDS_PER_CALL:
                 at_once = max(1, int(at_once * _SECONDS_PER_CALL / took))
-
-    def _move_on(
-        self, networks: Any, n_batches: int, n_samples: Any, *, predicts: bool
-    ) -> None:
-        """Let networks begin behind what is done."""
-        size = self._like.element_size()
-        networks["order"] += 8 * n_samples
-        networks["batches"] += np.uint64(8 * n_batches)
-        networks["rates"] += np.uint64(8 * n_batches)
-        networks["losses"] += networks["loss_stride"].astype(np.uint64) * np.uint64(
-            n_batches * size
-        )
-        if predicts:
-            networks["outputs"] += n_samples * np.uint64(self._n_outputs * size)
-        for name in ("n_steps", "first_step", "n_before"):
-            networks[name] += n_batches
 
     def _call(
         self, networks: Any, most_samples: int, most_looked_at: int, *, predicts: bool
@@ -369,10 +335,11 @@ class CompiledEpoch:
         self._plan["has_dropout"] = dropout.active
         if not dropout.active:
             return []
-        first_steps, *numbers = dropout.first_numbers()
-        self._networks["first_step"] = first_steps
-        for name, tensor in zip(("keys", "thresholds", "scales"), numbers, strict=True):
-            self._networks[name] = _places(tensor)
+        self._networks["first_step"] = dropout.first_steps
+        numbers = []
+        for name in ("keys", "thresholds", "scales"):
+            numbers.append(getattr(dropout, name).T.contiguous())
+            self._networks[name] = _places(numbers[-1])
         return numbers
 
     def _fill_settings(self, networks: Sequence[FleetNetwork]) -> None:

@@ -50,16 +50,6 @@ class Geometry(NamedTuple):
     groups: int
     kernel: tuple[int, ...]
 
-    @property
-    def is_usual(self) -> bool:
-        """Whether a grouped convolution can do it.
-
-        Both sides are padded alike, and by less than the kernel: else oneDNN's kernels for
-        channels last have read beyond the images, and ended the process.
-        """
-        sides = zip(self.padding, self.kernel, strict=True)
-        return all(before == behind < size for (before, behind), size in sides)
-
 
 def geometry_of(conv: nn.Module) -> Geometry | None:
     """Return what a layer does, or None if :func:`convolution` does not do the same."""
@@ -70,10 +60,18 @@ def geometry_of(conv: nn.Module) -> Geometry | None:
     if not is_real or conv.padding_mode != "zeros":
         return None
     kernel: Any = conv.kernel_size
-    spans = zip(kernel, conv.dilation, strict=True)  # type: ignore[arg-type]
+    gaps: Any = conv.dilation
+    padding: Any = 0 if conv.padding == "valid" else conv.padding
+    if padding == "same":
+        # Torch has the odd zero behind.
+        spans = [gap * (k - 1) for k, gap in zip(kernel, gaps, strict=True)]
+        sides = tuple((span // 2, span - span // 2) for span in spans)
+    else:
+        per_dim = (padding,) * len(kernel) if isinstance(padding, int) else padding
+        sides = tuple((p, p) for p in per_dim)
     # A kernel of a single place is the same with every dilation.
-    dilation = tuple(1 if size == 1 else gap for size, gap in spans)
-    return Geometry(conv.stride, _sides(conv), dilation, conv.groups, kernel)  # type: ignore[arg-type]
+    dilation = tuple(1 if k == 1 else gap for k, gap in zip(kernel, gaps, strict=True))
+    return Geometry(conv.stride, sides, dilation, conv.groups, kernel)  # type: ignore[arg-type]
 
 
 class Windows(NamedTuple):
@@ -195,8 +193,13 @@ def convolution_gradients(
 
 
 def _with_zeros(x: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
-    """Return images with the zeros around them that a grouped convolution cannot add."""
-    if geometry.is_usual:
+    """Return images with the zeros around them that a grouped convolution cannot add.
+
+    It can if both sides are padded alike, and by less than the kernel: else oneDNN's
+    kernels for channels last have read beyond the images, and ended the process.
+    """
+    sides = zip(geometry.padding, geometry.kernel, strict=True)
+    if all(before == behind < size for (before, behind), size in sides):
         return x, geometry
     none = ((0, 0),) * len(geometry.padding)
     return functional.pad(x, _zeros(geometry)), geometry._replace(padding=none)
@@ -248,14 +251,6 @@ def is_zero_pad(layer: Any, n_dims: int | None = None) -> bool:
     return is_asked and min(layer.padding) >= 0
 
 
-def with_zero_pad(geometry: Geometry, pad: Any) -> Geometry:
-    """Return what a convolution does behind a layer that puts zeros around its images."""
-    added = zip(pad.padding[-2::-2], pad.padding[::-2], strict=True)
-    both = zip(geometry.padding, added, strict=True)
-    sides = tuple((a + more, b + after) for (a, b), (more, after) in both)
-    return geometry._replace(padding=sides)
-
-
 def pool_fits(pool: nn.Module, n_dims: int | None = None) -> bool:
     """Return whether a layer is a maximum or mean over windows, of `n_dims` sizes."""
     known = _POOLS.get(type(pool))
@@ -290,20 +285,6 @@ def pool_forms(x: Tensor) -> tuple[Form, Form]:
             lambda y: _unflatten(y, 0, n_networks).transpose(1, 2),
         )
     return _merged, partial(_parted, n_networks=n_networks)
-
-
-def _sides(conv: nn.Module) -> tuple[tuple[int, int], ...]:
-    """Return the zeros that a convolution puts before and behind each spatial size."""
-    kernel: Any = conv.kernel_size
-    padding: Any = conv.padding
-    if padding == "valid":
-        padding = 0
-    if padding == "same":
-        # Torch has the odd zero behind.
-        spans = [d * (k - 1) for k, d in zip(kernel, conv.dilation, strict=True)]  # type: ignore[arg-type]
-        return tuple((span // 2, span - span // 2) for span in spans)
-    per_dim = (padding,) * len(kernel) if isinstance(padding, int) else padding
-    return tuple((p, p) for p in per_dim)
 
 
 class Convolution(Layer):

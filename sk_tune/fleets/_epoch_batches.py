@@ -223,7 +223,11 @@ def evaluate(
         outputs = None if predict is None else predict(run_sets, networks)
         if outputs is None:
             outputs = _outputs(compute, run_sets, networks)
-        y, weight = _targets(run_sets)
+        targets, weights = zip(*of_each_set(TensorSet.taken_targets, run_sets), strict=True)
+        y, weight = torch.stack(targets), None
+        if any(own is not None for own in weights):
+            ones = run_sets[0].X.new_ones(len(run_sets[0]))
+            weight = torch.stack([ones if own is None else own for own in weights])
         means = loss(outputs, y, weight)
         scores = score(outputs, y, weight)
         for i, (mean, own_score) in enumerate(
@@ -233,7 +237,6 @@ def evaluate(
 
 
 def _outputs(compute: Compute, sets: list[TensorSet], networks: slice) -> Tensor:
-    """Return the outputs of networks that have equally many samples."""
     n = len(sets[0])
     per_sample = len(sets) * max(sets[0].X[0].nbytes, 1)
     n_bytes = _CHUNK_BYTES_DEVICE if on_device(sets[0].X) else _CHUNK_BYTES
@@ -252,15 +255,6 @@ def _outputs(compute: Compute, sets: list[TensorSet], networks: slice) -> Tensor
         # Outputs are copied, because the program writes the next ones to the same memory.
         parts.append(compute(X, networks).clone(memory_format=torch.contiguous_format))
     return torch.cat(parts, dim=1)
-
-
-def _targets(sets: list[TensorSet]) -> tuple[Tensor, Tensor | None]:
-    """Return targets and weights of networks that have equally many samples."""
-    targets, weights = zip(*of_each_set(TensorSet.taken_targets, sets), strict=True)
-    if all(weight is None for weight in weights):
-        return torch.stack(targets), None
-    ones = sets[0].X.new_ones(len(sets[0]))
-    return torch.stack(targets), torch.stack([ones if w is None else w for w in weights])
 
 
 def of_each_set(function: Callable[[Any], _Made], sets: Sequence[Any]) -> list[_Made]:

@@ -251,7 +251,15 @@ def carried_layers(
     if recipe.score not in _SCORES[loss]:
         raise ValueError("the kernel does not know the score")
     layers = _layers_of(program, networks[0].train.X)
-    if not _has_plain_data(program, networks, loss, layers):
+    like = next(iter(program.parameters.tensors.values()))
+    reads = like.device.type == "cpu" and like.dtype in {torch.float32, torch.float64}
+    reads = reads and all(n.settings.eps >= _LEAST_EPS for n in networks)
+    # Data that several networks share are looked at once.
+    sets = {
+        (id(n.train.X), id(n.train.y), id(n.train.sample_weight)): n.train for n in networks
+    }
+    is_plain = (is_plain_set(s, like.dtype, loss, layers) for s in sets.values())
+    if networks[0].augmentation or not reads or not all(is_plain):
         raise ValueError("the kernel cannot read the data, or have them augmented")
     return layers
 
@@ -460,7 +468,6 @@ def _recurrent(
 
 
 def _table(inputs: TableInputs, n_in: int) -> KernelLayer:
-    """Return the layer of a table whose numbers are as they are, or piecewise linear."""
     numbers, categories = inputs.numbers, inputs.categories
     n, size, n_bins = len(inputs.numerical), 1, 0
     names: list[str | None] = [None] * 3
@@ -487,25 +494,6 @@ def _table(inputs: TableInputs, n_in: int) -> KernelLayer:
     table = KernelTable(columns, n, n_bins, size, len(inputs.categorical), category_size)
     return KernelLayer(
         "table", n_in, inputs.n_outputs, parameters, tuple(buffers), table=table
-    )
-
-
-def _has_plain_data(
-    program: Program,
-    networks: Sequence[FleetNetwork],
-    loss: int,
-    layers: Sequence[KernelLayer],
-) -> bool:
-    like = next(iter(program.parameters.tensors.values()))
-    if like.device.type != "cpu" or like.dtype not in {torch.float32, torch.float64}:
-        return False
-    if networks[0].augmentation or any(n.settings.eps < _LEAST_EPS for n in networks):
-        return False
-    sets = [network.train for network in networks]
-    return all(
-        is_plain_set(s, like.dtype, loss, layers)
-        # Data that several networks share are looked at once.
-        for s in {(id(s.X), id(s.y), id(s.sample_weight)): s for s in sets}.values()
     )
 
 

@@ -151,14 +151,14 @@ class Linear(Layer):
         k, n, n_out = dy.shape
         n_in = self._x.shape[2]
         weight = self.memory(self.weight, dy, k, n_out, n_in)
-        batch.found[self.weight] = weight_gradient(dy, self._x, weight)
+        batch.found[self.weight] = linear(dy.mT, self._x.mT, None, weight)
         if self.bias is not None:
             bias = self.memory(self.bias, dy, k, n_out)
             batch.found[self.bias] = torch.sum(dy, dim=1, out=bias)
         if self.first:
             return dy
         out = self.memory(self.dx, dy, k, n, n_in)
-        return input_gradient(dy, batch.tensors[self.weight], out)
+        return linear(dy, batch.tensors[self.weight].mT, None, out)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         weight = tensors[self.weight]
@@ -348,10 +348,7 @@ class LayerNorm(Layer):
 
 
 class BatchNorm(LayerNorm):
-    """Batch normalisation in each network.
-
-    `momentum` is a batch's share in the statistics.
-    """
+    """Batch normalisation; `momentum` is a batch's share in a network's statistics."""
 
     dim = 1
 
@@ -495,49 +492,19 @@ def _by_member(x: Tensor, members: int) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
     """Write x W^T + b into `out`, (k, B, H), for (k, B, D), (k, H, D) and (k, H)."""
-    if _goes_one_by_one(x, weight.shape[1]):
+    is_large = x.shape[1] * x.shape[2] * weight.shape[1] >= _LEAST_PRODUCT
+    serves = x.dtype == torch.float32 and x.device.type == "cpu"
+    multiply = None
+    if is_large and serves and bool(torch.backends.mkldnn.enabled):
+        multiply = _pointwise_linear()
+    if multiply is not None:
         for network in range(len(x)):
-            out[network] = _product(
-                x[network], weight[network], None if bias is None else bias[network]
-            )
+            b = None if bias is None else bias[network]
+            out[network] = multiply(x[network], weight[network], b, "none", [], "")
         return out
     if bias is None:
         return torch.bmm(x, weight.mT, out=out)
     return torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=out)
-
-
-def weight_gradient(dy: Tensor, x: Tensor, out: Tensor) -> Tensor:
-    """Write the derivatives by the weights, dy^T x, into `out`, (k, H, D); return it."""
-    if _goes_one_by_one(x, dy.shape[2]):
-        for network in range(len(x)):
-            out[network] = _product(dy[network].T, x[network].T)
-        return out
-    return torch.bmm(dy.mT, x, out=out)
-
-
-def input_gradient(dy: Tensor, weight: Tensor, out: Tensor) -> Tensor:
-    """Write the derivatives by the inputs, dy W, into `out`, (k, B, D), and return it."""
-    if _goes_one_by_one(dy, weight.shape[2]):
-        for network in range(len(dy)):
-            out[network] = _product(dy[network], weight[network].T)
-        return out
-    return torch.bmm(dy, weight, out=out)
-
-
-def _goes_one_by_one(x: Tensor, n_columns: int) -> bool:
-    """Return whether oneDNN multiplies each of (k, n, m) by a matrix of `n_columns`."""
-    return (
-        x.shape[1] * x.shape[2] * n_columns >= _LEAST_PRODUCT
-        and x.dtype == torch.float32
-        and x.device.type == "cpu"
-        and bool(torch.backends.mkldnn.enabled)
-        and _pointwise_linear() is not None
-    )
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    found: Tensor = _pointwise_linear()(x, weight, bias, "none", [], "")
-    return found
 
 
 @cache

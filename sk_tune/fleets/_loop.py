@@ -32,12 +32,8 @@ from sk_tune.fleets._epoch_batches import (
     targets_at,
 )
 from sk_tune.fleets._recipe import FleetNetwork, NetworkOutcome, Recipe
-from sk_tune.training import (
-    EpochTimer,
-    TrainingState,
-    check_time,
-    weights_message,
-)
+from sk_tune.nets import mean_of_members
+from sk_tune.training import EpochTimer, TrainingState, check_time, weights_message
 
 # So many samples of an epoch are scored at a time, which keeps the scores' memory small.
 _SAMPLES_PER_SCORE = 2**17
@@ -87,10 +83,7 @@ def train_fleet(
             seconds = (time.perf_counter() - start) / len(fleet) / n_epochs
             if progress is not None:
                 progress(len(fleet) * n_epochs)
-            for active in fleet.networks:
-                active.end_epoch(seconds)
-            fleet.keep_best()
-            fleet.keep_checkpoints()
+            fleet.end_epoch(seconds)
             if len(fleet.ended) < len(fleet) and timer.is_late(n_epochs):
                 for active in fleet.networks:
                     active.is_cut = not active.ended
@@ -207,7 +200,6 @@ def _scores(
 
 
 def _step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor]:
-    """Make a step, by its graph if there is one."""
     if fleet.graphs is None:
         return _train_step(fleet, batch)
     key = (batch.networks.start, batch.networks.stop, batch.X.data_ptr(), batch.X.shape)
@@ -238,7 +230,9 @@ def _train_step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor
         parts = gradient.reshape(len(gradient), n_parts, *outputs.shape[1:])
         gradient = parts.sum(dim=1)
     fleet.update(networks, batch.step, fleet.program.backward(gradient))
-    return losses, fleet.program.combined(outputs)
+    if fleet.program.members > 1:
+        outputs = mean_of_members(outputs, fleet.program.link, dim=2)
+    return losses, outputs
 
 
 def _score_epoch(fleet: ActiveBatch, known: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -269,7 +263,6 @@ def _judged(fleet: ActiveBatch) -> tuple[Any, Any, Any]:
 def _finish(
     fleet: ActiveBatch, ended: Sequence[int], outputs: Sequence[Tensor | None]
 ) -> Iterator[tuple[int, NetworkOutcome]]:
-    """Yield the outcomes of networks that ended."""
     infinite = fleet.first_infinite(ended)
     for position, name in zip(ended, infinite, strict=True):
         active = fleet.networks[position]

@@ -66,7 +66,8 @@ class StackedDropout:
         self.thresholds = by_layer(thresholds, torch.int32)
         scales = [[1 / (1 - p) for p in own] for own in probabilities]
         self.scales = by_layer(scales, like.dtype)
-        self._first_steps: Sequence[int] = ()
+        # Updates of each network before the epoch.
+        self.first_steps: Sequence[int] = ()
         self._n_steps = 0
         # a and b of an epoch, (S, 2, L, K), and of its present step.
         self._epoch: Tensor | None = None
@@ -105,7 +106,7 @@ class StackedDropout:
         `first_steps` are the updates of each network before, `generators` what its layers
         of torch's draw from.
         """
-        self._first_steps, self._n_steps = first_steps, n_steps
+        self.first_steps, self._n_steps = first_steps, n_steps
         self._generators = generators
         self._epoch = None
 
@@ -115,7 +116,7 @@ class StackedDropout:
             return
         if self._epoch is None:
             device = self.keys.device
-            first = torch.tensor(self._first_steps, dtype=torch.int64, device=device)
+            first = torch.tensor(self.first_steps, dtype=torch.int64, device=device)
             steps = torch.arange(self._n_steps, device=device).view(-1, 1, 1) + first
             numbers = dropout_coefficients(self.keys, steps)
             self._epoch = torch.stack([n.to(torch.int32) for n in numbers], dim=1)
@@ -124,12 +125,6 @@ class StackedDropout:
             parts = (*self._step, self.thresholds, self.scales)
             self._columns = list(zip(*(n.unsqueeze(-1) for n in parts), strict=True))
         self._step.copy_(self._epoch[step])
-
-    def first_numbers(self) -> tuple[Sequence[int], Tensor, Tensor, Tensor]:
-        """Return the updates before an epoch, and key, threshold and scale, each (K, L)."""
-        numbers = (self.keys, self.thresholds, self.scales)
-        key, threshold, scale = (n.T.contiguous() for n in numbers)
-        return self._first_steps, key, threshold, scale
 
     def mask(
         self, layer: int, x: Tensor, networks: slice, memory: Any = None

@@ -52,7 +52,9 @@ class ModuleLayer(Layer):
             if number is not None:
                 self.seeded[path] = number
             if mask is not None:
-                twins[layer] = _LayerTwin(Dropout(mask, path, _new_memory), layer)
+                # New memory at each call: a layer may be called several times.
+                dropped = Dropout(mask, path, lambda _, like, *shape: like.new_empty(shape))
+                twins[layer] = _LayerTwin(dropped, layer)
         self._twins = list(twins.values())
         # Networks of sk_tune ask a twin for the outputs alone, and with lengths.
         _with_twins(self.pattern, twins, own=isinstance(module, RNN))
@@ -115,14 +117,8 @@ class ModuleLayer(Layer):
         return y
 
     def _call(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> Tensor:
-        """Return the outputs of one network; vmap makes it all."""
         y: Tensor = functional_call(self.pattern, (parameters, buffers), (x,))
         return y
-
-
-def _new_memory(name: str, like: Tensor, *shape: int) -> Tensor:
-    """Return memory for one result: a layer may be called several times."""
-    return like.new_empty(shape)
 
 
 class _LayerTwin(nn.Module):

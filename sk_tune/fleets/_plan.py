@@ -41,8 +41,6 @@ _LOGGER = logging.getLogger(__name__)
 N_TRIED = 1024
 # Signatures that are remembered.
 _MOST_KNOWN = 256
-# Twins of layers in a fleet hold what belongs to the batch at hand.
-_TWINS = "sk_tune.fleets."
 _WORDS = {
     "kernel": "by the kernel",
     "layers": "by layers with derivatives written out",
@@ -70,15 +68,6 @@ class Plan:
         because = f", because {self.reason}" if self.reason else ""
         return _WORDS[self.way] + because
 
-    @property
-    def serves_one(self) -> bool:
-        """Whether a network that trains by itself does so as a fleet of one, too.
-
-        A step of a single network by torch takes as long in a fleet as in its net's loop;
-        docs/adr/0005-how-a-fleet-trains.md has the figures.
-        """
-        return self.way == "kernel"
-
 
 def plan(
     module: nn.Module,
@@ -105,20 +94,15 @@ def plan(
         if network is None or recipe is None or not is_known:
             found = Plan(way=way, reason=chain.reason and reason)
         else:
-            found = _kernel_plan(way, network, recipe)
+            program = build_program([network])
+            try:
+                layers = carried_layers(program, recipe, [network])
+                n = program.members * sum(map(n_products, layers))
+                found = Plan(way="kernel", n_products=n)
+            except ValueError as error:
+                found = Plan(way=way, reason=str(error))
     _tell(type(module).__name__, tuple(X.shape[1:]), found)
     return found
-
-
-def _kernel_plan(
-    way: Literal["vmap", "layers"], network: FleetNetwork, recipe: Recipe
-) -> Plan:
-    program = build_program([network])
-    try:
-        layers = carried_layers(program, recipe, [network])
-    except ValueError as error:
-        return Plan(way=way, reason=str(error))
-    return Plan(way="kernel", n_products=program.members * sum(map(n_products, layers)))
 
 
 @cache
@@ -226,8 +210,13 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     with torch.no_grad():
         alone = lone.eval()(X[0])
         others = lone(X[0, [0, 0]])
-    if not predicts and not is_own and _replaces_buffers(lone, X[0]):
-        return "its module replaces a buffer when it is called, instead of changing it"
+    if not predicts and not is_own:
+        buffers = dict(lone.named_buffers())
+        with forked_rng(0, str(X.device)), torch.no_grad():
+            lone.train()(X[0])
+        after = dict(lone.named_buffers())
+        if any(after.get(name) is not tensor for name, tensor in buffers.items()):
+            return "its module replaces a buffer when it is called, instead of changing it"
     if not is_own and loose_state(lone) != state:
         return "its module changes itself when it is called"
     seeds = None if predicts else [0, 0]
@@ -255,15 +244,6 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     return None
 
 
-def _replaces_buffers(module: nn.Module, X: Tensor) -> bool:
-    """Return whether a call in training gives a module other tensors as buffers."""
-    before = dict(module.named_buffers())
-    with forked_rng(0, str(X.device)), torch.no_grad():
-        module.train()(X)
-    after = dict(module.named_buffers())
-    return any(after.get(name) is not tensor for name, tensor in before.items())
-
-
 def _are_alike(gradients: Tensor) -> bool:
     """Return whether two equal networks have equal derivatives at equal inputs."""
     one, other = gradients
@@ -278,16 +258,21 @@ def module_structure(module: nn.Module) -> tuple[Any, ...]:
     which are not trained and not copied with the weights, the values as well.
     """
     known = frozenset(map(id, module.modules()))
-    layers = tuple(
-        (name, type(layer), _attributes(layer, known))
-        for name, layer in module.named_modules()
-    )
+    layers = []
+    for name, layer in module.named_modules():
+        attributes: tuple[Any, ...] = ()
+        # Twins of layers in a fleet hold what belongs to the batch at hand.
+        if not type(layer).__module__.startswith("sk_tune.fleets."):
+            is_dropout = isinstance(layer, SeededDropout) or is_torch_dropout(layer)
+            varies = frozenset({"p", "seed", "step"} if is_dropout else ())
+            attributes = attributes_key(layer, known, varies)
+        layers.append((name, type(layer), attributes))
     tensors = tuple(
         (name, tuple(t.shape), t.stride(), t.dtype, t.requires_grad)
         for part in (module.named_parameters(), module.named_buffers())
         for name, t in part
     )
-    return layers, tensors
+    return tuple(layers), tensors
 
 
 def _loose_layers(module: nn.Module) -> int:
@@ -304,12 +289,3 @@ def _loose_layers(module: nn.Module) -> int:
         elif isinstance(value, nn.Module):
             found += id(value) not in known
     return found
-
-
-def _attributes(layer: nn.Module, known: frozenset[int]) -> tuple[Any, ...]:
-    if type(layer).__module__.startswith(_TWINS):
-        return ()
-    varies: frozenset[str] = frozenset()
-    if isinstance(layer, SeededDropout) or is_torch_dropout(layer):
-        varies = frozenset({"p", "seed", "step"})
-    return attributes_key(layer, known, varies)

@@ -23,7 +23,6 @@ from sk_tune.fleets._convolution import (
     geometry_of,
     is_zero_pad,
     pool_fits,
-    with_zero_pad,
 )
 from sk_tune.fleets._layers import (
     Activation,
@@ -50,7 +49,6 @@ from sk_tune.nets import (
     SeparateHeads,
     SharedLinear,
     TableInputs,
-    mean_of_members,
 )
 
 # Memory is made anew when a fleet has had this many shapes of batches and layers.
@@ -133,12 +131,6 @@ class Program:
         """Return the derivatives, (k, ...), by the parameters; they may be overwritten."""
         run_backward(self.layers, gradient, self._batch)
         return [self._batch.found[name] for name in self.parameters.tensors]
-
-    def combined(self, outputs: Tensor) -> Tensor:
-        """Return outputs of ``forward`` without an axis of members, (k, B, C)."""
-        if self.members == 1:
-            return outputs
-        return mean_of_members(outputs, self.link, dim=2)
 
     def evaluate(self, X: Tensor, networks: slice) -> Tensor:
         """Return unnormalised outputs (k, n, C) in evaluation mode for X (k, n, ...)."""
@@ -237,7 +229,8 @@ class Program:
         shift_input(first, shift, tensors)
         weight = tensors[first.weight]
         tensors[first.weight] = (weight * scale.unsqueeze(1)).to(weight.dtype)
-        self._forget_weights()
+        self._parts.clear()
+        self._steps.clear()
         return True
 
     def only_predict(self) -> None:
@@ -267,14 +260,10 @@ class Program:
                 floor = tensors[layer.bias]
                 shift_input(layer.following, floor, tensors)
                 tensors[layer.bias] = -floor
-        self._forget_weights()
-
-    def _forget_weights(self) -> None:
         self._parts.clear()
         self._steps.clear()
 
     def _made(self) -> list[Layer]:
-        """Make the layers."""
         module, chain, X = self._pattern
         modules = [link.layer(module) for link in chain.links]
         linear = [i for i, layer in enumerate(modules) if isinstance(layer, nn.Linear)]
@@ -311,7 +300,11 @@ class Program:
         geometry = geometry_of(module)
         if geometry is not None:
             if is_zero_pad(before):
-                geometry = with_zero_pad(geometry, before)
+                around = before.padding
+                added = zip(around[-2::-2], around[::-2], strict=True)
+                both = zip(geometry.padding, added, strict=True)
+                sides = tuple((a + more, b + after) for (a, b), (more, after) in both)
+                geometry = geometry._replace(padding=sides)
             has_bias = module.bias is not None
             return Convolution(link.name, geometry, bias=has_bias, first=first)
         if pool_fits(module):

@@ -132,13 +132,16 @@ class StackedOptimizer:
         self.positions = list(positions or range(len(parameters.tensors)))
         tensor = next(iter(parameters.tensors.values()))
         self._is_fused = fused_steps.get(self.kind) is not None and not on_device(tensor)
+        numbered = list(zip(self.positions, parameters.tensors.items(), strict=True))
         for name in _MOMENTS[self.kind]:
-            new = StackedTensors({
-                key: _first_moments(tensor, name, [state.get(i, {}) for state in states])
-                for i, (key, tensor) in zip(
-                    self.positions, parameters.tensors.items(), strict=True
-                )
-            })
+            new = StackedTensors({})
+            for position, (key, parameter) in numbered:
+                moments = torch.zeros_like(parameter, device="cpu")
+                for moment, state in zip(moments, states, strict=True):
+                    array = state.get(position, {}).get(name)
+                    if array is not None:
+                        moment.copy_(torch.as_tensor(array.copy()))
+                new.tensors[key] = moments.to(parameter.device)
             if name in self.moments:
                 self.moments[name].extend(new)
             else:
@@ -146,7 +149,7 @@ class StackedOptimizer:
         self.settings.extend(settings)
         # SGD keeps no counter; that it has stepped at all is what matters there.
         self.n_steps.extend(
-            max((int(moments.get("step", 1)) for moments in state.values()), default=0)
+            max((int(own.get("step", 1)) for own in state.values()), default=0)
             for state in states
         )
 
@@ -162,22 +165,19 @@ class StackedOptimizer:
         moments = {
             name: m.networks(positions, m.tensors) for name, m in self.moments.items()
         }
-        return [
-            self._state(network, {name: list(m[i].values()) for name, m in moments.items()})
-            for i, network in enumerate(positions)
-        ]
-
-    def _state(self, network: int, moments: dict[str, Any]) -> dict[int, dict[str, Any]]:
-        if not self.n_steps[network]:
-            return {}
-        if self.settings[network].momentum <= 0:
-            moments.pop("momentum_buffer", None)
-        step = torch.tensor(float(self.n_steps[network])).numpy()
-        counter = {} if self.kind == "sgd" else {"step": step}
-        return {
-            position: counter | {name: arrays[i] for name, arrays in moments.items()}
-            for i, position in enumerate(self.positions)
-        }
+        states: list[dict[int, dict[str, Any]]] = []
+        for i, network in enumerate(positions):
+            own = {name: list(m[i].values()) for name, m in moments.items()}
+            if self.settings[network].momentum <= 0:
+                own.pop("momentum_buffer", None)
+            step = torch.tensor(float(self.n_steps[network])).numpy()
+            counter: dict[str, Any] = {} if self.kind == "sgd" else {"step": step}
+            state = {
+                position: counter | {name: arrays[k] for name, arrays in own.items()}
+                for k, position in enumerate(self.positions)
+            }
+            states.append(state if self.n_steps[network] else {})
+        return states
 
     def begin_epoch(self, rates: Sequence[Sequence[float]]) -> None:
         """Prepare an epoch in which networks take their steps at some rates."""
@@ -206,10 +206,7 @@ class StackedOptimizer:
         gradients: Sequence[Tensor],
         step: int,
     ) -> None:
-        """Update parameters (k, ...) of k networks at a step of the epoch.
-
-        Gradients are overwritten.
-        """
+        """Update parameters (k, ...) at a step of the epoch; gradients are overwritten."""
         if self._is_fused:
             self._step_fused(networks, parameters, gradients, step)
             return
@@ -274,7 +271,6 @@ class StackedOptimizer:
 
 
 def _by_network(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-    """Return the parts of each network of tensors (k, ...)."""
     return list(zip(*(t.unbind() for t in tensors), strict=True))
 
 
@@ -316,13 +312,3 @@ def _rmsprop(
 
 
 _UPDATES = {"adam": _adam, "adamw": _adam, "sgd": _sgd, "rmsprop": _rmsprop}
-
-
-def _first_moments(
-    parameters: Tensor, name: str, states: Sequence[dict[str, Any]]
-) -> Tensor:
-    moments = torch.zeros_like(parameters, device="cpu")
-    for moment, state in zip(moments, states, strict=True):
-        if state.get(name) is not None:
-            moment.copy_(torch.as_tensor(state[name].copy()))
-    return moments.to(parameters.device)

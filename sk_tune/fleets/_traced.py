@@ -67,7 +67,13 @@ def chain_of(module: nn.Module, X: Tensor, *, predicts: bool = False) -> Chain:
     so that no mask is drawn. The module is not changed.
     """
     if isinstance(module, MLP):
-        return Chain(_of_mlp(module))
+        links = [Link("inputs")] if module.inputs is not None else []
+        for index, block in enumerate(module.hidden):
+            parts = block.named_children()
+            names = [n for n, part in parts if type(part) is not nn.Identity]
+            inside = tuple(Link(f"hidden.{index}.{name}") for name in names)
+            links += [Link(f"hidden.{index}", inside=inside)] if block.residual else inside
+        return Chain((*links, Link("output")))
     try:
         return _traced(module, X, predicts=predicts)
     except NoChainError as error:
@@ -75,16 +81,6 @@ def chain_of(module: nn.Module, X: Tensor, *, predicts: bool = False) -> Chain:
     except Exception:  # noqa: BLE001 - whatever a user's module raises
         reason = "its forward does more than call one layer after the other"
     return Chain((Link(""),), reason=reason)
-
-
-def _of_mlp(module: MLP) -> tuple[Link, ...]:
-    """Return the layers of sk_tune's MLP, whose members are a matter of each."""
-    chain = [Link("inputs")] if module.inputs is not None else []
-    for index, block in enumerate(module.hidden):
-        names = [n for n, part in block.named_children() if type(part) is not nn.Identity]
-        inside = tuple(Link(f"hidden.{index}.{name}") for name in names)
-        chain += [Link(f"hidden.{index}", inside=inside)] if block.residual else inside
-    return (*chain, Link("output"))
 
 
 def _traced(module: nn.Module, X: Tensor, *, predicts: bool) -> Chain:
@@ -114,7 +110,10 @@ def _traced(module: nn.Module, X: Tensor, *, predicts: bool) -> Chain:
         raise NoChainError("a parameter is used twice, or not at all")
     n_images = _check_served([k for _, k in layers], X)
     has_masks = any(is_torch_dropout(k) for _, k in layers[:n_images])
-    if has_masks and not predicts and not _draws_in_line(module, X):
+    orders = orders_in_memory(module, X) if has_masks and not predicts else {}
+    if orders is None or not all(
+        order == tuple(range(n)) for own in orders.values() for n, order in own.items()
+    ):
         raise NoChainError("torch draws masks in another order than the numbers of a batch")
     # Samples come as lines of numbers where no layer is of images.
     is_flat = n_images == 0 and isinstance(layers[0][1], nn.Flatten)
@@ -239,18 +238,6 @@ class _NumberOfSamples:
         raise NoChainError("it asks how many samples there are")
 
 
-def _draws_in_line(module: nn.Module, X: Tensor) -> bool:
-    """Return whether torch draws masks in the order of the numbers of a batch."""
-    orders = orders_in_memory(module, X)
-    if orders is None:
-        return False
-    return all(
-        layer_orders[n] == tuple(range(n))
-        for layer_orders in orders.values()
-        for n in layer_orders
-    )
-
-
 def _values_far_out(module: nn.Module, sign: int) -> list[Tensor]:
     """Give a copied module weights that anything which constrains weights would change.
 
@@ -331,10 +318,7 @@ class _Path:
 
 
 def _links(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[Any]]:
-    """Return the layers of a forward, and what both modes must have in common.
-
-    Raises NoChainError if it is no chain.
-    """
+    """Return a chain's layers, and what both modes must have in common; or NoChainError."""
     module.train(is_training)
     for name, layer in module.named_modules():
         if _is_known(layer):

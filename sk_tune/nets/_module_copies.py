@@ -56,19 +56,16 @@ def attributes_key(
     `known` are identities of what counts by its type, because another key has its content;
     `without` are names of attributes that do not count.
     """
-    return tuple(
-        (name, _attribute_key(value, known))
-        for name, value in sorted(vars(layer).items())
-        if name not in _PRIVATE and name not in without
-    )
-
-
-def _attribute_key(value: Any, known: frozenset[int]) -> Any:
-    try:
-        return _AttributeReader(known).key(value)
-    except RecursionError:
-        # The value holds lists in lists in lists.
-        return _identity(value)
+    keys = []
+    for name, value in sorted(vars(layer).items()):
+        if name not in _PRIVATE and name not in without:
+            try:
+                key = _AttributeReader(known).key(value)
+            except RecursionError:
+                # The value holds lists in lists in lists.
+                key = _identity(value)
+            keys.append((name, key))
+    return tuple(keys)
 
 
 def tensor_values(module: nn.Module) -> tuple[Any, ...]:
@@ -183,7 +180,11 @@ class _AttributeReader:
         if isinstance(value, set | frozenset):
             return (kind, frozenset(map(self.key, value)))
         if isinstance(value, FunctionType):
-            return (kind, value.__code__, *map(self.key, _around_function(value)))
+            content: list[Any] = [value.__defaults__, value.__kwdefaults__, vars(value)]
+            for cell in value.__closure__ or ():
+                with suppress(ValueError):  # The cell is empty.
+                    content.append(cell.cell_contents)
+            return (kind, value.__code__, *map(self.key, content))
         if isinstance(value, nn.Module):
             return (kind, loose_state(value), tensor_values(value))
         try:
@@ -195,15 +196,6 @@ class _AttributeReader:
         make, arguments, state, *items = (*parts, None)[:5]
         content = [list(part) for part in items if part is not None]
         return (kind, *map(self.key, (make, arguments, state, content)))
-
-
-def _around_function(function: FunctionType) -> list[Any]:
-    """Return what a function has beside its code."""
-    content = []
-    for cell in function.__closure__ or ():
-        with suppress(ValueError):  # The cell is empty.
-            content.append(cell.cell_contents)
-    return [function.__defaults__, function.__kwdefaults__, vars(function), content]
 
 
 def _tensor_key(tensor: Tensor) -> Any:

@@ -72,30 +72,23 @@ class RNN(nn.Module):
         """
         padding = torch.isnan(x[:, :, 0])
         lengths = None
-        if self._is_padded(padding):
+        is_padded = self.padded
+        if is_padded is None:
+            is_padded = not torch.compiler.is_exporting() and bool(padding.any())
+        if is_padded:
             lengths = x.shape[1] - padding.sum(dim=1)
             x = torch.where(padding.unsqueeze(2), torch.zeros_like(x), x)
         for layer in self.layers:
             x = layer(x, lengths)
-        outputs: Tensor = self.output(self._last_state(x, lengths))
-        return outputs
-
-    def _is_padded(self, padding: Tensor) -> bool:
-        if self.padded is not None:
-            return self.padded
-        return not torch.compiler.is_exporting() and bool(padding.any())
-
-    def _last_state(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Return where each direction ends: (B, T, H) to (B, H)."""
-        if lengths is None:
-            last = x[:, -1]
-        else:
+        # Where each direction ends, (B, H): the backward one at the first step.
+        last = x[:, -1]
+        if lengths is not None:
             last = x[torch.arange(len(x), device=x.device), lengths - 1]
-        if not self.bidirectional:
-            return last
-        # The backward direction ends at the first step.
-        h = self.hidden_size
-        return torch.cat([last[:, :h], x[:, 0, h:]], dim=1)
+        if self.bidirectional:
+            h = self.hidden_size
+            last = torch.cat([last[:, :h], x[:, 0, h:]], dim=1)
+        outputs: Tensor = self.output(last)
+        return outputs
 
 
 class _RecurrentLayer(nn.Module):
@@ -121,7 +114,12 @@ class _RecurrentLayer(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         h = self._recur(x, lengths)
         if self.norm is not None:
-            h = _normalize(self.norm, h, lengths)
+            if lengths is None or isinstance(self.norm, nn.LayerNorm):
+                h = self.norm(h.reshape(-1, h.shape[-1])).view_as(h)
+            else:
+                # Batch statistics are taken over real steps only.
+                real = torch.arange(h.shape[1], device=h.device) < lengths.unsqueeze(1)
+                h = _masked_batch_norm(self.norm, h, real.to(h.dtype).unsqueeze(2))
         if self.residual:
             h = h + x
         return h if self.dropout is None else self.dropout(h)
@@ -141,15 +139,6 @@ class _RecurrentLayer(nn.Module):
             self.recurrence(packed)[0], batch_first=True, total_length=x.shape[1]
         )
         return h
-
-
-def _normalize(norm: nn.Module, h: Tensor, lengths: Tensor | None) -> Tensor:
-    if lengths is None or isinstance(norm, nn.LayerNorm):
-        normalized: Tensor = norm(h.reshape(-1, h.shape[-1])).view_as(h)
-        return normalized
-    # Batch statistics are taken over real steps only.
-    real = torch.arange(h.shape[1], device=h.device) < lengths.unsqueeze(1)
-    return _masked_batch_norm(norm, h, real.to(h.dtype).unsqueeze(2))
 
 
 def _masked_batch_norm(norm: Any, h: Tensor, real: Tensor) -> Tensor:

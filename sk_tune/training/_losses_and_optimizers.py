@@ -13,10 +13,7 @@ from sk_tune._processes import import_for_optimizers
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy in nats a sample.
-
-    Training spreads `label_smoothing` over all classes.
-    """
+    """Cross-entropy in nats a sample; training spreads the smoothing over all classes."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
@@ -36,10 +33,7 @@ class CrossEntropy(nn.Module):
 
 
 class BinaryCrossEntropy(nn.Module):
-    """Cross-entropy in nats a label.
-
-    Training moves targets towards 1/2 by the smoothing.
-    """
+    """Cross-entropy in nats a label; training moves targets to 1/2 by the smoothing."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()

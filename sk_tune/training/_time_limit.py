@@ -99,12 +99,8 @@ class EpochTimer:
         self._own = block if block and block.limit and block.limit.cuts else None
         self._began = time.monotonic()
         self._n_epochs = 0
-        self._at_once = 1
-
-    @property
-    def most_at_once(self) -> float:
-        """Epochs to train before :meth:`is_late` is asked, which cuts nothing else."""
-        return math.inf if self._own is None else self._at_once
+        # Epochs to train before `is_late` is asked, which cuts nothing else.
+        self.most_at_once = math.inf if self._own is None else 1.0
 
     def is_late(self, n_epochs: int = 1) -> bool:
         """Return whether to end after so many epochs more, which the next ones are like."""
@@ -115,7 +111,7 @@ class EpochTimer:
         seconds, self._began = now - self._began, now
         self._n_epochs += n_epochs
         in_time = int(n_epochs * _SECONDS_AT_ONCE / max(seconds, 1e-9))
-        self._at_once = max(1, min(2 * n_epochs, in_time))
+        self.most_at_once = max(1, min(2 * n_epochs, in_time))
         after = (self._n_epochs + n_epochs) * limit.seconds_per_epoch
         if now + _SLOWER * seconds + after <= limit.until:
             return False

@@ -139,7 +139,7 @@ def _row(table, **params):
     X, y = table
     fit = _fits(MLPClassifier(**{**BASE, **params}), X, y)[0]
     prepared = prepare(fit, FitPreparer())
-    return prepared.network(), prepared.recipe()[0]
+    return prepared.network, prepared.recipe()[0]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_plan_knows_the_products_of_a_sample(net, shape, expected):
     """Each weight at each place or step; so how long a fit takes is guessed beforehand."""
     X = np.random.default_rng(0).normal(size=(20, *shape)).astype("float32")
     prepared = prepare(Fit(estimator=net, X=X, y=np.arange(20) % 2, seed=0), FitPreparer())
-    network = prepared.network()
+    network = prepared.network
 
     found = plan(network.module, network.train.X, network, prepared.recipe()[0])
 
@@ -217,7 +217,7 @@ def test_samples_to_look_at_have_classes(changes, is_taken, table):
 
     batch.add([(0, replace(row, monitor=TensorSet(row.train.X[:3], **own)))])
 
-    assert batch.compiled.looks(0) == is_taken
+    assert bool(batch.compiled.n_monitored[0]) == is_taken
 
 
 # With which SGD goes well for some epochs first.
@@ -238,12 +238,13 @@ def _both(fits, monkeypatch):
     made = []
 
     def noted(*args):
-        made.append(compiled_epoch(*args))
+        made.append(None)
+        made[-1] = carried_layers(*args)
         return made[-1]
 
-    compiled_epoch = _active_batch.compiled_epoch
+    carried_layers = _active_batch.carried_layers
     with monkeypatch.context() as patch:
-        patch.setattr(_active_batch, "compiled_epoch", noted)
+        patch.setattr(_active_batch, "carried_layers", noted)
         ours = train(fits)
     assert made
     assert None not in made
@@ -389,7 +390,7 @@ def test_some_recurrent_networks_are_left_to_torch(params, is_padded, why, seque
     X = X.copy()
     X[3, 7:] = np.nan if is_padded else 0
     prepared = prepare(Fit(estimator=RNNClassifier(**params), X=X, y=y), FitPreparer())
-    network, recipe = prepared.network(), prepared.recipe()[0]
+    network, recipe = prepared.network, prepared.recipe()[0]
 
     assert why in str(plan(network.module, network.train.X, network, recipe))
 
@@ -551,7 +552,7 @@ def test_layers_of_images_that_are_left_to_torch(layer, why, images):
     params = {"module__shape": X[2].shape[1:], "module__make": lambda: [layer]}
     fit = _fits(NetClassifier(ImageChain, **params), X[2], y)[0]
     prepared = prepare(fit, FitPreparer())
-    network, recipe = prepared.network(), prepared.recipe()[0]
+    network, recipe = prepared.network, prepared.recipe()[0]
 
     assert why in plan(network.module, network.train.X, network, recipe).reason
 
@@ -577,7 +578,7 @@ def test_activations_are_exact_in_single_precision(name):
         seed=0,
     )
     prepared = prepare(fit, FitPreparer())
-    row, recipe = prepared.network(), prepared.recipe()[0]
+    row, recipe = prepared.network, prepared.recipe()[0]
     batch = _active_batch.ActiveBatch(recipe)
     batch.add([(0, row)])
 

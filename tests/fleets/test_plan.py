@@ -676,12 +676,12 @@ def test_the_plan_of_an_mlp_asks_the_kernel():
     for params, ways in (({}, {"kernel", "layers"}), (noise, {"layers"})):
         net = MLPClassifier(hidden_layer_sizes=(4,), **params)
         prepared = prepare(Fit(estimator=net, X=X, y=X[:, 0] > 0, seed=0), FitPreparer())
-        network, (recipe, _) = prepared.network(), prepared.recipe()
+        network, (recipe, _) = prepared.network, prepared.recipe()
 
         found = plan(network.module, network.train.X, network, recipe)
 
         assert found.way in ways
-        assert (found.reason == "") == found.serves_one == (found.way == "kernel")
+        assert (found.reason == "") == (found.way == "kernel")
 
 
 def test_modules_of_one_signature_are_tried_once():
