@@ -152,7 +152,6 @@ class BayesSampler:
             self._pending[key] = row
 
     def _initial_rows(self, n_points: int) -> list[Array]:
-        """Return points of the initial design that are due."""
         n_due = self.n_initial_points - len(self._scores) - len(self._pending)
         rows: list[Array] = []
         if n_due <= 0:
@@ -205,7 +204,6 @@ class BayesSampler:
         return [pool[row] for row in rows]
 
     def _model(self, y: Array) -> Surrogate:
-        """Return the model of all that was told, fitted at most once."""
         if self._fitted is None or self._fitted[0] != len(y):
             kind = self._model_kind(len(y))
             model = self._models[kind]
@@ -240,16 +238,14 @@ class BayesSampler:
             new = list(itertools.islice(taken, n - len(rows)))
             rows += new
             n_fruitless = 0 if new else n_fruitless + 1
-        return rows + self._last_rows(n - len(rows))
-
-    def _last_rows(self, n: int) -> list[Array]:
-        """Return the points that random draws did not find, where all can be listed."""
         n_points = self.space.n_points
         can_list = n_points is not None and self.space.is_listed and n_points <= _MAX_LISTED
-        if n <= 0 or not can_list or self._is_exhausted():
-            return []
-        everything = self.space.encode(self.space.sample(n_points or 0, self._rng))
-        return list(itertools.islice((row for row in everything if self._take(row)), n))
+        if len(rows) < n and can_list and not self._is_exhausted():
+            # Those that random draws did not find.
+            everything = self.space.encode(self.space.sample(n_points or 0, self._rng))
+            new_rows = (row for row in everything if self._take(row))
+            rows += itertools.islice(new_rows, n - len(rows))
+        return rows
 
     def _is_exhausted(self) -> bool:
         n_points = self.space.n_points

@@ -189,10 +189,7 @@ class FidelitySampler:
         self._pending.update(zip(keys, candidates, strict=True))
 
     def level(self) -> int | None:
-        """Return the resources whose scores are learnt from.
-
-        None if no level has enough points.
-        """
+        """Return the most resources of which there are enough scores to learn from."""
         n_needed = len(self.space.columns) + _MORE_POINTS
         enough = [b for b, points in self._levels.items() if len(points) >= n_needed]
         return max(enough, default=None)

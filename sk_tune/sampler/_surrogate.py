@@ -155,10 +155,7 @@ Surrogate = GaussianProcess | Fitted
 
 
 def trees(kind: str, rng: RandomState) -> Fitted:
-    """Return a forest of scikit-optimize, "ET" (extremely randomised) or "RF".
-
-    It is cheap for many points.
-    """
+    """Return a forest of scikit-optimize, "ET" (extremely randomised) or "RF"."""
     forest = ExtraTreesRegressor if kind == "ET" else RandomForestRegressor
     return Fitted(forest(**_FOREST, random_state=rng), _ForestBelief)
 

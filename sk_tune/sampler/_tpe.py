@@ -102,7 +102,6 @@ class TPESampler:
         self._seen.update(self.space.keys(self.space.encode(candidates)))
 
     def _next_row(self) -> Array | None:
-        """Return a point that was not proposed yet, or None."""
         for _ in range(_MAX_REPEATS):
             trial = self._study.ask()
             row = self._suggest(trial)
@@ -117,7 +116,6 @@ class TPESampler:
         return None
 
     def _suggest(self, trial: Any) -> Array:
-        """Let Optuna choose the codes of all parameters that exist."""
         row: Array = np.zeros((1, len(self.space.columns)))
         for j, column in enumerate(self.space.columns):
             if self.space.active(row)[0, j]:

@@ -197,19 +197,19 @@ def hyperband_brackets(
         )
 
     s_max = n_reductions(max_resources // min_resources, factor)
-    return tuple(
-        Bracket(index=s, rungs=_rungs(s, s_max, max_resources, factor))
-        for s in range(s_max, -1, -1)
-    )
-
-
-def _rungs(s: int, s_max: int, max_resources: int, eta: int) -> tuple[Rung, ...]:
-    # n = ceil((s_max + 1) / (s + 1) * eta**s), in integers.
-    n_first = -(-(s_max + 1) * eta**s // (s + 1))
-    return tuple(
-        Rung(n_candidates=n_first // eta**i, n_resources=max_resources // eta ** (s - i))
-        for i in range(s + 1)
-    )
+    brackets = []
+    for s in range(s_max, -1, -1):
+        # n = ceil((s_max + 1) / (s + 1) * eta**s), in integers.
+        n_first = -(-(s_max + 1) * factor**s // (s + 1))
+        rungs = tuple(
+            Rung(
+                n_candidates=n_first // factor**i,
+                n_resources=max_resources // factor ** (s - i),
+            )
+            for i in range(s + 1)
+        )
+        brackets.append(Bracket(index=s, rungs=rungs))
+    return tuple(brackets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,14 +149,27 @@ class AsynchronousRungs:
 
     def climb(self) -> None:
         """Train and evaluate until nothing is left, or the time is up."""
-        with self._session.streaming(self._expected()) as stream:
+        n_splits = self._search.n_splits_
+        expected = [
+            n_epochs
+            for climb in self._climbs
+            for i, rung in enumerate(climb.bracket.rungs)
+            for n_epochs in [climb.n_epochs(i)] * (rung.n_candidates * n_splits)
+        ]
+        with self._session.streaming(expected) as stream:
             while not self._session.has_complete_candidate or self._session.time.left > 0:
                 self._hand_out(stream)
                 if not (self._running or self._ready) or self._rounds.is_over:
                     return
                 with self._session.timed("training"):
                     self._wait(stream)
-                ended, self._ready = self._in_time(self._ready), []
+                ended: list[_Started] = []
+                for started in self._ready:
+                    # The first candidate counts even if it was not trained to its end.
+                    is_first = not ended and not self._session.has_complete_candidate
+                    if self._session.time.takes(started.works, is_first=is_first):
+                        ended.append(started)
+                self._ready = []
                 if not ended:
                     self._rounds.was_stopped = True
                     return
@@ -165,18 +178,7 @@ class AsynchronousRungs:
                     return  # type: ignore[unreachable] # a candidate's callback may end it
         self._rounds.was_stopped = True
 
-    def _expected(self) -> list[int]:
-        """Return the epochs of the fits that the plan has."""
-        n_splits = self._search.n_splits_
-        return [
-            n_epochs
-            for climb in self._climbs
-            for i, rung in enumerate(climb.bracket.rungs)
-            for n_epochs in [climb.n_epochs(i)] * (rung.n_candidates * n_splits)
-        ]
-
     def _hand_out(self, stream: FitStream) -> None:
-        """Give each free worker something to do, if there is."""
         with self._trainer.outside():
             n_wanted, n_workers = stream.n_wanted, stream.n_workers
             n_idle = stream.n_idle
@@ -224,7 +226,6 @@ class AsynchronousRungs:
         return group
 
     def _prepare(self, group: Sequence[_Started]) -> None:
-        """Find the fits of the folds of candidates."""
         tasks_of = [self._rounds.tasks(self._params(started)) for started in group]
         with self._trainer.maker.sharing_folds():
             for started, tasks in zip(group, tasks_of, strict=True):
@@ -273,15 +274,6 @@ class AsynchronousRungs:
             for (work, _), result in zip(started.step, trained, strict=True):
                 work.trained = result
             self._ask(stream, [started], 1)
-
-    def _in_time(self, ended: Sequence[_Started]) -> list[_Started]:
-        """Return candidates that were trained to their ends; the first one in any case."""
-        kept: list[_Started] = []
-        for started in ended:
-            is_first = not kept and not self._session.has_complete_candidate
-            if self._session.time.takes(started.works, is_first=is_first):
-                kept.append(started)
-        return kept
 
     def _take(self, ended: Sequence[_Started]) -> None:
         """Evaluate candidates that are trained, and let their brackets know."""

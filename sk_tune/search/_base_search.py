@@ -29,10 +29,16 @@ from sk_tune._compat import (
     get_active_backend,
     num_samples,
     warn_or_raise_about_failures,
+    weights_of_scorer,
 )
 from sk_tune._declaration import Documented, parameters
 from sk_tune._metric import check_metric_names
-from sk_tune._search_record import SearchRecord, granted_resource, grants_epochs
+from sk_tune._search_record import (
+    SearchRecord,
+    deciding_scorer,
+    granted_resource,
+    grants_epochs,
+)
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, FitStore, outside_blocks, train_one
@@ -42,12 +48,11 @@ from sk_tune.schedule import Rung
 from sk_tune.search._corrected_score import (
     CorrectedScore,
     corrected_score_of,
-    deciding_weights,
 )
 from sk_tune.search._fold_fits import network_of
 from sk_tune.search._outcomes import (
     SearchOptions,
-    failures,
+    fit_name,
     last_rows,
     learning_curves,
     out_of_fold_predictions,
@@ -81,10 +86,6 @@ _OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_cur
 _OWN_STATE += ("best_epochs_", "models_", "ledger_", "cut_short_")
 # Attributes that scikit-learn sets after all candidates have scores.
 _CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
-# Candidates of networks that a sampler is asked for at a time.  They cost little more
-# together than one alone, and a model that learns after every eighth candidate loses little
-# to one that learns after each.
-_POINTS_OF_NETWORKS = 8
 _N_KEPT = {"none": 0, "best": 1, "all": None}
 
 
@@ -284,12 +285,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     @contextmanager
     def _calm_callbacks(self) -> Iterator[None]:
         """Hide that networks take no callbacks: the search tells those of its fits."""
-        network = network_of(self.estimator)
-        if network is None or not getattr(self, "_skl_callbacks", None):
-            yield
-            return
         with warnings.catch_warnings():
-            name = type(network).__name__
+            name = type(network_of(self.estimator)).__name__
             message = f"The estimator {name} does not support callbacks"
             warnings.filterwarnings("ignore", message)
             yield
@@ -360,7 +357,6 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         return isinstance(network_of(self.estimator), NetworkEstimator)
 
     def _trial(self, estimator: Any, candidates: Sequence[Candidate]) -> "_Trial":
-        """Return a search over some candidates that is otherwise like this one."""
         return _Trial(
             estimator,
             candidates=candidates,
@@ -378,42 +374,9 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         return {n: v for n, v in state.items() if n not in left_out}
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
-        self._session.begin(
-            self._options(),
-            TimeBudget(
-                self.time_budget,
-                self._start,
-                refits=self.refit is not False,
-                n_steps=2 if self.epochs == "best" else 1,
-            ),
-        )
-        self._rounds = rounds = Rounds(evaluate_candidates, self)
-        with self._session.trainer.interruptible():
-            self._propose(rounds, callback_ctx)
-        if self._session.trainer.is_interrupted:
-            self._session.forget_unfinished(rounds.n_candidates)
-            if not self._session.has_complete_candidate:
-                raise KeyboardInterrupt
-        else:
-            warn_of_solo(self._session.solo_reasons())
-            warn_or_raise_about_failures(failures(self._session.outcomes), self.error_score)
-        # Tasks that the refit hands to joblib are not for the session.
-        self._session.config.unregister()
-        for name in _CHOSEN:
-            self.__dict__.pop(name, None)
-        self._session.is_over = True
-        if self._session.line is not None:
-            self._session.line.begin_refit()
-        self._session.time.limit_refit(self._session.closing)
-
-    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
-        """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
-        super()._run_search(rounds.evaluate, callback_ctx=callback_ctx)  # type: ignore[misc]
-
-    def _options(self) -> SearchOptions:
-        resource = granted_resource(self)
+        session, resource = self._session, granted_resource(self)
         of_epochs = grants_epochs(resource) and network_of(self.estimator) is not None
-        return SearchOptions(
+        options = SearchOptions(
             n_jobs=self.n_jobs,
             pre_dispatch=self.pre_dispatch,
             error_score=self.error_score,
@@ -426,20 +389,48 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             n_predictions_kept=_N_KEPT.get(self.keep_predictions, self.keep_predictions),
             resource=resource if of_epochs else None,
             max_resources=self.max_resources_ if of_epochs else 0,
-            progress=self._session.progress_to(self),
+            progress=session.progress_to(self),
             store=self.store,
         )
+        n_steps = 2 if self.epochs == "best" else 1
+        refits = self.refit is not False
+        budget = TimeBudget(self.time_budget, self._start, refits=refits, n_steps=n_steps)
+        session.begin(options, budget)
+        self._rounds = rounds = Rounds(evaluate_candidates, self)
+        with session.trainer.interruptible():
+            self._propose(rounds, callback_ctx)
+        if session.trainer.is_interrupted:
+            # The candidates of the last round are left without results.
+            del session.outcomes[rounds.n_candidates :]
+            rows = range(rounds.n_candidates)
+            session.models = {r: kept for r, kept in session.models.items() if r in rows}
+            if not session.has_complete_candidate:
+                raise KeyboardInterrupt
+        else:
+            warn_of_solo(session.solo_reasons())
+            failures = [
+                # Without the fit's name, scikit-learn counts those that failed for the
+                # same reason.
+                {"fit_error": o.reason.removeprefix(f"{fit_name(row, fold)}: ") or None}
+                for row, folds in enumerate(session.outcomes)
+                for fold, o in enumerate(folds)
+                if not o.was_stopped
+            ]
+            warn_or_raise_about_failures(failures, self.error_score)
+        # Tasks that the refit hands to joblib are not for the session.
+        session.config.unregister()
+        for name in _CHOSEN:
+            self.__dict__.pop(name, None)
+        session.is_over = True
+        if session.line is not None:
+            session.line.begin_refit()
+        session.time.limit_refit(session.closing)
 
-    def _n_points_of_round(self) -> int:
-        """Return how many candidates a strategy that learns is to propose at a time."""
-        if self.n_points != "auto":
-            return int(self.n_points)
-        if network_of(self.estimator) is not None:
-            return _POINTS_OF_NETWORKS
-        return max(1, self._session.n_workers())
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
+        super()._run_search(rounds.evaluate, callback_ctx=callback_ctx)  # type: ignore[misc]
 
     def _keep_without_refit(self, X: Any, y: Any, params: dict[str, Any]) -> None:
-        """Take over what was found before the refit failed or was interrupted."""
         self.__dict__.pop("best_estimator_", None)
         scorers, _ = self._get_scorers()
         self.scorer_ = getattr(scorers, "_scorers", scorers)
@@ -456,7 +447,11 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             targets = targets.ravel()
         self._y = targets
         given = self._get_routed_params_for_fit(params).scorer.score
-        self._scored_by = deciding_weights(self, given)
+        weight = given.get("sample_weight")
+        if isinstance(self.scorer_, dict):
+            weight = weights_of_scorer(deciding_scorer(self)[0], given)
+        # The sample weights of the scores that decide.
+        self._scored_by = None if weight is None else np.asarray(weight)
         seconds = {
             "refit": getattr(self, "refit_time_", 0.0),
             "total": time.monotonic() - self._start,

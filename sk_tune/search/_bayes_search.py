@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import rankdata
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
@@ -21,6 +20,7 @@ from sk_tune._compat import HasMethods, Interval, StrOptions
 from sk_tune._declaration import parameters
 from sk_tune.sampler import BayesSampler, BoostedQuantiles, Sampler, TPESampler, fill_failed
 from sk_tune.search._base_search import BaseSearch
+from sk_tune.search._fold_fits import network_of
 from sk_tune.search._outcomes import guiding_scores
 from sk_tune.search._rounds import Rounds
 from sk_tune.search._search_parameters import (
@@ -32,50 +32,12 @@ from sk_tune.search._search_session import SearchSession
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space, as_space, points_of, skopt_space
 
+# Candidates of networks that a sampler is asked for at a time.  They cost little more
+# together than one alone, and a model that learns after every eighth candidate loses little
+# to one that learns after each.
+_POINTS_OF_NETWORKS = 8
 
-def optimize_result(
-    space: Space,
-    candidates: Sequence[Candidate],
-    scores: npt.NDArray[np.float64],
-    *,
-    model: Any = None,
-    random_state: Any = None,
-) -> Any:
-    """Return what was found as scikit-optimize's ``OptimizeResult``, with negated scores.
-
-    None if parameters depend on others or nothing was scored. NaN, the score of what
-    failed, counts as the worst. A clone of `model` (scikit-optimize's ``base_estimator``)
-    is fitted to the scores, for plots of what they depend on; None and "dummy" stand for
-    none.
-    """
-    dimensions = skopt_space(space, candidates)
-    filled = fill_failed(np.asarray(scores, dtype=float))
-    if dimensions is None or filled is None:
-        return None
-    # scikit-optimize's optimizer does the same.
-    skopt_form = SkoptSpace(normalize_dimensions(dimensions))
-    for normalized, dimension in zip(skopt_form.dimensions, dimensions, strict=True):
-        normalized.name = dimension.name
-    points, losses = points_of(dimensions, candidates), -filled
-    models = []
-    if model is not None and not (isinstance(model, str) and model.upper() == "DUMMY"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            fitted = _new_model(model, dimensions, random_state)
-            models.append(fitted.fit(skopt_form.transform(points), losses))
-    return create_result(points, losses, skopt_form, random_state, models=models)
-
-
-def _new_model(model: Any, dimensions: Sequence[Any], random_state: Any) -> Any:
-    """Return an unfitted model of a name of scikit-optimize, or a clone of a regressor."""
-    if isinstance(model, str) and model.upper() != "GBRT":
-        return cook_estimator(model, space=dimensions, random_state=random_state)
-    new = BoostedQuantiles() if isinstance(model, str) else clone(model)
-    if new.get_params().get("random_state", 0) is None:
-        new.set_params(random_state=random_state)
-    return new
-
-
+_COUNT = Interval(Integral, 1, None, closed="left")
 _OPTIONS = {"base_estimator", "acq_func", "xi", "kappa", "n_initial_points"}
 # Options of scikit-optimize's optimizer, which is not used.
 _WITHOUT_EFFECT = {
@@ -159,21 +121,16 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
     True
     """
 
-    search_spaces: Any = field(kw_only=False)
-    optimizer_kwargs: dict[str, Any] | None = field(default=None, kw_only=False)
-    n_iter: int = field(default=50, kw_only=False)
-    n_points: int | str = "auto"
-    sampler: Any = "bayes"
-    random_state: Any = None
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "search_spaces": [Mapping, list, tuple],
-        "optimizer_kwargs": [dict, None],
-        "n_iter": [Interval(Integral, 1, None, closed="left")],
-        "n_points": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "sampler": [StrOptions({"bayes", "tpe"}), HasMethods(["ask", "tell"])],
-        "random_state": ["random_state"],
-    }
+    search_spaces: Annotated[Any, Mapping, list, tuple] = field(kw_only=False)
+    optimizer_kwargs: Annotated[dict[str, Any] | None, dict, None] = field(
+        default=None, kw_only=False
+    )
+    n_iter: Annotated[int, _COUNT] = field(default=50, kw_only=False)
+    n_points: Annotated[int | str, _COUNT, StrOptions({"auto"})] = "auto"
+    sampler: Annotated[Any, StrOptions({"bayes", "tpe"}), HasMethods(["ask", "tell"])] = (
+        "bayes"
+    )
+    random_state: Annotated[Any, "random_state"] = None
 
     def __post_init__(self) -> None:
         # scikit-optimize refuses bad spaces here; scikit-learn's checks ask constructors to
@@ -240,17 +197,40 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
     def _optimize_result(
         self, space: Space, results: Mapping[str, Any], start: int, model: Any = None
     ) -> Any:
-        """Return what the candidates of one dict scored."""
+        """Return what the candidates of one dict scored as an ``OptimizeResult``.
+
+        Scores are negated, and NaN, that of what failed, counts as the worst. A clone of
+        `model` (scikit-optimize's ``base_estimator``) is fitted to them, for plots of what
+        they depend on; None and "dummy" stand for none. None if parameters depend on others
+        or nothing was scored.
+        """
         later = [first for first in self._first_candidates if first > start]
         rows = slice(start, min(later, default=None))
+        candidates = results["params"][rows]
+        dimensions = skopt_space(space, candidates)
+        scores = guiding_scores(results, self.refit)[rows]
+        filled = fill_failed(np.asarray(scores, dtype=float))
+        if dimensions is None or filled is None:
+            return None
+        # scikit-optimize's optimizer does the same.
+        skopt_form = SkoptSpace(normalize_dimensions(dimensions))
+        for normalized, dimension in zip(skopt_form.dimensions, dimensions, strict=True):
+            normalized.name = dimension.name
+        points, losses = points_of(dimensions, candidates), -filled
         seed = self.random_state if isinstance(self.random_state, Integral) else None
-        return optimize_result(
-            space,
-            results["params"][rows],
-            guiding_scores(results, self.refit)[rows],
-            model=model,
-            random_state=seed,
-        )
+        models = []
+        if model is not None and not (isinstance(model, str) and model.upper() == "DUMMY"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                if isinstance(model, str) and model.upper() != "GBRT":
+                    # A name of scikit-optimize.
+                    new = cook_estimator(model, space=dimensions, random_state=seed)
+                else:
+                    new = BoostedQuantiles() if isinstance(model, str) else clone(model)
+                    if new.get_params().get("random_state", 0) is None:
+                        new.set_params(random_state=seed)
+                models.append(new.fit(skopt_form.transform(points), losses))
+        return create_result(points, losses, skopt_form, seed, models=models)
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         parts = self._counted_parts()
@@ -282,7 +262,12 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         space: Space,
     ) -> None:
         """Evaluate the candidates of one dict of the space, some of which are given."""
-        n_points = self._n_points_of_round()
+        if self.n_points != "auto":
+            n_points = int(self.n_points)
+        elif network_of(self.estimator) is not None:
+            n_points = _POINTS_OF_NETWORKS
+        else:
+            n_points = max(1, self._session.n_workers())
         while n_iter > 0 and not rounds.is_over:
             with self._session.timed("sampling"):
                 n_asked = min(n_points, n_iter) - len(first)

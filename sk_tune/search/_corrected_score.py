@@ -8,7 +8,8 @@ Notation, as in Tsamardinos et al. (2018): B resamples of N samples, C candidate
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,6 @@ import pandas as pd
 from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
-from sk_tune._compat import weights_of_scorer
 from sk_tune._metric import Metric, scorer_metric
 from sk_tune._search_record import deciding_scorer, rows_of_most
 from sk_tune._text import interval_text
@@ -59,12 +59,9 @@ class FoldScores:
         if classes is not None:
             responses = metric.response(predictions, classes)
         self._scores = _scores_of(metric, y, responses, classes)
+        # Whether the metric is called for each score, which takes long.
+        self.needs_calls = isinstance(self._scores, _CalledMetric)
         self._n_calls = len(responses) * len(folds)
-
-    @property
-    def needs_calls(self) -> bool:
-        """Whether the metric is called for each score, which takes long."""
-        return isinstance(self._scores, _CalledMetric)
 
     def on_all(self) -> Floats:
         """Return the scores (F, C) on all samples."""
@@ -115,21 +112,20 @@ class _CalledMetric:
     weight: Array | None
 
     def of(self, candidates: Any) -> "_CalledMetric":
-        """Return the scores of some of the candidates, by a mask or positions."""
         return replace(self, responses=self.responses[candidates])
 
     def of_all(self, counts: Floats) -> Floats:
         """Return the scores (B, C), given how often each sample was drawn (B, N)."""
-        return np.array([[self._of(r, drawn) for r in self.responses] for drawn in counts])
-
-    def _of(self, response: Array, counts: npt.NDArray[Any]) -> float:
-        """Return the score of one candidate; NaN where it is not defined."""
-        samples = np.repeat(np.arange(len(self.y)), counts.astype(np.intp))
-        weights = {} if self.weight is None else {"sample_weight": self.weight[samples]}
-        try:
-            return self.metric(self.y[samples], response[samples], **weights)
-        except ValueError:
-            return float("nan")
+        scores = np.full((len(counts), len(self.responses)), np.nan)
+        for row, drawn in zip(scores, counts, strict=True):
+            samples = np.repeat(np.arange(len(self.y)), drawn.astype(np.intp))
+            weights = {} if self.weight is None else {"sample_weight": self.weight[samples]}
+            for candidate, response in enumerate(self.responses):
+                # The metric may not be defined for these samples.
+                with suppress(ValueError):
+                    score = self.metric(self.y[samples], response[samples], **weights)
+                    row[candidate] = score
+        return scores
 
 
 _Scores = MetricSums | AucSums | _CalledMetric
@@ -368,17 +364,6 @@ def corrected_score_of(
         sample_weight=sample_weight,
         random_state=0,
     )
-
-
-def deciding_weights(search: Any, given: Mapping[str, Any]) -> Array | None:
-    """Return the sample weights of the scores that decide; None if they are not weighted.
-
-    `given` is what scikit-learn routes to the search's scorers.
-    """
-    weight = given.get("sample_weight")
-    if isinstance(search.scorer_, dict):
-        weight = weights_of_scorer(deciding_scorer(search)[0], given)
-    return None if weight is None else np.asarray(weight)
 
 
 def _complete(

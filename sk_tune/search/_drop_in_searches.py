@@ -18,7 +18,7 @@ from sklearn.model_selection import ParameterGrid
 
 from sk_tune._compat import top_k
 from sk_tune._declaration import parameters
-from sk_tune._search_record import grants_epochs
+from sk_tune._search_record import LOST_RACE, grants_epochs
 from sk_tune._text import counted
 from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
@@ -35,12 +35,7 @@ from sk_tune.search._asynchronous_rungs import (
     climbs_asynchronously,
 )
 from sk_tune.search._base_search import BaseSearch
-from sk_tune.search._rounds import (
-    Rounds,
-    best_of_most,
-    refuse_searched,
-    smallest_samples,
-)
+from sk_tune.search._rounds import Rounds, best_of_most, refuse_searched, smallest_samples
 from sk_tune.search._search_parameters import (
     DispatchParameters,
     DistributionParameters,
@@ -160,7 +155,15 @@ class _Halving(RungParameters, BaseSearch):
         refuse_searched(self.resource, {name for c in candidates for name in c})
         is_asynchronous = climbs_asynchronously(self, self.resource)
         plan = self._halving_plan(len(candidates), self.max_resources_, self.min_resources_)
-        self._take_over(plan)
+        self.min_resources_: int = plan.min_resources
+        self.n_required_iterations_ = plan.n_required_iterations
+        self.n_possible_iterations_ = plan.n_possible_iterations
+        if self.verbose:
+            for name in ("n_iterations", "n_required_iterations", "n_possible_iterations"):
+                print(f"{name}: {getattr(plan, name)}")  # noqa: T201
+            names = ("min_resources_", "max_resources_", "aggressive_elimination", "factor")
+            for name in names:
+                print(f"{name}: {getattr(self, name)}")  # noqa: T201
         rounds.level = "iter"
         if self._session.options.resource is not None:
             # The schedule of the learning rate ends with the last rung.
@@ -194,7 +197,6 @@ class _Halving(RungParameters, BaseSearch):
         iteration: int,
         ctx: Any,
     ) -> list[Candidate]:
-        """Evaluate the candidates of a rung and return those that are promoted."""
         n_candidates = len(candidates)
         if self.verbose:
             print("-" * 10)  # noqa: T201
@@ -206,14 +208,18 @@ class _Halving(RungParameters, BaseSearch):
         kept = list(top_k(rounds.results, n_kept, iteration))
         # Candidates without a score go on where too few have one, as in scikit-learn; those
         # that lost a race, being clearly worse, do not.
-        lost = [rounds.results["params"][row] for row in self._session.lost_races()]
+        results = rounds.results["params"]
+        lost = [
+            results[row]
+            for row, folds in enumerate(self._session.outcomes)
+            if any(o.was_stopped and LOST_RACE in o.reason for o in folds)
+        ]
         kept = [c for c in kept if not any(c is loser for loser in lost)]
         self._session.trainer.keep_only(kept)
         # The best is last, as in scikit-learn, but first if the time may end before.
         return kept if self.time_budget is None else kept[::-1]
 
     def _count(self, rounds: Rounds, rungs: Sequence[Rung]) -> None:
-        """Say how many rungs and candidates were evaluated."""
         iterations = np.asarray(rounds.results.get("iter", ()), dtype=int)
         self.n_candidates_ = np.bincount(iterations).tolist()
         self.n_iterations_ = len(self.n_candidates_)
@@ -255,20 +261,6 @@ class _Halving(RungParameters, BaseSearch):
             epochs_per_fit=None if grants_epochs(self.resource) else max_epochs,
             goes_on=self._goes_on_in_rungs(),
         )
-
-    def _take_over(self, plan: HalvingPlan) -> None:
-        """Keep the numbers of a plan as attributes, and print them if verbose."""
-        self.min_resources_ = plan.min_resources
-        self.n_required_iterations_ = plan.n_required_iterations
-        self.n_possible_iterations_ = plan.n_possible_iterations
-        if not self.verbose:
-            return
-        for name in ("n_iterations", "n_required_iterations", "n_possible_iterations"):
-            print(f"{name}: {getattr(plan, name)}")  # noqa: T201
-        print(f"min_resources_: {self.min_resources_}")  # noqa: T201
-        print(f"max_resources_: {self.max_resources_}")  # noqa: T201
-        print(f"aggressive_elimination: {self.aggressive_elimination}")  # noqa: T201
-        print(f"factor: {self.factor}")  # noqa: T201
 
 
 @parameters

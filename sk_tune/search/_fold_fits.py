@@ -7,7 +7,7 @@ Transformers in front of a network are fitted once for each fold.
 
 import copy
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -74,7 +74,6 @@ class FittedTransformers:
         return self._keys.get(id(rows))
 
     def find(self, key: Any) -> tuple[Any, ...] | None:
-        """Return the result for a key, or None."""
         if key in self._results:
             self._results.move_to_end(key)
         return self._results.get(key)
@@ -101,10 +100,18 @@ class FittedTransformers:
         key = (id(test), *map(id, steps))
         found = self.find(key)
         if found is None:
-            rows, again = (_transformed(steps, copy.deepcopy(X)) for _ in range(2))
-            is_fixed = data_fingerprint(rows) == data_fingerprint(again)
+            made = []
+            for _ in range(2):
+                rows = copy.deepcopy(X)
+                for step in steps:
+                    # imbalanced-learn's samplers change what is trained on only.
+                    is_idle = step is None or step == "passthrough"
+                    if not is_idle and not hasattr(step, "fit_resample"):
+                        rows = step.transform(rows)
+                made.append(rows)
+            is_fixed = data_fingerprint(made[0]) == data_fingerprint(made[1])
             # The steps are kept alive, because their identity tells them from others.
-            found = (rows, (is_fixed, steps))
+            found = (made[0], (is_fixed, steps))
             self.keep(key, found)
         return found[0], found[1][0]
 
@@ -119,7 +126,7 @@ class FoldCache:
     location = None
 
     def __init__(self, store: FittedTransformers, fold: Any) -> None:
-        self._store = store
+        self.store = store
         self._fold = fold
         self._n_asked = 0
         self._n_found = 0
@@ -129,10 +136,6 @@ class FoldCache:
         """Whether an earlier pipeline had all transformers, fitted on the same samples."""
         return 0 < self._n_asked == self._n_found
 
-    def held_out(self, pipeline: Any, test: Any, X: Any) -> tuple[Any, bool]:
-        """Return what :meth:`FittedTransformers.held_out` returns of the pipeline."""
-        return self._store.held_out(pipeline, test, X)
-
     def cache(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
         """Return a function that fits a transformer once, as joblib's memory does."""
         return partial(self._call, function)
@@ -141,7 +144,7 @@ class FoldCache:
         position = self._n_asked
         self._n_asked += 1
         # Only what a pipeline is given first are the samples of the fold themselves.
-        source = self._fold if position == 0 else self._store.key_of(X)
+        source = self._fold if position == 0 else self.store.key_of(X)
         if source is None:
             # A transformer may work in place; the samples are for others too.
             return function(transformer, copy.deepcopy(X), y, **options)
@@ -149,17 +152,17 @@ class FoldCache:
         key = (
             function.__name__,
             source,
-            self._store.key_of(y),
+            self.store.key_of(y),
             params_fingerprint(transformer),
             # The choice of set_output is no parameter of the transformer.
             repr(vars(transformer).get("_sklearn_output_config")),
             joblib.hash(metadata) if any(metadata.values()) else None,
         )
-        result = self._store.find(key)
+        result = self.store.find(key)
         context = options.get("callback_ctx")
         if result is None:
             result = function(transformer, copy.deepcopy(X), y, **options)
-            self._store.keep(key, result)
+            self.store.keep(key, result)
             return result
         self._n_found += 1
         if context is not None:
@@ -175,24 +178,6 @@ def _n_bytes(rows: Any) -> int:
     if hasattr(rows, "estimated_size"):
         return int(rows.estimated_size())
     return int(getattr(getattr(rows, "data", rows), "nbytes", 0))
-
-
-def _transformed(steps: Sequence[Any], X: Any) -> Any:
-    for step in steps:
-        # imbalanced-learn's samplers change what is trained on only.
-        if step is not None and step != "passthrough" and not hasattr(step, "fit_resample"):
-            X = step.transform(X)
-    return X
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Fold:
-    """The samples of one fold, cut out once."""
-
-    X_train: Any
-    y_train: Any
-    X_test: Any
-    y_test: Any
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,8 +196,9 @@ class FitMaker:
 
     def __init__(self) -> None:
         self.transformers = FittedTransformers()
-        # While candidates are prepared; all data, as often as there are folds.
-        self._folds: dict[tuple[int, int], _Fold] = {}
+        # X and y to train and to test on by fold, while candidates are prepared: all data,
+        # as often as there are folds.
+        self._folds: dict[tuple[int, int], tuple[Any, ...]] = {}
         # Positions are kept alive, because their identity tells one fold from the other.
         self._positions: dict[tuple[int, int], tuple[Any, Any]] = {}
         self._joined: dict[Any, _Joined] = {}
@@ -232,10 +218,7 @@ class FitMaker:
         self._joined.clear()
 
     def begin_candidate(self, task: FoldTask) -> None:
-        """Drop the samples joined for the candidate before that of `task`.
-
-        They stay if all candidates share them.
-        """
+        """Drop the samples joined before, unless all candidates share them."""
         if not _varies_network_only(task):
             self._joined.clear()
 
@@ -264,46 +247,46 @@ class FitMaker:
                 return fit, joined.is_fixed
             estimator = _candidate(task.estimator, task.parameters)
             network = network_of(estimator)
-            if network is None or not self._asks(network, task):
+            if network is None:
                 return None, False
+            if not isinstance(network, NetworkEstimator):
+                reason = reason_against_net(network, task.X, task.y)
+                if reason is not None:
+                    self.reasons_against[reason] += 1
+                    return None, False
             if network is estimator:
-                return self._plain(task, network, name), True
+                weight = task.fit_params.get("sample_weight")
+                is_net = not isinstance(network, NetworkEstimator)
+                others = set(task.fit_params) - {"sample_weight"}
+                if others or (is_net and weight is not None):
+                    return None, False
+                fit = Fit(
+                    estimator=network,
+                    X=task.X,
+                    y=task.y,
+                    rows=task.train,
+                    sample_weight=weight,
+                    monitor=task.test,
+                    name=name,
+                )
+                return fit, True
             # Tasks that a transformer hands to joblib are none of the search.
             with joblib.parallel_config(backend="sequential"):
                 return self._behind_pipeline(task, estimator, name)
         except Exception:  # noqa: BLE001 - the task itself will raise it
             return None, False
 
-    def _asks(self, network: Any, task: FoldTask) -> bool:
-        """Return whether a network's ``fit`` will ask for its training."""
-        if isinstance(network, NetworkEstimator):
-            return True
-        reason = reason_against_net(network, task.X, task.y)
-        if reason is not None:
-            self.reasons_against[reason] += 1
-        return reason is None
-
-    def _plain(self, task: FoldTask, network: Any, name: str) -> Fit | None:
-        if set(task.fit_params) - {"sample_weight"}:
-            return None
-        weight = task.fit_params.get("sample_weight")
-        if weight is not None and not isinstance(network, NetworkEstimator):
-            return None
-        return Fit(
-            estimator=network,
-            X=task.X,
-            y=task.y,
-            rows=task.train,
-            sample_weight=weight,
-            monitor=task.test,
-            name=name,
-        )
-
     def _behind_pipeline(
         self, task: FoldTask, pipeline: Any, name: str
     ) -> tuple[Fit | None, bool]:
-        fold = self._fold(task)
-        X_train = fold.X_train
+        key = self._fold_key(task)
+        if key not in self._folds:
+            self._folds[key] = tuple(
+                take_rows(data, rows)
+                for rows in (task.train, task.test)
+                for data in (task.X, task.y)
+            )
+        X_train, y_train, X_test, y_test = self._folds[key]
         if pipeline.memory is None:
             pipeline.memory = self.memory(task)
         else:
@@ -319,12 +302,12 @@ class FitMaker:
                 raise FitRequested
 
         with adoption(leave), suppress(FitRequested):
-            pipeline.fit(X_train, fold.y_train, **params)
+            pipeline.fit(X_train, y_train, **params)
         if not asked:
             return None, False
-        joined = self._join(network, *asked[0], pipeline, fold, task.test)
+        joined = self._join(network, *asked[0], pipeline, X_test, y_test, task.test)
         if _varies_network_only(task):
-            self._joined[self._fold_key(task)] = joined
+            self._joined[key] = joined
         # A candidate may have a network of another class, which predicts in its way, and
         # transformers may ask for metadata.
         is_exact = joined.is_fixed and not (task.fit_params or task.score_params)
@@ -332,21 +315,9 @@ class FitMaker:
         return replace(joined.fit, estimator=clone(network), name=name), is_exact
 
     def _fold_key(self, task: FoldTask) -> tuple[int, int]:
-        """Return what tells the fold of a task from all others of the search."""
         key = (id(task.train), id(task.test))
         self._positions[key] = (task.train, task.test)
         return key
-
-    def _fold(self, task: FoldTask) -> _Fold:
-        key = self._fold_key(task)
-        if key not in self._folds:
-            self._folds[key] = _Fold(
-                X_train=take_rows(task.X, task.train),
-                y_train=take_rows(task.y, task.train),
-                X_test=take_rows(task.X, task.test),
-                y_test=take_rows(task.y, task.test),
-            )
-        return self._folds[key]
 
     def _join(
         self,
@@ -355,10 +326,10 @@ class FitMaker:
         y: Any,
         weight: Any,
         pipeline: Any,
-        fold: _Fold,
+        X_test: Any,
+        y_test: Any,
         test: Any,
     ) -> _Joined:
-        """Put the samples that a network was asked to fit and those held out together."""
         key = (id(X), id(y), id(test))
         found = self._joined.get(key)
         if found is not None and weight is None:
@@ -366,10 +337,10 @@ class FitMaker:
         sources, n_train = (X, y), len(y)
         monitor, is_fixed = None, False
         try:
-            X_test, is_fixed = self.transformers.held_out(pipeline, test, fold.X_test)
-            if num_samples(X_test) != len(fold.y_test):
+            X_test, is_fixed = self.transformers.held_out(pipeline, test, X_test)
+            if num_samples(X_test) != len(y_test):
                 raise ValueError("The transformers add or drop rows.")
-            X, y = _stack(X, X_test), _stack(y, fold.y_test)
+            X, y = _stack(X, X_test), _stack(y, y_test)
             monitor = np.arange(n_train, len(y))
         except Exception:  # noqa: BLE001 - without held-out samples there are only no curves
             X, y = sources
@@ -390,7 +361,6 @@ class FitMaker:
 
 
 def _candidate(estimator: Any, parameters: Mapping[str, Any]) -> Any:
-    """Return an estimator with the parameters of a candidate."""
     candidate = clone(estimator)
     if hasattr(candidate, "set_callbacks"):
         candidate.set_callbacks()
@@ -411,7 +381,6 @@ def _varies_network_only(task: FoldTask) -> bool:
 
 
 def _stack(first: Any, second: Any) -> Any:
-    """Return the samples of two tables as one table."""
     if isinstance(first, torch.Tensor):
         return torch.cat([first, second])
     if isinstance(first, pd.DataFrame | pd.Series):

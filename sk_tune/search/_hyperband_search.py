@@ -2,20 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Hyperband and BOHB, cross-validated, with rungs that go on training."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from sklearn.base import is_classifier
 
-from sk_tune._compat import (
-    HasMethods,
-    Interval,
-    StrOptions,
-    num_samples,
-)
+from sk_tune._compat import HasMethods, Interval, StrOptions, num_samples
 from sk_tune._declaration import parameters
 from sk_tune._search_record import grants_epochs
 from sk_tune.sampler import (
@@ -25,7 +20,7 @@ from sk_tune.sampler import (
     Sampler,
     TPESampler,
 )
-from sk_tune.schedule import AsynchronousBracket, Bracket, hyperband_brackets
+from sk_tune.schedule import AsynchronousBracket, Bracket, Rung, hyperband_brackets
 from sk_tune.search._asynchronous_rungs import (
     AsynchronousRungs,
     Climb,
@@ -50,6 +45,8 @@ from sk_tune.search._search_parameters import (
 from sk_tune.search._search_plan import PlannedRound, planned_rounds
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space
+
+_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 @parameters
@@ -123,20 +120,17 @@ class HyperbandSearchCV(
     (True, 9)
     """
 
-    resource: str = "max_epochs"
-    max_resources: int | str = "auto"
-    min_resources: int = 1
-    factor: int = 3
-    sampler: Any = "random"
+    resource: Annotated[str, str] = "max_epochs"
+    max_resources: Annotated[int | str, _COUNT, StrOptions({"auto"})] = "auto"
+    min_resources: Annotated[int, _COUNT] = 1
+    factor: Annotated[int, Interval(Integral, 2, None, closed="left")] = 3
+    sampler: Annotated[
+        Any, StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])
+    ] = "random"
 
     _select_best_index = staticmethod(best_of_most)
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "param_distributions": [Mapping, list, tuple],
-        "resource": [str],
-        "max_resources": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "min_resources": [Interval(Integral, 1, None, closed="left")],
-        "factor": [Interval(Integral, 2, None, closed="left")],
-        "sampler": [StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])],
+        "param_distributions": [Mapping, list, tuple]
     }
 
     def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
@@ -155,13 +149,11 @@ class HyperbandSearchCV(
         )
 
     def _least_resources(self, n_folds: int, n_classes: int) -> int:
-        """Return what the first rung grants at least."""
         if self.resource != "n_samples":
             return int(self.min_resources)
         return max(int(self.min_resources), smallest_samples(n_folds, n_classes))
 
     def _most_resources(self, n_samples: int | None) -> int:
-        """Return what the last rungs grant."""
         if self.max_resources != "auto":
             return int(self.max_resources)
         if self.resource != "n_samples":
@@ -173,7 +165,6 @@ class HyperbandSearchCV(
         return n_samples
 
     def _resource_name(self) -> str:
-        """Return the name of the resource among the estimator's parameters."""
         names = self.estimator.get_params()
         of_network = name_in_network(self.estimator, self.resource)
         for name in (self.resource, of_network):
@@ -190,8 +181,19 @@ class HyperbandSearchCV(
         refuse_searched(self.resource_, space.names)
         is_asynchronous = climbs_asynchronously(self, self.resource_)
         sampler = self._make_sampler(space)
-        with self._session.timed("sampling"):
-            first = self._learnt_before(sampler, space)
+        first: list[Candidate] = []
+        if self.warm_start_from is not None:
+            if self.sampler == "random":
+                raise ValueError(
+                    "warm_start_from needs a sampler that learns: 'bayes', 'tpe' or one of "
+                    "your own. Got sampler='random' instead."
+                )
+            earlier = EarlierStart(
+                self.warm_start_from, self.max_resources_, self.resource_
+            )
+            with self._session.timed("sampling"):
+                first = earlier.tell(sampler, space)
+            earlier.warn_if_unused()
         n_rungs = None if is_asynchronous else sum(len(b.rungs) for b in self.brackets_)
         with rounds.task(callback_ctx, "search", n_rungs) as ctx:
             if is_asynchronous:
@@ -212,8 +214,6 @@ class HyperbandSearchCV(
     def _climb_asynchronously(
         self, rounds: Rounds, sampler: Sampler, first: list[Candidate], ctx: Any
     ) -> None:
-        """Evaluate candidates of all brackets, with no rung and no bracket waited for."""
-
         def ask() -> Candidate | None:
             return first.pop(0) if first else next(iter(sampler.ask(1)), None)
 
@@ -233,20 +233,6 @@ class HyperbandSearchCV(
             tell=lambda candidate, score, n: sampler.tell([candidate], [score], n),
         ).climb()
 
-    def _learnt_before(self, sampler: Sampler, space: Space) -> list[Candidate]:
-        """Tell the sampler what is known; return what is to be evaluated first."""
-        if self.warm_start_from is None:
-            return []
-        if self.sampler == "random":
-            raise ValueError(
-                "warm_start_from needs a sampler that learns: 'bayes', 'tpe' or one of "
-                "your own. Got sampler='random' instead."
-            )
-        earlier = EarlierStart(self.warm_start_from, self.max_resources_, self.resource_)
-        first = earlier.tell(sampler, space)
-        earlier.warn_if_unused()
-        return first
-
     def _climb(
         self,
         rounds: Rounds,
@@ -255,7 +241,6 @@ class HyperbandSearchCV(
         sampler: Sampler,
         ctx: Any,
     ) -> None:
-        """Evaluate a bracket rung by rung, with the best of each going on."""
         n_promoted = [rung.n_candidates for rung in bracket.rungs[1:]] + [0]
         for i, rung in enumerate(bracket.rungs):
             if not candidates:
@@ -296,30 +281,22 @@ class HyperbandSearchCV(
         )
         space = space_of(self)
         n_left = space.n_points if space.is_listed else None
-        return tuple(
-            round_
-            for bracket in _limited(brackets, n_left)
-            for round_ in planned_rounds(
-                bracket.rungs,
+        rounds: list[PlannedRound] = []
+        for bracket in brackets:
+            rungs: Sequence[Rung] = bracket.rungs
+            if n_left is not None:
+                rungs = [
+                    replace(rung, n_candidates=min(rung.n_candidates, n_left))
+                    for rung in rungs
+                ]
+                if not n_left:
+                    break
+                n_left -= rungs[0].n_candidates
+            rounds += planned_rounds(
+                rungs,
                 n_folds=n_folds,
                 epochs_per_fit=None if grants_epochs(self.resource) else max_epochs,
                 goes_on=self._goes_on_in_rungs(),
                 bracket=bracket.index,
             )
-        )
-
-
-def _limited(brackets: Sequence[Bracket], n_candidates: int | None) -> Iterator[Bracket]:
-    """Yield what is left of brackets in a space of so few candidates."""
-    for bracket in brackets:
-        if n_candidates is None:
-            yield bracket
-            continue
-        rungs = [
-            replace(rung, n_candidates=min(rung.n_candidates, n_candidates))
-            for rung in bracket.rungs
-        ]
-        if not n_candidates:
-            return
-        n_candidates -= rungs[0].n_candidates
-        yield replace(bracket, rungs=tuple(rungs))
+        return tuple(rounds)

@@ -45,7 +45,6 @@ class AucSums:
     sign: int = 1
 
     def of(self, candidates: Any) -> "AucSums":
-        """Return the areas of some of the candidates, by a mask or positions."""
         return replace(self, scores=self.scores[candidates])
 
     def of_all(self, weights: Floats) -> Floats:
@@ -56,7 +55,21 @@ class AucSums:
         # The rows of samples are quickly reordered.
         by_row = np.ascontiguousarray(weights.T)
         positive, negative = by_row[self.is_positive], by_row[~self.is_positive]
-        areas = [self._area(positive, negative, scores) for scores in self.scores]
+        areas = []
+        for scores in self.scores:
+            of_positive, of_negative = scores[self.is_positive], scores[~self.is_positive]
+            order = np.argsort(of_negative)
+            # Weight of the 0, 1, 2, ... lowest negative samples: M + 1 of them.
+            lowest = np.zeros((len(order) + 1, negative.shape[1]))
+            np.cumsum(negative[order], axis=0, out=lowest[1:])
+            n_below = np.searchsorted(of_negative, of_positive, side="left", sorter=order)
+            n_up_to = np.searchsorted(of_negative, of_positive, side="right", sorter=order)
+            right = np.einsum("pb,pb->b", positive, lowest[n_below])
+            tied = np.flatnonzero(n_up_to > n_below)
+            ties = lowest[n_up_to[tied]] - lowest[n_below[tied]]
+            right += np.einsum("pb,pb->b", positive[tied], ties) / 2
+            with np.errstate(invalid="ignore"):
+                areas.append(self.sign * right / (positive.sum(axis=0) * lowest[-1]))
         return np.stack(areas, axis=1)
 
     def terms(self, weight: Floats) -> list[Floats]:
@@ -88,22 +101,6 @@ class AucSums:
             area = below[-1] @ weight[self.is_positive] / positive.sum()
             above.append(by_row[1, ~self.is_positive] - area)
         return [np.stack(below), np.stack(above)]
-
-    def _area(self, positive: Floats, negative: Floats, scores: npt.NDArray[Any]) -> Floats:
-        of_positive, of_negative = scores[self.is_positive], scores[~self.is_positive]
-        order = np.argsort(of_negative)
-        # Weight of the 0, 1, 2, ... lowest negative samples: M + 1 of them.
-        lowest = np.zeros((len(order) + 1, negative.shape[1]))
-        np.cumsum(negative[order], axis=0, out=lowest[1:])
-        n_below = np.searchsorted(of_negative, of_positive, side="left", sorter=order)
-        n_up_to = np.searchsorted(of_negative, of_positive, side="right", sorter=order)
-        right = np.einsum("pb,pb->b", positive, lowest[n_below])
-        tied = np.flatnonzero(n_up_to > n_below)
-        ties = lowest[n_up_to[tied]] - lowest[n_below[tied]]
-        right += np.einsum("pb,pb->b", positive[tied], ties) / 2
-        with np.errstate(invalid="ignore"):
-            pairs = positive.sum(axis=0) * lowest[-1]
-            return np.asarray(self.sign * right / pairs, dtype=np.float64)
 
 
 def _weight_below(weight: Floats, starts: npt.NDArray[np.intp]) -> Floats:
@@ -138,7 +135,6 @@ class MetricSums:
     sign: int = 1
 
     def of(self, candidates: Any) -> "MetricSums":
-        """Return the sums of some of the candidates, by a mask or positions."""
         return replace(self, terms=[(r, values[candidates]) for r, values in self.terms])
 
     def of_all(self, weights: Floats) -> Floats:
@@ -278,10 +274,13 @@ def _r2(y: Array, predictions: Array) -> MetricSums:
 
     def combine(sums: Sequence[Floats], row_sums: Sequence[Floats]) -> Floats:
         n, firsts, seconds = row_sums[0], row_sums[1::2], row_sums[2::2]
-        scores = [
-            _one_r2(residual, second - first**2 / n, second, len(y))
-            for residual, first, second in zip(sums, firsts, seconds, strict=True)
-        ]
+        scores = []
+        for residual, first, second in zip(sums, firsts, seconds, strict=True):
+            total = second - first**2 / n
+            # By scikit-learn's rule where all targets are equal.
+            constant = total <= 4 * len(y) * np.finfo(np.float64).eps * second
+            usual = 1 - residual / np.where(constant, 1.0, total)
+            scores.append(np.where(constant, (residual == 0).astype(np.float64), usual))
         return np.where(n > 0, np.mean(scores, axis=0), np.nan)
 
     return MetricSums(
@@ -289,13 +288,6 @@ def _r2(y: Array, predictions: Array) -> MetricSums:
         row_terms=[np.ones(len(y)), *(t**power for t in targets for power in (1, 2))],
         combine=combine,
     )
-
-
-def _one_r2(residual: Floats, total: Floats, scale: Floats, n: int) -> Floats:
-    """Return R^2 of one output, by scikit-learn's rule where all targets are equal."""
-    constant = total <= 4 * n * np.finfo(np.float64).eps * scale
-    usual: Floats = 1 - residual / np.where(constant, 1.0, total)
-    return np.where(constant, (residual == 0).astype(np.float64), usual)
 
 
 def _mean(values: Array) -> MetricSums:

@@ -60,10 +60,7 @@ class Trainer:
         self._is_monitor_bad: dict[int, bool] = {}
 
     def keep_only(self, candidates: Iterable[Candidate]) -> None:
-        """Drop the networks of all candidates but those that later rungs may resume.
-
-        Candidates are given with the resource or without it.
-        """
+        """Drop the networks of all candidates but those that later rungs may resume."""
         resource = self._options.resource
         if resource is None:
             return
@@ -73,10 +70,7 @@ class Trainer:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let Ctrl-C in a block end the search, which keeps what is done.
-
-        A second one passes.
-        """
+        """Let the first Ctrl-C in a block end the search, which keeps what is done."""
         try:
             yield
         except KeyboardInterrupt:
@@ -115,10 +109,7 @@ class Trainer:
         )
 
     def evaluated(self, work: Work, job: Job, task: FoldTask, row: int) -> Work:
-        """Return a task that was trained ahead, now that a job evaluates it.
-
-        Messages and the best epoch come under its result row.
-        """
+        """Return a task that was trained ahead, now that a job evaluates it."""
         best = self.best_epochs.pop(work.row, None)
         if best is not None:
             self.best_epochs[row] = best
@@ -130,10 +121,7 @@ class Trainer:
         return replace(work, job=job, task=task, row=row, trained=trained)
 
     def train(self, works: Sequence[Work], limit: Callable[[], TimeLimit | None]) -> None:
-        """Train the networks of some tasks, which get what was trained before Ctrl-C came.
-
-        Each step is asked anew when it has to end.
-        """
+        """Train networks of tasks, which get what was trained before Ctrl-C came."""
         for step in self.steps(works):
             done: dict[int, Trained] = {}
             with self.interruptible(), self.outside():
@@ -186,7 +174,13 @@ class Trainer:
                 self._states.pop(work.key, None)
             elif work.state is not None:
                 self._states[work.key] = (work.state, work.n_epochs)
-                if wants_best and _is_of_one_go(work.fit):
+                # Plain skorch nets begin each rung anew, and so do callbacks: theirs is not
+                # what one training of all epochs would be.
+                estimator = None if work.fit is None else work.fit.estimator
+                is_of_one_go = (
+                    isinstance(estimator, NetworkEstimator) and not estimator.callbacks
+                )
+                if wants_best and is_of_one_go:
                     ends = self._ends.get(work.key, ())
                     self._ends[work.key] = (*ends, work.state)
         if wants_best and not self.is_interrupted:
@@ -237,14 +231,22 @@ class Trainer:
 
     def _to_best(self, works: Sequence[Work]) -> list[tuple[Work, Fit]]:
         """Return fits to the best epochs; find these for candidates that have none yet."""
-        checkpoints = {id(work): self._taken_checkpoints(work) for work in works}
-        by_row: dict[int, list[Work]] = {}
+        checkpoints: dict[int, Checkpoints] = {}
+        by_row: dict[int, list[tuple[Work, TrainingState]]] = {}
         for work in works:
+            if work.trained is not None:
+                ends = self._ends.get(work.key, ())
+                checkpoints[id(work)] = (*ends, *work.trained.checkpoints)
+                work.trained = replace(work.trained, checkpoints=())
             if work.state is not None:
-                by_row.setdefault(work.row, []).append(work)
+                by_row.setdefault(work.row, []).append((work, work.state))
+        # What decides of each epoch; greater is better.
+        sign, name = (1, "monitor_score")
+        if self._options.prefers_loss:
+            sign, name = -1, "monitor_loss"
         again: list[tuple[Work, Fit]] = []
-        for row, row_works in by_row.items():
-            curves = [self._curve(work.state) for work in row_works if work.state]
+        for row, pairs in by_row.items():
+            curves = [sign * state.curve(name) for _, state in pairs]
             # Curves of unequal length are lines of one array, with NaN behind their end.
             rows = np.full((len(curves), max(map(len, curves))), np.nan)
             for line, curve in zip(rows, curves, strict=True):
@@ -255,56 +257,22 @@ class Trainer:
                 # Held-out samples that the network cannot take tell of no epoch.
                 continue
             self.best_epochs[row] = n_epochs
-            again += [
-                (work, _anew(work.fit, work.state, n_epochs, checkpoints[id(work)]))
-                for work, curve in zip(row_works, curves, strict=True)
-                if work.fit is not None and work.state and len(curve) > n_epochs
-            ]
+            for (work, state), curve in zip(pairs, curves, strict=True):
+                if work.fit is None or len(curve) <= n_epochs:
+                    continue
+                # A rung that began anew may have drawn another seed.
+                kept = checkpoints.get(id(work), ())
+                kept = tuple(each for each in kept if each.seed == state.seed)
+                fit = replace(
+                    work.fit,
+                    # That of the beginning, so that a store knows it whatever was kept.
+                    state=None,
+                    seed=state.seed,
+                    n_epochs=n_epochs,
+                    checkpoint=checkpoint_before(kept, n_epochs),
+                )
+                again.append((work, fit))
         return again
-
-    def _curve(self, state: TrainingState) -> Any:
-        """Return what decides of each epoch; greater is better."""
-        if self._options.prefers_loss:
-            return -state.curve("monitor_loss")
-        return state.curve("monitor_score")
-
-    def _taken_checkpoints(self, work: Work) -> Checkpoints:
-        """Take the checkpoints out of what was trained; return them and ends of rungs."""
-        if work.trained is None:
-            return ()
-        found = work.trained.checkpoints
-        work.trained = replace(work.trained, checkpoints=())
-        return (*self._ends.get(work.key, ()), *found)
-
-
-def _is_of_one_go(fit: Fit | None) -> bool:
-    """Return whether a fit in rungs is what one training of all epochs would be.
-
-    Plain skorch nets begin each rung anew, and callbacks begin anew in each rung.
-    """
-    return (
-        fit is not None
-        and isinstance(fit.estimator, NetworkEstimator)
-        and not fit.estimator.callbacks
-    )
-
-
-def _anew(fit: Fit, state: TrainingState, n_epochs: int, checkpoints: Checkpoints) -> Fit:
-    """Return the fit that trains the same network once more, for so many epochs.
-
-    Its state is that of the beginning, so that a store knows it whatever was kept.
-    """
-    # A rung that began anew may have drawn another seed.
-    checkpoints = tuple(
-        checkpoint for checkpoint in checkpoints if checkpoint.seed == state.seed
-    )
-    return replace(
-        fit,
-        state=None,
-        seed=state.seed,
-        n_epochs=n_epochs,
-        checkpoint=checkpoint_before(checkpoints, n_epochs),
-    )
 
 
 def _blind(works: Sequence[Work]) -> list[tuple[Work, Fit]]:

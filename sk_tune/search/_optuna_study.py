@@ -4,7 +4,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Literal
@@ -89,6 +89,14 @@ def _trial_records(
         if not steps and granted is not None:
             steps = {int(granted[r]): float(scores[r]) for r in rows}
         params = {k: v for k, v in results["params"][row].items() if k != resource}
+        more: dict[str, Any] = {}
+        for name, column in results.items():
+            if name in {"bracket", "n_resources"}:
+                more[name] = int(column[row])
+            elif name.startswith(_METRICS) and np.isfinite(column[row]):
+                more[name] = float(column[row])
+        if reason:
+            more[_REASON] = reason
         records.append(
             TrialRecord(
                 row=row,
@@ -96,7 +104,7 @@ def _trial_records(
                 state=state,
                 score=score,
                 steps={step: s for step, s in steps.items() if np.isfinite(s)},
-                more=dict(_more(results, row)) | ({_REASON: reason} if reason else {}),
+                more=more,
             )
         )
     return sorted(records, key=lambda record: record.row)
@@ -113,14 +121,6 @@ def _epochs(curves: pd.DataFrame | None, rows: Sequence[int]) -> dict[int, float
     return dict(zip(epochs.tolist(), scores.tolist(), strict=True))
 
 
-def _more(results: Mapping[str, Any], row: int) -> Iterator[tuple[str, Any]]:
-    for name, column in results.items():
-        if name in {"bracket", "n_resources"}:
-            yield name, int(column[row])
-        elif name.startswith(_METRICS) and np.isfinite(column[row]):
-            yield name, float(column[row])
-
-
 # Values of these types are written to a storage as they are.
 _STORED = (type(None), bool, int, float, str)
 # A list of more numbers is shown as a range.
@@ -130,10 +130,7 @@ _ROW = "row"
 
 
 def stored_value(value: Any) -> Any:
-    """Return a parameter's value as a storage keeps it.
-
-    JSON's scalars, the ``repr`` of others.
-    """
+    """Return a value as a storage keeps it: JSON's scalars, the ``repr`` of others."""
     value = value.item() if hasattr(value, "dtype") and not value.ndim else value
     return value if type(value) in _STORED else repr(value)
 
@@ -175,29 +172,29 @@ def _distributions(
     optuna: Any, space: Space, records: Sequence[TrialRecord]
 ) -> dict[str, Any]:
     """Return the distribution of each parameter that Optuna can have one of."""
-    found = {}
+    kinds, found = optuna.distributions, {}
     for name in space.names:
         dimensions = [c.dimension for c in space.columns if c.name == name]
-        seen = [r.params[name] for r in records if name in r.params]
-        distribution = _distribution(optuna.distributions, dimensions, seen)
-        if distribution is not None:
-            found[name] = distribution
+        lists = [d for d in dimensions if isinstance(d, Values)]
+        values = [
+            d.at(i) for d in lists for i in range(min(len(d.values), _MOST_CHOICES + 1))
+        ]
+        if len(lists) == len(dimensions) and len(values) <= _MOST_CHOICES:
+            choices = list(dict.fromkeys(map(stored_value, values)))
+            found[name] = kinds.CategoricalDistribution(choices)
+            continue
+        ends = [end for d in dimensions for end in _ends(d)]
+        ends += [r.params[name] for r in records if name in r.params]
+        if not ends or not all(map(is_number, ends)):
+            # Values of all kinds have no distribution.
+            continue
+        is_log = all(getattr(d, "is_log", False) for d in dimensions) and min(ends) > 0
+        if all(isinstance(end, Integral) for end in ends):
+            found[name] = kinds.IntDistribution(int(min(ends)), int(max(ends)), log=is_log)
+        else:
+            low, high = float(min(ends)), float(max(ends))
+            found[name] = kinds.FloatDistribution(low, high, log=is_log)
     return found
-
-
-def _distribution(known: Any, dimensions: Sequence[Any], seen: Sequence[Any]) -> Any:
-    """Return the distribution of a parameter; None if its values are of all kinds."""
-    lists = [d for d in dimensions if isinstance(d, Values)]
-    values = [d.at(i) for d in lists for i in range(min(len(d.values), _MOST_CHOICES + 1))]
-    if len(lists) == len(dimensions) and len(values) <= _MOST_CHOICES:
-        return known.CategoricalDistribution(list(dict.fromkeys(map(stored_value, values))))
-    ends = [end for d in dimensions for end in _ends(d)] + list(seen)
-    if not ends or not all(map(is_number, ends)):
-        return None
-    is_log = all(getattr(d, "is_log", False) for d in dimensions) and min(ends) > 0
-    if all(isinstance(end, Integral) for end in ends):
-        return known.IntDistribution(int(min(ends)), int(max(ends)), log=is_log)
-    return known.FloatDistribution(float(min(ends)), float(max(ends)), log=is_log)
 
 
 def _ends(dimension: Any) -> list[Any]:
@@ -369,7 +366,6 @@ def _write(
 
 
 def _study(optuna: Any, storage: Any, study_name: str | None) -> Any:
-    """Make a study, or open the one of that name."""
     study = optuna.create_study(
         storage=storage,
         study_name=study_name,

@@ -95,7 +95,6 @@ def hold(estimator: Any, X: Any, rows: Array) -> HeldOut | None:
 
 
 def without_values(outcome: FoldOutcome) -> FoldOutcome:
-    """Return an outcome that keeps which samples were predicted, and not what."""
     if outcome.held is None or outcome.held.values is None:
         return outcome
     return replace(outcome, held=replace(outcome.held, values=None))
@@ -231,12 +230,9 @@ _CURVES = ("train_loss", "valid_loss", "valid_score")
 def best_epoch(curves: Any) -> int | None:
     """Return the epoch, counted from 1, at which the mean over folds is best.
 
-    `curves`, (F, T), are scores after each epoch, NaN where a fold has none, for example
-    after it stopped; of equal epochs the earliest counts. None if there is no epoch of
-    which all folds have a score.
-
-    The curve is not smoothed. Epochs that some fold did not reach are not compared: the
-    mean over the folds that are left would favour or punish them for which folds those are.
+    `curves`, (F, T), are scores after each epoch, NaN where a fold has none; of equal
+    epochs the earliest counts. None if there is no epoch of which all folds have a score:
+    the mean of those that are left would favour it for which folds those are.
     """
     mean = np.asarray(curves, dtype=np.float64).mean(axis=0)
     return None if np.isnan(mean).all() else 1 + int(np.nanargmax(mean))
@@ -331,32 +327,16 @@ def with_reasons(
     results: Mapping[str, Any], outcomes: Sequence[Sequence[FoldOutcome]], refit: Any
 ) -> dict[str, Any]:
     """Return a copy of results with a column "failure_reason", if any candidate failed."""
-    reasons = [
-        next(
-            (o.reason for o in folds if o.reason),
-            _unscored(folds) if np.isnan(score) else "",
-        )
-        for folds, score in zip(outcomes, guiding_scores(results, refit), strict=True)
-    ]
+    reasons = []
+    for folds, score in zip(outcomes, guiding_scores(results, refit), strict=True):
+        reason = next((o.reason for o in folds if o.reason), "")
+        if not reason and np.isnan(score):
+            cause = next((o.unscored for o in folds if o.unscored), "")
+            reason = f"{UNSCORED}: {cause}" if cause else f"{UNSCORED}; a warning said why."
+        reasons.append(reason)
     if not any(reasons):
         return dict(results)
     return {**results, "failure_reason": np.array(reasons, dtype=object)}
-
-
-def _unscored(folds: Sequence[FoldOutcome]) -> str:
-    cause = next((outcome.unscored for outcome in folds if outcome.unscored), "")
-    return f"{UNSCORED}: {cause}" if cause else f"{UNSCORED}; a warning said why."
-
-
-def failures(outcomes: Sequence[Sequence[FoldOutcome]]) -> list[dict[str, str | None]]:
-    """Return why fits failed, in the form in which scikit-learn counts them."""
-    return [
-        # Without the fit's name, scikit-learn counts those that failed for the same reason.
-        {"fit_error": outcome.reason.removeprefix(f"{fit_name(row, fold)}: ") or None}
-        for row, folds in enumerate(outcomes)
-        for fold, outcome in enumerate(folds)
-        if not outcome.was_stopped
-    ]
 
 
 def last_rows(

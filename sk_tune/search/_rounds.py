@@ -6,7 +6,7 @@ import difflib
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -47,60 +47,33 @@ def _check_names(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> Non
             clone(estimator).set_params(**clone(dict(params), safe=False))
         except (ValueError, AttributeError) as error:
             for name in unknown:
-                if not _can_be_set(estimator, name, params[name]):
+                try:
+                    clone(estimator).set_params(**{name: params[name]})
+                except (ValueError, AttributeError):
+                    # The latter of a step that is no estimator.
                     raise SpaceError(_message(estimator, name)) from error
             raise
         known.update(unknown)
 
 
-def _can_be_set(estimator: Any, name: str, value: Any) -> bool:
-    try:
-        clone(estimator).set_params(**{name: value})
-    except (ValueError, AttributeError):
-        # The latter of a step that is no estimator.
-        return False
-    return True
-
-
 def _message(estimator: Any, name: str) -> str:
-    near = _near(name, list(estimator.get_params(deep=True)))
-    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    names = list(estimator.get_params(deep=True))
+    last = name.rpartition("__")[2]
+    # Names that end alike lack a step or have a wrong one; others may look alike.
+    near = [known for known in names if known.rpartition("__")[2] == last]
+    if not near:
+        alike = nearest(last, {known.rpartition("__")[2] for known in names})
+        # The whole name decides which of those that end in the word.
+        ends = [known for known in names if known.rpartition("__")[2] in alike]
+        near = difflib.get_close_matches(name, ends, n=_N_NEAR, cutoff=0.0)
+    hint = f"Did you mean {' or '.join(map(repr, near[:_N_NEAR]))}? " if near else ""
     return (
         f"The space must name parameters of the {type(estimator).__name__}. Got {name!r} "
         f"instead. {hint}Its get_params() lists all."
     )
 
 
-def _near(name: str, names: list[str]) -> list[str]:
-    """Return names that end alike, which lack a step or have a wrong one, or look alike."""
-    last = name.rpartition("__")[2]
-    same = [known_name for known_name in names if known_name.rpartition("__")[2] == last]
-    if same:
-        return same[:_N_NEAR]
-    alike = nearest(last, {known_name.rpartition("__")[2] for known_name in names})
-    # The whole name decides which of those that end in the word.
-    ends = [known_name for known_name in names if known_name.rpartition("__")[2] in alike]
-    return difflib.get_close_matches(name, ends, n=_N_NEAR, cutoff=0.0)
-
-
-def _check_device(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> None:
-    """Raise ValueError if no candidate could be trained for want of a device."""
-    network, name = network_of(estimator), name_in_network(estimator, "device")
-    if not isinstance(network, NetworkEstimator) or name is None:
-        return
-    # A candidate may have a device of its own, or another network.
-    own = {name, name.rpartition("__")[0], "steps"}
-    if not any(own.intersection(params) for params in candidates):
-        resolve_device(network)
-
-
-# Samples of each class in the training and held-out samples of each fold, as scikit-learn
-# has it.
-_ROWS_OF_A_CLASS = 2
-
-
 def refuse_searched(resource: str, searched: Iterable[str]) -> None:
-    """Raise ValueError if a resource is one of the parameters searched."""
     if resource != "n_samples" and resource in searched:
         raise ValueError(
             f"Cannot use parameter {resource} as the resource since it is part of "
@@ -113,7 +86,8 @@ def smallest_samples(n_folds: int, n_classes: int) -> int:
 
     `n_classes` is 1 for what is no classifier.
     """
-    return _ROWS_OF_A_CLASS * n_folds * n_classes
+    # Two of each class in the samples of a fold, as scikit-learn has it.
+    return 2 * n_folds * n_classes
 
 
 # Share of the time budget that one call may take at least.
@@ -148,8 +122,9 @@ class Rounds:
     """Evaluates candidates in calls of scikit-learn's ``evaluate_candidates``.
 
     `folds` is the search's splitter, which gives the same folds whenever it is asked;
-    `results` are ``cv_results_`` so far.  A strategy with rungs sets `level`, the column of
-    which the best candidate has the most.
+    `results` are ``cv_results_`` so far, `scores` the mean scores in them that guide the
+    search, NaN for what failed.  A strategy with rungs sets `level`, the column of which
+    the best candidate has the most.
     """
 
     def __init__(
@@ -164,23 +139,15 @@ class Rounds:
         self._seconds_per_unit: float | None = None
         self._first_of_call = 0
         self.results: Mapping[str, Any] = {}
+        self.scores: npt.NDArray[np.float64] = np.empty(0)
+        self.n_candidates = 0
         self.was_stopped = False
 
     @property
     def is_over(self) -> bool:
-        """Whether no more candidates are to be evaluated."""
         return (
             self.was_stopped or self._session.trainer.is_interrupted or self._budget.is_late
         )
-
-    @property
-    def n_candidates(self) -> int:
-        """Candidates evaluated so far."""
-        return len(self.results.get("params", ()))
-
-    def scores(self) -> npt.NDArray[np.float64]:
-        """Return the mean scores that guide the search; NaN for what failed."""
-        return guiding_scores(self.results, self._search.refit)
 
     @contextmanager
     def task(
@@ -245,7 +212,7 @@ class Rounds:
                 callback_ctx=rung_context,
                 units=new_resources(rungs, goes_on=goes_on)[position],
             )
-        return self.scores()[n_before:]
+        return self.scores[n_before:]
 
     def evaluate(
         self,
@@ -261,17 +228,32 @@ class Rounds:
         `more_results` are further columns of ``cv_results_``, a value for each candidate;
         `units` is what each of them takes, compared with those of other calls: epochs, say.
         """
-        candidates = list(candidate_params)
-        _check_names(self._search.estimator, candidates)
-        if self._session.stays_here:
-            _check_device(self._search.estimator, candidates)
+        search, candidates = self._search, list(candidate_params)
+        _check_names(search.estimator, candidates)
+        network = network_of(search.estimator)
+        device = name_in_network(search.estimator, "device")
+        if self._session.stays_here and isinstance(network, NetworkEstimator) and device:
+            # A candidate may have a device of its own, or another network.
+            own = {device, device.rpartition("__")[0], "steps"}
+            if not any(own.intersection(params) for params in candidates):
+                resolve_device(network)
         self._first_of_call = self.n_candidates
         folds = self.folds if cv is None or cv is self.folds else FixedFolds(cv)
         for part in self._parts(len(candidates), units):
             part_candidates = candidates[part]
             more = {n: list(v)[part] for n, v in (more_results or {}).items()}
             began = time.monotonic()
-            with self._part_context(callback_ctx, part) as context:
+            with ExitStack() as stack:
+                context = callback_ctx
+                if context is not None and self._budget.is_limited:
+                    # Each part of a call that was cut is a task of callbacks.
+                    n_tasks = len(part_candidates) * search.n_splits_
+                    task_id = None if context.sequential_subtasks else part.start
+                    context = stack.enter_context(
+                        self.task(
+                            context, "part", n_tasks, is_sequential=False, task_id=task_id
+                        )
+                    )
                 self._evaluate(part_candidates, folds, more, context)
             seconds = time.monotonic() - began
             self._seconds_per_unit = seconds / (units * max(1, len(part_candidates)))
@@ -320,17 +302,24 @@ class Rounds:
         more_results: Mapping[str, Sequence[Any]],
         callback_ctx: Any,
     ) -> list[float]:
-        """Evaluate candidates that were trained ahead, however late it is.
+        """Evaluate candidates that were trained ahead, however late; return their scores.
 
-        Return their scores. `works` are what was trained for the folds of each,
-        `more_results` further columns of ``cv_results_``; scores are NaN for those that
-        failed.
+        `works` are what was trained for the folds of each, `more_results` further columns
+        of ``cv_results_``.
         """
-        with self._session.evaluating(works), warnings.catch_warnings():
-            # Failures are warned of when the search ends, not again with each call.
-            warnings.filterwarnings("ignore", "One or more of the .* non-finite")
-            self._evaluate(candidates, self.folds, more_results, callback_ctx)
-        return [float(score) for score in self.scores()[-len(candidates) :]]
+        self._session.ahead = {
+            (k, work.task.fold): work
+            for k, of_candidate in enumerate(works)
+            for work in of_candidate
+        }
+        try:
+            with warnings.catch_warnings():
+                # Failures are warned of when the search ends, not again with each call.
+                warnings.filterwarnings("ignore", "One or more of the .* non-finite")
+                self._evaluate(candidates, self.folds, more_results, callback_ctx)
+        finally:
+            self._session.ahead = {}
+        return [float(score) for score in self.scores[-len(candidates) :]]
 
     def tell(
         self, tell: Callable[..., object], candidates: Sequence[Candidate], *given: int
@@ -339,7 +328,7 @@ class Rounds:
 
         Not of what Ctrl-C or the time left out, which is no failure.
         """
-        scores = self.scores()[self._first_of_call :]
+        scores = self.scores[self._first_of_call :]
         outcomes = self._session.outcomes[self._first_of_call :]
         told = [
             k
@@ -367,47 +356,28 @@ class Rounds:
             self.results = self._evaluate_candidates(
                 candidates, cv=folds, more_results=more or None, callback_ctx=context
             )
-        self._take_unknown()
-        scores = self.scores()
-        best = best_first(scores, self.level and self.results[self.level])
-        for row in best[:1]:
-            self._session.measure_refit(row, self._seconds_of_refit(row))
-        self._session.end_round(len(candidates), scores, best)
-
-    def _take_unknown(self) -> None:
-        """Note candidates whose tasks had no known form, so that joblib just ran them."""
-        outcomes = self._session.outcomes
+        self.n_candidates = len(self.results.get("params", ()))
+        outcomes, n_splits = self._session.outcomes, self._search.n_splits_
         n_unknown = self.n_candidates - len(outcomes)
-        if n_unknown < 1:
-            return
-        if not outcomes:
+        # Tasks of a form that is not known were just run by joblib.
+        if n_unknown > 0 and not outcomes:
             warn_user(
                 "This sk_tune does not know how the searches of scikit-learn "
                 f"{sklearn.__version__} fit candidates, so that networks train one by "
                 "one, without curves. Update sk_tune."
             )
-        outcomes += [[FoldOutcome()] * self._search.n_splits_ for _ in range(n_unknown)]
-
-    def _seconds_of_refit(self, row: int) -> float:
-        """Return what the refit of a candidate takes that is no network, by its fits."""
-        means, spreads = (self.results.get(f"{name}_fit_time") for name in ("mean", "std"))
-        if means is None or spreads is None:
-            return 0.0
-        growth = self._search.n_splits_ / max(1, self._search.n_splits_ - 1)
-        return float(growth * (means[row] + spreads[row]))
-
-    @contextmanager
-    def _part_context(self, context: Any, part: slice) -> Iterator[Any]:
-        """Give each part of a call that was cut a context of callbacks."""
-        if context is None or not self._budget.is_limited:
-            yield context
-            return
-        n_tasks = (part.stop - part.start) * self._search.n_splits_
-        task_id = None if context.sequential_subtasks else part.start
-        with self.task(
-            context, "part", n_tasks, is_sequential=False, task_id=task_id
-        ) as subcontext:
-            yield subcontext
+        outcomes += [[FoldOutcome()] * n_splits for _ in range(n_unknown)]
+        self.scores = guiding_scores(self.results, self._search.refit)
+        best = best_first(self.scores, self.level and self.results[self.level])
+        if best:
+            # What the refit of a candidate takes that is no network, by its fits.
+            row, seconds = best[0], 0.0
+            if "mean_fit_time" in self.results and "std_fit_time" in self.results:
+                seconds = self.results["mean_fit_time"][row]
+                seconds += self.results["std_fit_time"][row]
+            growth = n_splits / max(1, n_splits - 1)
+            self._session.measure_refit(row, float(growth * seconds))
+        self._session.end_round(len(candidates), self.scores, best)
 
     def _parts(self, n_candidates: int, units: float) -> Iterator[slice]:
         """Cut candidates into calls, as many at once as the time budget allows."""
@@ -416,20 +386,14 @@ class Rounds:
             return
         done = 0
         while done < n_candidates:
-            size = self._part_size(units)
-            if size == 0:
-                self.was_stopped = True
-                return
+            # One candidate tells how long others take, however short the budget.
+            size = 1
+            if self._seconds_per_unit is not None and self._session.has_complete_candidate:
+                left, seconds = self._budget.left, units * self._seconds_per_unit
+                if left < seconds:
+                    self.was_stopped = True
+                    return
+                share = min(left, max(_SHARE_OF_BUDGET * self._budget.seconds, left / 2))
+                size = max(1, int(share / max(seconds, 1e-9)))
             yield slice(done, min(done + size, n_candidates))
             done += size
-
-    def _part_size(self, units: float) -> int:
-        """Return how many candidates fit into what is left; at least the first."""
-        if self._seconds_per_unit is None or not self._session.has_complete_candidate:
-            # One candidate tells how long others take, however short the budget.
-            return 1
-        left, seconds = self._budget.left, units * self._seconds_per_unit
-        share = min(left, max(_SHARE_OF_BUDGET * self._budget.seconds, left / 2))
-        if left < seconds:
-            return 0
-        return max(1, int(share / max(seconds, 1e-9)))

@@ -6,16 +6,17 @@ import os
 from collections.abc import Callable
 from dataclasses import field
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 
-from sk_tune._compat import BaseSearchCV, Interval, StrOptions
+from sk_tune._compat import Interval, StrOptions
 from sk_tune._declaration import parameters
 from sk_tune.estimators import Seconds
 from sk_tune.space import Space, as_space
 
-_KEPT = [StrOptions({"none", "best", "all"}), Interval(Integral, 1, None, closed="left")]
+_KEPT = StrOptions({"none", "best", "all"})
+_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 @parameters
@@ -85,24 +86,15 @@ class SearchParameters:
     verbose: int = 0
     error_score: Any = np.nan
     return_train_score: bool = False
-    time_budget: float | None = None
-    progress: bool | Callable[..., object] | None = None
-    epochs: str = "last"
-    keep_models: Any = "none"
-    keep_predictions: Any = "all"
-    race: bool = False
-    store: str | os.PathLike[str] | None = None
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseSearchCV._parameter_constraints,
-        "time_budget": [Seconds(), None],
-        "progress": ["boolean", callable, None],
-        "epochs": [StrOptions({"last", "best"})],
-        "keep_models": _KEPT,
-        "keep_predictions": _KEPT,
-        "race": ["boolean"],
-        "store": [str, os.PathLike, None],
-    }
+    time_budget: Annotated[float | None, Seconds(), None] = None
+    progress: Annotated[bool | Callable[..., object] | None, "boolean", callable, None] = (
+        None
+    )
+    epochs: Annotated[str, StrOptions({"last", "best"})] = "last"
+    keep_models: Annotated[Any, _KEPT, _COUNT] = "none"
+    keep_predictions: Annotated[Any, _KEPT, _COUNT] = "all"
+    race: Annotated[bool, "boolean"] = False
+    store: Annotated[str | os.PathLike[str] | None, str, os.PathLike, None] = None
 
 
 @parameters
@@ -145,11 +137,7 @@ class DistributionParameters:
     """
 
     param_distributions: Any = field(kw_only=False)
-    random_state: Any = None
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "random_state": ["random_state"]
-    }
+    random_state: Annotated[Any, "random_state"] = None
 
 
 @parameters
@@ -166,9 +154,7 @@ class LearningParameters:
         ``sampler="random"`` there is nothing that could learn.
     """
 
-    warm_start_from: Any = None
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"warm_start_from": [object]}
+    warm_start_from: Annotated[Any, object] = None
 
 
 @parameters
@@ -185,9 +171,7 @@ class WaitingParameters:
         who is promoted.
     """
 
-    asynchronous: bool = False
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"asynchronous": ["boolean"]}
+    asynchronous: Annotated[bool, "boolean"] = False
 
 
 @parameters

@@ -287,7 +287,6 @@ class _Trials:
         self.most_rows = max(len(train) for train, _ in splits[1])
 
     def seconds_left(self) -> float:
-        """Return the time until all is to be over."""
         return self._end - time.perf_counter()
 
     def seconds(self, n_rows: int, n_epochs: int) -> float:
@@ -411,18 +410,15 @@ class SearchLine:
         self._line.show(self.text())
 
     def begin_refit(self) -> None:
-        """Take note that all candidates are evaluated."""
         if self._refit_work:
             self._stage = "refit"
             self._line.show(self.text())
 
     def end(self) -> None:
-        """Show the state at the end, and leave it."""
         self._stage = f"{seconds_text(time.monotonic() - self._start)} in all"
         self._line.end(self.text())
 
     def text(self) -> str:
-        """Return how far the search is, in one line."""
         plan, epochs = self._plan, self._n_epochs_done()
         entered = self._n_entered
         if self._call is not None and not self.is_streaming:

@@ -71,10 +71,9 @@ class SearchSession:
         self._is_streaming = False
         # Tasks that were trained before they are evaluated, by candidate and fold of the
         # call.
-        self._ahead: Mapping[tuple[int, int], Work] = {}
+        self.ahead: Mapping[tuple[int, int], Work] = {}
 
     def begin(self, options: SearchOptions, time: TimeBudget) -> None:
-        """Take over how candidates are evaluated."""
         self.options, self.time = options, time
         self.trainer = Trainer(self._ambient, options)
         self._runner = TaskRunner(self.trainer, options, time)
@@ -91,7 +90,7 @@ class SearchSession:
                 job.run()
                 continue
             row = self._n_rows_done + task.candidate
-            ahead = self._ahead.get((task.candidate, task.fold))
+            ahead = self.ahead.get((task.candidate, task.fold))
             works.append(
                 Work(job, task, row)
                 if ahead is None
@@ -129,19 +128,6 @@ class SearchSession:
             stack.callback(setattr, self, "_is_streaming", False)
             stack.callback(self.trainer.maker.end_round)
             yield stream
-
-    @contextmanager
-    def evaluating(self, candidates: Sequence[Sequence[Work]]) -> Iterator[None]:
-        """Evaluate candidates, each with its folds, that were trained ahead."""
-        self._ahead = {
-            (k, work.task.fold): work
-            for k, works in enumerate(candidates)
-            for work in works
-        }
-        try:
-            yield
-        finally:
-            self._ahead = {}
 
     def begin_round(self, groups: Sequence[Hashable], n_new: int) -> None:
         """Take note that scikit-learn is going to evaluate some more candidates.
@@ -192,14 +178,6 @@ class SearchSession:
 
         return tell if listeners else None
 
-    def lost_races(self) -> list[int]:
-        """Return the result rows of candidates that lost a race."""
-        return [
-            row
-            for row, folds in enumerate(self.outcomes)
-            if any(o.was_stopped and LOST_RACE in o.reason for o in folds)
-        ]
-
     @property
     def has_complete_candidate(self) -> bool:
         """Whether a candidate has a result on every fold that it was to be run on."""
@@ -214,20 +192,13 @@ class SearchSession:
             if outcome.solo_reason
         )
 
-    def forget_unfinished(self, n_rows: int) -> None:
-        """Drop candidates beyond `n_rows`, whose round Ctrl-C ended without results."""
-        del self.outcomes[n_rows:]
-        self.models = {row: models for row, models in self.models.items() if row < n_rows}
-
     def n_workers(self) -> int:
-        """Return how many workers joblib has for the search."""
         backend, n_jobs = self._ambient
         with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
             return int(joblib.effective_n_jobs(self.options.n_jobs))
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
-        """Measure the time of a part of the search."""
         start = time.perf_counter()
         try:
             yield
@@ -390,21 +361,16 @@ def _clearly_worse(
     """Return which candidates, (C,), are worse than the incumbent beyond chance.
 
     `scores`, (C, F), are NaN on folds to come; `incumbent_scores`, (F,), are those of the
-    best candidate so far, which itself is never among the results. `test_train_ratio` is n2
-    / n1, the samples tested on for each one trained on: ``1 / (F - 1)`` of one K-fold.
-    `level` is the probability that a candidate as good as the incumbent is dropped, in one
-    test; with fewer than three folds in common, nothing is dropped.
+    best candidate so far. `test_train_ratio` is n2 / n1, the samples tested on for each one
+    trained on. `level` is the probability that a candidate as good as the incumbent is
+    dropped, in one test of an incumbent named before: of 20 equal candidates on 5 folds,
+    looked at after 3 and 4 at a level of 0.05, 35 % are dropped (simulated).
 
     It is the corrected resampled t-test of Nadeau and Bengio (2003), one-sided and paired
-    over the folds that both have, with the variance corrected for training sets that
-    overlap: with ``t = mean(d) / sqrt((1 / J + n2 / n1) * var(d))``, a candidate is dropped
-    if t is below the quantile at `level` of Student's distribution with J - 1 degrees of
-    freedom. Differences that are equal on all folds are the limit of that: worse if they
-    are negative, and no reason if they are zero.
-
-    The level holds for one comparison with an incumbent named before. The best of many was
-    lucky too, and each further fold is another look: of 20 equal candidates on 5 folds,
-    looked at after 3 and 4 at a level of 0.05, 35 % are dropped (simulated).
+    over the J folds that both have: with ``t = mean(d) / sqrt((1 / J + n2 / n1) * var(d))``
+    a candidate is dropped if t is below the quantile at `level` of Student's distribution
+    with J - 1 degrees of freedom. Differences that are equal on all folds are the limit of
+    that: worse if they are negative, and no reason if they are zero.
     """
     scores = np.asarray(scores, dtype=np.float64)
     incumbent_scores = np.asarray(incumbent_scores, dtype=np.float64)
@@ -455,11 +421,19 @@ class ScoreBook:
     def add(self, row: int, result: dict[str, Any]) -> None:
         """Take note of the result of a candidate's next fold.
 
-        Scores of a failed fit get their names here.
+        Scores of a failed fit get their names here, which only a success can tell.
         """
-        options = self._options
+        options, scores = self._options, result["test_scores"]
         if options.has_callable_scoring:
-            self._name(result)
+            if result["fit_error"] is not None:
+                self._unnamed.append(result)
+            elif self._names is None and isinstance(scores, dict):
+                self._names = list(scores)
+        if self._names is not None:
+            for failed in self._unnamed:
+                for kind in {"test_scores", "train_scores"} & set(failed):
+                    failed[kind] = dict.fromkeys(self._names, options.error_score)
+            self._unnamed.clear()
         self.remember(result)
         scores = result["test_scores"]
         if isinstance(scores, dict):
@@ -470,10 +444,7 @@ class ScoreBook:
     def losers(
         self, rows: Collection[int], n_folds: int, test_train_ratio: float
     ) -> dict[int, str]:
-        """Return the candidates that are clearly worse than the best rival, and why.
-
-        `test_train_ratio` are the samples that a fold tests on for each that it trains on.
-        """
+        """Return the candidates that are clearly worse than the best rival, and why."""
         # After each fold there is one more look, and one more chance of an error.
         level = _LEVEL / max(1, n_folds - _MIN_FOLDS)
         lost: dict[int, str] = {}
@@ -510,17 +481,3 @@ class ScoreBook:
             elif name in result:
                 result[name] = np.nan
         return {**result, "fit_time": 0.0, "score_time": 0.0, "fit_error": None}
-
-    def _name(self, result: dict[str, Any]) -> None:
-        """Give what failed the score names that only a success can tell."""
-        scores = result["test_scores"]
-        if result["fit_error"] is not None:
-            self._unnamed.append(result)
-        elif self._names is None and isinstance(scores, dict):
-            self._names = list(scores)
-        if self._names is None:
-            return
-        for failed in self._unnamed:
-            for name in {"test_scores", "train_scores"} & set(failed):
-                failed[name] = dict.fromkeys(self._names, self._options.error_score)
-        self._unnamed.clear()

@@ -52,13 +52,7 @@ from sk_tune.search._outcomes import (
     trained_outcome,
 )
 from sk_tune.search._time_budget import TimeBudget
-from sk_tune.training import (
-    TimeIsUpError,
-    TimeLimit,
-    TrainingState,
-    is_small,
-    one_thread,
-)
+from sk_tune.training import TimeIsUpError, TimeLimit, TrainingState, is_small, one_thread
 
 Array = npt.NDArray[Any]
 
@@ -359,7 +353,7 @@ def _held_out(task: FoldTask, predicts: bool) -> HeldOut | None:  # noqa: FBT001
     estimator, X = task.estimator, take_rows(task.X, task.test)
     memory = estimator.memory if type(estimator) is Pipeline else None
     if isinstance(memory, FoldCache) and memory.was_known:
-        transformed, is_fixed = memory.held_out(estimator, task.test, X)
+        transformed, is_fixed = memory.store.held_out(estimator, task.test, X)
         if is_fixed:
             estimator, X = estimator.steps[-1][1], transformed
     return hold(estimator, X, task.test)
@@ -373,7 +367,6 @@ class _Predicted(BaseEstimator):  # type: ignore[misc]
         return self
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
-        """Do nothing."""
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -385,20 +378,13 @@ class PredictedClassifier(ClassifierMixin, _Predicted):  # type: ignore[misc]
 
     def __init__(self, probabilities: Array, classes: Array) -> None:
         self.probabilities = probabilities
-        self.classes = classes
-
-    @property
-    def classes_(self) -> Array:
-        """The label of each column."""
-        return self.classes
+        self.classes = self.classes_ = classes
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the probabilities of the held-out samples."""
         # A metric must not change what is kept.
         return self.probabilities.copy()
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable label of the held-out samples."""
         labels: Array = self.classes[self.probabilities.argmax(axis=1)]
         return labels
 
@@ -410,15 +396,11 @@ class PredictedRegressor(RegressorMixin, _Predicted):  # type: ignore[misc]
         self.predictions = predictions
 
     def predict(self, X: Any) -> Array:
-        """Return the predictions of the held-out samples."""
         return self.predictions.copy()
 
 
 def _classes_of_fold(task: FoldTask) -> Array | None:
-    """Return the labels that a classifier learns from a fold.
-
-    None where samples have no labels or several of them.
-    """
+    """Return the labels of a fold; None where samples have none or several."""
     try:
         y = np.asarray(take_rows(task.y, task.train))
         return np.unique(y) if y.ndim == 1 else None

@@ -51,6 +51,9 @@ class TimeBudget:
         self, seconds: float | None, start: float, *, refits: bool, n_steps: int
     ) -> None:
         self.seconds = math.inf if seconds is None else seconds
+        self.is_limited = not math.isinf(self.seconds)
+        # When all is to be done, by ``time.monotonic``.
+        self.end = start + self.seconds
         self._n_steps = n_steps
         self._start = start
         self._refits = refits
@@ -68,16 +71,6 @@ class TimeBudget:
         self._works: dict[int, Work] = {}
         self._known: dict[int, _Refit] = {}
         self._seconds_alone: dict[Any, float] = {}
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is an end."""
-        return not math.isinf(self.seconds)
-
-    @property
-    def end(self) -> float:
-        """When all is to be done, by ``time.monotonic``."""
-        return self._start + self.seconds
 
     @property
     def left(self) -> float:
@@ -114,10 +107,7 @@ class TimeBudget:
 
     @contextmanager
     def task(self, what: str, *, is_first: bool) -> Iterator[None]:
-        """Run a task if it is expected to end in time, which nothing stops before its end.
-
-        The first candidate runs in any case.
-        """
+        """Run a task, which nothing stops, if it is expected to end in time."""
         if not self.is_limited:
             yield
             return
@@ -166,30 +156,24 @@ class TimeBudget:
         if not self.is_limited or not self._refits:
             return
         if work is not None and work.fit is not None:
-            self._known[row] = self._refit_of(work, work.fit, best_epoch)
+            growth = num_samples(work.task.X) / len(work.task.train)
+            seconds = 0.0
+            if work.trained is not None and not work.trained.is_loaded:
+                n_trained = work.n_epochs - work.n_epochs_before
+                seconds = work.trained.seconds / max(1, n_trained)
+            if self.end > time.monotonic():
+                # Alone a network takes longer than its share of a fleet's time.
+                key = signature(work.fit)
+                if key not in self._seconds_alone:
+                    self._seconds_alone[key] = self._measured(work.fit)
+                seconds = max(seconds, self._seconds_alone[key])
+            self._known[row] = _Refit(
+                growth * self._seconds_of_task.get("preparing", 0.0),
+                growth * seconds,
+                best_epoch or work.n_epochs,
+            )
         self._refit = self._known.setdefault(row, _Refit(once=seconds_of_fit))
         self._works.clear()
-
-    def _refit_of(self, work: Work, fit: Fit, best_epoch: int | None) -> _Refit:
-        """Return what the refit of a network takes, by an epoch of one of its fits.
-
-        Alone it takes longer than its share of a fleet's time, so it is tried.
-        """
-        growth = num_samples(work.task.X) / len(work.task.train)
-        seconds = 0.0
-        if work.trained is not None and not work.trained.is_loaded:
-            n_trained = work.n_epochs - work.n_epochs_before
-            seconds = work.trained.seconds / max(1, n_trained)
-        if self.end > time.monotonic():
-            key = signature(fit)
-            if key not in self._seconds_alone:
-                self._seconds_alone[key] = self._measured(fit)
-            seconds = max(seconds, self._seconds_alone[key])
-        return _Refit(
-            growth * self._seconds_of_task.get("preparing", 0.0),
-            growth * seconds,
-            best_epoch or work.n_epochs,
-        )
 
     def _measured(self, fit: Fit) -> float:
         """Return the seconds of an epoch alone; more than was spent if that is too long."""

@@ -144,9 +144,18 @@ class EarlierStart:
         """
         known: list[tuple[Candidate, float, int | None]] = []
         for earlier in self._all or ():
-            candidate = _in_space(earlier.params, space)
-            counts, granted = self._granted(earlier)
-            if candidate is not None and counts:
+            values = {n: _own_value(space, n, v) for n, v in earlier.params.items()}
+            try:
+                (candidate,) = space.decode(space.encode([values]))
+            except SpaceError:
+                continue
+            if earlier.n_resources is None or self._max_resources is None:
+                counts, granted = earlier.n_resources is None, self._max_resources
+            else:
+                known_names = [n for n in (earlier.resource, self._resource) if n]
+                counts = len({name.rpartition("__")[2] for name in known_names}) < 2
+                granted = min(earlier.n_resources, self._max_resources)
+            if counts:
                 known.append((candidate, earlier.score, granted))
         self._n_used += len(known)
         full = [k for k in known if k[2] == self._max_resources and np.isfinite(k[1])]
@@ -171,23 +180,6 @@ class EarlierStart:
                 "of this search, which starts cold. Parameters need the same names, and "
                 "values inside of the ranges."
             )
-
-    def _granted(self, earlier: _Earlier) -> tuple[bool, int | None]:
-        """Return whether a score counts, and for how much of this search's resource."""
-        if earlier.n_resources is None or self._max_resources is None:
-            return earlier.n_resources is None, self._max_resources
-        known = [name for name in (earlier.resource, self._resource) if name]
-        is_same = len({name.rpartition("__")[2] for name in known}) < 2
-        return is_same, min(earlier.n_resources, self._max_resources)
-
-
-def _in_space(params: Mapping[str, Any], space: Space) -> Candidate | None:
-    """Return parameters as the space has them; None if they are not of it."""
-    values = {name: _own_value(space, name, value) for name, value in params.items()}
-    try:
-        return space.decode(space.encode([values]))[0]
-    except SpaceError:
-        return None
 
 
 def _own_value(space: Space, name: str, value: Any) -> Any:

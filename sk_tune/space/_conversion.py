@@ -70,21 +70,16 @@ def as_space(
 
 
 def _dict_and_n_iter(element: Any) -> tuple[Any, Any]:
-    if not isinstance(element, tuple):
-        pair: tuple[Any, Any] = element, None
-    elif len(element) == 2:
-        pair = element
-    else:
-        pair = None, None
-    n_iter = pair[1]
-    is_count = n_iter is None or (isinstance(n_iter, Integral) and int(n_iter) >= 0)
-    if not isinstance(pair[0], Mapping) or not is_count:
-        kind = SpaceError if isinstance(element, tuple) else TypeError
-        raise kind(
-            "The elements of a list of spaces must be dicts or (dict, int) pairs. "
-            f"Got {element!r} instead."
-        )
-    return pair
+    pair = element if isinstance(element, tuple) else (element, None)
+    if len(pair) == 2 and isinstance(pair[0], Mapping):
+        n_iter = pair[1]
+        if n_iter is None or (isinstance(n_iter, Integral) and int(n_iter) >= 0):
+            return pair
+    kind = SpaceError if isinstance(element, tuple) else TypeError
+    raise kind(
+        "The elements of a list of spaces must be dicts or (dict, int) pairs. "
+        f"Got {element!r} instead."
+    )
 
 
 def _group(space: Mapping[Any, Any], outer: frozenset[str], are_ranges: bool) -> Group:  # noqa: FBT001
@@ -102,12 +97,7 @@ def _group(space: Mapping[Any, Any], outer: frozenset[str], are_ranges: bool) ->
     group = Group(
         tuple(_node(name, space[name], inside, are_ranges) for name in sorted(space))
     )
-    _check_disjoint(group)
-    return group
-
-
-def _check_disjoint(group: Group) -> None:
-    """Raise if two choices that hold at the same time may set one parameter."""
+    # Two choices that hold at the same time may not set one parameter.
     set_by: dict[str, str | None] = {}
     for node in group.nodes:
         for name in {name for below in node.groups for name in below.names()}:
@@ -117,6 +107,7 @@ def _check_disjoint(group: Group) -> None:
                     f"Both {set_by[name]!r} and {node.name!r} do."
                 )
             set_by[name] = node.name
+    return group
 
 
 def _node(name: str, described: Any, outer: frozenset[str], are_ranges: bool) -> Node:  # noqa: FBT001

@@ -60,11 +60,9 @@ class Dimension:
         return True
 
     def sample(self, rng: RandomState) -> Any:
-        """Return a value at random."""
         return self.decode(rng.uniform())
 
     def at(self, index: int) -> Any:
-        """Return a listed value."""
         raise IndexError(f"{type(self).__name__} has no value {index}")
 
     def encode(self, value: Any) -> float:
@@ -72,7 +70,6 @@ class Dimension:
         raise NotImplementedError
 
     def decode(self, code: float) -> Any:
-        """Return the value of a code."""
         raise NotImplementedError
 
     def snap(self, codes: Codes) -> Codes:

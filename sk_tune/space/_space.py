@@ -376,19 +376,15 @@ def _draw_indices(
     else:
         # Most draws are new, so that repeats may be thrown away.
         chosen: dict[int, None] = {}
+        # numpy's integers end at 64 bits; a hundred parameters have more combinations.
+        n_words = -(-n_points.bit_length() // 32) + 1
         while len(chosen) < n:
-            index = _integer_below(n_points, rng)
+            index = 0
+            for word in rng.randint(0, 2**32, size=n_words, dtype=np.uint64):
+                index = (index << 32) | int(word)
+            index %= n_points
             if index not in drawn:
                 chosen[index] = None
         indices = list(chosen)
     drawn.update(indices)
     return indices
-
-
-def _integer_below(end: int, rng: RandomState) -> int:
-    # numpy's integers end at 64 bits; a hundred parameters have more combinations.
-    n_words = -(-end.bit_length() // 32) + 1
-    value = 0
-    for word in rng.randint(0, 2**32, size=n_words, dtype=np.uint64):
-        value = (value << 32) | int(word)
-    return value % end
