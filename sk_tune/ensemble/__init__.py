@@ -27,10 +27,7 @@ from sk_tune.ensemble._parts import (
 from sk_tune.ensemble._seed_ensemble import SeedEnsembleClassifier, SeedEnsembleRegressor
 from sk_tune.ensemble._selection import EnsembleScore, Library, Selector, read_library
 from sk_tune.ensemble._stacking import StackingClassifier, StackingRegressor
-from sk_tune.ensemble._trial_ensemble import (
-    TrialEnsembleClassifier,
-    TrialEnsembleRegressor,
-)
+from sk_tune.ensemble._trial_ensemble import TrialEnsembleClassifier, TrialEnsembleRegressor
 from sk_tune.ensemble._weights import GreedyOptions
 
 __all__ = [

@@ -10,8 +10,7 @@ Notation: m members, n samples, C classes or targets.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -117,8 +116,15 @@ class _Bagging(Documented):
         for name in ("oob_curve_", "oob_by_members_"):
             vars(self).pop(name, None)
         self._categories = _categories_of_members(self, X)
+        is_in_block = isinstance(get_active_backend()[0], CollectingBackend)
         try:
-            with _members_as_fleet(self):
+            with ExitStack() as stack:
+                if not is_in_block and has_network(self._get_estimator()):
+                    # Whoever answers networks outside of a block knows nothing of these.
+                    stack.enter_context(adoption(None))
+                    monitor = _left_out if self.oob_score else None
+                    n_jobs = effective_n_jobs(self.n_jobs)
+                    stack.enter_context(fleet(n_jobs=n_jobs, monitor=monitor))
                 super().fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
         finally:
             del self._categories
@@ -135,7 +141,18 @@ class _Bagging(Documented):
 
     def _set_oob_score(self: Any, X: Any, y: Any) -> None:
         """Score each sample by the members that lack it: all, the first few, by epochs."""
-        self.oob_curve_ = _epoch_table(self.estimators_)
+        epochs = [
+            {
+                "member": number,
+                "epoch": epoch,
+                **{column: record[name] for name, column in _COLUMNS.items()},
+            }
+            for number, member in enumerate(self.estimators_)
+            for epoch, record in enumerate(getattr(network_of(member), "history_", []), 1)
+            if "monitor_loss" in record
+        ]
+        columns = ["member", "epoch", *_COLUMNS.values()]
+        self.oob_curve_ = pd.DataFrame(epochs, columns=columns)
         lacks = np.ones((len(self.estimators_), len(y)), dtype=bool)
         for of_member, drawn in zip(lacks, self.estimators_samples_, strict=True):
             of_member[drawn] = False
@@ -190,41 +207,12 @@ def _categories_of_members(bagging: Any, X: Any) -> list[int]:
     return []
 
 
-@contextmanager
-def _members_as_fleet(bagging: Any) -> Iterator[None]:
-    """Train the networks of a block as fleets, unless that is done already."""
-    is_in_block = isinstance(get_active_backend()[0], CollectingBackend)
-    if is_in_block or not has_network(bagging._get_estimator()):
-        yield
-        return
-    monitor = _left_out if bagging.oob_score else None
-    n_jobs = effective_n_jobs(bagging.n_jobs)
-    # Whoever answers networks outside of a block knows nothing of these.
-    with adoption(None), fleet(n_jobs=n_jobs, monitor=monitor):
-        yield
-
-
 def _left_out(X: Any, y: Any, sample_weight: Any) -> Array | None:
     """Return the samples that a member lacks: scikit-learn gives them a weight of 0."""
     if sample_weight is None:
         return None
     samples = np.flatnonzero(np.asarray(sample_weight) == 0)
     return samples if len(samples) else None
-
-
-def _epoch_table(members: Sequence[Any]) -> pd.DataFrame:
-    """Return the curves of the members that have some on their out-of-bag samples."""
-    rows = [
-        {
-            "member": number,
-            "epoch": epoch,
-            **{column: record[name] for name, column in _COLUMNS.items()},
-        }
-        for number, member in enumerate(members)
-        for epoch, record in enumerate(getattr(network_of(member), "history_", []), start=1)
-        if "monitor_loss" in record
-    ]
-    return pd.DataFrame(rows, columns=["member", "epoch", *_COLUMNS.values()])
 
 
 def _members_table(

@@ -29,7 +29,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import field
 from numbers import Integral, Real
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -45,12 +45,7 @@ from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weigh
 from sk_tune._declaration import parameters
 from sk_tune.ensemble._combination import Member
 from sk_tune.ensemble._member_fits import fit_stage, last_step, with_categories
-from sk_tune.ensemble._parts import (
-    Combined,
-    CombinedClassifier,
-    CombinedRegressor,
-    Parts,
-)
+from sk_tune.ensemble._parts import Combined, CombinedClassifier, CombinedRegressor, Parts
 from sk_tune.estimators import MLPRegressor, category_columns
 
 Floats = npt.NDArray[np.float64]
@@ -218,6 +213,8 @@ def _weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
 
 Array = npt.NDArray[Any]
 
+_COUNT = Interval(Integral, 1, None, closed="left")
+
 
 class _BoostedSamples(NamedTuple):
     """Samples with their targets, weights, and what is predicted for them so far."""
@@ -272,27 +269,19 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
         Their names, if X had any.
     """
 
-    estimator: Any = field(default=None, kw_only=False)
-    n_estimators: int = field(default=50, kw_only=False)
-    learning_rate: float = 0.3
-    subsample: float = 1.0
-    validation_fraction: float = 0.1
-    n_iter_no_change: int | None = None
-    tol: float = 1e-4
-    random_state: Any = None
+    estimator: Annotated[Any, HasMethods(["fit", "predict"]), None] = field(
+        default=None, kw_only=False
+    )
+    n_estimators: Annotated[int, _COUNT] = field(default=50, kw_only=False)
+    learning_rate: Annotated[float, Interval(Real, 0, None, closed="neither")] = 0.3
+    subsample: Annotated[float, Interval(Real, 0, 1, closed="right")] = 1.0
+    validation_fraction: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 0.1
+    n_iter_no_change: Annotated[int | None, _COUNT, None] = None
+    tol: Annotated[float, Interval(Real, 0, None, closed="left")] = 1e-4
+    random_state: Annotated[Any, "random_state"] = None
 
     # Parameters that scikit-learn would hand to each stage.
     estimator_params: ClassVar[tuple[str, ...]] = ()
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
-        "n_estimators": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "subsample": [Interval(Real, 0, 1, closed="right")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "random_state": ["random_state"],
-    }
 
     def _encode(self, y: Array) -> tuple[BoostingLoss, Floats, Array | None]:
         """Return the loss, targets as it takes them, (n, C), and labels to stratify by."""
@@ -559,13 +548,8 @@ class BoostingRegressor(RegressorMixin, CombinedRegressor, _Boosting):  # type: 
     (10, (2,))
     """
 
-    loss: str = "squared_error"
-    alpha: float = 0.9
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "loss": [StrOptions(set(_REGRESSION_LOSSES))],
-        "alpha": [Interval(Real, 0, 1, closed="neither")],
-    }
+    loss: Annotated[str, StrOptions(set(_REGRESSION_LOSSES))] = "squared_error"
+    alpha: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 0.9
 
     def _encode(self, y: Array) -> tuple[BoostingLoss, Floats, Array | None]:
         if y.ndim == 2 and y.shape[1] == 1:

@@ -366,7 +366,23 @@ class _Collapsed(Combined):
         return self.parts
 
     def _checked(self, X: Any) -> Any:
-        return _as_array(X, self.parts) if self.parts.takes_arrays else X
+        """Return X as the ensemble gives it to its members, after the ensemble's checks."""
+        parts = self.parts
+        if not parts.takes_arrays:
+            return X
+        known, given = parts.names, getattr(X, "columns", None)
+        if known is not None and given is not None and list(given) != list(known):
+            raise ValueError(
+                "The feature names of X must be those that the ensemble was fitted with, "
+                f"in their order: {list(known)}. Got {list(given)}."
+            )
+        X = X if issparse(X) else np.asarray(X)
+        if parts.n_features is not None and X.ndim == 2 and X.shape[1] != parts.n_features:
+            raise ValueError(
+                f"X must have {parts.n_features} features, as in the fit of the ensemble. "
+                f"Got {X.shape[1]}."
+            )
+        return X
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -445,23 +461,6 @@ def collapse(ensemble: Any) -> CollapsedClassifier | CollapsedRegressor:
     """
     parts = parts_of(ensemble)
     return (CollapsedRegressor if parts.classes is None else CollapsedClassifier)(parts)
-
-
-def _as_array(X: Any, parts: Parts) -> Any:
-    """Return X as the ensemble gives it to its members, after the ensemble's checks."""
-    names = getattr(X, "columns", None)
-    if parts.names is not None and names is not None and list(names) != list(parts.names):
-        raise ValueError(
-            "The feature names of X must be those that the ensemble was fitted with, in "
-            f"their order: {list(parts.names)}. Got {list(names)}."
-        )
-    X = X if issparse(X) else np.asarray(X)
-    if parts.n_features is not None and X.ndim == 2 and X.shape[1] != parts.n_features:
-        raise ValueError(
-            f"X must have {parts.n_features} features, as in the fit of the ensemble. Got "
-            f"{X.shape[1]}."
-        )
-    return X
 
 
 def _milliseconds(parts: Parts, X: Any) -> float:

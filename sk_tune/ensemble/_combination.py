@@ -24,7 +24,6 @@ from sk_tune.ensemble._member_inputs import (
     CommonScaling,
     Inputs,
     Preparation,
-    common_scalings,
     preparation_of,
 )
 from sk_tune.estimators import NetworkEstimator, is_unchanged
@@ -89,7 +88,8 @@ class Combination:
 
     def _forget(self) -> None:
         self._groups: list[_Stacked | _Lone] | None = None
-        self._trained: list[_TrainingMark] = []
+        # Networks, their weights, and the states in which they were stacked.
+        self._trained: list[tuple[Any, list[Tensor], tuple[Any, ...]]] = []
         # A stack computes in buffers that threads must not share.
         self._lock = threading.Lock()
 
@@ -132,24 +132,31 @@ class Combination:
 
     def _current_groups(self, inputs: Inputs) -> list["_Stacked | _Lone"]:
         """Return members in groups, anew if one of them has trained since."""
-        if self._groups is None or not all(mark.is_current() for mark in self._trained):
-            networks = [network_of(member.estimator) for member in self.members]
-            self._trained = [_TrainingMark(network) for network in networks if network]
-            self._groups = self._new_groups(networks, inputs)
-        return self._groups
-
-    def _new_groups(
-        self, networks: Sequence[Any], inputs: Inputs
-    ) -> list["_Stacked | _Lone"]:
-        preparations = {
-            i: preparation_of(network, member.estimator, member.features)
-            for i, (network, member) in enumerate(zip(networks, self.members, strict=True))
-            if network is not None
-        }
-        scalings = common_scalings(list(preparations.values()))
+        is_current = all(
+            _training_state(network, weights) == state
+            for network, weights, state in self._trained
+        )
+        if self._groups is not None and is_current:
+            return self._groups
+        networks = [network_of(member.estimator) for member in self.members]
+        self._trained = []
+        preparations = {}
         alike: dict[Any, list[int]] = {}
-        for i, network in enumerate(networks):
-            alike.setdefault(i if network is None else _form(network), []).append(i)
+        for i, (network, member) in enumerate(zip(networks, self.members, strict=True)):
+            form: Any = i
+            if network is not None:
+                form = _form(network)
+                weights = list(network.net_.module_.state_dict(keep_vars=True).values())
+                state = _training_state(network, weights)
+                self._trained.append((network, weights, state))
+                preparations[i] = preparation_of(network, member.estimator, member.features)
+            alike.setdefault(form, []).append(i)
+        # Of those that are alike up to the scalers the first one has the common scaling.
+        scalings = {
+            preparation.head_key: CommonScaling(preparation, preparation.tail)
+            for preparation in reversed(preparations.values())
+            if preparation.tail is not None
+        }
         groups: list[_Stacked | _Lone] = []
         for positions in alike.values():
             chosen = [preparations[i] for i in positions if i in preparations]
@@ -163,26 +170,15 @@ class Combination:
                     groups.append(stacked)
                     continue
             groups += [_Lone(i, self.members[i], self.classes) for i in positions]
+        self._groups = groups
         return groups
 
 
-class _TrainingMark:
-    """The state of a network's training when it was stacked."""
-
-    def __init__(self, network: Any) -> None:
-        self._network = network
-        self._weights = list(network.net_.module_.state_dict(keep_vars=True).values())
-        self._state = self._current()
-
-    def is_current(self) -> bool:
-        """Return whether nobody has trained or altered the network since."""
-        return self._current() == self._state
-
-    def _current(self) -> tuple[Any, ...]:
-        net = self._network.net_
-        # Torch counts the changes of each tensor.
-        n_changes = sum(tensor._version for tensor in self._weights)
-        return net, net.module_, net.n_steps_, n_changes
+def _training_state(network: Any, weights: Sequence[Tensor]) -> tuple[Any, ...]:
+    """Return what is another if somebody has trained or altered a network."""
+    net = network.net_
+    # Torch counts the changes of each tensor.
+    return net, net.module_, net.n_steps_, sum(tensor._version for tensor in weights)
 
 
 def _form(network: Any) -> Any:
@@ -211,11 +207,10 @@ class _Lone:
     def each(self, inputs: Inputs) -> list[Array]:
         """Return a list of one: what the member predicts, (n, C), float64."""
         estimator, features = self._member.estimator, self._member.features
+        transformers = None
         if type(estimator) is Pipeline and len(estimator.steps) > 1:
-            X = inputs.transformed(estimator[:-1], features)
-            estimator = estimator.steps[-1][1]
-        else:
-            X = inputs.columns(features)
+            transformers, estimator = estimator[:-1], estimator.steps[-1][1]
+        X = inputs.transformed(transformers, features)
         if self._classes is None:
             predicted = np.asarray(estimator.predict(X), dtype=np.float64)
             return [predicted.reshape(len(predicted), -1)]

@@ -43,11 +43,15 @@ def fit_members(
     params = dict(fit_params or {})
     epochs = [None] * len(estimators) if epochs is None else epochs
     with AskingNets(), adoption(None):
-        requests = {
-            i: request
-            for i, estimator in enumerate(estimators)
-            if (request := _request_of(estimator, X, y, params)) is not None
-        }
+        requests = {}
+        for i, estimator in enumerate(estimators):
+            network = last_step(estimator)
+            if hasattr(network, "max_epochs"):
+                request = _Request(member=estimator)
+                with adoption(request), suppress(FitRequested):
+                    estimator.fit(X, y, **params)
+                if request.network is network:
+                    requests[i] = request
         others = [i for i in range(len(estimators)) if i not in requests]
         if any(epochs[i] is not None for i in others):
             raise ValueError("Epochs can only be asked of a network of sk_tune.")
@@ -79,7 +83,6 @@ class _Request:
         raise FitRequested
 
     def fitted(self, trained: Trained) -> Any:
-        """Return a copy of the member whose network has a training."""
         member = copy.deepcopy(self.member)
         params = {}
         if self.sample_weight is not None:
@@ -89,17 +92,6 @@ class _Request:
         with adoption(lambda *_: trained.state):
             last_step(member).fit(self.X, self.y, **params)
         return member
-
-
-def _request_of(estimator: Any, X: Any, y: Any, params: Any) -> _Request | None:
-    """Return what the network at the end of an estimator asks for, if there is one."""
-    network = last_step(estimator)
-    if not hasattr(network, "max_epochs"):
-        return None
-    request = _Request(member=estimator)
-    with adoption(request), suppress(FitRequested):
-        estimator.fit(X, y, **params)
-    return request if request.network is network else None
 
 
 def _train_requests(
@@ -157,22 +149,22 @@ def has_network(estimator: Any) -> bool:
 
 def fit_stage(stage: Any, X: Any, y: Any, sample_weight: Any = None) -> Any:
     """Fit an estimator in place and return it; in a block all tasks train side by side."""
-    params = {} if sample_weight is None else {_weight_name(stage): sample_weight}
+    params = {}
+    if sample_weight is not None:
+        last = stage.steps[-1][1] if isinstance(stage, Pipeline) else stage
+        if not has_fit_parameter(last, "sample_weight"):
+            raise ValueError(
+                "sample_weight needs stages that take weights. "
+                f"{type(last).__name__} does not."
+            )
+        prefix = "" if last is stage else f"{stage.steps[-1][0]}__"
+        params[f"{prefix}sample_weight"] = sample_weight
     target = y[:, 0] if y.shape[1] == 1 else y
     is_in_block = isinstance(get_active_backend()[0], CollectingBackend)
     # Whoever answers in a block trains for all of its tasks.
     asked = nullcontext() if is_in_block and adopter() is not None else adoption(None)
     with asked:
         return stage.fit(X, target, **params)
-
-
-def _weight_name(stage: Any) -> str:
-    last = stage.steps[-1][1] if isinstance(stage, Pipeline) else stage
-    if not has_fit_parameter(last, "sample_weight"):
-        raise ValueError(
-            f"sample_weight needs stages that take weights. {type(last).__name__} does not."
-        )
-    return "sample_weight" if last is stage else f"{stage.steps[-1][0]}__sample_weight"
 
 
 def asks_for_types(estimator: Any) -> bool:

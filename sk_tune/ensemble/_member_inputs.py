@@ -53,36 +53,28 @@ class ScalerNumbers(NamedTuple):
 
 def scaler_numbers(transformer: Any) -> ScalerNumbers | None:
     """Return the numbers of a fitted scaler or imputer of scikit-learn; None of others."""
-    read = _READERS.get(type(transformer))
-    return None if read is None else read(transformer)
+    kind = type(transformer)
+    if kind is StandardScaler:
+        return ScalerNumbers(
+            center=transformer.mean_ if transformer.with_mean else 0.0,
+            divisor=1.0 if transformer.scale_ is None else transformer.scale_,
+        )
+    if kind is MinMaxScaler:
+        clip = transformer.feature_range if transformer.clip else None
+        return ScalerNumbers(scale=transformer.scale_, shift=transformer.min_, clip=clip)
+    if kind is MaxAbsScaler:
+        # Scikit-learn before 1.8 has no clipping here.
+        clip = (-1.0, 1.0) if getattr(transformer, "clip", False) else None
+        return ScalerNumbers(divisor=transformer.scale_, clip=clip)
+    if kind is RobustScaler:
+        return ScalerNumbers(
+            center=transformer.center_ if transformer.with_centering else 0.0,
+            divisor=transformer.scale_ if transformer.with_scaling else 1.0,
+        )
+    return _imputer_numbers(transformer) if kind is SimpleImputer else None
 
 
-def _standard(scaler: Any) -> ScalerNumbers:
-    return ScalerNumbers(
-        center=scaler.mean_ if scaler.with_mean else 0.0,
-        divisor=1.0 if scaler.scale_ is None else scaler.scale_,
-    )
-
-
-def _min_max(scaler: Any) -> ScalerNumbers:
-    clip = scaler.feature_range if scaler.clip else None
-    return ScalerNumbers(scale=scaler.scale_, shift=scaler.min_, clip=clip)
-
-
-def _robust(scaler: Any) -> ScalerNumbers:
-    return ScalerNumbers(
-        center=scaler.center_ if scaler.with_centering else 0.0,
-        divisor=scaler.scale_ if scaler.with_scaling else 1.0,
-    )
-
-
-def _max_abs(scaler: Any) -> ScalerNumbers:
-    # Scikit-learn before 1.8 has no clipping here.
-    clip = (-1.0, 1.0) if getattr(scaler, "clip", False) else None
-    return ScalerNumbers(divisor=scaler.scale_, clip=clip)
-
-
-def _imputer(imputer: Any) -> ScalerNumbers | None:
+def _imputer_numbers(imputer: Any) -> ScalerNumbers | None:
     missing, fill = imputer.missing_values, np.asarray(imputer.statistics_)
     if fill.dtype.hasobject and all(isinstance(value, Real) for value in fill):
         # The constant of a strategy, which may be a text.
@@ -94,15 +86,6 @@ def _imputer(imputer: Any) -> ScalerNumbers | None:
     if not is_plain or fill.dtype.kind not in "fiu" or np.isnan(fill).any():
         return None
     return ScalerNumbers(fill=fill.astype(np.float64))
-
-
-_READERS: dict[type, Callable[[Any], ScalerNumbers | None]] = {
-    StandardScaler: _standard,
-    MinMaxScaler: _min_max,
-    MaxAbsScaler: _max_abs,
-    RobustScaler: _robust,
-    SimpleImputer: _imputer,
-}
 
 
 class _AffineMap(NamedTuple):
@@ -125,39 +108,30 @@ class _AffineMap(NamedTuple):
         center = self.center + other.center / self.scale
         return type(self)(center, self.scale * other.scale, fill)
 
-    def relative_to(self, base: Self) -> tuple[Array, Array]:
-        """Return scale and shift, (D,): this map is ``base(x) * scale + shift``."""
-        return self.scale / base.scale, (base.center - self.center) * self.scale
-
 
 def _affine_tail(transformers: Sequence[Any]) -> tuple[int, _AffineMap | None]:
     """Return how many transformers come before the last scalers, and the map of these.
 
-    The map is None if the last transformer is no scaler; "passthrough" and None do nothing.
+    The map is None if the last transformer is no scaler, clips, or has infinite numbers;
+    "passthrough" and None do nothing.
     """
     n_others, tail = len(transformers), None
     for place, transformer in reversed(list(enumerate(transformers))):
         if transformer is None or isinstance(transformer, str):
             continue
-        last = _affine_map(transformer)
-        if last is None:
+        numbers = scaler_numbers(transformer)
+        if numbers is None or numbers.clip is not None:
+            break
+        center, divisor, scale, shift = (
+            np.broadcast_to(np.asarray(n, dtype=np.float64), transformer.n_features_in_)
+            for n in numbers[:4]
+        )
+        last = _AffineMap(center - shift * divisor / scale, scale / divisor, numbers.fill)
+        values = [value for value in last if value is not None]
+        if not (np.isfinite(values).all() and last.scale.all()):
             break
         n_others, tail = place, last if tail is None else last.then(tail)
     return n_others, tail
-
-
-def _affine_map(transformer: Any) -> _AffineMap | None:
-    """Return the map of a fitted scaler; None of others, of clips and of infinite ones."""
-    numbers = scaler_numbers(transformer)
-    if numbers is None or numbers.clip is not None:
-        return None
-    center, divisor, scale, shift = (
-        np.broadcast_to(np.asarray(n, dtype=np.float64), transformer.n_features_in_)
-        for n in numbers[:4]
-    )
-    found = _AffineMap(center - shift * divisor / scale, scale / divisor, numbers.fill)
-    values = [value for value in found if value is not None]
-    return found if np.isfinite(values).all() and found.scale.all() else None
 
 
 class Inputs:
@@ -177,8 +151,10 @@ class Inputs:
         """Return the columns of X at the positions `features`; all if None."""
         return self.X if features is None else self.X[:, features]
 
-    def transformed(self, transformers: Pipeline, features: Array | None) -> Any:
+    def transformed(self, transformers: Pipeline | None, features: Array | None) -> Any:
         """Return columns as fitted transformers leave them, once for the same objects."""
+        if transformers is None:
+            return self.columns(features)
         columns = None if features is None else features.tobytes()
         key = ("transformed", columns, *(id(step) for _, step in transformers.steps))
         return self.made(key, lambda: transformers.transform(self.columns(features)))
@@ -202,13 +178,12 @@ class Preparation(NamedTuple):
 
     def __call__(self, inputs: Inputs) -> Tensor:
         """Return samples as the network takes them, or raise what it would raise."""
-        return inputs.made(self.key, lambda: self._prepared(inputs))  # type: ignore[no-any-return]
 
-    def _prepared(self, inputs: Inputs) -> Tensor:
-        if self.transformers is None:
-            return network_inputs(self.network, inputs.columns(self.features))
-        transformed = inputs.transformed(self.transformers, self.features)
-        return network_inputs(self.network, transformed)
+        def prepared() -> Tensor:
+            transformed = inputs.transformed(self.transformers, self.features)
+            return network_inputs(self.network, transformed)
+
+        return inputs.made(self.key, prepared)  # type: ignore[no-any-return]
 
     def before_scalers(self, inputs: Inputs) -> Array | None:
         """Return what the last scalers see, (n, D); None if only they can make it."""
@@ -249,8 +224,10 @@ class CommonScaling(NamedTuple):
         tails = [p.tail for p in others if p.tail is not None and p.head_key == head]
         if len(tails) < len(others):
             return None
-        pairs = [tail.relative_to(self.tail) for tail in tails]
-        scale, shift = (np.stack(values) for values in zip(*pairs, strict=True))
+        # A map is ``base(x) * scale + shift``.
+        base = self.tail
+        scale = np.stack([tail.scale / base.scale for tail in tails])
+        shift = np.stack([(base.center - tail.center) * tail.scale for tail in tails])
         if not (np.isfinite(scale).all() and np.abs(shift).max() <= _MOST_SHIFT):
             return None
         return torch.from_numpy(scale), torch.from_numpy(shift)
@@ -279,18 +256,6 @@ class CommonScaling(NamedTuple):
         if not np.isfinite(scaled).all():
             return None
         return torch.from_numpy(scaled).to(network.net_.device)
-
-
-def common_scalings(
-    preparations: Sequence[Preparation],
-) -> dict[Hashable, CommonScaling]:
-    """Return, by ``head_key``, a scaling for all that differ by scalers only."""
-    # The first of those that are alike up to the scalers.
-    return {
-        preparation.head_key: CommonScaling(preparation, preparation.tail)
-        for preparation in reversed(preparations)
-        if preparation.tail is not None
-    }
 
 
 def preparation_of(network: Any, estimator: Any, features: Array | None) -> Preparation:

@@ -4,7 +4,7 @@
 
 from dataclasses import field
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ from sk_tune.estimators import (
 )
 
 Array = npt.NDArray[Any]
+
+_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 @parameters
@@ -68,19 +70,13 @@ class _SeedEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     get M for free. ICLR 2017, but the learning rate is not restarted.
     """
 
-    estimator: Any = field(default=None, kw_only=False)
-    n_estimators: int = field(default=10, kw_only=False)
-    n_snapshots: int = 1
-    random_state: Any = None
-    n_jobs: int | None = None
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
-        "n_estimators": [Interval(Integral, 1, None, closed="left")],
-        "n_snapshots": [Interval(Integral, 1, None, closed="left")],
-        "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
-    }
+    estimator: Annotated[Any, HasMethods(["fit", "predict"]), None] = field(
+        default=None, kw_only=False
+    )
+    n_estimators: Annotated[int, _COUNT] = field(default=10, kw_only=False)
+    n_snapshots: Annotated[int, _COUNT] = 1
+    random_state: Annotated[Any, "random_state"] = None
+    n_jobs: Annotated[int | None, Integral, None] = None
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
         """Fit the members.
@@ -104,7 +100,12 @@ class _SeedEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         random_state = check_random_state(self.random_state)
         members = [clone(self._base()) for _ in range(self.n_estimators)]
         for member in members:
-            _set_seeds(member, random_state)
+            names = [
+                name
+                for name in sorted(member.get_params())
+                if name == "random_state" or name.endswith("__random_state")
+            ]
+            member.set_params(**{n: random_state.randint(2**31 - 1) for n in names})
         epochs = [self._snapshot_epochs(member) for member in members]
         fitted = fit_members(
             members, X, y, epochs=epochs, fit_params=fit_params, n_jobs=self.n_jobs
@@ -212,13 +213,3 @@ class SeedEnsembleRegressor(  # type: ignore[misc]
     >>> SeedEnsembleRegressor(net, 5, random_state=0).fit(X, y).predict(X[:2]).shape
     (2,)
     """
-
-
-def _set_seeds(estimator: Any, random_state: np.random.RandomState) -> None:
-    """Give every random state of an estimator and its parts a number."""
-    names = [
-        name
-        for name in sorted(estimator.get_params())
-        if name == "random_state" or name.endswith("__random_state")
-    ]
-    estimator.set_params(**{name: random_state.randint(2**31 - 1) for name in names})

@@ -136,7 +136,14 @@ def read_library(
             "none: fits failed, the estimator has no predictions, or they were not kept "
             "(keep_predictions)."
         )
-    y, classes = _encoded(np.asarray(record.y), is_classification=is_classification)
+    y, classes = np.asarray(record.y), None
+    if not is_classification:
+        y = y.astype(np.float64)
+        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    elif is_multilabel(y):
+        y, classes = y.astype(np.float64), np.empty(0)
+    else:
+        classes, y = np.unique(y.ravel(), return_inverse=True)
     first = int(eligible[complete][0])
     part = _parts(search.held_out_rows_[first], len(y), rows, random_state)
     return Library(
@@ -147,16 +154,6 @@ def read_library(
         classes=classes,
         rows=rows,
     )
-
-
-def _encoded(y: Array, *, is_classification: bool) -> tuple[Array, Array | None]:
-    if not is_classification:
-        y = np.asarray(y, dtype=np.float64)
-        return (y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y), None
-    if is_multilabel(y):
-        return y.astype(np.float64), np.empty(0)
-    classes, numbers = np.unique(y.ravel(), return_inverse=True)
-    return numbers, classes
 
 
 def _parts(held_out: Any, n_rows: int, rows: Array, random_state: int) -> Array:
@@ -308,7 +305,6 @@ class Selector:
         return greedy_weights(statistics, y, self._objective, options, rng, signs)
 
     def _ranked(self, library: Library, signs: Array | None = None) -> Array:
-        """Return the candidates from the best to the worst."""
         statistics = self._objective.statistics(library.predictions, library.y)
         losses = self._objective.losses(statistics, library.y, signs)
         return np.argsort(losses, kind="stable")
@@ -335,35 +331,27 @@ def contribution_table(
     weights, predictions, y = weights[members], library.predictions[members], library.y
     statistics = objective.statistics(predictions, y)
     whole = np.tensordot(weights, statistics, axes=1)
-    gains = [(np.nan, np.nan)]
+    gains, correlations = [(np.nan, np.nan)], np.array([np.nan])
     if len(weights) > 1:
         gains = [
             objective.difference((whole - weight * member) / (1 - weight), whole, y)
             for weight, member in zip(weights, statistics, strict=True)
         ]
+        classes = library.classes
+        target = y if classes is None or len(classes) == 0 else np.eye(len(classes))[y]
+        errors = (predictions - target).reshape(len(predictions), -1)
+        with np.errstate(invalid="ignore"):
+            # Not defined for a member whose errors are all alike.
+            correlations = np.corrcoef(errors)
+        np.fill_diagonal(correlations, 0)
+        correlations = correlations @ weights / (1 - weights)
     return pd.DataFrame(
         {
             "weight": weights,
             "score": -objective.losses(statistics, y),
-            "error_correlation": _error_correlations(
-                predictions, y, weights, library.classes
-            ),
+            "error_correlation": correlations,
             "gain": [gain for gain, _ in gains],
             "gain_error": [error for _, error in gains],
         },
         index=pd.Index(library.candidates[members], name="candidate"),
     )
-
-
-def _error_correlations(
-    predictions: Array, y: Array, weights: Array, classes: Array | None
-) -> Array:
-    """Return for each member the weighted mean correlation with the others."""
-    target = y if classes is None or len(classes) == 0 else np.eye(len(classes))[y]
-    if len(predictions) == 1:
-        return np.array([np.nan])
-    with np.errstate(invalid="ignore"):
-        # Not defined for a member whose errors are all alike.
-        correlations = np.corrcoef((predictions - target).reshape(len(predictions), -1))
-    np.fill_diagonal(correlations, 0)
-    return np.asarray(correlations @ weights / (1 - weights))

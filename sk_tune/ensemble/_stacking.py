@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import field
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import joblib
 import numpy as np
@@ -101,13 +101,8 @@ class _Stacking(Documented):
     n_jobs: int | None = None
     passthrough: bool = False
     verbose: int = 0
-    layers: int = 1
-    random_state: Any = None
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "layers": [Interval(Integral, 1, None, closed="left")],
-        "random_state": ["random_state"],
-    }
+    layers: Annotated[int, Interval(Integral, 1, None, closed="left")] = 1
+    random_state: Annotated[Any, "random_state"] = None
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
         """Fit the base estimators, their folds and the final estimator.
@@ -131,7 +126,14 @@ class _Stacking(Documented):
             if self.layers == 1:
                 super().fit(X, y, **fit_params)  # type: ignore[misc]
                 return self
-            cv = self._cv_of_layers()
+            if isinstance(self.cv, str):
+                raise ValueError(
+                    f"The 'cv' parameter of {type(self).__name__} must be folds if layers "
+                    f"> 1: each layer has estimators of its own. Got {self.cv!r} with "
+                    f"layers={self.layers}."
+                )
+            # Several stacks read the folds.
+            cv = list(self.cv) if isinstance(self.cv, Iterable) else self.cv
             self._compare_layers(X, y, cv, fit_params)
             stack = self._stack_of(self.n_layers_, cv).fit(X, y, **fit_params)
         kept = {*estimator.get_params(deep=False), "n_layers_", "layer_scores_"}
@@ -147,16 +149,6 @@ class _Stacking(Documented):
         if not any(has_network(estimator) for _, estimator in self.estimators):
             return nullcontext()
         return fleet(n_jobs=joblib.effective_n_jobs(self.n_jobs))
-
-    def _cv_of_layers(self) -> Any:
-        """Return `cv` such as several stacks can take it; folds in a list."""
-        if isinstance(self.cv, str):
-            raise ValueError(
-                f"The 'cv' parameter of {type(self).__name__} must be folds if layers > 1: "
-                f"each layer has estimators of its own. Got {self.cv!r} with layers="
-                f"{self.layers}."
-            )
-        return list(self.cv) if isinstance(self.cv, Iterable) else self.cv
 
     def _stack_of(self: Any, n_layers: int, cv: Any) -> Any:
         """Return a stack of so many layers, each the final estimator of the one before."""

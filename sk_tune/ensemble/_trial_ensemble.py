@@ -4,7 +4,7 @@
 
 from dataclasses import field
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,26 +12,19 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state, get_tags
 
-from sk_tune._compat import (
-    HasMethods,
-    Interval,
-    StrOptions,
-)
+from sk_tune._compat import HasMethods, Interval, StrOptions
 from sk_tune._declaration import parameters
 from sk_tune._metric import scorer_metric
 from sk_tune._search_record import deciding_scorer, grants_epochs, search_record
 from sk_tune.ensemble._member_fits import fit_members
 from sk_tune.ensemble._parts import Combined, CombinedClassifier, CombinedRegressor
-from sk_tune.ensemble._selection import (
-    Library,
-    Selector,
-    contribution_table,
-    read_library,
-)
+from sk_tune.ensemble._selection import Selector, contribution_table, read_library
 from sk_tune.ensemble._weights import GreedyOptions
 
 Array = npt.NDArray[Any]
 Method = Literal["greedy", "stack", "average"]
+
+_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 @parameters
@@ -111,30 +104,18 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     models. ICML 2004.
     """
 
-    search: Any = field(kw_only=False)
-    method: Method = "greedy"
-    refit: bool = False
+    search: Annotated[Any, HasMethods("fit")] = field(kw_only=False)
+    method: Annotated[Method, StrOptions({"greedy", "stack", "average"})] = "greedy"
+    refit: Annotated[bool, "boolean"] = False
     scoring: Any = None
-    n_best: int | None = None
-    max_rounds: int = 50
-    n_start: int = 5
-    min_gain: float = 0.0
-    n_bags: int = 20
-    random_state: Any = None
-    n_jobs: int | None = None
+    n_best: Annotated[int | None, _COUNT, None] = None
+    max_rounds: Annotated[int, _COUNT] = 50
+    n_start: Annotated[int, _COUNT] = 5
+    min_gain: Annotated[float, Interval(Real, 0, None, closed="left")] = 0.0
+    n_bags: Annotated[int, _COUNT] = 20
+    random_state: Annotated[Any, "random_state"] = None
+    n_jobs: Annotated[int | None, Integral, None] = None
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "search": [HasMethods("fit")],
-        "method": [StrOptions({"greedy", "stack", "average"})],
-        "refit": ["boolean"],
-        "n_best": [Interval(Integral, 1, None, closed="left"), None],
-        "max_rounds": [Interval(Integral, 1, None, closed="left")],
-        "n_start": [Interval(Integral, 1, None, closed="left")],
-        "min_gain": [Interval(Real, 0, None, closed="left")],
-        "n_bags": [Interval(Integral, 1, None, closed="left")],
-        "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
-    }
     _is_classification: ClassVar[bool]
 
     @classmethod
@@ -245,7 +226,28 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
             needs_models=not self.refit,
             random_state=seed,
         ).where_weights(params)
-        selector = self._selector(library, seed, search)
+        reported = None
+        if self.scoring is None:
+            # The scorer that decides in the search, if it needs no more than predictions.
+            scorer, _ = deciding_scorer(search)
+            metric = scorer_metric(scorer, search.estimator)
+            if metric is not None and metric.takes_probabilities:
+                reported = scorer
+        selector = Selector(
+            library=library,
+            method=self.method,
+            scoring=self.scoring,
+            reported=reported,
+            greedy=GreedyOptions(
+                max_rounds=self.max_rounds,
+                n_start=self.n_start,
+                min_gain=self.min_gain,
+                n_bags=self.n_bags,
+            ),
+            n_best=self.n_best,
+            calibrate=getattr(self, "calibrate", False),
+            random_state=seed,
+        )
         choice, self.score_, self.oof_predictions_ = selector.select()
         contributions = contribution_table(library, choice.weights, selector.reported)
         # skops can hold plain values.
@@ -266,23 +268,6 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
                 self.classes_ = np.arange(library.y.shape[1])
             self.temperature_ = choice.temperature
         self._keep(members, weights)
-
-    def _selector(self, library: Library, seed: int, search: Any) -> Selector:
-        return Selector(
-            library=library,
-            method=self.method,
-            scoring=self.scoring,
-            reported=_scorer_of(search) if self.scoring is None else None,
-            greedy=GreedyOptions(
-                max_rounds=self.max_rounds,
-                n_start=self.n_start,
-                min_gain=self.min_gain,
-                n_bags=self.n_bags,
-            ),
-            n_best=self.n_best,
-            calibrate=getattr(self, "calibrate", False),
-            random_state=seed,
-        )
 
     def get_metadata_routing(self) -> Any:
         """Return the routing of the search, which is given all that ``fit`` is given.
@@ -348,9 +333,8 @@ class TrialEnsembleClassifier(  # type: ignore[misc]
     (150, 3)
     """
 
-    calibrate: bool = False
+    calibrate: Annotated[bool, "boolean"] = False
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"calibrate": ["boolean"]}
     _is_classification = True
 
 
@@ -385,13 +369,6 @@ class TrialEnsembleRegressor(  # type: ignore[misc]
     """
 
     _is_classification = False
-
-
-def _scorer_of(search: Any) -> Any:
-    """Return the scorer that decides in a search, if predictions are all that it needs."""
-    scorer, _ = deciding_scorer(search)
-    metric = scorer_metric(scorer, search.estimator)
-    return None if metric is None or not metric.takes_probabilities else scorer
 
 
 def _refitted(

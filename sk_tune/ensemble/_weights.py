@@ -317,59 +317,39 @@ def _select(
     signs: Array | None,
 ) -> Counts:
     """Return how often each candidate is in the ensemble."""
-    counts, total = _sorted_start(statistics, y, objective, options.n_start, signs)
-    kept, current = counts.copy(), total / counts.sum()
-    n_idle = 0
-    for _ in range(options.max_rounds):
-        losses = objective.losses((total + statistics) / (counts.sum() + 1), y, signs)
-        chosen = _least(losses, counts)
-        counts[chosen] += 1
-        total = total + statistics[chosen]
-        average = total / counts.sum()
-        n_idle += 1
-        if _is_gain(current, average, y, objective, options.min_gain, signs):
-            kept, current, n_idle = counts.copy(), average, 0
-        if n_idle == _PATIENCE:
-            break
-    return kept
-
-
-def _is_gain(
-    before: Array,
-    after: Array,
-    y: Array,
-    objective: Objective,
-    min_gain: float,
-    signs: Array | None,
-) -> bool:
-    if min_gain == 0 or signs is not None:
-        # The error is not asked for: for a metric that is no mean over samples it costs
-        # many calls.
-        losses = objective.losses(np.stack([before, after]), y, signs)
-        return bool(losses[1] < losses[0])
-    gain, error = objective.difference(before, after, y)
-    return gain > 0 and gain >= min_gain * error
-
-
-def _sorted_start(
-    statistics: Array, y: Array, objective: Objective, n_start: int, signs: Array | None
-) -> tuple[Counts, Array]:
-    """Return the best candidates that are best together, and the sum of their values."""
+    # The best candidates that are best together are the start.
     best = np.argsort(objective.losses(statistics, y, signs), kind="stable")
-    sums = np.cumsum(statistics[best[:n_start]], axis=0)
+    sums = np.cumsum(statistics[best[: options.n_start]], axis=0)
     sizes = np.arange(1, len(sums) + 1).reshape(-1, *[1] * (sums.ndim - 1))
     n = int(np.argmin(objective.losses(sums / sizes, y, signs))) + 1
     counts = np.zeros(len(statistics), dtype=np.int64)
     counts[best[:n]] = 1
-    return counts, sums[n - 1]
-
-
-def _least(losses: Floats, counts: Counts) -> int:
-    """Return the candidate whose addition leaves least loss."""
-    least = losses.min()
-    tied = np.flatnonzero(losses <= least + _TIE * abs(least))
-    inside = tied[counts[tied] > 0]
-    return int((inside if len(inside) else tied)[0])
+    total = sums[n - 1]
+    kept, current = counts.copy(), total / counts.sum()
+    n_idle = 0
+    for _ in range(options.max_rounds):
+        losses = objective.losses((total + statistics) / (counts.sum() + 1), y, signs)
+        least = losses.min()
+        tied = np.flatnonzero(losses <= least + _TIE * abs(least))
+        members = tied[counts[tied] > 0]
+        chosen = (members if len(members) else tied)[0]
+        counts[chosen] += 1
+        total = total + statistics[chosen]
+        average = total / counts.sum()
+        if options.min_gain == 0 or signs is not None:
+            # The error is not asked for: for a metric that is no mean over samples it
+            # costs many calls.
+            before, after = objective.losses(np.stack([current, average]), y, signs)
+            is_gain = after < before
+        else:
+            gain, error = objective.difference(current, average, y)
+            is_gain = gain > 0 and gain >= options.min_gain * error
+        n_idle += 1
+        if is_gain:
+            kept, current, n_idle = counts.copy(), average, 0
+        if n_idle == _PATIENCE:
+            break
+    return kept
 
 
 def _stacked_weights(
