@@ -142,7 +142,6 @@ def _changed_list(values: list[Any], change: Change) -> list[Any]:
 
 
 def _moved(ends: _Range, change: Change) -> tuple[Any, Any]:
-    """Return the ends of a range after a change; it keeps its width if it must move."""
     low, high, is_log, whole, _ = ends
     bound = change.value
     new_low, new_high = {
@@ -152,6 +151,7 @@ def _moved(ends: _Range, change: Change) -> tuple[Any, Any]:
         "at least": (max(low, bound), high),
         "at most": (low, min(high, bound)),
     }[change.action]
+    # A range that must move keeps its width.
     if new_low > new_high and change.action == "at least":
         new_high = new_low * high / low if is_log else new_low + (high - low)
     elif new_low > new_high:
@@ -170,7 +170,6 @@ def _valid(parameter: str, value: Any, *, whole: bool) -> Any:
 
 
 def _is_whole(change: Change, *values: Any) -> bool:
-    """Return whether what a change makes of values has to be whole, as they are."""
     bound = () if change.action == "multiply" else (change.value,)
     return is_whole(change.parameter, *values, *bound)
 
@@ -349,20 +348,15 @@ def _changed_search(search: Any, changes: list[Change]) -> tuple[Any, list[Appli
     )
     estimator, also_made = _changed_estimator(target.estimator, of_estimator)
     target.set_params(**{name: space, "estimator": estimator})
-    return target, [*made, *also_made, *_longer_rungs(search, target, of_rungs)]
-
-
-def _longer_rungs(search: Any, target: Any, changes: list[Change]) -> list[AppliedChange]:
-    """Grant the last rung more epochs; fewer are what the rungs already try."""
-    made = []
-    for change in changes:
+    for change in of_rungs:
         # Fitted, a search knows what "auto" came to.
         before = getattr(search, "max_resources_", target.max_resources)
         after = changed_value(before, change)
+        # Fewer epochs are what the rungs already try.
         if isinstance(before, int) and after > before:
             target.set_params(max_resources=after)
-            made.append(_made("max_resources", before, after, change))
-    return made
+            also_made.append(_made("max_resources", before, after, change))
+    return target, [*made, *also_made]
 
 
 def _changed_space(
@@ -373,7 +367,12 @@ def _changed_space(
     prefix: str | None = None,
 ) -> tuple[Any, list[AppliedChange]]:
     """Change a space; without a prefix its names tell where the network's are."""
-    prefix = _prefix_in(space) if prefix is None else prefix
+    if prefix is None:
+        known = [name for name in _names(space) if name.rpartition("__")[2] in _OF_NETWORKS]
+        prefixes = {name[: -len(name.rpartition("__")[2])] for name in known}
+        # Parameters of a module are none of its network.
+        prefixes = {p for p in prefixes if p.rpartition("module__")[1] == ""}
+        prefix = prefixes.pop() if len(prefixes) == 1 else None
     changer = _SpaceChanger(changes, prefix, tuples_are_ranges)
     if isinstance(space, Mapping):
         return changer.completed(space), changer.made
@@ -423,15 +422,6 @@ class _SpaceChanger:
                 if described is not before:
                     self.made.append(_made(name, before, described, change))
         return described
-
-
-def _prefix_in(space: Any) -> str | None:
-    """Return what stands in front of a network's parameters, if the names tell."""
-    known = [name for name in _names(space) if name.rpartition("__")[2] in _OF_NETWORKS]
-    prefixes = {name[: -len(name.rpartition("__")[2])] for name in known}
-    # Parameters of a module are none of its network.
-    prefixes = {p for p in prefixes if p.rpartition("module__")[1] == ""}
-    return prefixes.pop() if len(prefixes) == 1 else None
 
 
 def _names(space: Any) -> Iterable[str]:

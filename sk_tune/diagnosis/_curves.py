@@ -282,17 +282,11 @@ def larger_in_search(search: Any, candidate: int) -> Curves | None:
         if other_size is None or other_size <= own_size:
             continue
         other = curves_of(search, row)
-        end = float(np.mean([_last(fold) for fold in other.valid_loss]))
+        end = float(_filled(other.valid_loss)[:, -1].mean())
         was_long = other.n_epochs >= curves.n_epochs or other.params.get("early_stopping")
         if was_long and end < best[0]:
             best = (end, other)
     return best[1]
-
-
-def _last(losses: Any) -> float:
-    """Return the last loss of a fold, which early stopping may have ended."""
-    known = losses[np.isfinite(losses)]
-    return float(known[-1]) if len(known) else math.nan
 
 
 # Points in each epoch at which the factor of the learning rate is read.
@@ -407,25 +401,19 @@ class Summary:
 
     @property
     def n_epochs(self) -> int:
-        """Epochs; T."""
         return int(self.train.shape[1])
 
     @property
     def is_annealed(self) -> bool:
-        """Whether the learning rate falls towards the end."""
         return str(self.params.get("lr_schedule")) in _ANNEALED
 
     @property
     def has_valid(self) -> bool:
-        """Whether there is a held-out loss."""
         return len(self.valid) > 0 and bool(np.isfinite(self.valid).all())
 
     @property
     def carries_over(self) -> bool:
-        """Whether what is learnt from the training samples holds for others.
-
-        The gap of the losses is less than what was learnt, or next to nothing.
-        """
+        """Whether what is learnt from the training samples holds for others."""
         train, valid = float(self.train_end.mean()), float(self.valid_end.mean())
         gap = valid - train
         return gap < max(self.reference - valid, 0.03 * self.reference)
@@ -447,12 +435,10 @@ class Summary:
 
     @property
     def train_end(self) -> Floats:
-        """Training loss of each fold at the end."""
         return _end_level(self.train)
 
     @property
     def valid_end(self) -> Floats:
-        """Held-out loss of each fold at the end."""
         return _end_level(self.valid)
 
     @property
@@ -491,6 +477,14 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
     train, valid = train[folds, :n_epochs], valid[folds, :n_epochs]
     filled = _filled(train)
     valid_filled = _filled(valid)
+    at_ends = filled
+    if n_epochs > 1:
+        # Each point is a mean over an epoch.
+        middle = (filled[:, :-1] + filled[:, 1:]) / 2
+        last = filled[:, -1:] + (filled[:, -1:] - filled[:, -2:-1]) / 2
+        # Extrapolated by half an epoch, but not below what a loss can be.
+        last = np.maximum(last, filled[:, -1:] / 2)
+        at_ends = np.concatenate([middle, last], axis=1)
     params = curves.params
     baseline = curves.baseline_loss
     has_baseline = baseline is not None and math.isfinite(baseline) and baseline > 0
@@ -498,7 +492,7 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
     first = first[np.isfinite(first)]
     reference = baseline if has_baseline else first.max() if len(first) else math.nan
     return Summary(
-        train=_at_epoch_ends(filled),
+        train=at_ends,
         valid=valid_filled,
         raw_train=filled,
         score=_filled(score[folds, :n_epochs]),
@@ -572,13 +566,3 @@ def _breaks_off(curves: Floats) -> bool:
         return True
     is_nan = np.isnan(curves)
     return bool((is_nan[:, :-1] & ~is_nan[:, 1:]).any())
-
-
-def _at_epoch_ends(train: Floats) -> Floats:
-    """Return the training loss at the end of each epoch from the means over epochs."""
-    if train.shape[1] < 2:
-        return train
-    middle = (train[:, :-1] + train[:, 1:]) / 2
-    last = train[:, -1:] + (train[:, -1:] - train[:, -2:-1]) / 2
-    # Extrapolated by half an epoch, but not below what a loss can be.
-    return np.concatenate([middle, np.maximum(last, train[:, -1:] / 2)], axis=1)

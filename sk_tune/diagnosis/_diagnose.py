@@ -131,7 +131,21 @@ def diagnose(source: Any, *, candidate: int | None = None) -> tuple[Finding, ...
     if isinstance(source, Curves):
         return Findings(_of_curves(source))
     if is_search(source):
-        return Findings(_of_search(source, candidate))
+        chosen = best_candidate(source) if candidate is None else candidate
+        curves = curves_of(source, chosen)
+        keeps_best = getattr(source, "epochs", "last") == "best"
+        findings = _of_curves(
+            curves,
+            keeps_best=keeps_best or bool(curves.params.get("early_stopping", False)),
+            larger=larger_in_search(source, chosen),
+        )
+        return Findings([
+            *(replace(finding, candidate=int(chosen)) for finding in findings),
+            check_edge(source),
+            check_noise_ceiling(source),
+            check_optimism(source),
+            check_failures(source),
+        ])
     network, _ = network_part(source)
     keeps_best = bool(getattr(network, "early_stopping", False))
     return Findings(_of_curves(curves_of_estimator(source), keeps_best=keeps_best))
@@ -153,24 +167,6 @@ def _of_curves(
     checks: _Checks = {**_CHECKS_OF_CURVES, "underfitting": underfitting}
     found = [check(summary) for check in checks.values()]
     return (good_fit(found), *found)
-
-
-def _of_search(search: Any, candidate: int | None) -> tuple[Finding, ...]:
-    chosen = best_candidate(search) if candidate is None else candidate
-    keeps_best = getattr(search, "epochs", "last") == "best"
-    curves = curves_of(search, chosen)
-    findings = _of_curves(
-        curves,
-        keeps_best=keeps_best or bool(curves.params.get("early_stopping", False)),
-        larger=larger_in_search(search, chosen),
-    )
-    return (
-        *(replace(finding, candidate=int(chosen)) for finding in findings),
-        check_edge(search),
-        check_noise_ceiling(search),
-        check_optimism(search),
-        check_failures(search),
-    )
 
 
 def last_rows(search: Any) -> npt.NDArray[np.intp]:

@@ -250,7 +250,6 @@ class Findings(tuple[Finding, ...]):
         return html_table(["check", "outcome", "what was found"], rows)
 
     def _others(self) -> list[tuple[str, str]]:
-        """Return names of the other checks by what became of them."""
         names = {
             text: ", ".join(f.name for f in self if f.outcome == outcome)
             for outcome, text in _IN_ONE_LINE.items()

@@ -232,7 +232,10 @@ def check_overfitting(summary: Summary) -> Finding:
             return rule.tip("low", message, evidence, remedy, changes)
         severity: Severity = "high" if relative > 0.5 else "medium"
         return rule.issue(severity, message, evidence, remedy, changes)
-    in_vain = _learns_in_vain(summary, float(train[best]))
+    # A training loss that falls much after an early best epoch is learnt by heart, even if
+    # the held-out loss hardly rises.
+    since = 1 - float(summary.train_end.mean()) / max(float(train[best]), 1e-12)
+    in_vain = is_free(summary.params) and best + 1 < summary.n_epochs / 2 and since > 0.3
     if (by_heart or in_vain) and not summary.keeps_best:
         return rule.issue(
             "medium",
@@ -243,16 +246,6 @@ def check_overfitting(summary: Summary) -> Finding:
             regularise(summary.params, best + 1),
         )
     return rule.passed("The held-out loss does not rise beyond its noise.", evidence)
-
-
-def _learns_in_vain(summary: Summary, train_at_best: float) -> bool:
-    """Return whether the training loss falls much after an early best epoch.
-
-    That is learning by heart, even if the held-out loss hardly rises.
-    """
-    since = 1 - float(summary.train_end.mean()) / max(train_at_best, 1e-12)
-    is_early = summary.best_epoch + 1 < summary.n_epochs / 2
-    return is_free(summary.params) and is_early and since > 0.3
 
 
 def check_underfitting(summary: Summary, larger: Summary | None = None) -> Finding:
@@ -387,7 +380,6 @@ def check_diverged(summary: Summary) -> Finding:
 def diverged(
     message: str, evidence: Mapping[str, float], params: Mapping[str, Any]
 ) -> Finding:
-    """Return the issue of a network that diverged."""
     remedy = "Lower the learning rate, or clip the gradient."
     return RULES["diverged"].issue("high", message, evidence, remedy, lower_rate(params))
 
@@ -480,7 +472,17 @@ def check_rate_low(summary: Summary) -> Finding:
     if summary.n_epochs < 4:
         return rule.not_applicable("There are too few epochs to tell slow from short.")
     relative = relative_rate(summary.params)
-    early, left = _early_share(summary), float(summary.train_end.mean()) / summary.reference
+    train = summary.train
+    first, half, end = (
+        float(np.sort(values).mean())
+        for values in (train[:, 0], summary.at_share(train, 0.5), train[:, -1])
+    )
+    # The first epoch's mean is a fall already; before it a network is hardly better than
+    # a constant.
+    start = max(first, summary.reference)
+    # The share of the fall that is in the first half of the training.
+    early = (start - half) / (start - end) if start > end else 1.0
+    left = float(summary.train_end.mean()) / summary.reference
     evidence = {"early_share": early, "left": left}
     if relative is None:
         # Half of a straight line's fall is in the first half of the training, nearly all of
@@ -503,19 +505,6 @@ def check_rate_low(summary: Summary) -> Finding:
         "Raise the learning rate.",
         raise_rate(summary.params),
     )
-
-
-def _early_share(summary: Summary) -> float:
-    """Return the share of the training loss's fall in the first half of the training."""
-    train = summary.train
-    first, half, end = (
-        float(np.sort(values).mean())
-        for values in (train[:, 0], summary.at_share(train, 0.5), train[:, -1])
-    )
-    # The first epoch's mean is a fall already; before it a network is hardly better than
-    # a constant.
-    start = max(first, summary.reference)
-    return (start - half) / (start - end) if start > end else 1.0
 
 
 def _still_falls(summary: Summary, relative: float = 0.0) -> bool:

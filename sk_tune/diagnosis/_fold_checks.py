@@ -22,12 +22,7 @@ from sklearn.model_selection import check_cv, cross_val_score
 from sk_tune.diagnosis._curves import USUAL_FOLDS, Summary, estimate, log_ratio, smooth
 from sk_tune.diagnosis._findings import RULES, Change, Finding, share
 from sk_tune.diagnosis._fit_checks import SURE, trend
-from sk_tune.diagnosis._remedies import (
-    longer_training,
-    more_steps,
-    regularise,
-    restrained,
-)
+from sk_tune.diagnosis._remedies import longer_training, more_steps, regularise, restrained
 
 Floats = npt.NDArray[np.float64]
 
@@ -106,35 +101,32 @@ def _deviations(
 
     The held-out losses are those whose relative variance from sample to sample is known.
     """
-    valid = smooth(curves)
-    folds = range(len(valid))
-    return [_deviation(summary, fold, valid, relative_variance) for fold in folds]
-
-
-def _deviation(
-    summary: Summary, fold: int, valid: Floats, relative_variance: float
-) -> tuple[float, float]:
-    # Folds are compared at the epoch that is best for the others, because a fold that is
-    # different often is at its best before it has learnt what they have in common.
-    best = int(np.argmin(np.sort(np.delete(valid, fold, 0), 0).mean(axis=0)))
-    # A few epochs about it, because single ones are noisy.
+    valid, deviations = smooth(curves), []
+    # A few epochs about the best one, because single ones are noisy.
     reach = summary.n_epochs // 10
-    losses = valid[:, max(best - reach, 0) : best + reach + 1].mean(axis=1)
-    logs = _logs(losses)
-    others = np.sort(np.delete(logs, fold))
-    squares = float(((others - others.mean()) ** 2).sum())
-    degrees = len(others) - 1 + USUAL_FOLDS
-    # Logarithms of the loss spread by a tenth, and by what comes of the number of samples.
-    usual = 0.1**2
-    if summary.n_samples is not None:
-        # A low loss is that of a few samples.
-        level = math.exp(others.mean()) / summary.reference
-        usual += max(relative_variance, 0.6 / level) * (
-            len(losses) / summary.n_repeats / summary.n_samples
-        )
-    spread = math.sqrt((squares + USUAL_FOLDS * usual) / degrees)
-    difference = float(logs[fold] - others.mean())
-    return difference / (spread * math.sqrt(1 + 1 / len(others))), math.expm1(difference)
+    for fold in range(len(valid)):
+        # Folds are compared at the epoch that is best for the others, because a fold that
+        # is different often is at its best before it has learnt what they have in common.
+        best = int(np.argmin(np.sort(np.delete(valid, fold, 0), 0).mean(axis=0)))
+        losses = valid[:, max(best - reach, 0) : best + reach + 1].mean(axis=1)
+        logs = _logs(losses)
+        others = np.sort(np.delete(logs, fold))
+        squares = float(((others - others.mean()) ** 2).sum())
+        degrees = len(others) - 1 + USUAL_FOLDS
+        # Logarithms of the loss spread by a tenth, and by what comes of the number of
+        # samples.
+        usual = 0.1**2
+        if summary.n_samples is not None:
+            # A low loss is that of a few samples.
+            level = math.exp(others.mean()) / summary.reference
+            usual += max(relative_variance, 0.6 / level) * (
+                len(losses) / summary.n_repeats / summary.n_samples
+            )
+        spread = math.sqrt((squares + USUAL_FOLDS * usual) / degrees)
+        difference = float(logs[fold] - others.mean())
+        z = difference / (spread * math.sqrt(1 + 1 / len(others)))
+        deviations.append((z, math.expm1(difference)))
+    return deviations
 
 
 def _logs(losses: Floats) -> Floats:

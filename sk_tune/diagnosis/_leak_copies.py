@@ -51,7 +51,6 @@ class LeakTable:
 
     @property
     def numbers(self) -> pd.DataFrame:
-        """Columns of numbers."""
         return self.X.select_dtypes(include=["number", "bool"])
 
 
@@ -262,10 +261,7 @@ _MOST_ROWS = 5000
 
 
 def check_duplicates(table: LeakTable) -> Finding:
-    """Look for test samples that are also training samples.
-
-    An issue if they are too many to be chance, a tip where samples repeat by nature.
-    """
+    """Look for test samples that are also training samples."""
     rule = RULES["duplicates across folds"]
     hashes = hash_pandas_object(table.X, index=False).to_numpy()
     repeated = [np.isin(hashes[test], hashes[train]) for train, test in table.folds]
@@ -381,7 +377,14 @@ def _neighbours(numbers: pd.DataFrame, table: LeakTable) -> _Neighbours:
     rng = np.random.default_rng(0)
     most = _MOST_ROWS // len(table.folds)
     k = min(_NEIGHBOURS, *(len(train) for train, _ in table.folds))
-    closed, members = _closed_groups(scaled)
+    if _NEIGHBOURS < len(scaled) <= _MOST_ROWS:
+        nearest = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(scaled).kneighbors()[1]
+        closed, size = _find_closed_groups(nearest)
+        members = nearest[:, : max(size - 1, 0)]
+    else:
+        # Some of very many rows would not tell: they lack others of their groups.
+        closed = np.zeros(len(scaled), dtype=bool)
+        members = np.zeros((len(scaled), 0), dtype=np.intp)
     distances, differences, in_groups = [], [], []
     for train, test in table.folds:
         some = rng.choice(test, most, replace=False) if len(test) > most else test
@@ -399,14 +402,3 @@ def _neighbours(numbers: pd.DataFrame, table: LeakTable) -> _Neighbours:
         np.concatenate(in_groups),
         table.is_classification,
     )
-
-
-def _closed_groups(scaled: Floats) -> tuple[Bools, npt.NDArray[np.intp]]:
-    """Return which rows are in closed groups, and the other rows of each one's group."""
-    n = len(scaled)
-    if not _NEIGHBOURS < n <= _MOST_ROWS:
-        # Some of very many rows would not tell: they lack others of their groups.
-        return np.zeros(n, dtype=bool), np.zeros((n, 0), dtype=np.intp)
-    neighbours = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(scaled).kneighbors()[1]
-    closed, size = _find_closed_groups(neighbours)
-    return closed, neighbours[:, : max(size - 1, 0)]

@@ -74,8 +74,11 @@ def check_giveaway(table: LeakTable) -> Finding:
     if not scores:
         return rule.not_applicable("There is no column beside the target.")
     name = max(scores, key=lambda n: scores[n])
+    gained = scores[name] - guessed
+    # Where a class is rare, so much of guessing's errors must be gone, and so many.
+    is_much = gained >= 0.02 or (gained >= 0.75 * (1 - guessed) and gained * len(y) >= 10)
     evidence = {"score": scores[name], "guessing": guessed}
-    if scores[name] < 0.995 or not _tells(scores[name], guessed, len(y)):
+    if scores[name] < 0.995 or not is_much:
         return rule.passed("No column alone predicts the target.", evidence)
     what = "accuracy" if table.is_classification else "R²"
     return rule.issue(
@@ -84,13 +87,6 @@ def check_giveaway(table: LeakTable) -> Finding:
         evidence,
         f"Ask whether {name!r} is known when the prediction is needed; drop it if not.",
     )
-
-
-def _tells(score: float, guessed: float, n_rows: int) -> bool:
-    """Return whether a score is so much better than guessing that it is suspect."""
-    gained = score - guessed
-    # Where a class is rare, so much of guessing's errors must be gone, and so many.
-    return gained >= 0.02 or (gained >= 0.75 * (1 - guessed) and gained * n_rows >= 10)
 
 
 def _suspects(table: LeakTable, rows: Array) -> list[Any]:
@@ -155,13 +151,29 @@ def check_scaling(table: LeakTable) -> Finding:
     """Look for columns scaled with the samples of all folds: a low issue if most were."""
     rule = RULES["scaled over all rows"]
     numbers: Any = table.numbers.astype(np.float64)
-    values = _of_measurements(numbers.loc[:, numbers.nunique() > 2].to_numpy())
+    values = numbers.loc[:, numbers.nunique() > 2].to_numpy()
+    # Nobody scales pairs of sine and cosine.
+    radius = np.hypot(values[:, :-1], values[:, 1:])
+    pairs = (np.abs(radius - 1) < _EXACTLY).all(axis=0)
+    on_circle = np.zeros(values.shape[1], dtype=bool)
+    on_circle[:-1] |= pairs
+    on_circle[1:] |= pairs
+    values = values[:, ~on_circle]
     if values.shape[1] == 0 or len(values) < 3:
         return rule.not_applicable("There are no columns of numbers.")
+    # RealMLP's smooth clipping, x / sqrt(1 + (x / 3)^2), ends at 3.  A value at the bound
+    # itself would have come from an infinite one.
+    lowest, highest = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    is_inside = np.maximum(-lowest, highest) <= 3
+    clipped = np.clip(np.where(is_inside, values, 0.0) / 3, -1 + 1e-12, 1 - 1e-12)
+    unclipped = 3 * clipped / np.sqrt(1 - clipped**2)
+    # Where scikit-learn's QuantileTransformer ends its normal distribution.
+    end = float(-norm.ppf(1e-7))
     scalings = {
         "mean and deviation": _is_standardised(values),
-        "median and quartiles": _has_quartiles(values) | _has_quartiles(_unclipped(values)),
-        "ends of a normal distribution": _has_normal_ends(values),
+        "median and quartiles": _has_quartiles(values) | _has_quartiles(unclipped),
+        "ends of a normal distribution": (np.abs(lowest + end) < _EXACTLY)
+        & (np.abs(highest - end) < _EXACTLY),
     }
     scaling = max(scalings, key=lambda name: scalings[name].mean())
     part = float(scalings[scaling].mean())
@@ -175,18 +187,6 @@ def check_scaling(table: LeakTable) -> Finding:
         evidence,
         "Start from the data before they were scaled, and put the scaler in the pipeline.",
     )
-
-
-def _of_measurements(values: Floats) -> Floats:
-    """Leave out pairs of sine and cosine, which nobody scales."""
-    if values.shape[1] < 2:
-        return values
-    radius = np.hypot(values[:, :-1], values[:, 1:])
-    pairs = (np.abs(radius - 1) < _EXACTLY).all(axis=0)
-    on_circle = np.zeros(values.shape[1], dtype=bool)
-    on_circle[:-1] |= pairs
-    on_circle[1:] |= pairs
-    return values[:, ~on_circle]
 
 
 def _is_standardised(values: Floats) -> Bools:
@@ -214,24 +214,6 @@ def _has_quartiles(values: Floats) -> Bools:
     return scaled
 
 
-def _unclipped(values: Floats) -> Floats:
-    """Return values before smooth clipping, of columns that may have come from it."""
-    # RealMLP's smooth clipping, x / sqrt(1 + (x / 3)^2), ends at 3.
-    inside = np.nanmax(np.abs(values), axis=0) <= 3
-    # A value at the bound itself would have come from an infinite one.
-    kept = np.clip(np.where(inside, values, 0.0) / 3, -1 + 1e-12, 1 - 1e-12)
-    unclipped: Floats = 3 * kept / np.sqrt(1 - kept**2)
-    return unclipped
-
-
-def _has_normal_ends(values: Floats) -> Bools:
-    lowest, highest = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
-    # Where scikit-learn's QuantileTransformer ends its normal distribution.
-    end = float(-norm.ppf(1e-7))
-    ends: Bools = (np.abs(lowest + end) < _EXACTLY) & (np.abs(highest - end) < _EXACTLY)
-    return ends
-
-
 # Standard deviation of normal values by the median absolute deviation, and the distance
 # of quartiles by the standard deviation.
 _NORMAL_MAD, _NORMAL_IQR = 1.4826, 1.349
@@ -252,10 +234,7 @@ class Outliers:
 
 
 def check_outliers(table: LeakTable) -> Finding:
-    """Look for single values that are far from all others of their column.
-
-    A tip if there are some, of medium severity among the targets of a regression.
-    """
+    """Look for single values that are far from all others of their column."""
     rule = RULES["outliers"]
     columns = {repr(name): column for name, column in table.numbers.items()}
     targets: dict[str, pd.Series] = {}
@@ -277,12 +256,23 @@ def check_outliers(table: LeakTable) -> Finding:
     evidence |= {"share": part, "widened": max(o.widened for o in guilty.values())}
     names = sorted(guilty, key=lambda name: -guilty[name].furthest)
     is_in_target = any(name in targets for name in names)
+    remedy = "Look at these rows: a typing error, a code for a missing value, or real?"
+    if set(names) != set(targets):
+        remedy += (
+            ' Scale real ones by TablePreparer(numeric="smooth_clip") or RobustScaler.'
+        )
+    if is_in_target:
+        remedy += (
+            " Train on a target without a long tail, by TransformedTargetRegressor with a "
+            "logarithm or quantiles, or a network with loss='huber' or 'absolute_error', "
+            "which errors enter linearly."
+        )
     return rule.tip(
         "medium" if is_in_target else "low",
         f"{share(part)} of the rows have values far from all others, up to "
         f"{furthest:.0f} robust standard deviations, in {listed(names, _MOST_NAMES)}.",
         evidence,
-        _remedy(is_in_target=is_in_target, is_in_features=set(names) != set(targets)),
+        remedy,
     )
 
 
@@ -335,21 +325,6 @@ def _limit(z: Floats) -> float:
     return far if float(np.sqrt(np.mean(z[z < limit] ** 2))) > 5 else limit
 
 
-def _remedy(*, is_in_target: bool, is_in_features: bool) -> str:
-    texts = ["Look at these rows: a typing error, a code for a missing value, or real?"]
-    if is_in_features:
-        texts.append(
-            'Scale real ones by TablePreparer(numeric="smooth_clip") or RobustScaler.'
-        )
-    if is_in_target:
-        texts.append(
-            "Train on a target without a long tail, by TransformedTargetRegressor with a "
-            "logarithm or quantiles, or a network with loss='huber' or 'absolute_error', "
-            "which errors enter linearly."
-        )
-    return " ".join(texts)
-
-
 # Least share of the test rows whose group or past is in training.
 LEAST_SHARE = 0.01
 # Names of columns that say who a row is of: the word alone, or with "id" behind it.
@@ -361,16 +336,22 @@ FEWEST_GROUPS = 10
 
 
 def check_groups(table: LeakTable, groups: Any = None) -> Finding:
-    """Look for groups with samples on both sides of a split.
-
-    An issue for groups that were given, or else a tip for a column that looks like some.
-    """
+    """Look for groups with samples on both sides of a split."""
     rule = RULES["groups across folds"]
-    name = None if groups is not None else _group_column(table.X)
-    if groups is None and name is None:
-        return rule.not_applicable(
-            "No groups were given, and no column looks as if it named some."
-        )
+    name = None
+    if groups is None:
+        # A column whose name and values look like an identity.
+        for column in table.X.columns:
+            n_values = table.X[column].nunique()
+            is_named = _IDENTITY.fullmatch(str(column)) is not None
+            repeats = len(table.X) / max(1, n_values)
+            if is_named and n_values >= FEWEST_GROUPS and repeats >= FEWEST_REPEATS:
+                name = str(column)
+                break
+        else:
+            return rule.not_applicable(
+                "No groups were given, and no column looks as if it named some."
+            )
     values = np.asarray(pd.factorize(table.X[name] if name else pd.Series(groups))[0])
     shared = [np.isin(values[test], values[train]) for train, test in table.folds]
     part = float(np.mean(np.concatenate(shared)))
@@ -396,10 +377,7 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
 
 
 def check_times(table: LeakTable, times: Any = None) -> Finding:
-    """Look for training samples that are later than the samples they are tested on.
-
-    An issue for times that were given; without them, a tip for a column of dates.
-    """
+    """Look for training samples that are later than the samples they are tested on."""
     rule = RULES["future in the training rows"]
     is_date = pd.api.types.is_datetime64_any_dtype
     dates = [column for column in table.X.columns if is_date(table.X[column])]
@@ -425,17 +403,6 @@ def check_times(table: LeakTable, times: Any = None) -> Finding:
         evidence,
         f"If the network is to predict the future: {remedy}",
     )
-
-
-def _group_column(X: pd.DataFrame) -> str | None:
-    """Return a column whose name and values look like an identity."""
-    for name in X.columns:
-        is_named = _IDENTITY.fullmatch(str(name)) is not None
-        n_values = X[name].nunique()
-        repeats = len(X) / max(1, n_values)
-        if is_named and n_values >= FEWEST_GROUPS and repeats >= FEWEST_REPEATS:
-            return str(name)
-    return None
 
 
 def find_leaks(

@@ -180,7 +180,6 @@ def _least_decay(params: Mapping[str, Any]) -> float:
 
 
 def number(params: Mapping[str, Any], name: str) -> float | None:
-    """Return a parameter's value if it is a number, else None."""
     value = params.get(name)
     return float(value) if is_number(value) else None
 
