@@ -32,7 +32,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import ShuffleSplit
 
 from sk_tune import MLPClassifier, RandomizedSearchCV
-from sk_tune.schedule import Rung, RungJob, asynchronous_bracket
+from sk_tune.schedule import AsynchronousBracket, Rung, RungJob
 
 Curves = npt.NDArray[np.float64]
 ETA = 3
@@ -134,18 +134,18 @@ class Asynchronous:
             Rung(n_candidates=max(1, n // ETA**i), n_resources=own)
             for i, own in enumerate(RUNGS)
         ]
-        self._bracket = asynchronous_bracket(rungs, ETA)
+        self._bracket = AsynchronousBracket(rungs, ETA)
 
     def next(self) -> tuple[int, int] | None:
         job = self._bracket.next_job()
         if job is None:
             return None
-        self._bracket = self._bracket.with_started(job)
+        self._bracket.start(job)
         return job.candidate, job.rung
 
     def end(self, job: tuple[int, int]) -> None:
         own = RungJob(candidate=job[0], rung=job[1])
-        self._bracket = self._bracket.with_score(own, score_in(self._curves, job))
+        self._bracket.end(own, score_in(self._curves, job))
 
 
 def simulate(
