@@ -301,28 +301,24 @@ def outliers_of(column: "pd.Series[float]") -> Outliers | None:
         return None
     z = np.full(len(values), 0.0)
     z[is_finite] = np.abs(known - middle) / deviation
-    limit = _limit(z[is_finite])
+    # What is skewed by nature has a few values far from the median, so they must also stand
+    # apart, or make the standard deviation so many times that of the others that these
+    # become next to equal once they are standardised.  If there are many, the column is
+    # like that.
+    far, ordered = 10.0, np.sort(z[is_finite])
+    top = ordered[int(0.95 * len(ordered)) :]
+    limit = np.inf
+    if top[0] < far:
+        # The nearest is four times nearer. Nobody is alone among those who are where most
+        # are.
+        apart = top[1:] >= 4 * np.maximum(top[:-1], 5)
+        limit = float(top[1:][apart][0]) if apart.any() else np.inf
+        # The second moment about the median of the values that do not stand apart is about
+        # the square of their standard deviation.
+        if float(np.sqrt(np.mean(ordered[ordered < limit] ** 2))) > 5:
+            limit = far
     widened = float(known.std()) / deviation
     return Outliers(rows=z >= limit, furthest=float(z.max()), widened=widened)
-
-
-def _limit(z: Floats) -> float:
-    """Return the least z of an outlier; infinite if there is none.
-
-    What is skewed by nature has a few values far from the median, so they must also stand
-    apart, or make the standard deviation so many times that of the others that these become
-    next to equal once they are standardised.  If there are many, the column is like that.
-    """
-    far, z = 10.0, np.sort(z)
-    top = z[int(0.95 * len(z)) :]
-    if top[0] >= far:
-        return np.inf
-    # The nearest is four times nearer. Nobody is alone among those who are where most are.
-    apart = top[1:] >= 4 * np.maximum(top[:-1], 5)
-    limit = float(top[1:][apart][0]) if apart.any() else np.inf
-    # The second moment about the median of the values that do not stand apart is about the
-    # square of their standard deviation.
-    return far if float(np.sqrt(np.mean(z[z < limit] ** 2))) > 5 else limit
 
 
 # Least share of the test rows whose group or past is in training.

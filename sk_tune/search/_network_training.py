@@ -241,7 +241,7 @@ class Trainer:
             if work.state is not None:
                 by_row.setdefault(work.row, []).append((work, work.state))
         # What decides of each epoch; greater is better.
-        sign, name = (1, "monitor_score")
+        sign, name = 1, "monitor_score"
         if self._options.prefers_loss:
             sign, name = -1, "monitor_loss"
         again: list[tuple[Work, Fit]] = []

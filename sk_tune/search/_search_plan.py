@@ -380,7 +380,8 @@ class SearchLine:
         # Epochs of the engine's earlier calls, and its newest report.
         self._epochs_before = 0
         self._call: Progress | None = None
-        self._n_new = 0
+        # Candidates of the round at hand that are on no earlier rung.
+        self.n_new = 0
         self._n_entered = 0
         self._n_evaluated = 0
         self._best = math.nan
@@ -395,17 +396,13 @@ class SearchLine:
         self._call = progress
         self._line.show(self.text())
 
-    def begin_round(self, n_new: int) -> None:
-        """Take note of a round, in which so many candidates enter the search."""
-        self._n_new = n_new
-
     def end_round(self, n_candidates: int, best: float) -> None:
         """Take note of a round's end, and of the best score with most resources."""
         if not self.is_streaming:
             self._end_call()
-        self._n_entered += self._n_new
+        self._n_entered += self.n_new
         self._n_evaluated += n_candidates
-        self._n_new = 0
+        self.n_new = 0
         self._best = best
         self._line.show(self.text())
 
@@ -423,7 +420,7 @@ class SearchLine:
         entered = self._n_entered
         if self._call is not None and not self.is_streaming:
             # Candidates of the round at hand count as their fits end.
-            entered += min(self._n_new, self._call.n_fits_done // plan.n_folds)
+            entered += min(self.n_new, self._call.n_fits_done // plan.n_folds)
         parts = [f"candidates {entered}/{max(plan.n_candidates, entered)}"]
         if plan.n_epochs:
             parts.append(f"epochs {epochs}/{max(plan.n_epochs, epochs)}")

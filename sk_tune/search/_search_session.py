@@ -138,7 +138,7 @@ class SearchSession:
         self._book.groups += groups
         if self.line is not None:
             self.line.is_streaming = self._is_streaming
-            self.line.begin_round(n_new)
+            self.line.n_new = n_new
 
     def end_round(
         self, n_candidates: int, scores: npt.NDArray[np.float64], best: Sequence[int]

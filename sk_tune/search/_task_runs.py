@@ -52,7 +52,7 @@ from sk_tune.search._outcomes import (
     trained_outcome,
 )
 from sk_tune.search._time_budget import TimeBudget
-from sk_tune.training import TimeIsUpError, TimeLimit, TrainingState, is_small, one_thread
+from sk_tune.training import TimeIsUpError, TrainingState, is_small, one_thread
 
 Array = npt.NDArray[Any]
 
@@ -168,7 +168,7 @@ class TaskRunner:
 
         Raises ``TimeIsUpError`` if the time is up before the last.
         """
-        n_jobs = self._options.n_jobs
+        options, n_jobs = self._options, self._options.n_jobs
         with self._trainer.outside():
             stays_here = stays_here or joblib.effective_n_jobs(n_jobs) == 1
             if not stays_here and self._time.is_limited:
@@ -176,24 +176,20 @@ class TaskRunner:
                 stays_here = have_to_start(n_jobs)
                 if not is_first:
                     start_meanwhile(n_jobs, self._time.left)
-        predicts = self._options.n_predictions_kept != 0
-        if not stays_here:
-            limit = None if is_first else self._time.limit()
-            self._run_in_workers(works, limit)
+        predicts = options.n_predictions_kept != 0
+        if stays_here:
+            for work in works:
+                with (
+                    self._time.task("training", is_first=is_first),
+                    self._lent_memory(work.task),
+                    adoption(None),
+                ):
+                    done = _run_task(work.job.task, True, predicts, self._metric)
+                _end(work, *done)
             return
-        for work in works:
-            with (
-                self._time.task("training", is_first=is_first),
-                self._lent_memory(work.task),
-                adoption(None),
-            ):
-                done = _run_task(work.job.task, True, predicts, self._metric)
-            _end(work, *done)
-
-    def _run_in_workers(self, works: Sequence[Work], limit: TimeLimit | None) -> None:
-        options = self._options
-        own = options.n_models_kept != 0, options.n_predictions_kept != 0, self._metric
-        settings = {"n_jobs": options.n_jobs, "pre_dispatch": options.pre_dispatch}
+        limit = None if is_first else self._time.limit()
+        own = options.n_models_kept != 0, predicts, self._metric
+        settings = {"n_jobs": n_jobs, "pre_dispatch": options.pre_dispatch}
         with self._trainer.outside():
             try:
                 # Results come one by one if the backend can do so: who is interrupted then
@@ -202,16 +198,16 @@ class TaskRunner:
             except ValueError:
                 parallel = joblib.Parallel(**settings)
             run = joblib.delayed(_run_task)
-            done = iter(parallel(run(w.job.task, *own) for w in works))
+            results = iter(parallel(run(w.job.task, *own) for w in works))
             for work in works:
                 if limit is not None:
                     parallel.timeout = max(0.0, limit.seconds_left)
                 try:
-                    _end(work, *next(done))
+                    _end(work, *next(results))
                 except NothingYetError:
                     raise TimeIsUpError from None
             # joblib ends a call when it is asked for what comes after the last result.
-            next(done, None)
+            next(results, None)
 
 
 class _Answer:
