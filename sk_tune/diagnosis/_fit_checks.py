@@ -232,10 +232,7 @@ def check_overfitting(summary: Summary) -> Finding:
             return rule.tip("low", message, evidence, remedy, changes)
         severity: Severity = "high" if relative > 0.5 else "medium"
         return rule.issue(severity, message, evidence, remedy, changes)
-    # A training loss that falls much after an early best epoch is learnt by heart, even if
-    # the held-out loss hardly rises.
-    since = 1 - float(summary.train_end.mean()) / max(float(train[best]), 1e-12)
-    in_vain = is_free(summary.params) and best + 1 < summary.n_epochs / 2 and since > 0.3
+    in_vain = _learns_in_vain(summary, float(train[best]))
     if (by_heart or in_vain) and not summary.keeps_best:
         return rule.issue(
             "medium",
@@ -246,6 +243,16 @@ def check_overfitting(summary: Summary) -> Finding:
             regularise(summary.params, best + 1),
         )
     return rule.passed("The held-out loss does not rise beyond its noise.", evidence)
+
+
+def _learns_in_vain(summary: Summary, train_at_best: float) -> bool:
+    """Return whether the training loss falls much after an early best epoch.
+
+    That is learning by heart, even if the held-out loss hardly rises.
+    """
+    since = 1 - float(summary.train_end.mean()) / max(train_at_best, 1e-12)
+    is_early = summary.best_epoch + 1 < summary.n_epochs / 2
+    return is_free(summary.params) and is_early and since > 0.3
 
 
 def check_underfitting(summary: Summary, larger: Summary | None = None) -> Finding:

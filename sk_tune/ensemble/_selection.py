@@ -136,14 +136,7 @@ def read_library(
             "none: fits failed, the estimator has no predictions, or they were not kept "
             "(keep_predictions)."
         )
-    y, classes = np.asarray(record.y), None
-    if not is_classification:
-        y = y.astype(np.float64)
-        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    elif is_multilabel(y):
-        y, classes = y.astype(np.float64), np.empty(0)
-    else:
-        classes, y = np.unique(y.ravel(), return_inverse=True)
+    y, classes = _encoded(np.asarray(record.y), is_classification=is_classification)
     first = int(eligible[complete][0])
     part = _parts(search.held_out_rows_[first], len(y), rows, random_state)
     return Library(
@@ -154,6 +147,16 @@ def read_library(
         classes=classes,
         rows=rows,
     )
+
+
+def _encoded(y: Array, *, is_classification: bool) -> tuple[Array, Array | None]:
+    if not is_classification:
+        y = np.asarray(y, dtype=np.float64)
+        return (y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y), None
+    if is_multilabel(y):
+        return y.astype(np.float64), np.empty(0)
+    classes, numbers = np.unique(y.ravel(), return_inverse=True)
+    return numbers, classes
 
 
 def _parts(held_out: Any, n_rows: int, rows: Array, random_state: int) -> Array:

@@ -409,8 +409,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         else:
             warn_of_solo(session.solo_reasons())
             failures = [
-                # Without the fit's name, scikit-learn counts those that failed for the
-                # same reason.
+                # Without the fit's name, equal reasons are counted together.
                 {"fit_error": o.reason.removeprefix(f"{fit_name(row, fold)}: ") or None}
                 for row, folds in enumerate(session.outcomes)
                 for fold, o in enumerate(folds)
