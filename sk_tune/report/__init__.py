@@ -16,7 +16,7 @@ from sk_tune.report._gathering import (
 from sk_tune.report._importance import HyperparameterImportanceDisplay
 from sk_tune.report._parameter_displays import ParallelCoordinatesDisplay, SliceDisplay
 from sk_tune.report._progress_displays import RungDisplay, SearchHistoryDisplay
-from sk_tune.report._quality import Baseline, Quality, baseline_models, quality_of
+from sk_tune.report._quality import Baseline, baseline_models, quality_of
 from sk_tune.report._report_formats import to_json, to_text, write_html, write_page
 from sk_tune.report._reproduction import (
     Reproduction,
@@ -24,7 +24,7 @@ from sk_tune.report._reproduction import (
     fit_code,
     package_versions,
 )
-from sk_tune.report._search_trials import number_text, plain, value_text
+from sk_tune.report._search_trials import plain, value_text
 
 __all__ = [
     "Baseline",
@@ -35,7 +35,6 @@ __all__ = [
     "PageColumn",
     "PageTable",
     "ParallelCoordinatesDisplay",
-    "Quality",
     "Reproduction",
     "RungDisplay",
     "ScoreLine",
@@ -46,7 +45,6 @@ __all__ = [
     "data_description",
     "fit_code",
     "number_cells",
-    "number_text",
     "package_versions",
     "plain",
     "quality_of",

@@ -80,12 +80,7 @@ def with_shared_docs(cls: _Class) -> _Class:
     return cls
 
 
-COLORS = {
-    "blue": "#0072B2",
-    "vermilion": "#D55E00",
-    "black": "#000000",
-    "grey": "#8C8C8C",
-}
+COLORS = {"blue": "#0072B2", "vermilion": "#D55E00", "black": "#000000", "grey": "#8C8C8C"}
 # Losses that span more are drawn on a logarithmic axis.
 _LOG_SPAN = 30.0
 # A score so many times further below the middle than the best is above it would leave
@@ -118,8 +113,6 @@ class ScoreRange(NamedTuple):
 
 def score_range(scores: Any) -> ScoreRange:
     """Return the scores worth showing: all, unless a few are far below the others.
-
-    From 0 to 1 if no score is finite.
 
     >>> score_range([0.5, 0.8, 0.9])
     ScoreRange(low=0.5, high=0.9, n_below=0)
@@ -247,10 +240,7 @@ def figure_legend(axes: Any) -> None:
 
 
 def score_axis(ax: Any, scores: Any) -> ScoreRange:
-    """Let the y axis show the scores worth showing, with room for marks of the others.
-
-    `scores` are NaN for what failed.
-    """
+    """Let the y axis show the scores worth showing, with room for marks of the others."""
     shown = score_range(scores)
     height = (shown.high - shown.low) or max(abs(shown.high), 1.0)
     has_missing = shown.n_below > 0 or not np.isfinite(scores).all()
@@ -260,10 +250,7 @@ def score_axis(ax: Any, scores: Any) -> ScoreRange:
 
 
 def mark_missing(ax: Any, places: Any, scores: Any, shown: ScoreRange) -> None:
-    """Mark at the lower edge what has no score, or one too low to be shown.
-
-    `shown` is what `score_axis` returned for these scores.
-    """
+    """Mark at the lower edge what has no score, or one too low for `score_axis`."""
     is_failed = ~np.isfinite(scores)
     is_below = np.where(is_failed, np.inf, scores) < shown.low
     marks = ((is_failed, "x", "Failed"), (is_below, "v", "Below the axis"))
@@ -349,12 +336,15 @@ def levels_of(trials: Trials) -> list[tuple[npt.NDArray[np.bool_], dict[str, Any
     """Return result rows by what rungs granted, and a style for ``ax.scatter`` for each."""
     from matplotlib import colormaps
 
+    name = (trials.resource or "resources").rpartition("__")[2]
+    noun = {"max_epochs": "epochs", "n_samples": "samples"}.get(name, name)
     numbers = np.unique(trials.n_resources)
     is_one = len(numbers) == 1
     levels = []
     # From light to dark, so that a grey print tells them apart.
     for order, place in enumerate(np.linspace(0.85, 0.1, len(numbers))):
         number = numbers[order]
+        granted = f"{number} {noun.rstrip('s') if number == 1 else noun}"
         style = {
             "color": COLORS["blue"] if is_one else colormaps["viridis"](place),
             "marker": _MARKERS[order % len(_MARKERS)],
@@ -362,7 +352,7 @@ def levels_of(trials: Trials) -> list[tuple[npt.NDArray[np.bool_], dict[str, Any
             "edgecolors": "white",
             "linewidths": 0.4,
             "zorder": 3,
-            "label": "Candidate" if is_one else trials.resource_text(int(number)),
+            "label": "Candidate" if is_one else granted,
         }
         levels.append((trials.n_resources == number, style))
     return levels

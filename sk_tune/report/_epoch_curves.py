@@ -213,12 +213,7 @@ class EpochCurveDisplay:
 
     @classmethod
     def from_search(
-        cls,
-        search: Any,
-        candidate: int | None = None,
-        *,
-        ax: Any = None,
-        **kwargs: Any,
+        cls, search: Any, candidate: int | None = None, *, ax: Any = None, **kwargs: Any
     ) -> Self:
         """Draw the curves of a candidate of a search.
 

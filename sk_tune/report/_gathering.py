@@ -106,8 +106,7 @@ class CandidateRow:
 
 def outcome_text(finding: Finding) -> str:
     """Return the outcome of a check as a page names it."""
-    unknown = finding.outcome == "not applicable"
-    return "not checked" if unknown else finding.outcome
+    return "not checked" if finding.outcome == "not applicable" else finding.outcome
 
 
 class ScoreLine(NamedTuple):
@@ -302,12 +301,27 @@ def gather(
     as far as the data are known. Raises NotFittedError.
     """
     part = search_part(search)
-    corrected, notes = _corrected(search)
+    corrected = getattr(search, "corrected_score_", None)
+    notes: list[str] = []
+    if corrected is None or corrected.score != corrected.score:
+        why = "no candidate has predictions for every row."
+        if corrected is None:
+            why = (
+                "its metric is no function of targets and of labels, probabilities or "
+                "numbers that all candidates predict, or there are no targets or no scores."
+            )
+        corrected = None
+        start = "The best score could not be corrected for being the best of many"
+        notes.append(f"{start}: {why}")
     if baselines is None:
         baselines, more = search_baselines(search, X, y)
         notes += more
     record = search_record(search)
     n, best = part.n_configurations, part.best
+    quality = None
+    if best is not None and record is not None and record.y is not None:
+        classes = np.unique(record.y) if is_classifier(search) else None
+        quality = quality_of(record.y, search.oof_predictions_[best.row], classes)
     rows = f" in {len(part.candidates)} rows of results" if part.resource else ""
     params = None if best is None else best.params
     return Page(
@@ -318,7 +332,7 @@ def gather(
         notes=notes,
         scores=score_lines(part, baselines, corrected),
         best=params,
-        quality=_quality(search, best),
+        quality=quality,
         usage=_usage(search),
         searches=[part],
         checks=leak_checks(
@@ -351,8 +365,13 @@ def search_part(search: Any) -> SearchPart:
         findings = diagnose(search, candidate=best.row)
         chosen = getattr(search, "best_epochs_", {})
         best_epoch = int(chosen.get(best.row, curves.n_epochs))
+    estimator = search.estimator
+    name = type(estimator).__name__
+    if isinstance(estimator, Pipeline):
+        steps = [type(step).__name__ for _, step in estimator.steps if step is not None]
+        name = " → ".join(step for step in steps if step != "str")
     return SearchPart(
-        title=_title(search),
+        title=f"{type(search).__name__} over {name}",
         metric=trials.score_name,
         candidates=rows,
         parameters=[p for p in parameters_of(trials.params) if p.varies],
@@ -405,30 +424,6 @@ def with_importance(part: SearchPart) -> SearchPart:
     return replace(part, importance=importance)
 
 
-def _quality(search: Any, best: CandidateRow | None) -> Quality | None:
-    """Return how good the predictions of the best candidate are, if they were kept."""
-    record = search_record(search)
-    if best is None or record is None or record.y is None:
-        return None
-    classes = np.unique(record.y) if is_classifier(search) else None
-    return quality_of(record.y, search.oof_predictions_[best.row], classes)
-
-
-def _corrected(search: Any) -> tuple[CorrectedScore | None, list[str]]:
-    corrected = getattr(search, "corrected_score_", None)
-    if corrected is not None and corrected.score == corrected.score:
-        return corrected, []
-    why = "no candidate has predictions for every row."
-    if corrected is None:
-        why = (
-            "its metric is no function of targets and of labels, probabilities or numbers "
-            "that all candidates predict, or there are no targets or no scores."
-        )
-    return None, [
-        f"The best score could not be corrected for being the best of many: {why}"
-    ]
-
-
 def _usage(search: Any) -> str:
     if not hasattr(search, "best_estimator_"):
         return ""
@@ -445,12 +440,3 @@ def _usage(search: Any) -> str:
             'sk_tune.save(search.best_estimator_, "model.safetensors")',
         ]
     return "\n".join([*lines, "", *keeping])
-
-
-def _title(search: Any) -> str:
-    estimator = search.estimator
-    name = type(estimator).__name__
-    if isinstance(estimator, Pipeline):
-        parts = [type(part).__name__ for _, part in estimator.steps if part is not None]
-        name = " → ".join(part for part in parts if part != "str")
-    return f"{type(search).__name__} over {name}"

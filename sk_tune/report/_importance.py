@@ -144,11 +144,14 @@ def importance_of(
     if n_trials >= _LEAST_TRIALS and np.ptp(columns.scores) > 0:
         rng = np.random.default_rng(random_state)
         trees, r2 = _grown(columns, columns.scores, n_trees, rng)
-        by_chance = [
-            _grown(columns, _dealt_out(columns, rng), n_trees, rng)[1]
-            for _ in range(n_permutations)
-        ]
-        n_better = sum(other >= r2 for other in by_chance)
+        n_better = 0
+        for _ in range(n_permutations):
+            # Scores in random order among trials with the same resources.
+            dealt_out = columns.scores.copy()
+            for level in np.unique(columns.levels):
+                rows = np.flatnonzero(columns.levels == level)
+                dealt_out[rows] = columns.scores[rng.permutation(rows)]
+            n_better += _grown(columns, dealt_out, n_trees, rng)[1] >= r2
         p_value = (1 + n_better) / (1 + n_permutations)
         supports = [*columns.supports, _FILLED]
         of_trees = np.array([variance_shares(tree, supports) for tree in trees])
@@ -237,7 +240,6 @@ def _columns(
     configurations: npt.NDArray[np.int64] | None,
     n_resources: npt.NDArray[np.int64] | None,
 ) -> _ForestTrials:
-    """Return the trials with a score."""
     n_rows = len(scores)
     scored = np.isfinite(scores)
     if configurations is None:
@@ -300,15 +302,6 @@ def _grown(
     within = scores[judged] - means[levels]
     squares = max(float(within @ within), float(np.finfo(np.float64).tiny))
     return trees, 1.0 - float(errors @ errors) / squares
-
-
-def _dealt_out(columns: _ForestTrials, rng: np.random.Generator) -> Floats:
-    """Return the scores in random order among trials with the same resources."""
-    scores = columns.scores.copy()
-    for level in np.unique(columns.levels):
-        rows = np.flatnonzero(columns.levels == level)
-        scores[rows] = scores[rng.permutation(rows)]
-    return scores
 
 
 @with_shared_docs

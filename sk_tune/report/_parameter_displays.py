@@ -28,12 +28,7 @@ from sk_tune.report._drawing import (
     shortened,
     with_shared_docs,
 )
-from sk_tune.report._search_trials import (
-    Parameter,
-    Trials,
-    chosen_parameters,
-    trials_of,
-)
+from sk_tune.report._search_trials import Parameter, Trials, parameters_of, trials_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,10 +41,7 @@ _LEAST_CHARACTERS = 6
 
 
 def line_heights(parameters: Sequence[Parameter], scores: Floats) -> Floats:
-    """Return where lines cross the axes of parameters and of scores, the last, from 0 to 1.
-
-    The shape is (n_rows, n_parameters + 1); below 0 is what has no parameter or no score.
-    """
+    """Return where lines cross each axis, the last of scores, from 0 to 1; below if not."""
     shown = score_range(scores)
     if shown.high > shown.low:
         ends = (np.maximum(scores, shown.low) - shown.low) / (shown.high - shown.low)
@@ -108,8 +100,16 @@ class _ParameterDisplay:
         {returns}
         """
         trials = trials_of(search, metric)
-        chosen = chosen_parameters(trials.params, parameters)
-        display: Self = cls(trials=trials, parameters=chosen).plot(ax=ax, **kwargs)
+        shown = parameters_of(trials.params)
+        if parameters is not None:
+            known = {p.label: p for p in shown} | {p.name: p for p in shown}
+            if not parameters or not known.keys() >= set(parameters):
+                raise ValueError(
+                    "The 'parameters' parameter must name hyperparameters that the search "
+                    f"varied: {[p.name for p in shown]}. Got {list(parameters)!r} instead."
+                )
+            shown = [known[name] for name in parameters]
+        display: Self = cls(trials=trials, parameters=shown).plot(ax=ax, **kwargs)
         return display
 
 
@@ -289,20 +289,6 @@ class ParallelCoordinatesDisplay(_ParameterDisplay):
 _JITTER = 0.28
 
 
-def spread_places(parameter: Parameter) -> Floats:
-    """Return where configurations lie on a parameter's axis; NaN without the parameter.
-
-    Numbers lie at their values, categories around their positions, apart from each other.
-    """
-    if not parameter.categories:
-        return parameter.values
-    # Neighbours in the search lie apart, and do not look like a trend.
-    values = pd.Series(parameter.values)
-    turns = values.groupby(values).cumcount().to_numpy() * GOLDEN % 1.0
-    places: Floats = parameter.values + _JITTER * (2.0 * turns - 1.0)
-    return places
-
-
 @with_shared_docs
 class SliceDisplay(_ParameterDisplay):
     """Scores against each hyperparameter, one axes for each.
@@ -386,7 +372,13 @@ class SliceDisplay(_ParameterDisplay):
         self, ax: Any, parameter: Parameter, levels: list[Any], options: dict[str, Any]
     ) -> list[Any]:
         trials = self.trials
-        places = spread_places(parameter)
+        # Numbers lie at their values, categories around their positions: neighbours in the
+        # search lie apart, and do not look like a trend.
+        places = parameter.values
+        if parameter.categories:
+            values = pd.Series(parameter.values)
+            turns = values.groupby(values).cumcount().to_numpy() * GOLDEN % 1.0
+            places = parameter.values + _JITTER * (2.0 * turns - 1.0)
         is_drawn = trials.is_last & parameter.is_active
         scatters = []
         for rows, style in levels:

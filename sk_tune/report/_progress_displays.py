@@ -126,7 +126,12 @@ class SearchHistoryDisplay:
         if x == "candidate":
             ax.xaxis.get_major_locator().set_params(integer=True)
             ax.set_xlim(-0.6, len(places) - 0.4)
-        return finish(self, ax, self._title() if title is None else title)
+        if title is None:
+            title = counted(len(trials.scores), "evaluation")
+            if trials.best is not None and np.isfinite(trials.scores[trials.best]):
+                score = f"{trials.scores[trials.best]:.4g}"
+                title = f"Best {trials.score_name}: {score}, candidate {trials.best}"
+        return finish(self, ax, title)
 
     @classmethod
     def from_search(
@@ -144,13 +149,6 @@ class SearchHistoryDisplay:
         {returns}
         """
         return cls(trials=trials_of(search, metric)).plot(ax=ax, **kwargs)
-
-    def _title(self) -> str:
-        trials = self.trials
-        if trials.best is None or not np.isfinite(trials.scores[trials.best]):
-            return counted(len(trials.scores), "evaluation")
-        score = f"{trials.scores[trials.best]:.4g}"
-        return f"Best {trials.score_name}: {score}, candidate {trials.best}"
 
 
 # Rungs that span more are drawn on a logarithmic axis.
@@ -181,8 +179,16 @@ def candidate_curves(
     """
     granted = pd.Series(trials.n_resources)
     survives = granted == granted.groupby(trials.brackets).transform("max")
-    if counts_epochs(trials) and len(curve_table(search)):
-        points = _by_epoch(search, trials, quantity)
+    table = curve_table(search)
+    points: dict[int, tuple[Floats, Floats]] = {}
+    if counts_epochs(trials) and len(table):
+        is_last = table["candidate"].isin(np.flatnonzero(trials.is_last))
+        for row, curves in table[is_last].groupby("candidate"):
+            folds = curves.pivot(
+                index="fold", columns="epoch", values=_QUANTITIES[quantity]
+            )
+            values = fold_summary(folds.to_numpy(np.float64), None).mean
+            points[int(str(row))] = (folds.columns.to_numpy(np.float64), values)
     else:
         rungs = pd.Series(trials.configurations).groupby(trials.configurations).groups
         points = {
@@ -303,7 +309,12 @@ class RungDisplay:
         handles = [one for one in lines.values() if not one.get_label().startswith("_")]
         self.lines_ = dict(sorted(lines.items()))
         self._set_axes(ax, curves)
-        return finish(self, ax, self._title(curves) if title is None else title, handles)
+        if title is None:
+            title = counted(len(curves), "candidate")
+            if self.trials.resource is not None:
+                n_end = sum(curve.survives for curve in curves)
+                title += f", {n_end} trained to the end"
+        return finish(self, ax, title, handles)
 
     @classmethod
     def from_search(
@@ -384,12 +395,6 @@ class RungDisplay:
         elif needs_log(values):
             ax.set_yscale("log")
 
-    def _title(self, curves: list[CandidateCurve]) -> str:
-        n_end = sum(curve.survives for curve in curves)
-        if self.trials.resource is None:
-            return counted(len(curves), "candidate")
-        return f"{counted(len(curves), 'candidate')}, {n_end} trained to the end"
-
 
 _STYLES: dict[str, dict[str, Any]] = {
     "Best": {"color": COLORS["vermilion"], "linewidth": 2.2, "zorder": 4},
@@ -406,17 +411,3 @@ _STYLES: dict[str, dict[str, Any]] = {
         "zorder": 2,
     },
 }
-
-
-def _by_epoch(
-    search: Any, trials: Trials, quantity: str
-) -> dict[int, tuple[Floats, Floats]]:
-    """Return the points of each configuration's last result row, by that row."""
-    table = curve_table(search)
-    last = set(np.flatnonzero(trials.is_last).tolist())
-    points = {}
-    for row, curves in table[table["candidate"].isin(last)].groupby("candidate"):
-        folds = curves.pivot(index="fold", columns="epoch", values=_QUANTITIES[quantity])
-        values = fold_summary(folds.to_numpy(np.float64), None).mean
-        points[int(str(row))] = (folds.columns.to_numpy(np.float64), values)
-    return points

@@ -110,8 +110,7 @@ def _measured(
     """Return a metric, NaN where it is not defined."""
     if not len(y):
         return float("nan")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         try:
             if classes is None:
                 return float(measure(y, predictions))
@@ -227,17 +226,12 @@ def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | Non
     )
 
 
-def _held_out_rows(search: Any) -> list[list[Rows | None]]:
-    """Return the samples that each candidate was scored on in each fold, if remembered."""
-    return [list(folds) for folds in getattr(search, "held_out_rows_", ())]
-
-
 def _remembered(search: Any) -> list[Rows]:
     """Return the held-out samples of the last candidate that was scored on all folds.
 
     The last, because early rungs of a search may use a part of the samples only.
     """
-    for folds in reversed(_held_out_rows(search)):
+    for folds in reversed(getattr(search, "held_out_rows_", ())):
         known = [held for held in folds if held is not None]
         if len(known) == len(folds):
             return known
@@ -260,7 +254,17 @@ def leak_checks(
             "these scores stop or choose anything. Early stopping, where it is on, splits "
             "the training rows once more.",
         )
-        answers["Choice of the epoch"] = _epoch(search)
+        answers["Choice of the epoch"] = (
+            "passed",
+            "Each network is scored after its last epoch, which no held-out row chose.",
+        )
+        if getattr(search, "epochs", "last") == "best":
+            answers["Choice of the epoch"] = (
+                "by design",
+                "Each candidate has the best epoch of its mean curve over the folds. That "
+                "is one more choice by the rows that score it, which the corrected score "
+                "does not correct for.",
+            )
     answers["Choice of the best candidate"] = (
         "passed" if has_corrected else "issue",
         "The best of many scores is too good. The corrected score resamples rows and "
@@ -281,8 +285,8 @@ def leak_checks(
 
 
 def _same_folds(search: Any) -> Answer:
-    held = _held_out_rows(search)
-    if not held:
+    held = getattr(search, "held_out_rows_", ())
+    if not len(held):
         return "not applicable", "This search does not tell which rows it scored."
     if getattr(search, "resource", None) == "n_samples":
         return (
@@ -334,20 +338,6 @@ def _transformers(search: Any) -> Answer:
     )
 
 
-def _epoch(search: Any) -> Answer:
-    if getattr(search, "epochs", "last") == "best":
-        return (
-            "by design",
-            "Each candidate has the best epoch of its mean curve over the folds. That is "
-            "one more choice by the rows that score it, which the corrected score does not "
-            "correct for.",
-        )
-    return (
-        "passed",
-        "Each network is scored after its last epoch, which no held-out row chose.",
-    )
-
-
 _LINEAR_STEPS = 1000  # Enough for scaled columns; convergence is not the point of it.
 # Values of X from which on a linear model takes minutes, for which nobody asked.
 _MOST_VALUES = 20_000_000
@@ -366,10 +356,7 @@ class Baseline:
 
 
 def baseline_models(X: Any, *, is_classification: bool, n_targets: int = 1) -> list[Any]:
-    """Return a dummy and a linear model for a table, both unfitted.
-
-    Raises TableError if a table has no column that can be used.
-    """
+    """Return a dummy and a linear model for a table; TableError without a usable column."""
     if not is_classification:
         return [DummyRegressor(), _linear(X, Ridge())]
     model: Any = LogisticRegression(max_iter=_LINEAR_STEPS)
@@ -379,10 +366,7 @@ def baseline_models(X: Any, *, is_classification: bool, n_targets: int = 1) -> l
 
 
 def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[str]]:
-    """Return how simple models do on the folds of a search, and notes on what is missing.
-
-    Without `X` there is a dummy only, if the search tells its folds.
-    """
+    """Return how simple models do on a search's folds, and notes on what is missing."""
     is_classification = is_classifier(search)
     if not (is_classification or is_regressor(search)):
         return [], ["There are baselines for classifiers and regressors only."]
@@ -449,9 +433,8 @@ def _as_table(X: Any) -> Any:
 
 def _score(model: Any, X: Any, y: Any, search: Any, folds: Any) -> Any:
     scorer, _ = deciding_scorer(search)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(action="ignore"):
         # The score shows by itself that a fold lacks a class, or a step did not converge.
-        warnings.simplefilter("ignore")
         try:
             found = cross_validate(
                 model, X, y, scoring=scorer, cv=folds, error_score=np.nan

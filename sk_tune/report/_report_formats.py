@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -55,16 +55,9 @@ def _ranked(rows: Iterable[CandidateRow]) -> list[CandidateRow]:
 
 
 def candidate_table(report: SearchPart) -> PageTable:
-    """Return the table of all rows of ``cv_results_``, the best first.
-
-    Columns for rungs, several metrics and reasons are there only where there are some.
-    """
+    """Return the table of all rows of ``cv_results_``, the best first."""
     rows = _ranked(report.candidates)
-    columns = [*_result_columns(report, rows), *_parameter_columns(report, rows)]
-    seconds = number_cells((row.seconds for row in rows), digits=2)
-    columns.append(_column("fit time", seconds, "mean seconds of a fit"))
-    if any(row.reason for row in rows):
-        columns.append(_column("failure", map(_reason, rows), is_number=False))
+    columns = list(_columns(report, rows))
     best = None if report.best is None else report.best.row
     kinds = ["best" if r.row == best else "failed" if r.reason else "" for r in rows]
     cells = zip(*(cells for _, cells in columns), strict=True)
@@ -80,7 +73,7 @@ def _column(
     return PageColumn(name=name, is_number=is_number, hint=hint), list(cells)
 
 
-def _result_columns(report: SearchPart, rows: Sequence[CandidateRow]) -> Iterator[Cells]:
+def _columns(report: SearchPart, rows: Sequence[CandidateRow]) -> Iterator[Cells]:
     mean = "mean over the folds"
     yield _column("rank", (_count(r.rank) for r in rows), "by the mean score")
     yield _column("row", (_count(r.row) for r in rows), "row of cv_results_")
@@ -96,33 +89,28 @@ def _result_columns(report: SearchPart, rows: Sequence[CandidateRow]) -> Iterato
         counts = [getattr(row, field) for row in rows]
         if any(count is not None for count in counts):
             yield _column(label, map(_count, counts))
-
-
-def _parameter_columns(report: SearchPart, rows: Sequence[CandidateRow]) -> Iterator[Cells]:
     names = [name for name in report.names if name != report.resource]
     for name, short in short_names(names).items():
-        are_numbers = all(is_number(r.params[name]) for r in rows if name in r.params)
-        cells = (_value(row.params, name) for row in rows)
-        hint = name if short != name else ""
-        yield _column(short, cells, hint, is_number=are_numbers)
+        cells, are_numbers = [], True
+        for row in rows:
+            value = row.params.get(name, "")
+            key = repr(float(value)) if is_number(value) else None
+            cells.append(Cell(text=value_text(value), key=key))
+            are_numbers = are_numbers and (key is not None or name not in row.params)
+        yield _column(short, cells, name if short != name else "", is_number=are_numbers)
+    seconds = number_cells((row.seconds for row in rows), digits=2)
+    yield _column("fit time", seconds, "mean seconds of a fit")
+    if any(row.reason for row in rows):
+        reasons = []
+        for row in rows:
+            text = error_line(row.reason)[:_LONGEST_REASON]
+            details = row.reason[-_LONGEST_REASON:] if "\n" in row.reason else ""
+            reasons.append(Cell(text=text, details=details, is_long=bool(row.reason)))
+        yield _column("failure", reasons, is_number=False)
 
 
 def _count(value: int | None) -> Cell:
     return Cell(text="n/a") if value is None else Cell(text=str(value), key=str(value))
-
-
-def _value(params: Mapping[str, Any], name: str) -> Cell:
-    if name not in params:
-        return Cell(text="")
-    value = params[name]
-    key = repr(float(value)) if is_number(value) else None
-    return Cell(text=value_text(value), key=key)
-
-
-def _reason(row: CandidateRow) -> Cell:
-    text = error_line(row.reason)[:_LONGEST_REASON]
-    details = row.reason[-_LONGEST_REASON:] if "\n" in row.reason else ""
-    return Cell(text=text, details=details, is_long=bool(row.reason))
 
 
 _ENVIRONMENT = jinja2.Environment(
@@ -192,6 +180,18 @@ def write_page(content: Page, path: str | Path) -> Path:
 
 def render(content: Page) -> str:
     """Return a page as HTML, which needs nothing else: no network, no other file."""
+    searches = []
+    for part in map(with_importance, content.searches):
+        # Overviews show nothing of one candidate among other searches.
+        is_single = part.key and part.n_configurations == 1
+        overviews = () if is_single else (history_picture, rung_picture, importance_picture)
+        searches.append({
+            "part": part,
+            "curves": curve_pictures(part),
+            "overviews": [figure for draw in overviews if (figure := draw(part))],
+            "slices": slice_pictures(part),
+            "table": candidate_table(part),
+        })
     script = _ENVIRONMENT.get_template("report.js").render()
     digest, quality = hashlib.sha256(script.encode()).digest(), content.quality
     return _ENVIRONMENT.get_template("report.html.j2").render(
@@ -204,26 +204,8 @@ def render(content: Page) -> str:
         has_set_aside=any(line.set_aside == line.set_aside for line in content.scores),
         confusion=None if quality is None else confusion_table(quality),
         residuals=None if quality is None else residual_picture(quality),
-        searches=[_pictures_of(part) for part in content.searches],
+        searches=searches,
     )
-
-
-def _pictures_of(part: SearchPart) -> dict[str, Any]:
-    """Return what the page shows of a search."""
-    part = with_importance(part)
-    return {
-        "part": part,
-        "curves": curve_pictures(part),
-        # They show nothing of one candidate among other searches.
-        "overviews": [
-            figure
-            for draw in (history_picture, rung_picture, importance_picture)
-            if not (part.key and part.n_configurations == 1)
-            and (figure := draw(part)) is not None
-        ],
-        "slices": slice_pictures(part),
-        "table": candidate_table(part),
-    }
 
 
 _WIDTH = 88
@@ -260,17 +242,25 @@ def to_text(search: Any) -> str:
     """
     page = gather(search)
     (part,) = page.searches
-    parts = [
-        page.title,
-        _wrapped(page.verdict),
-        _scores(page),
-        *(_wrapped(note) for note in page.notes),
-        _findings(part),
-        _best(part),
-    ]
+    parts = [page.title, _wrapped(page.verdict)]
+    if page.scores:
+        texts = score_texts(page.scores)
+        rows = [
+            (line.name, score, f"{low} to {high}")
+            for line, (score, low, high, _) in zip(page.scores, texts, strict=True)
+        ]
+        parts.append(text_table([page.metric, "score", "range"], rows))
+    parts += [_wrapped(note) for note in page.notes]
+    findings = []
+    for finding in part.wrong:
+        head = f"{finding.outcome} {finding.code} {finding.name}: {finding.message}"
+        findings.append(_wrapped(head))
+        if finding.remedy:
+            findings.append(_wrapped(finding.remedy, "    "))
+    parts += ["\n".join(findings), _best(part)]
     if part.ledger is not None:
         parts.append(str(part.ledger))
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(filter(None, parts))
 
 
 def to_json(search: Any) -> str:
@@ -308,27 +298,6 @@ def to_json(search: Any) -> str:
 
 def _wrapped(text: str, indent: str = "") -> str:
     return textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)
-
-
-def _scores(page: Page) -> str:
-    lines = page.scores
-    if not lines:
-        return ""
-    rows = [
-        (line[0], score, f"{low} to {high}")
-        for line, (score, low, high, _) in zip(lines, score_texts(lines), strict=True)
-    ]
-    return text_table([page.metric, "score", "range"], rows)
-
-
-def _findings(part: SearchPart) -> str:
-    lines = []
-    for finding in part.wrong:
-        head = f"{finding.outcome} {finding.code} {finding.name}: {finding.message}"
-        lines.append(_wrapped(head))
-        if finding.remedy:
-            lines.append(_wrapped(finding.remedy, "    "))
-    return "\n".join(lines)
 
 
 def _best(part: SearchPart) -> str:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,10 +57,22 @@ def reproduction(
         for name, values in (("X", X), ("y", y))
         if values is not None
     }
+    seeds = {
+        name: value
+        for name, value in search.get_params(deep=True).items()
+        if name.rsplit("__", 1)[-1] == "random_state"
+    }
+    if hasattr(search.cv, "random_state"):
+        seeds["cv.random_state"] = search.cv.random_state
+    # scikit-learn makes a splitter of a number of folds, for example.
+    cv = getattr(search, "_checked_cv_orig", search.cv)
+    kind, folds = type(cv), f"{search.n_splits_} folds by {type(search.cv).__name__}"
+    if kind.__module__.startswith("sklearn.") and not kind.__name__.startswith("_"):
+        folds = value_text(cv)
     return Reproduction(
         versions=package_versions(),
-        seeds=_seeds(search),
-        cv=_cv_text(search),
+        seeds={name: value_text(value) for name, value in sorted(seeds.items())},
+        cv=folds,
         data=data,
         code=fit_code(search, "search", best),
     )
@@ -102,24 +114,20 @@ def data_description(values: Any) -> str:
     """
     table = as_pandas(values)
     if table is not None:
-        return _of_table(table, values.shape)
+        dtypes = table.dtypes.astype(str).value_counts()
+        listed = ", ".join(f"{count} {name}" for name, count in dtypes.items())
+        try:
+            hashed = [pd.util.hash_pandas_object(table, index=False).to_numpy()]
+        except TypeError:
+            hashed = [np.array(table.astype(str))]
+        names = np.array([str(name) for name in table.columns])
+        return f"shape {values.shape}, {listed}, sha256 {_digest([names, *hashed])}"
     if sparse.issparse(values):
         csr = values.tocsr()
         digest = _digest([csr.indptr, csr.indices, csr.data])
         return f"shape {csr.shape}, sparse {csr.dtype}, sha256 {digest}"
     array = np.asarray(values)
     return f"shape {array.shape}, {array.dtype}, sha256 {_digest([array])}"
-
-
-def _of_table(table: pd.DataFrame, shape: tuple[int, ...]) -> str:
-    dtypes = table.dtypes.astype(str).value_counts()
-    listed = ", ".join(f"{count} {name}" for name, count in dtypes.items())
-    try:
-        hashed = [pd.util.hash_pandas_object(table, index=False).to_numpy()]
-    except TypeError:
-        hashed = [np.array(table.astype(str))]
-    names = np.array([str(name) for name in table.columns])
-    return f"shape {shape}, {listed}, sha256 {_digest([names, *hashed])}"
 
 
 def _digest(arrays: list[Any]) -> str:
@@ -131,26 +139,6 @@ def _digest(arrays: list[Any]) -> str:
         else:
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:_HASH_DIGITS]
-
-
-def _seeds(search: Any) -> dict[str, Any]:
-    seeds = {
-        name: value
-        for name, value in search.get_params(deep=True).items()
-        if name.rsplit("__", 1)[-1] == "random_state"
-    }
-    cv = search.cv
-    if hasattr(cv, "random_state"):
-        seeds["cv.random_state"] = cv.random_state
-    return {name: value_text(value) for name, value in sorted(seeds.items())}
-
-
-def _cv_text(search: Any) -> str:
-    # scikit-learn makes a splitter of a number of folds, for example.
-    cv = getattr(search, "_checked_cv_orig", search.cv)
-    if type(cv).__module__.startswith("sklearn.") and not type(cv).__name__.startswith("_"):
-        return value_text(cv)
-    return f"{search.n_splits_} folds by {type(search.cv).__name__}"
 
 
 _INDENT = "    "
@@ -182,13 +170,22 @@ class _CodeWriter:
             items = [f"{key!r}: {self.text(v, depth + 1)}" for key, v in value.items()]
             return _joined("{", items, "}", depth)
         if isinstance(value, list | tuple):
-            return self._sequence(value, depth)
+            items = [self.text(item, depth + 1) for item in value[:_MOST_ITEMS]]
+            if len(value) > _MOST_ITEMS:
+                items.append("...")
+            if all(item is None or isinstance(item, str | Real) for item in value):
+                # Names of columns, for example: as many on a line as it takes.
+                items = _filled(items, _WIDTH - len(_INDENT) * (depth + 1))
+            if isinstance(value, list):
+                return _joined("[", items, "]", depth)
+            return f"({items[0]},)" if len(value) == 1 else _joined("(", items, ")", depth)
         call = _call(value, depth)
         if call is not None:
-            self._names.add((call.module, call.name))
-            given = [self.text(item, depth + 1) for item in call.given]
-            given += [f"{k}={self.text(v, depth + 1)}" for k, v in call.options.items()]
-            return _joined(f"{call.name}(", given, ")", depth)
+            module, name, given, options = call
+            self._names.add((module, name))
+            items = [self.text(item, depth + 1) for item in given]
+            items += [f"{key}={self.text(v, depth + 1)}" for key, v in options.items()]
+            return _joined(f"{name}(", items, ")", depth)
         # A class or a function of any kind is written by its name.
         is_named = isinstance(getattr(value, "__name__", None), str)
         named = value if is_named else type(value)
@@ -205,23 +202,17 @@ class _CodeWriter:
         by_module: dict[str, set[str]] = {}
         for module, name in self._names:
             # The user's script is no module.
-            if module not in {"__main__", "builtins"}:
-                by_module.setdefault(_public(module, name), set()).add(name)
+            if module in {"__main__", "builtins"}:
+                continue
+            # The shortest path of a package that has the name.
+            public, *rest = module.split(".")
+            while rest and not hasattr(sys.modules.get(public), name):
+                public = f"{public}.{rest.pop(0)}"
+            by_module.setdefault(public, set()).add(name)
         return [
             f"from {module} import {', '.join(sorted(names))}"
             for module, names in sorted(by_module.items())
         ]
-
-    def _sequence(self, values: Any, depth: int) -> str:
-        items = [self.text(value, depth + 1) for value in values[:_MOST_ITEMS]]
-        if len(values) > _MOST_ITEMS:
-            items.append("...")
-        if all(value is None or isinstance(value, str | Real) for value in values):
-            # Names of columns, for example: as many on a line as it takes.
-            items = _filled(items, _WIDTH - len(_INDENT) * (depth + 1))
-        if isinstance(values, list):
-            return _joined("[", items, "]", depth)
-        return f"({items[0]},)" if len(values) == 1 else _joined("(", items, ")", depth)
 
 
 def _filled(items: list[str], width: int) -> list[str]:
@@ -243,35 +234,30 @@ def _joined(start: str, items: list[str], end: str, depth: int) -> str:
     return f"{start}\n{lines}{_INDENT * depth}{end}"
 
 
-class _MakingCall(NamedTuple):
-    """The call that makes an object: a function, its module, and what it is given."""
-
-    module: str
-    name: str
-    given: list[Any]
-    options: Mapping[str, Any]
+# A function's module and name, and what it is given by position and by name.
+_Call = tuple[str, str, list[Any], Mapping[str, Any]]
 
 
-def _call(value: Any, depth: int) -> _MakingCall | None:
+def _call(value: Any, depth: int) -> _Call | None:
     """Return the call that makes an object at a depth, if its kind is known."""
     kind = type(value)
     if isinstance(value, Choice):
-        return _MakingCall(kind.__module__, "Choice", [value.options], {})
+        return kind.__module__, "Choice", [value.options], {}
     if isinstance(value, skopt.space.Categorical):
         prior = {} if value.prior is None else {"prior": list(value.prior)}
-        return _MakingCall(kind.__module__, "Categorical", [list(value.categories)], prior)
+        return kind.__module__, "Categorical", [list(value.categories)], prior
     scorer = scorer_parts(value)
     if scorer is not None:
         method, sign = scorer["response_method"], scorer["sign"]
         options = {} if method == "predict" else {"response_method": method}
         options |= {"greater_is_better": False} if sign < 0 else {}
         options |= scorer["options"]
-        return _MakingCall("sklearn.metrics", "make_scorer", [scorer["function"]], options)
+        return "sklearn.metrics", "make_scorer", [scorer["function"]], options
     if hasattr(value, "get_params") and not isinstance(value, type):
         # Callbacks of skorch are no estimators, and have parameters all the same.
-        return _MakingCall(kind.__module__, kind.__name__, [], _changed(value, depth))
+        return kind.__module__, kind.__name__, [], _changed(value, depth)
     if hasattr(value, "dist") and hasattr(value, "args") and hasattr(value, "kwds"):
-        return _MakingCall("scipy.stats", value.dist.name, list(value.args), value.kwds)
+        return "scipy.stats", value.dist.name, list(value.args), value.kwds
     return None
 
 
@@ -290,10 +276,3 @@ def _changed(estimator: Any, depth: int) -> dict[str, Any]:
         if not is_default:
             changed[name] = value
     return changed
-
-
-def _public(module: str, name: str) -> str:
-    """Return the shortest path of a package that has the name."""
-    parts = module.split(".")
-    paths = (".".join(parts[: k + 1]) for k in range(len(parts)))
-    return next((p for p in paths if hasattr(sys.modules.get(p), name)), module)

@@ -95,26 +95,6 @@ def parameters_of(params: Sequence[Mapping[str, Any]]) -> list[Parameter]:
     return varying or columns
 
 
-def chosen_parameters(
-    params: Sequence[Mapping[str, Any]], names: Sequence[str] | None
-) -> list[Parameter]:
-    """Return the parameters that a user asks for by names or labels; all that vary if None.
-
-    Raises ValueError, which names the parameters that there are.
-    """
-    columns = parameters_of(params)
-    if names is None:
-        return columns
-    known = {c.label: c for c in columns} | {c.name: c for c in columns}
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise ValueError(
-            "The 'parameters' parameter must name hyperparameters that the search varied: "
-            f"{[c.name for c in columns]}. Got {list(names)!r} instead."
-        )
-    return [known[name] for name in names]
-
-
 def short_names(names: Sequence[str]) -> dict[str, str]:
     """Return names, by name, without the steps and parts before them that say nothing.
 
@@ -223,12 +203,6 @@ class Trials:
         """Label of an axis of scores."""
         return f"{self.score_name[:1].upper()}{self.score_name[1:]} (mean over folds)"
 
-    def resource_text(self, n_resources: int) -> str:
-        """Return what a rung granted, in words, as "9 epochs"."""
-        name = (self.resource or "resources").rpartition("__")[2]
-        noun = {"max_epochs": "epochs", "n_samples": "samples"}.get(name, name)
-        return f"{n_resources} {noun.rstrip('s') if n_resources == 1 else noun}"
-
     def running_best(self) -> tuple[Floats, Integers]:
         """Return the best score up to each row, NaN until there is one, and its resources.
 
@@ -263,13 +237,23 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
     seconds = np.add(results["mean_fit_time"], results["mean_score_time"], dtype=np.float64)
     best = int(search.best_index_) if hasattr(search, "best_index_") else None
     if metric is not None and name != metric_name(search):
-        best = _best_by(scores, n_resources)
+        # The best score among those with the most resources.
+        is_scored, best = np.isfinite(scores), None
+        if is_scored.any():
+            is_scored &= n_resources == n_resources[is_scored].max()
+            best = int(np.where(is_scored, scores, -np.inf).argmax())
+    sizes = curve_table(search).groupby("candidate").size()
+    epochs = np.array(sizes.reindex(range(n_rows), fill_value=0), dtype=np.int64)
+    if grants_epochs(resource):
+        # A curve begins with what the rung before trained.
+        before = pd.Series(epochs).groupby(configurations).shift(fill_value=0)
+        epochs = epochs - np.minimum(before.to_numpy(), epochs)
     return Trials(
         params=params,
         scores=scores,
         spreads=np.array(results[f"std_test_{name}"], dtype=np.float64),
         seconds=np.nan_to_num(seconds) * int(search.n_splits_),
-        epochs=_epochs(search, configurations, resource, n_rows),
+        epochs=epochs,
         configurations=configurations,
         brackets=_column(results, "bracket", n_rows),
         n_resources=n_resources,
@@ -279,20 +263,8 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
     )
 
 
-def _best_by(scores: Any, n_resources: Any) -> int | None:
-    """Return the result row with the best score among those with the most resources."""
-    finite = np.isfinite(scores)
-    if not finite.any():
-        return None
-    finite &= n_resources == n_resources[finite].max()
-    return int(np.where(finite, scores, -np.inf).argmax())
-
-
 def metric_name(search: Any, metric: str | None = None) -> str:
-    """Return the metric that a search's columns are named after, the one that decides.
-
-    Raises ValueError if the search has no such metric.
-    """
+    """Return the metric that columns are named after; that which decides for None."""
     if metric is None:
         return deciding_metric(search)
     names = [n.removeprefix(_MEAN) for n in search.cv_results_ if n.startswith(_MEAN)]
@@ -330,19 +302,6 @@ def _configurations(
         for row, bracket in zip(params, brackets, strict=True)
     ]
     return pd.factorize(np.array(texts, dtype=object))[0].astype(np.int64)
-
-
-def _epochs(
-    search: Any, configurations: Integers, resource: str | None, n_rows: int
-) -> Integers:
-    sizes = curve_table(search).groupby("candidate").size()
-    epochs = np.array(sizes.reindex(range(n_rows), fill_value=0), dtype=np.int64)
-    if not grants_epochs(resource):
-        return epochs
-    # A curve begins with what the rung before trained.
-    before = pd.Series(epochs).groupby(configurations).shift(fill_value=0)
-    new: Integers = epochs - np.minimum(before.to_numpy(), epochs)
-    return new
 
 
 def _score_name(search: Any, metric: str) -> str:
@@ -384,10 +343,7 @@ def number_text(value: float, digits: int = 4) -> str:
 
 
 def value_text(value: Any) -> str:
-    """Return a parameter's value as text.
-
-    Numbers have four digits, functions and classes are names; else it is what ``repr``
-    says, on one line and cut if it is long.
+    """Return a parameter's value as text, on one line and cut if it is long.
 
     >>> [value_text(v) for v in (0.00123456, 16, "adam", None, (8, 8), max)]
     ['0.001235', '16', 'adam', 'None', '(8, 8)', 'max']
@@ -422,8 +378,6 @@ def repr_text(value: Any) -> str:
 
 def plain(value: Any) -> Any:
     """Return a value made of what JSON has.
-
-    Records are mappings, numbers that are not finite None, objects text.
 
     >>> plain({"score": float("nan"), "params": {"width": np.int64(8), "f": max}})
     {'score': None, 'params': {'width': 8, 'f': 'max'}}

@@ -172,10 +172,7 @@ class Frame:
 def picture(
     name: str, title: str, frame: Frame, *parts: Any, is_active: bool = True
 ) -> Markup:
-    """Return a picture with a title that screen readers read; `name` is unique on the page.
-
-    `is_active` says that it has points to walk over with the arrow keys.
-    """
+    """Return a picture; `name` is unique on the page, arrow keys walk an active one."""
     return element(
         "svg",
         element("title", title, id=f"{name}-title"),
