@@ -22,10 +22,10 @@ from sk_tune._text import listed
 from sk_tune.exceptions import TableError, warn_user
 from sk_tune.prepare._formats import (
     MISSING,
+    MISSING_WORDS,
     TextFormat,
     best_format,
     different_cells,
-    has_missing_words,
     is_missing,
     may_be_text,
     read_values,
@@ -62,10 +62,7 @@ def as_pandas(values: Any) -> pd.DataFrame | None:
 
 
 def check_table(table: pd.DataFrame, caller: str, least: int = 1) -> None:
-    """Raise if a table is too small for `caller`, or two of its columns have one name.
-
-    ValueError for fewer than `least` samples or no column, TableError for repeated names.
-    """
+    """Raise if a table is too small for `caller`, or two of its columns have one name."""
     for n, required, word in zip(
         table.shape, (least, 1), ("sample", "feature"), strict=True
     ):
@@ -156,19 +153,10 @@ _BESIDE_WORDS = {
 class ColumnKinds:
     """What each column of a table is.
 
-    Parameters
-    ----------
-    numbers : tuple of str
-        Columns of numbers, truth values or durations.
-    dates : tuple of str
-        Columns of dates or times.
-    categories : tuple of str
-        Columns of text or categories.
-    dropped : dict of str to str
-        Columns that cannot help, each with the reason.
-    formats : dict of str to TextFormat
-        Columns of text whose numbers or dates are written otherwise than 1234.5 or
-        2024-03-15, or stand beside words for missing ones, each with how.
+    `numbers` are columns of numbers, truth values or durations, `dates` those of dates or
+    times, `categories` those of text or categories; `dropped` cannot help, each with the
+    reason. `formats` are columns of text whose numbers or dates are written otherwise than
+    1234.5 or 2024-03-15, or stand beside words for missing ones, each with how.
     """
 
     numbers: tuple[str, ...]
@@ -194,27 +182,10 @@ class ColumnKinds:
 
 
 def column_kinds(X: pd.DataFrame) -> ColumnKinds:
-    """Return what each column of a table is.
+    """Return what each column of a table is, by the rows to train on.
 
-    Parameters
-    ----------
-    X : DataFrame of shape (n_samples, n_features)
-        Rows to train on, without the target; column names are unique strings.
+    Column names are unique strings. Raises TableError if no column is left.
 
-    Returns
-    -------
-    ColumnKinds
-        Each column in one of its fields.
-
-    Raises
-    ------
-    TableError
-        If no column is left.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from sk_tune.prepare import column_kinds
     >>> X = pd.DataFrame({"age": [20, None, 40] * 9, "town": ["Bern", "Ulm", "Ulm"] * 9})
     >>> kinds = column_kinds(X.assign(country="CH"))
     >>> kinds.numbers, kinds.categories, kinds.dropped
@@ -265,11 +236,15 @@ def kinds_and_values(
         reason = "" if kind else _reason_without_kind(X[name])
         if not reason:
             read = read_values(X[name], kind, text_format)
-            reason = (
-                _reason_without_use(read, kind, least, missing_counts=missing_counts)
-                or (_reason_of_id(X[name], read, kind) if drop_ids else "")
-                or _reason_of_copy(read, kind, name, known)
-            )
+            reason = _reason_without_use(read, kind, least, missing_counts=missing_counts)
+        if not reason and drop_ids:
+            reason = _reason_of_id(X[name], read, kind)
+        if not reason:
+            # Categories that differ in their words alone get the same codes; -0.0 is 0.0.
+            codes = pd.factorize(read)[0] if kind == "category" else read + 0.0
+            key = hashlib.blake2b(codes.tobytes()).digest() + kind.encode()
+            first = known.setdefault(key, name)
+            reason = "" if first == name else f"tells the same as {first!r}"
         if reason:
             dropped[name] = reason
             continue
@@ -330,16 +305,32 @@ def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFor
     found = best_format(cells, counts)
     if found is None or found[1].any():
         return None
-    is_strict = not has_missing_words(column)
+    values = column.unique() if may_be_text(column) else ()
+    words = {value.strip().lower() for value in values if isinstance(value, str)}
+    is_strict = words.isdisjoint(MISSING_WORDS)
     may_be_codes = found[0].style == "plain" and least and counts.max() >= least
     return None if may_be_codes and is_strict else replace(found[0], is_strict=is_strict)
 
 
 def warn_of_guess(column: "Column[Any]", text_format: TextFormat) -> None:
     """Warn of a column that could be read in another way, too."""
-    guess = text_format.guess(str(column.name), different_cells(column)[0])
-    if guess:
-        warn_user(guess, about=f"the format of column {column.name!r}")
+    if not text_format.is_guess:
+        return
+    name, (cells, _) = str(column.name), different_cells(column)
+    read = text_format.read(cells)
+    first = read.first_valid_index()
+    is_date = text_format.kind == "date"
+    found = f"{read[first]:%Y-%m-%d}" if is_date else f"{read[first]:.10g}"
+    text = (
+        f"Column {name!r} is read as {text_format}, though it could be meant "
+        f"otherwise: '{cells[first]}' as {found}."
+    )
+    if is_date:
+        other = text_format.style == "month first"
+        text += (
+            f" If it is, give pd.to_datetime(X[{name!r}], dayfirst={other}) in its place."
+        )
+    warn_user(text, about=f"the format of column {column.name!r}")
 
 
 def _warn_of_words(column: "Column[Any]", least: int) -> None:
@@ -389,26 +380,23 @@ def _reason_without_use(
         counts = np.bincount(pd.factorize(values)[0])
         if len(counts) == 1:
             return "constant"
-        return "" if counts.max() >= least else _reason_of_rare(values)
+        if counts.max() >= least:
+            return ""
+        read = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
+        unread = values[read.isna().to_numpy() & (values != MISSING)]
+        n_alike = sum(_LIKE_NUMBER.match(text) is not None for text in values)
+        if not len(unread) or n_alike <= len(values) / 2:
+            return "text that hardly recurs"
+        return (
+            "text that hardly recurs and reads neither as numbers nor as dates, such as "
+            f"'{_shortened(unread[0])}'"
+        )
     missing = np.isnan(values)
     if missing.all():
         return "no values"
     present = values[~missing] if missing.any() else values
     varies = present.min() < present.max() or (missing_counts and missing.any())
     return "" if varies else "constant"
-
-
-def _reason_of_rare(texts: Array) -> str:
-    """Return that text hardly recurs, with an example if it seems to hold numbers."""
-    read = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(float)
-    unread = texts[np.isnan(read) & (texts != MISSING)]
-    n_alike = sum(_LIKE_NUMBER.match(text) is not None for text in texts)
-    if not len(unread) or n_alike <= len(texts) / 2:
-        return "text that hardly recurs"
-    return (
-        "text that hardly recurs and reads neither as numbers nor as dates, such as "
-        f"'{_shortened(unread[0])}'"
-    )
 
 
 def _reason_of_id(column: "Column[Any]", values: Array, kind: str) -> str:
@@ -427,15 +415,6 @@ def _reason_of_id(column: "Column[Any]", values: Array, kind: str) -> str:
     return ""
 
 
-def _reason_of_copy(values: Array, kind: str, name: str, known: dict[bytes, str]) -> str:
-    """Return which earlier column tells the same, if one does, and note this one."""
-    # Categories that differ in their words alone get the same codes.
-    codes = pd.factorize(values)[0] if kind == "category" else values + 0.0  # -0.0 is 0.0
-    key = hashlib.blake2b(codes.tobytes()).digest() + kind.encode()
-    first = known.setdefault(key, name)
-    return "" if first == name else f"tells the same as {first!r}"
-
-
 # Share of the cells that may be of another kind than the others.
 _MOST_UNREAD = 0.1
 
@@ -446,25 +425,10 @@ def decide_columns(
     """Return a table with its text read, by which formats, and the kind of each column.
 
     This decides by all samples; later samples are read by ``read_text`` with the formats.
-    Maybe no column is used. Warns of each column that could be read in two ways.
-    """
-    formats = _text_formats(X)
-    read = read_text(X, formats)
-    kinds = kinds_and_values(read)[0]
-    unusual = {
-        name: text_format
-        for name, text_format in formats.items()
-        if name in kinds.used and text_format is not None and not text_format.is_usual
-    }
-    return read, formats, replace(kinds, formats=unusual)
-
-
-def _text_formats(X: pd.DataFrame) -> dict[str, TextFormat | None]:
-    """Return the columns of text to be read as numbers or dates, each with its format.
-
-    A tenth of the cells of such a column at most is left out; the format is None for one in
-    which more cells are of another kind, which is a category. Plain text of numbers alone
-    is not among them.
+    A tenth of the cells of a column of text at most is left out; the format is None for one
+    in which more cells are of another kind, which is a category. Plain text of numbers
+    alone has none. Maybe no column is used. Warns of each column that could be read in two
+    ways.
     """
     least = max(2, least_frequency(len(X)))
     formats: dict[str, TextFormat | None] = {}
@@ -483,7 +447,14 @@ def _text_formats(X: pd.DataFrame) -> dict[str, TextFormat | None]:
         text_format = formats.get(name)
         if text_format is not None:
             warn_of_guess(column, text_format)
-    return formats
+    read = read_text(X, formats)
+    kinds = kinds_and_values(read)[0]
+    unusual = {
+        name: text_format
+        for name, text_format in formats.items()
+        if name in kinds.used and text_format is not None and not text_format.is_usual
+    }
+    return read, formats, replace(kinds, formats=unusual)
 
 
 def _with_other_cells(column: "Column[Any]", least: int) -> dict[str, TextFormat | None]:

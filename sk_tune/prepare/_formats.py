@@ -22,6 +22,7 @@ Column = pd.Series
 
 # What people write for a missing number or date, in any case.
 MISSING_WORDS = frozenset({"?", "-", "na", "n/a", "nan", "null", "none", "unknown"})
+_NO_VALUE = MISSING_WORDS | {""}
 
 _YEAR_FIRST = re.compile(r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?\s*")
 _YEAR_LAST = r"^\s*(\d{1,2})([./-])(\d{1,2})\2(\d{4})([ T]\d{1,2}:\d{2}.*)?\s*$"
@@ -46,24 +47,13 @@ _STYLES = {
 class TextFormat:
     """How a column of text writes its numbers or dates.
 
-    Parameters
-    ----------
-    kind : {"number", "date"}
-        What the texts stand for.
-    style : str
-        Of numbers "plain", which are as Python writes them, "decimal point" or "decimal
-        comma"; of dates "year first", "day first" or "month first".
-    unit : str, default=""
-        What may stand beside a number, such as "€" or "%"; numbers are those in front of
-        the unit, so that 5 % is 5.
-    is_guess : bool, default=False
-        Whether the column could be read in another way, too.
-    is_strict : bool, default=True
-        Whether a cell that is written in another way is refused; else it is missing.
+    `kind` is "number" or "date". `style` of numbers is "plain", which are as Python writes
+    them, "decimal point" or "decimal comma"; of dates "year first", "day first" or "month
+    first". `unit` is what may stand beside a number, such as "€" or "%"; numbers are those
+    in front of the unit, so that 5 % is 5. With `is_guess` the column could be read in
+    another way, too; a cell that is written otherwise is refused if the format `is_strict`,
+    else missing.
 
-    Examples
-    --------
-    >>> import pandas as pd
     >>> from sk_tune.prepare import column_kinds
     >>> X = pd.DataFrame({"paid": ["1.234,50 €", "9,99 €"] * 9})
     >>> str(column_kinds(X).formats["paid"])
@@ -112,26 +102,6 @@ class TextFormat:
         numbers = _numbers(_parts(cells, _NUMBER), self.style, self.unit)
         return numbers.fillna(_plain_numbers(cells.mask(is_text)))
 
-    def guess(self, name: str, cells: "Column[Any]") -> str:
-        """Return a sentence on a column that could be read in another way, or ""."""
-        if not self.is_guess:
-            return ""
-        read = self.read(cells)
-        first = read.first_valid_index()
-        value = read[first]
-        found = f"{value:%Y-%m-%d}" if self.kind == "date" else f"{value:.10g}"
-        said = (
-            f"Column {name!r} is read as {self}, though it could be meant otherwise: "
-            f"'{cells[first]}' as {found}."
-        )
-        if self.kind == "number":
-            return said
-        other = self.style == "month first"
-        return (
-            f"{said} If it is, give pd.to_datetime(X[{name!r}], dayfirst={other}) in its "
-            "place."
-        )
-
 
 def best_format(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] | None:
     """Return the format that reads most cells, and a mask of the cells that it cannot read.
@@ -172,29 +142,15 @@ def may_be_text(column: "Column[Any]") -> bool:
 
 
 def is_missing(column: "Column[Any]") -> Array:
-    """Return where a column of numbers or dates is missing, as a mask.
-
-    So is blank text, and one of ``MISSING_WORDS``.
-    """
+    """Return where a column is missing, blank text and ``MISSING_WORDS`` too, as a mask."""
     missing: Array = column.isna().to_numpy()
     if not may_be_text(column):
         return missing
-    absent = (isinstance(value, str) and _says_nothing(value) for value in column)
+    absent = (
+        isinstance(value, str) and value.strip().lower() in _NO_VALUE for value in column
+    )
     both: Array = missing | np.fromiter(absent, dtype=bool, count=len(column))
     return both
-
-
-def has_missing_words(column: "Column[Any]") -> bool:
-    """Return whether a cell of a column of text is one of ``MISSING_WORDS``."""
-    cells = column.unique() if may_be_text(column) else ()
-    return any(
-        isinstance(cell, str) and cell.strip() and _says_nothing(cell) for cell in cells
-    )
-
-
-def _says_nothing(text: str) -> bool:
-    word = text.strip()
-    return not word or word.lower() in MISSING_WORDS
 
 
 def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
@@ -258,15 +214,14 @@ def _plain_numbers(cells: "Column[Any]") -> "Column[Any]":
 
 def _year_first(cells: "Column[Any]") -> "Column[Any]":
     # Pandas would take numbers for dates, too.
-    is_date = np.array([_begins_with_year(cell) for cell in cells], dtype=bool)
-    dates = cells.astype(object).where(is_date)
+    is_date = [
+        _YEAR_FIRST.fullmatch(cell) is not None
+        if isinstance(cell, str)
+        else isinstance(cell, dt.date | np.datetime64)
+        for cell in cells
+    ]
+    dates = cells.astype(object).where(np.array(is_date, dtype=bool))
     return pd.to_datetime(dates, format="mixed", errors="coerce", utc=True)
-
-
-def _begins_with_year(cell: object) -> bool:
-    if isinstance(cell, str):
-        return _YEAR_FIRST.fullmatch(cell) is not None
-    return isinstance(cell, dt.date | np.datetime64)
 
 
 def _year_last(parts: pd.DataFrame, style: str, index: pd.Index) -> "Column[Any]":
@@ -365,10 +320,7 @@ def _text(value: Any) -> str:
 def report_unread(
     column: "Column[Any]", parsed: Any, required: str, *, is_strict: bool
 ) -> None:
-    """Report cells that are there but became missing when they were read.
-
-    Raises ``TableError`` if they are refused; else a warning says that they are missing.
-    """
+    """Refuse cells that are there but became missing when they were read, or warn."""
     wrong = parsed.isna().to_numpy() & ~is_missing(column)
     if not wrong.any():
         return

@@ -31,12 +31,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sk_tune._compat import (
-    Interval,
-    StrOptions,
-    check_feature_names_in,
-    output_container,
-)
+from sk_tune._compat import Interval, StrOptions, check_feature_names_in, output_container
 from sk_tune._declaration import Documented, parameters
 from sk_tune.prepare._column_kinds import (
     as_pandas,
@@ -114,15 +109,14 @@ def circles(days: Any) -> Floats:
     days = np.asarray(days, dtype=np.float64)
     # (N, dates, circles); whole milliseconds, or noon might come out a little before it.
     days = np.round(days * _MS_PER_DAY) / _MS_PER_DAY
-    share = np.stack(
-        [
-            _share_of_year(days),
-            (days + _THURSDAY) % _DAYS_PER_WEEK / _DAYS_PER_WEEK,
-            days % 1,
-        ],
-        axis=-1,
+    missing = np.isnan(days)
+    year = np.where(missing, 0, np.floor(days)).astype("datetime64[D]").astype("M8[Y]")
+    start, end = (
+        new_year.astype("M8[D]").astype(np.int64) for new_year in (year, year + 1)
     )
-    angles = 2 * np.pi * share
+    of_year = np.where(missing, np.nan, (days - start) / (end - start))
+    of_week = (days + _THURSDAY) % _DAYS_PER_WEEK / _DAYS_PER_WEEK
+    angles = 2 * np.pi * np.stack([of_year, of_week, days % 1], axis=-1)
     # Trees would split what differs in the last bit, which is noise, and other on each
     # machine.
     both: Floats = np.stack([np.sin(angles), np.cos(angles)], axis=-1).round(_DIGITS)
@@ -137,18 +131,6 @@ def circle_names(_: Any, names: Any) -> list[str]:
         for circle in _CIRCLES
         for function in ("sin", "cos")
     ]
-
-
-def _share_of_year(days: Floats) -> Floats:
-    missing = np.isnan(days)
-    whole = np.where(missing, 0, np.floor(days)).astype("datetime64[D]")
-    start = whole.astype("datetime64[Y]")
-    length = ((start + 1).astype("datetime64[D]") - start.astype("datetime64[D]")).astype(
-        int
-    )
-    passed = days - start.astype("datetime64[D]").astype(np.int64)
-    share: Floats = np.where(missing, np.nan, passed / length)
-    return share
 
 
 _BOUND = 3.0
@@ -481,7 +463,17 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         """
         check_is_fitted(self)
         check_feature_names_in(self, input_features)
-        return np.array(_unique(self.columns_.get_feature_names_out()), dtype=object)
+        seen: Counter[str] = Counter()
+        names = []
+        for name in self.columns_.get_feature_names_out():
+            # Names that recur are numbered.
+            numbered = name
+            while numbered in seen:
+                seen[name] += 1
+                numbered = f"{name}_{seen[name]}"
+            seen[numbered] += 1
+            names.append(numbered)
+        return np.array(names, dtype=object)
 
     def _fit_transform(self, X: Any) -> tuple[Array, pd.DataFrame]:
         self._validate_params()
@@ -527,6 +519,16 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
             if self.embeddings and _n_levels(values[name], min_frequency) > max_one_hot
         ]
         one_hot = [name for name in kinds.categories if name not in codes]
+        scaled, constant = self._number_steps(len(values)), self.imputation and "constant"
+        if self.numeric is None:
+            two_values = scaled
+        else:
+            # A missing value, 0, is as far from one value as from the other.
+            two_values = self._filled(MinMaxScaler((-1, 1), clip=True), constant)
+        # Days without an hour have a constant place in the day.  A missing date becomes
+        # the middle of a circle, which says nothing about its place on it.
+        circle = FunctionTransformer(circles, feature_names_out=circle_names)
+        turned = self._filled(make_pipeline(circle, VarianceThreshold()), constant)
         encoder = OneHotEncoder(
             handle_unknown="infrequent_if_exist",
             min_frequency=min_frequency,
@@ -534,10 +536,10 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
             sparse_output=False,
         )
         blocks = [
-            ("numbers", self._number_steps(len(values)), numbers),
-            ("flags", self._flag_steps(), flags),
-            ("days", self._number_steps(len(values)), dates),
-            ("circles", self._circle_steps(), turning),
+            ("numbers", scaled, numbers),
+            ("flags", two_values, flags),
+            ("days", scaled, dates),
+            ("circles", turned, turning),
             ("missing", MissingIndicator(features="all"), gaps),
             ("one_hot", encoder, one_hot),
             ("codes", CategoryCodes(min_frequency, self.max_codes), codes),
@@ -563,21 +565,6 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         }
         # Scaled before they are filled, so that what is missing does not move the scale.
         return self._filled(scalers[self.numeric], self.imputation)
-
-    def _flag_steps(self) -> Any:
-        if self.numeric is None:
-            return self._number_steps(2)
-        # A missing value, 0, is as far from one value as from the other.
-        return self._filled(
-            MinMaxScaler((-1, 1), clip=True), self.imputation and "constant"
-        )
-
-    def _circle_steps(self) -> Any:
-        # Days without an hour have a constant place in the day.  A missing date becomes
-        # the middle of a circle, which says nothing about its place on it.
-        circle = FunctionTransformer(circles, feature_names_out=circle_names)
-        constant = self.imputation and "constant"
-        return self._filled(make_pipeline(circle, VarianceThreshold()), constant)
 
     @staticmethod
     def _filled(step: Any, strategy: str | None) -> Any:
@@ -640,17 +627,3 @@ def output_name(block: str, name: str) -> str:
     if block == "one_hot" and name.endswith(_RARE):
         return name.removesuffix(_RARE) + "_(rare)"
     return f"{name}_days" if block == "days" else name
-
-
-def _unique(names: Any) -> list[str]:
-    """Return names of which those that recur are numbered."""
-    seen: Counter[str] = Counter()
-    unique = []
-    for name in names:
-        numbered = name
-        while numbered in seen:
-            seen[name] += 1
-            numbered = f"{name}_{seen[name]}"
-        seen[numbered] += 1
-        unique.append(numbered)
-    return unique
