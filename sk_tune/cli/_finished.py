@@ -15,7 +15,7 @@ import sklearn
 
 from sk_tune._files import replaced_file
 from sk_tune._text import bytes_text, counted, listed, nearest
-from sk_tune.cli._output import SavedModel, load_model, page_title, usage_text
+from sk_tune.cli._output import SavedModel, load_model, usage_text
 from sk_tune.cli._printing import labelled, score_lines, verdict_text
 from sk_tune.cli._tables import NO_NAME, read_parts
 from sk_tune.engine import FitStore
@@ -29,9 +29,8 @@ def predict(
 ) -> None:
     """Write predictions for the rows of a file, in their order, to a file or the screen."""
     _check_output_file(output)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
         # scikit-learn's on another version, which is said below, and on new categories.
-        warnings.simplefilter("ignore", UserWarning)
         saved = load_model(model, use=use)
         if proba and saved.task != "classification":
             raise OptionError(f"--proba must go with a classification. Got a {saved.task}.")
@@ -65,8 +64,9 @@ def _write(
         if not n_rows:
             _check_columns(part, saved)
         where = f" Rows are counted from row {n_rows + 1} of the file." if n_rows else ""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", SkTuneWarning)
+        with warnings.catch_warnings(
+            record=True, action="always", category=SkTuneWarning
+        ) as caught:
             try:
                 predictions = _predictions(part, saved, proba=proba)
             except TableError as error:
@@ -120,24 +120,20 @@ def report(folder: Path, output: Path | None) -> None:
     auto = saved.model
     if not folder.is_dir():  # The file of the model was given.
         folder = folder.parent.parent if folder.parent.name == "model" else folder.parent
+    try:
+        text = (folder / "summary.json").read_text(encoding="utf-8")
+        title = f"{saved.target} in {json.loads(text)['table']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        title = saved.target
     written = auto.report(
         folder / "report.html" if output is None else output,
-        title=page_title(saved.target, _table(folder)),
+        title=title,
         usage=usage_text(folder),
     )
     print("\n".join(score_lines(list(auto.scores_.values()), str(auto.scoring))))
     print()
     print(labelled("Verdict", verdict_text(auto.verdict_)))
     print(labelled("Written", str(written)))
-
-
-def _table(folder: Path) -> str:
-    """Return the name of the table of a fit, if its folder tells."""
-    try:
-        text = (folder / "summary.json").read_text(encoding="utf-8")
-        return str(json.loads(text)["table"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
 
 
 def export(folder: Path, output: Path, *, use: str | None = None) -> None:
@@ -148,7 +144,12 @@ def export(folder: Path, output: Path, *, use: str | None = None) -> None:
             f"{str(output)!r} instead."
         )
     beside = output.with_suffix(".json")
-    if beside.exists() and not _is_of_export(beside):
+    try:
+        known = json.loads(beside.read_text(encoding="utf-8")).keys()
+    except (OSError, ValueError, AttributeError):
+        known = set()
+    # The account of another ONNX model may be written anew.
+    if beside.exists() and known != {"inputs", "classes", "members"}:
         raise OptionError(
             f"--output must leave other files alone. Got {str(output)!r}, whose columns "
             f"would go to {beside.name}, which export did not write. Name another file."
@@ -163,15 +164,6 @@ def export(folder: Path, output: Path, *, use: str | None = None) -> None:
         account.write_text(text + "\n", encoding="utf-8")
     members = counted(len(about["members"]), "model")
     print(labelled("Written", f"{members} to {output}, its columns to {output.stem}.json"))
-
-
-def _is_of_export(path: Path) -> bool:
-    """Return whether a file is the account of an ONNX model that may be written anew."""
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(about, dict) and about.keys() == {"inputs", "classes", "members"}
 
 
 def store(action: str, path: Path, max_size: float | None) -> None:

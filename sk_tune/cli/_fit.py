@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """``sk-tune fit``, ``demo`` and ``resume``: from a table to a saved model."""
 
+import json
 import sys
 import tempfile
 import time
@@ -28,13 +29,11 @@ from sk_tune.cli._output import (
     SavedModel,
     as_json,
     check_output_folder,
-    page_title,
-    read_config,
     reason_of,
     resumable_output,
     write_output,
 )
-from sk_tune.cli._parser import CONFIG
+from sk_tune.cli._parser import CONFIG, resume_file
 from sk_tune.cli._printing import StepLines, labelled, print_outcome, print_problem
 from sk_tune.cli._tables import (
     N_FOLDS,
@@ -46,14 +45,10 @@ from sk_tune.cli._tables import (
     read_target,
 )
 from sk_tune.exceptions import OptionError, SearchError, SkTuneWarning, TableError
-from sk_tune.prepare import (
-    ColumnKinds,
-    check_used,
-    decide_columns,
-    format_of_column,
-)
+from sk_tune.prepare import ColumnKinds, check_used, decide_columns, format_of_column
 from sk_tune.training import processes_per_cpu
 
+# Seconds for models at least, because something is always tried.
 _LEAST_BUDGET = 1e-3
 # Seconds for writing files where nobody else computes, and their share at most.
 _SECONDS_OF_FILES, _MOST_FOR_FILES = 0.5, 0.1
@@ -86,15 +81,6 @@ class FitOptions:
     verbose: bool
     started: float
 
-    @property
-    def seconds_left(self) -> float:
-        """Seconds that are left for models; never 0, because something is always tried."""
-        files = min(
-            _SECONDS_OF_FILES * processes_per_cpu(), _MOST_FOR_FILES * self.time_budget
-        )
-        end = self.started + self.time_budget - files
-        return max(end - time.monotonic(), _LEAST_BUDGET)
-
 
 def fit(
     table: LoadedTable,
@@ -121,21 +107,28 @@ def fit(
     if not options.json:
         noted = replace(table, notes=(*table.notes, *notes))
         print_problem(noted, target, kinds, metric, options.test_size)
-    auto = _auto(target, metric, options)
-    config = _config(options, source)
+    left_out = {"started", "output", "overwrite", "n_jobs", "verbose", "json"}
+    config = {
+        name: value for name, value in asdict(options).items() if name not in left_out
+    }
+    config["data"] = None if source is None else str(source.absolute())
     with resumable_output(options.output, config, resumes=resumes) as store:
-        auto.set_params(store=store)
-        was_interrupted = _train(auto, X, target, metric, options, (groups, times))
+        auto, was_interrupted = _train(X, target, metric, options, (groups, times), store)
         summary = _summary(table, target, kinds, metric, auto, options)
+        texts_left_out = [
+            name
+            for name in kinds.dropped
+            if pd.api.types.infer_dtype(X[name], skipna=True) == "string"
+        ]
         model = SavedModel(
             model=auto,
             task=target.task,
             target=target.name,
             columns=kinds.used,
-            texts=(*kinds.categories, *kinds.formats, *_texts_left_out(X, kinds)),
+            texts=(*kinds.categories, *kinds.formats, *texts_left_out),
             ignored=(*kinds.dropped, *apart),
         )
-        title = page_title(target.name, table.name)
+        title = f"{target.name} in {table.name}"
         seconds = time.monotonic() - options.started
         try:
             with _calm(verbose=options.verbose):
@@ -162,7 +155,13 @@ def demo(name: str | None, options: FitOptions) -> None:
 
 def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
     """Resume the fit of a folder with other options; `data` is a table that was moved."""
-    config = read_config(folder)
+    resume_file(folder)
+    try:
+        config = dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise TableError(
+            f"{str(folder / CONFIG)!r} must be what sk-tune fit wrote. Got: {error}"
+        ) from error
     try:
         before = config.pop("data")
         changes |= {"output": folder, "overwrite": True}
@@ -192,26 +191,37 @@ def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
 
 def _kinds(X: pd.DataFrame) -> tuple[ColumnKinds, list[str]]:
     """Return what columns are to the model, and what it says of cells that are not so."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         kinds = decide_columns(X)[2]
     check_used(kinds, len(X))
     return kinds, [str(w.message) for w in caught if w.category is SkTuneWarning]
 
 
 def _train(
-    auto: Any,
     X: pd.DataFrame,
     target: Target,
     metric: str,
     options: FitOptions,
     structure: tuple[Any, Any],
-) -> bool:
-    """Find models, and return whether Ctrl-C ended that with some."""
+    store: Path,
+) -> tuple[Any, bool]:
+    """Return the fitted AutoML, and whether Ctrl-C ended that with some models."""
     # A rewritten line would be rubbish in a log, and programs read JSON.
     progress: Any = StepLines() if options.verbose else sys.stdout.isatty()
-    auto.set_params(
-        time_budget=options.seconds_left, progress=False if options.json else progress
+    budget = options.time_budget
+    files = min(_SECONDS_OF_FILES * processes_per_cpu(), _MOST_FOR_FILES * budget)
+    seconds_left = options.started + budget - files - time.monotonic()
+    kind = AutoClassifier if target.task == "classification" else AutoRegressor
+    auto: Any = kind(
+        time_budget=max(seconds_left, _LEAST_BUDGET),
+        scoring=metric,
+        test_size=options.test_size,
+        models=options.models or "auto",
+        use=options.use or "ensemble",
+        store=store,
+        n_jobs=options.n_jobs or joblib.cpu_count(),
+        progress=False if options.json else progress,
+        random_state=options.random_state,
     )
     groups, times = structure
     was_interrupted = False
@@ -234,7 +244,7 @@ def _train(
             f"sk-tune fit: the ensemble predicts. No {auto.use}: {reason}", file=sys.stderr
         )
         auto.set_params(use="ensemble")
-    return was_interrupted
+    return auto, was_interrupted
 
 
 def _write_somewhere(folder: Path, *content: Any) -> list[str]:
@@ -256,53 +266,28 @@ def _write_somewhere(folder: Path, *content: Any) -> list[str]:
         ) from error
 
 
-def _auto(target: Target, metric: str, options: FitOptions) -> Any:
-    kind = AutoClassifier if target.task == "classification" else AutoRegressor
-    return kind(
-        models=options.models or "auto",
-        use=options.use or "ensemble",
-        scoring=metric,
-        test_size=options.test_size,
-        n_jobs=options.n_jobs or joblib.cpu_count(),
-        random_state=options.random_state,
-    )
-
-
-def _texts_left_out(X: pd.DataFrame, kinds: ColumnKinds) -> list[str]:
-    return [
-        name
-        for name in kinds.dropped
-        if pd.api.types.infer_dtype(X[name], skipna=True) == "string"
-    ]
-
-
 def _metric(name: str | None, target: Target) -> str:
+    """Return a metric that the target can have, before any time is spent on it."""
     if name is None:
         return _DEFAULT_METRIC[target.task]
     try:
         check_metric_names(name, "--metric")
     except ValueError as error:
         raise OptionError(str(error)) from None
-    _check_suits(name, target)
-    return name
-
-
-def _check_suits(metric: str, target: Target) -> None:
-    """Refuse a score that this target cannot have, before any time is spent on it."""
     is_class = target.task == "classification"
     dummy = DummyClassifier(strategy="prior") if is_class else DummyRegressor()
     X = np.zeros((len(target.y), 1))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         try:
-            score, reason = get_scorer(metric)(dummy.fit(X, target.y), X, target.y), ""
+            score, reason = get_scorer(name)(dummy.fit(X, target.y), X, target.y), ""
         except (TypeError, ValueError) as error:
             score, reason = np.nan, f" {str(error).strip().partition(chr(10))[0]}"
     if not np.isfinite(score):
         raise OptionError(
             f"--metric must suit the target, here for {target.task} with "
-            f"{len(np.unique(target.y))} different values. Got {metric!r}.{reason}"
+            f"{len(np.unique(target.y))} different values. Got {name!r}.{reason}"
         )
+    return name
 
 
 def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
@@ -353,13 +338,6 @@ def _check_rows(target: Target, test_size: float) -> None:
             f"classes or more and {N_FOLDS} of one class. Got {test_size:g}, which leaves "
             f"{n_train} rows."
         )
-
-
-def _config(options: FitOptions, source: Path | None) -> dict[str, Any]:
-    """Return the content of ``config.json``, from which a fit is resumed."""
-    left_out = {"started", "output", "overwrite", "n_jobs", "verbose", "json"}
-    kept = {name: value for name, value in asdict(options).items() if name not in left_out}
-    return {**kept, "data": None if source is None else str(source.absolute())}
 
 
 def _summary(

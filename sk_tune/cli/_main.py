@@ -14,10 +14,10 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from sk_tune._processes import end_with_parent
-from sk_tune.cli._parser import USER_ERROR, check_paths, check_use, completion, make_parser
+from sk_tune.cli._parser import USER_ERROR, check_options, completion, make_parser
 from sk_tune.exceptions import SkTuneError
 
 # Exit codes of shells for SIGINT and SIGTERM.
@@ -40,7 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         and 143 if by SIGTERM or SIGHUP.
     """
     started = time.monotonic()
-    _show_any_text()
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding lacks has question marks, and is no crash.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
     parser = make_parser()
     try:
         args = parser.parse_args(argv)
@@ -104,20 +108,16 @@ def _words(error: Exception) -> str:
 def _run(args: argparse.Namespace, started: float) -> None:
     options = dict(vars(args))
     command = options.pop("command")
-    check_use(options)
-    check_paths(command, options)
+    check_options(command, options)
     options.pop("trusted", None)
-    if command in {"fit", "demo", "resume"}:
-        _train(command, options, started)
-    elif command == "completion":
+    if command == "completion":
         print(completion(options["shell"], make_parser()))
-    else:
+        return
+    if command not in {"fit", "demo", "resume"}:
         from sk_tune.cli import _finished
 
         getattr(_finished, command)(**options)
-
-
-def _train(command: str, options: dict[str, Any], started: float) -> None:
+        return
     from joblib import parallel_config
 
     from sk_tune.cli._fit import FitOptions, demo, fit, resume
@@ -134,11 +134,3 @@ def _train(command: str, options: dict[str, Any], started: float) -> None:
             fit(read_table(path), fit_options, source=path)
         else:
             demo(table, fit_options)
-
-
-def _show_any_text() -> None:
-    """Print a name that the terminal's encoding lacks with question marks, not a crash."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")

@@ -22,7 +22,7 @@ import sklearn
 
 from sk_tune import __version__
 from sk_tune._files import replaced_file, sign
-from sk_tune.cli._parser import CONFIG, MODEL, RESUME, TRIALS, model_file, resume_file
+from sk_tune.cli._parser import CONFIG, MODEL, RESUME, TRIALS, model_file
 from sk_tune.exceptions import OptionError, TableError
 from sk_tune.report import plain
 
@@ -138,14 +138,21 @@ def write_output(
     stage = home / f".{folder.name}.{os.getpid()}.tmp"
     (stage / "model").mkdir(parents=True)
     try:
-        names = [_write_trials(trials_table(saved.model), stage), _SUMMARY, _REPORT]
+        names = [_write_trials(saved.model, stage), _SUMMARY, _REPORT]
         (stage / _SUMMARY).write_text(as_json(summary), encoding="utf-8")
         saved.model.report(stage / _REPORT, title=title, usage=usage)
         # Plain values around the model, so that the file names no class of this module.
         content = {name: getattr(saved, name) for name in SavedModel.__slots__}
         versions = {"format": _FORMAT, "sk_tune_version": __version__}
         joblib.dump({**versions, **content}, stage / MODEL, compress=_COMPRESS)
-        _move(stage, folder, [*names, MODEL])
+        (folder / "model").mkdir(parents=True, exist_ok=True)
+        sign(stage / MODEL, instead_of=folder / MODEL)
+        # The model last: what is beside a model is then never older than it.
+        for name in [*names, MODEL]:
+            (stage / name).replace(folder / name)
+        # Files of an earlier fit that this one did not write are of another model.
+        for name in set(_RESULTS).difference([*names, MODEL]):
+            (folder / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return [MODEL, *names]
@@ -167,16 +174,8 @@ def usage_text(folder: Path) -> str:
     )
 
 
-def page_title(target: str, table: str) -> str:
-    """Return the heading of the page of a fit, the same when the page is written anew."""
-    return f"{target} in {table}" if table else target
-
-
 def load_model(folder: Path, *, use: str | None = None) -> SavedModel:
-    """Return the model, a pickle, in an output folder, or of which that is the file.
-
-    Raises TableError if there is no such model, OptionError if it does not have `use`.
-    """
+    """Return the model, a pickle, in an output folder, or of which that is the file."""
     path = model_file(folder)
     content = _unpickled(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
@@ -195,17 +194,6 @@ def load_model(folder: Path, *, use: str | None = None) -> SavedModel:
             )
         saved.model.set_params(use=use)
     return saved
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return the options of the fit in an output folder."""
-    resume_file(folder)
-    try:
-        return dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
-        raise TableError(
-            f"{str(folder / CONFIG)!r} must be what sk-tune fit wrote. Got: {error}"
-        ) from error
 
 
 def _unpickled(path: Path) -> Any:
@@ -233,8 +221,8 @@ def _unpickled(path: Path) -> Any:
         ) from error
 
 
-def trials_table(auto: Any) -> pd.DataFrame:
-    """Return the leaderboard with a column of texts for each parameter."""
+def _write_trials(auto: Any, stage: Path) -> str:
+    """Write the leaderboard with a column of texts for each parameter; return its name."""
     board = auto.leaderboard_.reset_index()
     params = [
         {key.rpartition("__")[2]: value for key, value in values.items()}
@@ -242,11 +230,7 @@ def trials_table(auto: Any) -> pd.DataFrame:
     ]
     # Texts, because one parameter may be a number here and a name there.
     texts = pd.DataFrame(params, index=board.index, dtype=object).map(_plain)
-    table: pd.DataFrame = pd.concat([board, texts], axis=1)
-    return table
-
-
-def _write_trials(table: pd.DataFrame, stage: Path) -> str:
+    table = pd.concat([board, texts], axis=1)
     with_parquet, without = _TABLES
     try:
         table.to_parquet(stage / with_parquet, index=False)
@@ -256,19 +240,7 @@ def _write_trials(table: pd.DataFrame, stage: Path) -> str:
     return with_parquet
 
 
-def _move(stage: Path, folder: Path, names: list[str]) -> None:
-    (folder / "model").mkdir(parents=True, exist_ok=True)
-    sign(stage / MODEL, instead_of=folder / MODEL)
-    # The model last: what is beside a model is then never older than it.
-    for name in names:
-        (stage / name).replace(folder / name)
-    # Files of an earlier fit that this one did not write are of another model.
-    for name in set(_RESULTS).difference(names):
-        (folder / name).unlink(missing_ok=True)
-
-
 def as_json(content: dict[str, Any]) -> str:
-    """Return the text of a JSON file."""
     text = json.dumps(plain(content), indent=2, ensure_ascii=False)
     return f"{text}\n"
 

@@ -23,8 +23,15 @@ _TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _PARQUET_ENDINGS = (".parquet", ".pq")
 
 
-def check_paths(command: str, options: Mapping[str, Any]) -> None:
-    """Raise the error that a command would end with for want of a file."""
+def check_options(command: str, options: Mapping[str, Any]) -> None:
+    """Raise the error that a command would end with for want of a model or a file."""
+    models, use = options.get("models"), options.get("use")
+    families = {"linear": "linear", "boosting": "boosting", "networks": "network"}
+    if models is not None and families.get(str(use)) not in {None, *models}:
+        raise OptionError(
+            f"--use must name a model that is trained. Got {use!r} with --models "
+            f"{','.join(models)}."
+        )
     is_trusted = options.get("trusted", False)
     if command in {"predict", "report", "export"}:
         path = model_file(options.get("model") or options["folder"])
@@ -326,7 +333,6 @@ _COMMANDS = {
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
     parser = _Parser(
         prog="sk-tune",
         description="Tune neural networks and others on a table, and average the best.",
@@ -342,17 +348,6 @@ def make_parser() -> argparse.ArgumentParser:
         for argument, options in command.arguments:
             subparser.add_argument(argument, **options)
     return parser
-
-
-def check_use(options: Mapping[str, Any]) -> None:
-    """Refuse to predict with what is not trained."""
-    models, use = options.get("models"), options.get("use")
-    families = {"linear": "linear", "boosting": "boosting", "networks": "network"}
-    if models is not None and families.get(str(use)) not in {None, *models}:
-        raise OptionError(
-            f"--use must name a model that is trained. Got {use!r} with --models "
-            f"{','.join(models)}."
-        )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -396,34 +391,25 @@ def completion(shell: str, parser: argparse.ArgumentParser) -> str:
     """Return the script of a command line for "bash", "zsh" or "fish"."""
     (action,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     commands = dict(action.choices)
+    names = " ".join(commands)
     if shell == "fish":
-        return "\n".join(_fish(commands))
-    cases = "\n".join(
-        f'            {name}) words="{" ".join(_option_strings(subparser))}"'
-        f' choices="{" ".join(_choices(subparser))}" ;;'
-        for name, subparser in commands.items()
-    )
-    script = _BASH.replace("COMMANDS", " ".join(commands)).replace("CASES", cases)
+        lines = [f"complete -c sk-tune -f -n __fish_use_subcommand -a '{names}'"]
+        for name, subparser in commands.items():
+            after = f"'__fish_seen_subcommand_from {name}'"
+            for option in _option_strings(subparser):
+                kind = "-l" if option.startswith("--") else "-s"
+                lines.append(f"complete -c sk-tune -n {after} {kind} {option.lstrip('-')}")
+        return "\n".join(lines)
+    cases = []
+    for name, subparser in commands.items():
+        words = " ".join(_option_strings(subparser))
+        choices = " ".join(str(c) for a in subparser._actions for c in a.choices or ())
+        cases.append(f'            {name}) words="{words}" choices="{choices}" ;;')
+    script = _BASH.replace("COMMANDS", names).replace("CASES", "\n".join(cases))
     if shell == "zsh":
         return f"autoload -U +X bashcompinit && bashcompinit\n{script}"
     return script
 
 
-def _fish(commands: dict[str, argparse.ArgumentParser]) -> list[str]:
-    none_yet = "__fish_use_subcommand"
-    lines = [f"complete -c sk-tune -f -n {none_yet} -a '{' '.join(commands)}'"]
-    for name, subparser in commands.items():
-        for option in _option_strings(subparser):
-            flag = option.lstrip("-")
-            after = f"'__fish_seen_subcommand_from {name}'"
-            kind = "-l" if option.startswith("--") else "-s"
-            lines.append(f"complete -c sk-tune -n {after} {kind} {flag}")
-    return lines
-
-
 def _option_strings(parser: argparse.ArgumentParser) -> list[str]:
     return [o for action in parser._actions for o in action.option_strings]
-
-
-def _choices(parser: argparse.ArgumentParser) -> list[str]:
-    return [str(c) for action in parser._actions for c in action.choices or ()]

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from sk_tune._text import counted, listed
 from sk_tune.automl import AutoProgress, Score, format_score, progress_text, scale_of
@@ -67,19 +66,36 @@ def print_problem(
     """Print what the table holds and what will be done with it."""
     n_rows, n_columns = table.frame.shape
     print(labelled("Table", f"{table.name}: {n_rows} rows, {n_columns} columns"))
-    for note in (*table.notes, *_notes_on_rows(table.frame)):
+    for note in table.notes:
         print(labelled("", note))
+    try:
+        n_copies = int(table.frame.duplicated().sum())
+    except TypeError:  # Cells that cannot be hashed, such as lists.
+        n_copies = 0
+    if n_copies:
+        rows = "1 row is a copy" if n_copies == 1 else f"{n_copies} rows are copies"
+        says = (
+            f"Note: {rows} of others. On both sides of a split, they make scores too good."
+        )
+        print(labelled("", says))
     print(labelled("Target", f"{target.name}: {target.task}, {target.reason}"))
     if target.other_task:
         print(labelled("", f"For {target.other_task}, say --task {target.other_task}."))
     for note in _notes_on_target(target, metric):
         print(labelled("", note))
-    print(labelled("Columns", _describe_columns(kinds)))
+    plurals = {"number": "numbers", "date": "dates", "category": "categories"}
+    counts = Counter(kind for _, kind in kinds)
+    columns = [f"{n} {kind if n == 1 else plurals[kind]}" for kind, n in counts.items()]
+    print(labelled("Columns", ", ".join(columns)))
     for text_format in dict.fromkeys(map(str, kinds.formats.values())):
         names = [name for name, found in kinds.formats.items() if str(found) == text_format]
         print(labelled("", f"Read as {text_format}: {listed(names, _N_NAMED)}"))
     if kinds.dropped:
-        print(labelled("Left out", _describe_dropped(kinds)))
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in kinds.dropped.items():
+            by_reason.setdefault(reason, []).append(name)
+        left_out = [f"{why}: {listed(names, _N_NAMED)}" for why, names in by_reason.items()]
+        print(labelled("Left out", "; ".join(left_out)))
     n_test = math.ceil(test_size * n_rows)
     print(
         labelled(
@@ -112,18 +128,6 @@ def print_outcome(auto: Any, metric: str, seconds: float) -> None:
     print(labelled("Expected", prefix + expected))
 
 
-def _notes_on_rows(frame: pd.DataFrame) -> Iterator[str]:
-    try:
-        n_copies = int(frame.duplicated().sum())
-    except TypeError:  # Cells that cannot be hashed, such as lists.
-        return
-    if n_copies:
-        rows = "1 row is a copy" if n_copies == 1 else f"{n_copies} rows are copies"
-        yield (
-            f"Note: {rows} of others. On both sides of a split, they make scores too good."
-        )
-
-
 def _notes_on_target(target: Target, metric: str) -> Iterator[str]:
     if target.task != "classification":
         return
@@ -140,23 +144,6 @@ def _notes_on_target(target: Target, metric: str) -> Iterator[str]:
             f"Note: too few rows for each of {N_FOLDS} folds to have some: class "
             f"{listed(rare, _N_NAMED)}."
         )
-
-
-def _describe_columns(kinds: ColumnKinds) -> str:
-    plurals = {"number": "numbers", "date": "dates", "category": "categories"}
-    counts = Counter(kind for _, kind in kinds)
-    return ", ".join(
-        f"{count} {kind if count == 1 else plurals[kind]}" for kind, count in counts.items()
-    )
-
-
-def _describe_dropped(kinds: ColumnKinds) -> str:
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in kinds.dropped.items():
-        by_reason.setdefault(reason, []).append(name)
-    return "; ".join(
-        f"{reason}: {listed(names, _N_NAMED)}" for reason, names in by_reason.items()
-    )
 
 
 class StepLines:

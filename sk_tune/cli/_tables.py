@@ -56,10 +56,7 @@ class LoadedTable:
 
 
 def read_table(path: Path, *, texts: Collection[str] = ()) -> LoadedTable:
-    """Return the table in a file, of which `texts` are columns to read as text.
-
-    Raises TableError if it is no such file, damaged or empty.
-    """
+    """Return the table in a file, of which `texts` are columns to read as text."""
     notes: tuple[str, ...] = ()
     if is_text_table(path):
         frame, notes = _read_text(path, texts)
@@ -68,8 +65,14 @@ def read_table(path: Path, *, texts: Collection[str] = ()) -> LoadedTable:
             frame = _named(pd.read_parquet(path), path)
     if frame.empty:
         raise _no_rows(path, frame)
-    frame, dropped = _without_row_numbers(frame)
-    return LoadedTable(frame=frame, name=path.name, notes=(*notes, *dropped))
+    name, first = frame.columns[0], frame.iloc[:, 0]
+    counts_rows = pd.api.types.is_integer_dtype(first) and first.is_unique
+    if name.startswith(NO_NAME) and counts_rows:
+        # The index that pandas writes to CSV files tells how rows were sorted.
+        frame = frame.drop(columns=name)
+        note = "Its first column, which has no name, counts the rows and is left out."
+        notes = (*notes, note)
+    return LoadedTable(frame=frame, name=path.name, notes=notes)
 
 
 def read_parts(
@@ -133,9 +136,8 @@ def _dialect(path: Path) -> _Dialect:
 def _strictly(path: Path) -> Iterator[None]:
     """Refuse what pandas cannot parse, or would drop fields of."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
             # Pandas warns where it would drop fields of rows longer than the header.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
             yield
     except (
         pd.errors.EmptyDataError,
@@ -186,6 +188,8 @@ def _read_text(path: Path, texts: Collection[str]) -> tuple[pd.DataFrame, tuple[
         # again.
         rest = frame[~repeated].to_csv(index=False, sep=dialect.separator)
         frame = dialect.read(io.StringIO(rest), texts)
+    header = dialect.read(path, (), header=None, nrows=1).iloc[0].dropna().astype(str)
+    names = dict.fromkeys(header[header.duplicated()])
     n = repeated.sum()
     lines = "1 line repeats" if n == 1 else f"{n} lines repeat"
     notes = {
@@ -195,20 +199,13 @@ def _read_text(path: Path, texts: Collection[str]) -> tuple[pd.DataFrame, tuple[
         f"Fields are separated by {dialect.separator!r}.": dialect.separator not in ",\t",
         "Numbers have a decimal comma.": dialect.decimal == ",",
         f"Note: {lines} the header; left out.": repeated.any(),
-        **_notes_on_names(dialect, path),
+        **{
+            f"Note: column name {name!r} is there {(header == name).sum()} times; the "
+            f"second is called {name + '.1'!r}.": True
+            for name in names
+        },
     }
     return frame, tuple(note for note, applies in notes.items() if applies)
-
-
-def _notes_on_names(dialect: _Dialect, path: Path) -> dict[str, bool]:
-    """Return what is said of column names that a file has more than once."""
-    header = dialect.read(path, (), header=None, nrows=1).iloc[0].dropna().astype(str)
-    repeated = dict.fromkeys(header[header.duplicated()])
-    return {
-        f"Note: column name {name!r} is there {(header == name).sum()} times; the second "
-        f"is called {name + '.1'!r}.": True
-        for name in repeated
-    }
 
 
 def _encoding(path: Path) -> str:
@@ -291,25 +288,15 @@ def _named(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def _without_row_numbers(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Drop the index that pandas writes to CSV files, which tells how rows were sorted."""
-    name = frame.columns[0]
-    if not name.startswith(NO_NAME):
-        return frame, ()
-    first = frame[name]
-    if not pd.api.types.is_integer_dtype(first) or not first.is_unique:
-        return frame, ()
-    note = "Its first column, which has no name, counts the rows and is left out."
-    return frame.drop(columns=name), (note,)
-
-
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].removeprefix(_C_PARSER)
 
 
 def demo_table(name: str | None) -> tuple[LoadedTable, str]:
     """Return a table that comes with scikit-learn, and its target; the first for None."""
-    titanic = _titanic_file()
+    folder = files("sklearn") / _TITANIC
+    archives = folder.iterdir() if folder.is_dir() else ()
+    titanic = next((file for file in archives if file.name.endswith(".arff.gz")), None)
     if name == "titanic" or (name is None and titanic is not None):
         return _titanic(titanic), "survived"
     loaders: dict[str, Callable[..., Any]] = {
@@ -338,13 +325,6 @@ def _titanic(file: Any) -> LoadedTable:
     frame = pd.read_csv(io.StringIO(rows), names=names, na_values="?", escapechar="\\")
     note = f"Left out, because filled in afterwards: {' and '.join(_AFTERWARDS)}."
     return LoadedTable(frame=frame.drop(columns=_AFTERWARDS), name="titanic", notes=(note,))
-
-
-def _titanic_file() -> Any:
-    folder = files("sklearn") / _TITANIC
-    if not folder.is_dir():
-        return None
-    return next((file for file in folder.iterdir() if file.name.endswith(".arff.gz")), None)
 
 
 N_FOLDS = 5
@@ -386,7 +366,14 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
     text_format = format_of_column(column) if kind == "string" else None
     # A word among labels is one of them.
     is_measured = text_format is not None and task != "classification"
-    _check_complete(column, is_missing(column) if is_measured else column.isna().to_numpy())
+    missing = is_missing(column) if is_measured else column.isna().to_numpy()
+    if missing.any():
+        raise TableError(
+            f"Target column {name!r} must have a value in each row. Got {missing.sum()} "
+            f"missing (NaN) of {len(column)}, the first in row {missing.argmax() + 1}. "
+            "Remove those rows. Empty cells count as missing, and so do ?, NA, None and "
+            "null, and among numbers - and unknown, unless --task is classification."
+        )
     labels, written = column, ""
     if text_format is not None and text_format.style != "plain":
         # What text such as "€ 9.99" stands for.
@@ -402,11 +389,7 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
     reason += written
     if task != "auto":
         decided, reason, other = task, "as --task says", ""
-    if decided == "regression":
-        y = _numbers(column)
-    else:
-        y = _labels(labels)
-        _check_classes(labels, y)
+    y = _numbers(column) if decided == "regression" else _labels(labels)
     return Target(name=name, task=decided, reason=reason, y=y, other_task=other)
 
 
@@ -414,17 +397,6 @@ def column_hint(name: str, columns: list[str]) -> str:
     """Return what else a wrong name of a column could mean, as sentences after a blank."""
     return (
         f"{did_you_mean(name, columns)} Columns: {listed([*map(repr, columns)], _N_NAMED)}."
-    )
-
-
-def _check_complete(column: "pd.Series[Any]", missing: npt.NDArray[np.bool_]) -> None:
-    if not missing.any():
-        return
-    raise TableError(
-        f"Target column {column.name!r} must have a value in each row. Got {missing.sum()} "
-        f"missing (NaN) of {len(column)}, the first in row {missing.argmax() + 1}. Remove "
-        "those rows. Empty cells count as missing, and so do ?, NA, None and null, and "
-        "among numbers - and unknown, unless --task is classification."
     )
 
 
@@ -468,19 +440,18 @@ def _numbers(column: "pd.Series[Any]") -> npt.NDArray[Any]:
 
 
 def _labels(column: "pd.Series[Any]") -> npt.NDArray[Any]:
-    """Return labels whose type numpy can sort: truth values, numbers or text."""
+    """Return labels that recur, and whose type numpy can sort: truth, numbers or text."""
     types = pd.api.types
+    y: npt.NDArray[Any]
     if types.is_bool_dtype(column) and not isinstance(column.dtype, pd.CategoricalDtype):
-        return column.to_numpy(dtype=bool)
-    if types.is_integer_dtype(column):
-        return column.to_numpy(dtype=np.int64)
-    if types.is_numeric_dtype(column) and (column % 1 == 0).all():
-        return column.to_numpy(dtype=np.float64)
-    # Numbers with fractions too, because scikit-learn takes none for labels.
-    return np.array([str(label) for label in column], dtype=object)
-
-
-def _check_classes(column: "pd.Series[Any]", y: npt.NDArray[Any]) -> None:
+        y = column.to_numpy(dtype=bool)
+    elif types.is_integer_dtype(column):
+        y = column.to_numpy(dtype=np.int64)
+    elif types.is_numeric_dtype(column) and (column % 1 == 0).all():
+        y = column.to_numpy(dtype=np.float64)
+    else:
+        # Numbers with fractions too, because scikit-learn takes none for labels.
+        y = np.array([str(label) for label in column], dtype=object)
     labels, counts = np.unique(y, return_counts=True)
     # Classes with fewer rows cannot fill the folds.
     if counts.max() < N_FOLDS or len(labels) > len(y) // 2:
@@ -491,3 +462,4 @@ def _check_classes(column: "pd.Series[Any]", y: npt.NDArray[Any]) -> None:
             f"different values in {len(y)} rows, none of them more than {counts.max()} "
             f"times{hint}."
         )
+    return y

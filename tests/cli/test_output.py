@@ -24,7 +24,6 @@ from sk_tune.cli._output import (
     SavedModel,
     check_output_folder,
     load_model,
-    trials_table,
     write_output,
 )
 from sk_tune.exceptions import OptionError, TableError
@@ -218,11 +217,12 @@ def _is_same(content, whole):
         return False
 
 
-def test_trials_have_a_row_for_each_model(auto):
+def test_trials_have_a_row_for_each_model(saved, tmp_path):
     """Weights sum to 1, and parameters are columns without their step's name."""
-    table = trials_table(auto)
+    _write(tmp_path, saved)
 
-    assert len(table) == auto.n_trials_ + 1
+    table = pd.read_parquet(tmp_path / "trials.parquet")
+    assert len(table) == saved.model.n_trials_ + 1
     assert table["weight"].sum() == pytest.approx(1)
     assert {"C", "max_iter", "strategy"} < set(table.columns)
 
