@@ -5,11 +5,11 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,7 @@ from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sk_tune._compat import (
-    HasMethods,
-    Interval,
-    StrOptions,
-    check_sample_weight,
-)
+from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weight
 from sk_tune._declaration import parameters
 from sk_tune._metric import Metric, check_metric_names, scorer_metric
 from sk_tune._splits import as_times
@@ -40,13 +35,7 @@ from sk_tune.automl._models import (
 )
 from sk_tune.automl._onnx_blend import export_blend
 from sk_tune.automl._page import auto_page, verdict
-from sk_tune.automl._problem import (
-    Problem,
-    as_features,
-    as_target,
-    kind_of,
-    left_out_texts,
-)
+from sk_tune.automl._problem import Problem, as_features, as_target, kind_of, left_out_texts
 from sk_tune.automl._resources import Clock
 from sk_tune.automl._runner import (
     AutoProgress,
@@ -54,7 +43,6 @@ from sk_tune.automl._runner import (
     Memory,
     MemoryFolder,
     Runner,
-    fingerprint,
 )
 from sk_tune.automl._splitting import (
     Split,
@@ -70,7 +58,7 @@ from sk_tune.backend import value_fingerprint
 from sk_tune.ensemble import Combined, CombinedClassifier, CombinedRegressor
 from sk_tune.estimators import Seconds
 from sk_tune.exceptions import SearchError, TableError, warn_user
-from sk_tune.report import Quality, quality_of, write_page
+from sk_tune.report import data_description, quality_of, write_page
 from sk_tune.training import processes_per_cpu
 
 Array = npt.NDArray[Any]
@@ -195,41 +183,26 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     ``time_budget=None`` and `n_rounds` does `random_state` give the same result.
     """
 
-    time_budget: float | None = 60
-    n_rounds: int | None = None
-    scoring: Any = None
-    cv: Any = "auto"
-    test_size: Any = "auto"
-    input_shape: Any = None
-    models: Any = "auto"
-    sampler: Any = "random"
-    use: str = "ensemble"
-    leak_guard: bool = True
-    diagnosis: bool = True
-    warm_start: bool = False
-    store: Any = None
-    n_jobs: int | None = None
-    progress: Any = False
-    random_state: Any = None
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "time_budget": [Seconds(), None],
-        "n_rounds": [Interval(Integral, 0, None, closed="left"), None],
-        "scoring": [str, callable, None],
-        "cv": ["cv_object", StrOptions({"auto"})],
-        "test_size": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
-        "input_shape": ["array-like", None],
-        "models": [StrOptions({"auto"}), list, tuple],
-        "sampler": [StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])],
-        "use": [StrOptions({"ensemble", "best", *_FAMILY_OF_USE})],
-        "leak_guard": ["boolean"],
-        "diagnosis": ["boolean"],
-        "warm_start": ["boolean"],
-        "store": [str, os.PathLike, None],
-        "n_jobs": [Integral, None],
-        "progress": ["boolean", callable],
-        "random_state": ["random_state"],
-    }
+    time_budget: Annotated[float | None, Seconds(), None] = 60
+    n_rounds: Annotated[int | None, Interval(Integral, 0, None, closed="left"), None] = None
+    scoring: Annotated[Any, str, callable, None] = None
+    cv: Annotated[Any, "cv_object", StrOptions({"auto"})] = "auto"
+    test_size: Annotated[Any, Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})] = (
+        "auto"
+    )
+    input_shape: Annotated[Any, "array-like", None] = None
+    models: Annotated[Any, StrOptions({"auto"}), list, tuple] = "auto"
+    sampler: Annotated[
+        Any, StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])
+    ] = "random"
+    use: Annotated[str, StrOptions({"ensemble", "best", *_FAMILY_OF_USE})] = "ensemble"
+    leak_guard: Annotated[bool, "boolean"] = True
+    diagnosis: Annotated[bool, "boolean"] = True
+    warm_start: Annotated[bool, "boolean"] = False
+    store: Annotated[Any, str, os.PathLike, None] = None
+    n_jobs: Annotated[int | None, Integral, None] = None
+    progress: Annotated[Any, "boolean", callable] = False
+    random_state: Annotated[Any, "random_state"] = None
 
     def fit(
         self,
@@ -287,26 +260,26 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             self.classes_ = np.unique(y)
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         folder = None if self.store is None else MemoryFolder(Path(self.store))
-        data = (
-            ""
-            if folder is None and not self.warm_start
-            else fingerprint(X, y, sample_weight)
-        )
-        found = self._remembered(folder, data) or Memory(
-            seed=seed, fingerprint=data, scoring=self.scoring
-        )
+        found = self._found_so_far(folder, (X, y, sample_weight))
         groups = None if groups is None else as_groups(groups)
         times = None if times is None else as_times(times)
         check_consistent_length(y, groups, times)
         split = self._split(X, y, (groups, times), found)
         held, kept = split.held, np.delete(np.arange(len(y)), split.held)
         groups, times = (None if v is None else v[kept] for v in (groups, times))
-        problem = self._problem(X, y, sample_weight, kept, split, found.seed)
-        self.findings_ = self._leaks(
-            problem, groups, times, _take(left_out_texts(self, given), kept)
+        problem = Problem(
+            X=_take(X, kept),
+            y=y[kept],
+            kind=kind_of(X),
+            is_classification=is_classifier(self),
+            folds=split.folds,
+            scoring=self.scoring,
+            sample_weight=None if sample_weight is None else sample_weight[kept],
+            seed=found.seed % 2**20,
         )
+        texts = _take(left_out_texts(self, given), kept)
+        self.findings_ = self._leaks(problem, groups, times, texts)
         with warnings.catch_warnings(action="ignore"):
             models = self._models(problem)
             found = replace(found.of(models), split=split)
@@ -346,16 +319,23 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 f"trained. Got {self.use!r} with models={self.models!r}."
             )
 
-    def _remembered(self, folder: MemoryFolder | None, data: str) -> Memory | None:
-        """Return the trials of an earlier fit on the same data, to resume from."""
+    def _found_so_far(
+        self, folder: MemoryFolder | None, data: tuple[Any, Array, Array | None]
+    ) -> Memory:
+        """Return the trials of an earlier fit on the same data, to resume from, or none."""
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        if folder is None and not self.warm_start:
+            return Memory(seed=seed, scoring=self.scoring)
+        parts = [part for part in data if part is not None]
+        fingerprint = ", ".join(map(data_description, parts))
         memory: Memory | None = getattr(self, "_memory", None) if self.warm_start else None
         if folder is not None:
             memory = folder.load() or memory
         if memory is None:
-            return None
+            return Memory(seed=seed, fingerprint=fingerprint, scoring=self.scoring)
         earlier = f"To go on with an earlier fit {type(self).__name__} must be fitted"
         remedy = "use warm_start=False, and another 'store' if there is one"
-        if memory.fingerprint != data:
+        if memory.fingerprint != fingerprint:
             raise ValueError(
                 f"{earlier} on the data of the fit before. Got others; {remedy}."
             )
@@ -403,27 +383,12 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             check_scores(kept, split.folds, self._metric())
         return split
 
-    def _problem(
-        self, X: Any, y: Array, weight: Any, kept: Array, split: Split, seed: int
-    ) -> Problem:
-        return Problem(
-            X=_take(X, kept),
-            y=y[kept],
-            kind=kind_of(X),
-            is_classification=is_classifier(self),
-            folds=split.folds,
-            scoring=self.scoring,
-            sample_weight=None if weight is None else weight[kept],
-            seed=seed % 2**20,
-        )
-
     def _leaks(
         self, problem: Problem, groups: Any, times: Any, texts: pd.DataFrame
     ) -> tuple[Any, ...]:
         if not self.leak_guard:
             return ()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             findings = guarded(problem, groups, self.time_budget, times, texts)
         warn_of_leaks(findings)
         return findings
@@ -455,18 +420,14 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     def _models(self, problem: Problem) -> list[Model]:
         """Return what is to be trained; without columns to learn from the dummy only."""
         families, models = self._families(), [dummy_model(problem)]
-        try:
+        with suppress(TableError):
             if "linear" in families:
                 models.append(linear_model(problem))
             networks = network_models(problem) if "network" in families else []
             boosting = [boosting_model(problem)] if "boosting" in families else []
             # The better model of such data comes first.
-            if problem.kind == "table":
-                models += boosting + networks
-            else:
-                models += networks + boosting
-        except TableError:
-            return models
+            is_table = problem.kind == "table"
+            models += boosting + networks if is_table else networks + boosting
         return models
 
     def _conclude(
@@ -515,7 +476,13 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             for score in self._scores(trials, chosen, of_networks, metric, held_out)
         }
         self.ensemble_ = self.blends_["ensemble"]
-        self._quality = self._quality_of(chosen, held_out)
+        classes = getattr(self, "classes_", None)
+        predict = (
+            self.ensemble_.predict if classes is None else self.ensemble_.predict_proba
+        )
+        X, y = held_out
+        set_aside = (y, predict(X)) if len(y) else None
+        self._quality = quality_of(*chosen.held_out, classes, set_aside)
         self.verdict_ = verdict(self.scores_, len(serious_leaks(self.findings_)))
         self.beats_baseline_ = self.scores_["ensemble"].beats_dummy
         self.findings_ = (*self.findings_, *course.findings)
@@ -527,13 +494,6 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         """All models that were tried, the best first."""
         return pd.DataFrame.from_dict(self._leaderboard, orient="tight")
 
-    def _quality_of(self, chosen: Chosen, held_out: tuple[Any, Array]) -> Quality | None:
-        X, y = held_out
-        classes, predict = getattr(self, "classes_", None), self.ensemble_.predict
-        predict = predict if classes is None else self.ensemble_.predict_proba
-        set_aside = (y, predict(X)) if len(y) else None
-        return quality_of(*chosen.held_out, classes, set_aside)
-
     def _scores(
         self,
         trials: Sequence[Trial],
@@ -543,6 +503,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         held_out: tuple[Any, Array],
     ) -> Iterator[Score]:
         """Keep models that may predict; yield their scores, also on samples set aside."""
+        classes = getattr(self, "classes_", None)
         found: list[tuple[Score, Blend]] = []
         for dummy in [trial for trial in trials if trial.family == "dummy"]:
             score = Score(name="dummy", mean=dummy.score, std=dummy.std)
@@ -554,7 +515,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 found.append((chosen.scores[name], self._alone(of_kind)))
         for name, several in (("networks", networks), ("ensemble", chosen)):
             if several is not None:
-                blend = self._blend(several.trials, several.weights, several.temperature)
+                blend = blend_of(
+                    several.trials, several.weights, several.temperature, classes
+                )
                 found.append((replace(several.scores["ensemble"], name=name), blend))
         for score, blend in found:
             self.blends_["best" if score.name == "best model" else score.name] = blend
@@ -562,10 +525,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
     def _alone(self, trials: Sequence[Trial]) -> Blend:
         """Return the best of some trials by itself."""
-        return self._blend(best_of(trials, 1), np.ones(1), 1.0)
-
-    def _blend(self, trials: Sequence[Trial], weights: Array, temperature: float) -> Blend:
-        return blend_of(trials, weights, temperature, getattr(self, "classes_", None))
+        return blend_of(
+            best_of(trials, 1), np.ones(1), 1.0, getattr(self, "classes_", None)
+        )
 
     def report(self, path: str | Path, *, title: str = "", usage: str = "") -> Path:
         """Write what was found as one page.
@@ -626,11 +588,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             f"were trained, {list(self.blends_)}. Got {self.use!r} instead."
         )
 
-    def _features(self, X: Any) -> Any:
-        return as_features(self, X, reset=False, shape=self.input_shape)
-
     def _combined(self, X: Any) -> Array:
-        return self._used().predict_proba(self._features(X))
+        features = as_features(self, X, reset=False, shape=self.input_shape)
+        return self._used().predict_proba(features)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -704,9 +664,7 @@ class AutoClassifier(  # type: ignore[misc]
     ['family', 'cv_score', 'cv_std', 'seconds', 'in_ensemble', 'weight', 'params']
     """
 
-    calibrate: bool = True
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"calibrate": ["boolean"]}
+    calibrate: Annotated[bool, "boolean"] = True
 
 
 @parameters

@@ -48,13 +48,7 @@ class Trial:
 
     @property
     def is_network(self) -> bool:
-        """Whether its models are networks."""
         return self.family in NETWORK_FAMILIES
-
-    @property
-    def number(self) -> int:
-        """Its place among the trials of the family, by which it is named."""
-        return int(self.name.rpartition(" ")[2])
 
 
 def trials_of(
@@ -136,14 +130,9 @@ def library_of(trials: Sequence[Trial]) -> Library:
 class Blend:
     """Fitted pipelines and their weights.
 
-    Parameters
-    ----------
-    combination : Combination
-        Of each trial one member for each fold, with weights of sum 1.
-    temperature : float
-        Of the averaged probabilities.
-    names : tuple of str, default=()
-        Of the trial of each member.
+    `combination` has of each trial one member for each fold, with weights of sum 1; `names`
+    are those of the members' trials, and `temperature` is that of the averaged
+    probabilities.
     """
 
     combination: Combination

@@ -118,7 +118,16 @@ def choose(
     many `seconds`.
     """
     pool = _Pool([*trials, *others], dummy, problem, metric)
-    selector = _selector(pool.library, problem, calibrate=calibrate)
+    is_classification = pool.library.classes is not None
+    n_bags = int(np.clip(_ROWS_IN_BAGS // len(pool.library.y), 1, _GREEDY.n_bags))
+    selector = Selector(
+        library=pool.library,
+        method="greedy",
+        scoring=None if is_classification else problem.scoring,
+        greedy=replace(_GREEDY, n_bags=n_bags),
+        calibrate=calibrate and is_classification,
+        random_state=problem.seed,
+    )
     asks = beats_dummy is None
     deducts = pool.can_deduct and not beats_dummy
     crossed = _crossed(pool, selector, deducts=deducts)
@@ -147,11 +156,7 @@ class _Pool:
     """Trials, and the dummy as the last of them, with their scores on each part."""
 
     def __init__(
-        self,
-        trials: Sequence[Trial],
-        dummy: Trial | None,
-        problem: Problem,
-        metric: Metric,
+        self, trials: Sequence[Trial], dummy: Trial | None, problem: Problem, metric: Metric
     ) -> None:
         self.trials, self._dummy = trials, dummy
         self._problem, self._metric = problem, metric
@@ -166,7 +171,14 @@ class _Pool:
         self._scores = self._scores_of(every)
         self._knows = self._scores
         if self.library.classes is not None:
-            by_part, luck = (self._is_of_part @ part.T for part in self._log_likelihoods())
+            # Log-probabilities of each sample's class, (C, N), and those of luck.
+            rows, least = np.arange(len(self.library.y)), np.finfo(np.float32).tiny
+            logs = np.log(np.clip(self.library.predictions, least, None))
+            true = logs[:, rows, self.library.y]
+            beyond_chance = true - np.mean(
+                [logs[:, rows, y] for y in self.shuffled()], axis=0
+            )
+            by_part, luck = (self._is_of_part @ part.T for part in (true, beyond_chance))
             self._knows = by_part, by_part.sum(axis=0) - by_part, luck
 
     @property
@@ -205,14 +217,6 @@ class _Pool:
             ]
             luck = scores - np.nan_to_num(np.mean(by_chance, axis=0))
         return scores, others, luck
-
-    def _log_likelihoods(self) -> tuple[Floats, Floats]:
-        """Return log-probabilities of each sample's class, (C, N), and those of luck."""
-        rows, least = np.arange(len(self.library.y)), np.finfo(np.float32).tiny
-        logs = np.log(np.clip(self.library.predictions, least, None))
-        true = logs[:, rows, self.library.y]
-        by_chance = [logs[:, rows, y] for y in self.shuffled()]
-        return true, true - np.mean(by_chance, axis=0)
 
     def _fold_scores(
         self, predictions: Array, folds: Array, y: Array | None = None
@@ -292,8 +296,7 @@ class _Pool:
             rng = np.random.default_rng(0)
             resampled = fold_scores.on_resamples(_N_BOOTSTRAPS, rng, seconds)
             # A metric of few samples may be biased, as R^2 is.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)
+            with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
                 shift = by_fold.mean(axis=0) - np.nanmean(resampled, axis=0)
                 # But none is higher than the metric can be.
                 most = np.nanmax(resampled, axis=0, initial=-np.inf)
@@ -341,19 +344,6 @@ def _crossed(pool: _Pool, selector: Selector, *, deducts: bool) -> dict[str, Arr
             shape = (len(library.y), *predictions.shape[1:])
             crossed.setdefault(name, np.empty(shape))[is_own] = predictions
     return crossed
-
-
-def _selector(library: Library, problem: Problem, *, calibrate: bool) -> Selector:
-    is_classification = library.classes is not None
-    n_bags = int(np.clip(_ROWS_IN_BAGS // len(library.y), 1, _GREEDY.n_bags))
-    return Selector(
-        library=library,
-        method="greedy",
-        scoring=None if is_classification else problem.scoring,
-        greedy=replace(_GREEDY, n_bags=n_bags),
-        calibrate=calibrate and is_classification,
-        random_state=problem.seed,
-    )
 
 
 def _train_for_each_other(folds: Sequence[tuple[Array, Array]]) -> bool:

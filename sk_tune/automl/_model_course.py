@@ -131,7 +131,7 @@ class ModelCourse:
     def _try_default(self, model: Model) -> None:
         """Train a model with its defaults, on as many samples as the clock allows."""
         runner = self.runner
-        self.runner.begin(f"{model.name}, default")
+        runner.begin(f"{model.name}, default")
         n_rows, units = self.problem.n_train, model.most_resources
         cost: Cost | None = None
         has_end = runner.clock.budget is not None
@@ -156,8 +156,9 @@ class ModelCourse:
             estimator.set_params(**{model.resource: units})
             grid[model.resource] = [units]
         began = runner.clock.seconds
-        seconds = self._seconds(self._first_share(model))
-        store = self.runner.store(model.name, seconds) if model.is_network else {}
+        left = min(runner.clock.share(self._first_share(model)), runner.left)
+        seconds = None if math.isinf(left) else max(left, 1e-3)
+        store = runner.store(model.name, seconds) if model.is_network else {}
         search = runner.run(
             GridSearchCV, estimator, grid, model, problem, time_budget=seconds, **store
         )
@@ -200,10 +201,6 @@ class ModelCourse:
             return _FIRST_SHARES_OF_NETWORK[self.problem.kind]
         return _FIRST_SHARES.get(model.family, math.inf)
 
-    def _seconds(self, share: float) -> float | None:
-        seconds = min(self.runner.clock.share(share), self.runner.left)
-        return None if math.isinf(seconds) else max(seconds, 1e-3)
-
     def _affordable_default(self, model: Model) -> tuple[int, int, Cost]:
         """Return samples, epochs or iterations for a default model, and what fits cost."""
         runner = self.runner
@@ -243,7 +240,7 @@ class ModelCourse:
         if not model.is_network or n_rows == self.problem.n_train:
             return n_rows, units
         # Measured was with few held-out samples, of which there will be all in each epoch.
-        more = _COST_OF_HELD_OUT * self.problem.n_held
+        more = _COST_OF_HELD_OUT * max(len(held) for _, held in self.problem.folds)
         n_rows = int((n_rows - more) / (1 - more / self.problem.n_train))
         return (n_rows, units) if n_rows >= least else (0, 0)
 
@@ -394,8 +391,7 @@ class ModelCourse:
         if part is None or not part.findings:
             # Networks without curves tell nothing.
             return
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             applied = apply(part.findings, search)
         self._findings_of[kind.model.name] = [*part.findings]
         self.findings = list(chain.from_iterable(self._findings_of.values()))

@@ -60,7 +60,6 @@ class ChannelScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.channels_first = channels_first
 
     def fit(self, X: Array, y: Any = None) -> Self:
-        """Learn means and scales."""
         others = tuple(k for k in range(X.ndim) if k != self.axis % X.ndim)
         self.mean_ = np.nanmean(X, axis=others, keepdims=True)[0]
         scale = np.nanstd(X, axis=others, keepdims=True)[0]
@@ -85,10 +84,7 @@ _limits: ContextVar[tuple[float, float] | None] = ContextVar("limits", default=N
 
 @contextmanager
 def fits_within(seconds: float, end: float) -> Iterator[None]:
-    """Let boosting that is fitted inside end in time, after its first iterations at least.
-
-    Each fit may take `seconds`, and all end at `end`, by ``time.monotonic``.
-    """
+    """Let each fit of boosting inside take `seconds`, and all end about at `end`."""
     token = _limits.set((seconds, end))
     try:
         yield
@@ -157,6 +153,7 @@ _LINEAR_NUMERIC = {"prepare__numeric": ["smooth_clip", "standard"]}
 _ROWS_TO_STOP_EARLY = 1000
 _FEWEST_OF_A_CLASS = 10
 _MOST_ITERATIONS, _ITERATIONS_OF_SMALL = 500, 100
+# Pixels and steps are many columns of few values that matter.
 _BINS_OF_MANY_COLUMNS = 31
 # Losses for numbers above 0: they learn logarithms, as suits what varies by percent.
 _POSITIVE_LOSSES = ("poisson", "gamma")
@@ -198,7 +195,6 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The label, or the family."""
         return self.label or self.family
 
     def on(self, problem: Problem) -> "Model":
@@ -207,7 +203,6 @@ class Model:
 
     @property
     def is_network(self) -> bool:
-        """Whether it trains a network."""
         return self.family in NETWORK_FAMILIES
 
 
@@ -257,14 +252,18 @@ def linear_model(problem: Problem) -> Model:
 def boosting_model(problem: Problem) -> Model:
     """Return scikit-learn's histogram gradient boosting; axes of X become columns."""
     boosting_class: Any = TimedBoostingRegressor
+    grid: dict[str, list[Any]] = {}
     can_stop = problem.n_train >= _ROWS_TO_STOP_EARLY
     if problem.is_classification:
         boosting_class = TimedBoostingClassifier
-        counts = [
-            np.unique(problem.y[train], return_counts=True)[1] for train, _ in problem.folds
-        ]
-        fewest = min(int(in_fold.min()) for in_fold in counts)
-        can_stop = can_stop and fewest >= _FEWEST_OF_A_CLASS
+        for train, _ in problem.folds:
+            fewest = int(np.unique(problem.y[train], return_counts=True)[1].min())
+            can_stop = can_stop and fewest >= _FEWEST_OF_A_CLASS
+    else:
+        # The nearest to the metric first, for a budget that does not allow all.
+        losses = ["absolute_error"] if _is_absolute(problem) else []
+        losses += ["squared_error", *(_POSITIVE_LOSSES if problem.y.min() > 0 else ())]
+        grid = {"boosting__loss": losses} if len(losses) > 1 else {}
     most = _MOST_ITERATIONS if can_stop else _ITERATIONS_OF_SMALL
     boosting = boosting_class(
         max_iter=most,
@@ -276,7 +275,6 @@ def boosting_model(problem: Problem) -> Model:
     # Trees take missing values as they are, and categories by their codes.
     prepare: Any = FunctionTransformer(_flat)
     if problem.kind != "table":
-        # Pixels and steps are many columns of few values that matter.
         boosting.set_params(max_bins=_BINS_OF_MANY_COLUMNS)
     else:
         prepare = TablePreparer(
@@ -286,8 +284,6 @@ def boosting_model(problem: Problem) -> Model:
             embeddings=True,
             max_one_hot=1,
         )
-    losses = _boosting_losses(problem)
-    grid = {"boosting__loss": losses} if len(losses) > 1 else {}
     space = {
         "learning_rate": loguniform(0.02, 0.3),
         "max_leaf_nodes": [4, 8, 16, 31, 64],
@@ -305,14 +301,6 @@ def boosting_model(problem: Problem) -> Model:
         enough_resources=_ENOUGH_ITERATIONS,
         make=boosting_model,
     )
-
-
-def _boosting_losses(problem: Problem) -> list[str]:
-    """Return the nearest to the metric first, for a budget that does not allow all."""
-    if problem.is_classification:
-        return []
-    losses = ["absolute_error"] if _is_absolute(problem) else []
-    return [*losses, "squared_error", *(_POSITIVE_LOSSES if problem.y.min() > 0 else ())]
 
 
 def network_models(problem: Problem) -> list[Model]:

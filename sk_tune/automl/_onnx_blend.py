@@ -186,7 +186,8 @@ def export_blend(
 ) -> dict[str, Any]:
     """Write an average of models as ONNX, and return what it takes and is made of."""
     members = blend.combination.members
-    networks = []
+    networks, about = [], []
+    folds: dict[str, int] = {}
     for name, member in zip(blend.names, members, strict=True):
         model = member.estimator[-1]
         if network_of(member.estimator) is not None:
@@ -197,6 +198,8 @@ def export_blend(
                 f"one ONNX model. Got {name!r}, which is a {type(model).__name__}. Keep "
                 "the model with joblib.dump."
             )
+        fold = folds[name] = folds.get(name, -1) + 1
+        about.append({"model": name, "fold": fold, "weight": member.weight})
     columns = _columns(blend)
     module = _BlendModule(blend, columns)
     shape = row_shape if columns is None else (len(columns),)
@@ -204,15 +207,6 @@ def export_blend(
     is_classifier = blend.classes is not None
     with replaced_file(Path(path)) as temporary:
         export_module(module, networks, example, temporary, is_classifier=is_classifier)
-    return _about(blend, columns)
-
-
-def _about(blend: Blend, columns: TableColumns | None) -> dict[str, Any]:
-    folds: dict[str, int] = {}
-    members = []
-    for name, member in zip(blend.names, blend.combination.members, strict=True):
-        fold = folds[name] = folds.get(name, -1) + 1
-        members.append({"model": name, "fold": fold, "weight": member.weight})
     inputs: list[dict[str, Any]] = []
     for name, (kind, values) in (columns or {}).items():
         more: dict[str, dict[str, Any]] = {
@@ -221,7 +215,7 @@ def _about(blend: Blend, columns: TableColumns | None) -> dict[str, Any]:
         }
         inputs.append({"name": name, "kind": kind, **more.get(kind, {})})
     classes = [] if blend.classes is None else [str(label) for label in blend.classes]
-    return {"inputs": inputs, "classes": classes, "members": members}
+    return {"inputs": inputs, "classes": classes, "members": about}
 
 
 def _columns(blend: Blend) -> dict[str, tuple[str, list[str]]] | None:

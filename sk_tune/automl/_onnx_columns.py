@@ -14,22 +14,12 @@ import torch
 from sklearn.feature_selection import VarianceThreshold
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import (
-    FunctionTransformer,
-    OneHotEncoder,
-    QuantileTransformer,
-)
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, QuantileTransformer
 from torch import Tensor, nn
 
 from sk_tune.automl._models import ChannelScaler
 from sk_tune.ensemble import Columns, ScalerModule, ScalerNumbers, scaler_module
-from sk_tune.prepare import (
-    MISSING,
-    CategoryCodes,
-    SmoothClipScaler,
-    TablePreparer,
-    circles,
-)
+from sk_tune.prepare import MISSING, CategoryCodes, SmoothClipScaler, TablePreparer, circles
 
 # QuantileTransformer takes what is nearer to an end of a column for that end.
 _NEAR = 1e-7
@@ -126,17 +116,18 @@ def _ratio(polynomials: Any, x: Tensor) -> Tensor:
 class Circles(nn.Module):
     """Places of dates in the year, the week and the day, as those of ``TablePreparer``."""
 
-    def forward(self, days: Tensor) -> Tensor:
-        is_missing = days.isnan()
-        known = (torch.where(is_missing, 0.0, days) * _MS_PER_DAY).round() / _MS_PER_DAY
+    def forward(self, x: Tensor) -> Tensor:
+        is_missing = x.isnan()
+        known = (torch.where(is_missing, 0.0, x) * _MS_PER_DAY).round() / _MS_PER_DAY
         whole = known.floor()
-        year = _year(whole)
+        # By the mean length of a year, or one beside it.
+        year = 1970 + (whole / _DAYS_OF_YEAR).floor()
+        year = year - (whole < _new_year(year)).double()
+        year = year + (whole >= _new_year(year + 1)).double()
         start = _new_year(year)
-        shares = [
-            (known - start) / (_new_year(year + 1) - start),
-            _modulo(known + 3, 7) / 7,
-            known - whole,
-        ]
+        of_year = (known - start) / (_new_year(year + 1) - start)
+        of_week = (known + 3 - ((known + 3) / 7).floor() * 7) / 7
+        shares = [of_year, of_week, known - whole]
         # The shape is (n, n_dates, n_circles).
         angles = 2 * np.pi * torch.stack(shares, dim=2)
         places = torch.stack([angles.sin(), angles.cos()], dim=3)
@@ -145,20 +136,8 @@ class Circles(nn.Module):
         return places.flatten(1)
 
 
-def _modulo(a: Tensor, b: float) -> Tensor:
-    return a - (a / b).floor() * b
-
-
-def _year(days: Tensor) -> Tensor:
-    """Return the year of days since 1970, in the Gregorian calendar."""
-    # By the mean length of a year, or one beside it.
-    year = 1970 + (days / _DAYS_OF_YEAR).floor()
-    year = year - (days < _new_year(year)).double()
-    return year + (days >= _new_year(year + 1)).double()
-
-
 def _new_year(year: Tensor) -> Tensor:
-    """Return the days from 1970 to the first day of a year."""
+    """Return the days from 1970 to the first day of a year, in the Gregorian calendar."""
     before = year - 1
     leap_days = (before / 4).floor() - (before / 100).floor() + (before / 400).floor()
     return 365 * before + leap_days - _TO_1970

@@ -39,17 +39,12 @@ def scale_of(scores: Sequence[Score]) -> float:
 
 def verdict(scores: Mapping[str, Score], n_leaks: int = 0) -> str:
     """Return in plain words whether the ensemble is worth having; leaks come first."""
-    text = _of_scores(scores)
-    if not n_leaks:
-        return text
-    reasons = "a reason" if n_leaks == 1 else f"{n_leaks} reasons"
-    return (
-        f"The leak guard found {reasons} why these scores may be too good to be true. "
-        f"{text}"
-    )
-
-
-def _of_scores(scores: Mapping[str, Score]) -> str:
+    if n_leaks:
+        reasons = "a reason" if n_leaks == 1 else f"{n_leaks} reasons"
+        return (
+            f"The leak guard found {reasons} why these scores may be too good to be true. "
+            f"{verdict(scores)}"
+        )
     best = scores["ensemble"]
     alone, networks = scores.get("best model"), scores.get("networks")
     scale = scale_of(list(scores.values()))
@@ -75,7 +70,10 @@ def _of_scores(scores: Mapping[str, Score]) -> str:
     if networks is None:
         sentences.append("No network was trained.")
     else:
-        sentences.append(_of_networks(best, networks, scale))
+        helps = best.mean - networks.mean > _spread(networks)
+        more = ": the other members help." if helps else ", about as much."
+        score = format_score(networks.mean, scale)
+        sentences.append(f"The networks alone would give {score}{more}")
     return " ".join(filter(None, sentences))
 
 
@@ -130,14 +128,6 @@ def _against_one(best: Score, alone: Score, scale: float) -> str:
     )
 
 
-def _of_networks(best: Score, networks: Score, scale: float) -> str:
-    gap = best.mean - networks.mean
-    score = format_score(networks.mean, scale)
-    if gap > _spread(networks):
-        return f"The networks alone would give {score}: the other members help."
-    return f"The networks alone would give {score}, about as much."
-
-
 _WHAT = {
     "dummy": "looks at no column",
     "linear": "the best of its kind",
@@ -175,6 +165,9 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
             f"of the ensemble on new data, {100 * expected.confidence:.0f} % interval",
         )
     )
+    code = ["predictions = auto.predict(X_new)"]
+    if hasattr(auto, "predict_proba"):
+        code.append("probabilities = auto.predict_proba(X_new)")
     took = seconds_text(auto.seconds_)
     return Page(
         title=title or type(auto).__name__,
@@ -188,7 +181,7 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
         ],
         scores=lines,
         quality=auto._quality,
-        usage=usage or _usage(auto),
+        usage=usage or "\n".join(code),
         columns=auto.columns_,
         searches=[
             replace(part, key=f"search-{k}-", title=name)
@@ -252,13 +245,6 @@ def _best(scores: Mapping[str, Score]) -> Score:
     return ensemble if ensemble.mean >= least else highest
 
 
-def _usage(auto: Any) -> str:
-    lines = ["predictions = auto.predict(X_new)"]
-    if hasattr(auto, "predict_proba"):
-        lines.append("probabilities = auto.predict_proba(X_new)")
-    return "\n".join(lines)
-
-
 def _models(board: pd.DataFrame, metric: str) -> PageTable:
     numbers = [
         (metric, "cv_score", 4, "mean over the folds"),
@@ -276,14 +262,11 @@ def _models(board: pd.DataFrame, metric: str) -> PageTable:
     models = zip(board.index, board["in_ensemble"], board["params"], cells, strict=True)
     rows = []
     for rank, (name, is_member, params, of_model) in enumerate(models, start=1):
-        row = [Cell(text=str(rank), key=str(rank)), Cell(text=name), *of_model]
-        rows.append(("best" if is_member else "", [*row, _params_cell(params)]))
+        texts = [f"{key}={value_text(value)}" for key, value in params.items()]
+        given = Cell(text=", ".join(texts), is_long=True)
+        # Many are folded, or their rows would fill the page.
+        if len(texts) > _MOST_PARAMS:
+            given = Cell(text=f"{len(texts)} parameters", details="\n".join(texts))
+        row = [Cell(text=str(rank), key=str(rank)), Cell(text=name), *of_model, given]
+        rows.append(("best" if is_member else "", row))
     return PageTable(columns=columns, rows=rows)
-
-
-def _params_cell(params: Mapping[str, Any]) -> Cell:
-    """Return parameters as text; many are folded, or their rows would fill the page."""
-    texts = [f"{name}={value_text(value)}" for name, value in params.items()]
-    if len(texts) <= _MOST_PARAMS:
-        return Cell(text=", ".join(texts), is_long=True)
-    return Cell(text=f"{len(texts)} parameters", details="\n".join(texts))

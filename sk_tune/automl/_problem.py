@@ -56,11 +56,6 @@ class Problem:
         return max(len(train) for train, _ in self.folds)
 
     @property
-    def n_held(self) -> int:
-        """Number of samples that a model of a fold is judged on."""
-        return max(len(held) for _, held in self.folds)
-
-    @property
     def n_classes(self) -> int:
         """Different labels; 0 of a regression."""
         return len(np.unique(self.y)) if self.is_classification else 0
@@ -132,7 +127,6 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     table = as_pandas(X) if hasattr(X, "columns") else None
     if reset:
         estimator.columns_ = None
-    fewest = _FEWEST_ROWS if reset else 1
     if table is None:
         X = validate_data(
             estimator,
@@ -140,7 +134,7 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
             reset=reset,
             allow_nd=True,
             ensure_all_finite="allow-nan",
-            ensure_min_samples=fewest,
+            ensure_min_samples=_FEWEST_ROWS if reset else 1,
         )
         if shape is not None:
             X = _reshaped(X, tuple(shape))
@@ -156,7 +150,7 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         validate_data(
             estimator, table if dropped else X, reset=reset, skip_check_array=True
         )
-        check_table(table, type(estimator).__name__, fewest)
+        check_table(table, type(estimator).__name__, _FEWEST_ROWS if reset else 1)
         # scikit-learn has compared the names of two tables with names.
         has_names = all(isinstance(name, str) for name in table.columns)
         is_known = has_names == hasattr(estimator, "feature_names_in_")
@@ -168,15 +162,9 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         numbers = check_array(table, dtype=np.float64, ensure_all_finite="allow-nan")
         return _reshaped(numbers, tuple(shape))
     table = without_header_rows(table.set_axis(names, axis=1).reset_index(drop=True))
-    return _as_in_fit(estimator, table, reset=reset)
-
-
-def _as_in_fit(estimator: Any, table: pd.DataFrame, *, reset: bool) -> pd.DataFrame:
-    """Return a table with its columns read as ``fit`` reads them."""
     if reset:
         estimator._columns = list(table.columns)
-        # All samples settle the types: a fold without an unreadable cell could not read
-        # one.
+        # By all samples: a fold without an unreadable cell could not read one.
         table, estimator._formats, estimator.columns_ = decide_columns(table)
     else:
         table = read_text(table, getattr(estimator, "_formats", {}))

@@ -8,7 +8,7 @@ a + b n + u (c + d n) seconds.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from threadpoolctl import threadpool_limits
@@ -65,11 +65,7 @@ _MOST_OF_LIMIT = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """The seconds of a fit: a + b samples + (c + d samples) units.
-
-    a is `once`, b `once_per_row`, c `per_unit` and d `per_unit_per_row`; a unit is an epoch
-    or iteration.
-    """
+    """The seconds of a fit; the fields are a, c, b and d of the notation above."""
 
     once: float
     per_unit: float
@@ -78,7 +74,8 @@ class Cost:
 
     def seconds(self, n_rows: int, units: int) -> float:
         """Return what a fit takes; infinite if it is too long to be measured."""
-        return self._fixed(units) + self._per_row(units) * n_rows
+        per_row = self.once_per_row + units * self.per_unit_per_row
+        return self.once + units * self.per_unit + per_row * n_rows
 
     def seconds_per_unit(self, n_rows: int) -> float:
         """Return what another unit of a fit takes, at least 0."""
@@ -86,10 +83,11 @@ class Cost:
 
     def rows(self, seconds: float, units: int) -> int:
         """Return the samples that a fit of so many units has time for; 0 if for none."""
-        left = seconds - self._fixed(units)
+        left = seconds - self.seconds(0, units)
         if math.isnan(left) or left <= 0:
             return 0
-        return int(min(left / max(self._per_row(units), 1e-12), 2**53))
+        per_row = self.once_per_row + units * self.per_unit_per_row
+        return int(min(left / max(per_row, 1e-12), 2**53))
 
     def units(self, seconds: float, n_rows: int, most: int) -> int:
         """Return the units, up to `most`, that fit into a time, which may be infinite."""
@@ -105,12 +103,6 @@ class Cost:
         """Return the cost of so many fits."""
         return Cost(**{name: factor * seconds for name, seconds in asdict(self).items()})
 
-    def _fixed(self, units: int) -> float:
-        return self.once + units * self.per_unit
-
-    def _per_row(self, units: int) -> float:
-        return self.once_per_row + units * self.per_unit_per_row
-
 
 def measured_cost(
     seconds: Callable[[int, int], float], n_rows: int, *, limit: float = math.inf
@@ -122,7 +114,10 @@ def measured_cost(
     the cost is infinite if the very first fit took far too long.
     """
     start = time.perf_counter()
-    sizes = list(_sizes(n_rows))
+    sizes = [_FIRST_ROWS]
+    while sizes[-1] * _GROWTH / 2 <= n_rows:
+        sizes.append(sizes[-1] * _GROWTH)
+    sizes[-1] = n_rows
     # Work that is done only once, such as imports, is no part of what a fit takes.
     seconds(sizes[0], _FEW)
     if time.perf_counter() - start > _MOST_OF_LIMIT * limit:
@@ -141,14 +136,6 @@ def measured_cost(
         per_unit = max(0.0, long - short) / (_MORE - _FEW)
         points.append((size, max(0.0, short - _FEW * per_unit), per_unit))
     return _through(points)
-
-
-def _sizes(n_rows: int) -> Iterator[int]:
-    size = _FIRST_ROWS
-    while size * _GROWTH / 2 <= n_rows:
-        yield size
-        size *= _GROWTH
-    yield n_rows
 
 
 def _through(points: list[tuple[int, float, float]]) -> Cost:

@@ -30,31 +30,9 @@ from sk_tune.automl._splitting import Split
 from sk_tune.backend import value_fingerprint
 from sk_tune.engine import have_to_start, start_meanwhile
 from sk_tune.exceptions import StoreError, warn_user
-from sk_tune.report import SearchPart, data_description, search_part
+from sk_tune.report import SearchPart, search_part
 from sk_tune.search import GridSearchCV
 from sk_tune.training import processes_per_cpu
-
-
-class SharedSteps:
-    """Fitted transformers that have come so far."""
-
-    def __init__(self) -> None:
-        self._of_digest: dict[Any, Any] = {}
-        # Steps by identity; kept, so that no other one gets the number.
-        self._known: dict[int, tuple[Any, Any]] = {}
-
-    def shared(self, model: Pipeline) -> Pipeline:
-        """Return a fitted pipeline with earlier transformers in the place of equal ones."""
-        *transformers, last = model.steps
-        return Pipeline([*((name, self._first(step)) for name, step in transformers), last])
-
-    def _first(self, step: Any) -> Any:
-        """Return the first of all transformers that have learnt the same."""
-        if id(step) not in self._known:
-            first = self._of_digest.setdefault(value_fingerprint(step), step)
-            self._known[id(step)] = step, first
-        return self._known[id(step)][1]
-
 
 # Errors of a model that do not end the course.
 ERRORS = (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError, LookupError)
@@ -163,12 +141,6 @@ class Memory:
         return replace(self, trials=best, others=[*self.others, *rest])
 
 
-def fingerprint(X: Any, y: Any, sample_weight: Any = None) -> str:
-    """Return a text that is equal for data of equal values in the same order."""
-    parts = [X, y] if sample_weight is None else [X, y, sample_weight]
-    return ", ".join(map(data_description, parts))
-
-
 class MemoryFolder:
     """A folder for the memory of a fit: trials, and networks of the search that runs."""
 
@@ -239,7 +211,10 @@ class Runner:
     folder: MemoryFolder | None = None
     failures: dict[str, str] = field(default_factory=dict)
     latest: SearchPart | None = None
-    _steps: SharedSteps = field(default_factory=SharedSteps)
+    # The first transformer of all that have learnt the same, by what that is, and by the
+    # identity of each; kept, so that no other one gets the number.
+    _first_steps: dict[Any, Any] = field(default_factory=dict)
+    _known_steps: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     _stage: str = ""
     _told: float = -math.inf
 
@@ -371,8 +346,7 @@ class Runner:
         )
         # The choice of samples goes through all of them, and is no part of a training.
         start, processor = time.perf_counter(), time.process_time()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             search.fit(problem.X, problem.y, **problem.fit_params(model.estimator))
         expected = processes_per_cpu() * (time.process_time() - processor)
         return min(time.perf_counter() - start, expected)
@@ -380,26 +354,36 @@ class Runner:
     def _keep(self, search: Any, model: Model, problem: Problem) -> bool:
         if not hasattr(search, "cv_results_") or not hasattr(search, "models_"):
             return False
+        of_family = [t.name for t in self.found.trials if t.family == model.family]
+        # Only the best of earlier trials may be there, which their numbers tell.
+        numbers = [int(name.rpartition(" ")[2]) for name in of_family]
         found = trials_of(
             search,
             model.family,
             is_classification=problem.is_classification,
-            # Only the best of earlier trials may be there.
-            n_before=max(
-                (t.number for t in self.found.trials if t.family == model.family),
-                default=0,
-            ),
+            n_before=max(numbers, default=0),
             n_rows=problem.n_train,
             label=model.name,
         )
         self.found.others += [trial for trial in found if not trial.models]
         self.found.trials += [
-            replace(trial, models=tuple(map(self._steps.shared, trial.models)))
+            replace(trial, models=tuple(map(self._with_shared_steps, trial.models)))
             for trial in found
             if trial.models
         ]
         self._report()
         return bool(found)
+
+    def _with_shared_steps(self, model: Pipeline) -> Pipeline:
+        """Return a fitted pipeline with earlier transformers in the place of equal ones."""
+        *transformers, last = model.steps
+        firsts = []
+        for name, step in transformers:
+            if id(step) not in self._known_steps:
+                first = self._first_steps.setdefault(value_fingerprint(step), step)
+                self._known_steps[id(step)] = step, first
+            firsts.append((name, self._known_steps[id(step)][1]))
+        return Pipeline([*firsts, last])
 
     def _report(self, *, often: bool = False) -> None:
         """Tell where it stands; what comes often only now and then."""

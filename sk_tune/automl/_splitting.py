@@ -5,6 +5,7 @@
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from numbers import Integral
 from typing import Any, Self
 
@@ -65,15 +66,6 @@ class Split:
     folds: Sequence[Fold]
     asked: tuple[Any, ...]
 
-    def equals(self, other: "Split") -> bool:
-        """Return whether another split of the data has the same samples in each part."""
-        if len(self.folds) != len(other.folds):
-            return False
-        parts = [(self.held, other.held)]
-        for fold, others in zip(self.folds, other.folds, strict=True):
-            parts += zip(fold, others, strict=True)
-        return all(np.array_equal(one, two) for one, two in parts)
-
 
 def check_scores(y: Array, folds: Sequence[Fold], metric: Metric) -> None:
     """Raise TableError if the folds have too few classes for a metric of any model."""
@@ -100,8 +92,7 @@ def check_scores(y: Array, folds: Sequence[Fold], metric: Metric) -> None:
 
 def _undefined(metric: Metric, y: Array, probabilities: Array, classes: Array) -> str:
     """Return why a metric gives no number."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         try:
             score = metric(y, metric.response(probabilities, classes))
         except ValueError as error:
@@ -157,7 +148,10 @@ def split_rows(
     """
     told = (None if values is None else data_description(values) for values in structure)
     asked = (cv, test_size, *told)
-    if before is not None and _are_same(asked, before.asked):
+    if before is not None and all(
+        value is other or (isinstance(value, str | float | int) and value == other)
+        for value, other in zip(asked, before.asked, strict=True)
+    ):
         # The time decides about "auto", too, and trials of other folds cannot be averaged.
         return before
     groups, times = structure
@@ -177,7 +171,10 @@ def split_rows(
         folds = others.folds(cv, time_budget, row_size)
     others.check(folds, is_r2=is_r2)
     split = Split(held=held, folds=folds, asked=asked)
-    if before is not None and not split.equals(before):
+    if before is None:
+        return split
+    parts, known = ([s.held, *chain.from_iterable(s.folds)] for s in (split, before))
+    if len(parts) != len(known) or not all(map(np.array_equal, parts, known)):
         raise ValueError(
             "To go on with an earlier fit an estimator must be fitted on the folds of the "
             f"fit before, which had {len(before.folds)}. Got {len(folds)} by {cv=} and "
@@ -185,14 +182,6 @@ def split_rows(
             "use warm_start=False, and another 'store' if there is one."
         )
     return split
-
-
-def _are_same(asked: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
-    """Return whether parameters are those of before; objects are the same only if one."""
-    return all(
-        value is other or (isinstance(value, str | float | int) and value == other)
-        for value, other in zip(asked, before, strict=True)
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -373,11 +362,13 @@ def guarded(
     times: Any = None,
     texts: pd.DataFrame | None = None,
 ) -> tuple[Finding, ...]:
-    """Return a finding of each check of the leak guard, on as much as there is time for.
-
-    `texts` are the columns of text that models do not see, such as names.
-    """
-    X, y = _readable(problem.X), problem.y
+    """Return a finding of each check of the leak guard, on as much as there is time for."""
+    X, y = problem.X, problem.y
+    if isinstance(X, pd.DataFrame):
+        # Cells that cannot be hashed cannot be compared either.
+        objects = [name for name in X.columns if X[name].dtype == object]
+        unreadable = [n for n in objects if not X[n].map(pd.api.types.is_hashable).all()]
+        X = X.drop(columns=unreadable)
     folds: Any = problem.folds
     rng = np.random.default_rng(problem.seed)
     n_columns = max(1, int(np.prod(X.shape[1:])))
@@ -443,15 +434,3 @@ def warn_of_leaks(findings: Iterable[Finding]) -> None:
     if serious:
         listed = " ".join(f"{f.message} {f.remedy}".strip() for f in serious)
         warn_user(f"The leak guard found what makes scores too good. {listed}")
-
-
-def _readable(X: Any) -> Any:
-    """Return a table without columns of what can be neither compared nor hashed."""
-    if not isinstance(X, pd.DataFrame):
-        return X
-    unreadable = [
-        name
-        for name in X.columns
-        if X[name].dtype == object and not X[name].map(pd.api.types.is_hashable).all()
-    ]
-    return X.drop(columns=unreadable)

@@ -14,7 +14,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, Normalizer, QuantileTransformer
+from sklearn.preprocessing import Normalizer, QuantileTransformer
 
 from sk_tune import AutoClassifier, AutoRegressor, MLPClassifier, TablePreparer
 from sk_tune._compat import boosted_trees
@@ -24,6 +24,7 @@ from sk_tune.automl._models import boosting_model, linear_model, network_models
 from sk_tune.automl._onnx_blend import Encoded, Forest, TreesOutput, export_blend
 from sk_tune.automl._onnx_columns import Circles, Quantiles, _normal_quantile, front_of
 from sk_tune.ensemble import Combination, Member
+from sk_tune.prepare import circles
 
 SMALL = {"time_budget": None, "n_rounds": 0, "cv": 2, "leak_guard": False}
 NETWORKS = {**SMALL, "models": ["network"], "random_state": 0}
@@ -285,12 +286,10 @@ def test_normal_quantiles_are_those_of_scipy():
 def test_places_of_dates_are_those_of_the_preparer():
     """Each day of six centuries, leap years and hours too."""
     days = np.concatenate([np.arange(-135_000, 85_000), np.linspace(0, 9e4, 999), [np.nan]])
-    own = TablePreparer()._circle_steps()[0][0]
-    assert isinstance(own, FunctionTransformer)
 
     found = Circles()(torch.from_numpy(days[:, None])).numpy()
 
-    np.testing.assert_allclose(found, own.transform(days[:, None]), atol=2e-9)
+    np.testing.assert_allclose(found, circles(days[:, None]), atol=2e-9)
 
 
 def test_quantiles_are_those_of_scikit_learn():
