@@ -53,13 +53,7 @@ def parameters(cls: _Class) -> _Class:
     made: Any = dataclass(kw_only=True, eq=False, repr=False)(cls)
     names = [parameter.name for parameter in fields(made)]
     made._parameter_constraints = {n: constraints[n] for n in names if n in constraints}
-    made.__init__ = _with_question(made.__init__, names)
-    with_inherited_docs(made)
-    return cls
-
-
-def _with_question(init: Any, names: list[str]) -> Any:
-    """Return a constructor that says of a wrong name which one could be meant."""
+    init = made.__init__
 
     @wraps(init)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -74,7 +68,9 @@ def _with_question(init: Any, names: list[str]) -> Any:
             words = str(error).partition(". Did you mean")[0]
             raise TypeError(f"{words}.{question}") from None
 
-    return __init__
+    made.__init__ = __init__
+    with_inherited_docs(made)
+    return cls
 
 
 def with_inherited_docs(cls: _Class) -> _Class:

@@ -65,24 +65,18 @@ def decode(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
         return {decode(k, special): decode(v, special) for k, v in value["dict"]}
     if special is not None and "dtype" not in value:
         return special(value)
-    kind = _kind(value["dtype"])
+    name = value["dtype"]
+    if not re.fullmatch(_KIND, name):
+        raise ValueError(f"An array must be of numbers, texts or times. Got {name!r}.")
+    kind = np.dtype(name)
     if "ticks" in value:
         if kind.kind not in "mM":
             raise ValueError(f"Ticks must be of a type of time. Got {kind}.")
         return np.array(value["ticks"], dtype=np.int64).view(kind)
     items = [decode(item) for item in value["array"]]
     # A description of a few bytes must not ask for gigabytes, as "U1000000000" does.
-    if len(items) * kind.itemsize > _bytes_for(items):
+    longest = max((len(item) for item in items if isinstance(item, str | bytes)), default=0)
+    most = _MOST_BYTES + len(items) * (4 * longest + _MOST_BYTES_OF_NUMBER)
+    if len(items) * kind.itemsize > most:
         raise ValueError(f"An array of {len(items)} values cannot be of type {kind}.")
     return np.array(items, dtype=kind)
-
-
-def _kind(name: str) -> np.dtype[Any]:
-    if not re.fullmatch(_KIND, name):
-        raise ValueError(f"An array must be of numbers, texts or times. Got {name!r}.")
-    return np.dtype(name)
-
-
-def _bytes_for(items: list[Any]) -> int:
-    longest = max((len(item) for item in items if isinstance(item, str | bytes)), default=0)
-    return _MOST_BYTES + len(items) * (4 * longest + _MOST_BYTES_OF_NUMBER)

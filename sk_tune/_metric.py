@@ -58,7 +58,16 @@ class Metric:
         if "predict_proba" in self.response_methods:
             if classes is None or len(classes) != 2:
                 return probabilities
-            return probabilities[..., self._positive_column(classes)]
+            column = 1
+            if self.pos_label is not None:
+                found = np.flatnonzero(classes == self.pos_label)
+                if not len(found):
+                    raise ValueError(
+                        f"The 'pos_label' parameter of the metric must be one of the "
+                        f"classes {classes.tolist()}. Got {self.pos_label!r} instead."
+                    )
+                column = int(found[0])
+            return probabilities[..., column]
         if "predict" not in self.response_methods:
             raise ValueError(
                 "The metric must take labels or probabilities. It takes "
@@ -68,17 +77,6 @@ class Metric:
             return (probabilities > 0.5).astype(np.int64)
         labels: Array = classes[probabilities.argmax(axis=-1)]
         return labels
-
-    def _positive_column(self, classes: Array) -> int:
-        if self.pos_label is None:
-            return 1
-        found = np.flatnonzero(classes == self.pos_label)
-        if not len(found):
-            raise ValueError(
-                f"The 'pos_label' parameter of the metric must be one of the classes "
-                f"{classes.tolist()}. Got {self.pos_label!r} instead."
-            )
-        return int(found[0])
 
 
 def as_columns(probabilities: Any, classes: Any) -> Array:

@@ -6,7 +6,6 @@ Only the standard library is imported, so that a worker watches before it has im
 anything that takes time.
 """
 
-import functools
 import importlib
 import os
 import signal
@@ -56,7 +55,7 @@ class _Interrupt:
             raise _SignalledError from error
 
 
-@functools.cache
+@cache
 def import_for_optimizers() -> None:
     """Import what torch's first optimizer does, for seconds, and Ctrl-C would break.
 

@@ -124,7 +124,11 @@ def number_texts(values: Sequence[float], digits: int = 4) -> list[str]:
     """
     sizes = [abs(v) for v in values if v and math.isfinite(v)]
     decimals = _decimals(statistics.median_high(sizes) if sizes else 1.0, digits)
-    fewer = [d for d in range(decimals) if all(_is_short(v, d, decimals) for v in values)]
+    known = [v for v in values if math.isfinite(v)]
+    # Fewer decimals where no number loses anything by that.
+    fewer = [
+        d for d in range(decimals) if all(round(v, d) == round(v, decimals) for v in known)
+    ]
     return [_of_column(v, min([*fewer, decimals]), digits) for v in values]
 
 
@@ -153,11 +157,6 @@ def interval_text(score: float, low: float, high: float, *others: float) -> list
 def _decimals(size: float, digits: int) -> int:
     """Return how many decimals give a number of some size so many significant digits."""
     return max(0, digits - 1 - math.floor(math.log10(size))) if size else digits - 1
-
-
-def _is_short(value: float, decimals: int, most: int) -> bool:
-    """Return whether a number loses nothing by fewer decimals than the most."""
-    return not math.isfinite(value) or round(value, most) == round(value, decimals)
 
 
 def _of_column(value: float, decimals: int, digits: int) -> str:
