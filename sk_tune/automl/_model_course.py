@@ -108,8 +108,6 @@ class ModelCourse:
             # The trials so far are kept; the caller raises it again.
             self.was_interrupted = True
 
-    # The defaults.
-
     def _run_defaults(self, models: Sequence[Model]) -> None:
         runner = self.runner
         # A fit that was interrupted may have left trials of a model, but not what it costs.
@@ -243,8 +241,6 @@ class ModelCourse:
         more = _COST_OF_HELD_OUT * max(len(held) for _, held in self.problem.folds)
         n_rows = int((n_rows - more) / (1 - more / self.problem.n_train))
         return (n_rows, units) if n_rows >= least else (0, 0)
-
-    # The rounds.
 
     def _run_rounds(self) -> None:
         runner, part, first = self.runner, _PART_OF_ROUND, self.found.n_done

@@ -55,11 +55,11 @@ class LoadedTable:
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: Path, *, texts: Collection[str] = ()) -> LoadedTable:
-    """Return the table in a file, of which `texts` are columns to read as text."""
+def read_table(path: Path) -> LoadedTable:
+    """Return the table in a file."""
     notes: tuple[str, ...] = ()
     if is_text_table(path):
-        frame, notes = _read_text(path, texts)
+        frame, notes = _read_text(path)
     else:
         with _reading_parquet(path):
             frame = _named(pd.read_parquet(path), path)
@@ -78,10 +78,11 @@ def read_table(path: Path, *, texts: Collection[str] = ()) -> LoadedTable:
 def read_parts(
     path: Path, *, texts: Collection[str] = (), n_rows: int = _PART_ROWS
 ) -> Iterator[pd.DataFrame]:
-    """Yield the table in a file in parts of at most `n_rows`, never all of it at once."""
-    parts = _text_parts if is_text_table(path) else _parquet_parts
+    """Yield a table in parts of at most `n_rows`, in which the columns `texts` are text."""
+    is_text = is_text_table(path)
+    parts = _text_parts(path, texts, n_rows) if is_text else _parquet_parts(path, n_rows)
     n_read, part = 0, pd.DataFrame()
-    for part in parts(path, texts, n_rows):
+    for part in parts:
         n_read += len(part)
         if len(part):
             yield part
@@ -104,14 +105,13 @@ class _Dialect:
     separator: str
     decimal: str
 
-    def read(self, file: Any, texts: Collection[str], **options: Any) -> Any:
+    def read(self, file: Any, **options: Any) -> Any:
         """Return a file as pandas reads it, or what reads it part by part."""
         return pd.read_csv(
             file,
             sep=self.separator,
             decimal=self.decimal,
             encoding=self.encoding,
-            dtype=dict.fromkeys(texts, "str"),
             na_values=_MISSING,
             skipinitialspace=True,
             index_col=False,
@@ -153,7 +153,7 @@ def _strictly(path: Path) -> Iterator[None]:
 def _text_parts(path: Path, texts: Collection[str], n_rows: int) -> Iterator[pd.DataFrame]:
     dialect = _dialect(path)
     with _strictly(path):
-        reader = dialect.read(path, texts, chunksize=n_rows)
+        reader = dialect.read(path, dtype=dict.fromkeys(texts, "str"), chunksize=n_rows)
     with reader:
         while True:
             try:
@@ -164,9 +164,7 @@ def _text_parts(path: Path, texts: Collection[str], n_rows: int) -> Iterator[pd.
             yield part
 
 
-def _parquet_parts(
-    path: Path, texts: Collection[str], n_rows: int
-) -> Iterator[pd.DataFrame]:
+def _parquet_parts(path: Path, n_rows: int) -> Iterator[pd.DataFrame]:
     with _reading_parquet(path):
         try:
             from pyarrow.parquet import ParquetFile
@@ -178,17 +176,17 @@ def _parquet_parts(
             yield _named(batch.to_pandas(), path)
 
 
-def _read_text(path: Path, texts: Collection[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _read_text(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     dialect = _dialect(path)
     with _strictly(path):
-        frame = dialect.read(path, texts)
+        frame = dialect.read(path)
     repeated = header_rows(frame)
     if repeated.any():
         # The table is read from text once more, so that columns of numbers are numbers
         # again.
         rest = frame[~repeated].to_csv(index=False, sep=dialect.separator)
-        frame = dialect.read(io.StringIO(rest), texts)
-    header = dialect.read(path, (), header=None, nrows=1).iloc[0].dropna().astype(str)
+        frame = dialect.read(io.StringIO(rest))
+    header = dialect.read(path, header=None, nrows=1).iloc[0].dropna().astype(str)
     names = dict.fromkeys(header[header.duplicated()])
     n = repeated.sum()
     lines = "1 line repeats" if n == 1 else f"{n} lines repeat"

@@ -13,7 +13,7 @@ from sk_tune.report._drawing import GOLDEN, needs_log, score_range, shortened
 from sk_tune.report._epoch_curves import FoldSummary, fold_summary
 from sk_tune.report._gathering import CandidateRow, ScoreLine, SearchPart
 from sk_tune.report._quality import Quality
-from sk_tune.report._search_trials import Parameter, number_text, short_names, value_text
+from sk_tune.report._search_trials import number_text, short_names, value_text
 from sk_tune.report._svg import (
     AxisScale,
     Frame,
@@ -105,49 +105,42 @@ def rung_picture(report: SearchPart) -> dict[str, Any] | None:
 
 def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
     """Return the score against each hyperparameter that varies."""
-    rows = report.scored
+    y, (left, right) = _score_scale(report.scored, _SMALL), _SMALL.x_range
     figures = []
     for k, parameter in enumerate(report.parameters):
+        rows = [row for row in report.scored if parameter.is_active[row.row]]
+        values = [float(parameter.values[row.row]) for row in rows]
         # Where nothing but its presence varies there is nothing to see.
-        active = [row for row in rows if parameter.is_active[row.row]]
-        if len(np.unique(parameter.values[[row.row for row in active]])) < 2:
+        if len(set(values)) < 2 or len(parameter.categories) > _MOST_NAMES:
             continue
-        if len(parameter.categories) <= _MOST_NAMES:
-            figures.append(_slice(report, active, f"{report.key}slice-{k}", parameter))
+        x: AxisScale | None = None
+        marks: list[tuple[float, str]] = []
+        label = parameter.label
+        if parameter.categories:
+            width = (right - left) / len(parameter.categories)
+            # A name fits beside its neighbours at about six units a character.
+            n_letters = max(3, int(width / 6))
+            for place, text in enumerate(parameter.categories):
+                marks.append((left + width * (place + 0.5), shortened(text, n_letters)))
+            # Neighbours are spread evenly by turns of the golden section.
+            across = [
+                left + width * (value + 0.3 + 0.4 * (row.row * GOLDEN % 1))
+                for value, row in zip(values, rows, strict=True)
+            ]
+        else:
+            is_count = all(value.is_integer() for value in values)
+            x = scale_of(values, _SMALL.x_range, is_log=parameter.is_log, is_count=is_count)
+            across = [x(value) for value in values]
+            label += " (log)" if x.is_log else ""
+        svg = picture(
+            f"{report.key}slice-{k}",
+            f"Score of {len(rows)} candidates against {parameter.label}.",
+            _SMALL,
+            _SMALL.axes(x, y, x_label=label, y_label=report.metric, n_x=4, x_names=marks),
+            _dots(report, rows, across, y, only=parameter.name),
+        )
+        figures.append({"svg": svg, "caption": parameter.label})
     return figures
-
-
-def _slice(
-    report: SearchPart, rows: list[CandidateRow], key: str, parameter: Parameter
-) -> dict[str, Any]:
-    y, label = _score_scale(report.scored, _SMALL), parameter.label
-    values = [float(parameter.values[row.row]) for row in rows]
-    x, marks = None, []
-    if parameter.categories:
-        left, right = _SMALL.x_range
-        width = (right - left) / len(parameter.categories)
-        # A name fits beside its neighbours at about six units a character.
-        n_letters = max(3, int(width / 6))
-        for k, text in enumerate(parameter.categories):
-            marks.append((left + width * (k + 0.5), shortened(text, n_letters)))
-        # Neighbours are spread evenly by turns of the golden section.
-        across = [
-            left + width * (value + 0.3 + 0.4 * (row.row * GOLDEN % 1))
-            for value, row in zip(values, rows, strict=True)
-        ]
-    else:
-        is_count = all(value.is_integer() for value in values)
-        x = scale_of(values, _SMALL.x_range, is_log=parameter.is_log, is_count=is_count)
-        across = [x(value) for value in values]
-        label += " (log)" if x.is_log else ""
-    svg = picture(
-        key,
-        f"Score of {len(rows)} candidates against {parameter.label}.",
-        _SMALL,
-        _SMALL.axes(x, y, x_label=label, y_label=report.metric, n_x=4, x_names=marks),
-        _dots(report, rows, across, y, only=parameter.name),
-    )
-    return {"svg": svg, "caption": parameter.label}
 
 
 def _dots(

@@ -90,7 +90,7 @@ def test_the_dialect_is_found(tmp_path, name, text, columns):
 
     assert all(found[k] == pytest.approx(columns[k], nan_ok=True) for k in columns)
     # A code of digits is text if it was text in the table that was fitted.
-    texts = read_table(path, texts=[*columns, "z"]).frame
+    texts = pd.concat(read_parts(path, texts=[*columns, "z"]))
     assert all(pd.api.types.is_string_dtype(texts[k]) for k in columns)
 
 
