@@ -191,9 +191,9 @@ class _CodeWriter:
         named = value if is_named else type(value)
         name = str(named.__name__)
         # Methods of built-in types have no module.
-        module = getattr(named, "__module__", None)
-        if isinstance(module, str) and name.isidentifier():
-            self._names.add((module, name))
+        home = getattr(named, "__module__", None)
+        if isinstance(home, str) and name.isidentifier():
+            self._names.add((home, name))
         # Where an object lies in memory is of no use to anybody.
         return name if is_named else re.sub(r" at 0x\w+", "", repr_text(value))
 
