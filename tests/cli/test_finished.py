@@ -203,8 +203,7 @@ def test_what_is_advised_can_be_done(tmp_path, mixed_csv, mixed_table, capsys, f
     found = capsys.readouterr().out
     assert "boosting" not in found
     model = load_model(tmp_path / "out").model
-    X = model._features(mixed_table.drop(columns="label"))
-    expected = model.blends_["linear"].predict(X)
+    expected = model.set_params(use="linear").predict(mixed_table.drop(columns="label"))
     for options in ([], ["--use", "linear"]):
         assert main(["predict", out, str(mixed_csv), *options]) == 0
         lines = capsys.readouterr().out.splitlines()
