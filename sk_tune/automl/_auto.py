@@ -54,7 +54,7 @@ from sk_tune.automl._splitting import (
     warn_of_leaks,
     warn_of_rare_classes,
 )
-from sk_tune.backend import value_fingerprint
+from sk_tune.engine import value_fingerprint
 from sk_tune.ensemble import Combined, CombinedClassifier, CombinedRegressor
 from sk_tune.estimators import Seconds
 from sk_tune.exceptions import SearchError, TableError, warn_user

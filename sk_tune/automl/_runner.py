@@ -27,8 +27,7 @@ from sk_tune.automl._models import Model, fits_within
 from sk_tune.automl._problem import Problem
 from sk_tune.automl._resources import Clock, Cost
 from sk_tune.automl._splitting import Split
-from sk_tune.backend import value_fingerprint
-from sk_tune.engine import have_to_start, start_meanwhile
+from sk_tune.engine import have_to_start, start_meanwhile, value_fingerprint
 from sk_tune.exceptions import StoreError, warn_user
 from sk_tune.report import SearchPart, search_part
 from sk_tune.search import GridSearchCV

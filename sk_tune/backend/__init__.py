@@ -4,7 +4,6 @@
 
 from sk_tune.backend._fleet import AskingNets, CollectingBackend, FleetBackend, Job, fleet
 from sk_tune.backend._session import FleetReport, Recorder
-from sk_tune.engine import data_fingerprint, params_fingerprint, value_fingerprint
 
 __all__ = [
     "AskingNets",
@@ -13,8 +12,5 @@ __all__ = [
     "FleetReport",
     "Job",
     "Recorder",
-    "data_fingerprint",
     "fleet",
-    "params_fingerprint",
-    "value_fingerprint",
 ]

@@ -16,8 +16,8 @@ from skorch import NeuralNet
 
 from sk_tune._compat import get_active_backend
 from sk_tune.adoption import FitRequested, adopter, adoption
-from sk_tune.backend import AskingNets, CollectingBackend, Recorder, value_fingerprint
-from sk_tune.engine import Fit, Trained, train
+from sk_tune.backend import AskingNets, CollectingBackend, Recorder
+from sk_tune.engine import Fit, Trained, train, value_fingerprint
 from sk_tune.estimators import NetworkEstimator
 
 

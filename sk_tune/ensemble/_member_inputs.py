@@ -24,7 +24,7 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, Stan
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from sk_tune.backend import value_fingerprint
+from sk_tune.engine import value_fingerprint
 from sk_tune.estimators import NetworkEstimator, network_inputs
 
 Array = npt.NDArray[Any]

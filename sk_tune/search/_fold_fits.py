@@ -25,8 +25,7 @@ from skorch import NeuralNet
 
 from sk_tune._compat import FoldTask, method_params, num_samples
 from sk_tune.adoption import FitRequested, adoption
-from sk_tune.backend import data_fingerprint, params_fingerprint
-from sk_tune.engine import Fit, reason_against_net
+from sk_tune.engine import Fit, data_fingerprint, params_fingerprint, reason_against_net
 from sk_tune.estimators import NetworkEstimator, is_unchanged, take_rows
 
 Array = npt.NDArray[Any]

@@ -16,8 +16,8 @@ from sk_tune._compat import FoldTask
 from sk_tune._metric import as_columns
 from sk_tune._search_record import NOT_TRAINED, UNSCORED
 from sk_tune._text import seconds_text, text_table
-from sk_tune.backend import Job, value_fingerprint
-from sk_tune.engine import Fit, Progress, Trained
+from sk_tune.backend import Job
+from sk_tune.engine import Fit, Progress, Trained, value_fingerprint
 from sk_tune.training import TrainingState
 
 Array = npt.NDArray[Any]
