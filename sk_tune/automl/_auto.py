@@ -589,8 +589,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         )
 
     def _combined(self, X: Any) -> Array:
-        features = as_features(self, X, reset=False, shape=self.input_shape)
-        return self._used().predict_proba(features)
+        blend = self._used()
+        return blend.predict_proba(
+            as_features(self, X, reset=False, shape=self.input_shape)
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
