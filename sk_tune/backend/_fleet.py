@@ -314,8 +314,4 @@ def _in_one_thread(fit_loop: Any) -> Any:
     return fit_loop_in_one_thread
 
 
-_CHANGES = {
-    "fit": _asking,
-    "fit_loop": _in_one_thread,
-    "get_iterator": cutting_iterator,
-}
+_CHANGES = {"fit": _asking, "fit_loop": _in_one_thread, "get_iterator": cutting_iterator}

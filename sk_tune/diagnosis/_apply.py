@@ -360,11 +360,7 @@ def _changed_search(search: Any, changes: list[Change]) -> tuple[Any, list[Appli
 
 
 def _changed_space(
-    space: Any,
-    changes: list[Change],
-    *,
-    tuples_are_ranges: bool,
-    prefix: str | None = None,
+    space: Any, changes: list[Change], *, tuples_are_ranges: bool, prefix: str | None = None
 ) -> tuple[Any, list[AppliedChange]]:
     """Change a space; without a prefix its names tell where the network's are."""
     if prefix is None:

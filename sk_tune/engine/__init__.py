@@ -10,11 +10,7 @@ from sk_tune.engine._digest import (
     value_fingerprint,
 )
 from sk_tune.engine._dispatch import FitStream
-from sk_tune.engine._executors import (
-    have_to_start,
-    outside_blocks,
-    start_meanwhile,
-)
+from sk_tune.engine._executors import have_to_start, outside_blocks, start_meanwhile
 from sk_tune.engine._fits import Progress, Trained
 from sk_tune.engine._memory_limits import checkpoint_before
 from sk_tune.engine._skorch_adoption import (

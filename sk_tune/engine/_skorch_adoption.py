@@ -27,13 +27,7 @@ from torch.utils.data import DataLoader, Subset
 
 from sk_tune._json_values import decode, encode
 from sk_tune.estimators import load_net_arrays
-from sk_tune.training import (
-    RNG_LOCK,
-    TrainingState,
-    batch_sizes,
-    forked_rng,
-    seed_of_state,
-)
+from sk_tune.training import RNG_LOCK, TrainingState, batch_sizes, forked_rng, seed_of_state
 
 # Attributes that callbacks carry from epoch to epoch. A timer, a clip and a log carry none.
 _CARRIED: dict[type, tuple[str, ...]] = {

@@ -208,11 +208,7 @@ class _Collapsed(Combined):
         return self._combination.n_stacks
 
     def prune(
-        self,
-        *,
-        max_members: int | None = None,
-        max_ms: float | None = None,
-        X: Any = None,
+        self, *, max_members: int | None = None, max_ms: float | None = None, X: Any = None
     ) -> Self:
         """Return a smaller ensemble of the most important members.
 

@@ -24,11 +24,7 @@ from sk_tune.estimators._net_state import (
 )
 from sk_tune.estimators._network_estimator import NetworkEstimator
 from sk_tune.estimators._prepared_fit import PreparedFit
-from sk_tune.estimators._validation import (
-    LastSeen,
-    check_parameters,
-    resolve_device,
-)
+from sk_tune.estimators._validation import LastSeen, check_parameters, resolve_device
 from sk_tune.training import TensorSet, TrainingState, seed_of_state
 
 Array = npt.NDArray[Any]

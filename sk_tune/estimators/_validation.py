@@ -16,11 +16,7 @@ from scipy import sparse
 from sklearn.base import is_regressor
 from sklearn.utils.validation import validate_data
 
-from sk_tune._compat import (
-    Interval,
-    check_sample_weight,
-    validate_parameter_constraints,
-)
+from sk_tune._compat import Interval, check_sample_weight, validate_parameter_constraints
 from sk_tune._text import listed
 from sk_tune.exceptions import TableError
 

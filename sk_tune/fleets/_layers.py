@@ -24,11 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from sk_tune._compat.torch_names import (
-    pointwise_linear,
-    tanh_backward,
-    threshold_backward,
-)
+from sk_tune._compat.torch_names import pointwise_linear, tanh_backward, threshold_backward
 from sk_tune.nets import mean_of_members
 
 Memory = Callable[..., Tensor]

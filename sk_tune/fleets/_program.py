@@ -44,12 +44,7 @@ from sk_tune.fleets._masks import StackedDropout, mask_of
 from sk_tune.fleets._module_layer import ModuleLayer
 from sk_tune.fleets._stacked_optimizers import StackedTensors
 from sk_tune.fleets._traced import NORMS, OVER_CLASSES, Chain, Link
-from sk_tune.nets import (
-    MLP,
-    SeparateHeads,
-    SharedLinear,
-    TableInputs,
-)
+from sk_tune.nets import MLP, SeparateHeads, SharedLinear, TableInputs
 
 # Memory is made anew when a fleet has had this many shapes of batches and layers.
 _MOST_SHAPES = 256

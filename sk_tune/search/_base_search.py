@@ -45,10 +45,7 @@ from sk_tune.engine import Fit, FitStore, outside_blocks, train_one
 from sk_tune.estimators import NetworkEstimator, check_complete
 from sk_tune.exceptions import telling_once, warn_of_solo, warn_user
 from sk_tune.schedule import Rung
-from sk_tune.search._corrected_score import (
-    CorrectedScore,
-    corrected_score_of,
-)
+from sk_tune.search._corrected_score import CorrectedScore, corrected_score_of
 from sk_tune.search._fold_fits import network_of
 from sk_tune.search._outcomes import (
     SearchOptions,

@@ -150,10 +150,7 @@ class MetricSums:
 
 
 def in_blocks(
-    sums: MetricSums | AucSums,
-    weight: Floats,
-    block: npt.NDArray[np.intp],
-    n_blocks: int,
+    sums: MetricSums | AucSums, weight: Floats, block: npt.NDArray[np.intp], n_blocks: int
 ) -> MetricSums:
     """Return sums over blocks of samples, of which weightings have the shape (B, n_blocks).
 

@@ -337,11 +337,7 @@ def _some(rows: Any, share: float) -> Any:
 
 
 def _memory(
-    search: Any,
-    candidate: Candidate,
-    data: Data,
-    fold: tuple[Any, Any],
-    plan: SearchPlan,
+    search: Any, candidate: Candidate, data: Data, fold: tuple[Any, Any], plan: SearchPlan
 ) -> int | None:
     """Return the bytes of networks like that of a candidate on a fold, if known."""
     X, y, _ = data

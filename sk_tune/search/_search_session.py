@@ -352,11 +352,7 @@ _ROUNDING = 1e-12
 
 
 def _clearly_worse(
-    scores: Any,
-    incumbent_scores: Any,
-    *,
-    test_train_ratio: float,
-    level: float = 0.05,
+    scores: Any, incumbent_scores: Any, *, test_train_ratio: float, level: float = 0.05
 ) -> npt.NDArray[np.bool_]:
     """Return which candidates, (C,), are worse than the incumbent beyond chance.
 

@@ -126,10 +126,7 @@ class EarlierStart:
     """
 
     def __init__(
-        self,
-        source: Any,
-        max_resources: int | None = None,
-        resource: str | None = None,
+        self, source: Any, max_resources: int | None = None, resource: str | None = None
     ) -> None:
         self._all = None if source is None else _earlier_results(source)
         self._max_resources = max_resources

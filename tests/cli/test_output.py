@@ -20,12 +20,7 @@ from sklearn.datasets import load_iris
 
 from sk_tune import AutoClassifier
 from sk_tune.cli import main
-from sk_tune.cli._output import (
-    SavedModel,
-    check_output_folder,
-    load_model,
-    write_output,
-)
+from sk_tune.cli._output import SavedModel, check_output_folder, load_model, write_output
 from sk_tune.exceptions import OptionError, TableError
 
 FILES = ["model", "report.html", "summary.json", "trials.parquet"]

@@ -46,7 +46,7 @@ _OF_SEARCHES = {
 
 # scikit-learn's stacking classifier fails it, too.
 _OF_STACKING = {
-    "check_classifiers_one_label_sample_weights": "final estimator sees no column",
+    "check_classifiers_one_label_sample_weights": "final estimator sees no column"
 }
 
 

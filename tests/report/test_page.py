@@ -242,7 +242,7 @@ def test_the_best_is_first_and_failures_are_last(make_report, make_row):
     names, shown = _table(make_report, rows)
 
     assert [(kind, texts[1]) for kind, texts in shown] == [
-        *(("best", "2"), ("", "1"), ("failed", "0")),
+        *(("best", "2"), ("", "1"), ("failed", "0"))
     ]
     assert names == ["rank", "row", "accuracy", "std", "width", "fit time", "failure"]
     assert shown[-1][1] == ["n/a", "0", "n/a", "0.01", "1", "0.5", "ValueError: no"]
