@@ -169,13 +169,11 @@ class MetricObjective:
 
     def _loss_of(self, predictions: Array, y: Array, classes: Array | None) -> float:
         response = predictions
-        if (
-            self.metric.function is accuracy_score
-            and not self.metric.options
-            and classes is not None
-        ):
+        metric = self.metric
+        is_accuracy = metric.function is accuracy_score and not metric.options
+        if is_accuracy and metric.takes_labels and classes is not None:
             # Numbers of classes tell it at a hundredth of the cost.
-            return -float(np.mean(predictions.argmax(axis=-1) == y))
+            return -metric.sign * float(np.mean(predictions.argmax(axis=-1) == y))
         if self.is_classification:
             response = self.metric.response(predictions, classes)
         y_true = y if classes is None else classes[y]

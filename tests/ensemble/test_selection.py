@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from marks import slow
 from scipy.optimize import nnls
 from scipy.special import expit
+from sklearn import metrics
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import accuracy_score, log_loss, mean_squared_error, roc_auc_score
@@ -375,6 +376,7 @@ def _auc(y, p):
         ("roc_auc_ovr", False, lambda y, p: -_auc(y, p)),
         ("neg_log_loss", True, log_loss),
         ("accuracy", True, lambda y, p: -_accuracy(y, p)),
+        (metrics.make_scorer(accuracy_score, greater_is_better=False), True, _accuracy),
         ("roc_auc_ovr", True, lambda y, p: -_auc(y, p)),
         # R^2 and the root order as the squared error does, which is cheaper.
         ("r2", False, mean_squared_error),
