@@ -15,7 +15,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -224,19 +224,22 @@ class RestOfTasks:
             self._n_words = 0
             if not torch.equal(left, start):
                 torch.set_rng_state(start)
-                known, rehearser = self._shared.state(), _Rehearser(self._words)
-                try:
-                    with adoption(rehearser), silenced():
-                        copied = copy_task(task)
-                        if copied is not None:
-                            copied()
-                except (FitRequested, Exception):  # noqa: BLE001 - the draws until here count
-                    pass
-                finally:
-                    self._shared.restore(known)
+                # The draws until an error count.
+                with suppress(FitRequested, Exception):
+                    self._rehearse(task)
                 self._n_words = count_words(left, torch.get_rng_state()) or 0
                 torch.set_rng_state(left)
         skip_words(self._n_words)
+
+    def _rehearse(self, task: Callable[[], Any]) -> None:
+        known = self._shared.state()
+        try:
+            with adoption(_Rehearser(self._words)), silenced():
+                copied = copy_task(task)
+                if copied is not None:
+                    copied()
+        finally:
+            self._shared.restore(known)
 
 
 class _Rehearser:

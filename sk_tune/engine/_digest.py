@@ -348,7 +348,9 @@ class _Reader:
             self._code_or_object(value, kind)
 
     def _code_or_object(self, value: Any, kind: Any) -> None:
-        if self._by_name and isinstance(value, type | FunctionType):
+        if self._by_name and isinstance(value, MethodType):
+            self.value(("method", value.__name__, value.__self__))
+        elif self._by_name and isinstance(value, type | FunctionType):
             if not _is_named(value):
                 raise TypeError(f"{value.__qualname__} cannot be found by its name")
             self._put("name", value.__module__, value.__qualname__)

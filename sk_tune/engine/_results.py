@@ -36,7 +36,7 @@ from sk_tune.fleets import arithmetic
 from sk_tune.training import TrainingState, arrays_of_state, values_of_state
 
 # It is counted up when the same fit gives other numbers, or its result has another form.
-_FORMAT = 9
+_FORMAT = 10
 # Parameters that say nothing of the network of an estimator of ours, or of skorch's; the
 # seed is a part of the fit.  A class that a user derived may read them.
 _IGNORED = frozenset({"random_state", "verbose", "warm_start"})

@@ -11,7 +11,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
@@ -62,7 +62,7 @@ class Plan:
 
     way: Literal["kernel", "layers", "vmap", "alone"]
     reason: str = ""
-    n_products: int = 0
+    n_products: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         because = f", because {self.reason}" if self.reason else ""

@@ -282,8 +282,12 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     @contextmanager
     def _calm_callbacks(self) -> Iterator[None]:
         """Hide that networks take no callbacks: the search tells those of its fits."""
+        network = network_of(self.estimator)
+        if network is None or not getattr(self, "_skl_callbacks", None):
+            yield
+            return
         with warnings.catch_warnings():
-            name = type(network_of(self.estimator)).__name__
+            name = type(network).__name__
             message = f"The estimator {name} does not support callbacks"
             warnings.filterwarnings("ignore", message)
             yield

@@ -49,6 +49,7 @@ NETS = {
     ),
     "module": NeuralNetClassifier(nn.Linear(3, 2), callbacks=[_callback()]),
     "random state": MLPClassifier(random_state=np.random.RandomState(0)),
+    "class method": NeuralNetClassifier(nn.Embedding.from_pretrained),
 }
 
 

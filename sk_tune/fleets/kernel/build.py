@@ -73,9 +73,8 @@ def build(*flags: str) -> list[Path]:
         for level, path in zip(levels, made, strict=True)
     ]
     compilations = [subprocess.Popen(command) for command in commands]
-    for compilation in compilations:
-        if compilation.wait():
-            raise subprocess.CalledProcessError(compilation.returncode, compilation.args)
+    for failed in [compilation for compilation in compilations if compilation.wait()]:
+        raise subprocess.CalledProcessError(failed.returncode, failed.args)
     return made
 
 
