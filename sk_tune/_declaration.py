@@ -14,12 +14,16 @@ from ast import literal_eval
 from dataclasses import dataclass, field, fields
 from functools import cache, wraps
 from itertools import chain
+from numbers import Integral
 from typing import Any, TypeVar, dataclass_transform
 
 import sk_tune
+from sk_tune._compat import Interval
 from sk_tune._text import did_you_mean, page
 
 _Class = TypeVar("_Class", bound=type)
+# What a parameter that counts something must be.
+COUNT = Interval(Integral, 1, None, closed="left")
 # What stands for both sections, where a class describes nothing beside its bases.
 _BOTH = "{parameters and attributes}"
 _SECTIONS = """Parameters

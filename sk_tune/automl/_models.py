@@ -84,7 +84,10 @@ _limits: ContextVar[tuple[float, float] | None] = ContextVar("limits", default=N
 
 @contextmanager
 def fits_within(seconds: float, end: float) -> Iterator[None]:
-    """Let each fit of boosting inside take `seconds`, and all end about at `end`."""
+    """Let each fit of boosting inside take `seconds`, after its first iterations at least.
+
+    All end at `end`, by ``time.monotonic``.
+    """
     token = _limits.set((seconds, end))
     try:
         yield

@@ -65,7 +65,11 @@ _MOST_OF_LIMIT = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """The seconds of a fit; the fields are a, c, b and d of the notation above."""
+    """The seconds of a fit: a + b samples + (c + d samples) units.
+
+    a is `once`, b `once_per_row`, c `per_unit` and d `per_unit_per_row`; a unit is an epoch
+    or iteration.
+    """
 
     once: float
     per_unit: float
@@ -74,8 +78,7 @@ class Cost:
 
     def seconds(self, n_rows: int, units: int) -> float:
         """Return what a fit takes; infinite if it is too long to be measured."""
-        per_row = self.once_per_row + units * self.per_unit_per_row
-        return self.once + units * self.per_unit + per_row * n_rows
+        return self.once + units * self.per_unit + self._per_row(units) * n_rows
 
     def seconds_per_unit(self, n_rows: int) -> float:
         """Return what another unit of a fit takes, at least 0."""
@@ -86,8 +89,7 @@ class Cost:
         left = seconds - self.seconds(0, units)
         if math.isnan(left) or left <= 0:
             return 0
-        per_row = self.once_per_row + units * self.per_unit_per_row
-        return int(min(left / max(per_row, 1e-12), 2**53))
+        return int(min(left / max(self._per_row(units), 1e-12), 2**53))
 
     def units(self, seconds: float, n_rows: int, most: int) -> int:
         """Return the units, up to `most`, that fit into a time, which may be infinite."""
@@ -102,6 +104,9 @@ class Cost:
     def times(self, factor: float) -> "Cost":
         """Return the cost of so many fits."""
         return Cost(**{name: factor * seconds for name, seconds in asdict(self).items()})
+
+    def _per_row(self, units: int) -> float:
+        return self.once_per_row + units * self.per_unit_per_row
 
 
 def measured_cost(

@@ -79,8 +79,7 @@ def seconds_per_epoch(network: FleetNetwork, recipe: Recipe, found: Plan) -> flo
     Infinity if it is not known how often the layers use a weight for a sample.
     """
     module, X, n_samples = network.module, network.train.X, len(network.train)
-    n_batch = n_samples if recipe.batch_size == -1 else recipe.batch_size
-    n_steps = math.ceil(n_samples / n_batch)
+    n_steps = math.ceil(n_samples / _batch_size(network, recipe))
     # Forward, and backward by the weights and by the inputs.
     if found.way == "kernel":
         seconds = n_steps * _SECONDS_PER_STEP_COMPILED + _SECONDS_PER_EPOCH_COMPILED
@@ -161,9 +160,13 @@ def _batch_bytes(network: FleetNetwork, recipe: Recipe) -> int:
         network.module.train(was_training)
         for handle in handles:
             handle.remove()
-    n_batch = len(network.train) if recipe.batch_size == -1 else recipe.batch_size
     n_numbers = sum(counts) // 2 + network.train.X[0].numel()
-    return min(n_batch, len(network.train)) * n_numbers * network.train.X.element_size()
+    return _batch_size(network, recipe) * n_numbers * network.train.X.element_size()
+
+
+def _batch_size(network: FleetNetwork, recipe: Recipe) -> int:
+    n_samples = len(network.train)
+    return n_samples if recipe.batch_size == -1 else min(recipe.batch_size, n_samples)
 
 
 # Share of the memory of training that the checkpoints of all fits together may take.

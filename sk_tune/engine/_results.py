@@ -122,8 +122,8 @@ class StoredFits:
         self._store = store
         self.reasons: Counter[str] = Counter()
         self._keys: dict[int, str] = {}
-        maker = maker or FitKeys()
-        for i, fit in fits.items() if store is not None else ():
+        maker, kept = maker or FitKeys(), fits if store is not None else {}
+        for i, fit in kept.items():
             if getattr(fit.estimator, "random_state", 0) is None:
                 self.reasons["random_state=None draws another seed in every run"] += 1
                 continue

@@ -28,7 +28,7 @@ References
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import field
-from numbers import Integral, Real
+from numbers import Real
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -42,7 +42,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weight
-from sk_tune._declaration import parameters
+from sk_tune._declaration import COUNT, parameters
 from sk_tune.ensemble._combination import Member
 from sk_tune.ensemble._member_fits import fit_stage, last_step, with_categories
 from sk_tune.ensemble._parts import Combined, CombinedClassifier, CombinedRegressor, Parts
@@ -213,8 +213,6 @@ def _weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
 
 Array = npt.NDArray[Any]
 
-_COUNT = Interval(Integral, 1, None, closed="left")
-
 
 class _BoostedSamples(NamedTuple):
     """Samples with their targets, weights, and what is predicted for them so far."""
@@ -272,11 +270,11 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
     estimator: Annotated[Any, HasMethods(["fit", "predict"]), None] = field(
         default=None, kw_only=False
     )
-    n_estimators: Annotated[int, _COUNT] = field(default=50, kw_only=False)
+    n_estimators: Annotated[int, COUNT] = field(default=50, kw_only=False)
     learning_rate: Annotated[float, Interval(Real, 0, None, closed="neither")] = 0.3
     subsample: Annotated[float, Interval(Real, 0, 1, closed="right")] = 1.0
     validation_fraction: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 0.1
-    n_iter_no_change: Annotated[int | None, _COUNT, None] = None
+    n_iter_no_change: Annotated[int | None, COUNT, None] = None
     tol: Annotated[float, Interval(Real, 0, None, closed="left")] = 1e-4
     random_state: Annotated[Any, "random_state"] = None
 

@@ -12,8 +12,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 
-from sk_tune._compat import HasMethods, Interval
-from sk_tune._declaration import parameters
+from sk_tune._compat import HasMethods
+from sk_tune._declaration import COUNT, parameters
 from sk_tune.ensemble._member_fits import fit_members, last_step
 from sk_tune.ensemble._parts import Combined, CombinedClassifier, CombinedRegressor
 from sk_tune.estimators import (
@@ -25,8 +25,6 @@ from sk_tune.estimators import (
 )
 
 Array = npt.NDArray[Any]
-
-_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 @parameters
@@ -73,8 +71,8 @@ class _SeedEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     estimator: Annotated[Any, HasMethods(["fit", "predict"]), None] = field(
         default=None, kw_only=False
     )
-    n_estimators: Annotated[int, _COUNT] = field(default=10, kw_only=False)
-    n_snapshots: Annotated[int, _COUNT] = 1
+    n_estimators: Annotated[int, COUNT] = field(default=10, kw_only=False)
+    n_snapshots: Annotated[int, COUNT] = 1
     random_state: Annotated[Any, "random_state"] = None
     n_jobs: Annotated[int | None, Integral, None] = None
 

@@ -13,7 +13,6 @@ References
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import field
-from numbers import Integral
 from typing import Annotated, Any, ClassVar, Self
 
 import joblib
@@ -25,13 +24,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d, indexable
 
 from sk_tune._compat import (
-    Interval,
     get_active_backend,
     method_params,
     num_samples,
     safe_indexing,
 )
-from sk_tune._declaration import Documented, parameters
+from sk_tune._declaration import COUNT, Documented, parameters
 from sk_tune._splits import folds_among
 from sk_tune.adoption import adopter
 from sk_tune.backend import FleetBackend, fleet
@@ -101,7 +99,7 @@ class _Stacking(Documented):
     n_jobs: int | None = None
     passthrough: bool = False
     verbose: int = 0
-    layers: Annotated[int, Interval(Integral, 1, None, closed="left")] = 1
+    layers: Annotated[int, COUNT] = 1
     random_state: Annotated[Any, "random_state"] = None
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:

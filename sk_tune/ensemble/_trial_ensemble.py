@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state, get_tags
 
 from sk_tune._compat import HasMethods, Interval, StrOptions
-from sk_tune._declaration import parameters
+from sk_tune._declaration import COUNT, parameters
 from sk_tune._metric import scorer_metric
 from sk_tune._search_record import deciding_scorer, grants_epochs, search_record
 from sk_tune.ensemble._member_fits import fit_members
@@ -23,8 +23,6 @@ from sk_tune.ensemble._weights import GreedyOptions
 
 Array = npt.NDArray[Any]
 Method = Literal["greedy", "stack", "average"]
-
-_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 @parameters
@@ -108,11 +106,11 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     method: Annotated[Method, StrOptions({"greedy", "stack", "average"})] = "greedy"
     refit: Annotated[bool, "boolean"] = False
     scoring: Any = None
-    n_best: Annotated[int | None, _COUNT, None] = None
-    max_rounds: Annotated[int, _COUNT] = 50
-    n_start: Annotated[int, _COUNT] = 5
+    n_best: Annotated[int | None, COUNT, None] = None
+    max_rounds: Annotated[int, COUNT] = 50
+    n_start: Annotated[int, COUNT] = 5
     min_gain: Annotated[float, Interval(Real, 0, None, closed="left")] = 0.0
-    n_bags: Annotated[int, _COUNT] = 20
+    n_bags: Annotated[int, COUNT] = 20
     random_state: Annotated[Any, "random_state"] = None
     n_jobs: Annotated[int | None, Integral, None] = None
 

@@ -103,10 +103,7 @@ class _ConvBlock(nn.Module):
         self.pad = _ZERO_PAD[n_dims]((before, after) * n_dims) if after > before else None
         padding = 0 if after > before else before
         # Normalisation of each channel by itself would take away what a bias adds.
-        is_by_channel = normalization == "batch" or (
-            normalization == "layer" and n_out == 1
-        )
-        has_bias = not is_by_channel
+        has_bias = normalization is None or (normalization == "layer" and n_out > 1)
         self.conv = conv(n_in, n_out, kernel_size, padding=padding, bias=has_bias)
         self.norm: nn.Module | None = None
         if normalization == "batch":

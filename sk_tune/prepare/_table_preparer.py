@@ -32,7 +32,7 @@ from sklearn.preprocessing import (
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_tune._compat import Interval, StrOptions, check_feature_names_in, output_container
-from sk_tune._declaration import Documented, parameters
+from sk_tune._declaration import COUNT, Documented, parameters
 from sk_tune.prepare._column_kinds import (
     as_pandas,
     check_table,
@@ -255,7 +255,6 @@ Array = npt.NDArray[Any]
 # has it, else as many as keep a network's first layer small.
 _MAX_ONE_HOT = {True: 9, False: 32}
 _MAX_QUANTILES = 1000
-_COUNT = Interval(Integral, 1, None, closed="left")
 _RARE = "_infrequent_sklearn"  # How OneHotEncoder calls its column of all others.
 
 
@@ -371,9 +370,9 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         str | None, StrOptions({"median", "mean", "most_frequent"}), None
     ] = "median"
     missing_indicator: Annotated[bool, "boolean"] = True
-    max_one_hot: Annotated[int | None, _COUNT, None] = None
+    max_one_hot: Annotated[int | None, COUNT, None] = None
     embeddings: Annotated[bool, "boolean"] = False
-    min_frequency: Annotated[int | None, _COUNT, None] = None
+    min_frequency: Annotated[int | None, COUNT, None] = None
     max_codes: Annotated[int, Interval(Integral, 2, None, closed="left")] = 255
     drop_ids: Annotated[bool, "boolean"] = True
 

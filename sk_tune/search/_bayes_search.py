@@ -16,8 +16,8 @@ from skopt.callbacks import check_callback
 from skopt.space import Space as SkoptSpace
 from skopt.utils import cook_estimator, create_result, normalize_dimensions
 
-from sk_tune._compat import HasMethods, Interval, StrOptions
-from sk_tune._declaration import parameters
+from sk_tune._compat import HasMethods, StrOptions
+from sk_tune._declaration import COUNT, parameters
 from sk_tune.sampler import BayesSampler, BoostedQuantiles, Sampler, TPESampler, fill_failed
 from sk_tune.search._base_search import BaseSearch
 from sk_tune.search._fold_fits import network_of
@@ -37,7 +37,6 @@ from sk_tune.space import Candidate, Space, as_space, points_of, skopt_space
 # to one that learns after each.
 _POINTS_OF_NETWORKS = 8
 
-_COUNT = Interval(Integral, 1, None, closed="left")
 _OPTIONS = {"base_estimator", "acq_func", "xi", "kappa", "n_initial_points"}
 # Options of scikit-optimize's optimizer, which is not used.
 _WITHOUT_EFFECT = {
@@ -125,8 +124,8 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
     optimizer_kwargs: Annotated[dict[str, Any] | None, dict, None] = field(
         default=None, kw_only=False
     )
-    n_iter: Annotated[int, _COUNT] = field(default=50, kw_only=False)
-    n_points: Annotated[int | str, _COUNT, StrOptions({"auto"})] = "auto"
+    n_iter: Annotated[int, COUNT] = field(default=50, kw_only=False)
+    n_points: Annotated[int | str, COUNT, StrOptions({"auto"})] = "auto"
     sampler: Annotated[Any, StrOptions({"bayes", "tpe"}), HasMethods(["ask", "tell"])] = (
         "bayes"
     )

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from sk_tune._compat import HasMethods, Interval, StrOptions, num_samples
-from sk_tune._declaration import parameters
+from sk_tune._declaration import COUNT, parameters
 from sk_tune._search_record import grants_epochs
 from sk_tune.sampler import (
     BayesSampler,
@@ -45,8 +45,6 @@ from sk_tune.search._search_parameters import (
 from sk_tune.search._search_plan import PlannedRound, planned_rounds
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space
-
-_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 @parameters
@@ -121,8 +119,8 @@ class HyperbandSearchCV(
     """
 
     resource: Annotated[str, str] = "max_epochs"
-    max_resources: Annotated[int | str, _COUNT, StrOptions({"auto"})] = "auto"
-    min_resources: Annotated[int, _COUNT] = 1
+    max_resources: Annotated[int | str, COUNT, StrOptions({"auto"})] = "auto"
+    min_resources: Annotated[int, COUNT] = 1
     factor: Annotated[int, Interval(Integral, 2, None, closed="left")] = 3
     sampler: Annotated[
         Any, StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])

@@ -122,9 +122,8 @@ class Rounds:
     """Evaluates candidates in calls of scikit-learn's ``evaluate_candidates``.
 
     `folds` is the search's splitter, which gives the same folds whenever it is asked;
-    `results` are ``cv_results_`` so far, `scores` the mean scores in them that guide the
-    search, NaN for what failed.  A strategy with rungs sets `level`, the column of which
-    the best candidate has the most.
+    `results` are ``cv_results_`` so far.  A strategy with rungs sets `level`, the column of
+    which the best candidate has the most.
     """
 
     def __init__(
@@ -139,9 +138,16 @@ class Rounds:
         self._seconds_per_unit: float | None = None
         self._first_of_call = 0
         self.results: Mapping[str, Any] = {}
-        self.scores: npt.NDArray[np.float64] = np.empty(0)
-        self.n_candidates = 0
         self.was_stopped = False
+
+    @property
+    def n_candidates(self) -> int:
+        return len(self.results.get("params", ()))
+
+    @property
+    def scores(self) -> npt.NDArray[np.float64]:
+        """The mean scores that guide the search; NaN for what failed."""
+        return guiding_scores(self.results, self._search.refit)
 
     @property
     def is_over(self) -> bool:
@@ -356,7 +362,6 @@ class Rounds:
             self.results = self._evaluate_candidates(
                 candidates, cv=folds, more_results=more or None, callback_ctx=context
             )
-        self.n_candidates = len(self.results.get("params", ()))
         outcomes, n_splits = self._session.outcomes, self._search.n_splits_
         n_unknown = self.n_candidates - len(outcomes)
         # Tasks of a form that is not known were just run by joblib.
@@ -367,8 +372,8 @@ class Rounds:
                 "one, without curves. Update sk_tune."
             )
         outcomes += [[FoldOutcome()] * n_splits for _ in range(n_unknown)]
-        self.scores = guiding_scores(self.results, self._search.refit)
-        best = best_first(self.scores, self.level and self.results[self.level])
+        scores = self.scores
+        best = best_first(scores, self.level and self.results[self.level])
         if best:
             # What the refit of a candidate takes that is no network, by its fits.
             row, seconds = best[0], 0.0
@@ -377,7 +382,7 @@ class Rounds:
                 seconds += self.results["std_fit_time"][row]
             growth = n_splits / max(1, n_splits - 1)
             self._session.measure_refit(row, float(growth * seconds))
-        self._session.end_round(len(candidates), self.scores, best)
+        self._session.end_round(len(candidates), scores, best)
 
     def _parts(self, n_candidates: int, units: float) -> Iterator[slice]:
         """Cut candidates into calls, as many at once as the time budget allows."""

@@ -5,18 +5,16 @@
 import os
 from collections.abc import Callable
 from dataclasses import field
-from numbers import Integral
 from typing import Annotated, Any
 
 import numpy as np
 
-from sk_tune._compat import Interval, StrOptions
-from sk_tune._declaration import parameters
+from sk_tune._compat import StrOptions
+from sk_tune._declaration import COUNT, parameters
 from sk_tune.estimators import Seconds
 from sk_tune.space import Space, as_space
 
 _KEPT = StrOptions({"none", "best", "all"})
-_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 @parameters
@@ -91,8 +89,8 @@ class SearchParameters:
         None
     )
     epochs: Annotated[str, StrOptions({"last", "best"})] = "last"
-    keep_models: Annotated[Any, _KEPT, _COUNT] = "none"
-    keep_predictions: Annotated[Any, _KEPT, _COUNT] = "all"
+    keep_models: Annotated[Any, _KEPT, COUNT] = "none"
+    keep_predictions: Annotated[Any, _KEPT, COUNT] = "all"
     race: Annotated[bool, "boolean"] = False
     store: Annotated[str | os.PathLike[str] | None, str, os.PathLike, None] = None
 

@@ -1,5 +1,6 @@
 """The convolutional network: shapes, blocks, and torch's layers."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -40,3 +41,15 @@ def test_residual_block_adds_its_input_through_a_1x1_convolution():
 
     torch.testing.assert_close(block(x), expected)
     assert block.shortcut.kernel_size == (1,)
+
+
+@pytest.mark.parametrize(
+    ("normalization", "n_channels", "has_bias"),
+    [(None, 1, True), ("batch", 3, False), ("layer", 3, True), ("layer", 1, False)],
+)
+def test_no_bias_stands_before_what_takes_it_away(normalization, n_channels, has_bias):
+    """Its derivative is rounding, of which Adam makes whole steps."""
+    options = {"normalization": normalization, "n_channels": n_channels}
+    net = CNN((1, 6, 6), 2, **{**PLAIN, **options})
+
+    assert (net.blocks[0].conv.bias is not None) == has_bias

@@ -73,8 +73,10 @@ def build(*flags: str) -> list[Path]:
         for level, path in zip(levels, made, strict=True)
     ]
     compilations = [subprocess.Popen(command) for command in commands]
-    for failed in [compilation for compilation in compilations if compilation.wait()]:
-        raise subprocess.CalledProcessError(failed.returncode, failed.args)
+    # All are waited for: one that goes on would write into the folder.
+    failed = [compilation for compilation in compilations if compilation.wait()]
+    if failed:
+        raise subprocess.CalledProcessError(failed[0].returncode, failed[0].args)
     return made
 
 
