@@ -284,9 +284,8 @@ class Runner:
         if self.clock.budget is not None:
             in_time = fits_within(most / len(problem.folds), time.monotonic() + most)
         try:
-            with warnings.catch_warnings(record=True) as told:
-                # Trials tell of fits that do not converge.
-                warnings.simplefilter("ignore")
+            # Trials tell of fits that do not converge.
+            with warnings.catch_warnings(record=True, action="ignore") as told:
                 warnings.filterwarnings("always", "Scoring failed")
                 warnings.simplefilter("always", FitFailedWarning)
                 with in_time:

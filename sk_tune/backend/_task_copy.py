@@ -43,8 +43,7 @@ def silenced() -> Iterator[None]:
     heard = sys.stdout
     sys.stdout = _OtherThreads(heard)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         sys.stdout = heard

@@ -177,9 +177,8 @@ class MetricObjective:
         if self.is_classification:
             response = self.metric.response(predictions, classes)
         y_true = y if classes is None else classes[y]
-        with warnings.catch_warnings():
-            # A metric may warn of samples that lack a class.
-            warnings.simplefilter("ignore")
+        # A metric may warn of samples that lack a class.
+        with warnings.catch_warnings(action="ignore"):
             return -self.metric(y_true, response)
 
     def _jackknifed(

@@ -33,9 +33,8 @@ def loose_state(module: nn.Module) -> tuple[Any, ...]:
     """
     saved = module.state_dict(keep_vars=True)
     known = frozenset(map(id, [*module.modules(), *saved.values()]))
-    with warnings.catch_warnings():
-        # Python warns that it will no longer tell the state of iterators.
-        warnings.simplefilter("ignore")
+    # Python warns that it will no longer tell the state of iterators.
+    with warnings.catch_warnings(action="ignore"):
         layers = tuple(
             (name, type(layer), attributes_key(layer, known))
             for name, layer in module.named_modules()

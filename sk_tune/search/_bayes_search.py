@@ -219,8 +219,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         seed = self.random_state if isinstance(self.random_state, Integral) else None
         models = []
         if model is not None and not (isinstance(model, str) and model.upper() == "DUMMY"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with warnings.catch_warnings(action="ignore"):
                 if isinstance(model, str) and model.upper() != "GBRT":
                     # A name of scikit-optimize.
                     new = cook_estimator(model, space=dimensions, random_state=seed)

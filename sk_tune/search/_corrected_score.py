@@ -81,9 +81,8 @@ class FoldScores:
         else:
             seconds = None
         n_rows, chunk = self._folds.shape[1], 1 if self.needs_calls else None
-        with warnings.catch_warnings():
-            # A resample may leave every fold without a score.
-            warnings.simplefilter("ignore", RuntimeWarning)
+        # A resample may leave every fold without a score.
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
             return np.concatenate([
                 np.nanmean(self._on(counts == 0), axis=1)
                 for counts in _draws(rng, n, n_rows, chunk, seconds)
@@ -91,9 +90,8 @@ class FoldScores:
 
     def _on(self, weights: npt.NDArray[Any]) -> Floats:
         """Return scores of shape (B, F, C) on the samples of weight 1, not 0, of (B, N)."""
-        with warnings.catch_warnings():
-            # A metric may warn of samples that lack a class.
-            warnings.simplefilter("ignore")
+        # A metric may warn of samples that lack a class.
+        with warnings.catch_warnings(action="ignore"):
             by_fold = [self._scores.of_all(weights * fold) for fold in self._folds * 1.0]
             return np.stack(by_fold, axis=1)
 
@@ -266,8 +264,7 @@ def corrected_score(
     seed = check_random_state(random_state).randint(2**31 - 1)
     outside = np.empty(0)
     # A metric may warn of every resample that lacks a class.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         naive = scores.of_all(w[np.newaxis])[0] if responses.size else np.empty(0)
         usable = np.isfinite(naive)
         if usable.any():

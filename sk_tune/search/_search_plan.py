@@ -299,9 +299,8 @@ class _Trials:
         (cv, folds), share = self._splits, n_rows / self.most_rows
         trial.cv = FixedFolds(cv, [(_some(a, share), _some(b, share)) for a, b in folds])
         start = time.perf_counter()
-        with warnings.catch_warnings():
-            # The search itself tells what is wrong with a candidate.
-            warnings.simplefilter("ignore")
+        # The search itself tells what is wrong with a candidate.
+        with warnings.catch_warnings(action="ignore"):
             trial.fit(X, y, **params)
         return time.perf_counter() - start
 

@@ -284,8 +284,7 @@ def _cause_of_no_score(task: FoldTask, estimator: Any, result: Any, metric: str)
     score = _deciding(result["test_scores"], metric)
     if result["fit_error"] is not None or not math.isnan(score):
         return ""
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as told:
         try:
             X = take_rows(task.X, task.test)
             # scikit-learn hands a scorer no targets if there are none.

@@ -178,8 +178,7 @@ def test_stray_cells_among_numbers_are_no_obstacle():
     })
     auto = AutoRegressor(models=["linear", "boosting"], cv=3, **FAST)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SkTuneWarning)
+    with warnings.catch_warnings(action="ignore", category=SkTuneWarning):
         auto.fit(X, 3 * size)
 
     assert auto.failures_ == {}

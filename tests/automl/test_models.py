@@ -48,9 +48,8 @@ def test_every_model_fits_a_mixed_table(mixed, make_problem, is_classification):
         estimator = clone(model.estimator)
         if model.resource:
             estimator.set_params(**{model.resource: 2})
-        with warnings.catch_warnings():
-            # Two steps of a solver do not converge.
-            warnings.simplefilter("ignore")
+        # Two steps of a solver do not converge.
+        with warnings.catch_warnings(action="ignore"):
             assert len(estimator.fit(X, y).predict(X)) == 120
 
 
@@ -181,8 +180,7 @@ def test_images_and_sequences_have_their_networks(make_problem, kind, shape, fam
         if model.resource:
             estimator.set_params(**{model.resource: 2})
         drawn = RandomSampler(as_space(model.space), 0).ask(3) if model.space else [{}]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             for params in drawn:
                 assert len(estimator.set_params(**params).fit(X, y).predict(X)) == 60
 

@@ -145,9 +145,8 @@ def test_all_kinds_of_models_and_columns_are_written(
     for model in models:
         few = {model.resource: min(model.most_resources, 5)}
         estimator = model.estimator.set_params(**few)
-        with warnings.catch_warnings():
-            # Five steps of a solver do not converge.
-            warnings.simplefilter("ignore")
+        # Five steps of a solver do not converge.
+        with warnings.catch_warnings(action="ignore"):
             members.append(Member(estimator.fit(X[::2], y[::2]), 1 / 4))
     again = clone(models[1].estimator).fit(X[1::2], y[1::2])
     members.append(Member(again, 1 / 4))

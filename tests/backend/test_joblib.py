@@ -92,8 +92,7 @@ def test_a_generator_that_is_dropped_leaves_the_backend_usable(active):
     results = Parallel(return_as="generator")(delayed(mul)(i, 2) for i in range(5))
     assert next(results) == 0
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         results.close()
         del results
         gc.collect()

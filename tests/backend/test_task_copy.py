@@ -86,8 +86,7 @@ def test_warnings_of_the_copy_are_not_heard():
     )
     task = BatchedCalls([function], (SequentialBackend(), 1))
 
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as heard:
         copy_task(task)()
         n_of_copy = len(heard)
         task()

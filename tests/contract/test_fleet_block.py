@@ -569,8 +569,7 @@ def test_data_of_the_caller_reach_plain_nets_without_a_warning(warns_always):
     """A fit on the caller's own rows warns of nothing, as without the block."""
     net = VotingClassifier([("a", skorch()), ("b", skorch(lr=0.05))])
 
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as seen:
         net.fit(X, Y)
         n_outside = len(seen)
         with fleet(n_jobs=1):
@@ -588,8 +587,7 @@ def _say_and_fit(seed):
 @pytest.mark.parametrize("what", ["warnings", "prints"])
 def test_a_task_says_things_once(what, capsys):
     """Warnings and lines come as often as without the block."""
-    with warnings.catch_warnings(record=True) as seen, fleet(n_jobs=1):
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as seen, fleet(n_jobs=1):
         Parallel()(delayed(_say_and_fit)(seed) for seed in range(2))
 
     said = {"warnings": len(seen), "prints": capsys.readouterr().out.count("fits")}

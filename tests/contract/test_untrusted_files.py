@@ -263,8 +263,7 @@ def test_a_model_file_is_read_or_refused(models, tmp_path_factory, seed):
     path, canary = folder / "model", folder / "executed"
     path.write_bytes(_tampered_model(model, rng, canary))
     start, text = time.perf_counter(), str(path)
-    with warnings.catch_warnings(), _bounded_memory():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), _bounded_memory():
         try:
             model[0](path)
         except ValueError as error:
@@ -355,8 +354,7 @@ def test_a_store_is_read_or_refused(stored, tmp_path_factory, seed):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
     path.write_bytes(content)
     kind, said = _tamper_store(path, rng, canary), []
-    with warnings.catch_warnings(record=True) as caught, _bounded_memory():
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught, _bounded_memory():
         found = {}
         try:
             with FitStore(path) as store:

@@ -243,8 +243,7 @@ def test_a_changed_value_is_found(path, results):
 
 def _assert_survives(path, results):
     """Load and save as a search would, from a file that may be bad."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         try:
             with FitStore(path) as store:
                 loaded = store.load(results)

@@ -275,8 +275,7 @@ def test_columns_are_those_of_the_ensemble(kind, from_file, names, stage, tmp_pa
         small.save(tmp_path / "ensemble")
         small = CollapsedClassifier.load(tmp_path / "ensemble")
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         for rows in (X, X.to_numpy(), X.to_numpy().tolist()):
             assert_allclose(small.predict_proba(rows), model.predict_proba(X), atol=ATOL)
     with pytest.raises(ValueError, match=r"in their order: \['a', 'b', 'c', 'd'\]"):

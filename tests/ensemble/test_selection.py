@@ -63,8 +63,7 @@ def test_a_fold_that_no_candidate_predicts_leaves_none(is_classification):
     folds = [(np.arange(15, 30), np.arange(15)), (np.arange(1, 15), np.arange(15, 30))]
     pipe = make_pipeline(refuse, model)
     own = GridSearchCV(pipe, {}, cv=folds, refit=False, keep_models="all")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         own.fit(X, y)
 
     with pytest.raises(ValueError, match="predicts every held-out sample"):

@@ -183,8 +183,7 @@ def test_a_file_of_a_device_is_read_without_one(kind, fitted, digits, device, tm
         import pickle, sys, warnings
         import numpy as np
         from sk_tune import load
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with warnings.catch_warnings(record=True, action="always") as caught:
             if {kind!r} == "pickle":
                 net = pickle.load(open(sys.argv[1] + "/net", "rb"))
             else:

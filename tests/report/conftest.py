@@ -336,9 +336,8 @@ def _net(make_estimator: Callable[..., Any], name: str = "MLPClassifier") -> Pip
 
 
 def _fitted(search: Any, X: Any, y: Any) -> Any:
-    with warnings.catch_warnings():
-        # Of fits that fail on purpose.
-        warnings.simplefilter("ignore")
+    # Of fits that fail on purpose.
+    with warnings.catch_warnings(action="ignore"):
         return search.fit(X, y)
 
 

@@ -143,8 +143,7 @@ def test_equal_scores_are_survived(make):
 @every_learner
 def test_no_warning_and_no_line_of_a_log_reaches_the_user(make, capfd):
     """What scikit-optimize, scikit-learn and Optuna would say is kept from the user."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         _run(make, MIXED, _score)
 
     assert capfd.readouterr() == ("", "")

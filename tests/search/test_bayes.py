@@ -39,8 +39,7 @@ class Hill(ClassifierMixin, BaseEstimator):
 
 def fit_with_failures(search, X, y):
     """Fit a search whose failures, and scores that are no numbers, are expected."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FitFailedWarning)
+    with warnings.catch_warnings(action="ignore", category=FitFailedWarning):
         warnings.filterwarnings("ignore", message="One or more of the test scores")
         warnings.filterwarnings("ignore", category=ConvergenceWarning)
         search.fit(X, y)

@@ -137,9 +137,8 @@ def test_sums_equal_the_metric_on_the_rows_drawn(name, n_outputs, seed, n_rows):
     rows = rng.integers(n_rows, size=n_rows)
     weight = np.bincount(rows, minlength=n_rows)
     options = {"labels": [0, 1, 2]} if name == "neg_log_loss" else {}
-    with warnings.catch_warnings():
-        # scikit-learn warns of classes that a resample lacks.
-        warnings.simplefilter("ignore")
+    # scikit-learn warns of classes that a resample lacks.
+    with warnings.catch_warnings(action="ignore"):
         drawn = (metric.function(y[rows], one[rows], **options) for one in responses)
         expected = [metric.sign * score for score in drawn]
 

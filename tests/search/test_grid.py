@@ -369,8 +369,7 @@ def test_y_may_be_absent(iris, assert_same_search):
 
 def test_nothing_is_printed_or_warned_without_a_reason(net, iris, capsys):
     """A search without failures is silent with verbose=0."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         GridSearchCV(make_pipeline(StandardScaler(), net), {"memory": [None]}, cv=CV).fit(
             *iris
         )

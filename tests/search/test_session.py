@@ -65,8 +65,7 @@ def test_a_failed_candidate_says_why_and_harms_none(net, iris, bad, reason, erro
     grid = [bad, {"learning_rate": [0.01, 0.03]}]
     search = GridSearchCV(net, grid, cv=CV, error_score=error_score)
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         search.fit(*iris)
 
     alone = GridSearchCV(net, grid[1], cv=CV).fit(*iris)
@@ -174,8 +173,7 @@ def test_skorch_nets_score_as_in_scikit_learn(iris, callbacks):
     options = {"cv": CV, "scoring": "neg_log_loss"}
     theirs = model_selection.GridSearchCV(net, grid, **options).fit(X, y)
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         ours = GridSearchCV(net, grid, **options).fit(X, y)
 
     scores = [own.cv_results_["mean_test_score"] for own in (ours, theirs)]
@@ -257,10 +255,8 @@ def test_a_fit_of_a_users_own_is_respected(net, iris, assert_same_search):
 
 def interrupted(search, data):
     """Fit a search that Ctrl-C interrupts."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(KeyboardInterrupt):
-            search.fit(*data)
+    with warnings.catch_warnings(action="ignore"), pytest.raises(KeyboardInterrupt):
+        search.fit(*data)
     return search
 
 
