@@ -7,9 +7,9 @@ import sys
 import threading
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_array_equal
 
 from sk_tune import MLPClassifier
 from sk_tune.adoption import FitRequested, adopted_state, adopter, adoption, decline
@@ -123,9 +123,7 @@ def test_an_adopted_network_goes_on_exactly(via, course, iris, tmp_path):
     adopted.partial_fit(*iris, n_epochs=2)
 
     expected = first.partial_fit(*iris, n_epochs=2)
-    np.testing.assert_array_equal(
-        adopted.predict_proba(iris.X), expected.predict_proba(iris.X)
-    )
+    assert_array_equal(adopted.predict_proba(iris.X), expected.predict_proba(iris.X))
     assert adopted.history_[:, "train_loss"] == expected.history_[:, "train_loss"]
 
 
@@ -163,9 +161,7 @@ def test_networks_of_all_kinds_are_adopted(normalization, iris):
     first, second = (_adopted(state, iris, **params) for _ in range(2))
     first.partial_fit(*iris)
 
-    np.testing.assert_array_equal(
-        second.predict_proba(iris.X), expected.predict_proba(iris.X)
-    )
+    assert_array_equal(second.predict_proba(iris.X), expected.predict_proba(iris.X))
     assert repr(second.net_.module_) == repr(expected.net_.module_)
 
 

@@ -178,45 +178,53 @@ def test_rows_tell_what_they_are():
         (["a", "a", "a"], True, "two classes"),
         ([1.0, np.nan, 2.0], False, "NaN"),
         ([1, 2], True, "inconsistent"),
+        (["a", "b", "a"], False, "Got text, .* 'a'. AutoClassifier learns labels"),
     ],
 )
 def test_targets_that_cannot_be_learnt_are_refused(y, is_classification, message):
-    """The message is scikit-learn's where it has one."""
+    """The message is scikit-learn's where it has one, and names the other estimator."""
+    auto = AutoClassifier() if is_classification else AutoRegressor()
+
     with pytest.raises(ValueError, match=message):
-        as_target(_Any(), np.zeros((3, 1)), y, is_classification=is_classification)
+        as_target(auto, np.zeros((3, 1)), y, is_classification=is_classification)
 
 
-def test_flat_rows_get_the_shape_that_is_named():
+FLAT = np.arange(24.0).reshape(2, 12)
+PIXELS = pd.DataFrame(FLAT).add_prefix("pixel")
+CHANNELS_LAST = np.arange(120.0).reshape(2, 4, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("X", "shape"),
+    [
+        (FLAT, (1, 3, 4)),
+        (FLAT, (4, 3)),
+        # As they come from OpenML.
+        (PIXELS, (1, 3, 4)),
+        # An axis of 1 is no matter.
+        (CHANNELS_LAST[..., 0], (1, 4, 5)),
+    ],
+)
+def test_rows_get_the_shape_that_is_named(X, shape):
     """Of images three numbers, of sequences two, with as many values."""
-    X = np.arange(24.0).reshape(2, 12)
+    found = as_features(_Any(), X, reset=True, shape=shape)
 
-    images = as_features(_Any(), X, reset=True, shape=(1, 3, 4))
-
-    assert images.shape == (2, 1, 3, 4)
-    assert as_features(_Any(), X, reset=True, shape=(4, 3)).shape == (2, 4, 3)
-    with pytest.raises(ValueError, match="input_shape"):
-        as_features(_Any(), X, reset=True, shape=(5, 5))
+    assert_array_equal(found, np.reshape(X, (2, *shape)))
 
 
-def test_frames_of_pixels_are_images_too():
-    """As they come from OpenML; text among them is no pixel."""
-    X = pd.DataFrame(np.arange(24.0).reshape(2, 12)).add_prefix("pixel")
-
-    images = as_features(_Any(), X, reset=True, shape=(1, 3, 4))
-
-    assert images.shape == (2, 1, 3, 4)
-    assert images[1, 0, 2, 3] == 23.0
-    with pytest.raises(ValueError, match="could not convert"):
-        as_features(_Any(), X.assign(pixel3="a"), reset=True, shape=(1, 3, 4))
-
-
-def test_axes_in_another_order_are_not_taken_for_others():
-    """Channels that come last would be mixed up with rows; an axis of 1 is no matter."""
-    X = np.zeros((2, 4, 5, 3))
-
-    assert as_features(_Any(), X[..., 0], reset=True, shape=(1, 4, 5)).shape == (2, 1, 4, 5)
-    with pytest.raises(ValueError, match=r"unless X is flat.*Transpose X"):
-        as_features(_Any(), X, reset=True, shape=(3, 4, 5))
+@pytest.mark.parametrize(
+    ("X", "shape", "message"),
+    [
+        (FLAT, (5, 5), "input_shape"),
+        (PIXELS.assign(pixel3="a"), (1, 3, 4), "could not convert"),
+        (CHANNELS_LAST, (3, 4, 5), r"unless X is flat.*Transpose X"),
+    ],
+    ids=["of another number", "text", "axes in another order"],
+)
+def test_rows_that_cannot_have_the_shape_are_refused(X, shape, message):
+    """Channels that come last would be mixed up with rows; text is no pixel."""
+    with pytest.raises(ValueError, match=message):
+        as_features(_Any(), X, reset=True, shape=shape)
 
 
 def test_a_column_that_is_left_out_changes_no_prediction():
@@ -262,9 +270,3 @@ def test_rows_without_a_target_are_refused_and_counted(missing, kind):
     message = "Input y contains NaN.*Got 2 missing of 10, at position 3, 7. Remove"
     with pytest.raises(TableError, match=message):
         as_target(kind(), np.zeros((10, 1)), y, **own)
-
-
-def test_text_is_no_target_of_a_regressor():
-    """The error names the classifier."""
-    with pytest.raises(ValueError, match="Got text, .* 'a'. AutoClassifier learns labels"):
-        as_target(AutoRegressor(), np.zeros((4, 1)), list("abab"), is_classification=False)

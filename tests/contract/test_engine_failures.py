@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from modules import OneLayer
 from sklearn.base import clone
 from skorch.callbacks import Callback
 from torch import nn
@@ -25,14 +26,10 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-class Fragile(nn.Module):
+class Fragile(OneLayer):
     """A module that raises an error when it trains on a batch of 22 samples."""
 
     error = RuntimeError
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.output = nn.Linear(n_features, n_outputs)
 
     def forward(self, x):
         if self.training and x.shape[0] == 22:
@@ -40,12 +37,8 @@ class Fragile(nn.Module):
         return self.output(x)
 
 
-class NeedsTwo(nn.Module):
+class NeedsTwo(OneLayer):
     """A module that refuses a lone sample."""
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.output = nn.Linear(n_features, n_outputs)
 
     def forward(self, x):
         if len(x) == 1:
@@ -53,12 +46,8 @@ class NeedsTwo(nn.Module):
         return self.output(x)
 
 
-class RaisesAtOnce(nn.Module):
+class RaisesAtOnce(OneLayer):
     """A module that cannot compute anything."""
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.output = nn.Linear(n_features, n_outputs)
 
     def forward(self, x):
         raise RuntimeError("no forward today")
@@ -327,9 +316,9 @@ def _deadly_module(marker, *, always, after=None):
     for ever, until another one has begun, if `after` names its marker.
     """
 
-    class Deadly(nn.Module):
+    class Deadly(OneLayer):
         def __init__(self, n_features, n_outputs):
-            super().__init__()
+            super().__init__(n_features, n_outputs)
             for _ in range(0 if after is None else 200):
                 if after.exists():
                     break
@@ -337,10 +326,6 @@ def _deadly_module(marker, *, always, after=None):
             if always or not marker.exists():
                 marker.touch()
                 os._exit(1)
-            self.output = nn.Linear(n_features, n_outputs)
-
-        def forward(self, x):
-            return self.output(x)
 
     return Deadly
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from modules import OneLayer
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EarlyStopping
 from torch import nn
@@ -31,17 +32,6 @@ BASE = Fit(
     seed=1,
     n_epochs=2,
 )
-
-
-class Module(nn.Module):
-    """A user's module."""
-
-    def __init__(self, n_features=3, n_outputs=2):
-        super().__init__()
-        self.layer = nn.Linear(n_features, n_outputs)
-
-    def forward(self, x):
-        return self.layer(x)
 
 
 def _key(fit):
@@ -73,7 +63,7 @@ OTHERS = {
     "weights": {"sample_weight": np.ones(12)},
     "seed": {"seed": 2},
     "epochs": {"n_epochs": 3},
-    "class": {"estimator": NetClassifier(Module, random_state=0)},
+    "class": {"estimator": NetClassifier(OneLayer, random_state=0)},
 }
 
 
@@ -206,7 +196,7 @@ def test_the_default_type_of_torch_counts():
 def test_plain_skorch_nets_have_keys():
     """With their callbacks."""
     nets = [
-        NeuralNetClassifier(Module, callbacks=[EarlyStopping(patience=n)])
+        NeuralNetClassifier(OneLayer, callbacks=[EarlyStopping(patience=n)])
         for n in (2, 2, 3)
     ]
     first, same, other = (_key(replace(BASE, estimator=net)) for net in nets)

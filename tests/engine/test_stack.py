@@ -5,7 +5,7 @@ from threading import get_ident
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from modules import OneLayer
 
 from sk_tune.engine import NetworkStack, architecture
 
@@ -80,16 +80,12 @@ def test_rows_and_networks_are_cut_into_pieces_that_fit_into_the_cache(
 def test_what_cannot_be_stacked_says_why():
     """A branch on the data has no batching rule."""
 
-    class Branching(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.output = nn.Linear(2, 1)
-
+    class Branching(OneLayer):
         def forward(self, x):
-            return self.output(x) if x.sum() > 0 else x[:, :1]
+            return self.output(x) if x.sum() > 0 else x[:, :2]
 
     with pytest.raises(ValueError, match="cannot run as one, because"):
-        NetworkStack([Branching(), Branching()], torch.ones(3, 2))
+        NetworkStack([Branching(), Branching()], torch.ones(3, 3))
 
 
 @pytest.mark.parametrize("kind", ["MLP", "CNN", "RNN"])

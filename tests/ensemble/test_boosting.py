@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from marks import parametrize_with_checks
+from modules import OneLayer
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, softmax
 from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
@@ -14,7 +15,6 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
-from torch import nn
 
 from sk_tune import (
     BoostingClassifier,
@@ -143,11 +143,7 @@ def test_huber_losses_of_all_stages_are_of_one_function(diabetes):
 def test_stages_may_compute_in_float32(diabetes):
     """A module that makes numbers of a type of its own is no part of a sum in float64."""
 
-    class Single(nn.Module):
-        def __init__(self, n_features, n_outputs):
-            super().__init__()
-            self.output = nn.Linear(n_features, n_outputs)
-
+    class Single(OneLayer):
         def forward(self, x):
             return self.output(x.float())
 

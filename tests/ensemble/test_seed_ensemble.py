@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from modules import OneLayer
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
@@ -76,12 +77,8 @@ def test_members_may_be_pipelines_of_one_step(net, iris):
     assert_allclose(ensemble.predict_proba(iris.X), alone, atol=1e-6)
 
 
-class InPlace(torch.nn.Module):
+class InPlace(OneLayer):
     """Works in place on its input."""
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.output = torch.nn.Linear(n_features, n_outputs)
 
     def forward(self, x):
         return self.output(x.relu_())

@@ -5,10 +5,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from modules import OneLayer
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
-from torch import nn
 
 from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
 from sk_tune.augment import CutMix, Flip, Mixup, Noise, Shift, TimeMask
@@ -35,18 +35,14 @@ def make(make_estimator):
     return make
 
 
-class Watching(nn.Module):
+class Watching(OneLayer):
     """A module that keeps what it is called with, in training and in evaluation."""
 
     seen: dict[bool, list[torch.Tensor]]
 
-    def __init__(self, n_features=8, n_outputs=3):
-        super().__init__()
-        self.layer = nn.Linear(n_features, n_outputs)
-
     def forward(self, x):
         self.seen[self.training].append(x.detach().clone())
-        return self.layer(x)
+        return super().forward(x)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -297,30 +297,24 @@ KINDS = {
 }
 
 
-class AllLayers(nn.Module):
-    """Layers in orders that no estimator has."""
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.BatchNorm1d(n_features, momentum=0.3),
-            nn.Linear(n_features, 19),
-            nn.ReLU(),
-            nn.LayerNorm(19, eps=1e-3),
-            nn.Sigmoid(),
-            nn.LayerNorm(19),
-            nn.ELU(0.5),
-            nn.Linear(19, 5, bias=False),
-            nn.LeakyReLU(0.2),
-            nn.ReLU(),
-            SeededDropout(0.3),
-            nn.Tanh(),
-            nn.Linear(5, n_outputs, bias=False),
-            nn.BatchNorm1d(n_outputs, eps=0.1),
-        )
-
-    def forward(self, x):
-        return self.layers(x)
+def all_layers(n_features, n_outputs):
+    """Return layers in orders that no estimator has."""
+    return nn.Sequential(
+        nn.BatchNorm1d(n_features, momentum=0.3),
+        nn.Linear(n_features, 19),
+        nn.ReLU(),
+        nn.LayerNorm(19, eps=1e-3),
+        nn.Sigmoid(),
+        nn.LayerNorm(19),
+        nn.ELU(0.5),
+        nn.Linear(19, 5, bias=False),
+        nn.LeakyReLU(0.2),
+        nn.ReLU(),
+        SeededDropout(0.3),
+        nn.Tanh(),
+        nn.Linear(5, n_outputs, bias=False),
+        nn.BatchNorm1d(n_outputs, eps=0.1),
+    )
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -329,7 +323,7 @@ def test_layers_may_have_any_order(optimizer, table, monkeypatch):
     params = {**BASE, "dtype": "float64", "optimizer": optimizer}
     params.pop("hidden_layer_sizes")
 
-    fits = _fits(NetClassifier(AllLayers, **params), *table)
+    fits = _fits(NetClassifier(all_layers, **params), *table)
 
     _assert_close(*_both(fits, monkeypatch))
 

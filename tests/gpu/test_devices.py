@@ -12,6 +12,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from sk_tune import MLPClassifier, load, save
@@ -48,9 +49,9 @@ def _fits(digits, places, **params):
 def _assert_same(trained, expected):
     for ours, theirs in zip(trained, expected, strict=True):
         assert ours.message == theirs.message == ""
-        np.testing.assert_allclose(ours.predictions, theirs.predictions, atol=1e-9)
+        assert_allclose(ours.predictions, theirs.predictions, atol=1e-9)
         for name, array in theirs.state.weights.items():
-            np.testing.assert_allclose(ours.state.weights[name], array, atol=1e-9)
+            assert_allclose(ours.state.weights[name], array, atol=1e-9)
 
 
 # --- Memory
@@ -162,7 +163,7 @@ def test_an_estimator_trains_and_predicts_on_its_device(
 
     places = {p.device.type for p in there.net_.module_.parameters()}
     assert places == {torch.device(device).type}
-    np.testing.assert_allclose(outputs(there, X), outputs(here, X), atol=1e-9)
+    assert_allclose(outputs(there, X), outputs(here, X), atol=1e-9)
 
 
 @pytest.fixture
@@ -189,7 +190,7 @@ def test_a_file_of_a_device_is_read_without_one(kind, fitted, digits, device, tm
             else:
                 net = load(sys.argv[1] + "/net")
         X, expected = (np.load(f"{{sys.argv[1]}}/{{n}}.npy") for n in ("X", "expected"))
-        np.testing.assert_allclose(net.predict_proba(X), expected, atol=1e-9)
+        assert_allclose(net.predict_proba(X), expected, atol=1e-9)
         assert str(net.net_.device) == "cpu", net.net_.device
         print(sum("not available here" in str(w.message) for w in caught))
     """
@@ -215,13 +216,9 @@ def test_a_file_of_a_processor_is_read_beside_a_device(kind, digits, device, tmp
     else:
         moved = load(save(net, tmp_path / "net") or tmp_path / "net")
 
-    np.testing.assert_array_equal(
-        moved.predict_proba(digits.X), net.predict_proba(digits.X)
-    )
+    assert_array_equal(moved.predict_proba(digits.X), net.predict_proba(digits.X))
     again = clone(moved).set_params(device=device).fit(*digits)
-    np.testing.assert_allclose(
-        again.predict_proba(digits.X), net.predict_proba(digits.X), atol=1e-9
-    )
+    assert_allclose(again.predict_proba(digits.X), net.predict_proba(digits.X), atol=1e-9)
 
 
 @pytest.mark.gpu
@@ -234,7 +231,7 @@ def test_a_pickle_comes_back_to_its_device(fitted, digits, device):
     }
     for net in (moved, fitted):
         net.partial_fit(*digits, n_epochs=2)
-    np.testing.assert_allclose(
+    assert_allclose(
         moved.predict_proba(digits.X), fitted.predict_proba(digits.X), atol=1e-12
     )
 

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from skorch import NeuralNetClassifier
@@ -44,10 +45,8 @@ def test_modules_of_probabilities_train_as_those_of_scores(end):
     expected = _net("none").fit(X, Y)
     found = _net(end).fit(X, Y)
 
-    np.testing.assert_allclose(
-        found.predict_proba(X), expected.predict_proba(X), atol=1e-10
-    )
-    np.testing.assert_allclose(
+    assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-10)
+    assert_allclose(
         found.history_[:, "train_loss"], expected.history_[:, "train_loss"], rtol=1e-10
     )
 
@@ -60,7 +59,7 @@ def test_their_predictions_are_what_the_module_returns(end):
     with torch.no_grad():
         expected = module(torch.from_numpy(X).double()).numpy()
 
-    np.testing.assert_allclose(net.predict_proba(X), expected, atol=1e-12)
+    assert_allclose(net.predict_proba(X), expected, atol=1e-12)
 
 
 def test_loss_is_that_of_skorch():
@@ -77,7 +76,7 @@ def test_loss_is_that_of_skorch():
     net.fit(X, Y)
     other.fit(X, Y)
 
-    np.testing.assert_allclose(
+    assert_allclose(
         net.history_[:, "train_loss"], other.history_[:, "train_loss"], rtol=1e-5
     )
 
@@ -89,7 +88,7 @@ def test_labels_of_their_own_are_found_by_their_sigmoid():
     found = _net("sigmoid").fit(X, labels)
 
     assert isinstance(expected.net_.module_, _Net)
-    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-6)
+    assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-6)
 
 
 @pytest.mark.parametrize("end", ["softmax", "predicted"])
@@ -104,10 +103,8 @@ def test_they_are_the_same_in_fleets(end):
     outside = cross_val_score(net, X, Y, cv=2, scoring="neg_log_loss")
 
     for name in ("split0_test_score", "split1_test_score"):
-        np.testing.assert_allclose(
-            search.cv_results_[name], expected.cv_results_[name], rtol=1e-9
-        )
-    np.testing.assert_allclose(inside, outside, rtol=1e-9)
+        assert_allclose(search.cv_results_[name], expected.cv_results_[name], rtol=1e-9)
+    assert_allclose(inside, outside, rtol=1e-9)
 
 
 class _Looking(_Net):
@@ -118,15 +115,6 @@ class _Looking(_Net):
             raise ValueError("no rows")
         self.seen = torch.softmax(x, dim=-1)
         return super().forward(x)
-
-
-def test_modules_that_keep_results_and_refuse_padding_are_taken():
-    """To look at what a module returns breaks nothing that training does not."""
-    own = {"module__end": "softmax", "max_epochs": 2, "random_state": 0}
-    expected = NetClassifier(_Net, **own).fit(X, Y)
-    found = NetClassifier(_Looking, **own).fit(X, Y)
-
-    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-6)
 
 
 class _Squashed(nn.Module):
@@ -161,12 +149,18 @@ class _Scripted(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
-def test_modules_of_torchscript_are_taken():
-    """They take no hooks, and are looked at all the same."""
-    expected = NetClassifier(_Scripted, max_epochs=2, random_state=0).fit(X, Y)
-    found = NetClassifier(_scripted, max_epochs=2, random_state=0).fit(X, Y)
+@pytest.mark.parametrize(
+    ("module", "same", "own"),
+    [(_Looking, _Net, {"module__end": "softmax"}), (_scripted, _Scripted, {})],
+    ids=["keeps results and refuses padding", "torchscript takes no hooks"],
+)
+def test_to_look_at_what_a_module_returns_breaks_nothing(module, same, own):
+    """What can be trained is looked at, too."""
+    nets = [NetClassifier(m, max_epochs=2, random_state=0, **own) for m in (module, same)]
 
-    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-6)
+    found, expected = (net.fit(X, Y).predict_proba(X) for net in nets)
+
+    assert_allclose(found, expected, atol=1e-6)
 
 
 def test_they_are_saved_and_loaded(tmp_path):
@@ -175,4 +169,4 @@ def test_they_are_saved_and_loaded(tmp_path):
     net.save(tmp_path / "net")
     loaded = NetClassifier.load(tmp_path / "net", module=_Net)
 
-    np.testing.assert_array_equal(loaded.predict_proba(X), net.predict_proba(X))
+    assert_array_equal(loaded.predict_proba(X), net.predict_proba(X))

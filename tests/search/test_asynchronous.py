@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import loguniform
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
@@ -75,9 +76,7 @@ def test_the_winner_is_that_of_synchronous_halving(net, digits, n_jobs):
     best = {"learning_rate": 1e-2, "max_epochs": 9}
     assert ours.best_params_ == theirs.best_params_ == best
     assert ours.best_score_ == pytest.approx(theirs.best_score_, abs=1e-9)
-    np.testing.assert_allclose(
-        ours.predict_proba(digits.X), theirs.predict_proba(digits.X), atol=1e-9
-    )
+    assert_allclose(ours.predict_proba(digits.X), theirs.predict_proba(digits.X), atol=1e-9)
     assert ours.n_resources_ == theirs.n_resources_ == [1, 3, 9]
     assert all(np.greater_equal(ours.n_candidates_, theirs.n_candidates_))
     assert ours.n_iterations_ == 3
@@ -100,7 +99,7 @@ def test_promoted_candidates_end_where_one_training_ends(make_estimator, iris, n
     own = [{n: [v] for n, v in params.items()} for params in last["params"]]
     at_once = GridSearchCV(pipeline, own, cv=CV, scoring="neg_log_loss").fit(*iris)
     names = [f"split{k}_test_score" for k in range(3)]
-    np.testing.assert_allclose(
+    assert_allclose(
         last[names], np.transpose([at_once.cv_results_[name] for name in names]), rtol=1e-9
     )
 
@@ -116,9 +115,7 @@ def test_with_one_worker_rows_are_those_of_the_decision_by_hand(net, iris):
     assert (results["iter"] == 0).sum() == 9
     best = results[:3].nlargest(1, "mean_test_score")["param_learning_rate"].iloc[0]
     assert results["param_learning_rate"][3] == best
-    np.testing.assert_array_equal(
-        results["mean_test_score"], second.cv_results_["mean_test_score"]
-    )
+    assert_array_equal(results["mean_test_score"], second.cv_results_["mean_test_score"])
 
 
 def test_curves_ledger_and_models_are_those_of_rungs(net, iris):
@@ -131,14 +128,14 @@ def test_curves_ledger_and_models_are_those_of_rungs(net, iris):
     assert ledger.epochs_saved_by_warm_start == 3 * (n[1] * 1 + n[2] * 3)
     assert (ledger.n_candidates, ledger.n_fits) == (9, 3 * sum(n))
     lengths = curves.groupby(["candidate", "fold"])["epoch"].max().unstack()
-    np.testing.assert_array_equal(
+    assert_array_equal(
         lengths.to_numpy(), np.tile(search.cv_results_["n_resources"], (3, 1)).T
     )
     assert len(search.models_) == 2
     assert search.best_index_ in search.models_
     for fold, (_, test) in enumerate(CV.split(*iris)):
         model = search.models_[search.best_index_][fold]
-        np.testing.assert_allclose(
+        assert_allclose(
             search.oof_predictions_[search.best_index_][test],
             model.predict_proba(iris.X[test]),
             atol=1e-9,
@@ -250,7 +247,7 @@ def test_a_search_ends_in_its_time(net, iris, n_jobs):
 def _same_results(ours, theirs):
     for name, column in theirs.cv_results_.items():
         if "time" not in name and not name.startswith("param"):
-            np.testing.assert_array_equal(ours.cv_results_[name], column, err_msg=name)
+            assert_array_equal(ours.cv_results_[name], column, err_msg=name)
     assert ours.cv_results_["params"] == theirs.cv_results_["params"]
 
 

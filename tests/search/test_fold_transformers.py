@@ -74,6 +74,12 @@ def test_a_second_transformer_is_fitted_once_for_each_first(net, iris, counted):
     assert len(counted) == 2 * 3
 
 
+def _kept(pipeline, data):
+    """Return a search over rates that keeps all of its models."""
+    search = GridSearchCV(pipeline, {"net__learning_rate": RATES}, cv=CV, keep_models="all")
+    return search.fit(*data)
+
+
 def _twins(search, net, iris):
     """Yield each network of a search trained alone on the rows that its noise gave."""
     for row in (0, 1):
@@ -86,10 +92,7 @@ def _twins(search, net, iris):
 
 def test_random_transformers_are_the_same_in_training_and_scoring(net, iris, counted):
     """What an unseeded transformer drew for the training is what the score sees."""
-    pipeline = Pipeline([("noise", Counting(noise=5.0)), ("net", net)])
-    search = GridSearchCV(
-        pipeline, {"net__learning_rate": RATES}, cv=CV, keep_models="all"
-    ).fit(*iris)
+    search = _kept(Pipeline([("noise", Counting(noise=5.0)), ("net", net)]), iris)
 
     for row, fold, test, alone, shifted in _twins(search, net, iris):
         model = search.models_[row][fold]
@@ -108,9 +111,8 @@ def test_a_transformer_that_was_let_go_is_not_taken_for_another(
     monkeypatch.setattr(FittedTransformers.__init__, "__defaults__", (1,))
     pipeline = Pipeline([("noise", Counting(noise=50.0)), ("net", net)])
 
-    search = GridSearchCV(pipeline, {"net__learning_rate": RATES}, cv=CV, keep_models="all")
     with pytest.warns(SkTuneWarning, match="6 networks were trained alone.*fitted anew"):
-        search.fit(*iris)
+        search = _kept(pipeline, iris)
 
     for row, fold, test, alone, shifted in _twins(search, net, iris):
         expected = alone.predict_proba(shifted)
@@ -166,34 +168,20 @@ def test_transformers_that_work_in_place_harm_nobody(
             )
 
 
-def test_a_memory_of_the_user_is_left_alone(net, iris, tmp_path, counted):
-    """A pipeline with a memory of its own uses that one, in the search and after it."""
-    memory = Memory(tmp_path, verbose=0)
+@pytest.mark.parametrize("has_memory", [False, True])
+def test_models_have_the_memory_of_the_user_if_any(net, iris, tmp_path, has_memory):
+    """Which a pipeline uses in the search and after it; none keeps the search's cache."""
+    memory = Memory(tmp_path, verbose=0) if has_memory else None
     pipeline = Pipeline([("scale", StandardScaler()), ("net", net)], memory=memory)
 
-    search = GridSearchCV(
-        pipeline, {"net__learning_rate": RATES}, cv=CV, keep_models="all"
-    ).fit(*iris)
+    search = _kept(pipeline, iris)
 
     assert pipeline.memory is memory
-    assert search.best_estimator_.memory.location == memory.location
-    assert any(tmp_path.rglob("output.pkl"))
-    assert {m.memory.location for own in search.models_.values() for m in own} == {
-        memory.location
-    }
-
-
-def test_no_pipeline_keeps_the_memory_of_the_search(net, iris):
-    """Neither the kept models nor the best one hold on to the search's cache."""
-    pipeline = Pipeline([("scale", StandardScaler()), ("net", net)])
-
-    search = GridSearchCV(
-        pipeline, {"net__learning_rate": RATES}, cv=CV, keep_models="all"
-    ).fit(*iris)
-
+    assert any(tmp_path.rglob("output.pkl")) == has_memory
     kept = [model for own in search.models_.values() for model in own]
     assert len(kept) == 6
-    assert all(model.memory is None for model in [*kept, search.best_estimator_])
+    for model in (*kept, search.best_estimator_):
+        assert getattr(model.memory, "location", None) == (tmp_path if has_memory else None)
 
 
 @pytest.mark.parametrize("random_state", [0, None])

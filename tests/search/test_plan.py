@@ -174,26 +174,14 @@ def test_a_plan_takes_what_fit_takes(kind, make_estimator, iris):
 
 def test_a_plan_of_what_no_fleet_carries_has_seconds_only(iris):
     """The search trains such nets alone; what memory they take is not known."""
-    net = NeuralNetClassifier(
-        Lazy, criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0
-    )
+    own = {"criterion": torch.nn.CrossEntropyLoss, "train_split": None, "verbose": 0}
+    net = NeuralNetClassifier(torch.nn.LazyLinear, module__out_features=3, **own)
     X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
 
     plan = GridSearchCV(net, {"lr": [0.1, 0.2]}, cv=3).plan(X, y)
 
     assert plan.memory is None
     assert plan.seconds > 0
-
-
-class Lazy(torch.nn.Module):
-    """Learns the number of features from its first batch."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = torch.nn.LazyLinear(3)
-
-    def forward(self, X):
-        return self.layer(X)
 
 
 def test_a_plan_routes_what_it_is_given(pipeline, iris):

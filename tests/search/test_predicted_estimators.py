@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sklearn
 from sklearn import model_selection
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.metrics import f1_score, get_scorer, make_scorer
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -17,6 +17,7 @@ from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
 from sk_tune.estimators import NetworkEstimator
 
 RATES = [1e-3, 1e-2, 1e-1]
+NET = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)
 
 
 def scaled(net):
@@ -59,6 +60,13 @@ def assert_equal_scores(found, expected):
     np.testing.assert_array_equal(found.oof_predictions_, expected.oof_predictions_)
 
 
+def searched_as_kept(net, X, y, **options):
+    """Return a search whose scores are those of the networks, if they are kept."""
+    found = searched(net, X, y, **options)
+    assert_equal_scores(found, searched(net, X, y, keep_models="all", **options))
+    return found
+
+
 @pytest.mark.parametrize(
     ("load", "names", "scoring"),
     [
@@ -73,8 +81,6 @@ def assert_equal_scores(found, expected):
 )
 def test_a_classifier_gets_the_scores_of_the_network_that_is_kept(load, names, scoring):
     """With kept models, each network predicts its fold itself; the scores are the same."""
-    X, y = labelled(load, names)
-    net = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)
     if scoring == ["average_precision", "neg_brier_score"]:
         # They need to be told which of two texts is the one to look for.
         scoring = {
@@ -87,9 +93,7 @@ def test_a_classifier_gets_the_scores_of_the_network_that_is_kept(load, names, s
             for n in scoring
         }
 
-    found = searched(net, X, y, scoring=scoring)
-
-    assert_equal_scores(found, searched(net, X, y, scoring=scoring, keep_models="all"))
+    searched_as_kept(NET, *labelled(load, names), scoring=scoring)
 
 
 @pytest.mark.parametrize("n_outputs", [1, 2])
@@ -100,22 +104,17 @@ def test_a_regressor_gets_the_scores_of_the_network_that_is_kept(n_outputs, scor
     y = y if n_outputs == 1 else np.column_stack([y, X[:, 0]])
     net = MLPRegressor(width=8, max_epochs=3, dtype="float64", random_state=0)
 
-    found = searched(net, X, y, scoring=scoring)
-
-    assert_equal_scores(found, searched(net, X, y, scoring=scoring, keep_models="all"))
+    searched_as_kept(net, X, y, scoring=scoring)
 
 
-def test_no_network_is_made_for_a_score(adopted):
+def test_no_network_is_made_for_a_score(adopted, iris):
     """Neither behind transformers, whose rows always come out alike, nor in rungs."""
-    X, y = load_iris(return_X_y=True)
     net = MLPClassifier(width=8, max_epochs=4, random_state=0)
-    options = {"cv": StratifiedKFold(3), "refit": False}
+    rungs = {"sampler": "bayes", "epochs": "best", "random_state": 0}
 
-    GridSearchCV(net, {"learning_rate": RATES}, **options).fit(X, y)
-    searched(net, X, y)
-    search = searched(
-        net, X, y, kind=HyperbandSearchCV, sampler="bayes", epochs="best", random_state=0
-    )
+    GridSearchCV(net, {"learning_rate": RATES}, cv=3, refit=False).fit(*iris)
+    searched(net, *iris)
+    search = searched(net, *iris, kind=HyperbandSearchCV, **rungs)
     assert len(search.cv_results_["params"]) == 4
     assert len(adopted) == 0
 
@@ -130,29 +129,25 @@ def test_no_network_is_made_for_a_score(adopted):
     ],
     ids=["kept", "train", "callable", "several"],
 )
-def test_what_asks_for_more_than_held_out_predictions_gets_the_network(options, adopted):
+def test_what_asks_for_more_than_held_out_predictions_gets_the_network(
+    options, adopted, iris
+):
     """Kept models, scores on training rows and callables need each network."""
-    X, y = load_iris(return_X_y=True)
-    net = MLPClassifier(width=8, max_epochs=2, random_state=0)
-
-    searched(net, X, y, **options)
+    searched(NET, *iris, **options)
 
     assert len(adopted) == 9
 
 
-def test_a_scorer_gets_the_first_method_that_the_network_has():
+def test_a_scorer_gets_the_first_method_that_the_network_has(iris):
     """Of several methods a later one may be known; it is not what is asked for."""
-    X, y = load_iris(return_X_y=True)
-    net = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)
     scoring = make_scorer(
         lambda y_true, response: float(response.max(axis=1).mean()),
         response_method=("predict_log_proba", "predict_proba"),
     )
 
-    found = searched(net, X, y, scoring=scoring)
+    found = searched_as_kept(NET, *iris, scoring=scoring)
 
     assert (found.cv_results_["mean_test_score"] < 0).all()
-    assert_equal_scores(found, searched(net, X, y, scoring=scoring, keep_models="all"))
 
 
 def test_a_metric_may_write_into_what_it_is_given():
@@ -182,19 +177,18 @@ class Adding(TransformerMixin, BaseEstimator):
         return X if len(X) == self.n_rows_ else np.vstack([X, X[:5]])
 
 
-def test_held_out_rows_that_become_more_have_no_score():
+def test_held_out_rows_that_become_more_have_no_score(iris):
     """As in scikit-learn, whose scorer finds too many predictions."""
-    X, y = load_iris(return_X_y=True)
-    pipeline = Pipeline([("add", Adding()), ("net", MLPClassifier(width=8, max_epochs=2))])
+    pipeline = Pipeline([("add", Adding()), ("net", NET)])
     search = GridSearchCV(pipeline, {"net__learning_rate": RATES}, cv=3, refit=False)
 
     with pytest.warns(UserWarning, match="inconsistent numbers of samples|non-finite"):
-        search.fit(X, y)
+        search.fit(*iris)
 
     assert np.isnan(search.cv_results_["mean_test_score"]).all()
 
 
-def test_callbacks_of_what_is_searched_are_told_of_every_fit(do_nothing):
+def test_callbacks_of_what_is_searched_are_told_of_every_fit(do_nothing, iris):
     """They belong to the pipeline, not to the search."""
 
     class Counting(do_nothing):
@@ -203,24 +197,18 @@ def test_callbacks_of_what_is_searched_are_told_of_every_fit(do_nothing):
         def on_fit_task_begin(self, estimator, context):
             Counting.n_fits += 1
 
-    X, y = load_iris(return_X_y=True)
     counts = []
     for keep_models in ("none", "all"):
         Counting.n_fits = 0
-        pipeline = scaled(MLPClassifier(width=8, max_epochs=2, random_state=0))
-        GridSearchCV(
-            pipeline.set_callbacks(Counting()),
-            {"net__learning_rate": RATES},
-            cv=3,
-            refit=False,
-            keep_models=keep_models,
-        ).fit(X, y)
+        pipeline = scaled(NET).set_callbacks(Counting())
+        options = {"cv": 3, "refit": False, "keep_models": keep_models}
+        GridSearchCV(pipeline, {"net__learning_rate": RATES}, **options).fit(*iris)
         counts.append(Counting.n_fits)
 
     assert counts[0] == counts[1] > 9
 
 
-def test_callbacks_that_ask_for_rows_get_those_of_the_fold(do_nothing):
+def test_callbacks_that_ask_for_rows_get_those_of_the_fold(do_nothing, iris):
     """What is scored without its rows is not told as if it had others."""
     seen = []
 
@@ -229,16 +217,14 @@ def test_callbacks_that_ask_for_rows_get_those_of_the_fold(do_nothing):
             if context.task_name == "candidate-split-evaluation":
                 seen.append(X)
 
-    X, y = load_iris(return_X_y=True)
-    net = MLPClassifier(width=8, max_epochs=2, random_state=0)
-    folds = list(StratifiedKFold(3).split(X, y))
-    search = GridSearchCV(net, {"learning_rate": RATES}, cv=folds, refit=False)
+    folds = list(StratifiedKFold(3).split(*iris))
+    search = GridSearchCV(NET, {"learning_rate": RATES}, cv=folds, refit=False)
 
-    search.set_callbacks(Watching()).fit(X, y)
+    search.set_callbacks(Watching()).fit(*iris)
 
     assert len(seen) == 9
     for position, rows in enumerate(seen):
-        np.testing.assert_array_equal(rows, X[folds[position % 3][0]])
+        np.testing.assert_array_equal(rows, iris.X[folds[position % 3][0]])
 
 
 class Contrary(MLPClassifier):
@@ -265,26 +251,22 @@ class Property(MLPClassifier):
 
 
 @pytest.mark.parametrize("kind", [Contrary, Wrapped, Property])
-def test_a_class_that_predicts_in_its_own_way_is_asked(kind):
+def test_a_class_that_predicts_in_its_own_way_is_asked(kind, iris):
     """Its predictions are scored, not those of the engine."""
-    X, y = load_iris(return_X_y=True)
-
-    search = searched(kind(width=8, max_epochs=20, random_state=0), X, y, cv=3)
+    search = searched(kind(width=8, max_epochs=20, random_state=0), *iris, cv=3)
 
     np.testing.assert_allclose(search.cv_results_["mean_test_score"], 1 / 3)
 
 
-def test_a_fold_without_a_class_is_scored_as_ever(adopted):
+def test_a_fold_without_a_class_is_scored_as_ever(adopted, iris):
     """A class that the training rows lack is never predicted."""
-    X, y = load_iris(return_X_y=True)
-    net = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)
+    y = iris.y
     folds = [(np.flatnonzero(y != k), np.flatnonzero(y == k)) for k in range(3)]
 
-    found = searched(net, X, y, cv=folds)
+    found = searched_as_kept(NET, *iris, cv=folds)
 
-    assert len(adopted) == 0
+    assert len(adopted) == 9  # Of those that are kept.
     assert (found.cv_results_["mean_test_score"] == 0).all()
-    assert_equal_scores(found, searched(net, X, y, cv=folds, keep_models="all"))
 
 
 class Routed(BaseEstimator):
@@ -300,18 +282,17 @@ class Routed(BaseEstimator):
         return self.transform(X, sample_weight)
 
 
-def test_transformers_of_held_out_rows_get_what_they_ask_for():
+def test_transformers_of_held_out_rows_get_what_they_ask_for(iris):
     """Scores are scikit-learn's, which routes weights to ``transform`` too."""
-    X, y = load_iris(return_X_y=True)
     weight = np.arange(150) % 7 + 1.0
     with sklearn.config_context(enable_metadata_routing=True):
-        net = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)
+        net = clone(NET)
         net.set_fit_request(sample_weight=False).set_score_request(sample_weight=False)
         routed = Routed().set_fit_request(sample_weight=True)
         pipeline = make_pipeline(routed.set_transform_request(sample_weight=True), net)
         ours, theirs = (
             search(pipeline, {"mlpclassifier__learning_rate": RATES}, cv=3)
-            .fit(X + weight[:, None], y, sample_weight=weight)
+            .fit(iris.X + weight[:, None], iris.y, sample_weight=weight)
             .cv_results_["mean_test_score"]
             for search in (GridSearchCV, model_selection.GridSearchCV)
         )
@@ -319,29 +300,22 @@ def test_transformers_of_held_out_rows_get_what_they_ask_for():
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_weights_of_a_score_are_used():
+def test_weights_of_a_score_are_used(iris):
     """A scorer that is routed sample weights gets them."""
-    X, y = load_iris(return_X_y=True)
-    weight = np.where(y == 0, 5.0, 1.0)
-    net = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)
+    weight = np.where(iris.y == 0, 5.0, 1.0)
+    options = {"cv": KFold(3, shuffle=True, random_state=0), "refit": False}
     with sklearn.config_context(enable_metadata_routing=True):
-        net.set_fit_request(sample_weight=False)
+        net = clone(NET).set_fit_request(sample_weight=False)
         scoring = get_scorer("accuracy").set_score_request(sample_weight=True)
-        searches = [
-            GridSearchCV(
-                net,
-                {"learning_rate": RATES},
-                cv=KFold(3, shuffle=True, random_state=0),
-                scoring=own,
-                refit=False,
-            )
+        weighted, plain = (
+            GridSearchCV(net, {"learning_rate": RATES}, scoring=own, **options)
             for own in (scoring, "accuracy")
-        ]
-        weighted = searches[0].fit(X, y, sample_weight=weight)
-        plain = searches[1].fit(X, y)
+        )
+        weighted.fit(*iris, sample_weight=weight)
+        plain.fit(*iris)
 
     for row in range(len(RATES)):
-        own = plain.oof_predictions_[row].argmax(axis=1) == y
+        own = plain.oof_predictions_[row].argmax(axis=1) == iris.y
         folds = plain.held_out_rows_[row]
         expected = [np.average(own[rows], weights=weight[rows]) for rows in folds]
         assert weighted.cv_results_["mean_test_score"][row] == pytest.approx(

@@ -30,14 +30,21 @@ def test_candidates_and_results_are_scikit_learns(net, iris, assert_same_search,
     )
 
 
-def test_a_finite_space_is_exhausted_with_a_warning(net, iris):
+@pytest.mark.parametrize(
+    ("space", "candidates"),
+    [({"dropout": [0.0, 0.1]}, [{"dropout": 0.0}, {"dropout": 0.1}]), ({}, [{}])],
+    ids=["two values", "the estimator as it is"],
+)
+def test_a_finite_space_is_exhausted_with_a_warning(net, iris, space, candidates):
     """With more candidates asked for than there are, each is evaluated once."""
-    search = RandomizedSearchCV(net, {"dropout": [0.0, 0.1]}, n_iter=5, cv=CV)
+    search = RandomizedSearchCV(net, space, n_iter=5, cv=CV)
 
-    with pytest.warns(SkTuneWarning, match="has 2 candidates, fewer than n_iter=5"):
+    message = f"has {len(candidates)} candidates?, fewer than n_iter=5"
+    with pytest.warns(SkTuneWarning, match=message):
         search.fit(*iris)
 
-    assert sorted(p["dropout"] for p in search.cv_results_["params"]) == [0.0, 0.1]
+    assert sorted(search.cv_results_["params"], key=str) == candidates
+    assert search.plan().n_candidates == len(candidates)
 
 
 def test_a_tuple_is_a_list_of_values(iris):
@@ -47,17 +54,6 @@ def test_a_tuple_is_a_list_of_values(iris):
     ).fit(*iris)
 
     assert {p["C"] for p in search.cv_results_["params"]} == {0.1, 10.0}
-
-
-def test_an_empty_dict_is_the_estimator_as_it_is(net, iris):
-    """Once, with a warning, as in scikit-learn."""
-    search = RandomizedSearchCV(net, {}, cv=CV)
-
-    with pytest.warns(SkTuneWarning, match="1 candidate"):
-        search.fit(*iris)
-
-    assert search.cv_results_["params"] == [{}]
-    assert search.plan().n_candidates == 1
 
 
 @pytest.mark.parametrize(

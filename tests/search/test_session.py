@@ -139,16 +139,10 @@ def test_error_score_raise_raises(net, iris, bad):
         GridSearchCV(net, bad, cv=CV, error_score="raise").fit(*iris)
 
 
-class Module(nn.Module):
-    """A small network that seeds torch itself."""
-
-    def __init__(self):
-        torch.manual_seed(3)
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
-
-    def forward(self, x):
-        return self.layers(x)
+def seeded_module():
+    """Return a small network that seeds torch itself."""
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
 
 
 class Silent(Callback):
@@ -161,7 +155,7 @@ class Silent(Callback):
 def skorch_net(**params):
     """Return a plain skorch net."""
     own = {"criterion": nn.CrossEntropyLoss, "max_epochs": 2, "batch_size": 32}
-    return NeuralNetClassifier(Module, **{**own, "verbose": 0, **params})
+    return NeuralNetClassifier(seeded_module, **{**own, "verbose": 0, **params})
 
 
 @pytest.mark.parametrize("callbacks", [None, [("silent", Silent())]])

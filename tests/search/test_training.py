@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import torch
 from marks import slow
+from modules import OneLayer
 from scipy import sparse
 from scipy.stats import loguniform
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import LRScheduler
-from torch import nn
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV
 from sk_tune._compat import FoldTask
@@ -215,13 +215,8 @@ def test_curves_of_a_rung_tell_of_the_epochs_before(pipeline, iris):
 def test_a_parameter_that_cannot_be_pickled_may_climb(make_estimator, iris):
     """Values that pickle refuses, such as a class of a function, are no reason to stop."""
 
-    class Local(nn.Module):
-        def __init__(self, n_features, n_outputs):
-            super().__init__()
-            self.layer = nn.Linear(n_features, n_outputs)
-
-        def forward(self, x):
-            return self.layer(x)
+    class Local(OneLayer):
+        """What pickle does not find."""
 
     net = make_estimator("NetClassifier", module=Local)
     rungs = {"max_resources": 4, "min_resources": 2, "factor": 2}

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
@@ -127,9 +128,7 @@ def test_every_form_gives_the_network_of_the_dense_table(kind):
     expected = clone(net).fit(DENSE, Y).partial_fit(DENSE[:50], Y[:50])
     found = clone(net).fit(kind(X), Y).partial_fit(kind(X[:50]), Y[:50])
 
-    np.testing.assert_allclose(
-        found.predict_proba(kind(X)), expected.predict_proba(DENSE), rtol=1e-5
-    )
+    assert_allclose(found.predict_proba(kind(X)), expected.predict_proba(DENSE), rtol=1e-5)
 
 
 @pytest.mark.usefixtures("either_form")
@@ -152,9 +151,7 @@ def test_options_see_the_dense_rows(params):
     expected = _net(**params).fit(DENSE, Y, sample_weight=weight)
     found = _net(**params).fit(X, Y, sample_weight=weight)
 
-    np.testing.assert_allclose(
-        found.predict_proba(X), expected.predict_proba(DENSE), rtol=1e-5
-    )
+    assert_allclose(found.predict_proba(X), expected.predict_proba(DENSE), rtol=1e-5)
 
 
 @pytest.mark.usefixtures("either_form")
@@ -164,7 +161,7 @@ def test_codes_of_categories_may_be_sparse():
     expected = _net(categorical_features=[0, 2]).fit(codes, Y)
     found = _net(categorical_features=[0, 2]).fit(sparse.csr_array(codes), Y)
 
-    np.testing.assert_array_equal(found.predict(X * 0), expected.predict(DENSE * 0))
+    assert_array_equal(found.predict(X * 0), expected.predict(DENSE * 0))
     with pytest.raises(ValueError, match=r"must hold codes.* in column 0"):
         _net(categorical_features=[0]).fit(X, Y)
 
@@ -183,7 +180,7 @@ def test_searches_give_the_scores_of_the_dense_table(kind, tmp_path):
     again.fit(kind(X.copy()), Y)
 
     for search in (found, again):
-        np.testing.assert_allclose(
+        assert_allclose(
             search.cv_results_["mean_test_score"],
             expected.cv_results_["mean_test_score"],
             rtol=1e-9,
@@ -199,7 +196,7 @@ def test_a_block_gives_the_predictions_without_it():
     with fleet() as report:
         found = cross_val_predict(_net(), X, Y, cv=2, method="predict_proba")
 
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert_allclose(found, expected, atol=1e-6)
     assert report.n_adopted == 2
 
 
@@ -224,7 +221,7 @@ def test_one_hot_columns_reach_a_network():
     plain = PlainSearchCV(pipelines[1], grid, cv=2, scoring="neg_log_loss").fit(table, y)
 
     for search in (found, plain):
-        np.testing.assert_allclose(
+        assert_allclose(
             search.cv_results_["mean_test_score"],
             expected.cv_results_["mean_test_score"],
             rtol=1e-9,
@@ -257,7 +254,7 @@ def test_rows_are_those_of_a_dense_tensor():
     assert len(rows) == len(DENSE)
     assert str(rows.dtype) == "torch.float32"
     for index in (3, slice(2, 5)):
-        np.testing.assert_array_equal(rows[index], DENSE[index].astype(np.float32))
+        assert_array_equal(rows[index], DENSE[index].astype(np.float32))
 
 
 @pytest.mark.usefixtures("either_form")
