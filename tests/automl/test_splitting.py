@@ -292,12 +292,6 @@ def test_a_metric_must_be_defined_in_each_fold(function, options, is_defined):
         check_scores(y, folds, metric)
 
 
-def _leaky(n):
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, 2, n)
-    return pd.DataFrame({"a": rng.normal(size=n), "b": 5.0 * y}), y
-
-
 def _issues(findings):
     return {finding.name for finding in findings if finding.outcome == "issue"}
 
@@ -305,7 +299,9 @@ def _issues(findings):
 @pytest.mark.parametrize(("n", "n_groups"), [(60_000, None), (4000, 800)])
 def test_of_large_data_some_rows_tell(make_problem, n, n_groups):
     """A second's share shows the leak, also where it leaves folds of few rows empty."""
-    problem, rows = make_problem(*_leaky(n)), np.arange(n)
+    rng, rows = np.random.default_rng(0), np.arange(n)
+    y = rng.integers(0, 2, n)
+    problem = make_problem(pd.DataFrame({"a": rng.normal(size=n), "b": 5.0 * y}), y)
     if n_groups:
         folds = [(np.setdiff1d(rows, k), k) for k in np.split(rows, n_groups)]
         problem = replace(problem, folds=folds)
@@ -333,14 +329,13 @@ def test_of_very_wide_data_some_columns_tell(make_problem, monkeypatch):
     assert "duplicates across folds" not in _issues(second)
 
 
-def _finding(outcome, severity):
-    own = {"outcome": outcome, "severity": severity, "message": f"{severity} {outcome}."}
-    return Finding(code="SKT201", name="", **own)
-
-
 def test_serious_leaks_are_one_warning():
     """It names each."""
-    findings = [_finding("issue", severity) for severity in ("low", "medium", "high")]
+    own = {"code": "SKT201", "name": "", "outcome": "issue"}
+    findings = [
+        Finding(severity=severity, message=f"{severity} issue.", **own)
+        for severity in ("low", "medium", "high")
+    ]
 
     with pytest.warns(SkTuneWarning, match="good. medium issue. high issue.$") as warned:
         warn_of_leaks(findings)

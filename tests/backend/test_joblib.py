@@ -45,16 +45,15 @@ OPTIONS = {
 }
 
 
+# joblib says that the backend has no timeout.
+@pytest.mark.filterwarnings("ignore:.*does not support timeout")
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("n_tasks", [0, 1, 7])
 def test_results_come_in_order(active, name, n_tasks):
     """All options of Parallel give each result once."""
     tasks = (delayed(mul)(i, i) for i in range(n_tasks))
 
-    with warnings.catch_warnings():
-        # joblib says that the backend has no timeout.
-        warnings.filterwarnings("ignore", message=".*does not support timeout")
-        results = list(Parallel(**OPTIONS[name])(tasks))
+    results = list(Parallel(**OPTIONS[name])(tasks))
 
     assert results == [i * i for i in range(n_tasks)]
 

@@ -352,15 +352,10 @@ def _weights(n_before, n_after):
     return weights
 
 
-def _run(tasks):
-    torch.manual_seed(0)
-    return [*Parallel()(delayed(_weights)(*own) for own in tasks), torch.rand(2).numpy()]
-
-
 def test_a_task_that_draws_otherwise_than_the_first_is_counted():
     """The nets after it are trained and adopted all the same."""
     with fleet(n_jobs=1) as report:
-        _run([(0, 40), (0, 50), (0, 40)])
+        Parallel()(delayed(_weights)(0, n_after) for n_after in (40, 50, 40))
 
     assert report.n_adopted == 3
     assert report.n_drawn_otherwise == 1

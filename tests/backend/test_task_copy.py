@@ -29,16 +29,12 @@ def _arguments(*args, **kwargs):
     return args, kwargs
 
 
-def _copied(*args):
-    """Return arguments as the copy of a task sees them."""
-    return copy_task(partial(_arguments, *args))()[0]
-
-
 def test_the_same_object_twice_is_one_object_in_the_copy():
     """Who changes it at one place sees it at the other."""
     shared, array = [1], np.ones(2)
 
-    first, second, third, fourth = _copied(shared, shared, array, array)
+    task = partial(_arguments, shared, shared, array, array)
+    first, second, third, fourth = copy_task(task)()[0]
 
     assert first is second
     assert third is fourth

@@ -169,12 +169,9 @@ def _probabilities(net):
     return net.fit(X, Y).predict_proba(X)
 
 
-def _rate_nets(kind):
-    return [kind.clf(**{kind.rate: rate}) for rate in (1e-3, 0.01, 0.05, 0.1)]
-
-
 def _loop(kind, **options):
-    return list(Parallel(**options)(delayed(_probabilities)(n) for n in _rate_nets(kind)))
+    nets = [kind.clf(**{kind.rate: rate}) for rate in (1e-3, 0.01, 0.05, 0.1)]
+    return list(Parallel(**options)(delayed(_probabilities)(net) for net in nets))
 
 
 def _unordered(kind):

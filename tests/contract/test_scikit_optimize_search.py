@@ -38,12 +38,6 @@ def search_svc(space=SPACE, **options):
     return BayesSearchCV(SVC(random_state=0), space, **own)
 
 
-def search_models(*spaces):
-    """Return a search over the models of a pipeline's step."""
-    pipeline = Pipeline([("model", SVC())])
-    return BayesSearchCV(pipeline, list(spaces), n_iter=2, cv=3, random_state=0)
-
-
 @pytest.mark.parametrize(
     ("space", "error"),
     [
@@ -102,7 +96,8 @@ def test_what_is_no_model_of_the_score_is_refused(iris, model):
 
 def test_a_clone_keeps_its_subspaces_when_others_are_set(iris):
     """As for any estimator of scikit-learn."""
-    search = search_models((LINEAR, 1), KERNELS)
+    pipeline, spaces = Pipeline([("model", SVC())]), [(LINEAR, 1), KERNELS]
+    search = BayesSearchCV(pipeline, spaces, n_iter=2, cv=3, random_state=0)
     copy = clone(search)
     assert copy.get_params().keys() == search.get_params().keys()
 

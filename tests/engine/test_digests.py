@@ -538,15 +538,10 @@ VALUES = st.recursive(
 )
 
 
-def _form(value):
-    """Return what tells plain values apart: Python writes them without loss."""
-    return repr(value)
-
-
 @given(VALUES, VALUES)
 def test_plain_values_have_equal_digests_if_they_are_written_alike(one, other):
-    """And only then."""
-    assert (value_digest(one) == value_digest(other)) == (_form(one) == _form(other))
+    """And only then: Python writes them without loss."""
+    assert (value_digest(one) == value_digest(other)) == (repr(one) == repr(other))
 
 
 class _Rectified(nn.Module):

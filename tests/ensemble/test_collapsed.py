@@ -88,17 +88,13 @@ def mixed(names, make_estimator):
     return Weighted(members, [1, 2, 3, 4, 5], classes_=np.unique(y), n_features_in_=4)
 
 
-def _bagging(task, net, data, **options):
-    cls = BaggingClassifier if task == "Classifier" else BaggingRegressor
-    return cls(net, 5, random_state=0, **options).fit(*data)
-
-
 @pytest.mark.parametrize("options", [{}, {"max_features": 0.5}], ids=["all", "some"])
 @pytest.mark.parametrize("task", ["Classifier", "Regressor"])
 def test_bags_collapse(task, options, make_estimator, names, diabetes, outputs, tmp_path):
     """To one call with the labels of the ensemble, and one file that is as exact."""
     X, y = data = names if task == "Classifier" else diabetes
-    bag = _bagging(task, make_estimator(f"MLP{task}"), data, **options)
+    cls = BaggingClassifier if task == "Classifier" else BaggingRegressor
+    bag = cls(make_estimator(f"MLP{task}"), 5, random_state=0, **options).fit(*data)
     small, path = collapse(bag), tmp_path / "ensemble.safetensors"
 
     small.save(path)

@@ -459,11 +459,6 @@ SQUARED = SampleObjective(kind="squared")
 PLAIN = GreedyOptions(max_rounds=30, n_start=1, min_gain=0.0, n_bags=1)
 
 
-def _greedy(library, options=PLAIN):
-    rng = np.random.default_rng(3)
-    return greedy_weights(library.predictions, library.y, SQUARED, options, rng)
-
-
 def plain_selection(predictions, y, n_rounds):
     """Return the weights of the best ensemble on the greedy path (Caruana 2004, 2.1)."""
 
@@ -484,7 +479,8 @@ def test_one_bag_is_the_selection_of_the_paper(make_library, seed):
     """Without bags and with one to start from, the path is that of the paper."""
     library = make_library(is_classification=False, seed=seed)
 
-    weights = _greedy(library)
+    rng = np.random.default_rng(3)
+    weights = greedy_weights(library.predictions, library.y, SQUARED, PLAIN, rng)
 
     expected = plain_selection(library.predictions, library.y, 30)
     np.testing.assert_allclose(weights, expected)

@@ -114,12 +114,6 @@ def ridge_and_tree(depth):
     return [("ridge", Ridge()), ("tree", tree)]
 
 
-def two_layers(base, final, **options):
-    """Return two layers as scikit-learn's classes nest them."""
-    last = theirs.StackingRegressor(base, final, **options)
-    return theirs.StackingRegressor(base, last, passthrough=True, **options)
-
-
 def test_two_layers_are_nested_stacks(diabetes, monkeypatch):
     """Layers are what scikit-learn's class gives as its own final estimator."""
     base = ridge_and_tree(3)
@@ -129,7 +123,8 @@ def test_two_layers_are_nested_stacks(diabetes, monkeypatch):
 
     ours = StackingRegressor(base, Ridge(), cv=3, layers=2).fit(*diabetes)
 
-    expected = two_layers(base, Ridge(), cv=3).fit(*diabetes)
+    last = theirs.StackingRegressor(base, Ridge(), cv=3)
+    expected = theirs.StackingRegressor(base, last, passthrough=True, cv=3).fit(*diabetes)
     assert_allclose(ours.predict(diabetes.X), expected.predict(diabetes.X))
     assert_allclose(ours.transform(diabetes.X), expected.transform(diabetes.X))
     assert len(ours.get_feature_names_out()) == 2 + 10

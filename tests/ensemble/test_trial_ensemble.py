@@ -365,11 +365,7 @@ def test_rungs_of_samples_give_an_ensemble(random_state, make_estimator, iris):
     assert set(ensemble.candidates_) <= set(np.flatnonzero(last))
 
 
-def _by_first(results):
-    return 0
-
-
-@pytest.mark.parametrize("refit", [False, "accuracy", _by_first])
+@pytest.mark.parametrize("refit", [False, "accuracy", lambda results: 0])
 def test_a_search_of_several_metrics_gives_an_ensemble(make_estimator, iris, refit):
     """Whichever metric leads it, or none: choices are by the ensemble's own scoring."""
     search = GridSearchCV(

@@ -19,14 +19,11 @@ import sk_tune
 from sk_tune.exceptions import SkTuneWarning
 
 
-def _module_of(estimator):
-    return {"module": estimator.module} if hasattr(estimator, "module") else {}
-
-
 def _reloaded(estimator, folder):
     path = folder / "estimator.safetensors"
     estimator.save(path)
-    return type(estimator).load(path, **_module_of(estimator))
+    code = {"module": estimator.module} if hasattr(estimator, "module") else {}
+    return type(estimator).load(path, **code)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Epochs by compiled code."""
 
-import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -471,6 +470,7 @@ def images():
         (_without_convolutions, 1, {"optimizer": "adamw", "batch_size": 57}),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
 def test_layers_of_images_give_what_torch_gives(make, n_dims, params, images, monkeypatch):
     """Windows of any sizes, strides and paddings; of equal numbers the first is it."""
     X, y = images
@@ -478,12 +478,9 @@ def test_layers_of_images_give_what_torch_gives(make, n_dims, params, images, mo
     params = {"max_epochs": 2, "batch_size": 20, "dtype": "float64", **params}
     net = NetClassifier(ImageChain, module__shape=X.shape[1:], module__make=make, **params)
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Using padding='same'")
-        fits = _fits(net, X, y, np.linspace(1, 3, 90))
-        ours, theirs = _both(fits, monkeypatch)
+    fits = _fits(net, X, y, np.linspace(1, 3, 90))
 
-    _assert_close(ours, theirs)
+    _assert_close(*_both(fits, monkeypatch))
 
 
 @pytest.mark.parametrize("n_dims", [1, 2, 3])

@@ -629,14 +629,6 @@ class WithMembers(nn.Module):
         return self.last(x.flatten(1))
 
 
-def _counting():
-    return WithMembers(3)
-
-
-def _listing():
-    return WithMembers(nn.ModuleList())
-
-
 def _hooked():
     module = Plain().double()
     module.first.register_forward_hook(lambda *_: None)
@@ -649,8 +641,8 @@ def _hooked():
         (Plain, "layers", ""),
         (Residual, "vmap", "its forward does more than call one layer after the other"),
         (Mode, "vmap", "its layers differ between training and evaluation"),
-        (_counting, "layers", ""),
-        (_listing, "layers", ""),
+        (lambda: WithMembers(3), "layers", ""),
+        (lambda: WithMembers(nn.ModuleList()), "layers", ""),
         (Unused, "alone", "torch.func.vmap cannot carry its module"),
         (_hooked, "alone", "its module has hooks"),
     ],

@@ -81,11 +81,6 @@ def _ended(x, lengths):
     return padded
 
 
-def _real(h, lengths):
-    """Return the real steps of all sequences, one below the other."""
-    return torch.cat([h[row, :length] for row, length in enumerate(lengths)])
-
-
 def _norm_over_real_steps(net, lengths, mode):
     """Return a net's batch normalisation of padded sequences, and torch's of real steps."""
     norm = net.layers[0].norm
@@ -102,7 +97,8 @@ def _norm_over_real_steps(net, lengths, mode):
     seen = {}
     net.output.register_forward_pre_hook(lambda _, args: seen.update(last=args[0]))
     net(padded)
-    expected = reference(_real(h, lengths))
+    real = torch.cat([own[:length] for own, length in zip(h, lengths, strict=True)])
+    expected = reference(real)
     ends = torch.tensor(lengths).cumsum(0) - 1
     return norm, reference, seen["last"], expected[ends]
 

@@ -1,6 +1,6 @@
 """How a search of ours is compared with scikit-learn's own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,16 @@ def assert_same_search(assert_same_results: Callable[..., None]) -> Callable[...
         return ours
 
     return compare
+
+
+@pytest.fixture
+def quiet_optuna() -> Iterator[None]:
+    """Let Optuna print no line for a study."""
+    optuna = pytest.importorskip("optuna")
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    yield
+    optuna.logging.set_verbosity(level)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.cluster import KMeans
 from sklearn.ensemble import IsolationForest
-from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -582,13 +582,12 @@ def test_a_device_that_is_not_there_is_one_error(net, iris):
         GridSearchCV(Pipeline([("net", net)]), space, cv=CV).fit(*iris)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
 @pytest.mark.parametrize("epochs", [None, np.nan, "many"])
 def test_epochs_that_are_none_fail_alone(net, iris, epochs):
     """One candidate, not the search."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*", FitFailedWarning)
-        warnings.filterwarnings("ignore", "One or more of the test scores")
-        search = GridSearchCV(net, {"max_epochs": [epochs, 2]}, cv=CV).fit(*iris)
+    search = GridSearchCV(net, {"max_epochs": [epochs, 2]}, cv=CV).fit(*iris)
 
     assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [True, False]
     assert "max_epochs" in search.cv_results_["failure_reason"][0]

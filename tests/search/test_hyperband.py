@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import loguniform, uniform
 from search.test_bayes import fit_with_failures
-from sklearn.base import BaseEstimator
+from search.test_halving import OneFit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
@@ -161,25 +161,11 @@ def test_wrong_resources_are_refused_by_name(net, iris, options, message):
         hyperband(net, **{"max_resources": 9, **options}).fit(*iris)
 
 
-class ByRounds(BaseEstimator):
-    """Scores by its resource, whatever its parameter and the data."""
-
-    def __init__(self, value=0.0, n_rounds=1, sign=1):
-        self.value = value
-        self.n_rounds = n_rounds
-        self.sign = sign
-
-    def fit(self, X, y=None):
-        return self
-
-    def score(self, X, y=None):
-        return float(self.sign * self.n_rounds)
-
-
 def search_by_rounds(sign=1, **options):
-    """Return a search with brackets up to nine rounds."""
+    """Return a search with brackets up to nine rounds, whose number is the score."""
     own = {"resource": "n_rounds", "max_resources": 9, "cv": 5, **options}
-    return hyperband(ByRounds(sign=sign), {"value": uniform(0, 1)}, **own)
+    by_rounds = lambda model, X, y: float(sign * model.n_rounds)
+    return hyperband(OneFit(), {"value": uniform(0, 1)}, scoring=by_rounds, **own)
 
 
 def test_a_race_is_among_those_that_were_given_as_much(iris):

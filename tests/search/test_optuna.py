@@ -17,20 +17,13 @@ from sk_tune.search import Choice, OptunaExport, to_optuna
 from sk_tune.search._optuna_study import TrialRecord, _trial_records, add_trials
 from sk_tune.space import as_space
 
+pytestmark = pytest.mark.usefixtures("quiet_optuna")
 NET = MLPClassifier(width=4, max_epochs=4, batch_size=16, random_state=0)
 SPACE = {
     "learning_rate": loguniform(1e-4, 1e-1),
     "hidden_layer_sizes": [(4,), (2, 2)],
     "activation": ["relu", "tanh"],
 }
-
-
-@pytest.fixture(autouse=True)
-def _quiet():
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    yield
-    optuna.logging.set_verbosity(level)
 
 
 @pytest.fixture
@@ -241,15 +234,12 @@ ASHA = {"is_asynchronous": True}
 RUNGS = [(1, 1, 0, 1, 0.1), (2, 1, 0, 1, 0.5), (3, 0, 0, 3, 0.7), (2, 1, 1, 3, 0.6)]
 
 
-def _states(records):
-    return [(record.params["rate"], record.state) for record in records]
-
-
 def test_a_configuration_is_complete_if_it_was_given_all():
     """Others were promoted over the rest."""
     records = _trial_records(_results(RUNGS), resource="epochs")
 
-    assert _states(records) == [(1, "pruned"), (3, "complete"), (2, "complete")]
+    assert [record.params["rate"] for record in records] == [1, 3, 2]
+    assert [record.state for record in records] == ["pruned", "complete", "complete"]
     assert [record.row for record in records] == [0, 2, 3]
     assert [record.steps for record in records] == [{1: 0.1}, {3: 0.7}, {1: 0.5, 3: 0.6}]
     assert records[2].params == {"rate": 2}

@@ -36,11 +36,6 @@ def every_text(monkeypatch):
     return texts
 
 
-def in_a_terminal(monkeypatch):
-    """Make people watch standard output."""
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-
-
 @pytest.mark.parametrize("options", [{"verbose": 1}, {"progress": True}], ids=str)
 def test_a_file_gets_the_last_line_without_escape_codes(net, iris, capsys, options):
     """A search of a moment leaves one line, which counts everything."""
@@ -57,7 +52,7 @@ def test_a_file_gets_the_last_line_without_escape_codes(net, iris, capsys, optio
 
 def test_a_terminal_has_one_line_that_is_written_over(net, iris, capsys, monkeypatch):
     """It is cleared each time, and ended once."""
-    in_a_terminal(monkeypatch)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
 
     RandomizedSearchCV(net, RATES, n_iter=3, cv=3, progress=True).fit(*iris)
 

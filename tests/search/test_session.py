@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal, assert_equal
+from search.test_halving import OneFit
 from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
@@ -468,15 +469,14 @@ def test_candidates_that_scikit_learn_has_no_results_of_are_forgotten(iris):
     assert list(search.models_) == [0]
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
 def test_a_race_drops_the_hopeless_and_never_the_winner(make_estimator, digits):
     """Of a fair and many hopeless candidates, these stop early and the best stays."""
     net = make_estimator("MLPClassifier", max_epochs=8, dtype="float64")
     grid = {"learning_rate": [0.03, 1e-9, 2e-9, 1e-8]}
     cv = StratifiedKFold(6, shuffle=True, random_state=0)
     full = GridSearchCV(net, grid, cv=cv).fit(*digits)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "One or more of the test scores")
-        race = GridSearchCV(net, grid, cv=cv, race=True).fit(*digits)
+    race = GridSearchCV(net, grid, cv=cv, race=True).fit(*digits)
 
     assert race.best_index_ == full.best_index_ == 0
     assert race.best_score_ == full.best_score_
@@ -487,20 +487,6 @@ def test_a_race_drops_the_hopeless_and_never_the_winner(make_estimator, digits):
     assert race.ledger_.epochs_saved_by_pruning == 3 * 3 * 8
     assert race.ledger_.n_failed == 0
     assert full.ledger_.epochs_trained == 4 * 6 * 8
-
-
-class Spread(BaseEstimator):
-    """Scores by its parameter and the rows that it is scored on."""
-
-    def __init__(self, value=0.0):
-        self.value = value
-
-    def fit(self, X, y=None):
-        return self
-
-    def score(self, X, y=None):
-        """Return the parameter, more or less of it by the mean of the rows."""
-        return self.value * (1 + np.mean(X))
 
 
 @pytest.mark.parametrize(
@@ -522,7 +508,9 @@ def test_a_race_corrects_for_the_sizes_of_the_folds(iris, monkeypatch, cv, ratio
 
     monkeypatch.setattr(_search_session, "_clearly_worse", noting)
 
-    GridSearchCV(Spread(), {"value": [1.0, 1.0]}, cv=cv, race=True).fit(*iris)
+    scoring = lambda model, X, y: model.value * (1 + np.mean(X))
+    options = {"cv": cv, "scoring": scoring, "race": True}
+    GridSearchCV(OneFit(), {"value": [1.0, 1.0]}, **options).fit(*iris)
 
     assert ratios
     assert_allclose(ratios, ratio)

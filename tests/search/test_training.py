@@ -376,18 +376,14 @@ def test_an_asynchronous_search_remembers_who_may_be_promoted(
     assert remembered[-1] <= 2 * 3
 
 
-def _memory_mapped(values, folder):
-    np.save(folder / "rows.npy", values)
-    return np.load(folder / "rows.npy", mmap_mode="r")
-
-
 def test_rows_that_are_asked_for_are_known_by_their_values(tmp_path):
     """Whatever keeps them; held-out rows behind them may have made other types."""
     X = np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]])
+    np.save(tmp_path / "rows.npy", X)
     fit = SimpleNamespace(X=np.vstack([X, [[6.0, 7.0]]]), rows=np.arange(3))
 
     assert _are_rows_of(fit, X)
-    assert _are_rows_of(fit, _memory_mapped(X, tmp_path))
+    assert _are_rows_of(fit, np.load(tmp_path / "rows.npy", mmap_mode="r"))
     assert not _are_rows_of(fit, X + 1)
     assert not _are_rows_of(fit, X[:2])
     sparse_fit = SimpleNamespace(

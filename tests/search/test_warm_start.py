@@ -44,15 +44,6 @@ class _Told:
         ]
 
 
-@pytest.fixture
-def quiet_optuna():
-    """Let Optuna print no line for a study."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    yield
-    optuna.logging.set_verbosity(level)
-
-
 def _found(source, space, **options):
     sampler = _Told()
     first = EarlierStart(source, **options).tell(sampler, as_space(space))

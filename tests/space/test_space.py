@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.svm import SVC
+from space.test_dimensions import OnlyRvs
 
 from sk_tune.exceptions import SpaceError
 from sk_tune.space import Choice, as_space
@@ -263,13 +264,6 @@ def test_a_candidate_of_none_of_the_dicts_is_refused():
         space.encode([{"a": 3}])
     with pytest.raises(SpaceError, match="parameters of one dict"):
         space.encode([{"a": 1, "b": 2}])
-
-
-class OnlyRvs:
-    """A distribution of the user's own."""
-
-    def rvs(self, random_state=None):
-        return random_state.randint(5)
 
 
 def test_what_can_only_be_drawn_from_is_refused_for_models():
