@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 import skops.io
 import torch
+from modules import OneLayer
 from sklearn import model_selection
 from sklearn.base import clone, is_regressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import GradientNormClipping
-from torch import nn
 
 import sk_tune
 from sk_tune import (
@@ -291,13 +291,6 @@ Y = np.array(["a", "b", "c"])[X[:, :3].argmax(axis=1)]
 TARGET = X[:, 0] - X[:, 1]
 
 
-class Module(nn.Linear):
-    """One linear layer."""
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__(n_features, n_outputs)
-
-
 def _mlp(**params):
     return MLPClassifier(**{"max_epochs": 2, "width": 8, "random_state": 0, **params})
 
@@ -312,8 +305,8 @@ ESTIMATORS = {
     "MLPRegressor": MLPRegressor(**OWN, early_stopping=True, members=2),
     "CNNClassifier": CNNClassifier(input_shape=(2, 2), augmentation=["noise"], **OWN),
     "RNNClassifier": RNNClassifier(hidden_size=4, **OWN),
-    "NetClassifier": NetClassifier(Module, **OWN),
-    "NetRegressor": NetRegressor(Module, dtype="float64", **OWN),
+    "NetClassifier": NetClassifier(OneLayer, **OWN),
+    "NetRegressor": NetRegressor(OneLayer, dtype="float64", **OWN),
     "pipeline": make_pipeline(StandardScaler(), _mlp()),
     "prepared": make_pipeline(TablePreparer(), _mlp()),
     "search": _search(),

@@ -37,6 +37,12 @@ def curve_table(losses, n_folds=2, n_epochs=4):
     return table_of(*(Curves(train_loss=f, valid_loss=f, valid_score=-f) for f in flat))
 
 
+@pytest.fixture
+def rng():
+    """Drawn from anew in each test."""
+    return np.random.default_rng(0)
+
+
 @pytest.fixture(scope="session")
 def make_search() -> Any:
     """Return what makes something with the attributes of a fitted search."""

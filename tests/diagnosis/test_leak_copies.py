@@ -28,9 +28,8 @@ def test_copies_of_a_case_have_its_group(n_times, seed):
     assert len(np.unique(group_copies(rng.normal(size=(500, 5))))) > 480
 
 
-def test_units_and_order_do_not_matter():
+def test_units_and_order_do_not_matter(rng):
     """Grams for kilograms, and the rows the other way round."""
-    rng = np.random.default_rng(0)
     X = np.repeat(rng.normal(size=(50, 4)), 2, axis=0)
     X += 0.02 * rng.normal(size=X.shape)
 
@@ -52,9 +51,8 @@ def test_of_few_rows_only_equal_ones_are_grouped():
     assert group_copies(X[:1]).tolist() == [0]
 
 
-def test_a_table_is_compared_by_its_numbers():
+def test_a_table_is_compared_by_its_numbers(rng):
     """Names are no distances, and missing values count as usual ones."""
-    rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(40, 3)), columns=list("abc"))
     X.loc[3, "a"] = np.nan
     doubled = pd.concat([X, X], ignore_index=True).assign(name="x")
@@ -64,9 +62,8 @@ def test_a_table_is_compared_by_its_numbers():
     assert (groups[:40] == groups[40:]).all()
 
 
-def test_infinity_is_missing_and_durations_are_seconds():
+def test_infinity_is_missing_and_durations_are_seconds(rng):
     """Groups are those of a table that says so."""
-    rng = np.random.default_rng(0)
     plain = pd.DataFrame({"a": rng.normal(size=60), "stay": np.arange(60) // 2 * 60.0})
     plain.loc[5, "a"] = np.nan
     own = plain.assign(stay=pd.to_timedelta(plain["stay"], unit="s"))
@@ -158,9 +155,8 @@ def test_the_share_is_that_of_test_rows_with_a_twin(n_copies, seed):
     assert _found("duplicates", X, folds=folds).outcome == "passed"
 
 
-def test_near_rows_are_told_by_what_is_usual():
+def test_near_rows_are_told_by_what_is_usual(rng):
     """Multiplied by a thousand, the same rows are as near."""
-    rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 4))
     X[150:] = X[:50] + 1e-4 * rng.normal(size=(50, 4))
     folds = [(np.arange(150), np.arange(150, 200))]
@@ -187,9 +183,8 @@ OF_CASES = np.repeat(TARGETS[:100], 3)
         (0.15, 4, (OF_CASES > 0).astype(int), "issue"),
     ],
 )
-def test_cases_that_were_recorded_three_times_are_found(noise, n_columns, y, outcome):
+def test_cases_that_were_recorded_three_times_are_found(noise, n_columns, y, outcome, rng):
     """Copies are near and have one target; folds that keep cases whole pass."""
-    rng = np.random.default_rng(0)
     X = np.repeat(rng.normal(size=(100, n_columns)), 3, axis=0)
     X += noise * rng.normal(size=X.shape)
 
@@ -204,9 +199,8 @@ def test_cases_that_were_recorded_three_times_are_found(noise, n_columns, y, out
 
 
 @pytest.mark.parametrize("n_classes", [2, 5, None])
-def test_rows_that_are_near_by_nature_are_no_copies(n_classes):
+def test_rows_that_are_near_by_nature_are_no_copies(n_classes, rng):
     """Neighbours of one class are what a class is, and round wages are those of many."""
-    rng = np.random.default_rng(0)
     if n_classes is None:
         X = rng.normal(size=(300, 3))
         y = 100.0 * np.round(X.sum(axis=1) + rng.normal(size=300))

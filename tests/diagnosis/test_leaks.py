@@ -26,12 +26,6 @@ CLEAN = {
 SHUFFLED = KFold(5, shuffle=True, random_state=0)
 
 
-@pytest.fixture
-def rng():
-    """Drawn from anew in each test."""
-    return np.random.default_rng(0)
-
-
 def _issues(*data, **options):
     return {f.name for f in find_leaks(*data, **options) if f.outcome == "issue"}
 

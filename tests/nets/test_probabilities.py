@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from modules import OneLayer
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -139,13 +140,9 @@ def _scripted(n_features, n_outputs):
     return torch.jit.script(_Scripted(n_features, n_outputs))
 
 
-class _Scripted(nn.Module):
-    def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.layer = nn.Linear(n_features, n_outputs)
-
+class _Scripted(OneLayer):
     def forward(self, x):
-        return torch.softmax(self.layer(x), dim=1)
+        return torch.softmax(self.output(x), dim=1)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")

@@ -22,11 +22,12 @@ from sk_tune.sampler import (
 from sk_tune.space import Choice, as_space
 
 
-def _bohb(space, random_state):
-    def make(space, seed):
-        return BayesSampler(space, seed, n_initial_points=0)
+def _learner(space, seed):
+    return BayesSampler(space, seed, n_initial_points=0)
 
-    return FidelitySampler(make, space, random_state)
+
+def _bohb(space, random_state):
+    return FidelitySampler(_learner, space, random_state)
 
 
 def _trees(space, random_state):
@@ -297,9 +298,7 @@ def test_columns_of_branches_count_as_dimensions():
 def test_a_candidate_of_one_level_is_not_proposed_for_another():
     """A finite space is used up once, whichever level is learnt from."""
     space = as_space({"x": range(5), "y": range(4)})
-    sampler = FidelitySampler(
-        lambda space, seed: BayesSampler(space, seed, n_initial_points=0), space, 0
-    )
+    sampler = _bohb(space, 0)
     asked = []
     for n_resources in (1, 1, 3, 3, 9, 9):
         candidates = sampler.ask(4)
@@ -311,9 +310,7 @@ def test_a_candidate_of_one_level_is_not_proposed_for_another():
 
 def test_it_learns_from_full_training_what_short_training_hides():
     """Where the ranking turns with the resources, the highest level's counts."""
-    sampler = FidelitySampler(
-        lambda space, seed: BayesSampler(space, seed, n_initial_points=0), SPACE, 0
-    )
+    sampler = _bohb(SPACE, 0)
     short, full = _points(30), _points(12, seed=1)
     sampler.tell(short, [-c["x"] for c in short], 1)
     sampler.tell(full, [c["x"] for c in full], 9)
@@ -347,9 +344,7 @@ def test_candidates_asked_for_one_by_one_are_as_spread_as_in_a_batch():
     scores = [-((c["x"] - 0.5) ** 2) - (c["y"] - 0.5) ** 2 for c in points]
 
     def spread(n_at_once):
-        sampler = FidelitySampler(
-            lambda space, seed: BayesSampler(space, seed, n_initial_points=0), SPACE, 0
-        )
+        sampler = _bohb(SPACE, 0)
         sampler.tell(points, scores, 1)
         asked = [c for _ in range(8 // n_at_once) for c in sampler.ask(n_at_once)]
         return np.std([[c["x"], c["y"]] for c in asked], axis=0).sum()
