@@ -24,8 +24,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import sk_tune
 from sk_tune.diagnosis import Curves
-from sk_tune.report import Page as Content
-from sk_tune.report import Reproduction, SearchPart
+from sk_tune.report import SearchPart
 from sk_tune.report._gathering import CandidateRow
 from sk_tune.report._search_trials import parameters_of
 from sk_tune.search import Choice
@@ -292,22 +291,6 @@ def make_report() -> Callable[..., SearchPart]:
             "ledger": None,
         }
         return SearchPart(candidates=rows, **{**own, **fields})
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def make_page() -> Callable[[SearchPart], Content]:
-    """Return what makes the content of a page of what a report has of a search."""
-
-    def make(part: SearchPart) -> Content:
-        reproduction = Reproduction(
-            versions={"sk_tune": "0"}, seeds={}, cv="KFold()", data={}, code="search"
-        )
-        texts = {"title": part.title, "metric": part.metric, "verdict": "The answer."}
-        return Content(
-            **texts, subtitle="", scores=[], searches=[part], reproduction=reproduction
-        )
 
     return make
 
