@@ -1,8 +1,9 @@
 """Data sets that every test may share, and what holds for the whole run."""
 
+import gc
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sample", type=int, default=1, help="run every n-th test only")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the tests out of what the garbage collector goes through again and again."""
+    gc.disable()
+    collected = yield
+    gc.enable()
+    gc.freeze()
+    return collected
+
+
 # Checks of scikit-learn that take long and are told by others: matrices by arrays, a memory
 # map of float64 by one of float32; searches by their base, in a search of a grid, what is
 # said of regressors and classifiers by the classifier beside a regressor, and what arrays
@@ -46,7 +57,7 @@ _SLOW = re.compile(
     r"|\[HalvingGridSearchCV\(cv|\[HyperbandSearchCV\(asynchronous|models=\['network'\]"
     r"|\[(Bayes|HalvingRandom|Hyperband|Randomized)SearchCV\(cv.*-check_\w*(train|classes|array"
     r"|dtypes|idempotent|invariance|consistency|unchanged|pickle|overwrite|y_2d)[](]"
-    r"|\[(Auto|Bagging|CNN|Net|RNN|Seed|Stacking|Trial)\w*Regressor\(.*-"
+    r"|\[(Auto|Bagging|Boosting|CNN|Net|RNN|Seed|Stacking|Trial)\w*Regressor\(.*-"
     r"check_(?!.*(regressor|y_2d))"
     r"|\[AutoClassifier\(.*-check_\w*(array|classes|dtypes)\]"
 )

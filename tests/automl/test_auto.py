@@ -70,6 +70,7 @@ def test_a_copy_by_pickle_predicts_the_same(fitted, iris):
     assert_array_equal(copy.predict_proba(iris[0]), fitted.predict_proba(iris[0]))
 
 
+@pytest.mark.slow
 def test_rounds_without_a_clock_repeat_themselves(iris):
     """The same random_state gives the same probabilities."""
     X, y = iris

@@ -46,6 +46,7 @@ def test_defaults_come_first_and_every_family_leaves_trials(
     assert course.runner.failures == {}
 
 
+@pytest.mark.slow
 def test_rounds_give_networks_and_boosting_more_candidates(problem, small_network):
     """One round of each; each network keeps the findings of its last diagnosis."""
     network, boosting = small_network(problem), boosting_model(problem)

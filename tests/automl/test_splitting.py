@@ -309,6 +309,7 @@ def test_of_large_data_some_rows_tell(make_problem, n, n_groups):
     assert "target among the features" in _issues(guarded(problem, None, 0.1))
 
 
+@pytest.mark.slow
 def test_of_very_wide_data_some_columns_tell(make_problem, monkeypatch):
     """The checks see no more columns than there is time for, and duplicates need all."""
     y = np.arange(300) % 2

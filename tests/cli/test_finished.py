@@ -251,6 +251,7 @@ def exported(tmp_path_factory, irises):
     return folder
 
 
+@pytest.mark.slow
 def test_what_predicts_can_be_exported(exported, irises, capsys):
     """ONNX gives the probabilities of all, from the columns as they are in the table."""
     auto, X = irises

@@ -315,6 +315,7 @@ def test_an_interrupted_write_goes_on(tmp_path, fit, mixed_csv, monkeypatch, cap
     assert main(["predict", str(tmp_path / "out"), str(mixed_csv)]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals are POSIX's")
 def test_sigterm_ends_a_fit_as_ctrl_c_does(tmp_path, fit, mixed_csv, monkeypatch, capsys):
     """What was found is written, and the exit code is the shell's for that signal."""

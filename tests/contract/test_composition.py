@@ -222,6 +222,7 @@ def test_calibration(scaled_cancer):
     assert brier_score_loss(y, proba) < share * (1 - share) / 2
 
 
+@pytest.mark.slow
 def test_a_tuned_threshold(scaled_cancer):
     """A threshold tuned for F1 of the rarer class is far above all-positive's F1."""
     X, y, _ = scaled_cancer

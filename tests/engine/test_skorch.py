@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from marks import one_in
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 from skorch import NeuralNetClassifier, NeuralNetRegressor
@@ -159,7 +160,7 @@ def _numbers(records):
     ]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", one_in(2, CASES))
 def test_a_row_is_what_skorch_trains(name):
     """Weights, moments, predictions and every number of the history are skorch's."""
     for row, reference in _pairs(_fits(CASES[name])):

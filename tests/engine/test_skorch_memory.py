@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from marks import one_in
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits
 from skorch import NeuralNetClassifier, NeuralNetRegressor
@@ -198,7 +199,7 @@ def _train(fits, unfinished=None):
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of")
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", one_in(3, NETS))
 def test_a_net_goes_on_as_if_nothing_had_come_in_between(name, assert_same_training):
     """From any epoch: its history, weights, moments and predictions are those of one go."""
     fits = _fits(NETS[name])

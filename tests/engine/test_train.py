@@ -548,6 +548,7 @@ def test_what_is_prepared_for_a_plan_is_trained(digits, monkeypatch):
         np.testing.assert_array_equal(row.predictions, twin.predictions)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("workers_for_little")
 def test_workers_draw_weights_in_the_default_type_of_this_process(digits):
     """It is the caller's, as weights are the same whoever draws them."""

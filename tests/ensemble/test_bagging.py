@@ -214,6 +214,7 @@ def test_warm_start_adds_members(iris, make_estimator):
     assert_allclose(bag.predict_proba(iris.X), whole.predict_proba(iris.X), rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("workers_for_little")
 def test_pipelines_and_workers_give_the_same_members(iris, make_estimator):
     """A network behind a scaler of its own, trained by two workers, comes out the same."""

@@ -6,7 +6,6 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from marks import slow
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import ensemble
 from sklearn.base import clone
@@ -438,8 +437,9 @@ def _of_case(case, make, names, diabetes):
     return fitted, data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "case", ["regressor", *map(slow, ["columns", "binary", "scalers", "labels", "images"])]
+    "case", ["regressor", "columns", "binary", "scalers", "labels", "images"]
 )
 def test_it_is_one_onnx_model(case, make_estimator, names, diabetes, outputs, tmp_path):
     """Another runtime predicts the same from any number of samples."""

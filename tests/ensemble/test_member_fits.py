@@ -45,6 +45,7 @@ def test_networks_train_in_one_call(nets, iris, monkeypatch):
     assert len({id(fit.X) for fit in fits}) == 1
 
 
+@pytest.mark.slow
 def test_other_estimators_are_fitted_too(nets, iris):
     """Estimators without networks keep their place among networks."""
     members = [LogisticRegression(), clone(nets[0]), RidgeClassifier()]

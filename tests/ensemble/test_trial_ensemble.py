@@ -67,6 +67,7 @@ def test_fit_runs_the_search_and_builds_from_it(search, iris, method):
     assert_array_equal(fitted.oof_predictions_, built.oof_predictions_)
 
 
+@pytest.mark.slow
 def test_additions_must_bring_the_gain_that_is_asked_for():
     """Where nothing brings it greedy selection is left with its start, an average."""
     X, y = make_classification(200, flip_y=0.3, random_state=0)

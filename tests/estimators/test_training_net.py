@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from marks import one_in
 from sklearn.metrics import get_scorer
 from skorch.callbacks import (
     Callback,
@@ -73,7 +74,7 @@ def state_of(estimator):
 
 @pytest.mark.filterwarnings("ignore:The rows for early stopping:UserWarning")
 @pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize(("name", "params"), COURSES)
+@pytest.mark.parametrize(("name", "params"), one_in(4, COURSES))
 def test_three_and_six_equal_nine(name, params, route, make_estimator, task_data, tmp_path):
     """partial_fit goes on from exactly where training stood, also after a journey."""
     X, y = task_data(name)

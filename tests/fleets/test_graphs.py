@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from marks import one_in
 from parity.modules import Averaged
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -169,7 +170,7 @@ def _assert_same(trained, expected, **tolerance):
         np.testing.assert_allclose(ours.train_loss, theirs.train_loss, **tolerance)
 
 
-@pytest.mark.parametrize("name", [*ESTIMATORS, *WITHOUT_GRAPHS])
+@pytest.mark.parametrize("name", one_in(3, [*ESTIMATORS, *WITHOUT_GRAPHS]))
 def test_nothing_waits_for_the_device_inside_an_epoch(
     name, digits, as_on_device, monkeypatch
 ):
@@ -190,7 +191,7 @@ def test_nothing_waits_for_the_device_inside_an_epoch(
     assert epochs[1:] == [[]] * (len(epochs) - 1)
 
 
-@pytest.mark.parametrize("name", [*ESTIMATORS, *WITHOUT_GRAPHS])
+@pytest.mark.parametrize("name", one_in(3, [*ESTIMATORS, *WITHOUT_GRAPHS]))
 def test_the_loop_of_a_device_gives_what_that_of_a_processor_gives(
     name, digits, monkeypatch, request
 ):
@@ -204,7 +205,7 @@ def test_the_loop_of_a_device_gives_what_that_of_a_processor_gives(
     _assert_same(train(fits), expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", one_in(3, ESTIMATORS))
 def test_graphs_give_what_calls_give(name, digits, as_on_device, with_graphs):
     """To the last bit, with batches of two sizes, dropout, schedules and stopping."""
     fits = _fits(ESTIMATORS[name], digits)

@@ -24,6 +24,14 @@ class Layers(nn.Module):
         return self.rest(self.first(x))
 
 
+class Unbiased(Layers):
+    """Without the bias that batch normalisation takes away again: all but rounding."""
+
+    def __init__(self, n_features, n_outputs, p=0.2):
+        super().__init__(n_features, n_outputs, p)
+        self.first = nn.Linear(n_features, 12, bias=False)
+
+
 class Averaged(Layers):
     """Its statistics are means over all batches, and what it does between is no layer."""
 

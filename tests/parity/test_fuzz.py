@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from marks import slow
 from parity import reference
-from parity.modules import Attentive, Layers
+from parity.modules import Attentive, Unbiased
 
 import sk_tune
 from sk_tune.augment import Cutout, Flip, Mixup, Noise, Scale, TimeShift
@@ -94,7 +94,7 @@ ARCHITECTURES = [
     *[("CNN", CNNS, IMAGES)] * 4,
     ("RNN", RNNS, PADDED),
     ("RNN", RNNS, IMAGES.reshape(48, 4, 4)),
-    ("Net", {"module": [Layers]}, TABLE),
+    ("Net", {"module": [Unbiased]}, TABLE),
     ("Net", {"module": [Attentive]}, STEPS),
 ]
 SHARED = {

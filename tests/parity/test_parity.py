@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from marks import slow
+from marks import one_in, slow
 from parity import modules, reference
 from sklearn.base import clone, is_regressor
 from torch import nn
@@ -428,7 +428,9 @@ BY_TORCH = [case for case in CASES if case.startswith(("mlp", "cnn"))]
 BY_TORCH = [(c, "0") if c.endswith(" all") else slow(c, "0") for c in BY_TORCH]
 
 
-@pytest.mark.parametrize(("case", "compiled"), [(c, "") for c in CASES] + BY_TORCH)
+@pytest.mark.parametrize(
+    ("case", "compiled"), one_in(2, [(c, "") for c in CASES]) + BY_TORCH
+)
 def test_a_network_is_what_a_plain_loop_gives(case, compiled, data, monkeypatch):
     """Curves, predictions, weights and moments agree to 1e-9, whatever differs."""
     monkeypatch.setenv(VARIABLE, compiled)
@@ -508,13 +510,13 @@ FAST = [
 
 
 @pytest.mark.filterwarnings("ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning")
-@pytest.mark.parametrize("module", PECULIAR)
+@pytest.mark.parametrize("module", one_in(2, PECULIAR))
 def test_a_peculiar_module_is_what_a_plain_loop_gives(module, data):
     """Frozen layers, shared weights, counters and hooks count, in a fleet or outside."""
     _assert_parity(_fits(_net(module), data), in_a_fleet=False)
 
 
-@pytest.mark.parametrize("module", FAST)
+@pytest.mark.parametrize("module", one_in(2, FAST))
 def test_a_module_of_fast_layers_is_what_a_plain_loop_gives(module, data):
     """Order in memory, padding, single numbers and shared memory change nothing."""
     _assert_parity(_fits(_net(module, gradient_clip=1.0), data))

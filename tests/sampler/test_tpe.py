@@ -31,6 +31,7 @@ def _best(make, seed, n_points=60):
     return max(scores)
 
 
+@pytest.mark.slow
 def test_it_finds_better_candidates_than_chance():
     """After 60 points with branches, the median of eight seeds beats random search."""
     ours = [_best(TPESampler, seed) for seed in range(8)]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from marks import one_in
 from numpy.testing import assert_array_equal
 from sklearn.base import is_regressor
 from sklearn.compose import (
@@ -170,7 +171,7 @@ def _fitted(name):
 
 @pytest.mark.filterwarnings("ignore:Found unknown categories:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*could also be:sk_tune.exceptions.SkTuneWarning")
-@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("name", one_in(2, PIPELINES))
 def test_a_pipeline_predicts_the_same_from_its_file(name, tmp_path):
     """To the bit, for rows with gaps and new categories, and it can be fitted again."""
     model = _fitted(name)

@@ -54,10 +54,10 @@ def _own_clock(monkeypatch):
 
 @contextmanager
 def in_time(budget=BUDGET):
-    """Fail if a block takes longer than its budget, a tenth of it and a second."""
+    """Fail if a block takes longer than its budget, a tenth of it and two seconds."""
     began = time.process_time()
     yield
-    assert time.process_time() - began < 1.1 * budget + 1.0
+    assert time.process_time() - began < 1.1 * budget + 2.0
 
 
 def n_epochs_of(search):
