@@ -244,15 +244,16 @@ def _kind(
     if classes is not None:
         if len(classes) == 0:
             return None
-        kinds: dict[Any, MeanLoss] = {log_loss: "log_loss"}
+        kinds: dict[Any, tuple[MeanLoss, int]] = {log_loss: ("log_loss", -1)}
         if not is_exact:
-            kinds[accuracy_score] = "zero_one"
+            kinds[accuracy_score] = "zero_one", 1
     else:
-        kinds = {mean_squared_error: "squared", mean_absolute_error: "absolute"}
+        kinds = {mean_squared_error: ("squared", -1), mean_absolute_error: ("absolute", -1)}
         if y.ndim == 1 and not is_exact:
             # R^2 falls as the squared error of the same samples grows, and its root grows.
-            kinds[r2_score] = kinds[root_mean_squared_error] = "squared"
-    return kinds.get(metric.function)
+            kinds |= {r2_score: ("squared", 1), root_mean_squared_error: ("squared", -1)}
+    kind, sign = kinds.get(metric.function, (None, 0))
+    return kind if metric.sign == sign else None
 
 
 def _mean_and_error(values: Floats) -> tuple[float, float]:

@@ -375,6 +375,7 @@ def _auc(y, p):
         ("roc_auc_ovr", False, lambda y, p: -_auc(y, p)),
         ("neg_log_loss", True, log_loss),
         ("accuracy", True, lambda y, p: -_accuracy(y, p)),
+        (metrics.make_scorer(accuracy_score, greater_is_better=False), False, _accuracy),
         (metrics.make_scorer(accuracy_score, greater_is_better=False), True, _accuracy),
         ("roc_auc_ovr", True, lambda y, p: -_auc(y, p)),
         # R^2 and the root order as the squared error does, which is cheaper.

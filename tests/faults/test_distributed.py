@@ -152,9 +152,9 @@ def test_a_worker_of_dask_that_dies_ends_no_asynchronous_search(cluster, digits)
     assert not np.isnan(search.cv_results_["mean_test_score"]).any()
 
 
-@pytest.mark.usefixtures("workers_for_little")
-def test_ray_gives_what_local_workers_give(digits):
-    """Through the backend that Ray registers with joblib."""
+@contextmanager
+def _ray():
+    """Two processes of Ray on this machine, through the backend that it registers."""
     ray = pytest.importorskip("ray")
     from ray.util.joblib import register_ray
 
@@ -162,9 +162,16 @@ def test_ray_gives_what_local_workers_give(digits):
     try:
         register_ray()
         with joblib.parallel_config("ray"):
-            scores = _scores(digits, n_jobs=2)
+            yield
     finally:
         ray.shutdown()
+
+
+@pytest.mark.usefixtures("workers_for_little")
+def test_ray_gives_what_local_workers_give(digits):
+    """To the bit, too."""
+    with _ray():
+        scores = _scores(digits, n_jobs=2)
 
     np.testing.assert_array_equal(scores, _scores(digits, n_jobs=2))
 
@@ -180,34 +187,63 @@ def _long_search(digits, **options):
     return search.cv_results_["mean_test_score"], time.monotonic() - began
 
 
-def _kill(pid, killed):
-    """Note the moment before the signal, so that a search cannot end in between."""
-    killed.append(time.monotonic())
-    os.kill(pid, signal.SIGKILL)
+class _Kills:
+    """Searches in which a worker is killed at some moment, and what they must give."""
+
+    def __init__(self, digits):
+        self._digits, self._rng = digits, random.Random(0)
+        self._expected, _ = _long_search(digits, n_jobs=2)
+        self.n_left, self.n_within = N_MOMENTS, 0
+
+    def search_while_one_dies(self, seconds, pids):
+        """Kill one of what `pids` returns within `seconds` of searching."""
+        killed = []
+
+        def kill():
+            if found := pids():
+                # Noted before the signal, so that a search cannot end in between.
+                killed.append(self._rng.choice(found))
+                os.kill(killed[0], signal.SIGKILL)
+
+        self.n_left -= 1
+        timer = threading.Timer(self._rng.uniform(0, 0.8 * seconds), kill)
+        timer.start()
+        scores, _ = _long_search(self._digits, n_jobs=-1)
+        self.n_within += bool(killed)
+        timer.cancel()
+        np.testing.assert_array_equal(scores, self._expected)
 
 
 @pytest.mark.usefixtures("workers_for_little")
 def test_a_worker_of_dask_that_dies_at_any_moment_changes_nothing(digits):
     """Whenever it dies, its shards run elsewhere, and rungs go on from where they stood."""
-    expected, _ = _long_search(digits, n_jobs=2)
-    rng, n_within, n_left = random.Random(0), 0, N_MOMENTS
-    while n_left:
+    kills = _Kills(digits)
+    while kills.n_left:
         with _processes() as cluster, joblib.parallel_config("dask"):
             # The first run takes longer than others: workers import what they need.
             seconds = min(_long_search(digits, n_jobs=-1)[1] for _ in range(2))
-            while n_left and _has_workers(cluster, 2):
-                n_left -= 1
-                killed = []
-                pid = rng.choice([worker.pid for worker in cluster.workers.values()])
-                timer = threading.Timer(rng.uniform(0, 0.8 * seconds), _kill, (pid, killed))
-                timer.start()
+            while kills.n_left and _has_workers(cluster, 2):
+                kills.search_while_one_dies(
+                    seconds, lambda: [worker.pid for worker in cluster.workers.values()]
+                )
+    assert kills.n_within >= N_MOMENTS // 2
 
-                scores, _ = _long_search(digits, n_jobs=-1)
 
-                n_within += bool(killed)
-                timer.cancel()
-                np.testing.assert_array_equal(scores, expected)
-    assert n_within >= N_MOMENTS // 2
+@pytest.mark.usefixtures("workers_for_little")
+def test_a_worker_of_ray_that_dies_at_any_moment_changes_nothing(digits):
+    """Ray runs what it trained once more, in a new process."""
+    psutil = pytest.importorskip("psutil")
+
+    def busy():
+        children = psutil.Process().children(recursive=True)
+        return [child.pid for child in children if child.name().startswith("ray::_run")]
+
+    kills = _Kills(digits)
+    with _ray():
+        seconds = min(_long_search(digits, n_jobs=-1)[1] for _ in range(2))
+        while kills.n_left:
+            kills.search_while_one_dies(seconds, busy)
+    assert kills.n_within >= N_MOMENTS // 2
 
 
 def _has_workers(cluster, n):
