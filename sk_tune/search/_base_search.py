@@ -66,7 +66,7 @@ from sk_tune.search._search_plan import (
     planned_rounds,
     probe,
 )
-from sk_tune.search._search_session import SearchBackend, SearchSession
+from sk_tune.search._search_session import SearchBackend, SearchSession, is_complete
 from sk_tune.search._time_budget import TimeBudget
 from sk_tune.space import Candidate
 from sk_tune.training import TrainingState
@@ -401,11 +401,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         with session.trainer.interruptible():
             self._propose(rounds, callback_ctx)
         if session.trainer.is_interrupted:
-            # The candidates of the last round are left without results.
-            del session.outcomes[rounds.n_candidates :]
-            rows = range(rounds.n_candidates)
-            session.models = {r: kept for r, kept in session.models.items() if r in rows}
-            if not session.has_complete_candidate:
+            # The candidates of the last round may be left without results.
+            if not any(map(is_complete, session.outcomes[: rounds.n_candidates])):
                 raise KeyboardInterrupt
         else:
             warn_of_solo(session.solo_reasons())
@@ -457,21 +454,25 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             "total": time.monotonic() - self._start,
         }
         results = self.__dict__["cv_results_"]
+        # Ctrl-C may come while scikit-learn puts the results of a round together.
+        n_rows = min(map(len, results.values()), default=0)
+        results = {name: column[:n_rows] for name, column in results.items()}
+        del session.outcomes[n_rows:]
         self.ledger_ = search_ledger(
             session.outcomes,
             n_folds=self.n_splits_,
             max_epochs=session.options.max_resources or None,
             # In each bracket the first rung is 0; without rungs all candidates start.
-            starts=[rung == 0 for rung in results.get("iter", [0] * len(session.outcomes))],
+            starts=[rung == 0 for rung in results.get("iter", [0] * n_rows)],
             solo_reasons=session.solo_reasons(),
             seconds={**session.seconds, **seconds},
         )
         if self.epochs == "best":
-            rows = range(len(session.outcomes))
             chosen = session.trainer.best_epochs.items()
-            self.best_epochs_ = {row: epoch for row, epoch in chosen if row in rows}
+            self.best_epochs_ = {row: epoch for row, epoch in chosen if row < n_rows}
         if self.keep_models != "none":
-            self.models_ = session.models
+            models = session.models.items()
+            self.models_ = {row: kept for row, kept in models if row < n_rows}
         self.cv_results_ = with_reasons(results, session.outcomes, self.refit)
 
     @property

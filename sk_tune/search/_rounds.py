@@ -142,7 +142,8 @@ class Rounds:
 
     @property
     def n_candidates(self) -> int:
-        return len(self.results.get("params", ()))
+        # Lists in the results of a round grow while those of the next are put together.
+        return min(map(len, self.results.values()), default=0)
 
     @property
     def scores(self) -> npt.NDArray[np.float64]:

@@ -37,6 +37,11 @@ from sk_tune.training import TimeIsUpError
 _SECONDS_FOR_STREAM = 30.0
 
 
+def is_complete(folds: Sequence[FoldOutcome]) -> bool:
+    """Return whether all trainings of a candidate are there, and came to an end."""
+    return bool(folds) and not any(outcome.reason for outcome in folds)
+
+
 class SearchSession:
     """Trains and evaluates the candidates of one search.
 
@@ -181,7 +186,7 @@ class SearchSession:
     @property
     def has_complete_candidate(self) -> bool:
         """Whether a candidate has a result on every fold that it was to be run on."""
-        return any(folds and not any(o.reason for o in folds) for folds in self.outcomes)
+        return any(map(is_complete, self.outcomes))
 
     def solo_reasons(self) -> Counter[str]:
         """Return why networks were trained by no fleet, and how many for each reason."""

@@ -227,6 +227,33 @@ def test_ctrl_c_between_trainings_counts_the_rungs_that_were_evaluated(iris):
     assert np.isfinite(means[last]).all()
 
 
+@pytest.mark.parametrize("is_before", [True, False])
+def test_ctrl_c_while_results_are_put_together_keeps_whole_rungs(net, iris, is_before):
+    """All columns, the curves and the refit are of the rungs that have results."""
+
+    class Interrupted(HalvingGridSearchCV):
+        def _format_results(self, candidates, *given):
+            if len(candidates) > 4 and is_before:
+                raise KeyboardInterrupt
+            results = super()._format_results(candidates, *given)
+            if len(candidates) > 4:
+                raise KeyboardInterrupt
+            return results
+
+    rates = {"learning_rate": [0.1, 0.003, 0.01, 0.03]}
+    options = {"min_resources": 1, "max_resources": 4, "factor": 2, "cv": CV}
+    search = Interrupted(net, rates, resource="max_epochs", keep_models="all", **options)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(*iris)
+
+    results = search.cv_results_
+    assert {len(column) for column in results.values()} == {4}
+    assert search.ledger_.n_candidates == len(search.models_) == 4
+    assert set(search.learning_curves_["candidate"]) == set(range(4))
+    assert search.n_candidates_ == [4]
+    assert len(search.best_estimator_.net_.history) == 1
+
+
 class Timed(OneFit):
     """Takes a second for each round to fit, by a clock of its own."""
 
