@@ -250,13 +250,14 @@ def answer(
     """Return in plain words what was found and whether it is worth having.
 
     A baseline is beaten if its mean is below the interval of the corrected score, or,
-    without that, below the best mean less its standard deviation over the folds.
+    without that or where it is not comparable, below the best mean less its standard
+    deviation over the folds.
     """
     if best is None and n_candidates == 1:
         return "The candidate has no score: there is nothing to choose."
     if best is None:
         return f"None of {n_candidates} candidates has a score: there is nothing to choose."
-    low, high = best.score - best.std, best.score + best.std
+    spread = low, high = best.score - best.std, best.score + best.std
     if corrected is not None:
         low, high = corrected.low, corrected.high
     known = [b for b in baselines if b.mean == b.mean]
@@ -277,6 +278,12 @@ def answer(
         )
     if rival is None:
         return found
+    if _are_two_kinds(best, corrected):
+        # Rows together and means over folds cannot be compared; baselines are such means.
+        mean, std = number_text(best.score, 3), number_text(best.std, 2)
+        found = f"{found} The mean over the folds is {mean} ± {std}."
+        better = "better, beyond that spread,"
+        return f"{found} {_against(rival, number_text(rival.mean, 3), *spread, better)}"
     # Without a correction the spread over folds says nothing of the choice of the best.
     better = "clearly better" if corrected is not None else "better, beyond that spread,"
     return f"{found} {_against(rival, other[0], low, high, better)}"
@@ -290,6 +297,13 @@ def _against(baseline: Baseline, score: str, low: float, high: float, better: st
         return f"That is worse than {what}, which scores {score}: prefer that."
     advice = "prefer the simpler one" if baseline.name == "linear" else "nothing was learnt"
     return f"That cannot be told from {what}, which scores {score}: {advice}."
+
+
+def _are_two_kinds(best: CandidateRow, corrected: CorrectedScore | None) -> bool:
+    """Return whether a mean over folds and the score of all rows together differ much."""
+    if corrected is None:
+        return False
+    return abs(corrected.naive_score - best.score) > (corrected.high - corrected.low) / 2
 
 
 def gather(
@@ -313,6 +327,11 @@ def gather(
         corrected = None
         start = "The best score could not be corrected for being the best of many"
         notes.append(f"{start}: {why}")
+    if part.best is not None and _are_two_kinds(part.best, corrected):
+        notes.append(
+            "The corrected score counts all held-out rows together, all others are means "
+            "over the folds. These differ much here: do not compare across the two kinds."
+        )
     if baselines is None:
         baselines, more = search_baselines(search, X, y)
         notes += more

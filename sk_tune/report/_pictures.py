@@ -28,7 +28,7 @@ from sk_tune.report._svg import (
 
 # A category with more values than this gets no picture.
 _MOST_NAMES = 10
-_SMALL = Frame(width=300, height=210, left=50, bottom=38, right=10, top=10)
+_SMALL = Frame(width=300, height=210, left=62, bottom=38, right=10, top=10)
 
 
 def history_picture(report: SearchPart) -> dict[str, Any] | None:
@@ -370,7 +370,7 @@ def residual_picture(quality: Quality, target: str = "true value") -> dict[str, 
     """Return true against predicted numbers as a picture with its caption, or None."""
     if quality.points is None:
         return None
-    frame = Frame(left=64)
+    frame = Frame()
     predicted, truth = quality.points.T
     x = scale_of(predicted, frame.x_range)
     y = scale_of(truth, frame.y_range)

@@ -123,7 +123,7 @@ class Frame:
 
     width: int = 440
     height: int = 270
-    left: int = 52
+    left: int = 64  # For the title of the axis and labels such as -0.125.
     right: int = 12
     top: int = 12
     bottom: int = 40

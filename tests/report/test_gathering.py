@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, KFold
 
 import sk_tune
 from sk_tune.report import Baseline, search_part
@@ -104,6 +104,32 @@ def test_what_is_no_network_has_no_curves_and_no_findings(linear, iris):
     assert part.ledger is reports[1].corrected is None
     assert "could not be corrected" in reports[1].notes[0]
     assert part.best.score == plain.best_score_
+
+
+def test_all_rows_together_are_not_compared_with_means_over_folds():
+    """R² of all rows together may be high where that within each fold is below 0."""
+    rng = np.random.default_rng(0)
+    level = np.repeat([0.0, 10, 20, 30], 30)
+    X = np.column_stack([level, rng.normal(size=120)])
+    y = level + rng.normal(size=120)
+    model, space = Ridge(), {"alpha": [0.1, 1]}
+    by_level = [
+        (np.flatnonzero(level != at), np.flatnonzero(level == at)) for at in (0, 10, 20, 30)
+    ]
+    folds = {"by level": by_level, "drawn": KFold(4, shuffle=True, random_state=0)}
+
+    found = {
+        name: gather(sk_tune.GridSearchCV(model, space, cv=cv).fit(X, y), X, y)
+        for name, cv in folds.items()
+    }
+
+    assert found["drawn"].notes == []
+    assert "mean over the folds" not in found["drawn"].verdict
+    (note,) = found["by level"].notes
+    assert "do not compare across the two kinds" in note
+    assert found["by level"].corrected.low > 0.98  # Not to be held against baselines.
+    assert "The mean over the folds is -" in found["by level"].verdict
+    assert "cannot be told from the linear baseline" in found["by level"].verdict
 
 
 @pytest.mark.parametrize(
