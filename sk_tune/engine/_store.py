@@ -78,7 +78,6 @@ SCHEMA_VERSION = 1
 
 # "sktu", which tells our files from other databases.
 _APPLICATION_ID = 0x736B7475
-_HEADER = b"SQLite format 3\0"
 # Seconds that another process may hold the file.
 _TIMEOUT = 60.0
 # Keys in one query; SQLite takes at most 999 variables in old versions.
@@ -389,6 +388,11 @@ class FitStore:
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                 connection.execute(_TABLE)
         except _DATABASE_ERRORS as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+                raise StoreError(
+                    f"{self.path} must be a store of sk_tune. Got another file, or a "
+                    "damaged one; it was left as it is. Give another path."
+                ) from error
             raise StoreError(_cannot("used", self.path, error)) from error
 
     def _one(self, query: str) -> Any:
@@ -433,6 +437,10 @@ class FitStore:
 
 
 def _check_file(path: Path) -> None:
+    """Raise StoreError if there cannot be a store; without opening the file.
+
+    Who closes a file gives up the locks that SQLite, in the same process, has on it.
+    """
     if path.is_dir():
         raise StoreError(f"store must be a file. Got the folder {path}.")
     if not path.absolute().parent.is_dir():
@@ -448,12 +456,6 @@ def _check_file(path: Path) -> None:
                 f"The store {path} is empty: what was in it is lost, or was never written. "
                 "Delete the file to begin a new store there, or give another path."
             )
-        with path.open("rb") as file:
-            if file.read(len(_HEADER)) != _HEADER:
-                raise StoreError(
-                    f"{path} must be a store of sk_tune. Got another file, or a damaged "
-                    "one; it was left as it is. Give another path."
-                )
 
 
 def _cannot(what: str, path: Path, error: object) -> str:

@@ -5,6 +5,8 @@ import json
 import pickle
 import random
 import sqlite3
+import subprocess
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +60,21 @@ def path(tmp_path, results):
     with FitStore(path) as store:
         store.save(results)
     return path
+
+
+def test_another_process_that_looks_takes_nothing_from_who_writes(tmp_path, results):
+    """Whatever this process opens and closes beside its store, its locks hold."""
+    path = tmp_path / "fits.db"
+    names = list(results)
+    with FitStore(path) as store:
+        store.save({names[0]: results[names[0]]})
+        FitStore(path).close()
+        # The last one to close a file of SQLite removes its log, and may not be the last.
+        look = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('VACUUM')"
+        subprocess.run([sys.executable, "-c", look, path], check=True)
+        store.save({names[1]: results[names[1]]})
+        with FitStore(path) as other:
+            assert other.load(names).keys() == set(names[:2])
 
 
 def _assert_same(ours, theirs):
