@@ -1,0 +1,69 @@
+"""Ctrl-C at many lines of a search, and what is there afterwards."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from sk_tune import BayesSearchCV, GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV
+
+pytestmark = pytest.mark.slow
+RATES = {"learning_rate": [0.001, 0.003, 0.01, 0.03, 0.1]}
+SEARCHES = {
+    "grid": GridSearchCV(None, RATES, cv=2, keep_models="all"),
+    "best epoch": GridSearchCV(None, RATES, cv=2, epochs="best"),
+    "bayes": BayesSearchCV(None, {"learning_rate": (0.001, 0.1)}, n_iter=4, cv=2),
+    "hyperband": HyperbandSearchCV(None, RATES, max_resources=3, cv=2, random_state=0),
+    "halving": HalvingGridSearchCV(
+        None, RATES, resource="n_samples", min_resources=30, cv=2
+    ),
+}
+# Where results are put together and taken over, ours and scikit-learn's.
+FILES = ("model_selection/_search.py", "search/_base_search.py", "search/_rounds.py")
+
+
+def _fit_until(line, search, data):
+    """Press Ctrl-C at a line of the files, counted as they are run; return the number."""
+    n_lines = 0
+
+    def count(frame, event, _):
+        nonlocal n_lines
+        n_lines += event == "line"
+        if event == "line" and n_lines == line:
+            raise KeyboardInterrupt
+        return count
+
+    def enter(frame, *_):
+        return count if frame.f_code.co_filename.endswith(FILES) else None
+
+    before = sys.gettrace()
+    sys.settrace(enter)
+    try:
+        search.fit(*data)
+    finally:
+        sys.settrace(before)
+    return n_lines
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_ctrl_c_at_any_line_leaves_whole_results_or_none(name, make_estimator, iris):
+    """Columns, curves, models and the ledger are of the same candidates."""
+    net = make_estimator("MLPClassifier", max_epochs=2)
+    kind, params = type(SEARCHES[name]), SEARCHES[name].get_params(deep=False)
+    n_lines, n_kept = _fit_until(-1, kind(**{**params, "estimator": net}), iris), 0
+    for line in range(7, n_lines, n_lines // 60):
+        search = kind(**{**params, "estimator": net})
+
+        with pytest.raises(KeyboardInterrupt):
+            _fit_until(line, search, iris)
+
+        if not hasattr(search, "ledger_"):
+            continue
+        n_kept += 1
+        n_rows = len(search.cv_results_["params"])
+        assert {len(column) for column in search.cv_results_.values()} == {n_rows}
+        assert search.ledger_.n_candidates <= n_rows
+        assert set(search.learning_curves_["candidate"]) <= set(range(n_rows))
+        assert set(getattr(search, "models_", ())) <= set(range(n_rows))
+        assert np.isfinite(search.cv_results_["mean_test_score"]).any()
+    assert n_kept > 3
