@@ -11,16 +11,18 @@ from sk_tune.automl import _models
 from sk_tune.estimators import NetworkEstimator
 
 
-def small_net(n_features, n_outputs):
-    """Return a module for the estimators that ask for one."""
-    return nn.Sequential(nn.Linear(n_features, 32), nn.ReLU(), nn.Linear(32, n_outputs))
+class SmallNet(nn.Sequential):
+    """A module for the estimators that ask for one."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__(nn.Linear(n_features, 32), nn.ReLU(), nn.Linear(32, n_outputs))
 
 
 def _networks():
     for name in sk_tune.__all__:
         if name.startswith("Net"):
             # The checks' few rows make one batch, hence one step in each epoch.
-            yield getattr(sk_tune, name)(small_net, learning_rate=0.03, max_epochs=20)
+            yield getattr(sk_tune, name)(SmallNet, learning_rate=0.03, max_epochs=20)
         elif name.endswith(("Classifier", "Regressor")):
             kind = getattr(sk_tune, name)
             if issubclass(kind, NetworkEstimator):
