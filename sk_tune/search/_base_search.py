@@ -52,6 +52,7 @@ from sk_tune.search._outcomes import (
     fit_name,
     last_rows,
     learning_curves,
+    n_whole_rows,
     out_of_fold_predictions,
     scores_by_curve,
     search_ledger,
@@ -454,8 +455,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             "total": time.monotonic() - self._start,
         }
         results = self.__dict__["cv_results_"]
-        # Ctrl-C may come while scikit-learn puts the results of a round together.
-        n_rows = min(map(len, results.values()), default=0)
+        n_rows = n_whole_rows(results)
         results = {name: column[:n_rows] for name, column in results.items()}
         del session.outcomes[n_rows:]
         self.ledger_ = search_ledger(

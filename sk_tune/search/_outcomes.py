@@ -479,6 +479,14 @@ class Ledger:
         return "\n".join([counts, spent, *reasons])
 
 
+def n_whole_rows(results: Mapping[str, Any]) -> int:
+    """Return how many candidates have all columns of ``cv_results_``.
+
+    Ctrl-C may come while scikit-learn, which lets lists grow, puts a round's together.
+    """
+    return min(map(len, results.values()), default=0)
+
+
 def search_ledger(
     outcomes: Sequence[Sequence[FoldOutcome]],
     *,

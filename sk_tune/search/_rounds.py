@@ -23,7 +23,7 @@ from sk_tune.estimators import NetworkEstimator, resolve_device
 from sk_tune.exceptions import SpaceError, warn_user
 from sk_tune.schedule import Rung, new_resources
 from sk_tune.search._fold_fits import name_in_network, network_of
-from sk_tune.search._outcomes import FoldOutcome, Work, guiding_scores
+from sk_tune.search._outcomes import FoldOutcome, Work, guiding_scores, n_whole_rows
 from sk_tune.search._search_plan import FixedFolds
 from sk_tune.search._search_session import SearchSession
 from sk_tune.space import Candidate
@@ -142,8 +142,7 @@ class Rounds:
 
     @property
     def n_candidates(self) -> int:
-        # Lists in the results of a round grow while those of the next are put together.
-        return min(map(len, self.results.values()), default=0)
+        return n_whole_rows(self.results)
 
     @property
     def scores(self) -> npt.NDArray[np.float64]:

@@ -9,14 +9,15 @@ from sk_tune import BayesSearchCV, GridSearchCV, HalvingGridSearchCV, HyperbandS
 
 pytestmark = pytest.mark.slow
 RATES = {"learning_rate": [0.001, 0.003, 0.01, 0.03, 0.1]}
+RATE = {"learning_rate": (0.001, 0.1)}
+RUNGS = {"max_resources": 3, "random_state": 0}
+BY_SAMPLES = {"resource": "n_samples", "min_resources": 30}
 SEARCHES = {
-    "grid": GridSearchCV(None, RATES, cv=2, keep_models="all"),
-    "best epoch": GridSearchCV(None, RATES, cv=2, epochs="best"),
-    "bayes": BayesSearchCV(None, {"learning_rate": (0.001, 0.1)}, n_iter=4, cv=2),
-    "hyperband": HyperbandSearchCV(None, RATES, max_resources=3, cv=2, random_state=0),
-    "halving": HalvingGridSearchCV(
-        None, RATES, resource="n_samples", min_resources=30, cv=2
-    ),
+    "grid": lambda net: GridSearchCV(net, RATES, cv=2, keep_models="all"),
+    "best epoch": lambda net: GridSearchCV(net, RATES, cv=2, epochs="best"),
+    "bayes": lambda net: BayesSearchCV(net, RATE, n_iter=4, cv=2),
+    "hyperband": lambda net: HyperbandSearchCV(net, RATES, cv=2, **RUNGS),
+    "halving": lambda net: HalvingGridSearchCV(net, RATES, cv=2, **BY_SAMPLES),
 }
 # Where results are put together and taken over, ours and scikit-learn's.
 FILES = ("model_selection/_search.py", "search/_base_search.py", "search/_rounds.py")
@@ -49,10 +50,9 @@ def _fit_until(line, search, data):
 def test_ctrl_c_at_any_line_leaves_whole_results_or_none(name, make_estimator, iris):
     """Columns, curves, models and the ledger are of the same candidates."""
     net = make_estimator("MLPClassifier", max_epochs=2)
-    kind, params = type(SEARCHES[name]), SEARCHES[name].get_params(deep=False)
-    n_lines, n_kept = _fit_until(-1, kind(**{**params, "estimator": net}), iris), 0
+    n_lines, n_kept = _fit_until(-1, SEARCHES[name](net), iris), 0
     for line in range(7, n_lines, n_lines // 60):
-        search = kind(**{**params, "estimator": net})
+        search = SEARCHES[name](net)
 
         with pytest.raises(KeyboardInterrupt):
             _fit_until(line, search, iris)
