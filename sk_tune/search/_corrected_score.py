@@ -226,14 +226,14 @@ def corrected_score(
     Algorithm BBC-CV of [1]_; the interval is its percentile interval of the scores on
     samples not drawn, which are 37 % of the samples, so it is wider than it needs to be.
 
-    Accuracy, balanced accuracy, log loss, squared, root mean squared and absolute error and
-    R^2 take matrix products of O(B N C), in chunks of bounded memory; ROC AUC of two
-    classes takes as many operations, but slower ones.  Of more than 10,000 samples, 10,000
-    blocks of samples that are put together at random are resampled instead, which leaves
-    the variance of sums as it is and takes O(N C); the ROC AUC is that of DeLong's linear
-    terms then.  Any other metric is called O(B C) times, with B lowered to
-    ``max(100, 5_000 // C)`` at most; resamples for which it is not defined, say because
-    they lack a class, are left out.
+    Accuracy, balanced accuracy, precision, recall, F and Jaccard scores, log loss, squared,
+    root mean squared and absolute error and R^2 take matrix products of O(B N C), in chunks
+    of bounded memory; ROC AUC of two classes takes as many operations, but slower ones.  Of
+    more than 10,000 samples, 10,000 blocks of samples that are put together at random are
+    resampled instead, which leaves the variance of sums as it is and takes O(N C); the ROC
+    AUC is that of DeLong's linear terms then.  Any other metric is called O(B C) times,
+    with B lowered to ``max(100, 5_000 // C)`` at most; resamples for which it is not
+    defined, say because they lack a class, are left out.
 
     The score is of predictions pooled over folds.  A search's ``best_score_`` is the mean
     over folds, which differs for metrics that are no means over samples.

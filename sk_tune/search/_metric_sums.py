@@ -19,10 +19,15 @@ import numpy.typing as npt
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
+    f1_score,
+    fbeta_score,
+    jaccard_score,
     log_loss,
     mean_absolute_error,
     mean_squared_error,
+    precision_score,
     r2_score,
+    recall_score,
     roc_auc_score,
     root_mean_squared_error,
 )
@@ -30,6 +35,9 @@ from sklearn.metrics import (
 from sk_tune._metric import Metric
 
 Floats = npt.NDArray[np.float64]
+
+# Classes times predictions, beyond which their counts take too much memory.
+_MOST_COUNTED = 2**23
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -187,11 +195,13 @@ def metric_sums(
     """Return a metric's sums, if it is a function of sums.
 
     `responses`, (C, N, ...), are what the metric takes; `classes` all labels in the order
-    of probabilities, those in `y` if None. None for other metrics, for options, and for
-    shapes that do not fit.
+    of probabilities, those in `y` if None. None for other metrics, for most options, and
+    for shapes that do not fit.
     """
     make = _MAKERS.get(metric.function)
-    if metric.options or (make is None and metric.function is not log_loss):
+    if metric.function in _RATIOS:
+        make = partial(_ratio_of_counts, metric)
+    elif metric.options or (make is None and metric.function is not log_loss):
         return None
     # The square of what a diverging network predicts may be infinite, which is its score.
     sums: MetricSums | AucSums | None = None
@@ -239,6 +249,53 @@ def _balanced_accuracy(y: Array, labels: Array) -> MetricSums | None:
     return MetricSums(
         terms=[(np.flatnonzero(m), right[:, m]) for m in members],
         row_terms=[m.astype(np.float64) for m in members],
+        combine=combine,
+    )
+
+
+def _ratio_of_counts(metric: Metric, y: Array, labels: Array) -> MetricSums | None:
+    """Return the sums of a precision, recall, F or Jaccard score: counts of each class."""
+    options: dict[str, Any] = {"average": "binary", "pos_label": 1, "beta": 1.0}
+    options |= {"zero_division": 0, **metric.options}
+    average, of_none = options["average"], options["zero_division"]
+    of_none = 0 if of_none == "warn" else of_none
+    # The metric itself refuses numbers that are no classes.
+    if y.ndim != 1 or y.dtype.kind != labels.dtype.kind or y.dtype.kind == "f":
+        return None
+    classes = np.unique([y, *labels]).tolist()
+    if (
+        len(options) > 4
+        or of_none not in {0, 1}
+        or average not in {"binary", "micro", "macro", "weighted"}
+        or len(classes) * labels.size > _MOST_COUNTED
+    ):
+        return None
+    if average == "binary":
+        if len(classes) > 2 or options["pos_label"] not in classes:
+            return None
+        classes = [options["pos_label"]]
+    true = [y == label for label in classes]
+    said = [labels == label for label in classes]
+    hits = [a & b for a, b in zip(true, said, strict=True)]
+    ratio = partial(_RATIOS[metric.function], options["beta"] ** 2)
+
+    def combine(sums: Sequence[Floats], row_sums: Sequence[Floats]) -> Floats:
+        n, n_true = row_sums[0], np.stack(row_sums[1:])
+        # Of shape (classes, B, C).
+        n_hits, n_said = np.split(np.stack(sums), 2)
+        counts = n_hits, n_true, n_said
+        if average == "micro":
+            counts = tuple(each.sum(axis=0, keepdims=True) for each in counts)
+        above, below = ratio(*counts)
+        share = np.where(below > 0, above / below, of_none)
+        if average in {"macro", "weighted"}:
+            by = n_true if average == "weighted" else n_true + n_said > 0
+            share = (share * by).sum(axis=0, keepdims=True) / by.sum(axis=0)
+        return np.where(n > 0, share[0], np.nan)
+
+    return MetricSums(
+        terms=[(slice(None), each.astype(np.float64)) for each in (*hits, *said)],
+        row_terms=[np.ones(len(y)), *(each.astype(np.float64) for each in true)],
         combine=combine,
     )
 
@@ -300,6 +357,20 @@ def _squares_by_output(y: Array, predictions: Array) -> list[Floats]:
     return [squares] if y.ndim == 1 else list(np.moveaxis(squares, -1, 0))
 
 
+def _f_score(
+    beta2: float, hits: Floats, true: Floats, said: Floats
+) -> tuple[Floats, Floats]:
+    return (1 + beta2) * hits, beta2 * true + said
+
+
+# What is divided by what; the first argument is the square of beta.
+_RATIOS: dict[Callable[..., Any], Callable[..., tuple[Floats, Floats]]] = {
+    f1_score: _f_score,
+    fbeta_score: _f_score,
+    precision_score: lambda _, hits, true, said: (hits, said),
+    recall_score: lambda _, hits, true, said: (hits, true),
+    jaccard_score: lambda _, hits, true, said: (hits, true + said - hits),
+}
 _MAKERS: dict[Callable[..., Any], Callable[..., MetricSums | AucSums | None]] = {
     accuracy_score: _accuracy,
     balanced_accuracy_score: _balanced_accuracy,

@@ -14,8 +14,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.linear_model import Ridge
 from sklearn.metrics import (
     accuracy_score,
-    f1_score,
+    fbeta_score,
     make_scorer,
+    matthews_corrcoef,
     max_error,
     mean_absolute_error,
     r2_score,
@@ -47,8 +48,8 @@ def _scores(name, seed=0):
         ("roc_auc", roc_auc_score),
         ("accuracy", lambda y, p: accuracy_score(y, CLASSES[(p > 0.5).astype(int)])),
         (
-            "f1_macro",
-            lambda y, p: f1_score(y, CLASSES[(p > 0.5).astype(int)], average="macro"),
+            "matthews_corrcoef",
+            lambda y, p: matthews_corrcoef(y, CLASSES[(p > 0.5).astype(int)]),
         ),
     ],
 )
@@ -59,10 +60,10 @@ def test_a_fold_has_the_score_of_its_own_samples(name, score):
     expected = [[score(y[held], one[held]) for one in p] for held in FOLDS]
 
     assert own.on_all() == pytest.approx(np.array(expected))
-    assert own.needs_calls == (name == "f1_macro")
+    assert own.needs_calls == (name == "matthews_corrcoef")
 
 
-@pytest.mark.parametrize("name", ["roc_auc", "f1_macro"])
+@pytest.mark.parametrize("name", ["roc_auc", "matthews_corrcoef"])
 def test_resamples_are_about_the_mean_over_folds(name):
     """They scatter more than means of all samples, of which each has 37 %."""
     own, _, _ = _scores(name)
@@ -96,7 +97,13 @@ METRICS = [
     "neg_mean_absolute_error",
     "neg_root_mean_squared_error",
     "roc_auc",
+    *("f1_macro", "precision_weighted", "jaccard_micro", "recall", "f2"),
 ]
+
+
+def _metric(name):
+    f2 = make_scorer(fbeta_score, beta=2, zero_division=1)
+    return scorer_metric(f2 if name == "f2" else name)
 
 
 def _case(name, rng, n_rows, n_outputs=None):
@@ -107,7 +114,9 @@ def _case(name, rng, n_rows, n_outputs=None):
     if name == "roc_auc":
         # Few values, so that there are ties.
         return np.resize(CLASSES, n_rows), rng.integers(5, size=(4, n_rows)) / 7
-    if name.endswith("accuracy"):
+    if name in {"recall", "f2"}:
+        return np.resize([0, 1], n_rows), rng.integers(2, size=(4, n_rows))
+    if name.endswith(("accuracy", "macro", "weighted", "micro")):
         labels = np.array(["a", "b", "c"])
         return labels[rng.integers(3, size=shape)], labels[
             rng.integers(3, size=(4, *shape))
@@ -130,7 +139,7 @@ def _needs_calls(metric, y, responses, classes=None):
 def test_sums_equal_the_metric_on_the_rows_drawn(name, n_outputs, seed, n_rows):
     """A weight is how often a row is there, for any resample and several outputs."""
     rng = np.random.default_rng(seed)
-    metric = scorer_metric(name)
+    metric = _metric(name)
     y, responses = _case(name, rng, n_rows, n_outputs)
     if n_outputs and name == "accuracy":
         y, responses = (y == "a").astype(int), (responses == "a").astype(int)
@@ -139,6 +148,7 @@ def test_sums_equal_the_metric_on_the_rows_drawn(name, n_outputs, seed, n_rows):
     options = {"labels": [0, 1, 2]} if name == "neg_log_loss" else {}
     # scikit-learn warns of classes that a resample lacks.
     with warnings.catch_warnings(action="ignore"):
+        options |= metric.options
         drawn = (metric.function(y[rows], one[rows], **options) for one in responses)
         expected = [metric.sign * score for score in drawn]
 
@@ -172,7 +182,7 @@ def test_the_correction_is_the_mean_over_all_resamples_there_are():
 
 def _score(name, y, response, **options):
     options = {"n_bootstraps": 1, **options}
-    return corrected_score([response], y, scorer_metric(name), **options).naive_score
+    return corrected_score([response], y, _metric(name), **options).naive_score
 
 
 def test_probabilities_need_a_column_for_each_class_only():
@@ -213,7 +223,7 @@ def test_shapes_that_do_not_fit_are_left_to_the_metric(name):
     """It will say what is wrong with them."""
     y, responses = _case(name, np.random.default_rng(0), 6)
 
-    assert _needs_calls(scorer_metric(name), y[:5], responses)
+    assert _needs_calls(_metric(name), y[:5], responses)
 
 
 def test_what_is_no_function_of_sums_is_called():
@@ -221,7 +231,7 @@ def test_what_is_no_function_of_sums_is_called():
     half = np.full((1, 3, 2), 0.5)
     force = scorer_metric(make_scorer(r2_score, force_finite=False))
 
-    assert _needs_calls(scorer_metric("f1"), np.arange(3) % 2, np.ones((1, 3)))
+    assert _needs_calls(scorer_metric("f1"), np.arange(3), np.ones((1, 3), int))
     assert _needs_calls(force, np.arange(3.0), np.ones((1, 3)))
     assert _needs_calls(scorer_metric("neg_log_loss"), np.arange(3), half, CLASSES)
 
@@ -273,24 +283,14 @@ def test_a_clear_winner_is_hardly_corrected():
     assert ratio == pytest.approx(2.9, rel=0.15)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "accuracy",
-        "balanced_accuracy",
-        "neg_log_loss",
-        "neg_root_mean_squared_error",
-        "r2",
-        "roc_auc",
-    ],
-)
+@pytest.mark.parametrize("name", [*METRICS[:4], *METRICS[6:9]])
 def test_blocks_of_rows_are_resampled_as_rows_are(monkeypatch, name):
     """600 blocks of 5 weighted rows give the score and interval that 3,000 rows give."""
     rng = np.random.default_rng(3)
     y = rng.integers(2, size=3000)
     logit = (y - 0.5) * np.linspace(0.5, 0.7, 5)[:, None] + rng.normal(size=(5, 3000))
     predictions = 1 / (1 + np.exp(-np.round(logit, 1)))
-    if name.endswith("accuracy"):
+    if name.endswith(("accuracy", "macro")):
         predictions = (predictions > 0.5).astype(int)
     metric, weight = scorer_metric(name), rng.uniform(0.5, 1.5, size=3000)
     options = {"n_bootstraps": 400, "random_state": 4, "sample_weight": weight}
