@@ -58,8 +58,8 @@ TrainingDivergedError
     If the loss or a weight becomes infinite or NaN.
 """
 _CLASSES = """classes : array-like of shape (n_classes,), default=None
-    All labels that will ever come.  Only the first call looks at it; without it, the labels
-    of that call are all.
+    All labels that will ever come, in each call the same, or in the first only; without it,
+    the labels of that call are all.
 """
 
 
@@ -83,6 +83,12 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         *,
         n_epochs: int = 1,
     ) -> Self:
+        seen = classes is not None and hasattr(self, "net_") and not self._is_multilabel
+        if seen and not np.array_equal(np.unique(as_array(classes)), self.classes_):
+            raise ValueError(
+                "classes must be those of the first call of partial_fit, "
+                f"{self.classes_}. Got {classes} instead."
+            )
         return self._partial_fit(X, y, sample_weight, n_epochs, classes)
 
     partial_fit.__doc__ = _PARTIAL_FIT.format(more="", parameters=_CLASSES)

@@ -199,6 +199,8 @@ def test_a_class_that_was_not_announced_is_refused(make_estimator):
     assert "classes" in str(raised.value)
     with pytest.raises(ValueError, match=r"\[2\]"):
         make_estimator("MLPClassifier").partial_fit(X, CODES, classes=[0, 1])
+    with pytest.raises(ValueError, match="first call"):
+        net.partial_fit(X, BINARY, classes=[0, 1, 2])
 
 
 def test_labels_and_indicators_do_not_mix(make_estimator):
