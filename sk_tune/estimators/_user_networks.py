@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sk_tune._compat import HasMethods
 from sk_tune._declaration import parameters
-from sk_tune._text import nearest
+from sk_tune._text import did_you_mean
 from sk_tune.estimators._network_estimator import NetworkEstimator
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import WholeNumber, check_input_shape, reshaped
@@ -151,10 +151,10 @@ class _NetEstimator(NetworkEstimator):
         takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
         unknown = next((name for name in arguments if name not in known), None)
         if unknown is not None and not takes_all:
-            near = nearest(unknown, list(known)) or list(known)
             raise ValueError(
                 f"Invalid parameter {_PREFIX + unknown!r} for {type(self).__name__}: its "
-                f"module takes no argument {unknown!r}. Valid ones are near: {near}."
+                f"module takes no argument {unknown!r}.{did_you_mean(unknown, known)} It "
+                f"takes {', '.join(known)}."
             )
         from_data: dict[str, Any] = {
             "n_outputs": n_outputs,

@@ -150,16 +150,19 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
                 allow_nd=estimator._allow_nd,
                 ensure_all_finite="allow-nan" if estimator._allow_nan else True,
             )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         advice = _other_shapes(estimator, X) or _columns_at_fault(X)
         if not advice:
             raise
-        raise ValueError(f"{error}\n{advice}") from error
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{error}\n{advice}") from error
     return checked
 
 
 def _other_shapes(estimator: Any, X: Any) -> str:
-    """Return a sentence on what takes images and sequences, if they are too much here."""
+    """Return a sentence on other forms of X, if it is a dict, or has too many axes here."""
+    if isinstance(X, dict):
+        return "X must be one array or table; a network may split its columns in forward."
     if estimator._allow_nd or getattr(X, "ndim", 2) not in {3, 4}:
         return ""
     task = "Regressor" if is_regressor(estimator) else "Classifier"

@@ -113,7 +113,7 @@ def halving_plan(
         )
     if not 1 <= smallest <= max_resources:
         raise ValueError(
-            "The resources of halving_plan must satisfy 1 <= min_resources <= "
+            "Resources of a halving must satisfy 1 <= min_resources <= "
             f"max_resources. Got min_resources={smallest} and {max_resources=} instead."
         )
     if factor == int(factor):
@@ -187,7 +187,7 @@ def hyperband_brackets(
     """
     if not 1 <= min_resources <= max_resources:
         raise ValueError(
-            "The resources of hyperband_brackets must satisfy 1 <= min_resources <= "
+            "Resources of Hyperband must satisfy 1 <= min_resources <= "
             f"max_resources. Got {min_resources=} and {max_resources=} instead."
         )
     if factor < 2:

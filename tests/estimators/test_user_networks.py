@@ -204,7 +204,7 @@ def _spoilt(spoil):
 
 
 REFUSED = {
-    "unknown argument": ({"module__widht": 3}, ["'module__widht'", "width"]),
+    "unknown argument": ({"module__widht": 3}, ["'module__widht'", "mean 'width'"]),
     "argument of an instance": (
         {"module": nn.Linear(8, 2), "module__bias": False},
         ["module__bias", "instance"],

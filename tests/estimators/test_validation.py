@@ -180,6 +180,8 @@ BAD_X = {
     "no columns": (lambda: X[:, :0], ["0 feature(s)"]),
     "one dimension": (lambda: X[:, 0], ["Reshape your data"]),
     "a number": (lambda: 3.0, ["scalar array"]),
+    "a dict": (lambda: {"a": X, "b": X}, ["not 'dict'", "one array or table"]),
+    "all NA": (lambda: _frame(c4=pd.NA), ["'c4' (60)", "SimpleImputer"]),
     "ragged": (lambda: [[1.0], [2.0, 3.0]], []),
     "other length": (lambda: X[:50], ["inconsistent numbers of samples", "50", "60"]),
 }
