@@ -28,6 +28,7 @@ from sk_tune.ensemble._member_inputs import (
 )
 from sk_tune.estimators import NetworkEstimator, is_unchanged
 from sk_tune.nets import MLP
+from sk_tune.training import one_thread
 
 Array = npt.NDArray[Any]
 
@@ -321,7 +322,8 @@ class _Stacked:
             return outputs.sigmoid().cpu().double()
         # The softmax takes a twentieth of the time with the samples last in memory, as the
         # stack leaves them.
-        found = outputs.mT.contiguous().softmax(dim=1).cpu().double().mT
+        with one_thread():
+            found = outputs.mT.contiguous().softmax(dim=1).cpu().double().mT
         if self._columns is None:
             return found
         # A class that a member has never seen has no probability.

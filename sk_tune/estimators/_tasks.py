@@ -22,6 +22,7 @@ from sk_tune.training import (
     BinaryCrossEntropy,
     CrossEntropy,
     accuracy_by_network,
+    one_thread,
     r2_by_network,
 )
 
@@ -125,7 +126,8 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         outputs = self._forward(X)
         if self._is_multilabel:
             return nn.functional.logsigmoid(outputs).numpy()
-        return outputs.log_softmax(dim=1).numpy()
+        with one_thread():
+            return outputs.log_softmax(dim=1).numpy()
 
     def predict(self, X: Any) -> Array:
         """Return the most probable label of each sample.
@@ -147,8 +149,11 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         return labels
 
     def _predictions(self, outputs: Tensor) -> Array:
-        probabilities = outputs.sigmoid() if self._is_multilabel else outputs.softmax(dim=1)
-        return probabilities.numpy()
+        if self._is_multilabel:
+            return outputs.sigmoid().numpy()
+        # However few samples there are, torch would share them out, and wait for a core.
+        with one_thread():
+            return outputs.softmax(dim=1).numpy()
 
     def _target_array(self, y: Any) -> Any:
         if sparse.issparse(y):

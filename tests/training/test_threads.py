@@ -9,8 +9,10 @@ from scipy import sparse
 from sklearn.model_selection import cross_val_score
 from skorch.callbacks import Callback
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
+from sk_tune.ensemble import BaggingClassifier
 from sk_tune.training import TrainingState, is_small, one_thread
 
 
@@ -20,28 +22,20 @@ def _state(*shapes):
 
 
 @pytest.mark.parametrize(
-    ("shapes", "n_rows", "expected"),
+    ("shapes", "X", "expected"),
     [
-        ([(64, 64), (64,)], 1000, True),
-        ([(64, 64), (64,)], 100_000, False),
-        ([(4096, 4096)], 100, False),
-        ([(8, 1, 3, 3)], 10, False),
+        ([(64, 64), (64,)], np.zeros((1000, 3)), True),
+        ([(64, 64), (64,)], np.zeros((100_000, 3)), False),
+        ([(4096, 4096)], np.zeros((100, 3)), False),
+        ([(8, 1, 3, 3)], np.zeros((10, 3)), False),
+        ([(64, 64)], sparse.csr_array((1000, 64)), True),
+        ([(4, 4)], np.zeros((2, 5, 4)), False),
     ],
-    ids=["few rows", "many rows", "wide", "convolution"],
+    ids=["few rows", "many rows", "wide", "convolution", "sparse", "sequences"],
 )
-def test_small_is_what_multiplies_few_numbers(shapes, n_rows, expected):
+def test_small_is_what_multiplies_few_numbers(shapes, X, expected):
     """Rows times weights decide; layers that use a weight more than once are not small."""
-    assert is_small(_state(*shapes), np.zeros((n_rows, 3))) is expected
-
-
-def test_sparse_rows_are_counted_as_others():
-    """They have a shape, and no length."""
-    assert is_small(_state((64, 64)), sparse.csr_array((1000, 64)))
-
-
-def test_what_has_more_axes_is_not_small():
-    """A recurrent layer uses its weights at every step of a sequence."""
-    assert not is_small(_state((4, 4)), np.zeros((2, 5, 4)))
+    assert is_small(_state(*shapes), X) is expected
 
 
 @pytest.mark.parametrize(("wanted", "inside"), [(True, 1), (False, 2)])
@@ -175,6 +169,26 @@ def test_scores_of_folds_are_computed_in_one_thread(seen):
 
     assert set(seen) == {1}
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("_two_threads")
+def test_probabilities_are_computed_in_one_thread():
+    """However few they are, torch shares them out, and waits for a core that is busy."""
+    found = []
+
+    class Note(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            if "softmax" in func.__name__:
+                found.append(torch.get_num_threads())
+            return func(*args, **(kwargs or {}))
+
+    X = np.random.default_rng(0).normal(size=(120, 4))
+    net = MLPClassifier(max_epochs=1).fit(X, Y)
+    bag = BaggingClassifier(net, n_estimators=2).fit(X, Y)
+    with Note():
+        net.predict_proba(X), net.predict_log_proba(X), bag.predict_proba(X)
+
+    assert found == [1] * 3
 
 
 @pytest.mark.usefixtures("_two_threads")
