@@ -81,7 +81,7 @@ Array = npt.NDArray[Any]
 
 # Attributes that a search learns beside those of scikit-learn.
 _OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_curves")
-_OWN_STATE += ("best_epochs_", "models_", "ledger_", "cut_short_")
+_OWN_STATE += ("_corrected", "best_epochs_", "models_", "ledger_", "cut_short_")
 # Attributes that scikit-learn sets after all candidates have scores.
 _CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
 _N_KEPT = {"none": 0, "best": 1, "all": None}
@@ -505,8 +505,11 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         check_is_fitted(self, "_outcomes")
         if self.keep_predictions != "all":
             return None
-        weight = vars(self).get("_scored_by")
-        return corrected_score_of(self, self._outcomes, self._labels(), weight)
+        # Kept, because some metrics take many seconds, and a report asks more than once.
+        if "_corrected" not in self.__dict__:
+            weight, labels = vars(self).get("_scored_by"), self._labels()
+            self._corrected = corrected_score_of(self, self._outcomes, labels, weight)
+        return self._corrected
 
     @property
     def search_record_(self) -> SearchRecord:

@@ -22,7 +22,7 @@ from sklearn.utils import check_random_state
 from sk_tune._metric import Metric, scorer_metric
 from sk_tune._search_record import deciding_scorer, rows_of_most
 from sk_tune._text import interval_text
-from sk_tune.search._metric_sums import AucSums, MetricSums, in_blocks, metric_sums
+from sk_tune.search._metric_sums import Sums, in_blocks, metric_sums
 from sk_tune.search._outcomes import FoldOutcome, out_of_fold_predictions
 
 Array = npt.NDArray[Any]
@@ -32,9 +32,9 @@ Floats = npt.NDArray[np.float64]
 _CHUNK_BYTES = 32 * 2**20
 # Above as many samples, blocks of samples drawn at random are resampled.
 _MOST_BLOCKS = 10_000
-# A metric that is no function of sums is called, about a millisecond each time; so many
-# resamples are looked at whatever the time, and so many more unless it is up.
-_MOST_CALLS, _LEAST_RESAMPLES, _LEAST_BOOTSTRAPS = 5_000, 50, 100
+# A metric that is no function of sums is called, 2 to 10 milliseconds each time; so many
+# resamples are looked at whatever the time.  A search lets it take so many seconds.
+_MOST_CALLS, _LEAST_RESAMPLES, _MOST_SECONDS = 1_000, 50, 30.0
 
 
 class FoldScores:
@@ -126,7 +126,7 @@ class _CalledMetric:
         return scores
 
 
-_Scores = MetricSums | AucSums | _CalledMetric
+_Scores = Sums | _CalledMetric
 
 
 def _scores_of(
@@ -228,12 +228,12 @@ def corrected_score(
 
     Accuracy, balanced accuracy, precision, recall, F and Jaccard scores, log loss, squared,
     root mean squared and absolute error and R^2 take matrix products of O(B N C), in chunks
-    of bounded memory; ROC AUC of two classes takes as many operations, but slower ones.  Of
-    more than 10,000 samples, 10,000 blocks of samples that are put together at random are
-    resampled instead, which leaves the variance of sums as it is and takes O(N C); the ROC
-    AUC is that of DeLong's linear terms then.  Any other metric is called O(B C) times,
-    with B lowered to ``max(100, 5_000 // C)`` at most; resamples for which it is not
-    defined, say because they lack a class, are left out.
+    of bounded memory; ROC AUC, of each class against the others too, takes as many
+    operations, but slower ones.  Of more than 10,000 samples, 10,000 blocks of samples that
+    are put together at random are resampled instead, which leaves the variance of sums as
+    it is and takes O(N C); the ROC AUC is that of DeLong's linear terms then.  Any other
+    metric is called O(B C) times, with B lowered to ``max(50, 1_000 // C)`` at most;
+    resamples for which it is not defined, say because they lack a class, are left out.
 
     The score is of predictions pooled over folds.  A search's ``best_score_`` is the mean
     over folds, which differs for metrics that are no means over samples.
@@ -258,7 +258,7 @@ def corrected_score(
             scores = in_blocks(scores, w, block, _MOST_BLOCKS)
             w = np.ones(_MOST_BLOCKS)
     else:
-        fewer = max(_LEAST_BOOTSTRAPS, _MOST_CALLS // max(1, len(responses)))
+        fewer = max(_LEAST_RESAMPLES, _MOST_CALLS // max(1, len(responses)))
         n_bootstraps = min(n_bootstraps, fewer)
 
     seed = check_random_state(random_state).randint(2**31 - 1)
@@ -359,6 +359,7 @@ def corrected_score_of(
         metric,
         classes=classes,
         sample_weight=sample_weight,
+        time_budget=_MOST_SECONDS,
         random_state=0,
     )
 

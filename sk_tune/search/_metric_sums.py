@@ -157,9 +157,28 @@ class MetricSums:
             return self.sign * self.combine(sums, row_sums)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MeanOfSums:
+    """The mean of metrics that are functions of weights; see ``MetricSums``."""
+
+    parts: Sequence["Sums"]
+    sign: int = 1
+
+    def of(self, candidates: Any) -> "MeanOfSums":
+        return replace(self, parts=[part.of(candidates) for part in self.parts])
+
+    def of_all(self, weights: Floats) -> Floats:
+        """Return the score of every candidate under every weighting, (B, C)."""
+        scores = [part.of_all(weights) for part in self.parts]
+        return np.asarray(self.sign * np.mean(scores, axis=0))
+
+
+Sums = MetricSums | AucSums | MeanOfSums
+
+
 def in_blocks(
-    sums: MetricSums | AucSums, weight: Floats, block: npt.NDArray[np.intp], n_blocks: int
-) -> MetricSums:
+    sums: Sums, weight: Floats, block: npt.NDArray[np.intp], n_blocks: int
+) -> MetricSums | MeanOfSums:
     """Return sums over blocks of samples, of which weightings have the shape (B, n_blocks).
 
     `weight` (N,) is that of each sample within its block, `block` (N,) its block. The area
@@ -170,6 +189,9 @@ def in_blocks(
         totals = np.bincount(block[rows], weights=values * weight[rows], minlength=n_blocks)
         return totals.astype(np.float64, copy=False)
 
+    if isinstance(sums, MeanOfSums):
+        parts = [in_blocks(part, weight, block, n_blocks) for part in sums.parts]
+        return replace(sums, parts=parts)
     if isinstance(sums, AucSums):
         classes = [sums.is_positive, ~sums.is_positive]
         sums = MetricSums(
@@ -191,7 +213,7 @@ def in_blocks(
 
 def metric_sums(
     metric: Metric, y: Array, responses: Array, classes: Array | None = None
-) -> MetricSums | AucSums | None:
+) -> Sums | None:
     """Return a metric's sums, if it is a function of sums.
 
     `responses`, (C, N, ...), are what the metric takes; `classes` all labels in the order
@@ -201,10 +223,14 @@ def metric_sums(
     make = _MAKERS.get(metric.function)
     if metric.function in _RATIOS:
         make = partial(_ratio_of_counts, metric)
+    elif make is _roc_auc and metric.options == {"multi_class": "ovr"}:
+        # Two classes have the area of one of them, more the mean over their areas.
+        if responses.ndim == 3 and y.ndim == 1:
+            make, y = _mean_roc_auc, y[:, np.newaxis] == np.unique(y)
     elif metric.options or (make is None and metric.function is not log_loss):
         return None
     # The square of what a diverging network predicts may be infinite, which is its score.
-    sums: MetricSums | AucSums | None = None
+    sums: Sums | None = None
     with np.errstate(over="ignore"):
         if make is None:
             sums = _log_loss(y, responses, classes)
@@ -307,6 +333,14 @@ def _roc_auc(y: Array, scores: Array) -> AucSums | None:
     return AucSums(scores=scores, is_positive=np.asarray(y == labels[1]))
 
 
+def _mean_roc_auc(y: Array, probabilities: Array) -> MeanOfSums:
+    columns = np.moveaxis(probabilities, 2, 0)
+    parts = [
+        AucSums(scores=p, is_positive=own) for p, own in zip(columns, y.T, strict=True)
+    ]
+    return MeanOfSums(parts=parts)
+
+
 def _mean_of_errors(loss: Any, y: Array, predictions: Array) -> MetricSums:
     losses = loss(predictions.astype(np.float64) - y)
     return _mean(losses if y.ndim == 1 else losses.mean(axis=-1))
@@ -371,7 +405,7 @@ _RATIOS: dict[Callable[..., Any], Callable[..., tuple[Floats, Floats]]] = {
     recall_score: lambda _, hits, true, said: (hits, true),
     jaccard_score: lambda _, hits, true, said: (hits, true + said - hits),
 }
-_MAKERS: dict[Callable[..., Any], Callable[..., MetricSums | AucSums | None]] = {
+_MAKERS: dict[Callable[..., Any], Callable[..., Sums | None]] = {
     accuracy_score: _accuracy,
     balanced_accuracy_score: _balanced_accuracy,
     mean_squared_error: partial(_mean_of_errors, np.square),
