@@ -132,7 +132,6 @@ for (name, loss), marker in zip(losses.items(), ["s", "o"], strict=True):
     right.plot(np.arange(1, len(loss) + 1), loss, marker, alpha=0.6, label=name)
 right.axhline(-baseline, color="tab:red", linestyle="--", label="logistic regression")
 right.set(xlabel="Candidate", ylabel="Held-out log loss (nats)", title="What was tried")
-right.set_yscale("log")
 right.legend()
 plt.show()
 

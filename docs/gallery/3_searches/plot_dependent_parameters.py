@@ -54,9 +54,10 @@ momentum = search.cv_results_["param_mlpclassifier__momentum"]
 print(f"{momentum.mask.sum()} of {len(momentum)} candidates have no momentum of their own")
 
 # %%
-# Left: how much of the variance of the score each parameter explains.  A column of random
-# numbers is drawn along as the measure of luck (dotted): what is not well beyond it says
-# nothing.  Right: the learning rate, for each optimizer by itself.
+# Left: how much of the variance of the score each parameter explains, by itself (dark) and
+# with its interactions (light).  A column of random numbers is drawn along as the measure
+# of luck (dotted): what is not well beyond it says nothing.  Right: the learning rate, for
+# each optimizer by itself.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.4), layout="constrained")
 HyperparameterImportanceDisplay.from_search(search, ax=left)
@@ -72,13 +73,13 @@ for optimizer, colour, marker in [("sgd", "tab:orange", "s"), ("adamw", "tab:blu
         label=optimizer,
     )
 right.set(xscale="log", xlabel="Learning rate", ylabel="Held-out accuracy")
-right.set_title("The best rates of both lie tenfold apart or more")
+right.set_title("SGD wants a rate some ten times as high")
 right.legend()
 plt.show()
 
 # %%
-# The learning rate is what matters; dropout and activation hardly do here, and may be left
-# at what is cheapest.
+# The learning rate matters most, and the optimizer, because each wants its own; dropout and
+# activation hardly matter here, and may be left at what is cheapest.
 #
 # What to watch out for: importance is about the range that was searched.  A parameter whose
 # range holds only good values looks unimportant, and one whose range is absurdly wide looks

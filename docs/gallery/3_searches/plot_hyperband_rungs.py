@@ -11,7 +11,7 @@ compares with a random search that trains as many epochs.
 """
 
 # %%
-# Digits again, 700 of them.  The space is wide on purpose: learning rates over four orders
+# Digits again, 600 of them.  The space is wide on purpose: learning rates over four orders
 # of magnitude, most of which are bad.
 
 import matplotlib.pyplot as plt

@@ -127,7 +127,7 @@ for (above, below), (name, search) in zip(axes.T, sick.items(), strict=False):
         title=f"{n_visits} treatments: {fall}",
     )
 EpochCurveDisplay.from_search(
-    leaking, ax=axes[0, 4], title="copies in both folds: good fit (!)"
+    leaking, ax=axes[0, 4], title="copies across folds: good fit (!)"
 )
 EpochCurveDisplay.from_search(
     honest,

@@ -87,7 +87,7 @@ left.set(
     xticks=widths,
     xticklabels=widths,
 )
-left.set_title("Too small on the left; the rest is width enough")
+left.set_title("Too small on the left, wide enough on the right")
 right.set(xlabel="Training samples", xticks=sizes, xticklabels=sizes)
 right.set_title(
     "More samples would help" if finding.outcome != "passed" else "Samples enough"
@@ -99,5 +99,5 @@ plt.show()
 # Where both lines are low, the network underfits: make it larger.  Where the training line
 # is at the top and the other one is not, it overfits: regularise, or find more samples.
 #
-# What to watch out for: large networks are not always worse.  Here the widest ones overfit
-# as much as a medium one and are no better either; take the smallest one of the plateau.
+# What to watch out for: large networks are not always worse.  Here the widest ones learn all
+# training samples by heart and lose little for it; take the smallest one of the plateau.

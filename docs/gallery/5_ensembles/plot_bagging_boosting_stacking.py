@@ -61,7 +61,8 @@ for name, model in models.items():
 
 # %%
 # How many are enough?  Bagging knows from the samples that each member lacks (out of bag),
-# boosting from a tenth that it has set aside; neither needs other data.
+# boosting from a tenth that it has set aside; neither needs other data.  The new samples of
+# the picture on the right say whether it stopped in time.
 
 bag, boost = models["networks, bagged"][-1], models["networks, boosted"][-1]
 members = bag.oob_by_members_
