@@ -129,8 +129,8 @@ class SearchHistoryDisplay:
         if title is None:
             title = counted(len(trials.scores), "evaluation")
             if trials.best is not None and np.isfinite(trials.scores[trials.best]):
-                score = f"{trials.scores[trials.best]:.4g}"
-                title = f"Best {trials.score_name}: {score}, candidate {trials.best}"
+                title = f"Best {trials.score_name}: {trials.scores[trials.best]:.4g}"
+                title += f", row {trials.best} of cv_results_"
         return finish(self, ax, title)
 
     @classmethod

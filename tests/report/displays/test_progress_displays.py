@@ -40,7 +40,7 @@ def test_the_line_is_the_best_so_far(made):
     expected = [np.nan, np.nan, 0.7, 0.9, 0.9, np.nan, 0.8, 0.8, 0.8]
     np.testing.assert_array_equal(display.best_line_.get_ydata(), expected)
     title = display.ax_.get_title(loc="left")
-    assert title == "Best R\N{SUPERSCRIPT TWO}: 0.95, candidate 6"
+    assert title == "Best R\N{SUPERSCRIPT TWO}: 0.95, row 6 of cv_results_"
 
 
 @pytest.mark.parametrize(("x", "label"), [("time", "(s)"), ("epochs", "Epochs trained")])
