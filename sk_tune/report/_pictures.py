@@ -132,6 +132,10 @@ def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
             x = scale_of(values, _SMALL.x_range, is_log=parameter.is_log, is_count=is_count)
             across = [x(value) for value in values]
             label += " (log)" if x.is_log else ""
+            # Ticks at the values, if their texts fit beside each other.
+            ticks = {x(value): parameter.text(value) for value in sorted(set(values))}
+            if min(np.diff(list(ticks))) > 6 * max(map(len, ticks.values())):
+                marks, x = list(ticks.items()), None
         svg = picture(
             f"{report.key}slice-{k}",
             f"Score of {len(rows)} candidates against {parameter.label}.",
@@ -234,8 +238,8 @@ def importance_picture(report: SearchPart) -> dict[str, Any] | None:
         element("g", *points, class_="points"),
     )
     caption = (
-        f"{found.message}. Dark: what a parameter explains alone; light: together with "
-        "others, up to the point; dotted: what random numbers seem to explain."
+        f"{found.message}. Solid: what a parameter explains alone; faint: together "
+        "with others, up to the point; dotted: what random numbers seem to explain."
     )
     return {"svg": svg, "caption": caption}
 

@@ -99,7 +99,7 @@ def _columns(report: SearchPart, rows: Sequence[CandidateRow]) -> Iterator[Cells
             are_numbers = are_numbers and (key is not None or name not in row.params)
         yield _column(short, cells, name if short != name else "", is_number=are_numbers)
     seconds = number_cells((row.seconds for row in rows), digits=2)
-    yield _column("fit time", seconds, "mean seconds of a fit")
+    yield _column("fit time (s)", seconds, "mean seconds of a fit")
     if any(row.reason for row in rows):
         reasons = []
         for row in rows:

@@ -249,7 +249,7 @@ def test_the_best_is_first_and_failures_are_last(make_report, make_row):
     assert [(kind, texts[1]) for kind, texts in shown] == [
         *(("best", "2"), ("", "1"), ("failed", "0"))
     ]
-    assert names == ["rank", "row", "accuracy", "std", "width", "fit time", "failure"]
+    assert names == ["rank", "row", "accuracy", "std", "width", "fit time (s)", "failure"]
     assert shown[-1][1] == ["n/a", "0", "n/a", "0.01", "1", "0.5", "ValueError: no"]
     details = candidate_table(make_report(rows)).rows[-1][1][-1].details
     assert details.endswith("ValueError: no")
@@ -269,7 +269,7 @@ def test_rungs_metrics_and_conditional_parameters_have_columns(make_report, make
 
     assert names == [
         *("rank", "row", "accuracy", "std", "f1", "bracket", "rung", "epochs"),
-        *("a", "b", "fit time"),
+        *("a", "b", "fit time (s)"),
     ]
     assert shown[0][1][4:10] == ["0.3", "2", "1", "9", "", "x"]
     assert shown[1][1][4:10] == ["0.4", "2", "0", "3", "1", ""]

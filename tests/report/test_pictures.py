@@ -146,7 +146,7 @@ def test_each_parameter_that_varies_has_a_picture(make_report, make_row):
                 "kind": "ab"[k % 2],
                 "constant": 1,
                 "object": object(),
-                **({"momentum": k / 20} if k % 2 else {}),
+                **({"momentum": k % 4} if k % 2 else {}),
             },
         )
         for k in range(12)
@@ -156,6 +156,7 @@ def test_each_parameter_that_varies_has_a_picture(make_report, make_row):
 
     assert sorted(figures) == ["kind", "momentum", "rate"]
     assert len(_points(figures["momentum"])) == 6
+    assert re.findall(r">(\d+)</text>", figures["momentum"]["svg"]) == ["1", "3"]
     assert "rate (log)" in figures["rate"]["svg"]
     across = {c[0].text[:12]: float(c.attrib["cx"]) for c in _points(figures["kind"])}
     left = [x for name, x in across.items() if int(name.split()[1].strip(":")) % 2 == 0]
