@@ -213,7 +213,7 @@ def _train(
     seconds_left = options.started + budget - files - time.monotonic()
     kind = AutoClassifier if target.task == "classification" else AutoRegressor
     auto: Any = kind(
-        time_budget=max(seconds_left, _LEAST_BUDGET),
+        time_budget=round(max(seconds_left, _LEAST_BUDGET), 3),
         scoring=metric,
         test_size=options.test_size,
         models=options.models or "auto",

@@ -111,7 +111,7 @@ def test_the_headline_names_the_model_with_the_highest_score(tuned):
     headline = auto_page(tuned, title="", usage="").headline
 
     scores = [own.mean for name, own in tuned.scores_.items() if name != "dummy"]
-    named = float(re.search(r"with r2 (\d\.\d+)", headline)[1])
+    named = float(re.search(r"with R² (\d\.\d+)", headline)[1])
     assert named >= max(scores) - 0.1 * tuned.scores_["ensemble"].std - 0.0005
     prefers_linear = "Prefer the linear model" in tuned.verdict_
     assert ("linear" in headline.partition(",")[0]) >= prefers_linear

@@ -108,7 +108,7 @@ right.legend(fontsize="small")
 plt.show()
 
 # %%
-# What to watch out for: members and embeddings cost time, some three times that of the
-# plain network each.  Defaults that were tuned on real tables are
+# What to watch out for: members cost time, four of them twice that of the plain network;
+# towns and bends cost next to nothing here.  Defaults that were tuned on real tables are
 # ``sk_tune.space.table_defaults("regression")``, and ``table_space("regression")`` is what
 # to search around them.

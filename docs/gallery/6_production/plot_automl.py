@@ -94,7 +94,7 @@ left.errorbar(
 left.set(
     xlabel="Accuracy on customers put aside", xlim=(0.4, 1), ylim=(len(seen) - 0.05, -0.6)
 )
-left.legend(loc="lower left")
+left.legend(loc="upper right")
 board = auto.leaderboard_[auto.leaderboard_["family"] != "ensemble"]
 for family, models in board.groupby("family"):
     right.plot(
