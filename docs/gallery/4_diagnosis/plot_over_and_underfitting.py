@@ -99,5 +99,5 @@ plt.show()
 # Where both lines are low, the network underfits: make it larger.  Where the training line
 # is at the top and the other one is not, it overfits: regularise, or find more samples.
 #
-# What to watch out for: large networks are not always worse.  Here the widest ones learn all
-# training samples by heart and lose little for it; take the smallest one of the plateau.
+# What to watch out for: large networks are not always worse.  Here the widest ones learn
+# all training samples by heart and lose little for it; take the smallest of the plateau.

@@ -87,8 +87,8 @@ wait = {
 }
 
 # %%
-# Are thirty members needed at all?  ``prune`` keeps the heaviest ones, or the first of those
-# that weigh the same, as in a bag.
+# Are thirty members needed at all?  ``prune`` keeps the heaviest ones, or the first of
+# those that weigh the same, as in a bag.
 
 kept = [1, 2, 5, 10, 20, 30]
 losses = [
