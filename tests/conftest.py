@@ -3,9 +3,11 @@
 import gc
 import re
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,8 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 import sk_tune
-from sk_tune.engine import Trained
+from sk_tune.engine import Trained, _executors
+from sk_tune.engine._shard import train_shard
 from sk_tune.training import arrays_of_state
 
 # Because several workers test side by side, and sums must not depend on the machine.
@@ -88,6 +91,22 @@ def workers_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
     soon done.  Only tests about workers ask for this.
     """
     monkeypatch.setattr("sk_tune.engine._train._LEAST_SECONDS", 0.0)
+
+
+@pytest.fixture
+def straggling(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Let shards with a learning rate of 1e-4 wait for an event, in threads; return it."""
+    event = threading.Event()
+
+    def slow(shard: Any, **options: Any) -> Any:
+        if any(fit.estimator.learning_rate == 1e-4 for fit in shard.fits.values()):
+            event.wait(60)
+        return train_shard(shard, **options)
+
+    monkeypatch.setattr(_executors, "train_shard", slow)
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        yield event
+    event.set()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
+from modules import OneLayer
 from scipy.sparse import csr_matrix
 from sklearn.datasets import load_iris
 from sklearn.model_selection import StratifiedKFold, cross_val_score, cross_validate
@@ -29,17 +30,13 @@ Y = Y.astype(np.int64)
 FIT, GET_ITERATOR = NeuralNet.fit, NeuralNet.get_iterator
 
 
-class Module(nn.Module):
+class Module(OneLayer):
     """A network that seeds torch itself."""
 
     def __init__(self):
         torch.manual_seed(3)
-        super().__init__()
-        self.layer = nn.Linear(4, 3)
+        super().__init__(4, 3)
         self.double()
-
-    def forward(self, x):
-        return self.layer(x)
 
 
 def _net(**params):
@@ -363,14 +360,13 @@ class Counter:
     step = 0
 
 
-class Stateful(nn.Module):
+class Stateful(OneLayer):
     """Halves its outputs in the first steps; what it counts with is no weight."""
 
     def __init__(self, n_features=4, n_outputs=3, kind="object"):
         torch.manual_seed(3)
-        super().__init__()
+        super().__init__(n_features, n_outputs)
         self.kind = kind
-        self.layer = nn.Linear(n_features, n_outputs)
         self.register_buffer("moved", torch.zeros(()), persistent=False)
         self.counter, self.n_steps, self.seen = Counter(), 0, np.zeros(1)
         self.random, self.python = np.random.RandomState(0), random.Random(0)
@@ -401,7 +397,7 @@ class Stateful(nn.Module):
         return 1.0 if n + self.counts["step"][0] > 7 else 0.5
 
     def forward(self, x):
-        return self.layer(x) * self.factor(x)
+        return super().forward(x) * self.factor(x)
 
 
 _KINDS = {

@@ -22,7 +22,6 @@ from sk_tune.engine import (
     start_meanwhile,
     train,
 )
-from sk_tune.engine._shard import train_shard
 from sk_tune.exceptions import SkTuneWarning
 
 pytestmark = [
@@ -51,7 +50,8 @@ def _folds(iris, n_fits=3, **params):
 
 def _kinds(iris, n_fits=4):
     """Return fits of as many signatures, each of which is a shard."""
-    return [_folds(iris, width=3 + k, max_epochs=1)[0] for k in range(n_fits)]
+    sizes = [{"width": 3 + k, "learning_rate": 1e-4 * (1 + k)} for k in range(n_fits)]
+    return [_folds(iris, **size, max_epochs=1)[0] for size in sizes]
 
 
 def _assert_same(ours, theirs, rtol=0.0):
@@ -203,22 +203,6 @@ def test_each_backend_gives_the_same(backend, iris):
     if backend is _Lists:
         # The same workers for all lists.
         assert used.n_starts == n_before + 1
-
-
-@pytest.fixture
-def straggling(monkeypatch):
-    """Let shards of networks of width 3 wait for an event, in threads; return the event."""
-    event = threading.Event()
-
-    def slow(shard, **options):
-        if any(fit.estimator.width == 3 for fit in shard.fits.values()):
-            event.wait(30)
-        return train_shard(shard, **options)
-
-    monkeypatch.setattr(_executors, "train_shard", slow)
-    with joblib.parallel_config(backend="threading"):
-        yield event
-    event.set()
 
 
 def test_a_straggler_holds_up_no_other_shard(iris, straggling):

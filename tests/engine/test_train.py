@@ -17,6 +17,7 @@ import pytest
 import torch
 from joblib.parallel import BACKENDS
 from marks import slow
+from modules import OneLayer
 from skorch.callbacks import EpochTimer
 from torch import nn
 from torch.nn import functional as F
@@ -39,21 +40,14 @@ BASE = {"max_epochs": 2, "batch_size": 32, "learning_rate": 0.01}
 PLACES = ["cpu", "cuda", "cpu", "cuda:1"]
 
 
-class Linear(nn.Linear):
-    """A chain of one layer."""
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__(n_features, n_outputs)
-
-
-class Functional(Linear):
+class Functional(OneLayer):
     """A module that drops by a function, of which a fleet cannot know the generator."""
 
     def forward(self, x):
         return super().forward(F.dropout(x, 0.2, training=self.training))
 
 
-class Deciding(Linear):
+class Deciding(OneLayer):
     """A module whose course depends on its data."""
 
     def forward(self, x):
@@ -493,7 +487,7 @@ def test_workers_get_what_is_worth_sending(
     if case.endswith(" s"):
         seconds = float(case.partition(" ")[0]) / 4
         monkeypatch.setattr(_train, "seconds_per_epoch", lambda *_, **__: seconds)
-    module = Functional if "unknown" in case else Linear
+    module = Functional if "unknown" in case else OneLayer
     estimator = _net(module) if case.endswith("module") else _mlp()
     if case == "long":
         estimator.set_params(max_epochs=10**6)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from marks import one_in
+from modules import OneLayer
 from sklearn.metrics import get_scorer
 from skorch.callbacks import (
     Callback,
@@ -20,7 +21,6 @@ from skorch.callbacks import (
     GradientNormClipping,
     LRScheduler,
 )
-from torch import nn
 
 from sk_tune import HalvingGridSearchCV, MLPClassifier, NetClassifier, NetRegressor
 from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
@@ -225,22 +225,18 @@ def test_a_random_state_advances_once_in_every_fit(name, make_estimator, task_da
     np.testing.assert_array_equal(by_number.fit(X, y).predict(X), second)
 
 
-class Fuse(nn.Module):
+class Fuse(OneLayer):
     """A linear module that raises an error at a given training step."""
 
     error = KeyboardInterrupt
     steps_left = None
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.output = nn.Linear(n_features, n_outputs)
 
     def forward(self, x):
         if self.training and Fuse.steps_left is not None:
             Fuse.steps_left -= 1
             if Fuse.steps_left < 0:
                 raise Fuse.error("in the middle of a step")
-        return self.output(x)
+        return super().forward(x)
 
 
 @pytest.fixture

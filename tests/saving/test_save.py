@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import sklearn
 from marks import one_in
+from modules import OneLayer
 from numpy.testing import assert_array_equal
 from sklearn.base import is_regressor
 from sklearn.compose import (
@@ -41,7 +42,6 @@ from sklearn.preprocessing import (
     StandardScaler,
     TargetEncoder,
 )
-from torch import nn
 
 from sk_tune import (
     GridSearchCV,
@@ -252,24 +252,13 @@ def test_an_ensemble_of_pipelines_is_one_file(make, tmp_path):
     assert found.n_stacks_ == small.n_stacks_
 
 
-class Linear(nn.Module):
-    """One layer."""
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.layer = nn.Linear(n_features, n_outputs)
-
-    def forward(self, x):
-        return self.layer(x)
-
-
 def test_users_modules_are_passed_to_load(tmp_path):
     """Their code is not in the file, and load says so with the file's name."""
-    model = make_pipeline(TablePreparer(), NetClassifier(Linear, max_epochs=1)).fit(X, Y)
+    model = make_pipeline(TablePreparer(), NetClassifier(OneLayer, max_epochs=1)).fit(X, Y)
     path = tmp_path / "model"
     save(model, path)
 
-    assert_array_equal(load(path, module=Linear).predict(X), model.predict(X))
+    assert_array_equal(load(path, module=OneLayer).predict(X), model.predict(X))
     with pytest.raises(ValueError, match=r"is code, which .*model does not hold. Pass it"):
         load(path)
 

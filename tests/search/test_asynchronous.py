@@ -1,6 +1,5 @@
 """Asynchronous rungs: no candidate waits for the others."""
 
-import threading
 import time
 
 import joblib
@@ -16,8 +15,6 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV
-from sk_tune.engine import _executors
-from sk_tune.engine._shard import train_shard
 from sk_tune.search._network_training import Trainer
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
@@ -281,24 +278,7 @@ def test_a_store_serves_several_workers(net, iris, tmp_path):
     assert search.ledger_.epochs_loaded >= 4 * 3
 
 
-@pytest.fixture
-def straggler(monkeypatch):
-    """Let a worker that gets the first rate wait for the others; threads are workers."""
-    event = threading.Event()
-
-    def slow(shard, **options):
-        fits = shard.fits.values()
-        if any(fit.estimator.learning_rate == RATES[0] for fit in fits):
-            event.wait(60)
-        return train_shard(shard, **options)
-
-    monkeypatch.setattr(_executors, "train_shard", slow)
-    with joblib.parallel_config(backend="threading", n_jobs=2):
-        yield event
-    event.set()
-
-
-def test_a_straggler_stalls_nobody(net, iris, straggler, do_nothing):
+def test_a_straggler_stalls_nobody(net, iris, straggling, do_nothing):
     """The other worker takes a candidate to the last rung while one waits in the first."""
     reached = []
 
@@ -307,7 +287,7 @@ def test_a_straggler_stalls_nobody(net, iris, straggler, do_nothing):
             results, _ = estimator.results_so_far()
             reached[:] = list(results.get("iter", ()))
             if 2 in reached:
-                straggler.set()
+                straggling.set()
 
     start = time.monotonic()
     search = halving(net, n_jobs=None).set_callbacks(Watch()).fit(*iris)
