@@ -31,8 +31,9 @@ from sk_tune.engine import (
 )
 from sk_tune.training import n_weights, one_thread, takes_one_thread
 
-# joblib hands over twice as many tasks at once, and its parser takes no larger number.
-_MANY = 100_000
+# Parts that estimators cut their work into: networks of an ensemble are then asked for
+# side by side, while distances of rows are not computed row by row.
+_N_PARTS = 64
 
 
 class Job:
@@ -77,10 +78,16 @@ class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
         self._aborted = False
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return so large a number that all tasks are handed over at once; 0 is refused."""
+        """Return into how many parts work is cut; 0 is refused."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
-        return _MANY
+        return _N_PARTS
+
+    def configure(self, n_jobs: int | None = 1, parallel: Any = None, **kwargs: Any) -> int:
+        """Let a call of joblib hand over all tasks at once, if it names no number."""
+        if parallel is not None and isinstance(parallel.pre_dispatch, str):
+            parallel.pre_dispatch = "all"
+        return int(super().configure(n_jobs=n_jobs, parallel=parallel, **kwargs))
 
     def submit(self, func: Callable[[], Any], callback: Any = None) -> Job:
         """Collect a task, which is not run yet."""

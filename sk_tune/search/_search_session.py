@@ -344,7 +344,10 @@ class SearchBackend(CollectingBackend):
     def retrieval_context(self) -> Iterator[None]:
         """Run all collected tasks before joblib looks for their results."""
         for jobs in self.collected():
-            self.session.run(jobs)
+            # What estimators hand to joblib beside their tasks is none of the search, which
+            # would have it cut for as many workers as there might be tasks.
+            with joblib.parallel_config("threading", n_jobs=1):
+                self.session.run(jobs)
         yield
 
 
