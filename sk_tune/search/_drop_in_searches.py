@@ -44,6 +44,7 @@ from sk_tune.search._search_parameters import (
     space_of,
 )
 from sk_tune.search._search_plan import PlannedRound, planned_rounds
+from sk_tune.search._search_session import SearchSession
 from sk_tune.space import Candidate
 
 
@@ -174,20 +175,16 @@ class _Halving(RungParameters, BaseSearch):
         # If no rung is waited for, nobody knows how many come to the upper ones.
         n_rungs = None if is_asynchronous else plan.n_iterations
         with rounds.task(callback_ctx, "search", n_rungs) as ctx:
-            try:
-                if is_asynchronous:
-                    new = iter(candidates)
-                    bracket = AsynchronousBracket(plan.rungs, self.factor)
-                    climb = Climb(bracket, lambda: next(new, None))
-                    AsynchronousRungs(self, rounds, [climb], context=ctx).climb()
-                    return
-                for iteration in range(plan.n_iterations):
-                    candidates = self._climb(rounds, candidates, plan.rungs, iteration, ctx)
-                    if rounds.is_over or not candidates:
-                        break
-            finally:
-                # Also of what Ctrl-C ends.
-                self._count(rounds, plan.rungs)
+            if is_asynchronous:
+                new = iter(candidates)
+                bracket = AsynchronousBracket(plan.rungs, self.factor)
+                climb = Climb(bracket, lambda: next(new, None))
+                AsynchronousRungs(self, rounds, [climb], context=ctx).climb()
+                return
+            for iteration in range(plan.n_iterations):
+                candidates = self._climb(rounds, candidates, plan.rungs, iteration, ctx)
+                if rounds.is_over or not candidates:
+                    break
 
     def _climb(
         self,
@@ -219,13 +216,14 @@ class _Halving(RungParameters, BaseSearch):
         # The best is last, as in scikit-learn, but first if the time may end before.
         return kept if self.time_budget is None else kept[::-1]
 
-    def _count(self, rounds: Rounds, rungs: Sequence[Rung]) -> None:
-        iterations = np.asarray(rounds.results.get("iter", ()), dtype=int)
-        self.n_candidates_ = np.bincount(iterations).tolist()
-        self.n_iterations_ = len(self.n_candidates_)
-        self.n_resources_ = [rung.n_resources for rung in rungs[: self.n_iterations_]]
-        last = self.n_candidates_[-1] if self.n_candidates_ else 0
-        self.n_remaining_candidates_ = n_promoted(last, self.factor)
+    def _keep(self, session: SearchSession, X: Any, y: Any, params: dict[str, Any]) -> None:
+        super()._keep(session, X, y, params)
+        results = self.cv_results_
+        _, first, counts = np.unique(results["iter"], return_index=True, return_counts=True)
+        self.n_candidates_ = counts.tolist()
+        self.n_iterations_ = len(counts)
+        self.n_resources_ = np.asarray(results["n_resources"])[first].tolist()
+        self.n_remaining_candidates_ = n_promoted(self.n_candidates_[-1], self.factor)
 
     def _halving_plan(self, n_candidates: int, most: int, least: int) -> HalvingPlan:
         return halving_plan(

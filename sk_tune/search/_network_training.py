@@ -68,15 +68,9 @@ class Trainer:
         self._states = {k: v for k, v in self._states.items() if k[0] in kept}
         self._ends = {k: v for k, v in self._ends.items() if k[0] in kept}
 
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
+    def interruptible(self) -> "_Interruptible":
         """Let the first Ctrl-C in a block end the search, which keeps what is done."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            if self.is_interrupted:
-                raise
-            self.is_interrupted = True
+        return _Interruptible(self)
 
     def prepare(self, work: Work) -> None:
         """Find the fit that a task's network asks for, unless it trains no network."""
@@ -273,6 +267,21 @@ class Trainer:
                 )
                 again.append((work, fit))
         return again
+
+
+class _Interruptible:
+    # A generator that Ctrl-C ends before its block begins would be an error of its own.
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> bool:
+        is_interrupt = isinstance(error, KeyboardInterrupt)
+        is_first = is_interrupt and not self._trainer.is_interrupted
+        self._trainer.is_interrupted |= is_first
+        return is_first
 
 
 def _blind(works: Sequence[Work]) -> list[tuple[Work, Fit]]:

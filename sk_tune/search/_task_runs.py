@@ -297,7 +297,9 @@ def _cause_of_no_score(task: FoldTask, estimator: Any, result: Any, metric: str)
         # Where there are several metrics, it is the text of the error of this one.
         return error_line(found).partition(": ")[2]
     causes = [w.message for w in told if issubclass(w.category, UndefinedMetricWarning)]
-    return _first_line(str(causes[-1])) if causes else ""
+    if causes:
+        return _first_line(str(causes[-1]))
+    return "the scorer returned nan" if math.isnan(found) else ""
 
 
 def _deciding(scores: Any, metric: str) -> Any:

@@ -501,8 +501,9 @@ def _undefined(estimator, X, y):
     [
         ({"a": "roc_auc", "b": _decides}, "b", "of the metric"),
         (_undefined, False, "ill-defined"),
+        (lambda *_: np.nan, False, "the scorer returned nan"),
     ],
-    ids=["several", "undefined"],
+    ids=["several", "undefined", "nan"],
 )
 def test_the_reason_is_that_of_the_score_that_decides(iris, scoring, refit, reason):
     """Not of another metric, nor of another warning."""

@@ -19,8 +19,9 @@ SEARCHES = {
     "hyperband": lambda net: HyperbandSearchCV(net, RATES, cv=2, **RUNGS),
     "halving": lambda net: HalvingGridSearchCV(net, RATES, cv=2, **BY_SAMPLES),
 }
-# Where results are put together and taken over, ours and scikit-learn's.
+# Where networks train and results are put together and taken over.
 FILES = ("model_selection/_search.py", "search/_base_search.py", "search/_rounds.py")
+FILES += ("search/_network_training.py",)
 
 
 def _fit_until(line, search, data):
@@ -46,6 +47,7 @@ def _fit_until(line, search, data):
     return n_lines
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the")
 @pytest.mark.parametrize("name", SEARCHES)
 def test_ctrl_c_at_any_line_leaves_whole_results_or_none(name, make_estimator, iris):
     """Columns, curves, models and the ledger are of the same candidates."""
@@ -66,4 +68,5 @@ def test_ctrl_c_at_any_line_leaves_whole_results_or_none(name, make_estimator, i
         assert set(search.learning_curves_["candidate"]) <= set(range(n_rows))
         assert set(getattr(search, "models_", ())) <= set(range(n_rows))
         assert np.isfinite(search.cv_results_["mean_test_score"]).any()
+        assert sum(getattr(search, "n_candidates_", [n_rows])) == n_rows
     assert n_kept > 3
