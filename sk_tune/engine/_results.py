@@ -122,15 +122,19 @@ class StoredFits:
         self._store = store
         self.reasons: Counter[str] = Counter()
         self._keys: dict[int, str] = {}
+        self._n_before: dict[str, int] = {}
         maker, kept = maker or FitKeys(), fits if store is not None else {}
         for i, fit in kept.items():
             if getattr(fit.estimator, "random_state", 0) is None:
                 self.reasons["random_state=None draws another seed in every run"] += 1
                 continue
             try:
-                self._keys[i] = maker.key(fit)
+                self._keys[i] = key = maker.key(fit)
             except Exception as error:  # noqa: BLE001 - such a fit is trained all the same
                 self.reasons[str(error)] += 1
+                continue
+            if fit.state is not None:
+                self._n_before[key] = len(fit.state.history)
         self.loaded = self._found(self._keys)
         self.unfinished = self._found({
             i: unfinished_key(key) for i, key in self._keys.items() if i not in self.loaded
@@ -168,7 +172,8 @@ class StoredFits:
                 for i, t in trained.items()
                 if i in self._keys and not t.is_cut
             }
-            self._store.save(rows, instead_of=map(unfinished_key, rows))
+            gone = map(unfinished_key, rows)
+            self._store.save(rows, instead_of=gone, n_before=self._n_before)
 
 
 @contextmanager

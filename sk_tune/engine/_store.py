@@ -231,6 +231,7 @@ class FitStore:
         trained: Mapping[str, Trained],
         instead_of: Iterable[str] = (),
         unless: Mapping[str, str] | None = None,
+        n_before: Mapping[str, int] | None = None,
     ) -> None:
         """Write results, all of them or none.
 
@@ -242,13 +243,15 @@ class FitStore:
             Keys of what is then no longer needed.
         unless : mapping of str to str or None, default=None
             Keys of results that make one of these needless if they are there, by its key.
+        n_before : mapping of str to int or None, default=None
+            Epochs that came before a fit, which resumed another one, by its key.
         """
-        rows = []
+        rows, before = [], n_before or {}
         for key, result in trained.items():
             if result.state is None:
                 continue
             try:
-                rows.append(_write(key, result, result.state))
+                rows.append(_write(key, result, result.state, before.get(key, 0)))
             except (TypeError, ValueError, safetensors.SafetensorError) as error:
                 # A callback, say, has written an object into the history.
                 self._warn(f"a fit is not kept in it: {error}")
@@ -463,7 +466,7 @@ def _cannot(what: str, path: Path, error: object) -> str:
 
 
 def _write(
-    key: str, trained: Trained, state: TrainingState
+    key: str, trained: Trained, state: TrainingState, n_before: int
 ) -> tuple[str, str, bytes, str, int, float]:
     arrays = arrays_of_state(state)
     if trained.predictions is not None:
@@ -481,7 +484,7 @@ def _write(
     )
     # It writes the memory of an array as it lies there.
     blob = safetensors.numpy.save({n: np.asarray(a, order="C") for n, a in arrays.items()})
-    n_epochs = len(state.history)
+    n_epochs = len(state.history) - n_before
     return key, meta, blob, _digest(key, meta, blob), n_epochs, time.time()
 
 

@@ -605,6 +605,8 @@ def test_a_rung_goes_on_from_a_stored_one(iris, tmp_path):
 
         assert _n_trained([first, second]) == expected
         assert len(second.state.history) == 3
+        with FitStore(path) as store:
+            assert store.info().n_epochs == 3
 
 
 def test_failed_fits_are_tried_again(iris, tmp_path):
