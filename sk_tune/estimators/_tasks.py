@@ -347,18 +347,22 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
     def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
         self._many_outputs = y.ndim == 2
         columns = y.reshape(len(y), -1)
-        if np.abs(columns).max() > np.finfo(self.dtype).max:
+        largest = np.abs(columns).max(axis=0)
+        if largest.max() > np.finfo(self.dtype).max:
             raise ValueError(
                 f"Input y contains a value too large for dtype={self.dtype!r}: "
-                f"{np.abs(columns).max():g}."
+                f"{largest.max():g}."
             )
         self.n_outputs_ = columns.shape[1]
-        self.target_mean_ = np.average(columns, axis=0, weights=weight)
-        variance = np.average((columns - self.target_mean_) ** 2, axis=0, weights=weight)
-        scale = np.sqrt(variance)
+        # In units of powers of two, which change no digit, no square is too large or small.
+        _, unit = np.frexp(largest)
+        columns = np.ldexp(columns, -unit)
+        mean = np.average(columns, axis=0, weights=weight)
+        scale = np.sqrt(np.average((columns - mean) ** 2, axis=0, weights=weight))
         # Rounding leaves a constant target a tiny deviation, which must not be blown up.
-        tiny = 10 * np.finfo(np.float64).eps * np.abs(self.target_mean_)
-        self.target_scale_ = np.where(scale > tiny, scale, 1.0)
+        is_tiny = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+        self.target_mean_ = np.ldexp(mean, unit)
+        self.target_scale_ = np.where(is_tiny, 1.0, np.ldexp(scale, unit))
 
     def _encode_target(self, y: Array) -> Array:
         columns = y.reshape(len(y), -1)
