@@ -5,7 +5,7 @@
 from sk_tune.automl._auto import AutoClassifier, AutoRegressor
 from sk_tune.automl._blend import Blend
 from sk_tune.automl._chosen import Score
-from sk_tune.automl._page import format_score, scale_of
+from sk_tune.automl._page import auto_page, format_score, scale_of
 from sk_tune.automl._runner import AutoProgress, progress_text
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "AutoRegressor",
     "Blend",
     "Score",
+    "auto_page",
     "format_score",
     "progress_text",
     "scale_of",

@@ -15,7 +15,7 @@ import sklearn
 
 from sk_tune._files import replaced_file
 from sk_tune._text import bytes_text, counted, listed, nearest
-from sk_tune.cli._output import SavedModel, load_model, usage_text
+from sk_tune.cli._output import SavedModel, load_model, usage_text, write_report
 from sk_tune.cli._printing import labelled, score_lines, verdict_text
 from sk_tune.cli._tables import NO_NAME, read_parts
 from sk_tune.engine import FitStore
@@ -125,11 +125,8 @@ def report(folder: Path, output: Path | None) -> None:
         title = f"{saved.target} in {json.loads(text)['table']}"
     except (OSError, ValueError, LookupError, TypeError):
         title = saved.target
-    written = auto.report(
-        folder / "report.html" if output is None else output,
-        title=title,
-        usage=usage_text(folder),
-    )
+    path = folder / "report.html" if output is None else output
+    written = write_report(auto, path, title, usage_text(folder))
     print("\n".join(score_lines(list(auto.scores_.values()), str(auto.scoring))))
     print()
     print(labelled("Verdict", verdict_text(auto.verdict_)))

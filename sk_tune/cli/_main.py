@@ -39,7 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 on success, 2 for what the user can mend, 130 if interrupted by Ctrl-C
         and 143 if by SIGTERM or SIGHUP.
     """
-    started = time.monotonic()
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal's encoding lacks has question marks, and is no crash.
         reconfigure = getattr(stream, "reconfigure", None)
@@ -56,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signals: list[int] = []
     try:
         with _interrupted_by_signals(signals):
-            _run(args, started)
+            _run(args)
             sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
         what = "nothing was written"
@@ -105,7 +104,7 @@ def _words(error: Exception) -> str:
     return str(error)
 
 
-def _run(args: argparse.Namespace, started: float) -> None:
+def _run(args: argparse.Namespace) -> None:
     options = dict(vars(args))
     command = options.pop("command")
     check_options(command, options)
@@ -123,6 +122,8 @@ def _run(args: argparse.Namespace, started: float) -> None:
     from sk_tune.cli._fit import FitOptions, demo, fit, resume
     from sk_tune.cli._tables import read_table
 
+    # Imports are over, which nobody chooses and which take long on a busy machine.
+    started = time.monotonic()
     # Workers look from their first moment on whether this process is still there.
     with parallel_config("loky", initializer=end_with_parent, initargs=(os.getpid(),)):
         if command == "resume":

@@ -11,7 +11,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ import sklearn
 
 from sk_tune import __version__
 from sk_tune._files import replaced_file, sign
+from sk_tune.automl import auto_page
 from sk_tune.cli._parser import CONFIG, MODEL, RESUME, TRIALS, model_file
+from sk_tune.cli._printing import verdict_text
 from sk_tune.exceptions import OptionError, TableError
-from sk_tune.report import plain
+from sk_tune.report import plain, write_page
 
 _TABLES = ("trials.parquet", "trials.csv")
 _SUMMARY = "summary.json"
@@ -140,7 +142,7 @@ def write_output(
     try:
         names = [_write_trials(saved.model, stage), _SUMMARY, _REPORT]
         (stage / _SUMMARY).write_text(as_json(summary), encoding="utf-8")
-        saved.model.report(stage / _REPORT, title=title, usage=usage)
+        write_report(saved.model, stage / _REPORT, title, usage)
         # Plain values around the model, so that the file names no class of this module.
         content = {name: getattr(saved, name) for name in SavedModel.__slots__}
         versions = {"format": _FORMAT, "sk_tune_version": __version__}
@@ -156,6 +158,12 @@ def write_output(
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return [MODEL, *names]
+
+
+def write_report(auto: Any, path: Path, title: str, usage: str) -> Path:
+    """Write the page of a fit in the words of the command line, and return its file."""
+    page = auto_page(auto, title=title, usage=usage)
+    return write_page(replace(page, verdict=verdict_text(page.verdict)), path)
 
 
 def reason_of(error: OSError) -> str:

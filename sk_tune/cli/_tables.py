@@ -415,7 +415,13 @@ def _decide(column: "pd.Series[Any]") -> tuple[str, str, str]:
     reason = f"{n_values} different whole numbers"
     if are_classes(n_values, len(column)):
         return "classification", reason, "regression"
-    return "regression", reason, "classification" if n_values <= 30 else ""
+    can_be_classes = n_values <= 30 and _recur(column.value_counts())
+    return "regression", reason, "classification" if can_be_classes else ""
+
+
+def _recur(counts: Any) -> bool:
+    """Return whether values with these counts can be classes, which fill the folds."""
+    return bool(counts.max() >= N_FOLDS and 2 * len(counts) <= counts.sum())
 
 
 def _numbers(column: "pd.Series[Any]") -> npt.NDArray[Any]:
@@ -451,8 +457,7 @@ def _labels(column: "pd.Series[Any]") -> npt.NDArray[Any]:
         # Numbers with fractions too, because scikit-learn takes none for labels.
         y = np.array([str(label) for label in column], dtype=object)
     labels, counts = np.unique(y, return_counts=True)
-    # Classes with fewer rows cannot fill the folds.
-    if counts.max() < N_FOLDS or len(labels) > len(y) // 2:
+    if not _recur(counts):
         hint = "; --task regression predicts numbers" if y.dtype.kind in "if" else ""
         raise TableError(
             f"Target column {column.name!r} must hold classes that recur: at most one for "

@@ -51,8 +51,11 @@ def _names(folder):
 
 
 def test_a_model_comes_back_as_it_was_written(tmp_path, saved):
-    """From the folder or from the file in it."""
+    """From the folder or from the file in it; its page names options."""
+    saved.model.verdict_ = "It predicts with use='best'."
     _write(tmp_path / "new" / "out", saved)
+    page = (tmp_path / "new" / "out" / "report.html").read_text(encoding="utf-8")
+    assert "predicts with --use best" in page
     X = load_iris(as_frame=True).data
 
     for path in ("out", "out/model/model.joblib"):

@@ -29,8 +29,7 @@ def test_the_output_tells_the_result(fit, mixed_csv, capsys, summary, monkeypatc
         assert [mean, std, held_out] == texts
     text = " ".join(" ".join(lines).split())
     assert "Ensemble linear 1" in text
-    verdict = summary()["verdict"].replace("use='linear'", "--use linear")
-    assert f"Verdict {verdict}" in text
+    assert f"Verdict {summary()['verdict']}" in text
     assert ("No MLP: It takes too long" in text) is not bool(options)
     # What is expected is of the ensemble all the same.
     assert ("Predicts linear, as --use says" in text) is bool(options)

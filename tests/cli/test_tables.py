@@ -294,6 +294,7 @@ AMOUNTS, CLASSES = "regression", "classification"
         (pd.array(_repeat(0, 1), dtype="Int64"), CLASSES, AMOUNTS, [0, 1]),
         (_repeat("a", 1), CLASSES, "", ["1", "a"]),
         (np.arange(N), AMOUNTS, "", None),
+        (np.arange(28), AMOUNTS, "", None),
         (_repeat(*range(11)), AMOUNTS, CLASSES, None),
         # A class needs rows: eight values in 39 rows are too many.
         (np.arange(39) % 8, AMOUNTS, CLASSES, None),
