@@ -16,7 +16,7 @@ import sklearn
 from sk_tune._files import replaced_file
 from sk_tune._text import bytes_text, counted, listed, nearest
 from sk_tune.cli._output import SavedModel, load_model, usage_text, write_report
-from sk_tune.cli._printing import labelled, score_lines, verdict_text
+from sk_tune.cli._printing import in_options, labelled, score_lines
 from sk_tune.cli._tables import NO_NAME, read_parts
 from sk_tune.engine import FitStore
 from sk_tune.exceptions import OptionError, SkTuneWarning, StoreError, TableError
@@ -129,7 +129,7 @@ def report(folder: Path, output: Path | None) -> None:
     written = write_report(auto, path, title, usage_text(folder))
     print("\n".join(score_lines(list(auto.scores_.values()), str(auto.scoring))))
     print()
-    print(labelled("Verdict", verdict_text(auto.verdict_)))
+    print(labelled("Verdict", in_options(auto.verdict_)))
     print(labelled("Written", str(written)))
 
 

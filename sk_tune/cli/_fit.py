@@ -36,10 +36,10 @@ from sk_tune.cli._output import (
 from sk_tune.cli._parser import CONFIG, resume_file
 from sk_tune.cli._printing import (
     StepLines,
+    in_options,
     labelled,
     print_outcome,
     print_problem,
-    verdict_text,
 )
 from sk_tune.cli._tables import (
     N_FOLDS,
@@ -364,7 +364,7 @@ def _summary(
         "columns": kinds,
         "scores": list(auto.scores_.values()),
         "corrected_score": auto.corrected_score_,
-        "verdict": verdict_text(auto.verdict_),
+        "verdict": in_options(auto.verdict_),
         "issues": [f.message for f in auto.findings_ if f.outcome == "issue"],
         "n_trials": auto.n_trials_,
         "failures": auto.failures_,

@@ -24,7 +24,7 @@ from sk_tune import __version__
 from sk_tune._files import replaced_file, sign
 from sk_tune.automl import auto_page
 from sk_tune.cli._parser import CONFIG, MODEL, RESUME, TRIALS, model_file
-from sk_tune.cli._printing import verdict_text
+from sk_tune.cli._printing import in_options
 from sk_tune.exceptions import OptionError, TableError
 from sk_tune.report import plain, write_page
 
@@ -163,7 +163,9 @@ def write_output(
 def write_report(auto: Any, path: Path, title: str, usage: str) -> Path:
     """Write the page of a fit in the words of the command line, and return its file."""
     page = auto_page(auto, title=title, usage=usage)
-    return write_page(replace(page, verdict=verdict_text(page.verdict)), path)
+    checks = [replace(found, remedy=in_options(found.remedy)) for found in page.checks]
+    page = replace(page, verdict=in_options(page.verdict), checks=checks)
+    return write_page(page, path)
 
 
 def reason_of(error: OSError) -> str:

@@ -50,9 +50,23 @@ def score_lines(scores: Sequence[Score], scoring: str) -> list[str]:
     ]
 
 
-def verdict_text(verdict: str) -> str:
-    """Return a verdict with options of the command line in the place of parameters."""
-    return re.sub(r"\buse='(\w+)'", r"--use \1", verdict)
+# What verdicts and findings say of parameters, and what to say of options.
+_GROUPED = r"cv=GroupKFold\(\) or StratifiedGroupKFold\(\)"
+_OPTIONS = {
+    r"\buse='(\w+)'": r"--use \1",
+    rf"groups=group_copies\(X, y\) and {_GROUPED}": "name the column of cases by --group",
+    rf"{_GROUPED}, and groups=…": "name its column by --group.",
+    r"Sort the rows by time and split with cv=TimeSeriesSplit\(\)": (
+        "name the column that says when each row was by --time-column"
+    ),
+}
+
+
+def in_options(text: str) -> str:
+    """Return a text with options of the command line in the place of parameters."""
+    for parameter, option in _OPTIONS.items():
+        text = re.sub(parameter, option, text)
+    return text
 
 
 # Share of one class from which accuracy says little.
@@ -118,11 +132,11 @@ def print_outcome(auto: Any, metric: str, seconds: float) -> None:
         print(labelled("Predicts", f"{auto.use}, as --use says"))
     for finding in auto.findings_:
         if finding.outcome == "issue" and finding.is_of_leaks:
-            print(labelled("Leak", f"{finding.message} {finding.remedy}"))
+            print(labelled("Leak", f"{finding.message} {in_options(finding.remedy)}"))
     print()
     print("\n".join(score_lines(list(auto.scores_.values()), metric)))
     print()
-    print(labelled("Verdict", verdict_text(auto.verdict_)))
+    print(labelled("Verdict", in_options(auto.verdict_)))
     expected = f"{auto.corrected_score_} on new data, corrected for the choice"
     prefix = "" if auto.use == "ensemble" else "of the ensemble "
     print(labelled("Expected", prefix + expected))

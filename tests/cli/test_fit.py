@@ -58,23 +58,16 @@ def test_text_among_numbers_is_told(tmp_path, fit, mixed_table, capsys, printed,
     assert capsys.readouterr().err.count("but for 'bulky' in row 2") == 1
 
 
-class SlowImport:
-    """A module whose import takes a quarter of an hour."""
-
-    def __init__(self, module, monkeypatch):
-        self._module, self._monkeypatch = module, monkeypatch
-
-    def __getattr__(self, name):
-        clock = time.monotonic
-        self._monkeypatch.setattr(time, "monotonic", lambda: clock() + 1000)
-        return getattr(self._module, name)
-
-
 def test_imports_take_nothing_of_the_budget(fit, mixed_csv, summary, monkeypatch):
     """They take long on a busy machine, and nobody chooses them."""
-    slow = SlowImport(sk_tune.cli._fit, monkeypatch)
-    monkeypatch.setitem(sys.modules, "sk_tune.cli._fit", slow)
+    clock = time.monotonic
 
+    class Slow:
+        def __getattr__(self, name):
+            monkeypatch.setattr(time, "monotonic", lambda: clock() + 1000)
+            return getattr(sk_tune.cli._fit, name)
+
+    monkeypatch.setitem(sys.modules, "sk_tune.cli._fit", Slow())
     assert fit(mixed_csv, "label", "--models", "linear") == 0
 
     assert summary()["seconds"] < 1000

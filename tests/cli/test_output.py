@@ -21,6 +21,7 @@ from sklearn.datasets import load_iris
 from sk_tune import AutoClassifier
 from sk_tune.cli import main
 from sk_tune.cli._output import SavedModel, check_output_folder, load_model, write_output
+from sk_tune.diagnosis import find_leaks
 from sk_tune.exceptions import OptionError, TableError
 
 FILES = ["model", "report.html", "summary.json", "trials.parquet"]
@@ -51,11 +52,8 @@ def _names(folder):
 
 
 def test_a_model_comes_back_as_it_was_written(tmp_path, saved):
-    """From the folder or from the file in it; its page names options."""
-    saved.model.verdict_ = "It predicts with use='best'."
+    """From the folder or from the file in it."""
     _write(tmp_path / "new" / "out", saved)
-    page = (tmp_path / "new" / "out" / "report.html").read_text(encoding="utf-8")
-    assert "predicts with --use best" in page
     X = load_iris(as_frame=True).data
 
     for path in ("out", "out/model/model.joblib"):
@@ -63,6 +61,20 @@ def test_a_model_comes_back_as_it_was_written(tmp_path, saved):
         assert (loaded.target, loaded.columns, loaded.texts) == ("y", ("a", "b"), ("b",))
         expected = saved.model.predict_proba(X)
         np.testing.assert_array_equal(loaded.model.predict_proba(X), expected)
+
+
+def test_the_page_names_options(tmp_path, saved):
+    """And no parameters, which a terminal does not take."""
+    X = pd.DataFrame({"when": pd.date_range("2020", periods=90)})
+    saved.model.findings_ = find_leaks(X, np.arange(90) % 2, groups=np.arange(90) % 9)
+    saved.model.verdict_ = "It predicts with use='best'."
+
+    _write(tmp_path, saved)
+
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for option in ("--use best", "its column by --group.", "each row was by --time-column"):
+        assert option in page
+    assert "KFold" not in page
 
 
 def test_the_files_are_written_and_nothing_else(tmp_path, saved):
