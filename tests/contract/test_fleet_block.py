@@ -19,7 +19,7 @@ import pytest
 import torch
 from joblib import Parallel, delayed
 from marks import slow
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import (
     BaggingClassifier,
@@ -48,7 +48,7 @@ from sklearn.model_selection import (
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skorch import NeuralNet, NeuralNetClassifier
 from skorch.callbacks import EarlyStopping, LRScheduler
 from torch import nn
@@ -405,32 +405,26 @@ def test_halving_goes_on_where_the_last_rung_ended():
 # --- What comes before the network, and around it
 
 
-class Noise(TransformerMixin, BaseEstimator):
-    """Adds noise of numpy's global generator."""
-
-    def fit(self, X, y=None):
-        return self
-
-    def transform(self, X):
-        return X + 0.1 * np.random.normal(size=X.shape)  # noqa: NPY002
+def _noisy(X):
+    return X + 0.1 * np.random.normal(size=X.shape)  # noqa: NPY002
 
 
-class Doubling(TransformerMixin, BaseEstimator):
+NOISE = FunctionTransformer(_noisy)
+
+
+class Doubling(FunctionTransformer):
     """Doubles its input in place."""
 
     def fit(self, X, y=None):
         X *= 2
         return self
 
-    def transform(self, X):
-        return X
-
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_random_transformer_without_a_seed(kind):
     """Noise is drawn as without the block; what it spoils is trained as usual."""
     report = _compared(
-        lambda: [cross_val_score(make_pipeline(Noise(), KINDS[kind].clf()), X, Y, cv=CV)]
+        lambda: [cross_val_score(make_pipeline(NOISE, KINDS[kind].clf()), X, Y, cv=CV)]
     )
 
     assert report.n_adopted + report.n_trained_again == 3
@@ -684,7 +678,7 @@ def test_a_generator_of_seeds(kind, first):
         state = {"random_state": np.random.RandomState(3)}
         own = state if kind == "sk_tune" else {"module": Unseeded}
         net = KINDS[kind].clf(**own)
-        return _fold_probabilities(make_pipeline(Noise(), net) if first else net)
+        return _fold_probabilities(make_pipeline(NOISE, net) if first else net)
 
     report = _compared(run)
 
@@ -1200,7 +1194,7 @@ def _log_of_tasks():
 
 
 def _then_global_numbers(seed):
-    cross_val_score(make_pipeline(Noise(), mlp(random_state=seed)), X, Y, cv=CV)
+    cross_val_score(make_pipeline(NOISE, mlp(random_state=seed)), X, Y, cv=CV)
     return _drawn()
 
 

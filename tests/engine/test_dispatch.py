@@ -352,13 +352,13 @@ def test_workers_that_end_while_they_start_print_nothing(monkeypatch, capsys):
 
 
 def test_outside_all_blocks_joblib_has_the_workers_around_them():
-    """A block of ``fleet`` says that it has very many; who trains needs the truth."""
+    """A block of ``fleet`` says that it has many; who trains needs the truth."""
     with joblib.parallel_config("threading", n_jobs=3), fleet(n_jobs=1), fleet(n_jobs=1):
         inside = joblib.effective_n_jobs(None)
         with outside_blocks():
             outside = joblib.effective_n_jobs(None)
 
-    assert inside > 1000
+    assert inside > 3
     assert outside == 3
 
 
