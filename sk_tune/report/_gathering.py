@@ -237,7 +237,10 @@ def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
     ]
 
 
-_WHAT = {"dummy": "the dummy, which looks at no column", "linear": "the linear baseline"}
+_WHAT = {
+    "dummy": "the dummy, which looks at no column and",
+    "linear": "the linear baseline, which",
+}
 
 
 def answer(
@@ -292,11 +295,13 @@ def answer(
 def _against(baseline: Baseline, score: str, low: float, high: float, better: str) -> str:
     what = _WHAT[baseline.name]
     if low > baseline.mean:
-        return f"That is {better} than {what}, which scores {score}."
-    if high < baseline.mean:
-        return f"That is worse than {what}, which scores {score}: prefer that."
-    advice = "prefer the simpler one" if baseline.name == "linear" else "nothing was learnt"
-    return f"That cannot be told from {what}, which scores {score}: {advice}."
+        return f"That is {better} than {what} scores {score}."
+    is_worse = high < baseline.mean
+    is_so = "is worse than" if is_worse else "cannot be told from"
+    advice = "prefer that" if is_worse else "prefer the simpler one"
+    if baseline.name == "dummy":
+        advice = "nothing was learnt"
+    return f"That {is_so} {what} scores {score}: {advice}."
 
 
 def _are_two_kinds(best: CandidateRow, corrected: CorrectedScore | None) -> bool:

@@ -165,7 +165,7 @@ def test_the_better_baseline_is_the_one_to_beat(make_row):
     text = answer(make_row(0, 0.85), CORRECTED, baselines, n_candidates=1)
 
     assert text.startswith("There is one candidate. On new data, expect 0.8")
-    assert text.endswith("which scores 0.750: nothing was learnt.")
+    assert text.endswith("looks at no column and scores 0.750: nothing was learnt.")
 
 
 def test_without_a_correction_the_folds_tell(make_row):

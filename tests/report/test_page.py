@@ -122,7 +122,9 @@ def test_the_page_can_be_read_by_a_screen_reader(name, request, read_page):
 def test_sections_come_in_the_order_of_their_use(grid, linear, read_page):
     """The answer first, how to reproduce last; what is missing is said."""
     own = read_page(render(gather(grid)))
-    texts = " ".join("".join(read_page(render(gather(linear))).texts).split())
+    page = gather(linear)
+    texts = " ".join("".join(read_page(render(page)).texts).split())
+    without = replace(page, searches=[replace(page.searches[0], best=None)])
 
     sections = [a["id"] for tag, a in own.attributes if tag == "section"]
     assert sections == [
@@ -132,7 +134,8 @@ def test_sections_come_in_the_order_of_their_use(grid, linear, read_page):
     reasons = [text for text, _ in own.column("candidate-table", "failure")]
     assert reasons[:4] == [""] * 4
     assert all("learning_rate" in reason for reason in reasons[4:])
-    assert "There are no curves by epochs" in texts
+    assert "There are no curves by epochs: the best candidate is no network" in texts
+    assert "There are no curves by epochs: no candidate has a score" in render(without)
     assert "There are no curves to judge" in texts
 
 
