@@ -87,7 +87,9 @@ class TextFormat:
         # Each text is read once, not each cell.
         codes, values = pd.factorize(cells)
         read = self._read(pd.Series(values, dtype=object))
-        return read.reindex(codes).set_axis(cells.index)  # The code of a missing one is -1.
+        read = read.reindex(codes).set_axis(cells.index)  # That of a missing one is -1.
+        read.name = cells.name
+        return read
 
     def _read(self, cells: "Column[Any]") -> "Column[Any]":
         read = {"plain": _plain_numbers, "year first": _year_first}.get(self.style)

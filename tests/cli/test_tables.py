@@ -349,6 +349,7 @@ def test_a_missing_column_is_named_with_the_nearest(wrong):
         (_repeat(1.5), "regression", "two different values. Got only '1.5'"),
         (_repeat(1, 2)[:19], "auto", "at least 20 rows. Got 19"),
         (pd.date_range("2020-01-01", periods=N), "auto", "Got dates"),
+        (_repeat("2020-01-01", "2020-01-02"), "auto", "column 'y' must .* Got dates"),
         (_repeat("1", "many"), "regression", "numbers for regression. Got 'many' in row 2"),
         ([np.inf, *range(N)], "auto", "finite numbers. Got inf in row 1"),
         ([f"n{i}" for i in range(N)], "auto", "classes that recur.*100 different values"),
