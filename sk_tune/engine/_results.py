@@ -133,8 +133,9 @@ class StoredFits:
             except Exception as error:  # noqa: BLE001 - such a fit is trained all the same
                 self.reasons[str(error)] += 1
                 continue
-            if fit.state is not None:
-                self._n_before[key] = len(fit.state.history)
+            earlier = fit.checkpoint or fit.state
+            if earlier is not None:
+                self._n_before[key] = len(earlier.history)
         self.loaded = self._found(self._keys)
         self.unfinished = self._found({
             i: unfinished_key(key) for i, key in self._keys.items() if i not in self.loaded
