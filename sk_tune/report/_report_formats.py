@@ -51,7 +51,10 @@ _LONGEST_REASON = 500
 
 def _ranked(rows: Iterable[CandidateRow]) -> list[CandidateRow]:
     """Return rows of results, the best first and those without a score last."""
-    return sorted(rows, key=lambda r: (math.isnan(r.score), r.rank or 0, -r.row))
+    return sorted(
+        rows,
+        key=lambda r: (math.isnan(r.score), r.rank or 0, -(r.n_resources or 0), r.row),
+    )
 
 
 def candidate_table(report: SearchPart) -> PageTable:
