@@ -286,8 +286,9 @@ def _ratio_of_counts(metric: Metric, y: Array, labels: Array) -> MetricSums | No
     average, of_none = options["average"], options["zero_division"]
     of_none = 0 if of_none == "warn" else of_none
     # The metric itself refuses numbers that are no classes.
-    if y.ndim != 1 or y.dtype.kind != labels.dtype.kind or y.dtype.kind == "f":
+    if y.dtype.kind != labels.dtype.kind or y.dtype.kind == "f":
         return None
+    is_multilabel = y.ndim == 2
     classes = np.unique([y, *labels]).tolist()
     if (
         len(options) > 4
@@ -297,11 +298,14 @@ def _ratio_of_counts(metric: Metric, y: Array, labels: Array) -> MetricSums | No
     ):
         return None
     if average == "binary":
-        if len(classes) > 2 or options["pos_label"] not in classes:
+        if is_multilabel or len(classes) > 2 or options["pos_label"] not in classes:
             return None
         classes = [options["pos_label"]]
-    true = [y == label for label in classes]
-    said = [labels == label for label in classes]
+    if is_multilabel:
+        true, said = [*(y.T == 1)], [*(np.moveaxis(labels, 2, 0) == 1)]
+    else:
+        true = [y == label for label in classes]
+        said = [labels == label for label in classes]
     hits = [a & b for a, b in zip(true, said, strict=True)]
     ratio = partial(_RATIOS[metric.function], options["beta"] ** 2)
 
@@ -315,7 +319,8 @@ def _ratio_of_counts(metric: Metric, y: Array, labels: Array) -> MetricSums | No
         above, below = ratio(*counts)
         share = np.where(below > 0, above / below, of_none)
         if average in {"macro", "weighted"}:
-            by = n_true if average == "weighted" else n_true + n_said > 0
+            # A class that no sample is of, or said to be of, is none; a label is one.
+            by = n_true if average == "weighted" else (n_true + n_said > 0) | is_multilabel
             share = (share * by).sum(axis=0, keepdims=True) / by.sum(axis=0)
         return np.where(n > 0, share[0], np.nan)
 

@@ -118,7 +118,10 @@ def _needs_calls(metric, y, responses, classes=None):
 
 @pytest.mark.parametrize(
     ("name", "n_outputs"),
-    [*((name, None) for name in METRICS), *((n, 2) for n in METRICS[3:7]), ("accuracy", 2)],
+    [
+        *((n, None) for n in METRICS),
+        *((n, 2) for n in ["accuracy", *METRICS[3:7], "f1_macro"]),
+    ],
 )
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**20), n_rows=st.integers(4, 40))
@@ -127,7 +130,7 @@ def test_sums_equal_the_metric_on_the_rows_drawn(name, n_outputs, seed, n_rows):
     rng = np.random.default_rng(seed)
     metric = _metric(name)
     y, responses = _case(name, rng, n_rows, n_outputs)
-    if n_outputs and name == "accuracy":
+    if n_outputs and name in {"accuracy", "f1_macro"}:
         y, responses = (y == "a").astype(int), (responses == "a").astype(int)
     rows = rng.integers(n_rows, size=n_rows)
     if name == "roc_auc_ovr":
