@@ -119,23 +119,15 @@ class _Wide(nn.Module):
 
 
 Y = np.arange(120) % 2
+ONCE = {"batch_size": -1, "max_epochs": 1}
+# A callback looks on, so that torch trains these, not the kernel.
+WATCHED = ONCE | {"callbacks": [Callback()]}
 NETWORKS = {
-    # A callback looks on, so that torch trains these, not the kernel.
-    "mlp": lambda n: MLPClassifier(
-        width=n, batch_size=-1, max_epochs=1, callbacks=[Callback()]
-    ),
-    "members": lambda n: MLPClassifier(
-        width=64, members=n, batch_size=-1, max_epochs=1, callbacks=[Callback()]
-    ),
-    "cnn": lambda n: CNNClassifier(
-        n_channels=n, width=4, batch_size=-1, max_epochs=1, callbacks=[Callback()]
-    ),
-    "rnn": lambda n: RNNClassifier(
-        hidden_size=n, batch_size=-1, max_epochs=1, callbacks=[Callback()]
-    ),
-    "module": lambda n: NetClassifier(
-        _Wide, module__width=12 * n, batch_size=-1, max_epochs=1
-    ),
+    "mlp": lambda n: MLPClassifier(width=n, **WATCHED),
+    "members": lambda n: MLPClassifier(width=64, members=n, **WATCHED),
+    "cnn": lambda n: CNNClassifier(n_channels=n, width=4, **WATCHED),
+    "rnn": lambda n: RNNClassifier(hidden_size=n, **WATCHED),
+    "module": lambda n: NetClassifier(_Wide, module__width=12 * n, **ONCE),
 }
 
 
