@@ -63,7 +63,8 @@ class SearchParameters:
     keep_predictions : int or {"none", "best", "all"}, default="all"
         Of how many candidates, the best ones, ``oof_predictions_`` has more than NaN.  Less
         than all takes less memory, and there is no ``corrected_score_``, which chooses
-        among all candidates.
+        among all candidates.  With "none", what is no network predicts for its score only,
+        which halves the time of nearest neighbours, say.
     race : bool, default=False
         Whether a candidate stops before it was on all folds if it is clearly worse than
         the best one that was given as much: a paired t-test over at least 3 folds at a
