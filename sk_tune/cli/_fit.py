@@ -112,7 +112,9 @@ def fit(
     kinds, notes = _kinds(X)
     if not options.json:
         noted = replace(table, notes=(*table.notes, *notes))
-        print_problem(noted, target, kinds, metric, options.test_size)
+        keeps_whole = groups is not None or times is not None
+        share = options.test_size
+        print_problem(noted, target, kinds, metric, share, keeps_whole=keeps_whole)
     left_out = {"started", "output", "overwrite", "n_jobs", "verbose", "json"}
     config = {
         name: value for name, value in asdict(options).items() if name not in left_out

@@ -75,9 +75,18 @@ _N_NAMED = 6  # Columns, classes or members that are listed.
 
 
 def print_problem(
-    table: LoadedTable, target: Target, kinds: ColumnKinds, metric: str, test_size: float
+    table: LoadedTable,
+    target: Target,
+    kinds: ColumnKinds,
+    metric: str,
+    test_size: float,
+    *,
+    keeps_whole: bool,
 ) -> None:
-    """Print what the table holds and what will be done with it."""
+    """Print what the table holds and what will be done with it.
+
+    With `keeps_whole` rows of one group or time are on one side of a split.
+    """
     n_rows, n_columns = table.frame.shape
     print(labelled("Table", f"{table.name}: {n_rows} rows, {n_columns} columns"))
     for note in table.notes:
@@ -111,11 +120,8 @@ def print_problem(
         left_out = [f"{why}: {listed(names, _N_NAMED)}" for why, names in by_reason.items()]
         print(labelled("Left out", "; ".join(left_out)))
     n_test = math.ceil(test_size * n_rows)
-    print(
-        labelled(
-            "Rows", f"{n_test} set aside for a last check; {n_rows - n_test} to learn from"
-        )
-    )
+    apart = f"{n_test} set aside for a last check; {n_rows - n_test} to learn from"
+    print(labelled("Rows", f"about {apart}" if keeps_whole else apart))
 
 
 def print_outcome(auto: Any, metric: str, seconds: float) -> None:

