@@ -290,6 +290,11 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
         self.__dict__.pop("estimators_", None)
         self._validate_params()
         self._validate_estimator(MLPRegressor(n_layers=1, width=64, max_epochs=10))
+        if is_classifier(self.estimator_):
+            raise ValueError(
+                f"The 'estimator' parameter of {type(self).__name__} must be a regressor: "
+                f"a stage learns numbers, what is left. Got {self.estimator_!r} instead."
+            )
         self.estimator_: Any = with_categories(self.estimator_, category_columns(X))
         X, y = self._checked(X, y=y, multi_output=True, reset=True)
         w = check_sample_weight(sample_weight, X, dtype=np.float64)

@@ -19,6 +19,7 @@ from sklearn.tree import DecisionTreeRegressor
 from sk_tune import (
     BoostingClassifier,
     BoostingRegressor,
+    MLPClassifier,
     MLPRegressor,
     NetRegressor,
     RNNRegressor,
@@ -282,10 +283,12 @@ def test_padded_sequences_are_boosted():
         BoostingRegressor(MLPRegressor(), 2).fit(X[:, 4], np.arange(30.0))
 
 
-def test_one_class_is_refused(iris):
-    """There is nothing to learn from one class; the message counts."""
+def test_one_class_and_classifiers_as_stages_are_refused(iris):
+    """There is nothing to learn from one class; a stage learns numbers."""
     with pytest.raises(ValueError, match="Got 1 class, 'setosa'"):
         BoostingClassifier().fit(iris.X[:50], ["setosa"] * 50)
+    with pytest.raises(ValueError, match=r"must be a regressor: .* Got MLPClassifier\("):
+        BoostingClassifier(MLPClassifier()).fit(iris.X, iris.y)
 
 
 def test_networks_are_as_good_stages_as_trees(digits):
