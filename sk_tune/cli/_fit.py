@@ -112,8 +112,7 @@ def fit(
     kinds, notes = _kinds(X)
     if not options.json:
         noted = replace(table, notes=(*table.notes, *notes))
-        keeps_whole = groups is not None or times is not None
-        share = options.test_size
+        share, keeps_whole = options.test_size, len(apart) > 1
         print_problem(noted, target, kinds, metric, share, keeps_whole=keeps_whole)
     left_out = {"started", "output", "overwrite", "n_jobs", "verbose", "json"}
     config = {
