@@ -9,7 +9,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    RegressorMixin,
+    clone,
+    is_classifier,
+    is_regressor,
+)
 from sklearn.utils import check_random_state, get_tags
 
 from sk_tune._compat import HasMethods, Interval, StrOptions
@@ -205,6 +212,14 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"The 'search' parameter of {type(self).__name__} must be a search of "
                 f"sk_tune. Got {type(self.search).__name__} instead."
+            )
+        is_other, wanted = is_classifier, "regressors"
+        if is_classifier(self):
+            is_other, wanted = is_regressor, "classifiers"
+        if is_other(self.search):
+            raise ValueError(
+                f"The 'search' parameter of {type(self).__name__} must be a search of "
+                f"{wanted}. Got one of {self.search.estimator!r} instead."
             )
 
     @property

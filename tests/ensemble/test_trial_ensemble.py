@@ -164,6 +164,8 @@ def test_other_searches_are_refused_before_they_run(iris):
             with pytest.raises(ValueError, match="must be a search of sk_tune. Got"):
                 ensemble.fit(*iris)
             assert not hasattr(search, "cv_results_")
+    with pytest.raises(ValueError, match="must be a search of regressors. Got one of Log"):
+        TrialEnsembleRegressor(GridSearchCV(LogisticRegression(), {})).fit(*iris)
 
 
 def test_a_refit_of_rungs_trains_as_they_were_trained(make_estimator, iris):
