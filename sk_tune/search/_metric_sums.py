@@ -285,13 +285,14 @@ def _ratio_of_counts(metric: Metric, y: Array, labels: Array) -> MetricSums | No
     options |= {"zero_division": 0, **metric.options}
     average, of_none = options["average"], options["zero_division"]
     of_none = 0 if of_none == "warn" else of_none
-    # The metric itself refuses numbers that are no classes.
-    if y.dtype.kind != labels.dtype.kind or y.dtype.kind == "f":
+    if y.dtype.kind != labels.dtype.kind or 2 * labels.size > _MOST_COUNTED:
         return None
-    is_multilabel = y.ndim == 2
-    classes = np.unique([y, *labels]).tolist()
+    is_multilabel, known = y.ndim == 2, np.unique([y, *labels])
+    classes = known.tolist()
     if (
-        len(options) > 4
+        # The metric itself refuses numbers that are no classes.
+        (known.dtype.kind == "f" and (known % 1).any())
+        or len(options) > 4
         or of_none not in {0, 1}
         or average not in {"binary", "micro", "macro", "weighted"}
         or len(classes) * labels.size > _MOST_COUNTED

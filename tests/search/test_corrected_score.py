@@ -101,7 +101,7 @@ def _case(name, rng, n_rows, n_outputs=None):
         # Few values, so that there are ties.
         return np.resize(CLASSES, n_rows), rng.integers(5, size=(4, n_rows)) / 7
     if name in {"recall", "f2"}:
-        return np.resize([0, 1], n_rows), rng.integers(2, size=(4, n_rows))
+        return np.resize([0.0, 1.0], n_rows), rng.integers(2, size=(4, n_rows)) * 1.0
     if name.endswith(("accuracy", "macro", "weighted", "micro")):
         labels = np.array(["a", "b", "c"])
         return labels[rng.integers(3, size=shape)], labels[
