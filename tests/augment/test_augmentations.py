@@ -177,9 +177,7 @@ def test_the_message_says_what_an_augmentation_is_for():
 )
 def test_lengths_must_be_less_than_those_of_the_row(own, shape, layout, size):
     """A shift by the whole image leaves nothing of it."""
-    less = type(own)(size - 1)
-
-    check_row_shape([less], shape, layout, "Net")
+    check_row_shape([type(own)(size - 1)], shape, layout, "Net")
     with pytest.raises(ValueError, match=rf"must be less than {size}, since rows have"):
         check_row_shape([own], shape, layout, "Net")
 

@@ -180,8 +180,7 @@ def test_numbers_of_a_sample_do_not_depend_on_the_batch_or_its_type():
     few = _noise(5, 3)
 
     assert torch.equal(_noise(50, 7)[:5, :3], few)
-    single = _noise(5, 3, dtype=torch.float32)
-    np.testing.assert_allclose(single, few, rtol=1e-7)
+    np.testing.assert_allclose(_noise(5, 3, dtype=torch.float32), few, rtol=1e-7)
 
 
 def test_numbers_do_not_depend_on_the_order_in_which_batches_come():

@@ -101,8 +101,7 @@ def test_a_mixed_table_is_prepared(mixed):
 
     assert auto.score(X, y) > 0.8
     assert [f.name for f in auto.findings_ if f.outcome == "issue"] == []
-    unseen = X.head(3).assign(town="Rom", size=np.nan)
-    assert len(auto.predict(unseen)) == 3
+    assert len(auto.predict(X.head(3).assign(town="Rom", size=np.nan))) == 3
 
 
 def test_a_leak_is_named(mixed):

@@ -59,9 +59,8 @@ def test_ridge_of_many_columns_is_solved_step_by_step(n_columns, solver, make_pr
     X = np.zeros((20, n_columns // 10, 10))
 
     problem = make_problem(X, np.arange(20.0), is_classification=False, kind="sequence")
-    model = linear_model(problem)
 
-    assert model.estimator[-1].solver == solver
+    assert linear_model(problem).estimator[-1].solver == solver
 
 
 def test_the_first_linear_model_is_a_moderate_one(mixed, make_problem):

@@ -88,8 +88,7 @@ def test_numbers_are_predicted_in_their_units(tmp_path):
 
     about = auto.to_onnx(tmp_path / "auto.onnx")
 
-    names = [column["name"] for column in about["inputs"]]
-    assert names == [str(k) for k in range(10)]
+    assert [column["name"] for column in about["inputs"]] == [str(k) for k in range(10)]
     answer = _answer(tmp_path / "auto.onnx", X[200:])
     np.testing.assert_allclose(answer[:, 0], auto.predict(X[200:]), rtol=1e-5)
 
@@ -148,8 +147,7 @@ def test_all_kinds_of_models_and_columns_are_written(
         # Five steps of a solver do not converge.
         with warnings.catch_warnings(action="ignore"):
             members.append(Member(estimator.fit(X[::2], y[::2]), 1 / 4))
-    again = clone(models[1].estimator).fit(X[1::2], y[1::2])
-    members.append(Member(again, 1 / 4))
+    members.append(Member(clone(models[1].estimator).fit(X[1::2], y[1::2]), 1 / 4))
     blend = Blend(
         combination=Combination(members, np.unique(y)),
         temperature=1.3,
@@ -186,9 +184,7 @@ def test_images_are_written(models, tmp_path):
     auto = AutoClassifier(**{**NETWORKS, "models": models}).fit(X[:200], y[:200])
 
     for use in models if len(models) > 1 else ["ensemble"]:
-        about = auto.set_params(use=use).to_onnx(tmp_path / "auto.onnx")
-
-        assert about["inputs"] == []
+        assert auto.set_params(use=use).to_onnx(tmp_path / "auto.onnx")["inputs"] == []
         answer = _answer(tmp_path / "auto.onnx", X[200:300])
         np.testing.assert_allclose(answer, auto.predict_proba(X[200:300]), atol=1e-5)
 
@@ -247,8 +243,7 @@ def test_trees_decide_as_those_of_scikit_learn(table, model):
 
     is_classifier = hasattr(model, "predict_proba")
     predict = model.predict_proba if is_classifier else model.predict
-    expected = predict(coded).reshape(len(coded), -1)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(found, predict(coded).reshape(len(coded), -1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("numeric", ["smooth_clip", "standard", "quantile", None])

@@ -80,9 +80,7 @@ def test_tables_of_any_library_become_tables_of_pandas(mixed):
     X, _ = mixed
     estimator = _Any()
 
-    table = as_features(estimator, pl.from_pandas(X), reset=True)
-
-    assert isinstance(table, pd.DataFrame)
+    assert isinstance(as_features(estimator, pl.from_pandas(X), reset=True), pd.DataFrame)
     assert estimator.feature_names_in_.tolist() == X.columns.tolist()
     assert len(as_features(estimator, X.iloc[:1], reset=False)) == 1
 
@@ -114,9 +112,7 @@ def test_columns_that_are_left_out_may_be_absent():
     X = pd.DataFrame({"id": range(40), "size": np.arange(40) / 7})
     table = as_features(estimator, X, reset=True)
 
-    later = as_features(estimator, X[["size"]], reset=False)
-
-    pd.testing.assert_frame_equal(later, table)
+    pd.testing.assert_frame_equal(as_features(estimator, X[["size"]], reset=False), table)
 
 
 @pytest.mark.parametrize("has_names", [True, False])

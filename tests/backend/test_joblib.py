@@ -53,9 +53,7 @@ def test_results_come_in_order(active, name, n_tasks):
     """All options of Parallel give each result once."""
     tasks = (delayed(mul)(i, i) for i in range(n_tasks))
 
-    results = list(Parallel(**OPTIONS[name])(tasks))
-
-    assert results == [i * i for i in range(n_tasks)]
+    assert list(Parallel(**OPTIONS[name])(tasks)) == [i * i for i in range(n_tasks)]
 
 
 def test_one_parallel_object_is_used_several_times(active):
@@ -106,9 +104,7 @@ def test_two_generators_at_a_time(active):
         for factor in (2, 3)
     )
 
-    pairs = list(zip(first, second, strict=True))
-
-    assert pairs == [(2 * i, 3 * i) for i in range(4)]
+    assert list(zip(first, second, strict=True)) == [(2 * i, 3 * i) for i in range(4)]
 
 
 # --- Calls in each other

@@ -54,8 +54,7 @@ def test_predictions_are_those_of_the_saved_model(predict, fitted, mixed_table, 
     assert error == more == ""
     out, _ = predict(mixed_table[::-1], "--output", str(tmp_path / "p.csv"))
     assert out.startswith("Written: 120 predictions of 'label' to ")
-    written = pd.read_csv(tmp_path / "p.csv")["prediction"]
-    assert written.tolist() == larger.tolist()[::-1]
+    assert pd.read_csv(tmp_path / "p.csv")["prediction"].tolist() == larger.tolist()[::-1]
 
 
 def test_further_columns_are_ignored_with_a_note(predict, mixed_table):
@@ -200,14 +199,12 @@ def test_what_is_advised_can_be_done(tmp_path, mixed_csv, mixed_table, capsys, f
 
     assert main([*command, "--use", "linear"]) == 0
 
-    found = capsys.readouterr().out
-    assert "boosting" not in found
+    assert "boosting" not in capsys.readouterr().out
     model = load_model(tmp_path / "out").model
     expected = model.set_params(use="linear").predict(mixed_table.drop(columns="label"))
     for options in ([], ["--use", "linear"]):
         assert main(["predict", out, str(mixed_csv), *options]) == 0
-        lines = capsys.readouterr().out.splitlines()
-        assert lines == ["prediction", *expected]
+        assert capsys.readouterr().out.splitlines() == ["prediction", *expected]
     command = ["predict", out, mixed_csv, "--use", "networks"]
     fails(command, "--use", "linear, best, ensemble")
 

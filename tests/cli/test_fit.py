@@ -51,8 +51,7 @@ def test_text_among_numbers_is_told(tmp_path, fit, mixed_table, capsys, printed,
 
     assert fit(mixed_table, "label") == 0
 
-    out = printed()
-    assert "'size' holds numbers, but for 'bulky' in row 2" in out
+    assert "'size' holds numbers, but for 'bulky' in row 2" in printed()
     assert summary()["columns"]["numbers"] == ["size", "open"]
     assert main(["predict", str(tmp_path / "out"), str(tmp_path / "t.csv"), "--proba"]) == 0
     assert capsys.readouterr().err.count("but for 'bulky' in row 2") == 1
@@ -503,8 +502,7 @@ def test_a_longer_resume_keeps_the_one_held_out_part_of_a_short_fit(fitted, summ
     stds = [score["std"] for score in summary()["scores"]]
     assert stds == [None] * len(stds)
 
-    command = ["resume", str(fitted), "--time-budget", "3s", "--n-jobs", "1"]
-    assert main(command) == 0
+    assert main(["resume", str(fitted), "--time-budget", "3s", "--n-jobs", "1"]) == 0
 
     stds = [score["std"] for score in summary()["scores"]]
     assert stds == [None] * len(stds)

@@ -214,8 +214,7 @@ def test_a_file_is_read_in_parts(tmp_path, name):
     parts = list(read_parts(path, n_rows=10))
 
     assert [len(part) for part in parts] == [10, 10, 5]
-    whole = pd.concat(parts, ignore_index=True)
-    assert whole.to_dict("list") == frame.to_dict("list")
+    assert pd.concat(parts, ignore_index=True).to_dict("list") == frame.to_dict("list")
 
 
 def test_the_titanic_has_text_and_missing_values_but_no_afterthoughts():

@@ -208,8 +208,7 @@ def test_a_class_that_a_fold_lacks_has_a_column_of_zeros(scaled_iris):
     assert (proba[np.arange(150), y] == 0).all()
     classes = [net.classes_.tolist() for net in fitted["estimator"]]
     assert classes == [[1, 2], [0, 2], [0, 1]]
-    seen = fitted["estimator"][1]
-    assert seen.score(X[y != 1], y[y != 1]) > 0.9
+    assert fitted["estimator"][1].score(X[y != 1], y[y != 1]) > 0.9
 
 
 def test_calibration(scaled_cancer):

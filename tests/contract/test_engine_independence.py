@@ -68,9 +68,7 @@ def test_a_network_does_not_depend_on_the_number_of_workers(kind, digits):
     """Two processes give what one gives."""
     fits = _fits(ESTIMATORS[kind], digits, n_fits=6)
 
-    trained = train(fits, n_jobs=2)
-
-    _assert_all_same(trained, train(fits, n_jobs=1))
+    _assert_all_same(train(fits, n_jobs=2), train(fits, n_jobs=1))
 
 
 def test_a_network_does_not_depend_on_networks_that_diverge(digits):

@@ -371,9 +371,7 @@ def test_a_caller_gives_what_it_gives_without_the_block(caller, kind):
 
 def test_features_are_eliminated_as_without_the_block():
     """RFECV fits one network after the other in a task, of 4, 3, 2 and 1 features."""
-    report = _compared(_rfecv)
-
-    _assert_used(report, 3 * 4)
+    _assert_used(_compared(_rfecv), 3 * 4)
 
 
 @pytest.mark.usefixtures("workers_for_little")
@@ -485,9 +483,7 @@ def test_what_fits_draw_from_beyond_their_parameters(source, n, monkeypatch):
         scores = cross_val_score(DrawsFromModule(n), X, Y, cv=CV, scoring="neg_log_loss")
         return [scores, np.array(_next_of(SOURCE))]
 
-    report = _compared(run)
-
-    _assert_used(report, 3 * n)
+    _assert_used(_compared(run), 3 * n)
 
 
 @pytest.mark.parametrize("n", [1, 2])
@@ -835,9 +831,7 @@ def test_a_plain_net_prints_what_it_prints_without_the_block(capsys):
         printed.append([line.rpartition("  ")[0] or line for line in lines])
         return epochs
 
-    report = _compared(run)
-
-    assert report.n_adopted == 2
+    assert _compared(run).n_adopted == 2
     assert printed[0] == printed[1]
     assert any("Stopping since valid_loss" in line for line in printed[0])
 
@@ -1004,9 +998,7 @@ def test_a_candidate_that_diverges_gets_the_error_score():
         assert search.cv_results_["mean_test_score"][1] == -1
         return _scores(search)
 
-    report = _compared(run)
-
-    assert report.n_requested == 4
+    assert _compared(run).n_requested == 4
 
 
 def test_a_candidate_that_diverges_may_end_the_search():

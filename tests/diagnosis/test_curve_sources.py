@@ -225,8 +225,7 @@ def test_a_network_has_one_fold_of_its_own():
     plain = curves_of_estimator(net().fit(X, Y))
 
     assert curves.n_folds == 1
-    expected = [row["valid_loss"] for row in fitted.history_]
-    assert curves.valid_loss[0].tolist() == expected
+    assert curves.valid_loss[0].tolist() == [row["valid_loss"] for row in fitted.history_]
     assert curves.baseline_loss == math.log(2)
     assert np.isnan(plain.valid_loss).all()
     assert np.isfinite(plain.train_loss).all()

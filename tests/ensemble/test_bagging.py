@@ -271,8 +271,7 @@ def test_members_of_bagging_in_a_search_train_in_its_block(iris, make_estimator)
     assert report.n_rows == 2 * 3 * 3
     assert report.n_calls == 1
     outside = GridSearchCV(bag, grid, cv=3, refit=False).fit(*iris)
-    scores = [own.cv_results_["mean_test_score"] for own in (inside, outside)]
-    assert_allclose(*scores)
+    assert_allclose(*[own.cv_results_["mean_test_score"] for own in (inside, outside)])
 
 
 @pytest.mark.parametrize("scaler", [None, StandardScaler()], ids=["bare", "scaled"])

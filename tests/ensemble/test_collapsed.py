@@ -453,6 +453,5 @@ def test_it_is_one_onnx_model(case, make_estimator, names, diabetes, outputs, tm
     session = runtime.InferenceSession(path)
     rows = data[0][:7].astype(np.float32)
     (found,) = session.run(None, {"X": rows})
-    expected = outputs(small, rows).reshape(7, -1)
-    assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert_allclose(found, outputs(small, rows).reshape(7, -1), rtol=1e-4, atol=1e-5)
     assert [p.name for p in tmp_path.iterdir()] == ["ensemble.onnx"]

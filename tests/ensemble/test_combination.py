@@ -268,9 +268,8 @@ def test_missing_values_are_filled_where_the_imputer_stands(place, strategy, fit
     X[::3, 0] = X[1::4, 1] = np.nan
     steps = [StandardScaler(), RobustScaler()]
     steps.insert(place, SimpleImputer(strategy=strategy, fill_value=7))
-    pipes = _pipes([*steps, SimpleImputer()], fitted_nets(), [X[::2], X[1::2]])
 
-    _predicts_as(pipes, X)
+    _predicts_as(_pipes([*steps, SimpleImputer()], fitted_nets(), [X[::2], X[1::2]]), X)
 
 
 @pytest.mark.parametrize(
@@ -379,9 +378,8 @@ def test_samples_of_any_kind_give_what_the_pipelines_give(change, fitted_nets):
     X = change(_rows(4) * [1, 1e-3, 1])
     folds = [_rows(0) * [1, 1e-3, 1], _rows(2) * [1, 1e-3, 1]]
     steps = [SimpleImputer(), StandardScaler(with_mean=False)]
-    pipes = _pipes(steps, fitted_nets(), folds)
 
-    _predicts_as(pipes, X, atol=1e-12)
+    _predicts_as(_pipes(steps, fitted_nets(), folds), X, atol=1e-12)
 
 
 def test_images_are_scaled_column_by_column(make_estimator, task_data):

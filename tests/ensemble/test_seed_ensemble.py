@@ -52,8 +52,7 @@ def test_snapshots_are_epochs_of_the_last_half(net, iris):
     ensemble = SeedEnsembleClassifier(net, 3, n_snapshots=2, random_state=0).fit(*iris)
     plain = SeedEnsembleClassifier(net, 3, random_state=0).fit(*iris)
 
-    lengths = [len(member.history_) for member in ensemble.estimators_]
-    assert lengths == [6, 8, 6, 8, 6, 8]
+    assert [len(member.history_) for member in ensemble.estimators_] == [6, 8, 6, 8, 6, 8]
     for last, member in zip(ensemble.estimators_[1::2], plain.estimators_, strict=True):
         assert_allclose(last.predict_proba(iris.X), member.predict_proba(iris.X), atol=1e-9)
 

@@ -179,9 +179,7 @@ def test_lists_are_taken_as_they_are():
     y = [0, 1] * 20
     base = make_pipeline(OneHotEncoder(), LogisticRegression())
 
-    stack = StackingClassifier([("one", base)]).fit(X, y)
-
-    assert stack.predict(X[:2]).tolist() == [0, 1]
+    assert StackingClassifier([("one", base)]).fit(X, y).predict(X[:2]).tolist() == [0, 1]
 
 
 def test_a_layer_that_helps_is_kept():

@@ -116,8 +116,7 @@ def test_the_score_is_of_the_metric_that_decides(search, iris, scoring, refit, n
 
     oof = ensemble.oof_predictions_
     response = oof if name == "roc_auc_ovr" else ensemble.classes_[oof.argmax(axis=1)]
-    metric = scorer_metric(name)
-    assert ensemble.score_.score == pytest.approx(metric(iris.y, response))
+    assert ensemble.score_.score == pytest.approx(scorer_metric(name)(iris.y, response))
     by_loss = from_search(own, scoring="neg_log_loss")
     assert_array_equal(ensemble.weights_, by_loss.weights_)
     assert by_loss.score_.score == pytest.approx(-log_loss(iris.y, oof))
@@ -129,8 +128,7 @@ def test_a_search_that_kept_no_predictions_is_asked_to_keep_them(search, iris):
 
     fitted = TrialEnsembleClassifier(own, random_state=0).fit(*iris)
 
-    kept = from_search(search)
-    assert_array_equal(fitted.oof_predictions_, kept.oof_predictions_)
+    assert_array_equal(fitted.oof_predictions_, from_search(search).oof_predictions_)
     with pytest.raises(ValueError, match="keep_predictions"):
         TrialEnsembleClassifier.from_search(own.fit(*iris))
 
@@ -281,8 +279,7 @@ def test_a_class_that_folds_lack_is_aligned(rare, method, scoring):
     expected /= expected.sum(axis=1, keepdims=True)
     assert {len(member.classes_) for member in ensemble.estimators_} == {3, 4}
     assert ensemble.classes_.tolist() == ["a", "b", "c", "z"]
-    labels = ensemble.classes_[expected.argmax(axis=1)]
-    assert_array_equal(ensemble.predict(X), labels)
+    assert_array_equal(ensemble.predict(X), ensemble.classes_[expected.argmax(axis=1)])
     assert_allclose(ensemble.predict_proba(X), expected, rtol=1e-6)
     assert np.isfinite(ensemble.score_.score)
 

@@ -94,8 +94,7 @@ def test_every_epoch_changes_rows_in_another_way(task_data):
     net.fit(X, y)
 
     first, second = (batch.numpy() for batch in Watching.seen[True])
-    distances = np.abs(first[:, None] - second[None]).sum(axis=2)
-    assert distances.min() > 0.1
+    assert np.abs(first[:, None] - second[None]).sum(axis=2).min() > 0.1
 
 
 def test_weights_are_mixed_as_rows_are(make, task_data, outputs):

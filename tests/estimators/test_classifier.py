@@ -69,8 +69,7 @@ def test_labels_of_any_type_come_back_as_they_were(labels, codes, name, make_est
     assert net.classes_.dtype == labels.dtype
     assert net.predict(X).dtype == labels.dtype
     assert_array_equal(net.predict_proba(X), by_code.predict_proba(X))
-    expected = net.classes_[net.predict_proba(X).argmax(axis=1)]
-    assert_array_equal(net.predict(X), expected)
+    assert_array_equal(net.predict(X), net.classes_[net.predict_proba(X).argmax(axis=1)])
 
 
 CONTAINERS = {

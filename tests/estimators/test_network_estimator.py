@@ -117,8 +117,7 @@ def test_weights_are_routed_through_searches_and_pipelines(task_data, row_weight
     scaled = StandardScaler().fit(X).transform(X)
     expected = direct.fit(scaled, y, sample_weight=row_weights).predict_proba(scaled)
     assert_array_equal(search.predict_proba(X), expected)
-    trained = sum(len(e.callbacks[0].train) for e in result["estimator"])
-    assert trained == kept.sum()
+    assert sum(len(e.callbacks[0].train) for e in result["estimator"]) == kept.sum()
 
 
 def test_weights_are_not_routed_unless_asked_for(task_data, row_weights):
@@ -210,9 +209,7 @@ def test_many_rows_are_predicted_in_parts(make_estimator, task_data):
     net = make_estimator("MLPRegressor").fit(X, y)
     many = np.tile(X, (50, 1))
 
-    predictions = net.predict(many)
-
-    assert_allclose(predictions, np.tile(net.predict(X), 50), rtol=1e-5, atol=1e-6)
+    assert_allclose(net.predict(many), np.tile(net.predict(X), 50), rtol=1e-5, atol=1e-6)
 
 
 def test_a_view_without_copy_is_no_trap(make_estimator, task_data):
@@ -231,8 +228,7 @@ def test_batch_normalisation_and_one_row(name, make_estimator, task_data):
     """One row trains a network, but batch normalisation needs two and says so."""
     X, y = task_data(name)
 
-    net = make_estimator(name).fit(X[:1], y[:1])
-    assert len(net.predict(X)) == len(X)
+    assert len(make_estimator(name).fit(X[:1], y[:1]).predict(X)) == len(X)
     if not name.startswith("Net"):
         for rows, batch_size in ((slice(1), 16), (slice(None), 1)):
             params = {"normalization": "batch", "batch_size": batch_size}
@@ -280,8 +276,7 @@ def test_parameters_set_after_fit_harm_nothing(make_estimator, task_data, tmp_pa
     net.save(tmp_path / "net")
 
     assert_allclose(net.predict(X), expected, rtol=1e-6)
-    loaded = sk_tune.MLPRegressor.load(tmp_path / "net")
-    assert_array_equal(loaded.predict(X), expected)
+    assert_array_equal(sk_tune.MLPRegressor.load(tmp_path / "net").predict(X), expected)
 
 
 def test_batch_normalisation_counts_repeated_rows():

@@ -114,9 +114,7 @@ def test_kinds_of_targets_survive_a_file(make_estimator, task_data, tmp_path):
     for name, target in (("MLPRegressor", many), ("MLPClassifier", (many > 0).astype(int))):
         net = make_estimator(name).fit(X, target)
 
-        loaded = _reloaded(net, tmp_path)
-
-        np.testing.assert_array_equal(loaded.predict(X), net.predict(X))
+        np.testing.assert_array_equal(_reloaded(net, tmp_path).predict(X), net.predict(X))
 
 
 def test_names_of_columns_survive_a_file(fitted, task_data, tmp_path):
@@ -380,8 +378,7 @@ def test_the_code_of_a_module_is_not_in_its_file(make_estimator, task_data, tmp_
     """A module must be handed over, and must be the one that was trained."""
     X, y = task_data("NetClassifier")
     path = tmp_path / "net"
-    net = make_estimator("NetClassifier").fit(X, y)
-    net.save(path)
+    make_estimator("NetClassifier").fit(X, y).save(path)
 
     with pytest.raises(ValueError, match="Pass it as module"):
         sk_tune.NetClassifier.load(path)

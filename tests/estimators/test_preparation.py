@@ -94,9 +94,7 @@ def test_fits_of_other_data_share_nothing(changes, digits):
     changes.pop("cls", None)
     estimator.set_params(dtype=changes.pop("dtype", "float32"))
 
-    second = _prepare(estimator, digits, preparer, **changes)
-
-    assert second.train.X is not first.train.X
+    assert _prepare(estimator, digits, preparer, **changes).train.X is not first.train.X
 
 
 def test_many_fits_through_one_preparer_equal_each_through_its_own(digits):
@@ -140,9 +138,8 @@ def test_an_adopted_training_of_a_frame_knows_its_columns(digits):
     state, _ = _prepare(ESTIMATORS["mlp"], digits, n_epochs=2).train_alone()
 
     fit = Fit(estimator=clone(ESTIMATORS["mlp"]), X=X, y=digits.y)
-    estimator = adopt_training(fit, state)
 
-    assert estimator.feature_names_in_.tolist() == X.columns.tolist()
+    assert adopt_training(fit, state).feature_names_in_.tolist() == X.columns.tolist()
 
 
 def test_a_training_of_another_architecture_is_not_adopted(digits):

@@ -191,8 +191,7 @@ def test_module_parameters_are_parameters_of_the_estimator():
     assert clone(net).get_params() == net.get_params()
     assert net.get_params()["module__width"] == 7
     assert "module__width=7" in repr(net)
-    widths = [params["module__width"] for params in search.cv_results_["params"]]
-    assert widths == [1, 3]
+    assert [params["module__width"] for params in search.cv_results_["params"]] == [1, 3]
     best = search.best_params_["module__width"]
     assert search.best_estimator_.net_.module_.hidden.out_features == best
     assert net.set_params(module__width=9, tol=0.5).get_params()["module__width"] == 9

@@ -118,9 +118,7 @@ def test_float64_data_of_a_float64_network_keep_their_digits(make_estimator, tas
     net = make_estimator("MLPRegressor", dtype="float64").fit(X, y)
     shift = np.full_like(X, 1e-12, dtype=np.float64)
 
-    moved = net.predict(X.astype(np.float64) + shift)
-
-    assert (moved != net.predict(X)).any()
+    assert (net.predict(X.astype(np.float64) + shift) != net.predict(X)).any()
 
 
 def _with(value, row=3, column=2, dtype=np.float64):

@@ -212,9 +212,7 @@ def test_graphs_give_what_calls_give(name, digits, as_on_device, with_graphs):
     expected = train(fits)
     made = with_graphs(_record)
 
-    trained = train(fits)
-
-    _assert_same(trained, expected, rtol=0, atol=0)
+    _assert_same(train(fits), expected, rtol=0, atol=0)
     assert not any(graphs._refused for graphs in made)
     # Full batches, and last ones.
     assert sum(len(graphs._compared) for graphs in made) >= 2
@@ -264,9 +262,8 @@ def eager(monkeypatch):
 def test_a_graph_makes_the_steps_after_it_was_compared(eager):
     """One by calls, one more while it is recorded, one to compare with."""
     counter = Counter3()
-    graphs = StepGraphs([counter.state], _record)
 
-    assert counter.make(graphs, counter.step) == eager
+    assert counter.make(StepGraphs([counter.state], _record), counter.step) == eager
     assert counter.n_calls == 1 + 2 + 1
 
 

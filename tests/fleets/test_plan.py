@@ -378,9 +378,8 @@ def test_rows_keep_their_dropout_when_they_move(make):
     program = _program(modules[:2], shape)
     program.extend(_program(modules[2:], shape, [2]))
     program.select(torch.tensor([2, 0]))
-    lone = _lone([modules[2], modules[0]], [2, 0])
 
-    _assert_trains_like(program, lone, shape)
+    _assert_trains_like(program, _lone([modules[2], modules[0]], [2, 0]), shape)
 
 
 @makers
@@ -561,9 +560,8 @@ def test_a_first_dropout_leaves_its_input_as_it_is():
     ).double()
     X = _normal(B, 2, 6, 8)
     before = X.clone()
-    program = _program([module, module], (2, 6, 8))
 
-    program.evaluate(X.expand(2, *X.shape), slice(0, 2))
+    _program([module, module], (2, 6, 8)).evaluate(X.expand(2, *X.shape), slice(0, 2))
 
     assert torch.equal(X, before)
 

@@ -26,9 +26,8 @@ def test_block_is_convolution_activation_pooling():
     conv = net.blocks[0].conv
 
     h = F.max_pool2d(F.relu(F.conv2d(x, conv.weight, conv.bias, padding=1)), 2)
-    expected = net.output(F.relu(net.dense(h.flatten(1))))
 
-    torch.testing.assert_close(net(x), expected)
+    torch.testing.assert_close(net(x), net.output(F.relu(net.dense(h.flatten(1)))))
 
 
 def test_residual_block_adds_its_input_through_a_1x1_convolution():

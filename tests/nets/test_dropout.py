@@ -101,9 +101,7 @@ def test_mask_is_the_same_after_pickle_and_copy():
     layer = _layer(seed=4, step=9)
     expected = _dropped(layer)
 
-    moved = pickle.loads(pickle.dumps(layer))
-
-    assert torch.equal(_dropped(moved), expected)
+    assert torch.equal(_dropped(pickle.loads(pickle.dumps(layer))), expected)
     assert torch.equal(_dropped(copy.deepcopy(layer)), expected)
     assert len(pickle.dumps(layer)) < 4 * N
 

@@ -34,9 +34,7 @@ def test_residual_layers_add_their_input_where_sizes_match():
     first, second = net.hidden
     h = F.relu(first.linear(x))
 
-    expected = net.output(h + F.relu(second.linear(h)))
-
-    torch.testing.assert_close(net(x), expected)
+    torch.testing.assert_close(net(x), net.output(h + F.relu(second.linear(h))))
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])

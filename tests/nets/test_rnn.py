@@ -58,9 +58,7 @@ def test_one_layer_answers_from_torchs_final_states(bidirectional):
     x = _sequences()
     _, h_n = net.layers[0].recurrence(x)
 
-    expected = net.output(torch.cat(list(h_n), dim=1))
-
-    torch.testing.assert_close(net(x), expected)
+    torch.testing.assert_close(net(x), net.output(torch.cat(list(h_n), dim=1)))
 
 
 def test_residual_adds_the_input_of_layers_of_equal_size():

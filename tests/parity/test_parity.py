@@ -456,9 +456,7 @@ def test_the_history_of_a_network_is_that_of_fit(case, data):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_a_network_of_any_activation_is_what_a_plain_loop_gives(activation, data):
     """The derivative of every activation is that of autograd."""
-    case = _mlp(activation=activation, dropout=0.2, max_epochs=2)
-
-    _assert_parity(_fits(case, data))
+    _assert_parity(_fits(_mlp(activation=activation, dropout=0.2, max_epochs=2), data))
 
 
 @pytest.mark.parametrize(

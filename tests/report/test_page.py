@@ -75,8 +75,7 @@ def test_values_of_users_are_text(hostile, read_page):
     assert own.tags["script"] == 1
     assert "img" not in own.tags
     assert HOSTILE not in html
-    texts = "".join(own.texts)
-    assert HOSTILE in texts
+    assert HOSTILE in "".join(own.texts)
     assert not [1 for _, attributes in own.attributes if "onerror" in attributes]
 
 
@@ -227,8 +226,7 @@ def test_counts_are_those_of_the_ledger(hyperband, linear):
     assert full == sum(counts[name] for name in parts)
     assert counts["candidates"] == ledger.n_candidates
     assert list(ledger.times)[-1] == "in all"
-    names = list(linear.ledger_.counts)
-    assert names == ["candidates", "fits", "fits that failed"]
+    assert list(linear.ledger_.counts) == ["candidates", "fits", "fits that failed"]
 
 
 def _table(make_report, rows, **fields):

@@ -256,9 +256,7 @@ def test_a_sampler_can_be_pickled_in_the_middle():
     sampler.tell(candidates, [_square(c) for c in candidates])
     sampler.ask(2)
 
-    again = pickle.loads(pickle.dumps(sampler))
-
-    assert again.ask(3) == sampler.ask(3)
+    assert pickle.loads(pickle.dumps(sampler)).ask(3) == sampler.ask(3)
 
 
 def test_the_last_candidates_of_a_large_space_are_found():
@@ -268,6 +266,4 @@ def test_the_last_candidates_of_a_large_space_are_found():
     sampler = BayesSampler(space, 0, base_estimator="ET")
     sampler.tell(everything[3:], [float(c["a"]) for c in everything[3:]])
 
-    rest = sampler.ask(8)
-
-    assert sorted(map(str, rest)) == sorted(map(str, everything[:3]))
+    assert sorted(map(str, sampler.ask(8))) == sorted(map(str, everything[:3]))

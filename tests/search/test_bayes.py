@@ -267,6 +267,5 @@ def test_failures_count_as_the_worst_in_scikit_optimizes_results(iris):
 def test_options_of_scikit_optimize_work(iris, kwargs):
     """The top of the hill is found with any of them."""
     X, y = iris
-    search = hill(optimizer_kwargs=kwargs).fit(X, y)
 
-    assert search.best_score_ > 0.99
+    assert hill(optimizer_kwargs=kwargs).fit(X, y).best_score_ > 0.99

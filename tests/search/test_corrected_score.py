@@ -354,8 +354,7 @@ def test_rows_are_those_of_the_candidates_that_have_most():
 
     found = seeded(predictions, y, ACCURACY)
 
-    alone = seeded(predictions[4:, 20:], y[20:], ACCURACY)
-    assert found == alone
+    assert found == seeded(predictions[4:, 20:], y[20:], ACCURACY)
     assert np.isfinite(found.score)
 
 
@@ -462,9 +461,7 @@ def test_any_callable_is_a_metric_and_takes_fewer_resamples():
         n_calls.append(1)
         return float(np.mean(y_true == y_pred))
 
-    result = seeded(predictions, y, metric)
-
-    assert result.n_bootstraps <= 50
+    assert seeded(predictions, y, metric).n_bootstraps <= 50
     # All candidates on all rows, then in each resample, and the best on the rest.
     assert len(n_calls) == 60 + 50 * 61
 

@@ -99,8 +99,7 @@ def test_the_best_of_a_rung_survive(searched, sampler):
         scores = results["mean_test_score"]
         survived = [own[i] in promoted for i in now]
         assert sum(survived) == len(promoted)
-        kept = scores[now][survived]
-        assert kept.min() >= scores[now][np.logical_not(survived)].max()
+        assert scores[now][survived].min() >= scores[now][np.logical_not(survived)].max()
 
 
 def test_the_winner_was_given_all_epochs(searched):

@@ -150,9 +150,7 @@ def test_folds_that_can_be_read_once_are_left_for_the_search(iris, needs_data):
         GridSearchCV(SVC(), {"C": [1, 10]}, cv=CV.split(*iris)) for _ in range(2)
     )
 
-    plan = search.plan(*(iris if needs_data else ()))
-
-    assert plan.n_folds == 3
+    assert search.plan(*(iris if needs_data else ())).n_folds == 3
     scores = search.fit(*iris).cv_results_["mean_test_score"]
     assert list(scores) == list(expected.fit(*iris).cv_results_["mean_test_score"])
 

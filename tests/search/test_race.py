@@ -108,8 +108,7 @@ def test_equals_are_dropped_no_more_often_than_the_level_says(n_folds):
         differences, np.zeros(n_folds), test_train_ratio=ratio, level=level
     )
 
-    standard_error = np.sqrt(level * (1 - level) / n_pairs)
-    assert dropped.mean() <= level + 3 * standard_error
+    assert dropped.mean() <= level + 3 * np.sqrt(level * (1 - level) / n_pairs)
     assert dropped.mean() >= level / 2
 
 

@@ -547,8 +547,7 @@ def test_kept_models_of_other_estimators_come_from_their_workers(iris):
 
     (models,) = search.models_.values()
     for model, (train, _) in zip(models, CV.split(*iris), strict=True):
-        again = clone(model).fit(iris.X[train], iris.y[train])
-        assert_allclose(model.coef_, again.coef_)
+        assert_allclose(model.coef_, clone(model).fit(iris.X[train], iris.y[train]).coef_)
 
 
 @pytest.mark.parametrize("asynchronous", [None, False, True])

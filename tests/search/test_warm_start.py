@@ -113,9 +113,7 @@ def _rungs(*rows):
 )
 def test_rungs_are_told_to_searches_with_rungs_of_their_kind(results, options, best, told):
     """What had all resources counts in any search."""
-    found = _found(results, {"x": (0.0, 1.0)}, **options)
-
-    assert found == ([{"x": best}], told)
+    assert _found(results, {"x": (0.0, 1.0)}, **options) == ([{"x": best}], told)
 
 
 def test_what_the_time_left_out_is_no_failure():

@@ -148,9 +148,7 @@ def test_r2_of_a_constant_target_is_scikit_learns(y_pred):
     """A constant target counts 1 if met exactly and 0 otherwise."""
     y_true, y_pred = np.full((5, 1), 3.0), np.full((5, 1), y_pred)
 
-    got = _of_one(r2_by_network, y_pred, y_true, None)
-
-    assert got == r2_score(y_true, y_pred)
+    assert _of_one(r2_by_network, y_pred, y_true, None) == r2_score(y_true, y_pred)
 
 
 @pytest.mark.parametrize(

@@ -186,8 +186,7 @@ def test_bars_are_the_shares_the_most_important_first(made):
     main = [bar.get_width() for bar in display.main_bars_]
     np.testing.assert_array_equal(total, expected.total[order])
     np.testing.assert_array_equal(main, expected.main[order])
-    names = [t.get_text() for t in display.ax_.get_yticklabels()]
-    assert names == ["p1", "p0"]
+    assert [t.get_text() for t in display.ax_.get_yticklabels()] == ["p1", "p0"]
     assert display.noise_line_.get_xdata()[0] == expected.noise
     assert display.ax_.get_title(loc="left").startswith("p1 matters most")
     many = HyperparameterImportanceDisplay.from_search(
