@@ -159,18 +159,18 @@ def test_a_state_survives_a_pickle_and_is_not_changed(way, digits, at_once):
 
 
 def test_networks_that_stand_at_different_epochs_go_on_side_by_side(digits):
-    """Networks that have trained for 0, 2 and 5 epochs come to their ninth in a fleet."""
-    fits = [_fit(digits, "MLP", {"dropout": 0.1 * i}) for i in range(3)]
-    expected = train(fits)
+    """Networks that have trained for 5, 2 and 0 epochs come to their ninth in a fleet."""
+    params = [{"dropout": 0.1 * i, "momentum": 0.9 - 0.1 * i} for i in range(3)]
+    expected = train([_fit(digits, "MLP", own) for own in params])
 
     rest = []
-    for i, n_epochs in enumerate((0, 2, 5)):
+    for i, n_epochs in enumerate((5, 2, 0)):
         state = None
         if n_epochs:
-            part = _fit(digits, "MLP", {"dropout": 0.1 * i}, n_epochs=n_epochs)
+            part = _fit(digits, "MLP", params[i], n_epochs=n_epochs)
             state = train([part])[0].state
         more = {"n_epochs": 9 - n_epochs, "state": state}
-        rest.append(_fit(digits, "MLP", {"dropout": 0.1 * i}, **more))
+        rest.append(_fit(digits, "MLP", params[i], **more))
 
     for ours, reference in zip(train(rest), expected, strict=True):
         assert len(ours.train_loss) == 9

@@ -3,6 +3,7 @@
 import itertools
 import pickle
 import threading
+import time
 from types import SimpleNamespace
 
 import joblib
@@ -23,6 +24,7 @@ from sk_tune.engine import (
     train,
 )
 from sk_tune.exceptions import SkTuneWarning
+from sk_tune.training import TimeLimit
 
 pytestmark = [
     pytest.mark.usefixtures("workers_for_little"),
@@ -229,14 +231,34 @@ def test_waiting_ends_when_the_time_is_up(iris, straggling):
         assert stream.n_idle == 2
 
 
+@pytest.mark.usefixtures("workers_for_little")
+def test_what_no_worker_gives_in_time_is_late(iris, straggling):
+    """Though the worker does not know the time; what another one has given is kept."""
+    limit = TimeLimit(until=time.monotonic() + 1.0)
+    results = train(_kinds(iris, 2), n_jobs=2, limit=limit)
+
+    assert [(t.status, t.is_cut) for t in results] == [("failed", True), ("trained", False)]
+
+
 class _Losing(ThreadingBackend):
     """Threads of joblib, some of whose results, by number, are errors."""
 
     def __init__(self, error, lost, **options):
         super().__init__(**options)
         self.error, self.lost, self.count = error, lost, itertools.count()
+        # How many shards workers have, at the start and after each one that they are given.
+        self.n_running = []
+
+    def configure(self, *args, **options):
+        self.n_running.append(0)
+        return super().configure(*args, **options)
+
+    def submit(self, func, callback=None):
+        self.n_running.append(self.n_running[-1] + 1)
+        return super().submit(func, callback)
 
     def retrieve_result_callback(self, result):
+        self.n_running.append(self.n_running[-1] - 1)
         found = super().retrieve_result_callback(result)
         if next(self.count) in self.lost:
             raise self.error
@@ -259,10 +281,8 @@ def test_shards_of_a_lost_worker_run_once_more(error, iris):
 
 def test_a_shard_that_is_lost_twice_is_given_up(iris):
     """It has no result but a message; the one that ran beside it is trained alone."""
-    with (
-        joblib.parallel_config(backend=_Losing(TerminatedWorkerError("gone"), {0, 1})),
-        FitStream(n_jobs=2) as stream,
-    ):
+    backend = _Losing(TerminatedWorkerError("gone"), {0, 1})
+    with joblib.parallel_config(backend=backend), FitStream(n_jobs=2) as stream:
         for fit in _kinds(iris, 4):
             stream.ask([[fit]])
         trained = [found for (found,) in _all(stream).values()]
@@ -270,6 +290,8 @@ def test_a_shard_that_is_lost_twice_is_given_up(iris):
     assert sorted(result.status for result in trained) == ["failed", *3 * ["trained"]]
     (failed,) = (result for result in trained if result.status == "failed")
     assert failed.message.endswith("its worker process died: gone")
+    # Four shards are handed over at once, but one at a time after the loss of two.
+    assert backend.n_running == [0, 1, 2, 3, 4, 3, *2 * [0, 1, 0], 1, 2, 1, 0]
 
 
 def test_what_is_asked_after_a_loss_waits_for_those_that_were_lost(iris):

@@ -74,13 +74,11 @@ def test_what_changes_a_result_changes_the_key(parts):
 
 
 def test_where_a_training_goes_on_from_counts():
-    """States of other weights are other fits."""
-    keys = {None: _key(BASE)}
-    for seed in (0, 1):
-        (trained,) = train([replace(BASE, seed=seed)])
-        keys[seed] = _key(replace(BASE, state=trained.state))
+    """States of other weights are other fits, and so are those at another step."""
+    states = [train([replace(BASE, seed=seed)])[0].state for seed in (0, 1)]
+    states += [None, replace(states[0], n_steps=9)]
 
-    assert len(set(keys.values())) == 3
+    assert len({_key(replace(BASE, state=state)) for state in states}) == 4
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from sk_tune import MLPClassifier, NetClassifier
+from sk_tune import MLPClassifier, NetClassifier, RNNClassifier
 from sk_tune.engine import Fit, _shard, train
 from sk_tune.engine._shard import Shard, train_alone, train_shard
 from sk_tune.estimators import FitPreparer
@@ -69,6 +69,15 @@ def test_modules_of_unequal_structure_become_several_fleets(digits, fleets):
         assert trained[i].engine == "fleet"
         assert trained[i].state.seed == i
         assert len(trained[i].state.weights["0.bias"]) == width
+
+
+def test_sequences_of_unequal_length_become_several_fleets(digits, fleets):
+    """Though networks of both have weights of the same shapes."""
+    X, net = digits.X.reshape(-1, 8, 8), RNNClassifier(hidden_size=4, **BASE)
+    trained = _train({n: _fit(digits, net, X=X[:, :n]) for n in (8, 5)})
+
+    assert len(fleets) == 2
+    assert not any(result.solo_reason for result in trained.values())
 
 
 @pytest.mark.parametrize("as_fleet", [True, False], ids=["fleet", "alone"])

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
 from sk_tune.engine import (
     Fit,
+    FitStore,
     TimeLimit,
     _executors,
     _shard,
@@ -281,9 +282,7 @@ def test_folds_that_lack_a_class_do_not_share_a_fleet_with_others(digits):
     few = np.flatnonzero(digits.y[:150] < 4)
     fits = [_fit(digits), _fit(digits, rows=few, monitor=few[:5]), _fit(digits, seed=1)]
 
-    shapes = [t.predictions.shape for t in train(fits)]
-
-    assert shapes == [(50, 10), (5, 4), (50, 10)]
+    assert [t.predictions.shape for t in train(fits)] == [(50, 10), (5, 4), (50, 10)]
 
 
 # --- Solo fits
@@ -662,8 +661,7 @@ def test_every_result_is_handed_over_once(n_jobs, engine, digits):
     with joblib.parallel_config(backend="threading"):
         trained = train(fits, n_jobs=n_jobs, engine=engine, trained=told.append)
 
-    positions = [i for part in told for i in part]
-    assert sorted(positions) == list(range(7))
+    assert sorted([i for part in told for i in part]) == list(range(7))
     together = {i: result for part in told for i, result in part.items()}
     assert all(together[i] is result for i, result in enumerate(trained))
 
@@ -759,20 +757,22 @@ def test_predictions_are_in_the_units_of_the_target(engine, diabetes):
 
 
 @pytest.mark.parametrize("engine", ["fleet", "alone"])
-def test_a_fit_that_is_cut_is_one_with_fewer_epochs(make_estimator, iris, engine):
-    """Whole ones: it predicts what a fit of so many epochs predicts."""
+def test_a_fit_that_is_cut_is_one_with_fewer_epochs(make_estimator, iris, engine, tmp_path):
+    """Whole ones: it predicts what a fit of so many predicts.  A store does not keep it."""
     net = make_estimator("MLPClassifier", max_epochs=10**6)
     rows, monitor = np.arange(100), np.arange(100, 150)
     fit = Fit(estimator=net, X=iris.X, y=iris.y, rows=rows, monitor=monitor)
     limit = TimeLimit(until=time.monotonic() + 0.5, cuts=True)
 
-    (cut,) = train([fit], engine=engine, limit=limit)
+    (cut,) = train([fit], engine=engine, limit=limit, store=tmp_path / "fits.db")
     n_epochs = len(cut.train_loss)
     (whole,) = train([replace(fit, n_epochs=n_epochs)], engine=engine)
 
     assert cut.is_cut
     assert 1 <= n_epochs < 10**6
     np.testing.assert_array_equal(cut.predictions, whole.predictions)
+    with FitStore(tmp_path / "fits.db") as store:
+        assert store.info().n_fits == 0
 
 
 def test_a_fit_that_ends_too_late_has_no_result(make_estimator, iris):

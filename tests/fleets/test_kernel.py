@@ -322,9 +322,7 @@ def test_layers_may_have_any_order(optimizer, table, monkeypatch):
     params = {**BASE, "dtype": "float64", "optimizer": optimizer}
     params.pop("hidden_layer_sizes")
 
-    fits = _fits(NetClassifier(all_layers, **params), *table)
-
-    _assert_close(*_both(fits, monkeypatch))
+    _assert_close(*_both(_fits(NetClassifier(all_layers, **params), *table), monkeypatch))
 
 
 RECURRENCES = {
@@ -478,9 +476,7 @@ def test_layers_of_images_give_what_torch_gives(make, n_dims, params, images, mo
     params = {"max_epochs": 2, "batch_size": 20, "dtype": "float64", **params}
     net = NetClassifier(ImageChain, module__shape=X.shape[1:], module__make=make, **params)
 
-    fits = _fits(net, X, y, np.linspace(1, 3, 90))
-
-    _assert_close(*_both(fits, monkeypatch))
+    _assert_close(*_both(_fits(net, X, y, np.linspace(1, 3, 90)), monkeypatch))
 
 
 @pytest.mark.parametrize("n_dims", [1, 2, 3])
@@ -672,6 +668,22 @@ def test_a_row_that_diverges_leaves_the_others_alone(place, table, assert_same_t
     assert "epoch 1" in trained.pop(place).message
     for row, fit in zip(trained, fits, strict=True):
         assert_same_training(row, *train([fit]))
+
+
+def test_what_is_not_finite_stays_so_where_it_is_dropped(monkeypatch):
+    """A network whose units overflow fails at once, as by torch, which multiplies by 0."""
+    params = {
+        "hidden_layer_sizes": (33,),
+        "dropout": 0.99,
+        "batch_size": 1,
+        "max_epochs": 1,
+    }
+    nets = [MLPClassifier(**params, random_state=seed) for seed in (3, 5)]
+    X, y = np.full((4, 7), 3e38), np.arange(4) % 2
+
+    ours, theirs = _both([Fit(estimator=net, X=X, y=y) for net in nets], monkeypatch)
+
+    assert all("became nan at epoch 1" in t.message for t in (*ours, *theirs))
 
 
 @pytest.mark.parametrize("clip", [None, 1.0])
