@@ -98,8 +98,12 @@ def test_a_class_that_a_fold_lacks_has_no_probability_there():
     ]
     blend = blend_of([_trial(models)], np.ones(1), 1.0, np.arange(3))
 
-    own = models[1].predict_proba(X)[:, 2] / 2
-    np.testing.assert_allclose(blend.predict_proba(X)[:, 2], own)
+    own, p = models[1].predict_proba(X)[:, 2] / 2, blend.predict_proba(X)
+    np.testing.assert_allclose(p[:, 2], own)
+    # A temperature of 2 takes the root of each.
+    warm = blend_of([_trial(models)], np.ones(1), 2.0, np.arange(3)).predict_proba(X)
+    roots = p**0.5 / (p**0.5).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(warm, roots, atol=1e-3)  # 0 is clipped
 
 
 def test_rows_are_prepared_once_for_models_that_share_it():

@@ -77,13 +77,13 @@ def test_a_family_that_fails_does_not_end_the_others(problem, small_network):
 
 
 def test_no_time_is_no_training(problem, small_network):
-    """With a clock that ran out only what costs nothing is tried."""
-    course = _course(problem, budget=1e-6, n_rounds=None)
+    """If the clock ran out, or the rest is reserved, only what costs nothing is tried."""
+    for runner in (Runner(Clock(1e-6), 0.0, None), Runner(Clock(99.0), 99.0, None)):
+        course = replace(_course(problem, n_rounds=None), runner=runner)
+        course.run([dummy_model(problem), small_network(problem)])
 
-    course.run([dummy_model(problem), small_network(problem)])
-
-    assert [trial.family for trial in course.found.trials] == ["dummy"]
-    assert "too long" in course.runner.failures["MLP"]
+        assert [trial.family for trial in course.found.trials] == ["dummy"]
+        assert "too long" in runner.failures["MLP"]
 
 
 def test_rounds_end_with_the_time(problem, small_network):
@@ -113,9 +113,8 @@ def test_a_slow_network_does_not_end_the_rounds(problem, small_network):
 def test_news_say_what_is_best_so_far(problem):
     """The score never falls, and there is no time left to tell of without a budget."""
     news = []
-    course = _course(problem, tell=news.append)
 
-    course.run([dummy_model(problem), linear_model(problem)])
+    _course(problem, tell=news.append).run([dummy_model(problem), linear_model(problem)])
 
     assert all(isinstance(item, AutoProgress) for item in news)
     scores = [item.best_score for item in news if item.best_model]
@@ -133,8 +132,7 @@ def test_weights_reach_the_models(mixed, make_problem):
 
     course.run([linear_model(course.problem)])
 
-    share = course.found.trials[0].library.predictions[0, :, 1].mean()
-    assert share < 0.1
+    assert course.found.trials[0].library.predictions[0, :, 1].mean() < 0.1
 
 
 class _Costly(Runner):

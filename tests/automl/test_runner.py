@@ -1,9 +1,11 @@
 """Searches against a clock: trials, progress, shared transformers."""
 
+import errno
 import re
 import time
 from dataclasses import replace
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +18,8 @@ from sk_tune import AutoClassifier, GridSearchCV
 from sk_tune.automl import AutoProgress
 from sk_tune.automl._models import boosting_model, dummy_model, linear_model
 from sk_tune.automl._resources import Clock
-from sk_tune.automl._runner import Runner, progress_text
+from sk_tune.automl._runner import MemoryFolder, Runner, progress_text
+from sk_tune.exceptions import SkTuneWarning
 
 
 @pytest.fixture
@@ -79,6 +82,23 @@ def test_numbers_go_on_from_the_largest(problem):
     runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
 
     assert [trial.name for trial in runner.found.trials] == ["dummy 3", "dummy 4"]
+
+
+def test_a_full_disk_leaves_what_was_kept(problem, tmp_path, monkeypatch):
+    """A file is replaced as a whole."""
+    runner = replace(_runner(None), folder=MemoryFolder(tmp_path))
+    model = dummy_model(problem)
+    runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
+    runner.keep()
+
+    def full(_, path):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(joblib, "dump", full)
+    with pytest.warns(SkTuneWarning, match="cannot be kept"):
+        runner.keep()
+    assert [trial.name for trial in runner.folder.load().trials] == ["dummy 1"]
 
 
 def test_a_model_of_which_no_candidate_gets_a_score_is_a_failure(problem):

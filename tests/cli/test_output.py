@@ -10,7 +10,7 @@ import shutil
 import sys
 import zlib
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import joblib
 import numpy as np
@@ -83,8 +83,11 @@ def test_the_files_are_written_and_nothing_else(tmp_path, saved):
     assert not list(tmp_path.iterdir())
     _write(tmp_path / "out", saved, n=1)
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    names = _write(tmp_path / "out", saved, a=np.float64(1.5), b=[np.nan])
+    with patch.object(Path, "replace", autospec=True, side_effect=Path.replace) as moved:
+        names = _write(tmp_path / "out", saved, a=np.float64(1.5), b=[np.nan])
 
+    # What is beside a model is never older than it.
+    assert moved.call_args.args[1].name == "model.joblib"
     assert _names(tmp_path) == ["out"]
     assert _names(tmp_path / "out") == sorted(["mine.txt", *FILES])
     assert _names(tmp_path / "out" / "model") == ["model.joblib", "model.joblib.signature"]

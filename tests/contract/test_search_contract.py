@@ -270,13 +270,15 @@ def test_noise_is_scored_at_chance(name, n_repetitions, slack, make_estimator):
 def test_overlapping_test_samples_are_averaged(net, iris, name):
     """Samples in several test sets have the mean of their predictions, in none NaN."""
     cv = ShuffleSplit(3, test_size=0.3, random_state=0)
-    search = make(name, net, {"net__learning_rate": RATES}, cv=cv)
+    search = make(name, net, {"net__learning_rate": RATES}, cv=cv, keep_models="all")
     if name.startswith("Halving"):
         search.set_params(min_resources=150, max_resources=150)
     search.fit(*iris)
 
-    tested = np.zeros(150, dtype=bool)
-    for _, test in cv.split(*iris):
-        tested[test] = True
-    is_nan = np.isnan(search.oof_predictions_[-1]).any(axis=1)
-    np.testing.assert_array_equal(is_nan, ~tested)
+    best, sums, n = search.best_index_, np.zeros((150, 3)), np.zeros((150, 1))
+    for model, (_, test) in zip(search.models_[best], cv.split(*iris), strict=True):
+        sums[test] += model.predict_proba(iris.X[test])
+        n[test] += 1
+    assert set(n.ravel()) == {0, 1, 2, 3}
+    means = np.where(n, sums / np.maximum(n, 1), np.nan)
+    np.testing.assert_allclose(search.oof_predictions_[best], means, atol=1e-6)

@@ -159,7 +159,8 @@ def test_a_rise_of_the_held_out_loss_is_overfitting(shapes):
 def test_chance_is_no_rise(shapes):
     """One fold that rises alone, or single lucky epochs of a noisy curve."""
     one = shapes.healthy()
-    one.valid_loss[0] = np.linspace(0.3, 0.9, 30)
+    one.valid_loss[:] = np.interp(T30, [1, 10], [0.9, 0.3])
+    one.valid_loss[4] = np.interp(T30, [1, 10, 30], [0.9, 0.3, 0.8])
     noisy = shapes.healthy(n_epochs=60)
     rng = np.random.default_rng(0)
     noisy.valid_loss[:] = 0.3 * np.exp(0.3 * rng.normal(size=(1, 60)))

@@ -112,6 +112,8 @@ def test_training_on_the_future_is_found():
     times = pd.date_range("2020-01-01", periods=len(X))
 
     assert _issues(X, y, cv=SHUFFLED, times=times) == {"future in the training rows"}
+    # Samples of one time are not before each other.
+    assert _issues(X, y, times=np.zeros(len(X))) == set()
     assert _issues(X, y, cv=TimeSeriesSplit(5), times=times) == set()
 
 
@@ -133,9 +135,7 @@ def test_a_column_of_dates_is_a_tip():
     frame = pd.DataFrame(X).rename(columns=str)
     frame = frame.assign(when=pd.date_range("2020-01-01", periods=len(X)))
 
-    found = _outcomes(frame, y, cv=SHUFFLED)
-
-    assert found["future in the training rows"] == "tip"
+    assert _outcomes(frame, y, cv=SHUFFLED)["future in the training rows"] == "tip"
 
 
 def test_tables_of_few_kinds_of_rows_repeat_them_by_nature(rng):
@@ -475,9 +475,7 @@ def test_units_do_not_matter(shift, scale, sign):
     values = _drawn("normal", 100)
     values[:2] = [60.0, -50.0]
 
-    rows = _rows(sign * scale * values + shift)
-
-    assert rows == [0, 1]
+    assert _rows(sign * scale * values + shift) == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -156,17 +156,19 @@ def test_stages_may_compute_in_float32(diabetes):
 
 
 def test_samples_set_aside_train_no_stage(breast_cancer, net):
-    """The ensemble is that of the other samples alone."""
+    """The ensemble is that of the other samples alone, and weights count in both."""
     X, y = StandardScaler().fit_transform(breast_cancer.X), breast_cancer.y
+    w = np.random.default_rng(0).integers(1, 9, len(X))
     boosting = BoostingClassifier(
         net, 3, n_iter_no_change=3, validation_fraction=0.25, random_state=0
-    ).fit(X, y)
+    ).fit(X, y, w)
 
     seed = np.random.RandomState(0).randint(np.iinfo(np.int32).max)
     options = {"test_size": 0.25, "random_state": seed, "stratify": y}
     train, valid = train_test_split(np.arange(len(X)), **options)
-    assert_allclose(expit(boosting.init_), y[train].mean())
-    losses = [log_loss(y[valid], p) for p in boosting.staged_predict_proba(X[valid])]
+    assert_allclose(expit(boosting.init_), np.average(y[train], weights=w[train]))
+    staged = boosting.staged_predict_proba(X[valid])
+    losses = [log_loss(y[valid], p, sample_weight=w[valid]) for p in staged]
     kept = boosting.validation_score_[: boosting.n_estimators_]
     assert_allclose(losses, kept, rtol=1e-5)
 
@@ -251,8 +253,7 @@ def test_stages_of_all_folds_train_together_in_a_block(iris, net):
 
     assert report.n_rows == report.n_adopted == 9
     assert report.n_trained_again == 0
-    scores = [own.cv_results_["mean_test_score"] for own in (inside, outside)]
-    assert_allclose(*scores)
+    assert_allclose(*[own.cv_results_["mean_test_score"] for own in (inside, outside)])
 
 
 def test_stages_that_somebody_takes_away_are_not_asked(iris, net):

@@ -135,10 +135,11 @@ def test_text_hardly_recurs_if_no_category_has_the_rows_to_stand_for_itself():
 
 
 def test_categories_in_other_words_are_a_copy():
-    """One column says m and f where the other says male and female."""
+    """One says m and f, the other male and female; a date is no copy of its days."""
     short = np.random.default_rng(1).choice(["m", "f", "x"], size=N)
     words = {"m": "male", "f": "female", "x": "other"}
-    X = pd.DataFrame({"short": short, "long": [words[s] for s in short], "n": NUMBERS})
+    X = pd.DataFrame({"short": short, "long": [words[s] for s in short]})
+    X = X.assign(n=np.arange(N) // 2, date=pd.to_datetime(np.arange(N) // 2, unit="D"))
 
     assert column_kinds(X).dropped == {"long": "tells the same as 'short'"}
 
@@ -148,8 +149,7 @@ def test_a_number_that_is_there_or_missing_is_not_constant_unless_that_is_ignore
     X = pd.DataFrame({"a": _repeat(1, None), "n": NUMBERS})
 
     assert column_kinds(X).dropped == {}
-    ignored = TablePreparer(missing_indicator=False).fit(X)
-    assert ignored.dropped_ == {"a": "constant"}
+    assert TablePreparer(missing_indicator=False).fit(X).dropped_ == {"a": "constant"}
 
 
 def test_a_table_without_a_usable_column_is_refused():

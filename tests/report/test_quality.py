@@ -42,6 +42,10 @@ def test_metrics_of_classes_are_those_of_scikit_learn(read_page):
     assert np.array_equal(
         quality.counts, metrics.confusion_matrix(y, CLASSES[p.argmax(axis=1)])
     )
+    # Of two classes the rarer one has the first column here.
+    two = quality_of(y > "a", np.stack([p[:, 0], 1 - p[:, 0]], 1), np.array([False, True]))
+    (found,) = (line.folds for line in two.lines if "rarer" in line.name)
+    assert found == metrics.average_precision_score(y == "a", p[:, 0])
     assert confusion_table(quality)["rows"][0][2] == quality.counts[0, 0] / (y == "a").sum()
 
 

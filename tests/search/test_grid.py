@@ -87,6 +87,18 @@ def test_every_splitter_gives_the_results_of_scikit_learn(
     assert search.ledger_.n_rows == search.ledger_.n_fits > 0
 
 
+def test_folds_may_be_masks(net, iris):
+    """Predictions then are of the samples that a mask holds out."""
+    masks = [np.arange(150) % 3 == fold for fold in range(3)]
+    places = [(np.flatnonzero(~mask), np.flatnonzero(mask)) for mask in masks]
+    ours, same = (
+        GridSearchCV(net, {"learning_rate": RATES}, cv=cv).fit(*iris).oof_predictions_
+        for cv in ([(~mask, mask) for mask in masks], places)
+    )
+
+    np.testing.assert_array_equal(ours, same)
+
+
 def test_a_class_missing_in_a_training_fold_gives_the_same_scores(
     net, iris, assert_same_search
 ):
@@ -123,19 +135,17 @@ def test_sample_weights_reach_every_fit_and_score(net, iris, assert_same_search,
 
 
 def test_routed_weights_go_where_they_are_asked_for(net, iris, assert_same_search):
-    """With metadata routing on, weights reach the steps that ask for them."""
+    """With metadata routing on, weights reach the steps that ask for them, no others."""
     weight = np.where(np.arange(150) % 2, 0.1, 2.0)
     with sklearn.config_context(enable_metadata_routing=True):
         own = clone(net).set_fit_request(sample_weight=True)
-        pipeline = Pipeline([
-            ("scale", StandardScaler().set_fit_request(sample_weight=True)),
-            ("net", own),
-        ])
+        scalers = [StandardScaler().set_fit_request(sample_weight=b) for b in (True, False)]
+        pipeline = Pipeline([("scale", scalers[0]), ("net", own)])
 
         weighted = assert_same_search(
             *pair(
                 pipeline,
-                {"net__learning_rate": RATES},
+                {"scale": scalers},
                 scoring=make_scorer(accuracy_score).set_score_request(sample_weight=False),
             ),
             *iris,

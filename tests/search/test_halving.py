@@ -7,7 +7,7 @@ from sklearn import model_selection
 from sklearn.base import BaseEstimator
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold, _validation
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -254,6 +254,28 @@ def test_ctrl_c_while_results_are_put_together_keeps_whole_rungs(net, iris, is_b
     assert len(search.best_estimator_.net_.history) == 1
 
 
+def test_ctrl_c_pressed_twice_skips_the_refit(net, iris):
+    """Pressed while a rung trains, and again while its results are put together."""
+
+    class Interrupted(HalvingGridSearchCV):
+        def _format_results(self, candidates, *given):
+            if len(candidates) > 4:
+                raise KeyboardInterrupt
+            return super()._format_results(candidates, *given)
+
+    def press(progress):
+        if progress.n_fits < 4 * CV.get_n_splits():
+            raise KeyboardInterrupt
+
+    options = {"min_resources": 1, "max_resources": 4, "factor": 2, "progress": press}
+    rates = {"learning_rate": [0.1, 0.003, 0.01, 0.03]}
+    search = Interrupted(net, rates, resource="max_epochs", cv=CV, **options)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(*iris)
+
+    assert not hasattr(search, "best_estimator_")
+
+
 class Timed(OneFit):
     """Takes a second for each round to fit, by a clock of its own."""
 
@@ -267,13 +289,15 @@ class Timed(OneFit):
     def monotonic():
         return Timed.clock
 
+    time = monotonic
 
-def halving_in_time(data, monkeypatch, budget):
+
+def halving_in_time(data, monkeypatch, budget, **more):
     """Return a search of nine candidates of two seconds in the first of its rungs."""
     monkeypatch.setattr(Timed, "clock", 0.0)
-    for module in (_base_search, _rounds, _time_budget):
+    for module in (_base_search, _rounds, _time_budget, _validation):
         monkeypatch.setattr(module, "time", Timed)
-    options = {"max_resources": 9, "refit": False, "time_budget": budget}
+    options = {"max_resources": 9, "refit": False, "time_budget": budget, **more}
     grid = {"value": np.linspace(0, 1, 9)}
     return halving(Timed(), grid, "n_rounds", **options).fit(*data)
 
@@ -287,6 +311,8 @@ def test_time_that_ends_in_a_rung_was_spent_on_its_best(iris, monkeypatch):
     assert search.best_params_ == {"value": 1.0, "n_rounds": 3}
     assert search.n_candidates_ == [9, 1]
     assert search.n_resources_ == [1, 3]
+    # A refit would have no time after that.
+    assert halving_in_time(iris, monkeypatch, 25.0, refit=True).n_candidates_ == [9]
 
 
 def test_a_rung_that_the_time_left_out_is_not_counted(iris, monkeypatch):

@@ -86,7 +86,8 @@ def test_every_code_is_a_finite_value(frozen):
 
 
 def test_a_discrete_distribution_counts_its_values():
-    """Only one with two ends has a number of values."""
+    """Only one with two ends has a number of values; codes are the middles of steps."""
+    assert [Distribution(stats.randint(3, 5)).encode(n) for n in (3, 4)] == [0.25, 0.75]
     assert Distribution(stats.randint(3, 9)).n_points == 6
     assert Distribution(stats.rv_discrete(values=([1, 10], [0.5, 0.5]))).n_points == 2
     assert Distribution(stats.poisson(2)).n_points is None
