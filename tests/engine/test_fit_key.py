@@ -45,11 +45,12 @@ def _changed(array):
 
 
 OTHERS = {
-    "parameter": {"estimator": MLPClassifier(width=5, random_state=0)},
-    "type of a parameter": {"estimator": MLPClassifier(width=4, dropout=0, random_state=0)},
-    "augmentation": {
-        "estimator": MLPClassifier(width=4, augmentation=[Noise(0.1)], random_state=0)
+    **{
+        name: {"estimator": MLPClassifier(**{"width": 4, "random_state": 0, name: "x"})}
+        for name in MLPClassifier().get_params()
+        if name not in ("random_state", "verbose", "warm_start")
     },
+    "type of a parameter": {"estimator": MLPClassifier(width=4, dropout=0, random_state=0)},
     "strength": {
         "estimator": MLPClassifier(width=4, augmentation=[Noise(0.2)], random_state=0)
     },

@@ -40,7 +40,7 @@ def test_the_vector_of_unknown_codes_begins_at_0_and_others_do_not():
     """Before it has been trained, an unknown category counts as none."""
     layer = _embedding()
 
-    vectors = layer(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+    vectors = layer(torch.tensor([[0.0, 5.0], [1.0, 1.0]]))
 
     assert (vectors[0] == 0).all()
     assert (vectors[1] != 0).all()
