@@ -96,12 +96,12 @@ def test_a_class_that_a_fold_lacks_has_no_probability_there():
         make_pipeline("passthrough", LogisticRegression()).fit(X[few], Y[few]),
         make_pipeline("passthrough", LogisticRegression(max_iter=1000)).fit(X, Y),
     ]
-    blend = blend_of([_trial(models)], np.ones(1), 1.0, np.arange(3))
+    trials, halves = [_trial(models), _trial(models[1:])], np.full(2, 0.5)
+    p = blend_of(trials, halves, 1.0, np.arange(3)).predict_proba(X)
 
-    own, p = models[1].predict_proba(X)[:, 2] / 2, blend.predict_proba(X)
-    np.testing.assert_allclose(p[:, 2], own)
+    np.testing.assert_allclose(p[:, 2], models[1].predict_proba(X)[:, 2] * 0.75)
     # A temperature of 2 takes the root of each.
-    warm = blend_of([_trial(models)], np.ones(1), 2.0, np.arange(3)).predict_proba(X)
+    warm = blend_of(trials, halves, 2.0, np.arange(3)).predict_proba(X)
     roots = p**0.5 / (p**0.5).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(warm, roots, atol=1e-3)  # 0 is clipped
 
