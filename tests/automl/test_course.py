@@ -48,7 +48,7 @@ def test_defaults_come_first_and_every_family_leaves_trials(
 
 @pytest.mark.slow
 def test_rounds_give_networks_and_boosting_more_candidates(problem, small_network):
-    """One round of each; each network keeps the findings of its last diagnosis."""
+    """Others in each round; each network keeps the findings of its last diagnosis."""
     network, boosting = small_network(problem), boosting_model(problem)
     boosting.estimator.set_params(boosting__max_iter=5)
     course, both = _course(problem, n_rounds=1), _course(problem, n_rounds=1)
@@ -62,6 +62,10 @@ def test_rounds_give_networks_and_boosting_more_candidates(problem, small_networ
     names = [finding.name for finding in course.findings]
     assert names
     assert [finding.name for finding in both.findings] == names * 2
+    both.n_rounds = 2
+    both.run([boosting])
+    trials = [trial for trial in both.found.trials if trial.family == "boosting"]
+    assert len({str(trial.params) for trial in trials}) == len(trials) == 17
 
 
 def test_a_family_that_fails_does_not_end_the_others(problem, small_network):

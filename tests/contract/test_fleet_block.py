@@ -632,15 +632,17 @@ def _fold_probabilities(net):
     return [cross_val_predict(net, X, Y, cv=CV, method="predict_proba")]
 
 
-def test_networks_without_a_seed_differ():
-    """With random_state=None equal fits take different seeds, as without the block."""
-    with fleet(n_jobs=1) as report:
-        proba = Parallel()(
-            delayed(_probabilities)(mlp(random_state=None)) for _ in range(3)
-        )
+def _two_unseeded():
+    return [_probabilities(mlp(random_state=None)) for _ in range(2)]
 
-    _assert_used(report, 3)
-    for i in range(3):
+
+def test_networks_without_a_seed_differ():
+    """With random_state=None equal fits take different seeds, also those of one task."""
+    with fleet(n_jobs=1) as report:
+        proba = np.concatenate(Parallel()(delayed(_two_unseeded)() for _ in range(2)))
+
+    _assert_used(report, 4)
+    for i in range(4):
         assert not np.allclose(proba[i], proba[i - 1])
 
 

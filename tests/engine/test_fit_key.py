@@ -51,9 +51,8 @@ OTHERS = {
         if name not in ("random_state", "verbose", "warm_start")
     },
     "type of a parameter": {"estimator": MLPClassifier(width=4, dropout=0, random_state=0)},
-    "strength": {
-        "estimator": MLPClassifier(width=4, augmentation=[Noise(0.2)], random_state=0)
-    },
+    "noise": {"estimator": MLPClassifier(augmentation=[Noise(0.1)], random_state=0)},
+    "more noise": {"estimator": MLPClassifier(augmentation=[Noise(0.2)], random_state=0)},
     "X": {"X": _changed(X)},
     "dtype of X": {"X": X.astype(np.float32)},
     "shape of X": {"X": X.reshape(12, 3, 1)},
@@ -68,10 +67,10 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("parts", OTHERS.values(), ids=OTHERS)
-def test_what_changes_a_result_changes_the_key(parts):
+def test_what_changes_a_result_changes_the_key():
     """Each part of a fit counts."""
-    assert _key(replace(BASE, **parts)) != _key(BASE)
+    keys = [_key(replace(BASE, **parts)) for parts in ({}, *OTHERS.values())]
+    assert len(set(keys)) == len(keys)
 
 
 def test_where_a_training_goes_on_from_counts():

@@ -107,8 +107,7 @@ def test_the_pointer_shows_values(opened, grid):
 
     assert opened.run('document.getElementById("tip").hidden') is False
     text = opened.run('document.getElementById("tip").textContent')
-    best = f"row {grid.best_index_}: {grid.best_score_:.4g}"
-    assert text.startswith(best)
+    assert text.startswith(f"row {grid.best_index_}: {grid.best_score_:.4g}")
     opened.move(2, 2)
     assert opened.run('document.getElementById("tip").hidden') is True
     assert opened.problems() == []

@@ -108,8 +108,7 @@ def test_the_end_of_a_rung_is_where_the_next_one_goes_back_to(
 
     fit = second[1][0][1]
     assert (fit.state, fit.seed, fit.n_epochs) == (None, seed, 3)
-    found = None if fit.checkpoint is None else len(fit.checkpoint.history)
-    assert found == expected
+    assert expected == (fit.checkpoint and len(fit.checkpoint.history))
     assert again.n_epochs_again == 5 - (expected or 0)
 
 
