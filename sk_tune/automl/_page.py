@@ -150,8 +150,8 @@ _MOST_PARAMS = 3
 def auto_page(auto: Any, *, title: str, usage: str) -> Page:
     """Return the page of a fitted AutoClassifier or AutoRegressor."""
     expected = auto.corrected_score_
-    metric = "accuracy" if hasattr(auto, "classes_") else "R²"
-    metric = metric if auto.scoring in {None, "r2"} else str(auto.scoring)
+    scoring = auto.scoring or ("accuracy" if hasattr(auto, "classes_") else "r2")
+    metric = "R²" if scoring == "r2" else str(scoring)
     lines = [
         ScoreLine(s.name, s.mean, s.mean - s.std, s.mean + s.std, _WHAT[s.name], s.held_out)
         for s in auto.scores_.values()

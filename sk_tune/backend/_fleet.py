@@ -31,8 +31,8 @@ from sk_tune.engine import (
 )
 from sk_tune.training import n_weights, one_thread, takes_one_thread
 
-# Parts that estimators cut their work into: networks of an ensemble are then asked for
-# side by side, while distances of rows are not computed row by row.
+# Parts that estimators cut their work into: an ensemble of up to as many networks asks for
+# all side by side, and distances of rows are still not computed row by row.
 _N_PARTS = 64
 
 

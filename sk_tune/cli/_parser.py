@@ -200,7 +200,9 @@ def _file(name: str, text: str, **options: Any) -> _Argument:
 
 
 def _time_budget(default: str) -> _Argument:
-    text = f"time for all but the start, such as 60s, 10m or 2h; default: {default}"
+    text = (
+        f"time for everything after the imports, such as 60s, 10m or 2h; default: {default}"
+    )
     return _option("--time-budget", text, type=_budget, default=default, metavar="TIME")
 
 

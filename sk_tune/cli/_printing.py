@@ -55,7 +55,7 @@ _GROUPED = r"cv=GroupKFold\(\) or StratifiedGroupKFold\(\)"
 _OPTIONS = {
     r"\buse='(\w+)'": r"--use \1",
     rf"groups=group_copies\(X, y\) and {_GROUPED}": "name the column of cases by --group",
-    rf"{_GROUPED}, and groups=…": "name its column by --group.",
+    rf"Split by group: {_GROUPED}, and groups=…": "Name its column by --group.",
     r"Sort the rows by time and split with cv=TimeSeriesSplit\(\)": (
         "name the column that says when each row was by --time-column"
     ),

@@ -87,7 +87,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         seen = classes is not None and hasattr(self, "net_") and not self._is_multilabel
         if seen and not np.array_equal(np.unique(as_array(classes)), self.classes_):
             raise ValueError(
-                "classes must be those of the first call of partial_fit, "
+                "classes must be those of the first call of fit or partial_fit, "
                 f"{self.classes_}. Got {classes} instead."
             )
         return self._partial_fit(X, y, sample_weight, n_epochs, classes)

@@ -154,7 +154,7 @@ class _NetEstimator(NetworkEstimator):
             raise ValueError(
                 f"Invalid parameter {_PREFIX + unknown!r} for {type(self).__name__}: its "
                 f"module takes no argument {unknown!r}.{did_you_mean(unknown, known)} It "
-                f"takes {', '.join(known)}."
+                f"takes {', '.join(known) or 'none'}."
             )
         from_data: dict[str, Any] = {
             "n_outputs": n_outputs,

@@ -32,8 +32,8 @@ Floats = npt.NDArray[np.float64]
 _CHUNK_BYTES = 32 * 2**20
 # Above as many samples, blocks of samples drawn at random are resampled.
 _MOST_BLOCKS = 10_000
-# A metric that is no function of sums is called, 2 to 10 milliseconds each time; so many
-# resamples are looked at whatever the time.  A search lets it take so many seconds.
+# A metric that is no function of sums is called, 2 to 10 milliseconds each time.  So many
+# resamples are looked at whatever the time; for further ones a search has so many seconds.
 _MOST_CALLS, _LEAST_RESAMPLES, _MOST_SECONDS = 1_000, 50, 30.0
 
 
@@ -73,13 +73,11 @@ class FoldScores:
     ) -> Floats:
         """Return means (B, C) over folds on the samples that bootstraps miss, 37 % of them.
 
-        `n` resamples are drawn, fewer for a metric that has to be called; when `seconds`
-        are over, that is called for no more than 50.
+        `n` resamples are drawn, fewer for a metric that has to be called, and no more than
+        50 when `seconds` are over.
         """
         if self.needs_calls:
             n = min(n, max(_LEAST_RESAMPLES, _MOST_CALLS // self._n_calls))
-        else:
-            seconds = None
         n_rows, chunk = self._folds.shape[1], 1 if self.needs_calls else None
         # A resample may leave every fold without a score.
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
@@ -211,8 +209,7 @@ def corrected_score(
     sample_weight : array-like of shape (N,) or None, default=None
         Weights of the samples in every score; all equal if None.
     time_budget : float or None, default=None
-        Seconds after which a metric that has to be called for each resample is called for
-        50 of them at least, and for no more.
+        Seconds after which no more resamples are looked at, if there were 50.
     random_state : int, RandomState or None, default=None
         Where resamples come from.
 
@@ -251,7 +248,7 @@ def corrected_score(
     w = np.ones(len(y))
     chunk: int | None = 1
     if not isinstance(scores, _CalledMetric):
-        chunk, time_budget = None, None
+        chunk = None
         w = w if weight is None else weight.astype(np.float64)
         if len(y) > _MOST_BLOCKS:
             block = np.random.default_rng(0).permutation(len(y)) % _MOST_BLOCKS
@@ -313,6 +310,8 @@ def _draws(
     None are as many as fit into memory. After `seconds` no more than the least are drawn.
     """
     chunk = chunk or max(1, _CHUNK_BYTES // (8 * n_rows))
+    if seconds is not None:
+        chunk = min(chunk, _LEAST_RESAMPLES)
     end = math.inf if seconds is None else time.monotonic() + seconds
     for first in range(0, n, chunk):
         if first >= _LEAST_RESAMPLES and time.monotonic() > end:

@@ -37,7 +37,7 @@ from sk_tune._metric import Metric
 Floats = npt.NDArray[np.float64]
 
 # Classes times predictions, beyond which their counts take too much memory.
-_MOST_COUNTED = 2**23
+_MOST_COUNTED = 2**25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -224,7 +224,7 @@ def metric_sums(
     if metric.function in _RATIOS:
         make = partial(_ratio_of_counts, metric)
     elif make is _roc_auc and metric.options == {"multi_class": "ovr"}:
-        # Two classes have the area of one of them, more the mean over their areas.
+        # With two classes the responses are of one of them, with more of all.
         if responses.ndim == 3 and y.ndim == 1:
             make, y = _mean_roc_auc, y[:, np.newaxis] == np.unique(y)
     elif metric.options or (make is None and metric.function is not log_loss):
@@ -292,7 +292,9 @@ def _ratio_of_counts(metric: Metric, y: Array, labels: Array) -> MetricSums | No
     if (
         # The metric itself refuses numbers that are no classes.
         (known.dtype.kind == "f" and (known % 1).any())
+        or (is_multilabel and not set(classes) <= {0, 1})
         or len(options) > 4
+        or not np.isfinite(options["beta"])
         or of_none not in {0, 1}
         or average not in {"binary", "micro", "macro", "weighted"}
         or len(classes) * labels.size > _MOST_COUNTED
@@ -320,9 +322,10 @@ def _ratio_of_counts(metric: Metric, y: Array, labels: Array) -> MetricSums | No
         above, below = ratio(*counts)
         share = np.where(below > 0, above / below, of_none)
         if average in {"macro", "weighted"}:
-            # A class that no sample is of, or said to be of, is none; a label is one.
+            # Classes in neither targets nor predictions do not count, labels always do.
             by = n_true if average == "weighted" else (n_true + n_said > 0) | is_multilabel
-            share = (share * by).sum(axis=0, keepdims=True) / by.sum(axis=0)
+            total, n_by = (share * by).sum(axis=0, keepdims=True), by.sum(axis=0)
+            share = np.where(n_by > 0, total / n_by, of_none)
         return np.where(n > 0, share[0], np.nan)
 
     return MetricSums(

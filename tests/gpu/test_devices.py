@@ -190,7 +190,7 @@ def test_a_file_of_a_device_is_read_without_one(kind, fitted, digits, device, tm
             else:
                 net = load(sys.argv[1] + "/net")
         X, expected = (np.load(f"{{sys.argv[1]}}/{{n}}.npy") for n in ("X", "expected"))
-        assert_allclose(net.predict_proba(X), expected, atol=1e-9)
+        np.testing.assert_allclose(net.predict_proba(X), expected, atol=1e-9)
         assert str(net.net_.device) == "cpu", net.net_.device
         print(sum("not available here" in str(w.message) for w in caught))
     """
