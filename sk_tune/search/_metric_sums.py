@@ -279,6 +279,13 @@ def _balanced_accuracy(y: Array, labels: Array) -> MetricSums | None:
     )
 
 
+def _are_classes(known: Array, *, is_multilabel: bool) -> bool:
+    """Return whether a metric of counts takes these values, or refuses them itself."""
+    if is_multilabel:
+        return set(known.tolist()) <= {0, 1}
+    return known.dtype.kind != "f" or not (known % 1).any()
+
+
 def _ratio_of_counts(metric: Metric, y: Array, labels: Array) -> MetricSums | None:
     """Return the sums of a precision, recall, F or Jaccard score: counts of each class."""
     options: dict[str, Any] = {"average": "binary", "pos_label": 1, "beta": 1.0}
@@ -290,13 +297,11 @@ def _ratio_of_counts(metric: Metric, y: Array, labels: Array) -> MetricSums | No
     is_multilabel, known = y.ndim == 2, np.unique([y, *labels])
     classes = known.tolist()
     if (
-        # The metric itself refuses numbers that are no classes.
-        (known.dtype.kind == "f" and (known % 1).any())
-        or (is_multilabel and not set(classes) <= {0, 1})
-        or len(options) > 4
+        len(options) > 4
         or not np.isfinite(options["beta"])
         or of_none not in {0, 1}
         or average not in {"binary", "micro", "macro", "weighted"}
+        or not _are_classes(known, is_multilabel=is_multilabel)
         or len(classes) * labels.size > _MOST_COUNTED
     ):
         return None
