@@ -280,7 +280,7 @@ def _balanced_accuracy(y: Array, labels: Array) -> MetricSums | None:
 
 
 def _are_classes(known: Array, *, is_multilabel: bool) -> bool:
-    """Return whether a metric of counts takes these values, or refuses them itself."""
+    """Return whether values are classes or labels; the metric refuses all others."""
     if is_multilabel:
         return set(known.tolist()) <= {0, 1}
     return known.dtype.kind != "f" or not (known % 1).any()

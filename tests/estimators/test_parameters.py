@@ -84,8 +84,7 @@ def test_a_verbose_training_prints_each_epoch(name, make_estimator, task_data, c
     loud = capsys.readouterr()
 
     assert (silent.out, silent.err, loud.err) == ("", "", "")
-    lines = loud.out.strip().splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["1", "2"]
+    assert [line.split()[0] for line in loud.out.strip().splitlines()[2:]] == ["1", "2"]
 
 
 @pytest.mark.parametrize("name", ["NetClassifier", "NetRegressor"])

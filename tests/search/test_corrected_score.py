@@ -207,6 +207,8 @@ def test_no_rows_have_no_score(name):
     y, responses = _case(name, np.random.default_rng(0), 6)
 
     assert np.isnan(_score(name, y, responses[0], sample_weight=np.zeros(6)))
+    none = np.zeros((6, 2), int)
+    assert _score("precision_weighted", none, none) == 0
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -224,6 +226,8 @@ def test_what_is_no_function_of_sums_is_called():
 
     assert _needs_calls(scorer_metric("f1"), np.arange(3), np.ones((1, 3), int))
     assert _needs_calls(force, np.arange(3.0), np.ones((1, 3)))
+    f_inf = scorer_metric(make_scorer(fbeta_score, beta=np.inf))
+    assert _needs_calls(f_inf, np.arange(2), np.ones((1, 2), int))
     assert _needs_calls(scorer_metric("neg_log_loss"), np.arange(3), half, CLASSES)
 
 

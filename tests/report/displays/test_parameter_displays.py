@@ -34,8 +34,7 @@ def test_each_configuration_is_drawn_once_where_it_has_the_parameter(hyperband):
         for row in hyperband.cv_results_["params"]
     }
     n_sgd = sum(("net__optimizer", "sgd") in row for row in params)
-    brackets = hyperband.brackets_
-    assert drawn == [n_sgd, sum(b.rungs[0].n_candidates for b in brackets)]
+    assert drawn == [n_sgd, sum(b.rungs[0].n_candidates for b in hyperband.brackets_)]
     assert "have it" in display.axes_[0].get_xlabel()
     assert "have it" not in display.axes_[1].get_xlabel()
 
