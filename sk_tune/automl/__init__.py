@@ -5,8 +5,9 @@
 from sk_tune.automl._auto import AutoClassifier, AutoRegressor
 from sk_tune.automl._blend import Blend
 from sk_tune.automl._chosen import Score
-from sk_tune.automl._page import auto_page, format_score, scale_of
+from sk_tune.automl._page import auto_page
 from sk_tune.automl._runner import AutoProgress, progress_text
+from sk_tune.automl._verdict import format_score, scale_of
 
 __all__ = [
     "AutoClassifier",

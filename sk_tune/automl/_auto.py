@@ -34,7 +34,7 @@ from sk_tune.automl._models import (
     network_models,
 )
 from sk_tune.automl._onnx_blend import export_blend
-from sk_tune.automl._page import auto_page, verdict
+from sk_tune.automl._page import auto_page
 from sk_tune.automl._problem import Problem, as_features, as_target, kind_of, left_out_texts
 from sk_tune.automl._resources import Clock
 from sk_tune.automl._runner import (
@@ -54,6 +54,7 @@ from sk_tune.automl._splitting import (
     warn_of_leaks,
     warn_of_rare_classes,
 )
+from sk_tune.automl._verdict import verdict
 from sk_tune.engine import value_fingerprint
 from sk_tune.ensemble import Combined, CombinedClassifier, CombinedRegressor
 from sk_tune.estimators import Seconds
