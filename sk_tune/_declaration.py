@@ -11,6 +11,7 @@ and does nothing else, as scikit-learn asks for, and the descriptions of all of 
 import inspect
 import re
 from ast import literal_eval
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from functools import cache, wraps
 from itertools import chain
@@ -64,17 +65,26 @@ def parameters(cls: _Class) -> _Class:
         try:
             init(self, *args, **kwargs)
         except TypeError as error:
-            wrong = next((name for name in kwargs if name not in names), None)
-            question = "" if wrong is None else did_you_mean(wrong, names)
-            if not question:
+            unknown = next((name for name in kwargs if name not in names), None)
+            hint = "" if unknown is None else name_hint(type(self), unknown, names)
+            if not hint:
                 raise
-            # Python 3.13 asks, too.
+            # Python 3.13 adds a suggestion, too.
             words = str(error).partition(". Did you mean")[0]
-            raise TypeError(f"{words}.{question}") from None
+            raise TypeError(f"{words}.{hint}") from None
 
     made.__init__ = __init__
     with_inherited_docs(made)
     return cls
+
+
+def name_hint(cls: Any, name: str, names: Iterable[str]) -> str:
+    """Return what to use instead of an unknown parameter, after a space; or "".
+
+    A class says it in `_other_names` for names of other estimators, such as scikit-learn's.
+    """
+    advice = getattr(cls, "_other_names", {}).get(name)
+    return f" {advice}" if advice else did_you_mean(name, names)
 
 
 def with_inherited_docs(cls: _Class) -> _Class:

@@ -11,7 +11,11 @@ from torch import nn
 from sk_tune._compat import StrOptions
 from sk_tune._declaration import parameters
 from sk_tune.estimators._network_estimator import NetworkEstimator
-from sk_tune.estimators._parameters import ARCHITECTURE, ArchitectureParameters
+from sk_tune.estimators._parameters import (
+    ARCHITECTURE,
+    SCIKIT_LEARN_NAMES,
+    ArchitectureParameters,
+)
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import WholeNumber, check_input_shape, reshaped
 from sk_tune.exceptions import warn_user
@@ -67,6 +71,11 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
 
     _allow_nd: ClassVar[bool] = True
     _time_is_last: ClassVar[bool] = True
+    _other_names: ClassVar[dict[str, str]] = {
+        **SCIKIT_LEARN_NAMES,
+        "hidden_size": "Use 'n_channels', or 'width' of the dense layer.",
+        "hidden_layer_sizes": "Use 'n_channels', 'n_layers' and 'width'.",
+    }
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         wanted = check_input_shape(self, most=1 + _MAX_SPATIAL)

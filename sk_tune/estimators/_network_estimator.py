@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor, nn
 
 from sk_tune._compat import EstimatorBase
-from sk_tune._declaration import Documented, parameters
+from sk_tune._declaration import Documented, name_hint, parameters
 from sk_tune.adoption import adopted_state
 from sk_tune.augment import Layout, as_augmentations, check_row_shape
 from sk_tune.estimators._encoded_data import (
@@ -36,7 +36,7 @@ from sk_tune.estimators._encoded_data import (
     to_tensor,
 )
 from sk_tune.estimators._net_state import load_training_state
-from sk_tune.estimators._parameters import TrainingParameters
+from sk_tune.estimators._parameters import SCIKIT_LEARN_NAMES, TrainingParameters
 from sk_tune.estimators._persistence import Persistence
 from sk_tune.estimators._prepared_fit import train_in_fleet
 from sk_tune.estimators._training_net import TrainingNet, TrainingOptions
@@ -141,6 +141,9 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     # Whether samples of two axes are (channels, steps), not (steps, features).
     _time_is_last: ClassVar[bool] = False
 
+    # What to use instead of parameters of other estimators, by their names.
+    _other_names: ClassVar[dict[str, str]] = SCIKIT_LEARN_NAMES
+
     # Learnt by classifiers: whether each column of y is a label that applies or does not.
     _is_multilabel = False
 
@@ -175,6 +178,30 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     @abstractmethod
     def _predictions(self, outputs: Tensor) -> Array:
         """Return probabilities, or targets in their units, from a network's outputs."""
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values.
+
+        Returns
+        -------
+        self
+            The estimator.
+        """
+        try:
+            super().set_params(**params)
+        except ValueError as error:
+            names = self.get_params(deep=False)
+            unknown = next((name for name in params if name not in names), "")
+            hint = name_hint(type(self), unknown, names)
+            if not hint:
+                raise
+            raise ValueError(f"{error}{hint}") from None
+        return self
 
     def _strata(self, y: Array) -> Array | None:
         """Return the labels that a split for early stopping keeps the shares of, if any."""

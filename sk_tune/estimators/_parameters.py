@@ -16,6 +16,24 @@ from sk_tune.training import OPTIMIZERS, REGRESSION_LOSSES
 # Parameters that the modules of all of sk_tune's networks take.
 ARCHITECTURE = ("activation", "normalization", "residual", "dropout")
 
+# What replaces the parameters of scikit-learn's MLPs that have other names here.
+SCIKIT_LEARN_NAMES = {
+    "solver": "Use 'optimizer', one of 'adamw', 'adam', 'sgd' and 'rmsprop'.",
+    "alpha": (
+        "Use 'weight_decay': alpha / batch_size of scikit-learn with optimizer='adam' or "
+        "'sgd'. The default, 'adamw', decouples the decay from the gradient."
+    ),
+    "learning_rate_init": "Use 'learning_rate'.",
+    "power_t": "Use 'lr_schedule', one of 'constant', 'cosine', 'one_cycle' and 'step'.",
+    "max_iter": "Use 'max_epochs'.",
+    "n_iter_no_change": "Use 'patience', with early_stopping=True.",
+    "beta_1": "Use 'momentum'.",
+    "beta_2": "It is 0.999, torch's default.",
+    "epsilon": "It is 1e-8, torch's default.",
+    "shuffle": "Samples are shuffled in each epoch.",
+    "max_fun": "There is no optimizer 'lbfgs'.",
+}
+
 
 class AugmentationNames(StrOptions):  # type: ignore[misc]
     """Constraint: a name or instance of an augmentation, or a list or tuple of these."""

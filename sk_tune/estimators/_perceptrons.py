@@ -5,6 +5,7 @@
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import field
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
@@ -17,7 +18,11 @@ from torch import nn
 from sk_tune._compat import StrOptions
 from sk_tune._declaration import parameters
 from sk_tune.estimators._network_estimator import NetworkEstimator
-from sk_tune.estimators._parameters import ARCHITECTURE, ArchitectureParameters
+from sk_tune.estimators._parameters import (
+    ARCHITECTURE,
+    SCIKIT_LEARN_NAMES,
+    ArchitectureParameters,
+)
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import Number, WholeNumber, category_columns, is_whole
 from sk_tune.nets import (
@@ -286,10 +291,18 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
 
     n_layers: Annotated[int, WholeNumber(0)] = 2
     width: Annotated[int, WholeNumber(1)] = 128
-    hidden_layer_sizes: Annotated[Any, "array-like", WholeNumber(1), None] = None
+    hidden_layer_sizes: Annotated[Any, "array-like", WholeNumber(1), None] = field(
+        default=None, kw_only=False
+    )
     members: Annotated[int, WholeNumber(1)] = 1
 
     _allow_sparse: ClassVar[bool] = True
+    _other_names: ClassVar[dict[str, str]] = {
+        **SCIKIT_LEARN_NAMES,
+        "hidden_size": "Use 'width'.",
+        "n_channels": "Use 'width'.",
+        "input_shape": "MLPs take flat samples, (n_samples, n_features).",
+    }
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape

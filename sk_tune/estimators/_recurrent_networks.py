@@ -12,7 +12,11 @@ from torch import nn
 from sk_tune._compat import StrOptions
 from sk_tune._declaration import parameters
 from sk_tune.estimators._network_estimator import NetworkEstimator
-from sk_tune.estimators._parameters import ARCHITECTURE, ArchitectureParameters
+from sk_tune.estimators._parameters import (
+    ARCHITECTURE,
+    SCIKIT_LEARN_NAMES,
+    ArchitectureParameters,
+)
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import (
     WholeNumber,
@@ -119,6 +123,12 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
 
     _allow_nd: ClassVar[bool] = True
     _allow_nan: ClassVar[bool] = True
+    _other_names: ClassVar[dict[str, str]] = {
+        **SCIKIT_LEARN_NAMES,
+        "width": "Use 'hidden_size'.",
+        "n_channels": "Use 'hidden_size'.",
+        "hidden_layer_sizes": "Use 'hidden_size' and 'n_layers'.",
+    }
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         wanted = check_input_shape(self, most=2)

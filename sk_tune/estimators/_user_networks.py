@@ -15,6 +15,7 @@ from sk_tune._compat import HasMethods
 from sk_tune._declaration import parameters
 from sk_tune._text import did_you_mean
 from sk_tune.estimators._network_estimator import NetworkEstimator
+from sk_tune.estimators._parameters import SCIKIT_LEARN_NAMES
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune.estimators._validation import WholeNumber, check_input_shape, reshaped
 from sk_tune.training import count_multiplications, n_weights
@@ -48,6 +49,10 @@ class _NetEstimator(NetworkEstimator):
     input_shape: Annotated[Any, "array-like", WholeNumber(1), None] = None
 
     _allow_nd: ClassVar[bool] = True
+    _other_names: ClassVar[dict[str, str]] = SCIKIT_LEARN_NAMES | {
+        name: f"Arguments of the module have a prefix: use '{_PREFIX}{name}'."
+        for name in ("activation", "dropout", "hidden_layer_sizes", "hidden_size", "width")
+    }
     # Because a user's module may hold nn.Dropout.
     _global_rng: ClassVar[bool] = True
 

@@ -17,6 +17,7 @@ from sklearn.base import clone
 from sklearn.utils import indexable
 
 from sk_tune._compat import BaseSearchCV, FoldTask, SubsampledSplits, method_params
+from sk_tune._declaration import name_hint
 from sk_tune._search_record import NOT_TRAINED, granted_resource
 from sk_tune._text import nearest
 from sk_tune.estimators import NetworkEstimator, resolve_device
@@ -57,8 +58,10 @@ def _check_names(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> Non
 
 
 def _message(estimator: Any, name: str) -> str:
-    names = list(estimator.get_params(deep=True))
-    last = name.rpartition("__")[2]
+    params = estimator.get_params(deep=True)
+    names = list(params)
+    step, _, last = name.rpartition("__")
+    owner = params.get(step) if step else estimator
     # Names that end alike lack a step or have a wrong one; others may look alike.
     near = [known for known in names if known.rpartition("__")[2] == last]
     if not near:
@@ -66,10 +69,11 @@ def _message(estimator: Any, name: str) -> str:
         # The whole name decides which of those that end in the word.
         ends = [known for known in names if known.rpartition("__")[2] in alike]
         near = difflib.get_close_matches(name, ends, n=_N_NEAR, cutoff=0.0)
-    hint = f"Did you mean {' or '.join(map(repr, near[:_N_NEAR]))}? " if near else ""
+    advice = f" Did you mean {' or '.join(map(repr, near[:_N_NEAR]))}?" if near else ""
+    advice = name_hint(type(owner), last, ()) or advice
     return (
         f"The space must name parameters of the {type(estimator).__name__}. Got {name!r} "
-        f"instead. {hint}Its get_params() lists all."
+        f"instead.{advice} Its get_params() lists all."
     )
 
 

@@ -5,10 +5,14 @@ Those of the training and of the networks are held against an independent loop, 
 """
 
 import inspect
+import re
 
 import numpy as np
 import pytest
 import torch
+from sklearn.neural_network import MLPClassifier as SklearnMLP
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
 import sk_tune
@@ -112,12 +116,41 @@ def test_a_module_is_what_is_trained(name, make_estimator, task_data, outputs):
             assert not np.allclose(outputs(fit, X), outputs(other, X), rtol=0, atol=1e-6)
 
 
-def test_the_constructor_takes_keywords_only_and_stores_them(name):
-    """Arguments are stored as they are; only a module may come without its name."""
+def test_the_constructor_takes_keywords_and_stores_them(name):
+    """Arguments are stored as they are; layer sizes or a module may be positional."""
     signature = inspect.signature(getattr(sk_tune, name)).parameters
     given = {parameter: object() for parameter in signature}
     estimator = getattr(sk_tune, name)(**given)
     positional = [k for k, p in signature.items() if p.kind is not p.KEYWORD_ONLY]
 
     assert all(getattr(estimator, key) is value for key, value in given.items())
-    assert positional == (["module"] if name.startswith("Net") else [])
+    first = {"Net": ["module"], "MLP": ["hidden_layer_sizes"]}
+    assert positional == first.get(name[:3], [])
+
+
+def test_names_of_scikit_learns_mlp_are_translated(name):
+    """Each parameter of scikit-learn's MLP that is missing here is explained."""
+    cls = getattr(sk_tune, name)
+    names = inspect.signature(cls).parameters
+    others = {*inspect.signature(SklearnMLP).parameters, "hidden_size", "width"}
+    without_one = {"shuffle", "beta_2", "epsilon", "max_fun"}
+    module = {"module": torch.nn.Linear} if name.startswith("Net") else {}
+
+    for other in others - set(names):
+        with pytest.raises(TypeError, match=rf"argument '{other}'\. [A-Z]") as made:
+            cls(**module, **{other: 1})
+        with pytest.raises(ValueError, match=rf"parameter '{other}' .*\]\. [A-Z]") as set_:
+            cls(**module).set_params(**{other: 1})
+        advice = str(made.value).split("'. ", 1)[1]
+        assert str(set_.value).endswith(advice)
+        named = set(re.findall("'([a-z_]+)'", advice))
+        assert named & {*names, f"module__{other}"} or other in without_one
+
+
+def test_a_search_translates_names_of_scikit_learns_mlp():
+    """A space with scikit-learn's name of a parameter is answered with ours."""
+    pipe = make_pipeline(StandardScaler(), sk_tune.MLPClassifier())
+    X, y = np.arange(20.0).reshape(-1, 1), [0, 1] * 10
+
+    with pytest.raises(ValueError, match="Use 'weight_decay'"):
+        sk_tune.GridSearchCV(pipe, {"mlpclassifier__alpha": [1]}).fit(X, y)
