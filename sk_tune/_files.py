@@ -27,24 +27,29 @@ _OF_NETWORKS = {
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
-    """Give a file to write to beside `path`, and move it there if all went well.
+    """Yield a temporary file next to `path`, and move it there after the block succeeds.
 
-    A link is followed; a device or pipe is written to itself.
+    A link is followed, a device or pipe is written directly. Errors of the temporary file
+    name `path`.
     """
     if path.exists() and not path.is_file():
         yield path
         return
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
-        # The error of the system would name the temporary file.
         message = "The folder does not exist, make it first"
         raise FileNotFoundError(errno.ENOENT, message, str(target.parent))
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(target)
+    except OSError as error:
+        if error.filename != str(temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def is_on_network(path: Path) -> bool:

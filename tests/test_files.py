@@ -41,6 +41,17 @@ def test_an_error_leaves_the_old_file_alone(error, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_an_error_of_the_system_names_the_requested_path(tmp_path):
+    """Users never see the name of the temporary file."""
+    # The temporary name is longer, beyond the 255 bytes of usual file systems.
+    path = tmp_path / ("x" * 250)
+
+    with pytest.raises(OSError, match="long") as raised, replaced_file(path) as temporary:
+        temporary.write_text("new")
+
+    assert raised.value.filename == str(path)
+
+
 def test_a_link_is_followed(tmp_path):
     """What it leads to is replaced, and it stays a link."""
     (tmp_path / "far").mkdir()

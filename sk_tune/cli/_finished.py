@@ -20,6 +20,7 @@ from sk_tune.cli._printing import in_options, labelled, score_lines
 from sk_tune.cli._tables import NO_NAME, read_parts
 from sk_tune.engine import FitStore
 from sk_tune.exceptions import OptionError, SkTuneWarning, StoreError, TableError
+from sk_tune.report import html_path
 
 _N_LISTED = 12  # Columns that a message lists.
 
@@ -114,8 +115,12 @@ def _note(text: str) -> None:
 
 
 def report(folder: Path, output: Path | None) -> None:
-    """Print what a fit found, and write its page anew, into its folder by default."""
+    """Print the outcome of a fit and write its page, into its folder by default."""
     _check_output_file(output)
+    try:
+        html_path(output or "report.html")
+    except ValueError as error:
+        raise OptionError(str(error)) from None
     saved = load_model(folder)
     auto = saved.model
     if not folder.is_dir():  # The file of the model was given.

@@ -111,8 +111,9 @@ _USES = ("ensemble", "best", "networks", "linear", "boosting")
 _TABLES = ("titanic", "breast_cancer", "wine", "diabetes")
 
 _PICKLE_NOTE = (
-    "A model.joblib is a pickle, and loading one can execute code: one that you did not "
-    "write on this machine is refused, unless you say --trusted."
+    "A model.joblib is a pickle, and loading a pickle can execute code: predict, report, "
+    "export and resume refuse one that this account did not write on this machine, unless "
+    "you pass --trusted."
 )
 
 
@@ -206,9 +207,10 @@ def _time_budget(default: str) -> _Argument:
     return _option("--time-budget", text, type=_budget, default=default, metavar="TIME")
 
 
-_USE = _option(
-    "--use", "what predicts; default: what fit was told, or ensemble", choices=_USES
-)
+def _use(default: str) -> _Argument:
+    return _option("--use", f"model that predicts; default: {default}", choices=_USES)
+
+
 _RUN = [
     _option("--n-jobs", "processes; default: one for each CPU", type=_n_jobs, metavar="N"),
     _flag("--json", "print the outcome as JSON, and nothing else"),
@@ -216,21 +218,32 @@ _RUN = [
 ]
 
 
-def _search(time_budget: str, output: str) -> list[_Argument]:
+def _search(
+    time_budget: str,
+    output: str,
+    overwrite: str = "replace files of these names in the output folder",
+) -> list[_Argument]:
     """Return the arguments of a new fit."""
     metric = "a scorer of scikit-learn; default: accuracy, or r2 for regression"
     models = f"what to train, of {','.join(_MODELS)}; default: all of them"
     test = "share of the rows to set aside for a last check; default: 0.2"
     files = "folder for model/, resume/, trials.parquet, summary.json, report.html"
     folder = f"{files}; default: {output}"
+    tasks = ("auto", "classification", "regression")
     return [
+        _option(
+            "--task",
+            "default: auto, by the target's values",
+            choices=tasks,
+            default="auto",
+        ),
         _time_budget(time_budget),
         _option("--metric", metric, metavar="NAME"),
         _option("--models", models, type=_models, metavar="LIST"),
-        _USE,
+        _use("ensemble"),
         _option("--test-size", test, type=_share, default=0.2, metavar="SHARE"),
         _option("--output", folder, type=Path, default=output, metavar="DIR"),
-        _flag("--overwrite", "replace files of these names in the output folder"),
+        _flag("--overwrite", overwrite),
         _option("--random-state", "seed; default: 0", type=_seed, default=0, metavar="INT"),
         *_RUN,
     ]
@@ -244,12 +257,6 @@ _COMMANDS = {
         [
             _option("data", "table: .csv, .tsv (also .gz) or .parquet", type=Path),
             _option("--target", "what to predict", required=True, metavar="COLUMN"),
-            _option(
-                "--task",
-                "default: auto, by the target's values",
-                choices=("auto", "classification", "regression"),
-                default="auto",
-            ),
             _option(
                 "--group", "what belongs together, such as the patient", metavar="COLUMN"
             ),
@@ -268,20 +275,28 @@ _COMMANDS = {
             *_folder("model"),
             _option("data", "table with the columns of the fitted one", type=Path),
             _file("--output", "CSV file to write; default: the screen"),
-            _USE,
+            _use("the one that fit was asked for"),
             _flag("--proba", "add the probability of each class"),
         ],
     ),
     "demo": _Command(
         "the same as fit, on a real table that comes with scikit-learn",
-        "Run fit on a real table that comes with scikit-learn.",
+        "Run fit on a table that is installed with scikit-learn, without a download.",
         [
             _option(
-                "--table", "default: titanic, or breast_cancer without it", choices=_TABLES
+                "--table",
+                "default: titanic (who survived), or breast_cancer where scikit-learn is "
+                "installed without its tests",
+                choices=_TABLES,
             ),
-            *_search("20s", "sk_tune_demo"),
+            *_search(
+                "20s",
+                "sk_tune_demo",
+                "also replace files in an --output other than sk_tune_demo, whose files a "
+                "demo always replaces",
+            ),
         ],
-        constants={"target": "", "task": "auto", "group": None, "time_column": None},
+        constants={"target": "", "group": None, "time_column": None},
     ),
     "resume": _Command(
         "go on with a fit where it ended",
@@ -305,7 +320,7 @@ _COMMANDS = {
         [
             *_folder("folder"),
             _file("--output", "file ending in .onnx", required=True),
-            _USE,
+            _use("the one that fit was asked for"),
         ],
     ),
     "store": _Command(

@@ -14,7 +14,7 @@ from scipy import stats
 from sklearn.base import clone
 
 from sk_tune._search_record import grants_epochs
-from sk_tune._text import is_number
+from sk_tune._text import html_table, is_number
 from sk_tune.diagnosis._curves import is_search, network_part
 from sk_tune.diagnosis._diagnose import NATURAL_BOUNDS, described_space, is_whole
 from sk_tune.diagnosis._findings import Change, Finding, ranked
@@ -238,6 +238,14 @@ class Applied:
 
     def __str__(self) -> str:
         return "\n".join(str(change) for change in self.changes) or "Nothing was changed."
+
+    def _repr_html_(self) -> str:
+        if not self.changes:
+            return f"<p>{self}</p>"
+        rows = [
+            [c.parameter, _text(c.before), _text(c.after), c.reason] for c in self.changes
+        ]
+        return html_table(["parameter", "before", "after", "reason"], rows)
 
 
 def apply(findings: Iterable[Finding] | Finding, target: Any) -> Applied:

@@ -17,6 +17,8 @@ Outcome = Literal["issue", "tip", "passed", "by design", "not applicable"]
 Severity = Literal["low", "medium", "high"]
 # Codes of the leak guard begin with this.
 _LEAKS = "SKT2"
+# Columns of findings in a notebook.
+_HEADER = ("check", "outcome", "finding")
 # How a change turns what a parameter could be into what it should be.
 Action = Literal["set", "at least", "at most", "multiply", "extend below", "extend above"]
 
@@ -125,8 +127,17 @@ class Finding:
     candidate: int | None = None
 
     def __str__(self) -> str:
+        name, kind, text = self.cells
+        return f"{name} ({kind}): {text}"
+
+    def _repr_html_(self) -> str:
+        return html_table(_HEADER, [self.cells])
+
+    @property
+    def cells(self) -> list[str]:
+        """Name, outcome and message with the remedy: a row of a table for notebooks."""
         kind = self.outcome if self.severity is None else f"{self.outcome}, {self.severity}"
-        return f"{self.name} ({kind}): {self.message} {self.remedy}".rstrip()
+        return [self.name, kind, f"{self.message} {self.remedy}".rstrip()]
 
     @property
     def is_of_leaks(self) -> bool:
@@ -237,17 +248,14 @@ class Findings(tuple[Finding, ...]):
 
     def __repr__(self) -> str:
         open_ = [f for f in self if f.name == "good fit" and f.outcome == "not applicable"]
-        nothing = open_[0].message if open_ else "Nothing is wrong."
+        nothing = open_[0].message if open_ else "No check found an issue."
         lines = [str(finding) for finding in to_act_on(self)] or [nothing]
         return "\n".join([*lines, *(f"{k}: {names}." for k, names in self._others())])
 
     def _repr_html_(self) -> str:
-        rows = [
-            [f.name, f"{f.outcome}, {f.severity}", f"{f.message} {f.remedy}".strip()]
-            for f in to_act_on(self)
-        ]
-        rows += [[kind, "", names] for kind, names in self._others()]
-        return html_table(["check", "outcome", "what was found"], rows)
+        rows = [f.cells for f in to_act_on(self)]
+        rows += [["", kind.lower(), names] for kind, names in self._others()]
+        return html_table(_HEADER, rows)
 
     def _others(self) -> list[tuple[str, str]]:
         names = {

@@ -25,7 +25,7 @@ from sklearn.utils import check_consistent_length
 
 from sk_tune._splits import as_times
 from sk_tune._text import listed
-from sk_tune.diagnosis._findings import RULES, Finding, share
+from sk_tune.diagnosis._findings import RULES, Finding, Findings, share
 from sk_tune.diagnosis._leak_copies import (
     Bools,
     Floats,
@@ -472,7 +472,7 @@ def find_leaks(
     table = LeakTable(
         X=as_frame(X), y=np.asarray(y), is_classification=is_classification, folds=folds
     )
-    return (
+    return Findings((
         check_duplicates(table),
         check_near_duplicates(table),
         check_groups(table, groups),
@@ -481,4 +481,4 @@ def find_leaks(
         check_giveaway(table),
         check_scaling(table),
         check_outliers(table),
-    )
+    ))

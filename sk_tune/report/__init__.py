@@ -17,7 +17,13 @@ from sk_tune.report._importance import HyperparameterImportanceDisplay
 from sk_tune.report._parameter_displays import ParallelCoordinatesDisplay, SliceDisplay
 from sk_tune.report._progress_displays import RungDisplay, SearchHistoryDisplay
 from sk_tune.report._quality import Baseline, baseline_models, quality_of
-from sk_tune.report._report_formats import to_json, to_text, write_html, write_page
+from sk_tune.report._report_formats import (
+    html_path,
+    to_json,
+    to_text,
+    write_html,
+    write_page,
+)
 from sk_tune.report._reproduction import (
     Reproduction,
     data_description,
@@ -44,6 +50,7 @@ __all__ = [
     "baseline_models",
     "data_description",
     "fit_code",
+    "html_path",
     "number_cells",
     "package_versions",
     "plain",

@@ -148,7 +148,7 @@ def write_html(
     search : estimator
         A fitted search.
     path : str or Path
-        HTML file to write, as a whole or not at all.
+        HTML file to write, completely or not at all.
     X, y : array-like, default=None
         The data that the search was fitted with.  With them the page has baselines on the
         same folds and a fingerprint of the data.
@@ -164,18 +164,32 @@ def write_html(
     ------
     NotFittedError
         If the search is not fitted.
+    ValueError
+        If the path ends like another format.
 
     See Also
     --------
     to_text : The same for a terminal.
     to_json : The same for programs.
     """
+    path = html_path(path)
     return write_page(gather(search, X, y, baselines), path)
 
 
+def html_path(path: str | Path) -> Path:
+    """Return the path of a page, or raise ValueError if its suffix is of another format."""
+    path = Path(path)
+    if path.suffix.lower() not in {"", ".html", ".htm"}:
+        raise ValueError(
+            f"A report must be a file that ends in .html. Got {str(path)!r}. Name "
+            f"{path.stem}.html; a browser prints it as PDF."
+        )
+    return path
+
+
 def write_page(content: Page, path: str | Path) -> Path:
-    """Write a page to an HTML file, as a whole or not at all, and return its path."""
-    path, text = Path(path), render(content)
+    """Write a page to an HTML file, completely or not at all, and return its path."""
+    path, text = html_path(path), render(content)
     with replaced_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path

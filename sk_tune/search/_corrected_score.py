@@ -170,6 +170,14 @@ class CorrectedScore:
         score, low, high = interval_text(self.score, self.low, self.high)
         return f"{score} [{low}, {high}]"
 
+    def _repr_html_(self) -> str:
+        *_, naive = interval_text(self.score, self.low, self.high, self.naive_score)
+        return (
+            f"<p>Expected on new data: <b>{self}</b> ({100 * self.confidence:.0f} % "
+            f"interval, {self.n_bootstraps} resamples; {naive} without the correction for "
+            "the choice of the best)</p>"
+        )
+
 
 def corrected_score(
     predictions: Any,

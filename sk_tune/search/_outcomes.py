@@ -15,7 +15,7 @@ from sklearn.base import is_classifier
 from sk_tune._compat import FoldTask
 from sk_tune._metric import as_columns
 from sk_tune._search_record import NOT_TRAINED, UNSCORED
-from sk_tune._text import seconds_text, text_table
+from sk_tune._text import html_table, seconds_text, text_table
 from sk_tune.backend import Job
 from sk_tune.engine import Fit, Progress, Trained, value_fingerprint
 from sk_tune.training import TrainingState
@@ -477,6 +477,11 @@ class Ledger:
         reasons = [f"{n} one at a time: {why}" for why, n in self.solo_reasons.items()]
         counts = text_table(["spent", "count"], list(self.counts.items()))
         return "\n".join([counts, spent, *reasons])
+
+    def _repr_html_(self) -> str:
+        reasons = {f"one at a time: {why}": n for why, n in self.solo_reasons.items()}
+        rows = [*self.counts.items(), *reasons.items(), *self.times.items()]
+        return html_table(["spent", "amount"], rows)
 
 
 def n_whole_rows(results: Mapping[str, Any]) -> int:

@@ -1,5 +1,6 @@
 """The commands: help, arguments, exit codes, completion."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -115,6 +116,18 @@ def test_version_and_help(capsys):
     for command in ("fit", "predict", "demo"):
         assert main([command, "--help"]) == 0
         assert "pickle" in capsys.readouterr().out
+
+
+def test_the_help_of_the_demo_mentions_only_its_own_options(capsys):
+    """Options of other commands do not exist here, and sk_tune_demo is always replaced."""
+    assert main(["demo", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+
+    options = set(re.findall(r"(?<!\w)--[a-z-]+", text.partition("A model.joblib")[0]))
+    assert options.isdisjoint({"--target", "--trusted"})
+    assert "--task" in options  # Suggested by the output.
+    assert "model that predicts; default: ensemble" in text
+    assert "sk_tune_demo, whose files a demo always replaces" in text
 
 
 def test_an_interrupt_is_one_line_and_code_130(monkeypatch, capsys, mixed_csv):

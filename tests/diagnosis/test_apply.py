@@ -359,3 +359,17 @@ def test_what_comes_out_can_be_searched(action, value, kind):
         assert min(values) >= value * (1 - 1e-9)
     if action == "at most":
         assert max(values) <= value * (1 + 1e-9)
+
+
+def test_changes_are_a_table_in_a_notebook():
+    """With values as text, escaped; without a change there is a sentence."""
+    change = Change(parameter="rate", action="at most", value=0.5, reason="a < b")
+    finding = Finding(
+        code="", name="", outcome="tip", severity="low", message="", changes=(change,)
+    )
+
+    html = apply(finding, {"rate": [0.1, 0.9]})._repr_html_()
+
+    row = "<td>rate</td><td>[0.1, 0.9]</td><td>[0.1]</td><td>a &lt; b</td>"
+    assert row in html
+    assert apply([], {})._repr_html_() == "<p>Nothing was changed.</p>"

@@ -239,7 +239,9 @@ def test_they_print_as_a_report(findings):
     assert repr(findings) == str(findings)
     html = findings._repr_html_()
     assert f"<td>{found.name}</td><td>issue, " in html
-    assert "<td>Passed</td>" in html
+    assert "<td>passed</td>" in html
+    assert f"<td>{found.message} {found.remedy}</td>" in html
+    assert f"<td>{found.message} {found.remedy}</td>" in found._repr_html_()
 
 
 def test_they_are_a_tuple_still(findings):

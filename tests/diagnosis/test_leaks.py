@@ -49,6 +49,14 @@ def clean(request):
     return CLEAN[request.param]
 
 
+def test_the_findings_print_as_a_report():
+    """As those of a diagnosis do, in a terminal and in a notebook."""
+    findings = find_leaks(*CLEAN["iris"])
+
+    assert repr(findings).startswith("No check found an issue.\nPassed: duplicates")
+    assert "<td>duplicates across folds, " in findings._repr_html_()
+
+
 def test_rows_that_are_there_twice_are_found(clean, rng):
     """A tenth of the rows is repeated, somewhere else."""
     X, y = clean

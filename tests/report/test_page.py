@@ -67,6 +67,14 @@ def test_the_answer_has_best_and_corrected_score(grid, iris, read_page):
     assert float(lows[-1]) == grid.corrected_score_.low
 
 
+def test_other_formats_are_refused_before_any_work(tmp_path):
+    """A PDF of HTML would not open; the remedy is in the message."""
+    with pytest.raises(ValueError, match=r"ends in \.html.*Name page\.html"):
+        write_html(object(), tmp_path / "page.pdf")
+
+    assert not list(tmp_path.iterdir())
+
+
 def test_values_of_users_are_text(hostile, read_page):
     """Names, values, messages and labels cannot become elements."""
     html = render(gather(hostile))

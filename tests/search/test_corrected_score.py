@@ -26,7 +26,7 @@ from sklearn.model_selection import KFold, RepeatedKFold
 
 from sk_tune import GridSearchCV
 from sk_tune._metric import scorer_metric
-from sk_tune.search import FoldScores, _corrected_score, corrected_score
+from sk_tune.search import CorrectedScore, FoldScores, _corrected_score, corrected_score
 
 N = 60
 FOLDS = np.arange(N) % 3 == np.arange(3)[:, np.newaxis]
@@ -150,6 +150,16 @@ def test_sums_equal_the_metric_on_the_rows_drawn(name, n_outputs, seed, n_rows):
 
     assert not _needs_calls(metric, y, responses)
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_notebook_shows_a_sentence():
+    """With the interval, its confidence and the score before the correction."""
+    values = {"score": 0.8, "low": 0.75, "high": 0.85, "confidence": 0.95}
+
+    html = CorrectedScore(**values, n_bootstraps=99, naive_score=0.83)._repr_html_()
+
+    assert html.startswith("<p>Expected on new data: <b>0.800 [0.750, 0.850]</b> (95 % int")
+    assert "99 resamples; 0.830 without" in html
 
 
 def test_the_correction_is_the_mean_over_all_resamples_there_are():

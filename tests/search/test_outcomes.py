@@ -139,6 +139,9 @@ def test_a_ledger_prints_counts_seconds_and_reasons():
         "2 one at a time: a callback",
         "1 one at a time: no batching rule",
     ]
+    html = spent._repr_html_()
+    assert "<td>one at a time: a callback</td><td>2</td>" in html
+    assert "<td>training</td><td>2.5 s</td>" in html
 
 
 def curves(*losses):
