@@ -5,6 +5,8 @@
 from sk_tune.augment._augmentations import (
     AUGMENTATIONS,
     Augmentation,
+    Brightness,
+    Contrast,
     CutMix,
     Cutout,
     Flip,
@@ -12,6 +14,7 @@ from sk_tune.augment._augmentations import (
     Mixup,
     Noise,
     Rotate,
+    Saturation,
     Scale,
     Shift,
     TimeMask,
@@ -27,6 +30,8 @@ from sk_tune.augment._operations import RowAugmenter
 __all__ = [
     "AUGMENTATIONS",
     "Augmentation",
+    "Brightness",
+    "Contrast",
     "CutMix",
     "Cutout",
     "Flip",
@@ -35,6 +40,7 @@ __all__ = [
     "Noise",
     "Rotate",
     "RowAugmenter",
+    "Saturation",
     "Scale",
     "Shift",
     "TimeMask",

@@ -36,12 +36,19 @@ class Augmentation:
     name: ClassVar[str]
     layouts: ClassVar[frozenset[Layout]]
     mixes: ClassVar[bool]
+    channels: ClassVar[tuple[int, ...]]
 
     def __init_subclass__(
-        cls, *, name: str = "", layouts: frozenset[Layout] = _ANY, mixes: bool = False
+        cls,
+        *,
+        name: str = "",
+        layouts: frozenset[Layout] = _ANY,
+        mixes: bool = False,
+        channels: tuple[int, ...] = (),
     ) -> None:
         if name:  # A class derived from a kind stays of that kind.
             cls.name, cls.layouts, cls.mixes = name, layouts, mixes
+            cls.channels = channels  # Allowed numbers of channels; all if empty.
 
     def __post_init__(self) -> None:
         for strength in fields(self):
@@ -131,6 +138,81 @@ class Cutout(Augmentation, name="cutout", layouts=_IMAGES):
     """
 
     pixels: int = _number(4)
+
+
+@dataclass(frozen=True)
+class Brightness(Augmentation, name="brightness", layouts=_IMAGES):
+    """Multiply each image by a factor, as torchvision's ``adjust_brightness`` does.
+
+    Parameters
+    ----------
+    change : float, default=0.2
+        The factor is uniform in [max(0, 1 - change), 1 + change], as in ``ColorJitter``.
+
+    Notes
+    -----
+    For images with values from 0 to 1.  Results are clipped to [0, 1], or to the range of
+    the image where that is wider; the same holds for `Contrast` and `Saturation`.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Brightness
+    >>> Brightness(0.4)
+    Brightness(change=0.4)
+    """
+
+    change: float = _number(0.2)
+
+
+@dataclass(frozen=True)
+class Contrast(Augmentation, name="contrast", layouts=_IMAGES, channels=(1, 3)):
+    """Scale each image about its mean grey, as torchvision's ``adjust_contrast`` does.
+
+    Parameters
+    ----------
+    change : float, default=0.2
+        The factor is uniform in [max(0, 1 - change), 1 + change].  At 0 the image is
+        grey.
+
+    Notes
+    -----
+    For images of 1 channel, or of red, green and blue, whose grey is 0.2989 R + 0.587 G +
+    0.114 B.  Results are clipped to [0, 1], or to the range of the image where that is
+    wider.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Contrast
+    >>> Contrast(0.4)
+    Contrast(change=0.4)
+    """
+
+    change: float = _number(0.2)
+
+
+@dataclass(frozen=True)
+class Saturation(Augmentation, name="saturation", layouts=_IMAGES, channels=(3,)):
+    """Scale colours about the grey of each pixel, as torchvision's ``adjust_saturation``.
+
+    Parameters
+    ----------
+    change : float, default=0.2
+        The factor is uniform in [max(0, 1 - change), 1 + change].  At 0 the image has no
+        colours.
+
+    Notes
+    -----
+    For images of red, green and blue, whose grey is 0.2989 R + 0.587 G + 0.114 B.  Results
+    are clipped to [0, 1], or to the range of the image where that is wider.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Saturation
+    >>> Saturation(0.4)
+    Saturation(change=0.4)
+    """
+
+    change: float = _number(0.2)
 
 
 @dataclass(frozen=True)
@@ -268,7 +350,10 @@ class CutMix(Augmentation, name="cutmix", layouts=_IMAGES, mixes=True):
     alpha: float = _number(1.0, above_0=True)
 
 
-_KINDS = (Flip, Shift, Rotate, Cutout, Noise, Scale, TimeMask, TimeShift, Mixup, CutMix)
+_KINDS = (
+    *(Flip, Shift, Rotate, Cutout, Brightness, Contrast, Saturation),
+    *(Noise, Scale, TimeMask, TimeShift, Mixup, CutMix),
+)
 # Augmentations that users may name; a name stands for the default strength.
 AUGMENTATIONS: dict[str, type[Augmentation]] = {kind.name: kind for kind in _KINDS}
 
@@ -347,6 +432,12 @@ def check_row_shape(
             raise ValueError(
                 f"augmentation={change.name!r} of {caller_name} must be given {wanted}. "
                 f"Got rows of shape {shape} instead."
+            )
+        if change.channels and shape[0] not in change.channels:
+            allowed = " or ".join(map(str, change.channels))
+            raise ValueError(
+                f"augmentation={change.name!r} of {caller_name} must be given images of "
+                f"{allowed} channels. Got rows of shape {shape} instead."
             )
         # Sizes along which a length must be less.
         sizes: tuple[int, ...] = ()

@@ -27,6 +27,8 @@ from torch.nn import functional as F
 
 from sk_tune.augment._augmentations import (
     Augmentation,
+    Brightness,
+    Contrast,
     CutMix,
     Cutout,
     Flip,
@@ -34,6 +36,7 @@ from sk_tune.augment._augmentations import (
     Mixup,
     Noise,
     Rotate,
+    Saturation,
     Scale,
     Shift,
     TimeMask,
@@ -143,6 +146,40 @@ def _inside_box(start: Tensor, stop: Tensor, height: int, width: int) -> Tensor:
     in_lines = lines.ge(start[..., :1]) & lines.lt(stop[..., :1])
     in_columns = columns.ge(start[..., 1:]) & columns.lt(stop[..., 1:])
     return in_lines.unsqueeze(-1) & in_columns.unsqueeze(-2)
+
+
+def _brightened(X: Tensor, numbers: _SampleNumbers, change: Tensor) -> Tensor:
+    """Blend images, (k, B, C, H, W), with black; the change, (k,), is the largest."""
+    return _blended(X, torch.zeros_like(X), numbers, change)
+
+
+def _contrasted(X: Tensor, numbers: _SampleNumbers, change: Tensor) -> Tensor:
+    """Blend images, (k, B, C, H, W), with their mean grey."""
+    return _blended(X, _grey(X).mean(dim=(2, 3, 4), keepdim=True), numbers, change)
+
+
+def _saturated(X: Tensor, numbers: _SampleNumbers, change: Tensor) -> Tensor:
+    """Blend images, (k, B, 3, H, W), with the grey of each pixel."""
+    return _blended(X, _grey(X), numbers, change)
+
+
+def _grey(X: Tensor) -> Tensor:
+    """Return the luminance of images, (k, B, 1, H, W), with torchvision's weights."""
+    if X.shape[2] == 1:
+        return X
+    red, green, blue = X.split(1, dim=2)
+    return 0.2989 * red + 0.587 * green + 0.114 * blue
+
+
+def _blended(X: Tensor, other: Tensor, numbers: _SampleNumbers, change: Tensor) -> Tensor:
+    """Return factor * X + (1 - factor) * other within [0, 1] or the range of the image."""
+    change = change.view(-1, 1, 1)
+    least = (1 - change).clamp(min=0)
+    factor = least + numbers.uniform() * (1 + change - least)
+    mixed = torch.lerp(other.expand_as(X), X, factor.to(X.dtype)[..., None, None])
+    axes = (2, 3, 4)
+    low, high = X.amin(dim=axes, keepdim=True), X.amax(dim=axes, keepdim=True)
+    return mixed.clamp(low.clamp(max=0), high.clamp(min=1))
 
 
 def _noisy(X: Tensor, numbers: _SampleNumbers, std: Tensor) -> Tensor:
@@ -277,6 +314,9 @@ _OPERATIONS: dict[type[Augmentation], Callable[..., Any]] = {
     Shift: _shifted,
     Rotate: _rotated,
     Cutout: _cut_out,
+    Brightness: _brightened,
+    Contrast: _contrasted,
+    Saturation: _saturated,
     Noise: _noisy,
     Scale: _scaled,
     TimeMask: _masked_in_time,

@@ -15,12 +15,15 @@ from sklearn.base import clone
 
 from sk_tune.augment import (
     AUGMENTATIONS,
+    Brightness,
+    Contrast,
     CutMix,
     Cutout,
     Flip,
     Mixup,
     Noise,
     Rotate,
+    Saturation,
     Scale,
     Shift,
     TimeMask,
@@ -98,7 +101,7 @@ SHAPES = {
     "table": (5,),
     "sequence": (9, 2),
     "signal": (2, 9),
-    "image": (1, 8, 9),
+    "image": (3, 8, 9),
     "volume": (1, 4, 4, 4),
     "other": (2, 2, 2, 2, 2),
 }
@@ -169,7 +172,7 @@ def test_the_message_says_what_an_augmentation_is_for():
 @pytest.mark.parametrize(
     ("own", "shape", "layout", "size"),
     [
-        (Shift(8), (1, 8, 9), "image", 8),
+        (Shift(8), (3, 8, 9), "image", 8),
         (Cutout(9), (3, 10, 9), "image", 9),
         (TimeShift(9), (9, 20), "sequence", 9),
         (TimeShift(9), (20, 9), "signal", 9),
@@ -180,6 +183,18 @@ def test_lengths_must_be_less_than_those_of_the_row(own, shape, layout, size):
     check_row_shape([type(own)(size - 1)], shape, layout, "Net")
     with pytest.raises(ValueError, match=rf"must be less than {size}, since rows have"):
         check_row_shape([own], shape, layout, "Net")
+
+
+@pytest.mark.parametrize(
+    ("kind", "n_channels", "wanted"),
+    [(Contrast, 2, "1 or 3"), (Saturation, 1, "3"), (Saturation, 4, "3")],
+)
+def test_colours_need_channels_of_red_green_and_blue(kind, n_channels, wanted):
+    """Grey is a mean of three channels, or the only channel; no colour has one."""
+    check_row_shape([Brightness(), kind()], (3, 8, 8), "image", "Net")
+    message = rf"{kind.name}' of Net must be given images of {wanted} channels\. Got"
+    with pytest.raises(ValueError, match=message):
+        check_row_shape([kind()], (n_channels, 8, 8), "image", "Net")
 
 
 NUMBERS = {int: st.integers(0, 99), float: st.floats(0.001, 1.0)}

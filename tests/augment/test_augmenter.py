@@ -7,7 +7,7 @@ import torch
 from sk_tune.augment import AUGMENTATIONS, Flip, Mixup, Noise, RowAugmenter, Shift
 
 CPU = torch.device("cpu")
-SHAPES = {"table": (5,), "sequence": (6, 3), "signal": (3, 6), "image": (2, 6, 7)}
+SHAPES = {"table": (5,), "sequence": (6, 3), "signal": (3, 6), "image": (3, 6, 7)}
 ROWS = slice(0, 3)
 KINDS = [
     (kind, layout)

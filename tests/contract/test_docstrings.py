@@ -32,8 +32,8 @@ WAIVED_FOR_NAMES = {"PR01": ("Error", "Loss", "Warning", "Stream", "sampler.Samp
 # and what these return.  All else that a sub-package exports is for other sub-packages.
 USERS = {
     "augment": [
-        *("Augmentation", "CutMix", "Cutout", "Flip", "Mixup", "Noise", "Rotate"),
-        *("Scale", "Shift", "TimeMask", "TimeShift"),
+        *("Augmentation", "Brightness", "Contrast", "CutMix", "Cutout", "Flip", "Mixup"),
+        *("Noise", "Rotate", "Saturation", "Scale", "Shift", "TimeMask", "TimeShift"),
     ],
     "automl": ["AutoProgress"],
     "backend": ["FleetReport"],
