@@ -104,7 +104,9 @@ def auto_imbalance(data: Callable[[], Any], positive: Any, part: float, helps: b
     if not helps:
         y = y.sample(frac=1, random_state=1).reset_index(drop=True)
     auto = AutoClassifier(time_budget=None, n_rounds=0, random_state=0).fit(X, y)
-    names_imbalance = any("imbalance" in f.name for f in auto.findings_ if f.outcome in ISSUES)
+    names_imbalance = any(
+        "imbalance" in f.name for f in auto.findings_ if f.outcome in ISSUES
+    )
     is_right = auto.beats_baseline_ == helps
     if part <= 0.1:
         is_right = is_right and names_imbalance
@@ -148,8 +150,8 @@ def names(*wanted: str) -> Callable[[Any, Any], bool]:
 
 def without(*unwanted: str) -> Callable[[Any, Any], bool]:
     """Expect no issue or tip with one of these words in its name."""
-    return lambda _, findings: not any(
-        word in name for name in codes(findings) for word in unwanted
+    return lambda _, findings: (
+        not any(word in name for name in codes(findings) for word in unwanted)
     )
 
 
@@ -159,7 +161,9 @@ def healthy(main: Any, findings: Any) -> bool:
     return is_quiet and not any(f.outcome == "issue" for f in findings)
 
 
-def network(data: Callable[[], Any], wanted: Any, *, scaled: bool, scales: Any = None, **kw: Any) -> Any:
+def network(
+    data: Callable[[], Any], wanted: Any, *, scaled: bool, scales: Any = None, **kw: Any
+) -> Any:
     """Search over the folds of one network on numbers, scaled or as they are."""
     X, y = data()
     X = numbers(X)
@@ -169,7 +173,9 @@ def network(data: Callable[[], Any], wanted: Any, *, scaled: bool, scales: Any =
     net: Any = kind(**{"width": 32, "random_state": 0, **kw})
     if scaled:
         net = make_pipeline(StandardScaler(), net)
-    return followed(GridSearchCV(net, {}, cv=KFold(3, shuffle=True, random_state=0)), X, y, wanted)
+    return followed(
+        GridSearchCV(net, {}, cv=KFold(3, shuffle=True, random_state=0)), X, y, wanted
+    )
 
 
 def mixed(data: Callable[[], Any], wanted: Any) -> Any:
@@ -177,7 +183,10 @@ def mixed(data: Callable[[], Any], wanted: Any) -> Any:
     X, y = data()
     columns = make_column_transformer(
         (StandardScaler(), make_column_selector(dtype_include="number")),
-        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), make_column_selector(dtype_exclude="number")),
+        (
+            OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+            make_column_selector(dtype_exclude="number"),
+        ),
     )
     net = make_pipeline(columns, MLPClassifier(width=32, max_epochs=10, random_state=0))
     return followed(GridSearchCV(net, {}, cv=3), X, y, wanted)
@@ -203,7 +212,9 @@ def noise(data: Callable[[], Any], copies: int = 0) -> Any:
         X, y = (pd.concat([part, part[:copies]], ignore_index=True) for part in (X, y))
     kind = MLPClassifier if y.nunique() <= 10 else MLPRegressor
     search = GridSearchCV(
-        make_pipeline(StandardScaler(), kind(random_state=0)), {}, cv=KFold(3, shuffle=True, random_state=0)
+        make_pipeline(StandardScaler(), kind(random_state=0)),
+        {},
+        cv=KFold(3, shuffle=True, random_state=0),
     ).fit(X, y)
     findings = diagnose(search, X=X, y=y)
     main = verdict(findings)
@@ -214,7 +225,15 @@ def noise(data: Callable[[], Any], copies: int = 0) -> Any:
 # Leaks
 
 
-def leaks(data: Callable[[], Any], wanted: set[str], *, cv: Any = None, groups: str = "", plant: Any = None, times: Any = None) -> Any:
+def leaks(
+    data: Callable[[], Any],
+    wanted: set[str],
+    *,
+    cv: Any = None,
+    groups: str = "",
+    plant: Any = None,
+    times: Any = None,
+) -> Any:
     """Expect issues of just these names from the leak guard."""
     X, y = data()
     if plant is not None:
@@ -231,7 +250,9 @@ def leaks(data: Callable[[], Any], wanted: set[str], *, cv: Any = None, groups: 
 def copied(part: float) -> Any:
     def plant(X: Any, y: Any) -> Any:
         n = int(part * len(X))
-        return tuple(pd.concat([values, values[:n]], ignore_index=True) for values in (X, y))
+        return tuple(
+            pd.concat([values, values[:n]], ignore_index=True) for values in (X, y)
+        )
 
     return plant
 
@@ -250,8 +271,13 @@ def with_target(blur: float) -> Any:
 def budget(kind: type, part: float, **kw: Any) -> Any:
     """Expect a winner that was trained to the end, or a reason in ``cut_short_``."""
     X, y = bundled(load_breast_cancer)
-    net = make_pipeline(StandardScaler(), MLPClassifier(width=64, n_layers=2, batch_size=16, random_state=0))
-    space = {"mlpclassifier__learning_rate": loguniform(1e-4, 1e-1), "mlpclassifier__dropout": [0.0, 0.3]}
+    net = make_pipeline(
+        StandardScaler(), MLPClassifier(width=64, n_layers=2, batch_size=16, random_state=0)
+    )
+    space = {
+        "mlpclassifier__learning_rate": loguniform(1e-4, 1e-1),
+        "mlpclassifier__dropout": [0.0, 0.3],
+    }
     search = kind(net, space, max_resources=27, cv=3, random_state=0, refit=False, **kw)
     began = time.perf_counter()
     search.fit(X, y)
@@ -263,7 +289,11 @@ def budget(kind: type, part: float, **kw: Any) -> Any:
     n = len(set(map(str, search.cv_results_["params"])))
     told = bool(search.cut_short_) and any("budget" in str(w.message) for w in caught)
     is_right = epochs == 27 and (told or part >= 1)
-    return is_right, f"{epochs} of 27 epochs, {n} candidates, {search.cut_short_!r}", [round(search.best_score_, 4)]
+    return (
+        is_right,
+        f"{epochs} of 27 epochs, {n} candidates, {search.cut_short_!r}",
+        [round(search.best_score_, 4)],
+    )
 
 
 def situations() -> Iterator[tuple[str, str, Callable[[], Any]]]:
@@ -278,7 +308,9 @@ def situations() -> Iterator[tuple[str, str, Callable[[], Any]]]:
     concrete = partial(table, "modeldata", "concrete", "compressive_strength")
     penguins = partial(table, "modeldata", "penguins", "species")
     boston = partial(table, "MASS", "Boston", "medv")
-    cancer, wine, diabetes = (partial(bundled, f) for f in (load_breast_cancer, load_wine, load_diabetes))
+    cancer, wine, diabetes = (
+        partial(bundled, f) for f in (load_breast_cancer, load_wine, load_diabetes)
+    )
     for name, data, positive, part in (
         ("churn", churn, "Yes", 0.2), ("churn", churn, "Yes", 0.05), ("credit", credit, "bad", 0.1),
         ("credit", credit, "bad", 0.3), ("attrition", attrition, "Yes", 0.1), ("mortgages", mortgages, "yes", 0.1),
@@ -290,30 +322,108 @@ def situations() -> Iterator[tuple[str, str, Callable[[], Any]]]:
                 "columns help" if helps else "nothing beats the prior",
                 partial(auto_imbalance, data, positive, part, helps),
             )
-    for name, kind, data in (("penguins", AutoClassifier, penguins), ("concrete", AutoRegressor, concrete), ("wine", AutoClassifier, wine)):
+    for name, kind, data in (
+        ("penguins", AutoClassifier, penguins),
+        ("concrete", AutoRegressor, concrete),
+        ("wine", AutoClassifier, wine),
+    ):
         for helps in (True, False):
-            yield f"signal: {name}{'' if helps else ', shuffled'}", "helps" if helps else "nothing helps", partial(auto_signal, kind, data, helps)
+            yield (
+                f"signal: {name}{'' if helps else ', shuffled'}",
+                "helps" if helps else "nothing helps",
+                partial(auto_signal, kind, data, helps),
+            )
     scale = names("scale")
     wide = [1e-6, 1.0, 1e3, 1e6, 1e-3]
     yield "scale: cells as they are", "scale", partial(network, cells, scale, scaled=False)
     yield "scale: cancer as it is", "scale", partial(network, cancer, scale, scaled=False)
     yield "scale: wine as it is", "scale", partial(network, wine, scale, scaled=False)
-    yield "scale: penguins in 1e-6 to 1e6", "scale", partial(network, penguins, scale, scaled=False, scales=wide)
-    yield "scale: concrete in 1e-6 to 1e6", "scale", partial(network, concrete, scale, scaled=False, scales=wide)
+    yield (
+        "scale: penguins in 1e-6 to 1e6",
+        "scale",
+        partial(network, penguins, scale, scaled=False, scales=wide),
+    )
+    yield (
+        "scale: concrete in 1e-6 to 1e6",
+        "scale",
+        partial(network, concrete, scale, scaled=False, scales=wide),
+    )
     yield "scale: boston as it is", "scale", partial(network, boston, scale, scaled=False)
     for name, data in (("cells", cells), ("penguins", penguins), ("wine", wine)):
-        yield f"scaled: {name}", "nothing of scales", partial(network, data, without("scale", "diverged"), scaled=True)
-    yield "scaled: credit, one-hot", "nothing of scales", partial(mixed, credit, without("scale", "diverged"))
-    yield "healthy: cancer", "no issue", partial(network, cancer, healthy, scaled=True, early_stopping=True)
-    yield "healthy: wine", "no issue", partial(network, wine, healthy, scaled=True, early_stopping=True)
+        yield (
+            f"scaled: {name}",
+            "nothing of scales",
+            partial(network, data, without("scale", "diverged"), scaled=True),
+        )
+    yield (
+        "scaled: credit, one-hot",
+        "nothing of scales",
+        partial(mixed, credit, without("scale", "diverged")),
+    )
+    yield (
+        "healthy: cancer",
+        "no issue",
+        partial(network, cancer, healthy, scaled=True, early_stopping=True),
+    )
+    yield (
+        "healthy: wine",
+        "no issue",
+        partial(network, wine, healthy, scaled=True, early_stopping=True),
+    )
     rate = names("rate too high", "diverged")
     yield "rate: SGD at 1e9, all fail", "names the rate", partial(all_fail, diabetes)
-    yield "rate: SGD at 30", "rate", partial(network, cells, rate, scaled=True, optimizer="sgd", learning_rate=30.0)
-    yield "rate: AdamW at 1", "rate", partial(network, concrete, rate, scaled=True, learning_rate=1.0, max_epochs=40)
-    yield "rate: AdamW at 1e-6", "rate too low", partial(network, cells, names("rate too low", "underfitting", "still improving", "baseline"), scaled=True, learning_rate=1e-6)
-    yield "size: 512 wide, 200 epochs", "overfitting", partial(network, cells, names("overfitting"), scaled=True, width=512, max_epochs=200)
-    yield "size: one unit", "underfitting", partial(network, concrete, names("underfitting", "still improving"), scaled=True, width=1, n_layers=1, max_epochs=60)
-    yield "epochs: one", "no trend", partial(network, concrete, without("converged long ago", "overfitting"), scaled=True, max_epochs=1)
+    yield (
+        "rate: SGD at 30",
+        "rate",
+        partial(network, cells, rate, scaled=True, optimizer="sgd", learning_rate=30.0),
+    )
+    yield (
+        "rate: AdamW at 1",
+        "rate",
+        partial(network, concrete, rate, scaled=True, learning_rate=1.0, max_epochs=40),
+    )
+    yield (
+        "rate: AdamW at 1e-6",
+        "rate too low",
+        partial(
+            network,
+            cells,
+            names("rate too low", "underfitting", "still improving", "baseline"),
+            scaled=True,
+            learning_rate=1e-6,
+        ),
+    )
+    yield (
+        "size: 512 wide, 200 epochs",
+        "overfitting",
+        partial(
+            network, cells, names("overfitting"), scaled=True, width=512, max_epochs=200
+        ),
+    )
+    yield (
+        "size: one unit",
+        "underfitting",
+        partial(
+            network,
+            concrete,
+            names("underfitting", "still improving"),
+            scaled=True,
+            width=1,
+            n_layers=1,
+            max_epochs=60,
+        ),
+    )
+    yield (
+        "epochs: one",
+        "no trend",
+        partial(
+            network,
+            concrete,
+            without("converged long ago", "overfitting"),
+            scaled=True,
+            max_epochs=1,
+        ),
+    )
     yield "noise: cells", "no good fit", partial(noise, cells)
     yield "noise: diabetes", "no good fit", partial(noise, diabetes)
     yield "noise: mails with 300 copies", "duplicates", partial(noise, mails, 300)
@@ -321,23 +431,69 @@ def situations() -> Iterator[tuple[str, str, Callable[[], Any]]]:
     males = partial(table, "plm", "Males", "wage", n=5000)
     labour = partial(table, "plm", "LaborSupply", "lnhr", n=6000)
     produc = partial(table, "plm", "Produc", "gsp", n=6000)
-    yield "panel: PSID by person", "no leak", partial(leaks, psid, set(), cv=GroupKFold(5), groups="id")
-    yield "panel: males by person", "no leak", partial(leaks, males, set(), cv=GroupKFold(5), groups="nr")
-    yield "panel: labour by person", "no leak", partial(leaks, labour, set(), cv=GroupKFold(5), groups="id")
-    yield "panel: produc by state", "no leak", partial(leaks, produc, set(), cv=GroupKFold(5), groups="state")
-    yield "panel: labour, rows mixed", "groups", partial(leaks, labour, {"groups across folds"}, groups="id")
-    yield "panel: produc, years mixed", "future", partial(leaks, produc, {"future in the training rows"}, times=lambda X: X["year"])
+    yield (
+        "panel: PSID by person",
+        "no leak",
+        partial(leaks, psid, set(), cv=GroupKFold(5), groups="id"),
+    )
+    yield (
+        "panel: males by person",
+        "no leak",
+        partial(leaks, males, set(), cv=GroupKFold(5), groups="nr"),
+    )
+    yield (
+        "panel: labour by person",
+        "no leak",
+        partial(leaks, labour, set(), cv=GroupKFold(5), groups="id"),
+    )
+    yield (
+        "panel: produc by state",
+        "no leak",
+        partial(leaks, produc, set(), cv=GroupKFold(5), groups="state"),
+    )
+    yield (
+        "panel: labour, rows mixed",
+        "groups",
+        partial(leaks, labour, {"groups across folds"}, groups="id"),
+    )
+    yield (
+        "panel: produc, years mixed",
+        "future",
+        partial(leaks, produc, {"future in the training rows"}, times=lambda X: X["year"]),
+    )
     arrests = partial(table, "carData", "Arrests", "released", n=5000)
     yield "coarse: arrests as they are", "no leak", partial(leaks, arrests, set())
     copies = {"duplicates across folds"}
     for name, data in (("concrete", boston), ("cells", cells), ("psid", psid)):
-        yield f"copies: 5 % of {name}", "copies", partial(leaks, data, copies, plant=copied(0.05))
-    yield "leak: boston, target times 1.2", "target", partial(leaks, boston, {"target among the features"}, plant=with_target(0.0))
-    yield "leak: boston, target blurred", "gives the target away", partial(leaks, boston, {"feature that gives the target away"}, plant=with_target(0.01))
+        yield (
+            f"copies: 5 % of {name}",
+            "copies",
+            partial(leaks, data, copies, plant=copied(0.05)),
+        )
+    yield (
+        "leak: boston, target times 1.2",
+        "target",
+        partial(leaks, boston, {"target among the features"}, plant=with_target(0.0)),
+    )
+    yield (
+        "leak: boston, target blurred",
+        "gives the target away",
+        partial(
+            leaks, boston, {"feature that gives the target away"}, plant=with_target(0.01)
+        ),
+    )
     yield "leak: boston as it is", "no leak", partial(leaks, boston, set())
     for part in (0.1, 0.2, 0.5, 1.5):
-        yield f"budget: Hyperband, {part} of its time", "full epochs", partial(budget, HyperbandSearchCV, part)
-    yield "budget: BOHB, 0.2 of its time", "full epochs", partial(budget, HyperbandSearchCV, 0.2, sampler="tpe")
+        yield (
+            f"budget: Hyperband, {part} of its time",
+            "full epochs",
+            partial(budget, HyperbandSearchCV, part),
+        )
+    yield (
+        "budget: BOHB, 0.2 of its time",
+        "full epochs",
+        partial(budget, HyperbandSearchCV, 0.2, sampler="tpe"),
+    )
     yield (
         "budget: halving, 0.2 of its time", "full epochs",
         partial(budget, HalvingRandomSearchCV, 0.2, resource="mlpclassifier__max_epochs", n_candidates=27, min_resources=1),
@@ -356,7 +512,9 @@ def run(name: str, expected: str, situation: Callable[[], Any]) -> Result:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", default="", help="a part of the names to run")
     parser.add_argument("--out", type=Path, help="file for a JSON line per situation")
     args = parser.parse_args()
@@ -367,9 +525,17 @@ def main() -> None:
         try:
             result = run(name, expected, situation)
         except Exception as error:  # noqa: BLE001 - counted as wrong, and printed
-            result = Result(name=name, expected=expected, said=f"{type(error).__name__}: {error}", is_right=False)
+            result = Result(
+                name=name,
+                expected=expected,
+                said=f"{type(error).__name__}: {error}",
+                is_right=False,
+            )
         results.append(result)
-        print(f"{'right' if result.is_right else 'WRONG'}  {result.name} ({result.seconds} s): {result.said} {result.scores or ''}", flush=True)
+        print(
+            f"{'right' if result.is_right else 'WRONG'}  {result.name} ({result.seconds} s): {result.said} {result.scores or ''}",
+            flush=True,
+        )
         if args.out is not None:
             with args.out.open("a") as file:
                 file.write(json.dumps(asdict(result)) + "\n")

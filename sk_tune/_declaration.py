@@ -55,10 +55,10 @@ def parameters(cls: _Class) -> _Class:
             # People who ask for the signature see the type alone.
             annotations[name] = kind.__origin__
     cls.__annotations__ = annotations
-    made: Any = dataclass(kw_only=True, eq=False, repr=False)(cls)
-    names = [parameter.name for parameter in fields(made)]
-    made._parameter_constraints = {n: constraints[n] for n in names if n in constraints}
-    init = made.__init__
+    declared: Any = dataclass(kw_only=True, eq=False, repr=False)(cls)
+    names = [parameter.name for parameter in fields(declared)]
+    declared._parameter_constraints = {n: constraints[n] for n in names if n in constraints}
+    init = declared.__init__
 
     @wraps(init)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -73,8 +73,8 @@ def parameters(cls: _Class) -> _Class:
             words = str(error).partition(". Did you mean")[0]
             raise TypeError(f"{words}.{hint}") from None
 
-    made.__init__ = __init__
-    with_inherited_docs(made)
+    declared.__init__ = __init__
+    with_inherited_docs(declared)
     return cls
 
 
@@ -118,8 +118,8 @@ def with_inherited_docs(cls: _Class) -> _Class:
         inherited: dict[str, str] = {}
         for base_doc in base_docs:
             inherited = _entries(_section(base_doc, title)) | inherited
-        before, after = (_entries(part) for part in text.split(marker))
-        entries = before | inherited | after | before
+        leading, trailing = (_entries(part) for part in text.split(marker))
+        entries = leading | inherited | trailing | leading
         described = [
             _with_default(signature.get(name), entries[name])
             for name in sorted(entries, key=place)

@@ -80,9 +80,9 @@ def sign(path: Path, *, instead_of: Path | None = None) -> None:
     key = _key()
     if key is None:
         return
-    before = _signatures(place)[:1]
+    previous_keys = _signatures(place)[:1]
     with replaced_file(_beside(place)) as temporary:
-        temporary.write_text("\n".join([_signature(path, key), *before]) + "\n")
+        temporary.write_text("\n".join([_signature(path, key), *previous_keys]) + "\n")
 
 
 def is_own(path: Path) -> bool:

@@ -60,13 +60,13 @@ class Metric:
                 return probabilities
             column = 1
             if self.pos_label is not None:
-                found = np.flatnonzero(classes == self.pos_label)
-                if not len(found):
+                positions = np.flatnonzero(classes == self.pos_label)
+                if not len(positions):
                     raise ValueError(
                         f"The 'pos_label' parameter of the metric must be one of the "
                         f"classes {classes.tolist()}. Got {self.pos_label!r} instead."
                     )
-                column = int(found[0])
+                column = int(positions[0])
             return probabilities[..., column]
         if "predict" not in self.response_methods:
             raise ValueError(
@@ -88,18 +88,20 @@ def as_columns(probabilities: Any, classes: Any) -> Array:
         return np.asarray(probabilities)
     # A label that was the same in all samples has one column, of its 0 or its 1.
     pairs = zip(probabilities, classes, strict=True)
-    return np.column_stack([own @ np.asarray(values, float) for own, values in pairs])
+    return np.column_stack([
+        indicator @ np.asarray(values, float) for indicator, values in pairs
+    ])
 
 
 def check_metric_names(scoring: Any, parameter: str) -> None:
     """Raise ValueError, with what could be meant, if a text names no scorer."""
     scoring = [*scoring.values()] if isinstance(scoring, dict) else scoring
-    known = sorted(get_scorer_names())
+    names = sorted(get_scorer_names())
     for name in scoring if isinstance(scoring, list | tuple | set) else [scoring]:
-        if isinstance(name, str) and name not in known:
+        if isinstance(name, str) and name not in names:
             raise ValueError(
                 f"{parameter} must be the name of a scorer of scikit-learn. Got {name!r} "
-                f"instead.{did_you_mean(name, known)} Names: {', '.join(known)}."
+                f"instead.{did_you_mean(name, names)} Names: {', '.join(names)}."
             )
 
 

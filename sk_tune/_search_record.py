@@ -99,19 +99,19 @@ def fold_layout(search: Any, candidate: int) -> FoldLayout:
     """
     n_folds = int(search.n_splits_)
     record = search_record(search)
-    told = search.held_out_rows_[candidate] if record is not None else []
-    held = [rows for rows in told if rows is not None and len(rows)]
-    if record is None or len(held) < n_folds:
+    recorded = search.held_out_rows_[candidate] if record is not None else []
+    held_out = [rows for rows in recorded if rows is not None and len(rows)]
+    if record is None or len(held_out) < n_folds:
         parts = max(n_folds - 1, 1)
         return FoldLayout(n_folds=n_folds, n_repeats=1.0, test_by_train=1 / parts)
     n_rows = record.n_rows
     if record.resource == "n_samples":
         n_rows = int(search.cv_results_["n_resources"][candidate])
-    n_held = sum(len(rows) for rows in held)
+    n_held = sum(len(rows) for rows in held_out)
     mean = n_held / n_folds
     return FoldLayout(
         n_folds=n_folds,
-        n_repeats=n_held / len(np.unique(np.concatenate(held))),
+        n_repeats=n_held / len(np.unique(np.concatenate(held_out))),
         test_by_train=mean / max(n_rows - mean, 1.0),
     )
 

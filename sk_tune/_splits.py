@@ -36,7 +36,7 @@ def folds_among(
     place = np.full(n_rows, -1)
     place[kept] = np.arange(len(kept))
     parts = [[place[part] for part in fold] for fold in folds]
-    return [(train[train >= 0], held[held >= 0]) for train, held in parts]
+    return [(train[train >= 0], test[test >= 0]) for train, test in parts]
 
 
 def as_times(times: Any) -> npt.NDArray[Any]:

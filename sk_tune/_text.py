@@ -45,24 +45,26 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
     >>> [nearest(name, names) for name in ("mse", "AUC", "acuracy", "zzz")]
     [['neg_mean_squared_error'], ['roc_auc'], ['accuracy'], []]
     """
-    wanted = name.lower()
-    by_lower = {known.lower(): known for known in sorted(names, key=len)}
+    lowered = name.lower()
+    by_lower = {valid_name.lower(): valid_name for valid_name in sorted(names, key=len)}
     initials = {low: "".join(word[:1] for word in low.split("_")) for low in by_lower}
-    is_short = len(wanted) < 3
-    near = [low for low in by_lower if len(wanted) > 1 and initials[low].endswith(wanted)]
-    near += get_close_matches(wanted, by_lower, n=1, cutoff=0.9)
-    near += [low for low in by_lower if wanted.startswith(f"{low}_")]
-    near += [low for low in by_lower if not is_short and low.startswith(wanted)]
-    near += [low for low in by_lower if not is_short and wanted in low]
-    near += get_close_matches(wanted, by_lower, n=1, cutoff=0.7)
-    near += [low for low in by_lower if len(low) > 1 and low in wanted]
-    return [by_lower[low] for low in dict.fromkeys(near)][:1]
+    is_short = len(lowered) < 3
+    matches = [
+        low for low in by_lower if len(lowered) > 1 and initials[low].endswith(lowered)
+    ]
+    matches += get_close_matches(lowered, by_lower, n=1, cutoff=0.9)
+    matches += [low for low in by_lower if lowered.startswith(f"{low}_")]
+    matches += [low for low in by_lower if not is_short and low.startswith(lowered)]
+    matches += [low for low in by_lower if not is_short and lowered in low]
+    matches += get_close_matches(lowered, by_lower, n=1, cutoff=0.7)
+    matches += [low for low in by_lower if len(low) > 1 and low in lowered]
+    return [by_lower[low] for low in dict.fromkeys(matches)][:1]
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return a question with what a wrong name could be meant for, after a blank; or ""."""
-    near = nearest(name, names)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    matches = nearest(name, names)
+    return f" Did you mean {matches[0]!r}?" if matches else ""
 
 
 def error_line(traceback: str) -> str:
@@ -124,10 +126,12 @@ def number_texts(values: Sequence[float], digits: int = 4) -> list[str]:
     """
     sizes = [abs(v) for v in values if v and math.isfinite(v)]
     decimals = _decimals(statistics.median_high(sizes) if sizes else 1.0, digits)
-    known = [v for v in values if math.isfinite(v)]
+    finite_values = [v for v in values if math.isfinite(v)]
     # Fewer decimals where no number loses anything by that.
     fewer = [
-        d for d in range(decimals) if all(round(v, d) == round(v, decimals) for v in known)
+        d
+        for d in range(decimals)
+        if all(round(v, d) == round(v, decimals) for v in finite_values)
     ]
     return [_of_column(v, min([*fewer, decimals]), digits) for v in values]
 
@@ -182,9 +186,9 @@ def seconds_text(seconds: float) -> str:
         return f"{seconds:.2f} s"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, seconds_left = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
+        return f"{minutes} min {seconds_left:02d} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes:02d} min"
 

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Bagging of networks: scikit-learn's, with all members trained as one fleet.
 
-``fit`` is scikit-learn's, inside a ``with fleet():`` block: it draws samples, columns and
-seeds, and its members come out equal.  What is added are tables on the out-of-bag samples,
-those that a member lacks, and predictions of all members in one call.
+``fit`` runs scikit-learn's own ``fit`` inside a ``with fleet():`` block, which draws
+samples, columns and seeds, so the members are equal to scikit-learn's.  This module adds
+tables of out-of-bag scores and predicts with all members in one call.
 
 Notation: m members, n samples, C classes or targets.
 """
@@ -34,18 +34,18 @@ from sk_tune.exceptions import warn_user
 Array = npt.NDArray[Any]
 
 _N_NAMED = 5  # Columns that a warning lists.
-# Columns of a table by their names in a network's history.
+# Columns of `oob_curve_` by their names in a network's history.
 _COLUMNS = {
     "train_loss": "train_loss",
     "monitor_loss": "oob_loss",
     "monitor_score": "oob_score",
 }
-# Predictions of all members at one time, in numbers.
+# Largest number of predicted values held at one time.
 _MOST_NUMBERS = 2**22
 
 
 class _Bagging(Documented):
-    """Lets scikit-learn's bagging train and predict with its networks together.
+    """Makes scikit-learn's bagging train and predict its networks together.
 
     Drop-in for scikit-learn's class of this name, with the same results for the same
     ``random_state``.
@@ -53,20 +53,19 @@ class _Bagging(Documented):
     Parameters
     ----------
     n_estimators : int, default=10
-        Members.
+        Number of members.
     max_samples : int or float, default=None
-        Samples to draw for each member, or their share; as many as there are if None.
+        Number of samples to draw for each member, or their share; None draws n_samples.
     max_features : int or float, default=1.0
-        Columns to draw for each member, or their share.
+        Number of columns to draw for each member, or their share.
     bootstrap : bool, default=True
         Whether samples are drawn with replacement.
     bootstrap_features : bool, default=False
         Whether columns are drawn with replacement.
     oob_score : bool, default=False
-        Whether to score on the samples that members lack, as a whole, by epochs and by
-        numbers of members.
+        Whether to compute out-of-bag scores: overall, by epoch and by number of members.
     warm_start : bool, default=False
-        Whether ``fit`` adds members to those that are there.
+        Whether ``fit`` adds members to the existing ones.
     n_jobs : int, default=None
         Worker processes that train, as in scikit-learn.
     random_state : int, RandomState instance or None, default=None
@@ -77,7 +76,7 @@ class _Bagging(Documented):
     Attributes
     ----------
     estimator_ : estimator
-        What the members are copies of.
+        Template of the members.
     estimators_ : list of estimators
         The members.
     estimators_samples_ : list of ndarray
@@ -90,28 +89,28 @@ class _Bagging(Documented):
         Their names, if X had any.
     oob_curve_ : DataFrame
         A row for each member and epoch, if `oob_score`: member, epoch, train_loss, and
-        oob_loss and oob_score on the samples that the member lacks.  Where the mean
+        oob_loss and oob_score on the member's out-of-bag samples.  Where the mean
         ``oob_loss`` no longer falls, more epochs do not help.  Empty for members that are
-        no networks, or that stand behind transformers, and within ``fleet()``.
+        not networks or follow transformers, and within ``fleet()``.
     oob_by_members_ : DataFrame
         A row for each number of members, if `oob_score`: n_members, oob_score of the first
-        so many, and n_samples, the samples that at least one of them lacks.  Where
-        ``oob_score`` no longer rises, more members do not help.
+        n_members members, and n_samples, the samples that are out of bag for at least one
+        of them.  Where ``oob_score`` no longer rises, more members do not help.
 
     Notes
     -----
-    Members are stacked when they predict: networks of one architecture are one call.
+    Networks of one architecture are stacked and predict in one call.
     """
 
     def fit(self: Any, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Any:
-        """Train the members, each on samples and columns drawn for it.
+        """Train each member on its own draw of samples and columns.
 
         Parameters
         ----------
         sample_weight : array-like of shape (n_samples,), default=None
-            Chances of the samples to be drawn; all equal if None.
+            Relative probabilities of the samples to be drawn; equal if None.
         **fit_params : dict of str to object
-            For ``fit`` of the members, as scikit-learn routes them.
+            Passed to the members' ``fit`` by scikit-learn's metadata routing.
         """
         for name in ("oob_curve_", "oob_by_members_"):
             vars(self).pop(name, None)
@@ -120,7 +119,7 @@ class _Bagging(Documented):
         try:
             with ExitStack() as stack:
                 if not is_in_block and has_network(self._get_estimator()):
-                    # Whoever answers networks outside of a block knows nothing of these.
+                    # Monitors exist only where the engine trains, inside the block.
                     stack.enter_context(adoption(None))
                     monitor = _left_out if self.oob_score else None
                     n_jobs = effective_n_jobs(self.n_jobs)
@@ -132,7 +131,7 @@ class _Bagging(Documented):
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Return whether there are members: an interrupted ``fit`` leaves none."""
+        """Return whether there are members; an interrupted ``fit`` leaves none."""
         return bool(getattr(self, "estimators_", ()))
 
     def _validate_estimator(self: Any, default: Any = None) -> None:
@@ -140,7 +139,7 @@ class _Bagging(Documented):
         self.estimator_ = with_categories(self.estimator_, self._categories)
 
     def _set_oob_score(self: Any, X: Any, y: Any) -> None:
-        """Score each sample by the members that lack it: all, the first few, by epochs."""
+        """Compute out-of-bag scores of all members, of the first few, and by epoch."""
         epochs = [
             {
                 "member": number,
@@ -174,7 +173,7 @@ class _Bagging(Documented):
             self.oob_score_ = accuracy_score(y, total.argmax(axis=1))
 
     def _combined(self: Any, X: Any) -> Array | None:
-        """Return the mean of the members; None if no network is among them."""
+        """Return the mean prediction of the members; None if none of them is a network."""
         check_is_fitted(self)
         if not any(network_of(member) is not None for member in self.estimators_):
             return None
@@ -191,7 +190,7 @@ class _Bagging(Documented):
 
 
 def _categories_of_members(bagging: Any, X: Any) -> list[int]:
-    """Return the columns that hold categories, if all members see the same columns."""
+    """Return the positions of categorical columns, if all members see the same columns."""
     positions = category_columns(X)
     if not positions or not asks_for_types(bagging._get_estimator()):
         return []
@@ -200,15 +199,15 @@ def _categories_of_members(bagging: Any, X: Any) -> list[int]:
     if has_all and not bagging.bootstrap_features:
         return positions
     warn_user(
-        f"{type(bagging).__name__} gives each member its own columns, so that categories "
-        f"of {[str(X.columns[i]) for i in positions[:_N_NAMED]]} are numbers to them. Use "
-        "max_features=1.0 and bootstrap_features=False."
+        f"{type(bagging).__name__} draws columns for each member, so members would treat "
+        f"{[str(X.columns[i]) for i in positions[:_N_NAMED]]} as numbers, not categories. "
+        "Use max_features=1.0 and bootstrap_features=False."
     )
     return []
 
 
 def _left_out(X: Any, y: Any, sample_weight: Any) -> Array | None:
-    """Return the samples that a member lacks: scikit-learn gives them a weight of 0."""
+    """Return a member's out-of-bag samples, which have a weight of 0 in scikit-learn."""
     if sample_weight is None:
         return None
     samples = np.flatnonzero(np.asarray(sample_weight) == 0)
@@ -218,11 +217,11 @@ def _left_out(X: Any, y: Any, sample_weight: Any) -> Array | None:
 def _members_table(
     combination: Combination, lacks: npt.NDArray[np.bool_], X: Any, y: Array
 ) -> tuple[pd.DataFrame, Array]:
-    """Return the score of the first members, for each number, and sums of all, (n, C).
+    """Return out-of-bag scores by number of members, and summed predictions (n, C).
 
-    Columns: n_members; oob_score, accuracy or R^2, over the samples that at least one of
-    them lacks; n_samples, the number of these. `lacks`, (m, n), says who lacks which; `y`
-    holds positions of classes, or targets.
+    Columns: n_members; oob_score, accuracy or R^2, over the samples that are out of bag for
+    at least one of the first n_members; n_samples, their number. `lacks`, (m, n), marks the
+    out-of-bag samples of each member; `y` holds positions of classes, or targets.
     """
     is_classifier = combination.classes is not None
     predicted = np.empty(lacks.shape, dtype=np.intp if is_classifier else np.float64)
@@ -262,7 +261,7 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[m
     Parameters
     ----------
     estimator : estimator, default=None
-        What to train many of: a network, a pipeline that ends in one, or any other
+        Template of the members: a network, a pipeline that ends in a network, or any other
         classifier.  ``MLPClassifier()`` if None.
     {parameters}
 
@@ -273,9 +272,9 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[m
     n_classes_ : int
         Number of classes.
     oob_score_ : float
-        Accuracy where each sample is predicted by the members that lack it, if `oob_score`.
+        Accuracy of the out-of-bag predictions, if `oob_score`.
     oob_decision_function_ : ndarray of shape (n_samples, n_classes)
-        Their mean probabilities, if `oob_score`.
+        Mean out-of-bag probabilities, if `oob_score`.
     {attributes}
 
     See Also
@@ -302,10 +301,10 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[m
         Parameters
         ----------
         **params : dict of str to object
-            For the members, as scikit-learn routes them.
+            Passed to the members by scikit-learn's metadata routing.
         """
-        found = None if params else self._combined(X)
-        mean: Array = super().predict_proba(X, **params) if found is None else found
+        combined = None if params else self._combined(X)
+        mean: Array = super().predict_proba(X, **params) if combined is None else combined
         return mean
 
     def _get_estimator(self) -> Any:
@@ -321,16 +320,16 @@ class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[mis
     Parameters
     ----------
     estimator : estimator, default=None
-        What to train many of: a network, a pipeline that ends in one, or any other
+        Template of the members: a network, a pipeline that ends in a network, or any other
         regressor.  ``MLPRegressor()`` if None.
     {parameters}
 
     Attributes
     ----------
     oob_score_ : float
-        R^2 where each sample is predicted by the members that lack it, if `oob_score`.
+        R^2 of the out-of-bag predictions, if `oob_score`.
     oob_prediction_ : ndarray of shape (n_samples,)
-        Their mean predictions, if `oob_score`.
+        Mean out-of-bag predictions, if `oob_score`.
     {attributes}
 
     See Also
@@ -357,13 +356,13 @@ class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[mis
         Parameters
         ----------
         **params : dict of str to object
-            For the members, as scikit-learn routes them.
+            Passed to the members by scikit-learn's metadata routing.
         """
-        found = None if params else self._combined(X)
-        if found is None:
+        combined = None if params else self._combined(X)
+        if combined is None:
             mean: Array = super().predict(X, **params)
             return mean
-        return found[:, 0] if found.shape[1] == 1 else found
+        return combined[:, 0] if combined.shape[1] == 1 else combined
 
     def _get_estimator(self) -> Any:
         return MLPRegressor() if self.estimator is None else self.estimator

@@ -3,19 +3,18 @@
 """Gradient boosting with networks as stages.
 
 Each stage is one regressor with an output for each column of the gradient, so K classes
-are one network, not K trees.  It goes into the sum times a step that a line search over
-the stage's samples finds, and times the learning rate.  Trees take a Newton step in each
-leaf; a network has no leaves.  Fitting it to the Newton direction itself (GrowNet) takes
-other weights of the samples for each class, hence a network for each, and targets that
-explode where a sample is predicted surely; a single step for the whole stage does without
-both.
+need one network, not K trees.  Its contribution is multiplied by a step from a line search
+over the stage's samples and by the learning rate.  Trees take a Newton step in each leaf; a
+network has no leaves.  Fitting the network to the Newton direction itself (GrowNet) needs
+separate sample weights, hence a separate network, for each class, and its targets explode
+where predictions are confident; a single step for the whole stage avoids both.
 
-Notation: n samples, C columns.  y are targets, F is the sum of the stages so far, f what a
-new stage predicts, all of shape (n, C); w are the weights of the samples.  Each stage is
-fitted to the negative gradient r of the loss by F (Friedman 2001, Algorithm 1, line 3),
-and goes into the sum times a step rho (line 5), which minimises the loss of F + rho f.
-Where the loss has second derivatives, rho is one step of Newton's method from 0, in closed
-form; it stays bounded where classes are separated, where the minimum does not.
+Notation: n samples, C columns.  y are targets, F is the sum of the previous stages, f the
+prediction of a new stage, all of shape (n, C); w are the sample weights.  Each stage is
+fitted to the negative gradient r of the loss at F (Friedman 2001, Algorithm 1, line 3) and
+added with a step rho (line 5) that minimises the loss of F + rho f.  Where the loss has
+second derivatives, rho is one step of Newton's method from 0, in closed form; unlike the
+minimum, it stays bounded where classes are separable.
 
 References
 ----------
@@ -52,11 +51,11 @@ Floats = npt.NDArray[np.float64]
 
 
 class BoostingLoss(ABC):
-    """A loss as gradient boosting needs it."""
+    """A loss with the derivatives that gradient boosting needs."""
 
     @abstractmethod
     def start(self, y: Floats, w: Floats) -> Floats:
-        """Return the constant of least loss, (C,), for targets (n, C) and weights (n,)."""
+        """Return the best constant, (C,), for targets (n, C) and weights (n,)."""
 
     @abstractmethod
     def each(self, y: Floats, F: Floats) -> Floats:
@@ -64,24 +63,24 @@ class BoostingLoss(ABC):
 
     @abstractmethod
     def residual(self, y: Floats, F: Floats) -> Floats:
-        """Return the negative gradients, (n, C), times a constant: what is fitted next."""
+        """Return the negative gradients, (n, C), times a constant: the next targets."""
 
     @abstractmethod
     def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
         """Return the second derivative of each sample's loss along a stage `f`, (n,).
 
-        It is multiplied by the constant of ``residual``.
+        It is scaled by the same constant as ``residual``.
         """
 
     def look_at(self, y: Floats, F: Floats, w: Floats) -> None:  # noqa: B027
-        """Adapt the loss to the residuals before a stage, if it has something to adapt."""
+        """Update loss parameters from the residuals before a stage, if it has any."""
 
     def mean(self, y: Floats, F: Floats, w: Floats) -> float:
         """Return the weighted mean of the loss; less is better."""
         return float(np.average(self.each(y, F), weights=w))
 
     def step(self, y: Floats, F: Floats, f: Floats, w: Floats) -> float:
-        """Return how far to go along a stage `f`, (n, C); 0 where it leads nowhere."""
+        """Return the step along a stage `f`, (n, C); 0 if the loss does not fall."""
         slope = float(w @ (self.residual(y, F) * f).sum(axis=1))
         curvature = float(w @ self.curvature(y, F, f))
         return slope / curvature if curvature > np.finfo(np.float64).tiny else 0.0
@@ -128,13 +127,13 @@ class _AbsoluteError(BoostingLoss):
 
 
 class _HuberLoss(BoostingLoss):
-    """Squared error for the share `alpha` of small residuals, absolute error for others."""
+    """Squared error for the share `alpha` of small residuals, absolute error for larger."""
 
     def __init__(self, alpha: float) -> None:
         self.alpha = alpha
         self.delta = np.inf
-        # The first one: losses of several stages are compared, so that they are to be those
-        # of one function.
+        # The threshold of the first stage: losses of several stages are comparable only if
+        # they belong to one function.
         self._scored_delta = np.inf
 
     def start(self, y: Floats, w: Floats) -> Floats:
@@ -204,7 +203,7 @@ _REGRESSION_LOSSES: dict[str, Callable[[float], BoostingLoss]] = {
 
 
 def _weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
-    """Return the least value that a share `level` of the weights does not exceed."""
+    """Return the smallest value at or below which lies a share `level` of the weights."""
     order = np.argsort(values, kind="stable")
     total = np.cumsum(weights[order])
     position = np.searchsorted(total, level * total[-1])
@@ -215,7 +214,7 @@ Array = npt.NDArray[Any]
 
 
 class _BoostedSamples(NamedTuple):
-    """Samples with their targets, weights, and what is predicted for them so far."""
+    """Samples with targets, weights, and the predictions of the stages so far."""
 
     X: Array
     y: Array
@@ -230,29 +229,29 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
     Parameters
     ----------
     estimator : regressor, default=None
-        What the stages are copies of: a regressor, which takes as many targets as there
-        are columns in y, or classes if these are more than two.
+        Template of the stages: a regressor that supports as many targets as y has columns,
+        or as there are classes if there are more than two.
         ``MLPRegressor(n_layers=1, width=64, max_epochs=10)`` if None.
     n_estimators : int, default=50
-        Stages, at most.
+        Maximum number of stages.
     learning_rate : float, default=0.3
-        Factor of every stage; smaller ones need more stages.
+        Factor of every stage; smaller values need more stages.
     subsample : float, default=1.0
-        Share of the samples that each stage is trained on, drawn anew without replacement.
+        Share of the samples that each stage is trained on, drawn without replacement.
     validation_fraction : float, default=0.1
         Share of the samples to set aside for early stopping; stratified in classification.
     n_iter_no_change : int or None, default=None
-        Stages without progress on the samples set aside after which to stop; the stages up
-        to the best are kept.  None trains all stages on all samples.
+        Stop after this number of stages without progress on the samples set aside, and
+        keep the stages up to the best.  None trains all stages on all samples.
     tol : float, default=1e-4
-        Fall of the loss that counts as progress.
+        Decrease of the loss that counts as progress.
     random_state : int, RandomState instance or None, default=None
         Seed of the stages' seeds, of subsamples and of the samples set aside.
 
     Attributes
     ----------
     estimator_ : regressor
-        What the stages are copies of.
+        Template of the stages.
     estimators_ : list of regressors
         The stages.
     weights_ : ndarray of shape (n_estimators_,)
@@ -260,7 +259,7 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
     n_estimators_ : int
         Number of stages.
     validation_score_ : ndarray of shape (n_stages,)
-        ``train_score_`` on the samples set aside, if there are some.
+        ``train_score_`` on the samples set aside, if any.
     n_features_in_ : int
         Columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -278,22 +277,22 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
     tol: Annotated[float, Interval(Real, 0, None, closed="left")] = 1e-4
     random_state: Annotated[Any, "random_state"] = None
 
-    # Parameters that scikit-learn would hand to each stage.
+    # Parameters that scikit-learn would pass to each stage.
     estimator_params: ClassVar[tuple[str, ...]] = ()
 
     def _encode(self, y: Array) -> tuple[BoostingLoss, Floats, Array | None]:
-        """Return the loss, targets as it takes them, (n, C), and labels to stratify by."""
+        """Return the loss, its targets, (n, C), and labels to stratify by."""
         raise NotImplementedError
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train the stages, each on what those before it leave."""
+        """Train the stages, each on the residuals of the previous ones."""
         self.__dict__.pop("estimators_", None)
         self._validate_params()
         self._validate_estimator(MLPRegressor(n_layers=1, width=64, max_epochs=10))
         if is_classifier(self.estimator_):
             raise ValueError(
-                f"The 'estimator' parameter of {type(self).__name__} must be a regressor: "
-                f"a stage learns numbers, what is left. Got {self.estimator_!r} instead."
+                f"The 'estimator' parameter of {type(self).__name__} must be a regressor, "
+                f"because stages predict residuals. Got {self.estimator_!r} instead."
             )
         self.estimator_: Any = with_categories(self.estimator_, category_columns(X))
         X, y = self._checked(X, y=y, multi_output=True, reset=True)
@@ -318,7 +317,7 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
                 "validation_fraction must leave samples of every class to train on. Got "
                 f"{self.validation_fraction} of {len(X)} samples."
             )
-        seen, held = (
+        train_set, valid_set = (
             None
             if part is None
             else _BoostedSamples(
@@ -326,11 +325,11 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
             )
             for part in (train, valid)
         )
-        self._boost(seen, held, rng, is_weighted=is_weighted)
+        self._boost(train_set, valid_set, rng, is_weighted=is_weighted)
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Return whether the last ``fit`` came to its end, not interrupted."""
+        """Return whether the last ``fit`` was completed, not interrupted."""
         return hasattr(self, "estimators_")
 
     def _boost(
@@ -360,8 +359,10 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
                 continue
             valid.F[:] += weight * _output(stage, valid.X)
             validation_score.append(loss.mean(valid.y, valid.F, valid.w))
-            before = validation_score[-n_patient - 1 : -1]
-            if len(before) == n_patient and validation_score[-1] + self.tol >= max(before):
+            recent_scores = validation_score[-n_patient - 1 : -1]
+            if len(recent_scores) == n_patient and validation_score[-1] + self.tol >= max(
+                recent_scores
+            ):
                 break
         n_kept = len(stages)
         if validation_score:
@@ -424,7 +425,7 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         estimator = MLPRegressor() if self.estimator is None else self.estimator
         tags_of_stage = get_tags(estimator).input_tags
-        # NaN fills short sequences up.
+        # NaN pads short sequences.
         takes_nan = getattr(last_step(estimator), "_allow_nan", False)
         tags.input_tags.allow_nan = tags_of_stage.allow_nan or takes_nan
         tags.input_tags.three_d_array = tags_of_stage.three_d_array
@@ -440,7 +441,7 @@ def _output(stage: Any, X: Array) -> Array:
 class BoostingClassifier(  # type: ignore[misc]
     ClassifierMixin, CombinedClassifier, _Boosting
 ):
-    """Gradient boosting of networks for classes, by the log loss.
+    """Gradient boosting of networks for classification, by log loss.
 
     Parameters
     ----------
@@ -449,9 +450,9 @@ class BoostingClassifier(  # type: ignore[misc]
     Attributes
     ----------
     init_ : ndarray of shape (1,) or (n_classes,)
-        Where the sum begins: log-odds of two classes, or the logarithms of their shares.
+        Initial value of the sum: log-odds of two classes, or logarithms of class shares.
     train_score_ : ndarray of shape (n_stages,)
-        Log loss in nats after each stage that was trained, on the samples of the stage.
+        Log loss in nats after each trained stage, on the stage's samples.
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of ``predict_proba``.
     n_classes_ : int
@@ -465,8 +466,8 @@ class BoostingClassifier(  # type: ignore[misc]
 
     Notes
     -----
-    A stage is fitted to the gradient of all classes at once, as one network, and its
-    factor is one Newton step along it.
+    A stage is one network, fitted to the gradient of all classes at once; its factor is one
+    Newton step along it.
 
     Examples
     --------
@@ -522,7 +523,7 @@ class BoostingRegressor(RegressorMixin, CombinedRegressor, _Boosting):  # type: 
     Parameters
     ----------
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
-        What the sum minimises; the latter two mind outliers less.
+        Loss to minimise; the latter two are robust to outliers.
     alpha : float, default=0.9
         Share of the samples whose residuals count as small in the Huber loss.
     {parameters}
@@ -530,10 +531,10 @@ class BoostingRegressor(RegressorMixin, CombinedRegressor, _Boosting):  # type: 
     Attributes
     ----------
     init_ : ndarray of shape (n_outputs,)
-        Where the sum begins: mean or median of y.
+        Initial value of the sum: mean or median of y.
     train_score_ : ndarray of shape (n_stages,)
-        Loss after each stage that was trained, on the samples it was trained on; half the
-        squared error, or the absolute or Huber loss.
+        Loss after each trained stage, on the stage's samples: half the squared error, or
+        the absolute or Huber loss.
     {attributes}
 
     See Also

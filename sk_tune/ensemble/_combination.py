@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The weighted sum of what several estimators predict, their networks in one call.
+"""The weighted sum of the predictions of several estimators, networks in one call.
 
-Networks of one architecture are stacked, whatever transformers stand in front of them; all
-other members run one by one.  The result is that of a loop over all members.
+Networks of one architecture are stacked, whatever transformers precede them; other members
+run one after the other.  The result equals that of a loop over all members.
 
 Notation: m members, k of them in a stack; n samples, C columns of the result.
 """
@@ -32,7 +32,7 @@ from sk_tune.training import one_thread
 
 Array = npt.NDArray[Any]
 
-# Methods that turn outputs into predictions.
+# Methods that convert outputs to predictions.
 _PREDICTING = ("predict", "predict_proba", "_predictions", "_forward", "_check_X")
 
 
@@ -45,10 +45,10 @@ class Member(NamedTuple):
 
 
 def network_of(estimator: Any) -> NetworkEstimator | None:
-    """Return the fitted network that predicts for an estimator, if there is one.
+    """Return the fitted network that makes an estimator's predictions, if there is one.
 
-    It is the estimator itself or the last step of a pipeline; None if that is no network of
-    sk_tune's, or overrides how these predict.
+    It is the estimator itself or the last step of a pipeline; None if that is not a network
+    of sk_tune, or overrides the networks' prediction methods.
     """
     last = estimator.steps[-1][1] if type(estimator) is Pipeline else estimator
     if not isinstance(last, NetworkEstimator) or not is_unchanged(last):
@@ -60,12 +60,12 @@ def network_of(estimator: Any) -> NetworkEstimator | None:
 
 
 class Combination:
-    """Weighted sum of the predictions of some members, at least one.
+    """Weighted sum of the predictions of at least one member.
 
-    `classes`, (C,), are the labels in the order of the columns of the result, which is of
-    probabilities; each member's ``classes_`` are among them.  They are empty for several
-    labels a sample, which members then know all; None adds up what members ``predict``.
-    Stacked networks compute in `dtype`, in that of each network if it is None.
+    `classes`, (C,), are the labels in the order of the columns of the result, which then
+    holds probabilities; each member's ``classes_`` are among them.  They are empty for
+    multilabel targets, whose labels all members share; None sums the results of
+    ``predict``.  Stacked networks compute in `dtype`, or in their own if it is None.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Combination:
         self._forget()
 
     def is_of(self, members: Sequence[Member]) -> bool:
-        """Return whether these are the members, with their weights."""
+        """Return whether the members and their weights are equal to these."""
         return len(self.members) == len(members) and all(
             a.estimator is b.estimator and a.weight == b.weight
             for a, b in zip(self.members, members, strict=True)
@@ -89,15 +89,15 @@ class Combination:
 
     def _forget(self) -> None:
         self._groups: list[_Stacked | _Lone] | None = None
-        # Networks, their weights, and the states in which they were stacked.
+        # Networks, their weights, and their training states at the time of stacking.
         self._trained: list[tuple[Any, list[Tensor], tuple[Any, ...]]] = []
         # A stack computes in buffers that threads must not share.
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        # Stacked weights are copies, which are made when they are needed.
-        made = ("_groups", "_trained", "_lock")
-        return {name: value for name, value in vars(self).items() if name not in made}
+        # Stacked weights are copies, rebuilt on demand.
+        caches = ("_groups", "_trained", "_lock")
+        return {name: value for name, value in vars(self).items() if name not in caches}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -114,25 +114,25 @@ class Combination:
         return np.asarray(total)
 
     def each(self, X: Any) -> Array:
-        """Return what each member predicts, (m, n, C), float64, without weights."""
-        found: list[Any] = [None] * len(self.members)
+        """Return the prediction of each member, (m, n, C), float64, without weights."""
+        predictions: list[Any] = [None] * len(self.members)
         inputs = Inputs(X)
         with self._lock:
             for group in self._current_groups(inputs):
                 for i, predicted in zip(group.positions, group.each(inputs), strict=True):
-                    found[i] = predicted
-        return np.stack(found)
+                    predictions[i] = predicted
+        return np.stack(predictions)
 
     @property
     def n_stacks(self) -> int:
-        """Stacks of several networks that the last prediction used."""
+        """Number of stacks of several networks in the last prediction."""
         return sum(
             isinstance(group, _Stacked) and len(group.positions) > 1
             for group in self._groups or ()
         )
 
     def _current_groups(self, inputs: Inputs) -> list["_Stacked | _Lone"]:
-        """Return members in groups, anew if one of them has trained since."""
+        """Return members in groups, rebuilt if a member has been trained since."""
         is_current = all(
             _training_state(network, weights) == state
             for network, weights, state in self._trained
@@ -142,7 +142,7 @@ class Combination:
         networks = [network_of(member.estimator) for member in self.members]
         self._trained = []
         preparations = {}
-        alike: dict[Any, list[int]] = {}
+        members_by_form: dict[Any, list[int]] = {}
         for i, (network, member) in enumerate(zip(networks, self.members, strict=True)):
             form: Any = i
             if network is not None:
@@ -151,17 +151,17 @@ class Combination:
                 state = _training_state(network, weights)
                 self._trained.append((network, weights, state))
                 preparations[i] = preparation_of(network, member.estimator, member.features)
-            alike.setdefault(form, []).append(i)
-        # Of those that are alike up to the scalers the first one has the common scaling.
+            members_by_form.setdefault(form, []).append(i)
+        # Of stacks that differ in scalers only, the first has the common scaling.
         scalings = {
             preparation.head_key: CommonScaling(preparation, preparation.tail)
             for preparation in reversed(preparations.values())
             if preparation.tail is not None
         }
         groups: list[_Stacked | _Lone] = []
-        for positions in alike.values():
+        for positions in members_by_form.values():
             chosen = [preparations[i] for i in positions if i in preparations]
-            # A lone network is faster without skorch, but vmap would cost more than that.
+            # A single network is faster without skorch, but vmap would cost more.
             if len(chosen) > 1 or (
                 chosen and isinstance(chosen[0].network.net_.module_, MLP)
             ):
@@ -176,14 +176,14 @@ class Combination:
 
 
 def _training_state(network: Any, weights: Sequence[Tensor]) -> tuple[Any, ...]:
-    """Return what is another if somebody has trained or altered a network."""
+    """Return a state that differs after a network was trained or altered."""
     net = network.net_
-    # Torch counts the changes of each tensor.
+    # Torch counts in-place changes of each tensor.
     return net, net.module_, net.n_steps_, sum(tensor._version for tensor in weights)
 
 
 def _form(network: Any) -> Any:
-    """Return what networks must have in common to be stacked."""
+    """Return the key that networks must share to be stacked."""
     return (
         type(network),
         network.dtype,
@@ -194,7 +194,7 @@ def _form(network: Any) -> Any:
 
 
 class _Lone:
-    """A member that predicts alone; `classes` are as in `Combination`."""
+    """A member that predicts alone; `classes` as in `Combination`."""
 
     def __init__(self, position: int, member: Member, classes: Array | None) -> None:
         self.positions = [position]
@@ -202,11 +202,11 @@ class _Lone:
         self._classes = classes
 
     def weighted_sum(self, inputs: Inputs, weights: Array) -> Array:
-        """Return what the member predicts, (n, C), float64, times its weight, (1,)."""
+        """Return the member's prediction, (n, C), float64, times its weight, (1,)."""
         return np.asarray(weights[0] * self.each(inputs)[0])
 
     def each(self, inputs: Inputs) -> list[Array]:
-        """Return a list of one: what the member predicts, (n, C), float64."""
+        """Return a list with the member's prediction, (n, C), float64."""
         estimator, features = self._member.estimator, self._member.features
         transformers = None
         if type(estimator) is Pipeline and len(estimator.steps) > 1:
@@ -222,13 +222,13 @@ class _Lone:
             return [as_columns(values, classes).astype(np.float64)]
         if is_sure:
             values = np.asarray(values)[:, None] == estimator.classes_
-        found = np.zeros((len(values), len(self._classes)))
-        found[:, np.searchsorted(self._classes, estimator.classes_)] = values
-        return [found]
+        columns = np.zeros((len(values), len(self._classes)))
+        columns[:, np.searchsorted(self._classes, estimator.classes_)] = values
+        return [columns]
 
 
 class _Stacked:
-    """Members whose networks have one architecture, and maybe a common scaling."""
+    """Members whose networks have one architecture and possibly a common scaling."""
 
     def __init__(
         self,
@@ -246,7 +246,7 @@ class _Stacked:
         self._preparations = list({p.key: p for p in preparations}.values())
         keys = [p.key for p in self._preparations]
         self._place_of = [keys.index(p.key) for p in preparations]
-        # The key is True for networks that take samples as the common scaling leaves them.
+        # The key is True for networks that take samples after the common scaling.
         self._stacks: dict[bool, NetworkStack] = {}
         self._classes = classes
         self._columns: Tensor | None = None
@@ -260,7 +260,7 @@ class _Stacked:
             self._columns = torch.from_numpy(np.stack(columns)).unsqueeze(1)
 
     def can_run(self, inputs: Inputs) -> bool:
-        """Return whether torch can run the networks as one, by some of the samples."""
+        """Return whether torch can run the networks as one, tried on a few samples."""
         samples, is_scaled = self._samples(inputs)
         try:
             self._stack(samples, is_scaled=is_scaled)
@@ -269,7 +269,7 @@ class _Stacked:
         return True
 
     def weighted_sum(self, inputs: Inputs, weights: Array) -> Array:
-        """Return the sum of what k members predict, (n, C), float64, with weights (k,)."""
+        """Return the sum of k predictions, (n, C), float64, with weights (k,)."""
         factors = torch.from_numpy(weights)
 
         def summed(outputs: Tensor) -> Tensor:
@@ -280,11 +280,11 @@ class _Stacked:
         return torch.cat(self._map(inputs, summed)).numpy()
 
     def each(self, inputs: Inputs) -> Array:
-        """Return what the members predict, (k, n, C), float64, without weights."""
+        """Return the members' predictions, (k, n, C), float64, without weights."""
         return torch.cat(self._map(inputs, self._predictions), dim=1).numpy()
 
     def _map(self, inputs: Inputs, function: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """Return what a function makes of the outputs, some samples at a time."""
+        """Return the results of a function of the outputs, in blocks of samples."""
         samples, is_scaled = self._samples(inputs)
         stack = self._stack(samples, is_scaled=is_scaled)
         if is_scaled or len(self._preparations) == 1:
@@ -294,7 +294,7 @@ class _Stacked:
         return stack.map(each, function, shared=False)
 
     def _samples(self, inputs: Inputs) -> tuple[Tensor, bool]:
-        """Return samples as the common scaling leaves them, else as the first one does."""
+        """Return samples after the common scaling, or as the first member scales them."""
         scaled = None if self._scaling is None else self._scaling(inputs)
         if scaled is not None:
             return scaled, True
@@ -314,18 +314,18 @@ class _Stacked:
         return self._stacks[is_scaled]
 
     def _predictions(self, outputs: Tensor) -> Tensor:
-        """Return what outputs mean, (k, n, C), in float64."""
+        """Convert outputs to predictions, (k, n, C), float64."""
         if self._classes is None:
             scaled = outputs.cpu().double()
             return scaled * self._scale.unsqueeze(1) + self._mean.unsqueeze(1)
         if len(self._classes) == 0:
             return outputs.sigmoid().cpu().double()
-        # The softmax takes a twentieth of the time with the samples last in memory, as the
-        # stack leaves them.
+        # The softmax takes a twentieth of the time with samples last in memory, which is
+        # the layout of the stack.
         with one_thread():
-            found = outputs.mT.contiguous().softmax(dim=1).cpu().double().mT
+            probabilities = outputs.mT.contiguous().softmax(dim=1).cpu().double().mT
         if self._columns is None:
-            return found
-        # A class that a member has never seen has no probability.
-        aligned = found.new_zeros(*found.shape[:2], len(self._classes))
-        return aligned.scatter_(2, self._columns.expand(found.shape), found)
+            return probabilities
+        # A class that a member was not trained on has probability 0.
+        aligned = probabilities.new_zeros(*probabilities.shape[:2], len(self._classes))
+        return aligned.scatter_(2, self._columns.expand(probabilities.shape), probabilities)

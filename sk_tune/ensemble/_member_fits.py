@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Fits of an ensemble's members: several at once as fleets, or stage after stage."""
+"""Fits of an ensemble's members: all at once as fleets, or stage by stage."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -32,13 +32,13 @@ def fit_members(
 ) -> list[list[Any]]:
     """Fit estimators on all samples in place; networks train together.
 
-    `epochs` are, for each estimator, the ascending epochs after which it is wanted (None
-    for ``max_epochs``, for which the schedule is laid out either way). Returns for each
-    estimator one that is fitted for each of its epochs. Raises ValueError if epochs are
-    asked of what trains no network.
+    `epochs` lists, for each estimator, the ascending epochs after which a copy is wanted;
+    None means ``max_epochs``, which the schedule refers to in either case. Returns for each
+    estimator a fitted copy per epoch. Raises ValueError if epochs are requested of an
+    estimator that is not a network.
     """
     if isinstance(adopter(), Recorder):
-        # Members train together by themselves: there is nothing to note.
+        # These members train together by themselves; there is no fit to record.
         raise FitRequested
     params = dict(fit_params or {})
     epochs = [None] * len(estimators) if epochs is None else epochs
@@ -52,12 +52,12 @@ def fit_members(
                     estimator.fit(X, y, **params)
                 if request.network is network:
                     requests[i] = request
-        others = [i for i in range(len(estimators)) if i not in requests]
-        if any(epochs[i] is not None for i in others):
+        remaining = [i for i in range(len(estimators)) if i not in requests]
+        if any(epochs[i] is not None for i in remaining):
             raise ValueError("Epochs can only be asked of a network of sk_tune.")
         parallel = joblib.Parallel(n_jobs=n_jobs)
-        tasks = (joblib.delayed(_fit)(estimators[i], X, y, params) for i in others)
-        fitted = {i: [member] for i, member in zip(others, parallel(tasks), strict=True)}
+        tasks = (joblib.delayed(_fit)(estimators[i], X, y, params) for i in remaining)
+        fitted = {i: [member] for i, member in zip(remaining, parallel(tasks), strict=True)}
         fitted |= _train_requests(requests, epochs, n_jobs)
     return [fitted[i] for i in range(len(estimators))]
 
@@ -69,7 +69,7 @@ def _fit(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Request:
-    """The training that the network at the end of a member asked for."""
+    """The training that the network at the end of a member requested."""
 
     member: Any
     network: Any = None
@@ -87,8 +87,8 @@ class _Request:
         params = {}
         if self.sample_weight is not None:
             params["sample_weight"] = self.sample_weight
-        # A training that failed has no state: the network then trains by itself, and fails
-        # with its error.
+        # A failed training has no state: the network is then trained alone and raises its
+        # own error.
         with adoption(lambda *_: trained.state):
             last_step(member).fit(self.X, self.y, **params)
         return member
@@ -99,12 +99,12 @@ def _train_requests(
     epochs: Sequence[Sequence[int] | None],
     n_jobs: int | None,
 ) -> dict[int, list[Any]]:
-    """Train the networks, and go on until every member has its epochs."""
-    known: dict[Any, Any] = {}
+    """Train the networks until every member has reached each of its epochs."""
+    first_of_equal: dict[Any, Any] = {}
 
     def shared(data: Any) -> Any:
-        """Return one object for equal data, which the engine then stores once."""
-        return known.setdefault(value_fingerprint(data), data)
+        """Return one object for equal data, so that the engine stores it once."""
+        return first_of_equal.setdefault(value_fingerprint(data), data)
 
     fits = {
         i: Fit(
@@ -120,12 +120,12 @@ def _train_requests(
     waiting = list(requests)
     while waiting:
         for i in waiting:
-            wanted, n_done = epochs[i], len(fitted[i])
-            if wanted is not None:
-                before = wanted[n_done - 1] if n_done else 0
-                fits[i] = replace(fits[i], n_epochs=wanted[n_done] - before)
-        found = train([fits[i] for i in waiting], n_jobs=n_jobs)
-        for i, trained in zip(waiting, found, strict=True):
+            targets, n_done = epochs[i], len(fitted[i])
+            if targets is not None:
+                n_epochs = targets[n_done - 1] if n_done else 0
+                fits[i] = replace(fits[i], n_epochs=targets[n_done] - n_epochs)
+        results = train([fits[i] for i in waiting], n_jobs=n_jobs)
+        for i, trained in zip(waiting, results, strict=True):
             fits[i] = replace(fits[i], state=trained.state)
             fitted[i].append(requests[i].fitted(trained))
         waiting = [i for i in waiting if len(fitted[i]) < len(epochs[i] or [0])]
@@ -133,7 +133,7 @@ def _train_requests(
 
 
 def last_step(estimator: Any) -> Any:
-    """Return the last step of a pipeline, or the estimator if it is none."""
+    """Return the last step of a pipeline, or the estimator itself."""
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[-1][1]
     return estimator
@@ -148,7 +148,7 @@ def has_network(estimator: Any) -> bool:
 
 
 def fit_stage(stage: Any, X: Any, y: Any, sample_weight: Any = None) -> Any:
-    """Fit an estimator in place and return it; in a block all tasks train side by side."""
+    """Fit an estimator in place and return it; inside ``fleet()`` all tasks join in."""
     params = {}
     if sample_weight is not None:
         last = stage.steps[-1][1] if isinstance(stage, Pipeline) else stage
@@ -161,25 +161,25 @@ def fit_stage(stage: Any, X: Any, y: Any, sample_weight: Any = None) -> Any:
         params[f"{prefix}sample_weight"] = sample_weight
     target = y[:, 0] if y.shape[1] == 1 else y
     is_in_block = isinstance(get_active_backend()[0], CollectingBackend)
-    # Whoever answers in a block trains for all of its tasks.
-    asked = nullcontext() if is_in_block and adopter() is not None else adoption(None)
-    with asked:
+    # The backend of an active block trains the networks of all tasks.
+    context = nullcontext() if is_in_block and adopter() is not None else adoption(None)
+    with context:
         return stage.fit(X, target, **params)
 
 
 def asks_for_types(estimator: Any) -> bool:
-    """Return whether an estimator takes its category columns from the types of X.
+    """Return whether an estimator finds its categorical columns by the dtypes of X.
 
-    True for networks for tables, unless they are told their columns; of a pipeline nobody
-    knows which columns its last step gets.
+    True for networks for tables without explicit columns; False for pipelines, because the
+    columns that reach the last step are unknown.
     """
-    given = getattr(estimator, "categorical_features", None)
+    features = getattr(estimator, "categorical_features", None)
     is_network = isinstance(estimator, NetworkEstimator)
-    return is_network and isinstance(given, str) and given == "from_dtype"
+    return is_network and isinstance(features, str) and features == "from_dtype"
 
 
 def with_categories(estimator: Any, positions: Sequence[int]) -> Any:
-    """Return an estimator that is told its category columns, as arrays do not tell them."""
+    """Return an estimator with explicit categorical columns, which arrays cannot mark."""
     if not positions or not asks_for_types(estimator):
         return estimator
     return clone(estimator).set_params(categorical_features=list(positions))

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How samples become the inputs of an ensemble's networks.
 
-Each network has its preparation: columns, transformers, checks.  Equal preparations are run
-once.  Preparations that differ by scalers only, as those of a search's folds do, are run
-once too: what is left between them is an affine map of each column, near to the identity.
+Each network has its preparation: columns, transformers, checks.  Equal preparations run
+once.  Preparations that differ in scalers only, as those of a search's folds do, also run
+once: the difference between them is an affine map of each column, close to the identity.
 
-Notation: D columns.  An affine map takes x to ``(x - center) * scale``.  The centre is
-kept, not the shift ``-center * scale``: of columns far from 0 the difference loses digits.
+Notation: D columns.  An affine map takes x to ``(x - center) * scale``.  It stores the
+centre, not the shift ``-center * scale``, because columns far from 0 would lose digits.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -29,18 +29,18 @@ from sk_tune.estimators import NetworkEstimator, network_inputs
 
 Array = npt.NDArray[Any]
 
-# Floats of these types pass through scikit-learn's scalers in their precision.
+# scikit-learn's scalers keep the precision of floats of these types.
 _FLOATS = (np.float64, np.float32, np.float16)
-# The largest distance of a scaler from the common one, in standard deviations or the like:
-# more would cost digits of the values between them.
+# The largest distance of a scaler from the common one, in units of its scale: beyond it,
+# values between them would lose digits.
 _MOST_SHIFT = 8.0
 
 
 class ScalerNumbers(NamedTuple):
     """A fitted scaler as numbers: ``(x - center) / divisor * scale + shift``, then clipped.
 
-    Each is one number or D of them, the bounds of `clip` are numbers.  A missing value
-    becomes `fill`, (D,); it stays missing without it.
+    Each is one number or D numbers; the bounds of `clip` are numbers.  A missing value
+    becomes `fill`, (D,), or stays missing without it.
     """
 
     center: Any = 0.0
@@ -52,7 +52,7 @@ class ScalerNumbers(NamedTuple):
 
 
 def scaler_numbers(transformer: Any) -> ScalerNumbers | None:
-    """Return the numbers of a fitted scaler or imputer of scikit-learn; None of others."""
+    """Return the numbers of a fitted scaler or imputer of scikit-learn; else None."""
     kind = type(transformer)
     if kind is StandardScaler:
         return ScalerNumbers(
@@ -63,7 +63,7 @@ def scaler_numbers(transformer: Any) -> ScalerNumbers | None:
         clip = transformer.feature_range if transformer.clip else None
         return ScalerNumbers(scale=transformer.scale_, shift=transformer.min_, clip=clip)
     if kind is MaxAbsScaler:
-        # Scikit-learn before 1.8 has no clipping here.
+        # scikit-learn before 1.8 has no such parameter.
         clip = (-1.0, 1.0) if getattr(transformer, "clip", False) else None
         return ScalerNumbers(divisor=transformer.scale_, clip=clip)
     if kind is RobustScaler:
@@ -77,12 +77,12 @@ def scaler_numbers(transformer: Any) -> ScalerNumbers | None:
 def _imputer_numbers(imputer: Any) -> ScalerNumbers | None:
     missing, fill = imputer.missing_values, np.asarray(imputer.statistics_)
     if fill.dtype.hasobject and all(isinstance(value, Real) for value in fill):
-        # The constant of a strategy, which may be a text.
+        # The constant of a strategy may be a string.
         fill = fill.astype(np.float64)
     is_plain = (
         isinstance(missing, float) and np.isnan(missing) and not imputer.add_indicator
     )
-    # Columns without any value have no statistic, and are left out.
+    # Columns without any value have no statistic and are dropped.
     if not is_plain or fill.dtype.kind not in "fiu" or np.isnan(fill).any():
         return None
     return ScalerNumbers(fill=fill.astype(np.float64))
@@ -91,7 +91,7 @@ def _imputer_numbers(imputer: Any) -> ScalerNumbers | None:
 class _AffineMap(NamedTuple):
     """The map ``(x - center) * scale`` of D columns, which may fill missing values.
 
-    After the map a missing value becomes `fill`, (D,), in the units of the result; it stays
+    After the map a missing value becomes `fill`, (D,), in units of the result, or stays
     missing without it.
     """
 
@@ -100,19 +100,19 @@ class _AffineMap(NamedTuple):
     fill: Array | None = None
 
     def then(self, other: Self) -> Self:
-        """Return the map that has the effect of this one and then of another."""
+        """Return the composition of this map and then another."""
         fill = other.fill
         if self.fill is not None:
-            # The other map meets the filled values, which are no longer missing.
+            # The other map receives filled values, none of which is missing.
             fill = (self.fill - other.center) * other.scale
         center = self.center + other.center / self.scale
         return type(self)(center, self.scale * other.scale, fill)
 
 
 def _affine_tail(transformers: Sequence[Any]) -> tuple[int, _AffineMap | None]:
-    """Return how many transformers come before the last scalers, and the map of these.
+    """Return the number of transformers before the trailing scalers, and their map.
 
-    The map is None if the last transformer is no scaler, clips, or has infinite numbers;
+    The map is None if the last transformer is not a scaler, clips, or has infinite numbers;
     "passthrough" and None do nothing.
     """
     n_others, tail = len(transformers), None
@@ -135,14 +135,14 @@ def _affine_tail(transformers: Sequence[Any]) -> tuple[int, _AffineMap | None]:
 
 
 class Inputs:
-    """The samples of one call, as the ensemble got them, and what has been made of them."""
+    """The samples of one call, with a cache of everything derived from them."""
 
     def __init__(self, X: Any) -> None:
         self.X = X
         self._made: dict[Hashable, Any] = {}
 
     def made(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return what `make` returns; it is called once for each key."""
+        """Return the result of `make`, which is called once for each key."""
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
@@ -152,7 +152,7 @@ class Inputs:
         return self.X if features is None else self.X[:, features]
 
     def transformed(self, transformers: Pipeline | None, features: Array | None) -> Any:
-        """Return columns as fitted transformers leave them, once for the same objects."""
+        """Return columns after fitted transformers, computed once for the same objects."""
         if transformers is None:
             return self.columns(features)
         columns = None if features is None else features.tobytes()
@@ -161,11 +161,11 @@ class Inputs:
 
 
 class Preparation(NamedTuple):
-    """The steps that turn samples into inputs of one fitted network.
+    """The steps from samples to the inputs of one fitted network.
 
-    It takes the columns `features` through the `transformers`, of which `n_others` come
-    before the last scalers, whose effect is `tail`. `key` is equal for equal preparations,
-    `head_key` for those that are equal up to the last scalers.
+    It passes the columns `features` through the `transformers`, of which `n_others` precede
+    the trailing scalers, whose composition is `tail`. `key` is equal for equal
+    preparations, `head_key` for preparations that agree up to the trailing scalers.
     """
 
     network: NetworkEstimator
@@ -177,7 +177,7 @@ class Preparation(NamedTuple):
     head_key: Hashable
 
     def __call__(self, inputs: Inputs) -> Tensor:
-        """Return samples as the network takes them, or raise what it would raise."""
+        """Return the inputs of the network, or raise the error that it would raise."""
 
         def prepared() -> Tensor:
             transformed = inputs.transformed(self.transformers, self.features)
@@ -186,7 +186,7 @@ class Preparation(NamedTuple):
         return inputs.made(self.key, prepared)  # type: ignore[no-any-return]
 
     def before_scalers(self, inputs: Inputs) -> Array | None:
-        """Return what the last scalers see, (n, D); None if only they can make it."""
+        """Return the input of the trailing scalers, (n, D); None if it needs them."""
         return inputs.made(self.head_key, lambda: self._head(inputs))  # type: ignore[no-any-return]
 
     def _head(self, inputs: Inputs) -> Array | None:
@@ -210,15 +210,15 @@ class Preparation(NamedTuple):
 
 
 class CommonScaling(NamedTuple):
-    """The scaling of one of several preparations, to which the others are relative."""
+    """The scaling of one of several preparations, relative to which others are given."""
 
     preparation: Preparation
     tail: _AffineMap
 
     def relative(self, others: Sequence[Preparation]) -> tuple[Tensor, Tensor] | None:
-        """Return scale and shift, (k, D), that make the inputs of k networks of this one's.
+        """Return scale and shift, (k, D), that map this one's inputs to k networks' inputs.
 
-        They are float64; None if a preparation is not near enough to this one.
+        They are float64; None if a preparation is too far from this one.
         """
         head = self.preparation.head_key
         tails = [p.tail for p in others if p.tail is not None and p.head_key == head]
@@ -235,8 +235,8 @@ class CommonScaling(NamedTuple):
     def __call__(self, inputs: Inputs) -> Tensor | None:
         """Return the scaled samples, (n, D), to which ``relative`` applies.
 
-        They have the dtype of the networks. None if some are not finite: then it depends on
-        the scalers what becomes of them.
+        They have the dtype of the networks. None if some are not finite, because scalers
+        differ in their treatment of such values.
         """
         network = self.preparation.network
         device = str(network.net_.device)
@@ -252,14 +252,14 @@ class CommonScaling(NamedTuple):
             scaled = X - self.tail.center
             scaled *= self.tail.scale
             scaled = scaled.astype(network.dtype, copy=False)
-        # numpy takes a tenth of torch's time for this.
+        # numpy takes a tenth of torch's time.
         if not np.isfinite(scaled).all():
             return None
         return torch.from_numpy(scaled).to(network.net_.device)
 
 
 def preparation_of(network: Any, estimator: Any, features: Array | None) -> Preparation:
-    """Return the preparation of a network, the last step of an estimator or itself."""
+    """Return the preparation of a network that is an estimator or its last step."""
     columns = None if features is None else features.tobytes()
     form = (network.dtype, network.input_shape_, str(network.net_.device))
     key: Hashable = ("inputs", columns, form, _checked_names(network))
@@ -269,7 +269,7 @@ def preparation_of(network: Any, estimator: Any, features: Array | None) -> Prep
     steps = [step for _, step in transformers.steps]
     n_others, tail = _affine_tail(steps)
     head = value_fingerprint(steps[:n_others]) if tail is not None else None
-    # Scalers that do the same are the same, whatever else they have learnt.
+    # Scalers with equal numbers are equal, whatever other attributes they have learnt.
     last = value_fingerprint(steps if tail is None else tuple(tail))
     entry = _checked_names(steps[n_others]) if tail is not None else None
     head_key = ("head", columns, head, entry, form)
@@ -278,7 +278,7 @@ def preparation_of(network: Any, estimator: Any, features: Array | None) -> Prep
 
 
 def _checked_names(estimator: Any) -> Hashable:
-    """Return the number and the names of the columns that an estimator checks X for."""
+    """Return the number and names of the columns that an estimator validates."""
     names = getattr(estimator, "feature_names_in_", None)
     n_features = getattr(estimator, "n_features_in_", None)
     return n_features, None if names is None else tuple(names)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The parts of an ensemble's prediction: members, weights, and what becomes of their sum.
+"""The parts of an ensemble's prediction: members, weights, and the link of their sum.
 
 References
 ----------
@@ -29,18 +29,17 @@ _VOTING = (sklearn_ensemble.VotingClassifier, sklearn_ensemble.VotingRegressor)
 
 # A probability of 0 has no logarithm.
 SMALLEST_PROBABILITY = 1e-7
-# Temperatures among which the best one is sought.
+# Search range of temperatures.
 _LOWEST, _HIGHEST = 0.05, 20.0
 
 
 def with_temperature(
     probabilities: Array, temperature: float, *, is_multilabel: bool = False
 ) -> Array:
-    """Return probabilities, (..., K), whose log-odds are divided by a temperature.
+    """Return probabilities, (..., K), with log-odds divided by a temperature.
 
-    They are those of K classes and sum to 1, or those of K labels, each by itself.  Above 1
-    they become more equal (those of labels nearer to one half), below 1 less; 1 changes
-    nothing.
+    They are of K classes and sum to 1, or of K independent labels.  Temperatures above 1
+    make them more equal (labels: closer to one half), below 1 less; 1 changes nothing.
     """
     if temperature == 1:
         return np.asarray(probabilities)
@@ -54,7 +53,7 @@ def with_temperature(
 def fitted_temperature(probabilities: Array, y: Array, signs: Array | None = None) -> float:
     """Return the temperature between 0.05 and 20 with the least log loss.
 
-    `signs` of -1 take a sample's loss from the others'.
+    Losses of samples with a sign of -1 in `signs` are subtracted.
     """
     is_multilabel = y.ndim == 2
 
@@ -67,22 +66,22 @@ def fitted_temperature(probabilities: Array, y: Array, signs: Array | None = Non
         losses = -np.log(np.maximum(true, SMALLEST_PROBABILITY))
         return float((losses if signs is None else losses * signs).mean())
 
-    found = minimize_scalar(loss, bounds=(1 / _HIGHEST, 1 / _LOWEST), method="bounded")
-    return float(1 / found.x)
+    optimum = minimize_scalar(loss, bounds=(1 / _HIGHEST, 1 / _LOWEST), method="bounded")
+    return float(1 / optimum.x)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Parts:
-    """A fitted ensemble, reduced to what predicts: the weighted sum of its `members`.
+    """A fitted ensemble reduced to its prediction: the weighted sum of its `members`.
 
-    `n_features` and `names` are those of the columns of X, if the ensemble knew them;
-    `takes_arrays` says that it makes an array of X before members see it.  `classes` are a
-    classifier's labels, `member_classes` what members call these: empty if a sample may
-    have several labels, None for members that are regressors.
+    `n_features` and `names` are those of the columns of X, if the ensemble has them;
+    `takes_arrays` says that it converts X to an array for its members.  `classes` are a
+    classifier's labels, `member_classes` the members' names for them: empty for multilabel
+    targets, None for members that are regressors.
 
-    `link` is what becomes of the sum.  For "mean" weights sum to 1, and log-odds of mean
+    `link` converts the sum.  For "mean" weights sum to 1, and log-odds of mean
     probabilities are divided by the `temperature`; "sum", "logistic" and "softmax" add the
-    sum to `offset`, and the last two take the result for log-odds or logits.
+    sum to `offset`, and the last two treat the result as log-odds or logits.
     """
 
     members: tuple[Member, ...]
@@ -97,20 +96,20 @@ class Parts:
 
     @property
     def is_multilabel(self) -> bool:
-        """Whether a sample may have several labels."""
+        """Whether the targets are multilabel."""
         return self.member_classes is not None and len(self.member_classes) == 0
 
     def combination(self, ensemble: Any = None) -> Combination:
-        """Return the weighted sum of the members: an ensemble's own if it is the same."""
-        kept: Combination | None = getattr(ensemble, "_combination", None)
-        if kept is not None and kept.is_of(self.members):
-            return kept
-        # The weights of a sum would enlarge what float32 rounds off.
+        """Return the weighted sum of the members; an ensemble's own one if it is equal."""
+        cached: Combination | None = getattr(ensemble, "_combination", None)
+        if cached is not None and cached.is_of(self.members):
+            return cached
+        # The weights of a sum would amplify float32 rounding errors.
         dtype = None if self.link == "mean" else "float64"
         return Combination(self.members, self.member_classes, dtype=dtype)
 
     def finish(self, total: Array) -> Array:
-        """Return probabilities or targets for what the combination returned."""
+        """Convert the result of the combination to probabilities or targets."""
         if self.link != "mean":
             total = total + self.offset
         if self.link == "logistic":
@@ -120,35 +119,35 @@ class Parts:
         if self.classes is None:
             return total
         if self.temperature == 1 and not self.is_multilabel:
-            # Probabilities of float32 networks sum to 1 in float32 only.
+            # Probabilities of float32 networks sum to 1 only in float32.
             return np.asarray(total / total.sum(axis=1, keepdims=True))
         return with_temperature(total, self.temperature, is_multilabel=self.is_multilabel)
 
     def first(self, n_members: int) -> Self:
-        """Return the most important members: the heaviest of a mean, the first of a sum.
+        """Return the leading members: the heaviest of a mean, the first of a sum.
 
-        They keep their order; the weights of a mean sum to 1 again.
+        They keep their order; the weights of a mean are normalised again.
         """
         if self.link != "mean":
             return replace(self, members=self.members[:n_members])
         weights = np.array([member.weight for member in self.members])
-        kept = np.sort(np.argsort(-weights, kind="stable")[:n_members])
-        total = weights[kept].sum()
+        leading = np.sort(np.argsort(-weights, kind="stable")[:n_members])
+        total = weights[leading].sum()
         members = tuple(
-            self.members[i]._replace(weight=float(weights[i] / total)) for i in kept
+            self.members[i]._replace(weight=float(weights[i] / total)) for i in leading
         )
         return replace(self, members=members)
 
 
 class Combined(Documented):
-    """An ensemble of sk_tune's, which predicts by the weighted sum of its members."""
+    """An ensemble of sk_tune, which predicts by the weighted sum of its members."""
 
     def _parts(self) -> Parts:
-        """Return what the prediction is made of: the mean of the members, if no other."""
+        """Return the parts of the prediction; the mean of the members by default."""
         return _parts_of_mean(self)
 
     def _keep(self, estimators: list[Any], weights: Array) -> None:
-        """Keep fitted members, their weights, and what they know of the features."""
+        """Store fitted members, their weights, and the features that they expect."""
         vars(self).update(estimators_=estimators, weights_=weights)
         for name in ("n_features_in_", "feature_names_in_"):
             vars(self).pop(name, None)
@@ -157,7 +156,7 @@ class Combined(Documented):
         self._combination = self._parts().combination()
 
     def _checked(self, X: Any) -> Any:
-        """Return X as the members take it."""
+        """Return X in the form that the members expect."""
         return X
 
     def _combined(self, X: Any) -> Array:
@@ -167,17 +166,17 @@ class Combined(Documented):
 
 
 class CombinedClassifier(Combined):
-    """Predictions of a classifier by the probabilities that its members give together."""
+    """Predictions of a classifier from the combined probabilities of its members."""
 
     classes_: Array
     _is_multilabel = False
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class, or of each of several labels."""
+        """Return the probability of each class, or of each label of a multilabel target."""
         return self._combined(X)
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable label, or all that are more probable than one half."""
+        """Return the most probable label, or all labels with more than one half."""
         return self._decided(self._combined(X))
 
     def _decided(self, probabilities: Array) -> Array:
@@ -187,7 +186,7 @@ class CombinedClassifier(Combined):
 
 
 class CombinedRegressor(Combined):
-    """Predictions of a regressor that its members make together."""
+    """Predictions of a regressor from the combined predictions of its members."""
 
     def predict(self, X: Any) -> Array:
         """Return the predicted targets."""
@@ -198,11 +197,11 @@ class CombinedRegressor(Combined):
 
 
 def parts_of(ensemble: Any) -> Parts:
-    """Return what the prediction of a fitted ensemble is made of; members are shared.
+    """Return the parts of a fitted ensemble's prediction; members are shared.
 
     The ensemble is sk_tune's, scikit-learn's bagging or soft voting, or any other whose
     prediction is the mean of ``estimators_`` under ``weights_``. Raises TypeError if the
-    prediction is no such mean or sum.
+    prediction is not such a mean or sum.
     """
     is_ours = isinstance(ensemble, Combined)
     return ensemble._parts() if is_ours else _parts_of_mean(ensemble)
@@ -225,7 +224,7 @@ def _parts_of_mean(ensemble: Any) -> Parts:
         for estimator, weight, part in zip(
             ensemble.estimators_, weights, features, strict=True
         )
-        # A member without a weight is not asked.
+        # A member without a weight is skipped.
         if weight
     )
     if not is_classifier(ensemble):
@@ -233,8 +232,8 @@ def _parts_of_mean(ensemble: Any) -> Parts:
     classes = np.asarray(getattr(ensemble, "classes_", []))
     if classes.ndim != 1 or not len(classes):
         raise TypeError(
-            f"A {type(ensemble).__name__} must have one label a sample to be collapsed. "
-            "Got several."
+            f"A {type(ensemble).__name__} must have a single label per sample to be "
+            "collapsed. Got a multilabel target."
         )
     is_encoded = isinstance(ensemble, (*_BAGGING, *_VOTING))
     member_classes = np.arange(len(classes)) if is_encoded else classes
@@ -250,7 +249,7 @@ def _parts_of_mean(ensemble: Any) -> Parts:
 
 
 def _weights_of(ensemble: Any) -> list[float]:
-    """Return the weight of each of ``estimators_`` in the mean, of any sum."""
+    """Return the weight of each of ``estimators_`` in the mean, not normalised."""
     members = getattr(ensemble, "estimators_", [])
     if isinstance(ensemble, _BAGGING):
         return [1.0] * len(members)
@@ -260,10 +259,12 @@ def _weights_of(ensemble: Any) -> list[float]:
                 "A VotingClassifier must have voting='soft' to be collapsed. Got "
                 f"{ensemble.voting!r}."
             )
-        given = ensemble.estimators
-        weights = [1.0] * len(given) if ensemble.weights is None else ensemble.weights
-        pairs = zip(given, weights, strict=True)
-        # Those that were dropped are not in estimators_.
+        named_estimators = ensemble.estimators
+        weights = (
+            [1.0] * len(named_estimators) if ensemble.weights is None else ensemble.weights
+        )
+        pairs = zip(named_estimators, weights, strict=True)
+        # Dropped estimators are not in estimators_.
         return [float(weight) for (_, one), weight in pairs if not isinstance(one, str)]
     weights = np.asarray(getattr(ensemble, "weights_", []), dtype=np.float64)
     if weights.ndim != 1 or not 0 < len(weights) == len(members):

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""From a fitted search to weights of its candidates, and an honest score of their average.
+"""Weights of a fitted search's candidates, and an honest score of their average.
 
-Notation: M candidates, N samples of the data that were held out, K classes or outputs.
+Notation: M candidates, N held-out samples, K classes or outputs.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,21 +32,21 @@ from sk_tune.estimators import is_multilabel
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
-# Parts to hold out in turn where the folds of the search do not partition the samples.
+# Number of parts to hold out in turn where the folds do not partition the samples.
 _N_PARTS = 5
 _CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Library:
-    """Candidates to choose from, and what they predict of samples that they did not see.
+    """Candidates to choose from, with their predictions of held-out samples.
 
     `candidates`, (M,), are result rows of the search, `predictions`, (M, N) or (M, N, K),
     probabilities of a classifier, else targets.  `y`, (N,) or (N, K), holds class numbers,
     0 and 1 of labels, or targets; `classes`, (K,), are the labels, empty for a multilabel
-    problem, None for regression.  `part`, (N,), says in which part each sample is: its
-    fold, if it is held out once.  `rows`, (N,), are positions in the data of the search;
-    from 0 on if None.
+    problem, None for regression.  `part`, (N,), is the part of each sample: its fold, if it
+    is held out once.  `rows`, (N,), are positions in the data of the search; None for
+    0 to N - 1.
     """
 
     candidates: Array
@@ -57,7 +57,7 @@ class Library:
     rows: Array | None = None
 
     def take(self, rows: Array) -> "Library":
-        """Return the library on some of the samples, by their positions or a mask."""
+        """Return the library on some samples, given by positions or a mask."""
         return replace(
             self,
             predictions=self.predictions[:, rows],
@@ -69,8 +69,8 @@ class Library:
     def where_weights(self, params: Mapping[str, Any]) -> "Library":
         """Return the library without samples of weight 0, which count as absent.
 
-        `params` are those of ``fit``, whose ``sample_weight`` counts, also that of a step
-        of a pipeline.  Raises ValueError if no sample has a weight.
+        `params` are those of ``fit``; ``sample_weight`` counts, also that of a pipeline's
+        step.  Raises ValueError if all weights are 0.
         """
         names = {"sample_weight", *(n for n in params if n.endswith("__sample_weight"))}
         rows = self._positions()
@@ -80,8 +80,8 @@ class Library:
                 counts &= np.asarray(weights)[rows] > 0
         if not counts.any():
             raise ValueError(
-                "sample_weight must be positive for a sample that the search held out. All "
-                "of them have weight 0."
+                "sample_weight must be positive for at least one held-out sample. Got 0 "
+                "for all of them."
             )
         return self if counts.all() else self.take(counts)
 
@@ -92,49 +92,49 @@ class Library:
 def read_library(
     search: Any, *, is_classification: bool, needs_models: bool, random_state: int
 ) -> Library:
-    """Return the candidates of a fitted search that an ensemble may have as members.
+    """Return the candidates of a fitted search that may be members of an ensemble.
 
     A candidate that was on several rungs comes from the highest one; with `needs_models`
-    its fitted estimators were kept.  Predictions are probabilities if `is_classification`;
-    `random_state` draws parts if the folds overlap.  Raises ValueError if there is no
-    candidate.
+    only candidates with stored fold estimators.  Predictions are probabilities if
+    `is_classification`; `random_state` draws parts if the folds overlap.  Raises ValueError
+    if there is no candidate.
     """
     record = search_record(search)
     if record is None:
         raise ValueError(
-            "The 'search' parameter must be a search of sk_tune that has been fitted. "
+            "The 'search' parameter must be a fitted search of sk_tune. "
             f"Got {type(search).__name__} instead."
         )
     eligible = np.array(record.last_rows, dtype=np.intp)
     if needs_models:
         models = getattr(search, "models_", {})
-        kept = [
+        candidates = [
             row in models and all(model is not None for model in models[row])
             for row in eligible
         ]
-        eligible = eligible[kept]
+        eligible = eligible[candidates]
         if not len(eligible):
             raise ValueError(
-                "An ensemble without refit needs the estimators that were fitted in the "
-                "folds. Fit the search with keep_models='all', or use refit=True."
+                "An ensemble without refit needs the estimators of the folds. Fit the "
+                "search with keep_models='all', or use refit=True."
             )
     predictions = search.oof_predictions_[eligible].astype(np.float64)
     if not is_classification and predictions.ndim == 3 and predictions.shape[2] == 1:
         predictions = predictions[:, :, 0]
     is_there = np.isfinite(predictions).reshape(*predictions.shape[:2], -1).all(axis=2)
-    # If rungs draw samples, those of the last rung: others predict some of them only.
+    # If rungs draw samples, use those of the last rung: earlier ones are incomplete.
     rows = np.flatnonzero(is_there.any(axis=0))
     if record.resource == "n_samples":
         rows = np.flatnonzero(rows_of_most(is_there))
     complete = is_there[:, rows].all(axis=1)
-    # A fold that no candidate predicts has no samples among these.
+    # A fold without any prediction has no samples here.
     folds = [search.held_out_rows_[row] for row in eligible]
-    complete &= [all(held is not None for held in of_one) for of_one in folds]
+    complete &= [all(held_rows is not None for held_rows in of_one) for of_one in folds]
     if not len(rows) or not complete.any():
         raise ValueError(
-            "The search must have a candidate that predicts every held-out sample. It has "
-            "none: fits failed, the estimator has no predictions, or they were not kept "
-            "(keep_predictions)."
+            "The search must have a candidate with predictions of all held-out samples. It "
+            "has none: fits failed, the estimator does not predict, or predictions were "
+            "not stored (keep_predictions)."
         )
     y, classes = _encoded(np.asarray(record.y), is_classification=is_classification)
     first = int(eligible[complete][0])
@@ -160,12 +160,12 @@ def _encoded(y: Array, *, is_classification: bool) -> tuple[Array, Array | None]
 
 
 def _parts(held_out: Any, n_rows: int, rows: Array, random_state: int) -> Array:
-    """Return the fold that held each sample out, or random parts if several did."""
+    """Return the fold that held out each sample, or random parts if folds overlap."""
     part = np.full(n_rows, -1)
     n_held = 0
-    for fold, held in enumerate(held_out):
-        part[held] = fold
-        n_held += len(held)
+    for fold, samples in enumerate(held_out):
+        part[samples] = fold
+        n_held += len(samples)
     if n_held == len(rows) and len(np.unique(part[rows])) > 1:
         return part[rows]
     shuffled = np.random.default_rng(random_state).permutation(len(rows))
@@ -174,19 +174,19 @@ def _parts(held_out: Any, n_rows: int, rows: Array, random_state: int) -> Array:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsembleScore:
-    """What an ensemble is expected to score on new data; greater is better.
+    """Expected score of an ensemble on new data; greater is better.
 
     Parameters
     ----------
     score : float
-        On samples that had no part in choosing members, weights and temperature, pooled
-        over the parts that were held out in turn.
+        On samples without influence on the choice of members, weights and temperature,
+        pooled over the parts that were held out in turn.
     low, high : float
         Ends of the interval.
     confidence : float
-        Share of such intervals that hold the true score, about.
+        Nominal share of such intervals that contain the true score.
     best_candidate_score : float
-        The score of the candidate that is best on the other samples, on the same ones.
+        Score of the best single candidate, chosen on the other samples, on the same ones.
     """
 
     score: float
@@ -202,21 +202,21 @@ class EnsembleScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CandidateWeights:
-    """Weights of candidates, (M,), not negative with sum 1, and a temperature."""
+    """Weights of candidates, (M,), non-negative with sum 1, and a temperature."""
 
     weights: Floats
     temperature: float
     is_multilabel: bool = False
 
     def combine(self, predictions: Array) -> Array:
-        """Return what the ensemble predicts, (N,) or (N, K), from what candidates do."""
+        """Return the ensemble's prediction, (N,) or (N, K), from the candidates'."""
         average = np.tensordot(self.weights, predictions, axes=1)
         return with_temperature(average, self.temperature, is_multilabel=self.is_multilabel)
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    # Threads cost more than they save where products are as small as these.
+    # Threads cost more than they save for products as small as these.
     with threadpool_limits(limits=1):
         yield
 
@@ -225,9 +225,9 @@ def _one_thread() -> Iterator[None]:
 class Selector:
     """Chooses members from a library.
 
-    `scoring` is what to choose by, None for log loss or squared error; `reported` what
-    scores are reported in, that of `scoring` if None.  `greedy` are the options of the
-    method of that name, `n_best` is how many of the best candidates may be members (all if
+    Members are chosen by `scoring`, by log loss or squared error if it is None; scores are
+    reported in `reported`, or in `scoring` if it is None.  `greedy` are the options of the
+    method "greedy", `n_best` is the number of best candidates that may be members (all if
     None), `calibrate` says whether a temperature is fitted, and `random_state` draws bags.
     """
 
@@ -248,36 +248,36 @@ class Selector:
 
     @_one_thread()
     def select(self) -> tuple[CandidateWeights, EnsembleScore, Array]:
-        """Return a choice from all samples, what it is worth, and predictions.
+        """Return the choice from all samples, its honest score, and predictions.
 
-        The score and the predictions, (N,) or (N, K), are of choices from all parts but one
-        on that one.
+        Score and predictions, (N,) or (N, K), of each part come from a choice on all other
+        parts.
         """
         library = self.library
-        held = np.empty(library.predictions.shape[1:])
+        crossed = np.empty(library.predictions.shape[1:])
         best = np.empty(library.predictions.shape[1:])
         for part in np.unique(library.part):
-            others, outside = library.take(library.part != part), library.part == part
+            training, outside = library.take(library.part != part), library.part == part
             predictions = library.predictions[:, outside]
-            held[outside] = self.choose(others).combine(predictions)
-            best[outside] = predictions[self._ranked(others)[0]]
-        score, error = self._score(held)
+            crossed[outside] = self.choose(training).combine(predictions)
+            best[outside] = predictions[self._ranked(training)[0]]
+        score, error = self._score(crossed)
         tail = float(norm.ppf((1 + _CONFIDENCE) / 2)) * error
-        found = EnsembleScore(
+        expected = EnsembleScore(
             score=score,
             low=score - tail,
             high=score + tail,
             confidence=_CONFIDENCE,
             best_candidate_score=self._score(best)[0],
         )
-        return self.choose(library), found, held
+        return self.choose(library), expected, crossed
 
     @_one_thread()
     def choose(self, library: Library, signs: Array | None = None) -> CandidateWeights:
-        """Return weights and temperature by the samples of a library.
+        """Return weights and temperature chosen on the samples of a library.
 
-        The loss of samples with a sign of -1, (N,), is taken from that of the others, by
-        the methods "greedy" and "average" only.
+        Losses of samples with a sign of -1, (N,), are subtracted; only the methods "greedy"
+        and "average" support that.
         """
         ranked = self._ranked(library, signs)[: self.n_best]
         weights = np.zeros(len(library.candidates))
@@ -302,7 +302,7 @@ class Selector:
         statistics = self._objective.statistics(predictions, y)
         options = self.greedy
         if self.method == "average":
-            # As many of the best as are best together, which greedy selection starts with.
+            # The best candidates up to the number that is best, as greedy selection starts.
             options = replace(options, max_rounds=0, n_start=len(ranked), n_bags=1)
         rng = np.random.default_rng(self.random_state)
         return greedy_weights(statistics, y, self._objective, options, rng, signs)
@@ -322,29 +322,29 @@ class Selector:
 def contribution_table(
     library: Library, weights: Array, objective: Objective
 ) -> pd.DataFrame:
-    """Return a row for each member, the weightiest first, by its row of ``cv_results_``.
+    """Return a row for each member, by its row of ``cv_results_``, heaviest first.
 
-    Columns: weight; score of the member alone; error_correlation, the mean correlation of
-    its errors with those of the other members by their weights (NaN for a lone one); gain,
-    by how much the ensemble scores better with it than without, and gain_error, its
-    standard error. `weights`, (M,), are 0 for candidates that are no members.
+    Columns: weight; score of the member alone; error_correlation, the weighted mean
+    correlation of its errors with those of other members (NaN for a single member); gain,
+    the score of the ensemble with it minus without it, and gain_error, its standard error.
+    `weights`, (M,), are 0 for candidates that are not members.
     """
     members = np.flatnonzero(weights)
     members = members[np.argsort(-weights[members], kind="stable")]
     weights, predictions, y = weights[members], library.predictions[members], library.y
     statistics = objective.statistics(predictions, y)
-    whole = np.tensordot(weights, statistics, axes=1)
+    ensemble = np.tensordot(weights, statistics, axes=1)
     gains, correlations = [(np.nan, np.nan)], np.array([np.nan])
     if len(weights) > 1:
         gains = [
-            objective.difference((whole - weight * member) / (1 - weight), whole, y)
+            objective.difference((ensemble - weight * member) / (1 - weight), ensemble, y)
             for weight, member in zip(weights, statistics, strict=True)
         ]
         classes = library.classes
         target = y if classes is None or len(classes) == 0 else np.eye(len(classes))[y]
         errors = (predictions - target).reshape(len(predictions), -1)
         with np.errstate(invalid="ignore"):
-            # Not defined for a member whose errors are all alike.
+            # Undefined for a member with constant errors.
             correlations = np.corrcoef(errors)
         np.fill_diagonal(correlations, 0)
         correlations = correlations @ weights / (1 - weights)

@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""scikit-learn's stacking, with the folds of its networks trained as fleets, in layers.
+"""scikit-learn's stacking, with networks of all folds trained as fleets, in layers.
 
 References
 ----------
 .. [1] N. Erickson, J. Mueller, A. Shirkov, H. Zhang, P. Larroy, M. Li, A. Smola.
    AutoGluon-Tabular: robust and accurate AutoML for structured data. arXiv 2003.06505,
-   2020.  Multi-layer stacking: a layer sees the features beside what the layer before it
-   predicts.
+   2020.  Multi-layer stacking: a layer sees the features and the predictions of the layer
+   before it.
 """
 
 from collections.abc import Iterable
@@ -39,13 +39,13 @@ from sk_tune.ensemble._weights import MeanLoss, SampleObjective
 
 Array = npt.NDArray[Any]
 
-# Share of the samples that no layer sees when layers are compared.
+# Share of the samples set aside to compare numbers of layers.
 _HELD_OUT = 0.2
 
 
 @parameters
 class _Stacking(Documented):
-    """Training as fleets, and layers as many as are worth it.
+    """Training as fleets, and as many layers as help.
 
     Drop-in for scikit-learn's class of this name: the base estimators and their folds are
     fitted by its code, in two calls of the engine instead of one network after the other.
@@ -55,8 +55,8 @@ class _Stacking(Documented):
     estimators : list of (str, estimator)
         Base estimators.
     final_estimator : estimator or None, default=None
-        What combines their predictions; a logistic regression, or RidgeCV in a regression,
-        if None.
+        Combines their predictions; None is a logistic regression, or RidgeCV in a
+        regression.
     cv : int, splitter, iterable or "prefit", default=None
         Folds of the base estimators' predictions, as in scikit-learn.
     n_jobs : int or None, default=None
@@ -66,10 +66,10 @@ class _Stacking(Documented):
     verbose : int, default=0
         As in scikit-learn.
     layers : int, default=1
-        Layers of base estimators at most.  From the second on a layer sees the features,
-        which must be numbers, beside what the layer before it predicts out of fold.
+        Maximum number of layers of base estimators.  From the second on, a layer sees the
+        features, which must be numbers, and out-of-fold predictions of the previous layer.
     random_state : int, RandomState or None, default=None
-        Source of the samples on which layers are compared.
+        Seed of the samples on which numbers of layers are compared.
 
     Attributes
     ----------
@@ -78,19 +78,19 @@ class _Stacking(Documented):
     named_estimators_ : Bunch
         The same by name.
     final_estimator_ : estimator
-        Combines the predictions; of several layers, the other layers.
+        Combines the predictions; with several layers, it is the remaining layers.
     stack_method_ : list of str
-        Of each base estimator.
+        Prediction method of each base estimator.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, if they have some.
     n_layers_ : int
-        Layers that are used: the fewest of which no more are better by a standard error.
+        Number of layers used: the fewest within a standard error of the best.
     layer_scores_ : ndarray of shape (layers,)
         Negative log loss, accuracy without probabilities, or negative squared error, with
-        1, 2, ... layers on a fifth of the samples, which no layer saw; empty if `layers` is
-        1.
+        1, 2, ... layers on a fifth of the samples, which no layer was trained on; empty if
+        `layers` is 1.
     """
 
     estimators: Any = field(kw_only=False)
@@ -113,7 +113,7 @@ class _Stacking(Documented):
         Raises
         ------
         ValueError
-            If a parameter is not what is asked for, or an estimator cannot be fitted.
+            If a parameter is invalid, or an estimator cannot be fitted.
         """
         estimator: Any = self
         estimator._validate_params()
@@ -127,20 +127,20 @@ class _Stacking(Documented):
             if isinstance(self.cv, str):
                 raise ValueError(
                     f"The 'cv' parameter of {type(self).__name__} must be folds if layers "
-                    f"> 1: each layer has estimators of its own. Got {self.cv!r} with "
+                    f"> 1, because each layer is fitted. Got {self.cv!r} with "
                     f"layers={self.layers}."
                 )
-            # Several stacks read the folds.
+            # Several stacks iterate over the folds.
             cv = list(self.cv) if isinstance(self.cv, Iterable) else self.cv
             self._compare_layers(X, y, cv, fit_params)
             stack = self._stack_of(self.n_layers_, cv).fit(X, y, **fit_params)
-        kept = {*estimator.get_params(deep=False), "n_layers_", "layer_scores_"}
-        learnt = {n: v for n, v in vars(stack).items() if n not in kept}
+        public_names = {*estimator.get_params(deep=False), "n_layers_", "layer_scores_"}
+        learnt = {n: v for n, v in vars(stack).items() if n not in public_names}
         self.__dict__.update(learnt, _stack=stack)
         return self
 
     def _fleet(self) -> AbstractContextManager[Any]:
-        """Return what trains networks as fleets, unless somebody does or there are none."""
+        """Return a fleet block, or a null context if one is active or not needed."""
         backend, _ = get_active_backend()
         if adopter() is not None or isinstance(backend, FleetBackend):
             return nullcontext()
@@ -149,7 +149,7 @@ class _Stacking(Documented):
         return fleet(n_jobs=joblib.effective_n_jobs(self.n_jobs))
 
     def _stack_of(self: Any, n_layers: int, cv: Any) -> Any:
-        """Return a stack of so many layers, each the final estimator of the one before."""
+        """Return a stack of `n_layers`, each the final estimator of the previous one."""
         params = {**self.get_params(deep=False), "layers": 1, "cv": cv}
         stack = type(self)(**params)
         for _ in range(n_layers - 1):
@@ -157,7 +157,7 @@ class _Stacking(Documented):
         return stack
 
     def _compare_layers(self, X: Any, y: Any, cv: Any, fit_params: dict[str, Any]) -> None:
-        """Find how many layers are worth it, on samples that none of them saw."""
+        """Choose the number of layers on samples that none of them was trained on."""
         if y is None:
             name = type(self).__name__
             raise ValueError(f"{name} requires y to be passed, but the target y is None.")
@@ -165,16 +165,16 @@ class _Stacking(Documented):
         classes = strata = None
         if is_classifier(self):
             classes, counts = np.unique(y, return_counts=True)
-            # Labels to split by, if each has enough samples.
+            # Labels to stratify by, if each has enough samples.
             strata = y if counts.min() * _HELD_OUT >= 1 else None
         rows = np.arange(num_samples(X))
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        train, held = train_test_split(
+        train, test = train_test_split(
             rows, test_size=_HELD_OUT, random_state=seed, stratify=strata
         )
         X_train, y_train = safe_indexing(X, train), safe_indexing(y, train)
         params = method_params(X, params=fit_params, indices=train)
-        true = np.asarray(safe_indexing(y, held))
+        true = np.asarray(safe_indexing(y, test))
         if classes is not None:
             true = np.searchsorted(classes, true)
         if isinstance(cv, list):
@@ -182,7 +182,7 @@ class _Stacking(Documented):
         predictions = []
         for n_layers in range(1, self.layers + 1):
             stack = self._stack_of(n_layers, cv).fit(X_train, y_train, **params)
-            predicted = Combination([Member(stack, 1.0)], classes)(safe_indexing(X, held))
+            predicted = Combination([Member(stack, 1.0)], classes)(safe_indexing(X, test))
             predictions.append(predicted[:, 0] if classes is None else predicted)
         kind: MeanLoss = "squared"
         if classes is not None:
@@ -201,12 +201,12 @@ class _Stacking(Documented):
         self.n_layers_ = fewer + 1
 
     def transform(self, X: Any) -> Any:
-        """Return what the final estimator sees.
+        """Return the inputs of the final estimator.
 
         Returns
         -------
         ndarray or sparse matrix of shape (n_samples, n_columns)
-            As in scikit-learn; with several layers those of the first layer and the
+            As in scikit-learn; with several layers, predictions of the first layer and the
             features.
         """
         stack = vars(self).get("_stack")
@@ -216,7 +216,7 @@ class _Stacking(Documented):
         return super().transform(X)  # type: ignore[misc]
 
     def _table(self, X: Any) -> Any:
-        """Return X such as can be put beside predictions, if it is going to be."""
+        """Return X ready to concatenate with predictions (passthrough)."""
         is_beside = self.layers > 1 or self.passthrough
         is_table = hasattr(X, "dtype") or hasattr(X, "columns")
         return np.asarray(X) if is_beside and not is_table else X
@@ -262,7 +262,7 @@ class StackingClassifier(_Stacking, ensemble.StackingClassifier):  # type: ignor
     See Also
     --------
     StackingRegressor : The same for regression.
-    TrialEnsembleClassifier : Weights for what a search has trained anyway.
+    TrialEnsembleClassifier : Weighted average of the candidates of a search.
 
     Examples
     --------
@@ -292,7 +292,7 @@ class StackingRegressor(_Stacking, ensemble.StackingRegressor):  # type: ignore[
     See Also
     --------
     StackingClassifier : The same for classification.
-    TrialEnsembleRegressor : Weights for what a search has trained anyway.
+    TrialEnsembleRegressor : Weighted average of the candidates of a search.
 
     Examples
     --------
@@ -307,5 +307,5 @@ class StackingRegressor(_Stacking, ensemble.StackingRegressor):  # type: ignore[
     (2,)
     """
 
-    # The constructor of scikit-learn's class sets it so, too.
+    # scikit-learn's constructor also sets it to "predict".
     stack_method: ClassVar[str] = "predict"

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Ensembles out of the candidates that a search has trained anyway."""
+"""Ensembles of the candidates that a search has trained."""
 
 from dataclasses import field
 from numbers import Integral, Real
@@ -34,74 +34,72 @@ Method = Literal["greedy", "stack", "average"]
 
 @parameters
 class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
-    """Members and weights out of the trials of a search.
+    """Weighted average of the candidates of a search.
 
-    A search trains many candidates and throws all but one away.  Their out-of-fold
-    predictions say which of them are good together, without any more training.
+    A search trains many candidates and discards all but one.  Their out-of-fold predictions
+    show which of them work well together, without any further training.
 
     Parameters
     ----------
     search : estimator
-        One of sk_tune's searches, over any estimator.
+        A search of sk_tune, over any estimator.
     method : {"greedy", "stack", "average"}, default="greedy"
-        "greedy" adds the candidate that helps most, again and again, and one may come
-        several times; "stack" minimises the loss over all weights that are not negative and
-        sum to 1, with a pull towards equal ones whose strength is chosen on held-out
-        samples; "average" is the mean of the best candidates, as many as are best together.
+        "greedy" repeatedly adds the candidate that helps most, with replacement; "stack"
+        minimises the loss over all non-negative weights with sum 1, shrunk towards equal
+        weights by a strength that is chosen on held-out samples; "average" is the mean of
+        the best candidates, up to the number that is best.
     refit : bool, default=False
-        Whether members are fitted anew on all samples, as one fleet.  Else they are those
-        that the search fitted in its folds, and nothing is trained.
+        Whether members are fitted again on all samples, as one fleet.  Otherwise they are
+        the estimators of the search's folds, and no training is needed.
     scoring : str, callable or None, default=None
-        What members are chosen by and scored by: a scorer's name, or what ``make_scorer``
-        returns.  If None they are chosen by log loss, or squared error, and scored by the
-        search's metric that decides, if that is a function of targets and predictions.
+        Metric by which members are chosen and scored: a scorer's name, or the result of
+        ``make_scorer``.  None chooses by log loss or squared error, and scores by the
+        search's deciding metric if that is a function of targets and predictions.
     n_best : int or None, default=None
-        Of how many candidates, the best ones; all if None.
+        Consider this number of best candidates only; all if None.
     max_rounds : int, default=50
-        Additions of "greedy".
+        Maximum number of additions of "greedy".
     n_start : int, default=5
-        "greedy" starts from the best candidates: as many of them as are best together, so
-        many at most.
+        "greedy" starts from the best candidates, up to the number that is best together,
+        and at most this number.
     min_gain : float, default=0.0
-        What additions must bring to be kept, in standard errors of the paired difference of
-        the losses.
+        Least gain of an addition, in standard errors of the paired difference of losses.
     n_bags : int, default=20
-        "greedy" chooses so many times, each time on samples drawn with replacement, and
-        averages the weights; 1 is one choice on all samples.  5 at most where the metric is
-        no mean over samples, as the area under the ROC curve.
+        Number of bootstrap samples on which "greedy" chooses weights, which are averaged;
+        1 chooses once on all samples.  At most 5 for metrics that are not a mean over
+        samples, such as the area under the ROC curve.
     random_state : int, RandomState or None, default=None
-        Source of these choices.
+        Seed of the bootstrap samples.
     n_jobs : int or None, default=None
         Worker processes of a refit, as in scikit-learn.
 
     Attributes
     ----------
     estimators_ : list of estimator
-        Members, fitted; without `refit` one for each fold of each candidate.
+        Fitted members; without `refit`, one for each fold of each candidate.
     weights_ : ndarray of shape (n_estimators,)
-        Of these, with sum 1.
+        Weights of the members, with sum 1.
     candidates_ : ndarray of shape (n_candidates,)
         Result rows of the search that have a weight.
     score_ : EnsembleScore
-        What to expect on new data, with an interval, in the search's metric unless
-        `scoring` says another: each sample is predicted by members and weights that were
-        chosen on other samples.
+        Expected score on new data, with an interval, in the search's metric or in
+        `scoring`: each sample is predicted by members and weights chosen on other samples.
     contributions_ : DataFrame
         A row for each of `candidates_`: weight, score, error_correlation, gain,
         gain_error.
     oof_predictions_ : ndarray of shape (n_held_out, ...)
-        What `score_` is computed from; for samples that the search held out.
+        Predictions behind `score_`, of the samples that the search held out.
     search_ : estimator
-        The search that ``fit`` ran; not there after ``from_search``.
+        The search that ``fit`` ran; absent after ``from_search``.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if they have some.
+        Names of the features, if X had any.
 
     Notes
     -----
-    `score_` is of averages of one model for each candidate, while the ensemble has those of
-    all folds, or of more samples: expect it to be a little better.
+    `score_` is that of one model per candidate, while the ensemble averages the models of
+    all folds, or models of more samples: expect it to be a little better.
 
     References
     ----------
@@ -133,18 +131,18 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         sample_weight: Any = None,
         **params: Any,
     ) -> Self:
-        """Return an ensemble out of a search that has been fitted.
+        """Return an ensemble of the candidates of a fitted search.
 
         Parameters
         ----------
         search : estimator
-            A fitted search of sk_tune; without a refit of the ensemble it must have been
-            fitted with ``keep_models="all"``, or a number of candidates to keep.
+            A fitted search of sk_tune; without `refit` it must have been fitted with
+            ``keep_models="all"``, or a number of candidates to keep.
         X, y : array-like, default=None
-            The data of the search, for a refit only.
+            The data of the search, for `refit` only.
         sample_weight : array-like of shape (n_samples,), default=None
             The weights that the search was fitted with: members are refitted with them, and
-            samples of weight 0 choose nothing.
+            samples of weight 0 have no say in the choice.
         **params : dict of str to object
             Parameters of the ensemble.
 
@@ -162,31 +160,31 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         ensemble._check()
         if ensemble.refit and (X is None or y is None):
             raise ValueError("With refit=True from_search needs X and y.")
-        given = {} if sample_weight is None else {"sample_weight": sample_weight}
-        ensemble._build(search, X, y, given)
+        fit_params = {} if sample_weight is None else {"sample_weight": sample_weight}
+        ensemble._build(search, X, y, fit_params)
         return ensemble
 
     def fit(self, X: Any, y: Any, **params: Any) -> Self:
-        """Run the search, and make an ensemble of its trials.
+        """Run the search, and combine its candidates.
 
         Parameters
         ----------
         **params : dict of str to object
-            For ``fit`` of the search.  Samples whose ``sample_weight`` is 0 choose nothing;
-            others choose members alike.
+            Passed to ``fit`` of the search.  Samples with a ``sample_weight`` of 0 have no
+            say in the choice of members; all others count equally.
 
         Raises
         ------
         ValueError
-            If a parameter is not what is asked for, or the search fails.
+            If a parameter is invalid, or the search fails.
         KeyboardInterrupt
-            On Ctrl-C.  The ensemble is not fitted then; ``search_`` has the results of the
-            candidates that were complete, if there are any.
+            On Ctrl-C.  The ensemble is not fitted; ``search_`` has the results of the
+            candidates that were complete, if any.
         """
         self._check()
         search = clone(self.search)
         if search.refit is True:
-            # Otherwise it names the metric that leads the search.
+            # Otherwise it names the deciding metric.
             search.set_params(refit=False)
         if not self.refit and search.keep_models == "none":
             search.set_params(keep_models="all")
@@ -198,11 +196,11 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
             search.fit(X, y, **params)
         finally:
             if hasattr(search, "cv_results_"):
-                # An interrupted search is kept, with all that it has found.
+                # An interrupted search is kept with all its results.
                 self.search_ = search
         self._build(search, X, y, params)
         if self.search.keep_models == "none" and not self.refit:
-            # Members are in estimators_; the others are not asked for.
+            # Members are in estimators_; other models are not needed.
             del search.models_
         return self
 
@@ -213,22 +211,22 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
                 f"The 'search' parameter of {type(self).__name__} must be a search of "
                 f"sk_tune. Got {type(self.search).__name__} instead."
             )
-        is_other, wanted = is_classifier, "regressors"
+        is_other, required = is_classifier, "regressors"
         if is_classifier(self):
-            is_other, wanted = is_regressor, "classifiers"
+            is_other, required = is_regressor, "classifiers"
         if is_other(self.search):
             raise ValueError(
                 f"The 'search' parameter of {type(self).__name__} must be a search of "
-                f"{wanted}. Got one of {self.search.estimator!r} instead."
+                f"{required}. Got one of {self.search.estimator!r} instead."
             )
 
     @property
     def contributions_(self) -> pd.DataFrame:
-        """What each candidate adds, a row for each of ``candidates_``."""
+        """Contribution of each candidate, a row for each of ``candidates_``."""
         return pd.DataFrame.from_dict(self._contributions, orient="tight")
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Return whether the last ``fit`` came to its end, not interrupted."""
+        """Return whether the last ``fit`` was completed, not interrupted."""
         return hasattr(self, "estimators_")
 
     def _build(self, search: Any, X: Any, y: Any, params: dict[str, Any]) -> None:
@@ -241,7 +239,7 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         ).where_weights(params)
         reported = None
         if self.scoring is None:
-            # The scorer that decides in the search, if it needs no more than predictions.
+            # The deciding scorer of the search, if it needs only predictions.
             scorer, _ = deciding_scorer(search)
             metric = scorer_metric(scorer, search.estimator)
             if metric is not None and metric.takes_probabilities:
@@ -263,7 +261,7 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         )
         choice, self.score_, self.oof_predictions_ = selector.select()
         contributions = contribution_table(library, choice.weights, selector.reported)
-        # skops can hold plain values.
+        # skops can store plain values.
         self._contributions = contributions.to_dict("tight")
         self.candidates_ = contributions.index.to_numpy()
         weights = contributions["weight"].to_numpy(copy=True)
@@ -283,7 +281,7 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         self._keep(members, weights)
 
     def get_metadata_routing(self) -> Any:
-        """Return the routing of the search, which is given all that ``fit`` is given.
+        """Return the routing of the search, which receives all parameters of ``fit``.
 
         Returns
         -------
@@ -305,23 +303,23 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
 class TrialEnsembleClassifier(  # type: ignore[misc]
     ClassifierMixin, CombinedClassifier, _TrialEnsemble
 ):
-    """Average of classifiers that a search has trained.
+    """Weighted average of the classifiers of a search.
 
     {description}
 
     Parameters
     ----------
     calibrate : bool, default=False
-        Whether the averaged probabilities get a temperature, fitted to out-of-fold
-        predictions.
+        Whether to calibrate the averaged probabilities by a temperature, fitted to
+        out-of-fold predictions.
     {parameters}
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels; of a multilabel problem the numbers of the labels.
+        Labels; for a multilabel problem the numbers of the labels.
     temperature_ : float
-        What the logarithms of averaged probabilities are divided by; 1 unless `calibrate`.
+        Divisor of the logarithms of averaged probabilities; 1 unless `calibrate`.
     {attributes}
 
     See Also
@@ -355,7 +353,7 @@ class TrialEnsembleClassifier(  # type: ignore[misc]
 class TrialEnsembleRegressor(  # type: ignore[misc]
     RegressorMixin, CombinedRegressor, _TrialEnsemble
 ):
-    """Average of regressors that a search has trained.
+    """Weighted average of the regressors of a search.
 
     {description}
 
@@ -392,7 +390,7 @@ def _refitted(
     params: dict[str, Any],
     n_jobs: int | None,
 ) -> list[Any]:
-    """Return candidates fitted on all samples, each as it was trained in the folds."""
+    """Return candidates fitted on all samples, with the epochs of their folds."""
     estimators, epochs = [], []
     record = search_record(search)
     resource = None if record is None else record.resource
@@ -401,13 +399,13 @@ def _refitted(
         candidate = dict(search.cv_results_["params"][row])
         n_epochs = getattr(search, "best_epochs_", {}).get(row)
         if of_epochs and resource in candidate:
-            # The schedule of the learning rate is that of a full training.
+            # The learning-rate schedule refers to a full training.
             n_epochs = n_epochs or int(candidate[resource])
             candidate[resource] = search.max_resources_
         estimator = clone(search.estimator)
         estimators.append(estimator.set_params(**clone(candidate, safe=False)))
         epochs.append(None if n_epochs is None else [n_epochs])
-    # Groups, say, are for the splitter only.
+    # Groups, for example, are for the splitter only.
     routed = search._get_routed_params_for_fit(params).estimator.fit
     fitted = fit_members(estimators, X, y, epochs=epochs, fit_params=routed, n_jobs=n_jobs)
     return [one for (one,) in fitted]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Weights of an average: the loss that they are chosen by, greedy selection, a stacker.
+"""Weights of an average: the objective, greedy selection, and a stacker.
 
 Notation: M candidates, N samples, K classes or outputs.  Classes are numbered from 0.
 
@@ -8,10 +8,10 @@ References
 ----------
 .. [1] R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes. Ensemble selection from
    libraries of models. ICML 2004.  With replacement: section 2.1; sorted start: 2.2.
-   Their bags (2.3) are of candidates; of the few that a search trains most bags would lack
-   the best, so these are of samples.
+   Their bags (2.3) are of candidates; a search trains few, and most bags would lack the
+   best, so these bags are of samples.
 .. [2] L. Breiman. Stacked regressions. Machine Learning 24:49-64, 1996.  Non-negative
-   weights are what makes stacking of alike predictors work.
+   weights make stacking of similar predictors work.
 """
 
 import warnings
@@ -40,22 +40,21 @@ Counts = npt.NDArray[np.int64]
 MeanLoss = Literal["log_loss", "label_log_loss", "zero_one", "squared", "absolute"]
 
 _SMALLEST = 1e-12
-# Blocks of samples that are left out in turn, for the error of a metric that is no mean
-# over samples.
+# Number of blocks of samples left out in turn, for the jackknife error of metrics that are
+# not a mean over samples.
 _N_BLOCKS = 20
-# If the losses of two candidates differ by less than this share, one that is a member
-# already is taken.
+# If the losses of two candidates differ by less than this share, prefer a current member.
 _TIE = 1e-12
-# So many additions one after the other that bring nothing end the selection.
+# Selection ends after this number of consecutive additions without gain.
 _PATIENCE = 10
-# Samples of a bag at most: more would make weights little steadier, and cost more.
+# Most samples in a bag: more would make weights little steadier, and cost more.
 _MOST_SAMPLES = 5000
-# A metric that is no mean over samples is called for each candidate in each round, about a
-# millisecond each.
+# A metric that is not a mean over samples is called for each candidate in each round, about
+# a millisecond each.
 _MOST_BAGS_OF_METRIC = 5
-# Strengths of the pull towards equal weights, in units of the loss of these.
+# Strengths of shrinkage towards equal weights, in units of the loss of equal weights.
 _STRENGTHS = (0.0, 0.001, 0.01, 0.1, 1.0)
-# A smaller weight than this is a rounding error.
+# Smaller weights are rounding errors.
 _NEGLIGIBLE = 1e-4
 
 
@@ -70,17 +69,17 @@ class SampleObjective:
     kind: MeanLoss
 
     def statistics(self, predictions: Array, y: Array) -> Array:
-        """Return what the loss needs of predictions, (M, N, ...), linear in them.
+        """Return sufficient statistics of predictions, (M, N, ...), linear in them.
 
-        Predictions are probabilities, (M, N, K), or targets, (M, N); log loss needs the
-        probability of the true class only.
+        Predictions are probabilities, (M, N, K), or targets, (M, N); log loss needs
+        only the probability of the true class.
         """
         if self.kind == "log_loss":
             return np.ascontiguousarray(predictions[:, np.arange(len(y)), y])
         return predictions
 
     def each(self, statistics: Array, y: Array) -> Floats:
-        """Return the loss of each sample, (..., N), from (averages of) statistics."""
+        """Return the loss of each sample, (..., N), from statistics or averages of them."""
         if self.kind == "log_loss":
             return np.asarray(-np.log(np.maximum(statistics, _SMALLEST)))
         if self.kind == "zero_one":
@@ -96,13 +95,13 @@ class SampleObjective:
     def losses(self, statistics: Array, y: Array, signs: Array | None = None) -> Floats:
         """Return the loss of each of M candidates, (M,), from their statistics.
 
-        The losses of samples with a sign of -1, (N,), are taken from those of the others.
+        Losses of samples with a sign of -1, (N,), are subtracted.
         """
         each = self.each(statistics, y)
         return np.asarray((each if signs is None else each * signs).mean(axis=-1))
 
     def difference(self, first: Array, second: Array, y: Array) -> tuple[float, float]:
-        """Return how much more loss the first of two has, paired, and the error."""
+        """Return the paired difference of two losses, first minus second, and its error."""
         return _mean_and_error(self.each(first, y) - self.each(second, y))
 
     def estimate(self, statistics: Array, y: Array) -> tuple[float, float]:
@@ -119,11 +118,11 @@ class MetricObjective:
     is_classification: bool
 
     def statistics(self, predictions: Array, y: Array) -> Array:
-        """Return the predictions as they are, as ``SampleObjective.statistics`` does."""
+        """Return the predictions unchanged; see ``SampleObjective.statistics``."""
         return predictions
 
     def losses(self, statistics: Array, y: Array, signs: Array | None = None) -> Floats:
-        """Return losses as ``SampleObjective.losses`` does; all alike where not defined."""
+        """Return losses as ``SampleObjective.losses`` does; all equal where undefined."""
         if signs is not None:
             parts = [(sign, signs == sign) for sign in np.unique(signs)]
             return np.asarray(
@@ -133,11 +132,11 @@ class MetricObjective:
                 )
             )
         every = np.arange(len(y))
-        found = np.array([
+        losses = np.array([
             _or_nan(partial(self._loss_on, one, y), every) for one in statistics
         ])
-        is_known = np.isfinite(found)
-        return np.where(is_known, found, found[is_known].max(initial=0.0))
+        is_known = np.isfinite(losses)
+        return np.where(is_known, losses, losses[is_known].max(initial=0.0))
 
     def difference(self, first: Array, second: Array, y: Array) -> tuple[float, float]:
         """Return a paired difference and its jackknife error over blocks of samples."""
@@ -161,23 +160,23 @@ class MetricObjective:
             present = np.unique(y)
             if len(present) == len(self.classes):
                 raise
-            # Some metrics want to see every class: these samples tell of some only.
-            known = predictions[:, present] + _SMALLEST
-            known /= known.sum(axis=1, keepdims=True)
+            # Some metrics need every class, and these samples may have only some.
+            probabilities = predictions[:, present] + _SMALLEST
+            probabilities /= probabilities.sum(axis=1, keepdims=True)
             numbers = np.searchsorted(present, y)
-            return self._loss_of(known, numbers, self.classes[present])
+            return self._loss_of(probabilities, numbers, self.classes[present])
 
     def _loss_of(self, predictions: Array, y: Array, classes: Array | None) -> float:
         response = predictions
         metric = self.metric
         is_accuracy = metric.function is accuracy_score and not metric.options
         if is_accuracy and metric.takes_labels and classes is not None:
-            # Numbers of classes tell it at a hundredth of the cost.
+            # Class numbers give the same result at a hundredth of the cost.
             return -metric.sign * float(np.mean(predictions.argmax(axis=-1) == y))
         if self.is_classification:
             response = self.metric.response(predictions, classes)
         y_true = y if classes is None else classes[y]
-        # A metric may warn of samples that lack a class.
+        # A metric may warn about samples that lack a class.
         with warnings.catch_warnings(action="ignore"):
             return -self.metric(y_true, response)
 
@@ -185,7 +184,7 @@ class MetricObjective:
         self, y: Array, statistic: Callable[[Array], float]
     ) -> tuple[float, float]:
         block = np.arange(len(y)) % min(_N_BLOCKS, len(y))
-        whole = statistic(np.arange(len(y)))
+        overall = statistic(np.arange(len(y)))
         without = []
         for left_out in range(int(block.max()) + 1):
             # A metric may be undefined where a class is left out.
@@ -194,15 +193,15 @@ class MetricObjective:
                 without.append(value)
         n = len(without)
         if n < 2:
-            return whole, float("inf")
-        return whole, float(np.sqrt((n - 1) * np.var(without)))
+            return overall, float("inf")
+        return overall, float(np.sqrt((n - 1) * np.var(without)))
 
 
 Objective = SampleObjective | MetricObjective
 
 
 def default_objective(classes: Array | None) -> SampleObjective:
-    """Return log loss, also of labels (no classes); squared error without any (None)."""
+    """Return log loss (per label for empty classes), or squared error for None."""
     if classes is None:
         return SampleObjective(kind="squared")
     return SampleObjective(kind="log_loss" if len(classes) else "label_log_loss")
@@ -211,11 +210,11 @@ def default_objective(classes: Array | None) -> SampleObjective:
 def make_objective(
     scoring: Any, y: Array, classes: Array | None, *, is_exact: bool = False
 ) -> Objective:
-    """Return the loss that belongs to a scoring; log loss or squared error if it is None.
+    """Return the objective of a scoring; log loss or squared error if it is None.
 
     `classes` is empty for a multilabel problem, None for regression. Unless `is_exact`, the
-    loss may be another one that orders predictions as the score does. Raises ValueError if
-    the scoring is no function of targets and predictions.
+    objective may be another one that ranks predictions as the score does. Raises ValueError
+    if the scoring is not a function of targets and predictions.
     """
     if scoring is None:
         return default_objective(classes)
@@ -238,7 +237,7 @@ def make_objective(
 def _kind(
     metric: Metric, y: Array, classes: Array | None, *, is_exact: bool
 ) -> MeanLoss | None:
-    """Return the mean over samples that is a metric or orders as it does, if one does."""
+    """Return a mean over samples that equals a metric or ranks as it does; else None."""
     if metric.options:
         return None
     if classes is not None:
@@ -250,7 +249,7 @@ def _kind(
     else:
         kinds = {mean_squared_error: ("squared", -1), mean_absolute_error: ("absolute", -1)}
         if y.ndim == 1 and not is_exact:
-            # R^2 falls as the squared error of the same samples grows, and its root grows.
+            # R^2 and the root mean squared error rank as the squared error.
             kinds |= {r2_score: ("squared", 1), root_mean_squared_error: ("squared", -1)}
     kind, sign = kinds.get(metric.function, (None, 0))
     return kind if metric.sign == sign else None
@@ -287,10 +286,10 @@ def greedy_weights(
     rng: np.random.Generator,
     signs: Array | None = None,
 ) -> Floats:
-    """Return the weights of candidates, (M,), in an average with little loss.
+    """Return the weights, (M,), of an average of candidates with a small loss.
 
-    They are at least 0 with sum 1. `statistics`, (M, N, ...), are those of out-of-fold
-    predictions, as the objective takes them; `signs`, (N,), are those of its losses.
+    They are non-negative with sum 1. `statistics`, (M, N, ...), come from the objective's
+    ``statistics`` of out-of-fold predictions; `signs`, (N,), are those of its losses.
     """
     n_bags = options.n_bags
     if isinstance(objective, MetricObjective):
@@ -314,8 +313,8 @@ def _select(
     options: GreedyOptions,
     signs: Array | None,
 ) -> Counts:
-    """Return how often each candidate is in the ensemble."""
-    # The best candidates that are best together are the start.
+    """Return the number of times that each candidate is in the ensemble."""
+    # Start from the best candidates, up to the number that is best together.
     best = np.argsort(objective.losses(statistics, y, signs), kind="stable")
     sums = np.cumsum(statistics[best[: options.n_start]], axis=0)
     sizes = np.arange(1, len(sums) + 1).reshape(-1, *[1] * (sums.ndim - 1))
@@ -323,7 +322,7 @@ def _select(
     counts = np.zeros(len(statistics), dtype=np.int64)
     counts[best[:n]] = 1
     total = sums[n - 1]
-    kept, current = counts.copy(), total / counts.sum()
+    best_counts, current = counts.copy(), total / counts.sum()
     n_idle = 0
     for _ in range(options.max_rounds):
         losses = objective.losses((total + statistics) / (counts.sum() + 1), y, signs)
@@ -335,27 +334,27 @@ def _select(
         total = total + statistics[chosen]
         average = total / counts.sum()
         if options.min_gain == 0 or signs is not None:
-            # The error is not asked for: for a metric that is no mean over samples it
-            # costs many calls.
-            before, after = objective.losses(np.stack([current, average]), y, signs)
-            is_gain = after < before
+            # The error is not needed; for a metric that is not a mean over samples it
+            # would take many calls.
+            previous, after = objective.losses(np.stack([current, average]), y, signs)
+            is_gain = after < previous
         else:
             gain, error = objective.difference(current, average, y)
             is_gain = gain > 0 and gain >= options.min_gain * error
         n_idle += 1
         if is_gain:
-            kept, current, n_idle = counts.copy(), average, 0
+            best_counts, current, n_idle = counts.copy(), average, 0
         if n_idle == _PATIENCE:
             break
-    return kept
+    return best_counts
 
 
 def _stacked_weights(
     predictions: Array, y: Array, loss: SampleObjective, strength: float
 ) -> Floats:
-    """Return the weights, (M,), at least 0 with sum 1, that minimise the regularised loss.
+    """Return non-negative weights, (M,), with sum 1 and the least regularised loss.
 
-    `strength` is that of the pull towards equal weights, in units of their loss.
+    `strength` is the shrinkage towards equal weights, in units of their loss.
     """
     columns, target = _columns(predictions, y, loss)
     n = len(predictions)
@@ -368,7 +367,7 @@ def _stacked_weights(
         value = value / unit + strength * float(gap @ gap)
         return value, slope / unit + 2 * strength * gap
 
-    found = minimize(
+    optimum = minimize(
         penalised,
         equal,
         jac=True,
@@ -381,14 +380,14 @@ def _stacked_weights(
         },
         options={"maxiter": 200, "ftol": 1e-10},
     )
-    weights = np.where(found.x > _NEGLIGIBLE, found.x, 0.0)
+    weights = np.where(optimum.x > _NEGLIGIBLE, optimum.x, 0.0)
     return np.asarray(weights / weights.sum())
 
 
 def tuned_stacked_weights(
     predictions: Array, y: Array, part: Array, loss: SampleObjective, objective: Objective
 ) -> Floats:
-    """Return stacked weights with the strength that is best on parts held out in turn."""
+    """Return stacked weights with the best strength on parts held out in turn."""
     if len(predictions) == 1:
         return np.ones(1)
     parts = np.unique(part)
@@ -397,13 +396,13 @@ def tuned_stacked_weights(
         parts = np.arange(2)
     losses = []
     for strength in _STRENGTHS:
-        held = np.empty(predictions.shape[1:])
+        out_of_part = np.empty(predictions.shape[1:])
         for number in parts:
             inside, outside = part != number, part == number
             weights = _stacked_weights(predictions[:, inside], y[inside], loss, strength)
-            held[outside] = np.tensordot(weights, predictions[:, outside], axes=1)
-        losses.append(objective.losses(objective.statistics(held[None], y), y)[0])
-    # The strongest of equal pulls depends least on the samples.
+            out_of_part[outside] = np.tensordot(weights, predictions[:, outside], axes=1)
+        losses.append(objective.losses(objective.statistics(out_of_part[None], y), y)[0])
+    # Of equally good strengths, the largest depends least on the samples.
     best = len(losses) - 1 - int(np.argmin(losses[::-1]))
     return _stacked_weights(predictions, y, loss, _STRENGTHS[best])
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Tables as networks need them: numbers, categories and dates prepared inside the folds."""
+"""Preparation of tables for networks: numbers, categories and dates, inside the folds."""
 
 from sk_tune.prepare._column_kinds import (
     ColumnKinds,

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Tables of any library, the kind of each column, and the columns that cannot help.
 
-A column's kind is read off its type and values, from the rows to train on alone.  Rows that
-lack a certain cell may tell another kind of its column than rows that have it: where some
-rows are prepared by what others told, ``decide_columns`` settles the kind by all of them.
+A column's kind follows from its dtype and its training values alone.  Rows that lack a
+certain cell may suggest another kind than rows that have it: where some rows are prepared
+by a preparer fitted on others, ``decide_columns`` settles the kind by all rows.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from sk_tune.prepare._formats import (
 
 
 def as_pandas(values: Any) -> pd.DataFrame | None:
-    """Return a table or column of any library as a DataFrame of pandas, else None.
+    """Return a table or column of any library as a pandas DataFrame, else None.
 
     >>> import polars as pl
     >>> as_pandas(pl.DataFrame({"a": [1, 2]}))["a"].tolist()
@@ -53,11 +53,13 @@ def as_pandas(values: Any) -> pd.DataFrame | None:
     if isinstance(native, pd.DataFrame):
         return native
     if frame.implementation.is_pyarrow():
-        # Arrays of pyarrow know no missing value of a dictionary; an index is a column.
-        made: pd.DataFrame = native.to_pandas(ignore_metadata=True, date_as_object=False)
-        return made
-    # Columns are converted one by one: polars needs pyarrow to make a whole table of
-    # pandas.
+        # pyarrow dictionaries cannot hold missing values; an index becomes a column.
+        converted: pd.DataFrame = native.to_pandas(
+            ignore_metadata=True, date_as_object=False
+        )
+        return converted
+    # Columns are converted one by one, because polars needs pyarrow to convert a whole
+    # table.
     return pd.DataFrame({name: native[name].to_numpy() for name in frame.columns})
 
 
@@ -77,37 +79,37 @@ def check_table(table: pd.DataFrame, caller: str, least: int = 1) -> None:
 
 
 def header_rows(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Return a mask of the rows whose cells are the names of their columns.
+    """Return a mask of the rows whose cells equal the names of their columns.
 
-    Such a row makes text of all columns; in a table of one column there is none.
+    Such a row turns all columns into text; tables of one column have none.
     """
-    found = np.full(len(table), table.shape[1] > 1)
+    is_header = np.full(len(table), table.shape[1] > 1)
     for name in table.columns:
         column = table[name]
-        if not (found.any() and may_be_text(column)):
+        if not (is_header.any() and may_be_text(column)):
             return np.zeros(len(table), dtype=bool)
-        found &= (column == name).to_numpy(bool, na_value=False)
-    return found
+        is_header &= (column == name).to_numpy(bool, na_value=False)
+    return is_header
 
 
 def without_header_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table in which rows that repeat the column names are missing; warn once."""
-    found = header_rows(table)
-    if not found.any():
+    """Blank the rows that repeat the column names, and warn once."""
+    is_header = header_rows(table)
+    if not is_header.any():
         return table
-    first, n = int(found.argmax()), int(found.sum())
+    first, n = int(is_header.argmax()), int(is_header.sum())
     more = f" and {n - 1} more" if n > 1 else ""
     warn_user(
         f"Row {first + 1}{more} of the table repeats the column names and counts as "
         "missing. Remove such rows from X and y."
     )
-    return table.mask(np.broadcast_to(found[:, np.newaxis], table.shape))
+    return table.mask(np.broadcast_to(is_header[:, np.newaxis], table.shape))
 
 
 def with_dropped(
     table: pd.DataFrame, estimator: Any, dropped: Collection[str]
 ) -> pd.DataFrame:
-    """Return a table with those of its columns in ``fit`` empty that nothing needs."""
+    """Return a table with the unused columns of ``fit`` that it lacks, filled with NaN."""
     names = list(getattr(estimator, "feature_names_in_", ()))
     absent = {name for name in dropped if name not in table.columns}
     is_rest = list(table.columns) == [name for name in names if name not in absent]
@@ -117,32 +119,32 @@ def with_dropped(
 Array = npt.NDArray[Any]
 Column = pd.Series
 
-# A category stands for itself if it has this share of the rows, within these numbers of
-# rows: fewer say nothing reliable, more are not needed.
+# A category gets a column of its own from this share of the rows, within these bounds on
+# the number of rows: fewer are unreliable, more are not needed.
 _MIN_SHARE, _MIN_ROWS, _MAX_ROWS = 0.01, 3, 20
 
-# Fewer whole numbers may well be all different by chance.
+# Fewer whole numbers may all be different by chance.
 _LEAST_IDS = 20
-# Counted rows stay this dense where every second one is in another part of the table.
+# Numbered rows stay this dense if every second row is in another part of the table.
 _ID_SPREAD = 2
 _ID_NAME = re.compile(r"(?:^|[^a-zA-Z])(?i:id|uuid|guid)$|(?<=[a-z])I[dD]$", re.ASCII)
 
-# Years, one in each row, count something else than rows.
+# Distinct years are times, not row numbers.
 _TIME_NAME = re.compile(r"year|month|week|day|date|time", re.IGNORECASE)
 
 _N_NAMED = 5  # Columns that an error message lists.
-# Text that may be meant for a number or date.
+# Text that may be meant as a number or a date.
 _LIKE_NUMBER = re.compile(r"\W*\d")
 _N_WORDS = 3  # Cells that a warning lists.
-# A column of numbers has no more different words for values that are missing.
+# Most different words for missing values in a column of numbers.
 _MOST_WORDS = 5
 _LONGEST_CELL = 30  # Characters of a cell that a reason shows.
 
-# Answers of pandas.api.types.infer_dtype for values kept as Python objects.
+# Results of pandas.api.types.infer_dtype for values stored as Python objects.
 _OBJECT_NUMBERS = {"boolean", "integer", "floating", "mixed-integer-float", "decimal"}
 _OBJECT_DATES = {"date", "datetime", "datetime64"}
 _OBJECT_MIXED = {"mixed", "mixed-integer"}
-# How such values stand beside text for missing ones.
+# The same for such values mixed with words for missing values.
 _BESIDE_WORDS = {
     "number": TextFormat(kind="number", style="plain", is_strict=False),
     "date": TextFormat(kind="date", style="year first", is_strict=False),
@@ -151,12 +153,13 @@ _BESIDE_WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnKinds:
-    """What each column of a table is.
+    """The kind of each column.
 
-    `numbers` are columns of numbers, truth values or durations, `dates` those of dates or
-    times, `categories` those of text or categories; `dropped` cannot help, each with the
-    reason. `formats` are columns of text whose numbers or dates are written otherwise than
-    1234.5 or 2024-03-15, or stand beside words for missing ones, each with how.
+    `numbers` are columns of numbers, truth values or durations, `dates` columns of dates or
+    times, `categories` columns of text or categories; `dropped` maps columns that cannot
+    help to the reason. `formats` maps columns of text to the format of their numbers or
+    dates, if it is not 1234.5 or 2024-03-15, or if they are mixed with words for missing
+    values.
     """
 
     numbers: tuple[str, ...]
@@ -171,7 +174,7 @@ class ColumnKinds:
         return (*self.numbers, *self.dates, *self.categories)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        """Go through the columns that are used, as pairs of name and kind."""
+        """Iterate over the used columns, as pairs of name and kind."""
         for kind, names in (
             ("number", self.numbers),
             ("date", self.dates),
@@ -182,7 +185,7 @@ class ColumnKinds:
 
 
 def column_kinds(X: pd.DataFrame) -> ColumnKinds:
-    """Return what each column of a table is, by the rows to train on.
+    """Return the kind of each column of the training rows.
 
     Column names are unique strings. Raises TableError if no column is left.
 
@@ -197,7 +200,7 @@ def column_kinds(X: pd.DataFrame) -> ColumnKinds:
 
 
 def check_used(kinds: ColumnKinds, n_samples: int) -> None:
-    """Raise TableError, with the reasons, if no column of a table is left to learn from."""
+    """Raise TableError, with the reasons, if a table has no usable column."""
     if kinds.used:
         return
     dropped = kinds.dropped
@@ -205,7 +208,7 @@ def check_used(kinds: ColumnKinds, n_samples: int) -> None:
     more = len(dropped) - _N_NAMED
     listed = "; ".join([*reasons, f"{more} more"] if more > 0 else reasons)
     raise TableError(
-        "The table must have at least one column to learn from beside the target. Got "
+        "The table must have at least one usable column besides the target. Got "
         f"{listed or 'none'}, with {n_samples} sample{'' if n_samples == 1 else 's'}."
     )
 
@@ -217,19 +220,19 @@ def kinds_and_values(
     drop_ids: bool = True,
     missing_counts: bool = True,
 ) -> tuple[ColumnKinds, pd.DataFrame]:
-    """Return the kind of each column, and the values of those that are used.
+    """Return the kind of each column, and the values of the used columns.
 
-    Values have one form for each kind. `min_frequency` is what the most frequent category
-    needs (``least_frequency`` if None); `drop_ids` drops whole numbers that only tell one
-    row from another; without `missing_counts` a number or date that is only there or
-    missing is constant. Warns of a column of text that could be read in two ways, or is a
-    category for the sake of a few words among its numbers or dates.
+    Values of one kind have one form. `min_frequency` is the least frequency of the most
+    frequent category (``least_frequency`` if None); `drop_ids` drops whole numbers that
+    only identify rows; without `missing_counts` a number or date with one value and missing
+    cells is constant. Warns about a column of text with two possible readings, and about a
+    column of numbers or dates that is a category because of a few words.
     """
     kinds: dict[str, list[str]] = {"number": [], "date": [], "category": []}
     values: dict[str, Array] = {}
     dropped: dict[str, str] = {}
     formats: dict[str, TextFormat] = {}
-    known: dict[bytes, str] = {}
+    kinds_by_hash: dict[bytes, str] = {}
     least = max(2, min_frequency or least_frequency(len(X)))
     for name in X.columns:
         kind, text_format = kind_of_column(X[name], least)
@@ -240,10 +243,10 @@ def kinds_and_values(
         if not reason and drop_ids:
             reason = _reason_of_id(X[name], read, kind)
         if not reason:
-            # Categories that differ in their words alone get the same codes; -0.0 is 0.0.
+            # Categories that differ only in their names get the same codes; -0.0 is 0.0.
             codes = pd.factorize(read)[0] if kind == "category" else read + 0.0
             key = hashlib.blake2b(codes.tobytes()).digest() + kind.encode()
-            first = known.setdefault(key, name)
+            first = kinds_by_hash.setdefault(key, name)
             reason = "" if first == name else f"tells the same as {first!r}"
         if reason:
             dropped[name] = reason
@@ -270,13 +273,13 @@ def least_frequency(n_rows: int) -> int:
 
 
 def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat | None]:
-    """Return the kind of a column, empty if it has none, and how its text writes that."""
+    """Return the kind of a column, "" if it has none, and the format of its text."""
     if _reason_without_kind(column):
         return "", None
     types = pd.api.types
     if types.is_datetime64_any_dtype(column.dtype):
         return "date", None
-    # Durations are of kind "m", those of Arrow too.
+    # Durations have dtype kind "m", also those of Arrow.
     if types.is_numeric_dtype(column.dtype) or column.dtype.kind == "m":
         return "number", None
     inferred = types.infer_dtype(column, skipna=True)
@@ -287,43 +290,45 @@ def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat |
         return "number", _BESIDE_WORDS["number"] if is_mixed else None
     if inferred in _OBJECT_DATES:
         return "date", _BESIDE_WORDS["date"] if is_mixed else None
-    found = format_of_column(column, least) if inferred == "string" else None
-    return ("category", None) if found is None else (found.kind, found)
+    text_format = format_of_column(column, least) if inferred == "string" else None
+    return ("category", None) if text_format is None else (text_format.kind, text_format)
 
 
 def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFormat | None:
-    """Return how a column of text writes numbers or dates, if all of it does; else None.
+    """Return the number or date format of a column of text if all of it fits; else None.
 
-    From `least` recurrences on a plain number may be a code, and the column has no format
-    unless a word for a missing number is why it is text. Beside such a word the format is
-    not strict: rows that lack it, or have another word, make a category.
+    A plain number that recurs at least `least` times may be a code, and then the column has
+    no format, unless only a word for missing values made it text. With such a word the
+    format is not strict, because rows with another word would make the column a category.
     """
     cells, counts = different_cells(column)
-    # The first text settles nearly all columns.
+    # The first text decides for nearly all columns.
     if best_format(cells[:1], counts[:1]) is None:
         return None
-    found = best_format(cells, counts)
-    if found is None or found[1].any():
+    text_format = best_format(cells, counts)
+    if text_format is None or text_format[1].any():
         return None
     values = column.unique() if may_be_text(column) else ()
     words = {value.strip().lower() for value in values if isinstance(value, str)}
     is_strict = words.isdisjoint(MISSING_WORDS)
-    may_be_codes = found[0].style == "plain" and least and counts.max() >= least
-    return None if may_be_codes and is_strict else replace(found[0], is_strict=is_strict)
+    may_be_codes = text_format[0].style == "plain" and least and counts.max() >= least
+    return (
+        None if may_be_codes and is_strict else replace(text_format[0], is_strict=is_strict)
+    )
 
 
 def warn_of_guess(column: "Column[Any]", text_format: TextFormat) -> None:
-    """Warn of a column that could be read in another way, too."""
+    """Warn about a column that could be read in another way, too."""
     if not text_format.is_guess:
         return
     name, (cells, _) = str(column.name), different_cells(column)
     read = text_format.read(cells)
     first = read.first_valid_index()
     is_date = text_format.kind == "date"
-    found = f"{read[first]:%Y-%m-%d}" if is_date else f"{read[first]:.10g}"
+    example = f"{read[first]:%Y-%m-%d}" if is_date else f"{read[first]:.10g}"
     text = (
         f"Column {name!r} is read as {text_format}, though it could be meant "
-        f"otherwise: '{cells[first]}' as {found}."
+        f"otherwise: '{cells[first]}' as {example}."
     )
     if is_date:
         other = text_format.style == "month first"
@@ -334,21 +339,25 @@ def warn_of_guess(column: "Column[Any]", text_format: TextFormat) -> None:
 
 
 def _warn_of_words(column: "Column[Any]", least: int) -> None:
-    """Warn of a category most of whose text is numbers or dates that are no codes."""
+    """Warn about a category that consists mostly of numbers or dates, not codes."""
     if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
         return
     cells, counts = different_cells(column)
     like_numbers = np.array([bool(_LIKE_NUMBER.match(str(cell))) for cell in cells], bool)
-    found = best_format(cells, counts) if _are_most(counts, like_numbers) else None
-    if found is None or not _are_most(counts, ~found[1]) or not found[1].any():
+    text_format = best_format(cells, counts) if _are_most(counts, like_numbers) else None
+    if (
+        text_format is None
+        or not _are_most(counts, ~text_format[1])
+        or not text_format[1].any()
+    ):
         return
-    words = cells[found[1]]
-    # Numbers of tickets, some of which have letters, are no measurements.
+    words = cells[text_format[1]]
+    # Ticket numbers, some of which contain letters, are not measurements.
     if len(words) > _MOST_WORDS:
         return
-    if kind_of_column(column.mask(column.isin(words)), least)[0] != found[0].kind:
+    if kind_of_column(column.mask(column.isin(words)), least)[0] != text_format[0].kind:
         return
-    n, n_words, kind = counts.sum(), counts[found[1]].sum(), f"{found[0].kind}s"
+    n, n_words, kind = counts.sum(), counts[text_format[1]].sum(), f"{text_format[0].kind}s"
     shown = listed([f"'{_shortened(str(word))}'" for word in words], _N_WORDS)
     warn_user(
         f"Column {column.name!r} is not read as {kind}: {n - n_words} of {n} values are, "
@@ -405,7 +414,7 @@ def _reason_of_id(column: "Column[Any]", values: Array, kind: str) -> str:
     )
     if not is_whole or len(values) < _LEAST_IDS:
         return ""
-    # Where the range is too small for them, they cannot all be different.
+    # In a smaller range they cannot all be different.
     if np.ptp(values) < len(values) - 1 or len(np.unique(values)) < len(values):
         return ""
     name = str(column.name)
@@ -415,20 +424,20 @@ def _reason_of_id(column: "Column[Any]", values: Array, kind: str) -> str:
     return ""
 
 
-# Share of the cells that may be of another kind than the others.
+# Largest share of cells of another kind than the column.
 _MOST_UNREAD = 0.1
 
 
 def decide_columns(
     X: pd.DataFrame,
 ) -> tuple[pd.DataFrame, dict[str, TextFormat | None], ColumnKinds]:
-    """Return a table with its text read, by which formats, and the kind of each column.
+    """Return a table with its text converted, the formats used, and the kinds.
 
-    This decides by all samples; later samples are read by ``read_text`` with the formats.
-    A tenth of the cells of a column of text at most is left out; the format is None for one
-    in which more cells are of another kind, which is a category. Plain text of numbers
-    alone has none. Maybe no column is used. Warns of each column that could be read in two
-    ways.
+    All samples decide here; ``read_text`` converts later samples with the formats. At most
+    a tenth of the cells of a column of text may be of another kind and become missing; if
+    there are more, the column is a category and its format None. Plain numbers in text need
+    no format. Possibly no column is used. Warns about each column with two possible
+    readings.
     """
     least = max(2, least_frequency(len(X)))
     formats: dict[str, TextFormat | None] = {}
@@ -440,7 +449,7 @@ def decide_columns(
         if text_format is not None and not (
             text_format.style == "plain" and text_format.is_strict
         ):
-            # Rows without a word for missing numbers could be taken for codes.
+            # Rows without a word for missing numbers could be mistaken for codes.
             formats[name] = text_format
         elif kind == "category":
             formats |= _with_other_cells(column, least)
@@ -458,12 +467,12 @@ def decide_columns(
 
 
 def _with_other_cells(column: "Column[Any]", least: int) -> dict[str, TextFormat | None]:
-    """Return the format of a column, of which some cells are read by none; or nothing."""
+    """Return the format of a column with a few unreadable cells, or an empty dict."""
     cells, counts = different_cells(column)
-    found = best_format(cells, counts)
-    if found is None or not found[1].any():
+    other_format = best_format(cells, counts)
+    if other_format is None or not other_format[1].any():
         return {}
-    text_format, unread = found
+    text_format, unread = other_format
     kind = kind_of_column(column.mask(column.isin(cells[unread])), least)[0]
     is_so = kind == text_format.kind and counts[unread].sum() <= _MOST_UNREAD * counts.sum()
     if not is_so:
@@ -472,11 +481,11 @@ def _with_other_cells(column: "Column[Any]", least: int) -> dict[str, TextFormat
 
 
 def read_text(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) -> pd.DataFrame:
-    """Return a table with numbers and dates in place of the text that stands for them.
+    """Return a table with text converted to numbers and dates.
 
-    Cells that are written in another way are missing, with a warning for each column; they
-    raise TableError where the format is strict. A column whose format is None becomes a
-    category, whatever its values read as.
+    Cells in another format become missing, with a warning for each column, or raise
+    TableError where the format is strict. A column with format None becomes a category,
+    whatever its values look like.
     """
     X = X.copy(deep=False)
     for name, text_format in formats.items():

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""How a column of text writes its numbers or dates, and a column's values in one form.
+"""Formats of numbers and dates in columns of text, and a column's values in one form.
 
-The column is decided as a whole: 03/04/2024 alone may be in March or in April, and 1,234
-may be a thousand or one and a bit; beside 25/04/2024 and 1,234.50 they are not.
+The whole column decides: 03/04/2024 alone may be in March or in April, and 1,234 may be a
+thousand or a little more than one; next to 25/04/2024 and 1,234.50 they are unambiguous.
 """
 
 import datetime as dt
@@ -20,7 +20,7 @@ from sk_tune.exceptions import TableError, warn_user
 Array = npt.NDArray[Any]
 Column = pd.Series
 
-# What people write for a missing number or date, in any case.
+# Common words for a missing number or date, in any case.
 MISSING_WORDS = frozenset({"?", "-", "na", "n/a", "nan", "null", "none", "unknown"})
 _NO_VALUE = MISSING_WORDS | {""}
 
@@ -34,7 +34,7 @@ _NUMBER = (
     rf"^\s*([-+\u2212]?)\s*((?:[A-Z]{{0,2}}[{_CURRENCY}]|{_CODES})?)\s*([-+\u2212]?)\s*"
     rf"(\d(?:[\d.,'\u2019\s]*\d)?)\s*((?:[^\W\d_]|[%\u2030\xb0{_CURRENCY}])\D{{0,9}})?\s*$"
 )
-# Digits in groups of three, and a fraction; the separator of groups is the same in all.
+# Digits in groups of three, and a fraction; all groups have the same separator.
 _DIGITS = r"(?:\d+|[1-9]\d{{0,2}}([{0}'\u2019\s])\d{{3}}(?:\1\d{{3}})*)(?:{1}\d+)?"
 _USUAL_STYLE = "decimal point"
 _STYLES = {
@@ -45,14 +45,13 @@ _STYLES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextFormat:
-    """How a column of text writes its numbers or dates.
+    """Format of the numbers or dates in a column of text.
 
-    `kind` is "number" or "date". `style` of numbers is "plain", which are as Python writes
-    them, "decimal point" or "decimal comma"; of dates "year first", "day first" or "month
-    first". `unit` is what may stand beside a number, such as "€" or "%"; numbers are those
-    in front of the unit, so that 5 % is 5. With `is_guess` the column could be read in
-    another way, too; a cell that is written otherwise is refused if the format `is_strict`,
-    else missing.
+    `kind` is "number" or "date". `style` of numbers is "plain" (Python's own format),
+    "decimal point" or "decimal comma"; of dates "year first", "day first" or "month first".
+    `unit` is a unit next to each number, such as "€" or "%", which is dropped, so that 5 %
+    is 5. `is_guess` marks a column with another possible reading; a cell in another format
+    is an error if the format `is_strict`, else missing.
 
     >>> from sk_tune.prepare import column_kinds
     >>> X = pd.DataFrame({"paid": ["1.234,50 €", "9,99 €"] * 9})
@@ -76,15 +75,15 @@ class TextFormat:
 
     @property
     def is_usual(self) -> bool:
-        """Whether it is 1234.5 or 2024-03-15, which need no mention."""
+        """Whether it is 1234.5 or 2024-03-15, which needs no mention."""
         return self.style in {"plain", "year first"}
 
     def read(self, cells: "Column[Any]") -> "Column[Any]":
-        """Return numbers, or dates in UTC; missing where a cell is written otherwise.
+        """Return numbers, or dates in UTC; missing where a cell has another format.
 
-        Numbers or dates among the cells are themselves.
+        Cells that are numbers or dates already stay as they are.
         """
-        # Each text is read once, not each cell.
+        # Each distinct text is converted once, not each cell.
         codes, values = pd.factorize(cells)
         read = self._read(pd.Series(values, dtype=object))
         read = read.reindex(codes).set_axis(cells.index)  # That of a missing one is -1.
@@ -106,30 +105,30 @@ class TextFormat:
 
 
 def best_format(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] | None:
-    """Return the format that reads most cells, and a mask of the cells that it cannot read.
+    """Return the format that fits most cells, and a mask of the cells that it does not fit.
 
-    `cells` are different and not missing, `counts` how often there is each. None if no cell
-    reads as a number or date.
+    `cells` are distinct and not missing, `counts` their frequencies. None if no cell is a
+    number or a date.
     """
-    found = [
+    formats = [
         (TextFormat(kind="number", style="plain"), _plain_numbers(cells)),
         (TextFormat(kind="date", style="year first"), _year_first(cells)),
     ]
     if any(isinstance(cell, str) and any(map(str.isdigit, cell)) for cell in cells):
         numbers = [*_number_formats(cells, counts)]
-        # Thousands read as plain fractions, too; 1.234 of other columns is one.
+        # Thousands can be plain fractions, too; elsewhere 1.234 is one.
         first = [it for it in numbers if it[0].is_guess and it[0].style != _USUAL_STYLE]
-        found = [*first, *found, *numbers, *_date_formats(cells)]
-    unread = [read.isna().to_numpy() for _, read in found]
+        formats = [*first, *formats, *numbers, *_date_formats(cells)]
+    unread = [read.isna().to_numpy() for _, read in formats]
     n_unread = [int(counts[unread_by].sum()) for unread_by in unread]
     best = int(np.argmin(n_unread))
     if unread[best].all():
         return None
-    return found[best][0], unread[best]
+    return formats[best][0], unread[best]
 
 
 def different_cells(column: "Column[Any]") -> tuple["Column[Any]", Array]:
-    """Return the different cells of a column that are there, and their counts."""
+    """Return the distinct non-missing cells of a column, and their counts."""
     codes, values = pd.factorize(column)
     cells = pd.Series(values, dtype=object)
     counts = np.bincount(codes[codes >= 0], minlength=len(cells))
@@ -138,13 +137,13 @@ def different_cells(column: "Column[Any]") -> tuple["Column[Any]", Array]:
 
 
 def may_be_text(column: "Column[Any]") -> bool:
-    """Return whether a column is of a type of text, objects, or categories of text."""
+    """Return whether a column has a dtype of text, objects, or categories of text."""
     types = pd.api.types
     return types.is_object_dtype(column) or types.is_string_dtype(column)
 
 
 def is_missing(column: "Column[Any]") -> Array:
-    """Return where a column is missing, blank text and ``MISSING_WORDS`` too, as a mask."""
+    """Return a mask of missing cells, including blank text and ``MISSING_WORDS``."""
     missing: Array = column.isna().to_numpy()
     if not may_be_text(column):
         return missing
@@ -156,11 +155,11 @@ def is_missing(column: "Column[Any]") -> Array:
 
 
 def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
-    """Yield the styles of numbers with separators or one unit, with what they read."""
+    """Yield formats of numbers with separators or one unit, with the converted cells."""
     parts = _parts(cells, _NUMBER)
     digits, units = parts[3], _units(parts)
     names = {unit for unit in units[digits.notna()] if unit}
-    # Dollars and euros together are no single kind of number; nor are 10A and 10B.
+    # Dollars mixed with euros are not one quantity; nor are 10A and 10B.
     if digits.isna().all() or len(names) > 1:
         return
     unit = next(iter(names), "")
@@ -171,14 +170,14 @@ def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
     is_guess = bool(has_marks and len(set(n_unread.values())) == 1)
     if is_guess and _are_thousands(digits.dropna()):
         style = "decimal comma"
-    made = TextFormat(kind="number", style=style, unit=unit, is_guess=is_guess)
-    yield made, reads[style].fillna(_plain_numbers(cells.where(digits.isna())))
+    text_format = TextFormat(kind="number", style=style, unit=unit, is_guess=is_guess)
+    yield text_format, reads[style].fillna(_plain_numbers(cells.where(digits.isna())))
 
 
 def _are_thousands(digits: "Column[Any]") -> bool:
-    """Return whether a point parts thousands, as 345 beside 1.234 and 12.345 tells.
+    """Return whether a point separates thousands, as in 345 next to 1.234 and 12.345.
 
-    Who writes 1.234 for a fraction writes 345.000 or, here and there, 1.2.
+    Writers of fractions would have 345.000 or, now and then, 1.2.
     """
     has_point = digits.str.contains(".", regex=False)
     is_group = digits.str.fullmatch(r"[1-9]\d{0,2}\.\d{3}")
@@ -186,11 +185,11 @@ def _are_thousands(digits: "Column[Any]") -> bool:
 
 
 def _date_formats(cells: "Column[Any]") -> Any:
-    """Yield the order of day and month that reads more dates, with what it reads."""
+    """Yield the order of day and month that fits more dates, with the converted cells."""
     parts = _parts(cells, _YEAR_LAST)
     if parts[0].isna().all():
         return
-    # Where both read all, the point is that of Europe and the slash that of America.
+    # If both orders fit all cells, the point is European and the slash American.
     usual = "month first" if (parts[1] == "/").any() else "day first"
     other = "day first" if usual == "month first" else "month first"
     reads = {style: _year_last(parts, style, cells.index) for style in (usual, other)}
@@ -199,12 +198,12 @@ def _date_formats(cells: "Column[Any]") -> Any:
     differ = (parts[0] != parts[2]) & reads[style].notna()
     is_guess = n_read[usual] == n_read[other] and bool(differ.any())
     is_guess = is_guess and not (parts[1].dropna() == ".").all()
-    made = TextFormat(kind="date", style=style, is_guess=is_guess)
-    yield made, reads[style].fillna(_year_first(cells))
+    text_format = TextFormat(kind="date", style=style, is_guess=is_guess)
+    yield text_format, reads[style].fillna(_year_first(cells))
 
 
 def _parts(cells: "Column[Any]", pattern: str) -> pd.DataFrame:
-    """Return the groups of a pattern in texts; nothing of what is no text."""
+    """Return the groups of a pattern in texts; missing where a cell is not text."""
     texts = [cell if isinstance(cell, str) else "" for cell in cells]
     return pd.Series(texts, index=cells.index, dtype=object).str.extract(pattern)
 
@@ -215,7 +214,7 @@ def _plain_numbers(cells: "Column[Any]") -> "Column[Any]":
 
 
 def _year_first(cells: "Column[Any]") -> "Column[Any]":
-    # Pandas would take numbers for dates, too.
+    # pandas would also convert numbers to dates.
     is_date = [
         _YEAR_FIRST.fullmatch(cell) is not None
         if isinstance(cell, str)
@@ -247,7 +246,7 @@ def _numbers(parts: pd.DataFrame, style: str, unit: str) -> "Column[Any]":
 
 
 MISSING = "(missing)"  # The category of a missing value.
-# Seconds, because nanoseconds end in the year 2262, and "no end" is often in 9999.
+# Seconds, because nanoseconds end in the year 2262, and open ends are often in 9999.
 _EPOCH = pd.Timestamp("1970-01-01", tz="UTC").as_unit("s")
 _SECONDS_PER_DAY = 86_400
 
@@ -259,8 +258,8 @@ def read_values(
 
     Numbers are float64, durations in seconds, NaN where missing or infinite; dates are days
     since 1970-01-01 UTC, NaN where missing; categories are text, with ``MISSING`` where
-    missing. `text_format` is how text writes them. Raises TableError if a value is of
-    another kind, unless the format is not strict.
+    missing. Text is converted by `text_format`. Raises TableError if a value is of another
+    kind, unless the format is not strict.
     """
     is_strict = text_format is None or text_format.is_strict
     if may_be_text(column) and text_format is not None and not text_format.is_usual:
@@ -290,7 +289,7 @@ def _read_numbers(column: "Column[Any]", *, is_strict: bool) -> Array:
 def _days(column: "Column[Any]", *, is_strict: bool) -> Array:
     times = pd.to_datetime(column, format="mixed", errors="coerce", utc=True)
     if pd.api.types.is_numeric_dtype(column.dtype) and column.notna().any():
-        # Pandas would read numbers as nanoseconds since 1970.
+        # pandas would take numbers as nanoseconds since 1970.
         times = pd.Series(pd.NaT, index=column.index, dtype=times.dtype)
     if times.isna().any():
         report_unread(column, times, "dates", is_strict=is_strict)
@@ -300,20 +299,20 @@ def _days(column: "Column[Any]", *, is_strict: bool) -> Array:
 
 def _texts(column: "Column[Any]") -> Array:
     if column.dtype == object:
-        # 1 and True are equal, and either might stand for both.
+        # 1 and True are equal; either could represent both.
         texts = [
             MISSING if is_absent else _text(value)
             for value, is_absent in zip(column, column.isna(), strict=True)
         ]
         return np.array(texts, dtype=object)
-    # Each category is turned into text once, not each value.
+    # Each category is converted once, not each value.
     codes, categories = pd.factorize(column)
-    known = np.array([*map(_text, categories), MISSING], dtype=object)
-    return known[codes]  # The code of a missing value is -1.
+    choices = np.array([*map(_text, categories), MISSING], dtype=object)
+    return choices[codes]  # The code of a missing value is -1.
 
 
 def _text(value: Any) -> str:
-    # Whole numbers become floats in a column where some are missing.
+    # Whole numbers become floats in a column with missing values.
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
@@ -322,13 +321,13 @@ def _text(value: Any) -> str:
 def report_unread(
     column: "Column[Any]", parsed: Any, required: str, *, is_strict: bool
 ) -> None:
-    """Refuse cells that are there but became missing when they were read, or warn."""
+    """Raise or warn about cells that became missing by conversion."""
     wrong = parsed.isna().to_numpy() & ~is_missing(column)
     if not wrong.any():
         return
     first = int(wrong.argmax())
-    others = int(wrong.sum()) - 1
-    more = f" and {others} more such cells" if others else ""
+    n_others = int(wrong.sum()) - 1
+    more = f" and {n_others} more such cells" if n_others else ""
     where = f"'{column.iloc[first]}' in row {first + 1}{more}"
     if is_strict:
         raise TableError(
@@ -336,7 +335,7 @@ def report_unread(
             f"fitted. Got {where}."
         )
     warn_user(
-        f"Column {column.name!r} holds {required}, but for {where}. What is written "
-        "otherwise counts as missing.",
+        f"Column {column.name!r} holds {required}, except for {where}. Cells in another "
+        "format count as missing.",
         about=f"the unread cells of column {column.name!r}",
     )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Rows in three parts: to train on, to choose by, and to test once."""
+"""Rows in three parts: for training, for selection, and for one final test."""
 
 import math
 from numbers import Integral
@@ -51,7 +51,7 @@ def train_valid_test_split(
     valid_size : float or int, default=0.2
         Share of all rows, or number of rows, for validation.
     stratify : array-like of shape (n_samples,), default=None
-        Classes, which all parts get in the same shares, as far as `groups` allow.
+        Classes whose shares are equal in all parts, as far as `groups` allow.
     groups : array-like of shape (n_samples,), default=None
         Groups, such as patients, whose rows stay together in one part.  Sizes are then
         kept as nearly as the groups allow.
@@ -61,7 +61,7 @@ def train_valid_test_split(
         rows; rows of one time stay together, so that sizes are kept as nearly as the times
         allow.  Cannot be combined with the two above.
     random_state : int, RandomState or None, default=None
-        Seed of what is drawn.  Without effect with `times`.
+        Seed of the shuffling.  No effect with `times`.
 
     Returns
     -------
@@ -73,12 +73,12 @@ def train_valid_test_split(
     ------
     ValueError
         If the sizes leave no training rows, there are too few classes, groups or times for
-        three parts, or times are text that is no date.
+        three parts, or times are text that is not a date.
 
     See Also
     --------
     sklearn.model_selection.train_test_split : Split into two parts.
-    sk_tune.diagnosis.find_leaks : Look for rows that tell about others in another part.
+    sk_tune.diagnosis.find_leaks : Find rows of one part that give away rows of another.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def train_valid_test_split(
         if stratify is not None or groups is not None:
             raise ValueError(
                 "'times' of train_valid_test_split must be given without 'stratify' and "
-                "'groups': parts in the order of time cannot be chosen by anything else."
+                "'groups', because time alone determines the parts."
             )
         parts = _by_time(as_times(_one_dimensional(times, "times")), sizes)
     elif groups is not None:
@@ -133,27 +133,27 @@ def _sizes(n_samples: int, valid_size: Any, test_size: Any) -> tuple[int, int, i
 
 def _at_random(stratify: Any, sizes: tuple[int, int, int], rng: Any) -> list[Indices]:
     _, n_valid, n_test = sizes
-    rest, rest_classes = np.arange(sum(sizes)), stratify
-    found = []
+    remaining, rest_classes = np.arange(sum(sizes)), stratify
+    parts = []
     for size in (n_test, n_valid):
-        rest, part = train_test_split(
-            rest, test_size=size, stratify=rest_classes, random_state=rng
+        remaining, part = train_test_split(
+            remaining, test_size=size, stratify=rest_classes, random_state=rng
         )
-        found.append(part)
-        rest_classes = None if stratify is None else safe_indexing(stratify, rest)
-    test, valid = found
-    return [rest, valid, test]
+        parts.append(part)
+        rest_classes = None if stratify is None else safe_indexing(stratify, remaining)
+    test, valid = parts
+    return [remaining, valid, test]
 
 
 def _by_time(times: Array, sizes: tuple[int, int, int]) -> list[Indices]:
-    # The rows can be cut only where a later time begins.
+    # Cuts are possible only where a later time begins.
     order, starts = order_of_times(times)
     if len(starts) < 2:
         raise ValueError(
             "'times' of train_valid_test_split must hold at least 3 different times. Got "
             f"{len(starts) + 1}."
         )
-    # The second cut is not the first place, and the first one is before it.
+    # The second cut is not the first possible one, and the first cut precedes it.
     second = 1 + np.abs(starts[1:] - (sizes[0] + sizes[1])).argmin()
     first = np.abs(starts[:second] - sizes[0]).argmin()
     return np.split(order, [starts[first], starts[second]])
@@ -177,25 +177,27 @@ def _by_group(
 
 
 def _assign(counts: Array, shares: Array, rng: Any) -> Indices:
-    """Return a part for each group, so that each has about its share of each class.
+    """Return a part for each group, such that each gets about its share of each class.
 
-    Groups come in random order.  Each goes where the distance of the parts' counts from
-    those wanted, as chi-squared measures it, grows least or falls most.
+    Groups come in random order.  Each goes to the part for which the chi-squared distance
+    of the counts from the target counts increases least.
     """
-    wanted = np.outer(shares, counts.sum(axis=0))  # (parts, classes)
-    filled = np.zeros_like(wanted)
+    target_counts = np.outer(shares, counts.sum(axis=0))  # (parts, classes)
+    filled = np.zeros_like(target_counts)
     is_empty = np.ones(len(shares), dtype=bool)
-    found = np.empty(len(counts), dtype=np.int64)
+    part_of_group = np.empty(len(counts), dtype=np.int64)
     for n_seen, group in enumerate(rng.permutation(len(counts))):
         added = counts[group]
-        growth = (added * (2 * (filled - wanted) + added) / wanted).sum(axis=1)
+        growth = (added * (2 * (filled - target_counts) + added) / target_counts).sum(
+            axis=1
+        )
         if len(counts) - n_seen <= is_empty.sum():
             growth[~is_empty] = np.inf
         part = growth.argmin()
         filled[part] += added
         is_empty[part] = False
-        found[group] = part
-    return found
+        part_of_group[group] = part
+    return part_of_group
 
 
 def _one_dimensional(values: Any, name: str) -> Array:

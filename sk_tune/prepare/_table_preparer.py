@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A whole table as numbers for a network, in one transformer, and those for its columns.
+"""Transformers that convert a whole table, or columns of a table, to numbers.
 
 Numbers are prepared as in RealMLP, Holzmüller et al. (2024), section 3: x is a value, q_p
 its column's quantile of order p, s the column's scale and f(x) = x / sqrt(1 + (x / 3)^2)
-the smooth clipping.  A place in the year, the week or the day is the sine and cosine of
+the smooth clipping.  A position in the year, the week or the day is the sine and cosine of
 a point on a circle, so that December is next to January and Sunday next to Monday.
 """
 
@@ -50,8 +50,8 @@ Floats = npt.NDArray[np.float64]
 class CategoryCodes(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Give each frequent category a code from 1 on, and all others the code 0.
 
-    A category has a code of its own from `min_frequency` samples on; a column has at most
-    `max_codes` codes, with the 0, and ``n_categories_`` has their number for each column.
+    A category is frequent from `min_frequency` samples on; a column has at most `max_codes`
+    codes, including 0, and ``n_categories_`` holds their number for each column.
     """
 
     def __init__(self, min_frequency: int, max_codes: int) -> None:
@@ -73,14 +73,14 @@ class CategoryCodes(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEsti
             for rare in self.encoder_.infrequent_categories_
         ]
         self.n_categories_ = [
-            len(known) - rare + 1
-            for known, rare in zip(self.encoder_.categories_, n_rare, strict=True)
+            len(categories) - rare + 1
+            for categories, rare in zip(self.encoder_.categories_, n_rare, strict=True)
         ]
         return self
 
     def transform(self, X: Any) -> Floats:
         """Return codes, whole numbers from 0 on."""
-        # scikit-learn's rare categories share the code after the frequent ones'.
+        # scikit-learn gives its infrequent categories the code after the frequent ones.
         codes = self.encoder_.transform(X) + 1
         return np.where(codes < np.array(self.n_categories_), codes, 0.0)
 
@@ -89,13 +89,13 @@ _CIRCLES = ("year", "week", "day")
 _MS_PER_DAY = 24 * 60 * 60 * 1000
 _DAYS_PER_WEEK = 7
 _THURSDAY = 3  # The weekday of 1970-01-01, where Monday is 0.
-_DIGITS = 9  # A millisecond is some 2e-10 of a year on its circle, and 7e-8 of a day.
+_DIGITS = 9  # A millisecond is about 2e-10 of a year on its circle, and 7e-8 of a day.
 
 
 def circles(days: Any) -> Floats:
-    """Return sines and cosines of the places of times in the year, the week and the day.
+    """Return sines and cosines of positions in the year, the week and the day.
 
-    `days` are those since 1970-01-01, of shape (n_samples, n_dates); the result has shape
+    `days` are days since 1970-01-01, of shape (n_samples, n_dates); the result has shape
     (n_samples, 6 * n_dates), for each date and each circle the sine and the cosine; NaN
     stays.
 
@@ -107,7 +107,7 @@ def circles(days: Any) -> Floats:
     [0.43, 0.9, 0.0, -1.0]
     """
     days = np.asarray(days, dtype=np.float64)
-    # (N, dates, circles); whole milliseconds, or noon might come out a little before it.
+    # (N, dates, circles); whole milliseconds, or noon might end up just before noon.
     days = np.round(days * _MS_PER_DAY) / _MS_PER_DAY
     missing = np.isnan(days)
     year = np.where(missing, 0, np.floor(days)).astype("datetime64[D]").astype("M8[Y]")
@@ -117,14 +117,14 @@ def circles(days: Any) -> Floats:
     of_year = np.where(missing, np.nan, (days - start) / (end - start))
     of_week = (days + _THURSDAY) % _DAYS_PER_WEEK / _DAYS_PER_WEEK
     angles = 2 * np.pi * np.stack([of_year, of_week, days % 1], axis=-1)
-    # Trees would split what differs in the last bit, which is noise, and other on each
-    # machine.
+    # Trees would split on differences in the last bit, which are noise and differ between
+    # machines.
     both: Floats = np.stack([np.sin(angles), np.cos(angles)], axis=-1).round(_DIGITS)
     return both.reshape(len(days), -1)
 
 
 def circle_names(_: Any, names: Any) -> list[str]:
-    """Return the names of the six columns that ``circles`` makes of each date."""
+    """Return the names of the six columns that ``circles`` returns for each date."""
     return [
         f"{name}_{circle}_{function}"
         for name in names
@@ -142,21 +142,21 @@ _HUGEST = np.finfo(np.float64).max
 class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Centre by the median, scale by the quartiles, and clip smoothly to (-3, 3).
 
-    Between the quartiles a column is left nearly linear; far outside, values approach the
-    bound without becoming equal, so that an outlier neither squeezes the others nor rules
-    the gradient.
+    Between the quartiles the map is nearly linear; far outside, values approach the bound
+    without becoming equal, so that an outlier neither compresses the other values nor
+    dominates the gradient.
 
     Attributes
     ----------
     center_ : ndarray of shape (n_features,)
         Median of each column.
     scale_ : ndarray of shape (n_features,)
-        Factor of each column: 1 over the range between its quartiles; where these are
-        equal, 2 over its whole range; 0 where it is constant.
+        Factor of each column: 1 over the interquartile range; where that is 0, 2 over the
+        whole range; 0 for constant columns.
     n_features_in_ : int
-        Columns seen in ``fit``.
+        Number of columns in ``fit``.
     feature_names_in_ : ndarray of str
-        Their names, if they had any.
+        Names of the columns, if X had any.
 
     See Also
     --------
@@ -165,7 +165,7 @@ class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseE
 
     Notes
     -----
-    Missing values (NaN) are left out in ``fit`` and stay in ``transform``.
+    Missing values (NaN) are ignored in ``fit`` and stay in ``transform``.
 
     References
     ----------
@@ -187,7 +187,7 @@ class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseE
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows to train on; NaN is missing.
+            Training rows; NaN is missing.
         y : None
             Ignored.
 
@@ -251,46 +251,46 @@ def _percentiles(X: Floats, orders: tuple[int, ...]) -> Floats:
 
 Array = npt.NDArray[Any]
 
-# Categories that become a column each; with embeddings to learn the others by, as RealMLP
-# has it, else as many as keep a network's first layer small.
+# Maximum number of one-hot columns per categorical column: RealMLP's with embeddings for
+# larger ones, else a number that keeps a network's first layer small.
 _MAX_ONE_HOT = {True: 9, False: 32}
 _MAX_QUANTILES = 1000
-_RARE = "_infrequent_sklearn"  # How OneHotEncoder calls its column of all others.
+_RARE = "_infrequent_sklearn"  # OneHotEncoder's name for infrequent categories.
 
 
 @parameters
 class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turn a table of numbers, dates and categories into numbers for a network.
 
-    What each column is, is found out in ``fit``, from the rows to train on; nothing has to
-    be named.  In a pipeline every fold finds it out for itself.
+    ``fit`` determines the kind of each column from the training rows; no column has to be
+    named.  In a pipeline every fold does so for itself.
 
     Parameters
     ----------
     numeric : {"smooth_clip", "quantile", "standard"} or None, default="smooth_clip"
-        How numbers are scaled.  "smooth_clip" scales by the quartiles and pulls outliers
-        in smoothly, see :class:`~sk_tune.prepare.SmoothClipScaler`; "quantile" gives each
+        Scaling of numbers.  "smooth_clip" scales by the quartiles and smoothly clips
+        outliers, see :class:`~sk_tune.prepare.SmoothClipScaler`; "quantile" gives each
         column a normal distribution; "standard" mean 0 and variance 1.  Columns of two
-        values become -1 and 1 with all of these.  None leaves numbers as they are.
+        values become -1 and 1 with all of these.  None leaves numbers unchanged.
     imputation : {"median", "mean", "most_frequent"} or None, default="median"
-        What missing numbers and dates become.  None leaves them NaN.
+        Replacement of missing numbers and dates.  None leaves them NaN.
     missing_indicator : bool, default=True
         Add a column for each column of numbers or dates that has missing values, 1 where
-        it has.
+        the value is missing.
     max_one_hot : int or None, default=None
-        Columns that one column of categories becomes at most.  None means 9 with
-        `embeddings`, else 32.  1 gives all categories as codes.
+        Maximum number of one-hot columns per categorical column.  None means 9 with
+        `embeddings`, else 32.  1 encodes all categories as codes.
     embeddings : bool, default=False
-        Give columns with more than `max_one_hot` categories as codes instead, the last
-        columns of the output, for a network that learns an embedding of each code.  If
-        False, the less frequent of their categories share one column.
+        Encode columns with more than `max_one_hot` categories as codes, the last columns of
+        the output, for a network that learns an embedding of each code.  If False, their
+        less frequent categories share one column.
     min_frequency : int or None, default=None
-        Rows from which on a category stands for itself; those with fewer, and those that
-        only appear after ``fit``, are one category.  None means one row in a hundred, but
-        at least 3 and at most 20.
+        Minimum number of rows of a category; less frequent categories, and categories that
+        only appear after ``fit``, are merged into one.  None means one row in a hundred,
+        but at least 3 and at most 20.
     max_codes : int, default=255
-        Codes that a column has at most.  scikit-learn's histogram gradient boosting takes
-        no more than 255.
+        Maximum number of codes of a column.  scikit-learn's histogram gradient boosting
+        supports no more than 255.
     drop_ids : bool, default=True
         Leave out whole numbers that are all different, if they are nearly consecutive (and
         not named like a time, such as year), or if their column is named like an id.
@@ -298,51 +298,50 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     Attributes
     ----------
     kinds_ : ColumnKinds
-        What each column was taken for.
+        Kind of each column.
     dropped_ : dict of str to str
         Columns that are left out, each with the reason: constant, without any value, a
-        copy of another, text of which hardly any value recurs, an id, or neither numbers,
+        copy of another, text that is almost unique in each row, an id, or neither numbers,
         text nor dates.
     n_categories_ : dict of str to int
-        Columns of codes, which are the output's last, with their number of codes from 0
-        on.  Empty without `embeddings`.
+        Columns of codes, which are the last of the output, with their number of codes
+        including 0.  Empty without `embeddings`.
     columns_ : ColumnTransformer
-        What prepares the columns of each kind.
+        Prepares the columns of each kind.
     n_features_in_ : int
-        Columns seen in ``fit``.
+        Number of columns in ``fit``.
     feature_names_in_ : ndarray of str
-        Their names, if they had any; else they are called x0, x1, ...
+        Names of the columns, if X had any; else they are called x0, x1, ...
 
     See Also
     --------
-    sk_tune.prepare.SmoothClipScaler : What scales the numbers by default.
+    sk_tune.prepare.SmoothClipScaler : The default scaling of numbers.
     sklearn.compose.ColumnTransformer : Prepare columns that you name yourself.
 
     Notes
     -----
-    Numbers: infinity counts as missing, truth values as 0 and 1, durations as seconds; of a
-    column of two values, what is missing becomes 0.  Text is a number where all of it reads
-    as one and no value has the rows of a category; with separators as in 1,234.56 or
-    1.234,56, or one unit as in € 9.99 or 5 %, also where values recur.  Among numbers and
+    Numbers: infinity counts as missing, truth values as 0 and 1, durations as seconds; in a
+    column of two values, missing cells become 0.  Text is a number if all cells are numbers
+    and no value is frequent enough for a category; with separators as in 1,234.56 or
+    1.234,56, or one unit as in € 9.99 or 5 %, values may also recur.  Among numbers and
     dates, blank text and the words NA, N/A, NaN, null, none, unknown, ? and - count as
-    missing, and numbers beside such a word may recur, too; of any other word a warning says
-    that it makes a category of the column.
+    missing, and numbers next to such a word may recur, too; if any other word makes the
+    column a category, a warning says so.
     Dates, which may also be text such as 2024-03-15, 15.03.2024 or 03/15/2024, become days
-    since 1970, scaled like a number, and the place in the year, the week and the day as
-    sine and cosine.  The whole column tells which of day and month comes first; a warning
-    says so where it could be either.  ``kinds_.formats`` has what was found.
-    Categories: a missing value is a category of its own.  Of code columns, 0 stands for
-    all categories that are rare or unknown.  Nothing looks at the target, and nothing is
-    drawn at random.
+    since 1970, scaled like a number, and positions in the year, the week and the day as
+    sine and cosine.  The whole column determines the order of day and month; a warning says
+    so if both are possible.  ``kinds_.formats`` holds the detected formats.
+    Categories: a missing value is a category of its own.  In columns of codes, 0 stands for
+    all categories that are rare or unknown.  The target is not used, and nothing is drawn
+    at random.
 
-    Where there are columns of codes, the output is a DataFrame of pandas in which they are
-    of type category, so that estimators with ``categorical_features="from_dtype"`` find
-    them.  With ``set_output(transform="polars")`` they are numbers like the others.
+    With columns of codes, the output is a pandas DataFrame in which they have dtype
+    category, so that estimators with ``categorical_features="from_dtype"`` recognise them.
+    With ``set_output(transform="polars")`` they are numbers like the others.
 
-    A column that holds other values in ``transform`` than in ``fit``, text instead of
-    numbers for example, is refused by ``TableError``, a ``ValueError``.  In a column that
-    had words for missing values in ``fit``, such text is missing, too, and a warning says
-    so.
+    A column with values of another kind in ``transform`` than in ``fit``, such as text
+    instead of numbers, raises ``TableError``, a ``ValueError``.  In a column that had words
+    for missing values in ``fit``, such text counts as missing, with a warning.
 
     References
     ----------
@@ -377,12 +376,12 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     drop_ids: Annotated[bool, "boolean"] = True
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Find out what the columns are, and learn how to prepare them.
+        """Determine the kind of each column, and fit its transformers.
 
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
-            Rows to train on, without the target; a table of pandas, polars or pyarrow, or
+            Training rows, without the target; a table of pandas, polars or pyarrow, or
             an array.
         y : None
             Ignored.
@@ -395,18 +394,18 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         Raises
         ------
         TableError
-            If no column is left, or two have one name.
+            If no column is usable, or two columns have the same name.
         """
         self._fit_transform(X)
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
-        """Do what ``fit`` and then ``transform`` do, in less time.
+        """Fit and transform the same rows, faster than in two steps.
 
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
-            Rows to train on.
+            Training rows.
         y : None
             Ignored.
 
@@ -423,7 +422,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
-            Rows with the columns of ``fit``; a table may lack those of ``dropped_``.
+            Rows with the columns of ``fit``; a table may lack the columns in ``dropped_``.
 
         Returns
         -------
@@ -433,7 +432,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         Raises
         ------
         TableError
-            If a column holds other values than in ``fit``.
+            If a column holds values of another kind than in ``fit``.
         """
         check_is_fitted(self)
         frame = self._frame(X, reset=False)
@@ -458,19 +457,19 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         Returns
         -------
         ndarray of str of shape (n_columns,)
-            The name of a column with what was made of it, all of them different.
+            Names of the input columns with suffixes, all of them different.
         """
         check_is_fitted(self)
         check_feature_names_in(self, input_features)
-        seen: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         names = []
         for name in self.columns_.get_feature_names_out():
-            # Names that recur are numbered.
+            # Repeated names are numbered.
             numbered = name
-            while numbered in seen:
-                seen[name] += 1
-                numbered = f"{name}_{seen[name]}"
-            seen[numbered] += 1
+            while numbered in counts:
+                counts[name] += 1
+                numbered = f"{name}_{counts[name]}"
+            counts[numbered] += 1
             names.append(numbered)
         return np.array(names, dtype=object)
 
@@ -479,7 +478,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         if self.max_one_hot == 1 and not self.embeddings:
             raise ValueError(
                 "The 'max_one_hot' parameter of TablePreparer must be at least 2 without "
-                "embeddings: one column could not tell categories apart. Got 1 instead."
+                "embeddings, because one column cannot encode categories. Got 1 instead."
             )
         frame = self._frame(X, reset=True)
         self.kinds_, values = kinds_and_values(
@@ -522,10 +521,10 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         if self.numeric is None:
             two_values = scaled
         else:
-            # A missing value, 0, is as far from one value as from the other.
+            # A missing value becomes 0, at equal distance from both values.
             two_values = self._filled(MinMaxScaler((-1, 1), clip=True), constant)
-        # Days without an hour have a constant place in the day.  A missing date becomes
-        # the middle of a circle, which says nothing about its place on it.
+        # Days without an hour have a constant position in the day.  A missing date becomes
+        # the centre of a circle, which favours no position on it.
         circle = FunctionTransformer(circles, feature_names_out=circle_names)
         turned = self._filled(make_pipeline(circle, VarianceThreshold()), constant)
         encoder = OneHotEncoder(
@@ -550,7 +549,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     def _number_steps(self, n_rows: int) -> Any:
         scalers: dict[str | None, Any] = {
             "smooth_clip": SmoothClipScaler(),
-            # QuantileTransformer takes what is nearer than 1e-7 for equal, in any unit.
+            # QuantileTransformer treats values closer than 1e-7 as equal, in any unit.
             "quantile": make_pipeline(
                 StandardScaler(),
                 QuantileTransformer(
@@ -562,7 +561,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
             "standard": StandardScaler(),
             None: FunctionTransformer(feature_names_out="one-to-one"),
         }
-        # Scaled before they are filled, so that what is missing does not move the scale.
+        # Scaled before filled, so that missing values do not affect the scale.
         return self._filled(scalers[self.numeric], self.imputation)
 
     @staticmethod
@@ -608,19 +607,19 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
 
 
 def _turns(days: "pd.Series[float]") -> bool:
-    """Return whether dates differ in their place in the year, the week or the day."""
+    """Return whether dates differ in their position in the year, the week or the day."""
     places = circles(days[days.notna()].to_numpy()[:, np.newaxis])
     return bool((np.ptp(places, axis=0) > 0).any())
 
 
 def _n_levels(texts: "pd.Series[Any]", min_frequency: int) -> int:
-    """Return how many categories stand for themselves, with one for all others."""
+    """Return the number of frequent categories, plus one for all others."""
     counts = texts.value_counts()
     return int((counts >= min_frequency).sum() + (counts < min_frequency).any())
 
 
 def output_name(block: str, name: str) -> str:
-    """Return what a column of a block's output is called; names need not be unique yet."""
+    """Return the name of an output column of a block; it need not be unique yet."""
     if block == "missing":
         return name.removeprefix("missingindicator_") + "_missing"
     if block == "one_hot" and name.endswith(_RARE):

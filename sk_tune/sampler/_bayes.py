@@ -91,10 +91,10 @@ class BayesSampler:
         n_initial_points: int = 10,
     ) -> None:
         space.check_codes("Bayesian search")
-        known = [*sorted(ACQUISITIONS), "gp_hedge"]
-        if acq_func not in known:
+        names = [*sorted(ACQUISITIONS), "gp_hedge"]
+        if acq_func not in names:
             raise ValueError(
-                f"The 'acq_func' parameter of BayesSampler must be a str among {known}. "
+                f"The 'acq_func' parameter of BayesSampler must be a str among {names}. "
                 f"Got {acq_func!r} instead."
             )
         self.space = space
@@ -234,8 +234,8 @@ class BayesSampler:
         n_fruitless = 0
         while len(rows) < n and n_fruitless < _MAX_FRUITLESS and not self._is_exhausted():
             drawn = self.space.random_codes(_N_DRAWS, self._rng)
-            taken = (row for row in drawn if self._take(row))
-            new = list(itertools.islice(taken, n - len(rows)))
+            unique_rows = (row for row in drawn if self._take(row))
+            new = list(itertools.islice(unique_rows, n - len(rows)))
             rows += new
             n_fruitless = 0 if new else n_fruitless + 1
         n_points = self.space.n_points

@@ -84,13 +84,13 @@ class TPESampler:
     ) -> None:
         """Learn from scores; a failed candidate counts as the worst one told by then."""
         codes = self.space.encode(candidates)
-        given = np.asarray(scores, dtype=float)
-        self._scores += given.tolist()
+        new_scores = np.asarray(scores, dtype=float)
+        self._scores += new_scores.tolist()
         filled = fill_failed(np.array(self._scores))
         with self._quiet():
             for index, key in enumerate(self.space.keys(codes)):
                 self._seen.add(key)
-                value = None if filled is None else float(filled[index - len(given)])
+                value = None if filled is None else float(filled[index - len(new_scores)])
                 trial = self._pending.pop(key, None)
                 if trial is not None:
                     self._finish(trial, value)

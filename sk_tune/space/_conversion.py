@@ -133,9 +133,9 @@ def _dimension(name: str, described: Any, are_ranges: bool) -> Dimension:  # noq
     if hasattr(described, "rvs"):
         return _from_distribution(name, described)
     if are_ranges and isinstance(described, tuple) and _is_range(name, described):
-        low, high, *rest = described
+        low, high, *options = described
         is_integer = isinstance(low, Integral) and isinstance(high, Integral)
-        is_log = bool(rest) and rest[0] == "log-uniform"
+        is_log = bool(options) and options[0] == "log-uniform"
         return _range(name, low, high, is_log, is_integer)
     return _listed(name, described)
 
@@ -157,14 +157,18 @@ def _from_skopt(name: str, dimension: Any) -> Dimension:
 
 def _is_range(name: str, described: tuple[Any, ...]) -> bool:
     """Return whether a tuple means a range, as scikit-optimize decides it."""
-    bounds, rest = described[:2], described[2:]
+    bounds, options = described[:2], described[2:]
     are_numbers = len(bounds) == 2 and all(map(is_number, bounds))
-    if not are_numbers or len(rest) > 2 or not all(isinstance(r, str) for r in rest[:1]):
+    if (
+        not are_numbers
+        or len(options) > 2
+        or not all(isinstance(r, str) for r in options[:1])
+    ):
         return False
-    if rest and rest[0] not in _PRIORS:
+    if options and options[0] not in _PRIORS:
         raise SpaceError(
             f"The prior of {name!r} must be a str among {set(_PRIORS)}. "
-            f"Got {rest[0]!r} instead."
+            f"Got {options[0]!r} instead."
         )
     return True
 

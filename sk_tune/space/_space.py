@@ -330,13 +330,13 @@ def _encode_unnamed(node: Node, params: Candidate) -> list[float]:
     """Encode by the first group that has exactly these parameters."""
     error = None
     for index, group in enumerate(node.groups):
-        rest = dict(params)
+        remaining = dict(params)
         try:
-            codes = group.encode(rest)
+            codes = group.encode(remaining)
         except SpaceError as reason:
             error = error or reason
             continue
-        if rest:
+        if remaining:
             continue
         params.clear()
         parts = [_neutral(other) for other in node.groups]
@@ -358,8 +358,8 @@ def _set(params: Candidate, name: str | None, value: Any) -> None:
 
 
 def _total(counts: list[int | None], combine: Any) -> int | None:
-    known = [count for count in counts if count is not None]
-    return combine(known) if len(known) == len(counts) else None
+    finite_counts = [count for count in counts if count is not None]
+    return combine(finite_counts) if len(finite_counts) == len(counts) else None
 
 
 def _draw_indices(
@@ -371,8 +371,8 @@ def _draw_indices(
         sampled = sample_without_replacement(n_points, n, random_state=rng)
         indices: list[int] = sampled.tolist()
     elif n_points <= 4 * (len(drawn) + n):
-        rest = [index for index in range(n_points) if index not in drawn]
-        indices = [rest[place] for place in rng.permutation(len(rest))[:n]]
+        remaining = [index for index in range(n_points) if index not in drawn]
+        indices = [remaining[place] for place in rng.permutation(len(remaining))[:n]]
     else:
         # Most draws are new, so that repeats may be thrown away.
         chosen: dict[int, None] = {}

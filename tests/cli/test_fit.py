@@ -51,7 +51,7 @@ def test_text_among_numbers_is_told(tmp_path, fit, mixed_table, capsys, printed,
 
     assert fit(mixed_table, "label") == 0
 
-    assert "'size' holds numbers, but for 'bulky' in row 2" in printed()
+    assert "'size' holds numbers, except for 'bulky' in row 2" in printed()
     assert summary()["columns"]["numbers"] == ["size", "open"]
     assert main(["predict", str(tmp_path / "out"), str(tmp_path / "t.csv"), "--proba"]) == 0
     assert capsys.readouterr().err.count("but for 'bulky' in row 2") == 1

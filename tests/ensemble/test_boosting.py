@@ -288,7 +288,7 @@ def test_one_class_and_classifiers_as_stages_are_refused(iris):
     """There is nothing to learn from one class; a stage learns numbers."""
     with pytest.raises(ValueError, match="Got 1 class, 'setosa'"):
         BoostingClassifier().fit(iris.X[:50], ["setosa"] * 50)
-    with pytest.raises(ValueError, match=r"must be a regressor: .* Got MLPClassifier\("):
+    with pytest.raises(ValueError, match=r"must be a regressor, .* Got MLPClassifier\("):
         BoostingClassifier(MLPClassifier()).fit(iris.X, iris.y)
 
 

@@ -120,7 +120,7 @@ def test_bags_of_some_columns_warn_of_categories():
     X = pd.DataFrame({"a": np.arange(40.0), "town": pd.Categorical(np.arange(40) % 4)})
     net = MLPRegressor(n_layers=1, width=8, max_epochs=2)
 
-    with pytest.warns(SkTuneWarning, match=r"\['town'\] are numbers to them"):
+    with pytest.warns(SkTuneWarning, match=r"\['town'\] as numbers"):
         BaggingRegressor(net, 2, max_features=1, random_state=0).fit(X, X["a"])
 
 

@@ -66,7 +66,7 @@ def test_a_fold_that_no_candidate_predicts_leaves_none(is_classification):
     with warnings.catch_warnings(action="ignore"):
         own.fit(X, y)
 
-    with pytest.raises(ValueError, match="predicts every held-out sample"):
+    with pytest.raises(ValueError, match="with predictions of all held-out samples"):
         read_library(own, **{**OPTIONS, "is_classification": is_classification})
 
 
@@ -130,7 +130,7 @@ def test_what_is_no_fitted_search_is_refused(search, iris):
     """The message says what is asked for, and what to do about it."""
     theirs = ScikitLearnsSearch(LogisticRegression(), {"C": [1.0]}).fit(iris.X / 10, iris.y)
     for own in (theirs, clone(search)):
-        with pytest.raises(ValueError, match="must be a search of sk_tune that has been"):
+        with pytest.raises(ValueError, match="must be a fitted search of sk_tune"):
             read_library(own, **OPTIONS)
     forgetful = clone(search).set_params(keep_models="none").fit(*iris)
     with pytest.raises(ValueError, match="keep_models='all', or use refit=True"):
@@ -149,7 +149,7 @@ def test_samples_of_weight_zero_choose_nothing(search):
 
     np.testing.assert_array_equal(some.rows, np.r_[:10, 20:150])
     assert some.predictions.shape == (6, 140, 3)
-    with pytest.raises(ValueError, match="must be positive for a sample"):
+    with pytest.raises(ValueError, match="must be positive for at least one held-out"):
         library.where_weights({"sample_weight": np.zeros(150)})
 
 

@@ -289,7 +289,9 @@ def test_what_a_missing_word_made_readable_takes_other_words(values):
     preparer = TablePreparer().set_output(transform="pandas").fit(X)
     others = X[:9].replace({"a": {values[1]: "5more"}})
 
-    with pytest.warns(SkTuneWarning, match="Column 'a' holds .* but for '5more' in row 2"):
+    with pytest.warns(
+        SkTuneWarning, match="Column 'a' holds .* except for '5more' in row 2"
+    ):
         taken = preparer.transform(others)
 
     assert taken["a_missing"][1] == 1
@@ -486,7 +488,7 @@ def test_cells_that_are_missing_are_named():
     X = pd.DataFrame({"a": ["1", "free", "2", "later"]})
     formats = {"a": TextFormat(kind="number", style="plain", is_strict=False)}
 
-    with pytest.warns(SkTuneWarning, match="but for 'free' in row 2 and 1 more such"):
+    with pytest.warns(SkTuneWarning, match="except for 'free' in row 2 and 1 more such"):
         plain = read_text(X, formats)
 
     assert plain["a"].isna().tolist() == [False, True, False, True]
