@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which candidates come next, given the scores of earlier ones."""
+"""Samplers propose candidates, given the scores of earlier ones."""
 
 from sk_tune.sampler._bayes import BayesSampler
 from sk_tune.sampler._samplers import (

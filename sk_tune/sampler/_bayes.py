@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Bayesian optimisation with the models and acquisition functions of scikit-optimize.
 
-The ``Optimizer`` of scikit-optimize fits its model three times for each point that it is
-asked for in a batch, repeats points, knows no branches and no failures; so its parts are
-used without it.  One pool of codes is judged once; points are then taken greedily.  A point
-that is taken, or is being evaluated, is believed to score its mean [1]_: means stay,
-deviations shrink by conditioning.  Of a portfolio of acquisition functions the lucky ones
-are asked more often [2]_.
+scikit-optimize's ``Optimizer`` fits its model three times per point of a batch, repeats
+points, and supports neither branches nor failures; so this module uses its parts without
+it.  The model scores one pool of codes; points are then chosen greedily.  A chosen or
+pending point is assumed to score its mean [1]_: means stay, deviations shrink by
+conditioning.  In a portfolio of acquisition functions, successful ones are used more often
+[2]_.
 
 References
 ----------
@@ -42,33 +42,32 @@ from sk_tune.space import Candidate, Space
 
 Array = NDArray[np.float64]
 
-# Beyond this many points a Gaussian process costs more than trees.
+# With more points, a Gaussian process costs more than trees.
 _MAX_PROCESS_POINTS = 100
 _N_BEST = 5
-# Draws of random codes in which no new one was found, after which there is none left.
+# The space counts as exhausted after this number of draws without a new code.
 _MAX_FRUITLESS = 20
 _N_DRAWS = 256
-# Spaces up to this size are searched to the last candidate.
+# Spaces up to this size are searched exhaustively.
 _MAX_LISTED = 100_000
-# Points that are being evaluated beyond which the oldest are taken for lost.
+# Beyond this number of pending points, the oldest count as lost.
 _MAX_PENDING = 64
-# Tukey's far fence; scores beyond it would flatten all others.
+# Tukey's far fence; scores beyond it would compress all others.
 _FENCE = 3.0
 
 
 class BayesSampler:
-    """Proposes candidates that a model of the score expects most of.
+    """Proposes candidates by the acquisition function of a model of the score.
 
-    The options are those of ``BayesSearchCV``; `base_estimator` may be "auto", too: a
-    Gaussian process up to 100 points and extremely randomised trees beyond. `xi` is the
-    improvement that counts, in standard deviations of the scores, `kappa` the standard
+    The options are those of ``BayesSearchCV``; `base_estimator` may also be "auto": a
+    Gaussian process up to 100 points, extremely randomised trees beyond. `xi` is the least
+    improvement, in standard deviations of the scores, `kappa` the number of standard
     deviations between mean and confidence bound. The first `n_initial_points` are spread
     over the space. Every distribution needs ``ppf`` and ``cdf``.
 
-    The model is fitted once for each `ask` that follows a `tell`, however many candidates
-    either is about, and one model is kept. No candidate is proposed twice while others
-    remain. Candidates that were asked for and not told yet are taken to score what the
-    model expects.
+    The model is fitted once for each `ask` after a `tell`, whatever their numbers of
+    candidates, and one model is stored. No candidate is proposed twice while new ones
+    remain. Pending candidates are assumed to score the model's mean.
 
     >>> from sk_tune.space import as_space
     >>> sampler = BayesSampler(as_space({"x": (-2.0, 2.0)}), random_state=0)
@@ -108,7 +107,7 @@ class BayesSampler:
         self._codes: list[Array] = []
         self._scores: list[float] = []
         self._seen: set[bytes] = set()
-        # Insertion order is that of asking.
+        # Insertion order is the order of proposals.
         self._pending: dict[bytes, Array] = {}
         self._initial: list[Array] | None = None
         self._models: dict[str, Surrogate] = {}
@@ -116,7 +115,7 @@ class BayesSampler:
         self._model_kind(0)
 
     def ask(self, n_points: int) -> list[Candidate]:
-        """Return the next candidates, fewer or none once a finite space has no others."""
+        """Return new candidates; fewer, or none, once a finite space is exhausted."""
         rows = self._initial_rows(n_points)
         if len(rows) < n_points:
             scores = fill_failed(np.array(self._scores))
@@ -134,7 +133,7 @@ class BayesSampler:
         scores: ArrayLike,
         n_resources: int | None = None,
     ) -> None:
-        """Learn from scores; the model is fitted when it is asked next."""
+        """Store scores; the next ``ask`` fits the model."""
         codes = self.space.encode(candidates)
         values = np.asarray(scores, dtype=float).tolist()
         rows = zip(self.space.keys(codes), codes, values, strict=True)
@@ -145,7 +144,7 @@ class BayesSampler:
             self._scores.append(score)
 
     def expect(self, candidates: Sequence[Candidate]) -> None:
-        """Take note of candidates that others evaluate, as if they had been asked for."""
+        """Treat candidates that are evaluated elsewhere as pending."""
         codes = self.space.encode(candidates)
         for key, row in zip(self.space.keys(codes), codes, strict=True):
             self._seen.add(key)
@@ -213,7 +212,7 @@ class BayesSampler:
         return self._fitted[1]
 
     def _model_kind(self, n_points: int) -> str:
-        """Return which model is used, and have it made."""
+        """Return the name of the model for a number of points."""
         model = self.base_estimator
         kind = model.upper() if isinstance(model, str) else "OTHER"
         if kind == "AUTO":
@@ -229,7 +228,7 @@ class BayesSampler:
         return kind
 
     def _random_rows(self, n: int) -> list[Array]:
-        """Return points at random that were not proposed yet, as far as there are any."""
+        """Return up to `n` random points that were not proposed before."""
         rows: list[Array] = []
         n_fruitless = 0
         while len(rows) < n and n_fruitless < _MAX_FRUITLESS and not self._is_exhausted():
@@ -241,7 +240,7 @@ class BayesSampler:
         n_points = self.space.n_points
         can_list = n_points is not None and self.space.is_listed and n_points <= _MAX_LISTED
         if len(rows) < n and can_list and not self._is_exhausted():
-            # Those that random draws did not find.
+            # Points that the random draws missed.
             everything = self.space.encode(self.space.sample(n_points or 0, self._rng))
             new_rows = (row for row in everything if self._take(row))
             rows += itertools.islice(new_rows, n - len(rows))
@@ -252,7 +251,7 @@ class BayesSampler:
         return n_points is not None and len(self._seen) >= n_points
 
     def _take(self, row: Array) -> bool:
-        """Take note that a point is proposed; return False if it was before."""
+        """Record a point as proposed; return False if it was proposed before."""
         (key,) = self.space.keys(row[None])
         if key in self._seen:
             return False
@@ -261,7 +260,7 @@ class BayesSampler:
         return True
 
     def _features(self, codes: Array) -> Array:
-        """Return codes with each category as columns of zeros and a one."""
+        """Return codes with categories one-hot encoded."""
         parts = []
         for j, column in enumerate(self.space.columns):
             n_categories = column.dimension.n_categories
@@ -273,7 +272,7 @@ class BayesSampler:
 
 
 def _standardised_losses(scores: Array) -> Array:
-    """Return losses of mean 0 and deviation 1, the worst of them brought closer."""
+    """Return losses of mean 0 and deviation 1, with outliers pulled in."""
     low, high = np.quantile(scores, [0.25, 0.75])
     if high > low:
         scores = np.maximum(scores, low - _FENCE * (high - low))
@@ -281,22 +280,22 @@ def _standardised_losses(scores: Array) -> Array:
     return np.asarray((scores.mean() - scores) / (deviation if deviation > 0 else 1.0))
 
 
-# (means, deviations, best score so far, improvement that counts, deviations of a bound) ->
-# value; greater is better.
+# Acquisition functions of (means, deviations, best score so far, least improvement, number
+# of deviations in a bound); greater is better.
 _Acquisition = Callable[[Array, Array, float, float, float], Array]
 
-# Points are numbers in [0, 1]; the widest step leaves a basin, the narrowest ends in it.
+# Codes are in [0, 1]; the widest step leaves a basin, the narrowest refines within it.
 _STEPS = (0.2, 0.07, 0.02, 0.006)
 _N_RANDOM = 1500
 _N_STARTS = 8
 _N_PER_START = 24
-# A step changes this many parameters on average, so that good ones stay together.
+# Mean number of parameters that a step changes, so that good combinations survive.
 _N_CHANGED = 2.0
 _VARIANCE_FLOOR = 1e-12
 
 
 class _Posterior:
-    """Stands for a model in scikit-optimize's acquisition functions."""
+    """Minimal model for scikit-optimize's acquisition functions."""
 
     def __init__(self, mean: Array, std: Array) -> None:
         self._mean, self._std = mean, std
@@ -305,8 +304,8 @@ class _Posterior:
         return self._mean, self._std
 
 
-# The names are those of scikit-optimize.  In a bound there is no improvement that could
-# have a margin.
+# The names are those of scikit-optimize.  A confidence bound has no improvement and hence
+# no margin.
 ACQUISITIONS: dict[str, _Acquisition] = {
     "EI": lambda mean, std, y_opt, xi, kappa: np.asarray(
         gaussian_ei(None, _Posterior(mean, std), y_opt, xi)
@@ -323,10 +322,10 @@ ACQUISITIONS: dict[str, _Acquisition] = {
 def candidate_pool(
     space: Space, best: Array, judge: Callable[[Array], Array], rng: RandomState
 ) -> Array:
-    """Return codes, (P, D), among which the best are worth evaluating.
+    """Return codes, (P, D), that contain good candidates for evaluation.
 
     They are random codes, and codes around the best by `judge` (codes to values, greater is
-    better), ever closer; `best` has the codes of the best candidates so far, (n, D).
+    better), with decreasing steps; `best` has the codes of the best candidates, (n, D).
     """
     pool = [
         space.random_codes(_N_RANDOM, rng),
@@ -353,8 +352,8 @@ def greedy_batch(
     """Return up to `n` positions in a pool to evaluate together.
 
     `value` maps ``(mean, std, y_opt)`` to a value, greater is better; `y_opt` is the best
-    score so far, less is better. Positions for which `is_taken` holds are not returned (it
-    is asked for the best ones only); those in `pending` are being evaluated.
+    score so far, less is better. Positions with `is_taken` are excluded (it is called for
+    the best ones only); those in `pending` are being evaluated.
     """
     factors = np.empty((0, len(belief.mean)))
     variance = belief.std**2
@@ -376,9 +375,9 @@ def greedy_batch(
 def _condition(
     belief: Belief, factors: Array, variance: Array, row: int
 ) -> tuple[Array, Array]:
-    """Return factors and variances given that a point's score is known.
+    """Return the Cholesky factors and variances after conditioning on a point's score.
 
-    `factors` are the rows of a Cholesky factor of what is known so far.
+    `factors` are the rows of the Cholesky factor of the points so far.
     """
     covariance = belief.covariance(row) - factors[:, row] @ factors
     pivot = max(float(variance[row]), 0.0) + belief.noise
@@ -390,7 +389,7 @@ def _condition(
 def _first_free(
     values: Array, free: NDArray[np.bool_], is_taken: Callable[[int], bool]
 ) -> int | None:
-    """Return the best point that is free; mark it and those before it as not free."""
+    """Return the best free point; mark it and all better ones as taken."""
     for row in np.argsort(-values, kind="stable"):
         if free[row]:
             free[row] = False
@@ -405,14 +404,14 @@ def neighbours(
     """Return codes that differ from the `centres`, (n, D), in a few parameters.
 
     There are `n_each` for each centre; `step` is the standard deviation of a change, as a
-    share of a parameter's range. Parameters that become active by a change are random.
+    share of a parameter's range. Parameters activated by a change are random.
     """
     codes = np.repeat(centres, n_each, axis=0)
     fresh = space.random_codes(len(codes), rng)
     codes = np.where(space.active(codes), codes, fresh)
     has_order = np.array([column.dimension.n_categories == 0 for column in space.columns])
     moved = np.where(has_order, codes + step * rng.normal(size=codes.shape), fresh)
-    # One change at least.
+    # Change at least one parameter.
     changed = rng.uniform(size=codes.shape) < _N_CHANGED / codes.shape[1]
     changed[np.arange(len(codes)), rng.randint(codes.shape[1], size=len(codes))] = True
     return space.snap(
@@ -421,7 +420,7 @@ def neighbours(
 
 
 _PORTFOLIO = ("EI", "LCB", "PI")
-# scikit-optimize's; the rate at which gains become odds.
+# scikit-optimize's value; the rate at which gains turn into odds.
 _RATE = 1.0
 
 
@@ -436,11 +435,11 @@ class Hedge:
     def choose(self, model: Surrogate) -> str:
         """Draw the name of the next function, with odds that grow with its gain.
 
-        The gain of a function is what the newly fitted `model` expects at the points that
-        the function nominated before.
+        The gain of a function is the newly fitted `model`'s expectation at the function's
+        earlier nominations.
         """
         if self._nominees is not None:
-            # Predicted values are costs: less is better.
+            # Predictions are losses.
             self.gains -= _RATE * model.believe(self._nominees).mean
             self._nominees = None
         odds = np.exp(self.gains - self.gains.max())
@@ -449,7 +448,7 @@ class Hedge:
     def nominate(
         self, features: Array, belief: Belief, value: Callable[[str, Belief], Array]
     ) -> None:
-        """Note which point of a pool each function would evaluate first.
+        """Record the favourite point of each function in a pool.
 
         `features` are those of the pool, (P, F); `value` maps ``(name, belief)`` to values,
         greater is better.

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Samplers: what a search asks of them, the random one, and one with a model for each rung.
+"""The interface of samplers, random sampling, and a sampler with one model per rung.
 
 Notation, as in Falkner et al. [1]_, Algorithm 2: rho is the fraction of random candidates,
-D_b the points evaluated with b resources, N_min the number of points that a model needs.
+D_b the points evaluated with b resources, N_min the fewest points for a model.
 
 References
 ----------
@@ -25,8 +25,8 @@ from sk_tune.space import Candidate, Space
 class Sampler(Protocol):
     """Proposes candidates and learns from their scores.
 
-    A sampler may have a method ``expect(candidates)`` too, which tells it of candidates
-    that others evaluate: it proposes none of them, and is told their scores later.
+    An optional method ``expect(candidates)`` announces candidates that are evaluated
+    elsewhere: the sampler does not propose them, and ``tell`` reports their scores later.
     """
 
     def ask(self, n_points: int) -> list[Candidate]:
@@ -35,12 +35,12 @@ class Sampler(Protocol):
         Parameters
         ----------
         n_points : int
-            How many.
+            Number of candidates.
 
         Returns
         -------
         list of dict
-            Fewer than `n_points`, or none, once a finite space has no others.
+            Fewer than `n_points`, or none, once a finite space is exhausted.
         """
 
     def tell(
@@ -54,24 +54,24 @@ class Sampler(Protocol):
         Parameters
         ----------
         candidates : sequence of dict
-            Asked for, or evaluated elsewhere before.
+            Proposed by ``ask``, or evaluated elsewhere.
         scores : array-like of shape (n_candidates,)
-            Greater is better.  One that is not finite says that the candidate failed, which
-            counts as the worst finite score.
+            Greater is better.  A non-finite score marks a failed candidate, which counts as
+            the worst finite score.
         n_resources : int, optional
-            What each candidate had been given by then.
+            Resources of each candidate so far.
         """
 
 
 def announce(sampler: Any, candidates: Sequence[Candidate]) -> None:
-    """Tell a sampler of candidates that others evaluate, if it wants to know."""
+    """Announce candidates that are evaluated elsewhere, if the sampler supports it."""
     expect = getattr(sampler, "expect", None)
     if expect is not None and candidates:
         expect(candidates)
 
 
 def fill_failed(scores: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return scores with the worst finite one for those that are not.
+    """Return scores with non-finite values replaced by the worst finite one.
 
     None if none is finite.
     """
@@ -82,11 +82,10 @@ def fill_failed(scores: NDArray[np.float64]) -> NDArray[np.float64] | None:
 
 
 class RandomSampler:
-    """Draws candidates at random, each once if all parameters are lists.
+    """Draws candidates at random, without repetition if all parameters are lists.
 
     The first `n` candidates are those of scikit-learn's ``ParameterSampler``, for a space
-    that it accepts; how many are asked for at a time does not matter unless all parameters
-    are lists.
+    that it accepts; batch sizes do not matter unless all parameters are lists.
 
     >>> from sk_tune.space import as_space
     >>> sampler = RandomSampler(as_space({"C": [1, 10, 100]}), random_state=0)
@@ -102,7 +101,7 @@ class RandomSampler:
         self._drawn: set[int] = set()
 
     def ask(self, n_points: int) -> list[Candidate]:
-        """Return the next candidates, fewer or none once a space of lists has no others."""
+        """Return new candidates; fewer, or none, once a space of lists is exhausted."""
         return self.space.sample(n_points, self._rng, self._drawn)
 
     def tell(
@@ -111,11 +110,11 @@ class RandomSampler:
         scores: ArrayLike,
         n_resources: int | None = None,
     ) -> None:
-        """Take note of nothing."""
+        """Ignore the scores."""
 
 
-# rho of the paper's experiments, and the points beside one for each parameter: N_min is the
-# number of parameters + 1, and Algorithm 2 has "+ 2".
+# rho of the paper's experiments, and the excess of N_min over the number of parameters:
+# N_min is that number + 1, and Algorithm 2 has "+ 2".
 _RHO = 1 / 3
 _MORE_POINTS = 3
 _MAX_FRUITLESS = 20
@@ -123,15 +122,15 @@ _SEED_END = 2**31 - 1
 
 
 class FidelitySampler:
-    """Lets a sampler learn from the highest resources that enough candidates were given.
+    """Makes a sampler learn from the highest resources with enough scored candidates.
 
-    `make_sampler`, called with a space and a seed, should make samplers that need no
-    initial points. A third of the candidates is drawn at random whatever was learnt; a
-    model needs the number of parameters + 3 points.
+    `make_sampler`, called with a space and a seed, should make samplers without initial
+    points. A third of the candidates is always random; a model needs the number of
+    parameters + 3 points.
 
-    A new sampler is made for each `ask`, and told the points of one level only, because
-    scores after different resources cannot be compared. It expects those that have no score
-    at any level yet. No candidate is proposed twice while others remain.
+    Each `ask` makes a new sampler and passes it the points of one level only, because
+    scores after different resources are not comparable. Candidates without a score are
+    announced as pending. No candidate is proposed twice while new ones remain.
     """
 
     def __init__(
@@ -151,7 +150,7 @@ class FidelitySampler:
         self._pending: dict[bytes, Candidate] = {}
 
     def ask(self, n_points: int) -> list[Candidate]:
-        """Return the next candidates, fewer or none once a finite space has no others."""
+        """Return new candidates; fewer, or none, once a finite space is exhausted."""
         is_random = self._rng.uniform(size=n_points) < _RHO
         level = self.level()
         learnt: list[Candidate] = []
@@ -163,7 +162,7 @@ class FidelitySampler:
             announce(sampler, list(self._pending.values()))
             learnt = self._new(sampler, int(np.count_nonzero(~is_random)))
         drawn = self._new(self._random, n_points - len(learnt))
-        # Rungs may start in this order, so that it should not separate the two kinds.
+        # Rungs may start in this order, so it must not separate the two kinds.
         sources = [drawn if r else learnt for r in is_random]
         mixed = [source.pop(0) for source in sources if source]
         return mixed + drawn + learnt
@@ -174,7 +173,7 @@ class FidelitySampler:
         scores: ArrayLike,
         n_resources: int | None = None,
     ) -> None:
-        """Learn from scores of candidates with some resources; none counts as 0."""
+        """Store scores of candidates with some resources; None counts as 0."""
         values = np.asarray(scores, dtype=float).tolist()
         for key in self.space.keys(self.space.encode(candidates)):
             self._seen.add(key)
@@ -183,19 +182,19 @@ class FidelitySampler:
         points += zip(candidates, values, strict=True)
 
     def expect(self, candidates: Sequence[Candidate]) -> None:
-        """Take note of candidates that others evaluate, as if they had been asked for."""
+        """Treat candidates that are evaluated elsewhere as pending."""
         keys = self.space.keys(self.space.encode(candidates))
         self._seen.update(keys)
         self._pending.update(zip(keys, candidates, strict=True))
 
     def level(self) -> int | None:
-        """Return the most resources of which there are enough scores to learn from."""
+        """Return the most resources with enough scores for a model."""
         n_needed = len(self.space.columns) + _MORE_POINTS
         enough = [b for b, points in self._levels.items() if len(points) >= n_needed]
         return max(enough, default=None)
 
     def _new(self, sampler: Sampler, n: int) -> list[Candidate]:
-        """Return candidates of a sampler that no other has proposed."""
+        """Return a sampler's candidates that were not proposed before."""
         new: list[Candidate] = []
         n_fruitless = 0
         while len(new) < n and n_fruitless < _MAX_FRUITLESS:

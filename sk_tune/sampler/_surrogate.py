@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Models of the score, and what they believe of many candidates jointly.
+"""Models of the score, and their joint beliefs about a pool of candidates.
 
-A belief gives a mean and a standard deviation for each point of a pool, and how points
-covary. The covariance is what makes batches cheap: once a point has been chosen, its score
-will be known, and the others' uncertainty shrinks by a closed form, with no second fit.
+A belief gives a mean and a standard deviation for each point of a pool, and covariances
+between points. Covariances make batches cheap: after a point is chosen, the uncertainty of
+the others shrinks in closed form, without a second fit.
 
-Notation: P points in the pool, F features, N points learnt from, T trees; scores are
-standardised and negated, so that less is better, as scikit-optimize has it.
+Notation: P points in the pool, F features, N training points, T trees; scores are
+standardised and negated, so that less is better, as in scikit-optimize.
 
 References
 ----------
@@ -45,13 +45,12 @@ Array = NDArray[np.float64]
 _LENGTH_SCALES = (0.01, 100.0)
 _AMPLITUDES = (0.01, 1000.0)
 _FOREST = {"n_estimators": 100, "min_samples_leaf": 3, "n_jobs": 1}
-# The likelihood is flat near its top; later fits start from where the last one ended.
+# The likelihood is flat near its maximum; later fits start from the previous optimum.
 _MAX_STEPS = 30
 _N_RESTARTS = 2
-# A normal distribution has two deviations between the outer ones.
+# The outer quantiles of a normal distribution are two deviations apart.
 _QUANTILES = (0.16, 0.5, 0.84)
-# Length scale of what a model without covariances is taken to generalise over, in units of
-# a feature's range.
+# Assumed length scale of models without covariances, in units of a feature's range.
 _REACH = 0.2
 
 
@@ -76,14 +75,14 @@ class GaussianProcess:
         self._n_at_restart = 0
 
     def fit(self, X: Array, y: Array) -> None:
-        """Learn from features of shape (N, F) and standardised scores."""
+        """Fit to features of shape (N, F) and standardised scores."""
         n_features = X.shape[1]
         kernel = ConstantKernel(1.0, _AMPLITUDES) * Matern(
             length_scale=np.ones(n_features),
             length_scale_bounds=[_LENGTH_SCALES] * n_features,
             nu=2.5,
         )
-        # Whenever points have doubled, because the likelihood may have another top by then.
+        # After each doubling, because the likelihood may have another maximum by then.
         restarts = len(X) >= 2 * self._n_at_restart
         if restarts:
             self._n_at_restart = len(X)
@@ -110,7 +109,7 @@ class GaussianProcess:
             n_restarts_optimizer=_N_RESTARTS if restarts else 0,
             random_state=self._rng,
         )
-        # The function belongs to this fit, and could not be pickled with the model.
+        # A closure of this fit, which cannot be pickled with the model.
         self._model = model.fit(X, y).set_params(optimizer=None)
         self._theta = min(ends, key=lambda end: end[0])[1]
 
@@ -127,7 +126,7 @@ class _ProcessBelief:
         variance = model.kernel_.diag(X) - np.einsum("np,np->p", self._half, self._half)
         self.mean = kernel @ model.alpha_
         self.std = np.sqrt(np.maximum(variance, 0.0))
-        # scikit-optimize takes it out of the kernel, for predictions without it.
+        # scikit-optimize removes the noise from the kernel for noise-free predictions.
         self.noise = float(model.noise_)
 
     def covariance(self, row: int) -> Array:
@@ -136,13 +135,13 @@ class _ProcessBelief:
 
 
 class Fitted:
-    """A regressor that is fitted as it is, and the kind of belief that it makes."""
+    """A regressor without hyperparameter fitting, and the class of its beliefs."""
 
     def __init__(self, model: Any, belief: Callable[[Any, Array], Belief]) -> None:
         self._model, self._belief = model, belief
 
     def fit(self, X: Array, y: Array) -> None:
-        """Learn from features of shape (N, F) and standardised scores."""
+        """Fit to features of shape (N, F) and standardised scores."""
         self._model.fit(X, y)
 
     def believe(self, X: Array) -> Belief:
@@ -178,7 +177,7 @@ class _ForestBelief:
         self.std = np.sqrt(within.mean(axis=0) + means.var(axis=0))
 
     def covariance(self, row: int) -> Array:
-        # How often two points share a leaf is a kernel, and 1 for a point with itself.
+        # The share of trees in which two points share a leaf is a kernel with diagonal 1.
         proximity = (self._leaves == self._leaves[:, row : row + 1]).mean(axis=0)
         return np.asarray(proximity * self.std * self.std[row])
 
@@ -186,7 +185,7 @@ class _ForestBelief:
 def other(regressor: Any, rng: RandomState) -> Fitted:
     """Return a clone of a user's regressor whose ``predict`` takes ``return_std``.
 
-    It is seeded by `rng` unless it has a `random_state`; its covariances fall with
+    Its seed comes from `rng` unless it has a `random_state`; its covariances decrease with
     distance.
     """
     is_estimator = isinstance(regressor, BaseEstimator) and is_regressor(regressor)
@@ -203,10 +202,10 @@ def other(regressor: Any, rng: RandomState) -> Fitted:
 
 
 class BoostedQuantiles(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """Three quantiles by gradient boosting, of which the outer ones give the deviation.
+    """Gradient boosting of three quantiles; the outer two give the deviation.
 
-    As scikit-optimize's ``GradientBoostingQuantileRegressor``, which does not run with
-    numpy 2.4; `n_estimators` are the trees of each quantile.
+    Replaces scikit-optimize's ``GradientBoostingQuantileRegressor``, which fails with numpy
+    2.4; `n_estimators` is the number of trees per quantile.
     """
 
     def __init__(self, n_estimators: int = 30, random_state: Any = None) -> None:
@@ -214,7 +213,7 @@ class BoostedQuantiles(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Array, y: Array) -> "BoostedQuantiles":
-        """Learn from features of shape (N, F) and scores."""
+        """Fit to features of shape (N, F) and scores."""
         rng = check_random_state(self.random_state)
         self.regressors_ = [
             GradientBoostingRegressor(
@@ -228,7 +227,7 @@ class BoostedQuantiles(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Array, return_std: bool = False) -> Any:  # noqa: FBT001
-        """Return the median of points of shape (P, F), with their deviation if wanted."""
+        """Return the median of points of shape (P, F), optionally with the deviation."""
         low, middle, high = (regressor.predict(X) for regressor in self.regressors_)
         return (middle, np.maximum(high - low, 0.0) / 2) if return_std else middle
 
@@ -248,10 +247,10 @@ class _OtherBelief:
 
 @contextmanager
 def quiet_and_single() -> Iterator[None]:
-    """Silence warnings and let matrix kernels use one thread, within the block.
+    """Silence warnings and limit linear algebra to one thread within the block.
 
-    The matrices are so small that threads cost more than they compute: many times more
-    where other processes want the cores.
+    Threads cost more than they save with matrices this small, many times more if other
+    processes use the cores.
     """
     with warnings.catch_warnings(), _controller().limit(limits=1, user_api="blas"):
         warnings.simplefilter("ignore")
@@ -260,5 +259,5 @@ def quiet_and_single() -> Iterator[None]:
 
 @functools.cache
 def _controller() -> ThreadpoolController:
-    # Looking for the libraries takes longer than some of the blocks.
+    # Finding the libraries takes longer than some of the blocks.
     return ThreadpoolController()

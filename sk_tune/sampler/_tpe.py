@@ -22,7 +22,7 @@ from sk_tune.space import Candidate, Space
 Array = NDArray[np.float64]
 
 _SEED_END = 2**31 - 1
-# Optuna may propose a point again; after so many times a point at random takes its place.
+# Optuna may repeat points; after this number of repeats a random point replaces it.
 _MAX_REPEATS = 5
 _N_DRAWS = 256
 _MAX_FRUITLESS = 20
@@ -31,9 +31,9 @@ _MAX_FRUITLESS = 20
 class TPESampler:
     """Proposes candidates by Optuna's ``TPESampler``.
 
-    ImportError without the extra ``study``. Every distribution needs ``ppf`` and ``cdf``.
-    The first `n_initial_points` are random. Parameters are modelled jointly, those of a
-    branch together with all that hold for it.
+    Raises ImportError without the extra ``study``. Every distribution needs ``ppf`` and
+    ``cdf``. The first `n_initial_points` are random. Parameters are modelled jointly; a
+    branch is modelled together with the parameters above it.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TPESampler:
         self._scores: list[float] = []
 
     def ask(self, n_points: int) -> list[Candidate]:
-        """Return the next candidates, fewer or none once a finite space has no others."""
+        """Return new candidates; fewer, or none, once a finite space is exhausted."""
         rows: list[Array] = []
         with self._quiet():
             for _ in range(n_points):
@@ -82,7 +82,7 @@ class TPESampler:
         scores: ArrayLike,
         n_resources: int | None = None,
     ) -> None:
-        """Learn from scores; a failed candidate counts as the worst one told by then."""
+        """Store scores; a failed candidate counts as the worst score so far."""
         codes = self.space.encode(candidates)
         new_scores = np.asarray(scores, dtype=float)
         self._scores += new_scores.tolist()
@@ -98,7 +98,7 @@ class TPESampler:
                     self._study.add_trial(self._finished(codes[index], value))
 
     def expect(self, candidates: Sequence[Candidate]) -> None:
-        """Take note of candidates that others evaluate, none of which is proposed then."""
+        """Exclude candidates that are evaluated elsewhere from proposals."""
         self._seen.update(self.space.keys(self.space.encode(candidates)))
 
     def _next_row(self) -> Array | None:
@@ -156,7 +156,7 @@ class TPESampler:
 
     @contextmanager
     def _quiet(self) -> Iterator[None]:
-        """Keep Optuna's log and its warnings of experimental options to ourselves."""
+        """Silence Optuna's log and its warnings about experimental options."""
         logging = self._optuna.logging
         verbosity = logging.get_verbosity()
         logging.set_verbosity(logging.ERROR)
@@ -168,12 +168,12 @@ class TPESampler:
 
 
 def _label(column: int) -> str:
-    # Branches may use one name for parameters of different kinds.
+    # Two branches may use one name for parameters of different kinds.
     return f"p{column}"
 
 
 def import_optuna(user: str) -> Any:
-    """Return the package; raise ImportError, which names its user, if it is missing."""
+    """Return the package, or raise an ImportError that names its user."""
     try:
         import optuna
     except ImportError as error:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Search spaces: parameters, their values, and which of them depend on others."""
+"""Search spaces: parameters, their values, and dependencies between them."""
 
 from sk_tune.space._conversion import as_space, points_of, skopt_space
 from sk_tune.space._dimensions import Distribution, IntegerRange, Interval, Values

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Spaces from what users write, and as scikit-optimize's."""
+"""Conversion of users' descriptions to spaces, and of spaces to scikit-optimize's."""
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Sized
@@ -28,17 +28,17 @@ _PRIORS = ("uniform", "log-uniform")
 def as_space(
     param_distributions: Any, *, tuples_are_ranges: bool = True, may_be_empty: bool = False
 ) -> Space:
-    """Return the space that a user's description means; nothing is listed or drawn yet.
+    """Return the space of a user's description, without listing or drawing values.
 
     A parameter may be a list or array of values, a distribution with ``rvs``, a dimension
     of scikit-optimize, a tuple ``(low, high)`` or ``(low, high, prior)``, or a
-    :class:`~sk_tune.search.Choice`. From a list of dicts each candidate follows one; of
-    pairs (dict, int) the number says how many do. Without `tuples_are_ranges` a tuple is a
-    list of values, as in scikit-learn; an empty dict is the estimator as it is, if it
-    `may_be_empty`.
+    :class:`~sk_tune.search.Choice`. Each candidate follows one element of a list of dicts;
+    in pairs (dict, int), the number is that of the dict's candidates. Without
+    `tuples_are_ranges` a tuple is a list of values, as in scikit-learn; an empty dict
+    leaves the estimator unchanged, if it `may_be_empty`.
 
-    Raises SpaceError, which names the parameter, and TypeError if there are no dicts at
-    all, as scikit-learn and scikit-optimize do.
+    Raises SpaceError, which names the parameter, and TypeError if there are no dicts, as
+    scikit-learn and scikit-optimize do.
 
     >>> as_space({"C": (1e-3, 10.0, "log-uniform"), "kernel": ["rbf", "linear"]})
     Space(C, kernel)
@@ -90,14 +90,14 @@ def _group(space: Mapping[Any, Any], outer: frozenset[str], are_ranges: bool) ->
             )
         if name in outer:
             raise SpaceError(
-                f"The space of a choice must not set {name!r} again, which holds for all "
-                "of its options."
+                f"The space of a choice must not set {name!r}, because it already applies "
+                "to all of the choice's options."
             )
     inside = outer | frozenset(space)
     group = Group(
         tuple(_node(name, space[name], inside, are_ranges) for name in sorted(space))
     )
-    # Two choices that hold at the same time may not set one parameter.
+    # Two choices that are active together may not set the same parameter.
     set_by: dict[str, str | None] = {}
     for node in group.nodes:
         for name in {name for below in node.groups for name in below.names()}:
@@ -156,7 +156,7 @@ def _from_skopt(name: str, dimension: Any) -> Dimension:
 
 
 def _is_range(name: str, described: tuple[Any, ...]) -> bool:
-    """Return whether a tuple means a range, as scikit-optimize decides it."""
+    """Return whether scikit-optimize would take a tuple as a range."""
     bounds, options = described[:2], described[2:]
     are_numbers = len(bounds) == 2 and all(map(is_number, bounds))
     if (
@@ -197,7 +197,7 @@ def _from_distribution(name: str, frozen: Any) -> Dimension:
         try:
             low, high = frozen.support()
         except TypeError as error:
-            # norm itself passes for frozen; loguniform itself lacks arguments.
+            # norm itself looks frozen; loguniform itself lacks arguments.
             raise SpaceError(
                 f"The distribution of {name!r} must be frozen, as in loguniform(1e-4, 1). "
                 f"Got {frozen!r} instead."
@@ -216,7 +216,7 @@ def _listed(name: str, described: Any) -> Dimension:
         raise _unknown(name, described)
     if isinstance(described, np.ndarray) and described.ndim == 0:
         raise _unknown(name, described)
-    # A set has no order that a seed could reproduce.
+    # A set has no reproducible order.
     if isinstance(described, set | frozenset):
         raise _unknown(name, described)
     is_indexed = isinstance(described, Sequence | np.ndarray)
@@ -238,11 +238,10 @@ def _unknown(name: str, described: Any) -> SpaceError:
 
 
 def skopt_space(space: Space, candidates: Sequence[Candidate]) -> list[Any] | None:
-    """Return the dimensions of a space as scikit-optimize knows them, sorted by name.
+    """Return a space as dimensions of scikit-optimize, sorted by name.
 
-    None if some parameters depend on others, which scikit-optimize cannot say. The
-    candidates are bounds of a distribution that has no end.
-
+    None if some parameters depend on others, which scikit-optimize cannot express. The
+    candidates bound distributions with infinite support.
     >>> skopt_space(as_space({"rate": (1e-4, 1.0, "log-uniform")}), [])
     [Real(low=0.0001, high=1.0, prior='log-uniform', transform='identity')]
     """
@@ -260,7 +259,7 @@ def points_of(
 ) -> list[Any]:
     """Return candidates as lists of values in the order of scikit-optimize's dimensions.
 
-    Tuples and other values that scikit-optimize cannot look up become their ``repr``.
+    Values that scikit-optimize cannot look up, such as tuples, become their ``repr``.
     """
     return [
         [
@@ -295,7 +294,7 @@ def _converted(name: str, dimension: Dimension, drawn: Sequence[Any]) -> Any:
 
 
 def _category(value: Any) -> Any:
-    """Return what scikit-optimize can look up: it hashes values and puts them in arrays."""
+    """Return a hashable value without a length, as scikit-optimize needs."""
     value = plain(value)
     can_be_looked_up = isinstance(value, Hashable) and not isinstance(value, Sized)
     return value if isinstance(value, str) or can_be_looked_up else repr(value)

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""One parameter's values: drawn at random, and as numbers that a model can learn from.
+"""The values of one parameter: random draws, and numbers for models.
 
 The *code* of a value is its index, if values have no order (a category), and a number
-between 0 and 1 otherwise.  `spread` makes codes of uniform numbers, which then are codes of
-values drawn from the dimension.  Where several codes mean one value, `snap` moves them to
-the one that `encode` gives.
+between 0 and 1 otherwise.  `spread` turns uniform numbers into codes of values drawn from
+the dimension.  Where several codes decode to one value, `snap` maps them to the code that
+`encode` returns.
 """
 
 import math
@@ -22,41 +22,41 @@ from sk_tune._text import is_number
 
 Codes = NDArray[np.float64]
 
-# Quantiles of a distribution without end stay this far from 0 and 1.
+# Distance of the extreme quantiles from 0 and 1, for distributions with infinite support.
 _TAIL = 1e-6
-# The quantile function of a discrete distribution works so close to 0 and 1, not closer.
+# The quantile function of a discrete distribution fails closer to 0 and 1 than this.
 _EDGE = 1e-12
-# More values than this are not counted one by one.
+# Larger sets of values are not enumerated.
 _MANY = 100_000
-# scipy's names of what is uniform in the logarithm.
+# scipy's names of distributions that are uniform in the logarithm.
 _LOG_UNIFORM = {"loguniform", "reciprocal"}
-# A value outside its bounds by rounding is inside, in parts of the range.
+# Tolerance for values outside their bounds by rounding, as a share of the range.
 _ROUNDING = 1e-9
 
 
 class Dimension:
-    """The interface of one parameter's values to the space, as numbers without an end."""
+    """The values of one parameter; the defaults are those of unbounded numbers."""
 
     __slots__ = ()
 
     @property
     def n_points(self) -> int | None:
-        """Number of distinct values; None if there is no end of them."""
+        """Number of distinct values; None if infinite."""
         return None
 
     @property
     def n_categories(self) -> int:
-        """Number of values if these have no order, else 0."""
+        """Number of values if they have no order, else 0."""
         return 0
 
     @property
     def is_listed(self) -> bool:
-        """Whether all values are equally likely, so that they may be drawn by index."""
+        """Whether all values are equally likely and can be drawn by index."""
         return False
 
     @property
     def has_codes(self) -> bool:
-        """Whether a model can be told of the values."""
+        """Whether every value has a code, as models need."""
         return True
 
     def sample(self, rng: RandomState) -> Any:
@@ -73,26 +73,26 @@ class Dimension:
         raise NotImplementedError
 
     def snap(self, codes: Codes) -> Codes:
-        """Return for each code the one that `encode` gives for its value."""
+        """Return for each code the code that `encode` returns for its value."""
         raise NotImplementedError
 
     def spread(self, unit: Codes) -> Codes:
-        """Return codes, not snapped, of numbers in [0, 1): values as often as drawn."""
+        """Turn uniform numbers in [0, 1) into codes, not snapped, of random values."""
         return unit
 
 
 @dataclass(frozen=True, slots=True)
 class Values(Dimension):
-    """Values in a list, of any kind, handed back as they are (numpy's scalars as Python's).
+    """A list of values of any kind, returned unchanged (numpy scalars as Python's).
 
-    `weights` say how often each is drawn. Numbers are learnt from by their rank; if not
-    `keeps_order`, as categories.
+    `weights` are relative probabilities. Models see numbers by rank, or as categories
+    unless `keeps_order`.
     """
 
     values: Sequence[Any] | NDArray[Any]
     weights: tuple[float, ...] | None = None
     keeps_order: bool = True
-    # Indices of values, the least one first.
+    # Indices of values in ascending order.
     _order: Sequence[int] | None = field(init=False, default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -103,7 +103,7 @@ class Values(Dimension):
             numbers = np.asarray(self.values, dtype=float)
             order = np.argsort(numbers, kind="stable").tolist()
         elif self.values.step < 0:
-            # A range may be too long to be sorted.
+            # A range may be too long to sort.
             order = order[::-1]
         object.__setattr__(self, "_order", order)
 
@@ -164,9 +164,9 @@ class Interval(Dimension):
     Parameters
     ----------
     low, high : float
-        Bounds, both included; low is less.
+        Inclusive bounds, low < high.
     is_log : bool, default=False
-        Whether they are uniform in the logarithm.
+        Whether the values are uniform in the logarithm.
     """
 
     low: float
@@ -198,9 +198,9 @@ class Interval(Dimension):
 
 @dataclass(frozen=True, slots=True)
 class IntegerRange(Dimension):
-    """Integers between two bounds, both included.
+    """Integers between two inclusive bounds.
 
-    With `is_log` uniform in the logarithm.
+    With `is_log` they are uniform in the logarithm.
     """
 
     low: int
@@ -236,7 +236,7 @@ class IntegerRange(Dimension):
         return np.clip(np.floor(values), self.low, self.high)
 
     def _codes(self, integers: Codes) -> Codes:
-        # Every integer owns the codes of the reals from it to the next one.
+        # Every integer owns the codes of the real numbers up to the next integer.
         low, high = self._ends()
         middles = integers + 0.5
         return ((np.log(middles) if self.is_log else middles) - low) / (high - low)
@@ -249,7 +249,7 @@ class IntegerRange(Dimension):
 class Distribution(Dimension):
     """Values drawn by an object with ``rvs``, such as a frozen distribution of scipy.
 
-    With ``ppf`` and ``cdf`` too, its codes are quantiles.
+    If it also has ``ppf`` and ``cdf``, its codes are quantiles.
     """
 
     def __init__(self, frozen: Any) -> None:
@@ -293,7 +293,7 @@ class Distribution(Dimension):
     def _quantiles(self, values: Codes) -> Codes:
         quantiles = np.asarray(self.frozen.cdf(values), dtype=float)
         if self._is_discrete:
-            # The middle of the step, where rounding cannot lead to the neighbour.
+            # The middle of the step, from which rounding cannot reach the neighbour.
             quantiles = quantiles - self.frozen.pmf(values) / 2
         return quantiles
 
@@ -317,7 +317,7 @@ class Distribution(Dimension):
 
 
 def plain(value: Any) -> Any:
-    """Return a scalar of numpy as Python's."""
+    """Convert a numpy scalar to Python's type."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -347,7 +347,7 @@ def _all_finite(values: Sequence[Any] | NDArray[Any]) -> bool:
 
 
 def _position(values: Sequence[Any] | NDArray[Any], value: Any) -> int:
-    """Return the index of a value: the same object, or else the first that is equal."""
+    """Return the index of a value: of the same object, else of the first equal one."""
     if isinstance(values, range):
         if isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -371,5 +371,5 @@ def _are_equal(a: Any, b: Any) -> bool:
     try:
         return bool(a == b) or (a != a and b != b)
     except (ValueError, TypeError):
-        # Arrays, or what holds them.
+        # Arrays, or containers of arrays.
         return type(a) is type(b) and bool(np.array_equal(a, b))

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A set of candidates as a tree: a group of parameters, some of which choose other groups.
 
-Each parameter of the tree is a *column* of the matrix that models learn from.  A column
-that does not exist for a candidate is inactive there and holds one fixed code, so that it
-does not tell such candidates apart.
+Each parameter of the tree is a *column* of the matrix that models learn from.  Where a
+candidate lacks a parameter, its column is inactive and holds one fixed code, so that it
+does not distinguish such candidates.
 
 Notation: N candidates, D columns.
 """
@@ -24,13 +24,13 @@ from sk_tune.space._dimensions import Codes, Dimension
 
 
 class Choice:
-    """Values of a parameter, each with the parameters that it brings along.
+    """Values of a parameter, each with dependent parameters of its own.
 
     Parameters
     ----------
     options : dict or iterable of (value, dict) pairs
-        What may be chosen, each with a space of its own, which is empty for a value that
-        brings nothing along.  Pairs serve values that cannot be keys of a dict.
+        The values, each with the space of its dependent parameters, which may be empty.
+        Pairs allow values that cannot be keys of a dict.
 
     See Also
     --------
@@ -58,7 +58,7 @@ class Choice:
         """
         if isinstance(self.options, Mapping):
             return list(self.options.items())
-        # Kept, because an iterator can be read only once.
+        # Stored, because an iterator can be read only once.
         self.options = list(self.options)
         return list(self.options)
 
@@ -68,20 +68,20 @@ class Choice:
 
 Candidate = dict[str, Any]
 
-# Codes that differ by less are the same candidate.
+# Candidates whose codes differ by less are equal.
 _N_DIGITS = 9
 _NO_ORDER_NEUTRAL = 0.0
 _ORDER_NEUTRAL = 0.5
-# scikit-learn draws indices without replacement below this many.
+# Below this size scikit-learn draws indices without replacement.
 _INDEX_END = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A parameter and the groups of parameters that its values bring along.
+    """A parameter and the groups of parameters that depend on its values.
 
-    `name` is None for a choice between groups that is no parameter itself. There is one
-    group for each value, or none if no value brings parameters along.
+    `name` is None for a choice between groups that is not a parameter. There is one group
+    for each value, or none if no value has dependent parameters.
     """
 
     name: str | None
@@ -90,7 +90,7 @@ class Node:
 
     @property
     def n_points(self) -> int | None:
-        """Number of distinct settings of the node and all below it."""
+        """Number of distinct settings of the node and its descendants."""
         if not self.groups:
             return self.dimension.n_points
         return _total([group.n_points for group in self.groups], sum)
@@ -104,11 +104,11 @@ class Group:
 
     @property
     def n_points(self) -> int | None:
-        """Number of distinct settings; None if there is no end of them."""
+        """Number of distinct settings; None if infinite."""
         return _total([node.n_points for node in self.nodes], math.prod)
 
     def columns(self, parent: int | None, parent_value: int, start: int) -> list["Column"]:
-        """Return the columns of all nodes and those below, numbered from `start`."""
+        """Return the columns of all nodes and descendants, numbered from `start`."""
         columns: list[Column] = []
         for node in self.nodes:
             place = start + len(columns)
@@ -118,7 +118,7 @@ class Group:
         return columns
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all parameters, those of choices included."""
+        """Yield the names of all parameters, including those of choices."""
         for node in self.nodes:
             if node.name is not None:
                 yield node.name
@@ -138,9 +138,9 @@ class Group:
         return params
 
     def at(self, index: int) -> Candidate:
-        """Return all parameters, set as listed under an index."""
+        """Return the settings of all parameters at an index of the listing."""
         params: Candidate = {}
-        # The last name turns fastest, as in scikit-learn's ParameterGrid.
+        # The last name varies fastest, as in scikit-learn's ParameterGrid.
         for node in reversed(self.nodes):
             index, offset = divmod(index, node.n_points or 1)
             if not node.groups:
@@ -156,7 +156,7 @@ class Group:
         return params
 
     def encode(self, params: Candidate) -> list[float]:
-        """Take the group's parameters out of `params`; return their columns' codes."""
+        """Remove the group's parameters from `params`; return the codes of its columns."""
         codes: list[float] = []
         for node in self.nodes:
             if node.name is None:
@@ -181,9 +181,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A parameter's place in the matrix that models learn from.
+    """A column of the matrix that models learn from.
 
-    `name` is None for a choice between groups that is no parameter itself. `parent` is the
+    `name` is None for a choice between groups that is not a parameter. `parent` is the
     column of the choice that the parameter depends on, `parent_value` the index of the
     value for which it is active.
     """
@@ -195,18 +195,18 @@ class Column:
 
     @property
     def neutral(self) -> float:
-        """The code where the parameter does not exist."""
+        """Code of an inactive parameter."""
         return _NO_ORDER_NEUTRAL if self.dimension.n_categories else _ORDER_NEUTRAL
 
 
 class Space:
     """A set of candidates.
 
-    `n_iters` says for each of the dicts that the space was made of how many candidates it
-    is to get. `names` are all parameters, sorted; some may be absent from a candidate.
-    `n_points` is the number of candidates, None if there is no end of them. `is_listed`
-    says that all are equally likely, so that each can be drawn once. `columns` are those of
-    the matrix that models learn from; a parent is left of its children.
+    `n_iters` is the number of candidates for each dict of the space. `names` are all
+    parameters, sorted; a candidate may lack some. `n_points` is the number of candidates,
+    None if infinite. `is_listed` says that all are equally likely, so that each can be
+    drawn once. `columns` are those of the matrix that models learn from; a parent is left
+    of its children.
     """
 
     def __init__(self, root: Group, n_iters: tuple[int | None, ...] = (None,)) -> None:
@@ -224,7 +224,7 @@ class Space:
         return f"Space({', '.join(self.names)})"
 
     def parts(self) -> list[tuple["Space", int | None]]:
-        """Return the dicts of which the space was made, with the candidates of each."""
+        """Return a space for each of the original dicts, with its number of candidates."""
         nodes = self.root.nodes
         if not nodes or nodes[0].name is not None:
             return [(self, self.n_iters[0])]
@@ -236,10 +236,10 @@ class Space:
     def sample(
         self, n: int, rng: RandomState, drawn: set[int] | None = None
     ) -> list[Candidate]:
-        """Return random candidates, as scikit-learn's ``ParameterSampler`` where it can.
+        """Return random candidates, equal to ``ParameterSampler``'s if possible.
 
-        If all parameters are listed they are distinct, at most `n_points`, and none has an
-        index in `drawn`, to which theirs are added; else they are independent.
+        If all parameters are listed, candidates are distinct, at most `n_points`, and have
+        no index in `drawn`, to which their indices are added; otherwise independent.
         """
         if self.is_listed:
             drawn = set() if drawn is None else drawn
@@ -250,7 +250,7 @@ class Space:
         return [dict(sorted(params.items())) for params in candidates]
 
     def check_codes(self, user: str) -> None:
-        """Raise SpaceError, which says what `user` needs, unless every value has a code."""
+        """Raise SpaceError, which names the `user` of codes, if a value has no code."""
         for column in self.columns:
             if not column.dimension.has_codes:
                 raise SpaceError(
@@ -260,11 +260,10 @@ class Space:
                 )
 
     def encode(self, candidates: Sequence[Mapping[str, Any]]) -> Codes:
-        """Return what a model sees of candidates, as (N, D) codes.
+        """Return the codes of candidates, (N, D).
 
         They are indices of categories, else numbers in [0, 1]; a fixed code where inactive.
-        Raises SpaceError if a parameter is missing, not of the space, or has a value that
-        is not.
+        Raises SpaceError if a parameter is missing, unknown, or has an unknown value.
         """
         codes = np.empty((len(candidates), len(self.columns)))
         for row, candidate in enumerate(candidates):
@@ -278,7 +277,7 @@ class Space:
         return codes
 
     def decode(self, codes: Codes) -> list[Candidate]:
-        """Return the candidates of codes; values are those given, numbers are Python's."""
+        """Return the candidates of codes, with the original values and Python numbers."""
         active = self.active(codes)
         return [
             {
@@ -290,13 +289,13 @@ class Space:
         ]
 
     def random_codes(self, n: int, rng: RandomState) -> Codes:
-        """Return codes (n, D) of candidates drawn at random, not necessarily distinct."""
+        """Return codes (n, D) of random candidates, not necessarily distinct."""
         return self.from_unit(rng.uniform(size=(n, len(self.columns))))
 
     def from_unit(self, unit: Codes) -> Codes:
-        """Return the codes of points (N, D) of the unit cube, which they fill evenly.
+        """Map points (N, D) of the unit cube to codes of candidates, evenly.
 
-        Where values have weights, they fill it by these.
+        Weighted values get shares of the cube by their weights.
         """
         codes = np.empty_like(unit)
         for j, column in enumerate(self.columns):
@@ -304,7 +303,7 @@ class Space:
         return self.snap(codes)
 
     def snap(self, codes: Codes) -> Codes:
-        """Return the codes that `encode` gives to the candidates of any numbers (N, D)."""
+        """Map any numbers (N, D) to the codes of `encode` for their candidates."""
         snapped = np.empty_like(codes)
         for j, column in enumerate(self.columns):
             snapped[:, j] = column.dimension.snap(codes[:, j])
@@ -312,7 +311,7 @@ class Space:
         return np.where(self.active(snapped), snapped, neutral)
 
     def active(self, codes: Codes) -> NDArray[np.bool_]:
-        """Return, as (N, D), which candidates have which parameters."""
+        """Return a mask, (N, D), of the parameters that each candidate has."""
         active = np.ones(codes.shape, dtype=bool)
         for j, column in enumerate(self.columns):
             if column.parent is not None:
@@ -321,13 +320,13 @@ class Space:
         return active
 
     def keys(self, codes: Codes) -> list[bytes]:
-        """Return what candidates can be recognised by, equal for equal candidates."""
-        # Adding zero makes -0.0 to 0.0.
+        """Return hashable keys, equal for equal candidates."""
+        # Adding zero turns -0.0 into 0.0.
         return [row.tobytes() for row in np.round(codes, _N_DIGITS) + 0.0]
 
 
 def _encode_unnamed(node: Node, params: Candidate) -> list[float]:
-    """Encode by the first group that has exactly these parameters."""
+    """Encode by the first group with exactly these parameters."""
     error = None
     for index, group in enumerate(node.groups):
         remaining = dict(params)
@@ -365,7 +364,7 @@ def _total(counts: list[int | None], combine: Any) -> int | None:
 def _draw_indices(
     n_points: int, n: int, rng: RandomState, drawn: set[int]
 ) -> Sequence[int]:
-    """Return up to n indices below n_points that are not in drawn, and add them to it."""
+    """Draw up to n indices below n_points that are not in `drawn`, and add them to it."""
     n = min(n, n_points - len(drawn))
     if not drawn and n_points <= _INDEX_END:
         sampled = sample_without_replacement(n_points, n, random_state=rng)
@@ -374,7 +373,7 @@ def _draw_indices(
         remaining = [index for index in range(n_points) if index not in drawn]
         indices = [remaining[place] for place in rng.permutation(len(remaining))[:n]]
     else:
-        # Most draws are new, so that repeats may be thrown away.
+        # Most draws are new, so that repeats can be discarded.
         chosen: dict[int, None] = {}
         # numpy's integers end at 64 bits; a hundred parameters have more combinations.
         n_words = -(-n_points.bit_length() // 32) + 1

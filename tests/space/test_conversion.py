@@ -124,8 +124,8 @@ REFUSED = [
     ({"o": Choice(["sgd"])}, "options of 'o' must be a dict of dicts, or"),
     ({"o": Choice({"sgd": [1]})}, "options of 'o' must be a dict of dicts, or"),
     ({"o": Choice({"sgd": {"lr": (2, 1)}})}, "'lr' must satisfy low <= high"),
-    ({"lr": [1], "o": Choice({"sgd": {"lr": [1]}})}, "must not set 'lr' again"),
-    ({"o": Choice({"sgd": {"o": [1]}})}, "must not set 'o' again"),
+    ({"lr": [1], "o": Choice({"sgd": {"lr": [1]}})}, "must not set 'lr', because"),
+    ({"o": Choice({"sgd": {"o": [1]}})}, "must not set 'o', because"),
     (
         {"o": Choice({1: {"lr": [1]}}), "p": Choice({1: {}, 2: {"lr": [1]}})},
         "Only one choice may set 'lr'. Both 'o' and 'p' do",
