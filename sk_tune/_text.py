@@ -73,6 +73,12 @@ def error_line(traceback: str) -> str:
     return next((line for line in reversed(lines) if not line.startswith("See http")), "")
 
 
+def error_text(error: BaseException | None) -> str:
+    """Return the type of an error and the first line of its text."""
+    first_line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
+
+
 def is_number(value: Any) -> TypeGuard[float]:
     """Return whether a value is a number and no truth value."""
     return isinstance(value, Real) and not isinstance(value, bool)

@@ -115,7 +115,11 @@ def telling_later() -> Iterator[dict[str, str]]:
 
 
 def warn_user(message: str, *, about: str = "") -> None:
-    """Issue a ``SkTuneWarning`` that points at the caller's line outside sk_tune."""
+    """Issue a ``SkTuneWarning`` that points at the user's line.
+
+    This is the innermost line that does not belong to sk_tune or to a package between the
+    user and sk_tune.
+    """
     told, to_tell = _TOLD.get(), _TO_TELL.get()
     if about and to_tell is not None:
         to_tell.setdefault(about, message)
@@ -126,9 +130,18 @@ def warn_user(message: str, *, about: str = "") -> None:
         told.add(about)
     # Python 3.12 has skip_file_prefixes for this.
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_skipped()):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, SkTuneWarning, stacklevel=level)
+
+
+# Modules that call sk_tune on behalf of a user.
+_BETWEEN = ("sklearn", "joblib", "skopt", "contextlib")
+
+
+def _skipped() -> tuple[str, ...]:
+    files = [getattr(sys.modules.get(name), "__file__", None) for name in _BETWEEN]
+    return (_PACKAGE, *(f.removesuffix("__init__.py") for f in files if f))
 
 
 def warn_of_solo(reasons: Mapping[str, int]) -> None:

@@ -150,10 +150,11 @@ class FleetBackend(CollectingBackend):
             timed = self.session.replaying() if replayer.trainings else nullcontext()
             with timed, adoption(replayer):
                 job.run()
+            replayer.end(job.result, job.error)
             if job.error is not None:
                 # The rest is not run, as in a plain loop.
                 break
-        self.session.tell_of_declined()
+        self.session.report_declined()
 
     def _record_nested(self, jobs: Sequence[Job]) -> None:
         """Let all tasks inside a task ask for their trainings before it is left."""

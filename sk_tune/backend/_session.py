@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The work of one ``with fleet()`` block: record, train, replay.
 
-Every task is run twice.  *Record*: on a copy; the networks in it leave the task when they
-ask for a training that is not there.  When all tasks were recorded, the engine trains what
-was asked for.  A task that goes on to fit another network is recorded again, until nothing
-is missing.  *Replay*: the task itself runs, and its networks adopt their trainings.  A fit
-that does not match what was recorded is trained as usual.
+Every task runs twice.  *Record*: a copy of the task runs, and leaves by an exception when
+a network requests a training that does not exist yet.  After all tasks are recorded, the
+engine trains all requests.  A task that then fits another network is recorded again, until
+nothing is missing.  *Replay*: the task itself runs, and its networks adopt their trainings.
+A fit that does not match the record trains as it does without the block.
 """
 
 import copy
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
-from sk_tune._text import seconds_text, text_table
+from sk_tune._text import error_line, error_text, seconds_text, text_table
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend._shared_objects import CannotPutBackError, SharedObjects, State
 from sk_tune.backend._task_copy import (
@@ -50,6 +50,8 @@ from sk_tune.training import TrainingState, is_small, seed_of_state
 Task = Callable[[], Any]
 # A function of X, y and sample_weight that returns positions of samples to score on.
 Monitor = Callable[[Any, Any, Any], Any]
+# Reason of a network that trains as usual although its task was recorded.
+_UNMATCHED = "no equal fit was requested when a copy of its task ran"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,11 +61,11 @@ class FleetReport:
     Parameters
     ----------
     n_requested : int
-        Trainings that networks asked for while tasks were recorded.
+        Trainings that the networks of the block requested, carried by a fleet or not.
     n_rows : int
-        Trainings of these that were networks of a fleet.
+        Requested trainings that were networks of a fleet.
     n_calls : int
-        Calls of the engine; each trains all that was asked for by then.
+        Calls of the engine; each trains all requests made by then.
     n_fleets : int
         Kinds of networks in the fleets of each call, summed up; networks of one kind train
         as one tensor program, which is cut into shards for several workers.
@@ -72,15 +74,15 @@ class FleetReport:
     n_loaded : int
         Trainings that the store had.
     n_adopted : int
-        Networks that took over a training.
+        Networks that adopted a training.
     n_trained_again : int
-        Networks that trained as usual, because nothing recorded matched.
+        Networks that trained as usual, because no recorded training matched; `solo` has the
+        reasons.
     n_drawn_otherwise : int
         Plain skorch nets that drew other numbers from torch's global generator than they
         would draw without the block, because the numbers before theirs were not foreseen.
     solo : dict of str to int
-        Why networks were trained alone, and how many: by the engine those that it can, else
-        by themselves.
+        Number of networks that were trained alone, by reason.
     seconds_recording, seconds_training, seconds_replaying : float
         Wall-clock time.
     """
@@ -101,19 +103,18 @@ class FleetReport:
 
     def __str__(self) -> str:
         counts = [
-            ["asked for", self.n_requested],
+            ["requested", self.n_requested],
             ["in fleets", self.n_rows],
             ["kinds of fleets", self.n_fleets],
-            ["gone on from a shorter one", self.n_continued],
-            ["of an earlier run", self.n_loaded],
-            ["one at a time", sum(self.solo.values())],
-            ["taken over by networks", self.n_adopted],
-            ["not found, so trained as usual", self.n_trained_again],
+            ["continued from a shorter one", self.n_continued],
+            ["loaded from the store", self.n_loaded],
+            ["alone", sum(self.solo.values())],
+            ["adopted by networks", self.n_adopted],
             ["with other random numbers", self.n_drawn_otherwise],
         ]
         names = ("recording", "training", "replaying")
         spent = (f"{n} {seconds_text(getattr(self, f'seconds_{n}'))}" for n in names)
-        reasons = [f"{n} one at a time: {why}" for why, n in self.solo.items()]
+        reasons = [f"{n} alone: {why}" for why, n in self.solo.items()]
         table = text_table(["trainings", "count"], counts)
         return "\n".join([table, ", ".join(spent), *reasons])
 
@@ -137,11 +138,15 @@ class _RequestedTraining:
 
 @dataclass(slots=True, eq=False)
 class _Recording:
-    """A task, what its networks asked for, and why it was not recorded."""
+    """A task, the trainings that it requests, and why it could not be recorded.
+
+    `error` is the text of the exception that ended the recording.
+    """
 
     task: Task
     trainings: list[_RequestedTraining] = field(default_factory=list)
     reason: str | None = None
+    error: str = ""
     # Where the first recording began: the state of torch's generator, and what shared
     # objects held.
     start: Any = None
@@ -165,7 +170,7 @@ class Session:
     ) -> None:
         self.report = FleetReport()
         self.monitor = monitor
-        # Reasons of networks that took part in nothing, until they are told.
+        # Reasons of networks that no fleet trained, until they are reported.
         self.declined: Counter[str] = Counter()
         self._options = {
             "n_jobs": n_jobs,
@@ -186,21 +191,24 @@ class Session:
     def prepare(self, tasks: Sequence[Task]) -> list["Replayer"]:
         """Record tasks, in their order, and train the fits that they ask for.
 
-        Returns what answers the networks of each task.
+        Returns the adopter of each task.
         """
         recordings = [_Recording(task) for task in tasks]
         waiting = self._record_all(recordings)
         while waiting:
             self._train([t for r in waiting for t in r.trainings if t.trained is None])
-            # Tasks that asked for equally much are alike: if one of them has all it needs,
-            # so have the others.  One that has not trains its network as usual.
+            # Tasks with equally many requests are alike: one of them shows whether all have
+            # what they need.  Where they differ, a network trains as usual.
             alike: dict[int, list[_Recording]] = {}
             for recording in waiting:
                 alike.setdefault(len(recording.trainings), []).append(recording)
             probes = self._record_all([same[0] for same in alike.values()])
+            for probe, *rest in alike.values():
+                for recording in rest:
+                    recording.reason, recording.error = probe.reason, probe.error
             others = [r for same in alike.values() if same[0] in probes for r in same[1:]]
             waiting = [*probes, *self._record_all(others)]
-        return [Replayer(self, r.trainings, r.reason) for r in recordings]
+        return [Replayer(self, r) for r in recordings]
 
     def _record_all(self, recordings: Iterable["_Recording"]) -> list["_Recording"]:
         """Record some tasks and return those that asked for something new.
@@ -231,13 +239,14 @@ class Session:
                     else:
                         torch.set_rng_state(recording.start)
                         self.shared_objects.restore(recording.shared)
-                    copied()
+                    _note_error(recording, _fit_error(copied()))
         except FitRequested:
             pass
         except CannotPutBackError as error:
             recording.reason = str(error)
             return False
-        except Exception:  # noqa: BLE001 - the task itself will raise it
+        except Exception as error:  # noqa: BLE001 - reported, unless the task raises it
+            _note_error(recording, error_text(error))
             return False
         # A task that asks for something else each time would never have all that it needs.
         return recorder.n_new > 0 and recorder.n_found >= n_before
@@ -294,10 +303,11 @@ class Session:
         solo = Counter(r.solo_reason for r in results if r.solo_reason)
         report.solo = dict(Counter(report.solo) + solo)
 
-    def tell_of_declined(self) -> None:
-        """Report and warn of networks that trained by themselves since the last call."""
+    def report_declined(self) -> None:
+        """Report and warn of networks that no fleet trained since the last call."""
         if self.declined:
             warn_of_solo(self.declined)
+            self.report.n_requested += self.declined.total()
             self.report.solo = dict(Counter(self.report.solo) + self.declined)
             self.declined = Counter()
 
@@ -347,6 +357,19 @@ class Session:
             name = f"seconds_{what}"
             seconds = getattr(self.report, name) + time.perf_counter() - start
             setattr(self.report, name, seconds)
+
+
+def _note_error(recording: _Recording, error: str) -> None:
+    if error:
+        recording.reason = f"its task failed when a copy of it ran ({error})"
+    recording.error = error
+
+
+def _fit_error(results: Any) -> str:
+    """Return the error of a fit that scikit-learn caught in a task; empty if none."""
+    results = results if isinstance(results, list | tuple) else [results]
+    errors = (r.get("fit_error") for r in results if isinstance(r, dict))
+    return error_line(next(filter(None, errors), ""))
 
 
 class _Answers:
@@ -406,37 +429,41 @@ class Recorder(_Answers):
 
 
 class Replayer(_Answers):
-    """Gives the networks of a task the trainings that were made for them.
+    """Gives the networks of a recorded task their trainings."""
 
-    `reason` says why the task was not recorded, None if it was.
-    """
-
-    def __init__(
-        self,
-        session: Session,
-        trainings: list[_RequestedTraining],
-        reason: str | None = None,
-    ) -> None:
-        super().__init__(session, trainings)
-        self._reason = reason
+    def __init__(self, session: Session, recording: _Recording) -> None:
+        super().__init__(session, recording.trainings)
+        self._reason, self._error = recording.reason, recording.error
+        # Networks whose fit matches no recorded training.
+        self._n_unmatched = 0
 
     def decline(self, reason: str) -> None:
-        """Count a network that trains by itself."""
+        """Count a network that no fleet can train."""
         self.session.declined[reason] += 1
         self.session.use_threads(None, None)
+
+    def end(self, result: Any, error: BaseException | None) -> None:
+        """Count the networks that trained as usual in the task, which has ended.
+
+        The task reports an error of its own, so that the same error in the recording is not
+        reported again.
+        """
+        own_error = _fit_error(result) if error is None else error_text(error)
+        if not self._n_unmatched or (own_error and own_error == self._error):
+            return
+        self.session.declined[self._reason or _UNMATCHED] += self._n_unmatched
 
     def __call__(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
     ) -> TrainingState | None:
-        """Return the training, or None if nothing that was recorded matches."""
+        """Return the training, or None if no recorded one matches."""
         numbers = tuple(self.session.number(part) for part in (X, y, sample_weight))
         found = self.find((params_fingerprint(estimator), _seed_key(estimator), numbers))
         state = None if found is None or found.trained is None else found.trained.state
         self.session.use_threads(state, X)
-        if state is None and self._reason is not None:
-            self.session.declined[self._reason] += 1
-            return None
         if state is None:
+            # A failed training fails again, and the task reports the error.
+            self._n_unmatched += found is None
             self.session.report.n_trained_again += 1
             return None
         self.session.report.n_adopted += 1

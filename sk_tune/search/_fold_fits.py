@@ -6,12 +6,12 @@ Transformers in front of a network are fitted once for each fold.
 """
 
 import copy
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
@@ -24,6 +24,7 @@ from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 
 from sk_tune._compat import FoldTask, method_params, num_samples
+from sk_tune._text import error_text
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.engine import Fit, data_fingerprint, params_fingerprint, reason_against_net
 from sk_tune.estimators import NetworkEstimator, is_unchanged, take_rows
@@ -179,9 +180,25 @@ def _n_bytes(rows: Any) -> int:
     return int(getattr(getattr(rows, "data", rows), "nbytes", 0))
 
 
+class PreparedTask(NamedTuple):
+    """The fit of a task, or None with the reason why the engine cannot train its network.
+
+    `is_exact` says whether the engine predicts the very samples that the task would. The
+    reason continues "was trained alone because"; it is empty if the task has no network.
+    """
+
+    fit: Fit | None = None
+    is_exact: bool = False
+    reason: str = ""
+
+
+_FIT_PARAMS = "its fit takes more than X, y and sample_weight"
+_NOT_REACHED = "its pipeline does not call its fit with X and y"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Joined:
-    """A fit on training and held-out samples behind transformers, which are one table."""
+    """A fit whose training and held-out samples, both transformed, are one table."""
 
     fit: Fit
     # The sources are kept alive, because their identity tells these samples from others.
@@ -201,8 +218,6 @@ class FitMaker:
         # Positions are kept alive, because their identity tells one fold from the other.
         self._positions: dict[tuple[int, int], tuple[Any, Any]] = {}
         self._joined: dict[Any, _Joined] = {}
-        # Why skorch nets could not be networks of fleets, and how many.
-        self.reasons_against: Counter[str] = Counter()
 
     @contextmanager
     def sharing_folds(self) -> Iterator[None]:
@@ -225,59 +240,55 @@ class FitMaker:
         """Return a new cache that one fit of a task's pipeline asks for transformers."""
         return FoldCache(self.transformers, self._fold_key(task))
 
-    def make(self, task: FoldTask, name: str) -> tuple[Fit | None, bool]:
-        """Return the fit that a task asks for, under a name for messages.
+    def make(self, task: FoldTask, name: str) -> PreparedTask:
+        """Return the fit that a task requests, under a name for messages.
 
-        Also whether the engine predicts the very samples that the task would. The fit is
-        None if the task trains no network that the engine knows, or fails before it does:
-        then it can only be run.
+        Without a fit the task can only be run: it trains no network of a known class, or
+        preparing it failed, as the task itself may do.
         """
-        key = self._fold_key(task)
         values = [task.estimator, *task.parameters.values()]
         if task.y is None or not any(network_of(value) is not None for value in values):
-            return None, False
+            return PreparedTask()
         try:
-            joined = self._joined.get(key) if _varies_network_only(task) else None
-            if joined is not None:
-                # An earlier candidate had the same transformers.
-                step, network = task.estimator.steps[-1]
-                own = {n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()}
-                fit = replace(joined.fit, estimator=_candidate(network, own), name=name)
-                return fit, joined.is_fixed
-            estimator = _candidate(task.estimator, task.parameters)
-            network = network_of(estimator)
-            if network is None:
-                return None, False
-            if not isinstance(network, NetworkEstimator):
-                reason = reason_against_net(network, task.X, task.y)
-                if reason is not None:
-                    self.reasons_against[reason] += 1
-                    return None, False
-            if network is estimator:
-                weight = task.fit_params.get("sample_weight")
-                is_net = not isinstance(network, NetworkEstimator)
-                others = set(task.fit_params) - {"sample_weight"}
-                if others or (is_net and weight is not None):
-                    return None, False
-                fit = Fit(
-                    estimator=network,
-                    X=task.X,
-                    y=task.y,
-                    rows=task.train,
-                    sample_weight=weight,
-                    monitor=task.test,
-                    name=name,
-                )
-                return fit, True
-            # Tasks that a transformer hands to joblib are none of the search.
+            return self._prepare(task, name)
+        except Exception as error:  # noqa: BLE001 - reported, unless the task raises it
+            return PreparedTask(reason=f"preparing its fit failed ({error_text(error)})")
+
+    def _prepare(self, task: FoldTask, name: str) -> PreparedTask:
+        key = self._fold_key(task)
+        joined = self._joined.get(key) if _varies_network_only(task) else None
+        if joined is not None:
+            # An earlier candidate had the same transformers.
+            step, network = task.estimator.steps[-1]
+            own = {n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()}
+            fit = replace(joined.fit, estimator=_candidate(network, own), name=name)
+            return PreparedTask(fit, joined.is_fixed)
+        estimator = _candidate(task.estimator, task.parameters)
+        network = network_of(estimator)
+        if network is None:
+            return PreparedTask()
+        is_net = not isinstance(network, NetworkEstimator)
+        reason = reason_against_net(network, task.X, task.y) if is_net else None
+        if reason is not None:
+            return PreparedTask(reason=reason)
+        if network is not estimator:
+            # Tasks that a transformer hands to joblib do not belong to the search.
             with joblib.parallel_config(backend="sequential"):
                 return self._behind_pipeline(task, estimator, name)
-        except Exception:  # noqa: BLE001 - the task itself will raise it
-            return None, False
+        if set(task.fit_params) - (set() if is_net else {"sample_weight"}):
+            return PreparedTask(reason=_FIT_PARAMS)
+        fit = Fit(
+            estimator=network,
+            X=task.X,
+            y=task.y,
+            rows=task.train,
+            sample_weight=task.fit_params.get("sample_weight"),
+            monitor=task.test,
+            name=name,
+        )
+        return PreparedTask(fit, is_exact=True)
 
-    def _behind_pipeline(
-        self, task: FoldTask, pipeline: Any, name: str
-    ) -> tuple[Fit | None, bool]:
+    def _behind_pipeline(self, task: FoldTask, pipeline: Any, name: str) -> PreparedTask:
         key = self._fold_key(task)
         if key not in self._folds:
             self._folds[key] = tuple(
@@ -303,7 +314,7 @@ class FitMaker:
         with adoption(leave), suppress(FitRequested):
             pipeline.fit(X_train, y_train, **params)
         if not asked:
-            return None, False
+            return PreparedTask(reason=_NOT_REACHED)
         joined = self._join(network, *asked[0], pipeline, X_test, y_test, task.test)
         if _varies_network_only(task):
             self._joined[key] = joined
@@ -311,7 +322,8 @@ class FitMaker:
         # transformers may ask for metadata.
         is_exact = joined.is_fixed and not (task.fit_params or task.score_params)
         is_exact &= type(network) is type(network_of(task.estimator))
-        return replace(joined.fit, estimator=clone(network), name=name), is_exact
+        fit = replace(joined.fit, estimator=clone(network), name=name)
+        return PreparedTask(fit, is_exact)
 
     def _fold_key(self, task: FoldTask) -> tuple[int, int]:
         key = (id(task.train), id(task.test))

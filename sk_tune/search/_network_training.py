@@ -75,7 +75,7 @@ class Trainer:
     def prepare(self, work: Work) -> None:
         """Find the fit that a task's network asks for, unless it trains no network."""
         name = fit_name(work.row, work.task.fold)
-        fit, work.is_exact = self.maker.make(work.task, name)
+        fit, work.is_exact, work.solo_reason = self.maker.make(work.task, name)
         if fit is None:
             return
         try:

@@ -191,7 +191,7 @@ class Work:
     `n_epochs_before` those that earlier rungs granted, `n_epochs_again` those trained once
     more to get to the best one. `state` is what the network adopts: that of another epoch
     than `trained` with epochs="best"; `is_exact` says that the engine predicts the very
-    samples that the task would.
+    samples that the task would. `solo_reason` says why the engine cannot train its network.
     """
 
     job: Job
@@ -208,6 +208,7 @@ class Work:
     model: Any = None
     is_exact: bool = False
     is_ahead: bool = False
+    solo_reason: str = ""
 
 
 def fit_name(row: int, fold: int) -> str:
@@ -444,6 +445,8 @@ class Ledger:
             "fits": self.n_fits,
             "fits that failed": self.n_failed,
         }
+        if self.n_solo and not self.epochs_full:
+            return counts | {"fits trained one at a time": self.n_solo}
         if not self.epochs_full:
             return counts
         return counts | {

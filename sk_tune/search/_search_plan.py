@@ -352,7 +352,7 @@ def _memory(
         candidate=0,
         fold=0,
     )
-    fit, _ = FitMaker().make(task, "")
+    fit = FitMaker().make(task, "").fit
     if fit is None:
         return None
     try:

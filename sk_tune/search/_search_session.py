@@ -190,7 +190,7 @@ class SearchSession:
 
     def solo_reasons(self) -> Counter[str]:
         """Return why networks were trained by no fleet, and how many for each reason."""
-        return self.trainer.maker.reasons_against + Counter(
+        return Counter(
             outcome.solo_reason
             for folds in self.outcomes
             for outcome in folds

@@ -270,12 +270,17 @@ def _end(
     unscored: str,
     told: Mapping[str, str],
 ) -> None:
-    """Say what became of a task that trained no network, and what users are told of it."""
+    """Note the outcome of a task that the engine trained no network for, and warn of it."""
     work.job.end(result=results)
     _tell(told)
     error = results[0]["fit_error"]
-    reason = "" if error is None else str(error)
-    work.outcome = FoldOutcome(held=held, reason=reason, unscored=unscored)
+    work.outcome = FoldOutcome(
+        held=held,
+        reason="" if error is None else str(error),
+        unscored=unscored,
+        # What ended the preparation is reported once, where the task itself raises it.
+        solo_reason=work.solo_reason if error is None else "",
+    )
     work.model = model
 
 

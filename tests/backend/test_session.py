@@ -1,6 +1,8 @@
 """Record, train, replay: who is trained how often, and what the report counts."""
 
 import copy
+import inspect
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -16,7 +18,7 @@ from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier, fleet
 from sk_tune.adoption import FitRequested, adoption
-from sk_tune.backend import Recorder, _session
+from sk_tune.backend import Recorder, _session, _task_copy
 from sk_tune.backend._session import Session
 from sk_tune.exceptions import SkTuneWarning
 from sk_tune.training import _one_thread
@@ -96,7 +98,8 @@ def test_a_skorch_net_that_no_fleet_carries_trains_once_and_says_why():
 
     assert Counting.n_epochs == 2 * 2
     assert report.solo == {"it has callbacks (Counting)": 2}
-    assert report.n_requested == report.n_adopted == report.n_trained_again == 0
+    assert report.n_requested == 2
+    assert report.n_adopted == report.n_trained_again == 0
 
 
 @pytest.mark.parametrize("alone_first", [True, False])
@@ -113,6 +116,54 @@ def test_networks_beside_one_that_no_fleet_carries_are_carried(alone_first):
     assert sum(report.solo.values()) == 3
     assert report.n_adopted >= 3
     assert report.n_adopted + report.n_trained_again == 4
+
+
+def _broken(*args, **kwargs):
+    raise RuntimeError("a new release has other names")
+
+
+def test_an_error_in_recording_is_reported(monkeypatch):
+    """Also if scikit-learn catches it: its text is the reason in report and warning."""
+    monkeypatch.setattr(_task_copy._QuietContext, "call_on_fit_task_begin", _broken)
+    reason = "RuntimeError: a new release has other names"
+
+    with fleet(n_jobs=1) as report, pytest.warns(SkTuneWarning, match=reason) as caught:
+        GridSearchCV(_net(), {"l1": [0.0, 1e-3]}, cv=3, refit=False).fit(X, Y)
+
+    assert len(caught) == 1
+    assert report.solo == {f"its task failed when a copy of it ran ({reason})": 6}
+    assert (report.n_requested, report.n_rows, report.n_trained_again) == (6, 0, 6)
+
+
+def _fit_and_fail(seed, message):
+    _net(random_state=seed).fit(X, Y)
+    raise RuntimeError(message)
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_an_error_that_the_task_raises_is_not_reported_again(monkeypatch, is_same):
+    """It is reported if the recording failed by another one."""
+    monkeypatch.setattr(Recorder, "__call__", _broken)
+    own = "a new release has other names" if is_same else "another error"
+    expected = (
+        nullcontext() if is_same else pytest.warns(SkTuneWarning, match="new release")
+    )
+
+    with fleet(n_jobs=1) as report, expected, pytest.raises(RuntimeError, match=own):
+        Parallel()(delayed(_fit_and_fail)(0, own) for _ in range(1))
+
+    assert report.n_trained_again == 1
+    assert sum(report.solo.values()) == (0 if is_same else 1)
+
+
+def test_a_warning_points_at_the_line_of_the_user():
+    """Not at a line of joblib or scikit-learn, which run the task."""
+    net = _skorch(callbacks=[Counting()])
+    line = inspect.currentframe().f_lineno + 2
+    with fleet(n_jobs=1), pytest.warns(SkTuneWarning, match="alone") as caught:
+        cross_val_score(net, _X32, _Y64, cv=2)
+
+    assert [(w.filename, w.lineno) for w in caught] == [(__file__, line)]
 
 
 def _of_sizes(*sizes):
@@ -187,6 +238,7 @@ def _threads_of_unrecorded(i):
 
 
 @pytest.mark.usefixtures("_three_threads")
+@pytest.mark.filterwarnings("ignore:.*alone")
 def test_networks_that_train_as_usual_have_all_threads():
     """A fit that was not recorded is not slowed down by one that was."""
     with fleet(n_jobs=1):

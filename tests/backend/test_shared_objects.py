@@ -13,12 +13,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from joblib import Parallel, delayed
 from scipy.stats import loguniform
 from torch import nn
 
 from sk_tune import MLPClassifier, fleet
+from sk_tune.exceptions import SkTuneWarning
 
 X = np.random.default_rng(0).normal(size=(40, 3))
 Y = (X[:, 0] > 0).astype(int)
@@ -115,11 +117,11 @@ def _written_first(seed):
 
 
 def test_an_array_of_the_module_is_written_to_once():
-    """An array is not copied for a trial run; who writes to it first trains as usual."""
+    """An array is not copied for a trial run; a task that writes to it trains as usual."""
     expected = [_written_first(1), _written_first(2), ARRAY[1]]
     ARRAY[1] = 0
 
-    with fleet(n_jobs=1) as report:
+    with fleet(n_jobs=1) as report, pytest.warns(SkTuneWarning, match="read-only"):
         own = Parallel()(delayed(_written_first)(seed) for seed in (1, 2))
 
     np.testing.assert_array_equal([*own, ARRAY[1]], expected)

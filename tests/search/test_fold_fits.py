@@ -52,7 +52,7 @@ def test_weights_behind_a_pipeline_are_those_of_the_training_rows(task):
     pipeline = Pipeline([("scale", StandardScaler()), ("net", MLPClassifier())])
     own = task(pipeline, fit_params={"net__sample_weight": weight})
 
-    fit, _ = FitMaker().make(own, "")
+    fit, *_ = FitMaker().make(own, "")
 
     np.testing.assert_array_equal(fit.sample_weight[fit.rows], weight[own.train])
     np.testing.assert_array_equal(fit.sample_weight[fit.monitor], 1)
@@ -68,7 +68,7 @@ def test_rows_that_cannot_be_transformed_cost_the_curves_only(task):
         def transform(self, X):
             raise RuntimeError
 
-    fit, _ = FitMaker().make(
+    fit, *_ = FitMaker().make(
         task(Pipeline([("t", TrainOnly()), ("net", MLPClassifier())])), ""
     )
 

@@ -29,7 +29,7 @@ from torch import nn
 
 from sk_tune import BayesSearchCV, GridSearchCV, HalvingGridSearchCV, MLPClassifier
 from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
-from sk_tune.search import _search_session, _task_runs
+from sk_tune.search import _fold_fits, _search_session, _task_runs
 from sk_tune.search._search_session import _clearly_worse
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
@@ -182,6 +182,38 @@ def test_skorch_nets_score_as_in_scikit_learn(iris, callbacks):
         assert ours.ledger_.n_solo == 6
     else:
         assert ours.ledger_.n_rows == 6
+
+
+def test_an_error_in_preparing_a_fit_is_reported(net, iris, monkeypatch):
+    """Its text is the reason in the ledger and in one warning; scores do not change."""
+    expected = GridSearchCV(net, WIDTHS, cv=CV).fit(*iris)
+
+    def broken(*args):
+        raise RuntimeError("a new release has other names")
+
+    monkeypatch.setattr(_fold_fits, "_candidate", broken)
+    with pytest.warns(SkTuneWarning, match="9 because preparing") as caught:
+        search = GridSearchCV(net, WIDTHS, cv=CV).fit(*iris)
+
+    assert len(caught) == 1
+    reason = "preparing its fit failed (RuntimeError: a new release has other names)"
+    assert search.ledger_.solo_reasons == {reason: 9}
+    assert str(search.ledger_).splitlines()[-1] == f"9 one at a time: {reason}"
+    assert search.best_score_ == expected.best_score_
+
+
+def test_an_error_that_tasks_raise_is_reported_once(net, iris):
+    """As failed fits, not as networks that were trained alone, too."""
+    pipeline = Pipeline([("picky", Picky()), ("net", net)])
+    grid = {"picky__needs": [None, np.full(4, -1.0)]}
+
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        search = GridSearchCV(pipeline, grid, cv=CV).fit(*iris)
+
+    assert not messages(caught, SkTuneWarning)
+    assert "3 fits failed" in "".join(messages(caught, FitFailedWarning))
+    assert search.ledger_.solo_reasons == {}
+    assert search.ledger_.n_failed == 3
 
 
 def test_the_plan_of_skorch_nets_counts_what_rungs_train(iris):
