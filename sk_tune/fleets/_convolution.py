@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Layers of K networks at once whose inputs are signals, images or volumes.
+"""Layers of K networks at once for signals, images or volumes.
 
-The convolutions of K networks are one grouped convolution of torch's with the channels
+The convolutions of K networks are one grouped convolution of torch with the channels
 innermost in memory, which in single precision is oneDNN's.
 
-Images come and go as (K, B, channels, spatial sizes), in whatever order in memory the layer
-before has left them: (B, spatial sizes, K, channels) behind a convolution.  So a stack of
-convolutions, activations and poolings never transposes.  Pooling is torch's, told that what
-is innermost are channels, which its kernels make the most of.
+Images have the shape (K, B, channels, spatial sizes), in the memory order of the previous
+layer's output: (B, spatial sizes, K, channels) behind a convolution.  So a stack of
+convolutions, activations and poolings never transposes.  Pooling is torch's; the innermost
+axis is declared as channels, for which its kernels are fastest.
 
 Notation: K networks, B samples of a batch, C channels in, O channels out, S the spatial
 sizes, k the kernel's sizes.
@@ -27,7 +27,7 @@ from torch.nn import functional
 from sk_tune._compat.torch_names import convolution_backward
 from sk_tune.fleets._layers import Batch, Layer, Memory, Tensors
 
-# Zeros before and behind each spatial size.
+# Zeros before and after each spatial axis.
 Sides = Sequence[tuple[int, int]]
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -42,7 +42,7 @@ Form = Callable[[Tensor], Tensor]
 
 
 class Geometry(NamedTuple):
-    """Settings of a convolution; `padding` are zeros on both sides of each spatial axis."""
+    """Settings of a convolution; `padding` is zeros on both sides of each spatial axis."""
 
     stride: tuple[int, ...]
     padding: Sides
@@ -52,10 +52,10 @@ class Geometry(NamedTuple):
 
 
 def geometry_of(conv: nn.Module) -> Geometry | None:
-    """Return what a layer does, or None if :func:`convolution` does not do the same."""
+    """Return the settings of a layer, or None if :func:`convolution` differs from it."""
     if not isinstance(conv, _CONVS) or type(conv) not in _CONVS:
         return None
-    # Weight normalisation in its old form makes another tensor of other parameters.
+    # Old-style weight normalisation replaces a tensor by one of other parameters.
     is_real = isinstance(conv.weight, nn.Parameter) and conv.weight.is_floating_point()
     if not is_real or conv.padding_mode != "zeros":
         return None
@@ -63,22 +63,22 @@ def geometry_of(conv: nn.Module) -> Geometry | None:
     gaps: Any = conv.dilation
     padding: Any = 0 if conv.padding == "valid" else conv.padding
     if padding == "same":
-        # Torch has the odd zero behind.
+        # torch puts the odd zero at the end.
         spans = [gap * (k - 1) for k, gap in zip(kernel, gaps, strict=True)]
         sides = tuple((span // 2, span - span // 2) for span in spans)
     else:
         per_dim = (padding,) * len(kernel) if isinstance(padding, int) else padding
         sides = tuple((p, p) for p in per_dim)
-    # A kernel of a single place is the same with every dilation.
+    # A kernel of size 1 is the same with every dilation.
     dilation = tuple(1 if k == 1 else gap for k, gap in zip(kernel, gaps, strict=True))
     return Geometry(conv.stride, sides, dilation, conv.groups, kernel)  # type: ignore[arg-type]
 
 
 class Windows(NamedTuple):
-    """The windows of an output of some `sizes`, as epoch.c has them: see there.
+    """The windows of an output of some `sizes`, as documented in epoch.c.
 
-    `cells` and `inner`, int32, are places of images; `counts`, float64, are what sums are
-    divided by.
+    `cells` and `inner`, int32, are positions in images; `counts`, float64, are the divisors
+    of sums.
     """
 
     sizes: tuple[int, ...]
@@ -98,11 +98,11 @@ def windows_of_convolution(geometry: Geometry, sizes: Sequence[int]) -> Windows:
     ):
         starts = np.arange(0, size - gap * (k - 1), stride)
         axes.append(starts[:, None] + gap * np.arange(k))
-    # Neighbours along the last size are one run.
+    # Neighbours along the last axis form one run.
     n_run = geometry.kernel[-1] if geometry.dilation[-1] == 1 else 1
     axes[-1] = axes[-1][:, ::n_run]
     inside = zip(sizes, geometry.padding, strict=True)
-    inner = [np.arange(n)[:, None] + before for n, (before, _) in inside]
+    inner = [np.arange(n)[:, None] + start for n, (start, _) in inside]
     return Windows(
         tuple(map(len, axes)),
         _cells(axes, around),
@@ -113,11 +113,11 @@ def windows_of_convolution(geometry: Geometry, sizes: Sequence[int]) -> Windows:
 
 
 def windows_of_pool(pool: Any, sizes: Sequence[int]) -> Windows:
-    """Return the windows of a layer that ``pool_fits`` over images of some sizes."""
-    found = tuple(pool(torch.zeros(1, 1, *sizes)).shape[2:])
+    """Return the windows of a layer that passes ``pool_fits``, over images of `sizes`."""
+    output_sizes = tuple(pool(torch.zeros(1, 1, *sizes)).shape[2:])
     axes, counts = [], np.ones(1)
     is_mean = not hasattr(pool, "dilation")
-    for i, (n, size) in enumerate(zip(found, sizes, strict=True)):
+    for i, (n, size) in enumerate(zip(output_sizes, sizes, strict=True)):
         places = np.arange(n)
         if hasattr(pool, "output_size"):
             starts, stops = places * size // n, -(-(places + 1) * size // n)
@@ -136,11 +136,11 @@ def windows_of_pool(pool: Any, sizes: Sequence[int]) -> Windows:
         counts = np.multiply.outer(counts, inside.sum(axis=1)).flatten()
     if getattr(pool, "divisor_override", None):
         counts[:] = pool.divisor_override
-    return Windows(found, _cells(axes, sizes), counts=counts if is_mean else None)
+    return Windows(output_sizes, _cells(axes, sizes), counts=counts if is_mean else None)
 
 
 def _cells(axes: Sequence[Any], sizes: Sequence[int]) -> Any:
-    """Return the cells of windows by those along each axis, (places, cells of a window)."""
+    """Combine the cells along each axis to windows, (places, cells of a window)."""
     cells = np.zeros((1, 1), np.int32)
     inside = np.ones((1, 1), bool)
     for axis, size in zip(axes, sizes, strict=True):
@@ -164,17 +164,17 @@ def convolution(
     x, geometry = _with_zeros(x, geometry)
     images, kernels = _with_a_height(_merged(x), weight.flatten(0, 1))
     flat = None if bias is None else bias.flatten()
-    found = torch.convolution(images, kernels, flat, *_arguments(len(x), geometry))
-    y = _parted(_without_height(found, x), len(x))
-    # Torch's batch normalisation under vmap, of one sample with channels innermost, returns
-    # wrong derivatives where those of its outputs are in another order.
+    convolved = torch.convolution(images, kernels, flat, *_arguments(len(x), geometry))
+    y = _parted(_without_height(convolved, x), len(x))
+    # For one sample with channels innermost, torch's batch normalisation under vmap returns
+    # wrong derivatives if those of its outputs are in another memory order.
     return y.clone(memory_format=torch.contiguous_format) if x.shape[1] == 1 else y
 
 
 def convolution_gradients(
     dy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
-    """Return the derivatives by x, weight and bias, as `needed`, for dy (K, B, O, *S')."""
+    """Return the gradients of x, weight and bias, as `needed`, for dy (K, B, O, *S')."""
     x, plain = _with_zeros(x, geometry)
     images, kernels = _with_a_height(_merged(x), weight.flatten(0, 1))
     outputs = _with_a_height(_merged(dy))[0]
@@ -193,20 +193,20 @@ def convolution_gradients(
 
 
 def _with_zeros(x: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
-    """Return images with the zeros around them that a grouped convolution cannot add.
+    """Return images with the padding that a grouped convolution cannot add itself.
 
-    It can if both sides are padded alike, and by less than the kernel: else oneDNN's
-    kernels for channels last have read beyond the images, and ended the process.
+    It can add padding that is equal on both sides and smaller than the kernel; otherwise
+    oneDNN's kernels for channels last have read beyond the images and crashed the process.
     """
     sides = zip(geometry.padding, geometry.kernel, strict=True)
-    if all(before == behind < size for (before, behind), size in sides):
+    if all(leading == trailing < size for (leading, trailing), size in sides):
         return x, geometry
     none = ((0, 0),) * len(geometry.padding)
     return functional.pad(x, _zeros(geometry)), geometry._replace(padding=none)
 
 
 def _zeros(geometry: Geometry) -> list[int]:
-    """Return the zeros on both sides as torch has them, the last size first."""
+    """Return the padding of both sides in torch's order, the last axis first."""
     return [n for sides in reversed(geometry.padding) for n in sides]
 
 
@@ -222,12 +222,12 @@ def _parted(x: Tensor, n_networks: int) -> Tensor:
 
 
 def _unflatten(x: Tensor, dim: int, size: int) -> Tensor:
-    found: Tensor = x.unflatten(dim, (size, -1))  # type: ignore[no-untyped-call]
-    return found
+    unflattened: Tensor = x.unflatten(dim, (size, -1))  # type: ignore[no-untyped-call]
+    return unflattened
 
 
 def _with_a_height(*tensors: Tensor) -> list[Tensor]:
-    """Return signals (., ., length) as images, which torch takes with channels last."""
+    """Return signals (., ., length) as images, for which torch supports channels last."""
     return [t.unsqueeze(2) if t.ndim == 3 else t for t in tensors]
 
 
@@ -236,36 +236,36 @@ def _without_height(found: Tensor, x: Tensor) -> Tensor:
 
 
 def _arguments(n_networks: int, geometry: Geometry) -> tuple[Any, ...]:
-    """Return what torch's convolutions take behind the tensors."""
+    """Return the arguments of torch's convolutions after the tensors."""
     missing = 2 - len(geometry.stride)
     stride, dilation = ((1,) * missing + t for t in (geometry.stride, geometry.dilation))
-    padding = (0,) * missing + tuple(before for before, _ in geometry.padding)
+    padding = (0,) * missing + tuple(leading for leading, _ in geometry.padding)
     no_more = (0,) * len(stride)
     return stride, padding, dilation, False, no_more, n_networks * geometry.groups
 
 
 def is_zero_pad(layer: Any, n_dims: int | None = None) -> bool:
-    """Return whether a layer puts zeros around images, of `n_dims` sizes."""
-    known = _ZERO_PADS.get(type(layer))
-    is_asked = known is not None and n_dims in {None, known}
+    """Return whether a layer pads images, of `n_dims` axes, with zeros."""
+    n_axes = _ZERO_PADS.get(type(layer))
+    is_asked = n_axes is not None and n_dims in {None, n_axes}
     return is_asked and min(layer.padding) >= 0
 
 
 def pool_fits(pool: nn.Module, n_dims: int | None = None) -> bool:
-    """Return whether a layer is a maximum or mean over windows, of `n_dims` sizes."""
-    known = _POOLS.get(type(pool))
-    is_asked = known is not None and n_dims in {None, known}
+    """Return whether a layer is a maximum or mean over windows, of `n_dims` axes."""
+    n_axes = _POOLS.get(type(pool))
+    is_asked = n_axes is not None and n_dims in {None, n_axes}
     return is_asked and not getattr(pool, "return_indices", False)
 
 
 def channels_of_one(x: Tensor) -> tuple[Tensor, Form]:
-    """Return the images of all networks, (K, B, C, *S), as the channels of one.
+    """Return the images of all networks, (K, B, C, *S), as the channels of one network.
 
-    The second result goes back to that shape. The first is a view, (n, K * C, ...), if the
-    images lie in memory as the layers here leave them.
+    The second result restores the shape. The first is a view, (n, K * C, ...), if the
+    images have the memory order of the layers in this module.
     """
     if x.stride(1) == 1 and x.shape[1] > 1:
-        # With the batch innermost, all numbers of a channel are one line of memory.
+        # With the batch innermost, all numbers of a channel are contiguous.
         turned = x.movedim(1, -1).contiguous()
         return turned.flatten(2).flatten(0, 1).unsqueeze(0), lambda y: y.view(
             turned.shape
@@ -274,12 +274,12 @@ def channels_of_one(x: Tensor) -> tuple[Tensor, Form]:
 
 
 def pool_forms(x: Tensor) -> tuple[Form, Form]:
-    """Return how (K, B, C, *S) become (n, m, *S) for torch's pooling, and back."""
+    """Return functions that turn (K, B, C, *S) into (n, m, *S) for torch, and back."""
     n_networks = len(x)
     if x.device.type != "cpu" or x.shape[1] == 1:
         return lambda x: x.flatten(0, 1), partial(_unflatten, dim=0, size=n_networks)
     if x.stride(1) == 1:
-        # Samples are innermost in memory: torch is told that they are the channels.
+        # Samples are innermost in memory, so they are declared as channels.
         return (
             lambda x: x.transpose(1, 2).flatten(0, 1),
             lambda y: _unflatten(y, 0, n_networks).transpose(1, 2),
@@ -288,7 +288,7 @@ def pool_forms(x: Tensor) -> tuple[Form, Form]:
 
 
 class Convolution(Layer):
-    """A convolution; `first` says that nobody asks for the derivatives by the input."""
+    """A convolution; `first` says that the input needs no gradient."""
 
     def __init__(self, name: str, geometry: Geometry, *, bias: bool, first: bool) -> None:
         self.weight, self.bias = name + ".weight", name + ".bias" if bias else None
@@ -298,8 +298,8 @@ class Convolution(Layer):
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
         needed = (not self.first, True, self.bias is not None)
         weight = batch.tensors[self.weight]
-        found = convolution_gradients(dy, self._x, weight, self.geometry, needed)
-        dx, dweight, dbias = found
+        gradients = convolution_gradients(dy, self._x, weight, self.geometry, needed)
+        dx, dweight, dbias = gradients
         for name, gradient in ((self.weight, dweight), (self.bias, dbias)):
             if name is not None and gradient is not None:
                 batch.found[name] = gradient.contiguous()
@@ -311,7 +311,7 @@ class Convolution(Layer):
 
 
 class Pooling(Layer):
-    """The maximum or the mean over windows of a layer that ``pool_fits``, by autograd."""
+    """Maximum or mean over windows, for layers that pass ``pool_fits``, by autograd."""
 
     def __init__(self, module: nn.Module, *, first: bool) -> None:
         self.module = module
@@ -323,7 +323,7 @@ class Pooling(Layer):
         with torch.enable_grad():
             leaf = merge(x).detach().requires_grad_(not self.first)
             y: Tensor = self.module(leaf)
-        # The result itself, of which no view that autograd knows is changed in place.
+        # The result itself, because autograd forbids in-place changes of its views.
         self._saved = (leaf, y, merge, part)
         return part(y.detach())
 
@@ -343,7 +343,7 @@ class Pooling(Layer):
 
 
 class ImageNorm(Layer):
-    """Batch normalisation of each channel, over samples and places, by autograd."""
+    """Batch normalisation of each channel, over samples and positions, by autograd."""
 
     def __init__(self, name: str, eps: float, momentum: float) -> None:
         self.name = name
@@ -375,8 +375,8 @@ class ImageNorm(Layer):
         self._saved = None
         batch.found[self.name + ".weight"] = dweight.view(len(x), -1)
         batch.found[self.name + ".bias"] = dbias.view(len(x), -1)
-        found: Tensor = back(dx)
-        return found
+        restored: Tensor = back(dx)
+        return restored
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         images, back = channels_of_one(x)
@@ -385,13 +385,13 @@ class ImageNorm(Layer):
         return back(y)
 
     def _own(self, tensors: Tensors) -> list[Tensor]:
-        """Return weight, bias, mean and variance of the channels of all networks."""
+        """Return weight, bias, mean and variance of all networks' channels."""
         names = ("weight", "bias", "running_mean", "running_var")
         return [tensors[f"{self.name}.{name}"].flatten() for name in names]
 
 
 class Flat(Layer):
-    """All numbers of a sample in one line, in the order of a lone network."""
+    """Flattening of each sample, in the element order of a single network."""
 
     def __init__(self, name: str, memory: Memory) -> None:
         self.name = name

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Layers of K networks at once, with derivatives written out.
 
-Each result has its memory for the whole training, and is overwritten by the next layer
-where no derivative needs it.
+Each result has its memory for the whole training; the next layer overwrites it unless a
+derivative needs it.
 
 Notation: k networks of the fleet in a batch; B samples, D inputs and H outputs of a layer.
-x is a layer's input, y its output; dx and dy are the derivatives of the loss by them.  Of m
-members that share a matrix W, r and s are the scales of inputs and outputs, z = W (r * x);
-between their layers, the samples of all members are those of one long batch, so that
-activations, dropout and normalisation need nothing new.
+x is a layer's input, y its output; dx and dy are derivatives of the loss.  For m members
+that share a matrix W, r and s are the scales of inputs and outputs, z = W (r * x); between
+their layers, the samples of all members form one long batch, so that activations, dropout
+and normalisation work unchanged.
 """
 
 import os
@@ -30,16 +30,16 @@ from sk_tune.nets import mean_of_members
 Memory = Callable[..., Tensor]
 Tensors = dict[str, Tensor]
 
-# From so many multiplications on, a call for each network gains more than it costs.
+# From this number of multiplications on, a call per network is faster.
 _LEAST_PRODUCT = 2**21
 _AMD = "AuthenticAMD"
 
 
 class Batch(NamedTuple):
-    """The batch at hand, as layers see it.
+    """The current batch, as layers see it.
 
-    `tensors` are parameters and buffers, (k, ...), by name; `found` is filled with the
-    derivatives by the parameters.
+    `tensors` are parameters and buffers, (k, ...), by name; layers store the gradients of
+    the parameters in `found`.
     """
 
     tensors: Tensors
@@ -48,10 +48,10 @@ class Batch(NamedTuple):
 
 
 class Layer(ABC):
-    """One layer of all networks, and what its last batch left for the derivatives.
+    """One layer of all networks, with the results of its last batch for the derivatives.
 
-    `in_place` says that the input may be overwritten, `reads_output` that the derivative
-    needs the output, which is then not to be overwritten.
+    `in_place` says that the layer may overwrite its input, `reads_output` that the
+    derivative needs the output, which must then stay intact.
     """
 
     in_place = False
@@ -60,16 +60,16 @@ class Layer(ABC):
     _x: Tensor
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """Map (k, B, D) to (k, B, H) in training, and keep what ``backward`` needs."""
+        """Map (k, B, D) to (k, B, H) in training, and store the needs of ``backward``."""
         self._x = x
         return self.evaluate(x, batch.tensors)
 
     @abstractmethod
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the derivatives by the last input, (k, B, D), from those by the output.
+        """Return the gradient of the last input, (k, B, D), from that of the output.
 
-        `dy`, (k, B, H), may be overwritten unless `keep` is set. The result is anything
-        where nobody asks for it.
+        `dy`, (k, B, H), may be overwritten unless `keep` is set. The result is undefined
+        for a layer whose input needs no gradient.
         """
 
     @abstractmethod
@@ -77,19 +77,19 @@ class Layer(ABC):
         """Map (k, B, D) to (k, B, H) in evaluation mode."""
 
     def follow(self, previous: "Layer") -> None:
-        """Take note of the layer whose output is the input."""
+        """Adapt to the layer whose output is the input."""
         self.in_place = not previous.reads_output
 
 
 def chained(layers: Sequence[Layer]) -> list[Layer]:
-    """Return the layers, after telling each which one it follows."""
+    """Return the layers, after each was told its predecessor."""
     for previous, layer in pairwise(layers):
         layer.follow(previous)
     return list(layers)
 
 
 def run_backward(layers: Sequence[Layer], dy: Tensor, batch: Batch) -> Tensor:
-    """Return the derivatives by a chain's input; `dy` is left as it is."""
+    """Return the gradient of a chain's input; `dy` stays intact."""
     keep = True
     for layer in reversed(layers):
         dx = layer.backward(dy, batch, keep=keep)
@@ -99,16 +99,16 @@ def run_backward(layers: Sequence[Layer], dy: Tensor, batch: Batch) -> Tensor:
 
 
 class ByNetwork(Function):
-    """A function of tensors of all networks, (K, ...); vmap calls it once for all."""
+    """A function of tensors of all networks, (K, ...), which vmap calls once for all."""
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, *inputs: Any) -> tuple[Any, Any]:
-        found = cls.apply(*networks_first(info, in_dims, inputs))  # type: ignore[no-untyped-call]
-        return found, 0 if isinstance(found, Tensor) else (0,) * len(found)
+        outputs = cls.apply(*networks_first(info, in_dims, inputs))  # type: ignore[no-untyped-call]
+        return outputs, 0 if isinstance(outputs, Tensor) else (0,) * len(outputs)
 
 
 def networks_first(info: Any, in_dims: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
-    """Return tensors with the axis of ``vmap`` in front, also those that have none."""
+    """Return tensors with the axis of ``vmap`` in front, expanded if they lack it."""
     return [
         value
         if not isinstance(value, Tensor)
@@ -122,10 +122,9 @@ def networks_first(info: Any, in_dims: Sequence[Any], inputs: Sequence[Any]) -> 
 class Linear(Layer):
     """A linear map.
 
-    `memory` maps ``(name, like, *shape)`` to a tensor; `first` says that nobody asks for
-    the derivatives by the input. `last` says that there are few outputs. They then lie in
-    memory with the samples last: the product takes half as long as the other way round, and
-    so do the loss and its derivative.
+    `memory` maps ``(name, like, *shape)`` to a tensor; `first` says that the input needs no
+    gradient. `last` says that there are few outputs, which are then stored with the samples
+    last: that halves the time of the product, the loss and its derivative.
     """
 
     def __init__(
@@ -219,12 +218,12 @@ class Activation(Layer):
 class Dropout(Layer):
     """Multiplication by a mask.
 
-    `mask` maps ``(x, batch)`` to factors, (k, B, D), or to None if nothing is dropped.
-    `seeded` is the layer's number among the seeded ones; None if its mask comes from
+    `mask` maps ``(x, batch)`` to factors, (k, B, D), or to None if dropout is inactive.
+    `seeded` is the layer's number among the seeded layers; None if its mask comes from
     elsewhere.
     """
 
-    # The output may be the input, and that of the first layer belongs to others.
+    # The output may share memory with the input, and the first layer's input is not ours.
     reads_output = True
 
     def __init__(
@@ -242,10 +241,10 @@ class Dropout(Layer):
         self._mask: Tensor | None = None
 
     def follow(self, previous: Layer) -> None:
-        # ReLU's derivative is as well read off what dropout left of its output.
+        # ReLU's derivative can also be derived from the output after dropout.
         behind_relu = isinstance(previous, Activation) and previous.is_relu
         self.in_place = behind_relu or not previous.reads_output
-        # The output may be the input.
+        # The output may share memory with the input.
         self.reads_output = previous.reads_output
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
@@ -255,7 +254,7 @@ class Dropout(Layer):
         if self.in_place:
             return x.mul_(mask)
         if x.ndim > 3:
-            # The product keeps the images' order in memory.
+            # The product keeps the memory order of images.
             return x * mask
         return torch.mul(x, mask, out=self.memory(self.name + ".y", x, *x.shape))
 
@@ -340,11 +339,11 @@ class LayerNorm(Layer):
         return torch.addcmul(bias.unsqueeze(1), z, weight.unsqueeze(1))
 
     def _track(self, mean: Tensor, variance: Tensor, n: int, tensors: Tensors) -> None:
-        """Note the statistics of a batch; layer normalisation keeps none."""
+        """Update running statistics; layer normalisation has none."""
 
 
 class BatchNorm(LayerNorm):
-    """Batch normalisation; `momentum` is a batch's share in a network's statistics."""
+    """Batch normalisation; `momentum` is the weight of a batch in running statistics."""
 
     dim = 1
 
@@ -367,7 +366,7 @@ class BatchNorm(LayerNorm):
 
 
 class Members(Layer):
-    """Each sample once for each of m members."""
+    """Repetition of each sample for each of m members."""
 
     def __init__(self, members: int, *, first: bool) -> None:
         self.members = members
@@ -444,9 +443,9 @@ class MemberLinear(Layer):
 
 
 class MemberHead(Layer):
-    """A linear map for each member, (k, m B, H) to (k, B, m, C); it comes last.
+    """A linear map for each member, (k, m B, H) to (k, B, m, C), as the last layer.
 
-    `link` makes predictions of outputs; evaluated, the members' predictions are averaged.
+    `link` converts outputs to predictions; evaluation averages the members' predictions.
     """
 
     def __init__(self, name: str, members: int, link: str, memory: Memory) -> None:
@@ -505,7 +504,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tenso
 
 @cache
 def _pointwise_linear() -> Any:
-    """Return oneDNN's linear layer; None where it is missing, or MKL does as well."""
+    """Return oneDNN's linear layer; None if it is missing, or MKL is as fast."""
     is_wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
     has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
     if not (is_wide and has_mkl and _is_of_amd()):
@@ -515,7 +514,7 @@ def _pointwise_linear() -> Any:
 
 def _is_of_amd() -> bool:
     try:
-        # Linux; Windows has the maker's name in the environment.
+        # Linux; Windows has the vendor's name in the environment.
         return _AMD in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return _AMD in os.environ.get("PROCESSOR_IDENTIFIER", "")

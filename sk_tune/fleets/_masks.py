@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Dropout of many networks: the masks that each network's lone network would draw.
+"""Dropout of many networks, with the masks of each network trained alone.
 
-Layers of sk_tune's have masks by counters, ``nn.Dropout`` draws them from a generator.
+sk_tune's layers compute masks from counters; ``nn.Dropout`` draws them from a generator.
 
 Notation: K networks, k of them in a batch; L dropout layers, S steps of an epoch.  See
 ``sk_tune.nets.SeededDropout`` for a, b and the threshold.
@@ -27,17 +27,17 @@ from sk_tune.nets import (
 )
 from sk_tune.training import forked_rng
 
-# Numbers of a layer that drops nothing.
+# Numbers of an inactive layer.
 _NEUTRAL = {"keys": 0, "thresholds": dropout_threshold(0.0), "scales": 1}
-# Positions are put in order anew when there have been so many shapes of activations.
+# Positions are sorted again after this number of shapes of activations.
 _MOST_SHAPES = 16
 
 
 class StackedDropout:
-    """The dropout layers of K networks, of which some may leave theirs out.
+    """The dropout layers of K networks, some of which may be inactive.
 
-    `names` are those of sk_tune's layers, in the order of the modules; `drawn` those of
-    torch's. Without `seeds`, the networks only predict.
+    `names` are sk_tune's layers, in the order of the modules; `drawn` are torch's. Without
+    `seeds`, the networks only predict.
     """
 
     def __init__(self, modules: Sequence[nn.Module], seeds: Sequence[int] | None) -> None:
@@ -48,7 +48,7 @@ class StackedDropout:
         ]
         self.names = max(map(list, seeded), key=len)
         self.drawn = [n for n, m in layers[0].items() if is_torch_dropout(m)]
-        # Of torch's layers, by network.
+        # Dropout probabilities of torch's layers, by network.
         self._drawn: list[list[Any]] = [
             [named[name].p for name in self.drawn] for named in layers
         ]
@@ -64,27 +64,27 @@ class StackedDropout:
         self.keys = by_layer(keys, torch.int64)
         thresholds = [list(map(dropout_threshold, p)) for p in probabilities]
         self.thresholds = by_layer(thresholds, torch.int32)
-        scales = [[1 / (1 - p) for p in own] for own in probabilities]
+        scales = [[1 / (1 - p) for p in of_network] for of_network in probabilities]
         self.scales = by_layer(scales, like.dtype)
-        # Updates of each network before the epoch.
+        # Number of updates of each network before the epoch.
         self.first_steps: Sequence[int] = ()
         self._n_steps = 0
-        # a and b of an epoch, (S, 2, L, K), and of its present step.
+        # a and b of an epoch, (S, 2, L, K), and of the current step.
         self._epoch: Tensor | None = None
         self._step: Tensor | None = None
-        # Numbers that masks are made of, each (K, 1), by layer.
+        # Numbers from which masks are computed, each (K, 1), by layer.
         self._columns: list[tuple[Tensor, ...]] = []
         self._positions: dict[Any, Tensor] = {}
 
     def select(self, index: Tensor) -> None:
-        """Keep the networks at `index`, in the order given."""
+        """Select the networks at `index`, in this order."""
         for name in _NEUTRAL:
             setattr(self, name, getattr(self, name)[:, index])
         self._drawn = [self._drawn[i] for i in index.tolist()]
         self._step = None
 
     def extend(self, other: "StackedDropout") -> None:
-        """Add networks of another fleet; layers that one side lacks drop nothing there."""
+        """Append networks of another fleet; layers missing on one side are inactive."""
         n_layers = max(len(self.keys), len(other.keys))
         for name, neutral in _NEUTRAL.items():
             parts = [getattr(part, name) for part in (self, other)]
@@ -103,15 +103,15 @@ class StackedDropout:
     ) -> None:
         """Prepare an epoch of S steps.
 
-        `first_steps` are the updates of each network before, `generators` what its layers
-        of torch's draw from.
+        `first_steps` are the networks' updates before the epoch, `generators` the sources
+        of torch's layers.
         """
         self.first_steps, self._n_steps = first_steps, n_steps
         self._generators = generators
         self._epoch = None
 
     def begin_step(self, step: int) -> None:
-        """Take the numbers of a step of the epoch, in memory that stays."""
+        """Load the numbers of a step of the epoch into permanent memory."""
         if not (self.active and len(self.keys)):
             return
         if self._epoch is None:
@@ -131,8 +131,8 @@ class StackedDropout:
     ) -> Tensor | None:
         """Return factors, 0 and 1 / (1 - p), of activations (k, B, ...); None if all are 1.
 
-        The factors of images lie in memory as these do, those of samples (k, B, D) in
-        `memory`, ``(name, like, *shape)`` to a tensor, if there is some.
+        The factors of images have the memory order of the images; those of samples
+        (k, B, D) are in `memory`, ``(name, like, *shape)`` to a tensor, if given.
         """
         if not self.active:
             return None
@@ -148,10 +148,10 @@ class StackedDropout:
     def drawn_mask(
         self, layer: int, x: Tensor, networks: slice, order: Sequence[int] | None = None
     ) -> Tensor | None:
-        """Return the factors of a layer of torch's, as each lone network draws them.
+        """Return the factors of a torch layer, as each network alone draws them.
 
-        `order` are the dimensions of a lone network's activations from the outermost to the
-        innermost in memory, in which torch draws; None if they are in line.
+        `order` lists the dimensions of one network's activations from the outermost to the
+        innermost in memory, the order in which torch draws; None if they are contiguous.
         """
         probabilities = [p[layer] for p in self._drawn[networks]]
         if not any(probabilities):
@@ -162,28 +162,28 @@ class StackedDropout:
         for mask, generator, p in zip(
             masks, self._generators[networks], probabilities, strict=True
         ):
-            # torch draws nothing either where nothing, or everything, is dropped.
+            # torch draws no numbers either if p is 0 or 1.
             if p in {0.0, 1.0}:
                 mask.fill_(1.0 - p)
             else:
                 mask.bernoulli_(1 - p, generator=generator)
-        kept = masks.new_tensor([1 - p or 1.0 for p in probabilities])
-        masks.div_(kept.view(-1, *(1,) * (masks.ndim - 1)))
-        # The layers before may have left another order in memory than a lone network's.
+        keep_rates = masks.new_tensor([1 - p or 1.0 for p in probabilities])
+        masks.div_(keep_rates.view(-1, *(1,) * (masks.ndim - 1)))
+        # Previous layers may have left another memory order than in a network alone.
         return masks if x.ndim == 3 else torch.empty_like(x).copy_(masks)
 
     def _mask_like(self, x: Tensor, numbers: Sequence[Tensor]) -> Tensor:
-        """Return the factors of activations (k, B, ...), in their order in memory."""
+        """Return the factors of activations (k, B, ...), in their memory order."""
         order = sorted(range(x.ndim), key=x.stride, reverse=True)
         sizes = [x.shape[dim] for dim in order]
         outer = order.index(0)
-        # A network's elements that lie in one piece: all of them if networks are outermost.
+        # A network's contiguous elements: all of them if networks are outermost.
         inner = prod(sizes[outer + 1 :])
         if outer == 0:
-            # The networks have the positions in common.
+            # The networks share positions.
             placed, shape = (1, *x.shape[1:]), (len(x), inner)
         else:
-            # Long runs in memory without a number that changes in between.
+            # Long contiguous runs without a change of the network's numbers.
             placed, shape = tuple(x.shape), (prod(sizes[:outer]), len(x) * inner)
             numbers = [n.flatten().repeat_interleave(inner) for n in numbers]
         key = (*placed, *order)
@@ -204,11 +204,11 @@ def mask_of(
     orders: Mapping[int, Sequence[int]],
     memory: Any = None,
 ) -> tuple[Any, int | None]:
-    """Return ``(x, batch)`` to the factors of a dropout layer, and its number if seeded.
+    """Return a dropout layer's function ``(x, batch)`` to factors, and its seed number.
 
-    None and None for another layer.
-    `orders` and `memory` are as the methods of `dropout` take them, orders by the number of
-    dimensions of a lone network's activations.
+    None and None for other layers; the number is None unless the layer is seeded. `orders`
+    and `memory` are as in the methods of `dropout`, orders by the number of dimensions of
+    one network's activations.
     """
     if isinstance(layer, SeededDropout):
         number = dropout.names.index(name)
@@ -224,24 +224,24 @@ def mask_of(
 def _fill_mask(
     out: Tensor, positions: Tensor, a: Tensor, b: Tensor, threshold: Tensor, scale: Tensor
 ) -> Tensor:
-    """Fill memory with 0 and the scale, by random `positions` in its order; return it."""
+    """Fill memory, in its order, with 0 and the scale by random `positions`; return it."""
     is_single = out.dtype == torch.float32
-    # Integers of the same size are made in the memory of the numbers that they become.
+    # Integers of the same size are computed in the memory of the final floats.
     bits = out.view(torch.int32) if is_single else torch.empty_like(out, dtype=torch.int32)
     torch.mul(positions, a, out=bits).add_(b)
-    # A number, 1 or 0: masks of type bool cost several times as much.
+    # Numbers 1 or 0: masks of type bool cost several times as much.
     bits.ge_(threshold)
     if is_single:
-        # The bits of the scale times 1 are the scale, times 0 they are those of 0.
+        # The bits of the scale times 1 are the scale; times 0 they are the bits of 0.
         bits.mul_(scale.view(torch.int32))
         return out
     return torch.mul(bits, scale, out=out)
 
 
 def is_torch_dropout(layer: nn.Module) -> bool:
-    """Return whether ``StackedDropout.drawn_mask`` does what a layer does.
+    """Return whether ``StackedDropout.drawn_mask`` reproduces a layer.
 
-    Not for one that works in place, which may be called for what it does to its input.
+    False for a layer that works in place, whose effect on its input may be intended.
     """
     return type(layer) is nn.Dropout and not layer.inplace
 
@@ -249,34 +249,35 @@ def is_torch_dropout(layer: nn.Module) -> bool:
 def orders_in_memory(
     module: nn.Module, X: Tensor
 ) -> dict[str, dict[int, tuple[int, ...]]] | None:
-    """Return in which order a lone network's dropout layers find their inputs in memory.
+    """Return the memory order of the inputs of one network's dropout layers.
 
-    By the name of each layer, as :func:`mask_of` takes orders; None if one is called
-    with as many dimensions in several orders. Two samples of X are tried.
+    By the name of each layer, as :func:`mask_of` expects orders; None if one layer sees the
+    same number of dimensions in several orders. Two samples of X are tried.
     """
     lone = copy.deepcopy(module).train()
-    found: dict[str, set[tuple[int, ...]]] = {}
+    orders_by_layer: dict[str, set[tuple[int, ...]]] = {}
     for name, layer in lone.named_modules():
         if is_torch_dropout(layer):
-            found[name] = set()
-            layer.register_forward_pre_hook(partial(_note_order, found[name]))
-    if found:
+            orders_by_layer[name] = set()
+            layer.register_forward_pre_hook(partial(_note_order, orders_by_layer[name]))
+    if orders_by_layer:
         # Contiguous, as batches are; a copy, because modules may change their input.
         networks = X[:2].clone(memory_format=torch.contiguous_format)
         with forked_rng(0, str(X.device)), torch.no_grad():
             lone(networks)
     orders = {
         name: {len(order): order for order in layer_orders}
-        for name, layer_orders in found.items()
+        for name, layer_orders in orders_by_layer.items()
     }
     is_clear = all(
-        len(orders[name]) == len(layer_orders) for name, layer_orders in found.items()
+        len(orders[name]) == len(layer_orders)
+        for name, layer_orders in orders_by_layer.items()
     )
     return orders if is_clear else None
 
 
 def _note_order(known: set[tuple[int, ...]], _: nn.Module, inputs: Any) -> None:
-    # The masks that torch draws have this order, also where the input repeats elements.
+    # torch's masks have this order, also where the input repeats elements.
     like = torch.empty_like(inputs[0])
-    # Where a dimension has one element, its place does not matter.
+    # The position of a dimension of size 1 does not matter.
     known.add(tuple(sorted(range(like.ndim), key=like.stride, reverse=True)))

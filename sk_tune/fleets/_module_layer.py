@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A module of any kind as one layer of K networks, by ``torch.func.vmap`` and autograd.
 
-One module serves as the pattern; its layers that vmap has no rule for, or a slow one, are
-replaced by twins over parameters of the same names.
+One module serves as the pattern; layers for which vmap has no rule, or a slow one, are
+replaced by twins with parameters of the same names.
 
 Notation: K networks of the fleet, k of them in a batch; B samples, C outputs.
 """
@@ -29,12 +29,12 @@ _BATCH_NORMS = frozenset({nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d})
 
 
 class ModuleLayer(Layer):
-    """The layer `name` of a network, or all of it if that is empty; it comes first.
+    """The layer `name` of a network, or the whole network if that is empty; comes first.
 
-    X are inputs such as the networks train on; None if they only predict.
+    X are inputs of the training shapes; None if the networks only predict.
     """
 
-    # Autograd keeps the output for itself.
+    # Autograd owns the output.
     reads_output = True
 
     def __init__(
@@ -42,7 +42,7 @@ class ModuleLayer(Layer):
     ) -> None:
         self.module = module
         self.pattern = copy.deepcopy(module)
-        # The numbers of seeded dropout layers.
+        # Seed numbers of seeded dropout layers.
         self.seeded: dict[str, int] = {}
         prefix = name + "." if name else ""
         orders = (None if X is None else orders_in_memory(module, X)) or {}
@@ -52,26 +52,26 @@ class ModuleLayer(Layer):
             if number is not None:
                 self.seeded[path] = number
             if mask is not None:
-                # New memory at each call: a layer may be called several times.
+                # New memory in each call: a layer may be called several times.
                 dropped = Dropout(mask, path, lambda _, like, *shape: like.new_empty(shape))
                 twins[layer] = _LayerTwin(dropped, layer)
         self._twins = list(twins.values())
-        # Networks of sk_tune ask a twin for the outputs alone, and with lengths.
+        # sk_tune's networks expect a twin to return outputs only, and to accept lengths.
         _with_twins(self.pattern, twins, own=isinstance(module, RNN))
-        # Frozen parameters are buffers of a program.
+        # A program treats frozen parameters as buffers.
         parameters = dict(module.named_parameters())
         trained = [n for n, p in parameters.items() if p.requires_grad]
-        others = [n for n in parameters if n not in trained]
-        others += [n for n, _ in module.named_buffers()]
+        frozen_names = [n for n in parameters if n not in trained]
+        frozen_names += [n for n, _ in module.named_buffers()]
         self.parameters = {prefix + n: n for n in trained}
-        self.buffers = {prefix + n: n for n in others}
+        self.buffers = {prefix + n: n for n in frozen_names}
         self._vmapped: Any = vmap(self._call)
         self._saved: Any = None
-        # Whether sequences end early; None if each batch is to be looked at.
+        # Whether sequences end early; None if each batch has to be checked.
         self._is_padded: bool | None = None
 
     def look_ahead(self, inputs: Sequence[Tensor]) -> None:
-        """Look for padding in all inputs: who looks at a batch has to wait for it."""
+        """Check all inputs for padding; a check per batch would wait for the device."""
         if isinstance(self.pattern, RNN):
             self._is_padded = any(bool(torch.isnan(x[..., 0]).any()) for x in inputs)
 
@@ -81,7 +81,7 @@ class ModuleLayer(Layer):
             n: batch.tensors[name].detach().requires_grad_()
             for name, n in self.parameters.items()
         }
-        # Whole, and not network by network through vmap: twins take all networks at once.
+        # At once, not network by network through vmap: twins take all networks together.
         for twin in self._twins:
             twin.batch = batch
         with torch.enable_grad():
@@ -90,11 +90,11 @@ class ModuleLayer(Layer):
         return y.detach()
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Note the derivatives by the parameters; nobody asks for those by the input."""
+        """Store the gradients of the parameters; the input needs none."""
         y, parameters = self._saved
         self._saved = None
-        found = torch.autograd.grad(y, parameters, dy.contiguous())
-        for name, gradient in zip(self.parameters, found, strict=True):
+        gradients = torch.autograd.grad(y, parameters, dy.contiguous())
+        for name, gradient in zip(self.parameters, gradients, strict=True):
             batch.found[name] = gradient.contiguous()
         return dy
 
@@ -106,7 +106,7 @@ class ModuleLayer(Layer):
 
     def _outputs(self, parameters: Tensors, x: Tensor, tensors: Tensors) -> Tensor:
         if isinstance(self.pattern, RNN):
-            # Under vmap, a network cannot ask by itself whether sequences end early.
+            # Under vmap, a network cannot check whether its sequences end early.
             self.pattern.padded = self._is_padded
             if self._is_padded is None:
                 self.pattern.padded = bool(torch.isnan(x[..., 0]).any())
@@ -124,7 +124,7 @@ class ModuleLayer(Layer):
 class _LayerTwin(nn.Module):
     """A written-out layer under ``vmap``, named "twin", with the tensors of a module.
 
-    Inputs of fewer than `n_dims` axes are left to the module.
+    Inputs of fewer than `n_dims` axes are passed to the module itself.
     """
 
     def __init__(self, layer: Layer, module: nn.Module, n_dims: int = 0) -> None:
@@ -134,7 +134,7 @@ class _LayerTwin(nn.Module):
         self.lone = module if n_dims else None
         for name, parameter in module.named_parameters():
             self.register_parameter(name, parameter)
-        # Of dropout, whose masks belong to a step; and what the last call left.
+        # Dropout's mask function, which belongs to a step; results of the last call.
         self.batch = Batch({}, slice(0), {})
         self.called: Any = None
 
@@ -158,12 +158,12 @@ class _Called(ByNetwork):
         *weights: Tensor,
     ) -> Tensor:
         if not by_network:
-            raise RuntimeError("A layer of something that all networks have in common.")
+            raise RuntimeError("A layer's input is the same for all networks.")
         names = [f"twin.{name}" for name, _ in twin.named_parameters(recurse=False)]
         tensors = dict(zip(names, weights, strict=True))
         if not twin.training:
             return twin.layer.evaluate(x, tensors)
-        # What a call keeps for the derivatives is kept in a copy.
+        # A copy stores the results for the derivatives of this call.
         layer = copy.copy(twin.layer)
         batch = Batch(tensors, twin.batch.networks, {})
         twin.called = layer, batch
@@ -190,11 +190,10 @@ class _Called(ByNetwork):
 
 
 class _Normalized(ByNetwork):
-    """x (K, B, C, ...) to its batch normalisation in training, network by network.
+    """Batch normalisation of x (K, B, C, ...) in training, network by network.
 
-    Returns also mean and inverse deviation of each channel, (K, C).  vmap would
-    make K * C channels of one network, of which torch sums up each in an order that depends
-    on their number.
+    It also returns mean and inverse deviation of each channel, (K, C).  vmap would merge
+    K * C channels, and torch would sum each in an order that depends on their number.
     """
 
     @staticmethod
@@ -205,8 +204,8 @@ class _Normalized(ByNetwork):
         y, means = torch.empty_like(x), x.new_empty(2, len(x), x.shape[2])
         parts = zip(x, *map(_each, (weight, bias), (x, x)), y, *means, strict=True)
         for inputs, w, b, out, mean, inverse in parts:
-            made = {"out": out, "save_mean": mean, "save_invstd": inverse}
-            normalize_into(inputs, w, b, None, None, True, 0.0, eps, **made)
+            outputs = {"out": out, "save_mean": mean, "save_invstd": inverse}
+            normalize_into(inputs, w, b, None, None, True, 0.0, eps, **outputs)
         return y, means[0], means[1]
 
     @staticmethod
@@ -227,20 +226,20 @@ class _Normalized(ByNetwork):
         dx, sums = torch.empty_like(x), x.new_empty(2, *mean.shape)
         parts = zip(dy, x, _each(weight, x), mean, inverse, dx, *sums, strict=True)
         for d, inputs, w, m, i, *out in parts:
-            made = {f"out{number}": tensor for number, tensor in enumerate(out)}
+            outputs = {f"out{number}": tensor for number, tensor in enumerate(out)}
             normalize_into_backward(
-                d, inputs, w, None, None, m, i, True, ctx.eps, [True] * 3, **made
+                d, inputs, w, None, None, m, i, True, ctx.eps, [True] * 3, **outputs
             )
         return (dx, *(sums if weight is not None else (None, None)), None)
 
 
 def _each(values: Tensor | None, like: Tensor) -> Any:
-    """Return what each network has of a tensor that may be missing."""
+    """Return the networks' slices of a tensor, or None for each if it is missing."""
     return [None] * len(like) if values is None else values
 
 
 class _StackedBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation whose numbers do not depend on the networks beside it."""
+    """Batch normalisation that is independent of the other networks of the fleet."""
 
     def __init__(self, layer: Any) -> None:
         options = (layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
@@ -263,20 +262,20 @@ class _StackedBatchNorm(nn.BatchNorm1d):
     def _track(self, mean: Tensor, inverse: Tensor, n: int) -> None:
         if n < 2:
             raise ValueError("Batch normalisation asks for more than one sample.")
-        kept: list[Any] = [self.running_mean, self.running_var, self.num_batches_tracked]
-        if kept[0] is None:
+        buffers: list[Any] = [self.running_mean, self.running_var, self.num_batches_tracked]
+        if buffers[0] is None:
             return
-        kept[2].add_(1)
+        buffers[2].add_(1)
         # 1 / kept[2] would be rounded to torch's default type.
-        cumulative = kept[2].to(mean.dtype).reciprocal()
+        cumulative = buffers[2].to(mean.dtype).reciprocal()
         share = cumulative if self.momentum is None else self.momentum
         variance = (inverse.square().reciprocal() - self.eps) * (n / (n - 1))
-        kept[0].add_((mean - kept[0]) * share)
-        kept[1].add_((variance - kept[1]) * share)
+        buffers[0].add_((mean - buffers[0]) * share)
+        buffers[1].add_((variance - buffers[1]) * share)
 
 
 class _TorchRecurrence(StackedRecurrence):
-    """A recurrence that is called as torch's are: (B, T, F) to outputs and last states."""
+    """A recurrence with the interface of torch's: (B, T, F) to outputs and last states."""
 
     def __init__(self, recurrence: nn.RNNBase) -> None:
         super().__init__(recurrence)
@@ -291,12 +290,12 @@ class _TorchRecurrence(StackedRecurrence):
         if out.shape[-1] > self.hidden_size:
             last.append(out[:, 0, self.hidden_size :])
         hidden = torch.stack(last)
-        # The last cell state of an LSTM is not kept; who uses it fails, and is left alone.
+        # The last cell state of an LSTM is missing; a module that needs it trains alone.
         return out, ((hidden, None) if self.is_lstm else hidden)
 
 
 class _PaddedEmbedding(nn.Module):
-    """``nn.Embedding`` with `padding_idx`, which vmap minds in the first network only."""
+    """``nn.Embedding`` with `padding_idx`, which vmap applies to the first network only."""
 
     def __init__(self, layer: nn.Embedding) -> None:
         super().__init__()
@@ -308,12 +307,12 @@ class _PaddedEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         networks = functional.embedding(x, self.weight, None, *self._options, *self._flags)
         is_padding = x.eq(self._padding).unsqueeze(-1)
-        # The vector of the padding is used, and never trained.
+        # The padding vector is used, but never trained.
         return torch.where(is_padding, networks.detach(), networks)
 
 
 class _StackedGroupNorm(nn.GroupNorm):
-    """``nn.GroupNorm``, which under vmap asks images and volumes how they lie in memory."""
+    """``nn.GroupNorm`` that does not query the memory layout, which fails under vmap."""
 
     def __init__(self, layer: nn.GroupNorm) -> None:
         super().__init__(layer.num_groups, layer.num_channels, layer.eps, affine=False)
@@ -327,13 +326,13 @@ class _StackedGroupNorm(nn.GroupNorm):
 def _with_twins(
     module: nn.Module, twins: dict[nn.Module, "_LayerTwin"], *, own: bool
 ) -> None:
-    """Replace the layers of a module that need another form, in place."""
+    """Replace layers of a module by their twins, in place."""
     for name, child in list(module._modules.items()):
         if child is None:
             continue
         twin = twins.get(child) or _twin(child, own=own)
         if type(child).__module__ == _ACTIVATIONS and getattr(child, "inplace", False):
-            # A twin returns a view, in which torch lets nothing work in place.
+            # A twin returns a view, and torch forbids in-place operations on it.
             child.inplace = False  # type: ignore[assignment]
         if twin is child:
             _with_twins(child, twins, own=own)

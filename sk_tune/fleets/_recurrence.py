@@ -4,15 +4,15 @@
 
 Under ``vmap``, K networks call :class:`StackedRecurrence` once; their steps then become
 batched matrix products over K networks, where torch's layers have no batching rule.
-Forward and backward are loops over time without autograd, over buffers that are laid out as
+Forward and backward are loops over time without autograd, over buffers with
 
-- time outermost, so that what one step reads and writes is contiguous, and
-- the batch innermost, so that a gate of all units is one long run of memory and a step's
-  gates come out of one product, ``weight @ step``.
+- time outermost, so that each step reads and writes contiguous memory, and
+- the batch innermost, so that a gate of all units is contiguous and one product,
+  ``weight @ step``, computes all gates of a step.
 
-A step is ``[x; 1; h]``, with the state that the step starts from, and a row of ones for the
-biases.  A state is multiplied by zero where its sequence is over; that also makes a
-direction that reads backwards start at the last step of each sequence.
+A step is ``[x; 1; h]``, with the state before the step, and a row of ones for the biases.
+After the end of its sequence, a state is multiplied by zero; that also makes a backward
+direction start at the last step of each sequence.
 
 Cells are those of ``torch.nn.GRU``, ``LSTM`` and ``RNN``, equation for equation.
 
@@ -29,7 +29,7 @@ from torch.autograd.function import once_differentiable
 from sk_tune._compat.torch_names import sigmoid_backward, tanh_backward, threshold_backward
 from sk_tune.fleets._layers import networks_first
 
-# A tensor, because a Python number costs each call a conversion.
+# A tensor, because a Python number would be converted in each call.
 _MINUS_ONE = torch.tensor(-1.0, device="cpu")
 
 
@@ -39,9 +39,9 @@ class StackedRecurrence(nn.Module):
     It shares the parameters, and their names, of a GRU, LSTM or RNN of one layer, in one or
     two directions, with biases and with ``batch_first=True``; ValueError for others.
 
-    The gradient is to be taken outside of ``vmap``, as in
+    Gradients must be taken outside of ``vmap``, as in
     ``torch.autograd.grad(vmap(loss)(parameters, x, y).sum(), parameters.values())``; inside
-    of it, and a second time, there is none.
+    of it, and for second derivatives, they are not supported.
     """
 
     def __init__(self, recurrence: nn.RNNBase) -> None:
@@ -54,15 +54,15 @@ class StackedRecurrence(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Map sequences, (B, T, F), to the states of all steps, (B, T, H) or (B, T, 2H).
 
-        `lengths`, (B,), are the steps of each sequence, T if None. What stands after the
-        end of one is ignored, but must be finite; its states are zero. The result is not to
-        be changed in place: the backward reads it too.
+        `lengths`, (B,), are the steps of each sequence, T if None. Values after the end of
+        a sequence are ignored, but must be finite; its states are zero. Do not change the
+        result in place: the backward pass reads it, too.
         """
         mask = None
         if lengths is not None:
             steps = torch.arange(x.shape[1], device=x.device)
             mask = (steps < lengths.unsqueeze(1)).to(x.dtype)
-        # The second direction is one more network, which reads its sequences from the end.
+        # The second direction is one more network, which reads its sequences backwards.
         xs, masks = x.unsqueeze(0), None if mask is None else mask.unsqueeze(0)
         if len(self.suffixes) == 2:
             xs = torch.stack([x, x.flip(1)])
@@ -79,7 +79,7 @@ class StackedRecurrence(nn.Module):
 
 
 def _check_cell(recurrence: nn.RNNBase) -> "type[_Cell]":
-    """Return the cell of a layer, or raise ValueError for one that has no equal here."""
+    """Return the cell of a layer; raise ValueError if there is no equivalent here."""
     for name, required in (
         ("num_layers", 1),
         ("batch_first", True),
@@ -87,10 +87,10 @@ def _check_cell(recurrence: nn.RNNBase) -> "type[_Cell]":
         ("bias", True),
         ("dropout", 0),
     ):
-        given = getattr(recurrence, name)
-        if given != required:
+        value = getattr(recurrence, name)
+        if value != required:
             raise ValueError(
-                f"The recurrence must have {name}={required!r}; got {name}={given!r}."
+                f"The recurrence must have {name}={required!r}; got {name}={value!r}."
             )
     mode = recurrence.mode
     if mode not in _CELLS:
@@ -102,7 +102,7 @@ class _Recurrence(torch.autograd.Function):
     """States of K networks.
 
     Takes a cell, x (K, B, T, F), a mask (K, B, T) of ones and zeros or None, and torch's
-    parameters with a leading K.  Returns states (T, K, H, B), then what the backward needs.
+    parameters with a leading K.  Returns states (T, K, H, B), and tensors for backward.
     """
 
     @staticmethod
@@ -160,16 +160,16 @@ class _Recurrence(torch.autograd.Function):
         grad_x = None
         if ctx.needs_input_grad[1]:
             grad_x = grad.new_empty(n_steps, n_networks, n_features, n_batch)
-        # Gradients from outside: of the states before the steps, and of the last state.
+        # Incoming gradients: of the states before the steps, and of the last state.
         outside = (grad.new_zeros(()), *grad.unbind())
-        after, before = grad.new_empty(2, n_networks, n_units, n_batch).unbind()
+        after, previous = grad.new_empty(2, n_networks, n_units, n_batch).unbind()
         after.copy_(outside[-1])
         product, rights = run.grad.flatten(1, 2), steps.mT.unbind()
         hidden_product = product[:, :n_hidden]
         for t in reversed(range(n_steps)):
-            run.backward(t, after, before.copy_(outside[t]))
-            before.baddbmm_(to_h, hidden_product)
-            after, before = before, after
+            run.backward(t, after, previous.copy_(outside[t]))
+            previous.baddbmm_(to_h, hidden_product)
+            after, previous = previous, after
             grad_weight.baddbmm_(product, rights[t])
             if grad_x is not None:
                 torch.bmm(to_x, product, out=grad_x[t])
@@ -184,13 +184,13 @@ class _Recurrence(torch.autograd.Function):
         cell: "type[_Cell]",
         *tensors: Tensor | None,
     ) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
-        """Make the mapped dimension part of K."""
+        """Merge the mapped dimension into K."""
         leading = [
             None if tensor is None else tensor.flatten(0, 1)
             for tensor in networks_first(info, in_dims[1:], tensors)
         ]
         h, *saved = _Recurrence.apply(cell, *leading)  # type: ignore[no-untyped-call]
-        # The caller uses the states only; what is saved goes with the call above.
+        # The caller uses the states only; saved tensors belong to the call above.
         h = h.view(len(h), info.batch_size, -1, *h.shape[2:])
         return (h, *saved), (1, *(None for _ in saved))
 
@@ -198,7 +198,7 @@ class _Recurrence(torch.autograd.Function):
 def _pack(
     cell: "type[_Cell]", w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
 ) -> Tensor:
-    """Return the matrices (K, N * H, D) that take a step to its gates."""
+    """Return the matrices (K, N * H, D) that map a step to its gates."""
     n_networks, _, n_features = w_ih.shape
     n_units = w_hh.shape[2]
     weight = w_ih.new_zeros(n_networks, cell.n_blocks, n_units, n_features + 1 + n_units)
@@ -211,7 +211,7 @@ def _pack(
 
 
 def _unpack(cell: "type[_Cell]", grad: Tensor, n_features: int) -> tuple[Tensor, ...]:
-    """Return the gradients of what :func:`_pack` takes from that of what it returns."""
+    """Return the gradients of the arguments of :func:`_pack` from that of its result."""
     grad = grad.view(len(grad), cell.n_blocks, -1, grad.shape[2])
     by_input, by_hidden = grad[:, cell.input_blocks], grad[:, cell.hidden_blocks]
     return (
@@ -227,15 +227,15 @@ class _Cell:
 
     `hidden`, (T + 1, K, H, B), are the states before and after each step; `gates`, (T, K,
     N, H, B), products of the steps, which become the gates in place; `states`, (n_states, T
-    + 1, K, H, B), what else a cell computes; `mask`, (K, B, T), zero where a sequence is
-    over; `grad`, (K, N, H, B), the gradient of the products of the step that
-    :meth:`backward` was last called for.
+    + 1, K, H, B), further states of a cell; `mask`, (K, B, T), zero after the end of a
+    sequence; `grad`, (K, N, H, B), the gradient of the products of the last step passed to
+    :meth:`backward`.
     """
 
     n_blocks: ClassVar[int]
     n_states: ClassVar[int] = 0
-    # The block that takes the input, and the state, for each of torch's gates; the blocks
-    # that take the state come first.
+    # Positions of the input's and the state's block for each of torch's gates; the blocks
+    # of the state come first.
     input_blocks: ClassVar[list[int]]
     hidden_blocks: ClassVar[list[int]]
 
@@ -251,24 +251,23 @@ class _Cell:
         self.take(gates, states)
 
     def take(self, gates: Tensor, states: Tensor) -> None:
-        """Make the views that a step needs."""
+        """Make the views that the steps use."""
         raise NotImplementedError
 
     def mask(self, values: Tensor, t: int) -> None:
-        """Set values, (K, H, B), to zero where the sequence is over before step `t`."""
+        """Zero values, (K, H, B), of sequences that end before step `t`."""
         if self.masks is not None:
             values.mul_(self.masks[t])
 
     def forward(self, t: int) -> None:
-        """Take step `t` from its products to the next state."""
+        """Advance step `t` from its products to the next state."""
         raise NotImplementedError
 
     def backward(self, t: int, grad: Tensor, grad_before: Tensor) -> None:
-        """Set `self.grad`, and add to `grad_before` what does not go through it.
+        """Set `self.grad`, and add to `grad_before` the gradient that bypasses it.
 
-        Steps t are taken from the last to the first. `grad`, (K, H, B), is that of the
-        state after the step, and may be overwritten; `grad_before` that of the state before
-        it.
+        Steps t run from the last to the first. `grad`, (K, H, B), is that of the state
+        after the step, and may be overwritten; `grad_before` that of the state before it.
         """
         raise NotImplementedError
 
@@ -372,10 +371,10 @@ class _ReluRNN(_TanhRNN):
 
 
 def _tanh(a: Tensor, out: Tensor) -> Tensor:
-    """Return tanh(a) in `out`, which may be `a`."""
+    """Write tanh(a) to `out`, which may be `a`, and return it."""
     if not a.is_cpu:
         return torch.tanh(a, out=out)
-    # 2 sigmoid(2a) - 1, to within rounding of 1: torch's tanh takes twice as long.
+    # 2 sigmoid(2a) - 1, within rounding of 1: torch's tanh takes twice as long.
     torch.add(a, a, out=out).sigmoid_()
     return torch.add(_MINUS_ONE, out, alpha=2, out=out)
 

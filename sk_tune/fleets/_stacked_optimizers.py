@@ -149,7 +149,7 @@ class StackedOptimizer:
         self.settings.extend(settings)
         # SGD keeps no counter; that it has stepped at all is what matters there.
         self.n_steps.extend(
-            max((int(own.get("step", 1)) for own in state.values()), default=0)
+            max((int(entry.get("step", 1)) for entry in state.values()), default=0)
             for state in states
         )
 
@@ -167,13 +167,13 @@ class StackedOptimizer:
         }
         states: list[dict[int, dict[str, Any]]] = []
         for i, network in enumerate(positions):
-            own = {name: list(m[i].values()) for name, m in moments.items()}
+            by_name = {name: list(m[i].values()) for name, m in moments.items()}
             if self.settings[network].momentum <= 0:
-                own.pop("momentum_buffer", None)
+                by_name.pop("momentum_buffer", None)
             step = torch.tensor(float(self.n_steps[network])).numpy()
             counter: dict[str, Any] = {} if self.kind == "sgd" else {"step": step}
             state = {
-                position: counter | {name: arrays[k] for name, arrays in own.items()}
+                position: counter | {name: arrays[k] for name, arrays in by_name.items()}
                 for k, position in enumerate(self.positions)
             }
             states.append(state if self.n_steps[network] else {})
@@ -237,8 +237,8 @@ class StackedOptimizer:
                 [t[networks] for t in m.tensors.values()] for m in self.moments.values()
             ]
             self._viewed[key] = [_by_network(part) for part in (parameters, *moments)]
-        own, *means = self._viewed[key]
-        tensors = zip(own, _by_network(gradients), *means, strict=True)
+        weights, *means = self._viewed[key]
+        tensors = zip(weights, _by_network(gradients), *means, strict=True)
         for network, parts in enumerate(tensors, start=networks.start):
             settings = self.settings[network]
             step.fill_(self.n_steps[network] + number + 1)

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which layers a module is a chain of, so that it needs neither autograd nor ``vmap``.
+"""The chain of layers of a module, which then needs neither autograd nor ``vmap``.
 
-sk_tune's MLP says so itself.  Any other module is called with a stand-in for the input that
-notes what is done to it.  ``torch.fx`` would do the same, but changes ``nn.Module`` itself
-while it does, for all threads.
+sk_tune's MLP declares its layers.  Any other module is called with a proxy input that
+records operations.  ``torch.fx`` would do the same, but patches ``nn.Module`` itself while
+it traces, for all threads.
 """
 
 import copy
@@ -24,17 +24,17 @@ from sk_tune.training import forked_rng
 
 _ACTIVATIONS = (*ACTIVATIONS.values(), nn.Softplus, nn.ReLU6, nn.Softmax, nn.LogSoftmax)
 OVER_CLASSES = (nn.Softmax, nn.LogSoftmax)
-# Layers by the number of their spatial sizes.
+# Layers by number of spatial axes.
 _CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class NoChainError(ValueError):
-    """A module is no chain of layers that are written out; says why."""
+    """A module is not a chain of written-out layers; the message says why."""
 
 
 class Link(NamedTuple):
-    """One layer of a chain: that of a name in the module, or what a function stands for.
+    """One layer of a chain: a named layer of the module, or the layer of a function.
 
     `inside` are the layers of a block whose input is added to its output.
     """
@@ -44,14 +44,14 @@ class Link(NamedTuple):
     inside: "tuple[Link, ...]" = ()
 
     def layer(self, module: nn.Module) -> nn.Module:
-        """Return the layer of a module that the chain is of."""
+        """Return the layer of the chain's module."""
         return self.function or module.get_submodule(self.name)
 
 
 class Chain(NamedTuple):
-    """The layers of a module, the first `n_images` of which are of images.
+    """The layers of a module, the first `n_images` of which process images.
 
-    A module that is no chain is one layer of unknown kind; `reason` says why.
+    A module that is not a chain is one layer of unknown kind; `reason` says why.
     """
 
     links: tuple[Link, ...]
@@ -60,11 +60,11 @@ class Chain(NamedTuple):
 
 
 def chain_of(module: nn.Module, X: Tensor, *, predicts: bool = False) -> Chain:
-    """Return the layers of a network, without those that do nothing.
+    """Return the layers of a network, without layers that do nothing.
 
-    One layer for a module of another form, with a frozen parameter, or with a parameter
-    that is used twice or not at all. `predicts` says that the network is not to be trained,
-    so that no mask is drawn. The module is not changed.
+    A module of another form, with a frozen parameter, or with a parameter that is used
+    twice or not at all, is one layer. `predicts` says that the network is not trained, so
+    that masks do not matter. The module is not changed.
     """
     if isinstance(module, MLP):
         links = [Link("inputs")] if module.inputs is not None else []
@@ -78,28 +78,28 @@ def chain_of(module: nn.Module, X: Tensor, *, predicts: bool = False) -> Chain:
         return _traced(module, X, predicts=predicts)
     except NoChainError as error:
         reason = str(error)
-    except Exception:  # noqa: BLE001 - whatever a user's module raises
+    except Exception:  # noqa: BLE001 - a user's module may raise anything
         reason = "its forward does more than call one layer after the other"
     return Chain((Link(""),), reason=reason)
 
 
 def _traced(module: nn.Module, X: Tensor, *, predicts: bool) -> Chain:
-    """Return the layers that a call of a module goes through; raise if it is no chain."""
+    """Return the layers in the order of a module's calls; raise if it is not a chain."""
     if not all(p.requires_grad and p.dtype == X.dtype for p in module.parameters()):
         raise NoChainError("a parameter is frozen, or of another type than the inputs")
-    # A copy: what the forward does beside the arithmetic stays there.
+    # A copy, to contain side effects of the forward pass.
     tried = copy.deepcopy(module)
     with torch.no_grad(), forked_rng(0, str(X.device)):
-        before = _values_far_out(tried, 1)
+        values = _values_far_out(tried, 1)
         links, in_training = _links(tried, is_training=True)
-        is_left = _has_values(tried, before)
-        before = _values_far_out(tried, -1)
+        is_left = _has_values(tried, values)
+        values = _values_far_out(tried, -1)
         _, in_evaluation = _links(tried, is_training=False)
-        if not (is_left and _has_values(tried, before)):
+        if not (is_left and _has_values(tried, values)):
             raise NoChainError("its forward changes weights, or draws random numbers")
     if in_training != in_evaluation:
         raise NoChainError("its layers differ between training and evaluation")
-    # Tracing has changed the layers of the copy, so those of the module are taken.
+    # Tracing has changed the layers of the copy, so use the module's own.
     layers = [(link, link.layer(module)) for link in links]
     unknown = next((type(k).__name__ for _, k in layers if not _is_known(k)), None)
     if unknown is not None:
@@ -112,36 +112,40 @@ def _traced(module: nn.Module, X: Tensor, *, predicts: bool) -> Chain:
     has_masks = any(is_torch_dropout(k) for _, k in layers[:n_images])
     orders = orders_in_memory(module, X) if has_masks and not predicts else {}
     if orders is None or not all(
-        order == tuple(range(n)) for own in orders.values() for n, order in own.items()
+        order == tuple(range(n))
+        for by_dimensions in orders.values()
+        for n, order in by_dimensions.items()
     ):
         raise NoChainError("torch draws masks in another order than the numbers of a batch")
-    # Samples come as lines of numbers where no layer is of images.
+    # Without layers for images, samples are flat vectors.
     is_flat = n_images == 0 and isinstance(layers[0][1], nn.Flatten)
     return Chain(tuple(link for link, _ in layers[is_flat:]), n_images)
 
 
 def _check_served(layers: list[nn.Module], X: Tensor) -> int:
-    """Return how many layers of a chain are of images: those in front of a flatten.
+    """Return the number of a chain's layers for images: those in front of a flatten.
 
-    Raises NoChainError unless there are written-out layers for the chain: layers of
-    samples, without a flatten but in front; or of images, a flatten, and those of samples.
+    Raises NoChainError unless all layers are written out: layers for samples, with a
+    flatten at the start at most; or layers for images, a flatten, and layers for samples.
     """
     n_dims = X.ndim - 2
     flattens = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Flatten)]
     if n_dims < 0 or (len(flattens) != (n_dims > 0) and flattens != [0]):
         raise NoChainError("it does not flatten samples once")
     start = flattens[0] if flattens else 0
-    images, rest = layers[:start], layers[start + len(flattens) :]
-    if not (images or rest):
+    images, tail = layers[:start], layers[start + len(flattens) :]
+    if not (images or tail):
         raise NoChainError("it has no layers")
     if images and X.device.type != "cpu":
         raise NoChainError("layers of images are written out for the CPU only")
-    behind = [k for before, k in pairwise([*images, nn.Flatten()]) if is_zero_pad(before)]
+    behind = [k for pad, k in pairwise([*images, nn.Flatten()]) if is_zero_pad(pad)]
     if not all(type(k) is _CONVS.get(n_dims) for k in behind):
-        raise NoChainError("zeros are put around something else than convolutions' inputs")
-    known = [_is_of_images(k, n_dims) for k in images] + [_is_of_samples(k) for k in rest]
-    if not all(known):
-        kind = type([*images, *rest][known.index(False)]).__name__
+        raise NoChainError("zero padding does not precede a convolution")
+    is_known = [_is_of_images(k, n_dims) for k in images] + [
+        _is_of_samples(k) for k in tail
+    ]
+    if not all(is_known):
+        kind = type([*images, *tail][is_known.index(False)]).__name__
         raise NoChainError(f"{kind} is not written out for inputs of such a shape")
     return start
 
@@ -155,7 +159,7 @@ def _is_known(layer: Any) -> bool:
 
 
 def _is_of_samples(layer: Any) -> bool:
-    """Return whether there is a written-out layer of inputs (B, D)."""
+    """Return whether a layer is written out for inputs (B, D)."""
     kind = type(layer)
     if kind in OVER_CLASSES:
         return layer.dim in {-1, 1}
@@ -165,7 +169,7 @@ def _is_of_samples(layer: Any) -> bool:
 
 
 def _is_of_images(layer: Any, n_dims: int) -> bool:
-    """Return whether there is a written-out layer of inputs (B, C, ...)."""
+    """Return whether a layer is written out for inputs (B, C, ...)."""
     if type(layer) is _CONVS.get(n_dims):
         return geometry_of(layer) is not None
     is_plain = pool_fits(layer, n_dims) or is_zero_pad(layer, n_dims)
@@ -179,7 +183,7 @@ def _is_norm(layer: Any, kind: type[nn.Module] | None) -> bool:
 
 
 def _is_by_number(layer: Any) -> bool:
-    """Return whether a layer does the same to each number of its input."""
+    """Return whether a layer acts on each number of its input alike."""
     kind = type(layer)
     if kind in {nn.ReLU, SeededDropout} or is_torch_dropout(layer):
         return True
@@ -188,11 +192,11 @@ def _is_by_number(layer: Any) -> bool:
 
 
 def _flatten(start_dim: int = 0, end_dim: int = -1) -> nn.Flatten:
-    """Return the layer of a function that has another default."""
+    """Return the layer of ``torch.flatten``, whose default differs."""
     return nn.Flatten(start_dim, end_dim)
 
 
-# Layers that a forward may call as a function or as a method of a tensor.
+# Layers that a forward pass may call as a function or as a tensor's method.
 _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
     torch.relu: nn.ReLU,
     F.relu: nn.ReLU,
@@ -220,26 +224,26 @@ _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
         for n in (1, 2, 3)
     },
 }
-# Arguments that torch's functions pass on, and that change nothing.
+# Arguments that torch's functions pass on without effect.
 _WITHOUT_MEANING = {"inplace", "_stacklevel"}
-# Weights that no sensible bound leaves alone.
+# Weights beyond any sensible bound.
 _FAR = 1e4
 
 
 class _NumberOfSamples:
-    """Stands for the number of samples, which no decision may depend on."""
+    """Proxy for the number of samples, on which no decision may depend."""
 
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
-        raise NoChainError("it asks how many samples there are")
+        raise NoChainError("it reads the number of samples")
 
     def __bool__(self) -> bool:
-        raise NoChainError("it asks how many samples there are")
+        raise NoChainError("it reads the number of samples")
 
 
 def _values_far_out(module: nn.Module, sign: int) -> list[Tensor]:
-    """Give a copied module weights that anything which constrains weights would change.
+    """Set a copied module's weights to values that any constraint would change.
 
     Signs alternate from one parameter to the next, beginning with `sign`. Returns copies of
     all parameters and buffers, and the state of torch's generator.
@@ -251,7 +255,7 @@ def _values_far_out(module: nn.Module, sign: int) -> list[Tensor]:
 
 
 def _has_values(module: nn.Module, before: list[Tensor]) -> bool:
-    """Return whether a forward has left all values, and drawn nothing."""
+    """Return whether a forward pass changed no values and drew no random numbers."""
     after = [*_tensors(module), torch.get_rng_state()]
     return len(before) == len(after) and all(map(torch.equal, before, after))
 
@@ -261,7 +265,7 @@ def _tensors(module: nn.Module) -> list[Tensor]:
 
 
 class _Path:
-    """Stands for what the forward has made of its input; all paths share their `links`."""
+    """Proxy for an intermediate result; all paths share their `links`."""
 
     def __init__(self, links: list[Link]) -> None:
         self.links = links
@@ -281,18 +285,18 @@ class _Path:
 
     def size(self, dim: int) -> _NumberOfSamples:
         if dim != 0:
-            raise NoChainError("it asks how many units there are")
+            raise NoChainError("it reads the number of units")
         return _NumberOfSamples()
 
     def view(self, first: object, units: int) -> "_Path":
         if not isinstance(first, _NumberOfSamples) or units != -1:
-            raise NoChainError("a result has another form than samples by units")
+            raise NoChainError("an intermediate result is not samples by units")
         return self.after(Link("", nn.Flatten()))
 
     reshape = view
 
     def call(self, function: Any, *args: Any, **options: Any) -> "_Path":
-        """Return what a function makes of the result."""
+        """Return the result of a function of this result."""
         if function not in _FUNCTIONS:
             name = getattr(function, "__name__", function)
             raise NoChainError(f"{name} is not written out")
@@ -302,7 +306,7 @@ class _Path:
         return self.after(Link("", _FUNCTIONS[function](*args, **options)))
 
     def after(self, link: Link) -> "_Path":
-        """Return what a layer makes of the result, which only the last one may be."""
+        """Return the result of a layer on this result, which must be the latest."""
         self.check()
         if not torch.is_grad_enabled():
             raise NoChainError("it computes a part without derivatives")
@@ -312,13 +316,13 @@ class _Path:
         return _Path(self.links)
 
     def check(self) -> None:
-        """Raise if something else was done after this result."""
+        """Raise if operations followed this result."""
         if self._n_links != len(self.links):
-            raise NoChainError("a result goes to something else than the next layer")
+            raise NoChainError("a result is used outside of the next layer")
 
 
 def _links(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[Any]]:
-    """Return a chain's layers, and what both modes must have in common; or NoChainError."""
+    """Return a chain's layers, and the properties that both modes must share."""
     module.train(is_training)
     for name, layer in module.named_modules():
         if _is_known(layer):
@@ -327,7 +331,7 @@ def _links(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[An
     with torch.enable_grad():
         last = module(_Path(links))
     if type(last) is not _Path:
-        raise NoChainError("it returns something else than its last result")
+        raise NoChainError("its output is not its last result")
     last.check()
     layers = [link.layer(module) for link in links]
     return links, [
