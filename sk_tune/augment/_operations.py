@@ -167,8 +167,9 @@ def _grey(X: Tensor) -> Tensor:
     """Return the luminance of images, (k, B, 1, H, W), with torchvision's weights."""
     if X.shape[2] == 1:
         return X
-    red, green, blue = X.split(1, dim=2)
-    return 0.2989 * red + 0.587 * green + 0.114 * blue
+    red, green, blue = X.unbind(2)
+    grey: Tensor = 0.2989 * red + 0.587 * green + 0.114 * blue
+    return grey.unsqueeze(2)
 
 
 def _blended(X: Tensor, other: Tensor, numbers: _SampleNumbers, change: Tensor) -> Tensor:

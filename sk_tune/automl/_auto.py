@@ -220,10 +220,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         ----------
         X : frame or array-like of shape (n_samples, n_features) or (n_samples, ...)
             A table of any library, with numbers, categories, dates and missing values; or
-            sequences of shape (n_samples, n_steps, n_features), padded with NaN at their
-            ends, or images of shape (n_samples, n_channels, height, width).  In a column of
-            numbers or dates up to a tenth of the cells may be something else, which counts
-            as missing.
+            sequences, as a list of arrays of shape (n_steps, n_features) or one array that
+            is padded with NaN at their ends; or images of shape (n_samples, n_channels,
+            height, width).  In a column of numbers or dates up to a tenth of the cells may
+            be something else, which counts as missing.
         y : array-like of shape (n_samples,)
             Labels or numbers.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -19,7 +19,7 @@ from sklearn.utils.validation import (
 )
 
 from sk_tune._compat import num_samples
-from sk_tune.estimators import check_complete
+from sk_tune.estimators import as_sequences, check_complete, warn_of_tokens
 from sk_tune.prepare import (
     as_pandas,
     check_table,
@@ -116,7 +116,8 @@ _KINDS: dict[int, DataKind] = {2: "table", 3: "sequence", 4: "image"}
 def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> Any:
     """Return checked features.
 
-    A frame with texts for names, or an array of more than two axes. With `reset` the
+    A frame with texts for names, or an array of more than two axes; a list of sequences is
+    padded. With `reset` the
     estimator learns names and number of features; else columns without names, or of an
     estimator that learnt none, are those of ``fit`` by their order. `shape` is that of a
     sample, if X is flat and its columns are those of images or sequences. Columns that only
@@ -128,16 +129,7 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     if reset:
         estimator.columns_ = None
     if table is None:
-        X = validate_data(
-            estimator,
-            X,
-            reset=reset,
-            allow_nd=True,
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=_FEWEST_ROWS if reset else 1,
-        )
-        if shape is not None:
-            X = _reshaped(X, tuple(shape))
+        X = _checked_array(estimator, X, reset=reset, shape=shape)
         if X.ndim > 2:
             return X
         names = pd.Index([str(k) for k in range(X.shape[1])])
@@ -185,6 +177,44 @@ def left_out_texts(estimator: Any, X: Any) -> pd.DataFrame:
     names = [name for name, reason in dropped if reason.startswith("text")]
     places = [estimator._columns.index(name) for name in names]
     return table.iloc[:, places].set_axis(names, axis=1).reset_index(drop=True)
+
+
+def _checked_array(estimator: Any, X: Any, *, reset: bool, shape: Any) -> Array:
+    """Return X, no frame, as an array in which samples have a `shape`, or the one of X."""
+    row_shape = None if reset else getattr(estimator, "_row_shape", ())
+    X = validate_data(
+        estimator,
+        _equally_long(X, row_shape),
+        reset=reset,
+        allow_nd=True,
+        ensure_all_finite="allow-nan",
+        ensure_min_samples=_FEWEST_ROWS if reset else 1,
+    )
+    return X if shape is None else _reshaped(X, tuple(shape))
+
+
+def _equally_long(X: Any, row_shape: tuple[int, ...] | None) -> Any:
+    """Return sequences as an array, (N, T, F), with NaN after their ends; others as is.
+
+    Sequences to predict are as long as those of ``fit``, whose samples had `row_shape`.
+    """
+    if row_shape is None:
+        warn_of_tokens(X)
+        return as_sequences(X)
+    if len(row_shape) != 2:
+        return X
+    n_steps, n_features = row_shape
+    X = as_sequences(X, n_features)
+    shape = np.shape(X)
+    if len(shape) != 3 or shape[1] == n_steps:
+        return X
+    if shape[1] > n_steps:
+        raise ValueError(
+            f"Sequences of X must have at most {n_steps} steps, as in fit. Got {shape[1]}. "
+            "Cut them, or fit on sequences as long."
+        )
+    padding = ((0, 0), (0, n_steps - shape[1]), (0, 0))
+    return np.pad(np.asarray(X, dtype=np.float64), padding, constant_values=np.nan)
 
 
 def _reshaped(X: Array, shape: tuple[int, ...]) -> Array:

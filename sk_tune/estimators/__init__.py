@@ -33,7 +33,12 @@ from sk_tune.estimators._preparation import (
     network_inputs,
 )
 from sk_tune.estimators._prepared_fit import PreparedFit
-from sk_tune.estimators._recurrent_networks import RNNClassifier, RNNRegressor
+from sk_tune.estimators._recurrent_networks import (
+    RNNClassifier,
+    RNNRegressor,
+    as_sequences,
+    warn_of_tokens,
+)
 from sk_tune.estimators._user_networks import NetClassifier, NetRegressor
 from sk_tune.estimators._validation import (
     LastSeen,
@@ -65,6 +70,7 @@ __all__ = [
     "RNNRegressor",
     "Seconds",
     "adopt_training",
+    "as_sequences",
     "category_columns",
     "changed_modules",
     "check_complete",
@@ -87,5 +93,6 @@ __all__ = [
     "resolve_seed",
     "take_rows",
     "unpack_network",
+    "warn_of_tokens",
     "write_file",
 ]

@@ -91,7 +91,7 @@ class Fit:
 # Parameters that change what an estimator makes of its data.
 _DATA_PARAMETERS = (
     *("dtype", "device", "input_shape"),
-    *("categorical_features", "numerical_embedding", "n_bins"),
+    *("categorical_features", "numerical_embedding", "n_bins", "n_tokens"),
 )
 
 

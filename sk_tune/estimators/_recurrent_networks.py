@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Recurrent networks for sequences, which may be unequally long."""
+"""Recurrent networks for sequences of numbers or tokens, which may be unequally long."""
 
 import copy
 from typing import Annotated, Any, ClassVar
@@ -11,6 +11,7 @@ from torch import nn
 
 from sk_tune._compat import StrOptions
 from sk_tune._declaration import parameters
+from sk_tune.augment import TimeShift
 from sk_tune.estimators._network_estimator import NetworkEstimator
 from sk_tune.estimators._parameters import (
     ARCHITECTURE,
@@ -18,6 +19,7 @@ from sk_tune.estimators._parameters import (
     ArchitectureParameters,
 )
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
+from sk_tune.estimators._training_net import TrainingOptions
 from sk_tune.estimators._validation import (
     WholeNumber,
     as_array,
@@ -25,8 +27,8 @@ from sk_tune.estimators._validation import (
     reshaped,
 )
 from sk_tune.exceptions import warn_user
-from sk_tune.nets import RNN
-from sk_tune.training import shape_of
+from sk_tune.nets import RNN, CategoryEmbedding
+from sk_tune.training import n_weights, shape_of
 
 Array = npt.NDArray[Any]
 
@@ -73,6 +75,7 @@ def as_sequences(X: Any, n_features: int | None = None) -> Any:
 
 
 _SHAPE = ("cell", "n_layers", "hidden_size", "bidirectional")
+_MOST_UNITS = 32  # Of the vector of a token where the user does not choose.
 # So many times more features than steps are likely to be the steps of few channels.
 _LIKELY_CHANNELS = 8
 
@@ -97,6 +100,13 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
         Units of a layer in each direction.
     bidirectional : bool, default=False
         Whether to read the sequences in both directions.
+    n_tokens : int, default=None
+        Size of the vocabulary, if sequences hold ids of tokens, such as words, from 0 to
+        ``n_tokens - 1``; the network learns a vector for each.  Ids from `n_tokens` on, and
+        ids that ``fit`` has not seen, share one vector, which begins at 0.  If not given,
+        numbers are magnitudes.
+    embedding_size : int or "auto", default="auto"
+        Length of the vector of a token; "auto" is half of `n_tokens`, 32 at most.
     input_shape : tuple of int, default=None
         (n_steps, n_features) of one sequence, for flat X.  If not given, X of shape
         (n_samples, n_steps, n_features) says it itself, and flat X has one feature in each
@@ -114,6 +124,8 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     n_layers: Annotated[int, WholeNumber(1)] = 1
     hidden_size: Annotated[int, WholeNumber(1)] = 64
     bidirectional: Annotated[bool, "boolean"] = False
+    n_tokens: Annotated[int | None, WholeNumber(1), None] = None
+    embedding_size: Annotated[Any, WholeNumber(1), StrOptions({"auto"})] = "auto"
     input_shape: Annotated[Any, "array-like", WholeNumber(1), None] = None
     learning_rate: float = 1e-2
     batch_size: int = 32
@@ -142,10 +154,22 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
         return shape if len(shape) == 2 else (*shape, 1)
 
     def _whole(self, X: Any) -> Any:
-        return as_sequences(X)
+        return self._sequences(X)
+
+    def _sequences(self, X: Any, n_features: int | None = None) -> Any:
+        first = X[0] if isinstance(X, list | tuple) and len(X) else None
+        first = first[0] if isinstance(first, list | tuple) and len(first) else first
+        if isinstance(first, str):
+            raise ValueError(
+                f"X must hold numbers for {type(self).__name__}. Got text, {first!r}. "
+                "Split it into tokens, number these from 0, and set 'n_tokens'."
+            )
+        if self.n_tokens is None and n_features is None:
+            warn_of_tokens(X)
+        return as_sequences(X, n_features)
 
     def _check_X(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
-        X = as_sequences(X, n_features=None if reset else self.input_shape_[1])
+        X = self._sequences(X, None if reset else self.input_shape_[1])
         reader: Any = self
         shape = shape_of(X)
         if len(shape) == 3:
@@ -166,11 +190,30 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
         missing = np.isnan(shaped)
         if missing.any():
             _check_padding(missing)
+        if self.n_tokens is not None:
+            _check_tokens(type(self).__name__, shaped)
         return shaped
+
+    def _learn_columns(self, X: Array, weight: Array | None) -> None:
+        if self.n_tokens is not None:
+            ids = np.unique(X[self.n_tokens > X])  # NaN, the padding, is not less.
+            self._known_codes = [1 + ids.astype(np.int64)]
+
+    def _options(self, seed: int) -> TrainingOptions:
+        options = super()._options(seed)
+        others = [a for a in options.augmentation if not isinstance(a, TimeShift)]
+        if self.n_tokens is not None and others:
+            raise ValueError(
+                f"The 'augmentation' parameter of {type(self).__name__} must be TimeShift "
+                f"or None with 'n_tokens'. Got {others[0]!r}, which changes ids of tokens."
+            )
+        return options
 
     def _count_multiplications(self, module: nn.Module) -> float:
         # The weights of the recurrent layers are used at each step.
-        return super()._count_multiplications(module) * self.input_shape_[0]
+        tokens = getattr(module, "tokens", None)
+        n_used = n_weights(module) - (0 if tokens is None else n_weights(tokens))
+        return n_used * self.input_shape_[0]
 
     def _build_module(self, n_outputs: int) -> nn.Module:
         if self.cell == "rnn" and self.activation not in {"relu", "tanh"}:
@@ -178,8 +221,47 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
                 f"The 'activation' parameter of {type(self).__name__} must be 'relu' or "
                 f"'tanh' with cell='rnn'. Got {self.activation!r} instead."
             )
+        tokens = None
+        if self.n_tokens is not None:
+            size = self.embedding_size
+            if size == "auto":
+                size = min(_MOST_UNITS, -(-self.n_tokens // 2))
+            tokens = CategoryEmbedding([self.n_tokens + 1], int(size))
+            tokens.set_known([codes.tolist() for codes in self._known_codes])
         return RNN(
-            self.input_shape_[1], n_outputs, **self._arguments(*ARCHITECTURE, *_SHAPE)
+            self.input_shape_[1],
+            n_outputs,
+            **self._arguments(*ARCHITECTURE, *_SHAPE),
+            tokens=tokens,
+        )
+
+
+def warn_of_tokens(X: Any) -> None:
+    """Warn that a list of sequences of whole numbers is read as magnitudes."""
+    is_array = isinstance(X, np.ndarray)
+    is_list = X.dtype.kind == "O" if is_array else isinstance(X, list | tuple)
+    samples = [np.asarray(as_array(sample)) for sample in X] if is_list else []
+    are_whole = all(sample.ndim == 1 and sample.dtype.kind in "iu" for sample in samples)
+    if are_whole and len(set(map(len, samples))) > 1:
+        warn_user(
+            "Sequences of whole numbers are read as magnitudes. If they are ids of tokens, "
+            "use RNNClassifier or RNNRegressor with n_tokens=, which learn a vector for "
+            "each; if not, give them as floats."
+        )
+
+
+def _check_tokens(name: str, X: Array) -> None:
+    """Refuse steps that do not hold the id of a token: (N, T, F)."""
+    if X.shape[2] != 1:
+        raise ValueError(
+            f"X must hold one id in each step for {name} with 'n_tokens'. Got "
+            f"{X.shape[2]} features in each step."
+        )
+    wrong = X[(X < 0) | (X % 1 != 0) & ~np.isnan(X)]
+    if len(wrong):
+        raise ValueError(
+            f"X must hold ids of tokens, integers of at least 0, for {name} with "
+            f"'n_tokens'. Got {wrong[0]}. Number the tokens from 0."
         )
 
 

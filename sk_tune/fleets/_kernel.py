@@ -428,6 +428,8 @@ def _recurrent(
 
     `seeded` are the numbers of its dropout layers by their names.
     """
+    if network.tokens is not None:
+        raise ValueError("the kernel does not embed tokens")
     if network.bidirectional:
         raise ValueError("the kernel does not read sequences backwards")
     recurrences: list[Any] = [layer.recurrence for layer in network.layers]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sk_tune.nets._dropout import SeededDropout
+from sk_tune.nets._table_inputs import CategoryEmbedding
 
 _CELLS: dict[str, Any] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 
@@ -26,6 +27,9 @@ class RNN(nn.Module):
     `cell` is "gru", "lstm" or "rnn"; `activation` is that of an "rnn" cell. The output of
     each layer is normalised over its steps. With `residual` the input of a layer is added
     to its output where both have the same size.
+
+    With `tokens` a step holds the id of a token, and the layers read its vector: code 1 +
+    id of `tokens`.
     """
 
     def __init__(
@@ -41,8 +45,11 @@ class RNN(nn.Module):
         normalization: str | None,
         residual: bool,
         dropout: float,
+        tokens: CategoryEmbedding | None = None,
     ) -> None:
         super().__init__()
+        self.tokens = tokens
+        n_features = n_features if tokens is None else tokens.size
         n_out = hidden_size * (1 + bidirectional)
         options: dict[str, object] = {"batch_first": True, "bidirectional": bidirectional}
         if cell == "rnn":
@@ -78,6 +85,9 @@ class RNN(nn.Module):
         if is_padded:
             lengths = x.shape[1] - padding.sum(dim=1)
             x = torch.where(padding.unsqueeze(2), torch.zeros_like(x), x)
+        if self.tokens is not None:
+            vectors = self.tokens(x.reshape(-1, 1) + 1)
+            x = vectors.view(*x.shape[:2], -1)
         for layer in self.layers:
             x = layer(x, lengths)
         # Where each direction ends, (B, H): the backward one at the first step.

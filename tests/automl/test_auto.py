@@ -274,6 +274,17 @@ def test_images_are_learnt_by_a_convolutional_network():
     assert auto.findings_ == ()
 
 
+def test_sequences_of_unequal_length_are_learnt():
+    """A list of arrays, of any length up to the longest."""
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(n, 2)) for n in rng.integers(3, 9, size=60)]
+    y = [("low", "high")[int(row[:3, 0].sum() > 0)] for row in X]
+    auto = AutoClassifier(time_budget=None, n_rounds=0, models=["linear"], random_state=0)
+
+    assert auto.fit(X, y).score(X, y) > 0.8
+    assert auto.predict([X[0], X[1][:2]]).shape == (2,)
+
+
 def test_a_warm_start_goes_on_with_the_trials_that_there_are(iris):
     """The second fit adds rounds, on the same rows only, and a copy does so too."""
     X, y = iris

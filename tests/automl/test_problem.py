@@ -96,6 +96,26 @@ def test_arrays_become_tables_with_numbers_for_names():
     assert as_features(_Any(), np.zeros((4, 3, 2)), reset=True).shape == (4, 3, 2)
 
 
+@pytest.mark.parametrize("n_features", [None, 2])
+def test_sequences_of_unequal_length_are_padded(n_features):
+    """A list becomes an array with NaN at the ends, to predict with the steps of `fit`."""
+    shape = () if n_features is None else (n_features,)
+    rows = [np.full((n, *shape), float(n)) for n in (2, 4, 3)]
+    estimator = AutoClassifier()
+
+    X = as_features(estimator, rows, reset=True)
+    estimator._row_shape = X.shape[1:]
+
+    assert X.shape == (3, 4, n_features or 1)
+    for values, row in zip(X, rows, strict=True):
+        assert_array_equal(values[: len(row)], row.reshape(len(row), -1))
+        assert np.isnan(values[len(row) :]).all()
+    for one in ([rows[0]], np.array([rows[0].reshape(2, -1)])):
+        assert_array_equal(as_features(estimator, one, reset=False), X[:1])
+    with pytest.raises(ValueError, match=r"at most 4 steps, as in fit\. Got 5"):
+        as_features(estimator, [np.zeros((5, *shape))], reset=False)
+
+
 def test_other_columns_than_in_fit_are_refused(mixed):
     """By names where there are some, by their number else."""
     X, _ = mixed

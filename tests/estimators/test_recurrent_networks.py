@@ -1,13 +1,16 @@
 """Recurrent networks: sequences, their padding, and what they learn."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from sklearn.model_selection import GridSearchCV
 
+import sk_tune
 from sk_tune import GridSearchCV as FleetSearchCV
-from sk_tune import MLPClassifier, RNNRegressor
+from sk_tune import MLPClassifier, RNNClassifier, RNNRegressor
 from sk_tune.exceptions import SkTuneWarning
 
 _RNG = np.random.default_rng(0)
@@ -169,7 +172,10 @@ def test_sequences_of_unequal_length_are_padded(kind, series):
 
     predicted = expected.fit(padded, Y).predict(padded)
 
-    np.testing.assert_array_equal(found.fit(whole, Y).predict(kind(own)), predicted)
+    with pytest.warns(SkTuneWarning, match="n_tokens=") if series else nullcontext():
+        found.fit(whole, Y)
+
+    np.testing.assert_array_equal(found.predict(kind(own)), predicted)
     alone = [found.predict([sequence])[0] for sequence in own]
     np.testing.assert_allclose(alone, predicted, rtol=1e-4, atol=1e-6)
 
@@ -210,6 +216,79 @@ def test_sequences_with_channels_first_are_refused():
     """Lists of aeon's differ in the axis that has to be that of the features."""
     with pytest.raises(ValueError, match=r"equally many features.*row\.T for row in X"):
         _small().fit([own.T for own in SEQUENCES], Y)
+
+
+TOKENS = [_RNG.permutation(20)[:n].tolist() for n in LENGTHS]
+# The label is whether token 7 is there.
+HAS_7 = np.array([7 in ids for ids in TOKENS])
+
+
+def test_tokens_have_vectors():
+    """Ids have no order: shuffled ones with the same vectors give the same outputs."""
+    net = _small(RNNClassifier, n_tokens=20, max_epochs=30, lr_schedule="constant")
+    net.fit(TOKENS, HAS_7)
+
+    assert net.score(TOKENS, HAS_7) == 1
+    module = net.net_.module_
+    order = np.random.default_rng(0).permutation(20)
+    vectors = module.tokens.weight.detach()
+    probabilities = net.predict_proba(TOKENS)
+    vectors[1 + order] = vectors[1:].clone()
+    module.tokens.known[:] = torch.arange(21)
+    renamed = [order[ids] for ids in TOKENS]
+    np.testing.assert_allclose(net.predict_proba(renamed), probabilities, rtol=1e-6)
+
+
+def test_tokens_that_fit_has_not_seen_share_a_vector():
+    """Ids beyond the vocabulary are one of them; the vector begins at 0."""
+    net = _small(RNNClassifier, n_tokens=30).fit(TOKENS, HAS_7)
+
+    *unseen, seen = net.predict_proba([[3, 25], [3, 30], [3, 10**6], [3, 7]])[:, 0]
+
+    assert len(set(unseen)) == 1
+    assert seen != unseen[0]
+    assert not net.net_.module_.tokens.weight[0].any()
+    known = _small(RNNClassifier, n_tokens=10).fit(TOKENS, HAS_7)
+    assert known.net_.module_.tokens.weight[0].any()
+
+
+def test_tokens_are_padded_searched_and_saved(tmp_path):
+    """A padded array equals the list; a fleet equals scikit-learn's search; files too."""
+    padded = np.full((60, 6), np.nan)
+    for row, ids in zip(padded, TOKENS, strict=True):
+        row[: len(ids)] = ids
+    net = _small(RNNClassifier, n_tokens=20, embedding_size=3, dtype="float64")
+    grid = {"n_tokens": [10, 20], "embedding_size": [2, "auto"]}
+
+    expected = GridSearchCV(net, grid, cv=3).fit(padded, HAS_7)
+    found = FleetSearchCV(net, grid, cv=3).fit(TOKENS, HAS_7)
+
+    np.testing.assert_allclose(
+        found.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
+    )
+    assert found.ledger_.solo_reasons == {}
+    best = found.best_estimator_
+    best.save(tmp_path / "net.sktune")
+    loaded = sk_tune.load(tmp_path / "net.sktune")
+    np.testing.assert_array_equal(loaded.predict_proba(TOKENS), best.predict_proba(TOKENS))
+
+
+@pytest.mark.parametrize(
+    ("values", "params", "words"),
+    [
+        ([[1, -2], [3]], {"n_tokens": 9}, r"ids of tokens.* Got -2"),
+        ([[1.5, 2.0], [3.0]], {"n_tokens": 9}, r"ids of tokens.* Got 1\.5"),
+        ([np.ones((2, 3))] * 2, {"n_tokens": 9}, "one id in each step.* Got 3 features"),
+        ([[1, 2], [3]], {"n_tokens": 9, "augmentation": "noise"}, "must be TimeShift"),
+        ([["good", "film"], ["bad"]], {}, "Got text, 'good'.* set 'n_tokens'"),
+        (["good film", "bad"], {}, "Got text, 'good film'.* set 'n_tokens'"),
+    ],
+    ids=str,
+)
+def test_what_is_no_token_is_refused(values, params, words):
+    """The message has the value and the remedy."""
+    with pytest.raises(ValueError, match=words):
+        _small(RNNClassifier, **params).fit(values, [0, 1])
 
 
 def test_other_networks_refuse_rows_of_unequal_length():

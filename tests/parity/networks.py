@@ -72,7 +72,13 @@ def build_module(
         module = CNN(shape, n_outputs, **own, **shared)
     elif params["kind"] == "RNN":
         own = {name: params[name] for name in _RNN}
-        module = RNN(shape[-1], n_outputs, **own, **shared)
+        tokens = None
+        if params["n_tokens"]:
+            n = params["n_tokens"]
+            tokens = CategoryEmbedding([1 + n], params["embedding_size"])
+            ids = np.unique(X[n > X]).astype(int)
+            tokens.set_known([(1 + ids).tolist()])
+        module = RNN(shape[-1], n_outputs, **own, **shared, tokens=tokens)
     else:
         arguments = {n[8:]: v for n, v in params.items() if n.startswith("module__")}
         make: Callable[..., nn.Module] = params["module"]

@@ -70,6 +70,7 @@ def data(digits, diabetes):
         "sequences": (X.reshape(-1, 8, 8), y),
         "padded": (padded, y),
         "image targets": (X, X[:, 20:22] + y[:, None]),
+        "tokens": (np.rint(padded[:, :, 3:4]), y),
         "sequence targets": (padded, y + 0.5),
         "table": (table, y),
         "table targets": (table, y + table[:, 4]),
@@ -250,6 +251,7 @@ CASES = {
     "mixup, categories": _mlp(
         "table", categorical_features=CODED, augmentation=["noise", Mixup(1.0)]
     ),
+    "tokens": _rnn("tokens", n_tokens=9, embedding_size=3, dropout=0.2, n_layers=2),
     "scale": _rnn(augmentation=Scale(0.4)),
     "time mask": _rnn("padded", augmentation=TimeMask(0.4)),
     "time shift": _rnn("padded", augmentation=TimeShift(4)),
