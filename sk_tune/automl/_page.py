@@ -2,77 +2,70 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The page of a fit."""
 
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from sk_tune._text import counted, seconds_text
-from sk_tune.automl._chosen import Score
-from sk_tune.automl._verdict import format_score, scale_of, spread
 from sk_tune.report import (
+    SCORES_ARE_MEANS,
     Cell,
     Page,
     PageColumn,
     PageTable,
     Reproduction,
     ScoreLine,
+    expected_line,
     fit_code,
+    n_parameters,
+    next_step,
     number_cells,
     package_versions,
+    parameters_text,
     value_text,
 )
 
 _WHAT = {
-    "dummy": "looks at no column",
-    "linear": "the best of its kind",
-    "boosting": "the best of its kind",
-    "best model": "the best by itself, in each fold the one that is best in the others",
-    "networks": "the best average of networks",
-    "ensemble": "the best average of all models",
+    "dummy": "ignores all columns",
+    "linear": "best linear model",
+    "boosting": "best boosting model",
+    "best model": "best single model, chosen for each fold by its score on the other folds",
+    "networks": "ensemble of networks only",
+    "ensemble": "ensemble of all models; models worse than the dummy are dropped",
 }
-_FAMILIES = ("linear", "boosting")
-# Part of the spread over the folds that makes no model better than another.
-_NO_DIFFERENCE = 0.1
-_OF_SCORES = (
-    "Scores are means over the folds, from the mean less to the mean plus the standard "
-    "deviation over the folds."
-)
+_KINDS = {"dummy": "dummy", "linear": "linear model", "boosting": "boosting model"}
 # Parameters of a model that are not folded.
 _MOST_PARAMS = 3
 
 
 def auto_page(auto: Any, *, title: str, usage: str) -> Page:
     """Return the page of a fitted AutoClassifier or AutoRegressor."""
-    expected = auto.corrected_score_
     scoring = auto.scoring or ("accuracy" if hasattr(auto, "classes_") else "r2")
     metric = "R²" if scoring == "r2" else str(scoring)
     lines = [
         ScoreLine(s.name, s.mean, s.mean - s.std, s.mean + s.std, _WHAT[s.name], s.held_out)
         for s in auto.scores_.values()
     ]
-    lines.append(
-        ScoreLine(
-            "to expect",
-            expected.score,
-            expected.low,
-            expected.high,
-            f"of the ensemble on new data, {100 * expected.confidence:.0f} % interval",
-        )
-    )
+    expected = expected_line(auto.corrected_score_)
+    lines.append(expected._replace(what=f"{expected.what} of the ensemble"))
     code = ["predictions = auto.predict(X_new)"]
     if hasattr(auto, "predict_proba"):
         code.append("probabilities = auto.predict_proba(X_new)")
     took = seconds_text(auto.seconds_)
+    leaks = [finding for finding in auto.findings_ if finding.is_of_leaks]
+    kind, folds, weights = model_texts(auto)
     return Page(
         title=title or type(auto).__name__,
         subtitle=f"{counted(auto.n_trials_, 'configuration')} in {took}",
         metric=metric,
-        headline=_headline(auto, metric),
+        model=(kind, folds),
+        parts=("Members and their weights", weights),
+        next_step=next_step(leaks, [f for f in auto.findings_ if not f.is_of_leaks]),
         verdict=auto.verdict_,
         notes=[
-            _OF_SCORES,
+            SCORES_ARE_MEANS,
             *(f"{name} was not trained: {why}" for name, why in auto.failures_.items()),
         ],
         scores=lines,
@@ -85,7 +78,7 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
         ],
         changes=[str(change) for change in auto.changes_],
         models=_models(auto.leaderboard_, metric),
-        checks=[found for found in auto.findings_ if found.is_of_leaks],
+        checks=leaks,
         reproduction=Reproduction(
             versions=package_versions(),
             seeds={"random_state": value_text(auto.random_state)},
@@ -96,56 +89,35 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
     )
 
 
-def _headline(auto: Any, metric: str) -> str:
-    """Name the best model there is by its score in the folds, and what predicts."""
-    if not auto.beats_baseline_:
-        return ""
-    scores = {name: score for name, score in auto.scores_.items() if name != "dummy"}
-    ensemble, scale = scores["ensemble"], scale_of([*scores.values()])
-    best = _best(scores)
-    predicting = scores.get("best model" if auto.use == "best" else auto.use, ensemble)
-    name, used = (_name(score, auto.leaderboard_) for score in (best, predicting))
-    text = f"{name}, with {metric} {format_score(best.mean, scale)}"
-    if name == used:
-        return f"The best model is {text}."
-    used = "the ensemble" if predicting is ensemble else used
-    return (
-        f"The best model in the folds is {text}; {used}, which predicts, has "
-        f"{format_score(predicting.mean, scale)}."
-    )
-
-
-def _name(score: Score, board: pd.DataFrame) -> str:
-    """Return what a score is of: one model, or several with their weights."""
-    if score.name == "networks":
-        return "the average of the networks alone"
-    if score.name == "ensemble":
-        members = board[board["weight"] > 0].sort_values("weight", ascending=False)
-        names = [f"{name} ({100 * own:.0f} %)" for name, own in members["weight"].items()]
-        if len(names) > 1:
-            return f"the ensemble of {', '.join(names[:-1])} and {names[-1]}"
-        return f"{members.index[0]} alone"
-    single = board[board["family"] != "ensemble"]
-    if score.name in _FAMILIES:
-        single = single[single["family"] == score.name]
-    return f"{single['cv_score'].idxmax()} alone"
-
-
-def _best(scores: Mapping[str, Score]) -> Score:
-    """Return the highest score; of those as good the linear model's, or the ensemble's."""
-    ensemble, linear = scores["ensemble"], scores.get("linear")
-    highest = max(scores.values(), key=lambda score: (score.mean, score is ensemble))
-    least = highest.mean - _NO_DIFFERENCE * spread(ensemble)
-    if linear is not None and linear.mean >= max(least, ensemble.mean):
-        return linear
-    return ensemble if ensemble.mean >= least else highest
+def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
+    """Return kind and size of the model that predicts, its folds, and members' weights."""
+    blend = auto.blends_[auto.use]
+    weights: Counter[str] = Counter()
+    size = 0
+    for name, member in zip(blend.names, blend.combination.members, strict=True):
+        weights[name] += member.weight
+        size += n_parameters(member.estimator)
+    families = auto.leaderboard_["family"]
+    counts = Counter(_KINDS.get(families[name], "network") for name in weights)
+    kinds = [f"a {kind}" if n == 1 else f"{n} {kind}s" for kind, n in counts.most_common()]
+    text = " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
+    text = f"ensemble of {text}" if len(weights) > 1 else text.removeprefix("a ")
+    if size:
+        text += f", {parameters_text(size)}"
+    n_folds = len(blend.names) // len(weights)
+    folds = ""
+    if n_folds > 1:
+        each = "Each member is" if len(weights) > 1 else "It is"
+        folds = f"{each} the average of its {n_folds} fold models."
+    ordered = {name: f"{100 * weight:.0f} %" for name, weight in weights.most_common()}
+    return f"{text[0].upper()}{text[1:]}", folds, ordered
 
 
 def _models(board: pd.DataFrame, metric: str) -> PageTable:
     numbers = [
         (metric, "cv_score", 4, "mean over the folds"),
         ("std", "cv_std", 2, "standard deviation over the folds"),
-        ("seconds", "seconds", 2, "of the fits of all folds"),
+        ("seconds", "seconds", 2, "fits of all folds"),
         ("weight", "weight", 2, "in the ensemble"),
     ]
     columns = [
@@ -159,10 +131,10 @@ def _models(board: pd.DataFrame, metric: str) -> PageTable:
     rows = []
     for rank, (name, is_member, params, of_model) in enumerate(models, start=1):
         texts = [f"{key}={value_text(value)}" for key, value in params.items()]
-        given = Cell(text=", ".join(texts), is_long=True)
-        # Many are folded, or their rows would fill the page.
+        cell = Cell(text=", ".join(texts), is_long=True)
+        # Folded, because long lists would fill the page.
         if len(texts) > _MOST_PARAMS:
-            given = Cell(text=f"{len(texts)} parameters", details="\n".join(texts))
-        row = [Cell(text=str(rank), key=str(rank)), Cell(text=name), *of_model, given]
+            cell = Cell(text=f"{len(texts)} parameters", details="\n".join(texts))
+        row = [Cell(text=str(rank), key=str(rank)), Cell(text=name), *of_model, cell]
         rows.append(("best" if is_member else "", row))
     return PageTable(columns=columns, rows=rows)

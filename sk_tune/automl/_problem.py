@@ -169,7 +169,7 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
 
 
 def left_out_texts(estimator: Any, X: Any) -> pd.DataFrame:
-    """Return the columns of text that ``fit`` leaves out because it hardly recurs."""
+    """Return the columns of text that ``fit`` leaves out: almost unique in each row."""
     table = as_pandas(X) if hasattr(X, "columns") else None
     if table is None or estimator.columns_ is None:
         return pd.DataFrame(index=range(num_samples(X)))

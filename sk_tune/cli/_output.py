@@ -163,8 +163,11 @@ def write_output(
 def write_report(auto: Any, path: Path, title: str, usage: str) -> Path:
     """Write the page of a fit in the words of the command line, and return its file."""
     page = auto_page(auto, title=title, usage=usage)
-    checks = [replace(found, remedy=in_options(found.remedy)) for found in page.checks]
-    page = replace(page, verdict=in_options(page.verdict), checks=checks)
+    checks = [replace(check, remedy=in_options(check.remedy)) for check in page.checks]
+    step = page.next_step
+    if step is not None:
+        step = replace(step, remedy=in_options(step.remedy))
+    page = replace(page, verdict=in_options(page.verdict), checks=checks, next_step=step)
     return write_page(page, path)
 
 

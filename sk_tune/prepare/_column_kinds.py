@@ -395,10 +395,10 @@ def _reason_without_use(
         unread = values[read.isna().to_numpy() & (values != MISSING)]
         n_alike = sum(_LIKE_NUMBER.match(text) is not None for text in values)
         if not len(unread) or n_alike <= len(values) / 2:
-            return "text that hardly recurs"
+            return "text that is almost unique in each row"
         return (
-            "text that hardly recurs and reads neither as numbers nor as dates, such as "
-            f"'{_shortened(unread[0])}'"
+            "text that is almost unique in each row and reads neither as numbers nor as "
+            f"dates, such as '{_shortened(unread[0])}'"
         )
     missing = np.isnan(values)
     if missing.all():

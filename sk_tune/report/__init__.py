@@ -4,17 +4,22 @@
 
 from sk_tune.report._epoch_curves import EpochCurveDisplay
 from sk_tune.report._gathering import (
+    SCORES_ARE_MEANS,
     Cell,
     Page,
     PageColumn,
     PageTable,
     ScoreLine,
     SearchPart,
+    expected_line,
+    n_parameters,
+    next_step,
     number_cells,
+    parameters_text,
     search_part,
 )
-from sk_tune.report._importance import HyperparameterImportanceDisplay
 from sk_tune.report._parameter_displays import ParallelCoordinatesDisplay, SliceDisplay
+from sk_tune.report._parameter_importance import HyperparameterImportanceDisplay
 from sk_tune.report._progress_displays import RungDisplay, SearchHistoryDisplay
 from sk_tune.report._quality import Baseline, baseline_models, quality_of
 from sk_tune.report._report_formats import (
@@ -33,6 +38,7 @@ from sk_tune.report._reproduction import (
 from sk_tune.report._search_trials import plain, value_text
 
 __all__ = [
+    "SCORES_ARE_MEANS",
     "Baseline",
     "Cell",
     "EpochCurveDisplay",
@@ -49,10 +55,14 @@ __all__ = [
     "SliceDisplay",
     "baseline_models",
     "data_description",
+    "expected_line",
     "fit_code",
     "html_path",
+    "n_parameters",
+    "next_step",
     "number_cells",
     "package_versions",
+    "parameters_text",
     "plain",
     "quality_of",
     "search_part",

@@ -14,9 +14,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._search_record import search_record
 from sk_tune._text import counted, interval_text, number_texts
-from sk_tune.diagnosis import Curves, Finding, curves_of, diagnose, to_act_on
+from sk_tune.diagnosis import (
+    Curves,
+    Finding,
+    curves_of,
+    diagnose,
+    to_act_on,
+    verdict,
+)
 from sk_tune.prepare import ColumnKinds
-from sk_tune.report._importance import Importance, importance_of
+from sk_tune.report._parameter_importance import Importance, importance_of
 from sk_tune.report._quality import (
     Baseline,
     Quality,
@@ -29,6 +36,7 @@ from sk_tune.report._search_trials import (
     Parameter,
     Trials,
     curve_table,
+    last_step,
     metric_name,
     number_text,
     parameters_of,
@@ -109,6 +117,14 @@ def outcome_text(finding: Finding) -> str:
     return "not checked" if finding.outcome == "not applicable" else finding.outcome
 
 
+# Name of the line with the score that a first-time reader looks for.
+EXPECTED = "expected on new data"
+SCORES_ARE_MEANS = (
+    'Scores are means over the folds; "from" and "to" are one standard deviation below and '
+    f'above. The interval of "{EXPECTED}" has its own confidence.'
+)
+
+
 class ScoreLine(NamedTuple):
     """A score, of which greater is better, with its uncertainty from `low` to `high`.
 
@@ -173,22 +189,25 @@ class SearchPart:
 class Page:
     """The content of a page, of a search or of all searches of one call.
 
-    `headline` names the best model, and is empty if the verdict does; the last of `scores`
-    is the one to expect; `best` are the parameters of the best candidate. `quality` is that
-    of predictions for samples that the models lacked, `usage` code that predicts, empty
-    without a model. `columns` are those of a table, `changes` were made because of
-    findings, `models` are all models, if they are of several kinds; `checks` are those of
-    leaks. `corrected` and `baselines` are what `scores` are made of, for a single search.
+    The first screen shows the last of `scores` (with `metric_reason` and the `verdict`),
+    the `model` (a phrase and a sentence) with its `parts` (a title and values by name), and
+    the remedy of `next_step`, None if nothing is urgent. `quality` is of predictions for
+    held-out samples; `usage` is code that predicts, empty without a model. `columns` are
+    those of a table, `changes` were made because of findings, `models` is the table of all
+    models; `checks` are those of leaks. `corrected` and `baselines` are the sources of
+    `scores` for a single search.
     """
 
     title: str
     subtitle: str
     metric: str
-    headline: str = ""
+    metric_reason: str = ""
+    model: tuple[str, str] = ("", "")
+    parts: tuple[str, Mapping[str, Any]] = ("", {})
+    next_step: Finding | None = None
     verdict: str
     notes: Sequence[str] = ()
     scores: Sequence[ScoreLine]
-    best: Mapping[str, Any] | None = None
     quality: Quality | None = None
     usage: str = ""
     columns: ColumnKinds | None = None
@@ -199,6 +218,20 @@ class Page:
     reproduction: Reproduction
     corrected: CorrectedScore | None = None
     baselines: Sequence[Baseline] = ()
+
+    @property
+    def answer(self) -> tuple[str, list[str], list[tuple[str, str]]] | None:
+        """Heading, score with the ends of its interval, and baselines by name, as text."""
+        if not self.scores:
+            return None
+        line = self.scores[-1]
+        rivals = [s for s in self.scores if s.name in _RIVALS]
+        score, low, high, *others = interval_text(
+            line.score, line.low, line.high, *(s.score for s in rivals)
+        )
+        names = [f"{s.name} model" if s.name == "linear" else s.name for s in rivals]
+        heading = f"{line.name[0].upper()}{line.name[1:]}"
+        return heading, [score, low, high], list(zip(names, others, strict=True))
 
 
 _MEAN = "mean_test_"
@@ -237,78 +270,100 @@ def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
     ]
 
 
-_WHAT = {
-    "dummy": "the dummy, which looks at no column and",
-    "linear": "the linear baseline, which",
+_RIVALS = {
+    "dummy": "the dummy, which ignores all columns and",
+    "linear": "the linear model, which",
 }
 
 
-def answer(
+def comparison(
     best: CandidateRow | None,
     corrected: CorrectedScore | None,
     baselines: Sequence[Baseline],
     *,
     n_candidates: int,
 ) -> str:
-    """Return in plain words what was found and whether it is worth having.
+    """Return whether the best candidate beats the better baseline; "" without baselines.
 
-    A baseline is beaten if its mean is below the interval of the corrected score, or,
-    without that or where it is not comparable, below the best mean less its standard
-    deviation over the folds.
+    A baseline is beaten if its mean is below the interval of the corrected score. Without a
+    comparable interval, the best mean minus its standard deviation over the folds counts.
     """
-    if best is None and n_candidates == 1:
-        return "The candidate has no score: there is nothing to choose."
     if best is None:
-        return f"None of {n_candidates} candidates has a score: there is nothing to choose."
-    spread = low, high = best.score - best.std, best.score + best.std
-    if corrected is not None:
-        low, high = corrected.low, corrected.high
-    known = [b for b in baselines if b.mean == b.mean]
-    # The better one, and what beats it beats the other.
-    rival = max(known, key=lambda baseline: baseline.mean, default=None)
-    score = best.score if corrected is None else corrected.score
-    others = [] if rival is None else [rival.mean]
-    expected, least, most, *other = interval_text(score, low, high, *others)
-    start = f"The best of {n_candidates} candidates is row {best.row} of cv_results_"
-    if n_candidates == 1:
-        start = "There is one candidate"
-    if corrected is None:
-        found = f"{start}, with {expected} ± {number_text(best.std, 2)} over the folds."
-    else:
-        found = (
-            f"{start}. On new data, expect {expected}, between {least} and {most} with "
-            f"{100 * corrected.confidence:.0f} % confidence."
-        )
-    if rival is None:
-        return found
-    if _are_two_kinds(best, corrected):
-        # Rows together and means over folds cannot be compared; baselines are such means.
+        none = f"None of {n_candidates} candidates" if n_candidates > 1 else "No candidate"
+        return f"{none} has a score, so there is nothing to choose."
+    rivals = [b for b in baselines if b.mean == b.mean]
+    if not rivals:
+        return ""
+    # Whatever beats the better baseline beats the other one.
+    rival = max(rivals, key=lambda baseline: baseline.mean)
+    low, high, start, better = (
+        best.score - best.std,
+        best.score + best.std,
+        "This",
+        "better",
+    )
+    if corrected is None or _are_two_kinds(best, corrected):
+        # A pooled score is not comparable with the means over the folds of baselines.
         mean, std = number_text(best.score, 3), number_text(best.std, 2)
-        found = f"{found} The mean over the folds is {mean} ± {std}."
+        start = f"The mean over the folds, {mean} ± {std},"
         better = "better, beyond that spread,"
-        return f"{found} {_against(rival, number_text(rival.mean, 3), *spread, better)}"
-    # Without a correction the spread over folds says nothing of the choice of the best.
-    better = "clearly better" if corrected is not None else "better, beyond that spread,"
-    return f"{found} {_against(rival, other[0], low, high, better)}"
-
-
-def _against(baseline: Baseline, score: str, low: float, high: float, better: str) -> str:
-    what = _WHAT[baseline.name]
-    if low > baseline.mean:
-        return f"That is {better} than {what} scores {score}."
-    is_worse = high < baseline.mean
-    is_so = "is worse than" if is_worse else "cannot be told from"
-    advice = "prefer that" if is_worse else "prefer the simpler one"
-    if baseline.name == "dummy":
-        advice = "nothing was learnt"
-    return f"That {is_so} {what} scores {score}: {advice}."
+    else:
+        low, high, better = corrected.low, corrected.high, "clearly better"
+    what = f"{_RIVALS[rival.name]} scores {number_text(rival.mean, 3)}"
+    if low > rival.mean:
+        return f"{start} is {better} than {what}."
+    is_worse = high < rival.mean
+    relation = "worse than" if is_worse else "not clearly different from"
+    advice = "Prefer the linear model." if is_worse else "Prefer the simpler linear model."
+    if rival.name == "dummy":
+        advice = "The candidates learnt nothing that holds on new rows."
+    return f"{start} is {relation} {what}. {advice}"
 
 
 def _are_two_kinds(best: CandidateRow, corrected: CorrectedScore | None) -> bool:
-    """Return whether a mean over folds and the score of all rows together differ much."""
+    """Return whether the mean over folds and the pooled score differ much."""
     if corrected is None:
         return False
     return abs(corrected.naive_score - best.score) > (corrected.high - corrected.low) / 2
+
+
+def n_parameters(estimator: Any) -> int:
+    """Return how many parameters the network in a fitted estimator has, 0 without one."""
+    network = last_step(estimator)
+    module = getattr(getattr(network, "net_", None), "module_", None)
+    return 0 if module is None else sum(p.numel() for p in module.parameters())
+
+
+def next_step(leaks: Sequence[Finding], findings: Sequence[Finding]) -> Finding | None:
+    """Return the finding whose remedy comes first, or None if nothing is urgent."""
+    first = [f for f in leaks if f.outcome == "issue"]
+    first += [verdict(findings)] if findings else []
+    return next((f for f in first if f.outcome in {"issue", "tip"} and f.remedy), None)
+
+
+_TWO_KINDS = (
+    "The expected score pools all held-out rows; the other scores are means over the "
+    "folds. They differ much here, so do not compare the two kinds."
+)
+
+
+def _model_texts(search: Any, part: SearchPart) -> tuple[str, str]:
+    """Return kind and size of the model that predicts, and which candidate it is."""
+    if part.best is None:
+        return "None", ""
+    n = part.n_configurations
+    place = f"best of {n} candidates" if n > 1 else "only candidate"
+    place += f", row {part.best.row} of cv_results_"
+    model = getattr(search, "best_estimator_", None)
+    place += "; not refitted" if model is None else "; refitted on all rows"
+    size = 0 if model is None else n_parameters(model)
+    name = type(last_step(search.estimator if model is None else model)).__name__
+    return f"{name}, {parameters_text(size)}" if size else name, f"The {place}."
+
+
+def parameters_text(n: int) -> str:
+    """Return a number of parameters in words, from 1,000 on rounded to two digits."""
+    return f"{float(f'{n:.2g}') if n >= 1000 else n:,.0f} parameters"
 
 
 def gather(
@@ -321,22 +376,18 @@ def gather(
     """
     part = search_part(search)
     corrected = getattr(search, "corrected_score_", None)
-    notes: list[str] = []
-    if corrected is None or corrected.score != corrected.score:
-        why = "no candidate has predictions for every row."
-        if corrected is None:
-            why = (
-                "its metric is no function of targets and of labels, probabilities or "
-                "numbers that all candidates predict, or there are no targets or no scores."
-            )
-        corrected = None
-        start = "The best score could not be corrected for being the best of many"
-        notes.append(f"{start}: {why}")
-    if part.best is not None and _are_two_kinds(part.best, corrected):
-        notes.append(
-            "The corrected score counts all held-out rows together, all others are means "
-            "over the folds. These differ much here: do not compare across the two kinds."
+    if corrected is not None and corrected.score != corrected.score:
+        why, corrected = "no candidate has predictions for every row.", None
+    elif corrected is None:
+        why = (
+            "the metric is not a function of targets and of labels, probabilities or "
+            "numbers that all candidates predict, or targets or scores are missing."
         )
+    notes = [SCORES_ARE_MEANS]
+    if corrected is None:
+        notes.append(f"The best score is not corrected for the choice of the best: {why}")
+    elif part.best is not None and _are_two_kinds(part.best, corrected):
+        notes.append(_TWO_KINDS)
     if baselines is None:
         baselines, more = search_baselines(search, X, y)
         notes += more
@@ -348,14 +399,18 @@ def gather(
         quality = quality_of(record.y, search.oof_predictions_[best.row], classes)
     rows = f" in {len(part.candidates)} rows of results" if part.resource else ""
     params = None if best is None else best.params
+    reason = "It is the default." if search.scoring is None else "It was requested."
     return Page(
         title=part.title,
         subtitle=f"{counted(n, 'candidate')}{rows}",
         metric=part.metric,
-        verdict=answer(best, corrected, baselines, n_candidates=n),
+        metric_reason=reason,
+        model=_model_texts(search, part),
+        parts=("Parameters of the best candidate", params or {}),
+        next_step=next_step((), part.findings),
+        verdict=comparison(best, corrected, baselines, n_candidates=n),
         notes=notes,
         scores=score_lines(part, baselines, corrected),
-        best=params,
         quality=quality,
         usage=_usage(search),
         searches=[part],
@@ -411,27 +466,25 @@ def search_part(search: Any) -> SearchPart:
 def score_lines(
     part: SearchPart, baselines: Sequence[Baseline], corrected: CorrectedScore | None
 ) -> list[ScoreLine]:
-    """Return the scores that the answer rests on; the last is the one to expect."""
-    what = "± standard deviation over folds"
+    """Return baselines, the best candidate, and last the expected score if there is one."""
     lines = [
-        ScoreLine(b.name, b.mean, b.mean - b.std, b.mean + b.std, what)
+        ScoreLine(b.name, b.mean, b.mean - b.std, b.mean + b.std, "on the same folds")
         for b in baselines
         if b.mean == b.mean
     ]
     best = part.best
     if best is not None:
         low, high = best.score - best.std, best.score + best.std
-        if part.n_configurations > 1:
-            what += "; too good, as the best of many"
-        lines.append(ScoreLine("best, as found", best.score, low, high, what))
-    if corrected is not None:
-        what = f"{100 * corrected.confidence:.0f} % interval"
-        lines.append(
-            ScoreLine(
-                "best, corrected", corrected.score, corrected.low, corrected.high, what
-            )
-        )
-    return lines
+        n = part.n_configurations
+        what = f"best of {n} candidates, so optimistic" if n > 1 else "the only candidate"
+        lines.append(ScoreLine("best, uncorrected", best.score, low, high, what))
+    return lines if corrected is None else [*lines, expected_line(corrected)]
+
+
+def expected_line(corrected: CorrectedScore) -> ScoreLine:
+    """Return the score that is expected on new data, with its interval."""
+    what = f"{100 * corrected.confidence:.0f} % interval"
+    return ScoreLine(EXPECTED, corrected.score, corrected.low, corrected.high, what)
 
 
 def with_importance(part: SearchPart) -> SearchPart:

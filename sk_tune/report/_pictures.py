@@ -45,19 +45,19 @@ def history_picture(report: SearchPart) -> dict[str, Any] | None:
     steps = line_path(np.repeat(across, 2)[1:], np.repeat(best, 2)[:-1])
     svg = picture(
         f"{report.key}history",
-        f"Score of each of {len(report.candidates)} rows of results in the order in which "
-        "they were made, and the best so far.",
+        f"Scores of {len(report.candidates)} rows of results in their order, and the best "
+        "score so far.",
         frame,
         frame.axes(x, y, x_label="row of cv_results_", y_label=report.metric),
         element("path", d=steps, class_="line b"),
         _dots(report, rows, across, y),
     )
     text = (
-        "Scores in the order in which candidates were tried; greater is better. The line "
-        "is the best so far."
+        "Scores in the order of the candidates; greater is better. The line is the best "
+        "score so far."
     )
     if report.resource is not None:
-        text = f"{text[:-1]} among those that were granted as much."
+        text = f"{text[:-1]} among candidates with as many resources."
     return {"svg": svg, "caption": f"{text}{_left_out(report, y)}"}
 
 
@@ -84,7 +84,7 @@ def rung_picture(report: SearchPart) -> dict[str, Any] | None:
     resource = (report.resource or "resource").rsplit("__", 1)[-1]
     svg = picture(
         f"{report.key}rungs",
-        f"Score of candidates by {resource} granted; lines join the rungs of each.",
+        f"Score of candidates by {resource}; a line joins the rungs of each candidate.",
         frame,
         frame.axes(
             None,
@@ -97,8 +97,8 @@ def rung_picture(report: SearchPart) -> dict[str, Any] | None:
         _dots(report, rows, [x(row.n_resources or 0) for row in rows], y),
     )
     text = (
-        f"Score by {resource} granted. A line joins the rungs of one candidate; the one of "
-        "the best is bold. Candidates without a line were not promoted."
+        f"Score by {resource}. A line joins the rungs of one candidate, bold for the best. "
+        "Candidates without a line were not promoted."
     )
     return {"svg": svg, "caption": f"{text}{_left_out(report, y)}"}
 
@@ -191,9 +191,9 @@ def _left_out(report: SearchPart, y: AxisScale) -> str:
     n_below = sum(row.score < y.low for row in report.scored)
     text = ""
     if n_failed:
-        text += f" {n_failed} without a score of their own are left out."
+        text += f" {n_failed} without a score are left out."
     if n_below:
-        text += f" {n_below} far below are drawn at the lower edge."
+        text += f" {n_below} with far lower scores are drawn at the lower edge."
     return text
 
 
@@ -224,28 +224,28 @@ def importance_picture(report: SearchPart) -> dict[str, Any] | None:
             bars.append(element("rect", x=start, y=y - height / 2, **size, class_=kind))
         text = (
             f"{found.labels[index]}: {100 * total:.0f} % of the variance, "
-            f"{100 * main:.0f} % alone; {100 * low:.0f} % to {100 * high:.0f} % "
-            "in 8 of 10 trees"
+            f"{100 * main:.0f} % alone; {100 * low:.0f} % to {100 * high:.0f} % in 80 % of "
+            "trees"
         )
         points.append(point(text, x(total), y, 4, "dot"))
     svg = picture(
         f"{report.key}importance",
         f"{found.message}.",
         frame,
-        frame.axes(x, None, x_label="part of the variance of scores", n_x=5),
+        frame.axes(x, None, x_label="share of the variance of scores", n_x=5),
         *bars,
         line(noise, 6, noise, bottom, "chosen"),
         element("g", *points, class_="points"),
     )
     caption = (
-        f"{found.message}. Solid: what a parameter explains alone; faint: together "
-        "with others, up to the point; dotted: what random numbers seem to explain."
+        f"{found.message}. Solid: share explained by a parameter alone; faint, up to the "
+        "point: together with others; dotted: share that random numbers seem to explain."
     )
     return {"svg": svg, "caption": caption}
 
 
 _LINE_HEIGHT = 30  # Height of a line.
-_LINE_LABEL = 112  # Width of the names.
+_LINE_LABEL = 146  # Width of the names.
 _BASELINES = {"dummy", "linear"}
 
 
@@ -256,7 +256,7 @@ def score_texts(lines: Sequence[ScoreLine]) -> list[list[str]]:
 
 
 def score_picture(lines: Sequence[ScoreLine], metric: str) -> dict[str, Any] | None:
-    """Return scores, the one to expect last, as points ("svg") and as text, or None."""
+    """Return scores, the expected one last, as points ("svg") and as text, or None."""
     if not lines:
         return None
     frame = Frame(height=44 + _LINE_HEIGHT * len(lines), left=_LINE_LABEL, top=6, right=16)
@@ -297,14 +297,14 @@ def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
     bands = {name: band for name, band in found.items() if not band.is_empty}
     scores = {name: bands.pop(name) for name in ["valid_score"] if name in bands}
     caption = (
-        f"Loss of the best candidate (row {row}) by epochs; less is better. Lines are "
-        "means over the folds, bands run from the lowest to the highest fold."
+        f"Loss of the best candidate (row {row}) by epoch; less is better. Lines are means "
+        "over the folds, bands reach from the lowest to the highest fold."
     )
     figures = [{"svg": _curves(report, "loss", bands), "caption": caption}]
     if scores:
         caption = (
-            f"Score of the best candidate (row {row}) on the held-out rows by epochs "
-            "(accuracy, or R² of a regression); greater is better."
+            f"Score of the best candidate (row {row}) on the held-out rows by epoch "
+            "(accuracy, or R² for numbers); greater is better."
         )
         figures.append({"svg": _curves(report, "score", scores), "caption": caption})
     return figures
@@ -335,7 +335,7 @@ def _curves(report: SearchPart, label: str, bands: dict[str, FoldSummary]) -> Ma
         parts.append(element("path", d=line_path(epochs, mean), class_=f"line {kind}"))
         keys.append((f"line {kind}", _LABELS[name]))
     legend: list[Markup] = []
-    for k, (kind, text) in enumerate([*keys, ("chosen", "epoch that counts")]):
+    for k, (kind, text) in enumerate([*keys, ("chosen", "epoch used")]):
         left = frame.left + 4.0 + 120 * k
         legend += [
             line(left, 14, left + 18, 14, kind),
@@ -345,7 +345,7 @@ def _curves(report: SearchPart, label: str, bands: dict[str, FoldSummary]) -> Ma
     ending = " and ".join(_LABELS[name] for name in bands)
     title = (
         f"{label.capitalize()} of the best candidate (row {row}) on {ending} over "
-        f"{n_epochs:.0f} epochs; epoch {chosen} counts."
+        f"{n_epochs:.0f} epochs; epoch {chosen} is used."
     )
     name = f"{report.key}loss-curves" if label == "loss" else f"{report.key}score-curve"
     return picture(name, title, frame, *parts, _points(bands, x, y, label))
@@ -394,16 +394,16 @@ def residual_picture(quality: Quality, target: str = "true value") -> dict[str, 
     diagonal = line(x(low), y(low), x(high), y(high), "axis") if low < high else ""
     svg = picture(
         "residuals",
-        "True values against predictions; on the line they are equal.",
+        "True values against predictions; they are equal on the line.",
         frame,
         frame.axes(x, y, x_label="prediction", y_label=target),
         diagonal,
         element("g", *dots, class_="points"),
     )
     caption = (
-        "True value against prediction, of models that lacked the row; on the line they "
-        "are equal."
+        "True value against prediction of models that were not trained on the row; they "
+        "are equal on the line."
     )
     if len(predicted) < quality.n_rows:
-        caption += f" {len(predicted)} rows are drawn."
+        caption += f" The picture has {len(predicted)} of the rows."
     return {"svg": svg, "caption": caption}

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What scores are worth: by the usual metrics, against simple models, and without leaks."""
+"""Quality of predictions: common metrics, simple models to compare with, leak checks."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -250,33 +250,33 @@ def leak_checks(
     if has_curves:
         answers["Held-out curves stop nothing"] = (
             "by design",
-            "Networks are scored on the held-out rows after each epoch, but in no fold do "
-            "these scores stop or choose anything. Early stopping, where it is on, splits "
-            "the training rows once more.",
+            "Networks are scored on the held-out rows after each epoch, but these scores "
+            "stop or choose nothing in any fold. Early stopping splits the training rows "
+            "again.",
         )
         answers["Choice of the epoch"] = (
             "passed",
-            "Each network is scored after its last epoch, which no held-out row chose.",
+            "Each network is scored after its last epoch, whatever the held-out rows say.",
         )
         if getattr(search, "epochs", "last") == "best":
             answers["Choice of the epoch"] = (
                 "by design",
-                "Each candidate has the best epoch of its mean curve over the folds. That "
-                "is one more choice by the rows that score it, which the corrected score "
-                "does not correct for.",
+                "Each candidate uses the best epoch of its mean curve over the folds. The "
+                "held-out rows choose it, and the corrected score does not correct for "
+                "that.",
             )
     answers["Choice of the best candidate"] = (
         "passed" if has_corrected else "issue",
-        "The best of many scores is too good. The corrected score resamples rows and "
-        "scores what is best on some of them on the others."
+        "The best of many scores is optimistic. The corrected score resamples rows, and "
+        "scores the candidate that is best on the drawn rows on the other rows."
         if has_corrected
-        else "The best of many scores is too good, and the correction could not be made. "
-        "Score the best estimator on rows that the search did not see.",
+        else "The best of many scores is optimistic, and this one is not corrected. Score "
+        "the best estimator on rows that the search did not use.",
     )
     answers["Copies of rows, groups and time"] = (
         "not applicable",
-        "Rows that are copies of each other, belong together or follow in time must be "
-        "kept in one fold by the splitter; the search does not look.",
+        "The splitter must keep copies of rows, groups and neighbours in time in one fold; "
+        "the search does not check that. Use find_leaks.",
     )
     return [
         Finding(code="", name=name, outcome=outcome, severity=None, message=message)
@@ -287,12 +287,12 @@ def leak_checks(
 def _same_folds(search: Any) -> Answer:
     held = getattr(search, "held_out_rows_", ())
     if not len(held):
-        return "not applicable", "This search does not tell which rows it scored."
+        return "not applicable", "This search does not record which rows it scored."
     if getattr(search, "resource", None) == "n_samples":
         return (
             "by design",
-            "The folds are drawn once. Each rung takes a part of each fold, the same part "
-            "for all of its candidates.",
+            "The folds are drawn once. Each rung uses the same part of each fold for all "
+            "candidates.",
         )
     n_compared = n_others = 0
     for fold in zip(*held, strict=True):
@@ -300,7 +300,7 @@ def _same_folds(search: Any) -> Answer:
         n_compared += len(rows)
         n_others += sum(not np.array_equal(held_out, rows[0]) for held_out in rows[1:])
     if n_others:
-        return "issue", f"{n_others} of {n_compared} fits were scored on rows of their own."
+        return "issue", f"{n_others} of {n_compared} fits were scored on other rows."
     return (
         "passed",
         f"The held-out rows of all {n_compared} fits are the same in each fold.",
@@ -310,7 +310,7 @@ def _same_folds(search: Any) -> Answer:
 def _held_out_once(search: Any, n_rows: int | None) -> Answer:
     rows = _remembered(search)
     if not rows or n_rows is None:
-        return "not applicable", "It is not known which rows were held out."
+        return "not applicable", "The search does not record which rows were held out."
     counts = np.bincount(np.concatenate(rows), minlength=n_rows)
     never, often = int((counts == 0).sum()), int((counts > 1).sum())
     if not never and not often:
@@ -318,8 +318,8 @@ def _held_out_once(search: Any, n_rows: int | None) -> Answer:
         return "passed", said
     return (
         "by design",
-        f"Of {n_rows} rows, {never} were never held out and {often} in several folds, as "
-        "the splitter has it.",
+        f"Of {n_rows} rows, {never} were never held out and {often} in several folds, by "
+        "design of the splitter.",
     )
 
 
@@ -327,13 +327,13 @@ def _transformers(search: Any) -> Answer:
     if not isinstance(search.estimator, Pipeline):
         return (
             "not applicable",
-            "The estimator is no pipeline. What was fitted to the data before the search, "
-            "such as a scaler, has seen the held-out rows.",
+            "The estimator is not a pipeline. A transformer that was fitted before the "
+            "search, such as a scaler, has seen the held-out rows.",
         )
     steps = [step for step, part in search.estimator.steps[:-1] if part is not None]
     return (
         "by design",
-        "The steps of the pipeline learn from the training rows of each fold only: "
+        "The steps of the pipeline are fitted on the training rows of each fold only: "
         f"{', '.join(steps) or 'no step before the last'}.",
     )
 

@@ -128,7 +128,7 @@ _ENVIRONMENT.filters.update(
     number=number_text,
     value=value_text,
     outcome=outcome_text,
-    # Long names of parameters are to be broken between their parts.
+    # Long names of parameters break between their parts.
     breakable=lambda name: Markup("__<wbr>").join(str(name).split("__")),
 )
 
@@ -259,7 +259,16 @@ def to_text(search: Any) -> str:
     """
     page = gather(search)
     (part,) = page.searches
-    parts = [page.title, _wrapped(page.verdict)]
+    parts = [page.title]
+    if page.answer is not None:
+        heading, (score, low, high), _ = page.answer
+        interval = f"{low} to {high}, {page.scores[-1].what}"
+        parts.append(f"{heading}: {score} ({interval}; {page.metric})")
+    parts.append(f"Model: {page.model[0]}. {page.model[1]}")
+    if part.findings:
+        step = "nothing urgent" if page.next_step is None else page.next_step.remedy
+        parts.append(f"Next step: {step}")
+    parts = ["\n".join(map(_wrapped, parts)), _wrapped(page.verdict)]
     if page.scores:
         texts = score_texts(page.scores)
         rows = [

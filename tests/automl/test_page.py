@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
 from sk_tune import AutoClassifier, AutoRegressor
-from sk_tune.automl._page import auto_page
+from sk_tune.automl._page import auto_page, model_texts
 from sk_tune.exceptions import SkTuneWarning
 
 
@@ -93,7 +93,7 @@ def test_the_page_tells_columns_metrics_residuals_and_how_to_predict(tuned, tmp_
     """Columns that are left out with the reason."""
     page = tuned.report(tmp_path / "page.html").read_text(encoding="utf-8")
 
-    assert "left out: text that hardly recurs" in page
+    assert "left out: text that is almost unique in each row" in page
     assert 'id="residuals"' in page
     assert "mean absolute error" in page
     assert "predictions = auto.predict(X_new)" in page
@@ -101,34 +101,44 @@ def test_the_page_tells_columns_metrics_residuals_and_how_to_predict(tuned, tmp_
     assert (quality.n_rows, quality.n_set_aside) == (120, 30)
 
 
-def test_the_headline_names_the_model_with_the_highest_score(tuned):
-    """Whether or not it is the ensemble."""
-    headline = auto_page(tuned, title="", usage="").headline
+def test_the_first_screen_has_score_model_and_next_step(tuned, tmp_path):
+    """In this order; members are folded, and the number stands next to the baselines."""
+    text = tuned.report(tmp_path / "page.html").read_text(encoding="utf-8")
 
-    scores = [own.mean for name, own in tuned.scores_.items() if name != "dummy"]
-    named = float(re.search(r"with R² (\d\.\d+)", headline)[1])
-    assert named >= max(scores) - 0.1 * tuned.scores_["ensemble"].std - 0.0005
-    prefers_linear = "Prefer the linear model" in tuned.verdict_
-    assert ("linear" in headline.partition(",")[0]) >= prefers_linear
+    first = text[text.index('id="answer"') :]
+    first = first[: first.index("</section>")]
+    order = [f"<h3>{h}</h3>" for h in ("Expected on new data", "Model", "Next step")]
+    places = [first.index(heading) for heading in order]
+    assert places == sorted(places)
+    expected, *_ = str(tuned.corrected_score_).split()
+    assert f'<p class="big">{expected}</p>' in first
+    assert "<dt>dummy</dt>" in first
+    assert "<dt>linear model</dt>" in first
+    assert "R²; greater is better" in first
+    for name in dict.fromkeys(tuned.ensemble_.names):
+        assert first.index("<details>") < first.index(name) < first.index("</details>")
 
 
-@pytest.mark.parametrize("use", ["linear", "networks"])
-def test_the_headline_says_what_predicts(tuned, use):
-    """That is what `use` says, and not always the ensemble."""
+@pytest.mark.parametrize("use", ["ensemble", "linear", "networks"])
+def test_the_model_is_the_one_that_predicts(tuned, use):
+    """With its kind and the number of parameters of its networks in all folds."""
     auto = copy.copy(tuned).set_params(use=use)
 
-    headline = auto_page(auto, title="", usage="").headline
+    kind, folds, weights = model_texts(auto)
 
-    assert "the ensemble, which predicts" not in headline
-    name = {"linear": r"linear \d+ alone", "networks": "the average of the networks"}[use]
-    assert re.search(name, headline)
-    assert headline.endswith(f" {tuned.scores_[use].mean:.3f}.")
+    blend = tuned.blends_[use]
+    assert list(weights) == sorted(set(blend.names), key=[*weights].index)
+    modules = [getattr(m.estimator[-1], "net_", None) for m in blend.combination.members]
+    size = sum(p.numel() for n in modules if n for p in n.module_.parameters())
+    assert ("parameters" in kind) == (size > 0)
+    assert ("inear model" in kind) == any(n.startswith("linear") for n in weights)
+    assert kind.startswith("Ensemble of") == (len(weights) > 1)
+    assert folds.endswith("the average of its 2 fold models.")
 
 
-def test_an_ensemble_of_one_model_is_not_set_against_that_model(leaky):
-    """It is one model by one name."""
-    assert (leaky.leaderboard_["weight"] > 0).sum() == 1
+def test_a_leak_is_the_next_step(leaky):
+    """Before anything that networks lack."""
+    step = auto_page(leaky, title="", usage="").next_step
 
-    headline = auto_page(leaky, title="", usage="").headline
-
-    assert re.match(r"The best model is linear \d+ alone, with accuracy", headline)
+    assert step.is_of_leaks
+    assert step.remedy

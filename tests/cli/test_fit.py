@@ -35,7 +35,7 @@ def test_a_table_of_all_kinds_of_columns(fit, mixed_csv, printed, summary):
     assert "label: classification, 2 different texts" in out
     assert "2 numbers, 1 date, 1 category" in out
     assert "Left out constant: constant; no values: empty" in out
-    assert "empty; text that hardly recurs: name" in out
+    assert "empty; text that is almost unique in each row: name" in out
     assert "Rows 24 set aside for a last check; 96 to learn from" in out
     columns = summary()["columns"]
     assert columns["numbers"] == ["size", "open"]
@@ -84,7 +84,7 @@ def test_a_page_tells_of_the_same_scores(fitted_once, fitted, summary):
     for score in summary()["scores"]:
         assert f'data-key="{score["mean"]}"' in page
     assert f"sk-tune predict {fitted_once} new.csv --output predictions.csv" in page
-    assert "left out: text that hardly recurs" in page
+    assert "left out: text that is almost unique in each row" in page
 
 
 def test_regression_from_parquet(tmp_path, fit, capsys, summary):

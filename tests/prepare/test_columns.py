@@ -75,7 +75,7 @@ def test_each_type_has_a_kind(values, kind):
         (_repeat(None), "no values"),
         (_repeat(np.nan), "no values"),
         (_repeat(np.inf), "no values"),
-        ([f"name {i}" for i in range(N)], "text that hardly recurs"),
+        ([f"name {i}" for i in range(N)], "text that is almost unique in each row"),
         ([[i] for i in range(N)], "neither numbers, text nor dates"),
         (np.arange(N), "a whole number that counts or names the rows"),
         (RNG.permutation(2 * N)[:N] + 7000, "a whole number that counts or names the rows"),
@@ -128,7 +128,7 @@ def test_text_hardly_recurs_if_no_category_has_the_rows_to_stand_for_itself():
     """How many that takes can be said."""
     X = pd.DataFrame({"n": NUMBERS, "t": [f"name {i // 2}" for i in range(N)]})
 
-    assert column_kinds(X).dropped == {"t": "text that hardly recurs"}
+    assert column_kinds(X).dropped == {"t": "text that is almost unique in each row"}
     assert TablePreparer(min_frequency=2).fit(X).kinds_.categories == ("t",)
     unique = X.assign(t=[f"name {i}" for i in range(N)])
     assert TablePreparer(min_frequency=1).fit(unique).kinds_.categories == ()
@@ -334,7 +334,7 @@ def test_text_that_is_no_number_is_named_by_a_cell(texts):
 
     reason = column_kinds(X).dropped["a"]
 
-    assert reason.startswith("text that hardly recurs and reads neither")
+    assert reason.startswith("text that is almost unique in each row and reads neither")
     assert f"'{texts[0]}'" in reason
 
 

@@ -9,8 +9,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 
 import sk_tune
-from sk_tune.report import Baseline, search_part
-from sk_tune.report._gathering import answer, gather
+from sk_tune.diagnosis import Finding
+from sk_tune.report import Baseline, next_step, search_part
+from sk_tune.report._gathering import comparison, gather
 from sk_tune.search import CorrectedScore
 
 CORRECTED = CorrectedScore(
@@ -102,7 +103,9 @@ def test_what_is_no_network_has_no_curves_and_no_findings(linear, iris):
         assert len(report.baselines) == 2
     assert reports[0].corrected is not None
     assert part.ledger is reports[1].corrected is None
-    assert "could not be corrected" in reports[1].notes[0]
+    assert "is not corrected" in reports[1].notes[1]
+    assert reports[0].model[0] == "LogisticRegression"
+    assert reports[0].next_step is None
     assert part.best.score == plain.best_score_
 
 
@@ -123,21 +126,23 @@ def test_all_rows_together_are_not_compared_with_means_over_folds():
         for name, cv in folds.items()
     }
 
-    assert found["drawn"].notes == []
+    assert len(found["drawn"].notes) == 1
     assert "mean over the folds" not in found["drawn"].verdict
-    (note,) = found["by level"].notes
-    assert "do not compare across the two kinds" in note
-    assert found["by level"].corrected.low > 0.98  # Not to be held against baselines.
-    assert "The mean over the folds is -" in found["by level"].verdict
-    assert "cannot be told from the linear baseline" in found["by level"].verdict
+    assert "do not compare the two kinds" in found["by level"].notes[1]
+    assert found["by level"].corrected.low > 0.98  # Not comparable with baselines.
+    assert "The mean over the folds, -" in found["by level"].verdict
+    assert "not clearly different from the linear model" in found["by level"].verdict
 
 
 @pytest.mark.parametrize(
     ("score", "words"),
     [
-        (0.69, "clearly better than the linear baseline"),
-        (0.71, "cannot be told from the linear baseline, which scores 0.710: prefer the"),
-        (0.91, "worse than the linear baseline"),
+        (0.69, "This is clearly better than the linear model, which scores 0.69."),
+        (
+            0.71,
+            "not clearly different from the linear model, which scores 0.71. Prefer the",
+        ),
+        (0.91, "worse than the linear model, which scores 0.91. Prefer the linear model."),
     ],
 )
 def test_a_baseline_is_beaten_below_the_interval(make_row, score, words):
@@ -147,11 +152,9 @@ def test_a_baseline_is_beaten_below_the_interval(make_row, score, words):
         Baseline(name="linear", mean=score, std=0),
     ]
 
-    text = answer(make_row(3, 0.85), CORRECTED, baselines, n_candidates=9)
+    text = comparison(make_row(3, 0.85), CORRECTED, baselines, n_candidates=9)
 
     assert words in text
-    assert "The best of 9 candidates is row 3 of cv_results_. On new data" in text
-    assert "expect 0.800, between 0.700 and" in text
     assert "dummy" not in text
 
 
@@ -162,10 +165,9 @@ def test_the_better_baseline_is_the_one_to_beat(make_row):
         Baseline(name="linear", mean=math.nan, std=math.nan),
     ]
 
-    text = answer(make_row(0, 0.85), CORRECTED, baselines, n_candidates=1)
+    text = comparison(make_row(0, 0.85), CORRECTED, baselines, n_candidates=1)
 
-    assert text.startswith("There is one candidate. On new data, expect 0.8")
-    assert text.endswith("looks at no column and scores 0.750: nothing was learnt.")
+    assert "ignores all columns and scores 0.75. The candidates learnt nothing" in text
 
 
 def test_without_a_correction_the_folds_tell(make_row):
@@ -173,8 +175,41 @@ def test_without_a_correction_the_folds_tell(make_row):
     row = make_row(0, -3.0, std=0.5)
     dummy = Baseline(name="dummy", mean=-4, std=0)
 
-    text = answer(row, None, [dummy], n_candidates=2)
+    text = comparison(row, None, [dummy], n_candidates=2)
 
-    assert "with -3.00 ± 0.5 over the folds. That is better, beyond that spread" in text
-    for n, start in ((1, "The candidate has no"), (3, "None of 3")):
-        assert answer(None, None, [], n_candidates=n).startswith(start)
+    assert text.startswith("The mean over the folds, -3 ± 0.5, is better, beyond that spr")
+    assert comparison(row, None, [], n_candidates=2) == ""
+    for n, start in ((1, "No candidate has"), (3, "None of 3 candidates has")):
+        assert comparison(None, None, [], n_candidates=n).startswith(start)
+
+
+def test_the_model_has_its_kind_and_size(grid):
+    """Weights and biases of two hidden layers between 4 features and 3 classes."""
+    kind, place = gather(grid).model
+
+    width = grid.best_params_["net__width"]
+    size = (4 + 1) * width + (width + 1) * width + (width + 1) * 3
+    assert kind == f"MLPClassifier, {size} parameters"
+    row = grid.best_index_
+    assert (
+        place
+        == f"The best of 6 candidates, row {row} of cv_results_; refitted on all rows."
+    )
+
+
+def test_the_next_step_is_the_remedy_of_the_first_leak_or_finding():
+    """Tips of low severity and findings without a remedy are not urgent."""
+
+    def make(name, outcome, severity, remedy):
+        fields = {"code": "", "message": "", "remedy": remedy}
+        return Finding(name=name, outcome=outcome, severity=severity, **fields)
+
+    leak = make("scaled over all rows", "issue", "high", "Scale in the folds.")
+    over = make("overfitting", "issue", "high", "Use dropout.")
+    low = make("still improving", "tip", "low", "Train longer.")
+    good = make("good fit", "passed", None, "")
+
+    assert next_step([leak], [over, low]) is leak
+    assert next_step([good], [low, over]) is over
+    assert next_step([], [low, good]) is None
+    assert next_step([], []) is None

@@ -52,13 +52,10 @@ def test_the_answer_has_best_and_corrected_score(grid, iris, read_page):
     html = render(gather(grid, *iris))
     own = read_page(html)
 
-    names = [name for name, _ in own.column("scores-table", "what")]
+    names = [name for name, _ in own.column("scores-table", "model")]
     keys = [float(key) for _, key in own.column("scores-table", "score")]
-    assert [n.partition(" ±")[0] for n in names[:3]] == [
-        "dummy",
-        "linear",
-        "best, as found",
-    ]
+    starts = ("dummy ", "linear ", "best, uncorrected ", "expected on new data ")
+    assert all(n.startswith(start) for n, start in zip(names, starts, strict=True))
     assert keys[2:] == [grid.best_score_, grid.corrected_score_.score]
     # The picture has them on a linear axis.
     at = re.findall(r'<circle cx="([\d.]+)"[^>]*class="mark', html)
@@ -135,15 +132,15 @@ def test_sections_come_in_the_order_of_their_use(grid, linear, read_page):
 
     sections = [a["id"] for tag, a in own.attributes if tag == "section"]
     assert sections == [
-        *("answer", "quality", "usage", "verdicts", "pictures", "candidates", "ledger"),
-        *("leaks", "again"),
+        *("answer", "scores-section", "quality", "usage", "verdicts", "pictures"),
+        *("candidates", "ledger", "leaks", "again"),
     ]
     reasons = [text for text, _ in own.column("candidate-table", "failure")]
     assert reasons[:4] == [""] * 4
     assert all("learning_rate" in reason for reason in reasons[4:])
-    assert "There are no curves by epochs: the best candidate is no network" in texts
-    assert "There are no curves by epochs: no candidate has a score" in render(without)
-    assert "There are no curves to judge" in texts
+    assert "There are no learning curves: the best candidate is not a network" in texts
+    assert "There are no learning curves: no candidate has a score" in render(without)
+    assert "There are no learning curves to check" in texts
 
 
 def test_a_score_of_failures_is_told_from_a_score(grid, iris, read_page):
@@ -155,7 +152,7 @@ def test_a_score_of_failures_is_told_from_a_score(grid, iris, read_page):
 
     keys = [key for _, key in read_page(html).column("candidate-table", "accuracy")]
     assert keys.count("-1.0") == 2
-    assert "2 without a score of their own are left out" in html
+    assert "2 without a score are left out" in html
 
 
 def test_two_hundred_candidates_are_less_than_a_megabyte(
@@ -291,14 +288,15 @@ def test_the_text_begins_with_the_answer(grid):
     """Then come scores, findings, the best candidates and the ledger."""
     text = to_text(grid)
 
-    head, answer = text.split("\n\n")[:2]
-    assert head == "GridSearchCV over StandardScaler → MLPClassifier"
-    assert answer.startswith(
-        f"The best of 6 candidates is row {grid.best_index_} of cv_results_."
-    )
-    assert "best, corrected" in text
+    title, *answer = text.split("\n\n")[0].splitlines()
+    assert title == "GridSearchCV over StandardScaler → MLPClassifier"
+    score, *_ = str(grid.corrected_score_).split()
+    assert answer[0].startswith(f"Expected on new data: {score} (")
+    assert answer[1].startswith("Model: MLPClassifier, ")
+    assert any(line.startswith("Next step: ") for line in answer)
+    assert "best, uncorrected" in text
     assert "epochs trained" in text
-    assert max(map(len, answer.splitlines())) <= 88
+    assert max(map(len, answer)) <= 88
 
 
 def test_json_has_the_results_in_full(hyperband, hostile, grid):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sk_tune.diagnosis import Curves
-from sk_tune.report._importance import Importance
+from sk_tune.report._parameter_importance import Importance
 from sk_tune.report._pictures import (
     curve_pictures,
     history_picture,
@@ -79,7 +79,7 @@ def test_each_score_is_a_point_of_the_history(make_report, make_row):
         "row 1: 0.9; width 2",
         "row 3: 0.7; width 8",
     ]
-    assert "1 without a score of their own are left out" in figure["caption"]
+    assert "1 without a score are left out" in figure["caption"]
     assert [c.attrib["class"] for c in _points(figure)][-1] == "best"
 
 
@@ -92,7 +92,7 @@ def test_scores_far_below_stay_visible(make_report, make_row):
     down = [float(circle.attrib["cy"]) for circle in _points(figure)]
     assert len(set(down)) == 9
     assert max(down) < 270
-    assert "1 far below are drawn at the lower edge" in figure["caption"]
+    assert "1 with far lower scores are drawn at the lower edge" in figure["caption"]
 
 
 def test_little_is_a_picture_and_nothing_is_none(make_report, make_row):
@@ -176,7 +176,7 @@ def test_points_tell_the_values_of_their_epoch(make_report, make_row, make_curve
         "epoch 2, loss: training rows 0.6 (0.5 to 0.7); held-out rows 1.1 (1 to 1.2)"
     )
     own = ET.fromstring(losses["svg"])
-    assert "epoch 4 counts" in own[0].text
+    assert "epoch 4 is used" in own[0].text
     assert own.find("line[@class='chosen']").attrib["x1"] == points[3].attrib["cx"]
     assert "score: held-out rows 0.4 (0.3 to 0.5)" in scores["svg"]
 
@@ -238,7 +238,7 @@ def test_bars_are_as_long_as_the_shares(make_report, make_row):
     assert np.array(widths) / widths[0] == pytest.approx([1, 5 / 8, 2 / 8, 1 / 8], abs=0.01)
     titles = [point[0].text for point in _points(figure)]
     assert titles[0] == (
-        "<major>: 80 % of the variance, 50 % alone; 60 % to 90 % in 8 of 10 trees"
+        "<major>: 80 % of the variance, 50 % alone; 60 % to 90 % in 80 % of trees"
     )
     assert titles[1].startswith("minor: 20 %")
 

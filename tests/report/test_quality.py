@@ -86,7 +86,7 @@ def test_numbers_are_drawn_against_their_predictions():
     across = [float(point.attrib["cx"]) for point in points]
     assert across == sorted(across)
     assert "off by 0.5" in points[0][0].text
-    assert "400 rows are drawn" in figure["caption"]
+    assert "has 400 of the rows" in figure["caption"]
 
 
 def test_a_search_page_has_the_quality_of_its_best_candidate(iris, read_page):

@@ -54,7 +54,13 @@ def test_a_search_passes_what_it_can_check(grid, linear):
         # One candidate was scored on other rows.
         ([TWO, TWO, [[0, 1], [3, 4]]], {}, SAME, "issue", "1 of 6 fits"),
         # Candidates of rungs of samples are scored on parts of the folds.
-        ([TWO, [[0], [2]]], {"resource": "n_samples"}, SAME, "by design", "same part"),
+        (
+            [TWO, [[0], [2]]],
+            {"resource": "n_samples"},
+            SAME,
+            "by design",
+            "same part of each fold",
+        ),
         # A splitter of time or chance leaves rows out, or takes them often.
         (
             [[[0, 1], [1, 2]]],
@@ -64,10 +70,10 @@ def test_a_search_passes_what_it_can_check(grid, linear):
             "Of 6 rows, 3 were never held out and 1 in several folds",
         ),
         # The user's choices are named: best epochs, no pipeline; a search tells no folds.
-        ([], {"epochs": "best"}, EPOCH, "by design", "one more choice"),
-        ([], {}, PREPARATION, "not applicable", "is no pipeline"),
-        ([], {}, SAME, "not applicable", "does not tell"),
-        ([], {}, ONCE, "not applicable", "not known"),
+        ([], {"epochs": "best"}, EPOCH, "by design", "rows choose it"),
+        ([], {}, PREPARATION, "not applicable", "not a pipeline"),
+        ([], {}, SAME, "not applicable", "does not record"),
+        ([], {}, ONCE, "not applicable", "not record"),
     ],
 )
 def test_what_is_not_ruled_out_is_told(held, params, name, outcome, words):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeRegressor
 
 from sk_tune.report import HyperparameterImportanceDisplay
-from sk_tune.report._importance import importance_of, variance_shares
+from sk_tune.report._parameter_importance import importance_of, variance_shares
 from sk_tune.report._search_trials import Parameter, parameters_of
 
 
