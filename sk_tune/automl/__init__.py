@@ -7,6 +7,7 @@ from sk_tune.automl._blend import Blend
 from sk_tune.automl._chosen import Score
 from sk_tune.automl._page import auto_page
 from sk_tune.automl._runner import AutoProgress, progress_text
+from sk_tune.automl._scoring import checked_metric, positive_class, with_positive
 from sk_tune.automl._verdict import format_score, scale_of
 
 __all__ = [
@@ -16,7 +17,10 @@ __all__ = [
     "Blend",
     "Score",
     "auto_page",
+    "checked_metric",
     "format_score",
+    "positive_class",
     "progress_text",
     "scale_of",
+    "with_positive",
 ]

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weight
 from sk_tune._declaration import parameters
-from sk_tune._metric import Metric, check_metric_names, scorer_metric
+from sk_tune._metric import Metric
 from sk_tune._splits import as_times
 from sk_tune.automl._blend import Blend, Trial, best_of, blend_of, held_out_score
 from sk_tune.automl._chosen import Chosen, Score, choose, leaderboard
@@ -44,17 +44,24 @@ from sk_tune.automl._runner import (
     MemoryFolder,
     Runner,
 )
+from sk_tune.automl._scoring import (
+    Scoring,
+    checked_metric,
+    scoring_of,
+    with_positive,
+)
 from sk_tune.automl._splitting import (
     Split,
     as_groups,
-    check_scores,
     guarded,
     serious_leaks,
     split_rows,
     warn_of_leaks,
     warn_of_rare_classes,
 )
+from sk_tune.automl._threshold import MOST_PROBABLE, Threshold, ThresholdChoice
 from sk_tune.automl._verdict import verdict
+from sk_tune.diagnosis import Finding, check_classes
 from sk_tune.engine import value_fingerprint
 from sk_tune.ensemble import Combined, CombinedClassifier, CombinedRegressor
 from sk_tune.estimators import Seconds
@@ -88,8 +95,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         Rounds of search after the default models; None as many as the time allows.  Without
         a time budget the result depends on `random_state` only.
     scoring : str, callable or None, default=None
-        What models are judged by: a scorer's name, or what ``make_scorer`` returns.
-        None is accuracy, or R^2.
+        Metric that models are judged by: the name of a scorer, or the result of
+        ``make_scorer``.  None chooses ROC AUC for two classes, log loss for more, and R^2
+        for numbers, see `scoring_reason_`.
     cv : int, splitter, iterable or "auto", default="auto"
         Folds.  "auto" is 5; tables of more than 400 rows (or 20,000 values) for each second
         of the budget, or of more than 50,000 rows without one, are split once instead.
@@ -149,6 +157,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         be trained.  The deviation is NaN of one held-out part.  Each row was predicted by
         what other rows choose, as far as there is a choice; on the rows set aside the
         "best model" is `best_estimator_`.
+    scoring_ : str
+        Name of the scorer that models were judged by.
+    scoring_reason_ : str
+        A sentence with the metric and the reason for it.
     corrected_score_ : CorrectedScore
         What to expect on new data, with an interval.  It is the score of the "ensemble":
         each row was predicted by members, weights and a temperature that were chosen on
@@ -157,12 +169,14 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         held-out rows, which makes it low rather than high.  `naive_score` is that of the
         best trial.
     verdict_ : str
-        What was found, in plain words.
+        The result in plain words.
     beats_baseline_ : bool
-        Whether the ensemble clearly beats the dummy, by which the verdict goes, too: its
-        `lead` in `scores_`, the low end of the interval of 95 %, is above 0.
+        Whether the columns clearly help, whatever the metric: the log loss of the ensemble
+        (the squared error of a regression) is lower than that of the dummy.  The low end of
+        the 95 % interval of the difference, `gain` in `scores_`, is above 0.
     findings_ : tuple of Finding
-        Of the leak guard and of the last diagnosis of networks.
+        Findings about the classes, from the leak guard, and from the diagnosis of the best
+        search of each kind of network, which `subject` names.
     changes_ : tuple of AppliedChange
         What was changed because of the diagnosis.
     failures_ : dict of str to str
@@ -249,11 +263,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         -----
         SkTuneWarning
             Of a leak by which scores are too good, of a class of one row, and if the
-            ensemble does not clearly beat the dummy.
+            columns do not clearly help, see `beats_baseline_`.
         """
         clock = Clock(self.time_budget)
         self._check()
-        metric = self._metric()
         given, X = X, as_features(self, X, reset=True, shape=self.input_shape)
         self._row_shape = tuple(X.shape[1:])
         y = as_target(self, X, y, is_classification=is_classifier(self))
@@ -269,18 +282,22 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         split = self._split(X, y, (groups, times), found)
         held, kept = split.held, np.delete(np.arange(len(y)), split.held)
         groups, times = (None if v is None else v[kept] for v in (groups, times))
+        scoring = self._scoring(y[kept], split)
         problem = Problem(
             X=_take(X, kept),
             y=y[kept],
             kind=kind_of(X),
             is_classification=is_classifier(self),
             folds=split.folds,
-            scoring=self.scoring,
+            scoring=scoring.scorer,
             sample_weight=None if sample_weight is None else sample_weight[kept],
             seed=found.seed % 2**20,
         )
         texts = _take(left_out_texts(self, given), kept)
-        self.findings_ = self._leaks(problem, groups, times, texts)
+        self.findings_ = (
+            *self._target_findings(problem.y),
+            *self._leaks(problem, groups, times, texts),
+        )
         with warnings.catch_warnings(action="ignore"):
             models = self._models(problem)
             found = replace(found.of(models), split=split)
@@ -292,7 +309,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 # Before what comes next: another Ctrl-C loses nothing then.
                 course.runner.keep()
                 course.runner.begin("ensemble")
-                self._conclude(course, problem, metric, (_take(X, held), y[held]))
+                self._conclude(course, problem, scoring, (_take(X, held), y[held]))
         self.seconds_ = clock.seconds
         self._memory = found.kept() if self.warm_start else None
         if course.was_interrupted:
@@ -303,6 +320,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
     def _check(self) -> None:
         self._validate_params()
+        name = type(self).__name__
+        if self.scoring is not None:
+            checked_metric(self.scoring, f"The 'scoring' parameter of {name}")
         if self.time_budget is None and self.n_rounds is None:
             raise ValueError(
                 f"{type(self).__name__} must have a 'time_budget' or 'n_rounds'. Got None "
@@ -325,44 +345,32 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     ) -> Memory:
         """Return the trials of an earlier fit on the same data, to resume from, or none."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        scoring, positive = self.scoring, getattr(self, "positive", None)
+        scoring = scoring if positive is None else (scoring, positive)
         if folder is None and not self.warm_start:
-            return Memory(seed=seed, scoring=self.scoring)
+            return Memory(seed=seed, scoring=scoring)
         parts = [part for part in data if part is not None]
         fingerprint = ", ".join(map(data_description, parts))
         memory: Memory | None = getattr(self, "_memory", None) if self.warm_start else None
         if folder is not None:
             memory = folder.load() or memory
         if memory is None:
-            return Memory(seed=seed, fingerprint=fingerprint, scoring=self.scoring)
+            return Memory(seed=seed, fingerprint=fingerprint, scoring=scoring)
         earlier = f"To go on with an earlier fit {type(self).__name__} must be fitted"
         remedy = "use warm_start=False, and another 'store' if there is one"
         if memory.fingerprint != fingerprint:
             raise ValueError(
                 f"{earlier} on the data of the fit before. Got others; {remedy}."
             )
-        if value_fingerprint(memory.scoring) != value_fingerprint(self.scoring):
+        if value_fingerprint(memory.scoring) != value_fingerprint(scoring):
             raise ValueError(
                 f"{earlier} by the scoring of the fit before, {memory.scoring!r}. Got "
-                f"{self.scoring!r}; {remedy}."
+                f"{scoring!r}; {remedy}."
             )
         return memory
 
     def _families(self) -> Sequence[str]:
         return _FAMILIES if isinstance(self.models, str) else list(self.models)
-
-    def _metric(self) -> Metric:
-        default = "accuracy" if is_classifier(self) else "r2"
-        check_metric_names(
-            self.scoring, f"The 'scoring' parameter of {type(self).__name__}"
-        )
-        metric = scorer_metric(default if self.scoring is None else self.scoring)
-        if metric is None or not metric.takes_probabilities:
-            raise ValueError(
-                f"The 'scoring' parameter of {type(self).__name__} must be the name of a "
-                "scorer, or what make_scorer returns, of labels, probabilities or numbers. "
-                f"Got {self.scoring!r} instead."
-            )
-        return metric
 
     def _split(self, X: Any, y: Array, structure: Any, found: Memory) -> Split:
         """Return the parts of the samples: those of an earlier fit, if it is resumed."""
@@ -381,8 +389,28 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         if is_classifier(self):
             kept = np.delete(y, split.held)
             warn_of_rare_classes(kept)
-            check_scores(kept, split.folds, self._metric())
         return split
+
+    def _scoring(self, y: Array, split: Split) -> Scoring:
+        """Return the metric, and keep what scores new data by it."""
+        scoring = scoring_of(
+            y,
+            split.folds,
+            scoring=self.scoring,
+            positive=getattr(self, "positive", None),
+            is_classification=is_classifier(self),
+        )
+        self.scoring_, self.scoring_reason_ = scoring.name, scoring.reason
+        self._scorer = scoring.scorer
+        return scoring
+
+    def _target_findings(self, y: Array) -> tuple[Finding, ...]:
+        """Return the tips that the target alone gives."""
+        return ()
+
+    def _threshold_choice(self, scoring: Scoring) -> ThresholdChoice:
+        """Return how labels are made of probabilities: by the more probable class."""
+        return ThresholdChoice()
 
     def _leaks(
         self, problem: Problem, groups: Any, times: Any, texts: pd.DataFrame
@@ -435,10 +463,11 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         self,
         course: ModelCourse,
         problem: Problem,
-        metric: Metric,
+        scoring: Scoring,
         held_out: tuple[Any, Array],
     ) -> None:
         """Choose the members, and say what they are worth."""
+        metric = scoring.metric
         trials = course.found.trials
         self.failures_ = dict(course.runner.failures)
         if not trials:
@@ -446,7 +475,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 raise KeyboardInterrupt
             reasons = "; ".join(f"{name}: {why}" for name, why in self.failures_.items())
             raise SearchError(
-                f"At least one model must get a score by {self.scoring!r} in each fold. "
+                f"At least one model must get a score by {scoring.name!r} in each fold. "
                 f"Got none. {reasons}"
             )
         dummy = next((trial for trial in trials if trial.family == "dummy"), None)
@@ -456,6 +485,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             "calibrate": getattr(self, "calibrate", False),
             "seconds": None if self.time_budget is None else course.runner.reserve / 2,
             "dummy": dummy,
+            "threshold": self._threshold_choice(scoring),
         }
         chosen = choose(candidates, problem, metric, others=others, **how)
         networks, of_networks = [t for t in candidates if t.is_network], None
@@ -470,22 +500,31 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         self._leaderboard = table.to_dict(orient="tight")
         self._searches = dict(course.found.searches)
         self.blends_: dict[str, Blend] = {}
-        self.best_estimator_ = self._alone(candidates)
         self.corrected_score_ = chosen.corrected
         self.scores_ = {
             score.name: score
             for score in self._scores(trials, chosen, of_networks, metric, held_out)
         }
         self.ensemble_ = self.blends_["ensemble"]
+        self.best_estimator_ = self.blends_.get("best") or self._alone(candidates)
         classes = getattr(self, "classes_", None)
         predict = (
             self.ensemble_.predict if classes is None else self.ensemble_.predict_proba
         )
         X, y = held_out
         set_aside = (y, predict(X)) if len(y) else None
-        self._quality = quality_of(*chosen.held_out, classes, set_aside)
-        self.verdict_ = verdict(self.scores_, len(serious_leaks(self.findings_)))
+        self._quality = quality_of(
+            *chosen.held_out, classes, set_aside, decide=self.ensemble_.threshold.decided
+        )
         self.beats_baseline_ = self.scores_["ensemble"].beats_dummy
+        self.verdict_ = verdict(
+            self.scores_,
+            scoring,
+            n_rows=len(chosen.held_out[0]),
+            labels=problem.y if problem.is_classification else None,
+            members=list(dict.fromkeys(self.ensemble_.names)),
+            n_leaks=len(serious_leaks(self.findings_)),
+        )
         self.findings_ = (*self.findings_, *course.findings)
         self.changes_ = tuple(course.changes)
         self.n_trials_ = len(trials)
@@ -506,29 +545,34 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         """Keep models that may predict; yield their scores, also on samples set aside."""
         classes = getattr(self, "classes_", None)
         found: list[tuple[Score, Blend]] = []
-        for dummy in [trial for trial in trials if trial.family == "dummy"]:
-            score = Score(name="dummy", mean=dummy.score, std=dummy.std)
-            found.append((score, self._alone([dummy])))
         models = [trial for trial in trials if trial.family != "dummy"]
-        for name in ("linear", "boosting", "best model"):
+        for name in ("dummy", "linear", "boosting", "best model"):
             of_kind = [t for t in models if name in {t.family, "best model"}]
+            if name == "dummy":
+                of_kind = [trial for trial in trials if trial.family == "dummy"]
             if of_kind:
-                found.append((chosen.scores[name], self._alone(of_kind)))
+                threshold = chosen.thresholds.get(name, MOST_PROBABLE)
+                found.append((chosen.scores[name], self._alone(of_kind, threshold)))
         for name, several in (("networks", networks), ("ensemble", chosen)):
             if several is not None:
                 blend = blend_of(
-                    several.trials, several.weights, several.temperature, classes
+                    several.trials,
+                    several.weights,
+                    several.temperature,
+                    classes,
+                    several.thresholds["ensemble"],
                 )
                 found.append((replace(several.scores["ensemble"], name=name), blend))
         for score, blend in found:
             self.blends_["best" if score.name == "best model" else score.name] = blend
             yield replace(score, held_out=held_out_score(blend, metric, *held_out))
 
-    def _alone(self, trials: Sequence[Trial]) -> Blend:
-        """Return the best of some trials by itself."""
-        return blend_of(
-            best_of(trials, 1), np.ones(1), 1.0, getattr(self, "classes_", None)
-        )
+    def _alone(
+        self, trials: Sequence[Trial], threshold: Threshold = MOST_PROBABLE
+    ) -> Blend:
+        """Return the best of some trials as a model of its own."""
+        classes = getattr(self, "classes_", None)
+        return blend_of(best_of(trials, 1), np.ones(1), 1.0, classes, threshold)
 
     def report(self, path: str | Path, *, title: str = "", usage: str = "") -> Path:
         """Write what was found as one page.
@@ -610,21 +654,21 @@ def _take(X: Any, rows: Array) -> Any:
 class _ScoredAsJudged:
     """Takes scores as the search does, before the mixins of scikit-learn are asked."""
 
-    scoring: Any
+    _scorer: Any
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the score of the predictions by `scoring`; greater is better.
+        """Return the score of the predictions by `scoring_`; greater is better.
 
         Returns
         -------
         float
-            Accuracy or R^2 if `scoring` is None.
+            By the metric that models were judged by: without `scoring` ROC AUC of two
+            classes, log loss (negative) of more, or R^2.
         """
         check_is_fitted(self)
-        if self.scoring is None:
-            return float(super().score(X, y, sample_weight))  # type: ignore[misc]
         params = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return float(check_scoring(self, scoring=self.scoring)(self, X, y, **params))
+        scorer = check_scoring(self, scoring=self._scorer)
+        return float(scorer(self, X, y, **params))
 
 
 @parameters
@@ -640,12 +684,25 @@ class AutoClassifier(  # type: ignore[misc]
     calibrate : bool, default=True
         Whether the averaged probabilities get a temperature, fitted to out-of-fold
         predictions.
+    positive : object, default=None
+        Class of two that metrics of one class, such as "average_precision" or "f1", and the
+        threshold are about.  None is 1 if that is a class, as in scikit-learn's metrics,
+        and the rarer class otherwise.
+    threshold : float, str or callable, default=0.5
+        Probability from which on ``predict`` returns `positive`, or the scorer of labels,
+        such as "balanced_accuracy", for which the best threshold is chosen on out-of-fold
+        predictions.  With two classes only.  A number may be set on a fitted estimator.
     {parameters}
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels.
+    positive_ : object
+        Class that metrics of one class and the threshold are about; None unless there are
+        two classes.
+    threshold_ : float
+        Probability from which on ``predict`` returns `positive_`.
     {attributes}
 
     See Also
@@ -668,6 +725,57 @@ class AutoClassifier(  # type: ignore[misc]
     """
 
     calibrate: Annotated[bool, "boolean"] = True
+    positive: Any = None
+    threshold: Annotated[Any, Interval(Real, 0, 1, closed="both"), str, callable] = 0.5
+
+    def _check(self) -> None:
+        super()._check()
+        if not isinstance(self.threshold, Real):
+            parameter = f"The 'threshold' parameter of {type(self).__name__}"
+            if not checked_metric(self.threshold, parameter).takes_labels:
+                raise ValueError(
+                    f"{parameter} must be a number from 0 to 1 or a scorer of labels, such "
+                    f"as 'balanced_accuracy' or 'f1'. Got {self.threshold!r}, which scores "
+                    "probabilities."
+                )
+
+    def _scoring(self, y: Array, split: Split) -> Scoring:
+        scoring = super()._scoring(y, split)
+        self.positive_ = scoring.positive
+        if scoring.positive is None and self.threshold != 0.5:
+            raise ValueError(
+                f"The 'threshold' parameter of {type(self).__name__} must be 0.5 for more "
+                f"than two classes. Got {self.threshold!r} for {len(self.classes_)}."
+            )
+        return scoring
+
+    def _target_findings(self, y: Array) -> tuple[Finding, ...]:
+        finding = check_classes(y)
+        return (finding,) if finding.outcome == "tip" else ()
+
+    def _threshold_choice(self, scoring: Scoring) -> ThresholdChoice:
+        if scoring.positive is None:
+            return ThresholdChoice()
+        column = int(np.flatnonzero(self.classes_ == scoring.positive)[0])
+        if isinstance(self.threshold, Real):
+            return ThresholdChoice(value=float(self.threshold), column=column)
+        scorer = with_positive(self.threshold, scoring.positive)
+        return ThresholdChoice(metric=checked_metric(scorer), column=column)
+
+    def _threshold(self) -> Threshold:
+        """Return the threshold of the blend in use, or the number that was set later."""
+        threshold = self._used().threshold
+        if self.positive_ is None or not isinstance(self.threshold, Real):
+            return threshold
+        return replace(threshold, value=float(self.threshold))
+
+    @property
+    def threshold_(self) -> float:
+        """Probability from which on ``predict`` returns `positive_`."""
+        return self._threshold().value
+
+    def _decided(self, probabilities: Array) -> Array:
+        return self._threshold().labels(probabilities, self.classes_)
 
 
 @parameters

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sk_tune._metric import Metric
 from sk_tune.automl._models import NETWORK_FAMILIES
 from sk_tune.automl._resources import few_threads
+from sk_tune.automl._threshold import MOST_PROBABLE, Threshold
 from sk_tune.ensemble import Combination, Library, Member, Parts, read_library
 
 Array = npt.NDArray[Any]
@@ -131,13 +132,14 @@ class Blend:
     """Fitted pipelines and their weights.
 
     `combination` has of each trial one member for each fold, with weights of sum 1; `names`
-    are those of the members' trials, and `temperature` is that of the averaged
-    probabilities.
+    are those of the members' trials, `temperature` is that of the averaged probabilities,
+    and `threshold` makes labels of them.
     """
 
     combination: Combination
     temperature: float
     names: tuple[str, ...] = ()
+    threshold: Threshold = MOST_PROBABLE
 
     @property
     def classes(self) -> Array | None:
@@ -161,13 +163,17 @@ class Blend:
             return self.parts.finish(self.combination(X))
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable labels, or the mean of the predictions."""
+        """Return the labels by the threshold, or the mean of the predictions."""
         found, classes = self.predict_proba(X), self.classes
-        return found[:, 0] if classes is None else np.asarray(classes[found.argmax(axis=1)])
+        return found[:, 0] if classes is None else self.threshold.labels(found, classes)
 
 
 def blend_of(
-    trials: Sequence[Trial], weights: Array, temperature: float, classes: Array | None
+    trials: Sequence[Trial],
+    weights: Array,
+    temperature: float,
+    classes: Array | None,
+    threshold: Threshold = MOST_PROBABLE,
 ) -> Blend:
     """Return the average of trials with a weight, which the folds of each share."""
     weighted = [(t, float(w)) for t, w in zip(trials, weights, strict=True) if w > 0]
@@ -180,6 +186,7 @@ def blend_of(
         combination=Combination(members, classes),
         temperature=temperature,
         names=tuple(trial.name for trial, _ in weighted for _ in trial.models),
+        threshold=threshold,
     )
 
 
@@ -190,7 +197,10 @@ def held_out_score(blend: Blend, metric: Metric, X: Any, y: Array) -> float:
     try:
         if blend.classes is None:
             return metric(y, blend.predict(X))
-        return metric(y, metric.response(blend.predict_proba(X), blend.classes))
+        predicted = blend.predict_proba(X)
+        if metric.takes_labels:
+            predicted = blend.threshold.decided(predicted)
+        return metric(y, metric.response(predicted, blend.classes))
     except ValueError:
         # The metric is not defined without a sample of each class.
         return float("nan")

@@ -2,6 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Which trials are averaged, and what the average is worth.
 
+Whether the columns help is judged by a proper score, whatever the metric: log loss against
+the shares of the classes, or squared error against the mean.  Other metrics can be raised
+without any column, as F1 by always predicting the rare class, or cannot be raised although
+the columns tell much, as the accuracy on a rare class.
+
 Each part of the samples is predicted by a choice that is made again, from all trials that
 were trained, without the scores of that part.  Where there is nothing to learn that is not
 enough: models that the other parts judge were trained on labels of this one, so that a
@@ -25,9 +30,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sk_tune._metric import Metric
+from sk_tune._metric import Metric, scorer_metric
 from sk_tune.automl._blend import Trial, library_of
 from sk_tune.automl._problem import Problem
+from sk_tune.automl._threshold import Threshold, ThresholdChoice
 from sk_tune.ensemble import GreedyOptions, Library, Selector
 from sk_tune.search import CorrectedScore, FoldScores
 
@@ -47,6 +53,11 @@ _FEWEST_FOLDS_TO_DEDUCT = 3
 # Share of the luck on a part that is taken off: kernel methods share all of it, boosting
 # and networks little.  Measured on noise, see docs/automl-quality.md.
 _DEDUCTED = 0.25
+# The scores that decide whether the columns help, by whether it is a classification.
+_PROPER = {
+    True: scorer_metric("neg_log_loss"),
+    False: scorer_metric("neg_mean_squared_error"),
+}
 # Orders of the true values of a part that tell what predictions score on it by chance.
 _N_SHUFFLES = 4
 
@@ -58,15 +69,20 @@ class Score:
     Parameters
     ----------
     name : {"dummy", "linear", "boosting", "networks", "best model", "ensemble"}
-        What was scored.
+        The scored model.
     mean, std : float
         Mean and standard deviation of the score over the folds; NaN if it cannot be taken,
         the deviation also if there is one held-out part instead of folds.
     held_out : float, default=nan
         Score on rows that were set aside; NaN without any.
     lead : float, default=nan
-        Low end of the 95 % interval of how far it is ahead of the dummy on the same rows;
-        infinite without a dummy, NaN where it was not asked for.
+        Low end of the 95 % interval of its lead over the dummy in the score, on the same
+        rows; infinite without a dummy, NaN if it was not computed.
+    loss : float, default=nan
+        Mean log loss of a classifier, or squared error of a regressor, over the folds.
+    gain : float, default=nan
+        Low end of the 95 % interval of the loss of the dummy less its own loss, on the same
+        rows; infinite without a dummy, NaN if it was not computed.
     """
 
     name: str
@@ -74,11 +90,13 @@ class Score:
     std: float
     held_out: float = math.nan
     lead: float = math.nan
+    loss: float = math.nan
+    gain: float = math.nan
 
     @property
     def beats_dummy(self) -> bool:
-        """Whether it is clearly ahead of the dummy: what verdict and attributes go by."""
-        return self.lead > 0
+        """Whether its loss is clearly lower than that of the dummy."""
+        return self.gain > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,15 +104,17 @@ class Chosen:
     """Members with weights of sum 1, and what to expect of them and of others.
 
     `temperature` is that of the averaged probabilities.  `scores` are those of the
-    "ensemble" and of the best single trial of "linear", of "boosting" and, as "best model",
-    of all, as far as there are some; `corrected` is the first with an interval.  `held_out`
-    are targets of the samples, and what choices on others predict of them.
+    "ensemble", of the best single trial of "linear", of "boosting" and, as "best model", of
+    all, and of the "dummy", as far as there are some; `thresholds` are theirs.  `corrected`
+    is the first score with an interval.  `held_out` are targets of the samples, and
+    predictions of them by choices on others.
     """
 
     trials: Sequence[Trial]
     weights: Array
     temperature: float
     scores: dict[str, Score]
+    thresholds: dict[str, Threshold]
     corrected: CorrectedScore | None
     held_out: tuple[Array, Array]
 
@@ -109,15 +129,17 @@ def choose(
     dummy: Trial | None = None,
     beats_dummy: bool | None = None,
     seconds: float | None = None,
+    threshold: ThresholdChoice | None = None,
 ) -> Chosen:
     """Choose members by greedy selection over out-of-fold predictions.
 
     Members, of which there must be one at least, are chosen by log loss in classification.
-    `others` were trained, too, but their models were not kept.  Without `beats_dummy` it is
-    found out, and there is an interval; a metric that has to be called often may take as
+    `others` were trained, too, but their models were not kept.  Without `beats_dummy` the
+    scores have intervals, which tell it; a metric that has to be called often may take as
     many `seconds`.
     """
-    pool = _Pool([*trials, *others], dummy, problem, metric)
+    threshold = threshold or ThresholdChoice()
+    pool = _Pool([*trials, *others], dummy, problem, metric, threshold)
     is_classification = pool.library.classes is not None
     n_bags = int(np.clip(_ROWS_IN_BAGS // len(pool.library.y), 1, _GREEDY.n_bags))
     selector = Selector(
@@ -133,10 +155,13 @@ def choose(
     crossed = _crossed(pool, selector, deducts=deducts)
     scores, corrected = pool.scores(crossed, intervals=asks, seconds=seconds)
     if asks and deducts and scores["ensemble"].beats_dummy:
-        leads = {name: score.lead for name, score in scores.items()}
+        deducted = scores
         crossed = _crossed(pool, selector, deducts=False)
         scores, corrected = pool.scores(crossed, intervals=True, seconds=seconds)
-        scores = {name: replace(s, lead=leads[name]) for name, s in scores.items()}
+        scores = {
+            name: replace(s, lead=deducted[name].lead, gain=deducted[name].gain)
+            for name, s in scores.items()
+        }
     members = pool.members(pool.criteria_of_all(), np.arange(len(trials)))
     candidates = [trials[k] for k in members]
     choice = selector.choose(library_of(candidates))
@@ -147,6 +172,10 @@ def choose(
         weights=weights / weights.sum(),
         temperature=choice.temperature,
         scores=scores,
+        thresholds={
+            name: threshold.best(predictions, pool.y, pool.library.classes)
+            for name, predictions in crossed.items()
+        },
         corrected=corrected,
         held_out=(pool.y, crossed["ensemble"]),
     )
@@ -156,10 +185,15 @@ class _Pool:
     """Trials, and the dummy as the last of them, with their scores on each part."""
 
     def __init__(
-        self, trials: Sequence[Trial], dummy: Trial | None, problem: Problem, metric: Metric
+        self,
+        trials: Sequence[Trial],
+        dummy: Trial | None,
+        problem: Problem,
+        metric: Metric,
+        threshold: ThresholdChoice,
     ) -> None:
         self.trials, self._dummy = trials, dummy
-        self._problem, self._metric = problem, metric
+        self._problem, self._metric, self._threshold = problem, metric, threshold
         every = [*trials, *([] if dummy is None else [dummy])]
         self.library = library_of(every)
         self.parts = np.unique(self.library.part)
@@ -219,14 +253,18 @@ class _Pool:
         return scores, others, luck
 
     def _fold_scores(
-        self, predictions: Array, folds: Array, y: Array | None = None
+        self,
+        predictions: Array,
+        folds: Array,
+        y: Array | None = None,
+        metric: Metric | None = None,
     ) -> FoldScores:
-        classes = self.library.classes
+        classes, metric = self.library.classes, metric or self._metric
         if y is None:
             y = self.y
         elif classes is not None:
             y = classes[y]
-        return FoldScores(self._metric, predictions, y, classes=classes, folds=folds)
+        return FoldScores(metric, predictions, y, classes=classes, folds=folds)
 
     def criteria(self, part: int, *, deducts: bool) -> tuple[Floats, Floats]:
         """Return what to choose by for a part: score and knowledge of each trial."""
@@ -286,30 +324,39 @@ class _Pool:
         self, crossed: dict[str, Array], *, intervals: bool, seconds: float | None
     ) -> tuple[dict[str, Score], CorrectedScore | None]:
         """Return the scores of predictions of all samples; an interval for the first."""
-        predictions = [*crossed.values()]
+        predictions = dict(crossed)
         if self._dummy is not None:
-            predictions.append(self._dummy.library.predictions[0])
-        fold_scores = self._fold_scores(np.stack(predictions), self._folds)
-        by_fold = fold_scores.on_all()
-        resampled = np.full((0, len(predictions)), np.nan)
-        if intervals:
-            rng = np.random.default_rng(0)
-            resampled = fold_scores.on_resamples(_N_BOOTSTRAPS, rng, seconds)
-            # A metric of few samples may be biased, as R^2 is.
-            with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-                shift = by_fold.mean(axis=0) - np.nanmean(resampled, axis=0)
-                # But none is higher than the metric can be.
-                most = np.nanmax(resampled, axis=0, initial=-np.inf)
-            resampled = np.minimum(resampled + shift, most)
+            predictions["dummy"] = self._dummy.library.predictions[0]
+        is_classification = self.library.classes is not None
+        proper = _PROPER[is_classification]
+        losses = self._fold_scores(
+            np.stack([*predictions.values()]), self._folds, metric=proper
+        )
+        if is_classification and self._metric.takes_labels:
+            predictions = {
+                name: self._threshold.crossed(
+                    own, self.y, self.library.classes, self._is_of_part
+                )
+                for name, own in predictions.items()
+            }
+        own_scores = self._fold_scores(np.stack([*predictions.values()]), self._folds)
+        by_fold, loss = own_scores.on_all(), -losses.on_all().mean(axis=0)
+        n_times = _N_BOOTSTRAPS if intervals else 0
+        resampled = _resampled(own_scores, n_times, seconds)
+        gains = _resampled(losses, n_times, seconds)
         scores = {}
-        for k, name in enumerate(crossed):
-            lead = np.inf
+        for k, name in enumerate(predictions):
+            lead = gain = np.inf if intervals else np.nan
             if self._dummy is not None:
-                lead, _ = _interval(resampled[:, k] - resampled[:, -1])
+                lead, gain = (
+                    _interval(values[:, k] - values[:, -1])[0]
+                    for values in (resampled, gains)
+                )
             mean, std = float(by_fold[:, k].mean()), float(by_fold[:, k].std())
             # One held-out part tells nothing of a spread.
             std = std if len(by_fold) > 1 else np.nan
-            scores[name] = Score(name=name, mean=mean, std=std, lead=float(lead))
+            own = {"lead": float(lead), "loss": float(loss[k]), "gain": float(gain)}
+            scores[name] = Score(name=name, mean=mean, std=std, **own)
         if not intervals:
             return scores, None
         low, high = _interval(resampled[:, 0])
@@ -321,6 +368,20 @@ class _Pool:
             n_bootstraps=int(np.isfinite(resampled[:, 0]).sum()),
             naive_score=max(trial.score for trial in self.trials),
         )
+
+
+def _resampled(scores: FoldScores, n: int, seconds: float | None) -> Floats:
+    """Return scores (B, C) on `n` resamples of the same rows for each metric."""
+    by_fold = scores.on_all().mean(axis=0)
+    if not n:
+        return np.full((0, len(by_fold)), np.nan)
+    resampled = scores.on_resamples(n, np.random.default_rng(0), seconds)
+    # A metric of few samples may be biased, as R^2 is.
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        shift = by_fold - np.nanmean(resampled, axis=0)
+        # But none is higher than the metric can be.
+        most = np.nanmax(resampled, axis=0, initial=-np.inf)
+    return np.minimum(resampled + shift, most)
 
 
 def _crossed(pool: _Pool, selector: Selector, *, deducts: bool) -> dict[str, Array]:

@@ -13,9 +13,8 @@ Nothing is begun without a look at the clock: what a fit takes was measured befo
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from sklearn.base import clone
@@ -73,9 +72,9 @@ _TOO_LONG = "It takes too long for this budget."
 class ModelCourse:
     """Trains models until the time is up or the rounds are done.
 
-    `n_rounds` is None for as many as the time allows. `sampler` is that of Hyperband; with
-    `follows_findings` networks are diagnosed, and `changes` are what followed from
-    `findings`, those of the last diagnosis of each network.
+    `n_rounds` is None for as many as the time allows. `sampler` is that of Hyperband. With
+    `follows_findings` each search of networks is diagnosed, and `changes` are the remedies
+    that were applied.
     """
 
     problem: Problem
@@ -83,11 +82,8 @@ class ModelCourse:
     n_rounds: int | None
     sampler: str
     follows_findings: bool
-    findings: list[Finding] = field(default_factory=list)
     changes: list[AppliedChange] = field(default_factory=list)
     was_interrupted: bool = False
-    # The findings by the name of the network.
-    _findings_of: dict[str, list[Finding]] = field(default_factory=dict)
     # Names of trials that were trained again on more samples, or for longer.
     _enlarged: set[str] = field(default_factory=set)
 
@@ -95,6 +91,17 @@ class ModelCourse:
     def found(self) -> Memory:
         """All that was found so far."""
         return self.runner.found
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The findings about the best search of each kind of network, with its name."""
+        if not self.follows_findings:
+            return []
+        return [
+            replace(finding, subject=name)
+            for name, part in self.found.searches.items()
+            for finding in part.findings
+        ]
 
     def run(self, models: Sequence[Model]) -> None:
         """Train models in the order of the first trainings; the first is always trained."""
@@ -389,9 +396,8 @@ class ModelCourse:
             return
         with warnings.catch_warnings(action="ignore"):
             applied = apply(part.findings, search)
-        self._findings_of[kind.model.name] = [*part.findings]
-        self.findings = list(chain.from_iterable(self._findings_of.values()))
-        self.changes += applied.changes
+        name = kind.model.name
+        self.changes += [replace(change, subject=name) for change in applied.changes]
         kind.space = dict(applied.target.param_distributions)
         kind.estimator = applied.target.estimator
         wanted = applied.target.max_resources

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sk_tune._text import counted, seconds_text
+from sk_tune.automl._scoring import metric_label
 from sk_tune.report import (
     SCORES_ARE_MEANS,
     Cell,
@@ -42,8 +43,7 @@ _MOST_PARAMS = 3
 
 def auto_page(auto: Any, *, title: str, usage: str) -> Page:
     """Return the page of a fitted AutoClassifier or AutoRegressor."""
-    scoring = auto.scoring or ("accuracy" if hasattr(auto, "classes_") else "r2")
-    metric = "R²" if scoring == "r2" else str(scoring)
+    metric = metric_label(auto.scoring_)
     lines = [
         ScoreLine(s.name, s.mean, s.mean - s.std, s.mean + s.std, _WHAT[s.name], s.held_out)
         for s in auto.scores_.values()
@@ -62,9 +62,10 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
         metric=metric,
         model=(kind, folds),
         parts=("Members and their weights", weights),
-        next_step=next_step(leaks, [f for f in auto.findings_ if not f.is_of_leaks]),
+        next_step=next_step(leaks, [f for f in auto.findings_ if f.subject]),
         verdict=auto.verdict_,
         notes=[
+            auto.scoring_reason_,
             SCORES_ARE_MEANS,
             *(f"{name} was not trained: {why}" for name, why in auto.failures_.items()),
         ],
@@ -78,7 +79,7 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
         ],
         changes=[str(change) for change in auto.changes_],
         models=_models(auto.leaderboard_, metric),
-        checks=leaks,
+        checks=[finding for finding in auto.findings_ if not finding.subject],
         reproduction=Reproduction(
             versions=package_versions(),
             seeds={"random_state": value_text(auto.random_state)},

@@ -4,52 +4,137 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from sk_tune.automl._chosen import Score
+from sk_tune.automl._scoring import Scoring
+
+Array = npt.NDArray[Any]
 
 
 def format_score(score: float, scale: float = 1.0) -> str:
-    """Return a score with three decimals, or three digits beside scores of unusual size."""
+    """Return a score with three decimals, or three digits next to unusually large ones."""
     if math.isnan(score):
         return "n/a"
     return f"{score:.3f}" if 0.05 <= scale < 1000 else f"{score:.3g}"
 
 
 def scale_of(scores: Sequence[Score]) -> float:
-    """Return the size of the largest of some scores; 1 if none is known."""
+    """Return the largest size of some scores; 1 if none is known."""
     return max((abs(s.mean) for s in scores if not math.isnan(s.mean)), default=1.0)
 
 
-def verdict(scores: Mapping[str, Score], n_leaks: int = 0) -> str:
-    """Return in plain words whether the ensemble is worth having; leaks come first."""
+def verdict(
+    scores: Mapping[str, Score],
+    scoring: Scoring,
+    *,
+    n_rows: int,
+    labels: Array | None = None,
+    members: Sequence[str] = (),
+    n_leaks: int = 0,
+) -> str:
+    """Return in plain words whether the columns help and which model is worth having.
+
+    `n_rows` were predicted by models that were not trained on them; `labels` are those of a
+    classification; `members` are the trials of the ensemble. Leaks come first.
+    """
+    best = scores["ensemble"]
+    if "best model" not in scores:
+        text = (
+            "No model was trained except the dummy, which looks at no column, so it is "
+            "unknown whether these columns help to predict the target."
+        )
+    elif not best.beats_dummy:
+        text = _of_no_gain(scores, scoring, n_rows, is_classification=labels is not None)
+    elif best.lead <= 0:
+        text = _of_no_lead(scores, scoring, labels)
+    else:
+        text = _of_models(scores, scoring, members)
     if n_leaks:
         reasons = "a reason" if n_leaks == 1 else f"{n_leaks} reasons"
-        return (
-            f"The leak guard found {reasons} why these scores may be too good to be true. "
-            f"{verdict(scores)}"
+        warning = (
+            f"The leak guard found {reasons} why these scores may be too good to be true."
         )
-    best = scores["ensemble"]
-    alone, networks = scores.get("best model"), scores.get("networks")
+        return f"{warning} {text}"
+    return text
+
+
+def _loss_and_dummy(*, is_classification: bool) -> tuple[str, str]:
+    """Return the name of the proper loss, and of the predictions it is compared with."""
+    if is_classification:
+        return "log loss", "the class shares"
+    return "squared error", "the mean"
+
+
+def _both(one: float, other: float) -> str:
+    return f"{format_score(one, other)} against {format_score(other, other)}"
+
+
+def _of_no_gain(
+    scores: Mapping[str, Score], scoring: Scoring, n_rows: int, *, is_classification: bool
+) -> str:
+    """Say that no loss is clearly below that of the dummy."""
+    loss, dummy = _loss_and_dummy(is_classification=is_classification)
+    best, alone, constant = scores["ensemble"], scores["best model"], scores["dummy"]
+    if alone.beats_dummy:
+        return (
+            f"By {loss} the ensemble is not clearly better than {dummy}. The best model "
+            f"alone is, {_both(alone.loss, constant.loss)}; it predicts with use='best'."
+        )
+    text = (
+        f"Nothing clearly beats predicting {dummy}: on {n_rows:,} rows the {loss} "
+        f"of the ensemble is {_both(best.loss, constant.loss)}. An effect too small to "
+        "show in this number of rows is not ruled out."
+    )
+    if best.lead > 0:
+        text += (
+            f" By {scoring.text} the ensemble is ahead of the dummy, "
+            f"{_both(best.mean, constant.mean)}, but that alone does not show that the "
+            "columns help."
+        )
+    return text
+
+
+def _of_no_lead(scores: Mapping[str, Score], scoring: Scoring, labels: Array | None) -> str:
+    """Say that the loss is below that of the dummy, although the score is not higher."""
+    loss, dummy = _loss_and_dummy(is_classification=labels is not None)
+    always = remedy = ""
+    if labels is not None and scoring.metric.takes_labels:
+        values, counts = np.unique(labels, return_counts=True)
+        always = f", which always predicts {values.tolist()[counts.argmax()]!r}"
+        score = "roc_auc" if len(values) == 2 else "neg_log_loss"
+        remedy = f" Score by ROC AUC or log loss: scoring={score!r}."
+        if len(values) == 2:
+            remedy += " Or move the threshold: threshold='balanced_accuracy'."
+    losses = _both(scores["ensemble"].loss, scores["dummy"].loss)
+    return (
+        f"By {scoring.text} the ensemble does not clearly beat the dummy{always}. "
+        f"By {loss} it is clearly better than {dummy}, {losses}, so the columns are "
+        f"informative.{remedy}"
+    )
+
+
+def _of_models(
+    scores: Mapping[str, Score], scoring: Scoring, members: Sequence[str]
+) -> str:
+    """Compare the ensemble with the linear model, the best model and the networks."""
+    best, linear = scores["ensemble"], scores.get("linear")
     scale = scale_of(list(scores.values()))
-    if alone is None:
-        return (
-            "No model was trained but the dummy, which looks at no column: whether these "
-            "columns help to predict the target is not known."
-        )
-    if not best.beats_dummy:
-        if alone.beats_dummy:
-            return (
-                "The ensemble does not clearly beat the dummy, which looks at no column. "
-                f"The best model alone does: {format_score(alone.mean, scale)} against "
-                f"{format_score(best.mean, scale)} of the ensemble. It "
-                "predicts with use='best'."
-            )
-        return (
-            "Nothing clearly beats the dummy, which looks at no column: nothing in these "
-            "columns that helps to predict the target was found."
-        )
-    sentences = [_against_linear(best, scores.get("linear"), scale)]
-    sentences.append(_against_one(best, alone, scale))
+    one = members[0] if len(members) == 1 else ""
+    if one.startswith("linear"):
+        sentences = [
+            f"The ensemble consists of the linear model alone ({one}): no other model "
+            "improves it."
+        ]
+    else:
+        sentences = [f"The ensemble consists of one model, {one}."] if one else []
+        sentences.append(_against_linear(best, linear, scale, scoring.text))
+    if not one:
+        sentences.append(_against_one(best, scores["best model"], scale))
+    networks = scores.get("networks")
     if networks is None:
         sentences.append("No network was trained.")
     else:
@@ -61,11 +146,11 @@ def verdict(scores: Mapping[str, Score], n_leaks: int = 0) -> str:
 
 
 def spread(score: Score) -> float:
-    """Return the spread over the folds, 0 where one held-out part does not tell it."""
+    """Return the spread over the folds, 0 for a single held-out part."""
     return 0.0 if math.isnan(score.std) else score.std
 
 
-def _against_linear(best: Score, linear: Score | None, scale: float) -> str:
+def _against_linear(best: Score, linear: Score | None, scale: float, metric: str) -> str:
     if linear is None or math.isnan(linear.mean):
         return "The ensemble beats the dummy. There is no linear model to compare with."
     gap = best.mean - linear.mean
@@ -77,26 +162,25 @@ def _against_linear(best: Score, linear: Score | None, scale: float) -> str:
             f"The ensemble does not beat the linear model: its CV score is {lower}. "
             "Prefer the linear model, which is simpler; it predicts with use='linear'."
         )
-    # Rounded numbers are compared, so that no gap of 0.023 is more than a spread of 0.023.
+    # Compare the rounded numbers, so that a gap of 0.023 never exceeds a spread of 0.023.
     if gap <= spread(best) or amount == format_score(best.std, scale):
         return (
             f"The ensemble does not clearly beat the linear model: it is ahead by "
-            f"{amount}, which is within {margin}. The linear model is "
+            f"{amount} in {metric}, which is within {margin}. The linear model is "
             "simpler; it predicts with use='linear'."
         )
-    text = f"The ensemble beats the linear model by {amount}, more than {margin}."
+    text = f"The ensemble beats the linear model by {amount} in {metric}"
     if math.isnan(best.std):
-        text = (
-            f"The ensemble beats the linear model by {amount} on one held-out part, which "
-            "does not tell how much scores vary."
-        )
+        text += " on one held-out part, which does not show how much scores vary."
+    else:
+        text += f", more than {margin}."
     if best.held_out <= linear.held_out:
         text += " But on the rows set aside it does not, so take that with caution."
     return text
 
 
 def _against_one(best: Score, alone: Score, scale: float) -> str:
-    """Say if the best model alone beats the ensemble, on samples that chose neither."""
+    """Say whether the best model alone beats the ensemble, on rows that chose neither."""
     one, all_, where = alone.held_out, best.held_out, "on the rows set aside"
     if math.isnan(one) or math.isnan(all_):
         one, all_, where = alone.mean, best.mean, "in the folds"
@@ -107,5 +191,5 @@ def _against_one(best: Score, alone: Score, scale: float) -> str:
         return ""
     return (
         f"The best model alone has a higher score than the ensemble {where}, {mine} "
-        f"against {theirs}. Consider it, which is simpler; it predicts with use='best'."
+        f"against {theirs}. It is simpler; it predicts with use='best'."
     )

@@ -132,7 +132,7 @@ def report(folder: Path, output: Path | None) -> None:
         title = saved.target
     path = folder / "report.html" if output is None else output
     written = write_report(auto, path, title, usage_text(folder))
-    print("\n".join(score_lines(list(auto.scores_.values()), str(auto.scoring))))
+    print("\n".join(score_lines(list(auto.scores_.values()), auto.scoring_)))
     print()
     print(labelled("Verdict", in_options(auto.verdict_)))
     print(labelled("Written", str(written)))

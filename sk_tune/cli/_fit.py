@@ -24,7 +24,14 @@ from sklearn.metrics import get_scorer
 from sk_tune import __version__
 from sk_tune._metric import check_metric_names
 from sk_tune._splits import as_times
-from sk_tune.automl import AutoClassifier, AutoRegressor
+from sk_tune._text import listed
+from sk_tune.automl import (
+    AutoClassifier,
+    AutoRegressor,
+    checked_metric,
+    positive_class,
+    with_positive,
+)
 from sk_tune.cli._output import (
     SavedModel,
     as_json,
@@ -58,7 +65,7 @@ from sk_tune.training import processes_per_cpu
 _LEAST_BUDGET = 1e-3
 # Seconds for writing files where nobody else computes, and their share at most.
 _SECONDS_OF_FILES, _MOST_FOR_FILES = 0.5, 0.1
-_DEFAULT_METRIC = {"classification": "accuracy", "regression": "r2"}
+_N_NAMED = 6  # Classes that a message names.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +73,16 @@ class FitOptions:
     """The options of ``sk-tune fit``, checked one by one but not against the table.
 
     `started` is when the budget began, by ``time.monotonic``; None stands for the default
-    of `metric`, `models` (all), `use` (the ensemble) and `n_jobs` (one process for each
-    CPU).
+    of `metric` and `positive` (by the target), `models` (all), `use` (the ensemble) and
+    `n_jobs` (one process for each CPU).
     """
 
     target: str
     task: str
     time_budget: float
     metric: str | None
+    positive: str | None
+    threshold: float | str
     models: list[str] | None
     use: str | None
     group: str | None
@@ -102,7 +111,7 @@ def fit(
     """
     check_output_folder(options.output, overwrite=options.overwrite)
     target = read_target(table.frame, options.target, options.task)
-    metric = _metric(options.metric, target)
+    _check_metric(options, target)
     groups = _structure(table.frame, options, "group")
     times = _structure(table.frame, options, "time_column")
     _check_rows(target, options.test_size)
@@ -113,15 +122,15 @@ def fit(
     if not options.json:
         noted = replace(table, notes=(*table.notes, *notes))
         share, keeps_whole = options.test_size, len(apart) > 1
-        print_problem(noted, target, kinds, metric, share, keeps_whole=keeps_whole)
+        print_problem(noted, target, kinds, share, keeps_whole=keeps_whole)
     left_out = {"started", "output", "overwrite", "n_jobs", "verbose", "json"}
     config = {
         name: value for name, value in asdict(options).items() if name not in left_out
     }
     config["data"] = None if source is None else str(source.absolute())
     with resumable_output(options.output, config, resumes=resumes) as store:
-        auto, was_interrupted = _train(X, target, metric, options, (groups, times), store)
-        summary = _summary(table, target, kinds, metric, auto, options)
+        auto, was_interrupted = _train(X, target, options, (groups, times), store)
+        summary = _summary(table, target, kinds, auto, options)
         texts_left_out = [
             name
             for name in kinds.dropped
@@ -145,7 +154,7 @@ def fit(
             if options.json:
                 print(as_json(summary), end="")
             else:
-                print_outcome(auto, metric, seconds)
+                print_outcome(auto, seconds)
     if not options.json:
         print(labelled("Written", f"{', '.join(written)} in {options.output}/"))
     if was_interrupted:
@@ -207,7 +216,6 @@ def _kinds(X: pd.DataFrame) -> tuple[ColumnKinds, list[str]]:
 def _train(
     X: pd.DataFrame,
     target: Target,
-    metric: str,
     options: FitOptions,
     structure: tuple[Any, Any],
     store: Path,
@@ -218,10 +226,13 @@ def _train(
     budget = options.time_budget
     files = min(_SECONDS_OF_FILES * processes_per_cpu(), _MOST_FOR_FILES * budget)
     seconds_left = options.started + budget - files - time.monotonic()
-    kind = AutoClassifier if target.task == "classification" else AutoRegressor
+    kind, of_classes = AutoRegressor, {}
+    if target.task == "classification":
+        kind = AutoClassifier
+        of_classes = {"positive": options.positive, "threshold": options.threshold}
     auto: Any = kind(
         time_budget=round(max(seconds_left, _LEAST_BUDGET), 3),
-        scoring=metric,
+        scoring=options.metric,
         test_size=options.test_size,
         models=options.models or "auto",
         use=options.use or "ensemble",
@@ -229,6 +240,7 @@ def _train(
         n_jobs=options.n_jobs or joblib.cpu_count(),
         progress=False if options.json else progress,
         random_state=options.random_state,
+        **of_classes,
     )
     groups, times = structure
     was_interrupted = False
@@ -241,8 +253,8 @@ def _train(
             was_interrupted = True
         except SearchError as error:
             raise OptionError(
-                f"--metric must suit the target. Got {metric!r}, by which no model could "
-                f"be scored. {error}"
+                f"--metric must suit the target. Got {options.metric!r}, by which no model "
+                f"could be scored. {error}"
             ) from error
     auto.set_params(progress=False, store=None)
     if auto.use not in auto.blends_:
@@ -273,12 +285,48 @@ def _write_somewhere(folder: Path, *content: Any) -> list[str]:
         ) from error
 
 
-def _metric(name: str | None, target: Target) -> str:
-    """Return a metric that the target can have, before any time is spent on it."""
-    if name is None:
-        return _DEFAULT_METRIC[target.task]
+def _check_metric(options: FitOptions, target: Target) -> None:
+    """Refuse options that the target does not allow, before any time is spent."""
+    labels = target.y if target.task == "classification" else None
+    if labels is None:
+        for option, given, default in (
+            ("--positive", options.positive, None),
+            ("--threshold", options.threshold, 0.5),
+        ):
+            if given != default:
+                raise OptionError(
+                    f"{option} must be left out for numbers, which have no classes. Got "
+                    f"{given!r} for a regression."
+                )
     try:
-        check_metric_names(name, "--metric")
+        positive = None if labels is None else positive_class(labels, options.positive)
+    except ValueError:
+        classes = listed([*map(str, np.unique(target.y))], _N_NAMED)
+        raise OptionError(
+            f"--positive must name one of two classes of the target, {classes}. Got "
+            f"{options.positive!r}."
+        ) from None
+    if options.threshold != 0.5 and positive is None:
+        raise OptionError(
+            "--threshold must be left out unless the target has two classes. Got "
+            f"{options.threshold!r} for {len(np.unique(target.y))} classes."
+        )
+    names = {"--metric": options.metric, "--threshold": options.threshold}
+    for option, name in names.items():
+        if isinstance(name, str):
+            _check_scorer(option, name, target, positive)
+
+
+def _check_scorer(option: str, name: str, target: Target, positive: Any) -> None:
+    """Refuse a scorer that cannot score a dummy on the target."""
+    try:
+        check_metric_names(name, option)
+        is_threshold = option == "--threshold"
+        if is_threshold and not checked_metric(name, option).takes_labels:
+            raise ValueError(
+                f"{option} must be a number from 0 to 1 or a scorer of labels, such as "
+                f"balanced_accuracy. Got {name!r}, which scores probabilities."
+            )
     except ValueError as error:
         raise OptionError(str(error)) from None
     is_class = target.task == "classification"
@@ -286,15 +334,15 @@ def _metric(name: str | None, target: Target) -> str:
     X = np.zeros((len(target.y), 1))
     with warnings.catch_warnings(action="ignore"):
         try:
-            score, reason = get_scorer(name)(dummy.fit(X, target.y), X, target.y), ""
+            scorer = get_scorer(with_positive(name, positive))
+            score, reason = scorer(dummy.fit(X, target.y), X, target.y), ""
         except (TypeError, ValueError) as error:
             score, reason = np.nan, f" {str(error).strip().partition(chr(10))[0]}"
     if not np.isfinite(score):
         raise OptionError(
-            f"--metric must suit the target, here for {target.task} with "
+            f"{option} must suit the target, here for {target.task} with "
             f"{len(np.unique(target.y))} different values. Got {name!r}.{reason}"
         )
-    return name
 
 
 def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
@@ -351,7 +399,6 @@ def _summary(
     table: LoadedTable,
     target: Target,
     kinds: ColumnKinds,
-    metric: str,
     auto: Any,
     options: FitOptions,
 ) -> dict[str, Any]:
@@ -360,13 +407,20 @@ def _summary(
         "table": table.name,
         "target": target.name,
         "task": target.task,
-        "metric": metric,
+        "metric": auto.scoring_,
+        "metric_reason": auto.scoring_reason_,
+        "positive": getattr(auto, "positive_", None),
+        "threshold": getattr(auto, "threshold_", None),
         "n_rows": len(table.frame),
         "columns": kinds,
         "scores": list(auto.scores_.values()),
         "corrected_score": auto.corrected_score_,
         "verdict": in_options(auto.verdict_),
-        "issues": [f.message for f in auto.findings_ if f.outcome == "issue"],
+        "issues": [
+            f"{f.subject}: {f.message}" if f.subject else f.message
+            for f in auto.findings_
+            if f.outcome == "issue"
+        ],
         "n_trials": auto.n_trials_,
         "failures": auto.failures_,
         "time_budget": options.time_budget,

@@ -149,6 +149,17 @@ def _share(text: str) -> float:
     return share
 
 
+def _threshold(text: str) -> float | str:
+    """Return a number from 0 to 1, or the name of a scorer, which fit checks."""
+    try:
+        threshold = float(text)
+    except ValueError:
+        return text
+    if not 0 <= threshold <= 1:
+        raise _wrong("a number from 0 to 1, or a scorer such as balanced_accuracy", text)
+    return threshold
+
+
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) > _MAX_SEED:
         raise _wrong(f"a whole number from 0 to {_MAX_SEED}", text)
@@ -224,7 +235,18 @@ def _search(
     overwrite: str = "replace files of these names in the output folder",
 ) -> list[_Argument]:
     """Return the arguments of a new fit."""
-    metric = "a scorer of scikit-learn; default: accuracy, or r2 for regression"
+    metric = (
+        "a scorer of scikit-learn; default: roc_auc of two classes, neg_log_loss of more, "
+        "r2 of numbers"
+    )
+    positive = (
+        "class that metrics of one class (average_precision, f1) are about; default: 1 if "
+        "that is a class, or the rarer of two"
+    )
+    threshold = (
+        "probability from which on the positive class is predicted, or a scorer of labels "
+        "such as balanced_accuracy to tune it by; default: 0.5"
+    )
     models = f"what to train, of {','.join(_MODELS)}; default: all of them"
     test = "share of the rows to set aside for a last check; default: 0.2"
     files = "folder for model/, resume/, trials.parquet, summary.json, report.html"
@@ -239,6 +261,8 @@ def _search(
         ),
         _time_budget(time_budget),
         _option("--metric", metric, metavar="NAME"),
+        _option("--positive", positive, metavar="CLASS"),
+        _option("--threshold", threshold, type=_threshold, default=0.5, metavar="VALUE"),
         _option("--models", models, type=_models, metavar="LIST"),
         _use("ensemble"),
         _option("--test-size", test, type=_share, default=0.2, metavar="SHARE"),

@@ -54,6 +54,8 @@ def score_lines(scores: Sequence[Score], scoring: str) -> list[str]:
 _GROUPED = r"cv=GroupKFold\(\) or StratifiedGroupKFold\(\)"
 _OPTIONS = {
     r"\buse='(\w+)'": r"--use \1",
+    r"\bscoring='(\w+)'": r"--metric \1",
+    r"\bthreshold='(\w+)'( of AutoClassifier)?": r"--threshold \1",
     rf"groups=group_copies\(X, y\) and {_GROUPED}": "name the column of cases by --group",
     rf"Split by group: {_GROUPED}, and groups=…": "Name its column by --group.",
     r"Sort the rows by time and split with cv=TimeSeriesSplit\(\)": (
@@ -69,8 +71,6 @@ def in_options(text: str) -> str:
     return text
 
 
-# Share of one class from which accuracy says little.
-_LOPSIDED = 0.8
 _N_NAMED = 6  # Columns, classes or members that are listed.
 
 
@@ -78,7 +78,6 @@ def print_problem(
     table: LoadedTable,
     target: Target,
     kinds: ColumnKinds,
-    metric: str,
     test_size: float,
     *,
     keeps_whole: bool,
@@ -104,7 +103,7 @@ def print_problem(
     print(labelled("Target", f"{target.name}: {target.task}, {target.reason}"))
     if target.other_task:
         print(labelled("", f"For {target.other_task}, say --task {target.other_task}."))
-    for note in _notes_on_target(target, metric):
+    for note in _notes_on_target(target):
         print(labelled("", note))
     plurals = {"number": "numbers", "date": "dates", "category": "categories"}
     counts = Counter(kind for _, kind in kinds)
@@ -124,8 +123,8 @@ def print_problem(
     print(labelled("Rows", f"about {apart}" if keeps_whole else apart))
 
 
-def print_outcome(auto: Any, metric: str, seconds: float) -> None:
-    """Print what was found and what it is worth."""
+def print_outcome(auto: Any, seconds: float) -> None:
+    """Print the models, their scores, the verdict and the findings."""
     trained = counted(auto.n_trials_, "model")
     print(labelled("Trained", f"{trained} in each fold; {seconds:.0f} s in all"))
     for family, reason in auto.failures_.items():
@@ -139,8 +138,14 @@ def print_outcome(auto: Any, metric: str, seconds: float) -> None:
     for finding in auto.findings_:
         if finding.outcome == "issue" and finding.is_of_leaks:
             print(labelled("Leak", f"{finding.message} {in_options(finding.remedy)}"))
+        if finding.code.startswith("SKT3"):
+            print(labelled("Classes", f"{finding.message} {in_options(finding.remedy)}"))
+    print(labelled("Metric", auto.scoring_reason_))
+    if getattr(auto, "threshold_", 0.5) != 0.5:
+        rule = f"{auto.positive_!r} from a probability of {auto.threshold_:.3g} on"
+        print(labelled("Labels", rule))
     print()
-    print("\n".join(score_lines(list(auto.scores_.values()), metric)))
+    print("\n".join(score_lines(list(auto.scores_.values()), auto.scoring_)))
     print()
     print(labelled("Verdict", in_options(auto.verdict_)))
     expected = f"{auto.corrected_score_} on new data, corrected for the choice"
@@ -148,16 +153,10 @@ def print_outcome(auto: Any, metric: str, seconds: float) -> None:
     print(labelled("Expected", prefix + expected))
 
 
-def _notes_on_target(target: Target, metric: str) -> Iterator[str]:
+def _notes_on_target(target: Target) -> Iterator[str]:
     if target.task != "classification":
         return
     labels, counts = np.unique(target.y, return_counts=True)
-    share = counts.max() / counts.sum()
-    if metric == "accuracy" and share >= _LOPSIDED:
-        yield (
-            f"Note: {100 * share:.0f} % of the rows are {str(labels[counts.argmax()])!r}, "
-            "so accuracy says little; consider --metric balanced_accuracy."
-        )
     rare = [str(label) for label in labels[counts < N_FOLDS]]
     if rare:
         yield (

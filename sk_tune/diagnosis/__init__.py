@@ -9,6 +9,7 @@ from sk_tune.diagnosis._findings import Change, Curves, Finding, to_act_on, verd
 from sk_tune.diagnosis._fold_checks import SampleCurve, try_without_fold
 from sk_tune.diagnosis._leak_copies import group_copies
 from sk_tune.diagnosis._leaks import find_leaks
+from sk_tune.diagnosis._target_checks import check_classes
 
 __all__ = [
     "Applied",
@@ -18,6 +19,7 @@ __all__ = [
     "Finding",
     "SampleCurve",
     "apply",
+    "check_classes",
     "curves_of",
     "curves_of_estimator",
     "diagnose",

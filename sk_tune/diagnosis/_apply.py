@@ -209,16 +209,20 @@ class AppliedChange:
         What it was and is: a value or what may vary; None if it was not there.
     reason : str
         Why.
+    subject : str, default=""
+        Kind of network that was changed, in AutoML, which trains several kinds.
     """
 
     parameter: str
     before: Any
     after: Any
     reason: str
+    subject: str = ""
 
     def __str__(self) -> str:
         before, after = _text(self.before), _text(self.after)
-        return f"{self.parameter}: {before} -> {after} ({self.reason})"
+        name = f"{self.subject}, {self.parameter}" if self.subject else self.parameter
+        return f"{name}: {before} -> {after} ({self.reason})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,6 +114,8 @@ class Finding:
         The remedy as changes of parameters or of a space, for ``apply``.
     candidate : int or None, default=None
         The row of ``cv_results_`` that it is about; None if it is about all.
+    subject : str, default=""
+        Kind of network that it is about, in AutoML, which trains several kinds.
     """
 
     code: str
@@ -125,6 +127,7 @@ class Finding:
     remedy: str = ""
     changes: tuple[Change, ...] = ()
     candidate: int | None = None
+    subject: str = ""
 
     def __str__(self) -> str:
         name, kind, text = self.cells
@@ -137,7 +140,8 @@ class Finding:
     def cells(self) -> list[str]:
         """Name, outcome and message with the remedy: a row of a table for notebooks."""
         kind = self.outcome if self.severity is None else f"{self.outcome}, {self.severity}"
-        return [self.name, kind, f"{self.message} {self.remedy}".rstrip()]
+        name = f"{self.subject}, {self.name}" if self.subject else self.name
+        return [name, kind, f"{self.message} {self.remedy}".rstrip()]
 
     @property
     def is_of_leaks(self) -> bool:
@@ -187,7 +191,7 @@ class Rule:
 
 
 # The place of a name is its code, counted from the number of its list: names are appended,
-# never inserted.  Rules from 201 on are those of the leak guard.
+# never inserted.  Rules from 201 on are of the leak guard, rules from 301 on of the target.
 _NAMES = {
     101: (
         "overfitting",
@@ -218,6 +222,7 @@ _NAMES = {
         "scaled over all rows",
         "outliers",
     ),
+    301: ("class imbalance",),
 }
 RULES = {
     name: Rule(f"SKT{code}", name)

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, logit, softmax
+from scipy.special import expit, log_expit, log_softmax, logit, softmax
 from sklearn import ensemble as sklearn_ensemble
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
@@ -53,18 +53,22 @@ def with_temperature(
 def fitted_temperature(probabilities: Array, y: Array, signs: Array | None = None) -> float:
     """Return the temperature between 0.05 and 20 with the least log loss.
 
-    Losses of samples with a sign of -1 in `signs` are subtracted.
+    The prior of its logarithm is standard normal, or a few samples whose classes are all
+    predicted right would get the lowest temperature.  Losses of samples with a sign of -1
+    in `signs` are subtracted.
     """
     is_multilabel = y.ndim == 2
+    p = np.clip(probabilities, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    log_odds = logit(p) if is_multilabel else np.log(p)
 
+    # Without clipping of scaled probabilities the loss is convex in the inverse.
     def loss(inverse: float) -> float:
-        scaled = with_temperature(probabilities, 1 / inverse, is_multilabel=is_multilabel)
         if is_multilabel:
-            true = np.where(y > 0.5, scaled, 1 - scaled)
+            true = log_expit(np.where(y > 0.5, inverse, -inverse) * log_odds)
         else:
-            true = scaled[np.arange(len(y)), y]
-        losses = -np.log(np.maximum(true, SMALLEST_PROBABILITY))
-        return float((losses if signs is None else losses * signs).mean())
+            true = log_softmax(inverse * log_odds, axis=1)[np.arange(len(y)), y]
+        prior = np.log(inverse) ** 2 / (2 * true.size)
+        return float(prior - (true if signs is None else true * signs).mean())
 
     optimum = minimize_scalar(loss, bounds=(1 / _HIGHEST, 1 / _LOWEST), method="bounded")
     return float(1 / optimum.x)

@@ -65,12 +65,14 @@ def quality_of(
     predictions: Array,
     classes: Array | None,
     set_aside: tuple[Array, Array] | None = None,
+    decide: Callable[[Array], Array] | None = None,
 ) -> Quality | None:
     """Return how good predictions of `y`, (n_samples,), are; None for other shapes.
 
     `predictions` are probabilities, (n_samples, n_classes), by `classes`, or numbers,
     (n_samples,), of models that lacked the sample; NaN where there are none. `set_aside`
-    are targets and predictions of samples that no fold had.
+    are targets and predictions of samples that no fold had. `decide` turns probabilities
+    into ones whose largest is at the predicted label; None keeps them.
     """
     y = np.asarray(y)
     n_axes = 1 if classes is None else 2
@@ -81,18 +83,23 @@ def quality_of(
     both.append((y[:0], predictions[:0]) if set_aside is None else set_aside)
     if not known.any():
         return None
-    measures = _REGRESSION if classes is None else _CLASSIFICATION
     taken = [_some(*pair) for pair in both]
+    decided = taken if decide is None else [(y, decide(p)) for y, p in taken]
+    measures = [(line, taken) for line in _REGRESSION]
+    if classes is not None:
+        measures = [(line, decided) for line in _OF_LABELS]
+        measures += [(line, taken) for line in _OF_PROBABILITIES]
     lines = []
-    for name, better, measure in measures:
-        folds, aside = (_measured(measure, *pair, classes) for pair in taken)
+    for (name, better, measure), pairs in measures:
+        folds, aside = (_measured(measure, *pair, classes) for pair in pairs)
         if folds == folds:
             lines.append(MetricLine(name, better, folds, aside))
     sizes: dict[str, Any] = {"n_rows": len(both[0][0]), "n_set_aside": len(both[1][0])}
     if classes is None:
         truth, predicted = _some(*both[0], most=_MOST_POINTS)
         return Quality(lines=lines, points=np.stack([predicted, truth], axis=1), **sizes)
-    truth, labels = both[0][0], classes[both[0][1].argmax(axis=1)]
+    truth, found = both[0]
+    labels = classes[(found if decide is None else decide(found)).argmax(axis=1)]
     counts = metrics.confusion_matrix(truth, labels, labels=classes)
     return Quality(lines=lines, labels=tuple(map(str, classes)), counts=counts, **sizes)
 
@@ -147,11 +154,13 @@ def _relative(y: Array, predicted: Array) -> float:
     return float(metrics.mean_absolute_percentage_error(y, predicted))
 
 
-_CLASSIFICATION: tuple[tuple[str, str, Callable[..., float]], ...] = (
+_OF_LABELS: tuple[tuple[str, str, Callable[..., float]], ...] = (
     ("accuracy", "greater", _of_labels(metrics.accuracy_score)),
     ("balanced accuracy", "greater", _of_labels(metrics.balanced_accuracy_score)),
     ("F1, mean of the classes", "greater", _of_labels(metrics.f1_score, average="macro")),
     ("Matthews correlation", "greater", _of_labels(metrics.matthews_corrcoef)),
+)
+_OF_PROBABILITIES: tuple[tuple[str, str, Callable[..., float]], ...] = (
     ("ROC AUC", "greater", _roc_auc),
     ("average precision of the rarer class", "greater", _precision),
     ("log loss", "less", _log_loss),

@@ -227,7 +227,9 @@ def metric_sums(
         # With two classes the responses are of one of them, with more of all.
         if responses.ndim == 3 and y.ndim == 1:
             make, y = _mean_roc_auc, y[:, np.newaxis] == np.unique(y)
-    elif metric.options or (make is None and metric.function is not log_loss):
+    elif metric.function is log_loss and metric.options.keys() <= {"labels"}:
+        classes = np.unique(metric.options["labels"]) if metric.options else classes
+    elif metric.options or make is None:
         return None
     # The square of what a diverging network predicts may be infinite, which is its score.
     sums: Sums | None = None

@@ -3,12 +3,21 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from sk_tune.automl import Score, format_score, scale_of
-from sk_tune.automl._verdict import verdict
+from sk_tune.automl._scoring import Scoring
+from sk_tune.automl._verdict import verdict as _verdict
 
 NAN = math.nan
+ACCURACY = Scoring(name="accuracy", scorer="accuracy", reason="")
+LABELS = np.repeat(["no", "yes"], [90, 10])
+
+
+def verdict(scores, scoring=ACCURACY, **options):
+    """Return the verdict on a classification of 100 rows."""
+    return _verdict(scores, scoring, **{"n_rows": 100, "labels": LABELS, **options})
 
 
 def _scores(
@@ -22,8 +31,12 @@ def _scores(
     alone=(0.7, 0.01, NAN),
 ):
     def score(name, mean, held_out=NAN):
-        lead = NAN if mean is None else mean - 0.5 - 0.01
-        return Score(name=name, mean=mean, std=std, held_out=held_out, lead=lead)
+        lead = gain = NAN
+        loss = 0.7
+        if mean is not None:
+            lead, loss, gain = mean - 0.51, 1.2 - mean, mean - 0.51
+        own = {"lead": lead, "loss": loss, "gain": gain}
+        return Score(name=name, mean=mean, std=std, held_out=held_out, **own)
 
     own = {
         "dummy": score("dummy", 0.5),
@@ -38,15 +51,27 @@ def _scores(
 @pytest.mark.parametrize(
     ("scores", "words"),
     [
-        (_scores(0.505, alone=(0.505, 0.01, NAN)), ["Nothing clearly beats the dummy"]),
-        (_scores(0.505), ["best model alone does: 0.700 against 0.505 of the ensemble"]),
+        (
+            _scores(0.505, alone=(0.505, 0.01, NAN)),
+            ["Nothing clearly beats predicting the class shares: on 100 rows"],
+        ),
+        (
+            _scores(0.505),
+            ["The best model alone is, 0.500 against 0.700; it predicts with use"],
+        ),
         (
             _scores(0.8),
-            ["beats the linear model by 0.100, more than", "alone would give 0.700"],
+            [
+                "beats the linear model by 0.100 in accuracy, more than",
+                "alone would give 0.700",
+            ],
         ),
         (_scores(0.8, networks=0.8), ["about as much"]),
         (_scores(0.705), ["does not clearly beat", "within the spread"]),
-        (_scores(0.7104), ["by 0.010, which is within the spread over the folds, 0.010"]),
+        (
+            _scores(0.7104),
+            ["by 0.010 in accuracy, which is within the spread over the folds, 0.010"],
+        ),
         (_scores(0.69), ["does not beat the linear model", "0.010 lower"]),
         (_scores(0.7), ["no higher"]),
         (_scores(0.8, held=0.6, linear_held=0.7), ["rows set aside it does not"]),
@@ -58,11 +83,11 @@ def _scores(
         ),
         (
             _scores(0.8, held=0.7, alone=(0.7, 0.01, 0.75)),
-            ["on the rows set aside, 0.750 against 0.700. Consider it, which is simpler"],
+            ["on the rows set aside, 0.750 against 0.700. It is simpler"],
         ),
         (
             _scores(0.8, std=NAN, alone=(0.9, NAN, NAN)),
-            ["on one held-out part, which does not tell", "Consider it, which is simpler"],
+            ["on one held-out part, which does not show", "It is simpler"],
         ),
     ],
 )
@@ -84,7 +109,7 @@ def test_the_verdict_says_what_is_worth_having(scores, words):
 )
 def test_leaks_come_first(n_leaks, start):
     """No score is read before what it is worth."""
-    text = verdict(_scores(0.8), n_leaks)
+    text = verdict(_scores(0.8), n_leaks=n_leaks)
 
     assert text.startswith(start)
     assert text.endswith(verdict(_scores(0.8)))
@@ -112,4 +137,4 @@ def test_of_the_dummy_alone_nothing_is_said_of_the_columns():
     """No model has looked at them, as where the time is too short for each."""
     own = {k: v for k, v in _scores(0.5).items() if k in {"dummy", "ensemble"}}
 
-    assert verdict(own).startswith("No model was trained but the dummy")
+    assert verdict(own).startswith("No model was trained except the dummy")

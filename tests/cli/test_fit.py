@@ -120,10 +120,10 @@ def test_noise_scores_at_chance_on_the_rows_set_aside(fit, printed, summary):
 
     fit(frame, "label", "--test-size", "0.5")
 
-    # Four standard deviations of the accuracy of coin tosses over 200 rows.
-    assert abs(summary()["scores"][-1]["held_out"] - 0.5) < 0.14
+    # Three standard deviations of the ROC AUC of random order over 200 rows.
+    assert abs(summary()["scores"][-1]["held_out"] - 0.5) < 0.13
     out = printed()
-    assert "linear model is simpler" in out or "clearly beats the dummy" in out
+    assert "linear model is simpler" in out or "clearly beats predicting" in out
 
 
 def test_rows_set_aside_are_never_trained_on(fit, monkeypatch):
@@ -177,7 +177,8 @@ def test_times_of_text_are_put_in_their_order(mixed_table, fit, written, summary
     mixed_table["late"] = is_last | (np.arange(120) % 3 == 0)
     mixed_table = mixed_table.sample(frac=1, random_state=0)
 
-    assert fit(mixed_table, "late", "--time-column", "since") == 0
+    options = ["--time-column", "since", "--metric", "accuracy"]
+    assert fit(mixed_table, "late", *options) == 0
 
     dummy = summary()["scores"][0]
     assert dummy["held_out"] == 0  # All of them are late, which most others are not.
@@ -403,7 +404,6 @@ def _in_session(pid):
     [
         ("accuracies", ["'accuracies'", "accuracy"]),
         ("xyz", ["'xyz'", "instead. Names: accuracy, "]),
-        ("f1", ["--metric must suit the target", "'f1'"]),
         ("acuracy", ["'acuracy' instead. Did you mean 'accuracy'? Names: accuracy, adj"]),
         ("neg_mean_squared_error", ["--metric must suit", "for classification", "2 diff"]),
     ],

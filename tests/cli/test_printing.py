@@ -46,7 +46,7 @@ def test_notes_tell_what_makes_scores_misleading(fit, printed):
 
     out = printed()
     assert "2 rows are copies of others" in out
-    assert "% of the rows are 'often'" in out
+    assert "4 % of 49 rows are of the class" in out
     assert "class rare, single" in out
 
 

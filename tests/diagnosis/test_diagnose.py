@@ -280,6 +280,7 @@ PUBLISHED = {
     "SKT206": "feature that gives the target away",
     "SKT207": "scaled over all rows",
     "SKT208": "outliers",
+    "SKT301": "class imbalance",
 }
 
 

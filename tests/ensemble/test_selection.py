@@ -341,6 +341,19 @@ def test_the_temperature_of_the_labels_is_found(true, link):
     assert fitted_temperature(link(logits), y) == pytest.approx(true, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "low", "high"), [([], 0.3, 0.9), ([1e-5, 1e-4, 0.07], 1.2, 6.0)]
+)
+def test_a_few_samples_give_no_extreme_temperature(wrong, low, high):
+    """Neither if all are predicted right, nor if some are surely wrong."""
+    right = np.concatenate([wrong, np.full(75 - len(wrong), 0.96)])
+    probabilities = np.stack([right, 1 - right], axis=1)
+
+    temperature = fitted_temperature(probabilities, np.zeros(75, dtype=int))
+
+    assert low < temperature < high
+
+
 @pytest.mark.parametrize("is_multilabel", [False, True])
 def test_probabilities_of_zero_stay_finite(is_multilabel):
     """A class of probability 0 has no infinite logarithm."""
