@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """From a table to a tuned ensemble in one call, within a time."""
 
-from sk_tune.automl._auto import AutoClassifier, AutoRegressor
+from sk_tune.automl._auto import AutoRegressor
+from sk_tune.automl._auto_classifier import AutoClassifier
 from sk_tune.automl._blend import Blend
 from sk_tune.automl._chosen import Score
 from sk_tune.automl._page import auto_page

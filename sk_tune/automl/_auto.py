@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
@@ -24,7 +24,7 @@ from sk_tune._declaration import parameters
 from sk_tune._metric import Metric
 from sk_tune._splits import as_times
 from sk_tune.automl._blend import Blend, Trial, best_of, blend_of, held_out_score
-from sk_tune.automl._chosen import Chosen, Score, choose, leaderboard
+from sk_tune.automl._chosen import Chosen, Score, choose_with_networks, leaderboard
 from sk_tune.automl._model_course import ModelCourse
 from sk_tune.automl._models import (
     Model,
@@ -48,7 +48,6 @@ from sk_tune.automl._scoring import (
     Scoring,
     checked_metric,
     scoring_of,
-    with_positive,
 )
 from sk_tune.automl._splitting import (
     Split,
@@ -61,9 +60,9 @@ from sk_tune.automl._splitting import (
 )
 from sk_tune.automl._threshold import MOST_PROBABLE, Threshold, ThresholdChoice
 from sk_tune.automl._verdict import verdict
-from sk_tune.diagnosis import Finding, check_classes
+from sk_tune.diagnosis import Finding
 from sk_tune.engine import value_fingerprint
-from sk_tune.ensemble import Combined, CombinedClassifier, CombinedRegressor
+from sk_tune.ensemble import Combined, CombinedRegressor
 from sk_tune.estimators import Seconds
 from sk_tune.exceptions import SearchError, TableError, warn_user
 from sk_tune.report import data_description, quality_of, write_page
@@ -294,10 +293,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             seed=found.seed % 2**20,
         )
         texts = _take(left_out_texts(self, given), kept)
-        self.findings_ = (
-            *self._target_findings(problem.y),
-            *self._leaks(problem, groups, times, texts),
-        )
+        self.findings_ = self._findings(problem, groups, times, texts)
         with warnings.catch_warnings(action="ignore"):
             models = self._models(problem)
             found = replace(found.of(models), split=split)
@@ -404,17 +400,14 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         self._scorer = scoring.scorer
         return scoring
 
-    def _target_findings(self, y: Array) -> tuple[Finding, ...]:
-        """Return the tips that the target alone gives."""
-        return ()
-
     def _threshold_choice(self, scoring: Scoring) -> ThresholdChoice:
         """Return how labels are made of probabilities: by the more probable class."""
         return ThresholdChoice()
 
-    def _leaks(
+    def _findings(
         self, problem: Problem, groups: Any, times: Any, texts: pd.DataFrame
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Finding, ...]:
+        """Return the findings about the data; warn of serious leaks."""
         if not self.leak_guard:
             return ()
         with warnings.catch_warnings(action="ignore"):
@@ -478,23 +471,15 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 f"At least one model must get a score by {scoring.name!r} in each fold. "
                 f"Got none. {reasons}"
             )
-        dummy = next((trial for trial in trials if trial.family == "dummy"), None)
-        found = [trial for trial in trials if trial is not dummy]
-        candidates, others = found or trials, course.found.others
-        how: dict[str, Any] = {
-            "calibrate": getattr(self, "calibrate", False),
-            "seconds": None if self.time_budget is None else course.runner.reserve / 2,
-            "dummy": dummy,
-            "threshold": self._threshold_choice(scoring),
-        }
-        chosen = choose(candidates, problem, metric, others=others, **how)
-        networks, of_networks = [t for t in candidates if t.is_network], None
-        if networks:
-            of_networks = chosen
-            if networks != candidates:
-                how["others"] = [t for t in others if t.is_network]
-                how["beats_dummy"] = chosen.scores["ensemble"].beats_dummy
-                of_networks = choose(networks, problem, metric, **how)
+        chosen, of_networks = choose_with_networks(
+            trials,
+            problem,
+            metric,
+            others=course.found.others,
+            calibrate=getattr(self, "calibrate", False),
+            seconds=None if self.time_budget is None else course.runner.reserve / 2,
+            threshold=self._threshold_choice(scoring),
+        )
         # skops can hold plain values.
         table = leaderboard(trials, chosen, of_networks)
         self._leaderboard = table.to_dict(orient="tight")
@@ -506,7 +491,20 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             for score in self._scores(trials, chosen, of_networks, metric, held_out)
         }
         self.ensemble_ = self.blends_["ensemble"]
-        self.best_estimator_ = self.blends_.get("best") or self._alone(candidates)
+        self.best_estimator_ = self.blends_.get("best", self.ensemble_)
+        self._judge(chosen, problem, scoring, held_out)
+        self.findings_ = (*self.findings_, *course.findings)
+        self.changes_ = tuple(course.changes)
+        self.n_trials_ = len(trials)
+
+    def _judge(
+        self,
+        chosen: Chosen,
+        problem: Problem,
+        scoring: Scoring,
+        held_out: tuple[Any, Array],
+    ) -> None:
+        """Set the attributes that say whether the columns help and how good models are."""
         classes = getattr(self, "classes_", None)
         predict = (
             self.ensemble_.predict if classes is None else self.ensemble_.predict_proba
@@ -525,9 +523,6 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             members=list(dict.fromkeys(self.ensemble_.names)),
             n_leaks=len(serious_leaks(self.findings_)),
         )
-        self.findings_ = (*self.findings_, *course.findings)
-        self.changes_ = tuple(course.changes)
-        self.n_trials_ = len(trials)
 
     @property
     def leaderboard_(self) -> pd.DataFrame:
@@ -651,7 +646,7 @@ def _take(X: Any, rows: Array) -> Any:
     return X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
 
 
-class _ScoredAsJudged:
+class ScoredAsJudged:
     """Takes scores as the search does, before the mixins of scikit-learn are asked."""
 
     _scorer: Any
@@ -672,115 +667,8 @@ class _ScoredAsJudged:
 
 
 @parameters
-class AutoClassifier(  # type: ignore[misc]
-    _ScoredAsJudged, ClassifierMixin, CombinedClassifier, AutoEstimator
-):
-    """A classifier that is found within a time.
-
-    {description}
-
-    Parameters
-    ----------
-    calibrate : bool, default=True
-        Whether the averaged probabilities get a temperature, fitted to out-of-fold
-        predictions.
-    positive : object, default=None
-        Class of two that metrics of one class, such as "average_precision" or "f1", and the
-        threshold are about.  None is 1 if that is a class, as in scikit-learn's metrics,
-        and the rarer class otherwise.
-    threshold : float, str or callable, default=0.5
-        Probability from which on ``predict`` returns `positive`, or the scorer of labels,
-        such as "balanced_accuracy", for which the best threshold is chosen on out-of-fold
-        predictions.  With two classes only.  A number may be set on a fitted estimator.
-    {parameters}
-
-    Attributes
-    ----------
-    classes_ : ndarray of shape (n_classes,)
-        Labels.
-    positive_ : object
-        Class that metrics of one class and the threshold are about; None unless there are
-        two classes.
-    threshold_ : float
-        Probability from which on ``predict`` returns `positive_`.
-    {attributes}
-
-    See Also
-    --------
-    AutoRegressor : The same for numbers.
-    HyperbandSearchCV : The search by itself.
-
-    {notes}
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sk_tune import AutoClassifier
-    >>> X, y = load_iris(return_X_y=True, as_frame=True)
-    >>> auto = AutoClassifier(time_budget=None, n_rounds=0, random_state=0).fit(X, y)
-    >>> bool(auto.corrected_score_.score > 0.9)
-    True
-    >>> list(auto.leaderboard_)
-    ['family', 'cv_score', 'cv_std', 'seconds', 'in_ensemble', 'weight', 'params']
-    """
-
-    calibrate: Annotated[bool, "boolean"] = True
-    positive: Any = None
-    threshold: Annotated[Any, Interval(Real, 0, 1, closed="both"), str, callable] = 0.5
-
-    def _check(self) -> None:
-        super()._check()
-        if not isinstance(self.threshold, Real):
-            parameter = f"The 'threshold' parameter of {type(self).__name__}"
-            if not checked_metric(self.threshold, parameter).takes_labels:
-                raise ValueError(
-                    f"{parameter} must be a number from 0 to 1 or a scorer of labels, such "
-                    f"as 'balanced_accuracy' or 'f1'. Got {self.threshold!r}, which scores "
-                    "probabilities."
-                )
-
-    def _scoring(self, y: Array, split: Split) -> Scoring:
-        scoring = super()._scoring(y, split)
-        self.positive_ = scoring.positive
-        if scoring.positive is None and self.threshold != 0.5:
-            raise ValueError(
-                f"The 'threshold' parameter of {type(self).__name__} must be 0.5 for more "
-                f"than two classes. Got {self.threshold!r} for {len(self.classes_)}."
-            )
-        return scoring
-
-    def _target_findings(self, y: Array) -> tuple[Finding, ...]:
-        finding = check_classes(y)
-        return (finding,) if finding.outcome == "tip" else ()
-
-    def _threshold_choice(self, scoring: Scoring) -> ThresholdChoice:
-        if scoring.positive is None:
-            return ThresholdChoice()
-        column = int(np.flatnonzero(self.classes_ == scoring.positive)[0])
-        if isinstance(self.threshold, Real):
-            return ThresholdChoice(value=float(self.threshold), column=column)
-        scorer = with_positive(self.threshold, scoring.positive)
-        return ThresholdChoice(metric=checked_metric(scorer), column=column)
-
-    def _threshold(self) -> Threshold:
-        """Return the threshold of the blend in use, or the number that was set later."""
-        threshold = self._used().threshold
-        if self.positive_ is None or not isinstance(self.threshold, Real):
-            return threshold
-        return replace(threshold, value=float(self.threshold))
-
-    @property
-    def threshold_(self) -> float:
-        """Probability from which on ``predict`` returns `positive_`."""
-        return self._threshold().value
-
-    def _decided(self, probabilities: Array) -> Array:
-        return self._threshold().labels(probabilities, self.classes_)
-
-
-@parameters
 class AutoRegressor(  # type: ignore[misc]
-    _ScoredAsJudged, RegressorMixin, CombinedRegressor, AutoEstimator
+    ScoredAsJudged, RegressorMixin, CombinedRegressor, AutoEstimator
 ):
     """A regressor that is found within a time.
 

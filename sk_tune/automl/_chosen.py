@@ -181,6 +181,28 @@ def choose(
     )
 
 
+def choose_with_networks(
+    trials: Sequence[Trial],
+    problem: Problem,
+    metric: Metric,
+    *,
+    others: Sequence[Trial],
+    **options: Any,
+) -> tuple[Chosen, Chosen | None]:
+    """Choose among all trials, and among the networks alone; None without a network."""
+    options["dummy"] = next((t for t in trials if t.family == "dummy"), None)
+    candidates = [t for t in trials if t is not options["dummy"]] or trials
+    chosen = choose(candidates, problem, metric, others=others, **options)
+    networks = [t for t in candidates if t.is_network]
+    if not networks:
+        return chosen, None
+    if networks == candidates:
+        return chosen, chosen
+    options["beats_dummy"] = chosen.scores["ensemble"].beats_dummy
+    others = [t for t in others if t.is_network]
+    return chosen, choose(networks, problem, metric, others=others, **options)
+
+
 class _Pool:
     """Trials, and the dummy as the last of them, with their scores on each part."""
 
@@ -381,7 +403,8 @@ def _resampled(scores: FoldScores, n: int, seconds: float | None) -> Floats:
         shift = by_fold - np.nanmean(resampled, axis=0)
         # But none is higher than the metric can be.
         most = np.nanmax(resampled, axis=0, initial=-np.inf)
-    return np.minimum(resampled + shift, most)
+    corrected: Floats = np.minimum(resampled + shift, most)
+    return corrected
 
 
 def _crossed(pool: _Pool, selector: Selector, *, deducts: bool) -> dict[str, Array]:

@@ -55,6 +55,9 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
         code.append("probabilities = auto.predict_proba(X_new)")
     took = seconds_text(auto.seconds_)
     leaks = [finding for finding in auto.findings_ if finding.is_of_leaks]
+    step = next_step(leaks, [finding for finding in auto.findings_ if finding.subject])
+    if step is not None and step.subject:
+        step = replace(step, remedy=f"{step.subject}: {step.remedy}")
     kind, folds, weights = model_texts(auto)
     return Page(
         title=title or type(auto).__name__,
@@ -62,7 +65,7 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
         metric=metric,
         model=(kind, folds),
         parts=("Members and their weights", weights),
-        next_step=next_step(leaks, [f for f in auto.findings_ if f.subject]),
+        next_step=step,
         verdict=auto.verdict_,
         notes=[
             auto.scoring_reason_,

@@ -226,7 +226,8 @@ def _train(
     budget = options.time_budget
     files = min(_SECONDS_OF_FILES * processes_per_cpu(), _MOST_FOR_FILES * budget)
     seconds_left = options.started + budget - files - time.monotonic()
-    kind, of_classes = AutoRegressor, {}
+    kind: Any = AutoRegressor
+    of_classes: dict[str, Any] = {}
     if target.task == "classification":
         kind = AutoClassifier
         of_classes = {"positive": options.positive, "threshold": options.threshold}
