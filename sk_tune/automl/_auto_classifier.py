@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""AutoML for labels: what it adds are the positive class and the threshold."""
+"""AutoML for labels, with a positive class and a threshold."""
 
 from dataclasses import replace
 from numbers import Real
@@ -66,12 +66,12 @@ class AutoClassifier(  # type: ignore[misc]
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.datasets import load_breast_cancer
     >>> from sk_tune import AutoClassifier
-    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> X, y = load_breast_cancer(return_X_y=True, as_frame=True)
     >>> auto = AutoClassifier(time_budget=None, n_rounds=0, random_state=0).fit(X, y)
-    >>> bool(auto.corrected_score_.score > 0.9)
-    True
+    >>> auto.scoring_, bool(auto.corrected_score_.score > 0.98)
+    ('roc_auc', True)
     >>> list(auto.leaderboard_)
     ['family', 'cv_score', 'cv_std', 'seconds', 'in_ensemble', 'weight', 'params']
     """

@@ -54,7 +54,7 @@ def test_text_among_numbers_is_told(tmp_path, fit, mixed_table, capsys, printed,
     assert "'size' holds numbers, except for 'bulky' in row 2" in printed()
     assert summary()["columns"]["numbers"] == ["size", "open"]
     assert main(["predict", str(tmp_path / "out"), str(tmp_path / "t.csv"), "--proba"]) == 0
-    assert capsys.readouterr().err.count("but for 'bulky' in row 2") == 1
+    assert capsys.readouterr().err.count("except for 'bulky' in row 2") == 1
 
 
 def test_imports_take_nothing_of_the_budget(fit, mixed_csv, summary, monkeypatch):
