@@ -32,13 +32,12 @@ from sk_tune.search._search_session import SearchSession
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space, as_space, points_of, skopt_space
 
-# Candidates of networks that a sampler is asked for at a time.  They cost little more
-# together than one alone, and a model that learns after every eighth candidate loses little
-# to one that learns after each.
+# Number of candidates of networks in a round.  Together they cost little more than one
+# alone, and learning after every eighth candidate loses little against learning after each.
 _POINTS_OF_NETWORKS = 8
 
 _OPTIONS = {"base_estimator", "acq_func", "xi", "kappa", "n_initial_points"}
-# Options of scikit-optimize's optimizer, which is not used.
+# Options of scikit-optimize's own optimizer, which is not used here.
 _WITHOUT_EFFECT = {
     "acq_optimizer",
     "acq_optimizer_kwargs",
@@ -54,9 +53,8 @@ _WITHOUT_EFFECT = {
 class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
     """Search by a model of the score, a Gaussian process or trees.
 
-    scikit-optimize fits the model; it is asked for as many candidates at a time as train
-    well together.  A candidate that fails counts as the worst so far, and the search goes
-    on.
+    The models are scikit-optimize's; a round has as many candidates as train well together.
+    A candidate that fails counts as the worst so far, and the search continues.
 
     Parameters
     ----------
@@ -64,47 +62,46 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         Parameter name -> list of values, scipy distribution, scikit-optimize dimension,
         its short form ``(low, high)`` or ``(low, high, "log-uniform")``, or
         :class:`~sk_tune.search.Choice` for parameters that depend on others.  With
-        ``(dict, n)`` that dict gets `n` candidates.  One that cannot be searched is refused
-        here already, as in scikit-optimize: ValueError, or TypeError where there is no
-        dict.
+        ``(dict, n)`` that dict gets `n` candidates.  The constructor rejects invalid
+        spaces, as in scikit-optimize: by ValueError, or TypeError if there is no dict.
     optimizer_kwargs : dict, default=None
         As in scikit-optimize: ``base_estimator`` ("GP", "ET", "RF", "GBRT", "dummy" or a
         regressor whose ``predict`` takes ``return_std``), ``acq_func`` ("EI", "PI", "LCB",
         "gp_hedge"), ``acq_func_kwargs`` (``xi``, here in standard deviations of the scores;
         ``kappa``) and ``n_initial_points``.  ``acq_optimizer``, ``acq_optimizer_kwargs``,
         ``avoid_duplicates``, ``initial_point_generator``, ``model_queue_size``, ``n_jobs``
-        and ``random_state`` are accepted and change nothing: the first candidates are a
+        and ``random_state`` are accepted without effect: the first candidates are a
         Latin hypercube, the others come from a pool without repeats, one model is kept, and
         it uses one thread and the search's seed.  With ``sampler="tpe"``,
         ``n_initial_points`` only.
     n_iter : int, default=50
-        Candidates.
+        Number of candidates.
     n_points : int or "auto", default="auto"
-        Candidates in a round, after which the model learns; "auto" is 8 for networks and
-        as many as workers for other estimators.
+        Number of candidates in a round, after which the model learns; "auto" is 8 for
+        networks and the number of workers for other estimators.
     sampler : {"bayes", "tpe"} or sampler, default="bayes"
         "tpe" is Optuna's tree-structured Parzen estimator (extra ``study``); or an object
         with ``ask(n_points)`` and ``tell(candidates, scores, n_resources=None)``, which is
-        used itself, so that a second fit finds what it has learnt.
+        used itself, so that a second fit continues to learn.
     random_state : int, RandomState or None, default=None
-        Source of the candidates.
+        Seed of the candidates.
     {parameters}
 
     Attributes
     ----------
     total_iterations : int
-        Candidates that ``fit`` is asked to try, of all dicts; there before ``fit``, too.
+        Number of candidates over all dicts; available before ``fit``, too.
     samplers_ : list of sampler
         One for each dict of the space.
     optimizer_results_ : list of OptimizeResult
-        One for each dict, as in scikit-optimize, for ``skopt.plots``; made when first asked
-        for, with one model fitted to all scores (None for a dict whose parameters depend on
-        others).  Scores are negated, and failed candidates count as the worst.
+        One for each dict, as in scikit-optimize, for ``skopt.plots``; computed on first
+        access, with one model fitted to all scores (None for a dict whose parameters depend
+        on others).  Scores are negated, and failed candidates count as the worst.
     {attributes}
 
     See Also
     --------
-    HyperbandSearchCV : Gives few epochs to many candidates first.
+    HyperbandSearchCV : Starts many candidates with few epochs.
     RandomizedSearchCV : Without a model.
 
     Examples
@@ -132,8 +129,8 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
     random_state: Annotated[Any, "random_state"] = None
 
     def __post_init__(self) -> None:
-        # scikit-optimize refuses bad spaces here; scikit-learn's checks ask constructors to
-        # take anything, and try that without an estimator.
+        # scikit-optimize rejects invalid spaces here; scikit-learn's checks require that
+        # constructors accept anything, and test that without an estimator.
         if hasattr(self.estimator, "fit"):
             as_space(self.search_spaces)
 
@@ -148,10 +145,10 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
             Targets.
         callback : callable, list of callable or None, default=None
             As in scikit-optimize, such as ``skopt.callbacks.DeltaYStopper``: called after
-            each round with the ``OptimizeResult`` so far (its ``models`` are empty); one
-            that returns true ends the search of the dict at hand.
+            each round with the ``OptimizeResult`` so far (its ``models`` are empty); a
+            callback that returns true ends the search of the current dict.
         **params : dict of str to object
-            For ``fit`` of the estimator, the scorer and the splitter, as in
+            Passed to ``fit`` of the estimator, the scorer and the splitter, as in
             scikit-learn's searches.
 
         Returns
@@ -162,9 +159,9 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         Raises
         ------
         ValueError
-            If a parameter is not what is asked for, or all fits failed.
+            If a parameter is invalid, or all fits failed.
         KeyboardInterrupt
-            On Ctrl-C, after the best candidate so far was fitted if there is one.
+            On Ctrl-C, after the best candidate so far was refitted, if there is one.
         """
         self.__dict__.pop("_optimizer_results", None)
         self._callbacks = list(check_callback(callback) or [])
@@ -175,7 +172,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
 
     @property
     def total_iterations(self) -> int:
-        """Number of candidates that ``fit`` is asked to try in all dicts of the space."""
+        """Number of candidates of ``fit`` over all dicts of the space."""
         return sum(n_iter for _, n_iter in self._counted_parts())
 
     @property
@@ -196,12 +193,12 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
     def _optimize_result(
         self, space: Space, results: Mapping[str, Any], start: int, model: Any = None
     ) -> Any:
-        """Return what the candidates of one dict scored as an ``OptimizeResult``.
+        """Return the scores of the candidates of one dict as an ``OptimizeResult``.
 
-        Scores are negated, and NaN, that of what failed, counts as the worst. A clone of
-        `model` (scikit-optimize's ``base_estimator``) is fitted to them, for plots of what
-        they depend on; None and "dummy" stand for none. None if parameters depend on others
-        or nothing was scored.
+        Scores are negated, and NaN, the score of failed candidates, counts as the worst. A
+        clone of `model` (scikit-optimize's ``base_estimator``) is fitted to them for plots
+        of partial dependence; None and "dummy" mean no model. None if parameters depend on
+        others or no candidate was scored.
         """
         later = [first for first in self._first_candidates if first > start]
         rows = slice(start, min(later, default=None))
@@ -259,7 +256,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         first: Sequence[Candidate],
         space: Space,
     ) -> None:
-        """Evaluate the candidates of one dict of the space, some of which are given."""
+        """Evaluate the candidates of one dict of the space, including given ones."""
         if self.n_points != "auto":
             n_points = int(self.n_points)
         elif network_of(self.estimator) is not None:
@@ -310,7 +307,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         return sum(n if s.n_points is None else min(n, s.n_points) for s, n in parts)
 
     def _counted_parts(self) -> list[tuple[Space, int]]:
-        """Return each dict of the space with the number of candidates that it gets."""
+        """Return each dict of the space with its number of candidates."""
         parts = space_of(self).parts()
         return [(space, self.n_iter if n is None else n) for space, n in parts]
 
@@ -318,7 +315,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         super()._keep(session, X, y, params)
         results = dict(self.cv_results_)
         for name in [name for name in results if name.startswith("mean_train_")]:
-            # Failed candidates are last, as in scikit-learn's ranks of held-out scores.
+            # Failed candidates rank last, as in scikit-learn's ranks of test scores.
             losses = np.nan_to_num(-results[name], nan=np.inf)
             ranks = rankdata(losses, method="min").astype(np.int32)
             results[name.replace("mean", "rank", 1)] = ranks

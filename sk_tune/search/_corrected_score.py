@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The score of the best candidate, corrected for having been chosen as the best.
+"""The score of the best candidate, corrected for selection bias.
 
 Notation, as in Tsamardinos et al. (2018): B resamples of N samples, C candidates.
 """
@@ -28,21 +28,21 @@ from sk_tune.search._outcomes import FoldOutcome, out_of_fold_predictions
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
-# Bytes of the weights of those resamples that are looked at together.
+# Bytes of the weights of the resamples processed together.
 _CHUNK_BYTES = 32 * 2**20
-# Above as many samples, blocks of samples drawn at random are resampled.
+# With more samples than this, random blocks of samples are resampled.
 _MOST_BLOCKS = 10_000
-# A metric that is no function of sums is called, 2 to 10 milliseconds each time.  So many
-# resamples are looked at whatever the time; for further ones a search has so many seconds.
+# A metric that is not a function of sums takes 2 to 10 milliseconds per call.  Use at least
+# this number of resamples; a search spends this number of seconds on more of them.
 _MOST_CALLS, _LEAST_RESAMPLES, _MOST_SECONDS = 1_000, 50, 30.0
 
 
 class FoldScores:
     """The score of each of C candidates on each of F folds of N samples, or NaN.
 
-    `predictions`, (C, N) or (C, N, K), are what the metric takes, or probabilities of
-    `classes`, which are None for numbers.  `folds`, (F, N), are true for the samples that a
-    fold held out.
+    `predictions`, (C, N) or (C, N, K), are in the form that the metric takes, or are
+    probabilities of `classes`, which are None for numbers.  `folds`, (F, N), marks the
+    held-out samples of each fold.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class FoldScores:
         if classes is not None:
             responses = metric.response(predictions, classes)
         self._scores = _scores_of(metric, y, responses, classes)
-        # Whether the metric is called for each score, which takes long.
+        # Whether the metric is called for each score, which is slow.
         self.needs_calls = isinstance(self._scores, _CalledMetric)
         self._n_calls = len(responses) * len(folds)
 
@@ -71,15 +71,15 @@ class FoldScores:
     def on_resamples(
         self, n: int, rng: np.random.Generator, seconds: float | None = None
     ) -> Floats:
-        """Return means (B, C) over folds on the samples that bootstraps miss, 37 % of them.
+        """Return means (B, C) over folds on the samples missed by bootstraps, 37 % of them.
 
-        `n` resamples are drawn, fewer for a metric that has to be called, and no more than
-        50 when `seconds` are over.
+        It draws `n` resamples, fewer for a metric that has to be called, and no more than
+        50 after `seconds`.
         """
         if self.needs_calls:
             n = min(n, max(_LEAST_RESAMPLES, _MOST_CALLS // self._n_calls))
         n_rows, chunk = self._folds.shape[1], 1 if self.needs_calls else None
-        # A resample may leave every fold without a score.
+        # A resample may leave all folds without a score.
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
             return np.concatenate([
                 np.nanmean(self._on(counts == 0), axis=1)
@@ -87,8 +87,8 @@ class FoldScores:
             ])
 
     def _on(self, weights: npt.NDArray[Any]) -> Floats:
-        """Return scores of shape (B, F, C) on the samples of weight 1, not 0, of (B, N)."""
-        # A metric may warn of samples that lack a class.
+        """Return scores (B, F, C) on the samples with weight 1 in weights (B, N)."""
+        # A metric may warn about samples that lack a class.
         with warnings.catch_warnings(action="ignore"):
             by_fold = [self._scores.of_all(weights * fold) for fold in self._folds * 1.0]
             return np.stack(by_fold, axis=1)
@@ -96,10 +96,10 @@ class FoldScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _CalledMetric:
-    """Scores of C candidates on resamples of N samples, by a call for each of them.
+    """Scores of C candidates on resamples of N samples, with one call per score.
 
-    `responses` are what the metric takes, of shape (C, N) or (C, N, K); `weight`, (N,), is
-    that of each sample if they differ.
+    `responses` are the arguments of the metric, of shape (C, N) or (C, N, K); `weight`,
+    (N,), are sample weights if they differ.
     """
 
     metric: Metric
@@ -111,13 +111,13 @@ class _CalledMetric:
         return replace(self, responses=self.responses[candidates])
 
     def of_all(self, counts: Floats) -> Floats:
-        """Return the scores (B, C), given how often each sample was drawn (B, N)."""
+        """Return the scores (B, C) for the number of draws of each sample, (B, N)."""
         scores = np.full((len(counts), len(self.responses)), np.nan)
         for row, drawn in zip(scores, counts, strict=True):
             samples = np.repeat(np.arange(len(self.y)), drawn.astype(np.intp))
             weights = {} if self.weight is None else {"sample_weight": self.weight[samples]}
             for candidate, response in enumerate(self.responses):
-                # The metric may not be defined for these samples.
+                # The metric may be undefined for these samples.
                 with suppress(ValueError):
                     score = self.metric(self.y[samples], response[samples], **weights)
                     row[candidate] = score
@@ -134,7 +134,7 @@ def _scores_of(
     classes: Array | None,
     weight: Array | None = None,
 ) -> _Scores:
-    """Return what scores all candidates under many weightings, by calls if it has to."""
+    """Return an object that scores all candidates under many weightings."""
     sums = metric_sums(metric, y, responses, classes)
     if sums is not None:
         return sums
@@ -143,20 +143,20 @@ def _scores_of(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrectedScore:
-    """What the best candidate is expected to score on new data; greater is better.
+    """Expected score of the best candidate on new data; greater is better.
 
     Parameters
     ----------
     score : float
-        Corrected for the choice of the best; NaN if no candidate can be chosen.
+        Corrected for selection bias; NaN if no candidate can be chosen.
     low, high : float
         Ends of the interval.
     confidence : float
-        Share of such intervals that hold the true score, at least.
+        Least share of such intervals that contain the true score.
     n_bootstraps : int
-        Resamples that were looked at.
+        Number of resamples.
     naive_score : float
-        Of the best candidate on all samples, pooled over folds: not corrected.
+        Score of the best candidate on all samples, pooled over folds, without correction.
     """
 
     score: float
@@ -175,7 +175,7 @@ class CorrectedScore:
         return (
             f"<p>Expected on new data: <b>{self}</b> ({100 * self.confidence:.0f} % "
             f"interval, {self.n_bootstraps} resamples; {naive} without the correction for "
-            "the choice of the best)</p>"
+            "selection bias)</p>"
         )
 
 
@@ -193,33 +193,32 @@ def corrected_score(
 ) -> CorrectedScore:
     """Return the best candidate's score by bootstrap bias-corrected cross-validation.
 
-    Samples are resampled; the candidate that is best on the samples drawn is scored on the
-    samples that were not.  The mean over resamples is free of the optimism of a maximum.
+    The candidate that is best on the samples of a resample is scored on the samples that
+    were not drawn.  The mean over resamples is free of the optimism of a maximum.
 
     Parameters
     ----------
     predictions : array-like of shape (C, N) or (C, N, K)
-        Out-of-fold predictions of each candidate: what the metric takes, or class
-        probabilities if `classes` are given.  Samples that no candidate predicts are left
-        out; a candidate that misses one of the others is never chosen.  NaN and None are
-        missing.
+        Out-of-fold predictions of each candidate, in the form that the metric takes, or
+        class probabilities if `classes` are given.  Samples that no candidate predicts are
+        ignored; a candidate with other gaps is never chosen.  NaN and None are missing.
     y : array-like of shape (N,) or (N, n_outputs)
         True values.
     metric : Metric or callable
-        Of true values and predictions; greater is better.
+        Function of true values and predictions; greater is better.
     n_bootstraps : int, default=1000
-        Resamples; B.
+        Number of resamples; B.
     confidence : float, default=0.95
-        Of the interval.
+        Confidence of the interval.
     classes : array-like of shape (K,) or None, default=None
         If given, predictions are the probabilities of these classes, or of each label of a
         multilabel `y`.
     sample_weight : array-like of shape (N,) or None, default=None
         Weights of the samples in every score; all equal if None.
     time_budget : float or None, default=None
-        Seconds after which no more resamples are looked at, if there were 50.
+        Seconds after which no further resamples are drawn, if there are 50.
     random_state : int, RandomState or None, default=None
-        Where resamples come from.
+        Seed of the resamples.
 
     Returns
     -------
@@ -233,15 +232,15 @@ def corrected_score(
 
     Accuracy, balanced accuracy, precision, recall, F and Jaccard scores, log loss, squared,
     root mean squared and absolute error and R^2 take matrix products of O(B N C), in chunks
-    of bounded memory; ROC AUC, of each class against the others too, takes as many
-    operations, but slower ones.  Of more than 10,000 samples, 10,000 blocks of samples that
-    are put together at random are resampled instead, which leaves the variance of sums as
-    it is and takes O(N C); the ROC AUC is that of DeLong's linear terms then.  Any other
-    metric is called O(B C) times, with B lowered to ``max(50, 1_000 // C)`` at most;
-    resamples for which it is not defined, say because they lack a class, are left out.
+    of bounded memory; ROC AUC, also one-against-rest, takes the same number of slower
+    operations.  With more than 10,000 samples, 10,000 random blocks of samples are
+    resampled instead, which preserves the variance of sums and takes O(N C); the ROC AUC
+    then uses DeLong's linear terms.  Any other metric is called O(B C) times, with B
+    reduced to ``max(50, 1_000 // C)`` at most; resamples for which it is undefined, because
+    they lack a class for example, are ignored.
 
-    The score is of predictions pooled over folds.  A search's ``best_score_`` is the mean
-    over folds, which differs for metrics that are no means over samples.
+    The score is that of predictions pooled over folds.  A search's ``best_score_`` is the
+    mean over folds, which differs for metrics that are not means over samples.
 
     References
     ----------
@@ -268,12 +267,12 @@ def corrected_score(
 
     seed = check_random_state(random_state).randint(2**31 - 1)
     outside = np.empty(0)
-    # A metric may warn of every resample that lacks a class.
+    # A metric may warn about every resample that lacks a class.
     with warnings.catch_warnings(action="ignore"):
         naive = scores.of_all(w[np.newaxis])[0] if responses.size else np.empty(0)
         usable = np.isfinite(naive)
         if usable.any():
-            # An infinite value times a sample's weight of 0 would be no number.
+            # An infinite value times a weight of 0 would be NaN.
             scores = scores.of(usable)
             rng = np.random.default_rng(seed)
             draws = _draws(rng, n_bootstraps, len(w), chunk, time_budget)
@@ -293,9 +292,9 @@ def corrected_score(
 
 
 def _outside(scores: _Scores, n_candidates: int, counts: Floats, w: Floats) -> Floats:
-    """Return what the best candidate on the samples drawn scores on those not drawn, (B,).
+    """Return the out-of-bag score of the candidate that is best on the samples drawn, (B,).
 
-    NaN where no candidate has a score on the samples drawn. `w` is the weight of a sample.
+    NaN if no candidate has a score on the samples drawn. `w` are the sample weights.
     """
     missed = (counts == 0) * w
     if n_candidates == 1:
@@ -303,19 +302,19 @@ def _outside(scores: _Scores, n_candidates: int, counts: Floats, w: Floats) -> F
     inside = scores.of_all(counts * w)
     best = np.where(np.isnan(inside), -np.inf, inside).argmax(axis=1)
     best[np.isnan(inside).all(axis=1)] = -1
-    found = np.full(len(counts), np.nan)
+    scores_outside = np.full(len(counts), np.nan)
     for candidate in np.unique(best[best >= 0]):
-        asked = best == candidate
-        found[asked] = scores.of([candidate]).of_all(missed[asked])[:, 0]
-    return found
+        is_best = best == candidate
+        scores_outside[is_best] = scores.of([candidate]).of_all(missed[is_best])[:, 0]
+    return scores_outside
 
 
 def _draws(
     rng: np.random.Generator, n: int, n_rows: int, chunk: int | None, seconds: float | None
 ) -> Iterator[Floats]:
-    """Yield how often each sample is drawn, for up to `chunk` resamples at a time.
+    """Yield the number of draws of each sample, for `chunk` resamples at a time.
 
-    None are as many as fit into memory. After `seconds` no more than the least are drawn.
+    None means as many as fit into memory. After `seconds` only the least number is drawn.
     """
     chunk = chunk or max(1, _CHUNK_BYTES // (8 * n_rows))
     if seconds is not None:
@@ -339,9 +338,9 @@ def corrected_score_of(
 ) -> CorrectedScore | None:
     """Return the corrected score of a fitted search's best candidate.
 
-    None for a metric that is no function of targets and predictions, for one of decision
-    functions, for one of probabilities if a candidate has labels only (ROC AUC of labels is
-    another one), and if there are no scores.
+    None if there are no scores, or for a metric that is not a function of targets and
+    predictions, that needs decision functions, or that needs probabilities while a
+    candidate has labels only (ROC AUC of labels is a different metric).
     """
     scorer, name = deciding_scorer(search)
     metric = scorer_metric(scorer, search.estimator)
@@ -350,15 +349,15 @@ def corrected_score_of(
         return None
     if not np.isfinite(search.cv_results_[f"mean_test_{name}"]).any():
         return None
-    held = [outcome.held for folds in outcomes for outcome in folds]
-    if not metric.takes_labels and any(h is not None and h.is_of_predict for h in held):
+    held_out = [outcome.held for folds in outcomes for outcome in folds]
+    if not metric.takes_labels and any(h is not None and h.is_of_predict for h in held_out):
         return None
-    # One network's predictions of each sample, where the folds were repeated: the mean of
+    # One network's prediction of each sample if folds were repeated, because the mean of
     # several networks would have another score.
     last = [outcomes[row] for row in record.last_rows]
     predictions = out_of_fold_predictions(last, record.n_rows, classes, averaged=False)
     if classes is None and is_classifier(search) and record.y.ndim == 2:
-        # Predictions are the probabilities of each label, then.
+        # Predictions are then the probabilities of each label.
         classes = np.arange(record.y.shape[1])
     return corrected_score(
         predictions,
@@ -374,9 +373,9 @@ def corrected_score_of(
 def _complete(
     predictions: Any, y: Any, metric: Metric, classes: Any
 ) -> tuple[Array, Array, Array | None, npt.NDArray[np.bool_]]:
-    """Return responses of the complete candidates, true values, classes, and which samples.
+    """Return responses of complete candidates, true values, classes, and sample positions.
 
-    The samples are those of all candidates that have most: others went out before.
+    The samples are those of the candidates with the most predictions; others ended earlier.
     """
     predictions, y = np.asarray(predictions), np.asarray(y)
     is_float = predictions.dtype.kind == "f"

@@ -296,14 +296,14 @@ def _ratio_of_counts(metric: Metric, y: Array, labels: Array) -> MetricSums | No
     of_none = 0 if of_none == "warn" else of_none
     if y.dtype.kind != labels.dtype.kind or 2 * labels.size > _MOST_COUNTED:
         return None
-    is_multilabel, known = y.ndim == 2, np.unique([y, *labels])
-    classes = known.tolist()
+    is_multilabel, labels_present = y.ndim == 2, np.unique([y, *labels])
+    classes = labels_present.tolist()
     if (
         len(options) > 4
         or not np.isfinite(options["beta"])
         or of_none not in {0, 1}
         or average not in {"binary", "micro", "macro", "weighted"}
-        or not _are_classes(known, is_multilabel=is_multilabel)
+        or not _are_classes(labels_present, is_multilabel=is_multilabel)
         or len(classes) * labels.size > _MOST_COUNTED
     ):
         return None
@@ -352,7 +352,8 @@ def _roc_auc(y: Array, scores: Array) -> AucSums | None:
 def _mean_roc_auc(y: Array, probabilities: Array) -> MeanOfSums:
     columns = np.moveaxis(probabilities, 2, 0)
     parts = [
-        AucSums(scores=p, is_positive=own) for p, own in zip(columns, y.T, strict=True)
+        AucSums(scores=p, is_positive=is_class)
+        for p, is_class in zip(columns, y.T, strict=True)
     ]
     return MeanOfSums(parts=parts)
 

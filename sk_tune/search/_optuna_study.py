@@ -139,7 +139,7 @@ def add_trials(
     optuna: Any, study: Any, space: Space, records: Sequence[TrialRecord]
 ) -> None:
     """Add the trials that a study lacks, but those that are running; greater is better."""
-    known = {
+    existing = {
         (trial.user_attrs.get(_ROW), _text(trial.params))
         for trial in study.get_trials(deepcopy=False)
     }
@@ -148,9 +148,9 @@ def add_trials(
     for record in records:
         params = {n: stored_value(v) for n, v in record.params.items()}
         shown = {n: v for n, v in params.items() if n in distributions}
-        if record.state == "running" or (record.row, _text(shown)) in known:
+        if record.state == "running" or (record.row, _text(shown)) in existing:
             continue
-        others = {n: v for n, v in params.items() if n not in shown}
+        hidden_params = {n: v for n, v in params.items() if n not in shown}
         new.append(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState[_STATES[record.state]],
@@ -158,7 +158,7 @@ def add_trials(
                 params=shown,
                 distributions={n: distributions[n] for n in shown},
                 intermediate_values=record.steps,
-                user_attrs={_ROW: record.row, **others, **record.more},
+                user_attrs={_ROW: record.row, **hidden_params, **record.more},
             )
         )
     study.add_trials(new)
@@ -172,7 +172,7 @@ def _distributions(
     optuna: Any, space: Space, records: Sequence[TrialRecord]
 ) -> dict[str, Any]:
     """Return the distribution of each parameter that Optuna can have one of."""
-    kinds, found = optuna.distributions, {}
+    kinds, by_name = optuna.distributions, {}
     for name in space.names:
         dimensions = [c.dimension for c in space.columns if c.name == name]
         lists = [d for d in dimensions if isinstance(d, Values)]
@@ -181,7 +181,7 @@ def _distributions(
         ]
         if len(lists) == len(dimensions) and len(values) <= _MOST_CHOICES:
             choices = list(dict.fromkeys(map(stored_value, values)))
-            found[name] = kinds.CategoricalDistribution(choices)
+            by_name[name] = kinds.CategoricalDistribution(choices)
             continue
         ends = [end for d in dimensions for end in _ends(d)]
         ends += [r.params[name] for r in records if name in r.params]
@@ -190,11 +190,13 @@ def _distributions(
             continue
         is_log = all(getattr(d, "is_log", False) for d in dimensions) and min(ends) > 0
         if all(isinstance(end, Integral) for end in ends):
-            found[name] = kinds.IntDistribution(int(min(ends)), int(max(ends)), log=is_log)
+            by_name[name] = kinds.IntDistribution(
+                int(min(ends)), int(max(ends)), log=is_log
+            )
         else:
             low, high = float(min(ends)), float(max(ends))
-            found[name] = kinds.FloatDistribution(low, high, log=is_log)
-    return found
+            by_name[name] = kinds.FloatDistribution(low, high, log=is_log)
+    return by_name
 
 
 def _ends(dimension: Any) -> list[Any]:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Configurations and scores that a learning search takes over from an earlier search."""
+"""Configurations and scores of an earlier search, for searches that learn."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from sk_tune.space import Candidate, Space
 class _Earlier:
     """A candidate that was evaluated before.
 
-    `score` is NaN if it failed. `n_resources` is None if it was granted all that there is,
-    `resource` if nobody knows of what.
+    `score` is NaN if it failed. `n_resources` is None after a full training, `resource` is
+    None if the resource is unknown.
     """
 
     params: dict[str, Any]
@@ -31,11 +31,11 @@ class _Earlier:
 
 
 def _earlier_results(source: Any) -> list[_Earlier]:
-    """Return what an earlier search found, in the order of evaluation.
+    """Return the results of an earlier search, in the order of evaluation.
 
-    The source is a fitted search or its ``cv_results_``, a study of Optuna of one
+    The source is a fitted search or its ``cv_results_``, an Optuna study with one
     objective, or pairs of parameters and scores, greater is better. Raises TypeError for
-    anything else, ValueError if a search is not fitted, or a study has several objectives.
+    other objects, ValueError if a search is not fitted, or a study has several objectives.
     """
     if isinstance(source, Mapping) and "params" in source:
         return _of_results(source, True)
@@ -62,20 +62,20 @@ def _earlier_results(source: Any) -> list[_Earlier]:
 def _of_results(
     results: Mapping[str, Any], refit: Any, full: int | None = None
 ) -> list[_Earlier]:
-    """Return what ``cv_results_`` hold; `full` is what candidates were to get at most."""
+    """Return the contents of ``cv_results_``; `full` is the largest resource."""
     scores = guiding_scores(results, refit)
     resource = _resource(results)
     granted = results.get("n_resources")
     most = max(granted) if full is None and granted is not None else full
     reasons = results.get("failure_reason", [""] * len(scores))
-    found = []
+    earlier = []
     for row, params in enumerate(results["params"]):
         if reasons[row] in NOT_TRAINED:
-            # That Ctrl-C or the time came before its score says nothing of a candidate.
+            # An interrupted candidate without a score says nothing about its parameters.
             continue
         n = None if granted is None or granted[row] == most else int(granted[row])
         parameters = {name: value for name, value in params.items() if name != resource}
-        found.append(
+        earlier.append(
             _Earlier(
                 params=parameters,
                 score=float(scores[row]),
@@ -83,7 +83,7 @@ def _of_results(
                 resource=resource or "n_samples",
             )
         )
-    return found
+    return earlier
 
 
 def _resource(results: Mapping[str, Any]) -> str | None:
@@ -103,26 +103,28 @@ def _of_study(study: Any) -> list[_Earlier]:
             f"Got one with {len(study.directions)}."
         )
     sign = -1.0 if study.directions[0].name == "MINIMIZE" else 1.0
-    found = []
+    earlier = []
     for trial in study.trials:
         kind = trial.state.name
         if kind == "COMPLETE":
-            found.append(_Earlier(params=trial.params, score=sign * trial.value))
+            earlier.append(_Earlier(params=trial.params, score=sign * trial.value))
         elif kind == "FAIL":
-            found.append(_Earlier(params=trial.params, score=np.nan))
+            earlier.append(_Earlier(params=trial.params, score=np.nan))
         elif kind == "PRUNED" and trial.intermediate_values:
             step, score = max(trial.intermediate_values.items())
             score = sign * score
-            found.append(_Earlier(params=trial.params, score=score, n_resources=int(step)))
-    return found
+            earlier.append(
+                _Earlier(params=trial.params, score=score, n_resources=int(step))
+            )
+    return earlier
 
 
 class EarlierStart:
-    """Tells samplers what was found before, and has the best of it evaluated again.
+    """Passes earlier results to samplers, except the best, which is evaluated again.
 
-    `max_resources` is what the search grants at most of `resource`; who had more had all.
-    If None, it has no rungs, and only what had all resources counts. Scores after other
-    resources do not count, but for those after all of them.
+    `max_resources` is the largest amount of `resource` in the search; more counts as this
+    amount. If None, it has no rungs, and only fully trained candidates count. Scores after
+    other resources do not count, except scores after a full training.
     """
 
     def __init__(
@@ -134,12 +136,12 @@ class EarlierStart:
         self._n_used = 0
 
     def tell(self, sampler: Sampler, space: Space) -> list[Candidate]:
-        """Tell a sampler of all in its space but the best, which is returned.
+        """Tell a sampler all results in its space except the best, which is returned.
 
-        It is to be evaluated first, because its score is that of other folds; the list may
+        The search evaluates it first, because its score is from other folds; the list may
         be empty.
         """
-        known: list[tuple[Candidate, float, int | None]] = []
+        results: list[tuple[Candidate, float, int | None]] = []
         for earlier in self._all or ():
             values = {n: _own_value(space, n, v) for n, v in earlier.params.items()}
             try:
@@ -153,24 +155,24 @@ class EarlierStart:
                 counts = len({name.rpartition("__")[2] for name in known_names}) < 2
                 granted = min(earlier.n_resources, self._max_resources)
             if counts:
-                known.append((candidate, earlier.score, granted))
-        self._n_used += len(known)
-        full = [k for k in known if k[2] == self._max_resources and np.isfinite(k[1])]
+                results.append((candidate, earlier.score, granted))
+        self._n_used += len(results)
+        full = [k for k in results if k[2] == self._max_resources and np.isfinite(k[1])]
         best = max(full, key=lambda k: k[1], default=None)
         levels: dict[int | None, list[tuple[Candidate, float]]] = {}
-        for entry in known:
+        for entry in results:
             if best is None or entry[0] is not best[0]:
                 levels.setdefault(entry[2], []).append(entry[:2])
         for granted, pairs in levels.items():
             candidates, scores = zip(*pairs, strict=True)
-            # A user's sampler need not know of resources.
+            # A user's sampler need not support resources.
             sampler.tell(candidates, scores, *([] if granted is None else [granted]))
         first = [] if best is None else [best[0]]
         announce(sampler, first)
         return first
 
     def warn_if_unused(self) -> None:
-        """Warn if nothing of the earlier results is in the space."""
+        """Warn if none of the earlier results is in the space."""
         if self._all is not None and self._n_used == 0:
             warn_user(
                 f"None of the {len(self._all)} results of warm_start_from is in the space "
@@ -180,7 +182,7 @@ class EarlierStart:
 
 
 def _own_value(space: Space, name: str, value: Any) -> Any:
-    """Return the value of a list that a storage knows by its ``repr``."""
+    """Return the value of a list that a storage identifies by its ``repr``."""
     if not isinstance(value, str):
         return value
     for column in space.columns:
