@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Metrics that are functions of sums over samples, for many weightings of samples at once.
+"""Metrics that are functions of sums over samples, for many weightings at once.
 
-Notation: B weightings of N samples, C candidates.  A resample of samples is a weighting by
-how often each sample was drawn, so that the sums of all candidates in all resamples are the
-matrix product (B, N) x (N, C).  The area under the ROC curve is the weight of the pairs of
-a positive and a negative sample that are ranked right, ties by half, among all such pairs:
-the weight of each positive sample times that of all negative samples below it.
+Notation: B weightings of N samples, C candidates.  A resample weights each sample by its
+number of draws, so that the sums of all candidates in all resamples are the matrix product
+(B, N) x (N, C).  The area under the ROC curve is the weight of correctly ranked pairs of a
+positive and a negative sample, ties counted half, among all such pairs: the weight of each
+positive sample times that of all negative samples below it.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ from sk_tune._metric import Metric
 
 Floats = npt.NDArray[np.float64]
 
-# Classes times predictions, beyond which their counts take too much memory.
+# Largest number of classes times predictions whose counts fit into memory.
 _MOST_COUNTED = 2**25
 
 
@@ -45,7 +45,7 @@ class AucSums:
     """The area under the ROC curve as a function of weights; see ``MetricSums``.
 
     `scores`, (C, N), are those of each candidate, greater for a more likely positive
-    sample; `is_positive`, (N,), marks the positive ones; `sign` is -1 if less is better.
+    sample; `is_positive`, (N,), marks positive samples; `sign` is -1 if less is better.
     """
 
     scores: npt.NDArray[Any]
@@ -60,14 +60,14 @@ class AucSums:
 
         Weights have the shape (B, N); the area is NaN where a class has no weight.
         """
-        # The rows of samples are quickly reordered.
+        # Rows of samples are fast to reorder.
         by_row = np.ascontiguousarray(weights.T)
         positive, negative = by_row[self.is_positive], by_row[~self.is_positive]
         areas = []
         for scores in self.scores:
             of_positive, of_negative = scores[self.is_positive], scores[~self.is_positive]
             order = np.argsort(of_negative)
-            # Weight of the 0, 1, 2, ... lowest negative samples: M + 1 of them.
+            # Weight of the 0, 1, 2, ... lowest negative samples: M + 1 values.
             lowest = np.zeros((len(order) + 1, negative.shape[1]))
             np.cumsum(negative[order], axis=0, out=lowest[1:])
             n_below = np.searchsorted(of_negative, of_positive, side="left", sorter=order)
@@ -81,13 +81,13 @@ class AucSums:
         return np.stack(areas, axis=1)
 
     def terms(self, weight: Floats) -> list[Floats]:
-        """Return what each sample adds to the area, linear in weights near those given.
+        """Return the contribution of each sample to the area, linearised at the weights.
 
-        Of shapes (C, P) and (C, M), without the sign: how much of the other class's weight
-        a sample is ranked right against, for negative samples less the area itself, so that
-        the weighted means of both sum to the area.  The rest is a degenerate U-statistic,
-        which is smaller than the area's standard error by the square root of the greater
-        class [1]_.
+        Of shapes (C, P) and (C, M), without the sign: the weight of the other class that a
+        sample is ranked correctly against, for negative samples minus the area, so that the
+        weighted means of both sum to the area.  The rest is a degenerate U-statistic, which
+        is smaller than the area's standard error by the square root of the size of the
+        larger class [1]_.
 
         References
         ----------
@@ -112,7 +112,7 @@ class AucSums:
 
 
 def _weight_below(weight: Floats, starts: npt.NDArray[np.intp]) -> Floats:
-    """Return the share of the weight below each of sorted samples, ties by half.
+    """Return the share of the weight below each of the sorted samples, ties by half.
 
     `starts` are the first samples of each run of ties.
     """
@@ -133,8 +133,7 @@ class MetricSums:
 
     `terms` are pairs of positions and values, (C, n), to sum for each candidate over these
     samples; `row_terms`, (N,), are summed over all samples and do not depend on the
-    candidate; `combine` makes values of the metric of the sums; `sign` is -1 if less is
-    better.
+    candidate; `combine` computes the metric from the sums; `sign` is -1 if less is better.
     """
 
     terms: Sequence[tuple[Any, Floats]]
@@ -148,11 +147,11 @@ class MetricSums:
     def of_all(self, weights: Floats) -> Floats:
         """Return the score of every candidate under every weighting, (B, C).
 
-        Weights have the shape (B, N); the score is NaN where the metric is not defined.
+        Weights have the shape (B, N); the score is NaN where the metric is undefined.
         """
         sums = [weights[:, rows] @ values.T for rows, values in self.terms]
         row_sums = [(weights @ values)[:, np.newaxis] for values in self.row_terms]
-        # A weighting may leave no sample, or none of a class.
+        # A weighting may exclude all samples, or all of a class.
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.sign * self.combine(sums, row_sums)
 
@@ -179,10 +178,10 @@ Sums = MetricSums | AucSums | MeanOfSums
 def in_blocks(
     sums: Sums, weight: Floats, block: npt.NDArray[np.intp], n_blocks: int
 ) -> MetricSums | MeanOfSums:
-    """Return sums over blocks of samples, of which weightings have the shape (B, n_blocks).
+    """Return sums over blocks of samples, for weightings of shape (B, n_blocks).
 
     `weight` (N,) is that of each sample within its block, `block` (N,) its block. The area
-    under the ROC curve is taken as linear in the weights, see ``AucSums.terms``.
+    under the ROC curve is linearised in the weights, see ``AucSums.terms``.
     """
 
     def summed(values: Floats, rows: Any = slice(None)) -> Floats:
@@ -214,24 +213,24 @@ def in_blocks(
 def metric_sums(
     metric: Metric, y: Array, responses: Array, classes: Array | None = None
 ) -> Sums | None:
-    """Return a metric's sums, if it is a function of sums.
+    """Return a metric as a function of sums, if it is one.
 
-    `responses`, (C, N, ...), are what the metric takes; `classes` all labels in the order
-    of probabilities, those in `y` if None. None for other metrics, for most options, and
-    for shapes that do not fit.
+    `responses`, (C, N, ...), are the arguments of the metric; `classes` are all labels in
+    the order of probabilities, those in `y` if None. None for other metrics, for most
+    options, and for shapes that do not fit.
     """
     make = _MAKERS.get(metric.function)
     if metric.function in _RATIOS:
         make = partial(_ratio_of_counts, metric)
     elif make is _roc_auc and metric.options == {"multi_class": "ovr"}:
-        # With two classes the responses are of one of them, with more of all.
+        # With two classes the responses are those of one class, else those of all.
         if responses.ndim == 3 and y.ndim == 1:
             make, y = _mean_roc_auc, y[:, np.newaxis] == np.unique(y)
     elif metric.function is log_loss and metric.options.keys() <= {"labels"}:
         classes = np.unique(metric.options["labels"]) if metric.options else classes
     elif metric.options or make is None:
         return None
-    # The square of what a diverging network predicts may be infinite, which is its score.
+    # The squared error of a diverged network may be infinite, which is then its score.
     sums: Sums | None = None
     with np.errstate(over="ignore"):
         if make is None:
@@ -265,7 +264,7 @@ def _balanced_accuracy(y: Array, labels: Array) -> MetricSums | None:
     if y.ndim != 1:
         return None
     right = (labels == y).astype(np.float64)
-    # One term for each class, over its samples; together they hold each sample once.
+    # One term per class, over its samples; together they contain each sample once.
     members = [y == label for label in np.unique(y)]
 
     def combine(sums: Sequence[Floats], row_sums: Sequence[Floats]) -> Floats:
@@ -282,7 +281,7 @@ def _balanced_accuracy(y: Array, labels: Array) -> MetricSums | None:
 
 
 def _are_classes(known: Array, *, is_multilabel: bool) -> bool:
-    """Return whether values are classes or labels; the metric refuses all others."""
+    """Return whether values are classes or labels; the metric rejects all others."""
     if is_multilabel:
         return set(known.tolist()) <= {0, 1}
     return known.dtype.kind != "f" or not (known % 1).any()
@@ -329,7 +328,7 @@ def _ratio_of_counts(metric: Metric, y: Array, labels: Array) -> MetricSums | No
         above, below = ratio(*counts)
         share = np.where(below > 0, above / below, of_none)
         if average in {"macro", "weighted"}:
-            # Classes in neither targets nor predictions do not count, labels always do.
+            # Classes in neither targets nor predictions do not count; labels always do.
             by = n_true if average == "weighted" else (n_true + n_said > 0) | is_multilabel
             total, n_by = (share * by).sum(axis=0, keepdims=True), by.sum(axis=0)
             share = np.where(n_by > 0, total / n_by, of_none)
@@ -382,7 +381,7 @@ def _r2(y: Array, predictions: Array) -> MetricSums:
         scores = []
         for residual, first, second in zip(sums, firsts, seconds, strict=True):
             total = second - first**2 / n
-            # By scikit-learn's rule where all targets are equal.
+            # scikit-learn's rule for constant targets.
             constant = total <= 4 * len(y) * np.finfo(np.float64).eps * second
             usual = 1 - residual / np.where(constant, 1.0, total)
             scores.append(np.where(constant, (residual == 0).astype(np.float64), usual))
@@ -414,7 +413,7 @@ def _f_score(
     return (1 + beta2) * hits, beta2 * true + said
 
 
-# What is divided by what; the first argument is the square of beta.
+# Numerator and denominator; the first argument is the square of beta.
 _RATIOS: dict[Callable[..., Any], Callable[..., tuple[Floats, Floats]]] = {
     f1_score: _f_score,
     fbeta_score: _f_score,
