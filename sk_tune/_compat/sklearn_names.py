@@ -35,6 +35,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
 from sklearn.utils.validation import _check_method_params as method_params
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
@@ -163,6 +164,18 @@ class FoldTask:
     score_params: Mapping[str, Any] = field(default_factory=dict)
     scores_train: bool = False
     callback_context: Any = None
+
+    def samples(self, rows: Any, estimator: Any = None) -> tuple[Any, Any]:
+        """Return X and y at some positions as scikit-learn hands them to an estimator.
+
+        A pairwise estimator gets only the columns of the training samples. `estimator` is
+        the task's own if None.
+        """
+        estimator = self.estimator if estimator is None else estimator
+        # torch does not index by positions of negative stride.
+        positions, train = map(np.ascontiguousarray, (rows, self.train))
+        X, y = _safe_split(estimator, self.X, self.y, positions, train)
+        return X, y
 
 
 # Options of the function that fits and scores a candidate on a fold.

@@ -94,57 +94,66 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     Attributes
     ----------
     cv_results_ : dict of str to ndarray
-        As in scikit-learn; fit times hold a network's share of its fleet's training.
-        "failure_reason" is there if a candidate has no score.
+        As in scikit-learn.  The fit time of a network is its share of its fleet's training.
+        A column "failure_reason" exists only if a candidate has no score.
     best_estimator_ : estimator
-        Fitted with the best parameters on all samples, if `refit`.
+        Estimator with the best parameters, fitted on all samples.  Only available if
+        `refit` is not False.
     best_params_ : dict
         Parameters of the best candidate.
     best_score_ : float
-        Its mean score over the folds: the best of many, and so optimistic.
+        Mean score of the best candidate over the folds.  The best of many scores is
+        optimistic.
     corrected_score_ : CorrectedScore or None
-        What the best candidate is expected to score on new data, with an interval: by
-        bootstrap bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018]
-        over the out-of-fold predictions, for the metric that decides; computed when asked
-        for.  Of a sample that several folds held out, the prediction of the first counts,
-        for the mean is that of an ensemble.  None for a metric that is no function of
-        targets and predictions, for one of probabilities if a candidate has none (and for
-        one of decision functions, which are not kept), if there are no scores, and unless
+        Expected score of the best candidate on new data, with an interval, by bootstrap
+        bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018] on the
+        out-of-fold predictions, for the metric that decides.  Computed on first access.  If
+        several folds held a sample out, the prediction of the first counts, because the
+        mean would be that of an ensemble.  None if the metric is not a function of targets
+        and predictions, if it needs probabilities that a candidate lacks or decision
+        functions (which are not kept), if there are no scores, and unless
         `keep_predictions` is "all".
     best_index_ : int
-        Its row in ``cv_results_``.
+        Row of the best candidate in ``cv_results_``.
     learning_curves_ : DataFrame
         A row for each candidate (its row of ``cv_results_``), fold and epoch (from 1):
-        train_loss, valid_loss, valid_score (accuracy or R^2); of searches with rungs iter
-        and n_resources, too.  Losses are in nats per sample, or of the target in standard
-        deviations (squared with the default loss).  No rows for what is no network.
+        train_loss, valid_loss, valid_score (accuracy or R^2), and for searches with rungs
+        iter and n_resources.  Losses are in nats per sample, or of the target in standard
+        deviations (squared with the default loss).  Only networks have rows.
     oof_predictions_ : ndarray of shape (n_candidates, n_samples, ...)
-        Probabilities or predictions for each sample by the folds that lacked it, in the
-        type in which they were made: float32 of most networks.  The last axis is missing
-        for a regressor with one target.  NaN for those that `keep_predictions` leaves out.
+        Probabilities or predictions of each sample by the folds that held it out, in the
+        dtype in which they were made: float32 for most networks.  The last axis is missing
+        for a regressor with one target.  NaN for candidates that `keep_predictions` leaves
+        out.
     held_out_rows_ : list of list of ndarray or None
-        By candidate and fold, the positions of the samples that it was scored on; None
-        where it made no predictions.
+        Positions of the scored samples by candidate and fold; None where there are no
+        predictions.
     best_epochs_ : dict of int to int
-        Epoch that was chosen, by row of ``cv_results_``, if `epochs` is "best".
+        Chosen epoch by row of ``cv_results_``.  Only available if `epochs` is "best".
     models_ : dict of int to list of estimators
-        Estimators fitted in the folds, by row of ``cv_results_``, unless `keep_models` is
-        "none".
+        Estimators fitted in the folds, by row of ``cv_results_``.  Only available if
+        `keep_models` is not "none".
     ledger_ : Ledger
         Epochs and seconds spent and saved.
     cut_short_ : str
-        Which networks have fewer epochs than they were to have, because `time_budget` was
-        up: those of the only candidate, or that of the refit.  Empty if none.
+        Networks that have fewer epochs than requested, because `time_budget` was up: those
+        of the only candidate, or that of the refit.  Empty if there are none.
     scorer_ : callable or dict
-        What scores.
+        Scorers of the search.
+    search_record_ : SearchRecord
+        Results as ensembles, diagnosis and reports read them.
     n_splits_ : int
-        Folds.
+        Number of folds.
     refit_time_ : float
-        Seconds of the refit.
+        Seconds of the refit.  Only available if `refit` is not False.
     multimetric_ : bool
         Whether there are several metrics.
-    classes_, n_features_in_, feature_names_in_ : ndarray or int
-        Those of ``best_estimator_``, where it has them.
+    classes_ : ndarray of shape (n_classes,)
+        Classes of ``best_estimator_``.  Only available for classifiers.
+    n_features_in_ : int
+        Number of features in ``fit``.  Only available if ``best_estimator_`` has it.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features.  Only available if ``best_estimator_`` has it.
     """
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
@@ -513,7 +522,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
 
     @property
     def search_record_(self) -> SearchRecord:
-        """The record that ensembles, diagnosis and reports read; it is not for users."""
+        """Results as ensembles, diagnosis and reports read them."""
         check_is_fitted(self, "_outcomes")
         resource = granted_resource(self)
         results = self.cv_results_

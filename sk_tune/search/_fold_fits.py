@@ -21,13 +21,14 @@ import torch
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 from skorch import NeuralNet
 
 from sk_tune._compat import FoldTask, method_params, num_samples
 from sk_tune._text import error_text
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.engine import Fit, data_fingerprint, params_fingerprint, reason_against_net
-from sk_tune.estimators import NetworkEstimator, is_unchanged, take_rows
+from sk_tune.estimators import NetworkEstimator, is_unchanged
 
 Array = npt.NDArray[Any]
 
@@ -214,7 +215,7 @@ class FitMaker:
         self.transformers = FittedTransformers()
         # X and y to train and to test on by fold, while candidates are prepared: all data,
         # as often as there are folds.
-        self._folds: dict[tuple[int, int], tuple[Any, ...]] = {}
+        self._folds: dict[Any, tuple[Any, ...]] = {}
         # Positions are kept alive, because their identity tells one fold from the other.
         self._positions: dict[tuple[int, int], tuple[Any, Any]] = {}
         self._joined: dict[Any, _Joined] = {}
@@ -290,13 +291,12 @@ class FitMaker:
 
     def _behind_pipeline(self, task: FoldTask, pipeline: Any, name: str) -> PreparedTask:
         key = self._fold_key(task)
-        if key not in self._folds:
-            self._folds[key] = tuple(
-                take_rows(data, rows)
-                for rows in (task.train, task.test)
-                for data in (task.X, task.y)
-            )
-        X_train, y_train, X_test, y_test = self._folds[key]
+        # The kernel of a candidate decides whether it gets columns of other samples.
+        samples_key = (key, get_tags(pipeline).input_tags.pairwise)
+        if samples_key not in self._folds:
+            train, test = (task.samples(rows, pipeline) for rows in (task.train, task.test))
+            self._folds[samples_key] = (*train, *test)
+        X_train, y_train, X_test, y_test = self._folds[samples_key]
         if pipeline.memory is None:
             pipeline.memory = self.memory(task)
         else:

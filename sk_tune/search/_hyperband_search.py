@@ -175,7 +175,7 @@ class HyperbandSearchCV(
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         rounds.level = "n_resources"
-        space = space_of(self)
+        space = space_of(self, may_be_empty=False)
         refuse_searched(self.resource_, space.names)
         is_asynchronous = climbs_asynchronously(self, self.resource_)
         sampler = self._make_sampler(space)
@@ -277,7 +277,7 @@ class HyperbandSearchCV(
             self._most_resources(n_samples),
             self.factor,
         )
-        space = space_of(self)
+        space = space_of(self, may_be_empty=False)
         n_left = space.n_points if space.is_listed else None
         rounds: list[PlannedRound] = []
         for bracket in brackets:

@@ -118,7 +118,7 @@ def best_of_most(refit: Any, refit_metric: str, results: Mapping[str, Any]) -> i
     if callable(refit):
         return int(BaseSearchCV._select_best_index(refit, refit_metric, results))
     level = results["n_resources" if "bracket" in results else "iter"]
-    rows = best_first(results[f"mean_test_{refit_metric}"], level)
+    rows = best_first(guiding_scores(results, refit_metric), level)
     return rows[0] if rows else int(np.argmax(level))
 
 

@@ -193,14 +193,22 @@ class RungParameters(WaitingParameters):
 
     Attributes
     ----------
-    n_resources_, n_candidates_ : list of int
-        Of each rung, as far as it was evaluated.
+    n_resources_ : list of int
+        Resources of each evaluated rung.
+    n_candidates_ : list of int
+        Number of candidates of each evaluated rung.
     n_remaining_candidates_ : int
-        Candidates that the last rung would promote.
-    max_resources_, min_resources_ : int
-        Of the last and the first rung.
-    n_iterations_, n_possible_iterations_, n_required_iterations_ : int
-        Rungs: evaluated, that the resources allow, and that the candidates ask for.
+        Number of candidates that the last rung would promote.
+    max_resources_ : int
+        Resources of the last rung.
+    min_resources_ : int
+        Resources of the first rung.
+    n_iterations_ : int
+        Number of evaluated rungs.
+    n_possible_iterations_ : int
+        Number of rungs that the resources allow.
+    n_required_iterations_ : int
+        Number of rungs that leave fewer than `factor` candidates in the last one.
     """
 
     factor: float = 3
@@ -212,10 +220,12 @@ class RungParameters(WaitingParameters):
     return_train_score: bool = True
 
 
-def space_of(search: Any) -> Space:
+def space_of(search: Any, *, may_be_empty: bool = True) -> Space:
     """Return the space of a search of sk_tune, scikit-learn or scikit-optimize."""
     # scikit-learn takes a tuple for values, scikit-optimize for the ends of a range.
     if hasattr(search, "search_spaces"):
         return as_space(search.search_spaces)
     attribute = "param_grid" if hasattr(search, "param_grid") else "param_distributions"
-    return as_space(getattr(search, attribute), tuples_are_ranges=False, may_be_empty=True)
+    return as_space(
+        getattr(search, attribute), tuples_are_ranges=False, may_be_empty=may_be_empty
+    )

@@ -8,6 +8,7 @@ them again takes several times as long as the metric.  Then an estimator that kn
 predictions stands in for the network.
 """
 
+import copy
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -291,11 +292,13 @@ def _cause_of_no_score(task: FoldTask, estimator: Any, result: Any, metric: str)
         return ""
     with warnings.catch_warnings(record=True, action="always") as told:
         try:
-            X = take_rows(task.X, task.test)
+            X, y = task.samples(task.test, estimator)
             # scikit-learn hands a scorer no targets if there are none.
-            y = () if task.y is None else (take_rows(task.y, task.test),)
+            targets = () if y is None else (y,)
             given = method_params(task.X, params=task.score_params, indices=task.test)
-            found = _deciding(task.scorer(estimator, X, *y, **given), metric)
+            # Scoring once more must not change a scorer that has a state.
+            scorer = copy.deepcopy(task.scorer)
+            found = _deciding(scorer(estimator, X, *targets, **given), metric)
         except Exception as error:  # noqa: BLE001 - it is what is asked for
             return _first_line(str(error))
     if isinstance(found, str):
@@ -352,7 +355,7 @@ def _held_out(task: FoldTask, predicts: bool) -> HeldOut | None:  # noqa: FBT001
     """Return a fitted task's predictions, or only for which samples they would be."""
     if not predicts:
         return HeldOut(rows=positions(task.test), values=None, classes=None)
-    estimator, X = task.estimator, take_rows(task.X, task.test)
+    estimator, (X, _) = task.estimator, task.samples(task.test)
     memory = estimator.memory if type(estimator) is Pipeline else None
     if isinstance(memory, FoldCache) and memory.was_known:
         transformed, is_fixed = memory.store.held_out(estimator, task.test, X)

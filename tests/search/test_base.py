@@ -530,6 +530,24 @@ def test_the_reason_is_that_of_what_a_scorer_was_given(iris, is_given):
     assert own.endswith("of the weight" if is_given else "of the rows")
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test")
+def test_a_scorer_with_a_state_keeps_it(iris):
+    """The search calls a scorer as often as scikit-learn does, also after a nan."""
+
+    class Counting:
+        n_calls = 0
+
+        def __call__(self, estimator, X, y):
+            self.n_calls += 1
+            return np.nan if self.n_calls == 2 else 1.0
+
+    scorer = Counting()
+    model = LogisticRegression(max_iter=500)
+    GridSearchCV(model, {"C": [1, 2]}, scoring=scorer, cv=3, refit=False).fit(*iris)
+
+    assert scorer.n_calls == 6
+
+
 def test_scores_are_any_numbers(iris):
     """As in scikit-learn."""
 

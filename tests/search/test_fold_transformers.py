@@ -9,7 +9,7 @@ from imblearn.pipeline import Pipeline as SamplingPipeline
 from joblib import Memory
 from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, KernelPCA
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer
@@ -336,3 +336,23 @@ def test_what_is_random_is_drawn_for_every_score(net, iris, calls):
     GridSearchCV(pipeline, GRID, cv=CV, refit=False).fit(*iris)
 
     assert calls.count(50) == 2 * 3 + 4 * 3
+
+
+@pytest.mark.parametrize("has_network", [True, False])
+def test_a_kernel_is_split_by_rows_and_columns(net, iris, assert_same_search, has_network):
+    """A pairwise step of a pipeline gets the kernel of the training samples of its fold."""
+    kernels = ["precomputed", "linear"] if has_network else ["precomputed"]
+    last = net if has_network else LogisticRegression()
+    pipeline = Pipeline([("pca", KernelPCA(n_components=3)), ("last", last)])
+    grid = {"pca__kernel": kernels, "pca__n_components": [2, 3]}
+    kernel = iris.X @ iris.X.T
+
+    ours = assert_same_search(
+        GridSearchCV(pipeline, grid, cv=CV),
+        model_selection.GridSearchCV(pipeline, grid, cv=CV),
+        kernel,
+        iris.y,
+    )
+
+    assert not np.isnan(ours.oof_predictions_).any()
+    assert ours.ledger_.n_rows == (12 if has_network else 0)

@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, HyperbandSearchCV
+from sk_tune.exceptions import SpaceError
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 SPACE = {"learning_rate": loguniform(1e-3, 1e-1), "dropout": uniform(0, 0.4)}
@@ -165,6 +166,17 @@ def search_by_rounds(sign=1, **options):
     own = {"resource": "n_rounds", "max_resources": 9, "cv": 5, **options}
     by_rounds = lambda model, X, y: float(sign * model.n_rounds)
     return hyperband(OneFit(), {"value": uniform(0, 1)}, scoring=by_rounds, **own)
+
+
+@pytest.mark.parametrize("sampler", ["random", "bayes"])
+@pytest.mark.parametrize("space", [{}, [{}], []])
+def test_a_space_without_parameters_is_refused(net, iris, space, sampler):
+    """Before any training: all candidates would be the same network."""
+    search = hyperband(net, space, sampler=sampler)
+
+    for method in (search.fit, search.plan):
+        with pytest.raises(SpaceError, match="at least one parameter"):
+            method(*iris)
 
 
 def test_a_race_is_among_those_that_were_given_as_much(iris):
