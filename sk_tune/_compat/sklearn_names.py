@@ -272,11 +272,6 @@ class BoostedTrees:
     order: Any
     codes: dict[int, Any]
 
-    @property
-    def n_columns(self) -> int:
-        """Columns that trees count."""
-        return len(self.order)
-
 
 def boosted_trees(model: Any) -> BoostedTrees:
     """Return the trees of a fitted histogram gradient boosting."""
@@ -287,17 +282,11 @@ def boosted_trees(model: Any) -> BoostedTrees:
         codes = dict(
             enumerate(model._preprocessor.named_transformers_["encoder"].categories_)
         )
-    known, column_of = model._bin_mapper.make_known_categories_bitsets()
-    trees = []
-    for predictor in (tree for iteration in model._predictors for tree in iteration):
-        nodes = predictor.nodes
-        left = _bits(predictor.raw_left_cat_bitsets)
-        for node in nodes[nodes["is_categorical"].astype(bool) & (nodes["is_leaf"] == 0)]:
-            # An unknown category is as good as missing.
-            is_known = _bits(known[[column_of[node["feature_idx"]]]])[0]
-            categories = left[node["bitset_idx"]]
-            categories |= ~is_known & bool(node["missing_go_to_left"])
-        trees.append((nodes, left))
+    trees = [
+        (tree.nodes, _bits(tree.raw_left_cat_bitsets))
+        for iteration in model._predictors
+        for tree in iteration
+    ]
     baseline = np.asarray(model._baseline_prediction, dtype=np.float64).reshape(1, -1)
     return BoostedTrees(trees=trees, baseline=baseline, order=order, codes=codes)
 

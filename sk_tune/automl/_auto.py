@@ -33,7 +33,6 @@ from sk_tune.automl._models import (
     linear_model,
     network_models,
 )
-from sk_tune.automl._onnx_blend import export_blend
 from sk_tune.automl._page import auto_page
 from sk_tune.automl._problem import Problem, as_features, as_target, kind_of, left_out_texts
 from sk_tune.automl._resources import Clock
@@ -62,7 +61,7 @@ from sk_tune.automl._threshold import MOST_PROBABLE, Threshold, ThresholdChoice
 from sk_tune.automl._verdict import verdict
 from sk_tune.diagnosis import Finding
 from sk_tune.engine import value_fingerprint
-from sk_tune.ensemble import Combined, CombinedRegressor
+from sk_tune.ensemble import Combined, CombinedRegressor, export_ensemble
 from sk_tune.estimators import Seconds
 from sk_tune.exceptions import SearchError, TableError, warn_user
 from sk_tune.report import data_description, quality_of, write_page
@@ -589,35 +588,45 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return write_page(auto_page(self, title=title, usage=usage), path)
 
-    def to_onnx(self, path: str | Path) -> dict[str, Any]:
-        """Write what predicts as one ONNX model, with what prepares the columns.
+    def to_onnx(
+        self, path: str | Path, *, progress: Callable[[str], None] | None = None
+    ) -> dict[str, Any]:
+        """Write the ensemble, or the model of `use`, as ONNX with its preparation.
 
         Parameters
         ----------
         path : str or Path
-            File to write.
+            File to write.  It is replaced as a whole or not at all.
+        progress : callable, default=None
+            Called with a text, such as "MLP 2, fold 1 of 5", before each member is written.
 
         Returns
         -------
         dict
-            What the model takes and is made of.  "inputs" are the columns of its X, of
-            numbers of 64 bits in which NaN is missing: each has a "name" and a "kind", of
-            dates the "unit", and of categories the "values" whose positions stand for
-            them; any other number is an unknown one.  Of images and sequences X has their
-            shape, and "inputs" is empty.  "classes" are in the order of the output,
+            "inputs" describe the columns of X, which is float64 with NaN for missing
+            values.  Each has a "name" and a "kind"; a date has a "unit", and a category has
+            "values", whose positions are its codes.  Any other code, such as -1, stands for
+            categories that ``fit`` did not see.  Images and sequences keep their shape, and
+            "inputs" is empty.  "classes" are the labels in the order of the output;
             "members" have a "model", a "fold" and a "weight".
 
         Raises
         ------
         TypeError
-            If there is no model but the dummy, or a member prepares columns as ONNX cannot
-            express.
+            If the dummy is the only model, or ONNX cannot express a step of a member.
         ValueError
-            If there is no such model as `use` says.
+            If the model of `use` was not trained.
         ImportError
-            If onnx or onnxscript is not installed.
+            If onnx is not installed.
         """
-        return export_blend(self._used(), path, self._row_shape)
+        blend = self._used()
+        return export_ensemble(
+            blend.parts,
+            path,
+            names=blend.names,
+            shape=self._row_shape,
+            progress=progress,
+        )
 
     def _used(self) -> Blend:
         check_is_fitted(self)

@@ -31,7 +31,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._metric import scorer_metric
+from sk_tune._onnx_graph import Graph
 from sk_tune.automl._problem import Problem
+from sk_tune.ensemble import step_rule
 from sk_tune.estimators import (
     CNNClassifier,
     CNNRegressor,
@@ -73,6 +75,25 @@ class ChannelScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not self.channels_first:
             return scaled
         return np.nan_to_num(np.moveaxis(scaled, self.axis, 1), nan=0.0)
+
+
+@step_rule(ChannelScaler)
+def _channels_to_onnx(graph: Graph, x: Any, step: ChannelScaler) -> Any:
+    scaled = (x - step.mean_) / step.scale_
+    if not step.channels_first:
+        return scaled
+    n_axes = step.mean_.ndim + 1
+    others = [k for k in range(1, n_axes) if k != step.axis % n_axes]
+    return scaled.is_nan().where(0, scaled).transpose(0, step.axis % n_axes, *others)
+
+
+def _flat(X: Any) -> Any:
+    return X.reshape(len(X), -1)
+
+
+@step_rule(_flat)
+def _flat_to_onnx(graph: Graph, x: Any, step: Any) -> Any:
+    return graph.op("Flatten", x)
 
 
 # Iterations of the first part, and how many times more there are after each of the next.
@@ -430,7 +451,3 @@ def _around(batch_size: int) -> list[int]:
 def _batch_size(problem: Problem, least: int) -> int:
     factor = 2 ** max(0, round(math.log2(problem.n_train / _MANY_ROWS)))
     return int(least * min(factor, _MAX_BATCH_FACTOR))
-
-
-def _flat(X: Any) -> Any:
-    return X.reshape(len(X), -1)

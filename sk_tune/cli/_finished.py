@@ -139,7 +139,7 @@ def report(folder: Path, output: Path | None) -> None:
 
 
 def export(folder: Path, output: Path, *, use: str | None = None) -> None:
-    """Write a model as ONNX, and a JSON file that says how to use it, or neither."""
+    """Write a model as ONNX and its columns as JSON, or neither."""
     if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
         raise OptionError(
             "--output must be a file that ends in .onnx, in a folder that exists. Got "
@@ -150,16 +150,19 @@ def export(folder: Path, output: Path, *, use: str | None = None) -> None:
         known = json.loads(beside.read_text(encoding="utf-8")).keys()
     except (OSError, ValueError, AttributeError):
         known = set()
-    # The account of another ONNX model may be written anew.
+    # The file of another ONNX model may be replaced.
     if beside.exists() and known != {"inputs", "classes", "members"}:
         raise OptionError(
             f"--output must leave other files alone. Got {str(output)!r}, whose columns "
             f"would go to {beside.name}, which export did not write. Name another file."
         )
+    print(labelled("Reading", str(folder)), flush=True)
     auto = load_model(folder, use=use).model
     with replaced_file(beside) as account, replaced_file(output) as network:
         try:
-            about = auto.to_onnx(network)
+            about = auto.to_onnx(
+                network, progress=lambda text: print(labelled("Writing", text), flush=True)
+            )
         except (TypeError, ImportError) as error:
             raise OptionError(str(error)) from error
         text = json.dumps(about, indent=2, ensure_ascii=False)

@@ -338,9 +338,9 @@ _COMMANDS = {
         [*_folder("folder"), _file("--output", "default: report.html in the folder")],
     ),
     "export": _Command(
-        "write what predicts as ONNX",
-        "Write the ensemble, or what --use says, for other programs, as one ONNX model "
-        "with what prepares its columns; a JSON file beside it says what these are.",
+        "write an ONNX model",
+        "Write the ensemble, or the model of --use, as one ONNX model that other programs "
+        "can run; a JSON file next to it lists the columns of its input.",
         [
             *_folder("folder"),
             _file("--output", "file ending in .onnx", required=True),

@@ -7,16 +7,11 @@ from sk_tune.ensemble._boosting import BoostingClassifier, BoostingRegressor
 from sk_tune.ensemble._collapsed import (
     CollapsedClassifier,
     CollapsedRegressor,
-    Columns,
-    Fill,
-    NetworkInput,
-    ScalerModule,
-    WeightedSum,
     collapse,
-    scaler_module,
 )
 from sk_tune.ensemble._combination import Combination, Member, network_of
-from sk_tune.ensemble._member_inputs import ScalerNumbers
+from sk_tune.ensemble._onnx_export import export_ensemble
+from sk_tune.ensemble._onnx_steps import step_rule
 from sk_tune.ensemble._parts import (
     Combined,
     CombinedClassifier,
@@ -37,20 +32,15 @@ __all__ = [
     "BoostingRegressor",
     "CollapsedClassifier",
     "CollapsedRegressor",
-    "Columns",
     "Combination",
     "Combined",
     "CombinedClassifier",
     "CombinedRegressor",
     "EnsembleScore",
-    "Fill",
     "GreedyOptions",
     "Library",
     "Member",
-    "NetworkInput",
     "Parts",
-    "ScalerModule",
-    "ScalerNumbers",
     "SeedEnsembleClassifier",
     "SeedEnsembleRegressor",
     "Selector",
@@ -58,10 +48,10 @@ __all__ = [
     "StackingRegressor",
     "TrialEnsembleClassifier",
     "TrialEnsembleRegressor",
-    "WeightedSum",
     "collapse",
+    "export_ensemble",
     "network_of",
     "read_library",
-    "scaler_module",
+    "step_rule",
     "with_temperature",
 ]

@@ -9,152 +9,25 @@ in it are stacked.  How they were found and trained is let go.
 import statistics
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
 from functools import cache
 from os import PathLike
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy.sparse import issparse
 from sklearn.metrics import accuracy_score, r2_score
-from torch import Tensor, nn
 
 from sk_tune._declaration import with_inherited_docs
-from sk_tune.ensemble._combination import Member, network_of
-from sk_tune.ensemble._member_inputs import ScalerNumbers, scaler_numbers
+from sk_tune.ensemble._onnx_export import export_ensemble
 from sk_tune.ensemble._parts import (
-    SMALLEST_PROBABILITY,
     Combined,
     CombinedClassifier,
     CombinedRegressor,
     Parts,
     parts_of,
 )
-from sk_tune.estimators import NetworkPredictor, export_module
 from sk_tune.saving import load_object, save_object
-
-
-class Columns(nn.Module):
-    """Some columns of the input, by their positions."""
-
-    positions: Tensor
-
-    def __init__(self, positions: Any) -> None:
-        super().__init__()
-        self.register_buffer("positions", torch.as_tensor(positions))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.index_select(1, self.positions)
-
-
-class Fill(nn.Module):
-    """A value of each column in the place of missing ones."""
-
-    fill: Tensor
-
-    def __init__(self, fill: Any) -> None:
-        super().__init__()
-        self.register_buffer("fill", _buffer(fill))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.where(x.isnan(), self.fill, x)
-
-
-class ScalerModule(nn.Module):
-    """Numbers that are shifted, scaled and clipped."""
-
-    center: Tensor
-    divisor: Tensor
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, numbers: ScalerNumbers) -> None:
-        super().__init__()
-        self.clip = numbers.clip
-        for name in ("center", "divisor", "scale", "shift"):
-            self.register_buffer(name, _buffer(getattr(numbers, name)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        # Equal to scikit-learn's to the last bit: of what is equal to a value of the
-        # training samples, quantiles make something else than of its neighbours.
-        scaled = (x - self.center) / self.divisor * self.scale + self.shift
-        return scaled if self.clip is None else scaled.clamp(*self.clip)
-
-
-def _buffer(values: Any) -> Tensor:
-    # Of one axis at least: a lone number of 64 bits would leave others at 32.
-    return torch.from_numpy(np.atleast_1d(np.array(values, dtype=np.float64)))
-
-
-def scaler_module(transformer: Any) -> nn.Module | None:
-    """Return what a fitted scaler or imputer of scikit-learn does; None of others."""
-    numbers = scaler_numbers(transformer)
-    if numbers is None:
-        return None
-    return ScalerModule(numbers) if numbers.fill is None else Fill(numbers.fill)
-
-
-class NetworkInput(nn.Module):
-    """Prepared samples in the type and the shape in which a fitted network takes them."""
-
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.dtype, self.shape = getattr(torch, network.dtype), network.input_shape_
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.to(self.dtype).reshape(-1, *self.shape)
-
-
-class WeightedSum(nn.Module):
-    """The weighted sum of what members predict, and `Parts.finish`, in torch.
-
-    `models` are the members' last steps, in the order of the parts.
-    """
-
-    offset: Tensor
-
-    def __init__(self, parts: Parts, models: Sequence[Any], dtype: torch.dtype) -> None:
-        super().__init__()
-        self.link, self.temperature = parts.link, parts.temperature
-        self.is_classifier = parts.classes is not None
-        self.is_multilabel = parts.is_multilabel
-        for number, (model, member) in enumerate(zip(models, parts.members, strict=True)):
-            # Columns of a member, times its weight, to columns of the sum.
-            if parts.member_classes is None or parts.is_multilabel:
-                matrix = torch.eye(getattr(model, "n_outputs_", 1), dtype=dtype)
-            else:
-                n_classes = len(parts.member_classes)
-                places = np.searchsorted(parts.member_classes, model.classes_)
-                matrix = torch.eye(n_classes, dtype=dtype)[torch.from_numpy(places)]
-            self.register_buffer(f"matrix{number}", matrix * member.weight)
-        offset = np.zeros(matrix.shape[1]) if parts.offset is None else parts.offset
-        self.register_buffer("offset", torch.as_tensor(offset, dtype=dtype))
-
-    def forward(self, predicted: list[Tensor]) -> Tensor:
-        """Return probabilities or targets for what each member predicts, (n, c) each."""
-        total = self.offset
-        for number, of_member in enumerate(predicted):
-            total = total + of_member.to(total.dtype) @ getattr(self, f"matrix{number}")
-        if self.link == "logistic":
-            return torch.cat([(-total).sigmoid(), total.sigmoid()], dim=1)
-        if self.link == "softmax":
-            return total.softmax(dim=1)
-        if not self.is_classifier:
-            return total
-        if self.is_multilabel:
-            if self.temperature == 1:
-                return total
-            inside = total.clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
-            return ((inside / (1 - inside)).log() / self.temperature).sigmoid()
-        total = total / total.sum(dim=1, keepdim=True)
-        if self.temperature == 1:
-            return total
-        return (total.clamp_min(SMALLEST_PROBABILITY).log() / self.temperature).softmax(
-            dim=1
-        )
-
 
 Array = npt.NDArray[Any]
 
@@ -324,39 +197,33 @@ class _Collapsed(Combined):
         model: Any = self
         return float(measure(y, model.predict(X), sample_weight=sample_weight))
 
-    def to_onnx(self, path: str | PathLike[str]) -> None:
+    def to_onnx(self, path: str | PathLike[str]) -> dict[str, Any]:
         """Write the ensemble as one ONNX model.
 
         Its input is ``X``, its output ``probabilities`` or ``prediction``.  Members must be
-        networks of sk_tune's, alone or behind scikit-learn's ``StandardScaler``,
-        ``MinMaxScaler``, ``MaxAbsScaler``, ``RobustScaler`` or ``SimpleImputer``.  Needs
-        the extra ``export``.
+        networks of sk_tune's, scikit-learn's ``LogisticRegression``, ``Ridge`` or histogram
+        gradient boosting, alone or behind :class:`~sk_tune.TablePreparer`, scikit-learn's
+        scalers or ``SimpleImputer``.  Needs the extra ``export``.
 
         Parameters
         ----------
         path : str or path-like
-            File to write.
+            File to write.  It is replaced as a whole or not at all.
+
+        Returns
+        -------
+        dict
+            "inputs" are the columns of X behind a ``TablePreparer``, as
+            :meth:`sk_tune.AutoClassifier.to_onnx` describes them; "classes" are the labels
+            in the order of the output.
 
         Raises
         ------
         TypeError
             If a member is anything else.
         """
-        parts = self.parts
-        found = map(_module_of, parts.members)
-        modules, networks, shapes = zip(*found, strict=True)
-        kinds = {(net.dtype, shape) for net, shape in zip(networks, shapes, strict=True)}
-        if len(kinds) > 1:
-            raise TypeError(
-                "Members of an ensemble must take the same input to be one ONNX model. Got "
-                f"{sorted(map(str, kinds))}."
-            )
-        ((dtype_name, shape),) = kinds
-        dtype = getattr(torch, dtype_name)
-        module = _SumModule(modules, WeightedSum(parts, networks, dtype))
-        example = torch.zeros(2, *(shape or (parts.n_features,)), dtype=dtype)
-        is_classifier = parts.classes is not None
-        export_module(module, networks, example, path, is_classifier=is_classifier)
+        about = export_ensemble(self.parts, path)
+        return {name: about[name] for name in ("inputs", "classes")}
 
     def _parts(self) -> Parts:
         return self.parts
@@ -430,8 +297,8 @@ def collapse(ensemble: Any) -> CollapsedClassifier | CollapsedRegressor:
     ----------
     ensemble : estimator
         Fitted: one of sk_tune's of trials, seeds or bags, or boosting; scikit-learn's
-        bagging or soft voting; or any whose prediction is the mean of its ``estimators_``
-        under its ``weights_``.
+        bagging or soft voting; any whose prediction is the mean of its ``estimators_``
+        under its ``weights_``; or a single network of sk_tune's, alone or in a pipeline.
 
     Returns
     -------
@@ -468,42 +335,3 @@ def _milliseconds(parts: Parts, X: Any) -> float:
         parts.finish(combination(X))
         seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds)
-
-
-class _SumModule(nn.Module):
-    """The weighted sum of members, from X on."""
-
-    def __init__(self, members: Sequence[nn.Module], weighted_sum: nn.Module) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-        self.weighted_sum = weighted_sum
-
-    def forward(self, x: Tensor) -> Tensor:
-        total: Tensor = self.weighted_sum([member(x) for member in self.members])
-        return total
-
-
-def _module_of(member: Member) -> tuple[nn.Module, Any, tuple[int, ...] | None]:
-    """Return a member as a module, its network, and the shape of the samples that it takes.
-
-    The shape is None if it takes some columns.  TypeError if ONNX cannot express it.
-    """
-    estimator, network = member.estimator, network_of(member.estimator)
-    steps = [step for _, step in getattr(estimator, "steps", [])]
-    scalers = [s for s in steps[:-1] if not (s is None or isinstance(s, str))]
-    modules = [m for m in map(scaler_module, scalers) if m is not None]
-    if network is None or len(modules) < len(scalers):
-        names = [s if isinstance(s, str) else type(s).__name__ for s in steps]
-        inside = f" of {', '.join(names)}" if names else ""
-        raise TypeError(
-            "Members of an ensemble must be networks of sk_tune's, alone or behind scalers "
-            f"of scikit-learn's, to be one ONNX model. Got a {type(estimator).__name__}"
-            f"{inside}; put other transformers in front of the ensemble, not of its "
-            "members."
-        )
-    shape: Any = (scalers[0].n_features_in_,) if scalers else network.input_shape_
-    if member.features is not None:
-        modules.insert(0, Columns(member.features))
-        shape = None
-    whole = nn.Sequential(*modules, NetworkInput(network), NetworkPredictor(network))
-    return whole, network, shape

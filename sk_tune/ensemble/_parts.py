@@ -20,7 +20,7 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._declaration import Documented
-from sk_tune.ensemble._combination import Combination, Member
+from sk_tune.ensemble._combination import Combination, Member, network_of
 
 Array = npt.NDArray[Any]
 
@@ -214,7 +214,9 @@ def parts_of(ensemble: Any) -> Parts:
 def _parts_of_mean(ensemble: Any) -> Parts:
     check_is_fitted(ensemble)
     columns: dict[str, Any] = {"n_features": getattr(ensemble, "n_features_in_", None)}
-    weights = _weights_of(ensemble)
+    # A single network, or a pipeline that ends in one, is the mean of one member.
+    network = network_of(ensemble)
+    weights = [1.0] if network is not None else _weights_of(ensemble)
     total = sum(weights)
     features: list[Array | None] = [None] * len(weights)
     if isinstance(ensemble, _BAGGING):
@@ -226,7 +228,10 @@ def _parts_of_mean(ensemble: Any) -> Parts:
     members = tuple(
         Member(estimator, weight / total, part)
         for estimator, weight, part in zip(
-            ensemble.estimators_, weights, features, strict=True
+            ensemble.estimators_ if network is None else [ensemble],
+            weights,
+            features,
+            strict=True,
         )
         # A member without a weight is skipped.
         if weight
@@ -241,7 +246,7 @@ def _parts_of_mean(ensemble: Any) -> Parts:
         )
     is_encoded = isinstance(ensemble, (*_BAGGING, *_VOTING))
     member_classes = np.arange(len(classes)) if is_encoded else classes
-    if getattr(ensemble, "_is_multilabel", False):
+    if getattr(network or ensemble, "_is_multilabel", False):
         member_classes = np.empty(0)
     return Parts(
         **columns,

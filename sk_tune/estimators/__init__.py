@@ -15,10 +15,9 @@ from sk_tune.estimators._network_estimator import (
     is_unchanged,
     predicts_unchanged,
 )
+from sk_tune.estimators._onnx_layers import add_network
 from sk_tune.estimators._perceptrons import MLPClassifier, MLPRegressor
 from sk_tune.estimators._persistence import (
-    NetworkPredictor,
-    export_module,
     load_with,
     pack_network,
     read_file,
@@ -64,11 +63,11 @@ __all__ = [
     "NetClassifier",
     "NetRegressor",
     "NetworkEstimator",
-    "NetworkPredictor",
     "PreparedFit",
     "RNNClassifier",
     "RNNRegressor",
     "Seconds",
+    "add_network",
     "adopt_training",
     "as_sequences",
     "category_columns",
@@ -77,7 +76,6 @@ __all__ = [
     "check_indicator",
     "check_parameters",
     "device_of",
-    "export_module",
     "fit_as_overridden",
     "is_multilabel",
     "is_unchanged",

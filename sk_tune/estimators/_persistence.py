@@ -8,13 +8,10 @@ JSON that is read back into plain values.  Other runtimes execute ONNX without P
 
 import hashlib
 import json
-import logging
 import math
 import os
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,12 +22,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import Tensor
 
 from sk_tune._files import replaced_file
 from sk_tune._json_values import decode, encode
+from sk_tune._onnx_graph import Graph
 from sk_tune.augment import packed, unpacked
 from sk_tune.estimators._net_state import load_training_state, to_arrays, training_state
+from sk_tune.estimators._onnx_layers import add_network
 from sk_tune.estimators._validation import resolve_device
 from sk_tune.exceptions import warn_user
 from sk_tune.training import (
@@ -123,20 +122,25 @@ class Persistence:
 
         Its input ``X`` has shape ``(n_samples, *input_shape_)`` and the type of ``dtype``;
         its output is ``probabilities``, in the order of ``classes_``, or ``prediction`` in
-        the units of y.  Sequences must not be padded.  Needs the extra ``export``.
+        the units of y.  Steps of NaN at the end of a sequence are padding.  Needs the extra
+        ``export``.
 
         Parameters
         ----------
         path : str or path-like
-            File to write.
+            File to write.  It is replaced as a whole or not at all.
+
+        Notes
+        -----
+        The networks of sk_tune, and an ``nn.Sequential`` of common layers, take less than a
+        second.  All other modules are written by ``torch.onnx``, which a warning says: that
+        may take minutes.
         """
         check_is_fitted(self)
-        predictor = NetworkPredictor(self)
         # The network's type, which a parameter that was set after the fit does not change.
-        dtype = getattr(torch, self.net_.options.dtype)
-        example = torch.zeros(2, *self.input_shape_, dtype=dtype)
-        is_classifier = predictor.is_classifier
-        export_module(predictor, [self], example, path, is_classifier=is_classifier)
+        graph = Graph(self.input_shape_, self.net_.options.dtype)
+        kind = "probabilities" if is_classifier(self) else "prediction"
+        graph.write(path, add_network(graph, graph.X, self), kind)
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
@@ -400,74 +404,3 @@ def _checksum(tensors: dict[str, Tensor], description: dict[str, Any]) -> str:
             # Torch refuses to view nothing as bytes.
             digest.update(values.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-class NetworkPredictor(nn.Module):
-    """The network of a fitted estimator and what turns its outputs into predictions."""
-
-    target_mean: Tensor
-    target_scale: Tensor
-
-    def __init__(self, estimator: Any) -> None:
-        super().__init__()
-        self.module: nn.Module = estimator.net_.module_
-        self.is_classifier = is_classifier(estimator)
-        self.multilabel = estimator._is_multilabel
-        if not self.is_classifier:
-            dtype = getattr(torch, estimator.net_.options.dtype)
-            for name in ("target_mean_", "target_scale_"):
-                values = torch.as_tensor(getattr(estimator, name), dtype=dtype)
-                self.register_buffer(name.strip("_"), values)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return probabilities, or targets in their units, (n_samples, n_outputs)."""
-        outputs: Tensor = self.module(x)
-        if self.multilabel:
-            return outputs.sigmoid()
-        if self.is_classifier:
-            return outputs.softmax(dim=1)
-        return outputs * self.target_scale + self.target_mean
-
-
-def export_module(
-    module: nn.Module,
-    estimators: Sequence[Any],
-    example: Tensor,
-    path: str | os.PathLike[str],
-    *,
-    is_classifier: bool,
-) -> None:
-    """Write a module that makes predictions as an ONNX file.
-
-    It holds the modules of `estimators`, which go back to their devices; `example` has two
-    samples, because torch would take a single one for a constant. Raises ImportError if
-    onnx or onnxscript is not installed.
-    """
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-    if missing:
-        raise ImportError(
-            f"Exporting to ONNX needs {' and '.join(missing)}. Install them with: pip "
-            "install 'sk-tune[export]'"
-        )
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    # The exporter warns of code in torch itself.
-    with warnings.catch_warnings(action="ignore"):
-        try:
-            # Torch logs which packages it could export as well if they were there.
-            log.setLevel(logging.ERROR)
-            torch.onnx.export(
-                module.eval().cpu(),
-                (example,),
-                os.fspath(path),
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-                input_names=["X"],
-                output_names=["probabilities" if is_classifier else "prediction"],
-                dynamic_shapes={"x": {0: torch.export.Dim("n_samples")}},
-            )
-        finally:
-            log.setLevel(level)
-            for estimator in estimators:
-                estimator.net_.module_.to(estimator.net_.device)

@@ -3,27 +3,25 @@
 import warnings
 
 import numpy as np
+import onnx
 import onnxruntime
 import pandas as pd
 import pytest
-import torch
-from marks import slow
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, QuantileTransformer
+from sklearn.preprocessing import FunctionTransformer, Normalizer, QuantileTransformer
 
 from sk_tune import AutoClassifier, AutoRegressor, MLPClassifier, TablePreparer
-from sk_tune._compat import boosted_trees
-from sk_tune.automl import _onnx_blend
+from sk_tune._onnx_graph import Graph
 from sk_tune.automl._blend import Blend
 from sk_tune.automl._models import boosting_model, linear_model, network_models
-from sk_tune.automl._onnx_blend import Encoded, Forest, TreesOutput, export_blend
-from sk_tune.automl._onnx_columns import Circles, Quantiles, _normal_quantile, front_of
-from sk_tune.ensemble import Combination, Member
+from sk_tune.ensemble import Combination, Member, export_ensemble
+from sk_tune.ensemble._onnx_steps import _normal_quantile, _step, add_steps
+from sk_tune.ensemble._onnx_trees import add_boosting
 from sk_tune.prepare import circles
 
 SMALL = {"time_budget": None, "n_rounds": 0, "cv": 2, "leak_guard": False}
@@ -34,6 +32,13 @@ def _answer(path, rows):
     session = onnxruntime.InferenceSession(path)
     (answer,) = session.run(None, {"X": rows})
     return answer
+
+
+def _output(add, X, folder):
+    """Return what operators that a function adds to a graph make of X."""
+    graph = Graph(X.shape[1:], np.float64)
+    graph.write(folder / "part.onnx", add(graph, graph.X), "found")
+    return _answer(folder / "part.onnx", X)
 
 
 def _as_told(X, inputs):
@@ -51,7 +56,6 @@ def _as_told(X, inputs):
     return np.column_stack(columns)
 
 
-@pytest.mark.slow
 def test_members_may_lack_a_class_and_take_codes(mixed, tmp_path):
     """Numbers are places among the training samples, categories are for embeddings."""
     X, y = mixed
@@ -74,7 +78,7 @@ def test_members_may_lack_a_class_and_take_codes(mixed, tmp_path):
         names=("MLP 1", "MLP 2"),
     )
 
-    about = export_blend(blend, tmp_path / "blend.onnx")
+    about = export_ensemble(blend.parts, tmp_path / "blend.onnx")
 
     answer = _answer(tmp_path / "blend.onnx", _as_told(X, about["inputs"]))
     np.testing.assert_allclose(answer, blend.predict_proba(X), atol=1e-5)
@@ -122,21 +126,8 @@ def _unlike(X):
     return new
 
 
-@pytest.mark.parametrize("is_written", [False, slow(True)])
-def test_all_kinds_of_models_and_columns_are_written(
-    is_written, dated, make_problem, tmp_path, monkeypatch
-):
+def test_all_kinds_of_models_and_columns_are_written(dated, make_problem, tmp_path):
     """Dates are days since 1970; trees and their categories decide as scikit-learn's."""
-    modules = []
-    if not is_written:
-        # To write the module that an ONNX model is made of takes many seconds.
-        monkeypatch.setattr(
-            _onnx_blend,
-            "export_module",
-            lambda module, networks, example, path, **own: (
-                path.touch() or modules.append(module.eval())
-            ),
-        )
     X, y = dated
     problem = make_problem(X, y)
     models = [linear_model(problem), boosting_model(problem), network_models(problem)[0]]
@@ -154,8 +145,13 @@ def test_all_kinds_of_models_and_columns_are_written(
         names=(*(f"{model.name} 1" for model in models), "boosting 1"),
     )
 
-    about = export_blend(blend, tmp_path / "blend.onnx")
+    texts = []
+    about = export_ensemble(
+        blend.parts, tmp_path / "blend.onnx", names=blend.names, progress=texts.append
+    )
 
+    assert texts[1] == "boosting 1, fold 1 of 2"
+    onnx.checker.check_model(tmp_path / "blend.onnx", full_check=True)
     kinds = {column["name"]: column["kind"] for column in about["inputs"]}
     assert kinds == {
         "size": "number",
@@ -168,11 +164,27 @@ def test_all_kinds_of_models_and_columns_are_written(
     assert {own["weight"] for own in about["members"]} == {0.25}
     new = _unlike(X)
     rows = _as_told(new, about["inputs"])
-    for module in modules:
-        answer = module(torch.from_numpy(rows)).detach().numpy()
-    if is_written:
-        answer = _answer(tmp_path / "blend.onnx", rows)
+    answer = _answer(tmp_path / "blend.onnx", rows)
     np.testing.assert_allclose(answer, blend.predict_proba(new), atol=2e-6)
+
+
+@pytest.mark.parametrize("make", [boosting_model, linear_model])
+def test_dates_keep_their_seconds(make, make_problem, tmp_path):
+    """A target that changes within a minute is predicted as in Python in each row."""
+    rng = np.random.default_rng(0)
+    since = pd.Timestamp("2024-02-28") + pd.to_timedelta(
+        rng.integers(0, 500_000, 1000), "s"
+    )
+    X = pd.DataFrame({"since": since, "size": rng.normal(size=1000)})
+    y = since.second.to_numpy() + 10.0 * since.hour + X["size"].to_numpy()
+    problem = make_problem(X, y, is_classification=False)
+    model = make(problem).estimator.fit(X[::2], y[::2])
+    blend = Blend(combination=Combination([Member(model, 1.0)]), temperature=1)
+
+    about = export_ensemble(blend.parts, tmp_path / "blend.onnx")
+
+    answer = _answer(tmp_path / "blend.onnx", _as_told(X, about["inputs"]))
+    np.testing.assert_allclose(answer[:, 0], blend.predict(X), rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -200,7 +212,7 @@ def test_a_model_that_cannot_be_written_is_named(mixed, tmp_path):
     )
 
     with pytest.raises(TypeError, match="'dummy 1', which is a DummyClassifier. Keep the"):
-        export_blend(blend, tmp_path / "auto.onnx")
+        export_ensemble(blend.parts, tmp_path / "auto.onnx", names=blend.names)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -227,27 +239,25 @@ def table():
     ],
     ids=["classes", "numbers", "logarithms"],
 )
-def test_trees_decide_as_those_of_scikit_learn(table, model):
+def test_trees_decide_as_those_of_scikit_learn(table, model, tmp_path):
     """By numbers, categories, and categories that no training row has."""
     X, y = table
     model.fit(X, y)
-    trees = boosted_trees(model)
     new = X.astype(float)
     new.loc[::5, "c"] = 5.0
     coded = new.assign(c=pd.Categorical(new["c"].astype(int), categories=range(12)))
 
-    features = Encoded(trees)(torch.from_numpy(new.to_numpy()))
-    # Of two members, the trees of the second follow those of the first.
-    leaves = Forest([trees, trees])(torch.cat([features, features], dim=1))
-    found = TreesOutput(trees, model)(leaves[:, len(trees.trees) :]).numpy()
+    found = _output(
+        lambda graph, x: add_boosting(graph, x, model), new.to_numpy(), tmp_path
+    )
 
-    is_classifier = hasattr(model, "predict_proba")
-    predict = model.predict_proba if is_classifier else model.predict
-    np.testing.assert_allclose(found, predict(coded).reshape(len(coded), -1), rtol=1e-12)
+    raw = getattr(model, "decision_function", model.predict)(coded)
+    # The operator returns sums of 32 bits.
+    np.testing.assert_allclose(found, raw.reshape(len(coded), -1), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("numeric", ["smooth_clip", "standard", "quantile", None])
-def test_a_table_is_prepared_as_by_the_preparer(numeric):
+def test_a_table_is_prepared_as_by_the_preparer(numeric, tmp_path):
     """Numbers and flags, with missing ones and some that no training row had."""
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=200), rng.exponential(size=200) * 1e6])
@@ -257,42 +267,47 @@ def test_a_table_is_prepared_as_by_the_preparer(numeric):
     columns = {name: ("number", []) for name, _ in prepare.kinds_}
     new = np.concatenate([X, 3 * X, X + 1e-9])
 
-    found = front_of([prepare], columns, "a member")(torch.from_numpy(new)).numpy()
+    def add(graph, x):
+        return add_steps(graph, x, [prepare], columns, "a member")
+
+    found = _output(add, new, tmp_path)
 
     np.testing.assert_allclose(found, prepare.transform(new), rtol=1e-8, atol=1e-8)
 
 
 def test_what_cannot_be_written_is_named():
     """With the member that has it."""
-    with pytest.raises(TypeError, match="'a member' with a Normalizer. Keep the model"):
-        front_of([Normalizer()], None, "a member")
+    graph = Graph((2,), np.float64)
+    with pytest.raises(TypeError, match="a member with a Normalizer. Keep the model"):
+        add_steps(graph, graph.X, [Normalizer()], None, "a member")
 
 
-def test_normal_quantiles_are_those_of_scipy():
+def test_normal_quantiles_are_those_of_scipy(tmp_path):
     """To all digits, from one end that is clipped to the other."""
     p = np.concatenate([np.linspace(1e-7, 1 - 1e-7, 9999), np.geomspace(1e-7, 0.1, 99)])
 
-    found = _normal_quantile(torch.from_numpy(p)).numpy()
+    found = _output(_normal_quantile, p[:, None], tmp_path)
 
-    np.testing.assert_allclose(found, norm.ppf(p), atol=1e-14)
+    np.testing.assert_allclose(found[:, 0], norm.ppf(p), atol=1e-14)
 
 
-def test_places_of_dates_are_those_of_the_preparer():
+def test_places_of_dates_are_those_of_the_preparer(tmp_path):
     """Each day of six centuries, leap years and hours too."""
     days = np.concatenate([np.arange(-135_000, 85_000), np.linspace(0, 9e4, 999), [np.nan]])
 
-    found = Circles()(torch.from_numpy(days[:, None])).numpy()
+    step = FunctionTransformer(circles)
+    found = _output(lambda graph, x: _step(graph, x, step, ""), days[:, None], tmp_path)
 
     np.testing.assert_allclose(found, circles(days[:, None]), atol=2e-9)
 
 
-def test_quantiles_are_those_of_scikit_learn():
+def test_quantiles_are_those_of_scikit_learn(tmp_path):
     """Between values, at values that recur, beyond all of them, and missing."""
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=500), rng.integers(0, 5, 500)])
     scaler = QuantileTransformer(n_quantiles=300, output_distribution="normal").fit(X)
     new = np.concatenate([X, X + 1e-3, 3 * X, X - 5, [[np.nan, np.nan]]])
 
-    found = Quantiles(scaler)(torch.from_numpy(new)).numpy()
+    found = _output(lambda graph, x: _step(graph, x, scaler, ""), new, tmp_path)
 
     np.testing.assert_allclose(found, scaler.transform(new), atol=1e-8)

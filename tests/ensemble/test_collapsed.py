@@ -23,9 +23,12 @@ from sk_tune import (
     BaggingClassifier,
     BaggingRegressor,
     BoostingClassifier,
+    GridSearchCV,
     MLPClassifier,
     MLPRegressor,
     SeedEnsembleClassifier,
+    TablePreparer,
+    TrialEnsembleClassifier,
 )
 from sk_tune.ensemble import CollapsedClassifier, CollapsedRegressor, collapse
 from sk_tune.estimators import read_file
@@ -307,16 +310,15 @@ def test_files_of_other_classes_are_refused(diabetes, make_estimator, tmp_path):
 
 def test_code_is_not_written_to_files(mixed, names, make_estimator, tmp_path):
     """Linear models and unknown transformers have no place in a file of numbers."""
-    for write in (CollapsedClassifier.save, CollapsedClassifier.to_onnx):
-        with pytest.raises(TypeError, match="Got a LogisticRegression"):
-            write(collapse(mixed), tmp_path / "mixed")
+    with pytest.raises(TypeError, match="Got a LogisticRegression"):
+        collapse(mixed).save(tmp_path / "mixed")
     mixed.estimators_ = [
         make_pipeline(SplineTransformer(), make_estimator("MLPClassifier")).fit(*names)
     ]
     mixed.weights_ = np.ones(1)
     with pytest.raises(TypeError, match="in the step 'splinetransformer'"):
         collapse(mixed).save(tmp_path / "splines")
-    with pytest.raises(TypeError, match="of SplineTransformer, MLPClassifier"):
+    with pytest.raises(TypeError, match="member 0 with a SplineTransformer"):
         collapse(mixed).to_onnx(tmp_path / "splines")
 
 
@@ -437,7 +439,6 @@ def _of_case(case, make, names, diabetes):
     return fitted, data
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", ["regressor", "columns", "binary", "scalers", "labels", "images"]
 )
@@ -455,3 +456,34 @@ def test_it_is_one_onnx_model(case, make_estimator, names, diabetes, outputs, tm
     (found,) = session.run(None, {"X": rows})
     assert_allclose(found, outputs(small, rows).reshape(7, -1), rtol=1e-4, atol=1e-5)
     assert [p.name for p in tmp_path.iterdir()] == ["ensemble.onnx"]
+
+
+@pytest.mark.parametrize("is_pipeline", [True, False])
+def test_a_search_behind_a_table_preparer_is_one_onnx_model(is_pipeline, tmp_path):
+    """Categories are codes, unknown ones too; missing values are NaN."""
+    runtime = pytest.importorskip("onnxruntime")
+    rng = np.random.default_rng(0)
+    town = rng.choice(["Bern", "Genf", "Ulm"], 120)
+    X = pd.DataFrame({"age": rng.normal(40, 10, 120), "town": town})
+    y = np.where((X["age"] > 40) ^ (town == "Ulm"), "yes", "no")
+    X.loc[::9, "age"] = X.loc[::7, "town"] = None
+    pipe = make_pipeline(TablePreparer(), MLPClassifier(width=8, max_epochs=3))
+    search = GridSearchCV(
+        pipe, {"mlpclassifier__dropout": [0.0, 0.1]}, cv=3, keep_models="all"
+    ).fit(X, y)
+    model = search.best_estimator_
+    if not is_pipeline:
+        model = TrialEnsembleClassifier.from_search(search)
+    path = tmp_path / "ensemble.onnx"
+
+    about = collapse(model).to_onnx(path)
+
+    age, places = about["inputs"]
+    assert (age["name"], age["kind"]) == ("age", "number")
+    assert about["classes"] == ["no", "yes"]
+    X.loc[:20, "town"] = "new"
+    codes = X["town"].map({value: code for code, value in enumerate(places["values"])})
+    codes = codes.fillna(-1).where(X["town"].notna())
+    rows = np.column_stack([X["age"], codes])
+    (found,) = runtime.InferenceSession(path).run(None, {"X": rows})
+    assert_allclose(found, model.predict_proba(X), atol=1e-5)

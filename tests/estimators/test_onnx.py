@@ -1,31 +1,52 @@
-"""ONNX models answer as the estimators that they were made from."""
+"""ONNX models predict as the estimators that they were made from."""
 
 import logging
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+import torch
 from marks import slow
 from torch import nn
 
-import sk_tune.estimators._persistence as onnx_module
+import sk_tune._onnx_graph
+from sk_tune import NetRegressor
+from sk_tune.exceptions import SkTuneWarning
+from sk_tune.nets import ACTIVATIONS
 
-onnxruntime = pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
-
-# Torch's exporter warns of its own doings: names that it has deprecated but calls itself,
-# and how it takes recurrent layers apart.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The tensor attributes self:UserWarning"),
+STEPS = {"input_shape": (2, 4)}
+IMAGE = {"input_shape": (1, 2, 4)}
+CODES = {"categorical_features": [2, 5], "embedding_size": 3}
+CASES = [
+    *(("MLPClassifier", {"activation": name}) for name in ACTIVATIONS),
+    ("MLPClassifier", {"normalization": "batch", "dropout": 0.2, "residual": True}),
+    ("MLPRegressor", {"normalization": "layer", "members": 3}),
+    ("MLPClassifier", {"normalization": "batch", "members": 3, "residual": True}),
+    ("MLPClassifier", {"dtype": "float64", "activation": "gelu", "members": 2}),
+    ("MLPClassifier", {**CODES, "numerical_embedding": "periodic"}),
+    ("MLPRegressor", {**CODES, "numerical_embedding": "piecewise_linear", "members": 2}),
+    ("CNNRegressor", {**IMAGE, "normalization": "batch", "pooling": "avg"}),
+    ("CNNClassifier", {**IMAGE, "normalization": "layer", "residual": True, "n_layers": 2}),
+    ("CNNClassifier", {**STEPS, "kernel_size": 2, "pooling": None, "dtype": "float64"}),
+    ("RNNRegressor", {**STEPS, "cell": "lstm", "normalization": "layer", "n_layers": 2}),
+    ("RNNClassifier", {**STEPS, "cell": "gru", "bidirectional": True, "residual": True}),
+    ("RNNClassifier", {**STEPS, "cell": "rnn", "normalization": "batch"}),
+    ("RNNClassifier", {"input_shape": (8, 1), "n_tokens": 9}),
+    ("NetRegressor", {"module": nn.Linear(8, 1), "dtype": "float64"}),
+    (
+        "NetClassifier",
+        {
+            "module": nn.Sequential(
+                nn.Linear(8, 6),
+                nn.BatchNorm1d(6),
+                nn.Dropout(),
+                nn.LeakyReLU(0.2),
+                nn.Linear(6, 3),
+            )
+        },
+    ),
 ]
-
-CASES = {
-    "MLPClassifier": {"normalization": "batch", "dropout": 0.2, "residual": True},
-    "CNNRegressor": {"normalization": "batch", "pooling": "avg", "early_stopping": True},
-    "RNNRegressor": {"cell": "lstm", "normalization": "layer", "bidirectional": True},
-    "NetRegressor": {"module": nn.Linear(8, 1), "dtype": "float64"},
-}
 
 
 def _run(path, X):
@@ -33,42 +54,58 @@ def _run(path, X):
     return session.run(None, {"X": X})[0], session
 
 
-@pytest.mark.parametrize("name", [slow(n) if n.endswith("Regressor") else n for n in CASES])
-def test_a_model_agrees(name, make_estimator, task_data, outputs, tmp_path, caplog):
-    """For any number of rows, and torch does not log what it misses."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
+@pytest.fixture
+def without_torch_exporter(monkeypatch):
+    """Let each call of torch's exporter fail."""
+    monkeypatch.setattr(torch.onnx, "export", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "params"), CASES, ids=lambda v: v if isinstance(v, str) else "-".join(v)
+)
+def test_a_known_layer_is_written_directly(
+    name, params, make_estimator, task_data, outputs, tmp_path, without_torch_exporter
+):
+    """Predictions agree for any number of rows, without torch's exporter."""
     X, y = task_data(name)
-    net = make_estimator(name, **CASES[name]).fit(X, y)
+    X = np.abs(2 * X).astype(int).astype(np.float32) if "n_tokens" in params else X
+    X = X.copy().reshape(60, *params.get("input_shape", (8,)))
+    if "categorical_features" in params:
+        X[:, [2, 5]] = np.arange(120).reshape(60, 2) % 5
+    net = make_estimator(name, **params).fit(X, y)
     path = tmp_path / "net.onnx"
 
     net.to_onnx(path)
 
-    rows = X.reshape(60, *net.input_shape_).astype(net.dtype)
-    for n_rows in (1, 7, 60):
-        got, session = _run(path, rows[:n_rows].astype(net.dtype))
+    onnx.checker.check_model(path, full_check=True)
+    X = np.vstack([X, X[:9]])
+    if "categorical_features" in params:
+        X[:9, 2] = 99
+    if name[:3] == "RNN":
+        X[::3, -1] = np.nan  # Padding.
+    rows = X.reshape(-1, *net.input_shape_).astype(net.dtype)
+    for n_rows in (1, 7, len(X)):
+        got, session = _run(path, rows[:n_rows])
         expected = outputs(net, X[:n_rows]).reshape(got.shape)
         # Other kernels sum in another order.
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
     kind = "probabilities" if name.endswith("Classifier") else "prediction"
     assert [o.name for o in session.get_outputs()] == [kind]
     assert [i.shape for i in session.get_inputs()] == [["n_samples", *net.input_shape_]]
-    # The estimator itself is as it was.
-    assert net.partial_fit(X, y).n_epochs_ == 3
     assert list(tmp_path.iterdir()) == [path]
-    assert not [record for record in caplog.records if record.name.startswith("torch.onnx")]
-    assert log.level == level
 
 
-@pytest.mark.slow
-def test_several_labels_and_outputs_are_exported(make_estimator, task_data, tmp_path):
+@pytest.mark.parametrize("members", [1, 3])
+def test_several_labels_and_outputs_are_exported(
+    members, make_estimator, task_data, tmp_path, without_torch_exporter
+):
     """A multilabel problem gives independent probabilities, several targets columns."""
     X, y = task_data("MLPRegressor")
     many = np.column_stack([y, 100 * X[:, 1] + 7])
     for name, target in (("MLPRegressor", many), ("MLPClassifier", (many > 0).astype(int))):
-        net = make_estimator(name).fit(X, target)
+        net = make_estimator(name, members=members).fit(X, target)
 
-        # A parameter that was set after the fit changes no export.
+        # A parameter that is set after the fit does not change the export.
         net.set_params(dtype="float64").to_onnx(tmp_path / name)
 
         expected = net.predict(X) if name[3] == "R" else net.predict_proba(X)
@@ -76,10 +113,50 @@ def test_several_labels_and_outputs_are_exported(make_estimator, task_data, tmp_
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_an_absent_exporter_is_asked_for(make_estimator, task_data, tmp_path, monkeypatch):
-    """Missing packages are named with the extra that brings them."""
-    net = make_estimator("MLPRegressor").fit(*task_data("MLPRegressor"))
-    monkeypatch.setattr(onnx_module, "find_spec", lambda name: None)
+class _Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 1)
 
-    with pytest.raises(ImportError, match=r"onnx and onnxscript.*sk-tune\[export\]"):
+    def forward(self, x):
+        return 2 * self.linear(x)
+
+
+# Torch's exporter warns of deprecated names that it calls itself.
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("is_hooked", [slow(False), True])
+def test_torch_writes_other_modules(is_hooked, make_estimator, task_data, tmp_path, caplog):
+    """A warning says so; the module and torch's log level stay as they are."""
+    pytest.importorskip("onnxscript")
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    X, y = task_data("NetRegressor")
+    module = nn.Linear(8, 1) if is_hooked else _Scaled()
+    net = make_estimator("NetRegressor", module=module).fit(X, y)
+    if is_hooked:
+        net.net_.module_.register_forward_hook(lambda module, x, output: 2 * output)
+
+    with pytest.warns(SkTuneWarning, match=r"torch\.onnx writes the whole"):
         net.to_onnx(tmp_path / "net.onnx")
+
+    for n_rows in (1, 60):
+        got, _ = _run(tmp_path / "net.onnx", X[:n_rows])
+        np.testing.assert_allclose(got[:, 0], net.predict(X[:n_rows]), rtol=1e-4, atol=1e-5)
+    assert net.partial_fit(X, y).n_epochs_ == 3
+    assert not [record for record in caplog.records if record.name.startswith("torch.onnx")]
+    assert log.level == level
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
+def test_an_absent_package_is_named(missing, task_data, tmp_path, monkeypatch):
+    """The message names the extra; known layers do not need torch's exporter."""
+    X, y = task_data("NetRegressor")
+    net = NetRegressor(_Scaled, max_epochs=1, device="cpu").fit(X, y)
+    monkeypatch.setattr(
+        sk_tune._onnx_graph, "find_spec", lambda name: None if name == missing else name
+    )
+
+    with pytest.raises(ImportError, match=rf"needs {missing}\..*sk-tune\[export\]"):
+        net.to_onnx(tmp_path / "net.onnx")
+
+    assert not list(tmp_path.iterdir())

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from marks import slow
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -259,24 +258,6 @@ def test_saved_and_pickled_networks_know_their_columns(embedding, fitted, tmp_pa
         np.testing.assert_array_equal(copy.is_categorical_, fitted.is_categorical_)
         with pytest.raises(ValueError, match="codes"):
             copy.predict(rows + 0.5)
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("embedding", [slow("periodic"), slow("piecewise_linear")])
-def test_an_onnx_model_takes_the_columns_as_they_are(embedding, fitted, tmp_path):
-    """It maps unknown codes and embeds numbers; of members it gives the mean."""
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    X, y = _table()
-    fitted = clone(fitted).set_params(numerical_embedding=embedding, members=3).fit(X, y)
-    X[:9, 1] = 99
-    path = tmp_path / "net.onnx"
-
-    fitted.to_onnx(path)
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (got,) = session.run(None, {"X": X.astype(np.float32)})
-    np.testing.assert_allclose(got, fitted.predict_proba(X), rtol=1e-4, atol=1e-5)
 
 
 def test_a_table_of_codes_alone_has_no_numbers_to_embed():

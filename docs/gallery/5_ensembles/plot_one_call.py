@@ -115,6 +115,6 @@ right.set(
 plt.show()
 
 # %%
-# What to watch out for: ONNX takes networks alone or behind scikit-learn's scalers and
-# ``SimpleImputer``; more than that goes into the safetensors file, and what is code (a
-# function of your own) into neither: the error names the step.
+# ONNX takes networks, linear models and boosting, alone or behind ``TablePreparer``,
+# scikit-learn's scalers and ``SimpleImputer``.  Other transformers of scikit-learn go into
+# the safetensors file.  A function of your own goes into neither, and the error names it.

@@ -1,0 +1,222 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""An ensemble as one ONNX model, with the preparation of its members.
+
+Each member has a preparation that was fitted on its fold.  The model takes a column of a
+table as a number, a date as days, and a category as its place in a list.  All sums of
+members have 64 bits.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline
+
+from sk_tune._onnx_graph import Graph
+from sk_tune.ensemble._combination import Member, network_of
+from sk_tune.ensemble._onnx_steps import TableColumns, add_steps
+from sk_tune.ensemble._onnx_trees import add_boosting
+from sk_tune.ensemble._parts import SMALLEST_PROBABILITY, Parts
+from sk_tune.estimators import add_network
+from sk_tune.prepare import TablePreparer
+
+_BOOSTING = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
+_LINEAR = (LogisticRegression, Ridge)
+_PACKAGES = ("sklearn.", "sk_tune.")
+
+
+def export_ensemble(
+    parts: Parts,
+    path: str | os.PathLike[str],
+    *,
+    names: Sequence[str] = (),
+    shape: tuple[int, ...] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Write an ensemble as ONNX, and return its "inputs", "classes" and "members".
+
+    Rows of a table, and samples of a given `shape`, are float64; otherwise the members
+    decide shape and type. `progress` is called with a text for each member, which begins
+    with its name from `names`. Raises TypeError if ONNX cannot express a member.
+    """
+    names = list(names) or [f"member {k}" for k in range(len(parts.members))]
+    named = list(zip(names, parts.members, strict=True))
+    for name, member in named:
+        _check_member(name, member)
+    columns = _columns(named)
+    dtype: Any = np.float64
+    result_type: Any = np.float32
+    if columns is not None:
+        shape = (len(columns),)
+    elif shape is None:
+        shape, dtype = _input_of(parts)
+        result_type = dtype
+    folds = [names[:k].count(name) for k, name in enumerate(names)]
+    graph = Graph(shape, dtype)
+    total: Any = None
+    if parts.offset is not None:
+        total = graph.constant(np.asarray(parts.offset, dtype=np.float64))
+    for position, (name, member) in enumerate(named):
+        if progress is not None:
+            fold = f"{folds[position] + 1} of {names.count(name)}"
+            progress(f"{name}, fold {fold}")
+        weighted = _add_member(graph, name, member, columns, parts)
+        total = weighted if total is None else total + weighted
+    result = _finished(graph, total, parts).cast(result_type)
+    graph.write(path, result, "prediction" if parts.classes is None else "probabilities")
+    return {
+        "inputs": _inputs(columns or {}),
+        "classes": [] if parts.classes is None else [str(c) for c in parts.classes],
+        "members": [
+            {"model": name, "fold": folds[k], "weight": member.weight}
+            for k, (name, member) in enumerate(named)
+        ],
+    }
+
+
+def _split(estimator: Any) -> tuple[list[Any], Any]:
+    """Return the steps in front of a model, and the model."""
+    if not isinstance(estimator, Pipeline):
+        return [], estimator
+    *steps, model = (step for _, step in estimator.steps)
+    return [s for s in steps if not (s is None or isinstance(s, str))], model
+
+
+def _check_member(name: str, member: Member) -> None:
+    _, model = _split(member.estimator)
+    is_known = isinstance(model, (*_BOOSTING, *_LINEAR))
+    is_known = is_known and type(model).__module__.startswith(_PACKAGES)
+    if not is_known and network_of(member.estimator) is None:
+        raise TypeError(
+            "An ensemble must consist of networks of sk_tune's, linear models and boosting "
+            f"to be one ONNX model. Got {name!r}, which is a {type(model).__name__}. Keep "
+            "the model with joblib.dump."
+        )
+
+
+def _columns(members: Sequence[tuple[str, Member]]) -> TableColumns | None:
+    """Return the columns, and categories, that members know; None if X is no table."""
+    steps = [_split(member.estimator)[0][:1] for _, member in members]
+    if not any(isinstance(first, TablePreparer) for step in steps for first in step):
+        return None
+    columns: dict[str, tuple[str, list[str]]] = {}
+    for (name, member), first in zip(members, steps, strict=True):
+        (prepare,) = first or [None]
+        if not isinstance(prepare, TablePreparer) or member.features is not None:
+            raise TypeError(
+                "All members or none must begin with a TablePreparer to be one ONNX model. "
+                f"Got {name!r} with {prepare!r}."
+            )
+        for column, kind in prepare.kinds_:
+            known, _ = columns.setdefault(column, (kind, []))
+            if kind != known:
+                raise TypeError(
+                    "Members must take a column for the same kind to be one ONNX model. "
+                    f"Got {column!r}, which is a {kind} in {name!r} only."
+                )
+        for _, encoder, names in prepare.columns_.transformers_:
+            fitted = getattr(encoder, "encoder_", encoder)
+            if not hasattr(fitted, "categories_"):
+                continue
+            for column, values in zip(names, fitted.categories_, strict=True):
+                _, listed = columns[column]
+                listed += [str(v) for v in values if str(v) not in listed]
+    return columns
+
+
+def _inputs(columns: TableColumns) -> list[dict[str, Any]]:
+    """Return what a user of the model has to know of each column."""
+    more: dict[str, Callable[[Any], dict[str, Any]]] = {
+        "number": lambda values: {},
+        "date": lambda values: {"unit": "days since 1970-01-01"},
+        "category": lambda values: {"values": values},
+    }
+    return [
+        {"name": name, "kind": kind, **more[kind](values)}
+        for name, (kind, values) in columns.items()
+    ]
+
+
+def _input_of(parts: Parts) -> tuple[tuple[int, ...], Any]:
+    """Return the shape and the type of the samples that all members take."""
+    shapes, types = set(), set()
+    for member in parts.members:
+        steps, model = _split(member.estimator)
+        network: Any = network_of(member.estimator)
+        shape: Any = (parts.n_features,)
+        if member.features is None:
+            takes_rows = steps or network is None
+            first = (steps or [model])[0]
+            shape = (first.n_features_in_,) if takes_rows else network.input_shape_
+        shapes.add(shape)
+        types.add("float64" if network is None else network.net_.options.dtype)
+    if len(shapes) > 1:
+        raise TypeError(
+            "Members of an ensemble must take samples of one shape to be one ONNX model. "
+            f"Got {sorted(map(str, shapes))}."
+        )
+    return shapes.pop(), np.dtype(max(types))
+
+
+def _add_member(
+    graph: Graph, name: str, member: Member, columns: TableColumns | None, parts: Parts
+) -> Any:
+    """Return the weighted prediction of a member in the columns of the sum."""
+    steps, model = _split(member.estimator)
+    x = graph.X if member.features is None else graph.X.take(member.features, axis=1)
+    x = add_steps(graph, x, steps, columns, name)
+    if isinstance(model, _BOOSTING):
+        predicted = _probabilities(graph, add_boosting(graph, x, model), model)
+    elif isinstance(model, _LINEAR):
+        coefficients = np.atleast_2d(model.coef_).T.astype(np.float64)
+        raw = x.cast(np.float64) @ coefficients + np.atleast_1d(model.intercept_)
+        predicted = _probabilities(graph, raw, model)
+    else:
+        predicted = add_network(graph, x, model).cast(np.float64)
+    classes = parts.member_classes
+    if classes is None or parts.is_multilabel or len(classes) == len(model.classes_):
+        return predicted * member.weight
+    # A class that a member does not know has no probability.
+    places = np.searchsorted(classes, model.classes_)
+    return predicted @ (np.eye(len(classes))[places] * member.weight)
+
+
+def _probabilities(graph: Graph, raw: Any, model: Any) -> Any:
+    """Return raw predictions as probabilities, if the model is a classifier."""
+    if not is_classifier(model):
+        return raw
+    return _of_two(graph, raw) if len(model.classes_) == 2 else _softmax(graph, raw)
+
+
+def _of_two(graph: Graph, log_odds: Any) -> Any:
+    both = (graph.op("Sigmoid", log_odds * sign) for sign in (-1, 1))
+    return graph.concat([*both], axis=1)
+
+
+def _softmax(graph: Graph, raw: Any) -> Any:
+    return graph.op("Softmax", raw, axis=1)
+
+
+def _finished(graph: Graph, total: Any, parts: Parts) -> Any:
+    """Return probabilities or targets for the sum of the members, as `Parts.finish`."""
+    if parts.link == "logistic":
+        return _of_two(graph, total)
+    if parts.link == "softmax":
+        return _softmax(graph, total)
+    is_sharp = parts.temperature == 1
+    if parts.classes is None or (parts.is_multilabel and is_sharp):
+        return total
+    if parts.is_multilabel:
+        inside = total.clip(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+        log_odds = graph.op("Log", inside / (1 - inside))
+        return graph.op("Sigmoid", log_odds / parts.temperature)
+    total = total / graph.op("ReduceSum", total, np.array([1]), keepdims=1)
+    if is_sharp:
+        return total
+    logs = graph.op("Log", total.maximum(SMALLEST_PROBABILITY))
+    return _softmax(graph, logs / parts.temperature)
