@@ -7,7 +7,7 @@ its callbacks are called as skorch calls them.  Only the steps in between are th
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -32,6 +32,7 @@ from sk_tune._processes import import_for_optimizers, passing_interrupts
 from sk_tune.engine._skorch_adoption import net_memory, recall, silenced
 from sk_tune.engine._skorch_support import (
     OPTIMIZER_NAMES,
+    named_inputs,
     reason_against_callbacks,
     reason_in_criterion,
 )
@@ -46,7 +47,13 @@ from sk_tune.fleets import (
     loss_by_autograd,
     module_structure,
 )
-from sk_tune.nets import tensor_values
+from sk_tune.nets import (
+    NamedInput,
+    pack_inputs,
+    reading_one_tensor,
+    split_inputs,
+    tensor_values,
+)
 from sk_tune.training import (
     EpochTimer,
     StoppingState,
@@ -67,8 +74,9 @@ class Watcher(Callback):  # type: ignore[misc]
     Ends it when the time is up.  Keeps the keys of its modules before they train.
     """
 
-    def __init__(self, monitor: TensorSet | None) -> None:
+    def __init__(self, monitor: TensorSet | None, inputs: Sequence[NamedInput]) -> None:
         self.monitor = monitor
+        self.inputs = inputs
         self.keys: dict[str, Any] = {}
         self.timer = EpochTimer()
 
@@ -93,7 +101,7 @@ class Watcher(Callback):  # type: ignore[misc]
             return
         X, y = self.monitor[:]
         with forked_rng(0, net.device):
-            outputs = net.forward(X)
+            outputs = net.forward(as_net_takes(X, self.inputs))
         loss = net.get_loss(outputs.to(net.device), y.to(net.device)).item()
         score = usual_score(outputs.unsqueeze(0), y.unsqueeze(0), None)
         net.history.record("monitor_loss", loss)
@@ -141,6 +149,7 @@ class SkorchFit:
         self._begin, self.seed = fit.seed or 0, fit.seed_number
         self.n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
         self.X, self.y = (take_rows(part, fit.rows) for part in (fit.X, fit.y))
+        self.inputs = named_inputs(self.X)
         self.net: Any = None
 
     # Made once: its course lives on in the net's callbacks and history.
@@ -149,7 +158,7 @@ class SkorchFit:
         """The fit's network for a fleet of its recipe."""
         net, generator = self._start()
         train, valid = net.get_split_datasets(self.X, self.y)
-        course = _SkorchCourse(net, self._begin, generator, (train, valid))
+        course = _SkorchCourse(net, self._begin, generator, (train, valid), self.inputs)
         group = net.optimizer_.param_groups[0]
         rate = float(group["lr"])
         state, n_epochs = self.fit.state, self.n_epochs
@@ -158,8 +167,11 @@ class SkorchFit:
             state = None
         betas = group.get("betas", (group.get("momentum", 0.0), group.get("alpha", 0.0)))
         clips = [c for _, c in net.callbacks_ if isinstance(c, GradientNormClipping)]
+        module = net.module_
+        if self.inputs:
+            module = reading_one_tensor(module, self.inputs)
         return FleetNetwork(
-            module=net.module_,
+            module=module,
             course=course,
             settings=Settings(
                 momentum=float(betas[0]),
@@ -169,8 +181,8 @@ class SkorchFit:
             ),
             state=state or TrainingState(seed=self.seed, weights={}, moments={}),
             n_epochs=n_epochs,
-            train=_to_set(train, net.device),
-            valid=None if valid is None else _to_set(valid, net.device),
+            train=_to_set(train, net.device, self.inputs),
+            valid=None if valid is None else _to_set(valid, net.device, self.inputs),
             monitor=self._monitor(net.device),
             learning_rate=rate,
             gradient_clip=clips[0].gradient_clip_value if clips else None,
@@ -197,7 +209,11 @@ class SkorchFit:
             reason = reason_in_criterion(net, self.X, self.y)
         if reason is not None:
             raise NoFleetError(reason)
-        shapes = (np.shape(self.X)[1:], np.shape(self.y)[1:], str(self.y.dtype))
+        shapes = (
+            self.inputs or np.shape(self.X)[1:],
+            np.shape(self.y)[1:],
+            str(self.y.dtype),
+        )
         structure = (module_structure(net.module_), module_structure(net.criterion_))
         fixed = (type(net), recipe.optimizer, recipe.nesterov, recipe.batch_size)
         # All networks are trained with the loss of the first, weights of classes included.
@@ -227,7 +243,7 @@ class SkorchFit:
         # The net that adopts the training prints its messages.
         net = silenced(clone(self.fit.estimator).set_params(max_epochs=n_epochs))
         monitor = self._monitor("cpu")
-        watcher = Watcher(monitor)
+        watcher = Watcher(monitor, self.inputs)
         # It is called before the callbacks that may end the training.
         entry = ("sk_tune_watcher", watcher)
         if net.callbacks == "disable":
@@ -246,7 +262,7 @@ class SkorchFit:
         predictions = None
         if monitor is not None:
             with forked_rng(self.seed, net.device):
-                predictions = net.predict_proba(monitor.X)
+                predictions = net.predict_proba(as_net_takes(monitor.X, self.inputs))
         batches = (batch for record in net.history for batch in record["batches"])
         n_steps = sum("train_loss" in batch for batch in batches)
         state = TrainingState(
@@ -274,9 +290,8 @@ class SkorchFit:
     def _monitor(self, device: str) -> TensorSet | None:
         if self.fit.monitor is None:
             return None
-        parts = [take_rows(part, self.fit.monitor) for part in (self.fit.X, self.fit.y)]
-        X, y = (torch.as_tensor(part).to(device) for part in parts)
-        return TensorSet(X, y)
+        X, y = (take_rows(part, self.fit.monitor) for part in (self.fit.X, self.fit.y))
+        return _to_set(Dataset(X, y), device, self.inputs)
 
 
 class _SkorchCourse:
@@ -286,9 +301,15 @@ class _SkorchCourse:
     is_foreseen = False
 
     def __init__(
-        self, net: Any, begin: int | bytes, generator: torch.Generator, datasets: Any
+        self,
+        net: Any,
+        begin: int | bytes,
+        generator: torch.Generator,
+        datasets: Any,
+        inputs: Sequence[NamedInput],
     ) -> None:
         self.net = net
+        self._inputs = inputs
         self._begin = begin
         self.first_epoch = 0
         self.stopping = StoppingState()
@@ -377,10 +398,11 @@ class _SkorchCourse:
         net, valid = self.net, self._datasets["dataset_valid"]
         self._draw()
         sizes = self._sizes("valid", len(valid))
-        samples = _to_set(valid, net.device)
+        samples = _to_set(valid, net.device, self._inputs)
         start = 0
         for size in sizes:
-            X, y = samples[start : start + size]
+            columns, y = samples[start : start + size]
+            X = as_net_takes(columns, self._inputs)
             y_pred = outputs[start : start + size]
             with _evaluating(net.criterion_):
                 loss = net.get_loss(y_pred, y, X=X, training=False)
@@ -434,7 +456,12 @@ def _evaluating(criterion: nn.Module) -> Iterator[None]:
         criterion.train()
 
 
-def _to_set(dataset: Any, device: str) -> TensorSet:
+def as_net_takes(X: Tensor, inputs: Sequence[NamedInput]) -> Any:
+    """Return samples of a fleet as a skorch net takes them."""
+    return split_inputs(X, inputs) if inputs else X
+
+
+def _to_set(dataset: Any, device: str, inputs: Sequence[NamedInput]) -> TensorSet:
     index = None
     while isinstance(dataset, Subset):
         positions = torch.as_tensor(np.asarray(dataset.indices))
@@ -442,7 +469,14 @@ def _to_set(dataset: Any, device: str) -> TensorSet:
         dataset = dataset.dataset
     if type(dataset) is not Dataset:
         raise NoFleetError(f"its data come from a {type(dataset).__name__}")
-    X, y = (torch.as_tensor(part).to(device) for part in (dataset.X, dataset.y))
+    X = dataset.X
+    if inputs:
+        arrays = {name: np.asarray(values) for name, values in X.items()}
+        try:
+            X = pack_inputs(arrays, inputs, "float64")
+        except ValueError as error:
+            raise NoFleetError(str(error)) from None
+    X, y = (torch.as_tensor(part).to(device) for part in (X, dataset.y))
     return TensorSet(X, y, index=None if index is None else index.to(device))
 
 

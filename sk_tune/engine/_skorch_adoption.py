@@ -21,11 +21,13 @@ from skorch.callbacks import (
 )
 from skorch.dataset import Dataset
 from skorch.history import History
+from skorch.utils import multi_indexing, to_tensor
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Subset
 
 from sk_tune._json_values import decode, encode
+from sk_tune.engine._skorch_support import named_inputs
 from sk_tune.estimators import load_net_arrays
 from sk_tune.training import RNG_LOCK, TrainingState, batch_sizes, forked_rng, seed_of_state
 
@@ -243,11 +245,13 @@ def draw_as_fit(net: Any, X: Any, y: Any, known: dict[Any, int], key: Any = None
     n_lazy = 0
     if any(map(is_lazy, net.module_.parameters())):
         # The first step alone draws the weights of layers that take their size from it.
-        n_lazy = _words_of_step(net, X[: sizes[0]]) - _words_of_step(net, X[: sizes[0]])
+        first = multi_indexing(X, slice(sizes[0]))
+        n_lazy = _words_of_step(net, first) - _words_of_step(net, first)
+    kind = named_inputs(X) or (X.shape[1:], str(X.dtype))
     for n in {sizes[0], sizes[-1]}:
-        place = (key, n, X.shape[1:], str(X.dtype))
+        place = (key, n, kind)
         if key is None or place not in known:
-            known[place] = _words_of_step(net, X[:n])
+            known[place] = _words_of_step(net, multi_indexing(X, slice(n)))
         n_words += sizes.count(n) * known[place]
     skip_words(n_words * int(net.max_epochs) + n_lazy)
 
@@ -299,7 +303,7 @@ def _words_of_step(net: Any, X: Any) -> int:
     try:
         net.module_.train()
         with torch.no_grad():
-            net.infer(torch.as_tensor(X))
+            net.infer(to_tensor(X, net.device))
         return count_words(before, torch.get_rng_state()) or 0
     except Exception:  # noqa: BLE001 - the training itself will raise it
         return 0

@@ -7,7 +7,7 @@ import functools
 import inspect
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -23,13 +23,14 @@ from skorch.callbacks import (
     PassthroughScoring,
     PrintLog,
 )
+from skorch.utils import multi_indexing, to_tensor
 from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.utils.data import DataLoader
 
 from sk_tune.augment import as_augmentations, kinds_of
 from sk_tune.engine._digest import installed_name, names_in
 from sk_tune.estimators import Fit, NetworkEstimator, is_unchanged
-from sk_tune.nets import loose_state, tensor_values
+from sk_tune.nets import NamedInput, loose_state, tensor_values
 from sk_tune.training import forked_rng
 
 OPTIMIZER_NAMES: dict[type, str] = {
@@ -77,10 +78,24 @@ def reason_against_net(net: Any, X: Any, y: Any) -> str | None:
     checks = (_of_class, _of_data_loading, _of_optimizer, _of_callbacks)
     reasons = (check(net) for check in checks)
     found = next((reason for reason in reasons if reason is not None), None)
-    are_arrays = all(isinstance(part, np.ndarray | torch.Tensor) for part in (X, y))
+    parts = [*(X.values() if isinstance(X, Mapping) else [X]), y]
+    are_arrays = all(isinstance(part, np.ndarray | torch.Tensor) for part in parts)
     if found is None and not are_arrays:
-        return "X and y of a skorch net must be arrays or tensors for a fleet"
+        return (
+            "X and y of a skorch net must be arrays, tensors or dicts of them for a fleet"
+        )
     return found
+
+
+def named_inputs(X: Any) -> tuple[NamedInput, ...]:
+    """Return the inputs of a net whose X is a dict of arrays or tensors, else none."""
+    if not isinstance(X, Mapping):
+        return ()
+    parts = {name: torch.as_tensor(values) for name, values in X.items()}
+    return tuple(
+        NamedInput(name, tuple(t.shape[1:]), str(t.dtype).removeprefix("torch."))
+        for name, t in parts.items()
+    )
 
 
 def _of_class(net: Any) -> str | None:
@@ -140,12 +155,16 @@ def reason_in_criterion(net: Any, X: Any, y: Any) -> str | None:
     criterion = net.criterion_
     if type(criterion).__module__.startswith("torch.nn."):
         return None
-    samples, targets = (torch.as_tensor(part[:2]).to(net.device) for part in (X, y))
+    samples, targets = (
+        to_tensor(multi_indexing(part, slice(2)), net.device) for part in (X, y)
+    )
     vars(net)["criterion_"] = called = copy.deepcopy(criterion)
     before = loose_state(called), tensor_values(called)
     try:
         with forked_rng(0, net.device), torch.no_grad():
-            y_pred = copy.deepcopy(net.module_).eval()(samples)
+            module = copy.deepcopy(net.module_).eval()
+            is_dict = isinstance(samples, dict)
+            y_pred = module(**samples) if is_dict else module(samples)
             for training in (True, False):
                 called.train(training)
                 net.get_loss(y_pred, targets, X=samples, training=training)

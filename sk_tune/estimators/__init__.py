@@ -3,7 +3,7 @@
 """Networks as scikit-learn estimators, each holding a skorch net."""
 
 from sk_tune.estimators._convolutional_networks import CNNClassifier, CNNRegressor
-from sk_tune.estimators._encoded_data import take_rows
+from sk_tune.estimators._encoded_data import as_sliceable, take_rows
 from sk_tune.estimators._net_state import (
     changed_modules,
     load_net_arrays,
@@ -70,6 +70,7 @@ __all__ = [
     "add_network",
     "adopt_training",
     "as_sequences",
+    "as_sliceable",
     "category_columns",
     "changed_modules",
     "check_complete",

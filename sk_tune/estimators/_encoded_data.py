@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
+from skorch.helper import SliceDict
 from torch import Tensor
 
 from sk_tune._compat import safe_indexing
@@ -132,6 +133,11 @@ def to_set(
     # Only ratios matter; in float32 the weights themselves might overflow or vanish.
     dtype = str(X.dtype).removeprefix("torch.")
     return TensorSet(X, target, to_tensor(weight / used.max(), dtype, X.device), rows)
+
+
+def as_sliceable(X: Any) -> Any:
+    """Return a plain dict of arrays as one that can be split into folds; else X."""
+    return SliceDict(**X) if type(X) is dict else X
 
 
 def take_rows(data: Any, rows: Array | None) -> Any:

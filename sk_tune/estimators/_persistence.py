@@ -53,6 +53,8 @@ _LEARNT = (
     "target_scale_",
     "is_categorical_",
     "bin_edges_",
+    "named_inputs_",
+    "_has_integers",
     "_known_codes",
     "_is_multilabel",
     "_many_outputs",

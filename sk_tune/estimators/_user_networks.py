@@ -5,10 +5,15 @@
 import copy
 import functools
 import inspect
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import field
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from sklearn.utils.validation import check_array, check_consistent_length
 from torch import Tensor, nn
 
 from sk_tune._compat import HasMethods
@@ -17,10 +22,20 @@ from sk_tune._text import did_you_mean
 from sk_tune.estimators._network_estimator import NetworkEstimator
 from sk_tune.estimators._parameters import SCIKIT_LEARN_NAMES
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
-from sk_tune.estimators._validation import WholeNumber, check_input_shape, reshaped
+from sk_tune.estimators._validation import (
+    WholeNumber,
+    as_array,
+    check_input_shape,
+    reshaped,
+)
+from sk_tune.nets import NamedInput, pack_inputs, reading_one_tensor
 from sk_tune.training import count_multiplications, n_weights
 
+Array = npt.NDArray[Any]
+
 _PREFIX = "module__"
+# Types in which a module gets arrays that hold no real numbers, by numpy's kinds.
+_DTYPES = {"i": "int64", "u": "int64", "b": "bool"}
 _Class = TypeVar("_Class", bound=type)
 
 
@@ -34,15 +49,27 @@ class _NetEstimator(NetworkEstimator):
         Called with the arguments `module__*` to make the network.  Arguments named
         ``n_features``, ``n_outputs`` and ``input_shape`` are filled in from the data if the
         callable has them and they are not given; lazy layers are initialised.  An instance
-        is copied, with its weights.  The network takes a float tensor and returns one of
-        shape (n_samples, n_outputs): unnormalised scores for each class, or one column for
-        each target.  If a classifier's network returns probabilities, as one that ends in
+        is copied, with its weights.  The network takes a float tensor, or one of int64 if X
+        holds integers and the network refuses floats.  It returns a tensor of shape
+        (n_samples, n_outputs): unnormalised scores for each class, or one column for each
+        target.  If a classifier's network returns probabilities, as one that ends in
         softmax does, it is trained on their logarithms, and ``net_.module_.module`` is the
         network.
     input_shape : tuple of int, default=None
         Shape to which the samples of X are brought.  If not given, they keep theirs.
     **module_parameters : dict
         Arguments of `module`, each with the prefix ``module__``, as in skorch.
+
+    Attributes
+    ----------
+    named_inputs_ : dict of str to tuple or None
+        Shape of a sample and type of each array, if X was a dict of arrays.
+
+    Notes
+    -----
+    X may be a dict of arrays with equally many samples, such as skorch's ``SliceDict``,
+    which can be split into folds.  The network's ``forward`` gets them as arguments of
+    these names: integers as int64, truth values as bool, and other numbers in `dtype`.
     """
 
     module: Annotated[Any, callable, HasMethods("forward")] = field(kw_only=False)
@@ -91,12 +118,60 @@ class _NetEstimator(NetworkEstimator):
         self.__dict__.update(module_params)
         return self
 
+    def _check_X(self, X: Any, *, reset: bool) -> Array:
+        if reset:
+            self.named_inputs_, self._has_integers = None, False
+        if isinstance(X, Mapping):
+            arrays = {name: _checked_input(name, values) for name, values in X.items()}
+            check_consistent_length(*arrays.values())
+            if reset:
+                self.named_inputs_ = {
+                    name: (values.shape[1:], _DTYPES.get(values.dtype.kind, ""))
+                    for name, values in arrays.items()
+                }
+            self._check_names(arrays)
+            X = pack_inputs(arrays, self._inputs_of_module(), self.dtype)
+        elif self.named_inputs_ is not None:
+            names = ", ".join(map(repr, self.named_inputs_))
+            raise ValueError(
+                f"X must be a dict of the arrays {names} for {type(self).__name__}, as in "
+                f"fit. Got {type(X).__name__} instead."
+            )
+        elif reset:
+            with suppress(ValueError):  # Unequal rows are refused later.
+                self._has_integers = np.asarray(as_array(X)).dtype.kind in "iu"
+        return super()._check_X(X, reset=reset)
+
+    def _check_names(self, arrays: Mapping[str, Array]) -> None:
+        fitted = self.named_inputs_ or {}
+        wanted = {name: shape for name, (shape, _) in fitted.items()}
+        shapes = {name: values.shape[1:] for name, values in arrays.items()}
+        if shapes != wanted:
+            raise ValueError(
+                f"X must hold arrays with samples of shapes {wanted} for "
+                f"{type(self).__name__}, as in fit. Got {shapes} instead."
+            )
+        for name, (_, dtype) in fitted.items():
+            kind = arrays[name].dtype.kind
+            if dtype and _DTYPES.get(kind) != dtype:
+                raise ValueError(
+                    f"X[{name!r}] must hold {dtype} for {type(self).__name__}, as in fit. "
+                    f"Got {arrays[name].dtype} instead."
+                )
+
+    def _inputs_of_module(self) -> list[NamedInput]:
+        return [
+            NamedInput(name, *kind) for name, kind in (self.named_inputs_ or {}).items()
+        ]
+
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         wanted = check_input_shape(self, most=8)
         return shape if wanted is None else reshaped(self, shape, wanted)
 
     def _build_module(self, n_outputs: int) -> nn.Module:
         module = self._make_module(n_outputs)
+        if self.named_inputs_:
+            module = reading_one_tensor(module, self._inputs_of_module())
         was_training = module.training
         # An instance may be of any dtype, on any device.
         kinds = ((p.dtype, p.device) for p in module.parameters())
@@ -105,14 +180,13 @@ class _NetEstimator(NetworkEstimator):
         samples = torch.zeros(2, *self.input_shape_, dtype=dtype, device=device)
         with torch.no_grad(), count_multiplications(module.eval()) as counts:
             try:
-                outputs = module(samples)
-            except Exception as error:  # noqa: BLE001 - whatever a user's module raises
-                # Some modules take zeros for padding, and refuse samples without content.
-                samples = torch.ones_like(samples)
-                try:
-                    outputs = module(samples)
-                except Exception:  # noqa: BLE001 - the first error is told
-                    raise error from None
+                samples, outputs = _outputs_for(module, samples)
+            except Exception:
+                if not self._has_integers:
+                    raise
+                whole = NamedInput("", self.input_shape_, "int64")
+                module = reading_one_tensor(module, [whole])
+                samples, outputs = _outputs_for(module, samples)
         module.train(was_training)
         self._sample_work = sum(counts) / len(samples) or n_weights(module)
         if not isinstance(outputs, torch.Tensor) or outputs.shape != (2, n_outputs):
@@ -161,12 +235,11 @@ class _NetEstimator(NetworkEstimator):
                 f"module takes no argument {unknown!r}.{did_you_mean(unknown, known)} It "
                 f"takes {', '.join(known) or 'none'}."
             )
-        from_data: dict[str, Any] = {
-            "n_outputs": n_outputs,
-            "input_shape": self.input_shape_,
-        }
-        if len(self.input_shape_) == 1:
-            from_data["n_features"] = self.input_shape_[0]
+        from_data: dict[str, Any] = {"n_outputs": n_outputs}
+        if not self.named_inputs_:
+            from_data["input_shape"] = self.input_shape_
+            if len(self.input_shape_) == 1:
+                from_data["n_features"] = self.input_shape_[0]
         # The arguments of a partial function stay.
         given = getattr(self.module, "keywords", {})
         for name, value in from_data.items():
@@ -179,6 +252,27 @@ class _NetEstimator(NetworkEstimator):
                 f"torch.nn.Module. Got {type(module).__name__} instead."
             )
         return module
+
+
+def _checked_input(name: str, values: Any) -> Array:
+    """Return an array of X, a dict, or raise ValueError unless it holds finite numbers."""
+    checked: Array = check_array(
+        as_array(values), dtype="numeric", ensure_2d=False, allow_nd=True, input_name=name
+    )
+    return checked
+
+
+def _outputs_for(module: nn.Module, samples: Tensor) -> tuple[Tensor, Any]:
+    """Call a module on samples of zeros, or on ones if it refuses zeros; return both."""
+    try:
+        return samples, module(samples)
+    except Exception as error:  # noqa: BLE001 - whatever a user's module raises
+        # Some modules take zeros for padding, and refuse samples without content.
+        samples = torch.ones_like(samples)
+        try:
+            return samples, module(samples)
+        except Exception:  # noqa: BLE001 - the first error is reported
+            raise error from None
 
 
 def _with_module_parameters(cls: _Class) -> _Class:

@@ -162,7 +162,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
 def _other_shapes(estimator: Any, X: Any) -> str:
     """Return a sentence on other forms of X, if it is a dict, or has too many axes here."""
     if isinstance(X, dict):
-        return "X must be one array or table; a network may split its columns in forward."
+        return "X must be one array or table; NetClassifier and NetRegressor take dicts."
     if estimator._allow_nd or getattr(X, "ndim", 2) not in {3, 4}:
         return ""
     task = "Regressor" if is_regressor(estimator) else "Classifier"

@@ -28,6 +28,12 @@ from sk_tune.nets._module_copies import (
     tensor_values,
     with_parameters_of,
 )
+from sk_tune.nets._named_inputs import (
+    NamedInput,
+    pack_inputs,
+    reading_one_tensor,
+    split_inputs,
+)
 from sk_tune.nets._rnn import RNN
 from sk_tune.nets._table_inputs import (
     CategoryEmbedding,
@@ -42,6 +48,7 @@ __all__ = [
     "MLP",
     "RNN",
     "CategoryEmbedding",
+    "NamedInput",
     "PeriodicEmbedding",
     "PiecewiseLinearEmbedding",
     "SeededDropout",
@@ -58,8 +65,11 @@ __all__ = [
     "independent_copy",
     "loose_state",
     "mean_of_members",
+    "pack_inputs",
+    "reading_one_tensor",
     "seed_dropout",
     "set_dropout_step",
+    "split_inputs",
     "tensor_values",
     "with_parameters_of",
 ]

@@ -42,7 +42,7 @@ from sk_tune._search_record import (
 from sk_tune.adoption import FitRequested, adopter, adoption
 from sk_tune.backend import AskingNets, Recorder
 from sk_tune.engine import Fit, FitStore, outside_blocks, train_one
-from sk_tune.estimators import NetworkEstimator, check_complete
+from sk_tune.estimators import NetworkEstimator, as_sliceable, check_complete
 from sk_tune.exceptions import telling_once, warn_of_solo, warn_user
 from sk_tune.schedule import Rung
 from sk_tune.search._corrected_score import CorrectedScore, corrected_score_of
@@ -161,7 +161,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or dict of arrays
             Features.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Targets.
@@ -189,6 +189,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         if isinstance(adopter(), Recorder):
             # A search trains its networks by itself: there is nothing to note.
             raise FitRequested
+        X = as_sliceable(X)
         network = network_of(self.estimator)
         # Without a refit, samples of no fold may lack their target.
         if self.refit and isinstance(network, NetworkEstimator):

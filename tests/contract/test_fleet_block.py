@@ -51,6 +51,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skorch import NeuralNet, NeuralNetClassifier
 from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.helper import SliceDict
 from torch import nn
 
 from sk_tune import MLPClassifier, MLPRegressor, fleet
@@ -741,6 +742,33 @@ def test_plain_nets_draw_what_they_draw_without_the_block(caller):
 
     assert report.n_trained_again == report.n_drawn_otherwise == 0
     assert report.n_adopted > 0
+
+
+class Named(nn.Module):
+    """Takes two inputs, one of which holds integers, and draws as others do."""
+
+    def __init__(self, width=20, p=0.3):
+        super().__init__()
+        self.vectors = nn.Embedding(3, 2)
+        self.layers = Free(width, p)
+        self.double()
+
+    def forward(self, numbers, codes):
+        return self.layers(torch.cat([numbers, self.vectors(codes).flatten(1)], dim=1))
+
+
+def test_plain_nets_of_several_inputs_give_what_they_give_without_the_block():
+    """Arrays of a SliceDict reach ``forward`` in their types, in a fleet, too."""
+    inputs = SliceDict(numbers=X[:, :2], codes=Y[:, np.newaxis] % 2)
+
+    def run():
+        search = GridSearchCV(skorch(module=Named), {"lr": [1e-3, 0.05]}, cv=CV)
+        search.fit(inputs, Y)
+        return [*_scores(search), search.predict_proba(inputs)]
+
+    report = _compared(run)
+
+    assert (report.n_adopted, report.n_rows, report.n_drawn_otherwise) == (6, 6, 0)
 
 
 @pytest.mark.filterwarnings("ignore:.*trained alone")

@@ -273,8 +273,10 @@ def test_what_replaces_a_part_of_the_loop_is_named(net, reason):
 
 
 def test_data_that_are_no_arrays_are_left_to_skorch():
-    """A dict of inputs, or a data set, needs skorch's own loader."""
+    """A list, a dict of lists, or a data set, needs skorch's own loader."""
     of_a_data_set = _net(NeuralNet, criterion=nn.MSELoss)
 
-    assert "must be arrays" in reason_against_net(_net(), {"x": X_SMALL}, Y_SMALL)
+    for X in ([1, 2], {"x": [1, 2]}):
+        assert "must be arrays" in reason_against_net(_net(), X, Y_SMALL)
+    assert reason_against_net(_net(), {"x": X_SMALL}, Y_SMALL) is None
     assert "must be arrays" in reason_against_net(of_a_data_set, X_SMALL, None)

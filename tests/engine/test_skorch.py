@@ -17,6 +17,7 @@ from skorch.callbacks import (
     LRScheduler,
 )
 from skorch.dataset import Dataset
+from skorch.helper import SliceDict
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -61,6 +62,24 @@ class Module(nn.Module):
     def forward(self, x):
         out = self.layers(x)
         return out.softmax(-1) if self.softmax else out
+
+
+class Named(nn.Module):
+    """A network of two inputs, one of which holds integers."""
+
+    def __init__(self, p=0.1):
+        super().__init__()
+        self.vectors = nn.Embedding(20, 3)
+        self.dropout = nn.Dropout(p)
+        self.output = nn.Linear(60 + 4 * 3, 10)
+        self.double()
+
+    def forward(self, numbers, codes):
+        parts = [numbers, self.vectors(codes).flatten(1)]
+        return self.output(self.dropout(torch.cat(parts, dim=1)))
+
+
+NAMED = SliceDict(numbers=X[:, :60], codes=(16 * X[:, 60:]).astype(np.int64))
 
 
 def _clf(**params):
@@ -125,11 +144,20 @@ CASES = {
     ),
     "no callbacks": _clf(callbacks="disable"),
     "regression": _reg(lr=0.01),
+    "several inputs": NeuralNetClassifier(
+        Named,
+        criterion=nn.CrossEntropyLoss,
+        max_epochs=4,
+        batch_size=32,
+        verbose=0,
+        callbacks=[EpochScoring("neg_log_loss", name="nll")],
+    ),
 }
 
 
 def _fits(net, *, monitor=MONITOR):
     X_own, Y_own = (X_REG, Y_REG) if isinstance(net, NeuralNetRegressor) else (X, Y)
+    X_own = NAMED if net.module is Named else X_own
     return [
         Fit(
             estimator=clone(net).set_params(lr=net.lr * (1 - 0.2 * i), module__p=0.15 * i),
@@ -179,7 +207,9 @@ def test_a_row_is_what_skorch_trains(name):
                 np.testing.assert_allclose(row.state.weights[key], weights, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["default", "best weights", "regression"])
+@pytest.mark.parametrize(
+    "name", ["default", "best weights", "regression", "several inputs"]
+)
 def test_fitted_estimator_is_the_net_that_fit_makes(name):
     """It predicts as a net fitted under the same seed, and knows its classes."""
     fit = _fits(CASES[name])[1]
@@ -192,8 +222,8 @@ def test_fitted_estimator_is_the_net_that_fit_makes(name):
     np.testing.assert_allclose(
         net.predict_proba(fit.X), expected.predict_proba(fit.X), atol=1e-9
     )
-    predicted = net.predict(fit.X[:50])
-    np.testing.assert_allclose(predicted, expected.predict(fit.X[:50]), atol=1e-9)
+    few = fit.X[np.arange(50)]
+    np.testing.assert_allclose(net.predict(few), expected.predict(few), atol=1e-9)
     assert len(net.history) == len(expected.history)
 
 

@@ -1,14 +1,17 @@
 """A user's own module: its arguments, its outputs, and what is refused."""
 
 import functools
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from skorch.helper import SliceDict
 from torch import nn
 
+import sk_tune
 from sk_tune import NetClassifier, NetRegressor
 
 _RNG = np.random.default_rng(0)
@@ -270,3 +273,122 @@ def test_a_module_that_works_in_place_does_not_change_the_users_rows(iris):
     net.fit(X, iris.y).predict(X)
 
     np.testing.assert_array_equal(X, before)
+
+
+CODES = _RNG.integers(0, 5, size=(60, 2))
+DICT = {"numbers": X, "codes": CODES, "flag": X[:, 0] > 0}
+
+
+class Several(nn.Module):
+    """A module of three inputs."""
+
+    def __init__(self, n_outputs, width=4):
+        super().__init__()
+        self.vectors = nn.Embedding(5, 3)
+        self.hidden = nn.Linear(8 + 2 * 3 + 1, width)
+        self.output = nn.Linear(width, n_outputs)
+
+    def forward(self, numbers, codes, flag):
+        assert (codes.dtype, flag.dtype) == (torch.int64, torch.bool)
+        parts = [
+            numbers,
+            self.vectors(codes).flatten(1),
+            flag.unsqueeze(1).to(numbers.dtype),
+        ]
+        return self.output(torch.relu(self.hidden(torch.cat(parts, dim=1))))
+
+
+class Columns(Several):
+    """The same module, which splits the columns of one array by itself."""
+
+    def forward(self, x):
+        return super().forward(x[:, :8], x[:, 8:10].long(), x[:, 10] > 0)
+
+
+@pytest.mark.parametrize("task", ["Classifier", "Regressor"])
+def test_a_dict_of_arrays_is_several_inputs(task, tmp_path):
+    """Predictions are those of a module that splits columns; saved, too."""
+    cls, y = getattr(sk_tune, f"Net{task}"), LABELS if task == "Classifier" else Y
+    table = np.column_stack([X, CODES, DICT["flag"]])
+    expected = _small(cls, Columns, lr_schedule="constant").fit(table, y).predict(table)
+
+    net = _small(cls, Several, lr_schedule="constant").fit(DICT, y)
+
+    np.testing.assert_array_equal(net.predict(DICT), expected)
+    assert isinstance(net.net_.module_, Several)
+    path = tmp_path / "net.sktune"
+    net.save(path)
+    for again in (cls.load(path, module=Several), pickle.loads(pickle.dumps(net))):
+        np.testing.assert_array_equal(again.predict(DICT), expected)
+        again.partial_fit(DICT, y)
+
+
+@pytest.mark.parametrize("kind", [dict, SliceDict])
+def test_dicts_of_arrays_are_searched_in_fleets(kind):
+    """Scores are those of scikit-learn's search, inside of a block and without."""
+    net = _small(module=Several, dtype="float64", max_epochs=3)
+    grid = {"module__width": [2, 4], "learning_rate": [1e-3, 1e-2]}
+    expected = GridSearchCV(net, grid, cv=3, scoring="neg_log_loss")
+    expected.fit(SliceDict(**DICT), LABELS)
+
+    found = sk_tune.GridSearchCV(net, grid, cv=3, scoring="neg_log_loss")
+    found.fit(kind(**DICT), LABELS)
+    with sk_tune.fleet(n_jobs=1) as report:
+        inside = clone(expected).fit(SliceDict(**DICT), LABELS)
+
+    assert found.ledger_.solo_reasons == report.solo == {}
+    for search in (found, inside):
+        np.testing.assert_allclose(
+            search.cv_results_["mean_test_score"],
+            expected.cv_results_["mean_test_score"],
+            rtol=1e-9,
+        )
+    assert found.predict(DICT).shape == (60,)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (X, r"dict of the arrays 'numbers', 'codes', 'flag' .*Got ndarray"),
+        ({"numbers": X}, r"'codes': \(2,\).*as in fit\. Got {'numbers': \(8,\)}"),
+        ({**DICT, "codes": CODES + 0.5}, r"X\['codes'\] must hold int64 .*Got float64"),
+        ({**DICT, "codes": CODES[:5]}, "inconsistent numbers of samples"),
+        ({**DICT, "numbers": np.where(X > 0, X, np.nan)}, "numbers contains NaN"),
+    ],
+    ids=["array", "fewer", "floats", "lengths", "NaN"],
+)
+def test_other_inputs_than_in_fit_are_refused(values, words):
+    """The message has names, shapes and types."""
+    net = _small(module=Several).fit(DICT, LABELS)
+
+    with pytest.raises(ValueError, match=words):
+        net.predict(values)
+
+
+def test_integers_are_passed_to_modules_that_take_nothing_else():
+    """An embedding gets int64; a module that takes floats gets these."""
+
+    class Vectors(nn.Sequential):
+        def __init__(self, n_outputs):
+            super().__init__(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, n_outputs))
+
+    class Cast(Vectors):
+        def forward(self, x):
+            return super().forward(x.long())
+
+    class Vector(nn.Module):
+        def forward(self, x):
+            assert x.is_floating_point()
+            return self.linear(x)
+
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(2, 2)
+
+    net = _small(module=Vectors, dtype="float64").fit(CODES, LABELS)
+
+    expected = _small(module=Cast, dtype="float64").fit(CODES, LABELS)
+    np.testing.assert_array_equal(net.predict_proba(CODES), expected.predict_proba(CODES))
+    _small(module=Vector).fit(CODES, LABELS)
+    with pytest.raises(RuntimeError, match="[Ll]ong"):
+        _small(module=Vectors).fit(CODES.astype(float), LABELS)
