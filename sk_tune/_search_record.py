@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sk_tune._text import counted
+
 # Reasons that a search gives why a candidate has no score.
 LOST_RACE = "clearly worse than candidate"
 INTERRUPTED = "It was not trained, because the search was interrupted."
@@ -69,6 +71,18 @@ def granted_resource(search: Any) -> str | None:
 def grants_epochs(resource: str | None) -> bool:
     """Return whether rungs grant epochs."""
     return isinstance(resource, str) and resource.rpartition("__")[2] == "max_epochs"
+
+
+def resources_text(resource: str | None, n_resources: float) -> str:
+    """Return an amount of what rungs grant, in words.
+
+    >>> [resources_text(name, 9) for name in ("net__max_epochs", "n_samples", "depth")]
+    ['9 epochs', '9 samples', '9 depth']
+    """
+    unit = "epoch" if grants_epochs(resource) else "sample"
+    if unit == "sample" and resource != "n_samples":
+        return f"{n_resources} {resource}"
+    return counted(n_resources, unit)
 
 
 def deciding_metric(search: Any) -> str:

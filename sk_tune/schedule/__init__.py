@@ -13,6 +13,7 @@ from sk_tune.schedule._rungs import (
     hyperband_brackets,
     n_promoted,
     new_resources,
+    with_candidates,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "learning_rate_factor",
     "n_promoted",
     "new_resources",
+    "with_candidates",
 ]

@@ -18,8 +18,8 @@ References
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -42,6 +42,30 @@ def new_resources(rungs: Sequence[Rung], *, goes_on: bool = True) -> list[int]:
     granted = [rung.n_resources for rung in rungs]
     before = [0, *(a if goes_on and a < b else 0 for a, b in pairwise(granted))]
     return [b - a for a, b in zip(before, granted, strict=True)]
+
+
+def with_candidates(
+    rungs: Sequence[Rung], n_candidates: int, promoted: Callable[[int], int]
+) -> list[Rung]:
+    """Return rungs that `n_candidates` enter, each promoting ``promoted(n)``, at least one.
+
+    A bracket with all of its candidates is unchanged.  With fewer, a candidate that is left
+    alone is promoted to the last rung at once.
+
+    >>> rungs = with_candidates(hyperband_brackets(1, 81)[0].rungs, 14, lambda n: n // 3)
+    >>> [(rung.n_candidates, rung.n_resources) for rung in rungs]
+    [(14, 1), (4, 3), (1, 81)]
+    """
+    if n_candidates >= rungs[0].n_candidates:
+        return list(rungs)
+    first, *others = rungs
+    shaped = [Rung(n_candidates=n_candidates, n_resources=first.n_resources)]
+    for rung in others:
+        n_candidates = max(1, promoted(n_candidates))
+        if n_candidates > 1 or rung is others[-1]:
+            n_resources = rung.n_resources
+            shaped.append(Rung(n_candidates=n_candidates, n_resources=n_resources))
+    return shaped
 
 
 def n_reductions(ratio: int, factor: float) -> int:
@@ -246,6 +270,10 @@ class AsynchronousBracket:
         self.rungs = tuple(rungs)
         self._factor = factor
         self._n_first, self._n_started = rungs[0].n_candidates, 0
+        # Whether a rung promotes one candidate in all.
+        self._promotes_one = False
+        # Whether the best candidate of each rung is the only one to be promoted.
+        self._promotes_one = False
         # Candidates with their scores, and those promoted, by rung.
         self._scores: list[list[tuple[int, float]]] = [[] for _ in rungs]
         self._promoted: list[set[int]] = [set() for _ in rungs]
@@ -279,8 +307,32 @@ class AsynchronousBracket:
         self._scores[job.rung].append((job.candidate, score))
 
     def start_no_more(self) -> None:
-        """Let there be no other candidates than those that were started."""
+        """Start no new candidates."""
         self._n_first = self._n_started
+
+    def shrink(self, *, to_best: bool = False) -> None:
+        """Start no new candidates, and promote as few as a bracket of the started ones.
+
+        With `to_best` each rung promotes one candidate in all.
+        """
+        self.start_no_more()
+        n, self._promotes_one = 1 if to_best else self._n_started, to_best
+        rungs = [replace(self.rungs[0], n_candidates=self._n_started)]
+        for rung in self.rungs[1:]:
+            n = max(1, int(n // self._factor))
+            rungs.append(replace(rung, n_candidates=min(n, rung.n_candidates)))
+        self.rungs = tuple(rungs)
+
+    @property
+    def top(self) -> int:
+        """The highest rung to which a candidate was sent, -1 if none was started."""
+        return sum(map(bool, self._promoted)) if self._n_started else -1
+
+    def resources_of_waiting(self) -> list[int]:
+        """Return the resources of the candidates that may yet be promoted."""
+        waiting = self.waiting()
+        last = {c: i for i, pairs in enumerate(self._scores) for c, _ in pairs}
+        return [self.rungs[i].n_resources for c, i in last.items() if c in waiting]
 
     def waiting(self) -> frozenset[int]:
         """Return candidates with a result that may yet be promoted.
@@ -305,6 +357,10 @@ class AsynchronousBracket:
 
     def _promotable(self, rung: int) -> Iterator[int]:
         """Yield who may be promoted from a rung and was not, the best one first."""
+        if self._promotes_one and self._promoted[rung]:
+            return iter(())
+        if self._promotes_one and self._promoted[rung]:
+            return iter(())
         n = int(len(self._scores[rung]) // self._factor)
         if self._is_complete(rung):
             # No later result can make room for those that rounding down leaves out.

@@ -20,6 +20,7 @@ from sk_tune.search._fold_fits import network_of
 from sk_tune.search._network_training import Step
 from sk_tune.search._outcomes import Work
 from sk_tune.search._rounds import Rounds
+from sk_tune.search._time_budget import SLOWER
 from sk_tune.space import Candidate
 
 # A worker is given at once what takes at least so long, if there is enough to do.
@@ -64,14 +65,16 @@ Tell = Callable[[Candidate, float, int], object]
 class Climb:
     """A bracket, and the candidates that were started in it.
 
-    `ask` returns a new candidate, or None if there are no more; `columns` is what
-    ``cv_results_`` says of the candidates, beside rung and resources.
+    `ask` returns a new candidate, or None if there are no more; `columns` are columns of
+    ``cv_results_`` next to rung and resources. The best candidate takes `slowness` times as
+    long as the mean.
     """
 
     bracket: AsynchronousBracket
     ask: Callable[[], Candidate | None]
     columns: Mapping[str, int] = field(default_factory=dict)
     candidates: list[Candidate] = field(default_factory=list)
+    slowness: float = 1.0
 
     def start_next(self) -> "_Started | None":
         """Start the next job, a candidate and its rung; None if there is none."""
@@ -87,11 +90,13 @@ class Climb:
             return None
         self.bracket.start(job)
         n_resources = self.bracket.rungs[job.rung].n_resources
+        n_before = self.bracket.rungs[job.rung - 1].n_resources if job.rung else 0
         return _Started(
             climb=self,
             job=job,
             candidate=self.candidates[job.candidate],
             n_epochs=self.n_epochs(job.rung),
+            n_epochs_before=n_before,
             columns={**self.columns, "iter": job.rung, "n_resources": n_resources},
         )
 
@@ -99,19 +104,26 @@ class Climb:
         """Return the epochs that a rung trains beyond those of the rung below."""
         return new_resources(self.bracket.rungs)[rung]
 
+    def n_epochs_to_end(self) -> int:
+        """Return the epochs that the best candidate has still to train after its rung."""
+        return sum(new_resources(self.bracket.rungs)[max(0, self.bracket.top) + 1 :])
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Started:
     """A candidate in training for a rung: its folds, and what they train at present.
 
-    `n_epochs` are those that the rung adds, `columns` what ``cv_results_`` says of it.
+    `n_epochs` are those that the rung adds to `n_epochs_before`, `columns` are columns of
+    ``cv_results_``. A candidate that is needed counts even if it is cut.
     """
 
     climb: Climb
     job: RungJob
     candidate: Candidate
     n_epochs: int
+    n_epochs_before: int
     columns: Mapping[str, int]
+    is_needed: bool = False
     works: Sequence[Work] = ()
     steps: Iterator[Step] = field(default_factory=lambda: iter(()))
     step: Step = ()
@@ -144,11 +156,23 @@ class AsynchronousRungs:
         # trained, or that have none.
         self._running: dict[int, _Started] = {}
         self._ready: list[_Started] = []
-        # Epochs of all fits that were trained, and their time.
-        self._n_epochs, self._seconds_of_epochs = 0, 0.0
+        self._n_workers = 1
+        self._top = max(climb.bracket.rungs[-1].n_resources for climb in climbs)
 
     def climb(self) -> None:
         """Train and evaluate until nothing is left, or the time is up."""
+        self._climb_all()
+        if not (self._rounds.is_over or self._session.time.is_shortened):
+            return
+        granted = [each.n_epochs_before for each in self._running.values()]
+        for climb in self._climbs:
+            granted += climb.bracket.resources_of_waiting()
+        n_epochs = self._search.n_splits_ * sum(self._top - n for n in granted if n)
+        cut = [self._session.outcomes[row] for row in self._session.time.cut_epochs]
+        n_epochs += sum(self._rounds.n_epochs_left(folds, 0) for folds in cut)
+        self._session.n_epochs_left_out += n_epochs
+
+    def _climb_all(self) -> None:
         n_splits = self._search.n_splits_
         expected = [
             n_epochs
@@ -167,7 +191,8 @@ class AsynchronousRungs:
                 for started in self._ready:
                     # The first candidate counts even if it was not trained to its end.
                     is_first = not ended and not self._session.has_complete_candidate
-                    if self._session.time.takes(started.works, is_first=is_first):
+                    is_needed = started.is_needed or is_first
+                    if self._session.time.takes(started.works, is_needed=is_needed):
                         ended.append(started)
                 self._ready = []
                 if not ended:
@@ -182,6 +207,7 @@ class AsynchronousRungs:
         with self._trainer.outside():
             n_wanted, n_workers = stream.n_wanted, stream.n_workers
             n_idle = stream.n_idle
+        self._n_workers = max(1, n_workers)
         groups: list[list[_Started]] = []
         while len(groups) < n_wanted and (group := self._next_group(n_workers)):
             groups.append(group)
@@ -190,6 +216,7 @@ class AsynchronousRungs:
         for group in groups:
             # This process cannot stop what it trains.
             is_unsafe = n_workers == 1 and self._session.has_complete_candidate
+            is_unsafe &= not any(started.is_needed for started in group)
             if is_unsafe and self._session.time.left <= self._seconds(group):
                 self._rounds.was_stopped = True
                 return
@@ -207,6 +234,7 @@ class AsynchronousRungs:
         the new candidates groups become small, so that there is something for each worker;
         one worker has candidates one by one, for results that do not depend on the time.
         """
+        self._shrink_to_time(n_workers)
         n_new = sum(climb.bracket.n_new for climb in self._climbs)
         limit = 1 if n_workers == 1 else max(1, n_new // (2 * n_workers))
         group: list[_Started] = []
@@ -219,11 +247,45 @@ class AsynchronousRungs:
                 started = next(filter(None, (c.start_next() for c in self._climbs)), None)
             if started is None:
                 break
+            started.is_needed = self._is_needed(started)
             group.append(started)
-            if not self._n_epochs:
+            if not self._session.time.times.n_calls:
                 # How long that takes is not known yet.
                 break
+            self._shrink_to_time(n_workers)
         return group
+
+    def _shrink_to_time(self, n_workers: int) -> None:
+        """Leave time for the best candidate of each bracket."""
+        budget = self._session.time
+        if not budget.is_limited or budget.times.n_calls < 1:
+            return
+        for climb in self._climbs:
+            while job := climb.bracket.next_job():
+                if self._has_time(climb, job, n_workers):
+                    break
+                budget.is_shortened = True
+                climb.bracket.shrink(to_best=job.rung > 0)
+
+    def _has_time(self, climb: Climb, job: RungJob, n_workers: int) -> bool:
+        """Return whether after a job the best of each bracket can have all epochs."""
+        budget, top = self._session.time, climb.bracket.top
+        if 0 <= top < job.rung:
+            return True
+        started = [c for c in self._climbs if c.bracket.top >= 0 or c is climb]
+        ends = [self._seconds_of(c.n_epochs_to_end()) * c.slowness for c in started]
+        left = budget.left_before_refit(self._top) / SLOWER
+        new = self._seconds_of(climb.n_epochs(job.rung))
+        if max(*ends, (sum(ends) + new) / n_workers) <= left:
+            return True
+        # If no candidate can have all epochs, some of the time is used to find the best.
+        return job.rung == 0 == top and max(ends) > left and budget.is_early
+
+    def _is_needed(self, started: _Started) -> bool:
+        """Return whether a candidate has the rest of the time, and counts if it is cut."""
+        is_best = started.job.rung > 0 and not self._running and not self._ready
+        is_short = self._session.time.is_shortened
+        return is_best and is_short and not self._rounds.n_full(self._top)
 
     def _prepare(self, group: Sequence[_Started]) -> None:
         tasks_of = [self._rounds.tasks(self._params(started)) for started in group]
@@ -252,7 +314,11 @@ class AsynchronousRungs:
             (asking if started.step else self._ready).append(started)
         if not asking:
             return
-        limit = self._session.time.limit(is_first=not self._session.has_complete_candidate)
+        is_first = not self._session.has_complete_candidate
+        needed = [started.n_epochs_before for started in group if started.is_needed]
+        limit = self._session.time.limit(
+            is_needed=is_first or bool(needed), n_epochs_before=max(needed, default=0)
+        )
         with self._trainer.interruptible(), self._trainer.outside():
             requests = [[fit for _, fit in started.step] for started in asking]
             numbers = stream.ask(requests, n_pieces, limit)
@@ -261,7 +327,9 @@ class AsynchronousRungs:
     def _wait(self, stream: FitStream) -> None:
         """Wait until networks of candidates are trained, time is up or Ctrl-C comes."""
         budget = self._session.time
-        waits = not self._session.has_complete_candidate or not budget.is_limited
+        is_needed = any(started.is_needed for started in self._running.values())
+        is_needed |= not self._session.has_complete_candidate
+        waits = is_needed or not budget.is_limited
         timeout = None if waits else max(0.0, budget.left)
         while not self._trainer.is_interrupted and (not self._ready or stream.n_ended):
             ended = None
@@ -277,10 +345,6 @@ class AsynchronousRungs:
 
     def _take(self, ended: Sequence[_Started]) -> None:
         """Evaluate candidates that are trained, and let their brackets know."""
-        for work in (work for started in ended for work in started.works):
-            if work.fit and work.trained and not work.trained.is_loaded:
-                self._n_epochs += work.fit.n_epochs or 1
-                self._seconds_of_epochs += work.trained.seconds
         more = {n: [started.columns[n] for started in ended] for n in ended[0].columns}
         candidates = [self._params(started) for started in ended]
         n_tasks = len(ended) * self._search.n_splits_
@@ -288,7 +352,11 @@ class AsynchronousRungs:
             self._context, "candidates", n_tasks, is_sequential=False
         ) as context:
             works = [started.works for started in ended]
+            needed = [started.n_epochs_before for started in ended if started.is_needed]
+            self._session.time.finishing_from = max(needed, default=None)
             scores = self._rounds.add(candidates, works, more, context)
+            self._session.time.finishing_from = None
+        self._note_times(ended)
         for started, score in zip(ended, scores, strict=True):
             started.climb.bracket.end(started.job, score)
             with self._session.timed("sampling"):
@@ -300,7 +368,22 @@ class AsynchronousRungs:
         )
         self._trainer.keep_only([*waiting, *training])
 
+    def _note_times(self, ended: Sequence[_Started]) -> None:
+        times = self._session.time.times
+        for started, folds in zip(
+            ended, self._session.outcomes[-len(ended) :], strict=True
+        ):
+            seconds = sum(outcome.seconds for outcome in folds)
+            if started.job.rung >= started.climb.bracket.top and times.n_calls:
+                mean = self._seconds_of(started.n_epochs)
+                started.climb.slowness = max(1.0, seconds / max(mean, 1e-9))
+            times.note(started.n_epochs, seconds / self._n_workers, [folds])
+
     def _seconds(self, group: Sequence[_Started]) -> float:
         """Return about how long candidates take on all folds in one worker."""
-        n_epochs = sum(started.n_epochs for started in group) * self._search.n_splits_
-        return float(n_epochs * self._seconds_of_epochs / max(1, self._n_epochs))
+        return self._seconds_of(sum(started.n_epochs for started in group))
+
+    def _seconds_of(self, n_epochs: float) -> float:
+        """Return about how long some epochs take on all folds in one worker."""
+        times = self._session.time.times
+        return self._n_workers * times.seconds(1, n_epochs) if times.n_calls else 0.0

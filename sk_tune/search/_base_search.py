@@ -68,6 +68,7 @@ from sk_tune.search._search_plan import (
     probe,
 )
 from sk_tune.search._search_session import SearchBackend, SearchSession, is_complete
+from sk_tune.search._shaped_rungs import shortfall
 from sk_tune.search._time_budget import TimeBudget
 from sk_tune.space import Candidate
 from sk_tune.training import TrainingState
@@ -136,8 +137,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     ledger_ : Ledger
         Epochs and seconds spent and saved.
     cut_short_ : str
-        Networks that have fewer epochs than requested, because `time_budget` was up: those
-        of the only candidate, or that of the refit.  Empty if there are none.
+        What `time_budget` left out of the plan, in a sentence: candidates, epochs of the
+        best one, epochs of the refit.  Empty if nothing.
     scorer_ : callable or dict
         Scorers of the search.
     search_record_ : SearchRecord
@@ -225,7 +226,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
                         self._keep_without_refit(X, y, params)
                     raise
             self._keep(self._session, X, y, params)
-            self.cut_short_ = self._session.time.warn_if_cut()
+            left_out = shortfall(self, self._rounds)
+            self.cut_short_ = self._session.time.warn_if_cut(left_out)
             if self._session.trainer.is_interrupted:
                 raise KeyboardInterrupt
         finally:
@@ -246,7 +248,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             return None
         session, row = self._session, self.best_index_
         best_epoch = session.trainer.best_epochs.get(row)
-        n_epochs = session.time.n_epochs_of_cut.get(row, best_epoch)
+        n_epochs = session.time.cut_epochs.get(row, best_epoch)
         if not isinstance(estimator, NetworkEstimator) and n_epochs is None:
             # skorch trains its nets by itself, unless they are to stop at another epoch.
             return None
@@ -474,6 +476,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             max_epochs=session.options.max_resources or None,
             # In each bracket the first rung is 0; without rungs all candidates start.
             starts=[rung == 0 for rung in results.get("iter", [0] * n_rows)],
+            n_epochs_left_out=session.n_epochs_left_out,
             solo_reasons=session.solo_reasons(),
             seconds={**session.seconds, **seconds},
         )

@@ -22,13 +22,7 @@ from sk_tune._search_record import LOST_RACE, grants_epochs
 from sk_tune._text import counted
 from sk_tune.exceptions import warn_user
 from sk_tune.sampler import RandomSampler
-from sk_tune.schedule import (
-    AsynchronousBracket,
-    HalvingPlan,
-    Rung,
-    halving_plan,
-    n_promoted,
-)
+from sk_tune.schedule import AsynchronousBracket, HalvingPlan, halving_plan, n_promoted
 from sk_tune.search._asynchronous_rungs import (
     AsynchronousRungs,
     Climb,
@@ -45,6 +39,7 @@ from sk_tune.search._search_parameters import (
 )
 from sk_tune.search._search_plan import PlannedRound, planned_rounds
 from sk_tune.search._search_session import SearchSession
+from sk_tune.search._shaped_rungs import Ladder
 from sk_tune.space import Candidate
 
 
@@ -181,30 +176,36 @@ class _Halving(RungParameters, BaseSearch):
                 climb = Climb(bracket, lambda: next(new, None))
                 AsynchronousRungs(self, rounds, [climb], context=ctx).climb()
                 return
-            for iteration in range(plan.n_iterations):
-                candidates = self._climb(rounds, candidates, plan.rungs, iteration, ctx)
-                if rounds.is_over or not candidates:
+            ladder = rounds.ladder(plan.rungs, lambda n: n_promoted(n, self.factor))
+            iteration = 0
+            while candidates := rounds.in_time(candidates, ladder, iteration):
+                candidates = self._climb(rounds, candidates, ladder, iteration, ctx)
+                if rounds.is_over:
                     break
+                iteration += 1
 
     def _climb(
         self,
         rounds: Rounds,
         candidates: Sequence[Candidate],
-        rungs: Sequence[Rung],
+        ladder: Ladder,
         iteration: int,
         ctx: Any,
-    ) -> list[Candidate]:
-        n_candidates = len(candidates)
+    ) -> Sequence[Candidate]:
         if self.verbose:
             print("-" * 10)  # noqa: T201
             print(f"iter: {iteration}")  # noqa: T201
-            print(f"n_candidates: {n_candidates}")  # noqa: T201
-            print(f"n_resources: {rungs[iteration].n_resources}")  # noqa: T201
-        rounds.evaluate_rung(candidates, rungs, iteration, ctx, "halving-iteration")
-        n_kept = n_promoted(n_candidates, self.factor)
+            print(f"n_candidates: {len(candidates)}")  # noqa: T201
+            print(f"n_resources: {ladder.rungs[iteration].n_resources}")  # noqa: T201
+        rounds.evaluate_rung(candidates, ladder, iteration, ctx, "halving-iteration")
+        n_kept = ladder.n_promoted(iteration)
+        if not n_kept:
+            return []
+        if rounds.lost_all:
+            return candidates[:1]
         kept = list(top_k(rounds.results, n_kept, iteration))
-        # Candidates without a score go on where too few have one, as in scikit-learn; those
-        # that lost a race, being clearly worse, do not.
+        # Candidates without a score are promoted where too few have one, as in
+        # scikit-learn; candidates that lost a race, being clearly worse, are not.
         results = rounds.results["params"]
         lost = [
             results[row]
@@ -302,6 +303,13 @@ class HalvingGridSearchCV(  # type: ignore[misc]
     """
 
     random_state: Any = None
+
+    def _generate_candidate_params(self) -> list[Candidate]:
+        candidates = list(ParameterGrid(self.param_grid))
+        if self.time_budget is not None:
+            # The first ones, which may have to do, are not to be a corner of the grid.
+            np.random.default_rng(0).shuffle(candidates)
+        return candidates
 
     def _n_candidates_planned(self, most: int, least: int) -> int:
         return len(ParameterGrid(self.param_grid))

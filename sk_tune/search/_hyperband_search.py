@@ -43,6 +43,7 @@ from sk_tune.search._search_parameters import (
     space_of,
 )
 from sk_tune.search._search_plan import PlannedRound, planned_rounds
+from sk_tune.search._shaped_rungs import Ladder
 from sk_tune.search._warm_start import EarlierStart
 from sk_tune.space import Candidate, Space
 
@@ -197,15 +198,17 @@ class HyperbandSearchCV(
             if is_asynchronous:
                 self._climb_asynchronously(rounds, sampler, first, ctx)
                 return
-            # One bracket after the other: each costs about the same, so that the first
-            # candidate with all resources is known early; brackets that climbed together
-            # would all end together, at the end.
+            # One bracket after the other: each takes about the same time, so that the first
+            # candidate with all resources is known early.
             for bracket in self.brackets_:
+                ladder = rounds.ladder(bracket.rungs, lambda n: n // self.factor)
+                if rounds.n_candidates and not rounds.can_start(ladder):
+                    break
                 with self._session.timed("sampling"):
                     n_asked = bracket.rungs[0].n_candidates - len(first)
                     candidates = [*first, *sampler.ask(n_asked)]
                     first = []
-                self._climb(rounds, bracket, candidates, sampler, ctx)
+                self._climb(rounds, bracket, ladder, candidates, sampler, ctx)
                 if rounds.is_over:
                     break
 
@@ -235,23 +238,25 @@ class HyperbandSearchCV(
         self,
         rounds: Rounds,
         bracket: Bracket,
-        candidates: list[Candidate],
+        ladder: Ladder,
+        candidates: Sequence[Candidate],
         sampler: Sampler,
         ctx: Any,
     ) -> None:
-        n_promoted = [rung.n_candidates for rung in bracket.rungs[1:]] + [0]
-        for i, rung in enumerate(bracket.rungs):
-            if not candidates:
-                return
+        position = 0
+        while candidates := rounds.in_time(candidates, ladder, position):
             scores = rounds.evaluate_rung(
-                candidates, bracket.rungs, i, ctx, "rung", bracket=bracket.index
+                candidates, ladder, position, ctx, "rung", bracket=bracket.index
             )
-            rounds.tell(sampler.tell, candidates, rung.n_resources)
+            n_resources = ladder.rungs[position].n_resources
+            rounds.tell(sampler.tell, candidates, n_resources)
             if rounds.is_over:
                 return
-            # Failed ones never go on.
-            candidates = [candidates[row] for row in best_first(scores)[: n_promoted[i]]]
+            # Failed candidates are not promoted.
+            best = best_first(scores)[: ladder.n_promoted(position)]
+            candidates = [candidates[row] for row in best or [0] * rounds.lost_all]
             self._session.trainer.keep_only(candidates)
+            position += 1
 
     def _make_sampler(self, space: Space) -> Sampler:
         if not isinstance(self.sampler, str):

@@ -319,6 +319,17 @@ def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.flo
     return np.asarray(results[key if key in names else names[0]]) if names else np.empty(0)
 
 
+def best_first(scores: Any, levels: Any = None) -> list[int]:
+    """Return the result rows with a score, best first; of equal scores the earlier row.
+
+    A row of a higher level is better than any of a lower level.
+    """
+    scores = np.asarray(scores)
+    levels = np.zeros(len(scores)) if levels is None else np.asarray(levels)
+    order = np.lexsort((-scores, -levels))
+    return [int(row) for row in order if not np.isnan(scores[row])]
+
+
 def scores_by_curve(scoring: Any) -> bool:
     """Return whether the curve of a network's epochs is one of the search's score."""
     return isinstance(scoring, str | None) and scoring in {None, "accuracy", "r2"}
@@ -377,7 +388,7 @@ class Ledger:
         Epochs of all candidates in all folds, each trained to the end once; a rung that
         begins anew counts its candidates once more.
     epochs_saved_by_pruning : int
-        Of these, those of candidates that were not promoted, or lost a race.
+        Of these, epochs of candidates that a rung dropped by rank, or that lost a race.
     epochs_saved_by_early_stopping : int
         Those that fits granted them did not need.
     epochs_cut_by_failure : int
@@ -389,6 +400,9 @@ class Ledger:
         Fits that failed.
     n_rows : int
         Fits that were trained in fleets.
+    epochs_left_out : int, default=0
+        Epochs of candidates that were to train on when the time budget, Ctrl-C or a
+        callback ended the search.
     epochs_trained_again : int, default=0
         Epochs trained once more to get to the best one, with epochs="best".
     solo_reasons : mapping of str to int, default=empty
@@ -409,7 +423,8 @@ class Ledger:
     Notes
     -----
     With warm rungs, ``epochs_full = epochs_trained + epochs_loaded +
-    epochs_saved_by_pruning + epochs_saved_by_early_stopping + epochs_cut_by_failure``.
+    epochs_saved_by_pruning + epochs_saved_by_early_stopping + epochs_cut_by_failure +
+    epochs_left_out``.
     """
 
     n_candidates: int
@@ -423,6 +438,7 @@ class Ledger:
     epochs_saved_by_warm_start: int
     n_failed: int = 0
     n_rows: int = 0
+    epochs_left_out: int = 0
     epochs_trained_again: int = 0
     solo_reasons: Mapping[str, int] = field(default_factory=dict)
     seconds_preparing: float = 0.0
@@ -459,6 +475,7 @@ class Ledger:
             "epochs saved by pruning": self.epochs_saved_by_pruning,
             "epochs saved by early stopping": self.epochs_saved_by_early_stopping,
             "epochs cut by failures": self.epochs_cut_by_failure,
+            "epochs left out when the search ended": self.epochs_left_out,
             "epochs saved by warm start": self.epochs_saved_by_warm_start,
         }
 
@@ -503,6 +520,7 @@ def search_ledger(
     starts: Sequence[bool],
     solo_reasons: Mapping[str, int],
     seconds: Mapping[str, float],
+    n_epochs_left_out: int = 0,
 ) -> Ledger:
     """Return what a search spent and saved, on networks and on other estimators.
 
@@ -510,6 +528,7 @@ def search_ledger(
     has its number. `starts` says which candidates start here, instead of being resumed in a
     rung. `solo_reasons` counts the networks that were trained alone by the reason,
     `seconds` are by part: preparing, training, scoring, sampling, refit, total.
+    `n_epochs_left_out` are epochs of candidates that were to go to the next rung.
     """
     # The networks of a rung, by the epochs that they had before and those granted in all.
     rungs: dict[tuple[int, int], list[Sequence[FoldOutcome]]] = {}
@@ -521,6 +540,9 @@ def search_ledger(
         n_candidates += bool(ran and is_new)
         n_fits += len(networks or ran)
         if networks:
+            if max_epochs is None:
+                n_missing = sum(outcome.reason in NOT_TRAINED for outcome in folds)
+                n_epochs_left_out += n_missing * networks[0].n_granted
             key = (networks[0].n_granted_before, networks[0].n_granted)
             rungs.setdefault(key, []).append(networks)
     full = granted = advanced = cut = 0
@@ -541,7 +563,8 @@ def search_ledger(
         epochs_trained=trained,
         epochs_loaded=loaded,
         epochs_full=full,
-        epochs_saved_by_pruning=full - advanced,
+        epochs_saved_by_pruning=full - advanced - n_epochs_left_out,
+        epochs_left_out=n_epochs_left_out,
         epochs_saved_by_early_stopping=granted - trained - loaded - cut,
         epochs_cut_by_failure=cut,
         epochs_saved_by_warm_start=sum(o.n_resumed for o in every),

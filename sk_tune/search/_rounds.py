@@ -22,11 +22,18 @@ from sk_tune._search_record import NOT_TRAINED, granted_resource
 from sk_tune._text import nearest
 from sk_tune.estimators import NetworkEstimator, resolve_device
 from sk_tune.exceptions import SpaceError, warn_user
-from sk_tune.schedule import Rung, new_resources
+from sk_tune.schedule import Rung
 from sk_tune.search._fold_fits import name_in_network, network_of
-from sk_tune.search._outcomes import FoldOutcome, Work, guiding_scores, n_whole_rows
+from sk_tune.search._outcomes import (
+    FoldOutcome,
+    Work,
+    best_first,
+    guiding_scores,
+    n_whole_rows,
+)
 from sk_tune.search._search_plan import FixedFolds
 from sk_tune.search._search_session import SearchSession
+from sk_tune.search._shaped_rungs import Ladder, was_left_out
 from sk_tune.space import Candidate
 
 _N_NEAR = 3  # Names that a message offers.
@@ -94,21 +101,6 @@ def smallest_samples(n_folds: int, n_classes: int) -> int:
     return 2 * n_folds * n_classes
 
 
-# Share of the time budget that one call may take at least.
-_SHARE_OF_BUDGET = 0.1
-
-
-def best_first(scores: Any, levels: Any = None) -> list[int]:
-    """Return the result rows that have a score, best first; the first of equal ones.
-
-    A row of a higher level is better, whatever its score.
-    """
-    scores = np.asarray(scores)
-    levels = np.zeros(len(scores)) if levels is None else np.asarray(levels)
-    order = np.lexsort((-scores, -levels))
-    return [int(row) for row in order if not np.isnan(scores[row])]
-
-
 def best_of_most(refit: Any, refit_metric: str, results: Mapping[str, Any]) -> int:
     """Return the best result row with a score among those given most, for scikit-learn.
 
@@ -139,10 +131,11 @@ class Rounds:
         self._budget = self._session.time
         self.folds = FixedFolds(search._checked_cv_orig)
         self.level: str | None = None
-        self._seconds_per_unit: float | None = None
         self._first_of_call = 0
         self.results: Mapping[str, Any] = {}
         self.was_stopped = False
+        # Whether the time left out all candidates of the latest rung.
+        self.lost_all = False
 
     @property
     def n_candidates(self) -> int:
@@ -183,10 +176,51 @@ class Rounds:
         if subcontext.call_on_fit_task_end(estimator=self._search):
             self.was_stopped = True
 
+    def ladder(self, rungs: Sequence[Rung], promoted: Callable[[int], int]) -> Ladder:
+        """Return the rungs of a bracket for `evaluate_rung`.
+
+        A rung with n candidates promotes ``promoted(n)``.
+        """
+        of_epochs = self._session.options.resource is not None
+        is_network = network_of(self._search.estimator) is not None
+        return Ladder(
+            rungs,
+            promoted,
+            self._budget,
+            goes_on=of_epochs and self._search._goes_on_in_rungs(),
+            can_cut=of_epochs and self._search._goes_on_in_rungs(),
+            can_lower=not self.n_full(rungs[-1].n_resources),
+            refit_grows=of_epochs or not is_network,
+        )
+
+    def can_start(self, ladder: Ladder) -> bool:
+        """Return whether there is time to start another bracket and to finish it."""
+        self.was_stopped = not ladder.can_start()
+        self._budget.is_shortened |= self.was_stopped
+        return not self.was_stopped
+
+    def n_full(self, n_resources: int) -> int:
+        """Return how many candidates have a score after all of the resources."""
+        if "n_resources" not in self.results:
+            return 0
+        has_all = np.asarray(self.results["n_resources"]) >= n_resources
+        rows = np.flatnonzero(has_all & ~np.isnan(self.scores))
+        return len(set(rows.tolist()).difference(self._budget.cut_epochs))
+
+    def in_time(
+        self, candidates: Sequence[Candidate], ladder: Ladder, position: int
+    ) -> Sequence[Candidate]:
+        """Return the first of the promoted candidates, as many as a rung has time for."""
+        n = ladder.begin(position, len(candidates)) if candidates else 0
+        if position and n < len(candidates):
+            n_epochs = self.n_epochs_left([], ladder.rungs[position - 1].n_resources)
+            self._session.n_epochs_left_out += (len(candidates) - n) * n_epochs
+        return candidates[:n]
+
     def evaluate_rung(
         self,
         candidates: Sequence[Candidate],
-        rungs: Sequence[Rung],
+        ladder: Ladder,
         position: int,
         context: Any,
         name: str,
@@ -199,9 +233,8 @@ class Rounds:
         """
         search = self._search
         resource: Any = granted_resource(search)
-        n_resources = int(rungs[position].n_resources)
+        n_resources = int(ladder.rungs[position].n_resources)
         n_before = self.n_candidates
-        goes_on = self._session.options.resource is not None and search._goes_on_in_rungs()
         splitter = self.folds
         if resource == "n_samples":
             splitter = SubsampledSplits(
@@ -214,15 +247,63 @@ class Rounds:
             candidates = [{**params, resource: n_resources} for params in candidates]
         columns |= {"iter": position, "n_resources": n_resources}
         n_tasks = len(candidates) * search.n_splits_
+        self._budget.finishing_from = self._finishing_from(ladder, position, candidates)
         with self.task(context, name, n_tasks, is_sequential=False) as rung_context:
             self.evaluate(
                 candidates,
                 splitter,
                 more_results={n: [value] * len(candidates) for n, value in columns.items()},
                 callback_ctx=rung_context,
-                units=new_resources(rungs, goes_on=goes_on)[position],
+                ladder=ladder,
+                position=position,
             )
+        self._budget.finishing_from = None
+        self._end_rung(ladder, position, n_before, len(candidates))
         return self.scores[n_before:]
+
+    def _finishing_from(
+        self, ladder: Ladder, position: int, candidates: Sequence[Candidate]
+    ) -> int | None:
+        """Return the epochs of the best candidate if it has the rest of the time."""
+        is_last = position == len(ladder.rungs) - 1
+        if not (ladder.is_needed and position and is_last and len(candidates) == 1):
+            return None
+        return ladder.rungs[position - 1].n_resources
+
+    def _end_rung(
+        self, ladder: Ladder, position: int, n_before: int, n_candidates: int
+    ) -> None:
+        """Take note of the candidates without results, and let the best one be promoted."""
+        budget, outcomes = self._budget, self._session.outcomes
+        rows = range(n_before, self.n_candidates)
+        done = [row for row in rows if not was_left_out(outcomes[row])]
+        is_last = position == len(ladder.rungs) - 1
+        self.lost_all = not done and position > 0 and not is_last and budget.is_late
+        if budget.is_late and not is_last and not budget.cut_epochs:
+            # The time of this rung is up, but not that of the best candidate.
+            budget.is_late = not (done or self.lost_all)
+        ladder.end(position, len(done))
+        before = ladder.rungs[position - 1].n_resources if position else 0
+        left_out = [row for row in rows if row not in done][self.lost_all :]
+        if is_last or (self.is_over and len(done) < n_candidates):
+            left_out += done
+        elif self.is_over:
+            best = best_first(self.scores[n_before:])[: ladder.n_promoted(position)]
+            left_out += [n_before + row for row in best]
+        n_epochs = sum(self.n_epochs_left(outcomes[row], before) for row in left_out)
+        if before:
+            n_missing = n_candidates - len(rows)
+            n_epochs += n_missing * self.n_epochs_left([], before)
+        self._session.n_epochs_left_out += n_epochs
+
+    def n_epochs_left(self, folds: Sequence[FoldOutcome], before: int) -> int:
+        """Return the epochs to the end of a candidate that had some on all folds."""
+        options, n_splits = self._session.options, self._search.n_splits_
+        granted = [outcome.n_granted or before for outcome in folds]
+        granted += [before] * (n_splits - len(granted))
+        if options.resource is None or not any(granted):
+            return 0
+        return n_splits * options.max_resources - sum(granted)
 
     def evaluate(
         self,
@@ -230,13 +311,14 @@ class Rounds:
         cv: Any = None,
         more_results: Mapping[str, Sequence[Any]] | None = None,
         callback_ctx: Any = None,
-        units: float = 1.0,
+        ladder: Ladder | None = None,
+        position: int = 0,
     ) -> Mapping[str, Any]:
         """Evaluate candidates unless the time is up, and return all results so far.
 
         The folds of another splitter `cv` are drawn once for these candidates.
         `more_results` are further columns of ``cv_results_``, a value for each candidate;
-        `units` is what each of them takes, compared with those of other calls: epochs, say.
+        the candidates are those of a rung if there is a `ladder`.
         """
         search, candidates = self._search, list(candidate_params)
         _check_names(search.estimator, candidates)
@@ -249,10 +331,14 @@ class Rounds:
                 resolve_device(network)
         self._first_of_call = self.n_candidates
         folds = self.folds if cv is None or cv is self.folds else FixedFolds(cv)
-        for part in self._parts(len(candidates), units):
+        for part in self._parts(len(candidates), ladder, position):
             part_candidates = candidates[part]
             more = {n: list(v)[part] for n, v in (more_results or {}).items()}
-            began = time.monotonic()
+            n_before, units = (
+                self.n_candidates,
+                1 if ladder is None else ladder.units()[position],
+            )
+            began = time.monotonic() - self._budget.seconds_measuring
             with ExitStack() as stack:
                 context = callback_ctx
                 if context is not None and self._budget.is_limited:
@@ -265,8 +351,11 @@ class Rounds:
                         )
                     )
                 self._evaluate(part_candidates, folds, more, context)
-            seconds = time.monotonic() - began
-            self._seconds_per_unit = seconds / (units * max(1, len(part_candidates)))
+            seconds = time.monotonic() - self._budget.seconds_measuring - began
+            outcomes = self._session.outcomes[n_before : self.n_candidates]
+            is_whole = not (self._budget.cut_epochs or any(map(was_left_out, outcomes)))
+            if outcomes and is_whole:
+                self._budget.times.note(units, seconds, outcomes)
             if self.is_over:
                 break
         return self.results
@@ -355,8 +444,6 @@ class Rounds:
         more: Mapping[str, Any],
         context: Any,
     ) -> None:
-        if self._session.options.resource is not None and "n_resources" in more:
-            self._budget.n_epochs_ahead = max(more["n_resources"], default=0)
         # Scores tell which of two is better if both were given as much, on the same
         # samples.
         resources = more.get("n_resources", [None] * len(candidates))
@@ -385,10 +472,21 @@ class Rounds:
                 seconds = self.results["mean_fit_time"][row]
                 seconds += self.results["std_fit_time"][row]
             growth = n_splits / max(1, n_splits - 1)
-            self._session.measure_refit(row, float(growth * seconds))
+            units = self.results["n_resources"][row] if self.level else 0
+            self._session.measure_refit(row, float(growth * seconds), units)
         self._session.end_round(len(candidates), scores, best)
 
-    def _parts(self, n_candidates: int, units: float) -> Iterator[slice]:
+    def _slowness(self) -> float:
+        """Return how much longer the best candidate of this rung takes than the mean."""
+        best = best_first(self.scores[self._first_of_call :])
+        seconds = np.asarray(self.results.get("mean_fit_time", ()))[self._first_of_call :]
+        if not best or not np.nanmean(seconds) > 0:
+            return 1.0
+        return max(1.0, float(seconds[best[0]] / np.nanmean(seconds)))
+
+    def _parts(
+        self, n_candidates: int, ladder: Ladder | None, position: int
+    ) -> Iterator[slice]:
         """Cut candidates into calls, as many at once as the time budget allows."""
         if not self._budget.is_limited or not n_candidates:
             yield slice(0, n_candidates)
@@ -397,12 +495,15 @@ class Rounds:
         while done < n_candidates:
             # One candidate tells how long others take, however short the budget.
             size = 1
-            if self._seconds_per_unit is not None and self._session.has_complete_candidate:
-                left, seconds = self._budget.left, units * self._seconds_per_unit
-                if left < seconds:
-                    self.was_stopped = True
-                    return
-                share = min(left, max(_SHARE_OF_BUDGET * self._budget.seconds, left / 2))
-                size = max(1, int(share / max(seconds, 1e-9)))
+            if self._session.has_complete_candidate and self._budget.times.n_calls:
+                if ladder is None:
+                    size = self._budget.n_in_time()
+                    self.was_stopped = not size
+                else:
+                    ladder.slowness = self._slowness()
+                    size = ladder.part(position, done, n_candidates)
+            if not size:
+                self._budget.is_shortened = True
+                return
             yield slice(done, min(done + size, n_candidates))
             done += size

@@ -47,10 +47,11 @@ class SearchSession:
 
     `ambient` is joblib's backend and number of workers outside of the search; all else
     begins when scikit-learn has checked the search's parameters. `outcomes` are by result
-    row and fold, `models` the fitted estimators of the folds by result row, `seconds` what
-    the parts of the search took. `plan` returns what the search is going to do, given the
-    number of its folds; `data` are X, y and the other parameters of ``fit``; `config` makes
-    joblib hand its tasks to the session.
+    row and fold, `models` the fitted estimators of the folds by result row, `seconds` the
+    times of the parts of the search. `n_epochs_left_out` are epochs of candidates that were
+    to train on when the search ended. ``plan(n_folds)`` returns the plan of the search
+    without a time budget; `data` are X, y and the other parameters of ``fit``; `config`
+    makes joblib hand its tasks to the session.
     """
 
     options: SearchOptions
@@ -65,6 +66,7 @@ class SearchSession:
         self.outcomes: list[list[FoldOutcome]] = []
         self.models: dict[int, list[Any]] = {}
         self.seconds: dict[str, float] = {}
+        self.n_epochs_left_out = 0
         self.line: SearchLine | None = None
         self.plan: Callable[[int], SearchPlan]
         self.data: tuple[Any, Any, Mapping[str, Any]]
@@ -250,9 +252,10 @@ class SearchSession:
         """Run tasks until one raises what joblib is to raise, or Ctrl-C comes."""
         new = [work for work in works if not work.is_ahead]
         is_first = not self.has_complete_candidate
+        is_needed = is_first or self.time.finishing_from is not None
         with self.timed("preparing"), self.trainer.maker.sharing_folds():
             for work in new:
-                with self.time.task("preparing", is_first=is_first):
+                with self.time.task("preparing", is_needed=is_needed):
                     self.trainer.prepare(work)
         networks = [work for work in works if work.fit is not None]
         if is_first and networks:
@@ -261,15 +264,19 @@ class SearchSession:
         with self.timed("training"):
             self.trainer.train(
                 [work for work in new if work.fit is not None],
-                lambda: self.time.limit(len(works), is_first=is_first),
+                lambda: self.time.limit(
+                    len(works),
+                    is_needed=is_needed,
+                    n_epochs_before=self.time.finishing_from or 0,
+                ),
             )
         if new:
-            self.time.takes(networks, is_first=is_first)
+            self.time.takes(networks, is_needed=is_needed)
         self.time.note(networks)
         with self.timed("scoring"):
             for work in networks:
                 if work.trained is not None:
-                    with self.time.task("scoring", is_first=is_first):
+                    with self.time.task("scoring", is_needed=is_needed):
                         self._runner.run_trained(work)
         others = [work for work in works if work.fit is None]
         if self.trainer.is_interrupted or self.time.is_late or not others:
@@ -282,11 +289,11 @@ class SearchSession:
         if is_first:
             self.time.note_unstoppable()
 
-    def measure_refit(self, row: int, seconds_of_fit: float = 0.0) -> None:
+    def measure_refit(self, row: int, seconds_of_fit: float = 0.0, units: int = 0) -> None:
         """Find out what the refit of the best candidate takes."""
         with self.trainer.outside():
             best_epoch = self.trainer.best_epochs.get(row)
-            self.time.measure_refit(row, best_epoch, seconds_of_fit)
+            self.time.measure_refit(row, best_epoch, seconds_of_fit, units)
 
     def _stop(self, work: Work, reason: str) -> None:
         """Give a task that is not run a result without a score."""

@@ -181,7 +181,7 @@ class TaskRunner:
         if stays_here:
             for work in works:
                 with (
-                    self._time.task("training", is_first=is_first),
+                    self._time.task("training", is_needed=is_first),
                     self._lent_memory(work.task),
                     adoption(None),
                 ):

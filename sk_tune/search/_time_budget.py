@@ -9,42 +9,99 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from sk_tune._compat import num_samples
 from sk_tune._text import seconds_text
 from sk_tune.engine import Fit, signature, train_one
 from sk_tune.exceptions import warn_user
-from sk_tune.search._outcomes import Work
+from sk_tune.search._outcomes import FoldOutcome, Work
 from sk_tune.training import LimitedTime, TimeIsUpError, TimeLimit, time_limit
 
-# A refit may take so many times as long as measured, on a machine that others use.
-_SLOWER = 1.15
-# Time that the first candidate has in any case.
+# Estimates are exceeded by this factor on a machine that others use.
+SLOWER = 1.15
+# Seconds of the first candidate at least.
 _LEAST_SECONDS = 0.25
-# The refit may end later by this part of the budget, and so many seconds.
+# The refit may end later by this share of the budget, and these seconds.
 _LATER, _SECONDS_LATER = 0.05, 0.5
+# Share of the time for the best candidate, if no candidate can have all resources.
+SHARE_OF_BEST = 0.8
 # Share of the time left that measuring a refit may take.
 _SHARE_TO_MEASURE = 0.15
-# An epoch that takes longer is taken for so many times as long.
+# Measurements of an epoch at most, and the share of the time left up to which they repeat.
+_N_MEASUREMENTS, _SHARE_TO_REPEAT = 4, 0.03
+# The estimate for an epoch that was stopped is its time multiplied by this.
 _LONGER = 1.5
+# Share of the time budget that one call may take at least.
+_SHARE_OF_BUDGET = 0.1
+
+
+class CallTimes:
+    """Times of the calls that evaluated candidates, and estimates for other calls.
+
+    Each candidate takes some time for each unit, an epoch or another resource, less if more
+    candidates train together; and some time for everything else.
+    """
+
+    def __init__(self) -> None:
+        # By number of candidates in a call: seconds of training, and the units of each.
+        self._training: dict[int, tuple[float, float]] = {}
+        self._seconds_each = 0.0
+        self._n_candidates = self.n_calls = 0
+        self._n_latest = 1  # Candidates of the latest call.
+
+    def note(
+        self, units: float, seconds: float, outcomes: Sequence[Sequence[FoldOutcome]]
+    ) -> None:
+        """Take note of a call, in which each candidate trained `units`."""
+        if self.n_calls == 1:
+            # The first call of a process may have had to wait for imports.
+            self._training.clear()
+            self._seconds_each, self._n_candidates = 0.0, 0
+        every = [outcome for folds in outcomes for outcome in folds]
+        loaded = sum(o.seconds for o in every if o.n_loaded)
+        trained = min(seconds, sum(o.seconds for o in every if not o.n_loaded))
+        training = loaded + trained or seconds
+        n = self._n_latest = len(outcomes)
+        before, units_before = self._training.get(n, (0.0, 0.0))
+        self._training[n] = before + training, units_before + units
+        total = self._seconds_each * self._n_candidates + max(0.0, seconds - training)
+        self._n_candidates += n
+        self._seconds_each = total / self._n_candidates
+        self.n_calls += 1
+
+    def seconds_each(self, units: float) -> float:
+        """Return about how long a candidate takes in a call like the latest one."""
+        return self.seconds(self._n_latest, units) / self._n_latest
+
+    def seconds(self, n_candidates: int, units: float) -> float:
+        """Return about how long a call takes."""
+        sizes = sorted(self._training)
+        per_unit = [self._training[size][0] / self._training[size][1] for size in sizes]
+        known = float(np.interp(n_candidates, sizes, np.maximum.accumulate(per_unit)))
+        known *= max(1.0, n_candidates / sizes[-1])
+        return n_candidates * self._seconds_each + units * known
 
 
 @dataclass(frozen=True, slots=True)
 class _Refit:
-    """Seconds of the refit of a candidate: each of its epochs, and all else."""
+    """Seconds of the refit of a candidate: of each epoch (or other unit), and the rest."""
 
     once: float = 0.0
     per_epoch: float = 0.0
-    n_epochs: int = 0
+    n_epochs: float = 0
 
 
 class TimeBudget:
     """Seconds from the start of a search, and the part of them that its refit needs.
 
-    `is_late` says that the time was up before candidates at hand had their results,
-    `n_epochs_of_cut` the epochs of the first candidate by row if it was cut, `cut_refit`
-    after how many epochs the refit was cut, `n_epochs_ahead` the epochs of the candidates
-    that train now, one of which may become the best. Networks are trained in `n_steps`, one
-    after the other.
+    `is_late` says that the time was up before the present candidates had results, and
+    `is_shortened` that the search did less than it would without a budget. `cut_epochs` are
+    the epochs of candidates that were cut, by row; `cut_refit` tells after how many epochs
+    the refit was cut. `n_epochs_ahead` are the most epochs of this bracket, and so of the
+    refit. `finishing_from` are the epochs of the best candidate while it has the rest of
+    the time for its last rung, else None. Networks are trained in `n_steps`, one after the
+    other.
     """
 
     def __init__(
@@ -58,10 +115,15 @@ class TimeBudget:
         self._start = start
         self._refits = refits
         self.is_late = False
-        self.n_epochs_of_cut: dict[int, int] = {}
+        self.is_shortened = False
+        self.cut_epochs: dict[int, int] = {}
         self.cut_refit = ""
         self._seconds_of_first = 0.0
         self.n_epochs_ahead = 0
+        self.finishing_from: int | None = None
+        self.times = CallTimes()
+        # Seconds that measuring refits took.
+        self.seconds_measuring = 0.0
         self._refit = _Refit()
         self._refit_time = LimitedTime(None)
         # Seconds that the last task of each kind took.
@@ -75,23 +137,49 @@ class TimeBudget:
     @property
     def left(self) -> float:
         """Seconds that are left for candidates; below 0 if it is time for the refit."""
-        refit = self._refit
-        n_epochs = max(refit.n_epochs, self.n_epochs_ahead)
-        refit_seconds = _SLOWER * (refit.once + n_epochs * refit.per_epoch)
-        return self.end - time.monotonic() - refit_seconds
+        return self.left_before_refit(max(self._refit.n_epochs, self.n_epochs_ahead))
 
-    def limit(self, n_tasks: int = 0, *, is_first: bool = False) -> TimeLimit | None:
-        """Return when training has to end, after which so many tasks are scored.
+    def left_before_refit(self, n_epochs: float) -> float:
+        """Return the seconds that are left for candidates before a refit of some epochs."""
+        seconds = self._refit.once + n_epochs * self._refit.per_epoch
+        return self.end - time.monotonic() - SLOWER * seconds
 
-        The first candidate is cut there.
+    def with_refit(self, seconds: float, n_epochs: float) -> float:
+        """Return how long a search takes whose candidates take `seconds`."""
+        n_epochs = max(n_epochs, self._refit.n_epochs)
+        return SLOWER * (seconds + self._refit.once + n_epochs * self._refit.per_epoch)
+
+    def n_in_time(self) -> int:
+        """Return how many candidates of a search without rungs to evaluate next."""
+        left, each = self.left, self.times.seconds_each(1)
+        return 0 if left < each else self.share(each)
+
+    def share(self, seconds_each: float) -> int:
+        """Return how many candidates use half of the time left or a tenth of the budget."""
+        left = self.left
+        share = min(left, max(_SHARE_OF_BUDGET * self.seconds, left / 2))
+        return max(1, int(share / max(seconds_each, 1e-9)))
+
+    @property
+    def is_early(self) -> bool:
+        """Whether the time to find the best candidate, which has the rest, is not over."""
+        share = (time.monotonic() - self._start) / self.seconds
+        return share < 1 - SHARE_OF_BEST
+
+    def limit(
+        self, n_tasks: int = 0, *, is_needed: bool = False, n_epochs_before: int = 0
+    ) -> TimeLimit | None:
+        """Return when training before the scoring of `n_tasks` tasks has to end.
+
+        A candidate that is needed, the first or one of `n_epochs_before`, is cut there.
         """
         if not self.is_limited:
             return None
         now = time.monotonic()
-        if is_first:
-            left = self.end - now - _SLOWER * self._refit.once
+        if is_needed:
+            left = self.left_before_refit(n_epochs_before)
             until = now + max(_LEAST_SECONDS, left / self._n_steps)
-            per_epoch = _SLOWER * self._refit.per_epoch / self._n_steps
+            per_epoch = SLOWER * self._refit.per_epoch / self._n_steps
             return TimeLimit(until=until, cuts=True, seconds_per_epoch=per_epoch)
         after = n_tasks * self._seconds_of_task.get("scoring", 0.0)
         return TimeLimit(until=now + self.left - after)
@@ -106,12 +194,12 @@ class TimeBudget:
         self._refit_time = closing.enter_context(time_limit(limit))
 
     @contextmanager
-    def task(self, what: str, *, is_first: bool) -> Iterator[None]:
-        """Run a task, which nothing stops, if it is expected to end in time."""
+    def task(self, what: str, *, is_needed: bool) -> Iterator[None]:
+        """Run a task, which nothing stops, if it is needed or expected to end in time."""
         if not self.is_limited:
             yield
             return
-        if not is_first and self.left < self._seconds_of_task.get(what, 0.0):
+        if not is_needed and self.left < self._seconds_of_task.get(what, 0.0):
             raise TimeIsUpError
         start = time.monotonic()
         yield
@@ -122,15 +210,15 @@ class TimeBudget:
         if time.monotonic() > self.end:
             self._seconds_of_first = time.monotonic() - self._start
 
-    def takes(self, works: Sequence[Work], *, is_first: bool) -> bool:
-        """Return whether all networks of tasks were trained; let go of those that were cut.
+    def takes(self, works: Sequence[Work], *, is_needed: bool) -> bool:
+        """Return whether all networks of tasks were trained; drop those that were cut.
 
-        But for those of the first candidate, where fewer epochs are better than nothing.
+        Networks that are needed are kept with the epochs that they have.
         """
         cut = [work for work in works if work.trained is not None and work.trained.is_cut]
         self.is_late = self.is_late or bool(cut)
         for work in cut:
-            if not is_first or work.state is None:
+            if not is_needed or work.state is None:
                 work.trained = None
         return not any(work.fit is not None and work.trained is None for work in works)
 
@@ -142,15 +230,16 @@ class TimeBudget:
             if work.trained is None or work.state is None or not work.trained.is_cut:
                 continue
             work.n_epochs = len(work.state.history)
-            n_epochs = self.n_epochs_of_cut.get(work.row, work.n_epochs)
-            self.n_epochs_of_cut[work.row] = min(n_epochs, work.n_epochs)
+            n_epochs = self.cut_epochs.get(work.row, work.n_epochs)
+            self.cut_epochs[work.row] = min(n_epochs, work.n_epochs)
 
     def measure_refit(
-        self, row: int, best_epoch: int | None, seconds_of_fit: float
+        self, row: int, best_epoch: int | None, seconds_of_fit: float, units: int = 0
     ) -> None:
         """Find out what the refit of the best candidate takes.
 
-        `seconds_of_fit` is what each of its fits took, if it is no network.
+        If it is not a network, each of its fits took `seconds_of_fit`, which grow with the
+        `units` of the resource if there are any.
         """
         work = self._works.get(row)
         if not self.is_limited or not self._refits:
@@ -172,7 +261,10 @@ class TimeBudget:
                 growth * seconds,
                 best_epoch or work.n_epochs,
             )
-        self._refit = self._known.setdefault(row, _Refit(once=seconds_of_fit))
+        other = _Refit(once=seconds_of_fit)
+        if units:
+            other = _Refit(per_epoch=seconds_of_fit / units, n_epochs=units)
+        self._refit = self._known.setdefault(row, other)
         self._works.clear()
 
     def _measured(self, fit: Fit) -> float:
@@ -182,37 +274,42 @@ class TimeBudget:
             fit, n_epochs=1, seed=0, monitor=None, state=None,
             keeps_checkpoints=False, checkpoint=None,
         )  # fmt: skip
-        # A fit that is cut the first time may have had to wait for imports.
-        for _ in range(2):
+        began, seconds = time.monotonic(), math.inf
+        # The first epoch of a process may have to wait for imports.
+        for _ in range(_N_MEASUREMENTS):
             start = time.monotonic()
             until = start + _SHARE_TO_MEASURE * (self.end - start)
             trained = train_one(fit, limit=TimeLimit(until=until))
             if trained.state is not None:
-                return float(trained.state.history[-1].get("dur", trained.seconds))
-        return _LONGER * (time.monotonic() - start)
+                record = trained.state.history[-1]
+                seconds = min(seconds, float(record.get("dur", trained.seconds)))
+                if time.monotonic() - began > _SHARE_TO_REPEAT * (self.end - began):
+                    break
+        now = time.monotonic()
+        self.seconds_measuring += now - began
+        return seconds if math.isfinite(seconds) else _LONGER * (now - start)
 
-    def warn_if_cut(self) -> str:
-        """Return which networks have fewer epochs than they were to have; warn of them."""
+    def warn_if_cut(self, shortfall: str) -> str:
+        """Return what the search did not do in its time, and warn of it.
+
+        `shortfall` says so of candidates.
+        """
         budget = (
             f"The time budget of {seconds_text(self.seconds)}" if self.is_limited else ""
         )
-        parts = [
-            f"{budget} was too short for a single candidate. The only one was trained for "
-            f"{n_epochs} epochs, and its score is that of networks with so few."
-            for n_epochs in self.n_epochs_of_cut.values()
-        ]
-        if self.cut_refit or self._refit_time.has_cut:
-            parts.append(
-                f"{budget} ended the refit {self.cut_refit or 'before its last epoch'}."
-            )
+        parts = [shortfall] if shortfall else []
         if self._seconds_of_first:
-            warn_user(
+            parts = [
                 f"{budget} was too short for a single candidate, whose fits nothing can "
                 f"stop: it took {seconds_text(self._seconds_of_first)}. Give more time, or "
                 "fewer rows."
+            ]
+        if self.cut_refit or self._refit_time.has_cut:
+            parts.append(
+                f"{budget} ended the refit {self.cut_refit or 'before its last epoch'}. "
+                "Give more time, or fewer epochs."
             )
-        if not parts:
-            return ""
-        message = " ".join([*parts, "Give more time, or fewer epochs."])
-        warn_user(message)
+        message = " ".join(parts)
+        if message:
+            warn_user(message)
         return message

@@ -7,12 +7,11 @@ from sklearn import model_selection
 from sklearn.base import BaseEstimator
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold, StratifiedKFold, _validation
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import HalvingGridSearchCV, HalvingRandomSearchCV
-from sk_tune.search import _base_search, _rounds, _time_budget
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 SEARCHES = {
@@ -274,58 +273,6 @@ def test_ctrl_c_pressed_twice_skips_the_refit(net, iris):
         search.fit(*iris)
 
     assert not hasattr(search, "best_estimator_")
-
-
-class Timed(OneFit):
-    """Takes a second for each round to fit, by a clock of its own."""
-
-    clock = 0.0
-
-    def fit(self, X, y=None):
-        Timed.clock += self.n_rounds
-        return self
-
-    @staticmethod
-    def monotonic():
-        return Timed.clock
-
-    time = monotonic
-
-
-def halving_in_time(data, monkeypatch, budget, **more):
-    """Return a search of nine candidates of two seconds in the first of its rungs."""
-    monkeypatch.setattr(Timed, "clock", 0.0)
-    for module in (_base_search, _rounds, _time_budget, _validation):
-        monkeypatch.setattr(module, "time", Timed)
-    options = {"max_resources": 9, "refit": False, "time_budget": budget, **more}
-    grid = {"value": np.linspace(0, 1, 9)}
-    return halving(Timed(), grid, "n_rounds", **options).fit(*data)
-
-
-def test_time_that_ends_in_a_rung_was_spent_on_its_best(iris, monkeypatch):
-    """Of the survivors the best are evaluated first, so that the winner is among them."""
-    search = halving_in_time(iris, monkeypatch, budget=25.0)
-
-    last = search.cv_results_["iter"] == 1
-    assert search.cv_results_["param_value"][last].tolist() == [1.0]
-    assert search.best_params_ == {"value": 1.0, "n_rounds": 3}
-    assert search.n_candidates_ == [9, 1]
-    assert search.n_resources_ == [1, 3]
-    # A refit would have no time after that.
-    assert halving_in_time(iris, monkeypatch, 25.0, refit=True).n_candidates_ == [9]
-
-
-def test_a_rung_that_the_time_left_out_is_not_counted(iris, monkeypatch):
-    """Rungs, their resources and candidates are those of ``cv_results_``."""
-    search = halving_in_time(iris, monkeypatch, budget=19.0)
-
-    assert search.cv_results_["iter"].tolist() == [0] * 9
-    assert search.n_candidates_ == [9]
-    assert search.n_resources_ == [1]
-    assert search.n_iterations_ == 1
-    # Three of nine, by a factor of 3.
-    assert search.n_remaining_candidates_ == 3
-    assert search.best_params_ == {"value": 1.0, "n_rounds": 1}
 
 
 class Fewer(OneFit):

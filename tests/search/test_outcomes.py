@@ -130,12 +130,12 @@ def test_a_ledger_prints_counts_seconds_and_reasons():
     )  # fmt: skip
     lines = str(spent).splitlines()
 
-    counts = dict(line.rsplit(maxsplit=1) for line in lines[1:14])
+    counts = dict(line.rsplit(maxsplit=1) for line in lines[1:15])
     assert (counts["fits"], counts["fits trained one at a time"]) == ("8", "3")
     assert counts["epochs trained"] == "40"
-    assert "training 2.5 s" in lines[14]
-    assert lines[14].endswith("in all 1 min 15 s")
-    assert lines[15:] == [
+    assert "training 2.5 s" in lines[15]
+    assert lines[15].endswith("in all 1 min 15 s")
+    assert lines[16:] == [
         "2 one at a time: a callback",
         "1 one at a time: no batching rule",
     ]

@@ -53,7 +53,8 @@ def test_fits_that_nothing_can_stop_are_begun_if_they_end_in_time(iris, seconds,
         refit=refit,
     )
 
-    search.fit(*iris)
+    with pytest.warns(SkTuneWarning, match="planned 500 candidates"):
+        search.fit(*iris)
 
     assert 0.85 * BUDGET - 2.5 * seconds < Sleeper.clock <= BUDGET
     assert np.isfinite(search.cv_results_["mean_test_score"]).sum() >= 3
@@ -65,7 +66,8 @@ def test_a_slow_candidate_of_what_nothing_can_stop_ends_the_search(iris):
         Sleeper(), {"seconds": [0.01, 1.5, 0.02]}, cv=3, time_budget=1.0, refit=False
     )
 
-    search.fit(*iris)
+    with pytest.warns(SkTuneWarning, match=r"planned 3 .* sufficed for 1\. Give"):
+        search.fit(*iris)
 
     # The first, and one of the three fits of the second.
     assert Sleeper.clock == pytest.approx(3 * 0.01 + 1.5)
