@@ -73,7 +73,7 @@ def grants_epochs(resource: str | None) -> bool:
     return isinstance(resource, str) and resource.rpartition("__")[2] == "max_epochs"
 
 
-def resources_text(resource: str | None, n_resources: float) -> str:
+def resources_text(resource: str | None, n_resources: int) -> str:
     """Return an amount of what rungs grant, in words.
 
     >>> [resources_text(name, 9) for name in ("net__max_epochs", "n_samples", "depth")]

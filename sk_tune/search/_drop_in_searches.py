@@ -147,7 +147,7 @@ class _Halving(RungParameters, BaseSearch):
     pre_dispatch: ClassVar[str] = "2*n_jobs"
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
-        candidates = list(self._generate_candidate_params())
+        candidates: Sequence[Candidate] = list(self._generate_candidate_params())
         refuse_searched(self.resource, {name for c in candidates for name in c})
         is_asynchronous = climbs_asynchronously(self, self.resource)
         plan = self._halving_plan(len(candidates), self.max_resources_, self.min_resources_)
@@ -199,11 +199,9 @@ class _Halving(RungParameters, BaseSearch):
             print(f"n_resources: {ladder.rungs[iteration].n_resources}")  # noqa: T201
         rounds.evaluate_rung(candidates, ladder, iteration, ctx, "halving-iteration")
         n_kept = ladder.n_promoted(iteration)
-        if not n_kept:
-            return []
         if rounds.lost_all:
             return candidates[:1]
-        kept = list(top_k(rounds.results, n_kept, iteration))
+        kept = list(top_k(rounds.results, n_kept, iteration)) if n_kept else []
         # Candidates without a score are promoted where too few have one, as in
         # scikit-learn; candidates that lost a race, being clearly worse, are not.
         results = rounds.results["params"]

@@ -28,9 +28,9 @@ from sk_tune.search._asynchronous_rungs import (
 )
 from sk_tune.search._base_search import BaseSearch
 from sk_tune.search._fold_fits import name_in_network
+from sk_tune.search._outcomes import best_first
 from sk_tune.search._rounds import (
     Rounds,
-    best_first,
     best_of_most,
     refuse_searched,
     smallest_samples,

@@ -303,7 +303,7 @@ class Rounds:
         granted += [before] * (n_splits - len(granted))
         if options.resource is None or not any(granted):
             return 0
-        return n_splits * options.max_resources - sum(granted)
+        return int(n_splits * options.max_resources - sum(granted))
 
     def evaluate(
         self,

@@ -225,4 +225,4 @@ def _seconds_for(search: Any, plan: SearchPlan) -> int:
         seconds += budget.times.seconds(planned.n_candidates, units)
     seconds = max(budget.with_refit(seconds, top), 1.2 * budget.seconds)
     digit = 10 ** max(0, math.floor(math.log10(seconds)) - 1)
-    return math.ceil(seconds / digit) * digit
+    return int(math.ceil(seconds / digit) * digit)

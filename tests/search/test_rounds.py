@@ -19,7 +19,8 @@ from sk_tune import (
     RandomizedSearchCV,
 )
 from sk_tune.exceptions import SpaceError
-from sk_tune.search._rounds import _check_names, best_first
+from sk_tune.search._outcomes import best_first
+from sk_tune.search._rounds import _check_names
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
