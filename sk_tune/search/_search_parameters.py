@@ -45,11 +45,14 @@ class SearchParameters:
     return_train_score : bool, default=False
         Whether ``cv_results_`` has scores on the training rows too.
     time_budget : float or None, default=None
-        Seconds for ``fit``, the refit included.  The best candidate so far is kept; those
-        that the end leaves out have NaN for their scores.  The first one is evaluated, and
-        the refit done, in any case: if there is no time for that, their networks have fewer
-        epochs (one at least), which `cut_short_` says.  What nothing can stop, a fit of
-        another estimator than a network, is begun only if it is expected to end in time.
+        Seconds for ``fit``, the refit included.  The search tries fewer candidates if the
+        time is too short for all; halving and Hyperband promote the best ones first, and
+        start no bracket for which they expect too little time.  If no candidate has time
+        for all epochs, the best one trains as long as possible.  `cut_short_` and a warning
+        say what was left out.  Candidates that the end of the time interrupts have NaN for
+        their scores; the first one and the refit have one epoch at least.  A fit of an
+        estimator that is not a network cannot be interrupted: it starts only if it is
+        expected to end in time.
     progress : bool, callable or None, default=None
         True shows the line of ``verbose=1`` and nothing else; a callable is called with a
         ``sk_tune.engine.Progress`` while networks train.
