@@ -226,8 +226,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
                         self._keep_without_refit(X, y, params)
                     raise
             self._keep(self._session, X, y, params)
-            left_out = shortfall(self, self._rounds)
-            self.cut_short_ = self._session.time.warn_if_cut(left_out)
+            self.cut_short_ = self._session.time.warn_if_cut(shortfall(self, self._rounds))
             if self._session.trainer.is_interrupted:
                 raise KeyboardInterrupt
         finally:
