@@ -7,7 +7,7 @@ import functools
 import inspect
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader
 
 from sk_tune.augment import as_augmentations, kinds_of
 from sk_tune.engine._digest import installed_name, names_in
-from sk_tune.estimators import Fit, NetworkEstimator, is_unchanged
+from sk_tune.estimators import Fit, NetworkEstimator, is_dict, is_unchanged
 from sk_tune.nets import NamedInput, loose_state, tensor_values
 from sk_tune.training import forked_rng
 
@@ -78,7 +78,7 @@ def reason_against_net(net: Any, X: Any, y: Any) -> str | None:
     checks = (_of_class, _of_data_loading, _of_optimizer, _of_callbacks)
     reasons = (check(net) for check in checks)
     found = next((reason for reason in reasons if reason is not None), None)
-    parts = [*(X.values() if isinstance(X, Mapping) else [X]), y]
+    parts = [*(X.values() if is_dict(X) else [X]), y]
     are_arrays = all(isinstance(part, np.ndarray | torch.Tensor) for part in parts)
     if found is None and not are_arrays:
         return (
@@ -89,7 +89,7 @@ def reason_against_net(net: Any, X: Any, y: Any) -> str | None:
 
 def named_inputs(X: Any) -> tuple[NamedInput, ...]:
     """Return the inputs of a net whose X is a dict of arrays or tensors, else none."""
-    if not isinstance(X, Mapping):
+    if not is_dict(X):
         return ()
     parts = {name: torch.as_tensor(values) for name, values in X.items()}
     return tuple(

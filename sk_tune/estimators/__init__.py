@@ -3,7 +3,7 @@
 """Networks as scikit-learn estimators, each holding a skorch net."""
 
 from sk_tune.estimators._convolutional_networks import CNNClassifier, CNNRegressor
-from sk_tune.estimators._encoded_data import as_sliceable, take_rows
+from sk_tune.estimators._encoded_data import as_sliceable, is_dict, take_rows
 from sk_tune.estimators._net_state import (
     changed_modules,
     load_net_arrays,
@@ -78,6 +78,7 @@ __all__ = [
     "check_parameters",
     "device_of",
     "fit_as_overridden",
+    "is_dict",
     "is_multilabel",
     "is_unchanged",
     "load_net_arrays",

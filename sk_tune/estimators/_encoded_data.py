@@ -8,6 +8,7 @@ such data sets give the same network to the last bit, which float32 sums in anot
 not.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -133,6 +134,11 @@ def to_set(
     # Only ratios matter; in float32 the weights themselves might overflow or vanish.
     dtype = str(X.dtype).removeprefix("torch.")
     return TensorSet(X, target, to_tensor(weight / used.max(), dtype, X.device), rows)
+
+
+def is_dict(X: Any) -> bool:
+    """Return whether X is a dict of arrays; scipy has sparse tables that are dicts, too."""
+    return isinstance(X, Mapping) and not sparse.issparse(X)
 
 
 def as_sliceable(X: Any) -> Any:

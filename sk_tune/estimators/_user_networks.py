@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from sk_tune._compat import HasMethods
 from sk_tune._declaration import parameters
 from sk_tune._text import did_you_mean
+from sk_tune.estimators._encoded_data import is_dict
 from sk_tune.estimators._network_estimator import NetworkEstimator
 from sk_tune.estimators._parameters import SCIKIT_LEARN_NAMES
 from sk_tune.estimators._tasks import NetworkClassifier, NetworkRegressor
@@ -121,7 +122,7 @@ class _NetEstimator(NetworkEstimator):
     def _check_X(self, X: Any, *, reset: bool) -> Array:
         if reset:
             self.named_inputs_, self._has_integers = None, False
-        if isinstance(X, Mapping):
+        if is_dict(X):
             arrays = {name: _checked_input(name, values) for name, values in X.items()}
             check_consistent_length(*arrays.values())
             if reset:
