@@ -6,7 +6,7 @@ from sk_tune.automl._auto import AutoRegressor
 from sk_tune.automl._auto_classifier import AutoClassifier
 from sk_tune.automl._blend import Blend
 from sk_tune.automl._chosen import Score
-from sk_tune.automl._page import auto_page
+from sk_tune.automl._page import auto_page, auto_step, model_texts
 from sk_tune.automl._runner import AutoProgress, progress_text
 from sk_tune.automl._scoring import checked_metric, positive_class, with_positive
 from sk_tune.automl._verdict import format_score, scale_of
@@ -18,8 +18,10 @@ __all__ = [
     "Blend",
     "Score",
     "auto_page",
+    "auto_step",
     "checked_metric",
     "format_score",
+    "model_texts",
     "positive_class",
     "progress_text",
     "scale_of",

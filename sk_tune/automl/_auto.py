@@ -23,7 +23,16 @@ from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weigh
 from sk_tune._declaration import parameters
 from sk_tune._metric import Metric
 from sk_tune._splits import as_times
-from sk_tune.automl._blend import Blend, Trial, best_of, blend_of, held_out_score
+from sk_tune.automl._blend import (
+    MOST_FOR_EFFECTS,
+    SHARE_OF_EFFECTS,
+    Blend,
+    Trial,
+    best_of,
+    blend_of,
+    column_effects_of,
+    held_out_score,
+)
 from sk_tune.automl._chosen import Chosen, Score, choose_with_networks, leaderboard
 from sk_tune.automl._model_course import ModelCourse
 from sk_tune.automl._models import (
@@ -181,6 +190,12 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         Families that could not be trained, and why.
     columns_ : ColumnKinds or None
         Of a table, what its columns were taken for, and those left out with the reason.
+    column_importance_ : DataFrame or None
+        Columns "column", "importance" and "std" of a table, the most important first: the
+        loss of the ensemble's score on held-out rows after a column is permuted among them,
+        by the models of the folds, with its standard deviation over the folds.  All parts
+        of a date and all levels of a category are permuted together.  None for images and
+        sequences, and if the time budget did not suffice.
     n_trials_ : int
         Configurations that were fitted in every fold and kept.
     seconds_ : float
@@ -305,6 +320,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 course.runner.keep()
                 course.runner.begin("ensemble")
                 self._conclude(course, problem, scoring, (_take(X, held), y[held]))
+                self._effects = column_effects_of(self, problem, scoring.metric, clock)
         self.seconds_ = clock.seconds
         self._memory = found.kept() if self.warm_start else None
         if course.was_interrupted:
@@ -421,6 +437,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         if self.time_budget is not None:
             share = _RESERVED_SHARE * self.time_budget
             reserve = float(np.clip(share, _LEAST_RESERVED, _MOST_RESERVED))
+            reserve += min(SHARE_OF_EFFECTS * self.time_budget, MOST_FOR_EFFECTS)
             reserve = min(
                 reserve * processes_per_cpu(), _RESERVED_IF_BUSY * self.time_budget
             )
@@ -522,6 +539,11 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             members=list(dict.fromkeys(self.ensemble_.names)),
             n_leaks=len(serious_leaks(self.findings_)),
         )
+
+    @property
+    def column_importance_(self) -> pd.DataFrame | None:
+        """Importance of the columns of a table, the most important first."""
+        return None if self._effects is None else self._effects.table
 
     @property
     def leaderboard_(self) -> pd.DataFrame:

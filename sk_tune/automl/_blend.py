@@ -7,6 +7,7 @@ Notation: M trials, N samples that were held out, K classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ import numpy.typing as npt
 
 from sk_tune._metric import Metric
 from sk_tune.automl._models import NETWORK_FAMILIES
-from sk_tune.automl._resources import few_threads
+from sk_tune.automl._problem import Problem
+from sk_tune.automl._resources import Clock, few_threads
 from sk_tune.automl._threshold import MOST_PROBABLE, Threshold
 from sk_tune.ensemble import Combination, Library, Member, Parts, read_library
+from sk_tune.report import ColumnEffects, FoldModel, column_effects
 
 Array = npt.NDArray[Any]
 
@@ -157,6 +160,12 @@ class Blend:
             temperature=self.temperature,
         )
 
+    def of_fold(self, k: int, n_folds: int) -> "Blend":
+        """Return the average of the models of one fold; each trial has one of each."""
+        members = self.combination.members[k::n_folds]
+        weighted = [member._replace(weight=member.weight * n_folds) for member in members]
+        return replace(self, combination=Combination(weighted, self.classes))
+
     def predict_proba(self, X: Any) -> Array:
         """Return probabilities in the order of `classes`; without any, targets, (n, 1)."""
         with few_threads(np.size(X)):
@@ -192,15 +201,45 @@ def blend_of(
 
 def held_out_score(blend: Blend, metric: Metric, X: Any, y: Array) -> float:
     """Return the score on the samples set aside; NaN without any, or where not defined."""
-    if not len(y):
-        return float("nan")
+    return predictions_score(blend, metric, y, blend.predict_proba(X)) if len(y) else np.nan
+
+
+def predictions_score(blend: Blend, metric: Metric, y: Array, predictions: Array) -> float:
+    """Return the score of a blend's probabilities, or targets (n, 1); NaN if undefined."""
     try:
         if blend.classes is None:
-            return metric(y, blend.predict(X))
-        predicted = blend.predict_proba(X)
+            return metric(y, predictions[:, 0])
         if metric.takes_labels:
-            predicted = blend.threshold.decided(predicted)
-        return metric(y, metric.response(predicted, blend.classes))
+            predictions = blend.threshold.decided(predictions)
+        return metric(y, metric.response(predictions, blend.classes))
     except ValueError:
         # The metric is not defined without a sample of each class.
         return float("nan")
+
+
+# The part of the budget for the importance of columns, and its seconds at most.
+SHARE_OF_EFFECTS, MOST_FOR_EFFECTS = 0.03, 10.0
+
+
+def column_effects_of(
+    auto: Any, problem: Problem, metric: Metric, clock: Clock
+) -> ColumnEffects | None:
+    """Return the importance of a table's columns to the ensemble; None of other data."""
+    if problem.kind != "table" or auto.columns_ is None:
+        return None
+    n_folds = len(problem.folds)
+    blends = [auto.ensemble_.of_fold(k, n_folds) for k in range(n_folds)]
+    models = [
+        FoldModel(held, own.predict_proba, partial(predictions_score, own, metric))
+        for own, (_, held) in zip(blends, problem.folds, strict=True)
+    ]
+    return column_effects(
+        problem.X,
+        problem.y,
+        models,
+        columns=auto.columns_.used,
+        classes=auto.ensemble_.classes,
+        # Without a budget the result must not depend on the clock.
+        seconds=clock.left if clock.budget is None else min(clock.left, MOST_FOR_EFFECTS),
+        seed=problem.seed,
+    )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sk_tune._text import counted, seconds_text
 from sk_tune.automl._scoring import metric_label
+from sk_tune.diagnosis import Finding
 from sk_tune.report import (
     SCORES_ARE_MEANS,
     Cell,
@@ -54,21 +55,17 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
     if hasattr(auto, "predict_proba"):
         code.append("probabilities = auto.predict_proba(X_new)")
     took = seconds_text(auto.seconds_)
-    leaks = [finding for finding in auto.findings_ if finding.is_of_leaks]
-    step = next_step(leaks, [finding for finding in auto.findings_ if finding.subject])
-    if step is not None and step.subject:
-        step = replace(step, remedy=f"{step.subject}: {step.remedy}")
     kind, folds, weights = model_texts(auto)
     return Page(
         title=title or type(auto).__name__,
         subtitle=f"{counted(auto.n_trials_, 'configuration')} in {took}",
         metric=metric,
+        metric_reason=auto.scoring_reason_,
         model=(kind, folds),
-        parts=("Members and their weights", weights),
-        next_step=step,
+        parts=("Members and their weights", weights) if len(weights) > 1 else ("", {}),
+        next_step=auto_step(auto),
         verdict=auto.verdict_,
         notes=[
-            auto.scoring_reason_,
             SCORES_ARE_MEANS,
             *(f"{name} was not trained: {why}" for name, why in auto.failures_.items()),
         ],
@@ -76,6 +73,7 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
         quality=auto._quality,
         usage=usage or "\n".join(code),
         columns=auto.columns_,
+        effects=auto._effects,
         searches=[
             replace(part, key=f"search-{k}-", title=name)
             for k, (name, part) in enumerate(auto._searches.items())
@@ -91,6 +89,15 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
             code=fit_code(auto, "auto"),
         ),
     )
+
+
+def auto_step(auto: Any) -> Finding | None:
+    """Return the finding whose remedy comes first, with the model that it is about."""
+    leaks = [finding for finding in auto.findings_ if finding.is_of_leaks]
+    step = next_step(leaks, [finding for finding in auto.findings_ if finding.subject])
+    if step is None or not step.subject:
+        return step
+    return replace(step, remedy=f"{step.subject}: {step.remedy}")
 
 
 def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:

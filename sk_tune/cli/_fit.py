@@ -417,6 +417,7 @@ def _summary(
         "scores": list(auto.scores_.values()),
         "corrected_score": auto.corrected_score_,
         "verdict": in_options(auto.verdict_),
+        "column_importance": auto._effects and auto._effects.table.to_dict("records"),
         "issues": [
             f"{f.subject}: {f.message}" if f.subject else f.message
             for f in auto.findings_

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 
 from sk_tune._text import counted, listed
-from sk_tune.automl import AutoProgress, Score, format_score, progress_text, scale_of
+from sk_tune.automl import (
+    AutoProgress,
+    Score,
+    auto_step,
+    format_score,
+    model_texts,
+    progress_text,
+    scale_of,
+)
 from sk_tune.cli._tables import N_FOLDS, LoadedTable, Target
 from sk_tune.prepare import ColumnKinds
 
@@ -129,12 +137,6 @@ def print_outcome(auto: Any, seconds: float) -> None:
     print(labelled("Trained", f"{trained} in each fold; {seconds:.0f} s in all"))
     for family, reason in auto.failures_.items():
         print(labelled("", f"No {family}: {reason}"))
-    board = auto.leaderboard_
-    members = board[board["weight"] > 0].sort_values("weight", ascending=False)
-    names = [f"{name} ({weight:.2f})" for name, weight in members["weight"].items()]
-    print(labelled("Ensemble", listed(names, _N_NAMED)))
-    if auto.use != "ensemble":
-        print(labelled("Predicts", f"{auto.use}, as --use says"))
     for finding in auto.findings_:
         if finding.outcome == "issue" and finding.is_of_leaks:
             print(labelled("Leak", f"{finding.message} {in_options(finding.remedy)}"))
@@ -147,10 +149,22 @@ def print_outcome(auto: Any, seconds: float) -> None:
     print()
     print("\n".join(score_lines(list(auto.scores_.values()), auto.scoring_)))
     print()
+    if auto._effects is not None:
+        listing = listed(auto._effects.texts(_N_NAMED), _N_NAMED)
+        lost = f"loss of {auto.scoring_} by permuting a column"
+        print(labelled("Importance", f"{listing} ({lost})"))
     print(labelled("Verdict", in_options(auto.verdict_)))
-    expected = f"{auto.corrected_score_} on new data, corrected for the choice"
-    prefix = "" if auto.use == "ensemble" else "of the ensemble "
-    print(labelled("Expected", prefix + expected))
+    interval = f"{100 * auto.corrected_score_.confidence:.0f} % interval"
+    of = "" if auto.use == "ensemble" else " of the ensemble"
+    print(labelled("Expected", f"{auto.corrected_score_} on new data ({interval}{of})"))
+    kind, folds, weights = model_texts(auto)
+    members = [f"{name} {weight}" for name, weight in weights.items()]
+    print(labelled("Model", f"{kind}. {folds}".rstrip()))
+    if len(members) > 1:
+        print(labelled("", listed(members, _N_NAMED)))
+    step = auto_step(auto)
+    text = "nothing urgent" if step is None else in_options(step.remedy)
+    print(labelled("Next step", text))
 
 
 def _notes_on_target(target: Target) -> Iterator[str]:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Pictures of a search, and one page that says what it found."""
 
+from sk_tune.report._column_effects import ColumnEffects, FoldModel, column_effects
 from sk_tune.report._epoch_curves import EpochCurveDisplay
 from sk_tune.report._gathering import (
     SCORES_ARE_MEANS,
@@ -41,7 +42,9 @@ __all__ = [
     "SCORES_ARE_MEANS",
     "Baseline",
     "Cell",
+    "ColumnEffects",
     "EpochCurveDisplay",
+    "FoldModel",
     "HyperparameterImportanceDisplay",
     "Page",
     "PageColumn",
@@ -54,6 +57,7 @@ __all__ = [
     "SearchPart",
     "SliceDisplay",
     "baseline_models",
+    "column_effects",
     "data_description",
     "expected_line",
     "fit_code",

@@ -23,6 +23,7 @@ from sk_tune.diagnosis import (
     verdict,
 )
 from sk_tune.prepare import ColumnKinds
+from sk_tune.report._column_effects import ColumnEffects, search_effects
 from sk_tune.report._parameter_importance import Importance, importance_of
 from sk_tune.report._quality import (
     Baseline,
@@ -193,9 +194,9 @@ class Page:
     the `model` (a phrase and a sentence) with its `parts` (a title and values by name), and
     the remedy of `next_step`, None if nothing is urgent. `quality` is of predictions for
     held-out samples; `usage` is code that predicts, empty without a model. `columns` are
-    those of a table, `changes` were made because of findings, `models` is the table of all
-    models; `checks` are those of leaks. `corrected` and `baselines` are the sources of
-    `scores` for a single search.
+    those of a table, `effects` their importance, `changes` were made because of findings,
+    `models` is the table of all models; `checks` are those of leaks. `corrected` and
+    `baselines` are the sources of `scores` for a single search.
     """
 
     title: str
@@ -211,6 +212,7 @@ class Page:
     quality: Quality | None = None
     usage: str = ""
     columns: ColumnKinds | None = None
+    effects: ColumnEffects | None = None
     searches: Sequence[SearchPart] = ()
     changes: Sequence[str] = ()
     models: PageTable | None = None
@@ -341,6 +343,15 @@ def next_step(leaks: Sequence[Finding], findings: Sequence[Finding]) -> Finding 
     return next((f for f in first if f.outcome in {"issue", "tip"} and f.remedy), None)
 
 
+def _held_out_quality(search: Any, row: int) -> Quality | None:
+    """Return the quality of a candidate's held-out predictions, None if unknown."""
+    record = search_record(search)
+    if record is None or record.y is None:
+        return None
+    classes = np.unique(record.y) if is_classifier(search) else None
+    return quality_of(record.y, search.oof_predictions_[row], classes)
+
+
 _TWO_KINDS = (
     "The expected score pools all held-out rows; the other scores are means over the "
     "folds. They differ much here, so do not compare the two kinds."
@@ -393,26 +404,25 @@ def gather(
         notes += more
     record = search_record(search)
     n, best = part.n_configurations, part.best
-    quality = None
-    if best is not None and record is not None and record.y is not None:
-        classes = np.unique(record.y) if is_classifier(search) else None
-        quality = quality_of(record.y, search.oof_predictions_[best.row], classes)
     rows = f" in {len(part.candidates)} rows of results" if part.resource else ""
     params = None if best is None else best.params
-    reason = "It is the default." if search.scoring is None else "It was requested."
+    reason = "the default" if search.scoring is None else "as requested"
     return Page(
         title=part.title,
         subtitle=f"{counted(n, 'candidate')}{rows}",
         metric=part.metric,
-        metric_reason=reason,
+        metric_reason=f"Scored by {part.metric}, {reason}.",
         model=_model_texts(search, part),
         parts=("Parameters of the best candidate", params or {}),
         next_step=next_step((), part.findings),
         verdict=comparison(best, corrected, baselines, n_candidates=n),
         notes=notes,
         scores=score_lines(part, baselines, corrected),
-        quality=quality,
+        quality=None if best is None else _held_out_quality(search, best.row),
         usage=_usage(search),
+        effects=None
+        if X is None or best is None
+        else search_effects(search, X, y, best.row),
         searches=[part],
         checks=leak_checks(
             search,

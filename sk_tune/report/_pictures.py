@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from sk_tune._text import number_texts
+from sk_tune.report._column_effects import ColumnEffects, Dependence
 from sk_tune.report._drawing import GOLDEN, needs_log, score_range, shortened
 from sk_tune.report._epoch_curves import FoldSummary, fold_summary
 from sk_tune.report._gathering import CandidateRow, ScoreLine, SearchPart
@@ -199,7 +200,7 @@ def _left_out(report: SearchPart, y: AxisScale) -> str:
 
 _MOST_BARS = 10
 _BAR_HEIGHT = 24  # Height of a bar with its gap.
-_BAR_LABEL = 130  # Width of the names.
+_BAR_LABEL = 142  # Width of the names.
 _LONGEST_NAME = 20
 
 
@@ -241,6 +242,83 @@ def importance_picture(report: SearchPart) -> dict[str, Any] | None:
         f"{found.message}. Solid: share explained by a parameter alone; faint, up to the "
         "point: together with others; dotted: share that random numbers seem to explain."
     )
+    return {"svg": svg, "caption": caption}
+
+
+def column_pictures(effects: ColumnEffects, metric: str) -> list[dict[str, Any]]:
+    """Return the importance of the first columns, and partial dependence on the best."""
+    n = min(_MOST_BARS, len(effects.columns))
+    low, high = (effects.importance[:n] + sign * effects.std[:n] for sign in (-1, 1))
+    frame = Frame(height=46 + _BAR_HEIGHT * n, left=_BAR_LABEL, top=6, right=16)
+    x = scale_of([0.0, *low, *high], frame.x_range)
+    stds = number_texts(effects.std[:n].tolist(), 2)
+    parts: list[Markup] = []
+    points: list[Markup] = []
+    for k, name in enumerate(effects.columns[:n]):
+        y, at = frame.top + _BAR_HEIGHT * (k + 0.5), x(effects.importance[k])
+        size = {"width": abs(at - x(0.0)), "height": 12}
+        label = shortened(name, _LONGEST_NAME)
+        parts += [
+            text_at(label, _BAR_LABEL - 10, y + 4, "end"),
+            element("rect", x=min(at, x(0.0)), y=y - 6, **size, class_="total"),
+            line(x(low[k]), y, x(high[k]), y, "line b"),
+        ]
+        text = f"{name}: {number_text(effects.importance[k])} ± {stds[k]}"
+        points.append(point(text, at, y, 4, "dot"))
+    svg = picture(
+        "column-importance",
+        f"Importance of columns, from {effects.columns[0]} to {effects.columns[n - 1]}.",
+        frame,
+        frame.axes(x, None, x_label=f"loss of {metric} by permuting a column", n_x=5),
+        *parts,
+        element("g", *points, class_="points"),
+    )
+    caption = (
+        "Importance of columns: loss of score on held-out rows after a column is permuted. "
+        f"Lines are ± one standard deviation over the folds. {effects.note}"
+    )
+    figures = [{"svg": svg, "caption": caption}]
+    return [*figures, *(_dependence(own, k) for k, own in enumerate(effects.dependence))]
+
+
+def _dependence(own: Dependence, k: int) -> dict[str, Any]:
+    """Return mean predictions by the values of a column, with the range over the folds."""
+    frame = Frame(height=200 + 46)
+    mean, low, high = own.means.mean(axis=0), own.means.min(axis=0), own.means.max(axis=0)
+    y = scale_of([*low, *high], frame.y_range)
+    left, right = frame.x_range
+    n = len(own.texts)
+    x = None if own.values is None else scale_of(own.values, frame.x_range)
+    width = (right - left) / n
+    at = [left + width * (j + 0.5) for j in range(n)]
+    n_letters = max(3, int(width / 6.5))
+    names = [(a, shortened(t, n_letters)) for a, t in zip(at, own.texts, strict=True)]
+    if x is not None:
+        at, names = [x(v) for v in own.values], []  # type: ignore[union-attr]
+    tops, bottoms, middle = ([y(v) for v in part] for part in (high, low, mean))
+    if own.is_ordered:
+        area = f"{line_path([*at, *at[::-1]], tops + bottoms[::-1])}Z"
+        parts = [element("path", d=area, class_="band b")]
+        parts.append(element("path", d=line_path(at, middle), class_="line b"))
+    else:
+        ends = zip(at, bottoms, at, tops, strict=True)
+        parts = [line(*four, "line b") for four in ends]
+    texts = number_texts(mean.tolist())
+    dots = [
+        point(f"{own.column} {text}: {number}", a, b, 4, "dot")
+        for text, number, a, b in zip(own.texts, texts, at, middle, strict=True)
+    ]
+    title = f"Mean {own.target} by {own.column}"
+    svg = picture(
+        f"dependence-{k}",
+        f"{title}.",
+        frame,
+        frame.axes(x, y, x_label=own.column, y_label=own.target, x_names=names),
+        *parts,
+        element("g", *dots, class_="points"),
+    )
+    ranges = "The band spans" if own.is_ordered else "Lines span"
+    caption = f"{title}, all else unchanged. {ranges} the models of the folds."
     return {"svg": svg, "caption": caption}
 
 

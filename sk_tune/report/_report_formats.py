@@ -30,6 +30,7 @@ from sk_tune.report._gathering import (
     with_importance,
 )
 from sk_tune.report._pictures import (
+    column_pictures,
     curve_pictures,
     history_picture,
     importance_picture,
@@ -220,6 +221,9 @@ def render(content: Page) -> str:
         scores=score_picture(content.scores, content.metric),
         has_set_aside=any(line.set_aside == line.set_aside for line in content.scores),
         confusion=None if quality is None else confusion_table(quality),
+        effects=[]
+        if content.effects is None
+        else column_pictures(content.effects, content.metric),
         residuals=None if quality is None else residual_picture(quality),
         searches=searches,
     )

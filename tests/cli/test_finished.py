@@ -221,7 +221,7 @@ def test_the_page_is_written_anew(fitted, tmp_path, capsys):
     assert main(["report", str(fitted), "--output", str(tmp_path / "p.html")]) == 0
 
     page = (fitted / "report.html").read_text(encoding="utf-8")
-    assert page.count("<section ") == 7
+    assert page.count("<section ") == 8
     assert heading in page
     assert not (fitted / "model" / "report.html").exists()
     # The summary is what names the table.

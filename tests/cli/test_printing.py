@@ -28,12 +28,12 @@ def test_the_output_tells_the_result(fit, mixed_csv, capsys, summary, monkeypatc
         texts = ["n/a" if value is None else f"{value:.3f}" for value in expected]
         assert [mean, std, held_out] == texts
     text = " ".join(" ".join(lines).split())
-    assert "Ensemble linear 1" in text
+    assert "Model Linear model." in text
+    assert "Next step " in text
     assert f"Verdict {summary()['verdict']}" in text
     assert ("No MLP: It takes too long" in text) is not bool(options)
     # What is expected is of the ensemble all the same.
-    assert ("Predicts linear, as --use says" in text) is bool(options)
-    assert ("Expected of the ensemble " in text) is bool(options)
+    assert ("interval of the ensemble)" in text) is bool(options)
 
 
 def test_notes_tell_what_makes_scores_misleading(fit, printed):
