@@ -42,22 +42,11 @@ from sk_tune.training import (
 FORMAT_VERSION = 1
 
 _KEY = "sk_tune"
-# Attributes that fit learns, beside the net; each where the estimator has it.
-_LEARNT = (
-    "n_features_in_",
-    "feature_names_in_",
-    "input_shape_",
-    "n_outputs_",
-    "classes_",
-    "target_mean_",
-    "target_scale_",
-    "is_categorical_",
-    "bin_edges_",
-    "named_inputs_",
-    "_has_integers",
-    "_known_codes",
-    "_is_multilabel",
-    "_many_outputs",
+# Attributes beside the parameters that fit has not learnt from the data: the network, which
+# is saved as tensors, and settings of scikit-learn's routing, output and callbacks.
+_NOT_LEARNT = frozenset(
+    {"net_", "_fitted_params"}
+    | {"_metadata_request", "_sklearn_output_config", "_skl_callbacks"}
 )
 _NOT_SAVED = ("callbacks", "module")
 # Numbers of a sample; a user's module is called with two samples when it is made.
@@ -217,11 +206,10 @@ def pack_network(
         weights = to_arrays(estimator.net_.module_.state_dict())
         state = TrainingState(seed=seed, weights=weights, moments={})
     arrays = arrays_of_state(state)
-    learnt = {n: getattr(estimator, n) for n in _LEARNT if hasattr(estimator, n)}
     description = {
         **_values_of(state),
         **_describe_params(estimator, estimator._fitted_params),
-        "learnt": encode(learnt),
+        "learnt": _describe_learnt(estimator),
     }
     return {name: torch.from_numpy(array) for name, array in arrays.items()}, description
 
@@ -242,7 +230,8 @@ def unpack_network(
     if "learnt" not in description:
         return estimator
     learnt = decode(description["learnt"])
-    vars(estimator).update({name: learnt[name] for name in _LEARNT if name in learnt})
+    own = {name: value for name, value in learnt.items() if _can_be_learnt(cls, name)}
+    vars(estimator).update(own)
     estimator.net_ = _restore_net(estimator, description, tensors)
     estimator._fitted_params = estimator.get_params(deep=False)
     return estimator
@@ -280,6 +269,27 @@ def load_with(
             f"The weights and parameters in {path} must make a {found}, with the module "
             f"that it was saved with if it has one. Got {error!r}."
         ) from error
+
+
+def _describe_learnt(estimator: Any) -> Any:
+    """Return all that fit has learnt from the data, as values for JSON."""
+    params, learnt = estimator.get_params(deep=False), {}
+    for name, value in vars(estimator).items():
+        if name in params or not _can_be_learnt(type(estimator), name):
+            continue
+        try:
+            encode(value)
+        except TypeError as error:
+            warn_user(f"The attribute {name!r} cannot be saved. {error}")
+        else:
+            learnt[name] = value
+    return encode(learnt)
+
+
+def _can_be_learnt(cls: type, name: str) -> bool:
+    """Return whether a name can be an attribute learnt from data, not a method's."""
+    there = getattr(cls, name, None)
+    return name not in _NOT_LEARNT and not (callable(there) or isinstance(there, property))
 
 
 def _describe_params(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:

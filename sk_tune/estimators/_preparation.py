@@ -88,8 +88,8 @@ class Fit:
         return seed_of_state(seed) if isinstance(seed := self.seed, bytes) else seed or 0
 
 
-# Parameters that change what an estimator makes of its data.
-_DATA_PARAMETERS = (
+# Parameters that encoded data depend on. Fits that differ in other parameters share them.
+DATA_PARAMETERS = (
     *("dtype", "device", "input_shape"),
     *("categorical_features", "numerical_embedding", "n_bins", "n_tokens"),
 )
@@ -122,7 +122,7 @@ class FitPreparer:
             self._last.see(estimator)
         twin = copy.copy(self._unfitted)
         device = resolve_device(twin)
-        values = [getattr(twin, name, None) for name in _DATA_PARAMETERS]
+        values = [getattr(twin, name, None) for name in DATA_PARAMETERS]
         # Whole lists, for numpy shortens a long array's text.
         texts = [repr(v.tolist() if isinstance(v, np.ndarray) else v) for v in values]
         sources = (fit.X, fit.y, fit.rows, fit.sample_weight)

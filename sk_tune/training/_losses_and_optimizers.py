@@ -177,7 +177,8 @@ def build_optimizer(
     """Return a torch optimizer of one parameter group, fused where torch has it.
 
     AdamW decouples the weight decay from the gradient, the others add it. The momentum is
-    beta_1 of Adam and AdamW, and Nesterov's only for SGD.
+    beta_1 of Adam and AdamW, and Nesterov's only for SGD. Raises ValueError for a name that
+    is not in ``OPTIMIZERS``.
     """
     import_for_optimizers()
     # A list, because whether the fused form serves depends on the parameters' device.
@@ -201,13 +202,15 @@ def build_optimizer(
             weight_decay=weight_decay,
             fused=fused,
         )
-    return RMSprop(
-        params,
-        lr=learning_rate,
-        alpha=SECOND_MOMENT_DECAY[name],
-        momentum=momentum,
-        weight_decay=weight_decay,
-    )
+    if name == "rmsprop":
+        return RMSprop(
+            params,
+            lr=learning_rate,
+            alpha=SECOND_MOMENT_DECAY[name],
+            momentum=momentum,
+            weight_decay=weight_decay,
+        )
+    raise ValueError(f"optimizer must be one of {OPTIMIZERS}. Got {name!r} instead.")
 
 
 def _suits_fused(parameter: nn.Parameter) -> bool:

@@ -83,6 +83,40 @@ def test_all_survives_a_file(name, params, make_estimator, task_data, outputs, t
     assert list(loaded.history_) == list(net.history_)
 
 
+class WithSpread(sk_tune.MLPClassifier):
+    """Learns one attribute more, of which the files know nothing."""
+
+    def _check_X(self, X, *, reset):
+        X = super()._check_X(X, reset=reset)
+        if reset:
+            self.spread_ = X.std(axis=0)
+        return X / self.spread_
+
+
+def test_an_attribute_that_a_class_adds_survives_a_file(task_data, tmp_path):
+    """All that fit learns is saved, not a list of names."""
+    X, y = task_data("MLPClassifier")
+    net = WithSpread(width=4, max_epochs=2, random_state=0).fit(X, y)
+
+    loaded = _reloaded(net, tmp_path)
+
+    np.testing.assert_array_equal(loaded.spread_, net.spread_)
+    np.testing.assert_array_equal(loaded.predict_proba(X), net.predict_proba(X))
+    assert vars(loaded).keys() == vars(net).keys()
+
+
+def test_an_attribute_that_json_cannot_hold_is_named(task_data, tmp_path):
+    """The rest of the estimator is saved."""
+    X, y = task_data("MLPClassifier")
+    net = sk_tune.MLPClassifier(width=4, max_epochs=2, random_state=0).fit(X, y)
+    net.notes_ = object()
+
+    with pytest.warns(SkTuneWarning, match="attribute 'notes_' cannot be saved"):
+        loaded = _reloaded(net, tmp_path)
+
+    np.testing.assert_array_equal(loaded.predict(X), net.predict(X))
+
+
 LABELS = {
     "text": np.array(["blue", "grün", "\n\u2028"]),
     "objects": np.array(["a", "b", "c"], dtype=object),

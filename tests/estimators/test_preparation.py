@@ -15,6 +15,7 @@ from sk_tune.estimators import (
     adopt_training,
     is_unchanged,
 )
+from sk_tune.estimators._preparation import DATA_PARAMETERS
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32, "random_state": 4}
@@ -60,6 +61,53 @@ def test_what_was_learnt_before_is_forgotten(digits):
     assert prepared.estimator.n_features_in_ == 64
     assert len(prepared.estimator.classes_) == 10
     assert not hasattr(prepared.estimator, "net_")
+
+
+class Shifted(MLPClassifier):
+    """Has a parameter that its data depend on and that no list names."""
+
+    def __init__(self, *, width=128, shift=0.0, numerical_embedding=None):
+        super().__init__(width=width, numerical_embedding=numerical_embedding)
+        self.shift = shift
+
+    def _check_X(self, X, *, reset):
+        return super()._check_X(X, reset=reset) + self.shift
+
+
+def _parameters_read(estimator, data):
+    """Return the parameters that an estimator reads while it encodes data."""
+    reads = set()
+
+    class Watched(type(estimator)):
+        def __getattribute__(self, name):
+            if name in vars(estimator):
+                reads.add(name)
+            return super().__getattribute__(name)
+
+    twin = object.__new__(Watched)
+    vars(twin).update(vars(estimator))
+    twin._encode(twin._whole(data.X), data.y, None, "cpu", "float32", fresh=True)
+    return reads
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_parameters_that_data_depend_on_are_listed(name, digits):
+    """Else a candidate would get the encoded data of another one."""
+    estimator = ESTIMATORS[name]
+    if name.startswith("mlp"):
+        embedding = {"numerical_embedding": "piecewise_linear"}
+        estimator = clone(estimator).set_params(**embedding)
+
+    unlisted = _parameters_read(estimator, digits) - {*DATA_PARAMETERS}
+
+    assert unlisted == set()
+
+
+def test_a_parameter_that_is_not_listed_is_found(digits):
+    """The check of the list sees a parameter that a class adds."""
+    found = _parameters_read(Shifted(shift=2.0), digits)
+
+    assert found - {*DATA_PARAMETERS} == {"shift"}
 
 
 def test_fits_of_the_same_objects_share_their_tensors(digits):

@@ -40,6 +40,12 @@ def test_nesterov_needs_a_momentum():
     assert optimizer.param_groups[0]["nesterov"] is False
 
 
+def test_an_unknown_optimizer_is_refused():
+    """A name without a branch of its own must not train by another optimizer."""
+    with pytest.raises(ValueError, match=r"optimizer must be one of .* Got 'lion' instead"):
+        build_optimizer("lion", _parameters(), **HYPERPARAMETERS)
+
+
 N_STEPS = 200
 
 
