@@ -53,6 +53,7 @@ from sk_tune.nets import (
     reading_one_tensor,
     split_inputs,
     tensor_values,
+    unchanged_tensors,
 )
 from sk_tune.training import (
     EpochTimer,
@@ -100,7 +101,7 @@ class Watcher(Callback):  # type: ignore[misc]
         if self.monitor is None:
             return
         X, y = self.monitor[:]
-        with forked_rng(0, net.device):
+        with forked_rng(0, net.device), unchanged_tensors(net.module_):
             outputs = net.forward(as_net_takes(X, self.inputs))
         loss = net.get_loss(outputs.to(net.device), y.to(net.device)).item()
         score = usual_score(outputs.unsqueeze(0), y.unsqueeze(0), None)
@@ -261,7 +262,7 @@ class SkorchFit:
         self.net = net
         predictions = None
         if monitor is not None:
-            with forked_rng(self.seed, net.device):
+            with forked_rng(self.seed, net.device), unchanged_tensors(net.module_):
                 predictions = net.predict_proba(as_net_takes(monitor.X, self.inputs))
         batches = (batch for record in net.history for batch in record["batches"])
         n_steps = sum("train_loss" in batch for batch in batches)

@@ -31,7 +31,7 @@ from sk_tune.fleets import (
     plan,
     train_fleet,
 )
-from sk_tune.nets import CNN, MLP, RNN
+from sk_tune.nets import CNN, MLP, RNN, unchanged_tensors
 from sk_tune.training import (
     REGRESSION_LOSSES,
     SECOND_MOMENT_DECAY,
@@ -157,7 +157,8 @@ class PreparedFit:
             load_training_state(net, self.state)
         valid = None if self.valid is None else self.valid.taken()
         net.train_epochs(self.train.taken(), valid, self.n_epochs, self.monitor)
-        outputs = None if self.monitor is None else net.forward(self.monitor.X)
+        with unchanged_tensors(net.module_):
+            outputs = None if self.monitor is None else net.forward(self.monitor.X)
         predictions = None if outputs is None else self.predictions(outputs.numpy())
         modules = changed_modules(net, before)
         return replace(training_state(net), modules=modules), predictions

@@ -29,7 +29,13 @@ from sk_tune.augment import Augmentation, Layout, RowAugmenter
 from sk_tune.estimators._net_state import LateOptimizerNet, cloned, moved, undone_on_failure
 from sk_tune.estimators._validation import has_device
 from sk_tune.exceptions import TrainingDivergedError, is_raised_by_code, warn_user
-from sk_tune.nets import MLP, by_member, seed_dropout, set_dropout_step
+from sk_tune.nets import (
+    MLP,
+    by_member,
+    seed_dropout,
+    set_dropout_step,
+    unchanged_tensors,
+)
 from sk_tune.schedule import learning_rate_factor
 from sk_tune.training import (
     BinaryCrossEntropy,
@@ -319,7 +325,9 @@ class TrainingNet(LateOptimizerNet):
                 if self.stopping_.best_epoch == epoch:
                     self.best_weights_ = cloned(self.module_.state_dict())
         if monitor is not None:
-            self._record_scores("monitor", self._evaluate(monitor, hooks=False))
+            with unchanged_tensors(self.module_):
+                outcomes = self._evaluate(monitor, hooks=False)
+            self._record_scores("monitor", outcomes)
         self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
         self.history.record("dur", time.perf_counter() - start)
         if not self.history[-1]["batches"]:

@@ -26,6 +26,7 @@ from sk_tune.nets._module_copies import (
     independent_copy,
     loose_state,
     tensor_values,
+    unchanged_tensors,
     with_parameters_of,
 )
 from sk_tune.nets._named_inputs import (
@@ -71,5 +72,6 @@ __all__ = [
     "set_dropout_step",
     "split_inputs",
     "tensor_values",
+    "unchanged_tensors",
     "with_parameters_of",
 ]

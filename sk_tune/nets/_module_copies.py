@@ -9,8 +9,8 @@ random numbers and whatever else code puts on a module or on an object of it.
 import copy
 import hashlib
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -18,6 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
+
+from sk_tune.nets._cnn import CNN
+from sk_tune.nets._mlp import MLP
+from sk_tune.nets._rnn import RNN
 
 # Attributes that torch keeps in a module; recurrent layers hold their weights there too.
 _PRIVATE = frozenset(vars(nn.Module())) | {"_flat_weights", "_flat_weight_refs"}
@@ -91,6 +95,32 @@ def independent_copy(module: nn.Module) -> nn.Module:
     except Exception:  # noqa: BLE001 - whatever an object raises that cannot be copied
         left = {id(v): _Left for v in added_attributes(module) if not _is_copyable(v)}
         return copy.deepcopy(module, {**left, **results}).cpu()
+
+
+@contextmanager
+def unchanged_tensors(module: nn.Module) -> Iterator[None]:
+    """Put back what forward passes in a block change in parameters and buffers.
+
+    ``nn.Embedding(max_norm=...)`` and spectral normalisation write to their weights.
+    """
+    if isinstance(module, MLP | CNN | RNN):
+        # Their forward pass changes nothing in evaluation mode.
+        yield
+        return
+    before = [
+        (layer, name, tensor, tensor.detach().clone())
+        for layer in module.modules()
+        for part in (layer.named_parameters, layer.named_buffers)
+        for name, tensor in part(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for layer, name, tensor, value in before:
+                tensor.copy_(value)
+                if getattr(layer, name) is not tensor:
+                    setattr(layer, name, tensor)
 
 
 def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:

@@ -18,6 +18,7 @@ import torch
 from joblib.parallel import BACKENDS
 from marks import slow
 from modules import OneLayer
+from skorch import NeuralNetClassifier
 from skorch.callbacks import EpochTimer
 from torch import nn
 from torch.nn import functional as F
@@ -283,6 +284,50 @@ def test_folds_that_lack_a_class_do_not_share_a_fleet_with_others(digits):
     fits = [_fit(digits), _fit(digits, rows=few, monitor=few[:5]), _fit(digits, seed=1)]
 
     assert [t.predictions.shape for t in train(fits)] == [(50, 10), (5, 4), (50, 10)]
+
+
+class Renormalised(nn.Module):
+    """Its forward pass shortens the vectors of the codes that it reads, in place."""
+
+    def __init__(self, n_features=4, n_outputs=3):
+        super().__init__()
+        torch.manual_seed(0)
+        self.codes = nn.Embedding(400, 3, max_norm=0.5)
+        self.output = nn.Linear(3 * n_features, n_outputs)
+        self.double()
+
+    def forward(self, x):
+        return self.output(self.codes(x.long()).flatten(1))
+
+
+@pytest.mark.filterwarnings("ignore:.*alone")
+@pytest.mark.parametrize("kind", ["sk_tune", "skorch"])
+def test_monitors_change_no_weight(kind):
+    """Also where the forward pass changes weights: they are those of a plain ``fit``."""
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 400, (60, 4)), rng.integers(0, 3, 60)
+    if kind == "sk_tune":
+        net = _net(Renormalised, dtype="float64", random_state=0, optimizer="adamw")
+    else:
+        net = NeuralNetClassifier(
+            Renormalised,
+            criterion=nn.CrossEntropyLoss,
+            optimizer=torch.optim.AdamW,
+            max_epochs=2,
+            train_split=None,
+            verbose=0,
+        )
+    rows, monitor = np.arange(40), np.arange(40, 60)
+
+    (trained,) = train([Fit(estimator=net, X=X, y=y, rows=rows, monitor=monitor)])
+
+    net.fit(X[rows], y[rows])
+    weights = getattr(net, "net_", net).module_.state_dict()
+    assert trained.engine == "alone"
+    assert len(trained.monitor_loss) == 2
+    for name, expected in weights.items():
+        np.testing.assert_array_equal(trained.state.weights[name], expected)
+    np.testing.assert_array_equal(trained.predictions, net.predict_proba(X[monitor]))
 
 
 # --- Solo fits

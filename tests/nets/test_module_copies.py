@@ -11,7 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from sk_tune.nets import loose_state, tensor_values, with_parameters_of
+from sk_tune.nets import (
+    loose_state,
+    tensor_values,
+    unchanged_tensors,
+    with_parameters_of,
+)
 
 
 class Holder(nn.Module):
@@ -21,6 +26,35 @@ class Holder(nn.Module):
         super().__init__()
         self.layer = nn.Linear(2, 2)
         self.own = own
+
+
+class Renewing(nn.Module):
+    """Writes to a buffer in place and replaces another one."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("written", torch.zeros(2))
+        self.register_buffer("renewed", torch.zeros(2))
+
+    def forward(self, x):
+        self.written += x.mean(dim=0)
+        self.renewed = self.renewed + 1
+        return x
+
+
+def test_tensors_that_a_forward_pass_changes_are_put_back():
+    """The same objects hold the same values."""
+    module = nn.Sequential(Renewing(), nn.BatchNorm1d(2))
+    before = {n: (t, t.clone()) for n, t in module.state_dict(keep_vars=True).items()}
+
+    with unchanged_tensors(module):
+        module(torch.ones(2, 2))
+        assert module[0].written.all()
+
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        own, value = before[name]
+        assert tensor is own
+        assert torch.equal(tensor, value)
 
 
 class Slotted:
