@@ -19,6 +19,10 @@ _EXPONENT_FROM = 1e6
 _MOST_DECIMALS = 6
 
 
+# The page that lists what fleets carry.
+CARRIED = "how-to/faster-skorch#what-is-carried-and-what-is-not"
+
+
 def page(name: str) -> str:
     """Return the address of a page of the site, for example "how-to/leaks"."""
     name, _, part = name.partition("#")

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import ClassVar
 
-from sk_tune._text import page
+from sk_tune._text import CARRIED, page
 
 __all__ = [
     "OptionError",
@@ -156,7 +156,7 @@ def warn_of_solo(reasons: Mapping[str, int]) -> None:
         networks = "network was" if n == 1 else "networks were"
         warn_user(
             f"{n} {networks} trained alone, which is slower and gives the same result: "
-            f"{listed}. See {page('how-to/faster-skorch#what-is-carried-and-what-is-not')}"
+            f"{listed}. See {page(CARRIED)}"
         )
 
 

@@ -90,7 +90,7 @@ def workers_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
     Who is to wait for results calls ``sk_tune.engine.train``, which trains here what is
     soon done.  Only tests about workers ask for this.
     """
-    monkeypatch.setattr("sk_tune.engine._train._LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("sk_tune.engine._train._SECONDS_TO_START", 0.0)
 
 
 @pytest.fixture

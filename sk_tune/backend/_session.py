@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
-from sk_tune._text import error_line, error_text, seconds_text, text_table
+from sk_tune._text import CARRIED, error_line, error_text, page, seconds_text, text_table
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend._shared_objects import CannotPutBackError, SharedObjects, State
 from sk_tune.backend._task_copy import (
@@ -50,6 +50,11 @@ from sk_tune.training import TrainingState, is_small, seed_of_state
 Task = Callable[[], Any]
 # A function of X, y and sample_weight that returns positions of samples to score on.
 Monitor = Callable[[Any, Any, Any], Any]
+_FASTEST = "by the kernel"
+_FASTER = (
+    "The kernel is the fastest way: it trains MLPs, also with embeddings of categories "
+    f"(categorical_features), and an nn.Sequential of its layers. See {page(CARRIED)}"
+)
 # Reason of a network that trains as usual although its task was recorded.
 _UNMATCHED = "no equal fit was requested when a copy of its task ran"
 
@@ -83,6 +88,10 @@ class FleetReport:
         would draw without the block, because the numbers before theirs were not foreseen.
     solo : dict of str to int
         Number of networks that were trained alone, by reason.
+    ways : dict of str to int
+        Number of networks of fleets by the way that they trained: by the kernel, by layers
+        with derivatives written out, or by ``torch.func.vmap``; with the reason why no
+        faster way could carry them.
     seconds_recording, seconds_training, seconds_replaying : float
         Wall-clock time.
     """
@@ -97,6 +106,7 @@ class FleetReport:
     n_trained_again: int = 0
     n_drawn_otherwise: int = 0
     solo: dict[str, int] = field(default_factory=dict)
+    ways: dict[str, int] = field(default_factory=dict)
     seconds_recording: float = 0.0
     seconds_training: float = 0.0
     seconds_replaying: float = 0.0
@@ -114,9 +124,12 @@ class FleetReport:
         ]
         names = ("recording", "training", "replaying")
         spent = (f"{n} {seconds_text(getattr(self, f'seconds_{n}'))}" for n in names)
-        reasons = [f"{n} alone: {why}" for why, n in self.solo.items()]
+        lines = [f"{n} trained {way}" for way, n in self.ways.items()]
+        lines += [f"{n} trained alone, because {why}" for why, n in self.solo.items()]
+        if self.solo or not all(way.startswith(_FASTEST) for way in self.ways):
+            lines.append(_FASTER)
         table = text_table(["trainings", "count"], counts)
-        return "\n".join([table, ", ".join(spent), *reasons])
+        return "\n".join([table, ", ".join(spent), *lines])
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -302,6 +315,8 @@ class Session:
         report.n_fleets += len(set(kinds))
         solo = Counter(r.solo_reason for r in results if r.solo_reason)
         report.solo = dict(Counter(report.solo) + solo)
+        ways = Counter(r.way for r in results if r.way)
+        report.ways = dict(Counter(report.ways) + ways)
 
     def report_declined(self) -> None:
         """Report and warn of networks that no fleet trained since the last call."""

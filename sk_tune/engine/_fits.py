@@ -40,6 +40,9 @@ class Trained:
         Which engine trained it.
     solo_reason : str, default=""
         Why no fleet could carry the fit; empty if one did, or none was asked for.
+    way : str, default=""
+        How a fleet trained it, and why no faster way could carry it: "by the kernel", for
+        example. Empty for a fit that was trained alone or loaded from a store.
     is_loaded : bool, default=False
         Whether it was trained before, and comes from a store.
     is_cut : bool, default=False
@@ -57,6 +60,7 @@ class Trained:
     seconds: float
     engine: Literal["fleet", "alone"]
     solo_reason: str = ""
+    way: str = ""
     is_loaded: bool = False
     is_cut: bool = False
     checkpoints: tuple[TrainingState, ...] = ()

@@ -3,6 +3,7 @@
 """How many networks fit into memory, and how many checkpoints."""
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,8 +12,8 @@ import torch
 
 from sk_tune.estimators import Fit
 from sk_tune.fleets import FleetNetwork, Plan, Recipe
-from sk_tune.nets import MLP
-from sk_tune.training import TrainingState
+from sk_tune.nets import MLP, independent_copy
+from sk_tune.training import TrainingState, forked_rng, one_thread
 
 # Share of the memory that is free at the start that all workers together may take.
 SHARE_OF_MEMORY = 0.5
@@ -25,9 +26,13 @@ _ACTIVE_BYTES_IMAGES = 12 * 2**20
 _LEAST_NETWORKS_IMAGES = 2
 _NETWORKS_VMAP = 32
 MOST_NETWORKS_CUDA = 4096
-# The time of a fleet's network is guessed from these, within a factor of 2: seconds for the
-# calls of a step, and multiplications in a second, both on a core of the year 2020.
+# The time of a fleet's network is estimated from these, within a factor of 2: seconds for
+# the calls of a step, and multiplications in a second, both on a core of the year 2020.
 _SECONDS_PER_STEP = 3e-5
+# How many times faster a step is under vmap than alone; seconds that skorch's loop adds to
+# a step of a network that trains alone.
+_GAIN_OF_VMAP = 2
+_SECONDS_PER_STEP_ALONE = 1e-3
 _PRODUCTS_PER_SECOND = 2e10
 # The same numbers where compiled code trains, and the seconds of an epoch beside it.
 _SECONDS_PER_STEP_COMPILED = 1e-5
@@ -76,7 +81,7 @@ def networks_at_a_time(
 def seconds_per_epoch(network: FleetNetwork, recipe: Recipe, found: Plan) -> float:
     """Return about how many seconds an epoch takes on a CPU; `found` says how it trains.
 
-    Infinity if it is not known how often the layers use a weight for a sample.
+    A step of a module that is not a chain is measured. Infinity for other devices.
     """
     module, X, n_samples = network.module, network.train.X, len(network.train)
     n_steps = math.ceil(n_samples / _batch_size(network, recipe))
@@ -86,11 +91,32 @@ def seconds_per_epoch(network: FleetNetwork, recipe: Recipe, found: Plan) -> flo
         return 3 * found.n_products * n_samples / _PRODUCTS_PER_SECOND_COMPILED + seconds
     weights = list(module.parameters())
     is_chain = found.way == "layers" and X.ndim == 2 and all(w.ndim <= 2 for w in weights)
-    if X.device.type != "cpu" or not (is_chain or isinstance(module, MLP)):
+    if X.device.type != "cpu":
         return math.inf
+    if found.way == "alone":
+        return n_steps * (_measured_step(network, recipe) + _SECONDS_PER_STEP_ALONE)
+    if not (is_chain or isinstance(module, MLP)):
+        return n_steps * _measured_step(network, recipe) / _GAIN_OF_VMAP
     n_uses = module.members if isinstance(module, MLP) else 1
     products = 3 * n_uses * sum(w.numel() for w in weights) * n_samples
     return products / _PRODUCTS_PER_SECOND + n_steps * _SECONDS_PER_STEP
+
+
+def _measured_step(network: FleetNetwork, recipe: Recipe) -> float:
+    """Return the seconds of a forward and backward pass of one network on a batch.
+
+    Infinity if the module fails, which its training will report.
+    """
+    shortest = math.inf
+    with suppress(Exception), one_thread(), forked_rng(0):
+        module = independent_copy(network.module).train()
+        batch = network.train[: _batch_size(network, recipe)][0].clone()
+        # The first pass may initialise what later ones use.
+        for _ in range(3):
+            start = time.perf_counter()
+            module(batch).sum().backward()
+            shortest = min(shortest, time.perf_counter() - start)
+    return shortest
 
 
 def bytes_per_network(network: FleetNetwork, recipe: Recipe) -> int:

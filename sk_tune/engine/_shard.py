@@ -23,7 +23,7 @@ from sk_tune.estimators import (
     fit_as_overridden,
     is_unchanged,
 )
-from sk_tune.fleets import FleetNetwork, NetworkOutcome, Recipe, plan, train_fleet
+from sk_tune.fleets import FleetNetwork, NetworkOutcome, Plan, Recipe, plan, train_fleet
 from sk_tune.training import (
     TimeIsUpError,
     TimeLimit,
@@ -154,19 +154,19 @@ class _Fleets:
         return [index for index in indices if index not in self.trained]
 
     def _train_fleet(self, waiting: list[int], first: AnyFit) -> None:
-        """Train the first of the waiting fits and all that can be networks beside it."""
+        """Train the first of the waiting fits and every fit that can share its fleet."""
         found = _recipe_of(first)
         if isinstance(found, str):
             self._train_alone(waiting[0], found)
             return
         recipe, key = found
         network = first.network
-        found_plan = plan(network.module, network.train.X, network, recipe)
-        if found_plan.way == "alone":
-            self._train_alone(waiting[0], found_plan.reason)
+        way = plan(network.module, network.train.X, network, recipe)
+        if way.way == "alone":
+            self._train_alone(waiting[0], way.reason)
             return
         limit = self.shard.memory_limit
-        n_active = networks_at_a_time(network, recipe, limit, found_plan)
+        n_active = networks_at_a_time(network, recipe, limit, way)
         ready = {waiting[0]: first}
         while True:
             # Fits that may be cut have a part of the time, so that those that wait have
@@ -175,7 +175,7 @@ class _Fleets:
             active = waiting[:n_active] if cuts else waiting
             try:
                 with time_limit(self._limit(len(active))):
-                    self._train_active(active, ready, (recipe, key), n_active)
+                    self._train_active(active, ready, (recipe, key), n_active, way)
             except torch.cuda.OutOfMemoryError as error:
                 if n_active == 1:
                     fit = self.shard.fits[self.current]
@@ -194,6 +194,7 @@ class _Fleets:
         ready: dict[int, AnyFit],
         fleet: tuple[Recipe, Any],
         n_active: int,
+        way: Plan,
     ) -> None:
         seen: list[int] = []
         # Only fits in training are kept: each may hold data.
@@ -225,7 +226,8 @@ class _Fleets:
             for position, outcome in outcomes:
                 index, prepared = taken.pop(position)
                 fit = self.shard.fits[index]
-                self._end(index, _to_trained(fit, prepared, outcome))
+                trained = _to_trained(fit, prepared, outcome)
+                self._end(index, replace(trained, way=str(way)))
         except torch.cuda.OutOfMemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - every fit has a result

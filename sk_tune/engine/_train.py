@@ -58,7 +58,7 @@ from sk_tune.estimators import (
     take_rows,
 )
 from sk_tune.exceptions import warn_of_solo
-from sk_tune.fleets import plan
+from sk_tune.fleets import Plan, plan
 from sk_tune.training import TimeLimit
 
 # Networks of a shard: about as many as train side by side, so that each worker gets several
@@ -73,14 +73,15 @@ _SECONDS_PER_SHARD = 2.0
 # A shorter shard costs more than it gains: data that other shards have, too, are sent and
 # prepared for it.
 _LEAST_SECONDS_PER_SHARD = 0.25
-# Fits that take less in all are trained in this process: workers that have yet to start
-# take longer to import torch.
-_LEAST_SECONDS = 2.0
-# The same limit where workers run already, and have to be sent the data only.
+# Seconds until a new worker process has imported torch and the engine; 2.3 of them are
+# processor time (measured in 2026). W seconds of work pay for n workers if W - W / n is
+# more.
+_SECONDS_TO_START = 3.0
+# The least work in seconds for workers that run already, and only have to get the data.
 _LEAST_SECONDS_RUNNING = 0.1
-# These limits are so many times as long where compiled code trains everything, because
-# threads share that work, and workers would be processes of this machine.
-_THREADED, _THREADED_RUNNING = 8, 5
+# These limits are multiplied where the kernel trains everything: threads of this process
+# share its work as processes would.
+_THREADED, _THREADED_RUNNING = 4, 5
 # Seconds for which a worker is waited for after its time limit.
 _SECONDS_TO_ANSWER = 0.5
 # Bytes of a fold from which on a worker should hold few folds at a time.
@@ -369,15 +370,18 @@ class _Planner:
         self.preparer = preparer
         self.prepared: dict[int, tuple[Fit, AnyFit]] = {}
 
-    def plan(self, index: int, fit: Fit, memory_limit: int) -> _Costs:
-        if hasattr(fit.estimator, "module") and not isinstance(fit.seed, bytes):
-            # A user's code that builds a network may end its process: a worker. A state of
-            # the generator as seed says that it ran here already, as in ``fleet()``.
+    def plan(
+        self, index: int, fit: Fit, memory_limit: int, *, is_alone: bool = False
+    ) -> _Costs:
+        if is_alone and not is_unchanged(fit.estimator):
+            # Nobody knows what a method of the user's does.
             return _Costs()
         try:
             prepared = prepare(fit, self.preparer)
             network, recipe = prepared.network, prepared.recipe()[0]
-            found = plan(network.module, network.train.X, network, recipe)
+            found = Plan(way="alone")
+            if not is_alone:
+                found = plan(network.module, network.train.X, network, recipe)
             n_active = networks_at_a_time(network, recipe, memory_limit, found)
         except Exception:  # noqa: BLE001 - the worker reports what is wrong with a fit
             return _Costs()
@@ -449,14 +453,20 @@ def _parts_for_workers(
         for key, members in groups.items()
         for i in members
     }
+    costs |= {
+        i: (_rest(fits[i]).n_epochs or 1)
+        * planner.plan(i, fits[i], limit, is_alone=True).seconds_per_epoch
+        for i in alone
+    }
     seconds = sum(costs.values())
-    # What takes less than workers pay for.
     is_threaded = uses_loky() and all(plan.is_compiled for plan in plans.values())
-    least = _LEAST_SECONDS * (_THREADED if is_threaded else 1)
+    is_threaded &= not alone
+    least = _SECONDS_TO_START * n_workers / (n_workers - 1)
+    least *= _THREADED if is_threaded else 1
     if are_running(n_jobs):
         running = _LEAST_SECONDS_RUNNING * (_THREADED_RUNNING if is_threaded else 1)
         least = min(least, running)
-    if not alone and seconds < least:
+    if seconds < least:
         return None
     if seconds == math.inf:
         return [[p] for p in _pieces(fits, groups, plans, costs, math.inf, n_workers)]

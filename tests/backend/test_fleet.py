@@ -509,10 +509,18 @@ def test_training_goes_on_with_state_beside_the_weights(tmp_path):
 
 
 def test_it_is_a_table_of_counts():
-    """Each count has a line, then come the times, then why networks trained alone."""
-    report = FleetReport(n_requested=7, n_drawn_otherwise=2, solo={"of a reason": 3})
+    """Each count has a line, then come the times, the ways and their reasons, a remedy."""
+    report = FleetReport(
+        n_requested=7,
+        n_drawn_otherwise=2,
+        solo={"of a reason": 3},
+        ways={"by the kernel": 4},
+    )
 
     lines = [" ".join(line.split()) for line in str(report).splitlines()]
 
     assert {"requested 7", "with other random numbers 2", "alone 3"} <= set(lines)
-    assert lines[-1] == "3 alone: of a reason"
+    ways = ["4 trained by the kernel", "3 trained alone, because of a reason"]
+    assert lines[-3:-1] == ways
+    assert lines[-1].startswith("The kernel is the fastest way: it trains MLPs")
+    assert "fastest" not in str(FleetReport(n_requested=4, ways={"by the kernel": 4}))

@@ -185,10 +185,21 @@ def test_rows_that_compiled_code_trains_need_no_room_in_the_cache():
     assert networks_at_a_time(row, recipe, 1, KERNEL) == 1
 
 
-def test_of_other_networks_nothing_is_guessed():
-    """A convolution uses each weight many times, a user's module who knows how often."""
-    assert seconds_per_epoch(_row(), _recipe(), Plan(way="vmap")) == math.inf
-    assert seconds_per_epoch(_row(), _recipe(), LAYERS) < 1
+def test_steps_of_other_networks_are_measured(monkeypatch):
+    """Under vmap they share their calls; alone each has skorch's loop around it."""
+    row, recipe = _row(n_samples=100), _recipe(batch_size=32)
+    assert 0 < seconds_per_epoch(row, recipe, Plan(way="vmap")) < 10
+    monkeypatch.setattr(_memory_limits, "_measured_step", lambda *_: 6.0)
+
+    assert seconds_per_epoch(row, recipe, Plan(way="vmap")) == 4 * 6 / 2
+    assert seconds_per_epoch(row, recipe, Plan(way="alone")) == pytest.approx(4 * 6.001)
+
+
+def test_a_step_of_a_module_that_fails_takes_for_ever():
+    """Its training will report the error."""
+    row = dataclasses.replace(_row(), module=nn.Linear(3, 3))
+
+    assert seconds_per_epoch(row, _recipe(), Plan(way="vmap")) == math.inf
 
 
 N_EPOCHS = 6

@@ -56,6 +56,13 @@ class Deciding(OneLayer):
         return super().forward(x if x.mean() > 0.3 else 2 * x)
 
 
+class Sine(OneLayer):
+    """A module that is not a chain of known layers."""
+
+    def forward(self, x):
+        return super().forward(torch.sin(x))
+
+
 class OwnFit(MLPClassifier):
     """An estimator that trains on other labels than it is given."""
 
@@ -503,19 +510,21 @@ def _sent_shards(fits):
 @pytest.mark.parametrize(
     ("case", "compiled", "is_running", "goes"),
     [
-        # Many epochs, however small the network; modules of users, but for chains of known
-        # layers that were built here, to find what they draw; who is alone.
+        # Many epochs, however small the network, whichever way it trains.
         ("long", True, False, True),
         ("short", True, False, False),
-        ("module", True, False, True),
-        ("drawn unknown module", True, False, True),
-        ("drawn module", True, False, False),
-        ("alone", True, False, True),
-        # Four seconds: more than torch is given here, less than starting workers is worth
-        # where threads share the work. Workers that run get it.
-        ("4 s", True, False, False),
-        ("4 s", False, False, True),
-        ("4 s", True, True, True),
+        ("module", True, False, False),
+        ("unknown module", True, False, False),
+        ("long unknown module", True, False, True),
+        ("alone", True, False, False),
+        ("long alone", True, False, True),
+        ("own fit alone", True, False, True),
+        # Two workers that start for 4 s of work end no sooner than this process; for 8 s
+        # they do, unless threads share the work here. Workers that run get it.
+        ("4 s", False, False, False),
+        ("8 s", True, False, False),
+        ("8 s", False, False, True),
+        ("8 s", True, True, True),
         ("0.2 s", True, True, False),
         ("0.2 s", False, True, True),
     ],
@@ -531,14 +540,15 @@ def test_workers_get_what_is_worth_sending(
     if case.endswith(" s"):
         seconds = float(case.partition(" ")[0]) / 4
         monkeypatch.setattr(_train, "seconds_per_epoch", lambda *_, **__: seconds)
-    module = Functional if "unknown" in case else OneLayer
+    module = Sine if "unknown" in case else OneLayer
     estimator = _net(module) if case.endswith("module") else _mlp()
-    if case == "long":
+    if case.startswith("own fit"):
+        estimator = OwnFit(**BASE, hidden_layer_sizes=(8,))
+    if case.startswith("long"):
         estimator.set_params(max_epochs=10**6)
-    options = {"engine": "alone"} if case == "alone" else {}
+    options = {"engine": "alone"} if case.endswith("alone") else {}
 
-    seed = torch.get_rng_state().numpy().tobytes() if case.startswith("drawn") else 0
-    fits = [_fit(digits, estimator, seed=seed)] * 2
+    fits = [_fit(digits, estimator)] * 2
     assert _goes_to_workers(fits, **options) == goes
 
 

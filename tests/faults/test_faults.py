@@ -35,7 +35,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sk_tune import HyperbandSearchCV, MLPClassifier
 from sk_tune.engine import _train
-_train._LEAST_SECONDS = 0.0
+_train._SECONDS_TO_START = 0.0
 
 def main(store, n_jobs, limit):
     X, y = load_digits(return_X_y=True)
@@ -281,7 +281,7 @@ from skorch.callbacks import EarlyStopping, LRScheduler
 from torch import nn
 from sk_tune import GridSearchCV, MLPClassifier
 from sk_tune.engine import _store, _train
-_train._LEAST_SECONDS = 0.0
+_train._SECONDS_TO_START = 0.0
 # Of a search of some seconds; the five seconds of a real one are too many.
 _store.SECONDS_BETWEEN = 0.2
 
@@ -399,7 +399,7 @@ class Wasteful(nn.Module):
         return self.output(x) + 0 * waste[-1]
 
 def main(kind, n_jobs):
-    _train._LEAST_SECONDS = 0.0
+    _train._SECONDS_TO_START = 0.0
     X, y = load_iris(return_X_y=True)
     print("begun", flush=True)
     if kind == "large":
@@ -453,7 +453,7 @@ warnings.simplefilter("ignore")
 from sklearn.datasets import load_digits
 from sk_tune import GridSearchCV, MLPClassifier
 from sk_tune.engine import _store, _train
-_train._LEAST_SECONDS = 0.0
+_train._SECONDS_TO_START = 0.0
 _store.SECONDS_BETWEEN = 0.2
 
 if __name__ == "__main__":
