@@ -468,7 +468,8 @@ def _parts_for_workers(
         least = min(least, running)
     if seconds < least:
         return None
-    if seconds == math.inf:
+    # A module of a user's may end its worker; other modules are not in its shard.
+    if seconds == math.inf or any(hasattr(f.estimator, "module") for f in fits.values()):
         return [[p] for p in _pieces(fits, groups, plans, costs, math.inf, n_workers)]
     # One for each worker at least.
     some = min(_SHARDS_PER_WORKER * n_workers, int(seconds / _LEAST_SECONDS_PER_SHARD))
