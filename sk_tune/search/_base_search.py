@@ -64,6 +64,7 @@ from sk_tune.search._search_plan import (
     PlannedRound,
     SearchPlan,
     mean_epochs,
+    plan_in_time,
     planned_rounds,
     probe,
 )
@@ -320,7 +321,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         -------
         SearchPlan
             Rounds with candidates, resources, fits and epochs; seconds and bytes if there
-            are data.  Prints as a table, also in notebooks.
+            are data.  If these seconds exceed `time_budget`, the rounds for which it is
+            expected to suffice.  Prints as a table, also in notebooks.
 
         Raises
         ------
@@ -340,7 +342,13 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         plan = self._plan(X, y, n_folds)
         if X is None:
             return plan
-        return probe(self, (X, y, params), cv, cv.split(X, y, **of_split), plan)
+        plan = probe(self, (X, y, params), cv, cv.split(X, y, **of_split), plan)
+        refits = self.refit is not False
+        return plan_in_time(plan, self.time_budget, self._n_promoted, refits=refits)
+
+    def _n_promoted(self, n_candidates: int) -> int:
+        """Return how many of the candidates of a rung are promoted."""
+        return n_candidates
 
     def _plan(self, X: Any, y: Any, n_folds: int) -> SearchPlan:
         """Return what ``fit`` is going to do on so many folds, without times."""

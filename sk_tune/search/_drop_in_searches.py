@@ -176,7 +176,7 @@ class _Halving(RungParameters, BaseSearch):
                 climb = Climb(bracket, lambda: next(new, None))
                 AsynchronousRungs(self, rounds, [climb], context=ctx).climb()
                 return
-            ladder = rounds.ladder(plan.rungs, lambda n: n_promoted(n, self.factor))
+            ladder = rounds.ladder(plan.rungs)
             iteration = 0
             while candidates := rounds.in_time(candidates, ladder, iteration):
                 candidates = self._climb(rounds, candidates, ladder, iteration, ctx)
@@ -223,6 +223,9 @@ class _Halving(RungParameters, BaseSearch):
         self.n_iterations_ = len(counts)
         self.n_resources_ = np.asarray(results["n_resources"])[first].tolist()
         self.n_remaining_candidates_ = n_promoted(self.n_candidates_[-1], self.factor)
+
+    def _n_promoted(self, n_candidates: int) -> int:
+        return n_promoted(n_candidates, self.factor)
 
     def _halving_plan(self, n_candidates: int, most: int, least: int) -> HalvingPlan:
         return halving_plan(

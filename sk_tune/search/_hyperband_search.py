@@ -201,7 +201,7 @@ class HyperbandSearchCV(
             # One bracket after the other: each takes about the same time, so that the first
             # candidate with all resources is known early.
             for bracket in self.brackets_:
-                ladder = rounds.ladder(bracket.rungs, lambda n: n // self.factor)
+                ladder = rounds.ladder(bracket.rungs)
                 if rounds.n_candidates and not rounds.can_start(ladder):
                     break
                 with self._session.timed("sampling"):
@@ -273,6 +273,9 @@ class HyperbandSearchCV(
             space,
             self.random_state,
         )
+
+    def _n_promoted(self, n_candidates: int) -> int:
+        return n_candidates // self.factor
 
     def _planned_rounds(
         self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: float

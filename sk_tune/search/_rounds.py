@@ -18,7 +18,12 @@ from sklearn.utils import indexable
 
 from sk_tune._compat import BaseSearchCV, FoldTask, SubsampledSplits, method_params
 from sk_tune._declaration import name_hint
-from sk_tune._search_record import NOT_TRAINED, granted_resource
+from sk_tune._search_record import (
+    NOT_TRAINED,
+    granted_resource,
+    grants_epochs,
+    resources_text,
+)
 from sk_tune._text import nearest
 from sk_tune.estimators import NetworkEstimator, resolve_device
 from sk_tune.exceptions import SpaceError, warn_user
@@ -176,16 +181,13 @@ class Rounds:
         if subcontext.call_on_fit_task_end(estimator=self._search):
             self.was_stopped = True
 
-    def ladder(self, rungs: Sequence[Rung], promoted: Callable[[int], int]) -> Ladder:
-        """Return the rungs of a bracket for `evaluate_rung`.
-
-        A rung with n candidates promotes ``promoted(n)``.
-        """
+    def ladder(self, rungs: Sequence[Rung]) -> Ladder:
+        """Return the rungs of a bracket for `evaluate_rung`."""
         of_epochs = self._session.options.resource is not None
         is_network = network_of(self._search.estimator) is not None
         return Ladder(
             rungs,
-            promoted,
+            self._search._n_promoted,
             self._budget,
             goes_on=of_epochs and self._search._goes_on_in_rungs(),
             can_cut=of_epochs and self._search._goes_on_in_rungs(),
@@ -474,7 +476,21 @@ class Rounds:
             growth = n_splits / max(1, n_splits - 1)
             units = self.results["n_resources"][row] if self.level else 0
             self._session.measure_refit(row, float(growth * seconds), units)
-        self._session.end_round(len(candidates), scores, best)
+        self._session.end_round(len(candidates), scores, best, self._best_text())
+
+    def _best_text(self) -> str:
+        """Return the best score of the highest rung in words, "" without scores."""
+        given = self.results["n_resources"] if self.level else None
+        rows = best_first(self.scores, given)
+        if not rows:
+            return ""
+        text = f"best score {self.scores[rows[0]]:.4g}"
+        if given is None:
+            return text
+        resource = granted_resource(self._search)
+        n_resources = self._budget.cut_epochs.get(rows[0], int(given[rows[0]]))
+        preposition = "after" if grants_epochs(resource) else "with"
+        return f"{text} {preposition} {resources_text(resource, n_resources)}"
 
     def _slowness(self) -> float:
         """Return how much longer the best candidate of this rung takes than the mean."""

@@ -9,10 +9,12 @@ the refit.
 import math
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from itertools import groupby
 from numbers import Integral
+from operator import attrgetter
 from typing import Any
 
 import joblib
@@ -21,11 +23,18 @@ from sklearn.base import clone
 
 from sk_tune._compat import FoldTask
 from sk_tune._search_record import grants_epochs
-from sk_tune._text import LiveLine, bytes_text, html_table, seconds_text, text_table
+from sk_tune._text import (
+    LiveLine,
+    bytes_text,
+    counted,
+    html_table,
+    seconds_text,
+    text_table,
+)
 from sk_tune.engine import Progress, expected_memory, outside_blocks
 from sk_tune.exceptions import SpaceError
 from sk_tune.sampler import RandomSampler
-from sk_tune.schedule import Rung, new_resources
+from sk_tune.schedule import Rung, new_resources, with_candidates
 from sk_tune.search._fold_fits import FitMaker, name_in_network, network_of
 from sk_tune.search._outcomes import positions
 from sk_tune.search._search_parameters import space_of
@@ -161,6 +170,54 @@ def planned_rounds(
             bracket=bracket,
         )
         for i, rung in enumerate(rungs)
+    )
+
+
+def plan_in_time(
+    plan: SearchPlan, budget: float | None, promoted: Callable[[int], int], *, refits: bool
+) -> SearchPlan:
+    """Return a plan with fewer candidates if a time budget is too short for all.
+
+    A rung with n candidates promotes ``promoted(n)``.
+    """
+    if budget is None or plan.seconds is None or plan.seconds <= budget:
+        return plan
+    each = plan.seconds / (plan.n_epochs or plan.n_fits)
+    left = budget - (each * _refit_work(plan) if refits else 0.0)
+    rounds: list[PlannedRound] = []
+    for _, group in groupby(plan.rounds, key=attrgetter("bracket")):
+        whole = list(group)
+        for n in range(whole[0].n_candidates, 0, -1):
+            shaped = _with_candidates(whole, n, promoted)
+            seconds = each * sum(r.n_epochs or r.n_fits for r in shaped)
+            # The first candidate is trained in any case.
+            if seconds <= left or (n == 1 and not rounds):
+                rounds, left = [*rounds, *shaped], left - seconds
+                break
+        else:
+            break
+    short = replace(plan, rounds=tuple(rounds), seconds=budget)
+    measured = (
+        f"time_budget={budget:g} is enough for {short.n_candidates} of "
+        f"{counted(plan.n_candidates, 'candidate')}, which take about "
+        f"{seconds_text(plan.seconds)}. {plan.measured}"
+    )
+    return replace(short, measured=measured)
+
+
+def _with_candidates(
+    rounds: Sequence[PlannedRound], n_candidates: int, promoted: Callable[[int], int]
+) -> tuple[PlannedRound, ...]:
+    """Return the rounds of a bracket that fewer candidates enter."""
+    rungs = [Rung(n_candidates=r.n_candidates, n_resources=r.n_resources) for r in rounds]
+    epochs = [r.n_epochs / r.n_fits for r in rounds]
+    counts_epochs = len(rounds) > 1 and epochs[0] == rounds[0].n_resources
+    return planned_rounds(
+        with_candidates(rungs, n_candidates, promoted),
+        n_folds=rounds[0].n_fits // rounds[0].n_candidates,
+        epochs_per_fit=None if counts_epochs else epochs[0],
+        goes_on=epochs[-1] < rounds[-1].n_resources,
+        bracket=rounds[0].bracket,
     )
 
 
@@ -379,7 +436,7 @@ class SearchLine:
         self.n_new = 0
         self._n_entered = 0
         self._n_evaluated = 0
-        self._best = math.nan
+        self._best = ""
         self._stage = ""
         # Whether one call of the engine serves all rounds.
         self.is_streaming = False
@@ -391,8 +448,8 @@ class SearchLine:
         self._call = progress
         self._line.show(self.text())
 
-    def end_round(self, n_candidates: int, best: float) -> None:
-        """Take note of a round's end, and of the best score with most resources."""
+    def end_round(self, n_candidates: int, best: str) -> None:
+        """Take note of a round's end, and of the best score with its resources."""
         if not self.is_streaming:
             self._end_call()
         self._n_entered += self.n_new
@@ -419,8 +476,8 @@ class SearchLine:
         parts = [f"candidates {entered}/{max(plan.n_candidates, entered)}"]
         if plan.n_epochs:
             parts.append(f"epochs {epochs}/{max(plan.n_epochs, epochs)}")
-        if not math.isnan(self._best):
-            parts.append(f"best score {self._best:.4g}")
+        if self._best:
+            parts.append(self._best)
         elif self._call is not None and not math.isnan(self._call.best_score):
             parts.append(f"best fold {self._call.best_score:.4g}")
         if self._stage:

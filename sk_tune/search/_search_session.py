@@ -9,7 +9,6 @@ Tasks without a network run as they would without the session.  In a race the se
 fold by fold, and its book of scores shows which candidates are clearly worse.
 """
 
-import math
 import time
 import warnings
 from collections import Counter
@@ -148,16 +147,20 @@ class SearchSession:
             self.line.n_new = n_new
 
     def end_round(
-        self, n_candidates: int, scores: npt.NDArray[np.float64], best: Sequence[int]
+        self,
+        n_candidates: int,
+        scores: npt.NDArray[np.float64],
+        best: Sequence[int],
+        best_text: str,
     ) -> None:
         """Take note that scikit-learn has the results of some more candidates.
 
-        `scores` are of all candidates so far; `best` are the result rows that have one, the
-        best one first.
+        `scores` are those of all candidates so far; `best` are the result rows with a
+        score, best first; `best_text` is the best score in words.
         """
         self._n_rows_done += n_candidates
         if self.line is not None:
-            self.line.end_round(n_candidates, scores[best[0]] if best else math.nan)
+            self.line.end_round(n_candidates, best_text)
         n_kept = self.options.n_models_kept
         if n_kept is not None and len(self.models) > n_kept:
             kept = [row for row in best if row in self.models][:n_kept]

@@ -195,3 +195,37 @@ def test_who_is_too_far_behind_waits_for_nothing():
     assert waiting == [{0}, {0, 1}, {0, 1}, {0, 1, 3}, {0, 1, 3}, {0, 1, 5}]
     bracket.start(RungJob(candidate=5, rung=1))
     assert bracket.waiting() == {0, 1}
+
+
+def test_a_bracket_that_shrinks_promotes_as_few_as_one_of_that_size():
+    """Of five started candidates one is promoted to each rung, by a factor of 3."""
+    bracket = AsynchronousBracket(_rungs((27, 1), (9, 3), (3, 9), (1, 27)), 3)
+    jobs = []
+    for _ in range(5):
+        jobs.append(bracket.next_job())
+        bracket.start(jobs[-1])
+    assert bracket.top == 0
+
+    bracket.shrink()
+    for score, job in enumerate(jobs):
+        bracket.end(job, float(score))
+
+    assert list(_alone(bracket, float)) == [(4, 1), (4, 2), (4, 3)]
+    assert bracket.top == 3
+    assert not bracket.waiting()
+
+
+def test_a_bracket_may_promote_only_its_best():
+    """Two of six would be promoted; the other one remains with its resources."""
+    bracket = AsynchronousBracket(_rungs((6, 1), (2, 3), (1, 9)), 3)
+    jobs = [bracket.next_job() for _ in range(2)]
+    for score in (0.0, 1.0, 2.0):
+        job = bracket.next_job()
+        bracket.start(job)
+        bracket.end(job, score)
+    assert jobs == [RungJob(candidate=0, rung=0)] * 2
+
+    bracket.shrink(to_best=True)
+
+    assert list(_alone(bracket, float)) == [(2, 1), (2, 2)]
+    assert bracket.resources_of_waiting() == []

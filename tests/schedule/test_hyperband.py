@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.schedule import hyperband_brackets
+from sk_tune.schedule import hyperband_brackets, with_candidates
 
 BUDGETS = {
     "low": st.integers(1, 500),
@@ -92,3 +92,25 @@ def test_a_factor_below_two_is_refused():
     """A rung that keeps all of its candidates never ends."""
     with pytest.raises(ValueError, match="'factor' parameter .* Got 1 instead"):
         hyperband_brackets(1, 9, factor=1)
+
+
+@given(**BUDGETS, data=st.data())
+def test_fewer_candidates_are_promoted_in_the_same_ratio(low, extra, factor, data):
+    """One in `factor`, rounded down; a candidate that is left alone goes to the end."""
+    bracket = hyperband_brackets(low, low + extra, factor=factor)[0]
+    most = bracket.rungs[0].n_candidates
+    n = data.draw(st.integers(1, most))
+
+    rungs = with_candidates(bracket.rungs, n, lambda k: k // factor)
+
+    if n == most:
+        assert rungs == list(bracket.rungs)
+        return
+    counts = [rung.n_candidates for rung in rungs]
+    assert counts == [max(1, n // factor**i) for i in range(len(rungs))]
+    assert (rungs[0].n_candidates, rungs[0].n_resources) == (
+        n,
+        bracket.rungs[0].n_resources,
+    )
+    assert rungs[-1].n_resources == bracket.rungs[-1].n_resources
+    assert 1 not in counts[1:-1]

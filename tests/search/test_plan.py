@@ -14,7 +14,7 @@ from sklearn.svm import SVC
 from skorch import NeuralNetClassifier
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV, MLPClassifier
-from sk_tune.search._search_plan import _expected_seconds, mean_epochs
+from sk_tune.search._search_plan import _expected_seconds, mean_epochs, plan_in_time
 
 
 def test_a_plan_prints_brackets_rungs_and_sums():
@@ -205,3 +205,19 @@ def test_a_plan_routes_what_it_is_given(pipeline, iris):
 def test_epochs_are_the_mean_of_the_space(estimator, space, expected):
     """By hand; what is no number of epochs will not be trained."""
     assert mean_epochs(GridSearchCV(estimator, space)) == expected
+
+
+def test_a_plan_has_the_candidates_that_the_time_budget_allows():
+    """Of 138 seconds 60 are enough for a bracket, and one candidate of the next."""
+    search = HyperbandSearchCV(MLPClassifier(), DROPOUT, max_resources=9, cv=2)
+    whole = replace(search.plan(), seconds=138.0)
+    assert whole.n_epochs == 138
+
+    plan = plan_in_time(whole, 60.0, lambda n: n // 3, refits=False)
+
+    assert [(r.bracket, r.n_candidates, r.n_resources) for r in plan.rounds] == [
+        (2, 9, 1), (2, 3, 3), (2, 1, 9), (1, 1, 3), (1, 1, 9)
+    ]  # fmt: skip
+    assert (plan.n_epochs, plan.seconds) == (60, 60.0)
+    assert "time_budget=60 is enough for 10 of 17 candidates" in str(plan)
+    assert plan_in_time(whole, 138.0, lambda n: n // 3, refits=False) == whole

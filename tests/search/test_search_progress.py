@@ -99,9 +99,37 @@ def test_the_line_is_of_all_brackets_and_the_refit(net, iris, every_text):
         column = [own[done] for own in counts]
         assert column == sorted(column)
     assert counts[-1] == [plan.n_candidates] * 2 + [plan.n_epochs] * 2
-    # The best score is of the highest rung: one that early rungs flatter does not stay.
-    assert every_text[-1].endswith(f"best score {search.best_score_:.4g}, refit")
+    best = f"best score {search.best_score_:.4g} after 9 epochs"
+    assert every_text[-1].endswith(f"{best}, refit")
     assert every_text[-2].endswith(" left")
+
+
+KINDS = {
+    "hyperband": (HyperbandSearchCV, {"max_resources": 9}),
+    "asynchronous": (HyperbandSearchCV, {"max_resources": 9, "asynchronous": True}),
+    "halving": (
+        HalvingGridSearchCV,
+        {"resource": "max_epochs", "min_resources": 3, "aggressive_elimination": True},
+    ),
+    "rows": (HalvingGridSearchCV, {"min_resources": 30, "max_resources": 120, "factor": 2}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_best_score_falls_only_with_more_resources(net, iris, every_text, kind):
+    """The line tells them, so that it can be read."""
+    search, options = KINDS[kind]
+    if kind == "halving":
+        options = {"max_resources": 9, **options}
+    rates = {"learning_rate": [0.1, 0.003, 0.01, 0.03, 0.001, 0.0003, 0.05, 0.2, 0.3]}
+
+    search(net, rates, cv=3, random_state=0, progress=True, **options).fit(*iris)
+
+    pattern = r"best score ([\d.]+) (?:after|with) (\d+) (?:epoch|sample)s?,"
+    shown = [re.search(pattern, text) for text in every_text if "best score" in text]
+    pairs = [(int(found[2]), float(found[1])) for found in shown]
+    assert pairs == sorted(pairs)
+    assert len({resources for resources, _ in pairs}) > 1
 
 
 @pytest.mark.parametrize("search", [BayesSearchCV, RandomizedSearchCV])
