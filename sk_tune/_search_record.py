@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sk_tune._input_scale import InputScale
 from sk_tune._text import counted
 
 # Reasons that a search gives why a candidate has no score.
@@ -33,13 +34,14 @@ class SearchRecord:
     `n_rows` are the samples that it was fitted with, `y` their targets if any. `last_rows`
     has for each configuration the row of ``cv_results_`` with the most resources;
     `resource` is what rungs grant more of, a parameter or "n_samples", and None without
-    rungs.
+    rungs. `inputs` has the scale of the network's features for each row of ``cv_results_``.
     """
 
     n_rows: int
     y: Array | None
     last_rows: tuple[int, ...]
     resource: str | None
+    inputs: tuple[InputScale | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,179 +2,28 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Remedies carried out on an estimator, a space or a search."""
 
+import copy
+import itertools
 import math
-import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
-import skopt.space
-from scipy import stats
+import numpy as np
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.pipeline import Pipeline
 
 from sk_tune._search_record import grants_epochs
-from sk_tune._text import html_table, is_number
+from sk_tune._text import html_table
+from sk_tune.diagnosis._changed_values import changed_range, changed_value
 from sk_tune.diagnosis._curves import is_search, network_part
-from sk_tune.diagnosis._diagnose import NATURAL_BOUNDS, described_space, is_whole
-from sk_tune.diagnosis._findings import Change, Finding, ranked
+from sk_tune.diagnosis._diagnose import NATURAL_BOUNDS, described_space
+from sk_tune.diagnosis._findings import PUT_IN_FRONT, Change, Finding, ranked
 from sk_tune.space import Choice
 
-_ON_VALUES: dict[str, Callable[[Any, Any], Any]] = {
-    "multiply": operator.mul,
-    "at least": max,
-    "at most": min,
-}
-
-
-def changed_value(value: Any, change: Change) -> Any:
-    """Return what a change makes of a value, or the same value if it cannot be made."""
-    if change.action == "set":
-        return change.value
-    if not is_number(value) or value < 0:
-        # A floor or bound under what is not set is its value.  A batch size of -1 is a
-        # name, too.
-        unset = value is None and change.action in {"at least", "at most"}
-        return change.value if unset else value
-    if change.action not in _ON_VALUES:
-        # A range that goes on beyond its end says nothing of a single value in it.
-        return value
-    new = _ON_VALUES[change.action](value, change.value)
-    return _valid(change.parameter, new, whole=_is_whole(change, value))
-
-
-class _Range(NamedTuple):
-    """The ends of described values, and what describes others in the same way."""
-
-    low: Any
-    high: Any
-    is_log: bool
-    is_whole: bool
-    described: Callable[[Any, Any], Any]
-
-
-def changed_range(described: Any, change: Change, *, tuples_are_ranges: bool = True) -> Any:
-    """Return what a change makes of the description of a parameter's values.
-
-    `described` is a list, a distribution of scipy, a dimension of scikit-optimize or a
-    tuple (two numbers are a range only if `tuples_are_ranges`); the result is of the same
-    kind, and the same object if the change cannot be made.
-    """
-    if change.action == "set":
-        return [change.value]
-    ends = _range(described, change, tuples_are_ranges)
-    if ends is not None:
-        low, high = _moved(ends, change)
-        if (low, high) == (ends.low, ends.high):
-            return described
-        return ends.described(low, high) if low < high else [low]
-    categories = getattr(described, "categories", described)
-    is_one = isinstance(categories, str | bytes) or not hasattr(categories, "__iter__")
-    if is_one or (categories is described and hasattr(described, "rvs")):
-        return described
-    values = list(categories)
-    changed = _changed_list(values, change)
-    if changed == values:
-        return described
-    if categories is described:
-        return changed
-    return skopt.space.Categorical(changed, name=described.name)
-
-
-def _range(
-    described: Any,
-    change: Change,
-    tuples_are_ranges: bool,  # noqa: FBT001
-) -> _Range | None:
-    """Return the ends of what describes a range; None for everything else."""
-    if isinstance(described, skopt.space.Real | skopt.space.Integer):
-        kind: Any = type(described)
-        return _Range(
-            described.low,
-            described.high,
-            described.prior == "log-uniform",
-            kind is skopt.space.Integer,
-            partial(kind, prior=described.prior, name=described.name),
-        )
-    if hasattr(described, "rvs"):
-        name = getattr(getattr(described, "dist", None), "name", "")
-        if name not in _DISTRIBUTIONS:
-            return None
-        low, high = described.support()
-        whole = name == "randint"
-        kind = int if whole else float
-        is_log = name not in {"uniform", "randint"}
-        return _Range(kind(low), kind(high), is_log, whole, _DISTRIBUTIONS[name])
-    if not isinstance(described, tuple) or not 2 <= len(described) <= 3:
-        return None
-    is_range = tuples_are_ranges or isinstance(described[-1], str)
-    if not is_range or not all(is_number(end) for end in described[:2]):
-        return None
-    low, high, *prior = described
-    whole = _is_whole(change, low, high)
-    return _Range(low, high, prior == ["log-uniform"], whole, lambda a, b: (a, b, *prior))
-
-
-_DISTRIBUTIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "uniform": lambda low, high: stats.uniform(low, high - low),
-    "loguniform": stats.loguniform,
-    "reciprocal": stats.loguniform,
-    "randint": lambda low, high: stats.randint(low, high + 1),
-}
-
-
-def _changed_list(values: list[Any], change: Change) -> list[Any]:
-    numbers = [v for v in values if is_number(v)]
-    if not numbers or len(numbers) < len(values):
-        return values
-    bound = change.value
-    if change.action == "multiply":
-        changed = [changed_value(v, change) for v in values]
-        return list(dict.fromkeys(changed))
-    value = _valid(change.parameter, bound, whole=_is_whole(change, *numbers))
-    if change.action == "at least":
-        return [v for v in values if v >= bound] or [value]
-    if change.action == "at most":
-        return [v for v in values if v <= bound] or [value]
-    if change.action == "extend above":
-        return values if max(numbers) >= value else [*values, value]
-    return values if min(numbers) <= value else [value, *values]
-
-
-def _moved(ends: _Range, change: Change) -> tuple[Any, Any]:
-    low, high, is_log, whole, _ = ends
-    bound = change.value
-    new_low, new_high = {
-        "multiply": (low * bound, high * bound),
-        "extend above": (low, max(high, bound)),
-        "extend below": (low if is_log and bound <= 0 else min(low, bound), high),
-        "at least": (max(low, bound), high),
-        "at most": (low, min(high, bound)),
-    }[change.action]
-    # A range that must move keeps its width.
-    if new_low > new_high and change.action == "at least":
-        new_high = new_low * high / low if is_log else new_low + (high - low)
-    elif new_low > new_high:
-        new_low = new_high * low / high if is_log else new_high - (high - low)
-        # The lower end stays above 0, below which most parameters mean nothing.
-        new_low = max(new_low, 0) if low >= 0 else new_low
-    name = change.parameter
-    return _valid(name, new_low, whole=whole), _valid(name, new_high, whole=whole)
-
-
-def _valid(parameter: str, value: Any, *, whole: bool) -> Any:
-    """Return a number within what the parameter means, whole if it has to be."""
-    low, high = NATURAL_BOUNDS.get(parameter.rpartition("__")[2], (-math.inf, math.inf))
-    clipped = min(max(value, low), high)
-    return round(clipped) if whole else float(clipped)
-
-
-def _is_whole(change: Change, *values: Any) -> bool:
-    bound = () if change.action == "multiply" else (change.value,)
-    return is_whole(change.parameter, *values, *bound)
-
-
 _ABOUT_SPACE = "optimum at the edge"
+_SCALE, _FEW_ROWS = "features not scaled", "too few rows"
 # Names by which a space tells where the parameters of its network are.
 _OF_NETWORKS = frozenset({
     *NATURAL_BOUNDS,
@@ -185,7 +34,7 @@ _OF_NETWORKS = frozenset({
     "normalization",
     "optimizer",
 })
-# Faults of the folds, with which no curve tells what to change.
+# Faults of the folds, which no parameter mends.
 _SPOILS_ALL = frozenset({
     "folds disagree",
     "duplicates across folds",
@@ -252,16 +101,51 @@ class Applied:
         return html_table(["parameter", "before", "after", "reason"], rows)
 
 
+# A remedy is told by the parameters that it changes and in which direction.
+_Remedy = frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Step:
+    """How a target was made, for the next call of ``apply`` to judge by its score.
+
+    `base` is the unfitted original, `score` and `findings` are its own; `changes` made the
+    target of it, by `remedies`. `failed` are remedies that lowered a score before.
+    """
+
+    base: Any
+    score: float | None
+    findings: tuple[Finding, ...]
+    changes: tuple[AppliedChange, ...]
+    remedies: frozenset[_Remedy]
+    failed: frozenset[_Remedy]
+
+    def taken_back(self, score: float) -> list[AppliedChange]:
+        """Return the changes in reverse, because they led to a lower `score`."""
+        reason = f"the score fell from {self.score:.4g} to {score:.4g}"
+        return [
+            AppliedChange(
+                parameter=c.parameter, before=c.after, after=c.before, reason=reason
+            )
+            for c in reversed(self.changes)
+        ]
+
+
+# Where the target of one call keeps its step until the next; ``clone`` drops it.
+_STEP = "_applied_step"
+
+
 def apply(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
-    """Carry out the remedies of findings.
+    """Carry out the remedy of the most important finding.
 
     Parameters
     ----------
     findings : iterable of Finding, or Finding
         As from ``diagnose``.
     target : dict, list, estimator or search
-        A space as the searches take it, a network or a pipeline that ends in one, or a
-        search, of which space, estimator and resources are changed.
+        A space as the searches take it; a network, a pipeline that ends in one, or a
+        TransformedTargetRegressor of these; or a search, of which space, estimator and
+        resources are changed.
 
     Returns
     -------
@@ -270,14 +154,20 @@ def apply(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
 
     Notes
     -----
-    Issues of one candidate have a common cause: only the most important one that has a
-    remedy is treated.  None is if a fold is unlike the others or folds leak into each
-    other (see ``find_leaks``), because that spoils all else; and where rows are too few no
-    other than this.  The network is then to be trained and looked at again.  Tips are
-    followed if they are about a space; any other has to be given alone.
+    One remedy is carried out at a time, that of the most important issue.  Fit the target
+    and diagnose it again.  Nothing but the scale of features is changed if a fold is unlike
+    the others or folds leak into each other (see ``find_leaks``).  Of tips, only the one
+    about the edges of a space is followed; any other has to be given alone.
 
-    A parameter that a space lacks is added to it with one value, where the other names tell
-    what stands in front of it.  Distributions that are not uniform are left alone.
+    The target remembers how it was made, until it is cloned.  If it was fitted and its
+    score is lower than before (``best_score_`` of a search, the held-out loss of a network
+    with early stopping), the next call takes the remedy back, tries the next one from the
+    same start, and does not repeat the one that failed.
+
+    A scaler that is put in front of a network makes a pipeline of it; parameters of a space
+    are renamed, and a ``sample_weight`` for ``fit`` then needs the name of the step, too.
+    A parameter that a space lacks is added with one value, if the other names tell its
+    prefix.  Distributions other than uniform and log-uniform are left alone.
 
     Examples
     --------
@@ -292,32 +182,104 @@ def apply(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
     >>> print(applied)
     net__dropout: [0.0, 0.1, 0.3] -> [0.3] (overfits)
     """
-    if isinstance(findings, Finding):
-        changes = list(findings.changes)
-    else:
-        changes = _chosen(list(findings))
     if isinstance(target, Mapping | list | tuple):
-        target, made = _changed_space(target, changes, tuples_are_ranges=True)
-    elif is_search(target):
-        target, made = _changed_search(target, changes)
-    else:
-        target, made = _changed_estimator(target, changes)
-    return Applied(target=target, changes=tuple(made))
+        for steps in _remedies(findings, frozenset()):
+            changed, made = _changed_space(target, _united(steps), tuples_are_ranges=True)
+            if made:
+                return Applied(target=changed, changes=tuple(made))
+        return Applied(target=copy.copy(target), changes=())
+    return _applied(findings, target)
 
 
-def _chosen(findings: list[Finding]) -> list[Change]:
-    """Return the changes to make: of one parameter only one."""
+def _applied(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
+    """Carry out a remedy on an estimator or a search, after taking back one that failed."""
+    step: _Step | None = vars(target).get(_STEP)
+    base, score = target, _score(target)
+    failed: frozenset[_Remedy] = frozenset() if step is None else step.failed
+    undone: list[AppliedChange] = []
+    is_given = isinstance(findings, Finding)
+    if step is not None and not is_given and _is_lower(score, step.score):
+        base, findings, score_before = step.base, step.findings, score
+        failed |= step.remedies
+        undone, score = step.taken_back(score_before or math.nan), step.score
+    kept = (findings,) if isinstance(findings, Finding) else tuple(findings)
+    change = _changed_search if is_search(base) else _changed_estimator
+    changed, remedies = clone(base), frozenset[_Remedy]()
+    made: list[AppliedChange] = []
+    for steps in _remedies(findings if is_given else kept, failed):
+        changed, made = change(base, _united(steps))
+        if made:
+            remedies = frozenset(map(_remedy, steps))
+            break
+    kept_step = _Step(
+        base=clone(base),
+        score=score,
+        findings=kept,
+        changes=tuple(made),
+        remedies=remedies,
+        failed=failed,
+    )
+    setattr(changed, _STEP, kept_step)
+    return Applied(target=changed, changes=(*undone, *made))
+
+
+def _score(target: Any) -> float | None:
+    """Return the held-out score of a fitted search or network; None if there is none."""
+    if is_search(target):
+        score = getattr(target, "best_score_", None)
+        return None if score is None else float(score)
+    network, _ = network_part(target)
+    if not hasattr(network, "net_"):
+        return None
+    losses = [float(epoch.get("valid_loss", math.nan)) for epoch in network.history_]
+    return None if np.isnan(losses).all() else -float(np.nanmin(losses))
+
+
+def _is_lower(score: float | None, before: float | None) -> bool:
+    """Return whether a score fell; a missing one is the lowest."""
+    if score is None or before is None or math.isnan(before):
+        return False
+    return math.isnan(score) or score < before - 1e-9 * abs(before)
+
+
+def _remedy(changes: Iterable[Change]) -> _Remedy:
+    return frozenset((change.parameter, change.action) for change in changes)
+
+
+def _remedies(
+    findings: Iterable[Finding] | Finding, failed: frozenset[_Remedy]
+) -> Iterator[list[tuple[Change, ...]]]:
+    """Yield what may be carried out together, in order, without remedies that failed."""
+    if isinstance(findings, Finding):
+        for changes in (findings.changes, *findings.alternatives):
+            yield [changes]
+        return
+    findings = list(findings)
     issues = ranked(f for f in findings if f.outcome == "issue")
+    scale = [f for f in issues if f.name == _SCALE]
     if any(f.name in _SPOILS_ALL for f in issues):
-        issues = []
-    # With few samples, all else that is found may be chance.
-    issues = [f for f in issues if f.name == "too few rows"] or issues
-    chosen = [f for f in issues if f.changes][:1]
-    chosen += [f for f in findings if f.outcome == "tip" and f.name == _ABOUT_SPACE]
+        issues = [] if any(f.is_of_leaks for f in issues) else scale
+    elif any(f.name == _FEW_ROWS for f in issues):
+        # With few samples, other findings may be chance.
+        issues = [*scale, *(f for f in issues if f.name == _FEW_ROWS)]
+    edges = [
+        f.changes
+        for f in findings
+        if f.outcome == "tip" and f.name == _ABOUT_SPACE
+        if f.changes and _remedy(f.changes) not in failed
+    ]
+    for finding in issues:
+        for changes in (finding.changes, *finding.alternatives):
+            if changes and _remedy(changes) not in failed:
+                yield [changes, *edges]
+    yield edges
+
+
+def _united(steps: Iterable[Iterable[Change]]) -> list[Change]:
+    """Return the changes of several remedies, only the first of each parameter."""
     changes: dict[str, Change] = {}
-    for finding in chosen:
-        for change in finding.changes:
-            changes.setdefault(change.parameter, change)
+    for change in itertools.chain.from_iterable(steps):
+        changes.setdefault(change.parameter, change)
     return list(changes.values())
 
 
@@ -325,10 +287,16 @@ def _changed_estimator(
     estimator: Any, changes: list[Change]
 ) -> tuple[Any, list[AppliedChange]]:
     target = clone(estimator)
-    _, prefix = network_part(target)
-    params = target.get_params()
-    made = []
+    made: list[AppliedChange] = []
     for change in changes:
+        if change.action == PUT_IN_FRONT:
+            target, scaled = _with_scaler(target, clone(change.value))
+            made.append(_made(scaled.step, None, change.value, change))
+    _, prefix = network_part(target)
+    params, n_scalers = target.get_params(), len(made)
+    for change in changes:
+        if change.action == PUT_IN_FRONT:
+            continue
         names = (prefix + change.parameter, change.parameter)
         name = next((n for n in names if n in params), None)
         if name is None:
@@ -336,13 +304,70 @@ def _changed_estimator(
         after = changed_value(params[name], change)
         if after != params[name]:
             made.append(_made(name, params[name], after, change))
-    target.set_params(**{change.parameter: change.after for change in made})
+    target.set_params(**{c.parameter: c.after for c in made[n_scalers:]})
     return target, made
 
 
+class _Scaled(NamedTuple):
+    """The step of a scaler, and the prefix of the network's parameters before and after."""
+
+    step: str
+    prefix: str
+    new_prefix: str
+
+    def name(self, parameter: str) -> str:
+        """Return the new name of a parameter of the estimator."""
+        if not parameter.startswith(self.prefix):
+            return parameter
+        return self.new_prefix + parameter.removeprefix(self.prefix)
+
+    def space(self, space: Any) -> Any:
+        """Return a space for the new names."""
+        if isinstance(space, Mapping):
+            return {self.name(name): self.space(inner) for name, inner in space.items()}
+        if isinstance(space, Choice):
+            return Choice([(v, self.space(inner)) for v, inner in space.pairs()])
+        is_list = isinstance(space, list | tuple)
+        if is_list and any(isinstance(e, Mapping | tuple) for e in space):
+            return type(space)(self.space(element) for element in space)
+        return space
+
+
+def _with_scaler(estimator: Any, scaler: Any) -> tuple[Any, _Scaled]:
+    """Put a scaler directly in front of the network in an estimator, which is changed."""
+    name = type(scaler).__name__.lower()
+    if isinstance(estimator, TransformedTargetRegressor):
+        inner, scaled = _with_scaler(estimator.regressor, scaler)
+        estimator.set_params(regressor=inner)
+        return estimator, _Scaled(*(f"regressor__{part}" for part in scaled))
+    if not isinstance(estimator, Pipeline):
+        step = type(estimator).__name__.lower()
+        pipeline = Pipeline([(name, scaler), (step, estimator)])
+        return pipeline, _Scaled(name, "", f"{step}__")
+    *before, (last, network) = estimator.steps
+    if isinstance(network, Pipeline | TransformedTargetRegressor):
+        inner, scaled = _with_scaler(network, scaler)
+        estimator.set_params(**{last: inner})
+        return estimator, _Scaled(*(f"{last}__{part}" for part in scaled))
+    while name in dict(before):
+        name += "_again"
+    estimator.set_params(steps=[*before, (name, scaler), (last, network)])
+    return estimator, _Scaled(name, f"{last}__", f"{last}__")
+
+
 def _changed_search(search: Any, changes: list[Change]) -> tuple[Any, list[AppliedChange]]:
-    target = clone(search)
+    target, scaled = clone(search), []
     name, described, are_ranges = described_space(target)
+    for change in changes:
+        if change.action == PUT_IN_FRONT:
+            estimator, renamed = _with_scaler(target.estimator, clone(change.value))
+            described = renamed.space(described)
+            target.set_params(**{name: described, "estimator": estimator})
+            resource = getattr(target, "resource", "n_samples")
+            if resource != "n_samples":
+                target.set_params(resource=renamed.name(resource))
+            scaled.append(_made(f"estimator__{renamed.step}", None, change.value, change))
+    changes = [change for change in changes if change.action != PUT_IN_FRONT]
     known = set(_names(described))
     _, prefix = network_part(target.estimator)
     resource = getattr(target, "resource", None)
@@ -368,7 +393,7 @@ def _changed_search(search: Any, changes: list[Change]) -> tuple[Any, list[Appli
         if isinstance(before, int) and after > before:
             target.set_params(max_resources=after)
             also_made.append(_made("max_resources", before, after, change))
-    return target, [*made, *also_made]
+    return target, [*scaled, *made, *also_made]
 
 
 def _changed_space(
@@ -381,6 +406,8 @@ def _changed_space(
         # Parameters of a module are none of its network.
         prefixes = {p for p in prefixes if p.rpartition("module__")[1] == ""}
         prefix = prefixes.pop() if len(prefixes) == 1 else None
+    # A space has no estimator to put anything in front of.
+    changes = [change for change in changes if change.action != PUT_IN_FRONT]
     changer = _SpaceChanger(changes, prefix, tuples_are_ranges)
     if isinstance(space, Mapping):
         return changer.completed(space), changer.made

@@ -22,6 +22,7 @@ from scipy.special import huber
 from scipy.stats import entropy
 from scipy.stats import t as student
 from sklearn.base import is_classifier
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import NotFittedError
 
 from sk_tune._search_record import fold_layout, granted_resource, search_record
@@ -51,12 +52,18 @@ def best_candidate(search: Any) -> int:
 
 
 def network_part(estimator: Any) -> tuple[Any, str]:
-    """Return the network in an estimator, maybe the last step, and its names' prefix."""
+    """Return the network in an estimator and the prefix of its parameters' names.
+
+    It is the last step of a pipeline, or the regressor behind a transformed target.
+    """
     if hasattr(estimator, "steps"):
         name, last = estimator.steps[-1]
-        inner, prefix = network_part(last)
-        return inner, f"{name}__{prefix}"
-    return estimator, ""
+    elif isinstance(estimator, TransformedTargetRegressor):
+        name, last = "regressor", getattr(estimator, "regressor_", estimator.regressor)
+    else:
+        return estimator, ""
+    inner, prefix = network_part(last)
+    return inner, f"{name}__{prefix}"
 
 
 def curves_of(search: Any, candidate: int) -> Curves:
@@ -108,13 +115,13 @@ def curves_of(search: Any, candidate: int) -> Curves:
         curve = np.full((n_folds, int(epochs.max())), np.nan)
         curve[folds, epochs - 1] = np.asarray(table[name], dtype=np.float64)[order]
         curves[name] = curve
-    network, configured = _configured(search.estimator, params[candidate])
+    network, params_of_network = configured(search, candidate)
     record = search_record(search)
     y = None if record is None else record.y
     return Curves(
         **curves,
-        params=configured,
-        baseline_loss=_baseline(network, configured, y),
+        params=params_of_network,
+        baseline_loss=_baseline(network, params_of_network, y),
         n_samples=None if y is None else len(y),
         n_repeats=fold_layout(search, candidate).n_repeats,
     )
@@ -181,9 +188,16 @@ def _without(params: Mapping[str, Any], resource: str) -> dict[str, str]:
     return {name: repr(value) for name, value in params.items() if name != resource}
 
 
-def _configured(estimator: Any, params: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+def is_trained(search: Any, candidate: int) -> bool:
+    """Return whether a candidate, or an earlier rung of it, has a learning curve."""
+    known = set(np.asarray(search.learning_curves_["candidate"]).tolist())
+    return not known.isdisjoint(same_network(search, candidate))
+
+
+def configured(search: Any, candidate: int) -> tuple[Any, dict[str, Any]]:
     """Return a candidate's network, and its parameters by their names there."""
-    network, prefix = network_part(estimator)
+    params = search.cv_results_["params"][candidate]
+    network, prefix = network_part(search.estimator)
     step = prefix.removesuffix("__")
     if step in params:
         network = params[step]
@@ -277,7 +291,7 @@ def larger_in_search(search: Any, candidate: int) -> Curves | None:
     best: tuple[float, Curves | None] = (math.inf, None)
     with_curves = set(np.asarray(search.learning_curves_["candidate"]).tolist())
     for row in sorted(with_curves):
-        _, params = _configured(search.estimator, search.cv_results_["params"][row])
+        _, params = configured(search, row)
         other_size = size(params)
         if other_size is None or other_size <= own_size:
             continue

@@ -9,7 +9,9 @@ References
 """
 
 import math
-from collections.abc import Callable
+import re
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from numbers import Integral
@@ -18,20 +20,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
+from sklearn.base import is_classifier, is_regressor
 
 from sk_tune._search_record import (
     UNSCORED,
     deciding_metric,
     fold_layout,
     granted_resource,
+    search_record,
     was_stopped,
 )
 from sk_tune.diagnosis._curves import (
     Summary,
     best_candidate,
+    configured,
     curves_of,
     curves_of_estimator,
     is_search,
+    is_trained,
     larger_in_search,
     network_part,
     summarise,
@@ -42,19 +48,15 @@ from sk_tune.diagnosis._findings import (
     Curves,
     Finding,
     Findings,
-    good_fit,
     share,
+    with_good_fit,
 )
 from sk_tune.diagnosis._fit_checks import (
     check_baseline,
     check_converged,
-    check_diverged,
     check_improving,
     check_overfitting,
-    check_rate_high,
-    check_rate_low,
     check_underfitting,
-    diverged,
 )
 from sk_tune.diagnosis._fold_checks import (
     SampleCurve,
@@ -62,10 +64,21 @@ from sk_tune.diagnosis._fold_checks import (
     check_more_data,
     check_rows,
 )
+from sk_tune.diagnosis._leaks import find_leaks
+from sk_tune.diagnosis._rate_checks import (
+    check_diverged,
+    check_rate_high,
+    check_rate_low,
+    diverged,
+)
+from sk_tune.diagnosis._remedies import clipped, in_steps, lower_rate
+from sk_tune.diagnosis._scale_checks import check_scale, scale_of_inputs
 from sk_tune.space import as_space
 
 Floats = npt.NDArray[np.float64]
 
+# How the failure of a training with too long steps reads.
+_RAN_AWAY = re.compile(r"became (nan|inf|infinite)\b")
 # A check looks for what the rule of that name says.
 _Checks = dict[str, Callable[[Summary], Finding]]
 _CHECKS_OF_CURVES: _Checks = {
@@ -82,8 +95,16 @@ _CHECKS_OF_CURVES: _Checks = {
 }
 
 
-def diagnose(source: Any, *, candidate: int | None = None) -> tuple[Finding, ...]:
-    """Say what is wrong with a network, or with a search for one.
+def diagnose(
+    source: Any,
+    X: Any = None,
+    y: Any = None,
+    *,
+    groups: Any = None,
+    times: Any = None,
+    candidate: int | None = None,
+) -> tuple[Finding, ...]:
+    """Find what is wrong with a network, or with a search for one.
 
     Parameters
     ----------
@@ -92,8 +113,16 @@ def diagnose(source: Any, *, candidate: int | None = None) -> tuple[Finding, ...
         with ``early_stopping=True``, because without held-out rows little can be said;
         curves; or a learning curve by samples, also scikit-learn's
         ``LearningCurveDisplay``.
+    X : array-like of shape (n_samples, ...) or None, default=None
+        The features that `source` was fitted with.  With them, the scale of a fitted
+        network's features is checked; a search has recorded it.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs) or None, default=None
+        The targets.  With X and y the checks of ``find_leaks`` are made too, those of
+        folds on the folds of a search.
+    groups, times : array-like of shape (n_samples,) or None, default=None
+        For ``find_leaks``.
     candidate : int or None, default=None
-        Row of a search's ``cv_results_`` to look at instead of the best one.
+        Row of a search's ``cv_results_`` to diagnose instead of the best one.
 
     Returns
     -------
@@ -104,7 +133,8 @@ def diagnose(source: Any, *, candidate: int | None = None) -> tuple[Finding, ...
     Raises
     ------
     ValueError
-        If there is no such candidate, or it has no curves.
+        If there is no such candidate, or it is not a network; or if X, y, groups and times
+        are not of one length.
     TypeError
         If the source is none of these.
 
@@ -129,44 +159,114 @@ def diagnose(source: Any, *, candidate: int | None = None) -> tuple[Finding, ...
         curve = SampleCurve(source.train_sizes, source.train_scores, source.test_scores)
         return Findings([check_more_data(curve)])
     if isinstance(source, Curves):
-        return Findings(_of_curves(source))
+        return Findings(with_good_fit(_of_curves(source)))
+    data = check_data(source, X, y, groups, times)
     if is_search(source):
-        chosen = best_candidate(source) if candidate is None else candidate
-        curves = curves_of(source, chosen)
-        keeps_best = getattr(source, "epochs", "last") == "best"
-        findings = _of_curves(
-            curves,
-            keeps_best=keeps_best or bool(curves.params.get("early_stopping", False)),
-            larger=larger_in_search(source, chosen),
-        )
-        return Findings([
-            *(replace(finding, candidate=int(chosen)) for finding in findings),
-            check_edge(source),
-            check_noise_ceiling(source),
-            check_optimism(source),
-            check_failures(source),
-        ])
+        return Findings(_of_search(source, candidate, X, data))
+    curves = curves_of_estimator(source)
     network, _ = network_part(source)
     keeps_best = bool(getattr(network, "early_stopping", False))
-    return Findings(_of_curves(curves_of_estimator(source), keeps_best=keeps_best))
+    findings = _of_curves(curves, keeps_best=keeps_best)
+    scale = check_scale(scale_of_inputs(source, X), curves.params, findings)
+    return Findings(with_good_fit([*findings, scale, *data]))
+
+
+def _of_search(
+    search: Any, candidate: int | None, X: Any, data: list[Finding]
+) -> list[Finding]:
+    """Return the findings of a candidate, of the data and of the search as a whole."""
+    chosen = int(best_candidate(search) if candidate is None else candidate)
+    network, params = configured(search, chosen)
+    failures = check_failures(search, chosen, params)
+    findings: list[Finding] = []
+    if is_trained(search, chosen) or failures.outcome != "issue":
+        curves = curves_of(search, chosen)
+        keeps_best = getattr(search, "epochs", "last") == "best"
+        findings = _of_curves(
+            curves,
+            keeps_best=keeps_best or bool(params.get("early_stopping", False)),
+            larger=larger_in_search(search, chosen),
+        )
+    record = search_record(search)
+    scale = record.inputs[chosen] if record is not None and record.inputs else None
+    if scale is None and X is not None:
+        scale = scale_of_inputs(getattr(search, "best_estimator_", network), X)
+    findings.append(check_scale(scale, params, [*findings, failures]))
+    findings = [replace(finding, candidate=chosen) for finding in findings]
+    whole = [
+        check_edge(search),
+        check_noise_ceiling(search),
+        check_optimism(search),
+        failures,
+    ]
+    return with_good_fit([*findings, *data, *whole], candidate=chosen)
 
 
 def _of_curves(
     curves: Curves, *, keeps_best: bool = False, larger: Curves | None = None
-) -> tuple[Finding, ...]:
+) -> list[Finding]:
     summary = summarise(curves, keeps_best=keeps_best)
     if summary is None:
-        return tuple(
+        return [
             diverged("No fold has a finite training loss.", {}, curves.params)
             if name == "diverged"
             else RULES[name].not_applicable("No fold has a training loss.")
             for name in _CHECKS_OF_CURVES
-        )
+        ]
     beyond = None if larger is None else summarise(larger)
     underfitting = partial(check_underfitting, larger=beyond)
     checks: _Checks = {**_CHECKS_OF_CURVES, "underfitting": underfitting}
-    found = [check(summary) for check in checks.values()]
-    return (good_fit(found), *found)
+    return _consistent([check(summary) for check in checks.values()])
+
+
+_TOO_FAST = ("diverged", "learning rate too high")
+# At too high a rate, curves do not show what they would do at a lower one.
+_NOT_TOO_FAST = ("still improving", "learning rate too low")
+
+
+def _consistent(findings: list[Finding]) -> list[Finding]:
+    """Withdraw findings that need a learning rate which is not too high."""
+    fast = next((f for f in findings if f.name in _TOO_FAST and f.outcome == "issue"), None)
+    if fast is None:
+        return findings
+    message = f"That is open until the learning rate is lower ({fast.name})."
+    return [
+        RULES[f.name].not_applicable(message) if f.name in _NOT_TOO_FAST else f
+        for f in findings
+    ]
+
+
+# Checks of the leak guard that need no folds.
+_OF_COLUMNS = (
+    "target among the features",
+    "feature that gives the target away",
+    "outliers",
+)
+
+
+def check_data(source: Any, X: Any, y: Any, groups: Any, times: Any) -> list[Finding]:
+    """Return the findings of the leak guard; without a search's folds those of columns."""
+    if X is None or y is None or not _is_table(X):
+        return []
+    estimator = getattr(source, "estimator", source)
+    cv = getattr(source, "_checked_cv_orig", getattr(source, "cv", None))
+    classes = is_classifier(estimator) or (None if not is_regressor(estimator) else False)
+    with warnings.catch_warnings(action="ignore"):
+        findings = find_leaks(
+            X, y, cv=cv, groups=groups, times=times, is_classification=classes
+        )
+    has_folds = is_search(source)
+    return [f for f in findings if has_folds or f.name in _OF_COLUMNS]
+
+
+def _is_table(X: Any) -> bool:
+    """Return whether each sample is a row of equal length, which the leak guard reads."""
+    if hasattr(X, "iloc") or hasattr(X, "to_pandas"):
+        return True
+    try:
+        return np.ndim(X) > 1
+    except ValueError:
+        return False
 
 
 def last_rows(search: Any) -> npt.NDArray[np.intp]:
@@ -241,8 +341,11 @@ def check_optimism(search: Any) -> Finding:
     )
 
 
-def check_failures(search: Any) -> Finding:
-    """Look for candidates that have no score because their training failed."""
+def check_failures(search: Any, chosen: int, params: Mapping[str, Any]) -> Finding:
+    """Look for candidates whose training failed: an issue if the `chosen` one did.
+
+    `params` are those of its network.
+    """
     rule = RULES["failed candidates"]
     given = map(str, search.cv_results_.get("failure_reason", ()))
     # A warning has told that a metric is not defined.
@@ -252,12 +355,18 @@ def check_failures(search: Any) -> Finding:
         return rule.passed(
             "No training of a candidate failed.", {"n_failed": 0, "n_candidates": n}
         )
-    return rule.tip(
-        "medium" if 2 * len(reasons) > n else "low",
-        f"{len(reasons)} of {n} candidates have no score. The first: {reasons[0]}",
-        {"n_failed": len(reasons), "n_candidates": n},
-        "Keep the search away from their parameters, mostly from high learning rates.",
-    )
+    evidence = {"n_failed": len(reasons), "n_candidates": n}
+    said = f"{len(reasons)} of {n} candidates have no score. The first: {reasons[0]}"
+    if np.isfinite(fold_scores(search)[chosen]).all():
+        return rule.tip(
+            "medium" if 2 * len(reasons) > n else "low",
+            said,
+            evidence,
+            "Keep the search away from their parameters, mostly from high learning rates.",
+        )
+    # A network's failure names its remedy; only that of a loss that ran away is known here.
+    steps = (lower_rate(params), clipped(params)) if _RAN_AWAY.search(reasons[0]) else ()
+    return rule.issue("high", said, evidence, "", *in_steps(steps))
 
 
 def fold_scores(search: Any) -> Floats:

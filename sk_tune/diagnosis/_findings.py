@@ -3,9 +3,9 @@
 """Curves that a diagnosis reads, findings that it makes, and which of them matters most."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partialmethod
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,18 @@ Severity = Literal["low", "medium", "high"]
 _LEAKS = "SKT2"
 # Columns of findings in a notebook.
 _HEADER = ("check", "outcome", "finding")
+# The action that inserts a step of a pipeline before the network.
+PUT_IN_FRONT: Final = "put in front"
 # How a change turns what a parameter could be into what it should be.
-Action = Literal["set", "at least", "at most", "multiply", "extend below", "extend above"]
+Action = Literal[
+    "set",
+    "at least",
+    "at most",
+    "multiply",
+    "extend below",
+    "extend above",
+    "put in front",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,10 +85,12 @@ class Change:
     ----------
     parameter : str
         Name in the network, without the steps of a pipeline before it.
-    action : {"set", "at least", "at most", "multiply", "extend below", "extend above"}
-        What is done to its value or to the ends of its range.
+    action : {"set", "at least", "at most", "multiply", "extend below", "extend above", \
+            "put in front"}
+        What is done to its value or to the ends of its range; "put in front" inserts a
+        step of a pipeline before the network.
     value : object
-        The value, the bound, or the factor.
+        The value, the bound, the factor, or the step.
     reason : str
         Why, in a few words.
     """
@@ -112,6 +124,11 @@ class Finding:
         What to do, in one sentence.
     changes : tuple of Change, default=()
         The remedy as changes of parameters or of a space, for ``apply``.
+    alternatives : tuple of tuple of Change, default=()
+        Further remedies in the order in which ``apply`` takes them, if those before them
+        lowered the score or change nothing.
+    other_issues : tuple of str, default=()
+        Of a verdict, the names of the other issues.
     candidate : int or None, default=None
         The row of ``cv_results_`` that it is about; None if it is about all.
     subject : str, default=""
@@ -126,6 +143,8 @@ class Finding:
     evidence: Mapping[str, float] = field(default_factory=dict)
     remedy: str = ""
     changes: tuple[Change, ...] = ()
+    alternatives: tuple[tuple[Change, ...], ...] = ()
+    other_issues: tuple[str, ...] = ()
     candidate: int | None = None
     subject: str = ""
 
@@ -141,7 +160,10 @@ class Finding:
         """Name, outcome and message with the remedy: a row of a table for notebooks."""
         kind = self.outcome if self.severity is None else f"{self.outcome}, {self.severity}"
         name = f"{self.subject}, {self.name}" if self.subject else self.name
-        return [name, kind, f"{self.message} {self.remedy}".rstrip()]
+        texts = [self.message, self.remedy]
+        if self.other_issues:
+            texts.append(f"Other issues: {', '.join(self.other_issues)}.")
+        return [name, kind, " ".join(filter(None, texts))]
 
     @property
     def is_of_leaks(self) -> bool:
@@ -171,6 +193,7 @@ class Rule:
         evidence: Mapping[str, float] | None = None,
         remedy: str = "",
         changes: tuple[Change, ...] = (),
+        alternatives: tuple[tuple[Change, ...], ...] = (),
     ) -> Finding:
         """Return a finding, with evidence as plain numbers."""
         return Finding(
@@ -182,6 +205,7 @@ class Rule:
             evidence={name: float(value) for name, value in (evidence or {}).items()},
             remedy=remedy,
             changes=changes,
+            alternatives=alternatives,
         )
 
     issue = partialmethod(found, "issue")
@@ -211,6 +235,7 @@ _NAMES = {
         "optimistic best score",
         "fold that does harm",
         "failed candidates",
+        "features not scaled",
     ),
     201: (
         "duplicates across folds",
@@ -271,17 +296,17 @@ class Findings(tuple[Finding, ...]):
 
 
 def to_act_on(findings: Iterable[Finding]) -> list[Finding]:
-    """Return issues and then tips, the most severe first."""
-    return sorted(
-        (f for f in findings if f.outcome in _TO_ACT_ON),
-        key=lambda f: (_TO_ACT_ON.index(f.outcome), _SEVERITIES.index(f.severity)),
-    )
+    """Return issues and then tips, causes first and then the most severe."""
+    ordered = ranked(f for f in findings if f.outcome in _TO_ACT_ON)
+    return sorted(ordered, key=lambda f: _TO_ACT_ON.index(f.outcome))
 
 
-# Causes come before their consequences: a rate that is too high makes folds disagree and
-# losses rise; few samples make everything else uncertain; curves that still improve are not
-# judged yet.
+# Causes come before their consequences: features without a common scale make losses high
+# and jump; a rate that is too high makes folds disagree and losses rise; few samples make
+# everything else uncertain; curves that still improve are not judged yet.
 _CAUSES_FIRST = (
+    "features not scaled",
+    "failed candidates",
     "diverged",
     "too few rows",
     "learning rate too high",
@@ -295,7 +320,13 @@ _CAUSES_FIRST = (
 
 
 # A fit with a tip of these is not called good.
-_OF_FIT = ("underfitting", "no better than the baseline", "overfitting", "still improving")
+_OF_FIT = (
+    "features not scaled",
+    "underfitting",
+    "no better than the baseline",
+    "overfitting",
+    "still improving",
+)
 
 
 def good_fit(findings: Iterable[Finding]) -> Finding:
@@ -307,21 +338,29 @@ def good_fit(findings: Iterable[Finding]) -> Finding:
         return rule.not_applicable(f"There are issues: {', '.join(issues)}.")
     tips = [f for f in findings if f.outcome == "tip" and f.name in _OF_FIT]
     is_held_out = any(f.name == "overfitting" and f.outcome == "passed" for f in findings)
+    names = ", ".join(f.name for f in tips)
+    if any(f.severity != "low" for f in tips):
+        return rule.not_applicable(f"It is open whether the fit is good: {names}.")
     if not is_held_out and "overfitting" not in {f.name for f in tips}:
         return rule.not_applicable(
             "There is no held-out loss to judge by. Diagnose a search, such as "
             "GridSearchCV(net, {}, cv=5), or fit the network with early_stopping=True."
         )
-    names = ", ".join(f.name for f in tips)
-    if any(f.severity != "low" for f in tips):
-        return rule.not_applicable(f"It is open whether the fit is good: {names}.")
     if tips:
         return rule.passed(f"There is no fault, but it could be better: {names}.", {})
     return rule.passed("The network learns what it can, and no more.", {})
 
 
+def with_good_fit(
+    findings: Iterable[Finding], candidate: int | None = None
+) -> list[Finding]:
+    """Return findings behind the one that says whether the fit is good."""
+    findings = list(findings)
+    return [replace(good_fit(findings), candidate=candidate), *findings]
+
+
 def verdict(findings: Iterable[Finding]) -> Finding:
-    """Return the one finding to act on, or that all is well.
+    """Return the one finding to act on, or that the fit is good.
 
     Parameters
     ----------
@@ -331,8 +370,9 @@ def verdict(findings: Iterable[Finding]) -> Finding:
     Returns
     -------
     Finding
-        The issue that explains the others; else "good fit"; else the tip that keeps the
-        fit from being called good; else the first finding.
+        The issue that explains the others, with their names: a leak that makes scores too
+        good, else a cause before its consequences; without issues "good fit", or the tip
+        that keeps the fit from being called good, or the first finding.
 
     Raises
     ------
@@ -357,10 +397,22 @@ def verdict(findings: Iterable[Finding]) -> Finding:
         for f in findings
         if f.outcome == "tip" and f.name in _OF_FIT and f.severity != "low"
     )
-    return (issues or good or doubts or findings)[0]
+    first, *others = issues or (good or doubts or findings)[:1]
+    return replace(first, other_issues=tuple(f.name for f in others))
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings with causes before their consequences, those without a rank last."""
+    """Return findings with causes before their consequences, then the most severe first.
+
+    Leaks that make scores too good come before all others.
+    """
     rank = {name: i for i, name in enumerate(_CAUSES_FIRST)}
-    return sorted(findings, key=lambda f: rank.get(f.name, len(rank)))
+
+    def place(finding: Finding) -> tuple[int, int]:
+        severity = _SEVERITIES.index(finding.severity)
+        is_serious = finding.is_of_leaks and finding.severity in {"medium", "high"}
+        if is_serious and finding.outcome == "issue":
+            return -1, severity
+        return rank.get(finding.name, len(rank)), severity
+
+    return sorted(findings, key=place)

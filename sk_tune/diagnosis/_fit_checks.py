@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Checks of a network's curves: its epochs, its fit and its learning rate.
+"""Checks of a network's curves: its epochs and its fit.
 
 Training is measured in learning rate spent, not in epochs, because a schedule that ends at
 0 makes every curve flat at its end.  Each time that it grows by the square root of 2, the
@@ -9,9 +9,8 @@ shrink.  A power law falls by the same each time.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -25,6 +24,10 @@ from sk_tune.diagnosis._curves import (
 )
 from sk_tune.diagnosis._findings import RULES, Finding, Severity, share
 from sk_tune.diagnosis._remedies import (
+    FEWEST_EPOCHS,
+    Steps,
+    described,
+    in_steps,
     is_free,
     larger_network,
     longer_training,
@@ -40,8 +43,6 @@ SURE = 0.9
 # A loss that is this small a part of the constant prediction's may still halve, but
 # there is next to nothing left to gain, and it is that of a few samples.
 _SMALL_LOSS = 0.06
-# Epochs of a brief training.
-_BRIEF = 10
 # Further than two doublings a curve cannot be extrapolated by its last one.
 _TIMES = 4.0
 # Share of the learning rate that is spent before a schedule slows down by half.  What falls
@@ -92,7 +93,7 @@ def trend(summary: Summary) -> Trend:
 def is_improving(summary: Summary) -> bool:
     """Return whether more epochs are sure to help much: the loss falls, and is not low."""
     coming = trend(summary)
-    is_brief = summary.n_epochs < _BRIEF
+    is_brief = summary.n_epochs < FEWEST_EPOCHS
     # Four times the epochs are worth it if they take the first of these shares off the
     # held-out loss, or if the last fall is the second share of all that was learnt, which
     # is that of a training that has hardly begun. Most long curves that still fall soon
@@ -128,7 +129,7 @@ def check_improving(summary: Summary) -> Finding:
     if summary.n_epochs < 2:
         return rule.tip(
             "medium",
-            "One epoch shows no trend.",
+            _ONE_EPOCH,
             evidence,
             "Train for more epochs.",
             longer_training(summary.params, summary.n_epochs, 2 * _TIMES),
@@ -149,7 +150,7 @@ def check_improving(summary: Summary) -> Finding:
             evidence,
         )
     # An extrapolation of many epochs is less far off in shares, and they cost more.
-    factor = _TIMES if is_issue and summary.n_epochs < _BRIEF else 2.0
+    factor = _TIMES if is_issue and summary.n_epochs < FEWEST_EPOCHS else 2.0
     changes = longer_training(summary.params, summary.n_epochs, factor)
     remedy = f"Train for {factor:.0f} times as many epochs."
     if factor < _TIMES:
@@ -184,6 +185,7 @@ def check_converged(summary: Summary) -> Finding:
     )
 
 
+_ONE_EPOCH = "One epoch shows no trend."
 # Folds must agree on the rise.  What it usually varies by between them is taken into
 # account, because three of them tell little of that.
 _USUAL_SPREAD = 0.1
@@ -197,7 +199,11 @@ def check_overfitting(summary: Summary) -> Finding:
     rule = RULES["overfitting"]
     if not summary.has_valid:
         return rule.not_applicable("There is no held-out loss to compare with.")
+    if summary.n_epochs < 2:
+        return rule.not_applicable(_ONE_EPOCH)
     best = summary.best_epoch
+    steps = in_steps(regularise(summary.params, best + 1, summary.n_epochs))
+    remedy = described(steps[0])
     least = float(np.sort(summary.valid_best).mean())
     rises = log_ratio(summary.valid_end, summary.valid_best) - least_by_chance(summary)
     rise = summary.estimate(rises, usual=_USUAL_SPREAD)
@@ -224,14 +230,12 @@ def check_overfitting(summary: Summary) -> Finding:
             f"The held-out loss rose by {share(relative)} after epoch {best + 1}, while "
             "the training loss fell."
         )
-        remedy = "Regularise more, or stop near the best epoch."
-        changes = regularise(summary.params, best + 1)
         # Above this a network is past its best, and sooner if nothing regularises it.
         limit = 0.06 if is_free(summary.params) else 0.12
         if relative <= limit or summary.keeps_best:
-            return rule.tip("low", message, evidence, remedy, changes)
+            return rule.tip("low", message, evidence, remedy, *steps)
         severity: Severity = "high" if relative > 0.5 else "medium"
-        return rule.issue(severity, message, evidence, remedy, changes)
+        return rule.issue(severity, message, evidence, remedy, *steps)
     in_vain = _learns_in_vain(summary, float(train[best]))
     if (by_heart or in_vain) and not summary.keeps_best:
         return rule.issue(
@@ -239,8 +243,8 @@ def check_overfitting(summary: Summary) -> Finding:
             f"The training loss fell to {share(1 - relative_gap)} of the held-out loss, "
             f"which gained nothing after epoch {best + 1}.",
             evidence,
-            "Regularise more.",
-            regularise(summary.params, best + 1),
+            remedy,
+            *steps,
         )
     return rule.passed("The held-out loss does not rise beyond its noise.", evidence)
 
@@ -264,6 +268,8 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
     rule = RULES["underfitting"]
     if not summary.has_valid:
         return rule.not_applicable("There is no held-out loss to compare with.")
+    if summary.n_epochs < 2:
+        return rule.not_applicable(_ONE_EPOCH)
     level = summary.estimate(summary.train_end, summary.reference)
     left = level.mean / summary.reference
     gap = summary.estimate(summary.valid_end - summary.train_end, level.mean)
@@ -300,6 +306,10 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
     return rule.issue("medium", reason, evidence, remedy, changes)
 
 
+# A gain below this share of the loss is not worth telling.
+_WORTH_TELLING = 0.01
+
+
 def _poor_fit(summary: Summary, left: float, relative_gap: float) -> str | None:
     """Return why a network's curves say that it underfits, or None."""
     held_back = restraints(summary.params)
@@ -316,9 +326,13 @@ def _poor_fit(summary: Summary, left: float, relative_gap: float) -> str | None:
     is_poor = left > 0.35 and relative_gap < 0.05 and learnt > _LEAST_LEARNT
     if not is_poor or is_improving(summary):
         return None
+    coming = trend(summary).gain
+    end = "no longer falls"
+    if coming.at_least(SURE) > 0 and coming.mean > _WORTH_TELLING:
+        end = f"would fall by {share(coming.mean)} only with {_TIMES:.0f} times the epochs"
     return (
         f"{share(left)} of a constant prediction's loss is left even on the training "
-        "rows, and it no longer falls."
+        f"rows, and the held-out loss {end}."
     )
 
 
@@ -342,7 +356,13 @@ def check_baseline(summary: Summary) -> Finding:
             f"The held-out loss is {share(learnt)} below that of a constant prediction.",
             evidence,
         )
+    above = float(summary.train_end.mean()) / summary.reference
+    if above > _ABOVE and not restraints(summary.params):
+        return _not_there_yet(summary, above, evidence)
     remedy = "Check that the features tell of the target, and that both are prepared."
+    if summary.n_epochs < 2:
+        message = "After one epoch the held-out loss is not below a constant prediction's."
+        return rule.tip("medium", message, evidence, remedy)
     # Without any regularisation a network may overfit before it has learnt anything else.
     if learnt > _LEAST_LEARNT or is_improving(summary) or is_free(summary.params):
         return rule.tip(
@@ -353,181 +373,43 @@ def check_baseline(summary: Summary) -> Finding:
             remedy,
         )
     # Anything learnt nevertheless is chance, and makes the network worse than the constant.
-    changes = regularise(summary.params, summary.best_epoch + 1)
+    steps = regularise(summary.params, summary.best_epoch + 1, summary.n_epochs)
     return rule.issue(
         "high",
         "Even at its best the held-out loss is not below that of a constant prediction.",
         evidence,
-        f"{remedy} Until then a network that is regularised more does less harm.",
-        () if restraints(summary.params) else changes,
+        remedy,
+        *in_steps(() if restraints(summary.params) else steps),
     )
 
 
-# Rates by the optimizer's typical one.  From the first on, a network that overfits from its
-# first epochs on does so because of its steps; from the second on, one that learns nothing
-# is stuck; below the third a training that has hardly begun is explained.
-_RAISED_RATE, _HIGH_RATE, _TINY_RATE = 2.0, 7.0, 0.05
+# Share of a constant prediction's loss above which training has not come down to it.
+_ABOVE = 1.05
+# Learning rates by the optimizer's typical one, from which on steps may be too long.
+RAISED_RATE = 2.0
 
 
-def check_diverged(summary: Summary) -> Finding:
-    """Look for losses that are infinite or far above where they started: an issue if so."""
-    end = float(np.sort(summary.raw_train[:, -1]).mean())
-    evidence = {"train_loss": end, "reference": summary.reference}
-    if summary.is_finite and end <= 3 * summary.reference:
-        return RULES["diverged"].passed(
-            "All losses are finite and below where they began.", evidence
-        )
-    message = "A loss became infinite or NaN."
-    if summary.is_finite:
-        times = f"{end / summary.reference:.3g} times"
-        message = f"The training loss ends at {times} that of a constant prediction."
-    return diverged(message, evidence, summary.params)
-
-
-def diverged(
-    message: str, evidence: Mapping[str, float], params: Mapping[str, Any]
+def _not_there_yet(
+    summary: Summary, above: float, evidence: Mapping[str, float]
 ) -> Finding:
-    remedy = "Lower the learning rate, or clip the gradient."
-    return RULES["diverged"].issue("high", message, evidence, remedy, lower_rate(params))
-
-
-def check_rate_high(summary: Summary) -> Finding:
-    """Look for a training loss that jumps: an issue if the learning rate is too high."""
-    rule = RULES["learning rate too high"]
-    if summary.n_epochs < 2:
-        return rule.not_applicable("One epoch does not show how the loss moves.")
+    """Describe a training loss above that of a constant prediction, falling or not."""
     curve = summary.mean("raw_train")
-    steps = np.diff(curve)
-    rises = float(steps[steps > 0].sum())
-    evidence = {
-        "peak": float(curve.max()) / summary.reference,
-        "jaggedness": rises / max(float(np.ptp(curve)), 1e-12 * summary.reference),
-        "rises_by_epoch": rises / summary.reference / summary.n_epochs,
-        "level": float(curve[-1]) / summary.reference,
-    }
-    relative = relative_rate(summary.params)
-    if relative is not None:
-        evidence["rate_by_typical"] = relative
-    causes = [*_jumps(summary, evidence), *_too_much(summary, relative, evidence)]
-    if not causes:
-        return rule.passed("The training loss is driven down steadily.", evidence)
-    return rule.issue(
+    falls = bool(curve[-1] < 0.98 * curve[len(curve) // 2])
+    is_fast = (relative_rate(summary.params) or 0.0) >= RAISED_RATE
+    said = f"The training loss is {above:.3g} times that of a constant prediction"
+    longer = longer_training(summary.params, summary.n_epochs, _TIMES)
+    steps: Steps = (lower_rate(summary.params),)
+    if falls and not is_fast:
+        steps = (longer, raise_rate(summary.params))
+    rule = RULES["no better than the baseline"]
+    # That more epochs help is a finding of its own then.
+    make = rule.tip if is_improving(summary) else rule.issue
+    return make(
         "high",
-        f"The learning rate is too high: {', and '.join(causes)}.",
+        f"{said}, and still falls." if falls else f"{said}.",
         evidence,
-        "Lower the learning rate; scale the features, if they are not.",
-        lower_rate(summary.params),
+        "Scale the features, if they are not; then train for longer."
+        if falls and not is_fast
+        else "Scale the features, if they are not; then lower the learning rate.",
+        *in_steps(steps),
     )
-
-
-def _jumps(summary: Summary, evidence: Mapping[str, float]) -> Iterator[str]:
-    """Yield what the training loss shows."""
-    # Networks that are held back have high and jagged losses at usual rates, too.
-    suspect = _HIGH_RATE if restraints(summary.params) else _RAISED_RATE
-    is_raised = evidence.get("rate_by_typical", suspect) >= suspect
-    # Losses start near the constant prediction's: one that gets far above it was thrown
-    # there by steps that are too long.  At a usual rate it must get higher.
-    if evidence["peak"] > (2 if is_raised else 5):
-        yield (
-            f"the training loss rose to {evidence['peak']:.3g} times that of a constant "
-            "prediction"
-        )
-    # A loss goes up and down a little by the chance of its batches.  It does not follow its
-    # gradient if the sum of its rises is so much of its fall, and of the constant
-    # prediction's loss in each epoch.
-    is_jagged = evidence["jaggedness"] > 0.25 and evidence["rises_by_epoch"] > 0.02
-    if is_raised and is_jagged and summary.n_epochs >= 5:
-        part = share(evidence["jaggedness"])
-        yield f"the rises of the training loss are {part} of its fall"
-
-
-def _too_much(
-    summary: Summary, relative: float | None, evidence: Mapping[str, float]
-) -> Iterator[str]:
-    """Yield what a rate that is known to be high explains."""
-    if relative is None or relative < _RAISED_RATE:
-        return
-    said = f"at {relative:.3g} times the usual one"
-    if not summary.has_valid:
-        if relative >= _HIGH_RATE and summary.raw_train[:, -1].mean() > summary.reference:
-            yield f"nothing is learnt {said}"
-        return
-    best = float(summary.valid_best.mean()) / summary.reference
-    rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
-    turns_early = (
-        not is_free(summary.params)
-        and rise > math.log1p(0.08)
-        and summary.best_epoch < 4
-        and summary.n_epochs >= 10
-    )
-    # Some networks, small ones above all, bear a rate that is extreme; then the training
-    # loss must also go up and down by a share of its fall, or rise.
-    is_rough = evidence["jaggedness"] > 0.15 or evidence["peak"] > 1.3
-    if best > 0.985:
-        # Where there is nothing to be learnt, held-out losses rise at any rate.
-        if relative >= _HIGH_RATE:
-            yield f"nothing is learnt {said}"
-    elif turns_early:
-        yield f"the held-out loss rises from epoch {summary.best_epoch + 2} on {said}"
-    elif best > 0.1 and relative >= (12 if is_rough else 50):
-        yield f"{share(best)} of a constant prediction's loss is left {said}"
-
-
-def check_rate_low(summary: Summary) -> Finding:
-    """Look for a loss that hardly moves: an issue if the learning rate is too low."""
-    rule = RULES["learning rate too low"]
-    if summary.n_epochs < 4:
-        return rule.not_applicable("There are too few epochs to tell slow from short.")
-    relative = relative_rate(summary.params)
-    train = summary.train
-    first, half, end = (
-        float(np.sort(values).mean())
-        for values in (train[:, 0], summary.at_share(train, 0.5), train[:, -1])
-    )
-    # The first epoch's mean is a fall already; before it a network is hardly better than
-    # a constant.
-    start = max(first, summary.reference)
-    # The share of the fall that is in the first half of the training.
-    early = (start - half) / (start - end) if start > end else 1.0
-    left = float(summary.train_end.mean()) / summary.reference
-    evidence = {"early_share": early, "left": left}
-    if relative is None:
-        # Half of a straight line's fall is in the first half of the training, nearly all of
-        # a curve's that arrives; and slowness is a problem if much is left.
-        is_slow = early < 0.75 and left > 0.2 and _still_falls(summary)
-    else:
-        evidence["rate_by_typical"] = relative
-        # Rate or epochs, of which small networks need 30: the one further below the usual.
-        is_low = relative < min(0.25, summary.n_epochs / 30)
-        is_low &= relative < _TINY_RATE or not restraints(summary.params)
-        is_slow = is_low and _still_falls(summary, relative)
-        is_slow |= relative < _TINY_RATE and left > 0.9
-    if not is_slow:
-        return rule.passed("The loss falls as fast as can be expected.", evidence)
-    return rule.issue(
-        "high",
-        f"The training loss still is {share(left)} of a constant prediction's, and creeps "
-        "down.",
-        evidence,
-        "Raise the learning rate.",
-        raise_rate(summary.params),
-    )
-
-
-def _still_falls(summary: Summary, relative: float = 0.0) -> bool:
-    """Return whether training and held-out losses fall until the end."""
-    if not summary.has_valid:
-        return bool(np.diff(summary.mean("train"))[-1] < 0)
-    coming = trend(summary)
-    # The last part of the training brought so much of all that was learnt, or four times
-    # the training would take so much off a loss, which was not trained for long already.
-    is_much = is_steep = coming.of_learnt > 0.18
-    is_much |= coming.gain.mean > 0.08 and summary.n_epochs < 60
-    if relative >= _TINY_RATE:
-        # Most networks arrive with a rate that is low but not tiny.  It must be seen that
-        # this one does not: its loss falls as in a straight line, or hardly any is left,
-        # which training went on to lower all the time.
-        left = float(summary.train_end.mean()) / summary.reference
-        is_much &= (is_steep and coming.ratio >= 0.95) or left < 0.25
-    falls = is_much and coming.gain.at_least(SURE) > 0
-    return summary.is_least_late and falls and summary.carries_over

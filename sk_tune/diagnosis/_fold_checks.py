@@ -20,9 +20,15 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv, cross_val_score
 
 from sk_tune.diagnosis._curves import USUAL_FOLDS, Summary, estimate, log_ratio, smooth
-from sk_tune.diagnosis._findings import RULES, Change, Finding, share
+from sk_tune.diagnosis._findings import RULES, Finding, share
 from sk_tune.diagnosis._fit_checks import SURE, trend
-from sk_tune.diagnosis._remedies import longer_training, more_steps, regularise, restrained
+from sk_tune.diagnosis._remedies import (
+    Steps,
+    in_steps,
+    longer_training,
+    more_steps,
+    regularise,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -134,22 +140,21 @@ def _logs(losses: Floats) -> Floats:
     return np.asarray(np.log(np.maximum(losses, 1e-12 * max(losses.max(), 1e-12))))
 
 
-def _of_few_rows(summary: Summary) -> tuple[Change, ...]:
-    """Return what can be done for a network until there are more samples."""
+def _of_few_rows(summary: Summary) -> Steps:
+    """Return remedies for a network until there are more samples."""
     rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
     by_heart = summary.train_end.mean() < 0.05 * summary.valid_end.mean()
     if rise > math.log1p(0.05) or by_heart:
-        return regularise(summary.params, summary.best_epoch + 1)
+        return regularise(summary.params, summary.best_epoch + 1, summary.n_epochs)
     if summary.n_samples is not None:
         n_held_out = summary.n_samples * summary.n_repeats / len(summary.valid)
         n_rows = max(1, round(summary.n_samples - n_held_out))
         if steps := more_steps(summary.params, summary.n_epochs, n_rows):
-            # More steps through few samples are also more ways to learn them by heart.
-            return (*steps, *restrained(summary.params))
+            return (steps,)
     coming = trend(summary)
     is_sure = coming.gain.mean > 0.05 and coming.gain.at_least(SURE) > 0
     if summary.is_least_late and is_sure:
-        return longer_training(summary.params, summary.n_epochs, 2.0)
+        return (longer_training(summary.params, summary.n_epochs, 2.0),)
     return ()
 
 
@@ -175,7 +180,7 @@ def check_rows(summary: Summary) -> Finding:
             evidence,
             "Get more rows, or repeat the folds; until then prefer simple models, or the "
             "mean of several networks.",
-            _of_few_rows(summary),
+            *in_steps(_of_few_rows(summary)),
         )
     return rule.passed("The folds agree well enough to tell.", evidence)
 

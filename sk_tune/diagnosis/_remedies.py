@@ -11,6 +11,9 @@ import numpy as np
 from sk_tune._text import is_number
 from sk_tune.diagnosis._findings import Action, Change
 
+# Remedies in the order in which they are tried.
+Steps = tuple[tuple[Change, ...], ...]
+
 # Learning rates that small networks on standardised data are usually trained with.  For
 # Adam and its kin the step of each weight is about the rate itself, whatever the gradient.
 _TYPICAL_RATES = {"adamw": 3e-3, "adam": 3e-3, "rmsprop": 1e-3, "sgd": 3e-2}
@@ -19,14 +22,36 @@ _MOMENTUM = 0.9
 # A rate that is further than this from the typical one goes to that one at once.
 _FAR = 30.0
 _RATE_FACTOR = 10.0
+# Epochs of a brief training; no remedy leaves fewer.
+FEWEST_EPOCHS = 10
 # Layers of so few units are a bottleneck for nearly any data.
 _NARROW = 4
 # If samples are few a batch may hold all of them, and an epoch is a step or two.
 _FEW_STEPS, _SMALL_BATCH, _TIMES_AS_LONG = 4, 8, 3
 _WIDTHS = ("width", "n_channels", "hidden_size")
 _WIDER, _WIDE = 4, 32
+_MOST_DROPOUT = 0.5
 # Regularisation that held a network back is lowered to this.
 _MODERATE = {"dropout": 0.2, "weight_decay": 1e-3, "l1": 0.0}
+
+
+def in_steps(steps: Steps) -> tuple[tuple[Change, ...], Steps]:
+    """Return the first remedy, and the others for when it does not help."""
+    return (steps[0], steps[1:]) if steps else ((), ())
+
+
+_DESCRIBED = {
+    "max_epochs": "Stop after about {} epochs, or set early_stopping.",
+    "dropout": "Raise dropout to {}.",
+    "weight_decay": "Raise weight_decay to {}.",
+}
+
+
+def described(changes: tuple[Change, ...]) -> str:
+    """Return a remedy against overfitting as a sentence."""
+    if not changes:
+        return "Regularise more, or stop near the best epoch."
+    return _DESCRIBED[changes[0].parameter].format(changes[0].value)
 
 
 def restraints(params: Mapping[str, Any]) -> list[str]:
@@ -96,6 +121,12 @@ def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     return (_change(name, "at least", value, reason),)
 
 
+def clipped(params: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Return the change to gradients whose norm is at most 1."""
+    reason = "single steps are too long"
+    return _known(params, _change("gradient_clip", "at most", 1.0, reason))
+
+
 def longer_training(
     params: Mapping[str, Any], n_epochs: int, factor: float
 ) -> tuple[Change, ...]:
@@ -123,29 +154,25 @@ def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[C
     return _known(params, change)
 
 
-def regularise(params: Mapping[str, Any], best_epoch: int) -> tuple[Change, ...]:
-    """Return changes against overfitting; `best_epoch`, from 1, has the least loss."""
-    more_decay = float(f"{5 * (number(params, 'weight_decay') or 0.0):.6g}")
-    decay = max(_least_decay(params), more_decay)
+def regularise(params: Mapping[str, Any], best_epoch: int, n_epochs: int) -> Steps:
+    """Return remedies against overfitting, one change each: epochs, dropout, decay.
+
+    `best_epoch`, from 1, is that of the least held-out loss.
+    """
     reason = "the network learns its training rows by heart"
-    why_earlier = f"the held-out loss was least after epoch {best_epoch}"
-    return _known(
-        params,
-        _change("dropout", "at least", _more_dropout(params), reason),
-        _change("weight_decay", "at least", decay, reason),
-        # Regularised, a network has its least held-out loss later than without.
-        _change("max_epochs", "at most", 2 * best_epoch, why_earlier),
-    )
-
-
-def restrained(params: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return what lets a network train longer on few samples: dropout and weight decay."""
-    reason = "few rows are soon learnt by heart"
-    return _known(
-        params,
-        _change("dropout", "at least", _more_dropout(params), reason),
-        _change("weight_decay", "at least", _least_decay(params), reason),
-    )
+    # Shorter trainings are not judged by their trend.
+    fewer = max(best_epoch, FEWEST_EPOCHS)
+    why_fewer = f"the held-out loss was least after epoch {best_epoch}"
+    dropout = number(params, "dropout") or 0.0
+    steps = [
+        _change("max_epochs", "at most", fewer, why_fewer) if fewer < n_epochs else None,
+        _change("dropout", "at least", _more_dropout(params), reason)
+        if dropout < _MOST_DROPOUT
+        else None,
+        _change("weight_decay", "at least", _more_decay(params), reason),
+    ]
+    known = [_known(params, step) for step in steps if step is not None]
+    return tuple(step for step in known if step)
 
 
 def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -171,12 +198,15 @@ def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
 
 
 def _more_dropout(params: Mapping[str, Any]) -> float:
-    return min(0.5, round((number(params, "dropout") or 0.0) + 0.2, 6))
+    return min(_MOST_DROPOUT, round((number(params, "dropout") or 0.0) + 0.2, 6))
 
 
-def _least_decay(params: Mapping[str, Any]) -> float:
-    # AdamW's default of 0.01 does next to nothing in the few steps of a small network.
-    return 1.0 if _is_decoupled(params) else 3e-3
+def _more_decay(params: Mapping[str, Any]) -> float:
+    # AdamW's default of 0.01 does next to nothing in the few steps of a small network; in
+    # the gradient of other optimizers decay competes with a loss of order 1.
+    least, most = (0.1, 1.0) if _is_decoupled(params) else (1e-3, 1e-2)
+    decay = number(params, "weight_decay") or 0.0
+    return max(decay, least, min(most, float(f"{3 * decay:.6g}")))
 
 
 def number(params: Mapping[str, Any], name: str) -> float | None:

@@ -538,8 +538,13 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         resource = granted_resource(self)
         results = self.cv_results_
         rows = last_rows(results["params"], resource, results.get("failure_reason"))
+        scales = ([f.inputs for f in folds if f.inputs] for folds in self._outcomes)
         return SearchRecord(
-            n_rows=self._n_rows, y=self._y, last_rows=rows, resource=resource
+            n_rows=self._n_rows,
+            y=self._y,
+            last_rows=rows,
+            resource=resource,
+            inputs=tuple(next(iter(of_row), None) for of_row in scales),
         )
 
     def report(self, path: str | Path, *, X: Any = None, y: Any = None) -> Path:

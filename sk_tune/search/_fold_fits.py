@@ -25,6 +25,7 @@ from sklearn.utils import get_tags
 from skorch import NeuralNet
 
 from sk_tune._compat import FoldTask, method_params, num_samples
+from sk_tune._input_scale import InputScale, input_scale
 from sk_tune._text import error_text
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.engine import Fit, data_fingerprint, params_fingerprint, reason_against_net
@@ -219,6 +220,8 @@ class FitMaker:
         # Positions are kept alive, because their identity tells one fold from the other.
         self._positions: dict[tuple[int, int], tuple[Any, Any]] = {}
         self._joined: dict[Any, _Joined] = {}
+        # The scale of the latest inputs, with the samples that it was measured on.
+        self._scale: tuple[Any, Any, InputScale | None] = (None, None, None)
 
     @contextmanager
     def sharing_folds(self) -> Iterator[None]:
@@ -236,6 +239,14 @@ class FitMaker:
         """Drop the samples joined before, unless all candidates share them."""
         if not _varies_network_only(task):
             self._joined.clear()
+
+    def scale_of(self, fit: Fit) -> InputScale | None:
+        """Return the scale of the features that a network trains on."""
+        X, rows, _ = self._scale
+        if X is not fit.X or rows is not fit.rows:
+            scale = input_scale(fit.X, fit.estimator, fit.rows)
+            self._scale = (fit.X, fit.rows, scale)
+        return self._scale[2]
 
     def memory(self, task: FoldTask) -> FoldCache:
         """Return a new cache that one fit of a task's pipeline asks for transformers."""

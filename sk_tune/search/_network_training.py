@@ -78,6 +78,8 @@ class Trainer:
         fit, work.is_exact, work.solo_reason = self.maker.make(work.task, name)
         if fit is None:
             return
+        if work.task.fold == 0:
+            work.inputs = self.maker.scale_of(fit)
         try:
             work.n_epochs = int(fit.estimator.max_epochs)
         except (TypeError, ValueError, OverflowError):

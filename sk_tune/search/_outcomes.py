@@ -13,6 +13,7 @@ import pandas as pd
 from sklearn.base import is_classifier
 
 from sk_tune._compat import FoldTask
+from sk_tune._input_scale import InputScale
 from sk_tune._metric import as_columns
 from sk_tune._search_record import NOT_TRAINED, UNSCORED
 from sk_tune._text import html_table, seconds_text, text_table
@@ -52,6 +53,7 @@ class FoldOutcome:
     itself); `solo_reason` says why no fleet could carry it, `reason` why it has no score,
     `unscored` why its predictions have none, which is no failure of training, and
     `was_stopped` that a race, Ctrl-C or the time budget ended it, which is none either.
+    `inputs` is the scale of the network's features, measured on the first fold only.
     """
 
     train_loss: Array = field(default_factory=lambda: np.empty(0))
@@ -70,6 +72,7 @@ class FoldOutcome:
     reason: str = ""
     unscored: str = ""
     was_stopped: bool = False
+    inputs: InputScale | None = None
 
 
 def hold(estimator: Any, X: Any, rows: Array) -> HeldOut | None:
@@ -209,6 +212,7 @@ class Work:
     is_exact: bool = False
     is_ahead: bool = False
     solo_reason: str = ""
+    inputs: InputScale | None = None
 
 
 def fit_name(row: int, fold: int) -> str:
@@ -306,6 +310,7 @@ def trained_outcome(
         solo_reason=trained.solo_reason,
         reason="" if error is None else trained.message or str(error),
         unscored=unscored,
+        inputs=work.inputs,
     )
 
 

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Remedies carried out."""
 
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -373,3 +376,79 @@ def test_changes_are_a_table_in_a_notebook():
     row = "<td>rate</td><td>[0.1, 0.9]</td><td>[0.1]</td><td>a &lt; b</td>"
     assert row in html
     assert apply([], {})._repr_html_() == "<p>Nothing was changed.</p>"
+
+
+@pytest.fixture
+def separable():
+    X = np.random.default_rng(0).normal(size=(300, 5))
+    return X, (X[:, 0] > 0).astype(int)
+
+
+def test_a_remedy_that_lowered_the_score_is_taken_back_and_not_repeated(separable):
+    """The next one starts from where the first did; when none is left, nothing changes."""
+    epochs, dropout = (
+        (Change(parameter=name, action=action, value=value, reason="overfits"),)
+        for name, action, value in (("max_epochs", "at most", 1), ("dropout", "set", 0.8))
+    )
+    issue = replace(finding("overfitting", *epochs), alternatives=(dropout,))
+    search = GridSearchCV(net(width=16, max_epochs=20), {}, cv=3).fit(*separable)
+
+    first = apply([issue], search)
+    worse = pickle.loads(pickle.dumps(first.target)).fit(*separable)
+    second = apply([issue], worse)
+    again = second.target.fit(*separable)
+    third = apply([issue], again)
+
+    assert [c.parameter for c in first.changes] == ["max_epochs"]
+    assert worse.best_score_ < search.best_score_
+    assert str(second).splitlines() == [
+        f"max_epochs: 1 -> 20 (the score fell from {search.best_score_:.4g} to "
+        f"{worse.best_score_:.4g})",
+        "dropout: 0.0 -> 0.8 (overfits)",
+    ]
+    assert again.best_score_ < search.best_score_
+    assert [(c.parameter, c.after) for c in third.changes] == [("dropout", 0.0)]
+    restored = third.target.fit(*separable)
+    assert restored.best_score_ == search.best_score_
+    assert apply([issue], restored).changes == ()
+
+
+def test_a_remedy_that_raised_the_score_stays(separable):
+    """The next call starts from the better search."""
+    search = GridSearchCV(net(width=16, max_epochs=1), {}, cv=3).fit(*separable)
+    longer = Change(parameter="max_epochs", action="at least", value=20, reason="")
+
+    better = apply([finding("still improving", longer)], search).target.fit(*separable)
+    applied = apply([finding("overfitting", DROPOUT)], better)
+
+    assert better.best_score_ > search.best_score_
+    assert [c.parameter for c in applied.changes] == ["dropout"]
+    assert applied.target.estimator.max_epochs == 20
+
+
+def test_networks_are_judged_by_their_held_out_loss(separable):
+    """As far as early stopping held samples out; others are never taken back."""
+    one_epoch = Change(parameter="max_epochs", action="at most", value=1, reason="")
+    issue = finding("overfitting", one_epoch)
+    for stops, n_changes in ((True, 1), (False, 0)):
+        network = net(width=16, max_epochs=20, early_stopping=stops).fit(*separable)
+        worse = apply([issue], network).target.fit(*separable)
+
+        assert len(apply([issue], worse).changes) == n_changes
+
+
+def test_scale_is_treated_first_and_leaks_block_all():
+    """A fold that is unlike the others may be so by the scale; nothing mends a leak."""
+    change = Change(
+        parameter="scaler", action="put in front", value=StandardScaler(), reason=""
+    )
+    scale, rate = finding("features not scaled", change), finding("diverged", RATE)
+    leak = replace(finding("groups across folds"), code="SKT203", severity="high")
+    folds = finding("folds disagree")
+
+    def changed(*issues):
+        return [c.parameter for c in apply(issues, net()).changes]
+
+    assert changed(rate, scale) == changed(folds, rate, scale) == ["standardscaler"]
+    assert changed(finding("too few rows", DROPOUT), scale) == ["standardscaler"]
+    assert changed(leak, scale) == changed(folds, rate) == []

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import loguniform
 from sklearn.datasets import load_breast_cancer, make_friedman1
+from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -272,6 +273,7 @@ PUBLISHED = {
     "SKT115": "optimistic best score",
     "SKT116": "fold that does harm",
     "SKT117": "failed candidates",
+    "SKT118": "features not scaled",
     "SKT201": "duplicates across folds",
     "SKT202": "near duplicates across folds",
     "SKT203": "groups across folds",
@@ -357,3 +359,110 @@ def test_issues_come_before_tips_and_the_severe_ones_first():
     found = [(f.outcome, f.severity) for f in to_act_on(findings)]
 
     assert found == [kinds[3], kinds[2], kinds[0]]
+
+
+def test_leaks_are_part_of_the_diagnosis_when_data_are_given():
+    """Random labels with copied rows look like a good fit in the curves."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, 5)).repeat(3, axis=0)
+    y = rng.integers(0, 2, size=150).repeat(3)
+    network = MLPClassifier(width=64, max_epochs=60, learning_rate=0.01, random_state=0)
+    cv = StratifiedKFold(3, shuffle=True, random_state=0)
+    search = GridSearchCV(network, {}, cv=cv).fit(X, y)
+
+    blind, found = verdict(diagnose(search)), verdict(diagnose(search, X, y))
+
+    assert search.best_score_ > 0.8
+    assert blind.name == "good fit"
+    assert (found.name.endswith("duplicates across folds"), found.outcome) == (
+        True,
+        "issue",
+    )
+    # On folds that keep copies together nothing leaks.
+    grouped = GridSearchCV(network, {}, cv=GroupKFold(3))
+    groups = np.arange(150).repeat(3)
+    findings = diagnose(grouped.fit(X, y, groups=groups), X, y, groups=groups)
+    assert [f.name for f in findings if f.is_of_leaks and f.outcome == "issue"] == []
+
+
+def test_of_one_network_only_columns_are_checked():
+    """It has no folds that could share rows."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, size=100)
+    X = np.column_stack([rng.normal(size=100), y])
+
+    findings = diagnose(MLPClassifier(max_epochs=2).fit(X, y), X, y)
+
+    own = {f.name: f.outcome for f in findings if f.is_of_leaks}
+    assert set(own) == {
+        "target among the features",
+        "feature that gives the target away",
+        "outliers",
+    }
+    assert verdict(findings).name == "target among the features"
+
+
+@pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.FitFailedWarning", "ignore:.*non-finite"
+)
+def test_a_chosen_candidate_that_failed_is_the_verdict():
+    """Reason and remedy are named, where only some folds failed and where all did."""
+    X, y = load_breast_cancer(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    network = MLPClassifier(optimizer="sgd", max_epochs=5, random_state=0)
+    rates = {"learning_rate": [0.01, 1e12]}
+    search = GridSearchCV(network, rates, cv=3).fit(X, y)
+
+    findings = diagnose(search, candidate=1)
+    found = verdict(findings)
+
+    assert (found.name, found.outcome) == ("failed candidates", "issue")
+    assert "Lower learning_rate" in found.message
+    assert found.changes[0].value == pytest.approx(0.03)
+    assert verdict(diagnose(search)).name != "failed candidates"
+    tip = next(f for f in diagnose(search) if f.name == "failed candidates")
+    assert (tip.outcome, tip.severity) == ("tip", "low")
+    # The search was chosen by NaN, because each candidate failed on a fold.
+    search.cv_results_["split0_test_score"][:] = np.nan
+    search.cv_results_["failure_reason"][:] = search.cv_results_["failure_reason"][1]
+    assert verdict(diagnose(search)).name == "failed candidates"
+
+
+@pytest.mark.filterwarnings("ignore:.*non-finite")
+def test_where_all_candidates_fail_the_error_names_reason_and_remedy():
+    """There is no search to diagnose then."""
+    X, y = load_breast_cancer(return_X_y=True)
+    network = MLPClassifier(optimizer="sgd", learning_rate=1e12, random_state=0)
+
+    with pytest.raises(ValueError, match="became (nan|inf).*Lower learning_rate"):
+        GridSearchCV(network, {}, cv=3).fit(X, y)
+
+
+def test_the_verdict_names_the_other_issues():
+    """So that the first of them does not hide the others."""
+    issues = [named("overfitting", "issue", "high"), named("diverged", "issue", "high")]
+
+    found = verdict(issues)
+
+    assert (found.name, found.other_issues) == ("diverged", ("overfitting",))
+    assert str(found).endswith("Other issues: overfitting.")
+
+
+def test_severe_leaks_come_before_all_other_issues():
+    """What is learnt from folds that leak is not what the curves show."""
+    leak = replace(named("groups across folds", "issue", "high"), code="SKT203")
+    small = replace(named("scaled over all rows", "issue", "low"), code="SKT207")
+
+    assert verdict([small, named("diverged", "issue", "high"), leak]).name == leak.name
+    assert verdict([small, named("diverged", "issue", "high")]).name == "diverged"
+
+
+def test_findings_at_too_high_a_rate_do_not_ask_for_more_epochs(shapes):
+    """Curves show no trend that a lower rate would have too."""
+    curves = shapes.jumping(n_epochs=6, params={"learning_rate": 1.0})
+    curves.valid_loss[:] = np.linspace(20, 1, 6)
+
+    findings = {f.name: f for f in diagnose(curves)}
+
+    assert findings["learning rate too high"].outcome == "issue"
+    assert findings["still improving"].outcome == "not applicable"

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sk_tune.diagnosis import diagnose
+
 T = np.arange(1.0, 17.0)
 T30 = np.arange(1.0, 31.0)
 USUAL = {"width": 64, "n_layers": 2, "dropout": 0.1, "weight_decay": 0.01}
@@ -153,7 +155,7 @@ def test_a_rise_of_the_held_out_loss_is_overfitting(shapes):
     assert (finding.code, finding.outcome, finding.severity) == ("SKT101", "issue", "high")
     assert finding.evidence["best_epoch"] == 9
     assert finding.evidence["rise"] == pytest.approx(0.925 / 0.5 - 1, rel=0.05)
-    assert "dropout" in {change.parameter for change in finding.changes}
+    assert [(c.parameter, c.value) for c in finding.changes] == [("max_epochs", 10)]
 
 
 def test_chance_is_no_rise(shapes):
@@ -256,10 +258,50 @@ def test_a_network_must_be_better_than_a_constant(shapes):
 
 def test_where_nothing_is_learnt_less_is_better(shapes):
     """What a network learns nevertheless is chance: it is regularised, if it is not yet."""
-    changed, held_back = (
-        shapes.found("no better than the baseline", shapes.no_signal(params=params)).changes
+    free, held_back = (
+        shapes.found("no better than the baseline", shapes.no_signal(params=params))
         for params in (USUAL, {**USUAL, "dropout": 0.9})
     )
 
-    assert {c.parameter for c in changed} == {"dropout", "weight_decay"}
-    assert held_back == ()
+    steps = [*free.changes, *(change for (change,) in free.alternatives)]
+    assert [change.parameter for change in steps] == ["dropout", "weight_decay"]
+    assert held_back.changes == ()
+
+
+def test_a_high_loss_that_falls_has_not_diverged(shapes):
+    """Features without a common scale start far above a constant and come down."""
+    t = np.arange(1.0, 31.0)
+    high = 100 * np.exp(-t / 10)
+    params = {"learning_rate": 3e-3, "max_epochs": 30}
+
+    falling, rising = (
+        shapes.of_folds(curve, curve, params=params) for curve in (high, high[::-1])
+    )
+
+    assert shapes.found("diverged", falling).outcome == "passed"
+    (finding,) = [f for f in diagnose(falling) if f.outcome == "issue"]
+    assert finding.name == "no better than the baseline"
+    assert "times that of a constant prediction, and still falls." in finding.message
+    assert [(c.parameter, c.value) for c in finding.changes] == [("max_epochs", 120)]
+    diverged = shapes.found("diverged", rising)
+    assert (
+        diverged.message == "The training loss rose to 18.2 times that of the first epoch."
+    )
+
+
+@pytest.mark.parametrize("n_epochs", [1, 2])
+@pytest.mark.parametrize("level", [0.5, 0.99, 1.5])
+def test_findings_of_few_epochs_agree(shapes, n_epochs, level):
+    """One epoch shows no trend, and nothing is said of one; two epochs show one."""
+    losses = level * np.array([1.0, 0.95])[:n_epochs]
+    findings = diagnose(shapes.of_folds(losses, losses + 0.01, params=USUAL))
+
+    by_name = {f.name: f for f in findings}
+    if n_epochs == 1:
+        assert by_name["still improving"].message == "One epoch shows no trend."
+        for name in ("overfitting", "underfitting", "learning rate too high"):
+            assert by_name[name].outcome == "not applicable"
+    told = [f.message for f in findings]
+    falls = [m for m in told if "times the epochs would lower" in m or "still falls" in m]
+    assert not (falls and any("no longer falls" in m for m in told))
+    assert n_epochs == 2 or not falls
