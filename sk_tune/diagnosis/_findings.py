@@ -398,7 +398,7 @@ def verdict(findings: Iterable[Finding]) -> Finding:
         if f.outcome == "tip" and f.name in _OF_FIT and f.severity != "low"
     )
     first, *others = issues or (good or doubts or findings)[:1]
-    return replace(first, other_issues=tuple(f.name for f in others))
+    return replace(first, other_issues=tuple(f.name for f in others)) if others else first
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:

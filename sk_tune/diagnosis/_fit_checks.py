@@ -221,11 +221,10 @@ def check_overfitting(summary: Summary) -> Finding:
         "gap_error": gap.error,
         "relative_gap": relative_gap,
     }
-    is_sure = rise.at_least(_CONFIDENCE) > 0
     # Next to no training loss, while much of the constant prediction's is left on others.
     by_heart = relative_gap > 0.97 and summary.valid_end.mean() > 0.3 * summary.reference
     # Below this share of its least the loss rises on any curve by chance.
-    if falls and is_sure and relative > 0.05:
+    if falls and rise.at_least(_CONFIDENCE) > 0 and relative > 0.05:
         message = (
             f"The held-out loss rose by {share(relative)} after epoch {best + 1}, while "
             "the training loss fell."
