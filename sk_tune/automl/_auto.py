@@ -620,7 +620,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         path : str or Path
             File to write.  It is replaced as a whole or not at all.
         progress : callable, default=None
-            Called with a text, such as "MLP 2, fold 1 of 5", before each member is written.
+            Called with a text, such as "MLP 2, 5 folds", before a model is written.
 
         Returns
         -------
@@ -630,7 +630,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             "values", whose positions are its codes.  Any other code, such as -1, stands for
             categories that ``fit`` did not see.  Images and sequences keep their shape, and
             "inputs" is empty.  "classes" are the labels in the order of the output;
-            "members" have a "model", a "fold" and a "weight".
+            "members" have a "model", a "fold" and a "weight".  Of two classes, "threshold"
+            has the "class" that ``predict`` returns from the probability "value" on.
 
         Raises
         ------
@@ -642,13 +643,13 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             If onnx is not installed.
         """
         blend = self._used()
-        return export_ensemble(
-            blend.parts,
-            path,
-            names=blend.names,
-            shape=self._row_shape,
-            progress=progress,
-        )
+        own: dict[str, Any] = {"names": blend.names, "shape": self._row_shape}
+        about = export_ensemble(blend.parts, path, progress=progress, **own)
+        if len(about["classes"]) == 2:
+            rule = blend.threshold
+            positive = about["classes"][rule.column]
+            about["threshold"] = {"class": positive, "value": float(rule.value)}
+        return about
 
     def _used(self) -> Blend:
         check_is_fitted(self)

@@ -151,7 +151,7 @@ def export(folder: Path, output: Path, *, use: str | None = None) -> None:
     except (OSError, ValueError, AttributeError):
         known = set()
     # The file of another ONNX model may be replaced.
-    if beside.exists() and known != {"inputs", "classes", "members"}:
+    if beside.exists() and not {"inputs", "classes", "members"} <= known:
         raise OptionError(
             f"--output must leave other files alone. Got {str(output)!r}, whose columns "
             f"would go to {beside.name}, which export did not write. Name another file."

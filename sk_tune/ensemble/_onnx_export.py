@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 
 from sk_tune._onnx_graph import Graph
+from sk_tune._text import counted
 from sk_tune.ensemble._combination import Member, network_of
 from sk_tune.ensemble._onnx_steps import TableColumns, add_steps
 from sk_tune.ensemble._onnx_trees import add_boosting
@@ -27,7 +28,6 @@ from sk_tune.prepare import TablePreparer
 
 _BOOSTING = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 _LINEAR = (LogisticRegression, Ridge)
-_PACKAGES = ("sklearn.", "sk_tune.")
 
 
 def export_ensemble(
@@ -41,13 +41,11 @@ def export_ensemble(
     """Write an ensemble as ONNX, and return its "inputs", "classes" and "members".
 
     Rows of a table, and samples of a given `shape`, are float64; otherwise the members
-    decide shape and type. `progress` is called with a text for each member, which begins
-    with its name from `names`. Raises TypeError if ONNX cannot express a member.
+    decide shape and type. `progress` is called with a text for each of
+    the different `names`. Raises TypeError if ONNX cannot express a member.
     """
     names = list(names) or [f"member {k}" for k in range(len(parts.members))]
     named = list(zip(names, parts.members, strict=True))
-    for name, member in named:
-        _check_member(name, member)
     columns = _columns(named)
     dtype: Any = np.float64
     result_type: Any = np.float32
@@ -62,15 +60,14 @@ def export_ensemble(
     if parts.offset is not None:
         total = graph.constant(np.asarray(parts.offset, dtype=np.float64))
     for position, (name, member) in enumerate(named):
-        if progress is not None:
-            fold = f"{folds[position] + 1} of {names.count(name)}"
-            progress(f"{name}, fold {fold}")
+        if progress is not None and not folds[position]:
+            progress(f"{name}, {counted(names.count(name), 'fold')}")
         weighted = _add_member(graph, name, member, columns, parts)
         total = weighted if total is None else total + weighted
     result = _finished(graph, total, parts).cast(result_type)
     graph.write(path, result, "prediction" if parts.classes is None else "probabilities")
     return {
-        "inputs": _inputs(columns or {}),
+        "inputs": list((columns or {}).values()),
         "classes": [] if parts.classes is None else [str(c) for c in parts.classes],
         "members": [
             {"model": name, "fold": folds[k], "weight": member.weight}
@@ -87,59 +84,33 @@ def _split(estimator: Any) -> tuple[list[Any], Any]:
     return [s for s in steps if not (s is None or isinstance(s, str))], model
 
 
-def _check_member(name: str, member: Member) -> None:
-    _, model = _split(member.estimator)
-    is_known = isinstance(model, (*_BOOSTING, *_LINEAR))
-    is_known = is_known and type(model).__module__.startswith(_PACKAGES)
-    if not is_known and network_of(member.estimator) is None:
-        raise TypeError(
-            "An ensemble must consist of networks of sk_tune's, linear models and boosting "
-            f"to be one ONNX model. Got {name!r}, which is a {type(model).__name__}. Keep "
-            "the model with joblib.dump."
-        )
-
-
 def _columns(members: Sequence[tuple[str, Member]]) -> TableColumns | None:
-    """Return the columns, and categories, that members know; None if X is no table."""
-    steps = [_split(member.estimator)[0][:1] for _, member in members]
-    if not any(isinstance(first, TablePreparer) for step in steps for first in step):
+    """Return the columns that members know, as `TableColumns`; None if X is not a table."""
+    steps = [_split(member.estimator)[0] or [None] for _, member in members]
+    if not any(isinstance(first, TablePreparer) for first, *_ in steps):
         return None
-    columns: dict[str, tuple[str, list[str]]] = {}
-    for (name, member), first in zip(members, steps, strict=True):
-        (prepare,) = first or [None]
+    columns: dict[str, dict[str, Any]] = {}
+    more: dict[str, Any] = {"date": {"unit": "days since 1970-01-01"}}
+    for (name, member), (prepare, *_) in zip(members, steps, strict=True):
         if not isinstance(prepare, TablePreparer) or member.features is not None:
             raise TypeError(
                 "All members or none must begin with a TablePreparer to be one ONNX model. "
                 f"Got {name!r} with {prepare!r}."
             )
         for column, kind in prepare.kinds_:
-            known, _ = columns.setdefault(column, (kind, []))
-            if kind != known:
+            new = {"name": column, "kind": kind, **more.get(kind, {})}
+            if kind != columns.setdefault(column, new)["kind"]:
                 raise TypeError(
                     "Members must take a column for the same kind to be one ONNX model. "
                     f"Got {column!r}, which is a {kind} in {name!r} only."
                 )
         for _, encoder, names in prepare.columns_.transformers_:
-            fitted = getattr(encoder, "encoder_", encoder)
-            if not hasattr(fitted, "categories_"):
-                continue
-            for column, values in zip(names, fitted.categories_, strict=True):
-                _, listed = columns[column]
+            categories = getattr(getattr(encoder, "encoder_", encoder), "categories_", ())
+            # Only encoders have categories.
+            for column, values in zip(names, categories, strict=False):
+                listed = columns[column].setdefault("values", [])
                 listed += [str(v) for v in values if str(v) not in listed]
     return columns
-
-
-def _inputs(columns: TableColumns) -> list[dict[str, Any]]:
-    """Return what a user of the model has to know of each column."""
-    more: dict[str, Callable[[Any], dict[str, Any]]] = {
-        "number": lambda values: {},
-        "date": lambda values: {"unit": "days since 1970-01-01"},
-        "category": lambda values: {"values": values},
-    }
-    return [
-        {"name": name, "kind": kind, **more[kind](values)}
-        for name, (kind, values) in columns.items()
-    ]
 
 
 def _input_of(parts: Parts) -> tuple[tuple[int, ...], Any]:
@@ -170,12 +141,19 @@ def _add_member(
     steps, model = _split(member.estimator)
     x = graph.X if member.features is None else graph.X.take(member.features, axis=1)
     x = add_steps(graph, x, steps, columns, name)
-    if isinstance(model, _BOOSTING):
+    is_foreign = not type(model).__module__.startswith(("sklearn.", "sk_tune."))
+    if isinstance(model, _BOOSTING) and not is_foreign:
         predicted = _probabilities(graph, add_boosting(graph, x, model), model)
-    elif isinstance(model, _LINEAR):
+    elif isinstance(model, _LINEAR) and not is_foreign:
         coefficients = np.atleast_2d(model.coef_).T.astype(np.float64)
         raw = x.cast(np.float64) @ coefficients + np.atleast_1d(model.intercept_)
         predicted = _probabilities(graph, raw, model)
+    elif network_of(member.estimator) is None:
+        raise TypeError(
+            "An ensemble must consist of networks of sk_tune's, linear models and boosting "
+            f"to be one ONNX model. Got {name!r}, which is a {type(model).__name__}. Keep "
+            "the model with joblib.dump."
+        )
     else:
         predicted = add_network(graph, x, model).cast(np.float64)
     classes = parts.member_classes

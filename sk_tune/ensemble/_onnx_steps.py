@@ -22,9 +22,9 @@ from sk_tune.prepare import MISSING, CategoryCodes, SmoothClipScaler, TablePrepa
 
 # Returns the output of a fitted step.
 Rule = Callable[[Graph, Any, Any], Any]
-# Columns of a table by name: the kind of each and, of categories, the values that some
+# Columns of a table by name: the "kind" of each and, of categories, the "values" that some
 # member knows.
-TableColumns = Mapping[str, tuple[str, Sequence[str]]]
+TableColumns = Mapping[str, Mapping[str, Any]]
 
 _RULES: dict[Any, Rule] = {}
 
@@ -94,11 +94,9 @@ def _step(graph: Graph, x: Any, step: Any, member: str) -> Any:
         return x
     is_function = type(step) is FunctionTransformer and not step.kw_args
     rule = _RULES.get(step.func if is_function else type(step))
-    if getattr(step, "output_distribution", "normal") != "normal":
-        rule = None
     if rule is None and scaler_numbers(step) is not None:
         rule = _scaled
-    if rule is None:
+    if rule is None or getattr(step, "output_distribution", "normal") != "normal":
         raise TypeError(
             "ONNX can express TablePreparer, scikit-learn's scalers and SimpleImputer in "
             f"front of a model. Got {member} with a {type(step).__name__}. Keep the model "
@@ -234,7 +232,7 @@ def _table(
             continue
         chosen = x.take([places[name] for name in names], axis=1)
         if isinstance(transformer, OneHotEncoder | CategoryCodes):
-            known = [columns[name][1] for name in names]
+            known = [columns[name]["values"] for name in names]
             blocks.append(_encoded(graph, chosen, transformer, names, known))
         elif isinstance(transformer, MissingIndicator):
             blocks.append(chosen.is_nan().cast(np.float64))

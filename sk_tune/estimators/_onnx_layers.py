@@ -236,6 +236,12 @@ def _gelu(graph: Graph, x: Any, layer: Any) -> Any:
     return x * (graph.op("Erf", x / math.sqrt(2)) + 1) * 0.5
 
 
+def _mish(graph: Graph, x: Any, layer: Any) -> Any:
+    # x tanh(softplus(x)), without softplus, which onnxruntime computes slowly.
+    t = graph.op("Sigmoid", x * -1)
+    return x * (graph.op("Reciprocal", t * t + 1) * 2 - 1)
+
+
 def _sequential(graph: Graph, x: Any, module: Any) -> Any:
     for layer in module:
         x = _layer(graph, x, layer)
@@ -458,7 +464,7 @@ _RULES: dict[type, Callable[[Graph, Any, Any], Any]] = {
     **dict.fromkeys([nn.Identity, nn.Dropout, SeededDropout], lambda g, x, layer: x),
     nn.GELU: _gelu,
     nn.SiLU: lambda g, x, layer: x * g.op("Sigmoid", x),
-    nn.Mish: lambda g, x, layer: x * g.op("Tanh", g.op("Softplus", x)),
+    nn.Mish: _mish,
     nn.ReLU: lambda g, x, layer: g.op("Relu", x),
     nn.Tanh: lambda g, x, layer: g.op("Tanh", x),
     nn.Sigmoid: lambda g, x, layer: g.op("Sigmoid", x),

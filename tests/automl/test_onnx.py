@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 from sklearn.base import clone
-from sklearn.datasets import load_diabetes, load_digits
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import make_pipeline
@@ -97,6 +97,21 @@ def test_numbers_are_predicted_in_their_units(tmp_path):
     np.testing.assert_allclose(answer[:, 0], auto.predict(X[200:]), rtol=1e-5)
 
 
+def test_the_threshold_is_returned(few_linear, tmp_path):
+    """Labels follow from the probability of one class and a number."""
+    X, y = load_breast_cancer(return_X_y=True)
+    options = {**SMALL, "models": ["linear"], "threshold": 0.9, "random_state": 0}
+    auto = AutoClassifier(**options).fit(X[:200], y[:200])
+
+    about = auto.to_onnx(tmp_path / "auto.onnx")
+
+    column = about["classes"].index(about["threshold"]["class"])
+    share = _answer(tmp_path / "auto.onnx", X)[:, column]
+    is_positive = share >= about["threshold"]["value"]
+    labels = np.array(about["classes"])[np.where(is_positive, column, 1 - column)]
+    np.testing.assert_array_equal(labels, auto.predict(X).astype(str))
+
+
 @pytest.fixture(scope="module")
 def dated():
     """Return 300 rows with all that a table may hold, and labels that follow from them."""
@@ -150,7 +165,7 @@ def test_all_kinds_of_models_and_columns_are_written(dated, make_problem, tmp_pa
         blend.parts, tmp_path / "blend.onnx", names=blend.names, progress=texts.append
     )
 
-    assert texts[1] == "boosting 1, fold 1 of 2"
+    assert texts[1] == "boosting 1, 2 folds"
     onnx.checker.check_model(tmp_path / "blend.onnx", full_check=True)
     kinds = {column["name"]: column["kind"] for column in about["inputs"]}
     assert kinds == {
@@ -264,7 +279,7 @@ def test_a_table_is_prepared_as_by_the_preparer(numeric, tmp_path):
     X = np.column_stack([X, rng.integers(0, 2, 200)])
     X[::7, 0] = X[::9, 2] = np.nan
     prepare = TablePreparer(numeric=numeric).fit(X)
-    columns = {name: ("number", []) for name, _ in prepare.kinds_}
+    columns = {name: {"kind": "number"} for name, _ in prepare.kinds_}
     new = np.concatenate([X, 3 * X, X + 1e-9])
 
     def add(graph, x):

@@ -268,7 +268,7 @@ def test_what_predicts_can_be_exported(exported, irises, capsys):
     expected = auto.blends_["networks"].predict_proba(X)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     lines = capsys.readouterr().out.splitlines()
-    assert "Writing     MLP 1, fold 1 of 2" in lines
+    assert "Writing     MLP 1, 2 folds" in lines
     assert f"{len(about['members'])} models to" in lines[-2]
 
 
