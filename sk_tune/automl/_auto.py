@@ -178,9 +178,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     verdict_ : str
         The result in plain words.
     beats_baseline_ : bool
-        Whether the columns clearly help, whatever the metric: the log loss of the ensemble
-        (the squared error of a regression) is lower than that of the dummy.  The low end of
-        the 95 % interval of the difference, `gain` in `scores_`, is above 0.
+        Whether the columns clearly help, by whatever metric models are judged: the log loss
+        of the ensemble (the squared error of a regression) is lower than that of the dummy,
+        or its ROC AUC is above 0.5.  The low end of the 95 % interval of the difference,
+        `loss_lead` or `auc_lead` in `scores_`, is above 0.
     findings_ : tuple of Finding
         Findings about the classes, from the leak guard, and from the diagnosis of the best
         search of each kind of network, which `subject` names.

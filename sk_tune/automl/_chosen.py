@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Which trials are averaged, and what the average is worth.
 
-Whether the columns help is judged by a proper score, whatever the metric: log loss against
-the shares of the classes, or squared error against the mean.  Other metrics can be raised
-without any column, as F1 by always predicting the rare class, or cannot be raised although
-the columns tell much, as the accuracy on a rare class.
+Whether the columns help is judged in the same way for every metric: by the log loss against
+that of the class shares, or by the ROC AUC, which shows weak effects on fewer rows; for
+numbers by the squared error against that of the mean.  Other metrics can be raised without
+any column, as F1 by always predicting the rare class, or cannot be raised although the
+columns are informative, as the accuracy on a rare class.
 
 Each part of the samples is predicted by a choice that is made again, from all trials that
 were trained, without the scores of that part.  Where there is nothing to learn that is not
@@ -30,9 +31,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sk_tune._metric import Metric, scorer_metric
+from sk_tune._metric import Metric
 from sk_tune.automl._blend import Trial, library_of
 from sk_tune.automl._problem import Problem
+from sk_tune.automl._scoring import checked_metric
 from sk_tune.automl._threshold import Threshold, ThresholdChoice
 from sk_tune.ensemble import GreedyOptions, Library, Selector
 from sk_tune.search import CorrectedScore, FoldScores
@@ -55,9 +57,11 @@ _FEWEST_FOLDS_TO_DEDUCT = 3
 _DEDUCTED = 0.25
 # The scores that decide whether the columns help, by whether it is a classification.
 _PROPER = {
-    True: scorer_metric("neg_log_loss"),
-    False: scorer_metric("neg_mean_squared_error"),
+    True: checked_metric("neg_log_loss"),
+    False: checked_metric("neg_mean_squared_error"),
 }
+# A ROC AUC for each class takes long for many.
+_RANKING, _MOST_RANKED = checked_metric("roc_auc_ovr"), 10
 # Orders of the true values of a part that tell what predictions score on it by chance.
 _N_SHUFFLES = 4
 
@@ -80,9 +84,12 @@ class Score:
         rows; infinite without a dummy, NaN if it was not computed.
     loss : float, default=nan
         Mean log loss of a classifier, or squared error of a regressor, over the folds.
-    gain : float, default=nan
+    loss_lead : float, default=nan
         Low end of the 95 % interval of the loss of the dummy less its own loss, on the same
         rows; infinite without a dummy, NaN if it was not computed.
+    auc, auc_lead : float, default=nan
+        ROC AUC of a classifier, and the low end of the 95 % interval of its lead over 0.5;
+        computed only where a `loss_lead` is not above 0.
     """
 
     name: str
@@ -91,12 +98,14 @@ class Score:
     held_out: float = math.nan
     lead: float = math.nan
     loss: float = math.nan
-    gain: float = math.nan
+    loss_lead: float = math.nan
+    auc: float = math.nan
+    auc_lead: float = math.nan
 
     @property
     def beats_dummy(self) -> bool:
-        """Whether its loss is clearly lower than that of the dummy."""
-        return self.gain > 0
+        """Whether it clearly beats the dummy in loss or ROC AUC: the columns help."""
+        return self.loss_lead > 0 or self.auc_lead > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -159,7 +168,13 @@ def choose(
         crossed = _crossed(pool, selector, deducts=False)
         scores, corrected = pool.scores(crossed, intervals=True, seconds=seconds)
         scores = {
-            name: replace(s, lead=deducted[name].lead, gain=deducted[name].gain)
+            name: replace(
+                s,
+                lead=deducted[name].lead,
+                loss_lead=deducted[name].loss_lead,
+                auc=deducted[name].auc,
+                auc_lead=deducted[name].auc_lead,
+            )
             for name, s in scores.items()
         }
     members = pool.members(pool.criteria_of_all(), np.arange(len(trials)))
@@ -349,36 +364,32 @@ class _Pool:
         predictions = dict(crossed)
         if self._dummy is not None:
             predictions["dummy"] = self._dummy.library.predictions[0]
+        every = np.stack([*predictions.values()])
         is_classification = self.library.classes is not None
-        proper = _PROPER[is_classification]
-        losses = self._fold_scores(
-            np.stack([*predictions.values()]), self._folds, metric=proper
-        )
-        if is_classification and self._metric.takes_labels:
-            predictions = {
-                name: self._threshold.crossed(
-                    own, self.y, self.library.classes, self._is_of_part
-                )
-                for name, own in predictions.items()
-            }
-        own_scores = self._fold_scores(np.stack([*predictions.values()]), self._folds)
-        by_fold, loss = own_scores.on_all(), -losses.on_all().mean(axis=0)
         n_times = _N_BOOTSTRAPS if intervals else 0
+        loss, loss_lead = self._against_dummy(
+            every, _PROPER[is_classification], n_times, seconds
+        )
+        auc = auc_lead = np.full(len(every), np.nan)
+        if intervals and is_classification and not (loss_lead[:-1] > 0).all():
+            auc, auc_lead = self._against_dummy(every, _RANKING, n_times, seconds)
+        if is_classification and self._metric.takes_labels:
+            every = np.stack([
+                self._threshold.crossed(own, self.y, self.library.classes, self._is_of_part)
+                for own in every
+            ])
+        own_scores = self._fold_scores(every, self._folds)
+        by_fold = own_scores.on_all()
         resampled = _resampled(own_scores, n_times, seconds)
-        gains = _resampled(losses, n_times, seconds)
-        scores = {}
-        for k, name in enumerate(predictions):
-            lead = gain = np.inf if intervals else np.nan
-            if self._dummy is not None:
-                lead, gain = (
-                    _interval(values[:, k] - values[:, -1])[0]
-                    for values in (resampled, gains)
-                )
-            mean, std = float(by_fold[:, k].mean()), float(by_fold[:, k].std())
-            # One held-out part tells nothing of a spread.
-            std = std if len(by_fold) > 1 else np.nan
-            own = {"lead": float(lead), "loss": float(loss[k]), "gain": float(gain)}
-            scores[name] = Score(name=name, mean=mean, std=std, **own)
+        lead = self._leads(resampled)
+        # One held-out part tells nothing of a spread.
+        std = by_fold.std(axis=0) if len(by_fold) > 1 else np.full(len(every), np.nan)
+        columns = {"mean": by_fold.mean(axis=0), "std": std, "lead": lead, "loss": -loss}
+        columns |= {"loss_lead": loss_lead, "auc": auc, "auc_lead": auc_lead}
+        scores = {
+            name: Score(name=name, **{key: float(own[k]) for key, own in columns.items()})
+            for k, name in enumerate(predictions)
+        }
         if not intervals:
             return scores, None
         low, high = _interval(resampled[:, 0])
@@ -390,6 +401,25 @@ class _Pool:
             n_bootstraps=int(np.isfinite(resampled[:, 0]).sum()),
             naive_score=max(trial.score for trial in self.trials),
         )
+
+    def _against_dummy(
+        self, predictions: Array, metric: Metric, n_times: int, seconds: float | None
+    ) -> tuple[Floats, Floats]:
+        """Return scores (C,) by a metric and the low ends of leads, or NaN."""
+        classes = self.library.classes
+        if metric is _RANKING and not 2 <= len(classes) <= _MOST_RANKED:
+            return (np.full(len(predictions), np.nan),) * 2
+        scores = self._fold_scores(predictions, self._folds, metric=metric)
+        leads = self._leads(_resampled(scores, n_times, seconds))
+        return scores.on_all().mean(axis=0), leads
+
+    def _leads(self, resampled: Floats) -> Floats:
+        """Return the low end of each lead over the dummy, the last of C candidates."""
+        n_times, n_candidates = resampled.shape
+        if self._dummy is None or not n_times:
+            return np.full(n_candidates, np.inf if n_times else np.nan)
+        leads = resampled - resampled[:, -1:]
+        return np.array([_interval(own)[0] for own in leads.T])
 
 
 def _resampled(scores: FoldScores, n: int, seconds: float | None) -> Floats:

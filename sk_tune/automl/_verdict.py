@@ -62,33 +62,38 @@ def verdict(
     return text
 
 
-def _loss_and_dummy(*, is_classification: bool) -> tuple[str, str]:
-    """Return the name of the proper loss, and of the predictions it is compared with."""
-    if is_classification:
-        return "log loss", "the class shares"
-    return "squared error", "the mean"
-
-
 def _both(one: float, other: float) -> str:
     return f"{format_score(one, other)} against {format_score(other, other)}"
+
+
+def _evidence(score: Score, dummy: Score, *, is_classification: bool) -> tuple[str, str]:
+    """Return the measure by which a score beats the dummy, and both values of it."""
+    if score.loss_lead > 0 or not is_classification:
+        loss = "log loss" if is_classification else "squared error"
+        return loss, _both(score.loss, dummy.loss)
+    return "ROC AUC", _both(score.auc, 0.5)
 
 
 def _of_no_gain(
     scores: Mapping[str, Score], scoring: Scoring, n_rows: int, *, is_classification: bool
 ) -> str:
-    """Say that no loss is clearly below that of the dummy."""
-    loss, dummy = _loss_and_dummy(is_classification=is_classification)
+    """Say that the ensemble does not clearly beat the dummy."""
     best, alone, constant = scores["ensemble"], scores["best model"], scores["dummy"]
+    dummy = "the class shares" if is_classification else "the mean"
     if alone.beats_dummy:
+        measure, values = _evidence(alone, constant, is_classification=is_classification)
         return (
-            f"By {loss} the ensemble is not clearly better than {dummy}. The best model "
-            f"alone is, {_both(alone.loss, constant.loss)}; it predicts with use='best'."
+            f"The ensemble does not clearly beat predicting {dummy}. By {measure} the best "
+            f"model alone does, {values}; it predicts with use='best'."
         )
+    loss = "log loss" if is_classification else "squared error"
     text = (
-        f"Nothing clearly beats predicting {dummy}: on {n_rows:,} rows the {loss} "
-        f"of the ensemble is {_both(best.loss, constant.loss)}. An effect too small to "
-        "show in this number of rows is not ruled out."
+        f"Nothing clearly beats predicting {dummy}: on {n_rows:,} rows the {loss} of the "
+        f"ensemble is {_both(best.loss, constant.loss)}"
     )
+    if not math.isnan(best.auc):
+        text += f", its ROC AUC {_both(best.auc, 0.5)}"
+    text += ". An effect too small to show in this number of rows is not ruled out."
     if best.lead > 0:
         text += (
             f" By {scoring.text} the ensemble is ahead of the dummy, "
@@ -99,20 +104,23 @@ def _of_no_gain(
 
 
 def _of_no_lead(scores: Mapping[str, Score], scoring: Scoring, labels: Array | None) -> str:
-    """Say that the loss is below that of the dummy, although the score is not higher."""
-    loss, dummy = _loss_and_dummy(is_classification=labels is not None)
+    """Say that the columns help, although the score is not higher."""
+    is_classification = labels is not None
+    measure, values = _evidence(
+        scores["ensemble"], scores["dummy"], is_classification=is_classification
+    )
     always = remedy = ""
     if labels is not None and scoring.metric.takes_labels:
-        values, counts = np.unique(labels, return_counts=True)
-        always = f", which always predicts {values.tolist()[counts.argmax()]!r}"
-        score = "roc_auc" if len(values) == 2 else "neg_log_loss"
+        names, counts = np.unique(labels, return_counts=True)
+        always = f", which always predicts {names.tolist()[counts.argmax()]!r}"
+        score = "roc_auc" if len(names) == 2 else "neg_log_loss"
         remedy = f" Score by ROC AUC or log loss: scoring={score!r}."
-        if len(values) == 2:
+        if len(names) == 2:
             remedy += " Or move the threshold: threshold='balanced_accuracy'."
-    losses = _both(scores["ensemble"].loss, scores["dummy"].loss)
+    dummy = "predicting the class shares" if is_classification else "predicting the mean"
     return (
         f"By {scoring.text} the ensemble does not clearly beat the dummy{always}. "
-        f"By {loss} it is clearly better than {dummy}, {losses}, so the columns are "
+        f"By {measure} it clearly beats {dummy}, {values}, so the columns are "
         f"informative.{remedy}"
     )
 

@@ -48,7 +48,7 @@ def test_defaults_come_first_and_every_family_leaves_trials(
 
 @pytest.mark.slow
 def test_rounds_give_networks_and_boosting_more_candidates(problem, small_network):
-    """Others in each round; each network keeps the findings of its last diagnosis."""
+    """Others in each round; findings and changes name the kind of network."""
     network, boosting = small_network(problem), boosting_model(problem)
     boosting.estimator.set_params(boosting__max_iter=5)
     course, both = _course(problem, n_rounds=1), _course(problem, n_rounds=1)
@@ -62,6 +62,10 @@ def test_rounds_give_networks_and_boosting_more_candidates(problem, small_networ
     names = [finding.name for finding in course.findings]
     assert names
     assert [finding.name for finding in both.findings] == names * 2
+    subjects = [finding.subject for finding in both.findings]
+    assert subjects == ["MLP"] * len(names) + ["another"] * len(names)
+    assert str(both.findings[-1]).startswith("another, ")
+    assert {change.subject for change in both.changes} <= {"MLP", "another"}
     both.n_rounds = 2
     both.run([boosting])
     trials = [trial for trial in both.found.trials if trial.family == "boosting"]

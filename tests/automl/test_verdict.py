@@ -31,11 +31,11 @@ def _scores(
     alone=(0.7, 0.01, NAN),
 ):
     def score(name, mean, held_out=NAN):
-        lead = gain = NAN
+        lead = NAN
         loss = 0.7
         if mean is not None:
-            lead, loss, gain = mean - 0.51, 1.2 - mean, mean - 0.51
-        own = {"lead": lead, "loss": loss, "gain": gain}
+            lead, loss = mean - 0.51, 1.2 - mean
+        own = {"lead": lead, "loss": loss, "loss_lead": lead}
         return Score(name=name, mean=mean, std=std, held_out=held_out, **own)
 
     own = {
@@ -57,7 +57,7 @@ def _scores(
         ),
         (
             _scores(0.505),
-            ["The best model alone is, 0.500 against 0.700; it predicts with use"],
+            ["By log loss the best model alone does, 0.500 against 0.700; it predicts"],
         ),
         (
             _scores(0.8),
@@ -138,3 +138,67 @@ def test_of_the_dummy_alone_nothing_is_said_of_the_columns():
     own = {k: v for k, v in _scores(0.5).items() if k in {"dummy", "ensemble"}}
 
     assert verdict(own).startswith("No model was trained except the dummy")
+
+
+def _judged(name, **options):
+    return Scoring(name=name, scorer=name, reason="", **options)
+
+
+def test_an_informative_ensemble_without_a_higher_score_says_both():
+    """Accuracy is not raised, the log loss is: columns help, another metric shows it."""
+    scores = _scores(0.505)
+    scores["ensemble"] = replace(scores["ensemble"], loss_lead=0.1, loss=0.28)
+    scores["dummy"] = replace(scores["dummy"], loss=0.33)
+
+    text = verdict(scores)
+
+    assert text == (
+        "By accuracy the ensemble does not clearly beat the dummy, which always predicts "
+        "'no'. By log loss it clearly beats predicting the class shares, 0.280 against "
+        "0.330, so the columns are informative. Score by ROC AUC or log loss: "
+        "scoring='roc_auc'. Or move the threshold: threshold='balanced_accuracy'."
+    )
+
+
+def test_the_area_is_named_where_the_loss_is_not_clearly_lower():
+    """The ROC AUC shows weak effects on fewer rows."""
+    scores = _scores(0.505)
+    scores["ensemble"] = replace(scores["ensemble"], auc=0.71, auc_lead=0.1)
+
+    assert (
+        "By ROC AUC it clearly beats predicting the class shares, 0.710 against 0.500"
+        in (verdict(scores))
+    )
+
+
+def test_a_higher_score_without_a_lower_loss_shows_no_help_of_columns():
+    """F1 rises by predicting the rare class more often."""
+    scores = _scores(0.8, alone=(0.505, 0.01, NAN))
+    scores["ensemble"] = replace(
+        scores["ensemble"], loss_lead=-0.1, auc=0.52, auc_lead=-0.03
+    )
+
+    text = verdict(scores, _judged("f1"))
+
+    assert text.startswith("Nothing clearly beats predicting the class shares")
+    assert "its ROC AUC 0.520 against 0.500" in text
+    assert "An effect too small to show in this number of rows is not ruled out." in text
+    assert "By F1 the ensemble is ahead of the dummy, 0.800 against 0.500, but that" in text
+
+
+def test_an_ensemble_of_the_linear_model_is_not_compared_with_it():
+    """It would be ahead of itself by 0.000."""
+    text = verdict(_scores(0.8, linear=0.79999), members=["linear 3"])
+
+    assert text.startswith("The ensemble consists of the linear model alone (linear 3)")
+    assert "ahead" not in text
+    assert "best model" not in text
+
+
+def test_an_ensemble_of_one_other_model_is_named():
+    """And compared with the linear model only."""
+    text = verdict(_scores(0.8, alone=(0.9, 0.01, NAN)), members=["boosting 4"])
+
+    assert text.startswith("The ensemble consists of one model, boosting 4.")
+    assert "beats the linear model" in text
+    assert "The best model alone" not in text

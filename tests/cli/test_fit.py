@@ -415,6 +415,62 @@ def test_bad_scorers_are_refused(mixed_csv, fails, scoring, words, monkeypatch):
     fails(["fit", mixed_csv, "--target", "label", "--metric", scoring], *words)
 
 
+@pytest.fixture
+def rare_csv(tmp_path):
+    """Return a table of which a tenth of the rows is "YES", as one column tells in part."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(600, 3)), columns=list("abc"))
+    odds = np.exp(2 * frame["a"] - 3)
+    frame["hit"] = np.where(rng.random(600) < odds / (1 + odds), "YES", "NO")
+    path = tmp_path / "rare.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def test_a_metric_of_one_class_is_of_the_rarer_one(rare_csv, fit, printed, summary):
+    """Metric, class and tuned threshold are said, and kept in the summary and the model."""
+    options = ["--metric", "average_precision", "--threshold", "f1", "--models", "linear"]
+
+    assert fit(rare_csv, "hit", *options, budget="1s") == 0
+
+    out = printed()
+    assert "Metric Scored by average precision of the class 'YES'" in out
+    assert "rows are of the class 'YES'. Score by ROC AUC" in out
+    assert "--threshold balanced_accuracy, or TunedThresholdClassifierCV" in out
+    saved = summary()
+    assert (saved["metric"], saved["positive"]) == ("average_precision", "YES")
+    assert 0 < saved["threshold"] < 0.5
+    assert f"'YES' from a probability of {saved['threshold']:.3g} on" in out
+
+
+def test_the_default_metric_is_said_with_its_reason(rare_csv, fit, printed, summary):
+    """Accuracy hardly tells a model from the majority here."""
+    assert fit(rare_csv, "hit", "--models", "linear") == 0
+
+    assert "Scored by ROC AUC: " in printed()
+    assert "so accuracy hardly tells" in summary()["metric_reason"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--positive", "yes"], ["--positive must name one of two classes", "NO, YES"]),
+        (["--threshold", "roc_auc"], ["--threshold must be a number", "'roc_auc'"]),
+        (["--threshold", "2"], ["--threshold", "must be a number from 0 to 1", "'2'"]),
+        (["--threshold", "f1", "--task", "regression"], ["numbers for regression"]),
+    ],
+)
+def test_classes_and_thresholds_are_checked(rare_csv, fails, options, words):
+    """Before any model is trained."""
+    fails(["fit", rare_csv, "--target", "hit", *options], *words)
+
+
+def test_numbers_have_no_positive_class(rare_csv, fails):
+    """Nor a threshold."""
+    for option in (["--positive", "1"], ["--threshold", "0.2"]):
+        fails(["fit", rare_csv, "--target", "a", *option], option[0], "have no classes")
+
+
 def test_other_bad_input_is_refused(mixed_csv, tmp_path, fails):
     """Each error names the file, the column or the option."""
     (tmp_path / "empty.csv").write_bytes(b"")

@@ -1,0 +1,190 @@
+"""The metric that models are judged by, and the class that it is about."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    fbeta_score,
+    get_scorer,
+    make_scorer,
+)
+from sklearn.model_selection import StratifiedKFold
+
+from sk_tune import AutoClassifier, AutoRegressor
+from sk_tune.automl import positive_class, with_positive
+from sk_tune.automl._scoring import scoring_of
+from sk_tune.exceptions import SkTuneWarning
+
+EVEN = np.repeat(["no", "yes"], 30)
+RARE = np.repeat(["no", "yes"], [54, 6])
+THREE = np.repeat(["a", "b", "c"], 20)
+QUICK = {"time_budget": None, "n_rounds": 0, "models": ["linear"], "random_state": 0}
+pytestmark = pytest.mark.usefixtures("few_linear")
+
+
+def _folds(y, n_folds=3):
+    return list(StratifiedKFold(n_folds).split(np.zeros(len(y)), y))
+
+
+def _scoring(y, folds=None, **options):
+    folds = _folds(y) if folds is None else folds
+    return scoring_of(y, folds, **{"scoring": None, "is_classification": True, **options})
+
+
+@pytest.mark.parametrize(
+    ("y", "name", "words"),
+    [
+        (EVEN, "roc_auc", "the default for two classes"),
+        (RARE, "roc_auc", "10 % of the rows are 'yes', so accuracy hardly tells"),
+        (THREE, "neg_log_loss", "the default for more than two classes"),
+    ],
+)
+def test_the_target_chooses_the_metric(y, name, words):
+    """ROC AUC for two classes, log loss for more; the reason is a sentence."""
+    scoring = _scoring(y)
+
+    assert scoring.name == name
+    assert words in scoring.reason
+
+
+def test_numbers_are_scored_by_r2():
+    """The default of scikit-learn's regressors."""
+    scoring = scoring_of(np.arange(9.0), [], scoring=None, is_classification=False)
+
+    assert scoring.name == "r2"
+
+
+@pytest.mark.parametrize(
+    ("lacks", "name"), [("held", "neg_log_loss"), ("train", "accuracy")]
+)
+def test_folds_without_a_class_have_a_default_that_is_defined(lacks, name):
+    """Log loss by the labels of all rows, or accuracy if models do not know a class."""
+    no, both = np.arange(20), np.arange(20, 60)
+    folds = [(both, no)] if lacks == "held" else [(both, no), (no, both)]
+
+    scoring = _scoring(EVEN, folds)
+
+    assert scoring.name == name
+    assert "lacks a class" in scoring.reason
+
+
+@pytest.mark.parametrize(
+    ("y", "positive", "expected"),
+    [
+        (["YES", "NO", "NO"], None, "YES"),
+        (["YES", "YES", "NO"], None, "NO"),
+        (["YES", "NO"], None, "YES"),
+        ([0, 1, 1], None, 1),
+        ([False, True, True], None, True),
+        ([1, 2, 1], "2", 2),
+        (["a", "b", "c"], None, None),
+    ],
+)
+def test_the_positive_class_is_1_or_the_rarer_one(y, positive, expected):
+    """As in scikit-learn's metrics where these define it; a text names any class."""
+    assert positive_class(np.array(y), positive) == expected
+
+
+@pytest.mark.parametrize("y", [["a", "b"], ["a", "b", "c"]])
+def test_a_positive_class_must_be_one_of_two(y):
+    """The message has the classes."""
+    with pytest.raises(
+        ValueError, match=r"'positive' .* one of the two classes .*'a', 'b'"
+    ):
+        positive_class(np.array(y), "d" if len(y) == 2 else "a")
+
+
+@pytest.mark.parametrize(
+    "name", ["f1", "precision", "recall", "jaccard", "average_precision"]
+)
+def test_scorers_of_one_class_are_of_the_positive_one(name):
+    """Of texts, too, which scikit-learn's scorers by name refuse."""
+    X, y = np.linspace(-1, 1, 60)[:, np.newaxis], np.repeat(["no", "yes"], [40, 20])
+    own, codes = {**QUICK, "cv": 2, "scoring": name}, 1 * (y == "yes")
+
+    auto, numbers = (AutoClassifier(**own).fit(X, target) for target in (y, codes))
+
+    assert auto.positive_ == "yes"
+    assert auto.score(X, y) == pytest.approx(numbers.score(X, codes))
+    assert auto.scores_["linear"].mean == pytest.approx(numbers.scores_["linear"].mean)
+
+
+def test_other_scorers_stay_as_they_are():
+    """Means over classes, and a label that the user gave."""
+    explicit = make_scorer(fbeta_score, beta=2, pos_label="no")
+
+    assert with_positive("f1_macro", "yes") == "f1_macro"
+    assert with_positive("roc_auc", "yes") == "roc_auc"
+    assert with_positive("f1", 1) == "f1"
+    assert with_positive(explicit, "yes") is explicit
+
+
+def test_a_score_of_the_other_class_can_be_requested():
+    """`positive` decides whose average precision is taken."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(90, 2)), np.tile(["no", "no", "yes"], 30)
+    X[y == "yes", 0] += 1
+    auto = AutoClassifier(**QUICK, cv=2, scoring="average_precision", positive="no")
+
+    auto.fit(X, y)
+
+    p = auto.predict_proba(X)[:, 0]
+    assert auto.score(X, y) == pytest.approx(average_precision_score(y == "no", p))
+    assert "average precision of the class 'no' (67 % of the rows)" in auto.scoring_reason_
+
+
+def test_an_informative_column_is_not_denied_by_accuracy():
+    """Accuracy cannot beat the majority class here; log loss and ROC AUC can."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(2000, 6))
+    y = (rng.random(2000) < 1 / (1 + np.exp(-(X[:, 0] - 2.6)))).astype(int)
+
+    default, accuracy = (
+        AutoClassifier(**QUICK, scoring=name).fit(X, y) for name in (None, "accuracy")
+    )
+
+    assert default.scoring_ == "roc_auc"
+    assert default.scores_["ensemble"].mean > 0.7
+    assert default.beats_baseline_
+    assert accuracy.beats_baseline_
+    assert "always predicts 0. By log loss it clearly beats" in accuracy.verdict_
+    assert "so the columns are informative" in accuracy.verdict_
+    assert "SKT301" in {finding.code for finding in accuracy.findings_}
+
+
+@pytest.mark.parametrize("scoring", [None, "accuracy", "f1", "balanced_accuracy"])
+def test_labels_by_chance_help_by_no_metric(scoring):
+    """Where 15 % of random labels are positive, log loss shows that nothing is learnt."""
+    rng = np.random.default_rng(3)
+    X, y = rng.normal(size=(300, 5)), (rng.random(300) < 0.15).astype(int)
+
+    with pytest.warns(
+        SkTuneWarning, match="Nothing clearly beats predicting the class shares"
+    ):
+        auto = AutoClassifier(**QUICK, scoring=scoring, threshold=0.2).fit(X, y)
+
+    assert not auto.beats_baseline_
+    assert "on 300 rows" in auto.verdict_
+
+
+def test_predicting_medians_is_no_help_of_columns():
+    """By absolute error a constant median beats the mean; by squared error it does not."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 2)), rng.lognormal(sigma=1.5, size=300)
+    own = {**QUICK, "models": ["linear", "boosting"]}
+
+    with pytest.warns(SkTuneWarning, match="Nothing clearly beats predicting the mean"):
+        auto = AutoRegressor(**own, scoring="neg_mean_absolute_error").fit(X, y)
+
+    assert not auto.beats_baseline_
+
+
+def test_score_is_that_of_the_scorer():
+    """For each scorer by name whose metric scikit-learn defines for labels 0 and 1."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 3))
+    y = (X[:, 0] + rng.normal(size=120) > -0.5).astype(int)
+    auto = AutoClassifier(**QUICK, cv=2, scoring="f1").fit(X, y)
+
+    assert auto.score(X, y) == get_scorer("f1")(auto, X, y) == f1_score(y, auto.predict(X))

@@ -1,0 +1,137 @@
+"""Thresholds for two classes: fixed, or tuned on out-of-fold predictions."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.model_selection import TunedThresholdClassifierCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import AutoClassifier, MLPClassifier
+from sk_tune._metric import scorer_metric
+from sk_tune.automl._threshold import Threshold, ThresholdChoice
+
+QUICK = {"time_budget": None, "n_rounds": 0, "models": ["linear"], "random_state": 0}
+pytestmark = pytest.mark.usefixtures("few_linear")
+
+
+@pytest.fixture(scope="module")
+def rare():
+    """Return rows of which a seventh is "yes", as one column tells in part."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(800, 3))
+    return X, np.where(rng.random(800) < 1 / (1 + np.exp(2.5 - 1.5 * X[:, 0])), "yes", "no")
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_a_threshold_decides_for_the_positive_class(column):
+    """From its value on, in the column of the class."""
+    p = np.array([[0.9, 0.1], [0.7, 0.3], [0.4, 0.6]])
+
+    labels = Threshold(value=0.3, column=column).labels(p, np.array(["a", "b"]))
+
+    expected = p[:, column] >= 0.3
+    assert (labels == np.array(["a", "b"])[column]).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("metric", ["f1", "balanced_accuracy", "matthews_corrcoef"])
+def test_the_best_threshold_is_found(metric):
+    """No threshold between any two predictions has a better score."""
+    rng = np.random.default_rng(0)
+    y = (rng.random(60) < 0.2).astype(int)
+    p = np.clip(0.2 * y + rng.normal(0.3, 0.1, 60), 0, 1)
+    own = scorer_metric(metric)
+    choice = ThresholdChoice(metric=own)
+
+    threshold = choice.best(np.stack([1 - p, p], axis=1), y, np.array([0, 1]))
+
+    scores = [own(y, (p >= value).astype(int)) for value in np.append(p, 1.1)]
+    # A metric that is called has 25 candidates only.
+    slack = 0.05 if metric == "matthews_corrcoef" else 1e-12
+    assert own(y, (p >= threshold.value).astype(int)) >= max(scores) - slack
+
+
+def test_a_tuned_threshold_raises_the_score_on_new_rows(rare):
+    """It is chosen on out-of-fold predictions; the corrected score expects its effect."""
+    X, y = rare
+    own = {**QUICK, "scoring": "balanced_accuracy"}
+    half = AutoClassifier(**own).fit(X[:400], y[:400])
+
+    tuned = AutoClassifier(**own, threshold="balanced_accuracy").fit(X[:400], y[:400])
+
+    assert tuned.threshold_ < 0.3
+    new = balanced_accuracy_score(y[400:], tuned.predict(X[400:]))
+    assert new > half.score(X[400:], y[400:]) + 0.1
+    assert new == tuned.score(X[400:], y[400:])
+    expected = tuned.corrected_score_
+    assert expected.low < new < expected.high
+    assert tuned._quality.counts.sum(axis=0)[1] > half._quality.counts.sum(axis=0)[1]
+
+
+def test_a_number_can_be_set_on_a_fitted_estimator(rare):
+    """It changes labels, not probabilities."""
+    X, y = rare
+    auto = AutoClassifier(**QUICK, cv=2).fit(X, y)
+    before = auto.predict_proba(X)
+
+    auto.set_params(threshold=0.1)
+
+    assert auto.threshold_ == 0.1
+    assert ((auto.predict(X) == "yes") == (before[:, 1] >= 0.1)).all()
+    np.testing.assert_array_equal(auto.predict_proba(X), before)
+
+
+def test_a_threshold_by_chance_is_not_rewarded():
+    """On random labels the score by a tuned threshold is that of chance."""
+    rng = np.random.default_rng(0)
+    scores = []
+    for seed in range(4):
+        X, y = rng.normal(size=(200, 4)), rng.integers(0, 2, 200)
+        own = {**QUICK, "scoring": "balanced_accuracy", "random_state": seed}
+        with pytest.warns(match="Nothing clearly beats"):
+            auto = AutoClassifier(**own, threshold="balanced_accuracy").fit(X, y)
+        scores.append(auto.corrected_score_.score)
+
+    # Three standard errors of the mean of four scores of 200 rows.
+    assert np.mean(scores) < 0.5 + 3 * 0.5 / np.sqrt(800)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "y", "message"),
+    [
+        ("roc_auc", [0, 1], "which scores probabilities"),
+        ("f2", [0, 1], "'threshold' .* name of a scorer"),
+        (1.5, [0, 1], "threshold"),
+        ("f1_macro", [0, 1, 2], "must be 0.5 for more than two classes"),
+    ],
+)
+def test_thresholds_are_checked(threshold, y, message):
+    """The message has the requirement and the value."""
+    X, y = np.zeros((30, 1)), np.tile(y, 30)[:30]
+
+    with pytest.raises(ValueError, match=message):
+        AutoClassifier(**QUICK, threshold=threshold).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", ["network", "pipeline", "prefit"])
+def test_thresholds_can_be_tuned_by_scikit_learn(rare, kind):
+    """Around a network, a pipeline, and a fitted AutoClassifier."""
+    X, y = rare
+    net = MLPClassifier(
+        width=8, n_layers=1, max_epochs=15, learning_rate=0.01, random_state=0
+    )
+    estimator, options = net, {"cv": 2}
+    if kind == "pipeline":
+        estimator = make_pipeline(StandardScaler(), net)
+    if kind == "prefit":
+        estimator = AutoClassifier(**QUICK, cv=2).fit(X[:400], y[:400])
+        options = {"cv": "prefit", "refit": False}
+
+    tuned = TunedThresholdClassifierCV(estimator, **options).fit(X[400:], y[400:])
+
+    assert 0 < tuned.best_threshold_ < 0.5
+    labels = tuned.predict(X[:400])
+    untuned = tuned.estimator_.predict(X[:400])
+    assert f1_score(y[:400], labels, pos_label="yes") > f1_score(
+        y[:400], untuned, pos_label="yes"
+    )
