@@ -406,8 +406,8 @@ class _Pool:
         self, predictions: Array, metric: Metric, n_times: int, seconds: float | None
     ) -> tuple[Floats, Floats]:
         """Return scores (C,) by a metric and the low ends of leads, or NaN."""
-        classes = self.library.classes
-        if metric is _RANKING and not 2 <= len(classes) <= _MOST_RANKED:
+        n_classes = 0 if self.library.classes is None else len(self.library.classes)
+        if metric is _RANKING and not 2 <= n_classes <= _MOST_RANKED:
             return (np.full(len(predictions), np.nan),) * 2
         scores = self._fold_scores(predictions, self._folds, metric=metric)
         leads = self._leads(_resampled(scores, n_times, seconds))

@@ -15,6 +15,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import (
     accuracy_score,
     fbeta_score,
+    log_loss,
     make_scorer,
     matthews_corrcoef,
     max_error,
@@ -197,6 +198,18 @@ def test_probabilities_need_a_column_for_each_class_only():
     assert _score("neg_log_loss", [0, 2, 2], three, classes=[0, 1, 2]) == pytest.approx(
         np.log([0.5, 0.8, 0.6]).mean(), rel=1e-12
     )
+
+
+def test_a_log_loss_with_labels_is_a_function_of_sums():
+    """As the metric itself, also on rows that lack a class."""
+    p = np.array([[0.5, 0.2, 0.3], [0.1, 0.1, 0.8], [0.2, 0.2, 0.6]])
+    options = {"response_method": "predict_proba", "greater_is_better": False}
+    metric = scorer_metric(make_scorer(log_loss, labels=["a", "b", "c"], **options))
+    y = np.array(["a", "c", "c"])
+
+    assert not _needs_calls(metric, y, p[np.newaxis])
+    expected = metric(y, p)
+    assert corrected_score([p], y, metric).naive_score == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.5])
