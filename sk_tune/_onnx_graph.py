@@ -93,7 +93,7 @@ class Graph:
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
         self._names: dict[Any, str] = {}
-        self._shape = ("n_samples", *shape)
+        self._shape = shape
         self.X = Value(self, "X", dtype)
 
     def constant(self, values: Any) -> Value:
@@ -157,21 +157,16 @@ class Graph:
     def write(self, path: str | os.PathLike[str], output: Value, name: str) -> None:
         """Write the model with one output, (n_samples, n_columns), called `name`."""
         helper = self.onnx.helper
-        last = helper.make_node("Identity", [output.name], [name])
         start, end = (
             helper.make_tensor_value_info(
-                title, helper.np_dtype_to_tensor_dtype(value.dtype), shape
+                title, helper.np_dtype_to_tensor_dtype(value.dtype), ("n_samples", *shape)
             )
-            for title, value, shape in (
-                ("X", self.X, self._shape),
-                (name, output, ("n_samples", None)),
-            )
+            for title, value, shape in (("X", self.X, self._shape), (name, output, [None]))
         )
-        nodes = [*self._nodes, last]
-        graph = helper.make_graph(nodes, "sk_tune", [start], [end], self._constants)
+        nodes = [*self._nodes, helper.make_node("Identity", [output.name], [name])]
         operators = {"": OPSET, "ai.onnx.ml": _TREES_OPSET}
         model = helper.make_model(
-            graph,
+            helper.make_graph(nodes, "sk_tune", [start], [end], self._constants),
             opset_imports=[helper.make_opsetid(*one) for one in operators.items()],
             ir_version=_IR_VERSION,
             producer_name="sk_tune",

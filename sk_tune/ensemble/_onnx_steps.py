@@ -26,7 +26,10 @@ Rule = Callable[[Graph, Any, Any], Any]
 # member knows.
 TableColumns = Mapping[str, Mapping[str, Any]]
 
-_RULES: dict[Any, Rule] = {}
+_RULES: dict[Any, Rule] = {
+    None: lambda graph, x, step: x,
+    VarianceThreshold: lambda graph, x, step: x.take(np.flatnonzero(step.get_support()), 1),
+}
 
 # Text that no table holds, for unknown categories.
 _UNKNOWN = "\0unknown"
@@ -118,16 +121,6 @@ def _scaled(graph: Graph, x: Any, step: Any) -> Any:
     if np.any(numbers.shift):
         x = x + numbers.shift
     return x if numbers.clip is None else x.clip(*numbers.clip)
-
-
-@step_rule(None)
-def _same(graph: Graph, x: Any, step: Any) -> Any:
-    return x
-
-
-@step_rule(VarianceThreshold)
-def _chosen(graph: Graph, x: Any, step: Any) -> Any:
-    return x.take(np.flatnonzero(step.get_support()), axis=1)
 
 
 @step_rule(SmoothClipScaler)

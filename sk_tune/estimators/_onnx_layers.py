@@ -12,11 +12,8 @@ Notation: m members, B samples of a batch, T steps, N columns, D inputs, H units
 
 import logging
 import math
-import os
-import tempfile
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,24 +66,19 @@ class _UnknownModuleError(Exception):
 
 def _exported(module: nn.Module, dtype: Any, shape: tuple[int, ...]) -> Any:
     """Return a module as the ONNX model that torch's exporter makes of it."""
-    import onnx
-
     log = logging.getLogger("torch.onnx")
     level, was_training = log.level, module.training
     device = next(module.parameters(), torch.empty(0)).device
     # Two samples, because torch would take a single one for a constant.
     example = torch.zeros(2, *shape, dtype=getattr(torch, str(dtype)))
     # The exporter warns of code in torch itself, and logs packages that it lacks.
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
-        path = Path(folder) / "module.onnx"
+    with warnings.catch_warnings(action="ignore"):
         try:
             log.setLevel(logging.ERROR)
-            torch.onnx.export(
+            program: Any = torch.onnx.export(
                 module.eval().cpu(),
                 (example,),
-                os.fspath(path),
                 dynamo=True,
-                external_data=False,
                 verbose=False,
                 opset_version=OPSET,
                 dynamic_shapes=({0: torch.export.Dim("n_samples")},),
@@ -94,7 +86,7 @@ def _exported(module: nn.Module, dtype: Any, shape: tuple[int, ...]) -> Any:
         finally:
             log.setLevel(level)
             module.to(device).train(was_training)
-        return onnx.load(path)
+    return program.model_proto
 
 
 # Submodules that the rules of networks and blocks read.
@@ -157,10 +149,6 @@ def _linear(graph: Graph, x: Any, layer: Any, norm: Any = None) -> Any:
     return _gemm(graph, x, _numbers(layer.weight).T * scale, bias)
 
 
-def _linear_of_last_axis(graph: Graph, x: Any, layer: Any) -> Any:
-    return x @ _numbers(layer.weight).T + _numbers(layer.bias)
-
-
 def _convolution(
     graph: Graph, x: Any, layer: Any, norm: Any = None, pad: Any = None
 ) -> Any:
@@ -189,20 +177,15 @@ def _convolution(
 
 
 def _pool(graph: Graph, x: Any, layer: Any) -> Any:
-    kind = type(layer).__name__
-    n_dims = int(kind[-2])
-    window, stride, padding, dilation = (
-        [size] * n_dims if isinstance(size, int) else list(size)
-        for size in (
-            layer.kernel_size,
-            layer.stride,
-            layer.padding,
-            getattr(layer, "dilation", 1),
-        )
+    name = type(layer).__name__
+    is_dilated = np.any(np.not_equal(getattr(layer, "dilation", 1), 1))
+    if layer.ceil_mode or np.any(layer.padding) or is_dilated:
+        raise _UnknownModuleError(f"a {name} with padding or dilation")
+    window, stride = (
+        np.broadcast_to(size, int(name[-2])).tolist()
+        for size in (layer.kernel_size, layer.stride)
     )
-    if layer.ceil_mode or any(padding) or max(dilation) > 1:
-        raise _UnknownModuleError(f"a {kind} with padding or dilation")
-    kind = "MaxPool" if "Max" in kind else "AveragePool"
+    kind = "MaxPool" if "Max" in name else "AveragePool"
     return graph.op(kind, x, kernel_shape=window, strides=stride)
 
 
@@ -453,7 +436,8 @@ _RULES: dict[type, Callable[[Graph, Any, Any], Any]] = {
     PiecewiseLinearEmbedding: _piecewise_linear,
     CategoryEmbedding: _categories,
     nn.Sequential: _sequential,
-    nn.Linear: _linear_of_last_axis,
+    # Samples may have several axes.
+    nn.Linear: lambda g, x, layer: x @ _numbers(layer.weight).T + _numbers(layer.bias),
     **dict.fromkeys([nn.Conv1d, nn.Conv2d, nn.Conv3d], _convolution),
     **dict.fromkeys([nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d], _pool),
     **dict.fromkeys([nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d], _pool),
