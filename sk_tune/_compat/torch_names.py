@@ -11,12 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from sk_tune.exceptions import warn_user
 
 __all__ = [
-    "TorchDispatchMode",
     "convolution_backward",
     "fused_steps",
     "has_hooks",

@@ -14,7 +14,6 @@ from torch import Tensor
 from sk_tune.augment import RowAugmenter
 from sk_tune.fleets._compiled_epoch import CompiledEpoch
 from sk_tune.fleets._epoch_batches import on_device
-from sk_tune.fleets._graphs import StepGraphs, step_graphs
 from sk_tune.fleets._kernel import carried_layers
 from sk_tune.fleets._module_layer import ModuleLayer
 from sk_tune.fleets._plan import build_program
@@ -132,7 +131,6 @@ class ActiveBatch:
         self.smoothing: Tensor | None = None
         self.augmenter: RowAugmenter | None = None
         self.memory: dict[Any, Tensor] = {}
-        self.graphs: StepGraphs | None = None
         self._best: StackedTensors | None = None
         self._l1: Tensor | None = None
         self._clip: Tensor | None = None
@@ -225,7 +223,7 @@ class ActiveBatch:
             self.augmenter.begin_epoch(steps, max(n_batches))
 
     def begin_step(self, step: int) -> None:
-        """Take the numbers of a step, counted in the epoch, in memory that stays."""
+        """Select the numbers of a step of the epoch."""
         self.program.dropout.begin_step(step)
         self.optimizer.begin_step(step)
 
@@ -336,13 +334,6 @@ class ActiveBatch:
             for layer in self.program.layers:
                 if isinstance(layer, ModuleLayer):
                     layer.look_ahead(list(inputs.values()))
-        self.graphs = None
-        # No graph repeats code of a user's, or what takes other numbers at each step.
-        if networks and not self.recipe.draws_globally and self.augmenter is None:
-            changing = [*self.program.weights().tensors.values()]
-            for moments in self.optimizer.moments.values():
-                changing += moments.tensors.values()
-            self.graphs = step_graphs(changing)
 
     def _column(self, values: list[float], neutral: float) -> Tensor | None:
         if all(value == neutral for value in values):

@@ -13,7 +13,6 @@ Notation: K networks of the fleet, k neighbours of them, S steps of an epoch, C 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -200,14 +199,6 @@ def _scores(
 
 
 def _step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor]:
-    if fleet.graphs is None:
-        return _train_step(fleet, batch)
-    key = (batch.networks.start, batch.networks.stop, batch.X.data_ptr(), batch.X.shape)
-    losses, outputs = fleet.graphs.step(key, partial(_train_step, fleet, batch))
-    return losses, outputs
-
-
-def _train_step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor]:
     """Update the networks of a batch; return their losses and outputs."""
     networks = batch.networks
     X, y, weight = batch.X, batch.y, batch.weight

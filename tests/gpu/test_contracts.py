@@ -26,7 +26,7 @@ from sk_tune import (
     SeedEnsembleClassifier,
 )
 from sk_tune.engine import Fit, _shard, fitted_estimator, train
-from sk_tune.fleets import _active_batch, _graphs, _loop
+from sk_tune.fleets import _loop
 from sk_tune.training import arrays_of_state
 
 pytestmark = [
@@ -293,7 +293,9 @@ def test_two_epochs_and_one_more_equal_three(places, estimator, digits, device):
 def test_nothing_waits_for_the_device_inside_an_epoch(name, digits, device, monkeypatch):
     """CUDA itself raises an error where the processor would wait."""
     if device == "cpu":
-        pytest.skip("nobody waits for a processor; tests/fleets/test_graphs.py looks here")
+        pytest.skip(
+            "nobody waits for a processor; tests/fleets/test_device_loop.py looks here"
+        )
     fits = _folds(_with(ESTIMATORS[name], device=device), digits)
     # Tables that are made once are sent to the device by whoever asks first.
     train(fits)
@@ -310,33 +312,6 @@ def test_nothing_waits_for_the_device_inside_an_epoch(name, digits, device, monk
     trained = train(fits)
 
     assert [(t.engine, t.message) for t in trained] == [("fleet", "")] * 3
-
-
-@pytest.mark.parametrize(
-    "name", [n for n in ESTIMATORS if n not in {"augmented", "module"}]
-)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_graphs_make_the_steps_and_give_the_same(name, dtype, digits, device, monkeypatch):
-    """None is refused, and numbers are those without graphs."""
-    if device == "cpu":
-        pytest.skip("a processor has no graphs")
-    fits = _folds(
-        _with(ESTIMATORS[name], device=device, max_epochs=12, dtype=dtype), digits
-    )
-    made, step_graphs = [], _active_batch.step_graphs
-    monkeypatch.setattr(_graphs, "_STEPS_BEFORE", 4)
-    monkeypatch.setattr(
-        _active_batch, "step_graphs", lambda t: made.append(step_graphs(t)) or made[-1]
-    )
-
-    trained = train(fits)
-
-    assert not any(graphs._refused for graphs in made)
-    assert any(graphs._compared for graphs in made)
-    monkeypatch.setenv(_graphs.VARIABLE, "0")
-    for ours, theirs in zip(trained, train(fits), strict=True):
-        atol = TOLERANCE if dtype == "float64" else CONVOLUTIONS_BY_TF32
-        np.testing.assert_allclose(ours.predictions, theirs.predictions, atol=atol)
 
 
 def test_a_users_module_trains_by_vmap(digits, device):
