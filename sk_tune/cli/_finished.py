@@ -72,9 +72,9 @@ def _write(
                 predictions = _predictions(part, saved, proba=proba)
             except TableError as error:
                 raise TableError(f"{error}{where}") from error
-        told = [w.message for w in caught if w.category is SkTuneWarning]
+        messages = [w.message for w in caught if w.category is SkTuneWarning]
         # Labels and probabilities warn of the same cells.
-        for message in dict.fromkeys(map(str, told)):
+        for message in dict.fromkeys(map(str, messages)):
             _note(f"{message}{where}")
         # The file itself ends lines as the system does.
         predictions.to_csv(file, index=False, header=not n_rows, lineterminator="\n")
@@ -85,15 +85,15 @@ def _write(
 def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
     missing = [name for name in saved.columns if name not in frame.columns]
     if missing:
-        near = nearest(missing[0], frame.columns)
-        hint = f" Did you rename {missing[0]!r} to {near[0]!r}?" if near else ""
+        similar = nearest(missing[0], frame.columns)
+        hint = f" Did you rename {missing[0]!r} to {similar[0]!r}?" if similar else ""
         raise TableError(
             f"The table must have the {counted(len(saved.columns), 'column')} that the "
             f"model was fitted with. Got {counted(frame.shape[1], 'column')}, without "
             f"{listed([*map(repr, missing)], _N_LISTED)}.{hint}"
         )
-    known = {*saved.columns, *saved.ignored}
-    extra = [n for n in frame.columns if n not in known and not n.startswith(NO_NAME)]
+    expected = {*saved.columns, *saved.ignored}
+    extra = [n for n in frame.columns if n not in expected and not n.startswith(NO_NAME)]
     if extra:
         names = listed([*map(repr, extra)], _N_LISTED)
         _note(f"Columns that the model does not know are ignored: {names}.")
@@ -147,11 +147,11 @@ def export(folder: Path, output: Path, *, use: str | None = None) -> None:
         )
     beside = output.with_suffix(".json")
     try:
-        known = json.loads(beside.read_text(encoding="utf-8")).keys()
+        keys = json.loads(beside.read_text(encoding="utf-8")).keys()
     except (OSError, ValueError, AttributeError):
-        known = set()
+        keys = set()
     # The file of another ONNX model may be replaced.
-    if beside.exists() and not {"inputs", "classes", "members"} <= known:
+    if beside.exists() and not {"inputs", "classes", "members"} <= keys:
         raise OptionError(
             f"--output must leave other files alone. Got {str(output)!r}, whose columns "
             f"would go to {beside.name}, which export did not write. Name another file."

@@ -32,8 +32,8 @@ _TABLES = ("trials.parquet", "trials.csv")
 _SUMMARY = "summary.json"
 _REPORT = "report.html"
 _RESULTS = (MODEL, *_TABLES, _SUMMARY, _REPORT)
-# Files that a fit resumes from, with signatures, those that SQLite has beside its file, and
-# those that a kill leaves half written.
+# Files to resume from, with signatures, SQLite's extra files, and half-written files that a
+# kill leaves behind.
 _OF_RESUME = (
     "config.json",
     "trials.joblib*",
@@ -46,16 +46,16 @@ _FORMAT = 3
 # The checksum of zlib, joblib's default, overlooked one flipped bit in 29,000.
 _COMPRESS = ("gzip", 3)
 _GZIP = b"\x1f\x8b"
-# Bytes that are read at a time.
+# Bytes of one read.
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedModel:
-    """A fitted model and what it takes to apply it to a file.
+    """A fitted model with the columns that it needs of a file.
 
-    `columns` are those that it needs, of which `texts` hold text; `ignored` are the others
-    of the fitted table. scikit-learn promises to load pickles of the same version only.
+    `columns` are required, `texts` among them hold text; `ignored` are the other columns of
+    the fitted table. scikit-learn supports only pickles of its own version.
     """
 
     model: Any
@@ -68,20 +68,21 @@ class SavedModel:
 
 
 def check_output_folder(folder: Path, *, overwrite: bool) -> None:
-    """Raise OptionError for a folder, there or not, that cannot take the output."""
-    taken = [name for name in (*_RESULTS, CONFIG) if (folder / name).exists()]
-    if taken and not overwrite:
+    """Raise OptionError if output cannot be written to a folder, which may not exist."""
+    existing = [name for name in (*_RESULTS, CONFIG) if (folder / name).exists()]
+    if existing and not overwrite:
         can_resume = (folder / TRIALS).exists()
-        remedy = "Go on with sk-tune resume, name" if can_resume else "Name"
+        remedy = "Continue with sk-tune resume, name" if can_resume else "Name"
         raise OptionError(
-            "--output must be a folder in which no file would be replaced. Got "
-            f"{str(folder)!r}, which has {', '.join(taken)}. {remedy} another folder, or "
-            "replace them with --overwrite."
+            "--output must be a folder without files of an earlier fit. Got "
+            f"{str(folder)!r}, which has {', '.join(existing)}. {remedy} another folder, "
+            "or replace them with --overwrite."
         )
     for place in map(Path, map(os.path.realpath, (folder, folder / "model"))):
         nearest = next(parent for parent in (place, *place.parents) if parent.exists())
         try:
-            # Tried, because rights do not tell all: not for root, not of a file system.
+            # Permissions are not enough: root ignores them, and file systems may be
+            # read-only.
             Path(tempfile.mkdtemp(prefix=".sk_tune.", dir=nearest)).rmdir()
         except OSError as error:
             raise OptionError(
@@ -95,9 +96,9 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
 def resumable_output(
     folder: Path, config: dict[str, Any], *, resumes: bool
 ) -> Iterator[Path]:
-    """Make the folder for the store of a fit, and remove it if nothing was found.
+    """Create the folder for the store of a fit, and remove it if no model finished.
 
-    Raises KeyboardInterrupt with the output folder if something was found before one.
+    Raises KeyboardInterrupt with the output folder if models finished before it.
     """
     resume, was_there = folder / RESUME, folder.exists()
     if not resumes:
@@ -119,7 +120,7 @@ def resumable_output(
 
 
 def _remove_resume(resume: Path) -> None:
-    """Delete the files that a fit resumes from, and no others in that folder."""
+    """Delete the files to resume from, and keep other files in that folder."""
     for pattern in _OF_RESUME:
         for path in resume.glob(pattern):
             with suppress(OSError):
@@ -133,9 +134,8 @@ def write_output(
 ) -> list[str]:
     """Write the files of a fit, and return their names; other files in the folder stay."""
     folder, usage = Path(os.path.realpath(folder)), usage_text(folder)
-    # The files must be on the file system of the folder, to be moved there: a folder that
-    # exists may be a separate one, as a volume of a container is, or lie in a folder that
-    # cannot be written.
+    # Files can only be moved within a file system. An existing folder may be a file system
+    # of its own, as a volume of a container, or its parent may be read-only.
     home = folder if folder.is_dir() else folder.parent
     stage = home / f".{folder.name}.{os.getpid()}.tmp"
     (stage / "model").mkdir(parents=True)
@@ -149,10 +149,10 @@ def write_output(
         joblib.dump({**versions, **content}, stage / MODEL, compress=_COMPRESS)
         (folder / "model").mkdir(parents=True, exist_ok=True)
         sign(stage / MODEL, instead_of=folder / MODEL)
-        # The model last: what is beside a model is then never older than it.
+        # The model last, so that the other files are never older.
         for name in [*names, MODEL]:
             (stage / name).replace(folder / name)
-        # Files of an earlier fit that this one did not write are of another model.
+        # Remaining files of an earlier fit belong to another model.
         for name in set(_RESULTS).difference([*names, MODEL]):
             (folder / name).unlink(missing_ok=True)
     finally:
@@ -172,12 +172,12 @@ def write_report(auto: Any, path: Path, title: str, usage: str) -> Path:
 
 
 def reason_of(error: OSError) -> str:
-    """Return why a file could not be read or written, without its temporary name."""
+    """Return the reason of an error without the name of the file."""
     return (error.strerror or str(error)).lower()
 
 
 def usage_text(folder: Path) -> str:
-    """Return how to predict with an output folder, in a terminal and in Python."""
+    """Return code that predicts with an output folder, in a terminal and in Python."""
     return (
         f"sk-tune predict {shlex.quote(str(folder))} new.csv --output predictions.csv\n\n"
         "# Or in Python. A pickle can execute code: load only a file that you trust.\n"
@@ -188,13 +188,13 @@ def usage_text(folder: Path) -> str:
 
 
 def load_model(folder: Path, *, use: str | None = None) -> SavedModel:
-    """Return the model, a pickle, in an output folder, or of which that is the file."""
+    """Return the model in an output folder, or in the pickle itself."""
     path = model_file(folder)
     content = _unpickled(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise TableError(
             f"{str(path)!r} must be a model that sk-tune fit wrote, of format {_FORMAT}. "
-            f"Got another object of type {type(content).__name__}."
+            f"Got an object of type {type(content).__name__}."
         )
     saved = SavedModel(**{name: content[name] for name in SavedModel.__slots__})
     if use is not None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The text of the command line: labelled lines, scores, and how far a fit is."""
+"""The output of the command line: labelled lines, scores and progress."""
 
 import math
 import re
@@ -30,7 +30,7 @@ _MAX_WIDTH = 92
 
 
 def labelled(label: str, text: str) -> str:
-    """Return a text behind a label of up to eleven characters, wrapped to the terminal."""
+    """Return text after a label of at most eleven characters, wrapped to the terminal."""
     return textwrap.fill(
         text,
         width=min(shutil.get_terminal_size().columns, _MAX_WIDTH),
@@ -90,9 +90,9 @@ def print_problem(
     *,
     keeps_whole: bool,
 ) -> None:
-    """Print what the table holds and what will be done with it.
+    """Print the contents of the table, the target, and the rows set aside.
 
-    With `keeps_whole` rows of one group or time are on one side of a split.
+    With `keeps_whole` rows of a group or time are on the same side of a split.
     """
     n_rows, n_columns = table.frame.shape
     print(labelled("Table", f"{table.name}: {n_rows} rows, {n_columns} columns"))
@@ -104,10 +104,7 @@ def print_problem(
         n_copies = 0
     if n_copies:
         rows = "1 row is a copy" if n_copies == 1 else f"{n_copies} rows are copies"
-        says = (
-            f"Note: {rows} of others. On both sides of a split, they make scores too good."
-        )
-        print(labelled("", says))
+        print(labelled("", f"Note: {rows} of others. Across folds, they inflate scores."))
     print(labelled("Target", f"{target.name}: {target.task}, {target.reason}"))
     if target.other_task:
         print(labelled("", f"For {target.other_task}, say --task {target.other_task}."))
@@ -118,7 +115,7 @@ def print_problem(
     columns = [f"{n} {kind if n == 1 else plurals[kind]}" for kind, n in counts.items()]
     print(labelled("Columns", ", ".join(columns)))
     for text_format in dict.fromkeys(map(str, kinds.formats.values())):
-        names = [name for name, found in kinds.formats.items() if str(found) == text_format]
+        names = [name for name, style in kinds.formats.items() if str(style) == text_format]
         print(labelled("", f"Read as {text_format}: {listed(names, _N_NAMED)}"))
     if kinds.dropped:
         by_reason: dict[str, list[str]] = {}
@@ -174,19 +171,18 @@ def _notes_on_target(target: Target) -> Iterator[str]:
     rare = [str(label) for label in labels[counts < N_FOLDS]]
     if rare:
         yield (
-            f"Note: too few rows for each of {N_FOLDS} folds to have some: class "
-            f"{listed(rare, _N_NAMED)}."
+            f"Note: fewer rows than the {N_FOLDS} folds in class {listed(rare, _N_NAMED)}."
         )
 
 
 class StepLines:
-    """Prints a line for each step of a fit, however often there are news."""
+    """Prints one line for each step of a fit."""
 
     def __init__(self) -> None:
         self._last = ""
 
     def __call__(self, progress: AutoProgress) -> None:
-        """Print how far the fit is, if a step begins."""
+        """Print the progress when a step begins."""
         if progress.stage != self._last:
             self._last = progress.stage
             print(progress_text(progress), flush=True)

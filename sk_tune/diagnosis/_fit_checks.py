@@ -179,7 +179,8 @@ def check_converged(summary: Summary) -> Finding:
         return rule.passed("The epochs were put to use.", evidence)
     return rule.tip(
         "low",
-        f"The held-out loss had arrived after {arrived} of {summary.n_epochs} epochs.",
+        "The held-out loss stopped improving after "
+        f"{arrived} of {summary.n_epochs} epochs.",
         evidence,
         f"Train for about {2 * arrived} epochs, or stop early.",
     )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Pictures of a search, and one page that says what it found."""
+"""Pictures of a search, and a page with its results."""
 
 from sk_tune.report._column_effects import ColumnEffects, FoldModel, column_effects
 from sk_tune.report._epoch_curves import EpochCurveDisplay

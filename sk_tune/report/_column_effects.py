@@ -242,7 +242,7 @@ def _dependences(
         means.append([p.mean(axis=0) for p in _predictions(X, fold, rows, variants)])
     curves = np.array(means).reshape(len(folds), -1, 1 if classes is None else len(classes))
     ends = np.cumsum([len(sources) for sources, *_ in grids])[:-1]
-    found = []
+    dependences = []
     for place, grid, own in zip(places, grids, np.split(curves, ends, axis=1), strict=True):
         k, target = 0, "prediction"
         if classes is not None:
@@ -250,7 +250,7 @@ def _dependences(
             k = 1 if len(classes) == 2 else int(np.ptp(own.mean(axis=0), axis=0).argmax())
             target = f"probability of {classes[k]}"
         _, values, texts, is_ordered = grid
-        found.append(
+        dependences.append(
             Dependence(
                 column=names[place],
                 values=values,
@@ -260,7 +260,7 @@ def _dependences(
                 is_ordered=is_ordered,
             )
         )
-    return found
+    return dependences
 
 
 def _grid(values: pd.Series) -> tuple[Rows, Floats | None, tuple[str, ...], bool]:

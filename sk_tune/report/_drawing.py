@@ -32,12 +32,12 @@ _SHARED_DOCS = {
     "made": "Made by :meth:`from_search`.  All parameters are stored as attributes.",
     "trials": """
         trials : Trials
-            What the search evaluated.""",
+            Results of the search.""",
     "axes": """
         ax_ : matplotlib Axes
-            Where the picture is.
+            Axes with the picture.
         figure_ : matplotlib Figure
-            Where the axes are.""",
+            Figure with the axes.""",
     "example": """
         >>> from sklearn.datasets import load_iris
         >>> from sk_tune import GridSearchCV, MLPClassifier
@@ -46,16 +46,16 @@ _SHARED_DOCS = {
         >>> search = GridSearchCV(net, {"learning_rate": [0.001, 0.01]}, cv=3).fit(X, y)""",
     "search": """
         search : estimator
-            Fitted: one of sk_tune's, scikit-learn's or scikit-optimize's.""",
+            Fitted search of sk_tune, scikit-learn or scikit-optimize.""",
     "metric": """
         metric : str or None, default=None
-            Which of several metrics; that which decides if None.""",
+            Metric of a search with several; the deciding metric if None.""",
     "ax": """
         ax : matplotlib Axes or None, default=None
             Where to draw; a new figure if None.""",
     "kwargs": """
         **kwargs : dict of str to object
-            Of :meth:`plot`.""",
+            Arguments of :meth:`plot`.""",
     "returns": """
         Returns
         -------
@@ -83,8 +83,8 @@ def with_shared_docs(cls: _Class) -> _Class:
 COLORS = {"blue": "#0072B2", "vermilion": "#D55E00", "black": "#000000", "grey": "#8C8C8C"}
 # Losses that span more are drawn on a logarithmic axis.
 _LOG_SPAN = 30.0
-# A score so many times further below the middle than the best is above it would leave
-# nothing to see of the others.
+# Scores further below the middle than this many distances of the best above it would
+# squeeze the other scores into a line.
 _OUTLYING = 20.0
 _SHOWN_BELOW = 8.0
 # Turns by this part of a circle spread neighbours evenly.
@@ -96,15 +96,15 @@ _CHARACTER_WIDTH = 0.56
 _MISSING_AT = 0.03
 _MISSING_ROOM = 0.09
 _MARGIN = 0.05
-# Inches of one of several axes.
+# Inches of each axes in a grid.
 _SMALL_AXES = (3.4, 2.7)
-# Up to so many values get a tick each.
+# With more values not each of them has a tick.
 _MOST_TICKS = 6
 _LONGEST_TICK = 14
 
 
 class ScoreRange(NamedTuple):
-    """The lowest and highest score that an axis shows, and how many are lower."""
+    """Lowest and highest score on an axis, and the number of lower scores."""
 
     low: float
     high: float
@@ -112,7 +112,7 @@ class ScoreRange(NamedTuple):
 
 
 def score_range(scores: Any) -> ScoreRange:
-    """Return the scores worth showing: all, unless a few are far below the others.
+    """Return the range of scores to show: all, except a few far below the rest.
 
     >>> score_range([0.5, 0.8, 0.9])
     ScoreRange(low=0.5, high=0.9, n_below=0)
@@ -132,7 +132,7 @@ def score_range(scores: Any) -> ScoreRange:
 
 
 def needs_log(values: Any) -> bool:
-    """Return whether values are positive and legible on a logarithmic axis only."""
+    """Return whether positive values span too much for a linear axis."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
     return bool(
@@ -141,7 +141,7 @@ def needs_log(values: Any) -> bool:
 
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    """Raise ValueError, in scikit-learn's words, unless a parameter is one of `choices`."""
+    """Raise ValueError, worded as in scikit-learn, unless `choices` have a value."""
     if value not in choices:
         raise ValueError(
             f"The {name!r} parameter must be one of {list(choices)}. Got {value!r} instead."
@@ -223,7 +223,7 @@ def shortened(text: str, n_characters: int) -> str:
 
 
 def figure_legend(axes: Any) -> None:
-    """Put one legend for several axes below them, unless one kind of artist is all."""
+    """Draw a common legend below several axes if they have several kinds of artists."""
     handles: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
@@ -240,7 +240,7 @@ def figure_legend(axes: Any) -> None:
 
 
 def score_axis(ax: Any, scores: Any) -> ScoreRange:
-    """Let the y axis show the scores worth showing, with room for marks of the others."""
+    """Set the y axis to the range of scores, with room for marks of lower scores."""
     shown = score_range(scores)
     height = (shown.high - shown.low) or max(abs(shown.high), 1.0)
     has_missing = shown.n_below > 0 or not np.isfinite(scores).all()
@@ -250,7 +250,7 @@ def score_axis(ax: Any, scores: Any) -> ScoreRange:
 
 
 def mark_missing(ax: Any, places: Any, scores: Any, shown: ScoreRange) -> None:
-    """Mark at the lower edge what has no score, or one too low for `score_axis`."""
+    """Mark missing scores, and scores below the axis, at the lower edge."""
     is_failed = ~np.isfinite(scores)
     is_below = np.where(is_failed, np.inf, scores) < shown.low
     marks = ((is_failed, "x", "Failed"), (is_below, "v", "Below the axis"))
@@ -271,10 +271,10 @@ def mark_missing(ax: Any, places: Any, scores: Any, shown: ScoreRange) -> None:
 def finish(
     display: _Display, ax: Any, title: str, handles: Sequence[Any] | None = None
 ) -> _Display:
-    """Set a title, and between it and the axes a legend, where it covers no data.
+    """Set a title above the axes and a legend between them, outside of the data.
 
-    Both are as wide as the axes at most. These and their figure are the display's `ax_` and
-    `figure_`. `handles` are what the legend names; all artists that have a label if None.
+    Both are at most as wide as the axes. Axes and figure become `ax_` and `figure_` of the
+    display. `handles` are the artists in the legend; all with a label if None.
     """
     # The figure's layout gives the axes the width that labels leave them; a subfigure is
     # laid out with the figure around it.
@@ -296,7 +296,7 @@ def finish(
             handletextpad=0.5,
             columnspacing=1.2,
         )
-        # The title makes room for it; its width is no reason to make the axes narrower.
+        # The title makes room for the legend, whose width must not narrow the axes.
         legend.set_in_layout(not title)
         extent = legend.get_window_extent()
         height = extent.height / ax.figure.dpi * 72.0
@@ -317,12 +317,12 @@ def set_y_label(ax: Any, label: str) -> None:
 
 
 def label_width(ax: Any, size: str) -> int:
-    """Return how many characters fit into the axes' width, if it is known."""
+    """Return the number of characters that fit into the axes' width."""
     return int(_characters(ax, ax.bbox.width, size))
 
 
 def _characters(ax: Any, length: float, size: str) -> float:
-    """Return how many characters of mean width are as long as so many pixels."""
+    """Return the number of characters of mean width in a length in pixels."""
     from matplotlib.font_manager import FontProperties
 
     points = FontProperties(size=size).get_size_in_points()
@@ -333,7 +333,7 @@ _MARKERS = "os^DvP*X"
 
 
 def levels_of(trials: Trials) -> list[tuple[npt.NDArray[np.bool_], dict[str, Any]]]:
-    """Return result rows by what rungs granted, and a style for ``ax.scatter`` for each."""
+    """Return rows with equal resources, and a style of ``ax.scatter`` for each of them."""
     from matplotlib import colormaps
 
     name = (trials.resource or "resources").rpartition("__")[2]
@@ -341,7 +341,7 @@ def levels_of(trials: Trials) -> list[tuple[npt.NDArray[np.bool_], dict[str, Any
     numbers = np.unique(trials.n_resources)
     is_one = len(numbers) == 1
     levels = []
-    # From light to dark, so that a grey print tells them apart.
+    # From light to dark, so that a grey print shows the order.
     for order, place in enumerate(np.linspace(0.85, 0.1, len(numbers))):
         number = numbers[order]
         granted = f"{number} {noun.rstrip('s') if number == 1 else noun}"

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Learning curves by epochs of one candidate: over- and underfitting at a glance."""
+"""Learning curves of a candidate by epoch: over- and underfitting at a glance."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import is_classifier
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune.diagnosis import (
@@ -29,7 +28,7 @@ from sk_tune.report._drawing import (
     set_y_label,
     with_shared_docs,
 )
-from sk_tune.report._search_trials import curve_table, trials_of
+from sk_tune.report._search_trials import curve_table, last_step, trials_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,10 +41,10 @@ _BANDS = ("range", "std", None)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldSummary:
-    """Curves of several folds as one line with a band, at T epochs, which count from 1.
+    """Curves of several folds as a line with a band, at T epochs, which count from 1.
 
-    `mean`, (T,), is NaN from the epoch on that one of the folds did not reach, because the
-    mean over the others would jump. `low` and `high`, (T,), are of those that reached it.
+    `mean`, (T,), is NaN from the first epoch that a fold did not reach, because the mean
+    over the rest would jump. `low` and `high`, (T,), are over the folds that reached it.
     """
 
     epochs: Floats
@@ -62,11 +61,11 @@ class FoldSummary:
 def fold_summary(
     curves: Any, band: str | None = "range", *, n_most: int | None = None
 ) -> FoldSummary:
-    """Return the mean over folds of curves, (n_folds, n_epochs), and what they differ by.
+    """Return the mean over folds of curves, (n_folds, n_epochs), and their spread.
 
-    Folds without any value are left out. The band goes from the lowest fold to the highest
-    ("range") or a standard deviation to both sides of the mean ("std"); it is NaN for None
-    and for a single fold. Of more epochs than `n_most`, evenly spaced ones are kept.
+    Folds without any value are left out. The band reaches from the lowest to the highest
+    fold ("range") or a standard deviation to both sides of the mean ("std"); it is NaN for
+    None and for a single fold. More epochs than `n_most` are thinned out evenly.
 
     >>> summary = fold_summary([[3.0, 1.0, 0.5], [5.0, 2.0, float("nan")]])
     >>> summary.mean.tolist(), summary.high.tolist()
@@ -74,26 +73,26 @@ def fold_summary(
     """
     folds = np.asarray(curves, dtype=np.float64)
     n_epochs = folds.shape[1]
-    kept = np.arange(n_epochs)
+    shown = np.arange(n_epochs)
     if n_most is not None and n_epochs > n_most:
-        kept = np.unique(np.linspace(0, n_epochs - 1, n_most).round().astype(int))
-    folds = folds[np.isfinite(folds).any(axis=1)][:, kept]
-    mean = low = high = np.full(len(kept), np.nan)
+        shown = np.unique(np.linspace(0, n_epochs - 1, n_most).round().astype(int))
+    folds = folds[np.isfinite(folds).any(axis=1)][:, shown]
+    mean = low = high = np.full(len(shown), np.nan)
     if len(folds):
         mean = folds.mean(axis=0)
     if len(folds) > 1 and band == "std":
         spread = folds.std(axis=0)
         low, high = mean - spread, mean + spread
     elif len(folds) > 1 and band == "range":
-        # fmin and fmax pass over NaN without a warning where all are.
+        # Unlike nanmin and nanmax, they do not warn where all values are NaN.
         low, high = np.fmin.reduce(folds, axis=0), np.fmax.reduce(folds, axis=0)
-    return FoldSummary(epochs=(kept + 1).astype(np.float64), mean=mean, low=low, high=high)
+    return FoldSummary(epochs=(shown + 1).astype(np.float64), mean=mean, low=low, high=high)
 
 
 @with_shared_docs
 @dataclass(kw_only=True, eq=False, repr=False)
 class EpochCurveDisplay:
-    """Learning curves by epochs: train and held-out rows, folds as a band.
+    """Learning curves by epoch on training and held-out rows, with a band for the folds.
 
     Made by :meth:`from_search` or :meth:`from_estimator`.  All parameters are stored as
     attributes.
@@ -117,7 +116,7 @@ class EpochCurveDisplay:
     lines_ : dict of str to Line2D
         Means over folds, by "train" and "valid".
     bands_ : dict of str to PolyCollection
-        What the folds differ by; without a band for a single fold.
+        Spread over the folds; empty for a single fold.
 
     See Also
     --------
@@ -155,9 +154,9 @@ class EpochCurveDisplay:
         ----------
         {ax}
         quantity : {"loss", "score"}, default="loss"
-            What to draw; scores are of held-out rows only.
+            Quantity to draw; scores exist for held-out rows only.
         band : {"range", "std"} or None, default="range"
-            From the lowest fold to the highest, or a standard deviation to both sides.
+            From the lowest to the highest fold, or a standard deviation to both sides.
         title : str or None, default=None
             Instead of the verdict.
         line_kw, band_kw : dict or None, default=None
@@ -231,16 +230,16 @@ class EpochCurveDisplay:
         Raises
         ------
         ValueError
-            If the candidate has no curves: it is no network, or failed in all folds.
+            If the candidate has no curves: it is not a network, or failed in all folds.
         """
         row = (trials_of(search).preferred or 0) if candidate is None else candidate
         if row not in set(curve_table(search)["candidate"]):
             raise ValueError(
                 f"The candidate of EpochCurveDisplay must have curves. Candidate {row} has "
-                "none: it is no network, or failed in all folds."
+                "none: it is not a network, or failed in all folds."
             )
         curves = curves_of(search, row)
-        # Findings about the search as a whole belong to no candidate's picture.
+        # Findings about the whole search do not belong into the picture of a candidate.
         findings = [f for f in diagnose(search, candidate=row) if f.candidate is not None]
         display = cls(
             curves=curves,
@@ -253,20 +252,20 @@ class EpochCurveDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the curves of one training.
+        """Draw the curves of a fitted network.
 
         Parameters
         ----------
         estimator : estimator
-            A fitted network of sk_tune, or a pipeline that ends in one.  It has curves of
-            held-out rows with ``early_stopping=True``.
+            A fitted network of sk_tune, or a pipeline with a network as its last step.
+            Curves on held-out rows need ``early_stopping=True``.
         {ax}
         {kwargs}
 
         {returns}
         """
         check_is_fitted(estimator)
-        network = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+        network = last_step(estimator)
         stops_early = getattr(network, "early_stopping", False)
         display = cls(
             curves=curves_of_estimator(estimator),

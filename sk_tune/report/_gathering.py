@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""From a fitted search to the record that page, text and JSON are made of."""
+"""The content of a report: a record that page, text and JSON render."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ from sk_tune.search import CorrectedScore, Ledger
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageColumn:
-    """A column of a table; `hint` tells what it holds where the heading is short for it."""
+    """A column of a table; `hint` explains a short heading."""
 
     name: str
     is_number: bool
@@ -60,8 +60,8 @@ class PageColumn:
 class Cell:
     """A cell of a table.
 
-    `key` is the number that the text stands for, in full, None if it is no number;
-    `details` are shown on demand, and the text of an `is_long` cell is broken into lines.
+    `key` is the number in full, None if the text is not a number; `details` are folded, and
+    the text of an `is_long` cell may wrap.
     """
 
     text: str
@@ -72,7 +72,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageTable:
-    """Rows of cells, the first the best; each is "best", "failed" or nothing special."""
+    """Rows of cells, the best first; the kind of a row is "best", "failed" or ""."""
 
     columns: list[PageColumn]
     rows: list[tuple[str, list[Cell]]]
@@ -91,10 +91,10 @@ def number_cells(values: Iterable[float], digits: int = 4) -> list[Cell]:
 class CandidateRow:
     """A row of ``cv_results_``, by the metric that decides; `others` are other means.
 
-    `rank` is None without a score; `reason` says why there is none, or only that of
-    failures. `configuration` is equal for the rows of one configuration in several rungs.
-    `best_so_far` is the best score up to this row among those that were granted as much;
-    `seconds` is the mean time of a fit.
+    `rank` is None without a score; `reason` explains a missing score or ``error_score``.
+    `configuration` is equal for the rows of a configuration in several rungs.
+    `best_so_far` is the best score up to this row with as many resources; `seconds` is the
+    mean time of a fit.
     """
 
     row: int
@@ -127,10 +127,10 @@ SCORES_ARE_MEANS = (
 
 
 class ScoreLine(NamedTuple):
-    """A score, of which greater is better, with its uncertainty from `low` to `high`.
+    """A score (greater is better) with its uncertainty from `low` to `high`.
 
-    `what` explains the model or the uncertainty; `set_aside` is the score on samples that
-    were set aside. Unknown numbers are NaN.
+    `what` explains the model or the uncertainty; `set_aside` is the score on samples set
+    aside. Unknown numbers are NaN.
     """
 
     name: str
@@ -143,13 +143,13 @@ class ScoreLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SearchPart:
-    """The candidates of a search, curves of the best one, and what all of them cost.
+    """The candidates of a search, learning curves of the best candidate, and the ledger.
 
-    `candidates` are in the order of ``cv_results_``, `parameters` those that vary;
-    `importance` is None if none varies, or nobody asked yet. `best` is None if no candidate
-    has a score, `curves` and `best_epoch` if it is no network. `resource` is what rungs
-    grant more of. `ledger` is None for a search of scikit-learn. `key` is what the names of
-    its pictures begin with, where a page has several searches.
+    `candidates` are in the order of ``cv_results_``; `parameters` vary. `importance` is
+    None without such parameters, or before `with_importance`. `best` is None if no
+    candidate has a score; `curves` and `best_epoch` are None unless it is a network.
+    `resource` is the resource of rungs. `ledger` is None for a search of scikit-learn.
+    `key` is the prefix of the names of pictures on a page with several searches.
     """
 
     title: str
@@ -167,12 +167,12 @@ class SearchPart:
 
     @property
     def scored(self) -> list[CandidateRow]:
-        """Candidates with a score that is not only that of failures."""
+        """Candidates with a score other than ``error_score``."""
         return [c for c in self.candidates if c.score == c.score and not c.reason]
 
     @property
     def wrong(self) -> list[Finding]:
-        """Findings to act on: issues before tips, the severe ones first."""
+        """Findings to act on: issues before tips, severe findings first."""
         return to_act_on(self.findings)
 
     @property
@@ -182,7 +182,7 @@ class SearchPart:
 
     @property
     def n_configurations(self) -> int:
-        """Candidates, those of several rungs counted once."""
+        """Number of candidates; several rungs of a candidate count once."""
         return len({c.configuration for c in self.candidates})
 
 
@@ -380,10 +380,10 @@ def parameters_text(n: int) -> str:
 def gather(
     search: Any, X: Any = None, y: Any = None, baselines: Sequence[Baseline] | None = None
 ) -> Page:
-    """Return all that is known of a fitted search, for a page, a text or JSON.
+    """Return the content of a report of a fitted search.
 
-    `X` and `y` are the data that it was fitted with; without `baselines`, these are scored
-    as far as the data are known. Raises NotFittedError.
+    `X` and `y` are the data of the fit; without `baselines` they are used to score some.
+    Raises NotFittedError.
     """
     part = search_part(search)
     corrected = getattr(search, "corrected_score_", None)
@@ -437,9 +437,9 @@ def gather(
 
 
 def search_part(search: Any) -> SearchPart:
-    """Return what a fitted search tried, without what takes long: which parameters matter.
+    """Return the candidates of a fitted search, without the importance of parameters.
 
-    The record holds no model and no data. Raises NotFittedError.
+    The record has neither models nor data. Raises NotFittedError.
     """
     check_is_fitted(search, "cv_results_")
     trials = trials_of(search)
@@ -448,7 +448,7 @@ def search_part(search: Any) -> SearchPart:
     best = None if index is None or math.isnan(rows[index].score) else rows[index]
     curves, best_epoch = None, None
     findings: Sequence[Finding] = ()
-    # The best candidate may be no network, or one of which no epoch is known.
+    # The best candidate may not be a network, or have no epochs.
     if best is not None and best.row in set(curve_table(search)["candidate"]):
         curves = curves_of(search, best.row)
         findings = diagnose(search, candidate=best.row)
@@ -498,7 +498,7 @@ def expected_line(corrected: CorrectedScore) -> ScoreLine:
 
 
 def with_importance(part: SearchPart) -> SearchPart:
-    """Return what is known of a search, and which of its parameters matter."""
+    """Return a search with the importance of its parameters."""
     if part.importance is not None or not part.parameters:
         return part
     granted = [row.n_resources for row in part.candidates]

@@ -32,16 +32,16 @@ from sk_tune.report._search_trials import Parameter, Trials, parameters_of, tria
 
 Floats = npt.NDArray[np.float64]
 
-# Where lines pass an axis whose parameter they lack; axes go from 0 to 1.
+# Height at which lines pass the axis of a missing parameter; axes go from 0 to 1.
 _ABSENT = -0.14
 _MOST_TICKS = 6
 _OPAQUE_LINES = 50.0
-# If there is less room for texts, only the ends of an axis get one.
+# With less room for texts only the ends of an axis have one.
 _LEAST_CHARACTERS = 6
 
 
 def line_heights(parameters: Sequence[Parameter], scores: Floats) -> Floats:
-    """Return where lines cross each axis, the last of scores, from 0 to 1; below if not."""
+    """Return the heights of lines at each axis, 0 to 1, the last for scores."""
     shown = score_range(scores)
     if shown.high > shown.low:
         ends = (np.maximum(scores, shown.low) - shown.low) / (shown.high - shown.low)
@@ -52,7 +52,7 @@ def line_heights(parameters: Sequence[Parameter], scores: Floats) -> Floats:
 
 
 def axis_ticks(parameter: Parameter) -> Floats:
-    """Return the values written beside an axis: all if few, else round numbers."""
+    """Return the values that label an axis: all if few, else round numbers."""
     support = parameter.support
     if parameter.categories or len(support) <= _MOST_TICKS:
         return support
@@ -85,13 +85,13 @@ class _ParameterDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw what a search found.
+        """Draw the results of a search.
 
         Parameters
         ----------
         {search}
         parameters : sequence of str or None, default=None
-            Names of hyperparameters; all that vary if None.
+            Names of hyperparameters; all with several values if None.
         {metric}
         ax : matplotlib Axes, array of Axes or None, default=None
             Where to draw, as in :meth:`plot`; a new figure if None.
@@ -102,13 +102,13 @@ class _ParameterDisplay:
         trials = trials_of(search, metric)
         shown = parameters_of(trials.params)
         if parameters is not None:
-            known = {p.label: p for p in shown} | {p.name: p for p in shown}
-            if not parameters or not known.keys() >= set(parameters):
+            by_name = {p.label: p for p in shown} | {p.name: p for p in shown}
+            if not parameters or not by_name.keys() >= set(parameters):
                 raise ValueError(
                     "The 'parameters' parameter must name hyperparameters that the search "
                     f"varied: {[p.name for p in shown]}. Got {list(parameters)!r} instead."
                 )
-            shown = [known[name] for name in parameters]
+            shown = [by_name[name] for name in parameters]
         display: Self = cls(trials=trials, parameters=shown).plot(ax=ax, **kwargs)
         return display
 
@@ -141,8 +141,8 @@ class ParallelCoordinatesDisplay(_ParameterDisplay):
 
     Notes
     -----
-    Of a configuration in several rungs, the last one is drawn.  A line dips below the axes
-    where the configuration lacks the parameter.
+    A configuration in several rungs is drawn at its last rung.  A line dips below the axis
+    of a parameter that the configuration lacks.
 
     Examples
     --------
@@ -168,7 +168,7 @@ class ParallelCoordinatesDisplay(_ParameterDisplay):
         cmap : str, default="cividis_r"
             Colours from the worst to the best candidate, by rank.
         title : str or None, default=None
-            Instead of how many candidates there are.
+            Title in place of the number of candidates.
         line_kw : dict or None, default=None
             For the ``LineCollection`` of the candidates.
 
@@ -285,13 +285,13 @@ class ParallelCoordinatesDisplay(_ParameterDisplay):
         return text + (f"; {n_failed} failed (dotted)" if n_failed else "")
 
 
-# How far points of one category lie from its tick at most, which are 1 apart.
+# Largest distance of points from the tick of their category; ticks are 1 apart.
 _JITTER = 0.28
 
 
 @with_shared_docs
 class SliceDisplay(_ParameterDisplay):
-    """Scores against each hyperparameter, one axes for each.
+    """Scores against each hyperparameter, each in its own axes.
 
     {made}
 
@@ -299,16 +299,16 @@ class SliceDisplay(_ParameterDisplay):
     ----------
     {trials}
     parameters : list of Parameter
-        What to draw the scores against.
+        Parameters of the axes.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes, shape (n_parameters,)
-        One for each parameter.
+        Axes of each parameter.
     figure_ : matplotlib Figure
-        Where the axes are.
+        Figure with the axes.
     scatters_ : list of list of PathCollection
-        By parameter, one for each number of resources.
+        Points of each parameter, by resources.
 
     See Also
     --------
@@ -317,7 +317,7 @@ class SliceDisplay(_ParameterDisplay):
 
     Notes
     -----
-    Of a configuration in several rungs, the score of the last one is drawn.
+    A configuration in several rungs has the score of its last rung.
 
     Examples
     --------
@@ -340,12 +340,12 @@ class SliceDisplay(_ParameterDisplay):
         Parameters
         ----------
         ax : matplotlib Axes, array of Axes or None, default=None
-            What to divide into as many axes as there are parameters, or these axes; a new
+            Axes to divide for the parameters, or an array with axes for each of them; a new
             figure if None.
         n_columns : int, default=3
             Axes side by side.
         title : str or None, default=None
-            Of the figure, if it is a new one.
+            Title of a new figure.
         scatter_kw : dict or None, default=None
             For ``ax.scatter``.
 
@@ -372,8 +372,8 @@ class SliceDisplay(_ParameterDisplay):
         self, ax: Any, parameter: Parameter, levels: list[Any], options: dict[str, Any]
     ) -> list[Any]:
         trials = self.trials
-        # Numbers lie at their values, categories around their positions: neighbours in the
-        # search lie apart, and do not look like a trend.
+        # Points of a category are spread, so that neighbours in the search lie apart and
+        # do not look like a trend.
         places = parameter.values
         if parameter.categories:
             values = pd.Series(parameter.values)
@@ -383,8 +383,8 @@ class SliceDisplay(_ParameterDisplay):
         scatters = []
         for rows, style in levels:
             drawn = is_drawn & rows
-            given = {**style, **options}
-            scatters.append(ax.scatter(places[drawn], trials.scores[drawn], **given))
+            kwargs = {**style, **options}
+            scatters.append(ax.scatter(places[drawn], trials.scores[drawn], **kwargs))
         if trials.best is not None and is_drawn[trials.best]:
             ax.scatter(
                 places[trials.best],

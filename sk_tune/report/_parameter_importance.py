@@ -46,10 +46,10 @@ _FILLED = (np.arange(128) + 0.5) / 128
 # A column with fewer distinct values than this part of the trials is a list of these.
 _LISTED = 0.5
 _LEAST_LEAF = 2
-# Fewer configurations than this are not looked at.
+# Fewer configurations give no conclusion.
 _LEAST_TRIALS = 5
 _LEVEL = 0.05
-# A share so many times that of random numbers is more than luck.
+# A share this many times as large as the share of random numbers is not luck.
 _STANDS_OUT = 2.0
 # Ends of the spread over trees.
 _QUANTILES = (0.1, 0.9)
@@ -59,11 +59,11 @@ _QUANTILES = (0.1, 0.9)
 class Importance:
     """Shares of the score's variance over the space, (n_parameters,), means over trees.
 
-    `main` is what each parameter explains by itself, `total` with what it explains together
-    with others; a tenth of the trees has less than `low`, a tenth more than `high`. `noise`
-    is the total of a column of random numbers. `r2` is the share of the scores' variance
-    that trees explain of trials they have not seen; `p_value` how often they do as well if
-    scores are dealt out to trials at random. `n_trials` are configurations with a score.
+    `main` is the share of each parameter alone, `total` includes its interactions; `low`
+    and `high` are its 10 % and 90 % quantiles over trees. `noise` is the total of a column
+    of random numbers. `r2` is the share of variance that trees explain on unseen trials;
+    `p_value` is how often they do as well on permuted scores. `n_trials` counts
+    configurations with a score.
     """
 
     labels: tuple[str, ...]
@@ -78,7 +78,7 @@ class Importance:
 
     @property
     def is_conclusive(self) -> bool:
-        """Whether the trials say more than chance would."""
+        """Whether trees predict unseen trials better than chance."""
         return self.p_value <= _LEVEL and self.r2 > 0
 
     @property
@@ -91,9 +91,9 @@ class Importance:
         """The conclusion in a sentence."""
         trials = counted(self.n_trials, "candidate")
         if self.n_trials < _LEAST_TRIALS:
-            return f"No conclusion: {trials} with a score, {_LEAST_TRIALS} are needed"
+            return f"No conclusion: {trials} with a score; at least {_LEAST_TRIALS} needed"
         if not self.is_conclusive:
-            return f"No conclusion: {trials} tell no more of others' scores than chance"
+            return f"No conclusion: {trials} do not predict scores better than chance"
         first = self.order[0]
         if self.total[first] < _STANDS_OUT * self.noise:
             return f"No parameter stands out from random numbers ({trials})"
@@ -104,11 +104,11 @@ class Importance:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _ForestTrials:
-    """Trials as a forest sees them.
+    """Trials as input of a forest.
 
-    `codes`, (N, D), are parameters, and what rungs granted if they differ; `supports` are
-    equally likely values of each column. `configurations` and `levels`, (N,), say which
-    trials are of one configuration, and which were given equally much.
+    `codes`, (N, D), are parameters, and resources of rungs if they differ; `supports` are
+    equally likely values of each column. `configurations` and `levels`, (N,), are equal for
+    trials of a configuration, and for trials with equal resources.
     """
 
     codes: Floats
@@ -128,15 +128,15 @@ def importance_of(
     n_permutations: int = 19,
     random_state: int = 0,
 ) -> Importance:
-    """Return how much of the variance of scores, (n_rows,), each parameter explains.
+    """Return the share of the variance of scores, (n_rows,), that each parameter explains.
 
-    Trials without a score are left out; scores far below all others count as the lowest of
-    these. `configurations` are equal for rows of one configuration, all different if None;
-    shares are those for the most of `n_resources`. With fewer than 5 configurations, or
-    equal scores, the p-value is 1 and shares are 0.
+    Trials without a score are left out; scores far below the rest are clipped.
+    `configurations` are equal for rows of a configuration, all different if None; shares
+    are for the largest of `n_resources`. With fewer than 5 configurations, or equal scores,
+    the p-value is 1 and shares are 0.
 
-    The p-value is that of a permutation test: if parameters do not matter it is at most
-    0.05 in 5 % of searches, however few the trials; 19 permutations allow for that.
+    The p-value comes from a permutation test: if parameters do not matter, it is at most
+    0.05 in 5 % of searches, for any number of trials; that needs 19 permutations.
     """
     columns = _columns(parameters, scores, configurations, n_resources)
     n_trials, n = len(np.unique(columns.configurations)), len(parameters)
@@ -147,17 +147,17 @@ def importance_of(
         n_better = 0
         for _ in range(n_permutations):
             # Scores in random order among trials with the same resources.
-            dealt_out = columns.scores.copy()
+            permuted = columns.scores.copy()
             for level in np.unique(columns.levels):
                 rows = np.flatnonzero(columns.levels == level)
-                dealt_out[rows] = columns.scores[rng.permutation(rows)]
-            n_better += _grown(columns, dealt_out, n_trees, rng)[1] >= r2
+                permuted[rows] = columns.scores[rng.permutation(rows)]
+            n_better += _grown(columns, permuted, n_trees, rng)[1] >= r2
         p_value = (1 + n_better) / (1 + n_permutations)
         supports = [*columns.supports, _FILLED]
         of_trees = np.array([variance_shares(tree, supports) for tree in trees])
-        # A tree that is constant has nothing to share out.
+        # Constant trees have no variance.
         of_trees = of_trees[np.isfinite(of_trees).all(axis=(1, 2))]
-        # (trees, 2, columns), of which the last is that of random numbers.
+        # (trees, 2, columns); the last column is of random numbers.
         shares = of_trees if len(of_trees) else shares
     main, total = shares.mean(axis=0)
     low, high = np.quantile(shares[:, 1, :n], _QUANTILES, axis=0)
@@ -177,7 +177,7 @@ def importance_of(
 def variance_shares(
     tree: DecisionTreeRegressor, supports: Sequence[Floats]
 ) -> tuple[Floats, Floats]:
-    """Return what each column explains of the variance of a tree's prediction.
+    """Return the share of a tree's variance that each column explains.
 
     The columns vary independently over their equally likely values, `supports`. The result
     is the share of each column alone and with its interactions, (D,) each; NaN if the
@@ -195,19 +195,19 @@ def variance_shares(
         for support, low, high in zip(supports, lows.T, highs.T, strict=True)
     ]
     parts = np.array([mask.mean(axis=1) for mask in inside])  # (D, L)
-    # A leaf that no value of the columns comes to says nothing, and would divide by 0.
-    kept = parts.prod(axis=0) > 0
-    values, parts = values[kept], parts[:, kept]
-    inside = [mask[kept].astype(np.float64) for mask in inside]
+    # A leaf that no value reaches has no share, and would divide by 0.
+    is_reached = parts.prod(axis=0) > 0
+    values, parts = values[is_reached], parts[:, is_reached]
+    inside = [mask[is_reached].astype(np.float64) for mask in inside]
     shares = parts.prod(axis=0)
-    # Variances do not depend on the mean, whose square would cost digits.
+    # Without the mean, whose square would cost digits.
     values = values - shares @ values
     both = [mask @ mask.T / mask.shape[1] for mask in inside]  # (L, L) each
     variance = values @ reduce(np.multiply, both) @ values
     scale = np.abs(values).max(initial=0.0) ** 2
     if variance <= 1e-12 * scale or scale == 0:
-        nothing = np.full(len(supports), np.nan)
-        return nothing, nothing
+        undefined = np.full(len(supports), np.nan)
+        return undefined, undefined
     main, total = np.empty(len(supports)), np.empty(len(supports))
     for j, mask in enumerate(inside):
         marginal = (values * shares / parts[j]) @ mask
@@ -247,7 +247,7 @@ def _columns(
     levels = np.zeros(n_rows, dtype=np.int64) if n_resources is None else n_resources
     columns, supports = [], []
     for parameter in parameters:
-        # What a configuration lacks is the middle of the range, or one more category.
+        # A missing parameter is the middle of the range, or a category of its own.
         codes, absent = parameter.codes, 0.5
         if parameter.categories:
             codes, absent = parameter.values, float(len(parameter.categories))
@@ -272,31 +272,33 @@ def _columns(
 def _grown(
     columns: _ForestTrials, scores: Floats, n_trees: int, rng: np.random.Generator
 ) -> tuple[list[DecisionTreeRegressor], float]:
-    """Return trees, and R^2 of their mean on trials that they have not seen."""
+    """Return trees, and R^2 of their mean on unseen trials."""
     n_rows = len(scores)
-    known, numbers = np.unique(columns.configurations, return_inverse=True)
+    distinct, numbers = np.unique(columns.configurations, return_inverse=True)
     sums, counts = np.zeros(n_rows), np.zeros(n_rows)
     trees = []
     for _ in range(n_trees):
-        # Trials of one configuration are drawn together: one of them would tell of others.
-        drawn = np.bincount(rng.integers(len(known), size=len(known)), minlength=len(known))
+        # Trials of a configuration are drawn together, or one would leak to the rest.
+        drawn = np.bincount(
+            rng.integers(len(distinct), size=len(distinct)), minlength=len(distinct)
+        )
         weights = drawn[numbers].astype(np.float64)
-        seen = weights > 0
-        # A new random column for each tree: the mean is free of the luck of one.
+        is_drawn = weights > 0
+        # A new random column for each tree averages out its luck.
         codes = np.column_stack([columns.codes, rng.uniform(size=n_rows)])
         codes = np.ascontiguousarray(codes, dtype=np.float32)
         tree = DecisionTreeRegressor(
             min_samples_leaf=_LEAST_LEAF, random_state=int(rng.integers(2**31 - 1))
         )
-        # The codes are known to be as the tree wants them; checks would take half the time.
-        tree.fit(codes[seen], scores[seen], weights[seen], check_input=False)
+        # Checks of the input would take half the time.
+        tree.fit(codes[is_drawn], scores[is_drawn], weights[is_drawn], check_input=False)
         trees.append(tree)
-        if not seen.all():
-            sums[~seen] += tree.predict(codes[~seen], check_input=False)
-        counts[~seen] += 1
+        if not is_drawn.all():
+            sums[~is_drawn] += tree.predict(codes[~is_drawn], check_input=False)
+        counts[~is_drawn] += 1
     judged = counts > 0
     errors = scores[judged] - sums[judged] / counts[judged]
-    # Of the squares around the means of trials with the same resources.
+    # Squares around the means of trials with the same resources.
     _, levels = np.unique(columns.levels[judged], return_inverse=True)
     means = np.bincount(levels, scores[judged]) / np.bincount(levels)
     within = scores[judged] - means[levels]
@@ -307,15 +309,15 @@ def _grown(
 @with_shared_docs
 @dataclass(kw_only=True, eq=False, repr=False)
 class HyperparameterImportanceDisplay:
-    """What part of the score's variance each hyperparameter explains.
+    """Share of the score's variance that each hyperparameter explains.
 
-    By functional ANOVA of a forest, exact for each tree.  Made by :meth:`from_search`.
+    Functional ANOVA of a forest, exact for each tree.  Made by :meth:`from_search`.
     All parameters are stored as attributes.
 
     Parameters
     ----------
     importance : Importance
-        Shares of the variance, and whether the candidates say more than chance would.
+        Shares of the variance, and whether they are distinguishable from chance.
 
     Attributes
     ----------
@@ -324,7 +326,7 @@ class HyperparameterImportanceDisplay:
         Shares with interactions and without, the most important first; None without a
         conclusion.
     noise_line_ : Line2D or None
-        What a column of random numbers gets.
+        Share of a column of random numbers.
 
     See Also
     --------
@@ -332,10 +334,9 @@ class HyperparameterImportanceDisplay:
 
     Notes
     -----
-    If trees predict the scores of candidates that they have not seen no better than when
-    scores are dealt out at random, the title says that there is no conclusion, and no bars
-    are drawn: their lengths would be chance.  A bar that is no longer than that of random
-    numbers says nothing either.
+    If trees predict scores of unseen candidates no better than permuted scores, the title
+    says that there is no conclusion, and bars are not drawn, because their lengths would be
+    chance.  A bar that is not longer than the bar of random numbers has no meaning either.
 
     Examples
     --------
@@ -362,20 +363,20 @@ class HyperparameterImportanceDisplay:
         ----------
         {ax}
         max_parameters : int, default=12
-            How many of the most important ones are drawn.
+            Number of parameters to draw, the most important first.
         title : str or None, default=None
-            Instead of the conclusion.
+            Title in place of the conclusion.
         bar_kw : dict or None, default=None
             For ``ax.barh``.
 
         {returns}
         """
         ax = new_axes(self, ax)
-        found = self.importance
-        order = found.order[:max_parameters]
+        importance = self.importance
+        order = importance.order[:max_parameters]
         self.total_bars_ = self.main_bars_ = self.noise_line_ = None
         handles: list[Any] = []
-        if found.is_conclusive:
+        if importance.is_conclusive:
             handles = self._draw(ax, order, bar_kw or {})
         else:
             why = "no bars: their lengths\nwould be chance"
@@ -383,20 +384,24 @@ class HyperparameterImportanceDisplay:
             ax.text(0.5, 0.5, why, color=COLORS["black"], fontsize="small", **middle)
         # Names take less than half of the width.
         n_characters = max(8, int(0.4 * label_width(ax, "small")))
-        names = [shortened(found.labels[i], n_characters) for i in order]
+        names = [shortened(importance.labels[i], n_characters) for i in order]
         height = 72.0 * ax.bbox.height / ax.figure.dpi / max(1, len(order))
         size = min(8.3, max(6.0, 0.6 * height))
         ax.set_yticks(np.arange(len(order)), names, fontsize=size)
         ax.set_ylim(len(order) - 0.4, -0.6)
-        longest = float(found.high[order].max(initial=0.0)) if found.is_conclusive else 0.0
+        longest = (
+            float(importance.high[order].max(initial=0.0))
+            if importance.is_conclusive
+            else 0.0
+        )
         ax.set_xlim(0.0, max(1.0, 1.03 * longest))
         ax.set_xlabel("Share of variance")
-        return finish(self, ax, found.message if title is None else title, handles)
+        return finish(self, ax, importance.message if title is None else title, handles)
 
     def _draw(self, ax: Any, order: list[int], bar_kw: dict[str, Any]) -> list[Any]:
-        """Draw the shares, and return what the legend names."""
-        found, places = self.importance, np.arange(len(order))
-        total, main = found.total[order], found.main[order]
+        """Draw the shares, and return the artists of the legend."""
+        importance, places = self.importance, np.arange(len(order))
+        total, main = importance.total[order], importance.main[order]
         options = {"color": COLORS["blue"], "height": 0.62, **bar_kw}
         self.total_bars_ = ax.barh(
             places, total, label="Total", **{**options, "alpha": 0.35}
@@ -407,7 +412,9 @@ class HyperparameterImportanceDisplay:
         bounds = ax.errorbar(
             total,
             places,
-            xerr=np.maximum([total - found.low[order], found.high[order] - total], 0.0),
+            xerr=np.maximum(
+                [total - importance.low[order], importance.high[order] - total], 0.0
+            ),
             fmt="none",
             ecolor=COLORS["black"],
             elinewidth=1.0,
@@ -415,7 +422,7 @@ class HyperparameterImportanceDisplay:
             label="80 % of trees",
         )
         self.noise_line_ = ax.axvline(
-            found.noise,
+            importance.noise,
             color=COLORS["vermilion"],
             linestyle=":",
             linewidth=1.4,

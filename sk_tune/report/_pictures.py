@@ -63,7 +63,7 @@ def history_picture(report: SearchPart) -> dict[str, Any] | None:
 
 
 def rung_picture(report: SearchPart) -> dict[str, Any] | None:
-    """Return the scores of candidates by what their rungs granted; None without rungs."""
+    """Return the scores of candidates by resources; None without rungs."""
     rows = [row for row in report.scored if row.n_resources is not None]
     if not rows:
         return None
@@ -75,7 +75,7 @@ def rung_picture(report: SearchPart) -> dict[str, Any] | None:
     for row in rows:
         by_configuration.setdefault(row.configuration, []).append(row)
     lines = []
-    # The best is drawn last, on top of the others.
+    # The best candidate is drawn last, on top.
     for rungs in sorted(by_configuration.values(), key=lambda rungs: report.best in rungs):
         granted = [x(row.n_resources or 0) for row in rungs]
         path = line_path(granted, [y(row.score) for row in rungs])
@@ -111,7 +111,7 @@ def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
     for k, parameter in enumerate(report.parameters):
         rows = [row for row in report.scored if parameter.is_active[row.row]]
         values = [float(parameter.values[row.row]) for row in rows]
-        # Where nothing but its presence varies there is nothing to see.
+        # A constant parameter of some candidates has no picture.
         if len(set(values)) < 2 or len(parameter.categories) > _MOST_NAMES:
             continue
         x: AxisScale | None = None
@@ -119,7 +119,7 @@ def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
         label = parameter.label
         if parameter.categories:
             width = (right - left) / len(parameter.categories)
-            # A name fits beside its neighbours at about six units a character.
+            # Names fit next to each other at about six units a character.
             n_letters = max(3, int(width / 6))
             for place, text in enumerate(parameter.categories):
                 marks.append((left + width * (place + 0.5), shortened(text, n_letters)))
@@ -133,7 +133,7 @@ def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
             x = scale_of(values, _SMALL.x_range, is_log=parameter.is_log, is_count=is_count)
             across = [x(value) for value in values]
             label += " (log)" if x.is_log else ""
-            # Ticks at the values, if their texts fit beside each other.
+            # Ticks at the values, if their texts fit next to each other.
             ticks = {x(value): parameter.text(value) for value in sorted(set(values))}
             if min(np.diff(list(ticks))) > 6 * max(map(len, ticks.values())):
                 marks, x = list(ticks.items()), None
@@ -155,15 +155,15 @@ def _dots(
     y: AxisScale,
     only: str | None = None,
 ) -> Markup:
-    """Return a point for each candidate; hollow if a rung granted it less than others.
+    """Return a point for each candidate, hollow for fewer resources than the most.
 
-    Its text has all parameters, or `only` one: many pictures with all would fill the page.
+    Its text has all parameters, or just `only`, because texts in many pictures add up.
     """
     most = max((row.n_resources or 0 for row in report.candidates), default=0)
     best = report.best.row if report.best is not None else None
     short = short_names(report.names)
     dots = []
-    # The arrow keys walk by position; the best comes last, on top of the others.
+    # The arrow keys follow this order; the best candidate is last, on top.
     order = sorted(range(len(rows)), key=lambda k: (rows[k].row == best, across[k]))
     for k in order:
         row = rows[k]
@@ -205,33 +205,33 @@ _LONGEST_NAME = 20
 
 
 def importance_picture(report: SearchPart) -> dict[str, Any] | None:
-    """Return shares of the score's variance; None if the candidates tell only chance."""
-    found = report.importance
-    if found is None or not found.is_conclusive:
+    """Return the shares of the score's variance; None if they may be chance."""
+    importance = report.importance
+    if importance is None or not importance.is_conclusive:
         return None
-    order = found.order[:_MOST_BARS]
+    order = importance.order[:_MOST_BARS]
     frame = Frame(height=46 + _BAR_HEIGHT * len(order), left=_BAR_LABEL, top=6, right=16)
-    x = scale_of([0.0, 1.0, *found.high[order]], frame.x_range)
-    start, noise, bottom = x(0.0), x(found.noise), frame.y_range[0]
+    x = scale_of([0.0, 1.0, *importance.high[order]], frame.x_range)
+    start, noise, bottom = x(0.0), x(importance.noise), frame.y_range[0]
     bars, points = [], []
     for k, index in enumerate(order):
         y = frame.top + _BAR_HEIGHT * (k + 0.5)
-        total, main = found.total[index], found.main[index]
-        low, high = found.low[index], found.high[index]
-        name = shortened(found.labels[index], _LONGEST_NAME)
+        total, main = importance.total[index], importance.main[index]
+        low, high = importance.low[index], importance.high[index]
+        name = shortened(importance.labels[index], _LONGEST_NAME)
         bars.append(text_at(name, _BAR_LABEL - 10, y + 4, "end"))
         for share, height, kind in ((total, 16, "total"), (main, 8, "main")):
             size = {"width": x(share) - start, "height": height}
             bars.append(element("rect", x=start, y=y - height / 2, **size, class_=kind))
         text = (
-            f"{found.labels[index]}: {100 * total:.0f} % of the variance, "
+            f"{importance.labels[index]}: {100 * total:.0f} % of the variance, "
             f"{100 * main:.0f} % alone; {100 * low:.0f} % to {100 * high:.0f} % in 80 % of "
             "trees"
         )
         points.append(point(text, x(total), y, 4, "dot"))
     svg = picture(
         f"{report.key}importance",
-        f"{found.message}.",
+        f"{importance.message}.",
         frame,
         frame.axes(x, None, x_label="share of the variance of scores", n_x=5),
         *bars,
@@ -239,8 +239,8 @@ def importance_picture(report: SearchPart) -> dict[str, Any] | None:
         element("g", *points, class_="points"),
     )
     caption = (
-        f"{found.message}. Solid: share explained by a parameter alone; faint, up to the "
-        "point: together with others; dotted: share that random numbers seem to explain."
+        f"{importance.message}. Solid: share explained by a parameter alone; faint, up to "
+        "the point: together with others; dotted: share of random numbers."
     )
     return {"svg": svg, "caption": caption}
 
@@ -354,7 +354,7 @@ def score_picture(lines: Sequence[ScoreLine], metric: str) -> dict[str, Any] | N
     return {"svg": svg, "texts": texts}
 
 
-# Epochs of a curve that are drawn; more cannot be told apart in the picture.
+# Epochs of a curve in a picture; more are not distinguishable.
 _MOST_EPOCHS = 150
 _LABELS = {
     "train_loss": "training rows",
@@ -368,11 +368,11 @@ def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
     if report.best is None or report.best_epoch is None or report.curves is None:
         return []
     row = report.best.row
-    found = {
+    summaries = {
         name: fold_summary(getattr(report.curves, name), n_most=_MOST_EPOCHS)
         for name in _LABELS
     }
-    bands = {name: band for name, band in found.items() if not band.is_empty}
+    bands = {name: band for name, band in summaries.items() if not band.is_empty}
     scores = {name: bands.pop(name) for name in ["valid_score"] if name in bands}
     caption = (
         f"Loss of the best candidate (row {row}) by epoch; less is better. Lines are means "
@@ -389,7 +389,7 @@ def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
 
 
 def _curves(report: SearchPart, label: str, bands: dict[str, FoldSummary]) -> Markup:
-    """Return curves of losses or scores, with the epoch marked that counts."""
+    """Return curves of losses or scores with a mark at the epoch of the weights."""
     chosen, row = report.best_epoch or 0, report.best.row if report.best else 0
     frame = Frame(top=26)
     ends = np.concatenate([[*b.mean, *b.low, *b.high] for b in bands.values()])
@@ -403,12 +403,14 @@ def _curves(report: SearchPart, label: str, bands: dict[str, FoldSummary]) -> Ma
     keys = []
     for name, band in bands.items():
         kind = "a" if name == "train_loss" else "b"
-        epochs, known = np.array([x(e) for e in band.epochs]), np.isfinite(band.low)
-        upper, lower = ([y(v) for v in end[known]] for end in (band.high, band.low))
-        around = line_path([*epochs[known], *epochs[known][::-1]], upper + lower[::-1])
+        epochs, is_finite = np.array([x(e) for e in band.epochs]), np.isfinite(band.low)
+        upper, lower = ([y(v) for v in end[is_finite]] for end in (band.high, band.low))
+        around = line_path(
+            [*epochs[is_finite], *epochs[is_finite][::-1]], upper + lower[::-1]
+        )
         area = f"{around}Z" if around else ""
         parts.append(element("path", d=area, class_=f"band {kind}"))
-        # A scale has a place for every number: those that are none stay out of the line.
+        # A scale maps NaN, too; here it must leave a gap.
         mean = [y(v) if np.isfinite(v) else v for v in band.mean]
         parts.append(element("path", d=line_path(epochs, mean), class_=f"line {kind}"))
         keys.append((f"line {kind}", _LABELS[name]))

@@ -78,17 +78,17 @@ def quality_of(
     n_axes = 1 if classes is None else 2
     if y.ndim != 1 or predictions.ndim != n_axes:
         return None
-    known = np.isfinite(predictions).reshape(len(y), -1).all(axis=1)
-    both = [(y[known], predictions[known])]
+    is_predicted = np.isfinite(predictions).reshape(len(y), -1).all(axis=1)
+    both = [(y[is_predicted], predictions[is_predicted])]
     both.append((y[:0], predictions[:0]) if set_aside is None else set_aside)
-    if not known.any():
+    if not is_predicted.any():
         return None
-    taken = [_some(*pair) for pair in both]
-    decided = taken if decide is None else [(y, decide(p)) for y, p in taken]
-    measures = [(line, taken) for line in _REGRESSION]
+    sampled = [_some(*pair) for pair in both]
+    decided = sampled if decide is None else [(y, decide(p)) for y, p in sampled]
+    measures = [(line, sampled) for line in _REGRESSION]
     if classes is not None:
         measures = [(line, decided) for line in _OF_LABELS]
-        measures += [(line, taken) for line in _OF_PROBABILITIES]
+        measures += [(line, sampled) for line in _OF_PROBABILITIES]
     lines = []
     for (name, better, measure), pairs in measures:
         folds, aside = (_measured(measure, *pair, classes) for pair in pairs)
@@ -211,8 +211,8 @@ Answer = tuple[Any, str]
 def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | None, bool]:
     """Return training and held-out samples of each fold, and whether these are certain.
 
-    The folds are None if they cannot be known without `X`. They are not certain if the
-    splitter draws anew each time and the search did not hold every sample out exactly once.
+    The folds are None if they depend on `X` and it is None. They are uncertain if the
+    splitter draws other folds each time and a sample was not held out exactly once.
     """
     remembered = _remembered(search)
     everything = np.arange(n_rows)
@@ -227,30 +227,31 @@ def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | Non
             for _ in range(2)
         )
     except (TypeError, ValueError):
-        # Groups, for example, which a report is not given.
+        # For example, a splitter by groups, which a report does not have.
         return None, False
-    known = remembered or [held for _, held in again]
+    held_out = remembered or [held for _, held in again]
     return drawn, all(
-        np.array_equal(held, other) for (_, held), other in zip(drawn, known, strict=True)
+        np.array_equal(held, other)
+        for (_, held), other in zip(drawn, held_out, strict=True)
     )
 
 
 def _remembered(search: Any) -> list[Rows]:
     """Return the held-out samples of the last candidate that was scored on all folds.
 
-    The last, because early rungs of a search may use a part of the samples only.
+    Early rungs of a search may use only a part of the samples.
     """
     for folds in reversed(getattr(search, "held_out_rows_", ())):
-        known = [held for held in folds if held is not None]
-        if len(known) == len(folds):
-            return known
+        recorded = [held for held in folds if held is not None]
+        if len(recorded) == len(folds):
+            return recorded
     return []
 
 
 def leak_checks(
     search: Any, *, n_rows: int | None, has_curves: bool, has_corrected: bool
 ) -> list[Finding]:
-    """Return what is known of leaks in a fitted search with `n_rows` samples."""
+    """Return checks for leaks and selection bias in a search with `n_rows` samples."""
     answers: dict[str, Answer] = {
         "All candidates on the same folds": _same_folds(search),
         "Rows held out once": _held_out_once(search, n_rows),
@@ -347,16 +348,16 @@ def _transformers(search: Any) -> Answer:
     )
 
 
-_LINEAR_STEPS = 1000  # Enough for scaled columns; convergence is not the point of it.
-# Values of X from which on a linear model takes minutes, for which nobody asked.
+_LINEAR_STEPS = 1000  # Enough for a comparison on scaled columns.
+# Values of X from which on a linear model takes minutes.
 _MOST_VALUES = 20_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """How a simple model ("dummy" or "linear") did on the folds of a search.
+    """Mean and standard deviation of the score of a "dummy" or "linear" model.
 
-    Mean and standard deviation of the score, of which greater is better; NaN without one.
+    Both are over the folds of a search; greater is better, NaN is unknown.
     """
 
     name: str
@@ -375,10 +376,10 @@ def baseline_models(X: Any, *, is_classification: bool, n_targets: int = 1) -> l
 
 
 def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[str]]:
-    """Return how simple models do on a search's folds, and notes on what is missing."""
+    """Return scores of simple models on a search's folds, and notes on missing ones."""
     is_classification = is_classifier(search)
     if not (is_classification or is_regressor(search)):
-        return [], ["There are baselines for classifiers and regressors only."]
+        return [], ["Baselines exist only for classifiers and regressors."]
     record = search_record(search)
     y = record.y if y is None and record is not None else y
     if y is None:
@@ -386,15 +387,15 @@ def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[
     y = np.asarray(y)
     folds, are_same = folds_of(search, X, y, len(y))
     if folds is None:
-        return [], ["Baselines need the folds, which this search does not tell."]
+        return [], ["Baselines need the folds, which this search does not record."]
     notes = []
     if not are_same:
         notes.append(
-            "The baselines are scored on other folds than the candidates, drawn in the "
-            "same way: the splitter of this search does not repeat itself."
+            "The baselines are scored on other folds than the candidates, because the "
+            "splitter draws new folds each time."
         )
     n_targets = 1 if y.ndim == 1 else y.shape[1]
-    # A model that looks at no column has one all the same.
+    # A dummy needs a table, too.
     table = np.zeros((len(y), 1)) if X is None else _as_table(X)
     try:
         models = baseline_models(
@@ -408,7 +409,7 @@ def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[
         notes.append("A linear baseline needs the data: give X and y to the report.")
     elif getattr(table, "size", 0) > _MOST_VALUES:
         models = models[:1]
-        notes.append("There is no linear baseline: the data are too large for a quick one.")
+        notes.append("There is no linear baseline, because the data are too large.")
     names = ("dummy", "linear")
     scores = [_score(model, table, y, search, folds) for model in models]
     return [
@@ -443,14 +444,14 @@ def _as_table(X: Any) -> Any:
 def _score(model: Any, X: Any, y: Any, search: Any, folds: Any) -> Any:
     scorer, _ = deciding_scorer(search)
     with warnings.catch_warnings(action="ignore"):
-        # The score shows by itself that a fold lacks a class, or a step did not converge.
+        # NaN shows that a fold lacks a class; convergence does not matter here.
         try:
-            found = cross_validate(
+            scores = cross_validate(
                 model, X, y, scoring=scorer, cv=folds, error_score=np.nan
             )
         except ValueError:
             # scikit-learn raises this if all folds failed, whatever error_score is.
-            found = {}
-    # A function may return several scores, of which one decides.
-    name = f"test_{search.refit}" if "test_score" not in found else "test_score"
-    return found.get(name, np.full(len(folds), np.nan))
+            scores = {}
+    # A scorer may return several scores.
+    name = f"test_{search.refit}" if "test_score" not in scores else "test_score"
+    return scores.get(name, np.full(len(folds), np.nan))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A report as one page that needs nothing else, as text for a terminal, and as JSON."""
+"""A report as a self-contained page, as text for a terminal, and as JSON."""
 
 import base64
 import hashlib
@@ -46,7 +46,7 @@ from sk_tune.report._search_trials import number_text, plain, short_names, value
 # A column and its cells, from above.
 Cells = tuple[PageColumn, list[Cell]]
 
-# Characters of a reason beside its first line; a traceback would fill the page.
+# Characters of a reason after its first line; a traceback would fill the page.
 _LONGEST_REASON = 500
 
 
@@ -86,7 +86,7 @@ def _columns(report: SearchPart, rows: Sequence[CandidateRow]) -> Iterator[Cells
     yield _column("std", spreads, "standard deviation over the folds")
     for name in rows[0].others if rows else ():
         yield _column(name, number_cells(r.others[name] for r in rows), mean)
-    # Resources that rungs grant have a column beside those of the parameters.
+    # Resources of rungs have a column before the parameters.
     resource = (report.resource or "resource").rsplit("__", 1)[-1]
     labels = {"bracket": "bracket", "rung": "rung", "n_resources": resource}
     for field, label in labels.items():
@@ -142,7 +142,7 @@ def write_html(
     y: Any = None,
     baselines: Sequence[Baseline] | None = None,
 ) -> Path:
-    """Write what a search found as one page.
+    """Write the results of a search as a page.
 
     Parameters
     ----------
@@ -151,10 +151,10 @@ def write_html(
     path : str or Path
         HTML file to write, completely or not at all.
     X, y : array-like, default=None
-        The data that the search was fitted with.  With them the page has baselines on the
-        same folds and a fingerprint of the data.
+        Data of the fit.  They add baselines on the same folds, the importance of columns
+        if the search kept models, and a fingerprint of the data.
     baselines : sequence of Baseline or None, default=None
-        Instead of those that are scored here.
+        Scores of simple models; computed if None.
 
     Returns
     -------
@@ -197,10 +197,10 @@ def write_page(content: Page, path: str | Path) -> Path:
 
 
 def render(content: Page) -> str:
-    """Return a page as HTML, which needs nothing else: no network, no other file."""
+    """Return a page as HTML that needs no network and no other file."""
     searches = []
     for part in map(with_importance, content.searches):
-        # Overviews show nothing of one candidate among other searches.
+        # Overviews of a single candidate are empty.
         is_single = part.key and part.n_configurations == 1
         overviews = () if is_single else (history_picture, rung_picture, importance_picture)
         searches.append({
@@ -215,7 +215,7 @@ def render(content: Page) -> str:
     return _ENVIRONMENT.get_template("report.html.j2").render(
         page=content,
         script=script,
-        # The browser runs this script and no other, whatever a name or message holds.
+        # The browser runs only this script, not any in a name or message.
         script_hash=f"sha256-{base64.b64encode(digest).decode()}",
         written=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
         scores=score_picture(content.scores, content.metric),
@@ -232,7 +232,7 @@ def render(content: Page) -> str:
 _WIDTH = 88
 _N_SHOWN = 5  # Candidates that the text lists.
 _FORMAT = 1
-# Fields of a page that JSON has beside those of the search.
+# Fields of a page in JSON, in addition to the fields of the search.
 _OF_PAGE = (
     "verdict", "corrected", "notes", "baselines", "quality", "usage", "checks",
     "reproduction",
@@ -240,7 +240,7 @@ _OF_PAGE = (
 
 
 def to_text(search: Any) -> str:
-    """Return what a search found as text for a terminal.
+    """Return the results of a search as text for a terminal.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ def to_text(search: Any) -> str:
     Returns
     -------
     str
-        The answer, what is wrong, the best candidates, and what was spent.
+        Expected score, model, next step, scores, findings, best candidates and ledger.
 
     Raises
     ------
@@ -294,7 +294,7 @@ def to_text(search: Any) -> str:
 
 
 def to_json(search: Any) -> str:
-    """Return what a search found as JSON.
+    """Return the results of a search as JSON.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Versions, seeds, folds, data and code: what it takes to get a search again."""
+"""Versions, seeds, folds, data and code to reproduce a search."""
 
 import hashlib
 import inspect
@@ -32,10 +32,10 @@ _HASH_DIGITS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """All that is needed to get the same search again, as text.
+    """Text for the reproduction of a search.
 
-    `seeds` are ``random_state`` of each part that has one, `data` are fingerprints of X and
-    y as far as they are known.
+    `seeds` are the ``random_state`` parameters, `data` the fingerprints of X and y, if
+    available.
     """
 
     versions: Mapping[str, str]
@@ -48,7 +48,7 @@ class Reproduction:
 def reproduction(
     search: Any, best: Mapping[str, Any] | None, X: Any, y: Any
 ) -> Reproduction:
-    """Return what it takes to get a search again; `X` and `y` are None if not at hand."""
+    """Return the text to reproduce a search; `X` and `y` are None if unavailable."""
     record = search_record(search)
     if y is None and record is not None:
         y = record.y
@@ -64,7 +64,7 @@ def reproduction(
     }
     if hasattr(search.cv, "random_state"):
         seeds["cv.random_state"] = search.cv.random_state
-    # scikit-learn makes a splitter of a number of folds, for example.
+    # For example, the splitter that scikit-learn makes of a number of folds.
     cv = getattr(search, "_checked_cv_orig", search.cv)
     kind, folds = type(cv), f"{search.n_splits_} folds by {type(search.cv).__name__}"
     if kind.__module__.startswith("sklearn.") and not kind.__name__.startswith("_"):
@@ -79,7 +79,7 @@ def reproduction(
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of the packages and the system that results depend on."""
+    """Return the versions of packages and the system that affect results."""
     return {
         "sk_tune": __version__,
         "python": platform.python_version(),
@@ -89,7 +89,7 @@ def package_versions() -> dict[str, str]:
 
 
 def fit_code(estimator: Any, name: str, best: Mapping[str, Any] | None = None) -> str:
-    """Return Python that makes and fits an estimator, and `best`, a search's candidate."""
+    """Return code that fits an estimator, and the candidate `best` of a search."""
     writer = _CodeWriter()
     lines = [f"{name} = {writer.text(estimator)}", f"{name}.fit(X, y)"]
     if best is not None:
@@ -143,16 +143,16 @@ def _digest(arrays: list[Any]) -> str:
 
 _INDENT = "    "
 _WIDTH = 80
-# Items of a list that are written; a page is no place for data.
+# Longest list in the code; a page is not the place for data.
 _MOST_ITEMS = 60
-# Levels of nested objects that are written, for structures that hold themselves.
+# Most levels of nested objects, because structures may be recursive.
 _DEEPEST = 12
 
 
 class _CodeWriter:
-    """Writes values as Python that makes them again, and notes what has to be imported.
+    """Writes values as Python code, and collects the imports of that code.
 
-    What scikit-learn prints of an estimator shows distributions by their address in memory
+    The ``repr`` of scikit-learn's estimators shows distributions by their address in memory
     and indents by the length of names.
     """
 
@@ -174,16 +174,16 @@ class _CodeWriter:
             if len(value) > _MOST_ITEMS:
                 items.append("...")
             if all(item is None or isinstance(item, str | Real) for item in value):
-                # Names of columns, for example: as many on a line as it takes.
+                # For example, names of columns: as many on a line as fit.
                 items = _filled(items, _WIDTH - len(_INDENT) * (depth + 1))
             if isinstance(value, list):
                 return _joined("[", items, "]", depth)
             return f"({items[0]},)" if len(value) == 1 else _joined("(", items, ")", depth)
         call = _call(value, depth)
         if call is not None:
-            module, name, given, options = call
+            module, name, arguments, options = call
             self._names.add((module, name))
-            items = [self.text(item, depth + 1) for item in given]
+            items = [self.text(item, depth + 1) for item in arguments]
             items += [f"{key}={self.text(v, depth + 1)}" for key, v in options.items()]
             return _joined(f"{name}(", items, ")", depth)
         # A class or a function of any kind is written by its name.
@@ -194,17 +194,17 @@ class _CodeWriter:
         home = getattr(named, "__module__", None)
         if isinstance(home, str) and name.isidentifier():
             self._names.add((home, name))
-        # Where an object lies in memory is of no use to anybody.
+        # Without the address in memory.
         return name if is_named else re.sub(r" at 0x\w+", "", repr_text(value))
 
     def imports(self) -> list[str]:
-        """Return what has to be imported to run what was written."""
+        """Return the imports of the code."""
         by_module: dict[str, set[str]] = {}
         for module, name in self._names:
-            # The user's script is no module.
+            # The user's script cannot be imported.
             if module in {"__main__", "builtins"}:
                 continue
-            # The shortest path of a package that has the name.
+            # The shortest package path with the name.
             public, *rest = module.split(".")
             while rest and not hasattr(sys.modules.get(public), name):
                 public = f"{public}.{rest.pop(0)}"
@@ -234,7 +234,7 @@ def _joined(start: str, items: list[str], end: str, depth: int) -> str:
     return f"{start}\n{lines}{_INDENT * depth}{end}"
 
 
-# A function's module and name, and what it is given by position and by name.
+# Module and name of a function, and its arguments by position and by name.
 _Call = tuple[str, str, list[Any], Mapping[str, Any]]
 
 
@@ -254,7 +254,7 @@ def _call(value: Any, depth: int) -> _Call | None:
         options |= scorer["options"]
         return "sklearn.metrics", "make_scorer", [scorer["function"]], options
     if hasattr(value, "get_params") and not isinstance(value, type):
-        # Callbacks of skorch are no estimators, and have parameters all the same.
+        # Callbacks of skorch have parameters without being estimators.
         return kind.__module__, kind.__name__, [], _changed(value, depth)
     if hasattr(value, "dist") and hasattr(value, "args") and hasattr(value, "kwds"):
         return "scipy.stats", value.dist.name, list(value.args), value.kwds
@@ -262,12 +262,12 @@ def _call(value: Any, depth: int) -> _Call | None:
 
 
 def _changed(estimator: Any, depth: int) -> dict[str, Any]:
-    """Return the parameters of an estimator that are not written as the defaults are."""
+    """Return the parameters of an estimator with other code than the defaults."""
     declared = inspect.signature(type(estimator)).parameters
     changed = {}
     for name, value in estimator.get_params(deep=False).items():
         default = declared[name].default if name in declared else inspect.Parameter.empty
-        # What holds other objects is not written once more to compare it with nothing.
+        # Nested objects are not written a second time without a default to compare with.
         if default is None or default is inspect.Parameter.empty:
             is_default = value is default
         else:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Results of a search as columns of numbers, and values as text, for pictures and pages.
 
-What scale suits a parameter is read from its values, so that searches of other packages
-are served like sk_tune's.
+The values of a parameter decide its scale, so that searches of other packages work like
+sk_tune's.
 """
 
 import math
@@ -30,12 +30,11 @@ _LEAST_LOG_RATIO = 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Parameter:
-    """One parameter of all configurations, whose `values` are (n_rows,).
+    """A parameter of all configurations; `values` are (n_rows,).
 
-    They are numbers, or positions in `categories`, the texts of values that are no numbers;
-    NaN where the parameter does not exist. `label` is the shortest end of the name that
-    tells it from the others; `is_log` says that numbers spread more evenly in their
-    logarithm.
+    They are numbers, or positions in `categories`, the texts of other values; NaN without
+    the parameter. `label` is the shortest unique end of the name; `is_log` says that
+    logarithms spread more evenly.
     """
 
     name: str
@@ -83,7 +82,7 @@ class Parameter:
 
 
 def parameters_of(params: Sequence[Mapping[str, Any]]) -> list[Parameter]:
-    """Return the parameters of configurations, those that vary if any does.
+    """Return the parameters of configurations, without constant ones if any varies.
 
     >>> rows = [{"net__width": 8, "net__cell": "gru"}, {"net__width": 64, "net__cell": "a"}]
     >>> [(p.label, p.categories, p.is_log) for p in parameters_of(rows)]
@@ -97,7 +96,7 @@ def parameters_of(params: Sequence[Mapping[str, Any]]) -> list[Parameter]:
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Return names, by name, without the steps and parts before them that say nothing.
+    """Return names, by name, without redundant steps and parts in front.
 
     >>> short_names(["net__alpha", "a__alpha", "net__width"])
     {'net__alpha': 'net__alpha', 'a__alpha': 'a__alpha', 'net__width': 'width'}
@@ -114,13 +113,13 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def _parameter(name: str, label: str, params: Sequence[Mapping[str, Any]]) -> Parameter:
-    given = [row[name] for row in params if name in row]
-    if all(_is_number(value) for value in given):
+    values_of_rows = [row[name] for row in params if name in row]
+    if all(_is_number(value) for value in values_of_rows):
         values = np.array([float(row.get(name, np.nan)) for row in params])
         return Parameter(name=name, label=label, values=values, is_log=_suits_log(values))
     # Numbers come first, by their size.
-    numbers = sorted({v for v in given if _is_number(v)}, key=float)
-    others = sorted({_text(v) for v in given if not _is_number(v)})
+    numbers = sorted({v for v in values_of_rows if _is_number(v)}, key=float)
+    others = sorted({_text(v) for v in values_of_rows if not _is_number(v)})
     categories = [*map(_text, numbers), *others]
     positions = {text: float(position) for position, text in enumerate(categories)}
     return Parameter(
@@ -167,11 +166,11 @@ _MEAN = "mean_test_"
 class Trials:
     """Results of a search: arrays of shape (n_rows,), in the order of ``cv_results_``.
 
-    `params` lack what rungs grant more of, the `resource`. `scores` are means over the
-    folds, greater is better, NaN for what failed; `spreads` their standard deviations.
-    `seconds` of fits and scores, and `epochs` without those that a row continued, are of
-    all folds. `configurations` are equal for the rows of one in several rungs; `brackets`
-    and `n_resources` are 0 without rungs. `best` is the row of the best candidate.
+    `params` lack the `resource` of rungs. `scores` are means over the folds, greater is
+    better, NaN for failures; `spreads` are their standard deviations. `seconds` of fits and
+    scores, and `epochs` without continued ones, are sums over the folds. `configurations`
+    are equal for the rows of a configuration in several rungs; `brackets` and `n_resources`
+    are 0 without rungs. `best` is the row of the best candidate.
     """
 
     params: list[dict[str, Any]]
@@ -194,7 +193,7 @@ class Trials:
 
     @property
     def preferred(self) -> int | None:
-        """The best candidate's row, or that of the greatest score; None without a score."""
+        """Row of the best candidate, or of the greatest score; None without a score."""
         if self.best is not None or np.isnan(self.scores).all():
             return self.best
         return int(np.nanargmax(self.scores))
@@ -207,8 +206,8 @@ class Trials:
     def running_best(self) -> tuple[Floats, Integers]:
         """Return the best score up to each row, NaN until there is one, and its resources.
 
-        A rung with more resources begins anew: scores after few epochs are not those after
-        many. Both have shape (n_rows,).
+        A rung with more resources starts again, because scores after few and many epochs
+        are not comparable. Both have shape (n_rows,).
         """
         best = np.full(len(self.scores), np.nan)
         level = np.zeros(len(self.scores), dtype=np.int64)
@@ -229,7 +228,7 @@ def last_step(estimator: Any) -> Any:
 
 
 def trials_of(search: Any, metric: str | None = None) -> Trials:
-    """Return what a fitted search evaluated, by a metric or the one that decides."""
+    """Return the results of a fitted search by a metric, or by the deciding one."""
     check_is_fitted(search, "cv_results_")
     results = search.cv_results_
     name = metric_name(search, metric)
@@ -253,7 +252,7 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
     sizes = curve_table(search).groupby("candidate").size()
     epochs = np.array(sizes.reindex(range(n_rows), fill_value=0), dtype=np.int64)
     if grants_epochs(resource):
-        # A curve begins with what the rung before trained.
+        # A curve begins with the epochs of the previous rung.
         before = pd.Series(epochs).groupby(configurations).shift(fill_value=0)
         epochs = epochs - np.minimum(before.to_numpy(), epochs)
     return Trials(
@@ -272,13 +271,13 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
 
 
 def metric_name(search: Any, metric: str | None = None) -> str:
-    """Return the metric that columns are named after; that which decides for None."""
+    """Return the metric in the names of columns; the deciding one for None."""
     if metric is None:
         return deciding_metric(search)
     names = [n.removeprefix(_MEAN) for n in search.cv_results_ if n.startswith(_MEAN)]
     if metric not in names:
         raise ValueError(
-            f"The 'metric' parameter must be one of {names}, as the search has them. "
+            f"The 'metric' parameter must be one of {names}, as in the search. "
             f"Got {metric!r} instead."
         )
     return metric
@@ -300,11 +299,11 @@ def _column(results: Mapping[str, Any], name: str, n_rows: int) -> Integers:
 def _configurations(
     params: list[dict[str, Any]], results: Mapping[str, Any], n_rows: int
 ) -> Integers:
-    """Return the configurations' numbers; without rungs each result row is one."""
+    """Return the number of each row's configuration; without rungs all differ."""
     if "n_resources" not in results:
         return np.arange(n_rows)
     brackets = _column(results, "bracket", n_rows)
-    # Values need not be hashable; what they print as tells them apart.
+    # By text, because values need not be hashable.
     texts = [
         f"{bracket} {sorted(row.items())}"
         for row, bracket in zip(params, brackets, strict=True)
@@ -313,7 +312,7 @@ def _configurations(
 
 
 def _score_name(search: Any, metric: str) -> str:
-    """Return words for an axis; what scikit-learn negates stays negative and says so."""
+    """Return the label of a metric; scikit-learn's negated losses stay negative."""
     name, scoring = metric, getattr(search, "scoring", None)
     if metric == "score":
         name = scoring if isinstance(scoring, str) else "score"
@@ -327,7 +326,7 @@ def _score_name(search: Any, metric: str) -> str:
     return f"negative {words[4:]}" if words.startswith("neg ") else words
 
 
-# Characters of a value that is an object; a longer one says no more.
+# Characters of a value at most.
 _LONGEST = 80
 _MISSING = "n/a"
 _EXPONENT_FROM = 1e6
@@ -336,7 +335,7 @@ _EXPONENT_FROM = 1e6
 def number_text(value: float, digits: int = 4) -> str:
     """Return a number in few significant digits, "n/a" for NaN.
 
-    There is no exponent from 0.0001 to a million; digits before the point are all there.
+    Numbers from 0.0001 to a million have no exponent and all digits before the point.
 
     >>> [number_text(v) for v in (0.98765432, -12.0, float("nan"), 9999.7, 1e-7)]
     ['0.9877', '-12', 'n/a', '10000', '1e-07']
@@ -376,7 +375,7 @@ def value_text(value: Any) -> str:
 
 
 def repr_text(value: Any) -> str:
-    """Return what ``repr`` says, whatever it raises, on one line."""
+    """Return ``repr`` on one line, also if it raises."""
     try:
         text = repr(value)
     except Exception as error:  # noqa: BLE001 - whatever a user's class raises
@@ -385,7 +384,7 @@ def repr_text(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value made of what JSON has.
+    """Return a value as types of JSON.
 
     >>> plain({"score": float("nan"), "params": {"width": np.int64(8), "f": max}})
     {'score': None, 'params': {'width': 8, 'f': 'max'}}

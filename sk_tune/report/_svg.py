@@ -24,8 +24,8 @@ _MARGIN = 0.04
 def element(tag: str, *children: Any, **attributes: Any) -> Markup:
     """Return an element with all text in it escaped, but for Markup.
 
-    Attributes that are None are left out. An underscore in a name stands for a hyphen, one
-    at its end is dropped; numbers have one decimal.
+    Attributes that are None are left out. Underscores in names become hyphens, and are
+    dropped at the end; numbers have one decimal.
 
     >>> element("circle", element("title", "<b>"), cx=1.25, r=3, class_="dot")
     Markup('<circle cx="1.2" r="3" class="dot"><title>&lt;b&gt;</title></circle>')
@@ -63,7 +63,7 @@ class AxisScale:
         return self.first + share * (self.last - self.first)
 
     def ticks(self, n_most: int = 6) -> list[float]:
-        """Return about `n_most` round values to label, at least one, rising."""
+        """Return about `n_most` round values for ticks, at least one, in rising order."""
         if self.is_log:
             return self._log_ticks(n_most)
         rough = (self.high - self.low) / n_most
@@ -101,15 +101,15 @@ def scale_of(
     is_count: bool = False,
 ) -> AxisScale:
     """Return a scale between positions that shows all finite values, with a little room."""
-    found = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
-    low, high = float(min(found)), float(max(found))
+    finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
+    low, high = float(min(finite)), float(max(finite))
     is_log = is_log and low < high
     if is_log:
         factor = (high / low) ** _MARGIN
         low, high = low / factor, high * factor
     else:
         room = (high - low) * _MARGIN
-        # There is no epoch 0 to label beside epoch 1.
+        # Without an epoch 0 next to epoch 1.
         room = min(room, 0.5) if is_count else room
         if low == high:
             room = 0.5 if is_count else abs(low) * 0.1 or 1.0
@@ -119,7 +119,7 @@ def scale_of(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """The size of a picture, in units of which text is about 11 high, and its margins."""
+    """Size and margins of a picture, in units with a text height of about 11."""
 
     width: int = 440
     height: int = 270
@@ -150,7 +150,7 @@ class Frame:
     ) -> Markup:
         """Return the axes; without `x`, `x_names` are positions and names of categories.
 
-        Without `y`, for bars or lines that have names instead, the grid is that of `x`.
+        Without `y`, for bars or lines with names, the grid follows `x`.
         """
         (left, right), (bottom, top) = self.x_range, self.y_range
         parts = [text_at(x_label, (left + right) / 2, self.height - 6, class_="label")]
@@ -172,7 +172,7 @@ class Frame:
 def picture(
     name: str, title: str, frame: Frame, *parts: Any, is_active: bool = True
 ) -> Markup:
-    """Return a picture; `name` is unique on the page, arrow keys walk an active one."""
+    """Return a picture with a unique `name`; an active one reacts to arrow keys."""
     return element(
         "svg",
         element("title", title, id=f"{name}-title"),
@@ -188,7 +188,7 @@ def picture(
 
 
 def point(text: str, x: float, y: float, r: float, kind: str) -> Markup:
-    """Return a point that tells its text when it is pointed at; `kind` is its class."""
+    """Return a point of the class `kind` that shows its text under the pointer."""
     return element("circle", element("title", text), cx=x, cy=y, r=r, class_=kind)
 
 
@@ -198,12 +198,12 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
 
 
 def text_at(text: str, x: float, y: float, anchor: str = "middle", **more: Any) -> Markup:
-    """Return a text whose middle, start or end is at `x`."""
+    """Return a text with its middle, start or end at `x`."""
     return element("text", text, x=x, y=y, text_anchor=anchor, **more)
 
 
 def line_path(x: Iterable[float], y: Iterable[float]) -> str:
-    """Return the path through points, with a gap where one is not finite.
+    """Return the path through points, with gaps at points that are not finite.
 
     >>> line_path([0, 1, 2, 3], [5, 6, float("nan"), 7])
     'M0 5L1 6M3 7'

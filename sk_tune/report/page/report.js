@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  // Tables: the head's cells become buttons, which sort; without a number goes last.
+  // Tables: the cells of the head become buttons that sort; missing numbers are last.
   const said = document.getElementById("sorted");
   for (const table of document.querySelectorAll("table.sortable")) {
     const heads = [...table.tHead.rows[0].cells];
@@ -34,7 +34,7 @@
     });
   }
 
-  // Pictures: the nearest point tells its values, by pointer or by arrow keys.
+  // Pictures: the nearest point shows its values, by pointer or by arrow keys.
   const tip = document.getElementById("tip");
   let shown = null;
   const hide = () => {
@@ -61,7 +61,7 @@
   for (const plot of document.querySelectorAll("svg.plot")) {
     const points = [...plot.querySelectorAll(".points > *")];
     for (const point of points) {
-      // A browser would show its own tip beside this one.
+      // Otherwise the browser would show a second tip.
       const title = point.querySelector("title");
       point.dataset.text = title.textContent;
       title.remove();
@@ -74,7 +74,7 @@
       const [x, y] = [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
       for (const point of points) {
         const dx = point.cx.baseVal.value - x;
-        // Along a curve the epoch decides, wherever the pointer is above or below.
+        // Along a curve only the epoch counts.
         const dy = isCurve ? 0 : point.cy.baseVal.value - y;
         const distance = Math.hypot(dx, dy);
         if (distance < least) [best, least] = [point, distance];
@@ -87,7 +87,7 @@
     };
     plot.addEventListener("pointermove", point);
     plot.addEventListener("pointerdown", point);
-    // A finger leaves when it is lifted; what it pointed at stays until the next touch.
+    // After a finger is lifted, the tip stays until the next touch.
     plot.addEventListener("pointerleave", (event) => {
       if (event.pointerType !== "touch") hide();
     });
@@ -107,7 +107,7 @@
     if (!event.target.closest("svg.plot")) hide();
   });
 
-  // Paper has no buttons: everything that is folded is printed open.
+  // Folded parts are printed open.
   const folded = () => [...document.querySelectorAll("details:not([open])")];
   let opened = [];
   window.addEventListener("beforeprint", () => {
