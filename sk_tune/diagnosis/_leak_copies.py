@@ -31,6 +31,7 @@ from pandas.util import hash_pandas_object
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import digamma
+from scipy.stats import poisson
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import type_of_target
@@ -69,8 +70,10 @@ def as_frame(X: Any) -> pd.DataFrame:
     table: pd.DataFrame = X.reset_index(drop=True).copy(deep=False)
     for name, column in table.items():
         if column.dtype == object:
-            # Lists, for example, cannot be compared by their hash.
-            table[name] = column.map(repr, na_action="ignore")
+            # Lists, for example, have no hash.
+            is_text = pd.api.types.infer_dtype(column, skipna=True) == "string"
+            as_text = str if is_text else repr
+            table[name] = column.map(as_text, na_action="ignore")
         elif pd.api.types.is_timedelta64_dtype(column.dtype):
             table[name] = column.dt.total_seconds()
         elif pd.api.types.is_float_dtype(column.dtype):
@@ -260,34 +263,142 @@ def _scaled_numbers(numbers: pd.DataFrame) -> Floats:
 _MOST_ROWS = 5000
 
 
+# Share of the test rows by which equal rows must exceed the expected ones.
+_LEAST_SHARE = 0.01
+# An excess must have this ratio to the expected number and this small a probability.
+_LEAST_RATIO, _SIGNIFICANCE = 2.0, 1e-3
+
+
 def check_duplicates(table: LeakTable) -> Finding:
-    """Look for test samples that are also training samples."""
+    """Look for test samples that are also training samples, with the same target."""
     rule = RULES["duplicates across folds"]
-    hashes = hash_pandas_object(table.X, index=False).to_numpy()
-    repeated = [np.isin(hashes[test], hashes[train]) for train, test in table.folds]
-    n_tested = sum(map(len, repeated))
-    n_repeated = int(sum(map(np.sum, repeated)))
-    part = n_repeated / max(1, n_tested)
-    kinds = len(np.unique(hashes)) / max(1, len(hashes))
-    evidence = {"share": part, "rows": n_repeated, "different_rows": kinds}
-    # A few repeated rows change no score.
-    if part < 0.01 or n_repeated < 3:
-        return rule.passed("Few test rows are also training rows, or none.", evidence)
-    said = f"{share(part)} of the test rows are also training rows."
-    # A table with fewer kinds of rows repeats them by its nature.
-    if kinds < 0.5:
-        return rule.tip(
-            "low",
-            f"{said} The table has few kinds of rows, so this may be its nature.",
-            evidence,
-            "If equal rows are one case that was recorded twice, keep one of them.",
-        )
-    return rule.issue(
-        "high" if part > 0.1 else "medium",
-        said,
-        evidence,
-        "Drop repeated rows before you split, or split by a group for each kind of row.",
+    rows = _codes(hash_pandas_object(table.X, index=False).to_numpy())
+    targets = _target_codes(table)
+    cases = _joint_codes([rows, *targets.T])
+    n_tested = sum(len(test) for _, test in table.folds)
+    n_equal, n_copies = (
+        sum(int(np.isin(codes[test], codes[train]).sum()) for train, test in table.folds)
+        for codes in (rows, cases)
     )
+    part, kinds = n_copies / max(1, n_tested), (rows.max() + 1) / len(rows)
+    evidence = {"share": part, "rows": n_copies, "different_rows": float(kinds)}
+    least = max(3, _LEAST_SHARE * n_tested)
+    if n_equal < least:
+        return rule.passed("Few test rows are also training rows, or none.", evidence)
+    equal = (
+        f"{share(n_equal / n_tested)} of the test rows have the features of a training row"
+    )
+    if n_copies < least:
+        return rule.passed(f"{equal}, but another target: they are other cases.", evidence)
+    rate = _chance_of_twin(table, targets, cases)
+    evidence["expected_share"] = rate
+    expected = rate * n_tested
+    # Both rows of a pair are tested, so that pairs are independent, not rows.
+    p_value = poisson.sf(n_copies // 2 - 1, expected / 2)
+    is_excess = n_copies > _LEAST_RATIO * expected and p_value < _SIGNIFICANCE
+    if is_excess and n_copies - expected >= least:
+        return rule.issue(
+            "high" if part > 0.1 else "medium",
+            f"{share(part)} of the test rows are also training rows, with the same target; "
+            f"the values of the columns explain {share(rate)}.",
+            evidence,
+            "Drop repeated rows before you split, or split by a group for each kind of "
+            "row.",
+        )
+    said = f"{share(part)} of the test rows are equal to a training row"
+    if kinds >= 0.5:
+        return rule.passed(f"{said}, as the values of the columns explain.", evidence)
+    return rule.tip(
+        "low",
+        f"{said}. The table has few kinds of rows, so this may be its nature.",
+        evidence,
+        "If equal rows are one case that was recorded twice, keep one of them.",
+    )
+
+
+def _codes(values: Any) -> Ints:
+    codes: Ints = pd.factorize(values, use_na_sentinel=False)[0].astype(np.intp)
+    return codes
+
+
+def _joint_codes(columns: Sequence[Ints]) -> Ints:
+    """Return one code for each combination of the codes of several columns."""
+    joint = columns[0]
+    for codes in columns[1:]:
+        joint = np.unique(joint * (codes.max() + 1) + codes, return_inverse=True)[1]
+    return joint
+
+
+def _counts(codes: Ints) -> Ints:
+    """Return for each sample the number of samples with its code."""
+    return np.bincount(codes)[codes]
+
+
+def _target_codes(table: LeakTable) -> Ints:
+    """Return codes of targets, (n_samples, n_outputs), equal within 1e-9 of a number."""
+    y = table.y.reshape(len(table.y), -1)
+    if not table.is_classification:
+        mantissas, exponents = np.frexp(y.astype(np.float64))
+        y = np.ldexp(np.round(mantissas, 9), exponents)
+    return np.column_stack([_codes(column) for column in y.T])
+
+
+# Columns and samples from which the chance of equal rows is estimated.
+_MOST_COLUMNS = 40
+# Weight of the distribution that does not depend on a further column, in samples.
+_PRIOR_WEIGHTS = (0.01, 0.1, 1.0, 10.0)
+
+
+def _chance_of_twin(table: LeakTable, targets: Ints, cases: Ints) -> float:
+    """Return the chance that a test sample has an equal training sample, if none is a copy.
+
+    With probability ``p_i`` of row i, its chance among n rows is ``1 - exp(-n p_i)``.
+    """
+    some = np.arange(len(cases))
+    if len(some) > _MOST_ROWS:
+        some = np.random.default_rng(0).choice(some, _MOST_ROWS, replace=False)
+    columns = [_codes(column.iloc[some]) for column in (table.X[name] for name in table.X)]
+    columns += [_codes(codes[some]) for codes in targets.T]
+    probabilities = _row_probabilities(columns, _counts(_codes(cases[some])))
+    n_trained = float(np.mean([len(train) for train, _ in table.folds]))
+    return float((1 - np.exp(-n_trained * probabilities)).mean())
+
+
+def _row_probabilities(columns: Sequence[Ints], n_equal: Ints) -> Floats:
+    """Return the probability of each row, as the rows that differ from it tell.
+
+    `n_equal` counts the rows that equal each one, itself included.  Columns are a Bayesian
+    network: each depends on up to two columns before it, those that predict its left-out
+    values best.  Conditional frequencies back off to those with one column less, with a
+    weight of some samples.
+    """
+    n = len(n_equal)
+    n_others = np.maximum(n - n_equal, 1)
+    diverse = sorted(columns, key=lambda codes: np.log(_counts(codes)).mean())
+    log_probability = np.zeros(n)
+    for position, column in enumerate(diverse[:_MOST_COLUMNS]):
+        n_value = _counts(column)
+        frequency, left_out = (n_value - n_equal) / n_others, (n_value - 1 + 1 / n) / n
+        best, condition = float(np.log(left_out).mean()), np.zeros(n, dtype=np.intp)
+        for _ in range(2):
+            choice = None
+            for other in diverse[:position]:
+                joint = _joint_codes([condition, other])
+                n_given, n_both = _counts(joint), _counts(_joint_codes([joint, column]))
+                for weight in _PRIOR_WEIGHTS:
+                    predicted = (n_both - 1 + weight * left_out) / (n_given - 1 + weight)
+                    gained = float(np.log(predicted).mean())
+                    if gained > best + 1e-3:
+                        best, choice = gained, (joint, n_given, n_both, weight, predicted)
+            if choice is None:
+                break
+            condition, n_given, n_both, weight, left_out = choice
+            frequency = (n_both - n_equal + weight * frequency) / (
+                n_given - n_equal + weight
+            )
+        with np.errstate(divide="ignore"):
+            log_probability += np.log(frequency)
+    return np.exp(log_probability)
 
 
 def check_near_duplicates(table: LeakTable) -> Finding:

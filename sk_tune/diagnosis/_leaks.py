@@ -375,12 +375,13 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
 def check_times(table: LeakTable, times: Any = None) -> Finding:
     """Look for training samples that are later than the samples they are tested on."""
     rule = RULES["future in the training rows"]
-    is_date = pd.api.types.is_datetime64_any_dtype
-    dates = [column for column in table.X.columns if is_date(table.X[column])]
-    name = dates[0] if dates and times is None else None
-    if times is None and name is None:
+    name, when = None, None if times is None else pd.Series(times).infer_objects()
+    if when is None:
+        columns = ((column, _as_dates(table.X[column])) for column in table.X.columns)
+        dates = ((column, values) for column, values in columns if values is not None)
+        name, when = next(dates, (None, None))
+    if when is None:
         return rule.not_applicable("No times were given, and no column has dates.")
-    when = pd.Series(times).infer_objects() if name is None else table.X[name]
     rank = when.rank(method="dense").to_numpy()
     late = [rank[test] < np.nanmax(rank[train]) for train, test in table.folds]
     part = float(np.mean(np.concatenate(late)))
@@ -399,6 +400,23 @@ def check_times(table: LeakTable, times: Any = None) -> Finding:
         evidence,
         f"If the network is to predict the future: {remedy}",
     )
+
+
+# Text that is a date: year, month, day, and maybe a time of day.
+_DATE = r"\d{4}-\d{1,2}-\d{1,2}(?:[ T].*)?"
+
+
+def _as_dates(column: "pd.Series[Any]") -> "pd.Series[Any] | None":
+    """Return a column of dates, also of text that begins with the year; None for others."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return column
+    text = column.dropna()
+    if text.empty or not pd.api.types.is_string_dtype(text):
+        return None
+    dates = pd.to_datetime(
+        text.where(text.str.fullmatch(_DATE)), format="ISO8601", errors="coerce", utc=True
+    )
+    return None if dates.isna().any() else dates.reindex(column.index)
 
 
 def find_leaks(
@@ -431,11 +449,12 @@ def find_leaks(
     Returns
     -------
     tuple of Finding
-        One for each check, with codes from "SKT201": duplicates and near duplicates across
-        folds, groups on both sides, training rows of the future, the target among
-        the features, a feature that gives it away, scaling over all rows.  Last are
-        outliers in features and in the targets of a regression, which are no leak but as
-        easily unseen.
+        One for each check, with codes from "SKT201": duplicates (with the same target, and
+        more than the values of the columns explain) and near duplicates across folds,
+        groups on both sides, training rows of the future (by `times` or a column of dates,
+        which may be text with the year first), the target among the features, a feature
+        that gives it away, scaling over all rows.  The last check is about outliers in
+        features and targets of a regression, which are not leaks.
 
     Raises
     ------

@@ -155,6 +155,79 @@ def test_the_share_is_that_of_test_rows_with_a_twin(n_copies, seed):
     assert _found("duplicates", X, folds=folds).outcome == "passed"
 
 
+def _people(n=600):
+    """Return coarse columns of a survey, which depend on each other, and fine wages."""
+    rng = np.random.default_rng(0)
+    age = rng.integers(20, 30, n)
+    region = rng.integers(4, size=n)
+    dummies = {f"region {k}": (region == k).astype(int) for k in range(4)}
+    is_married = rng.random(n) < (age - 19) / 12
+    X = pd.DataFrame({"age": age, "age squared": age**2, "married": is_married, **dummies})
+    return X, np.exp(rng.normal(size=n))
+
+
+def _with_copies(X, y, n_copies):
+    return pd.concat([X, X[:n_copies]], ignore_index=True), np.append(y, y[:n_copies])
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05])
+def test_equal_rows_with_other_targets_are_other_cases(share):
+    """Different people may have equal columns; copies have the same wage as well."""
+    X, wages = _people()
+
+    finding = _found("duplicates", X, wages)
+    assert (finding.outcome, finding.evidence["rows"]) == ("passed", 0)
+    assert "another target" in finding.message
+    n_copies = int(share * len(X))
+    finding = _found("duplicates", *_with_copies(X, wages, n_copies))
+    assert (finding.outcome, finding.evidence["rows"]) == ("issue", 2 * n_copies)
+
+
+def test_a_target_that_was_read_twice_is_the_same():
+    """Numbers that differ by rounding are equal, as after a detour through text."""
+    X, wages = _people()
+    again = np.array([float(f"{wage:.12g}") for wage in wages[:30]])
+
+    finding = _found(
+        "duplicates", pd.concat([X, X[:30]], ignore_index=True), np.append(wages, again)
+    )
+
+    assert finding.evidence["rows"] == 60
+
+
+def test_equal_rows_are_as_many_as_the_values_of_columns_explain():
+    """Square and dummies of a column make rows no rarer."""
+    X, wages = _people()
+    is_high = (wages > np.median(wages)).astype(int)
+    X = X.assign(height=np.random.default_rng(1).integers(150, 200, len(X)))
+
+    finding = _found("duplicates", X, is_high)
+
+    assert finding.outcome == "passed"
+    expected = finding.evidence["expected_share"]
+    # Some twenty pairs vary by a fifth.
+    assert expected == pytest.approx(finding.evidence["share"], rel=0.3)
+
+
+@pytest.mark.parametrize("n_values", [6, 10])
+def test_the_expected_share_is_that_of_independent_columns(n_values):
+    """Among n rows of k equally probable kinds, one has a twin with 1 - exp(-n / k)."""
+    X = pd.DataFrame(np.random.default_rng(2).integers(n_values, size=(3000, 4)))
+    y = np.random.default_rng(3).integers(2, size=3000)
+
+    expected = _found("duplicates", X, y).evidence["expected_share"]
+
+    chance = 1 - np.exp(-2400 / (2 * n_values**4))
+    assert expected == pytest.approx(chance, rel=0.1)
+
+
+def test_a_table_of_which_all_rows_are_there_twice_is_an_issue(rng):
+    """Few kinds of rows are the nature of coarse columns only."""
+    X = np.tile(rng.normal(size=(100, 3)), (3, 1))
+
+    assert _found("duplicates", X).outcome == "issue"
+
+
 def test_near_rows_are_told_by_what_is_usual(rng):
     """Multiplied by a thousand, the same rows are as near."""
     X = rng.normal(size=(200, 4))

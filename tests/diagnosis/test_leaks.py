@@ -137,13 +137,38 @@ def test_times_of_text_are_in_the_order_of_the_calendar():
         find_leaks(X[:56], y[:56], times=[f"{row}/1/2024" for row in range(56)])
 
 
-def test_a_column_of_dates_is_a_tip():
-    """It may well be that rows are independent in time."""
+@pytest.mark.parametrize(
+    "as_column",
+    [
+        lambda dates: dates,
+        lambda dates: dates.strftime("%Y-%m-%d"),
+        lambda dates: dates.strftime("%Y-%m-%d %H:%M").astype(object),
+        lambda dates: dates.strftime("%Y-%m-%dT%H:%M:%SZ").where(dates.day > 3),
+    ],
+    ids=["dates", "text", "objects", "zone"],
+)
+def test_a_column_of_dates_is_a_tip(as_column):
+    """Dates may be text with the year first; rows may be independent in time."""
     X, y = CLEAN["friedman"]
     frame = pd.DataFrame(X).rename(columns=str)
-    frame = frame.assign(when=pd.date_range("2020-01-01", periods=len(X)))
+    frame = frame.assign(when=as_column(pd.date_range("2020-01-01", periods=len(X))))
 
     assert _outcomes(frame, y, cv=SHUFFLED)["future in the training rows"] == "tip"
+    assert (
+        _outcomes(frame, y, cv=TimeSeriesSplit(5))["future in the training rows"]
+        == "passed"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["2020", "12/31/2020", "2020-13-41", "2020-01-01 or so", None]
+)
+def test_text_that_is_not_a_date_has_no_order(text):
+    """Neither have numbers, days with the month first, nor columns without values."""
+    X, y = CLEAN["friedman"]
+    frame = pd.DataFrame(X).rename(columns=str).assign(when=[text] * len(X))
+
+    assert _outcomes(frame, y)["future in the training rows"] == "not applicable"
 
 
 def test_tables_of_few_kinds_of_rows_repeat_them_by_nature(rng):
