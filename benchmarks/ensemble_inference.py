@@ -45,8 +45,8 @@ def pipeline(kind: Any = sk_tune.MLPClassifier, **params: Any) -> Any:
 
 
 def seeds() -> Any:
-    kind = sk_tune.SeedEnsembleClassifier
-    return kind(pipeline(), 50, random_state=0, n_jobs=1).fit(X, Y)
+    options = {"bootstrap": False, "random_state": 0, "n_jobs": 1}
+    return sk_tune.BaggingClassifier(pipeline(), 50, **options).fit(X, Y)
 
 
 def of_search(pipe: Any, grid: Any, kind: Any) -> Any:

@@ -228,8 +228,8 @@ def stacking(task):
 
 def seeds_of_best(task):
     best = task.network(**task.search.best_params_)
-    kind = task.named("SeedEnsembleClassifier")
-    return kind(best, 10, random_state=task.seed, n_jobs=N_JOBS).fit(task.X, task.y)
+    kind, options = task.named("BaggingClassifier"), {"bootstrap": False, "n_jobs": N_JOBS}
+    return kind(best, 10, random_state=task.seed, **options).fit(task.X, task.y)
 
 
 def bagging(task):

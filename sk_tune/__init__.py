@@ -15,8 +15,8 @@ _NAMES = {
     "backend": ("fleet",),
     "ensemble": (
         "BaggingClassifier", "BaggingRegressor", "BoostingClassifier", "BoostingRegressor",
-        "SeedEnsembleClassifier", "SeedEnsembleRegressor", "StackingClassifier",
-        "StackingRegressor", "TrialEnsembleClassifier", "TrialEnsembleRegressor",
+        "StackingClassifier", "StackingRegressor", "TrialEnsembleClassifier",
+        "TrialEnsembleRegressor",
     ),
     "estimators": (
         "CNNClassifier", "CNNRegressor", "MLPClassifier", "MLPRegressor", "NetClassifier",

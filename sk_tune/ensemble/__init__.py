@@ -19,7 +19,6 @@ from sk_tune.ensemble._parts import (
     Parts,
     with_temperature,
 )
-from sk_tune.ensemble._seed_ensemble import SeedEnsembleClassifier, SeedEnsembleRegressor
 from sk_tune.ensemble._selection import EnsembleScore, Library, Selector, read_library
 from sk_tune.ensemble._stacking import StackingClassifier, StackingRegressor
 from sk_tune.ensemble._trial_ensemble import TrialEnsembleClassifier, TrialEnsembleRegressor
@@ -41,8 +40,6 @@ __all__ = [
     "Library",
     "Member",
     "Parts",
-    "SeedEnsembleClassifier",
-    "SeedEnsembleRegressor",
     "Selector",
     "StackingClassifier",
     "StackingRegressor",

@@ -59,7 +59,8 @@ class _Bagging(Documented):
     max_features : int or float, default=1.0
         Number of columns to draw for each member, or their share.
     bootstrap : bool, default=True
-        Whether samples are drawn with replacement.
+        Whether samples are drawn with replacement.  With False and `max_samples` of None,
+        networks differ by their seeds only: a deep ensemble [1]_.
     bootstrap_features : bool, default=False
         Whether columns are drawn with replacement.
     oob_score : bool, default=False
@@ -100,6 +101,11 @@ class _Bagging(Documented):
     Notes
     -----
     Networks of one architecture are stacked and predict in one call.
+
+    References
+    ----------
+    .. [1] B. Lakshminarayanan, A. Pritzel, C. Blundell. Simple and scalable predictive
+       uncertainty estimation using deep ensembles. NeurIPS 2017.
     """
 
     def fit(self: Any, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Any:

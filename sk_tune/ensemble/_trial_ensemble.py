@@ -325,7 +325,7 @@ class TrialEnsembleClassifier(  # type: ignore[misc]
     See Also
     --------
     TrialEnsembleRegressor : The same for regression.
-    SeedEnsembleClassifier : One configuration, several times.
+    BaggingClassifier : One configuration, several times.
 
     {notes}
 
@@ -362,7 +362,7 @@ class TrialEnsembleRegressor(  # type: ignore[misc]
     See Also
     --------
     TrialEnsembleClassifier : The same for classification.
-    SeedEnsembleRegressor : One configuration, several times.
+    BaggingRegressor : One configuration, several times.
 
     {notes}
 

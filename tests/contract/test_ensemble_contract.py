@@ -23,8 +23,6 @@ def _checked():
     yield sk_tune.TrialEnsembleRegressor(
         sk_tune.GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}, **_STRICT)
     )
-    yield sk_tune.SeedEnsembleClassifier(n_estimators=2)
-    yield sk_tune.SeedEnsembleRegressor(n_estimators=2)
     # In float32, products of one row and of twenty differ by more than the 1e-7 that a
     # check allows, on some processors.
     params = {"width": 16, "max_epochs": 4, "learning_rate": 0.03, "dtype": "float64"}

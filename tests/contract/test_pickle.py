@@ -314,7 +314,6 @@ ESTIMATORS = {
     "bagging": ensemble.BaggingClassifier(_mlp(), n_estimators=2, random_state=0),
     "boosting": ensemble.BoostingClassifier(MLPRegressor(**OWN), n_estimators=2),
     "stacking": ensemble.StackingClassifier([("a", _mlp()), ("b", _mlp(l1=1e-3))], cv=2),
-    "seeds": ensemble.SeedEnsembleClassifier(_mlp(), n_estimators=2),
     "trials": ensemble.TrialEnsembleClassifier(_search(keep_models="all")),
 }
 

@@ -15,7 +15,7 @@ PUBLIC = [
     *("CNNRegressor", "GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV"),
     *("HyperbandSearchCV", "MLPClassifier", "MLPRegressor", "NetClassifier"),
     *("NetRegressor", "RNNClassifier", "RNNRegressor", "RandomizedSearchCV"),
-    *("SeedEnsembleClassifier", "SeedEnsembleRegressor", "StackingClassifier"),
+    "StackingClassifier",
     *("StackingRegressor", "TablePreparer", "TrialEnsembleClassifier"),
     *("TrialEnsembleRegressor", "fleet", "load", "save", "show_versions"),
     *("train_valid_test_split",),

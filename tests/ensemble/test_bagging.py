@@ -6,6 +6,7 @@ import pytest
 from marks import parametrize_with_checks
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import ensemble
+from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GridSearchCV
@@ -123,6 +124,18 @@ def test_members_train_in_one_call_of_the_engine(iris, make_estimator, calls):
     sk_tune.GridSearchCV(bag, {"n_estimators": [3, 4]}, cv=2, refit=False).fit(*iris)
 
     assert calls == [7, 3, 3, 4, 4]
+
+
+def test_without_bootstrap_members_differ_by_their_seed(iris, make_estimator, calls):
+    """They train in one call, each as ``fit`` alone on all samples; the mean counts."""
+    net = make_estimator("MLPClassifier", dtype="float64")
+
+    bag = BaggingClassifier(net, 4, bootstrap=False, random_state=0).fit(*iris)
+
+    assert calls == [4]
+    assert len({member.random_state for member in bag.estimators_}) == 4
+    alone = [clone(member).fit(*iris).predict_proba(iris[0]) for member in bag.estimators_]
+    assert_allclose(bag.predict_proba(iris[0]), np.mean(alone, axis=0), atol=1e-9)
 
 
 def test_members_that_train_on_are_asked_anew(iris, make_estimator, outputs):

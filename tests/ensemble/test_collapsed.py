@@ -26,7 +26,6 @@ from sk_tune import (
     GridSearchCV,
     MLPClassifier,
     MLPRegressor,
-    SeedEnsembleClassifier,
     TablePreparer,
     TrialEnsembleClassifier,
 )
@@ -391,20 +390,27 @@ def test_columns_names_are_in_the_file(make_estimator, names, tmp_path):
             own.predict_proba(frame[list("badc")])
 
 
+def _of_trials(net, X, y):
+    """Return the average of the fold models of three candidates."""
+    grid = {"learning_rate": [1e-3, 3e-3, 1e-2]}
+    search = GridSearchCV(net, grid, cv=2, keep_models="all").fit(X, y)
+    return TrialEnsembleClassifier.from_search(search, method="average", random_state=0)
+
+
 def test_several_labels_a_sample_collapse(make_estimator, tmp_path):
     """Probabilities of labels are averaged label by label, in the file too."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(80, 4))
     y = (X[:, :3] > 0).astype(int)
-    net = make_estimator("MLPClassifier", max_epochs=10)
-    ensemble = SeedEnsembleClassifier(net, 3, random_state=0).fit(X, y)
+    ensemble = _of_trials(make_estimator("MLPClassifier", max_epochs=10), X, y)
 
     assert ensemble.classes_.tolist() == [0, 1, 2]
     small = collapse(ensemble)
     small.save(tmp_path / "labels")
     loaded = CollapsedClassifier.load(tmp_path / "labels")
 
-    expected = np.mean([m.predict_proba(X) for m in ensemble.estimators_], axis=0)
+    members = [m.predict_proba(X) for m in ensemble.estimators_]
+    expected = np.average(members, axis=0, weights=ensemble.weights_)
     for own in (ensemble, small, loaded):
         assert_allclose(own.predict_proba(X), expected, atol=ATOL)
         assert_array_equal(own.predict(X), expected > 0.5)
@@ -428,12 +434,14 @@ def _of_case(case, make, names, diabetes):
         net = make_pipeline(SimpleImputer(), MinMaxScaler(clip=True), StandardScaler(), net)
         data = (np.where(np.arange(600).reshape(X.shape) % 16 == 1, np.nan, X + 1e3), y)
     elif case == "labels":
-        net, model = make("MLPClassifier", max_epochs=10), SeedEnsembleClassifier
         data = (X, (X[:, :3] > [5.8, 3, 4]).astype(int))
     elif case == "images":
         net = make_pipeline(StandardScaler(), make("CNNClassifier"))
         data = (np.tile(X, 2), y)
-    fitted = model(net, **options).fit(*data)
+    if case == "labels":
+        fitted = _of_trials(make("MLPClassifier", max_epochs=10), *data)
+    else:
+        fitted = model(net, **options).fit(*data)
     if case in {"labels", "columns"}:
         fitted.temperature_ = 1.5
     return fitted, data

@@ -17,13 +17,13 @@ from sklearn.base import clone
 from torch import nn
 
 from sk_tune import (
+    BaggingClassifier,
     CNNClassifier,
     HyperbandSearchCV,
     MLPClassifier,
     MLPRegressor,
     NetClassifier,
     RNNClassifier,
-    SeedEnsembleClassifier,
 )
 from sk_tune.engine import Fit, _shard, fitted_estimator, train
 from sk_tune.fleets import _loop
@@ -194,7 +194,7 @@ def test_a_search_on_a_device_scores_what_it_scores_on_a_processor(digits, devic
 def test_an_ensemble_predicts_there_what_it_predicts_here(digits, device):
     """All members in one call."""
     ours, theirs = (
-        SeedEnsembleClassifier(MLPClassifier(**MLP, device=place), 5, random_state=0)
+        BaggingClassifier(MLPClassifier(**MLP, device=place), 5, random_state=0)
         .fit(*digits)
         .predict_proba(digits.X)
         for place in (device, "cpu")

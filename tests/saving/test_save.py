@@ -44,11 +44,11 @@ from sklearn.preprocessing import (
 )
 
 from sk_tune import (
+    BaggingClassifier,
     GridSearchCV,
     MLPClassifier,
     MLPRegressor,
     NetClassifier,
-    SeedEnsembleClassifier,
     TablePreparer,
     TrialEnsembleClassifier,
     load,
@@ -212,7 +212,7 @@ def test_one_door_takes_networks_and_collapsed_ensembles_too(tmp_path):
     """Their files are those of their own methods."""
     rows = X[["visits"]].to_numpy()
     net = _mlp().fit(rows, Y)
-    small = collapse(SeedEnsembleClassifier(_mlp(), 2, random_state=0).fit(rows, Y))
+    small = collapse(BaggingClassifier(_mlp(), 2, random_state=0).fit(rows, Y))
     for number, model in enumerate([net, small]):
         save(model, tmp_path / f"door{number}")
         model.save(tmp_path / f"own{number}")
@@ -287,7 +287,7 @@ def test_searches_and_ensembles_are_told_what_to_save(tmp_path):
     """A search its best estimator, an ensemble what collapse makes of it."""
     rows = X[["visits"]]
     search = GridSearchCV(_mlp(), {"width": [4]}, cv=2).fit(rows, Y)
-    seeds = SeedEnsembleClassifier(_mlp(), 2, random_state=0).fit(rows, Y)
+    bag = BaggingClassifier(_mlp(), 2, random_state=0).fit(rows, Y)
 
     with pytest.raises(TypeError, match="Got a GridSearchCV. Save its best_estimator_"):
         save(search, tmp_path / "model")
@@ -297,13 +297,13 @@ def test_searches_and_ensembles_are_told_what_to_save(tmp_path):
     ):
         save(search, tmp_path / "model")
     with pytest.raises(TypeError, match="Save what sk_tune.ensemble.collapse makes"):
-        save(seeds, tmp_path / "model")
+        save(bag, tmp_path / "model")
     with pytest.raises(TypeError, match="Got a LogisticRegression"):
         save(LogisticRegression().fit(rows, Y), tmp_path / "model")
     with pytest.raises(NotFittedError):
         save(_numbers(), tmp_path / "model")
     with pytest.raises(FileNotFoundError, match=r"folder does not exist.*none'$"):
-        save(seeds.estimators_[0], tmp_path / "none" / "model")
+        save(bag.estimators_[0], tmp_path / "none" / "model")
     with pytest.raises(TypeError, match="class"):
         save(MLPClassifier, tmp_path / "model")
 

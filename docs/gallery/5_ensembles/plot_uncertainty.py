@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.model_selection import KFold, cross_val_predict
 
-from sk_tune import MLPRegressor, SeedEnsembleRegressor, fleet
+from sk_tune import BaggingRegressor, MLPRegressor, fleet
 
 rng = np.random.default_rng(0)
 
@@ -46,7 +46,7 @@ net = MLPRegressor(
     numerical_embedding="periodic",
     frequency_scale=0.3,
 )
-ensemble = SeedEnsembleRegressor(net, 20, random_state=0, n_jobs=1).fit(X, y)
+ensemble = BaggingRegressor(net, 20, bootstrap=False, random_state=0, n_jobs=1).fit(X, y)
 
 
 def spread(X):
