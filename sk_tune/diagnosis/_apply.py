@@ -258,7 +258,7 @@ def _remedies(
     issues = ranked(f for f in findings if f.outcome == "issue")
     scale = [f for f in issues if f.name == _SCALE]
     if any(f.name in _SPOILS_ALL for f in issues):
-        issues = [] if any(f.is_of_leaks for f in issues) else scale
+        issues = scale
     elif any(f.name == _FEW_ROWS for f in issues):
         # With few samples, other findings may be chance.
         issues = [*scale, *(f for f in issues if f.name == _FEW_ROWS)]

@@ -404,15 +404,14 @@ def verdict(findings: Iterable[Finding]) -> Finding:
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings with causes before their consequences, then the most severe first.
 
-    Leaks that make scores too good come before all others.
+    Severe leaks come before all others, because no score can be trusted then.
     """
     rank = {name: i for i, name in enumerate(_CAUSES_FIRST)}
 
     def place(finding: Finding) -> tuple[int, int]:
-        severity = _SEVERITIES.index(finding.severity)
-        is_serious = finding.is_of_leaks and finding.severity in {"medium", "high"}
-        if is_serious and finding.outcome == "issue":
-            return -1, severity
-        return rank.get(finding.name, len(rank)), severity
+        is_severe = finding.outcome == "issue" and finding.severity == "high"
+        position = rank.get(finding.name, len(rank))
+        position = -1 if is_severe and finding.is_of_leaks else position
+        return position, _SEVERITIES.index(finding.severity)
 
     return sorted(findings, key=place)

@@ -17,6 +17,7 @@ from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from sk_tune._input_scale import InputScale, input_scale
 from sk_tune.diagnosis._findings import PUT_IN_FRONT, RULES, Change, Finding
+from sk_tune.diagnosis._remedies import Steps, in_steps
 
 # The level of a feature is its root mean square; 1 after a StandardScaler.  Levels up to
 # 15 do no harm, nor do spreads that differ by less than a factor of 50.
@@ -91,7 +92,7 @@ def check_scale(
         f"The network's features are not scaled: {' and '.join(causes)}.",
         evidence,
         _remedy(scale),
-        _scaler(scale, StandardScaler(with_mean=not scale.is_sparse)),
+        *in_steps(_scalers(scale, has_tails=bool(_heavy(scale, tails).any()))),
     )
 
 
@@ -134,7 +135,7 @@ def _causes(
 def _check_tails(scale: InputScale, tails: Any, evidence: Mapping[str, float]) -> Finding:
     """Look for features whose outliers squeeze all other values: a tip if there are any."""
     rule = RULES["features not scaled"]
-    heavy = np.flatnonzero((tails > _HEAVY_TAIL) & (scale.reach > _FAR))
+    heavy = np.flatnonzero(_heavy(scale, tails))
     if not len(heavy):
         return rule.passed("The features have a common scale.", evidence)
     worst = heavy[int(tails[heavy].argmax())]
@@ -145,8 +146,12 @@ def _check_tails(scale: InputScale, tails: Any, evidence: Mapping[str, float]) -
         f"its values lie within {2 * 0.674 / tails[worst]:.2g} of them.",
         evidence,
         "Put TablePreparer in front of the network, which pulls outliers in.",
-        _scaler(scale, QuantileTransformer(n_quantiles=100, output_distribution="normal")),
+        *in_steps(_scalers(scale, has_tails=True)[:1]),
     )
+
+
+def _heavy(scale: InputScale, tails: Any) -> Any:
+    return (tails > _HEAVY_TAIL) & (scale.reach > _FAR)
 
 
 def _remedy(scale: InputScale) -> str:
@@ -157,8 +162,22 @@ def _remedy(scale: InputScale) -> str:
     return "Put StandardScaler, or TablePreparer, in front of the network in a pipeline."
 
 
-def _scaler(scale: InputScale, scaler: Any) -> tuple[Change, ...]:
+def _scalers(scale: InputScale, *, has_tails: bool) -> Steps:
+    """Return scalers to put in front of the network, in the order to try them."""
     if not scale.is_table or scale.has_codes:
         return ()
-    reason = "the features are not scaled"
-    return (Change(parameter="scaler", action=PUT_IN_FRONT, value=scaler, reason=reason),)
+    standard = StandardScaler(with_mean=not scale.is_sparse)
+    quantiles = QuantileTransformer(n_quantiles=100, output_distribution="normal")
+    scalers = [standard] if scale.is_sparse else [standard, quantiles]
+    reason = "the features have heavy tails" if has_tails else "the features are not scaled"
+    return tuple(
+        (
+            Change(
+                parameter=type(scaler).__name__.lower(),
+                action=PUT_IN_FRONT,
+                value=scaler,
+                reason=reason,
+            ),
+        )
+        for scaler in (reversed(scalers) if has_tails else scalers)
+    )

@@ -185,8 +185,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
 
         Notes
         -----
-        If the last step, the fit on all samples, fails or is interrupted itself, the search
-        keeps all results of its candidates and lacks ``best_estimator_`` only.
+        If all fits failed, or the last fit on all samples fails or is interrupted, the
+        search keeps the results of its candidates and lacks ``best_estimator_`` only.
         """
         if isinstance(adopter(), Recorder):
             # A search trains its networks by itself: there is nothing to note.
@@ -433,6 +433,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
                 for fold, o in enumerate(folds)
                 if not o.was_stopped
             ]
+            # Where all fits failed, which raises, the results tell a diagnosis why.
+            session.is_over = len(failures) > 0 and all(f["fit_error"] for f in failures)
             warn_or_raise_about_failures(failures, self.error_score)
         # Tasks that the refit hands to joblib are not for the session.
         session.config.unregister()

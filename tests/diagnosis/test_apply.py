@@ -437,8 +437,8 @@ def test_networks_are_judged_by_their_held_out_loss(separable):
         assert len(apply([issue], worse).changes) == n_changes
 
 
-def test_scale_is_treated_first_and_leaks_block_all():
-    """A fold that is unlike the others may be so by the scale; nothing mends a leak."""
+def test_scale_is_treated_first_and_alone_where_folds_are_at_fault():
+    """Leaks and folds that are unlike the others mislead all other remedies."""
     change = Change(
         parameter="scaler", action="put in front", value=StandardScaler(), reason=""
     )
@@ -451,4 +451,5 @@ def test_scale_is_treated_first_and_leaks_block_all():
 
     assert changed(rate, scale) == changed(folds, rate, scale) == ["standardscaler"]
     assert changed(finding("too few rows", DROPOUT), scale) == ["standardscaler"]
-    assert changed(leak, scale) == changed(folds, rate) == []
+    assert changed(leak, rate, scale) == ["standardscaler"]
+    assert changed(leak, rate) == changed(folds, rate) == []
