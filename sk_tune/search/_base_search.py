@@ -336,6 +336,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         """
         if isinstance(self.cv, Iterator):
             self.set_params(cv=list(self.cv))
+        X = as_sliceable(X)
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         of_split = self._get_routed_params_for_fit(params).splitter.split
         n_folds = int(cv.get_n_splits(X, y, **of_split))
