@@ -252,8 +252,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             is padded with NaN at their ends; or images of shape (n_samples, n_channels,
             height, width).  In a column of numbers or dates up to a tenth of the cells may
             be something else, which counts as missing.
-        y : array-like of shape (n_samples,)
-            Labels or numbers.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Labels, one for each row, or numbers of one or several targets.
         sample_weight : array-like of shape (n_samples,), default=None
             For training; scores are not weighted.
         groups : array-like of shape (n_samples,), default=None
@@ -725,3 +725,8 @@ class AutoRegressor(  # type: ignore[misc]
     >>> auto.beats_baseline_, auto.predict(X[:2]).shape
     (True, (2,))
     """
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -83,7 +83,8 @@ class Score:
         Low end of the 95 % interval of its lead over the dummy in the score, on the same
         rows; infinite without a dummy, NaN if it was not computed.
     loss : float, default=nan
-        Mean log loss of a classifier, or squared error of a regressor, over the folds.
+        Mean log loss of a classifier, or squared error of a regressor, over the folds; of
+        several targets in their standard deviations.
     loss_lead : float, default=nan
         Low end of the 95 % interval of the loss of the dummy less its own loss, on the same
         rows; infinite without a dummy, NaN if it was not computed.
@@ -409,7 +410,12 @@ class _Pool:
         n_classes = 0 if self.library.classes is None else len(self.library.classes)
         if metric is _RANKING and not 2 <= n_classes <= _MOST_RANKED:
             return (np.full(len(predictions), np.nan),) * 2
-        scores = self._fold_scores(predictions, self._folds, metric=metric)
+        y = None
+        if self.y.ndim > 1:
+            # Several targets count equally, in their standard deviations.
+            scale = self.y.std(axis=0) + np.finfo(float).tiny
+            predictions, y = predictions / scale, self.y / scale
+        scores = self._fold_scores(predictions, self._folds, y, metric)
         leads = self._leads(_resampled(scores, n_times, seconds))
         return scores.on_all().mean(axis=0), leads
 

@@ -8,7 +8,7 @@ Names of parameters carry the step's, as scikit-learn has it: ``net__width``.
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import loguniform, uniform
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
@@ -151,7 +151,30 @@ class TimedBoostingClassifier(_Timed, HistGradientBoostingClassifier):  # type: 
 
 
 class TimedBoostingRegressor(_Timed, HistGradientBoostingRegressor):  # type: ignore[misc]
-    """scikit-learn's regressor, which ends in time inside ``fits_within``."""
+    """scikit-learn's regressor, which ends in time inside ``fits_within``.
+
+    It has one model in ``targets_`` for each of several targets.
+    """
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit; each of several targets has an equal part of the time."""
+        if np.ndim(y) == 1:
+            return super().fit(X, y, sample_weight)
+        limits, columns = _limits.get(), np.asarray(y).T
+        part: AbstractContextManager[None] = nullcontext()
+        if limits is not None:
+            part = fits_within(limits[0] / len(columns), limits[1])
+        with part:
+            self.targets_ = [clone(self).fit(X, one, sample_weight) for one in columns]
+        self.n_features_in_ = self.targets_[0].n_features_in_
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Return numbers, (n_samples,) or (n_samples, n_targets)."""
+        if not hasattr(self, "targets_"):
+            predicted: Array = super().predict(X)
+            return predicted
+        return np.stack([model.predict(X) for model in self.targets_], axis=1)
 
 
 # Steps of an epoch beyond which larger batches are tried rather than longer fits.

@@ -235,13 +235,26 @@ def _reshaped(X: Array, shape: tuple[int, ...]) -> Array:
 
 
 def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Array:
-    """Return checked targets, numbers as float64; ValueError if they cannot be learnt."""
+    """Return checked labels, (n,), or float64 numbers, (n,) or (n, n_targets).
+
+    Raises ValueError if they cannot be learnt.
+    """
     if y is None:
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None."
         )
     check_complete(estimator, y)
-    targets: Array = np.asarray(column_or_1d(y, warn=True))
+    targets: Array = np.asarray(y)
+    has_several = targets.ndim == 2 and targets.shape[1] > 1
+    if has_several and is_classification:
+        raise ValueError(
+            f"y must hold one label for each row for {type(estimator).__name__}. Got "
+            f"y.shape={targets.shape}. Fit one model for each column, for example with "
+            "sklearn.multioutput.MultiOutputClassifier, or search an MLPClassifier, which "
+            "takes several labels."
+        )
+    if not has_several:
+        targets = np.asarray(column_or_1d(y, warn=True))
     check_consistent_length(X, targets)
     if is_classification:
         check_classification_targets(targets)

@@ -143,7 +143,10 @@ def _add_member(
     x = add_steps(graph, x, steps, columns, name)
     is_foreign = not type(model).__module__.startswith(("sklearn.", "sk_tune."))
     if isinstance(model, _BOOSTING) and not is_foreign:
-        predicted = _probabilities(graph, add_boosting(graph, x, model), model)
+        # AutoML boosts each of several targets.
+        models = getattr(model, "targets_", [model])
+        raw = graph.concat([add_boosting(graph, x, one) for one in models], axis=1)
+        predicted = _probabilities(graph, raw, model)
     elif isinstance(model, _LINEAR) and not is_foreign:
         coefficients = np.atleast_2d(model.coef_).T.astype(np.float64)
         raw = x.cast(np.float64) @ coefficients + np.atleast_1d(model.intercept_)

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, load_iris
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, r2_score
 from sklearn.model_selection import GroupKFold
 
 import sk_tune.automl._runner
@@ -274,6 +274,30 @@ def test_images_are_learnt_by_a_convolutional_network():
     assert "CNN" in set(auto.leaderboard_["family"])
     assert (auto.predict(X[300:600]) == y[300:600]).mean() > 0.7
     assert {finding.subject for finding in auto.findings_} == {"CNN"}
+
+
+def test_several_targets_count_equally():
+    """Units change neither the score, the mean R² of the targets, nor the judgement."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 3))
+    informative, noise = X[:, 0] + 0.1 * rng.normal(size=120), rng.normal(size=120)
+    autos = [
+        AutoRegressor(
+            time_budget=None, n_rounds=0, models=["linear", "boosting"], random_state=0
+        ).fit(X, np.column_stack([informative, unit * noise]))
+        for unit in (1, 1000)
+    ]
+
+    one, other = (auto.scores_["ensemble"] for auto in autos)
+
+    assert one.beats_dummy
+    assert other.beats_dummy
+    assert other.mean == pytest.approx(one.mean, abs=0.05)
+    y = np.column_stack([informative, 1000 * noise])
+    predicted = autos[1].predict(X)
+    assert predicted.shape == (120, 2)
+    expected = np.mean([r2_score(*pair) for pair in zip(y.T, predicted.T, strict=True)])
+    assert autos[1].score(X, y) == pytest.approx(expected)
 
 
 def test_sequences_of_unequal_length_are_learnt():

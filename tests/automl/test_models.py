@@ -275,3 +275,18 @@ def test_without_time_there_are_the_first_iterations():
         clone(model).get_params()
         == HistGradientBoostingRegressor(max_iter=500, early_stopping=False).get_params()
     )
+
+
+def test_boosting_of_several_targets_is_one_model_for_each():
+    """Predictions are those of scikit-learn's regressor on each column."""
+    X, y = load_diabetes(return_X_y=True)
+    several = np.column_stack([y, -(y**2)])
+
+    predicted = TimedBoostingRegressor(max_iter=5).fit(X, several).predict(X)
+
+    for values, target in zip(predicted.T, several.T, strict=True):
+        expected = HistGradientBoostingRegressor(max_iter=5).fit(X, target).predict(X)
+        np.testing.assert_allclose(values, expected)
+    with fits_within(1e-9, time.monotonic()):
+        in_time = TimedBoostingRegressor(max_iter=50).fit(X, several)
+    assert [model.n_iter_ for model in in_time.targets_] == [10, 10]

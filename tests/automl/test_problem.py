@@ -286,3 +286,18 @@ def test_rows_without_a_target_are_refused_and_counted(missing, kind):
     message = "Input y contains NaN.*Got 2 missing of 10, at position 3, 7. Remove"
     with pytest.raises(TableError, match=message):
         as_target(kind(), np.zeros((10, 1)), y, **own)
+
+
+def test_several_targets_are_numbers():
+    """A regressor keeps columns; a classifier says who takes several labels."""
+    y = np.array([[1, 2], [3, 4]])
+    X = np.zeros((2, 1))
+
+    found = as_target(AutoRegressor(), X, y, is_classification=False)
+
+    assert found.dtype == np.float64
+    assert_array_equal(found, y)
+    one = as_target(AutoRegressor(), X, y[:, 0], is_classification=False)
+    assert_array_equal(one, y[:, 0])
+    with pytest.raises(ValueError, match=r"one label .*\(2, 2\).*MultiOutputClassifier"):
+        as_target(AutoClassifier(), X, y, is_classification=True)
