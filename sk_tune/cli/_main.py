@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from sk_tune._processes import end_with_parent
-from sk_tune.cli._parser import USER_ERROR, check_options, completion, make_parser
+from sk_tune.cli._parser import USER_ERROR, check_options, make_parser
 from sk_tune.exceptions import SkTuneError
 
 # Exit codes of shells for SIGINT and SIGTERM.
@@ -109,9 +109,6 @@ def _run(args: argparse.Namespace) -> None:
     command = options.pop("command")
     check_options(command, options)
     options.pop("trusted", None)
-    if command == "completion":
-        print(completion(options["shell"], make_parser()))
-        return
     if command not in {"fit", "demo", "resume"}:
         from sk_tune.cli import _finished
 

@@ -364,12 +364,6 @@ _COMMANDS = {
         ],
         epilog=None,
     ),
-    "completion": _Command(
-        "print what completes commands and options in a shell",
-        'For bash: eval "$(sk-tune completion bash)".',
-        [("shell", {"choices": ("bash", "zsh", "fish")})],
-        epilog=None,
-    ),
 }
 
 
@@ -408,49 +402,3 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print one line instead of argparse's usage, which hides it."""
         self.exit(USER_ERROR, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")
-
-
-_BASH = """_sk_tune() {
-    local word="${COMP_WORDS[COMP_CWORD]}" words choices
-    if [ "$COMP_CWORD" -eq 1 ]; then
-        words="COMMANDS"
-    else
-        case "${COMP_WORDS[1]}" in
-CASES
-        esac
-    fi
-    if [[ "$word" == -* || "$COMP_CWORD" -eq 1 ]]; then
-        COMPREPLY=( $(compgen -W "$words" -- "$word") )
-    else
-        COMPREPLY=( $(compgen -W "$choices" -- "$word") $(compgen -f -- "$word") )
-    fi
-}
-complete -o filenames -F _sk_tune sk-tune"""
-
-
-def completion(shell: str, parser: argparse.ArgumentParser) -> str:
-    """Return the script of a command line for "bash", "zsh" or "fish"."""
-    (action,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    commands = dict(action.choices)
-    names = " ".join(commands)
-    if shell == "fish":
-        lines = [f"complete -c sk-tune -f -n __fish_use_subcommand -a '{names}'"]
-        for name, subparser in commands.items():
-            after = f"'__fish_seen_subcommand_from {name}'"
-            for option in _option_strings(subparser):
-                kind = "-l" if option.startswith("--") else "-s"
-                lines.append(f"complete -c sk-tune -n {after} {kind} {option.lstrip('-')}")
-        return "\n".join(lines)
-    cases = []
-    for name, subparser in commands.items():
-        words = " ".join(_option_strings(subparser))
-        choices = " ".join(str(c) for a in subparser._actions for c in a.choices or ())
-        cases.append(f'            {name}) words="{words}" choices="{choices}" ;;')
-    script = _BASH.replace("COMMANDS", names).replace("CASES", "\n".join(cases))
-    if shell == "zsh":
-        return f"autoload -U +X bashcompinit && bashcompinit\n{script}"
-    return script
-
-
-def _option_strings(parser: argparse.ArgumentParser) -> list[str]:
-    return [o for action in parser._actions for o in action.option_strings]

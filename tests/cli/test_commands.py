@@ -1,7 +1,6 @@
-"""The commands: help, arguments, exit codes, completion."""
+"""The commands: help, arguments, exit codes."""
 
 import re
-import shutil
 import subprocess
 import sys
 
@@ -88,7 +87,6 @@ def test_bad_values_are_refused(option, value, fails):
         (["frobnicate"], ["frobnicate", "--help"]),
         (["fit", "x.csv"], ["--target", "fit --help"]),
         (["demo", "--table", "boston"], ["boston", "titanic"]),
-        (["completion", "csh"], ["csh", "bash"]),
         # A misspelt option is named with the nearest one, before others are missed.
         (["fit", "a.csv", "--taget", "y"], ["no option --taget.", "mean --target?"]),
         (
@@ -159,40 +157,3 @@ def test_a_reader_that_leaves_is_no_crash():
     done = _run("-c", script)
 
     assert (done.returncode, done.stderr) == (1, "")
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_every_command_and_its_options_are_known(shell, capsys):
-    """The script is made of the parser, so that nothing is forgotten."""
-    assert main(["completion", shell]) == 0
-    script = capsys.readouterr().out
-
-    for word in ("fit", "predict", "resume", "export", "time-budget", "time-column"):
-        assert word in script
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("sk-tune pre", {"predict"}),
-        ("sk-tune fit --ta", {"--target", "--task"}),
-        ("sk-tune predict --pro", {"--proba"}),
-        ("sk-tune demo --table ti", {"titanic"}),
-        ("sk-tune completion ti", set()),
-    ],
-)
-def test_bash_completes(words, expected, capsys):
-    """What begins so is offered."""
-    assert main(["completion", "bash"]) == 0
-    script = capsys.readouterr().out
-    listed = " ".join(words.split())
-    position = len(words.split()) - 1
-    script += f"""
-COMP_WORDS=({listed}); COMP_CWORD={position}; _sk_tune; echo "${{COMPREPLY[@]}}" """
-
-    done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60
-    )
-
-    assert set(done.stdout.split()) == expected
