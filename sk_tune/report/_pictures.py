@@ -248,7 +248,8 @@ def importance_picture(report: SearchPart) -> dict[str, Any] | None:
 def column_pictures(effects: ColumnEffects, metric: str) -> list[dict[str, Any]]:
     """Return the importance of the first columns, and partial dependence on the best."""
     n = min(_MOST_BARS, len(effects.columns))
-    low, high = (effects.importance[:n] + sign * effects.std[:n] for sign in (-1, 1))
+    spread = np.nan_to_num(effects.std[:n])
+    low, high = (effects.importance[:n] + sign * spread for sign in (-1, 1))
     frame = Frame(height=46 + _BAR_HEIGHT * n, left=_BAR_LABEL, top=6, right=16)
     x = scale_of([0.0, *low, *high], frame.x_range)
     stds = number_texts(effects.std[:n].tolist(), 2)

@@ -21,6 +21,7 @@ from sk_tune.report import (
     write_html,
 )
 from sk_tune.report._column_effects import search_effects
+from sk_tune.report._pictures import column_pictures
 
 N = 600
 
@@ -164,6 +165,22 @@ def test_a_search_with_models_has_the_effects_of_its_best_candidate(iris, tmp_pa
     assert 'id="column-importance"' in page
     assert 'id="dependence-0"' in page
     assert search_effects(plain, iris.X, iris.y, 0) is None
+
+
+def test_a_spread_that_is_unknown_is_not_drawn():
+    """As after a single permutation in a single fold."""
+    effects = ColumnEffects(
+        columns=("<x>",),
+        importance=np.array([0.5]),
+        std=np.array([np.nan]),
+        dependence=(),
+        note="",
+    )
+
+    (figure,) = column_pictures(effects, "accuracy")
+
+    assert "nan" not in figure["svg"]
+    assert "&lt;x&gt;: 0.5 ± n/a" in figure["svg"]
 
 
 def test_texts_name_the_first_columns():
