@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The augmentations of training samples, as small values: a kind and its strength.
 
-An augmentation is a plain value: it is compared, copied, pickled and printed by what it
-holds, and checks its number when it is made.
+An augmentation is a plain value: it is compared, copied, pickled and printed by its
+contents, and checks its strength when it is created.
 """
 
 import math
@@ -104,7 +104,7 @@ class Rotate(Augmentation, name="rotate", layouts=_IMAGES):
     ----------
     degrees : float, default=10.0
         Largest angle in either direction, in [0, 180].  Pixels are interpolated linearly;
-        what comes in is the pixel at the edge.
+        gaps get the pixel at the edge.
 
     Examples
     --------
@@ -123,12 +123,12 @@ class Cutout(Augmentation, name="cutout", layouts=_IMAGES):
     Parameters
     ----------
     pixels : int, default=4
-        Side of the square, less than that of the image.  Its centre may be any pixel, so
-        that a part of it may lie outside.
+        Side of the square, less than the image's.  Its centre may be any pixel, so a part
+        of it may lie outside.
 
     Notes
     -----
-    0 is to be what says nothing: the mean of standardised pixels, or the background.
+    0 must be neutral: the mean of standardised pixels, or the background.
 
     Examples
     --------
@@ -176,7 +176,7 @@ class Contrast(Augmentation, name="contrast", layouts=_IMAGES, channels=(1, 3)):
 
     Notes
     -----
-    For images of 1 channel, or of red, green and blue, whose grey is 0.2989 R + 0.587 G +
+    For images of 1 channel, or of red, green and blue, with grey = 0.2989 R + 0.587 G +
     0.114 B.  Results are clipped to [0, 1], or to the range of the image where that is
     wider.
 
@@ -202,7 +202,7 @@ class Saturation(Augmentation, name="saturation", layouts=_IMAGES, channels=(3,)
 
     Notes
     -----
-    For images of red, green and blue, whose grey is 0.2989 R + 0.587 G + 0.114 B.  Results
+    For images of red, green and blue, with grey = 0.2989 R + 0.587 G + 0.114 B.  Results
     are clipped to [0, 1], or to the range of the image where that is wider.
 
     Examples
@@ -271,7 +271,7 @@ class TimeMask(Augmentation, name="time_mask", layouts=_IN_TIME):
 
     Notes
     -----
-    0 is to be what says nothing, as for standardised sequences.
+    0 must be neutral, as in standardised sequences.
 
     Examples
     --------
@@ -310,15 +310,15 @@ class Mixup(Augmentation, name="mixup", layouts=_ANY, mixes=True):
     Parameters
     ----------
     alpha : float, default=0.2
-        The share of the other sample is drawn from Beta(alpha, alpha), the smaller of it
-        and its complement; above 0.  Small values leave most samples nearly as they are, 1
+        The partner's share is drawn from Beta(alpha, alpha), the smaller of it and its
+        complement; above 0.  Small values leave most samples nearly as they are, 1
         is uniform.
 
     Notes
     -----
     Classes are mixed in the loss, real-valued targets themselves; weights are mixed too.
-    A column that a network takes for categories is that of one of the two samples, with
-    the probability of its share.  Mixed sequences end where the shorter one does.
+    A column of categories comes from one of the two samples, with the probability of its
+    share.  Mixed sequences end where the shorter one does.
 
     Examples
     --------
@@ -371,11 +371,11 @@ def _checked(kind: str, strength: Any, value: Any) -> Any:
         or (above_0 and value == 0)
         or value > high
     ):
-        what = "an int" if whole else "a float"
+        kind_of_number = "an int" if whole else "a float"
         start, end = "(0" if above_0 else "[0", f"{high}]" if high < math.inf else "inf)"
         raise ValueError(
-            f"The {strength.name!r} parameter of {kind} must be {what} in the range "
-            f"{start}, {end}. Got {value!r} instead."
+            f"The {strength.name!r} parameter of {kind} must be {kind_of_number} in "
+            f"the range {start}, {end}. Got {value!r} instead."
         )
     return int(value) if whole else float(value)
 
@@ -390,11 +390,11 @@ _FORMS: dict[Layout, str] = {
 
 
 def as_augmentations(value: Any) -> tuple[Augmentation, ...]:
-    """Return what a user means by a value of the parameter ``augmentation``, in that order.
+    """Return the augmentations of a value of the parameter ``augmentation``, in order.
 
-    A name stands for its augmentation with the default strength. Raises ValueError if the
-    value is no augmentation, name, or list or tuple of these, or if more than one mixes
-    samples.
+    A name stands for its augmentation with the default strength. Raises ValueError unless
+    the value is an augmentation, a name, or a list or tuple of these, of which at most one
+    mixes samples.
 
     >>> as_augmentations(["flip", Shift(3)])
     (Flip(p=0.5), Shift(pixels=3))
@@ -414,7 +414,7 @@ def as_augmentations(value: Any) -> tuple[Augmentation, ...]:
     mixing = [augmentation for augmentation in augmentations if augmentation.mixes]
     if len(mixing) > 1:
         raise ValueError(
-            f"augmentation must hold one that mixes rows at most. Got {mixing!r} instead."
+            f"augmentation must hold at most one that mixes rows. Got {mixing!r} instead."
         )
     return tuple(augmentations)
 

@@ -101,7 +101,7 @@ def _shifted(X: Tensor, numbers: _SampleNumbers, pixels: Tensor) -> Tensor:
     most = int(pixels.max())
     largest = pixels.view(-1, 1, 1)
     distances = (numbers.uniform(2) * (2 * largest + 1)).floor_() - largest
-    # Positions where the image begins in the padded one, (k B,) for each axis.
+    # Positions where the image begins in the padded image, (k B,) for each axis.
     top, left = (distances + most).long().flatten(0, 1).unbind(1)
     padded = F.pad(X.flatten(0, 1), (most,) * 4, mode="replicate")
     windows = padded.unfold(2, X.shape[3], 1).unfold(3, X.shape[4], 1)
@@ -248,7 +248,7 @@ def _mixed(X: Tensor, numbers: _SampleNumbers, quantiles: Tensor) -> tuple[Tenso
 
     Returns new samples of the shape of `X`, (k, B, ...), and the share of each sample
     itself, (k, B), float64. Where one of the two is NaN, which is padding, so is the
-    result. `quantiles`, (k, n), are those of the share, rising.
+    result. `quantiles`, (k, n), are the quantiles of the share, rising.
     """
     share = _drawn(numbers.uniform().squeeze(-1), quantiles)
     share = share.maximum(1 - share)
@@ -262,7 +262,7 @@ def _cut_and_mixed(
     """Put a rectangle of its partner into each image.
 
     Returns new images of the shape of `X`, (k, B, C, H, W), and the share of the area that
-    is left of the image, (k, B), float64. `quantiles`, (k, n), are those of the share.
+    is left of the image, (k, B), float64. `quantiles`, (k, n), are the share's.
     """
     drawn = numbers.uniform(3)
     sizes = _tensor_of(X.shape[3:], X.device)
@@ -284,9 +284,9 @@ def _mixed_targets(
 ) -> tuple[Tensor, Tensor | None]:
     """Return targets and weights of mixed samples.
 
-    Class indices, (k, B), become (k, 2 B): the classes of the samples, then those of their
+    Class indices, (k, B), become (k, 2 B): the classes of the samples, then of their
     partners, with weights in the same order. Real-valued targets, (k, B, C), are averaged,
-    which has the same derivatives. `share`, (k, B), is that of the samples themselves.
+    which has the same derivatives. `share`, (k, B), belongs to the samples themselves.
     """
     first = share.to(dtype)
     second = 1 - first
@@ -308,8 +308,8 @@ def _drawn(uniform: Tensor, quantiles: Tensor) -> Tensor:
     return quantiles.gather(1, (uniform * quantiles.shape[1]).long())
 
 
-# ``(X, numbers, strength (k,)) -> X``; those in time are told the layout, too, and those
-# that mix take quantiles (k, n) for the strength and return ``X, share (k, B)``.
+# ``(X, numbers, strength (k,)) -> X``.  Operations in time also take the layout.  Mixing
+# operations take quantiles (k, n) instead of the strength, and return ``X, share (k, B)``.
 _OPERATIONS: dict[type[Augmentation], Callable[..., Any]] = {
     Flip: _flipped,
     Shift: _shifted,
@@ -342,9 +342,9 @@ class AugmentedBatch(NamedTuple):
 class RowAugmenter:
     """Changes the batches of K networks, each with its strengths and random numbers.
 
-    `augmentations` are those of each network, the same kinds in the same order; `layout`
-    says what the axes of a sample mean. Columns of a table at `codes` hold codes of
-    categories: they get no noise, and of mixed samples they are those of one of the two,
+    `augmentations` has a sequence for each network, with the same kinds in the same order;
+    `layout` is the meaning of a sample's axes. Columns of a table at `codes` hold codes of
+    categories: they get no noise, and a mixed sample has the codes of one of its two parts,
     with the probability of its share.
     """
 
@@ -391,7 +391,7 @@ class RowAugmenter:
     def augmented(
         self, X: Tensor, y: Tensor, weight: Tensor | None, rows: slice, step: int
     ) -> AugmentedBatch:
-        """Return a batch as it is trained on; what is passed is not changed.
+        """Return a batch as the networks train on it; the arguments are not changed.
 
         X is (k, B, ...), y (k, B) or (k, B, C), and weight (k, B) or None. `rows` selects
         the k networks, `step` is counted within the epoch.

@@ -76,7 +76,7 @@ def as_sequences(X: Any, n_features: int | None = None) -> Any:
 
 _SHAPE = ("cell", "n_layers", "hidden_size", "bidirectional")
 _MOST_UNITS = 32  # Of the vector of a token where the user does not choose.
-# So many times more features than steps are likely to be the steps of few channels.
+# With this many times more features than steps, the axes are likely to be swapped.
 _LIKELY_CHANNELS = 8
 
 
@@ -87,13 +87,13 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     For sequences: X has shape (n_samples, n_steps, n_features), is flat, or is a list of
     arrays, which may be unequally long.  In an array sequences of unequal length are padded
     at their end with NaN, which the network does not see.  Sequences to predict may be
-    longer or shorter than those of ``fit``.
+    longer or shorter than in ``fit``.
 
     Parameters
     ----------
     cell : {"gru", "lstm", "rnn"}, default="gru"
-        Kind of the recurrent layers.  `activation` is that of an "rnn" cell, "relu" or
-        "tanh"; the other cells have their own.
+        Kind of the recurrent layers.  Only an "rnn" cell uses `activation`, "relu" or
+        "tanh".
     n_layers : int, default=1
         Recurrent layers.
     hidden_size : int, default=64
@@ -115,8 +115,8 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
 
     Notes
     -----
-    Recurrent networks learn slowly and their gradients can explode, hence other defaults
-    than the other networks': ``learning_rate=0.01``, ``batch_size=32``, ``max_epochs=50``,
+    Recurrent networks learn slowly and their gradients can explode, hence special
+    defaults: ``learning_rate=0.01``, ``batch_size=32``, ``max_epochs=50``,
     ``gradient_clip=1.0`` and ``activation="tanh"``.
     """
 

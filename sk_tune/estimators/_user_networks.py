@@ -53,8 +53,8 @@ class _NetEstimator(NetworkEstimator):
         is copied, with its weights.  The network takes a float tensor, or one of int64 if X
         holds integers and the network refuses floats.  It returns a tensor of shape
         (n_samples, n_outputs): unnormalised scores for each class, or one column for each
-        target.  If a classifier's network returns probabilities, as one that ends in
-        softmax does, it is trained on their logarithms, and ``net_.module_.module`` is the
+        target.  If a classifier's network returns probabilities, for example by a final
+        softmax, it is trained on their logarithms, and ``net_.module_.module`` is the
         network.
     input_shape : tuple of int, default=None
         Shape to which the samples of X are brought.  If not given, they keep theirs.
@@ -85,12 +85,12 @@ class _NetEstimator(NetworkEstimator):
     _global_rng: ClassVar[bool] = True
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001
-        """Return the parameters, those of the module included.
+        """Return the parameters, including the module's.
 
         Parameters
         ----------
         deep : bool, default=True
-            Without effect, since the module is no estimator.
+            Without effect, since the module is not an estimator.
 
         Returns
         -------
@@ -102,7 +102,7 @@ class _NetEstimator(NetworkEstimator):
         return params
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, those of the module included.
+        """Set parameters, including the module's.
 
         Parameters
         ----------
@@ -177,7 +177,7 @@ class _NetEstimator(NetworkEstimator):
         # An instance may be of any dtype, on any device.
         kinds = ((p.dtype, p.device) for p in module.parameters())
         dtype, device = next(kinds, (torch.float32, torch.device("cpu")))
-        # Two samples of zeros, to initialise lazy layers and see what comes out.
+        # Two samples of zeros initialise lazy layers and show the outputs.
         samples = torch.zeros(2, *self.input_shape_, dtype=dtype, device=device)
         with torch.no_grad(), count_multiplications(module.eval()) as counts:
             try:
@@ -200,7 +200,7 @@ class _NetEstimator(NetworkEstimator):
         return self._as_scores(module, samples, outputs)
 
     def _as_scores(self, module: nn.Module, samples: Tensor, outputs: Tensor) -> nn.Module:
-        """Return a module whose outputs the losses take, given those of two samples."""
+        """Return a module with outputs that the losses take, given two samples' outputs."""
         return module
 
     def _count_multiplications(self, module: nn.Module) -> float:
@@ -277,7 +277,7 @@ def _outputs_for(module: nn.Module, samples: Tensor) -> tuple[Tensor, Any]:
 
 
 def _with_module_parameters(cls: _Class) -> _Class:
-    """Let a constructor take ``module__*`` beside the declared parameters."""
+    """Let a constructor take ``module__*`` next to the declared parameters."""
     init = cls.__init__  # type: ignore[misc]
 
     @functools.wraps(init)
@@ -291,12 +291,12 @@ def _with_module_parameters(cls: _Class) -> _Class:
 
 
 class _LogProbabilities(nn.Module):
-    """A module that returns probabilities, as one that returns unnormalised scores.
+    """Unnormalised scores of a module that returns probabilities.
 
     Their logarithms are such scores: softmax makes the same probabilities of them, and
-    cross-entropy is the negative log-likelihood. Unless a sample has `one_class`, each
-    column is a label by itself, whose score is its log-odds. `while_training` says whether
-    the module returns probabilities in training mode too.
+    cross-entropy is the negative log-likelihood. Without `one_class` each column is
+    a label by itself with its log-odds as the score. `while_training` says whether the
+    module returns probabilities in training mode too.
     """
 
     def __init__(self, module: nn.Module, *, one_class: bool, while_training: bool) -> None:
@@ -370,7 +370,7 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
         # Zeros are not enough: outputs of layers without biases may sum to one by chance.
         if not can_be(outputs) or not are_probabilities(samples + 1, training=False):
             return module
-        # Some modules normalise only what they predict.
+        # Some modules normalise in evaluation mode only.
         while_training = are_probabilities(samples, training=True)
         return _LogProbabilities(
             module, one_class=not self._is_multilabel, while_training=while_training

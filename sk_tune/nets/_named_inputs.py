@@ -21,8 +21,8 @@ from torch import Tensor, nn
 class NamedInput(NamedTuple):
     """An input of a module: its argument, the shape of a sample, and torch's type.
 
-    The argument is positional if `name` is empty; the type is that of the whole tensor if
-    `dtype` is empty.
+    The argument is positional if `name` is empty; an empty `dtype` keeps the type of the
+    tensor.
     """
 
     name: str
@@ -65,7 +65,7 @@ def split_inputs(x: Tensor, inputs: Sequence[NamedInput]) -> dict[str, Tensor]:
 
 
 def reading_one_tensor(module: nn.Module, inputs: Sequence[NamedInput]) -> nn.Module:
-    """Return a module that shares all of another one, and reads its inputs from a tensor.
+    """Return a module with the same parameters and layers that reads one tensor.
 
     Its class is derived from the module's, so that names of parameters stay.
     """

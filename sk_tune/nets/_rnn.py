@@ -24,7 +24,7 @@ class RNN(nn.Module):
     sees. `padded` says whether there is any; None looks for it in each batch, which is not
     possible where batches of several networks are computed as one.
 
-    `cell` is "gru", "lstm" or "rnn"; `activation` is that of an "rnn" cell. The output of
+    `cell` is "gru", "lstm" or "rnn"; only an "rnn" cell uses `activation`. The output of
     each layer is normalised over its steps. With `residual` the input of a layer is added
     to its output where both have the same size.
 
@@ -90,7 +90,7 @@ class RNN(nn.Module):
             x = vectors.view(*x.shape[:2], -1)
         for layer in self.layers:
             x = layer(x, lengths)
-        # Where each direction ends, (B, H): the backward one at the first step.
+        # The last state of each direction, (B, H): backward, at the first step.
         last = x[:, -1]
         if lengths is not None:
             last = x[torch.arange(len(x), device=x.device), lengths - 1]
@@ -152,7 +152,7 @@ class _RecurrentLayer(nn.Module):
 
 
 def _masked_batch_norm(norm: Any, h: Tensor, real: Tensor) -> Tensor:
-    """Normalise the steps of which `real` is 1, as nn.BatchNorm1d does; others become 0."""
+    """Normalise steps with `real` 1, as nn.BatchNorm1d does; padding becomes 0."""
     mean, variance = norm.running_mean, norm.running_var
     if norm.training:
         n = real.sum()

@@ -52,7 +52,7 @@ class PiecewiseLinearEmbedding(nn.Module):
 
     The bins' part (section 3.2 of [1]_) begins at 0, so that training begins with lines and
     bends them, as in TabM [2]_. Outside of the outermost edges it is constant, and the line
-    alone goes on. `n_bins` is that of the column that has most.
+    alone continues. `n_bins` is the largest number of bins of a column.
 
     References
     ----------
@@ -108,8 +108,8 @@ def _init_uniform(parameter: nn.Parameter, n_inputs: int) -> None:
 class CategoryEmbedding(nn.Module):
     """A learned vector for each code of each category column.
 
-    All columns share one matrix, in which they lie one after the other, so that a batch
-    takes one look-up. Code 0 of a column, and every code that is not known, has the first
+    All columns share one matrix, each with consecutive rows, so that a batch takes one
+    look-up. Code 0 of a column, and every code that is not known, has the first
     vector of the column, which begins at 0. Codes of a column run from 0 to its ``n_codes -
     1``.
     """
@@ -139,7 +139,7 @@ class CategoryEmbedding(nn.Module):
     def set_known(self, codes: Sequence[Sequence[int]]) -> None:
         """Set which codes of each column are known."""
         if self.known.is_meta:
-            # Only the shapes of this network are looked at.
+            # Only the shapes of this network are used.
             return
         self.known.copy_(self.offsets.repeat_interleave(self.n_codes))
         for offset, its_codes in zip(self.offsets.tolist(), codes, strict=True):

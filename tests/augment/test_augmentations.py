@@ -140,7 +140,7 @@ def test_anything_else_is_refused(value):
 
 def test_rows_are_mixed_once_at_most():
     """What a twice mixed row has for targets is not defined."""
-    with pytest.raises(ValueError, match=r"one that mixes rows at most. Got \[Mixup"):
+    with pytest.raises(ValueError, match=r"at most one that mixes rows\. Got \[Mixup"):
         as_augmentations([Mixup(), "flip", CutMix()])
 
 
