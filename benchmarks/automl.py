@@ -436,8 +436,8 @@ def report_ranks(rows, sides):
 # Scoring, share of the second class (None for numbers), and how much two columns tell.
 NOISE = {
     "auc": ("roc_auc", 0.5, 0.0),
-    "accuracy": (None, 0.5, 0.0),
-    "lopsided": (None, 0.85, 0.0),
+    "accuracy": ("accuracy", 0.5, 0.0),
+    "lopsided": ("accuracy", 0.85, 0.0),
     "r2": (None, None, 0.0),
     "signal": ("roc_auc", 0.5, 0.7),
 }

@@ -9,7 +9,7 @@ from sk_tune.automl._chosen import Score
 from sk_tune.automl._page import auto_page, auto_step, model_texts
 from sk_tune.automl._runner import AutoProgress, progress_text
 from sk_tune.automl._scoring import checked_metric, positive_class, with_positive
-from sk_tune.automl._verdict import format_score, scale_of
+from sk_tune.automl._verdict import format_score, scale_of, threshold_text
 
 __all__ = [
     "AutoClassifier",
@@ -25,5 +25,6 @@ __all__ = [
     "positive_class",
     "progress_text",
     "scale_of",
+    "threshold_text",
     "with_positive",
 ]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sk_tune._text import counted, seconds_text
 from sk_tune.automl._scoring import metric_label
+from sk_tune.automl._verdict import threshold_text
 from sk_tune.diagnosis import Finding
 from sk_tune.report import (
     SCORES_ARE_MEANS,
@@ -66,7 +67,7 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
         next_step=auto_step(auto),
         verdict=auto.verdict_,
         notes=[
-            SCORES_ARE_MEANS,
+            *filter(None, [SCORES_ARE_MEANS, threshold_text(auto)]),
             *(f"{name} was not trained: {why}" for name, why in auto.failures_.items()),
         ],
         scores=lines,

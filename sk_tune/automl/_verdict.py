@@ -27,6 +27,14 @@ def scale_of(scores: Sequence[Score]) -> float:
     return max((abs(s.mean) for s in scores if not math.isnan(s.mean)), default=1.0)
 
 
+def threshold_text(auto: Any) -> str:
+    """Return the rule by which a fitted estimator predicts labels, or an empty text."""
+    value = getattr(auto, "threshold_", 0.5)
+    if value == 0.5:
+        return ""
+    return f"{auto.positive_!r} is predicted from a probability of {value:.3g} on."
+
+
 def verdict(
     scores: Mapping[str, Score],
     scoring: Scoring,
@@ -140,8 +148,9 @@ def _of_models(
     else:
         sentences = [f"The ensemble consists of one model, {one}."] if one else []
         sentences.append(_against_linear(best, linear, scale, scoring.text))
-    if not one:
-        sentences.append(_against_one(best, scores["best model"], scale))
+    alone = scores["best model"]
+    if not one and (linear is None or alone.mean != linear.mean):
+        sentences.append(_against_one(best, alone, scale))
     networks = scores.get("networks")
     if networks is None:
         sentences.append("No network was trained.")

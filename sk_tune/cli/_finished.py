@@ -134,6 +134,7 @@ def report(folder: Path, output: Path | None) -> None:
     written = write_report(auto, path, title, usage_text(folder))
     print("\n".join(score_lines(list(auto.scores_.values()), auto.scoring_)))
     print()
+    print(labelled("Metric", auto.scoring_reason_))
     print(labelled("Verdict", in_options(auto.verdict_)))
     print(labelled("Written", str(written)))
 

@@ -21,6 +21,7 @@ from sk_tune.automl import (
     model_texts,
     progress_text,
     scale_of,
+    threshold_text,
 )
 from sk_tune.cli._tables import N_FOLDS, LoadedTable, Target
 from sk_tune.prepare import ColumnKinds
@@ -140,8 +141,7 @@ def print_outcome(auto: Any, seconds: float) -> None:
         if finding.code.startswith("SKT3"):
             print(labelled("Classes", f"{finding.message} {in_options(finding.remedy)}"))
     print(labelled("Metric", auto.scoring_reason_))
-    if getattr(auto, "threshold_", 0.5) != 0.5:
-        rule = f"{auto.positive_!r} from a probability of {auto.threshold_:.3g} on"
+    if rule := threshold_text(auto):
         print(labelled("Labels", rule))
     print()
     print("\n".join(score_lines(list(auto.scores_.values()), auto.scoring_)))

@@ -202,3 +202,11 @@ def test_an_ensemble_of_one_other_model_is_named():
     assert text.startswith("The ensemble consists of one model, boosting 4.")
     assert "beats the linear model" in text
     assert "The best model alone" not in text
+
+
+def test_a_linear_model_that_is_the_best_is_advised_once():
+    """As the linear model, not as the best model too."""
+    text = verdict(_scores(0.8, linear=0.9, alone=(0.9, 0.01, NAN)))
+
+    assert "Prefer the linear model" in text
+    assert "best model" not in text

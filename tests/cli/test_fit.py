@@ -440,7 +440,7 @@ def test_a_metric_of_one_class_is_of_the_rarer_one(rare_csv, fit, printed, summa
     saved = summary()
     assert (saved["metric"], saved["positive"]) == ("average_precision", "YES")
     assert 0 < saved["threshold"] < 0.5
-    assert f"'YES' from a probability of {saved['threshold']:.3g} on" in out
+    assert f"'YES' is predicted from a probability of {saved['threshold']:.3g} on" in out
 
 
 def test_the_default_metric_is_said_with_its_reason(rare_csv, fit, printed, summary):
