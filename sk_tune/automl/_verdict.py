@@ -149,7 +149,9 @@ def _of_models(
         sentences = [f"The ensemble consists of one model, {one}."] if one else []
         sentences.append(_against_linear(best, linear, scale, scoring.text))
     alone = scores["best model"]
-    if not one and (linear is None or alone.mean != linear.mean):
+    # Texts, because NaN is not equal to itself.
+    is_linear = linear is not None and _values(alone) == _values(linear)
+    if not one and not is_linear:
         sentences.append(_against_one(best, alone, scale))
     networks = scores.get("networks")
     if networks is None:
@@ -167,13 +169,17 @@ def spread(score: Score) -> float:
     return 0.0 if math.isnan(score.std) else score.std
 
 
+def _values(score: Score) -> str:
+    return f"{score.mean} {score.held_out}"
+
+
 def _against_linear(best: Score, linear: Score | None, scale: float, metric: str) -> str:
     if linear is None or math.isnan(linear.mean):
         return "The ensemble beats the dummy. There is no linear model to compare with."
     gap = best.mean - linear.mean
     amount = format_score(abs(gap), scale)
     margin = f"the spread over the folds, {format_score(best.std, scale)}"
-    if gap <= 0:
+    if gap <= 0 or not float(amount):
         lower = f"{amount} lower" if float(amount) else "no higher"
         return (
             f"The ensemble does not beat the linear model: its CV score is {lower}. "

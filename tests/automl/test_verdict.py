@@ -74,6 +74,7 @@ def _scores(
         ),
         (_scores(0.69), ["does not beat the linear model", "0.010 lower"]),
         (_scores(0.7), ["no higher"]),
+        (_scores(0.7001), ["no higher"]),
         (_scores(0.8, held=0.6, linear_held=0.7), ["rows set aside it does not"]),
         (_scores(0.8, linear=None), ["no linear model to compare"]),
         (_scores(0.8, networks=None), ["No network was trained"]),
