@@ -89,92 +89,93 @@ _LEAST_FOR_WORKERS = 30.0
 
 @parameters
 class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
-    """Tunes networks and others on the same folds, and averages the best.
+    """Tunes networks and other models on the same folds and averages the best.
 
-    Baselines first, then networks by Hyperband and gradient boosting by random search on
-    the same folds, then an average of those that are best together.
+    Baselines come first, then networks by Hyperband and gradient boosting by random search
+    on the same folds, and finally a weighted average of the best models.
 
     Parameters
     ----------
     time_budget : float or None, default=60
-        Seconds for ``fit``, all included; None for no limit, which needs `n_rounds`.
+        Seconds for the whole ``fit``; None for no limit, which needs `n_rounds`.
     n_rounds : int or None, default=None
-        Rounds of search after the default models; None as many as the time allows.  Without
-        a time budget the result depends on `random_state` only.
+        Rounds of search after the default models; None for as many as the time allows.
+        Without a time budget the result depends on `random_state` only.
     scoring : str, callable or None, default=None
         Metric that models are judged by: the name of a scorer, or the result of
         ``make_scorer``.  None chooses ROC AUC for two classes, log loss for more, and R^2
         for numbers, see `scoring_reason_`.
     cv : int, splitter, iterable or "auto", default="auto"
         Folds.  "auto" is 5; tables of more than 400 rows (or 20,000 values) for each second
-        of the budget, or of more than 50,000 rows without one, are split once instead.
-        These, and a number of folds, are by group or time if ``fit`` is given groups or
-        times.  Folds of your own are of all rows; those set aside are left out.
+        of the budget, or of more than 50,000 rows without a budget, are split once instead.
+        "auto" and a number make folds by group or time if ``fit`` gets groups or times.
+        Custom folds refer to all rows; rows that are set aside are removed from them.
     test_size : float or "auto", default="auto"
-        Share of the rows that is set aside for a last check, see `scores_`; "auto" is a
-        tenth of 5,000 rows or more, but 5,000 at most, and none of fewer, or with folds of
-        your own.
+        Share of the rows that is set aside for a last check, see `scores_`.  "auto" is a
+        tenth, at most 5,000 rows, of tables with 5,000 rows or more; 0 for smaller tables
+        and for custom folds.
     input_shape : tuple of int or None, default=None
-        What rows of flat X are: (n_channels, height, width) of images, or (n_steps,
+        Shape of a row of flat X: (n_channels, height, width) of images, or (n_steps,
         n_features) of sequences.
     models : "auto" or list of str, default="auto"
-        Of "linear", "boosting" (scikit-learn's histogram gradient boosting) and
-        "network", those to try; "auto" is all that suit the data.
+        Kinds of models to train: "linear", "boosting" (scikit-learn's histogram gradient
+        boosting) and "network"; "auto" is all that suit the data.
     sampler : {"random", "bayes", "tpe"}, default="random"
-        Where Hyperband takes its candidates from; "bayes" is BOHB.
+        Source of Hyperband's candidates; "bayes" is BOHB.
     use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
-        What predicts, see `blends_`.  It may be set on a fitted estimator, too.
+        Model that predicts, see `blends_`.  It may also be set on a fitted estimator.
     leak_guard : bool, default=True
-        Whether rows and folds are searched for leaks, which `findings_` then name.
+        Whether rows and folds are searched for leaks, see `findings_`.
     diagnosis : bool, default=True
         Whether networks are diagnosed after each round and their space is changed
         accordingly.
     warm_start : bool, default=False
-        Whether the next ``fit`` on the same data goes on with the trials of this one, which
-        are kept for that; those of models that are not in `models` then are left out.
+        Whether the next ``fit`` on the same data continues with the trials of this one,
+        except for kinds of models that are not in `models` any more.
     store : str, path-like or None, default=None
-        Folder in which what is found is kept while ``fit`` runs: after a crash or a kill,
-        ``fit`` on the same data goes on from there, as with `warm_start`.  It holds
+        Folder to which ``fit`` writes its trials while it runs: after a crash or a kill,
+        ``fit`` on the same data continues from there, as with `warm_start`.  It holds
         pickles: name only a folder that you trust.
     n_jobs : int or None, default=None
-        Worker processes for networks, as in scikit-learn; with less than 30 seconds they
-        train in this process.
+        Worker processes for networks, as in scikit-learn; with less than 30 seconds
+        networks train in this process.
     progress : bool or callable, default=False
-        Whether to print how far it is; or what is called with an ``AutoProgress``.
+        Whether to print the progress; or a function that is called with ``AutoProgress``.
     random_state : int, RandomState or None, default=None
-        Source of all that is drawn.
+        Source of all random numbers.
 
     Attributes
     ----------
     ensemble_ : Blend
-        What predicts: fitted pipelines with weights, each member once for each fold.
+        The ensemble: fitted pipelines with weights, each member once for each fold.
     blends_ : dict of str to Blend
-        What `use` chooses from: "dummy", "linear", "boosting" and "best" are the best model
-        of a kind, or of all, as the average of its folds; "networks" are averaged alone,
-        "ensemble" is all together.  Those that could be trained.
+        Models that `use` chooses from.  "dummy", "linear", "boosting" and "best" are the
+        best model of a kind, or of all, as the average of its folds; "networks" is the
+        ensemble of networks alone, "ensemble" that of all models.  Kinds that could not be
+        trained are missing.
     best_estimator_ : Blend
-        The best model alone, as the average of its folds.
+        The best single model, as the average of its folds.
     leaderboard_ : DataFrame
         A row for each model: family, cv_score, cv_std, seconds, in_ensemble, weight,
-        params.  "ensemble of networks" is what these alone give.
+        params.  "ensemble of networks" has the score of the networks alone.
     scores_ : dict of str to Score
-        Of "dummy", which looks at no column, the best "linear" model, the best "boosting",
-        the "best model" of all, the "networks" alone and the "ensemble": mean and standard
-        deviation over the folds, and on the rows that were set aside; as far as they could
-        be trained.  The deviation is NaN of one held-out part.  Each row was predicted by
-        what other rows choose, as far as there is a choice; on the rows set aside the
+        Scores of the "dummy", which looks at no column, the best "linear" model, the best
+        "boosting", the "best model" of all, the "networks" alone and the "ensemble", as far
+        as they could be trained: mean and standard deviation over the folds, and the score
+        on the rows set aside.  The deviation is NaN for a single held-out part.  Each row
+        is predicted by a choice that was made on other rows; on the rows set aside the
         "best model" is `best_estimator_`.
     scoring_ : str
         Name of the scorer that models were judged by.
     scoring_reason_ : str
         A sentence with the metric and the reason for it.
     corrected_score_ : CorrectedScore
-        What to expect on new data, with an interval.  It is the score of the "ensemble":
-        each row was predicted by members, weights and a temperature that were chosen on
-        other rows, out of all trials.  While it is not clear that the columns tell
-        anything, the choice also makes up for labels that folds share as training and as
-        held-out rows, which makes it low rather than high.  `naive_score` is that of the
-        best trial.
+        Expected score of the ensemble on new data, with an interval: each row is predicted
+        by members, weights and a temperature that were chosen on other rows, out of all
+        trials.  Until it is clear that the columns help, the choice also corrects for
+        labels that serve as training rows of one fold and as held-out rows of another,
+        which makes the score rather too low than too high.  `naive_score` is the score of
+        the best trial.
     verdict_ : str
         The result in plain words.
     beats_baseline_ : bool
@@ -186,11 +187,11 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         Findings about the classes, from the leak guard, and from the diagnosis of the best
         search of each kind of network, which `subject` names.
     changes_ : tuple of AppliedChange
-        What was changed because of the diagnosis.
+        Changes of networks and spaces that followed from the diagnosis.
     failures_ : dict of str to str
-        Families that could not be trained, and why.
+        Kinds of models that could not be trained, with the reason.
     columns_ : ColumnKinds or None
-        Of a table, what its columns were taken for, and those left out with the reason.
+        Kinds of the columns of a table, and the columns left out with the reason.
     column_importance_ : DataFrame or None
         Columns "column", "importance" and "std" of a table, the most important first: the
         loss of the ensemble's score on held-out rows after a column is permuted among them,
@@ -198,18 +199,18 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         of a date and all levels of a category are permuted together.  None for images and
         sequences, and if the time budget did not suffice.
     n_trials_ : int
-        Configurations that were fitted in every fold and kept.
+        Number of configurations that were fitted in every fold.
     seconds_ : float
-        That ``fit`` took.
+        Duration of ``fit``.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if they have some.
+        Names of the features, if they have names.
 
     Notes
     -----
-    Where a time ends the search, another run ends it elsewhere: only with
-    ``time_budget=None`` and `n_rounds` does `random_state` give the same result.
+    A time budget ends each run at another point: only ``time_budget=None`` and `n_rounds`
+    make results repeatable by `random_state`.
     """
 
     time_budget: Annotated[float | None, Seconds(), None] = 60
@@ -242,7 +243,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         groups: Any = None,
         times: Any = None,
     ) -> Self:
-        """Find models and average the best.
+        """Train models and average the best.
 
         Parameters
         ----------
@@ -255,23 +256,22 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Labels, one for each row, or numbers of one or several targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            For training; scores are not weighted.
+            Weights for training; scores are not weighted.
         groups : array-like of shape (n_samples,), default=None
-            What belongs together and must not be divided between folds.
+            Group of each row; no group is divided between folds.
         times : array-like of shape (n_samples,), default=None
-            When each row was, as numbers or dates: models are then judged on rows that are
-            later than those they were trained on; rows of one time stay together.  Cannot
-            be combined with `groups`, but for folds of your own.
+            Time of each row, as numbers or dates: models are judged on later rows than
+            their training rows, and rows of one time stay together.  Only with custom folds
+            can it be combined with `groups`.
 
         Raises
         ------
         ValueError
-            If a parameter or the data are not what is asked for; dates of text must begin
-            with the year to be times.
+            If a parameter or the data are invalid; times in text must begin with the year.
         SearchError
-            If no model at all could be trained.
+            If no model could be trained.
         KeyboardInterrupt
-            On Ctrl-C, after an ensemble was made of what was there.
+            On Ctrl-C, after an ensemble was made of the trials so far.
 
         Warns
         -----
