@@ -45,7 +45,7 @@ class Ladder:
         can_lower: bool,
         refit_grows: bool,
     ) -> None:
-        self.rungs = list(rungs)
+        self.rungs, self._planned = list(rungs), tuple(rungs)
         self._promoted = promoted
         self._budget = budget
         self._goes_on, self._refit_grows = goes_on, refit_grows
@@ -89,15 +89,17 @@ class Ladder:
     def part(self, position: int, n_done: int, n_candidates: int) -> int:
         """Return how many candidates to evaluate next on a rung; 0 if it is to end."""
         budget, times = self._budget, self._budget.times
+        is_first = not position and times.n_calls == 1
+        if not position and self._can_lower:
+            self._fit_reach(n_done, n_candidates)
+            # Two candidates tell whether one can have all resources.
+            self._can_lower = is_first
         units = self.units()[position]
         left = _SHARE_OF_SECOND * budget.left_before_refit(0)
-        if times.n_calls == 1 and not position and times.seconds(1, units) < left:
+        if is_first and times.seconds(1, units) < left:
             # The first fit of a process may have had to wait for imports.
             return 1
         n_in_time = self._most(position, n_done, n_candidates)
-        if position == 0 and n_in_time < n_done and self._can_lower:
-            self._lower()
-            n_in_time = self._most(position, n_done, n_candidates)
         if position and not n_done:
             n_in_time = max(1, n_in_time)
         return max(0, min(n_in_time - n_done, budget.share(times.seconds_each(units))))
@@ -139,10 +141,14 @@ class Ladder:
             if n
         )
 
-    def _lower(self) -> None:
-        """Let the best candidate have as many resources as there is time for."""
-        budget, first = self._budget, self.rungs[0]
-        budget.is_shortened, self._can_lower = True, False
+    def _fit_reach(self, n_done: int, n_candidates: int) -> None:
+        """Lower the last rung if there is no time for all resources of one candidate."""
+        budget, first = self._budget, self._planned[0]
+        self.rungs, self._reach = list(self._planned), self._planned[-1].n_resources
+        self._set_ahead()
+        budget.is_shortened = self._most(0, n_done, n_candidates) < n_done
+        if not budget.is_shortened:
+            return
         done = first.n_resources if self._goes_on else 0
         numbers = range(done + 1, self._reach + 1)
 
@@ -153,14 +159,13 @@ class Ladder:
 
         most = done + bisect_right(numbers, 0, key=is_late)
         if self._can_cut:
-            reach = max(done + 1, int(SHARE_OF_BEST * most))
-            between = [r for r in self.rungs[1:-1] if r.n_resources < reach]
+            self._reach = max(done + 1, int(SHARE_OF_BEST * most))
+            between = [r for r in self.rungs[1:-1] if r.n_resources < self._reach]
             self.rungs = [first, *between, self.rungs[-1]]
         else:
-            reach = max(first.n_resources, most)
-            self.rungs = [r for r in self.rungs if r.n_resources <= reach]
-            reach = self.rungs[-1].n_resources
-        self._reach = reach
+            most = max(first.n_resources, most)
+            self.rungs = [r for r in self.rungs if r.n_resources <= most]
+            self._reach = self.rungs[-1].n_resources
         self._set_ahead()
 
     def _set_ahead(self) -> None:

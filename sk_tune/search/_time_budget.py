@@ -254,7 +254,11 @@ class TimeBudget:
                 # Alone a network takes longer than its share of a fleet's time.
                 key = signature(work.fit)
                 if key not in self._seconds_alone:
-                    self._seconds_alone[key] = self._measured(work.fit)
+                    longest = max(self._seconds_alone.values(), default=0.0)
+                    is_known = self.seconds_measuring > _SHARE_TO_MEASURE * self.seconds
+                    self._seconds_alone[key] = (
+                        longest if is_known else self._measured(work.fit)
+                    )
                 seconds = max(seconds, self._seconds_alone[key])
             self._known[row] = _Refit(
                 growth * self._seconds_of_task.get("preparing", 0.0),
@@ -274,17 +278,20 @@ class TimeBudget:
             fit, n_epochs=1, seed=0, monitor=None, state=None,
             keeps_checkpoints=False, checkpoint=None,
         )  # fmt: skip
-        began, seconds = time.monotonic(), math.inf
+        began, seconds, n_late = time.monotonic(), math.inf, 0
         # The first epoch of a process may have to wait for imports.
         for _ in range(_N_MEASUREMENTS):
             start = time.monotonic()
             until = start + _SHARE_TO_MEASURE * (self.end - start)
             trained = train_one(fit, limit=TimeLimit(until=until))
-            if trained.state is not None:
+            if trained.state is None:
+                n_late += 1
+            else:
                 record = trained.state.history[-1]
                 seconds = min(seconds, float(record.get("dur", trained.seconds)))
-                if time.monotonic() - began > _SHARE_TO_REPEAT * (self.end - began):
-                    break
+            is_long = time.monotonic() - began > _SHARE_TO_REPEAT * (self.end - began)
+            if n_late == 2 or (is_long and math.isfinite(seconds)):
+                break
         now = time.monotonic()
         self.seconds_measuring += now - began
         return seconds if math.isfinite(seconds) else _LONGER * (now - start)
