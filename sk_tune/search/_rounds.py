@@ -259,7 +259,7 @@ class Rounds:
                 ladder=ladder,
                 position=position,
             )
-        self._budget.finishing_from = None
+        self._budget.finishing_from, self._budget.seconds_reserved = None, 0.0
         self._end_rung(ladder, position, n_before, len(candidates))
         return self.scores[n_before:]
 
@@ -284,7 +284,7 @@ class Rounds:
         if budget.is_late and not is_last and not budget.cut_epochs:
             # The time of this rung is up, but not that of the best candidate.
             budget.is_late = not (done or self.lost_all)
-        ladder.end(position, len(done))
+        ladder.end(position, len(done), n_candidates)
         before = ladder.rungs[position - 1].n_resources if position else 0
         left_out = [row for row in rows if row not in done][self.lost_all :]
         if is_last or (self.is_over and len(done) < n_candidates):
@@ -518,6 +518,7 @@ class Rounds:
                 else:
                     ladder.slowness = self._slowness()
                     size = ladder.part(position, done, n_candidates)
+                    self._budget.seconds_reserved = ladder.seconds_of_best(position)
             if not size:
                 self._budget.is_shortened = True
                 return

@@ -109,10 +109,16 @@ class Ladder:
         upper = self.rungs[position + 1 :]
         return upper[0].n_candidates if upper else 0
 
-    def end(self, position: int, n_done: int) -> None:
-        """Take note that a rung ended with results of some candidates."""
-        if n_done < self.rungs[position].n_candidates:
+    def end(self, position: int, n_done: int, n_candidates: int) -> None:
+        """Take note that a rung ended with results of some of its candidates."""
+        if n_done < n_candidates:
+            self._budget.is_shortened |= self._budget.is_limited
             self._shape(position, max(1, n_done))
+
+    def seconds_of_best(self, position: int) -> float:
+        """Return how long one candidate takes after a rung, until the end of the last."""
+        times = self._budget.times
+        return self._seconds(position, 1, 1) if times.n_calls > 1 else 0.0
 
     def can_start(self) -> bool:
         """Return whether there is time to give one candidate all resources."""

@@ -100,8 +100,8 @@ class TimeBudget:
     the epochs of candidates that were cut, by row; `cut_refit` tells after how many epochs
     the refit was cut. `n_epochs_ahead` are the most epochs of this bracket, and so of the
     refit. `finishing_from` are the epochs of the best candidate while it has the rest of
-    the time for its last rung, else None. Networks are trained in `n_steps`, one after the
-    other.
+    the time for its last rung, else None; `seconds_reserved` are those that it needs after
+    the present rung. Networks are trained in `n_steps`, one after the other.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class TimeBudget:
         self._seconds_of_first = 0.0
         self.n_epochs_ahead = 0
         self.finishing_from: int | None = None
+        self.seconds_reserved = 0.0
         self.times = CallTimes()
         # Seconds that measuring refits took.
         self.seconds_measuring = 0.0
@@ -181,8 +182,10 @@ class TimeBudget:
             until = now + max(_LEAST_SECONDS, left / self._n_steps)
             per_epoch = SLOWER * self._refit.per_epoch / self._n_steps
             return TimeLimit(until=until, cuts=True, seconds_per_epoch=per_epoch)
+        left = self.left
         after = n_tasks * self._seconds_of_task.get("scoring", 0.0)
-        return TimeLimit(until=now + self.left - after)
+        after += min(self.seconds_reserved, left / 2)
+        return TimeLimit(until=now + left - after)
 
     def limit_refit(self, closing: ExitStack) -> None:
         """Let the refit end in time, and networks inside of other estimators in it."""

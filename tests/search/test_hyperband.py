@@ -103,6 +103,14 @@ def test_the_best_of_a_rung_survive(searched, sampler):
         assert scores[now][survived].min() >= scores[now][np.logical_not(survived)].max()
 
 
+def test_a_space_of_few_candidates_fills_the_rungs(net, iris):
+    """Each rung promotes as many as the plan says, however few candidates entered."""
+    search = hyperband(net, {"dropout": [0.0, 0.1, 0.2, 0.3]}, max_resources=9).fit(*iris)
+
+    assert rungs(search) == {2: [(4, 1), (3, 3), (1, 9)]}
+    assert search.plan().n_epochs == search.ledger_.epochs_trained
+
+
 def test_the_winner_was_given_all_epochs(searched):
     """A lucky score after one epoch does not win."""
     search = searched("random")
