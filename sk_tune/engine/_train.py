@@ -49,8 +49,6 @@ from sk_tune.engine._store import rest_of
 from sk_tune.estimators import (
     Fit,
     FitPreparer,
-    MLPClassifier,
-    MLPRegressor,
     NetworkEstimator,
     adopt_training,
     device_of,
@@ -193,8 +191,7 @@ def train(
 def train_one(fit: Fit, *, limit: TimeLimit | None = None) -> Trained:
     """Train a fit in this process: as a fleet of one where the kernel can."""
     preparer = FitPreparer()
-    is_mlp = isinstance(fit.estimator, MLPClassifier | MLPRegressor)
-    in_fleet = is_mlp and is_unchanged(fit.estimator)
+    in_fleet = isinstance(fit.estimator, NetworkEstimator) and is_unchanged(fit.estimator)
     if in_fleet:
         seeded = replace(fit, seed=0)
         in_fleet = _Planner(preparer).plan(0, seeded, available_memory()).is_compiled

@@ -134,6 +134,8 @@ class TimeBudget:
         self._works: dict[int, Work] = {}
         self._known: dict[int, _Refit] = {}
         self._seconds_alone: dict[Any, float] = {}
+        # Whether an epoch was measured only in the first call.
+        self._is_cold = False
 
     @property
     def left(self) -> float:
@@ -256,12 +258,7 @@ class TimeBudget:
             if self.end > time.monotonic():
                 # Alone a network takes longer than its share of a fleet's time.
                 key = signature(work.fit)
-                if key not in self._seconds_alone:
-                    longest = max(self._seconds_alone.values(), default=0.0)
-                    is_known = self.seconds_measuring > _SHARE_TO_MEASURE * self.seconds
-                    self._seconds_alone[key] = (
-                        longest if is_known else self._measured(work.fit)
-                    )
+                self._seconds_alone[key] = self._alone(work.fit, key)
                 seconds = max(seconds, self._seconds_alone[key])
             self._known[row] = _Refit(
                 growth * self._seconds_of_task.get("preparing", 0.0),
@@ -274,7 +271,21 @@ class TimeBudget:
         self._refit = self._known.setdefault(row, other)
         self._works.clear()
 
-    def _measured(self, fit: Fit) -> float:
+    def _alone(self, fit: Fit, key: Any) -> float:
+        """Return the seconds of an epoch of a network alone."""
+        known = self._seconds_alone.get(key)
+        if known is not None:
+            if not self._is_cold:
+                return known
+            # What was measured first may have had to wait for imports.
+            self._is_cold = False
+            return min(known, self._measured(fit, 1, known))
+        if self.seconds_measuring > _SHARE_TO_MEASURE * self.seconds:
+            return max(self._seconds_alone.values())
+        self._is_cold = not self._seconds_alone
+        return self._measured(fit, _N_MEASUREMENTS)
+
+    def _measured(self, fit: Fit, n_times: int, most: float = math.inf) -> float:
         """Return the seconds of an epoch alone; more than was spent if that is too long."""
         # A seed is given, so that nothing is drawn from torch's generator.
         fit = replace(
@@ -282,10 +293,9 @@ class TimeBudget:
             keeps_checkpoints=False, checkpoint=None,
         )  # fmt: skip
         began, seconds, n_late = time.monotonic(), math.inf, 0
-        # The first epoch of a process may have to wait for imports.
-        for _ in range(_N_MEASUREMENTS):
+        for _ in range(n_times):
             start = time.monotonic()
-            until = start + _SHARE_TO_MEASURE * (self.end - start)
+            until = start + min(most, _SHARE_TO_MEASURE * (self.end - start))
             trained = train_one(fit, limit=TimeLimit(until=until))
             if trained.state is None:
                 n_late += 1
