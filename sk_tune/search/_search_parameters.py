@@ -54,8 +54,10 @@ class SearchParameters:
         estimator that is not a network cannot be interrupted: it starts only if it is
         expected to end in time.
     progress : bool, callable or None, default=None
-        True shows the line of ``verbose=1`` and nothing else; a callable is called with a
-        ``sk_tune.engine.Progress`` while networks train.
+        True shows the line of ``verbose=1`` and nothing else.  With rungs its best score is
+        that of the highest rung with scores, which it names ("after 27 epochs").  A
+        callable is called with a ``sk_tune.engine.Progress`` of the networks that train at
+        present, for example those of one rung.
     epochs : {"last", "best"}, default="last"
         Which epoch of a network is scored: the last, or the best of its mean curve over
         the folds (of the score for accuracy and R^2, else of the loss), for which the

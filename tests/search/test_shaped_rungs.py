@@ -153,18 +153,19 @@ def test_the_time_that_the_message_asks_for_is_enough(net, iris):
     assert long.ledger_.n_candidates == 17
 
 
-def test_a_resumed_search_has_the_same_plan(net, iris, tmp_path):
-    """What the store has counts with the time that it took, and is not trained again."""
+def test_a_resumed_search_continues_its_plan(net, iris, tmp_path):
+    """Stored trainings count with the time that they took; new ones come after them."""
     options = {"time_budget": 80.0, "store": tmp_path / "fits.db"}
     with pytest.warns(SkTuneWarning, match="planned"):
-        first = hyperband(net, **options).fit(*iris)
-    with pytest.warns(SkTuneWarning, match="planned"):
-        again = hyperband(net, **{**options, "time_budget": 40.0}).fit(*iris)
+        first, again = (hyperband(net, **options).fit(*iris) for _ in range(2))
 
-    n = first.ledger_.n_candidates
-    assert again.ledger_.n_candidates <= n
-    assert again.ledger_.epochs_loaded > 0
-    assert again.best_params_["max_epochs"] == 9
+    assert again.ledger_.epochs_loaded == first.ledger_.epochs_trained
+    assert again.ledger_.n_candidates > first.ledger_.n_candidates
+    n = len(first.cv_results_["params"])
+    assert again.cv_results_["params"][:n] == first.cv_results_["params"]
+    for search in (first, again):
+        assert search.best_params_["max_epochs"] == 9
+        assert_adds_up(search.ledger_)
 
 
 GRID = {"learning_rate": np.geomspace(1e-3, 1e-1, 9)}

@@ -11,12 +11,20 @@ from marks import slow
 from modules import OneLayer
 from scipy import sparse
 from scipy.stats import loguniform
+from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import LRScheduler
 
-from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV
+from sk_tune import (
+    CNNClassifier,
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HyperbandSearchCV,
+    MLPClassifier,
+    RNNClassifier,
+)
 from sk_tune._compat import FoldTask
 from sk_tune.backend import Job
 from sk_tune.engine import Fit, Trained, train
@@ -390,3 +398,18 @@ def test_rows_that_are_asked_for_are_known_by_their_values(tmp_path):
     )
     assert _are_rows_of(sparse_fit, sparse.csc_matrix([[1, 0], [0, 2]]))
     assert not _are_rows_of(sparse_fit, sparse.csr_matrix([[1, 0], [0, 3]]))
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, CNNClassifier, RNNClassifier])
+def test_a_refit_is_a_plain_fit(kind):
+    """Trained by the kernel where a plain fit is, to the bit."""
+    rng = np.random.default_rng(0)
+    shape = {MLPClassifier: (5,), CNNClassifier: (2, 8, 8), RNNClassifier: (6, 3)}[kind]
+    X = rng.normal(size=(40, *shape)).astype(np.float32)
+    y = np.arange(40) % 2
+    net = kind(max_epochs=2, batch_size=8, random_state=0)
+
+    search = GridSearchCV(net, {"learning_rate": [0.01]}, cv=2).fit(X, y)
+
+    plain = clone(net).set_params(learning_rate=0.01).fit(X, y)
+    np.testing.assert_array_equal(search.predict_proba(X), plain.predict_proba(X))
