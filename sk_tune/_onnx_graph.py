@@ -16,8 +16,8 @@ import numpy as np
 
 from sk_tune._files import replaced_file
 
-# The set of operators that torch's exporter writes, and the one of trees with thresholds of
-# 64 bits.
+# Versions of the operators: as torch's exporter writes them, and with 64-bit thresholds of
+# trees.
 OPSET, _TREES_OPSET, _IR_VERSION = 18, 3, 9
 # onnxruntime computes these in 32 bits only.
 _SINGLE = {"AveragePool", "Conv", "Erf", "GRU", "InstanceNormalization", "LSTM", "RNN"}
@@ -27,8 +27,10 @@ def _operator(kind: str, dtype: Any = None) -> Callable[..., Any]:
     """Return a method; its arguments that are not values become constants of its type."""
 
     def method(self: "Value", *others: Any) -> Any:
-        given = (x if isinstance(x, Value) else np.asarray(x, self.dtype) for x in others)
-        return self.graph.op(kind, self, *given, dtype=dtype)
+        operands = (
+            x if isinstance(x, Value) else np.asarray(x, self.dtype) for x in others
+        )
+        return self.graph.op(kind, self, *operands, dtype=dtype)
 
     return method
 
@@ -50,7 +52,7 @@ class Value:
         return self.graph.constant(np.asarray(other, self.dtype)) - self
 
     def where(self, yes: Any, no: Any) -> Any:
-        """Return one of two values, by this one; one of them is a value of the graph."""
+        """Return `yes` where this value is true, else `no`; one may be a constant."""
         dtype = (yes if isinstance(yes, Value) else no).dtype
         yes, no = (x if isinstance(x, Value) else np.asarray(x, dtype) for x in (yes, no))
         return self.graph.op("Where", self, yes, no, dtype=dtype)
@@ -117,18 +119,19 @@ class Graph:
 
         Inputs are values, or arrays, which become constants.
         """
-        given = [self.constant(x) if isinstance(x, np.ndarray) else x for x in inputs]
-        result = made = np.dtype(given[0].dtype if dtype is None else dtype)
+        operands = [self.constant(x) if isinstance(x, np.ndarray) else x for x in inputs]
+        result = computed = np.dtype(operands[0].dtype if dtype is None else dtype)
         if kind in _SINGLE and result == np.float64:
-            made = np.dtype(np.float32)
-            given = [x.cast(made) if x.dtype == result else x for x in given]
-        names = [x.name for x in given]
-        key = kind, domain, *names, repr(sorted(attributes.items()))
+            computed = np.dtype(np.float32)
+            operands = [x.cast(computed) if x.dtype == result else x for x in operands]
+        names = [x.name for x in operands]
+        node = self.onnx.helper.make_node(kind, names, [], domain=domain, **attributes)
+        key = node.SerializeToString()
         if key not in self._names:
             name = self._names[key] = f"v{len(self._nodes)}"
-            make = self.onnx.helper.make_node
-            self._nodes.append(make(kind, names, [name], domain=domain, **attributes))
-        return Value(self, self._names[key], made).cast(result)
+            node.output.append(name)
+            self._nodes.append(node)
+        return Value(self, self._names[key], computed).cast(result)
 
     def concat(self, values: Sequence[Value], axis: int) -> Any:
         """Return values of one type side by side."""
@@ -144,7 +147,7 @@ class Graph:
         del self._nodes[n_nodes:], self._constants[n_constants:]
 
     def insert(self, model: Any, x: Value) -> Value:
-        """Return the output of another model with one input, in whose place `x` is."""
+        """Return the output of another model for its only input, `x`."""
         from onnx import compose, inliner
 
         model = inliner.inline_local_functions(model)
@@ -167,7 +170,7 @@ class Graph:
         operators = {"": OPSET, "ai.onnx.ml": _TREES_OPSET}
         model = helper.make_model(
             helper.make_graph(nodes, "sk_tune", [start], [end], self._constants),
-            opset_imports=[helper.make_opsetid(*one) for one in operators.items()],
+            opset_imports=[helper.make_opsetid(*item) for item in operators.items()],
             ir_version=_IR_VERSION,
             producer_name="sk_tune",
         )

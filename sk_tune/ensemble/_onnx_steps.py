@@ -196,16 +196,16 @@ def _circles(graph: Graph, x: Any, step: Any) -> Any:
         return past * 365 + leap_days - _TO_1970
 
     days = graph.op("Round", x * _MS_PER_DAY) / _MS_PER_DAY
-    whole = floor(days)
+    day = floor(days)
     # By the mean length of a year, which may be one off.
-    year = floor(whole / _DAYS_OF_YEAR) + 1970
-    year = year - (whole < new_year(year)).cast(np.float64)
-    year = year + (whole < new_year(year + 1)).where(0, graph.constant(np.float64(1)))
+    year = floor(day / _DAYS_OF_YEAR) + 1970
+    year = year - (day < new_year(year)).cast(np.float64)
+    year = year + (day < new_year(year + 1)).where(0, graph.constant(np.float64(1)))
     start = new_year(year)
     of_year = (days - start) / (new_year(year + 1) - start)
     of_week = (days + 3 - floor((days + 3) / 7) * 7) / 7
     # The shape of all places is (n, dates, circles, 2).
-    shares = [s.expand(2) for s in (of_year, of_week, days - whole)]
+    shares = [s.expand(2) for s in (of_year, of_week, days - day)]
     angles = graph.op("Unsqueeze", graph.concat(shares, axis=2), np.array([3])) * (
         2 * np.pi
     )
@@ -225,8 +225,8 @@ def _table(
             continue
         chosen = x.take([places[name] for name in names], axis=1)
         if isinstance(transformer, OneHotEncoder | CategoryCodes):
-            known = [columns[name]["values"] for name in names]
-            blocks.append(_encoded(graph, chosen, transformer, names, known))
+            levels = [columns[name]["values"] for name in names]
+            blocks.append(_encoded(graph, chosen, transformer, names, levels))
         elif isinstance(transformer, MissingIndicator):
             blocks.append(chosen.is_nan().cast(np.float64))
         else:
@@ -239,15 +239,15 @@ def _encoded(
     codes: Any,
     encoder: Any,
     names: Sequence[str],
-    known: Sequence[Sequence[str]],
+    levels: Sequence[Sequence[str]],
 ) -> Any:
     """Return what an encoder makes of categories, looked up in a table for each column."""
-    sizes = np.array([len(values) for values in known])
+    sizes = np.array([len(values) for values in levels])
     # A missing value is a category, or unknown if no training sample had it.
-    missing = np.array([[*values, MISSING].index(MISSING) for values in known])
+    missing = np.array([[*values, MISSING].index(MISSING) for values in levels])
     place = ((codes >= 0) & (codes < sizes)).where(codes, sizes)
     place = codes.is_nan().where(missing, place).cast(np.int64)
-    tables = _tables_of(encoder, names, known)
+    tables = _tables_of(encoder, names, levels)
     if all(table.shape[1] == 1 for table in tables):
         offsets = np.cumsum([0, *(len(table) for table in tables[:-1])])
         flat = graph.constant(np.concatenate(tables)[:, 0])
@@ -260,7 +260,7 @@ def _encoded(
 
 
 def _tables_of(
-    encoder: Any, names: Sequence[str], known: Sequence[Sequence[str]]
+    encoder: Any, names: Sequence[str], levels: Sequence[Sequence[str]]
 ) -> list[Any]:
     """Return for each column what its values become, and in the last row unknown ones.
 
@@ -268,7 +268,7 @@ def _tables_of(
     """
     unknown = pd.DataFrame({name: [_UNKNOWN] for name in names}, dtype=object)
     made = []
-    for name, values in zip(names, known, strict=True):
+    for name, values in zip(names, levels, strict=True):
         rows = pd.concat([unknown] * (len(values) + 1), ignore_index=True)
         rows[name] = [*values, _UNKNOWN]
         made.append(np.asarray(encoder.transform(rows), dtype=np.float64))

@@ -33,26 +33,26 @@ class Nodes:
         nodes, subsets = tree
         n_nodes = len(nodes)
         for place, node in enumerate(nodes.tolist()):
-            own = dict(zip(nodes.dtype.names, node, strict=True))
-            if own["is_leaf"]:
-                self._add_leaf(place, target, own["value"])
+            fields = dict(zip(nodes.dtype.names, node, strict=True))
+            if fields["is_leaf"]:
+                self._add_leaf(place, target, fields["value"])
                 continue
-            feature, missing = own["feature_idx"], own["missing_go_to_left"]
-            column, left, right = int(trees.order[feature]), own["left"], own["right"]
-            if not own["is_categorical"]:
-                threshold = own["num_threshold"]
+            feature, missing = fields["feature_idx"], fields["missing_go_to_left"]
+            column, left, right = int(trees.order[feature]), fields["left"], fields["right"]
+            if not fields["is_categorical"]:
+                threshold = fields["num_threshold"]
                 self._add(place, column, "BRANCH_LEQ", threshold, left, right, missing)
                 continue
-            # Missing and unknown categories equal none of those that go the other way.
-            other, rest = (right, left) if missing else (left, right)
-            goes_left = subsets[own["bitset_idx"]][: len(trees.codes[feature])]
-            others = np.asarray(trees.codes[feature])[goes_left != bool(missing)].tolist()
+            # Missing and unknown categories differ from all that take the other branch.
+            equal, unequal = (right, left) if missing else (left, right)
+            goes_left = subsets[fields["bitset_idx"]][: len(trees.codes[feature])]
+            codes = np.asarray(trees.codes[feature])[goes_left != bool(missing)].tolist()
             # No category has the code -1.
-            values = [value for value in others if value == value] or [-1.0]
-            for value in values[:-1]:
-                self._add(place, column, "BRANCH_EQ", value, other, n_nodes, 0)
+            codes = [code for code in codes if code == code] or [-1.0]
+            for code in codes[:-1]:
+                self._add(place, column, "BRANCH_EQ", code, equal, n_nodes, 0)
                 place, n_nodes = n_nodes, n_nodes + 1
-            self._add(place, column, "BRANCH_EQ", values[-1], other, rest, 0)
+            self._add(place, column, "BRANCH_EQ", codes[-1], equal, unequal, 0)
         self.n_trees += 1
 
     def add_search(self, ends: Any, column: int, n_before: int) -> None:
