@@ -592,16 +592,16 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         return blend_of(best_of(trials, 1), np.ones(1), 1.0, classes, threshold)
 
     def report(self, path: str | Path, *, title: str = "", usage: str = "") -> Path:
-        """Write what was found as one page.
+        """Write the results as a page.
 
         Parameters
         ----------
         path : str or Path
-            HTML file to write; it needs nothing else, and no network.
+            HTML file to write, which ends in ``.html``; it needs no network.
         title : str, default=""
-            Its heading.
+            Heading; the name of the class if empty.
         usage : str, default=""
-            How to predict, as code; with this estimator if empty.
+            Code that predicts, for the page; with this estimator if empty.
 
         Returns
         -------

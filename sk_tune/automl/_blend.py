@@ -167,14 +167,16 @@ class Blend:
         return replace(self, combination=Combination(weighted, self.classes))
 
     def predict_proba(self, X: Any) -> Array:
-        """Return probabilities in the order of `classes`; without any, targets, (n, 1)."""
+        """Return probabilities in the order of `classes`, or targets, (n, n_targets)."""
         with few_threads(np.size(X)):
             return self.parts.finish(self.combination(X))
 
     def predict(self, X: Any) -> Array:
-        """Return the labels by the threshold, or the mean of the predictions."""
-        found, classes = self.predict_proba(X), self.classes
-        return found[:, 0] if classes is None else self.threshold.labels(found, classes)
+        """Return the labels by the threshold, or targets, (n,) or (n, n_targets)."""
+        averages, classes = self.predict_proba(X), self.classes
+        if classes is not None:
+            return self.threshold.labels(averages, classes)
+        return averages[:, 0] if averages.shape[1] == 1 else averages
 
 
 def blend_of(
@@ -205,10 +207,10 @@ def held_out_score(blend: Blend, metric: Metric, X: Any, y: Array) -> float:
 
 
 def predictions_score(blend: Blend, metric: Metric, y: Array, predictions: Array) -> float:
-    """Return the score of a blend's probabilities, or targets (n, 1); NaN if undefined."""
+    """Return the score of a blend's probabilities or targets; NaN if undefined."""
     try:
         if blend.classes is None:
-            return metric(y, predictions[:, 0])
+            return metric(y, predictions.reshape(np.shape(y)))
         if metric.takes_labels:
             predictions = blend.threshold.decided(predictions)
         return metric(y, metric.response(predictions, blend.classes))

@@ -53,7 +53,7 @@ _SHARE_OF_IMPORTANCE = 0.7
 class FoldModel(NamedTuple):
     """A model, and the positions of rows that it was not trained on.
 
-    `predict` returns probabilities, (n, K), or numbers, (n,) or (n, 1); `score` takes true
+    `predict` returns probabilities, (n, K), or numbers, (n,) or (n, K); `score` takes true
     values and predictions.
     """
 
@@ -240,14 +240,17 @@ def _dependences(
             for source in sources
         ]
         means.append([p.mean(axis=0) for p in _predictions(X, fold, rows, variants)])
-    curves = np.array(means).reshape(len(folds), -1, 1 if classes is None else len(classes))
-    ends = np.cumsum([len(sources) for sources, *_ in grids])[:-1]
+    ends = np.cumsum([len(sources) for sources, *_ in grids])
+    curves = np.array(means).reshape(len(folds), ends[-1], -1)
     dependences = []
-    for place, grid, own in zip(places, grids, np.split(curves, ends, axis=1), strict=True):
-        k, target = 0, "prediction"
+    for place, grid, own in zip(
+        places, grids, np.split(curves, ends[:-1], axis=1), strict=True
+    ):
+        # Of several classes or targets, the one that the column changes most.
+        k = int(np.ptp(own.mean(axis=0), axis=0).argmax())
+        target = "prediction" if own.shape[2] == 1 else f"prediction of target {k + 1}"
         if classes is not None:
-            # Of several classes, the one that the column changes most.
-            k = 1 if len(classes) == 2 else int(np.ptp(own.mean(axis=0), axis=0).argmax())
+            k = 1 if len(classes) == 2 else k
             target = f"probability of {classes[k]}"
         _, values, texts, is_ordered = grid
         dependences.append(

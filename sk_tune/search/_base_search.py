@@ -551,15 +551,15 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         )
 
     def report(self, path: str | Path, *, X: Any = None, y: Any = None) -> Path:
-        """Write what the search found as one page.
+        """Write the results of the search as a page.
 
         Parameters
         ----------
         path : str or Path
-            HTML file to write; it needs nothing else, and no network.
+            HTML file to write, which ends in ``.html``; it needs no network.
         X, y : array-like, default=None
-            The data that the search was fitted with.  With them the page has baselines
-            on the same folds and a fingerprint of the data.
+            Data of the fit.  They add baselines on the same folds, a fingerprint of the
+            data and, with `keep_models`, the importance of columns.
 
         Returns
         -------
@@ -570,9 +570,10 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         ------
         NotFittedError
             If the search is not fitted.
+        ValueError
+            If the path ends like another format.
         """
-        # Reports are made of searches, so this package cannot import that one: the method
-        # is a short way to it, and nothing here depends on what it does.
+        # Reports import searches, so that package cannot be imported above.
         written: Path = import_module("sk_tune.report").write_html(self, path, X=X, y=y)
         return written
 

@@ -300,6 +300,17 @@ def test_several_targets_count_equally():
     assert autos[1].score(X, y) == pytest.approx(expected)
 
 
+def test_rows_set_aside_and_columns_are_scored_by_all_targets():
+    """Each target of an exact linear relation is met; both columns matter."""
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    auto = AutoRegressor(
+        time_budget=None, n_rounds=0, models=["linear"], test_size=0.2, random_state=0
+    ).fit(X, X * [1.0, 3.0])
+
+    assert auto.scores_["ensemble"].held_out > 0.99
+    assert (auto.column_importance_["importance"] > 0.5).all()
+
+
 def test_sequences_of_unequal_length_are_learnt():
     """A list of arrays, of any length up to the longest."""
     rng = np.random.default_rng(0)

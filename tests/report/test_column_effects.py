@@ -136,6 +136,19 @@ def test_without_time_for_one_fold_there_is_no_result(table, models):
     assert column_effects(*table, _folds(models), seconds=1e-9) is None
 
 
+def test_several_targets_have_one_importance(table):
+    """The dependence is of the target that the column changes most."""
+    X = table[0][["a", "b"]].to_numpy()
+    y = X * [1.0, 3.0]
+    model = LinearRegression().fit(X, y)
+
+    effects = column_effects(X, y, [FoldModel(np.arange(N), model.predict, r2_score)])
+
+    second = next(own for own in effects.dependence if own.column == "column 1")
+    assert second.target == "prediction of target 2"
+    np.testing.assert_allclose(second.means[0], 3 * second.values, atol=1e-9)
+
+
 def test_columns_can_be_named_and_arrays_have_numbers(table, models):
     """Columns that are not named are not permuted."""
     X, y = table
