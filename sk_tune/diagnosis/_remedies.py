@@ -104,7 +104,7 @@ def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     reason = "the loss is not driven down steadily"
     if rate is None:
         return _known(params, _change(name, "multiply", 1 / _RATE_FACTOR, reason))
-    value = typical if rate > _FAR * typical else rate / _RATE_FACTOR
+    value = typical if rate > _FAR * typical else float(f"{rate / _RATE_FACTOR:.6g}")
     return (_change(name, "at most", value, reason),)
 
 
