@@ -19,7 +19,7 @@ from sklearn.utils.validation import (
 )
 
 from sk_tune._compat import num_samples
-from sk_tune.estimators import as_sequences, check_complete, warn_of_tokens
+from sk_tune.estimators import as_sequences, check_complete, is_dict, warn_of_tokens
 from sk_tune.prepare import (
     as_pandas,
     check_table,
@@ -181,6 +181,11 @@ def left_out_texts(estimator: Any, X: Any) -> pd.DataFrame:
 
 def _checked_array(estimator: Any, X: Any, *, reset: bool, shape: Any) -> Array:
     """Return X, no frame, as an array in which samples have a `shape`, or the one of X."""
+    if is_dict(X):
+        raise ValueError(
+            f"X must be one array or table for {type(estimator).__name__}. Got a dict; "
+            "NetClassifier and NetRegressor take dicts of arrays."
+        )
     row_shape = None if reset else getattr(estimator, "_row_shape", ())
     X = validate_data(
         estimator,

@@ -39,7 +39,7 @@ def as_sequences(X: Any, n_features: int | None = None) -> Any:
     Anything but lists, tuples and arrays of objects stays as it is, and so does X if its
     sequences are equally long. With the `n_features` that a network was fitted on, equally
     long sequences of numbers are steps, too, and no lines of a table. Raises ValueError if
-    sequences differ in their features.
+    sequences differ in their features, or hold text.
 
     >>> as_sequences([[1.0, 2.0, 3.0], [4.0]])[:, :, 0].tolist()
     [[1.0, 2.0, 3.0], [4.0, nan, nan]]
@@ -66,7 +66,13 @@ def as_sequences(X: Any, n_features: int | None = None) -> Any:
     is_series = n_features == 1 and all(np.ndim(sample) == 1 for sample in samples)
     if len(lengths) == 1 and not (is_objects or is_series):
         return X
-    steps = [np.asarray(sample, dtype=np.float64) for sample in samples]
+    try:
+        steps = [np.asarray(sample, dtype=np.float64) for sample in samples]
+    except ValueError as error:
+        raise ValueError(
+            f"Sequences of X must hold numbers: {error}. Split text into tokens, number "
+            "these from 0, and use RNNClassifier or RNNRegressor with n_tokens=."
+        ) from error
     steps = [values[:, np.newaxis] if values.ndim == 1 else values for values in steps]
     padded = np.full((len(steps), max(lengths), *steps[0].shape[1:]), np.nan)
     for place, values in zip(padded, steps, strict=True):

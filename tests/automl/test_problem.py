@@ -301,3 +301,17 @@ def test_several_targets_are_numbers():
     assert_array_equal(one, y[:, 0])
     with pytest.raises(ValueError, match=r"one label .*\(2, 2\).*MultiOutputClassifier"):
         as_target(AutoClassifier(), X, y, is_classification=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"a": np.zeros((3, 2)), "b": np.ones((3, 2))}, "Got a dict; NetClassifier"),
+        ([["good", "film"], ["bad"]], r"must hold numbers: .*'good'.* n_tokens="),
+    ],
+    ids=["dict", "text"],
+)
+def test_other_data_are_referred_to_who_takes_them(values, words):
+    """The message names the network for dicts of arrays, and for tokens."""
+    with pytest.raises(ValueError, match=words):
+        as_features(AutoClassifier(), values, reset=True)
