@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Many networks as one tensor program.  Torch and numpy only."""
 
-from sk_tune.fleets._kernel import arithmetic, kernel_status
+from sk_tune.fleets._kernel_library import arithmetic, kernel_status
 from sk_tune.fleets._loop import train_fleet
 from sk_tune.fleets._plan import N_TRIED, Plan, module_structure, plan, stacked_program
 from sk_tune.fleets._program import Program

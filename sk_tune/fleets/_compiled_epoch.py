@@ -30,13 +30,13 @@ from sk_tune.fleets._kernel import (
     OPTIMIZERS,
     KernelLayer,
     KernelTable,
-    compiled_library,
     is_plain_input,
     is_plain_set,
     n_lines,
     n_products,
     number_of_loss,
 )
+from sk_tune.fleets._kernel_library import STRUCTS, compiled_library
 from sk_tune.fleets._program import Program
 from sk_tune.fleets._recipe import FleetNetwork, Recipe
 from sk_tune.fleets._stacked_optimizers import StackedOptimizer
@@ -45,7 +45,7 @@ from sk_tune.training import TensorSet, accuracy_by_network, check_time
 
 # Samples to predict at a time; as in epoch.c.
 _CHUNK = 128
-_FAILED_TARGET, _FAILED_PLACE, _FAILED_BATCH = 2, 3, 4
+_FAILED_TARGET, _FAILED_PLACE, _FAILED_BATCH, _FAILED_NAME = 2, 3, 4, 5
 # Sums of an epoch: losses and weights, weights of hits, then squared errors by output.
 _LOSSES, _WEIGHTS, _HITS, _SQUARES = range(4)
 # Seconds of one kernel call; Ctrl-C is handled between calls.
@@ -57,39 +57,6 @@ _SECONDS_PER_STEP, _SECONDS_PER_EPOCH = 1e-5, 1e-4
 # Most bytes of the sample orders, batch sizes and learning rates of one call, and the bytes
 # of these for one sample and for one step.
 _MOST_BYTES, _BYTES_PER_SAMPLE, _BYTES_PER_STEP = 32 * 2**20, 16, 64
-
-# These fields are those of the structs in epoch.c.
-_LAYER = np.dtype([
-    *((n, "i8") for n in ("kind", "n_in", "n_out", "n_members", "n_lines")),
-    *((n, "i8") for n in ("parameter", "buffer", "option")),
-    *((n, "f8") for n in ("number", "momentum")),
-    *((n, "i8") for n in ("n_before", "n_places", "n_cells", "n_run", "n_around")),
-    *((n, "u8") for n in ("cells", "inner", "counts")),
-])
-_PARAMETER = np.dtype([
-    *((n, "i8") for n in ("n_matrices", "n_rows", "n_columns")),
-    *((n, "i8") for n in ("is_turned", "is_penalised", "n_inner")),
-])
-_PLAN = np.dtype([
-    *((n, "u8") for n in ("layers", "parameters", "columns")),
-    *((n, "i8") for n in KernelTable._fields[1:]),
-    *((n, "i8") for n in ("n_members", "link")),
-    *((n, "i8") for n in ("n_layers", "n_parameters", "loss", "optimizer", "nesterov")),
-    *((n, "i8") for n in ("first", "most_samples")),
-    *((n, "i8") for n in ("has_dropout", "has_penalty", "has_clip")),
-])
-_NETWORK = np.dtype([
-    *((name, "u8") for name in ("X", "y", "weight", "order", "batches", "rates")),
-    *((name, "u8") for name in ("keys", "thresholds", "scales", "parts", "buffers")),
-    *((name, "u8") for name in ("losses", "outputs", "sums")),
-    *((f"monitor_{name}", "u8") for name in ("X", "y", "weight", "order")),
-    *((name, "i8") for name in ("n_samples", "n_batches", "n_steps", "first_step")),
-    *((name, "i8") for name in ("loss_stride", "n_per_epoch", "n_before")),
-    *((name, "i8") for name in ("n_monitor_data", "n_monitored")),
-    *((name, "f8") for name in ("momentum", "beta_2", "eps", "decay")),
-    *((name, "f8") for name in ("smoothing", "l1", "clip")),
-])
-
 
 # Loss and score of each network after each epoch.
 _Judgement = Sequence[Sequence[Sequence[float]]]
@@ -134,7 +101,7 @@ class CompiledEpoch:
         self._n_dropped = program.members * max(n_dropped, default=0)
         self._loss = number_of_loss(recipe)
         self._has_hits = self._loss == 0 or recipe.score is accuracy_by_network
-        self._networks = np.zeros(len(networks), _NETWORK)
+        self._networks = np.zeros(len(networks), STRUCTS["Network"])
         # What epoch.c finds in memory by its address alone.
         self._kept: list[Any] = []
         self._plan = self._plan_of(layers)
@@ -326,6 +293,8 @@ class CompiledEpoch:
             raise IndexError("A sample is none of the data.")
         if failed == _FAILED_BATCH:
             raise ValueError("Batch normalisation asks for more than one sample.")
+        if failed == _FAILED_NAME:
+            raise ValueError("The kernel lacks the loss, the optimizer or a layer.")
         if failed:
             raise MemoryError("There is no memory for an epoch.")
 
@@ -386,9 +355,9 @@ class CompiledEpoch:
 
     def _plan_of(self, layers: Sequence[KernelLayer]) -> Any:
         """Return the plan of epoch.c, but for what depends on the networks."""
-        plan, lines = np.zeros(1, _PLAN), np.zeros(len(layers), _LAYER)
+        plan, lines = np.zeros(1, STRUCTS["Plan"]), np.zeros(len(layers), STRUCTS["Layer"])
         own = [parameter for layer in layers for parameter in layer.parameters]
-        parameters = np.zeros(len(own), _PARAMETER)
+        parameters = np.zeros(len(own), STRUCTS["Parameter"])
         n_parameters = n_buffers = 0
         for line, layer in zip(lines, layers, strict=True):
             line["kind"] = KINDS.index(layer.kind)

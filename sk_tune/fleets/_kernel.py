@@ -1,22 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The kernel: the part of a fleet that is written in C, compiled when sk_tune was built.
+"""The networks that the kernel carries, and their layers as epoch.c has them."""
 
-A library for each level of processors lies in the folder ``kernel``; the fastest that the
-processor at hand can run is loaded when a fleet needs it first.  Nothing depends on it:
-without a library, or with ``SK_TUNE_KERNEL=0`` in the environment, torch does the same more
-slowly.  Why there is none is told once, at level INFO of this module's logger.
-"""
-
-import ctypes
-import hashlib
-import logging
-import os
-import platform
 from collections.abc import Callable, Sequence
-from functools import cache
 from math import prod
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +18,7 @@ from sk_tune.fleets._convolution import (
     windows_of_convolution,
     windows_of_pool,
 )
+from sk_tune.fleets._kernel_library import compiled_library, kernel_status
 from sk_tune.fleets._layers import (
     Activation,
     BatchNorm,
@@ -48,98 +36,6 @@ from sk_tune.fleets._program import Program
 from sk_tune.fleets._recipe import LOSSES, FleetNetwork, Recipe
 from sk_tune.nets import RNN, PiecewiseLinearEmbedding, TableInputs
 from sk_tune.training import TensorSet, accuracy_by_network, r2_by_network, usual_score
-
-# "0" for none, or a level, such as "x86-64-v3".
-VARIABLE = "SK_TUNE_KERNEL"
-_LOGGER = logging.getLogger(__name__)
-_FOLDER = Path(__file__).parent / "kernel"
-# The levels that a processor can run by what torch finds it capable of, the fastest first.
-_LEVELS = {"AVX512": ("x86-64-v4", "x86-64-v3"), "AVX2": ("x86-64-v3",)}
-_LEVELS_OF_ARM = ("armv8-a",)
-# Of the structs that are handed to the library, as in epoch.c.
-_FORM = 5
-
-
-def compiled_library() -> ctypes.CDLL | None:
-    """Return the kernel; None if it is not wanted, or there is none for this processor."""
-    library, status = _loaded(os.environ.get(VARIABLE))
-    if library is None:
-        _tell(status)
-    return library
-
-
-def kernel_status() -> str:
-    """Return the level of the kernel in use, or why there is none."""
-    return _loaded(os.environ.get(VARIABLE))[1]
-
-
-def arithmetic() -> list[str]:
-    """Return what the last bits of a training depend on: kernel and processor."""
-    library = compiled_library()
-    kernel = "" if library is None else _digest(library._name)
-    capability = torch.backends.cpu.get_cpu_capability()
-    devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
-    names = map(torch.cuda.get_device_name, devices)
-    return [kernel, capability, _hash(_processor()), *names]
-
-
-@cache
-def _loaded(wanted: str | None) -> tuple[ctypes.CDLL | None, str]:
-    """Return the library, and its level or the reason why there is none."""
-    if wanted == "0":
-        return None, f"none, because {VARIABLE}=0 is in the environment"
-    levels = _levels()
-    if wanted and wanted not in levels:
-        return (
-            None,
-            f"none, because {VARIABLE} must be 0 or one of {levels}. Got {wanted!r}.",
-        )
-    reason = "sk_tune was built without a C compiler, or for other processors"
-    for level in [wanted] if wanted else levels:
-        path = _FOLDER / f"epoch_{level}.so".replace("-", "_")
-        if path.exists():
-            try:
-                library = ctypes.CDLL(str(path))
-                form = library.sk_tune_form()
-            except (OSError, AttributeError) as error:
-                reason = str(error)
-            else:
-                if form == _FORM:
-                    return library, level
-                reason = f"{path} was built from another version of sk_tune"
-    return None, f"none, because {reason}"
-
-
-def _levels() -> list[str]:
-    if platform.machine().lower() in {"arm64", "aarch64"}:
-        return list(_LEVELS_OF_ARM)
-    return list(_LEVELS.get(torch.backends.cpu.get_cpu_capability(), ()))
-
-
-@cache
-def _tell(reason: str) -> None:
-    _LOGGER.info("Small networks are trained by torch, which is slower. Kernel: %s", reason)
-
-
-@cache
-def _processor() -> bytes:
-    """Return what tells processors apart that a home folder may be shared by."""
-    try:
-        lines = Path("/proc/cpuinfo").read_bytes().splitlines()
-    except OSError:
-        return platform.processor().encode()
-    names = (b"model name", b"flags", b"Features", b"CPU part")
-    return b"\n".join(sorted({line for line in lines if line.startswith(names)}))
-
-
-@cache
-def _digest(path: str) -> str:
-    return _hash(Path(path).read_bytes())
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
-
 
 # The position of a name is its number in epoch.c.
 KINDS = (

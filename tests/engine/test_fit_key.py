@@ -19,7 +19,7 @@ from sk_tune import MLPClassifier, NetClassifier
 from sk_tune.augment import Noise
 from sk_tune.engine import Fit, train
 from sk_tune.engine._results import FitKeys
-from sk_tune.fleets._kernel import compiled_library
+from sk_tune.fleets._kernel_library import compiled_library
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(12, 3)), np.arange(12) % 2

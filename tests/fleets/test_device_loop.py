@@ -18,7 +18,7 @@ from sk_tune.fleets import (
     _loop,
     _stacked_optimizers,
 )
-from sk_tune.fleets._kernel import VARIABLE
+from sk_tune.fleets._kernel_library import VARIABLE
 from sk_tune.training import arrays_of_state
 
 BASE = {"batch_size": 32, "max_epochs": 3, "device": "cpu"}

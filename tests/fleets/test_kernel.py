@@ -23,8 +23,10 @@ from sk_tune.augment import Noise
 from sk_tune.engine import Fit, train
 from sk_tune.engine._shard import prepare
 from sk_tune.estimators import FitPreparer
-from sk_tune.fleets import _active_batch, _compiled_epoch, _kernel, train_fleet
-from sk_tune.fleets._kernel import VARIABLE, carried_layers, compiled_library, kernel_status
+from sk_tune.exceptions import SkTuneWarning
+from sk_tune.fleets import _active_batch, _compiled_epoch, _kernel_library, train_fleet
+from sk_tune.fleets._kernel import carried_layers
+from sk_tune.fleets._kernel_library import VARIABLE, compiled_library, kernel_status
 from sk_tune.fleets._plan import build_program, plan
 from sk_tune.nets import ACTIVATIONS, SeededDropout
 from sk_tune.training import TensorSet, arrays_of_state
@@ -36,9 +38,9 @@ pytestmark = pytest.mark.skipif(compiled_library() is None, reason=kernel_status
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The folder of libraries; nothing is there, and nothing was loaded before."""
-    monkeypatch.setattr(_kernel, "_FOLDER", tmp_path)
+    monkeypatch.setattr(_kernel_library, "_FOLDER", tmp_path)
     monkeypatch.delenv(VARIABLE, raising=False)
-    caches = (_kernel._loaded, _kernel._tell)
+    caches = (_kernel_library._loaded, _kernel_library._tell)
     for function in caches:
         function.cache_clear()
     yield tmp_path
@@ -62,7 +64,7 @@ def test_why_there_is_no_kernel_is_told_once(
     if wanted is not None:
         monkeypatch.setenv(VARIABLE, wanted)
     if content is not None:
-        for level in _kernel._levels():
+        for level in _kernel_library._levels():
             (folder / f"epoch_{level}.so".replace("-", "_")).write_bytes(content)
 
     with caplog.at_level("INFO", logger="sk_tune"):
@@ -77,12 +79,51 @@ def test_why_there_is_no_kernel_is_told_once(
 
 def test_a_kernel_of_another_version_is_not_used(monkeypatch):
     """It would read other fields, and beyond memory."""
-    monkeypatch.setattr(_kernel, "_FORM", 0)
+    monkeypatch.setattr(_kernel_library, "_FORM", 0)
 
-    library, status = _kernel._loaded.__wrapped__(None)
+    library, status = _kernel_library._loaded.__wrapped__(None)
 
     assert library is None
     assert "another version of sk_tune" in status
+
+
+@pytest.mark.parametrize("struct", _kernel_library.STRUCTS)
+def test_a_kernel_with_its_fields_in_another_order_is_not_used(struct, monkeypatch):
+    """Loading compares the offsets of all fields, and the reason names one of them."""
+    dtype = _kernel_library.STRUCTS[struct]
+    first, second, *rest = dtype.descr
+    permuted = {struct: np.dtype([second, first, *rest])}
+    monkeypatch.setattr(_kernel_library, "STRUCTS", _kernel_library.STRUCTS | permuted)
+
+    library, status = _kernel_library._loaded.__wrapped__(None)
+
+    assert library is None
+    assert f"(offset, bytes) of {struct}.{dtype.names[0]} are (0, 8), not (8, 8)" in status
+
+
+def test_a_kernel_that_lacks_a_field_is_not_used(monkeypatch):
+    """A struct to which only one side adds a field is another struct."""
+    own = np.dtype([*_kernel_library.STRUCTS["Plan"].descr, ("has_l2", "i8")])
+    structs = _kernel_library.STRUCTS | {"Plan": own}
+    monkeypatch.setattr(_kernel_library, "STRUCTS", structs)
+
+    _, status = _kernel_library._loaded.__wrapped__(None)
+
+    assert "(offset, bytes) of Plan are (0, 160), not (0, 168)" in status
+
+
+@pytest.mark.parametrize("names", ["OPTIMIZERS", "KINDS", "LINKS"])
+def test_a_name_that_the_kernel_lacks_is_refused(names, table, monkeypatch):
+    """A number without a branch must not train by another branch."""
+    monkeypatch.setattr(
+        _compiled_epoch, names, (*["other"] * 99, *getattr(_compiled_epoch, names))
+    )
+    network = MLPClassifier(**BASE, random_state=0)
+
+    with pytest.warns(SkTuneWarning, match="The kernel lacks the loss, the optimizer or"):
+        (trained,) = train([Fit(estimator=network, X=table[0], y=table[1])])
+
+    assert (trained.status, trained.engine) == ("trained", "alone")
 
 
 def test_versions_name_the_kernel_in_use(capsys):
@@ -92,7 +133,7 @@ def test_versions_name_the_kernel_in_use(capsys):
 
     assert f"torch: {torch.__version__}" in shown
     assert f"in use: {kernel_status()}" in shown
-    assert kernel_status() in _kernel._levels()
+    assert kernel_status() in _kernel_library._levels()
 
 
 BASE = {"hidden_layer_sizes": (9, 33), "max_epochs": 3, "batch_size": 20}
@@ -495,7 +536,7 @@ def test_each_library_trains_convolutions_as_torch_does(
     params = {"n_channels": 5, "width": 9, "dtype": "float64", **BASE, **params}
     del params["hidden_layer_sizes"]
     fits = _fits(CNNClassifier(**params), X[n_dims], y)
-    for level in reversed(_kernel._levels()):
+    for level in reversed(_kernel_library._levels()):
         monkeypatch.setenv(VARIABLE, level)
 
         _assert_close(*_both(fits, monkeypatch))
@@ -599,7 +640,7 @@ def test_each_library_trains_as_torch_does(table, monkeypatch):
     X, y = table
     net = MLPClassifier(**BASE, dropout=0.2, dtype="float64", random_state=0)
     fit = Fit(estimator=net, X=X, y=y, monitor=np.arange(9), seed=1)
-    for level in reversed(_kernel._levels()):
+    for level in reversed(_kernel_library._levels()):
         monkeypatch.setenv(VARIABLE, level)
         assert kernel_status() == level
 

@@ -32,7 +32,7 @@ from sk_tune.augment import (
     as_augmentations,
 )
 from sk_tune.engine import Fit, fitted_estimator, train
-from sk_tune.fleets._kernel import VARIABLE
+from sk_tune.fleets._kernel_library import VARIABLE
 from sk_tune.nets import ACTIVATIONS
 
 TOLERANCE = 1e-9

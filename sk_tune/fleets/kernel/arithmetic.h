@@ -118,7 +118,7 @@ static inline __attribute__((always_inline)) V NAME(function)(int64_t function, 
                                                               REAL number, V *slope) {
     V e, y, s;
     I above = x > 0;
-    switch (function) {
+    switch ((enum function)function) {
     case TANH:
         e = NAME(expm1)(2 * NAME(magnitude)(x));
         y = e / (e + 2);
@@ -150,8 +150,9 @@ static inline __attribute__((always_inline)) V NAME(function)(int64_t function, 
         y = s / (s + 2);
         *slope = y + x * (1 + y) * 2 / (s + 2) * e / (1 + e);
         return x * y;
-    default: /* LEAKY_RELU */
-        *slope = NAME(select)(above, (V){0} + 1, (V){0} + number);
-        return x * *slope;
+    case RELU:
+    case LEAKY_RELU: break;
     }
+    *slope = NAME(select)(above, (V){0} + 1, (V){0} + number);
+    return x * *slope;
 }

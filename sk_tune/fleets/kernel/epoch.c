@@ -17,6 +17,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,7 @@
 #define FAILED_TARGET 2
 #define FAILED_PLACE 3
 #define FAILED_BATCH 4
+#define FAILED_NAME 5
 
 enum kind {
     LINEAR, ACTIVATION, DROPOUT, LAYER_NORM, BATCH_NORM, BRANCH, JOIN, TABLE, MEMBERS, SCALE,
@@ -259,13 +261,64 @@ static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
     return atomic_load(&call->failed);
 }
 
-/* What whoever calls must have in mind: it changes with the meaning of the structs. */
-int sk_tune_form(void) { return 5; }
+/* ABI version; raise it when the meaning of a struct or of a number for a name changes. */
+int sk_tune_form(void) { return 6; }
+
+/* Where each field of the structs lies, for the caller to compare with its own. */
+typedef struct {
+    const char *name;
+    int64_t offset, size;
+} Field;
+#define WHOLE(type) {#type, 0, sizeof(type)}
+#define FIELD(type, part, name) \
+    {#type "." #name, offsetof(type, part name), sizeof(((type *)0)->part name)}
+#define L(name) FIELD(Layer, , name)
+#define R(name) FIELD(Parameter, , name)
+#define P(name) FIELD(Plan, , name)
+#define T(name) FIELD(Plan, table., name)
+#define N(name) FIELD(Network, , name)
+static const Field LAYOUT[] = {
+    WHOLE(Layer), L(kind), L(n_in), L(n_out), L(n_members), L(n_lines), L(parameter), L(buffer),
+    L(option), L(number), L(momentum), L(n_before), L(n_places), L(n_cells), L(n_run), L(n_around),
+    L(cells), L(inner), L(counts),
+    WHOLE(Parameter), R(n_matrices), R(n_rows), R(n_columns), R(is_turned), R(is_penalised),
+    R(n_inner),
+    WHOLE(Plan), P(layers), P(parameters), T(columns), T(n_numbers), T(n_bins), T(size),
+    T(n_categories), T(category_size), P(n_members), P(link), P(n_layers), P(n_parameters), P(loss),
+    P(optimizer), P(nesterov), P(first), P(most_samples), P(has_dropout), P(has_penalty),
+    P(has_clip),
+    WHOLE(Network), N(X), N(y), N(weight), N(order), N(batches), N(rates), N(keys), N(thresholds),
+    N(scales), N(parts), N(buffers), N(losses), N(outputs), N(sums), N(monitor_X), N(monitor_y),
+    N(monitor_weight), N(monitor_order), N(n_samples), N(n_batches), N(n_steps), N(first_step),
+    N(loss_stride), N(n_per_epoch), N(n_before), N(n_monitor_data), N(n_monitored), N(momentum),
+    N(beta_2), N(eps), N(decay), N(smoothing), N(l1), N(clip)};
+
+const Field *sk_tune_layout(int64_t *n_fields) {
+    *n_fields = sizeof(LAYOUT) / sizeof(LAYOUT[0]);
+    return LAYOUT;
+}
+
+static int is_below(int64_t number, int64_t end) { return number >= 0 && number < end; }
+
+/* Whether each number for a name stands for something. */
+static int is_known(const Plan *plan) {
+    int is_valid = is_below(plan->loss, HUBER + 1) && is_below(plan->link, SOFTMAX + 1) &&
+                   is_below(plan->optimizer, RMSPROP + 1);
+    for (int64_t l = 0; l < plan->n_layers && is_valid; l++) {
+        const Layer *layer = plan->layers + l;
+        int64_t n_options = layer->kind == ACTIVATION   ? MISH + 1
+                            : layer->kind == RECURRENCE ? RNN_RELU + 1
+                                                        : INT64_MAX;
+        is_valid = is_below(layer->kind, FLATTEN + 1) && is_below(layer->option, n_options);
+    }
+    return is_valid;
+}
 
 /* Train networks, or predict: `positions` are then not needed, and batches are what is computed
  * at a time. */
 int sk_tune_run(const Plan *plan, const Network *networks, int64_t n_networks,
                 const int32_t *positions, int64_t predicts, int64_t is_double, int64_t n_threads) {
+    if (!is_known(plan)) return FAILED_NAME;
     Call call = {.plan = plan,
                  .networks = networks,
                  .positions = positions,

@@ -57,19 +57,26 @@ static REAL NAME(numbers)(int64_t kind, const REAL *x, const REAL *t, int64_t n,
     REAL loss = 0, factor = share / n;
     for (int64_t j = 0; j < n; j++) {
         REAL d = x[j] - t[j], size = FABS(d);
-        if (kind == BINARY_CROSS_ENTROPY) {
+        switch ((enum loss)kind) {
+        case CROSS_ENTROPY: break; /* See classes. */
+        case BINARY_CROSS_ENTROPY: {
             REAL target = t[j] * (1 - s) + s / 2, small = EXP(-FABS(x[j]));
             loss += (x[j] > 0 ? x[j] : 0) - x[j] * target + LOG1P(small);
             d = (x[j] >= 0 ? 1 : small) / (1 + small) - target;
-        } else if (kind == SQUARED) {
+            break;
+        }
+        case SQUARED:
             loss += d * d;
             d *= 2;
-        } else if (kind == ABSOLUTE) {
+            break;
+        case ABSOLUTE:
             loss += size;
             d = d > 0 ? 1 : d < 0 ? -1 : d;
-        } else {
+            break;
+        case HUBER:
             loss += size < 1 ? d * d / 2 : size - (REAL)0.5;
             d = d > 1 ? 1 : d < -1 ? -1 : d;
+            break;
         }
         dy[j] = d * factor;
     }
@@ -222,8 +229,8 @@ static void NAME(restrain)(const NAME(Worker) *own) {
     for (int64_t i = 0; i < own->n_numbers; i++) g[i] *= (REAL)factor;
 }
 
-/* A step of the optimizer, as in torch.optim. */
-static void NAME(update)(const NAME(Worker) *own) {
+/* A step of the optimizer, as in torch.optim.  0 or what failed. */
+static int NAME(update)(const NAME(Worker) *own) {
     const Plan *plan = own->plan;
     const Network *network = own->network;
     REAL *restrict p = own->p, *restrict g = own->g, *restrict m = own->m, *restrict v = own->v;
@@ -232,7 +239,9 @@ static void NAME(update)(const NAME(Worker) *own) {
     REAL rate = (REAL)lr, momentum = (REAL)network->momentum, eps = (REAL)network->eps;
     REAL decay = (REAL)network->decay, beta = (REAL)network->beta_2;
     REAL new_1 = (REAL)(1 - network->momentum), new_2 = (REAL)(1 - network->beta_2);
-    if (plan->optimizer == ADAM || plan->optimizer == ADAMW) {
+    switch ((enum optimizer)plan->optimizer) {
+    case ADAM:
+    case ADAMW: {
         REAL left = plan->optimizer == ADAMW ? (REAL)(1 - lr * network->decay) : 1;
         REAL added = plan->optimizer == ADAMW ? 0 : decay;
         /* Both sides of torch's quotient times the root: a division less. */
@@ -245,21 +254,27 @@ static void NAME(update)(const NAME(Worker) *own) {
             v[i] = beta * v[i] + new_2 * own_g * own_g;
             p[i] = own_p - size * (m[i] / (SQRT(v[i]) + least));
         }
-    } else if (plan->optimizer == SGD) {
+        return 0;
+    }
+    case SGD: {
         int is_ahead = plan->nesterov && network->momentum > 0;
         for (int64_t i = 0; i < n; i++) {
             REAL own_g = g[i] + decay * p[i];
             m[i] = momentum * m[i] + own_g;
             p[i] -= rate * (is_ahead ? own_g + momentum * m[i] : m[i]);
         }
-    } else { /* RMSPROP: m is the mean of squares, v the buffer of the momentum. */
+        return 0;
+    }
+    case RMSPROP: /* m is the mean of squares, v the buffer of the momentum. */
         for (int64_t i = 0; i < n; i++) {
             REAL own_g = g[i] + decay * p[i];
             m[i] = beta * m[i] + new_2 * own_g * own_g;
             v[i] = momentum * v[i] + own_g / (SQRT(m[i]) + eps);
             p[i] -= rate * v[i];
         }
+        return 0;
     }
+    return FAILED_NAME;
 }
 
 /* Judge a network by the samples that are looked at after an epoch.  0 or what failed. */
@@ -294,7 +309,8 @@ static int NAME(train_batch)(NAME(Worker) *own, const int64_t *order, int64_t n,
     if (failed) return failed;
     NAME(backward)(own);
     NAME(restrain)(own);
-    NAME(update)(own);
+    failed = NAME(update)(own);
+    if (failed) return failed;
     return (n_before + 1) % network->n_per_epoch ? 0 : NAME(look)(own, sums + n_sums);
 }
 

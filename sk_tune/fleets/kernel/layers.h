@@ -442,7 +442,7 @@ static int NAME(forward)(NAME(Worker) *own, const REAL *X, int64_t n_samples,
     for (int64_t l = 0; l < own->plan->n_layers; l++) {
         const Layer *layer = own->plan->layers + l;
         const NAME(Slot) *slot = own->slots + l;
-        switch (layer->kind) {
+        switch ((enum kind)layer->kind) {
         case LINEAR: NAME(linear)(own, layer, slot); break;
         case ACTIVATION: NAME(activation)(own, layer, slot); break;
         case DROPOUT: NAME(dropout)(own, layer, slot); break;
@@ -450,6 +450,7 @@ static int NAME(forward)(NAME(Worker) *own, const REAL *X, int64_t n_samples,
         case BATCH_NORM:
             if (NAME(batch_norm)(own, layer, slot)) return FAILED_BATCH;
             break;
+        case BRANCH: break;
         case JOIN: NAME(join)(own, layer, slot); break;
         case TABLE: NAME(table)(own, layer, slot); break;
         case MEMBERS: NAME(members)(own, layer, slot); break;
@@ -473,7 +474,7 @@ static void NAME(backward)(NAME(Worker) *own) {
         const NAME(Slot) *slot = own->slots + l;
         int64_t size = own->n * NAME(whole)(layer->n_out);
         int is_first = l == own->plan->first;
-        switch (layer->kind) {
+        switch ((enum kind)layer->kind) {
         case LINEAR: NAME(linear_backward)(own, layer, slot, is_first); break;
         case ACTIVATION: NAME(activation_backward)(own, layer, slot); break;
         case DROPOUT: NAME(dropout_backward)(own, layer); break;
@@ -485,6 +486,8 @@ static void NAME(backward)(NAME(Worker) *own) {
                 own->dy[i] += own->slots[layer->option].kept[i];
             break;
         case TABLE: NAME(table_backward)(own, layer, slot); break;
+        case STEPS:
+        case IMAGES: break; /* They have no parameters, and come first. */
         case MEMBERS: NAME(members_backward)(own, layer); break;
         case SCALE: NAME(scale_backward)(own, layer, slot); break;
         case RECURRENCE: NAME(recurrence_backward)(own, layer, slot, is_first); break;
