@@ -260,7 +260,7 @@ class _Loop:
         for epoch in range(n_epochs):
             self._record("train", *self.epoch(train, epoch))
             if monitor is not None:
-                self._record("monitor", *self.evaluate(monitor)[:2])
+                self._record("monitor", *self.watch(monitor)[:2])
             if valid is None:
                 self.best_epoch = epoch + 1
                 continue
@@ -272,6 +272,13 @@ class _Loop:
                 self.best_weights = copied(self.module)
             if n_waited >= self.params["patience"]:
                 break
+
+    def watch(self, monitor: Samples) -> Any:
+        """Evaluate samples that change no weight, whatever the forward pass writes to."""
+        before = copied(self.module)
+        evaluated = self.evaluate(monitor)
+        self.module.load_state_dict(before)
+        return evaluated
 
     def _record(self, name: str, loss: float, score: float) -> None:
         self.curves[name + "_loss"].append(loss)
@@ -390,7 +397,7 @@ def train(
     module.load_state_dict(loop.best_weights or last)
     predictions = None
     if watched is not None:
-        predictions = targets.decode(loop.evaluate(watched)[2]).numpy()
+        predictions = targets.decode(loop.watch(watched)[2]).numpy()
     state = loop.optimizer.state
     return Reference(
         curves=dict(loop.curves),

@@ -25,8 +25,10 @@ FOLDER = Path(__file__).parent
 COMPILERS = ("cc", "gcc", "clang")
 # With these flags, results with infinities and NaN are those of torch, and a name of an
 # enum without a branch is an error.
-FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-pthread")
-FLAGS += ("-Werror=switch",)
+FLAGS = (
+    *("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-pthread"),
+    "-Werror=switch",
+)
 # Instruction sets of each kind of processor, the smallest first.
 LEVELS = {
     "x86_64": ("x86-64-v3", "x86-64-v4"),
