@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Rungs that nobody waits for: each result that comes says what a free worker trains next.
+"""Asynchronous rungs: each result determines the next training of a free worker.
 
-Who is promoted is decided by :mod:`sk_tune.schedule`; here candidates are handed out and
-their scores taken back.
+:mod:`sk_tune.schedule` decides on promotions; this module hands out candidates and returns
+their scores.
 """
 
 import itertools
@@ -23,16 +23,15 @@ from sk_tune.search._rounds import Rounds
 from sk_tune.search._time_budget import SLOWER
 from sk_tune.space import Candidate
 
-# A worker is given at once what takes at least so long, if there is enough to do.
+# Least time of the candidates that a worker gets at once, if there are enough of them.
 _SECONDS_PER_GROUP = 1.0
 
 
 def climbs_asynchronously(search: Any, resource: str) -> bool:
     """Return whether a search is to climb its rungs without waiting, and can.
 
-    It cannot where scikit-learn's tasks have a form that is not known. `resource` is what
-    the rungs grant more of; ValueError is raised unless that is the epochs of a network,
-    and if a race is to stop candidates.
+    It cannot if scikit-learn's tasks have an unknown form. Raises ValueError unless
+    `resource` is the epochs of a network, and if a race may stop candidates.
     """
     if not search.asynchronous:
         return False
@@ -160,7 +159,7 @@ class AsynchronousRungs:
         self._top = max(climb.bracket.rungs[-1].n_resources for climb in climbs)
 
     def climb(self) -> None:
-        """Train and evaluate until nothing is left, or the time is up."""
+        """Train and evaluate all candidates, or until the time is up."""
         self._climb_all()
         if not (self._rounds.is_over or self._session.time.is_shortened):
             return
@@ -228,11 +227,11 @@ class AsynchronousRungs:
             self._session.time.n_epochs_ahead = max(granted, default=0)
 
     def _next_group(self, n_workers: int) -> list[_Started]:
-        """Start what a free worker is to train: one candidate, or several that are short.
+        """Start the candidates for a free worker: one, or several with few epochs.
 
         A fleet of many networks takes little longer than one of few.  Towards the end of
-        the new candidates groups become small, so that there is something for each worker;
-        one worker has candidates one by one, for results that do not depend on the time.
+        the new candidates groups become small, so that each worker gets some; a single
+        worker gets one candidate at a time, so that results do not depend on the time.
         """
         self._shrink_to_time(n_workers)
         n_new = sum(climb.bracket.n_new for climb in self._climbs)
@@ -250,7 +249,7 @@ class AsynchronousRungs:
             started.is_needed = self._is_needed(started)
             group.append(started)
             if not self._session.time.times.n_calls:
-                # How long that takes is not known yet.
+                # Its time is unknown yet.
                 break
             self._shrink_to_time(n_workers)
         return group
@@ -282,7 +281,7 @@ class AsynchronousRungs:
         return job.rung == 0 == top and max(ends) > left and budget.is_early
 
     def _is_needed(self, started: _Started) -> bool:
-        """Return whether a candidate has the rest of the time, and counts if it is cut."""
+        """Return whether a candidate gets the rest of the time and counts if it is cut."""
         is_best = started.job.rung > 0 and not self._running and not self._ready
         is_short = self._session.time.is_shortened
         return is_best and is_short and not self._rounds.n_full(self._top)
@@ -307,7 +306,7 @@ class AsynchronousRungs:
         return {**started.candidate, self._session.options.resource: n_resources}
 
     def _ask(self, stream: FitStream, group: Sequence[_Started], n_pieces: int) -> None:
-        """Ask for what candidates have to train next, together, by some workers."""
+        """Request the next trainings of candidates, together, from some workers."""
         asking: list[_Started] = []
         for started in group:
             started.step = next(started.steps, ())
@@ -344,7 +343,7 @@ class AsynchronousRungs:
             self._ask(stream, [started], 1)
 
     def _take(self, ended: Sequence[_Started]) -> None:
-        """Evaluate candidates that are trained, and let their brackets know."""
+        """Evaluate trained candidates and report their scores to the brackets."""
         more = {n: [started.columns[n] for started in ended] for n in ended[0].columns}
         candidates = [self._params(started) for started in ended]
         n_tasks = len(ended) * self._search.n_splits_
@@ -380,10 +379,10 @@ class AsynchronousRungs:
             times.note(started.n_epochs, seconds / self._n_workers, [folds])
 
     def _seconds(self, group: Sequence[_Started]) -> float:
-        """Return about how long candidates take on all folds in one worker."""
+        """Return the expected seconds of candidates on all folds in one worker."""
         return self._seconds_of(sum(started.n_epochs for started in group))
 
     def _seconds_of(self, n_epochs: float) -> float:
-        """Return about how long some epochs take on all folds in one worker."""
+        """Return the expected seconds of epochs on all folds in one worker."""
         times = self._session.time.times
         return self._n_workers * times.seconds(1, n_epochs) if times.n_calls else 0.0

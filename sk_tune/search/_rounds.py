@@ -100,7 +100,7 @@ def refuse_searched(resource: str, searched: Iterable[str]) -> None:
 def smallest_samples(n_folds: int, n_classes: int) -> int:
     """Return the least samples of a rung: enough that folds have some of each class.
 
-    `n_classes` is 1 for what is no classifier.
+    `n_classes` is 1 unless the estimator is a classifier.
     """
     # Two of each class in the samples of a fold, as scikit-learn has it.
     return 2 * n_folds * n_classes
@@ -109,8 +109,8 @@ def smallest_samples(n_folds: int, n_classes: int) -> int:
 def best_of_most(refit: Any, refit_metric: str, results: Mapping[str, Any]) -> int:
     """Return the best result row with a score among those given most, for scikit-learn.
 
-    In one bracket those are the candidates of the last rung.  A callable `refit` chooses
-    itself.
+    In one bracket these are the candidates of the last rung.  A callable `refit` chooses
+    by itself.
     """
     if callable(refit):
         return int(BaseSearchCV._select_best_index(refit, refit_metric, results))
@@ -167,9 +167,9 @@ class Rounds:
         is_sequential: bool = True,
         task_id: int | None = None,
     ) -> Iterator[Any]:
-        """Tell scikit-learn's callbacks of a part of the search, which one may end.
+        """Report a part of the search to scikit-learn's callbacks, which may end it.
 
-        `n_subtasks` is None if nobody knows how many parts there are in it.
+        `n_subtasks` is the number of its parts, None if unknown.
         """
         subcontext = context.subcontext(
             task_name=name,
@@ -202,7 +202,7 @@ class Rounds:
         return not self.was_stopped
 
     def n_full(self, n_resources: int) -> int:
-        """Return how many candidates have a score after all of the resources."""
+        """Return the number of candidates with a score after all resources."""
         if "n_resources" not in self.results:
             return 0
         has_all = np.asarray(self.results["n_resources"]) >= n_resources
@@ -212,7 +212,7 @@ class Rounds:
     def in_time(
         self, candidates: Sequence[Candidate], ladder: Ladder, position: int
     ) -> Sequence[Candidate]:
-        """Return the first of the promoted candidates, as many as a rung has time for."""
+        """Return the first promoted candidates, for which a rung has time."""
         n = ladder.begin(position, len(candidates)) if candidates else 0
         if position and n < len(candidates):
             n_epochs = self.n_epochs_left([], ladder.rungs[position - 1].n_resources)
@@ -266,7 +266,7 @@ class Rounds:
     def _finishing_from(
         self, ladder: Ladder, position: int, candidates: Sequence[Candidate]
     ) -> int | None:
-        """Return the epochs of the best candidate if it has the rest of the time."""
+        """Return the epochs of the best candidate if it gets the rest of the time."""
         is_last = position == len(ladder.rungs) - 1
         if not (ladder.is_needed and position and is_last and len(candidates) == 1):
             return None
@@ -275,7 +275,7 @@ class Rounds:
     def _end_rung(
         self, ladder: Ladder, position: int, n_before: int, n_candidates: int
     ) -> None:
-        """Take note of the candidates without results, and let the best one be promoted."""
+        """Count the epochs of candidates without results; shape the rungs above."""
         budget, outcomes = self._budget, self._session.outcomes
         rows = range(n_before, self.n_candidates)
         done = [row for row in rows if not was_left_out(outcomes[row])]
@@ -299,7 +299,7 @@ class Rounds:
         self._session.n_epochs_left_out += n_epochs
 
     def n_epochs_left(self, folds: Sequence[FoldOutcome], before: int) -> int:
-        """Return the epochs to the end of a candidate that had some on all folds."""
+        """Return the epochs that a candidate lacks on all folds; 0 if it has none."""
         options, n_splits = self._session.options, self._search.n_splits_
         granted = [outcome.n_granted or before for outcome in folds]
         granted += [before] * (n_splits - len(granted))
@@ -403,10 +403,9 @@ class Rounds:
         more_results: Mapping[str, Sequence[Any]],
         callback_ctx: Any,
     ) -> list[float]:
-        """Evaluate candidates that were trained ahead, however late; return their scores.
+        """Evaluate candidates that were trained before, however late; return their scores.
 
-        `works` are what was trained for the folds of each, `more_results` further columns
-        of ``cv_results_``.
+        `works` are their trained folds, `more_results` further columns of ``cv_results_``.
         """
         self._session.ahead = {
             (k, work.task.fold): work
@@ -425,9 +424,9 @@ class Rounds:
     def tell(
         self, tell: Callable[..., object], candidates: Sequence[Candidate], *given: int
     ) -> None:
-        """Tell a sampler what candidates of the last call scored, which had so much.
+        """Report the scores of the last call to a sampler, with their resources.
 
-        Not of what Ctrl-C or the time left out, which is no failure.
+        Candidates that Ctrl-C or the time left out are not failures and not reported.
         """
         scores = self.scores[self._first_of_call :]
         outcomes = self._session.outcomes[self._first_of_call :]
@@ -468,7 +467,7 @@ class Rounds:
         scores = self.scores
         best = best_first(scores, self.level and self.results[self.level])
         if best:
-            # What the refit of a candidate takes that is no network, by its fits.
+            # The refit of an estimator that is not a network is estimated by its fits.
             row, seconds = best[0], 0.0
             if "mean_fit_time" in self.results and "std_fit_time" in self.results:
                 seconds = self.results["mean_fit_time"][row]
@@ -493,7 +492,7 @@ class Rounds:
         return f"{text} {preposition} {resources_text(resource, n_resources)}"
 
     def _slowness(self) -> float:
-        """Return how much longer the best candidate of this rung takes than the mean."""
+        """Return the fit time of the best candidate of this rung divided by the mean."""
         best = best_first(self.scores[self._first_of_call :])
         seconds = np.asarray(self.results.get("mean_fit_time", ()))[self._first_of_call :]
         if not best or not np.nanmean(seconds) > 0:
@@ -509,7 +508,7 @@ class Rounds:
             return
         done = 0
         while done < n_candidates:
-            # One candidate tells how long others take, however short the budget.
+            # One candidate is evaluated first, to estimate the time of others.
             size = 1
             if self._session.has_complete_candidate and self._budget.times.n_calls:
                 if ladder is None:

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The rungs of a search as its time budget allows, and what the budget left out.
+"""The rungs of a search under a time budget, and a sentence on candidates without time.
 
-Fewer candidates enter a bracket, such that one of them at least is expected to have all
-resources in time.
+Fewer candidates enter a bracket, so that at least one is expected to have all resources in
+time.
 """
 
 import math
@@ -24,14 +24,14 @@ _SHARE_OF_SECOND = 0.25
 
 
 class Ladder:
-    """The rungs of a bracket, with as many candidates as there is time for.
+    """The rungs of a bracket, with fewer candidates if the time is too short.
 
-    One candidate at least is to have all resources in time.  `rungs` are those of the plan
-    until the time is too short for them.  A rung with n candidates promotes
+    At least one candidate is to have all resources in time.  `rungs` follow the plan until
+    the time is too short for it.  A rung with n candidates promotes
     ``promoted(n)``, at least one; `goes_on` says that it trains only the resources that it
     adds, and `refit_grows` that the refit takes longer with more of them.  If no candidate
-    can have all resources and `can_lower` is true, the best one has as many as possible:
-    networks with `can_cut` are trained until the time is up, others up to a lower rung.
+    can have all resources and `can_lower` is true, the best one has the most possible:
+    networks with `can_cut` train until the time is up, other estimators up to a lower rung.
     """
 
     def __init__(
@@ -54,18 +54,18 @@ class Ladder:
         self.is_needed = can_lower and can_cut
         # Resources that one candidate is expected to have in the end.
         self._reach = rungs[-1].n_resources
-        # How much longer the best candidate takes than the mean.
+        # Seconds of the best candidate divided by the mean.
         self.slowness = 1.0
         self._set_ahead()
 
     def units(self, rungs: Sequence[Rung] | None = None) -> list[int]:
-        """Return the resources that each rung trains, as far as there is time for them."""
+        """Return the resources that each rung trains within the expected time."""
         rungs = self.rungs if rungs is None else rungs
         granted = [replace(r, n_resources=min(r.n_resources, self._reach)) for r in rungs]
         return new_resources(granted, goes_on=self._goes_on)
 
     def begin(self, position: int, n_candidates: int) -> int:
-        """Return how many of the promoted candidates a rung has; 0 if there is no time."""
+        """Return the number of promoted candidates with time for a rung."""
         if not self._budget.is_limited or not self._budget.times.n_calls or not position:
             return n_candidates
         n_in_time = min(self._most(position, 0, n_candidates), n_candidates)
@@ -75,7 +75,7 @@ class Ladder:
         if n_in_time > 1:
             self._shape(position, n_in_time)
             return n_in_time
-        # The best one is promoted to the last rung at once, or as far as possible.
+        # The best candidate goes to the last rung at once, or to the highest possible one.
         last = [replace(rung, n_candidates=1) for rung in self.rungs[position:]]
         if n_in_time or self._can_cut:
             self.rungs[position:] = last[-1:]
@@ -87,7 +87,7 @@ class Ladder:
         return 0
 
     def part(self, position: int, n_done: int, n_candidates: int) -> int:
-        """Return how many candidates to evaluate next on a rung; 0 if it is to end."""
+        """Return the number of candidates in the next call on a rung; 0 ends the rung."""
         budget, times = self._budget, self._budget.times
         is_first = not position and times.n_calls == 1
         if not position and self._can_lower:
@@ -105,7 +105,7 @@ class Ladder:
         return max(0, min(n_in_time - n_done, budget.share(times.seconds_each(units))))
 
     def n_promoted(self, position: int) -> int:
-        """Return how many candidates a rung promotes."""
+        """Return the number of candidates that a rung promotes."""
         upper = self.rungs[position + 1 :]
         return upper[0].n_candidates if upper else 0
 
@@ -116,7 +116,7 @@ class Ladder:
             self._shape(position, max(1, n_done))
 
     def seconds_of_best(self, position: int) -> float:
-        """Return how long one candidate takes after a rung, until the end of the last."""
+        """Return the expected seconds of one candidate after a rung."""
         times = self._budget.times
         return self._seconds(position, 1, 1) if times.n_calls > 1 else 0.0
 
@@ -129,14 +129,14 @@ class Ladder:
         self.rungs[position:] = upper
 
     def _most(self, position: int, n_done: int, n_candidates: int) -> int:
-        """Return how many candidates a rung may have; below `n_done` if not even those."""
+        """Return the most candidates of a rung; below `n_done` if these take too long."""
         counts = range(max(1, n_done), n_candidates + 1)
         left = self._budget.left / SLOWER
         n = bisect_right(counts, left, key=lambda n: self._seconds(position, n_done, n))
         return counts.start - 1 + n
 
     def _seconds(self, position: int, n_done: int, n_candidates: int) -> float:
-        """Return how long the bracket takes if a rung has some candidates in the end."""
+        """Return the expected seconds of the bracket if a rung has `n_candidates`."""
         times = self._budget.times
         upper = with_candidates(self.rungs[position:], n_candidates, self._promoted)
         units = self.units([*self.rungs[:position], *upper])[position:]
@@ -183,7 +183,7 @@ def was_left_out(folds: Sequence[FoldOutcome]) -> bool:
 
 
 def shortfall(search: Any, rounds: Any) -> str:
-    """Return what the time budget of a search left out of its plan, "" if nothing."""
+    """Return a sentence on the part of a plan without time, "" if all was done."""
     session = search._session
     budget = session.time
     if not (budget.is_shortened or budget.is_late):
@@ -210,7 +210,7 @@ def shortfall(search: Any, rounds: Any) -> str:
 
 
 def _reached(search: Any, rounds: Any) -> str:
-    """Return how many candidates had all resources, or how many the best one had."""
+    """Return the number of candidates with all resources, or the most resources."""
     if rounds.level is None:
         return ""
     n_resources, top = rounds.results["n_resources"], search._full_resources
@@ -225,7 +225,7 @@ def _reached(search: Any, rounds: Any) -> str:
 
 
 def _seconds_for(search: Any, plan: SearchPlan) -> int:
-    """Return about how long a plan takes, rounded up to two digits."""
+    """Return the expected seconds of a plan, rounded up to two digits."""
     session, has_rungs = search._session, granted_resource(search) is not None
     budget, top, seconds = session.time, 0, 0.0
     for planned in plan.rounds:

@@ -71,11 +71,11 @@ class CallTimes:
         self.n_calls += 1
 
     def seconds_each(self, units: float) -> float:
-        """Return about how long a candidate takes in a call like the latest one."""
+        """Return the expected seconds of a candidate in a call like the latest one."""
         return self.seconds(self._n_latest, units) / self._n_latest
 
     def seconds(self, n_candidates: int, units: float) -> float:
-        """Return about how long a call takes."""
+        """Return the expected seconds of a call."""
         sizes = sorted(self._training)
         per_unit = [self._training[size][0] / self._training[size][1] for size in sizes]
         known = float(np.interp(n_candidates, sizes, np.maximum.accumulate(per_unit)))
@@ -148,24 +148,24 @@ class TimeBudget:
         return self.end - time.monotonic() - SLOWER * seconds
 
     def with_refit(self, seconds: float, n_epochs: float) -> float:
-        """Return how long a search takes whose candidates take `seconds`."""
+        """Return the expected time of a search, given the `seconds` of its candidates."""
         n_epochs = max(n_epochs, self._refit.n_epochs)
         return SLOWER * (seconds + self._refit.once + n_epochs * self._refit.per_epoch)
 
     def n_in_time(self) -> int:
-        """Return how many candidates of a search without rungs to evaluate next."""
+        """Return the number of candidates in the next call of a search without rungs."""
         left, each = self.left, self.times.seconds_each(1)
         return 0 if left < each else self.share(each)
 
     def share(self, seconds_each: float) -> int:
-        """Return how many candidates use half of the time left or a tenth of the budget."""
+        """Return the number of candidates for half of the time left or a tenth of all."""
         left = self.left
         share = min(left, max(_SHARE_OF_BUDGET * self.seconds, left / 2))
         return max(1, int(share / max(seconds_each, 1e-9)))
 
     @property
     def is_early(self) -> bool:
-        """Whether the time to find the best candidate, which has the rest, is not over."""
+        """Whether there is time to try candidates before the best one gets the rest."""
         share = (time.monotonic() - self._start) / self.seconds
         return share < 1 - SHARE_OF_BEST
 
@@ -241,7 +241,7 @@ class TimeBudget:
     def measure_refit(
         self, row: int, best_epoch: int | None, seconds_of_fit: float, units: int = 0
     ) -> None:
-        """Find out what the refit of the best candidate takes.
+        """Measure the time of the refit of the best candidate.
 
         If it is not a network, each of its fits took `seconds_of_fit`, which grow with the
         `units` of the resource if there are any.
@@ -277,7 +277,7 @@ class TimeBudget:
         if known is not None:
             if not self._is_cold:
                 return known
-            # What was measured first may have had to wait for imports.
+            # The first measurement may have had to wait for imports.
             self._is_cold = False
             return min(known, self._measured(fit, 1, known))
         if self.seconds_measuring > _SHARE_TO_MEASURE * self.seconds:
@@ -286,7 +286,7 @@ class TimeBudget:
         return self._measured(fit, _N_MEASUREMENTS)
 
     def _measured(self, fit: Fit, n_times: int, most: float = math.inf) -> float:
-        """Return the seconds of an epoch alone; more than was spent if that is too long."""
+        """Return the seconds of an epoch alone; an upper estimate if it was stopped."""
         # A seed is given, so that nothing is drawn from torch's generator.
         fit = replace(
             fit, n_epochs=1, seed=0, monitor=None, state=None,
@@ -310,9 +310,9 @@ class TimeBudget:
         return seconds if math.isfinite(seconds) else _LONGER * (now - start)
 
     def warn_if_cut(self, shortfall: str) -> str:
-        """Return what the search did not do in its time, and warn of it.
+        """Return sentences on the omitted parts of the search, and warn of them.
 
-        `shortfall` says so of candidates.
+        `shortfall` is the sentence on its candidates.
         """
         budget = (
             f"The time budget of {seconds_text(self.seconds)}" if self.is_limited else ""
