@@ -16,7 +16,7 @@ import sklearn
 from sk_tune._files import replaced_file
 from sk_tune._text import bytes_text, counted, listed, nearest
 from sk_tune.cli._output import SavedModel, load_model, usage_text, write_report
-from sk_tune.cli._printing import in_options, labelled, score_lines
+from sk_tune.cli._printing import labelled, print_answer
 from sk_tune.cli._tables import NO_NAME, read_parts
 from sk_tune.engine import FitStore
 from sk_tune.exceptions import OptionError, SkTuneWarning, StoreError, TableError
@@ -122,7 +122,6 @@ def report(folder: Path, output: Path | None) -> None:
     except ValueError as error:
         raise OptionError(str(error)) from None
     saved = load_model(folder)
-    auto = saved.model
     if not folder.is_dir():  # The file of the model was given.
         folder = folder.parent.parent if folder.parent.name == "model" else folder.parent
     try:
@@ -131,11 +130,8 @@ def report(folder: Path, output: Path | None) -> None:
     except (OSError, ValueError, LookupError, TypeError):
         title = saved.target
     path = folder / "report.html" if output is None else output
-    written = write_report(auto, path, title, usage_text(folder))
-    print("\n".join(score_lines(list(auto.scores_.values()), auto.scoring_)))
-    print()
-    print(labelled("Metric", auto.scoring_reason_))
-    print(labelled("Verdict", in_options(auto.verdict_)))
+    written = write_report(saved.model, path, title, usage_text(folder))
+    print_answer(saved.model)
     print(labelled("Written", str(written)))
 
 

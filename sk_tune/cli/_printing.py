@@ -130,7 +130,7 @@ def print_problem(
 
 
 def print_outcome(auto: Any, seconds: float) -> None:
-    """Print the models, their scores, the verdict and the findings."""
+    """Print the number of models, findings and the answer."""
     trained = counted(auto.n_trials_, "model")
     print(labelled("Trained", f"{trained} in each fold; {seconds:.0f} s in all"))
     for family, reason in auto.failures_.items():
@@ -140,6 +140,11 @@ def print_outcome(auto: Any, seconds: float) -> None:
             print(labelled("Leak", f"{finding.message} {in_options(finding.remedy)}"))
         if finding.code.startswith("SKT3"):
             print(labelled("Classes", f"{finding.message} {in_options(finding.remedy)}"))
+    print_answer(auto)
+
+
+def print_answer(auto: Any) -> None:
+    """Print metric, scores, importance, verdict, and the three answers of a page."""
     print(labelled("Metric", auto.scoring_reason_))
     if rule := threshold_text(auto):
         print(labelled("Labels", rule))
