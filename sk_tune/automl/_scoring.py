@@ -96,7 +96,8 @@ def positive_class(y: Array, positive: Any = None) -> Any:
         return matches[0]
     if len(classes) != 2:
         return None
-    return 1 if 1 in classes else classes[int(counts[1] <= counts[0])]
+    # True is the 1 of its classes.
+    return classes[classes.index(1) if 1 in classes else int(counts[1] <= counts[0])]
 
 
 def with_positive(scoring: Any, positive: Any) -> Any:

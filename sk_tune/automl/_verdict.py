@@ -142,8 +142,8 @@ def _of_models(
     one = members[0] if len(members) == 1 else ""
     if one.startswith("linear"):
         sentences = [
-            f"The ensemble consists of the linear model alone ({one}): no other model "
-            "improves it."
+            f"The ensemble consists of the linear model alone ({one}): no other "
+            "trained model improves it."
         ]
     else:
         sentences = [f"The ensemble consists of one model, {one}."] if one else []
