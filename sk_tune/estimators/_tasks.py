@@ -183,6 +183,12 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             self.classes_ = np.arange(y.shape[1])
         else:
             self.classes_ = np.unique(y if classes is None else as_array(classes))
+            if len(self.classes_) < 2:
+                # scikit-learn's classifiers raise this error as well.
+                raise ValueError(
+                    f"{type(self).__name__} needs samples of at least 2 classes in y. Got "
+                    f"only one class: {self.classes_[0]!r}."
+                )
         self.n_outputs_ = len(self.classes_)
 
     def _encode_target(self, y: Array) -> Array:

@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from skorch import NeuralNet
@@ -50,10 +51,14 @@ def network_of(estimator: Any) -> Any:
 
 
 def name_in_network(estimator: Any, parameter: str) -> str | None:
-    """Return what a parameter of the network is called in the estimator around it.
+    """Return the name of a network's parameter in the estimator around the network.
 
-    The name of a pipeline's last step stands in front; None if there is no network.
+    The estimator may be a pipeline, and a TransformedTargetRegressor around either; None if
+    there is no network.
     """
+    if isinstance(estimator, TransformedTargetRegressor):
+        name = name_in_network(estimator.regressor, parameter)
+        return None if name is None else f"regressor__{name}"
     if network_of(estimator) is None:
         return None
     is_step = isinstance(estimator, Pipeline)

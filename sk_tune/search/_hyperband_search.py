@@ -67,7 +67,8 @@ class HyperbandSearchCV(
     ----------
     resource : str, default="max_epochs"
         What rungs grant more of: a parameter of the estimator with integer values, or
-        "n_samples".  "max_epochs" is also understood as that of a pipeline's last step.
+        "n_samples".  "max_epochs" also means that of the network in a pipeline or a
+        TransformedTargetRegressor.
     max_resources : int or "auto", default="auto"
         What the last rung of every bracket grants; "auto" is the estimator's own value of
         `resource`, or the number of samples.

@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -313,3 +314,19 @@ def test_class_weights_that_do_not_fit_are_refused(class_weight, y, words, make_
     """A class would go without its weight, or weights be multiplied over columns."""
     with pytest.raises(ValueError, match=words):
         make_estimator("MLPClassifier", class_weight=class_weight).fit(X, y)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("label", [0, 3.0, "low"])
+def test_one_class_is_refused(name, label, make_estimator, task_data):
+    """As by LogisticRegression: there is nothing to tell apart."""
+    X, _ = task_data(name)
+    y = np.full(len(X), label)
+
+    for model in (make_estimator(name), LogisticRegression()):
+        with pytest.raises(
+            ValueError, match="needs samples of at least 2 classes.*one class"
+        ):
+            model.fit(
+                X.reshape(len(X), -1) if model.__class__ is LogisticRegression else X, y
+            )

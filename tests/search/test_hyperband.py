@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import loguniform, uniform
 from search.test_bayes import fit_with_failures
 from search.test_halving import OneFit
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
@@ -130,6 +131,24 @@ def test_epochs_of_a_pipelines_network_need_no_prefix(net, iris):
 
     assert search.resource_ == "net__max_epochs"
     assert search.best_params_["net__max_epochs"] == 9
+
+
+@pytest.mark.parametrize("has_pipeline", [True, False])
+def test_epochs_of_a_network_behind_a_target_transformer_need_no_prefix(
+    make_estimator, iris, has_pipeline
+):
+    """The resource is the network's number of epochs, whatever stands around it."""
+    regressor, prefix = make_estimator("MLPRegressor", max_epochs=4), "regressor__"
+    if has_pipeline:
+        regressor = Pipeline([("scale", StandardScaler()), ("net", regressor)])
+        prefix += "net__"
+    model = TransformedTargetRegressor(regressor, transformer=StandardScaler())
+    space = {f"{prefix}learning_rate": [1e-3, 1e-2, 1e-1]}
+
+    search = hyperband(model, space, factor=2, cv=KFold(2)).fit(iris.X, iris.X[:, 3])
+
+    assert search.resource_ == f"{prefix}max_epochs"
+    assert search.best_params_[search.resource_] == 4
 
 
 def test_samples_may_be_the_resource(iris):
