@@ -252,6 +252,11 @@ class LiveLine:
             self._write(text, "\n")
         self._is_open, self._handle = False, None
 
+    def clear(self) -> None:
+        """Empty the line on a terminal, so that other output starts at its beginning."""
+        if self._is_open and _display() is None and _is_terminal():
+            self._write("", "")
+
     def _write(self, text: str, end: str) -> None:
         display = _display()
         self._is_open = True

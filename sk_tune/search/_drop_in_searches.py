@@ -193,6 +193,8 @@ class _Halving(RungParameters, BaseSearch):
         ctx: Any,
     ) -> Sequence[Candidate]:
         if self.verbose:
+            if self._session.line is not None:
+                self._session.line.clear()
             print("-" * 10)  # noqa: T201
             print(f"iter: {iteration}")  # noqa: T201
             print(f"n_candidates: {len(candidates)}")  # noqa: T201

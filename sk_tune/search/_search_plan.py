@@ -448,6 +448,10 @@ class SearchLine:
         self._call = progress
         self._line.show(self.text())
 
+    def clear(self) -> None:
+        """Leave the terminal's line to what scikit-learn prints."""
+        self._line.clear()
+
     def end_round(self, n_candidates: int, best: str) -> None:
         """Take note of a round's end, and of the best score with its resources."""
         if not self.is_streaming:

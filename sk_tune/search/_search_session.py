@@ -143,6 +143,7 @@ class SearchSession:
         """
         self._book.groups += groups
         if self.line is not None:
+            self.line.clear()
             self.line.is_streaming = self._is_streaming
             self.line.n_new = n_new
 

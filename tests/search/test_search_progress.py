@@ -62,6 +62,24 @@ def test_a_terminal_has_one_line_that_is_written_over(net, iris, capsys, monkeyp
     assert printed.endswith("s in all\n")
 
 
+@pytest.mark.parametrize("search", [HyperbandSearchCV, HalvingGridSearchCV])
+def test_what_scikit_learn_prints_does_not_follow_the_line(
+    net, iris, capsys, monkeypatch, search
+):
+    """On a terminal its sentences start on an empty line."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    options = {"max_resources": 4, "resource": "max_epochs", "factor": 2, "verbose": 1}
+
+    search(net, {"learning_rate": [0.01, 0.02, 0.03, 0.04]}, cv=3, **options).fit(*iris)
+
+    lines = capsys.readouterr().out.split("\n")
+    shown = [line.split("\r\x1b[K")[-1] for line in lines]
+    assert sum("Fitting 3 folds" in line for line in shown) >= 2
+    assert all("candidates " in line for line in lines[-2:-1])
+    assert not any("best score" in line and "Fitting" in line for line in shown)
+    assert all(line.startswith("Fitting") for line in shown if "Fitting" in line)
+
+
 def test_a_notebook_has_one_output_that_is_updated(net, iris, capsys, monkeypatch):
     """Of text alone; nothing is printed besides."""
     shown = []
