@@ -114,8 +114,9 @@ FAILURES = {
     "rows": (lambda d: _fit(d, rows=np.arange(900)), "out of bounds"),
     "no rows": (lambda d: _fit(d, rows=np.arange(0)), "0 sample"),
     "weights": (lambda d: _fit(d, sample_weight=-np.ones(200)), "weight"),
+    "one class": (lambda d: _fit(d, rows=ROWS[:1]), "only one class"),
     "one row and batch norm": (
-        lambda d: _fit(d, _mlp(normalization="batch"), rows=ROWS[:1]),
+        lambda d: _fit(d, _mlp(normalization="batch", batch_size=1)),
         "at least 2 rows",
     ),
     "foreign state": (lambda d: _fit(d, state=_other_state(d)), "size mismatch"),
