@@ -72,7 +72,7 @@ from sk_tune.diagnosis._rate_checks import (
     diverged,
 )
 from sk_tune.diagnosis._remedies import clipped, in_steps, lower_rate
-from sk_tune.diagnosis._scale_checks import check_scale, scale_of_inputs
+from sk_tune.diagnosis._scale_checks import can_normalise, check_scale, scale_of_inputs
 from sk_tune.space import as_space
 
 Floats = npt.NDArray[np.float64]
@@ -167,7 +167,12 @@ def diagnose(
     network, _ = network_part(source)
     keeps_best = bool(getattr(network, "early_stopping", False))
     findings = _of_curves(curves, keeps_best=keeps_best)
-    scale = check_scale(scale_of_inputs(source, X), curves.params, findings)
+    scale = check_scale(
+        scale_of_inputs(source, X),
+        curves.params,
+        findings,
+        may_normalise=can_normalise(network, curves.params),
+    )
     return Findings(with_good_fit([*findings, scale, *data]))
 
 
@@ -189,9 +194,13 @@ def _of_search(
         )
     record = search_record(search)
     scale = record.inputs[chosen] if record is not None and record.inputs else None
+    fitted = getattr(search, "best_estimator_", network)
     if scale is None and X is not None:
-        scale = scale_of_inputs(getattr(search, "best_estimator_", network), X)
-    findings.append(check_scale(scale, params, [*findings, failures]))
+        scale = scale_of_inputs(fitted, X)
+    normalises = can_normalise(network_part(fitted)[0], params)
+    findings.append(
+        check_scale(scale, params, [*findings, failures], may_normalise=normalises)
+    )
     findings = [replace(finding, candidate=chosen) for finding in findings]
     whole = [
         check_edge(search),

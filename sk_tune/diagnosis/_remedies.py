@@ -115,7 +115,7 @@ def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     reason = "the loss falls, but too slowly to arrive"
     if rate is None:
         return _known(params, _change(name, "multiply", _RATE_FACTOR, reason))
-    value = typical if rate * _FAR < typical else rate * _RATE_FACTOR
+    value = typical if rate * _FAR < typical else float(f"{rate * _RATE_FACTOR:.6g}")
     if rate < typical:
         value = min(value, typical)
     return (_change(name, "at least", value, reason),)

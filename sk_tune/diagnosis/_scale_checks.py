@@ -29,13 +29,12 @@ _OFFSET = 50.0
 # and the largest distance from the mean in standard deviations, which outliers make large.
 _HEAVY_TAIL, _FAR = 10.0, 20.0
 # Findings that features without a common scale explain.
+_FAILURES = ("diverged", "learning rate too high", "failed candidates")
 _CONSEQUENCES = (
-    "diverged",
-    "learning rate too high",
+    *_FAILURES,
     "learning rate too low",
     "underfitting",
     "no better than the baseline",
-    "failed candidates",
 )
 
 
@@ -50,12 +49,25 @@ def scale_of_inputs(estimator: Any, X: Any) -> InputScale | None:
     return input_scale(X, estimator)
 
 
+def can_normalise(network: Any, params: Mapping[str, Any]) -> bool:
+    """Return whether a user's module may scale its inputs; True if it is not built."""
+    if "module" not in params:
+        return False
+    module = getattr(getattr(network, "net_", network), "module_", None)
+    return module is None or any("Norm" in type(m).__name__ for m in module.modules())
+
+
 def check_scale(
-    scale: InputScale | None, params: Mapping[str, Any], others: Iterable[Finding]
+    scale: InputScale | None,
+    params: Mapping[str, Any],
+    others: Iterable[Finding],
+    *,
+    may_normalise: bool = False,
 ) -> Finding:
     """Look for features of unlike or unusual scale: an issue if that harms training.
 
-    `params` are the network's, `others` the findings of its curves.
+    `params` are the network's, `others` the findings of its curves. What
+    `may_normalise` its inputs is accused only if training failed.
     """
     rule = RULES["features not scaled"]
     if scale is None:
@@ -82,13 +94,12 @@ def check_scale(
     suffers = any(
         f.outcome == "issue" or (f.outcome == "tip" and f.severity != "low")
         for f in others
-        if f.name in _CONSEQUENCES
+        if f.name in (_FAILURES if may_normalise else _CONSEQUENCES)
     )
-    # The module of a user may scale its inputs itself.
-    is_issue = suffers or (is_extreme and "module" not in params)
+    is_issue = suffers or (is_extreme and not may_normalise)
     make = rule.issue if is_issue else rule.tip
     return make(
-        "high" if is_issue else "medium" if "module" not in params else "low",
+        "high" if is_issue else "low" if may_normalise else "medium",
         f"The network's features are not scaled: {' and '.join(causes)}.",
         evidence,
         _remedy(scale),

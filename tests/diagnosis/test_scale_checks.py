@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
+from torch import nn
 
 from sk_tune import (
     BayesSearchCV,
@@ -20,6 +21,7 @@ from sk_tune import (
     HyperbandSearchCV,
     MLPClassifier,
     MLPRegressor,
+    NetClassifier,
     RNNClassifier,
     TablePreparer,
 )
@@ -132,6 +134,37 @@ def test_what_is_unusual_about_the_columns_is_named(columns, params, outcome, wo
 
     assert finding.outcome == (outcome or "not applicable")
     assert words in finding.message
+
+
+class Normalised(nn.Module):
+    """A module that scales its inputs itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
+
+    def forward(self, X):
+        """Return two outputs for each sample."""
+        return self.layers(X)
+
+
+class Plain(Normalised):
+    """A module that takes its inputs as they are."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Linear(3, 2)
+
+
+def test_modules_of_users_are_accused_only_if_training_failed(table):
+    """Unless they have no layer that could normalise."""
+    normalised, plain = (
+        GridSearchCV(NetClassifier(module, max_epochs=15, random_state=0), {}, cv=3)
+        for module in (Normalised, Plain)
+    )
+
+    assert of_scale(normalised.fit(*table)).severity == "low"
+    assert of_scale(plain.fit(*table)).outcome == "issue"
 
 
 def test_heavy_tails_are_a_tip():
