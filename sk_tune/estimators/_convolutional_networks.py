@@ -25,39 +25,39 @@ from sk_tune.training import n_weights
 _SHAPE = ("n_layers", "n_channels", "kernel_size", "pooling", "width")
 # Torch has convolutions over one to three dimensions.
 _MAX_SPATIAL = 3
-# As images have them: grey, three colours, and those with transparency.
+# Grey, RGB and RGBA images.
 _CHANNELS = {1, 3, 4}
 
 
 @parameters
 class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
-    """The shape of a convolutional network.
+    """Architecture of a convolutional network.
 
-    For images, signals and volumes; X has shape (n_samples, channels, height, width), or
-    is flat and `input_shape` says how to fold it.
+    For images, signals and volumes.  X has shape (n_samples, channels, height, width); set
+    `input_shape` if X is flat.
 
     Parameters
     ----------
     n_layers : int, default=2
-        Convolution blocks; each halves the spatial sizes if there is `pooling`.
+        Number of convolution blocks; with `pooling`, each halves the spatial sizes.
     n_channels : int, default=32
-        Channels of the first block; each further block has twice as many.
+        Channels of the first block; each block doubles the number.
     kernel_size : int, default=3
-        Side of the kernels.
+        Side length of the kernels.
     pooling : {"max", "avg"} or None, default="max"
         Pooling over windows of 2 after each block.
     width : int, default=128
         Units of the dense layer before the output.
     input_shape : tuple of int, default=None
-        Shape to which a sample of X is brought: (length,) for a signal and (height, width)
+        Shape of one sample, to which X is reshaped: (length,) for a signal, (height, width)
         for an image of one channel, (channels, height, width) or (channels, depth, height,
-        width).  If not given, X has shape (n_samples, channels, ...), and flat X is a
-        signal of one channel.
+        width).  If None, X has shape (n_samples, channels, ...), and flat X is a signal of
+        one channel.
 
     Notes
     -----
-    Convolutional networks train better with batch normalisation and some dropout, hence
-    other defaults than the other networks': ``normalization="batch"``, ``dropout=0.2``.
+    Defaults differ from the other networks, because convolutional networks train better
+    with batch normalisation and some dropout: ``normalization="batch"``, ``dropout=0.2``.
     """
 
     n_layers: Annotated[int, WholeNumber(1)] = 2
@@ -78,11 +78,11 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
     }
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        wanted = check_input_shape(self, most=1 + _MAX_SPATIAL)
-        if wanted is not None:
-            # One channel, where only spatial sizes were named.
-            wanted = wanted if len(wanted) > 2 else (1, *wanted)
-            return reshaped(self, shape, wanted)
+        target_shape = check_input_shape(self, most=1 + _MAX_SPATIAL)
+        if target_shape is not None:
+            # An input shape of spatial sizes only has one channel.
+            target_shape = target_shape if len(target_shape) > 2 else (1, *target_shape)
+            return reshaped(self, shape, target_shape)
         if len(shape) > 1 + _MAX_SPATIAL:
             raise ValueError(
                 f"X must have 2 to 5 dimensions for {type(self).__name__}. Got "
@@ -101,7 +101,7 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
         if isinstance(module, CNN):
             sizes: Any = self.input_shape_[1:]
             for block in module.blocks:
-                # A kernel is applied at each position, not once.
+                # A kernel is applied at each position.
                 work += n_weights(block) * (prod(sizes) - 1)
                 sizes = block.sizes
         return work
@@ -111,19 +111,21 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
 
 
 def _ask_for_channels(estimator: Any, shape: tuple[int, ...]) -> None:
-    """Warn of samples that are likely to be images with channels last, or without any."""
+    """Warn if samples look like images with channels last or without channels."""
     is_large = min(shape[:2]) > max(_CHANNELS)
     is_last = is_large and len(shape) == 3 and shape[-1] in _CHANNELS
     is_absent = is_large and len(shape) == 2 and shape[0] == shape[1]
     if is_last or is_absent:
-        meant = "these are images of one channel, give X[:, numpy.newaxis]"
+        advice = "these are images of one channel, use X[:, numpy.newaxis]"
         if is_last:
-            meant = "its channels are last, give X.transpose(0, 3, 1, 2); if not, say so"
-            meant += f" by input_shape={shape}"
+            advice = (
+                "its channels are last, use X.transpose(0, 3, 1, 2); if not, confirm it"
+            )
+            advice += f" with input_shape={shape}"
         warn_user(
             f"X of shape (n_samples, {', '.join(map(str, shape))}) has {shape[0]} channels "
             f"for {type(estimator).__name__}, which takes (n_samples, n_channels, ...). If "
-            f"{meant}.",
+            f"{advice}.",
             about="channels",
         )
 

@@ -1,11 +1,10 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Encoded samples, and one form for all data sets that mean the same.
+"""Encoded samples, and a canonical form of equivalent data sets.
 
-A step over all samples depends on which there are and how much each weighs, not on their
-order or on whether a weight of 2 is written as two samples.  Brought to one form first,
-such data sets give the same network to the last bit, which float32 sums in another order do
-not.
+A full-batch step depends on the samples and their weights, not on their order or on whether
+a weight of 2 is written as two samples.  In float32, however, the order of a sum changes
+its last bits.  The canonical form makes equivalent data sets give bit-identical networks.
 """
 
 from collections.abc import Mapping
@@ -25,22 +24,22 @@ Array = npt.NDArray[Any]
 
 
 class Samples(NamedTuple):
-    """Checked and encoded samples: X, targets, and weights, which are all equal if None."""
+    """Checked and encoded samples: X, targets and weights; weights of None are equal."""
 
     X: Array
     target: Array
     weight: Array | None
 
     def take(self, index: Array | slice) -> Self:
-        """Return some of the samples: copies, or views if `index` is a slice."""
+        """Return the samples at `index`: copies, or views if `index` is a slice."""
         weight = None if self.weight is None else self.weight[index]
         return self._replace(X=self.X[index], target=self.target[index], weight=weight)
 
 
 class EncodedData(NamedTuple):
-    """Encoded data of an estimator; fits of one kind share it.
+    """Encoded data of an estimator, shared by fits with the same data parameters.
 
-    `y` are targets before encoding, by which samples are split and weighed; `X` and
+    `y` holds targets before encoding, which determine splits and class weights. `X` and
     `target` are on the device.
     """
 
@@ -51,9 +50,9 @@ class EncodedData(NamedTuple):
 
 
 def samples_that_count(weight: Array | None, index: Array | None) -> Array | None:
-    """Return the positions, among `index`, of samples whose weight float32 takes for 0.
+    """Return the positions, among `index`, of samples with a nonzero weight in float32.
 
-    None if all samples count; ValueError if none does.
+    None if all samples have one; ValueError if none has.
     """
     if weight is None:
         return index
@@ -61,13 +60,13 @@ def samples_that_count(weight: Array | None, index: Array | None) -> Array | Non
     if not weight.any():
         raise ValueError(
             "sample_weight and class_weight must leave rows to train and to validate "
-            f"on. Got {len(weight)} rows whose weights are all 0."
+            f"on. Got {len(weight)} rows with weights of 0 only."
         )
     counts = weight > weight.max() * np.finfo(np.float32).tiny
     if counts.all():
         return index
-    kept: Array = np.flatnonzero(counts) if index is None else index[counts]
-    return kept
+    positions: Array = np.flatnonzero(counts) if index is None else index[counts]
+    return positions
 
 
 def merge_equal_samples(samples: Samples) -> Samples:
@@ -91,9 +90,9 @@ def merge_equal_samples(samples: Samples) -> Samples:
 
 
 def repeat_by_weight(samples: Samples) -> Samples | None:
-    """Write a whole weight k as k equal samples, for networks that look across samples.
+    """Write an integer weight k as k equal samples, for networks with batch statistics.
 
-    None if a weight is not whole, or there would be more than ten times as many.
+    None if a weight is not an integer, or the result would have over ten times the samples.
     """
     weight = samples.weight
     if weight is None:
@@ -105,9 +104,9 @@ def repeat_by_weight(samples: Samples) -> Samples | None:
 
 
 def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
-    """Return an array as a tensor, or a sparse table as what gives tensors of its samples.
+    """Return an array as a tensor, or a sparse table in a form that yields tensors.
 
-    Real numbers get the type `dtype`, others keep theirs. Memory may be shared.
+    Real numbers are cast to `dtype`; others keep their type. Memory may be shared.
     """
     if sparse.issparse(values):
         table: Tensor = rows_as_tensor(values, dtype, device)
@@ -115,7 +114,7 @@ def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
     if values.dtype.kind == "f":
         values = values.astype(dtype, copy=False)
     if not values.flags.writeable:
-        # Torch has no read-only tensors, and warns of what it will never do here.
+        # Torch warns about read-only arrays.
         values = values.copy()
     return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
@@ -123,32 +122,32 @@ def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
 def to_set(
     X: Tensor, target: Tensor, weight: Array | None, index: Array | None
 ) -> TensorSet:
-    """Return the samples at `index`, all if None, to train on; tensors are shared."""
+    """Return the samples at `index`, all if None, for training; tensors are shared."""
     rows = None if index is None else torch.from_numpy(index).to(X.device)
     if weight is None:
         return TensorSet(X, target, index=rows)
     used = weight if index is None else weight[index]
-    # Equal weights are no weights, to the last bit.
+    # Equal weights give the same bits as no weights.
     if (used == used[0]).all():
         return TensorSet(X, target, index=rows)
-    # Only ratios matter; in float32 the weights themselves might overflow or vanish.
+    # Only ratios matter; unscaled weights might overflow or vanish in float32.
     dtype = str(X.dtype).removeprefix("torch.")
     return TensorSet(X, target, to_tensor(weight / used.max(), dtype, X.device), rows)
 
 
 def is_dict(X: Any) -> bool:
-    """Return whether X is a dict of arrays; scipy has sparse tables that are dicts, too."""
+    """Return whether X is a dict of arrays; some sparse tables of scipy are dicts, too."""
     return isinstance(X, Mapping) and not sparse.issparse(X)
 
 
 def as_sliceable(X: Any) -> Any:
-    """Return a plain dict of arrays as one that can be split into folds; else X."""
+    """Return a plain dict of arrays as a dict that can be split into folds; else X."""
     return SliceDict(**X) if type(X) is dict else X
 
 
 def take_rows(data: Any, rows: Array | None) -> Any:
-    """Return the samples of any container at some positions, all if None."""
+    """Return the samples of any container at the positions `rows`, all if None."""
     if data is None or rows is None:
         return data
-    # Torch takes no positions of negative stride.
+    # Torch does not take index arrays of negative stride.
     return safe_indexing(data, np.ascontiguousarray(rows))

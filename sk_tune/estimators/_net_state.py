@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The state of a trained net: copies to go back to, for another device, and as arrays."""
+"""The state of a trained net: copies, transfer between devices, conversion to arrays."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -19,15 +19,14 @@ from sk_tune.training import TrainingState
 
 
 def cloned(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict with copies of the tensors, which no training will change."""
+    """Return a state dict with independent copies of the tensors."""
     return {name: tensor.detach().clone() for name, tensor in state_dict.items()}
 
 
 def moved(state: dict[str, Any], device: str) -> dict[str, Any]:
-    """Return the attributes of a ``TrainingNet`` with copies of all tensors on a device."""
+    """Return the attributes of a ``TrainingNet``, with all tensors copied to a device."""
     names = ("module", "module_", "criterion", "criterion_", "optimizer_", "last_weights_")
-    # All attributes are copied in one call, so that the optimizer holds the copied
-    # parameters.
+    # A single deepcopy call, so that the optimizer refers to the copied parameters.
     copied = copy.deepcopy({n: state[n] for n in (*names, "best_weights_") if n in state})
     for name in ("module", "module_", "criterion", "criterion_"):
         if isinstance(copied.get(name), nn.Module):
@@ -43,11 +42,11 @@ def moved(state: dict[str, Any], device: str) -> dict[str, Any]:
 
 
 def to_arrays(tensors: dict[str, Any] | None) -> Any:
-    """Return copies of tensors by name as arrays, if any; what is no tensor is left out."""
+    """Return copies of named tensors as arrays; other values are dropped."""
     if tensors is None:
         return None
     return {
-        # Arrays get one order in memory, because files hold bytes and no strides.
+        # C order, because files hold bytes without strides.
         name: np.array(value.detach().cpu().numpy(), order="C")
         for name, value in tensors.items()
         if isinstance(value, Tensor)
@@ -55,7 +54,7 @@ def to_arrays(tensors: dict[str, Any] | None) -> Any:
 
 
 def to_tensors(arrays: Any, device: str = "cpu") -> Any:
-    """Return copies of arrays by name, if any, as tensors on a device."""
+    """Return copies of named arrays, if any, as tensors on a device."""
     if arrays is None:
         return None
     return {n: torch.from_numpy(np.array(a)).to(device) for n, a in arrays.items()}
@@ -66,7 +65,7 @@ def net_arrays(net: Any) -> dict[str, Any]:
     if getattr(net, "has_late_optimizer", False):
         start = net._optimizer_start
         moments = {} if start is None else start.moments
-        # Networks of a fleet share the number of steps.
+        # Networks of a fleet share the step counter, so copy it.
         moments = {i: {n: np.array(a) for n, a in m.items()} for i, m in moments.items()}
     else:
         state = net.optimizer_.state_dict()["state"]
@@ -79,9 +78,10 @@ def net_arrays(net: Any) -> dict[str, Any]:
 
 
 def module_keys(net: Any) -> dict[str, Any]:
-    """Return keys of what the modules of a net hold beside its ``module_``'s weights.
+    """Return keys that compare the state of a net's modules outside ``module_``'s weights.
 
-    Keys are named as the modules' attributes; modules of sk_tune hold nothing else.
+    The keys have the names of the modules' attributes. Modules of sk_tune have no such
+    state.
     """
     keys: dict[str, Any] = {}
     for name, module in vars(net).items():
@@ -94,7 +94,7 @@ def module_keys(net: Any) -> dict[str, Any]:
 
 
 def changed_modules(net: Any, before: Mapping[str, Any]) -> dict[str, nn.Module]:
-    """Return copies of those modules of a net whose keys differ from those of before."""
+    """Return copies of the modules of a net that have other keys than in `before`."""
     return {
         name: independent_copy(getattr(net, name))
         for name, key in module_keys(net).items()
@@ -122,7 +122,7 @@ def _load_weights(net: Any, state: TrainingState) -> None:
 
 
 def training_state(net: Any) -> TrainingState:
-    """Return the state of an initialised net as arrays: all that it takes to resume it."""
+    """Return the state of an initialised net as arrays, complete for resuming it."""
     return TrainingState(
         seed=net.options.seed,
         **net_arrays(net),
@@ -135,9 +135,9 @@ def training_state(net: Any) -> TrainingState:
 
 
 def load_training_state(net: Any, state: TrainingState) -> None:
-    """Bring an initialised net to the state of another training, or raise RuntimeError.
+    """Set an initialised net to the state of another training.
 
-    Architecture and options must be the same.
+    Architecture and options must be the same. RuntimeError if the architectures differ.
     """
     _load_weights(net, state)
     net.start_optimizer_from(state)
@@ -150,14 +150,14 @@ def load_training_state(net: Any, state: TrainingState) -> None:
 
 @contextmanager
 def undone_on_failure(net: Any) -> Iterator[None]:
-    """Put a net that already was trained back to its state if a block fails."""
+    """Restore the state of a trained net if the block raises."""
     if not len(net.history):
         yield
         return
     weights = cloned(net.module_.state_dict())
     optimizer = copy.deepcopy(net.optimizer_.state_dict())
-    kept = ("n_steps_", "stopping_", "last_weights_", "best_weights_")
-    values = {name: getattr(net, name) for name in kept}
+    names = ("n_steps_", "stopping_", "last_weights_", "best_weights_")
+    values = {name: getattr(net, name) for name in names}
     n_epochs = len(net.history)
     try:
         yield
@@ -170,7 +170,7 @@ def undone_on_failure(net: Any) -> Iterator[None]:
 
 
 class LateOptimizerNet(NetOfKnownParts):
-    """A skorch net that leaves its optimizer to the first use."""
+    """A skorch net that builds its optimizer at its first use."""
 
     _optimizer_start: TrainingState | None
 
@@ -178,30 +178,30 @@ class LateOptimizerNet(NetOfKnownParts):
         self,
         triggered_directly: bool | None = None,  # noqa: FBT001
     ) -> Self:
-        """Leave the optimizer to be built over the module's parameters at its first use."""
+        """Postpone building the optimizer to its first use."""
         self.start_optimizer_from(None)
         return self
 
     def start_optimizer_from(self, state: TrainingState | None) -> None:
-        """Let the optimizer, when it is built, copy the moments of another training."""
+        """Let the optimizer, once built, start from the moments of another training."""
         self.__dict__["optimizer_"] = None
         self._optimizer_start = state
 
     @property
     def has_late_optimizer(self) -> bool:
-        """Whether the optimizer is yet to be built."""
+        """Whether the optimizer has not been built yet."""
         return "optimizer_" in self.__dict__ and self.__dict__["optimizer_"] is None
 
     @property
     def optimizer_(self) -> Optimizer:
-        """The optimizer, built when it is asked for."""
+        """The optimizer, built at its first use."""
         if "optimizer_" not in self.__dict__:
             raise AttributeError("optimizer_")
         optimizer: Optimizer | None = self.__dict__["optimizer_"]
         if optimizer is None:
             optimizer = self.optimizer(self.module_.parameters())
             for group in optimizer.param_groups:
-                # Torch's schedulers ask for it where a training is resumed.
+                # Torch's schedulers read it when a training is resumed.
                 group.setdefault("initial_lr", group["lr"])
             state = self._optimizer_start
             if state is not None:
@@ -217,9 +217,9 @@ class LateOptimizerNet(NetOfKnownParts):
         self._optimizer_start = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # skorch pickles the module by itself, by reference to its class, which fails in
-        # worker processes for a class from a notebook.  Left in the state, it is pickled
-        # as the net is: in joblib's workers by cloudpickle.
+        # skorch pickles the module separately, by reference to its class, which fails in
+        # worker processes for a class from a notebook.  Left in the state, the module is
+        # pickled with the net: in joblib's workers by cloudpickle.
         if "optimizer_" in self.__dict__:
             _ = self.optimizer_
         state = self.__dict__.copy()

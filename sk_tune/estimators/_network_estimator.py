@@ -1,10 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The base of all estimators: the course of a fit, the same for every network and task.
+"""The base of all estimators: the steps of a fit, the same for every network and task.
 
-Checked arrays are encoded, split, weighted and put on the device; then the skorch net
-trains.  What depends on the task is in ``_tasks``, what depends on the network in one
-module each.
+Checked arrays are encoded, split, weighted and moved to the device; then the skorch net
+trains.  ``_tasks`` holds task-specific methods; each kind of network has its own module.
 """
 
 import copy
@@ -64,13 +63,13 @@ Array = npt.NDArray[Any]
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _OPTIMIZER = ("learning_rate", "momentum", "nesterovs_momentum", "weight_decay")
-# Enough samples for the arithmetic to outweigh the calls, few enough for the cache.
+# Enough samples for arithmetic to dominate call overhead, few enough for the cache.
 _PREDICT_ROWS = 1024
-# Meanings of a sample's axes, by the number of axes.
+# Layout of a sample by its number of axes.
 _LAYOUTS: dict[int, Layout] = {1: "table", 2: "sequence", 3: "image", 4: "volume"}
 
-# Hooks: methods that a derived class may override to change how data are read, how a
-# network is trained, and how it predicts and scores.
+# Hooks: methods that a subclass may override to change how data are read, and how a
+# network is trained, predicts and is scored.
 _DATA_HOOKS = ("_check_X", "_check_target", "_start_target", "_encode_target")
 _TRAINING_HOOKS = (
     *_DATA_HOOKS,
@@ -85,12 +84,12 @@ _PREDICTING_HOOKS = (
 
 
 def is_unchanged(estimator: BaseEstimator) -> bool:
-    """Return whether an estimator trains as its class in sk_tune does."""
+    """Return whether no subclass outside sk_tune overrides an estimator's training."""
     return _has_hooks_of(type(estimator), _TRAINING_HOOKS, ("sk_tune.",))
 
 
 def predicts_unchanged(estimator: BaseEstimator) -> bool:
-    """Return whether an estimator predicts and scores as its class in sk_tune does."""
+    """Return whether no subclass outside sk_tune overrides predictions and scores."""
     # Scores come from scikit-learn's mixins.
     packages = ("sk_tune.", "sklearn.")
     has_hooks = _has_hooks_of(type(estimator), _PREDICTING_HOOKS, packages)
@@ -98,9 +97,9 @@ def predicts_unchanged(estimator: BaseEstimator) -> bool:
 
 
 def _has_hooks_of(cls: type, names: tuple[str, ...], packages: tuple[str, ...]) -> bool:
-    # The class that has a method is asked, for a wrapper names the module that it wraps.
-    found = [next((b for b in cls.__mro__ if name in vars(b)), None) for name in names]
-    return all(base is None or base.__module__.startswith(packages) for base in found)
+    # Check the module of the defining class: a decorated function names the wrapped one's.
+    owners = [next((b for b in cls.__mro__ if name in vars(b)), None) for name in names]
+    return all(base is None or base.__module__.startswith(packages) for base in owners)
 
 
 @parameters
@@ -112,68 +111,67 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     net_ : skorch.NeuralNet
         The trained net; ``net_.module_`` is the torch module.
     history_ : skorch.history.History
-        One entry for each epoch: ``train_loss`` and ``train_score``, with early stopping
-        ``valid_loss`` and ``valid_score``; ``lr`` at its end and ``dur`` in seconds.
-        Losses are in nats, or of the target in its standard deviations; scores are
-        accuracy or R^2.  Those of training are taken while the epoch runs.
+        One entry for each epoch: ``train_loss`` and ``train_score``; with early stopping
+        ``valid_loss`` and ``valid_score``; ``lr``, the rate at its end; ``dur`` in seconds.
+        Cross-entropy is in nats; regression losses refer to the standardised target; scores
+        are accuracy or R^2.  Training losses and scores are averages during the epoch.
     n_epochs_ : int
         Epochs trained so far.
     best_epoch_ : int
-        The epoch whose weights are used, from 1.
+        Epoch, from 1, with the weights in use.
     n_features_in_ : int
         Size of the second axis of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns, if X had any.
+        Names of the columns, if X had column names.
     input_shape_ : tuple of int
-        Shape of one sample as the network sees it.
+        Shape of one sample as input of the network.
     n_outputs_ : int
-        Outputs of the network.
+        Number of outputs of the network.
     """
 
-    # Forms of X that are allowed: more than two dimensions, NaN, codes of categories,
-    # sparse.
+    # Accepted forms of X: more than two dimensions, NaN, codes of categories, sparse.
     _allow_nd: ClassVar[bool] = False
     _allow_nan: ClassVar[bool] = False
     _allow_codes: ClassVar[bool] = False
     _allow_sparse: ClassVar[bool] = False
     # Whether the module may draw from torch's global generator.
     _global_rng: ClassVar[bool] = False
-    # Whether samples of two axes are (channels, steps), not (steps, features).
+    # Whether two-dimensional samples are (channels, steps) instead of (steps, features).
     _time_is_last: ClassVar[bool] = False
 
-    # What to use instead of parameters of other estimators, by their names.
+    # Advice for parameter names of other estimators.
     _other_names: ClassVar[dict[str, str]] = SCIKIT_LEARN_NAMES
 
-    # Learnt by classifiers: whether each column of y is a label that applies or does not.
+    # Learnt by classifiers: whether each column of y is a binary label.
     _is_multilabel = False
 
     @abstractmethod
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape in which the network sees a sample of shape `shape`."""
+        """Return the shape that the network receives for a sample of shape `shape`."""
 
     @abstractmethod
     def _build_module(self, n_outputs: int) -> nn.Module:
         """Return a network for ``input_shape_``, freshly initialised."""
 
     def _count_multiplications(self, module: nn.Module) -> float:
-        """Return how many multiplications a module takes to compute one sample."""
+        """Return the number of multiplications of a forward pass for one sample."""
         return n_weights(module)
 
     @abstractmethod
     def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
-        """Learn from the first targets how targets are encoded."""
+        """Learn the encoding of targets from the first targets."""
 
     @abstractmethod
     def _encode_target(self, y: Array) -> Array:
-        """Return targets as the loss takes them."""
+        """Return targets in the encoding of the loss."""
 
     @abstractmethod
     def _target_array(self, y: Any) -> Any:
-        """Return y as an array of its task's type, or refuse it."""
+        """Return y as an array of the task's type; ValueError if it does not fit."""
 
     @abstractmethod
     def _task_parts(self) -> tuple[nn.Module, Any]:
-        """Return the loss and the score of the history."""
+        """Return the loss, and the score recorded in the history."""
 
     @abstractmethod
     def _predictions(self, outputs: Tensor) -> Array:
@@ -204,13 +202,13 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         return self
 
     def _strata(self, y: Array) -> Array | None:
-        """Return the labels that a split for early stopping keeps the shares of, if any."""
+        """Return labels for a stratified early-stopping split, if any."""
         return None
 
     def _weigh_samples(
         self, y: Array, weight: Array | None, train: Array | slice
     ) -> Array | None:
-        """Return the weights of all samples, given which of them are trained on."""
+        """Return the weights of all samples; `index` holds the training samples."""
         return weight
 
     def _check_target(self, X: Array, y: Any) -> Array:
@@ -225,7 +223,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         return np.asarray(y)
 
     def _split_validation(self, y: Array, seed: int) -> tuple[Array, Array]:
-        """Return the positions of the samples to train on and to validate on."""
+        """Return the positions of training and validation samples."""
         n_valid = math.ceil(self.validation_fraction * len(y))
         strata = self._strata(y)
         if n_valid >= len(y):
@@ -244,14 +242,13 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         Parameters
         ----------
         X : array-like, frame or tensor of shape (n_samples, n_features)
-            Features; networks for sequences and images take more dimensions, MLPs take
-            sparse tables.
+            Features.  RNNs and CNNs take more dimensions; MLPs take sparse tables.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples in the loss, which is a weighted mean over each batch;
-            in batches of few samples weights therefore tell less.  A sample of weight 0
-            counts as absent.
+            weights therefore have less effect in small batches.  Samples of weight 0 are
+            ignored.
 
         Returns
         -------
@@ -261,12 +258,12 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         Raises
         ------
         ValueError
-            If a parameter, X, y or `sample_weight` is not what is asked for.
+            If a parameter, X, y or `sample_weight` is invalid.
         TrainingDivergedError
             If the loss or a weight becomes infinite or NaN.
         """
         fresh = not (self.warm_start and hasattr(self, "net_"))
-        # A derived class with hooks of its making must run them: it adopts no training.
+        # Overridden hooks of a subclass must run, so it never adopts a finished training.
         if fresh and is_unchanged(self):
             state = adopted_state(self, X, y, sample_weight)
             if state is not None:
@@ -299,19 +296,19 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     ) -> Self:
         check_parameters(self)
         if fresh:
-            # An interrupted fit must not leave an old network beside new attributes.
+            # An interrupted fit must not leave an old network next to new attributes.
             self.__dict__.pop("net_", None)
-        goes_on = not fresh and n_epochs is not None
-        # A warm start makes a new network, by the parameters of now.
-        device = self.net_.device if goes_on else resolve_device(self)
-        dtype = self.net_.options.dtype if goes_on else self.dtype
+        continues = not fresh and n_epochs is not None
+        # A warm start builds a network from the current parameters.
+        device = self.net_.device if continues else resolve_device(self)
+        dtype = self.net_.options.dtype if continues else self.dtype
         data = self._encode(
             X, y, sample_weight, device, dtype, fresh=fresh, classes=classes
         )
         net: TrainingNet
         if fresh:
             net = self._make_net(resolve_seed(self.random_state), device)
-        elif goes_on:
+        elif continues:
             net = self.net_
         else:
             net = self._make_net(self.net_.options.seed, device)
@@ -320,13 +317,13 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             data, net.options, batch_size=net.batch_size, module=net.module_
         )
         n_epochs_now = self.max_epochs if n_epochs is None else n_epochs
-        made_by = self
-        if goes_on:
-            # With the parameters that the network was made with.
-            made_by = copy.copy(self)
-            made_by.__dict__.update(self._fitted_params)
+        source = self
+        if continues:
+            # The network keeps the parameters that it was built with.
+            source = copy.copy(self)
+            source.__dict__.update(self._fitted_params)
         if not (
-            is_unchanged(self) and train_in_fleet(made_by, net, train, valid, n_epochs_now)
+            is_unchanged(self) and train_in_fleet(source, net, train, valid, n_epochs_now)
         ):
             valid = None if valid is None else valid.taken()
             net.train_epochs(train.taken(), valid, n_epochs_now)
@@ -334,9 +331,9 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         return self
 
     def _adopt(self, X: Any, y: Any, sample_weight: Any, state: TrainingState) -> Self:
-        """Become what ``fit`` would have made, from a training that ran elsewhere.
+        """Take the result of a training that ran elsewhere, as if ``fit`` had run.
 
-        The parameters were checked where it ran.
+        The parameters were checked there.
         """
         self.__dict__.pop("net_", None)
         self._learn(X, y, sample_weight, fresh=True, classes=None)
@@ -348,7 +345,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     def _keep(self, net: TrainingNet, *, refitted: bool) -> None:
         self.net_: TrainingNet = net
         if refitted:
-            # The network was made with these, should a parameter be set afterwards.
+            # Parameters of the network, in case they are set to other values after the fit.
             self._fitted_params = self.get_params(deep=False)
 
     def _encode(
@@ -362,7 +359,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         fresh: bool,
         classes: Any = None,
     ) -> EncodedData:
-        """Check and encode data; learn from them what a fresh fit learns."""
+        """Check and encode data, and learn data-dependent attributes in a fresh fit."""
         X, y, weight = self._learn(X, y, sample_weight, fresh=fresh, classes=classes)
         rows = Samples(X, self._encode_target(y), weight)
         tensors = (to_tensor(a, dtype, device) for a in (X, rows.target))
@@ -371,7 +368,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     def _learn(
         self, X: Any, y: Any, sample_weight: Any, *, fresh: bool, classes: Any
     ) -> tuple[Array, Array, Array | None]:
-        """Check data, learn what a fresh fit learns, and return the samples that count."""
+        """Check data, learn attributes in a fresh fit, drop samples of weight 0."""
         X = self._check_X(X, reset=fresh)
         y = self._check_target(X, y)
         weight = check_weights(sample_weight, X)
@@ -383,7 +380,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         return X, y, weight
 
     def _learn_columns(self, X: Array, weight: Array | None) -> None:
-        """Learn from the first samples what the network must know of their columns."""
+        """Learn properties of the columns, such as categories, from the first samples."""
 
     def _seeded_module(self, seed: int) -> nn.Module:
         """Return an untrained module for ``input_shape_`` and ``n_outputs_``."""
@@ -414,8 +411,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             max_epochs=self.max_epochs,
             batch_size=int(self.batch_size),
             iterator_valid__batch_size=_PREDICT_ROWS,
-            # A copy is made, because a user's module may work in place, and X is the
-            # user's.
+            # A user's module may modify its input in place, so it gets a copy of X.
             iterator_valid__copy=self._global_rng,
             callbacks=None if self.callbacks is None else list(self.callbacks),
             device=device or resolve_device(self),
@@ -424,12 +420,12 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         return net.initialize()
 
     def _arguments(self, *names: str) -> dict[str, Any]:
-        """Return parameters for torch, which refuses numpy's scalars."""
+        """Return parameters by name, with numpy scalars as Python numbers for torch."""
         values = ((name, getattr(self, name)) for name in names)
         return {n: v.item() if isinstance(v, np.generic) else v for n, v in values}
 
     def _options(self, seed: int) -> TrainingOptions:
-        """Return how a net is trained; refuse augmentations of samples of other forms."""
+        """Return the training options; ValueError if an augmentation does not fit X."""
         shape = self.input_shape_
         layout: Layout = _LAYOUTS.get(len(shape), "other")
         if layout == "sequence" and self._time_is_last:
@@ -460,45 +456,45 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         batch_size: int,
         module: nn.Module,
     ) -> tuple[TensorSet, TensorSet | None]:
-        """Return the samples to train on, and those to validate on with early stopping.
+        """Return the training samples, and with early stopping the validation samples.
 
         Sets of the same data share its tensors and differ in their index.
         """
-        chosen = held_out = None
+        train_rows = valid_rows = None
         if options.patience is not None:
             split_seed = derive_seed(options.seed, Stream.VALIDATION_SPLIT) % 2**32
-            chosen, held_out = self._split_validation(data.y, split_seed)
+            train_rows, valid_rows = self._split_validation(data.y, split_seed)
         weight = self._weigh_samples(
-            data.y, data.rows.weight, slice(None) if chosen is None else chosen
+            data.y, data.rows.weight, slice(None) if train_rows is None else train_rows
         )
         rows = data.rows._replace(weight=weight)
-        chosen = samples_that_count(weight, chosen)
-        n_samples = rows.X.shape[0] if chosen is None else len(chosen)
-        # Whether a sample's output depends on its batch.
+        train_rows = samples_that_count(weight, train_rows)
+        n_samples = rows.X.shape[0] if train_rows is None else len(train_rows)
+        # Whether the output of a sample depends on its batch.
         looks_across = any(isinstance(layer, _BATCH_NORMS) for layer in module.modules())
         if batch_size == -1 or n_samples <= batch_size:
-            taken = rows if chosen is None else rows.take(chosen)
-            merged = merge_equal_samples(taken)
-            # Batch normalisation counts samples, not weights.
+            samples = rows if train_rows is None else rows.take(train_rows)
+            merged = merge_equal_samples(samples)
+            # Batch normalisation ignores sample weights.
             if looks_across:
-                merged = repeat_by_weight(merged) or taken
+                merged = repeat_by_weight(merged) or samples
             dtype = str(data.X.dtype).removeprefix("torch.")
             X, target = (to_tensor(a, dtype, data.X.device) for a in merged[:2])
             train = to_set(X, target, merged.weight, None)
         else:
-            train = to_set(data.X, data.target, weight, chosen)
+            train = to_set(data.X, data.target, weight, train_rows)
         if looks_across and 1 in {len(train), batch_size}:
             raise ValueError(
                 "Batch normalisation needs at least 2 rows in a batch. Got n_samples="
                 f"{len(train)} to train on and batch_size={batch_size}."
             )
-        if held_out is None:
+        if valid_rows is None:
             return train, None
-        held_out = samples_that_count(weight, held_out)
-        return train, to_set(data.X, data.target, weight, held_out)
+        valid_rows = samples_that_count(weight, valid_rows)
+        return train, to_set(data.X, data.target, weight, valid_rows)
 
     def _whole(self, X: Any) -> Any:
-        """Return data so that fits on parts of them see samples of one shape."""
+        """Return X so that all fits on its parts have samples of one shape."""
         return X
 
     def _check_X(self, X: Any, *, reset: bool) -> Array:
@@ -510,7 +506,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
                 f"X must have rows of shape {self.input_shape_}, as in fit. Got "
                 f"X.shape={X.shape} instead."
             )
-        # Sparse tables have two axes, as the networks that take them.
+        # Only networks of flat samples take sparse tables.
         shaped: Array = X if sparse.issparse(X) else X.reshape(len(X), *self.input_shape_)
         return shaped
 

@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Networks as ONNX operators, written layer by layer from their weights.
 
-Normalisation goes into the weights of the layer before it, and each member of an MLP gets
-its own matrices: onnxruntime needs half the time for a chain of two-dimensional products
-that it needs for one product with an axis of members.  Modules without a rule are written
-by torch's exporter.
+Normalisation is folded into the weights of the previous layer, and each member of an MLP
+gets its own matrices: onnxruntime runs a chain of two-dimensional products twice as fast as
+products with an axis of members.  Torch's exporter writes modules without a rule.
 
 Notation: m members, B samples of a batch, T steps, N columns, D inputs, H units, C outputs.
 """
@@ -36,10 +35,10 @@ from sk_tune.nets import (
 
 
 def add_network(graph: Graph, x: Any, estimator: Any) -> Any:
-    """Return the predictions of a fitted network, (B, C), given prepared samples.
+    """Return the predictions of a fitted network, (B, C), for prepared samples.
 
-    They are probabilities, or targets in their units.  Warns if torch's exporter has to
-    write the module.
+    They are probabilities, or targets in their units. Warns if torch's exporter must write
+    the module.
     """
     x = x.cast(estimator.net_.options.dtype).reshape(-1, *estimator.input_shape_)
     module, mark = estimator.net_.module_, graph.mark()
@@ -65,13 +64,13 @@ class _UnknownModuleError(Exception):
 
 
 def _exported(module: nn.Module, dtype: Any, shape: tuple[int, ...]) -> Any:
-    """Return a module as the ONNX model that torch's exporter makes of it."""
+    """Return a module as an ONNX model by torch's exporter."""
     log = logging.getLogger("torch.onnx")
     level, was_training = log.level, module.training
     device = next(module.parameters(), torch.empty(0)).device
-    # Two samples, because torch would take a single one for a constant.
+    # Two samples, because torch would treat a batch size of 1 as constant.
     example = torch.zeros(2, *shape, dtype=getattr(torch, str(dtype)))
-    # The exporter warns of code in torch itself, and logs packages that it lacks.
+    # The exporter warns about code in torch, and logs missing packages.
     with warnings.catch_warnings(action="ignore"):
         try:
             log.setLevel(logging.ERROR)
@@ -89,7 +88,7 @@ def _exported(module: nn.Module, dtype: Any, shape: tuple[int, ...]) -> Any:
     return program.model_proto
 
 
-# Submodules that the rules of networks and blocks read.
+# Submodules that the rules of networks and blocks handle.
 _CHILDREN = {
     "CNN": {"activation", "blocks", "dense", "dropout", "output"},
     "MLP": {"hidden", "inputs", "output"},
@@ -102,7 +101,7 @@ _CHILDREN = {
 
 
 def _layer(graph: Graph, x: Any, module: nn.Module) -> Any:
-    """Return the output of a module; raises _UnknownModuleError without a rule for it."""
+    """Return the output of a module; raises _UnknownModuleError if it has no rule."""
     if type(module) not in _RULES:
         raise _UnknownModuleError(f"a {type(module).__name__}")
     _check_plain(module)
@@ -110,7 +109,7 @@ def _layer(graph: Graph, x: Any, module: nn.Module) -> Any:
 
 
 def _check_plain(module: nn.Module) -> None:
-    """Raise _UnknownModuleError if a module does more than its class says."""
+    """Raise _UnknownModuleError if a module differs from its class, e.g. by hooks."""
     name = type(module).__name__
     children = {child for child, _ in module.named_children()}
     is_changed = bool(module._forward_hooks or module._forward_pre_hooks)
@@ -120,12 +119,12 @@ def _check_plain(module: nn.Module) -> None:
 
 
 def _numbers(tensor: Tensor | None, default: Any = 0.0) -> Any:
-    """Return a weight as float64, in which weights are combined."""
+    """Return a weight as float64, the type in which weights are combined."""
     return default if tensor is None else tensor.detach().cpu().double().numpy()
 
 
 def _scale_and_shift(norm: Any, n: int) -> tuple[Any, Any]:
-    """Return the affine map of n channels that batch normalisation predicts with."""
+    """Return the affine map of n channels that batch normalisation is in evaluation."""
     if norm is None:
         return np.ones(n), np.zeros(n)
     _check_plain(norm)
@@ -136,13 +135,13 @@ def _scale_and_shift(norm: Any, n: int) -> tuple[Any, Any]:
 
 
 def _gemm(graph: Graph, x: Any, weight: Any, bias: Any) -> Any:
-    """Return ``x @ weight + bias``; the weight is (D, H), numbers or a value."""
+    """Return ``x @ weight + bias``; the weight is (D, H), an array or a graph value."""
     weight = weight.astype(x.dtype) if isinstance(weight, np.ndarray) else weight
     return graph.op("Gemm", x, weight, bias.astype(x.dtype))
 
 
 def _linear(graph: Graph, x: Any, layer: Any, norm: Any = None) -> Any:
-    """Return a linear layer of (B, D), maybe with batch normalisation after it."""
+    """Return a linear layer of (B, D), with the batch normalisation after it, if any."""
     _check_plain(layer)
     scale, shift = _scale_and_shift(norm, layer.out_features)
     bias = _numbers(layer.bias) * scale + shift
@@ -152,14 +151,14 @@ def _linear(graph: Graph, x: Any, layer: Any, norm: Any = None) -> Any:
 def _convolution(
     graph: Graph, x: Any, layer: Any, norm: Any = None, pad: Any = None
 ) -> Any:
-    """Return a convolution, maybe padded before and normalised after it."""
+    """Return a convolution with optional padding before and normalisation after it."""
     _check_plain(layer)
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise _UnknownModuleError(f"a {type(layer).__name__} with padding by name")
     n_dims = layer.weight.ndim - 2
     pads = [*layer.padding, *layer.padding]
     if pad is not None:
-        # All axes have the same padding before and after.
+        # Padding is symmetric and equal on all axes.
         pads = [pad.padding[0]] * n_dims + [pad.padding[1]] * n_dims
     scale, shift = _scale_and_shift(norm, layer.out_channels)
     weight = _numbers(layer.weight) * scale.reshape(-1, *[1] * (n_dims + 1))
@@ -192,14 +191,14 @@ def _pool(graph: Graph, x: Any, layer: Any) -> Any:
 def _batch_norm(graph: Graph, x: Any, layer: Any) -> Any:
     scale, shift = _scale_and_shift(layer, layer.num_features)
     numbers = (scale, shift, 0 * scale, np.ones_like(scale))
-    own = (values.astype(x.dtype) for values in numbers)
-    return graph.op("BatchNormalization", x, *own, epsilon=0.0)
+    constants = (values.astype(x.dtype) for values in numbers)
+    return graph.op("BatchNormalization", x, *constants, epsilon=0.0)
 
 
 def _layer_norm(graph: Graph, x: Any, layer: Any) -> Any:
     shape = tuple(layer.normalized_shape)
-    own = (_numbers(layer.weight, np.ones(shape)), _numbers(layer.bias, np.zeros(shape)))
-    numbers = (values.astype(x.dtype) for values in own)
+    affine = (_numbers(layer.weight, np.ones(shape)), _numbers(layer.bias, np.zeros(shape)))
+    numbers = (values.astype(x.dtype) for values in affine)
     return graph.op("LayerNormalization", x, *numbers, axis=-len(shape), epsilon=layer.eps)
 
 
@@ -220,7 +219,7 @@ def _gelu(graph: Graph, x: Any, layer: Any) -> Any:
 
 
 def _mish(graph: Graph, x: Any, layer: Any) -> Any:
-    # x tanh(softplus(x)), without softplus, which onnxruntime computes slowly.
+    # x tanh(softplus(x)) without softplus, which is slow in onnxruntime.
     t = graph.op("Sigmoid", x * -1)
     return x * (graph.op("Reciprocal", t * t + 1) * 2 - 1)
 
@@ -251,7 +250,7 @@ def _piecewise_linear(graph: Graph, x: Any, layer: Any) -> Any:
 
 
 def _by_column(x: Any, layer: Any) -> Any:
-    """Return the values of each column, (B, N, P), times its matrix, side by side."""
+    """Return each column's values, (B, N, P), times its matrix, concatenated."""
     product = x.transpose(1, 0, 2) @ _numbers(layer.weight)
     return product.transpose(1, 0, 2).reshape(0, layer.n_outputs)
 
@@ -333,14 +332,14 @@ def _hidden_layers(graph: Graph, x: Any, module: Any, member: int) -> Any:
 
 
 def _shared_linear(graph: Graph, x: Any, layer: Any, norm: Any, member: int) -> Any:
-    """Return the layer of a member, whose scales go into the shared matrix."""
+    """Return a member's layer; its scales are folded into the shared matrix."""
     _check_plain(layer)
     r, s, b = (
         _numbers(values).reshape(layer.members, -1)[member]
         for values in (layer.input_scale, layer.output_scale, layer.bias)
     )
     scale, shift = _scale_and_shift(norm, len(s))
-    # The file holds the matrix once; runtimes multiply constants when they load it.
+    # The file holds the matrix once; runtimes fold constants at loading.
     shared: Any = graph.constant(_numbers(layer.weight).T.astype(x.dtype))
     return _gemm(graph, x, shared * r[:, None] * (s * scale), b * scale + shift)
 
@@ -352,7 +351,7 @@ def _cnn(graph: Graph, x: Any, module: Any) -> Any:
         h = _convolution(graph, x, block.conv, None if is_group else block.norm, block.pad)
         if is_group:
             h = _layer(graph, h, block.norm)
-        # Blocks that pool before the activation have the same output.
+        # Pooling before the activation gives the same output.
         h = _layer(graph, h, block.activation)
         if block.shortcut is not None:
             h = h + _layer(graph, x, block.shortcut)
@@ -361,7 +360,7 @@ def _cnn(graph: Graph, x: Any, module: Any) -> Any:
     return _linear(graph, _layer(graph, h, module.activation), module.output)
 
 
-# The order of ONNX's gates among torch's, and attributes of the operator.
+# Positions of ONNX's gates among torch's, and attributes of the operator.
 _CELLS: dict[type, tuple[tuple[int, ...], dict[str, Any]]] = {
     nn.GRU: ((1, 0, 2), {"linear_before_reset": 1}),
     nn.LSTM: ((0, 3, 1, 2), {}),
@@ -370,7 +369,7 @@ _CELLS: dict[type, tuple[tuple[int, ...], dict[str, Any]]] = {
 
 
 def _rnn(graph: Graph, x: Any, module: Any) -> Any:
-    """Return the outputs of sequences, (B, T, D), where steps of NaN are padding."""
+    """Return the outputs of sequences, (B, T, D); steps of NaN are padding."""
     is_padding = x.take(0, axis=2).is_nan()  # (B, T)
     steps = is_padding.where(0, graph.constant(np.int32(1)))
     lengths = graph.op("ReduceSum", steps, np.array([1]), keepdims=0)
@@ -408,7 +407,7 @@ def _recurrence(graph: Graph, x: Any, cell: Any, lengths: Any) -> Any:
     def weights(kind: str) -> Any:
         of_directions = (_numbers(getattr(cell, f"{kind}_l0{end}")) for end in suffixes)
         gates = (np.split(values, len(order)) for values in of_directions)
-        return np.stack([np.concatenate([own[k] for k in order]) for own in gates])
+        return np.stack([np.concatenate([parts[k] for k in order]) for parts in gates])
 
     if type(cell) is nn.RNN:
         options = {"activations": [cell.nonlinearity.capitalize()] * len(suffixes)}

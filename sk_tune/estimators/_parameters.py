@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Parameters that several estimators share, each declared and described once."""
+"""Parameters shared by several estimators, each declared and described once."""
 
 from numbers import Integral
 from typing import Annotated, Any
@@ -13,10 +13,10 @@ from sk_tune.nets import ACTIVATIONS
 from sk_tune.schedule import LR_SCHEDULES
 from sk_tune.training import OPTIMIZERS, REGRESSION_LOSSES
 
-# Parameters that the modules of all of sk_tune's networks take.
+# Parameters of the modules of all of sk_tune's networks.
 ARCHITECTURE = ("activation", "normalization", "residual", "dropout")
 
-# What replaces the parameters of scikit-learn's MLPs that have other names here.
+# Advice for parameters of scikit-learn's MLPs that have other names in sk_tune.
 SCIKIT_LEARN_NAMES = {
     "solver": "Use 'optimizer', one of 'adamw', 'adam', 'sgd' and 'rmsprop'.",
     "alpha": (
@@ -42,7 +42,7 @@ class AugmentationNames(StrOptions):  # type: ignore[misc]
         super().__init__(set(AUGMENTATIONS))
 
     def is_satisfied_by(self, val: Any) -> bool:
-        """Return whether a value stands for augmentations, of which one mixes at most."""
+        """Return whether a value names augmentations, at most one of them mixing."""
         try:
             as_augmentations(val)
         except ValueError:
@@ -52,70 +52,70 @@ class AugmentationNames(StrOptions):  # type: ignore[misc]
     def __str__(self) -> str:
         return (
             f"{super().__str__()}, an instance of a class of sk_tune.augment, a list or "
-            "tuple of these with one that mixes rows at most"
+            "tuple of these with at most one that mixes rows"
         )
 
 
 @parameters
 class TrainingParameters:
-    """How a network is trained.
+    """Parameters of training.
 
     Parameters
     ----------
     optimizer : {"adamw", "adam", "sgd", "rmsprop"}, default="adamw"
-        Torch's optimizers of these names.
+        Optimizer of torch.
     learning_rate : float, default=3e-3
         Step size; the peak of `lr_schedule`.
     momentum : float, default=0.9
         Momentum of SGD and RMSprop, beta_1 of Adam and AdamW; in [0, 1).
     nesterovs_momentum : bool, default=True
-        Whether SGD looks ahead.  Without effect on the other optimizers.
+        Whether SGD uses Nesterov momentum.  Without effect on the other optimizers.
     batch_size : int, default=64
-        Samples of a mini-batch; -1 takes all at once.
+        Samples in a mini-batch; -1 for all samples.
     max_epochs : int, default=20
         Passes over the training samples.
     lr_schedule : {"constant", "cosine", "one_cycle", "step"}, default="cosine"
-        How the learning rate changes over `max_epochs`: falling along half a cosine to 0;
-        rising over 30 % of the steps and then falling; divided by 10 at half and at three
-        quarters.
+        Learning rate over `max_epochs`: "cosine" falls along half a cosine to 0;
+        "one_cycle" rises for 30 % of the steps and then falls; "step" divides by 10 at half
+        and at three quarters.
     gradient_clip : float, default=None
-        Largest Euclidean norm of the gradient; longer ones are scaled down to it.
+        Largest Euclidean norm of the gradient; longer gradients are scaled down to it.
     weight_decay : float, default=0.01
         L2 regularisation.  AdamW decouples it from the gradient, the other optimizers add
         it to the gradient.
     l1 : float, default=0.0
         L1 regularisation: ``l1 * sum(|w|)`` over the weight matrices is added to the loss.
     augmentation : str, Augmentation, or list or tuple of these, default=None
-        How training samples are changed at random before each step: names or instances of
-        the classes of :mod:`sk_tune.augment`, in their order, for example
-        ``["flip", Shift(2)]``; one at most mixes samples.  Samples to validate on or to
-        predict are never changed.
+        Random changes of training samples before each step: names or instances of the
+        classes of :mod:`sk_tune.augment`, applied in this order, for example
+        ``["flip", Shift(2)]``; at most one of them may mix samples.  Validation samples and
+        samples to predict are never changed.
     early_stopping : bool, default=False
-        Whether to set samples aside, stop when the loss on them no longer falls, and keep
-        the weights of the best epoch.
+        Whether to hold out samples, stop when the loss on them stops falling, and use the
+        weights of the best epoch.
     validation_fraction : float, default=0.1
-        Share of the samples to set aside for early stopping; stratified in classification.
+        Share of samples held out for early stopping; stratified in classification.
     patience : int, default=10
-        Epochs without progress after which training stops.
+        Number of epochs without progress after which training stops.
     tol : float, default=1e-4
-        Fall of the validation loss that counts as progress.
+        Decrease of the validation loss that counts as progress.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the trained network for `max_epochs` more epochs,
-        in which `lr_schedule` starts anew.
+        Whether ``fit`` continues from the trained network for `max_epochs` more epochs,
+        with a new cycle of `lr_schedule`.
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, batch order, dropout and the validation split.  Global
-        generators are neither used nor moved; None takes fresh entropy in every fit.
+        generators are never used or changed; None draws fresh entropy in every fit.
     device : {"auto", "cpu", "cuda", "cuda:N", "mps"} or str, default="auto"
-        Where to train, as torch names it; "auto" is "cuda" where there is one.  Fleets run
-        on the CPU and CUDA; elsewhere networks train one by one.
+        Device for training, as named by torch; "auto" is "cuda" if available, else "cpu".
+        Fleets run on the CPU and CUDA; on other devices networks are trained alone.
     dtype : {"float32", "float64"}, default="float32"
-        Of weights, and of probabilities and real-valued predictions.
+        Type of weights, probabilities and real-valued predictions.
     callbacks : list of skorch callbacks, default=None
-        Called during training with the skorch net, as in skorch: the very objects, which
-        ``clone`` copies but ``fit`` does not.  One that sets the learning rate needs
+        Called with the skorch net during training, as in skorch.  ``clone`` copies them,
+        ``fit`` does not.  A callback that sets the learning rate needs
         ``lr_schedule="constant"``.
     verbose : int, default=0
-        Whether to print a line for every epoch.
+        Whether to print a line per epoch.
     """
 
     optimizer: Annotated[str, StrOptions(set(OPTIMIZERS))] = "adamw"
@@ -143,16 +143,16 @@ class TrainingParameters:
 
 @parameters
 class ClassifierParameters:
-    """The parameters that only classifiers have.
+    """Parameters of classifiers only.
 
     Parameters
     ----------
     label_smoothing : float, default=0.0
         Share of each target that is spread evenly over all classes; in [0, 1).
     class_weight : dict, list of dict, "balanced" or None, default=None
-        Weights of the classes; "balanced" computes them from the samples that the network
-        is trained on, by their weights.  For several labels a sample, a list with a dict
-        for each column of y.
+        Weights of the classes.  "balanced" makes them inversely proportional to the summed
+        weights of each class among the training samples.  For multilabel y, a list with a
+        dict for each column.
     """
 
     label_smoothing: Annotated[float, Number(0, 1)] = 0.0
@@ -161,14 +161,14 @@ class ClassifierParameters:
 
 @parameters
 class RegressorParameters:
-    """The parameters that only regressors have.
+    """Parameters of regressors only.
 
     Parameters
     ----------
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
-        What is minimised.  Squares predict means, absolute errors medians; "huber" is half
-        the square up to one standard deviation of the target and absolute beyond, so that
-        targets far off count less.
+        Training loss.  Squared errors predict means, absolute errors medians; "huber" is
+        quadratic up to one standard deviation of the target and linear beyond, which
+        reduces the influence of outliers.
     """
 
     loss: Annotated[str, StrOptions(set(REGRESSION_LOSSES))] = "squared_error"
@@ -176,7 +176,7 @@ class RegressorParameters:
 
 @parameters
 class ArchitectureParameters:
-    """The parameters that all of sk_tune's networks have.
+    """Parameters of all of sk_tune's network architectures.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Multi-layer perceptrons for tables, and how columns become their inputs."""
+"""Multi-layer perceptrons for tables, and the conversion of columns to inputs."""
 
 import math
 import os
@@ -36,53 +36,52 @@ from sk_tune.training import BinaryCrossEntropy, CrossEntropy
 
 Array = npt.NDArray[Any]
 
-# How classifiers make predictions of outputs; those of regressors are the outputs.
+# Map from a classifier's outputs to predictions; a regressor's outputs are predictions.
 _LINKS = {CrossEntropy: "softmax", BinaryCrossEntropy: "sigmoid"}
 _COPIES = 4  # The weights, their derivatives, and two moments.
-_MOST_CODES = 2**16  # A matrix of so many vectors fits into memory many times.
+_MOST_CODES = 2**16  # An embedding matrix of this size easily fits into memory.
 _N_NAMED = 5  # Values that an error message lists.
-# Units of an embedding where they are chosen for the user: those of RealMLP, or fewer
-# where no column has as many codes.
+# Largest automatic size of an embedding, as in RealMLP; smaller if no column has as large
+# a number of codes.
 _MOST_UNITS = 8
 
 
 @parameters
 class _TableParameters(NetworkEstimator):
-    """How columns of a table become inputs.
+    """Parameters of table inputs.
 
     Parameters
     ----------
     categorical_features : array-like, "from_dtype" or None, default="from_dtype"
-        Columns that hold categories: a mask, positions, or names of the columns of a
-        frame.  "from_dtype" takes the columns of a pandas frame that are of type category;
-        None takes none.  They must hold codes, integers of at least 0 as
-        ``TablePreparer`` and ``OrdinalEncoder`` make them, and get learned vectors
-        (embeddings).  Code 0, and every code that the samples of the first fit lacked,
-        counts as unknown; all unknown codes share one vector.
+        Columns of categories: a mask, positions, or column names of a frame.  "from_dtype"
+        takes the columns of a pandas frame with dtype category; None takes no columns.
+        They must hold codes, integers of at least 0 as from ``TablePreparer`` and
+        ``OrdinalEncoder``; each code gets a learned vector (embedding).  Code 0 and codes
+        that did not occur in the first fit are unknown; all unknown codes share one vector.
     embedding_size : int or "auto", default="auto"
-        Length of the vector of a category.  "auto" takes half of the number of codes of the
-        column that has most, rounded up, but 8 at most.
+        Length of a category's vector.  "auto" is half of the largest number of codes in a
+        column, rounded up, and at most 8.
     numerical_embedding : {"periodic", "piecewise_linear"} or None, default=None
-        What numbers become before the first layer.  "periodic" takes cosines and sines of
-        trained frequencies through a small layer for each column, and asks for scaled
-        numbers; "piecewise_linear" bends a line for each unit at quantiles of the first
-        rows.  Both let a network of few layers follow jumps and bends, and cost time.
+        Embedding of numbers.  "periodic" passes cosines and sines of trained frequencies
+        through a small layer for each column, and requires scaled numbers;
+        "piecewise_linear" is a piecewise linear function with knots at quantiles of the
+        first samples.  Both help shallow networks fit jumps and bends, and cost time.
     numerical_embedding_size : int, default=8
-        Length of the vector of a number.
+        Length of a number's vector.
     n_frequencies : int, default=16
-        Frequencies of each column, with "periodic".
+        Number of frequencies of each column, with "periodic".
     frequency_scale : float, default=0.1
-        Standard deviation of the frequencies that training begins with, in periods per
-        unit, with "periodic"; large ones follow small differences and noise.
+        Initial standard deviation of the frequencies, in periods per unit, with "periodic";
+        large values fit small differences, and noise.
     n_bins : int, default=16
-        Bins of each column, with "piecewise_linear".
+        Number of bins of each column, with "piecewise_linear".
 
     Attributes
     ----------
     is_categorical_ : ndarray of bool of shape (n_features_in_,)
-        Which columns hold categories.
+        Mask of the category columns.
     bin_edges_ : list of ndarray
-        Edges of the bins of each column of numbers, with "piecewise_linear"; else empty.
+        Edges of the bins of each numerical column, with "piecewise_linear"; else empty.
     """
 
     categorical_features: Annotated[Any, "array-like", StrOptions({"from_dtype"}), None] = (
@@ -162,7 +161,7 @@ class _TableParameters(NetworkEstimator):
             return None
         categories = None
         if categorical:
-            # Up to the largest code, so that folds agree which lack one of the others.
+            # Up to the largest code, so that sizes agree between folds that lack a code.
             n_codes = [int(codes[-1]) + 1 for codes in self._known_codes]
             size = self.embedding_size
             if size == "auto":
@@ -183,7 +182,7 @@ class _TableParameters(NetworkEstimator):
             numbers = PiecewiseLinearEmbedding(
                 len(numerical), n_bins=int(self.n_bins), size=size
             )
-            # Set in the type of the network, which float32 would round.
+            # Edges are set in the network's dtype, because float32 would round float64.
             numbers.to(getattr(torch, self.dtype)).set_edges([
                 edges.tolist() for edges in self.bin_edges_
             ])
@@ -191,24 +190,24 @@ class _TableParameters(NetworkEstimator):
 
 
 def _categorical_mask(
-    given: Any, n_features: int, names: Sequence[str] | None, from_dtype: Sequence[int]
+    features: Any, n_features: int, names: Sequence[str] | None, from_dtype: Sequence[int]
 ) -> npt.NDArray[np.bool_]:
-    """Return which columns hold categories, as the parameter ``categorical_features`` says.
+    """Return the mask of category columns that ``categorical_features`` specifies.
 
-    `from_dtype` are the positions of the columns whose type says so. Raises ValueError if
-    the parameter does not fit to the columns.
+    `from_dtype` are the positions of the columns with dtype category. Raises ValueError if
+    the parameter does not match the columns.
 
     >>> _categorical_mask(["b"], 3, ["a", "b", "c"], ()).tolist()
     [False, True, False]
     """
     mask = np.zeros(n_features, dtype=bool)
-    if isinstance(given, str):
-        given = from_dtype
-    values = np.asarray([] if given is None else given, dtype=object).ravel().tolist()
+    if isinstance(features, str):
+        features = from_dtype
+    values = np.asarray([] if features is None else features, dtype=object).ravel().tolist()
     if values and all(isinstance(value, bool | np.bool_) for value in values):
         if len(values) != n_features:
-            wanted = f"a mask of {n_features} values, one for each column of X"
-            raise ValueError(_message(wanted, f"a mask of {len(values)}"))
+            requirement = f"a mask of {n_features} values, one for each column of X"
+            raise ValueError(_message(requirement, f"a mask of {len(values)}"))
         mask[:] = values
     elif all(is_whole(value, 0) for value in values):
         beyond = [value for value in values if value >= n_features]
@@ -223,27 +222,27 @@ def _categorical_mask(
             raise ValueError(_message("names of columns of X", unknown[:_N_NAMED]))
         mask[:] = np.isin(names, values)
     else:
-        wanted = "positions of at least 0, names or a mask"
-        raise ValueError(_message(wanted, values[:_N_NAMED]))
+        requirement = "positions of at least 0, names or a mask"
+        raise ValueError(_message(requirement, values[:_N_NAMED]))
     return mask
 
 
 def _bin_edges(
     X: Array, positions: Sequence[int], n_bins: int, weight: Array | None = None
 ) -> list[Array]:
-    """Return the rising edges of bins with roughly equally many samples, for each position.
+    """Return, for each position, increasing edges of bins with about equal sample counts.
 
-    There are fewer than `n_bins` where many values are equal, and a single edge for a
-    constant column; `weight` says how often each sample counts. The edges are quantiles by
-    the inverse of the distribution function: unlike those that numpy interpolates, they are
-    the same whether a sample has weight 2 or comes twice.
+    There are fewer than `n_bins` bins where values repeat, and a single edge for a constant
+    column. `weight` counts repetitions of the samples. The edges are quantiles by the
+    inverse distribution function, without interpolation, so that they are the same whether
+    a sample has weight 2 or occurs twice.
 
     >>> _bin_edges(np.array([[0.0], [1.0], [2.0], [8.0]]), [0], 2)[0].tolist()
     [0.0, 1.0, 8.0]
     """
-    # A little less than the shares, so that rounding makes no difference at an edge.
+    # Slightly smaller shares, so that rounding does not matter at an edge.
     shares = np.linspace(0, 1, n_bins + 1) * (1 - 1e-12)
-    found = []
+    edges_by_column = []
     X = sparse.csc_array(X) if sparse.issparse(X) else X
     for position in positions:
         column = _column(X, position)
@@ -252,14 +251,14 @@ def _bin_edges(
         passed = counts.cumsum()
         places = np.searchsorted(passed, shares * passed[-1])
         edges = np.unique(column[order][places])
-        # Bins so narrow that their widths have no inverse are left out.
+        # Drop bins that are too narrow for a finite inverse width.
         wide = np.diff(edges.astype(np.float64)) > 4 * np.finfo(X.dtype).tiny
-        found.append(edges[np.append(True, wide)])
-    return found
+        edges_by_column.append(edges[np.append(True, wide)])
+    return edges_by_column
 
 
 def _column(X: Any, position: int) -> Array:
-    """Return a column of a table, sparse or not, as an array of shape (n_samples,)."""
+    """Return a column of a dense or sparse table as an array of shape (n_samples,)."""
     is_sparse = sparse.issparse(X)
     column: Array = X[:, [position]].toarray().ravel() if is_sparse else X[:, position]
     return column
@@ -271,22 +270,21 @@ def _message(wanted: str, got: Any) -> str:
 
 @parameters
 class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
-    """The shape of a multi-layer perceptron.
+    """Architecture of a multi-layer perceptron.
 
     Parameters
     ----------
     n_layers : int, default=2
-        Hidden layers; 0 gives a linear model.
+        Number of hidden layers; 0 gives a linear model.
     width : int, default=128
         Units of each hidden layer.
     hidden_layer_sizes : int or sequence of int, default=None
-        Units of each hidden layer one by one; if given, `n_layers` and `width` have no
-        effect.
+        Units of each hidden layer; if set, `n_layers` and `width` have no effect.
     members : int, default=1
-        Networks that share the weight matrices and are averaged, each with scales, biases
-        and a last layer of its own (TabM).  Each is trained on its own loss; predictions
-        are means of probabilities, or of targets.  8 to 32 often predict better than one
-        network, and take longer to train, if less than as many networks.
+        Number of networks that share the weight matrices and are averaged (TabM).  Each has
+        its own scales, biases, last layer and loss; predictions are means of probabilities
+        or targets.  8 to 32 members often predict better than one network; training takes
+        longer, but less than training them separately.
     """
 
     n_layers: Annotated[int, WholeNumber(0)] = 2
@@ -310,13 +308,13 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
     def _build_module(self, n_outputs: int) -> nn.Module:
         sizes = [self.width] * self.n_layers
         if self.hidden_layer_sizes is not None:
-            given = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object))
-            if not all(is_whole(size, 1) for size in given.tolist()):
+            layer_sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object))
+            if not all(is_whole(size, 1) for size in layer_sizes.tolist()):
                 raise ValueError(
                     f"The 'hidden_layer_sizes' parameter of {type(self).__name__} must "
                     f"hold integers of at least 1. Got {self.hidden_layer_sizes!r} instead."
                 )
-            sizes = [int(size) for size in given]
+            sizes = [int(size) for size in layer_sizes]
         self._check_bytes((self.input_shape_[0], *sizes, n_outputs))
         return MLP(
             self.input_shape_[0],
@@ -331,13 +329,13 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
         return super()._count_multiplications(module) * self.members
 
     def _check_bytes(self, sizes: Sequence[int]) -> None:
-        """Refuse a network that this machine cannot train, before it is made."""
+        """Refuse a network that exceeds this machine's memory, before building it."""
         n_weights = sum((n + 1) * m for n, m in pairwise(sizes))
         needed = n_weights * _COPIES * np.dtype(self.dtype).itemsize
         try:
             memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
         except (AttributeError, ValueError, OSError):
-            # This machine does not tell.
+            # The size of memory is not available.
             memory = math.inf
         if needed > memory:
             raise ValueError(
@@ -353,9 +351,9 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
 class MLPClassifier(_MLPEstimator, NetworkClassifier):
     """Multi-layer perceptron classifier.
 
-    For numbers in columns.  Scale them first, in a pipeline, so that each fold is scaled by
-    its own training rows.  Sparse tables are taken as they are, and large ones made dense
-    batch by batch.
+    For numerical tables.  Scale the columns in a pipeline, so that each fold is scaled by
+    its own training samples.  Sparse tables stay sparse; large ones become dense batch by
+    batch.
 
     {parameters and attributes}
 
@@ -363,8 +361,8 @@ class MLPClassifier(_MLPEstimator, NetworkClassifier):
     --------
     MLPRegressor : The same network for real-valued targets.
     NetClassifier : Your own torch module as a classifier.
-    sklearn.neural_network.MLPClassifier : The one of scikit-learn, without dropout
-        and normalisation.
+    sklearn.neural_network.MLPClassifier : Scikit-learn's MLP, without dropout and
+        normalisation.
 
     Examples
     --------
@@ -384,8 +382,8 @@ class MLPClassifier(_MLPEstimator, NetworkClassifier):
 class MLPRegressor(_MLPEstimator, NetworkRegressor):
     """Multi-layer perceptron regressor.
 
-    For numbers in columns.  Scale them first, in a pipeline; the target is scaled inside.
-    Sparse tables are taken as they are, and large ones made dense batch by batch.
+    For numerical tables.  Scale the columns in a pipeline; the target is scaled internally.
+    Sparse tables stay sparse; large ones become dense batch by batch.
 
     {parameters and attributes}
 
@@ -393,8 +391,8 @@ class MLPRegressor(_MLPEstimator, NetworkRegressor):
     --------
     MLPClassifier : The same network for classes.
     NetRegressor : Your own torch module as a regressor.
-    sklearn.neural_network.MLPRegressor : The one of scikit-learn, without dropout
-        and normalisation.
+    sklearn.neural_network.MLPRegressor : Scikit-learn's MLP, without dropout and
+        normalisation.
 
     Examples
     --------

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A fitted estimator as one file: safetensors with JSON in its header, or an ONNX model.
 
-Nothing in a file of safetensors is ever executed: weights are numbers, everything else is
-JSON that is read back into plain values.  Other runtimes execute ONNX without Python.
+Loading a safetensors file never executes code: weights are numbers, and the rest is JSON
+that is decoded into plain values.  Other runtimes run ONNX models without Python.
 """
 
 import hashlib
@@ -42,19 +42,19 @@ from sk_tune.training import (
 FORMAT_VERSION = 1
 
 _KEY = "sk_tune"
-# Attributes beside the parameters that fit has not learnt from the data: the network, which
-# is saved as tensors, and settings of scikit-learn's routing, output and callbacks.
+# Attributes that are neither parameters nor learnt from the data: the network, which is
+# saved as tensors, and scikit-learn's settings of routing, output and callbacks.
 _NOT_LEARNT = frozenset(
     {"net_", "_fitted_params"}
     | {"_metadata_request", "_sklearn_output_config", "_skl_callbacks"}
 )
 _NOT_SAVED = ("callbacks", "module")
-# Numbers of a sample; a user's module is called with two samples when it is made.
+# Limit of a sample's size; a user's module is called with two samples when it is built.
 _MOST_FEATURES = 2**27
 
 
 class Persistence:
-    """How a fitted network is kept: in files, by pickle and by skops."""
+    """Persistence of a fitted network: in files, by pickle and by skops."""
 
     net_: Any
     input_shape_: tuple[int, ...]
@@ -62,16 +62,16 @@ class Persistence:
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Write the fitted estimator to a safetensors file.
 
-        Weights, what was learnt about the data and the state of the training are saved, so
-        that ``partial_fit`` goes on exactly; callbacks and the code of a user's module are
-        not.
+        The file holds the weights, learnt attributes and the training state, so that
+        ``partial_fit`` continues exactly.  Callbacks and the code of a user's module are
+        not saved.
 
         Parameters
         ----------
         path : str or path-like
-            File to write.  It is replaced as a whole or not at all.
+            File to write.  It is replaced completely or not at all.
         overwrite : bool, default=True
-            Whether a file that exists may be replaced.
+            Whether to replace an existing file.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class Persistence:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, module: Any = None) -> Self:
-        """Return the estimator that ``save`` wrote; nothing in the file is executed.
+        """Return the estimator saved by ``save``, without executing code from the file.
 
         Parameters
         ----------
@@ -95,13 +95,12 @@ class Persistence:
         Returns
         -------
         estimator
-            Fitted.
+            The fitted estimator.
 
         Raises
         ------
         ValueError
-            If the file is damaged, foreign, newer than this version, or holds another
-            class.
+            If the file is damaged, foreign, of a newer version, or holds another class.
         """
         estimator: Self = load_with(
             partial(unpack_network, cls, module=module), path, cls.__name__
@@ -111,24 +110,24 @@ class Persistence:
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted network as an ONNX model.
 
-        Its input ``X`` has shape ``(n_samples, *input_shape_)`` and the type of ``dtype``;
-        its output is ``probabilities``, in the order of ``classes_``, or ``prediction`` in
-        the units of y.  Steps of NaN at the end of a sequence are padding.  Needs the extra
+        The input ``X`` has shape ``(n_samples, *input_shape_)`` and type ``dtype``.  The
+        output is ``probabilities``, in the order of ``classes_``, or ``prediction`` in the
+        units of y.  Steps of NaN at the end of a sequence are padding.  Requires the extra
         ``export``.
 
         Parameters
         ----------
         path : str or path-like
-            File to write.  It is replaced as a whole or not at all.
+            File to write.  It is replaced completely or not at all.
 
         Notes
         -----
         The networks of sk_tune, and an ``nn.Sequential`` of common layers, take less than a
-        second.  All other modules are written by ``torch.onnx``, which a warning says: that
-        may take minutes.
+        second.  ``torch.onnx`` writes all other modules, which may take minutes; a warning
+        says so.
         """
         check_is_fitted(self)
-        # The network's type, which a parameter that was set after the fit does not change.
+        # The dtype of the network, even if the parameter was set to another one afterwards.
         graph = Graph(self.input_shape_, self.net_.options.dtype)
         kind = "probabilities" if is_classifier(self) else "prediction"
         graph.write(path, add_network(graph, graph.X, self), kind)
@@ -138,23 +137,23 @@ class Persistence:
         return {**state, "net_": _Kept(state["net_"])} if "net_" in state else state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        kept = state.get("net_")
-        if isinstance(kept, _Kept):
-            state = {**state, "net_": kept.net}
-            if isinstance(kept.net, dict):
-                # It is made anew, by what the estimator was fitted with.
+        stored = state.get("net_")
+        if isinstance(stored, _Kept):
+            state = {**state, "net_": stored.net}
+            if isinstance(stored.net, dict):
+                # Build the net with the parameters that the estimator was fitted with.
                 fitted = object.__new__(type(self))
                 vars(fitted).update({n: v for n, v in state.items() if n != "net_"})
                 vars(fitted).update(state["_fitted_params"])
-                tensors = {n: torch.from_numpy(array) for n, array in kept.net.items()}
-                state["net_"] = _restore_net(fitted, json.loads(kept.values), tensors)
+                tensors = {n: torch.from_numpy(array) for n, array in stored.net.items()}
+                state["net_"] = _restore_net(fitted, json.loads(stored.values), tensors)
         super().__setstate__(state)  # type: ignore[misc]
 
 
 class _Kept:
     """A net in the state of an estimator: itself for pickle, its arrays for skops.
 
-    skops, which holds no tensors, asks ``__reduce__``; pickle asks ``__reduce_ex__``.
+    skops cannot store tensors and calls ``__reduce__``; pickle calls ``__reduce_ex__``.
     """
 
     def __init__(self, net: Any, values: str = "") -> None:
@@ -175,9 +174,9 @@ def write_file(
     *,
     overwrite: bool,
 ) -> None:
-    """Write tensors and their description, which JSON can hold, all of it or nothing.
+    """Write tensors and a JSON-compatible description, completely or not at all.
 
-    Raises FileExistsError if there is a file that must not be replaced.
+    Raises FileExistsError if the file exists and `overwrite` is False.
     """
     target = Path(path)
     if target.exists() and not overwrite:
@@ -192,9 +191,9 @@ def write_file(
 def pack_network(
     estimator: Any, *, for_training: bool = False
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return a network as tensors and a description, which JSON can hold.
+    """Return a network as tensors and a JSON-compatible description.
 
-    It can be trained further only if packed `for_training`; one that is not fitted has
+    Training can continue only if it was packed `for_training`. An unfitted network has
     parameters only.
     """
     if not hasattr(estimator, "net_"):
@@ -217,9 +216,9 @@ def pack_network(
 def unpack_network(
     cls: type, tensors: dict[str, Tensor], description: dict[str, Any], module: Any = None
 ) -> Any:
-    """Return a network of a class that :func:`pack_network` has packed.
+    """Return the network of class `cls` that :func:`pack_network` packed.
 
-    `module` is that of a ``NetClassifier`` or ``NetRegressor``.
+    `module` is the module of a ``NetClassifier`` or ``NetRegressor``.
     """
     params = decode(description["params"], unpacked)
     if description["needs_module"]:
@@ -230,15 +229,17 @@ def unpack_network(
     if "learnt" not in description:
         return estimator
     learnt = decode(description["learnt"])
-    own = {name: value for name, value in learnt.items() if _can_be_learnt(cls, name)}
-    vars(estimator).update(own)
+    attributes = {
+        name: value for name, value in learnt.items() if _can_be_learnt(cls, name)
+    }
+    vars(estimator).update(attributes)
     estimator.net_ = _restore_net(estimator, description, tensors)
     estimator._fitted_params = estimator.get_params(deep=False)
     return estimator
 
 
 class _ModuleNeeded(Exception):
-    """A network of a user's module is read without the module; the class is named."""
+    """Loading a user's network requires its module; the text names the class."""
 
 
 def load_with(
@@ -246,16 +247,16 @@ def load_with(
     path: str | os.PathLike[str],
     name: str | None,
 ) -> Any:
-    """Return what `unpack` makes of the tensors and the description in a file.
+    """Return the result of `unpack` for the tensors and the description in a file.
 
-    Raises ValueError if the file is damaged, or does not hold the class of that `name`.
+    Raises ValueError if the file is damaged, or does not hold the class `name`.
     """
     tensors, description = read_file(path)
-    found = description.get("class")
-    if name is not None and name != found:
+    class_name = description.get("class")
+    if name is not None and name != class_name:
         raise ValueError(
-            f"{path} must hold a {name}. Got a {found}; load it with the load method of "
-            "that class, or with sk_tune.load."
+            f"{path} must hold a {name}. Got a {class_name}; load it with the load method "
+            "of that class, or with sk_tune.load."
         )
     try:
         return unpack(tensors, description)
@@ -266,13 +267,13 @@ def load_with(
         ) from None
     except Exception as error:
         raise ValueError(
-            f"The weights and parameters in {path} must make a {found}, with the module "
-            f"that it was saved with if it has one. Got {error!r}."
+            f"The weights and parameters in {path} must make a {class_name}, with its "
+            f"original module if it is a user's network. Got {error!r}."
         ) from error
 
 
 def _describe_learnt(estimator: Any) -> Any:
-    """Return all that fit has learnt from the data, as values for JSON."""
+    """Return all attributes that fit learnt from the data, as values for JSON."""
     params, learnt = estimator.get_params(deep=False), {}
     for name, value in vars(estimator).items():
         if name in params or not _can_be_learnt(type(estimator), name):
@@ -287,16 +288,18 @@ def _describe_learnt(estimator: Any) -> Any:
 
 
 def _can_be_learnt(cls: type, name: str) -> bool:
-    """Return whether a name can be an attribute learnt from data, not a method's."""
-    there = getattr(cls, name, None)
-    return name not in _NOT_LEARNT and not (callable(there) or isinstance(there, property))
+    """Return whether a name can be a learnt attribute, not a method or property."""
+    class_attribute = getattr(cls, name, None)
+    return name not in _NOT_LEARNT and not (
+        callable(class_attribute) or isinstance(class_attribute, property)
+    )
 
 
 def _describe_params(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
     if params["callbacks"]:
         warn_user("The callbacks of the estimator are code and are not saved.")
     needs_module = "module" in params
-    # Array-likes, such as an index of pandas that names columns, are kept as lists.
+    # Array-likes, such as a pandas Index of column names, are saved as lists.
     params = {
         name: value.tolist() if isinstance(value, pd.Index | pd.Series) else value
         for name, value in params.items()
@@ -321,7 +324,7 @@ def _values_of(state: TrainingState) -> dict[str, Any]:
     return {**values, "history": encode(values["history"])}
 
 
-# What reads files that are taken for those of save.
+# Readers of files that are mistaken for files of save.
 _READERS = {
     ".csv": "pandas.read_csv", ".joblib": "joblib.load", ".npy": "numpy.load",
     ".npz": "numpy.load", ".pickle": "pickle.load", ".pkl": "pickle.load",
@@ -329,9 +332,9 @@ _READERS = {
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the description that :func:`write_file` has written.
+    """Return the tensors and the description that :func:`write_file` wrote.
 
-    Raises ValueError if the file is no such file, is damaged, or of a newer version.
+    Raises ValueError if the file is foreign, damaged, or of a newer version.
     """
     path = Path(path)
     if path.is_dir():
@@ -342,10 +345,12 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         reader = _READERS.get(path.suffix.lower())
-        found = f"damaged or foreign one: {error}"
+        problem = f"damaged or foreign one: {error}"
         if reader is not None:
-            found = f"{path.suffix} file, which {reader} reads."
-        raise ValueError(f"{path} must be a file that save wrote. Got a {found}") from error
+            problem = f"{path.suffix} file, which {reader} reads."
+        raise ValueError(
+            f"{path} must be a file that save wrote. Got a {problem}"
+        ) from error
     if _KEY not in metadata:
         raise ValueError(f"{path} must be a file that save wrote. Got other safetensors.")
     try:
@@ -384,26 +389,26 @@ def _restore_net(
 
 
 def _check_size(estimator: Any, tensors: dict[str, Tensor]) -> None:
-    """Refuse parameters of a network of another size than that of the weights.
+    """Raise ValueError unless the parameters give the shapes of the weights.
 
-    It is not made yet: a file of some bytes must not ask for gigabytes.
+    Checked before the network is built: a tiny file must not allocate gigabytes.
     """
-    # n_layers has no effect where the layers' sizes are given.
+    # n_layers has no effect if the layer sizes are listed.
     has_sizes = getattr(estimator, "hidden_layer_sizes", None) is not None
     if not has_sizes and getattr(estimator, "n_layers", 0) > len(tensors):
         raise ValueError(f"{len(tensors)} tensors are too few for n_layers.")
     if math.prod(estimator.input_shape_) > _MOST_FEATURES:
         raise ValueError(f"Rows of shape {estimator.input_shape_} are too large.")
     if hasattr(estimator, "module"):
-        # The sizes of a user's module are not known before it is made.
+        # The sizes of a user's module are unknown until it is built.
         return
     with torch.device("meta"):
         module = estimator._build_module(estimator.n_outputs_)
-    made = {f"module.{n}": tuple(t.shape) for n, t in module.state_dict().items()}
-    given = {n: tuple(t.shape) for n, t in tensors.items() if n in made}
-    if made != given:
-        wrong = sorted(n for n in made if made[n] != given.get(n))
-        raise ValueError(f"The shapes of {wrong[:3]} are not those of the parameters.")
+    expected = {f"module.{n}": tuple(t.shape) for n, t in module.state_dict().items()}
+    shapes = {n: tuple(t.shape) for n, t in tensors.items() if n in expected}
+    if expected != shapes:
+        wrong = sorted(n for n in expected if expected[n] != shapes.get(n))
+        raise ValueError(f"The shapes of {wrong[:3]} do not match the parameters.")
 
 
 def _checksum(tensors: dict[str, Tensor], description: dict[str, Any]) -> str:
@@ -413,6 +418,6 @@ def _checksum(tensors: dict[str, Tensor], description: dict[str, Any]) -> str:
         digest.update(name.encode())
         values = tensors[name].reshape(-1).contiguous()
         if values.numel():
-            # Torch refuses to view nothing as bytes.
+            # Torch cannot view an empty tensor as bytes.
             digest.update(values.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

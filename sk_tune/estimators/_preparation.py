@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is to be trained, up to where training begins: any engine can go on from there.
+"""Preparation of fits up to the start of training, from which any engine can continue.
 
-The steps are those of ``fit``; fits of the same data, as the folds of a search are, share
-what is made of it.
+The steps are those of ``fit``.  Fits of the same data, such as the folds of a search, share
+the encoded data.
 """
 
 import copy
@@ -37,10 +37,10 @@ class Fit:
     Parameters
     ----------
     estimator : estimator
-        One of sk_tune's, or a plain skorch net; its parameters are what is trained.  It is
+        An estimator of sk_tune or a plain skorch net, with the parameters to train.  It is
         not changed.
     X : array-like, frame or tensor of shape (n_samples, ...)
-        Features.  Fits that hold the same object share it.
+        Features.  Fits that refer to the same object share its encoding.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Targets.
     rows : ndarray of shape (n_train,) or None, default=None
@@ -48,25 +48,23 @@ class Fit:
     sample_weight : array-like of shape (n_samples,) or None, default=None
         Weights of all samples.
     seed : int, bytes or None, default=None
-        Source of all random numbers; if None it comes from the estimator's
-        ``random_state``.  A plain skorch net may begin with a state of torch's global
-        generator instead, as bytes.
+        Seed of all random numbers; if None, from the estimator's ``random_state``.  For a
+        plain skorch net, it may be the state of torch's global generator as bytes.
     n_epochs : int or None, default=None
-        Epochs to train now; the estimator's ``max_epochs`` if None.  The schedule of the
-        learning rate is laid out for ``max_epochs`` either way.
+        Epochs to train now; the estimator's ``max_epochs`` if None.  The learning-rate
+        schedule always spans ``max_epochs``.
     monitor : ndarray of shape (n_monitor,) or None, default=None
-        Positions of samples that the network is scored on after each epoch and predicts at
-        the end.  They count equally, and change nothing in the training.
+        Positions of samples for scores after each epoch and predictions at the end.  They
+        have equal weights and do not affect the training.
     state : TrainingState or None, default=None
-        Where an earlier training of the same fit stands, to go on from.
+        State of an earlier training of the same fit to continue from.
     name : str, default=""
-        What messages call the fit, for example "candidate 3, fold 1".
+        Name of the fit in messages, for example "candidate 3, fold 1".
     keeps_checkpoints : bool, default=False
-        Whether to return where the fit stood after some of its epochs, as far as there is
-        memory.
+        Whether to return checkpoints after some of its epochs, if memory allows.
     checkpoint : TrainingState or None, default=None
-        Where this very fit stood after some of its epochs, when it was trained before.  It
-        goes on from there, which saves time and changes nothing.
+        Checkpoint of this same fit from an earlier training.  Continuing from it saves time
+        and does not change the result.
     """
 
     estimator: Any
@@ -84,11 +82,11 @@ class Fit:
 
     @property
     def seed_number(self) -> int:
-        """The seed, or what tells the state of a generator apart."""
+        """The seed, or a number that identifies the state of a generator."""
         return seed_of_state(seed) if isinstance(seed := self.seed, bytes) else seed or 0
 
 
-# Parameters that encoded data depend on. Fits that differ in other parameters share them.
+# Parameters that affect encoded data. Fits that differ only in others share the data.
 DATA_PARAMETERS = (
     *("dtype", "device", "input_shape"),
     *("categorical_features", "numerical_embedding", "n_bins", "n_tokens"),
@@ -96,26 +94,26 @@ DATA_PARAMETERS = (
 
 
 class FitPreparer:
-    """Prepares fits one by one and remembers what they can share."""
+    """Prepares fits and caches the data that they share."""
 
     def __init__(self) -> None:
-        # The objects are kept too, so that no others get their ids.
+        # References to the objects keep their ids from being reused.
         self._known: dict[Any, tuple[EncodedData, dict[str, Any], Any]] = {}
         self._monitors: dict[Any, tuple[TensorSet, Any]] = {}
-        # The last estimator that was checked, and a copy to copy.
+        # The last estimator that was checked, and its unfitted copy.
         self._last = LastSeen()
         self._unfitted: NetworkEstimator | None = None
 
     def prepare(self, fit: Fit) -> PreparedFit:
-        """Do all of a fit, of an estimator of sk_tune, but the training.
+        """Do all steps of a fit of an estimator of sk_tune except training.
 
-        What is made of data is shared between fits of the same objects. Raises ValueError
-        if a parameter or the data are not what the estimator asks for.
+        Fits of the same objects share encoded data. Raises ValueError if a parameter or the
+        data are invalid.
         """
         estimator = fit.estimator
         if self._unfitted is None or not self._last.is_like(estimator):
             check_parameters(estimator)
-            # A copy without anything that was learnt.
+            # A copy without learnt attributes.
             self._unfitted = copy.copy(estimator)
             for name in vars(estimator).keys() - estimator.get_params(deep=False):
                 delattr(self._unfitted, name)
@@ -123,16 +121,16 @@ class FitPreparer:
         twin = copy.copy(self._unfitted)
         device = resolve_device(twin)
         values = [getattr(twin, name, None) for name in DATA_PARAMETERS]
-        # Whole lists, for numpy shortens a long array's text.
+        # Lists, because numpy abbreviates the text of long arrays.
         texts = [repr(v.tolist() if isinstance(v, np.ndarray) else v) for v in values]
         sources = (fit.X, fit.y, fit.rows, fit.sample_weight)
         key = (type(twin), *map(id, sources), *texts)
         if key not in self._known:
-            before = set(vars(twin))
+            old_names = set(vars(twin))
             parts = (twin._whole(fit.X), fit.y, fit.sample_weight)
             X, y, weight = (take_rows(part, fit.rows) for part in parts)
             data = twin._encode(X, y, weight, device, twin.dtype, fresh=True)
-            learnt = {n: v for n, v in vars(twin).items() if n not in before}
+            learnt = {n: v for n, v in vars(twin).items() if n not in old_names}
             self._known[key] = (data, learnt, sources)
         data, learnt, _ = self._known[key]
         twin.__dict__.update(learnt)
@@ -164,11 +162,11 @@ class FitPreparer:
             X = twin._check_X(take_rows(twin._whole(fit.X), fit.monitor), reset=False)
             y = twin._check_target(X, take_rows(fit.y, fit.monitor))
             if is_classifier(twin) and not twin._is_multilabel:
-                known = np.isin(y, twin.classes_)
-                target = twin._encode_target(np.where(known, y, twin.classes_[0]))
-                # A class that the training samples lack has no output: it is never
-                # predicted, and torch leaves this index out of the loss.
-                target = np.where(known, target, -100)
+                has_class = np.isin(y, twin.classes_)
+                target = twin._encode_target(np.where(has_class, y, twin.classes_[0]))
+                # A class missing from the training samples has no output: it is never
+                # predicted, and torch's loss ignores this index.
+                target = np.where(has_class, target, -100)
             else:
                 target = twin._encode_target(y)
             tensors = (to_tensor(array, twin.dtype, device) for array in (X, target))
@@ -177,24 +175,23 @@ class FitPreparer:
 
 
 def adopt_training(fit: Fit, state: TrainingState) -> NetworkEstimator:
-    """Make an estimator what ``fit`` would have made of it, from a finished training."""
+    """Return the estimator with a finished training, as if ``fit`` had run."""
     estimator: NetworkEstimator = fit.estimator
     X, y, weight = (take_rows(p, fit.rows) for p in (fit.X, fit.y, fit.sample_weight))
     return estimator._adopt(X, y, weight, state)
 
 
 def fit_as_overridden(fit: Fit) -> tuple[TrainingState, Array | None]:
-    """Train a copy of an estimator by its ``fit``, for classes that override a part of it.
+    """Train a copy of an estimator by its own ``fit``, for subclasses that override hooks.
 
-    Returns where training stands, and predictions of the monitor samples, of which there
-    are no curves.
+    Returns the training state, and predictions of the monitor samples, without curves.
     """
     n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
     twin = clone(fit.estimator).set_params(
         random_state=fit.seed_number, max_epochs=n_epochs
     )
     X, y, weight = (take_rows(p, fit.rows) for p in (fit.X, fit.y, fit.sample_weight))
-    # A derived class may take no weights.
+    # The fit of a subclass may lack sample_weight.
     twin.fit(X, y, **({} if weight is None else {"sample_weight": weight}))
     predictions = None
     if fit.monitor is not None:
@@ -206,5 +203,5 @@ def fit_as_overridden(fit: Fit) -> tuple[TrainingState, Array | None]:
 
 
 def network_inputs(estimator: NetworkEstimator, X: Any) -> Tensor:
-    """Return samples as the network of a fitted estimator takes them, on its device."""
+    """Return samples as inputs of a fitted estimator's network, on its device."""
     return estimator._inputs(X)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A fit that is ready to train: as a network of a fleet, or by its net's loop."""
+"""A prepared fit, trained as a network of a fleet or by its net's training loop."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -55,11 +55,11 @@ _LOSSES: dict[type[nn.Module], str] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedFit:
-    """All that training for `n_epochs` needs.
+    """Everything that training for `n_epochs` needs.
 
-    `estimator` knows its parameters and the data. `module` was built under the seed of the
-    fit, and has the weights of `state` if there is one, where an earlier training stands.
-    Early stopping looks at `valid`; `monitor` changes nothing in the training.
+    `estimator` has its parameters and attributes learnt from the data. `module` was
+    initialised with the seed of the fit, or has the weights of `state`, the state of an
+    earlier training. `valid` serves early stopping; `monitor` does not affect the training.
     """
 
     estimator: Any
@@ -78,13 +78,13 @@ class PreparedFit:
         return loss
 
     def predictions(self, outputs: Array) -> Array:
-        """Return probabilities, or targets in their units, of a network's outputs."""
+        """Return probabilities, or targets in their units, from a network's outputs."""
         predictions: Array = self.estimator._predictions(torch.from_numpy(outputs))
         return predictions
 
     @cached_property
     def network(self) -> FleetNetwork:
-        """The fit's network, with its module, for a fleet of its recipe."""
+        """The fit's network with its module, ready for a fleet of its recipe."""
         options, estimator = self.options, self.estimator
         state = self.state or TrainingState(seed=options.seed, weights={}, moments={})
         course = SeededCourse(
@@ -121,14 +121,14 @@ class PreparedFit:
         )
 
     def recipe(self) -> tuple[Recipe, Any]:
-        """Return what fits of one fleet share, and a hashable key of it."""
+        """Return the settings shared by the fits of a fleet, and their hashable key."""
         estimator, options, module = self.estimator, self.options, self.module
         structure: Any = [tuple(p.shape) for p in module.parameters()]
         if isinstance(module, MLP) and module.inputs is not None:
-            # The structure says which columns are categories, and how many codes they have.
+            # The structure has the category columns and their numbers of codes.
             structure = (module_structure(module.inputs), structure[-1])
         elif isinstance(module, MLP | CNN | RNN):
-            # The estimator's parameters say all but the sizes that come from the data.
+            # Hyperparameters in the key fix all sizes except those of the data.
             structure = (structure[0], structure[-1])
         else:
             structure = module_structure(module)
@@ -142,17 +142,17 @@ class PreparedFit:
             layout=options.layout,
             codes=options.codes,
         )
-        # Weights need not tell the length of a sequence or the size of an image.
+        # Weights may be independent of the length of a sequence or the size of an image.
         shape = tuple(self.train.X.shape[1:])
         return recipe, (recipe, structure, shape, kinds_of(options.augmentation))
 
     def train_alone(self) -> tuple[TrainingState, Array | None]:
-        """Train by the net's loop; return the state and predictions of the monitor samples.
+        """Train by the net's loop; return its state and predictions of the monitor.
 
         Raises TrainingDivergedError if the loss or a weight becomes infinite or NaN.
         """
         net = self.estimator._make_net(self.options.seed, str(self.train.X.device))
-        before = module_keys(net)
+        initial_keys = module_keys(net)
         if self.state is not None:
             load_training_state(net, self.state)
         valid = None if self.valid is None else self.valid.taken()
@@ -160,7 +160,7 @@ class PreparedFit:
         with unchanged_tensors(net.module_):
             outputs = None if self.monitor is None else net.forward(self.monitor.X)
         predictions = None if outputs is None else self.predictions(outputs.numpy())
-        modules = changed_modules(net, before)
+        modules = changed_modules(net, initial_keys)
         return replace(training_state(net), modules=modules), predictions
 
 
@@ -171,17 +171,17 @@ def train_in_fleet(
     valid: TensorSet | None,
     n_epochs: int,
 ) -> bool:
-    """Train the net of an estimator that has its parameters as a fleet of one, if it can.
+    """Train an estimator's net as a fleet of one; return whether that was possible.
 
-    Return whether it could: the net's loop is needed where a callback looks on, and for
-    what the kernel does not know. Raises TrainingDivergedError if the loss or a weight
-    becomes infinite or NaN; the net is then as it was.
+    The net's own loop is needed with callbacks, and for settings that the kernel lacks. The
+    parameters of `estimator` are those of the net. Raises TrainingDivergedError if the loss
+    or a weight becomes infinite or NaN; the net is then unchanged.
     """
     if not _is_as_made(estimator, net):
         return False
     module = net.module_
     if net.last_weights_ is not None:
-        # Training goes on from the last weights, not from the best ones.
+        # Training continues from the last weights, not from the best weights.
         module = copy.deepcopy(module)
         module.load_state_dict(net.last_weights_)
     prepared = PreparedFit(
@@ -195,11 +195,11 @@ def train_in_fleet(
         n_epochs=n_epochs,
     )
     network, (recipe, _) = prepared.network, prepared.recipe()
-    # A step of a single network by torch takes as long in a fleet as in its net's loop;
-    # docs/adr/0005-how-a-fleet-trains.md has the figures.
+    # Without the kernel, a step of a single network is as slow in a fleet as in the net's
+    # loop; see docs/adr/0005-how-a-fleet-trains.md.
     if plan(network.module, train.X, network, recipe).way != "kernel":
         return False
-    # Threads of torch would wait for each other between the kernel's calls.
+    # With more threads, torch's threads would wait between the kernel's calls.
     with one_thread():
         ((_, outcome),) = train_fleet([network], recipe, 1)
     if outcome.message:
@@ -209,7 +209,7 @@ def train_in_fleet(
 
 
 def _is_as_made(estimator: Any, net: TrainingNet) -> bool:
-    """Return whether a net has nothing that only the net's loop heeds."""
+    """Return whether a net has no settings that only its own loop supports."""
     module = net.module_
     return (
         type(net) is TrainingNet
@@ -223,10 +223,10 @@ def _is_as_made(estimator: Any, net: TrainingNet) -> bool:
 
 
 def _has_optimizer_as_made(net: TrainingNet) -> bool:
-    """Return whether nobody has changed the settings of a net's optimizer."""
+    """Return whether the settings of a net's optimizer are unchanged."""
     if net.has_late_optimizer:
         return True
-    made, found = net.optimizer(net.module_.parameters()), net.optimizer_
+    initial, current = net.optimizer(net.module_.parameters()), net.optimizer_
     # The schedule sets the rate at each step, unless it is constant.
     free = {"initial_lr"} if net.options.lr_schedule == "constant" else {"initial_lr", "lr"}
 
@@ -234,4 +234,4 @@ def _has_optimizer_as_made(net: TrainingNet) -> bool:
         groups = optimizer.state_dict()["param_groups"]
         return [{n: v for n, v in group.items() if n not in free} for group in groups]
 
-    return type(made) is type(found) and settings(made) == settings(found)
+    return type(initial) is type(current) and settings(initial) == settings(current)

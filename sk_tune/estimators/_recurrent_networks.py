@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Recurrent networks for sequences of numbers or tokens, which may be unequally long."""
+"""Recurrent networks for sequences of numbers or tokens, possibly of unequal length."""
 
 import copy
 from typing import Annotated, Any, ClassVar
@@ -34,12 +34,12 @@ Array = npt.NDArray[Any]
 
 
 def as_sequences(X: Any, n_features: int | None = None) -> Any:
-    """Return a list of sequences as an array, (N, T, F), with NaN after their ends.
+    """Return a list of sequences as an array, (N, T, F), padded with NaN at the end.
 
-    Anything but lists, tuples and arrays of objects stays as it is, and so does X if its
-    sequences are equally long. With the `n_features` that a network was fitted on, equally
-    long sequences of numbers are steps, too, and no lines of a table. Raises ValueError if
-    sequences differ in their features, or hold text.
+    Only lists, tuples and arrays of objects are converted, and X with sequences of equal
+    length stays as it is. With the `n_features` of a fitted network, sequences of numbers
+    of equal length are steps, too, not rows of a table. Raises ValueError if sequences
+    differ in their features, or hold text.
 
     >>> as_sequences([[1.0, 2.0, 3.0], [4.0]])[:, :, 0].tolist()
     [[1.0, 2.0, 3.0], [4.0, nan, nan]]
@@ -56,11 +56,11 @@ def as_sequences(X: Any, n_features: int | None = None) -> Any:
         hint = ""
         if len(lengths) == 1:
             hint = (
-                " If they are (n_channels, n_steps), as aeon has them, transpose each, for "
+                " If they are (n_channels, n_steps), as in aeon, transpose each, for "
                 "example by [row.T for row in X]."
             )
         raise ValueError(
-            "All sequences of X must have equally many features, in arrays of shape "
+            "All sequences of X must have the same number of features, in arrays of shape "
             f"(n_steps, n_features). Got from {min(widths)} to {max(widths)}.{hint}"
         )
     is_series = n_features == 1 and all(np.ndim(sample) == 1 for sample in samples)
@@ -81,18 +81,18 @@ def as_sequences(X: Any, n_features: int | None = None) -> Any:
 
 
 _SHAPE = ("cell", "n_layers", "hidden_size", "bidirectional")
-_MOST_UNITS = 32  # Of the vector of a token where the user does not choose.
-# With this many times more features than steps, the axes are likely to be swapped.
+_MOST_UNITS = 32  # Largest automatic length of a token's vector.
+# At this ratio of features to steps, the axes are likely to be swapped.
 _LIKELY_CHANNELS = 8
 
 
 @parameters
 class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
-    """The shape of a recurrent network.
+    """Architecture of a recurrent network.
 
-    For sequences: X has shape (n_samples, n_steps, n_features), is flat, or is a list of
-    arrays, which may be unequally long.  In an array sequences of unequal length are padded
-    at their end with NaN, which the network does not see.  Sequences to predict may be
+    For sequences.  X is an array of shape (n_samples, n_steps, n_features), a flat array,
+    or a list of arrays, possibly of unequal length.  In an array, shorter sequences are
+    padded with NaN at the end, which the network ignores.  Sequences to predict may be
     longer or shorter than in ``fit``.
 
     Parameters
@@ -101,28 +101,27 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
         Kind of the recurrent layers.  Only an "rnn" cell uses `activation`, "relu" or
         "tanh".
     n_layers : int, default=1
-        Recurrent layers.
+        Number of recurrent layers.
     hidden_size : int, default=64
-        Units of a layer in each direction.
+        Units of each layer in each direction.
     bidirectional : bool, default=False
         Whether to read the sequences in both directions.
     n_tokens : int, default=None
         Size of the vocabulary, if sequences hold ids of tokens, such as words, from 0 to
-        ``n_tokens - 1``; the network learns a vector for each.  Ids from `n_tokens` on, and
-        ids that ``fit`` has not seen, share one vector, which begins at 0.  If not given,
-        numbers are magnitudes.
+        ``n_tokens - 1``; the network learns a vector for each id.  Larger ids, and ids that
+        did not occur in ``fit``, share one vector, initially 0.  If None, numbers are
+        magnitudes.
     embedding_size : int or "auto", default="auto"
-        Length of the vector of a token; "auto" is half of `n_tokens`, 32 at most.
+        Length of a token's vector; "auto" is half of `n_tokens`, at most 32.
     input_shape : tuple of int, default=None
-        (n_steps, n_features) of one sequence, for flat X.  If not given, X of shape
-        (n_samples, n_steps, n_features) says it itself, and flat X has one feature in each
-        step; a list of arrays of shape (n_steps,) or (n_steps, n_features), which may be
-        unequally long, is padded with NaN.
+        (n_steps, n_features) of one sequence, for flat X.  If None, X has shape
+        (n_samples, n_steps, n_features), or is flat with one feature per step, or is a list
+        of arrays of shape (n_steps,) or (n_steps, n_features).
 
     Notes
     -----
-    Recurrent networks learn slowly and their gradients can explode, hence special
-    defaults: ``learning_rate=0.01``, ``batch_size=32``, ``max_epochs=50``,
+    Recurrent networks learn slowly and their gradients can explode, so some defaults
+    differ: ``learning_rate=0.01``, ``batch_size=32``, ``max_epochs=50``,
     ``gradient_clip=1.0`` and ``activation="tanh"``.
     """
 
@@ -149,9 +148,11 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     }
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        wanted = check_input_shape(self, most=2)
-        if wanted is not None:
-            return reshaped(self, shape, wanted if len(wanted) == 2 else (*wanted, 1))
+        target_shape = check_input_shape(self, most=2)
+        if target_shape is not None:
+            return reshaped(
+                self, shape, target_shape if len(target_shape) == 2 else (*target_shape, 1)
+            )
         if len(shape) > 2:
             raise ValueError(
                 f"X must have shape (n_samples, n_steps, n_features) for "
@@ -189,7 +190,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
                         f"{type(self).__name__}, as in fit. Got X.shape={tuple(shape)} "
                         "instead."
                     )
-                # A copy that reads sequences of any length.
+                # A copy whose input_shape allows sequences of any length.
                 reader, reset = copy.copy(self), True
                 reader.input_shape = None
         shaped = super(_RNNEstimator, reader)._check_X(X, reset=reset)
@@ -202,21 +203,21 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
 
     def _learn_columns(self, X: Array, weight: Array | None) -> None:
         if self.n_tokens is not None:
-            ids = np.unique(X[self.n_tokens > X])  # NaN, the padding, is not less.
+            ids = np.unique(X[self.n_tokens > X])  # The comparison drops NaN, the padding.
             self._known_codes = [1 + ids.astype(np.int64)]
 
     def _options(self, seed: int) -> TrainingOptions:
         options = super()._options(seed)
-        others = [a for a in options.augmentation if not isinstance(a, TimeShift)]
-        if self.n_tokens is not None and others:
+        invalid = [a for a in options.augmentation if not isinstance(a, TimeShift)]
+        if self.n_tokens is not None and invalid:
             raise ValueError(
                 f"The 'augmentation' parameter of {type(self).__name__} must be TimeShift "
-                f"or None with 'n_tokens'. Got {others[0]!r}, which changes ids of tokens."
+                f"or None with 'n_tokens'. Got {invalid[0]!r}, which changes ids of tokens."
             )
         return options
 
     def _count_multiplications(self, module: nn.Module) -> float:
-        # The weights of the recurrent layers are used at each step.
+        # Each step uses the weights of the recurrent layers.
         tokens = getattr(module, "tokens", None)
         n_used = n_weights(module) - (0 if tokens is None else n_weights(tokens))
         return n_used * self.input_shape_[0]
@@ -243,21 +244,21 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
 
 
 def warn_of_tokens(X: Any) -> None:
-    """Warn that a list of sequences of whole numbers is read as magnitudes."""
+    """Warn that sequences of integers are read as magnitudes."""
     is_array = isinstance(X, np.ndarray)
     is_list = X.dtype.kind == "O" if is_array else isinstance(X, list | tuple)
     samples = [np.asarray(as_array(sample)) for sample in X] if is_list else []
     are_whole = all(sample.ndim == 1 and sample.dtype.kind in "iu" for sample in samples)
     if are_whole and len(set(map(len, samples))) > 1:
         warn_user(
-            "Sequences of whole numbers are read as magnitudes. If they are ids of tokens, "
-            "use RNNClassifier or RNNRegressor with n_tokens=, which learn a vector for "
-            "each; if not, give them as floats."
+            "Sequences of integers are read as magnitudes. If they are ids of tokens, use "
+            "RNNClassifier or RNNRegressor with n_tokens=, which learn a vector for each "
+            "token; if not, convert them to floats."
         )
 
 
 def _check_tokens(name: str, X: Array) -> None:
-    """Refuse steps that do not hold the id of a token: (N, T, F)."""
+    """Raise ValueError unless each step of X, (N, T, F), holds the id of a token."""
     if X.shape[2] != 1:
         raise ValueError(
             f"X must hold one id in each step for {name} with 'n_tokens'. Got "
@@ -272,13 +273,13 @@ def _check_tokens(name: str, X: Array) -> None:
 
 
 def _ask_for_time(estimator: Any, shape: tuple[int, ...]) -> None:
-    """Refuse, or warn of, samples that are likely to have channels before steps."""
+    """Raise or warn if samples are likely to have channels before steps."""
     _, n_steps, n_features = shape
     question = (
         f"X of shape {tuple(shape)} has {n_steps} step(s) of {n_features} features for "
         f"{type(estimator).__name__}, which takes (n_samples, n_steps, n_features). If it "
-        "is (n_samples, n_channels, n_steps), as aeon and sktime have it, give "
-        f"X.swapaxes(1, 2); if not, say so by input_shape=({n_steps}, {n_features})."
+        "is (n_samples, n_channels, n_steps), as in aeon and sktime, use "
+        f"X.swapaxes(1, 2); if not, confirm it with input_shape=({n_steps}, {n_features})."
     )
     if n_steps == 1 and n_features > 1:
         raise ValueError(question)
@@ -287,15 +288,15 @@ def _ask_for_time(estimator: Any, shape: tuple[int, ...]) -> None:
 
 
 def _check_padding(missing: npt.NDArray[np.bool_]) -> None:
-    """Refuse NaN that is not the end of a sequence: (N, T, F) bool."""
+    """Raise ValueError for NaN before the end of a sequence; `missing` is (N, T, F)."""
     lengths = (~missing.any(axis=2)).sum(axis=1)
     padding = np.arange(missing.shape[1]) >= lengths[:, np.newaxis]
     is_wrong = (missing != padding[:, :, np.newaxis]).any(axis=(1, 2))
     bad = np.flatnonzero(is_wrong | (lengths == 0))
     if len(bad):
         raise ValueError(
-            "Input X contains NaN. A sequence may be padded with NaN in all features of "
-            "its last steps, and must have a first step without. Got NaN elsewhere in "
+            "Input X contains NaN. Sequences may be padded with NaN in all features of "
+            "their last steps, and must have a first step without. Got NaN elsewhere in "
             f"{len(bad)} of {len(missing)} sequences, the first at row {bad[0]}."
         )
 

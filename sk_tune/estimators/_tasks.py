@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Classification and regression: targets as a network learns them, and predictions."""
+"""Classification and regression: encoding of targets, losses and predictions."""
 
 from typing import Any, Self
 
@@ -29,11 +29,11 @@ from sk_tune.training import (
 Array = npt.NDArray[Any]
 
 
-_PARTIAL_FIT = """Train for some epochs more, from exactly where training stands.
+_PARTIAL_FIT = """Continue training for `n_epochs` epochs.
 
 Three epochs and then six more give the same network as nine at once: optimizer state, batch
-order, dropout and schedule go on.  `lr_schedule` stays laid out for ``max_epochs``; a
-stream of more epochs needs ``lr_schedule="constant"``.{more}
+order, dropout and schedule continue.  `lr_schedule` spans ``max_epochs``; use
+``lr_schedule="constant"`` for a longer stream.{more}
 
 Parameters
 ----------
@@ -54,13 +54,13 @@ self
 Raises
 ------
 ValueError
-    If X or y do not fit to the first call's.
+    If X or y do not match those of the first call.
 TrainingDivergedError
     If the loss or a weight becomes infinite or NaN.
 """
 _CLASSES = """classes : array-like of shape (n_classes,), default=None
-    All labels that will ever come, in each call the same, or in the first only; without it,
-    the labels of that call are all.
+    All labels that can occur, in the first call or in each call; without it, the labels of
+    the first call.
 """
 
 
@@ -71,8 +71,8 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels in the order of the columns of ``predict_proba``; the numbers of the labels
-        if y was a multilabel indicator.
+        Labels in the order of the columns of ``predict_proba``; 0 to n_labels - 1 for
+        multilabel y.
     """
 
     def partial_fit(
@@ -84,8 +84,10 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         *,
         n_epochs: int = 1,
     ) -> Self:
-        seen = classes is not None and hasattr(self, "net_") and not self._is_multilabel
-        if seen and not np.array_equal(np.unique(as_array(classes)), self.classes_):
+        has_classes = (
+            classes is not None and hasattr(self, "net_") and not self._is_multilabel
+        )
+        if has_classes and not np.array_equal(np.unique(as_array(classes)), self.classes_):
             raise ValueError(
                 "classes must be those of the first call of fit or partial_fit, "
                 f"{self.classes_}. Got {classes} instead."
@@ -105,8 +107,8 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.  Probabilities of a multilabel problem, whose
-            columns are independent, do not sum to 1.
+            In the order of ``classes_``.  Probabilities of multilabel y are independent and
+            do not sum to 1.
         """
         return self._predictions(self._forward(X))
 
@@ -121,7 +123,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            Finite also where the probability underflows.
+            Finite even if a probability underflows.
         """
         outputs = self._forward(X)
         if self._is_multilabel:
@@ -140,7 +142,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Labels as they were in y; an indicator matrix in a multilabel problem.
+            Labels as in y; an indicator matrix for multilabel y.
         """
         outputs = self._forward(X)
         if self._is_multilabel:
@@ -151,7 +153,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
     def _predictions(self, outputs: Tensor) -> Array:
         if self._is_multilabel:
             return outputs.sigmoid().numpy()
-        # However few samples there are, torch would share them out, and wait for a core.
+        # Even for few samples torch would use several threads and wait for a core.
         with one_thread():
             return outputs.softmax(dim=1).numpy()
 
@@ -169,7 +171,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             ) from error
         except ValueError as error:
             raise ValueError(f"{error}{_hint_on_labels(y)}") from error
-        # One dimension holds one label a sample; looking at the labels would take time.
+        # One-dimensional y is never multilabel; inspecting the labels would take time.
         if getattr(y, "ndim", 0) != 1 and type_of_target(y) == "multilabel-indicator":
             y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")
             check_indicator(y)
@@ -217,24 +219,28 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
     ) -> Array | None:
         if self.class_weight is None:
             return weight
-        given = self.class_weight
+        class_weight = self.class_weight
         columns = y.reshape(len(y), -1)
         n_columns = columns.shape[1]
-        if isinstance(given, dict) and n_columns > 1:
+        if isinstance(class_weight, dict) and n_columns > 1:
             raise ValueError(
                 "class_weight must be 'balanced' or a list of a dict for each column of y, "
                 f"of which there are {n_columns}. Got a dict."
             )
-        if isinstance(given, list) and len(given) != n_columns:
+        if isinstance(class_weight, list) and len(class_weight) != n_columns:
             raise ValueError(
                 "A list as class_weight must have an entry for each column of y. Got "
-                f"{len(given)} for {n_columns}."
+                f"{len(class_weight)} for {n_columns}."
             )
         factors = np.ones(len(y)) if weight is None else weight.astype(np.float64)
         for index, column in enumerate(columns.T):
-            wanted = given[index] if isinstance(given, list) else given
+            column_weight = (
+                class_weight[index] if isinstance(class_weight, list) else class_weight
+            )
             classes = np.unique(column) if self._is_multilabel else self.classes_
-            factors = factors * _class_factors(wanted, classes, column, train, weight)
+            factors = factors * _class_factors(
+                column_weight, classes, column, train, weight
+            )
         return factors
 
     def _strata(self, y: Array) -> Array | None:
@@ -260,7 +266,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
 def _class_factors(
     class_weight: Any, classes: Array, y: Array, train: Array | slice, weight: Array | None
 ) -> Array:
-    """Return the weight of each sample's class, balanced by those that are trained on."""
+    """Return the weight of each sample's class, balanced over the training samples."""
     present = np.unique(y[train])
     if isinstance(class_weight, dict):
         unknown = [label for label in class_weight if label not in classes]
@@ -269,9 +275,9 @@ def _class_factors(
                 f"class_weight must name the classes {classes.tolist()}. Got {unknown} "
                 "instead."
             )
-        # Scikit-learn would look for the number 1 where the label is the text "1".
+        # compute_class_weight would look up the number 1 for the label "1".
         weights = [class_weight.get(label, 1.0) for label in present.tolist()]
-        per_class = np.array(weights, dtype=np.float64)  # Also of fractions, say.
+        per_class = np.array(weights, dtype=np.float64)  # Also for types like Fraction.
     else:
         per_class = compute_class_weight(
             class_weight,
@@ -291,7 +297,7 @@ def _class_factors(
 
 
 def _hint_on_labels(y: Any) -> str:
-    """Return what to do about labels that are Python objects."""
+    """Return advice on labels that are Python objects."""
     if np.ndim(y) != 1 or not getattr(getattr(y, "dtype", None), "hasobject", False):
         return ""
     return (
@@ -306,8 +312,8 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
     Attributes
     ----------
     target_mean_, target_scale_ : ndarray of shape (n_outputs_,)
-        The network learns ``(y - target_mean_) / target_scale_``; mean and standard
-        deviation of the first targets, 1 for a constant one.
+        Mean and standard deviation of the first targets, 1 for a constant target.  The
+        network learns ``(y - target_mean_) / target_scale_``.
     """
 
     def partial_fit(
@@ -330,8 +336,8 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs_)
-            In the units of y.  Of type ``dtype``; several outputs are always float64, as
-            scikit-learn's estimator checks ask of multi-output regressors.
+            In the units of y.  Of type ``dtype`` for one output; float64 for several, as
+            scikit-learn's estimator checks require.
         """
         return self._predictions(self._forward(X))
 
@@ -360,12 +366,12 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
                 f"{largest.max():g}."
             )
         self.n_outputs_ = columns.shape[1]
-        # In units of powers of two, which change no digit, no square is too large or small.
+        # Powers of two as units are exact, and keep squares from over- or underflowing.
         _, unit = np.frexp(largest)
         columns = np.ldexp(columns, -unit)
         mean = np.average(columns, axis=0, weights=weight)
         scale = np.sqrt(np.average((columns - mean) ** 2, axis=0, weights=weight))
-        # Rounding leaves a constant target a tiny deviation, which must not be blown up.
+        # A constant target has a tiny deviation by rounding; do not scale it up.
         is_tiny = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
         self.target_mean_ = np.ldexp(mean, unit)
         self.target_scale_ = np.where(is_tiny, 1.0, np.ldexp(scale, unit))

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The skorch net that every estimator holds: skorch's parts, a leaner training loop.
+"""The skorch net that every estimator holds: skorch's parts with a leaner training loop.
 
-skorch builds the net, keeps its history, runs its callbacks and predicts.  What it does for
-every batch (collation, hooks, an entry in the history, moving the loss to the host) costs
-more than the arithmetic of a small network, so batches are run here, and hooks only where a
-callback listens to them.
+skorch builds the net, records its history, runs its callbacks and predicts.  Its work per
+batch (collation, hooks, history entries, moving the loss to the host) costs more than the
+arithmetic of a small network.  So this loop runs the batches, and calls batch hooks only if
+a callback has them.
 """
 
 import copy
@@ -56,7 +56,7 @@ from sk_tune.training import (
     weights_message,
 )
 
-# How outputs become probabilities, which scoring callbacks ask the net for.
+# Map from outputs to probabilities, for scoring callbacks.
 _PROBABILITIES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
     CrossEntropy: partial(torch.softmax, dim=1),
     BinaryCrossEntropy: torch.sigmoid,
@@ -66,13 +66,13 @@ _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:
-    """How a net is trained, beyond what skorch has parameters for.
+    """Options of training that skorch does not have.
 
-    The schedule is laid out for `schedule_epochs`. `layout` says what the axes of a sample
-    mean, `codes` which columns hold codes of categories. With `patience` None training goes
-    to the end. `score` maps ``(y_pred, y_true, sample_weight)`` to a number, for the
-    history. `global_rng` says that the module may draw from torch's global generator, which
-    is then seeded for each epoch and restored.
+    The schedule spans `schedule_epochs`. `layout` names the axes of a sample; `codes` are
+    the columns of category codes. A `patience` of None disables early stopping. `score`
+    maps ``(y_pred, y_true, sample_weight)`` to the score of the history. `global_rng` says
+    that the module may draw from torch's global generator, which is then seeded for each
+    epoch and restored.
     """
 
     seed: int
@@ -107,10 +107,10 @@ _Outcome = tuple[Tensor, Tensor, Any]
 
 
 class TrainingNet(LateOptimizerNet):
-    """A skorch net that trains on tensors, epoch by epoch, and can always go on.
+    """A skorch net that trains on tensors, epoch by epoch, and can always be resumed.
 
-    `criterion` takes predictions, targets and optional weights; `sample_work` is how many
-    multiplications the network takes for one sample.
+    `criterion` takes predictions, targets and optional weights; `sample_work` is the number
+    of multiplications for one sample.
     """
 
     def __init__(
@@ -137,11 +137,11 @@ class TrainingNet(LateOptimizerNet):
         )
 
     def get_default_callbacks(self) -> list[tuple[str, Callback]]:
-        """Return skorch's default callbacks less those whose work the loop does itself."""
+        """Return skorch's default callbacks without those that the loop replaces."""
         return [("print_log", PrintLog())] if self.verbose else []
 
     def initialize(self) -> "TrainingNet":
-        """Build everything and set the counters of a fit to its start."""
+        """Build all parts and reset the counters of a fit."""
         super().initialize()
         self.n_steps_ = self.first_epoch_ = 0
         self.stopping_ = StoppingState()
@@ -152,7 +152,7 @@ class TrainingNet(LateOptimizerNet):
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call a hook of all callbacks; a callback's KeyboardInterrupt ends the training.
 
-        skorch's callbacks stop a net that way; Ctrl-C must not look like it.
+        skorch's callbacks stop a net this way; Ctrl-C is raised as usual.
         """
         try:
             super().notify(method_name, **cb_kwargs)
@@ -171,7 +171,7 @@ class TrainingNet(LateOptimizerNet):
         X: Any = None,
         training: bool = False,  # noqa: FBT001
     ) -> Tensor:
-        """Return the loss of a batch whose target may carry sample weights."""
+        """Return the loss of a batch; `y_true` may be a tuple with sample weights."""
         targets = y_true if isinstance(y_true, tuple) else (y_true,)
         of_members = isinstance(self.module_, MLP) and y_pred.ndim == 3
         parts = by_member(y_pred, *targets) if of_members else (y_pred, *targets)
@@ -180,7 +180,7 @@ class TrainingNet(LateOptimizerNet):
 
     @property
     def classes_(self) -> Any:
-        """Encoded labels, for scorers; only classifiers have any."""
+        """Encoded labels, for scorers; only classifiers have them."""
         if not isinstance(self.criterion_, CrossEntropy):
             raise AttributeError("classes_")
         return np.arange(self.options.n_outputs)
@@ -200,7 +200,7 @@ class TrainingNet(LateOptimizerNet):
         return y_pred > 0.5 if isinstance(self.criterion_, BinaryCrossEntropy) else y_pred
 
     def warn_if_nothing_is_learnt(self) -> None:
-        """Warn before training that early stopping or the schedule has already ended."""
+        """Warn before training if early stopping or the schedule has already ended."""
         options = self.options
         n_epochs = len(self.history) - self.first_epoch_
         if self.stopped_early:
@@ -229,19 +229,19 @@ class TrainingNet(LateOptimizerNet):
         n_epochs: int,
         monitor: TensorSet | None = None,
     ) -> None:
-        """Train for at most `n_epochs` more, resuming exactly the training so far.
+        """Train for at most `n_epochs` more epochs, continuing exactly.
 
-        After each epoch the net is scored on `valid`, which may stop it, and on `monitor`,
-        which changes nothing. Raises TrainingDivergedError if the loss or a weight is not
-        finite.
+        After each epoch the net is scored on `valid`, for early stopping, and on `monitor`,
+        without effect on the training. Raises TrainingDivergedError if the loss or a weight
+        is not finite.
         """
         n_samples = min(len(train), self.batch_size) if self.batch_size > 0 else len(train)
-        # Three passes: forward, and backward by the weights and by the inputs.
+        # Three passes: forward, and backward for the weights and for the inputs.
         with self._threads(3 * n_samples), undone_on_failure(self):
             if self.last_weights_ is not None:
                 self.module_.load_state_dict(self.last_weights_)
             batches = self.get_iterator(train, training=True)
-            # Data sets of skorch, whose batches carry labels only, as its callbacks expect.
+            # skorch data sets with labels only, as skorch's callbacks expect.
             sets = {
                 "dataset_train": _for_callbacks(train),
                 "dataset_valid": None if valid is None else _for_callbacks(valid),
@@ -255,7 +255,7 @@ class TrainingNet(LateOptimizerNet):
                         break
                     self._run_epoch(batches, valid, monitor, sets)
             except _StopTraining:
-                # An epoch that was not completed has no duration, and does not count.
+                # An incomplete epoch has no duration and does not count.
                 if "dur" not in self.history[-1]:
                     del self.history[-1]
             for name, weights in self.module_.named_parameters():
@@ -263,7 +263,7 @@ class TrainingNet(LateOptimizerNet):
                     done, rate = len(self.history), self.options.learning_rate
                     raise TrainingDivergedError(weights_message(name, done, rate))
             if self.options.patience is not None:
-                # The best weights predict; the last ones are kept to go on from.
+                # The best weights predict; training would continue from the last ones.
                 self.last_weights_ = cloned(self.module_.state_dict())
                 self.module_.load_state_dict(self.best_weights_ or self.last_weights_)
             self.notify("on_train_end", X=train.X, y=train.y)
@@ -274,26 +274,26 @@ class TrainingNet(LateOptimizerNet):
             return super().forward(X, *args, **kwargs)
 
     def _threads(self, n_samples: int) -> Any:
-        """Return a context in which passes over samples have as many threads as pay."""
+        """Return a context with a suitable number of threads for passes over samples."""
         return one_thread(wanted=takes_one_thread(n_samples * self.sample_work))
 
     def start_from(self, other: "TrainingNet") -> None:
-        """Take over the weights in use and the past of another net, as a warm start does.
+        """Take over the weights in use and the history of another net, for a warm start.
 
-        The schedule and early stopping start anew; the optimizer's moments are kept if it
-        is of the same kind. Raises ValueError if the architectures differ.
+        The schedule and early stopping restart; the optimizer's moments are copied if its
+        type is the same. Raises ValueError if the architectures differ.
         """
         try:
             self.module_.load_state_dict(other.module_.state_dict())
         except RuntimeError as error:
             raise ValueError(
                 "With warm_start=True the network must keep its architecture. Got another "
-                f"one: {error}"
+                f"architecture: {error}"
             ) from error
         if type(self.optimizer_) is type(other.optimizer_):
             state = copy.deepcopy(other.optimizer_.state_dict()["state"])
             groups = self.optimizer_.state_dict()["param_groups"]
-            # Schedulers of skorch change the rate where it stands.
+            # With a constant schedule, the rate may have been changed by a callback.
             stays = self.options.lr_schedule == "constant" and bool(other.history)
             for group, old in zip(groups, other.optimizer_.param_groups, strict=True):
                 if stays and old["initial_lr"] == group["lr"]:
@@ -331,12 +331,12 @@ class TrainingNet(LateOptimizerNet):
         self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
         self.history.record("dur", time.perf_counter() - start)
         if not self.history[-1]["batches"]:
-            # skorch's Checkpoint asks for a last batch.
+            # skorch's Checkpoint reads the last batch.
             self.history.new_batch()
         try:
             self.notify("on_epoch_end", **sets)
         finally:
-            # Records of batches serve callbacks in the epoch, and would fill every pickle.
+            # Batch records serve callbacks within the epoch and would bloat pickles.
             self.history[-1]["batches"] = []
 
     def _train_epoch(self, batches: TensorBatches) -> None:
@@ -347,7 +347,7 @@ class TrainingNet(LateOptimizerNet):
         augmenter = None
         options = self.options
         if options.augmentation:
-            # As of a fleet of one network.
+            # The augmenter of a fleet of one network.
             augmenter = RowAugmenter(
                 [options.augmentation],
                 [derive_seed(options.seed, Stream.AUGMENTATION)],
@@ -369,10 +369,10 @@ class TrainingNet(LateOptimizerNet):
             set_dropout_step(dropouts, self.n_steps_)
             if hooks:
                 self.notify("on_batch_begin", batch=batch, training=True)
-                # A callback that predicts leaves the net in evaluation mode.
+                # A callback that predicts switches the net to evaluation mode.
                 self._set_training(True)
-            seen = batch if augmenter is None else _augmented(augmenter, batch, index)
-            loss, y_pred = self._train_batch(batch, seen, hooks=hooks)
+            augmented = batch if augmenter is None else _augmented(augmenter, batch, index)
+            loss, y_pred = self._train_batch(batch, augmented, hooks=hooks)
             self.n_steps_ += 1
             outcomes.append((loss, y_pred, batch[1]))
             if hooks:
@@ -387,18 +387,18 @@ class TrainingNet(LateOptimizerNet):
         )
 
     def _train_batch(
-        self, batch: tuple[Any, Any], seen: tuple[Any, Any], *, hooks: bool
+        self, batch: tuple[Any, Any], augmented: tuple[Any, Any], *, hooks: bool
     ) -> tuple[Tensor, Tensor]:
-        """Take one step on a batch as the network sees it; hooks are told of the batch."""
+        """Take one step on an augmented batch; hooks get the original batch."""
         optimizer = self.optimizer_
         optimizer.zero_grad()
-        y_pred = self.module_(seen[0])
-        # Samples that were mixed have a target for each of their parts.
-        y = seen[1][0] if isinstance(seen[1], tuple) else seen[1]
+        y_pred = self.module_(augmented[0])
+        # Mixed samples have a target for each of their parts.
+        y = augmented[1][0] if isinstance(augmented[1], tuple) else augmented[1]
         n_parts, repeated = len(y) // len(y_pred), y_pred
         if n_parts > 1:
             repeated = y_pred.repeat(n_parts, *(1,) * (y_pred.ndim - 1))
-        loss = self.get_loss(repeated, seen[1])
+        loss = self.get_loss(repeated, augmented[1])
         loss.backward()  # type: ignore[no-untyped-call]
         options = self.options
         if options.l1:
@@ -431,7 +431,7 @@ class TrainingNet(LateOptimizerNet):
         return outcomes
 
     def _record_scores(self, prefix: str, outcomes: list[_Outcome]) -> None:
-        """Record the mean loss over the samples of an epoch's batches, and their score."""
+        """Record an epoch's mean loss over samples, and its score."""
         losses, outputs, targets = zip(*outcomes, strict=True)
         y_pred, weight = torch.cat(outputs), None
         if isinstance(targets[0], tuple):
@@ -441,15 +441,15 @@ class TrainingNet(LateOptimizerNet):
             y_true = torch.cat(targets)
             counts = list(map(len, targets))
             if y_true.ndim == 1 and not y_true.is_floating_point():
-                # As in torch, negative numbers are no class, and have no loss.
-                counts = [int((own >= 0).sum()) for own in targets]
+                # As in torch, negative labels are ignored by the loss.
+                counts = [int((labels >= 0).sum()) for labels in targets]
             sizes = torch.tensor(counts, device=y_pred.device)
-        # A batch without known targets has no mean loss, and counts for nothing.
-        known = torch.stack(losses).where(sizes > 0, 0.0)
-        loss = float((known * sizes).sum() / sizes.sum())
-        # The score is one of several networks, here of one.
-        own = [t if t is None else t.unsqueeze(0) for t in (y_pred, y_true, weight)]
-        score = float(self.options.score(*own))  # type: ignore[arg-type]
+        # The loss of a batch without valid labels is NaN; its size is 0.
+        finite_losses = torch.stack(losses).where(sizes > 0, 0.0)
+        loss = float((finite_losses * sizes).sum() / sizes.sum())
+        # Scores have a leading axis of networks, here of length 1.
+        parts = [t if t is None else t.unsqueeze(0) for t in (y_pred, y_true, weight)]
+        score = float(self.options.score(*parts))  # type: ignore[arg-type]
         if not math.isfinite(loss) and prefix != "monitor":
             rate = self.options.learning_rate
             raise TrainingDivergedError(loss_message(prefix, loss, len(self.history), rate))
@@ -491,10 +491,10 @@ class TrainingNet(LateOptimizerNet):
 def _augmented(
     augmenter: RowAugmenter, batch: tuple[Any, Any], step: int
 ) -> tuple[Any, Any]:
-    """Return a batch, inputs and targets, as the network sees it."""
+    """Return a batch, inputs and targets, after augmentation."""
     X, target = batch
     y, weight = target if isinstance(target, tuple) else (target, None)
     weight = None if weight is None else weight.unsqueeze(0)
-    seen = augmenter.augmented(X.unsqueeze(0), y.unsqueeze(0), weight, slice(1), step)
-    X, y = seen.X.squeeze(0), seen.y.squeeze(0)
-    return X, y if seen.weight is None else (y, seen.weight.squeeze(0))
+    augmented = augmenter.augmented(X.unsqueeze(0), y.unsqueeze(0), weight, slice(1), step)
+    X, y = augmented.X.squeeze(0), augmented.y.squeeze(0)
+    return X, y if augmented.weight is None else (y, augmented.weight.squeeze(0))

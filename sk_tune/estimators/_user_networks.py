@@ -35,42 +35,42 @@ from sk_tune.training import count_multiplications, n_weights
 Array = npt.NDArray[Any]
 
 _PREFIX = "module__"
-# Types in which a module gets arrays that hold no real numbers, by numpy's kinds.
+# Types of arrays of integers or Booleans in a module's inputs, by numpy's kinds.
 _DTYPES = {"i": "int64", "u": "int64", "b": "bool"}
 _Class = TypeVar("_Class", bound=type)
 
 
 @parameters
 class _NetEstimator(NetworkEstimator):
-    """The network: a user's module and its arguments.
+    """A user's module and its arguments.
 
     Parameters
     ----------
     module : class, callable or torch.nn.Module
-        Called with the arguments `module__*` to make the network.  Arguments named
-        ``n_features``, ``n_outputs`` and ``input_shape`` are filled in from the data if the
-        callable has them and they are not given; lazy layers are initialised.  An instance
-        is copied, with its weights.  The network takes a float tensor, or one of int64 if X
-        holds integers and the network refuses floats.  It returns a tensor of shape
-        (n_samples, n_outputs): unnormalised scores for each class, or one column for each
-        target.  If a classifier's network returns probabilities, for example by a final
-        softmax, it is trained on their logarithms, and ``net_.module_.module`` is the
+        Called with the arguments `module__*` to build the network.  ``n_features``,
+        ``n_outputs`` and ``input_shape`` are filled in from the data if the callable has
+        arguments of these names and they are not set.  Lazy layers are initialised.  An
+        instance is copied, with its weights.  The network takes a float tensor, or an int64
+        tensor if X holds integers and the network refuses floats.  It returns a tensor of
+        shape (n_samples, n_outputs): unnormalised scores for each class, or one column for
+        each target.  If a classifier's network returns probabilities, for example by a
+        final softmax, it is trained on their logarithms, and ``net_.module_.module`` is the
         network.
     input_shape : tuple of int, default=None
-        Shape to which the samples of X are brought.  If not given, they keep theirs.
+        Shape to which samples of X are reshaped; None leaves them unchanged.
     **module_parameters : dict
         Arguments of `module`, each with the prefix ``module__``, as in skorch.
 
     Attributes
     ----------
     named_inputs_ : dict of str to tuple or None
-        Shape of a sample and type of each array, if X was a dict of arrays.
+        Sample shape and type of each array, if X was a dict of arrays.
 
     Notes
     -----
-    X may be a dict of arrays with equally many samples, such as skorch's ``SliceDict``,
-    which can be split into folds.  The network's ``forward`` gets them as arguments of
-    these names: integers as int64, truth values as bool, and other numbers in `dtype`.
+    X may be a dict of arrays with the same number of samples, such as skorch's
+    ``SliceDict``, which can be split into folds.  The network's ``forward`` gets them as
+    keyword arguments: integers as int64, Booleans as bool, and other numbers in `dtype`.
     """
 
     module: Annotated[Any, callable, HasMethods("forward")] = field(kw_only=False)
@@ -139,17 +139,17 @@ class _NetEstimator(NetworkEstimator):
                 f"fit. Got {type(X).__name__} instead."
             )
         elif reset:
-            with suppress(ValueError):  # Unequal rows are refused later.
+            with suppress(ValueError):  # The superclass reports rows of unequal length.
                 self._has_integers = np.asarray(as_array(X)).dtype.kind in "iu"
         return super()._check_X(X, reset=reset)
 
     def _check_names(self, arrays: Mapping[str, Array]) -> None:
         fitted = self.named_inputs_ or {}
-        wanted = {name: shape for name, (shape, _) in fitted.items()}
+        expected = {name: shape for name, (shape, _) in fitted.items()}
         shapes = {name: values.shape[1:] for name, values in arrays.items()}
-        if shapes != wanted:
+        if shapes != expected:
             raise ValueError(
-                f"X must hold arrays with samples of shapes {wanted} for "
+                f"X must hold arrays with samples of shapes {expected} for "
                 f"{type(self).__name__}, as in fit. Got {shapes} instead."
             )
         for name, (_, dtype) in fitted.items():
@@ -166,18 +166,18 @@ class _NetEstimator(NetworkEstimator):
         ]
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        wanted = check_input_shape(self, most=8)
-        return shape if wanted is None else reshaped(self, shape, wanted)
+        target_shape = check_input_shape(self, most=8)
+        return shape if target_shape is None else reshaped(self, shape, target_shape)
 
     def _build_module(self, n_outputs: int) -> nn.Module:
         module = self._make_module(n_outputs)
         if self.named_inputs_:
             module = reading_one_tensor(module, self._inputs_of_module())
         was_training = module.training
-        # An instance may be of any dtype, on any device.
+        # An instance may have any dtype and be on any device.
         kinds = ((p.dtype, p.device) for p in module.parameters())
         dtype, device = next(kinds, (torch.float32, torch.device("cpu")))
-        # Two samples of zeros initialise lazy layers and show the outputs.
+        # Two samples of zeros initialise lazy layers and show the output shape.
         samples = torch.zeros(2, *self.input_shape_, dtype=dtype, device=device)
         with torch.no_grad(), count_multiplications(module.eval()) as counts:
             try:
@@ -185,8 +185,8 @@ class _NetEstimator(NetworkEstimator):
             except Exception:
                 if not self._has_integers:
                     raise
-                whole = NamedInput("", self.input_shape_, "int64")
-                module = reading_one_tensor(module, [whole])
+                integers = NamedInput("", self.input_shape_, "int64")
+                module = reading_one_tensor(module, [integers])
                 samples, outputs = _outputs_for(module, samples)
         module.train(was_training)
         self._sample_work = sum(counts) / len(samples) or n_weights(module)
@@ -200,11 +200,11 @@ class _NetEstimator(NetworkEstimator):
         return self._as_scores(module, samples, outputs)
 
     def _as_scores(self, module: nn.Module, samples: Tensor, outputs: Tensor) -> nn.Module:
-        """Return a module with outputs that the losses take, given two samples' outputs."""
+        """Return a module with outputs for the loss, given the outputs of two samples."""
         return module
 
     def _count_multiplications(self, module: nn.Module) -> float:
-        # A derived class may build its module otherwise.
+        # A subclass may override _build_module.
         return getattr(self, "_sample_work", super()._count_multiplications(module))
 
     def _make_module(self, n_outputs: int) -> nn.Module:
@@ -218,33 +218,33 @@ class _NetEstimator(NetworkEstimator):
                 raise ValueError(
                     f"The 'module' parameter of {type(self).__name__} must be a class or "
                     f"callable to take {[_PREFIX + name for name in arguments]}. Got an "
-                    "instance, which is used as it is."
+                    "instance, which is used unchanged."
                 )
             return copy.deepcopy(self.module)
         try:
-            known = inspect.signature(self.module).parameters
+            signature = inspect.signature(self.module).parameters
         except ValueError as error:
             raise ValueError(
                 f"The 'module' parameter of {type(self).__name__} must make a "
                 f"torch.nn.Module. Got {self.module!r} instead."
             ) from error
-        takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
-        unknown = next((name for name in arguments if name not in known), None)
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in signature.values())
+        unknown = next((name for name in arguments if name not in signature), None)
         if unknown is not None and not takes_all:
             raise ValueError(
                 f"Invalid parameter {_PREFIX + unknown!r} for {type(self).__name__}: its "
-                f"module takes no argument {unknown!r}.{did_you_mean(unknown, known)} It "
-                f"takes {', '.join(known) or 'none'}."
+                f"module takes no argument {unknown!r}.{did_you_mean(unknown, signature)} "
+                f"It takes {', '.join(signature) or 'none'}."
             )
         from_data: dict[str, Any] = {"n_outputs": n_outputs}
         if not self.named_inputs_:
             from_data["input_shape"] = self.input_shape_
             if len(self.input_shape_) == 1:
                 from_data["n_features"] = self.input_shape_[0]
-        # The arguments of a partial function stay.
-        given = getattr(self.module, "keywords", {})
+        # Arguments bound by functools.partial take precedence.
+        bound = getattr(self.module, "keywords", {})
         for name, value in from_data.items():
-            if name in known and name not in given:
+            if name in signature and name not in bound:
                 arguments.setdefault(name, value)
         module = self.module(**arguments)
         if not isinstance(module, nn.Module):
@@ -256,7 +256,7 @@ class _NetEstimator(NetworkEstimator):
 
 
 def _checked_input(name: str, values: Any) -> Array:
-    """Return an array of X, a dict, or raise ValueError unless it holds finite numbers."""
+    """Return an array of a dict X; ValueError unless it holds finite numbers."""
     checked: Array = check_array(
         as_array(values), dtype="numeric", ensure_2d=False, allow_nd=True, input_name=name
     )
@@ -264,11 +264,11 @@ def _checked_input(name: str, values: Any) -> Array:
 
 
 def _outputs_for(module: nn.Module, samples: Tensor) -> tuple[Tensor, Any]:
-    """Call a module on samples of zeros, or on ones if it refuses zeros; return both."""
+    """Call a module on samples of zeros, or of ones if zeros fail; return both."""
     try:
         return samples, module(samples)
-    except Exception as error:  # noqa: BLE001 - whatever a user's module raises
-        # Some modules take zeros for padding, and refuse samples without content.
+    except Exception as error:  # noqa: BLE001 - any error of a user's module
+        # Some modules treat zeros as padding, and fail on samples of padding only.
         samples = torch.ones_like(samples)
         try:
             return samples, module(samples)
@@ -293,10 +293,10 @@ def _with_module_parameters(cls: _Class) -> _Class:
 class _LogProbabilities(nn.Module):
     """Unnormalised scores of a module that returns probabilities.
 
-    Their logarithms are such scores: softmax makes the same probabilities of them, and
-    cross-entropy is the negative log-likelihood. Without `one_class` each column is
-    a label by itself with its log-odds as the score. `while_training` says whether the
-    module returns probabilities in training mode too.
+    The scores are logarithms: their softmax gives the same probabilities, and cross-entropy
+    is the negative log-likelihood. Without `one_class`, columns are independent labels with
+    log-odds as scores. `while_training` says whether the module returns probabilities in
+    training mode, too.
     """
 
     def __init__(self, module: nn.Module, *, one_class: bool, while_training: bool) -> None:
@@ -349,7 +349,7 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
 
     def _as_scores(self, module: nn.Module, samples: Tensor, outputs: Tensor) -> nn.Module:
         def can_be(found: Tensor) -> bool:
-            # The sigmoid of labels that exclude each other sums to one by chance only.
+            # Independent sigmoids of exclusive classes sum to one only by chance.
             if self._is_multilabel:
                 return bool(((found >= 0) & (found <= 1)).all())
             sums = found.sum(dim=1)
@@ -360,17 +360,17 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
 
         def are_probabilities(inputs: Tensor, *, training: bool) -> bool:
             try:
-                found = copy.deepcopy(module).train(training)(inputs)
-            except Exception:  # noqa: BLE001 - a module that takes no copy, or no ones
+                outputs = copy.deepcopy(module).train(training)(inputs)
+            except Exception:  # noqa: BLE001 - e.g. it cannot be copied, or refuses ones
                 return not self._is_multilabel
-            # Scores may lie between 0 and 1 too.
-            by = type(found.grad_fn).__name__
-            return can_be(found) and (not self._is_multilabel or by.startswith("Sigmoid"))
+            # Scores may lie between 0 and 1, too.
+            by = type(outputs.grad_fn).__name__
+            return can_be(outputs) and (not self._is_multilabel or by.startswith("Sigmoid"))
 
-        # Zeros are not enough: outputs of layers without biases may sum to one by chance.
+        # Without biases, outputs for zeros may sum to one by chance, so try ones as well.
         if not can_be(outputs) or not are_probabilities(samples + 1, training=False):
             return module
-        # Some modules normalise in evaluation mode only.
+        # Some modules return probabilities in evaluation mode only.
         while_training = are_probabilities(samples, training=True)
         return _LogProbabilities(
             module, one_class=not self._is_multilabel, while_training=while_training

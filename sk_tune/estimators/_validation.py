@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Checks of users' data and parameters, made once; all other code trusts them."""
+"""Checks of users' data and parameters, at the boundary; other code relies on them."""
 
 from collections.abc import Sequence
 from math import prod
@@ -23,7 +23,7 @@ from sk_tune.exceptions import TableError
 Array = npt.NDArray[Any]
 
 _N_NAMED = 5  # Columns that an error message lists.
-# Advice of error messages about columns of text.
+# Advice in error messages about columns of text.
 _ENCODE = (
     "Encode it first, for example by make_pipeline(sk_tune.TablePreparer(), ...), or with "
     "OneHotEncoder in a ColumnTransformer."
@@ -37,14 +37,14 @@ class _NoBool(Interval):  # type: ignore[misc]
 
 
 class WholeNumber(_NoBool):
-    """Constraint: an integer of at least `low`; True and False are none."""
+    """Constraint: an integer of at least `low`; True and False are not accepted."""
 
     def __init__(self, low: int) -> None:
         super().__init__(Integral, low, None, closed="left")
 
 
 class Number(_NoBool):
-    """Constraint: a finite number in an interval; `closed` bounds belong to it."""
+    """Constraint: a finite number in an interval; `closed` names the included bounds."""
 
     def __init__(self, low: float, high: float | None = None, closed: str = "left") -> None:
         super().__init__(Real, low, high, closed=closed)
@@ -61,15 +61,14 @@ class Seconds(Number):
 
 
 def is_whole(value: Any, low: int) -> bool:
-    """Return whether a value is an integer of at least `low`; True and False are none."""
+    """Return whether a value is an integer of at least `low`, and not a bool."""
     return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= low
 
 
 def check_parameters(estimator: Any) -> None:
     """Check all parameters of an estimator by the constraints that its classes declare.
 
-    Raises ValueError in scikit-learn's wording, with the parameter, what it must be and
-    what was given.
+    Raises ValueError in scikit-learn's wording: parameter, requirement and value.
     """
     declared = estimator._parameter_constraints
     values = {name: getattr(estimator, name) for name in declared}
@@ -77,14 +76,14 @@ def check_parameters(estimator: Any) -> None:
 
 
 class LastSeen:
-    """Knows the last estimator, whose copies, for the folds of a candidate, come next."""
+    """Recognises copies of the last estimator, such as those for a candidate's folds."""
 
     def __init__(self) -> None:
         self._kind: type | None = None
         self._values: dict[str, Any] = {}
 
     def is_like(self, estimator: Any) -> bool:
-        """Return whether an estimator has the very attributes that the last one had."""
+        """Return whether an estimator has the same attribute objects as the last one."""
         attributes = vars(estimator)
         return (
             type(estimator) is self._kind
@@ -93,23 +92,23 @@ class LastSeen:
         )
 
     def see(self, estimator: Any) -> None:
-        """Remember an estimator as it is now."""
+        """Remember the current attributes of an estimator."""
         self._kind, self._values = type(estimator), dict(vars(estimator))
 
 
 def as_array(data: Any) -> Any:
-    """Return a torch tensor as a numpy array, and anything else as it is."""
+    """Return a torch tensor as a numpy array, and other data unchanged."""
     if not isinstance(data, torch.Tensor):
         return data
     tensor = data.detach().cpu()
-    # numpy has no bfloat16.
+    # numpy lacks bfloat16.
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def category_columns(X: Any) -> list[int]:
-    """Return the positions of a pandas frame's columns whose categories are numbers."""
+    """Return the positions of a pandas frame's columns with numerical categories."""
     if not isinstance(X, pd.DataFrame):
-        # The categories of polars are always text.
+        # Categories of polars are always text.
         return []
     return [
         position
@@ -124,13 +123,13 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
 
     The estimator's class says whether X may be sparse, hold NaN or codes of categories, or
     have more than two dimensions. With `reset`, in a fresh fit, the number and names of the
-    features are recorded, else compared. It is no copy where X has that form already.
-    Raises ValueError naming the columns that are not numbers or hold NaN.
+    features are recorded; otherwise they are compared. X is copied only if its form
+    changes. Raises ValueError naming the columns that are not numeric or hold NaN.
     """
     frame = _as_frame(X)
     codes = category_columns(X) if estimator._allow_codes else []
     for position, (name, dtype) in enumerate({} if frame is None else frame.schema.items()):
-        # These would turn into numbers without meaning, or not at all.
+        # Columns of these types would convert to meaningless numbers, or fail.
         is_other = dtype.is_temporal() or isinstance(dtype, (nw.Categorical, nw.Enum))
         if is_other and position not in codes:
             raise ValueError(
@@ -138,7 +137,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
                 f"column {name!r} of type {dtype} instead. {_ENCODE}"
             )
     try:
-        # Numbers that overflow in the cast become infinite, and are refused as such.
+        # Numbers that overflow in the cast become infinite, which is refused.
         with np.errstate(over="ignore"):
             checked: Array = validate_data(
                 estimator,
@@ -160,7 +159,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
 
 
 def _other_shapes(estimator: Any, X: Any) -> str:
-    """Return a sentence on other forms of X, if it is a dict, or has too many axes here."""
+    """Return advice on the form of X, if it is a dict, or has too many axes."""
     if isinstance(X, dict):
         return "X must be one array or table; NetClassifier and NetRegressor take dicts."
     if estimator._allow_nd or getattr(X, "ndim", 2) not in {3, 4}:
@@ -168,7 +167,7 @@ def _other_shapes(estimator: Any, X: Any) -> str:
     task = "Regressor" if is_regressor(estimator) else "Classifier"
     return (
         f"CNN{task} takes images, RNN{task} sequences; {type(estimator).__name__} takes "
-        "flat samples, as X.reshape(len(X), -1) makes them."
+        "flat samples, for example X.reshape(len(X), -1)."
     )
 
 
@@ -186,10 +185,10 @@ def _from_list(X: list[Any]) -> Array:
 
 
 def check_complete(estimator: Any, y: Any) -> None:
-    """Raise if a target is missing (TableError), or text where there must be numbers."""
+    """Raise TableError for missing targets, ValueError for text as a regression target."""
     if y is None or sparse.issparse(y):
         return
-    # A list or tuple of labels and None or NaN would become text.
+    # numpy would convert None and NaN in a list of labels to text.
     targets = np.asarray(as_array(y), dtype=object if isinstance(y, list | tuple) else None)
     if not targets.ndim or not targets.size:
         return
@@ -205,16 +204,16 @@ def check_complete(estimator: Any, y: Any) -> None:
     if is_regressor(estimator) and targets.dtype.kind in "OU":
         text = _first_text(targets.ravel().tolist())
         if text is not None:
-            own = type(estimator).__name__
-            other = own.removesuffix("Regressor") + "Classifier"
+            name = type(estimator).__name__
+            other = name.removesuffix("Regressor") + "Classifier"
             raise ValueError(
-                f"y must hold numbers for {own}. Got text, for example {text!r}. "
+                f"y must hold numbers for {name}. Got text, for example {text!r}. "
                 f"{other} learns labels."
             )
 
 
 def check_weights(sample_weight: Any, X: Array) -> Array | None:
-    """Return sample weights, (n_samples,), as float64, or None if none were given.
+    """Return sample weights, (n_samples,), as float64; None stays None.
 
     Raises ValueError if the lengths differ, or weights are negative, not finite or all
     zero.
@@ -228,18 +227,18 @@ def check_weights(sample_weight: Any, X: Array) -> Array | None:
     if not weights.any():
         raise ValueError(
             "sample_weight must hold at least one weight greater than 0. Got "
-            f"{len(weights)} sample weights that are all zero."
+            f"{len(weights)} sample weights of 0."
         )
     return weights
 
 
 def device_of(name: Any) -> str:
-    """Return what a ``device`` names: "auto" is "cuda" where there is one, else "cpu"."""
+    """Return the name of a torch device; "auto" is "cuda" if available, else "cpu"."""
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else str(name)
 
 
 def resolve_device(estimator: Any) -> str:
-    """Return the torch device that an estimator names; ValueError if it is not there."""
+    """Return an estimator's torch device; ValueError if it is not available."""
     name = estimator.device
     if name == "auto":
         return device_of(name)
@@ -248,21 +247,21 @@ def resolve_device(estimator: Any) -> str:
     except RuntimeError:
         device = None
     if device is None or device.type == "meta":
-        known = "'auto', 'cpu', 'cuda', 'cuda:N', 'mps' or another device of torch's"
+        requirement = "'auto', 'cpu', 'cuda', 'cuda:N', 'mps' or another device of torch's"
     elif not has_device(device):
-        known = "one of this machine's"
+        requirement = "one of this machine's"
         if device.type == "cuda":
-            known += f", which has {torch.cuda.device_count()} CUDA devices"
+            requirement += f", which has {torch.cuda.device_count()} CUDA devices"
     else:
         return str(device)
     raise ValueError(
-        f"The 'device' parameter of {type(estimator).__name__} must be {known}. "
+        f"The 'device' parameter of {type(estimator).__name__} must be {requirement}. "
         f"Got {name!r} instead. Use 'auto' or 'cpu'."
     )
 
 
 def has_device(device: torch.device) -> bool:
-    """Return whether this machine has a device, without beginning to use CUDA."""
+    """Return whether this machine has a device, without initialising CUDA."""
     if device.type == "cuda":
         return (device.index or 0) < torch.cuda.device_count()
     try:
@@ -286,33 +285,32 @@ def resolve_seed(random_state: Any) -> int:
 
 
 def is_multilabel(y: Any) -> bool:
-    """Return whether samples may have several labels: one column says that of each."""
+    """Return whether y is multilabel: several columns of a classifier's target."""
     labels = np.asarray(y)
     return labels.ndim == 2 and labels.shape[1] > 1
 
 
 def check_indicator(y: Array) -> None:
-    """Raise ValueError if labels of several columns are not 0 and 1."""
+    """Raise ValueError if multilabel y holds values other than 0 and 1."""
     if not np.isin(y, (0, 1)).all():
         raise ValueError(
-            "y of several labels a row must hold 1 where a label applies, else 0. "
-            f"Got {np.unique(y)}."
+            f"Multilabel y must hold 1 where a label applies, else 0. Got {np.unique(y)}."
         )
 
 
 def _columns_at_fault(X: Any) -> str:
-    """Return a sentence on the columns that hold text or NaN, if X has columns."""
+    """Return a sentence on the columns of text or with NaN, if X has columns."""
     frame = _as_frame(X)
     if frame is None:
         return _positions_of_nan(X)
-    # Columns are taken by position: to a frame a number is no name, but selects a row.
+    # Select by position, because X[number] may select a row of a frame.
     columns = dict(zip(frame.schema, frame.iter_columns(), strict=True))
     for name, dtype in frame.schema.items():
         if not (dtype.is_numeric() or dtype == nw.Boolean):
             text = _first_text(columns[name].to_list())
             if text is not None:
                 return f"Column {name!r} holds text, for example {text!r}. {_ENCODE}"
-    # pandas knows None, NaN, NaT and NA alike.
+    # pandas recognises None, NaN, NaT and NA.
     counts = {
         name: int(pd.isna(pd.Series(column.to_list(), dtype=object)).sum())
         for name, column in columns.items()
@@ -333,7 +331,7 @@ def _positions_of_nan(X: Any) -> str:
 
 def _sentence_on_missing(counts: dict[Any, int]) -> str:
     named = listed([f"{name!r} ({n})" for name, n in counts.items() if n], _N_NAMED)
-    return f"Columns with NaN, and how many: {named}. {_FILL}" if named else ""
+    return f"Columns with NaN (number of NaN): {named}. {_FILL}" if named else ""
 
 
 def _as_frame(X: Any) -> Any:
@@ -358,15 +356,15 @@ def check_input_shape(estimator: Any, *, most: int) -> tuple[int, ...] | None:
 
     Raises ValueError unless it holds 1 to `most` integers of at least 1.
     """
-    given = estimator.input_shape
-    if given is None:
+    value = estimator.input_shape
+    if value is None:
         return None
-    shape = np.atleast_1d(np.asarray(given, dtype=object)).tolist()
-    whole = all(is_whole(size, 1) for size in shape)
-    if not (whole and 1 <= len(shape) <= most):
+    shape = np.atleast_1d(np.asarray(value, dtype=object)).tolist()
+    are_whole = all(is_whole(size, 1) for size in shape)
+    if not (are_whole and 1 <= len(shape) <= most):
         raise ValueError(
             f"The 'input_shape' parameter of {type(estimator).__name__} must hold 1 to "
-            f"{most} integers of at least 1. Got {given!r} instead."
+            f"{most} integers of at least 1. Got {value!r} instead."
         )
     return tuple(int(size) for size in shape)
 
@@ -374,9 +372,9 @@ def check_input_shape(estimator: Any, *, most: int) -> tuple[int, ...] | None:
 def reshaped(
     estimator: Any, shape: tuple[int, ...], wanted: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """Return `wanted` if samples of `shape` hold as many values.
+    """Return `wanted` if samples of `shape` can be reshaped to it.
 
-    Raises ValueError if they do not, or the axes are in another order.
+    Raises ValueError if the sizes differ, or the axes are in another order.
     """
     if prod(shape) != prod(wanted):
         raise ValueError(
@@ -384,8 +382,8 @@ def reshaped(
             f"{estimator.input_shape!r} of {type(estimator).__name__}. Got rows of shape "
             f"{shape}, which hold {prod(shape)}."
         )
-    given, others = ([size for size in part if size != 1] for part in (shape, wanted))
-    if given != others and sorted(given) == sorted(others):
+    sizes, wanted_sizes = ([size for size in part if size != 1] for part in (shape, wanted))
+    if sizes != wanted_sizes and sorted(sizes) == sorted(wanted_sizes):
         raise ValueError(
             f"Rows of X must have their axes in the order of input_shape="
             f"{estimator.input_shape!r} of {type(estimator).__name__}, or be flat. Got "

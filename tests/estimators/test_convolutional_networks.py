@@ -61,7 +61,7 @@ def test_signals_images_and_volumes_are_trained_on(cls, shape):
     ("shape", "words"),
     [
         ((8, 8, 3), r"8 channels .*X\.transpose\(0, 3, 1, 2\).*input_shape=\(8, 8, 3\)"),
-        ((8, 8), r"of one channel, give X\[:, numpy\.newaxis\]"),
+        ((8, 8), r"of one channel, use X\[:, numpy\.newaxis\]"),
     ],
     ids=str,
 )

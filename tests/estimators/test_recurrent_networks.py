@@ -214,7 +214,7 @@ def test_one_step_of_many_features_is_asked_about():
 
 def test_sequences_with_channels_first_are_refused():
     """Lists of aeon's differ in the axis that has to be that of the features."""
-    with pytest.raises(ValueError, match=r"equally many features.*row\.T for row in X"):
+    with pytest.raises(ValueError, match=r"same number of features.*row\.T for row in X"):
         _small().fit([own.T for own in SEQUENCES], Y)
 
 
