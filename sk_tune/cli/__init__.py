@@ -6,7 +6,7 @@ from typing import Any
 
 from sk_tune.cli._main import main
 
-# Imported when it is asked for: that takes seconds, which --help must not.
+# Imported on first access: the import takes seconds, which --help must not.
 _LAZY = ("demo_table",)
 
 __all__ = ["main", *_LAZY]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""``sk-tune predict``, ``report``, ``export`` and ``store``: what uses finished fits."""
+"""``sk-tune predict``, ``report``, ``export`` and ``store``: commands on finished fits."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def predict(
     """Write predictions for the rows of a file, in their order, to a file or the screen."""
     _check_output_file(output)
     with warnings.catch_warnings(action="ignore", category=UserWarning):
-        # scikit-learn's on another version, which is said below, and on new categories.
+        # scikit-learn's warnings of another version (reported below) and of new categories.
         saved = load_model(model, use=use)
         if proba and saved.task != "classification":
             raise OptionError(f"--proba must go with a classification. Got a {saved.task}.")
@@ -73,7 +73,7 @@ def _write(
             except TableError as error:
                 raise TableError(f"{error}{where}") from error
         messages = [w.message for w in caught if w.category is SkTuneWarning]
-        # Labels and probabilities warn of the same cells.
+        # Labels and probabilities raise the same warnings.
         for message in dict.fromkeys(map(str, messages)):
             _note(f"{message}{where}")
         # The file itself ends lines as the system does.
@@ -96,11 +96,11 @@ def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
     extra = [n for n in frame.columns if n not in expected and not n.startswith(NO_NAME)]
     if extra:
         names = listed([*map(repr, extra)], _N_LISTED)
-        _note(f"Columns that the model does not know are ignored: {names}.")
+        _note(f"Columns that the model was not fitted with are ignored: {names}.")
 
 
 def _predictions(frame: pd.DataFrame, saved: SavedModel, *, proba: bool) -> pd.DataFrame:
-    # Columns that are left out need not be there, but have their places.
+    # Columns that the model ignores may be missing; their positions are filled.
     X = frame.reindex(columns=list(saved.model.feature_names_in_))
     columns = {"prediction": saved.model.predict(X)}
     if proba:
@@ -122,7 +122,7 @@ def report(folder: Path, output: Path | None) -> None:
     except ValueError as error:
         raise OptionError(str(error)) from None
     saved = load_model(folder)
-    if not folder.is_dir():  # The file of the model was given.
+    if not folder.is_dir():  # `folder` is the file of the model.
         folder = folder.parent.parent if folder.parent.name == "model" else folder.parent
     try:
         text = (folder / "summary.json").read_text(encoding="utf-8")
@@ -142,20 +142,21 @@ def export(folder: Path, output: Path, *, use: str | None = None) -> None:
             "--output must be a file that ends in .onnx, in a folder that exists. Got "
             f"{str(output)!r} instead."
         )
-    beside = output.with_suffix(".json")
+    columns_file = output.with_suffix(".json")
     try:
-        keys = json.loads(beside.read_text(encoding="utf-8")).keys()
+        keys = json.loads(columns_file.read_text(encoding="utf-8")).keys()
     except (OSError, ValueError, AttributeError):
         keys = set()
     # The file of another ONNX model may be replaced.
-    if beside.exists() and not {"inputs", "classes", "members"} <= keys:
+    if columns_file.exists() and not {"inputs", "classes", "members"} <= keys:
         raise OptionError(
-            f"--output must leave other files alone. Got {str(output)!r}, whose columns "
-            f"would go to {beside.name}, which export did not write. Name another file."
+            f"--output must not replace other files. Got {str(output)!r}: its "
+            f"columns would go to {columns_file.name}, which export did not write. Name "
+            "another file."
         )
     print(labelled("Reading", str(folder)), flush=True)
     auto = load_model(folder, use=use).model
-    with replaced_file(beside) as account, replaced_file(output) as network:
+    with replaced_file(columns_file) as account, replaced_file(output) as network:
         try:
             about = auto.to_onnx(
                 network, progress=lambda text: print(labelled("Writing", text), flush=True)

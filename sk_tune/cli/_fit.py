@@ -61,19 +61,19 @@ from sk_tune.exceptions import OptionError, SearchError, SkTuneWarning, TableErr
 from sk_tune.prepare import ColumnKinds, check_used, decide_columns, format_of_column
 from sk_tune.training import processes_per_cpu
 
-# Seconds for models at least, because something is always tried.
+# Least seconds for models, because at least one model is always tried.
 _LEAST_BUDGET = 1e-3
-# Seconds for writing files where nobody else computes, and their share at most.
+# Seconds for writing files on an idle machine, and their largest share of the budget.
 _SECONDS_OF_FILES, _MOST_FOR_FILES = 0.5, 0.1
 _N_NAMED = 6  # Classes that a message names.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions:
-    """The options of ``sk-tune fit``, checked one by one but not against the table.
+    """The options of ``sk-tune fit``, each checked, but not against the table.
 
-    `started` is when the budget began, by ``time.monotonic``; None stands for the default
-    of `metric` and `positive` (by the target), `models` (all), `use` (the ensemble) and
+    `started` is the start of the budget by ``time.monotonic``; None is the default of
+    `metric` and `positive` (by the target), `models` (all), `use` (the ensemble) and
     `n_jobs` (one process for each CPU).
     """
 
@@ -104,10 +104,10 @@ def fit(
     source: Path | None = None,
     resumes: bool = False,
 ) -> None:
-    """Find models for a table, print how they do, and save them.
+    """Find models for a table, print their scores, and save them.
 
-    `source` is the file of the table, for a later resume; with `resumes` the fit in the
-    output folder. Raises KeyboardInterrupt on Ctrl-C, after what was found is written.
+    `source` is the file of the table, for a later resume; `resumes` continues the fit in
+    the output folder. Raises KeyboardInterrupt on Ctrl-C, after writing finished models.
     """
     check_output_folder(options.output, overwrite=options.overwrite)
     target = read_target(table.frame, options.target, options.task)
@@ -116,12 +116,12 @@ def fit(
     times = _structure(table.frame, options, "time_column")
     _check_rows(target, options.test_size)
     named = (target.name, options.group, options.time_column)
-    apart = sorted({name for name in named if name is not None})
-    X = table.frame.drop(columns=apart)
+    non_features = sorted({name for name in named if name is not None})
+    X = table.frame.drop(columns=non_features)
     kinds, notes = _kinds(X)
     if not options.json:
         noted = replace(table, notes=(*table.notes, *notes))
-        share, keeps_whole = options.test_size, len(apart) > 1
+        share, keeps_whole = options.test_size, len(non_features) > 1
         print_problem(noted, target, kinds, share, keeps_whole=keeps_whole)
     left_out = {"started", "output", "overwrite", "n_jobs", "verbose", "json"}
     config = {
@@ -142,7 +142,7 @@ def fit(
             target=target.name,
             columns=kinds.used,
             texts=(*kinds.categories, *kinds.formats, *texts_left_out),
-            ignored=(*kinds.dropped, *apart),
+            ignored=(*kinds.dropped, *non_features),
         )
         title = f"{target.name} in {table.name}"
         seconds = time.monotonic() - options.started
@@ -150,7 +150,7 @@ def fit(
             with _calm(verbose=options.verbose):
                 written = _write_somewhere(options.output, model, summary, title)
         finally:
-            # After it is safe: the reader of a pipe may have left.
+            # After the files are written: the reader of a pipe may have closed it.
             if options.json:
                 print(as_json(summary), end="")
             else:
@@ -162,24 +162,24 @@ def fit(
 
 
 def demo(name: str | None, options: FitOptions) -> None:
-    """Run a fit on a table that comes with scikit-learn; the first there is for None."""
+    """Run a fit on a table of scikit-learn; None takes the first available table."""
     table, target = demo_table(name)
-    # The folder that only demos write to may be written again.
+    # The default folder is only written by demos, so it may be overwritten.
     overwrite = options.overwrite or options.output == Path("sk_tune_demo")
     fit(table, replace(options, target=target, overwrite=overwrite))
 
 
 def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
-    """Resume the fit of a folder with other options; `data` is a table that was moved."""
+    """Resume the fit of a folder with `changes`; `data` is the table's new path."""
     resume_file(folder)
     try:
         config = dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise TableError(
-            f"{str(folder / CONFIG)!r} must be what sk-tune fit wrote. Got: {error}"
+            f"{str(folder / CONFIG)!r} must be a file that sk-tune fit wrote. Got: {error}"
         ) from error
     try:
-        before = config.pop("data")
+        old_source = config.pop("data")
         changes |= {"output": folder, "overwrite": True}
         options = FitOptions(**{**config, **changes})
     except (AttributeError, LookupError, TypeError) as error:
@@ -187,26 +187,26 @@ def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
             f"{str(folder)!r} must have the {CONFIG} that sk-tune fit wrote. Got one "
             "with other options."
         ) from error
-    source = before if data is None else data
+    source = old_source if data is None else data
     if source is None or not Path(source).exists():
         fitted = (
-            "the fit had no file" if source is None else f"{str(source)!r} is not there"
+            "the fit had no file" if source is None else f"{str(source)!r} does not exist"
         )
-        raise OptionError(f"--data must name the table that was fitted: {fitted}.")
+        raise OptionError(f"--data must name the table of the fit: {fitted}.")
     table = read_table(Path(source))
     try:
         fit(table, options, source=Path(source), resumes=True)
     except ValueError as error:
         if "earlier fit" in str(error):
             raise OptionError(
-                f"The table must be the one that was fitted. Got {str(source)!r} with "
+                f"The table must be the same as in fit. Got {str(source)!r} with "
                 "other rows or columns."
             ) from error
         raise
 
 
 def _kinds(X: pd.DataFrame) -> tuple[ColumnKinds, list[str]]:
-    """Return what columns are to the model, and what it says of cells that are not so."""
+    """Return the kinds of columns, and the warnings about cells of another kind."""
     with warnings.catch_warnings(record=True, action="always") as caught:
         kinds = decide_columns(X)[2]
     check_used(kinds, len(X))
@@ -220,8 +220,8 @@ def _train(
     structure: tuple[Any, Any],
     store: Path,
 ) -> tuple[Any, bool]:
-    """Return the fitted AutoML, and whether Ctrl-C ended that with some models."""
-    # A rewritten line would be rubbish in a log, and programs read JSON.
+    """Return the fitted AutoML, and whether Ctrl-C ended its fit."""
+    # A progress line that rewrites itself would clutter a log, and JSON must stay valid.
     progress: Any = StepLines() if options.verbose else sys.stdout.isatty()
     budget = options.time_budget
     files = min(_SECONDS_OF_FILES * processes_per_cpu(), _MOST_FOR_FILES * budget)
@@ -254,8 +254,8 @@ def _train(
             was_interrupted = True
         except SearchError as error:
             raise OptionError(
-                f"--metric must suit the target. Got {options.metric!r}, by which no model "
-                f"could be scored. {error}"
+                f"--metric must suit the target. Got {options.metric!r}, which could not "
+                f"score any model. {error}"
             ) from error
     auto.set_params(progress=False, store=None)
     if auto.use not in auto.blends_:
@@ -268,11 +268,11 @@ def _train(
 
 
 def _write_somewhere(folder: Path, *content: Any) -> list[str]:
-    """Write the files of a fit, elsewhere if they cannot be written where they belong."""
+    """Write the files of a fit, in a temporary folder if its own is not writable."""
     try:
         return write_output(folder, *content)
     except OSError as error:
-        # The path is resolved first: the name of a relative one may be "" or "..".
+        # The path is resolved first: the name of a relative path may be "" or "..".
         name = folder.resolve().name or "output"
         other = Path(tempfile.mkdtemp(prefix="sk_tune.")) / name
         try:
@@ -282,22 +282,22 @@ def _write_somewhere(folder: Path, *content: Any) -> list[str]:
             raise error from None
         raise OptionError(
             f"--output must be a folder that can be written. Got {str(folder)!r}: "
-            f"{reason_of(error)}. What was found is in {str(other)!r} instead."
+            f"{reason_of(error)}. The results are in {str(other)!r} instead."
         ) from error
 
 
 def _check_metric(options: FitOptions, target: Target) -> None:
-    """Refuse options that the target does not allow, before any time is spent."""
+    """Refuse options that the target does not allow, before training."""
     labels = target.y if target.task == "classification" else None
     if labels is None:
-        for option, given, default in (
+        for option, value, default in (
             ("--positive", options.positive, None),
             ("--threshold", options.threshold, 0.5),
         ):
-            if given != default:
+            if value != default:
                 raise OptionError(
                     f"{option} must be left out for numbers, which have no classes. Got "
-                    f"{given!r} for a regression."
+                    f"{value!r} for a regression."
                 )
     try:
         positive = None if labels is None else positive_class(labels, options.positive)
@@ -347,14 +347,14 @@ def _check_scorer(option: str, name: str, target: Target, positive: Any) -> None
 
 
 def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
-    """Return the values of a column that says how rows belong together."""
+    """Return the values of the column of groups or times."""
     column = getattr(options, name)
     if column is None:
         return None
     option = f"--{name.replace('_', '-')}"
-    others = [name for name in frame.columns if name != options.target]
-    if column not in others:
-        hint = column_hint(column, others)
+    columns = [name for name in frame.columns if name != options.target]
+    if column not in columns:
+        hint = column_hint(column, columns)
         raise OptionError(
             f"{option} must name a column of the table that is not the target. Got "
             f"{column!r} instead.{hint}"
@@ -368,8 +368,8 @@ def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
         return pd.factorize(frame[column])[0]
     if options.group is not None:
         raise OptionError(
-            f"{option} must be given without --group, because parts in the order of time "
-            f"cannot be chosen by anything else. Got {column!r} and {options.group!r}."
+            f"{option} must be used without --group, because folds in the order of time "
+            f"cannot also keep groups together. Got {column!r} and {options.group!r}."
         )
     times = frame[column]
     if pd.api.types.is_string_dtype(times) or times.dtype == object:
@@ -443,6 +443,6 @@ def _calm(*, verbose: bool) -> Iterator[None]:
         if not verbose:
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("ignore", RuntimeWarning)
-        # It is printed with the outcome.
+        # The outcome prints this warning.
         warnings.filterwarnings("ignore", "The leak guard found", SkTuneWarning)
         yield

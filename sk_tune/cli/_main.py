@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Arguments in, exit code out.
 
-Only the standard library is imported here, so that ``--help`` costs no import of torch,
-pandas or scikit-learn; each command imports what it needs once it runs.
+Only the standard library is imported at the top, so that ``--help`` does not wait for
+torch, pandas or scikit-learn; each command has its own imports.
 """
 
 import argparse
@@ -31,16 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, default=None
-        Arguments after the program's name; None takes those of the process.
+        Arguments after the program's name; by default the process's arguments.
 
     Returns
     -------
     int
-        Exit code: 0 on success, 2 for what the user can mend, 130 if interrupted by Ctrl-C
-        and 143 if by SIGTERM or SIGHUP.
+        Exit code: 0 on success, 2 for errors that the user can fix, 130 after Ctrl-C and
+        143 after SIGTERM or SIGHUP.
     """
     for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal's encoding lacks has question marks, and is no crash.
+        # Characters that the terminal's encoding lacks become question marks.
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")
@@ -58,14 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             _run(args)
             sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
-        what = "nothing was written"
+        outcome = "no files were written"
         if interrupt.args:
             (folder,) = interrupt.args
-            what = f"what was found is in {folder}/; sk-tune resume {folder} goes on"
-        print(f"\nsk-tune: interrupted; {what}.", file=sys.stderr)
+            outcome = f"results are in {folder}/; sk-tune resume {folder} continues"
+        print(f"\nsk-tune: interrupted; {outcome}.", file=sys.stderr)
         return _TERMINATED if signals else _INTERRUPTED
     except BrokenPipeError:
-        # The reader of a pipe left.  Python would complain again when it flushes at exit.
+        # The reader of a pipe closed it.  Python would raise again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (SkTuneError, OSError) as error:
@@ -76,28 +76,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _interrupted_by_signals(received: list[int]) -> Iterator[None]:
-    """Let signals that ask the process to end interrupt it as Ctrl-C does."""
+    """Let SIGTERM and SIGHUP interrupt the process as Ctrl-C does."""
 
     def interrupt(number: int, _: object) -> NoReturn:
         received.append(number)
         raise KeyboardInterrupt
 
-    before = {}
+    old_handlers = {}
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
             # Signals that nohup ignores stay ignored.
             if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-                before[number] = signal.signal(number, interrupt)
+                old_handlers[number] = signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in old_handlers.items():
             signal.signal(number, handler)
 
 
 def _words(error: Exception) -> str:
-    """Return what happened, without the number that the operating system has for it."""
+    """Return an error's text, without the error number of the operating system."""
     if isinstance(error, OSError) and error.strerror and not isinstance(error, SkTuneError):
         where = f": {str(error.filename)!r}" if error.filename else ""
         return f"{error.strerror}{where}"
@@ -119,9 +119,9 @@ def _run(args: argparse.Namespace) -> None:
     from sk_tune.cli._fit import FitOptions, demo, fit, resume
     from sk_tune.cli._tables import read_table
 
-    # Imports are over, which nobody chooses and which take long on a busy machine.
+    # The budget starts after the imports, which can be slow on a busy machine.
     started = time.monotonic()
-    # Workers look from their first moment on whether this process is still there.
+    # Workers check from the start whether this process is still alive.
     with parallel_config("loky", initializer=end_with_parent, initargs=(os.getpid(),)):
         if command == "resume":
             resume(**options, started=started)

@@ -46,13 +46,13 @@ _FORMAT = 3
 # The checksum of zlib, joblib's default, overlooked one flipped bit in 29,000.
 _COMPRESS = ("gzip", 3)
 _GZIP = b"\x1f\x8b"
-# Bytes of one read.
+# Bytes read at a time.
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedModel:
-    """A fitted model with the columns that it needs of a file.
+    """A fitted model, and the columns that it needs from a file.
 
     `columns` are required, `texts` among them hold text; `ignored` are the other columns of
     the fitted table. scikit-learn supports only pickles of its own version.
@@ -120,7 +120,7 @@ def resumable_output(
 
 
 def _remove_resume(resume: Path) -> None:
-    """Delete the files to resume from, and keep other files in that folder."""
+    """Delete the files to resume from, but no other file in the folder."""
     for pattern in _OF_RESUME:
         for path in resume.glob(pattern):
             with suppress(OSError):
@@ -149,7 +149,7 @@ def write_output(
         joblib.dump({**versions, **content}, stage / MODEL, compress=_COMPRESS)
         (folder / "model").mkdir(parents=True, exist_ok=True)
         sign(stage / MODEL, instead_of=folder / MODEL)
-        # The model last, so that the other files are never older.
+        # The model last, so that it is never newer than the rest.
         for name in [*names, MODEL]:
             (stage / name).replace(folder / name)
         # Remaining files of an earlier fit belong to another model.
@@ -161,7 +161,7 @@ def write_output(
 
 
 def write_report(auto: Any, path: Path, title: str, usage: str) -> Path:
-    """Write the page of a fit in the words of the command line, and return its file."""
+    """Write the page of a fit with options of the command line, and return its file."""
     page = auto_page(auto, title=title, usage=usage)
     checks = [replace(check, remedy=in_options(check.remedy)) for check in page.checks]
     step = page.next_step
@@ -200,9 +200,9 @@ def load_model(folder: Path, *, use: str | None = None) -> SavedModel:
     if use is not None:
         blends = saved.model.blends_
         if use not in blends:
-            known = [name for name in blends if name != "dummy"]
+            names = [name for name in blends if name != "dummy"]
             raise OptionError(
-                f"--use must name a model that was trained: {', '.join(known)}. Got "
+                f"--use must name a model that was trained: {', '.join(names)}. Got "
                 f"{use!r} instead."
             )
         saved.model.set_params(use=use)
@@ -210,12 +210,12 @@ def load_model(folder: Path, *, use: str | None = None) -> SavedModel:
 
 
 def _unpickled(path: Path) -> Any:
-    """Return what is in a file, if all of it is as it was written."""
+    """Return the content of a file, if its checksum is right."""
     try:
         with path.open("rb") as file:
             is_zipped = file.read(len(_GZIP)) == _GZIP
         if is_zipped:
-            # To the checksum, which a pickle does not need, but not all of it in memory.
+            # Read up to the checksum, in pieces that fit into memory.
             with gzip.open(path) as unzipped:
                 while unzipped.read(_CHUNK):
                     pass
@@ -223,7 +223,7 @@ def _unpickled(path: Path) -> Any:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TableError(
             f"{str(path)!r} must be a model that sk-tune fit wrote. Its checksum is wrong: "
-            "it was damaged, or not copied to its end."
+            "it was damaged, or not copied completely."
         ) from error
     except (MemoryError, OSError):
         raise

@@ -13,7 +13,7 @@ from sk_tune import __version__
 from sk_tune._files import is_own
 from sk_tune.exceptions import OptionError, StoreError, TableError
 
-# Files in the output folder: the model, and those that a fit resumes from.
+# Files in the output folder: the model, and files to resume a fit from.
 MODEL = "model/model.joblib"
 RESUME = "resume"
 CONFIG = f"{RESUME}/config.json"
@@ -54,9 +54,9 @@ def is_text_table(path: Path) -> bool:
             f".parquet. Got {str(path)!r} instead."
         )
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
+        kind = "is a folder" if path.is_dir() else "does not exist"
         raise TableError(
-            f"The table must be a file that exists. Got {str(path)!r}, which is {found}."
+            f"The table must be a file that exists. Got {str(path)!r}, which {kind}."
         )
     if path.stat().st_size == 0:
         raise TableError(
@@ -66,13 +66,13 @@ def is_text_table(path: Path) -> bool:
 
 
 def model_file(folder: Path) -> Path:
-    """Return the file of the model in an output folder, or that file if it was given."""
+    """Return the file of the model in an output folder, or `folder` if it is that file."""
     path = folder / MODEL if folder.is_dir() else folder
     if path.is_file():
         return path
     hint = ""
     if (folder / TRIALS).is_file():
-        hint = f", whose fit was cut off: go on with sk-tune resume {folder}"
+        hint = f", with an unfinished fit: continue it with sk-tune resume {folder}"
     raise TableError(
         f"MODEL_DIR must be a folder with a {MODEL}, as sk-tune fit writes. Got "
         f"{str(folder)!r}{hint}."
@@ -80,7 +80,7 @@ def model_file(folder: Path) -> Path:
 
 
 def resume_file(folder: Path) -> Path:
-    """Return the file that a fit resumes from."""
+    """Return the file from which a fit resumes."""
     for name in (CONFIG, TRIALS):
         if not (folder / name).is_file():
             raise TableError(
@@ -91,12 +91,12 @@ def resume_file(folder: Path) -> Path:
 
 
 def check_trusted(path: Path, *, is_trusted: bool) -> None:
-    """Refuse a pickle that this user has not written, and does not vouch for."""
+    """Refuse a pickle that another account wrote, unless it is trusted."""
     if not is_trusted and not is_own(path):
         raise OptionError(
-            f"{str(path)!r} is a pickle, and loading it can execute code. Got one that you "
-            "did not write with this account on this machine, or that has changed since. "
-            "If you trust where it comes from, say --trusted."
+            f"{str(path)!r} is a pickle, and loading it can execute code. Got a file "
+            "that this account did not write on this machine, or that has changed since. "
+            "If you trust its source, pass --trusted."
         )
 
 
@@ -112,8 +112,8 @@ _TABLES = ("titanic", "breast_cancer", "wine", "diabetes")
 
 _PICKLE_NOTE = (
     "A model.joblib is a pickle, and loading a pickle can execute code: predict, report, "
-    "export and resume refuse one that this account did not write on this machine, unless "
-    "you pass --trusted."
+    "export and resume refuse a file that this account did not write on this machine, "
+    "unless you pass --trusted."
 )
 
 
@@ -178,12 +178,12 @@ def _wrong(required: str, given: str) -> argparse.ArgumentTypeError:
     return argparse.ArgumentTypeError(f"must be {required}. Got {given!r} instead.")
 
 
-# An argument, and what argparse is told of it.
+# The name of an argument, and its keywords for ``add_argument``.
 _Argument = tuple[str, dict[str, Any]]
 
 
 class _Command(NamedTuple):
-    """The texts of ``--help``, the arguments of a command, and values without an option."""
+    """Texts of ``--help``, arguments of a command, and values that have no option."""
 
     help: str
     description: str
@@ -224,7 +224,7 @@ def _use(default: str) -> _Argument:
 
 _RUN = [
     _option("--n-jobs", "processes; default: one for each CPU", type=_n_jobs, metavar="N"),
-    _flag("--json", "print the outcome as JSON, and nothing else"),
+    _flag("--json", "print only the outcome, as JSON"),
     _flag("--verbose", "print each step and all warnings"),
 ]
 
@@ -236,19 +236,19 @@ def _search(
 ) -> list[_Argument]:
     """Return the arguments of a new fit."""
     metric = (
-        "a scorer of scikit-learn; default: roc_auc of two classes, neg_log_loss of more, "
-        "r2 of numbers"
+        "a scorer of scikit-learn; default: roc_auc for two classes, neg_log_loss for "
+        "more, r2 for numbers"
     )
     positive = (
-        "class that metrics of one class (average_precision, f1) are about; default: 1 if "
+        "class of interest for metrics of one class (average_precision, f1); default: 1 if "
         "that is a class, or the rarer of two"
     )
     threshold = (
-        "probability from which on the positive class is predicted, or a scorer of labels "
-        "such as balanced_accuracy to tune it by; default: 0.5"
+        "least probability to predict the positive class, or a scorer of labels, such as "
+        "balanced_accuracy, that tunes it; default: 0.5"
     )
-    models = f"what to train, of {','.join(_MODELS)}; default: all of them"
-    test = "share of the rows to set aside for a last check; default: 0.2"
+    models = f"models to train, of {','.join(_MODELS)}; default: all of them"
+    test = "share of rows set aside for a final check; default: 0.2"
     files = "folder for model/, resume/, trials.parquet, summary.json, report.html"
     folder = f"{files}; default: {output}"
     tasks = ("auto", "classification", "regression")
@@ -276,17 +276,17 @@ def _search(
 _COMMANDS = {
     "fit": _Command(
         "find models for a table and save them",
-        "Set rows aside for a last check, train baselines, tune networks and boosting by "
-        "cross-validation until the time is up, and save the best together.",
+        "Set rows aside for a final check, train baselines, tune networks and boosting by "
+        "cross-validation within the time budget, and save an ensemble of the best.",
         [
             _option("data", "table: .csv, .tsv (also .gz) or .parquet", type=Path),
-            _option("--target", "what to predict", required=True, metavar="COLUMN"),
+            _option("--target", "column to predict", required=True, metavar="COLUMN"),
             _option(
-                "--group", "what belongs together, such as the patient", metavar="COLUMN"
+                "--group", "rows to keep together, such as a patient's", metavar="COLUMN"
             ),
             _option(
                 "--time-column",
-                "when each row was, numbers or dates: judge on later rows",
+                "times of the rows, as numbers or dates; scores are on later rows",
                 metavar="COLUMN",
             ),
             *_search("60s", "sk_tune_output"),
@@ -297,14 +297,14 @@ _COMMANDS = {
         "Predict the rows of a table, in their order, as CSV, part by part.",
         [
             *_folder("model"),
-            _option("data", "table with the columns of the fitted one", type=Path),
+            _option("data", "table with the columns of the fitted table", type=Path),
             _file("--output", "CSV file to write; default: the screen"),
-            _use("the one that fit was asked for"),
+            _use("the model that fit chose to predict"),
             _flag("--proba", "add the probability of each class"),
         ],
     ),
     "demo": _Command(
-        "the same as fit, on a real table that comes with scikit-learn",
+        "run fit on a real table that comes with scikit-learn",
         "Run fit on a table that is installed with scikit-learn, without a download.",
         [
             _option(
@@ -316,24 +316,24 @@ _COMMANDS = {
             *_search(
                 "20s",
                 "sk_tune_demo",
-                "also replace files in an --output other than sk_tune_demo, whose files a "
-                "demo always replaces",
+                "also replace files in an --output other than sk_tune_demo; a demo always "
+                "replaces files in sk_tune_demo",
             ),
         ],
         constants={"target": "", "group": None, "time_column": None},
     ),
     "resume": _Command(
-        "go on with a fit where it ended",
-        "Spend more time on a fit, from the models that it has.",
+        "continue a fit",
+        "Spend more time on a fit, starting from its finished models.",
         [
             *_folder("folder"),
-            _file("--data", "the table, if it was moved"),
+            _file("--data", "path of the table, if it was moved"),
             _time_budget("60s"),
             *_RUN,
         ],
     ),
     "report": _Command(
-        "print what a fit found, and write its page anew",
+        "print the results of a fit, and write its page again",
         "Print the scores of a fit, and write its page.",
         [*_folder("folder"), _file("--output", "default: report.html in the folder")],
     ),
@@ -344,20 +344,20 @@ _COMMANDS = {
         [
             *_folder("folder"),
             _file("--output", "file ending in .onnx", required=True),
-            _use("the one that fit was asked for"),
+            _use("the model that fit chose to predict"),
         ],
     ),
     "store": _Command(
-        "look into a file of finished trainings, check it, or make it smaller",
-        "A search with store=FILE keeps its finished trainings there. info says what a "
-        "file holds, verify reads all of it, vacuum removes what is damaged and, with "
-        "--max-size, what was not used for longest.",
+        "describe, check or shrink a store of finished fits",
+        "A search with store=FILE keeps its finished fits there. info describes the file, "
+        "verify checks every fit, vacuum removes damaged fits and, with --max-size, the "
+        "least recently used.",
         [
             ("action", {"choices": ("info", "verify", "vacuum")}),
             _file("path", "file of the store"),
             _option(
                 "--max-size",
-                "what may stay at most, such as 500M or 2G; default: all",
+                "largest size after vacuum, such as 500M or 2G; default: no limit",
                 type=_size,
                 metavar="SIZE",
             ),
@@ -370,7 +370,7 @@ _COMMANDS = {
 def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="sk-tune",
-        description="Tune neural networks and others on a table, and average the best.",
+        description="Tune neural networks and boosting on a table, and average the best.",
         epilog=_PICKLE_NOTE,
     )
     parser.add_argument("--version", action="version", version=f"sk-tune {__version__}")
@@ -389,16 +389,16 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
-        """Name the nearest option to one that does not exist, before others are missed."""
-        known = self._option_string_actions
-        for given in [] if self._subparsers else [a for a in args or () if a[:2] == "--"]:
-            option = given.partition("=")[0]
-            if not any(name.startswith(option) for name in known):
-                near = difflib.get_close_matches(option, known, n=1)
-                hint = f" Did you mean {near[0]}?" if near else ""
-                self.error(f"there is no option {option}.{hint}")
+        """Refuse unknown options with a suggestion, before required options are missed."""
+        names = self._option_string_actions
+        for text in [] if self._subparsers else [a for a in args or () if a[:2] == "--"]:
+            option = text.partition("=")[0]
+            if not any(name.startswith(option) for name in names):
+                similar = difflib.get_close_matches(option, names, n=1)
+                hint = f" Did you mean {similar[0]}?" if similar else ""
+                self.error(f"unknown option {option}.{hint}")
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Print one line instead of argparse's usage, which hides it."""
+        """Print one line instead of argparse's usage, which would hide the error."""
         self.exit(USER_ERROR, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")

@@ -59,7 +59,7 @@ def score_lines(scores: Sequence[Score], scoring: str) -> list[str]:
     ]
 
 
-# What verdicts and findings say of parameters, and what to say of options.
+# Phrases about parameters in verdicts and findings, and phrases about options.
 _GROUPED = r"cv=GroupKFold\(\) or StratifiedGroupKFold\(\)"
 _OPTIONS = {
     r"\buse='(\w+)'": r"--use \1",
@@ -68,13 +68,13 @@ _OPTIONS = {
     rf"groups=group_copies\(X, y\) and {_GROUPED}": "name the column of cases by --group",
     rf"Split by group: {_GROUPED}, and groups=…": "Name its column by --group.",
     r"Sort the rows by time and split with cv=TimeSeriesSplit\(\)": (
-        "name the column that says when each row was by --time-column"
+        "name the column of times by --time-column"
     ),
 }
 
 
 def in_options(text: str) -> str:
-    """Return a text with options of the command line in the place of parameters."""
+    """Return a text with options of the command line in place of parameters."""
     for parameter, option in _OPTIONS.items():
         text = re.sub(parameter, option, text)
     return text
@@ -93,7 +93,7 @@ def print_problem(
 ) -> None:
     """Print the contents of the table, the target, and the rows set aside.
 
-    With `keeps_whole` rows of a group or time are on the same side of a split.
+    With `keeps_whole`, rows of a group or time are on the same side of a split.
     """
     n_rows, n_columns = table.frame.shape
     print(labelled("Table", f"{table.name}: {n_rows} rows, {n_columns} columns"))
@@ -125,8 +125,8 @@ def print_problem(
         left_out = [f"{why}: {listed(names, _N_NAMED)}" for why, names in by_reason.items()]
         print(labelled("Left out", "; ".join(left_out)))
     n_test = math.ceil(test_size * n_rows)
-    apart = f"{n_test} set aside for a last check; {n_rows - n_test} to learn from"
-    print(labelled("Rows", f"about {apart}" if keeps_whole else apart))
+    split = f"{n_test} set aside for a final check; {n_rows - n_test} to train on"
+    print(labelled("Rows", f"about {split}" if keeps_whole else split))
 
 
 def print_outcome(auto: Any, seconds: float) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Tables in files, those for a demo, and the column that is to be predicted."""
+"""Tables in files, tables for a demo, and the target column."""
 
 import codecs
 import gzip
@@ -26,29 +26,29 @@ from sk_tune.cli._parser import is_text_table
 from sk_tune.exceptions import TableError
 from sk_tune.prepare import format_of_column, header_rows, is_missing
 
-# How the names begin that pandas gives to columns without one.
+# Prefix of pandas' names for columns without a name.
 NO_NAME = "Unnamed: "
 
 _SEPARATORS = ",;\t|"
 _SNIFFED_CHARACTERS = 100_000
-# Number of rows that are predicted at a time.
+# Rows predicted at a time.
 _PART_ROWS = 50_000
-# The prefix of pandas before the reason of an error.
+# Prefix of pandas' parser errors.
 _C_PARSER = "Error tokenizing data. C error: "
-# Missing in any column, beside those of pandas such as the empty cell and NA; in numbers
-# and dates all of prepare's MISSING_WORDS are.
+# Marks a missing cell in any column, in addition to pandas' marks such as the empty cell
+# and NA; among numbers and dates, all MISSING_WORDS of sk_tune.prepare do.
 _MISSING = ["?"]
-# A field that is a number of some form, between the separators.
+# A number of a given form between separators.
 _FIELD = r"(?:^|{0})[ \"]*-?{1}[ \"]*(?={0}|\r?$)"
-# OpenML's data set 40945, among scikit-learn's tests, which a distribution may leave out.
+# OpenML's data set 40945 from scikit-learn's tests, which a distribution may omit.
 _TITANIC = "datasets/tests/data/openml/id_40945"
-# Filled in after the sinking: the number of the lifeboat, and of the body.
+# Known only after the sinking: the numbers of the lifeboat and of the body.
 _AFTERWARDS = ["boat", "body"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedTable:
-    """A table of one row or more, its name, and notes on guesses made in reading it."""
+    """A table of one row or more, its name, and notes on guesses while reading it."""
 
     frame: pd.DataFrame
     name: str
@@ -68,9 +68,9 @@ def read_table(path: Path) -> LoadedTable:
     name, first = frame.columns[0], frame.iloc[:, 0]
     counts_rows = pd.api.types.is_integer_dtype(first) and first.is_unique
     if name.startswith(NO_NAME) and counts_rows:
-        # The index that pandas writes to CSV files tells how rows were sorted.
+        # The index that pandas writes to CSV files could reveal the order of the rows.
         frame = frame.drop(columns=name)
-        note = "Its first column, which has no name, counts the rows and is left out."
+        note = "Left out: the first column, which has no name and numbers the rows."
         notes = (*notes, note)
     return LoadedTable(frame=frame, name=path.name, notes=notes)
 
@@ -78,7 +78,7 @@ def read_table(path: Path) -> LoadedTable:
 def read_parts(
     path: Path, *, texts: Collection[str] = (), n_rows: int = _PART_ROWS
 ) -> Iterator[pd.DataFrame]:
-    """Yield a table in parts of at most `n_rows`, in which the columns `texts` are text."""
+    """Yield a table in parts of at most `n_rows` rows; columns `texts` are read as text."""
     is_text = is_text_table(path)
     parts = _text_parts(path, texts, n_rows) if is_text else _parquet_parts(path, n_rows)
     n_read, part = 0, pd.DataFrame()
@@ -99,14 +99,14 @@ def _no_rows(path: Path, frame: pd.DataFrame) -> TableError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Dialect:
-    """How a text file is written."""
+    """Encoding, separator and decimal mark of a text file."""
 
     encoding: str
     separator: str
     decimal: str
 
     def read(self, file: Any, **options: Any) -> Any:
-        """Return a file as pandas reads it, or what reads it part by part."""
+        """Return a file as a frame, or pandas' reader of its parts."""
         return pd.read_csv(
             file,
             sep=self.separator,
@@ -124,7 +124,7 @@ def _dialect(path: Path) -> _Dialect:
     encoding = _encoding(path)
     with _opened(path) as file, io.TextIOWrapper(file, encoding, newline="") as text:
         head = text.read(_SNIFFED_CHARACTERS)
-    # Outside of quotes the header has most of the separator.
+    # The separator is the most frequent candidate in the header outside of quotes.
     header = re.sub(r'"[^"]*"', "", head.lstrip().partition("\n")[0])
     is_tabbed = ".tsv" in path.name.lower()
     separator = "\t" if is_tabbed else max(_SEPARATORS, key=header.count)
@@ -134,7 +134,7 @@ def _dialect(path: Path) -> _Dialect:
 
 @contextmanager
 def _strictly(path: Path) -> Iterator[None]:
-    """Refuse what pandas cannot parse, or would drop fields of."""
+    """Refuse files that pandas cannot parse without dropping fields."""
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
             # Pandas warns where it would drop fields of rows longer than the header.
@@ -169,7 +169,7 @@ def _parquet_parts(path: Path, n_rows: int) -> Iterator[pd.DataFrame]:
         try:
             from pyarrow.parquet import ParquetFile
         except ImportError:
-            # Another package that pandas knows reads all at once.
+            # Other Parquet packages of pandas read the file at once.
             yield _named(pd.read_parquet(path), path)
             return
         for batch in ParquetFile(path).iter_batches(batch_size=n_rows):
@@ -182,10 +182,9 @@ def _read_text(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         frame = dialect.read(path)
     repeated = header_rows(frame)
     if repeated.any():
-        # The table is read from text once more, so that columns of numbers are numbers
-        # again.
-        rest = frame[~repeated].to_csv(index=False, sep=dialect.separator)
-        frame = dialect.read(io.StringIO(rest))
+        # Read the table again without these lines, so that numeric columns are numbers.
+        data = frame[~repeated].to_csv(index=False, sep=dialect.separator)
+        frame = dialect.read(io.StringIO(data))
     header = dialect.read(path, header=None, nrows=1).iloc[0].dropna().astype(str)
     names = dict.fromkeys(header[header.duplicated()])
     n = repeated.sum()
@@ -198,7 +197,7 @@ def _read_text(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         "Numbers have a decimal comma.": dialect.decimal == ",",
         f"Note: {lines} the header; left out.": repeated.any(),
         **{
-            f"Note: column name {name!r} is there {(header == name).sum()} times; the "
+            f"Note: column name {name!r} occurs {(header == name).sum()} times; the "
             f"second is called {name + '.1'!r}.": True
             for name in names
         },
@@ -211,10 +210,10 @@ def _encoding(path: Path) -> str:
         start = file.read(2)
     if start in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
         return "utf-16"
-    # Latin-1 reads anything, cp1252 nearly anything and a little more sensibly.
+    # Latin-1 decodes any file; cp1252 nearly any, and more characters sensibly.
     for encoding in ("utf-8-sig", "cp1252"):
         try:
-            # All of the file is read, a piece at a time.
+            # Read the whole file in pieces.
             with _opened(path) as file, io.TextIOWrapper(file, encoding) as text:
                 while text.read(_SNIFFED_CHARACTERS):
                     pass
@@ -235,21 +234,21 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _has_decimal_commas(head: str, separator: str) -> bool:
-    """Return whether more numbers have a comma than a point, where it separates nothing.
+    """Return whether more numbers have a decimal comma than a decimal point.
 
-    Those of 1,200 and 1.200 are not counted, which may be of thousands, unless there are no
-    others and semicolons separate, as they do where the comma is taken.
+    Numbers such as 1,200 and 1.200 may have a mark of thousands. They count only if all
+    numbers are such and semicolons separate fields, as is usual with decimal commas.
     """
     if separator == ",":
         return False
-    (commas, may_be), (points, may_be_too) = (
+    (commas, comma_thousands), (points, point_thousands) = (
         [
             len(re.findall(_FIELD.format(re.escape(separator), number), head, re.MULTILINE))
             for number in (rf"\d+{mark}\d+", rf"[1-9]\d{{0,2}}{mark}\d{{3}}")
         ]
         for mark in (",", r"\.")
     )
-    clear = commas - may_be, points - may_be_too
+    clear = commas - comma_thousands, points - point_thousands
     if separator == ";" and not any(clear):
         return commas > points
     return clear[0] > clear[1]
@@ -257,7 +256,7 @@ def _has_decimal_commas(head: str, separator: str) -> bool:
 
 @contextmanager
 def _reading_parquet(path: Path) -> Iterator[None]:
-    """Refuse what is no Parquet file, or say what it takes to read one."""
+    """Refuse files that are not Parquet, and name the package needed to read Parquet."""
     try:
         yield
     except ImportError as error:
@@ -273,9 +272,9 @@ def _reading_parquet(path: Path) -> Iterator[None]:
 
 
 def _named(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return a frame whose columns are all of its columns, with texts for names."""
+    """Return a frame with its index as columns, and texts as column names."""
     if frame.index.names != [None]:
-        # Pandas stores a named index as a column, which is what it is to a reader.
+        # A named index is a column of the stored table.
         frame = frame.reset_index()
     frame.columns = frame.columns.astype(str)
     if not frame.columns.is_unique:
@@ -291,7 +290,7 @@ def _first_line(error: Exception) -> str:
 
 
 def demo_table(name: str | None) -> tuple[LoadedTable, str]:
-    """Return a table that comes with scikit-learn, and its target; the first for None."""
+    """Return a table of scikit-learn and its target; None takes the first available."""
     folder = files("sklearn") / _TITANIC
     archives = folder.iterdir() if folder.is_dir() else ()
     titanic = next((file for file in archives if file.name.endswith(".arff.gz")), None)
@@ -313,23 +312,23 @@ def demo_table(name: str | None) -> tuple[LoadedTable, str]:
 def _titanic(file: Any) -> LoadedTable:
     if file is None:
         raise TableError(
-            "--table titanic must be among the files of this scikit-learn. Got none; use "
-            "--table breast_cancer."
+            "--table titanic needs the test files of scikit-learn, which this installation "
+            "lacks. Use --table breast_cancer."
         )
-    # The simple kind of ARFF: quoted names, one row a line, ? for missing.
+    # Simple ARFF: quoted names, one row per line, ? for missing.
     text = gzip.decompress(file.read_bytes()).decode()
     header, _, rows = text.partition("@data\n")
     names = re.findall(r"^@attribute '([^']+)'", header, re.MULTILINE)
     frame = pd.read_csv(io.StringIO(rows), names=names, na_values="?", escapechar="\\")
-    note = f"Left out, because filled in afterwards: {' and '.join(_AFTERWARDS)}."
+    note = f"Left out, because only known afterwards: {' and '.join(_AFTERWARDS)}."
     return LoadedTable(frame=frame.drop(columns=_AFTERWARDS), name="titanic", notes=(note,))
 
 
 N_FOLDS = 5
-# So many rows leave a handful to each fold once the test rows are set aside.
+# Leaves a few rows to each fold after the test rows are set aside.
 MIN_ROWS = 20
 
-# Answers of pandas for numbers kept as Python objects, such as those of Parquet.
+# Types that pandas infers for numbers in object columns, such as Parquet's decimals.
 _NUMBERS_IN_OBJECTS = {"decimal", "floating", "integer", "mixed-integer-float"}
 
 _N_NAMED = 12  # Columns that an error message lists.
@@ -337,10 +336,10 @@ _N_NAMED = 12  # Columns that an error message lists.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The column to predict, and why the task is what it is.
+    """The column to predict, its task, and the reason for the task.
 
-    `y` are labels, or numbers as float64; `other_task` is what else these values could be
-    meant for, if the task was not named.
+    `y` are labels, or numbers as float64; `other_task` is the alternative if the values fit
+    both tasks and the user did not choose.
     """
 
     name: str
@@ -362,19 +361,19 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
     if column.dtype == object and kind in _NUMBERS_IN_OBJECTS:
         column = pd.to_numeric(column)
     text_format = format_of_column(column) if kind == "string" else None
-    # A word among labels is one of them.
+    # In a classification, a word such as "unknown" is a label.
     is_measured = text_format is not None and task != "classification"
     missing = is_missing(column) if is_measured else column.isna().to_numpy()
     if missing.any():
         raise TableError(
             f"Target column {name!r} must have a value in each row. Got {missing.sum()} "
             f"missing (NaN) of {len(column)}, the first in row {missing.argmax() + 1}. "
-            "Remove those rows. Empty cells count as missing, and so do ?, NA, None and "
-            "null, and among numbers - and unknown, unless --task is classification."
+            "Remove these rows. Empty cells, ?, NA, None and null count as missing; among "
+            "numbers also - and unknown, unless --task is classification."
         )
     labels, written = column, ""
     if text_format is not None and text_format.style != "plain":
-        # What text such as "€ 9.99" stands for.
+        # The number in text such as "€ 9.99".
         column, written = text_format.read(column), f" ({text_format})"
     if len(frame) < MIN_ROWS:
         raise TableError(f"The table must have at least {MIN_ROWS} rows. Got {len(frame)}.")
@@ -383,23 +382,23 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
             f"Target column {name!r} must hold at least two different values. Got only "
             f"{str(column.iloc[0])!r}."
         )
-    decided, reason, other = _decide(column)
+    decision, reason, other = _decide(column)
     reason += written
     if task != "auto":
-        decided, reason, other = task, "as --task says", ""
-    y = _numbers(column) if decided == "regression" else _labels(labels)
-    return Target(name=name, task=decided, reason=reason, y=y, other_task=other)
+        decision, reason, other = task, "as --task says", ""
+    y = _numbers(column) if decision == "regression" else _labels(labels)
+    return Target(name=name, task=decision, reason=reason, y=y, other_task=other)
 
 
 def column_hint(name: str, columns: list[str]) -> str:
-    """Return what else a wrong name of a column could mean, as sentences after a blank."""
+    """Return a space and a hint for a wrong column name: similar names, and all columns."""
     return (
         f"{did_you_mean(name, columns)} Columns: {listed([*map(repr, columns)], _N_NAMED)}."
     )
 
 
 def _decide(column: "pd.Series[Any]") -> tuple[str, str, str]:
-    """Return the task, the reason, and the other task if it is possible too."""
+    """Return the task, the reason, and the other task if the values fit both."""
     n_values = column.nunique()
     types = pd.api.types
     if types.is_datetime64_any_dtype(column) or types.is_timedelta64_dtype(column):
@@ -420,7 +419,7 @@ def _decide(column: "pd.Series[Any]") -> tuple[str, str, str]:
 
 
 def _recur(counts: Any) -> bool:
-    """Return whether values with these counts can be classes, which fill the folds."""
+    """Return whether values with these counts recur often enough to be classes."""
     return bool(counts.max() >= N_FOLDS and 2 * len(counts) <= counts.sum())
 
 
@@ -444,7 +443,7 @@ def _numbers(column: "pd.Series[Any]") -> npt.NDArray[Any]:
 
 
 def _labels(column: "pd.Series[Any]") -> npt.NDArray[Any]:
-    """Return labels that recur, and whose type numpy can sort: truth, numbers or text."""
+    """Return recurring labels of a type that numpy can sort: bool, number or text."""
     types = pd.api.types
     y: npt.NDArray[Any]
     if types.is_bool_dtype(column) and not isinstance(column.dtype, pd.CategoricalDtype):
@@ -454,15 +453,15 @@ def _labels(column: "pd.Series[Any]") -> npt.NDArray[Any]:
     elif types.is_numeric_dtype(column) and (column % 1 == 0).all():
         y = column.to_numpy(dtype=np.float64)
     else:
-        # Numbers with fractions too, because scikit-learn takes none for labels.
+        # Numbers with fractions too, because scikit-learn refuses them as labels.
         y = np.array([str(label) for label in column], dtype=object)
     labels, counts = np.unique(y, return_counts=True)
     if not _recur(counts):
         hint = "; --task regression predicts numbers" if y.dtype.kind in "if" else ""
         raise TableError(
-            f"Target column {column.name!r} must hold classes that recur: at most one for "
-            f"every two rows, and one of them at least {N_FOLDS} times. Got {len(labels)} "
-            f"different values in {len(y)} rows, none of them more than {counts.max()} "
-            f"times{hint}."
+            f"Target column {column.name!r} must hold recurring classes: at most one class "
+            f"for every two rows, and one class at least {N_FOLDS} times. Got "
+            f"{len(labels)} different values in {len(y)} rows, each at most "
+            f"{counts.max()} times{hint}."
         )
     return y

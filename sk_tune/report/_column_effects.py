@@ -4,8 +4,8 @@
 
 The importance of a column is the loss of score after its values are permuted among held-out
 rows [1]_; partial dependence is the mean prediction after a column is set to one value in
-all rows [2]_.  Models of the folds predict the rows that they were not trained on, so
-nothing is trained.  Raw columns are permuted: all parts of a date and all levels of a
+all rows [2]_.  Models of the folds predict the rows that they were not trained on; no model
+is trained.  Raw columns are permuted: all parts of a date and all levels of a
 category move together.
 
 Notation: F folds, R repeats, C columns, G values of a column, n rows of a fold.
@@ -66,8 +66,8 @@ class FoldModel(NamedTuple):
 class Dependence:
     """Mean predictions of a fold's rows for each of G values of a column, (F, G).
 
-    `values` are numbers, or None for dates and categories, whose `texts` are shown; numbers
-    and dates are ordered. `target` describes the prediction.
+    `values` are numbers, or None for dates and categories, which show `texts`; numbers and
+    dates are ordered. `target` describes the prediction.
     """
 
     column: str
@@ -82,7 +82,7 @@ class Dependence:
 class ColumnEffects:
     """Columns by falling importance, (C,), with standard deviations over the folds.
 
-    `note` says how many rows were permuted how often.
+    `note` states the number of permuted rows and repeats.
     """
 
     columns: tuple[str, ...]
@@ -140,9 +140,9 @@ def column_effects(
     if fold_seconds * n_rows / most > seconds:
         return None
     folds = [f._replace(rows=f.rows[:n_rows]) for f in folds]
-    before = time.monotonic()
+    drops_start = time.monotonic()
     drops = _repeated_drops(X, y, folds, places, start + limit, rng)
-    seconds_of_drops = time.monotonic() - before
+    seconds_of_drops = time.monotonic() - drops_start
     # A metric may be undefined in a fold, for example without a row of each class.
     is_scored: Array = np.asarray(np.isfinite(drops).all(axis=2))
     has_score = is_scored.any(axis=0)
@@ -157,8 +157,10 @@ def column_effects(
     shown = [places[k] for k in order[is_clear][:_N_SHOWN]]
     per_row = seconds_of_drops / (is_scored.sum() * len(places) * len(folds[0].rows))
     rows_of_column = sum(len(f.rows[:_ROWS_OF_DEPENDENCE]) for f in folds) * _N_VALUES
-    left = (start + seconds - time.monotonic()) / max(per_row * rows_of_column, 1e-9)
-    shown = shown[: int(np.clip(left, 0, _N_SHOWN))]
+    n_affordable = (start + seconds - time.monotonic()) / max(
+        per_row * rows_of_column, 1e-9
+    )
+    shown = shown[: int(np.clip(n_affordable, 0, _N_SHOWN))]
     dependence = _dependences(X, folds, shown, names, classes) if shown else []
     return ColumnEffects(
         columns=tuple(names[places[k]] for k in order),
@@ -179,12 +181,12 @@ def _repeated_drops(
 ) -> Floats:
     """Return the loss of score by permuting each column, (R, F, C); NaN after `end`."""
     drops = np.full((_N_REPEATS, len(folds), len(places)), np.nan)
-    before = time.monotonic()
+    start = time.monotonic()
     drops[0, 0] = _drops(X, y, folds[0], places, 1, rng)
-    seconds = time.monotonic() - before
-    # Repeats share a call, which costs at most as much as single calls.
-    left = (end - time.monotonic()) / max(seconds * len(folds), 1e-9)
-    n = int(np.clip(left, 1, _N_REPEATS))
+    seconds = time.monotonic() - start
+    # Repeats share one call, which costs no more than single calls.
+    n_affordable = (end - time.monotonic()) / max(seconds * len(folds), 1e-9)
+    n = int(np.clip(n_affordable, 1, _N_REPEATS))
     for k, fold in enumerate(folds):
         first = 1 if k == 0 else 0
         if n > first and (k == 0 or time.monotonic() + n * seconds < end):
@@ -243,12 +245,12 @@ def _dependences(
     ends = np.cumsum([len(sources) for sources, *_ in grids])
     curves = np.array(means).reshape(len(folds), ends[-1], -1)
     dependences = []
-    for place, grid, own in zip(
+    for place, grid, curve in zip(
         places, grids, np.split(curves, ends[:-1], axis=1), strict=True
     ):
-        # Of several classes or targets, the one that the column changes most.
-        k = int(np.ptp(own.mean(axis=0), axis=0).argmax())
-        target = "prediction" if own.shape[2] == 1 else f"prediction of target {k + 1}"
+        # The class or target that the column changes most.
+        k = int(np.ptp(curve.mean(axis=0), axis=0).argmax())
+        target = "prediction" if curve.shape[2] == 1 else f"prediction of target {k + 1}"
         if classes is not None:
             k = 1 if len(classes) == 2 else k
             target = f"probability of {classes[k]}"
@@ -258,7 +260,7 @@ def _dependences(
                 column=names[place],
                 values=values,
                 texts=texts,
-                means=own[..., k],
+                means=curve[..., k],
                 target=target,
                 is_ordered=is_ordered,
             )
@@ -314,7 +316,7 @@ def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | Non
     None without models, rows, probabilities or a metric of predictions.
     """
     models = getattr(search, "models_", {}).get(row, ())
-    held = search.held_out_rows_[row] if models else []
+    held_out_rows = search.held_out_rows_[row] if models else []
     table: Any = as_pandas(X)
     table = np.asarray(X) if table is None and not sparse.issparse(X) else table
     metric = scorer_metric(deciding_scorer(search)[0], search.estimator) if models else None
@@ -323,7 +325,7 @@ def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | Non
     method = "predict_proba" if is_classifier(search) else "predict"
     if not all(
         rows is not None and hasattr(m, method)
-        for m, rows in zip(models, held, strict=True)
+        for m, rows in zip(models, held_out_rows, strict=True)
     ):
         return None
     classes = models[0].classes_ if is_classifier(search) else None
@@ -340,7 +342,7 @@ def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | Non
         np.asarray(y),
         [
             FoldModel(r, getattr(m, method), score)
-            for m, r in zip(models, held, strict=True)
+            for m, r in zip(models, held_out_rows, strict=True)
         ],
         classes=classes,
         seconds=_SECONDS_OF_PAGE,

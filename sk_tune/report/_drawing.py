@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Axes, colours, scales, titles and legends that all pictures share.
 
-Colours are those of Okabe and Ito [1]_, which people with any colour vision can tell
-apart; line styles and markers say the same once more.
+The palette of Okabe and Ito [1]_ is legible for people with any colour vision; line styles
+and markers repeat its distinctions.
 
 References
 ----------
@@ -65,7 +65,7 @@ _SHARED_DOCS = {
 
 
 def with_shared_docs(cls: _Class) -> _Class:
-    """Put descriptions that displays share in for lines such as ``{ax}`` in docstrings."""
+    """Replace lines such as ``{ax}`` in docstrings by the displays' shared descriptions."""
     for member in (cls, *cls.__dict__.values()):
         documented: Any = getattr(member, "__func__", member)
         doc = getattr(documented, "__doc__", None)
@@ -149,7 +149,7 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
 
 
 def new_axes(caller: Any, ax: Any = None) -> Any:
-    """Return the user's axes, or those of a new figure; `caller` is named in errors."""
+    """Return the user's axes, or new axes in a new figure; `caller` is named in errors."""
     check_matplotlib_support(f"{type(caller).__name__}.plot")
     if ax is not None:
         return ax
@@ -161,7 +161,7 @@ def new_axes(caller: Any, ax: Any = None) -> Any:
 def new_axes_grid(caller: Any, ax: Any, n: int, n_columns: int) -> Any:
     """Return `n` axes in the order of reading, `n_columns` side by side.
 
-    `ax` is what to divide, or as many axes (else ValueError), or None for a new figure.
+    `ax` is divided, or holds `n` axes (else ValueError); None makes a new figure.
     """
     check_matplotlib_support(f"{type(caller).__name__}.plot")
     n_columns = min(n, n_columns)
@@ -296,7 +296,7 @@ def finish(
             handletextpad=0.5,
             columnspacing=1.2,
         )
-        # The title makes room for the legend, whose width must not narrow the axes.
+        # The title makes room for the legend; the legend's width must not narrow the axes.
         legend.set_in_layout(not title)
         extent = legend.get_window_extent()
         height = extent.height / ax.figure.dpi * 72.0

@@ -102,7 +102,7 @@ class EpochCurveDisplay:
     curves : Curves
         Losses and scores of each fold and epoch.
     chosen_epoch : int or None, default=None
-        The epoch whose weights are used, counted from 1.
+        Epoch of the weights in use, counted from 1.
     finding : Finding or None, default=None
         The verdict on the curves, for the title.
     loss_name : str, default="Loss"
@@ -204,7 +204,7 @@ class EpochCurveDisplay:
         ax.set_xlabel("Epoch")
         set_y_label(ax, self.loss_name if quantity == "loss" else self.score_name)
         ax.xaxis.get_major_locator().set_params(integer=True)
-        # There is no epoch 0, which a margin would show.
+        # Epochs start at 1; a margin would show epoch 0.
         n_epochs = self.curves.n_epochs
         margin = 0.02 * max(n_epochs - 1, 25)
         ax.set_xlim(1 - margin, n_epochs + margin)

@@ -118,7 +118,7 @@ def outcome_text(finding: Finding) -> str:
     return "not checked" if finding.outcome == "not applicable" else finding.outcome
 
 
-# Name of the line with the score that a first-time reader looks for.
+# Name of the line that a first-time reader looks for.
 EXPECTED = "expected on new data"
 SCORES_ARE_MEANS = (
     'Scores are means over the folds; "from" and "to" are one standard deviation below and '
@@ -192,10 +192,10 @@ class Page:
 
     The first screen shows the last of `scores` (with `metric_reason` and the `verdict`),
     the `model` (a phrase and a sentence) with its `parts` (a title and values by name), and
-    the remedy of `next_step`, None if nothing is urgent. `quality` is of predictions for
+    the remedy of `next_step`, None if no remedy is urgent. `quality` is of predictions for
     held-out samples; `usage` is code that predicts, empty without a model. `columns` are
-    those of a table, `effects` their importance, `changes` were made because of findings,
-    `models` is the table of all models; `checks` are those of leaks. `corrected` and
+    the table's, `effects` their importance, `changes` were made because of findings,
+    `models` is the table of all models; `checks` concern leaks. `corrected` and
     `baselines` are the sources of `scores` for a single search.
     """
 
@@ -228,12 +228,12 @@ class Page:
             return None
         line = self.scores[-1]
         rivals = [s for s in self.scores if s.name in _RIVALS]
-        score, low, high, *others = interval_text(
+        score, low, high, *rival_scores = interval_text(
             line.score, line.low, line.high, *(s.score for s in rivals)
         )
         names = [f"{s.name} model" if s.name == "linear" else s.name for s in rivals]
         heading = f"{line.name[0].upper()}{line.name[1:]}"
-        return heading, [score, low, high], list(zip(names, others, strict=True))
+        return heading, [score, low, high], list(zip(names, rival_scores, strict=True))
 
 
 _MEAN = "mean_test_"
@@ -247,7 +247,7 @@ def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
     folds = [results[f"split{k}_test_{metric}"] for k in range(search.n_splits_)]
     running_best, _ = trials.running_best()
     ranks = results[f"rank_test_{metric}"]
-    others = [k for k in results if k.startswith(_MEAN) and k != f"{_MEAN}{metric}"]
+    other_means = [k for k in results if k.startswith(_MEAN) and k != f"{_MEAN}{metric}"]
     reasons = results.get("failure_reason", [""] * len(ranks))
     return [
         CandidateRow(
@@ -256,7 +256,7 @@ def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
             score=float(trials.scores[i]),
             std=float(trials.spreads[i]),
             fold_scores=tuple(float(fold[i]) for fold in folds),
-            others={key.removeprefix(_MEAN): float(results[key][i]) for key in others},
+            others={key.removeprefix(_MEAN): float(results[key][i]) for key in other_means},
             params=params,
             seconds=float(results["mean_fit_time"][i]),
             reason=str(reasons[i]).strip(),
@@ -292,11 +292,11 @@ def comparison(
     """
     if best is None:
         none = f"None of {n_candidates} candidates" if n_candidates > 1 else "No candidate"
-        return f"{none} has a score, so there is nothing to choose."
+        return f"{none} has a score, so none can be chosen."
     rivals = [b for b in baselines if b.mean == b.mean]
     if not rivals:
         return ""
-    # Whatever beats the better baseline beats the other one.
+    # A candidate that beats the better baseline beats both.
     rival = max(rivals, key=lambda baseline: baseline.mean)
     low, high, start, better = (
         best.score - best.std,
@@ -318,7 +318,7 @@ def comparison(
     relation = "worse than" if is_worse else "not clearly different from"
     advice = "Prefer the linear model." if is_worse else "Prefer the simpler linear model."
     if rival.name == "dummy":
-        advice = "The candidates learnt nothing that holds on new rows."
+        advice = "The candidates show no gain on new rows."
     return f"{start} is {relation} {what}. {advice}"
 
 
@@ -330,14 +330,14 @@ def _are_two_kinds(best: CandidateRow, corrected: CorrectedScore | None) -> bool
 
 
 def n_parameters(estimator: Any) -> int:
-    """Return how many parameters the network in a fitted estimator has, 0 without one."""
+    """Return the number of parameters of a fitted estimator's network, 0 if it has none."""
     network = last_step(estimator)
     module = getattr(getattr(network, "net_", None), "module_", None)
     return 0 if module is None else sum(p.numel() for p in module.parameters())
 
 
 def next_step(leaks: Sequence[Finding], findings: Sequence[Finding]) -> Finding | None:
-    """Return the finding whose remedy comes first, or None if nothing is urgent."""
+    """Return the finding with the most urgent remedy, or None without an urgent remedy."""
     first = [f for f in leaks if f.outcome == "issue"]
     first += [verdict(findings)] if findings else []
     return next((f for f in first if f.outcome in {"issue", "tip"} and f.remedy), None)
@@ -396,7 +396,7 @@ def gather(
         )
     notes = [SCORES_ARE_MEANS]
     if corrected is None:
-        notes.append(f"The best score is not corrected for the choice of the best: {why}")
+        notes.append(f"The best score is not corrected for selection bias: {why}")
     elif part.best is not None and _are_two_kinds(part.best, corrected):
         notes.append(_TWO_KINDS)
     if baselines is None:
@@ -476,7 +476,7 @@ def search_part(search: Any) -> SearchPart:
 def score_lines(
     part: SearchPart, baselines: Sequence[Baseline], corrected: CorrectedScore | None
 ) -> list[ScoreLine]:
-    """Return baselines, the best candidate, and last the expected score if there is one."""
+    """Return baselines, the best candidate, and last the expected score if available."""
     lines = [
         ScoreLine(b.name, b.mean, b.mean - b.std, b.mean + b.std, "on the same folds")
         for b in baselines

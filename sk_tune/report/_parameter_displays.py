@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The score against hyperparameters: one at a time, and all at once."""
+"""The score against hyperparameters: each alone, and all at once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 _ABSENT = -0.14
 _MOST_TICKS = 6
 _OPAQUE_LINES = 50.0
-# With less room for texts only the ends of an axis have one.
+# With less room for texts, only the ends of an axis are labelled.
 _LEAST_CHARACTERS = 6
 
 
@@ -190,7 +190,7 @@ class ParallelCoordinatesDisplay(_ParameterDisplay):
         options = {"cmap": cmap, "linewidths": 1.1, "alpha": alpha, **(line_kw or {})}
         self.lines_ = LineCollection(
             # Colours go by rank, because most scores are often close to the best.  The
-            # lightest ones would be hard to see on white.
+            # lightest colours would be hard to see on white.
             list(segments[scored]),
             array=np.linspace(0.0, 1.0, len(scored)),
             clim=(-0.2, 1.0),

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Which hyperparameters the score depends on: functional ANOVA of a forest.
 
-Notation, as in Hutter et al. [1]_: N trials, D columns, a tree of L leaves whose boxes
+Notation, as in Hutter et al. [1]_: N trials, D columns, a tree of L leaves with boxes that
 partition the space.  V is the variance of a tree's prediction over the space; a column's
 main share is the variance of the mean over all other columns, in parts of V, and its total
-share what is left of V without the variance of the mean over that column [2]_.
+share the remainder of V after subtracting the variance of the mean over that column [2]_.
 
-Each column is a finite set of equally likely values, so that all of these are sums over
-leaves and pairs of leaves: nothing is sampled.
+Each column is a finite set of equally likely values, so that all of these are exact
+sums over leaves and pairs of leaves, without sampling.
 
 References
 ----------
@@ -200,7 +200,7 @@ def variance_shares(
     values, parts = values[is_reached], parts[:, is_reached]
     inside = [mask[is_reached].astype(np.float64) for mask in inside]
     shares = parts.prod(axis=0)
-    # Without the mean, whose square would cost digits.
+    # Without the mean: its square would cost digits.
     values = values - shares @ values
     both = [mask @ mask.T / mask.shape[1] for mask in inside]  # (L, L) each
     variance = values @ reduce(np.multiply, both) @ values
@@ -212,9 +212,9 @@ def variance_shares(
     for j, mask in enumerate(inside):
         marginal = (values * shares / parts[j]) @ mask
         main[j] = np.mean(marginal**2) / variance
-        others = reduce(np.multiply, both[:j] + both[j + 1 :], np.ones_like(both[0]))
+        overlaps = reduce(np.multiply, both[:j] + both[j + 1 :], np.ones_like(both[0]))
         weights = values * parts[j]
-        total[j] = 1.0 - weights @ others @ weights / variance
+        total[j] = 1.0 - weights @ overlaps @ weights / variance
     return main, total
 
 
@@ -335,8 +335,8 @@ class HyperparameterImportanceDisplay:
     Notes
     -----
     If trees predict scores of unseen candidates no better than permuted scores, the title
-    says that there is no conclusion, and bars are not drawn, because their lengths would be
-    chance.  A bar that is not longer than the bar of random numbers has no meaning either.
+    says "No conclusion", and bars are not drawn, because their lengths would be chance.  A
+    bar that is not longer than the bar of random numbers has no meaning either.
 
     Examples
     --------

@@ -279,25 +279,34 @@ def column_pictures(effects: ColumnEffects, metric: str) -> list[dict[str, Any]]
         f"Lines are ± one standard deviation over the folds. {effects.note}"
     )
     figures = [{"svg": svg, "caption": caption}]
-    return [*figures, *(_dependence(own, k) for k, own in enumerate(effects.dependence))]
+    return [
+        *figures,
+        *(_dependence(dependence, k) for k, dependence in enumerate(effects.dependence)),
+    ]
 
 
-def _dependence(own: Dependence, k: int) -> dict[str, Any]:
+def _dependence(dependence: Dependence, k: int) -> dict[str, Any]:
     """Return mean predictions by the values of a column, with the range over the folds."""
     frame = Frame(height=200 + 46)
-    mean, low, high = own.means.mean(axis=0), own.means.min(axis=0), own.means.max(axis=0)
+    mean, low, high = (
+        dependence.means.mean(axis=0),
+        dependence.means.min(axis=0),
+        dependence.means.max(axis=0),
+    )
     y = scale_of([*low, *high], frame.y_range)
     left, right = frame.x_range
-    n = len(own.texts)
-    x = None if own.values is None else scale_of(own.values, frame.x_range)
+    n = len(dependence.texts)
+    x = None if dependence.values is None else scale_of(dependence.values, frame.x_range)
     width = (right - left) / n
     at = [left + width * (j + 0.5) for j in range(n)]
     n_letters = max(3, int(width / 6.5))
-    names = [(a, shortened(t, n_letters)) for a, t in zip(at, own.texts, strict=True)]
+    names = [
+        (a, shortened(t, n_letters)) for a, t in zip(at, dependence.texts, strict=True)
+    ]
     if x is not None:
-        at, names = [x(v) for v in own.values], []  # type: ignore[union-attr]
+        at, names = [x(v) for v in dependence.values], []  # type: ignore[union-attr]
     tops, bottoms, middle = ([y(v) for v in part] for part in (high, low, mean))
-    if own.is_ordered:
+    if dependence.is_ordered:
         area = f"{line_path([*at, *at[::-1]], tops + bottoms[::-1])}Z"
         parts = [element("path", d=area, class_="band b")]
         parts.append(element("path", d=line_path(at, middle), class_="line b"))
@@ -306,19 +315,21 @@ def _dependence(own: Dependence, k: int) -> dict[str, Any]:
         parts = [line(*four, "line b") for four in ends]
     texts = number_texts(mean.tolist())
     dots = [
-        point(f"{own.column} {text}: {number}", a, b, 4, "dot")
-        for text, number, a, b in zip(own.texts, texts, at, middle, strict=True)
+        point(f"{dependence.column} {text}: {number}", a, b, 4, "dot")
+        for text, number, a, b in zip(dependence.texts, texts, at, middle, strict=True)
     ]
-    title = f"Mean {own.target} by {own.column}"
+    title = f"Mean {dependence.target} by {dependence.column}"
     svg = picture(
         f"dependence-{k}",
         f"{title}.",
         frame,
-        frame.axes(x, y, x_label=own.column, y_label=own.target, x_names=names),
+        frame.axes(
+            x, y, x_label=dependence.column, y_label=dependence.target, x_names=names
+        ),
         *parts,
         element("g", *dots, class_="points"),
     )
-    ranges = "The band spans" if own.is_ordered else "Lines span"
+    ranges = "The band spans" if dependence.is_ordered else "Lines span"
     caption = f"{title}, all else unchanged. {ranges} the models of the folds."
     return {"svg": svg, "caption": caption}
 
@@ -417,10 +428,10 @@ def _curves(report: SearchPart, label: str, bands: dict[str, FoldSummary]) -> Ma
         keys.append((f"line {kind}", _LABELS[name]))
     legend: list[Markup] = []
     for k, (kind, text) in enumerate([*keys, ("chosen", "epoch used")]):
-        left = frame.left + 4.0 + 120 * k
+        x_start = frame.left + 4.0 + 120 * k
         legend += [
-            line(left, 14, left + 18, 14, kind),
-            text_at(text, left + 23, 18, "start"),
+            line(x_start, 14, x_start + 18, 14, kind),
+            text_at(text, x_start + 23, 18, "start"),
         ]
     parts.append(element("g", *legend, aria_hidden="true"))
     ending = " and ".join(_LABELS[name] for name in bands)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""How scores grew while a search went on: by evaluation, and by rungs and epochs."""
+"""The progress of a search: scores by evaluation, and by rungs and epochs."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -52,7 +52,7 @@ class SearchHistoryDisplay:
     scatters_ : list of PathCollection
         Scores, one collection for each number of resources.
     best_line_ : Line2D
-        The best score so far of those with the most resources so far.
+        The best score so far among scores with the most resources so far.
 
     See Also
     --------
@@ -84,9 +84,9 @@ class SearchHistoryDisplay:
         ----------
         {ax}
         x : {"candidate", "time", "epochs"}, default="candidate"
-            What the scores are drawn against.
+            Quantity on the x axis.
         title : str or None, default=None
-            Instead of what the best candidate scored.
+            Title in place of the best candidate's score.
         scatter_kw, line_kw : dict or None, default=None
             For ``ax.scatter`` and ``ax.step``.
 
@@ -158,10 +158,10 @@ _QUANTITIES = {"score": "valid_score", "loss": "valid_loss"}
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CandidateCurve:
-    """The curve of one configuration, whose last row of ``cv_results_`` is `row`.
+    """The curve of one configuration; `row` is its last row of ``cv_results_``.
 
-    `values` are means over the folds at `resources`: epochs, or what rungs granted.
-    `survives` says that it was given as much as any candidate of its bracket.
+    `values` are means over the folds at `resources`: epochs, or resources of
+    rungs. `survives` says that it reached the last rung of its bracket.
     """
 
     row: int
@@ -173,9 +173,9 @@ class CandidateCurve:
 def candidate_curves(
     search: Any, trials: Trials, quantity: str = "score"
 ) -> list[CandidateCurve]:
-    """Return the curves of all configurations that have one, by their last result rows.
+    """Return the available curves of configurations, by their last result rows.
 
-    Where rungs grant no epochs, or no network is tuned, they are of the score of each rung.
+    If rungs do not grant epochs, or no network is tuned, they show the score of each rung.
     """
     granted = pd.Series(trials.n_resources)
     survives = granted == granted.groupby(trials.brackets).transform("max")
@@ -204,14 +204,14 @@ def candidate_curves(
 
 
 def counts_epochs(trials: Trials) -> bool:
-    """Return whether rungs grant epochs, or there are none."""
+    """Return whether rungs grant epochs, or the search has no rungs."""
     return trials.resource is None or grants_epochs(trials.resource)
 
 
 @with_shared_docs
 @dataclass(kw_only=True, eq=False, repr=False)
 class RungDisplay:
-    """Curves of all candidates: who was dropped when, and who went on.
+    """Curves of all candidates, and the rungs at which they were dropped.
 
     {made}
 
@@ -219,7 +219,7 @@ class RungDisplay:
     ----------
     {trials}
     curves : list of CandidateCurve
-        What to draw.
+        Curves to draw.
     value_name : str
         Label of the axis of values.
     is_loss : bool, default=False
@@ -273,7 +273,7 @@ class RungDisplay:
         bracket : int or None, default=None
             Only this bracket of Hyperband; all if None.
         title : str or None, default=None
-            Instead of how many candidates were trained to the end.
+            Title in place of the number of candidates trained to the end.
         line_kw : dict or None, default=None
             For ``ax.plot``.
 
@@ -282,7 +282,7 @@ class RungDisplay:
         Raises
         ------
         ValueError
-            If there is no such bracket.
+            If `bracket` does not exist.
         """
         if bracket is not None:
             check_choice(
@@ -298,15 +298,15 @@ class RungDisplay:
         for kind, style in _STYLES.items():
             for number, curve in enumerate(c for c in curves if self._kind(c) == kind):
                 is_point = len(curve.values) == 1 and kind != "Dropped"
-                given = {
+                options = {
                     **style,
                     **({"marker": "o"} if is_point else {}),
                     **(line_kw or {}),
                     # The legend has one line of each kind.
                     "label": f"_{kind}" if number else kind,
                 }
-                (lines[curve.row],) = ax.plot(curve.resources, curve.values, **given)
-        handles = [one for one in lines.values() if not one.get_label().startswith("_")]
+                (lines[curve.row],) = ax.plot(curve.resources, curve.values, **options)
+        handles = [line for line in lines.values() if not line.get_label().startswith("_")]
         self.lines_ = dict(sorted(lines.items()))
         self._set_axes(ax, curves)
         if title is None:
@@ -331,12 +331,12 @@ class RungDisplay:
         Parameters
         ----------
         search : estimator
-            Fitted.
+            Fitted search.
         quantity : {"score", "loss"}, default="score"
-            Of held-out rows after each epoch: accuracy or R^2, or the loss.
+            Accuracy or R^2 on held-out rows after each epoch, or their loss.
         metric : str or None, default=None
-            Which of several metrics is drawn where there are no epochs, and which decides
-            what is best; that of the search if None.
+            Metric that decides which candidate is best, and that is drawn without curves by
+            epochs; the search's deciding metric if None.
         {ax}
         {kwargs}
 
@@ -404,7 +404,7 @@ _STYLES: dict[str, dict[str, Any]] = {
         "color": COLORS["grey"],
         "linewidth": 0.8,
         "linestyle": "--",
-        # The end of a grey line would be hard to find among others.
+        # The end of a grey line would be hard to find without a marker.
         "marker": "x",
         "markersize": 4,
         "markevery": [-1],

@@ -27,7 +27,7 @@ from sk_tune.prepare import TablePreparer, as_pandas, column_kinds
 
 Array = npt.NDArray[Any]
 
-# More samples make no metric more telling, but areas under curves slow.
+# More samples add little precision, but make areas under curves slow.
 _MOST_ROWS = 50_000
 _MOST_POINTS = 400
 # If there are more classes, only the most frequent mistakes are shown.
@@ -71,8 +71,8 @@ def quality_of(
 
     `predictions` are probabilities, (n_samples, n_classes), by `classes`, or numbers,
     (n_samples,), of models that lacked the sample; NaN where there are none. `set_aside`
-    are targets and predictions of samples that no fold had. `decide` turns probabilities
-    into ones whose largest is at the predicted label; None keeps them.
+    are targets and predictions of samples that no fold had. `decide` changes
+    probabilities so that the predicted label has the largest; None keeps them.
     """
     y = np.asarray(y)
     n_axes = 1 if classes is None else 2
@@ -98,8 +98,8 @@ def quality_of(
     if classes is None:
         truth, predicted = _some(*both[0], most=_MOST_POINTS)
         return Quality(lines=lines, points=np.stack([predicted, truth], axis=1), **sizes)
-    truth, found = both[0]
-    labels = classes[(found if decide is None else decide(found)).argmax(axis=1)]
+    truth, held_out = both[0]
+    labels = classes[(held_out if decide is None else decide(held_out)).argmax(axis=1)]
     counts = metrics.confusion_matrix(truth, labels, labels=classes)
     return Quality(lines=lines, labels=tuple(map(str, classes)), counts=counts, **sizes)
 
@@ -217,7 +217,7 @@ def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | Non
     remembered = _remembered(search)
     everything = np.arange(n_rows)
     if remembered and np.array_equal(np.sort(np.concatenate(remembered)), everything):
-        return [(np.setdiff1d(everything, held), held) for held in remembered], True
+        return [(np.setdiff1d(everything, rows), rows) for rows in remembered], True
     if X is None:
         return None, False
     cv = check_cv(search.cv, y, classifier=is_classifier(search.estimator))
@@ -229,10 +229,10 @@ def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | Non
     except (TypeError, ValueError):
         # For example, a splitter by groups, which a report does not have.
         return None, False
-    held_out = remembered or [held for _, held in again]
+    held_out = remembered or [rows for _, rows in again]
     return drawn, all(
-        np.array_equal(held, other)
-        for (_, held), other in zip(drawn, held_out, strict=True)
+        np.array_equal(rows, other)
+        for (_, rows), other in zip(drawn, held_out, strict=True)
     )
 
 
@@ -242,7 +242,7 @@ def _remembered(search: Any) -> list[Rows]:
     Early rungs of a search may use only a part of the samples.
     """
     for folds in reversed(getattr(search, "held_out_rows_", ())):
-        recorded = [held for held in folds if held is not None]
+        recorded = [test for test in folds if test is not None]
         if len(recorded) == len(folds):
             return recorded
     return []
@@ -258,11 +258,11 @@ def leak_checks(
         "Preparation inside the folds": _transformers(search),
     }
     if has_curves:
-        answers["Held-out curves stop nothing"] = (
+        answers["No early stopping on held-out rows"] = (
             "by design",
             "Networks are scored on the held-out rows after each epoch, but these scores "
-            "stop or choose nothing in any fold. Early stopping splits the training rows "
-            "again.",
+            "neither stop a fit nor choose anything within a fold. Early stopping splits "
+            "the training rows again.",
         )
         answers["Choice of the epoch"] = (
             "passed",
@@ -278,10 +278,10 @@ def leak_checks(
     answers["Choice of the best candidate"] = (
         "passed" if has_corrected else "issue",
         "The best of many scores is optimistic. The corrected score resamples rows, and "
-        "scores the candidate that is best on the drawn rows on the other rows."
+        "scores the candidate that is best on the drawn rows on the remaining rows."
         if has_corrected
-        else "The best of many scores is optimistic, and this one is not corrected. Score "
-        "the best estimator on rows that the search did not use.",
+        else "The best of many scores is optimistic, and this score is not corrected. "
+        "Score the best estimator on rows that the search did not use.",
     )
     answers["Copies of rows, groups and time"] = (
         "not applicable",
@@ -295,8 +295,8 @@ def leak_checks(
 
 
 def _same_folds(search: Any) -> Answer:
-    held = getattr(search, "held_out_rows_", ())
-    if not len(held):
+    recorded = getattr(search, "held_out_rows_", ())
+    if not len(recorded):
         return "not applicable", "This search does not record which rows it scored."
     if getattr(search, "resource", None) == "n_samples":
         return (
@@ -305,7 +305,7 @@ def _same_folds(search: Any) -> Answer:
             "candidates.",
         )
     n_compared = n_others = 0
-    for fold in zip(*held, strict=True):
+    for fold in zip(*recorded, strict=True):
         rows = [held_out for held_out in fold if held_out is not None]
         n_compared += len(rows)
         n_others += sum(not np.array_equal(held_out, rows[0]) for held_out in rows[1:])
@@ -338,7 +338,7 @@ def _transformers(search: Any) -> Answer:
         return (
             "not applicable",
             "The estimator is not a pipeline. A transformer that was fitted before the "
-            "search, such as a scaler, has seen the held-out rows.",
+            "search, such as a scaler, has already used the held-out rows.",
         )
     steps = [step for step, part in search.estimator.steps[:-1] if part is not None]
     return (
@@ -376,7 +376,7 @@ def baseline_models(X: Any, *, is_classification: bool, n_targets: int = 1) -> l
 
 
 def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[str]]:
-    """Return scores of simple models on a search's folds, and notes on missing ones."""
+    """Return scores of simple models on a search's folds, and notes on missing scores."""
     is_classification = is_classifier(search)
     if not (is_classification or is_regressor(search)):
         return [], ["Baselines exist only for classifiers and regressors."]
@@ -403,13 +403,13 @@ def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[
         )
     except TableError as error:
         models = [DummyClassifier() if is_classification else DummyRegressor()]
-        notes.append(f"There is no linear baseline. {error}")
+        notes.append(f"The linear baseline is missing. {error}")
     if X is None:
         models = models[:1]
         notes.append("A linear baseline needs the data: give X and y to the report.")
     elif getattr(table, "size", 0) > _MOST_VALUES:
         models = models[:1]
-        notes.append("There is no linear baseline, because the data are too large.")
+        notes.append("The linear baseline is missing, because the data are too large.")
     names = ("dummy", "linear")
     scores = [_score(model, table, y, search, folds) for model in models]
     return [

@@ -205,9 +205,9 @@ class _CodeWriter:
             if module in {"__main__", "builtins"}:
                 continue
             # The shortest package path with the name.
-            public, *rest = module.split(".")
-            while rest and not hasattr(sys.modules.get(public), name):
-                public = f"{public}.{rest.pop(0)}"
+            public, *private = module.split(".")
+            while private and not hasattr(sys.modules.get(public), name):
+                public = f"{public}.{private.pop(0)}"
             by_module.setdefault(public, set()).add(name)
         return [
             f"from {module} import {', '.join(sorted(names))}"

@@ -64,7 +64,7 @@ class Parameter:
         return self.scaled(self.values)
 
     def scaled(self, values: Any) -> Floats:
-        """Return where values lie, from 0 at the least seen to 1 at the greatest."""
+        """Return values on a scale from 0 (the least in the search) to 1 (the greatest)."""
         numbers = np.asarray(values, dtype=np.float64)
         ends = self.support[[0, -1]] if len(self.support) else np.zeros(2)
         if self.is_log:
@@ -82,7 +82,7 @@ class Parameter:
 
 
 def parameters_of(params: Sequence[Mapping[str, Any]]) -> list[Parameter]:
-    """Return the parameters of configurations, without constant ones if any varies.
+    """Return the parameters of configurations, without constant parameters if any varies.
 
     >>> rows = [{"net__width": 8, "net__cell": "gru"}, {"net__width": 64, "net__cell": "a"}]
     >>> [(p.label, p.categories, p.is_log) for p in parameters_of(rows)]
@@ -105,9 +105,9 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     for name in names:
         parts = name.split("__")
         ends = ["__".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)]
-        others = [other for other in names if other != name]
+        rivals = [other for other in names if other != name]
         short[name] = next(
-            (e for e in ends if not any(f"__{o}".endswith(f"__{e}") for o in others)), name
+            (e for e in ends if not any(f"__{o}".endswith(f"__{e}") for o in rivals)), name
         )
     return short
 
@@ -119,8 +119,8 @@ def _parameter(name: str, label: str, params: Sequence[Mapping[str, Any]]) -> Pa
         return Parameter(name=name, label=label, values=values, is_log=_suits_log(values))
     # Numbers come first, by their size.
     numbers = sorted({v for v in values_of_rows if _is_number(v)}, key=float)
-    others = sorted({_text(v) for v in values_of_rows if not _is_number(v)})
-    categories = [*map(_text, numbers), *others]
+    texts = sorted({_text(v) for v in values_of_rows if not _is_number(v)})
+    categories = [*map(_text, numbers), *texts]
     positions = {text: float(position) for position, text in enumerate(categories)}
     return Parameter(
         name=name,
@@ -168,7 +168,7 @@ class Trials:
 
     `params` lack the `resource` of rungs. `scores` are means over the folds, greater is
     better, NaN for failures; `spreads` are their standard deviations. `seconds` of fits and
-    scores, and `epochs` without continued ones, are sums over the folds. `configurations`
+    scores, and `epochs` without continued epochs, are sums over the folds. `configurations`
     are equal for the rows of a configuration in several rungs; `brackets` and `n_resources`
     are 0 without rungs. `best` is the row of the best candidate.
     """
@@ -204,7 +204,7 @@ class Trials:
         return f"{self.score_name[:1].upper()}{self.score_name[1:]} (mean over folds)"
 
     def running_best(self) -> tuple[Floats, Integers]:
-        """Return the best score up to each row, NaN until there is one, and its resources.
+        """Return the best score up to each row, NaN before the first, and its resources.
 
         A rung with more resources starts again, because scores after few and many epochs
         are not comparable. Both have shape (n_rows,).
@@ -228,7 +228,7 @@ def last_step(estimator: Any) -> Any:
 
 
 def trials_of(search: Any, metric: str | None = None) -> Trials:
-    """Return the results of a fitted search by a metric, or by the deciding one."""
+    """Return the results of a fitted search by a metric, or by the deciding metric."""
     check_is_fitted(search, "cv_results_")
     results = search.cv_results_
     name = metric_name(search, metric)
@@ -244,7 +244,7 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
     seconds = np.add(results["mean_fit_time"], results["mean_score_time"], dtype=np.float64)
     best = int(search.best_index_) if hasattr(search, "best_index_") else None
     if metric is not None and name != metric_name(search):
-        # The best score among those with the most resources.
+        # The best score with the most resources.
         is_scored, best = np.isfinite(scores), None
         if is_scored.any():
             is_scored &= n_resources == n_resources[is_scored].max()
@@ -253,8 +253,8 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
     epochs = np.array(sizes.reindex(range(n_rows), fill_value=0), dtype=np.int64)
     if grants_epochs(resource):
         # A curve begins with the epochs of the previous rung.
-        before = pd.Series(epochs).groupby(configurations).shift(fill_value=0)
-        epochs = epochs - np.minimum(before.to_numpy(), epochs)
+        previous = pd.Series(epochs).groupby(configurations).shift(fill_value=0)
+        epochs = epochs - np.minimum(previous.to_numpy(), epochs)
     return Trials(
         params=params,
         scores=scores,
@@ -271,7 +271,7 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
 
 
 def metric_name(search: Any, metric: str | None = None) -> str:
-    """Return the metric in the names of columns; the deciding one for None."""
+    """Return the metric in the names of columns; the deciding metric for None."""
     if metric is None:
         return deciding_metric(search)
     names = [n.removeprefix(_MEAN) for n in search.cv_results_ if n.startswith(_MEAN)]

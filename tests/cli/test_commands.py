@@ -140,7 +140,7 @@ def test_an_interrupt_is_one_line_and_code_130(monkeypatch, capsys, mixed_csv):
 
     ends_with(KeyboardInterrupt)
     assert main(command) == 130
-    assert capsys.readouterr().err.strip() == "sk-tune: interrupted; nothing was written."
+    assert capsys.readouterr().err.strip() == "sk-tune: interrupted; no files were written."
     ends_with(RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
         main(command)

@@ -36,7 +36,7 @@ def test_a_table_of_all_kinds_of_columns(fit, mixed_csv, printed, summary):
     assert "2 numbers, 1 date, 1 category" in out
     assert "Left out constant: constant; no values: empty" in out
     assert "empty; text that is almost unique in each row: name" in out
-    assert "Rows 24 set aside for a last check; 96 to learn from" in out
+    assert "Rows 24 set aside for a final check; 96 to train on" in out
     columns = summary()["columns"]
     assert columns["numbers"] == ["size", "open"]
     assert columns["dates"] == ["since"]
@@ -165,7 +165,7 @@ def test_groups_and_times_are_no_features(fit, mixed_table, summary, printed):
         assert column not in summary()["columns"]["numbers"]
         assert column not in summary()["columns"]["dates"]
         assert summary()["issues"] == []
-        assert "Rows about 24 set aside for a last check; 96 to learn from" in printed()
+        assert "Rows about 24 set aside for a final check; 96 to train on" in printed()
 
 
 @pytest.mark.parametrize("written", ["%Y-%m-%d", "%m/%d/%Y"])
@@ -230,7 +230,7 @@ def test_a_fit_can_be_gone_on_with(tmp_path, fit, mixed_csv, fails, capsys, summ
     assert main([*command, "--data", str(moved)]) == 0
     pd.read_csv(moved).head(60).to_csv(moved, index=False)
     capsys.readouterr()
-    fails([*command, "--data", moved], "must be the one that was fitted")
+    fails([*command, "--data", moved], "must be the same as in fit")
 
 
 @pytest.mark.parametrize("content", ["[1]", '{"target": "label"}', '{"data": null}'])
@@ -287,7 +287,7 @@ def test_an_early_interrupt_writes_nothing(tmp_path, fit, mixed_csv, monkeypatch
     assert fit(mixed_csv, "label") == 130
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mixed.csv"]
-    assert "interrupted; nothing was written" in capsys.readouterr().err
+    assert "interrupted; no files were written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ends", ["is cut off", "ends"])
@@ -357,7 +357,7 @@ def test_sigterm_ends_a_fit_as_ctrl_c_does(tmp_path, fit, mixed_csv, monkeypatch
 
     assert fit(mixed_csv, "label", budget="30s") == 143
 
-    assert "what was found is in" in capsys.readouterr().err
+    assert "results are in" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "out")]) == 0
     trials = pd.read_parquet(tmp_path / "out" / "trials.parquet")
     assert set(trials["family"]) == {"dummy", "linear", "ensemble"}
@@ -518,7 +518,7 @@ def test_a_full_disk_loses_nothing(tmp_path, fit, mixed_csv, monkeypatch, capsys
     assert fit(mixed_csv, "label") == 2
 
     error = capsys.readouterr().err
-    other = Path(re.search("What was found is in '(.*)' instead", error)[1])
+    other = Path(re.search("The results are in '(.*)' instead", error)[1])
     assert "--output" in error
     assert "no space left on device" in error
     assert other == tried[1]

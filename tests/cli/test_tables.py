@@ -107,7 +107,7 @@ def test_the_dialect_is_found(tmp_path, name, text, columns):
         (
             "a,b,a\n1,2,3\n",
             {"a": [1], "b": [2], "a.1": [3]},
-            "Note: column name 'a' is there 2 times; the second is called 'a.1'.",
+            "Note: column name 'a' occurs 2 times; the second is called 'a.1'.",
         ),
         # The index that pandas writes would tell how the rows were sorted.
         (",a\n0,5\n1,6\n", {"a": [5, 6]}, "counts the rows and is left out"),
@@ -156,7 +156,7 @@ def test_the_encoding_is_found(tmp_path, encoding, note):
         ("t.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-20], ["a gzip file"]),
         ("t.parquet", b"a,b\n1,2\n", ["must be a Parquet file"]),
         ("t.parquet", pd.DataFrame, ["at least one row"]),
-        ("none.csv", None, ["which is no such file"]),
+        ("none.csv", None, ["which does not exist"]),
         ("folder.csv", "folder", ["which is a folder"]),
     ],
 )
@@ -351,8 +351,8 @@ def test_a_missing_column_is_named_with_the_nearest(wrong):
         (_repeat("2020-01-01", "2020-01-02"), "auto", "column 'y' must .* Got dates"),
         (_repeat("1", "many"), "regression", "numbers for regression. Got 'many' in row 2"),
         ([np.inf, *range(N)], "auto", "finite numbers. Got inf in row 1"),
-        ([f"n{i}" for i in range(N)], "auto", "classes that recur.*100 different values"),
-        (np.arange(N) / 7, "classification", "--task regression|classes that recur"),
+        ([f"n{i}" for i in range(N)], "auto", "recurring classes.*100 different values"),
+        (np.arange(N) / 7, "classification", "--task regression|recurring classes"),
     ],
 )
 def test_targets_that_cannot_be_predicted_are_refused(values, task, message):

@@ -167,7 +167,7 @@ def test_the_better_baseline_is_the_one_to_beat(make_row):
 
     text = comparison(make_row(0, 0.85), CORRECTED, baselines, n_candidates=1)
 
-    assert "ignores all columns and scores 0.75. The candidates learnt nothing" in text
+    assert "ignores all columns and scores 0.75. The candidates show no gain" in text
 
 
 def test_without_a_correction_the_folds_tell(make_row):

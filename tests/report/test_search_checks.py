@@ -45,7 +45,7 @@ def test_a_search_passes_what_it_can_check(grid, linear):
     assert "12 fits" in checks[SAME].message
     assert "only: scale." in checks[PREPARATION].message
     without = _by_name(linear, has_curves=False, n_rows=150)
-    assert set(checks) - set(without) == {EPOCH, "Held-out curves stop nothing"}
+    assert set(checks) - set(without) == {EPOCH, "No early stopping on held-out rows"}
 
 
 @pytest.mark.parametrize(
