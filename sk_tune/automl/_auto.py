@@ -501,6 +501,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         table = leaderboard(trials, chosen, of_networks)
         self._leaderboard = table.to_dict(orient="tight")
         self._searches = dict(course.found.searches)
+        self._kinds = {trial.name: trial.label for trial in trials}
         self.blends_: dict[str, Blend] = {}
         self.corrected_score_ = chosen.corrected
         self.scores_ = {

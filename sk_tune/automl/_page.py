@@ -93,12 +93,36 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
 
 
 def auto_step(auto: Any) -> Finding | None:
-    """Return the finding whose remedy comes first, with the model that it is about."""
-    leaks = [finding for finding in auto.findings_ if finding.is_of_leaks]
-    step = next_step(leaks, [finding for finding in auto.findings_ if finding.subject])
-    if step is None or not step.subject:
-        return step
-    return replace(step, remedy=f"{step.subject}: {step.remedy}")
+    """Return the finding with the most urgent remedy; its remedy names the network.
+
+    Leaks come first. Networks of the model that predicts come before other networks, issues
+    before tips, then networks with the greatest weight.
+    """
+    leak = next_step([finding for finding in auto.findings_ if finding.is_of_leaks], ())
+    if leak is not None:
+        return leak
+    blend = auto.blends_[auto.use]
+    weights: Counter[str] = Counter()
+    for name, member in zip(blend.names, blend.combination.members, strict=True):
+        weights[auto._kinds[name]] += member.weight
+    by_kind: dict[str, list[Finding]] = {}
+    for finding in auto.findings_:
+        if finding.subject:
+            by_kind.setdefault(finding.subject, []).append(finding)
+    steps = filter(None, (next_step((), findings) for findings in by_kind.values()))
+    step = min(
+        steps,
+        key=lambda s: (not weights[s.subject], s.outcome != "issue", -weights[s.subject]),
+        default=None,
+    )
+    if step is None:
+        return None
+    weight = weights[step.subject]
+    if not weight:
+        text = f"{step.subject} is not part of the model that predicts, so its finding "
+        return replace(step, remedy=f"{text}({step.name}) does not concern predictions.")
+    share = f", weight {100 * weight:.0f} %" if len(weights) > 1 else ""
+    return replace(step, remedy=f"{step.subject}{share}: {step.remedy}")
 
 
 def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:

@@ -2,14 +2,17 @@
 
 import copy
 import re
+from functools import partial
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
 from sk_tune import AutoClassifier, AutoRegressor
-from sk_tune.automl._page import auto_page, model_texts
+from sk_tune.automl._page import auto_page, auto_step, model_texts
+from sk_tune.diagnosis import Finding
 from sk_tune.exceptions import SkTuneWarning
 
 
@@ -143,6 +146,48 @@ def test_a_leak_is_the_next_step(leaky):
 
     assert step.is_of_leaks
     assert step.remedy
+
+
+@pytest.fixture
+def faulty(tuned):
+    """Return a fit with a tip about its network, and an issue about an absent network."""
+    auto = copy.copy(tuned)
+    network = next(kind for name, kind in auto._kinds.items() if name.startswith("MLP"))
+    make = partial(Finding, code="", message="A message.", remedy="A remedy.")
+    auto.findings_ = (
+        make(name="overfitting", outcome="issue", severity="high", subject="CNN"),
+        make(name="plateau", outcome="tip", severity="high", subject=network),
+    )
+    return auto
+
+
+def test_the_next_step_concerns_a_network_of_the_model_that_predicts(faulty):
+    """A severe issue of a network without weight comes later."""
+    step = auto_step(faulty.set_params(use="networks"))
+
+    assert step.remedy == f"{faulty.findings_[1].subject}: A remedy."
+
+
+def test_the_next_step_names_the_weight_of_the_network(faulty):
+    """In percent, if the model that predicts has several members."""
+    names = [faulty.blends_[use].names[0] for use in ("linear", "networks")]
+    members = [SimpleNamespace(weight=weight) for weight in (0.75, 0.25)]
+    blend = SimpleNamespace(names=names, combination=SimpleNamespace(members=members))
+    faulty.blends_ = {"ensemble": blend}
+
+    step = auto_step(faulty)
+
+    assert step.remedy == f"{faulty.findings_[1].subject}, weight 25 %: A remedy."
+
+
+def test_without_networks_the_next_step_is_not_a_remedy_of_a_network(faulty):
+    """It says that the network is not part of the model."""
+    step = auto_step(faulty.set_params(use="linear"))
+
+    assert step.remedy == (
+        "CNN is not part of the model that predicts, so its finding (overfitting) does not "
+        "concern predictions."
+    )
 
 
 def test_columns_have_their_importance(tuned, leaky):
