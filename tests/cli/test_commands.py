@@ -88,12 +88,12 @@ def test_bad_values_are_refused(option, value, fails):
         (["fit", "x.csv"], ["--target", "fit --help"]),
         (["demo", "--table", "boston"], ["boston", "titanic"]),
         # A misspelt option is named with the nearest one, before others are missed.
-        (["fit", "a.csv", "--taget", "y"], ["no option --taget.", "mean --target?"]),
+        (["fit", "a.csv", "--taget", "y"], ["unknown option --taget.", "mean --target?"]),
         (
             ["fit", "a.csv", "--time-buget=5s", "y"],
-            ["no option --time-buget.", "mean --time-budget?"],
+            ["unknown option --time-buget.", "mean --time-budget?"],
         ),
-        (["fit", "a.csv", "--scoring", "y"], ["no option --scoring.", "fit --help"]),
+        (["fit", "a.csv", "--scoring", "y"], ["unknown option --scoring.", "fit --help"]),
         # Options may be shortened, and values begin with hyphens: the file is looked for.
         (["fit", "none.csv", "--tar", "y", "--test", "0.3"], ["'none.csv'"]),
         (["fit", "none.csv", "--target=--y"], ["'none.csv'"]),
@@ -125,7 +125,7 @@ def test_the_help_of_the_demo_mentions_only_its_own_options(capsys):
     assert options.isdisjoint({"--target", "--trusted"})
     assert "--task" in options  # Suggested by the output.
     assert "model that predicts; default: ensemble" in text
-    assert "sk_tune_demo, whose files a demo always replaces" in text
+    assert "a demo always replaces files in sk_tune_demo" in text
 
 
 def test_an_interrupt_is_one_line_and_code_130(monkeypatch, capsys, mixed_csv):

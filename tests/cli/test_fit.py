@@ -325,7 +325,7 @@ def test_an_interrupted_write_goes_on(tmp_path, fit, mixed_csv, monkeypatch, cap
 
     assert f"sk-tune resume {tmp_path / 'out'}" in capsys.readouterr().err
     assert not (tmp_path / "out" / "model").exists()
-    fails(["predict", tmp_path / "out", mixed_csv], "cut off", "sk-tune resume")
+    fails(["predict", tmp_path / "out", mixed_csv], "unfinished fit", "sk-tune resume")
     resume = ["resume", str(tmp_path / "out"), "--time-budget", "0.1s", "--n-jobs", "1"]
     assert main(resume) == 0
     assert main(["predict", str(tmp_path / "out"), str(mixed_csv)]) == 0
@@ -494,7 +494,7 @@ def test_other_bad_input_is_refused(mixed_csv, tmp_path, fails):
     refuses("mixed.csv", "--time-column", "'label'", options=["--time-column", "label"])
     refuses("mixed.csv", "--group", "missing in 'town'", options=["--group", "town"])
     both = ["--group", "open", "--time-column", "since"]
-    refuses("mixed.csv", "--time-column must be given without --group", options=both)
+    refuses("mixed.csv", "--time-column must be used without --group", options=both)
     refuses("none.csv", "exists", "none.csv")
     refuses("empty.csv", "empty.csv", "0 bytes")
     refuses("header.csv", "header.csv", "at least one row")

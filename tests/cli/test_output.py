@@ -72,7 +72,11 @@ def test_the_page_names_options(tmp_path, saved):
     _write(tmp_path, saved)
 
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for option in ("--use best", "its column by --group.", "each row was by --time-column"):
+    for option in (
+        "--use best",
+        "its column by --group.",
+        "column of times by --time-column",
+    ):
         assert option in page
     assert "KFold" not in page
 

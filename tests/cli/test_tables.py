@@ -110,7 +110,7 @@ def test_the_dialect_is_found(tmp_path, name, text, columns):
             "Note: column name 'a' occurs 2 times; the second is called 'a.1'.",
         ),
         # The index that pandas writes would tell how the rows were sorted.
-        (",a\n0,5\n1,6\n", {"a": [5, 6]}, "counts the rows and is left out"),
+        (",a\n0,5\n1,6\n", {"a": [5, 6]}, "has no name and numbers the rows"),
     ],
     ids=["comma", "header", "names", "index"],
 )
