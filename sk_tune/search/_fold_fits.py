@@ -201,6 +201,7 @@ class PreparedTask(NamedTuple):
 
 _FIT_PARAMS = "its fit takes more than X, y and sample_weight"
 _NOT_REACHED = "its pipeline does not call its fit with X and y"
+_BEHIND_TARGETS = "a TransformedTargetRegressor fits it, from scratch in each rung"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -265,7 +266,8 @@ class FitMaker:
         """
         values = [task.estimator, *task.parameters.values()]
         if task.y is None or not any(network_of(value) is not None for value in values):
-            return PreparedTask()
+            is_behind = name_in_network(task.estimator, "max_epochs") is not None
+            return PreparedTask(reason=_BEHIND_TARGETS if is_behind else "")
         try:
             return self._prepare(task, name)
         except Exception as error:  # noqa: BLE001 - reported, unless the task raises it
