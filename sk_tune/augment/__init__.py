@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Training samples changed at random, as values of the parameter ``augmentation``."""
+"""Random augmentations of training samples: values of the parameter ``augmentation``."""
 
 from sk_tune.augment._augmentations import (
     AUGMENTATIONS,

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The augmentations of training samples, as small values: a kind and its strength.
+"""The kinds of augmentations and their strengths.
 
-An augmentation is a plain value: it is compared, copied, pickled and printed by its
-contents, and checks its strength when it is created.
+An augmentation is a value: it is compared, copied, pickled and printed by its contents, and
+checks its strength when it is created.
 """
 
 import math
@@ -12,7 +12,7 @@ from dataclasses import asdict, astuple, dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, get_args
 
-# Meanings of a sample's axes: (features,), (steps, features), (channels, steps),
+# Axes of a sample: (features,), (steps, features), (channels, steps),
 # (channels, height, width), (channels, depth, height, width), or anything.
 Layout = Literal["table", "sequence", "signal", "image", "volume", "other"]
 
@@ -22,15 +22,15 @@ _IN_TIME: frozenset[Layout] = frozenset({"sequence", "signal"})
 
 
 def _number(default: float, high: float = math.inf, *, above_0: bool = False) -> Any:
-    """Declare a strength from 0 to `high`; it is whole if its default is."""
+    """Declare a strength from 0 to `high`; it is an integer if its default is."""
     return field(default=default, metadata={"high": high, "above_0": above_0})
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Base of all augmentations: a change of training samples, and its strength.
+    """Base of all augmentations: a random change of training samples, with its strength.
 
-    Every sample of every batch draws random numbers for itself.
+    Every sample of every batch gets its own random numbers.
     """
 
     name: ClassVar[str]
@@ -46,14 +46,14 @@ class Augmentation:
         mixes: bool = False,
         channels: tuple[int, ...] = (),
     ) -> None:
-        if name:  # A class derived from a kind stays of that kind.
+        if name:  # Subclasses of a kind keep its name.
             cls.name, cls.layouts, cls.mixes = name, layouts, mixes
             cls.channels = channels  # Allowed numbers of channels; all if empty.
 
     def __post_init__(self) -> None:
         for strength in fields(self):
             value = _checked(type(self).__name__, strength, getattr(self, strength.name))
-            # Because the class is frozen.
+            # The dataclass is frozen.
             object.__setattr__(self, strength.name, value)
 
 
@@ -64,7 +64,7 @@ class Flip(Augmentation, name="flip", layouts=_IMAGES):
     Parameters
     ----------
     p : float, default=0.5
-        Probability, in [0, 1].
+        Probability of a flip, in [0, 1].
 
     Examples
     --------
@@ -78,13 +78,13 @@ class Flip(Augmentation, name="flip", layouts=_IMAGES):
 
 @dataclass(frozen=True)
 class Shift(Augmentation, name="shift", layouts=_IMAGES):
-    """Move images by whole pixels, the same as padding and cropping them at random.
+    """Move images by whole pixels, like random cropping after padding.
 
     Parameters
     ----------
     pixels : int, default=2
-        Largest distance along each axis, less than the image is wide and high.  What comes
-        in is the pixel at the edge.
+        Largest distance along each axis, less than the image's height and width.  Pixels of
+        the edge fill the gap.
 
     Examples
     --------
@@ -98,13 +98,13 @@ class Shift(Augmentation, name="shift", layouts=_IMAGES):
 
 @dataclass(frozen=True)
 class Rotate(Augmentation, name="rotate", layouts=_IMAGES):
-    """Turn images about their centre.
+    """Rotate images about their centre.
 
     Parameters
     ----------
     degrees : float, default=10.0
         Largest angle in either direction, in [0, 180].  Pixels are interpolated linearly;
-        gaps get the pixel at the edge.
+        pixels of the edge fill the gaps.
 
     Examples
     --------
@@ -123,8 +123,8 @@ class Cutout(Augmentation, name="cutout", layouts=_IMAGES):
     Parameters
     ----------
     pixels : int, default=4
-        Side of the square, less than the image's.  Its centre may be any pixel, so a part
-        of it may lie outside.
+        Side of the square, less than the image's height and width.  Its centre is any
+        pixel, so the square may be partly outside the image.
 
     Notes
     -----
@@ -152,7 +152,7 @@ class Brightness(Augmentation, name="brightness", layouts=_IMAGES):
     Notes
     -----
     For images with values from 0 to 1.  Results are clipped to [0, 1], or to the range of
-    the image where that is wider; the same holds for `Contrast` and `Saturation`.
+    the image if that is wider; the same holds for `Contrast` and `Saturation`.
 
     Examples
     --------
@@ -177,7 +177,7 @@ class Contrast(Augmentation, name="contrast", layouts=_IMAGES, channels=(1, 3)):
     Notes
     -----
     For images of 1 channel, or of red, green and blue, with grey = 0.2989 R + 0.587 G +
-    0.114 B.  Results are clipped to [0, 1], or to the range of the image where that is
+    0.114 B.  Results are clipped to [0, 1], or to the range of the image if that is
     wider.
 
     Examples
@@ -203,7 +203,7 @@ class Saturation(Augmentation, name="saturation", layouts=_IMAGES, channels=(3,)
     Notes
     -----
     For images of red, green and blue, with grey = 0.2989 R + 0.587 G + 0.114 B.  Results
-    are clipped to [0, 1], or to the range of the image where that is wider.
+    are clipped to [0, 1], or to the range of the image if that is wider.
 
     Examples
     --------
@@ -222,12 +222,12 @@ class Noise(Augmentation, name="noise", layouts=_ANY):
     Parameters
     ----------
     std : float, default=0.1
-        Its standard deviation in the units of X, so X is to be scaled; at least 0.
+        Standard deviation in the units of X, so scale X first; at least 0.
 
     Notes
     -----
-    Columns of 0 and 1, such as one-hot encoded categories, get the noise too; columns that
-    a network takes for categories do not.
+    Columns of 0 and 1, such as one-hot encoded categories, get the noise too;
+    `categorical_features` of a network do not.
 
     Examples
     --------
@@ -246,8 +246,7 @@ class Scale(Augmentation, name="scale", layouts=_ANY - {"table"}):
     Parameters
     ----------
     std : float, default=0.1
-        The number is normally distributed about 1, with this standard deviation; at least
-        0.
+        Standard deviation of the factor, which is normally distributed about 1; at least 0.
 
     Examples
     --------
@@ -261,13 +260,13 @@ class Scale(Augmentation, name="scale", layouts=_ANY - {"table"}):
 
 @dataclass(frozen=True)
 class TimeMask(Augmentation, name="time_mask", layouts=_IN_TIME):
-    """Set some consecutive steps of each sequence to 0 (Park et al. 2019).
+    """Set a block of consecutive steps of each sequence to 0 (Park et al. 2019).
 
     Parameters
     ----------
     share : float, default=0.2
-        How many steps at most, as a share of all; the number is uniform, from 0.  In
-        [0, 1].
+        Largest number of steps as a share of all steps, in [0, 1]; the number is uniform,
+        from 0.
 
     Notes
     -----
@@ -290,8 +289,8 @@ class TimeShift(Augmentation, name="time_shift", layouts=_IN_TIME):
     Parameters
     ----------
     steps : int, default=2
-        Largest distance in either direction, less than the number of steps.  What comes in
-        is the first or last step again; a padded sequence keeps its length.
+        Largest distance in either direction, less than the number of steps.  The first or
+        last step fills the gap; a padded sequence keeps its length.
 
     Examples
     --------
@@ -305,20 +304,20 @@ class TimeShift(Augmentation, name="time_shift", layouts=_IN_TIME):
 
 @dataclass(frozen=True)
 class Mixup(Augmentation, name="mixup", layouts=_ANY, mixes=True):
-    """Mix each sample with another of its batch, targets too (Zhang et al. 2018).
+    """Mix each sample and its target with another of its batch (Zhang et al. 2018).
 
     Parameters
     ----------
     alpha : float, default=0.2
-        The partner's share is drawn from Beta(alpha, alpha), the smaller of it and its
-        complement; above 0.  Small values leave most samples nearly as they are, 1
-        is uniform.
+        The share of the other sample is drawn from Beta(alpha, alpha), and replaced by its
+        complement if above 1/2.  alpha is above 0: small values leave most samples nearly
+        unchanged; 1 is uniform.
 
     Notes
     -----
-    Classes are mixed in the loss, real-valued targets themselves; weights are mixed too.
-    A column of categories comes from one of the two samples, with the probability of its
-    share.  Mixed sequences end where the shorter one does.
+    Classes are mixed in the loss, real-valued targets directly; weights are mixed, too.
+    A category comes from one of the two samples, with a probability equal to its share.
+    Mixed sequences have the length of the shorter sequence.
 
     Examples
     --------
@@ -332,13 +331,13 @@ class Mixup(Augmentation, name="mixup", layouts=_ANY, mixes=True):
 
 @dataclass(frozen=True)
 class CutMix(Augmentation, name="cutmix", layouts=_IMAGES, mixes=True):
-    """Put a rectangle of another image of the batch into each (Yun et al. 2019).
+    """Replace a rectangle of each image by another image's (Yun et al. 2019).
 
     Parameters
     ----------
     alpha : float, default=1.0
-        The share of the rectangle is drawn from Beta(alpha, alpha); above 0.  What lies
-        outside is cut off.  Targets are mixed by the area.
+        The share of the rectangle is drawn from Beta(alpha, alpha); above 0.  The rectangle
+        is clipped at the edges.  Targets are mixed by area.
 
     Examples
     --------
@@ -354,15 +353,15 @@ _KINDS = (
     *(Flip, Shift, Rotate, Cutout, Brightness, Contrast, Saturation),
     *(Noise, Scale, TimeMask, TimeShift, Mixup, CutMix),
 )
-# Augmentations that users may name; a name stands for the default strength.
+# Augmentations by name; a name stands for the default strength.
 AUGMENTATIONS: dict[str, type[Augmentation]] = {kind.name: kind for kind in _KINDS}
 
 
 def _checked(kind: str, strength: Any, value: Any) -> Any:
-    """Return a strength as a Python number, or refuse it."""
+    """Return a strength as a Python number; ValueError if it is out of range."""
     high, above_0 = strength.metadata["high"], strength.metadata["above_0"]
-    whole = isinstance(strength.default, int)
-    is_number = isinstance(value, Integral if whole else Real)
+    is_integer = isinstance(strength.default, int)
+    is_number = isinstance(value, Integral if is_integer else Real)
     if (
         not is_number
         or isinstance(value, bool)
@@ -371,13 +370,13 @@ def _checked(kind: str, strength: Any, value: Any) -> Any:
         or (above_0 and value == 0)
         or value > high
     ):
-        kind_of_number = "an int" if whole else "a float"
+        kind_of_number = "an int" if is_integer else "a float"
         start, end = "(0" if above_0 else "[0", f"{high}]" if high < math.inf else "inf)"
         raise ValueError(
             f"The {strength.name!r} parameter of {kind} must be {kind_of_number} in "
             f"the range {start}, {end}. Got {value!r} instead."
         )
-    return int(value) if whole else float(value)
+    return int(value) if is_integer else float(value)
 
 
 _FORMS: dict[Layout, str] = {
@@ -393,8 +392,8 @@ def as_augmentations(value: Any) -> tuple[Augmentation, ...]:
     """Return the augmentations of a value of the parameter ``augmentation``, in order.
 
     A name stands for its augmentation with the default strength. Raises ValueError unless
-    the value is an augmentation, a name, or a list or tuple of these, of which at most one
-    mixes samples.
+    the value is an augmentation, a name, or a list or tuple of these with at most one
+    augmentation that mixes samples.
 
     >>> as_augmentations(["flip", Shift(3)])
     (Flip(p=0.5), Shift(pixels=3))
@@ -403,15 +402,15 @@ def as_augmentations(value: Any) -> tuple[Augmentation, ...]:
         return ()
     augmentations: list[Augmentation] = []
     for item in value if isinstance(value, list | tuple) else [value]:
-        known = AUGMENTATIONS.get(item) if isinstance(item, str) else None
-        found = item if known is None else known()
-        if not isinstance(found, Augmentation):
+        kind = AUGMENTATIONS.get(item) if isinstance(item, str) else None
+        augmentation = item if kind is None else kind()
+        if not isinstance(augmentation, Augmentation):
             raise ValueError(
-                f"An augmentation must be a str among {set(AUGMENTATIONS)} or made of a "
-                f"class of sk_tune.augment. Got {item!r} instead."
+                f"An augmentation must be a str among {set(AUGMENTATIONS)} or an instance "
+                f"of a class of sk_tune.augment. Got {item!r} instead."
             )
-        augmentations.append(found)
-    mixing = [augmentation for augmentation in augmentations if augmentation.mixes]
+        augmentations.append(augmentation)
+    mixing = [change for change in augmentations if change.mixes]
     if len(mixing) > 1:
         raise ValueError(
             f"augmentation must hold at most one that mixes rows. Got {mixing!r} instead."
@@ -425,12 +424,12 @@ def check_row_shape(
     layout: Layout,
     caller_name: str,
 ) -> None:
-    """Raise ValueError if samples of a shape and layout cannot be augmented so."""
+    """Raise ValueError if samples of a shape and layout do not suit the augmentations."""
     for change in augmentations:
         if layout not in change.layouts:
-            wanted = " or ".join(_FORMS[form] for form in _FORMS if form in change.layouts)
+            forms = " or ".join(_FORMS[form] for form in _FORMS if form in change.layouts)
             raise ValueError(
-                f"augmentation={change.name!r} of {caller_name} must be given {wanted}. "
+                f"augmentation={change.name!r} of {caller_name} must be given {forms}. "
                 f"Got rows of shape {shape} instead."
             )
         if change.channels and shape[0] not in change.channels:
@@ -439,7 +438,7 @@ def check_row_shape(
                 f"augmentation={change.name!r} of {caller_name} must be given images of "
                 f"{allowed} channels. Got rows of shape {shape} instead."
             )
-        # Sizes along which a length must be less.
+        # Sizes that a distance must not reach.
         sizes: tuple[int, ...] = ()
         if isinstance(change, TimeShift):
             sizes = (shape[0] if layout == "sequence" else shape[-1],)
@@ -453,12 +452,12 @@ def check_row_shape(
 
 
 def kinds_of(augmentations: Sequence[Augmentation]) -> tuple[str, ...]:
-    """Return the names of augmentations, in which fits of a fleet must agree."""
+    """Return the names of augmentations; fits of a fleet have the same."""
     return tuple(augmentation.name for augmentation in augmentations)
 
 
 def packed(value: Any) -> dict[str, Any] | None:
-    """Return an augmentation as JSON knows it; None for anything else.
+    """Return an augmentation as a dict for JSON; None for anything else.
 
     >>> packed(Shift(3))
     {'augmentation': 'shift', 'pixels': 3}
@@ -469,6 +468,6 @@ def packed(value: Any) -> dict[str, Any] | None:
 
 
 def unpacked(packed: dict[str, Any]) -> Augmentation:
-    """Return the augmentation that :func:`packed` was given, or raise if it was none."""
+    """Return the augmentation from the dict of :func:`packed`; errors are of any type."""
     strengths = {name: number for name, number in packed.items() if name != "augmentation"}
     return AUGMENTATIONS[packed["augmentation"]](**strengths)

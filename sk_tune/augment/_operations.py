@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Operations on batches of many networks, X of shape (k, B, ...), and their random numbers.
 
-Each sample has random numbers to itself, each network its strengths, of shape (k,).  A
-number is a function of (seed, operation, step, sample, position) and no generator is
-involved, so that a network of a fleet draws what it would draw alone, also after a pause or
-on another machine.  As in the dropout of ``sk_tune.nets``, a number is a t_j + b mod
-2**32, where t_j is fixed for position j; a (odd) and b belong to one sample at one step of
-one operation of one network.  Two numbers of a sample are independent, and so are those of
-different samples.
+Each sample has its own random numbers, each network its own strengths, of shape (k,).  A
+number is a function of (seed, operation, step, sample, position), without a generator, so a
+network of a fleet draws the same numbers as alone, after a pause, or on another machine.
+As in the dropout of ``sk_tune.nets``, a number is a t_j + b mod 2**32, where t_j is fixed
+for position j; a (odd) and b belong to one sample at one step of one operation of one
+network.  The numbers of a sample are pairwise independent, and independent of the numbers
+of other samples.
 
 Notation: k networks, B samples of a batch, n numbers of each sample, C outputs or channels;
-a share is that of the sample itself, not of its partner.
+a share is the weight of the sample itself, not of its partner.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,13 +46,13 @@ from sk_tune.nets import dropout_coefficients, dropout_layer_seeds, dropout_posi
 
 # The normal distribution is drawn from 2**16 quantiles, the largest at 4.3 deviations.
 _LOG_QUANTILES = 16
-# So many a and b are computed at once: few calls for small batches, and little memory.
+# Number of pairs a, b computed at once: few calls for small batches, and little memory.
 _NUMBERS_PER_BLOCK = 2**15
 _N_SHARES = 4096  # Quantiles from which the share of a mixed sample is drawn.
 
 
 class _SampleNumbers:
-    """Random numbers of the samples of a batch, from the counters `a` and `b`, (k, B)."""
+    """Random numbers of a batch's samples, from the coefficients `a` and `b`, (k, B)."""
 
     def __init__(self, a: Tensor, b: Tensor) -> None:
         self._a, self._b = a.unsqueeze(-1), b.unsqueeze(-1)
@@ -60,8 +60,7 @@ class _SampleNumbers:
     def uniform(self, n: int = 1) -> Tensor:
         """Return `n` numbers for each sample, (k, B, n), uniform in [0, 1).
 
-        They are float64 whatever the type of X, so that whole numbers made of them are the
-        same.
+        They are float64 for every type of X, so that integers derived from them agree.
         """
         return self._bits(n).double().add_(2.0**31).mul_(2.0**-32)
 
@@ -89,34 +88,34 @@ def _flipped(X: Tensor, numbers: _SampleNumbers, p: Tensor) -> Tensor:
     turned = numbers.uniform() < p.view(-1, 1, 1)
     columns = torch.arange(X.shape[-1], device=X.device)
     source = torch.where(turned, columns.flip(0), columns)
-    # A gather takes a fifth of the time of choosing between X and its mirror image.
+    # A gather takes a fifth of the time of torch.where with the mirror image.
     return X.gather(-1, source.view(*turned.shape, 1, -1).expand_as(X))
 
 
 def _shifted(X: Tensor, numbers: _SampleNumbers, pixels: Tensor) -> Tensor:
     """Move images, (k, B, C, H, W), along both axes by at most `pixels`, (k,).
 
-    The pixel at the edge is repeated in the gap.
+    Pixels of the edge fill the gap.
     """
     most = int(pixels.max())
     largest = pixels.view(-1, 1, 1)
     distances = (numbers.uniform(2) * (2 * largest + 1)).floor_() - largest
-    # Positions where the image begins in the padded image, (k B,) for each axis.
-    top, left = (distances + most).long().flatten(0, 1).unbind(1)
+    # Start of the image in the padded image, (k B,) for each axis.
+    y_start, x_start = (distances + most).long().flatten(0, 1).unbind(1)
     padded = F.pad(X.flatten(0, 1), (most,) * 4, mode="replicate")
     windows = padded.unfold(2, X.shape[3], 1).unfold(3, X.shape[4], 1)
     images = torch.arange(len(padded), device=X.device)
-    return windows[images, :, top, left].view_as(X)
+    return windows[images, :, y_start, x_start].view_as(X)
 
 
 def _rotated(X: Tensor, numbers: _SampleNumbers, degrees: Tensor) -> Tensor:
-    """Turn images, (k, B, C, H, W), about their centre by at most `degrees`, (k,)."""
+    """Rotate images, (k, B, C, H, W), about their centre by at most `degrees`, (k,)."""
     images = X.flatten(0, 1)
     height, width = X.shape[3:]
     turns = (numbers.uniform().squeeze(-1) * 2 - 1) * degrees.unsqueeze(1)
     angles = torch.deg2rad(turns.flatten())
     cos, sin = angles.cos(), angles.sin()
-    # Coordinates run from -1 to 1 along each axis, however long it is.
+    # Coordinates run from -1 to 1 along each axis, for any size.
     matrix = images.new_zeros(len(images), 2, 3)
     matrix[:, 0, 0] = matrix[:, 1, 1] = cos.to(X.dtype)
     matrix[:, 0, 1] = (-sin * (height / width)).to(X.dtype)
@@ -136,10 +135,10 @@ def _cut_out(X: Tensor, numbers: _SampleNumbers, pixels: Tensor) -> Tensor:
 
 
 def _inside_box(start: Tensor, stop: Tensor, height: int, width: int) -> Tensor:
-    """Return a mask, (k, B, height, width), of the pixels inside of a rectangle.
+    """Return a mask, (k, B, height, width), of the pixels inside a rectangle.
 
-    `start` and `stop`, (k, B, 2), are its first line and column and those behind the last;
-    a part of it may lie outside of the image.
+    `start` (inclusive) and `stop` (exclusive), (k, B, 2), are lines and columns, which may
+    be outside the image.
     """
     lines = torch.arange(height, device=start.device)
     columns = torch.arange(width, device=start.device)
@@ -149,7 +148,7 @@ def _inside_box(start: Tensor, stop: Tensor, height: int, width: int) -> Tensor:
 
 
 def _brightened(X: Tensor, numbers: _SampleNumbers, change: Tensor) -> Tensor:
-    """Blend images, (k, B, C, H, W), with black; the change, (k,), is the largest."""
+    """Blend images, (k, B, C, H, W), with black; `change`, (k,), limits the factor."""
     return _blended(X, torch.zeros_like(X), numbers, change)
 
 
@@ -200,7 +199,7 @@ def _masked_in_time(
 ) -> Tensor:
     """Set consecutive steps of each sequence, at most a `share`, (k,), of them, to 0.
 
-    `X` holds sequences, (k, B, T, F), or signals, (k, B, C, T), as `layout` says.
+    `layout` says whether `X` has sequences, (k, B, T, F), or signals, (k, B, C, T).
     """
     n_steps = X.shape[_axis(layout)]
     most = (share * n_steps).floor().unsqueeze(1)
@@ -208,8 +207,8 @@ def _masked_in_time(
     size = (size * (most + 1)).floor_()
     start = (place * (n_steps - size + 1)).floor_()
     steps = torch.arange(n_steps, device=X.device)
-    kept = steps.lt(start.unsqueeze(-1)) | steps.ge((start + size).unsqueeze(-1))
-    return X * _along(kept.to(X.dtype), layout)
+    mask = steps.lt(start.unsqueeze(-1)) | steps.ge((start + size).unsqueeze(-1))
+    return X * _along(mask.to(X.dtype), layout)
 
 
 def _shifted_in_time(
@@ -217,13 +216,13 @@ def _shifted_in_time(
 ) -> Tensor:
     """Move each sequence in time by at most `steps`, (k,).
 
-    Its first or last step fills the gap. `X` holds sequences, (k, B, T, F), or signals, (k,
-    B, C, T), as `layout` says.
+    The first or last step fills the gap. `layout` says whether `X` has sequences,
+    (k, B, T, F), or signals, (k, B, C, T).
     """
     n_steps = X.shape[_axis(layout)]
     largest = steps.view(-1, 1, 1)
     distance = ((numbers.uniform() * (2 * largest + 1)).floor_() - largest).long()
-    # The number of the step that comes to each place, (k, B, T).
+    # The source step of each place, (k, B, T).
     place = torch.arange(n_steps, device=X.device).expand(*X.shape[:2], -1)
     source = (place - distance).clamp(min=0)
     if layout == "sequence":
@@ -246,9 +245,9 @@ def _along(values: Tensor, layout: Layout) -> Tensor:
 def _mixed(X: Tensor, numbers: _SampleNumbers, quantiles: Tensor) -> tuple[Tensor, Tensor]:
     """Average each sample with its partner, which has the smaller share.
 
-    Returns new samples of the shape of `X`, (k, B, ...), and the share of each sample
-    itself, (k, B), float64. Where one of the two is NaN, which is padding, so is the
-    result. `quantiles`, (k, n), are the quantiles of the share, rising.
+    Returns new samples of the shape of `X`, (k, B, ...), and the shares, (k, B), float64.
+    NaN, the padding of either sample, remains NaN. `quantiles`, (k, n), are increasing
+    quantiles of the share.
     """
     share = _drawn(numbers.uniform().squeeze(-1), quantiles)
     share = share.maximum(1 - share)
@@ -259,10 +258,10 @@ def _mixed(X: Tensor, numbers: _SampleNumbers, quantiles: Tensor) -> tuple[Tenso
 def _cut_and_mixed(
     X: Tensor, numbers: _SampleNumbers, quantiles: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Put a rectangle of its partner into each image.
+    """Replace a rectangle of each image by its partner's.
 
-    Returns new images of the shape of `X`, (k, B, C, H, W), and the share of the area that
-    is left of the image, (k, B), float64. `quantiles`, (k, n), are the share's.
+    Returns new images of the shape of `X`, (k, B, C, H, W), and the shares of the remaining
+    area, (k, B), float64. `quantiles`, (k, n), are quantiles of the share.
     """
     drawn = numbers.uniform(3)
     sizes = _tensor_of(X.shape[3:], X.device)
@@ -286,7 +285,7 @@ def _mixed_targets(
 
     Class indices, (k, B), become (k, 2 B): the classes of the samples, then of their
     partners, with weights in the same order. Real-valued targets, (k, B, C), are averaged,
-    which has the same derivatives. `share`, (k, B), belongs to the samples themselves.
+    which gives the same derivatives.
     """
     first = share.to(dtype)
     second = 1 - first
@@ -300,7 +299,7 @@ def _mixed_targets(
 
 
 def _partners(values: Tensor) -> Tensor:
-    """Return the values, (k, B, ...), of the samples before, in a batch of random order."""
+    """Return the previous samples' values, (k, B, ...), as partners in a random order."""
     return values.roll(1, dims=1)
 
 
@@ -328,10 +327,10 @@ _OPERATIONS: dict[type[Augmentation], Callable[..., Any]] = {
 
 
 class AugmentedBatch(NamedTuple):
-    """A batch as it is trained on: inputs, (k, B, ...), their targets and weights.
+    """An augmented batch: inputs, (k, B, ...), targets and weights.
 
-    Targets are (k, B) or (k, B, C), or (k, 2 B) for mixed samples: the classes of their
-    first and then those of their second parts, for the same outputs.
+    Targets are (k, B) or (k, B, C), or (k, 2 B) for mixed samples: the classes of the
+    samples, then of their partners, for the same outputs.
     """
 
     X: Tensor
@@ -342,10 +341,10 @@ class AugmentedBatch(NamedTuple):
 class RowAugmenter:
     """Changes the batches of K networks, each with its strengths and random numbers.
 
-    `augmentations` has a sequence for each network, with the same kinds in the same order;
-    `layout` is the meaning of a sample's axes. Columns of a table at `codes` hold codes of
-    categories: they get no noise, and a mixed sample has the codes of one of its two parts,
-    with the probability of its share.
+    `augmentations` has a sequence for each network, with the same kinds in the same order.
+    `layout` names the axes of a sample. Table columns at `codes` hold codes of categories:
+    they get no noise, and a mixed sample gets the codes of one of its two parts, with a
+    probability equal to its share.
     """
 
     def __init__(
@@ -359,13 +358,13 @@ class RowAugmenter:
         self.kinds = [type(augmentation) for augmentation in augmentations[0]]
         self.layout = layout
         self.codes = list(codes)
-        # Each augmentation has the strengths of the networks, (K,), or quantiles, (K, n).
+        # For each augmentation, strengths of the networks, (K,), or quantiles, (K, n).
         self._strengths = []
         for same_kind in zip(*augmentations, strict=True):
             values = [astuple(augmentation)[0] for augmentation in same_kind]
             strengths = torch.tensor(values, dtype=torch.float64)
             if same_kind[0].mixes:
-                # Of Beta(alpha, alpha), rising; shares are drawn from these.
+                # Increasing quantiles of Beta(alpha, alpha), from which shares are drawn.
                 middles = (np.arange(_N_SHARES) + 0.5) / _N_SHARES
                 alphas = np.asarray(values)[:, np.newaxis]
                 strengths = torch.from_numpy(betaincinv(alphas, alphas, middles))
@@ -373,14 +372,14 @@ class RowAugmenter:
         keys = [dropout_layer_seeds(seed, len(self.kinds)) for seed in seeds]
         self._keys = torch.tensor(keys, dtype=torch.int64, device=device)
         self._step_keys = self._keys  # (S, K, operations) in an epoch of S steps
-        # a and b of some steps, from the step `_start` on: (steps, K, operations, B).
+        # a and b of several steps, beginning at `_start`: (steps, K, operations, B).
         self._start = 0
         self._coefficients = (self._keys, self._keys)
 
     def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
         """Prepare the random numbers of an epoch of at most `n_steps`.
 
-        `first_steps` are the updates that each network has made before.
+        `first_steps` are the numbers of updates that each network has made already.
         """
         device = self._keys.device
         first = torch.tensor(first_steps, dtype=torch.int64, device=device).view(-1, 1)
@@ -391,7 +390,7 @@ class RowAugmenter:
     def augmented(
         self, X: Tensor, y: Tensor, weight: Tensor | None, rows: slice, step: int
     ) -> AugmentedBatch:
-        """Return a batch as the networks train on it; the arguments are not changed.
+        """Return a batch after augmentation; the arguments are not changed.
 
         X is (k, B, ...), y (k, B) or (k, B, C), and weight (k, B) or None. `rows` selects
         the k networks, `step` is counted within the epoch.
@@ -409,9 +408,9 @@ class RowAugmenter:
             if self.codes:
                 codes = X[..., self.codes]
                 if share is not None:
-                    # A code is the sample's with the probability of its share, else its
-                    # partner's: on average the mixture of their indicators. The first
-                    # number has become the share.
+                    # A mixed code is the sample's with the probability of its share, else
+                    # its partner's: on average the mixture of their indicators. The first
+                    # random number was used for the share.
                     drawn = numbers.uniform(1 + codes.shape[2])[..., 1:]
                     is_kept = drawn < share.unsqueeze(-1)
                     codes = torch.where(is_kept, codes, _partners(codes))
@@ -423,9 +422,12 @@ class RowAugmenter:
         self, operation: int, rows: slice, step: int, n_samples: int
     ) -> _SampleNumbers:
         """Return the numbers of an operation for some networks at a step of the epoch."""
-        known = self._coefficients[0]
-        if not (0 <= step - self._start < len(known) and n_samples <= known.shape[-1]):
-            # a and b of some steps are computed at once, since the calls cost the most.
+        coefficients = self._coefficients[0]
+        if not (
+            0 <= step - self._start < len(coefficients)
+            and n_samples <= coefficients.shape[-1]
+        ):
+            # Computed for several steps at once, because calls dominate the cost.
             n_steps = max(1, _NUMBERS_PER_BLOCK // max(1, self._keys.numel() * n_samples))
             keys = self._step_keys[step : step + n_steps].unsqueeze(-1)
             samples = torch.arange(n_samples, device=keys.device)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Networks as torch modules: samples in, unnormalised outputs out.  Torch only."""
+"""Torch modules that map samples to unnormalised outputs.  They depend on torch only."""
 
 from sk_tune.nets._cnn import CNN
 from sk_tune.nets._dropout import (

@@ -26,12 +26,12 @@ _POOL: dict[str, Any] = {
 class CNN(nn.Module):
     """Convolution blocks, then one dense hidden layer.
 
-    `input_shape` is the number of channels and one to three spatial sizes. Each block has
-    twice as many channels as the one before, `n_channels` the first; it halves the spatial
-    sizes if it pools. "layer" normalises all channels of a sample together. With `residual`
-    the input of a convolution is added to its output, through a 1x1 convolution where the
-    number of channels differs. `dropout` is the probability of dropping an element after
-    each block and in the dense layer.
+    `input_shape` is the number of channels and one to three spatial sizes. The first block
+    has `n_channels` channels, and each block doubles them; pooling halves the spatial
+    sizes. "layer" normalises all channels of a sample together. With `residual`, the input
+    of a convolution is added to its output, through a 1x1 convolution if the numbers of
+    channels differ. `dropout` is the probability of dropping an element after each block
+    and in the dense layer.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class _ConvBlock(nn.Module):
         super().__init__()
         n_dims = len(sizes)
         conv = _CONV[n_dims]
-        # Torch pads both sides alike; a kernel of even size needs one more at the end.
-        before, after = (kernel_size - 1) // 2, kernel_size // 2
-        self.pad = _ZERO_PAD[n_dims]((before, after) * n_dims) if after > before else None
-        padding = 0 if after > before else before
-        # Normalisation of each channel by itself would take away what a bias adds.
+        # Torch pads both sides equally; even kernels need one more element at the end.
+        start, end = (kernel_size - 1) // 2, kernel_size // 2
+        self.pad = _ZERO_PAD[n_dims]((start, end) * n_dims) if end > start else None
+        padding = 0 if end > start else start
+        # Normalisation of each channel cancels the bias.
         has_bias = normalization is None or (normalization == "layer" and n_out > 1)
         self.conv = conv(n_in, n_out, kernel_size, padding=padding, bias=has_bias)
         self.norm: nn.Module | None = None
@@ -120,10 +120,10 @@ class _ConvBlock(nn.Module):
         if pooling is None:
             self.sizes = list(sizes)
         else:
-            # Torch takes a tuple, or a plain number where there is one dimension.
+            # Torch takes a tuple, or an int in one dimension.
             self.pool = _POOL[pooling][n_dims](tuple(window))
-        # The greatest of several numbers is the same before and after ReLU, as is its
-        # derivative; what is pooled first leaves ReLU a fraction of the work.
+        # Max pooling and ReLU commute, as do their derivatives; after pooling, ReLU has a
+        # fraction of the work.
         is_same = pooling == "max" and activation == "relu"
         self.pools_first = is_same and self.shortcut is None
         self.dropout = SeededDropout(dropout) if dropout else None

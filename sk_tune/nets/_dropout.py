@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Dropout whose mask is a function of (seed, step, layer, position).
 
-No generator is involved: the mask of any step can be computed again, alone or beside other
-networks, after a pause or on another machine, and no global random state moves.
+No generator is involved: the mask of any step can be recomputed, alone or together with
+other networks, after a pause or on another machine, and global random state is unchanged.
 
 Notation: t_i is a fixed random 32-bit number for position i, the same for all networks; a
-(odd) and b are random numbers of one layer at one step.  An element is kept if a t_i + b
-mod 2**32 reaches the threshold, which costs two operations of integers and a comparison.
+(odd) and b are random numbers of one layer at one step.  An element is retained if a t_i +
+b mod 2**32 reaches the threshold, which costs two integer operations and a comparison.
 The masks of two positions are independent, since multiply-shift hashing is strongly
 universal [1]_.  All random numbers are the finaliser of MurmurHash3 for 32 bits (A.
 Appleby, public domain) of a counter.
@@ -33,10 +33,10 @@ _Numbers = TypeVar("_Numbers", int, Tensor)
 
 
 class SeededDropout(nn.Module):
-    """Zero each element with probability `p` while training, and divide the rest by 1 - p.
+    """Zero elements with probability `p` during training; divide all others by 1 - p.
 
     `seed` is the key of the layer, see :func:`seed_dropout`; `step` counts the updates of
-    the network, and each gives a new mask.
+    the network, each of which has a new mask.
     """
 
     def __init__(self, p: float) -> None:
@@ -46,17 +46,17 @@ class SeededDropout(nn.Module):
         self.step = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x`, (B, ...), with elements dropped, or `x` itself in evaluation mode."""
+        """Return `x`, (B, ...), with dropped elements; in evaluation mode, `x` itself."""
         if not self.training or self.p == 0:
             return x
         a, b = dropout_coefficients(self.seed, self.step)
         bits = dropout_positions(x.numel(), x.device) * a + b
-        # The mask has the dtype of x: multiplying by a bool mask promotes, and is slower.
+        # The mask has the dtype of x, because multiplying by a bool mask is slower.
         keep = (bits >= dropout_threshold(self.p)).to(x.dtype)
         return x * keep.mul_(1 / (1 - self.p)).view_as(x)
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the layer."""
+        """Return the arguments for ``repr``."""
         return f"p={self.p}"
 
 
@@ -69,7 +69,7 @@ def seed_dropout(module: nn.Module, seed: int) -> list[SeededDropout]:
 
 
 def set_dropout_step(layers: Iterable[SeededDropout], step: int) -> None:
-    """Tell dropout layers how many updates were already made."""
+    """Set the number of updates made so far on dropout layers."""
     for layer in layers:
         layer.step = step
 
@@ -87,12 +87,12 @@ def dropout_coefficients(seed: _Numbers, step: _Numbers) -> tuple[_Numbers, _Num
 
 
 def dropout_threshold(p: float) -> int:
-    """Return the least int32 that keeps an element which is dropped with probability p."""
+    """Return the smallest int32 that retains an element at dropout probability p."""
     return int(p * 2**32) - 2**31
 
 
 def dropout_positions(n: int, device: torch.device) -> Tensor:
-    """Return the int32 random numbers of the first `n` positions, not to be written to."""
+    """Return int32 random numbers of the first `n` positions; they are read-only."""
     return _position_table(max(12, (n - 1).bit_length()), device)[:n]
 
 

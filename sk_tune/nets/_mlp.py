@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Multi-layer perceptron, also as an ensemble whose members share its weight matrices.
+"""Multi-layer perceptron, optionally an ensemble whose members share weight matrices.
 
-A linear layer of m members has one matrix W for all of them, and for member i two vectors
-of scales and a bias: ``y_i = s_i * (W (r_i * x_i)) + b_i`` [1]_.  Each member has a last
-layer to itself.  As in TabM [2]_ members differ at the start in the scales of the inputs
-and in their last layers alone.
+A linear layer of m members has one shared matrix W; member i has two vectors of scales and
+a bias: ``y_i = s_i * (W (r_i * x_i)) + b_i`` [1]_.  Each member has its own last layer.  As
+in TabM [2]_, members initially differ only in the input scales of the first layer and in
+the last layer.
 
 Notation: m members, B samples of a batch, D inputs, H units of a hidden layer, C outputs.
 
@@ -45,9 +45,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 class SharedLinear(nn.Module):
     """A linear layer of m members (each D inputs, H outputs) that share its matrix.
 
-    `chunks` belongs to the first layer: how many neighbouring inputs come from one column
-    of the table. Each member then draws a scale for each column: -1 or 1, or from a normal
-    distribution if a column has several inputs. Without `chunks` all scales begin at 1.
+    `chunks` belongs to the first layer: the number of neighbouring inputs of each table
+    column. Each member then draws a scale for each column: -1 or 1, or normally distributed
+    if a column has several inputs. Without `chunks` all scales begin at 1.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class SharedLinear(nn.Module):
         super().__init__()
         self.members = members
         self.weight = nn.Parameter(torch.empty(n_out, n_in))
-        # An L1 penalty leaves out parameters of one dimension.
+        # One-dimensional, because L1 penalties exclude such parameters.
         self.input_scale = nn.Parameter(torch.ones(members * n_in))
         self.output_scale = nn.Parameter(torch.ones(members * n_out))
         bias = torch.empty(n_out)
@@ -98,10 +98,10 @@ class SeparateHeads(nn.Module):
 
 
 def mean_of_members(outputs: Tensor, link: str, dim: int) -> Tensor:
-    """Return outputs, (..., C), whose prediction is the mean of the members' predictions.
+    """Return outputs, (..., C), that predict the mean of the members' predictions.
 
-    `outputs` has an axis `dim` of members, which is gone in the result; `link`, "softmax",
-    "sigmoid" or "identity", makes predictions of outputs.
+    `outputs` has an axis `dim` of members, which the result lacks. `link`, "softmax",
+    "sigmoid" or "identity", maps outputs to predictions.
 
     >>> outputs = torch.tensor([[[0.0, 0.0]], [[0.0, 100.0]]])
     >>> mean = mean_of_members(outputs, "softmax", dim=0).softmax(dim=1)
@@ -131,11 +131,11 @@ class MLP(nn.Module):
     """Linear layers with activations between them.
 
     `hidden_layer_sizes` is empty for a linear model. "batch" or "layer" normalisation
-    stands between each hidden layer and its activation; with `residual` the input of a
-    hidden layer is added to its output where both have the same size. `inputs` says what
-    the columns become before the first layer, `members` how many networks share the weight
-    matrices, and `link`, "softmax", "sigmoid" or "identity", what makes predictions of
-    outputs, by which members are averaged.
+    precedes the activation of each hidden layer. With `residual`, the input of a hidden
+    layer is added to its output if their sizes are equal. `inputs` converts the columns to
+    inputs of the first layer. `members` networks share the weight matrices; their
+    predictions, mapped from outputs by `link` ("softmax", "sigmoid" or "identity"), are
+    averaged.
     """
 
     def __init__(
@@ -214,9 +214,9 @@ class _HiddenLayer(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        # Batch normalisation takes away what a bias adds.  Its derivative would be nothing
-        # but rounding, which Adam and RMSprop blow up to whole steps.  Members are
-        # normalised together, so that their biases tell them apart.
+        # Batch normalisation cancels a bias, whose derivative would be rounding noise that
+        # Adam and RMSprop scale up to full steps.  Members are normalised together, so
+        # their biases matter.
         self.linear: nn.Module = (
             nn.Linear(n_in, n_out, bias=normalization != "batch")
             if members == 1
@@ -233,8 +233,7 @@ class _HiddenLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h: Tensor = self.linear(x)
         if self.norm is not None:
-            # All members are normalised alike, by statistics over the samples of all of
-            # them.
+            # Statistics over the samples of all members.
             h = self.norm(h.flatten(0, -2)).view_as(h)
         h = self.activation(h)
         if self.dropout is not None:

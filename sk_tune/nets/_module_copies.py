@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Copies of modules, and keys that tell whether a module has changed.
+"""Copies of modules, and keys that detect changes of modules.
 
-A ``state_dict`` lacks buffers that are not persistent, counters, arrays, generators of
-random numbers and whatever else code puts on a module or on an object of it.
+A ``state_dict`` lacks non-persistent buffers, counters, arrays, random generators and any
+other attributes that code sets on a module or its objects.
 """
 
 import copy
@@ -23,24 +23,24 @@ from sk_tune.nets._cnn import CNN
 from sk_tune.nets._mlp import MLP
 from sk_tune.nets._rnn import RNN
 
-# Attributes that torch keeps in a module; recurrent layers hold their weights there too.
+# Attributes of every torch module; recurrent layers also store weights in attributes.
 _PRIVATE = frozenset(vars(nn.Module())) | {"_flat_weights", "_flat_weight_refs"}
 _PLAIN = (bool, int, float, complex, str, bytes, type, ModuleType, BuiltinFunctionType)
-# Objects that are read; further ones count by what they are, not by what they hold.
+# Number of objects that a key reads in depth; further objects count by identity.
 _MOST_OBJECTS = 10_000
 
 
 def loose_state(module: nn.Module) -> tuple[Any, ...]:
-    """Return a key that is equal for modules that hold the same beside their weights.
+    """Return a key that is equal for modules with the same state outside their weights.
 
-    It has the attributes of all layers, and the buffers that are not saved, by value.
+    It covers the attributes of all layers and the values of non-persistent buffers.
     """
     saved = module.state_dict(keep_vars=True)
-    known = frozenset(map(id, [*module.modules(), *saved.values()]))
-    # Python warns that it will no longer tell the state of iterators.
+    keyed_ids = frozenset(map(id, [*module.modules(), *saved.values()]))
+    # Python warns that iterators will no longer be copyable.
     with warnings.catch_warnings(action="ignore"):
         layers = tuple(
-            (name, type(layer), attributes_key(layer, known))
+            (name, type(layer), attributes_key(layer, keyed_ids))
             for name, layer in module.named_modules()
         )
         buffers = tuple(
@@ -54,10 +54,10 @@ def loose_state(module: nn.Module) -> tuple[Any, ...]:
 def attributes_key(
     layer: nn.Module, known: frozenset[int], without: frozenset[str] = frozenset()
 ) -> tuple[Any, ...]:
-    """Return a key of what code has put on a layer, its sublayers excepted.
+    """Return a key of the attributes that code has set on a layer, without its sublayers.
 
-    `known` are identities of what counts by its type, because another key has its content;
-    `without` are names of attributes that do not count.
+    Objects with ids in `known` count by type only, because another key has their content;
+    attributes named in `without` are ignored.
     """
     keys = []
     for name, value in sorted(vars(layer).items()):
@@ -65,7 +65,7 @@ def attributes_key(
             try:
                 key = _AttributeReader(known).key(value)
             except RecursionError:
-                # The value holds lists in lists in lists.
+                # The value is too deeply nested.
                 key = _identity(value)
             keys.append((name, key))
     return tuple(keys)
@@ -81,9 +81,9 @@ def tensor_values(module: nn.Module) -> tuple[Any, ...]:
 
 
 def independent_copy(module: nn.Module) -> nn.Module:
-    """Return a copy on the host, in which results of the last call have no graph.
+    """Return a copy on the CPU, in which results of the last call have no graph.
 
-    It lacks attributes that cannot be copied, as locks and open files.
+    It lacks attributes that cannot be copied, such as locks and open files.
     """
     results = {
         id(value): value.detach().clone()
@@ -92,22 +92,24 @@ def independent_copy(module: nn.Module) -> nn.Module:
     }
     try:
         return copy.deepcopy(module, dict(results)).cpu()
-    except Exception:  # noqa: BLE001 - whatever an object raises that cannot be copied
-        left = {id(v): _Left for v in added_attributes(module) if not _is_copyable(v)}
-        return copy.deepcopy(module, {**left, **results}).cpu()
+    except Exception:  # noqa: BLE001 - any error of an object that cannot be copied
+        placeholders = {
+            id(v): _Missing for v in added_attributes(module) if not _is_copyable(v)
+        }
+        return copy.deepcopy(module, {**placeholders, **results}).cpu()
 
 
 @contextmanager
 def unchanged_tensors(module: nn.Module) -> Iterator[None]:
-    """Put back what forward passes in a block change in parameters and buffers.
+    """Undo changes of parameters and buffers by forward passes in the block.
 
     ``nn.Embedding(max_norm=...)`` and spectral normalisation write to their weights.
     """
     if isinstance(module, MLP | CNN | RNN):
-        # Their forward pass changes nothing in evaluation mode.
+        # In evaluation mode their forward pass has no side effects.
         yield
         return
-    before = [
+    values = [
         (layer, name, tensor, tensor.detach().clone())
         for layer in module.modules()
         for part in (layer.named_parameters, layer.named_buffers)
@@ -117,18 +119,17 @@ def unchanged_tensors(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         with torch.no_grad():
-            for layer, name, tensor, value in before:
+            for layer, name, tensor, value in values:
                 tensor.copy_(value)
                 if getattr(layer, name) is not tensor:
                     setattr(layer, name, tensor)
 
 
 def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:
-    """Return a copy of a trained module on top of the parameters of a fresh one.
+    """Return a copy of a trained module that uses the parameter objects of a fresh module.
 
-    These get the values of the trained ones, so that an optimizer that was made for them
-    goes on holding them. What the trained module lacks as an independent copy, it has from
-    `fresh`, on whose device it is.
+    The parameters get the trained values, and an optimizer built for `fresh` still refers
+    to them. Attributes that could not be copied come from `fresh`, as does the device.
     """
     parameters = dict(fresh.named_parameters())
     memo: dict[int, Any] = {}
@@ -137,25 +138,24 @@ def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:
             continue
         twin = memo[id(p)] = parameters[name]
         if isinstance(twin, UninitializedParameter):
-            # It is changed in place, because the optimizer of the fresh module holds it
-            # too.
+            # Changed in place, because the optimizer of the fresh module refers to it.
             twin.materialize(p.shape)
     copied = copy.deepcopy(trained, memo)
     layers = dict(fresh.named_modules())
     for name, layer in copied.named_modules():
         for attribute, value in vars(layer).items():
-            if value is _Left:
+            if value is _Missing:
                 vars(layer)[attribute] = getattr(layers.get(name), attribute, None)
     copied.load_state_dict(trained.state_dict())
     return copied.to(next((p.device for p in parameters.values()), None))
 
 
-class _Left:
-    """Stands in a copy for what the copy lacks; a class is not copied but kept as it is."""
+class _Missing:
+    """Placeholder of an attribute that a copy lacks; deepcopy keeps classes unchanged."""
 
 
 def added_attributes(module: nn.Module) -> list[Any]:
-    """Return the values of the attributes that code has added to layers."""
+    """Return the values of attributes that code has set on layers."""
     return [
         value
         for layer in module.modules()
@@ -167,13 +167,13 @@ def added_attributes(module: nn.Module) -> list[Any]:
 def _is_copyable(value: Any) -> bool:
     try:
         copy.deepcopy(value)
-    except Exception:  # noqa: BLE001 - whatever it raises
+    except Exception:  # noqa: BLE001 - any error of its class
         return False
     return True
 
 
 class _AttributeReader:
-    """Makes a key of a value and of everything that it holds, as far as it can be read."""
+    """Makes a key of a value and, recursively, of its readable contents."""
 
     def __init__(self, known: frozenset[int]) -> None:
         self._known = known
@@ -218,7 +218,7 @@ class _AttributeReader:
             return (kind, loose_state(value), tensor_values(value))
         try:
             parts = value.__reduce_ex__(4)
-        except Exception:  # noqa: BLE001 - a lock, a file, whatever a class raises
+        except Exception:  # noqa: BLE001 - a lock, a file, any error of a class
             return _identity(value)
         if isinstance(parts, str):
             return _identity(value)
@@ -229,10 +229,10 @@ class _AttributeReader:
 
 def _tensor_key(tensor: Tensor) -> Any:
     if tensor.grad_fn is not None:
-        # The tensor is a result, with the graph behind it.
+        # A result of a forward pass, with a graph: only its form counts.
         return (tuple(tensor.shape), str(tensor.dtype))
     tensor = tensor.detach().cpu().contiguous()
-    # Bytes are digested, because numpy lacks some of torch's types.
+    # As bytes, because numpy lacks some of torch's types.
     data = tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else np.empty(0)
     return (tuple(tensor.shape), str(tensor.dtype), _digest(data))
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Modules of several inputs, or of integers, that read them from one tensor.
 
-All that trains networks takes one real tensor of samples, (B, D).  Inputs of other shapes
-and types are groups of its columns, which the module's forward gets under their names.
+The engine trains networks on one real tensor of samples, (B, D).  Groups of its columns
+hold the named inputs of a module's forward, which may have other shapes and types.
 """
 
 import copy
@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 
 class NamedInput(NamedTuple):
-    """An input of a module: its argument, the shape of a sample, and torch's type.
+    """An input of a module: argument name, shape of a sample, and torch type.
 
-    The argument is positional if `name` is empty; an empty `dtype` keeps the type of the
-    tensor.
+    An empty `name` is a positional argument; an empty `dtype` keeps the tensor's type.
     """
 
     name: str
@@ -67,7 +66,7 @@ def split_inputs(x: Tensor, inputs: Sequence[NamedInput]) -> dict[str, Tensor]:
 def reading_one_tensor(module: nn.Module, inputs: Sequence[NamedInput]) -> nn.Module:
     """Return a module with the same parameters and layers that reads one tensor.
 
-    Its class is derived from the module's, so that names of parameters stay.
+    Its class is a subclass of the module's, so that the names of parameters are the same.
     """
     reader: Any = copy.copy(module)
     cls: Any = type(module)
@@ -88,7 +87,7 @@ class _ReadsOneTensor(nn.Module):
         return outputs
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # The class is made when it is needed, and pickle does not find it by its name.
+        # The class is created dynamically, so pickle cannot import it by name.
         state = super().__getstate__()  # type: ignore[no-untyped-call]
         return _unpickled, (type(self).__mro__[2],), state
 

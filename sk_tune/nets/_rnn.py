@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Recurrent network that reads a sequence and answers from its last state.
+"""Recurrent network that reads a sequence and predicts from its last state.
 
 Notation: B samples of a batch, T steps, F features of a step, H units, C outputs.
 """
@@ -20,13 +20,13 @@ _CELLS: dict[str, Any] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 class RNN(nn.Module):
     """Stacked recurrent layers, then one linear layer on the last state.
 
-    Sequences may end early: steps of NaN at the end of a sample are padding, which no layer
-    sees. `padded` says whether there is any; None looks for it in each batch, which is not
-    possible where batches of several networks are computed as one.
+    Steps of NaN at the end of a sample are padding, which all layers ignore. `padded` says
+    whether there is padding; None checks each batch, which is not possible where batches of
+    several networks are computed together.
 
     `cell` is "gru", "lstm" or "rnn"; only an "rnn" cell uses `activation`. The output of
     each layer is normalised over its steps. With `residual` the input of a layer is added
-    to its output where both have the same size.
+    to its output if both have the same size.
 
     With `tokens` a step holds the id of a token, and the layers read its vector: code 1 +
     id of `tokens`.
@@ -75,7 +75,7 @@ class RNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return unnormalised outputs, (B, C), of sequences (B, T, F).
 
-        A step that is padding has NaN in all features.
+        Padding steps have NaN in all features.
         """
         padding = torch.isnan(x[:, :, 0])
         lengths = None
@@ -112,7 +112,7 @@ class _RecurrentLayer(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        # A fleet puts its form of the recurrence here.
+        # A fleet sets its own recurrence.
         self.recurrence: nn.Module = recurrence
         self.norm: nn.Module | None = None
         if normalization is not None:
@@ -127,7 +127,7 @@ class _RecurrentLayer(nn.Module):
             if lengths is None or isinstance(self.norm, nn.LayerNorm):
                 h = self.norm(h.reshape(-1, h.shape[-1])).view_as(h)
             else:
-                # Batch statistics are taken over real steps only.
+                # Batch statistics exclude padding.
                 real = torch.arange(h.shape[1], device=h.device) < lengths.unsqueeze(1)
                 h = _masked_batch_norm(self.norm, h, real.to(h.dtype).unsqueeze(2))
         if self.residual:
@@ -160,7 +160,7 @@ def _masked_batch_norm(norm: Any, h: Tensor, real: Tensor) -> Tensor:
         variance = (torch.square(h - mean) * real).sum(dim=(0, 1)) / n
         with torch.no_grad():
             unbiased = variance * (n / (n - 1))
-            # mul_ and add_ are used, because torch.func.vmap has rules for them.
+            # torch.func.vmap supports mul_ and add_.
             norm.running_mean.mul_(1 - norm.momentum).add_(mean * norm.momentum)
             norm.running_var.mul_(1 - norm.momentum).add_(unbiased * norm.momentum)
             norm.num_batches_tracked.add_(1)

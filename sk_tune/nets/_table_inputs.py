@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The columns of a table as the inputs of a network: numbers and categories as vectors.
+"""Table columns as inputs of a network: embeddings of numbers and categories.
 
 Notation: B samples of a batch, D columns, N of them numbers and C categories, F
-frequencies, T bins, E units of an embedding.  No two columns share weights.
+frequencies, T bins, E units of an embedding.  Columns do not share weights.
 """
 
 import math
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 class PeriodicEmbedding(nn.Module):
     """Cosines and sines of each number, one linear layer for each column, then ReLU.
 
-    "PLR" in section 3.3 of [1]_, with trained frequencies, which begin with the standard
+    "PLR" in section 3.3 of [1]_, with trained frequencies, initially normal with standard
     deviation `frequency_scale`.
 
     References
@@ -34,7 +34,7 @@ class PeriodicEmbedding(nn.Module):
         self.n_outputs = n_columns * size
         self.frequencies = nn.Parameter(torch.empty(n_columns, n_frequencies))
         self.weight = nn.Parameter(torch.empty(n_columns, 2 * n_frequencies, size))
-        # An L1 penalty leaves out parameters of one dimension.
+        # One-dimensional, because L1 penalties exclude such parameters.
         self.bias = nn.Parameter(torch.empty(n_columns * size))
         nn.init.normal_(self.frequencies, std=frequency_scale)
         for parameter in (self.weight, self.bias):
@@ -48,11 +48,11 @@ class PeriodicEmbedding(nn.Module):
 
 
 class PiecewiseLinearEmbedding(nn.Module):
-    """A line for each unit and column, and a bend at each edge of the column's bins.
+    """A piecewise linear function of each number, with knots at the edges of its bins.
 
-    The bins' part (section 3.2 of [1]_) begins at 0, so that training begins with lines and
-    bends them, as in TabM [2]_. Outside of the outermost edges it is constant, and the line
-    alone continues. `n_bins` is the largest number of bins of a column.
+    It is a linear function plus the encoding of the bins (section 3.2 of [1]_), whose
+    weights are initially 0, as in TabM [2]_. Outside the outermost edges the encoding is
+    constant. `n_bins` is the largest number of bins of a column.
 
     References
     ----------
@@ -72,13 +72,13 @@ class PiecewiseLinearEmbedding(nn.Module):
         self.bias = nn.Parameter(torch.empty(n_columns * size))
         self.weight = nn.Parameter(torch.zeros(n_columns, n_bins, size))
         self.register_buffer("start", torch.zeros(n_columns, n_bins))
-        # 0 for bins that a column does not have, which then are always 0.
+        # 0 for missing bins of a column, whose encoding is then always 0.
         self.register_buffer("slope", torch.zeros(n_columns, n_bins))
         for parameter in (self.scale, self.bias):
             _init_uniform(parameter, size)
 
     def set_edges(self, edges: Sequence[Sequence[float]]) -> None:
-        """Set the rising edges of each column's bins: at most n_bins + 1 of them."""
+        """Set the increasing edges of each column's bins, at most n_bins + 1."""
         self.start.zero_()
         self.slope.zero_()
         for column, its_edges in enumerate(edges):
@@ -108,10 +108,9 @@ def _init_uniform(parameter: nn.Parameter, n_inputs: int) -> None:
 class CategoryEmbedding(nn.Module):
     """A learned vector for each code of each category column.
 
-    All columns share one matrix, each with consecutive rows, so that a batch takes one
-    look-up. Code 0 of a column, and every code that is not known, has the first
-    vector of the column, which begins at 0. Codes of a column run from 0 to its ``n_codes -
-    1``.
+    All columns share one matrix, with consecutive rows for each column, so a batch takes
+    one look-up. Code 0 of a column and all unknown codes have the column's first vector,
+    which is initially 0. Codes of a column run from 0 to its ``n_codes - 1``.
     """
 
     known: Tensor
@@ -124,22 +123,22 @@ class CategoryEmbedding(nn.Module):
         self.size = size
         vectors = torch.empty(sum(n_codes), size)
         nn.init.uniform_(vectors, -(size**-0.5), size**-0.5)
-        # This maps a code to its vector, so that unknown codes share one.
+        # Maps a code to its vector; unknown codes share one.
         self.register_buffer("known", torch.arange(sum(n_codes)))
         self.register_buffer("offsets", counts.cumsum(0) - counts)
         self.register_buffer("n_codes", counts)
-        vectors[self.offsets] = 0  # Those of the unknown codes.
+        vectors[self.offsets] = 0  # Vectors of unknown codes.
         self.weight = nn.Parameter(vectors)
 
     @property
     def n_outputs(self) -> int:
-        """Units of all columns together."""
+        """Number of units of all columns together."""
         return len(self.n_codes) * self.size
 
     def set_known(self, codes: Sequence[Sequence[int]]) -> None:
         """Set which codes of each column are known."""
         if self.known.is_meta:
-            # Only the shapes of this network are used.
+            # Only the shapes of a meta network matter.
             return
         self.known.copy_(self.offsets.repeat_interleave(self.n_codes))
         for offset, its_codes in zip(self.offsets.tolist(), codes, strict=True):
@@ -147,7 +146,7 @@ class CategoryEmbedding(nn.Module):
             self.known[places] = places
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the vectors, (B, C * E), of codes, (B, C), whole numbers of any type."""
+        """Return the vectors, (B, C * E), of integer codes, (B, C), of any type."""
         codes = x.to(torch.int64)
         inside = (codes >= 0) & (codes < self.n_codes)
         places = torch.where(inside, codes, torch.zeros_like(codes)) + self.offsets
@@ -155,10 +154,10 @@ class CategoryEmbedding(nn.Module):
 
 
 class TableInputs(nn.Module):
-    """Numbers as they are or embedded, then the vectors of the categories.
+    """Numbers, plain or embedded, then the vectors of the categories.
 
     `numerical` and `categorical` are positions of columns. `numbers` maps (B, N) to (B,
-    numbers.n_outputs); None leaves numbers as they are.
+    numbers.n_outputs); None passes numbers unchanged.
     """
 
     def __init__(
@@ -174,7 +173,7 @@ class TableInputs(nn.Module):
         self.categorical = tuple(categorical)
         self.numbers = numbers
         self.categories = categories
-        # How many outputs each column has.
+        # Number of outputs of each column.
         n_columns = len(self.numerical)
         n_outputs: Any = n_columns if numbers is None else numbers.n_outputs
         self.chunks = (n_outputs // max(n_columns, 1),) * n_columns
@@ -183,7 +182,7 @@ class TableInputs(nn.Module):
         self.n_outputs = sum(self.chunks)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the first layer sees, (B, n_outputs), of samples, (B, D)."""
+        """Return inputs of the first layer, (B, n_outputs), for samples, (B, D)."""
         parts = []
         if self.numerical:
             numbers = x[:, list(self.numerical)]

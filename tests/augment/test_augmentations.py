@@ -134,7 +134,7 @@ def test_every_name_stands_for_its_augmentation(name):
 @pytest.mark.parametrize("value", ["flipp", ["flip", 3], {"flip": 1}, Flip, 0.5, [None]])
 def test_anything_else_is_refused(value):
     """The message lists the names."""
-    with pytest.raises(ValueError, match=r"among \{.*'flip'.*\} or made of .* Got"):
+    with pytest.raises(ValueError, match=r"among \{.*'flip'.*\} or an instance of .* Got"):
         as_augmentations(value)
 
 
