@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""joblib: tasks handed to the workers of a backend one by one, and which workers run."""
+"""joblib: submission of single tasks to workers, and the processes of workers."""
 
 from collections.abc import Callable
 from functools import cache
@@ -19,10 +19,10 @@ _SECONDS_TO_TRY = 10.0
 
 
 class TaskPool:
-    """The workers of joblib's active backend, which take one task after the other.
+    """The workers of joblib's active backend, with tasks submitted one at a time.
 
-    ``joblib.Parallel`` takes a list and returns when all of it has ended, or takes more
-    tasks only from an iterable that must not wait.
+    ``joblib.Parallel`` only takes a list and returns when all tasks have ended, or an
+    iterator that must not wait.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -30,7 +30,7 @@ class TaskPool:
         self._backend: Any = self._parallel._backend
 
     def submit(self, function: Any, args: Any, callback: Callable[[Any], object]) -> None:
-        """Hand over a task; `callback` is called with what :meth:`result` takes."""
+        """Submit a task; `callback` gets the argument of :meth:`result`."""
         task = joblib.parallel.BatchedCalls(
             [(function, args, {})],
             self._backend.get_nested_backend(),
@@ -39,18 +39,18 @@ class TaskPool:
         self._backend.submit(task, callback)
 
     def result(self, out: Any) -> Any:
-        """Return the result of a task that has ended, or raise its error."""
+        """Return the result of an ended task, or raise its error."""
         (result,) = self._backend.retrieve_result_callback(out)
         return result
 
     def close(self, *, abort: bool) -> None:
-        """Let go of the workers; `abort` ends what is running, with processes by a kill."""
+        """Release the workers; `abort` ends running tasks, killing processes."""
         if abort:
             self._backend.abort_everything(ensure_ready=False)
         self._parallel.__exit__(None, None, None)
 
     def _before_pickling(self) -> None:
-        """Let loky write large arrays into the folder that ends with this call."""
+        """Let loky write large arrays to the folder of this call, which is deleted."""
         workers = getattr(self._backend, "_workers", None)
         manager = getattr(workers, "_temp_folder_manager", None)
         if manager is not None:
@@ -58,13 +58,13 @@ class TaskPool:
 
 
 def takes_tasks(backend: Any) -> bool:
-    """Return whether a :class:`TaskPool` can be made of a backend of joblib."""
+    """Return whether a backend of joblib supports :class:`TaskPool`."""
     return bool(getattr(backend, "supports_retrieve_callback", False)) and _pool_works()
 
 
 @cache
 def _pool_works() -> bool:
-    """Try a pool of threads once; a joblib of another form is asked for lists."""
+    """Return whether a pool of threads works with this version of joblib."""
     try:
         ended: SimpleQueue[Any] = SimpleQueue()
         pool = TaskPool(n_jobs=2, backend="threading")
@@ -73,7 +73,7 @@ def _pool_works() -> bool:
         pool.close(abort=False)
     except (AttributeError, TypeError, ValueError, Empty) as error:
         warn_user(
-            f"joblib {joblib.__version__} hands over tasks in a way that sk_tune does not "
+            f"joblib {joblib.__version__} submits tasks in a way that sk_tune does not "
             f"know ({error}). Results of workers come later, all at once."
         )
         return False
@@ -81,19 +81,19 @@ def _pool_works() -> bool:
 
 
 def functions_of(task: Any) -> list[Any]:
-    """Return the functions that a task of joblib's calls; none for any other callable."""
+    """Return the functions of a task of joblib; empty for other callables."""
     return [function for function, _, _ in getattr(task, "items", ())]
 
 
 def loky_workers() -> frozenset[int]:
-    """Return the process numbers of the running workers of joblib's default backend.
+    """Return the ids of the running worker processes of joblib's default backend.
 
-    There are none if the workers are about to end.
+    Empty if the workers are shutting down.
     """
     executor = getattr(reusable_executor, "_executor", None)
     flags = getattr(executor, "_flags", None)
     if flags is None or flags.shutdown or flags.broken is not None:
         return frozenset()
-    # Other threads start and end them.
+    # A copy, because other threads start and end workers.
     processes = dict(getattr(executor, "_processes", None) or {})
     return frozenset(processes)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""scikit-learn: checks, scorers, and what its searches hand to joblib."""
+"""scikit-learn: checks, scorers, tasks of searches, and fitted trees."""
 
 import functools
 import inspect
@@ -76,15 +76,15 @@ __all__ = [
 
 
 class EstimatorBase(BaseEstimator):  # type: ignore[misc]
-    """A scikit-learn estimator whose parameters' names are found once for each class.
+    """A scikit-learn estimator that looks up its parameters' names once per class.
 
-    scikit-learn inspects the signature of ``__init__`` in every ``get_params``, which takes
-    most of the time of a ``clone``.
+    scikit-learn inspects the signature of ``__init__`` in every ``get_params``, which
+    dominates the time of ``clone``.
     """
 
     @classmethod
     def _get_param_names(cls) -> list[str]:
-        hashable: Any = cls  # mypy takes classes for unhashable.
+        hashable: Any = cls  # mypy considers classes unhashable.
         return list(_parameter_names(hashable))
 
 
@@ -94,12 +94,12 @@ def _parameter_names(cls: Any) -> tuple[str, ...]:
 
 
 def output_container(transformer: Any) -> str:
-    """Return the output that ``set_output`` asks for: "default", "pandas" or "polars"."""
+    """Return the container set by ``set_output``: "default", "pandas" or "polars"."""
     return str(_get_output_config("transform", transformer)["dense"])
 
 
 def scorer_parts(scorer: Any) -> dict[str, Any] | None:
-    """Return what ``make_scorer`` was given, by name; None for other scorers."""
+    """Return the arguments of ``make_scorer`` by name; None for other scorers."""
     if not isinstance(scorer, _Scorer):
         return None
     return {
@@ -112,29 +112,29 @@ def scorer_parts(scorer: Any) -> dict[str, Any] | None:
 
 
 def passed_through_estimator(scorer: Any) -> Any:
-    """Return the estimator whose ``score`` a scorer calls.
+    """Return the estimator if a scorer just calls its ``score``, else None.
 
-    None unless the scorer is what ``check_scoring`` makes of ``scoring=None``.
+    Such scorers are made by ``check_scoring`` for ``scoring=None``.
     """
     return scorer._estimator if isinstance(scorer, _PassthroughScorer) else None
 
 
 def weights_of_scorer(scorer: Any, given: Mapping[str, Any]) -> Any:
-    """Return the sample weights that one of several scorers is handed in a search, if any.
+    """Return the sample weights that a search passes to one of several scorers, if any.
 
-    `given` is what scikit-learn routes to all of them. With metadata routing a scorer gets
-    what it asked for, else all that its metric knows of.
+    `given` is routed to all of them by scikit-learn. With metadata routing a scorer gets
+    what it requests; otherwise it gets the weights if its metric takes them.
     """
     if get_config()["enable_metadata_routing"]:
-        asked = get_routing_for_object(scorer).score.requests.get("sample_weight")
-        # A name is that under which they are given; None and False ask for none.
-        return given.get("sample_weight" if asked is True else asked)
+        request = get_routing_for_object(scorer).score.requests.get("sample_weight")
+        # A request is the name of the weights, or True; None and False request none.
+        return given.get("sample_weight" if request is True else request)
     accepts = getattr(scorer, "_accept_sample_weight", None)
     return given.get("sample_weight") if accepts is not None and accepts() else None
 
 
 def scorers_in(scorer: Any) -> list[Any] | None:
-    """Return a search's scorers if all look at predictions only, else None."""
+    """Return a search's scorers if all of them depend on predictions only, else None."""
     if isinstance(scorer, _MultimetricScorer):
         scorers = list(scorer._scorers.values())
         return scorers if all(type(each) is _Scorer for each in scorers) else None
@@ -143,12 +143,12 @@ def scorers_in(scorer: Any) -> list[Any] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldTask:
-    """One candidate on one fold, as scikit-learn's searches hand it to joblib.
+    """One candidate on one fold, as submitted to joblib by scikit-learn's searches.
 
     `X`, `y`, `fit_params` and `score_params` are of all samples; `train` and `test` are
     positions in them, the same objects for all candidates of a call. `candidate` and `fold`
-    are positions in the call. The estimator is unfitted; tasks of scikit-learn's have
-    one each, those that a search makes itself share its own.
+    are positions in the call. The estimator is unfitted; scikit-learn's tasks have one
+    each, and tasks created by sk_tune's searches share one.
     """
 
     estimator: Any
@@ -166,13 +166,13 @@ class FoldTask:
     callback_context: Any = None
 
     def samples(self, rows: Any, estimator: Any = None) -> tuple[Any, Any]:
-        """Return X and y at some positions as scikit-learn hands them to an estimator.
+        """Return X and y at the positions `rows`, as scikit-learn passes them on.
 
         A pairwise estimator gets only the columns of the training samples. `estimator` is
-        the task's own if None.
+        the task's if None.
         """
         estimator = self.estimator if estimator is None else estimator
-        # torch does not index by positions of negative stride.
+        # Torch does not take index arrays of negative stride.
         positions, train = map(np.ascontiguousarray, (rows, self.train))
         X, y = _safe_split(estimator, self.X, self.y, positions, train)
         return X, y
@@ -193,9 +193,9 @@ _FOLD_OPTIONS = frozenset({
 
 
 def fold_task(task: Any) -> FoldTask | None:
-    """Return what a task of joblib does, if it is one of scikit-learn's searches.
+    """Return the content of a joblib task of one of scikit-learn's searches, else None.
 
-    A task for which this is None can only be run.
+    Tasks of other forms can only be run.
     """
     items: Sequence[Any] = getattr(task, "items", ())
     if len(items) != 1:
@@ -224,27 +224,27 @@ def fold_task(task: Any) -> FoldTask | None:
 
 
 def knows_fold_tasks() -> bool:
-    """Return whether ``fold_task`` is to know the tasks of scikit-learn's searches."""
+    """Return whether ``fold_task`` supports this version of scikit-learn's searches."""
     options = inspect.signature(_search._fit_and_score).parameters
     return _FOLD_OPTIONS.issubset(options)
 
 
 @contextmanager
 def fitted_by(task: Any, estimator: Any, X: Any) -> Iterator[None]:
-    """Let a task of a search fit and score another estimator on another X in a block."""
-    before = task.items[0]
-    function, (_, _, y), options = before
+    """Let a search's task fit and score another estimator on another X in a block."""
+    item = task.items[0]
+    function, (_, _, y), options = item
     task.items[0] = (function, (estimator, X, y), options)
     try:
         yield
     finally:
-        task.items[0] = before
+        task.items[0] = item
 
 
 def callbacks_see_fits(task: FoldTask) -> bool:
-    """Return whether callbacks want to be told of the inner steps of a search's fits.
+    """Return whether callbacks observe the inner steps of a search's fits.
 
-    Progress bars of scikit-learn do, and callbacks on what the search fits or a step of it.
+    These are scikit-learn's progress bars, and callbacks on the estimator or its steps.
     """
     if any(isinstance(each, AutoPropagatedCallback) for each in callbacks_of(task)):
         return True
@@ -253,18 +253,18 @@ def callbacks_see_fits(task: FoldTask) -> bool:
 
 
 def callbacks_of(task: FoldTask) -> Sequence[Any]:
-    """Return the callbacks that are told of a task."""
+    """Return the callbacks that observe a task."""
     return getattr(task.callback_context, "_callbacks", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoostedTrees:
-    """The trees with which scikit-learn's fitted histogram gradient boosting predicts.
+    """The trees of scikit-learn's fitted histogram gradient boosting.
 
-    `trees` has for each tree, those of one iteration side by side, its nodes and for each
-    split by categories which of 256 codes go left. `baseline`, of shape (1, n_outputs), is
-    what their sum begins with; `order` are the columns of X as trees count them; `codes`
-    are the values that have a code in each column of categories, by position in that order.
+    `trees` has, for each tree of each iteration, its nodes, and for each categorical split
+    which of 256 codes go left. `baseline`, of shape (1, n_outputs), is added to the trees'
+    sum; `order` is the order of X's columns in the trees; `codes` are the encoded values of
+    each categorical column, by its position in that order.
     """
 
     trees: list[tuple[Any, Any]]
@@ -292,6 +292,6 @@ def boosted_trees(model: Any) -> BoostedTrees:
 
 
 def _bits(words: Any) -> Any:
-    """Return words of 32 bits as truth values, the lowest bit first."""
+    """Return 32-bit words as Booleans, the lowest bit first."""
     octets = np.ascontiguousarray(words, dtype="<u4").view(np.uint8)
     return np.unpackbits(octets, axis=1, bitorder="little").astype(bool).reshape(-1, 256)

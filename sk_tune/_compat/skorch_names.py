@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""skorch: what a net has to be told that it finds out too late."""
+"""skorch: declaration of a net's parts before they are set."""
 
 from typing import ClassVar
 
@@ -10,10 +10,10 @@ __all__ = ["NetOfKnownParts"]
 
 
 class NetOfKnownParts(NeuralNet):  # type: ignore[misc]
-    """A skorch net that knows from the start which parts it will have.
+    """A skorch net with a fixed list of parts.
 
-    skorch finds them out when they are set, which an optimizer that is built at its first
-    use may never be.
+    skorch registers a part when its attribute is set, which may never happen for an
+    optimizer that is built at its first use.
     """
 
     prefixes_: ClassVar[list[str]] = [

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""torch: operators and attributes without documentation, each tried once when imported.
+"""torch: undocumented operators and attributes, each tried once at import.
 
-Where a release has another form of one, documented functions compute the same, slower, and
-a warning says so.  What is None then has no such function: who uses it goes another way.
+If a release changes one of them, documented functions compute the same more slowly, and a
+warning says so.  Operators without such a function are then None, and callers take
+another path.
 """
 
 from collections.abc import Callable
@@ -36,20 +37,20 @@ _HOOKS = (
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Return whether a network has hooks of layers or parameters, which call other code."""
+    """Return whether layers or parameters of a network have hooks."""
     parts = [*module.modules(), *module.parameters()]
     return any(getattr(part, name, None) for part in parts for name in _HOOKS)
 
 
 def _named(operators: Any, name: str, overload: str) -> Any:
-    """Return an operator of torch; None if there is none of that name."""
+    """Return an operator of torch by name; None if it does not exist."""
     return getattr(getattr(operators, name, None), overload, None)
 
 
 def _found(
     name: str, overload: str, instead: Callable[..., Any], *args: Any, **options: Any
 ) -> Callable[..., Any]:
-    """Return an operator of torch if it takes some arguments, else what stands for it."""
+    """Return an operator of torch if it takes the arguments, else `instead`."""
     try:
         operator: Callable[..., Any] = _named(torch.ops.aten, name, overload)
         operator(*args, **options)
@@ -65,15 +66,17 @@ def _found(
 def _convolution_backward(
     dy: Tensor, x: Tensor, weight: Tensor, bias_sizes: list[int], *geometry: Any
 ) -> list[Tensor | None]:
-    """Return the derivatives by the wanted ones of x, weight and bias, by autograd."""
-    *settings, wanted = geometry
+    """Return the requested derivatives of x, weight and bias, by autograd."""
+    *settings, mask = geometry
     with torch.enable_grad():
         inputs = (x, weight, x.new_zeros(bias_sizes))
         leaves: list[Any] = [tensor.detach().requires_grad_() for tensor in inputs]
         y = torch.convolution(*leaves, *settings)
-    asked = [leaf for leaf, is_wanted in zip(leaves, wanted, strict=True) if is_wanted]
-    found = iter(torch.autograd.grad(y, asked, dy))
-    return [next(found) if is_wanted else None for is_wanted in wanted]
+    requested = [
+        leaf for leaf, is_requested in zip(leaves, mask, strict=True) if is_requested
+    ]
+    gradients = iter(torch.autograd.grad(y, requested, dy))
+    return [next(gradients) if is_requested else None for is_requested in mask]
 
 
 _ONE = torch.ones(1, device="cpu")
@@ -105,14 +108,14 @@ convolution_backward = _found(
     "convolution_backward",
     "default",
     _convolution_backward,
-    # One sample: for two torch would start its threads, at import.
+    # One sample, because two would start torch's threads at import.
     *(_KERNELS, _KERNELS, _KERNELS, [1]),
     *([1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True] * 3),
 )
-# These write into memory that is there.
+# These write into existing tensors.
 normalize_into = _named(torch.ops.aten, "native_batch_norm", "out")
 normalize_into_backward = _named(torch.ops.aten, "native_batch_norm_backward", "out")
-# The steps of torch.optim that pass over memory once, where the tensor form needs eight.
+# Optimizer steps with one pass over memory; the tensor form needs eight.
 fused_steps: dict[str, Any] = {
     name: getattr(torch, f"_fused_{name}_", None) for name in ("adam", "adamw")
 }

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Fitted objects of known classes in files, without pickle.
+"""Files of fitted objects of known classes, without pickle.
 
-What a file names is looked up in the tables here: a class or function that is not in them
-is neither written nor read, and nothing is imported under a name from a file.
+Names in a file are looked up in the tables of this module: classes and functions outside
+them are neither written nor read, and a file cannot cause an import of its choice.
 """
 
 import math
@@ -34,8 +34,8 @@ from sk_tune.estimators import (
 )
 from sk_tune.exceptions import warn_user
 
-# Classes and functions by the package that has them, which is imported when a file names
-# one of them: their states are numbers, text, and each other.
+# Classes and functions by package; the package is imported when a file names one of them.
+# Their states consist of numbers, text, and each other.
 _NAMES = {
     "sk_tune.estimators": (
         "CNNClassifier", "CNNRegressor", "MLPClassifier", "MLPRegressor", "NetClassifier",
@@ -71,19 +71,19 @@ Array = npt.NDArray[Any]
 
 
 def is_known(value: Any) -> bool:
-    """Return whether a value is of a class, or is a function, that files may name."""
+    """Return whether files support a value's class, or the value as a function."""
     name = getattr(value, "__name__", type(value).__name__)
     return name in _HOMES and any(_named(name) is kind for kind in (value, type(value)))
 
 
 def _named(name: str) -> Any:
     if name not in _HOMES:
-        raise ValueError(f"Files hold objects of sk_tune's and known ones. Got a {name!r}.")
+        raise ValueError(f"Files hold objects of known classes. Got a {name!r}.")
     return getattr(import_module(_HOMES[name]), name)
 
 
 class Packer:
-    """Turns a fitted object into JSON, and collects its arrays in `tensors`.
+    """Encodes a fitted object as JSON, and collects its arrays in `tensors`.
 
     The training state of networks is packed only `for_training`.
     """
@@ -94,7 +94,7 @@ class Packer:
         self._steps: list[str] = []
 
     def __call__(self, value: Any) -> Any:
-        """Return a value as JSON knows it; raises TypeError, with the step's name."""
+        """Return a value for JSON; raises TypeError that names the step."""
         return encode(value, self._own)
 
     def _own(self, value: Any) -> Any:
@@ -139,7 +139,7 @@ class Packer:
             return {"objects": items, "shape": list(array.shape)}
         if array.dtype not in _NUMBERS:
             return None
-        # The order in memory may decide about the last bits of a product.
+        # Memory order can affect the last bits of a product.
         is_turned = array.flags.f_contiguous and not array.flags.c_contiguous
         name = f"array{len(self.tensors)}"
         ordered = np.array(array.T if is_turned else array, order="C")
@@ -156,20 +156,20 @@ class Packer:
         if not is_known(function) and getattr(np, name, None) is not function:
             raise self._refusal(f"the function {name}, which is code")
         if not is_known(function) and not isinstance(function, np.ufunc):
-            raise self._refusal(f"the function {name}, which is no ufunc of numpy's")
+            raise self._refusal(f"the function {name}, which is not a ufunc of numpy")
         return {"function": name}
 
     def _refusal(self, what: str, remedy: str = _KEEP) -> TypeError:
         step = " > ".join(map(repr, self._steps))
         where = f" in the step {step}" if step else ""
         return TypeError(
-            "save takes networks of sk_tune, TablePreparer, and those transformers of "
+            "save takes networks of sk_tune, TablePreparer, and transformers of "
             f"scikit-learn that hold numbers and text only. Got {what}{where}. {remedy}"
         )
 
 
 class Unpacker:
-    """Turns what a `Packer` made back into objects; `module` is that of users' networks."""
+    """Decodes the output of a `Packer`; `module` is the module of users' networks."""
 
     def __init__(self, tensors: dict[str, Tensor], module: Any) -> None:
         self._module = module
@@ -181,7 +181,7 @@ class Unpacker:
         self._arrays: dict[str, Array] = {}
 
     def __call__(self, packed: Any) -> Any:
-        """Return the value; raises exceptions of any kind if it was not packed so."""
+        """Return the value; raises exceptions of any kind for foreign input."""
         return decode(packed, self._own)
 
     def _own(self, packed: dict[str, Any]) -> Any:
@@ -203,14 +203,14 @@ class Unpacker:
         return _function_named(packed["function"])
 
     def _array(self, name: str) -> Array:
-        # A copy, which does not need the file.
+        # A copy that is independent of the file.
         if name not in self._arrays:
             self._arrays[name] = self._tensors[name].numpy().copy()
         return self._arrays[name]
 
     def _objects(self, items: list[Any], shape: list[int]) -> Array:
         if math.prod(shape) != len(items):
-            raise ValueError(f"{len(items)} values are no array of shape {shape}.")
+            raise ValueError(f"{len(items)} values do not fit an array of shape {shape}.")
         array = np.empty(len(items), dtype=object)
         for place, item in enumerate(items):
             array[place] = self(item)
@@ -238,8 +238,8 @@ def _state_of(value: Any) -> dict[str, Any]:
     if isinstance(value, tuple):
         return value._asdict()  # type: ignore[attr-defined, no-any-return]
     state = vars(value) if isinstance(value, BaseEstimator) else value.__getstate__()
-    # The files of networks hold no state of generators either, and a cache folder is the
-    # user's.
+    # Random generators are not saved, as in the files of networks, and a cache folder
+    # belongs to the user.
     random = (np.random.RandomState, np.random.Generator)
     return {
         name: None if name == "memory" or isinstance(part, random) else part
@@ -252,7 +252,7 @@ def _remedy(value: Any) -> str:
     if isinstance(getattr(value, "best_estimator_", None), BaseEstimator):
         return "Save its best_estimator_."
     if hasattr(value, "estimators_"):
-        return "Save what sk_tune.ensemble.collapse makes of it."
+        return "Save the result of sk_tune.ensemble.collapse."
     return _KEEP
 
 
@@ -272,7 +272,7 @@ def _type_named(name: str) -> type:
 def _function_named(name: str) -> Any:
     function = _named(name) if name in _HOMES else getattr(np, name)
     if name not in _HOMES and not isinstance(function, np.ufunc):
-        raise ValueError(f"Files hold functions of numpy's and sk_tune's. Got {name!r}.")
+        raise ValueError(f"Files hold functions of numpy and sk_tune. Got {name!r}.")
     return function
 
 
@@ -282,18 +282,18 @@ def save(estimator: Any, path: str | PathLike[str], *, overwrite: bool = True) -
     Parameters
     ----------
     estimator : estimator
-        A network of sk_tune's; what ``collapse`` returns; or a pipeline of sk_tune's
-        ``TablePreparer``, scikit-learn's scalers, imputers and encoders,
-        ``ColumnTransformer`` and the like, with a network at its end.
+        A network of sk_tune, the result of ``collapse``, or a pipeline of ``TablePreparer``
+        and scikit-learn's scalers, imputers, encoders, ``ColumnTransformer`` and the like
+        that ends in a network.
     path : str or path-like
-        File to write, in the format safetensors.  It is replaced as a whole or not at all.
+        Safetensors file to write.  It is replaced completely or not at all.
     overwrite : bool, default=True
-        Whether a file that exists may be replaced.
+        Whether to replace an existing file.
 
     Raises
     ------
     TypeError
-        If a part is anything else, such as a function of your own.  The message names it
+        If a part is not supported, such as a function of your own.  The message names it
         and its step.
     FileExistsError
         If the file exists and `overwrite` is False.
@@ -305,8 +305,8 @@ def save(estimator: Any, path: str | PathLike[str], *, overwrite: bool = True) -
 
     Notes
     -----
-    Numbers are tensors, everything else is JSON.  Callbacks and the code of a user's module
-    are not in the file.
+    Arrays are saved as tensors, everything else as JSON.  Callbacks and the code of a
+    user's module are not saved.
 
     Examples
     --------
@@ -334,7 +334,7 @@ def save(estimator: Any, path: str | PathLike[str], *, overwrite: bool = True) -
 
 
 def load(path: str | PathLike[str], *, module: Any = None) -> Any:
-    """Return the estimator that ``save`` wrote; nothing in the file is executed.
+    """Return the estimator saved by ``save``, without executing code from the file.
 
     Parameters
     ----------
@@ -346,12 +346,12 @@ def load(path: str | PathLike[str], *, module: Any = None) -> Any:
     Returns
     -------
     estimator
-        Fitted; it predicts what the one that was saved did.
+        Fitted; its predictions equal those of the saved estimator.
 
     Raises
     ------
     ValueError
-        If the file is damaged, foreign or newer than this version.
+        If the file is damaged, foreign or of a newer version.
 
     Warns
     -----
@@ -377,8 +377,8 @@ def load(path: str | PathLike[str], *, module: Any = None) -> Any:
 
 
 def is_savable(estimator: Any) -> bool:
-    """Return whether :func:`save` takes a fitted estimator."""
-    with warnings.catch_warnings(action="ignore"):  # What is left out.
+    """Return whether :func:`save` supports a fitted estimator."""
+    with warnings.catch_warnings(action="ignore"):  # Warnings of omitted parts.
         try:
             Packer(for_training=False)(estimator)
         except TypeError:
@@ -389,7 +389,7 @@ def is_savable(estimator: Any) -> bool:
 def save_object(
     value: Any, path: str | PathLike[str], *, overwrite: bool, for_training: bool
 ) -> None:
-    """Write an object of a known class, its networks with their training if wanted."""
+    """Write an object of a known class; `for_training` includes networks' training."""
     packer = Packer(for_training=for_training)
     description = packer(value)
     write_file(
@@ -403,19 +403,19 @@ def save_object(
 def load_object(
     path: str | PathLike[str], *, module: Any = None, name: str | None = None
 ) -> Any:
-    """Return what is in a file, which must be of the class of that `name` if given."""
+    """Return the object in a file; ValueError unless it is of class `name`, if given."""
 
     def unpack(tensors: dict[str, Tensor], description: dict[str, Any]) -> Any:
         version = description.get("scikit-learn", sklearn.__version__)
         if "state" not in description:
-            # A network alone has the file for itself.
+            # A network by itself is not packed as an object.
             tensors = {f"alone.{name}": tensor for name, tensor in tensors.items()}
         value = Unpacker(tensors, module)({"at": "alone", **description})
         if version != sklearn.__version__:
             warn_user(
                 f"{path} was saved with scikit-learn {version}. This is "
-                f"{sklearn.__version__}, whose transformers may do something else: compare "
-                "predictions with known ones, or fit again."
+                f"{sklearn.__version__}, whose transformers may differ: compare "
+                "predictions with earlier results, or fit again."
             )
         return value
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Rungs and brackets, counted in integers, and learning-rate schedules."""
+"""Rungs and brackets in integer arithmetic, and learning-rate schedules."""
 
 from sk_tune.schedule._learning_rates import LR_SCHEDULES, learning_rate_factor
 from sk_tune.schedule._rungs import (

@@ -13,10 +13,10 @@ _LAST = _FIRST / 1e4
 
 
 def learning_rate_factor(schedule: str, progress: float) -> float:
-    """Return what the learning rate is multiplied with, between 0 and 1.
+    """Return the factor of the learning rate, between 0 and 1.
 
-    `progress` are the steps done as a share of all steps of ``max_epochs``; beyond 1 the
-    value of 1 holds.
+    `progress` is the number of steps done as a share of the steps of ``max_epochs``; above
+    1 it counts as 1.
 
     >>> [learning_rate_factor("step", p) for p in (0.0, 0.5)]
     [1.0, 0.1]

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Rungs of successive halving [1]_, brackets of Hyperband, and rungs nobody waits for.
+"""Successive halving [1]_, Hyperband, and asynchronous successive halving.
 
 Notation of Hyperband, as in Li et al. [2]_: R is ``max_resources``, eta ``factor``, s the
-number of times a bracket drops candidates and s_max the largest s.  Of asynchronous
-halving, as in Li et al. [3]_, Algorithm 2: of a rung with n results the best floor(n / eta)
-may be promoted.  Resources are whole epochs or samples.
+number of reductions of a bracket and s_max the largest s.  Asynchronous halving is
+Algorithm 2 of Li et al. [3]_: of a rung with n results the best floor(n / eta) may be
+promoted.  Resources are whole epochs or samples.
 
 References
 ----------
@@ -28,29 +28,29 @@ from sk_tune._text import text_table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """One round of successive halving: candidates, and what each was given when it ends."""
+    """A rung of successive halving: candidates, and total resources of each at its end."""
 
     n_candidates: int
     n_resources: int
 
 
 def new_resources(rungs: Sequence[Rung], *, goes_on: bool = True) -> list[int]:
-    """Return what each rung trains: what it grants beyond the rung before.
+    """Return the resources trained in each rung beyond those of the previous rung.
 
-    A rung that grants no more than that begins anew, as all do unless `goes_on`.
+    Candidates start from scratch if resources do not increase or without `goes_on`.
     """
     granted = [rung.n_resources for rung in rungs]
-    before = [0, *(a if goes_on and a < b else 0 for a, b in pairwise(granted))]
-    return [b - a for a, b in zip(before, granted, strict=True)]
+    initial = [0, *(a if goes_on and a < b else 0 for a, b in pairwise(granted))]
+    return [b - a for a, b in zip(initial, granted, strict=True)]
 
 
 def with_candidates(
     rungs: Sequence[Rung], n_candidates: int, promoted: Callable[[int], int]
 ) -> list[Rung]:
-    """Return rungs that `n_candidates` enter, each promoting ``promoted(n)``, at least one.
+    """Return rungs for `n_candidates`, each promoting ``promoted(n)``, at least one.
 
-    A bracket with all of its candidates is unchanged.  With fewer, a candidate that is left
-    alone is promoted to the last rung at once.
+    A bracket with all of its candidates is unchanged.  With fewer candidates, a single
+    remaining candidate is promoted to the last rung at once.
 
     >>> rungs = with_candidates(hyperband_brackets(1, 81)[0].rungs, 14, lambda n: n // 3)
     >>> [(rung.n_candidates, rung.n_resources) for rung in rungs]
@@ -58,11 +58,11 @@ def with_candidates(
     """
     if n_candidates >= rungs[0].n_candidates:
         return list(rungs)
-    first, *others = rungs
+    first, *later = rungs
     shaped = [Rung(n_candidates=n_candidates, n_resources=first.n_resources)]
-    for rung in others:
+    for rung in later:
         n_candidates = max(1, promoted(n_candidates))
-        if n_candidates > 1 or rung is others[-1]:
+        if n_candidates > 1 or rung is later[-1]:
             n_resources = rung.n_resources
             shaped.append(Rung(n_candidates=n_candidates, n_resources=n_resources))
     return shaped
@@ -73,7 +73,7 @@ def n_reductions(ratio: int, factor: float) -> int:
 
     `ratio` is at least 1, `factor` more than 1.
     """
-    # Counted, not computed: math.log(243, 3) is 4.999..., whose floor loses a rung.
+    # Counted, because math.log(243, 3) is 4.999..., whose floor loses a rung.
     k = 0
     while factor ** (k + 1) <= ratio:
         k += 1
@@ -82,11 +82,11 @@ def n_reductions(ratio: int, factor: float) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HalvingPlan:
-    """The rungs of a halving search; the names are those of scikit-learn's attributes.
+    """The rungs of a halving search, with scikit-learn's attribute names.
 
     Fewer than ``factor`` candidates are left after `n_required_iterations` rungs;
-    `n_possible_iterations` fit between `min_resources` and `max_resources`; the last rung
-    would promote `n_remaining_candidates`.
+    `n_possible_iterations` rungs fit between `min_resources` and `max_resources`; the last
+    rung would promote `n_remaining_candidates`.
     """
 
     n_required_iterations: int
@@ -110,15 +110,14 @@ def halving_plan(
     """Return the rungs of a halving search, at least one.
 
     The first rung grants `min_resources`: a number, `smallest_resources`, or with "exhaust"
-    as much more as lets the last rung come close to `max_resources`, which no rung exceeds.
-    One candidate in `factor` is promoted. With `aggressive_elimination` the first rung is
-    repeated until the candidates that are left suit the resources that are left. Raises
-    ValueError unless ``n_candidates >= 1``, ``factor > 1`` and ``1 <= min <=
-    max_resources``.
+    the largest number with which the last rung does not exceed `max_resources`. One
+    candidate in `factor` is promoted. With `aggressive_elimination` the first rung is
+    repeated until the remaining candidates suit the remaining resources. Raises ValueError
+    unless ``n_candidates >= 1``, ``factor > 1`` and ``1 <= min <= max_resources``.
 
-    scikit-learn takes the floor of a floating-point logarithm, which is one too low for
-    some exact powers, 243 with a factor of 3 among them, and so never gives 243 candidates
-    the last rung. Rungs are counted here; all other numbers are scikit-learn's.
+    scikit-learn takes the floor of a floating-point logarithm, which is too low by one for
+    some exact powers, such as 243 with a factor of 3, and so loses the last rung. Here
+    rungs are counted in integers; all other numbers are scikit-learn's.
 
     >>> plan = halving_plan(60, min_resources=20, max_resources=180)
     >>> [(rung.n_candidates, rung.n_resources) for rung in plan.rungs]
@@ -141,7 +140,7 @@ def halving_plan(
             f"max_resources. Got min_resources={smallest} and {max_resources=} instead."
         )
     if factor == int(factor):
-        factor = int(factor)  # So that its powers are exact.
+        factor = int(factor)  # Powers of an int are exact.
 
     n_required = 1 + n_reductions(n_candidates, factor)
     if min_resources == "exhaust":
@@ -167,7 +166,7 @@ def halving_plan(
 
 
 def n_promoted(n_candidates: int, factor: float) -> int:
-    """Return how many candidates of a rung go on: one in `factor`, and one more for a rest.
+    """Return the number of promoted candidates, n_candidates / factor rounded up.
 
     >>> n_promoted(20, 3)
     7
@@ -177,7 +176,7 @@ def n_promoted(n_candidates: int, factor: float) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bracket:
-    """One run of successive halving, which drops candidates `index` (s) times."""
+    """One run of successive halving, with `index` (s) reductions."""
 
     index: int
     rungs: tuple[Rung, ...]
@@ -192,16 +191,16 @@ def hyperband_brackets(
 ) -> tuple[Bracket, ...]:
     """Return the ``s_max + 1`` brackets of one Hyperband pass, the most aggressive first.
 
-    The first rung of the first bracket grants `min_resources`, or a little more where
-    `max_resources` is no multiple of them by a power of `factor`; the last rung of every
+    The first rung of the first bracket grants `min_resources`, or slightly more if
+    `max_resources` is not a multiple of it by a power of `factor`; the last rung of every
     bracket grants `max_resources`. Raises ValueError unless ``1 <= min_resources <=
     max_resources`` and ``factor >= 2``.
 
-    A bracket starts with ``n = ceil((s_max + 1) / (s + 1) * eta**s)`` candidates, as
-    Algorithm 1 of the paper says; its Table 1 rounds down before it multiplies, and so has
-    81, 27, 9, 6 and 5 candidates for R = 81, eta = 3 where the algorithm has 81, 34, 15, 8
-    and 5. Resources are counted from the end, ``floor(R / eta**(s - i))`` in rung i, so
-    that no rung rounds what another has rounded.
+    A bracket starts with ``n = ceil((s_max + 1) / (s + 1) * eta**s)`` candidates, as in
+    Algorithm 1 of the paper. Table 1 of the paper rounds down before it multiplies, and has
+    81, 27, 9, 6 and 5 candidates for R = 81, eta = 3 instead of the algorithm's 81, 34, 15,
+    8 and 5. Resources are ``floor(R / eta**(s - i))`` in rung i, so that rounding does not
+    accumulate.
 
     >>> for bracket in hyperband_brackets(1, 9):
     ...     print(bracket.index, [(r.n_candidates, r.n_resources) for r in bracket.rungs])
@@ -238,23 +237,22 @@ def hyperband_brackets(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungJob:
-    """A candidate, counted from 0 as they start, that is to be trained up to a rung."""
+    """Training of a candidate, numbered from 0 in order of start, up to a rung."""
 
     candidate: int
     rung: int
 
 
 class AsynchronousBracket:
-    """A run of asynchronous halving, as far as it has come.
+    """The state of a run of asynchronous halving.
 
-    The first rung starts all of its candidates; at least so many come to each of the others
-    as synchronous halving would train there, unless too many fail. One in `factor` is
-    promoted.
+    The first rung starts all of its candidates. Each later rung gets at least as many
+    candidates as in synchronous halving, unless too many fail. One in `factor` is promoted.
 
-    A rung promotes whoever is among the best ``floor(n / factor)`` of the n results that it
-    has so far, and so now and then one that is not among the best in the end. The paper's
-    rung has no end. Here candidates are finite: when a rung has all results that it will
-    ever have, it promotes as many as the synchronous rung, if it has not yet.
+    A rung promotes the best ``floor(n / factor)`` of its n results so far, and thus
+    sometimes a candidate that is not among the best in the end. In the paper, rungs get
+    results without end. Here candidates are finite: once a rung has all of its results, it
+    promotes up to the number of the synchronous rung.
 
     >>> rungs = [Rung(n_candidates=4, n_resources=1), Rung(n_candidates=2, n_resources=2)]
     >>> bracket = AsynchronousBracket(rungs, factor=2)
@@ -270,11 +268,9 @@ class AsynchronousBracket:
         self.rungs = tuple(rungs)
         self._factor = factor
         self._n_first, self._n_started = rungs[0].n_candidates, 0
-        # Whether a rung promotes one candidate in all.
+        # Whether each rung promotes only one candidate.
         self._promotes_one = False
-        # Whether the best candidate of each rung is the only one to be promoted.
-        self._promotes_one = False
-        # Candidates with their scores, and those promoted, by rung.
+        # For each rung: candidates with scores, and promoted candidates.
         self._scores: list[list[tuple[int, float]]] = [[] for _ in rungs]
         self._promoted: list[set[int]] = [set() for _ in rungs]
 
@@ -284,10 +280,10 @@ class AsynchronousBracket:
         return self._n_first - self._n_started
 
     def next_job(self) -> RungJob | None:
-        """Return what a free worker is to train now; None until a result arrives.
+        """Return the next job for a free worker; None until a result arrives.
 
-        It is the best candidate that may be promoted, on the highest rung that has one,
-        else a new candidate.
+        It is the best promotable candidate of the highest rung that has any, else a new
+        candidate.
         """
         for rung in range(len(self.rungs) - 2, -1, -1):
             candidate = next(self._promotable(rung), None)
@@ -296,14 +292,14 @@ class AsynchronousBracket:
         return RungJob(candidate=self._n_started, rung=0) if self.n_new else None
 
     def start(self, job: RungJob) -> None:
-        """Take note that the job of :meth:`next_job` is given to a worker."""
+        """Record that the job from :meth:`next_job` is submitted to a worker."""
         if job.rung == 0:
             self._n_started += 1
         else:
             self._promoted[job.rung - 1].add(job.candidate)
 
     def end(self, job: RungJob, score: float) -> None:
-        """Take note of the result of a job; greater is better, NaN if it failed."""
+        """Record the result of a job; greater is better, NaN if it failed."""
         self._scores[job.rung].append((job.candidate, score))
 
     def start_no_more(self) -> None:
@@ -311,9 +307,9 @@ class AsynchronousBracket:
         self._n_first = self._n_started
 
     def shrink(self, *, to_best: bool = False) -> None:
-        """Start no new candidates, and promote as few as a bracket of the started ones.
+        """Start no new candidates, and promote only as for a bracket of the started ones.
 
-        With `to_best` each rung promotes one candidate in all.
+        With `to_best` each rung promotes only one candidate.
         """
         self.start_no_more()
         n, self._promotes_one = 1 if to_best else self._n_started, to_best
@@ -325,25 +321,25 @@ class AsynchronousBracket:
 
     @property
     def top(self) -> int:
-        """The highest rung to which a candidate was sent, -1 if none was started."""
+        """The highest rung with a submitted candidate, -1 if none was started."""
         return sum(map(bool, self._promoted)) if self._n_started else -1
 
     def resources_of_waiting(self) -> list[int]:
-        """Return the resources of the candidates that may yet be promoted."""
+        """Return the resources of the candidates that may still be promoted."""
         waiting = self.waiting()
         last = {c: i for i, pairs in enumerate(self._scores) for c, _ in pairs}
         return [self.rungs[i].n_resources for c, i in last.items() if c in waiting]
 
     def waiting(self) -> frozenset[int]:
-        """Return candidates with a result that may yet be promoted.
+        """Return candidates with a result that may still be promoted.
 
-        Those that are too many by now are not among them: a result that arrives moves
-        nobody up.
+        Candidates below the rung's limit are excluded: further results only lower their
+        rank.
         """
         return frozenset(
             candidate
             for rung, above in enumerate(self.rungs[1:])
-            # No rung has more results in the end than the first.
+            # No rung gets more results than the first rung.
             for candidate in self._best(
                 rung, max(int(self._n_first // self._factor), above.n_candidates)
             )
@@ -351,24 +347,22 @@ class AsynchronousBracket:
         )
 
     def _best(self, rung: int, n: int) -> list[int]:
-        """Return the best `n` with a score, best first; ties go to the earlier one."""
+        """Return the best `n` scored candidates, best first; ties by order of arrival."""
         usable = [pair for pair in self._scores[rung] if not math.isnan(pair[1])]
         return [candidate for candidate, _ in sorted(usable, key=lambda p: -p[1])[:n]]
 
     def _promotable(self, rung: int) -> Iterator[int]:
-        """Yield who may be promoted from a rung and was not, the best one first."""
-        if self._promotes_one and self._promoted[rung]:
-            return iter(())
+        """Yield candidates of a rung that may be promoted now, the best one first."""
         if self._promotes_one and self._promoted[rung]:
             return iter(())
         n = int(len(self._scores[rung]) // self._factor)
         if self._is_complete(rung):
-            # No later result can make room for those that rounding down leaves out.
+            # Without further results, rounding down would leave candidates out.
             n = max(n, self.rungs[rung + 1].n_candidates)
         return (c for c in self._best(rung, n) if c not in self._promoted[rung])
 
     def _is_complete(self, rung: int) -> bool:
-        """Return whether all results that a rung will ever have are there."""
+        """Return whether a rung has all of its results."""
         n_arrived = len(self._scores[rung])
         if rung == 0:
             return n_arrived == self._n_started == self._n_first

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The parts of a training step: seeds, batch order, losses, penalties, schedules.
 
-Torch and numpy only.  Every engine trains with these parts, so that all of them agree.
+They depend on torch and numpy only.  Every engine uses them, so that results agree.
 """
 
 from sk_tune.training._batches import (

@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Mini-batches as slices of tensors that are already on their device.
 
-A ``DataLoader`` collates sample by sample, which takes most of the time of a small
-network's step.  Here a block of samples is gathered at once in the epoch's order, and
-batches are views of it.
+A ``DataLoader`` collates sample by sample, which takes most of a small network's step.
+Here a block of samples is gathered at once in the epoch's order; batches are views of it.
 """
 
 import hashlib
@@ -20,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-# Because torch's default generator belongs to the process, threads that borrow it, or put
-# it back to an earlier state, take turns.
+# Torch's default generator belongs to the process, so threads that seed and restore it
+# take turns.
 RNG_LOCK = threading.RLock()
 
 
@@ -52,12 +51,12 @@ def derive_seed(seed: int, stream: Stream, counter: int = 0) -> int:
 
 @contextmanager
 def forked_rng(seed: int | bytes, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Run a block with torch's global generators seeded, then put them back.
+    """Run a block with torch's global generators seeded, and restore them afterwards.
 
     For code that can only draw from them: torch's weight initialisation, a user's
-    ``nn.Dropout``. Blocks of several threads run one after the other. The seed is below
-    2**63, or a state of torch's generator; a CUDA device has its generator seeded and
-    restored too.
+    ``nn.Dropout``. Blocks of several threads take turns. `seed` is below
+    2**63, or a state of torch's generator. The generator of a CUDA device is seeded and
+    restored, too.
     """
     device = torch.device(device)
     cuda = [device] if device.type == "cuda" else []
@@ -74,16 +73,16 @@ def forked_rng(seed: int | bytes, device: torch.device | str = "cpu") -> Iterato
 
 
 def seed_of_state(state: bytes) -> int:
-    """Return a seed in [0, 2**63) that tells states of the CPU's generator apart."""
+    """Return a seed in [0, 2**63) that identifies a state of the CPU's generator."""
     return int.from_bytes(hashlib.sha256(state).digest()[:8], "big") >> 1
 
 
-# A dense copy of so many bytes is made once and trains faster; a larger one is never made.
+# Sparse tables up to this dense size are converted, because dense tables train faster.
 _MOST_DENSE_BYTES = 2**26
 
 
 class SparseRows:
-    """A sparse table (N, D) that gives dense tensors of some of its rows."""
+    """A sparse table (N, D) that returns selected rows as dense tensors."""
 
     def __init__(self, matrix: Any, device: torch.device) -> None:
         self.matrix = matrix
@@ -91,7 +90,7 @@ class SparseRows:
         self.shape = torch.Size(matrix.shape)
         self.ndim = 2
         self.nbytes = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
-        # Makes tensors of the same type, at the same place.
+        # A template for tensors of the same type and device.
         self._like = torch.from_numpy(matrix.data[:0]).to(device)
         self.dtype = self._like.dtype
 
@@ -100,25 +99,25 @@ class SparseRows:
 
     def __getitem__(self, index: Any) -> Tensor:
         rows = self.matrix[_for_scipy(index)]
-        # One row of an array of scipy has one axis, of a matrix two.
+        # One row of a sparse array has one axis, of a sparse matrix two.
         dense = rows.toarray().reshape(-1, self.shape[1])
-        found = torch.from_numpy(np.ascontiguousarray(dense)).to(self.device)
-        return found[0] if isinstance(index, int) else found
+        tensor = torch.from_numpy(np.ascontiguousarray(dense)).to(self.device)
+        return tensor[0] if isinstance(index, int) else tensor
 
     def taken(self, index: Any) -> "SparseRows":
-        """Return some rows, which stay sparse."""
+        """Return selected rows as a sparse table."""
         return SparseRows(self.matrix[_for_scipy(index)], self.device)
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
-        """Return some rows as ``Tensor.index_select`` does; `dim` is 0."""
+        """Return selected rows as ``Tensor.index_select`` does; `dim` is 0."""
         return self[index]
 
     def is_contiguous(self) -> bool:
-        """Return False: there is no memory in which one row follows the other."""
+        """Return False, because rows are not stored in one block."""
         return False
 
     def element_size(self) -> int:
-        """Return the bytes of a number."""
+        """Return the number of bytes of a value."""
         return self._like.element_size()
 
     def __getattr__(self, name: str) -> Any:
@@ -128,7 +127,7 @@ class SparseRows:
 
 
 def rows_as_tensor(matrix: Any, dtype: str, device: str | torch.device) -> Any:
-    """Return a CSR table (N, D) as a tensor, or as rows that stay sparse if it is large."""
+    """Return a CSR table (N, D) as a tensor, or as SparseRows if it is large."""
     table = matrix.astype(dtype, copy=False)
     if table.dtype.itemsize * table.shape[0] * table.shape[1] <= _MOST_DENSE_BYTES:
         return torch.from_numpy(table.toarray(order="C")).to(device)
@@ -139,18 +138,18 @@ def _for_scipy(index: Any) -> Any:
     return index.cpu().numpy() if isinstance(index, Tensor) else index
 
 
-# Batches gathered at once: few Python steps, and a bounded copy where the data are large.
+# Batches gathered at once: few Python steps, and a bounded copy of large data.
 _BATCHES_PER_BLOCK = 32
-# Bytes of sparse samples that are made dense at a time for predictions: more are not
-# faster.
+# Bytes of dense blocks that sparse samples are converted to for predictions; larger blocks
+# are not faster.
 _DENSE_BYTES = 2**24
 
 
 class TensorSet(Dataset[Any]):
-    """Samples to train or to score on, with encoded targets and weights of the loss.
+    """Samples for training or scoring, with encoded targets and weights of the loss.
 
-    `index` says which of the N samples the set consists of, all if None, so that sets which
-    share X can differ in their samples.
+    `index` selects the samples of the set, all if None, so that sets with different samples
+    share X.
     """
 
     def __init__(
@@ -164,7 +163,7 @@ class TensorSet(Dataset[Any]):
         self.y = y
         self.sample_weight = sample_weight
         self.index = index
-        # A fleet asks for it several times an epoch, a tensor takes time to tell.
+        # Cached, because fleets read it several times an epoch and len(tensor) is slow.
         self._n_samples = len(X if index is None else index)
 
     def __len__(self) -> int:
@@ -183,7 +182,7 @@ class TensorSet(Dataset[Any]):
         return TensorSet(take(self.index), *self.taken_targets())
 
     def taken_targets(self) -> tuple[Tensor | None, Tensor | None]:
-        """Return targets and weights of the same samples, without those of others."""
+        """Return targets and weights of the set's samples only."""
         y, weight = (
             c if c is None or self.index is None else c[self.index]
             for c in self.columns[1:]
@@ -192,18 +191,18 @@ class TensorSet(Dataset[Any]):
 
     @property
     def columns(self) -> tuple[Tensor | None, ...]:
-        """X, y and sample_weight, None where not given."""
+        """X, y and sample_weight; None if missing."""
         return self.X, self.y, self.sample_weight
 
 
 class TensorBatches:
-    """The batches of one epoch; fits skorch's ``iterator_train`` and ``iterator_valid``.
+    """The batches of one epoch; suits skorch's ``iterator_train`` and ``iterator_valid``.
 
-    The order of an epoch depends on the seed, the epoch's number and the number of samples,
-    and on nothing else; without a seed samples keep their order. A last batch of one sample
-    joins the batch before it, because batch normalisation cannot train on one. `dataset` is
-    anything with tensors or arrays ``X`` and ``y``. With `copy`, batches of unshuffled
-    samples are copies, for modules that may work in place; shuffled batches always are.
+    The order of an epoch depends only on the seed, the epoch's number and the number of
+    samples; without a seed samples are not shuffled. A last batch of one sample joins the
+    previous batch, because batch normalisation cannot train on one sample. `dataset` has
+    tensors or arrays ``X`` and ``y``. With `copy`, batches of unshuffled samples are
+    copies, for modules that may work in place; shuffled batches always are.
     """
 
     def __init__(
@@ -224,7 +223,7 @@ class TensorBatches:
         self.batch_size = batch_size
         X = self.columns[0]
         if isinstance(X, SparseRows) and seed is None:
-            # The size of a batch that nothing is learnt from is free.
+            # The batch size does not affect predictions.
             per_row = X.element_size() * X.shape[1]
             self.batch_size = max(1, min(batch_size, _DENSE_BYTES // per_row))
         self.seed = seed
@@ -241,7 +240,7 @@ class TensorBatches:
             order = batch_order(self.n_rows, self.seed, self.epoch)
             order = order if self.columns[0] is None else order.to(self.columns[0].device)
         start = 0
-        # No more than one batch of sparse samples is made dense at a time.
+        # At most one batch of sparse samples is dense at a time.
         n_block = 1 if isinstance(self.columns[0], SparseRows) else _BATCHES_PER_BLOCK
         for first in range(0, len(sizes), n_block):
             block_sizes = sizes[first : first + n_block]
@@ -265,21 +264,21 @@ class TensorBatches:
 def batch_sizes(n_rows: int, batch_size: int, *, shuffled: bool) -> list[int]:
     """Return the number of samples of each batch of an epoch.
 
-    A lone last one joins if shuffled.
+    A single last sample joins the previous batch if shuffled.
 
     >>> batch_sizes(9, 4, shuffled=True), batch_sizes(9, 4, shuffled=False)
     ([4, 5], [4, 4, 1])
     """
-    full, rest = divmod(n_rows, batch_size)
+    full, remainder = divmod(n_rows, batch_size)
     sizes = [batch_size] * full
-    if rest == 1 and full > 0 and shuffled:
+    if remainder == 1 and full > 0 and shuffled:
         sizes[-1] += 1
-    elif rest:
-        sizes.append(rest)
+    elif remainder:
+        sizes.append(remainder)
     return sizes
 
 
-# Networks of a fleet with the same seed ask for an epoch one after the other.
+# Networks of a fleet with the same seed request an epoch in succession.
 @lru_cache(maxsize=1)
 def batch_order(n_rows: int, seed: int, epoch: int) -> Tensor:
     """Return a permutation of the samples in one epoch, from 0, on the CPU."""
@@ -289,7 +288,7 @@ def batch_order(n_rows: int, seed: int, epoch: int) -> Tensor:
 
 
 def _pack(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any]:
-    """Return a batch as skorch has it: two items, the second what the loss takes."""
+    """Return a batch in skorch's form: inputs, and the arguments of the loss."""
     if y is None:
         return X, 0
     return X, y if sample_weight is None else (y, sample_weight)

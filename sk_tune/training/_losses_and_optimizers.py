@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Losses and optimizers of one network, scores of many, and messages of a divergence."""
+"""Losses, optimizers, scores by network, and messages about diverged trainings."""
 
 from collections.abc import Callable, Iterable
 
@@ -13,7 +13,7 @@ from sk_tune._processes import import_for_optimizers
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy in nats a sample; training spreads the smoothing over all classes."""
+    """Cross-entropy in nats per sample, with label smoothing in training."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class CrossEntropy(nn.Module):
 
 
 class BinaryCrossEntropy(nn.Module):
-    """Cross-entropy in nats a label; training moves targets to 1/2 by the smoothing."""
+    """Cross-entropy in nats per label; smoothing moves targets towards 1/2 in training."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class BinaryCrossEntropy(nn.Module):
 
 
 class _RegressionLoss(nn.Module):
-    """A function of predictions and targets of torch's, as a weighted mean."""
+    """An elementwise loss of torch as a weighted mean."""
 
     function: Callable[..., Tensor]
 
@@ -98,10 +98,10 @@ def _weighted_mean(losses: Tensor, sample_weight: Tensor | None) -> Tensor:
 def accuracy_by_network(
     y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
 ) -> Tensor:
-    """Return for each network, (K,), the weighted share of samples that it predicts right.
+    """Return the weighted accuracy of each network, (K,).
 
     `y_pred` (K, N, C) are class scores for class indices (K, N), or log-odds of labels (K,
-    N, C), of which a sample counts when all are right.
+    N, C); a sample counts as correct if all its labels are.
     """
     if y_true.ndim == 2:
         right = y_pred.argmax(dim=2) == y_true
@@ -113,9 +113,9 @@ def accuracy_by_network(
 def r2_by_network(
     y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
 ) -> Tensor:
-    """Return the coefficient of determination, over outputs, of each network, (K,).
+    """Return the mean coefficient of determination over outputs of each network, (K,).
 
-    A constant output counts 1 if it is predicted exactly, else 0, as in
+    A constant target scores 1 if it is predicted exactly, else 0, as in
     ``sklearn.metrics.r2_score``.
     """
     mean = _mean_over_samples(y_true, sample_weight).unsqueeze(1)
@@ -127,7 +127,7 @@ def r2_by_network(
 
 
 def usual_score(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None) -> Tensor:
-    """Return accuracy for class indices, R^2 for targets like the outputs, else NaN."""
+    """Return accuracy for class indices, R^2 for targets shaped as outputs, else NaN."""
     if not y_true.is_floating_point() and y_true.ndim == 2 and y_pred.ndim == 3:
         return accuracy_by_network(y_pred, y_true, sample_weight)
     if y_true.shape == y_pred.shape and y_true.ndim == 3:
@@ -143,7 +143,7 @@ def _mean_over_samples(values: Tensor, sample_weight: Tensor | None) -> Tensor:
 
 
 def loss_message(prefix: str, loss: float, epoch: int, learning_rate: float) -> str:
-    """Return what to do about a "train" or "valid" loss that is not finite."""
+    """Return the message for a "train" or "valid" loss that is not finite."""
     return (
         f"The {prefix} loss became {loss} at epoch {epoch} with learning_rate="
         f"{learning_rate:g}. Lower learning_rate, set gradient_clip, or scale the features."
@@ -151,7 +151,7 @@ def loss_message(prefix: str, loss: float, epoch: int, learning_rate: float) -> 
 
 
 def weights_message(name: str, epoch: int, learning_rate: float) -> str:
-    """Return what went wrong and what to do, for a parameter that is not finite."""
+    """Return the message for a parameter that is not finite."""
     return (
         f"The weights {name!r} are not finite after epoch {epoch} with learning_rate="
         f"{learning_rate:g}. Lower learning_rate, or set gradient_clip."
@@ -160,8 +160,8 @@ def weights_message(name: str, epoch: int, learning_rate: float) -> str:
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop")
 
-# How the mean of the squared gradient decays: beta_2 of Adam (Kingma and Ba, 2015,
-# Algorithm 1), alpha of RMSprop (torch's default).
+# Decay of the mean squared gradient: beta_2 of Adam (Kingma and Ba, 2015, Algorithm 1),
+# alpha of RMSprop (torch's default).
 SECOND_MOMENT_DECAY = {"adamw": 0.999, "adam": 0.999, "rmsprop": 0.99, "sgd": 0.0}
 
 
@@ -174,14 +174,14 @@ def build_optimizer(
     nesterovs_momentum: bool,
     weight_decay: float,
 ) -> Optimizer:
-    """Return a torch optimizer of one parameter group, fused where torch has it.
+    """Return a torch optimizer with one parameter group, fused if torch supports it.
 
-    AdamW decouples the weight decay from the gradient, the others add it. The momentum is
-    beta_1 of Adam and AdamW, and Nesterov's only for SGD. Raises ValueError for a name that
-    is not in ``OPTIMIZERS``.
+    AdamW decouples the weight decay from the gradient; the others add it to the gradient.
+    The momentum is beta_1 of Adam and AdamW; Nesterov's form applies to SGD only. Raises
+    ValueError for a name that is not in ``OPTIMIZERS``.
     """
     import_for_optimizers()
-    # A list, because whether the fused form serves depends on the parameters' device.
+    # A list, because the parameters are read twice, to check for the fused form.
     params = list(parameters)
     fused = bool(params) and all(map(_suits_fused, params))
     if name in {"adamw", "adam"}:
@@ -214,7 +214,7 @@ def build_optimizer(
 
 
 def _suits_fused(parameter: nn.Parameter) -> bool:
-    """Return whether torch's fused step, which walks through memory, is right for it."""
+    """Return whether torch's fused step, which ignores strides, is correct for it."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     order = formats.get(parameter.ndim, torch.contiguous_format)
     is_dense = parameter.is_contiguous() or parameter.is_contiguous(memory_format=order)

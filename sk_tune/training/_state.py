@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where a training stands, as plain arrays that can be sent and stored anywhere.
+"""The state of a training as plain arrays, which can be sent and stored.
 
-Only what arrays cannot tell is kept as a module, which can be sent and not stored.
+Modules are part of the state only if arrays cannot represent them; they can be sent, but
+not stored.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,14 +17,14 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppingState:
-    """The lowest validation loss, its epoch from 1, and epochs since a fall of the loss."""
+    """The lowest validation loss, its epoch from 1, and the epochs without progress."""
 
     best_loss: float = float("inf")
     best_epoch: int = 0
     n_waited: int = 0
 
     def after(self, epoch: int, loss: float, tol: float) -> "StoppingState":
-        """Return the state after one more epoch, from 1.
+        """Return the state after one more epoch; `epoch` counts from 1.
 
         >>> state = StoppingState().after(1, 0.5, tol=0.1).after(2, 0.45, tol=0.1)
         >>> state.best_epoch, state.n_waited
@@ -35,7 +36,7 @@ class StoppingState:
         return replace(self, n_waited=n_waited)
 
 
-# Callbacks may record others, of any type.
+# Callbacks may record other values, of any type.
 _KINDS = frozenset({"train_loss", "valid_loss", "monitor_loss"})
 
 
@@ -54,7 +55,7 @@ class LowestLosses:
                 self.is_lowest(name, record[name])
 
     def is_lowest(self, name: str, loss: float) -> bool:
-        """Take note of a loss; return whether none before was lower, which NaN never is."""
+        """Record a loss; return whether it is the lowest so far, False for NaN."""
         if not loss <= self._lowest.get(name, float("inf")):
             return False
         self._lowest[name] = loss
@@ -66,14 +67,14 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainingState:
-    """All that a training needs to go on exactly from where it stands.
+    """Everything that a training needs to continue exactly.
 
-    `weights` are the module's ``state_dict`` in use, the best ones with early stopping;
-    `last_weights` those that training goes on from, if these are others. `moments` are the
-    optimizer's state of each parameter, in the order of ``module.parameters()``. The
-    schedule began at `first_epoch`, from 0. `course` is what else a plain skorch net goes
-    on from, as plain values; `modules`, by the attribute of the net, are those of fits
-    trained alone that hold more than their weights tell.
+    `weights` is the module's ``state_dict`` in use, the best weights with early stopping;
+    training continues from `last_weights` if they differ. `moments` holds the optimizer's
+    state of each parameter, in the order of ``module.parameters()``. The schedule began at
+    `first_epoch`, from 0. `course` holds further plain values of a plain skorch net;
+    `modules`, by the attribute of the net, holds modules with a state outside their weights
+    of fits trained alone.
     """
 
     seed: int
@@ -89,7 +90,7 @@ class TrainingState:
     modules: dict[str, nn.Module] = field(default_factory=dict)
 
     def curve(self, name: str) -> npt.NDArray[np.float64]:
-        """Return the value of a name for each epoch, (n_epochs,); NaN where it has none."""
+        """Return the values of a name by epoch, (n_epochs,); NaN where missing."""
         return np.array([row.get(name, np.nan) for row in self.history], dtype=np.float64)
 
 
@@ -99,12 +100,12 @@ _COUNTERS = ("n_steps", "first_epoch")
 def arrays_of_state(state: TrainingState) -> dict[str, npt.NDArray[np.generic]]:
     """Return all arrays of a state under flat names.
 
-    "module.", "last.", "best." and "optimizer.<position>." stand before their names. Raises
-    ValueError if the state has more than arrays and plain values can tell.
+    Names begin with "module.", "last.", "best." or "optimizer.<position>.". Raises
+    ValueError if the state holds modules.
     """
     if state.modules:
         kinds = ", ".join(type(module).__name__ for module in state.modules.values())
-        raise ValueError(f"{kinds} has a state beside its state_dict")
+        raise ValueError(f"{kinds} has state outside its state_dict")
     parts = {
         "module": state.weights,
         "last": state.last_weights or {},
@@ -119,21 +120,21 @@ def arrays_of_state(state: TrainingState) -> dict[str, npt.NDArray[np.generic]]:
 
 
 def values_of_state(state: TrainingState) -> dict[str, Any]:
-    """Return what a state has beside arrays: seed, counters, stopping, history, course."""
+    """Return a state without arrays: seed, counters, stopping, history, course."""
     values = {
         "seed": state.seed,
         "counters": {name: getattr(state, name) for name in _COUNTERS},
         "stopping": asdict(state.stopping),
         "history": list(state.history),
     }
-    # Left out otherwise, so that files and keys of fits are what they were.
+    # An empty course is omitted, so that existing files and keys of fits stay valid.
     return {**values, "course": state.course} if state.course else values
 
 
 def state_from_arrays(
     arrays: Mapping[str, npt.NDArray[np.generic]], values: Mapping[str, Any]
 ) -> TrainingState:
-    """Return the state that the two functions above took apart."""
+    """Return the state from the results of ``arrays_of_state`` and ``values_of_state``."""
     parts: dict[str, dict[str, Any]] = {"module": {}, "last": {}, "best": {}}
     moments: dict[int, dict[str, Any]] = {}
     for key, array in arrays.items():

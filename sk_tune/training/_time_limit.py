@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""When training is to end: what training loops ask between steps and between epochs."""
+"""Time limits of training, which loops check between steps and between epochs."""
 
 import math
 import socket
@@ -10,26 +10,26 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
-# An epoch may take so many times as long as the one before, on a machine that others use.
+# Assumed ratio of the next epoch's time to the last one's, on a machine with other users.
 _SLOWER = 1.2
-# Seconds of the epochs that are trained in one go.
+# Target time in seconds of epochs trained without a check.
 _SECONDS_AT_ONCE = 0.25
 
 
 class TimeIsUpError(BaseException):
-    """Ends a training in the middle of an epoch, so that nothing of it counts.
+    """Ends a training in the middle of an epoch; its result is discarded.
 
-    Not an ``Exception``, which would be taken for a failure of the network.
+    Not an ``Exception``, so that it does not count as a failure of the network.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeLimit:
-    """When training is to end, by ``time.monotonic`` of the machine `host`.
+    """End of training, by ``time.monotonic`` of the machine `host`.
 
-    A fit that is late ends at once, without a result; if the limit `cuts`, it ends after
-    the last whole epoch that is expected to be done by then, and has one epoch at least.
-    `seconds_per_epoch` are left for what each epoch costs afterwards.
+    A late fit ends at once, without a result. If the limit `cuts`, the fit instead ends
+    after the last complete epoch that is expected to end in time, with at least one epoch.
+    `seconds_per_epoch` are reserved for later work on each epoch.
     """
 
     until: float
@@ -39,11 +39,11 @@ class TimeLimit:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until then; below 0 if it is later."""
+        """Seconds until the end; negative after it."""
         return self.until - time.monotonic()
 
     def part(self, n_fits: int, n_left: int) -> "TimeLimit":
-        """Return the limit of the next fits of all that are left, if it cuts."""
+        """Return the limit of the next `n_fits` of `n_left` fits, if it cuts."""
         if not self.cuts:
             return self
         now, share = time.monotonic(), n_fits / n_left
@@ -56,7 +56,7 @@ class TimeLimit:
 
 @dataclass(slots=True)
 class LimitedTime:
-    """A block whose training ends in time; `has_cut` says whether a fit in it was cut."""
+    """A block with a time limit; `has_cut` says whether one of its fits was cut."""
 
     limit: TimeLimit | None
     has_cut: bool = False
@@ -67,7 +67,7 @@ _TIME: ContextVar[LimitedTime | None] = ContextVar("time", default=None)
 
 @contextmanager
 def time_limit(limit: TimeLimit | None) -> Iterator[LimitedTime]:
-    """Let training in a block end in time; without a limit the one around stays."""
+    """Limit the time of training in a block; with None, the outer limit applies."""
     around = _TIME.get()
     if limit is None or limit.host != socket.gethostname():
         limit = None if around is None else around.limit
@@ -80,7 +80,7 @@ def time_limit(limit: TimeLimit | None) -> Iterator[LimitedTime]:
 
 
 def check_time() -> None:
-    """Raise ``TimeIsUpError`` if the time is up and what is unfinished does not count."""
+    """Raise ``TimeIsUpError`` if the time is up and the limit does not cut."""
     current = _TIME.get()
     limit = None if current is None else current.limit
     if limit is not None and not limit.cuts and time.monotonic() >= limit.until:
@@ -88,22 +88,22 @@ def check_time() -> None:
 
 
 class EpochTimer:
-    """Tells before each epoch but the first whether it would end too late.
+    """Tells before each epoch except the first whether it would end too late.
 
-    In a fit that a fleet goes on with epochs of earlier calls are not counted.
+    A continued fit of a fleet counts the epochs of this call only.
     """
 
     def __init__(self) -> None:
-        # The block around, if its fits may be cut.
+        # The enclosing block, if its limit cuts.
         block = _TIME.get()
         self._own = block if block and block.limit and block.limit.cuts else None
         self._began = time.monotonic()
         self._n_epochs = 0
-        # Epochs to train before `is_late` is asked, which cuts nothing else.
+        # Largest number of epochs before the next call of `is_late`.
         self.most_at_once = math.inf if self._own is None else 1.0
 
     def is_late(self, n_epochs: int = 1) -> bool:
-        """Return whether to end after so many epochs more, which the next ones are like."""
+        """Return whether to end after `n_epochs` more, since as many more would be late."""
         if self._own is None or self._own.limit is None:
             return False
         limit = self._own.limit

@@ -296,7 +296,7 @@ def test_searches_and_ensembles_are_told_what_to_save(tmp_path):
         TypeError, match="Got a GridSearchCV. Write the whole model with joblib"
     ):
         save(search, tmp_path / "model")
-    with pytest.raises(TypeError, match="Save what sk_tune.ensemble.collapse makes"):
+    with pytest.raises(TypeError, match="Save the result of sk_tune.ensemble.collapse"):
         save(bag, tmp_path / "model")
     with pytest.raises(TypeError, match="Got a LogisticRegression"):
         save(LogisticRegression().fit(rows, Y), tmp_path / "model")
