@@ -272,8 +272,9 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         return trained.state
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Return whether there are results; a search without them was interrupted."""
-        return hasattr(self, "_outcomes")
+        """Return whether a fit of a candidate succeeded."""
+        folds = vars(self).get("_outcomes", [])
+        return any(not outcome.reason for of_row in folds for outcome in of_row)
 
     def results_so_far(self) -> tuple[Mapping[str, Any], pd.DataFrame]:
         """Return what a search has found, also while it runs; for callbacks.
@@ -421,6 +422,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         self._rounds = rounds = Rounds(evaluate_candidates, self)
         with session.trainer.interruptible():
             self._propose(rounds, callback_ctx)
+        for name in _CHOSEN:
+            self.__dict__.pop(name, None)
         if session.trainer.is_interrupted:
             # The candidates of the last round may be left without results.
             if not any(map(is_complete, session.outcomes[: rounds.n_candidates])):
@@ -434,13 +437,11 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
                 for fold, o in enumerate(folds)
                 if not o.was_stopped
             ]
-            # Where all fits failed, which raises, the results tell a diagnosis why.
+            # If all fits failed, which raises, the results explain why to `diagnose`.
             session.is_over = len(failures) > 0 and all(f["fit_error"] for f in failures)
             warn_or_raise_about_failures(failures, self.error_score)
         # Tasks that the refit hands to joblib are not for the session.
         session.config.unregister()
-        for name in _CHOSEN:
-            self.__dict__.pop(name, None)
         session.is_over = True
         if session.line is not None:
             session.line.begin_refit()

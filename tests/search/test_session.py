@@ -1,5 +1,6 @@
 """What becomes of the tasks of a round: failures, races, interruptions, kept models."""
 
+import re
 import threading
 import warnings
 
@@ -23,6 +24,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
+from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
@@ -107,18 +109,21 @@ def test_failures_in_one_fold_stay_in_that_fold(net, iris):
 
 @pytest.mark.filterwarnings("ignore:One or more of the test scores")
 def test_a_search_of_failures_only_raises(net, iris):
-    """If all fits of a search fail it raises scikit-learn's ValueError, with counts."""
-    search = GridSearchCV(net, {"dropout": [-1.0, -2.0]}, cv=CV, time_budget=60.0)
+    """If all fits fail, ``fit`` raises as in scikit-learn, and only the reasons remain."""
+    search = GridSearchCV(net, {"dropout": [0.0]}, cv=CV, time_budget=60.0).fit(*iris)
+    search.set_params(param_grid={"dropout": [-1.0, -2.0]})
 
     with pytest.raises(ValueError, match="All the 6 fits failed") as caught:
         search.fit(*iris)
 
     assert "dropout" in str(caught.value)
-    assert not hasattr(search, "cv_results_")
-    assert not hasattr(search, "best_estimator_")
-    for ask in (search.predict, search.predict_proba, lambda X: search.score(X, iris.y)):
+    assert all("dropout" in reason for reason in search.cv_results_["failure_reason"])
+    assert not [name for name in vars(search) if re.match("best_|refit_time_", name)]
+    for method in (search.predict, search.predict_proba, search.score):
         with pytest.raises(NotFittedError, match="not fitted yet"):
-            ask(iris.X)
+            method(iris.X)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        check_is_fitted(search)
 
 
 @pytest.mark.filterwarnings("ignore:One or more of the test scores")
