@@ -538,6 +538,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             scoring,
             n_rows=len(chosen.held_out[0]),
             labels=problem.y if problem.is_classification else None,
+            n_targets=1 if problem.y.ndim == 1 else problem.y.shape[1],
             members=list(dict.fromkeys(self.ensemble_.names)),
             n_leaks=len(serious_leaks(self.findings_)),
         )

@@ -41,6 +41,7 @@ def verdict(
     *,
     n_rows: int,
     labels: Array | None = None,
+    n_targets: int = 1,
     members: Sequence[str] = (),
     n_leaks: int = 0,
 ) -> str:
@@ -49,16 +50,19 @@ def verdict(
     `n_rows` were predicted by models that were not trained on them; `labels` are those of a
     classification; `members` are the trials of the ensemble. Leaks come first.
     """
-    best = scores["ensemble"]
+    best, loss = scores["ensemble"], "log loss" if labels is not None else "squared error"
+    if n_targets > 1:
+        loss += " (each target in units of its standard deviation)"
     if "best model" not in scores:
         text = (
             "No model was trained except the dummy, which looks at no column, so it is "
             "unknown whether these columns help to predict the target."
         )
     elif not best.beats_dummy:
-        text = _of_no_gain(scores, scoring, n_rows, is_classification=labels is not None)
+        dummy = "the mean" if labels is None else "the class shares"
+        text = _of_no_gain(scores, scoring, n_rows, loss, dummy)
     elif best.lead <= 0:
-        text = _of_no_lead(scores, scoring, labels)
+        text = _of_no_lead(scores, scoring, labels, loss)
     else:
         text = _of_models(scores, scoring, members)
     if n_leaks:
@@ -74,27 +78,24 @@ def _both(one: float, other: float) -> str:
     return f"{format_score(one, other)} against {format_score(other, other)}"
 
 
-def _evidence(score: Score, dummy: Score, *, is_classification: bool) -> tuple[str, str]:
+def _evidence(score: Score, dummy: Score, loss: str) -> tuple[str, str]:
     """Return the measure by which a score beats the dummy, and both values of it."""
-    if score.loss_lead > 0 or not is_classification:
-        loss = "log loss" if is_classification else "squared error"
+    if score.loss_lead > 0:
         return loss, _both(score.loss, dummy.loss)
     return "ROC AUC", _both(score.auc, 0.5)
 
 
 def _of_no_gain(
-    scores: Mapping[str, Score], scoring: Scoring, n_rows: int, *, is_classification: bool
+    scores: Mapping[str, Score], scoring: Scoring, n_rows: int, loss: str, dummy: str
 ) -> str:
     """Say that the ensemble does not clearly beat the dummy."""
     best, alone, constant = scores["ensemble"], scores["best model"], scores["dummy"]
-    dummy = "the class shares" if is_classification else "the mean"
     if alone.beats_dummy:
-        measure, values = _evidence(alone, constant, is_classification=is_classification)
+        measure, values = _evidence(alone, constant, loss)
         return (
             f"The ensemble does not clearly beat predicting {dummy}. By {measure} the best "
             f"model alone does, {values}; it predicts with use='best'."
         )
-    loss = "log loss" if is_classification else "squared error"
     text = (
         f"Nothing clearly beats predicting {dummy}: on {n_rows:,} rows the {loss} of the "
         f"ensemble is {_both(best.loss, constant.loss)}"
@@ -111,12 +112,11 @@ def _of_no_gain(
     return text
 
 
-def _of_no_lead(scores: Mapping[str, Score], scoring: Scoring, labels: Array | None) -> str:
+def _of_no_lead(
+    scores: Mapping[str, Score], scoring: Scoring, labels: Array | None, loss: str
+) -> str:
     """Say that the columns help, although the score is not higher."""
-    is_classification = labels is not None
-    measure, values = _evidence(
-        scores["ensemble"], scores["dummy"], is_classification=is_classification
-    )
+    measure, values = _evidence(scores["ensemble"], scores["dummy"], loss)
     always = remedy = ""
     if labels is not None and scoring.metric.takes_labels:
         names, counts = np.unique(labels, return_counts=True)
@@ -125,7 +125,7 @@ def _of_no_lead(scores: Mapping[str, Score], scoring: Scoring, labels: Array | N
         remedy = f" Score by ROC AUC or log loss: scoring={score!r}."
         if len(names) == 2:
             remedy += " Or move the threshold: threshold='balanced_accuracy'."
-    dummy = "predicting the class shares" if is_classification else "predicting the mean"
+    dummy = "predicting the mean" if labels is None else "predicting the class shares"
     return (
         f"By {scoring.text} the ensemble does not clearly beat the dummy{always}. "
         f"By {measure} it clearly beats {dummy}, {values}, so the columns are "

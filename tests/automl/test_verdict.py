@@ -172,6 +172,25 @@ def test_the_area_is_named_where_the_loss_is_not_clearly_lower():
     )
 
 
+@pytest.mark.parametrize(
+    ("n_targets", "unit"),
+    [(1, ""), (2, " (each target in units of its standard deviation)")],
+)
+def test_the_squared_error_of_several_targets_names_its_unit(n_targets, unit):
+    """It is a mean over targets that are divided by their standard deviations."""
+    noise = _scores(0.505, alone=(0.505, 0.01, NAN))
+    informative = _scores(0.505)
+    informative["ensemble"] = replace(informative["ensemble"], loss_lead=0.1)
+
+    texts = [
+        verdict(scores, _judged("r2"), labels=None, n_targets=n_targets)
+        for scores in (noise, informative)
+    ]
+
+    assert f"on 100 rows the squared error{unit} of the ensemble is 0.695" in texts[0]
+    assert f"By squared error{unit} it clearly beats predicting the mean" in texts[1]
+
+
 def test_a_higher_score_without_a_lower_loss_shows_no_help_of_columns():
     """F1 rises by predicting the rare class more often."""
     scores = _scores(0.8, alone=(0.505, 0.01, NAN))
