@@ -127,8 +127,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     leak_guard : bool, default=True
         Whether rows and folds are searched for leaks, see `findings_`.
     diagnosis : bool, default=True
-        Whether networks are diagnosed after each round and their space is changed
-        accordingly.
+        Whether networks are diagnosed after each round and the remedy is applied to their
+        space.  A remedy that lowers the score is taken back and not repeated.
     warm_start : bool, default=False
         Whether the next ``fit`` on the same data continues with the trials of this one,
         except for kinds of models that are not in `models` any more.

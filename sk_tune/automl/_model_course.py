@@ -320,6 +320,14 @@ class ModelCourse:
         if has_more_rows:
             kind.estimator, kind.space = clone(kind.model.estimator), dict(kind.model.space)
         kind.estimator.set_params(**{kind.model.resource: kind.units})
+        if kind.next_search is not None:
+            kind.next_search.set_params(
+                estimator=kind.estimator,
+                param_distributions=kind.space,
+                max_resources=kind.units,
+            )
+            # Without a score: scores of other sizes do not say what a remedy did.
+            kind.next_search = apply((), kind.next_search).target
 
     def _larger(
         self, kind: ModelKind, seconds: float, n_rows: int, units: int
@@ -389,20 +397,24 @@ class ModelCourse:
             self._follow_findings(kind, search)
 
     def _follow_findings(self, kind: ModelKind, search: Any) -> None:
-        """Change space and network as the diagnosis of a search says."""
+        """Apply a remedy to space and network, or take back one that lowered the score."""
         part = self.runner.latest
-        if part is None or not part.findings:
-            # Networks without curves tell nothing.
+        if part is None:
             return
+        upcoming = kind.next_search or HyperbandSearchCV(
+            kind.estimator,
+            kind.space,
+            resource=kind.model.resource,
+            max_resources=kind.units,
+        )
+        upcoming.best_score_ = search.best_score_
         with warnings.catch_warnings(action="ignore"):
-            applied = apply(part.findings, search)
+            applied = apply(part.findings, upcoming)
         name = kind.model.name
         self.changes += [replace(change, subject=name) for change in applied.changes]
-        kind.space = dict(applied.target.param_distributions)
-        kind.estimator = applied.target.estimator
-        wanted = applied.target.max_resources
-        if wanted > search.max_resources_:
-            kind.units = max(kind.units, wanted)
+        kind.next_search = target = applied.target
+        kind.space, kind.estimator = dict(target.param_distributions), target.estimator
+        kind.units = target.max_resources
 
     def _run_boosting(self, kind: ModelKind, seconds: float) -> None:
         self._enlarge_kind(kind, seconds)

@@ -86,7 +86,8 @@ class ModelKind:
     None where nothing asks for it. `estimator` and `space` are searched; the diagnosis
     changes them. `seconds_per_epoch` are those of one network of one fold among others, 0
     until measured. `n_done` counts rounds; `pass_begun` are the least and most epochs of
-    the pass of Hyperband that runs, which a later fit repeats.
+    the pass of Hyperband that runs, which a later fit repeats. `next_search` is the
+    unfitted target of the latest ``diagnosis.apply``, which records failed remedies.
     """
 
     model: Model
@@ -98,6 +99,7 @@ class ModelKind:
     seconds_per_epoch: float = 0.0
     n_done: int = 0
     pass_begun: tuple[int, int] | None = None
+    next_search: Any = None
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

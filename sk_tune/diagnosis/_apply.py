@@ -198,7 +198,8 @@ def _applied(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
     failed: frozenset[_Remedy] = frozenset() if step is None else step.failed
     undone: list[AppliedChange] = []
     is_given = isinstance(findings, Finding)
-    if step is not None and not is_given and _is_lower(score, step.score):
+    can_undo = step is not None and step.changes and not is_given
+    if step is not None and can_undo and _is_lower(score, step.score):
         base, findings, score_before = step.base, step.findings, score
         failed |= step.remedies
         undone, score = step.taken_back(score_before or math.nan), step.score

@@ -1,8 +1,10 @@
 """What is trained in which order."""
 
 import math
+import pickle
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from sk_tune.automl._model_course import ModelCourse
 from sk_tune.automl._models import boosting_model, dummy_model, linear_model
 from sk_tune.automl._resources import Clock
 from sk_tune.automl._runner import _N_KEPT, Runner
+from sk_tune.diagnosis import Change, Finding
+from sk_tune.search import HyperbandSearchCV
 
 
 def _course(problem, *, budget=None, n_rounds=0, tell=None, follows_findings=True):
@@ -191,3 +195,111 @@ def test_the_best_of_a_sample_is_trained_on_all_rows(small_network, problem, mon
     assert second.params["net__max_epochs"] >= first.params["net__max_epochs"]
     course._enlarge_best(5.0)
     assert len(course.found.trials) == 2
+
+
+class _Scripted(Runner):
+    """Runs no Hyperband search: each returns the next score and the same findings."""
+
+    def script(self, scores, findings):
+        self.scores, self.findings, self.widths = iter(scores), findings, []
+
+    def run(self, kind, estimator, space, *args, **options):
+        if kind is not HyperbandSearchCV:
+            return super().run(kind, estimator, space, *args, **options)
+        self.widths.append((estimator.get_params()["net__width"], space["net__dropout"]))
+        self.latest = SimpleNamespace(findings=self.findings)
+        search = HyperbandSearchCV(
+            estimator,
+            space,
+            resource=options["resource"],
+            max_resources=options["max_resources"],
+        )
+        search.best_score_ = next(self.scores)
+        search.max_resources_ = options["max_resources"]
+        search.ledger_ = SimpleNamespace(epochs_trained=1)
+        return search
+
+
+def _overfitting():
+    """Return a finding whose first remedy is a narrow network, the second more dropout."""
+    width, dropout = (
+        Change(parameter=name, action=action, value=value, reason="it overfits")
+        for name, action, value in (("width", "at most", 4), ("dropout", "at least", 0.4))
+    )
+    return Finding(
+        code="SKT101",
+        name="overfitting",
+        outcome="issue",
+        severity="high",
+        message="",
+        changes=(width,),
+        alternatives=((dropout,),),
+    )
+
+
+def _scripted_course(problem, network, scores, n_rounds):
+    course = _course(problem)
+    course.runner = _Scripted(Clock(None), 0.0, None)
+    course.runner.script(scores, [_overfitting()])
+    course.run([network])
+    course.n_rounds = n_rounds
+    return course
+
+
+def test_a_remedy_that_lowered_the_score_is_taken_back_and_not_repeated(
+    problem, small_network
+):
+    """The next remedy starts from the earlier network; a later fit remembers both."""
+    network = small_network(problem)
+    scores = [0.9, 0.8, 0.7, 0.6, 0.5]
+    course = _scripted_course(problem, network, scores, n_rounds=3)
+
+    course.run([network])
+    course.runner.found = pickle.loads(pickle.dumps(course.found))
+    course.n_rounds = 2
+    course.run([network])
+
+    default = (8, [0.0, 0.2, 0.4])
+    assert course.runner.widths == [default, (4, default[1]), (8, [0.4]), default, default]
+    texts = [(change.parameter, change.reason) for change in course.changes]
+    assert texts == [
+        ("net__width", "it overfits"),
+        ("net__width", "the score fell from 0.9 to 0.8"),
+        ("net__dropout", "it overfits"),
+        ("net__dropout", "the score fell from 0.9 to 0.7"),
+    ]
+
+
+def test_scores_on_other_numbers_of_rows_take_no_remedy_back(
+    problem, small_network, monkeypatch
+):
+    """A remedy that failed stays known after a network is trained on more rows."""
+    network = small_network(problem)
+    course = _scripted_course(problem, network, [0.9, 0.8, 0.7], n_rounds=2)
+    course.run([network])
+    kind = course.found.kinds["MLP"]
+    larger = (network, kind.n_rows + 1, kind.units)
+    monkeypatch.setattr(ModelCourse, "_larger", lambda *args: larger)
+    kind.cost = _resources.Cost(once=0.0, per_unit=1.0)
+    course.n_rounds, course.changes = 1, []
+
+    course._run_network(kind, 1e6)
+
+    # The defaults of more rows, on which the first remedy is not tried again.
+    assert course.runner.widths[-1] == (8, [0.0, 0.2, 0.4])
+    assert [change.parameter for change in course.changes] == ["net__dropout"]
+    assert kind.space["net__dropout"] == [0.4]
+
+
+def test_longer_training_that_lowered_the_score_is_shortened_again(problem, small_network):
+    """The most epochs of a network are those before the remedy."""
+    network = small_network(problem)
+    course = _scripted_course(problem, network, [0.9, 0.8], n_rounds=1)
+    longer = Change(parameter="max_epochs", action="at least", value=12, reason="")
+    course.runner.findings = [replace(_overfitting(), changes=(longer,), alternatives=())]
+    units = []
+    for _ in range(2):
+        course.run([network])
+        units.append(course.found.kinds["MLP"].units)
+
+    assert units == [12, 6]

@@ -426,6 +426,19 @@ def test_a_remedy_that_raised_the_score_stays(separable):
     assert applied.target.estimator.max_epochs == 20
 
 
+def test_new_findings_count_if_the_score_fell_without_a_change(separable):
+    """There is nothing to take back."""
+    search = GridSearchCV(net(width=16, max_epochs=20), {}, cv=3).fit(*separable)
+    target = apply([], search).target
+    worse = target.set_params(estimator__max_epochs=1).fit(*separable)
+
+    applied = apply([finding("overfitting", DROPOUT)], worse)
+
+    assert worse.best_score_ < search.best_score_
+    assert [c.parameter for c in applied.changes] == ["dropout"]
+    assert applied.target.estimator.max_epochs == 1
+
+
 def test_networks_are_judged_by_their_held_out_loss(separable):
     """As far as early stopping held samples out; others are never taken back."""
     one_epoch = Change(parameter="max_epochs", action="at most", value=1, reason="")
