@@ -7,9 +7,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Public names by their sub-package.  Nothing is imported before it is asked for, because
-# torch takes seconds to import, which neither `import sk_tune` nor `sk-tune --help` should
-# cost.
+# Public names by their sub-package.  They are imported on first use, because importing
+# torch takes seconds, which `import sk_tune` and `sk-tune --help` should not cost.
 _NAMES = {
     "automl": ("AutoClassifier", "AutoRegressor"),
     "backend": ("fleet",),

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""``python -m sk_tune`` is ``sk-tune``."""
+"""``python -m sk_tune`` runs ``sk-tune``."""
 
 import sys
 

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Parameters that a class declares once; its constructor and docstring follow from them.
+"""Parameters declared once; constructors and docstrings are derived from them.
 
 A parameter of an estimator or a search is a field of the class that declares it, annotated
-with its type and its constraints, and described in the docstring of that class.  Classes
-that are built on several such classes get an explicit constructor that stores its arguments
-and does nothing else, as scikit-learn asks for, and the descriptions of all of them.
+with its type and constraints, and described in the docstring of that class.  Subclasses get
+an explicit constructor that only stores its arguments, as scikit-learn requires, and the
+descriptions of all their bases.
 """
 
 import inspect
@@ -23,9 +23,9 @@ from sk_tune._compat import Interval
 from sk_tune._text import did_you_mean, page
 
 _Class = TypeVar("_Class", bound=type)
-# What a parameter that counts something must be.
+# Constraint of a count.
 COUNT = Interval(Integral, 1, None, closed="left")
-# What stands for both sections, where a class describes nothing beside its bases.
+# Marker for both sections of a class that describes only what its bases describe.
 _BOTH = "{parameters and attributes}"
 _SECTIONS = """Parameters
 ----------
@@ -38,12 +38,11 @@ Attributes
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
 def parameters(cls: _Class) -> _Class:
-    """Make a class of the annotated fields in it and its bases, which are its parameters.
+    """Turn the annotated fields of a class and its bases into parameters.
 
-    It gets a constructor, what `with_inherited_docs` puts in for markers, and, for
-    scikit-learn, ``_parameter_constraints`` gathered from all bases: an ``Annotated`` type
-    holds them behind the type.  A parameter that may be given by position is declared with
-    ``field(kw_only=False)``.
+    Adds a constructor, the docstring of `with_inherited_docs`, and, for scikit-learn,
+    ``_parameter_constraints``: the constraints in the ``Annotated`` types of the class and
+    all its bases.  Positional parameters are declared with ``field(kw_only=False)``.
     """
     constraints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
@@ -52,7 +51,7 @@ def parameters(cls: _Class) -> _Class:
     for name, kind in annotations.items():
         if hasattr(kind, "__metadata__"):
             constraints[name] = [*kind.__metadata__]
-            # People who ask for the signature see the type alone.
+            # Signatures show the type without constraints.
             annotations[name] = kind.__origin__
     cls.__annotations__ = annotations
     declared: Any = dataclass(kw_only=True, eq=False, repr=False)(cls)
@@ -69,7 +68,7 @@ def parameters(cls: _Class) -> _Class:
             hint = "" if unknown is None else name_hint(type(self), unknown, names)
             if not hint:
                 raise
-            # Python 3.13 adds a suggestion, too.
+            # Python 3.13 adds its own suggestion.
             words = str(error).partition(". Did you mean")[0]
             raise TypeError(f"{words}.{hint}") from None
 
@@ -79,26 +78,25 @@ def parameters(cls: _Class) -> _Class:
 
 
 def name_hint(cls: Any, name: str, names: Iterable[str]) -> str:
-    """Return what to use instead of an unknown parameter, after a space; or "".
+    """Return advice for an unknown parameter, after a space; or "".
 
-    A class says it in `_other_names` for names of other estimators, such as scikit-learn's.
+    `_other_names` of the class has advice for names of other estimators' parameters.
     """
     advice = getattr(cls, "_other_names", {}).get(name)
     return f" {advice}" if advice else did_you_mean(name, names)
 
 
 def with_inherited_docs(cls: _Class) -> _Class:
-    """Put the descriptions of the bases in for ``{parameters}`` and ``{attributes}``.
+    """Replace markers in a class's docstring by the descriptions of its bases.
 
-    ``{parameters and attributes}`` stands for the two sections with nothing else in them.
-
-    What a class describes stands before what its bases describe, and instead of that where
-    both describe the same; what may be given by position stands first.  Siblings share what
-    their base says of them, which stands for ``{description}`` and ``{notes}``: its text in
-    front of the sections, and its notes with all that follows.  Methods say what is special
-    about them; what they share with all others of their name is added.
+    ``{parameters}`` and ``{attributes}`` stand for the entries of the bases, and
+    ``{parameters and attributes}`` for both sections without entries of the class.
+    Entries of a class precede inherited entries and replace those of the same name;
+    positional parameters come first.  ``{description}`` stands for a base's text before the
+    sections, ``{notes}`` for its notes and everything after them.  Methods describe only
+    their own particulars; the common text for methods of their name is added.
     """
-    # An installation may run with docstrings stripped (python -OO).
+    # python -OO strips docstrings.
     if cls.__doc__ is None:
         return cls
     doc = inspect.cleandoc(cls.__doc__).replace(_BOTH, _SECTIONS)
@@ -135,7 +133,7 @@ def with_inherited_docs(cls: _Class) -> _Class:
     return cls
 
 
-# What methods say of their arguments, results and errors if they say nothing else.
+# Descriptions of arguments, results and errors for methods that lack their own.
 _ARGUMENTS = {
     "X": "X : array-like of shape (n_samples, n_features)\n    Features.",
     "y": "y : array-like of shape (n_samples,) or (n_samples, n_outputs)\n"
@@ -151,44 +149,44 @@ _RESULTS = {
     "    In the order of ``classes_``.",
     "score": "float\n    Greater is better.",
 }
-_ERRORS = {"fit": "ValueError\n    If a parameter or the data are not what is asked for."}
+_ERRORS = {"fit": "ValueError\n    If a parameter or the data are invalid."}
 
 
 @cache
 def _completed(method: Any) -> str:
-    """Return the docstring of a method with what it shares with others of its name."""
+    """Return the docstring of a method, completed with the common text for its name."""
     text, *titled = re.split(
         r"\n\n([A-Z][^\n]+)\n-{3,}\n", inspect.cleandoc(method.__doc__)
     )
-    told = dict(zip(titled[::2], titled[1::2], strict=True))
-    described = _entries(told.get("Parameters", ""))
-    # Such as "X" and "**params"; those that are described together are all described.
+    contents = dict(zip(titled[::2], titled[1::2], strict=True))
+    described = _entries(contents.get("Parameters", ""))
+    # Such as "X" and "**params".  Combined entries must not be completed.
     names = [
         str(parameter.replace(annotation=inspect.Parameter.empty)).partition("=")[0]
         for parameter in inspect.signature(method).parameters.values()
     ]
     if described.keys() <= set(names):
         entries = (described.get(name, _ARGUMENTS.get(name, "")) for name in names)
-        told["Parameters"] = "\n".join(filter(None, entries))
-    if not told.keys() & {"Returns", "Yields"}:
-        told["Returns"] = _RESULTS.get(method.__name__, "")
-        told.setdefault("Raises", _ERRORS.get(method.__name__, ""))
+        contents["Parameters"] = "\n".join(filter(None, entries))
+    if not contents.keys() & {"Returns", "Yields"}:
+        contents["Returns"] = _RESULTS.get(method.__name__, "")
+        contents.setdefault("Raises", _ERRORS.get(method.__name__, ""))
     order = ["Parameters", "Returns", "Yields", "Raises"]
     sections = [
-        f"\n\n{title}\n{'-' * len(title)}\n{told[title]}"
-        for title in dict.fromkeys([*order, *told])
-        if told.get(title)
+        f"\n\n{title}\n{'-' * len(title)}\n{contents[title]}"
+        for title in dict.fromkeys([*order, *contents])
+        if contents.get(title)
     ]
     return "".join([text, *sections])
 
 
 def _description(doc: str) -> str:
-    """Return what stands between the first sentence and the sections of a docstring."""
+    """Return the text between the first sentence and the sections of a docstring."""
     return re.split(r"\n\n[^\n]+\n---", doc, maxsplit=1)[0].partition("\n\n")[2]
 
 
 def _notes(doc: str) -> str:
-    """Return the notes of a docstring, with their heading and what follows them."""
+    """Return the notes of a docstring with their heading, and all further sections."""
     _, heading, notes = doc.partition("Notes\n-----\n")
     return (heading + notes).strip()
 
@@ -200,13 +198,13 @@ def _section(doc: str, title: str) -> str:
 
 
 def _entries(section: str) -> dict[str, str]:
-    """Return the descriptions in a section by the names that they describe."""
+    """Return the entries of a section by their names."""
     entries = re.split(r"\n(?=\S)", section.strip()) if section.strip() else []
     return {entry.partition(" : ")[0]: entry for entry in entries}
 
 
 def _with_default(parameter: inspect.Parameter | None, entry: str) -> str:
-    """Put a parameter's default into its description where that has another one."""
+    """Replace the default in a parameter's entry if the signature has another one."""
     first_line, *lines = entry.split("\n")
     head, mark, written = first_line.partition(", default=")
     if not mark or parameter is None:
@@ -221,7 +219,7 @@ def _with_default(parameter: inspect.Parameter | None, entry: str) -> str:
 
 
 class Documented:
-    """An estimator whose "?" in a notebook opens its page."""
+    """An estimator whose HTML representation links to its documentation page."""
 
     _doc_link_module = "sk_tune"
 

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Files written as a whole or not at all, and signatures of those this user wrote.
+"""Atomic writing of files, and signatures that identify files written by this user.
 
-A signature is the HMAC of a file under a secret of the user's, which never leaves the
-user's home: whoever changes the file, or hands over another one, cannot sign it.
+A signature is the HMAC of a file under a secret in the user's home.  Others, who do not
+have the secret, cannot sign a file that they changed or replaced.
 """
 
 import errno
@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
-# Which file system each folder of this process is of; Linux has it.
+# File systems of the folders mounted in this process; Linux only.
 _MOUNTS = Path("/proc/self/mountinfo")
-# Names that Linux gives to network file systems; those in user space ("fuse.sshfs") count
-# as such, too.
+# Linux's names of network file systems; file systems in user space ("fuse.sshfs") count as
+# such.
 _OF_NETWORKS = {
     "9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "glusterfs", "gpfs", "lustre", "nfs",
     "nfs4", "ocfs2", "panfs", "pvfs2", "smb3", "virtiofs",
@@ -29,7 +29,7 @@ _OF_NETWORKS = {
 def replaced_file(path: Path) -> Iterator[Path]:
     """Yield a temporary file next to `path`, and move it there after the block succeeds.
 
-    A link is followed, a device or pipe is written directly. Errors of the temporary file
+    Links are followed; devices and pipes are written directly. Errors of the temporary file
     name `path`.
     """
     if path.exists() and not path.is_file():
@@ -53,7 +53,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
 
 def is_on_network(path: Path) -> bool:
-    """Return whether other machines may see a file; only Linux tells."""
+    """Return whether other machines may see a file; False on systems other than Linux."""
     try:
         lines = _MOUNTS.read_text(errors="replace").splitlines()
     except OSError:
@@ -61,7 +61,7 @@ def is_on_network(path: Path) -> bool:
     device = path.resolve().parent.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     mounts = [line.split() for line in lines]
-    # The number of the device is third; the kind comes after a hyphen.
+    # The device number is the third field; the file system follows a hyphen.
     kinds = [mount[mount.index("-") + 1] for mount in mounts if mount[2] == number]
     return any(kind in _OF_NETWORKS or kind.startswith("fuse.") for kind in kinds)
 
@@ -71,22 +71,22 @@ _CHUNK = 2**20
 
 
 def sign(path: Path, *, instead_of: Path | None = None) -> None:
-    """Write the signature of a file that will be moved to the place of another one.
+    """Write the signature of a file that will be moved to `instead_of`, or stays at `path`.
 
-    It stands beside the place, and the signature of what is there now holds until then, so
-    that at no moment a file lacks one.  Nothing is written where the user has no home.
+    It is stored next to the final path together with the signature of the file that is
+    there now, so that a signed file exists at any time.  Without a home nothing is written.
     """
     place = instead_of or path
     key = _key()
     if key is None:
         return
     previous_keys = _signatures(place)[:1]
-    with replaced_file(_beside(place)) as temporary:
+    with replaced_file(_signature_path(place)) as temporary:
         temporary.write_text("\n".join([_signature(path, key), *previous_keys]) + "\n")
 
 
 def is_own(path: Path) -> bool:
-    """Return whether a file is as this user has written it."""
+    """Return whether a file is unchanged since this user wrote it."""
     signatures, key = _signatures(path), _key()
     if not signatures or key is None:
         return False
@@ -94,13 +94,13 @@ def is_own(path: Path) -> bool:
     return any(hmac.compare_digest(signature, other) for other in signatures)
 
 
-def _beside(path: Path) -> Path:
+def _signature_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.signature")
 
 
 def _signatures(path: Path) -> list[str]:
     try:
-        return _beside(path).read_text(encoding="ascii").split()
+        return _signature_path(path).read_text(encoding="ascii").split()
     except (OSError, UnicodeError):
         return []
 
@@ -114,7 +114,7 @@ def _signature(path: Path, key: bytes) -> str:
 
 
 def _key() -> bytes | None:
-    """Return the user's secret, made on first use; None where it cannot be kept."""
+    """Return the user's secret, created on first use; None if it cannot be stored."""
     try:
         home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
         path = Path(home) / "sk-tune" / "key"
@@ -124,7 +124,7 @@ def _key() -> bytes | None:
             descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(secrets.token_bytes(_N_BYTES))
-            # Unlike a move, a link replaces no secret that another process made meanwhile.
+            # Unlike a move, a link never replaces the secret of a concurrent process.
             with suppress(FileExistsError):
                 path.hardlink_to(temporary)
             temporary.unlink()

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Location and spread of a network's input features, which searches record for diagnosis.
+"""Location and spread of a network's input features, recorded by searches for diagnosis.
 
-The features are measured behind the transformers of a pipeline, on rows that the network
-trains on.  Codes of categories have no scale and are left out.
+The features are measured after the transformers of a pipeline, on training samples.  Codes
+of categories have no scale and are left out.
 """
 
 import warnings
@@ -18,7 +18,7 @@ from scipy import sparse
 
 Floats = npt.NDArray[np.float64]
 
-# Rows and values are sampled: quartiles of so many are exact enough, and take milliseconds.
+# Rows and values are sampled: quartiles of this many are accurate, and take milliseconds.
 _MOST_ROWS = 5_000
 _MOST_VALUES = 2_000_000
 _MOST_SEQUENCES = 500
@@ -32,10 +32,10 @@ class InputScale:
     """Statistics of D input features: columns of a table, or channels.
 
     `mean`, `std`, `bulk` and `reach` have shape (D,). `bulk` is the interquartile range in
-    standard deviations of a normal distribution, 0 where most values are equal; `reach` is
-    the largest distance from the mean in standard deviations. `is_table` says that a scaler
-    for columns can stand in front of the network, `has_codes` that some columns, which are
-    not among the D, are codes of categories.
+    standard deviations of a normal distribution, 0 if most values are equal; `reach` is the
+    largest distance from the mean in standard deviations. `is_table` says that a column
+    scaler can precede the network, `has_codes` that further columns are codes of
+    categories.
     """
 
     names: tuple[str, ...]
@@ -63,12 +63,12 @@ def input_scale(X: Any, network: Any, rows: Any = None) -> InputScale | None:
         features = features[:: -(-len(features) // _MOST_FEATURES) or 1]
         values = np.array(values[:, features], dtype=np.float64)
     except (TypeError, ValueError, IndexError):
-        # Fit names what is wrong with the data.
+        # Fit will report the error in the data.
         return None
     if not values.size:
         return None
     values[~np.isfinite(values)] = np.nan
-    # Columns without a number have no statistics.
+    # Columns without numbers have no statistics.
     with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
         mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
         low, high = np.nanpercentile(values, (25, 75), axis=0)
@@ -108,7 +108,7 @@ def _sampled(X: Any, rows: Any) -> Any:
 
 
 def _features(X: Any, network: Any) -> tuple[list[Any], Any]:
-    """Return names of D features and their values, (n, D), at all positions of channels."""
+    """Return names of D features and their values, (n, D); positions count as samples."""
     if isinstance(X, pd.DataFrame):
         return list(X.columns), X.to_numpy()
     if isinstance(X, list):
@@ -121,11 +121,11 @@ def _features(X: Any, network: Any) -> tuple[list[Any], Any]:
 
 
 def _channels_last(X: npt.NDArray[Any], network: Any) -> npt.NDArray[Any]:
-    """Return samples with all positions of a channel in one column, tables as they are."""
+    """Return samples with a column per channel and a row per position; tables unchanged."""
     has_time_last = getattr(network, "_time_is_last", True)
     if X.ndim == 2:
         shape = getattr(network, "input_shape", None)
-        # Of CNNs and RNNs, rows are one channel if their shape says no other.
+        # Flat samples of CNNs and RNNs are one channel unless input_shape has more.
         is_table = not (hasattr(network, "n_channels") or hasattr(network, "cell"))
         if shape is None or len(np.atleast_1d(shape)) < (3 if has_time_last else 2):
             return X if is_table and shape is None else X.reshape(-1, 1)
@@ -135,7 +135,7 @@ def _channels_last(X: npt.NDArray[Any], network: Any) -> npt.NDArray[Any]:
 
 
 def _codes(X: Any, names: list[Any], network: Any) -> npt.NDArray[np.bool_]:
-    """Return which features are codes of categories, by type or the network's parameter."""
+    """Return the mask of category codes, by dtype or the network's parameter."""
     mask = np.zeros(len(names), dtype=bool)
     chosen = getattr(network, "categorical_features", None)
     if isinstance(X, pd.DataFrame):

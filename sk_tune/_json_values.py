@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Plain values as JSON and back, with their types; nothing that is read is executed."""
+"""Plain values as JSON and back, with their types; decoding never executes code."""
 
 import re
 from collections.abc import Callable
@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-# numpy writes types of numbers, truth, texts, objects and times in this form; types of
-# records, which may be of any size, do not match.
+# numpy's type strings of numbers, Booleans, texts, objects and times; record types, which
+# may have any size, do not match.
 _KIND = r"[<>|=]?[biufcUSOmM]\d*(\[\w+\])?"
 _MOST_BYTES = 2**20
 _MOST_BYTES_OF_NUMBER = 32
 
 
 def encode(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
-    """Return a value as JSON knows it; what JSON does not know becomes a tagged dict.
+    """Return a value in JSON's types; other types become tagged dicts.
 
-    Numpy's numbers become Python's.  `special` is asked first for every value inside: what
-    it returns is taken, unless None.  Raises TypeError if the value is made of anything but
+    Numpy scalars become Python numbers.  For each nested value, a result of `special` other
+    than None takes precedence.  Raises TypeError if the value contains anything except
     numbers, strings, lists, tuples, dicts and arrays.
     """
     if special is not None and (packed := special(value)) is not None:
@@ -50,10 +50,10 @@ def encode(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
 
 
 def decode(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
-    """Return the value that was encoded; `special` reads tagged dicts that are not ours.
+    """Return the value that was encoded; `special` decodes the tagged dicts of others.
 
-    Raises exceptions of any kind if the value is not from there.  Nothing is executed, and
-    no more memory is taken than such a value needs.
+    Raises exceptions of any kind for foreign values.  No code is executed, and memory is
+    limited to the size of the described value.
     """
     if isinstance(value, list):
         return [decode(item, special) for item in value]
@@ -74,7 +74,7 @@ def decode(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
             raise ValueError(f"Ticks must be of a type of time. Got {kind}.")
         return np.array(value["ticks"], dtype=np.int64).view(kind)
     items = [decode(item) for item in value["array"]]
-    # A description of a few bytes must not ask for gigabytes, as "U1000000000" does.
+    # A few bytes must not allocate gigabytes, as "U1000000000" would.
     longest = max((len(item) for item in items if isinstance(item, str | bytes)), default=0)
     most = _MOST_BYTES + len(items) * (4 * longest + _MOST_BYTES_OF_NUMBER)
     if len(items) * kind.itemsize > most:

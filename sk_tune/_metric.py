@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The metric inside a scorer of scikit-learn, without the estimator that it asks."""
+"""The metric of a scikit-learn scorer, applied to predictions without the estimator."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,12 +20,12 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Metric:
-    """A function of true and predicted values; called, it returns a score.
+    """A function of true and predicted values; calling it returns a score.
 
-    `sign` is -1 if less is better to `function`: greater is always better to the metric.
-    `response_methods` are methods of an estimator that give what `function` takes, the
-    preferred one first. `pos_label` is the label whose probability a binary metric takes;
-    None is the second class.
+    `sign` is -1 if lower values of `function` are better; greater scores are always better.
+    `response_methods` are the methods of an estimator that return arguments of `function`,
+    the preferred method first. `pos_label` is the label whose probability a binary metric
+    takes; None is the second class.
     """
 
     function: Callable[..., float]
@@ -40,18 +40,18 @@ class Metric:
 
     @property
     def takes_probabilities(self) -> bool:
-        """Whether probabilities are enough to compute the metric."""
+        """Whether the metric can be computed from probabilities."""
         return bool({"predict", "predict_proba"} & set(self.response_methods))
 
     @property
     def takes_labels(self) -> bool:
-        """Whether what ``predict`` returns is what the metric takes."""
+        """Whether the metric takes the result of ``predict``."""
         return self.response_methods == ("predict",)
 
     def response(self, probabilities: Array, classes: Array | None) -> Array:
-        """Return what the metric takes, made of probabilities of shape (..., K).
+        """Return the argument of the metric for probabilities of shape (..., K).
 
-        `classes` is None if `y` is a multilabel indicator. Of two classes one column is
+        `classes` is None if `y` is a multilabel indicator. For two classes one column is
         returned. Raises ValueError if the metric needs another response, such as a decision
         function.
         """
@@ -80,13 +80,13 @@ class Metric:
 
 
 def as_columns(probabilities: Any, classes: Any) -> Array:
-    """Return probabilities; with several labels, those that a sample has each of them.
+    """Return probabilities as an array; for multilabel y, of each label's presence.
 
-    `classes` are those of each label, then.
+    `classes` then has the classes of each label.
     """
     if not isinstance(probabilities, list):
         return np.asarray(probabilities)
-    # A label that was the same in all samples has one column, of its 0 or its 1.
+    # A label with one class, 0 or 1, has a single column.
     pairs = zip(probabilities, classes, strict=True)
     return np.column_stack([
         indicator @ np.asarray(values, float) for indicator, values in pairs
@@ -94,7 +94,7 @@ def as_columns(probabilities: Any, classes: Any) -> Array:
 
 
 def check_metric_names(scoring: Any, parameter: str) -> None:
-    """Raise ValueError, with what could be meant, if a text names no scorer."""
+    """Raise ValueError, with suggestions, if a text does not name a scorer."""
     scoring = [*scoring.values()] if isinstance(scoring, dict) else scoring
     names = sorted(get_scorer_names())
     for name in scoring if isinstance(scoring, list | tuple | set) else [scoring]:
@@ -106,10 +106,10 @@ def check_metric_names(scoring: Any, parameter: str) -> None:
 
 
 def scorer_metric(scorer: Any, estimator: Any = None) -> Metric | None:
-    """Return the metric inside a scorer or its name; None asks the estimator's ``score``.
+    """Return the metric of a scorer or scorer name; None means the estimator's ``score``.
 
-    Returns None if there is no metric of predictions: for callables that are no scorers,
-    and a ``score`` that is neither accuracy nor R^2 as scikit-learn's mixins define them.
+    Returns None if there is no such metric: for callables other than scorers, and for a
+    ``score`` other than accuracy or R^2 of scikit-learn's mixins.
 
     >>> metric = scorer_metric("neg_mean_absolute_error")
     >>> metric([1.0, 2.0], [1.5, 2.0])

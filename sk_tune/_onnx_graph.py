@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """An ONNX graph that is written operator by operator.
 
-Equal operators of equal inputs become one node, so models that share a part of their
-preparation also share it in the graph.
+Identical operators on identical inputs become one node, so models share common
+preprocessing.
 """
 
 import os
@@ -16,15 +16,14 @@ import numpy as np
 
 from sk_tune._files import replaced_file
 
-# Versions of the operators: as torch's exporter writes them, and with 64-bit thresholds of
-# trees.
+# Operator versions: as in torch's exporter, and with 64-bit thresholds of trees.
 OPSET, _TREES_OPSET, _IR_VERSION = 18, 3, 9
-# onnxruntime computes these in 32 bits only.
+# Operators that onnxruntime computes in 32 bits only.
 _SINGLE = {"AveragePool", "Conv", "Erf", "GRU", "InstanceNormalization", "LSTM", "RNN"}
 
 
 def _operator(kind: str, dtype: Any = None) -> Callable[..., Any]:
-    """Return a method; its arguments that are not values become constants of its type."""
+    """Return a method for an operator; other arguments become constants of its dtype."""
 
     def method(self: "Value", *others: Any) -> Any:
         operands = (
@@ -36,7 +35,7 @@ def _operator(kind: str, dtype: Any = None) -> Callable[..., Any]:
 
 
 class Value:
-    """A tensor of a graph, with the arithmetic of numpy."""
+    """A tensor of a graph, with numpy's arithmetic."""
 
     def __init__(self, graph: "Graph", name: str, dtype: Any) -> None:
         self.graph, self.name, self.dtype = graph, name, np.dtype(dtype)
@@ -99,7 +98,7 @@ class Graph:
         self.X = Value(self, "X", dtype)
 
     def constant(self, values: Any) -> Value:
-        """Return numbers as a value of the graph; equal ones are stored once."""
+        """Return numbers as a value of the graph; equal constants are stored once."""
         array = np.asarray(values, order="C")
         key = array.dtype.str, array.shape, array.tobytes()
         if key not in self._names:
@@ -134,15 +133,15 @@ class Graph:
         return Value(self, self._names[key], computed).cast(result)
 
     def concat(self, values: Sequence[Value], axis: int) -> Any:
-        """Return values of one type side by side."""
+        """Return the concatenation of values of one type."""
         return values[0] if len(values) == 1 else self.op("Concat", *values, axis=axis)
 
     def mark(self) -> Any:
-        """Return the present state of the graph, for ``reset``."""
+        """Return the current state of the graph, for ``reset``."""
         return len(self._nodes), len(self._constants), dict(self._names)
 
     def reset(self, mark: Any) -> None:
-        """Drop everything that was added since a mark."""
+        """Drop everything added since a mark."""
         n_nodes, n_constants, self._names = mark
         del self._nodes[n_nodes:], self._constants[n_constants:]
 
@@ -158,7 +157,7 @@ class Graph:
         return Value(self, inner.output[0].name, x.dtype)
 
     def write(self, path: str | os.PathLike[str], output: Value, name: str) -> None:
-        """Write the model with one output, (n_samples, n_columns), called `name`."""
+        """Write the model with one output, (n_samples, n_columns), named `name`."""
         helper = self.onnx.helper
         start, end = (
             helper.make_tensor_value_info(
@@ -179,7 +178,7 @@ class Graph:
 
 
 def check_packages(*names: str) -> None:
-    """Raise ImportError if a package that writes ONNX is missing."""
+    """Raise ImportError if a package for ONNX is missing."""
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise ImportError(

@@ -1,9 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Ctrl-C in code of others, and workers that end with the process that started them.
+"""Ctrl-C in third-party code, and workers that end together with their parent process.
 
-Only the standard library is imported, so that a worker watches before it has imported
-anything that takes time.
+Only the standard library is imported, so that a worker starts watching before slow imports.
 """
 
 import importlib
@@ -21,18 +20,18 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _SignalledError(BaseException):
-    """A ``KeyboardInterrupt`` on its way through code that would catch it."""
+    """A ``KeyboardInterrupt`` in disguise, to pass through code that would catch it."""
 
 
 @contextmanager
 def passing_interrupts() -> Iterator[None]:
-    """Let Ctrl-C leave a block whose code catches ``KeyboardInterrupt``, as skorch's does.
+    """Let Ctrl-C leave a block whose code catches ``KeyboardInterrupt``, such as skorch's.
 
-    What a callback raises to end a training is still caught there.
+    A KeyboardInterrupt raised by a callback to end a training is still caught there.
     """
     handlers = _handlers()
     if any(isinstance(handler, _Interrupt) for handler in handlers.values()):
-        # The block around this one ends the passage: code between them may catch, too.
+        # The outer block converts back, because code between the blocks may catch, too.
         yield
         return
     try:
@@ -43,7 +42,7 @@ def passing_interrupts() -> Iterator[None]:
 
 
 class _Interrupt:
-    """A handler that lets another one's ``KeyboardInterrupt`` pass."""
+    """A signal handler that disguises the ``KeyboardInterrupt`` of another handler."""
 
     def __init__(self, handlers: dict[signal.Signals, Any]) -> None:
         self._handlers = handlers
@@ -57,10 +56,10 @@ class _Interrupt:
 
 @cache
 def import_for_optimizers() -> None:
-    """Import what torch's first optimizer does, for seconds, and Ctrl-C would break.
+    """Import the modules of torch's first optimizer, which takes seconds, without Ctrl-C.
 
-    A module that was half imported stays so for the whole process, which then can make no
-    optimizer, and so neither train nor save.  A signal waits for the end of the import.
+    A partial import would persist in the process, which then could not create an optimizer,
+    and so neither train nor save.  Signals wait for the end of the import.
     """
     waiting: list[int] = []
     with (
@@ -73,7 +72,7 @@ def import_for_optimizers() -> None:
 
 
 def _handlers() -> dict[signal.Signals, Any]:
-    """Return handlers in Python that may be replaced: in the main thread only."""
+    """Return replaceable Python signal handlers; empty outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     return {n: h for n in _SIGNALS if callable(h := signal.getsignal(n))}
@@ -81,26 +80,26 @@ def _handlers() -> dict[signal.Signals, Any]:
 
 @contextmanager
 def _handled_by(
-    handler: Callable[[int, Any], object], before: dict[signal.Signals, Any]
+    handler: Callable[[int, Any], object], originals: dict[signal.Signals, Any]
 ) -> Iterator[None]:
-    """Replace handlers, and put them back."""
+    """Replace handlers, and restore them after the block."""
     try:
-        for number in before:
+        for number in originals:
             signal.signal(number, handler)
         yield
     finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
+        for number, original in originals.items():
+            signal.signal(number, original)
 
 
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_CHECKS = 0.5
 
 
 @cache
 def end_with_parent(pid: int) -> None:
-    """Let this process end soon after process `pid`, if that is the one that started it.
+    """Let this process end soon after process `pid`, if `pid` is its parent.
 
-    A cluster looks after its workers: they were started by another process.
+    Workers of a cluster have another parent; the cluster manages them.
     """
     parent = parent_process()
     if parent is not None and parent.pid == pid:
@@ -110,10 +109,10 @@ def end_with_parent(pid: int) -> None:
 def _watch(pid: int) -> None:
     if os.name == "posix":
         while os.getppid() == pid:
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            time.sleep(_SECONDS_BETWEEN_CHECKS)
     else:
         parent = parent_process()
         if parent is not None:
             parent.join()
-    # A training in another thread would not end by an exception here.
+    # An exception here would not end a training in another thread.
     os._exit(1)

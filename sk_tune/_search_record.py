@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The record of a search that ensembles, diagnosis and reports read.
+"""The record of a search for ensembles, diagnosis and reports.
 
-These packages and the searches do not import each other.  A search of sk_tune hands out
-one record, as ``search_record_``; whatever else looks like a search has none.
+These packages and the searches do not import each other.  A search of sk_tune has a record,
+``search_record_``; other searches have none.
 """
 
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ import numpy.typing as npt
 from sk_tune._input_scale import InputScale
 from sk_tune._text import counted
 
-# Reasons that a search gives why a candidate has no score.
+# Reasons why a candidate has no score.
 LOST_RACE = "clearly worse than candidate"
 INTERRUPTED = "It was not trained, because the search was interrupted."
 LEFT_OUT = "It was not trained to its end, because the time budget was up."
-# Reasons of candidates that were not trained to their end, which a later search may be.
+# Reasons of candidates with incomplete training; a later search may complete them.
 NOT_TRAINED = frozenset({INTERRUPTED, LEFT_OUT})
-# Followed by the cause, as far as it is known.
+# Followed by the cause, if known.
 UNSCORED = "Its predictions could not be scored"
 
 Array = npt.NDArray[Any]
@@ -31,10 +31,10 @@ Array = npt.NDArray[Any]
 class SearchRecord:
     """Data and rungs of a fitted search.
 
-    `n_rows` are the samples that it was fitted with, `y` their targets if any. `last_rows`
-    has for each configuration the row of ``cv_results_`` with the most resources;
-    `resource` is what rungs grant more of, a parameter or "n_samples", and None without
-    rungs. `inputs` has the scale of the network's features for each row of ``cv_results_``.
+    `n_rows` is the number of samples in its ``fit``, `y` their targets, if any. `last_rows`
+    has, for each configuration, the row of ``cv_results_`` with the most resources.
+    `resource` is the resource of the rungs, a parameter or "n_samples"; None without rungs.
+    `inputs` has the scale of the network's features for each row of ``cv_results_``.
     """
 
     n_rows: int
@@ -48,9 +48,9 @@ class SearchRecord:
 class FoldLayout:
     """How independent the folds of a search are.
 
-    `n_folds` counts those of all repetitions; `n_repeats` is how often a sample that is
-    held out is held out, 1 if folds part the samples; `test_by_train` is the ratio of
-    held-out samples to training samples of a fold.
+    `n_folds` counts the folds of all repetitions. `n_repeats` is the average number of
+    times that a held-out sample is held out, 1 for a partition. `test_by_train` is the
+    ratio of held-out samples to training samples of a fold.
     """
 
     n_folds: int
@@ -59,13 +59,13 @@ class FoldLayout:
 
 
 def search_record(search: Any) -> SearchRecord | None:
-    """Return what a fitted search of sk_tune tells of itself; None for others."""
+    """Return the record of a fitted search of sk_tune; None for others."""
     record: SearchRecord | None = getattr(search, "search_record_", None)
     return record
 
 
 def granted_resource(search: Any) -> str | None:
-    """Return what rungs of a search grant more of; None if it has no rungs."""
+    """Return the resource of a search's rungs; None without rungs."""
     resource: str | None = getattr(search, "resource_", getattr(search, "resource", None))
     return resource
 
@@ -76,7 +76,7 @@ def grants_epochs(resource: str | None) -> bool:
 
 
 def resources_text(resource: str | None, n_resources: int) -> str:
-    """Return an amount of what rungs grant, in words.
+    """Return an amount of the rungs' resource in words.
 
     >>> [resources_text(name, 9) for name in ("net__max_epochs", "n_samples", "depth")]
     ['9 epochs', '9 samples', '9 depth']
@@ -88,9 +88,9 @@ def resources_text(resource: str | None, n_resources: int) -> str:
 
 
 def deciding_metric(search: Any) -> str:
-    """Return the metric that decides in a fitted search, by its name in ``cv_results_``.
+    """Return the metric that ranks candidates, by its name in ``cv_results_``.
 
-    It is "score" if it is alone, and the first of several if none of them decides.
+    It is "score" for a single metric, and the first of several if none ranks candidates.
     """
     means = [k for k in search.cv_results_ if k.startswith("mean_test_")]
     names = [name.removeprefix("mean_test_") for name in means]
@@ -99,7 +99,7 @@ def deciding_metric(search: Any) -> str:
 
 
 def deciding_scorer(search: Any) -> tuple[Any, str]:
-    """Return the scorer that decides in a fitted search, and the name of its score."""
+    """Return the scorer that ranks candidates, and the name of its score."""
     scorer = search.scorer_
     if not isinstance(scorer, dict):
         return scorer, "score"
@@ -108,10 +108,10 @@ def deciding_scorer(search: Any) -> tuple[Any, str]:
 
 
 def fold_layout(search: Any, candidate: int) -> FoldLayout:
-    """Return how independent the folds are that a row of ``cv_results_`` was scored on.
+    """Return the layout of the folds that a row of ``cv_results_`` was scored on.
 
-    A search that does not tell the samples of each fold counts as one whose folds part all
-    samples; what is not held out counts as trained on.
+    A search without recorded folds is assumed to partition all samples; samples that are
+    not held out count as training samples.
     """
     n_folds = int(search.n_splits_)
     record = search_record(search)
@@ -135,8 +135,8 @@ def fold_layout(search: Any, candidate: int) -> FoldLayout:
 def rows_of_most(is_predicted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Return a mask of the samples that all candidates with the most samples predict.
 
-    `is_predicted` has shape (n_candidates, n_samples); candidates that went out early
-    predict fewer.
+    `is_predicted` has shape (n_candidates, n_samples); candidates eliminated early predict
+    fewer samples.
     """
     n_predicted = is_predicted.sum(axis=1)
     mask: npt.NDArray[np.bool_]
@@ -145,5 +145,5 @@ def rows_of_most(is_predicted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 
 def was_stopped(reason: str) -> bool:
-    """Return whether a lost race, Ctrl-C or the time budget is why a score is missing."""
+    """Return whether a score is missing due to a lost race, Ctrl-C or the time budget."""
     return LOST_RACE in reason or reason in NOT_TRAINED

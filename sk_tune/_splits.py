@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What targets are, folds among the samples that are kept, and the order of time."""
+"""Kinds of targets, folds among retained samples, and the order of time."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 
 def are_classes(n_values: int, n_samples: int) -> bool:
-    """Return whether so many different whole numbers are classes, or else amounts.
+    """Return whether targets with `n_values` distinct integers are classes, not amounts.
 
     >>> are_classes(3, 150), are_classes(8, 30), are_classes(30, 10_000)
     (True, False, False)
@@ -26,7 +26,7 @@ def are_classes(n_values: int, n_samples: int) -> bool:
 def folds_among(
     kept: Array, folds: Iterable[tuple[Any, Any]], n_rows: int
 ) -> list[tuple[Array, Array]]:
-    """Return folds of all samples as positions among the samples that were kept.
+    """Return folds of all samples as positions among the retained samples.
 
     The folds keep their order; parts may be empty.
 
@@ -40,10 +40,10 @@ def folds_among(
 
 
 def as_times(times: Any) -> npt.NDArray[Any]:
-    """Return times that can be sorted: numbers and dates as they are, those of text in UTC.
+    """Return times that can be sorted: numbers and dates unchanged, dates of text in UTC.
 
-    Text must be dates that begin with the year, because sorted as text 12/01/2023 is later
-    than 01/15/2024. Raises TableError if it is not, or a time is missing.
+    Text must be dates that begin with the year: sorted as text, 12/01/2023 would be later
+    than 01/15/2024. Raises TableError for other text or a missing time.
     """
     values = np.asarray(times)
     if pd.api.types.infer_dtype(values, skipna=True) == "string":
@@ -65,7 +65,7 @@ def as_times(times: Any) -> npt.NDArray[Any]:
 
 
 def order_of_times(times: Array) -> tuple[Array, Array]:
-    """Return samples in the order of time, and the places where a later time begins."""
+    """Return samples in order of time, and the positions where a later time begins."""
     order = np.argsort(times, kind="stable")
     in_order = times[order]
     return order, np.flatnonzero(in_order[1:] != in_order[:-1]) + 1

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Text for people: names, tables, numbers, times, pages and a line that is written over."""
+"""Text for people: names, tables, numbers, times, links and a live status line."""
 
 import math
 import shutil
@@ -19,31 +19,31 @@ _EXPONENT_FROM = 1e6
 _MOST_DECIMALS = 6
 
 
-# The page that lists what fleets carry.
+# The documentation page on fleets' supported networks.
 CARRIED = "how-to/faster-skorch#what-is-carried-and-what-is-not"
 
 
 def page(name: str) -> str:
-    """Return the address of a page of the site, for example "how-to/leaks"."""
+    """Return the address of a documentation page, for example "how-to/leaks"."""
     name, _, part = name.partition("#")
     return f"{_SITE}{name}.html" + (f"#{part}" if part else "")
 
 
 def counted(n: int, noun: str) -> str:
-    """Return a number of things in words, as "1 candidate" or "2 candidates"."""
+    """Return a count with its noun, such as "1 candidate" or "2 candidates"."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def listed(texts: Sequence[str], most: int) -> str:
-    """Return texts with commas between them; those beyond `most` are counted."""
+    """Return texts separated by commas; texts beyond `most` are counted."""
     more = len(texts) - most
     return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:
-    """Return the name that one is most likely meant for, in a list; or none.
+    """Return the most likely intended name, in a list; empty if there is none.
 
-    It may be their initials, a part of them, longer than they are, or misspelt.
+    `name` may be initials, a part, an extension or a misspelling of a valid name.
 
     >>> names = ["accuracy", "neg_mean_squared_error", "roc_auc", "roc_auc_ovr"]
     >>> [nearest(name, names) for name in ("mse", "AUC", "acuracy", "zzz")]
@@ -66,13 +66,13 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return a question with what a wrong name could be meant for, after a blank; or ""."""
+    """Return a question that suggests the intended name, after a space; or ""."""
     matches = nearest(name, names)
     return f" Did you mean {matches[0]!r}?" if matches else ""
 
 
 def error_line(traceback: str) -> str:
-    """Return the line of a traceback that says what happened, without a note below it."""
+    """Return the error's line of a traceback, without notes below it."""
     lines = traceback.strip().splitlines() or [""]
     return next((line for line in reversed(lines) if not line.startswith("See http")), "")
 
@@ -84,12 +84,12 @@ def error_text(error: BaseException | None) -> str:
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Return whether a value is a number and no truth value."""
+    """Return whether a value is a number, and not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table with a header, numbers to the right and text to the left.
+    """Return a table with a header; numbers are aligned right, text left.
 
     >>> print(text_table(["rung", "why"], [[0, "first"], [10, "later"]]))
     rung  why
@@ -124,10 +124,10 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def number_texts(values: Sequence[float], digits: int = 4) -> list[str]:
-    """Return numbers that stand below each other, with equally many decimals.
+    """Return numbers for a column, with the same number of decimals.
 
-    The number in the middle has `digits` significant ones, or fewer if none needs them; NaN
-    is "n/a". A number that this would make 0 or very long has an exponent.
+    The median number has `digits` significant digits, or fewer if no number needs them. NaN
+    is "n/a". Numbers that would become 0 or very long have an exponent.
 
     >>> number_texts([0.6679, 0.7, 0.12341])
     ['0.6679', '0.7000', '0.1234']
@@ -137,7 +137,7 @@ def number_texts(values: Sequence[float], digits: int = 4) -> list[str]:
     sizes = [abs(v) for v in values if v and math.isfinite(v)]
     decimals = _decimals(statistics.median_high(sizes) if sizes else 1.0, digits)
     finite_values = [v for v in values if math.isfinite(v)]
-    # Fewer decimals where no number loses anything by that.
+    # Fewer decimals if no number loses digits.
     fewer = [
         d
         for d in range(decimals)
@@ -147,9 +147,9 @@ def number_texts(values: Sequence[float], digits: int = 4) -> list[str]:
 
 
 def interval_text(score: float, low: float, high: float, *others: float) -> list[str]:
-    """Return a score, the ends of its interval and other scores with equally many decimals.
+    """Return a score, the ends of its interval and other scores with common decimals.
 
-    The width of the interval has two digits and the score three at least; NaN is unknown.
+    The width of the interval has two significant digits, the score at least three.
 
     >>> interval_text(0.80040, 0.76692, 0.83247)
     ['0.800', '0.767', '0.832']
@@ -169,7 +169,7 @@ def interval_text(score: float, low: float, high: float, *others: float) -> list
 
 
 def _decimals(size: float, digits: int) -> int:
-    """Return how many decimals give a number of some size so many significant digits."""
+    """Return the number of decimals that gives `size` this many significant digits."""
     return max(0, digits - 1 - math.floor(math.log10(size))) if size else digits - 1
 
 
@@ -182,12 +182,12 @@ def _of_column(value: float, decimals: int, digits: int) -> str:
 
 
 def _rounded(value: float, decimals: int) -> str:
-    # Plus 0, because what is rounded to it has no sign.
+    # Adding 0.0 removes the sign of -0.0.
     return "n/a" if math.isnan(value) else f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
 def seconds_text(seconds: float) -> str:
-    """Return a time as a person would say it.
+    """Return a time in units that suit its length.
 
     >>> [seconds_text(s) for s in (0.012, 3.21, 75, 3700)]
     ['0.01 s', '3.2 s', '1 min 15 s', '1 h 02 min']
@@ -204,7 +204,7 @@ def seconds_text(seconds: float) -> str:
 
 
 def bytes_text(n_bytes: float) -> str:
-    """Return an amount of memory in the power of 1024 that suits it.
+    """Return an amount of memory in a suitable power of 1024.
 
     >>> [bytes_text(n) for n in (512, 2048, 3.5 * 2**20, 5 * 2**30)]
     ['512 B', '2.0 KiB', '3.5 MiB', '5.0 GiB']
@@ -224,10 +224,10 @@ _SECONDS_LOGGED = 10.0
 
 
 class LiveLine:
-    """Shows the newest of many texts: over the last one where people watch.
+    """Shows the newest text, in place of the last one on a screen.
 
-    A terminal has one line that is written over, a notebook one output that is updated; a
-    file or pipe gets a line every ten seconds and the last one, without escape codes.
+    A terminal has one line that is overwritten, a notebook one output that is updated; a
+    file or pipe gets a line every ten seconds and the last line, without escape codes.
     """
 
     def __init__(self) -> None:
@@ -237,7 +237,7 @@ class LiveLine:
         self._handle: Any = None
 
     def show(self, text: str) -> None:
-        """Show a text of one line, unless another was shown a moment ago."""
+        """Show a text of one line, unless the last one is too recent."""
         is_watched = _display() is not None or _is_terminal()
         wait = _SECONDS_WATCHED if is_watched else _SECONDS_LOGGED
         now = time.monotonic()
@@ -247,7 +247,7 @@ class LiveLine:
         self._write(text, "")
 
     def end(self, text: str = "") -> None:
-        """Show the last text, if there is one, and leave it."""
+        """Show the last text, if any, and end the line."""
         if text or self._is_open:
             self._write(text, "\n")
         self._is_open, self._handle = False, None
@@ -281,7 +281,7 @@ def _is_terminal() -> bool:
 
 
 def _display() -> Any:
-    """Return what shows something in the cell of a notebook that runs, if one does."""
+    """Return the display function of the running notebook, if any."""
     ipython: Any = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return None if getattr(shell, "kernel", None) is None else ipython.display.display

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The versions of an installation's parts, for reports of faults."""
+"""Versions of an installation's parts, for bug reports."""
 
 import platform
 import sys
@@ -15,10 +15,10 @@ _DEPENDENCIES = (
 
 
 def show_versions() -> None:
-    """Print what a report of a fault should say: system, versions, and the kernel in use.
+    """Print details for bug reports: system, versions, and the kernel in use.
 
-    The kernel is the compiled code that trains small networks; where there is none, torch
-    trains them more slowly, and the reason is printed.  The form is that of
+    The kernel is the compiled code that trains small networks.  Without it, torch trains
+    them more slowly, and the reason is printed.  The format is that of
     :func:`sklearn.show_versions`.
 
     Examples

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""How a network's ``fit`` takes over a training that was made for it elsewhere.
+"""Adoption: how a network's ``fit`` takes over a training that ran elsewhere.
 
-A network asks, before it trains, whether somebody has its training already.  Who answers is
-set for a block of code, for its thread only; by default nobody does.
+Before it trains, a network asks an adopter for a finished training.  An adopter is set for
+a block of code in one thread; by default there is none.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,14 +17,14 @@ __all__ = ["Adopter", "FitRequested", "adopted_state", "adopter", "adoption", "d
 
 
 class FitRequested(BaseException):
-    """Leaves a task whose network asked for a training that is yet to be made.
+    """Leaves a task whose network requested a training that has not run yet.
 
-    Derived from ``BaseException``, so that callers that catch ``Exception`` let it pass.
+    Derived from ``BaseException``, so that ``except Exception`` does not catch it.
     """
 
 
-# ``(estimator, X, y, sample_weight)`` of a network that is about to train -> its training;
-# None lets it train, and ``FitRequested`` leaves the task.
+# ``(estimator, X, y, sample_weight)`` of a network about to train -> its training; None
+# lets it train, and ``FitRequested`` leaves the task.
 Adopter = Callable[[Any, Any, Any, Any], TrainingState | None]
 _ADOPTER: ContextVar[Adopter | None] = ContextVar("sk_tune_adopter", default=None)
 
@@ -37,25 +37,25 @@ def adopter() -> Adopter | None:
 def adopted_state(
     estimator: Any, X: Any, y: Any, sample_weight: Any = None
 ) -> TrainingState | None:
-    """Return the training of this very fit that was made elsewhere, if there is one."""
+    """Return the finished training of exactly this fit, if the adopter has one."""
     current = _ADOPTER.get()
     return None if current is None else current(estimator, X, y, sample_weight)
 
 
 def decline(reason: str) -> None:
-    """Report why a network cannot take over a training that was made elsewhere.
+    """Report why a network cannot take over a finished training.
 
     `reason` is a clause that continues "was trained alone because". Raises FitRequested if
-    the task need not go on, because it will be run again.
+    the task can be left, because it will run again.
     """
-    told = getattr(_ADOPTER.get(), "decline", None)
-    if told is not None:
-        told(reason)
+    report = getattr(_ADOPTER.get(), "decline", None)
+    if report is not None:
+        report(reason)
 
 
 @contextmanager
 def adoption(current: Adopter | None) -> Iterator[None]:
-    """Let `current` answer the networks fitted in the block; None lets them train."""
+    """Let `current` answer networks fitted in the block; None lets them train."""
     token = _ADOPTER.set(current)
     try:
         yield

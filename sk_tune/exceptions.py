@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Errors and warnings of sk_tune; every one is also a built-in that callers may catch."""
+"""Errors and warnings of sk_tune; every error is also a built-in exception."""
 
 import dis
 import sys
@@ -35,9 +35,9 @@ _PACKAGE = str(Path(__file__).parent)
 
 
 class SkTuneError(Exception):
-    """Base of all errors that sk_tune raises under a name of its own.
+    """Base of sk_tune's errors.
 
-    A note below the message names the page of the documentation that tells more.
+    A note below the message links to a page of the documentation.
     """
 
     _page: ClassVar[str] = ""
@@ -54,11 +54,11 @@ class SkTuneError(Exception):
 class TrainingDivergedError(
     SkTuneError, ArithmeticError, page="how-to/diagnosis#the-checks"
 ):
-    """The loss or a weight became infinite or NaN, so there is no network to keep."""
+    """The loss or a weight became infinite or NaN, so the network is unusable."""
 
 
 class TrainingFailedError(SkTuneError, RuntimeError, page="user-guide/fleets"):
-    """A network's training failed where it was made for it: in a fleet or a worker."""
+    """A network's training failed in a fleet or a worker."""
 
 
 class TableError(SkTuneError, ValueError, page="how-to/prepare"):
@@ -66,15 +66,15 @@ class TableError(SkTuneError, ValueError, page="how-to/prepare"):
 
 
 class OptionError(SkTuneError, ValueError, page="user-guide/command-line"):
-    """An option of the command line that does not suit the table or the other options."""
+    """A command-line option that does not suit the table or the other options."""
 
 
 class SearchError(SkTuneError, RuntimeError, page="user-guide/searches"):
-    """A search that ends without a network to choose."""
+    """A search ended without a valid network."""
 
 
 class SpaceError(SkTuneError, ValueError, page="user-guide/searches"):
-    """A space that cannot be searched, or a candidate that is not of it."""
+    """A space that cannot be searched, or a candidate outside the space."""
 
 
 class StoreError(SkTuneError, OSError, page="how-to/resume"):
@@ -85,50 +85,50 @@ class SkTuneWarning(UserWarning):
     """Base of all warnings that sk_tune issues."""
 
 
-# What users were told of in a search, whose folds would say it again.
-_TOLD: ContextVar[set[str] | None] = ContextVar("_TOLD", default=None)
+# Topics that a search has warned about, so that its folds do not repeat them.
+_WARNED_TOPICS: ContextVar[set[str] | None] = ContextVar("_WARNED_TOPICS", default=None)
 
 
 @contextmanager
 def telling_once() -> Iterator[None]:
-    """Let `warn_user` be silent of what it has told `about` in this block."""
-    token = _TOLD.set(set())
+    """Let `warn_user` issue only one warning `about` each topic in this block."""
+    token = _WARNED_TOPICS.set(set())
     try:
         yield
     finally:
-        _TOLD.reset(token)
+        _WARNED_TOPICS.reset(token)
 
 
-# What they are to be told of when a task of a search ends, maybe in another process.
-_TO_TELL: ContextVar[dict[str, str] | None] = ContextVar("_TO_TELL", default=None)
+# Warnings to issue when a task of a search ends, possibly in another process.
+_PENDING: ContextVar[dict[str, str] | None] = ContextVar("_PENDING", default=None)
 
 
 @contextmanager
 def telling_later() -> Iterator[dict[str, str]]:
-    """Keep what `warn_user` has to tell `about` in this block, for the caller to tell."""
+    """Collect warnings `about` topics in this block, for the caller to issue."""
     messages: dict[str, str] = {}
-    token = _TO_TELL.set(messages)
+    token = _PENDING.set(messages)
     try:
         yield messages
     finally:
-        _TO_TELL.reset(token)
+        _PENDING.reset(token)
 
 
 def warn_user(message: str, *, about: str = "") -> None:
     """Issue a ``SkTuneWarning`` that points at the user's line.
 
-    This is the innermost line that does not belong to sk_tune or to a package between the
-    user and sk_tune.
+    That is the innermost line outside of sk_tune and of packages that call sk_tune for the
+    user.
     """
-    told, to_tell = _TOLD.get(), _TO_TELL.get()
-    if about and to_tell is not None:
-        to_tell.setdefault(about, message)
+    topics, pending = _WARNED_TOPICS.get(), _PENDING.get()
+    if about and pending is not None:
+        pending.setdefault(about, message)
         return
-    if about and told is not None:
-        if about in told:
+    if about and topics is not None:
+        if about in topics:
             return
-        told.add(about)
-    # Python 3.12 has skip_file_prefixes for this.
+        topics.add(about)
+    # From Python 3.12 on, skip_file_prefixes does this.
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_skipped()):
         level, frame = level + 1, frame.f_back
@@ -145,7 +145,7 @@ def _skipped() -> tuple[str, ...]:
 
 
 def warn_of_solo(reasons: Mapping[str, int]) -> None:
-    """Warn of networks that no fleet carried, how many for each reason, if there are any.
+    """Warn of networks trained alone, with counts by reason, if there are any.
 
     A reason is a clause that continues "was trained alone because".
     """
@@ -161,7 +161,7 @@ def warn_of_solo(reasons: Mapping[str, int]) -> None:
 
 
 def is_raised_by_code(error: BaseException) -> bool:
-    """Return whether a raise statement raised, not a signal such as that of Ctrl-C."""
+    """Return whether a raise statement raised the error, not a signal such as Ctrl-C."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
