@@ -104,6 +104,8 @@ Ints = npt.NDArray[np.intp]
 K = 10
 # Neighbours to look for.
 _NEIGHBOURS = 2 * K
+# Smaller distances, relative to the median of the farthest neighbours, are 0.
+_ROUNDING = 1e-6
 # Chance that a row is called a copy which is none, where this is an accusation, and where
 # it only keeps two rows on one side of a split.
 CHANCE, CHANCE_TO_GROUP = 1e-3, 0.02
@@ -531,8 +533,11 @@ def _neighbours(numbers: pd.DataFrame, table: LeakTable) -> _Neighbours:
         else:
             differences.append(np.abs(mine - others).astype(np.float64).mean(axis=2))
         in_groups.append(closed[some] & np.isin(members[some], train).any(axis=1))
+    all_distances = np.concatenate(distances)
+    # Equal rows have distances of rounding errors, which are not near duplicates.
+    all_distances[all_distances < _ROUNDING * np.median(all_distances[:, -1])] = 0.0
     return _Neighbours(
-        np.concatenate(distances),
+        all_distances,
         np.concatenate(differences),
         np.concatenate(in_groups),
         table.is_classification,

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import KFold
 
 from sk_tune.diagnosis import find_leaks, group_copies
 
@@ -284,3 +285,16 @@ def test_rows_that_are_near_by_nature_are_no_copies(n_classes, rng):
     finding = _found("near duplicates", X, y, _parts(rng.permutation(len(X))))
 
     assert finding.outcome == "passed"
+
+
+def test_equal_rows_are_no_near_duplicates(rng):
+    """Rounding gives equal rows of many columns a distance, which does not count."""
+    X = pd.DataFrame(rng.normal(loc=50.0, size=(400, 56)))
+    y = pd.Series(rng.integers(0, 2, 400))
+    X, y = (pd.concat([values, values[:30]], ignore_index=True) for values in (X, y))
+
+    findings = find_leaks(X, y, cv=KFold(5, shuffle=True, random_state=0))
+
+    outcomes = {finding.name: finding.outcome for finding in findings}
+    assert outcomes["duplicates across folds"] == "issue"
+    assert outcomes["near duplicates across folds"] == "passed"
