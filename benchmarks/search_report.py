@@ -111,7 +111,7 @@ def print_few(results, case):
         print(
             "\nRandomizedSearchCV had its best candidate after "
             f"{statistics.median(shares):.0%} of its epochs (median of {len(shares)} "
-            "seeds), which is known at its end.\n"
+            "seeds), known only at its end.\n"
         )
     for side in HYPERBANDS:
         if not results.of(case, side):
@@ -123,7 +123,7 @@ def print_few(results, case):
         ]
         test = difference(results.of(case, side), results.of(case, "random"), "test")
         print(
-            f"- {SIDES[side][1]}: {'; '.join(cells)}; score on test rows less that of "
+            f"- {SIDES[side][1]}: {'; '.join(cells)}; test score relative to "
             f"sk_tune's random search {test[0]:+.4f} ± {test[1]:.4f}."
         )
 
@@ -205,7 +205,7 @@ def mean_and_deviation(records, name):
 
 
 def print_verdicts(results, cases):
-    print("\n### Wanted of the searches\n")
+    print("\n### Goals of the searches\n")
     for case in cases:
         targets = results.targets(case)
         random, optuna = (results.timed(case, side) for side in ("skorch random", "optuna"))
@@ -230,7 +230,7 @@ def verdict(name, values, text):
         return f"fewer {text}: not measured"
     middle = statistics.median(values)
     met = "met" if middle >= WANTED[name] else "MISSED"
-    return f"{middle:.1f} times fewer {text} (wanted {WANTED[name]}, {met})"
+    return f"{middle:.1f} times fewer {text} (goal {WANTED[name]}, {met})"
 
 
 def bohb_verdict(hyperband, bohb):
@@ -244,7 +244,7 @@ def bohb_verdict(hyperband, bohb):
         texts.append(f"{mean:+.4f} ± {error:.4f} {where}")
     return (
         f"BOHB less Hyperband at the end of one search {', '.join(texts)} "
-        f"(wanted not worse by two standard errors, {'MISSED' if is_worse else 'met'})"
+        f"(goal: not worse by two standard errors, {'MISSED' if is_worse else 'met'})"
     )
 
 

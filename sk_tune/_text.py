@@ -20,7 +20,7 @@ _MOST_DECIMALS = 6
 
 
 # The documentation page on fleets' supported networks.
-CARRIED = "how-to/faster-skorch#what-is-carried-and-what-is-not"
+CARRIED = "how-to/faster-skorch#what-a-fleet-trains"
 
 
 def page(name: str) -> str:

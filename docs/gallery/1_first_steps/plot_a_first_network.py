@@ -1,17 +1,16 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
 """
-A first network, and what it has to beat
-========================================
+A first network and its baselines
+=================================
 
-A network is worth its trouble only if it beats what costs nothing.  This example trains
-:class:`~sk_tune.MLPClassifier` on scikit-learn's digits like any other estimator, in a
-pipeline and on the folds of a cross-validation, and puts a guess and a linear model
-beside it.
+A network is worth the effort only if it beats a dummy and a linear model.  This example
+trains :class:`~sk_tune.MLPClassifier` on scikit-learn's digits like any other estimator,
+in a pipeline, and compares the three by cross-validation.
 """
 
 # %%
-# The data are 1,797 images of 8 x 8 pixels, each flattened to 64 numbers.  All models see
+# The data are 1,797 images of 8 x 8 pixels, each flattened to 64 numbers.  All models use
 # the same folds.
 
 import matplotlib.pyplot as plt
@@ -30,10 +29,10 @@ X, y = load_digits(return_X_y=True)
 cv = StratifiedKFold(5, shuffle=True, random_state=0)
 
 # %%
-# The network has two layers of 64 units.  A scaler goes in front of it, inside of the
-# pipeline, so that each fold learns means and deviations from its training samples only.
-# Inside ``with fleet():`` the networks of the five folds train side by side; the scores are
-# those that you would get without it.
+# The network has two layers of 64 units.  The scaler is part of the pipeline, so that each
+# fold learns means and deviations from its training samples only.  Inside
+# ``with fleet():`` the networks of the five folds train side by side, with the same scores
+# as outside.
 
 network = make_pipeline(
     StandardScaler(), MLPClassifier(width=64, max_epochs=30, random_state=0)
@@ -52,10 +51,9 @@ for name, score in scores.items():
     print(f"{name.replace(chr(10), ' '):25} {score.mean():.3f} ± {score.std():.3f}")
 
 # %%
-# What happens while it trains?  With ``early_stopping=True`` a tenth of the training
-# samples is set aside, and the network keeps the weights of the epoch that was best on
-# these.  Its losses on both parts can then be drawn.  The title is the verdict of the
-# diagnosis.
+# With ``early_stopping=True`` a tenth of the training samples is held out, and the network
+# keeps the weights of the epoch with the least loss on them.  The losses on both parts can
+# then be drawn.  The title is the verdict of the diagnosis.
 
 watched = make_pipeline(
     StandardScaler(),
@@ -78,9 +76,9 @@ EpochCurveDisplay.from_estimator(watched, ax=right)
 plt.show()
 
 # %%
-# The linear model is a good baseline: most digits are told apart by flat borders.  The
-# network makes a quarter fewer mistakes.  Always look at the spread over the folds, too:
-# here they overlap, and one fold alone might have said the opposite.
+# The linear model is a good baseline: flat borders separate most digits.  The network makes
+# a quarter fewer mistakes.  Always check the spread over the folds, too: here they overlap,
+# and a single fold might have favoured the linear model.
 #
-# What to watch out for: the 30 epochs and the learning rate are defaults that suit small
-# tables.  The examples about searches choose them.
+# Note: the 30 epochs and the learning rate are defaults that suit small tables.  The
+# examples about searches tune them.

@@ -5,13 +5,12 @@ Make a skorch script fast with one line
 =======================================
 
 You have a script that tunes a skorch net with scikit-learn's search, and you do not want
-to rewrite it.  Put the call that takes long into ``with fleet():``.  All candidates on
-all folds then train as one program, and nothing else changes.
+to rewrite it.  Put the slow call into ``with fleet():``.  All candidates then train on all
+folds as one program; the script stays the same.
 """
 
 # %%
-# The script, as it might be: a module, a skorch net, a pipeline, a grid.  Nothing in this
-# part knows of sk_tune.
+# A typical script without sk_tune: a module, a skorch net, a pipeline, a grid.
 
 import time
 
@@ -53,8 +52,8 @@ grid = {
 search = GridSearchCV(make_pipeline(StandardScaler(), net), grid, cv=3, refit=False)
 
 # %%
-# First as it stands.  skorch draws weights, batches and dropout from torch's global
-# generator, so its seed makes the run repeatable.
+# First without a block.  skorch draws weights, batches and dropout from torch's global
+# generator, so the generator's seed makes the run repeatable.
 
 torch.manual_seed(0)
 start = time.perf_counter()
@@ -63,8 +62,8 @@ seconds_alone = time.perf_counter() - start
 scores_alone = search.cv_results_["mean_test_score"]
 
 # %%
-# And now in a block.  ``report`` says what became of each network: how many were carried by
-# a fleet, and which had to be trained alone, and why.
+# Then in a block.  ``report`` counts the networks that a fleet trained, and lists the
+# networks trained alone with reasons.
 
 from sk_tune import fleet
 
@@ -78,8 +77,8 @@ print(f"{report.n_rows} networks, {report.n_adopted} in fleets; {len(report.solo
 print(f"{seconds_alone:.1f} s without the block, {seconds_fleet:.1f} s with it")
 
 # %%
-# The block foresees how much each net draws from the generator.  So the networks are the
-# same ones, not just networks that are as good: the scores lie on the diagonal.
+# The block predicts the number of random draws of each net.  So the networks are identical,
+# not merely equally good: the scores lie on the diagonal.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 bars = left.barh(
@@ -107,7 +106,7 @@ right.set(
 plt.show()
 
 # %%
-# What to watch out for: ``n_jobs`` of the search has no effect inside of the block; give it
-# to ``fleet()``.  Callbacks of your own, and an overridden ``train_step``, are respected,
-# but such networks train alone; ``print(report)`` says so.  Where the transformers take
-# longer than the networks, leave the block out.
+# Note: ``n_jobs`` of the search has no effect inside the block; pass it to ``fleet()``.
+# Custom callbacks and an overridden ``train_step`` are respected, but such networks train
+# alone; ``print(report)`` says so.  If the transformers take longer than the networks, omit
+# the block.

@@ -4,15 +4,15 @@
 Searches of other libraries in a block
 ======================================
 
-Must you change to sk_tune's searches?  No: scikit-learn's
+You can keep your searches: scikit-learn's
 :class:`~sklearn.model_selection.GridSearchCV` and scikit-optimize's ``BayesSearchCV`` run
-in ``with fleet():`` as they are.  What each gains there differs, and this example shows
-why: a fleet carries what is asked for at the same time.
+unchanged in ``with fleet():``.  Their gains differ, and this example shows why: a fleet
+trains the networks that a search requests at the same time.
 """
 
 # %%
-# A plain skorch net on scikit-learn's breast cancer data, judged by its log loss: how
-# likely it held what turned out to be true.
+# A plain skorch net on scikit-learn's breast cancer data, scored by log loss, the mean
+# negative log probability of the true class.
 
 import time
 
@@ -64,9 +64,9 @@ linear = make_pipeline(StandardScaler(), LogisticRegression())
 baseline = cross_val_score(linear, X, y, cv=cv, scoring="neg_log_loss").mean()
 
 # %%
-# The grid has 12 candidates; all its 36 networks are known at once.  The Bayesian search
-# asks for four candidates at a time (``n_points=4``), because it learns from each answer
-# where to look: its rounds have 12 networks each.
+# The grid has 12 candidates, so all its 36 networks can train together.  The Bayesian
+# search proposes four candidates at a time (``n_points=4``), because each proposal depends
+# on earlier results: its rounds have 12 networks each.
 
 step = "neuralnetclassifier__"
 options = {"cv": cv, "scoring": "neg_log_loss", "refit": False}
@@ -92,8 +92,7 @@ bayes = BayesSearchCV(
 )
 
 # %%
-# Both searches, without and with the block; the seed makes them draw the same random
-# numbers.
+# Both searches run without and with the block, with the same seed.
 
 seconds, losses = {}, {}
 for name, search in [("GridSearchCV", grid), ("BayesSearchCV", bayes)]:
@@ -112,8 +111,8 @@ for name, search in [("GridSearchCV", grid), ("BayesSearchCV", bayes)]:
     print(f"largest difference of a loss {np.abs(alone + losses[name]).max():.1g}")
 
 # %%
-# Left: the seconds.  Right: the loss of every candidate in the order in which it was asked
-# for, and the loss of logistic regression as a baseline.
+# Left: the seconds.  Right: the loss of every candidate in the order of the proposals, and
+# the loss of logistic regression as a baseline.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4), layout="constrained")
 places = np.arange(2)
@@ -131,14 +130,14 @@ left.legend()
 for (name, loss), marker in zip(losses.items(), ["s", "o"], strict=True):
     right.plot(np.arange(1, len(loss) + 1), loss, marker, alpha=0.6, label=name)
 right.axhline(-baseline, color="tab:red", linestyle="--", label="logistic regression")
-right.set(xlabel="Candidate", ylabel="Held-out log loss (nats)", title="What was tried")
+right.set(xlabel="Candidate", ylabel="Held-out log loss (nats)", title="All candidates")
 right.legend()
 plt.show()
 
 # %%
-# The grid gains most.  What is left of the Bayesian search's time is the model that
-# proposes candidates, which no fleet makes faster.  :class:`~sk_tune.BayesSearchCV` takes
-# the same arguments and fits that model less often.
+# The grid gains most.  The Bayesian search spends its remaining time on the model that
+# proposes candidates, which a fleet does not accelerate.  :class:`~sk_tune.BayesSearchCV`
+# takes the same arguments and fits that model less often.
 #
-# What to watch out for: a baseline of one line is hard to beat on this table.  Read the
-# picture on the right before the one on the left.
+# Note: a one-line baseline is hard to beat on this table.  Check the scores before the
+# times.

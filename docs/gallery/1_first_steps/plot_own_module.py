@@ -1,20 +1,19 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
 """
-Tune a torch module that you wrote
-==================================
+Tune your own torch module
+==========================
 
-Whatever returns a score for each class can be tuned: :class:`~sk_tune.NetClassifier`
-takes your ``torch.nn.Module``, and its constructor's arguments become hyperparameters
-with the prefix ``module__``, as in skorch.  Here it is a network that knows something
-about its data: points on two spirals, which are easier to tell apart by sines of their
-coordinates.
+:class:`~sk_tune.NetClassifier` tunes any ``torch.nn.Module`` that returns a score for each
+class.  Its constructor's arguments become hyperparameters with the prefix ``module__``, as
+in skorch.  The module of this example uses prior knowledge: the data are points on two
+spirals, which are easier to separate by sines of their coordinates.
 """
 
 # %%
-# Arguments named ``n_features`` and ``n_outputs`` are filled in from the data.  The others
+# Arguments named ``n_features`` and ``n_outputs`` are filled in from the data.  All others
 # are yours.  The module starts with fixed random sines (Rahimi and Recht 2007), whose
-# ``frequency`` says how fine a pattern they can follow; 0 leaves them out, for comparison.
+# ``frequency`` limits the detail that they can follow; 0 omits them, for comparison.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -66,7 +65,7 @@ X += rng.normal(0, 0.025, X.shape)
 
 # %%
 # The search is scikit-learn's :class:`~sklearn.model_selection.GridSearchCV` with another
-# import: all candidates on all folds train together.  Gradient boosting is the baseline.
+# import: all candidates train together on all folds.  Gradient boosting is the baseline.
 
 net = NetClassifier(
     SineNet, max_epochs=40, learning_rate=0.01, batch_size=100, random_state=0
@@ -79,8 +78,8 @@ print("best:", search.best_params_, f"accuracy {search.best_score_:.3f}")
 print(f"boosting: accuracy {boosting.mean():.3f}")
 
 # %%
-# What the frequency does is seen best in the plane.  Without sines the network bends too
-# slowly; with too high a frequency it learns each point by itself.
+# The plane shows the effect of the frequency.  Without sines the decision boundary bends
+# too slowly; with too high a frequency the network memorises single points.
 
 scores = search.cv_results_["mean_test_score"]
 fig, axes = plt.subplots(1, 4, figsize=(12, 3.5), layout="constrained")
@@ -125,8 +124,7 @@ axes[3].legend()
 plt.show()
 
 # %%
-# What to watch out for: draw random numbers of a module from a generator with a fixed seed,
-# as here, or from torch's global one, which ``random_state`` sets while the network is
-# made.  And write ``forward`` without ``if`` on values of the data, so that networks can be
-# batched; otherwise they are trained one by one, with the same result, and a warning says
-# so.
+# Note: draw random numbers of a module from a generator with a fixed seed, as here, or from
+# torch's global generator, which ``random_state`` seeds while the network is built.  Write
+# ``forward`` without ``if`` on values of the data, so that networks can be batched;
+# otherwise they train alone, with the same result and a warning.

@@ -4,14 +4,14 @@
 Tune a table with dates and categories
 ======================================
 
-Real tables have dates, words and holes in them, and a network wants finite numbers of
-about one size.  :class:`~sk_tune.TablePreparer` makes these of a table as it comes,
-:class:`~sk_tune.HyperbandSearchCV` tunes the network behind it, and days that nobody has
-looked at say whether the score was honest.
+Real tables have dates, words and missing values, and a network needs finite numbers of
+similar scale.  :class:`~sk_tune.TablePreparer` computes them from the raw table,
+:class:`~sk_tune.HyperbandSearchCV` tunes the network behind it, and held-out days show
+whether the score was honest.
 """
 
 # %%
-# The table, made on the spot: how many bicycles a station lends on a day.  It depends on
+# A synthetic table: the number of bicycles that a station lends on a day.  It depends on
 # the season, the day of the week, the weather and the station, and some values are missing.
 
 import matplotlib.pyplot as plt
@@ -52,20 +52,19 @@ X = pd.DataFrame({
 X.head()
 
 # %%
-# Nothing has to be named.  Dates are recognised in the way people write them; their place
-# in the year and in the week becomes sines and cosines, so that December is next to
-# January.
+# Columns need not be listed.  Dates are recognised in common formats; the time of year and
+# the day of the week become sines and cosines, so that December is next to January.
 
 preparer = TablePreparer().set_output(transform="pandas")
 prepared = preparer.fit_transform(X)
 kinds = preparer.kinds_
 print("numbers:", kinds.numbers, " dates:", kinds.dates, " categories:", kinds.categories)
-print("made of them:", ", ".join(prepared.columns))
+print("prepared columns:", ", ".join(prepared.columns))
 
 # %%
-# The search tries 17 configurations; the preparer is inside of it, so that each fold learns
-# medians and categories from its training samples only.  A quarter of the table is put
-# aside.
+# The search tries 17 configurations.  The preparer is part of the pipeline, so that each
+# fold learns medians and categories from its training samples only.  A quarter of the table
+# is held out.
 
 X, X_new, y, y_new = train_test_split(X, y, test_size=0.25, random_state=0)
 cv = KFold(5, shuffle=True, random_state=0)
@@ -92,11 +91,11 @@ baselines = {
 expected = {name: cross_val_score(m, X, y, cv=cv).mean() for name, m in baselines.items()}
 expected["network"] = search.corrected_score_.score
 models = {name: model.fit(X, y) for name, model in baselines.items()} | {"network": search}
-seen = {name: model.score(X_new, y_new) for name, model in models.items()}
+test_scores = {name: model.score(X_new, y_new) for name, model in models.items()}
 
 # %%
-# Left: what cross-validation promised, and what came true on the new days.  The search's
-# promise is ``corrected_score_``, which makes up for having chosen the best of many.
+# Left: the cross-validation scores and the scores on the new days.  For the search, the
+# former is ``corrected_score_``, which corrects for the choice of the best candidate.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
 places = np.arange(3)
@@ -104,7 +103,7 @@ corrected = search.corrected_score_
 left.bar(places - 0.2, expected.values(), 0.38, label="promised", color="lightsteelblue")
 left.bar(
     places + 0.2,
-    [seen[name] for name in expected],
+    [test_scores[name] for name in expected],
     0.38,
     label="on new days",
     color="tab:blue",
@@ -118,7 +117,7 @@ left.errorbar(
     label="95 % interval",
 )
 left.set(xticks=places, xticklabels=list(expected), ylabel="R²", ylim=(0.5, 1))
-left.set_title("Promised and kept")
+left.set_title("Expected and actual scores")
 left.legend(loc="upper left")
 error = mean_absolute_error(y_new, search.predict(X_new))
 right.plot([0, 160], [0, 160], color="tab:gray", linewidth=1)
@@ -131,9 +130,9 @@ right.set(
 plt.show()
 
 # %%
-# The linear model cannot say that a weekend is good for the park and bad for the
-# university; the other two can.  No model gets to 1: the counts are random, and what is
-# left is their noise.
+# The linear model cannot express that weekends increase the demand at the park and decrease
+# it at the university; the network and boosting can.  No model reaches 1, because the
+# counts are random.
 #
-# What to watch out for: days were put aside at random here, as if a day were to be filled
-# in. To forecast, put the last ones aside; see the example about groups and time.
+# Note: the held-out days were drawn at random here, as for filling gaps.  To forecast, hold
+# out the last days; see the example about groups and time.

@@ -4,16 +4,15 @@
 Groups and time: folds that resemble the future
 ===============================================
 
-A cross-validation is a rehearsal: held-out samples have to be to the training samples as
-new ones will be.  With several samples of a patient, or measurements in the order of
-time, shuffled folds rehearse the wrong play, and a network, which can learn patients by
-heart, is fooled most.
+Cross-validation predicts the score on new data only if held-out samples differ from the
+training samples as new samples will.  With several samples per patient, or measurements
+over time, shuffled folds violate this.  Networks, which can memorise patients, are misled
+most.
 """
 
 # %%
-# **Groups.**  120 patients come six times each.  What is measured is peculiar to the
-# patient, and only weakly tells the illness.  New patients are those that the model will
-# see.
+# **Groups.**  120 patients come six times each.  The measurements are characteristic of the
+# patient and only weakly related to the illness.  The model will be used on new patients.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -52,7 +51,7 @@ classifiers = {
 
 # %%
 # Three scores of each model: by shuffled folds, by folds that keep patients together, and
-# on 500 new patients.  Five such studies are made, because one may be lucky.
+# on 500 new patients.  The mean of five such studies reduces chance.
 
 n_studies = 5
 accuracy = {name: np.zeros(3) for name in classifiers}
@@ -70,9 +69,8 @@ with fleet(n_jobs=1):
 accuracy = {name: total / n_studies for name, total in accuracy.items()}
 
 # %%
-# Would anybody have noticed?  ``find_leaks`` looks at data and folds before anything is
-# trained: with the groups, if you know them, and for samples that are nearly copies, if you
-# do not.
+# ``find_leaks`` detects this before training: by the groups if you know them, otherwise by
+# samples that are near copies.
 
 for finding in find_leaks(X, y, cv=shuffled, groups=patient):
     if finding.outcome == "issue":
@@ -80,8 +78,8 @@ for finding in find_leaks(X, y, cv=shuffled, groups=patient):
         print("       ", finding.remedy)
 
 # %%
-# **Time.**  Hourly demand has a daily rhythm, and drifts like a walk.  The task is to
-# foretell 120 hours from the 480 before them.
+# **Time.**  Hourly demand has a daily rhythm and drifts like a random walk.  The task is to
+# forecast 120 hours from the previous 480.
 
 hours = np.arange(600)
 daily = 2 * np.pi * hours / 24
@@ -111,8 +109,8 @@ with fleet(n_jobs=1):
 error = {name: total / n_studies for name, total in error.items()}
 
 # %%
-# In both pictures the bars on the right are what counts.  Those in the middle foretold
-# them, more or less; those on the left were far too good, and far better for the network
+# In both pictures the bars on the right are the scores on new data.  The bars in the middle
+# predict them roughly; the bars on the left are far too good, and more so for the network
 # than for the linear model.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
@@ -130,7 +128,7 @@ left.axhline(0.5, color="black", linewidth=0.8)
 left.set(
     ylabel="Accuracy (higher is better)",
     ylim=(0.4, 1.05),
-    title="Patients that come six times",
+    title="Six visits per patient",
 )
 right.set(ylabel="Mean absolute error (lower is better)", title="Demand that drifts")
 right.set_ylim(top=1.15 * max(values.max() for values in error.values()))
@@ -139,7 +137,6 @@ right.legend(loc="upper left")
 plt.show()
 
 # %%
-# What to watch out for: everything that chooses needs such folds, a search above all.  Give
-# it ``cv=GroupKFold(5)`` and ``search.fit(X, y, groups=patient)``, or
-# ``cv=TimeSeriesSplit(5)``. ``early_stopping`` of a network draws its samples at random,
-# and is fooled as well.
+# Note: every choice needs such folds, searches above all.  Use ``cv=GroupKFold(5)`` and
+# ``search.fit(X, y, groups=patient)``, or ``cv=TimeSeriesSplit(5)``. ``early_stopping`` of
+# a network draws its samples at random and is misled as well.

@@ -1,17 +1,17 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
 """
-Images that are not where they were: augmentation
-=================================================
+Images that have moved: augmentation
+====================================
 
-A network that has few images learns where things are as much as what they are.  If you
-know of changes that do not matter, let it see them: ``augmentation`` changes each
-training sample anew in every epoch, and never a sample to predict.
+A network with few training images learns the position of objects as much as their shape.
+``augmentation`` applies changes that do not alter the class to each training sample, with
+new random draws in every epoch, and never to samples to predict.
 """
 
 # %%
-# 300 digits of 8 x 8 pixels to train on.  To make it hard, the digits stand on a canvas of
-# 12 x 12 pixels: in the middle for training, at a random place for testing.
+# 300 digits of 8 x 8 pixels to train on.  To make the task hard, the digits are placed on a
+# canvas of 12 x 12 pixels: centred for training, at a random place for testing.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,9 +41,8 @@ def on_canvas(images, offset, random_state=0):
 centred = on_canvas(X_train, 0)
 
 # %%
-# Two kinds of networks differ in nothing but what they see while they train.  Each is
-# trained with three seeds, because one network can be lucky.  What changes all the time
-# takes longer to learn, so all of them get 50 epochs.
+# The networks differ only in their augmentation.  Each is trained with three seeds to
+# reduce chance.  Augmented samples take longer to learn, so all networks get 50 epochs.
 
 kinds = {"no augmentation": None, "Shift(2)": Shift(2)}
 networks = {
@@ -66,7 +65,7 @@ for nets in networks.values():
 linear = LogisticRegression(max_iter=500).fit(centred.reshape(300, -1), y_train)
 
 # %%
-# How do they fare when the test digits stand further and further off the middle?
+# The accuracy as the test digits move further off the centre:
 
 offsets = [0, 1, 2]
 tests = {offset: on_canvas(X_test, offset) for offset in offsets}
@@ -98,11 +97,10 @@ ax.legend()
 plt.show()
 
 # %%
-# The network that saw shifts does not care where a digit stands; the other two models fail
-# as soon as it moves by a pixel.  The price is seen on the left of the picture: where all
-# digits are in the middle, it pays to know only that place.
+# The network trained on shifts ignores the position of a digit; the other two models fail
+# as soon as it moves by a pixel.  The left of the picture shows the price: if all digits
+# are centred, the specialised networks do better.
 #
-# What to watch out for: use the changes that the world makes, and no others.
-# ``augmentation="flip"`` mirrors images, and a mirrored 2 is no digit at all.  The training
-# loss is that of changed samples, so it may be worse than the validation loss, which is no
-# fault.
+# Note: use only changes that occur in reality.  ``augmentation="flip"`` mirrors images, and
+# a mirrored 2 is not a digit.  The training loss refers to augmented samples, so it may be
+# worse than the validation loss without a fault.

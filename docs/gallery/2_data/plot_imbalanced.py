@@ -4,15 +4,13 @@
 Rare classes: weights, a threshold, and the right score
 =======================================================
 
-Of a thousand payments twenty are fraud.  Of classes as imbalanced as that, a model that
-never says "fraud" has an accuracy of 98 %, and is useless.  This example shows three
-things that help: a score that asks the right question, ``class_weight``, and a threshold
-that is chosen by what errors cost.
+Of a thousand payments twenty are fraud.  With such classes, a model that never predicts
+fraud has an accuracy of 98 % and is useless.  This example shows three remedies: a suitable
+score, ``class_weight``, and a threshold chosen by the costs of errors.
 """
 
 # %%
-# 10,000 samples made on the spot, 2 % of which belong to the rare class.  Half of them are
-# put aside.
+# 10,000 synthetic samples, 2 % of them in the rare class.  Half of them are held out.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -48,9 +46,10 @@ X, X_test, y, y_test = train_test_split(X, y, test_size=0.5, stratify=y, random_
 cv = StratifiedKFold(3, shuffle=True, random_state=0)
 
 # %%
-# **The score.**  ``scoring="average_precision"`` looks at the rare class only: how many of
-# the samples ranked first are fraud indeed.  The search compares networks by it, with and
-# without ``class_weight="balanced"``, which makes both classes weigh the same in the loss.
+# **The score.**  ``scoring="average_precision"`` refers to the rare class: it measures the
+# share of fraud among the samples ranked first.  The search compares networks by it, with
+# and without ``class_weight="balanced"``, which gives both classes equal weight in the
+# loss.
 
 pipe = make_pipeline(
     StandardScaler(),
@@ -67,14 +66,14 @@ for params, score in zip(
     print(f"{score:.3f}  {params}")
 
 # %%
-# **The threshold.**  ``predict`` says "fraud" from a probability of a half on, which is
+# **The threshold.**  ``predict`` returns "fraud" from a probability of a half on, which is
 # right only if both errors cost the same.  Suppose that a missed fraud costs 50 and a false
 # alarm 1. scikit-learn's :class:`~sklearn.model_selection.TunedThresholdClassifierCV`
 # chooses the threshold with the least cost; in the block its networks train as a fleet.
 
 
 def cost(y_true, y_pred):
-    """Return what the errors cost, for each sample."""
+    """Return the mean cost of the errors per sample."""
     (_, alarms), (missed, _) = confusion_matrix(y_true, y_pred)
     return (alarms + 50 * missed) / len(y_true)
 
@@ -86,7 +85,7 @@ with fleet(n_jobs=1):
 print(f"threshold: {tuned.best_threshold_:.3f}")
 
 # %%
-# What came of it, on 5,000 samples that nothing was chosen by.  A linear model is the
+# The results on 5,000 samples that played no part in any choice.  A linear model is the
 # baseline.
 
 linear = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
@@ -114,9 +113,7 @@ for threshold, marker in [(0.5, "s"), (tuned.best_threshold_, "o")]:
         color="black",
         label=f"threshold {threshold:.2f}",
     )
-left.set(
-    xlabel="Recall: share of fraud that is found", ylabel="Precision: share of true alarms"
-)
+left.set(xlabel="Recall: share of detected fraud", ylabel="Precision: share of true alarms")
 left.legend(fontsize="small", loc="upper right")
 bars = right.barh(
     list(costs), list(costs.values()), color=["tab:gray"] * 2 + ["tab:blue"] * 2
@@ -128,10 +125,9 @@ right.invert_yaxis()
 plt.show()
 
 # %%
-# The tuned threshold lowers the cost and the accuracy, too: it takes many false alarms for
-# a fraud that is found.  That is what the costs asked for.
+# The tuned threshold lowers the cost and also the accuracy: it accepts many false alarms
+# for each detected fraud, as the costs require.
 #
-# What to watch out for: with ``class_weight="balanced"`` probabilities are no longer those
-# of the data, because the network believes in as many frauds as payments.  A tuned
-# threshold does not mind; whoever reads the probabilities does (see the example about
-# calibration).
+# Note: with ``class_weight="balanced"`` the network assumes equally many frauds and
+# payments, so its probabilities no longer match the data.  A tuned threshold compensates
+# for this, but the probabilities need calibration (see the example about calibration).

@@ -1,16 +1,16 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
 """
-Sample weights: listen more to the good instrument
-==================================================
+Sample weights for instruments of different noise
+=================================================
 
-Not all samples deserve the same trust.  All networks of sk_tune take ``sample_weight``: a
-sample of weight 2 counts like two, one of weight 0 not at all.  Here two instruments
-measure the same curve, and one of them is six times as noisy as the other.
+Not all samples are equally reliable.  All networks of sk_tune take ``sample_weight``: a
+sample of weight 2 counts twice, a sample of weight 0 not at all.  Here two instruments
+measure the same curve, and the second is six times as noisy as the first.
 """
 
 # %%
-# Few readings of the good instrument, many of the bad one.
+# A few readings of the good instrument and many of the bad one:
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,19 +37,19 @@ def readings(rng):
 
 
 # %%
-# What weight is right?  If errors are independent, the inverse of their variance: a reading
-# with six times the noise counts a thirty-sixth.  Three networks are compared: with these
-# weights, with equal ones, and one that gets the good readings only.
+# For independent errors the optimal weight is the inverse of the variance: a reading with
+# six times the noise counts a thirty-sixth.  Three networks are compared: with these
+# weights, with equal weights, and with the good readings only.
 
 weights = {
-    "all readings alike": np.ones(n_good + n_bad),
+    "equal weights": np.ones(n_good + n_bad),
     "good readings only": (noise == noise.min()).astype(float),
     "weight 1 / variance": 1 / noise**2,
 }
 net = MLPRegressor(width=64, max_epochs=80, learning_rate=0.01, random_state=0)
 
 # %%
-# One draw of the readings may favour anybody, so there are ten of them.
+# The comparison is repeated on ten draws of the readings.
 
 errors = {name: [] for name in weights}
 fits = {}
@@ -65,8 +65,8 @@ for name, error in errors.items():
     print(f"{name:20} error {np.mean(error):.3f} ± {np.std(error):.3f}")
 
 # %%
-# Left: the readings of the first draw, and what two of the networks make of them.  Right:
-# the error against the true curve in all ten draws, each joined by a line.
+# Left: the readings of the first draw, and the fits of two of the networks.  Right: the
+# error against the true curve in all ten draws, each joined by a line.
 
 x, y = readings(np.random.default_rng(0))
 good = noise == noise.min()
@@ -76,7 +76,7 @@ fig, (left, right) = plt.subplots(
 left.plot(x[~good], y[~good], ".", color="lightgray", label="bad instrument")
 left.plot(x[good], y[good], "k.", label="good instrument")
 left.plot(grid, truth(grid), "k:", linewidth=1, label="truth")
-left.plot(grid, fits["all readings alike"], color="tab:orange", label="all readings alike")
+left.plot(grid, fits["equal weights"], color="tab:orange", label="equal weights")
 left.plot(grid, fits["weight 1 / variance"], color="tab:blue", label="weight 1 / variance")
 left.set(xlabel="Position", ylabel="Reading", ylim=(-4, 4))
 left.legend(ncols=2, fontsize="small", loc="lower right")
@@ -94,9 +94,9 @@ right.legend()
 plt.show()
 
 # %%
-# The weighted network is best: the bad readings still help where good ones are rare, and do
-# no harm elsewhere.
+# The weighted network is best: the bad readings help where good ones are rare, and do no
+# harm elsewhere.
 #
-# What to watch out for: weights go to ``fit``.  In a search give them as ``search.fit(X, y,
+# Note: weights are passed to ``fit``.  In a search use ``search.fit(X, y,
 # sample_weight=w)``; the scores of the held-out samples are weighted too. In a pipeline
 # name the step: ``pipe.fit(X, y, mlpregressor__sample_weight=w)``.

@@ -4,16 +4,15 @@
 Sequences of unequal length
 ===========================
 
-Visits of a patient, strokes of a pen, seconds of a sensor: a sample may be a sequence,
-and no two need be of the same length.  :class:`~sk_tune.RNNClassifier` takes a list of
-arrays, or one array in which short sequences are padded with NaN, which the network never
-sees.
+Visits of a patient, strokes of a pen, seconds of a sensor: a sample may be a sequence of
+any length.  :class:`~sk_tune.RNNClassifier` takes a list of arrays, or one array in which
+short sequences are padded with NaN, which the network ignores.
 """
 
 # %%
-# Made on the spot: a sensor that hums for 12 to 40 steps.  In half of the sequences a short
-# burst comes *before* a dip, in the other half after it.  What is in the sequences is the
-# same in both classes; only the order tells them apart.
+# Synthetic data: a sensor signal of 12 to 40 steps.  In half of the sequences a short burst
+# comes *before* a dip, in the other half after it.  The classes have the same content and
+# differ only in its order.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,9 +40,8 @@ y = np.arange(300) % 2
 sequences = [sequence(label == 1) for label in y]
 
 # %%
-# Most tools want a rectangle.  A list of arrays works with sk_tune's networks;
-# scikit-learn's cross-validation cuts arrays, so the sequences are padded with NaN at their
-# ends.
+# sk_tune's networks accept a list of arrays.  scikit-learn's cross-validation needs an
+# array, so the sequences are padded with NaN at their ends.
 
 X = np.full((len(y), 40, 1), np.nan, dtype=np.float32)
 for row, x in zip(X, sequences, strict=True):
@@ -53,9 +51,9 @@ print("the same from a list:", net.fit(sequences[:50], y[:50]).predict(sequences
 print("     and from an array:", net.fit(X[:50], y[:50]).predict(X[50:55]))
 
 # %%
-# The usual way around sequences is to summarise them.  As a baseline, gradient boosting
-# gets mean, deviation, extremes and length of each sequence; and, as a second one, the
-# padded values.
+# The usual approach to sequences is to summarise them.  The first baseline is gradient
+# boosting on mean, deviation, extremes and length of each sequence; the second is boosting
+# on the padded values.
 
 summary = np.array([[x.mean(), x.std(), x.min(), x.max(), len(x)] for x in sequences])
 boosting = HistGradientBoostingClassifier(random_state=0)
@@ -71,8 +69,8 @@ for name, score in scores.items():
     print(f"{name.replace(chr(10), ' '):26} {score.mean():.3f} ± {score.std():.3f}")
 
 # %%
-# Above: one sequence of each class.  Below: accuracy over five folds, and how sure the
-# network is of sequences that it was not trained on, by their length.
+# Above: one sequence of each class.  Below: accuracy over five folds, and the predicted
+# probabilities for held-out sequences, by their length.
 
 fig, axes = plt.subplots(2, 2, figsize=(10.5, 6), layout="constrained")
 for ax, label in zip(axes[0], [1, 0], strict=True):
@@ -85,19 +83,18 @@ axes[1, 0].set(ylabel="Accuracy", ylim=(0.4, 1.02))
 axes[1, 0].legend()
 lengths = summary[:, -1]
 for label, colour in [(1, "tab:blue"), (0, "tab:orange")]:
-    here = y == label
+    in_class = y == label
     name = "burst, then dip" if label else "dip, then burst"
     axes[1, 1].scatter(
-        lengths[here], probability[here], s=10, alpha=0.6, color=colour, label=name
+        lengths[in_class], probability[in_class], s=10, alpha=0.6, color=colour, label=name
     )
 axes[1, 1].set(xlabel="Length (steps)", ylabel="Probability of a burst first")
 axes[1, 1].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
 plt.show()
 
 # %%
-# Summaries know nothing of order, so boosting guesses.  With all values it learns some of
-# it, position by position; the network carries what it has seen along.
+# Summaries discard the order, so boosting guesses.  From all values it learns a part of the
+# order, position by position; the network carries a state along the sequence.
 #
-# What to watch out for: scale sequences before (subtract one mean, divide by one deviation
-# for each feature, taken from training sequences), and pad at the end, not at the
-# beginning.
+# Note: scale sequences first (subtract one mean and divide by one deviation per feature,
+# both from training sequences), and pad at the end, not at the beginning.

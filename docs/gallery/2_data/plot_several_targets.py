@@ -4,13 +4,13 @@
 Several targets at once
 =======================
 
-A network has as many outputs as you give it targets.  This example teaches one where the
-hand of a robot's arm is, two numbers from three angles, and compares it with one network
-for each number.  Labels work alike: give ``y`` several columns of 0 and 1.
+A network has one output per target.  This example trains a network on the position of a
+robot's hand, two numbers from three angles, and compares it with one network per number.
+Multilabel targets work in the same way: ``y`` has several columns of 0 and 1.
 """
 
 # %%
-# The arm has three joints.  Sensors of the angles are exact, those of the hand are not.
+# The arm has three joints.  The sensors of the angles are exact, the positions are noisy.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,7 +27,7 @@ from sk_tune import MLPClassifier, MLPRegressor
 
 
 def hand(angles):
-    """Return where the hand is, of an arm with links of 1, 0.7 and 0.4 metres."""
+    """Return the position of the hand of an arm with links of 1, 0.7 and 0.4 metres."""
     total = np.cumsum(angles, axis=1)
     lengths = np.array([1.0, 0.7, 0.4])
     return np.column_stack([np.cos(total) @ lengths, np.sin(total) @ lengths])
@@ -35,12 +35,12 @@ def hand(angles):
 
 rng = np.random.default_rng(0)
 angles = rng.uniform(-1.5, 1.5, (600, 3))
-seen = hand(angles) + rng.normal(0, 0.05, (600, 2))
+positions = hand(angles) + rng.normal(0, 0.05, (600, 2))
 new_angles = rng.uniform(-1.5, 1.5, (2000, 3))
 
 # %%
-# The network takes the two columns as they are.  For comparison: a linear model, a forest,
-# and two networks of the same size, one for each coordinate.
+# The network takes both columns at once.  For comparison: a linear model, a forest, and two
+# networks of the same size, one per coordinate.
 
 net = MLPRegressor(width=32, max_epochs=60, learning_rate=0.01, random_state=0)
 models = {
@@ -51,13 +51,13 @@ models = {
 }
 error = {}
 for name, model in models.items():
-    predicted = model.fit(angles, seen).predict(new_angles)
+    predicted = model.fit(angles, positions).predict(new_angles)
     error[name] = np.linalg.norm(predicted - hand(new_angles), axis=1)
     centimetres = 100 * np.median(error[name])
     print(f"{name.replace(chr(10), ' '):13} off by {centimetres:.1f} cm (median)")
 
 # %%
-# Labels: a text may be of several topics.  ``predict`` gives a 0 or 1 for each,
+# Multilabel targets: a text may have several topics.  ``predict`` returns 0 or 1 for each,
 # ``predict_proba`` the probability of each.
 
 X, Y = make_multilabel_classification(
@@ -77,8 +77,8 @@ for name, model in topics.items():
     )
 
 # %%
-# Left: a path of the hand as the angles sweep, and what the models make of it.  Middle: how
-# far they are off.  Right: the labels.
+# Left: a path of the hand as the angles sweep, and the predictions of the models.  Middle:
+# their errors.  Right: the labels.
 
 fig, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
 sweep = np.column_stack([
@@ -101,7 +101,7 @@ for name, colour in [
 axes[0].set(
     xlabel="x (m)",
     ylabel="y (m)",
-    title="Where the hand is",
+    title="Position of the hand",
     aspect="equal",
     adjustable="datalim",
 )
@@ -121,9 +121,9 @@ axes[2].legend(loc="upper center", ncols=2)
 plt.show()
 
 # %%
-# One network knows as much as two, in half the time and in one file.  The linear model
-# cannot bend, and the forest steps.
+# One network is as accurate as two, in half the time and in one file.  The linear model
+# cannot follow the curve, and the forest approximates it by steps.
 #
-# What to watch out for: the loss adds up the targets in units of their deviations, so that
-# none drowns the others; if one matters more, train it alone.  Targets that have little to
-# do with each other may be better off apart.
+# Note: the loss adds the targets in units of their standard deviations, so that all have
+# equal influence; if one matters more, train it alone.  Unrelated targets may be better
+# with separate networks.

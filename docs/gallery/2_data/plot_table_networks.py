@@ -1,18 +1,17 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
 """
-Networks for tables: learned categories, bent numbers, members
-==============================================================
+Networks for tables: embeddings of categories and numbers, shared members
+=========================================================================
 
-On tables a plain network often loses to gradient boosting: it bends its answer to a
-number only slowly, and a column of forty towns is forty columns to it.  Three parameters
-of :class:`~sk_tune.MLPRegressor` are meant for tables.  This example adds one after the
-other.
+On tables a plain network often loses to gradient boosting: it cannot follow jumps in a
+number, and a column of forty towns becomes forty columns.  Three parameters of
+:class:`~sk_tune.MLPRegressor` are meant for tables.  This example adds them in turn.
 """
 
 # %%
-# The table, made on the spot: prices of flats.  The town decides much, and so does the age,
-# whose effect has jumps: old houses are dear, those after the war are cheap.
+# A synthetic table of flats and prices.  The town has a large effect, and so does the year,
+# with jumps: old houses are expensive, post-war houses are cheap.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,7 +24,7 @@ from sk_tune import MLPRegressor, TablePreparer, fleet
 
 
 def era(built):
-    """Return what the year in which a house was built adds to the log price."""
+    """Return the effect of the year of construction on the log price."""
     return np.select([built < 1920, built < 1950, built < 1980], [0.6, 0.1, -0.5], 0.3)
 
 
@@ -44,10 +43,10 @@ X = pd.DataFrame({
 })
 
 # %%
-# ``TablePreparer(embeddings=True)`` hands towns over as codes, for each of which the
-# network learns a vector. ``numerical_embedding="piecewise_linear"`` lets the answer bend
-# at quantiles of each number, and ``members=4`` trains four networks that share their
-# matrices and predict their mean.
+# ``TablePreparer(embeddings=True)`` encodes towns as integers, and the network learns a
+# vector for each. ``numerical_embedding="piecewise_linear"`` lets predictions bend at
+# quantiles of each number, and ``members=4`` trains four networks that share their matrices
+# and predict their mean.
 
 codes = TablePreparer(embeddings=True)
 net = MLPRegressor(width=64, max_epochs=30, random_state=0)
@@ -70,10 +69,9 @@ for name, score in scores.items():
     print(f"{name:16} R² {score.mean():.3f} ± {score.std():.3f}")
 
 # %%
-# What has each learnt of the year?  The predictions for a flat of 80 square metres, the
-# mean over all towns, as if it had been built in other years: the plain network draws a bow
-# over the jumps, bent numbers come nearer to them, and boosting follows some of the noise,
-# too.
+# The effect of the year, as each model has learnt it: predictions for a flat of 80 square
+# metres, the mean over all towns.  The plain network smooths the jumps, piecewise linear
+# numbers come closer to them, and boosting also follows some of the noise.
 
 years = np.arange(1880, 2024)
 flats = pd.DataFrame({
@@ -108,7 +106,6 @@ right.legend(fontsize="small")
 plt.show()
 
 # %%
-# What to watch out for: members cost time, four of them twice that of the plain network;
-# towns and bends cost next to nothing here.  Defaults that were tuned on real tables are
-# ``sk_tune.space.table_defaults("regression")``, and ``table_space("regression")`` is what
-# to search around them.
+# Note: four members take twice the time of the plain network; the embeddings cost hardly
+# any here.  ``sk_tune.space.table_defaults("regression")`` returns defaults that were tuned
+# on real tables, and ``table_space("regression")`` a search space around them.

@@ -5,13 +5,12 @@ BOHB against random search
 ==========================
 
 Hyperband draws its candidates at random.  With ``sampler="tpe"`` or ``"bayes"`` a model
-learns from what has been trained where to look next, which makes it BOHB (Falkner et al.
-2018).  Is that worth it?  One run of a search is an anecdote, so here are five seeds of
-each.
+proposes candidates from earlier results, which makes it BOHB (Falkner et al. 2018).  One
+run of a search proves little, so this example compares five seeds of each.
 """
 
 # %%
-# The task is a regression made on the spot, on which learning rate, weight decay, width and
+# The task is a synthetic regression on which learning rate, weight decay, width and
 # activation all matter.
 
 import matplotlib.pyplot as plt
@@ -41,9 +40,8 @@ boosting = cross_val_score(
 ).mean()
 
 # %%
-# Of each search this keeps the best score of a fully trained candidate that was known after
-# so many epochs.  A candidate that went on from an earlier rung costs only what came on
-# top.
+# For each search, record the best score of a fully trained candidate against the epochs so
+# far.  A promoted candidate costs only the additional epochs.
 
 
 def best_so_far(search):
@@ -51,17 +49,17 @@ def best_so_far(search):
     results = search.cv_results_
     n_rows = len(results["params"])
     granted = np.broadcast_to(results.get("n_resources", 27), n_rows).astype(int)
-    before, new = {}, np.zeros(n_rows, dtype=int)
+    previous_epochs, new = {}, np.zeros(n_rows, dtype=int)
     for row, params in enumerate(results["params"]):
-        known = str({name: params[name] for name in space})
-        new[row] = granted[row] - before.get(known, 0)
-        before[known] = granted[row]
+        key = str({name: params[name] for name in space})
+        new[row] = granted[row] - previous_epochs.get(key, 0)
+        previous_epochs[key] = granted[row]
     score = np.where(granted == 27, results["mean_test_score"], -np.inf)
     return search.n_splits_ * new.cumsum(), np.maximum.accumulate(score)
 
 
 # %%
-# Hyperband and BOHB follow the same plan, and random search trains as many epochs.
+# Hyperband and BOHB follow the same plan; random search trains the same number of epochs.
 
 options = {"cv": cv, "refit": False, "n_jobs": 1}
 paths = {"random search": [], "Hyperband": [], "BOHB": []}
@@ -78,8 +76,8 @@ for seed in range(5):
         paths[name].append(best_so_far(search))
 
 # %%
-# Left: the mean over the seeds of the best score so far, from the moment on at which all
-# five have a candidate that was trained to the end.  Right: where each seed ended.
+# Left: the mean over the seeds of the best score so far, once all five have a fully trained
+# candidate.  Right: the final score of each seed.
 
 fig, (left, right) = plt.subplots(
     1, 2, figsize=(11, 4.3), width_ratios=[1.6, 1], layout="constrained"
@@ -87,13 +85,13 @@ fig, (left, right) = plt.subplots(
 n_epochs = max(epochs[-1] for runs in paths.values() for epochs, _ in runs)
 times = np.arange(1, n_epochs + 1)
 for place, (name, runs) in enumerate(paths.items()):
-    known = np.full((len(runs), n_epochs), np.nan)
+    best_scores = np.full((len(runs), n_epochs), np.nan)
     for row, (epochs, best) in enumerate(runs):
         last = np.searchsorted(epochs, times, side="right") - 1
-        known[row] = np.where(last >= 0, best[last], -np.inf)
-    mean = np.where(np.isfinite(known).all(axis=0), known.mean(axis=0), np.nan)
+        best_scores[row] = np.where(last >= 0, best[last], -np.inf)
+    mean = np.where(np.isfinite(best_scores).all(axis=0), best_scores.mean(axis=0), np.nan)
     (line,) = left.plot(times, mean, label=name)
-    final = known[:, -1]
+    final = best_scores[:, -1]
     right.plot(np.full(len(final), place), final, "o", color=line.get_color(), alpha=0.6)
     right.plot(place, final.mean(), "_", color="black", markersize=30)
     print(f"{name:14} best R² {final.mean():.3f}, worst seed {final.min():.3f}")
@@ -111,10 +109,10 @@ right.set_title("Each seed, and the mean")
 plt.show()
 
 # %%
-# What gains most are the rungs: both searches that drop candidates early leave the one
-# behind that trains each to the end.  What BOHB has learnt helps a little on top, above all
-# in unlucky draws, and no more than the seeds differ among themselves.
+# The rungs gain most: both searches that drop candidates early beat the search that trains
+# each to the end.  The model of BOHB adds a little, mainly in unlucky draws, and less than
+# the differences between seeds.
 #
-# What to watch out for: the model takes time, too, so BOHB pays when a candidate takes
-# seconds or minutes, not hundredths of a second.  And the scores here are those that chose
-# the candidates: fair for comparing searches, too good as an expectation of new data.
+# Note: the model takes time, too, so BOHB pays if a candidate takes seconds or minutes, not
+# hundredths of a second.  The scores here also chose the candidates: they compare searches
+# fairly but are optimistic for new data.

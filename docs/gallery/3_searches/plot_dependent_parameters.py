@@ -1,16 +1,16 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
 """
-Parameters that depend on others, and which of them matter
-==========================================================
+Parameters that depend on others, and their importance
+======================================================
 
-A good learning rate of SGD is a bad one of AdamW, and only one of the two asks for a
-momentum. :class:`~sk_tune.search.Choice` says which parameters belong to which option.
-After the search, two displays tell which parameters mattered, and in which direction.
+Good learning rates of SGD are bad ones for AdamW, and only SGD has a momentum.
+:class:`~sk_tune.search.Choice` declares the parameters of each option.  After the search,
+two displays show the importance of each parameter and the direction of its effect.
 """
 
 # %%
-# The space has a branch for each optimizer, with ranges of its kind.
+# The space has a branch for each optimizer, with its own ranges.
 
 import matplotlib.pyplot as plt
 from scipy.stats import loguniform, uniform
@@ -42,45 +42,44 @@ space = {
 }
 
 # %%
-# Sixty candidates on three folds are 180 networks, which train together.  A candidate of
-# AdamW has no momentum in ``cv_results_``: the entry is masked, as scikit-learn does it in
-# lists of grids.
+# Sixty candidates on three folds are 180 networks, which train together.  A candidate with
+# AdamW has no momentum in ``cv_results_``: the entry is masked, as in scikit-learn's lists
+# of grids.
 
 search = RandomizedSearchCV(pipe, space, n_iter=60, cv=cv, random_state=0, n_jobs=1).fit(
     X, y
 )
 print("best:", search.best_params_)
 momentum = search.cv_results_["param_mlpclassifier__momentum"]
-print(f"{momentum.mask.sum()} of {len(momentum)} candidates have no momentum of their own")
+print(f"{momentum.mask.sum()} of {len(momentum)} candidates have no momentum")
 
 # %%
-# Left: how much of the variance of the score each parameter explains, by itself (dark) and
-# with its interactions (light).  A column of random numbers is drawn along as the measure
-# of luck (dotted): what is not well beyond it says nothing.  Right: the learning rate, for
-# each optimizer by itself.
+# Left: the share of the variance of the score that each parameter explains, alone (dark)
+# and with interactions (light).  The dotted line is the importance of a random column:
+# values not well above it are noise.  Right: the learning rate, separately for each
+# optimizer.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.4), layout="constrained")
 HyperparameterImportanceDisplay.from_search(search, ax=left)
 results = search.cv_results_
 for optimizer, colour, marker in [("sgd", "tab:orange", "s"), ("adamw", "tab:blue", "o")]:
-    here = results["param_mlpclassifier__optimizer"] == optimizer
+    has_optimizer = results["param_mlpclassifier__optimizer"] == optimizer
     right.plot(
-        results["param_mlpclassifier__learning_rate"][here].astype(float),
-        results["mean_test_score"][here],
+        results["param_mlpclassifier__learning_rate"][has_optimizer].astype(float),
+        results["mean_test_score"][has_optimizer],
         marker,
         color=colour,
         alpha=0.7,
         label=optimizer,
     )
 right.set(xscale="log", xlabel="Learning rate", ylabel="Held-out accuracy")
-right.set_title("SGD wants a rate some ten times as high")
+right.set_title("SGD needs a rate some ten times as high")
 right.legend()
 plt.show()
 
 # %%
-# The learning rate matters most, and the optimizer, because each wants its own; dropout and
-# activation hardly matter here, and may be left at what is cheapest.
+# The learning rate matters most, and the optimizer, because each needs its own rate;
+# dropout and activation hardly matter here, so choose the cheapest values.
 #
-# What to watch out for: importance is about the range that was searched.  A parameter whose
-# range holds only good values looks unimportant, and one whose range is absurdly wide looks
-# like the only one that counts.
+# Note: importance depends on the range of the search.  A parameter whose range has only
+# good values looks unimportant, and a parameter with an absurdly wide range dominates.

@@ -4,15 +4,14 @@
 Pure noise has a best score, too
 ================================
 
-The best of many candidates looks better than it is: some of its lead is luck.  How much,
-is seen where there is nothing to learn.  This example shuffles all labels, so that no
-network can be right more often than by chance, and lets a search choose the best of more
-and more candidates.
+The best of many candidates looks better than it is, because part of its lead is luck.  On
+pure noise, all of it is luck.  This example shuffles all labels, so that no network can
+beat chance, and lets a search choose the best of more and more candidates.
 """
 
 # %%
-# 80 samples, two classes, labels by the toss of a coin.  The true accuracy of every network
-# on new samples is 0.5, whatever a search may say.
+# 80 samples with two random classes.  The true accuracy of every network on new samples is
+# 0.5, whatever the search reports.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,9 +30,9 @@ space = {
 
 # %%
 # ``best_score_`` is scikit-learn's: the highest mean over the folds.  ``corrected_score_``
-# repeats the choice on resampled samples and looks at those that had no part in it, so that
-# luck does not count; it comes with an interval.  Both are taken for 2, 8 and 32 candidates
-# on twelve draws of the noise.
+# repeats the choice on resampled samples and scores it on the samples left out, so that
+# luck does not count; it comes with an interval.  Both are computed for 2, 8 and 32
+# candidates on twelve draws of the noise.
 
 sizes = [2, 8, 32]
 naive, corrected, covered = [], [], []
@@ -54,11 +53,11 @@ naive, corrected = (np.reshape(values, (12, len(sizes))) for values in (naive, c
 print("candidates", *sizes, sep="\t")
 print("best score", *naive.mean(axis=0).round(3), sep="\t")
 print("corrected ", *corrected.mean(axis=0).round(3), sep="\t")
-print(f"the interval holds the truth in {np.mean(covered):.0%} of these searches")
+print(f"the interval covers the truth in {np.mean(covered):.0%} of these searches")
 
 # %%
-# The more candidates, the better the best of them looks.  The corrected score does not
-# climb. On so few samples it is even a little low: it errs on the side of caution.
+# With more candidates, the best of them looks better.  The corrected score does not rise.
+# With so few samples it is even slightly low, which is the cautious side.
 
 fig, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
 for values, name, colour in [
@@ -73,7 +72,7 @@ for values, name, colour in [
         color=colour,
         label=f"{name}, mean of twelve draws",
     )
-ax.axhline(0.5, color="black", linestyle="--", label="truth: the toss of a coin")
+ax.axhline(0.5, color="black", linestyle="--", label="truth: random labels")
 ax.set_xscale("log", base=2)
 ax.set(
     xticks=sizes,
@@ -81,12 +80,12 @@ ax.set(
     xlabel="Candidates of the search",
     ylabel="Accuracy",
     ylim=(0.38, 0.78),
-    title="Nothing to learn, and yet a best score of more than 0.5",
+    title="Pure noise, and yet a best score of more than 0.5",
 )
 ax.legend()
 plt.show()
 
 # %%
-# What to watch out for: report ``corrected_score_``, not ``best_score_``.  It corrects for
-# the choice of a candidate; it cannot know of leaks between folds, nor of choices that you
-# made by hand after looking at scores.
+# Note: report ``corrected_score_``, not ``best_score_``.  It corrects for the choice of a
+# candidate, but not for leaks between folds or choices that you made by hand after seeing
+# scores.

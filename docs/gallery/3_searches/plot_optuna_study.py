@@ -4,13 +4,13 @@
 A search as an Optuna study, and back
 =====================================
 
-Teams that use Optuna have its dashboard open anyway.  :func:`~sk_tune.search.to_optuna`
-writes a fitted search into a storage of Optuna, with every candidate, rung and epoch; and
-``warm_start_from`` lets a search learn from a study, whoever made it.
+Teams that use Optuna already have its dashboard.  :func:`~sk_tune.search.to_optuna` writes
+a fitted search to an Optuna storage, with every candidate, rung and epoch;
+``warm_start_from`` lets a search learn from any study.
 """
 
 # %%
-# A search on the wines: first Hyperband.
+# First, a Hyperband search on the wines:
 
 import tempfile
 from pathlib import Path
@@ -43,9 +43,8 @@ loss = {"scoring": "neg_log_loss", "cv": cv, "n_jobs": 1}
 search = HyperbandSearchCV(pipe, space, random_state=0, **loss).fit(X, y)
 
 # %%
-# One call makes it a study.  Configurations that were dropped at a rung are pruned trials
-# there. With a file as storage, ``optuna-dashboard sqlite:///study.db`` shows it in the
-# browser.
+# One call converts it to a study.  Configurations dropped at a rung become pruned trials.
+# With a file as storage, ``optuna-dashboard sqlite:///study.db`` shows it in the browser.
 
 storage = f"sqlite:///{Path(tempfile.mkdtemp()) / 'study.db'}"
 study = to_optuna(search, storage, study_name="wine")
@@ -54,18 +53,18 @@ print({state: states.count(state) for state in sorted(set(states))})
 print(f"best value {study.best_value:.4f}, as in the search: {search.best_score_:.4f}")
 
 # %%
-# The way back: a Bayesian search that knows the study before its first candidate, and one
-# that knows nothing.  Both may try eight, for three seeds each.
+# In the other direction, a Bayesian search starts from the study and is compared with a
+# search without it.  Both try eight candidates, with three seeds each.
 
 study = optuna.load_study(study_name="wine", storage=storage)
 best = {"from nothing": [], "from the study": []}
 for seed in range(3):
-    for name, known in zip(best, (None, study), strict=True):
+    for name, source in zip(best, (None, study), strict=True):
         again = BayesSearchCV(
             pipe,
             space,
             n_iter=8,
-            warm_start_from=known,
+            warm_start_from=source,
             refit=False,
             random_state=seed,
             **loss,
@@ -75,8 +74,8 @@ linear = make_pipeline(StandardScaler(), LogisticRegression())
 baseline = -cross_val_score(linear, X, y, cv=cv, scoring="neg_log_loss").mean()
 
 # %%
-# Left: the study as Optuna knows it, every trial by its learning rate.  Right: how good the
-# best candidate of each search is after so many.
+# Left: all trials of the study by learning rate.  Right: the best score of each search
+# against the number of candidates.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
 for state, marker, colour in [("PRUNED", "x", "tab:gray"), ("COMPLETE", "o", "tab:blue")]:
@@ -110,8 +109,8 @@ right.legend()
 plt.show()
 
 # %%
-# The search that knows the study evaluates its best configuration first, and goes on from
-# there.
+# The search with the study evaluates the study's best configuration first and continues
+# from there.
 #
-# What to watch out for: the names of parameters have to be the same, and scores have to be
-# of the same metric on similar data; otherwise the model learns what is not so.
+# Note: parameters must have the same names, and scores must use the same metric on similar
+# data; otherwise the model is misled.

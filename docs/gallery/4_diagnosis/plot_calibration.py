@@ -1,17 +1,17 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
 """
-When a network says 90 %: calibrate, and decide by what errors cost
-====================================================================
+Calibrated probabilities, and decisions by the costs of errors
+==============================================================
 
-A network that was trained for long is surer than it should be: of the samples to which it
-gives 90 %, fewer than 90 % turn out to be right.  This does not matter to ``predict``,
-but to everyone who acts on the probability.  This example measures it, compares three
-ways to mend it, and then decides by the probabilities what to do.
+A network that was trained for long is overconfident: of the samples to which it gives a
+probability of 90 %, fewer than 90 % are right.  This does not affect ``predict``, but every
+decision by the probability.  This example measures the overconfidence, compares three
+remedies, and then decides by the probabilities.
 """
 
 # %%
-# 1,500 samples to learn from and 3,500 new ones, made on the spot; the classes overlap.
+# 1,500 synthetic training samples and 3,500 new ones; the classes overlap.
 
 import matplotlib.pyplot as plt
 from sklearn.calibration import CalibratedClassifierCV, CalibrationDisplay
@@ -38,11 +38,11 @@ X, X_test, y, y_test = train_test_split(X, y, train_size=1500, stratify=y, rando
 cv = StratifiedKFold(5, shuffle=True, random_state=0)
 
 # %%
-# The first network is trained for 40 epochs, as one that is judged by accuracy might be.
-# ``CalibratedClassifierCV`` holds out each fold once and learns there how to bend the
-# probabilities: by a temperature, or by a free rising line (isotonic).  Its networks train
-# as a fleet.  Early stopping mends the cause: it stops when the loss on samples that were
-# set aside no longer falls.
+# The first network is trained for 40 epochs, as accuracy might suggest.
+# ``CalibratedClassifierCV`` holds out each fold once and learns a correction of the
+# probabilities there: a temperature, or a free monotonic curve (isotonic).  Its networks
+# train as a fleet.  Early stopping avoids the cause: it stops when the loss on held-out
+# samples no longer falls.
 
 net = make_pipeline(StandardScaler(), MLPClassifier(max_epochs=40, random_state=0))
 stopped = make_pipeline(
@@ -61,8 +61,8 @@ with fleet(n_jobs=1):
         probability[name] = model.fit(X, y).predict_proba(X_test)[:, 1]
 
 # %%
-# Log loss and Brier score judge probabilities, accuracy only on which side of a half they
-# are.
+# Log loss and Brier score depend on the probabilities, accuracy only on the predicted
+# class.
 
 print(f"{'':20} log loss  Brier  accuracy")
 losses = {}
@@ -74,7 +74,7 @@ for name, p in probability.items():
     )
 
 # %%
-# Left: on the diagonal a probability means what it says.  Right: what each is worth.
+# Left: calibration curves; the diagonal is perfect calibration.  Right: the log loss.
 
 fig, (left, right) = plt.subplots(
     1, 2, figsize=(11, 4.6), width_ratios=[1.2, 1], layout="constrained"
@@ -90,7 +90,7 @@ for place, (name, p) in enumerate(probability.items()):
         color=f"C{place}",
         markersize=4,
     )
-left.set(xlabel="Probability that the model gave", ylabel="Share that was of the class")
+left.set(xlabel="Predicted probability of the class", ylabel="Observed share of the class")
 left.legend(fontsize="small")
 bars = right.barh(
     list(losses), list(losses.values()), color=[f"C{place}" for place in range(len(losses))]
@@ -102,9 +102,9 @@ right.set_xlim(right=1.15 * max(losses.values()))
 plt.show()
 
 # %%
-# Decide.  Say that missing a sample of class 1 costs 4, and a false alarm 1.  Who believes
-# the probability p raises an alarm where it costs less: 1 (1 - p) < 4 p, which is from
-# p = 1 / 5 on.  No threshold has to be tuned, if the probabilities mean what they say.
+# Suppose that missing a sample of class 1 costs 4, and a false alarm 1.  With probability p
+# of class 1, an alarm is cheaper if 1 (1 - p) < 4 p, which is from p = 1 / 5 on.  If the
+# probabilities are calibrated, this threshold needs no tuning.
 
 MISSED, ALARM = 4, 1
 threshold = ALARM / (ALARM + MISSED)
@@ -116,10 +116,10 @@ for name, p in probability.items():
 print(f"{'always an alarm':20} {ALARM * (y_test == 0).mean():.3f}")
 
 # %%
-# With other labels than 0 and 1, ``predict_proba`` has a column for each of ``classes_``,
-# in their order: take that of the class whose misses you count.
+# With labels other than 0 and 1, ``predict_proba`` has a column for each of ``classes_``,
+# in their order: use the column of the class with costly misses.
 #
-# What to watch out for: calibrate on samples that the network was not trained on, as
-# ``CalibratedClassifierCV`` does, and do not use isotonic calibration with less than about
-# a thousand of them.  Logistic regression is well calibrated, and knows little: calibration
-# alone is not worth much.
+# Note: calibrate on samples that the network was not trained on, as
+# ``CalibratedClassifierCV`` does, and use isotonic calibration only with about a thousand
+# of them or more.  Logistic regression is well calibrated and less accurate: calibration
+# alone does not make a good model.

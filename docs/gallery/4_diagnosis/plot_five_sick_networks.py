@@ -1,18 +1,16 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
 """
-Five sick networks, their verdicts and their cures
-==================================================
+Five faulty networks, their verdicts and their remedies
+=======================================================
 
-Why does a network not do better?  Its learning curves know, and
-:func:`~sk_tune.diagnosis.diagnose` reads them: ``verdict`` names what matters most, and
-``apply`` carries out the remedy on a copy of the search.  This example makes five
-networks sick on purpose.
+Learning curves show why a network does not do better. :func:`~sk_tune.diagnosis.diagnose`
+reads them: ``verdict`` names the most important finding, and ``apply`` carries out the
+remedy on a copy of the search.  This example breaks five networks on purpose.
 """
 
 # %%
-# 600 samples of three classes, some labels of which are wrong: there is something to learn,
-# and something not to learn by heart.
+# 600 samples of three classes with some wrong labels, which a network should not memorise.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -47,7 +45,7 @@ def searched(X, y, cv=cv, **params):
 
 
 # %%
-# Four of the five are sick because of a parameter.
+# Four of the five have a bad parameter.
 
 sick = {
     "rate too high": searched(
@@ -59,18 +57,18 @@ sick = {
 }
 
 # %%
-# A doctor treats one thing and looks again, and so does this loop: what was hidden behind
-# the first illness is found in the second visit.  It ends when nothing is an issue, after
-# three visits at most.
+# Like a doctor, the loop treats one fault at a time and diagnoses again: the second visit
+# may reveal a fault that the first had masked.  It ends without an issue or after three
+# visits.
 
 
 def treat(search):
-    """Return the search after all treatments, and how many there were."""
+    """Return the treated search and the number of treatments."""
     for visit in range(3):
         findings = diagnose(search)
-        found = verdict(findings)
-        print(f"    visit {visit + 1}: {found.name}. {found.message}")
-        changes = apply(findings, search).changes if found.outcome == "issue" else ()
+        finding = verdict(findings)
+        print(f"    visit {visit + 1}: {finding.name}. {finding.message}")
+        changes = apply(findings, search).changes if finding.outcome == "issue" else ()
         if not changes:
             return search, visit
         for change in changes:
@@ -85,10 +83,9 @@ for name, search in sick.items():
     cured[name] = treat(search)
 
 # %%
-# The fifth looks like the healthiest of all.  Each of 150 cases was measured four times,
-# and shuffled folds have copies of the same case on both sides.  No curve shows that: the
-# verdict is a good fit.  ``find_leaks`` looks at the samples instead, and ``group_copies``
-# finds out what belongs together.
+# The fifth looks healthiest.  Each of 150 cases was measured four times, and shuffled folds
+# have copies of the same case on both sides.  No curve shows that: the verdict is a good
+# fit.  ``find_leaks`` checks the samples, and ``group_copies`` groups the copies.
 
 case = np.repeat(np.arange(150), 4)
 X_copies = X[case] + np.random.default_rng(0).normal(0, 0.15, (600, 20))
@@ -105,8 +102,8 @@ honest = searched(X_copies, y_copies, by_case, max_epochs=30)
 print(f"accuracy {honest.best_score_:.3f}, verdict: {verdict(diagnose(honest)).name}")
 
 # %%
-# Above: the five as they came.  Below: after the treatment.  Dashed is the loss on training
-# samples, solid that on held-out ones; look at the scales.
+# Above: the five networks before treatment.  Below: after it.  Dashed lines are training
+# losses, solid lines held-out losses; note the scales.
 
 
 def last_loss(search):
@@ -141,8 +138,8 @@ for ax in axes.flat:
 plt.show()
 
 # %%
-# The last column went up, and is the only cure that is no improvement but the truth: the
-# network knows little of new cases, and what it learnt by heart now looks like overfitting.
+# The loss of the last column went up: that remedy improves the estimate, not the network.
+# The network predicts new cases badly, and memorisation now shows as overfitting.
 #
-# What to watch out for: the verdict is about the held-out folds.  If these are not like new
-# data, it is wrong with confidence.  Look for leaks first.
+# Note: the verdict refers to the held-out folds.  If they do not resemble new data, it is
+# confidently wrong.  Check for leaks first.

@@ -4,10 +4,9 @@
 Too small, too large, too few samples
 =====================================
 
-Is the network too small, or are the samples too few?  Two of scikit-learn's pictures
+Is the network too small, or are the samples too few?  Two of scikit-learn's displays
 answer: the validation curve, over the size of the network, and the learning curve, over
-the number of samples. Both train dozens of networks, which is what ``with fleet():`` is
-for.
+the number of samples. Both train dozens of networks, which ``with fleet():`` speeds up.
 """
 
 # %%
@@ -59,14 +58,14 @@ with fleet(n_jobs=1):
 print(f"{time.perf_counter() - start:.1f} s")
 
 # %%
-# The diagnosis reads the second curve, too: would more samples help?
+# The diagnosis of the second curve says whether more samples would help.
 
 (finding,) = diagnose(SampleCurve(sizes, *by_samples))
 print(finding)
 
 # %%
-# Solid lines are held-out scores, dashed ones those of training samples.  The gap between
-# them is what was learnt by heart.
+# Solid lines are held-out scores, dashed lines training scores.  The gap between them is
+# memorisation.
 
 fig, (left, right) = plt.subplots(
     1, 2, figsize=(10.5, 4.2), sharey=True, layout="constrained"
@@ -96,8 +95,8 @@ left.legend(loc="lower right")
 plt.show()
 
 # %%
-# Where both lines are low, the network underfits: make it larger.  Where the training line
-# is at the top and the other one is not, it overfits: regularise, or find more samples.
+# If both lines are low, the network underfits: make it larger.  If the training score is
+# high and the held-out score is not, it overfits: regularise, or collect more samples.
 #
-# What to watch out for: large networks are not always worse.  Here the widest ones learn
-# all training samples by heart and lose little for it; take the smallest of the plateau.
+# Note: large networks are not always worse.  Here the widest ones memorise all training
+# samples with little loss of accuracy; take the smallest width of the plateau.

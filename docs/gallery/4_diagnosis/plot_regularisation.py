@@ -4,13 +4,13 @@
 Dropout, L2, L1 or early stopping?
 ==================================
 
-Four ways keep a network from learning its samples by heart.  They are all parameters of
-every network of sk_tune, so the same search can compare them.  This one trains a network
-that is far too large for 300 samples, and gives each way the strengths that people use.
+Four methods keep a network from memorising its samples.  All of them are parameters of
+every network of sk_tune, so one search can compare them.  This search trains a network
+that is far too large for 300 samples, with the usual strengths of each method.
 """
 
 # %%
-# A regression made on the spot: five of ten features matter, and the noise is strong.
+# A synthetic regression: five of ten features matter, and the noise is strong.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,8 +29,8 @@ X, y = X[:300], y[:300]
 cv = KFold(5, shuffle=True, random_state=0)
 
 # %%
-# A list of grids: each way by itself, from nothing to strong.  All of them are trained by
-# one search, 20 candidates on five folds.
+# A list of grids, one per method, from zero to strong.  One search trains all of them, 20
+# candidates on five folds.
 
 step = "mlpregressor__"
 ways = {
@@ -57,8 +57,8 @@ scores = np.reshape(search.cv_results_["mean_test_score"], (4, 5))
 linear = cross_val_score(make_pipeline(StandardScaler(), LassoCV()), X, y, cv=cv).mean()
 
 # %%
-# Left: the score of each way by its strength.  Right: the best of each on 1,000 new
-# samples, without which nobody would know whether the choice was luck.
+# Left: the score of each method by strength.  Right: the best strength of each on 1,000 new
+# samples, which show whether the choice was luck.
 
 fig, (left, right) = plt.subplots(
     1, 2, figsize=(11, 4.3), width_ratios=[1.4, 1], layout="constrained"
@@ -80,7 +80,7 @@ left.set(
     xticklabels=["none or\nleast", "", "medium", "", "most"],
     xlabel="Strength (of early stopping: patience of 40 to 2 epochs)",
     ylabel="Held-out R² (mean of five folds)",
-    title="The same network, four ways to hold it back",
+    title="The same network, four methods of regularisation",
 )
 left.legend(loc="upper left", fontsize="small")
 colours = ["tab:gray", *(f"C{place}" for place in range(4)), "tab:gray"]
@@ -91,9 +91,8 @@ right.set(xlabel="R² on 1,000 new samples", title="The best strength of each", 
 plt.show()
 
 # %%
-# L1 wins here, and there is a reason: half of the features say nothing, and L1 is the one
-# way that drives their weights to nothing.  With other data another one wins, so compare.
+# L1 wins here for a reason: half of the features are noise, and only L1 drives their
+# weights to zero.  Other data favour other methods, so compare.
 #
-# What to watch out for: early stopping sets samples aside, which are missing in training;
-# of few samples that costs more than it brings.  And none of the four replaces a look at
-# the baseline.
+# Note: early stopping holds samples out of training; with few samples that costs more than
+# it gains.  And always compare with the baseline.

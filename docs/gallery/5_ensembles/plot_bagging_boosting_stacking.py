@@ -4,14 +4,14 @@
 Bagging, boosting and stacking networks
 =======================================
 
-Three classical ways make one model of many: average networks that saw different samples;
-let each network learn what the others leave; learn how to weigh models of different
-kinds.  They work with networks as they do with trees, and their members train side by
-side.  This example asks what each is worth, and how many members are enough.
+Three classical methods combine models: bagging averages networks trained on different
+samples, boosting fits each network to the remaining error, and stacking learns weights of
+models of different kinds.  They work with networks as with trees, and the members train
+side by side.  This example compares them and shows how the number of members matters.
 """
 
 # %%
-# A regression made on the spot: 500 samples with noise, 2,000 new ones without.
+# A synthetic regression: 500 samples with noise, 2,000 new ones without.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,9 +28,9 @@ X, y = make_friedman1(n_samples=500, n_features=10, noise=1.5, random_state=0)
 X_new, y_new = make_friedman1(n_samples=2000, n_features=10, noise=0.0, random_state=1)
 
 # %%
-# A single network, trained long enough to fit the noise as well.  Bagging may take it as it
-# is, since the mean of many does not follow the noise of each; boosting wants small and
-# hasty stages.
+# A single network, trained long enough to fit the noise as well.  Bagging can use it
+# unchanged, since the mean of many averages out their noise; boosting needs small stages
+# with few epochs.
 
 net = MLPRegressor(
     width=64, max_epochs=30, learning_rate=0.01, batch_size=32, random_state=0
@@ -60,9 +60,9 @@ for name, model in models.items():
     print(f"{name:27} error {error[name]:.3f}")
 
 # %%
-# How many are enough?  Bagging knows from the samples that each member lacks (out of bag),
-# boosting from a tenth that it has set aside; neither needs other data.  The new samples of
-# the picture on the right say whether it stopped in time.
+# Bagging scores each number of members by the samples that members lack (out of bag),
+# boosting by a held-out tenth; neither needs other data.  The new samples of the picture on
+# the right show whether boosting stopped in time.
 
 bag, boost = models["networks, bagged"][-1], models["networks, boosted"][-1]
 members = bag.oob_by_members_
@@ -92,6 +92,6 @@ axes[2].set(
 plt.show()
 
 # %%
-# What to watch out for: put the scaler in front of the ensemble, not inside, where each
-# member would scale for itself.  And compare with the simplest: if one network on all
-# samples does as well, two dozen only cost time.
+# Note: put the scaler in front of the ensemble, not inside, where each member would fit its
+# own.  And compare with the simplest model: if one network on all samples does as well, two
+# dozen only cost time.

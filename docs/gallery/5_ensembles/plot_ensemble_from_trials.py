@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
 """
-An ensemble out of a search's trials
-====================================
+An ensemble from the trials of a search
+=======================================
 
-A search trains dozens of networks and throws all but one away.
-:class:`~sk_tune.TrialEnsembleClassifier` averages those that are good together: nothing
-is trained anew, and the score is honest, because members and weights are chosen on other
-samples than those that they are scored on.
+A search trains dozens of networks and discards all but one.
+:class:`~sk_tune.TrialEnsembleClassifier` averages the best combination of them without
+further training.  Its score is honest, because members and weights are chosen on other
+samples than those that score them.
 """
 
 # %%
@@ -47,7 +47,7 @@ search = RandomizedSearchCV(
 ).fit(X, y)
 
 # %%
-# The ensemble takes no training, only the choice of members.
+# The ensemble only chooses members; it does not train.
 
 ensemble = TrialEnsembleClassifier.from_search(search, random_state=0)
 score = ensemble.score_
@@ -58,7 +58,7 @@ print(f"the best candidate alone {-score.best_candidate_score:.3f}")
 ensemble.contributions_.round(4).head()
 
 # %%
-# What came of it on digits that nothing was chosen by?
+# The results on digits that played no part in any choice:
 
 linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.1)).fit(X, y)
 models = {"logistic regression": linear, "best candidate": search, "ensemble": ensemble}
@@ -68,8 +68,8 @@ for name in models:
     print(f"{name:20} log loss {loss[name]:.3f}, {wrong[name]:.1%} wrong")
 
 # %%
-# Left: all candidates by their loss alone, and the weight that they were given.  Some that
-# are not among the best are worth having, because they err elsewhere.  Right: new digits.
+# Left: the loss of each candidate and its weight in the ensemble.  Some candidates with a
+# higher loss still help, because their errors differ.  Right: new digits.
 
 losses = -search.cv_results_["mean_test_score"]
 weight = np.zeros(len(losses))
@@ -104,6 +104,6 @@ right.set_xlim(right=1.45 * max(loss.values()))
 plt.show()
 
 # %%
-# What to watch out for: members are those of the folds, so that a prediction asks many
-# networks; see the example about one call.  ``scoring`` of the search decides what the
-# ensemble is good at.
+# Note: the members are the models of the folds, so a prediction evaluates many networks;
+# see the example about one call.  ``scoring`` of the search decides the metric that the
+# ensemble optimises.

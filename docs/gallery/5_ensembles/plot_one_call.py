@@ -4,15 +4,15 @@
 One call, one file: collapse an ensemble, prune it, export it to ONNX
 =====================================================================
 
-An ensemble of thirty networks is asked thirty times for each prediction, and travels as a
-pickle. :func:`~sk_tune.ensemble.collapse` makes it one batched network in one file that
-holds no code; ``prune`` keeps as many members as you have time for; ``to_onnx`` takes it
-to a service that knows neither torch nor sk_tune.
+An ensemble of thirty networks makes thirty predictions per sample and is stored as a
+pickle. :func:`~sk_tune.ensemble.collapse` converts it to one batched network in one file
+without code; ``prune`` limits the members to the available time; ``to_onnx`` exports it to
+services without torch and sk_tune.
 """
 
 # %%
-# A bag of thirty networks on noisy digits.  The scaler stands inside of each member here,
-# as it does in an ensemble of trials.
+# A bag of thirty networks on noisy digits.  Each member has its own scaler here, as in an
+# ensemble of trials.
 
 import tempfile
 import time
@@ -38,8 +38,8 @@ net = make_pipeline(StandardScaler(), MLPClassifier(width=48, max_epochs=12))
 bag = BaggingClassifier(net, n_estimators=30, random_state=0, n_jobs=1).fit(X, y)
 
 # %%
-# Collapsed, it predicts the same.  ``save`` writes safetensors, which execute nothing when
-# they are read; the file may come from anybody.
+# The collapsed ensemble predicts the same.  ``save`` writes safetensors, which cannot
+# execute code when they are read, so files from others are safe.
 
 folder = Path(tempfile.mkdtemp())
 collapsed = collapse(bag)
@@ -56,7 +56,7 @@ def ask_onnx(X):
 
 
 def ask_one_by_one(X):
-    """Return the mean of what the members say, asked one after the other."""
+    """Return the mean of the members' predictions, computed one after the other."""
     return np.mean([member.predict_proba(X) for member in bag.estimators_], axis=0)
 
 
@@ -67,7 +67,7 @@ for file in sorted(folder.iterdir()):
     print(f"{file.name:20} {file.stat().st_size / 1e6:.2f} MB")
 
 # %%
-# How long does a service wait for the answer to one sample?  The median of 20 questions.
+# The time until a service answers for one sample is the median of 20 predictions.
 
 
 def milliseconds(ask):
@@ -87,12 +87,13 @@ wait = {
 }
 
 # %%
-# Are thirty members needed at all?  ``prune`` keeps the heaviest ones, or the first of
-# those that weigh the same, as in a bag.
+# ``prune`` keeps the members with the largest weights, or the first among equal weights, as
+# in a bag.  A few members may be enough.
 
-kept = [1, 2, 5, 10, 20, 30]
+member_counts = [1, 2, 5, 10, 20, 30]
 losses = [
-    log_loss(y_new, collapsed.prune(max_members=n).predict_proba(X_new)) for n in kept
+    log_loss(y_new, collapsed.prune(max_members=n).predict_proba(X_new))
+    for n in member_counts
 ]
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4), layout="constrained")
@@ -103,18 +104,19 @@ left.bar_label(bars, fmt="%.3g ms", padding=4)
 left.set(xscale="log", xlabel="Milliseconds for one sample (median of 20)")
 left.set_xlim(right=4 * max(wait.values()))
 left.invert_yaxis()
-right.plot(kept, losses, "o-")
+right.plot(member_counts, losses, "o-")
 right.set_xscale("log", base=2)
 right.set(
-    xticks=kept,
-    xticklabels=kept,
+    xticks=member_counts,
+    xticklabels=member_counts,
     xlabel="Members kept",
     ylabel="Log loss on new digits (nats)",
-    title="The first ten bring most of it",
+    title="The first ten give most of the gain",
 )
 plt.show()
 
 # %%
-# ONNX takes networks, linear models and boosting, alone or behind ``TablePreparer``,
-# scikit-learn's scalers and ``SimpleImputer``.  Other transformers of scikit-learn go into
-# the safetensors file.  A function of your own goes into neither, and the error names it.
+# ONNX supports networks, linear models and boosting, alone or behind ``TablePreparer``,
+# scikit-learn's scalers and ``SimpleImputer``.  Other transformers of scikit-learn can be
+# saved in the safetensors file.  Your own functions fit in neither, and the error names
+# them.

@@ -1,17 +1,18 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
 """
-How sure is a network? The spread of an ensemble
-================================================
+Uncertainty: the spread of an ensemble
+======================================
 
-A regression network gives one number, also where it has never seen a sample.  Networks of
-several seeds agree where there are data and part where there are none, so that their
-spread tells what they do not know.  What they cannot know, the noise of the samples, has
+A regression network predicts one number, even far from any training sample.  Networks with
+different seeds agree near the data and disagree elsewhere, so their spread estimates the
+uncertainty of the model.  The noise of the samples must be added; this example does both
+and measures the coverage of the intervals.
 to be added; this example does both and counts how often the truth lies inside.
 """
 
 # %%
-# A curve with noise that grows to the right, and a gap in which nothing was measured.
+# A curve with noise that grows to the right, and a gap without measurements.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,10 +35,10 @@ y = measured(x, rng)
 X = x[:, np.newaxis]
 
 # %%
-# Twenty networks that differ in their seed only; they train as one fleet.  Each begins with
-# sines of its own (``numerical_embedding="periodic"``): plain networks of one kind all draw
-# the same line through a gap, and agree where they should not.  ``estimators_`` are the
-# members, and their standard deviation is what the ensemble does not know.
+# Twenty networks that differ only in their seed train as one fleet.  Each starts with its
+# own sines (``numerical_embedding="periodic"``): plain networks all draw the same line
+# through a gap and agree where they should not.  ``estimators_`` are the members, and their
+# standard deviation is the uncertainty of the model.
 
 net = MLPRegressor(
     width=64,
@@ -55,8 +56,8 @@ def spread(X):
 
 
 # %%
-# The noise of the samples is learnt by a second network: from the squares of the errors
-# that the first one makes on samples that it was not trained on.
+# A second network learns the noise of the samples from the squared out-of-fold errors of
+# the first.
 
 with fleet(n_jobs=1):
     held_out = cross_val_predict(
@@ -74,8 +75,8 @@ def deviation(X):
 
 
 # %%
-# Half of the new samples lie where there were data, half in the gap.  An interval of 90 %
-# should hold nine of ten of them.
+# Half of the new samples lie near data, half in the gap.  An interval of 90 % should cover
+# nine of ten of them.
 
 new = {"with data": rng.uniform(-3, 0, 2000), "in the gap": rng.uniform(0.2, 1.3, 2000)}
 share = {}
@@ -90,8 +91,8 @@ for place, x_new in new.items():
     print(place, {name: f"{value:.0%}" for name, value in share[place].items()})
 
 # %%
-# Left: the band of both, and within it that of the ensemble's spread.  Right: how many of
-# the new samples the intervals hold.
+# Left: the band of both, and within it the band of the ensemble's spread.  Right: the share
+# of the new samples that the intervals cover.
 
 grid = np.linspace(-3, 3, 400)[:, np.newaxis]
 mean, of_seeds = ensemble.predict(grid), spread(grid)
@@ -129,9 +130,9 @@ right.legend(fontsize="small", loc="upper left")
 plt.show()
 
 # %%
-# The spread alone forgets the noise, and the noise alone forgets the gap.  Both together
-# come nearest to what they promise, and still promise too much where there are no data.
+# The spread alone ignores the noise, and the noise alone ignores the gap.  Both together
+# come closest to their nominal coverage, but fall short of it in the gap.
 #
-# What to watch out for: how far the networks part in a gap depends on how wild they may be,
-# here on ``frequency_scale``, which no sample in the gap can tell.  A spread is a warning,
-# not a guarantee.
+# Note: the spread in a gap depends on how flexible the networks are, here on
+# ``frequency_scale``, which no sample in the gap can determine.  A spread is a warning, not
+# a guarantee.

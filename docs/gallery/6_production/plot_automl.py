@@ -4,15 +4,15 @@
 Fifteen seconds for a tuned model
 =================================
 
-Sometimes you want an answer, not a search.  :class:`~sk_tune.AutoClassifier` takes a
-table as it comes and a number of seconds.  It trains baselines, linear models, gradient
-boosting and networks on the same folds, averages those that are best together, and says
-honestly whether all that was worth it.
+Sometimes you want an answer, not a search.  :class:`~sk_tune.AutoClassifier` takes a raw
+table and a number of seconds.  It trains baselines, linear models, gradient boosting and
+networks on the same folds, averages the best combination, and reports whether the columns
+and the ensemble helped.
 """
 
 # %%
-# The table, made on the spot: customers with a date, words, holes and an identifier, some
-# of whom leave.
+# A synthetic table of customers with a date, words, missing values and an identifier; some
+# customers leave.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -49,7 +49,7 @@ X, X_test, y, y_test = train_test_split(X, y, test_size=0.4, stratify=y, random_
 X.head()
 
 # %%
-# One call.  Usually you give 60 seconds or more; this is a small table.
+# One call is enough.  Usually you give 60 seconds or more; this is a small table.
 
 auto = AutoClassifier(time_budget=15, n_jobs=1, random_state=0).fit(X, y)
 print(auto.scoring_reason_)
@@ -57,43 +57,45 @@ print("expected on new data, 95 % interval:", auto.corrected_score_)
 print(auto.verdict_.replace(". ", ".\n"))
 
 # %%
-# The leaderboard has a line for each model.  Scores of single models are those of their
+# The leaderboard has a line for each model.  The scores of single models come from the
 # search, so the best of them is optimistic; ``corrected_score_`` is not.
 
 auto.leaderboard_.drop(columns="params").head(8)
 
 # %%
-# ``blends_`` holds the best of each kind, fitted, so that all can be asked about the
-# customers that were put aside.
+# ``blends_`` has the best fitted model of each kind, so that all can be scored on the
+# held-out customers.
 
 names = {"dummy": "always the\nsame answer", "linear": "linear", "boosting": "boosting"}
 names |= {"networks": "networks", "ensemble": "ensemble"}
 fig, (left, right) = plt.subplots(
     1, 2, figsize=(11, 4.3), width_ratios=[1, 1.2], layout="constrained"
 )
-seen = {
+test_scores = {
     shown: roc_auc_score(y_test, auto.blends_[name].predict_proba(X_test)[:, 1])
     for name, shown in names.items()
-    if name in auto.blends_  # a slow machine may not come to all kinds in fifteen seconds
+    if name in auto.blends_  # a slow machine may not reach all kinds in fifteen seconds
 }
 colors = {"dummy": "lightgray", "ensemble": "tab:blue"}
 bars = left.barh(
-    list(seen),
-    list(seen.values()),
+    list(test_scores),
+    list(test_scores.values()),
     color=[colors.get(name, "tab:gray") for name in names if name in auto.blends_],
 )
 left.bar_label(bars, fmt="%.3f", padding=3)
 expected = auto.corrected_score_
 left.errorbar(
     [expected.score],
-    [len(seen) - 0.35],
+    [len(test_scores) - 0.35],
     xerr=[[expected.score - expected.low], [expected.high - expected.score]],
     fmt="k|",
     capsize=4,
-    label="promised, 95 %",
+    label="expected, 95 %",
 )
 left.set(
-    xlabel="ROC AUC on customers put aside", xlim=(0.4, 1), ylim=(len(seen) - 0.05, -0.6)
+    xlabel="ROC AUC on held-out customers",
+    xlim=(0.4, 1),
+    ylim=(len(test_scores) - 0.05, -0.6),
 )
 left.legend(loc="upper right")
 board = auto.leaderboard_[auto.leaderboard_["family"] != "ensemble"]
@@ -111,6 +113,6 @@ right.legend(fontsize="small")
 plt.show()
 
 # %%
-# What to watch out for: a time makes the result depend on the machine.  For one that can be
-# repeated, give ``time_budget=None, n_rounds=2``.  ``auto.report("page.html")`` writes all
-# of it as a page.
+# Note: with a time budget, the result depends on the machine.  For a reproducible result,
+# use ``time_budget=None, n_rounds=2``.  ``auto.report("page.html")`` writes a page with all
+# results.

@@ -4,13 +4,13 @@
 The same search on Dask
 =======================
 
-Networks are sent to workers in shards, through joblib, so that any of its backends may
-train them. ``with joblib.parallel_config("dask"):`` around ``fit`` is all there is to it;
-nothing in the search changes, and neither do its results.
+Networks are sent to workers in shards, through joblib, so that any of its backends can
+train them. It only takes ``with joblib.parallel_config("dask"):`` around ``fit``; the
+search and its results stay the same.
 """
 
 # %%
-# A Hyperband search on the digits, once in this process.
+# A Hyperband search on the digits, first in this process:
 
 import time
 
@@ -43,10 +43,10 @@ seconds = {"this process": time.perf_counter() - start}
 scores_alone = alone.cv_results_["mean_test_score"]
 
 # %%
-# And once on a cluster.  Here it is one on this machine, with its workers as threads
-# (``processes=False``), so that the example is quick and needs nothing else; with a real
-# one, give ``Client`` the address of its scheduler.  The cluster closes at the end of the
-# block.
+# Then the same search on a cluster.  Here it runs on this machine, with threads as workers
+# (``processes=False``), so that the example is quick and has no further requirements; for a
+# real cluster, give ``Client`` the address of its scheduler.  The cluster closes at the end
+# of the block.
 
 with (
     LocalCluster(
@@ -63,7 +63,7 @@ scores_dask = on_dask.cv_results_["mean_test_score"]
 print("largest difference of a score:", np.abs(scores_alone - scores_dask).max())
 
 # %%
-# Every score is the same, wherever its networks were trained.  Time is another matter.
+# The scores do not depend on where the networks were trained; the times do.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.8), layout="constrained")
 right.plot([0, 1], [0, 1], color="tab:gray", linewidth=1)
@@ -83,7 +83,7 @@ left.invert_yaxis()
 plt.show()
 
 # %%
-# What to watch out for: small searches do not gain from a cluster, because sending them
-# takes longer than training them.  Give the search a ``store`` as well: workers may die,
-# and the search's process may, too. Where workers are of different speed,
-# ``asynchronous=True`` waits for no rung.
+# Note: small searches do not gain from a cluster, because sending them takes longer than
+# training them.  Give the search a ``store`` as well, since workers and the search's
+# process may die. If workers differ in speed, ``asynchronous=True`` does not wait for rungs
+# to finish.

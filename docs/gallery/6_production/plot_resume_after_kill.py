@@ -1,17 +1,17 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
 """
-Killed in the middle: go on where it stopped
-============================================
+Resume a killed search
+======================
 
-A search of hours ends when the machine does.  With ``store="search.db"`` every finished
-training is in a file, and every few seconds where the others stand.  Run the same script
-again: it goes on.  This example really kills a search.
+A search of hours ends when the machine fails.  With ``store="search.db"``, the file has
+every finished training and, every few seconds, the state of the unfinished ones.  Run the
+same script again to continue.  This example really kills a search.
 """
 
 # %%
-# The script of the search, as a file.  It prints what it trained and what it found in the
-# store, as JSON.  What makes it repeatable are integers for every ``random_state``.
+# The script of the search is a file.  It prints the epochs trained and the epochs loaded
+# from the store, as JSON.  Integers for every ``random_state`` make it repeatable.
 
 import json
 import subprocess
@@ -56,15 +56,15 @@ script.write_text(SCRIPT)
 
 
 def trainings_in(store):
-    """Return how many finished trainings the file holds."""
+    """Return the number of finished trainings in the file."""
     if not store.exists() or store.stat().st_size == 0:
-        return 0  # the search is about to make it
+        return 0  # the search has not created it yet
     with FitStore(store) as results:
         return results.info().n_fits
 
 
 def run(store, kill_after=None):
-    """Run the script, and kill it once the store holds so many trainings."""
+    """Run the script, and kill it once the store has `kill_after` trainings."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, script, store],
@@ -81,15 +81,14 @@ def run(store, kill_after=None):
 
 
 # %%
-# For comparison, a search that nobody disturbs.
+# For comparison, an undisturbed search:
 
 seconds_undisturbed, _, output = run(folder / "undisturbed.db")
 undisturbed = json.loads(output)
 print(undisturbed)
 
 # %%
-# And now one that is killed when 280 of its 345 trainings are in the store, and is run
-# again.
+# This search is killed when 280 of its 345 trainings are in the store, and then run again.
 
 store = folder / "search.db"
 seconds_killed, code, _ = run(store, kill_after=280)
@@ -102,8 +101,8 @@ print("the same best candidate and score:", again["best"] == undisturbed["best"]
 print(again["score"] == undisturbed["score"])
 
 # %%
-# What was in the store was not trained again, and the result is the one that the
-# undisturbed search has, to the last bit.
+# Stored trainings were not repeated, and the result equals the undisturbed search to the
+# last bit.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(11, 3.4), layout="constrained")
 rows = ["undisturbed", "run again\nafter the kill"]
@@ -127,7 +126,6 @@ for ax in (left, right):
 plt.show()
 
 # %%
-# What to watch out for: a training is found by all that it depends on, the data and the
-# versions of libraries included.  Change one value of X, and the folds with it are trained
-# anew: nothing old is mixed in.  The file holds numbers and JSON; reading it executes
-# nothing.
+# Note: a training is identified by everything that it depends on, including the data and
+# library versions.  After a change of one value of X, the affected folds are trained again.
+# The file has numbers and JSON; reading it cannot execute code.
