@@ -20,7 +20,7 @@ _MOST_DECIMALS = 6
 
 
 # The documentation page on fleets' supported networks.
-CARRIED = "how-to/faster-skorch#what-a-fleet-trains"
+CARRIED = "how-to/faster-skorch#supported-networks"
 
 
 def page(name: str) -> str:

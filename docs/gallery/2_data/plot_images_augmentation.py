@@ -4,7 +4,7 @@
 Images that have moved: augmentation
 ====================================
 
-A network with few training images learns the position of objects as much as their shape.
+A network with few training images learns the position of objects as well as their shape.
 ``augmentation`` applies changes that do not alter the class to each training sample, with
 new random draws in every epoch, and never to samples to predict.
 """

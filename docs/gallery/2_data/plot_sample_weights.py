@@ -10,7 +10,7 @@ measure the same curve, and the second is six times as noisy as the first.
 """
 
 # %%
-# A few readings of the good instrument and many of the bad one:
+# The good instrument gives few readings, the bad instrument many:
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -94,8 +94,8 @@ right.legend()
 plt.show()
 
 # %%
-# The weighted network is best: the bad readings help where good ones are rare, and do no
-# harm elsewhere.
+# The weighted network is best: the bad readings help where good readings are rare, and
+# do no harm elsewhere.
 #
 # Note: weights are passed to ``fit``.  In a search use ``search.fit(X, y,
 # sample_weight=w)``; the scores of the held-out samples are weighted too. In a pipeline

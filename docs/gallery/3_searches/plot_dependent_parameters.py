@@ -4,7 +4,7 @@
 Parameters that depend on others, and their importance
 ======================================================
 
-Good learning rates of SGD are bad ones for AdamW, and only SGD has a momentum.
+Good learning rates for SGD are bad for AdamW, and only SGD has a momentum.
 :class:`~sk_tune.search.Choice` declares the parameters of each option.  After the search,
 two displays show the importance of each parameter and the direction of its effect.
 """

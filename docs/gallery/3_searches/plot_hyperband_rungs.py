@@ -95,7 +95,7 @@ plt.show()
 # With luck a dozen candidates include a good one, and both searches end alike.  For the
 # same epochs, Hyperband depends less on luck: its worst seed is better.
 #
-# Note: if dropped lines rise as steeply as promoted ones, the first rung was too short;
+# Note: if dropped lines rise as steeply as promoted lines, the first rung was too short;
 # raise ``min_resources``.  Scores after few and after many epochs are not comparable, so
-# the best candidate is chosen among those with the most epochs.  If half of the space is
+# the best candidate is chosen among the longest trained.  If half of the space is
 # good, a dozen full candidates do as well.

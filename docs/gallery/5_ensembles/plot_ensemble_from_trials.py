@@ -4,10 +4,10 @@
 An ensemble from the trials of a search
 =======================================
 
-A search trains dozens of networks and discards all but one.
+A search trains dozens of networks and keeps only the best.
 :class:`~sk_tune.TrialEnsembleClassifier` averages the best combination of them without
-further training.  Its score is honest, because members and weights are chosen on other
-samples than those that score them.
+further training.  Its score is honest, because each sample scores members and
+weights that were chosen without it.
 """
 
 # %%

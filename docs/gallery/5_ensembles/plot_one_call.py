@@ -56,7 +56,7 @@ def ask_onnx(X):
 
 
 def ask_one_by_one(X):
-    """Return the mean of the members' predictions, computed one after the other."""
+    """Return the mean of the members' predictions, computed in a loop."""
     return np.mean([member.predict_proba(X) for member in bag.estimators_], axis=0)
 
 

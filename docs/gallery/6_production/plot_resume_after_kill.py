@@ -5,7 +5,7 @@ Resume a killed search
 ======================
 
 A search of hours ends when the machine fails.  With ``store="search.db"``, the file has
-every finished training and, every few seconds, the state of the unfinished ones.  Run the
+every finished training and, every few seconds, the state of unfinished trainings.  Run the
 same script again to continue.  This example really kills a search.
 """
 
