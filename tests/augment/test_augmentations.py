@@ -1,4 +1,4 @@
-"""Augmentations as values, what users may write for them, and which samples allow them."""
+"""Augmentations as values, their names and strengths, and the samples that they suit."""
 
 import copy
 import dataclasses
@@ -42,7 +42,7 @@ SHARES = {Flip: "p", TimeMask: "share"}
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_augmentation_is_a_value(kind):
-    """It equals its copies, can be a key, and cannot be changed."""
+    """It equals its copies, is hashable, and is immutable."""
     own = kind(1)
 
     assert own == kind(1) == copy.deepcopy(own) == pickle.loads(pickle.dumps(own))
@@ -54,14 +54,14 @@ def test_an_augmentation_is_a_value(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_printed_makes_it_again(kind):
-    """``repr`` is Python."""
+def test_repr_recreates_the_augmentation(kind):
+    """``repr`` is valid Python."""
     assert eval(repr(kind()), {kind.__name__: kind}) == kind()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_numpy_numbers_become_pythons(kind):
-    """What a search draws is printed, hashed and saved like what a user writes."""
+def test_numpy_numbers_become_python_numbers(kind):
+    """Strengths drawn by a search are printed, hashed and saved like a user's."""
     given = np.int64(1) if kind in COUNTS else np.float64(0.5)
 
     (strength,) = dataclasses.astuple(kind(given))
@@ -88,7 +88,7 @@ def test_numpy_numbers_become_pythons(kind):
     ],
 )
 def test_strengths_out_of_range_are_refused(kind, value, wanted):
-    """In scikit-learn's words, when the augmentation is made."""
+    """In scikit-learn's wording, at construction."""
     name = dataclasses.fields(kind)[0].name
 
     expected = f"The {name!r} parameter of {kind.__name__} must be {wanted}. Got {value!r}"
@@ -121,13 +121,13 @@ SHAPES = {
     ids=str,
 )
 def test_names_and_instances_may_be_mixed(value, expected):
-    """A name stands for its defaults, and the order is kept."""
+    """A name stands for the default strength, and the order is kept."""
     assert as_augmentations(value) == expected
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_every_name_stands_for_its_augmentation(name):
-    """Names are those that ``kinds_of`` gives."""
+    """Names are those of ``kinds_of``."""
     assert kinds_of(as_augmentations(name)) == (name,)
 
 
@@ -138,15 +138,15 @@ def test_anything_else_is_refused(value):
         as_augmentations(value)
 
 
-def test_rows_are_mixed_once_at_most():
-    """What a twice mixed row has for targets is not defined."""
+def test_rows_are_mixed_at_most_once():
+    """Targets of a row mixed twice are not defined."""
     with pytest.raises(ValueError, match=r"at most one that mixes rows\. Got \[Mixup"):
         as_augmentations([Mixup(), "flip", CutMix()])
 
 
 @pytest.mark.parametrize("layout", SHAPES)
 @pytest.mark.parametrize("kind", [*KINDS, type("Own", (Flip,), {})])
-def test_rows_must_have_a_form_for_an_augmentation(kind, layout):
+def test_rows_must_suit_an_augmentation(kind, layout):
     """Images can be flipped, sequences masked; noise and mixing suit all rows."""
     shape = SHAPES[layout]
     args = ([kind()], shape, layout, "Net")
@@ -159,8 +159,8 @@ def test_rows_must_have_a_form_for_an_augmentation(kind, layout):
             check_row_shape(*args)
 
 
-def test_the_message_says_what_an_augmentation_is_for():
-    """A flip on a table is for images; a mask in time is for sequences and signals."""
+def test_the_message_names_suitable_rows():
+    """A flip requires images; a mask in time requires sequences or signals."""
     with pytest.raises(
         ValueError, match=r"given images \(n_channels, height, width\)\. Got"
     ):
@@ -178,8 +178,8 @@ def test_the_message_says_what_an_augmentation_is_for():
         (TimeShift(9), (20, 9), "signal", 9),
     ],
 )
-def test_lengths_must_be_less_than_those_of_the_row(own, shape, layout, size):
-    """A shift by the whole image leaves nothing of it."""
+def test_distances_must_be_less_than_the_size_of_the_row(own, shape, layout, size):
+    """A shift by the whole image would leave no pixel."""
     check_row_shape([type(own)(size - 1)], shape, layout, "Net")
     with pytest.raises(ValueError, match=rf"must be less than {size}, since rows have"):
         check_row_shape([own], shape, layout, "Net")
@@ -189,8 +189,8 @@ def test_lengths_must_be_less_than_those_of_the_row(own, shape, layout, size):
     ("kind", "n_channels", "wanted"),
     [(Contrast, 2, "1 or 3"), (Saturation, 1, "3"), (Saturation, 4, "3")],
 )
-def test_colours_need_channels_of_red_green_and_blue(kind, n_channels, wanted):
-    """Grey is a mean of three channels, or the only channel; no colour has one."""
+def test_colours_require_three_channels(kind, n_channels, wanted):
+    """Grey is a mean of three channels, or the only channel; others have no colours."""
     check_row_shape([Brightness(), kind()], (3, 8, 8), "image", "Net")
     message = rf"{kind.name}' of Net must be given images of {wanted} channels\. Got"
     with pytest.raises(ValueError, match=message):
@@ -207,8 +207,8 @@ def _instances():
 
 
 @given(_instances())
-def test_values_survive_their_form_in_files(value):
-    """What is written to a file comes back as the same value."""
+def test_packed_values_are_restored(value):
+    """Packing and unpacking give an equal value."""
     assert unpacked(json.loads(json.dumps(packed(value)))) == value
 
 
@@ -221,7 +221,7 @@ def test_values_survive_their_form_in_files(value):
         ({"augmentation": "flip", "code": "import os"}, TypeError),
     ],
 )
-def test_a_foreign_form_is_refused(plain, error):
-    """Only kinds and strengths that are known are made."""
+def test_foreign_values_are_refused(plain, error):
+    """Unknown kinds and strengths are refused."""
     with pytest.raises(error):
         unpacked(plain)

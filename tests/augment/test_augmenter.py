@@ -30,8 +30,8 @@ def _augmented(chains, seeds, first_steps, layout, X, y, step=0, rows=ROWS):
 
 
 @pytest.mark.parametrize(("kind", "layout"), KINDS)
-def test_a_network_beside_others_sees_what_it_sees_alone(kind, layout):
-    """Strengths, seeds and steps are its own; part of a fleet is no different."""
+def test_a_network_in_a_fleet_gets_the_same_samples_as_alone(kind, layout):
+    """Strengths, seeds and steps are its own; a part of a fleet gives the same samples."""
     X, y = _batch(SHAPES[layout])
     chains = [
         [kind(strength), Noise()] for strength in (1, 0.5 if kind.name in _REAL else 2, 1)
@@ -63,8 +63,8 @@ _REAL = {"flip", "rotate", "noise", "scale", "time_mask", "mixup", "cutmix"}
 
 
 @pytest.mark.parametrize(("kind", "layout"), KINDS)
-def test_other_seeds_and_steps_give_other_samples_and_equal_ones_the_same(kind, layout):
-    """In the type of the samples, which stay as they were."""
+def test_samples_depend_on_seed_and_step(kind, layout):
+    """In the dtype of the samples; the input is not changed."""
     X, y = _batch(SHAPES[layout], k=1)
     before = X.clone()
     seen = [
@@ -87,23 +87,23 @@ def test_other_seeds_and_steps_give_other_samples_and_equal_ones_the_same(kind, 
     assert torch.equal(X, before)
 
 
-def test_augmentations_follow_each_other():
-    """A shift and a flip one after the other, each with its own random numbers."""
+def test_augmentations_are_applied_in_order():
+    """A shift then a flip, each with its own random numbers."""
     X, y = _batch(SHAPES["image"])
     chains = [[Shift(2), Flip(1.0)]] * 3
     shift_only = [[Shift(2)]] * 3
 
     both = _augmented(chains, [1, 2, 3], [0] * 3, "image", X, y)
 
-    # Keys are given by position, so that the first is the same alone.
+    # Keys depend on the position, so the first key is the same alone.
     first = _augmented(shift_only, [1, 2, 3], [0] * 3, "image", X, y)
     assert torch.equal(both.X, first.X.flip(-1))
     assert both.y is y
     assert both.weight is None
 
 
-def test_two_of_a_kind_draw_apart():
-    """Noise twice has the variance of both."""
+def test_two_augmentations_of_a_kind_are_independent():
+    """Two kinds of noise have the variance of both."""
     X, y = torch.zeros(1, 500, 40, dtype=torch.float64), torch.zeros(1, 500).long()
 
     seen = _augmented([[Noise(1.0)] * 2], [0], [0], "table", X, y, rows=slice(1))
@@ -112,7 +112,7 @@ def test_two_of_a_kind_draw_apart():
 
 
 def test_mixed_classes_have_two_targets_and_weights():
-    """First those of the samples, then those of the samples before them."""
+    """The classes of the samples, then of the previous samples."""
     X, y = _batch((5,))
 
     seen = _augmented([[Mixup()]] * 3, [0, 1, 2], [0] * 3, "table", X, y)
@@ -125,8 +125,8 @@ def test_mixed_classes_have_two_targets_and_weights():
 
 
 @pytest.mark.parametrize("own", [Noise(), Mixup(1.0)])
-def test_columns_of_codes_hold_codes_after_all(own):
-    """No noise on them, and no mean of two categories; the other columns are as ever."""
+def test_columns_of_codes_hold_codes_after_augmentation(own):
+    """Codes get no noise and are never averaged; other columns change as usual."""
     X, y = _batch((5,))
     X[..., 1], X[..., 3] = y + 10, y % 2
     before = X.clone()
@@ -146,7 +146,7 @@ def test_columns_of_codes_hold_codes_after_all(own):
 
 
 def _noise(n_samples=500, n=20, *, seed=0, operation=0, step=0, dtype=torch.float64):
-    """Return standard normal numbers, which noise adds to samples of 0."""
+    """Return standard normal numbers: noise added to samples of 0."""
     chain = [Noise(0.0)] * operation + [Noise(1.0)]
     X = torch.zeros(1, n_samples, n, dtype=dtype)
     y = torch.zeros(1, n_samples).long()
@@ -158,15 +158,15 @@ def _noise(n_samples=500, n=20, *, seed=0, operation=0, step=0, dtype=torch.floa
     [{"seed": 1}, {"seed": 2**40}, {"operation": 1}, {"operation": 2}, {"step": 1}],
     ids=str,
 )
-def test_other_seeds_operations_and_steps_draw_other_numbers(other):
-    """Their correlation over 10,000 numbers is that of chance."""
+def test_numbers_of_seeds_operations_and_steps_are_independent(other):
+    """Their correlation over 10,000 numbers is within chance."""
     pair = torch.stack([_noise().flatten(), _noise(**other).flatten()])
 
     assert abs(torch.corrcoef(pair)[0, 1]) < 5 / 100
 
 
 def test_samples_and_positions_are_not_correlated():
-    """Neither neighbouring samples nor neighbouring numbers of one."""
+    """Neither neighbouring samples nor neighbouring numbers of a sample."""
     drawn = _noise(3000, 2)
 
     for a, b in ((drawn[:, 0], drawn[:, 1]), (drawn[1:, 0], drawn[:-1, 0])):
@@ -176,15 +176,15 @@ def test_samples_and_positions_are_not_correlated():
 
 
 def test_numbers_of_a_sample_do_not_depend_on_the_batch_or_its_type():
-    """Nor on how many numbers are drawn; float32 rounds them."""
+    """Nor on the number of draws; float32 rounds the same numbers."""
     few = _noise(5, 3)
 
     assert torch.equal(_noise(50, 7)[:5, :3], few)
     np.testing.assert_allclose(_noise(5, 3, dtype=torch.float32), few, rtol=1e-7)
 
 
-def test_numbers_do_not_depend_on_the_order_in_which_batches_come():
-    """Steps computed in blocks, of long and short batches, forwards and backwards."""
+def test_numbers_do_not_depend_on_the_order_of_batches():
+    """Numbers computed in blocks agree for long and short batches, in either order."""
     augmenter = RowAugmenter([[Noise(1.0)]] * 2, [0, 1], "table", CPU)
     augmenter.begin_epoch([0, 50], 2000)
     order = [(0, 60), (1, 60), (1, 61), (1999, 3), (1998, 60), (7, 60), (8, 12), (600, 60)]

@@ -1,4 +1,4 @@
-"""What each augmentation does; bounds of chance are five standard errors, or p < 1e-4."""
+"""Effects of each augmentation; statistical bounds are five standard errors or p < 1e-4."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ N = 2000
 
 
 def _samples(n=40, shape=(6,), seed=0):
-    """Return the samples of one network, which are nowhere 0."""
+    """Return samples of one network without zeros."""
     generator = torch.Generator().manual_seed(seed)
     return 1 + torch.rand(1, n, *shape, generator=generator, dtype=torch.float64)
 
@@ -52,12 +52,12 @@ def _changed(augmentation, X, layout="image"):
 
 
 def _share(augmentation, X, layout="table"):
-    """Return the shares of the samples themselves, which weigh the first classes."""
+    """Return the shares of the samples, which are the weights of the first classes."""
     return _augmented(augmentation, X, layout).weight[:, : X.shape[1]]
 
 
-def test_images_are_mirrored_left_to_right_or_not_at_all():
-    """About the wanted share of them, all channels together."""
+def test_images_are_flipped_left_to_right_or_unchanged():
+    """About a share p of them, all channels together."""
     X = _samples(N, (2, 7, 9))
 
     turned = _changed(Flip(0.3), X)[0]
@@ -68,8 +68,8 @@ def test_images_are_mirrored_left_to_right_or_not_at_all():
     assert torch.equal(_changed(Flip(1), X), X.flip(-1))
 
 
-def test_a_shifted_image_is_a_window_of_the_padded_one():
-    """Each distance is as likely as the others; what comes in is the edge."""
+def test_a_shifted_image_is_a_window_of_the_padded_image():
+    """All distances are equally likely; edge pixels fill the gap."""
     n = 5000
     X = _samples(n, (2, 7, 9))
     padded = np.pad(X[0].numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge")
@@ -85,12 +85,12 @@ def test_a_shifted_image_is_a_window_of_the_padded_one():
     assert np.abs(np.array(counts) - n / 25).max() < 5 * (n / 25) ** 0.5
 
 
-def test_a_rotated_image_is_that_of_scipy():
-    """Turned about the centre by one angle in the range, linearly interpolated."""
+def test_a_rotated_image_equals_scipys():
+    """Rotated about the centre by one angle in the range, with linear interpolation."""
     X = _samples(20, (4, 7, 9))
     lines, columns = np.mgrid[:7, :9]
     y, x = lines - 3, columns - 4
-    # Channels of coordinates, whose values beside the centre tell the angle.
+    # Channels of coordinates, whose values next to the centre give the angle.
     X[:, :, 2], X[:, :, 3] = torch.as_tensor(y), torch.as_tensor(x)
 
     turned = _changed(Rotate(40), X)[0].numpy()
@@ -105,7 +105,7 @@ def test_a_rotated_image_is_that_of_scipy():
 
 
 def test_angles_lie_on_both_sides_of_0():
-    """A bar that was level leans to either side about equally often."""
+    """A horizontal bar leans to both sides about equally often."""
     X = torch.zeros(1, 400, 1, 9, 9, dtype=torch.float64)
     X[..., 4, :] = 1
 
@@ -116,8 +116,8 @@ def test_angles_lie_on_both_sides_of_0():
 
 
 @pytest.mark.parametrize("side", [3, 4])
-def test_what_is_cut_out_is_a_square_that_may_stick_out(side):
-    """0 in all channels in a square; everything else is as it was."""
+def test_cutout_is_a_square_that_may_be_clipped(side):
+    """A square of 0 in all channels, possibly clipped; all other pixels are unchanged."""
     X = _samples(500, (2, 7, 9))
 
     cut = _changed(Cutout(side), X)[0]
@@ -128,7 +128,7 @@ def test_what_is_cut_out_is_a_square_that_may_stick_out(side):
     assert torch.equal(gone.sum(dim=(1, 2)), heights * widths)
     assert heights.max() == widths.max() == side
     assert heights.min() == widths.min() == 2
-    # Every pixel is the centre of some.
+    # Every pixel is the centre of some square.
     assert gone.any(dim=0).all()
 
 
@@ -138,7 +138,7 @@ def _grey(X):
     )
 
 
-# The image that torchvision 0.28 blends with, of images of three channels.
+# The image that torchvision 0.28 blends with, for three channels.
 OTHER = {
     Brightness: torch.zeros_like,
     Contrast: lambda X: _grey(X).mean(dim=(2, 3, 4), keepdim=True).expand_as(X),
@@ -147,7 +147,7 @@ OTHER = {
 
 
 @pytest.mark.parametrize("kind", OTHER)
-def test_colours_are_adjusted_as_torchvision_does(kind):
+def test_colours_are_adjusted_as_in_torchvision(kind):
     """The factor is uniform; factor X + (1 - factor) other is clipped to [0, 1]."""
     X = _samples(N, (3, 5, 4)) - 1
     distance = X - OTHER[kind](X)
@@ -165,7 +165,7 @@ def test_colours_are_adjusted_as_torchvision_does(kind):
 
 @pytest.mark.parametrize("kind", OTHER)
 def test_standardised_images_are_clipped_to_their_own_range(kind):
-    """Negative pixels stay negative, and a change of 0 leaves every pixel."""
+    """Negative pixels stay negative, and a change of 0 leaves all pixels unchanged."""
     X = 3 * (_samples(50, (3, 5, 4)) - 1.5)
 
     adjusted = _changed(kind(1), X)
@@ -178,7 +178,7 @@ def test_standardised_images_are_clipped_to_their_own_range(kind):
 
 @pytest.mark.parametrize("shape", [(5,), (10, 3), (2, 4, 4)])
 def test_noise_is_normal_and_added_to_every_value(shape):
-    """Its deviation is the one asked for; values are not correlated."""
+    """It has the requested deviation, and its values are uncorrelated."""
     X = _samples(N, shape)
 
     noise = (_changed(Noise(0.3), X, "other") - X)[0].flatten(1).numpy()
@@ -200,8 +200,8 @@ def test_each_sequence_is_multiplied_by_one_number():
 
 
 @pytest.mark.parametrize("layout", ["sequence", "signal"])
-def test_a_mask_is_one_stretch_of_all_features(layout):
-    """Every length from 0 to the largest is equally likely, at every place."""
+def test_a_time_mask_is_one_block_of_all_features(layout):
+    """All lengths from 0 to the largest, and all positions, are equally likely."""
     X = _samples(N, (10, 3))
 
     masked = _changed(TimeMask(0.45), X if layout == "sequence" else X.mT, layout)
@@ -217,8 +217,8 @@ def test_a_mask_is_one_stretch_of_all_features(layout):
 
 
 @pytest.mark.parametrize("layout", ["sequence", "signal"])
-def test_a_shifted_sequence_repeats_its_end(layout):
-    """Each distance is as likely as the others."""
+def test_a_shifted_sequence_repeats_its_first_or_last_step(layout):
+    """All distances are equally likely."""
     X = _samples(N, (10, 3))
 
     moved = _changed(TimeShift(2), X if layout == "sequence" else X.mT, layout)
@@ -234,7 +234,7 @@ def test_a_shifted_sequence_repeats_its_end(layout):
 
 
 def test_a_padded_sequence_is_shifted_within_its_length():
-    """It keeps its length, and repeats its first or last step."""
+    """It keeps its length, and its first or last step is repeated."""
     X = _padded()
 
     moved = _changed(TimeShift(4), X, "sequence")[0].numpy()
@@ -249,7 +249,7 @@ def test_a_padded_sequence_is_shifted_within_its_length():
 
 @pytest.mark.parametrize("augmentation", [Noise(0.9), Scale(0.9), TimeMask(0.9)])
 def test_padding_stays_padding(augmentation):
-    """What was NaN is NaN, and nothing else."""
+    """The mask of NaN is unchanged."""
     X = _padded()
 
     assert torch.equal(_changed(augmentation, X, "sequence").isnan(), X.isnan())
@@ -257,7 +257,7 @@ def test_padding_stays_padding(augmentation):
 
 @pytest.mark.parametrize("kind", [k for k in AUGMENTATIONS.values() if not k.mixes])
 def test_strength_0_changes_nothing(kind):
-    """Up to rounding, where pixels are interpolated; padding is no exception."""
+    """Up to rounding where pixels are interpolated; with padding, too."""
     layout = "image" if "image" in kind.layouts else "sequence"
     X = _samples(60, (3, 7, 9)) if layout == "image" else _padded()
 
@@ -266,7 +266,7 @@ def test_strength_0_changes_nothing(kind):
 
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 1.0, 5.0])
 def test_shares_are_the_larger_of_beta_and_its_complement(alpha):
-    """The distribution is scipy's."""
+    """The distribution equals scipy's."""
     share = _share(Mixup(alpha), _samples(N))[0].numpy()
 
     def larger(x):
@@ -277,8 +277,8 @@ def test_shares_are_the_larger_of_beta_and_its_complement(alpha):
 
 
 @pytest.mark.parametrize("shape", [(6,), (4, 3), (2, 4, 4)])
-def test_a_sample_is_averaged_with_the_one_before_it(shape):
-    """By its share; the first one with the last."""
+def test_a_sample_is_averaged_with_the_previous_sample(shape):
+    """Weighted by its share; the first sample with the last."""
     X = _samples(shape=shape)
 
     averaged = _changed(Mixup(1.0), X, "other")[0]
@@ -288,8 +288,8 @@ def test_a_sample_is_averaged_with_the_one_before_it(shape):
     np.testing.assert_allclose(averaged, expected, rtol=1e-12)
 
 
-def test_a_mixed_sequence_ends_where_the_shorter_one_does():
-    """Padding of either is padding of both."""
+def test_a_mixed_sequence_has_the_shorter_length():
+    """A step that is padding in either sequence is padding."""
     X = _padded()
 
     averaged = _changed(Mixup(1.0), X, "sequence")
@@ -297,8 +297,8 @@ def test_a_mixed_sequence_ends_where_the_shorter_one_does():
     assert torch.equal(averaged.isnan(), X.isnan() | X.roll(1, dims=1).isnan())
 
 
-def test_a_rectangle_comes_from_the_image_before():
-    """All channels; the share is the area that is the image's."""
+def test_a_rectangle_comes_from_the_previous_image():
+    """In all channels; the share is the image's remaining area."""
     X = _samples(N, (2, 6, 8))
 
     pasted = _changed(CutMix(1.0), X)[0].numpy()
@@ -311,12 +311,12 @@ def test_a_rectangle_comes_from_the_image_before():
     heights, widths = other.any(axis=2).sum(axis=1), other.any(axis=1).sum(axis=1)
     np.testing.assert_array_equal(other.sum(axis=(1, 2)), heights * widths)
     assert other.any(axis=0).all()
-    # Before anything sticks out and sides are rounded down, half of the area on average.
+    # Before clipping and rounding, half of the area on average.
     assert 0.5 < share.mean() < 0.8
 
 
-def test_codes_are_those_of_one_of_the_two():
-    """The sample's with the probability of its share, each column for itself."""
+def test_a_mixed_code_comes_from_one_of_both_samples():
+    """The sample's code with a probability of its share, independently for each column."""
     X = _samples(N, (3,))
     X[..., 1:] = torch.arange(N).view(1, N, 1)
 
@@ -331,7 +331,7 @@ def test_codes_are_those_of_one_of_the_two():
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_loss_of_mixed_classes_is_the_weighted_mean_of_both(weighted):
-    """Each label counts by its share and the weight of its sample (Zhang et al. 2018)."""
+    """Each label counts by its share and its sample's weight (Zhang et al. 2018)."""
     X, y = _samples(), torch.arange(40).remainder(3).unsqueeze(0)
     weight = _samples(shape=(), seed=1) if weighted else None
     share, outputs = _share(Mixup(1.0), X)[0], _samples(shape=(3,), seed=3)[0]
@@ -378,8 +378,8 @@ def test_averaged_targets_have_the_derivatives_of_both_losses(loss, weighted):
 
 
 @pytest.mark.parametrize("augmentation", [Mixup(1.0), CutMix()])
-def test_a_lone_sample_is_mixed_with_itself(augmentation):
-    """A batch of one sample stays what it is."""
+def test_a_single_sample_is_mixed_with_itself(augmentation):
+    """A batch of one sample is unchanged."""
     X = _samples(1, (1, 5, 5))
 
     np.testing.assert_allclose(_changed(augmentation, X), X)

@@ -1,4 +1,4 @@
-"""What the tests of several estimators ask for."""
+"""Fixtures for tests of several estimators."""
 
 import pytest
 from skorch.callbacks import Callback
@@ -12,12 +12,12 @@ from skorch.callbacks import Callback
     ]
 )
 def name(request):
-    """Return the name of each class of networks, unless a test names some itself."""
+    """Return the name of each network class, unless a test has its own parametrization."""
     return request.param
 
 
 class Sets(Callback):
-    """Keep the rows that a net trains and validates on."""
+    """Record the training and validation rows of a net."""
 
     def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         self.train = dataset_train
@@ -26,5 +26,5 @@ class Sets(Callback):
 
 @pytest.fixture
 def sets():
-    """Return a callback that keeps the rows of training and validation."""
+    """Return a callback that records the training and validation rows."""
     return Sets()

@@ -1,4 +1,4 @@
-"""The parameter ``augmentation`` of an estimator: on training rows, and only there."""
+"""The parameter ``augmentation`` of an estimator changes training rows only."""
 
 import pickle
 
@@ -25,7 +25,7 @@ NAMES = [network + task for network in OF_NETWORKS for task in ("Classifier", "R
 
 @pytest.fixture
 def make(make_estimator):
-    """Return a function that makes an estimator with augmentations by its name."""
+    """Return a function that makes an estimator with the named augmentations."""
 
     def make(name, **params):
         return make_estimator(
@@ -36,7 +36,7 @@ def make(make_estimator):
 
 
 class Watching(OneLayer):
-    """A module that keeps what it is called with, in training and in evaluation."""
+    """Records its inputs in training and in evaluation mode."""
 
     seen: dict[bool, list[torch.Tensor]]
 
@@ -47,7 +47,7 @@ class Watching(OneLayer):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_fit_gives_the_same_network(name, make, task_data, outputs):
-    """And another one than without augmentation; global generators stay where they are."""
+    """It differs from the network without augmentation; global generators are unchanged."""
     X, y = task_data(name)
     state = torch.get_rng_state()
     fitted = [make(name).fit(X, y), make(name).fit(X, y)]
@@ -60,11 +60,11 @@ def test_the_same_fit_gives_the_same_network(name, make, task_data, outputs):
 
 @pytest.mark.filterwarnings("ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning")
 @pytest.mark.parametrize("augmentation", ["noise", Mixup(1.0)])
-def test_only_rows_to_train_on_are_changed(augmentation, task_data):
-    """Rows to validate on, to watch and to predict come as they are."""
+def test_only_training_rows_are_changed(augmentation, task_data):
+    """Validation rows, monitored rows and rows to predict are unchanged."""
     X, y = task_data("NetClassifier")
     params = {"early_stopping": True, "max_epochs": 2, "random_state": 0, "device": "cpu"}
-    # No fleet has callbacks, in which the module would see several networks' samples.
+    # Callbacks prevent fleets, in which the module would see several networks' samples.
     params["callbacks"] = [Callback()]
     net = NetClassifier(Watching, augmentation=augmentation, **params)
     Watching.seen = {True: [], False: []}
@@ -77,14 +77,14 @@ def test_only_rows_to_train_on_are_changed(augmentation, task_data):
     in_training = torch.cat(Watching.seen[True]).numpy()
     in_evaluation = torch.cat(Watching.seen[False]).numpy()
     given = [row.tobytes() in known for row in in_evaluation]
-    # Two rows of zeros, each time a module is built.
+    # Two rows of zeros whenever a module is built.
     assert all(ok or not row.any() for ok, row in zip(given, in_evaluation, strict=True))
     assert sum(given) > 60
     assert not any(row.tobytes() in known for row in in_training)
 
 
-def test_every_epoch_changes_rows_in_another_way(task_data):
-    """The noise of two epochs has nothing in common."""
+def test_every_epoch_changes_rows_differently(task_data):
+    """The noise of two epochs differs."""
     X, y = task_data("NetClassifier")
     net = NetClassifier(
         Watching, augmentation=Noise(1.0), max_epochs=2, batch_size=-1, random_state=0
@@ -97,8 +97,8 @@ def test_every_epoch_changes_rows_in_another_way(task_data):
     assert np.abs(first[:, None] - second[None]).sum(axis=2).min() > 0.1
 
 
-def test_weights_are_mixed_as_rows_are(make, task_data, outputs):
-    """Equal weights are no weights, other ones tell, and a row of weight 0 is absent."""
+def test_weights_are_mixed_like_rows(make, task_data, outputs):
+    """Equal weights have no effect, others do, and rows of weight 0 are ignored."""
     X, y = task_data("MLPClassifier")
     weight = np.arange(len(y)) % 3.0
     net = make("MLPClassifier", augmentation=Mixup(1.0))
@@ -119,7 +119,7 @@ def test_weights_are_mixed_as_rows_are(make, task_data, outputs):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_keeps_the_augmentation(name, make, task_data, outputs, tmp_path):
-    """A loaded estimator, or a pickled one, goes on to what one training comes to."""
+    """A loaded or unpickled estimator continues to the result of one training."""
     X, y = task_data(name)
     at_once = make(name, max_epochs=4).fit(X, y)
     net = make(name, max_epochs=4).partial_fit(X, y, n_epochs=2)
@@ -136,7 +136,7 @@ def test_a_file_keeps_the_augmentation(name, make, task_data, outputs, tmp_path)
 
 
 def test_codes_of_categories_reach_the_network_as_codes():
-    """A code with noise would be another category, or none."""
+    """A code with noise would be another category or invalid."""
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.integers(0, 4, 60), rng.normal(size=60)])
     net = MLPClassifier(categorical_features=[0], augmentation=["noise", "mixup"])
@@ -157,8 +157,8 @@ def test_codes_of_categories_reach_the_network_as_codes():
 @pytest.mark.parametrize(
     "value", ["flipp", ["flip", "flipp"], 3, {"flip": 0.5}, Flip, [Mixup(), CutMix()]]
 )
-def test_what_is_no_augmentation_is_refused(value, task_data):
-    """In scikit-learn's words, with all names."""
+def test_invalid_augmentations_are_refused(value, task_data):
+    """The message is scikit-learn's, with all names."""
     X, y = task_data("CNNClassifier")
     message = (
         r"The 'augmentation' parameter of CNNClassifier must be a str among \{.*'flip'.*"
@@ -196,7 +196,7 @@ def test_what_is_no_augmentation_is_refused(value, task_data):
     ],
     ids=lambda value: None if isinstance(value, str) else type(value).__name__,
 )
-def test_rows_without_a_form_for_an_augmentation_are_refused(net, message, task_data):
+def test_unsuitable_rows_are_refused(net, message, task_data):
     """A table cannot be flipped; in a fleet the fit fails with the same message."""
     X, y = task_data("MLPClassifier")
     Watching.seen = {True: [], False: []}
@@ -208,8 +208,8 @@ def test_rows_without_a_form_for_an_augmentation_are_refused(net, message, task_
     assert "augmentation" in failed.message
 
 
-def test_callbacks_see_the_rows_as_they_are(task_data):
-    """Hooks of batches get rows of X, whatever the network is trained on."""
+def test_callbacks_get_rows_without_augmentation(task_data):
+    """Batch hooks get rows of X without augmentation."""
     batches = []
 
     class Watch(Callback):

@@ -19,14 +19,14 @@ NAMES = ["MLPClassifier", "CNNClassifier", "RNNClassifier", "NetClassifier"]
 
 _RNG = np.random.default_rng(0)
 X = _RNG.normal(size=(60, 8)).astype(np.float32)
-# Three classes by number, in an order of first occurrence that is not sorted.
+# Codes of three classes, in an unsorted order of first occurrence.
 CODES = np.digitize(X[:, 0] - X[:, 3], [-0.5, 0.5])
 BINARY = (X[:, 0] > X[:, 3]).astype(int)
 INDICATOR = np.column_stack([X[:, 0] > 0, X[:, 1] > 0, X[:, 2] > X[:, 3]]).astype(int)
 
 
 def _labelled(labels):
-    """Return labels in the place of the sorted codes."""
+    """Return labels for the sorted codes."""
     return np.array(labels)[CODES]
 
 
@@ -61,7 +61,7 @@ BINARY_LABELS = {
         ),
     ],
 )
-def test_labels_of_any_type_come_back_as_they_were(labels, codes, name, make_estimator):
+def test_labels_of_any_type_are_predicted_unchanged(labels, codes, name, make_estimator):
     """classes_ and predictions have the type of y, and the network is the same."""
     by_code = make_estimator(name).fit(X, codes)
     net = make_estimator(name).fit(X, labels)
@@ -118,7 +118,7 @@ def test_labels_and_indicators_may_come_in_any_form(y, form, make_estimator):
 
 
 def test_logarithms_of_tiny_probabilities_are_finite(make_estimator):
-    """Where a probability underflows to 0, its logarithm still is a number."""
+    """The logarithm is finite even if a probability underflows to 0."""
     net = make_estimator("MLPClassifier", hidden_layer_sizes=()).fit(X, BINARY)
 
     far = X * 1e5
@@ -129,7 +129,7 @@ def test_logarithms_of_tiny_probabilities_are_finite(make_estimator):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_multilabel_indicators_are_learnt_label_by_label(name, make_estimator):
-    """Probabilities are independent, and a label is predicted above one half."""
+    """Probabilities are independent, and a label is predicted if above one half."""
     net = make_estimator(name, max_epochs=4).fit(X, INDICATOR)
 
     proba = net.predict_proba(X)
@@ -164,8 +164,8 @@ BAD_Y = {
 
 
 @pytest.mark.parametrize(("y", "words"), BAD_Y.values(), ids=BAD_Y)
-def test_targets_that_are_no_labels_are_refused(y, words, make_estimator):
-    """The message says what is wrong with y."""
+def test_targets_other_than_labels_are_refused(y, words, make_estimator):
+    """The message states the error in y."""
     net = make_estimator("MLPClassifier")
 
     with pytest.raises(ValueError, match=words):
@@ -175,7 +175,7 @@ def test_targets_that_are_no_labels_are_refused(y, words, make_estimator):
 
 
 def test_all_classes_may_be_named_in_the_first_call(make_estimator):
-    """Classes that come later have their columns from the start."""
+    """Classes that occur later have their columns from the start."""
     text = LABELS["text"]
     first = text != "red"
     net = make_estimator("MLPClassifier")
@@ -188,8 +188,8 @@ def test_all_classes_may_be_named_in_the_first_call(make_estimator):
     assert "red" in net.predict(X)
 
 
-def test_a_class_that_was_not_announced_is_refused(make_estimator):
-    """The message names the label, the known ones, and what to do."""
+def test_an_undeclared_class_is_refused(make_estimator):
+    """The message has the label, the valid labels and the remedy."""
     net = make_estimator("MLPClassifier").partial_fit(X, BINARY)
 
     with pytest.raises(ValueError, match=r"\[2\]") as raised:
@@ -204,7 +204,7 @@ def test_a_class_that_was_not_announced_is_refused(make_estimator):
 
 
 def test_labels_and_indicators_do_not_mix(make_estimator):
-    """A later call must have the kind and width of the first."""
+    """Later calls must have the kind and width of the first."""
     labels = make_estimator("MLPClassifier").partial_fit(X, CODES)
     indicator = make_estimator("MLPClassifier").partial_fit(X, INDICATOR)
 
@@ -216,8 +216,8 @@ def test_labels_and_indicators_do_not_mix(make_estimator):
         indicator.partial_fit(X, INDICATOR[:, :2])
 
 
-def test_weights_of_labels_that_are_texts_of_digits(make_estimator):
-    """As tables of OpenML have them; they are not the numbers. Weights may be fractions."""
+def test_class_weights_of_labels_that_are_digit_strings(make_estimator):
+    """Labels "1" and "2", as in OpenML, differ from numbers. Weights may be fractions."""
     weights = {0: 1.0, 1: 5.0, 2: Fraction(1, 2)}
     numbers = make_estimator("MLPClassifier", class_weight=weights).fit(X, CODES)
     named = {str(k): w for k, w in weights.items()}
@@ -228,8 +228,8 @@ def test_weights_of_labels_that_are_texts_of_digits(make_estimator):
 
 
 @pytest.mark.parametrize("batch_size", [2, 16, -1])
-def test_rows_of_a_class_of_weight_zero_are_not_trained_on(batch_size, make_estimator):
-    """Weight 0 takes a class out of the loss, its column of probabilities stays."""
+def test_rows_of_a_class_of_weight_zero_are_ignored(batch_size, make_estimator):
+    """Weight 0 excludes a class from the loss; its column of probabilities remains."""
     absent = CODES == 1
     by_class = make_estimator(
         "MLPClassifier", batch_size=batch_size, class_weight={0: 1.0, 1: 0.0, 2: 2.0}
@@ -240,13 +240,13 @@ def test_rows_of_a_class_of_weight_zero_are_not_trained_on(batch_size, make_esti
 
     assert_array_equal(by_class.classes_, [0, 1, 2])
     if batch_size == -1:
-        # Without mini-batches it does not matter which rows would have shared one.
+        # In full batches the grouping of rows does not matter.
         assert_allclose(by_class.predict_proba(X), by_rows.predict_proba(X), rtol=1e-4)
     assert np.isfinite(by_class.history_[-1]["train_loss"])
 
 
 def test_multilabel_class_weights(make_estimator):
-    """A list of dicts weighs the labels of an indicator, as in scikit-learn."""
+    """A list of dicts has weights of each label's values, as in scikit-learn."""
     weights = [{0: 1.0, 1: 3.0}, {0: 1.0, 1: 1.0}, {0: 2.0, 1: 1.0}]
     by_class = make_estimator("MLPClassifier", class_weight=weights).fit(X, INDICATOR)
     expected = compute_sample_weight(weights, INDICATOR)
@@ -259,22 +259,22 @@ def test_multilabel_class_weights(make_estimator):
 @pytest.mark.parametrize(
     "y", [np.r_[9, CODES[1:]], np.arange(60) % 15], ids=["one lone row", "many classes"]
 )
-def test_rows_too_few_to_stratify_are_split_without(y, method, make_estimator):
-    """A class of one row, or more classes than validation rows, is one warning."""
+def test_too_few_rows_are_split_without_stratification(y, method, make_estimator):
+    """One warning for a class of one row, or more classes than validation rows."""
     net = make_estimator("MLPClassifier", early_stopping=True)
 
     with pytest.warns(SkTuneWarning, match="not stratified") as caught:
         getattr(net, method)(X, y)
 
     assert len(caught) == 1
-    # The warning points at the line that called the method.
+    # The warning points to the line that called the method.
     assert caught[0].filename == __file__
     assert "validation_fraction=0.1" in str(caught[0].message)
     assert len(net.history_[:, "valid_loss"]) == {"fit": 2, "partial_fit": 1}[method]
 
 
-def test_tags_tell_what_a_classifier_can_do(make_estimator):
-    """scikit-learn's tags name several classes and several labels."""
+def test_tags_declare_the_abilities_of_a_classifier(make_estimator):
+    """scikit-learn's tags include several classes and several labels."""
     tags = make_estimator("MLPClassifier").__sklearn_tags__()
 
     assert tags.estimator_type == "classifier"
@@ -288,7 +288,7 @@ def test_tags_tell_what_a_classifier_can_do(make_estimator):
 
 
 def test_balanced_weights_of_labels_count_sample_weights(make_estimator):
-    """In a multilabel problem too, weight 2 is the row twice."""
+    """For multilabel y, too, weight 2 equals the row twice."""
     weight = np.random.default_rng(0).integers(1, 3, size=60)
     params = {"class_weight": "balanced", "batch_size": -1}
 
@@ -311,7 +311,7 @@ def test_balanced_weights_of_labels_count_sample_weights(make_estimator):
     ids=["a misspelt class", "too few columns", "one dict for several", "NaN", "negative"],
 )
 def test_class_weights_that_do_not_fit_are_refused(class_weight, y, words, make_estimator):
-    """A class would go without its weight, or weights be multiplied over columns."""
+    """They would leave a class without weight, or be multiplied over columns."""
     with pytest.raises(ValueError, match=words):
         make_estimator("MLPClassifier", class_weight=class_weight).fit(X, y)
 
@@ -319,7 +319,7 @@ def test_class_weights_that_do_not_fit_are_refused(class_weight, y, words, make_
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("label", [0, 3.0, "low"])
 def test_one_class_is_refused(name, label, make_estimator, task_data):
-    """As by LogisticRegression: there is nothing to tell apart."""
+    """As in LogisticRegression."""
     X, _ = task_data(name)
     y = np.full(len(X), label)
 

@@ -31,8 +31,8 @@ def _small(cls=CNNClassifier, **params):
     ],
     ids=str,
 )
-def test_flat_rows_with_an_input_shape_are_as_folded_rows(input_shape, shape):
-    """Folding X oneself or by input_shape gives the same network."""
+def test_flat_rows_with_an_input_shape_equal_reshaped_rows(input_shape, shape):
+    """Reshaping X and `input_shape` give the same network."""
     by_shape = _small(input_shape=input_shape).fit(FLAT, LABELS)
     folded = FLAT.reshape(60, *shape)
     by_hand = _small().fit(folded, LABELS)
@@ -48,7 +48,7 @@ def test_flat_rows_with_an_input_shape_are_as_folded_rows(input_shape, shape):
 )
 @pytest.mark.parametrize("cls", [CNNClassifier, CNNRegressor])
 def test_signals_images_and_volumes_are_trained_on(cls, shape):
-    """One to three spatial sizes pass, sizes of 1 and any number of channels included."""
+    """One to three spatial sizes, including sizes of 1, and any number of channels."""
     X = FLAT.reshape(60, *shape)
 
     net = _small(cls, n_layers=3, residual=True).fit(X, LABELS)
@@ -65,8 +65,8 @@ def test_signals_images_and_volumes_are_trained_on(cls, shape):
     ],
     ids=str,
 )
-def test_images_with_channels_last_or_none_are_asked_about(shape, words):
-    """Once, in fit; `input_shape` says that they are as they should be."""
+def test_images_with_channels_last_or_none_warn(shape, words):
+    """One warning in fit; `input_shape` confirms the shape."""
     images = np.random.default_rng(0).normal(size=(60, *shape)).astype(np.float32)
 
     with pytest.warns(SkTuneWarning, match=words):
@@ -79,8 +79,8 @@ def test_images_with_channels_last_or_none_are_asked_about(shape, words):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("shape", [(32, 4, 4), (8, 3, 3), (16, 1, 1)], ids=str)
-def test_nobody_asks_about_maps_of_many_features(shape):
-    """What is small in all but its channels is no image with channels last."""
+def test_maps_of_many_features_do_not_warn(shape):
+    """Few positions and many channels do not look like an image with channels last."""
     maps = np.random.default_rng(0).normal(size=(60, *shape)).astype(np.float32)
 
     assert _small(n_layers=1).fit(maps, LABELS).input_shape_ == shape
@@ -88,7 +88,7 @@ def test_nobody_asks_about_maps_of_many_features(shape):
 
 @pytest.mark.parametrize("order", ["F", "channels last"])
 def test_images_in_any_memory_order_are_the_same(order):
-    """Strides of an image change nothing."""
+    """Strides of an image have no effect."""
     images = FLAT.reshape(60, 2, 3, 4)
     if order == "F":
         other = np.asfortranarray(images)
@@ -113,8 +113,8 @@ def test_images_in_any_memory_order_are_the_same(order):
     ],
     ids=lambda value: None if isinstance(value, np.ndarray | list) else repr(value),
 )
-def test_rows_that_do_not_fold_are_refused(X, input_shape, words):
-    """The message has what was asked for and what was given."""
+def test_rows_that_cannot_be_reshaped_are_refused(X, input_shape, words):
+    """The message has the required and the actual shape."""
     words = [*words, "CNNClassifier"]
 
     with pytest.raises(ValueError, match="must") as raised:
@@ -124,7 +124,7 @@ def test_rows_that_do_not_fold_are_refused(X, input_shape, words):
 
 
 def test_other_channels_or_sizes_than_in_fit_are_refused():
-    """Predicting takes rows of the shape that was trained on."""
+    """Rows to predict must have the shape of fit."""
     net = _small().fit(FLAT.reshape(60, 2, 12), LABELS)
 
     with pytest.raises(ValueError, match="2") as raised:
@@ -146,8 +146,8 @@ def test_other_channels_or_sizes_than_in_fit_are_refused():
         ((4, 6), (6, 4), False),
     ],
 )
-def test_axes_in_another_order_are_not_taken_for_others(shape, wanted, is_taken):
-    """Channels that come last would be mixed up with lines; an axis of 1 is no matter."""
+def test_axes_in_another_order_are_refused(shape, wanted, is_taken):
+    """Channels last would be mixed up with lines; axes of length 1 do not matter."""
     net, X = _small(input_shape=wanted), FLAT.reshape(60, *shape)
     if is_taken:
         assert net.fit(X, LABELS).input_shape_ == wanted

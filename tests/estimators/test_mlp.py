@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons: their shapes, and what they learn."""
+"""Multi-layer perceptrons: architectures and training."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ MEMBERS = {
 
 
 @pytest.mark.parametrize("cls", [MLPClassifier, MLPRegressor])
-def test_members_are_saved_loaded_and_go_on(cls, iris, tmp_path):
-    """As any network: files, warm starts, several targets and weights of rows."""
+def test_members_are_saved_loaded_and_continued(cls, iris, tmp_path):
+    """As for any network: files, warm starts, several targets and weights of rows."""
     X, y = iris
     target = np.column_stack([y > 0, X[:, 0] > 5.5]).astype(int)
     net = cls(**MEMBERS).fit(X, target, sample_weight=np.arange(len(X)) % 3)
@@ -30,8 +30,8 @@ def test_members_are_saved_loaded_and_go_on(cls, iris, tmp_path):
     assert loaded.partial_fit(X, target).n_epochs_ == 4
 
 
-def test_layers_that_no_machine_holds_are_refused_before_they_are_made(iris):
-    """By the bytes that they take: 8e12 weights of 4 bytes, derivatives and two moments."""
+def test_layers_too_large_for_any_machine_are_refused_before_building(iris):
+    """By their bytes: 8e12 weights of 4 bytes, derivatives and two moments."""
     with pytest.raises(ValueError, match=r"8,000,000,000,003 weights.* 128,000 GB"):
         MLPClassifier(hidden_layer_sizes=10**12).fit(*iris)
 

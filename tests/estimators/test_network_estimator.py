@@ -1,4 +1,4 @@
-"""The course of a fit, the same for every network and task, and its samples."""
+"""The steps of a fit, the same for every network and task, and its samples."""
 
 import threading
 
@@ -37,7 +37,7 @@ def row_weights():
 def test_weight_zero_equals_an_absent_row(
     name, batch_size, early_stopping, make_estimator, task_data, row_weights, outputs
 ):
-    """Samples of weight 0 leave no trace at all, in any training."""
+    """Samples of weight 0 have no effect in any training."""
     X, y = task_data(name)
     params = {"batch_size": batch_size, "early_stopping": early_stopping}
     kept = row_weights > 0
@@ -48,8 +48,8 @@ def test_weight_zero_equals_an_absent_row(
     assert_array_equal(outputs(with_zeros, X), outputs(without, X))
 
 
-def test_equal_rows_with_other_targets_are_both_trained_on(make_estimator, task_data):
-    """Rows are put together by their targets, too: no network fits both of these."""
+def test_equal_rows_with_different_targets_are_not_merged(make_estimator, task_data):
+    """Rows are merged only if their targets are equal, too."""
     X, y = task_data("MLPRegressor")
     both = np.concatenate([y, -y])
 
@@ -60,7 +60,7 @@ def test_equal_rows_with_other_targets_are_both_trained_on(make_estimator, task_
 
 
 def test_a_class_of_weight_zero_is_absent(make_estimator, task_data):
-    """A class whose rows all weigh nothing is no class."""
+    """A class without positive weights does not exist."""
     X, y = task_data("MLPClassifier")
 
     net = make_estimator("MLPClassifier").fit(X, y, sample_weight=y != "mid")
@@ -69,14 +69,14 @@ def test_a_class_of_weight_zero_is_absent(make_estimator, task_data):
 
 
 @pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
-def test_equal_weights_are_no_weights(name, make_estimator, task_data, outputs, sets):
-    """A weight that is the same for all rows changes nothing."""
+def test_equal_weights_have_no_effect(name, make_estimator, task_data, outputs, sets):
+    """Equal weights have no effect."""
     X, y = task_data(name)
     plain = make_estimator(name).fit(X, y)
 
     for weight in (np.full(len(X), 3.0), np.ones(len(X), dtype=int), [1.0] * len(X)):
         weighted = make_estimator(name, callbacks=[sets]).fit(X, y, sample_weight=weight)
-        # Where a callback looks on, torch trains, which rounds otherwise than the kernel.
+        # With a callback torch trains, which rounds differently from the kernel.
         assert_allclose(outputs(weighted, X), outputs(plain, X), rtol=1e-5)
         assert sets.train.sample_weight is None
 
@@ -84,7 +84,7 @@ def test_equal_weights_are_no_weights(name, make_estimator, task_data, outputs, 
 @pytest.mark.parametrize("scale", [1e-42, 1e-300, 1e39, 1e250])
 @pytest.mark.parametrize("batch_size", [2, -1])
 def test_only_proportions_matter(scale, batch_size, make_estimator, task_data, row_weights):
-    """Weights of any magnitude give the network of their proportions."""
+    """Weights of any magnitude with the same ratios give the same network."""
     X, y = task_data("MLPRegressor")
     plain = make_estimator("MLPRegressor", batch_size=batch_size).fit(X, y, row_weights)
     scaled = make_estimator("MLPRegressor", batch_size=batch_size)
@@ -120,8 +120,8 @@ def test_weights_are_routed_through_searches_and_pipelines(task_data, row_weight
     assert sum(len(e.callbacks[0].train) for e in result["estimator"]) == kept.sum()
 
 
-def test_weights_are_not_routed_unless_asked_for(task_data, row_weights):
-    """scikit-learn refuses weights that nobody has said what to do with."""
+def test_weights_are_not_routed_without_a_request(task_data, row_weights):
+    """scikit-learn refuses weights without a request."""
     X, y = task_data("MLPClassifier")
     with sklearn.config_context(enable_metadata_routing=True):
         search = GridSearchCV(sk_tune.MLPClassifier(), {"max_epochs": [1]}, cv=2)
@@ -143,7 +143,7 @@ BAD_WEIGHTS = {
 
 @pytest.mark.parametrize(("weight", "words"), BAD_WEIGHTS.values(), ids=BAD_WEIGHTS)
 def test_bad_weights_are_refused(weight, words, make_estimator, task_data):
-    """Weights of another length, negative, not finite or all zero are named."""
+    """The message names weights of wrong length, negative, infinite, NaN or all zero."""
     X, y = task_data("MLPRegressor")
 
     with pytest.raises(ValueError, match=words) as raised:
@@ -153,8 +153,8 @@ def test_bad_weights_are_refused(weight, words, make_estimator, task_data):
     assert any(words in str(raised.value).lower() for words in named)
 
 
-def test_what_is_learnt_is_in_attributes(name, make_estimator, task_data):
-    """A fit sets the attributes that the documentation names, and returns itself."""
+def test_fit_sets_learnt_attributes(name, make_estimator, task_data):
+    """A fit sets the documented attributes and returns the estimator."""
     X, y = task_data(name)
     net = make_estimator(name)
     before = set(vars(net))
@@ -167,13 +167,13 @@ def test_what_is_learnt_is_in_attributes(name, make_estimator, task_data):
     assert isinstance(net.net_.module_, nn.Module)
     shapes = {"MLP": (8,), "CNN": (1, 2, 4), "RNN": (4, 2), "Net": (8,)}
     assert net.input_shape_ == shapes[name[:3]]
-    # Public names that fit adds end with an underscore.
+    # Public attributes that fit adds end with an underscore.
     added = {n for n in set(vars(net)) - before if not n.startswith("_")}
     assert all(n.endswith("_") for n in added)
 
 
-def test_what_needs_a_fit_says_so(name, make_estimator, task_data, tmp_path):
-    """Before fit, whatever needs a network raises NotFittedError."""
+def test_methods_that_require_a_fit_say_so(name, make_estimator, task_data, tmp_path):
+    """Before fit, methods that need a network raise NotFittedError."""
     X, _ = task_data(name)
     net = make_estimator(name)
     calls = [
@@ -190,7 +190,9 @@ def test_what_needs_a_fit_says_so(name, make_estimator, task_data, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_is_left(name, make_estimator, task_data, tmp_path, monkeypatch, capfd):
+def test_fit_and_predict_leave_no_trace(
+    name, make_estimator, task_data, tmp_path, monkeypatch, capfd
+):
     """Fitting and predicting write no files, start no threads and print nothing."""
     X, y = task_data(name)
     monkeypatch.chdir(tmp_path)
@@ -204,7 +206,7 @@ def test_nothing_is_left(name, make_estimator, task_data, tmp_path, monkeypatch,
 
 
 def test_many_rows_are_predicted_in_parts(make_estimator, task_data):
-    """More rows than are passed through the network at once keep their order."""
+    """More rows than fit in one pass through the network keep their order."""
     X, y = task_data("MLPRegressor")
     net = make_estimator("MLPRegressor").fit(X, y)
     many = np.tile(X, (50, 1))
@@ -212,8 +214,8 @@ def test_many_rows_are_predicted_in_parts(make_estimator, task_data):
     assert_allclose(net.predict(many), np.tile(net.predict(X), 50), rtol=1e-5, atol=1e-6)
 
 
-def test_a_view_without_copy_is_no_trap(make_estimator, task_data):
-    """Samples that overlap in memory are taken as what they are."""
+def test_overlapping_samples_are_trained_correctly(make_estimator, task_data):
+    """Samples that overlap in memory are trained correctly."""
     _, y = task_data("MLPRegressor")
     signal = np.random.default_rng(0).normal(size=67).astype(np.float32)
     windows = as_strided(signal, (60, 8), (4, 4), writeable=False)
@@ -225,7 +227,7 @@ def test_a_view_without_copy_is_no_trap(make_estimator, task_data):
 
 
 def test_batch_normalisation_and_one_row(name, make_estimator, task_data):
-    """One row trains a regressor, but batch normalisation needs two and says so."""
+    """One row trains a regressor, but batch normalisation requires two."""
     X, y = task_data(name)
     is_regressor = name.endswith("Regressor")
 
@@ -241,7 +243,7 @@ def test_batch_normalisation_and_one_row(name, make_estimator, task_data):
 
 @pytest.mark.parametrize("name", ["MLPClassifier", "CNNRegressor", "RNNClassifier"])
 @pytest.mark.parametrize("n_rows", [2, 17, 33])
-def test_a_lone_last_row_breaks_no_batch_norm(name, n_rows, make_estimator, task_data):
+def test_a_single_last_row_works_with_batch_norm(name, n_rows, make_estimator, task_data):
     """17 rows in batches of 16 train with batch normalisation."""
     X, y = task_data(name)
     params = {"normalization": "batch", "batch_size": 16}
@@ -253,7 +255,7 @@ def test_a_lone_last_row_breaks_no_batch_norm(name, n_rows, make_estimator, task
 
 @pytest.mark.parametrize("fraction", [1e-9, 0.999999])
 def test_a_share_that_leaves_rows_on_both_sides_trains(fraction, make_estimator, task_data):
-    """A tiny share still sets one row aside; too large a one is refused with numbers."""
+    """A tiny share holds out one row; too large a share is refused with numbers."""
     X, y = task_data("MLPRegressor")
     net = make_estimator(
         "MLPRegressor", early_stopping=True, validation_fraction=fraction, max_epochs=1
@@ -269,8 +271,8 @@ def test_a_share_that_leaves_rows_on_both_sides_trains(fraction, make_estimator,
     assert fraction < 0.5 or "0.999999" in str(raised.value)
 
 
-def test_parameters_set_after_fit_harm_nothing(make_estimator, task_data, tmp_path):
-    """Prediction and saved file go by the parameters that the network was made with."""
+def test_parameters_set_after_fit_have_no_effect(make_estimator, task_data, tmp_path):
+    """Predictions and saved files use the parameters of the fit."""
     X, y = task_data("MLPRegressor")
     net = make_estimator("MLPRegressor").fit(X, y)
     expected = net.predict(X)
@@ -283,7 +285,7 @@ def test_parameters_set_after_fit_harm_nothing(make_estimator, task_data, tmp_pa
 
 
 def test_batch_normalisation_counts_repeated_rows():
-    """With repeated rows a full batch of 60 gives what batches of 59 and more give."""
+    """With repeated rows a full batch of 60 equals batches of 59 and more."""
     rng = np.random.default_rng(0)
     X = (rng.random((60, 3)) < 0.1).astype(np.float32)
     y = X @ np.array([1.0, 2.0, -1.0])
@@ -295,7 +297,7 @@ def test_batch_normalisation_counts_repeated_rows():
     linear = full.net_.module_.hidden[0].linear
     with torch.no_grad():
         of_all_rows = linear(torch.from_numpy(X)).mean(dim=0)
-    # The running mean trails the weights, which hardly move at the end.
+    # The running mean lags behind the weights, which hardly change at the end.
     torch.testing.assert_close(running_mean, of_all_rows, rtol=0, atol=0.01)
 
 
@@ -312,7 +314,9 @@ def test_batch_normalisation_counts_repeated_rows():
         ("NetClassifier", -1, {}),
     ],
 )
-def test_weight_two_is_twice(name, batch_size, params, make_estimator, task_data, outputs):
+def test_weight_two_equals_the_row_twice(
+    name, batch_size, params, make_estimator, task_data, outputs
+):
     """In full-batch training, weights and repeated rows agree bitwise, in any order."""
     X, y = task_data(name)
     rng = np.random.default_rng(0)
@@ -325,7 +329,7 @@ def test_weight_two_is_twice(name, batch_size, params, make_estimator, task_data
 
     assert_array_equal(outputs(weighted, X), outputs(repeated, X))
     plain = make_estimator(name, **params).fit(X, y)
-    # Half a weight on each of two equal rows is one row, up to nothing at all.
+    # Two equal rows of weight 1/2 equal one row, down to tiny weights.
     halves = make_estimator(name, **params)
     halves.fit(np.tile(X, (2, 1)), np.tile(y, 2), sample_weight=np.full(2 * len(X), 0.5))
     assert_array_equal(outputs(halves, X), outputs(plain, X))

@@ -1,4 +1,4 @@
-"""ONNX models predict as the estimators that they were made from."""
+"""ONNX models predict the same as their estimators."""
 
 import logging
 
@@ -56,7 +56,7 @@ def _run(path, X):
 
 @pytest.fixture
 def without_torch_exporter(monkeypatch):
-    """Let each call of torch's exporter fail."""
+    """Make each call of torch's exporter fail."""
     monkeypatch.setattr(torch.onnx, "export", None)
 
 
@@ -99,13 +99,13 @@ def test_a_known_layer_is_written_directly(
 def test_several_labels_and_outputs_are_exported(
     members, make_estimator, task_data, tmp_path, without_torch_exporter
 ):
-    """A multilabel problem gives independent probabilities, several targets columns."""
+    """Multilabel y gives independent probabilities; several targets give columns."""
     X, y = task_data("MLPRegressor")
     many = np.column_stack([y, 100 * X[:, 1] + 7])
     for name, target in (("MLPRegressor", many), ("MLPClassifier", (many > 0).astype(int))):
         net = make_estimator(name, members=members).fit(X, target)
 
-        # A parameter that is set after the fit does not change the export.
+        # Parameters set after the fit do not affect the export.
         net.set_params(dtype="float64").to_onnx(tmp_path / name)
 
         expected = net.predict(X) if name[3] == "R" else net.predict_proba(X)
@@ -122,11 +122,11 @@ class _Scaled(nn.Module):
         return 2 * self.linear(x)
 
 
-# Torch's exporter warns of deprecated names that it calls itself.
+# Torch's exporter warns about deprecated names in torch.
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("is_hooked", [slow(False), True])
 def test_torch_writes_other_modules(is_hooked, make_estimator, task_data, tmp_path, caplog):
-    """A warning says so; the module and torch's log level stay as they are."""
+    """A warning says so; the module and torch's log level are unchanged."""
     pytest.importorskip("onnxscript")
     log = logging.getLogger("torch.onnx")
     level = log.level
@@ -148,7 +148,7 @@ def test_torch_writes_other_modules(is_hooked, make_estimator, task_data, tmp_pa
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
-def test_an_absent_package_is_named(missing, task_data, tmp_path, monkeypatch):
+def test_a_missing_package_is_named(missing, task_data, tmp_path, monkeypatch):
     """The message names the extra; known layers do not need torch's exporter."""
     X, y = task_data("NetRegressor")
     net = NetRegressor(_Scaled, max_epochs=1, device="cpu").fit(X, y)

@@ -23,8 +23,8 @@ def _exact(name):
     return {"module__p": 0.0} if name.startswith("Net") else {}
 
 
-def test_only_a_warm_start_goes_on(name, make_estimator, task_data, outputs):
-    """With as many epochs again, which lower the loss further."""
+def test_only_a_warm_start_continues(name, make_estimator, task_data, outputs):
+    """A warm start trains as many epochs again, and the loss decreases further."""
     data = task_data(name)
     once = make_estimator(name).fit(*data)
 
@@ -38,8 +38,10 @@ def test_only_a_warm_start_goes_on(name, make_estimator, task_data, outputs):
     assert further.history_[-1]["train_loss"] < anew.history_[-1]["train_loss"]
 
 
-def test_a_network_has_type_and_device_asked_for(name, make_estimator, task_data, outputs):
-    """Weights and outputs; both types are the same training."""
+def test_a_network_has_the_requested_dtype_and_device(
+    name, make_estimator, task_data, outputs
+):
+    """Of weights and outputs; both types give the same training."""
     X, y = task_data(name)
     found = []
     for dtype in ("float32", "float64"):
@@ -54,7 +56,7 @@ def test_a_network_has_type_and_device_asked_for(name, make_estimator, task_data
 
 
 class Rows(Callback):
-    """Note the number of rows of every training batch, epoch by epoch."""
+    """Record the number of rows of every training batch by epoch."""
 
     def __init__(self):
         self.epochs = []
@@ -67,21 +69,21 @@ class Rows(Callback):
             self.epochs[-1].append(len(batch[0]))
 
 
-def test_callbacks_look_on(name, make_estimator, task_data, outputs):
-    """At every batch, without another result."""
+def test_callbacks_observe_the_training(name, make_estimator, task_data, outputs):
+    """They see every batch and do not change the result."""
     X, y = task_data(name)
     rows = Rows()
 
     watched = make_estimator(name, callbacks=[rows], max_epochs=3).fit(X, y)
 
     assert rows.epochs == [[16, 16, 16, 12]] * 3
-    # Where callbacks look on, torch trains, which rounds otherwise than the kernel.
+    # With callbacks torch trains, which rounds differently from the kernel.
     plain = make_estimator(name, max_epochs=3).fit(X, y)
     np.testing.assert_allclose(outputs(watched, X), outputs(plain, X), rtol=1e-4, atol=1e-6)
 
 
 def test_a_verbose_training_prints_each_epoch(name, make_estimator, task_data, capsys):
-    """Below the two of skorch's heading; none is printed if it is not asked for."""
+    """Below the two lines of skorch's heading; without `verbose` no line is printed."""
     make_estimator(name, verbose=0).fit(*task_data(name))
     silent = capsys.readouterr()
     make_estimator(name, verbose=1).fit(*task_data(name))
@@ -92,8 +94,8 @@ def test_a_verbose_training_prints_each_epoch(name, make_estimator, task_data, c
 
 
 @pytest.mark.parametrize("name", ["NetClassifier", "NetRegressor"])
-def test_a_module_is_what_is_trained(name, make_estimator, task_data, outputs):
-    """A class is made anew; an instance is copied with its weights, which stay."""
+def test_a_module_is_trained(name, make_estimator, task_data, outputs):
+    """A class is instantiated; an instance is copied with its weights, and not changed."""
     X, y = task_data(name)
     plain = make_estimator(name).fit(X, y)
     Net = make_estimator(name).module
@@ -117,7 +119,7 @@ def test_a_module_is_what_is_trained(name, make_estimator, task_data, outputs):
 
 
 def test_the_constructor_takes_keywords_and_stores_them(name):
-    """Arguments are stored as they are; layer sizes or a module may be positional."""
+    """Arguments are stored unchanged; layer sizes or a module may be positional."""
     signature = inspect.signature(getattr(sk_tune, name)).parameters
     given = {parameter: object() for parameter in signature}
     estimator = getattr(sk_tune, name)(**given)
@@ -128,8 +130,8 @@ def test_the_constructor_takes_keywords_and_stores_them(name):
     assert positional == first.get(name[:3], [])
 
 
-def test_names_of_scikit_learns_mlp_are_translated(name):
-    """Each parameter of scikit-learn's MLP that is missing here is explained."""
+def test_names_of_scikit_learns_mlp_get_advice(name):
+    """Advice exists for each parameter of scikit-learn's MLP that is missing here."""
     cls = getattr(sk_tune, name)
     names = inspect.signature(cls).parameters
     others = {*inspect.signature(SklearnMLP).parameters, "hidden_size", "width"}
@@ -147,8 +149,8 @@ def test_names_of_scikit_learns_mlp_are_translated(name):
         assert named & {*names, f"module__{other}"} or other in without_one
 
 
-def test_a_search_translates_names_of_scikit_learns_mlp():
-    """A space with scikit-learn's name of a parameter is answered with ours."""
+def test_a_search_gives_advice_on_names_of_scikit_learns_mlp():
+    """A space with scikit-learn's name of a parameter gets advice with ours."""
     pipe = make_pipeline(StandardScaler(), sk_tune.MLPClassifier())
     X, y = np.arange(20.0).reshape(-1, 1), [0, 1] * 10
 

@@ -1,4 +1,4 @@
-"""Fitted estimators as files: what comes back, what is refused, what never runs."""
+"""Fitted estimators as files: round trips, refused files, and no execution of code."""
 
 import json
 import pickle
@@ -28,7 +28,7 @@ def _reloaded(estimator, folder):
 
 @pytest.fixture(scope="module")
 def fitted(make_estimator, task_data):
-    """A small classifier with everything that a file may hold."""
+    """A small classifier with all kinds of contents of a file."""
     X, y = task_data("MLPClassifier")
     frame = pd.DataFrame(X, columns=[f"c{i}" for i in range(8)])
     params = {"early_stopping": True, "class_weight": {"low": 1.0, "mid": 2, "top": 3}}
@@ -65,7 +65,9 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize(("name", "params"), VARIANTS.values(), ids=VARIANTS)
-def test_all_survives_a_file(name, params, make_estimator, task_data, outputs, tmp_path):
+def test_all_state_survives_a_file(
+    name, params, make_estimator, task_data, outputs, tmp_path
+):
     """Attributes, history and parameters are the same after loading."""
     X, y = task_data(name)
     params = {k: v for k, v in params.items() if v is not None}
@@ -84,7 +86,7 @@ def test_all_survives_a_file(name, params, make_estimator, task_data, outputs, t
 
 
 class WithSpread(sk_tune.MLPClassifier):
-    """Learns one attribute more, of which the files know nothing."""
+    """Learns an additional attribute that no list mentions."""
 
     def _check_X(self, X, *, reset):
         X = super()._check_X(X, reset=reset)
@@ -94,7 +96,7 @@ class WithSpread(sk_tune.MLPClassifier):
 
 
 def test_an_attribute_that_a_class_adds_survives_a_file(task_data, tmp_path):
-    """All that fit learns is saved, not a list of names."""
+    """All learnt attributes are saved, without a list of names."""
     X, y = task_data("MLPClassifier")
     net = WithSpread(width=4, max_epochs=2, random_state=0).fit(X, y)
 
@@ -106,7 +108,7 @@ def test_an_attribute_that_a_class_adds_survives_a_file(task_data, tmp_path):
 
 
 def test_an_attribute_that_json_cannot_hold_is_named(task_data, tmp_path):
-    """The rest of the estimator is saved."""
+    """The other attributes of the estimator are saved."""
     X, y = task_data("MLPClassifier")
     net = sk_tune.MLPClassifier(width=4, max_epochs=2, random_state=0).fit(X, y)
     net.notes_ = object()
@@ -142,7 +144,7 @@ def test_labels_of_any_type_survive_a_file(labels, make_estimator, task_data, tm
 
 
 def test_kinds_of_targets_survive_a_file(make_estimator, task_data, tmp_path):
-    """Several labels and several outputs are predicted after loading as before."""
+    """Multilabel and multi-output predictions are equal after loading."""
     X, y = task_data("MLPRegressor")
     many = np.column_stack([y, 3 * y + 1])
     for name, target in (("MLPRegressor", many), ("MLPClassifier", (many > 0).astype(int))):
@@ -152,7 +154,7 @@ def test_kinds_of_targets_survive_a_file(make_estimator, task_data, tmp_path):
 
 
 def test_names_of_columns_survive_a_file(fitted, task_data, tmp_path):
-    """A loaded estimator checks the names of columns as the saved one did."""
+    """A loaded estimator checks column names as the saved estimator does."""
     X, _ = task_data("MLPClassifier")
     frame = pd.DataFrame(X, columns=[f"c{i}" for i in range(8)])
 
@@ -165,7 +167,7 @@ def test_names_of_columns_survive_a_file(fitted, task_data, tmp_path):
 
 
 def test_a_random_state_is_saved_as_none(make_estimator, task_data, tmp_path):
-    """A generator is no plain value; the seed of the fit is kept nevertheless."""
+    """Generators are not plain values; the seed of the fit is saved."""
     X, y = task_data("MLPRegressor")
     net = make_estimator("MLPRegressor", random_state=np.random.RandomState(0)).fit(X, y)
 
@@ -192,8 +194,8 @@ def test_callbacks_are_left_out_with_a_warning(make_estimator, task_data, tmp_pa
     assert loaded.history_[:, "own"] == pytest.approx(net.history_[:, "own"])
 
 
-def test_an_existing_file_is_replaced_only_if_wanted(fitted, tmp_path):
-    """overwrite=False leaves the file as it is."""
+def test_an_existing_file_is_replaced_only_with_overwrite(fitted, tmp_path):
+    """overwrite=False leaves the file unchanged."""
     path = tmp_path / "net"
     path.write_text("precious")
 
@@ -208,7 +210,7 @@ def test_an_existing_file_is_replaced_only_if_wanted(fitted, tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_file_alone(fitted, tmp_path, monkeypatch):
-    """A file is replaced as a whole or not at all, and no temporary one stays."""
+    """A file is replaced completely or not at all, and temporary files are removed."""
     path = tmp_path / "net"
     path.write_text("precious")
 
@@ -224,7 +226,7 @@ def test_a_failed_write_leaves_the_old_file_alone(fitted, tmp_path, monkeypatch)
 
 
 def test_a_parameter_that_is_code_is_refused_by_name(make_estimator, task_data, tmp_path):
-    """Functions cannot be saved, and the message says which parameter holds one."""
+    """Functions cannot be saved, and the message names the parameter."""
     X, y = task_data("NetRegressor")
 
     class WithFunction(nn.Module):
@@ -245,7 +247,7 @@ def test_a_parameter_that_is_code_is_refused_by_name(make_estimator, task_data, 
 
 
 class Payload:
-    """Something that writes a file when it is unpickled."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -266,7 +268,7 @@ def _save(payload, file):
 @pytest.mark.parametrize("suffix", ["pkl", "pt", "safetensors", "zip"])
 @pytest.mark.parametrize("write", [pickle.dump, torch.save, joblib.dump, _zip, _save])
 def test_a_pickle_is_refused_and_not_executed(write, suffix, tmp_path):
-    """Whatever its name and wrapping, nothing in a foreign file runs."""
+    """For any name and wrapping, no code in a foreign file runs."""
     marker = tmp_path / "executed"
     path = tmp_path / f"model.{suffix}"
     with path.open("wb") as file:
@@ -305,7 +307,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
 def test_a_foreign_file_is_refused(content, tmp_path):
-    """The message names the file; there are exceptions for what is no file."""
+    """The message names the file; a folder or missing file raises its own exception."""
     path = tmp_path / "foreign"
     with pytest.raises(FileNotFoundError):
         sk_tune.MLPClassifier.load(path)
@@ -320,8 +322,8 @@ def test_a_foreign_file_is_refused(content, tmp_path):
 @pytest.mark.parametrize(
     ("name", "reader"), [("m.joblib", "joblib.load"), ("t.csv", "pandas.read_csv")]
 )
-def test_files_of_other_kinds_are_refused_with_what_reads_them(name, reader, tmp_path):
-    """By the end of their name."""
+def test_files_of_other_kinds_are_refused_with_their_reader(name, reader, tmp_path):
+    """By the suffix of their name."""
     (tmp_path / name).write_bytes(b"any content")
 
     with pytest.raises(
@@ -331,7 +333,7 @@ def test_files_of_other_kinds_are_refused_with_what_reads_them(name, reader, tmp
 
 
 def test_every_truncation_is_refused(saved, tmp_path):
-    """A file cut anywhere is never half an estimator."""
+    """A file truncated at any byte is refused."""
     path = tmp_path / "cut"
     for length in [*range(0, len(saved), 97), len(saved) - 1]:
         path.write_bytes(saved[:length])
@@ -342,12 +344,12 @@ def test_every_truncation_is_refused(saved, tmp_path):
 
 @pytest.mark.parametrize("bit", [0, 3, 6])
 def test_every_flipped_bit_is_refused(bit, saved, fitted, tmp_path):
-    """One wrong bit anywhere, in weights, parameters or header, is noticed.
+    """One wrong bit anywhere, in weights, parameters or header, is detected.
 
-    But for the last digit of a number in the history, which may leave the number as it is.
+    The exception is the last digit of a number in the history, which may not matter.
     """
     path = tmp_path / "flipped"
-    # A prime step, so that every part of the file is hit.
+    # A prime step, so that all parts of the file are tested.
     for position in range(bit, len(saved), 61):
         damaged = bytearray(saved)
         damaged[position] ^= 1 << bit
@@ -363,7 +365,7 @@ def test_every_flipped_bit_is_refused(bit, saved, fitted, tmp_path):
 
 
 def _edited(saved, path, **changes):
-    """Write the file with other entries in its description."""
+    """Write the file with an edited description."""
     path.write_bytes(saved)
     with safetensors.safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -389,8 +391,8 @@ def _edited(saved, path, **changes):
     ],
     ids=str,
 )
-def test_a_description_that_was_changed_is_refused(changes, saved, tmp_path):
-    """Parameters of other weights are not taken over, nor is a newer format guessed at."""
+def test_an_edited_description_is_refused(changes, saved, tmp_path):
+    """Parameters that do not match the weights, and newer formats, are refused."""
     path = tmp_path / "edited"
     _edited(saved, path, **changes)
 
@@ -400,7 +402,7 @@ def test_a_description_that_was_changed_is_refused(changes, saved, tmp_path):
 
 
 def test_a_file_of_another_class_is_refused(saved, tmp_path):
-    """Each class loads its own files, and names the class of others."""
+    """Each class loads its own files only; the message names the file's class."""
     path = tmp_path / "net"
     path.write_bytes(saved)
 
@@ -409,7 +411,7 @@ def test_a_file_of_another_class_is_refused(saved, tmp_path):
 
 
 def test_the_code_of_a_module_is_not_in_its_file(make_estimator, task_data, tmp_path):
-    """A module must be handed over, and must be the one that was trained."""
+    """The module must be passed to load, and must match the saved weights."""
     X, y = task_data("NetClassifier")
     path = tmp_path / "net"
     make_estimator("NetClassifier").fit(X, y).save(path)

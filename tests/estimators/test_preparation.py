@@ -1,4 +1,4 @@
-"""Fits up to where training begins, and estimators from trainings that ran elsewhere."""
+"""Fits prepared for training, and estimators that adopt trainings that ran elsewhere."""
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ def _prepare(estimator, data, preparer=None, **changes):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_the_estimator_is_not_changed(name, digits):
-    """What is learnt of the data is learnt by a copy."""
+    """Attributes are learnt by a copy."""
     estimator = clone(ESTIMATORS[name])
     before = vars(estimator).copy()
 
@@ -52,8 +52,8 @@ def test_the_estimator_is_not_changed(name, digits):
         prepared.estimator.predict(digits.X)
 
 
-def test_what_was_learnt_before_is_forgotten(digits):
-    """A fitted estimator is prepared as an unfitted one of its parameters."""
+def test_earlier_learnt_attributes_are_dropped(digits):
+    """A fitted estimator is prepared like an unfitted copy."""
     fitted = clone(ESTIMATORS["mlp"]).fit(digits.X[:, :9], digits.y % 2)
 
     prepared = _prepare(fitted, digits)
@@ -64,7 +64,7 @@ def test_what_was_learnt_before_is_forgotten(digits):
 
 
 class Shifted(MLPClassifier):
-    """Has a parameter that its data depend on and that no list names."""
+    """Has a data parameter that no list names."""
 
     def __init__(self, *, width=128, shift=0.0, numerical_embedding=None):
         super().__init__(width=width, numerical_embedding=numerical_embedding)
@@ -92,7 +92,7 @@ def _parameters_read(estimator, data):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_parameters_that_data_depend_on_are_listed(name, digits):
-    """Else a candidate would get the encoded data of another one."""
+    """Otherwise a candidate would get the encoded data of another candidate."""
     estimator = ESTIMATORS[name]
     if name.startswith("mlp"):
         embedding = {"numerical_embedding": "piecewise_linear"}
@@ -103,15 +103,15 @@ def test_parameters_that_data_depend_on_are_listed(name, digits):
     assert unlisted == set()
 
 
-def test_a_parameter_that_is_not_listed_is_found(digits):
-    """The check of the list sees a parameter that a class adds."""
+def test_an_unlisted_parameter_is_detected(digits):
+    """The check of the list detects a parameter that a class adds."""
     found = _parameters_read(Shifted(shift=2.0), digits)
 
     assert found - {*DATA_PARAMETERS} == {"shift"}
 
 
 def test_fits_of_the_same_objects_share_their_tensors(digits):
-    """Folds of equal rows hold X once, whatever their numbers; parameters do not matter."""
+    """Folds of equal rows hold X once, for any values of other parameters."""
     preparer = FitPreparer()
     first = _prepare(ESTIMATORS["mlp"], digits, preparer)
     other = clone(ESTIMATORS["mlp"]).set_params(width=4, learning_rate=0.5)
@@ -134,8 +134,8 @@ def test_fits_of_the_same_objects_share_their_tensors(digits):
     ],
     ids=["rows", "a copy of the rows", "weights", "dtype", "class"],
 )
-def test_fits_of_other_data_share_nothing(changes, digits):
-    """Other rows, weights, types and kinds of estimators are prepared on their own."""
+def test_fits_of_other_data_share_no_tensors(changes, digits):
+    """Other rows, weights, types and kinds of estimators are prepared separately."""
     preparer, changes = FitPreparer(), dict(changes)
     first = _prepare(ESTIMATORS["mlp"], digits, preparer)
     estimator = clone(ESTIMATORS["net" if "cls" in changes else "mlp"])
@@ -145,8 +145,8 @@ def test_fits_of_other_data_share_nothing(changes, digits):
     assert _prepare(estimator, digits, preparer, **changes).train.X is not first.train.X
 
 
-def test_many_fits_through_one_preparer_equal_each_through_its_own(digits):
-    """What is remembered changes no result."""
+def test_a_shared_preparer_does_not_change_fits(digits):
+    """Caching does not change results."""
     preparer = FitPreparer()
     folds = [np.arange(i * 10, i * 10 + 140) for i in range(3)]
 
@@ -160,7 +160,7 @@ def test_many_fits_through_one_preparer_equal_each_through_its_own(digits):
 
 
 def test_parameters_set_between_two_fits_count(digits):
-    """Though the preparer has seen the estimator before; they are checked, too."""
+    """Even though the preparer has seen the estimator; they are checked, too."""
     preparer, estimator = FitPreparer(), clone(ESTIMATORS["mlp"])
     _prepare(estimator, digits, preparer)
 
@@ -181,7 +181,7 @@ def test_predictions_are_in_the_units_of_y(diabetes):
 
 
 def test_an_adopted_training_of_a_frame_knows_its_columns(digits):
-    """Names come from the data, as the state has none."""
+    """Names come from the data, because the state has none."""
     X = pd.DataFrame(digits.X).add_prefix("pixel ")
     state, _ = _prepare(ESTIMATORS["mlp"], digits, n_epochs=2).train_alone()
 
@@ -191,7 +191,7 @@ def test_an_adopted_training_of_a_frame_knows_its_columns(digits):
 
 
 def test_a_training_of_another_architecture_is_not_adopted(digits):
-    """And no network stays behind."""
+    """The estimator then has no network."""
     state, _ = _prepare(ESTIMATORS["mlp"], digits, n_epochs=1).train_alone()
     other = clone(ESTIMATORS["mlp"]).set_params(width=5)
 
@@ -202,7 +202,7 @@ def test_a_training_of_another_architecture_is_not_adopted(digits):
 
 
 def _derived(method=None, base=MLPClassifier):
-    """Return a class that overrides a method, if any, and does the same in it."""
+    """Return a class that overrides a method, if any, with the same behaviour."""
 
     def own(self, *args, **options):
         return getattr(base, method)(self, *args, **options)
@@ -215,16 +215,16 @@ def _derived(method=None, base=MLPClassifier):
     [
         (MLPClassifier, True),
         (_derived(), True),
-        # Predictions take no part in the training.
+        # Predicting is not part of the training.
         (_derived("predict_proba"), True),
         (_derived("fit"), False),
         (_derived(base=_derived("fit")), False),
-        # What checks the rows that are trained on does.
+        # Checking the training rows is part of the training.
         (_derived("_check_X"), False),
     ],
 )
-def test_an_overridden_training_is_noticed(cls, unchanged):
-    """In the class itself or one that it derives from; the rest may change."""
+def test_an_overridden_training_is_detected(cls, unchanged):
+    """In the class itself or a base; other methods may change."""
     estimator = cls()
 
     assert isinstance(estimator, NetworkEstimator)

@@ -1,4 +1,4 @@
-"""Recurrent networks: sequences, their padding, and what they learn."""
+"""Recurrent networks: sequences, their padding, and training."""
 
 from contextlib import nullcontext
 
@@ -46,8 +46,8 @@ FITTED = _small().fit(PADDED, Y)
     ids=str,
 )
 @pytest.mark.parametrize("make", [np.array, pd.DataFrame])
-def test_flat_rows_with_an_input_shape_are_as_sequences(make, shape, input_shape):
-    """Folding X oneself or by input_shape is the same; without it columns are steps."""
+def test_flat_rows_with_an_input_shape_equal_sequences(make, shape, input_shape):
+    """Reshaping X equals `input_shape`; without either, columns are steps."""
     flat, folded = PADDED.reshape(60, 12), PADDED.reshape(60, *shape)
     by_shape = _small(input_shape=input_shape).fit(make(flat), Y)
     by_hand = _small().fit(folded, Y)
@@ -58,14 +58,14 @@ def test_flat_rows_with_an_input_shape_are_as_sequences(make, shape, input_shape
 
 @pytest.mark.parametrize("params", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_padding_changes_nothing(params):
-    """More steps of NaN at the end of all rows give the same network and predictions."""
+    """More steps of NaN at the end of all rows do not change network and predictions."""
     more = np.full((60, 3, 2), np.nan, dtype=np.float32)
     longer = np.concatenate([PADDED, more], axis=1)
 
     short = _small(**params).fit(PADDED, Y)
     long = _small(**params).fit(longer, Y)
 
-    # Sums over more steps may be taken in another order.
+    # Sums over more steps may have another order.
     np.testing.assert_allclose(long.predict(longer), short.predict(PADDED), atol=1e-5)
     weights = [[p.detach() for p in n.net_.module_.parameters()] for n in (short, long)]
     for one, other in zip(*weights, strict=True):
@@ -73,13 +73,13 @@ def test_padding_changes_nothing(params):
 
 
 @pytest.mark.parametrize("params", ARCHITECTURES.values(), ids=ARCHITECTURES)
-def test_a_padded_sequence_is_predicted_as_the_short_one(params):
-    """A network trained on full sequences reads a padded one up to its end only."""
+def test_a_padded_sequence_is_predicted_like_the_short_sequence(params):
+    """A network trained on full sequences ignores the padding of rows to predict."""
     full, short = _small(**params, dtype="float64"), _small(**params, dtype="float64")
     padded = X.copy()
     padded[:, 4:] = np.nan
 
-    # Both networks start from the same weights, and these steps are too small to move them.
+    # Both start from the same weights, and these steps are too small to change them.
     still = {"learning_rate": 1e-300, "weight_decay": 0.0, "max_epochs": 1}
     full.set_params(**still).fit(padded, Y)
     short.set_params(**still).fit(X[:, :4], Y)
@@ -105,7 +105,7 @@ MISPLACED = {
 
 
 @pytest.mark.parametrize(("values", "row"), MISPLACED.values(), ids=MISPLACED)
-def test_nan_elsewhere_than_at_the_end_is_refused(values, row):
+def test_nan_before_the_end_is_refused(values, row):
     """NaN in the middle is missing data, and the message names the first such row."""
     words = "infinity" if row is None else rf"NaN.*in 1 of 60 sequences.*row {row}\."
     for call in (lambda: _small().fit(values, Y), lambda: FITTED.predict(values)):
@@ -122,8 +122,8 @@ def test_nan_elsewhere_than_at_the_end_is_refused(values, row):
     ],
     ids=["too few", "four dimensions", "too long a shape"],
 )
-def test_rows_that_are_no_sequences_are_refused(values, input_shape, words):
-    """The message has what was asked for and what was given."""
+def test_rows_other_than_sequences_are_refused(values, input_shape, words):
+    """The message has the required and the actual shape."""
     with pytest.raises(ValueError, match="must") as raised:
         _small(input_shape=input_shape).fit(values, Y)
 
@@ -137,7 +137,7 @@ def test_rows_that_are_no_sequences_are_refused(values, input_shape, words):
 @pytest.mark.parametrize("n_steps", [1, 4, 6, 20])
 @pytest.mark.parametrize("input_shape", [None, (6, 2)])
 def test_sequences_to_predict_may_have_any_length(n_steps, input_shape):
-    """Shorter or longer than those of `fit`, as the module reads them; also to go on."""
+    """Shorter or longer than in `fit`; also for continued training."""
     net = _small(input_shape=input_shape, lr_schedule="constant").fit(X, Y)
     others = np.random.default_rng(1).normal(size=(7, n_steps, 2)).astype(np.float32)
     with torch.no_grad():
@@ -161,12 +161,12 @@ def _objects(sequences):
 @pytest.mark.parametrize("kind", [list, tuple, _objects])
 @pytest.mark.parametrize("series", [True, False])
 def test_sequences_of_unequal_length_are_padded(kind, series):
-    """A list of arrays, or numbers, is the array padded with NaN; each is read alone."""
+    """A list of arrays or numbers equals the padded array, and is read row by row, too."""
     padded, own = PADDED, [np.rint(3 * sequence) for sequence in SEQUENCES]
     if series:
         padded, own = PADDED[:, :, :1], [sequence[:, 0] for sequence in own]
     padded = np.rint(3 * padded)
-    # NaN, the padding, is no whole number.
+    # NaN, the padding, is not an integer.
     whole = kind([sequence.astype(int) for sequence in own])
     expected, found = _small(bidirectional=True), _small(bidirectional=True)
 
@@ -196,8 +196,8 @@ def test_searches_take_lists_of_sequences(kind):
     assert found.ledger_.solo_reasons == {}
 
 
-def test_one_step_of_many_features_is_asked_about():
-    """It is likely to be one channel of aeon's; `input_shape` says that it is not."""
+def test_one_step_of_many_features_warns():
+    """It is likely to be one channel of aeon's; `input_shape` confirms the shape."""
     values = np.random.default_rng(0).normal(size=(20, 1, 12))
     with pytest.raises(ValueError, match=r"aeon .*swapaxes.*input_shape=\(1, 12\)"):
         _small().fit(values, np.arange(20.0))
@@ -205,7 +205,7 @@ def test_one_step_of_many_features_is_asked_about():
     assert _small().fit(values.swapaxes(1, 2), np.arange(20.0)).input_shape_ == (12, 1)
     net = _small(input_shape=(1, 12)).fit(values, np.arange(20.0))
     assert net.input_shape_ == (1, 12)
-    # Three channels of a hundred steps look like that, too.
+    # Three channels of a hundred steps have such a shape, too.
     values = np.random.default_rng(0).normal(size=(20, 3, 100))
     with pytest.warns(SkTuneWarning, match=r"3 step\(s\) of 100 features.*aeon"):
         _small().fit(values, np.arange(20.0))
@@ -213,18 +213,18 @@ def test_one_step_of_many_features_is_asked_about():
 
 
 def test_sequences_with_channels_first_are_refused():
-    """Lists of aeon's differ in the axis that has to be that of the features."""
+    """Lists of aeon's sequences differ in the axis of the features."""
     with pytest.raises(ValueError, match=r"same number of features.*row\.T for row in X"):
         _small().fit([own.T for own in SEQUENCES], Y)
 
 
 TOKENS = [_RNG.permutation(20)[:n].tolist() for n in LENGTHS]
-# The label is whether token 7 is there.
+# The label says whether token 7 occurs.
 HAS_7 = np.array([7 in ids for ids in TOKENS])
 
 
 def test_tokens_have_vectors():
-    """Ids have no order: shuffled ones with the same vectors give the same outputs."""
+    """Ids have no order: permuted ids with permuted vectors give the same outputs."""
     net = _small(RNNClassifier, n_tokens=20, max_epochs=30, lr_schedule="constant")
     net.fit(TOKENS, HAS_7)
 
@@ -239,8 +239,8 @@ def test_tokens_have_vectors():
     np.testing.assert_allclose(net.predict_proba(renamed), probabilities, rtol=1e-6)
 
 
-def test_tokens_that_fit_has_not_seen_share_a_vector():
-    """Ids beyond the vocabulary are one of them; the vector begins at 0."""
+def test_unknown_tokens_share_a_vector():
+    """Ids beyond the vocabulary, too; the vector is initially 0."""
     net = _small(RNNClassifier, n_tokens=30).fit(TOKENS, HAS_7)
 
     *unseen, seen = net.predict_proba([[3, 25], [3, 30], [3, 10**6], [3, 7]])[:, 0]
@@ -285,13 +285,13 @@ def test_tokens_are_padded_searched_and_saved(tmp_path):
     ],
     ids=str,
 )
-def test_what_is_no_token_is_refused(values, params, words):
+def test_invalid_tokens_are_refused(values, params, words):
     """The message has the value and the remedy."""
     with pytest.raises(ValueError, match=words):
         _small(RNNClassifier, **params).fit(values, [0, 1])
 
 
 def test_other_networks_refuse_rows_of_unequal_length():
-    """They say who takes them."""
+    """The message names the networks that take such rows."""
     with pytest.raises(ValueError, match=r"Got from 3 to 5\. Recurrent networks"):
         MLPClassifier().fit([np.zeros((n, 2)) for n in (3, 5, 4)], [0, 1, 0])

@@ -1,4 +1,4 @@
-"""Targets in their own units: scaling, several outputs, what is refused."""
+"""Targets in their own units: scaling, several outputs, invalid targets."""
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ CONTAINERS = {
 }
 
 
-# Numbers that float32 holds exactly.
+# Numbers that float32 represents exactly.
 ROUND = np.round(Y * 8) / 8
 
 
@@ -48,8 +48,8 @@ def test_targets_may_come_in_any_form(y, form, make_estimator):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_type_of_predictions_is_that_of_the_network(dtype, make_estimator):
-    """One output is of the parameter's type; several are float64, as documented."""
+def test_predictions_have_the_dtype_of_the_network(dtype, make_estimator):
+    """One output has the parameter's type; several are float64, as documented."""
     one = make_estimator("MLPRegressor", dtype=dtype).fit(X, Y)
     many = make_estimator("MLPRegressor", dtype=dtype).fit(X, MANY)
 
@@ -59,25 +59,25 @@ def test_the_type_of_predictions_is_that_of_the_network(dtype, make_estimator):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_predictions_follow_the_units_of_the_target(name, make_estimator):
-    """Scaling and shifting y scales and shifts what is predicted, at any magnitude."""
+    """Predictions scale and shift with y, at any magnitude."""
     plain = make_estimator(name, dtype="float64").fit(X, Y).predict(X)
 
     for scale, shift in ((1e-200, 0.0), (1e300, 0.0), (1.0, 1e4), (1e6, -1e7)):
         net = make_estimator(name, dtype="float64").fit(X, scale * Y + shift)
-        # Standardising a shifted target loses digits, of which float64 has enough.
+        # Standardising a shifted target loses digits; float64 has enough.
         expected = scale * plain + shift
         np.testing.assert_allclose(net.predict(X), expected, rtol=1e-6, atol=1e-6 * scale)
 
 
 @pytest.mark.parametrize("constant", [0.0, -3e6, 0.1, 1e-20, 1e30])
 def test_a_constant_target_is_approached(constant, make_estimator):
-    """A target without deviation is trained on unscaled, and rounding is not blown up."""
+    """A constant target is not scaled, and rounding errors are not magnified."""
     net = make_estimator("MLPRegressor", max_epochs=20).fit(X, np.full(60, constant))
 
     predicted = net.predict(X)
 
     assert net.target_scale_.tolist() == [1.0]
-    # Within a unit, which is the scale, or the spacing of float32 at large numbers.
+    # Within one unit, the scale, or the spacing of float32 at large numbers.
     assert np.isfinite(predicted).all()
     np.testing.assert_allclose(predicted, constant, atol=1, rtol=1e-6)
 
@@ -108,8 +108,8 @@ BAD_Y = {
 
 
 @pytest.mark.parametrize(("y", "words"), BAD_Y.values(), ids=BAD_Y)
-def test_targets_that_are_no_numbers_are_refused(y, words, make_estimator):
-    """The message says what is wrong with y."""
+def test_non_numeric_targets_are_refused(y, words, make_estimator):
+    """The message states the error in y."""
     net = make_estimator("MLPRegressor")
 
     with pytest.raises(ValueError, match=words):
@@ -118,7 +118,7 @@ def test_targets_that_are_no_numbers_are_refused(y, words, make_estimator):
     assert not net.__sklearn_is_fitted__()
 
 
-def test_another_number_of_outputs_than_at_first_is_refused(make_estimator):
+def test_a_different_number_of_outputs_is_refused(make_estimator):
     """Later targets must have the width of the first."""
     one = make_estimator("MLPRegressor").partial_fit(X, Y)
     many = make_estimator("MLPRegressor").partial_fit(X, MANY)

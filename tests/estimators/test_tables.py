@@ -1,4 +1,4 @@
-"""Categories in tables: their columns, codes, bins and what a network makes of them."""
+"""Categories in tables: columns, codes, bins and training."""
 
 import pickle
 
@@ -22,7 +22,7 @@ SMALL = {"hidden_layer_sizes": (16,), "learning_rate": 0.01, "random_state": 0}
 
 
 def _table(n_rows=240):
-    """Return numbers and codes, and a target that depends on whether codes are even."""
+    """Return numbers and codes, and a target that depends on the parity of codes."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n_rows, 4))
     X[:, 1] = rng.integers(0, 12, n_rows)
@@ -36,13 +36,13 @@ def _frame(X):
 
 @pytest.fixture(scope="module")
 def fitted():
-    """A classifier of the table's rows, by positions of the category columns."""
+    """A classifier of the table's rows, with categories by position."""
     X, y = _table()
     return MLPClassifier(categorical_features=CODED, max_epochs=5, **SMALL).fit(X, y)
 
 
-def test_a_category_is_learnt_for_each_code_by_itself():
-    """Even against odd codes, which no small network reads off the numbers themselves."""
+def test_each_code_is_learnt_separately():
+    """A small network cannot tell even from odd codes by the numbers themselves."""
     X, y = _table()
     params = {**SMALL, "max_epochs": 60}
 
@@ -66,7 +66,7 @@ def test_a_category_is_learnt_for_each_code_by_itself():
     ],
     ids=str,
 )
-def test_names_masks_and_types_mean_the_same_as_positions(given, fitted, tmp_path):
+def test_names_masks_and_types_are_equivalent_to_positions(given, fitted, tmp_path):
     """Every form of naming the columns gives the same network, also from a file."""
     X, y = _table()
     data = pd.DataFrame(X, columns=list("abcd"))
@@ -95,7 +95,7 @@ NUMBERS = hnp.arrays(
 @settings(max_examples=25)
 @given(X=NUMBERS, n_bins=st.integers(1, 9), data=st.data())
 def test_bins_are_quantiles_of_the_rows_of_fit(X, n_bins, data):
-    """They rise; a weight of k is a row k times, in any order; no later row moves them."""
+    """Edges increase; weight k equals k rows, in any order; later rows have no effect."""
     counts = data.draw(hnp.arrays(np.int64, len(X), elements=st.integers(1, 4)))
     order = data.draw(st.permutations(range(len(X))))
     net = MLPRegressor(numerical_embedding="piecewise_linear", n_bins=n_bins)
@@ -116,8 +116,8 @@ def test_bins_are_quantiles_of_the_rows_of_fit(X, n_bins, data):
         assert np.isfinite(1 / np.diff(edges)).all()
 
 
-def test_bins_hold_equally_many_rows(fitted):
-    """As numpy's quantiles of this method; equal values share one edge."""
+def test_bins_have_equal_counts(fitted):
+    """As in numpy's quantiles of this method; equal values share an edge."""
     X = np.column_stack([np.arange(100.0) ** 2, np.repeat([0.0, 5.0], [90, 10])])
     net = MLPRegressor(numerical_embedding="piecewise_linear", n_bins=4, max_epochs=1)
 
@@ -131,8 +131,8 @@ def test_bins_hold_equally_many_rows(fitted):
     assert fitted.bin_edges_ == []
 
 
-def test_codes_that_were_not_in_fit_are_one_and_the_same(fitted):
-    """New codes and code 0 of a column that lacked it give the same prediction."""
+def test_codes_that_were_not_in_fit_are_equivalent(fitted):
+    """New codes, and code 0 of a column without it in fit, give the same prediction."""
     X, _ = _table()
     X = X[(X[:, 1] != 0) & (X[:, 1] != 5)]
     net = clone(fitted).fit(X, np.arange(len(X)) % 2)
@@ -144,8 +144,8 @@ def test_codes_that_were_not_in_fit_are_one_and_the_same(fitted):
     np.testing.assert_array_equal(probabilities, np.repeat(probabilities[:1], 4, axis=0))
 
 
-def test_a_column_of_a_category_type_must_be_named():
-    """What is a category by its type, and none by the parameter, is refused."""
+def test_a_column_of_dtype_category_must_be_listed():
+    """A column of dtype category outside `categorical_features` is refused."""
     X, y = _table()
 
     with pytest.raises(ValueError, match="Got column 'd' of type category instead"):
@@ -154,7 +154,7 @@ def test_a_column_of_a_category_type_must_be_named():
 
 @pytest.mark.parametrize("wrong", [0.5, -1.0, 65536])
 def test_codes_are_checked_in_fit_and_predict(wrong, fitted):
-    """What is no code is named with its column; an id would ask for billions of vectors."""
+    """The message names the column; ids would require billions of vectors."""
     X, y = _table()
     X[0, 3] = wrong
     message = f"codes: integers of at least 0. Got \\[{wrong}\\] in column "
@@ -190,7 +190,7 @@ def test_codes_are_checked_in_fit_and_predict(wrong, fitted):
     ],
 )
 def test_parameters_are_checked_in_fit(params, message):
-    """In scikit-learn's wording, or saying what was asked for and what was given."""
+    """In scikit-learn's wording, or with the requirement and the value."""
     X, y = _table()
 
     with pytest.raises(ValueError, match=message):
@@ -213,7 +213,7 @@ def test_categories_pass_through_a_pipeline_in_each_fold():
 
 
 def test_categories_can_be_searched():
-    """The parameters are ordinary ones, in a search of scikit-learn."""
+    """The parameters can be searched by scikit-learn."""
     X, y = _table()
     grid = {"categorical_features": [None, CODED], "embedding_size": ["auto", 2]}
     search = GridSearchCV(MLPClassifier(max_epochs=30, **SMALL), grid, cv=2)
@@ -221,8 +221,8 @@ def test_categories_can_be_searched():
     assert search.fit(X, y).best_params_["categorical_features"] == CODED
 
 
-def test_a_later_batch_brings_no_new_codes():
-    """partial_fit counts what the first call lacked as unknown."""
+def test_later_batches_do_not_add_codes():
+    """partial_fit treats codes that were not in the first call as unknown."""
     X, y = _table()
     few, many = X[X[:, 1] < 6], X
     net = MLPRegressor(categorical_features=CODED, **SMALL)
@@ -240,8 +240,8 @@ EMBEDDINGS = [None, "periodic", "piecewise_linear"]
 
 
 @pytest.mark.parametrize("embedding", EMBEDDINGS)
-def test_saved_and_pickled_networks_know_their_columns(embedding, fitted, tmp_path):
-    """What was learnt about the columns travels with the weights."""
+def test_saved_and_pickled_networks_keep_their_columns(embedding, fitted, tmp_path):
+    """Attributes learnt from columns are saved with the weights."""
     pytest.importorskip("safetensors")
     X, y = _table()
     fitted = clone(fitted).set_params(numerical_embedding=embedding).fit(X, y)
@@ -260,8 +260,8 @@ def test_saved_and_pickled_networks_know_their_columns(embedding, fitted, tmp_pa
             copy.predict(rows + 0.5)
 
 
-def test_a_table_of_codes_alone_has_no_numbers_to_embed():
-    """Embeddings of numbers are then without effect."""
+def test_a_table_of_codes_only_has_no_numbers_to_embed():
+    """Embeddings of numbers then have no effect."""
     X, y = _table()
     net = MLPClassifier(categorical_features=[0, 1], numerical_embedding="periodic")
 

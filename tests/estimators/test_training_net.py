@@ -31,8 +31,8 @@ NAMES = [
     for task in ("Classifier", "Regressor")
 ]
 
-# What has a state that must survive an interruption; tests/contract/test_engine_warm_start
-# has the rest of the table, through the engine.
+# Objects with a state that must survive an interruption;
+# tests/contract/test_engine_warm_start has more of them, through the engine.
 COURSES = [
     *((name, {}) for name in NAMES),
     ("MLPClassifier", {"optimizer": "sgd", "lr_schedule": "one_cycle"}),
@@ -61,7 +61,7 @@ ROUTES = {
 
 
 def state_of(estimator):
-    """Return everything that is trained, in a form that compares with ==."""
+    """Return the complete training state in a form that compares with ==."""
     net = estimator.net_
     kept = ("train_loss", "train_score", "lr")
     more = ("valid_loss", "valid_score") if "valid_loss" in net.history_[0] else ()
@@ -76,7 +76,7 @@ def state_of(estimator):
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize(("name", "params"), one_in(4, COURSES))
 def test_three_and_six_equal_nine(name, params, route, make_estimator, task_data, tmp_path):
-    """partial_fit goes on from exactly where training stood, also after a journey."""
+    """partial_fit continues exactly, also after pickling or saving."""
     X, y = task_data(name)
     at_once = make_estimator(name, **params, max_epochs=9).fit(X, y)
 
@@ -87,7 +87,7 @@ def test_three_and_six_equal_nine(name, params, route, make_estimator, task_data
     np.testing.assert_array_equal(in_parts.predict(X), at_once.predict(X))
 
 
-def test_a_training_that_has_stopped_early_stays_stopped(make_estimator, task_data):
+def test_a_training_that_stopped_early_remains_stopped(make_estimator, task_data):
     """More epochs change nothing once early stopping has ended the training."""
     X, y = task_data("MLPRegressor")
     params = {"early_stopping": True, "patience": 2, "tol": 1e9, "max_epochs": 9}
@@ -101,8 +101,8 @@ def test_a_training_that_has_stopped_early_stays_stopped(make_estimator, task_da
     assert state_of(stopped) == before
 
 
-def test_the_schedule_of_partial_fit_is_laid_out_for_max_epochs(make_estimator, task_data):
-    """Epochs one by one see the rates of all at once, and then the last; a fit anew."""
+def test_the_schedule_of_partial_fit_spans_max_epochs(make_estimator, task_data):
+    """Single epochs use one training's rates, and then the last rate; fit restarts."""
     X, y = task_data("MLPRegressor")
     params = {"lr_schedule": "step", "max_epochs": 4, "batch_size": -1}
     params["learning_rate"] = 0.1
@@ -117,12 +117,12 @@ def test_the_schedule_of_partial_fit_is_laid_out_for_max_epochs(make_estimator, 
     assert net.history_[:, "lr"] == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.001, 0.001])
     warm = make_estimator("MLPRegressor", **params, warm_start=True).fit(X, y).fit(X, y)
     assert warm.history_[:, "lr"] == pytest.approx([0.1, 0.1, 0.01, 0.001] * 2)
-    # Masks of dropout are other ones in each step, too.
+    # Dropout masks differ between steps, too.
     assert warm.net_.n_steps_ == 8
 
 
-def test_a_warm_start_takes_new_parameters_of_training(make_estimator, task_data):
-    """Training parameters changed between two warm fits hold in the second."""
+def test_a_warm_start_uses_new_training_parameters(make_estimator, task_data):
+    """Training parameters changed between two warm fits apply in the second."""
     X, y = task_data("MLPRegressor")
     net = make_estimator("MLPRegressor", warm_start=True).fit(X, y)
 
@@ -143,8 +143,8 @@ def test_a_warm_start_takes_new_parameters_of_training(make_estimator, task_data
     ],
     ids=str,
 )
-def test_a_warm_start_takes_new_parameters_of_optimizers(params, make_estimator, task_data):
-    """What the optimizer does may change between two warm fits."""
+def test_a_warm_start_uses_new_optimizer_parameters(params, make_estimator, task_data):
+    """Options of the optimizer may change between two warm fits."""
     X, y = task_data("MLPRegressor")
     net, twin = (make_estimator("MLPRegressor", warm_start=True) for _ in range(2))
     net.fit(X, y)
@@ -171,8 +171,8 @@ def _global_state():
 
 
 @pytest.mark.parametrize("seed", [0, None])
-def test_global_state_is_left_alone(name, seed, make_estimator, task_data):
-    """Fitting and predicting move no global generator and change no global setting."""
+def test_global_state_is_unchanged(name, seed, make_estimator, task_data):
+    """Fitting and predicting change no global generator and no global setting."""
     X, y = task_data(name)
     params = {} if name.startswith("Net") else {"dropout": 0.5}
     net = make_estimator(name, **params, random_state=seed, early_stopping=True)
@@ -183,8 +183,8 @@ def test_global_state_is_left_alone(name, seed, make_estimator, task_data):
     assert _global_state() == before
 
 
-def test_the_seed_and_nothing_else_decides(name, make_estimator, task_data, outputs):
-    """Equal seeds give equal bits wherever global generators stand; others differ."""
+def test_only_the_seed_determines_the_result(name, make_estimator, task_data, outputs):
+    """Equal seeds give equal bits for any state of global generators; others differ."""
     X, y = task_data(name)
     torch.manual_seed(1)
     first = make_estimator(name).fit(X, y)
@@ -196,8 +196,8 @@ def test_the_seed_and_nothing_else_decides(name, make_estimator, task_data, outp
     assert (outputs(first, X) != outputs(other, X)).any()
 
 
-def test_no_seed_means_another_result_in_every_fit(make_estimator, task_data):
-    """random_state=None takes fresh entropy, though the global generators repeat."""
+def test_without_a_seed_every_fit_differs(make_estimator, task_data):
+    """random_state=None draws fresh entropy, even if the global generators repeat."""
     X, y = task_data("MLPRegressor")
     predictions = []
     for _ in range(2):
@@ -211,7 +211,7 @@ def test_no_seed_means_another_result_in_every_fit(make_estimator, task_data):
 
 @pytest.mark.parametrize("name", ["MLPClassifier", "NetRegressor"])
 def test_a_random_state_advances_once_in_every_fit(name, make_estimator, task_data):
-    """A RandomState gives one seed to a fit, in scikit-learn's way, and none later."""
+    """A fit draws one seed from a RandomState, as in scikit-learn; then none."""
     X, y = task_data(name)
     random_state, reference = (np.random.RandomState(0) for _ in range(2))
     net = make_estimator(name, random_state=random_state, early_stopping=True)
@@ -242,7 +242,7 @@ class Fuse(OneLayer):
 
 @pytest.fixture
 def fuse(monkeypatch):
-    """Return a function that makes the module fail after so many training steps."""
+    """Return a function that makes the module fail after a number of training steps."""
 
     def set_fuse(steps, error=KeyboardInterrupt):
         monkeypatch.setattr(Fuse, "steps_left", steps)
@@ -256,8 +256,8 @@ def _fused(make_estimator, **params):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
-def test_an_interrupted_fit_leaves_nothing(error, fuse, make_estimator, task_data):
-    """Its error is passed on; neither half a network stays nor one of older data."""
+def test_an_interrupted_fit_leaves_no_network(error, fuse, make_estimator, task_data):
+    """Its error is raised; neither a partial nor an earlier network remains."""
     X, y = task_data("NetRegressor")
     expected = _fused(make_estimator).fit(X, y).predict(X)
     net = _fused(make_estimator)
@@ -289,7 +289,7 @@ INTERRUPTED = {
 @pytest.mark.filterwarnings("ignore:lr_schedule:sk_tune.exceptions.SkTuneWarning")
 @pytest.mark.parametrize("params", INTERRUPTED.values(), ids=INTERRUPTED)
 def test_an_interrupted_continuation_is_undone(params, fuse, make_estimator, task_data):
-    """All epochs and the new schedule of a failed call are undone, as if it never was."""
+    """All epochs and the new schedule of a failed call are undone."""
     X, y = task_data("NetRegressor")
 
     def train(net, n_epochs):
@@ -306,14 +306,14 @@ def test_an_interrupted_continuation_is_undone(params, fuse, make_estimator, tas
 
     assert state_of(net) == before
     fuse(None)
-    # Other rows, on which the validation loss cannot fall below what the failed call saw.
+    # Other rows, with a validation loss that cannot fall below the failed call's.
     net.partial_fit(X, -50 * y, n_epochs=2)
     twin.partial_fit(X, -50 * y, n_epochs=2)
     assert state_of(net) == state_of(twin)
 
 
 def test_a_partial_fit_that_fails_changes_nothing(make_estimator, task_data):
-    """Data that do not fit to the first call's, or diverge, leave the network as it was."""
+    """Mismatched data, or divergence, leave the network unchanged."""
     X, y = task_data("MLPRegressor")
     net = make_estimator("MLPRegressor", early_stopping=True).partial_fit(X, y)
     before = state_of(net)
@@ -330,7 +330,7 @@ DIVERGING = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 1e25}
 
 
 def test_a_loss_that_is_not_finite_ends_the_fit(name, make_estimator, task_data):
-    """TrainingDivergedError names the epoch and the learning rate, and what to do."""
+    """TrainingDivergedError names the epoch, the learning rate and the remedy."""
     X, y = task_data(name)
     net = make_estimator(name, **DIVERGING, gradient_clip=None, max_epochs=5)
     before = _global_state()
@@ -346,7 +346,7 @@ def test_a_loss_that_is_not_finite_ends_the_fit(name, make_estimator, task_data)
 
 
 def test_weights_not_finite_after_the_last_step_end_the_fit(make_estimator, task_data):
-    """A last step that spoils the weights after a finite loss is noticed too."""
+    """Weights that become invalid in the last step, after a finite loss, are detected."""
     X, y = task_data("MLPRegressor")
     params = {**DIVERGING, "learning_rate": 1e39, "batch_size": -1, "max_epochs": 1}
     net = make_estimator("MLPRegressor", **params)
@@ -356,7 +356,7 @@ def test_weights_not_finite_after_the_last_step_end_the_fit(make_estimator, task
 
 
 class Recorder(Callback):
-    """Note every hook that is called, and what comes with it."""
+    """Record every hook call with its arguments."""
 
     def __init__(self):
         self.calls = []
@@ -387,8 +387,8 @@ class Recorder(Callback):
         self.calls.append("train ends")
 
 
-def test_callbacks_hear_of_everything_in_order(make_estimator, task_data):
-    """The hooks of a callback are called as skorch calls them."""
+def test_callbacks_are_called_in_order(make_estimator, task_data):
+    """The hooks of a callback are called as in skorch."""
     X, y = task_data("MLPRegressor")
     recorder = Recorder()
 
@@ -400,7 +400,7 @@ def test_callbacks_hear_of_everything_in_order(make_estimator, task_data):
 
 
 def test_a_hook_on_batches_changes_no_result(make_estimator, task_data):
-    """A callback that only listens leaves the network bitwise as without it."""
+    """A callback that only observes leaves the network bitwise unchanged."""
     X, y = task_data("RNNClassifier")
     params = {"dropout": 0.3, "bidirectional": True}
     silent = make_estimator("RNNClassifier", **params).fit(X, y)
@@ -410,7 +410,7 @@ def test_a_hook_on_batches_changes_no_result(make_estimator, task_data):
 
 
 class Predictor(Callback):
-    """Predicts in the middle of an epoch, as a callback that watches scores does."""
+    """Predicts in the middle of an epoch, like a scoring callback."""
 
     def __init__(self, rows):
         self.rows = rows
@@ -421,8 +421,8 @@ class Predictor(Callback):
 
 
 def test_a_callback_that_predicts_changes_no_result(make_estimator, task_data, monkeypatch):
-    """Dropout, batch norm and label smoothing go on as in training."""
-    # Torch trains both: the kernel, which would train one of them, rounds otherwise.
+    """Dropout, batch norm and label smoothing continue in training mode."""
+    # Torch trains both, because the kernel would round differently.
     monkeypatch.setenv("SK_TUNE_KERNEL", "0")
     X, y = task_data("MLPClassifier")
     params = {"dropout": 0.5, "normalization": "batch", "label_smoothing": 0.1}
@@ -435,7 +435,7 @@ def test_a_callback_that_predicts_changes_no_result(make_estimator, task_data, m
 
 
 def test_early_stopping_of_skorch_ends_training_without_an_error(make_estimator, task_data):
-    """skorch stops by an exception of the keyboard's; the network is kept."""
+    """skorch stops by KeyboardInterrupt; the network is kept."""
     X, y = task_data("MLPRegressor")
     threshold = {"threshold": 1e9, "threshold_mode": "abs"}
     stop = EarlyStopping(monitor="train_loss", patience=2, **threshold, sink=list)
@@ -447,12 +447,12 @@ def test_early_stopping_of_skorch_ends_training_without_an_error(make_estimator,
     assert net.n_epochs_ <= 3
     assert recorder.calls[-1] == "train ends"
     assert np.isfinite(net.predict(X)).all()
-    # Rows of batches serve callbacks only, and would make every pickle grow.
+    # Batch records serve callbacks only, and would bloat pickles.
     assert all(len(row["batches"]) <= 1 for row in net.history_)
 
 
 def test_a_callback_may_stop_the_training_within_an_epoch(make_estimator, task_data):
-    """A training that a callback stopped after a batch can go on later."""
+    """A training that a callback stopped after a batch can be continued."""
 
     class StopSixth(Callback):
         n_calls = 0
@@ -474,7 +474,7 @@ def test_a_callback_may_stop_the_training_within_an_epoch(make_estimator, task_d
 
 
 def test_an_epoch_stopped_in_its_validation_does_not_count(make_estimator, task_data):
-    """Every epoch of the history is whole, also when the training goes on."""
+    """All epochs of the history are complete, also when the training continues."""
 
     class StopValidation(Callback):
         def on_batch_end(self, net, training, **kwargs):
@@ -508,14 +508,14 @@ def _stop(*_, **__):
     ("hook", "act", "error"),
     [
         ("on_epoch_end", _fail, LookupError),
-        # Ctrl+C, which is no stop that the callback asked for.
+        # Ctrl+C, which is not a callback's request to stop.
         ("on_epoch_end", _interrupt, KeyboardInterrupt),
         # Before the first epoch, as in skorch.
         ("on_train_begin", _stop, KeyboardInterrupt),
     ],
 )
-def test_an_error_in_a_callback_is_passed_on(hook, act, error, make_estimator, task_data):
-    """Nothing is fitted."""
+def test_an_error_in_a_callback_is_raised(hook, act, error, make_estimator, task_data):
+    """The estimator is then not fitted."""
     callback = type("Own", (Callback,), {hook: act})()
     net = make_estimator("MLPRegressor", callbacks=[callback])
 
@@ -526,7 +526,7 @@ def test_an_error_in_a_callback_is_passed_on(hook, act, error, make_estimator, t
 
 
 def test_scores_of_skorch_on_the_training_rows(make_estimator, task_data):
-    """EpochScoring(on_train=True) scores the predictions made while training."""
+    """EpochScoring(on_train=True) scores the predictions made during training."""
     X, y = task_data("MLPRegressor")
     scoring = EpochScoring("r2", on_train=True, lower_is_better=False, name="own_r2")
 
@@ -536,8 +536,8 @@ def test_scores_of_skorch_on_the_training_rows(make_estimator, task_data):
     assert net.history_[:, "own_r2"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_schedulers_of_skorch_go_on(make_estimator, task_data):
-    """A warm start and partial_fit take the rate where the scheduler left it."""
+def test_schedulers_of_skorch_continue(make_estimator, task_data):
+    """A warm start and partial_fit continue with the scheduler's last rate."""
     X, y = task_data("MLPRegressor")
     scheduler = LRScheduler("StepLR", step_size=2, gamma=0.5)
     params = {"lr_schedule": "constant", "learning_rate": 0.1, "max_epochs": 3}
@@ -547,8 +547,8 @@ def test_schedulers_of_skorch_go_on(make_estimator, task_data):
     assert net.history_[:, "lr"] == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025, 0.025])
 
 
-def test_a_warm_start_goes_on_from_nothing(make_estimator, task_data):
-    """Also where a callback stopped the first epoch."""
+def test_a_warm_start_continues_from_zero_epochs(make_estimator, task_data):
+    """Also if a callback stopped the first epoch."""
     X, y = task_data("MLPRegressor")
     net = make_estimator("MLPRegressor", lr_schedule="constant", warm_start=True)
     net.fit(X, y)
@@ -559,8 +559,8 @@ def test_a_warm_start_goes_on_from_nothing(make_estimator, task_data):
     assert net.n_epochs_ == net.max_epochs
 
 
-def test_rungs_of_epochs_take_schedulers_of_skorch(make_estimator, task_data):
-    """What a rung promotes goes on with its rate, and does not fail."""
+def test_rungs_of_epochs_support_schedulers_of_skorch(make_estimator, task_data):
+    """A promoted candidate continues with its rate, without an error."""
     X, y = task_data("MLPRegressor")
     scheduler = LRScheduler("StepLR", step_size=1, gamma=0.5)
     net = make_estimator("MLPRegressor", lr_schedule="constant", callbacks=[scheduler])
@@ -576,8 +576,10 @@ def test_rungs_of_epochs_take_schedulers_of_skorch(make_estimator, task_data):
     assert rates == pytest.approx([rate, rate / 2])
 
 
-def test_a_pickle_of_an_absent_gpu_is_on_the_cpu(make_estimator, task_data, monkeypatch):
-    """With one GPU there is none of number 1."""
+def test_a_pickle_of_a_missing_gpu_is_loaded_on_the_cpu(
+    make_estimator, task_data, monkeypatch
+):
+    """With one GPU there is no "cuda:1"."""
     net = make_estimator("MLPRegressor").fit(*task_data("MLPRegressor")).net_
     net.device = "cuda:1"
     state = net.__getstate__()
@@ -595,9 +597,9 @@ def test_a_pickle_of_an_absent_gpu_is_on_the_cpu(make_estimator, task_data, monk
 
 
 def test_clipping_by_skorch_equals_gradient_clip(make_estimator, task_data, monkeypatch):
-    """GradientNormClipping and gradient_clip of the same norm are the same training."""
+    """GradientNormClipping and gradient_clip of the same norm are equivalent."""
     X, y = task_data("MLPRegressor")
-    # Torch trains both: the kernel, which would train one of them, rounds otherwise.
+    # Torch trains both, because the kernel would round differently.
     monkeypatch.setenv("SK_TUNE_KERNEL", "0")
     params = {"optimizer": "sgd", "learning_rate": 0.5}
     by_parameter = make_estimator("MLPRegressor", **params, gradient_clip=0.05)
@@ -609,7 +611,7 @@ def test_clipping_by_skorch_equals_gradient_clip(make_estimator, task_data, monk
 
 
 def test_checkpoints_of_skorch_restore_an_epoch(make_estimator, task_data, tmp_path):
-    """load_best ends with the weights and the history that were written last."""
+    """load_best restores the weights and the history that were written last."""
     X, y = task_data("MLPRegressor")
     checkpoint = Checkpoint(
         dirname=str(tmp_path), monitor=lambda net: len(net.history) == 2, load_best=True
@@ -634,8 +636,8 @@ def _slowed(net):
 
 
 @pytest.mark.parametrize("change", [_frozen, _slowed])
-def test_what_a_user_changes_in_a_trained_net_counts(change, make_estimator, task_data):
-    """A weight that is frozen, an optimizer that stands still, and a hook."""
+def test_a_users_changes_to_a_trained_net_take_effect(change, make_estimator, task_data):
+    """A frozen weight, an optimizer without steps, and a hook."""
     X, y = task_data("MLPClassifier")
     net = make_estimator("MLPClassifier").fit(X, y)
     weight, calls = change(net), []
@@ -649,8 +651,8 @@ def test_what_a_user_changes_in_a_trained_net_counts(change, make_estimator, tas
 
 
 @pytest.mark.parametrize("change", [lambda net: None, lambda net: net.net_.optimizer_])
-def test_early_stopping_goes_on_from_the_last_weights(change, make_estimator):
-    """Not from the best, which predict: on noise these are far behind."""
+def test_early_stopping_continues_from_the_last_weights(change, make_estimator):
+    """Not from the best weights, which predict: on noise these are much earlier."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 8)), rng.integers(0, 2, 200)
     params = {"early_stopping": True, "patience": 100, "learning_rate": 0.05}
@@ -665,8 +667,8 @@ def test_early_stopping_goes_on_from_the_last_weights(change, make_estimator):
     assert state_of(in_parts) == state_of(at_once)
 
 
-def test_looking_at_the_optimizer_changes_no_training(make_estimator, task_data):
-    """Nor does a parameter that was set after `fit`: the net goes on as it was made."""
+def test_accessing_the_optimizer_does_not_change_the_training(make_estimator, task_data):
+    """Nor do parameters set after `fit`: the net keeps its own."""
     X, y = task_data("MLPClassifier")
     nets = [make_estimator("MLPClassifier").fit(X, y) for _ in range(2)]
 
@@ -685,8 +687,8 @@ def test_looking_at_the_optimizer_changes_no_training(make_estimator, task_data)
 
 
 @pytest.mark.parametrize("cls", [NetClassifier, NetRegressor])
-def test_the_history_is_that_of_skorch(cls, make_estimator, task_data):
-    """Rows have the keys that the documentation promises."""
+def test_the_history_equals_skorchs(cls, make_estimator, task_data):
+    """Rows have the documented keys."""
     X, y = task_data(cls.__name__)
 
     net = make_estimator(cls.__name__, early_stopping=True).fit(X, y)
@@ -701,7 +703,7 @@ def test_the_history_is_that_of_skorch(cls, make_estimator, task_data):
 @pytest.mark.parametrize("scoring", ["accuracy", "roc_auc"])
 @pytest.mark.parametrize("class_weight", [None, {"no": 1, "yes": 3}])
 def test_scoring_callbacks_agree_with_scikit_learn(scoring, use_caching, class_weight):
-    """skorch's EpochScoring gives what the scorer gives on the validation rows."""
+    """skorch's EpochScoring equals the scorer on the validation rows."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(120, 5)).astype(np.float32)
     y = np.where(X[:, 0] + rng.normal(size=120) > 0, "yes", "no")

@@ -1,4 +1,4 @@
-"""A user's own module: its arguments, its outputs, and what is refused."""
+"""A user's own module: arguments, outputs, and errors."""
 
 import functools
 import pickle
@@ -21,7 +21,7 @@ Y = X[:, 0] - X[:, 3]
 
 
 class Net(nn.Module):
-    """A module that asks for what it may ask for, and remembers it."""
+    """A module with all arguments from the data, which it records."""
 
     def __init__(self, n_features, n_outputs, input_shape, width=5, activation=torch.relu):
         super().__init__()
@@ -35,7 +35,7 @@ class Net(nn.Module):
 
 
 class Folded(nn.Module):
-    """A module for rows of several dimensions, which have no number of features."""
+    """A module for rows of several dimensions, without a number of features."""
 
     def __init__(self, input_shape, n_outputs, n_features=None):
         super().__init__()
@@ -47,7 +47,7 @@ class Folded(nn.Module):
 
 
 class WrongOutputs(nn.Module):
-    """A module whose outputs are spoilt by a function."""
+    """A module with invalid outputs, made by a function."""
 
     def __init__(self, n_features, n_outputs, spoil):
         super().__init__()
@@ -59,7 +59,7 @@ class WrongOutputs(nn.Module):
 
 
 class Lazy(nn.Module):
-    """A module that does not want to know its sizes, with state of its own."""
+    """A lazy module with additional state."""
 
     def __init__(self, n_outputs):
         super().__init__()
@@ -84,8 +84,8 @@ def test_arguments_are_filled_in_from_the_data():
     assert _small(NetRegressor).fit(X, Y).net_.module_.given == (8, 1, (8,))
 
 
-def test_given_arguments_win_over_the_data():
-    """What the user names is not filled in."""
+def test_explicit_arguments_take_precedence_over_the_data():
+    """Arguments set by the user are not replaced."""
 
     class Wide(Net):
         def forward(self, x):
@@ -98,7 +98,7 @@ def test_given_arguments_win_over_the_data():
     assert partial.net_.module_.given == (8, 2, (2, 4))
 
 
-def test_folded_rows_have_a_shape_but_no_number_of_features():
+def test_multidimensional_rows_have_a_shape_but_no_number_of_features():
     """For more than two dimensions only input_shape is filled in."""
     folded = X.reshape(60, 2, 2, 2)
     by_data = _small(module=Folded).fit(folded, LABELS)
@@ -120,15 +120,15 @@ def test_folded_rows_have_a_shape_but_no_number_of_features():
     ],
     ids=["partial", "function", "instance", "lazy class", "instance in evaluation mode"],
 )
-def test_anything_that_makes_a_module_is_a_module(module):
-    """Classes, functions, partial calls and instances are trained alike."""
+def test_any_callable_that_returns_a_module_is_accepted(module):
+    """Classes, functions, partial calls and instances give the same training."""
     net = _small(module=module, max_epochs=20, learning_rate=0.03).fit(X, LABELS)
 
     assert net.score(X, LABELS) > 0.85
 
 
 def test_an_instance_is_copied_and_never_changed():
-    """Training and cloning leave the given module as it was."""
+    """Training and cloning do not change the given module."""
     module = nn.Sequential(nn.Linear(8, 2), nn.BatchNorm1d(2))
     before = {name: value.clone() for name, value in module.state_dict().items()}
     net = _small(module=module)
@@ -138,14 +138,14 @@ def test_an_instance_is_copied_and_never_changed():
 
     assert net.net_.module_ is not module
     assert all(torch.equal(before[n], v) for n, v in module.state_dict().items())
-    # A second fit starts from the given weights again.
+    # A second fit starts from the same initial weights.
     first = net.predict_proba(X)
     np.testing.assert_array_equal(net.fit(X, LABELS).predict_proba(X), first)
 
 
 @pytest.mark.parametrize("kind", ["class", "instance", "lazy"])
 def test_statistics_of_a_module_start_from_the_data_only(kind):
-    """What is run to find sizes leaves no trace in batch normalisation or generators."""
+    """Calls that determine sizes do not affect batch normalisation or generators."""
 
     class Normal(nn.Module):
         def __init__(self, n_outputs=2):
@@ -167,15 +167,15 @@ def test_statistics_of_a_module_start_from_the_data_only(kind):
 
 @pytest.mark.parametrize("module", [Net, Net(8, 2, (8,)).double()])
 def test_a_module_of_float64_is_trained_in_float64(module):
-    """dtype reaches every parameter; an instance is tried with rows of its own dtype."""
+    """dtype applies to all parameters; an instance is checked in its own dtype."""
     net = _small(module=module, dtype="float64").fit(X, LABELS)
 
     assert {p.dtype for p in net.net_.module_.parameters()} == {torch.float64}
     assert net.predict_proba(X).dtype == np.float64
 
 
-def test_frozen_parameters_stay():
-    """Parameters that need no gradient are not trained."""
+def test_frozen_parameters_are_not_trained():
+    """Parameters without requires_grad are not trained."""
     module = Net(8, 2, (8,))
     module.hidden.requires_grad_(False)
     before = module.hidden.weight.clone()
@@ -187,7 +187,7 @@ def test_frozen_parameters_stay():
 
 
 def test_module_parameters_are_parameters_of_the_estimator():
-    """They are cloned, got, set and searched like any other."""
+    """They can be cloned, read, set and searched like others."""
     net = _small(module__width=7, module__activation=torch.tanh)
     search = GridSearchCV(net, {"module__width": [1, 3]}, cv=2).fit(X, LABELS)
 
@@ -224,8 +224,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("params", "words"), REFUSED.values(), ids=REFUSED)
-def test_modules_that_do_not_fit_are_refused(params, words):
-    """The message says what the module must take or return, and what it did."""
+def test_incompatible_modules_are_refused(params, words):
+    """The message has the required and the actual arguments or outputs."""
     net = _small(**params)
 
     with pytest.raises(ValueError, match="module") as raised:
@@ -236,7 +236,7 @@ def test_modules_that_do_not_fit_are_refused(params, words):
 
 
 class Lengths(nn.Module):
-    """Reads lengths of sequences from zeros, and takes none of length 0."""
+    """Reads lengths of sequences from zeros, and refuses length 0."""
 
     def __init__(self, n_outputs):
         super().__init__()
@@ -253,7 +253,7 @@ class Lengths(nn.Module):
 
 @pytest.mark.filterwarnings("ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning")
 def test_zeros_may_be_padding():
-    """A module is tried on other rows where it refuses those of zeros."""
+    """A module that refuses rows of zeros is checked with other rows."""
     sequences = X.reshape(60, 4, 2).copy()
     sequences[::2, 2:] = 0
 
@@ -263,7 +263,7 @@ def test_zeros_may_be_padding():
 
 
 def test_a_module_that_works_in_place_does_not_change_the_users_rows(iris):
-    """ReLU(inplace=True) first in a module leaves X as it was, in fit and predict."""
+    """ReLU(inplace=True) as the first layer leaves X unchanged, in fit and predict."""
     X = iris.X - iris.X.mean(axis=0)
     X = X.astype(np.float32)
     before = X.copy()
@@ -280,7 +280,7 @@ DICT = {"numbers": X, "codes": CODES, "flag": X[:, 0] > 0}
 
 
 class Several(nn.Module):
-    """A module of three inputs."""
+    """A module with three inputs."""
 
     def __init__(self, n_outputs, width=4):
         super().__init__()
@@ -299,7 +299,7 @@ class Several(nn.Module):
 
 
 class Columns(Several):
-    """The same module, which splits the columns of one array by itself."""
+    """The same module, but it splits the columns of one array."""
 
     def forward(self, x):
         return super().forward(x[:, :8], x[:, 8:10].long(), x[:, 10] > 0)
@@ -307,7 +307,7 @@ class Columns(Several):
 
 @pytest.mark.parametrize("task", ["Classifier", "Regressor"])
 def test_a_dict_of_arrays_is_several_inputs(task, tmp_path):
-    """Predictions are those of a module that splits columns; saved, too."""
+    """Predictions equal those of a module that splits columns; saved, too."""
     cls, y = getattr(sk_tune, f"Net{task}"), LABELS if task == "Classifier" else Y
     table = np.column_stack([X, CODES, DICT["flag"]])
     expected = _small(cls, Columns, lr_schedule="constant").fit(table, y).predict(table)
@@ -325,7 +325,7 @@ def test_a_dict_of_arrays_is_several_inputs(task, tmp_path):
 
 @pytest.mark.parametrize("kind", [dict, SliceDict])
 def test_dicts_of_arrays_are_searched_in_fleets(kind):
-    """Scores are those of scikit-learn's search, inside of a block and without."""
+    """Scores equal those of scikit-learn's search, inside and outside a block."""
     net = _small(module=Several, dtype="float64", max_epochs=3)
     grid = {"module__width": [2, 4], "learning_rate": [1e-3, 1e-2]}
     expected = GridSearchCV(net, grid, cv=3, scoring="neg_log_loss")
@@ -365,8 +365,8 @@ def test_other_inputs_than_in_fit_are_refused(values, words):
         net.predict(values)
 
 
-def test_integers_are_passed_to_modules_that_take_nothing_else():
-    """An embedding gets int64; a module that takes floats gets these."""
+def test_modules_that_require_integers_get_integers():
+    """An embedding gets int64; a module that takes floats gets floats."""
 
     class Vectors(nn.Sequential):
         def __init__(self, n_outputs):

@@ -1,4 +1,4 @@
-"""What users may hand to an estimator, and what is refused with which words."""
+"""Accepted forms of data and parameters, and messages about invalid ones."""
 
 from datetime import datetime
 
@@ -14,7 +14,7 @@ import sk_tune
 from sk_tune.estimators import LastSeen
 
 _RNG = np.random.default_rng(0)
-# Eighths between -2 and 2, which float16 and bfloat16 hold without rounding.
+# Eighths between -2 and 2, which float16 and bfloat16 represent exactly.
 X = (_RNG.integers(-16, 17, size=(60, 8)) / 8).astype(np.float32)
 X_INT = _RNG.integers(0, 100, size=(60, 8))
 X_BOOL = _RNG.integers(0, 2, size=(60, 8)).astype(bool)
@@ -22,7 +22,7 @@ COLUMNS = [f"c{i}" for i in range(8)]
 
 
 class ArrayLike:
-    """An object that numpy can turn into an array."""
+    """An object that numpy can convert to an array."""
 
     def __init__(self, values):
         self.values = values
@@ -101,7 +101,7 @@ FORMS = [
 @pytest.mark.parametrize("name", ["MLPClassifier", "RNNRegressor"])
 @pytest.mark.parametrize(("values", "form"), FORMS)
 def test_every_form_of_x(values, form, name, make_estimator, task_data, outputs, tmp_path):
-    """Any container and number type is trained on and predicted as one plain copy is."""
+    """Any container and number type gives the results of a plain copy."""
     y = task_data(name).y
     given = form(values, tmp_path)
     plain = np.ascontiguousarray(values, dtype=np.float32)
@@ -112,8 +112,8 @@ def test_every_form_of_x(values, form, name, make_estimator, task_data, outputs,
     np.testing.assert_array_equal(outputs(by_form, given), outputs(by_copy, plain))
 
 
-def test_float64_data_of_a_float64_network_keep_their_digits(make_estimator, task_data):
-    """With dtype="float64" X is never rounded to float32 on its way."""
+def test_float64_data_of_a_float64_network_keep_their_precision(make_estimator, task_data):
+    """With dtype="float64" X is never rounded to float32."""
     y = task_data("MLPRegressor").y
     net = make_estimator("MLPRegressor", dtype="float64").fit(X, y)
     shift = np.full_like(X, 1e-12, dtype=np.float64)
@@ -188,7 +188,7 @@ BAD_X = {
 @pytest.mark.parametrize(("make_X", "words"), BAD_X.values(), ids=BAD_X)
 @pytest.mark.parametrize("name", ["MLPClassifier", "CNNRegressor"])
 def test_unusable_x_is_refused_in_fit(name, make_X, words, make_estimator, task_data):
-    """The message names the column or the fault, and nothing is fitted."""
+    """The message names the column or the error, and the estimator is not fitted."""
     net = make_estimator(name)
 
     with pytest.raises((ValueError, TypeError)) as raised:
@@ -203,7 +203,7 @@ def test_unusable_x_is_refused_in_fit(name, make_X, words, make_estimator, task_
     [pytest.param(*BAD_X[k], id=k) for k in BAD_X if k not in {"other length", "no rows"}],
 )
 def test_unusable_x_is_refused_in_predict(make_X, words, make_estimator, task_data):
-    """Predicting refuses what fitting refuses."""
+    """Predicting and fitting refuse the same data."""
     given = make_X()
     names = getattr(given, "columns", None)
     seen = X if names is None else pd.DataFrame(X, columns=names)
@@ -220,8 +220,8 @@ def test_unusable_x_is_refused_in_predict(make_X, words, make_estimator, task_da
     ("value", "message"),
     [(np.nan, "NaN.*3 .1."), (np.inf, "infinity"), ("red", "Column 3 holds text.*'red'")],
 )
-def test_columns_may_have_numbers_for_names(value, message, make_estimator, task_data):
-    """As a frame made of an array has them; a message names them."""
+def test_columns_may_have_numeric_names(value, message, make_estimator, task_data):
+    """As in a frame made from an array; messages name them."""
     y = task_data("MLPRegressor").y
     frame = pd.DataFrame(X).astype(object if value == "red" else np.float64)
     frame.iloc[5, 3] = value
@@ -235,7 +235,7 @@ def test_columns_may_have_numbers_for_names(value, message, make_estimator, task
 
 @pytest.mark.parametrize("task", ["Classifier", "Regressor"])
 def test_images_are_refused_by_a_perceptron(task, make_estimator, task_data):
-    """Three dimensions are no table; the error says what takes them."""
+    """The message names the networks that take three dimensions."""
     with pytest.raises(ValueError, match=f"dim 3, (.|\n)*CNN{task} takes images"):
         make_estimator(f"MLP{task}").fit(X.reshape(60, 2, 4), task_data(f"MLP{task}").y)
 
@@ -299,10 +299,10 @@ _HOMES = {
     ],
 )
 def test_parameters_out_of_range_are_refused(parameter, value, make_estimator, task_data):
-    """In scikit-learn's sentence: which parameter of which class, and what was given."""
+    """In scikit-learn's wording: parameter, class and value."""
     name = _HOMES.get(parameter, "MLPClassifier")
     data = task_data(name)
-    # Neither the constructor nor set_params nor clone checks anything.
+    # Neither the constructor nor set_params nor clone checks values.
     net = make_estimator(name, **{parameter: value})
 
     with pytest.raises((ValueError, TypeError)) as raised:
@@ -315,7 +315,7 @@ def test_parameters_out_of_range_are_refused(parameter, value, make_estimator, t
 
 
 def test_parameters_are_checked_in_partial_fit_too(name, make_estimator, task_data):
-    """A parameter that is spoilt between two calls is refused by the second."""
+    """A parameter that is invalidated between two calls is refused by the second."""
     data = task_data(name)
     net = make_estimator(name).partial_fit(data.X, data.y)
 
@@ -335,8 +335,8 @@ def test_epochs_of_partial_fit_are_checked(n_epochs, make_estimator, task_data):
     assert net.n_epochs_ == 1
 
 
-def test_an_activation_that_a_plain_cell_has_not_is_refused(make_estimator, task_data):
-    """A plain recurrent cell has relu and tanh only, and the message says so."""
+def test_an_activation_unsupported_by_a_plain_cell_is_refused(make_estimator, task_data):
+    """A plain recurrent cell supports relu and tanh only, and the message says so."""
     data = task_data("RNNRegressor")
     net = make_estimator("RNNRegressor", cell="rnn", activation="gelu")
 
@@ -397,8 +397,8 @@ NUMPY_SCALARS = {
 
 
 @pytest.mark.parametrize(("name", "params"), NUMPY_SCALARS.items(), ids=NUMPY_SCALARS)
-def test_scalars_of_numpy_are_numbers(name, params, make_estimator, task_data, outputs):
-    """Values drawn by a search, which are numpy's, train as Python's do."""
+def test_numpy_scalars_are_numbers(name, params, make_estimator, task_data, outputs):
+    """Values drawn by a search, which are numpy's, train like Python's."""
     X, y = task_data(name)
     plain = {k: v.tolist() for k, v in params.items()}
 
@@ -408,8 +408,8 @@ def test_scalars_of_numpy_are_numbers(name, params, make_estimator, task_data, o
     np.testing.assert_array_equal(outputs(by_numpy, X), outputs(by_python, X))
 
 
-def test_a_device_that_is_not_there_is_refused_with_others(make_estimator, task_data):
-    """In plain words."""
+def test_an_unavailable_device_is_refused(make_estimator, task_data):
+    """The message has the remedy."""
     net = make_estimator("MLPRegressor", device="cuda:99")
 
     with pytest.raises(ValueError, match=r"'cuda:99' instead\. Use 'auto' or 'cpu'\."):
@@ -417,13 +417,13 @@ def test_a_device_that_is_not_there_is_refused_with_others(make_estimator, task_
 
 
 @pytest.mark.parametrize("has_cuda", [True, False])
-def test_cuda_is_taken_where_there_is_one(has_cuda, make_estimator, task_data, monkeypatch):
-    """auto is cuda if there is one, else the CPU."""
+def test_auto_is_cuda_if_available(has_cuda, make_estimator, task_data, monkeypatch):
+    """The device is CUDA if available, else the CPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
     net = make_estimator("MLPRegressor", device="auto", max_epochs=1)
 
     if has_cuda and not torch.cuda.device_count():
-        # Torch itself then says that it was built without, or that there is none.
+        # Torch then reports that it lacks CUDA, or that there is no GPU.
         with pytest.raises((RuntimeError, AssertionError), match=r"CUDA|NVIDIA"):
             net.fit(*task_data("MLPRegressor"))
         return
@@ -443,8 +443,8 @@ def test_cuda_is_taken_where_there_is_one(has_cuda, make_estimator, task_data, m
     ],
     ids=["itself", "clone", "other", "changed", "added", "other kind"],
 )
-def test_the_last_estimator_is_known_again_until_it_changes(change, is_like):
-    """Its clones are like it; parameters that are added count, too."""
+def test_the_last_estimator_is_recognised_until_it_changes(change, is_like):
+    """Its clones are recognised; added parameters count, too."""
     first = sk_tune.NetClassifier(torch.nn.Linear, module__out_features=2)
     last = LastSeen()
 

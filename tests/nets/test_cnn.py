@@ -20,7 +20,7 @@ PLAIN = {
 
 
 def test_block_is_convolution_activation_pooling():
-    """An image goes through torch's own functions in that order."""
+    """The block equals torch's functions in this order."""
     net = CNN((1, 6, 6), 2, **{**PLAIN, "n_layers": 1})
     x = torch.randn(3, 1, 6, 6, generator=torch.Generator().manual_seed(0))
     conv = net.blocks[0].conv
@@ -31,7 +31,7 @@ def test_block_is_convolution_activation_pooling():
 
 
 def test_residual_block_adds_its_input_through_a_1x1_convolution():
-    """One channel becomes four, so the shortcut is projected."""
+    """One channel becomes four, so the shortcut is a projection."""
     net = CNN((1, 6), 2, **{**PLAIN, "n_layers": 1, "residual": True, "pooling": None})
     x = torch.randn(3, 1, 6, generator=torch.Generator().manual_seed(0))
     block = net.blocks[0]
@@ -46,8 +46,10 @@ def test_residual_block_adds_its_input_through_a_1x1_convolution():
     ("normalization", "n_channels", "has_bias"),
     [(None, 1, True), ("batch", 3, False), ("layer", 3, True), ("layer", 1, False)],
 )
-def test_no_bias_stands_before_what_takes_it_away(normalization, n_channels, has_bias):
-    """Its derivative is rounding, of which Adam makes whole steps."""
+def test_there_is_no_bias_before_normalisation_that_cancels_it(
+    normalization, n_channels, has_bias
+):
+    """Its derivative would be rounding noise, which Adam scales up to full steps."""
     options = {"normalization": normalization, "n_channels": n_channels}
     net = CNN((1, 6, 6), 2, **{**PLAIN, **options})
 

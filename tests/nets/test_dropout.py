@@ -31,22 +31,22 @@ def _dropped(layer, shape=SHAPE):
 
 @pytest.mark.parametrize("p", [0.05, 0.3, 0.5, 0.9])
 def test_share_of_dropped_elements_is_p(p):
-    """Over 20 steps the share lies within five standard errors of p."""
+    """Over 20 steps the share is within five standard errors of p."""
     shares = [_dropped(_layer(p, step=step)).mean() for step in range(20)]
 
     error = (p * (1 - p) / (20 * N)) ** 0.5
     assert torch.stack(shares).mean().item() == pytest.approx(p, abs=5 * error)
 
 
-def test_kept_elements_are_scaled_so_that_the_mean_stays():
-    """What is kept is divided by 1 - p, exactly."""
+def test_retained_elements_are_scaled_to_preserve_the_mean():
+    """Retained elements are divided by 1 - p, exactly."""
     x = torch.ones(SHAPE, dtype=torch.float64)
 
     assert set(_layer(0.5)(x).unique().tolist()) == {0.0, 2.0}
 
 
-def test_evaluation_and_p_0_leave_the_input_alone():
-    """The very tensor comes back."""
+def test_evaluation_and_p_0_return_the_input():
+    """The same tensor object is returned."""
     x = torch.ones(SHAPE)
 
     assert _layer().eval()(x) is x
@@ -63,14 +63,14 @@ def test_evaluation_and_p_0_leave_the_input_alone():
     ],
 )
 def test_masks_of_other_steps_and_seeds_are_independent(a, b):
-    """Their correlation over 8192 elements is that of chance."""
+    """Their correlation over 8192 elements is within chance."""
     masks = torch.stack([_dropped(a).flatten(), _dropped(b).flatten()])
 
     assert abs(torch.corrcoef(masks)[0, 1]) < 5 / N**0.5
 
 
 def test_layers_of_one_network_have_independent_masks():
-    """Two layers with one seed and step drop other elements."""
+    """Two layers with the same seed and step drop different elements."""
     net = nn.Sequential(SeededDropout(0.3), SeededDropout(0.3)).train()
     set_dropout_step(seed_dropout(net, 0), 3)
 
@@ -89,15 +89,15 @@ def test_neighbours_are_independent(lag):
     assert abs(together) < 5 / (50 * N) ** 0.5
 
 
-def test_mask_of_a_row_does_not_depend_on_the_rows_behind_it():
-    """A shorter batch has the first rows of the longer one's mask."""
+def test_mask_of_a_row_does_not_depend_on_later_rows():
+    """A shorter batch has the first rows of the longer batch's mask."""
     layer = _layer()
 
     assert torch.equal(_dropped(layer)[:10], _dropped(layer, (10, SHAPE[1])))
 
 
 def test_mask_is_the_same_after_pickle_and_copy():
-    """A network that moves elsewhere drops the same elements, and carries no cache."""
+    """A pickled or copied network drops the same elements, and carries no cache."""
     layer = _layer(seed=4, step=9)
     expected = _dropped(layer)
 
@@ -114,7 +114,7 @@ def test_mask_is_the_same_after_pickle_and_copy():
     n=st.integers(1, 10_000),
 )
 def test_masks_are_those_of_the_formula(seed, step, p, n_layers, n):
-    """Each layer's, of any size: multiply-shift of hashed positions, as ADR 3 says."""
+    """Masks of any layer and size: multiply-shift of hashed positions, as in ADR 3."""
     net = nn.Sequential(*(SeededDropout(p) for _ in range(n_layers))).train()
     set_dropout_step(seed_dropout(net, seed), step)
 

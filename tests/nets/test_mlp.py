@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons, and members that share a matrix against their formula."""
+"""Multi-layer perceptrons, and members with shared matrices against their formula."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def test_layers_are_applied_in_order():
 
 
 def test_residual_layers_add_their_input_where_sizes_match():
-    """Of layers 4-5-5, the second adds its input and the first cannot."""
+    """In layers 4-5-5, the second adds its input and the first cannot."""
     net = MLP(4, 3, hidden_layer_sizes=(5, 5), **{**PLAIN, "residual": True})
     x = _rows(4)
     first, second = net.hidden
@@ -39,7 +39,7 @@ def test_residual_layers_add_their_input_where_sizes_match():
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
 def test_normalisation_comes_before_the_activation(normalization):
-    """What the activation sees has mean 0, over rows or over units."""
+    """Inputs of the activation have mean 0, over rows or over units."""
     net = MLP(4, 3, hidden_layer_sizes=(6,), **{**PLAIN, "normalization": normalization})
     layer = net.hidden[0]
 
@@ -58,7 +58,7 @@ CLOSED_FORMS = {
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
-def test_scikit_learns_names_mean_what_they_mean_there(name):
+def test_activations_named_as_in_scikit_learn_are_the_same(name):
     """identity, logistic, tanh and relu are scikit-learn's functions."""
     x = torch.linspace(-3, 3, 13, dtype=torch.float64)
 
@@ -76,7 +76,7 @@ def _net(seed=0, **options):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = MLP(3, 2, **{**PLAIN, "hidden_layer_sizes": (5, 5), "members": M, **options})
-    # So that members differ in every layer.
+    # Random scales, so that members differ in every layer.
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -102,8 +102,8 @@ def _member(net, index):
     return plain
 
 
-def test_each_member_is_a_network_of_its_own_scales():
-    """y = s * (W (r * x)) + b in every layer, and a last layer of its own."""
+def test_each_member_is_a_network_with_its_own_scales():
+    """y = s * (W (r * x)) + b in every layer, and its own last layer."""
     net, x = _net(), _numbers(B, 3)
 
     outputs = net.train()(x)
@@ -122,7 +122,7 @@ def test_each_member_is_a_network_of_its_own_scales():
     ],
 )
 def test_the_prediction_is_the_mean_of_the_members_predictions(link, predict):
-    """Of probabilities, of each label's probability, or of the outputs themselves."""
+    """Mean of probabilities, of each label's probability, or of outputs."""
     net, x = _net(link=link), 5 * _numbers(B, 3)
 
     members, together = net.train()(x), net.eval()(x)
@@ -133,8 +133,8 @@ def test_the_prediction_is_the_mean_of_the_members_predictions(link, predict):
 
 
 @pytest.mark.parametrize("link", ["softmax", "sigmoid"])
-def test_certain_members_leave_the_mean_finite(link):
-    """Outputs of +-1000 give log-probabilities and not infinities."""
+def test_confident_members_keep_the_mean_finite(link):
+    """Outputs of +-1000 give finite log-probabilities."""
     outputs = torch.tensor([[1000.0, -1000.0], [1000.0, -1000.0]])
 
     mean = mean_of_members(outputs, link, dim=0)
@@ -145,8 +145,8 @@ def test_certain_members_leave_the_mean_finite(link):
 
 
 @pytest.mark.parametrize("link", ["softmax", "sigmoid", "identity"])
-def test_equal_members_are_one(link):
-    """The mean of equal predictions is each of them."""
+def test_equal_members_predict_as_one_network(link):
+    """The mean of equal predictions equals each of them."""
     outputs = _numbers(B, 2)
 
     mean = mean_of_members(outputs.unsqueeze(1).expand(-1, M, -1), link, dim=1)
@@ -156,8 +156,8 @@ def test_equal_members_are_one(link):
     torch.testing.assert_close(mean, outputs)
 
 
-def test_a_mean_loss_over_members_rows_is_the_mean_of_their_losses():
-    """The loss of the mean prediction would let members lean on each other."""
+def test_the_loss_over_members_rows_is_the_mean_of_their_losses():
+    """Unlike the loss of the mean prediction, it does not couple members."""
     outputs, y = _numbers(B, M, 2), torch.arange(B) % 2
     weight = torch.arange(1.0, B + 1).double()
 
@@ -170,8 +170,8 @@ def test_a_mean_loss_over_members_rows_is_the_mean_of_their_losses():
 
 
 @pytest.mark.parametrize("chunks", [(1, 1, 1, 1), (2, 2)])
-def test_members_differ_at_the_start_by_the_scales_of_their_inputs(chunks):
-    """Signs of numbers; of vectors one number for each column.  Other scales are 1."""
+def test_members_initially_differ_by_input_scales(chunks):
+    """Random signs of numbers, one factor per column of vectors.  Other scales are 1."""
     layer, later = SharedLinear(4, 3, 50, chunks), SharedLinear(4, 3, 50)
     scales = layer.input_scale.detach().view(50, 4)
 
@@ -187,8 +187,8 @@ def test_members_differ_at_the_start_by_the_scales_of_their_inputs(chunks):
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
-def test_normalisation_treats_members_alike(normalization):
-    """Batch statistics are over the rows of all members, those of a layer over units."""
+def test_normalisation_treats_members_equally(normalization):
+    """Batch statistics cover the rows of all members; layer statistics cover units."""
     net, x = _net(normalization=normalization), _numbers(B, 3)
     layer = net.hidden[0].train()
     h = layer.linear(x.expand(M, -1, -1))

@@ -1,4 +1,4 @@
-"""Copies of modules, and keys of what a module holds beside its weights."""
+"""Copies of modules, and keys of a module's state outside its weights."""
 
 import copy
 import threading
@@ -20,7 +20,7 @@ from sk_tune.nets import (
 
 
 class Holder(nn.Module):
-    """A module that holds something."""
+    """A module with an attribute."""
 
     def __init__(self, own=None):
         super().__init__()
@@ -29,7 +29,7 @@ class Holder(nn.Module):
 
 
 class Renewing(nn.Module):
-    """Writes to a buffer in place and replaces another one."""
+    """Writes to a buffer in place and replaces another buffer."""
 
     def __init__(self):
         super().__init__()
@@ -42,8 +42,8 @@ class Renewing(nn.Module):
         return x
 
 
-def test_tensors_that_a_forward_pass_changes_are_put_back():
-    """The same objects hold the same values."""
+def test_tensors_changed_by_a_forward_pass_are_restored():
+    """The same tensor objects have their previous values again."""
     module = nn.Sequential(Renewing(), nn.BatchNorm1d(2))
     before = {n: (t, t.clone()) for n, t in module.state_dict(keep_vars=True).items()}
 
@@ -58,7 +58,7 @@ def test_tensors_that_a_forward_pass_changes_are_put_back():
 
 
 class Slotted:
-    """An object without a dictionary."""
+    """An object without a ``__dict__``."""
 
     __slots__ = ("value",)
 
@@ -103,8 +103,8 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_changes_of_all_that_a_module_holds_are_seen(name):
-    """Containers, objects, iterators, functions and generators, all the way down."""
+def test_changes_of_a_modules_contents_are_detected(name):
+    """Nested containers, objects, iterators, functions and generators."""
     make, change = CHANGES[name]
     module = Holder(make())
     before = loose_state(module)
@@ -115,8 +115,8 @@ def test_changes_of_all_that_a_module_holds_are_seen(name):
     assert loose_state(module) != before
 
 
-def test_weights_are_no_part_of_it():
-    """They are told by the ``state_dict``, also where something else holds them."""
+def test_weights_are_not_part_of_the_key():
+    """They belong to the ``state_dict``, even if another attribute refers to them."""
     module = Holder()
     module.own = [module.layer.weight, module]
     before, values = loose_state(module), tensor_values(module)
@@ -128,15 +128,15 @@ def test_weights_are_no_part_of_it():
 
 
 @pytest.mark.parametrize("own", [threading.Lock(), [object()], lambda: 1])
-def test_what_cannot_be_read_counts_as_itself(own):
-    """A lock tells nothing, and never changes."""
+def test_unreadable_objects_count_by_identity(own):
+    """A lock counts by identity."""
     module = Holder(own)
 
     assert loose_state(module) == loose_state(module)
 
 
-def test_what_holds_itself_and_what_is_huge_is_read_in_part():
-    """A cycle ends, and so do a list of many objects and one of a thousand lists."""
+def test_cycles_and_huge_objects_are_read_in_part():
+    """Reading ends for a cycle, a list of many objects, and a thousand nested lists."""
     round_about = [Slotted()]
     round_about[0].value = round_about
     huge = [[i] for i in range(20_000)]
@@ -149,8 +149,8 @@ def test_what_holds_itself_and_what_is_huge_is_read_in_part():
     assert loose_state(Holder(deep)) == loose_state(Holder(deep))
 
 
-def test_a_copy_has_the_state_of_one_and_the_parameters_of_the_other():
-    """An optimizer of the other goes on; what was trained is not touched."""
+def test_a_copy_has_the_trained_state_and_the_fresh_parameters():
+    """An optimizer of the fresh module stays valid; the trained module is not changed."""
     trained, fresh = Holder({"n": [3]}), Holder({"n": [0]})
     weight = fresh.layer.weight
 

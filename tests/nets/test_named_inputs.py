@@ -24,7 +24,7 @@ ARRAYS = {
 
 
 class Sum(nn.Module):
-    """A layer for each input, and its outputs summed up."""
+    """A layer for each input, with outputs summed."""
 
     def __init__(self):
         super().__init__()
@@ -36,7 +36,7 @@ class Sum(nn.Module):
         return self.linear(x.flatten(1)) + vectors * flags.sum(1, keepdim=True)
 
 
-def test_packed_inputs_come_back():
+def test_packed_inputs_are_restored():
     """Values, shapes and types are those of the arrays; integers are exact."""
     parts = split_inputs(torch.from_numpy(pack_inputs(ARRAYS, INPUTS, "float32")), INPUTS)
 
@@ -46,7 +46,7 @@ def test_packed_inputs_come_back():
 
 
 def test_integers_that_would_be_rounded_are_refused():
-    """float32 holds integers up to 2**24; the message names the larger one."""
+    """float32 holds integers up to 2**24; the message names the larger integer."""
     arrays = {**ARRAYS, "codes": ARRAYS["codes"] + 1}
 
     assert pack_inputs(arrays, INPUTS, "float64")[2, 6] == 2**24 + 1
@@ -60,7 +60,7 @@ def test_integers_that_would_be_rounded_are_refused():
     ids=["itself", "deepcopy", "pickle"],
 )
 def test_a_reader_is_the_module_on_one_tensor(copied):
-    """Outputs and names of weights are the module's, which stays as it is."""
+    """Outputs and names of weights are the module's; the module is not changed."""
     module = Sum()
     x = torch.from_numpy(pack_inputs(ARRAYS, INPUTS, "float32"))
     inputs = {name: torch.from_numpy(values) for name, values in ARRAYS.items()}
@@ -75,7 +75,7 @@ def test_a_reader_is_the_module_on_one_tensor(copied):
 
 
 def test_an_input_without_a_name_is_positional():
-    """A module of integers gets its only input in their type."""
+    """A module of integers gets its only input as integers."""
     module = nn.Embedding(5, 2)
     reader = reading_one_tensor(module, [NamedInput("", (3,), "int64")])
 

@@ -41,8 +41,8 @@ def _net(end, **params):
 
 
 @pytest.mark.parametrize("end", ["softmax", "predicted", "log"])
-def test_modules_of_probabilities_train_as_those_of_scores(end):
-    """Softmax at the end of a module, always or in prediction only, changes nothing."""
+def test_modules_of_probabilities_train_like_modules_of_scores(end):
+    """A final softmax, always or only in evaluation mode, changes no result."""
     expected = _net("none").fit(X, Y)
     found = _net(end).fit(X, Y)
 
@@ -53,7 +53,7 @@ def test_modules_of_probabilities_train_as_those_of_scores(end):
 
 
 @pytest.mark.parametrize("end", ["softmax", "predicted"])
-def test_their_predictions_are_what_the_module_returns(end):
+def test_their_predictions_are_the_modules_outputs(end):
     """As in skorch, probabilities are not normalised again."""
     net = _net(end).fit(X, Y)
     module = net.net_.module_.module.eval()
@@ -63,8 +63,8 @@ def test_their_predictions_are_what_the_module_returns(end):
     assert_allclose(net.predict_proba(X), expected, atol=1e-12)
 
 
-def test_loss_is_that_of_skorch():
-    """skorch takes the logarithm of what a module returns, for its loss NLLLoss."""
+def test_loss_equals_skorchs():
+    """skorch's loss NLLLoss takes the logarithm of the module's outputs."""
     net = _net("softmax", optimizer="sgd", lr_schedule="constant", weight_decay=0.0)
     net.set_params(learning_rate=0.1, batch_size=-1, momentum=0.0, dtype="float32")
     start = _Net(64, 10, "softmax")
@@ -82,8 +82,8 @@ def test_loss_is_that_of_skorch():
     )
 
 
-def test_labels_of_their_own_are_found_by_their_sigmoid():
-    """In a multilabel problem rows do not sum to 1, and scores may lie in [0, 1]."""
+def test_independent_labels_are_recognised_by_their_sigmoid():
+    """In multilabel problems rows do not sum to 1, and scores may lie in [0, 1]."""
     labels = np.stack([Y % 2, Y > 4], axis=1).astype(int)
     expected = _net("none").fit(X, labels)
     found = _net("sigmoid").fit(X, labels)
@@ -94,7 +94,7 @@ def test_labels_of_their_own_are_found_by_their_sigmoid():
 
 @pytest.mark.parametrize("end", ["softmax", "predicted"])
 def test_they_are_the_same_in_fleets(end):
-    """A search of the engine's and a block give the scores of networks trained alone."""
+    """An engine's search and a block give the scores of networks trained alone."""
     grid = {"learning_rate": [1e-3, 1e-2]}
     net = _net(end, max_epochs=3)
     expected = GridSearchCV(net, grid, cv=2, scoring="neg_log_loss").fit(X, Y)
@@ -109,7 +109,7 @@ def test_they_are_the_same_in_fleets(end):
 
 
 class _Looking(_Net):
-    """Keeps what it looked at, and takes no rows that are padding alone."""
+    """Records its inputs, and refuses batches of padding only."""
 
     def forward(self, x):
         if not x.any():
@@ -130,7 +130,7 @@ class _Squashed(nn.Module):
 
 
 def test_scores_that_sum_to_one_by_chance_are_scores():
-    """Outputs of more than inputs of zero are looked at."""
+    """Outputs for inputs other than zero are checked, too."""
     net = NetClassifier(_Squashed, max_epochs=1, random_state=0).fit(X, Y > 4)
 
     assert isinstance(net.net_.module_, _Squashed)
@@ -151,8 +151,8 @@ class _Scripted(OneLayer):
     [(_Looking, _Net, {"module__end": "softmax"}), (_scripted, _Scripted, {})],
     ids=["keeps results and refuses padding", "torchscript takes no hooks"],
 )
-def test_to_look_at_what_a_module_returns_breaks_nothing(module, same, own):
-    """What can be trained is looked at, too."""
+def test_checking_the_outputs_of_a_module_has_no_side_effects(module, same, own):
+    """The check works for every module that can be trained."""
     nets = [NetClassifier(m, max_epochs=2, random_state=0, **own) for m in (module, same)]
 
     found, expected = (net.fit(X, Y).predict_proba(X) for net in nets)
@@ -161,7 +161,7 @@ def test_to_look_at_what_a_module_returns_breaks_nothing(module, same, own):
 
 
 def test_they_are_saved_and_loaded(tmp_path):
-    """The code of the module is given again, and its outputs are looked at again."""
+    """The module's code is passed again, and its outputs are checked again."""
     net = _net("softmax").fit(X, Y)
     net.save(tmp_path / "net")
     loaded = NetClassifier.load(tmp_path / "net", module=_Net)

@@ -1,4 +1,4 @@
-"""The recurrent network: padding that nobody sees, and torch's own layers."""
+"""The recurrent network: padding, and agreement with torch's layers."""
 
 import copy
 
@@ -34,8 +34,8 @@ def _sequences(n_rows=5):
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("normalization", [None, "layer", "batch"])
-def test_padding_is_not_seen(cell, bidirectional, normalization):
-    """Each padded sequence gives what it gives alone without its padding."""
+def test_padding_is_ignored(cell, bidirectional, normalization):
+    """A padded sequence gives the same output as the sequence alone."""
     net = _net(
         cell=cell, bidirectional=bidirectional, normalization=normalization, residual=True
     ).eval()
@@ -52,8 +52,8 @@ def test_padding_is_not_seen(cell, bidirectional, normalization):
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_one_layer_answers_from_torchs_final_states(bidirectional):
-    """The readout is a linear map of h_n, both directions side by side."""
+def test_one_layer_predicts_from_torchs_final_states(bidirectional):
+    """The readout is a linear map of h_n, with both directions concatenated."""
     net = _net(n_layers=1, bidirectional=bidirectional)
     x = _sequences()
     _, h_n = net.layers[0].recurrence(x)
@@ -62,7 +62,7 @@ def test_one_layer_answers_from_torchs_final_states(bidirectional):
 
 
 def test_residual_adds_the_input_of_layers_of_equal_size():
-    """The second layer's output is added to what it got."""
+    """The second layer's input is added to its output."""
     net = _net(residual=True)
     x = _sequences()
     h = net.layers[0].recurrence(x)[0]
@@ -104,7 +104,7 @@ def _norm_over_real_steps(net, lengths, mode):
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("lengths", [[6, 1, 3, 6, 2], [2, 2, 1, 1, 2], [6, 6, 6, 6, 5]])
 def test_batch_normalisation_of_padded_sequences_is_torchs_over_real_steps(mode, lengths):
-    """Last states and running statistics are nn.BatchNorm1d's of the steps there are."""
+    """Last states and running statistics equal nn.BatchNorm1d's over real steps."""
     net = _net(normalization="batch", n_layers=1)
 
     norm, reference, got, expected = _norm_over_real_steps(net, lengths, mode)
@@ -116,8 +116,8 @@ def test_batch_normalisation_of_padded_sequences_is_torchs_over_real_steps(mode,
 
 @pytest.mark.parametrize("normalization", [None, "layer", "batch"])
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
-def test_looking_for_padding_where_there_is_none_changes_nothing(cell, normalization):
-    """With ``padded`` set, full sequences give what they give without."""
+def test_checking_for_padding_without_padding_changes_nothing(cell, normalization):
+    """With ``padded`` set, full sequences give the same outputs."""
     nets = [_net(cell=cell, normalization=normalization).train() for _ in range(2)]
     nets[0].padded, nets[1].padded = True, False
 
@@ -128,8 +128,8 @@ def test_looking_for_padding_where_there_is_none_changes_nothing(cell, normaliza
         torch.testing.assert_close(nets[0].state_dict()[name], tensor)
 
 
-def test_padding_is_looked_for_unless_it_is_known():
-    """None looks into the batch, True does as it would, False takes NaN for a number."""
+def test_padding_is_detected_unless_declared():
+    """None checks the batch, True gives the same, False treats NaN as a number."""
     net, padded = _net().eval(), _ended(_sequences(), [6, 1, 3, 6, 2])
     expected = net(padded)
 

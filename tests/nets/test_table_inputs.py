@@ -1,4 +1,4 @@
-"""Inputs of tables: categories, and embeddings of numbers against their formulas."""
+"""Table inputs: categories, and embeddings of numbers against their formulas."""
 
 import itertools
 import math
@@ -24,8 +24,8 @@ def _embedding(n_codes=(3, 5), size=2, known=None):
     return layer
 
 
-def test_each_code_of_each_column_has_a_vector_of_its_own():
-    """The vectors of a row are looked up in the column's part of the matrix."""
+def test_each_code_of_each_column_has_its_own_vector():
+    """The vectors of a row are those of the column's part of the matrix."""
     layer = _embedding()
 
     vectors = layer(torch.tensor([[1.0, 4.0], [2.0, 1.0]]))
@@ -36,8 +36,8 @@ def test_each_code_of_each_column_has_a_vector_of_its_own():
     assert layer.n_outputs == 4
 
 
-def test_the_vector_of_unknown_codes_begins_at_0_and_others_do_not():
-    """Before it has been trained, an unknown category counts as none."""
+def test_only_the_vector_of_unknown_codes_begins_at_0():
+    """An untrained unknown category contributes nothing."""
     layer = _embedding()
 
     vectors = layer(torch.tensor([[0.0, 5.0], [1.0, 1.0]]))
@@ -47,8 +47,8 @@ def test_the_vector_of_unknown_codes_begins_at_0_and_others_do_not():
     assert vectors.abs().max() <= 2**-0.5
 
 
-def test_a_layer_without_memory_has_its_shapes():
-    """On torch's meta device, where sizes are looked at before weights are read."""
+def test_a_layer_on_the_meta_device_has_its_shapes():
+    """On torch's meta device, where sizes are checked before weights are loaded."""
     with torch.device("meta"):
         layer = CategoryEmbedding((3, 5), 2)
         layer.set_known([[1], [2]])
@@ -57,7 +57,7 @@ def test_a_layer_without_memory_has_its_shapes():
 
 
 def test_only_the_vectors_that_are_looked_up_have_a_gradient():
-    """Unknown codes train the vector of code 0, and codes that never come train none."""
+    """Unknown codes train the vector of code 0; codes that never occur train none."""
     layer = _embedding(known=[[1], [1]])
 
     layer(torch.tensor([[1.0, 4.0]])).sum().backward()
@@ -65,8 +65,8 @@ def test_only_the_vectors_that_are_looked_up_have_a_gradient():
     assert layer.weight.grad.abs().sum(dim=1).nonzero().flatten().tolist() == [1, 3]
 
 
-def test_numbers_come_first_and_stay_as_they_are():
-    """Columns are told apart by their positions, in any order."""
+def test_numbers_come_first_and_are_unchanged():
+    """Columns are identified by their positions, in any order."""
     inputs = TableInputs([0, 2], [3, 1], numbers=None, categories=_embedding())
     x = torch.tensor([[0.5, 4.0, -1.5, 2.0]])
 
@@ -114,8 +114,8 @@ def test_periodic_embeddings_follow_their_formula():
     assert got.shape[1] == layer.n_outputs == 6
 
 
-def test_piecewise_linear_embeddings_begin_as_lines():
-    """Before training bends them, they are linear in each number."""
+def test_piecewise_linear_embeddings_are_initially_linear():
+    """Before training, they are linear in each number."""
     layer = _piecewise()
     x, y = _numbers(5, 3), _numbers(5, 3, seed=1)
 
@@ -123,8 +123,8 @@ def test_piecewise_linear_embeddings_begin_as_lines():
 
 
 @pytest.mark.parametrize("value", [-5.0, -1.0, -0.3, 0.0, 0.4, 0.5, 2.0, 3.0, 50.0])
-def test_each_bin_is_0_before_it_1_behind_it_and_linear_inside(value):
-    """The encoding of Gorishniy et al. 2022, section 3.2, but constant outside of all."""
+def test_each_bin_is_0_below_1_above_and_linear_inside(value):
+    """The encoding of Gorishniy et al. 2022, section 3.2, but constant outside all bins."""
     layer = _piecewise()
     torch.nn.init.normal_(layer.weight)
     x = torch.full((1, 3), value, dtype=torch.float64)
@@ -141,8 +141,8 @@ def test_each_bin_is_0_before_it_1_behind_it_and_linear_inside(value):
     torch.testing.assert_close(got, torch.cat(expected).unsqueeze(0))
 
 
-def test_bins_that_a_column_does_not_have_learn_nothing():
-    """Their derivatives are 0, as are those of a constant column."""
+def test_missing_bins_of_a_column_learn_nothing():
+    """Their derivatives are 0, as are the derivatives of a constant column."""
     layer = _piecewise()
 
     layer(torch.full((4, 3), 2.5, dtype=torch.float64)).sum().backward()
@@ -153,7 +153,7 @@ def test_bins_that_a_column_does_not_have_learn_nothing():
 
 
 def test_new_edges_replace_the_old_ones():
-    """Nothing of earlier edges stays."""
+    """Earlier edges leave no trace."""
     layer, fresh = _piecewise(), _piecewise()
     fewer = [[0.0, 1.0], [1.0], []]
 

@@ -73,7 +73,7 @@ X.loc[::7, "age"] = np.nan
 X.loc[::11, "town"] = None
 Y = np.where(X["age"].fillna(30) > 40, "yes", "no")
 TARGET = X["age"].fillna(30).to_numpy() / 7
-# Rows that `fit` has not seen, with other gaps and categories.
+# Rows that were not in `fit`, with other gaps and categories.
 NEW = (
     X.iloc[::-1].assign(town=X["town"].where(X.index % 5 > 0, "Rom")).reset_index(drop=True)
 )
@@ -85,7 +85,7 @@ def _mlp(**params):
 
 
 def _numbers(*steps):
-    """Return a network behind transformers of the columns of numbers."""
+    """Return a network after transformers of numerical columns."""
     chosen = make_column_transformer((SimpleImputer(), ["age", "visits"]))
     return make_pipeline(chosen, *steps, _mlp())
 
@@ -173,7 +173,7 @@ def _fitted(name):
 @pytest.mark.filterwarnings("ignore:.*could also be:sk_tune.exceptions.SkTuneWarning")
 @pytest.mark.parametrize("name", one_in(2, PIPELINES))
 def test_a_pipeline_predicts_the_same_from_its_file(name, tmp_path):
-    """To the bit, for rows with gaps and new categories, and it can be fitted again."""
+    """Bit-identical, for rows with gaps and new categories, and it can be fitted again."""
     model = _fitted(name)
     path = tmp_path / "model.safetensors"
 
@@ -181,7 +181,7 @@ def test_a_pipeline_predicts_the_same_from_its_file(name, tmp_path):
     found = load(path)
 
     if "mlpclassifier" in getattr(model, "named_steps", {}):
-        # The state of the optimizer is in it, as in a network's own file.
+        # The file has the optimizer's state, as a network's own file does.
         rows, nets = model[:-1].transform(X), (model[-1], found[-1])
         for net in nets:
             net.partial_fit(rows, Y)
@@ -194,8 +194,8 @@ def test_a_pipeline_predicts_the_same_from_its_file(name, tmp_path):
     found.fit(X, y)
 
 
-def test_a_frame_with_other_columns_is_refused_as_before(tmp_path):
-    """Names and kinds of columns are in the file, which replaces none but if told."""
+def test_a_frame_with_other_columns_is_refused_after_loading(tmp_path):
+    """The file has names and dtypes of columns; it is replaced only with `overwrite`."""
     model = _fitted("table")
     save(model, tmp_path / "model")
     with pytest.raises(FileExistsError):
@@ -208,8 +208,8 @@ def test_a_frame_with_other_columns_is_refused_as_before(tmp_path):
         found.predict(X.rename(columns={"age": "years"}))
 
 
-def test_one_door_takes_networks_and_collapsed_ensembles_too(tmp_path):
-    """Their files are those of their own methods."""
+def test_save_takes_networks_and_collapsed_ensembles(tmp_path):
+    """The files equal those of their own methods."""
     rows = X[["visits"]].to_numpy()
     net = _mlp().fit(rows, Y)
     small = collapse(BaggingClassifier(_mlp(), 2, random_state=0).fit(rows, Y))
@@ -253,7 +253,7 @@ def test_an_ensemble_of_pipelines_is_one_file(make, tmp_path):
 
 
 def test_users_modules_are_passed_to_load(tmp_path):
-    """Their code is not in the file, and load says so with the file's name."""
+    """The file lacks their code; load's message names the file."""
     model = make_pipeline(TablePreparer(), NetClassifier(OneLayer, max_epochs=1)).fit(X, Y)
     path = tmp_path / "model"
     save(model, path)
@@ -272,8 +272,8 @@ def test_users_modules_are_passed_to_load(tmp_path):
     ],
     ids=["transformer", "function", "nested"],
 )
-def test_what_cannot_be_saved_is_named_with_its_step(step, message, tmp_path):
-    """And nothing is written."""
+def test_unsupported_objects_are_named_with_their_step(step, message, tmp_path):
+    """Then no file is written."""
     model = _numbers()
     model.steps.insert(1, ("own", step))
     model.fit(X, Y)
@@ -283,15 +283,15 @@ def test_what_cannot_be_saved_is_named_with_its_step(step, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_searches_and_ensembles_are_told_what_to_save(tmp_path):
-    """A search its best estimator, an ensemble what collapse makes of it."""
+def test_messages_say_what_to_save_of_searches_and_ensembles(tmp_path):
+    """The best estimator of a search; the result of collapse for an ensemble."""
     rows = X[["visits"]]
     search = GridSearchCV(_mlp(), {"width": [4]}, cv=2).fit(rows, Y)
     bag = BaggingClassifier(_mlp(), 2, random_state=0).fit(rows, Y)
 
     with pytest.raises(TypeError, match="Got a GridSearchCV. Save its best_estimator_"):
         save(search, tmp_path / "model")
-    search.best_estimator_ = object()  # As AutoML's is none that could be saved.
+    search.best_estimator_ = object()  # AutoML's best estimator may be unsupported.
     with pytest.raises(
         TypeError, match="Got a GridSearchCV. Write the whole model with joblib"
     ):
@@ -308,8 +308,8 @@ def test_searches_and_ensembles_are_told_what_to_save(tmp_path):
         save(MLPClassifier, tmp_path / "model")
 
 
-def test_a_cache_of_the_users_is_not_in_the_file(tmp_path):
-    """Its folder holds pickles, and may be elsewhere where the file is read."""
+def test_a_users_cache_is_not_saved(tmp_path):
+    """The folder holds pickles, and may not exist where the file is loaded."""
     model = make_pipeline(StandardScaler(), _mlp(), memory=str(tmp_path / "cache"))
     save(model.fit(X[["visits"]], Y), tmp_path / "model")
 
@@ -326,7 +326,7 @@ def _rewritten(path, change):
     write_file(path, tensors, json.loads(text), overwrite=True)
 
 
-def test_another_version_of_scikit_learn_is_warned_of(tmp_path):
+def test_another_version_of_scikit_learn_warns(tmp_path):
     """Its transformers may compute something else."""
     path = tmp_path / "model"
     save(_fitted("table"), path)
@@ -346,8 +346,8 @@ def test_another_version_of_scikit_learn_is_warned_of(tmp_path):
         (None, None, "is damaged"),
     ],
 )
-def test_other_names_than_known_ones_are_refused(old, new, named, tmp_path):
-    """The message names the file and what was in it."""
+def test_unknown_names_are_refused(old, new, named, tmp_path):
+    """The message names the file and the unknown name."""
     path = tmp_path / "model"
     save(_numbers(FunctionTransformer(np.log1p), StandardScaler()).fit(X, Y), path)
     if old is None:
@@ -377,7 +377,7 @@ ARRAYS = {
     "big-endian": np.array([1, 2], dtype=">i4"),
     "text": np.array([["a", "é"], ["", "\0x"]]),
     "objects": np.array([["a", None], [0.5, 3]], dtype=object),
-    # Even if all inside are of one length.
+    # Even if all elements have the same length.
     "arrays": np.array([np.arange(3), np.arange(3.0), None], dtype=object)[:2],
     "times": np.array(["2024-01-01", "NaT"], dtype="datetime64[D]"),
     "turned": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
@@ -385,8 +385,8 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_arrays_come_back_to_the_bit(name):
-    """With their type, shape and order in memory."""
+def test_arrays_are_restored_exactly(name):
+    """With dtype, shape and memory order."""
     array = ARRAYS[name]
 
     found = _there_and_back(array)
@@ -406,13 +406,13 @@ def test_arrays_come_back_to_the_bit(name):
     ],
     ids=str,
 )  # fmt: skip
-def test_values_come_back_with_their_types(value):
-    """Numpy's numbers are no Python numbers, which would round otherwise."""
+def test_values_are_restored_with_their_types(value):
+    """Numpy scalars stay numpy scalars, which round differently from Python numbers."""
     found = _there_and_back(value)
 
     assert found == value
     assert type(found) is type(value)
-    # An index of pandas becomes a list; a network that is not fitted has its parameters.
+    # An index of pandas becomes a list; an unfitted network has its parameters.
     assert _there_and_back(pd.Index(["a", "b"])) == ["a", "b"]
     net = _there_and_back(MLPClassifier(width=3, augmentation=["noise"]))
     assert net.get_params()["width"] == 3
@@ -427,7 +427,7 @@ _shadow.__name__ = "log1p"
 
 
 def test_generators_and_routing_are_left_out():
-    """Where draws go on is not in the files of networks either."""
+    """The files of networks do not have states of generators either."""
     pca = PCA(2, random_state=np.random.RandomState(0)).set_output(transform="pandas")
     with sklearn.config_context(enable_metadata_routing=True):
         scaler = StandardScaler().set_fit_request(sample_weight=True)
@@ -458,7 +458,7 @@ _MyScaler.__name__ = "MaxAbsScaler"
     ids=["lambda", "known name", "no ufunc", "subclass", "class", "span", "time", "step"],
 )
 def test_code_and_unknown_objects_are_refused(value, named):
-    """Also if they are called what known ones are called; the step is named."""
+    """Even under the names of known classes; the message names the step."""
     with pytest.raises(TypeError, match=named):
         Packer(for_training=True)(value)
 
@@ -473,7 +473,7 @@ def test_code_and_unknown_objects_are_refused(value, named):
     ],
     ids=str,
 )  # fmt: skip
-def test_what_the_tables_do_not_have_is_not_read(packed):
-    """Names from a file are never imported, and sizes are not believed."""
+def test_unlisted_names_are_not_loaded(packed):
+    """Names in a file are never imported, and sizes in a file are checked."""
     with pytest.raises((ValueError, LookupError, AttributeError)):
         Unpacker({}, None)(packed)

@@ -1,4 +1,4 @@
-"""Who is promoted when, whatever the order in which results arrive."""
+"""Promotions of asynchronous halving, for any order of results."""
 
 import math
 import operator
@@ -18,7 +18,7 @@ def _n_arrived(bracket):
 
 
 def _alone(bracket, score):
-    """Yield what a worker does who is alone, and has a score for each candidate."""
+    """Yield the jobs of a single worker, with a score for each candidate."""
     while (job := bracket.next_job()) is not None:
         bracket.start(job)
         bracket.end(job, score(job.candidate))
@@ -26,12 +26,12 @@ def _alone(bracket, score):
 
 
 class _Played:
-    """A bracket that some workers played to its end, results in any order."""
+    """A bracket run to its end by several workers, with results in any order."""
 
     def __init__(self, rungs, factor, scores, n_workers, order):
         self.bracket = AsynchronousBracket(rungs, factor)
         self.started, self.finished = [], []
-        # What the bracket said to wait for nothing, with the rung that it had come to.
+        # Candidates that the bracket gave up, with the rung that they had reached.
         self.gone = set()
         running = []
         while True:
@@ -40,7 +40,7 @@ class _Played:
                 self.bracket.start(job)
                 self.started.append(job)
                 running.append(job)
-            # Nothing may be left to do while a worker is free.
+            # All jobs are submitted when a worker is free.
             assert len(running) == n_workers or self.bracket.next_job() is None
             if not running:
                 return
@@ -53,7 +53,7 @@ class _Played:
             self.gone |= {own for own in done.items() if own[0] not in waiting}
 
     def check(self, job, factor):
-        """Hold a job against what has arrived by then."""
+        """Compare a job with the results so far."""
         if job.rung == 0:
             return
         below = [(j.candidate, s) for j, s in self.finished if j.rung == job.rung - 1]
@@ -91,8 +91,8 @@ def _play(n, factor, scores, n_workers, order):
 
 
 @given(**PLAYS)
-def test_only_the_best_of_what_has_arrived_are_promoted(**play):
-    """One in `factor`, never a failed one, each after its result; no worker is idle."""
+def test_only_the_best_results_so_far_are_promoted(**play):
+    """One in `factor`, never a failed candidate, only after its result; no worker idles."""
     plan, played = _play(**play)
 
     assert len(played.started) == len(set(played.started)) == len(played.finished)
@@ -100,7 +100,7 @@ def test_only_the_best_of_what_has_arrived_are_promoted(**play):
 
 
 @given(**PLAYS)
-def test_every_rung_has_at_least_its_candidates_of_synchronous_halving(**play):
+def test_every_rung_has_at_least_as_many_candidates_as_in_synchronous_halving(**play):
     """Unless candidates failed."""
     play["scores"] = [0.0 if math.isnan(s) else s for s in play["scores"]]
     plan, played = _play(**play)
@@ -110,8 +110,8 @@ def test_every_rung_has_at_least_its_candidates_of_synchronous_halving(**play):
 
 
 @given(n=st.integers(1, 60), factor=st.integers(2, 4), seed=st.randoms())
-def test_rungs_that_arrive_at_once_are_those_of_synchronous_halving(n, factor, seed):
-    """With as many workers as candidates nobody is promoted that would not have been."""
+def test_simultaneous_results_give_the_rungs_of_synchronous_halving(n, factor, seed):
+    """With a worker for each candidate, promotions are those of synchronous halving."""
     plan = halving_plan(n, max_resources=27, min_resources=1, factor=factor)
     scores = seed.sample(range(n), n)
     bracket = AsynchronousBracket(plan.rungs, factor)
@@ -121,15 +121,15 @@ def test_rungs_that_arrive_at_once_are_those_of_synchronous_halving(n, factor, s
             bracket.start(job)
             jobs.append(job)
             job = bracket.next_job()
-        # Bests first, so that what arrives first is what stays best.
+        # Best first, so that the first results remain the best.
         for own in sorted(jobs, key=lambda j: -scores[j.candidate]):
             bracket.end(own, scores[own.candidate])
 
     assert _n_arrived(bracket) == [rung.n_candidates for rung in plan.rungs]
 
 
-def test_a_run_of_one_worker_by_hand():
-    """Nine candidates by a factor of 3: the best third goes on as it becomes known."""
+def test_a_run_with_one_worker():
+    """Nine candidates with a factor of 3: the best third is promoted as soon as known."""
     scores = [5.0, 1.0, 9.0, 2.0, 8.0, 3.0, 7.0, 4.0, 6.0]
     bracket = AsynchronousBracket(_rungs((9, 1), (3, 3), (1, 9)), 3)
 
@@ -139,15 +139,15 @@ def test_a_run_of_one_worker_by_hand():
     ]  # fmt: skip
 
 
-def test_a_complete_rung_promotes_what_rounding_down_left_out():
-    """Of 5 candidates by a factor of 3 one goes on early, the second when all are there."""
+def test_a_complete_rung_promotes_candidates_lost_by_rounding():
+    """Of 5 candidates with a factor of 3 one is promoted early, the second at the end."""
     jobs = _alone(AsynchronousBracket(_rungs((5, 1), (2, 3), (1, 9)), 3), operator.neg)
 
     assert list(jobs) == [(0, 0), (1, 0), (2, 0), (0, 1), (3, 0), (4, 0), (1, 1), (0, 2)]
 
 
-def test_a_straggler_holds_up_no_other():
-    """While one candidate of the first rung is missing, others reach the last."""
+def test_a_straggler_does_not_delay_others():
+    """While one candidate of the first rung is missing, others reach the last rung."""
     bracket = AsynchronousBracket(_rungs((10, 1), (3, 3), (1, 9)), 3)
     bracket.start(bracket.next_job())
 
@@ -155,8 +155,8 @@ def test_a_straggler_holds_up_no_other():
     assert _n_arrived(bracket)[0] == 9
 
 
-def test_failed_candidates_fill_no_place():
-    """A rung of failures promotes nobody, and a failed one never goes on."""
+def test_failed_candidates_are_not_promoted():
+    """A rung of failures promotes none, and a failed candidate is never promoted."""
     bracket = AsynchronousBracket(_rungs((4, 1), (2, 2)), 2)
     for score in (math.nan, math.nan, 0.5, math.nan):
         job = RungJob(candidate=bracket._n_started, rung=0)
@@ -169,8 +169,8 @@ def test_failed_candidates_fill_no_place():
     assert bracket.next_job() is None
 
 
-def test_a_space_that_is_used_up_ends_the_first_rung():
-    """What was started is then all there is, and the rung is complete."""
+def test_an_exhausted_space_ends_the_first_rung():
+    """Only started candidates count, and the rung is complete."""
     bracket = AsynchronousBracket(_rungs((9, 1), (3, 3)), 3)
     for score in (0.1, 0.2):
         job = bracket.next_job()
@@ -182,7 +182,7 @@ def test_a_space_that_is_used_up_ends_the_first_rung():
     assert bracket.next_job() == RungJob(candidate=1, rung=1)
 
 
-def test_who_is_too_far_behind_waits_for_nothing():
+def test_candidates_too_far_behind_are_not_waiting():
     """Of 9 candidates at most 3 are promoted, so the fourth best so far never is."""
     bracket = AsynchronousBracket(_rungs((9, 1), (3, 3), (1, 9)), factor=3)
     waiting = []
@@ -197,8 +197,8 @@ def test_who_is_too_far_behind_waits_for_nothing():
     assert bracket.waiting() == {0, 1}
 
 
-def test_a_bracket_that_shrinks_promotes_as_few_as_one_of_that_size():
-    """Of five started candidates one is promoted to each rung, by a factor of 3."""
+def test_a_shrunk_bracket_promotes_like_a_bracket_of_its_size():
+    """Of five started candidates one is promoted to each rung, with a factor of 3."""
     bracket = AsynchronousBracket(_rungs((27, 1), (9, 3), (3, 9), (1, 27)), 3)
     jobs = []
     for _ in range(5):
@@ -216,7 +216,7 @@ def test_a_bracket_that_shrinks_promotes_as_few_as_one_of_that_size():
 
 
 def test_a_bracket_may_promote_only_its_best():
-    """Two of six would be promoted; the other one remains with its resources."""
+    """Two of six would be promoted; the second one remains with its resources."""
     bracket = AsynchronousBracket(_rungs((6, 1), (2, 3), (1, 9)), 3)
     jobs = [bracket.next_job() for _ in range(2)]
     for score in (0.0, 1.0, 2.0):

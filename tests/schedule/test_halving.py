@@ -15,7 +15,7 @@ from sk_tune.schedule import Rung, halving_plan, new_resources
 
 
 class _Resourceful(DummyClassifier):
-    """Has a parameter to search and one to grant."""
+    """Has a parameter to search and a resource."""
 
     def __init__(self, a=0, c=1):
         super().__init__()
@@ -24,7 +24,7 @@ class _Resourceful(DummyClassifier):
 
 
 def _by_scikit_learn(n_candidates, smallest, **options):
-    """Let scikit-learn's class run over candidates that cost nothing."""
+    """Run scikit-learn's class on trivial candidates."""
     search = HalvingGridSearchCV(
         _Resourceful(), {"a": list(range(n_candidates))}, resource="c", **options
     )
@@ -58,7 +58,7 @@ def _numbers(plan):
 
 
 def _log_is_right(ratio, factor):
-    """Return whether the floor of the floating-point logarithm obeys its definition."""
+    """Return whether the floor of the floating-point logarithm is exact."""
     k = math.floor(math.log(ratio, factor))
     return factor**k <= ratio < factor ** (k + 1)
 
@@ -72,10 +72,10 @@ def _log_is_right(ratio, factor):
     factor=st.sampled_from([2, 3, 4, 5, 10, 1.5, 2.5, 3.0, 1.1, math.pi]),
     aggressive=st.booleans(),
 )
-def test_numbers_are_those_of_scikit_learn(
+def test_numbers_equal_scikit_learns(
     n_candidates, smallest, extra, minimum, factor, aggressive
 ):
-    """All of its attributes, wherever its logarithm is right."""
+    """All of its attributes, if its logarithm is exact."""
     options = {
         "min_resources": smallest if minimum == "given" else minimum,
         "max_resources": smallest + extra,
@@ -91,14 +91,14 @@ def test_numbers_are_those_of_scikit_learn(
         assert _numbers(plan) == {name: getattr(search, name) for name in _numbers(plan)}
 
 
-# The tables below are facts that scikit-learn's test_successive_halving.py states.
+# The tables below are from scikit-learn's test_successive_halving.py.
 
 
 @pytest.mark.parametrize(
     ("granted", "new"), [([1, 3, 9], [1, 2, 6]), ([3, 3, 9], [3, 3, 6]), ([5], [5])]
 )
-def test_a_rung_trains_what_it_adds_or_begins_anew(granted, new):
-    """One that grants no more than the rung before adds nothing to it."""
+def test_a_rung_trains_added_resources_or_restarts(granted, new):
+    """A rung with the resources of the previous rung adds nothing."""
     rungs = [Rung(n_candidates=1, n_resources=n) for n in granted]
 
     assert new_resources(rungs) == new
@@ -121,8 +121,8 @@ def test_exact_powers_end_with_one_candidate_and_all_resources(k, factor, start)
 
 
 @given(n=st.integers(1, 1000), max_resources=st.integers(1, 1000), factor=st.floats(1.2, 8))
-def test_exhausting_never_exceeds_what_there_is(n, max_resources, factor):
-    """Whatever the factor, resources grow and stay within the limit."""
+def test_exhausting_never_exceeds_the_resources(n, max_resources, factor):
+    """For any factor, resources grow and stay within the limit."""
     plan = halving_plan(n, max_resources=max_resources, factor=factor)
     resources = [rung.n_resources for rung in plan.rungs]
 
@@ -140,7 +140,7 @@ def test_exhausting_never_exceeds_what_there_is(n, max_resources, factor):
         ({"smallest_resources": 0}, "min_resources=0 and max_resources=10 instead"),
     ],
 )
-def test_what_cannot_be_planned_is_refused(options, message):
-    """The message says the rule and the value."""
+def test_impossible_plans_are_refused(options, message):
+    """The message has the requirement and the value."""
     with pytest.raises(ValueError, match=message):
         halving_plan(**{"n_candidates": 9, "max_resources": 10, **options})

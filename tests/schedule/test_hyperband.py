@@ -1,4 +1,4 @@
-"""Brackets of Hyperband against the paper, and what holds for any budget."""
+"""Brackets of Hyperband against the paper, and invariants for any budget."""
 
 from itertools import pairwise
 
@@ -28,7 +28,7 @@ def _pairs(bracket):
     return [(rung.n_candidates, rung.n_resources) for rung in bracket.rungs]
 
 
-def test_brackets_are_those_of_the_papers_table():
+def test_brackets_equal_the_papers_table():
     """The algorithm starts ceil(5/5*81), ceil(5/4*27), ceil(5/3*9), ceil(5/2*3) and 5."""
     brackets = hyperband_brackets(1, 81, factor=3)
 
@@ -42,7 +42,7 @@ def test_brackets_are_those_of_the_papers_table():
 
 @given(**BUDGETS)
 def test_every_bracket_trains_its_survivors_to_the_end(low, extra, factor):
-    """Whatever the budget, a bracket ends at max_resources with someone left."""
+    """For any budget, a bracket ends at max_resources with at least one candidate."""
     for bracket in hyperband_brackets(low, low + extra, factor=factor):
         assert bracket.rungs[-1].n_resources == low + extra
         assert all(rung.n_candidates >= 1 for rung in bracket.rungs)
@@ -50,7 +50,7 @@ def test_every_bracket_trains_its_survivors_to_the_end(low, extra, factor):
 
 @given(**BUDGETS)
 def test_rungs_grow_by_the_factor_from_at_least_the_minimum(low, extra, factor):
-    """Each rung has factor times the resources of the one before, up to what divides."""
+    """Each rung has factor times the previous resources, up to rounding down."""
     for bracket in hyperband_brackets(low, low + extra, factor=factor):
         resources = [rung.n_resources for rung in bracket.rungs]
 
@@ -71,7 +71,7 @@ def test_a_pass_has_as_many_brackets_as_the_resources_allow(low, extra, factor):
 
 
 def test_a_bracket_prints_as_a_table():
-    """One line per rung below a header."""
+    """A header and one line per rung."""
     text = str(hyperband_brackets(1, 9)[1])
 
     assert [line.split() for line in text.splitlines()] == [
@@ -83,20 +83,20 @@ def test_a_bracket_prints_as_a_table():
 
 @pytest.mark.parametrize(("low", "high"), [(0, 9), (10, 9), (-1, 9)])
 def test_resources_must_be_an_interval(low, high):
-    """The message says the rule and both values."""
+    """The message has the requirement and both values."""
     with pytest.raises(ValueError, match=f"min_resources={low} and max_resources={high}"):
         hyperband_brackets(low, high)
 
 
 def test_a_factor_below_two_is_refused():
-    """A rung that keeps all of its candidates never ends."""
+    """A rung that promotes all of its candidates would never end."""
     with pytest.raises(ValueError, match="'factor' parameter .* Got 1 instead"):
         hyperband_brackets(1, 9, factor=1)
 
 
 @given(**BUDGETS, data=st.data())
 def test_fewer_candidates_are_promoted_in_the_same_ratio(low, extra, factor, data):
-    """One in `factor`, rounded down; a candidate that is left alone goes to the end."""
+    """One in `factor`, rounded down; a single candidate goes to the last rung."""
     bracket = hyperband_brackets(low, low + extra, factor=factor)[0]
     most = bracket.rungs[0].n_candidates
     n = data.draw(st.integers(1, most))

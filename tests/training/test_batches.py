@@ -50,12 +50,12 @@ def test_seed_fits_into_63_bits(seed, stream, counter):
 
 @given(a=st.tuples(SEEDS, STREAMS, COUNTERS), b=st.tuples(SEEDS, STREAMS, COUNTERS))
 def test_different_arguments_give_different_seeds(a, b):
-    """Two uses share a seed only if they are the same use."""
+    """Different arguments never share a seed."""
     assert (derive_seed(*a) == derive_seed(*b)) == (a == b)
 
 
-def test_forked_rng_gives_the_numbers_of_its_seed_and_restores_the_rest():
-    """Inside, torch draws as after manual_seed; outside, nothing has happened."""
+def test_forked_rng_uses_its_seed_and_restores_the_generator():
+    """Inside, torch draws as after manual_seed; outside, the generator is unchanged."""
     torch.manual_seed(7)
     expected_inside = torch.rand(3)
     torch.manual_seed(1)
@@ -70,7 +70,7 @@ def test_forked_rng_gives_the_numbers_of_its_seed_and_restores_the_rest():
 
 
 def test_forked_rng_restores_after_an_exception():
-    """An error inside the block leaves the global generator as it was."""
+    """An error inside the block leaves the global generator unchanged."""
     before = torch.get_rng_state()
     try:
         with forked_rng(3):
@@ -83,7 +83,7 @@ def test_forked_rng_restores_after_an_exception():
 
 
 def test_blocks_of_two_threads_do_not_mix():
-    """Each thread draws what it would have drawn alone."""
+    """Each thread draws the same numbers as alone."""
 
     def draw(seed, into):
         for _ in range(50):
@@ -122,8 +122,8 @@ def _net(**params):
 
 @pytest.mark.usefixtures("either_form")
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_form_gives_the_network_of_the_dense_table(kind):
-    """In `fit`, `partial_fit`, `predict_proba`; the kernel rounds otherwise than torch."""
+def test_sparse_and_dense_tables_give_the_same_network(kind):
+    """In `fit`, `partial_fit`, `predict_proba`, up to rounding of the kernel and torch."""
     net = _net(lr_schedule="constant")
     expected = clone(net).fit(DENSE, Y).partial_fit(DENSE[:50], Y[:50])
     found = clone(net).fit(kind(X), Y).partial_fit(kind(X[:50]), Y[:50])
@@ -145,8 +145,8 @@ def test_every_form_gives_the_network_of_the_dense_table(kind):
     ],
     ids=str,
 )
-def test_options_see_the_dense_rows(params):
-    """Whatever looks at rows or at columns: weights of samples, too."""
+def test_options_give_the_same_network_as_for_dense_rows(params):
+    """Options that read rows or columns, and weights of samples."""
     weight = np.arange(len(Y)) % 3
     expected = _net(**params).fit(DENSE, Y, sample_weight=weight)
     found = _net(**params).fit(X, Y, sample_weight=weight)
@@ -156,7 +156,7 @@ def test_options_see_the_dense_rows(params):
 
 @pytest.mark.usefixtures("either_form")
 def test_codes_of_categories_may_be_sparse():
-    """Columns of categories hold codes there, too."""
+    """Category columns may be sparse, too."""
     codes = np.round(DENSE * 5)
     expected = _net(categorical_features=[0, 2]).fit(codes, Y)
     found = _net(categorical_features=[0, 2]).fit(sparse.csr_array(codes), Y)
@@ -169,7 +169,7 @@ def test_codes_of_categories_may_be_sparse():
 @pytest.mark.usefixtures("either_form")
 @pytest.mark.parametrize("kind", [sparse.csr_array, sparse.csc_matrix])
 def test_searches_give_the_scores_of_the_dense_table(kind, tmp_path):
-    """In fleets, without a word; and a second search loads them from its store."""
+    """In fleets, without warnings; a second search loads the scores from its store."""
     grid = {"learning_rate": [1e-3, 1e-2], "dropout": [0.0, 0.2]}
     store = tmp_path / "store"
     net = _net(dtype="float64")
@@ -190,7 +190,7 @@ def test_searches_give_the_scores_of_the_dense_table(kind, tmp_path):
 
 
 @pytest.mark.usefixtures("either_form")
-def test_a_block_gives_the_predictions_without_it():
+def test_a_fleet_block_does_not_change_predictions():
     """scikit-learn's own functions, in `fleet()`."""
     expected = cross_val_predict(_net(), X, Y, cv=2, method="predict_proba")
     with fleet() as report:
@@ -202,7 +202,7 @@ def test_a_block_gives_the_predictions_without_it():
 
 @pytest.mark.usefixtures("either_form")
 def test_one_hot_columns_reach_a_network():
-    """As scikit-learn's encoder makes them by default, in a pipeline and its search."""
+    """The default output of scikit-learn's encoder, in a pipeline and its search."""
     table, y = load_breast_cancer(return_X_y=True)
     table = np.digitize(table[:150, :3], np.quantile(table, [0.2, 0.4, 0.6]))
     y = y[:150]
@@ -230,8 +230,8 @@ def test_one_hot_columns_reach_a_network():
 
 @pytest.mark.usefixtures("either_form")
 @pytest.mark.parametrize("kind", [CNNClassifier, RNNClassifier, NetClassifier])
-def test_other_networks_refuse_them(kind):
-    """In scikit-learn's line, which says what to do."""
+def test_other_networks_refuse_sparse_tables(kind):
+    """With scikit-learn's message, which has the remedy."""
     net = kind(lambda: None) if kind is NetClassifier else kind()
     with pytest.raises(TypeError, match=r"dense data is required\. Use '\.toarray\(\)'"):
         net.fit(X, Y)
@@ -239,7 +239,7 @@ def test_other_networks_refuse_them(kind):
 
 @pytest.mark.usefixtures("either_form")
 def test_nan_is_refused():
-    """Stored or not, a number must be one."""
+    """Stored NaN is refused."""
     broken = X.copy()
     broken.data[3] = np.nan
     with pytest.raises(ValueError, match="contains NaN"):
@@ -247,8 +247,8 @@ def test_nan_is_refused():
 
 
 @pytest.mark.usefixtures("either_form")
-def test_rows_are_those_of_a_dense_tensor():
-    """By position, slice and tensor of positions; of the type that was asked for."""
+def test_rows_equal_those_of_a_dense_tensor():
+    """By position, slice and tensor of positions; in the requested type."""
     rows = rows_as_tensor(X, "float32", "cpu")
 
     assert len(rows) == len(DENSE)
@@ -258,8 +258,8 @@ def test_rows_are_those_of_a_dense_tensor():
 
 
 @pytest.mark.usefixtures("either_form")
-def test_memory_stays_far_below_that_of_the_dense_table():
-    """A fit and a prediction make some batches of the 80 MB dense at a time."""
+def test_memory_stays_far_below_the_dense_table():
+    """Fits and predictions convert some batches of the 80 MB dense table at a time."""
     wide = sparse.random_array((2000, 10_000), density=1e-3, rng=0, format="csr")
     y = np.arange(2000) % 2
     rows = rows_as_tensor(wide, "float32", "cpu")
@@ -288,7 +288,7 @@ def _rows(n_rows):
 
 @given(n_rows=N_ROWS, batch_size=BATCH_SIZES, seed=st.none() | SEEDS)
 def test_every_row_comes_once_with_its_target_and_weight(n_rows, batch_size, seed):
-    """Shuffled or not, an epoch holds each row once, and rows stay together."""
+    """Shuffled or not, an epoch has each row once, with its target and weight."""
     batches = TensorBatches(_rows(n_rows), batch_size, seed=seed)
 
     seen = list(batches)
@@ -309,7 +309,7 @@ def test_every_row_comes_once_with_its_target_and_weight(n_rows, batch_size, see
     sizes=st.tuples(*[BATCH_SIZES] * 2),
 )
 def test_order_depends_on_seed_epoch_and_number_of_rows_only(n_rows, seed, epoch, sizes):
-    """The size of the batches cuts the same order elsewhere."""
+    """The batch size divides the same order differently."""
     orders = []
     for size in sizes:
         batches = TensorBatches(_rows(n_rows), size, seed=seed)
@@ -319,8 +319,8 @@ def test_order_depends_on_seed_epoch_and_number_of_rows_only(n_rows, seed, epoch
     assert torch.equal(*orders)
 
 
-def test_rows_without_seed_keep_their_order_and_their_last_batch():
-    """Predicting and scoring go through the rows as they are."""
+def test_rows_without_seed_keep_their_order_and_last_batch():
+    """Predictions and scores need the original order."""
     batches = list(TensorBatches(TensorSet(torch.arange(5.0)), 2))
 
     assert [x.tolist() for x, _ in batches] == [[0, 1], [2, 3], [4]]
@@ -331,8 +331,8 @@ INDICES = st.lists(st.integers(0, 19), min_size=1, max_size=40)
 
 
 @given(index=INDICES, weighted=st.booleans(), targets=st.booleans())
-def test_set_with_an_index_consists_of_the_rows_named(index, weighted, targets):
-    """Rows may be named in any order, and more than once."""
+def test_set_with_an_index_has_the_selected_rows(index, weighted, targets):
+    """Rows may be selected in any order, and repeatedly."""
     rows = _rows(20)
     y, weight = rows.y if targets else None, rows.sample_weight if weighted else None
     own = TensorSet(rows.X, y, weight, torch.tensor(index))
@@ -348,8 +348,8 @@ def test_set_with_an_index_consists_of_the_rows_named(index, weighted, targets):
 
 
 @given(index=INDICES)
-def test_taken_rows_are_tensors_of_their_own(index):
-    """The same rows come without an index, and what is written to them stays theirs."""
+def test_taken_rows_are_independent_tensors(index):
+    """The same rows without an index, in independent memory."""
     rows = _rows(20)
     own = TensorSet(*rows.columns, index=torch.tensor(index))
 
@@ -375,6 +375,6 @@ def test_taken_rows_are_tensors_of_their_own(index):
         (5, 4, True, [5]),
     ],
 )
-def test_lone_last_row_joins_the_batch_before_it(n_rows, batch_size, shuffled, expected):
-    """In training only, and not where there is no batch before it."""
+def test_single_last_row_joins_the_previous_batch(n_rows, batch_size, shuffled, expected):
+    """Only in training, and only if there is a previous batch."""
     assert batch_sizes(n_rows, batch_size, shuffled=shuffled) == expected

@@ -59,8 +59,8 @@ LOSSES = {
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses_are_those_of_scikit_learn_and_scipy(name, weighted, batch):
-    """In evaluation mode: in nats a row of classes, averaged over outputs of numbers."""
+def test_losses_equal_scikit_learns_and_scipys(name, weighted, batch):
+    """In evaluation mode: nats per row for classes, averaged over outputs for numbers."""
     outputs, classes, labels, weight = batch
     loss, expected = LOSSES[name]
     targets, weight = classes if name == "classes" else labels, weight if weighted else None
@@ -72,8 +72,8 @@ def test_losses_are_those_of_scikit_learn_and_scipy(name, weighted, batch):
     assert found == pytest.approx(expected(y, y_pred, sample_weight=w))
 
 
-def test_targets_are_smoothed_while_training_only(batch):
-    """Classes as by torch; smoothing by s makes 0 and 1 to s/2 and 1 - s/2."""
+def test_targets_are_smoothed_in_training_only(batch):
+    """Classes as in torch; smoothing by s changes 0 and 1 to s/2 and 1 - s/2."""
     outputs, classes, labels, _ = batch
     of_classes, of_labels = CrossEntropy(0.3).train(), BinaryCrossEntropy(0.2)
     by_torch = F.binary_cross_entropy_with_logits
@@ -145,7 +145,7 @@ def test_r2_is_scikit_learns(seed, weighted):
 
 @pytest.mark.parametrize("y_pred", [3.0, 2.5])
 def test_r2_of_a_constant_target_is_scikit_learns(y_pred):
-    """A constant target counts 1 if met exactly and 0 otherwise."""
+    """A constant target scores 1 if predicted exactly, else 0."""
     y_true, y_pred = np.full((5, 1), 3.0), np.full((5, 1), y_pred)
 
     assert _of_one(r2_by_network, y_pred, y_true, None) == r2_score(y_true, y_pred)
@@ -154,8 +154,8 @@ def test_r2_of_a_constant_target_is_scikit_learns(y_pred):
 @pytest.mark.parametrize(
     "score", [accuracy_by_network, r2_by_network], ids=["accuracy", "r2"]
 )
-def test_network_of_infinite_numbers_touches_no_other(score):
-    """NaN in the outputs of one network leaves the scores of the others as they are."""
+def test_a_diverged_network_does_not_affect_others(score):
+    """NaN in the outputs of one network does not affect the scores of the others."""
     rng = np.random.default_rng(0)
     y_pred = torch.from_numpy(rng.normal(size=(3, 10, 2)))
     y_true = torch.from_numpy(rng.normal(size=(3, 10, 2)))
@@ -169,7 +169,7 @@ def test_network_of_infinite_numbers_touches_no_other(score):
 
 
 def test_messages_name_what_diverged_and_what_to_do():
-    """Which loss or weights, the epoch and the rate in six digits, then the remedies."""
+    """The loss or weights, the epoch and the learning rate in six digits, then remedies."""
     assert loss_message("valid", math.inf, 12, 1e-7) == (
         "The valid loss became inf at epoch 12 with learning_rate=1e-07. Lower "
         "learning_rate, set gradient_clip, or scale the features."

@@ -32,7 +32,7 @@ def _parameters():
 
 
 def test_nesterov_needs_a_momentum():
-    """Without a momentum SGD is plain, where torch would refuse Nesterov's."""
+    """Without momentum SGD is plain, where torch would refuse Nesterov."""
     optimizer = build_optimizer(
         "sgd", _parameters(), **{**HYPERPARAMETERS, "momentum": 0.0}
     )
@@ -41,7 +41,7 @@ def test_nesterov_needs_a_momentum():
 
 
 def test_an_unknown_optimizer_is_refused():
-    """A name without a branch of its own must not train by another optimizer."""
+    """An unknown name must not train with another optimizer."""
     with pytest.raises(ValueError, match=r"optimizer must be one of .* Got 'lion' instead"):
         build_optimizer("lion", _parameters(), **HYPERPARAMETERS)
 
@@ -74,13 +74,13 @@ MILESTONES = [N_STEPS // 2, 3 * N_STEPS // 4]
         ("step", partial(lr_scheduler.MultiStepLR, milestones=MILESTONES)),
     ],
 )
-def test_factors_are_those_of_torchs_schedules(name, torchs):
-    """Cosine annealing over as many steps; a tenth at half and three quarters of them."""
+def test_factors_equal_torchs_schedules(name, torchs):
+    """Cosine annealing over the same steps; a tenth at half and at three quarters."""
     assert _our_rates(name) == pytest.approx(_torch_rates(torchs), abs=1e-9)
 
 
 def test_one_cycle_follows_torchs_up_to_its_grid():
-    """Torch lays the cycle over N - 1 steps, we over N: a step of difference at most."""
+    """Torch's cycle has N - 1 steps, ours N: factors differ by at most a step."""
     expected = _torch_rates(
         lambda o: lr_scheduler.OneCycleLR(
             o, max_lr=1.0, total_steps=N_STEPS + 1, cycle_momentum=False
@@ -100,8 +100,8 @@ def test_one_cycle_has_the_published_corners():
 
 
 @given(schedule=st.sampled_from(LR_SCHEDULES), progress=st.floats(0, 100))
-def test_factor_is_between_0_and_1_and_holds_beyond_the_end(schedule, progress):
-    """However long the training, the rate never exceeds its peak or turns negative."""
+def test_factor_is_between_0_and_1_and_constant_after_the_end(schedule, progress):
+    """For any length of training, the rate stays between 0 and its peak."""
     factor = learning_rate_factor(schedule, progress)
 
     assert 0 <= factor <= 1

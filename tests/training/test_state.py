@@ -1,4 +1,4 @@
-"""What a training goes on from."""
+"""The state of a training."""
 
 import numpy as np
 from hypothesis import given
@@ -27,7 +27,7 @@ def _run(losses, tol):
 
 @given(losses=LOSSES, tol=st.floats(0, 1))
 def test_best_epoch_is_the_first_lowest_loss(losses, tol):
-    """Whatever the tolerance, the best weights are those of the lowest loss."""
+    """For any tolerance, the best weights are those of the lowest loss."""
     last = _run(losses, tol)[-1]
 
     assert last.best_loss == min(losses)
@@ -35,15 +35,15 @@ def test_best_epoch_is_the_first_lowest_loss(losses, tol):
 
 
 @given(losses=LOSSES)
-def test_without_tolerance_the_wait_is_the_time_since_the_best(losses):
-    """With tol=0 any fall counts, so the wait is counted from the best epoch."""
+def test_without_tolerance_waiting_starts_at_the_best_epoch(losses):
+    """With tol=0 any decrease counts as progress, so waiting starts at the best epoch."""
     last = _run(losses, 0.0)[-1]
 
     assert last.n_waited == len(losses) - last.best_epoch
 
 
-def test_slow_progress_keeps_weights_but_not_patience():
-    """A fall below the tolerance moves the best epoch and still counts as waiting."""
+def test_slow_progress_updates_weights_but_not_patience():
+    """A decrease below the tolerance moves the best epoch but counts as waiting."""
     states = _run([1.0, 0.95, 0.90, 0.5], tol=0.1)
 
     assert [s.best_epoch for s in states] == [1, 2, 3, 4]
@@ -51,8 +51,8 @@ def test_slow_progress_keeps_weights_but_not_patience():
 
 
 @given(losses=LOSSES, n_past=st.integers(0, 30))
-def test_a_loss_is_the_lowest_if_none_before_was_lower(losses, n_past):
-    """Whether earlier epochs were seen one by one or come as a history."""
+def test_a_loss_is_the_lowest_if_no_earlier_loss_was_lower(losses, n_past):
+    """Whether earlier losses were recorded one by one or came as a history."""
     past = [{"epoch": i, "valid_loss": loss} for i, loss in enumerate(losses[:n_past])]
     seen = LowestLosses(past)
 
@@ -62,8 +62,8 @@ def test_a_loss_is_the_lowest_if_none_before_was_lower(losses, n_past):
     assert found == wanted[n_past:]
 
 
-def test_what_is_not_a_number_is_never_the_lowest():
-    """A monitor may have no loss; the epochs after it are compared with those before."""
+def test_nan_is_never_the_lowest():
+    """A monitor may have no loss; later epochs are compared with earlier losses."""
     seen = LowestLosses([{"monitor_loss": float("nan"), "my_loss": "none"}])
 
     losses = [float("nan"), 2.0, float("nan"), 3.0, 2.0]
@@ -77,8 +77,8 @@ def test_what_is_not_a_number_is_never_the_lowest():
     ]
 
 
-def test_kinds_of_loss_are_kept_apart():
-    """The lowest of one is no bound of another."""
+def test_kinds_of_loss_are_independent():
+    """The lowest loss of one kind does not affect other kinds."""
     seen = LowestLosses([{"train_loss": 0.1, "valid_loss": 0.5}])
 
     assert seen.is_lowest("valid_loss", 0.4)
@@ -98,8 +98,8 @@ def _state(**parts):
     )
 
 
-def test_a_state_comes_back():
-    """Every field, with names that have dots and positions of two digits."""
+def test_a_state_survives_a_round_trip():
+    """All fields, with dotted names and positions of two digits."""
     state = _state(
         last_weights={"b": np.ones(1)},
         best_weights={"b": np.full(1, 2.0)},
@@ -111,7 +111,7 @@ def test_a_state_comes_back():
     assert repr(again) == repr(state)
 
 
-def test_weights_that_are_not_there_stay_away():
+def test_missing_weights_remain_missing():
     """Without early stopping there are no best weights."""
     state = _state()
 
@@ -123,7 +123,7 @@ def test_weights_that_are_not_there_stay_away():
 
 
 def test_curve_has_a_value_for_each_epoch():
-    """NaN stands where an epoch has none, and everywhere for an unknown name."""
+    """NaN where an epoch has no value, and everywhere for an unknown name."""
     state = _state()
 
     np.testing.assert_array_equal(state.curve("train_loss"), [0.5, np.nan])

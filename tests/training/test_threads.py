@@ -1,4 +1,4 @@
-"""How many threads pay."""
+"""The number of threads of small and large networks."""
 
 import threading
 
@@ -33,14 +33,14 @@ def _state(*shapes):
     ],
     ids=["few rows", "many rows", "wide", "convolution", "sparse", "sequences"],
 )
-def test_small_is_what_multiplies_few_numbers(shapes, X, expected):
-    """Rows times weights decide; layers that use a weight more than once are not small."""
+def test_few_multiplications_are_small(shapes, X, expected):
+    """Rows times weights decide; networks with weights shared over positions are large."""
     assert is_small(_state(*shapes), X) is expected
 
 
 @pytest.mark.parametrize(("wanted", "inside"), [(True, 1), (False, 2)])
-def test_threads_are_given_back_after_an_error(wanted, inside):
-    """In the block torch has one thread if that is wanted; afterwards as many as before."""
+def test_threads_are_restored_after_an_error(wanted, inside):
+    """Within the block torch has one thread if `wanted`; afterwards the previous number."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -53,8 +53,8 @@ def test_threads_are_given_back_after_an_error(wanted, inside):
         torch.set_num_threads(before)
 
 
-def test_threads_that_shards_share_leave_torch_its_number():
-    """A thread that begins while another is in its block finds 1, which is not to stay."""
+def test_overlapping_blocks_restore_torchs_number_of_threads():
+    """Torch reports 1 in overlapping blocks, which must not become permanent."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     inside, left = threading.Event(), threading.Event()
@@ -97,7 +97,7 @@ def _two_threads():
 
 @pytest.fixture
 def seen(_two_threads):
-    """Threads of torch's in each call of a layer."""
+    """Torch's number of threads in each call of a layer."""
     found = []
     hook = nn.modules.module.register_module_forward_pre_hook(
         lambda *_: found.append(torch.get_num_threads())
@@ -120,7 +120,7 @@ class _Wide(nn.Module):
 
 Y = np.arange(120) % 2
 ONCE = {"batch_size": -1, "max_epochs": 1}
-# A callback looks on, so that torch trains these, not the kernel.
+# A callback prevents the kernel, so that torch trains these.
 WATCHED = ONCE | {"callbacks": [Callback()]}
 NETWORKS = {
     "mlp": lambda n: MLPClassifier(width=n, **WATCHED),
@@ -134,17 +134,17 @@ NETWORKS = {
 @pytest.mark.parametrize(("size", "expected"), [(4, {1}), (1024, {2})])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_small_networks_take_one_thread_and_large_ones_all(name, size, expected, seen):
-    """In `fit` and `predict`; afterwards torch has as many threads as the user set."""
+    """In `fit` and `predict`; afterwards the user's number of threads is restored."""
     size = {("cnn", 1024): 96, ("rnn", 1024): 256, ("members", 1024): 256}.get(
         (name, size), size
     )
-    # A network that uses its weights at each place of a row needs few of them.
+    # Uses few weights at many positions of a row.
     n_features = {"rnn": 16, "module": 32}.get(name, 64)
     X = np.random.default_rng(0).normal(size=(120, n_features))
     net = NETWORKS[name](size).set_params(random_state=0)
 
     net.fit(X, Y)
-    # The first calls of a user's module only look at it.
+    # The first calls of a user's module only check it.
     trained = set(seen[-3:])
     assert torch.get_num_threads() == 2
     seen.clear()
@@ -155,7 +155,7 @@ def test_small_networks_take_one_thread_and_large_ones_all(name, size, expected,
 
 @pytest.mark.usefixtures("_two_threads")
 def test_scores_of_folds_are_computed_in_one_thread(seen):
-    """As are whole cross-validations of a small network."""
+    """Including whole cross-validations of a small network."""
     X = np.random.default_rng(0).normal(size=(120, 4))
     cross_val_score(MLPClassifier(max_epochs=1, random_state=0), X, Y, cv=2)
 
@@ -165,7 +165,7 @@ def test_scores_of_folds_are_computed_in_one_thread(seen):
 
 @pytest.mark.usefixtures("_two_threads")
 def test_probabilities_are_computed_in_one_thread():
-    """However few they are, torch shares them out, and waits for a core that is busy."""
+    """Even for few of them torch would use several threads and wait for busy cores."""
     found = []
 
     class Note(TorchFunctionMode):
@@ -185,8 +185,8 @@ def test_probabilities_are_computed_in_one_thread():
 
 @pytest.mark.usefixtures("_two_threads")
 @pytest.mark.parametrize("wanted", [3, None], ids=["set", "error"])
-def test_what_a_callback_asks_for_stays(wanted):
-    """A number of threads set while a network trains is the user's; an error is none."""
+def test_a_callbacks_number_of_threads_remains(wanted):
+    """A number of threads set by a callback remains; an error does not change it."""
 
     class Ask(Callback):
         def on_epoch_begin(self, net, **kwargs):
@@ -205,8 +205,8 @@ def test_what_a_callback_asks_for_stays(wanted):
 
 
 @pytest.mark.usefixtures("_two_threads")
-def test_networks_in_several_threads_of_python_leave_torch_its_number():
-    """Whichever ends last, and also in threads that begin afterwards."""
+def test_networks_in_python_threads_restore_torchs_number_of_threads():
+    """In any order of endings, and in threads that begin afterwards."""
     X = np.random.default_rng(0).normal(size=(120, 4))
     found = []
 

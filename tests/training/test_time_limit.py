@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Limits of time: what loops ask between steps and epochs."""
+"""Time limits, which loops check between steps and epochs."""
 
 import time
 
@@ -9,8 +9,8 @@ import pytest
 from sk_tune.training import EpochTimer, TimeIsUpError, TimeLimit, check_time, time_limit
 
 
-def test_what_is_late_and_cannot_be_cut_ends_at_once():
-    """In the block of a limit only, and not if the limit is another machine's."""
+def test_a_late_fit_that_cannot_be_cut_ends_at_once():
+    """Only within the block of a limit, and only for a limit of this machine."""
     past = time.monotonic() - 1.0
 
     with time_limit(TimeLimit(until=past)), pytest.raises(TimeIsUpError):
@@ -23,7 +23,7 @@ def test_what_is_late_and_cannot_be_cut_ends_at_once():
 
 
 def test_a_fit_is_cut_before_an_epoch_that_would_end_too_late():
-    """Epochs are thought to take what the last took, and what each costs afterwards."""
+    """An epoch is expected to take as long as the last one, plus its later costs."""
     with time_limit(TimeLimit(until=time.monotonic() + 60, cuts=True)) as own:
         assert not EpochTimer().is_late()
     assert not own.has_cut
@@ -37,8 +37,8 @@ def test_a_fit_is_cut_before_an_epoch_that_would_end_too_late():
         assert own.has_cut
 
 
-def test_fits_that_follow_each_other_share_the_time():
-    """Each has its part of what is left, and of what its epochs cost afterwards."""
+def test_successive_fits_share_the_time():
+    """Each has its share of the remaining time and of the later costs of its epochs."""
     now = time.monotonic()
     whole = TimeLimit(until=now + 100.0, cuts=True, seconds_per_epoch=8.0)
 
@@ -46,5 +46,5 @@ def test_fits_that_follow_each_other_share_the_time():
 
     assert part.until == pytest.approx(now + 25.0, abs=1.0)
     assert part.seconds_per_epoch == 2.0
-    # What ends at once has no parts.
+    # Limits that do not cut are not divided.
     assert TimeLimit(until=now).part(1, 4) == TimeLimit(until=now)
