@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Everybody else's joblib code, with its networks trained as fleets."""
+"""joblib backends that train the networks of any code as fleets."""
 
 from sk_tune.backend._fleet import AskingNets, CollectingBackend, FleetBackend, Job, fleet
 from sk_tune.backend._session import FleetReport, Recorder

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""``with fleet():``, which makes everybody else's code train its networks as fleets.
+"""``with fleet():`` trains the networks of any code that uses joblib as fleets.
 
-Also the joblib backends that see all tasks of a call before the first one runs.
+Also the joblib backends that collect all tasks of a call before the first one runs.
 """
 
 import functools
@@ -21,7 +21,7 @@ from sk_tune._compat import get_active_backend
 from sk_tune._processes import import_for_optimizers, passing_interrupts
 from sk_tune.adoption import FitRequested, adopted_state, adopter, adoption, decline
 from sk_tune.backend._session import FleetReport, Monitor, Recorder, Session
-from sk_tune.backend._task_copy import RestOfTasks
+from sk_tune.backend._task_copy import RemainingDraws
 from sk_tune.engine import (
     FitStore,
     Progress,
@@ -31,13 +31,13 @@ from sk_tune.engine import (
 )
 from sk_tune.training import n_weights, one_thread, takes_one_thread
 
-# Parts that estimators cut their work into: an ensemble of up to as many networks asks for
-# all side by side, and distances of rows are still not computed row by row.
+# Number of workers that estimators see.  An ensemble of up to this many networks requests
+# all at once, and pairwise distances are still computed in blocks.
 _N_PARTS = 64
 
 
 class Job:
-    """A task and what became of it; `callback` is called with the job when it has ended."""
+    """A task and its result; `callback` is called with the job when it ends."""
 
     def __init__(self, task: Callable[[], Any], callback: Callable[..., None]) -> None:
         self.task = task
@@ -46,7 +46,7 @@ class Job:
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Run the task; its error is kept for the caller of joblib."""
+        """Run the task; joblib raises its error in the caller."""
         try:
             result = self.task()
         except BaseException as error:  # noqa: BLE001 - joblib raises it in the caller
@@ -55,16 +55,16 @@ class Job:
             self.end(result=result)
 
     def end(self, *, result: Any = None, error: BaseException | None = None) -> None:
-        """Take over a result, or the error, of a task that was run elsewhere."""
+        """Take the result or error of a task that ran elsewhere."""
         self.result, self.error = result, error
         self.callback(self)
 
 
 class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
-    """Collects all tasks of a call of joblib; derived classes run them.
+    """Collects all tasks of a joblib call; derived classes run them.
 
-    `around` is the backend of joblib that was active before, and its number of workers:
-    what trains by itself has these, as it would without a backend that collects.
+    `around` is the previously active joblib backend and its number of workers, which fits
+    outside of fleets use.
     """
 
     supports_retrieve_callback = True
@@ -78,19 +78,19 @@ class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
         self._aborted = False
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return into how many parts work is cut; 0 is refused."""
+        """Return the number of parts to cut work into; 0 is an error."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         return _N_PARTS
 
     def configure(self, n_jobs: int | None = 1, parallel: Any = None, **kwargs: Any) -> int:
-        """Let a call of joblib hand over all tasks at once, if it names no number."""
+        """Let a joblib call submit all tasks at once, if it does not limit them."""
         if parallel is not None and isinstance(parallel.pre_dispatch, str):
             parallel.pre_dispatch = "all"
         return int(super().configure(n_jobs=n_jobs, parallel=parallel, **kwargs))
 
     def submit(self, func: Callable[[], Any], callback: Any = None) -> Job:
-        """Collect a task, which is not run yet."""
+        """Collect a task without running it."""
         job = Job(func, callback)
         self._jobs.append(job)
         return job
@@ -102,20 +102,20 @@ class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
         return out.result
 
     def collected(self) -> Iterator[list[Job]]:
-        """Yield jobs for the caller to run, until nothing more comes."""
+        """Yield jobs for the caller to run, until no more arrive."""
         self._aborted = False
         while self._jobs and not self._aborted:
             jobs, self._jobs = self._jobs, []
             yield jobs
 
     def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: FBT001
-        """Forget the tasks that were not run."""
+        """Drop the tasks that have not run."""
         self._jobs = []
         self._aborted = True
 
 
 class FleetBackend(CollectingBackend):
-    """Runs tasks in this process, with the trainings in them made as fleets."""
+    """Runs tasks in this process, with their networks trained as fleets."""
 
     def __init__(self, session: Session, nesting_level: int = 0, **kwargs: Any) -> None:
         super().__init__(nesting_level=nesting_level, **kwargs)
@@ -123,7 +123,7 @@ class FleetBackend(CollectingBackend):
 
     @contextmanager
     def retrieval_context(self) -> Iterator[None]:
-        """Run all collected tasks before joblib looks for their results."""
+        """Run all collected tasks before joblib retrieves their results."""
         current = adopter()
         for jobs in self.collected():
             if current is None:
@@ -138,7 +138,7 @@ class FleetBackend(CollectingBackend):
         yield
 
     def get_nested_backend(self) -> tuple["FleetBackend", None]:
-        """Return the backend of calls of joblib inside a task, in the same session."""
+        """Return the backend of joblib calls inside a task, with the same session."""
         return FleetBackend(self.session, (self.nesting_level or 0) + 1), None
 
     def _run_top(self, jobs: Sequence[Job]) -> None:
@@ -146,27 +146,27 @@ class FleetBackend(CollectingBackend):
         for job, replayer in zip(jobs, replayers, strict=True):
             if self._aborted:
                 return
-            # A task that asked for nothing costs what it costs without the block.
+            # A task without requests has no extra cost.
             timed = self.session.replaying() if replayer.trainings else nullcontext()
             with timed, adoption(replayer):
                 job.run()
             replayer.end(job.result, job.error)
             if job.error is not None:
-                # The rest is not run, as in a plain loop.
+                # As in a plain loop, later tasks do not run.
                 break
         self.session.report_declined()
 
     def _record_nested(self, jobs: Sequence[Job]) -> None:
-        """Let all tasks inside a task ask for their trainings before it is left."""
+        """Record the requests of all nested tasks before leaving the outer task."""
         requested = False
-        rest = RestOfTasks(self.session.words, self.session.shared_objects)
+        draws = RemainingDraws(self.session.words, self.session.shared_objects)
         for job in jobs:
             start = torch.get_rng_state()
             try:
                 job.result = job.task()
             except FitRequested:
                 requested = True
-                rest.skip(job.task, start)
+                draws.skip(job.task, start)
             except BaseException as error:  # noqa: BLE001 - joblib raises it in the caller
                 job.error = error
         if requested:
@@ -175,7 +175,7 @@ class FleetBackend(CollectingBackend):
             job.callback(job)
 
 
-_FIT_PARAMS = "its fit was given more than X and y"
+_FIT_PARAMS = "its fit takes more than X and y"
 
 
 @contextmanager
@@ -187,55 +187,55 @@ def fleet(
     store: str | os.PathLike[str] | None = None,
     monitor: Monitor | None = None,
 ) -> Iterator[FleetReport]:
-    """Train the networks of any code that uses joblib as fleets, inside a block.
+    """Train the networks of any code that uses joblib as fleets.
 
     scikit-learn's searches, validation functions and ensembles, scikit-optimize's
-    ``BayesSearchCV(n_points=k)`` and a user's ``joblib.Parallel`` all hand their work to
-    joblib.  In the block each of their tasks runs twice: once on a copy, to find out
-    what its networks would train, and once for real, when all of these have been trained
-    side by side.  The results are those that the code gives without the block, where it
-    runs its tasks one after the other (``n_jobs=None``).
+    ``BayesSearchCV(n_points=k)`` and a user's ``joblib.Parallel`` all send their work to
+    joblib.  In the block each of their tasks runs twice: first on a copy, to record which
+    networks it would train, then for real, after all of these have been trained side by
+    side.  The results are the same as without the block if the code runs its tasks in
+    order (``n_jobs=None``).
 
     A plain skorch net draws its weights, batches and dropout from torch's global generator.
-    In the block it draws the same numbers, and leaves the generator where ``fit`` would.
-    Not foreseen is how much is drawn by a net that stops early or fails, that trains by
-    itself because the engine cannot, whose module draws more for some data than for others,
-    on a GPU, and by a task whose networks have sizes that depend on scores.  Nets after
-    these draw other numbers than without the block; ``n_drawn_otherwise`` of the report
-    counts them.
+    In the block it draws the same numbers, and leaves the generator in the same state.
+    The number of draws cannot be predicted for nets that stop early or fail, that train
+    alone because the engine cannot carry them, whose modules draw more for some data than
+    for others, or that run on a GPU, and for tasks whose network sizes depend on scores.
+    Later nets then draw other numbers than without the block; the report counts them as
+    ``n_drawn_otherwise``.
 
-    What the functions and classes of a task read and change beyond its arguments, as a
-    ``Generator`` or a list of their module, is put back after the run on a copy.  A task
-    that reads what cannot be put back, as an iterator, is run only once: its networks
-    train by themselves, and ``solo`` of the report says why.
+    Objects that the functions and classes of a task read and change beyond its arguments,
+    such as a ``Generator`` or a list of their module, are restored after the run on a copy.
+    Other objects, such as iterators, cannot be restored: a task that reads one runs only
+    once, its networks train alone, and ``solo`` of the report has the reason.
 
     Parameters
     ----------
     n_jobs : int, default=-1
-        Worker processes that train; -1 uses all cores.  The ``n_jobs`` of the code in the
-        block has no effect, except in searches of sk_tune, which train as they do without
-        the block.
+        Worker processes for training; -1 uses all cores.  The ``n_jobs`` of the code in the
+        block has no effect, except in searches of sk_tune, which train as without the
+        block.
     memory_limit : float or None, default=None
-        Bytes that networks in training may take; half of what is free if None.
+        Bytes that networks in training may take; half of the free memory if None.
     progress : callable or None, default=None
-        Called with a ``Progress`` when networks have been trained.
+        Called with a ``Progress`` after networks have been trained.
     store : str, path-like or None, default=None
-        File that keeps finished trainings, made if there is none; what it has is not
-        trained again, also in another run.
+        File that stores finished trainings, created if missing.  Stored trainings are
+        loaded, also in another run.
     monitor : callable or None, default=None
-        Called with ``X, y, sample_weight`` of each training; returns the positions of the
-        samples that the network is scored on after each epoch, or None.  They change
-        nothing in the training; the network's history has ``monitor_loss`` and
+        Called with ``X, y, sample_weight`` of each training; returns the positions of
+        monitor samples, or None.  The network is scored on them after each epoch, which
+        does not change its training; its history has ``monitor_loss`` and
         ``monitor_score``.  Not for plain skorch nets.
 
     Yields
     ------
     FleetReport
-        What happened, up to date at any time.
+        Counts, times and reasons, always up to date.
 
     See Also
     --------
-    sk_tune.engine.train : The same engine for fits that you list yourself.
+    sk_tune.engine.train : The same engine for an explicit list of fits.
 
     Examples
     --------
@@ -250,7 +250,7 @@ def fleet(
     (6, {'learning_rate': 0.01})
     """
     if store is not None:
-        # Errors of the store are raised before anything is trained.
+        # Report errors of the store before training.
         FitStore(store).close()
     session = Session(n_jobs, memory_limit, progress, store, monitor)
     with AskingNets(), joblib.parallel_config(backend=FleetBackend(session), n_jobs=-1):
@@ -258,9 +258,9 @@ def fleet(
 
 
 class AskingNets:
-    """Lets plain skorch nets ask for trainings while a block is open in some thread.
+    """Makes plain skorch nets request trainings while a block is open in any thread.
 
-    They also get the samples that they predict sooner, and if small, train in one thread.
+    Their predictions use slices of arrays, and small nets train in one thread.
     """
 
     _lock = threading.Lock()
@@ -300,21 +300,21 @@ def _asking(fit: Any) -> Any:
 
 
 def _in_one_thread(fit_loop: Any) -> Any:
-    """Let a small network that trains by itself, such as a refit, have one thread.
+    """Train a small network outside of fleets, such as a refit, in one thread.
 
-    More wait for each other in each step, for seconds if other processes use the cores.
+    Several threads synchronise in each step, which takes seconds on busy cores.
     """
 
     @functools.wraps(fit_loop)
     def fit_loop_in_one_thread(net: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
-        # A net of several modules has none of this name.
+        # A net of several modules may have none of this name.
         module: Any = getattr(net, "module_", None)
         shape: Any = getattr(X, "shape", ())
         small = False
         if module is not None and len(shape) == 2:
             n_samples = shape[0] if net.batch_size == -1 else net.batch_size
             small = takes_one_thread(n_samples * n_weights(module))
-            # A weight of more dimensions is used more often than once a sample.
+            # Weights of more dimensions are used several times per sample.
             small = small and all(weight.ndim <= 2 for weight in module.parameters())
         with one_thread(wanted=small):
             return fit_loop(net, X, *args, **kwargs)

@@ -27,7 +27,7 @@ from sk_tune._text import CARRIED, error_line, error_text, page, seconds_text, t
 from sk_tune.adoption import FitRequested, adoption
 from sk_tune.backend._shared_objects import CannotPutBackError, SharedObjects, State
 from sk_tune.backend._task_copy import (
-    RestOfTasks,
+    RemainingDraws,
     Words,
     copy_task,
     draw_as_net,
@@ -48,50 +48,50 @@ from sk_tune.exceptions import warn_of_solo
 from sk_tune.training import TrainingState, is_small, seed_of_state
 
 Task = Callable[[], Any]
-# A function of X, y and sample_weight that returns positions of samples to score on.
+# Takes X, y and sample_weight; returns positions of monitor samples.
 Monitor = Callable[[Any, Any, Any], Any]
 _FASTEST = "by the kernel"
 _FASTER = (
     "The kernel is the fastest way: it trains MLPs, also with embeddings of categories "
     f"(categorical_features), and an nn.Sequential of its layers. See {page(CARRIED)}"
 )
-# Reason of a network that trains as usual although its task was recorded.
+# Reason for a network of a recorded task that trains as usual.
 _UNMATCHED = "no equal fit was requested when a copy of its task ran"
 
 
 @dataclass(slots=True, kw_only=True)
 class FleetReport:
-    """What happened in a ``with fleet()`` block.
+    """Counts, times and reasons of a ``with fleet()`` block.
 
     Parameters
     ----------
     n_requested : int
-        Trainings that the networks of the block requested, carried by a fleet or not.
+        Trainings requested by networks of the block, carried by a fleet or not.
     n_rows : int
         Requested trainings that were networks of a fleet.
     n_calls : int
-        Calls of the engine; each trains all requests made by then.
+        Calls of the engine; each trains all new requests.
     n_fleets : int
         Kinds of networks in the fleets of each call, summed up; networks of one kind train
         as one tensor program, which is cut into shards for several workers.
     n_continued : int
-        Trainings that went on from a shorter training of the same fit.
+        Trainings that continued a shorter training of the same fit.
     n_loaded : int
-        Trainings that the store had.
+        Trainings loaded from the store.
     n_adopted : int
         Networks that adopted a training.
     n_trained_again : int
         Networks that trained as usual, because no recorded training matched; `solo` has the
         reasons.
     n_drawn_otherwise : int
-        Plain skorch nets that drew other numbers from torch's global generator than they
-        would draw without the block, because the numbers before theirs were not foreseen.
+        Plain skorch nets that drew other numbers from torch's global generator than without
+        the block, because the number of earlier draws could not be predicted.
     solo : dict of str to int
         Number of networks that were trained alone, by reason.
     ways : dict of str to int
-        Number of networks of fleets by the way that they trained: by the kernel, by layers
-        with derivatives written out, or by ``torch.func.vmap``; with the reason why no
-        faster way could carry them.
+        Number of networks of fleets by way of training: by the kernel, by layers with
+        derivatives written out, or by ``torch.func.vmap``; with the reason why no faster
+        way could carry them.
     seconds_recording, seconds_training, seconds_replaying : float
         Wall-clock time.
     """
@@ -134,7 +134,7 @@ class FleetReport:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _RequestedTraining:
-    """A training that was asked for, and what became of it."""
+    """A requested training and its result."""
 
     fit: Fit
     key: Any
@@ -151,7 +151,7 @@ class _RequestedTraining:
 
 @dataclass(slots=True, eq=False)
 class _Recording:
-    """A task, the trainings that it requests, and why it could not be recorded.
+    """A task, its requested trainings, and why it could not be recorded.
 
     `error` is the text of the exception that ended the recording.
     """
@@ -160,8 +160,7 @@ class _Recording:
     trainings: list[_RequestedTraining] = field(default_factory=list)
     reason: str | None = None
     error: str = ""
-    # Where the first recording began: the state of torch's generator, and what shared
-    # objects held.
+    # State of torch's generator and of shared objects at the first recording.
     start: Any = None
     shared: State = field(default_factory=list)
 
@@ -169,8 +168,8 @@ class _Recording:
 class Session:
     """The trainings of one block.
 
-    `monitor` says which samples each network is scored on after each epoch; the rest is as
-    the engine takes it.
+    `monitor` selects the monitor samples of each network; further arguments are
+    the engine's.
     """
 
     def __init__(
@@ -183,7 +182,7 @@ class Session:
     ) -> None:
         self.report = FleetReport()
         self.monitor = monitor
-        # Reasons of networks that no fleet trained, until they are reported.
+        # Reasons of networks outside of fleets, until reported.
         self.declined: Counter[str] = Counter()
         self._options = {
             "n_jobs": n_jobs,
@@ -191,55 +190,54 @@ class Session:
             "progress": progress,
             "store": store,
         }
-        # Finished trainings of repeatable fits, by key; they serve every task of the block.
+        # Finished trainings of repeatable fits by key, for all tasks of the block.
         self.known: dict[Any, _RequestedTraining] = {}
         self._latest: dict[Any, _RequestedTraining] = {}
-        # A number and one object for all equal data.
+        # A number and one object for equal data.
         self._data: dict[Any, tuple[int, Any]] = {}
         self.words: Words = {}
         self.shared_objects = SharedObjects()
-        # Threads of torch outside of replay, while a task is replayed.
+        # Torch's number of threads outside of replay, while a task is replayed.
         self._n_threads: int | None = None
 
     def prepare(self, tasks: Sequence[Task]) -> list["Replayer"]:
-        """Record tasks, in their order, and train the fits that they ask for.
-
-        Returns the adopter of each task.
-        """
+        """Record tasks in order, train the requested fits, and return the replayers."""
         recordings = [_Recording(task) for task in tasks]
         waiting = self._record_all(recordings)
         while waiting:
             self._train([t for r in waiting for t in r.trainings if t.trained is None])
-            # Tasks with equally many requests are alike: one of them shows whether all have
-            # what they need.  Where they differ, a network trains as usual.
-            alike: dict[int, list[_Recording]] = {}
+            # Tasks with equal numbers of requests are alike: one of them shows whether all
+            # are complete.  A network of a task that differs trains as usual.
+            by_size: dict[int, list[_Recording]] = {}
             for recording in waiting:
-                alike.setdefault(len(recording.trainings), []).append(recording)
-            probes = self._record_all([same[0] for same in alike.values()])
-            for probe, *rest in alike.values():
-                for recording in rest:
+                by_size.setdefault(len(recording.trainings), []).append(recording)
+            probes = self._record_all([same[0] for same in by_size.values()])
+            for probe, *twins in by_size.values():
+                for recording in twins:
                     recording.reason, recording.error = probe.reason, probe.error
-            others = [r for same in alike.values() if same[0] in probes for r in same[1:]]
-            waiting = [*probes, *self._record_all(others)]
+            remaining = [
+                r for same in by_size.values() if same[0] in probes for r in same[1:]
+            ]
+            waiting = [*probes, *self._record_all(remaining)]
         return [Replayer(self, r) for r in recordings]
 
     def _record_all(self, recordings: Iterable["_Recording"]) -> list["_Recording"]:
-        """Record some tasks and return those that asked for something new.
+        """Record some tasks and return those with new requests.
 
-        Each starts where torch's generator, and what its code shares with the others, would
-        stand if those before had run to their ends, as far as that is foreseen.
+        Each starts with torch's generator and the shared objects in the predicted state
+        after the earlier tasks.
         """
         shared = self.shared_objects
-        asked, rest = [], RestOfTasks(self.words, shared)
+        incomplete, draws = [], RemainingDraws(self.words, shared)
         with self._timed("recording"), kept_random_states(), shared.put_back():
             for recording in recordings:
                 if self._record(recording):
-                    asked.append(recording)
-                    rest.skip(recording.task, recording.start)
-        return asked
+                    incomplete.append(recording)
+                    draws.skip(recording.task, recording.start)
+        return incomplete
 
     def _record(self, recording: "_Recording") -> bool:
-        """Run a copy of a task; return whether it asked for something new."""
+        """Run a copy of a task; return whether it has a new request."""
         recorder = Recorder(self, recording.trainings)
         n_before = len(recording.trainings)
         try:
@@ -261,11 +259,11 @@ class Session:
         except Exception as error:  # noqa: BLE001 - reported, unless the task raises it
             _note_error(recording, error_text(error))
             return False
-        # A task that asks for something else each time would never have all that it needs.
+        # A task with a new request in each recording would never be complete.
         return recorder.n_new > 0 and recorder.n_found >= n_before
 
     def _train(self, asked: Sequence[_RequestedTraining]) -> None:
-        # One training for all that are the same and repeatable.
+        # Equal repeatable fits share one training.
         unique: dict[Any, _RequestedTraining] = {}
         for training in asked:
             key = training.key if training.is_repeatable else id(training)
@@ -283,7 +281,7 @@ class Session:
         self._count(fits, results)
 
     def _continued(self, training: _RequestedTraining) -> Fit:
-        """Return a fit that resumes a shorter training of it, if that is exact."""
+        """Return a fit that continues a shorter training, if the result is exact."""
         fit = training.fit
         earlier = self._latest.get(training.base_key)
         trained = None if earlier is None else earlier.trained
@@ -304,7 +302,7 @@ class Session:
         report.n_requested += len(results)
         report.n_loaded += sum(result.is_loaded for result in results)
         pairs = zip(fits, results, strict=True)
-        # Networks of one fleet are equal in these, users' modules included.
+        # Networks of a fleet, also of users' modules, are equal in these.
         kinds = []
         for fit, result in pairs:
             if result.engine == "fleet":
@@ -319,7 +317,7 @@ class Session:
         report.ways = dict(Counter(report.ways) + ways)
 
     def report_declined(self) -> None:
-        """Report and warn of networks that no fleet trained since the last call."""
+        """Report and warn about networks outside of fleets since the last call."""
         if self.declined:
             warn_of_solo(self.declined)
             self.report.n_requested += self.declined.total()
@@ -327,24 +325,24 @@ class Session:
             self.declined = Counter()
 
     def shared(self, data: Any) -> tuple[int, Any]:
-        """Return a number and the first object of all equal data of the block."""
+        """Return the number of equal data, and their first object in the block."""
         key = data_fingerprint(data)
         if key not in self._data:
             if isinstance(data, np.ndarray) and not data.dtype.hasobject:
-                # A copy, because its task may write to the array when it runs.
+                # A copy, because a task may write to the array.
                 data = np.array(data)
             self._data[key] = (len(self._data), data)
         return self._data[key]
 
     def number(self, data: Any) -> int | None:
-        """Return the number of data that were recorded; None if no equal data were."""
+        """Return the number of recorded data; None if no equal data were recorded."""
         number, _ = self._data.get(data_fingerprint(data), (None, None))
         return number
 
     def use_threads(self, state: TrainingState | None, X: Any) -> None:
-        """Let the rest of a task that is replayed compute with as many threads as pay.
+        """Set the number of torch's threads for the current task.
 
-        `state` is that of the network in use, None if it is yet to be trained on `X`.
+        `state` belongs to the network in use; None for a network to train on `X`.
         """
         if self._n_threads is not None:
             small = state is not None and is_small(state, X)
@@ -352,8 +350,8 @@ class Session:
 
     @contextmanager
     def replaying(self) -> Any:
-        """Measure the time of replaying a task, and keep torch's number of threads."""
-        # A task that is replayed may itself replay tasks.
+        """Measure the time of replaying a task, and restore torch's number of threads."""
+        # A replayed task may replay nested tasks.
         outer, n_threads = self._n_threads, torch.get_num_threads()
         self._n_threads = n_threads
         try:
@@ -388,7 +386,7 @@ def _fit_error(results: Any) -> str:
 
 
 class _Answers:
-    """The trainings of one task, handed out to the networks that ask for them."""
+    """The trainings of one task, handed out to its networks."""
 
     def __init__(self, session: Session, trainings: list[_RequestedTraining]) -> None:
         self.session = session
@@ -407,7 +405,7 @@ class _Answers:
 
 
 class Recorder(_Answers):
-    """Notes what the networks of a task ask for, in its list of trainings."""
+    """Records the requests of a task's networks in its list of trainings."""
 
     def __init__(self, session: Session, trainings: list[_RequestedTraining]) -> None:
         super().__init__(session, trainings)
@@ -416,35 +414,35 @@ class Recorder(_Answers):
     def __call__(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
     ) -> TrainingState | None:
-        """Return the training if it is there, else note it and leave the task."""
+        """Return an existing training, or record the request and leave the task."""
         shared = [self.session.shared(part) for part in (X, y, sample_weight)]
         numbers, data = zip(*shared, strict=True)
         key = (params_fingerprint(estimator), _seed_key(estimator), numbers)
-        found = self.find(key)
-        if found is None:
+        training = self.find(key)
+        if training is None:
             monitor = self.session.monitor
             self.trainings.append(_training(estimator, key, data, monitor))
             self.n_new += 1
             if not isinstance(estimator, NetworkEstimator):
-                # The next network finds the generator as after the training.
+                # The generator is as after the training.
                 draw_as_net(estimator, X, y, self.session.words)
             raise FitRequested
-        if found.trained is None:
+        if training.trained is None:
             raise FitRequested
         # A failed training fails again when it is replayed, with the same error.
-        return found.trained.state
+        return training.trained.state
 
     def decline(self, reason: str) -> None:
-        """Leave a task whose network trains by itself, so that it does so only once.
+        """Leave a task whose network trains alone, so that it trains only in the replay.
 
-        A task that has other trainings goes on, because these may lead to more of them.
+        A task with other trainings continues, because it may request more.
         """
         if self.n_new > 0 or not self.trainings:
             raise FitRequested
 
 
 class Replayer(_Answers):
-    """Gives the networks of a recorded task their trainings."""
+    """Hands the trainings of a recorded task to its networks."""
 
     def __init__(self, session: Session, recording: _Recording) -> None:
         super().__init__(session, recording.trainings)
@@ -458,10 +456,9 @@ class Replayer(_Answers):
         self.session.use_threads(None, None)
 
     def end(self, result: Any, error: BaseException | None) -> None:
-        """Count the networks that trained as usual in the task, which has ended.
+        """Count the networks that trained as usual in the finished task.
 
-        The task reports an error of its own, so that the same error in the recording is not
-        reported again.
+        If the task fails, the error of its recording is not reported again.
         """
         own_error = _fit_error(result) if error is None else error_text(error)
         if not self._n_unmatched or (own_error and own_error == self._error):
@@ -473,17 +470,19 @@ class Replayer(_Answers):
     ) -> TrainingState | None:
         """Return the training, or None if no recorded one matches."""
         numbers = tuple(self.session.number(part) for part in (X, y, sample_weight))
-        found = self.find((params_fingerprint(estimator), _seed_key(estimator), numbers))
-        state = None if found is None or found.trained is None else found.trained.state
+        training = self.find((params_fingerprint(estimator), _seed_key(estimator), numbers))
+        state = (
+            None if training is None or training.trained is None else training.trained.state
+        )
         self.session.use_threads(state, X)
         if state is None:
             # A failed training fails again, and the task reports the error.
-            self._n_unmatched += found is None
+            self._n_unmatched += training is None
             self.session.report.n_trained_again += 1
             return None
         self.session.report.n_adopted += 1
         if isinstance(estimator, NetworkEstimator):
-            # The estimator's generator moves on, as fit would move it.
+            # The estimator's generator advances as in fit.
             resolve_seed(estimator.random_state)
         elif seed_of_state(torch.get_rng_state().numpy().tobytes()) != state.seed:
             self.session.report.n_drawn_otherwise += 1
@@ -493,7 +492,7 @@ class Replayer(_Answers):
 def _training(
     estimator: Any, key: Any, data: Sequence[Any], monitor: Monitor | None
 ) -> _RequestedTraining:
-    """Return what an estimator asks for, which may itself be set otherwise later."""
+    """Return the request of an estimator; a clone guards against later changes."""
     twin = clone(estimator)
     seed: int | bytes
     rows = None
@@ -501,7 +500,7 @@ def _training(
         seed = resolve_seed(twin.random_state)
         rows = None if monitor is None else monitor(*data)
     else:
-        # A skorch net draws from torch's global generator.
+        # skorch nets draw from torch's global generator.
         seed = torch.get_rng_state().numpy().tobytes()
     X, y, sample_weight = data
     return _RequestedTraining(
@@ -515,9 +514,9 @@ def _training(
 
 
 def _seed_key(estimator: Any) -> int | None:
-    """Return the seed of a fit if it matters which one a training had."""
+    """Return the seed of a fit if its training must have had the same."""
     state = getattr(estimator, "random_state", None)
     if not isinstance(state, np.random.RandomState):
         return None
-    # A copy is asked, because asking moves the state.
+    # A copy, because drawing changes the state.
     return resolve_seed(copy.deepcopy(state))

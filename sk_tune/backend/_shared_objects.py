@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Objects that a task shares with the rest of the process, put back as they were.
+"""Objects that a task shares with the rest of the process, and their restoration.
 
-A task is recorded on a copy of its arguments, but its functions and classes are not copied,
-nor is what they read from their modules, from variables around them, from their classes.
+A task is recorded on a copy of its arguments. Its functions and classes are not copied, nor
+are the objects that they read from modules, closures and classes.
 """
 
 import array
@@ -28,9 +28,9 @@ import torch
 
 from sk_tune.engine import is_installed, names_in
 
-# How an object takes over a content that it had, and that content.
+# Setters of objects' contents, with these contents.
 State = list[tuple[Callable[[Any], None], Any]]
-# Objects that another one holds, and the names of those that have one.
+# Parts of an object, with their names if they have any.
 Parts = list[tuple[Any, str]]
 
 _VALUES = frozenset({
@@ -40,30 +40,30 @@ _VALUES = frozenset({
     *(types.WrapperDescriptorType, types.ClassMethodDescriptorType),
     types.MethodWrapperType,
 })
-# Objects that change nothing that a network is trained with.
+# Objects that do not affect the training of networks.
 _HARMLESS = (
     *(np.generic, np.dtype, np.ufunc, torch.jit.ScriptFunction, re.Pattern, logging.Logger),
     *(type(threading.Lock()), type(threading.RLock()), weakref.ref, ContextVar),
     *(operator.attrgetter, operator.itemgetter, operator.methodcaller),
-    # A field of a named tuple, of any.
+    # Field accessors of named tuples.
     type(inspect.Attribute.name),
 )
-# Modules of containers and callables, whose parts belong to the code that made them.
+# Modules of containers and callables, which belong to the code that uses them.
 _TRANSPARENT = frozenset({"builtins", "collections", "functools", "types"})
-# Classes made by C that keep all that changes in their ``__dict__``.
+# C classes that keep all changeable values in their ``__dict__``.
 _NAMESPACES = (types.SimpleNamespace, threading.local, BaseException)
 _EMPTY = object()
 
 
 class CannotPutBackError(Exception):
-    """Says which object of a user's code cannot be set back after a task was recorded."""
+    """Names an object of a user's code that cannot be restored after a recording."""
 
 
 class SharedObjects:
-    """Objects that the code of tasks reads and may change, with what they held when met."""
+    """Objects that the code of tasks reads and may change, with their first contents."""
 
     def __init__(self) -> None:
-        # Objects by id. They are kept, so that no other object gets the id.
+        # Objects by id, kept alive so that no other object gets the id.
         self._met: dict[int, Any] = {}
         self._refused: dict[int, tuple[Any, str]] = {}
         self._takes: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
@@ -72,7 +72,7 @@ class SharedObjects:
 
     @contextmanager
     def put_back(self) -> Iterator[None]:
-        """Set all objects that are met in a block back at its end."""
+        """Restore all objects that were met in a block at its end."""
         try:
             yield
         finally:
@@ -81,20 +81,20 @@ class SharedObjects:
             self.__init__()  # type: ignore[misc]
 
     def state(self) -> State:
-        """Return what all objects hold now, for `restore`."""
-        return [(put, take()) for take, put in self._takes]
+        """Return the current contents of all objects, for `restore`."""
+        return [(write, take()) for take, write in self._takes]
 
     @staticmethod
     def restore(state: State) -> None:
-        """Let objects hold again what they held, in place: they stay the same objects."""
+        """Restore the contents of objects in place."""
         with ExitStack() as all_of_them:
-            for put, content in state:
-                all_of_them.callback(put, content)
+            for write, content in state:
+                all_of_them.callback(write, content)
 
     def meet(self, code: Any) -> None:
-        """Keep what a function or class of a user reads, all the way down.
+        """Save the contents of all objects that a user's function or class can read.
 
-        Raises CannotPutBackError where it may change what cannot be set back.
+        Raises CannotPutBackError for objects that cannot be restored.
         """
         if id(code) in self._refused:
             raise CannotPutBackError(self._refused[id(code)][1])
@@ -104,7 +104,7 @@ class SharedObjects:
         try:
             self._walk(code)
         except CannotPutBackError as error:
-            # The task is not run.
+            # The task does not run.
             self._refused[id(code)] = code, str(error)
             self._met = met
             _open(self._closed[n_closed:])
@@ -114,55 +114,55 @@ class SharedObjects:
     def _walk(self, code: Any) -> None:
         waiting = [(code, code.__qualname__, True)]
         while waiting:
-            found, name, is_own = waiting.pop()
-            if type(found) in _VALUES or id(found) in self._met:
+            obj, name, is_own = waiting.pop()
+            if type(obj) in _VALUES or id(obj) in self._met:
                 continue
-            self._met[id(found)] = found
-            kind = type(found)
-            is_ours = isinstance(found, type) or kind.__module__ in _TRANSPARENT
-            # Parts of an object that a library has a class for are the library's.
+            self._met[id(obj)] = obj
+            kind = type(obj)
+            is_ours = isinstance(obj, type) or kind.__module__ in _TRANSPARENT
+            # Parts of an object of a library class belong to the library.
             holds_own = is_own and (is_ours or not _is_library(kind))
             try:
                 waiting += [
-                    (part, label or name, holds_own) for part, label in self._parts(found)
+                    (part, label or name, holds_own) for part, label in self._parts(obj)
                 ]
             except Exception as error:
-                # Objects inside those of libraries are left to the libraries.
+                # Libraries are responsible for their inner objects.
                 if is_own:
                     raise CannotPutBackError(
-                        f"its task reads {name!r}, and what {kind.__module__}."
-                        f"{kind.__qualname__} has given out cannot be put back"
+                        f"its task reads {name!r}, and the values already taken from "
+                        f"{kind.__module__}.{kind.__qualname__} cannot be put back"
                     ) from error
 
     def _keep(self, take: Callable[[], Any], put: Callable[[Any], None]) -> None:
         self._takes.append((take, put))
         self._before.append((put, take()))
 
-    def _parts(self, found: Any) -> Parts:
-        """Keep what an object holds; return its parts, TypeError if it cannot be read."""
-        if isinstance(found, _HARMLESS):
+    def _parts(self, obj: Any) -> Parts:
+        """Save an object's content and return its parts; TypeError if unreadable."""
+        if isinstance(obj, _HARMLESS):
             return []
-        if isinstance(found, types.FunctionType):
-            return self._function(found)
-        if isinstance(found, type):
-            return [] if _is_library(found) else self._class(found)
-        if (inner := _inner(found)) is not None:
+        if isinstance(obj, types.FunctionType):
+            return self._function(obj)
+        if isinstance(obj, type):
+            return [] if _is_library(obj) else self._class(obj)
+        if (inner := _inner(obj)) is not None:
             return _unnamed(inner)
         for kinds, keep in _GENERATORS:
-            if isinstance(found, kinds):
-                self._keep(*keep(found))
+            if isinstance(obj, kinds):
+                self._keep(*keep(obj))
                 return []
-        if isinstance(found, np.ndarray):
-            return self._array(found)
-        if isinstance(found, torch.Tensor):
-            self._tensor(found)
+        if isinstance(obj, np.ndarray):
+            return self._array(obj)
+        if isinstance(obj, torch.Tensor):
+            self._tensor(obj)
             return []
-        return self._object(found)
+        return self._object(obj)
 
-    def _function(self, found: Any) -> Parts:
-        code, namespace = found.__code__, found.__globals__
-        parts = _unnamed((found.__defaults__, found.__kwdefaults__, vars(found)))
-        for variable, cell in zip(code.co_freevars, found.__closure__ or (), strict=True):
+    def _function(self, obj: Any) -> Parts:
+        code, namespace = obj.__code__, obj.__globals__
+        parts = _unnamed((obj.__defaults__, obj.__kwdefaults__, vars(obj)))
+        for variable, cell in zip(code.co_freevars, obj.__closure__ or (), strict=True):
             self._keep(partial(_content, cell), partial(_fill, cell))
             parts.append((_content(cell), variable))
         if is_installed(namespace.get("__name__") or ""):
@@ -179,43 +179,43 @@ class SharedObjects:
                 parts += self._read(sys.modules[name], name, names.attributes)
         return parts
 
-    def _read(self, found: Any, name: str, attributes: frozenset[str]) -> Parts:
-        """Return what code reads by a name; from a user's module, what it may take."""
-        if not isinstance(found, types.ModuleType):
-            return [(found, name)]
-        if is_installed(found.__name__):
+    def _read(self, obj: Any, name: str, attributes: frozenset[str]) -> Parts:
+        """Return the objects that code reads by a name; from a user's module, parts."""
+        if not isinstance(obj, types.ModuleType):
+            return [(obj, name)]
+        if is_installed(obj.__name__):
             return []
-        content = vars(found)
-        taken = sorted(attributes.intersection(content))
-        if taken:
-            self._keep(partial(_bound, content, taken), partial(_bind, content))
-        parts = [(content[n], f"{name}.{n}") for n in taken]
+        content = vars(obj)
+        names = sorted(attributes.intersection(content))
+        if names:
+            self._keep(partial(_bound, content, names), partial(_bind, content))
+        parts = [(content[n], f"{name}.{n}") for n in names]
         deeper = [p for p in parts if isinstance(p[0], types.ModuleType)]
-        rest = [p for p in parts if not isinstance(p[0], types.ModuleType)]
-        # A package and its modules may know each other.
-        left = attributes.difference(taken)
-        return rest + [part for p in deeper for part in self._read(*p, left)]
+        direct = [p for p in parts if not isinstance(p[0], types.ModuleType)]
+        # A package and its modules may refer to each other.
+        remaining = attributes.difference(names)
+        return direct + [part for p in deeper for part in self._read(*p, remaining)]
 
-    def _class(self, found: Any) -> Parts:
-        self._keep(lambda: dict(vars(found)), partial(_set_attributes, found))
+    def _class(self, obj: Any) -> Parts:
+        self._keep(lambda: dict(vars(obj)), partial(_set_attributes, obj))
         named = [
-            (value, f"{found.__name__}.{name}")
-            for name, value in vars(found).items()
+            (value, f"{obj.__name__}.{name}")
+            for name, value in vars(obj).items()
             if name != "_abc_impl"
         ]
-        return [*named, *_unnamed((type(found), *found.__bases__))]
+        return [*named, *_unnamed((type(obj), *obj.__bases__))]
 
-    def _array(self, found: Any) -> Parts:
-        """Close an array to writing; keep a copy if it could not be opened again."""
-        if found.flags.writeable and self._opens_again(found):
-            found.flags.writeable = False
-            self._closed.append(found)
-        elif found.flags.writeable:
-            self._keep(found.copy, partial(_write, found))
-        return _unnamed(found.flat) if found.dtype == object else []
+    def _array(self, obj: Any) -> Parts:
+        """Make an array read-only, or copy it if it could not be made writable again."""
+        if obj.flags.writeable and self._opens_again(obj):
+            obj.flags.writeable = False
+            self._closed.append(obj)
+        elif obj.flags.writeable:
+            self._keep(obj.copy, partial(_write, obj))
+        return _unnamed(obj.flat) if obj.dtype == object else []
 
-    def _opens_again(self, found: Any) -> bool:
-        owner = found
+    def _opens_again(self, obj: Any) -> bool:
+        owner = obj
         while isinstance(owner.base, np.ndarray):
             owner = owner.base
         if owner.flags.owndata:
@@ -224,41 +224,41 @@ class SharedObjects:
             return not memoryview(owner.base).readonly
         return False
 
-    def _tensor(self, found: Any) -> None:
-        if found.layout == torch.strided and not found.is_meta:
-            latest: list[torch.Tensor] = [found.detach().clone()]
+    def _tensor(self, obj: Any) -> None:
+        if obj.layout == torch.strided and not obj.is_meta:
+            latest: list[torch.Tensor] = [obj.detach().clone()]
 
             def take() -> torch.Tensor:
-                if not torch.equal(latest[0], found):
-                    latest[0] = found.detach().clone()
+                if not torch.equal(latest[0], obj):
+                    latest[0] = obj.detach().clone()
                 return latest[0]
 
-            self._keep(take, partial(_write_tensor, found))
+            self._keep(take, partial(_write_tensor, obj))
 
-    def _object(self, found: Any) -> Parts:
-        """Keep the items of a container, and the attributes of an object."""
-        is_known = isinstance(found, tuple | frozenset | types.MappingProxyType)
-        items: list[Any] = list(found) if is_known else []
-        for kind, (take, put) in _CONTAINERS.items():
-            if isinstance(found, kind):
-                self._keep(partial(take, found), partial(put, found))
-                items, is_known = list(take(found)), True
+    def _object(self, obj: Any) -> Parts:
+        """Save the items of a container, and the attributes of an object."""
+        is_known = isinstance(obj, tuple | frozenset | types.MappingProxyType)
+        items: list[Any] = list(obj) if is_known else []
+        for kind, (take, write) in _CONTAINERS.items():
+            if isinstance(obj, kind):
+                self._keep(partial(take, obj), partial(write, obj))
+                items, is_known = list(take(obj)), True
                 break
-        if isinstance(found, dict):
-            items += dict.values(found)
+        if isinstance(obj, dict):
+            items += dict.values(obj)
         if set(map(type, items)) <= _VALUES:
             items = []
-        attributes = getattr(found, "__dict__", None)
+        attributes = getattr(obj, "__dict__", None)
         if isinstance(attributes, dict):
             self._keep(partial(dict.copy, attributes), partial(_refill_dict, attributes))
             items += attributes.values()
-        slots = _slots(type(found))
+        slots = _slots(type(obj))
         if slots:
-            self._keep(partial(_slot_values, found, slots), partial(_set_slots, found))
-            items += _slot_values(found, slots).values()
-        if not is_known and not _is_of_python(found):
+            self._keep(partial(_slot_values, obj, slots), partial(_set_slots, obj))
+            items += _slot_values(obj, slots).values()
+        if not is_known and not _is_of_python(obj):
             raise TypeError
-        return _unnamed((*items, type(found)))
+        return _unnamed((*items, type(obj)))
 
 
 def _unnamed(parts: Iterable[Any]) -> Parts:
@@ -266,7 +266,7 @@ def _unnamed(parts: Iterable[Any]) -> Parts:
 
 
 def _open(arrays: list[Any]) -> None:
-    # A view may be written to only if its owner may.
+    # A view can only be writable if its owner is.
     for closed in sorted(arrays, key=lambda closed: closed.base is not None):
         closed.flags.writeable = True
 
@@ -274,39 +274,39 @@ def _open(arrays: list[Any]) -> None:
 def _is_library(code: Any) -> bool:
     if not is_installed(getattr(code, "__module__", None) or ""):
         return False
-    # Where a function was written, whatever it says of itself.
+    # The globals show where a function was defined; ``__module__`` may be set.
     home = getattr(code, "__globals__", {}).get("__name__") or code.__module__
     return isinstance(code, type) or is_installed(str(home))
 
 
-def _inner(found: Any) -> tuple[Any, ...] | None:
-    """Return what a callable of Python's stands for; None for anything else."""
-    if isinstance(found, partial):
-        return found.func, found.args, found.keywords
-    if isinstance(found, types.MethodType):
-        return found.__func__, found.__self__
-    if isinstance(found, types.BuiltinFunctionType):
-        return (found.__self__,)
-    if isinstance(found, property):
-        return found.fget, found.fset, found.fdel
-    if isinstance(found, cached_property):
-        return (found.func,)
-    if isinstance(found, staticmethod | classmethod):
-        return (found.__func__,)
-    if hasattr(type(found), "cache_clear"):
-        return (found.__wrapped__,)
+def _inner(obj: Any) -> tuple[Any, ...] | None:
+    """Return the objects inside a callable of Python's; None for other objects."""
+    if isinstance(obj, partial):
+        return obj.func, obj.args, obj.keywords
+    if isinstance(obj, types.MethodType):
+        return obj.__func__, obj.__self__
+    if isinstance(obj, types.BuiltinFunctionType):
+        return (obj.__self__,)
+    if isinstance(obj, property):
+        return obj.fget, obj.fset, obj.fdel
+    if isinstance(obj, cached_property):
+        return (obj.func,)
+    if isinstance(obj, staticmethod | classmethod):
+        return (obj.__func__,)
+    if hasattr(type(obj), "cache_clear"):
+        return (obj.__wrapped__,)
     return None
 
 
-def _is_of_python(found: Any) -> bool:
-    """Return whether nothing of an object that changes is kept where Python cannot look."""
-    kind: Any = type(found)
-    if isinstance(found, _NAMESPACES):
+def _is_of_python(obj: Any) -> bool:
+    """Return whether Python can see all changeable values of an object."""
+    kind: Any = type(obj)
+    if isinstance(obj, _NAMESPACES):
         return True
     if not isinstance(getattr(kind, "__next__", None), types.FunctionType | type(None)):
         return False
     if kind.__eq__ is not object.__eq__ and kind.__hash__ not in {None, object.__hash__}:
-        # A value: a date, a device, a fraction.
+        # An immutable value: a date, a device, a fraction.
         return True
     makers = (vars(base).get("__new__") for base in kind.__mro__[:-1])
     python: Any = staticmethod | types.FunctionType | type(None)
@@ -346,7 +346,7 @@ def _set_attributes(owner: Any, contents: dict[str, Any]) -> None:
     for name in now.keys() | contents.keys():
         if now.get(name, _EMPTY) is contents.get(name, _EMPTY):
             continue
-        # Some attributes that Python puts into a class cannot be set.
+        # Python adds some class attributes that cannot be set.
         with suppress(AttributeError, TypeError):
             if name in contents:
                 type.__setattr__(owner, name, contents[name])
@@ -356,67 +356,67 @@ def _set_attributes(owner: Any, contents: dict[str, Any]) -> None:
 
 def _slots(kind: Any) -> list[Any]:
     if isinstance(kind.__init__, types.WrapperDescriptorType):
-        return []  # Not made in Python.
+        return []  # A C class.
     values = (value for base in kind.__mro__ for value in vars(base).values())
     return [value for value in values if isinstance(value, types.MemberDescriptorType)]
 
 
-def _slot_values(found: Any, slots: list[Any]) -> dict[Any, Any]:
+def _slot_values(obj: Any, slots: list[Any]) -> dict[Any, Any]:
     values = {}
     for slot in slots:
         with suppress(AttributeError):
-            values[slot] = slot.__get__(found)
+            values[slot] = slot.__get__(obj)
     return values
 
 
-def _set_slots(found: Any, values: dict[Any, Any]) -> None:
+def _set_slots(obj: Any, values: dict[Any, Any]) -> None:
     for slot, value in values.items():
-        if slot.__get__(found, type(found)) is not value:
-            slot.__set__(found, value)
+        if slot.__get__(obj, type(obj)) is not value:
+            slot.__set__(obj, value)
 
 
-def _write(found: Any, content: Any) -> None:
-    if not np.array_equal(found, content):
-        found[...] = content
+def _write(obj: Any, content: Any) -> None:
+    if not np.array_equal(obj, content):
+        obj[...] = content
 
 
 @torch.no_grad()
-def _write_tensor(found: torch.Tensor, content: torch.Tensor) -> None:
-    if not torch.equal(found, content):
-        found.copy_(content)
+def _write_tensor(obj: torch.Tensor, content: torch.Tensor) -> None:
+    if not torch.equal(obj, content):
+        obj.copy_(content)
 
 
-def _refill_dict(found: Any, content: Any) -> None:
-    # An unchanged dict is not emptied even for a moment: other threads may read it.
-    values = dict.values(found), dict.values(content)
-    if not (_same(found, content) and _same(*values)):
-        kind = OrderedDict if isinstance(found, OrderedDict) else dict
-        kind.clear(found)
-        kind.update(found, content)
+def _refill_dict(obj: Any, content: Any) -> None:
+    # Other threads may read an unchanged dict, so it is never emptied.
+    values = dict.values(obj), dict.values(content)
+    if not (_same(obj, content) and _same(*values)):
+        kind = OrderedDict if isinstance(obj, OrderedDict) else dict
+        kind.clear(obj)
+        kind.update(obj, content)
 
 
 def _same(one: Any, other: Any) -> bool:
     return len(one) == len(other) and all(map(operator.is_, one, other))
 
 
-def _refill_list(found: Any, content: Any) -> None:
-    list.__setitem__(found, slice(None), content)
+def _refill_list(obj: Any, content: Any) -> None:
+    list.__setitem__(obj, slice(None), content)
 
 
-def _refill_set(found: Any, content: Any) -> None:
-    if not set.__eq__(found, content):
-        set.clear(found)
-        set.update(found, content)
+def _refill_set(obj: Any, content: Any) -> None:
+    if not set.__eq__(obj, content):
+        set.clear(obj)
+        set.update(obj, content)
 
 
-def _refill_deque(found: Any, content: Any) -> None:
-    if not _same(found, content):
-        deque.clear(found)
-        deque.extend(found, content)
+def _refill_deque(obj: Any, content: Any) -> None:
+    if not _same(obj, content):
+        deque.clear(obj)
+        deque.extend(obj, content)
 
 
-def _refill_bytes(found: Any, content: Any) -> None:
-    found[:] = content
+def _refill_bytes(obj: Any, content: Any) -> None:
+    obj[:] = content
 
 
 _CONTAINERS: dict[Any, tuple[Any, Any]] = {
@@ -425,25 +425,25 @@ _CONTAINERS: dict[Any, tuple[Any, Any]] = {
     set: (set.copy, _refill_set),
     deque: (list, _refill_deque),
     bytearray: (bytes, _refill_bytes),
-    array.array: (lambda found: found[:], _refill_bytes),
+    array.array: (lambda obj: obj[:], _refill_bytes),
 }
 
 
-def _of_bits(found: Any) -> tuple[Any, Any]:
-    bits = getattr(found, "bit_generator", found)
+def _of_bits(obj: Any) -> tuple[Any, Any]:
+    bits = getattr(obj, "bit_generator", obj)
     return lambda: bits.state, lambda state: setattr(bits, "state", state)
 
 
-def _of_python(found: Any) -> tuple[Any, Any]:
-    if isinstance(found, random.SystemRandom):
+def _of_python(obj: Any) -> tuple[Any, Any]:
+    if isinstance(obj, random.SystemRandom):
         return lambda: None, lambda _: None
-    return found.getstate, found.setstate
+    return obj.getstate, obj.setstate
 
 
-# Random generators, and how the state of each is read and set.
+# Random generators, with functions that read and set their states.
 _GENERATORS: tuple[tuple[Any, Callable[[Any], tuple[Any, Any]]], ...] = (
     ((np.random.Generator, np.random.BitGenerator), _of_bits),
-    (np.random.RandomState, lambda found: (found.get_state, found.set_state)),
+    (np.random.RandomState, lambda obj: (obj.get_state, obj.set_state)),
     (random.Random, _of_python),
-    (torch.Generator, lambda found: (found.get_state, found.set_state)),
+    (torch.Generator, lambda obj: (obj.get_state, obj.set_state)),
 )

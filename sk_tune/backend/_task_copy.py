@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A joblib task run on a copy, so that what recording does to it is not seen.
+"""A copy of a joblib task, for a recording without side effects.
 
-The copy is what a worker process would get: everything anew, but arrays read-only and
-shared, and functions and classes themselves.  Where torch's global generator will stand
-when a task begins that was not run yet is found out the same way.
+The copy is made as for a worker process, but it shares arrays, read-only, and functions and
+classes.  The state of torch's global generator at the start of a later task is predicted in
+the same way.
 """
 
 import io
@@ -35,10 +35,10 @@ from sk_tune.training import RNG_LOCK, TrainingState, seed_of_state
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Drop what this thread prints and warns of; other threads' output is printed.
+    """Suppress output and warnings of this thread, not of other threads.
 
-    Whoever enters it in several threads has them wait for each other: what it replaces
-    belongs to the process.
+    Blocks of several threads exclude each other, because the replaced objects belong
+    to the process.
     """
     heard = sys.stdout
     sys.stdout = _OtherThreads(heard)
@@ -50,20 +50,20 @@ def silenced() -> Iterator[None]:
 
 
 class _OtherThreads:
-    """A stream that takes nothing from the thread that made it."""
+    """A stream that ignores the thread that created it."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._thread = threading.get_ident()
 
     def write(self, text: str) -> int:
-        """Write what comes from another thread."""
+        """Write text of another thread."""
         if threading.get_ident() != self._thread and self._stream is not None:
             self._stream.write(text)
         return len(text)
 
     def writelines(self, lines: Any) -> None:
-        """Write what comes from another thread."""
+        """Write lines of another thread."""
         for line in lines:
             self.write(line)
 
@@ -73,10 +73,10 @@ class _OtherThreads:
 
 @contextmanager
 def kept_random_states() -> Iterator[None]:
-    """Put the global generators of Python, numpy and torch back after a block.
+    """Restore the global generators of Python, numpy and torch after a block.
 
-    Blocks of several threads run one after the other, and none while a network in another
-    thread is initialised: it would find its generator changed.
+    Blocks of several threads exclude each other, and wait while another thread initialises
+    a network, because they would change its generator.
     """
     with RNG_LOCK:
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
@@ -88,7 +88,7 @@ def kept_random_states() -> Iterator[None]:
             torch.set_rng_state(states[2])
 
 
-# Types whose objects never change, and the backend of joblib's calls inside the task.
+# Immutable types, and the backend of joblib calls inside the task.
 _BY_REFERENCE = (
     type,
     FunctionType,
@@ -97,9 +97,9 @@ _BY_REFERENCE = (
     ParallelBackendBase,
     re.Pattern,
 )
-# Most of what a task is made of; known at a glance not to be shared.
+# Frequent types that are never shared, for a quick test.
 _VALUES = frozenset({str, int, float, bool, type(None), tuple, list, dict})
-# Packages whose functions and classes train no network that they were not given.
+# Packages that train only networks passed to them.
 _WITHOUT_NETWORKS = frozenset(
     {"_thread", "builtins", "collections", "copyreg", "functools", "operator"}
     | {"joblib", "numpy", "pandas", "scipy", "sklearn", "skopt"}
@@ -107,12 +107,11 @@ _WITHOUT_NETWORKS = frozenset(
 
 
 def copy_task(task: Any, met: Callable[[Any], None] | None = None) -> Any:
-    """Return a copy of a task that may train a network, or None.
+    """Return a copy of a task that may train a network; None for other tasks.
 
-    It shares arrays with the original and cannot write to them. None stands for a task with
-    neither a network nor code of anybody who might make one: scikit-learn's linear models,
-    scipy's optimisers. `met` is called with each function and class in the task. What
-    pickling raises is raised.
+    The copy shares arrays with the original, read-only. Tasks with neither a network nor a
+    user's code cannot train one: scikit-learn's linear models, scipy's optimisers. `met` is
+    called with each function and class in the task. Errors of pickling are raised.
     """
     buffer = io.BytesIO()
     shared: list[Any] = []
@@ -124,13 +123,13 @@ def copy_task(task: Any, met: Callable[[Any], None] | None = None) -> Any:
     copied = _Unpickler(buffer, shared).load()
     for function in functions_of(copied):
         if hasattr(function, "warning_filters"):
-            # scikit-learn puts the caller's filters in the place of those that are there.
+            # scikit-learn replaces the warning filters by the caller's.
             function.warning_filters = [("ignore", None, Warning, None, 0)]
     return copied
 
 
 class _Pickler(pickle.Pickler):
-    # `shared` are objects that a copy has in common with its original, by position.
+    # `shared` are objects common to copy and original, by position.
     def __init__(
         self, file: Any, shared: list[Any], met: Callable[[Any], None] | None
     ) -> None:
@@ -138,7 +137,7 @@ class _Pickler(pickle.Pickler):
         self._shared = shared
         self._met = met
         self._positions: dict[int, int] = {}
-        # Whether a function or class in it may train a network, as far as its module says.
+        # Whether a function or class in the task may train a network, judged by its module.
         self.may_train = False
 
     def persistent_id(self, obj: Any) -> int | None:
@@ -168,7 +167,7 @@ class _Pickler(pickle.Pickler):
 
 
 class _QuietContext:
-    """Stands for a context of scikit-learn's callbacks, and calls none of them."""
+    """Replaces a context of scikit-learn's callbacks, and calls none of them."""
 
     sequential_subtasks = True
 
@@ -194,21 +193,21 @@ class _Unpickler(pickle.Unpickler):
         return self._shared[pid]
 
 
-# Words that plain skorch nets draw in a step of training, by module and size of the batch.
+# Words drawn by plain skorch nets in a training step, by module and batch size.
 Words = dict[Any, int]
 
 
 def draw_as_net(net: Any, X: Any, y: Any, words: Words) -> None:
-    """Initialise a plain skorch net, and let it draw what its ``fit`` would."""
+    """Initialise a plain skorch net, and draw the random numbers of its ``fit``."""
     options = net.get_params_for("module")
     values = tuple((n, value_fingerprint(v)) for n, v in sorted(options.items()))
     draw_as_fit(net, X, y, words, (value_fingerprint(net.module), values))
 
 
-class RestOfTasks:
-    """The random numbers that tasks of one kind would draw after they were left.
+class RemainingDraws:
+    """The remaining random draws of interrupted tasks of one kind.
 
-    The count of the first task is taken for that of all.
+    All tasks are assumed to draw as many numbers as the first task.
     """
 
     def __init__(self, words: Words, shared: SharedObjects) -> None:
@@ -217,42 +216,42 @@ class RestOfTasks:
         self._n_words: int | None = None
 
     def skip(self, task: Callable[[], Any], start: torch.Tensor) -> None:
-        """Draw what a task would still draw that a plain skorch net has left."""
+        """Make the remaining draws of a task that a plain skorch net interrupted."""
         if self._n_words is None:
-            left = torch.get_rng_state()
+            state = torch.get_rng_state()
             self._n_words = 0
-            if not torch.equal(left, start):
+            if not torch.equal(state, start):
                 torch.set_rng_state(start)
-                # The draws until an error count.
+                # Draws before an error count.
                 with suppress(FitRequested, Exception):
                     self._rehearse(task)
-                self._n_words = count_words(left, torch.get_rng_state()) or 0
-                torch.set_rng_state(left)
+                self._n_words = count_words(state, torch.get_rng_state()) or 0
+                torch.set_rng_state(state)
         skip_words(self._n_words)
 
     def _rehearse(self, task: Callable[[], Any]) -> None:
-        known = self._shared.state()
+        contents = self._shared.state()
         try:
             with adoption(_Rehearser(self._words)), silenced():
                 copied = copy_task(task)
                 if copied is not None:
                     copied()
         finally:
-            self._shared.restore(known)
+            self._shared.restore(contents)
 
 
 class _Rehearser:
-    """Lets a task run to its end with networks that draw all they would, untrained."""
+    """Runs a task to its end with untrained networks that make all their draws."""
 
     def __init__(self, words: Words) -> None:
         self._words = words
 
     def decline(self, reason: str) -> None:
-        """Leave the task: the draws of a network that trains by itself are unknown."""
+        """Leave the task: the draws of a network outside of fleets are unknown."""
         raise FitRequested
 
     def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> TrainingState:
-        """Return a training of no epochs that ends where the real one would."""
+        """Return a training of no epochs that ends with the predicted generator state."""
         if isinstance(estimator, NetworkEstimator):
             raise FitRequested
         start = torch.get_rng_state()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Digests of data by every value, of objects by their state, of code by what it does."""
+"""Digests of data by value, of objects by state, and of code by behaviour."""
 
 import copyreg
 import dis
@@ -39,7 +39,7 @@ from sklearn.base import BaseEstimator
 from skorch.callbacks import Callback
 from torch import Tensor
 
-# Places in `CodeNames` of the operations that have a name.
+# Positions in `CodeNames` by opcode.
 _KINDS = {
     **dict.fromkeys(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"), 0),
     **dict.fromkeys(("STORE_GLOBAL", "DELETE_GLOBAL"), 1),
@@ -48,9 +48,9 @@ _KINDS = {
 
 
 class CodeNames(NamedTuple):
-    """Global names that code reads, and that it sets or deletes; modules that it imports.
+    """Global names that code reads, sets or deletes, and modules that it imports.
 
-    `attributes` are all names that may be those of attributes.
+    `attributes` are all names of possible attributes.
     """
 
     read: tuple[str, ...]
@@ -59,11 +59,11 @@ class CodeNames(NamedTuple):
     attributes: frozenset[str]
 
 
-# Equal code has equal names, and is asked for them at each recording.
+# Each recording needs the names of the same code.
 @lru_cache(4096)
 def names_in(code: CodeType) -> CodeNames:
-    """Return the names in the code of a function, and of what is defined in it."""
-    found: list[set[str]] = [set(), set(), set()]
+    """Return the names in the code of a function and of nested functions."""
+    names_by_kind: list[set[str]] = [set(), set(), set()]
     attributes: set[str] = set()
     waiting = [code]
     while waiting:
@@ -72,25 +72,25 @@ def names_in(code: CodeType) -> CodeNames:
         attributes.update(nested.co_names)
         for step in dis.get_instructions(nested):
             if step.opname in _KINDS:
-                found[_KINDS[step.opname]].add(step.argval)
-    read, bound, imported = (tuple(sorted(names)) for names in found)
+                names_by_kind[_KINDS[step.opname]].add(step.argval)
+    read, bound, imported = (tuple(sorted(names)) for names in names_by_kind)
     return CodeNames(read, bound, imported, frozenset(attributes))
 
 
-# Code of sk_tune counts by its version, also where it runs from a checkout.
+# Code of sk_tune is digested by version, also in a checkout.
 _OWN = "sk_tune"
-# Folders of installed packages; which one is used depends on the installation.
+# Folders of installed packages, which depend on the installation scheme.
 _FOLDERS = ("purelib", "platlib")
-# Names of such folders elsewhere: in a user's home, and those of other interpreters that an
-# environment sees.
+# Names of such folders elsewhere: in the user's home, or in another interpreter that the
+# environment includes.
 _NAMES = frozenset({"site-packages", "dist-packages"})
 
 
 def installed_name(code: Any) -> str | None:
-    """Return name and version of a class or function that a library has under that name.
+    """Return name and version of a class or function that a library defines by that name.
 
-    None for what a user wrote, and for what a library made when it was called, which may
-    hold anything: a closure, a decorated function, a lambda.
+    None for code of users, and for functions that a library creates at run time (closures,
+    decorated functions, lambdas), because they may hold any value.
     """
     module, name = getattr(code, "__module__", None), getattr(code, "__qualname__", "")
     if not isinstance(module, str) or not name:
@@ -100,17 +100,17 @@ def installed_name(code: Any) -> str | None:
 
 
 def _is_named(code: Any) -> bool:
-    """Return whether a class or function is what its module has under its name."""
+    """Return whether a module has this class or function under its name."""
     try:
-        found = operator.attrgetter(code.__qualname__)(sys.modules[code.__module__])
+        attribute = operator.attrgetter(code.__qualname__)(sys.modules[code.__module__])
     except (AttributeError, KeyError):
         return False
-    return bool(found is code)
+    return bool(attribute is code)
 
 
 @cache
 def installed_version(module: str) -> str:
-    """Return the version of a module's library; empty if it is a user's, or has none."""
+    """Return the version of a module's library; empty for a user's module."""
     top = module.partition(".")[0]
     if _is_of_python(top):
         return "" if top == "__main__" else f"python {sys.version_info[:2]}"
@@ -119,7 +119,7 @@ def installed_version(module: str) -> str:
 
 
 def is_installed(module: str) -> bool:
-    """Return whether a module is of Python or an installed library, by its full name."""
+    """Return whether a module, by its full name, belongs to Python or a library."""
     top = module.partition(".")[0]
     return top != "__main__" and (_is_of_python(top) or _is_placed(top))
 
@@ -138,10 +138,10 @@ def _is_placed(top: str) -> bool:
         return False
     places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or [])]
     folders = [Path(sysconfig.get_path(name)).resolve() for name in _FOLDERS]
-    found = [Path(place).resolve().parents for place in places if place is not None]
+    ancestors = [Path(place).resolve().parents for place in places if place is not None]
     return any(
         parent in folders or parent.name in _NAMES
-        for parents in found
+        for parents in ancestors
         for parent in parents
     )
 
@@ -161,10 +161,10 @@ def _update(digest: Any, parts: Iterable[str | bytes | memoryview]) -> None:
 
 
 def data_digest(data: Any) -> str | None:
-    """Return a digest of a container of data; None if it is of no known kind."""
+    """Return a digest of a container of data; None for an unknown type."""
     if isinstance(data, Tensor):
         on_cpu = data.detach().cpu().resolve_conj().resolve_neg()
-        # The bytes are taken, because numpy has no bfloat16.
+        # numpy has no bfloat16, so bytes are digested.
         content: Any = b""
         if on_cpu.numel():
             content = on_cpu.contiguous().reshape(-1).view(torch.uint8).numpy().data
@@ -182,7 +182,7 @@ def data_digest(data: Any) -> str | None:
         digests = (part for n, c in columns for part in _column_parts(c, n))
         return sha256("frame", str(data.shape), *digests)
     if scipy.sparse.issparse(data):
-        # Entries get one order, and indices one type, whatever a slice of the data had.
+        # Canonical order of entries and type of indices, whatever slicing left.
         entries = data.tocoo().tocsr() if data.ndim == 2 else data.tocoo(copy=True)
         entries.sum_duplicates()
         places = [part.astype(np.int64) for part in entries.tocoo().coords]
@@ -193,8 +193,8 @@ def data_digest(data: Any) -> str | None:
 
 
 def array_digest(array: npt.NDArray[Any]) -> str:
-    """Return a digest of an array's shape, type and values, in any order of memory."""
-    # A record's fields are in its description only.
+    """Return a digest of an array's shape, type and values, in any memory order."""
+    # Only the description names the fields of a record.
     kind = array.dtype.descr if array.dtype.names else array.dtype.str
     form = json.dumps([array.shape, str(kind)])
     if array.dtype.hasobject:
@@ -208,12 +208,12 @@ def array_digest(array: npt.NDArray[Any]) -> str:
 
 
 def _column_parts(column: Any, name: Any) -> Iterable[str]:
-    """Return digests of a column of pandas: its name, its type, its values."""
+    """Return digests of the name, type and values of a pandas column."""
     kind = column.dtype
     yield value_digest(name)
     yield str(kind)
     if isinstance(kind, pd.CategoricalDtype):
-        # The order of categories decides how an encoder numbers them.
+        # Encoders number categories in their order.
         yield str(kind.ordered)
         yield sha256(*_column_parts(pd.Series(kind.categories), None))
         yield array_digest(column.cat.codes.to_numpy())
@@ -223,7 +223,7 @@ def _column_parts(column: Any, name: Any) -> Iterable[str]:
         return
     missing = column.isna().to_numpy()
     yield array_digest(missing)
-    # One missing value is like another in the types that pandas defines.
+    # In pandas' extension types all missing values are equal.
     present, plain = column[~missing], getattr(kind, "numpy_dtype", object)
     if isinstance(kind, pd.DatetimeTZDtype):
         present, plain = present.dt.tz_convert("UTC").dt.tz_localize(None), None
@@ -232,7 +232,7 @@ def _column_parts(column: Any, name: Any) -> Iterable[str]:
 
 def _other_frame_digest(data: Any) -> str | None:
     kind = type(data)
-    # To ask narwhals of any object takes long.
+    # narwhals takes long to reject an arbitrary object.
     if not (hasattr(kind, "__arrow_c_stream__") or hasattr(kind, "__dataframe__")):
         return None
     try:
@@ -250,15 +250,15 @@ def _other_frame_digest(data: Any) -> str | None:
 
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, type(...), slice)
-# Attributes that Python and its classes keep for themselves.
+# Attributes that Python and its base classes manage.
 _IGNORED = frozenset({
     *("__abstractmethods__", "__annotate_func__", "__annotations__"),
     *("__annotations_cache__", "__dataclass_fields__", "__dataclass_params__"),
     *("__dict__", "__doc__", "__firstlineno__", "__module__", "__orig_bases__"),
     *("__parameters__", "__static_attributes__", "__weakref__", "_abc_impl"),
 })
-# Names, by module and among Python's builtins, through which code reaches what none of its
-# names tells.
+# Names of modules and builtins through which code can read values that its names do not
+# reveal.
 _SURROUNDINGS = {
     "os": {"environ", "environb", "getenv"},
     "sys": {"modules"},
@@ -270,10 +270,10 @@ _SLOTS = (GetSetDescriptorType, MemberDescriptorType)
 
 
 def value_digest(value: Any, *, by_name: bool = False) -> str:
-    """Return a digest that is equal, in any process, for values that act alike.
+    """Return a digest that is equal, in any process, for values of equal behaviour.
 
-    Code of users counts by what it does; `by_name` it counts as pickle has it. Raises
-    TypeError if a part of the value cannot be read.
+    Code of users is digested by its behaviour, or with `by_name` as pickle stores it.
+    Raises TypeError if a part of the value cannot be read.
 
     >>> def scaled(factor):
     ...     return lambda x: factor * x
@@ -288,9 +288,9 @@ def value_digest(value: Any, *, by_name: bool = False) -> str:
 
 
 def value_fingerprint(value: Any) -> Any:
-    """Return a key that is equal, in this process, for equal values of a parameter.
+    """Return a key that is equal, within this process, for equal parameter values.
 
-    Functions and classes are equal to themselves only, and what cannot be read to nothing.
+    Functions and classes equal only themselves; an unreadable value has no equal.
     """
     if value is None or isinstance(value, bool | int | float | str | type):
         return (type(value), value)
@@ -298,19 +298,19 @@ def value_fingerprint(value: Any) -> Any:
         return value
     try:
         return value_digest(value, by_name=True)
-    except Exception:  # noqa: BLE001 - whatever a user's class raises
+    except Exception:  # noqa: BLE001 - a user's class may raise anything
         return object()
 
 
 def data_fingerprint(data: Any) -> Any:
-    """Return a key that is equal, in this process, for equal X, y or sample weights."""
+    """Return a key that is equal, within this process, for equal X, y or sample weights."""
     index = data.index if isinstance(data, pd.DataFrame | pd.Series) else None
     return value_fingerprint(data if index is None else (data, index))
 
 
 def params_fingerprint(estimator: BaseEstimator, *, without: str = "") -> Any:
-    """Return a key that is equal for estimators that train alike, but for one parameter."""
-    # skorch counts every attribute, also those that scikit-learn's callbacks set.
+    """Return a key that is equal for estimators that train alike, except one parameter."""
+    # skorch treats every attribute as a parameter, even those of scikit-learn's callbacks.
     values = tuple(
         (name, value_fingerprint(value))
         for name, value in sorted(estimator.get_params(deep=False).items())
@@ -320,15 +320,15 @@ def params_fingerprint(estimator: BaseEstimator, *, without: str = "") -> Any:
 
 
 class _Reader:
-    """Reads a value to its ends, and digests what it meets in order."""
+    """Reads a value recursively and digests its parts in order."""
 
     def __init__(self, *, by_name: bool) -> None:
         self.hash = hashlib.sha256()
         self._by_name = by_name
-        # Objects that were met, by id. They are kept, so that no other object gets the id.
+        # Visited objects by id, kept alive so that no other object gets the id.
         self._met: dict[int, tuple[int, Any]] = {}
         self._around: list[int] = []
-        # Names that were read out of modules of users.
+        # Names read from modules of users.
         self._taken: dict[int, tuple[ModuleType, set[str]]] = {}
 
     def value(self, value: Any) -> None:
@@ -340,7 +340,7 @@ class _Reader:
         elif isinstance(value, np.generic):
             self._put(f"{kind.__name__} {value.dtype.str}", value.tobytes())
         elif isinstance(value, Tensor) and self._was_met(value):
-            # Layers that share a tensor are not layers with equal ones.
+            # Layers that share a tensor differ from layers with equal tensors.
             return
         elif (digest := data_digest(value)) is not None:
             self._put("data", digest)
@@ -376,14 +376,14 @@ class _Reader:
 
     def _was_met(self, value: Any) -> bool:
         place = len(self._met)
-        before, _ = self._met.setdefault(id(value), (place, value))
-        if before != place:
-            self._put("again", str(before))
-        return before != place
+        first_place, _ = self._met.setdefault(id(value), (place, value))
+        if first_place != place:
+            self._put("again", str(first_place))
+        return first_place != place
 
     def _container(self, value: Any, kind: Any) -> None:
         if id(value) in self._around:
-            raise TypeError(f"a {kind.__name__} holds itself")
+            raise TypeError(f"a {kind.__name__} contains itself")
         self._around.append(id(value))
         self._put(kind.__name__, str(len(value)))
         if kind in {set, frozenset}:
@@ -405,13 +405,13 @@ class _Reader:
             try:
                 content = cell.cell_contents
             except ValueError:
-                # It is filled later, or never.
+                # An empty cell is filled later, or never.
                 continue
             self._named(content, f"the variable {variable!r} around {name}")
         names = names_in(value.__code__)
         for module in names.imported:
             if _SURROUNDINGS.get(module, set()) & names.attributes:
-                raise TypeError(f"{name} asks {module} for what may change")
+                raise TypeError(f"{name} reads values of {module} that may change")
             if not installed_version(module):
                 raise TypeError(f"{name} imports {module!r} when it is called")
         self._variables(value, name)
@@ -429,20 +429,20 @@ class _Reader:
             if isinstance(content, ModuleType):
                 self._module(content, names.attributes, label)
             elif any(content is changing for changing in _CHANGING):
-                raise TypeError(f"{label} tells of surroundings, which may change")
+                raise TypeError(f"{label} depends on the environment, which may change")
             else:
                 self._named(content, label)
 
     def _module(self, module: ModuleType, attributes: frozenset[str], label: str) -> None:
-        """Put what code may take out of a module; the module itself would be too much."""
+        """Digest the attributes that code may read from a module, not the whole module."""
         version = installed_version(module.__name__)
         self._put("module", module.__name__, version)
         for name in _SURROUNDINGS.get(module.__name__, set()) & attributes:
-            raise TypeError(f"{label} tells {module.__name__}.{name}, which may change")
-        # Another function may take other names out of it.
-        _, taken = self._taken.setdefault(id(module), (module, set()))
-        for name in sorted(attributes.intersection(vars(module)) - taken):
-            taken.add(name)
+            raise TypeError(f"{label} exposes {module.__name__}.{name}, which may change")
+        # Each function may read other names.
+        _, names_read = self._taken.setdefault(id(module), (module, set()))
+        for name in sorted(attributes.intersection(vars(module)) - names_read):
+            names_read.add(name)
             attribute = getattr(module, name)
             if isinstance(attribute, ModuleType):
                 self._module(attribute, attributes, label)
@@ -453,7 +453,7 @@ class _Reader:
                 self._patches(attribute)
 
     def _patches(self, value: Any) -> None:
-        """Put what a user has put into a class of a library, or its base classes."""
+        """Digest a user's patches of a library class or its bases."""
         if not isinstance(value, type):
             return
         for base in value.__mro__:
@@ -464,7 +464,7 @@ class _Reader:
                     self._named(vars(base)[name], f"{base.__qualname__}.{name}")
 
     def _named(self, value: Any, label: str) -> None:
-        """Put a value; if it cannot be read, say where it was met."""
+        """Digest a value; an error names where the value is."""
         try:
             self.value(value)
         except _NamedError:
@@ -485,38 +485,38 @@ class _Reader:
                 self.value(constant)
 
     def _object(self, value: Any, kind: Any) -> None:
-        """Put the class of an object, and what pickle would take of it."""
+        """Digest the class of an object and its pickled state."""
         self._put("object")
         self.value(kind)
         if isinstance(value, Callback) and kind.__module__.startswith("skorch."):
-            # What it has met in a training changes nothing.
+            # Caches filled by training do not matter.
             self.value(dict(sorted(value.get_params(deep=False).items())))
             return
         reduce = copyreg.dispatch_table.get(kind)
         parts = reduce(value) if reduce else value.__reduce_ex__(4)
         if isinstance(parts, str):
-            # A name; what stands behind it is elsewhere.
+            # pickle stores a name only.
             self._put(parts)
             self.value(getattr(value, "__wrapped__", None))
             return
         make, arguments, state, items, pairs = (*parts, None, None, None)[:5]
         if isinstance(state, dict) and all(type(name) is str for name in state):
-            # The order in which attributes were set is none of a value's.
+            # The order of attributes does not matter.
             state = dict(sorted(state.items()))
         self.value([make, arguments, state, list(items or ()), list(pairs or ())])
 
 
 def _is_patch(value: Any) -> bool:
-    """Return whether a function that a library is to have was written elsewhere."""
+    """Return whether a function in a library was defined elsewhere."""
     if not isinstance(value, FunctionType):
         return False
-    # ``__module__`` is not asked: a wrapper takes it from the function that it wraps.
+    # A wrapper copies ``__module__`` from the wrapped function.
     where = value.__globals__.get("__name__", "")
     return not isinstance(where, str) or not installed_version(where)
 
 
 class _NamedError(TypeError):
-    """Says what cannot be read, and where it was met."""
+    """Names the unreadable value and where it is."""
 
 
 def _builtin(value: Any) -> tuple[Any, ...]:
@@ -528,7 +528,7 @@ def _builtin(value: Any) -> tuple[Any, ...]:
 
 
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
-# What objects of Python's consist of.
+# Parts of Python's own objects.
 _PARTS: dict[Any, Callable[[Any], tuple[Any, ...]]] = {
     MethodType: lambda value: (value.__func__, value.__self__),
     **dict.fromkeys(

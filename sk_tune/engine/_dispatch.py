@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The dispatcher of shards, and fits that are asked for while others train."""
+"""The dispatcher of shards, and a stream of fits requested during training."""
 
 import os
 from collections import Counter, deque
@@ -43,12 +43,12 @@ from sk_tune.training import TimeLimit
 
 
 class Dispatcher:
-    """Has shards run by an executor; keeps, stores and tells of their results.
+    """Sends shards to an executor; collects, stores and reports their results.
 
-    A worker that is killed takes its shard with it, and with most backends all others that
-    run. What had not begun is sent again; what may have run is run once more, one at a
-    time, so that the one at fault is known. What cannot be sent is trained in this process,
-    as everything is if `is_here`.
+    A killed worker loses its shard, and with most backends all running shards. Shards that
+    had not started are sent again. Shards that may have started run again singly, which
+    identifies the culprit. Shards that cannot be pickled are trained in this process,
+    as are all shards if `is_here`.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class Dispatcher:
         # Shards without a result, by position.
         self._shards: dict[int, tuple[Shard, StoredFits]] = {}
         self._n_put = 0
-        # Positions of those that wait, that run in the order in which they were handed
-        # over, and that were lost with a worker, then of all that ever were.
+        # Positions of waiting shards, of running shards in the order of submission, of
+        # shards lost with a worker, and of all shards ever lost.
         self._waiting: deque[int] = deque()
         self._running: list[int] = []
         self._lost: deque[int] = deque()
@@ -78,7 +78,7 @@ class Dispatcher:
 
     @property
     def n_workers(self) -> int:
-        """Workers that there are now."""
+        """Current number of workers."""
         return 1 if self._is_here else int(joblib.effective_n_jobs(self._n_jobs))
 
     @property
@@ -87,16 +87,16 @@ class Dispatcher:
         return len(self._shards)
 
     def put(self, shard: Shard, stored: StoredFits) -> None:
-        """Take a shard, which runs at once if there is a worker."""
+        """Add a shard, which starts at once if a worker is idle."""
         self._shards[self._n_put] = shard, stored
         self._waiting.append(self._n_put)
         self._n_put += 1
         self._hand_over()
 
     def next(self, timeout: float | None = None) -> Shard | None:
-        """Wait until some shard has ended, and return it when its results are kept.
+        """Wait until a shard ends; collect its results and return it.
 
-        None if `timeout` seconds have passed; then everything is stopped.
+        After `timeout` seconds all shards are stopped and None is returned.
         """
         while True:
             executor = self._hand_over()
@@ -120,23 +120,23 @@ class Dispatcher:
                 raise out
 
     def close(self) -> None:
-        """Stop what is running, and forget what waits."""
+        """Stop running shards and drop waiting shards."""
         self._stop()
         for positions in (self._shards, self._waiting, self._lost):
             positions.clear()
 
     def _hand_over(self) -> Executor:
-        """Give the executor as much as it is to have at a time."""
+        """Submit shards up to the executor's limit."""
         if self._executor is None:
-            here = self._is_here
+            is_here = self._is_here
             self._executor = (
-                ThisProcess(**self._here) if here else executor_of(self._n_jobs)
+                ThisProcess(**self._here) if is_here else executor_of(self._n_jobs)
             )
         executor = self._executor
         is_alone = bool(self._lost) or not self._suspects.isdisjoint(self._running)
         queue = self._lost if is_alone else self._waiting
         if queue:
-            # To count the workers of a cluster is to ask it.
+            # Counting the workers of a cluster takes a request.
             most = 1 if is_alone else executor.n_at_once * self.n_workers
             while queue and len(self._running) < most:
                 position = queue.popleft()
@@ -145,10 +145,10 @@ class Dispatcher:
         return executor
 
     def _lose(self, position: int, executor: Executor) -> None:
-        """Take note of a shard whose worker is gone, and of those lost with it."""
+        """Record the shards lost with a worker."""
         lost = [position]
         if executor.is_one:
-            # Workers take shards in their order.
+            # Workers take shards in order.
             lost = self._running[: self.n_workers]
         self._running = [i for i in self._running if i not in lost]
         self._suspects.update(lost)
@@ -157,7 +157,7 @@ class Dispatcher:
             self._stop()
 
     def _stop(self) -> None:
-        """Stop what is running, which then waits."""
+        """Stop running shards, which wait again."""
         executor, self._executor = self._executor, None
         self._waiting.extendleft(reversed(self._running))
         self._running = []
@@ -178,11 +178,11 @@ class Dispatcher:
 
 
 class FitStream:
-    """Trains fits that are asked for one group after the other; no worker waits.
+    """Trains groups of fits, requested at any time, without idle workers.
 
-    To be used in a ``with`` block, whose end stops what is still running.  One worker is
-    this process, which trains when a result is asked for, in order.  `expected` are the
-    epochs of fits that are going to be asked for, which `progress` counts.
+    A ``with`` block, whose end stops running fits. With one worker this process trains, in
+    order, when a result is requested. `expected` are the epochs of future requests, which
+    `progress` counts.
 
     >>> import numpy as np
     >>> from sklearn.datasets import load_iris
@@ -220,7 +220,7 @@ class FitStream:
         self._keys = FitKeys()
         self._data: list[int] = []
         self._unstored: Counter[str] = Counter()
-        # Positions of the fits of each request whose results were not fetched.
+        # Positions of the fits of each request that was not fetched.
         self._requests: dict[int, range] = {}
         self._n_fits = self._n_requests = 0
         self._closing = ExitStack()
@@ -240,20 +240,20 @@ class FitStream:
 
     @property
     def n_workers(self) -> int:
-        """Workers that there are now, late ones included."""
+        """Current number of workers, including late starters."""
         return self._dispatcher.n_workers
 
     @property
     def n_idle(self) -> int:
-        """Workers that have nothing to do."""
+        """Number of idle workers."""
         return max(0, self.n_workers - self._dispatcher.n_shards)
 
     @property
     def n_wanted(self) -> int:
-        """Shards to ask for now: one for each idle worker, and one that waits.
+        """Number of shards to request now: one for each idle worker, and one in reserve.
 
-        With that no worker is idle while a result is looked at; one worker, which is this
-        process, has none that waits.
+        The reserve keeps workers busy while the caller evaluates a result. A single worker,
+        this process, needs none.
         """
         n_workers = self.n_workers
         spare = 1 if n_workers > 1 else 0
@@ -261,12 +261,12 @@ class FitStream:
 
     @property
     def n_requests(self) -> int:
-        """Requests whose results were not fetched."""
+        """Number of requests not fetched yet."""
         return len(self._requests)
 
     @property
     def n_ended(self) -> int:
-        """Requests whose results are there, and were not fetched."""
+        """Number of finished requests not fetched yet."""
         return len(self._ended())
 
     def ask(
@@ -275,10 +275,10 @@ class FitStream:
         n_pieces: int = 1,
         limit: TimeLimit | None = None,
     ) -> list[int]:
-        """Ask for some fits, which begin at once if there is a worker; number the requests.
+        """Request groups of fits and return the numbers of the requests.
 
-        The fits of a request have one result.  All that is asked for in one call is trained
-        in `n_pieces` shards, as far as it has the same signature.
+        The fits of a request have one result.  Fits of equal signature are trained in
+        `n_pieces` shards, which start at once if a worker is idle.
         """
         numbers = list(range(self._n_requests, self._n_requests + len(requests)))
         self._n_requests += len(requests)
@@ -288,7 +288,7 @@ class FitStream:
             self._requests[number] = range(self._n_fits, self._n_fits + len(requested))
             self._n_fits += len(requested)
         ready = ready_fits(dict(zip(positions, fits, strict=True)), self._results, "fleet")
-        # The digests of the data are known if they are those of the last fits.
+        # The digests are valid if the data are the same as in the last call.
         data = [id(fit.X) for fit in fits]
         if data != self._data:
             self._keys, self._data = FitKeys(), data
@@ -298,9 +298,9 @@ class FitStream:
         self._reporter.fits_asked(n_epochs)
         self._results.add(stored.loaded)
         for shard in self._cut(ready, n_pieces):
-            left = stored.rest(shard)
-            if left.fits:
-                self._dispatcher.put(replace(left, limit=limit), stored)
+            remaining = stored.remaining(shard)
+            if remaining.fits:
+                self._dispatcher.put(replace(remaining, limit=limit), stored)
         done = [i for i in positions if i in self._results.trained]
         if done:
             with raising_caller_errors():
@@ -308,9 +308,9 @@ class FitStream:
         return numbers
 
     def next(self, timeout: float | None = None) -> tuple[int, list[Trained]] | None:
-        """Wait for a request; return its number and results, or None if the time is up.
+        """Wait for a request; return its number and results, None after `timeout` seconds.
 
-        After `timeout` seconds the workers are stopped; what they had is lost.
+        A timeout stops the workers, whose unfinished results are lost.
         """
         if not self._requests:
             raise ValueError("FitStream.next needs a request. Ask for fits first.")
@@ -322,9 +322,13 @@ class FitStream:
         return ended[0], [self._results.trained.pop(i) for i in positions]
 
     def _ended(self) -> list[int]:
-        """Return the numbers of the requests whose results are all there."""
+        """Return the numbers of the finished requests."""
         trained = self._results.trained
-        return [n for n, own in self._requests.items() if all(i in trained for i in own)]
+        return [
+            n
+            for n, positions in self._requests.items()
+            if all(i in trained for i in positions)
+        ]
 
     def _cut(self, fits: Mapping[int, Fit], n_pieces: int) -> list[Shard]:
         groups, alone = grouped(fits, self._results.reasons)
@@ -341,9 +345,9 @@ class FitStream:
 def grouped(
     fits: Mapping[int, Fit], reasons: Mapping[int, str | None] | None
 ) -> tuple[dict[Any, list[int]], list[int]]:
-    """Return the positions of fits by signature, and of those that train alone.
+    """Return the positions of fits by signature, and of the fits that train alone.
 
-    `reasons` are why the latter do so, if they do; all do if it is None.
+    `reasons` has the reason of each fit that trains alone; if it is None all do.
     """
     if reasons is None:
         return {}, list(fits)
@@ -365,7 +369,7 @@ def shards_of(
     memory_limit: int,
     checkpoint_bytes: int,
 ) -> list[Shard]:
-    """Return shards: for each part its groups, and one for each fit that trains alone."""
+    """Return one shard for each part, and one for each fit that trains alone."""
     return [
         Shard(
             fits={i: fits[i] for group in groups for i in group},

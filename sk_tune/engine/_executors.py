@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What runs shards: this process, joblib's workers, a cluster of Dask or of Ray."""
+"""Executors of shards: this process, joblib's workers, a Dask or Ray cluster."""
 
 import gc
 import math
@@ -29,29 +29,29 @@ from sk_tune._compat import TaskPool, get_active_backend, loky_workers, takes_ta
 from sk_tune._processes import end_with_parent
 from sk_tune.engine._shard import Shard, train_shard
 
-# Errors where a worker process is gone, or data that only it had.
+# Errors of a lost worker process, or of data that only it had.
 LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
-# What Dask loses with a worker, a task or data, is sent so many times at most.
+# How often a task or data that Dask loses with a worker are sent at most.
 _MOST_SENT = 4
-# Seconds until Dask's scheduler knows of a worker that died.
+# Seconds until Dask's scheduler notices a dead worker.
 _SECONDS_TO_NOTICE = 0.5
-# Bytes from which data are sent by themselves, once for all tasks.
+# Data of at least this many bytes are sent separately, once for all tasks.
 _LEAST_SCATTERED = 1000
-# With a shorter time limit than this, workers cost more to start than they save.
+# Below this time limit, starting workers costs more than they save.
 _LEAST_SECONDS_TO_START = 10.0
 # Name of the thread that waits until workers have started.
 _STARTER = "sk_tune starts workers"
-# Processes that have trained shards, and so imported what that takes.
+# Processes that have trained shards, and so have imported the engine.
 _TRAINED: set[int] = set()
 # Fields of a fit that several fits may share.
 _DATA = ("X", "y", "sample_weight", "rows", "monitor")
 
 
 class Executor(ABC):
-    """Runs shards, which are known by their position.
+    """Runs shards, identified by position.
 
-    `is_one` says that a worker that dies ends all that runs; `n_at_once` is how many shards
-    to hand over for each worker.
+    `is_one` says that a dead worker stops all running shards; `n_at_once` is the number of
+    shards to submit per worker.
     """
 
     is_one = False
@@ -59,7 +59,7 @@ class Executor(ABC):
 
     @abstractmethod
     def submit(self, position: int, shard: Shard) -> None:
-        """Hand over a shard."""
+        """Submit a shard."""
 
     @abstractmethod
     def completed(self, timeout: float | None) -> tuple[int, Any]:
@@ -67,18 +67,18 @@ class Executor(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Stop what runs."""
+        """Stop running shards."""
 
 
 class ThisProcess(Executor):
-    """Trains shards in this process, one after the other, when a result is asked for."""
+    """Trains shards in this process, in order, when a result is requested."""
 
     def __init__(self, **options: Any) -> None:
         self._options = options
         self._waiting: deque[tuple[int, Shard]] = deque()
 
     def submit(self, position: int, shard: Shard) -> None:
-        """Keep a shard until a result is asked for."""
+        """Queue a shard."""
         self._waiting.append((position, shard))
 
     def completed(self, timeout: float | None) -> tuple[int, Any]:
@@ -87,12 +87,12 @@ class ThisProcess(Executor):
         return position, train_shard(shard, **self._options)
 
     def close(self) -> None:
-        """Forget what was not begun."""
+        """Drop queued shards."""
         self._waiting.clear()
 
 
 class _JoblibPool(Executor):
-    """The workers of a joblib backend that takes tasks one by one, as loky does."""
+    """The workers of a joblib backend that accepts single tasks, such as loky."""
 
     is_one = True
 
@@ -108,7 +108,7 @@ class _JoblibPool(Executor):
                 _run, _sent(shard), lambda out: self._ended.put((position, out))
             )
         except LOST as error:
-            # The pool has just broken.
+            # The pool broke a moment ago.
             self._ended.put((position, error))
 
     def completed(self, timeout: float | None) -> tuple[int, Any]:
@@ -117,7 +117,7 @@ class _JoblibPool(Executor):
         return position, out if isinstance(out, LOST) else _outcome(self._pool.result, out)
 
     def close(self) -> None:
-        """Kill the workers if they have something to do."""
+        """Kill busy workers."""
         self._pool.close(abort=self._n_running > 0)
         if uses_loky():
             _TRAINED.clear()
@@ -125,14 +125,14 @@ class _JoblibPool(Executor):
 
 
 class _Lists(Executor):
-    """Any other backend of joblib: it gets a list of shards, and returns one of results."""
+    """Any other joblib backend: takes a list of shards, returns a list of results."""
 
     is_one = True
     n_at_once = math.inf
 
     def __init__(self, n_jobs: int | None) -> None:
         self._parallel = joblib.Parallel(n_jobs=n_jobs, batch_size=1)
-        # Workers stay from list to list.
+        # Workers survive between lists.
         self._parallel.__enter__()
         self._waiting: list[tuple[int, Shard]] = []
         self._ended: deque[tuple[int, Any]] = deque()
@@ -155,26 +155,25 @@ class _Lists(Executor):
 
 
 class _Dask(Executor):
-    """A cluster of Dask, by the client and options of joblib's backend for it.
+    """A Dask cluster, by the client and options of joblib's Dask backend.
 
-    What many shards have is sent to the cluster once. Dask keeps it on one worker or a few;
-    if these die it cannot be computed again, and Dask cancels all tasks that need it. Such
-    tasks are sent once more, with the data. joblib's backend for Dask (1.5) calls nobody
-    back for a task that was cancelled or given up, so that whoever waits would wait for
-    ever.
+    Data shared by several shards are sent to the cluster once, where one worker or a few
+    hold them. If these die, Dask cancels all tasks that need the data; such tasks are sent
+    again, with the data. joblib's Dask backend (1.5) is not used, because it runs no
+    callback for a cancelled task, so its caller would wait for ever.
     """
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
         self._client = backend.client
         self._lock = threading.RLock()
-        # Position, arguments and number of tries of unfinished tasks by future: a future
-        # that nothing refers to is not computed.
+        # Position, arguments and number of attempts of unfinished tasks by future. Dask
+        # drops futures without a reference.
         self._running: dict[Any, tuple[int, Sequence[Any], int]] = {}
-        # Futures by the argument's id. The argument is kept, so that no other gets its id.
+        # Futures by the argument's id; the argument is kept alive so that the id is unique.
         self._scattered: dict[int, tuple[Any, Any]] = {}
         self._ended: SimpleQueue[tuple[int, Any]] = SimpleQueue()
-        # A worker of Dask that waits for others takes tasks meanwhile.
+        # A Dask worker that waits for other tasks gives up its slot meanwhile.
         self._closing = ExitStack()
         self._closing.enter_context(backend.retrieval_context())
 
@@ -182,14 +181,14 @@ class _Dask(Executor):
         self._send(position, _sent(shard), 1)
 
     def completed(self, timeout: float | None) -> tuple[int, Any]:
-        """Wait for a result; ``CancelledError`` stands for what Dask has given up."""
+        """Wait for a result; ``CancelledError`` if Dask has given up."""
         from distributed import KilledWorker
 
         position, out = self._ended.get(timeout=timeout)
         return position, CancelledError(str(out)) if isinstance(out, KilledWorker) else out
 
     def close(self) -> None:
-        """Cancel what has no result, and let the cluster forget the data."""
+        """Cancel unfinished tasks and release the data."""
         with self._lock:
             futures = list(self._running)
             self._running.clear()
@@ -199,11 +198,11 @@ class _Dask(Executor):
 
     def _send(self, position: int, args: Sequence[Any], n_sent: int) -> None:
         try:
-            there = [self._on_cluster(arg) for arg in args]
+            arguments = [self._on_cluster(arg) for arg in args]
             future = self._client.submit(
-                _run, *there, pure=False, **self._backend.submit_kwargs
+                _run, *arguments, pure=False, **self._backend.submit_kwargs
             )
-        except Exception as error:  # noqa: BLE001 - goes to whoever waits for the result
+        except Exception as error:  # noqa: BLE001 - reported as the result
             is_lost = isinstance(error, OSError)
             self._ended.put((position, CancelledError(str(error)) if is_lost else error))
             return
@@ -212,12 +211,12 @@ class _Dask(Executor):
         future.add_done_callback(self._when_ended)
 
     def _on_cluster(self, arg: Any) -> Any:
-        """Return an argument, or what stands for it on the cluster if it is large."""
+        """Return an argument, or its future if it is large."""
         from dask.sizeof import sizeof
 
         with self._lock:
             _, future = self._scattered.get(id(arg), (None, None))
-            # One that was lost is not finished any more.
+            # The future of lost data has another status.
             if future is not None and future.status == "finished":
                 return future
             if arg is None or sizeof(arg) < _LEAST_SCATTERED:
@@ -231,7 +230,7 @@ class _Dask(Executor):
             try:
                 return self._client.scatter(arg, hash=False)
             except OSError:
-                # The worker just died; the scheduler will know in a moment.
+                # The worker just died; the scheduler will soon notice.
                 time.sleep(_SECONDS_TO_NOTICE)
         return self._client.scatter(arg, hash=False)
 
@@ -239,7 +238,7 @@ class _Dask(Executor):
         with self._lock:
             task = self._running.pop(future, None)
         if task is None:
-            # It was cancelled here.
+            # Cancelled in `close`.
             return
         out, (position, args, n_sent) = _outcome(future.result), task
         if isinstance(out, CancelledError) and n_sent < _MOST_SENT:
@@ -249,9 +248,9 @@ class _Dask(Executor):
 
 
 class _Ray(Executor):
-    """A cluster of Ray, by its own tasks: joblib's backend for it returns lists only.
+    """A Ray cluster, by Ray's own tasks: joblib's Ray backend only returns lists.
 
-    Ray itself runs tasks of workers that died again, and makes lost data anew.
+    Ray itself reruns the tasks of dead workers and restores lost data.
     """
 
     def __init__(self, backend: Any) -> None:
@@ -259,22 +258,22 @@ class _Ray(Executor):
         self._ray = ray
         options = getattr(backend, "ray_remote_args", None) or {}
         self._remote = ray.remote(_run).options(**options)
-        # Positions by the task's reference.
+        # Positions by task reference.
         self._running: dict[Any, int] = {}
         self._stored: dict[int, tuple[Any, Any]] = {}
         self._unsent: deque[tuple[int, Exception]] = deque()
 
     def submit(self, position: int, shard: Shard) -> None:
         try:
-            coordinator, apart, *data = _sent(shard)
+            coordinator, bare_shard, *data = _sent(shard)
             references = [self._reference(part) for part in data]
-            reference = self._remote.remote(coordinator, apart, *references)
+            reference = self._remote.remote(coordinator, bare_shard, *references)
             self._running[reference] = position
-        except Exception as error:  # noqa: BLE001 - goes to whoever waits for the result
+        except Exception as error:  # noqa: BLE001 - reported as the result
             self._unsent.append((position, error))
 
     def completed(self, timeout: float | None) -> tuple[int, Any]:
-        """Wait for a result; ``CancelledError`` stands for what Ray has given up."""
+        """Wait for a result; ``CancelledError`` if Ray has given up."""
         if self._unsent:
             return self._unsent.popleft()
         ended, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout)
@@ -289,7 +288,7 @@ class _Ray(Executor):
         return position, CancelledError(str(out)) if is_lost else out
 
     def close(self) -> None:
-        """Cancel what has no result, and let Ray forget the data."""
+        """Cancel unfinished tasks and release the data."""
         for reference in self._running:
             self._ray.cancel(reference, force=True)
         self._running.clear()
@@ -304,7 +303,7 @@ class _Ray(Executor):
 
 
 def executor_of(n_jobs: int | None) -> Executor:
-    """Return what runs shards in joblib's active backend, which has several workers."""
+    """Return the executor for joblib's active backend, which has several workers."""
     backend, _ = get_active_backend()
     distributed, ray = sys.modules.get("distributed"), sys.modules.get("ray")
     if distributed and isinstance(getattr(backend, "client", None), distributed.Client):
@@ -317,22 +316,22 @@ def executor_of(n_jobs: int | None) -> Executor:
 def _outcome(function: Callable[..., Any], *args: Any) -> Any:
     try:
         return function(*args)
-    except Exception as error:  # noqa: BLE001 - goes to whoever waits for the result
+    except Exception as error:  # noqa: BLE001 - reported as the result
         return error
 
 
 def is_unsendable(error: Exception) -> bool:
-    """Return whether an error says that something cannot be pickled."""
+    """Return whether an error says that an object cannot be pickled."""
     kinds = (pickle.PicklingError, TypeError, AttributeError)
     message = str(error).lower()
-    # The other word is Dask's.
+    # Dask writes "serialize".
     return isinstance(error, kinds) and ("pickle" in message or "serialize" in message)
 
 
 def _run(coordinator: tuple[int, torch.dtype], shard: Shard, *data: Any) -> Any:
-    """Train a shard in a worker; the fields of its fits are the places of their data.
+    """Train a shard in a worker; the fields of its fits are indices into `data`.
 
-    `coordinator` are the process that sends it and torch's default type there, in which
+    `coordinator` are the id of the sending process and torch's default type there, in which
     initial weights are drawn.
     """
     pid, dtype = coordinator
@@ -343,19 +342,18 @@ def _run(coordinator: tuple[int, torch.dtype], shard: Shard, *data: Any) -> Any:
         i: replace(fit, **{name: data[getattr(fit, name)] for name in _DATA})
         for i, fit in shard.fits.items()
     }
-    before = torch.get_default_dtype()
+    default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         return train_shard(replace(shard, fits=fits))
     finally:
-        torch.set_default_dtype(before)
+        torch.set_default_dtype(default)
 
 
 def _sent(shard: Shard) -> tuple[Any, ...]:
-    """Return the arguments of `_run`: a shard with numbers for its data, and the data.
+    """Return the arguments of `_run`: a shard with indices for its data, and the data.
 
-    Backends that run on several machines send an argument once that many tasks have, but
-    do not look for it inside of others.
+    Clusters send an argument of many tasks once, but do not search inside arguments.
     """
     data: dict[int, Any] = {}
     fits = {}
@@ -372,16 +370,16 @@ def _sent(shard: Shard) -> tuple[Any, ...]:
 
 @cache
 def _freeze_heap() -> None:
-    """Take what a worker has imported out of garbage collection.
+    """Exclude the imported modules of a worker from garbage collection.
 
-    Where psutil is missing, loky collects garbage in each worker every second, which takes
-    a tenth of that second or more if all modules are looked through each time.
+    Without psutil, loky collects garbage in each worker every second, which would take at
+    least a tenth of the time.
     """
     gc.freeze()
 
 
 def are_running(n_jobs: int | None) -> bool:
-    """Return whether as many of joblib's workers as wanted run, and have trained shards."""
+    """Return whether all requested joblib workers run and have trained shards."""
     if not uses_loky():
         return False
     running = loky_workers()
@@ -389,11 +387,11 @@ def are_running(n_jobs: int | None) -> bool:
 
 
 def start_workers(n_jobs: int | None, backend: Any) -> None:
-    """Start joblib's workers and let them import the engine; returns when they have."""
-    # Ctrl-C ends workers that still import; whoever asks for some next starts them anew.
+    """Start joblib's workers and wait until they have imported the engine."""
+    # Ctrl-C ends workers that still import; the next call starts new processes.
     with suppress(BrokenProcessPool), joblib.parallel_config(backend=backend):
         n_workers = joblib.effective_n_jobs(n_jobs)
-        # With so many tasks, each worker gets at least one.
+        # Enough tasks to occupy each worker.
         joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
             joblib.delayed(_import_engine)(os.getpid()) for _ in range(2 * n_workers)
         )
@@ -405,16 +403,16 @@ def _import_engine(coordinator: int) -> None:
 
 
 def have_to_start(n_jobs: int | None) -> bool:
-    """Return whether somebody who asks workers now has to wait until they start."""
+    """Return whether a caller would have to wait until workers start."""
     return uses_loky() and joblib.effective_n_jobs(n_jobs) > 1 and not are_running(n_jobs)
 
 
 def start_meanwhile(n_jobs: int | None, seconds: float) -> None:
-    """Let joblib's workers start meanwhile, unless they run or `seconds` are too few."""
+    """Start joblib's workers in the background if `seconds` are enough to use them."""
     if any(thread.name == _STARTER for thread in threading.enumerate()):
         return
     if seconds >= _LEAST_SECONDS_TO_START and have_to_start(n_jobs):
-        # A thread does not know by itself which backend is meant, and how many workers.
+        # Threads do not inherit the backend and its number of workers.
         backend, _ = get_active_backend()
         meant = joblib.effective_n_jobs(n_jobs), backend
         threading.Thread(
@@ -423,16 +421,16 @@ def start_meanwhile(n_jobs: int | None, seconds: float) -> None:
 
 
 def uses_loky() -> bool:
-    """Return whether workers are processes of joblib on this machine."""
+    """Return whether workers are joblib's processes on this machine."""
     backend, _ = get_active_backend()
     return isinstance(backend, BACKENDS["loky"])
 
 
 @contextmanager
 def outside_blocks() -> Iterator[None]:
-    """Let joblib use the workers that are around a backend which only collects tasks.
+    """Let joblib use the workers of the backend around a collecting backend.
 
-    Such a backend says that it has very many, so that all tasks come at once.
+    A collecting backend claims many workers, so that all tasks arrive at once.
     """
     backend, n_jobs = get_active_backend()
     while hasattr(backend, "around"):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Results of the engine, and how a call reports its progress."""
+"""Results of the engine, and the progress of a call."""
 
 import time
 from collections import Counter
@@ -21,36 +21,36 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trained:
-    """What became of a fit.
+    """Result of a fit.
 
     Parameters
     ----------
     status : {"trained", "failed"}
-        A fit that failed has a `message`, and no state.
+        A failed fit has a `message` and no state.
     state : TrainingState or None
-        Weights, optimizer state and history: all that training needs to go on.
+        Weights, optimizer state and history, from which training can continue.
     predictions : ndarray of shape (n_monitor,) or (n_monitor, n_outputs) or None
         On the monitor samples: ``predict_proba`` of a classifier, ``predict`` of a
         regressor.
     message : str
-        Why the fit failed; empty if it did not.
+        Why the fit failed; else empty.
     seconds : float
-        Time that the training took; a fleet's time is shared among its networks.
+        Training time; the networks of a fleet share its time equally.
     engine : {"fleet", "alone"}
         Which engine trained it.
     solo_reason : str, default=""
-        Why no fleet could carry the fit; empty if one did, or none was asked for.
+        Why no fleet could carry the fit; empty if one did or none was requested.
     way : str, default=""
-        How a fleet trained it, and why no faster way could carry it: "by the kernel", for
-        example. Empty for a fit that was trained alone or loaded from a store.
+        How a fleet trained it, such as "by the kernel", and why no faster way could carry
+        it. Empty for fits trained alone or loaded from a store.
     is_loaded : bool, default=False
-        Whether it was trained before, and comes from a store.
+        Whether the result comes from a store.
     is_cut : bool, default=False
-        Whether the time was up before its last epoch: `state` is that after those that it
-        had, or None.  A store does not have it.
+        Whether the time limit ended the fit early. `state` is then the state after its last
+        epoch, or None.  Not stored.
     checkpoints : tuple of TrainingState, default=()
-        Where the fit stood after some of its epochs, if it was to keep them and a fleet
-        carried it.  A store does not have them.
+        States after some of the epochs, if the fit keeps checkpoints and a fleet carried
+        it.  Not stored.
     """
 
     status: Literal["trained", "failed"]
@@ -67,7 +67,7 @@ class Trained:
 
     @property
     def train_loss(self) -> npt.NDArray[np.float64]:
-        """Loss on the training samples in each epoch, as it ran."""
+        """Training loss of each epoch, averaged over its batches."""
         return self._curve("train_loss")
 
     @property
@@ -86,24 +86,24 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far the training of many fits has come.
+    """Progress of a call that trains many fits.
 
     Parameters
     ----------
     n_fits : int
-        Fits asked for.
+        Number of requested fits.
     n_fits_done : int
-        Fits that ended, the failed ones included.
+        Number of trained and failed fits.
     n_epochs : int
-        Epochs that all fits have together, if none stops early.
+        Total epochs of all fits, without early stopping.
     n_epochs_done : int
-        Epochs trained, those that early stopping saved included.
+        Epochs trained or saved by early stopping.
     best_score : float
-        Best last monitor score of the fits that ended; NaN before the first.
+        Best final monitor score of the fits that ended; NaN before the first.
     seconds : float
-        Since the start.
+        Time since the start.
     seconds_left : float
-        As estimated from the epochs done; NaN before the first.
+        Remaining time, estimated from the epochs done; NaN before the first.
     """
 
     n_fits: int
@@ -116,13 +116,13 @@ class Progress:
 
 
 def late(fit: Fit, engine: str) -> Trained:
-    """Return the result of a fit that the time left without one."""
+    """Return the result of a fit that the time limit left untrained."""
     result = failed(fit, "The time was up before it was trained.", 0.0, engine)
     return replace(result, is_cut=True)
 
 
 def failed(fit: Fit, reason: Exception | str, seconds: float, engine: str) -> Trained:
-    """Return the result of a fit that failed, with a message that names it."""
+    """Return the result of a failed fit, with a message that names the fit."""
     message = str(reason)
     if isinstance(reason, Exception) and not isinstance(reason, SkTuneError | ValueError):
         message = f"{type(reason).__name__}: {reason}"
@@ -137,7 +137,7 @@ def failed(fit: Fit, reason: Exception | str, seconds: float, engine: str) -> Tr
 
 
 class _CallerError(BaseException):
-    """Carries an error past what takes errors for those of a fit."""
+    """Carries an error of the caller past handlers that treat errors as failed fits."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
@@ -145,7 +145,7 @@ class _CallerError(BaseException):
 
 
 def passing_errors(function: Callable[..., object] | None) -> Any:
-    """Return a function whose errors :func:`raising_caller_errors` raises as they are."""
+    """Wrap a function so that :func:`raising_caller_errors` reraises its errors."""
     if function is None:
         return None
 
@@ -160,7 +160,7 @@ def passing_errors(function: Callable[..., object] | None) -> Any:
 
 @contextmanager
 def raising_caller_errors() -> Iterator[None]:
-    """Raise the errors of functions of :func:`passing_errors` as they were."""
+    """Reraise the errors of functions wrapped by :func:`passing_errors`."""
     try:
         yield
     except _CallerError as carried:
@@ -168,7 +168,7 @@ def raising_caller_errors() -> Iterator[None]:
 
 
 class ProgressReporter:
-    """Reports what is done as a ``Progress``; `expected` fits count already."""
+    """Reports the state of training as a ``Progress``; `expected` fits count already."""
 
     def __init__(
         self,
@@ -184,21 +184,21 @@ class ProgressReporter:
         self._start = time.perf_counter()
 
     def fits_asked(self, n_epochs: Mapping[int, int]) -> None:
-        """Take note of more fits and their epochs, which replace expected ones."""
+        """Add fits and their epochs, which replace expected fits."""
         self._n_epochs |= n_epochs
         self._expected -= Counter(n_epochs.values())
 
     def epoch_done(self, n_networks: int) -> None:
-        """Take note of networks that finished an epoch in this process."""
+        """Count networks of this process that finished an epoch."""
         self._running += n_networks
         self._tell()
 
     def fits_done(self, trained: dict[int, Trained]) -> None:
-        """Take note of fits that ended, by their position."""
+        """Count fits that ended, by position."""
         for index, result in trained.items():
             scores = result.monitor_score
             self._ended[index] = float(scores[-1]) if len(scores) else np.nan
-        # Epochs of fits that ended count in full, whether they were needed or not.
+        # Epochs of ended fits count in full, even if early stopping skipped some.
         self._running = 0
         self._tell()
 

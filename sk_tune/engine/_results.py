@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Results of a call: the keys of its fits, and what is kept of them in a store."""
+"""Results of a call: keys of its fits, and results in a store."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from sk_tune.engine._digest import array_digest, sha256, value_digest
 from sk_tune.engine._fits import Trained, failed
 from sk_tune.engine._shard import Shard
 from sk_tune.engine._skorch_support import reason_alone
-from sk_tune.engine._store import FitStore, UnfinishedFits, rest_of, unfinished_key
+from sk_tune.engine._store import FitStore, UnfinishedFits, remaining_fit, unfinished_key
 from sk_tune.estimators import (
     Fit,
     LastSeen,
@@ -35,26 +35,26 @@ from sk_tune.exceptions import warn_user
 from sk_tune.fleets import arithmetic
 from sk_tune.training import TrainingState, arrays_of_state, values_of_state
 
-# It is counted up when the same fit gives other numbers, or its result has another form.
+# Raised when the same fit gives other numbers, or its result has another form.
 _FORMAT = 10
-# Parameters that say nothing of the network of an estimator of ours, or of skorch's; the
-# seed is a part of the fit.  A class that a user derived may read them.
+# Parameters that do not affect the trained network of our or skorch's estimators; the seed
+# is part of the fit.  A user's derived class may read them.
 _IGNORED = frozenset({"random_state", "verbose", "warm_start"})
 _KNOWN = ("sk_tune.", "skorch.")
-# Key of an epoch's record under which its time stands.
+# Key of the duration in an epoch's record.
 _TIME = "dur"
 
 
 class FitKeys:
-    """Makes the keys of fits for an engine, and reads what several of them share once."""
+    """Computes the keys of fits for an engine, and reads shared values once."""
 
     def __init__(self, engine: str = "fleet") -> None:
         self._engine = engine
-        # Digests by the object's id. The object is kept, so that no other gets its id.
+        # Digests by the object's id; the object is kept alive so that the id is unique.
         self._digests: dict[int, tuple[Any, str]] = {}
 
     def key(self, fit: Fit) -> str:
-        """Return the key of a fit with seed and epochs; TypeError if it cannot be read."""
+        """Return the key of a fit with seed and epochs; TypeError if it is unreadable."""
         parts = [
             _FORMAT,
             self._engine,
@@ -62,7 +62,7 @@ class FitKeys:
             [str(torch.get_default_dtype()), *arithmetic()],
             self._shared(type(fit.estimator)),
             {
-                # Classes are what many candidates have in common, and take longest to read.
+                # Candidates share classes, which take longest to read.
                 name: self._shared(value) if callable(value) else value_digest(value)
                 for name, value in _parameters(fit.estimator)
             },
@@ -79,10 +79,10 @@ class FitKeys:
             raise TypeError(
                 f"what {type(value).__name__} returns is known only when it is asked"
             )
-        known = self._digests.get(id(value))
-        if known is None:
-            known = self._digests[id(value)] = (value, value_digest(value))
-        return known[1]
+        entry = self._digests.get(id(value))
+        if entry is None:
+            entry = self._digests[id(value)] = (value, value_digest(value))
+        return entry[1]
 
 
 def _parameters(estimator: Any) -> Iterator[tuple[str, Any]]:
@@ -102,7 +102,7 @@ def _parameters(estimator: Any) -> Iterator[tuple[str, Any]]:
 
 def _digest_of_state(state: TrainingState) -> str:
     arrays = arrays_of_state(state)
-    # The history of the state is a part of the result.
+    # The state's history is part of the result.
     history = [{k: v for k, v in record.items() if k != _TIME} for record in state.history]
     values = {**values_of_state(state), "history": history}
     digests = [[name, array_digest(arrays[name])] for name in sorted(arrays)]
@@ -110,10 +110,10 @@ def _digest_of_state(state: TrainingState) -> str:
 
 
 class StoredFits:
-    """Results that are there already, and a place for the others; None keeps nothing.
+    """Stored results of fits, and a place for new results; None disables it.
 
-    `loaded` are by position, as is `unfinished`, the states of fits that have not ended.
-    `reasons` counts why fits cannot be stored.
+    `loaded` are results by position; `unfinished` are states of unfinished fits by
+    position. `reasons` counts why fits cannot be stored.
     """
 
     def __init__(
@@ -123,14 +123,14 @@ class StoredFits:
         self.reasons: Counter[str] = Counter()
         self._keys: dict[int, str] = {}
         self._n_before: dict[str, int] = {}
-        maker, kept = maker or FitKeys(), fits if store is not None else {}
-        for i, fit in kept.items():
+        maker, storable = maker or FitKeys(), fits if store is not None else {}
+        for i, fit in storable.items():
             if getattr(fit.estimator, "random_state", 0) is None:
                 self.reasons["random_state=None draws another seed in every run"] += 1
                 continue
             try:
                 self._keys[i] = key = maker.key(fit)
-            except Exception as error:  # noqa: BLE001 - such a fit is trained all the same
+            except Exception as error:  # noqa: BLE001 - such a fit is trained, not stored
                 self.reasons[str(error)] += 1
                 continue
             earlier = fit.checkpoint or fit.state
@@ -142,18 +142,18 @@ class StoredFits:
         })
 
     def _found(self, keys: Mapping[int, str]) -> dict[int, Trained]:
-        found = {} if self._store is None else self._store.load(set(keys.values()))
-        return {i: found[key] for i, key in keys.items() if key in found}
+        results = {} if self._store is None else self._store.load(set(keys.values()))
+        return {i: results[key] for i, key in keys.items() if key in results}
 
-    def rest(self, shard: Shard) -> Shard:
-        """Return what is left of a shard, without what is loaded.
+    def remaining(self, shard: Shard) -> Shard:
+        """Return the fits of a shard that are not loaded.
 
-        The others are resumed from where they were, here or according to their checkpoints,
-        and are kept while they train.
+        They continue from their stored states or checkpoints, and are stored during
+        training.
         """
-        states = {i: kept.state for i, kept in self.unfinished.items()}
+        states = {i: result.state for i, result in self.unfinished.items()}
         fits = {
-            i: rest_of(fit, states.get(i) or fit.checkpoint)
+            i: remaining_fit(fit, states.get(i) or fit.checkpoint)
             for i, fit in shard.fits.items()
             if i not in self.loaded
         }
@@ -166,7 +166,7 @@ class StoredFits:
         return replace(shard, fits=fits, groups=groups, unfinished=place)
 
     def save(self, trained: Mapping[int, Trained]) -> None:
-        """Write results, best those of a whole shard, which then counts as trained."""
+        """Write results; a complete shard then counts as trained."""
         if self._store is not None:
             rows = {
                 self._keys[i]: t
@@ -181,7 +181,7 @@ class StoredFits:
 def stored_fits(
     path: str | os.PathLike[str] | None, fits: Mapping[int, Fit], engine: str = "fleet"
 ) -> Iterator[StoredFits]:
-    """Open a store, or none, for one call; warn of fits that cannot be stored."""
+    """Open a store, or none, for one call; warn about fits that cannot be stored."""
     if path is None:
         yield StoredFits(None, fits)
         return
@@ -192,16 +192,16 @@ def stored_fits(
 
 
 def warn_of_unstored(reasons: Counter[str]) -> None:
-    """Warn of fits that cannot be found again in another run, if there are any."""
+    """Warn about fits that another run cannot load, if there are any."""
     if reasons:
         listed = "; ".join(f"{n} because {why}" for why, n in reasons.most_common())
         warn_user(f"{reasons.total()} fits are not stored: {listed}.")
 
 
 class Results:
-    """The results so far; `tell` is called with those added.
+    """The results so far; `tell` is called with new results.
 
-    `reasons` are why fits are trained alone, as far as their parameters say.
+    `reasons` say why fits are trained alone, as far as their parameters show.
     """
 
     def __init__(
@@ -213,11 +213,11 @@ class Results:
         self._as_fleet = as_fleet
 
     def add(self, trained: Mapping[int, Trained]) -> None:
-        """Take results by position, and tell of them."""
+        """Add results by position, and report them."""
         self.tell(self.take(trained))
 
     def take(self, trained: Mapping[int, Trained]) -> dict[int, Trained]:
-        """Take results, and return the new ones with the reasons to be trained alone."""
+        """Add results; return the new part, with the reasons of fits trained alone."""
         reasons = self.reasons if self._as_fleet else {}
         trained = {
             i: replace(result, solo_reason=result.solo_reason or reasons.get(i) or "")
@@ -228,13 +228,13 @@ class Results:
         return trained
 
     def tell(self, trained: dict[int, Trained]) -> None:
-        """Tell of results, by position, if there are any."""
+        """Report results by position, if there are any."""
         if trained and self._tell is not None:
             self._tell(trained)
 
 
 def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[int, Fit]:
-    """Return fits with seeds and epochs by position; `results` gets those that failed."""
+    """Return fits with seeds and epochs by position; `results` gets failures."""
     ready: dict[int, Fit] = {}
     last, reason = LastSeen(), None
     for i, fit in fits.items():
@@ -255,13 +255,13 @@ def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[i
 
 
 def _with_numbers(fit: Fit) -> Fit:
-    """Return a fit whose seed and epochs are known, before it goes to a worker."""
+    """Return a fit with a fixed seed and number of epochs, before it goes to a worker."""
     seed, n_epochs = fit.seed, fit.n_epochs
     if fit.state is not None and not isinstance(seed, bytes):
         seed = fit.state.seed
     elif seed is None:
         is_ours = isinstance(fit.estimator, NetworkEstimator)
-        # A skorch net draws from torch's global generator, which a user may have seeded.
+        # skorch nets draw from torch's global generator, which a user may have seeded.
         drawn = fit.estimator.random_state if is_ours else int(torch.randint(2**31, ()))
         seed = resolve_seed(drawn)
     return replace(fit, seed=seed, n_epochs=n_epochs or int(fit.estimator.max_epochs))

@@ -37,7 +37,7 @@ AnyFit = PreparedFit | SkorchFit
 
 
 def train_alone(fit: Fit, preparer: FitPreparer, limit: TimeLimit | None = None) -> Trained:
-    """Train one fit that has a seed and a number of epochs; a failure is a result, too."""
+    """Train one fit that has a seed and a number of epochs; errors are results, too."""
     start = time.perf_counter()
     try:
         with time_limit(limit) as clock:
@@ -62,13 +62,13 @@ def _train(fit: Fit, preparer: FitPreparer) -> tuple[TrainingState, Any]:
     if fit.state is not None:
         raise ValueError(
             f"{type(estimator).__name__} overrides a method of training, so that it cannot "
-            "go on from a state."
+            "continue from a state."
         )
     return fit_as_overridden(fit)
 
 
 def prepare(fit: Fit, preparer: FitPreparer) -> AnyFit:
-    """Do all of a fit, which has a seed and a number of epochs, but the training.
+    """Prepare a fit, which has a seed and a number of epochs, for training.
 
     Raises ValueError for wrong parameters or data.
     """
@@ -78,11 +78,11 @@ def prepare(fit: Fit, preparer: FitPreparer) -> AnyFit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """Fits for one process, by their position among all fits.
+    """Fits for one process, by position among all fits.
 
-    `as_fleet` says that they can be networks of fleets, as far as their parameters tell;
-    `groups` are the positions of those that may share one, or empty if all may. A fleet may
-    take `memory_limit` bytes, the checkpoints of a fit `checkpoint_bytes`.
+    `as_fleet` says that fleets can carry them, as far as their parameters show; `groups`
+    are positions of fits that may share a fleet, empty if all may. A fleet may take
+    `memory_limit` bytes, the checkpoints of a fit `checkpoint_bytes`.
     """
 
     fits: dict[int, Fit]
@@ -94,7 +94,7 @@ class Shard:
     limit: TimeLimit | None = None
 
 
-# Takes results by position.
+# Receives results by position.
 FitsDone = Callable[[dict[int, Trained]], object]
 
 
@@ -110,9 +110,9 @@ def train_shard(
     """Train the fits of a shard; return the results.
 
     `epoch_done` is called with the number of networks that finished an epoch, `fits_done`
-    with parts of the result as fits end. `preparer` remembers what fits of shards with the
-    same data share. `n_threads` share the networks of a fleet where compiled code trains
-    them. Fits in `prepared` are taken out when they train.
+    with results as fits end. `preparer` caches data that the fits of several shards share.
+    `n_threads` share the networks of a fleet in compiled code. Fits are removed from
+    `prepared` when they train.
     """
     _keep_heap()
     with one_thread():
@@ -124,7 +124,7 @@ def train_shard(
 
 @dataclass(eq=False)
 class _Fleets:
-    """Trains the fits of a shard, one fleet after the other."""
+    """Trains the fits of a shard, fleet by fleet."""
 
     shard: Shard
     epoch_done: Callable[[int], None] | None
@@ -133,7 +133,7 @@ class _Fleets:
     ready: dict[int, tuple[Fit, AnyFit]]
     n_threads: int
     trained: dict[int, Trained] = field(default_factory=dict)
-    # Index of the fit that came last to a fleet, or whose single network is trained.
+    # Index of the fit that was added to a fleet last, or of a single network in training.
     current: int = -1
 
     def train(self) -> dict[int, Trained]:
@@ -155,33 +155,32 @@ class _Fleets:
 
     def _train_fleet(self, waiting: list[int], first: AnyFit) -> None:
         """Train the first of the waiting fits and every fit that can share its fleet."""
-        found = _recipe_of(first)
-        if isinstance(found, str):
-            self._train_alone(waiting[0], found)
+        recipe_or_reason = _recipe_of(first)
+        if isinstance(recipe_or_reason, str):
+            self._train_alone(waiting[0], recipe_or_reason)
             return
-        recipe, key = found
+        recipe, key = recipe_or_reason
         network = first.network
-        way = plan(network.module, network.train.X, network, recipe)
-        if way.way == "alone":
-            self._train_alone(waiting[0], way.reason)
+        fleet_plan = plan(network.module, network.train.X, network, recipe)
+        if fleet_plan.way == "alone":
+            self._train_alone(waiting[0], fleet_plan.reason)
             return
         limit = self.shard.memory_limit
-        n_active = networks_at_a_time(network, recipe, limit, way)
+        n_active = networks_at_a_time(network, recipe, limit, fleet_plan)
         ready = {waiting[0]: first}
         while True:
-            # Fits that may be cut have a part of the time, so that those that wait have
-            # theirs.
+            # With a time limit, each part of the fits gets its share of the time.
             cuts = self.shard.limit is not None and self.shard.limit.cuts
             active = waiting[:n_active] if cuts else waiting
             try:
                 with time_limit(self._limit(len(active))):
-                    self._train_active(active, ready, (recipe, key), n_active, way)
+                    self._train_active(active, ready, (recipe, key), n_active, fleet_plan)
             except torch.cuda.OutOfMemoryError as error:
                 if n_active == 1:
                     fit = self.shard.fits[self.current]
                     self._end(self.current, failed(fit, error, 0.0, "fleet"))
                     return
-                # The fleet is made smaller; what it has finished is kept.
+                # A smaller fleet continues; finished results stay.
                 n_active //= 2
                 torch.cuda.empty_cache()
                 waiting = self._untrained(waiting)
@@ -194,24 +193,28 @@ class _Fleets:
         ready: dict[int, AnyFit],
         fleet: tuple[Recipe, Any],
         n_active: int,
-        way: Plan,
+        fleet_plan: Plan,
     ) -> None:
-        seen: list[int] = []
-        # Only fits in training are kept: each may hold data.
-        taken: dict[int, tuple[int, AnyFit]] = {}
+        added: list[int] = []
+        # Only fits in training, because each may hold data.
+        in_training: dict[int, tuple[int, AnyFit]] = {}
 
         def networks() -> Iterator[FleetNetwork]:
             for index in waiting:
                 self.current = index
-                prepared = ready.pop(index, None) or self._prepare(index, beside=True)
-                found = "" if prepared is None else _recipe_of(prepared)
-                if prepared and not isinstance(found, str) and found[1] == fleet[1]:
-                    taken[len(seen)] = (index, prepared)
-                    seen.append(index)
+                prepared = ready.pop(index, None) or self._prepare(index, in_fleet=True)
+                recipe_or_reason = "" if prepared is None else _recipe_of(prepared)
+                if (
+                    prepared
+                    and not isinstance(recipe_or_reason, str)
+                    and recipe_or_reason[1] == fleet[1]
+                ):
+                    in_training[len(added)] = (index, prepared)
+                    added.append(index)
                     network = prepared.network
                     if self.shard.fits[index].keeps_checkpoints:
-                        kept = epochs_to_keep(network, self.shard.checkpoint_bytes)
-                        network = replace(network, checkpoints=kept)
+                        epochs = epochs_to_keep(network, self.shard.checkpoint_bytes)
+                        network = replace(network, checkpoints=epochs)
                     yield network
 
         try:
@@ -221,24 +224,24 @@ class _Fleets:
                 n_active,
                 self.epoch_done,
                 n_threads=self.n_threads,
-                **self._keeping(taken),
+                **self._checkpoint_options(in_training),
             )
             for position, outcome in outcomes:
-                index, prepared = taken.pop(position)
+                index, prepared = in_training.pop(position)
                 fit = self.shard.fits[index]
                 trained = _to_trained(fit, prepared, outcome)
-                self._end(index, replace(trained, way=str(way)))
+                self._end(index, replace(trained, way=str(fleet_plan)))
         except torch.cuda.OutOfMemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - every fit has a result
-            # Whose fault it is only each of the networks in training can tell, alone.
+            # Only training alone shows which network is at fault.
             reason = f"its fleet failed ({type(error).__name__}: {error})"
-            failed_with = [index for index, _ in taken.values()]
-            # In any case fewer fits are left than before.
+            failed_with = [index for index, _ in in_training.values()]
+            # At least one fit ends, so the loop terminates.
             for index in failed_with or self._untrained(waiting)[:1]:
                 self._train_alone(index, reason)
 
-    def _keeping(self, taken: dict[int, tuple[int, AnyFit]]) -> dict[str, Any]:
+    def _checkpoint_options(self, taken: dict[int, tuple[int, AnyFit]]) -> dict[str, Any]:
         unfinished = self.shard.unfinished
         if unfinished is None:
             return {}
@@ -248,25 +251,25 @@ class _Fleets:
 
         return {"keep": keep, "seconds_between": unfinished.seconds}
 
-    def _prepare(self, index: int, *, beside: bool = False) -> AnyFit | None:
-        """Return a fit that is ready, maybe beside others in training; None if it ended."""
-        fit, known = self.ready.pop(index, (None, None))
-        # A fit that resumes from a checkpoint is another than the one that was prepared.
-        if known is not None and fit is self.shard.fits[index]:
-            return known
+    def _prepare(self, index: int, *, in_fleet: bool = False) -> AnyFit | None:
+        """Return a prepared fit, None if it failed; `in_fleet` if others train."""
+        fit, earlier = self.ready.pop(index, (None, None))
+        # A resumed fit differs from the fit that was prepared.
+        if earlier is not None and fit is self.shard.fits[index]:
+            return earlier
         start = time.perf_counter()
         with time_limit(self.shard.limit):
             check_time()
         try:
             prepared = prepare(self.shard.fits[index], self.preparer)
-            # Errors in a fit's settings show here at the latest.
+            # Building the network raises errors in the settings.
             _ = prepared.network
         except NoFleetError as error:
-            self._train_alone(index, f"it fits into no fleet ({error})")
+            self._train_alone(index, f"no fleet can carry it ({error})")
             return None
         except Exception as error:
-            if beside and isinstance(error, torch.cuda.OutOfMemoryError):
-                # A smaller fleet may leave what it needs.
+            if in_fleet and isinstance(error, torch.cuda.OutOfMemoryError):
+                # A smaller fleet may leave enough memory.
                 raise
             # Every fit has a result.
             seconds = time.perf_counter() - start
@@ -298,8 +301,8 @@ def _recipe_of(prepared: AnyFit) -> tuple[Recipe, Any] | str:
     """Return recipe and key of a fit, or why no fleet can carry it."""
     try:
         return prepared.recipe()
-    except Exception as error:  # noqa: BLE001 - whatever a user's parts raise
-        return f"it fits into no fleet ({error})"
+    except Exception as error:  # noqa: BLE001 - a user's parts may raise anything
+        return f"no fleet can carry it ({error})"
 
 
 def _to_trained(fit: Fit, prepared: AnyFit, outcome: NetworkOutcome) -> Trained:
@@ -329,11 +332,11 @@ def _unfinished(state: TrainingState) -> Trained:
 
 @cache
 def _keep_heap() -> None:
-    """Let glibc keep freed memory for the next step instead of giving it back.
+    """Let glibc keep freed memory for the next step instead of returning it.
 
-    A large block that is freed raises the size from which it asks the system for memory
-    (its dynamic threshold, 32 MiB at most).  Otherwise a fleet's activations are mapped and
-    zeroed anew in every step, which costs more than the arithmetic of a small network.
+    Freeing a large block raises glibc's dynamic threshold, 32 MiB at most, above which it
+    requests memory from the system.  Otherwise each step maps and zeroes the activations of
+    a fleet again, which costs more than the arithmetic of a small network.
     """
     block = torch.empty(31 * 2**20, dtype=torch.uint8)
     del block

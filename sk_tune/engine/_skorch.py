@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A plain skorch net as a network of a fleet, and alone.
 
-The network's net is initialised as ``fit`` does it and keeps the history; between epochs
-its callbacks are called as skorch calls them.  Only the steps in between are the fleet's.
+The net is initialised as ``fit`` does it, and keeps the history.  Between epochs its
+callbacks are called as skorch calls them; the fleet only takes the steps.
 """
 
 import warnings
@@ -70,9 +70,9 @@ from sk_tune.training import (
 
 
 class Watcher(Callback):  # type: ignore[misc]
-    """Scores a net on samples that change nothing, not even the state of the generator.
+    """Scores a net on monitor samples without side effects, also on the random state.
 
-    Ends it when the time is up.  Keeps the keys of its modules before they train.
+    Also checks the time limit, and keeps the keys of the net's modules before training.
     """
 
     def __init__(self, monitor: TensorSet | None, inputs: Sequence[NamedInput]) -> None:
@@ -82,18 +82,18 @@ class Watcher(Callback):  # type: ignore[misc]
         self.timer = EpochTimer()
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Read the modules."""
+        """Compute the keys of the modules."""
         self.keys = module_keys(net)
         self.timer = EpochTimer()
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """End the training as skorch's callbacks do, if another epoch would be late."""
+        """End the training, as skorch's callbacks do, if another epoch would be late."""
         if len(net.history) > 1 and self.timer.is_late():
             del net.history[-1]
             raise KeyboardInterrupt
 
     def on_batch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Look at the time."""
+        """Check the time limit."""
         check_time()
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
@@ -110,7 +110,7 @@ class Watcher(Callback):  # type: ignore[misc]
 
 
 def check_weights(net: Any) -> None:
-    """Raise ``TrainingDivergedError`` if a weight ended infinite or NaN; skorch goes on."""
+    """Raise ``TrainingDivergedError`` for infinite or NaN weights, which skorch accepts."""
     weights = net.module_.named_parameters()
     wrong = next((name for name, w in weights if not torch.isfinite(w).all()), None)
     if wrong is None:
@@ -128,22 +128,22 @@ Array = npt.NDArray[Any]
 
 
 class NoFleetError(ValueError):
-    """No fleet can carry a net, which shows only when it is initialised; skorch can."""
+    """A fleet cannot carry an initialised net; skorch can train it."""
 
 
 class SkorchFit:
     """A fit of a plain skorch net, with a seed and a number of epochs.
 
-    Raises ValueError if the fit is to be resumed from a state that is not of a skorch net
-    in mid-training, or has weights, which skorch knows nothing of.
+    Raises ValueError if the fit has sample weights, which skorch does not support, or if it
+    resumes from the state of another kind of network.
     """
 
     def __init__(self, fit: Fit) -> None:
         is_unknown = fit.state is not None and not fit.state.course
         if is_unknown or fit.sample_weight is not None:
             raise ValueError(
-                "A plain skorch net takes neither a state to go on from nor sample_weight. "
-                "Use one of sk_tune's estimators."
+                "A plain skorch net takes neither a state to continue from nor "
+                "sample_weight. Use one of sk_tune's estimators."
             )
         import_for_optimizers()
         self.fit = fit
@@ -153,10 +153,10 @@ class SkorchFit:
         self.inputs = named_inputs(self.X)
         self.net: Any = None
 
-    # Made once: its course lives on in the net's callbacks and history.
+    # Built once: the net's callbacks and history hold its course.
     @cached_property
     def network(self) -> FleetNetwork:
-        """The fit's network for a fleet of its recipe."""
+        """The fit's network for a fleet with its recipe."""
         net, generator = self._start()
         train, valid = net.get_split_datasets(self.X, self.y)
         course = _SkorchCourse(net, self._begin, generator, (train, valid), self.inputs)
@@ -190,7 +190,7 @@ class SkorchFit:
         )
 
     def recipe(self) -> tuple[Recipe, Any]:
-        """Return what fits of a fleet share, and a hashable key of it; or NoFleetError."""
+        """Return the settings that a fleet shares, and a hashable key; or NoFleetError."""
         net, _ = self._start()
         batch_size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
         group = net.optimizer_.param_groups[0]
@@ -217,14 +217,14 @@ class SkorchFit:
         )
         structure = (module_structure(net.module_), module_structure(net.criterion_))
         fixed = (type(net), recipe.optimizer, recipe.nesterov, recipe.batch_size)
-        # All networks are trained with the loss of the first, weights of classes included.
+        # The first network's loss, with its class weights, trains all networks.
         loss = tensor_values(net.criterion_)
         return recipe, (fixed, shapes, structure, loss, net.device)
 
     def predictions(self, outputs: Array) -> Array:
-        """Return what ``predict_proba`` of the net returns, from outputs of its module."""
+        """Return the net's ``predict_proba`` for given outputs of its module."""
         net = self.net
-        # What skorch applies to outputs is known to its ``predict_proba`` alone.
+        # Only ``predict_proba`` knows the net's nonlinearity.
         vars(net)["forward_iter"] = lambda X, training=False: iter([X])
         try:
             predicted: Array = NeuralNet.predict_proba(net, torch.from_numpy(outputs))
@@ -235,17 +235,16 @@ class SkorchFit:
     def train_alone(self) -> tuple[TrainingState, Array | None]:
         """Train by skorch's ``fit``; return its state, and predictions for the monitor.
 
-        Raises TrainingDivergedError if a weight ends infinite or NaN, with which skorch
-        continues.
+        Raises TrainingDivergedError for infinite or NaN weights, which skorch accepts.
         """
-        # skorch's loop cannot go on in the middle: what there is of it is trained again.
+        # skorch's loop cannot continue an unfinished training, so it starts again.
         done = 0 if self.fit.state is None else len(self.fit.state.history)
         n_epochs = done + self.n_epochs
-        # The net that adopts the training prints its messages.
+        # Messages are printed when a net adopts the training.
         net = silenced(clone(self.fit.estimator).set_params(max_epochs=n_epochs))
         monitor = self._monitor("cpu")
         watcher = Watcher(monitor, self.inputs)
-        # It is called before the callbacks that may end the training.
+        # It precedes callbacks that may end the training.
         entry = ("sk_tune_watcher", watcher)
         if net.callbacks == "disable":
             net.callbacks = [entry]
@@ -276,7 +275,7 @@ class SkorchFit:
         return state, predictions
 
     def _start(self) -> tuple[Any, torch.Generator]:
-        """Return the net as ``fit`` initialises it, and the generator after that."""
+        """Return the net as initialised by ``fit``, and its generator after that."""
         if self.net is None:
             net = silenced(clone(self.fit.estimator))
             self._generator = torch.Generator()
@@ -298,7 +297,7 @@ class SkorchFit:
 class _SkorchCourse:
     """The course of a network: skorch's data loader, callbacks and history."""
 
-    # Callbacks look at each epoch.
+    # Callbacks inspect each epoch.
     is_foreseen = False
 
     def __init__(
@@ -322,17 +321,17 @@ class _SkorchCourse:
         self._stopper: Any = next(
             (c for _, c in net.callbacks_ if isinstance(c, EarlyStopping)), None
         )
-        # The fleet keeps the best weights; the weights of the net never change.
+        # The fleet keeps the best weights; the net's own weights never change.
         self.uses_best = self._stopper is not None and self._stopper.load_best
         if self._stopper is not None:
             self._stopper.load_best = False
         self._schedulers = [c for _, c in net.callbacks_ if isinstance(c, LRScheduler)]
-        # It leaves nothing behind but what it prints, and that is printed on adoption.
+        # Its only effect is its output, which is printed on adoption.
         net.callbacks_ = [(n, c) for n, c in net.callbacks_ if type(c) is not PrintLog]
         net.notify("on_train_begin", X=datasets[0], y=None)
 
     def order(self, epoch: int, n_samples: int) -> Tensor:
-        """Return the order of the samples, drawn as a DataLoader draws it."""
+        """Return the order of the samples, drawn like a DataLoader."""
         self._draw()
         if not self.net.get_params_for("iterator_train").get("shuffle", False):
             return torch.arange(n_samples)
@@ -341,7 +340,7 @@ class _SkorchCourse:
         return torch.randperm(n_samples, generator=generator)
 
     def generator(self, epoch: int) -> torch.Generator:
-        """Return what ``nn.Dropout`` draws from: one stream through the whole fit."""
+        """Return the generator of ``nn.Dropout``: one stream for the whole fit."""
         return self._generator
 
     def rates(self, epoch: int, n_batches: int) -> list[float]:
@@ -390,12 +389,12 @@ class _SkorchCourse:
         return self.uses_best and bool(self._stopper.best_epoch_ == epoch)
 
     def memory(self) -> dict[str, Any]:
-        """Return what the net and its generator remember."""
+        """Return the state of the net and its generator."""
         datasets = tuple(self._datasets.values())
         return net_memory(self.net, self._begin, self._generator, datasets)
 
     def _replay_validation(self, outputs: Tensor) -> None:
-        """Tell the net of its validation batches, as if it had computed them."""
+        """Record the validation batches in the net as if it had computed them."""
         net, valid = self.net, self._datasets["dataset_valid"]
         self._draw()
         sizes = self._sizes("valid", len(valid))
@@ -427,14 +426,14 @@ class _SkorchCourse:
 
 
 def _loss(net: Any, y: Any) -> StackedLoss:
-    """Return the loss of a net; torch's cross entropy has its derivatives written out."""
+    """Return the loss of a net; for cross entropy with explicit derivatives."""
     criterion, classes = net.criterion_, torch.as_tensor(y)
     if (
         type(criterion) is nn.CrossEntropyLoss
         and module_structure(criterion) == module_structure(nn.CrossEntropyLoss())
         and classes.ndim == 1
         and classes.dtype == torch.int64
-        # Torch leaves some negative numbers out.
+        # Torch ignores some negative class numbers.
         and int(classes.min()) >= 0
     ):
         return LOSSES["cross_entropy"]
@@ -449,7 +448,7 @@ def _loss(net: Any, y: Any) -> StackedLoss:
 
 @contextmanager
 def _evaluating(criterion: nn.Module) -> Iterator[None]:
-    """Let a criterion judge, as skorch lets it in validation."""
+    """Set a criterion to evaluation mode, as skorch does in validation."""
     criterion.eval()
     try:
         yield
@@ -458,7 +457,7 @@ def _evaluating(criterion: nn.Module) -> Iterator[None]:
 
 
 def as_net_takes(X: Tensor, inputs: Sequence[NamedInput]) -> Any:
-    """Return samples of a fleet as a skorch net takes them."""
+    """Convert samples of a fleet to the input of a skorch net."""
     return split_inputs(X, inputs) if inputs else X
 
 
@@ -482,5 +481,5 @@ def _to_set(dataset: Any, device: str, inputs: Sequence[NamedInput]) -> TensorSe
 
 
 def _no_order_warning() -> warnings.catch_warnings:
-    """Silence torch, which thinks that the optimizer has not stepped; the fleet's has."""
+    """Silence torch's warning that the optimizer has not stepped: the fleet steps."""
     return warnings.catch_warnings(action="ignore", category=UserWarning)

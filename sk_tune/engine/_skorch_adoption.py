@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Plain skorch nets: state that they continue from, adoption, draws foreseen."""
+"""Plain skorch nets: state to continue from, adoption, prediction of random draws."""
 
 import functools
 import hashlib
@@ -31,7 +31,7 @@ from sk_tune.engine._skorch_support import named_inputs
 from sk_tune.estimators import load_net_arrays
 from sk_tune.training import RNG_LOCK, TrainingState, batch_sizes, forked_rng, seed_of_state
 
-# Attributes that callbacks carry from epoch to epoch. A timer, a clip and a log carry none.
+# Attributes that callbacks carry between epochs; timers, clipping and logs carry none.
 _CARRIED: dict[type, tuple[str, ...]] = {
     EarlyStopping: ("misses_", "dynamic_threshold_", "best_epoch_"),
     EpochScoring: ("best_score_",),
@@ -43,11 +43,11 @@ _CARRIED: dict[type, tuple[str, ...]] = {
 def net_memory(
     net: Any, begin: int | bytes, generator: torch.Generator, datasets: Sequence[Any]
 ) -> dict[str, Any]:
-    """Return what a net in training remembers between two epochs, as plain values.
+    """Return the state of a net between two epochs, as plain values.
 
-    `begin` is the seed, or the state, from which it was initialised.  Optimizer, callbacks
-    and schedulers are left out if a part of them is something else, as in the attributes of
-    a scheduler that a user wrote: another net can then not go on from there.
+    `begin` is the seed or the generator state of its initialisation.  Optimizer, callbacks
+    and schedulers are left out if they hold other objects, as a user's scheduler may;
+    another net then cannot continue from the state.
     """
     memory = {
         "rows": _rows_digest(datasets),
@@ -67,20 +67,20 @@ def net_memory(
             },
         }
         return {**memory, **decode(encode(values))}
-    except Exception:  # noqa: BLE001 - whatever a user's scheduler raises
+    except Exception:  # noqa: BLE001 - a user's scheduler may raise anything
         return memory
 
 
 def recall(
     net: Any, generator: torch.Generator, datasets: Sequence[Any], state: TrainingState
 ) -> bool:
-    """Let a net stand where another one stood, but for its optimizer's moments.
+    """Restore the state of another net, except its optimizer's moments.
 
-    The net is at the begin of its training, which draws from `generator`; `datasets` are
-    those to train and to validate on, and the ``course`` of `state` is the memory of the
-    other net. Returns whether it stands there: it stays at its begin if not all is
-    remembered, or if samples to validate on were drawn otherwise this time, as by a
-    ``ValidSplit`` without a seed.
+    The net is at the start of its training, which draws from `generator`; `datasets` are
+    its training and validation sets, and the ``course`` of `state` is the memory of the
+    other net. Returns whether the state was restored. The net stays at its start if the
+    memory is incomplete, or if another validation set was drawn, as by a ``ValidSplit``
+    without a seed.
     """
     memory = state.course
     if "options" not in memory or memory["rows"] != _rows_digest(datasets):
@@ -95,13 +95,13 @@ def recall(
 
 
 def generator_after(state: TrainingState) -> torch.Tensor:
-    """Return where the generator stood that a net drew from."""
+    """Return the state of a net's generator after its training."""
     drawn = bytearray.fromhex(state.course["generator"])
     return torch.frombuffer(drawn, dtype=torch.uint8)
 
 
 def recall_callbacks(net: Any, memory: dict[str, Any]) -> None:
-    """Let the optimizer's options, callbacks and schedulers of a net be what they were."""
+    """Restore the optimizer's options, callbacks and schedulers of a net."""
     if "options" not in memory:
         return
     group = net.optimizer_.param_groups[0]
@@ -134,31 +134,33 @@ def _schedulers(net: Any) -> list[tuple[str, Any]]:
     return [(n, c.lr_scheduler_) for n, c in net.callbacks_ if isinstance(c, LRScheduler)]
 
 
-def _changed(own: Any, kept: Any) -> Any:
-    """Return the values of `own`, with those of `kept` where they differ.
+def _changed(current: Any, stored: Any) -> Any:
+    """Return `current` with the values of `stored` where they differ.
 
-    What did not change stays the object that it is: the milestones of torch's
-    ``MultiStepLR`` are a ``Counter``, which comes back as a dict.
+    Unchanged values stay the same objects: the milestones of torch's ``MultiStepLR`` are a
+    ``Counter``, but are stored as a dict.
     """
-    if type(own) is type(kept) is dict:
+    if type(current) is type(stored) is dict:
         return {
-            **own,
-            **{n: _changed(own[n], v) if n in own else v for n, v in kept.items()},
+            **current,
+            **{
+                n: _changed(current[n], v) if n in current else v for n, v in stored.items()
+            },
         }
-    if type(own) is type(kept) is list and len(own) == len(kept):
-        return [_changed(*pair) for pair in zip(own, kept, strict=True)]
-    return own if encode(own) == encode(kept) else kept
+    if type(current) is type(stored) is list and len(current) == len(stored):
+        return [_changed(*pair) for pair in zip(current, stored, strict=True)]
+    return current if encode(current) == encode(stored) else stored
 
 
-# These remember something of their epochs; other callbacks are skorch's to call.
+# Callbacks that use their attributes of earlier epochs; skorch calls all others.
 _REMEMBERING = (EarlyStopping, EpochScoring, LRScheduler, PassthroughScoring)
 
 
 def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
-    """Make a net what ``fit`` would have made of it, from a finished training.
+    """Turn a net into the result of its ``fit``, from a finished training.
 
-    `X` and `y` are the samples that were trained on. Torch's global generator moves on as
-    in the training, if that began where it stands.
+    `X` and `y` are the training samples. Torch's global generator advances as in training,
+    if that began at its current state.
     """
     begin = state.course.get("begin")
     with RNG_LOCK:
@@ -180,7 +182,7 @@ def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
 
 
 def silenced(net: Any) -> Any:
-    """Let a net that is not initialised print nothing, whatever its callbacks write to."""
+    """Suppress all output of an uninitialised net's callbacks."""
     net.set_params(verbose=0)
     for entry in () if net.callbacks == "disable" else net.callbacks or ():
         callback = entry[1] if isinstance(entry, tuple) else entry
@@ -190,14 +192,14 @@ def silenced(net: Any) -> Any:
 
 
 def _print_epochs(net: Any) -> None:
-    """Print what callbacks print in a training, from its history."""
+    """Print the output of callbacks in a training, from its history."""
     printing = [c for _, c in net.callbacks_ if isinstance(c, EarlyStopping | PrintLog)]
     if not net.verbose and all(callback.sink is print for callback in printing):
         return
     history, stoppers = net.history, [c for c in printing if isinstance(c, EarlyStopping)]
     loads_best = [stopper.load_best for stopper in stoppers]
     for stopper in stoppers:
-        # The weights are the best ones already.
+        # The net has the best weights already.
         stopper.load_best = False
         stopper.on_train_begin(net)
     try:
@@ -206,7 +208,7 @@ def _print_epochs(net: Any) -> None:
             for callback in printing:
                 callback.on_epoch_end(net)
     except KeyboardInterrupt:
-        # A callback raises this to end a training.
+        # Raised by a callback to end a training.
         pass
     finally:
         net.history_ = history
@@ -221,19 +223,19 @@ def _drop(text: str) -> None:
     pass
 
 
-# Looking for a place in a longer stream would take more than a second.
+# Searching a longer stream would take more than a second.
 _MOST_WORDS = 2**24
-# So many words at a time are written into the cache only.
+# Words drawn at a time, which stay in the cache.
 _WORDS_SKIPPED = 2**18
-# A sequence of so many words occurs once only in a stream.
+# A sequence of this many words occurs only once in a stream.
 _MARK = 4
 
 
 def draw_as_fit(net: Any, X: Any, y: Any, known: dict[Any, int], key: Any = None) -> None:
-    """Initialise a net, and draw what its training would: all epochs of it.
+    """Initialise a net, and draw the random numbers of all epochs of its training.
 
-    What a step of its module draws is looked up in `known`, or written there, by the size
-    of the batch and a key of the module.
+    The draws of a step of its module are cached in `known`, by batch size and a key of the
+    module.
     """
     net.initialize()
     train, valid = net.get_split_datasets(X, y)
@@ -244,7 +246,7 @@ def draw_as_fit(net: Any, X: Any, y: Any, known: dict[Any, int], key: Any = None
     n_words = n_loads * _words_of_loader()
     n_lazy = 0
     if any(map(is_lazy, net.module_.parameters())):
-        # The first step alone draws the weights of layers that take their size from it.
+        # Only the first step draws the weights of lazy layers.
         first = multi_indexing(X, slice(sizes[0]))
         n_lazy = _words_of_step(net, first) - _words_of_step(net, first)
     kind = named_inputs(X) or (X.shape[1:], str(X.dtype))
@@ -257,7 +259,7 @@ def draw_as_fit(net: Any, X: Any, y: Any, known: dict[Any, int], key: Any = None
 
 
 def count_words(before: Tensor, after: Tensor) -> int | None:
-    """Return how many words lie between two states of a generator; None if unknown."""
+    """Return the number of words between two generator states; None if unknown."""
     if torch.equal(before, after):
         return 0
     mark, n = _stream(after, _MARK)[0], 64
@@ -273,14 +275,14 @@ def count_words(before: Tensor, after: Tensor) -> int | None:
 
 def skip_words(n_words: int) -> None:
     """Draw words from torch's global generator."""
-    # Small integers take one word each as well, and half the time.
+    # Small integers take one word each, too, in half the time.
     drawn = torch.empty(min(n_words, _WORDS_SKIPPED), dtype=torch.uint8)
     for start in range(0, n_words, _WORDS_SKIPPED):
         drawn[: n_words - start].random_()
 
 
 def _stream(state: Tensor, n: int) -> tuple[Any, Tensor]:
-    """Return the next words from a state, and the state behind them."""
+    """Return the next words from a state, and the state after them."""
     generator = torch.Generator()
     generator.set_state(state)
     words = torch.rand(n, generator=generator, dtype=torch.float32)
@@ -289,36 +291,36 @@ def _stream(state: Tensor, n: int) -> tuple[Any, Tensor]:
 
 @cache
 def _words_of_loader() -> int:
-    """Return what a ``DataLoader`` draws for its workers, or to shuffle."""
-    before = torch.get_rng_state()
+    """Return the number of words that a ``DataLoader`` draws for workers or shuffling."""
+    state = torch.get_rng_state()
     torch.empty((), dtype=torch.int64).random_()
-    n_words = count_words(before, torch.get_rng_state()) or 0
-    torch.set_rng_state(before)
+    n_words = count_words(state, torch.get_rng_state()) or 0
+    torch.set_rng_state(state)
     return n_words
 
 
 def _words_of_step(net: Any, X: Any) -> int:
-    """Return what a step of training draws on samples; 0 if that cannot be told."""
-    before = torch.get_rng_state()
+    """Return the number of words that a training step draws on samples; 0 if unknown."""
+    state = torch.get_rng_state()
     try:
         net.module_.train()
         with torch.no_grad():
             net.infer(to_tensor(X, net.device))
-        return count_words(before, torch.get_rng_state()) or 0
-    except Exception:  # noqa: BLE001 - the training itself will raise it
+        return count_words(state, torch.get_rng_state()) or 0
+    except Exception:  # noqa: BLE001 - training will raise it
         return 0
     finally:
-        torch.set_rng_state(before)
+        torch.set_rng_state(state)
 
 
 Array = npt.NDArray[Any]
 
 
 def cutting_iterator(get_iterator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method for ``NeuralNet.get_iterator`` that cuts arrays where it may.
+    """Return a method for ``NeuralNet.get_iterator`` that slices arrays where possible.
 
-    `get_iterator` is skorch's method, which serves whatever is not an array to predict in a
-    plain ``DataLoader``; the batches are the same.
+    `get_iterator` is skorch's method, which serves all other inputs and training; the
+    batches are the same.
     """
 
     @functools.wraps(get_iterator)
@@ -335,7 +337,7 @@ def cutting_iterator(get_iterator: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_plain(net: Any, dataset: Any) -> bool:
-    """Return whether a data loader would do no more than stack samples of an array."""
+    """Return whether a data loader would only stack samples of an array."""
     if type(dataset) is not Dataset or dataset.y is not None:
         return False
     X = dataset.X
@@ -350,7 +352,7 @@ def _is_plain(net: Any, dataset: Any) -> bool:
 
 
 class _Slices:
-    """Batches of an array, each with the zeros that skorch has in the place of targets."""
+    """Batches of an array, each with skorch's zeros in place of targets."""
 
     def __init__(self, X: Array, batch_size: int) -> None:
         self._X = X
@@ -360,11 +362,11 @@ class _Slices:
         return math.ceil(len(self._X) / self._batch_size)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        # A data loader draws this for its workers, of which it has none; whoever draws
-        # next from torch's generator is to find it as it would be.
+        # A data loader draws this seed for its workers, also without workers; later draws
+        # from torch's generator must not change.
         with RNG_LOCK:
             torch.empty((), dtype=torch.int64).random_()
         for start in range(0, len(self._X), self._batch_size):
-            # A copy, because a module may work in place on its input.
+            # A copy, because a module may modify its input in place.
             samples = np.array(self._X[start : start + self._batch_size], order="C")
             yield [torch.from_numpy(samples), torch.zeros(len(samples), 1)]

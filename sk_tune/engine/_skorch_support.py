@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which fits can share a fleet, and why a fit or a skorch net cannot be part of any."""
+"""Which fits can share a fleet, and why a fit or a skorch net must train alone."""
 
 import copy
 import functools
@@ -48,10 +48,10 @@ _CALLBACKS = (
     PassthroughScoring,
     PrintLog,
 )
-# Options of the optimizers that networks have, beside those whose default must stand.
+# Supported options of optimizers; all others must have their defaults.
 _OPTIMIZER_OPTIONS = {"lr", "weight_decay", "momentum", "nesterov", "betas", "eps", "alpha"}
 _SPEED_ONLY = {"foreach", "fused", "differentiable"}
-# Attributes of a net that do not go through its predictions, which are remembered.
+# Attributes of a net that bypass its cached predictions.
 _INSIDE = frozenset({
     "evaluation_step",
     "get_all_learnable_params",
@@ -60,10 +60,10 @@ _INSIDE = frozenset({
     "optimizer_",
     "save_params",
 })
-# These also move the momentum with the learning rate.
+# Schedulers that change the momentum along with the learning rate.
 _CYCLIC = {"OneCycleLR", "CyclicLR"}
-# What a derived class may define anew: neither training nor adoption calls it, or it is
-# called on the net itself. scikit-learn gives each class methods to request metadata.
+# Names that a derived class may redefine: training and adoption do not call them, or call
+# them on the net itself. scikit-learn adds methods for metadata requests to each class.
 _FREE = re.compile(
     r"__\w+__|predict|predict_proba|score|get_default_callbacks|[gs]et_params"
     r"|(save|load)_params|set_\w+_request"
@@ -71,24 +71,24 @@ _FREE = re.compile(
 
 
 def reason_against_net(net: Any, X: Any, y: Any) -> str | None:
-    """Return why a skorch net, not initialised, cannot be part of a fleet; None if it can.
+    """Return why a fleet cannot carry an uninitialised skorch net; None if it can.
 
     The reason is a clause that continues "was trained alone because".
     """
     checks = (_of_class, _of_data_loading, _of_optimizer, _of_callbacks)
     reasons = (check(net) for check in checks)
-    found = next((reason for reason in reasons if reason is not None), None)
+    refusal = next((reason for reason in reasons if reason is not None), None)
     parts = [*(X.values() if is_dict(X) else [X]), y]
     are_arrays = all(isinstance(part, np.ndarray | torch.Tensor) for part in parts)
-    if found is None and not are_arrays:
+    if refusal is None and not are_arrays:
         return (
             "X and y of a skorch net must be arrays, tensors or dicts of them for a fleet"
         )
-    return found
+    return refusal
 
 
 def named_inputs(X: Any) -> tuple[NamedInput, ...]:
-    """Return the inputs of a net whose X is a dict of arrays or tensors, else none."""
+    """Return the named inputs of an X that is a dict of arrays or tensors; else empty."""
     if not is_dict(X):
         return ()
     parts = {name: torch.as_tensor(values) for name, values in X.items()}
@@ -111,13 +111,13 @@ def _of_class(net: Any) -> str | None:
     if net.compile:
         return "compile=True"
     if net.warm_start and getattr(net, "initialized_", False):
-        return "it goes on from an earlier fit (warm_start=True)"
+        return "it continues from an earlier fit (warm_start=True)"
     return None
 
 
 def _of_data_loading(net: Any) -> str | None:
     if net.iterator_train is not DataLoader or net.iterator_valid is not DataLoader:
-        return "it has an iterator of its own"
+        return "it has a custom iterator"
     params = net.get_params_for("iterator_train") | net.get_params_for("iterator_valid")
     extra = sorted(set(params) - {"shuffle", "batch_size"})
     if extra:
@@ -138,7 +138,7 @@ def _of_optimizer(net: Any) -> str | None:
 
 
 def reason_against_callbacks(callbacks: Iterable[Any]) -> str | None:
-    """Return why callbacks of an initialised net cannot be in a fleet, if they cannot."""
+    """Return why a fleet cannot carry callbacks of an initialised net; None if it can."""
     listed = list(callbacks)
     kinds = [
         callback if isinstance(callback, type) else type(callback) for callback in listed
@@ -151,7 +151,7 @@ def reason_against_callbacks(callbacks: Iterable[Any]) -> str | None:
 
 
 def reason_in_criterion(net: Any, X: Any, y: Any) -> str | None:
-    """Return what a call of its criterion on two samples does to an initialised net."""
+    """Return why calls of its criterion change an initialised net; None if they do not."""
     criterion = net.criterion_
     if type(criterion).__module__.startswith("torch.nn."):
         return None
@@ -159,7 +159,7 @@ def reason_in_criterion(net: Any, X: Any, y: Any) -> str | None:
         to_tensor(multi_indexing(part, slice(2)), net.device) for part in (X, y)
     )
     vars(net)["criterion_"] = called = copy.deepcopy(criterion)
-    before = loose_state(called), tensor_values(called)
+    state = loose_state(called), tensor_values(called)
     try:
         with forked_rng(0, net.device), torch.no_grad():
             module = copy.deepcopy(net.module_).eval()
@@ -170,7 +170,7 @@ def reason_in_criterion(net: Any, X: Any, y: Any) -> str | None:
                 net.get_loss(y_pred, targets, X=samples, training=training)
     finally:
         vars(net)["criterion_"] = criterion
-    changed = (loose_state(called), tensor_values(called)) != before
+    changed = (loose_state(called), tensor_values(called)) != state
     return "its criterion changes itself when it is called" if changed else None
 
 
@@ -178,7 +178,7 @@ def _of_callbacks(net: Any) -> str | None:
     if net.callbacks == "disable":
         return None
     if net.use_caching is False:
-        return "its scores are predicted anew (use_caching=False)"
+        return "its scores are predicted again (use_caching=False)"
     entries = net.callbacks or []
     return reason_against_callbacks(e[1] if isinstance(e, tuple) else e for e in entries)
 
@@ -186,8 +186,8 @@ def _of_callbacks(net: Any) -> str | None:
 def _looks_inside(scoring: Any, asked: frozenset[CodeType] = frozenset()) -> bool:
     """Return whether a scoring may read attributes of a net that a fleet does not train.
 
-    So may what is no code of Python; functions and methods of a user that a function names
-    are asked, too, but for those whose code was `asked`.
+    Callables without Python code may, too. A user's functions and methods that a function
+    names are inspected recursively, except for code in `asked`.
     """
     if isinstance(scoring, functools.partial):
         return _looks_inside(scoring.func, asked)
@@ -201,7 +201,7 @@ def _looks_inside(scoring: Any, asked: frozenset[CodeType] = frozenset()) -> boo
     owner = type(getattr(scoring, "__self__", scoring))
     try:
         variables = inspect.getclosurevars(function)
-    except (TypeError, ValueError):  # It is no function, or names what is not there yet.
+    except (TypeError, ValueError):  # Not a function, or a name that is not bound yet.
         return True
     named = {**vars(owner), **variables.globals, **variables.nonlocals}
     helpers = (named[name] for name in names | set(variables.nonlocals) if name in named)
@@ -224,23 +224,23 @@ def _of_callback(callback: Any) -> str | None:
     if kind is EpochScoring and getattr(callback, "on_train", False):
         return "EpochScoring scores the training samples"
     if kind is EpochScoring and not getattr(callback, "use_caching", True):
-        return "EpochScoring predicts anew (use_caching=False)"
+        return "EpochScoring predicts again (use_caching=False)"
     scoring = getattr(callback, "scoring", None)
     if kind is EpochScoring and callable(scoring) and _looks_inside(scoring):
-        return "EpochScoring has a function that looks into the net"
+        return "EpochScoring has a function that reads attributes of the net"
     if kind is LRScheduler and callable(getattr(callback, "monitor", None)):
-        return "LRScheduler has a function that asks the net"
+        return "LRScheduler has a function that reads the net"
     if kind is LRScheduler and not isinstance(callback, type):
         policy = callback.policy
         name = policy if isinstance(policy, str) else getattr(policy, "__name__", "")
         if name in _CYCLIC and getattr(callback, "cycle_momentum", True):
-            return f"{name} moves the momentum too (cycle_momentum=True)"
+            return f"{name} also changes the momentum (cycle_momentum=True)"
         if name == "ReduceLROnPlateau" and callback.step_every == "batch":
             return "ReduceLROnPlateau steps after every batch"
     return None
 
 
-# Numbers that may differ between the networks of a fleet, and what is not part of training.
+# Numbers that may differ between networks of a fleet, and parameters outside of training.
 _NETWORK_PARAMETERS = frozenset({
     *("learning_rate", "momentum", "weight_decay", "l1", "dropout", "frequency_scale"),
     *("label_smoothing", "gradient_clip", "max_epochs", "lr_schedule", "early_stopping"),
@@ -250,17 +250,17 @@ _NETWORK_PARAMETERS = frozenset({
 
 
 def signature(fit: Fit) -> tuple[Any, ...]:
-    """Return what fits must have in common to share a fleet; hashable.
+    """Return a hashable key that fits must share to be in one fleet.
 
-    Modules that a user's callable builds are compared later, when they are there.
+    Modules built by a user's callable are compared after they are built.
     """
     estimator = fit.estimator
     if isinstance(estimator, NeuralNet):
-        # The rest is compared when the nets have been initialised.
+        # Initialised nets are compared further.
         return (type(estimator), repr(estimator.module), repr(estimator.optimizer))
     params = estimator.get_params(deep=False)
     if "augmentation" in params:
-        # Strengths may differ.
+        # Values may differ between networks.
         params["augmentation"] = kinds_of(as_augmentations(params["augmentation"]))
     fixed = sorted(
         (name, repr(value))
@@ -271,7 +271,7 @@ def signature(fit: Fit) -> tuple[Any, ...]:
 
 
 def reason_alone(fit: Fit) -> str | None:
-    """Return why a fit "was trained alone because", by its parameters, if it has to be."""
+    """Return why the parameters of a fit rule out a fleet; None if they do not."""
     estimator = fit.estimator
     if not isinstance(estimator, NetworkEstimator):
         return reason_against_net(estimator, fit.X, fit.y)

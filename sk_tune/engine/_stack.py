@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Fitted networks of one architecture as one, to predict with.
+"""Fitted networks of one architecture as one program, for predictions.
 
 Notation: k networks, n samples, D inputs, C outputs.
 """
@@ -23,29 +23,29 @@ from sk_tune.training import one_thread, takes_one_thread
 
 Made = TypeVar("Made")
 
-# Bytes of the inputs and outputs of a layer of those networks that are computed at one
-# time: more would leave the cache, less makes products too small to be fast.
+# Bytes of a layer's inputs and outputs, for the networks computed at a time: more would
+# leave the cache, less would make products too small to be fast.
 # docs/adr/0012-ensembles-in-one-call.md.
 _CHUNK_BYTES = 2**23
-# Samples of a piece, if not all networks fit into the cache with them.
+# Samples of a piece, if the cache cannot hold all networks with them.
 _PIECE = 320
-# Products of whole blocks of so many samples give a sample the same sums, to the last bit,
-# whatever other samples there are.
+# Products of whole blocks of this many samples give a sample the same sums, to the last
+# bit, whichever samples surround it.
 _BLOCK = 16
-# Multiplications from which on a product of one network has these sums: torch computes
-# smaller products by another loop.
+# From this number of multiplications on, a product of one network has these sums: torch
+# computes smaller products by another loop.
 _LEAST_PRODUCT = 400
 
 
 def architecture(module: nn.Module) -> Any:
-    """Return what networks must have in common to be stacked; hashable.
+    """Return a hashable key that networks must share to be stacked.
 
-    That is types, shapes and attributes of all layers, and the device. Dropout does not
-    count, which does nothing when networks predict.
+    It has types, shapes and attributes of all layers, and the device. Dropout does not
+    count, because it does nothing in predictions.
     """
     layers, tensors = module_structure(module)
     if _is_own(module):
-        # Networks of sk_tune leave dropout layers out where the probability is 0.
+        # sk_tune's networks have no dropout layers where the probability is 0.
         layers = tuple(
             (name, kind, tuple(a for a in attributes if a[0] != "dropout"))
             for name, kind, attributes in layers
@@ -58,9 +58,9 @@ class NetworkStack:
     """Networks of equal :func:`architecture`, with copies of their weights.
 
     Some of the samples `X` are tried. `affine` are ``scale`` and ``shift`` of shape (k, D)
-    in float64: each network then takes its ``X * scale + shift`` of samples (n, D) that all
-    share. They go into the weights of the first layer where there is one to take them.
-    Raises ValueError if the networks cannot run as one, and why.
+    in float64: each network then takes its ``X * scale + shift`` of shared samples (n, D).
+    The weights of the first layer absorb them where possible. Raises ValueError with the
+    reason if the networks cannot run as one.
     """
 
     def __init__(
@@ -71,27 +71,29 @@ class NetworkStack:
         *,
         affine: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        found = plan(modules[0], X, predicts=True)
+        network_plan = plan(modules[0], X, predicts=True)
         if (
-            found.way != "alone"
+            network_plan.way != "alone"
             and dtype not in {None, X.dtype}
             and not _is_own(modules[0])
         ):
-            # A user's module may choose the type of its numbers by itself.
+            # A user's module may choose its dtype by itself.
             wider = copy.deepcopy(modules[0]).to(dtype)
-            found = plan(wider, X[:N_TRIED].to(dtype), predicts=True)
-        if found.way == "alone":
-            raise ValueError(f"The networks cannot run as one, because {found.reason}.")
+            network_plan = plan(wider, X[:N_TRIED].to(dtype), predicts=True)
+        if network_plan.way == "alone":
+            raise ValueError(
+                f"The networks cannot run as one, because {network_plan.reason}."
+            )
         self._modules = modules
         self._example = X[:2].clone()
         weights = list(modules[0].parameters())
-        # Convolutions and recurrences use a weight more often than once a sample.
+        # Convolutions and recurrences use a weight several times per sample.
         self._is_plain = X.ndim == 2 and all(w.ndim <= 2 for w in weights)
         self._n_weights = len(modules) * sum(w.numel() for w in weights)
         smallest = min((w.numel() for w in weights if w.ndim == 2), default=_LEAST_PRODUCT)
         self._block = _BLOCK * -(-_LEAST_PRODUCT // (_BLOCK * max(1, smallest)))
         self._dtype = dtype or X.dtype
-        self._program = self._made()
+        self._program = self._new_program()
         self._is_chain = self._program.is_written_out and X.ndim == 2
         for part in (self._program.parameters, self._program.buffers):
             part.tensors = {n: self._cast(t) for n, t in part.tensors.items()}
@@ -103,19 +105,18 @@ class NetworkStack:
         self._program.fold_floors()
         self._twins: list[Program] = []
         widest = max(max(p.shape[:1], default=1) for p in modules[0].parameters())
-        # Inputs and outputs of a layer; other programs do not say what they keep.
+        # Inputs and outputs of a layer; the memory of other programs is unknown.
         n_numbers = max(widest, X[0].numel()) * (2 if self._is_chain else 1)
-        # Samples of one network at one time, or as many networks of one sample.
+        # Samples of one network at a time, or networks of one sample at a time.
         self._most = max(1, _CHUNK_BYTES // (n_numbers * self._dtype.itemsize))
 
     def map(
         self, X: Tensor, function: Callable[[Tensor], Made], *, shared: bool
     ) -> list[Made]:
-        """Return what a function makes of the outputs of all networks, for each piece of X.
+        """Return the results of a function of the outputs of all networks, per piece of X.
 
         X is (n, ...) if `shared`, else (k, n, ...). The function takes unnormalised outputs
-        (k, samples, C), which are overwritten afterwards; it may be called in several
-        threads.
+        (k, samples, C), which are overwritten afterwards; several threads may call it.
         """
         n_rows = X.shape[0 if shared else 1]
         program = self._program
@@ -126,36 +127,35 @@ class NetworkStack:
         pieces = self._pieces(n_rows, n_threads)
         n_threads = min(n_threads, len(pieces))
 
-        def made(own: Program, piece: slice) -> Made:
+        def compute(copy: Program, piece: slice) -> Made:
             samples = X[piece] if shared else X[:, piece]
-            n_own = samples.shape[-2]
-            if is_plain and n_own % self._block:
-                samples = functional.pad(samples, (0, 0, 0, -n_own % self._block))
+            n_samples = samples.shape[-2]
+            if is_plain and n_samples % self._block:
+                samples = functional.pad(samples, (0, 0, 0, -n_samples % self._block))
             with torch.no_grad():
-                outputs = self._outputs(own, samples, shared=shared)
-                return function(outputs[:, :n_own] if is_plain else outputs)
+                outputs = self._outputs(copy, samples, shared=shared)
+                return function(outputs[:, :n_samples] if is_plain else outputs)
 
-        # Threads of torch would meet after every layer of every piece, and wait for long
-        # where others use the cores too; each thread here has its pieces, and they meet
-        # once.
+        # Torch's threads would synchronise after every layer of every piece, which is slow
+        # on busy cores; these threads each compute their pieces and synchronise once.
         with one_thread(wanted=is_plain and (n_threads > 1 or self._is_little(n_rows))):
             if n_threads == 1:
-                return [made(program, piece) for piece in pieces]
+                return [compute(program, piece) for piece in pieces]
             idle = self._idle_programs(n_threads)
 
             def in_thread(piece: slice) -> Made:
                 idle_program = idle.get()
                 try:
-                    return made(idle_program, piece)
+                    return compute(idle_program, piece)
                 finally:
                     idle.put(idle_program)
 
-            pool = _kept_threads(n_threads, os.getpid())
+            pool = _reused_threads(n_threads, os.getpid())
             futures = [pool.submit(in_thread, piece) for piece in pieces]
             try:
                 return [future.result() for future in futures]
             finally:
-                # Whoever asks next computes in the same memory.
+                # The next call reuses the memory.
                 for future in futures:
                     future.cancel()
                 wait(futures)
@@ -169,33 +169,33 @@ class NetworkStack:
             shared = False
         if not self._is_chain or X.device.type != "cpu":
             return self._evaluated(program, X, slice(0, k), shared=shared)
-        # About equal, and none of them too large.
+        # About equal, and none above the limit.
         most = max(1, self._most // X.shape[-2])
         size = -(-k // -(-k // most))
         blocks = [slice(start, min(start + size, k)) for start in range(0, k, size)]
         if len(blocks) == 1:
             return self._evaluated(program, X, blocks[0], shared=shared)
-        found = X
+        all_outputs = X
         for block in blocks:
             inputs = X if shared else X[block]
             outputs = self._evaluated(program, inputs, block, shared=shared)
             if block.start == 0:
-                found = program.memory(
+                all_outputs = program.memory(
                     "outputs", outputs, k, outputs.shape[2], outputs.shape[1]
                 ).mT
             # A copy, because the next block overwrites the program's memory.
-            found[block] = outputs
-        return found
+            all_outputs[block] = outputs
+        return all_outputs
 
     def _evaluated(
         self, program: Program, X: Tensor, networks: slice, *, shared: bool
     ) -> Tensor:
-        """Return the outputs of some networks, in memory that the program uses again."""
+        """Return the outputs of some networks, in memory that the program reuses."""
         if not shared:
             return program.evaluate(X, networks)
         if program.is_written_out or _is_own(self._modules[0]):
             return program.evaluate_shared(X, networks)
-        # A user's module may work in place.
+        # A user's module may modify its input in place.
         repeated = X.expand(networks.stop - networks.start, *X.shape).clone()
         return program.evaluate(repeated, networks)
 
@@ -203,8 +203,8 @@ class NetworkStack:
         n_blocks = -(-n_rows // self._block)
         n_samples = self._most // len(self._modules)
         if self._is_chain:
-            # Products of fewer samples would be slow; those of more networks would be too
-            # large.
+            # Products of fewer samples would be slow; products of more networks would be
+            # too large.
             n_samples = max(n_samples, min(self._most, _PIECE))
         n_pieces = -(-n_blocks // max(1, n_samples // self._block))
         n_pieces = -(-n_pieces // n_threads) * n_threads
@@ -214,7 +214,7 @@ class NetworkStack:
     def _is_little(self, n_rows: int) -> bool:
         return takes_one_thread(n_rows * self._n_weights)
 
-    def _made(self) -> Program:
+    def _new_program(self) -> Program:
         program = stacked_program(self._modules, self._example)
         program.only_predict()
         return program
@@ -222,7 +222,7 @@ class NetworkStack:
     def _idle_programs(self, n_threads: int) -> "SimpleQueue[Program]":
         """Return programs with the same weights, each with separate memory."""
         while len(self._twins) < n_threads - 1:
-            twin = self._made()
+            twin = self._new_program()
             twin.parameters, twin.buffers = self._program.parameters, self._program.buffers
             self._twins.append(twin)
         idle: SimpleQueue[Program] = SimpleQueue()
@@ -231,17 +231,17 @@ class NetworkStack:
         return idle
 
     def _cast(self, values: Tensor) -> Tensor:
-        # Counts, as batch normalisation keeps them, stay what they are.
+        # Counters, as in batch normalisation, keep their dtype.
         return values.to(self._dtype) if values.is_floating_point() else values
 
 
 @cache
-def _kept_threads(n_threads: int, _: int) -> ThreadPoolExecutor:
-    """Return threads of this process; those of before a fork are not there after it.
+def _reused_threads(n_threads: int, _: int) -> ThreadPoolExecutor:
+    """Return threads of this process; threads do not survive a fork.
 
-    Kept, because the first product of a new thread takes as long as several pieces.  Each
-    is told to compute alone: else it has threads of OpenMP's, which then are more than
-    there are cores, and wait by sleeping in all that torch computes afterwards.
+    They are reused, because the first product of a new thread takes as long as several
+    pieces. Each computes with one thread: otherwise OpenMP would start more threads than
+    cores, which wait by sleeping in all later computations of torch.
     """
     return ThreadPoolExecutor(
         n_threads,

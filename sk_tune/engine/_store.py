@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Results of fits in one SQLite file, from which an interrupted run goes on.
+"""Results of fits in a SQLite file, from which an interrupted run continues.
 
-A row of its table holds what the engine returned for one fit, under the fit's key: JSON,
-and arrays in the format of safetensors, with a digest of all of it.  Nothing that is read
-is executed, and a row that does not match its digest is as if it were not there.
+A row holds the result of one fit under the fit's key: JSON, arrays in the safetensors
+format, and a digest of both.  Code in the file is never executed.  A row that does not
+match its digest counts as missing.
 """
 
 import hashlib
@@ -39,29 +39,29 @@ _BATCHES = "batches"
 
 
 def history_to_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a history with a list of columns for each run of batches of the same names.
+    """Return a history in which consecutive batches of equal names form lists of columns.
 
     >>> history_to_columns([{"epoch": 1, "batches": [{"loss": 0.5}, {"loss": 0.4}]}])
     [{'epoch': 1, 'batches': [{'loss': [0.5, 0.4]}]}]
     """
-    found = []
+    records = []
     for record in history:
         runs: list[Any] = []
         for names, run in groupby(record.get(_BATCHES, ()), tuple):
             members = list(run)
-            # Batches without names have no columns that tell how many there are.
+            # Batches without names have no columns to count.
             columns = {n: [batch[n] for batch in members] for n in names}
             runs.append(columns if names else members)
-        found.append({**record, _BATCHES: runs} if _BATCHES in record else record)
-    return found
+        records.append({**record, _BATCHES: runs} if _BATCHES in record else record)
+    return records
 
 
 def history_from_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the history that :func:`history_to_columns` was given.
+    """Invert :func:`history_to_columns`.
 
-    Raises ValueError if columns are of different lengths.
+    Raises ValueError if columns have different lengths.
     """
-    found = []
+    records = []
     for record in history:
         batches: list[dict[str, Any]] = []
         for run in record.get(_BATCHES, ()):
@@ -70,17 +70,17 @@ def history_from_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, An
             else:
                 rows = zip(*run.values(), strict=True)
                 batches += [dict(zip(run, row, strict=True)) for row in rows]
-        found.append({**record, _BATCHES: batches} if _BATCHES in record else record)
-    return found
+        records.append({**record, _BATCHES: batches} if _BATCHES in record else record)
+    return records
 
 
 SCHEMA_VERSION = 1
 
-# "sktu", which tells our files from other databases.
+# "sktu", which distinguishes our files from other databases.
 _APPLICATION_ID = 0x736B7475
-# Seconds that another process may hold the file.
+# Seconds to wait for a lock of another process.
 _TIMEOUT = 60.0
-# Keys in one query; SQLite takes at most 999 variables in old versions.
+# Keys per query; old versions of SQLite take at most 999 variables.
 _N_KEYS = 500
 _TABLE = """
 CREATE TABLE IF NOT EXISTS fits (
@@ -92,7 +92,7 @@ CREATE TABLE IF NOT EXISTS fits (
     used REAL NOT NULL
 ) WITHOUT ROWID
 """
-# SQLite keeps the statement in this form, but for white space.
+# SQLite keeps the statement in this form, except for white space.
 _SCHEMA = " ".join(_TABLE.replace("IF NOT EXISTS ", "").split())
 # No key is equal to NULL.
 _INSERT = (
@@ -101,28 +101,28 @@ _INSERT = (
 )
 _DELETE = "DELETE FROM fits WHERE key = ?"
 _PREDICTIONS = "predictions"
-# sqlite3 decodes messages too, which hold what is in a damaged file.
+# sqlite3 decodes messages too, which may quote a damaged file.
 _DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
-# End of the key of a fit that has not ended; such fits are not counted.
+# End of the key of an unfinished fit; such fits are not counted.
 UNFINISHED = " underway"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreInfo:
-    """What a store holds.
+    """Contents of a store.
 
     Parameters
     ----------
     path : str
-        Of the file.
+        Path of the file.
     schema_version : int
-        Of its form.
+        Version of the file format.
     n_fits : int
-        Finished fits.
+        Number of finished fits.
     n_epochs : int
-        Epochs that they trained, together.
+        Total epochs of these fits.
     n_bytes : int
-        Of the file.
+        Size of the file.
     """
 
     path: str
@@ -133,24 +133,24 @@ class StoreInfo:
 
 
 class FitStore:
-    """Results of fits in a file that several processes may use at a time.
+    """Results of fits in a file that several processes may use at once.
 
     Parameters
     ----------
     path : str or path-like
-        File; made if there is none.
+        File; created if missing.
 
     Raises
     ------
     StoreError
-        If the file is not a store, is of a newer sk_tune, or cannot be written.
+        If the file is not a store, belongs to a newer sk_tune, or cannot be written.
 
     Notes
     -----
-    The file is in SQLite's write-ahead mode, and each result is on the disk when
-    :meth:`save` returns.  That mode needs memory that all who use the file share, so on a
-    network file system, as far as Linux tells that it is one, the file has a rollback
-    journal instead; its locks have to work there.
+    The file uses SQLite's write-ahead mode, and each result is on disk when :meth:`save`
+    returns.  That mode needs memory shared by all processes, so on a network file system,
+    as far as Linux identifies it, the file has a rollback journal instead; file locks have
+    to work there.
 
     Examples
     --------
@@ -191,40 +191,40 @@ class FitStore:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()
 
     def load(self, keys: Iterable[str]) -> dict[str, Trained]:
-        """Return the results that are there.
+        """Return the stored results.
 
         Parameters
         ----------
         keys : iterable of str
-            Of fits.
+            Keys of fits.
 
         Returns
         -------
         dict of str to Trained
-            By key.  What is damaged is left out, with a warning.
+            Results by key.  Damaged results are left out, with a warning.
         """
-        wanted, found, damaged = list(keys), {}, 0
-        for start in range(0, len(wanted), _N_KEYS):
-            for key, *row in self._rows(wanted[start : start + _N_KEYS]):
+        requested, results, damaged = list(keys), {}, 0
+        for start in range(0, len(requested), _N_KEYS):
+            for key, *row in self._rows(requested[start : start + _N_KEYS]):
                 trained = _read(key, *row)
                 if trained is None:
                     damaged += 1
                 else:
-                    found[key] = trained
+                    results[key] = trained
         if damaged:
             self._warn(f"{damaged} fits in it are damaged, and are trained again")
         try:
-            if found:
-                used = [(time.time(), key) for key in found]
+            if results:
+                used = [(time.time(), key) for key in results]
                 with self._transaction() as connection:
                     connection.executemany("UPDATE fits SET used = ? WHERE key = ?", used)
         except _DATABASE_ERRORS as error:
             self._warn(f"it cannot be written: {error}")
-        return found
+        return results
 
     def save(
         self,
@@ -233,27 +233,27 @@ class FitStore:
         unless: Mapping[str, str] | None = None,
         n_before: Mapping[str, int] | None = None,
     ) -> None:
-        """Write results, all of them or none.
+        """Write all results or none.
 
         Parameters
         ----------
         trained : mapping of str to Trained
-            By key.  What failed is not written, so that it is tried again.
+            Results by key.  Failed fits are not written, so the next run tries again.
         instead_of : iterable of str, default=()
-            Keys of what is then no longer needed.
+            Keys of obsolete results to delete.
         unless : mapping of str to str or None, default=None
-            Keys of results that make one of these needless if they are there, by its key.
+            By key of a result, the key of a stored result that makes it unnecessary.
         n_before : mapping of str to int or None, default=None
-            Epochs that came before a fit, which resumed another one, by its key.
+            Epochs before a resumed fit, by its key.
         """
-        rows, before = [], n_before or {}
+        rows, counts = [], n_before or {}
         for key, result in trained.items():
             if result.state is None:
                 continue
             try:
-                rows.append(_write(key, result, result.state, before.get(key, 0)))
+                rows.append(_write(key, result, result.state, counts.get(key, 0)))
             except (TypeError, ValueError, safetensors.SafetensorError) as error:
-                # A callback, say, has written an object into the history.
+                # A callback may have written an object into the history.
                 self._warn(f"a fit is not kept in it: {error}")
         if not rows:
             return
@@ -270,12 +270,12 @@ class FitStore:
             )
 
     def info(self) -> StoreInfo:
-        """Return what the store holds.
+        """Return a summary of the store.
 
         Returns
         -------
         StoreInfo
-            At this moment.
+            The current contents.
 
         Raises
         ------
@@ -298,12 +298,12 @@ class FitStore:
         )
 
     def verify(self) -> list[str]:
-        """Read everything.
+        """Read all results and check their digests.
 
         Returns
         -------
         list of str
-            Keys of fits that are damaged.
+            Keys of damaged fits.
 
         Raises
         ------
@@ -318,17 +318,17 @@ class FitStore:
             return [key for key, *row in rows if _read(key, *row) is None]
 
     def vacuum(self, max_bytes: float | None = None) -> int:
-        """Remove what is damaged, and what was not used for longest, and free the space.
+        """Remove damaged and least recently used results, and free the space.
 
         Parameters
         ----------
         max_bytes : float or None, default=None
-            Of arrays and descriptions that may stay; all if None.
+            Most bytes of arrays and descriptions to keep; all if None.
 
         Returns
         -------
         int
-            Fits removed.
+            Number of removed fits.
 
         Raises
         ------
@@ -373,17 +373,17 @@ class FitStore:
                     f"{self.path} is of schema {version}, newer than this sk_tune reads, "
                     f"which is {SCHEMA_VERSION}. Update sk_tune."
                 )
-            # A table of another form may compute what it gives, without end.
+            # A table of another form may contain a computation without end.
             if tables and [" ".join(str(sql).split()) for (sql,) in tables] != [_SCHEMA]:
                 raise StoreError(
                     f"{self.path} must be a store of sk_tune. Its tables are of another "
                     "form; it was left as it is. Give another path."
                 )
-            # Where SQLite cannot have a write-ahead log, it keeps DELETE by itself.
+            # SQLite falls back to DELETE where it cannot have a write-ahead log.
             mode = "DELETE" if is_on_network(self.path) else "WAL"
             self._connection.execute(f"PRAGMA journal_mode = {mode}")
             self._connection.execute("PRAGMA synchronous = FULL")
-            # A search opens its store for each rung: that must not wait for who writes.
+            # A search opens its store for each rung, which must not wait for a writer.
             if tables:
                 return
             with self._transaction() as connection:
@@ -402,7 +402,7 @@ class FitStore:
         return self._connection.execute(query).fetchone()
 
     def _rows(self, keys: list[str]) -> list[tuple[Any, ...]]:
-        """Return the rows of some keys; of a damaged file those that can be read."""
+        """Return the rows of some keys; for a damaged file, all readable rows."""
         marks = ", ".join("?" * len(keys))
         query = f"SELECT key, meta, arrays, digest FROM fits WHERE key IN ({marks})"
         try:
@@ -433,30 +433,30 @@ class FitStore:
             raise StoreError(_cannot("read", self.path, error)) from error
 
     def _warn(self, what: str) -> None:
-        # Once, because what is wrong with a file is wrong for each of its fits.
+        # Only once, because a fault of the file concerns each of its fits.
         if not self._has_warned:
             self._has_warned = True
             warn_user(f"Store {self.path}: {what}.")
 
 
 def _check_file(path: Path) -> None:
-    """Raise StoreError if there cannot be a store; without opening the file.
+    """Raise StoreError if the path cannot be a store, without opening the file.
 
-    Who closes a file gives up the locks that SQLite, in the same process, has on it.
+    Closing a file releases the locks that SQLite has on it in the same process.
     """
     if path.is_dir():
         raise StoreError(f"store must be a file. Got the folder {path}.")
     if not path.absolute().parent.is_dir():
         raise StoreError(f"The folder of the store {path} does not exist. Make it first.")
     if path.exists():
-        # Another process may have made it just now, and be about to write.
+        # Another process may have just created it, and be about to write.
         for _ in range(20):
             if path.stat().st_size:
                 break
             time.sleep(0.05)
         else:
             raise StoreError(
-                f"The store {path} is empty: what was in it is lost, or was never written. "
+                f"The store {path} is empty: its contents are lost, or were never written. "
                 "Delete the file to begin a new store there, or give another path."
             )
 
@@ -478,11 +478,11 @@ def _write(
             "seconds": trained.seconds,
             "engine": trained.engine,
             "solo_reason": trained.solo_reason,
-            # safetensors orders by name and type.
+            # safetensors sorts by name and type.
             "names": list(arrays),
         })
     )
-    # It writes the memory of an array as it lies there.
+    # safetensors writes the memory of an array as it is.
     blob = safetensors.numpy.save({n: np.asarray(a, order="C") for n, a in arrays.items()})
     n_epochs = len(state.history) - n_before
     return key, meta, blob, _digest(key, meta, blob), n_epochs, time.time()
@@ -508,8 +508,8 @@ def _read(key: str, meta: Any, blob: Any, digest: Any) -> Trained | None:
             solo_reason=values["solo_reason"],
             is_loaded=True,
         )
-    # SQLite gives another type where the byte that says it was hit.
-    except Exception:  # noqa: BLE001 - whatever was written, it is no result
+    # A damaged type byte makes SQLite return another type.
+    except Exception:  # noqa: BLE001 - anything unreadable counts as damaged
         return None
 
 
@@ -520,33 +520,32 @@ def _digest(key: str, meta: str, blob: bytes) -> str:
     return digest.hexdigest()
 
 
-# Seconds between two writes of a fleet, and so the most that is lost, beside the epoch that
-# runs.
+# Seconds between two writes of a fleet; a kill loses at most these and the current epoch.
 SECONDS_BETWEEN = 5.0
 
 
 def unfinished_key(key: str) -> str:
-    """Return the key under which a store keeps a fit that has not ended; no fit's key."""
+    """Return the key of an unfinished fit in a store, which no finished fit has."""
     return key + UNFINISHED
 
 
-def rest_of(fit: Fit, kept: TrainingState | None) -> Fit:
-    """Return the rest of a fit from a state in which it was kept, all of it if None."""
-    if kept is None:
+def remaining_fit(fit: Fit, state: TrainingState | None) -> Fit:
+    """Return the remaining part of a fit after a stored state; all of it if None."""
+    if state is None:
         return fit
-    before = 0 if fit.state is None else len(fit.state.history)
-    n_left = (fit.n_epochs or 1) - (len(kept.history) - before)
+    n_before = 0 if fit.state is None else len(fit.state.history)
+    n_left = (fit.n_epochs or 1) - (len(state.history) - n_before)
     if n_left < 1:
         return fit
-    return replace(fit, state=kept, n_epochs=n_left, checkpoint=None)
+    return replace(fit, state=state, n_epochs=n_left, checkpoint=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfinishedFits:
-    """A place for fits of a shard that have not ended; it goes to a worker with the shard.
+    """Store for unfinished fits of a shard; it is sent to a worker with the shard.
 
-    `host` is the machine that has the file; a worker on another one keeps nothing.
-    `seconds` are those between two writes.
+    `host` is the machine with the file; workers on other machines do not store. `seconds`
+    is the time between two writes.
     """
 
     path: str
@@ -556,16 +555,16 @@ class UnfinishedFits:
 
     @classmethod
     def of(cls, store: FitStore, keys: Mapping[int, str]) -> "UnfinishedFits":
-        """Return the place, which may be pickled, for fits of this machine's store."""
+        """Return the picklable store for fits of this machine's file."""
         path, host = str(store.path.absolute()), socket.gethostname()
         return cls(path=path, keys=keys, host=host, seconds=SECONDS_BETWEEN)
 
     def keep(self, trained: Mapping[int, Trained]) -> None:
-        """Write the states of fits, by position and without predictions, over old ones."""
+        """Overwrite the states of fits, by position and without predictions."""
         rows = {
             unfinished_key(self.keys[i]): t for i, t in trained.items() if i in self.keys
         }
-        # A fit that another process has ended meanwhile needs no checkpoint.
+        # A fit that another process has finished needs no checkpoint.
         ended = {unfinished_key(key): key for key in self.keys.values()}
         if not rows or socket.gethostname() != self.host or not Path(self.path).exists():
             return

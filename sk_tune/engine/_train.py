@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Fits in, trained networks out.
 
-Fits of equal signature become networks of one fleet; what no fleet can carry is trained
-alone, through its estimator.  Either way the result is the same.
+Fits of equal signature become networks of one fleet. All other fits are trained alone,
+through their estimators, with the same result.
 """
 
 import math
@@ -45,7 +45,7 @@ from sk_tune.engine._memory_limits import (
 from sk_tune.engine._results import Results, ready_fits, stored_fits
 from sk_tune.engine._shard import AnyFit, Shard, prepare
 from sk_tune.engine._skorch_adoption import adopt_skorch
-from sk_tune.engine._store import rest_of
+from sk_tune.engine._store import remaining_fit
 from sk_tune.estimators import (
     Fit,
     FitPreparer,
@@ -59,30 +59,29 @@ from sk_tune.exceptions import warn_of_solo
 from sk_tune.fleets import Plan, plan
 from sk_tune.training import TimeLimit
 
-# Networks of a shard: about as many as train side by side, so that each worker gets several
-# shards of a large search, and none is idle for long at the end.  Where few networks fill
-# the cache, a shard takes long and gains little from its size.
+# Networks of a shard: about the number that trains side by side.  Each worker then gets
+# several shards of a large search, so that none is idle for long at the end.  Larger
+# shards gain little where few networks fill the cache.
 _MOST_NETWORKS_PER_SHARD = 32
-# Each worker gets at least so many shards, if there is enough to do, so that none is idle
-# for long at the end.  A shard takes no longer than these seconds: no more is lost with a
-# worker, or comes late to who watches.
+# Least number of shards per worker, if there is enough work, so that no worker is idle for
+# long at the end; most seconds of a shard, which limits the loss with a dead worker and the
+# delay of results.
 _SHARDS_PER_WORKER = 4
 _SECONDS_PER_SHARD = 2.0
-# A shorter shard costs more than it gains: data that other shards have, too, are sent and
-# prepared for it.
+# Shorter shards cost more than they gain, because each is sent and prepares its own data.
 _LEAST_SECONDS_PER_SHARD = 0.25
 # Seconds until a new worker process has imported torch and the engine; 2.3 of them are
 # processor time (measured in 2026). W seconds of work pay for n workers if W - W / n is
 # more.
 _SECONDS_TO_START = 3.0
-# The least work in seconds for workers that run already, and only have to get the data.
+# Least seconds of work for running workers, which only need the data.
 _LEAST_SECONDS_RUNNING = 0.1
-# These limits are multiplied where the kernel trains everything: threads of this process
-# share its work as processes would.
+# Factors of these limits where the kernel trains everything: threads of this process share
+# its work as processes would.
 _THREADED, _THREADED_RUNNING = 4, 5
-# Seconds for which a worker is waited for after its time limit.
+# Seconds to wait for a worker after its time limit.
 _SECONDS_TO_ANSWER = 0.5
-# Bytes of a fold from which on a worker should hold few folds at a time.
+# For larger folds, a worker should hold few folds at a time.
 _LARGE_FOLD = 4 * 2**20
 
 
@@ -102,54 +101,54 @@ def train(
     Parameters
     ----------
     fits : sequence of Fit
-        What to train.  Fits that train on the same samples of the same data should hold the
-        same objects, which are then prepared and stored once.
+        Fits to train.  Fits on the same samples of the same data should hold the same
+        objects, which are then prepared and stored once.
     n_jobs : int or None, default=None
         Worker processes, as in scikit-learn: None is 1 unless
         ``joblib.parallel_config`` says otherwise, -1 uses all cores.  Each computes in one
-        thread.  What takes less than a worker needs to start is trained in this process;
-        small MLPs, for which there is compiled code, by as many threads of it, and all fits
-        where some train on a GPU of this machine.
+        thread.  This process trains short work, for which starting workers does not pay;
+        networks of the kernel, with as many threads; and all fits if some train on a GPU of
+        this machine.
     engine : {"fleet", "alone"}, default="fleet"
         "alone" trains each fit alone.
     memory_limit : float or None, default=None
-        Bytes that networks in training may take, all workers together; half of what is
-        free if None.
+        Bytes that all networks in training may take, over all workers; half of the free
+        memory if None.
     progress : callable or None, default=None
         Called with a ``Progress`` when fits end and, in this process, after each epoch.
     trained : callable or None, default=None
-        Called with the results of fits that ended, by their position in `fits`: every
-        result once, as soon as it is here.  Who is interrupted keeps what came this way.
+        Called once with each finished result, as a dict by position in `fits`.  After an
+        interrupt, the caller still has these results.
     store : str, path-like or None, default=None
-        File that keeps results, made if there is none.  Fits that it holds (same
-        parameters, data, samples, seed, epochs, versions) are taken from it, not trained.
+        File that stores results, created if missing.  Stored fits (same parameters, data,
+        samples, seed, epochs, versions) are loaded instead of trained.
     limit : TimeLimit or None, default=None
-        When training is to end.  Fits that it leaves out have failed, and ``is_cut`` is
-        True of them, as it is of fits with fewer epochs than asked for.
+        Time limit of training.  Fits that it leaves untrained have failed; their
+        ``is_cut`` is True, also for fits with fewer epochs than requested.
 
     Returns
     -------
     list of Trained
-        One for each fit, in their order.  A fit that failed has a status, a message and no
+        One result for each fit, in order.  A failed fit has a status, a message and no
         state; it does not disturb the others.
 
     Raises
     ------
     ValueError
-        If `engine` is none of the two, or a fit asks for fewer than 1 epoch.
+        If `engine` is unknown, or a fit asks for fewer than 1 epoch.
     StoreError
-        If `store` is not a file of results, or cannot be written.
+        If `store` is not a store file, or cannot be written.
 
     Warns
     -----
     SkTuneWarning
-        Once, if fits were trained alone that were meant for a fleet, and why; if fits
-        cannot be stored, and why; if the store is damaged, or its disk full.
+        Once, with reasons, if fits were trained alone in spite of ``engine="fleet"``; if
+        fits cannot be stored; if the store is damaged, or its disk full.
 
     Notes
     -----
-    An exception that comes up in between, such as the ``KeyboardInterrupt`` of Ctrl-C or
-    one that a callable raises, is passed on after the workers have been stopped.
+    Other exceptions, such as the ``KeyboardInterrupt`` of Ctrl-C or an error of a callable,
+    are raised after the workers have been stopped.
 
     Examples
     --------
@@ -203,19 +202,19 @@ def train_one(fit: Fit, *, limit: TimeLimit | None = None) -> Trained:
 
 
 def fitted_estimator(fit: Fit, trained: Trained) -> Any:
-    """Return the estimator that ``fit`` would have made.
+    """Return the estimator fitted by a training.
 
     Parameters
     ----------
     fit : Fit
         The fit.
     trained : Trained
-        What became of it.
+        Its result.
 
     Returns
     -------
     estimator
-        A copy of the fit's estimator, fitted.
+        A fitted copy of the fit's estimator.
 
     Raises
     ------
@@ -223,7 +222,7 @@ def fitted_estimator(fit: Fit, trained: Trained) -> Any:
         If the fit failed.
     """
     if trained.state is None:
-        raise ValueError(f"There is no network: the fit failed. {trained.message}")
+        raise ValueError(f"The fit failed and has no network. {trained.message}")
     estimator = clone(fit.estimator)
     if not isinstance(estimator, NetworkEstimator):
         X, y = (take_rows(part, fit.rows) for part in (fit.X, fit.y))
@@ -232,16 +231,16 @@ def fitted_estimator(fit: Fit, trained: Trained) -> Any:
 
 
 def expected_memory(fit: Fit, *, n_workers: int, n_folds: int) -> int:
-    """Return about how many bytes fits like one, with the data of a fold, take in training.
+    """Return the estimated bytes that fits like one take in training, with data.
 
-    Each of `n_workers` processes holds `n_folds` folds; the processes themselves do not
-    count.
+    Each of `n_workers` processes holds `n_folds` folds; the memory of the processes
+    themselves does not count.
     """
     prepared = prepare(replace(fit, seed=0, n_epochs=1), FitPreparer())
     network, (recipe, _) = prepared.network, prepared.recipe()
     limit = int(SHARE_OF_MEMORY * available_memory() / n_workers)
-    found = plan(network.module, network.train.X, network, recipe)
-    networks = networks_at_a_time(network, recipe, limit, found)
+    network_plan = plan(network.module, network.train.X, network, recipe)
+    networks = networks_at_a_time(network, recipe, limit, network_plan)
     networks *= bytes_per_network(network, recipe)
     sets = [part for part in (network.train, network.monitor) if part is not None]
     tensors = [t for part in sets for t in (part.X, part.y) if t is not None]
@@ -262,7 +261,7 @@ def _train(
 ) -> None:
     """Train fits, in this process or in workers; results are added as they come.
 
-    What `preparer` has made of the data is not made again.
+    `preparer` may have prepared the data before.
     """
     ready = ready_fits(dict(enumerate(fits)), results, engine)
     if memory_limit is None:
@@ -282,33 +281,33 @@ def _train(
         parts = [[piece] for g in groups.values() for piece in _cut(ready, g, is_kept)]
     n_bytes = bytes_per_fit(ready.values(), memory_limit)
     shards = shards_of(ready, parts, alone, int(memory_limit / n_workers), n_bytes)
-    # The costly ones first.
-    shards.sort(key=lambda s: -sum(_rest(f).n_epochs or 1 for f in s.fits.values()))
-    here: dict[str, Any] = {}
+    # Longest first.
+    shards.sort(key=lambda s: -sum(_remaining(f).n_epochs or 1 for f in s.fits.values()))
+    options: dict[str, Any] = {}
     if n_workers == 1:
-        # Workers prepare the fits that they train.
-        here = {
+        # Workers prepare their own fits.
+        options = {
             "preparer": planner.preparer,
             "prepared": planner.prepared,
             "n_threads": min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count()),
         }
-    # Not kept while workers train.
+    # Free its data before workers train.
     del planner
     n_epochs = dict.fromkeys(range(len(fits)), 0)
-    n_epochs |= {i: _rest(fit).n_epochs or 0 for i, fit in ready.items()}
+    n_epochs |= {i: _remaining(fit).n_epochs or 0 for i, fit in ready.items()}
     reporter = ProgressReporter(progress, n_epochs)
-    dispatcher = Dispatcher(n_jobs, results, reporter, is_here=n_workers == 1, **here)
+    dispatcher = Dispatcher(n_jobs, results, reporter, is_here=n_workers == 1, **options)
     with stored_fits(store, ready, engine) as stored, closing(dispatcher):
-        # Stored results are looked up after the cut, so that the other fits are trained in
-        # the fleets that they would have been in.
-        shards = [left for shard in shards if (left := stored.rest(shard)).fits]
+        # Stored results are loaded after the cut, so that the other fits are trained in the
+        # same fleets as without a store.
+        shards = [part for shard in shards if (part := stored.remaining(shard)).fits]
         results.add(stored.loaded)
         if results.trained:
             reporter.fits_done(results.trained)
         for shard in _in_time(shards, n_workers, limit):
             dispatcher.put(shard, stored)
         _wait(dispatcher, limit)
-    # Of workers that do not know the time, or were late themselves.
+    # Fits of workers that ignore the limit or were late.
     given_up = {i: late(f, engine) for i, f in ready.items() if i not in results.trained}
     if given_up:
         results.add(given_up)
@@ -326,7 +325,7 @@ def _wait(dispatcher: Dispatcher, limit: TimeLimit | None) -> None:
 def _in_time(
     shards: Sequence[Shard], n_workers: int, limit: TimeLimit | None
 ) -> Iterator[Shard]:
-    """Yield shards with a limit for each, so that those that come later have their part."""
+    """Yield shards, each with its share of the time limit."""
     n_fits = [len(shard.fits) for shard in shards]
     for start in range(0, len(shards), n_workers):
         stop = start + n_workers
@@ -339,7 +338,7 @@ def _is_on_gpu(fit: Fit) -> bool:
 
 
 def _cut(fits: dict[int, Fit], members: list[int], is_kept: bool) -> list[list[int]]:  # noqa: FBT001
-    """Cut a group into equal parts, each of which is kept when it has ended."""
+    """Cut a group into equal parts; with a store, into parts that are stored separately."""
     most = _MOST_NETWORKS_PER_SHARD if is_kept else len(members)
     if _is_on_gpu(fits[members[0]]):
         most = MOST_NETWORKS_CUDA
@@ -352,7 +351,7 @@ def _equal_parts(members: list[int], n: int) -> list[list[int]]:
 
 
 class _Costs(NamedTuple):
-    """How fits of one signature are cut, and about how long they take."""
+    """How fits of one signature are cut, and their estimated time."""
 
     per_shard: int = _MOST_NETWORKS_PER_SHARD
     seconds_per_epoch: float = math.inf
@@ -361,7 +360,7 @@ class _Costs(NamedTuple):
 
 
 class _Planner:
-    """Plans fits, and keeps what it prepares for it."""
+    """Plans fits and keeps the fits that it prepared."""
 
     def __init__(self, preparer: FitPreparer) -> None:
         self.preparer = preparer
@@ -371,16 +370,16 @@ class _Planner:
         self, index: int, fit: Fit, memory_limit: int, *, is_alone: bool = False
     ) -> _Costs:
         if is_alone and not is_unchanged(fit.estimator):
-            # Nobody knows what a method of the user's does.
+            # The cost of a user's method is unknown.
             return _Costs()
         try:
             prepared = prepare(fit, self.preparer)
             network, recipe = prepared.network, prepared.recipe()[0]
-            found = Plan(way="alone")
+            network_plan = Plan(way="alone")
             if not is_alone:
-                found = plan(network.module, network.train.X, network, recipe)
-            n_active = networks_at_a_time(network, recipe, memory_limit, found)
-        except Exception:  # noqa: BLE001 - the worker reports what is wrong with a fit
+                network_plan = plan(network.module, network.train.X, network, recipe)
+            n_active = networks_at_a_time(network, recipe, memory_limit, network_plan)
+        except Exception:  # noqa: BLE001 - the worker reports the error
             return _Costs()
         self.prepared[index] = fit, prepared
         return _Costs(
@@ -388,14 +387,14 @@ class _Planner:
                 _MOST_NETWORKS_PER_SHARD,
                 n_active if n_active > 8 else max(1, n_active // 2),
             ),
-            seconds_per_epoch(network, recipe, found),
+            seconds_per_epoch(network, recipe, network_plan),
             network.train.X.nbytes,
-            found.way == "kernel",
+            network_plan.way == "kernel",
         )
 
 
-def _rest(fit: Fit) -> Fit:
-    return rest_of(fit, fit.checkpoint)
+def _remaining(fit: Fit) -> Fit:
+    return remaining_fit(fit, fit.checkpoint)
 
 
 def _pieces(
@@ -406,7 +405,7 @@ def _pieces(
     share: float,
     n_workers: int,
 ) -> list[list[int]]:
-    """Cut groups; what takes less than `share` seconds is not cut for balance."""
+    """Cut groups; work of less than `share` seconds is not cut for balance."""
     pieces = []
     for signature, members in groups.items():
         plan = plans[signature]
@@ -414,7 +413,7 @@ def _pieces(
         if not sum(costs[i] for i in members) < share < math.inf:
             n_pieces = min(n_workers * math.ceil(least / n_workers), len(members))
         if plan.fold_bytes > _LARGE_FOLD:
-            # Fits on the same samples of the same data together, so that a shard has few.
+            # Order fits by fold, so that a shard has few folds.
             folds: dict[Any, list[int]] = {}
             for i in members:
                 key = (id(fits[i].X), id(fits[i].y), id(fits[i].rows))
@@ -432,12 +431,12 @@ def _parts_for_workers(
     memory_limit: float,
     n_jobs: int | None,
 ) -> list[list[list[int]]] | None:
-    """Cut groups into pieces for workers, and put short ones together into a shard's part.
+    """Cut groups into pieces for workers; short pieces share a shard.
 
-    So data go to a worker and are prepared there less often. None if workers do not pay.
+    A shared shard sends and prepares data once. None if workers do not pay.
     """
     n_workers = min(joblib.effective_n_jobs(n_jobs), len(fits))
-    # Processes of one machine would have to share its GPU.
+    # Processes of one machine would have to share the GPU.
     if n_workers < 2 or (uses_loky() and any(map(_is_on_gpu, fits.values()))):
         return None
     limit = int(memory_limit / n_workers)
@@ -446,12 +445,12 @@ def _parts_for_workers(
         for key, members in groups.items()
     }
     costs = {
-        i: (_rest(fits[i]).n_epochs or 1) * plans[key].seconds_per_epoch
+        i: (_remaining(fits[i]).n_epochs or 1) * plans[key].seconds_per_epoch
         for key, members in groups.items()
         for i in members
     }
     costs |= {
-        i: (_rest(fits[i]).n_epochs or 1)
+        i: (_remaining(fits[i]).n_epochs or 1)
         * planner.plan(i, fits[i], limit, is_alone=True).seconds_per_epoch
         for i in alone
     }
@@ -465,10 +464,10 @@ def _parts_for_workers(
         least = min(least, running)
     if seconds < least:
         return None
-    # A module of a user's may end its worker; other modules are not in its shard.
+    # A user's module may kill its worker, so its shard has no other modules.
     if seconds == math.inf or any(hasattr(f.estimator, "module") for f in fits.values()):
         return [[p] for p in _pieces(fits, groups, plans, costs, math.inf, n_workers)]
-    # One for each worker at least.
+    # Enough for each worker.
     some = min(_SHARDS_PER_WORKER * n_workers, int(seconds / _LEAST_SECONDS_PER_SHARD))
     n_shards = max(n_workers, some, math.ceil(seconds / _SECONDS_PER_SHARD))
     pieces = _pieces(fits, groups, plans, costs, seconds / n_shards, n_workers)

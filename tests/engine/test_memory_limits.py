@@ -96,7 +96,12 @@ def test_more_memory_never_means_fewer_rows(limits):
 )
 def test_larger_networks_and_batches_mean_fewer_rows(larger):
     """What a row needs depends on its weights, its activations and its batch."""
-    small = {"network": _row(), "recipe": _recipe(), "memory_limit": 2**20, "found": LAYERS}
+    small = {
+        "network": _row(),
+        "recipe": _recipe(),
+        "memory_limit": 2**20,
+        "network_plan": LAYERS,
+    }
 
     assert networks_at_a_time(**{**small, **larger}) < networks_at_a_time(**small)
 

@@ -234,7 +234,7 @@ def test_nets_of_the_usual_kind_are_carried(params):
             for name in ("train_step", "on_train_end", "get_params_for_optimizer")
         ),
         (_net(NeuralNetBinaryClassifier), "overrides"),
-        (_net(iterator_train=_OwnLoader), "iterator of its own"),
+        (_net(iterator_train=_OwnLoader), "it has a custom iterator"),
         (_net(iterator_train__drop_last=True), "drop_last"),
         (_net(optimizer=torch.optim.Adagrad), "optimizer is Adagrad"),
         (_net(optimizer=torch.optim.Adam, optimizer__amsgrad=True), "amsgrad=True"),
@@ -246,8 +246,11 @@ def test_nets_of_the_usual_kind_are_carried(params):
             "several GradientNormClipping",
         ),
         (_net(callbacks=[EpochScoring("f1", on_train=True)]), "training samples"),
-        (_net(callbacks=[EpochScoring("f1", use_caching=False)]), "predicts anew"),
-        (_net(callbacks=[LRScheduler("OneCycleLR", max_lr=1.0)]), "momentum too"),
+        (_net(callbacks=[EpochScoring("f1", use_caching=False)]), "predicts again"),
+        (
+            _net(callbacks=[LRScheduler("OneCycleLR", max_lr=1.0)]),
+            "also changes the momentum",
+        ),
         (
             _net(callbacks=[LRScheduler("ReduceLROnPlateau", step_every="batch")]),
             "after every batch",
@@ -259,10 +262,16 @@ def test_nets_of_the_usual_kind_are_carried(params):
         (_net(compile=True), "compile"),
         (_net(use_caching=False), "use_caching=False"),
         *(
-            (_net(callbacks=[EpochScoring(scoring, name="norm")]), "looks into the net")
+            (
+                _net(callbacks=[EpochScoring(scoring, name="norm")]),
+                "reads attributes of the net",
+            )
             for scoring in (_norm, _by_another, partial(_by_another, factor=2), _Scorer())
         ),
-        (_net(callbacks=[LRScheduler("ReduceLROnPlateau", monitor=_norm)]), "asks the net"),
+        (
+            _net(callbacks=[LRScheduler("ReduceLROnPlateau", monitor=_norm)]),
+            "reads the net",
+        ),
         (object(), "neither sk_tune's nor a skorch net"),
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",

@@ -340,7 +340,7 @@ def test_nets_that_cannot_be_compared_are_left_to_skorch(net, reason):
         for own in (_clf(), net.set_params(max_epochs=2))
     ]
 
-    with pytest.warns(SkTuneWarning, match=f"it fits into no fleet.*{reason}"):
+    with pytest.warns(SkTuneWarning, match=f"no fleet can carry it.*{reason}"):
         trained = train(fits)
 
     assert [t.engine for t in trained] == ["fleet", "alone"]

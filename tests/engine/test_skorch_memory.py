@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from sk_tune._json_values import decode, encode
 from sk_tune.engine import Fit, FitStore, _store, train
 from sk_tune.engine._shard import Shard, train_shard
-from sk_tune.engine._store import rest_of
+from sk_tune.engine._store import remaining_fit
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:160].astype(np.float32) / 16, Y[:160].astype(np.int64)
@@ -208,7 +208,7 @@ def test_a_net_goes_on_as_if_nothing_had_come_in_between(name, assert_same_train
 
     assert kept.trained
     for snapshot in kept.trained:
-        rest = {i: rest_of(fits[i], trained.state) for i, trained in snapshot.items()}
+        rest = {i: remaining_fit(fits[i], trained.state) for i, trained in snapshot.items()}
         resumed = _train(list(rest.values()))
 
         for position, i in enumerate(rest):
@@ -245,7 +245,7 @@ def test_a_net_starts_anew_if_not_all_of_it_can_be_written(assert_same_training)
     kept = _Kept()
     whole = _train(fits, kept)
 
-    rest = [rest_of(fits[i], trained.state) for i, trained in kept.trained[2].items()]
+    rest = [remaining_fit(fits[i], trained.state) for i, trained in kept.trained[2].items()]
     resumed = _train(rest)
 
     assert "schedulers" not in kept.trained[2][1].state.course
@@ -261,7 +261,7 @@ def test_a_net_starts_anew_if_its_split_is_drawn_otherwise(assert_same_training)
     kept = _Kept()
     _train([first], kept)
 
-    resumed = _train([rest_of(again, kept.trained[2][0].state)])[0]
+    resumed = _train([remaining_fit(again, kept.trained[2][0].state)])[0]
 
     assert_same_training(resumed, _train([again])[0])
 
@@ -274,7 +274,7 @@ def test_alone_a_net_starts_anew(assert_same_training):
 
     alone = [
         train([own], engine="alone")[0]
-        for own in (fit, rest_of(fit, kept.trained[1][0].state))
+        for own in (fit, remaining_fit(fit, kept.trained[1][0].state))
     ]
 
     assert_same_training(alone[1], alone[0])

@@ -31,7 +31,7 @@ from sk_tune.engine._store import (
     UnfinishedFits,
     history_from_columns,
     history_to_columns,
-    rest_of,
+    remaining_fit,
     unfinished_key,
 )
 from sk_tune.exceptions import SkTuneWarning, StoreError
@@ -415,15 +415,15 @@ def test_what_is_left_are_the_epochs_that_are_missing(two):
     """Also where the whole went on from a state."""
     (three,) = train([replace(_fit(1), state=two.state)])
 
-    assert rest_of(_fit(5), two.state).n_epochs == 3
-    assert rest_of(replace(_fit(5), state=two.state), three.state).n_epochs == 4
+    assert remaining_fit(_fit(5), two.state).n_epochs == 3
+    assert remaining_fit(replace(_fit(5), state=two.state), three.state).n_epochs == 4
 
 
 def test_what_has_as_many_epochs_or_more_is_no_part_of_a_fit(two):
     """Such a fit trains from its start."""
     for fit in (_fit(1), _fit(2)):
         (trained,) = train([replace(fit, checkpoint=two.state)])
-        assert rest_of(fit, two.state) is fit
+        assert remaining_fit(fit, two.state) is fit
         assert len(trained.train_loss) == fit.n_epochs
 
 
@@ -588,13 +588,13 @@ def test_workers_keep_what_has_not_ended(iris, tmp_path, monkeypatch):
         memory_limit=2**30,
     )
     with stored_fits(path, shard.fits) as stored:
-        train_shard(pickle.loads(pickle.dumps(stored.rest(shard))))
+        train_shard(pickle.loads(pickle.dumps(stored.remaining(shard))))
 
     with stored_fits(path, shard.fits) as stored:
         assert stored.loaded == {}
         assert [len(t.state.history) for t in stored.unfinished.values()] == [2] * 4
-        rest = stored.rest(shard)
-    assert [fit.n_epochs for fit in rest.fits.values()] == [1] * 4
+        remaining = stored.remaining(shard)
+    assert [fit.n_epochs for fit in remaining.fits.values()] == [1] * 4
 
 
 def test_a_rung_goes_on_from_a_stored_one(iris, tmp_path):

@@ -794,7 +794,9 @@ def test_a_failed_fit_has_no_estimator(digits):
     fit = _fit(digits, _mlp(dropout=3.0), name="candidate 3")
     (trained,) = train([fit])
 
-    with pytest.raises(ValueError, match="There is no network.*candidate 3.*'dropout'"):
+    with pytest.raises(
+        ValueError, match="The fit failed and has no network.*candidate 3.*'dropout'"
+    ):
         fitted_estimator(fit, trained)
 
 
