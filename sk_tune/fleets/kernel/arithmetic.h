@@ -1,19 +1,19 @@
 /* SPDX-FileCopyrightText: sk_tune contributors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Products of matrices, and functions of whole vectors, for numbers of one kind.
+ * Matrix products and vector functions, for one floating-point type.
  */
 #define V NAME(Vector)
 #define I NAME(Integers)
 #define LANES ((int64_t)(VECTOR / sizeof(REAL)))
-/* A vector in memory. */
+/* An unaligned vector in memory. */
 #define AT(p) (*(NAME(Loose) *)(p))
 
 typedef REAL V __attribute__((vector_size(VECTOR)));
 typedef INTEGER I __attribute__((vector_size(VECTOR)));
 typedef REAL NAME(Loose) __attribute__((vector_size(VECTOR), aligned(sizeof(REAL)), may_alias));
 
-/* C[i, j] = start[i, j] + sum over k of A[i, k] B[k, j] for some i and 1 or 2 vectors of j. */
+/* C[i, j] = start[i, j] + sum over k of A[i, k] B[k, j] for n_rows of i and n_vectors of j. */
 #define PRODUCT(name, n_rows, n_vectors)                                                     \
     static inline void NAME(name)(int64_t n, const REAL *A, int64_t row, int64_t column,     \
                                   const REAL *B, int64_t b_row, REAL *C, int64_t c_row,      \
@@ -40,9 +40,8 @@ PRODUCT(row_of_two, 1, 2)
 PRODUCT(row_of_one, 1, 1)
 #undef PRODUCT
 
-/* C (n_rows, n_columns) = start + A B, where A has strides of its own, so that it may be the
- * transpose of what is in memory; columns are whole vectors; `start_row` is 0 for the same start
- * of each row. */
+/* C (n_rows, n_columns) = start + A B.  A has two strides, so that it may be a transposed view;
+ * columns are whole vectors; start_row = 0 adds the same start to each row. */
 static void NAME(product)(int64_t n_rows, int64_t n_columns, int64_t n, const REAL *A,
                           int64_t row, int64_t column, const REAL *B, int64_t b_row, REAL *C,
                           int64_t c_row, const REAL *start, int64_t start_row) {
@@ -61,20 +60,20 @@ static void NAME(product)(int64_t n_rows, int64_t n_columns, int64_t n, const RE
     }
 }
 
-/* What comparisons give is -1 or 0 in each place; NaN is neither less nor more. */
+/* A comparison gives -1 or 0 in each lane, and 0 for NaN. */
 static inline V NAME(select)(I condition, V a, V b) {
     return (V)((condition & (I)a) | (~condition & (I)b));
 }
 
 static inline V NAME(magnitude)(V x) { return NAME(select)(x < 0, -x, x); }
 
-/* e^x - 1 is scale * result + (scale - 1): e^x = 2^n e^r with |r| <= ln 2 / 2, and e^r - 1 as
- * the sum of r^k / k!. */
+/* e^x - 1 = scale * result + (scale - 1), with e^x = 2^n e^r, |r| <= ln 2 / 2, and e^r - 1 as the
+ * sum of r^k / k!. */
 static inline V NAME(exponential)(V x, V *scale) {
     const REAL shift = (REAL)3 * ((INTEGER)1 << (MANTISSA - 1));
     x = NAME(select)(x < LEAST_EXPONENT, (V){0} + LEAST_EXPONENT, x);
     x = NAME(select)(x > MOST_EXPONENT, (V){0} + MOST_EXPONENT, x);
-    /* So large a number has n in the lowest bits of its mantissa. */
+    /* The shift leaves n in the lowest bits of the mantissa. */
     V shifted = x * (REAL)1.4426950408889634 + shift, n = shifted - shift;
     V r = x - n * LN2_HIGH - n * LN2_LOW, sum = (V){0} + (REAL)INVERSE_FACTORIALS[POWERS];
     for (int k = POWERS - 1; k > 0; k--) sum = sum * r + (REAL)INVERSE_FACTORIALS[k];
@@ -100,9 +99,9 @@ static inline V NAME(rational)(V x, const double *above, int n_above, const doub
     return a / b;
 }
 
-/* The probability that a standard normal number is below x, and its density there; the error
- * function and its complement as in Cephes (S. Moshier), ndtr.c. */
-static inline V NAME(normal)(V x, V *density) {
+/* Distribution function and density of the standard normal distribution; erf and erfc as in Cephes
+ * (S. Moshier), ndtr.c. */
+static inline V NAME(normal_cdf)(V x, V *density) {
     V t = x * (REAL)0.70710678118654752, size = NAME(magnitude)(t), e = NAME(exp)(-t * t);
     V far = NAME(select)(size > 8, (V){0} + 8, size);
     V tail = e * NAME(rational)(far, ERFC_ABOVE, 9, ERFC_BELOW, 8) / 2;
@@ -113,7 +112,7 @@ static inline V NAME(normal)(V x, V *density) {
     return NAME(select)(size > 1, outside, middle + (REAL)0.5);
 }
 
-/* A function of a layer and its slope, of which one that nobody reads is not computed. */
+/* An activation and its slope, which is not computed where the caller ignores it. */
 static inline __attribute__((always_inline)) V NAME(function)(int64_t function, V x,
                                                               REAL number, V *slope) {
     V e, y, s;
@@ -140,11 +139,11 @@ static inline __attribute__((always_inline)) V NAME(function)(int64_t function, 
         *slope = s * (1 + x * (1 - s));
         return x * s;
     case GELU:
-        s = NAME(normal)(x, &e);
+        s = NAME(normal_cdf)(x, &e);
         *slope = s + x * e;
         return x * s;
     case MISH:
-        /* tanh(log(1 + e^x)) is z / (z + 2); 1 from here on. */
+        /* tanh(log(1 + e^x)) = s / (s + 2), which is 1 from x = 40 on. */
         e = NAME(exp)(NAME(select)(x > 40, (V){0} + 40, x));
         s = e * (e + 2);
         y = s / (s + 2);

@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Compile the kernel when a wheel is built, or from a checkout by ``python build.py``.
 
-One library for each level of processors goes into the wheel; which of them is used is
-decided where it is installed.  They are loaded by ctypes and know nothing of Python, so
-that a wheel serves all its versions.  Where there is no compiler the wheel has no library,
-and torch trains small networks, two to three times slower; with
-``SK_TUNE_REQUIRE_KERNEL=1`` in the environment, as where wheels are made for others, that
-is an error.
+A wheel holds one library for each processor level; the level is picked when it is loaded.
+ctypes loads the libraries without Python's headers, so that a wheel serves all versions of
+Python.  Without a compiler the wheel has no library, and torch trains small networks two to
+three times slower; with ``SK_TUNE_REQUIRE_KERNEL=1`` in the environment, as for published
+wheels, a missing compiler is an error.
 """
 
 import os
@@ -23,8 +22,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path(__file__).parent
 COMPILERS = ("cc", "gcc", "clang")
-# With these flags, results with infinities and NaN are those of torch, and a name of an
-# enum without a branch is an error.
+# These flags keep torch's results for infinities and NaN, and reject a switch that lacks a
+# value of its enum.
 FLAGS = (
     *("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-pthread"),
     "-Werror=switch",
@@ -39,10 +38,10 @@ LEVELS = {
 
 
 class KernelHook(BuildHookInterface[Any]):
-    """Compiles the kernel when hatchling puts a wheel together."""
+    """Compiles the kernel when hatchling builds a wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, and name the wheel for this platform."""
+        """Compile the kernel and tag the wheel with this platform."""
         try:
             libraries = build()
         except (OSError, subprocess.CalledProcessError) as error:
@@ -59,7 +58,7 @@ _AS_IN_TAGS = str.maketrans("-.", "__")
 
 
 def build(*flags: str) -> list[Path]:
-    """Return the libraries of this machine, compiled into this folder.
+    """Compile the libraries for this machine into this folder; return their paths.
 
     Raises FileNotFoundError if there is no compiler, CalledProcessError if it fails.
     """
@@ -69,7 +68,7 @@ def build(*flags: str) -> list[Path]:
     machine = sysconfig.get_platform().replace("-", "_").lower()
     levels = next((v for k, v in LEVELS.items() if machine.endswith(k)), ())
     if not levels:
-        raise FileNotFoundError(f"it knows no processors of this kind: {machine}")
+        raise FileNotFoundError(f"the kernel does not support this processor: {machine}")
     base = [*compiler, *FLAGS, *_system_flags(), *flags, str(FOLDER / "epoch.c"), "-lm"]
     made = [FOLDER / f"epoch_{level}.so".replace("-", "_") for level in levels]
     commands = [
@@ -77,7 +76,7 @@ def build(*flags: str) -> list[Path]:
         for level, path in zip(levels, made, strict=True)
     ]
     compilations = [subprocess.Popen(command) for command in commands]
-    # All are waited for: one that goes on would write into the folder.
+    # Wait for all: a compilation left running would still write into the folder.
     failed = [compilation for compilation in compilations if compilation.wait()]
     if failed:
         raise subprocess.CalledProcessError(failed[0].returncode, failed[0].args)
@@ -94,10 +93,10 @@ def _compiler() -> list[str]:
 
 
 def _system_flags() -> list[str]:
-    """Return what a system needs.
+    """Return the flags of the operating system.
 
-    On Windows MinGW's threads go into the library; and vectors may lie anywhere on the
-    stack, which there has only 16 bytes of alignment (GCC's fault 54412).
+    On Windows, link MinGW's threads statically, and do not assume aligned vectors: the
+    stack there has only 16 bytes of alignment (GCC's bug 54412).
     """
     if sys.platform == "win32":
         return ["-static", "-Wa,-muse-unaligned-vector-move"]

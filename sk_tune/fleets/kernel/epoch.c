@@ -3,16 +3,15 @@
  *
  * Epochs of small networks that are lists of layers.
  *
- * A network of the fleet goes through all steps of its epochs alone, so that its weights stay in
- * the cache; networks share the threads of a call, and nothing else.  build.py compiles this
- * file and _compiled_epoch.py calls it; the fields of a call are named in both in the same
- * order.
+ * A thread takes a network through all steps of its epochs before the next network, so that its
+ * weights stay in the cache; networks share only the threads of a call.  build.py compiles this
+ * file and _compiled_epoch.py calls it; both declare the fields of a call in the same order.
  *
- * Weights are kept transposed, (inputs, units), with the units padded by zeros to whole
+ * Weights are stored transposed, (inputs, units), with the units padded by zeros to whole
  * vectors: every product then runs along the units, without a remainder.
  *
- * Notation: B samples of a batch, D inputs and H units of a layer, C outputs; P is a number
- * of units with its padding.
+ * Notation: B samples of a batch, D inputs and H units of a layer, C outputs; P is a padded number
+ * of units.
  */
 #include <math.h>
 #include <pthread.h>
@@ -22,8 +21,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of a vector, and networks of a block of a product: as many sums as there are registers
- * for, beside what is multiplied. */
+/* Bytes of a vector, and rows of a product's block: its sums fill the registers that the operands
+ * leave free. */
 #if defined(__AVX512F__)
 #define VECTOR 64
 #define BLOCK 8
@@ -38,12 +37,12 @@
 #define BLOCK 4
 #endif
 #define ALIGNMENT 64
-/* Samples that a network is judged on at a time, whatever the others have, or whose derivatives
- * by a weight matrix are summed up at a time. */
-#define AT_ONCE 128
+/* Samples scored at a time, or lines whose weight gradients are summed at a time, whatever the
+ * batch size. */
+#define CHUNK 128
 #define FAILED_MEMORY 1
 #define FAILED_TARGET 2
-#define FAILED_PLACE 3
+#define FAILED_INDEX 3
 #define FAILED_BATCH 4
 #define FAILED_NAME 5
 
@@ -53,97 +52,95 @@ enum kind {
 };
 enum function { RELU, LEAKY_RELU, TANH, LOGISTIC, ELU, SELU, SILU, GELU, MISH };
 enum cell { GRU, LSTM, RNN_TANH, RNN_RELU };
-/* Of each cell: gates, and blocks that are kept for each state. */
+/* Gates of each cell, and blocks saved for each state. */
 static const int64_t GATES[] = {3, 4, 1, 1}, BLOCKS[] = {4, 6, 1, 1};
 enum loss { CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER };
 enum optimizer { ADAM, ADAMW, SGD, RMSPROP };
-/* Sums over samples of an epoch: of losses times weights, of weights, of the weights of those
- * whose class is right, and of each output's squared error times weights. */
+/* Sums over the samples of an epoch: weighted losses, weights, weights of correctly predicted
+ * samples, and the weighted squared error of each output. */
 enum sum { LOSSES, WEIGHTS, HITS, SQUARES };
 
-/* What makes a prediction of outputs. */
+/* Map from outputs to predictions. */
 enum link { IDENTITY, SIGMOID, SOFTMAX };
 
-/* A layer of D inputs and H outputs, the same in all networks. */
+/* A layer with D inputs and H outputs, the same in all networks. */
 typedef struct {
     int64_t kind, n_in, n_out;
-    /* How many members have parameters to themselves; of MEMBERS, how many there are. */
+    /* Members with separate parameters; for MEMBERS, the number of members. */
     int64_t n_members;
-    /* Lines of a sample, which are steps of a sequence or 1; of STEPS and LAST, how many. */
+    /* Lines of a sample: the steps of a sequence (also for STEPS and LAST), or 1. */
     int64_t n_lines;
-    /* Numbers of its first parameter, which is its weight, the bias follows; and of its first
-     * buffer: running mean and variance, and batches that they were taken from.  TABLE has others:
-     * see there. */
+    /* Index of the first parameter (the weight; the bias follows) and of the first buffer (running
+     * mean, running variance, number of batches).  TABLE has others: see table. */
     int64_t parameter, buffer;
     /* The function of an activation, the number of a dropout layer, the cell of a recurrence, or
-     * the other end of a residual block: BRANCH is where its input is, JOIN adds this to the output. */
+     * the other end of a residual block: JOIN adds the input of BRANCH. */
     int64_t option;
-    /* The slope or size of an activation below 0; what normalisation adds to a variance. */
+    /* Slope or scale of an activation below 0; epsilon of a normalisation. */
     double number;
-    /* A batch's share in the running statistics. */
+    /* Weight of a batch in the running statistics. */
     double momentum;
-    /* Places of a sample in the input and in the output, each with all channels. */
+    /* Places (pixels) of a sample in the input and in the output, each with all channels. */
     int64_t n_before, n_places;
-    /* The window of each place of the output, (n_places, n_cells): of POOL places of the input,
-     * -1 for those beyond it; of CONVOLUTION the first of each `n_run` that are neighbours, counted
-     * with the zeros around the input, in which the input has the places `inner`. */
+    /* Window of each output place, (n_places, n_cells).  POOL: input places, -1 outside the input.
+     * CONVOLUTION: the first of each run of `n_run` neighbours among the `n_around` places of the
+     * zero-padded input; `inner` are the places of the input itself. */
     int64_t n_cells, n_run, n_around;
     const int32_t *cells, *inner;
-    /* What sums of a window are divided by; NULL for maxima. */
+    /* Divisors of the window sums; NULL for maxima. */
     const double *counts;
 } Layer;
 
-/* The columns of a table, numbers before categories: a number becomes itself, or `size` numbers by
- * a line and its bends at bins; a category the `category_size` numbers of its code. */
+/* Columns of a table, numerical before categorical: a number stays, or becomes `size` numbers by a
+ * line with bends at bins; a category becomes the `category_size` numbers of its code. */
 typedef struct {
     const int64_t *columns;
     int64_t n_numbers, n_bins, size, n_categories, category_size;
 } Table;
 
-/* A parameter: matrices as they are computed with, torch's the other way round if `is_turned`.
- * Rows are numbered by the first of two sizes, then by the second, which is `n_inner`; torch's
- * the other way round. */
+/* A parameter: matrices as the kernel stores them; torch's are transposed if `is_turned`.  A row
+ * has two indices, the second of size `n_inner`; torch has them in reverse order. */
 typedef struct {
     int64_t n_matrices, n_rows, n_columns, is_turned, is_penalised, n_inner;
 } Parameter;
 
-/* What all networks have in common. */
+/* Settings that all networks of a call share. */
 typedef struct {
     const Layer *layers;
     const Parameter *parameters;
     Table table;
-    /* Networks that share matrices; the mean of their predictions counts. */
+    /* Members share matrices; the mean of their predictions is the prediction. */
     int64_t n_members, link;
     int64_t n_layers, n_parameters, loss, optimizer, nesterov;
-    /* The first layer with parameters: nobody asks for derivatives by its inputs. */
+    /* The first layer with parameters; the gradient by its inputs is not needed. */
     int64_t first;
-    /* Of a batch, or to look at; there is room for so many. */
+    /* Capacity in samples: of the largest batch, or of monitor samples scored at a time. */
     int64_t most_samples;
     int64_t has_dropout, has_penalty, has_clip;
 } Plan;
 
-/* One network: where its data, its numbers and its results are. */
+/* One network: addresses of its data, parameters and results. */
 typedef struct {
     const void *X, *y, *weight;
     const int64_t *order, *batches;
     const double *rates;
-    /* Of dropout layers. */
+    /* For each dropout layer. */
     const int64_t *keys;
     const int32_t *thresholds;
     const void *scales;
-    /* The value, first and second moment of each parameter, and the buffers. */
+    /* Value, first and second moment of each parameter; the buffers. */
     void *const *parts, *const *buffers;
-    /* Of each batch; outputs of samples to predict, or of those that are looked at; sums of
-     * each epoch, then those of what is looked at after it. */
+    /* Loss of each batch; predictions, or outputs for monitor samples; sums of each epoch, each
+     * followed by the sums of the monitor after it. */
     void *losses, *outputs;
     double *sums;
-    /* Samples to look at after each epoch. */
+    /* Monitor samples, scored after each epoch. */
     const void *monitor_X, *monitor_y, *monitor_weight;
     const int64_t *monitor_order;
-    /* Steps of the optimizer, and of the masks, that came before. */
+    /* `n_steps` and `first_step` count earlier steps of the optimizer and of the masks. */
     int64_t n_samples, n_batches, n_steps, first_step, loss_stride;
-    /* Batches of an epoch, and those before the first; samples of the monitor's data, and
-     * those of them that are looked at. */
+    /* Batches per epoch; earlier batches; samples of the monitor's data; monitor samples among
+     * these. */
     int64_t n_per_epoch, n_before, n_monitor_data, n_monitored;
     double momentum, beta_2, eps, decay, smoothing, l1, clip;
 } Network;
@@ -169,9 +166,8 @@ static uint32_t mixed(uint32_t value) {
 static const double INVERSE_FACTORIALS[] = {
     1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
     1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
-/* Quotients of polynomials, from the highest power on: of the error function, by x^2 and times x
- * up to 1, and of its complement over e^(-x^2), by x up to 8; the first coefficient below the
- * line, 1, is left out. */
+/* Coefficients of rational approximations, highest power first: erf(x) / x by x^2 up to x = 1, and
+ * erfc(x) e^(x^2) by x up to 8.  The leading coefficient of the denominators, 1, is omitted. */
 static const double ERF_ABOVE[] = {9.60497373987051638749e0, 9.00260197203842689217e1,
                                    2.23200534594684319226e3, 7.00332514112805075473e3,
                                    5.55923013010394962768e4};
@@ -199,8 +195,8 @@ static const double ERFC_BELOW[] = {1.32281951154744992508e1, 8.6707214088598974
 #define LOG1P log1pf
 #define SQRT sqrtf
 #define FABS fabsf
-/* Of float's form: bits of the mantissa, the exponent of 1; so many powers of an exponential,
- * and arguments that it is exact for; ln 2 in two parts, the first of which has few bits. */
+/* Format of a float: bits of the mantissa, exponent of 1.  Terms and range of the exponential.
+ * ln 2 in two parts, the first with few bits. */
 #define MANTISSA 23
 #define ONE 127
 #define POWERS 7
@@ -215,7 +211,7 @@ static const double ERFC_BELOW[] = {1.32281951154744992508e1, 8.6707214088598974
 #undef I
 #undef LANES
 #undef AT
-#undef PLACE
+#undef OFFSET
 #undef REAL
 #undef INTEGER
 #undef EXP
@@ -249,7 +245,7 @@ static const double ERFC_BELOW[] = {1.32281951154744992508e1, 8.6707214088598974
 #include "layers.h"
 #include "epoch.h"
 
-/* Have networks done by threads, of which the caller is one; return 0 or what failed. */
+/* Process networks in threads, including the calling one; return 0 or an error code. */
 static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
     pthread_t threads[64];
     int64_t n_started = 0;
@@ -264,7 +260,7 @@ static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
 /* ABI version; raise it when the meaning of a struct or of a number for a name changes. */
 int sk_tune_form(void) { return 6; }
 
-/* Where each field of the structs lies, for the caller to compare with its own. */
+/* Offset of each struct field, which the caller compares with its own. */
 typedef struct {
     const char *name;
     int64_t offset, size;
@@ -300,8 +296,8 @@ const Field *sk_tune_layout(int64_t *n_fields) {
 
 static int is_below(int64_t number, int64_t end) { return number >= 0 && number < end; }
 
-/* Whether each number for a name stands for something. */
-static int is_known(const Plan *plan) {
+/* Whether all enum values of a plan are defined. */
+static int is_valid_plan(const Plan *plan) {
     int is_valid = is_below(plan->loss, HUBER + 1) && is_below(plan->link, SOFTMAX + 1) &&
                    is_below(plan->optimizer, RMSPROP + 1);
     for (int64_t l = 0; l < plan->n_layers && is_valid; l++) {
@@ -314,11 +310,10 @@ static int is_known(const Plan *plan) {
     return is_valid;
 }
 
-/* Train networks, or predict: `positions` are then not needed, and batches are what is computed
- * at a time. */
+/* Train networks, or predict in chunks of the sizes `batches`; only dropout reads `positions`. */
 int sk_tune_run(const Plan *plan, const Network *networks, int64_t n_networks,
                 const int32_t *positions, int64_t predicts, int64_t is_double, int64_t n_threads) {
-    if (!is_known(plan)) return FAILED_NAME;
+    if (!is_valid_plan(plan)) return FAILED_NAME;
     Call call = {.plan = plan,
                  .networks = networks,
                  .positions = positions,

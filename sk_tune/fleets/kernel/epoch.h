@@ -1,26 +1,26 @@
 /* SPDX-FileCopyrightText: sk_tune contributors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Whole epochs of a network, for numbers of one kind: losses, optimizers, what is kept.
+ * Epochs of one network, for one floating-point type: losses, optimizers, the training loop.
  */
 
-/* Copy the weights of a network, and its moments as the second and third part, to where they are
- * computed with, or back. */
-static void NAME(transfer)(const NAME(Worker) *own, int n_parts, int is_back) {
-    REAL *kept[3] = {own->p, own->m, own->v};
-    /* What is between the padded units: a network before this one may have left NaN there. */
+/* Copy a network's parameters, and its moments as parts 2 and 3, to padded memory, or back. */
+static void NAME(transfer)(const NAME(Worker) *self, int n_parts, int is_back) {
+    REAL *local[3] = {self->p, self->m, self->v};
+    /* Clear the padding: an earlier network may have left NaN there. */
     for (int part = 0; part < n_parts && !is_back; part++)
-        memset(kept[part], 0, (size_t)own->n_numbers * sizeof(REAL));
-    for (int64_t q = 0; q < own->plan->n_parameters; q++) {
-        const Parameter *parameter = own->plan->parameters + q;
+        memset(local[part], 0, (size_t)self->n_numbers * sizeof(REAL));
+    for (int64_t q = 0; q < self->plan->n_parameters; q++) {
+        const Parameter *parameter = self->plan->parameters + q;
         int64_t n_rows = parameter->n_rows, n_columns = parameter->n_columns;
-        int64_t padded = NAME(whole)(n_columns), size = n_rows * n_columns;
+        int64_t padded = NAME(padded)(n_columns), size = n_rows * n_columns;
         int64_t n = n_rows * parameter->n_matrices;
         int64_t row = parameter->is_turned ? 1 : n_columns;
         int64_t column = parameter->is_turned ? n_rows : 1;
         int64_t inner = parameter->n_inner, outer = n_rows / inner;
         for (int part = 0; part < n_parts; part++) {
-            REAL *theirs = own->network->parts[q * 3 + part], *ours = kept[part] + own->places[q];
+            REAL *theirs = self->network->parts[q * 3 + part],
+                 *ours = local[part] + self->offsets[q];
             for (int64_t i = 0; i < n && theirs; i++) {
                 int64_t number = i % n_rows % inner * outer + i % n_rows / inner;
                 REAL *their_row = theirs + i / n_rows * size + number * row;
@@ -33,8 +33,9 @@ static void NAME(transfer)(const NAME(Worker) *own, int n_parts, int is_back) {
     }
 }
 
-/* Loss of a sample of C outputs; its derivative, times the sample's share, in `dy`. */
-static REAL NAME(classes)(const REAL *x, int64_t target, int64_t n, REAL s, REAL share, REAL *dy) {
+/* Cross-entropy of one sample with n outputs; writes the gradient times `share` to `dy`. */
+static REAL NAME(cross_entropy)(const REAL *x, int64_t target, int64_t n, REAL s, REAL share,
+                                REAL *dy) {
     REAL highest = x[0], sum = 0, mean = 0;
     for (int64_t j = 1; j < n; j++)
         if (x[j] > highest) highest = x[j];
@@ -48,17 +49,17 @@ static REAL NAME(classes)(const REAL *x, int64_t target, int64_t n, REAL s, REAL
     }
     dy[target] -= (1 - s) * share;
     REAL loss = -(x[target] - highest - log_sum);
-    /* Without smoothing the mean may be infinite where the loss is not. */
+    /* Without smoothing, the mean may be infinite although the loss is finite. */
     return s > 0 ? loss + s * (-mean / n - loss) : loss;
 }
 
-static REAL NAME(numbers)(int64_t kind, const REAL *x, const REAL *t, int64_t n, REAL s,
-                          REAL share, REAL *dy) {
+static REAL NAME(elementwise_loss)(int64_t kind, const REAL *x, const REAL *t, int64_t n, REAL s,
+                                   REAL share, REAL *dy) {
     REAL loss = 0, factor = share / n;
     for (int64_t j = 0; j < n; j++) {
         REAL d = x[j] - t[j], size = FABS(d);
         switch ((enum loss)kind) {
-        case CROSS_ENTROPY: break; /* See classes. */
+        case CROSS_ENTROPY: break; /* See cross_entropy. */
         case BINARY_CROSS_ENTROPY: {
             REAL target = t[j] * (1 - s) + s / 2, small = EXP(-FABS(x[j]));
             loss += (x[j] > 0 ? x[j] : 0) - x[j] * target + LOG1P(small);
@@ -83,45 +84,45 @@ static REAL NAME(numbers)(int64_t kind, const REAL *x, const REAL *t, int64_t n,
     return loss / n;
 }
 
-/* The outputs of a line of the batch: of a sample, or of one member for it. */
-static REAL *NAME(output)(const NAME(Worker) *own, int64_t i) {
-    int64_t last = own->plan->n_layers - 1;
-    return own->slots[last].y + i * NAME(whole)(own->plan->layers[last].n_out);
+/* Outputs of line i of the batch: a sample, or one member's copy of it. */
+static REAL *NAME(output)(const NAME(Worker) *self, int64_t i) {
+    int64_t last = self->plan->n_layers - 1;
+    return self->slots[last].y + i * NAME(padded)(self->plan->layers[last].n_out);
 }
 
-/* Outputs, log-probabilities, whose prediction is the mean of the members' probabilities. */
-static void NAME(mean_of_classes)(const NAME(Worker) *own, int64_t i, int64_t n, int64_t n_outputs,
-                                  REAL *to) {
-    int64_t n_members = own->plan->n_members;
+/* Log of the members' mean class probabilities for sample i of n. */
+static void NAME(mean_log_probabilities)(const NAME(Worker) *self, int64_t i, int64_t n,
+                                         int64_t n_outputs, REAL *to) {
+    int64_t n_members = self->plan->n_members;
     for (int64_t k = 0; k < n_members; k++) {
-        REAL *x = NAME(output)(own, k * n + i), highest = x[0], sum = 0, *e = own->dx;
+        REAL *x = NAME(output)(self, k * n + i), highest = x[0], sum = 0, *e = self->dx;
         for (int64_t j = 1; j < n_outputs; j++) highest = x[j] > highest ? x[j] : highest;
         for (int64_t j = 0; j < n_outputs; j += LANES) AT(e + j) = NAME(exp)(AT(x + j) - highest);
         for (int64_t j = 0; j < n_outputs; j++) sum += e[j];
-        own->dx[NAME(whole)(n_outputs) + k] = highest + LOG(sum);
+        self->dx[NAME(padded)(n_outputs) + k] = highest + LOG(sum);
     }
-    const REAL *logs = own->dx + NAME(whole)(n_outputs);
+    const REAL *logs = self->dx + NAME(padded)(n_outputs);
     for (int64_t j = 0; j < n_outputs; j += LANES) {
-        V highest = AT(NAME(output)(own, i) + j) - logs[0], sum = {0};
+        V highest = AT(NAME(output)(self, i) + j) - logs[0], sum = {0};
         for (int64_t k = 1; k < n_members; k++) {
-            V x = AT(NAME(output)(own, k * n + i) + j) - logs[k];
+            V x = AT(NAME(output)(self, k * n + i) + j) - logs[k];
             highest = NAME(select)(highest > x, highest, x);
         }
         for (int64_t k = 0; k < n_members; k++)
-            sum += NAME(exp)(AT(NAME(output)(own, k * n + i) + j) - logs[k] - highest);
+            sum += NAME(exp)(AT(NAME(output)(self, k * n + i) + j) - logs[k] - highest);
         AT(to + j) = highest;
         for (int64_t c = 0; c < LANES; c++) to[j + c] += LOG(sum[c] / (REAL)n_members);
     }
 }
 
-/* Log-odds of the mean of the members' probabilities. */
-static REAL NAME(mean_of_labels)(const NAME(Worker) *own, int64_t i, int64_t n, int64_t j) {
+/* Log-odds of the members' mean probability of label j. */
+static REAL NAME(mean_log_odds)(const NAME(Worker) *self, int64_t i, int64_t n, int64_t j) {
     REAL odds[2];
     for (int side = 0; side < 2; side++) {
         REAL highest = 0, sum = 0;
         for (int pass = 0; pass < 2; pass++)
-            for (int64_t k = 0; k < own->plan->n_members; k++) {
-                REAL x = NAME(output)(own, k * n + i)[j] * (side ? -1 : 1);
+            for (int64_t k = 0; k < self->plan->n_members; k++) {
+                REAL x = NAME(output)(self, k * n + i)[j] * (side ? -1 : 1);
                 REAL log = (x < 0 ? x : 0) - LOG1P(EXP(-FABS(x)));
                 if (pass) sum += EXP(log - highest);
                 else if (k == 0 || log > highest) highest = log;
@@ -131,78 +132,81 @@ static REAL NAME(mean_of_labels)(const NAME(Worker) *own, int64_t i, int64_t n, 
     return odds[0] - odds[1];
 }
 
-/* Outputs of all members together for a sample of n. */
-static REAL *NAME(answer)(const NAME(Worker) *own, int64_t i, int64_t n) {
-    const Plan *plan = own->plan;
+/* Combined prediction of all members for sample i of n. */
+static REAL *NAME(prediction)(const NAME(Worker) *self, int64_t i, int64_t n) {
+    const Plan *plan = self->plan;
     int64_t n_outputs = plan->layers[plan->n_layers - 1].n_out;
-    if (plan->n_members == 1) return NAME(output)(own, i);
-    REAL *to = own->combined + i * NAME(whole)(n_outputs);
-    if (plan->link == SOFTMAX) NAME(mean_of_classes)(own, i, n, n_outputs, to);
+    if (plan->n_members == 1) return NAME(output)(self, i);
+    REAL *to = self->combined + i * NAME(padded)(n_outputs);
+    if (plan->link == SOFTMAX) NAME(mean_log_probabilities)(self, i, n, n_outputs, to);
     for (int64_t j = 0; j < n_outputs && plan->link == SIGMOID; j++)
-        to[j] = NAME(mean_of_labels)(own, i, n, j);
+        to[j] = NAME(mean_log_odds)(self, i, n, j);
     for (int64_t j = 0; j < n_outputs && plan->link == IDENTITY; j++) {
         REAL sum = 0;
-        for (int64_t k = 0; k < plan->n_members; k++) sum += NAME(output)(own, k * n + i)[j];
+        for (int64_t k = 0; k < plan->n_members; k++) sum += NAME(output)(self, k * n + i)[j];
         to[j] = sum / (REAL)plan->n_members;
     }
     NAME(clear_padding)(to, 1, n_outputs);
     return to;
 }
 
-/* Copy the outputs of the batch to where they are kept. */
-static void NAME(keep_outputs)(const NAME(Worker) *own, REAL *to) {
-    int64_t n_outputs = own->plan->layers[own->plan->n_layers - 1].n_out;
-    int64_t n = own->n / own->plan->n_members;
+/* Copy the predictions for the batch to `to`. */
+static void NAME(copy_predictions)(const NAME(Worker) *self, REAL *to) {
+    int64_t n_outputs = self->plan->layers[self->plan->n_layers - 1].n_out;
+    int64_t n = self->n / self->plan->n_members;
     for (int64_t i = 0; i < n; i++)
-        memcpy(to + i * n_outputs, NAME(answer)(own, i, n), (size_t)n_outputs * sizeof(REAL));
+        memcpy(to + i * n_outputs, NAME(prediction)(self, i, n), (size_t)n_outputs * sizeof(REAL));
 }
 
-/* Whether all labels are told right by their log-odds. */
-static int NAME(is_hit)(const REAL *x, const REAL *target, int64_t n) {
+/* Whether the log-odds predict all labels correctly. */
+static int NAME(is_correct)(const REAL *x, const REAL *target, int64_t n) {
     for (int64_t j = 0; j < n; j++)
         if ((x[j] > 0) != (target[j] > (REAL)0.5)) return 0;
     return 1;
 }
 
-/* Add to the sums of the epoch; the mean loss goes to `loss`, its derivatives to `dy`.  Members
- * have a loss each while they train.  Outputs go to `kept`, unless it is NULL.  0 or what failed. */
-static int NAME(judge)(const NAME(Worker) *own, const int64_t *order, const void *y,
-                       const REAL *weight, REAL smoothing, double *sums, REAL *loss, REAL *kept) {
-    const Plan *plan = own->plan;
+/* Add the batch to the sums of the epoch; write the mean loss to `loss`, its gradient to `dy`, and
+ * predictions to `predictions` unless it is NULL.  In training each member has a separate loss.
+ * Returns 0 or an error code. */
+static int NAME(loss_and_gradient)(const NAME(Worker) *self, const int64_t *order, const void *y,
+                                   const REAL *weight, REAL smoothing, double *sums, REAL *loss,
+                                   REAL *predictions) {
+    const Plan *plan = self->plan;
     int64_t n_outputs = plan->layers[plan->n_layers - 1].n_out, best;
-    int64_t n = own->n / plan->n_members, padded = NAME(whole)(n_outputs);
-    int64_t n_losses = own->step < 0 ? 1 : plan->n_members;
+    int64_t n = self->n / plan->n_members, padded = NAME(padded)(n_outputs);
+    int64_t n_losses = self->step < 0 ? 1 : plan->n_members;
     double total = 0;
     REAL weights = 0;
-    for (int64_t i = 0; i < n; i++) weights += own->share[i] = weight ? weight[order[i]] : 1;
+    for (int64_t i = 0; i < n; i++) weights += self->share[i] = weight ? weight[order[i]] : 1;
     for (int64_t i = 0; i < n; i++) {
-        REAL own_weight = own->share[i], share = own_weight / weights / (REAL)n_losses;
-        const REAL *answer = NAME(answer)(own, i, n);
-        if (kept) memcpy(kept + i * n_outputs, answer, (size_t)n_outputs * sizeof(REAL));
+        REAL sample_weight = self->share[i], share = sample_weight / weights / (REAL)n_losses;
+        const REAL *prediction = NAME(prediction)(self, i, n);
+        if (predictions)
+            memcpy(predictions + i * n_outputs, prediction, (size_t)n_outputs * sizeof(REAL));
         int64_t target = plan->loss == CROSS_ENTROPY ? ((const int64_t *)y)[order[i]] : 0;
         const REAL *targets = (const REAL *)y + order[i] * n_outputs;
         if (target < 0 || target >= n_outputs) return FAILED_TARGET;
         for (int64_t k = 0; k < n_losses; k++) {
-            const REAL *x = n_losses > 1 ? NAME(output)(own, k * n + i) : answer;
-            REAL *dy = own->dy + (k * n + i) * padded;
+            const REAL *x = n_losses > 1 ? NAME(output)(self, k * n + i) : prediction;
+            REAL *dy = self->dy + (k * n + i) * padded;
             NAME(clear_padding)(dy, 1, n_outputs);
             total += share * (plan->loss == CROSS_ENTROPY
-                                  ? NAME(classes)(x, target, n_outputs, smoothing, share, dy)
-                                  : NAME(numbers)(plan->loss, x, targets, n_outputs, smoothing,
-                                                  share, dy));
+                                  ? NAME(cross_entropy)(x, target, n_outputs, smoothing, share, dy)
+                                  : NAME(elementwise_loss)(plan->loss, x, targets, n_outputs,
+                                                           smoothing, share, dy));
         }
         if (plan->loss == CROSS_ENTROPY) {
             best = 0;
             for (int64_t j = 1; j < n_outputs; j++)
-                if (answer[j] > answer[best]) best = j;
-            if (best == target) sums[HITS] += own_weight;
+                if (prediction[j] > prediction[best]) best = j;
+            if (best == target) sums[HITS] += sample_weight;
             continue;
         }
-        if (plan->loss == BINARY_CROSS_ENTROPY && NAME(is_hit)(answer, targets, n_outputs))
-            sums[HITS] += own_weight;
+        if (plan->loss == BINARY_CROSS_ENTROPY && NAME(is_correct)(prediction, targets, n_outputs))
+            sums[HITS] += sample_weight;
         for (int64_t j = 0; j < n_outputs; j++) {
-            REAL difference = answer[j] - targets[j];
-            sums[SQUARES + j] += difference * difference * own_weight;
+            REAL difference = prediction[j] - targets[j];
+            sums[SQUARES + j] += difference * difference * sample_weight;
         }
     }
     *loss = (REAL)total;
@@ -211,65 +215,65 @@ static int NAME(judge)(const NAME(Worker) *own, const int64_t *order, const void
     return 0;
 }
 
-/* Penalty and clipping change the derivatives. */
-static void NAME(restrain)(const NAME(Worker) *own) {
-    const Plan *plan = own->plan;
-    const Network *network = own->network;
-    REAL *p = own->p, *g = own->g, l1 = (REAL)network->l1;
+/* Add the gradient of the L1 penalty, then clip the gradient norm. */
+static void NAME(apply_l1_and_clip)(const NAME(Worker) *self) {
+    const Plan *plan = self->plan;
+    const Network *network = self->network;
+    REAL *p = self->p, *g = self->g, l1 = (REAL)network->l1;
     for (int64_t q = 0; q < plan->n_parameters && plan->has_penalty; q++) {
         if (!plan->parameters[q].is_penalised) continue;
-        for (int64_t i = own->places[q]; i < own->places[q + 1]; i++)
+        for (int64_t i = self->offsets[q]; i < self->offsets[q + 1]; i++)
             g[i] += l1 * (p[i] > 0 ? 1 : p[i] < 0 ? -1 : p[i]);
     }
     if (!plan->has_clip || isinf(network->clip)) return;
     double sum = 0;
-    for (int64_t i = 0; i < own->n_numbers; i++) sum += (double)g[i] * g[i];
+    for (int64_t i = 0; i < self->n_numbers; i++) sum += (double)g[i] * g[i];
     double factor = network->clip / (sqrt(sum) + 1e-6);
     if (factor >= 1) return;
-    for (int64_t i = 0; i < own->n_numbers; i++) g[i] *= (REAL)factor;
+    for (int64_t i = 0; i < self->n_numbers; i++) g[i] *= (REAL)factor;
 }
 
-/* A step of the optimizer, as in torch.optim.  0 or what failed. */
-static int NAME(update)(const NAME(Worker) *own) {
-    const Plan *plan = own->plan;
-    const Network *network = own->network;
-    REAL *restrict p = own->p, *restrict g = own->g, *restrict m = own->m, *restrict v = own->v;
-    int64_t n = own->n_numbers;
-    double lr = network->rates[own->step], count = (double)(network->n_steps + own->step + 1);
+/* One optimizer step, as in torch.optim.  Returns 0 or an error code. */
+static int NAME(update)(const NAME(Worker) *self) {
+    const Plan *plan = self->plan;
+    const Network *network = self->network;
+    REAL *restrict p = self->p, *restrict g = self->g, *restrict m = self->m, *restrict v = self->v;
+    int64_t n = self->n_numbers;
+    double lr = network->rates[self->step], count = (double)(network->n_steps + self->step + 1);
     REAL rate = (REAL)lr, momentum = (REAL)network->momentum, eps = (REAL)network->eps;
     REAL decay = (REAL)network->decay, beta = (REAL)network->beta_2;
     REAL new_1 = (REAL)(1 - network->momentum), new_2 = (REAL)(1 - network->beta_2);
     switch ((enum optimizer)plan->optimizer) {
     case ADAM:
     case ADAMW: {
-        REAL left = plan->optimizer == ADAMW ? (REAL)(1 - lr * network->decay) : 1;
-        REAL added = plan->optimizer == ADAMW ? 0 : decay;
-        /* Both sides of torch's quotient times the root: a division less. */
+        REAL shrink = plan->optimizer == ADAMW ? (REAL)(1 - lr * network->decay) : 1;
+        REAL l2 = plan->optimizer == ADAMW ? 0 : decay;
+        /* Both sides of torch's quotient times the root: saves a division. */
         double root = sqrt(1 - pow(network->beta_2, count));
         REAL size = (REAL)(lr / (1 - pow(network->momentum, count)) * root);
-        REAL least = (REAL)(network->eps * root);
+        REAL small = (REAL)(network->eps * root);
         for (int64_t i = 0; i < n; i++) {
-            REAL own_p = p[i] * left, own_g = g[i] + added * own_p;
-            m[i] += new_1 * (own_g - m[i]);
-            v[i] = beta * v[i] + new_2 * own_g * own_g;
-            p[i] = own_p - size * (m[i] / (SQRT(v[i]) + least));
+            REAL value = p[i] * shrink, gradient = g[i] + l2 * value;
+            m[i] += new_1 * (gradient - m[i]);
+            v[i] = beta * v[i] + new_2 * gradient * gradient;
+            p[i] = value - size * (m[i] / (SQRT(v[i]) + small));
         }
         return 0;
     }
     case SGD: {
-        int is_ahead = plan->nesterov && network->momentum > 0;
+        int is_nesterov = plan->nesterov && network->momentum > 0;
         for (int64_t i = 0; i < n; i++) {
-            REAL own_g = g[i] + decay * p[i];
-            m[i] = momentum * m[i] + own_g;
-            p[i] -= rate * (is_ahead ? own_g + momentum * m[i] : m[i]);
+            REAL gradient = g[i] + decay * p[i];
+            m[i] = momentum * m[i] + gradient;
+            p[i] -= rate * (is_nesterov ? gradient + momentum * m[i] : m[i]);
         }
         return 0;
     }
-    case RMSPROP: /* m is the mean of squares, v the buffer of the momentum. */
+    case RMSPROP: /* m is the running mean of squares, v the momentum buffer. */
         for (int64_t i = 0; i < n; i++) {
-            REAL own_g = g[i] + decay * p[i];
-            m[i] = beta * m[i] + new_2 * own_g * own_g;
-            v[i] = momentum * v[i] + own_g / (SQRT(m[i]) + eps);
+            REAL gradient = g[i] + decay * p[i];
+            m[i] = beta * m[i] + new_2 * gradient * gradient;
+            v[i] = momentum * v[i] + gradient / (SQRT(m[i]) + eps);
             p[i] -= rate * v[i];
         }
         return 0;
@@ -277,90 +281,91 @@ static int NAME(update)(const NAME(Worker) *own) {
     return FAILED_NAME;
 }
 
-/* Judge a network by the samples that are looked at after an epoch.  0 or what failed. */
-static int NAME(look)(NAME(Worker) *own, double *sums) {
-    const Network *network = own->network;
-    int64_t n_outputs = own->plan->layers[own->plan->n_layers - 1].n_out, n;
-    REAL unread;
+/* Score a network on its monitor samples after an epoch.  Returns 0 or an error code. */
+static int NAME(score_monitor)(NAME(Worker) *self, double *sums) {
+    const Network *network = self->network;
+    int64_t n_outputs = self->plan->layers[self->plan->n_layers - 1].n_out, n;
+    REAL unused;
     for (int64_t start = 0; start < network->n_monitored; start += n) {
         const int64_t *order = network->monitor_order + start;
         n = network->n_monitored - start;
-        if (n > AT_ONCE) n = AT_ONCE;
-        int failed = NAME(forward)(own, network->monitor_X, network->n_monitor_data, order, n, -1);
+        if (n > CHUNK) n = CHUNK;
+        int failed = NAME(forward)(self, network->monitor_X, network->n_monitor_data, order, n, -1);
         if (!failed)
-            failed = NAME(judge)(own, order, network->monitor_y, network->monitor_weight, 0, sums,
-                                 &unread, (REAL *)network->outputs + start * n_outputs);
+            failed = NAME(loss_and_gradient)(self, order, network->monitor_y,
+                                             network->monitor_weight, 0, sums, &unused,
+                                             (REAL *)network->outputs + start * n_outputs);
         if (failed) return failed;
     }
     return 0;
 }
 
-/* One batch to train on.  0 or what failed. */
-static int NAME(train_batch)(NAME(Worker) *own, const int64_t *order, int64_t n, int64_t step) {
-    const Network *network = own->network;
+/* Train on one batch.  Returns 0 or an error code. */
+static int NAME(train_batch)(NAME(Worker) *self, const int64_t *order, int64_t n, int64_t step) {
+    const Network *network = self->network;
     int64_t n_before = network->n_before + step;
-    int64_t n_sums = SQUARES + own->plan->layers[own->plan->n_layers - 1].n_out;
+    int64_t n_sums = SQUARES + self->plan->layers[self->plan->n_layers - 1].n_out;
     double *sums = network->sums + n_before / network->n_per_epoch * 2 * n_sums;
     REAL *loss = (REAL *)network->losses + step * network->loss_stride;
-    int failed = NAME(forward)(own, network->X, network->n_samples, order, n, step);
+    int failed = NAME(forward)(self, network->X, network->n_samples, order, n, step);
     if (!failed)
-        failed = NAME(judge)(own, order, network->y, network->weight, (REAL)network->smoothing,
-                             sums, loss, NULL);
+        failed = NAME(loss_and_gradient)(self, order, network->y, network->weight,
+                                         (REAL)network->smoothing, sums, loss, NULL);
     if (failed) return failed;
-    NAME(backward)(own);
-    NAME(restrain)(own);
-    failed = NAME(update)(own);
+    NAME(backward)(self);
+    NAME(apply_l1_and_clip)(self);
+    failed = NAME(update)(self);
     if (failed) return failed;
-    return (n_before + 1) % network->n_per_epoch ? 0 : NAME(look)(own, sums + n_sums);
+    return (n_before + 1) % network->n_per_epoch ? 0 : NAME(score_monitor)(self, sums + n_sums);
 }
 
-/* All batches of a network.  0 or what failed. */
-static int NAME(train)(NAME(Worker) *own) {
+/* Train on all batches of a network.  Returns 0 or an error code. */
+static int NAME(train)(NAME(Worker) *self) {
     int64_t start = 0;
-    NAME(transfer)(own, 3, 0);
-    /* Of what the layers do not have nothing is written, but clipping of a network that diverged
-     * makes NaN of it. */
-    memset(own->g, 0, (size_t)own->n_numbers * sizeof(REAL));
-    for (int64_t step = 0; step < own->network->n_batches; step++) {
-        int64_t n = own->network->batches[step];
-        int failed = NAME(train_batch)(own, own->network->order + start, n, step);
+    NAME(transfer)(self, 3, 0);
+    /* Gradients of absent biases are never written, but clipping a diverged network makes them NaN:
+     * clear them for the next network. */
+    memset(self->g, 0, (size_t)self->n_numbers * sizeof(REAL));
+    for (int64_t step = 0; step < self->network->n_batches; step++) {
+        int64_t n = self->network->batches[step];
+        int failed = NAME(train_batch)(self, self->network->order + start, n, step);
         if (failed) return failed;
         start += n;
     }
-    NAME(transfer)(own, 3, 1);
+    NAME(transfer)(self, 3, 1);
     return 0;
 }
 
-/* The outputs of one network, in evaluation mode.  0 or what failed. */
-static int NAME(predict)(NAME(Worker) *own) {
-    const Network *network = own->network;
-    int64_t n_outputs = own->plan->layers[own->plan->n_layers - 1].n_out, start = 0;
-    NAME(transfer)(own, 1, 0);
+/* Predict with one network, in evaluation mode.  Returns 0 or an error code. */
+static int NAME(predict)(NAME(Worker) *self) {
+    const Network *network = self->network;
+    int64_t n_outputs = self->plan->layers[self->plan->n_layers - 1].n_out, start = 0;
+    NAME(transfer)(self, 1, 0);
     for (int64_t step = 0; step < network->n_batches; step++) {
         int64_t n = network->batches[step];
         const int64_t *order = network->order + start;
-        int failed = NAME(forward)(own, network->X, network->n_samples, order, n, -1);
+        int failed = NAME(forward)(self, network->X, network->n_samples, order, n, -1);
         if (failed) return failed;
-        NAME(keep_outputs)(own, (REAL *)network->outputs + start * n_outputs);
+        NAME(copy_predictions)(self, (REAL *)network->outputs + start * n_outputs);
         start += n;
     }
     return 0;
 }
 
-/* What a thread does: networks, as long as some are left. */
+/* Thread function: process networks until none is left. */
 static void *NAME(work)(void *argument) {
     Call *call = argument;
-    NAME(Worker) own = {.plan = call->plan, .positions = call->positions};
-    if (!NAME(reserve)(&own)) {
+    NAME(Worker) self = {.plan = call->plan, .positions = call->positions};
+    if (!NAME(reserve)(&self)) {
         atomic_store(&call->failed, FAILED_MEMORY);
     } else {
         int64_t i;
         while ((i = atomic_fetch_add(&call->next, 1)) < call->n_networks) {
-            own.network = &call->networks[i];
-            int failed = call->predicts ? NAME(predict)(&own) : NAME(train)(&own);
+            self.network = &call->networks[i];
+            int failed = call->predicts ? NAME(predict)(&self) : NAME(train)(&self);
             if (failed) atomic_store(&call->failed, failed);
         }
     }
-    NAME(release)(&own);
+    NAME(release)(&self);
     return NULL;
 }
