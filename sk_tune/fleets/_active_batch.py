@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The networks that train at the moment: their tensors and what each has recorded."""
+"""The networks in training: their tensors and what each has recorded."""
 
 import math
 from bisect import bisect_right
@@ -22,13 +22,13 @@ from sk_tune.fleets._recipe import FleetNetwork, Recipe
 from sk_tune.fleets._stacked_optimizers import StackedOptimizer, StackedTensors
 from sk_tune.training import LowestLosses, TrainingState, batch_sizes, loss_message
 
-# Compiled code trains for about so long in one call, if an epoch does not take longer:
-# progress is not reported, and nothing is kept, during a call.
+# Approximate seconds of one kernel call, unless an epoch takes longer: during a call no
+# progress is reported and no state is stored.
 _SECONDS_AT_ONCE = 0.25
 
 
 class ActiveNetwork:
-    """A network in training: history, counters, and `index`, its position among all."""
+    """A network in training: history, counters, and `index`, its position in the input."""
 
     def __init__(self, index: int, network: FleetNetwork) -> None:
         self.index = index
@@ -48,33 +48,36 @@ class ActiveNetwork:
 
     @property
     def epoch(self) -> int:
-        """Epochs finished."""
+        """Number of finished epochs."""
         return len(self.history)
 
     @property
     def ended(self) -> bool:
-        """Whether the network has nothing left to train."""
+        """Whether the training of the network is over."""
         done = self.epoch >= self.last_epoch or self.network.course.stopped
         return bool(self.message) or done
 
     @property
     def uses_best(self) -> bool:
-        """Whether the best weights, not the last ones, are the result."""
+        """Whether the best instead of the last weights are the result."""
         return self.network.course.uses_best and self.has_best
 
     @property
-    def n_foreseen(self) -> int:
-        """Epochs after which something has to be decided, or kept, at the latest."""
+    def n_epochs_ahead(self) -> int:
+        """Epochs until the next decision or checkpoint."""
         if self.network.valid is not None or not self.network.course.is_foreseen:
             return 1
-        kept = self.network.checkpoints
-        upcoming = [*kept[bisect_right(kept, self.epoch) :][:1], self.last_epoch]
+        checkpoints = self.network.checkpoints
+        upcoming = [
+            *checkpoints[bisect_right(checkpoints, self.epoch) :][:1],
+            self.last_epoch,
+        ]
         return min(upcoming) - self.epoch
 
     def note(self, prefix: str, loss: float, score: float) -> None:
         """Record an epoch's "train", "valid" or "monitor" loss and score.
 
-        An infinite loss in training or validation fails the network, one of the monitor
+        An infinite training or validation loss fails the network, an infinite monitor loss
         does not.
         """
         if not self._record:
@@ -101,7 +104,7 @@ class ActiveNetwork:
             self.has_best = self.has_best or self.improved
 
     def state(self, weights: Any, best: Any, moments: Any) -> TrainingState:
-        """Return where the network stands, given its last and its best weights."""
+        """Return the training state, given the last and the best weights."""
         course, uses_best = self.network.course, self.uses_best
         return TrainingState(
             seed=self.network.state.seed,
@@ -118,13 +121,13 @@ class ActiveNetwork:
 
 
 class ActiveBatch:
-    """Networks that train side by side; compiled code shares them among `n_threads`."""
+    """Networks that train side by side; the kernel distributes them over `n_threads`."""
 
     def __init__(self, recipe: Recipe, n_threads: int = 1) -> None:
         self.recipe = recipe
         self.n_threads = n_threads
         self.networks: list[ActiveNetwork] = []
-        # Samples of each batch of an epoch of each network.
+        # Batch sizes of an epoch, for each network.
         self.batch_sizes: list[list[int]] = []
         self.program: Program
         self.optimizer = StackedOptimizer(recipe.optimizer, nesterov=recipe.nesterov)
@@ -140,11 +143,11 @@ class ActiveBatch:
 
     @property
     def ended(self) -> list[int]:
-        """The positions of networks that have nothing left to train."""
+        """Positions of the networks that have finished training."""
         return [i for i, active in enumerate(self.networks) if active.ended]
 
     def add(self, entries: Sequence[tuple[int, FleetNetwork]]) -> None:
-        """Add networks by their positions, and put all into the order that batches need."""
+        """Add networks with their indices, and sort all networks as batches need them."""
         if not entries:
             return
         networks = [network for _, network in entries]
@@ -163,8 +166,8 @@ class ActiveBatch:
         else:
             self.program, self._best = program, best
         self.networks += [ActiveNetwork(index, network) for index, network in entries]
-        # Networks with most samples come first; on a device those of a fold lie together,
-        # because each of its calls starts a kernel there.
+        # The networks with most samples come first; on a device, networks of one fold are
+        # neighbours, because each gather there launches a kernel.
         sets = [active.network.train for active in self.networks]
         folds = {id(s.X): i for i, s in enumerate(sets) if on_device(s.X)}
         keys = [(-len(s), folds.get(id(s.X), 0)) for s in sets]
@@ -175,13 +178,13 @@ class ActiveBatch:
             self._select(order)
 
     def remove(self, positions: Sequence[int]) -> None:
-        """Remove networks; the memory of the others is all that stays in use."""
-        gone = set(positions)
-        self._select([i for i in range(len(self)) if i not in gone])
+        """Remove networks and free their memory."""
+        removed = set(positions)
+        self._select([i for i in range(len(self)) if i not in removed])
 
     @cached_property
     def compiled(self) -> CompiledEpoch | None:
-        """The compiled program that trains the networks; None if torch trains them."""
+        """The kernel's program for the networks; None if torch trains them."""
         networks, program = [a.network for a in self.networks], self.program
         try:
             layers = carried_layers(program, self.recipe, networks)
@@ -192,24 +195,24 @@ class ActiveBatch:
         )
 
     def epochs_at_once(self, seconds: float) -> int:
-        """Return how many epochs to train before anything else is done.
+        """Return the number of epochs to train before the next stop.
 
-        1 unless compiled code trains the networks, nothing depends on how an epoch ends,
-        and they take little time: about `seconds` at most.
+        1 unless the kernel trains the networks and no decision depends on the end of an
+        epoch; otherwise the epochs that take about `seconds` at most.
         """
         compiled = self.compiled
         if compiled is None:
             return 1
         monitors = [active.network.monitor for active in self.networks]
-        # Whoever is not looked at by the kernel is looked at after each epoch.
-        looked = zip(monitors, compiled.n_monitored, strict=True)
-        if any(monitor is not None and not n for monitor, n in looked):
+        # Monitors that the kernel cannot score are scored after each epoch.
+        monitored = zip(monitors, compiled.n_monitored, strict=True)
+        if any(monitor is not None and not n for monitor, n in monitored):
             return 1
         most = compiled.epochs_in(min(seconds, _SECONDS_AT_ONCE), self.batch_sizes)
-        return min(most, *(active.n_foreseen for active in self.networks))
+        return min(most, *(active.n_epochs_ahead for active in self.networks))
 
     def begin_epoch(self, n_batches: Sequence[int]) -> None:
-        """Prepare the numbers of an epoch's steps, `n_batches` for each network."""
+        """Prepare the settings of an epoch's steps, with `n_batches` for each network."""
         for active, n in zip(self.networks, n_batches, strict=True):
             active.rates = active.network.course.rates(active.epoch, n)
         self.optimizer.begin_epoch([active.rates for active in self.networks])
@@ -223,7 +226,7 @@ class ActiveBatch:
             self.augmenter.begin_epoch(steps, max(n_batches))
 
     def begin_step(self, step: int) -> None:
-        """Select the numbers of a step of the epoch."""
+        """Select the settings of a step of the epoch."""
         self.program.dropout.begin_step(step)
         self.optimizer.begin_step(step)
 
@@ -240,44 +243,45 @@ class ActiveBatch:
         self.optimizer.step(networks, parameters, gradients, step)
 
     def end_epoch(self, seconds: float) -> None:
-        """Close the records of an epoch; `seconds` are each network's.
+        """Close the records of an epoch that took each network `seconds`.
 
-        Keep weights that are the best so far, and states that are asked for.
+        Store the weights of networks that improved, and the requested checkpoints.
         """
         for active in self.networks:
             active.end_epoch(seconds)
         better = [i for i, active in enumerate(self.networks) if active.improved]
         if self._best is not None and better:
             self._best.write(self._index(better), self.program.weights())
-        kept = [
+        stored = [
             position
             for position, active in enumerate(self.networks)
             if active.epoch in active.network.checkpoints and not active.ended
         ]
-        if kept:
-            for position, state in zip(kept, self.states(kept), strict=True):
+        if stored:
+            for position, state in zip(stored, self.states(stored), strict=True):
                 self.networks[position].checkpoints.append(state)
 
     def restore_best(self, positions: Sequence[int]) -> None:
-        """Copy the best weights of networks to their present ones."""
+        """Make the best weights of networks their current weights."""
         if self._best is not None:
             self.program.weights().write(self._index(positions), self._best)
 
     def first_infinite(self, positions: Sequence[int]) -> list[str | None]:
-        """Return the name of each network's first parameter that is not finite, or None."""
-        found: list[str | None] = [None] * len(positions)
+        """Return the name of each network's first non-finite parameter, or None."""
+        names: list[str | None] = [None] * len(positions)
         index = self._index(positions)
         for name, tensor in reversed(self.program.parameters.tensors.items()):
             networks = tensor.index_select(0, index).reshape(len(index), -1)
             finite = torch.isfinite(networks).all(dim=1)
-            found = [
-                old if ok else name for old, ok in zip(found, finite.tolist(), strict=True)
+            names = [
+                previous if ok else name
+                for previous, ok in zip(names, finite.tolist(), strict=True)
             ]
-        return found
+        return names
 
     def states(self, positions: Sequence[int]) -> list[TrainingState]:
-        """Return the states of networks, from which training can be resumed."""
-        # All networks have the same names: dropout layers hold no weights.
+        """Return the states of networks, for checkpoints and results."""
+        # The networks share these names: dropout layers hold no weights.
         names = list(self.networks[0].network.module.state_dict())
         weights = self.program.weights().networks(positions, names)
         best = weights
@@ -328,7 +332,7 @@ class ActiveBatch:
                 self.recipe.codes,
             )
         if networks and on_device(networks[0].train.X):
-            # Layers look at all samples at once, not at each batch.
+            # Layers check all samples once instead of each batch.
             sets = [s for n in networks for s in (n.train, n.valid, n.monitor)]
             inputs = {id(s.X): s.X for s in sets if s is not None}
             for layer in self.program.layers:
@@ -345,7 +349,7 @@ class ActiveBatch:
 def _best_weights(
     program: Program, networks: Sequence[FleetNetwork]
 ) -> StackedTensors | None:
-    """Return the best weights so far; the present ones where there are none yet."""
+    """Return the best weights so far; current weights for networks without any."""
     if not any(network.course.uses_best for network in networks):
         return None
     present = program.weights().copy().tensors
@@ -358,7 +362,7 @@ def _best_weights(
 
 
 def _clip(gradients: Sequence[Tensor], limits: Tensor) -> None:
-    """Scale each network's gradients down to its limit, as torch's clip_grad_norm_ does."""
+    """Scale each network's gradients down to its limit, as clip_grad_norm_ in torch."""
     norms = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients]).norm(dim=0)
     factors = (limits / (norms + 1e-6)).clamp(max=1.0)
     factors = torch.where(limits.isinf(), torch.ones_like(factors), factors)

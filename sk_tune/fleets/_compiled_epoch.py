@@ -1,15 +1,14 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Epochs of small networks by compiled code.
+"""Epochs of small networks by the kernel.
 
-A step of such a network is some ten short calls of torch's for each layer, which cost more
-than the arithmetic where few networks share them.  The compiled code takes a network
-through whole epochs in one call, on the tensors that the rest of the fleet works on, so
-that everything between two calls is the same with it and without it.  It finds losses and
-scores, too, and takes several epochs at once where nothing is decided between them: then a
-fleet of few networks does not wait for Python either.
+With torch, a step of such a network is some ten short calls for each layer, which cost more
+than the arithmetic if few networks share them.  The kernel trains networks for whole epochs
+in one call, on the tensors of the fleet, so that everything between two calls is the same
+with and without it.  It also computes losses and scores, and trains several epochs in one
+call if no decision lies between them: a small fleet then does not wait for Python.
 
-Notation: K networks of the fleet, E epochs, S steps of one, n samples of a network, C
+Notation: K networks of the fleet, E epochs, S steps of an epoch, n samples of a network, C
 outputs.
 """
 
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sk_tune.fleets._epoch_batches import of_each_set
+from sk_tune.fleets._epoch_batches import map_sets
 from sk_tune.fleets._kernel import (
     KINDS,
     LINKS,
@@ -43,10 +42,10 @@ from sk_tune.fleets._stacked_optimizers import StackedOptimizer
 from sk_tune.nets import dropout_positions
 from sk_tune.training import TensorSet, accuracy_by_network, check_time
 
-# Samples to predict at a time; as in epoch.c.
+# Samples predicted at a time; CHUNK in epoch.c.
 _CHUNK = 128
-_FAILED_TARGET, _FAILED_PLACE, _FAILED_BATCH, _FAILED_NAME = 2, 3, 4, 5
-# Sums of an epoch: losses and weights, weights of hits, then squared errors by output.
+_FAILED_TARGET, _FAILED_INDEX, _FAILED_BATCH, _FAILED_NAME = 2, 3, 4, 5
+# Sums of an epoch: losses and weights, weights of hits, squared errors of each output.
 _LOSSES, _WEIGHTS, _HITS, _SQUARES = range(4)
 # Seconds of one kernel call; Ctrl-C is handled between calls.
 _SECONDS_PER_CALL = 0.5
@@ -54,30 +53,30 @@ _SECONDS_PER_CALL = 0.5
 # adds, and seconds that Python spends on each network and epoch.
 _PRODUCTS_PER_SECOND = 3e10
 _SECONDS_PER_STEP, _SECONDS_PER_EPOCH = 1e-5, 1e-4
-# Most bytes of the sample orders, batch sizes and learning rates of one call, and the bytes
-# of these for one sample and for one step.
+# Most bytes of the sample orders, batch sizes and learning rates of one call, and their
+# bytes for one sample and for one step.
 _MOST_BYTES, _BYTES_PER_SAMPLE, _BYTES_PER_STEP = 32 * 2**20, 16, 64
 
-# Loss and score of each network after each epoch.
-_Judgement = Sequence[Sequence[Sequence[float]]]
+# Loss and score of each network after each epoch, (K, E, 2).
+_LossesAndScores = Sequence[Sequence[Sequence[float]]]
 
 
-class JudgedEpochs(NamedTuple):
+class EpochResults(NamedTuple):
     """Losses, scores and outputs of trained epochs.
 
-    `batch_losses`, (E S, K), holds those of a network's epochs one after the other, 0 where
-    it has none. `monitor` means nothing where `monitor_outputs` is None; those of the other
-    networks, (n, C), are taken after the last epoch.
+    `batch_losses`, (E S, K), holds the losses of a network's epochs one after the other,
+    then 0. `monitor_outputs`, (n, C) after the last epoch, is None for a monitor that was
+    not scored, and its `monitor` is meaningless.
     """
 
     batch_losses: Tensor
-    train: _Judgement
-    monitor: _Judgement
+    train: _LossesAndScores
+    monitor: _LossesAndScores
     monitor_outputs: list[Tensor | None]
 
 
 class CompiledEpoch:
-    """Trains epochs by compiled code; parameters and moments change in place."""
+    """Trains epochs by the kernel; parameters and moments change in place."""
 
     def __init__(
         self,
@@ -94,35 +93,35 @@ class CompiledEpoch:
         self._optimizer = optimizer
         self._like = next(iter(program.parameters.tensors.values()))
         self._layers, self._n_outputs = layers, layers[-1].n_out
-        # Members share matrices, but not the work.
+        # Members share matrices, but each has its own products.
         self._n_products = program.members * sum(map(n_products, layers))
-        # Numbers of a sample in the widest layer that drops some of them.
+        # Units of a sample in the widest dropout layer.
         n_dropped = (n_lines(x) * x.n_out for x in layers if x.kind == "dropout")
         self._n_dropped = program.members * max(n_dropped, default=0)
         self._loss = number_of_loss(recipe)
         self._has_hits = self._loss == 0 or recipe.score is accuracy_by_network
         self._networks = np.zeros(len(networks), STRUCTS["Network"])
-        # What epoch.c finds in memory by its address alone.
+        # Keeps alive the memory that epoch.c reads by address.
         self._kept: list[Any] = []
         self._plan = self._plan_of(layers)
         self._fill_settings(networks)
         self._fill_parts(layers)
-        # Which samples to look at after an epoch, where their form is plain.
-        monitors = of_each_set(self._places_of, [network.monitor for network in networks])
+        # Monitor samples in a form that epoch.c can read.
+        monitors = map_sets(self._monitor_of, [network.monitor for network in networks])
         names = [f"monitor_{name}" for name in ("X", "y", "weight", "order")]
         names += ["n_monitor_data", "n_monitored"]
         for name, column in zip(names, zip(*monitors, strict=True), strict=True):
             self._networks[name] = column
-        # Samples on which each network is judged while it is trained.
+        # Monitor samples that the kernel scores, for each network.
         self.n_monitored: list[int] = self._networks["n_monitored"].tolist()
         sets = [getattr(n, part) for part in ("train", "monitor") for n in networks]
-        found = of_each_set(self._variance_of, sets)
-        self._variances = found[: len(networks)], found[len(networks) :]
+        variances = map_sets(self._variance_of, sets)
+        self._variances = variances[: len(networks)], variances[len(networks) :]
 
     def epochs_in(self, seconds: float, sizes: Sequence[list[int]]) -> int:
-        """Return how many epochs, at least one, take about so long, and little memory."""
+        """Return how often an epoch, at least 1, fits into `seconds` and little memory."""
         n_samples, n_steps = sum(map(sum, sizes)), sum(map(len, sizes))
-        # The busiest thread, which has this share of the networks, decides the time.
+        # The busiest thread, with this share of the networks, determines the time.
         share = -(-len(sizes) // self._n_threads) / len(sizes)
         epoch = share * self._seconds_of(n_samples, n_steps, sum(self.n_monitored))
         epoch += len(sizes) * _SECONDS_PER_EPOCH
@@ -130,24 +129,23 @@ class CompiledEpoch:
         return max(1, int(min(seconds / epoch, _MOST_BYTES / n_bytes)))
 
     def _seconds_of(self, n_samples: int, n_steps: int, n_monitored: float) -> float:
-        """Return about how long steps on some samples take, and to look at others."""
+        """Estimate the seconds of training steps and of scoring monitor samples."""
         products = self._n_products * (3 * n_samples + n_monitored)
         return products / _PRODUCTS_PER_SECOND + n_steps * _SECONDS_PER_STEP
 
-    def train_and_judge(
+    def train_epochs(
         self,
         places: Sequence[Tensor],
         sizes: Sequence[list[int]],
         rates: Sequence[Sequence[float]],
         n_epochs: int,
-    ) -> JudgedEpochs:
-        """Train `n_epochs`, and find losses and scores.
+    ) -> EpochResults:
+        """Train `n_epochs` and compute losses and scores.
 
-        `places`, int64 of shape (E n,), says where the samples of each network lie, in the
-        order of its epochs; `sizes` are those of the batches of an epoch, `rates` the
-        learning rates of all steps. Raises IndexError if a target is no class or a sample
-        does not exist, ValueError if a batch is too small to be normalised, and
-        MemoryError.
+        `places`, int64 of shape (E n,), are the sample indices of each network in the order
+        of its epochs; `sizes` are the batch sizes of an epoch, `rates` the learning rates
+        of all steps. Raises IndexError if a target is not a class or a sample does not
+        exist, ValueError if a batch is too small to be normalised, and MemoryError.
         """
         k, networks = len(places), self._networks
         sums = np.zeros((k, n_epochs, 2, _SQUARES + self._n_outputs))
@@ -167,51 +165,52 @@ class CompiledEpoch:
         self._run(networks, places, batches, predicts=False)
         del dropout
         self._optimizer.n_steps = [
-            before + n
-            for before, n in zip(self._optimizer.n_steps, n_steps.tolist(), strict=True)
+            n_previous + n
+            for n_previous, n in zip(self._optimizer.n_steps, n_steps.tolist(), strict=True)
         ]
         train, monitor = (
-            self._judgement(sums[:, :, part], self._variances[part]) for part in (0, 1)
+            self._losses_and_scores(sums[:, :, part], self._variances[part])
+            for part in (0, 1)
         )
-        looked = [
+        monitor_outputs = [
             values[:n] if n else None
             for values, n in zip(outputs, self.n_monitored, strict=True)
         ]
-        return JudgedEpochs(losses, train, monitor, looked)
+        return EpochResults(losses, train, monitor, monitor_outputs)
 
-    def _judgement(self, sums: Any, variances: Sequence[Any]) -> _Judgement:
-        """Return what sums of epoch.c, (K, E, ...), say; NaN without samples."""
+    def _losses_and_scores(self, sums: Any, variances: Sequence[Any]) -> _LossesAndScores:
+        """Return losses and scores from sums of epoch.c, (K, E, ...); NaN if empty."""
         with np.errstate(invalid="ignore", divide="ignore"):
             means = sums / sums[:, :, _WEIGHTS, None]
             if self._has_hits:
                 scores = means[:, :, _HITS]
             else:
-                # The coefficient of determination, as of r2_by_network.
+                # The coefficient of determination, as in r2_by_network.
                 errors, variance = means[:, :, _SQUARES:], np.stack(variances)[:, None]
                 ratio = 1 - errors / variance
                 scores = np.where(variance > 0, ratio, errors == 0).mean(axis=2)
-        # Rounded as a score of many samples at once.
+        # Rounded to the precision of a score that torch computes.
         rounded = scores.astype(str(self._like.dtype).removeprefix("torch."))
-        found: _Judgement = np.stack([means[:, :, _LOSSES], rounded], axis=2).tolist()
-        return found
+        pairs: _LossesAndScores = np.stack([means[:, :, _LOSSES], rounded], axis=2).tolist()
+        return pairs
 
     def _variance_of(self, s: TensorSet | None) -> Any:
         if self._has_hits or s is None or s.y is None:
             return np.zeros(self._n_outputs)
         targets, weight = (None if t is None else t.numpy() for t in s.taken_targets())
-        # A constant has no variance, whatever the rounding of its mean.
+        # The variance of a constant is exactly 0, despite the rounding of its mean.
         values = np.float64(targets).reshape(len(s), -1)  # type: ignore[arg-type]
         shifted = values - values[:1]
         mean = np.average(shifted, axis=0, weights=weight)
         return np.average((shifted - mean) ** 2, axis=0, weights=weight)
 
     def predict(self, sets: Sequence[TensorSet], networks: slice) -> Tensor | None:
-        """Return outputs (k, n, C) for equally many samples; None for another form."""
+        """Return outputs (k, n, C) for sets of equal length; None for unreadable inputs."""
         if not all(is_plain_input(s.X, self._like.dtype, self._layers) for s in sets):
             return None
         n = len(sets[0])
-        whole = torch.arange(n)
-        places = [whole if s.index is None else s.index for s in sets]
+        identity = torch.arange(n)
+        places = [identity if s.index is None else s.index for s in sets]
         sizes = [[min(_CHUNK, n - start) for start in range(0, n, _CHUNK)]] * len(sets)
         settings = self._networks[networks].copy()
         settings["X"] = [s.X.data_ptr() for s in sets]
@@ -221,7 +220,7 @@ class CompiledEpoch:
         return outputs
 
     def _outputs(self, networks: Any, n_samples: Sequence[int]) -> Tensor:
-        """Return memory for the outputs of some networks, the address of which they get."""
+        """Allocate the outputs of networks, and pass the networks their addresses."""
         outputs = self._like.new_empty(len(networks), max(n_samples), self._n_outputs)
         networks["outputs"] = _places(outputs)
         return outputs
@@ -234,7 +233,7 @@ class CompiledEpoch:
         *,
         predicts: bool,
     ) -> None:
-        """Have all batches done, in as many calls as leave room for Ctrl-C."""
+        """Process all batches in calls short enough for Ctrl-C."""
         places = [p.to(torch.int64).contiguous() for p in places]
         batches = _padded(sizes, np.int64)
         n_batches = np.array([len(batch_sizes) for batch_sizes in sizes])
@@ -256,7 +255,7 @@ class CompiledEpoch:
             took = time.perf_counter() - began
             n_done = batches[:, start : start + at_once].sum(axis=1)
             start += at_once
-            # Networks begin behind what is done.
+            # The next call starts behind the finished batches.
             n_samples, n_bytes = n_done.astype(np.uint64), np.uint64(8 * at_once)
             networks["order"] += 8 * n_samples
             networks["batches"] += n_bytes
@@ -271,10 +270,10 @@ class CompiledEpoch:
                 at_once = max(1, int(at_once * _SECONDS_PER_CALL / took))
 
     def _call(
-        self, networks: Any, most_samples: int, most_looked_at: int, *, predicts: bool
+        self, networks: Any, most_samples: int, most_monitored: int, *, predicts: bool
     ) -> None:
         plan = self._plan
-        plan["most_samples"] = max(most_samples, most_looked_at)
+        plan["most_samples"] = max(most_samples, most_monitored)
         drops = plan["has_dropout"][0] and not predicts
         most = most_samples * self._n_dropped if drops else 0
         positions = dropout_positions(most, self._like.device)
@@ -288,18 +287,18 @@ class CompiledEpoch:
             ctypes.c_int64(self._n_threads),
         )
         if failed == _FAILED_TARGET:
-            raise IndexError(f"A target is none of the {self._n_outputs} classes.")
-        if failed == _FAILED_PLACE:
-            raise IndexError("A sample is none of the data.")
+            raise IndexError(f"A target is not one of the {self._n_outputs} classes.")
+        if failed == _FAILED_INDEX:
+            raise IndexError("A sample is outside the data.")
         if failed == _FAILED_BATCH:
-            raise ValueError("Batch normalisation asks for more than one sample.")
+            raise ValueError("Batch normalisation needs more than one sample.")
         if failed == _FAILED_NAME:
             raise ValueError("The kernel lacks the loss, the optimizer or a layer.")
         if failed:
-            raise MemoryError("There is no memory for an epoch.")
+            raise MemoryError("The memory is too small for an epoch.")
 
     def _dropout(self) -> list[Tensor]:
-        """Fill in what masks are made with; return what has to stay in memory."""
+        """Fill in the settings of dropout masks; return the tensors to keep alive."""
         dropout = self._program.dropout
         self._plan["has_dropout"] = dropout.active
         if not dropout.active:
@@ -332,20 +331,20 @@ class CompiledEpoch:
         self._plan["has_clip"] = np.any(np.isfinite(columns["clip"]))
 
     def _weight_of(self, s: TensorSet) -> int:
-        """Return where the weights of samples are, 0 for none."""
+        """Return the address of the sample weights, 0 for none."""
         if s.sample_weight is None:
             return 0
         weight = s.sample_weight.to(self._like.dtype).contiguous()
         self._kept.append(weight)
         return weight.data_ptr()
 
-    def _places_of(self, s: TensorSet | None) -> tuple[int, ...]:
-        """Return where samples to look at lie, and how many; all 0 if there are none."""
+    def _monitor_of(self, s: TensorSet | None) -> tuple[int, ...]:
+        """Return the addresses and sizes of a monitor; all 0 if epoch.c cannot score it."""
         none = (0,) * 6
         form = (self._like.dtype, self._loss, self._layers)
         if s is None or not len(s) or not is_plain_set(s, *form):
             return none
-        # A negative class is one that is not known.
+        # A negative target is a class that is absent in training.
         if self._loss == 0 and int(s.y.min()) < 0:  # type: ignore[union-attr]
             return none
         order = torch.arange(len(s)) if s.index is None else s.index.long().contiguous()
@@ -354,10 +353,10 @@ class CompiledEpoch:
         return _address(s.X), _address(s.y), weight, _address(order), len(s.X), len(order)
 
     def _plan_of(self, layers: Sequence[KernelLayer]) -> Any:
-        """Return the plan of epoch.c, but for what depends on the networks."""
+        """Return epoch.c's Plan, without the fields that depend on the networks."""
         plan, lines = np.zeros(1, STRUCTS["Plan"]), np.zeros(len(layers), STRUCTS["Layer"])
-        own = [parameter for layer in layers for parameter in layer.parameters]
-        parameters = np.zeros(len(own), STRUCTS["Parameter"])
+        layer_parameters = [parameter for layer in layers for parameter in layer.parameters]
+        parameters = np.zeros(len(layer_parameters), STRUCTS["Parameter"])
         n_parameters = n_buffers = 0
         for line, layer in zip(lines, layers, strict=True):
             line["kind"] = KINDS.index(layer.kind)
@@ -377,10 +376,10 @@ class CompiledEpoch:
             n_parameters += len(layer.parameters)
             n_buffers += len(layer.buffers)
         tensors = self._program.parameters.tensors
-        for line, parameter in zip(parameters, own, strict=True):
+        for line, parameter in zip(parameters, layer_parameters, strict=True):
             for name in ("n_matrices", "n_rows", "n_columns", "is_turned", "n_inner"):
                 line[name] = getattr(parameter, name)
-            # As L1 penalties have it: not of biases.
+            # L1 penalties exclude biases.
             shape = tensors[parameter.name].shape if parameter.name else ()
             line["is_penalised"] = len(shape) > 2
         columns = np.array(layers[0].table.columns, np.int64)
@@ -399,12 +398,12 @@ class CompiledEpoch:
         return plan
 
     def _fill_parts(self, layers: Sequence[KernelLayer]) -> None:
-        """Note where parameters, moments and buffers of each network lie."""
-        own = [self._program.parameters, *self._optimizer.moments.values()]
+        """Set the addresses of the parameters, moments and buffers of each network."""
+        groups = [self._program.parameters, *self._optimizer.moments.values()]
         names = [parameter.name for layer in layers for parameter in layer.parameters]
         parts = np.zeros((len(self._networks), len(names), 3), np.uint64)
         for number, name in enumerate(names):
-            for part, tensors in enumerate(own):
+            for part, tensors in enumerate(groups):
                 if name is not None:
                     parts[:, number, part] = _places(tensors.tensors[name])
         statistics = [name for layer in layers for name in layer.buffers]
@@ -422,12 +421,12 @@ def _address(tensor: Tensor | None) -> int:
 
 
 def _places(tensor: Tensor) -> Any:
-    """Return the addresses of the parts of a tensor that belong to each network."""
+    """Return the address of each network's part of a tensor."""
     return tensor.data_ptr() + tensor[0].nbytes * np.arange(len(tensor))
 
 
 def _padded(lists: Sequence[Sequence[float]], dtype: Any) -> Any:
-    """Return lists as lines of one array, with 0 behind the shorter ones."""
+    """Return lists as the lines of an array; shorter lists are padded with 0."""
     longest = max(map(len, lists))
     array = np.zeros((len(lists), longest), dtype)
     for line, values in zip(array, lists, strict=True):
@@ -436,5 +435,5 @@ def _padded(lists: Sequence[Sequence[float]], dtype: Any) -> Any:
 
 
 def _addresses(array: Any) -> Any:
-    """Return the memory addresses of the lines of an array."""
+    """Return the addresses of the lines of an array."""
     return array.ctypes.data + array.strides[0] * np.arange(len(array))

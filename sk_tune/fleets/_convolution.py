@@ -231,8 +231,8 @@ def _with_a_height(*tensors: Tensor) -> list[Tensor]:
     return [t.unsqueeze(2) if t.ndim == 3 else t for t in tensors]
 
 
-def _without_height(found: Tensor, x: Tensor) -> Tensor:
-    return found.squeeze(2) if x.ndim == 4 else found
+def _without_height(output: Tensor, x: Tensor) -> Tensor:
+    return output.squeeze(2) if x.ndim == 4 else output
 
 
 def _arguments(n_networks: int, geometry: Geometry) -> tuple[Any, ...]:
@@ -302,7 +302,7 @@ class Convolution(Layer):
         dx, dweight, dbias = gradients
         for name, gradient in ((self.weight, dweight), (self.bias, dbias)):
             if name is not None and gradient is not None:
-                batch.found[name] = gradient.contiguous()
+                batch.gradients[name] = gradient.contiguous()
         return dy if dx is None else dx
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
@@ -353,7 +353,7 @@ class ImageNorm(Layer):
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         if x[0].numel() == x.shape[2]:
-            raise ValueError("Batch normalisation asks for more than one number a channel.")
+            raise ValueError("Batch normalisation needs more than one number a channel.")
         images, back = channels_of_one(x)
         weight, bias, mean, variance = self._own(batch.tensors)
         with torch.enable_grad():
@@ -373,8 +373,8 @@ class ImageNorm(Layer):
         outputs, _ = channels_of_one(dy)
         dx, dweight, dbias = torch.autograd.grad(y, leaves, outputs)
         self._saved = None
-        batch.found[self.name + ".weight"] = dweight.view(len(x), -1)
-        batch.found[self.name + ".bias"] = dbias.view(len(x), -1)
+        batch.gradients[self.name + ".weight"] = dweight.view(len(x), -1)
+        batch.gradients[self.name + ".bias"] = dbias.view(len(x), -1)
         restored: Tensor = back(dx)
         return restored
 

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The batches of one epoch of many networks, each network in its own order.
 
-Networks whose batches have the same size are stepped together; since networks lie in the
-order of their numbers of samples, they are neighbours.  So a last, shorter batch is never
-padded, no sample is dropped, and layers that look across a batch see only what is in it.
+Networks with batches of equal size are stepped together; the networks are sorted by their
+numbers of samples, so that these are neighbours.  A shorter last batch is therefore never
+padded, no sample is dropped, and layers that mix samples see only the batch.
 
 Notation: K networks of the fleet, n samples of a network, B samples of a batch.
 """
@@ -18,16 +18,16 @@ from torch import Tensor
 
 from sk_tune.training import TensorSet, check_time
 
-_Made = TypeVar("_Made")
+_Value = TypeVar("_Value")
 
-# Batches gathered at once: few calls, and the copy stays in the cache.
+# Bytes gathered at once: few calls, and the copy stays in the cache.
 _BLOCK_BYTES = 4 * 2**20
 
 
 class StackedBatch(NamedTuple):
     """One batch of k neighbouring networks.
 
-    `step` is the number of the batch in the epoch, `start` that of its first sample.
+    `step` is the index of the batch in the epoch, `start` the index of its first sample.
     Shapes: `X` (k, B, ...), `y` (k, B) or (k, B, C), `weight` (k, B), or None if no network
     has weights.
     """
@@ -41,12 +41,12 @@ class StackedBatch(NamedTuple):
 
 
 def on_device(tensor: Any) -> bool:
-    """Return whether each call for a tensor costs more than its numbers, as on a GPU."""
+    """Return whether a call for a tensor costs more than its arithmetic, as on a GPU."""
     return bool(tensor.device.type != "cpu")
 
 
 def runs(keys: Sequence[object]) -> list[slice]:
-    """Return the stretches of equal keys, in order.
+    """Return slices of consecutive equal keys, in order.
 
     >>> runs("aab")
     [slice(0, 2, None), slice(2, 3, None)]
@@ -62,11 +62,11 @@ def runs(keys: Sequence[object]) -> list[slice]:
 def places_of(
     sets: Sequence[TensorSet], orders: Sequence[Tensor]
 ) -> list[tuple[slice, Tensor]]:
-    """Return where the samples lie that networks take in some orders, (n,), one after one.
+    """Return the sample indices of networks in their `orders`, (n,).
 
     Shape (k, n) for each run of networks that share tensors; one copy to their device.
     """
-    device, found = sets[0].X.device, []
+    device, runs_of_places = sets[0].X.device, []
     moved = torch.cat(list(orders)).to(device, non_blocking=True)
     start = 0
     keys = [(id(s.X), id(s.y), id(s.sample_weight), len(s)) for s in sets]
@@ -78,25 +78,25 @@ def places_of(
         if all(s.index is index for s in members):
             places = places if index is None else index[places]
         else:
-            whole = torch.arange(len(members[0]), device=device)
-            table = [whole if s.index is None else s.index for s in members]
+            identity = torch.arange(len(members[0]), device=device)
+            table = [identity if s.index is None else s.index for s in members]
             places = torch.stack(table).gather(1, places)
-        found.append((networks, places))
+        runs_of_places.append((networks, places))
         start = stop
-    return found
+    return runs_of_places
 
 
 def targets_at(
     sets: Sequence[TensorSet], places: Sequence[tuple[slice, Tensor]], part: slice
 ) -> Tensor:
-    """Return the targets, (k, n) or (k, n, C), of some networks with equally many."""
-    found = []
-    for networks, own in places:
+    """Return the targets, (k, n) or (k, n, C), of networks with equal sample counts."""
+    targets = []
+    for networks, indices in places:
         start, stop = max(networks.start, part.start), min(networks.stop, part.stop)
         y = sets[networks.start].y
         if start < stop and y is not None:
-            found.append(y[own[start - networks.start : stop - networks.start]])
-    return found[0] if len(found) == 1 else torch.cat(found)
+            targets.append(y[indices[start - networks.start : stop - networks.start]])
+    return targets[0] if len(targets) == 1 else torch.cat(targets)
 
 
 def epoch_batches(
@@ -108,31 +108,34 @@ def epoch_batches(
     """Yield the batches of an epoch, step by step.
 
     Networks with the same tensors in `sets` are neighbours; each takes its samples at its
-    `places`, in batches of `sizes`. A step in which networks differ in size comes in
-    several batches. Batches are gathered in `memory`, which is kept from epoch to epoch.
+    `places`, in batches of `sizes`. A step in which batch sizes differ yields several
+    batches. Batches are gathered in `memory`, which is reused in later epochs.
     """
     weighted = any(s.sample_weight is not None for s in sets)
     per_step = len(sets) * max(max(s) for s in sizes) * sets[0].X[0].nbytes
     n_block = max(1, min(32, _BLOCK_BYTES // max(per_step, 1)))
     if on_device(sets[0].X):
-        # A graph finds each batch where it found the first one.
+        # A graph expects each batch at the address of the first.
         n_block = 1
-    # Networks with equally many samples, and where each of their batches begins.
+    # Networks with equal sample counts, and the starts of their batches.
     groups = runs([len(s) for s in sets])
     starts = [[0, *accumulate(sizes[group.start])] for group in groups]
     n_steps = max(map(len, starts)) - 1
     for first in range(0, n_steps, n_block):
         stop = min(first + n_block, n_steps)
-        spans = [[own[min(at, len(own) - 1)] for at in (first, stop)] for own in starts]
+        spans = [
+            [bounds[min(at, len(bounds) - 1)] for at in (first, stop)] for bounds in starts
+        ]
         of_group = {group.start: span for group, span in zip(groups, spans, strict=True)}
         pieces, span = [], [0, 0]
-        for networks, own in places:
+        for networks, indices in places:
             span = of_group.get(networks.start, span)
-            pieces.append((networks, own[:, slice(*span)]))
+            pieces.append((networks, indices[:, slice(*span)]))
         block = _gather_block(sets, pieces, memory, weighted=weighted)
         for step in range(first, stop):
             keys = [
-                own[step + 1] - own[step] if step + 1 < len(own) else 0 for own in starts
+                bounds[step + 1] - bounds[step] if step + 1 < len(bounds) else 0
+                for bounds in starts
             ]
             for run in runs(keys):
                 if not keys[run.start]:
@@ -154,13 +157,13 @@ def _gather_block(
     *,
     weighted: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return samples of networks at their places (k, m); the tensors fit the longest."""
+    """Return the samples of networks at `pieces`; the tensors fit the longest piece."""
     k, length = len(sets), max(places.shape[1] for _, places in pieces)
     first, weight = sets[0], None
     X = _memory(memory, "X", first.X, k, length)
     y = _memory(memory, "y", first.y, k, length)
     if weighted:
-        # Of one number for each sample, as the targets of a class are.
+        # One number for each sample, like class targets.
         weight = _memory(memory, "weight", first.X.new_empty(0), k, length).fill_(1)
     for networks, places in pieces:
         m, index = places.shape[1], places.reshape(-1)
@@ -185,9 +188,9 @@ def _memory(
     return memory[key]
 
 
-# Samples at a time: enough to outweigh the calls, few enough to stay in the cache.
+# Bytes evaluated at a time: enough to outweigh the calls, few enough for the cache.
 _CHUNK_BYTES = 2**20
-# On a device nothing is gained by less, and calls count more.
+# On a device, calls cost more and small chunks gain nothing.
 _CHUNK_BYTES_DEVICE = 2**26
 _MOST_SAMPLES = 1024
 
@@ -211,10 +214,10 @@ def evaluate(
     score: Callable[[Tensor, Tensor, Tensor | None], Tensor],
     predict: Predict | None = None,
 ) -> Iterator[tuple[int, Result]]:
-    """Yield position and evaluation of each network that has samples.
+    """Yield the position and the evaluation of each network that has samples.
 
     `loss` and `score` map outputs (k, n, C), targets and weights to (k,). `predict` maps
-    ``(sets, networks)`` to outputs faster than `compute` does, or to None.
+    ``(sets, networks)`` to outputs faster than `compute`, or to None.
     """
     for networks in runs([0 if s is None else len(s) for s in sets]):
         run_sets = [s for s in sets[networks] if s is not None]
@@ -223,17 +226,19 @@ def evaluate(
         outputs = None if predict is None else predict(run_sets, networks)
         if outputs is None:
             outputs = _outputs(compute, run_sets, networks)
-        targets, weights = zip(*of_each_set(TensorSet.taken_targets, run_sets), strict=True)
+        targets, weights = zip(*map_sets(TensorSet.taken_targets, run_sets), strict=True)
         y, weight = torch.stack(targets), None
-        if any(own is not None for own in weights):
+        if any(one_weight is not None for one_weight in weights):
             ones = run_sets[0].X.new_ones(len(run_sets[0]))
-            weight = torch.stack([ones if own is None else own for own in weights])
+            weight = torch.stack([
+                ones if one_weight is None else one_weight for one_weight in weights
+            ])
         means = loss(outputs, y, weight)
         scores = score(outputs, y, weight)
-        for i, (mean, own_score) in enumerate(
+        for i, (mean, network_score) in enumerate(
             zip(means.tolist(), scores.tolist(), strict=True)
         ):
-            yield networks.start + i, Result(mean, own_score, outputs[i])
+            yield networks.start + i, Result(mean, network_score, outputs[i])
 
 
 def _outputs(compute: Compute, sets: list[TensorSet], networks: slice) -> Tensor:
@@ -247,17 +252,17 @@ def _outputs(compute: Compute, sets: list[TensorSet], networks: slice) -> Tensor
         span = slice(start, start + chunk)
         samples = {id(s): s[span][0] for s in sets}
         if len(samples) == 1:
-            # One set for all: looked at, not copied.
+            # A set that all networks share is expanded, not copied.
             (only,) = samples.values()
             X = only.expand(len(sets), *only.shape)
         else:
             X = torch.stack([samples[id(s)] for s in sets])
-        # Outputs are copied, because the program writes the next ones to the same memory.
+        # Copy the outputs: the program reuses their memory.
         parts.append(compute(X, networks).clone(memory_format=torch.contiguous_format))
     return torch.cat(parts, dim=1)
 
 
-def of_each_set(function: Callable[[Any], _Made], sets: Sequence[Any]) -> list[_Made]:
-    """Return what a function makes of each set; of one that networks share, once."""
-    found = {key: function(s) for key, s in {id(s): s for s in sets}.items()}
-    return [found[id(s)] for s in sets]
+def map_sets(function: Callable[[Any], _Value], sets: Sequence[Any]) -> list[_Value]:
+    """Return the values of a function for all sets, computed once for shared sets."""
+    values = {key: function(s) for key, s in {id(s): s for s in sets}.items()}
+    return [values[id(s)] for s in sets]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The networks that the kernel carries, and their layers as epoch.c has them."""
+"""Which networks the kernel trains, and their layers as structs of epoch.c."""
 
 from collections.abc import Callable, Sequence
 from math import prod
@@ -37,7 +37,7 @@ from sk_tune.fleets._recipe import LOSSES, FleetNetwork, Recipe
 from sk_tune.nets import RNN, PiecewiseLinearEmbedding, TableInputs
 from sk_tune.training import TensorSet, accuracy_by_network, r2_by_network, usual_score
 
-# The position of a name is its number in epoch.c.
+# Index of a name: its number in epoch.c.
 KINDS = (
     *("linear", "activation", "dropout", "layer norm", "batch norm", "branch", "join"),
     *("table", "members", "scale"),
@@ -51,7 +51,7 @@ _LOSSES = [
     *("cross_entropy", "binary_cross_entropy"),
     *("squared_error", "absolute_error", "huber"),
 ]
-# The scores that are computed beside each loss.
+# Scores that the kernel computes with each loss.
 _SCORES = [
     (accuracy_by_network, usual_score),
     (accuracy_by_network, r2_by_network, usual_score),
@@ -61,27 +61,27 @@ _FUNCTIONS: list[type[nn.Module]] = [
     *(nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.ELU),
     *(nn.SELU, nn.SiLU, nn.GELU, nn.Mish),
 ]
-# What a function has below 0: the slope of a line, or the size of an exponential.
+# Behaviour of an activation below 0: the slope of a line, or the scale of an exponential.
 _NUMBERS: dict[type[nn.Module], Callable[[Any], float]] = {
     nn.LeakyReLU: lambda module: float(module.negative_slope),
     nn.ELU: lambda module: float(module.alpha),
     nn.SELU: lambda module: 1.6732632423543772,
 }
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-# Weights of a layer from which on the products of torch's libraries, which keep parts of
-# them in the cache, take less time.
+# Above this number of weights in a layer, torch's libraries are faster, because they block
+# products for the cache.
 _MOST_WEIGHTS, _MOST_WEIGHTS_OF_IMAGES = 2**17, 2**18
-# Multiplications of a sample, forward, from which on convolutions are faster there, too.
+# Above this number of forward multiplications per sample, so are their convolutions.
 _MOST_PRODUCTS = 2**21
-# Numbers of a sample's states, or in a layer of images, from which on those of all steps or
-# layers, which a thread has of 128 samples, are some hundred MiB; a place has 16 at least.
+# Above this number of values of a sample, in all steps or in an image layer, a thread needs
+# some hundred MiB for 128 samples. A place has at least 16 padded channels.
 _MOST_STATES, _LEAST_PADDED = 2**16, 16
-# Below, what Adam divides padding by may be 0.
+# For smaller values, Adam's divisor of the padding may be 0.
 _LEAST_EPS = 1e-20
 
 
 class KernelParameter(NamedTuple):
-    """A parameter as epoch.c has it; one without a name is not there, its values are 0."""
+    """A parameter as in epoch.c; an absent parameter has no name and is 0."""
 
     name: str | None
     n_rows: int
@@ -92,7 +92,7 @@ class KernelParameter(NamedTuple):
 
 
 class KernelTable(NamedTuple):
-    """How the columns of a table become inputs: the fields are those of epoch.c."""
+    """How the columns of a table become inputs; the fields are documented in epoch.c."""
 
     columns: tuple[int, ...] = ()
     n_numbers: int = 0
@@ -103,7 +103,7 @@ class KernelTable(NamedTuple):
 
 
 class KernelLayer(NamedTuple):
-    """A layer as epoch.c has it: see there for what the fields mean."""
+    """A layer as in epoch.c, which documents the fields."""
 
     kind: str
     n_in: int
@@ -116,18 +116,18 @@ class KernelLayer(NamedTuple):
     n_members: int = 1
     n_lines: int = 1
     table: KernelTable = KernelTable()
-    # Places of a sample in the input, and how those of the output come from them.
+    # Places of a sample in the input, and the windows of the output's places.
     n_before: int = 1
     windows: Windows = Windows(())
 
 
 def n_lines(layer: KernelLayer) -> int:
-    """Return how often a sample goes through a layer: in each step, or at each place."""
+    """Return the number of lines per sample in a layer: its steps, or its places."""
     return layer.n_lines * prod(layer.windows.sizes)
 
 
 def n_products(layer: KernelLayer) -> int:
-    """Return the multiplications by parameters, forward, of a sample or of one member."""
+    """Return the forward multiplications by parameters, for one sample of one member."""
     sizes = (p.n_matrices * p.n_rows * p.n_columns for p in layer.parameters)
     return n_lines(layer) * sum(sizes)
 
@@ -135,81 +135,81 @@ def n_products(layer: KernelLayer) -> int:
 def carried_layers(
     program: Program, recipe: Recipe, networks: Sequence[FleetNetwork]
 ) -> list[KernelLayer]:
-    """Return the layers by which the kernel trains networks.
+    """Return the layers with which the kernel trains networks.
 
-    Raises ValueError, with the reason, if it does not, or gains no time.
+    Raises ValueError, with the reason, if the kernel cannot train them or is not faster.
     """
     if compiled_library() is None:
         raise ValueError(f"the kernel in use is {kernel_status()}")
     loss = number_of_loss(recipe)
     if loss < 0 or recipe.optimizer not in OPTIMIZERS:
-        raise ValueError("the kernel does not know the loss or the optimizer")
+        raise ValueError("the kernel does not support the loss or the optimizer")
     if recipe.score not in _SCORES[loss]:
-        raise ValueError("the kernel does not know the score")
+        raise ValueError("the kernel does not support the score")
     layers = _layers_of(program, networks[0].train.X)
     like = next(iter(program.parameters.tensors.values()))
     reads = like.device.type == "cpu" and like.dtype in {torch.float32, torch.float64}
     reads = reads and all(n.settings.eps >= _LEAST_EPS for n in networks)
-    # Data that several networks share are looked at once.
+    # Check data that several networks share once.
     sets = {
         (id(n.train.X), id(n.train.y), id(n.train.sample_weight)): n.train for n in networks
     }
     is_plain = (is_plain_set(s, like.dtype, loss, layers) for s in sets.values())
     if networks[0].augmentation or not reads or not all(is_plain):
-        raise ValueError("the kernel cannot read the data, or have them augmented")
+        raise ValueError("the kernel cannot read or augment the data")
     return layers
 
 
 def number_of_loss(recipe: Recipe) -> int:
-    """Return the number that the compiled code has for a loss, -1 for others."""
+    """Return the number of a loss in epoch.c, -1 if it has none."""
     return next((i for i, n in enumerate(_LOSSES) if recipe.loss is LOSSES[n]), -1)
 
 
 def _layers_of(program: Program, X: Tensor) -> list[KernelLayer]:
-    """Return the layers of a program; raise ValueError with what the kernel cannot do."""
+    """Return the layers of a program; ValueError says which part is unsupported."""
     tensors = program.buffers.tensors | program.parameters.tensors
     shape = tuple(X.shape[1:])
     if not any(isinstance(layer, Flat) for layer in program.layers):
         shape = (prod(shape),)
-    found = _chained(program.layers, shape, 0, tensors)
-    buffers = {name for layer in found for name in layer.buffers}
+    layers = _chained(program.layers, shape, 0, tensors)
+    buffers = {name for layer in layers for name in layer.buffers}
     if not buffers.issuperset(program.buffers.tensors):
-        raise ValueError("the network has parameters that are not trained")
-    if not any(layer.parameters for layer in found):
-        raise ValueError("the network has nothing to train")
-    is_of_images = any(layer.kind in {"images", "convolution"} for layer in found)
+        raise ValueError("the network has frozen parameters")
+    if not any(layer.parameters for layer in layers):
+        raise ValueError("the network has no parameters to train")
+    is_of_images = any(layer.kind in {"images", "convolution"} for layer in layers)
     most = _MOST_WEIGHTS_OF_IMAGES if is_of_images else _MOST_WEIGHTS
-    matrices = [p for layer in found for p in layer.parameters if p.is_turned]
+    matrices = [p for layer in layers for p in layer.parameters if p.is_turned]
     if max((p.n_rows * p.n_columns for p in matrices), default=0) > most:
-        raise ValueError("torch multiplies by so large a matrix faster")
-    if is_of_images and sum(map(n_products, found)) > _MOST_PRODUCTS:
-        raise ValueError("torch computes so large convolutions faster")
-    numbers = (n_lines(layer) * max(layer.n_out, _LEAST_PADDED) for layer in found)
+        raise ValueError("torch is faster for a weight matrix of this size")
+    if is_of_images and sum(map(n_products, layers)) > _MOST_PRODUCTS:
+        raise ValueError("torch is faster for convolutions of this size")
+    numbers = (n_lines(layer) * max(layer.n_out, _LEAST_PADDED) for layer in layers)
     if is_of_images and max(numbers) > _MOST_STATES:
-        raise ValueError("the kernel keeps the numbers of all places, which are too many")
-    return found
+        raise ValueError("the kernel would need too much memory for the layers' outputs")
+    return layers
 
 
 def _chained(
     layers: Sequence[Layer], shape: Sequence[int], start: int, tensors: dict[str, Tensor]
 ) -> list[KernelLayer]:
-    """Return what layers that follow each other are in the kernel.
+    """Return a chain of layers as layers of the kernel.
 
-    `shape` is that of a sample: its features, or channels and spatial sizes.
+    `shape` is the shape of a sample: its features, or channels and spatial sizes.
     """
-    found: list[KernelLayer] = []
+    chain: list[KernelLayer] = []
     n_in, sizes = shape[0], tuple(shape[1:])
     if sizes and not isinstance(layers[0], Convolution):
-        own = Windows(sizes)
-        found.append(KernelLayer("images", n_in * prod(sizes), n_in, windows=own))
+        windows = Windows(sizes)
+        chain.append(KernelLayer("images", n_in * prod(sizes), n_in, windows=windows))
     for layer in layers:
         if isinstance(layer, (Convolution, Pooling, Flat)):
-            found.append(_image_layer(layer, n_in, sizes, tensors, first=not found))
+            chain.append(_image_layer(layer, n_in, sizes, tensors, first=not chain))
         else:
-            made = _kernel_layers(layer, n_in, start + len(found), tensors)
-            found += [x._replace(windows=Windows(sizes)) for x in made]
-        n_in, sizes = found[-1].n_out, found[-1].windows.sizes
-    return found
+            parts = _kernel_layers(layer, n_in, start + len(chain), tensors)
+            chain += [x._replace(windows=Windows(sizes)) for x in parts]
+        n_in, sizes = chain[-1].n_out, chain[-1].windows.sizes
+    return chain
 
 
 def _image_layer(
@@ -220,7 +220,7 @@ def _image_layer(
     *,
     first: bool,
 ) -> KernelLayer:
-    """Return what a layer of images is in the kernel; the first reads them as they are."""
+    """Return an image layer as a layer of the kernel; the first one reads torch's order."""
     n = prod(sizes)
     if isinstance(layer, Flat):
         return KernelLayer("flatten", n_in, n_in * n, n_before=n)
@@ -228,11 +228,11 @@ def _image_layer(
         windows = windows_of_pool(layer.module, sizes)
         return KernelLayer("pool", n_in, n_in, n_before=n, windows=windows)
     if layer.geometry.groups > 1:
-        raise ValueError("the kernel does not know convolutions in groups")
+        raise ValueError("the kernel does not support convolutions in groups")
     windows = windows_of_convolution(layer.geometry, sizes)
-    _, n_out, found_in, *_ = tensors[layer.weight].shape
-    if found_in != n_in:
-        raise ValueError("the network has inputs of another size")
+    _, n_out, n_expected, *_ = tensors[layer.weight].shape
+    if n_expected != n_in:
+        raise ValueError("the network expects inputs of another size")
     depth = n_in * prod(layer.geometry.kernel)
     parameters = (
         KernelParameter(layer.weight, depth, n_out, is_turned=True, n_inner=n_in),
@@ -245,7 +245,7 @@ def _image_layer(
 def _kernel_layers(
     layer: Layer, n_in: int, start: int, tensors: dict[str, Tensor]
 ) -> list[KernelLayer]:
-    """Return what a layer of a chain is in the kernel; `start` layers come before."""
+    """Return a layer of a chain as layers of the kernel, behind `start` other layers."""
     if isinstance(layer, Residual):
         inner = _chained(layer.layers, (n_in,), start + 1, tensors)
         branch = KernelLayer("branch", n_in, n_in, option=start + 1 + len(inner))
@@ -259,7 +259,7 @@ def _kernel_layers(
         return [KernelLayer("members", n_in, n_in, n_members=layer.members)]
     if isinstance(layer, Dropout) and layer.seeded is not None:
         return [KernelLayer("dropout", n_in, n_in, option=layer.seeded)]
-    if isinstance(layer, Activation) and _is_known(layer.module):
+    if isinstance(layer, Activation) and _is_supported(layer.module):
         kind = type(layer.module)
         number = _NUMBERS[kind](layer.module) if kind in _NUMBERS else 0.0
         option = _FUNCTIONS.index(kind)
@@ -272,22 +272,22 @@ def _kernel_layers(
     if isinstance(layer, (Activation, ModuleLayer)):
         module = layer.module if isinstance(layer, Activation) else layer.pattern
     name = type(module).__name__
-    raise ValueError(f"the kernel does not know a layer of the network: {name}")
+    raise ValueError(f"the kernel does not support a layer of the network: {name}")
 
 
-def _is_known(module: nn.Module) -> bool:
-    """Return whether epoch.c has an activation; of GELU not the form with tanh."""
+def _is_supported(module: nn.Module) -> bool:
+    """Return whether epoch.c has an activation; it lacks GELU's approximation by tanh."""
     return type(module) in _FUNCTIONS and getattr(module, "approximate", "none") == "none"
 
 
 def _linear(
     layer: Linear | MemberHead | MemberLinear, n_in: int, tensors: dict[str, Tensor]
 ) -> list[KernelLayer]:
-    """Return one linear layer; between two scales, if members share its matrix."""
+    """Return a linear layer, between two scales if members share its matrix."""
     weight = layer.name + ".weight" if isinstance(layer, MemberLinear) else layer.weight
-    *_, n_out, found_in = tensors[weight].shape
-    if found_in != n_in:
-        raise ValueError("the network has inputs of another size")
+    *_, n_out, n_expected = tensors[weight].shape
+    if n_expected != n_in:
+        raise ValueError("the network expects inputs of another size")
     m = layer.members if isinstance(layer, MemberHead) else 1
     matrix = KernelParameter(weight, n_in, n_out, m, is_turned=True)
     if isinstance(layer, MemberLinear):
@@ -307,7 +307,7 @@ def _linear(
 
 
 def _norm(name: str, layer: Any, size: int, *, by_sample: bool) -> KernelLayer:
-    """Return a normalisation over the units of a sample, or over samples."""
+    """Return a normalisation over the units of a sample, or over the samples of a batch."""
     names = (f"{name}.weight", f"{name}.bias")
     parameters = tuple(KernelParameter(name, 1, size) for name in names)
     norm = KernelLayer("layer norm", size, size, parameters, number=layer.eps)
@@ -320,9 +320,9 @@ def _norm(name: str, layer: Any, size: int, *, by_sample: bool) -> KernelLayer:
 def _recurrent(
     network: RNN, n_in: int, start: int, seeded: dict[str, int]
 ) -> list[KernelLayer]:
-    """Return the layers of a network that reads each sequence in one direction.
+    """Return the layers of a network that reads sequences in one direction.
 
-    `seeded` are the numbers of its dropout layers by their names.
+    `seeded` maps the names of its dropout layers to their numbers.
     """
     if network.tokens is not None:
         raise ValueError("the kernel does not embed tokens")
@@ -332,8 +332,8 @@ def _recurrent(
     size, n_units = recurrences[0].input_size, network.hidden_size
     n_steps = n_in // size
     if n_steps * n_units > _MOST_STATES:
-        raise ValueError("the kernel keeps the gates of all steps, which are too many")
-    found = [KernelLayer("steps", n_in, size)]
+        raise ValueError("the kernel would need too much memory for the gates of all steps")
+    layers = [KernelLayer("steps", n_in, size)]
     for index, layer in enumerate(network.layers):
         name, cell = f"layers.{index}", _CELLS.index(recurrences[index].mode)
         n_gates = recurrences[index].weight_hh_l0.shape[0] // n_units
@@ -347,20 +347,20 @@ def _recurrent(
             by_sample = isinstance(layer.norm, nn.LayerNorm)
             inner.append(_norm(f"{name}.norm", layer.norm, n_units, by_sample=by_sample))
         if layer.residual:
-            place = start + len(found)
+            place = start + len(layers)
             branch = KernelLayer("branch", size, size, option=place + 1 + len(inner))
             inner = [branch, *inner, KernelLayer("join", size, size, option=place)]
-        found += inner
+        layers += inner
         if layer.dropout is not None:
             number = seeded[f"{name}.dropout"]
-            found.append(KernelLayer("dropout", n_units, n_units, option=number))
+            layers.append(KernelLayer("dropout", n_units, n_units, option=number))
         size = n_units
-    found.append(KernelLayer("last", n_units, n_units))
+    layers.append(KernelLayer("last", n_units, n_units))
     n_outputs = network.output.out_features
     matrix = KernelParameter("output.weight", n_units, n_outputs, is_turned=True)
     output = matrix, KernelParameter("output.bias", 1, n_outputs)
     return [
-        *(layer._replace(n_lines=n_steps) for layer in found),
+        *(layer._replace(n_lines=n_steps) for layer in layers),
         KernelLayer("linear", n_units, n_outputs, output),
     ]
 
@@ -376,7 +376,7 @@ def _table(inputs: TableInputs, n_in: int) -> KernelLayer:
         buffers[:2] = [f"inputs.numbers.{name}" for name in ("start", "slope")]
     elif numbers is not None:
         name = type(numbers).__name__
-        raise ValueError(f"the kernel does not know a layer of the network: {name}")
+        raise ValueError(f"the kernel does not support a layer of the network: {name}")
     n_codes, category_size = 0, 0
     if categories is not None:
         n_codes, category_size = categories.weight.shape
@@ -396,9 +396,9 @@ def _table(inputs: TableInputs, n_in: int) -> KernelLayer:
 
 
 def is_plain_input(X: Tensor, dtype: torch.dtype, layers: Sequence[KernelLayer]) -> bool:
-    """Return whether inputs are contiguous: one sample's features after the other's.
+    """Return whether inputs are contiguous, one sample after another.
 
-    Steps that are normalised over samples must be of sequences that do not end early.
+    A batch normalisation over steps needs sequences without padding.
     """
     has_features = X.ndim > 1 and X.shape[1:].numel() == layers[0].n_in
     is_plain = X.dtype == dtype and X.is_contiguous() and has_features
@@ -409,7 +409,7 @@ def is_plain_input(X: Tensor, dtype: torch.dtype, layers: Sequence[KernelLayer])
 def is_plain_set(
     s: TensorSet, dtype: torch.dtype, loss: int, layers: Sequence[KernelLayer]
 ) -> bool:
-    """Return whether inputs, targets and weights have the form that epoch.c reads."""
+    """Return whether epoch.c can read the inputs, targets and weights."""
     y, n = s.y, len(s.X)
     if y is None or not y.is_contiguous() or not is_plain_input(s.X, dtype, layers):
         return False

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The kernel as a library: the part of a fleet that is written in C, and how it is loaded.
+"""The kernel as a library: the part of a fleet that is written in C, and its loading.
 
-The folder ``kernel`` has a library for each level of processors, compiled when sk_tune was
+The folder ``kernel`` has a library for each processor level, compiled when sk_tune was
 built; the fastest that this processor can run is loaded when a fleet first needs it.
-Nothing depends on it: without a library, or with ``SK_TUNE_KERNEL=0`` in the environment,
-torch does the same more slowly.  The reason is logged once, at level INFO.
+The kernel is optional: without a library, or with ``SK_TUNE_KERNEL=0`` in the environment,
+torch computes the same, more slowly.  The reason is logged once, at level INFO.
 """
 
 import ctypes
@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 
-# "0" for none, or a level, such as "x86-64-v3".
+# "0" disables the kernel; a level, such as "x86-64-v3", selects a library.
 VARIABLE = "SK_TUNE_KERNEL"
 _LOGGER = logging.getLogger(__name__)
 _FOLDER = Path(__file__).parent / "kernel"
-# The levels that a processor can run by what torch finds it capable of, the fastest first.
+# Processor levels by the capability that torch detects, the fastest first.
 _LEVELS = {"AVX512": ("x86-64-v4", "x86-64-v3"), "AVX2": ("x86-64-v3",)}
 _LEVELS_OF_ARM = ("armv8-a",)
-# Meaning of the structs and of the numbers for names, as in epoch.c.
+# ABI version: the meaning of struct fields and enum values, as in epoch.c.
 _FORM = 6
 
 
@@ -78,20 +78,20 @@ class _Field(ctypes.Structure):
 
 
 def compiled_library() -> ctypes.CDLL | None:
-    """Return the kernel; None if it is not wanted, or there is none for this processor."""
+    """Return the kernel; None if it is disabled or missing for this processor."""
     library, status = _loaded(os.environ.get(VARIABLE))
     if library is None:
-        _tell(status)
+        _log_reason(status)
     return library
 
 
 def kernel_status() -> str:
-    """Return the level of the kernel in use, or why there is none."""
+    """Return the level of the kernel in use, or why none is in use."""
     return _loaded(os.environ.get(VARIABLE))[1]
 
 
 def arithmetic() -> list[str]:
-    """Return what the last bits of a training depend on: kernel and processor."""
+    """Return kernel and processors, on which the last bits of a training depend."""
     library = compiled_library()
     kernel = "" if library is None else _digest(library._name)
     capability = torch.backends.cpu.get_cpu_capability()
@@ -101,18 +101,18 @@ def arithmetic() -> list[str]:
 
 
 @cache
-def _loaded(wanted: str | None) -> tuple[ctypes.CDLL | None, str]:
-    """Return the library, and its level or the reason why there is none."""
-    if wanted == "0":
+def _loaded(setting: str | None) -> tuple[ctypes.CDLL | None, str]:
+    """Return the library with its level, or None with the reason."""
+    if setting == "0":
         return None, f"none, because {VARIABLE}=0 is in the environment"
     levels = _levels()
-    if wanted and wanted not in levels:
+    if setting and setting not in levels:
         return (
             None,
-            f"none, because {VARIABLE} must be 0 or one of {levels}. Got {wanted!r}.",
+            f"none, because {VARIABLE} must be 0 or one of {levels}. Got {setting!r}.",
         )
     reason = "sk_tune was built without a C compiler, or for other processors"
-    for level in [wanted] if wanted else levels:
+    for level in [setting] if setting else levels:
         path = _FOLDER / f"epoch_{level}.so".replace("-", "_")
         if path.exists():
             try:
@@ -128,7 +128,7 @@ def _loaded(wanted: str | None) -> tuple[ctypes.CDLL | None, str]:
 
 
 def _difference(library: Any) -> str:
-    """Return what differs between a library's structs and ours; empty if nothing does."""
+    """Return the first difference between the structs of a library and `STRUCTS`, or ""."""
     form = library.sk_tune_form()
     if form != _FORM:
         return f"its form is {form}, not {_FORM}"
@@ -153,13 +153,13 @@ def _levels() -> list[str]:
 
 
 @cache
-def _tell(reason: str) -> None:
+def _log_reason(reason: str) -> None:
     _LOGGER.info("Small networks are trained by torch, which is slower. Kernel: %s", reason)
 
 
 @cache
 def _processor() -> bytes:
-    """Return what tells processors apart that a home folder may be shared by."""
+    """Return the properties in which processors with a shared home folder may differ."""
     try:
         lines = Path("/proc/cpuinfo").read_bytes().splitlines()
     except OSError:

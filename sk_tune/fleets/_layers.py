@@ -39,12 +39,12 @@ class Batch(NamedTuple):
     """The current batch, as layers see it.
 
     `tensors` are parameters and buffers, (k, ...), by name; layers store the gradients of
-    the parameters in `found`.
+    the parameters in `gradients`.
     """
 
     tensors: Tensors
     networks: slice
-    found: Tensors
+    gradients: Tensors
 
 
 class Layer(ABC):
@@ -146,10 +146,10 @@ class Linear(Layer):
         k, n, n_out = dy.shape
         n_in = self._x.shape[2]
         weight = self.memory(self.weight, dy, k, n_out, n_in)
-        batch.found[self.weight] = linear(dy.mT, self._x.mT, None, weight)
+        batch.gradients[self.weight] = linear(dy.mT, self._x.mT, None, weight)
         if self.bias is not None:
             bias = self.memory(self.bias, dy, k, n_out)
-            batch.found[self.bias] = torch.sum(dy, dim=1, out=bias)
+            batch.gradients[self.bias] = torch.sum(dy, dim=1, out=bias)
         if self.first:
             return dy
         out = self.memory(self.dx, dy, k, n, n_in)
@@ -322,7 +322,7 @@ class LayerNorm(Layer):
         product = dy * normalized
         for part, values in (("weight", product), ("bias", dy)):
             out = self.memory(f"{self.name}.{part}", dy, dy.shape[0], dy.shape[2])
-            batch.found[f"{self.name}.{part}"] = torch.sum(values, dim=1, out=out)
+            batch.gradients[f"{self.name}.{part}"] = torch.sum(values, dim=1, out=out)
         weight = batch.tensors[self.name + ".weight"].unsqueeze(1)
         dz = dy * weight
         along = (product.mul_(weight)).mean(dim=self.dim, keepdim=True)
@@ -358,7 +358,7 @@ class BatchNorm(LayerNorm):
 
     def _track(self, mean: Tensor, variance: Tensor, n: int, tensors: Tensors) -> None:
         if n < 2:
-            raise ValueError("Batch normalisation asks for more than one sample.")
+            raise ValueError("Batch normalisation needs more than one sample.")
         unbiased = variance.squeeze(1) * (n / (n - 1))
         tensors[self.name + ".running_mean"].lerp_(mean.squeeze(1), self.momentum)
         tensors[self.name + ".running_var"].lerp_(unbiased, self.momentum)
@@ -401,15 +401,17 @@ class MemberLinear(Layer):
         r, s, _ = self._vectors(batch.tensors)
         weight = batch.tensors[self.name + ".weight"]
         dy = _by_member(dy, self.members)  # (k, m, B, H)
-        self._found("bias", dy.sum(dim=2), batch)
-        self._found("output_scale", (dy * _by_member(z, self.members)).sum(dim=2), batch)
+        self._store_gradient("bias", dy.sum(dim=2), batch)
+        self._store_gradient(
+            "output_scale", (dy * _by_member(z, self.members)).sum(dim=2), batch
+        )
         dz = (dy * s).flatten(1, 2)
         out = self.memory(self.name + ".weight", dz, *weight.shape)
-        batch.found[self.name + ".weight"] = torch.bmm(dz.mT, scaled, out=out)
+        batch.gradients[self.name + ".weight"] = torch.bmm(dz.mT, scaled, out=out)
         dscaled = torch.bmm(dz, weight, out=self.memory(self.name + ".dx", x, *x.shape))
         dscaled = _by_member(dscaled, self.members)
         by_scale = (dscaled * _by_member(x, self.members)).sum(dim=2)
-        self._found("input_scale", by_scale, batch)
+        self._store_gradient("input_scale", by_scale, batch)
         return dy if self.first else dscaled.mul_(r).flatten(1, 2)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
@@ -438,8 +440,8 @@ class MemberLinear(Layer):
         )
         return r, s, b
 
-    def _found(self, part: str, gradient: Tensor, batch: Batch) -> None:
-        batch.found[f"{self.name}.{part}"] = gradient.flatten(1)
+    def _store_gradient(self, part: str, gradient: Tensor, batch: Batch) -> None:
+        batch.gradients[f"{self.name}.{part}"] = gradient.flatten(1)
 
 
 class MemberHead(Layer):
@@ -464,8 +466,8 @@ class MemberHead(Layer):
         dy = dy.transpose(1, 2).flatten(0, 1)  # (k m, B, C)
         x = _by_member(self._x, self.members).flatten(0, 1)
         weight = batch.tensors[self.weight]
-        batch.found[self.weight] = torch.bmm(dy.mT, x).view(weight.shape)
-        batch.found[self.bias] = dy.sum(dim=1).view(k, -1)
+        batch.gradients[self.weight] = torch.bmm(dy.mT, x).view(weight.shape)
+        batch.gradients[self.bias] = dy.sum(dim=1).view(k, -1)
         out = self.memory(self.dx, x, *x.shape)
         return torch.bmm(dy, weight.flatten(0, 1), out=out).view(self._x.shape)
 

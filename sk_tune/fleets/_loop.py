@@ -2,12 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Epochs of a fleet: networks enter, train side by side, and leave when they end.
 
-A fleet is the networks that train at the moment.  Networks that ended leave it at the end
-of their epoch, so that they cost nothing; waiting networks take their place.  A network
-whose numbers become infinite stays until its epoch ends (all the epochs, where the kernel
-trains several in one call) and touches no other.
-
-Notation: K networks of the fleet, k neighbours of them, S steps of an epoch, C outputs.
+A fleet consists of the networks in training.  Networks leave it at the end of their last
+epoch, and waiting networks take their place.  A network that diverges stays until the end
+of its epoch (of all epochs of a kernel call) and affects no other network.
 """
 
 import math
@@ -21,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sk_tune.fleets._active_batch import ActiveBatch
-from sk_tune.fleets._compiled_epoch import JudgedEpochs
+from sk_tune.fleets._compiled_epoch import EpochResults
 from sk_tune.fleets._epoch_batches import (
     StackedBatch,
     epoch_batches,
@@ -34,16 +31,16 @@ from sk_tune.fleets._recipe import FleetNetwork, NetworkOutcome, Recipe
 from sk_tune.nets import mean_of_members
 from sk_tune.training import EpochTimer, TrainingState, check_time, weights_message
 
-# So many samples of an epoch are scored at a time, which keeps the scores' memory small.
+# Samples of an epoch scored at a time, which limits the memory of the scores.
 _SAMPLES_PER_SCORE = 2**17
-# Checkpoints that take longer than this to keep are kept less often, in proportion: with
-# the five seconds between those of a store, they cost a twentieth of the time at most.
+# Checkpoints that take longer than this are stored less often, in proportion: with the five
+# seconds between a store's checkpoints, they cost at most a twentieth of the time.
 _SECONDS_TO_KEEP = 0.25
 
-# A function that is called after each epoch of a fleet with its number of networks.
+# Called after each epoch of a fleet with its number of networks.
 Progress = Callable[[int], None]
-# A function that is called with the states of a fleet's networks, to keep them.
-Kept = Callable[[list[tuple[int, TrainingState]]], object]
+# Called with the states of a fleet's networks, to store them.
+Keep = Callable[[list[tuple[int, TrainingState]]], object]
 
 
 @torch.no_grad()
@@ -53,28 +50,28 @@ def train_fleet(
     n_active: int,
     progress: Progress | None = None,
     *,
-    keep: Kept | None = None,
+    keep: Keep | None = None,
     seconds_between: float = math.inf,
     n_threads: int = 1,
 ) -> Iterator[tuple[int, NetworkOutcome]]:
-    """Train networks of one recipe, some at a time.
+    """Train networks of one recipe, `n_active` at a time.
 
-    Yield positions and outcomes as they end. `networks` are taken from as places become
-    free, so they may be made late; `n_active` train at a time. `progress` is called with
-    the number of networks that finished an epoch, some four times a second where compiled
-    code trains them, in `n_threads` threads. `keep` is called now and then, at most every
-    `seconds_between`, with positions and states of networks that have not ended.
+    Yields positions and outcomes as networks end. `networks` is consumed as places become
+    free, so that a generator can build them late. `progress` is called with the number of
+    networks that finished an epoch, about four times a second if the kernel trains them in
+    `n_threads` threads. `keep` is called with positions and states of unfinished networks,
+    at most every `seconds_between`.
     """
     waiting = enumerate(networks)
     fleet = ActiveBatch(recipe, n_threads)
-    kept, pause = time.perf_counter(), seconds_between
+    last_stored, pause = time.perf_counter(), seconds_between
     timer = EpochTimer()
     while True:
         fleet.add(list(islice(waiting, n_active - len(fleet))))
         if not len(fleet):
             return
         outputs: list[Tensor | None] = [None] * len(fleet)
-        # Early stopping may have ended networks before they came.
+        # Early stopping may have ended resumed networks already.
         if not fleet.ended:
             start = time.perf_counter()
             n_epochs = int(min(fleet.epochs_at_once(seconds_between), timer.most_at_once))
@@ -90,24 +87,24 @@ def train_fleet(
         if ended := fleet.ended:
             yield from _finish(fleet, ended, outputs)
             fleet.remove(ended)
-        if keep is not None and len(fleet) and time.perf_counter() - kept > pause:
+        if keep is not None and len(fleet) and time.perf_counter() - last_stored > pause:
             start = time.perf_counter()
             indices = [active.index for active in fleet.networks]
             states = fleet.states(range(len(fleet)))
             keep(list(zip(indices, states, strict=True)))
-            kept = time.perf_counter()
-            pause = seconds_between * max(1.0, (kept - start) / _SECONDS_TO_KEEP)
+            last_stored = time.perf_counter()
+            pause = seconds_between * max(1.0, (last_stored - start) / _SECONDS_TO_KEEP)
 
 
 def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
-    """Train `n_epochs`; all but the last are closed here, the last one by the caller.
+    """Train `n_epochs`; close all records but the last epoch's, which the caller closes.
 
-    Return what the networks predict of their monitor samples.
+    Returns the outputs of the networks for their monitor samples.
     """
     start = time.perf_counter()
     sets, sizes = [active.network.train for active in fleet.networks], fleet.batch_sizes
     epochs = [range(a.epoch, a.epoch + n_epochs) for a in fleet.networks]
-    # Epoch by epoch, because networks of one seed have the same order in each.
+    # Epoch by epoch, because networks with one seed share the order of each epoch.
     by_epoch = [
         [
             a.network.course.order(a.epoch + k, len(s))
@@ -123,39 +120,39 @@ def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
         for a, s, network_epochs in zip(fleet.networks, sizes, epochs, strict=True)
     ]
     if fleet.compiled is None:
-        found = _train_by_steps(fleet, places)
+        results = _train_by_steps(fleet, places)
     else:
-        found = fleet.compiled.train_and_judge(
-            [own for _, of_run in places for own in of_run],
+        results = fleet.compiled.train_epochs(
+            [indices for _, of_run in places for indices in of_run],
             sizes,
             [list(chain.from_iterable(network_rates)) for network_rates in rates],
             n_epochs,
         )
     seconds = (time.perf_counter() - start) / len(fleet) / n_epochs
     for position, active in enumerate(fleet.networks):
-        is_judged = found.monitor_outputs[position] is not None
+        is_scored = results.monitor_outputs[position] is not None
         if not active.network.course.is_foreseen:
-            active.batch_losses = found.batch_losses[: len(sizes[position]), position]
+            active.batch_losses = results.batch_losses[: len(sizes[position]), position]
         for epoch, own_rates in enumerate(rates[position]):
             if epoch:
                 active.end_epoch(seconds)
             active.rates = own_rates
-            active.note("train", *found.train[position][epoch])
-            if is_judged:
-                active.note("monitor", *found.monitor[position][epoch])
-    return _score_epoch(fleet, found.monitor_outputs)
+            active.note("train", *results.train[position][epoch])
+            if is_scored:
+                active.note("monitor", *results.monitor[position][epoch])
+    return _score_epoch(fleet, results.monitor_outputs)
 
 
 def _train_by_steps(
     fleet: ActiveBatch, places: Sequence[tuple[slice, Tensor]]
-) -> JudgedEpochs:
-    """Train an epoch by torch, all networks step by step, and judge it."""
+) -> EpochResults:
+    """Train an epoch by torch, all networks step by step, and score it."""
     sets, sizes = [active.network.train for active in fleet.networks], fleet.batch_sizes
     k, lengths = len(sets), [len(s) for s in sets]
     # Losses and weights of batches, (S, K); outputs and weights of samples, (K, n, ...).
     sums = sets[0].X.new_zeros(2, max(map(len, sizes)), k, dtype=torch.float64)
     samples: list[Tensor | None] = [None, None]
-    # What an epoch needs is on its device before the first step.
+    # Moves the settings of the epoch to the device before the first step.
     fleet.begin_step(0)
     for batch in epoch_batches(sets, places, sizes, fleet.memory):
         check_time()
@@ -166,16 +163,16 @@ def _train_by_steps(
         sums[1, batch.step, networks] = n if batch.weight is None else batch.weight.sum(1)
         for position, values in enumerate((outputs, batch.weight)):
             if values is not None:
-                whole = samples[position]
-                if whole is None:
+                buffer = samples[position]
+                if buffer is None:
                     shape = (k, max(lengths), *values.shape[2:])
-                    whole = samples[position] = values.new_empty(shape)
-                whole[networks].narrow(1, batch.start, n).copy_(values)
+                    buffer = samples[position] = values.new_empty(shape)
+                buffer[networks].narrow(1, batch.start, n).copy_(values)
     fleet.optimizer.end_epoch()
     means = (sums[0] * sums[1]).sum(dim=0) / sums[1].sum(dim=0)
     scores = _scores(fleet, places, samples)
-    train = [[judged] for judged in zip(means.tolist(), scores, strict=True)]
-    return JudgedEpochs(sums[0], train, [], [None] * k)
+    train = [[pair] for pair in zip(means.tolist(), scores, strict=True)]
+    return EpochResults(sums[0], train, [], [None] * k)
 
 
 def _scores(
@@ -183,12 +180,12 @@ def _scores(
     places: Sequence[tuple[slice, Tensor]],
     samples: Sequence[Tensor | None],
 ) -> list[float]:
-    """Return the score of each network on all of its samples, outputs and weights."""
+    """Return the score of each network on its training samples, from all outputs."""
     sets = [active.network.train for active in fleet.networks]
     scores: list[Tensor] = []
     for networks in runs([len(s) for s in sets]):
         n = len(sets[networks.start])
-        # Some networks at a time: the targets in their order are made for scores only.
+        # Some networks at a time: the sorted targets are copied only for the scores.
         size = max(1, _SAMPLES_PER_SCORE // n)
         for start in range(networks.start, networks.stop, size):
             part = slice(start, min(start + size, networks.stop))
@@ -209,7 +206,7 @@ def _step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor]:
     if weight is not None:
         share = weight / weight.sum(dim=1, keepdim=True)
     smoothing = None if fleet.smoothing is None else fleet.smoothing[networks]
-    # Mixed samples have targets for each of their parts.
+    # Mixed samples have the targets of all their parts.
     n_parts = y.shape[1] // outputs.shape[1]
     repeated = outputs
     if n_parts > 1:
@@ -226,27 +223,29 @@ def _step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor]:
     return losses, outputs
 
 
-def _score_epoch(fleet: ActiveBatch, known: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Score networks on validation samples, and on monitor samples not yet `known`."""
-    judged = _judged(fleet)
+def _score_epoch(
+    fleet: ActiveBatch, monitor_outputs: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """Score networks on validation samples, and on monitors without outputs yet."""
+    evaluation = _evaluation(fleet)
     for position, result in evaluate(
-        fleet.program.evaluate, [a.network.valid for a in fleet.networks], *judged
+        fleet.program.evaluate, [a.network.valid for a in fleet.networks], *evaluation
     ):
         fleet.networks[position].note("valid", result.loss, result.score)
         fleet.networks[position].valid_outputs = result.outputs
-    outputs = list(known)
+    outputs = list(monitor_outputs)
     monitors = [
-        a.network.monitor if known_outputs is None else None
-        for a, known_outputs in zip(fleet.networks, known, strict=True)
+        a.network.monitor if network_outputs is None else None
+        for a, network_outputs in zip(fleet.networks, monitor_outputs, strict=True)
     ]
-    for position, result in evaluate(fleet.program.evaluate, monitors, *judged):
+    for position, result in evaluate(fleet.program.evaluate, monitors, *evaluation):
         fleet.networks[position].note("monitor", result.loss, result.score)
         outputs[position] = result.outputs
     return outputs
 
 
-def _judged(fleet: ActiveBatch) -> tuple[Any, Any, Any]:
-    """Return how networks are judged: loss, score, and what computes outputs faster."""
+def _evaluation(fleet: ActiveBatch) -> tuple[Any, Any, Any]:
+    """Return the arguments of `evaluate`: loss, score, and a faster `predict`."""
     predict = None if fleet.compiled is None else fleet.compiled.predict
     return fleet.recipe.loss.mean, fleet.recipe.score, predict
 
@@ -271,17 +270,19 @@ def _finish(
             active.network.monitor if i in restored else None
             for i, active in enumerate(fleet.networks)
         ]
-        for i, result in evaluate(fleet.program.evaluate, sets, *_judged(fleet)):
+        for i, result in evaluate(fleet.program.evaluate, sets, *_evaluation(fleet)):
             final[i] = result.outputs
     for position, state in zip(ended, states, strict=True):
         active = fleet.networks[position]
-        found = None if active.message else final[position]
+        network_outputs = None if active.message else final[position]
         yield (
             active.index,
             NetworkOutcome(
                 state=state,
-                # A view would keep the outputs of the whole fleet.
-                outputs=None if found is None else np.array(found.cpu().numpy()),
+                # A view would hold the outputs of the whole fleet in memory.
+                outputs=None
+                if network_outputs is None
+                else np.array(network_outputs.cpu().numpy()),
                 message=active.message,
                 seconds=active.seconds,
                 is_cut=active.is_cut,

@@ -95,7 +95,7 @@ class ModuleLayer(Layer):
         self._saved = None
         gradients = torch.autograd.grad(y, parameters, dy.contiguous())
         for name, gradient in zip(self.parameters, gradients, strict=True):
-            batch.found[name] = gradient.contiguous()
+            batch.gradients[name] = gradient.contiguous()
         return dy
 
     @torch.no_grad()
@@ -182,7 +182,7 @@ class _Called(ByNetwork):
             return (None,) * (3 + len(batch.tensors))
         layer.first = not ctx.needs_input_grad[0]
         dx = layer.backward(dy, batch, keep=True)
-        return dx, None, None, *(batch.found[name] for name in batch.tensors)
+        return dx, None, None, *(batch.gradients[name] for name in batch.tensors)
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, *inputs: Any) -> tuple[Any, Any]:
@@ -261,7 +261,7 @@ class _StackedBatchNorm(nn.BatchNorm1d):
 
     def _track(self, mean: Tensor, inverse: Tensor, n: int) -> None:
         if n < 2:
-            raise ValueError("Batch normalisation asks for more than one sample.")
+            raise ValueError("Batch normalisation needs more than one sample.")
         buffers: list[Any] = [self.running_mean, self.running_var, self.num_batches_tracked]
         if buffers[0] is None:
             return

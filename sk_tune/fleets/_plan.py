@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which way networks are trained, and why no faster one.
+"""How networks are trained, and why no faster way is possible.
 
-Of four ways, the fastest that can carry a network is taken: the kernel, layers with
-derivatives written out, ``torch.func.vmap``, and alone.  What follows from a module and
-the shape of its inputs is found once and remembered.
+A network takes the fastest of four ways that supports it: the kernel, layers with
+written-out derivatives, ``torch.func.vmap``, and alone.  Facts about a module and the shape
+of its inputs are computed once and cached.
 """
 
 import copy
@@ -37,13 +37,13 @@ from sk_tune.nets import (
 from sk_tune.training import forked_rng
 
 _LOGGER = logging.getLogger(__name__)
-# Samples among which to look for two on which a module is tried.
+# Samples searched for the pair on which a module is tried.
 N_TRIED = 1024
-# Signatures that are remembered.
-_MOST_KNOWN = 256
+# Most signatures in the cache.
+_MOST_CACHED = 256
 _WORDS = {
     "kernel": "by the kernel",
-    "layers": "by layers with derivatives written out",
+    "layers": "by layers with written-out derivatives",
     "vmap": "by torch.func.vmap",
     "alone": "alone",
 }
@@ -51,11 +51,10 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Which way networks like one are trained, and why no faster one.
+    """How networks of a signature are trained, and why no faster way is possible.
 
-    `n_products` are the multiplications by weights, forward, of a sample; the kernel's are
-    known.
-
+    `n_products`, set for the kernel only, are the forward multiplications by weights for
+    one sample.
     >>> print(Plan(way="alone", reason="its module has hooks"))
     alone, because its module has hooks
     """
@@ -77,41 +76,41 @@ def plan(
     *,
     predicts: bool = False,
 ) -> Plan:
-    """Return which way networks with such a module and such inputs are trained.
+    """Return the plan for networks with such a module and such inputs.
 
-    Whether the kernel carries them depends on the data and the settings of `network`, and
-    on its `recipe`, too; without them, nothing is said of it. `predicts` says that the
-    networks only predict. The module, which is tried on some samples, is not changed.
+    Whether the kernel trains them also depends on the data and settings of `network` and on
+    its `recipe`; without these, the plan ignores the kernel. With `predicts`, the networks
+    only predict. The module is tried on some samples, and is not changed.
     """
-    refusal = _refusal(module, X, predicts=predicts)
+    refusal = _reason_alone(module, X, predicts=predicts)
     if refusal is not None:
-        found = Plan(way="alone", reason=refusal)
+        result = Plan(way="alone", reason=refusal)
     else:
-        chain = _known_chain(module, X, predicts=predicts)
+        chain = _cached_chain(module, X, predicts=predicts)
         way: Literal["vmap", "layers"] = "vmap" if chain.reason else "layers"
-        reason = f"its module is no chain of known layers ({chain.reason})"
-        is_known = not chain.reason or isinstance(module, RNN)
-        if network is None or recipe is None or not is_known:
-            found = Plan(way=way, reason=chain.reason and reason)
+        reason = f"its module is not a chain of known layers ({chain.reason})"
+        may_use_kernel = not chain.reason or isinstance(module, RNN)
+        if network is None or recipe is None or not may_use_kernel:
+            result = Plan(way=way, reason=chain.reason and reason)
         else:
             program = build_program([network])
             try:
                 layers = carried_layers(program, recipe, [network])
                 n = program.members * sum(map(n_products, layers))
-                found = Plan(way="kernel", n_products=n)
+                result = Plan(way="kernel", n_products=n)
             except ValueError as error:
-                found = Plan(way=way, reason=str(error))
-    _tell(type(module).__name__, tuple(X.shape[1:]), found)
-    return found
+                result = Plan(way=way, reason=str(error))
+    _log(type(module).__name__, tuple(X.shape[1:]), result)
+    return result
 
 
 @cache
-def _tell(name: str, shape: tuple[int, ...], found: Plan) -> None:
-    _LOGGER.debug("%s on samples of shape %s is trained %s.", name, shape, found)
+def _log(name: str, shape: tuple[int, ...], result: Plan) -> None:
+    _LOGGER.debug("%s on samples of shape %s is trained %s.", name, shape, result)
 
 
 def build_program(networks: Sequence[FleetNetwork]) -> Program:
-    """Return networks to train as one program; their weights are copied."""
+    """Return networks to train as one program, with copied weights."""
     modules = [network.module for network in networks]
     seeds = [network.dropout_seed for network in networks]
     return stacked_program(modules, networks[0].train.X, seeds)
@@ -120,44 +119,44 @@ def build_program(networks: Sequence[FleetNetwork]) -> Program:
 def stacked_program(
     modules: Sequence[nn.Module], X: Tensor, dropout_seeds: Sequence[int] | None = None
 ) -> Program:
-    """Return networks, equal but for dropout, as one; weights are copied.
+    """Return networks, equal except for dropout, as one program, with copied weights.
 
-    `dropout_seeds` are None for networks that are not trained.
+    `dropout_seeds` is None for networks that only predict.
     """
     pattern = max(modules, key=lambda module: sum(1 for _ in module.modules()))
-    chain = _known_chain(pattern, X, predicts=dropout_seeds is None)
+    chain = _cached_chain(pattern, X, predicts=dropout_seeds is None)
     return Program(modules, pattern, chain, X, dropout_seeds)
 
 
-_KNOWN: dict[Any, Any] = {}
+_CACHE: dict[Any, Any] = {}
 
 
-def _remembered(
+def _cached(
     make: Any, module: nn.Module, X: Tensor, *, predicts: bool, content: bytes = b""
 ) -> Any:
-    """Return what a function makes of a module and inputs, made once for all like them."""
+    """Return ``make(module, X)``, computed once for modules and inputs of one structure."""
     like = (X.shape[1:], X.dtype, str(X.device), content)
     key = (make, type(module), module_structure(module), like, predicts)
-    if key not in _KNOWN:
-        if len(_KNOWN) >= _MOST_KNOWN:
-            _KNOWN.clear()
-        _KNOWN[key] = make(module, X, predicts=predicts)
-    return _KNOWN[key]
+    if key not in _CACHE:
+        if len(_CACHE) >= _MOST_CACHED:
+            _CACHE.clear()
+        _CACHE[key] = make(module, X, predicts=predicts)
+    return _CACHE[key]
 
 
-def _known_chain(module: nn.Module, X: Tensor, *, predicts: bool) -> Chain:
+def _cached_chain(module: nn.Module, X: Tensor, *, predicts: bool) -> Chain:
     if isinstance(module, MLP):
-        # To ask takes less time than to tell whether it was asked before.
+        # The chain of an MLP takes less time than the key of the cache.
         return chain_of(module, X)
-    found: Chain = _remembered(chain_of, module, X, predicts=predicts)
-    return found
+    chain: Chain = _cached(chain_of, module, X, predicts=predicts)
+    return chain
 
 
-def _refusal(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
-    """Return why modules like one cannot run as one program; None if they can.
+def _reason_alone(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
+    """Return why modules like this cannot run as one program; None if they can.
 
-    The reason continues "was trained alone because". Two samples are tried, one of which
-    has the least value of some, which may be padding.
+    The reason continues "was trained alone because". The module is tried on two samples;
+    one contains the least value of the first samples, which may be padding.
     """
     if isinstance(module, MLP):
         return None
@@ -165,7 +164,7 @@ def _refusal(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
         return "its module has hooks"
     if any("forward" in vars(layer) for layer in module.modules()):
         return "a layer of its module has a forward that its class does not have"
-    if type(module) is CNN and not _known_chain(module, X, predicts=predicts).reason:
+    if type(module) is CNN and not _cached_chain(module, X, predicts=predicts).reason:
         return None
     X = X[:N_TRIED]
     draws_there = X.device.type != "cpu" and not predicts
@@ -178,24 +177,24 @@ def _refusal(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     try:
         least = int(X.reshape(len(X), -1).amin(dim=1).double().argmin())
         pair = X[[least, 0 if least else -1]].contiguous()
-        # Other samples may show what these do not, as an embedding's padding.
+        # Other samples may behave differently, such as the padding of an embedding.
         content = pair.cpu().view(torch.uint8).numpy().tobytes()
-        found: str | None = _remembered(
-            _tried, module, pair, predicts=predicts, content=content
+        reason: str | None = _cached(
+            _try_batching, module, pair, predicts=predicts, content=content
         )
-    except Exception as error:  # noqa: BLE001 - whatever a user's module raises
+    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
         first_line = str(error).strip().partition("\n")[0].partition(". ")[0]
         return f"torch.func.vmap cannot carry its module ({first_line})"
     else:
-        return found
+        return reason
     finally:
         module.train(was_training)
 
 
-def _tried(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
-    """Return why modules like one cannot run as one program; errors are the caller's."""
+def _try_batching(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
+    """Return why modules like this cannot run as one program; errors propagate."""
     with warnings.catch_warnings():
-        # Torch computes network by network, and says so, where vmap has no rule.
+        # Without a batching rule, torch warns and computes network by network.
         warnings.filterwarnings("error", message=".*batching rule.*")
         if not predicts and orders_in_memory(module, X) is None:
             return "a dropout layer of its module is called in several orders of memory"
@@ -203,13 +202,13 @@ def _tried(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
 
 
 def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
-    """Compute two networks as one and compare; errors are the caller's."""
+    """Compare two networks in one program with the module alone; errors propagate."""
     lone = copy.deepcopy(module)
     is_own = isinstance(module, CNN | RNN)
     state = None if is_own else loose_state(lone)
     with torch.no_grad():
         alone = lone.eval()(X[0])
-        others = lone(X[0, [0, 0]])
+        repeated = lone(X[0, [0, 0]])
     if not predicts and not is_own:
         buffers = dict(lone.named_buffers())
         with forked_rng(0, str(X.device)), torch.no_grad():
@@ -224,11 +223,11 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     first = program.layers[0]
     pattern = first.pattern if isinstance(first, ModuleLayer) else lone
     if _loose_layers(pattern) != _loose_layers(module):
-        return "layers of its module are in a list beside it"
-    before = module_structure(pattern)
+        return "layers of its module are in a plain list or dict"
+    structure = module_structure(pattern)
     program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
     outputs = program.evaluate(X, slice(0, 2))
-    if not torch.allclose(others[0], alone[0], rtol=1e-3, atol=1e-4, equal_nan=True):
+    if not torch.allclose(repeated[0], alone[0], rtol=1e-3, atol=1e-4, equal_nan=True):
         return "its outputs depend on the other samples of a batch"
     is_of_shape = outputs[0].shape == alone.shape
     if not is_of_shape or not torch.allclose(
@@ -239,33 +238,33 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     gradients = program.backward(torch.ones_like(program.forward(X, slice(0, 2))))
     if not all(map(_are_alike, gradients)):
         return "its module gives other derivatives when it is batched over networks"
-    if module_structure(pattern) != before:
+    if module_structure(pattern) != structure:
         return "its module changes itself when it is called"
     return None
 
 
 def _are_alike(gradients: Tensor) -> bool:
-    """Return whether two equal networks have equal derivatives at equal inputs."""
+    """Return whether two equal networks have equal gradients for equal inputs."""
     one, other = gradients
     size = float(one.abs().nan_to_num().max()) if one.numel() else 0.0
     return torch.allclose(one, other, rtol=1e-3, atol=1e-4 * max(1.0, size), equal_nan=True)
 
 
 def module_structure(module: nn.Module) -> tuple[Any, ...]:
-    """Return a key that is equal for networks that differ in weights and dropout only.
+    """Return a key that is equal for networks that differ only in weights and dropout.
 
-    Types, attributes, shapes and orders in memory of all layers.  Of layers in plain lists,
-    which are not trained and not copied with the weights, the values as well.
+    It has the types, attributes, shapes and strides of all layers. For layers in plain
+    lists, which are neither trained nor copied with the weights, it includes the values.
     """
-    known = frozenset(map(id, module.modules()))
+    layer_ids = frozenset(map(id, module.modules()))
     layers = []
     for name, layer in module.named_modules():
         attributes: tuple[Any, ...] = ()
-        # Twins of layers in a fleet hold what belongs to the batch at hand.
+        # Replacements of layers in a fleet hold the state of the current batch.
         if not type(layer).__module__.startswith("sk_tune.fleets."):
             is_dropout = isinstance(layer, SeededDropout) or is_torch_dropout(layer)
             varies = frozenset({"p", "seed", "step"} if is_dropout else ())
-            attributes = attributes_key(layer, known, varies)
+            attributes = attributes_key(layer, layer_ids, varies)
         layers.append((name, type(layer), attributes))
     tensors = tuple(
         (name, tuple(t.shape), t.stride(), t.dtype, t.requires_grad)
@@ -276,10 +275,10 @@ def module_structure(module: nn.Module) -> tuple[Any, ...]:
 
 
 def _loose_layers(module: nn.Module) -> int:
-    """Return how many layers are in plain lists or dicts, but no part of a module."""
-    known = {id(layer) for layer in module.modules()}
+    """Return the number of layers in plain lists or dicts that belong to no module."""
+    layer_ids = {id(layer) for layer in module.modules()}
     values = added_attributes(module)
-    found = 0
+    n_loose = 0
     while values:
         value = values.pop()
         if isinstance(value, dict):
@@ -287,5 +286,5 @@ def _loose_layers(module: nn.Module) -> int:
         elif isinstance(value, list | tuple):
             values.extend(value)
         elif isinstance(value, nn.Module):
-            found += id(value) not in known
-    return found
+            n_loose += id(value) not in layer_ids
+    return n_loose

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""K networks of one architecture as one: stacked tensors, and a list of layers.
+"""K networks of one architecture as one program: stacked tensors and a list of layers.
 
 Autograd would cost a small network as much as its arithmetic, and would allocate every
-intermediate result anew; layers have their derivatives written out, and memory for the
-whole training.  A module that nobody wrote out is one layer, by ``vmap`` and autograd.
+intermediate result again.  The layers here have written-out derivatives, and memory for the
+whole training.  A module without written-out layers is one layer, by ``vmap`` and autograd.
 """
 
 import math
@@ -46,19 +46,18 @@ from sk_tune.fleets._stacked_optimizers import StackedTensors
 from sk_tune.fleets._traced import NORMS, OVER_CLASSES, Chain, Link
 from sk_tune.nets import MLP, SeparateHeads, SharedLinear, TableInputs
 
-# Memory is made anew when a fleet has had this many shapes of batches and layers.
+# Memory is released after this many shapes of batches and layers.
 _MOST_SHAPES = 256
 
 Step = Callable[[Tensor], Tensor]
 
 
 class Program:
-    """K networks of one architecture, dropout aside, as one.
+    """K networks of one architecture, dropout aside, as one program.
 
-    Tensors have the names of the modules'; frozen parameters are buffers. `chain` is that
-    of `pattern`, the module with most layers: one without dropout may leave its layers out.
-    `dropout_seeds` are None for networks that only predict. X are inputs such as the
-    networks have.
+    Tensors have the names of the modules'; frozen parameters are buffers. `chain` belongs
+    to `pattern`, the module with most layers: modules without dropout may lack its layers.
+    `dropout_seeds` is None for networks that only predict. X has the form of the inputs.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class Program:
         self.parameters = StackedTensors.stacked(parameters)
         self.buffers = StackedTensors.stacked(buffers)
         self.dropout = StackedDropout(modules, dropout_seeds)
-        # Outputs of each network while it trains, and what makes predictions of them.
+        # Outputs of each network in training, and the link from them to predictions.
         mlp = modules[0] if isinstance(modules[0], MLP) else None
         self.members = 1 if mlp is None else mlp.members
         self.link = "identity" if mlp is None else mlp.link
@@ -87,15 +86,15 @@ class Program:
         self._store: dict[Any, Tensor] = {}
         self._steps: dict[tuple[int, int, int], list[Step]] = {}
         self._batch: Any = None
-        # The pattern of the layers, and inputs of networks to train.
+        # Pattern and chain of the layers; inputs of networks to train.
         self._pattern = (pattern, chain, None if dropout_seeds is None else X)
-        self.layers = self._made()
-        # Layers that work on samples as lines of numbers.
+        self.layers = self._build_layers()
+        # Whether the layers expect flat samples.
         self._flattens = not (chain.n_images or isinstance(self.layers[0], ModuleLayer))
 
     @property
     def is_written_out(self) -> bool:
-        """Whether neither vmap nor autograd is needed but for what comes first."""
+        """Whether vmap and autograd are needed for the first layer at most."""
         return len(self.layers) > 1 or not isinstance(self.layers[0], ModuleLayer)
 
     def weights(self) -> StackedTensors:
@@ -111,9 +110,9 @@ class Program:
         return self._parts[key]
 
     def forward(self, X: Tensor, networks: slice) -> Tensor:
-        """Return the outputs for a batch to train on, and keep what ``backward`` needs.
+        """Return the outputs for a training batch, and save the state for ``backward``.
 
-        X is (k, B, ...), outputs are (k, B, C) and unnormalised; (k, B, members, C) of
+        X is (k, B, ...), outputs are (k, B, C) and unnormalised; (k, B, members, C) for
         several members.
         """
         batch = self._batch = Batch(self.parts(networks), networks, {})
@@ -123,9 +122,9 @@ class Program:
         return h
 
     def backward(self, gradient: Tensor) -> list[Tensor]:
-        """Return the derivatives, (k, ...), by the parameters; they may be overwritten."""
+        """Return the gradients (k, ...) by the parameters, which may be overwritten."""
         run_backward(self.layers, gradient, self._batch)
-        return [self._batch.found[name] for name in self.parameters.tensors]
+        return [self._batch.gradients[name] for name in self.parameters.tensors]
 
     def evaluate(self, X: Tensor, networks: slice) -> Tensor:
         """Return unnormalised outputs (k, n, C) in evaluation mode for X (k, n, ...)."""
@@ -141,10 +140,10 @@ class Program:
         n_steps: int,
         generators: Sequence[torch.Generator | None],
     ) -> None:
-        """Prepare the random numbers of an epoch; ``dropout.begin_step`` takes a step's.
+        """Prepare the random numbers of an epoch; ``dropout.begin_step`` selects a step's.
 
-        Each network has made `first_steps` updates before, its ``nn.Dropout`` layers draw
-        from its generator; `n_steps` are those of the longest epoch.
+        `first_steps` are the updates that each network has made; its ``nn.Dropout`` layers
+        draw from its generator; `n_steps` are the steps of the longest epoch.
         """
         self.dropout.begin_epoch(first_steps, n_steps, generators)
         self._parts.clear()
@@ -152,16 +151,16 @@ class Program:
             self._store.clear()
 
     def select(self, index: Tensor) -> None:
-        """Keep some networks, in the order given."""
+        """Keep the networks at `index`, in that order."""
         for part in (self.parameters, self.buffers, self.dropout):
             part.select(index)
         self._parts.clear()
         self._store.clear()
 
     def extend(self, other: "Program") -> None:
-        """Add the networks of another program, of the same architecture, behind these.
+        """Append the networks of another program of the same architecture.
 
-        The other one is not to be used afterwards.
+        `other` must not be used afterwards.
         """
         has_more = len(other.dropout.names) > len(self.dropout.names)
         self.parameters.extend(other.parameters)
@@ -169,25 +168,25 @@ class Program:
         self.dropout.extend(other.dropout)
         self._parts.clear()
         if has_more:
-            # Networks without dropout leave its layers out.
+            # The pattern of networks without dropout lacks its layers.
             self._pattern = other._pattern
-            self.layers = self._made()
+            self.layers = self._build_layers()
 
     def memory(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        """Return memory of a name and shape, the same at every step, not cleared."""
+        """Return memory for a name and shape, the same at every step, uninitialised."""
         if not self._is_training:
             size = math.prod(shape)
-            found = self._store.get(name)
-            if found is None or len(found) < size:
-                found = self._store[name] = like.new_empty(size)
-                # Views into the smaller memory before are dropped.
+            block = self._store.get(name)
+            if block is None or len(block) < size:
+                block = self._store[name] = like.new_empty(size)
+                # Drop views into the previous, smaller memory.
                 self._steps.clear()
-            return found[:size].view(shape)
+            return block[:size].view(shape)
         key = (name, shape)
-        found = self._store.get(key)
-        if found is None:
-            found = self._store[key] = like.new_empty(shape)
-        return found
+        block = self._store.get(key)
+        if block is None:
+            block = self._store[key] = like.new_empty(shape)
+        return block
 
     def evaluate_shared(self, X: Tensor, networks: slice) -> Tensor:
         """Return outputs (k, n, C) for shared inputs (n, ...), after ``only_predict``."""
@@ -216,7 +215,7 @@ class Program:
         return h
 
     def fold_affine(self, scale: Tensor, shift: Tensor) -> bool:
-        """Let the first layer scale and shift inputs, by (K, D) in float64, if it can."""
+        """Fold input scales and shifts, (K, D), into the first layer, or return False."""
         first = self.layers[0]
         if not isinstance(first, Linear) or first.bias is None:
             return False
@@ -229,7 +228,7 @@ class Program:
         return True
 
     def only_predict(self) -> None:
-        """Take layers that only predict, for which ``fold_floors`` changes the weights.
+        """Replace the layers by layers that only predict; then ``fold_floors`` must follow.
 
         All shapes of a name share one memory: networks to predict vary in number.
         """
@@ -248,7 +247,7 @@ class Program:
         self.layers = layers
 
     def fold_floors(self) -> None:
-        """Make floors of biases, once, as layers that only predict need them."""
+        """Turn biases into floors, once, as layers that only predict need them."""
         tensors = self.parameters.tensors
         for layer in self.layers:
             if isinstance(layer, PredictingLinear) and layer.bias and layer.following:
@@ -258,7 +257,7 @@ class Program:
         self._parts.clear()
         self._steps.clear()
 
-    def _made(self) -> list[Layer]:
+    def _build_layers(self) -> list[Layer]:
         module, chain, X = self._pattern
         modules = [link.layer(module) for link in chain.links]
         linear = [i for i, layer in enumerate(modules) if isinstance(layer, nn.Linear)]
@@ -279,11 +278,13 @@ class Program:
                 ]
                 layers.append(Residual(chained(inside), place, self.memory, first=first))
             elif index < chain.n_images:
-                # The layer behind adds these zeros, too.
+                # The next layer also adds these zeros.
                 if not is_zero_pad(layer):
-                    before = modules[index - 1] if index else None
-                    own = self._image_layer(link, layer, before, place, first=first)
-                    layers.append(own)
+                    previous = modules[index - 1] if index else None
+                    image_layer = self._image_layer(
+                        link, layer, previous, place, first=first
+                    )
+                    layers.append(image_layer)
             else:
                 last = index in linear[-1:]
                 layers.append(self._layer(link, layer, place, first=first, last=last))
@@ -311,7 +312,7 @@ class Program:
     def _layer(
         self, link: Link, module: Any, place: str, *, first: bool, last: bool = False
     ) -> Layer:
-        """Return the layer of a link; `place` is the name of its memory."""
+        """Return the layer of a link; `place` names its memory."""
         name, memory = link.name, self.memory
         mask, number = mask_of(self.dropout, name, module, {}, memory)
         if mask is not None:
@@ -329,13 +330,13 @@ class Program:
             return BatchNorm(name, module.eps, module.momentum or 0.0, memory)
         if isinstance(module, nn.LayerNorm):
             return LayerNorm(name, module.eps, memory)
-        # These work over classes, which here are the last dimension but not the second.
+        # Softmax over classes, which here are the last dimension instead of the second.
         over_classes = isinstance(module, OVER_CLASSES)
         return Activation(type(module)(dim=-1) if over_classes else module, place, memory)
 
 
 class PredictingLinear(Linear):
-    """A linear map, and the ReLU behind it if a layer `following` makes up for a floor."""
+    """A linear map; its ReLU becomes a floor if a layer `following` corrects for that."""
 
     def __init__(self, linear: Linear) -> None:
         vars(self).update(vars(linear))
@@ -346,14 +347,14 @@ class PredictingLinear(Linear):
         return self.bound(x, tensors)(x)
 
     def bound(self, x: Tensor, tensors: Tensors) -> Step:
-        """Return what maps (k, B, D), or (B, D), to (k, B, H), with all views made."""
+        """Return a step from (k, B, D), or (B, D), to (k, B, H), with views prepared."""
         weight = tensors[self.weight]
         out = self.memory(self.out, x, *weight.shape[:2], x.shape[-2])
         multiply, product = torch.bmm, out
         if x.ndim == 2:
             multiply, weight, product = torch.mm, weight.flatten(0, 1), out.flatten(0, 1)
         bias = None if self.bias is None else tensors[self.bias].unsqueeze(2)
-        # `baddbmm` would fill the output with the bias, and read it again.
+        # `baddbmm` would fill the output with the bias and read it again.
         add = torch.add if self.following is None else torch.maximum
         turned = out.mT
 
@@ -367,7 +368,7 @@ class PredictingLinear(Linear):
 
 
 def shift_input(layer: Linear, shift: Tensor, tensors: Tensors) -> None:
-    """Let a layer add (K, D) to its inputs by its bias: W (x + s) + b = W x + (W s + b)."""
+    """Add (K, D) to a layer's inputs by its bias: W (x + s) + b = W x + (W s + b)."""
     weight, bias = tensors[layer.weight], tensors[layer.bias or ""]
     moved = (weight.double() @ shift.double().unsqueeze(2)).squeeze(2)
     tensors[layer.bias or ""] = (bias + moved).to(bias.dtype)

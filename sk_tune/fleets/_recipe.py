@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What networks of a fleet share, what each asks for, and what comes out."""
+"""Settings that the networks of a fleet share, single networks, and their outcomes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -34,13 +34,13 @@ class TrainingCourse(Protocol):
 
     @property
     def is_foreseen(self) -> bool:
-        """Whether the epochs to come do not depend on how those before them end."""
+        """Whether the next epochs are independent of the results of earlier epochs."""
 
     def order(self, epoch: int, n_samples: int) -> Tensor:
-        """Return a permutation of the samples in an epoch, from 0, on the CPU."""
+        """Return a permutation of the samples for an epoch, from 0, on the CPU."""
 
     def generator(self, epoch: int) -> torch.Generator | None:
-        """Return what ``nn.Dropout`` draws from in an epoch, from 0, as in a lone fit."""
+        """Return the generator of ``nn.Dropout`` in an epoch, from 0, as in a lone fit."""
 
     def rates(self, epoch: int, n_batches: int) -> Sequence[float]:
         """Return the learning rate of each step of an epoch, from 0."""
@@ -48,30 +48,30 @@ class TrainingCourse(Protocol):
     def improved(
         self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
     ) -> bool:
-        """Take note of a finished epoch, whose `record` in the history may be changed.
+        """Process a finished epoch, and update its `record` in the history.
 
-        Return whether its weights are to be kept as the best.
+        Returns whether its weights are the best so far.
         """
 
     def memory(self) -> dict[str, Any]:
-        """Return what the course goes on from beside `stopping`, as plain values."""
+        """Return the state of the course, without `stopping`, as plain values."""
 
     @property
     def uses_best(self) -> bool:
-        """Whether the best weights, not the last ones, are the result."""
+        """Whether the best instead of the last weights are the result."""
 
     @property
     def stopped(self) -> bool:
-        """Whether no further epoch shall be trained."""
+        """Whether training ends before the next epoch."""
 
 
 @dataclass
 class SeededCourse:
-    """The course of a network that was made from one of sk_tune's estimators.
+    """The course of a network from one of sk_tune's estimators.
 
-    The schedule of the learning rate is laid out for `schedule_epochs`, and began at
-    `first_epoch`; training ends after `patience` epochs without a fall of the validation
-    loss by `tol`, or never if that is None.
+    The learning rate schedule covers `schedule_epochs` from `first_epoch` on; training ends
+    after `patience` epochs in which the validation loss did not fall by `tol`, or never if
+    `patience` is None.
     """
 
     seed: int
@@ -86,7 +86,7 @@ class SeededCourse:
 
     @property
     def is_foreseen(self) -> bool:
-        """Whether there is no early stopping."""
+        """Whether the training is without early stopping."""
         return self.patience is None
 
     def order(self, epoch: int, n_samples: int) -> Tensor:
@@ -112,17 +112,17 @@ class SeededCourse:
         return bool(self.stopping.best_epoch == epoch)
 
     def memory(self) -> dict[str, Any]:
-        """Return nothing: all that is drawn follows from the seed and the epoch."""
+        """Return an empty dict: the random numbers follow from the seed and the epoch."""
         return {}
 
     @property
     def uses_best(self) -> bool:
-        """Whether the best weights are the result, as with early stopping."""
+        """Whether the best weights are the result, as in early stopping."""
         return self.patience is not None
 
     @property
     def stopped(self) -> bool:
-        """Whether early stopping has ended the network."""
+        """Whether early stopping has ended the training."""
         return self.patience is not None and bool(self.stopping.n_waited >= self.patience)
 
 
@@ -130,7 +130,7 @@ class SeededCourse:
 def _factors(
     schedule: str, n_epochs: int, n_batches: int, schedule_epochs: int
 ) -> list[float]:
-    """Return what the learning rate is multiplied with in the steps after some epochs."""
+    """Return the learning rate factors of the steps of the epoch after `n_epochs`."""
     progress = [(n_epochs + i / n_batches) / schedule_epochs for i in range(n_batches)]
     return [learning_rate_factor(schedule, p) for p in progress]
 
@@ -140,7 +140,7 @@ class StackedLoss(NamedTuple):
 
     ``with_gradient(outputs (K, B, C), targets (K, B) or (K, B, C), share (K, B), smoothing
     (K,))`` returns losses (K,) and gradients (K, B, C); the weights `share` sum to 1 in
-    each network, None stands for equal ones. ``mean(outputs, targets, weights (K, B) or
+    each network, and None means equal weights. ``mean(outputs, targets, weights (K, B) or
     None)`` returns losses (K,) without smoothing.
     """
 
@@ -156,7 +156,7 @@ class StackedLoss(NamedTuple):
         share: Tensor | None,
         smoothing: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Return ``with_gradient`` of the mean of members' losses, (K, B, members, C)."""
+        """Return ``with_gradient`` for the mean loss of members, (K, B, members, C)."""
         m = outputs.shape[2]
         if share is not None:
             share = share.repeat_interleave(m, dim=1) / m
@@ -169,7 +169,7 @@ class StackedLoss(NamedTuple):
 def _cross_entropy(
     outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    # Classes before samples: over a short last dimension the kernel is many times slower.
+    # Classes before samples: torch is many times slower over a short last dimension.
     log_p = torch.log_softmax(outputs.mT, dim=1)
     index = targets.unsqueeze(1)
     losses = log_p.gather(1, index).squeeze(1).neg_()
@@ -180,7 +180,7 @@ def _cross_entropy(
         s = smoothing.view(-1, 1, 1)
         losses = torch.lerp(losses, -log_p.mean(dim=1), s.squeeze(-1))
         gradient, hit = log_p.exp_().sub_(s / outputs.shape[-1]), 1 - s
-    # One entry of each sample of the batch; scatter_add_ is several times slower.
+    # One entry per sample of the batch; scatter_add_ is several times slower.
     gradient.scatter_(1, index, gradient.gather(1, index) - hit)
     return _weighted(losses, gradient.mT, share)
 
@@ -190,7 +190,7 @@ def _mean_cross_entropy(outputs: Tensor, targets: Tensor, weight: Tensor | None)
     index = targets.clamp(min=0).unsqueeze(1)
     losses = log_p.gather(1, index).squeeze(1).neg_()
     if weight is None and int(targets.min()) < 0:
-        # A negative target is no class and has no loss, as in torch.
+        # A negative target is not a class and has no loss, as in torch.
         weight = (targets >= 0).to(losses.dtype)
     return _mean(losses, weight)
 
@@ -204,7 +204,7 @@ def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:
 def _weighted(
     losses: Tensor, gradient: Tensor, share: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the mean losses and its derivatives, from those of single samples."""
+    """Return mean losses and their gradients, from the losses and gradients of samples."""
     if share is None:
         return losses.mean(dim=1), gradient.mul_(1 / losses.shape[1])
     return (losses * share).sum(dim=1), gradient.mul_(share.unsqueeze(-1))
@@ -213,7 +213,7 @@ def _weighted(
 def _by_number(
     function: Callable[..., Tensor], derivative: Callable[[Tensor, Tensor], Tensor]
 ) -> StackedLoss:
-    """Return the mean over outputs of a function of torch's, given its derivative."""
+    """Return the mean over outputs of a loss function of torch, given its derivative."""
 
     def with_gradient(
         outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
@@ -245,15 +245,17 @@ LOSSES: dict[str, StackedLoss] = {
 
 def loss_by_autograd(
     criterion: Callable[[Tensor, Tensor], Tensor],
-    judged: Callable[[Tensor, Tensor], Tensor] | None = None,
+    evaluation: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> StackedLoss:
-    """Return a loss of one network as one of many, without weights and label smoothing.
+    """Return a loss of one network for K networks, without weights and label smoothing.
 
-    `criterion` maps outputs (B, C) and targets to a mean loss, by operations that vmap has
-    rules for; `judged` does so for samples that are not trained on, where it is another.
+    `criterion` maps outputs (B, C) and targets to a mean loss, by operations with vmap
+    rules; `evaluation` does so in evaluation mode, if that is a different loss.
     """
     by_network = torch.func.vmap(criterion)
-    judged_by_network = by_network if judged is None else torch.func.vmap(judged)
+    evaluation_by_network = (
+        by_network if evaluation is None else torch.func.vmap(evaluation)
+    )
 
     def with_gradient(
         outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
@@ -265,19 +267,19 @@ def loss_by_autograd(
         return losses.detach(), gradient
 
     return StackedLoss(
-        with_gradient, lambda outputs, targets, _: judged_by_network(outputs, targets)
+        with_gradient, lambda outputs, targets, _: evaluation_by_network(outputs, targets)
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """The settings that all networks of a fleet share, beside their architecture.
+    """The settings that all networks of a fleet share, except for their architecture.
 
     A `batch_size` of -1 takes all samples at once. `score` maps predictions (K, n, C),
-    targets and weights to scores (K,). Modules may draw from torch's global generator, as
-    ``nn.Dropout`` does, if `draws_globally`. `joins_last_sample` says that a lone last
-    sample of an epoch joins the batch before it, `layout` what the axes of a sample mean to
-    augmentations, `codes` which columns hold codes of categories.
+    targets and weights to scores (K,). With `draws_globally`, modules may draw from torch's
+    global generator, as ``nn.Dropout`` does. With `joins_last_sample`, a lone last sample
+    of an epoch joins the previous batch. `layout` is the meaning of a sample's axes for
+    augmentations, `codes` are the columns with codes of categories.
     """
 
     optimizer: str
@@ -293,13 +295,13 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FleetNetwork:
-    """One network to train, for at most `n_epochs` from where `state` stands.
+    """One network to train, for at most `n_epochs` from `state`.
 
-    `module` has the weights that it starts from; `course` decides between epochs, and looks
-    at the samples `valid`; the network is scored on `monitor` after each epoch, and
-    predicts it at the end. `learning_rate` is for messages. `augmentation` is of the same
-    kinds in all networks. `checkpoints` are the epochs after which to keep the state,
-    counted from the first of its whole training.
+    `module` has the initial weights; `course` decides between epochs, and uses the samples
+    `valid`; the network is scored on `monitor` after each epoch, and predicts it at the
+    end. `learning_rate` is for messages. The networks of a fleet have the same kinds of
+    `augmentation`. `checkpoints` are the epochs after which to store the state, counted
+    from the start of the whole training.
     """
 
     module: nn.Module
@@ -324,8 +326,8 @@ class FleetNetwork:
 class NetworkOutcome:
     """Result of a network: its state, and `outputs` (n_monitor, C) on monitor samples.
 
-    `message` says why the training failed, or is empty; `seconds` are the network's share
-    of the fleet's time; `is_cut` says that the time was up before its last epoch.
+    `message` says why the training failed, or is empty; `seconds` is the network's share of
+    the fleet's time; `is_cut` says that the time limit came before its last epoch.
     """
 
     state: TrainingState

@@ -16,30 +16,30 @@ from sk_tune.fleets._epoch_batches import on_device
 
 
 class StackedTensors:
-    """Named, contiguous tensors, (K, ...): a slice for each network of a fleet."""
+    """Named, contiguous tensors, (K, ...), with a slice for each network of a fleet."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self.tensors = tensors
 
     @classmethod
     def stacked(cls, networks: Sequence[Mapping[str, Tensor]]) -> "StackedTensors":
-        """Return copies of single networks' tensors of equal names and shapes, stacked."""
+        """Return stacked copies of networks' tensors with equal names and shapes."""
         return cls({
-            # Otherwise the stack would have the order in memory of its tensors.
+            # Without `contiguous`, the stack would have its tensors' order in memory.
             name: torch.stack([network[name].detach() for network in networks]).contiguous()
             for name in networks[0]
         })
 
     def copy(self) -> "StackedTensors":
-        """Return the same tensors in other memory."""
+        """Return a copy of the tensors."""
         return StackedTensors({name: t.clone() for name, t in self.tensors.items()})
 
     def select(self, index: Tensor) -> None:
-        """Keep some networks, in the order given; their memory is all that stays in use."""
+        """Keep the networks at `index`, in that order, and free the others' memory."""
         self.tensors = {name: t.index_select(0, index) for name, t in self.tensors.items()}
 
     def extend(self, other: "StackedTensors") -> None:
-        """Add the networks of another fleet, with the same names and shapes."""
+        """Append the networks of another fleet, with the same names and shapes."""
         self.tensors = {
             name: torch.cat([t, other.tensors[name]]) for name, t in self.tensors.items()
         }
@@ -52,12 +52,12 @@ class StackedTensors:
     def networks(
         self, positions: Sequence[int], names: Iterable[str]
     ) -> list[dict[str, npt.NDArray[np.generic]]]:
-        """Return some networks' tensors of some names as new arrays."""
+        """Return the tensors `names` of the networks at `positions` as new arrays."""
         arrays, places = {}, range(len(positions))
         for name in names:
             tensor = self.tensors[name]
             if on_device(tensor):
-                # All at once: the processor waits for each copy.
+                # All networks at once, because each copy synchronises with the device.
                 index = torch.tensor(positions, dtype=torch.int64).to(tensor.device)
                 arrays[name] = tensor.detach().index_select(0, index).cpu().numpy()
             else:
@@ -75,8 +75,8 @@ _MOMENTS = {
     "sgd": ("momentum_buffer",),
     "rmsprop": ("square_avg", "momentum_buffer"),
 }
-# Numbers that the update of a network depends on; the last three are Adam's: what is left
-# of the weights, the step, and what sqrt(v) is multiplied with.
+# Numbers in the update of a network; the last three belong to Adam: the factor of the
+# weights, the step size, and the factor of sqrt(v).
 _COLUMNS = (
     *("lr", "momentum", "beta_2", "eps", "decay", "new_1", "new_2"),
     *("kept", "step_size", "scale"),
@@ -85,9 +85,9 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Hyperparameters of one network's optimizer that stay as they are.
+    """Constant hyperparameters of one network's optimizer.
 
-    `momentum` is beta_1 of Adam and AdamW; `beta_2` decays v in these, and is alpha in
+    `momentum` is beta_1 in Adam and AdamW; `beta_2` decays their v, and is alpha in
     RMSprop. AdamW decouples the weight decay from the gradient.
     """
 
@@ -107,12 +107,12 @@ class StackedOptimizer:
         self.n_steps: list[int] = []
         self.moments: dict[str, StackedTensors] = {}
         self.positions: list[int] = []
-        # Whether torch's kernel makes the steps.
+        # Whether torch's fused kernel computes the steps.
         self._is_fused = False
         self._rates: Sequence[Sequence[float]] = ()
-        # Parameters and moments of each network, by the first and the last of several.
+        # Parameters and moments of each network, by (start, stop) of a slice of networks.
         self._viewed: dict[tuple[int, int], list[list[tuple[Tensor, ...]]]] = {}
-        # Hyperparameters in the order of `_COLUMNS`: of the steps of an epoch, and of one.
+        # Hyperparameters in the order of `_COLUMNS`, for the steps of an epoch and for one.
         self._table: Tensor | None = None
         self._columns = torch.empty(0)
 
@@ -125,9 +125,8 @@ class StackedOptimizer:
     ) -> None:
         """Add networks with their parameters, settings and optimizer states.
 
-        A state is as in ``state_dict``, empty at a start. `positions` are the numbers of
-        the parameters among all of the module, of which some may not be trained; 0, 1, … if
-        None.
+        A state is as in ``state_dict``, and empty at the start. `positions` are the numbers
+        of the trained parameters among all parameters of the module; 0, 1, … if None.
         """
         self.positions = list(positions or range(len(parameters.tensors)))
         tensor = next(iter(parameters.tensors.values()))
@@ -147,21 +146,21 @@ class StackedOptimizer:
             else:
                 self.moments[name] = new
         self.settings.extend(settings)
-        # SGD keeps no counter; that it has stepped at all is what matters there.
+        # SGD has no counter; only whether it has stepped at all matters.
         self.n_steps.extend(
             max((int(entry.get("step", 1)) for entry in state.values()), default=0)
             for state in states
         )
 
     def select(self, index: Tensor) -> None:
-        """Keep the networks at `index`, in the order given."""
+        """Keep the networks at `index`, in that order."""
         for moments in self.moments.values():
             moments.select(index)
         self.settings = [self.settings[i] for i in index.tolist()]
         self.n_steps = [self.n_steps[i] for i in index.tolist()]
 
     def states(self, positions: Sequence[int]) -> list[dict[int, dict[str, Any]]]:
-        """Return the states of some networks as ``torch.optim`` has them, as arrays."""
+        """Return the states of networks in the form of ``torch.optim``, as arrays."""
         moments = {
             name: m.networks(positions, m.tensors) for name, m in self.moments.items()
         }
@@ -180,13 +179,13 @@ class StackedOptimizer:
         return states
 
     def begin_epoch(self, rates: Sequence[Sequence[float]]) -> None:
-        """Prepare an epoch in which networks take their steps at some rates."""
+        """Prepare an epoch with the learning rates of each network's steps."""
         self._rates = rates
         self._table = None
         self._viewed.clear()
 
     def begin_step(self, step: int) -> None:
-        """Take the hyperparameters of a step of the epoch, in memory that stays."""
+        """Copy the hyperparameters of a step to memory with a constant address."""
         if self._is_fused:
             return
         if self._table is None:
@@ -206,7 +205,7 @@ class StackedOptimizer:
         gradients: Sequence[Tensor],
         step: int,
     ) -> None:
-        """Update parameters (k, ...) at a step of the epoch; gradients are overwritten."""
+        """Update parameters (k, ...) in a step of the epoch; overwrites the gradients."""
         if self._is_fused:
             self._step_fused(networks, parameters, gradients, step)
             return
@@ -225,10 +224,10 @@ class StackedOptimizer:
         gradients: Sequence[Tensor],
         number: int,
     ) -> None:
-        """Call torch's kernel for each network.
+        """Call torch's fused kernel for each network.
 
-        It rounds what is left over behind the last whole vector otherwise, so that several
-        networks in one call would depend on each other.
+        It rounds the remainder behind the last whole vector differently, so that the
+        networks of one call would depend on each other.
         """
         kernel, step = fused_steps[self.kind], torch.zeros(())
         key = (networks.start, networks.stop)
@@ -257,7 +256,7 @@ class StackedOptimizer:
         """Return the hyperparameters of all steps of an epoch, (S, columns, K)."""
         n = max(map(len, self._rates))
         padded = [[*rates, *[0.0] * (n - len(rates))] for rates in self._rates]
-        # Differences near 0 are computed in double precision before they are rounded.
+        # Compute differences near 0 in double precision before rounding.
         lr = torch.tensor(padded, dtype=torch.float64).T
         fixed = [(s.momentum, s.beta_2, s.eps, s.weight_decay) for s in self.settings]
         beta_1, beta_2, eps, decay = torch.tensor(fixed, dtype=torch.float64).T.unbind()
@@ -277,7 +276,7 @@ def _by_network(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
 def _adam(
     p: Tensor, g: Tensor, m: Tensor, v: Tensor, c: dict[str, Tensor], rule: StackedOptimizer
 ) -> None:
-    # As few passes over memory as there are functions for.
+    # Minimises the passes over memory.
     if rule.kind == "adamw":
         p.mul_(c["kept"])
     else:

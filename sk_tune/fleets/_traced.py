@@ -275,8 +275,8 @@ class _Path:
     def __torch_function__(
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> "_Path":
-        first, *rest = args
-        return first.call(func, *rest, **(kwargs or {}))  # type: ignore[no-any-return]
+        first, *remainder = args
+        return first.call(func, *remainder, **(kwargs or {}))  # type: ignore[no-any-return]
 
     def __getattr__(self, name: str) -> Any:
         if name not in _FUNCTIONS:

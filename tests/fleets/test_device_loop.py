@@ -1,4 +1,4 @@
-"""The loop for accelerators, on a processor: nothing waits inside an epoch."""
+"""The loop for accelerators, run on a processor: no synchronisation inside an epoch."""
 
 from collections import Counter
 
@@ -45,13 +45,13 @@ ESTIMATORS = {
     "augmented": CNNClassifier(**CNN, augmentation=["flip", "cutmix", "cutout"]),
     "user's": NetClassifier(Averaged, **BASE),
 }
-# Operators whose result, or its shape, the processor has to know before it goes on.
+# Operators with a result, or a shape, that the processor needs before it continues.
 _WAITING = frozenset({
     *("aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero"),
     *("aten::masked_select", "aten::_unique2", "aten::unique_dim"),
 })
-# What a processor does at once, and would have to wait for if a device did it; and what
-# makes tensors of numbers that a device would have to be sent.
+# Operators that would synchronise on a device, and operators that create tensors of numbers
+# and would copy them to the device.
 WAITING = {
     *("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__"),
     *("tensor", "as_tensor", "from_numpy", "new_tensor", "nonzero", "__array__"),
@@ -59,7 +59,7 @@ WAITING = {
 
 
 class Methods(TorchFunctionMode):
-    """Counts calls from Python that wait for a device, or send it something."""
+    """Counts calls from Python that synchronise with a device, or copy data to it."""
 
     def __init__(self):
         super().__init__()
@@ -72,25 +72,25 @@ class Methods(TorchFunctionMode):
 
 
 class Watch(TorchDispatchMode):
-    """Notes operators that wait for a device."""
+    """Records operators that synchronise with a device."""
 
     def __init__(self):
         super().__init__()
         self.waits = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        found = func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
         tensors = [t for t in _flat((args, kwargs)) if isinstance(t, torch.Tensor)]
-        made = [t for t in _flat(found) if isinstance(t, torch.Tensor)]
+        output_tensors = [t for t in _flat(result) if isinstance(t, torch.Tensor)]
         name = func.name().partition(".")[0]
-        # Numbers of no dimension are handed over with the call.
-        devices = {t.device.type for t in tensors + made if t.ndim}
+        # Scalar tensors are passed with the call.
+        devices = {t.device.type for t in tensors + output_tensors if t.ndim}
         is_by_mask = name.startswith("aten::index") and any(
             t.dtype == torch.bool for t in tensors[1:]
         )
         if name in _WAITING or is_by_mask or len(devices) > 1:
             self.waits.append(name)
-        return found
+        return result
 
 
 def _flat(values):
@@ -103,14 +103,14 @@ def _flat(values):
 
 @pytest.fixture
 def as_on_device(monkeypatch):
-    """Let a fleet do on the processor what it does on a device."""
+    """Run the loop for devices on the processor."""
     monkeypatch.setenv(VARIABLE, "0")
     for module in (_active_batch, _epoch_batches, _stacked_optimizers):
         monkeypatch.setattr(module, "on_device", lambda tensor: True)
 
 
 def _fits(estimator, data, **params):
-    """Return fits on folds of two sizes, which differ in seeds and learning rates."""
+    """Return fits on folds of two sizes, with different seeds and learning rates."""
     X = np.column_stack([data.X, np.arange(200) % 5])
     if getattr(estimator, "categorical_features", None) is None:
         X = X[:, :64]
@@ -146,10 +146,10 @@ def _assert_same(trained, expected, **tolerance):
 
 
 @pytest.mark.parametrize("name", one_in(3, ESTIMATORS))
-def test_nothing_waits_for_the_device_inside_an_epoch(
+def test_no_synchronisation_with_the_device_inside_an_epoch(
     name, digits, as_on_device, monkeypatch
 ):
-    """From the first batch to the last, no number is asked for and none is sent."""
+    """From the first batch to the last, no number is copied from or to the device."""
     epochs, batches = [], _loop.epoch_batches
 
     def watched(*args):
@@ -161,16 +161,14 @@ def test_nothing_waits_for_the_device_inside_an_epoch(
     trained = train(_fits(ESTIMATORS[name], digits))
 
     assert [t.message for t in trained] == [""] * 4
-    # Tables that are made once lie on the device from the first epoch on.
+    # Cached tables are on the device from the first epoch on.
     assert len(epochs) > 1
     assert epochs[1:] == [[]] * (len(epochs) - 1)
 
 
 @pytest.mark.parametrize("name", one_in(3, ESTIMATORS))
-def test_the_loop_of_a_device_gives_what_that_of_a_processor_gives(
-    name, digits, monkeypatch, request
-):
-    """To the rounding of another order of summation, in float64."""
+def test_the_device_loop_equals_the_processor_loop(name, digits, monkeypatch, request):
+    """In float64, up to the rounding of another order of summation."""
     monkeypatch.setenv(VARIABLE, "0")
     fits = _fits(ESTIMATORS[name], digits, dtype="float64")
     expected = train(fits)

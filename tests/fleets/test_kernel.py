@@ -1,4 +1,4 @@
-"""Epochs by compiled code."""
+"""Epochs by the kernel."""
 
 from dataclasses import replace
 from functools import partial
@@ -31,16 +31,16 @@ from sk_tune.fleets._plan import build_program, plan
 from sk_tune.nets import ACTIVATIONS, SeededDropout
 from sk_tune.training import TensorSet, arrays_of_state
 
-# Where torch finds nothing that a library was compiled for, nothing of it can be tested.
+# Without a library for this processor, there is nothing to test.
 pytestmark = pytest.mark.skipif(compiled_library() is None, reason=kernel_status())
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The folder of libraries; nothing is there, and nothing was loaded before."""
+    """An empty folder of libraries, with empty caches."""
     monkeypatch.setattr(_kernel_library, "_FOLDER", tmp_path)
     monkeypatch.delenv(VARIABLE, raising=False)
-    caches = (_kernel_library._loaded, _kernel_library._tell)
+    caches = (_kernel_library._loaded, _kernel_library._log_reason)
     for function in caches:
         function.cache_clear()
     yield tmp_path
@@ -57,10 +57,10 @@ def folder(tmp_path, monkeypatch):
         (None, b"no library", "epoch_"),
     ],
 )
-def test_why_there_is_no_kernel_is_told_once(
+def test_the_reason_for_a_missing_kernel_is_logged_once(
     wanted, content, why, folder, monkeypatch, caplog
 ):
-    """Once at level INFO of a logger, and by `show_versions`; torch trains then."""
+    """It is logged once at level INFO, and shown by `show_versions`; torch trains."""
     if wanted is not None:
         monkeypatch.setenv(VARIABLE, wanted)
     if content is not None:
@@ -68,17 +68,17 @@ def test_why_there_is_no_kernel_is_told_once(
             (folder / f"epoch_{level}.so".replace("-", "_")).write_bytes(content)
 
     with caplog.at_level("INFO", logger="sk_tune"):
-        found = [compiled_library() for _ in range(3)]
+        libraries = [compiled_library() for _ in range(3)]
 
-    assert found == [None] * 3
+    assert libraries == [None] * 3
     assert why in kernel_status()
     (record,) = caplog.records
     assert record.levelname == "INFO"
     assert why in record.getMessage()
 
 
-def test_a_kernel_of_another_version_is_not_used(monkeypatch):
-    """It would read other fields, and beyond memory."""
+def test_a_kernel_of_another_version_is_rejected(monkeypatch):
+    """Such a kernel would read wrong fields, and beyond the memory."""
     monkeypatch.setattr(_kernel_library, "_FORM", 0)
 
     library, status = _kernel_library._loaded.__wrapped__(None)
@@ -88,11 +88,11 @@ def test_a_kernel_of_another_version_is_not_used(monkeypatch):
 
 
 @pytest.mark.parametrize("struct", _kernel_library.STRUCTS)
-def test_a_kernel_with_its_fields_in_another_order_is_not_used(struct, monkeypatch):
+def test_a_kernel_with_permuted_fields_is_rejected(struct, monkeypatch):
     """Loading compares the offsets of all fields, and the reason names one of them."""
     dtype = _kernel_library.STRUCTS[struct]
-    first, second, *rest = dtype.descr
-    permuted = {struct: np.dtype([second, first, *rest])}
+    first, second, *fields = dtype.descr
+    permuted = {struct: np.dtype([second, first, *fields])}
     monkeypatch.setattr(_kernel_library, "STRUCTS", _kernel_library.STRUCTS | permuted)
 
     library, status = _kernel_library._loaded.__wrapped__(None)
@@ -101,10 +101,10 @@ def test_a_kernel_with_its_fields_in_another_order_is_not_used(struct, monkeypat
     assert f"(offset, bytes) of {struct}.{dtype.names[0]} are (0, 8), not (8, 8)" in status
 
 
-def test_a_kernel_that_lacks_a_field_is_not_used(monkeypatch):
-    """A struct to which only one side adds a field is another struct."""
-    own = np.dtype([*_kernel_library.STRUCTS["Plan"].descr, ("has_l2", "i8")])
-    structs = _kernel_library.STRUCTS | {"Plan": own}
+def test_a_kernel_without_a_field_is_rejected(monkeypatch):
+    """A field that only one side has changes the size of the struct."""
+    dtype = np.dtype([*_kernel_library.STRUCTS["Plan"].descr, ("has_l2", "i8")])
+    structs = _kernel_library.STRUCTS | {"Plan": dtype}
     monkeypatch.setattr(_kernel_library, "STRUCTS", structs)
 
     _, status = _kernel_library._loaded.__wrapped__(None)
@@ -113,8 +113,8 @@ def test_a_kernel_that_lacks_a_field_is_not_used(monkeypatch):
 
 
 @pytest.mark.parametrize("names", ["OPTIMIZERS", "KINDS", "LINKS"])
-def test_a_name_that_the_kernel_lacks_is_refused(names, table, monkeypatch):
-    """A number without a branch must not train by another branch."""
+def test_a_name_without_a_branch_in_the_kernel_is_rejected(names, table, monkeypatch):
+    """A number without a branch must not select another branch."""
     monkeypatch.setattr(
         _compiled_epoch, names, (*["other"] * 99, *getattr(_compiled_epoch, names))
     )
@@ -126,8 +126,8 @@ def test_a_name_that_the_kernel_lacks_is_refused(names, table, monkeypatch):
     assert (trained.status, trained.engine) == ("trained", "alone")
 
 
-def test_versions_name_the_kernel_in_use(capsys):
-    """In scikit-learn's form, as a report of a fault needs it."""
+def test_show_versions_names_the_kernel_in_use(capsys):
+    """Its form is scikit-learn's, for bug reports."""
     sk_tune.show_versions()
     shown = capsys.readouterr().out
 
@@ -144,24 +144,28 @@ def table():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((90, 7))
     y = (X @ rng.standard_normal((7, 3))).argmax(axis=1)
-    # Categories, for those who take them as such.
+    # Codes, for networks with categories.
     X[:, 5:] = rng.integers(0, 5, (90, 2))
     return X, y
 
 
 def _fits(estimator, X, y, weight=None):
-    """Rows that differ in folds and in all that may differ."""
+    """Return fits with different folds and settings."""
     folds = np.arange(60), np.arange(10, 67), np.arange(0, 60, 2)
     fits = []
     for number, rows in enumerate(folds):
         share = (1.0, 0.0, 0.5)[number]
-        own = {
+        settings = {
             name: getattr(estimator, name) * share
             for name in ("dropout", "l1", "label_smoothing", "weight_decay")
             if getattr(estimator, name, None)
         }
-        own["learning_rate"] = 0.01 * (1 + number)
-        clone = type(estimator)(**{**estimator.get_params(), **own, "random_state": number})
+        settings["learning_rate"] = 0.01 * (1 + number)
+        clone = type(estimator)(**{
+            **estimator.get_params(),
+            **settings,
+            "random_state": number,
+        })
         fits.append(
             Fit(
                 estimator=clone,
@@ -185,13 +189,13 @@ def _row(table, **params):
 @pytest.mark.parametrize(
     ("params", "why"),
     [
-        ({"hidden_layer_sizes": (400, 400)}, "so large a matrix"),
-        ({"augmentation": Noise(0.1)}, "augmented"),
+        ({"hidden_layer_sizes": (400, 400)}, "faster for a weight matrix"),
+        ({"augmentation": Noise(0.1)}, "augment the data"),
         ({"numerical_embedding": "periodic"}, "PeriodicEmbedding"),
     ],
 )
-def test_what_is_not_in_the_code_is_left_to_torch(params, why, table):
-    """With a reason: other layers, and those whose products torch computes faster."""
+def test_unsupported_networks_are_trained_by_torch(params, why, table):
+    """The reason names the unsupported layer, or products that torch computes faster."""
     row, recipe = _row(table, **params)
 
     assert why in plan(row.module, row.train.X, row, recipe).reason
@@ -213,25 +217,25 @@ def test_what_is_not_in_the_code_is_left_to_torch(params, why, table):
         ),
     ],
 )
-def test_a_plan_knows_the_products_of_a_sample(net, shape, expected):
-    """Each weight at each place or step; so how long a fit takes is guessed beforehand."""
+def test_a_plan_counts_the_products_of_a_sample(net, shape, expected):
+    """Each weight counts at each place or step; estimates of fit times depend on it."""
     X = np.random.default_rng(0).normal(size=(20, *shape)).astype("float32")
     prepared = prepare(Fit(estimator=net, X=X, y=np.arange(20) % 2, seed=0), FitPreparer())
     network = prepared.network
 
-    found = plan(network.module, network.train.X, network, prepared.recipe()[0])
+    result = plan(network.module, network.train.X, network, prepared.recipe()[0])
 
-    assert (found.way, found.n_products) == ("kernel", expected)
+    assert (result.way, result.n_products) == ("kernel", expected)
 
 
-def test_targets_that_rows_do_not_share_are_looked_at_one_by_one(table):
-    """Rows may have the same inputs and other targets, which lie in memory otherwise."""
+def test_targets_are_checked_for_each_network(table):
+    """Networks with the same inputs may have targets of another layout."""
     (row, recipe), (other, _) = _row(table), _row(table)
     spread = row.train.y.repeat_interleave(2)[::2]
     strided = replace(row, train=TensorSet(other.train.X, spread))
 
     assert carried_layers(build_program([other]), recipe, [other])
-    with pytest.raises(ValueError, match="cannot read the data"):
+    with pytest.raises(ValueError, match="cannot read or augment the data"):
         carried_layers(build_program([strided, other]), recipe, [strided, other])
 
 
@@ -249,18 +253,18 @@ def test_targets_that_rows_do_not_share_are_looked_at_one_by_one(table):
         ({"y": None}, False),
     ],
 )
-def test_samples_to_look_at_have_classes(changes, is_taken, table):
-    """One that is not among those of the training samples is left to torch."""
+def test_monitors_with_unknown_classes_are_scored_by_torch(changes, is_taken, table):
+    """The kernel scores only monitors whose classes occur in training."""
     row, recipe = _row(table)
-    own = {"y": torch.tensor([0, 2, 1]), **changes}
+    columns = {"y": torch.tensor([0, 2, 1]), **changes}
     batch = _active_batch.ActiveBatch(recipe)
 
-    batch.add([(0, replace(row, monitor=TensorSet(row.train.X[:3], **own)))])
+    batch.add([(0, replace(row, monitor=TensorSet(row.train.X[:3], **columns)))])
 
     assert bool(batch.compiled.n_monitored[0]) == is_taken
 
 
-# With which SGD goes well for some epochs first.
+# SGD diverges with this rate only after some epochs.
 WILD_RATE = 10.0
 OPTIONS = {
     "dropout": {"dropout": 0.3},
@@ -274,20 +278,20 @@ OPTIONS = {
 
 
 def _both(fits, monkeypatch):
-    """Return what compiled code and what torch makes of fits."""
-    made = []
+    """Return the results of fits by the kernel and by torch."""
+    compiled = []
 
     def noted(*args):
-        made.append(None)
-        made[-1] = carried_layers(*args)
-        return made[-1]
+        compiled.append(None)
+        compiled[-1] = carried_layers(*args)
+        return compiled[-1]
 
     carried_layers = _active_batch.carried_layers
     with monkeypatch.context() as patch:
         patch.setattr(_active_batch, "carried_layers", noted)
         ours = train(fits)
-    assert made
-    assert None not in made
+    assert compiled
+    assert None not in compiled
     with monkeypatch.context() as patch:
         patch.setenv(VARIABLE, "0")
         theirs = train(fits)
@@ -338,7 +342,7 @@ KINDS = {
 
 
 def all_layers(n_features, n_outputs):
-    """Return layers in orders that no estimator has."""
+    """Return layers in an order that occurs in no estimator."""
     return nn.Sequential(
         nn.BatchNorm1d(n_features, momentum=0.3),
         nn.Linear(n_features, 19),
@@ -358,8 +362,8 @@ def all_layers(n_features, n_outputs):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_layers_may_have_any_order(optimizer, table, monkeypatch):
-    """What a derivative reads is not overwritten; padding disturbs no sum."""
+def test_layers_work_in_any_order(optimizer, table, monkeypatch):
+    """Values for the backward pass are not overwritten; padding does not enter sums."""
     params = {**BASE, "dtype": "float64", "optimizer": optimizer}
     params.pop("hidden_layer_sizes")
 
@@ -376,14 +380,14 @@ RECURRENCES = {
 
 @pytest.fixture(scope="module")
 def sequences():
-    """Sequences of 11 steps with three features, of three classes."""
+    """Sequences of 11 steps with three features, in three classes."""
     X = np.random.default_rng(0).standard_normal((90, 11, 3))
     return X, np.digitize(X[:, :, 0].sum(axis=1) + X[:, 0, 1], [-1, 1])
 
 
 @pytest.mark.parametrize("params", RECURRENCES.values(), ids=RECURRENCES)
-def test_recurrent_layers_are_those_of_torch(params, sequences, monkeypatch):
-    """Stacked, normalised over steps, with a shortcut and dropout; some end early."""
+def test_recurrent_layers_equal_those_of_torch(params, sequences, monkeypatch):
+    """They may be stacked, with norms, shortcuts and dropout; some sequences are short."""
     base = {"hidden_size": 19, "max_epochs": 3, "batch_size": 20, "dtype": "float64"}
     X, y = sequences
     if params.get("normalization") != "batch":
@@ -395,8 +399,8 @@ def test_recurrent_layers_are_those_of_torch(params, sequences, monkeypatch):
     _assert_close(*_both(fits, monkeypatch), tolerance=1e-9)
 
 
-def test_a_recurrent_network_fits_as_in_a_fleet(sequences):
-    """To the bit, and whatever is trained beside it."""
+def test_a_recurrent_network_alone_equals_one_in_a_fleet(sequences):
+    """Results are bitwise equal, whatever the other networks of the fleet."""
     X, y = sequences
     nets = [RNNClassifier(hidden_size=h, max_epochs=2, random_state=1) for h in (8, 20)]
     fits = [Fit(estimator=net, X=X, y=y, seed=1) for net in nets for _ in range(2)]
@@ -416,8 +420,10 @@ def test_a_recurrent_network_fits_as_in_a_fleet(sequences):
         ({"normalization": "batch"}, True, "the data"),
     ],
 )
-def test_some_recurrent_networks_are_left_to_torch(params, is_padded, why, sequences):
-    """Those of two directions, and statistics over steps some of which are padding."""
+def test_unsupported_recurrent_networks_are_trained_by_torch(
+    params, is_padded, why, sequences
+):
+    """Bidirectional networks, and statistics over steps that include padding."""
     X, y = sequences
     X = X.copy()
     X[3, 7:] = np.nan if is_padded else 0
@@ -476,7 +482,7 @@ def _without_convolutions():
 
 
 class ImageChain(nn.Module):
-    """Layers of images, and one of what is left of them."""
+    """Image layers, followed by a linear layer."""
 
     def __init__(self, shape, n_outputs, make):
         super().__init__()
@@ -491,7 +497,7 @@ class ImageChain(nn.Module):
 
 @pytest.fixture(scope="module")
 def images():
-    """Of few values, so that several in a window are the greatest."""
+    """Images with few distinct values, so that windows have several maxima."""
     rng = np.random.default_rng(0)
     shapes = {1: (2, 13), 2: (3, 8, 7), 3: (2, 3, 4, 5)}
     X = {n: rng.standard_normal((90, *shape)).round(1) for n, shape in shapes.items()}
@@ -510,8 +516,8 @@ def images():
     ],
 )
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
-def test_layers_of_images_give_what_torch_gives(make, n_dims, params, images, monkeypatch):
-    """Windows of any sizes, strides and paddings; of equal numbers the first is it."""
+def test_image_layers_equal_those_of_torch(make, n_dims, params, images, monkeypatch):
+    """Windows of any sizes, strides and paddings; the first of several maxima counts."""
     X, y = images
     X = X[n_dims]
     params = {"max_epochs": 2, "batch_size": 20, "dtype": "float64", **params}
@@ -528,10 +534,8 @@ def test_layers_of_images_give_what_torch_gives(make, n_dims, params, images, mo
         {"n_channels": 16, "kernel_size": 2, "optimizer": "sgd", "pooling": None},
     ],
 )
-def test_each_library_trains_convolutions_as_torch_does(
-    n_dims, params, images, monkeypatch
-):
-    """Channels that are whole vectors, and others; those that the processor can run."""
+def test_each_library_trains_convolutions_like_torch(n_dims, params, images, monkeypatch):
+    """With and without padded channels, in each library that the processor can run."""
     X, y = images
     params = {"n_channels": 5, "width": 9, "dtype": "float64", **BASE, **params}
     del params["hidden_layer_sizes"]
@@ -543,20 +547,18 @@ def test_each_library_trains_convolutions_as_torch_does(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_network_of_images_is_to_the_bit_what_it_is_alone(
-    dtype, images, assert_same_training
-):
-    """Whatever trains beside it, and after a pause."""
+def test_an_image_network_alone_equals_one_in_a_fleet(dtype, images, assert_same_training):
+    """Results are bitwise equal in any fleet, and after a checkpoint."""
     X, y = images
     net = CNNClassifier(n_channels=5, width=9, max_epochs=3, batch_size=20, dtype=dtype)
     fits = _fits(net, X[2], y)
     pauses = train([replace(fit, n_epochs=1) for fit in fits])
-    rest = [
+    neighbours = [
         replace(fit, n_epochs=2, state=part.state)
         for fit, part in zip(fits, pauses, strict=True)
     ]
 
-    together, resumed = train(fits, n_jobs=2), train(rest)
+    together, resumed = train(fits, n_jobs=2), train(neighbours)
 
     for network, later, fit in zip(together, resumed, fits, strict=True):
         assert_same_training(network, *train([fit]))
@@ -570,12 +572,12 @@ def test_a_network_of_images_is_to_the_bit_what_it_is_alone(
     [
         (nn.Conv2d(3, 6, 3, groups=3), "in groups"),
         (nn.MaxPool2d(2, dilation=(9, 1), padding=1), "beyond the images"),
-        (nn.Conv2d(3, 900, 8, padding=4), "so large convolutions"),
-        (nn.Sequential(nn.Conv2d(3, 1200, 1), nn.AdaptiveAvgPool2d(1)), "too many"),
+        (nn.Conv2d(3, 900, 8, padding=4), "faster for convolutions"),
+        (nn.Sequential(nn.Conv2d(3, 1200, 1), nn.AdaptiveAvgPool2d(1)), "too much memory"),
     ],
 )
-def test_layers_of_images_that_are_left_to_torch(layer, why, images):
-    """With a reason."""
+def test_unsupported_image_layers_are_trained_by_torch(layer, why, images):
+    """The reason names the limit."""
     X, y = images
     params = {"module__shape": X[2].shape[1:], "module__make": lambda: [layer]}
     fit = _fits(NetClassifier(ImageChain, **params), X[2], y)[0]
@@ -586,7 +588,7 @@ def test_layers_of_images_that_are_left_to_torch(layer, why, images):
 
 
 class Function(nn.Sequential):
-    """An activation between two layers that change nothing."""
+    """An activation between two identity layers."""
 
     def __init__(self, n_features, n_outputs, name="relu"):
         super().__init__(nn.Linear(1, 1), ACTIVATIONS[name](), nn.Linear(1, 1))
@@ -597,7 +599,7 @@ class Function(nn.Sequential):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_are_exact_in_single_precision(name):
-    """Within three units of the last place of what double precision gives."""
+    """Results are within three units in the last place of double precision."""
     x = np.concatenate([np.linspace(-9, 9, 4001), [-60, -1e-6, 0, 1e-30, 60, 1e4]])
     fit = Fit(
         estimator=NetRegressor(Function, module__name=name, max_epochs=1),
@@ -610,17 +612,17 @@ def test_activations_are_exact_in_single_precision(name):
     batch = _active_batch.ActiveBatch(recipe)
     batch.add([(0, row)])
 
-    found = batch.compiled.predict([row.train], slice(0, 1))[0, :, 0].double()
+    outputs = batch.compiled.predict([row.train], slice(0, 1))[0, :, 0].double()
 
     exact = ACTIVATIONS[name]()(row.train.X[:, 0].double())
-    error = (found - exact).abs() / exact.abs().clamp(min=1e-30)
-    # Where torch's formulas cancel, an error counts beside the largest part of them.
-    beside = (found - exact).abs() / row.train.X[:, 0].double().abs().clamp(min=1e-30)
+    error = (outputs - exact).abs() / exact.abs().clamp(min=1e-30)
+    # Where torch's formulas cancel, errors are relative to the largest term.
+    beside = (outputs - exact).abs() / row.train.X[:, 0].double().abs().clamp(min=1e-30)
     assert float(torch.minimum(error, beside).max()) < 3 * 2**-23
 
 
-def test_batch_normalisation_of_one_sample_is_refused(table):
-    """As by torch."""
+def test_batch_normalisation_rejects_a_single_sample(table):
+    """The error is torch's."""
     row, recipe = _row(table, normalization="batch")
 
     with pytest.raises(ValueError, match="more than one sample"):
@@ -628,15 +630,15 @@ def test_batch_normalisation_of_one_sample_is_refused(table):
 
 
 class Chain(nn.Sequential):
-    """A user's chain, without some biases."""
+    """A user's chain, in which some layers have no bias."""
 
     def __init__(self, n_features, n_outputs):
         layers = nn.Linear(n_features, 11, bias=False), nn.ReLU(), nn.Linear(11, 6)
         super().__init__(*layers, nn.Linear(6, n_outputs, bias=False))
 
 
-def test_each_library_trains_as_torch_does(table, monkeypatch):
-    """Those that the processor can run; the one that is used by itself is the last."""
+def test_each_library_trains_like_torch(table, monkeypatch):
+    """All libraries that the processor can run; the default one comes last."""
     X, y = table
     net = MLPClassifier(**BASE, dropout=0.2, dtype="float64", random_state=0)
     fit = Fit(estimator=net, X=X, y=y, monitor=np.arange(9), seed=1)
@@ -654,8 +656,8 @@ def test_each_library_trains_as_torch_does(table, monkeypatch):
     batch_size=st.integers(1, 50),
     dtype=st.sampled_from(["float32", "float64"]),
 )
-def test_any_sizes_give_what_torch_gives(sizes, n_features, batch_size, dtype):
-    """Whole and broken vectors and blocks of a product."""
+def test_any_sizes_equal_torch(sizes, n_features, batch_size, dtype):
+    """Sizes are multiples of vectors and blocks, or have remainders."""
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((40, n_features)), np.arange(40) % 3
     fit = Fit(
@@ -681,8 +683,8 @@ def test_any_sizes_give_what_torch_gives(sizes, n_features, batch_size, dtype):
 
 @pytest.mark.parametrize("kind", ["all", "piecewise linear"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_row_is_to_the_bit_what_it_is_alone(dtype, kind, table, assert_same_training):
-    """Neither the rows beside it nor threads change a bit, in single precision either."""
+def test_a_network_alone_equals_one_in_a_fleet(dtype, kind, table, assert_same_training):
+    """Other networks and threads do not change a bit, in single precision either."""
     fits = _fits(MLPClassifier(**BASE | KINDS[kind], dtype=dtype), *table)
 
     together = train(fits, n_jobs=2)
@@ -692,8 +694,8 @@ def test_a_row_is_to_the_bit_what_it_is_alone(dtype, kind, table, assert_same_tr
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_a_row_that_diverges_leaves_the_others_alone(place, table, assert_same_training):
-    """Nothing of it is in the memory, padding included, that others are trained in."""
+def test_a_diverging_network_does_not_affect_others(place, table, assert_same_training):
+    """It leaves no NaN in the memory, padding included, of the next networks."""
     params = {"optimizer": "sgd", "momentum": 0.0, "l1": 0.01, "gradient_clip": 1.0}
     estimator = MLPClassifier(**BASE, **params)
     fits = [
@@ -711,8 +713,8 @@ def test_a_row_that_diverges_leaves_the_others_alone(place, table, assert_same_t
         assert_same_training(row, *train([fit]))
 
 
-def test_what_is_not_finite_stays_so_where_it_is_dropped(monkeypatch):
-    """A network whose units overflow fails at once, as by torch, which multiplies by 0."""
+def test_dropout_does_not_hide_infinite_units(monkeypatch):
+    """A network with overflowing units fails at once, because masks multiply by 0."""
     params = {
         "hidden_layer_sizes": (33,),
         "dropout": 0.99,
@@ -728,21 +730,21 @@ def test_what_is_not_finite_stays_so_where_it_is_dropped(monkeypatch):
 
 
 @pytest.mark.parametrize("clip", [None, 1.0])
-def test_what_a_layer_lacks_is_left_alone_by_a_row_that_diverges(
+def test_absent_biases_stay_zero_after_a_diverging_network(
     clip, table, assert_same_training
 ):
-    """Clipping makes NaN of all derivatives, also of those of biases that are not there."""
+    """Clipping turns all gradients into NaN, including those of absent biases."""
     params = {"max_epochs": 3, "batch_size": 20, "optimizer": "sgd", "momentum": 0.0}
-    others = [
-        _fits(NetClassifier(Chain, **params, gradient_clip=own), *table)[1]
-        for own in (clip, 1.0)
+    fits = [
+        _fits(NetClassifier(Chain, **params, gradient_clip=limit), *table)[1]
+        for limit in (clip, 1.0)
     ]
     net = NetClassifier(Chain, **params, learning_rate=1e38, gradient_clip=1.0)
 
-    trained = train([replace(others[0], estimator=net), *others])
+    trained = train([replace(fits[0], estimator=net), *fits])
 
     assert "epoch 1" in trained[0].message
-    for row, fit in zip(trained[1:], others, strict=True):
+    for row, fit in zip(trained[1:], fits, strict=True):
         assert_same_training(row, *train([fit]))
 
 
@@ -758,14 +760,14 @@ def _misplaced(own, place):
             "train",
             lambda own: TensorSet(own.X, torch.full_like(own.y, 3)),
             IndexError,
-            "none of the 3 classes",
+            "not one of the 3 classes",
         ),
         *(
-            (part, partial(_misplaced, place=place), IndexError, "none of the data")
+            (part, partial(_misplaced, place=place), IndexError, "outside the data")
             for part in ("train", "monitor")
             for place in (-1, 60)
         ),
-        # Left to torch, which says what is wrong with samples of another width.
+        # Torch reports samples of another width.
         (
             "monitor",
             lambda own: TensorSet(own.X[:, :2].contiguous(), own.y),
@@ -774,10 +776,8 @@ def _misplaced(own, place):
         ),
     ],
 )
-def test_samples_and_targets_that_do_not_exist_are_refused(
-    part, change, error, message, table
-):
-    """Whoever has made them, as by torch; memory of others is never read."""
+def test_samples_and_targets_out_of_range_are_rejected(part, change, error, message, table):
+    """As with torch, invalid indices raise an error; no other memory is read."""
     row, recipe = _row(table)
     broken = replace(row, **{part: change(getattr(row, part))})
 
@@ -786,8 +786,8 @@ def test_samples_and_targets_that_do_not_exist_are_refused(
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
-def test_an_index_may_have_any_form(dtype, table):
-    """Of another integer type, and every second number of another."""
+def test_an_index_may_have_any_integer_type_and_stride(dtype, table):
+    """Indices may have another integer type, and be a strided view."""
     row, recipe = _row(table)
     parts = {"train": row.train, "monitor": row.monitor}
     outputs = []
@@ -799,39 +799,39 @@ def test_an_index_may_have_any_form(dtype, table):
 
     plain = {name: TensorSet(s.X[:20], s.y[:20]) for name, s in parts.items()}
     ((_, expected),) = train_fleet([replace(_row(table)[0], **plain)], recipe, 1)
-    for found in outputs:
-        np.testing.assert_array_equal(found, expected.outputs)
+    for actual in outputs:
+        np.testing.assert_array_equal(actual, expected.outputs)
 
 
 @pytest.mark.parametrize("score", ["accuracy", "r2"])
-def test_calls_may_be_as_short_as_one_batch(score, table, monkeypatch):
-    """So that Ctrl-C is heard where an epoch takes long; nothing else changes."""
+def test_calls_of_one_batch_give_equal_results(score, table, monkeypatch):
+    """Short calls let Ctrl-C interrupt long epochs."""
     X, y = table
     kind = MLPClassifier if score == "accuracy" else MLPRegressor
     params = {**BASE, "dropout": 0.2, "lr_schedule": "cosine"}
     fits = _fits(kind(**params), X, y if score == "accuracy" else X[:, 0] * 2)
-    whole = train(fits)
+    expected = train(fits)
     monkeypatch.setattr(_compiled_epoch, "_SECONDS_PER_CALL", 0.0)
 
     pieces = train(fits)
 
-    for row, twin in zip(pieces, whole, strict=True):
+    for row, twin in zip(pieces, expected, strict=True):
         assert row.state.history[-1]["train_score"] == twin.state.history[-1]["train_score"]
         np.testing.assert_array_equal(row.train_loss, twin.train_loss)
         np.testing.assert_array_equal(row.predictions, twin.predictions)
 
 
 def _calls(fits, monkeypatch, *, seconds=None, **options):
-    """Return what becomes of fits, and how many epochs each call had."""
+    """Return the results of fits, and the number of epochs of each call."""
     n_epochs = []
-    run = _compiled_epoch.CompiledEpoch.train_and_judge
+    run = _compiled_epoch.CompiledEpoch.train_epochs
 
     def noted(self, places, sizes, rates, n):
         n_epochs.append(n)
         return run(self, places, sizes, rates, n)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_compiled_epoch.CompiledEpoch, "train_and_judge", noted)
+        patch.setattr(_compiled_epoch.CompiledEpoch, "train_epochs", noted)
         if seconds is not None:
             patch.setattr(_active_batch, "_SECONDS_AT_ONCE", seconds)
         return train(fits, **options), n_epochs
@@ -840,10 +840,10 @@ def _calls(fits, monkeypatch, *, seconds=None, **options):
 @pytest.mark.parametrize(
     "option", ["dropout", "sgd", "rmsprop", "schedule", "smoothed", "full batches"]
 )
-def test_epochs_at_once_are_to_the_bit_what_they_are_one_by_one(
+def test_epochs_in_one_call_equal_epochs_in_single_calls(
     option, table, monkeypatch, assert_same_training
 ):
-    """Rows of unequal folds and weights, one of which has fewer epochs to go."""
+    """Networks have different folds and weights, and one has fewer epochs."""
     dtype = "float64" if option in {"sgd", "schedule"} else "float32"
     params = {**BASE, "dtype": dtype, "max_epochs": 7, **OPTIONS[option]}
     X, y = table
@@ -851,69 +851,67 @@ def test_epochs_at_once_are_to_the_bit_what_they_are_one_by_one(
     fits = _fits(estimator(**KINDS["all"] | params), X, y, np.linspace(1, 3, 90))
     fits[1] = replace(fits[1], n_epochs=4)
 
-    found, n_at_once = _calls(fits, monkeypatch)
+    trained, n_at_once = _calls(fits, monkeypatch)
     expected, n_one_by_one = _calls(fits, monkeypatch, seconds=0.0)
 
     assert n_at_once == [4, 3]
     assert n_one_by_one == [1] * 7
-    for row, twin in zip(found, expected, strict=True):
+    for row, twin in zip(trained, expected, strict=True):
         assert_same_training(row, twin)
 
 
-def test_epochs_end_where_a_row_is_kept(table, monkeypatch, assert_same_training):
-    """What is kept on the way is what would be kept one by one."""
+def test_calls_end_at_checkpoints(table, monkeypatch, assert_same_training):
+    """Checkpoints are those of calls with single epochs."""
     fits = [
         replace(fit, keeps_checkpoints=True)
         for fit in _fits(MLPClassifier(**{**BASE, "max_epochs": 9}), *table)
     ]
 
-    found, n_at_once = _calls(fits, monkeypatch)
+    trained, n_at_once = _calls(fits, monkeypatch)
     expected, _ = _calls(fits, monkeypatch, seconds=0.0)
 
     assert sum(n_at_once) == 9
     assert 1 < len(n_at_once) < 9
-    for row, twin in zip(found, expected, strict=True):
+    for row, twin in zip(trained, expected, strict=True):
         assert_same_training(row, twin)
         lengths = [len(s.history) for s in row.checkpoints]
         assert lengths == [len(s.history) for s in twin.checkpoints] != []
 
 
-def test_epochs_go_one_by_one_where_early_stopping_looks_at_them(
-    table, monkeypatch, assert_same_training
-):
-    """Rows beside one that may stop are what they are without it."""
+def test_early_stopping_needs_single_epochs(table, monkeypatch, assert_same_training):
+    """Networks next to one with early stopping train as without it."""
     fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 5}), *table)
     stopping = {**BASE, "max_epochs": 5, **OPTIONS["stopping"], "learning_rate": 0.03}
     fits[1] = replace(fits[1], estimator=MLPClassifier(**stopping, random_state=1))
 
-    found, n_epochs = _calls(fits, monkeypatch)
+    trained, n_epochs = _calls(fits, monkeypatch)
 
     assert set(n_epochs[:2]) == {1}
-    for row, fit in zip(found, fits, strict=True):
+    for row, fit in zip(trained, fits, strict=True):
         assert_same_training(row, *train([fit]))
 
 
-def test_a_row_that_diverges_between_epochs_fails_where_it_would_one_by_one(
+def test_a_diverging_network_fails_at_the_epoch_of_single_calls(
     table, monkeypatch, assert_same_training
 ):
-    """Its message names the epoch; those trained after it are not told."""
+    """Its message names the epoch, although the call continues."""
     params = {**BASE, "optimizer": "sgd", "max_epochs": 20, "hidden_layer_sizes": (9,) * 3}
     fits = _fits(MLPClassifier(**params), *table)
     wild = {**params, "learning_rate": WILD_RATE, "momentum": 0.99}
     fits[1] = replace(fits[1], estimator=MLPClassifier(**wild, random_state=1))
 
-    found, n_at_once = _calls(fits, monkeypatch)
+    trained, n_at_once = _calls(fits, monkeypatch)
     expected, _ = _calls(fits, monkeypatch, seconds=0.0)
 
     assert n_at_once == [20]
-    assert "became nan at epoch" in found[1].message
-    assert "epoch 1 " not in found[1].message == expected[1].message
-    for row, twin in zip(found[::2], expected[::2], strict=True):
+    assert "became nan at epoch" in trained[1].message
+    assert "epoch 1 " not in trained[1].message == expected[1].message
+    for row, twin in zip(trained[::2], expected[::2], strict=True):
         assert_same_training(row, twin)
 
 
-def test_a_row_has_one_thread_however_many_there_are(table):
-    """So that its call is as short with many threads as with one."""
+def test_a_network_uses_one_thread(table):
+    """More threads than networks do not lengthen a call."""
 
     def epochs(n_rows, n_threads):
         tile = _active_batch.ActiveBatch(recipe, n_threads)
@@ -926,8 +924,8 @@ def test_a_row_has_one_thread_however_many_there_are(table):
     assert epochs(4, 1) < epochs(4, 2) < epochs(4, 4) == epochs(4, 16)
 
 
-def test_samples_that_are_looked_at_take_time_too(table):
-    """However few a row is trained on, a call has fewer epochs if it looks at many."""
+def test_monitor_samples_count_in_the_time_of_a_call(table):
+    """With many monitor samples a call has fewer epochs, however few are trained on."""
     row, recipe = _row(table)
     n_epochs = []
     for n_monitored in (30, 300_000):
@@ -945,8 +943,8 @@ def test_samples_that_are_looked_at_take_time_too(table):
     ("name", "value"),
     [("_SECONDS_PER_EPOCH", 0.1), ("_SECONDS_PER_STEP", 0.1), ("_MOST_BYTES", 3000)],
 )
-def test_calls_take_little_time_and_memory(name, value, table, monkeypatch):
-    """However few products an epoch has."""
+def test_calls_are_limited_in_time_and_memory(name, value, table, monkeypatch):
+    """The limits hold however few products an epoch has."""
     fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 5}), *table)
     monkeypatch.setattr(_compiled_epoch, name, value)
 
@@ -955,8 +953,8 @@ def test_calls_take_little_time_and_memory(name, value, table, monkeypatch):
     assert n_epochs == [1] * 5
 
 
-def test_a_class_that_is_not_trained_on_counts_as_by_torch(table, monkeypatch):
-    """It has no loss, and is never predicted."""
+def test_a_class_absent_in_training_is_scored_as_by_torch(table, monkeypatch):
+    """The class has no loss, and is never predicted."""
     X, y = table
     y = y.copy()
     y[70:75] = 3

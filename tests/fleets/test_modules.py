@@ -1,4 +1,4 @@
-"""Why fleets cannot carry a module, and which modules may share one."""
+"""Why fleets cannot train a module, and which modules may share a fleet."""
 
 import copy
 
@@ -14,7 +14,7 @@ X = torch.rand(100, 64, generator=torch.Generator().manual_seed(0))
 
 
 class Users(nn.Module):
-    """A user's module that does what it is told between two layers."""
+    """A user's module with a given function between two layers."""
 
     def __init__(self, act=torch.tanh):
         super().__init__()
@@ -26,9 +26,9 @@ class Users(nn.Module):
 
 
 def _reason(module, X=X):
-    """Return why networks like one are trained alone, None if they are not."""
-    found = plan(module, X)
-    return found.reason if found.way == "alone" else None
+    """Return why networks like this are trained alone, None if they are not."""
+    result = plan(module, X)
+    return result.reason if result.way == "alone" else None
 
 
 def _branching(h):
@@ -45,8 +45,8 @@ def _branching(h):
     ],
     ids=["branching", "numpy", "noise", "dropout"],
 )
-def test_modules_that_vmap_cannot_carry_have_a_reason(act):
-    """Branches on data, ways out of torch, and random numbers of unknown origin."""
+def test_unsupported_operations_are_a_reason(act):
+    """Branches on data, calls outside of torch, and unknown random numbers."""
     reason = _reason(Users(act))
 
     assert reason.startswith("torch.func.vmap cannot carry its module (")
@@ -54,8 +54,8 @@ def test_modules_that_vmap_cannot_carry_have_a_reason(act):
 
 
 @pytest.mark.parametrize("in_place", [True, False])
-def test_buffers_that_a_call_replaces_are_a_reason(in_place):
-    """A fleet could not see the new ones; those that are changed in place move."""
+def test_replaced_buffers_are_a_reason(in_place):
+    """A fleet would not see the new buffer; buffers that change in place work."""
 
     class Centred(Users):
         def __init__(self):
@@ -82,8 +82,8 @@ def test_buffers_that_a_call_replaces_are_a_reason(in_place):
 
 
 @pytest.mark.parametrize("is_constant", [True, False])
-def test_buffers_that_change_but_are_not_saved_are_a_reason(is_constant):
-    """Training could not go on with them; constants, such as positions, do no harm."""
+def test_changing_buffers_outside_the_state_dict_are_a_reason(is_constant):
+    """Training could not be resumed with them; constants are harmless."""
 
     class Counting(Users):
         def __init__(self):
@@ -102,7 +102,7 @@ def test_buffers_that_change_but_are_not_saved_are_a_reason(is_constant):
 
 
 def test_outputs_that_depend_on_other_samples_are_a_reason():
-    """In chunks of another size a batch norm without running means gives others."""
+    """Batch norm without running means depends on the size of a chunk."""
     norm = nn.BatchNorm1d(8, track_running_stats=False)
     module = nn.Sequential(nn.Linear(64, 8), norm, nn.Linear(8, 3))
 
@@ -110,7 +110,7 @@ def test_outputs_that_depend_on_other_samples_are_a_reason():
 
 
 class Frozen(Users):
-    """The first layer learns nothing, because nothing is derived through it."""
+    """The first layer learns nothing, because it runs without gradients."""
 
     def forward(self, x):
         with torch.no_grad():
@@ -126,13 +126,13 @@ def _patched():
 
 
 @pytest.mark.parametrize("module", [Frozen(), _patched()], ids=["no_grad", "patched"])
-def test_what_calls_of_layers_do_not_show_is_trained_alone(module):
-    """In a fleet these would train weights that a plain loop leaves, or forget a patch."""
+def test_frozen_and_patched_calls_are_trained_alone(module):
+    """A fleet would train weights that a plain loop does not, or ignore a patch."""
     assert _reason(module) is not None
 
 
-def test_a_forward_in_another_precision_is_no_chain_of_layers():
-    """Layers that are written out compute in the type of their weights."""
+def test_a_forward_in_another_precision_is_not_a_chain():
+    """Written-out layers compute in the type of their weights."""
 
     class Mixed(Users):
         def forward(self, x):
@@ -142,22 +142,22 @@ def test_a_forward_in_another_precision_is_no_chain_of_layers():
     assert plan(Mixed(), X).way != "layers"
 
 
-def test_samples_may_be_single_numbers():
-    """As a skorch net takes them that looks each one up."""
+def test_samples_may_be_scalars():
+    """Skorch nets with an embedding of single codes take them."""
     module = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 2))
 
     assert _reason(module, torch.arange(9)) is None
 
 
-def test_group_normalisation_of_flat_samples_stays_in_its_fleet():
-    """Images and volumes alone are asked how they lie in memory."""
+def test_group_normalisation_of_flat_samples_runs_in_a_fleet():
+    """Only images and volumes are checked for their memory order."""
     module = nn.Sequential(nn.Linear(64, 6), nn.GroupNorm(2, 6), nn.Linear(6, 2))
 
     assert _reason(module) is None
 
 
-def test_a_dropout_layer_in_several_orders_is_a_reason():
-    """Which elements it drops cannot be told ahead."""
+def test_dropout_in_several_memory_orders_is_a_reason():
+    """Its masks cannot be predicted."""
 
     class Twice(nn.Module):
         def __init__(self):
@@ -172,11 +172,11 @@ def test_a_dropout_layer_in_several_orders_is_a_reason():
 
 
 @pytest.mark.parametrize("act", [torch.tanh, _branching], ids=["good", "bad"])
-def test_the_trial_leaves_the_module_as_it_was(act):
-    """Weights, running means, mode and generators are untouched, whatever came out."""
+def test_the_trial_does_not_change_the_module(act):
+    """Weights, running means, mode and generators stay the same, also after a failure."""
     module = Users(act)
     module.output = nn.Sequential(nn.BatchNorm1d(8), nn.Dropout(0.5), module.output)
-    before = copy.deepcopy(module.state_dict())
+    state = copy.deepcopy(module.state_dict())
     generator = torch.get_rng_state()
 
     _reason(module)
@@ -184,7 +184,7 @@ def test_the_trial_leaves_the_module_as_it_was(act):
     assert module.training
     assert torch.equal(torch.get_rng_state(), generator)
     for name, tensor in module.state_dict().items():
-        assert torch.equal(tensor, before[name])
+        assert torch.equal(tensor, state[name])
 
 
 class Configurable(nn.Module):
@@ -198,19 +198,24 @@ class Configurable(nn.Module):
 
 
 def _layers(**changes):
-    own = {"width": 4, "p": 0.1, "norm": nn.BatchNorm1d, "activation": nn.ReLU} | changes
+    options = {
+        "width": 4,
+        "p": 0.1,
+        "norm": nn.BatchNorm1d,
+        "activation": nn.ReLU,
+    } | changes
     return nn.Sequential(
-        nn.Linear(3, own["width"]),
-        own["norm"](own["width"]),
-        own["activation"](),
-        nn.Dropout(own["p"]),
-        nn.Linear(own["width"], 2),
+        nn.Linear(3, options["width"]),
+        options["norm"](options["width"]),
+        options["activation"](),
+        nn.Dropout(options["p"]),
+        nn.Linear(options["width"], 2),
     )
 
 
 @pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
-def test_weights_and_dropout_may_differ(p):
-    """Modules built under other seeds with other probabilities share a structure."""
+def test_the_structure_ignores_weights_and_dropout(p):
+    """Modules with other seeds and dropout probabilities share a structure."""
     first, second = _layers(), _layers(p=p)
 
     assert not torch.equal(first[0].weight, second[0].weight)
@@ -218,8 +223,8 @@ def test_weights_and_dropout_may_differ(p):
     assert hash(module_structure(first)) == hash(module_structure(second))
 
 
-def test_a_copy_in_another_mode_is_equal():
-    """Evaluation mode, gradients and running means are no structure."""
+def test_the_structure_ignores_the_mode():
+    """Evaluation mode, gradients and running means are not part of it."""
     module = _layers()
     twin = copy.deepcopy(module).eval()
     twin(torch.ones(2, 3)).sum().backward()
@@ -241,8 +246,8 @@ def test_a_copy_in_another_mode_is_equal():
         {"norm": lambda n: nn.Sequential(nn.BatchNorm1d(n))},
     ],
 )
-def test_layers_and_their_options_count(change):
-    """Whatever changes what a layer computes, beside its weights, splits a fleet."""
+def test_the_structure_includes_layers_and_their_options(change):
+    """Options that change the function of a layer separate fleets."""
     assert module_structure(_layers(**change)) != module_structure(_layers())
 
 
@@ -266,8 +271,8 @@ def test_layers_and_their_options_count(change):
         (nn.Linear(2, 2), nn.Linear(2, 3)),
     ],
 )
-def test_attributes_of_a_module_count(first, second):
-    """A module that holds another number, array, function or layer computes otherwise."""
+def test_the_structure_includes_attributes(first, second):
+    """Another number, array, function or layer as an attribute separates fleets."""
     modules = [Configurable(own=value) for value in (first, copy.deepcopy(first), second)]
 
     structures = [module_structure(module) for module in modules]
@@ -281,14 +286,14 @@ def test_attributes_of_a_module_count(first, second):
 @pytest.mark.parametrize(
     "change",
     [nn.Module.double, lambda module: module.apply(lambda m: m.requires_grad_(False))],
-    ids=["rows of a fleet have one type", "a frozen weight is a buffer of a fleet"],
+    ids=["networks of a fleet have one type", "a frozen weight is a buffer of a fleet"],
 )
-def test_types_of_numbers_and_what_is_not_trained_count(change):
-    """Though the layers are the same."""
+def test_the_structure_includes_dtypes_and_frozen_parameters(change):
+    """The layers themselves are equal."""
     assert module_structure(change(_layers())) != module_structure(_layers())
 
 
-def test_shapes_of_buffers_count():
+def test_the_structure_includes_shapes_of_buffers():
     """Their values may differ, as running means do."""
     modules = [Configurable() for _ in range(3)]
     for module, buffer in zip(

@@ -1,4 +1,4 @@
-"""Which way modules are trained, and why; each network by itself is the reference."""
+"""How modules are trained, and why; each network alone is the reference."""
 
 import copy
 
@@ -22,7 +22,7 @@ SEEDS, FIRST_STEPS = [0, 5, 2**40], [0, 4, 900]
 
 
 class Plain(nn.Module):
-    """Two layers, functions between them, one dropout layer in two places."""
+    """Two layers with functions between them, and one dropout layer in two places."""
 
     def __init__(self, p=0.2):
         super().__init__()
@@ -36,7 +36,7 @@ class Plain(nn.Module):
 
 
 def _layers(p=0.2):
-    """Every kind of layer, some behind those whose output a derivative needs."""
+    """Every kind of layer, in orders in which the backward pass needs earlier outputs."""
     return nn.Sequential(
         nn.Flatten(),
         nn.BatchNorm1d(6),
@@ -64,7 +64,7 @@ def _ends_in_relu(p=0.2):
 
 
 class Images(nn.Module):
-    """As most people write it."""
+    """A typical image network."""
 
     def __init__(self, p=0.2):
         super().__init__()
@@ -82,7 +82,7 @@ class Images(nn.Module):
 
 
 def _image_layers(p=0.2):
-    """Every kind of layer, some behind those whose output a derivative needs."""
+    """Every kind of layer, in orders in which the backward pass needs earlier outputs."""
     return nn.Sequential(
         nn.BatchNorm2d(2),
         nn.Dropout(p),
@@ -130,7 +130,7 @@ def _volumes(p=0.2):
 
 
 def _only_convolutions(p=0.2):
-    """No layer of rows behind the images."""
+    """No linear layer follows the image layers."""
     return nn.Sequential(nn.Conv2d(2, C, (6, 8)), nn.Dropout(p), nn.Flatten())
 
 
@@ -194,7 +194,7 @@ def _is_chain(module, X, **options):
 
 
 class Lone:
-    """A network by itself, with the dropout masks of its row in the fleet."""
+    """A network alone, with the dropout masks of its position in the fleet."""
 
     def __init__(self, module, position):
         self.module = copy.deepcopy(module)
@@ -203,7 +203,7 @@ class Lone:
         self.position = position
 
     def begin_epoch(self):
-        """Return a generator, and keep the state of one with the same numbers."""
+        """Return a generator, and store the state of a second one with the same numbers."""
         generator = torch.Generator().manual_seed(SEEDS[self.position])
         self.state = generator.get_state()
         return generator
@@ -229,7 +229,7 @@ def _lone(modules, positions=None):
 
 
 def _assert_trains_like(program, lone, shape, *, end=None, steps=2, parts=None):
-    """Step, evaluate and compare; `end` puts padding into the inputs of some rows."""
+    """Step, evaluate and compare; `end` pads the inputs of some networks."""
     generators = [row.begin_epoch() for row in lone]
     program.begin_epoch([row.first_step for row in lone], steps, generators)
     k = len(lone)
@@ -246,8 +246,8 @@ def _assert_trains_like(program, lone, shape, *, end=None, steps=2, parts=None):
                 expected, alone = lone[row].step(X[row], gradient[row], step)
                 _close(outputs[i], expected)
                 assert len(gradients) == len(alone)
-                for got, own in zip(gradients, alone, strict=True):
-                    _close(got[i], own)
+                for got, expected_gradient in zip(gradients, alone, strict=True):
+                    _close(got[i], expected_gradient)
             evaluated = program.evaluate(X[rows].clone(), rows)
             for i, row in enumerate(range(rows.start, rows.stop)):
                 _close(evaluated[i], lone[row].evaluate(X[row]))
@@ -261,16 +261,16 @@ def _close(got, expected):
 
 
 @makers
-def test_rows_are_the_modules(make):
-    """Outputs, derivatives, dropout and statistics are those of each module alone."""
+def test_networks_of_a_program_equal_their_modules(make):
+    """Outputs, gradients, dropout and statistics equal those of each module alone."""
     modules, shape = _modules(make), _shape(make)
 
     _assert_trains_like(_program(modules, shape), _lone(modules), shape, steps=3)
 
 
 @pytest.mark.parametrize("make", [Images, _signals, _volumes, _only_convolutions])
-def test_rows_are_the_modules_in_single_precision(make):
-    """A last batch may have one sample."""
+def test_networks_of_a_program_equal_their_modules_in_float32(make):
+    """The last batch may have one sample."""
     modules, shape = [m.float() for m in _modules(make, (0.0, 0.0, 0.0))], _shape(make)
     program = _program(modules, shape)
     program.begin_epoch([0] * 3, 3, [None] * 3)
@@ -279,13 +279,15 @@ def test_rows_are_the_modules_in_single_precision(make):
         X = _normal(3, n_samples, *shape, seed=step).float()
         gradient = _normal(3, n_samples, C, seed=9 + step).float()
         outputs = program.forward(X, slice(0, 3)).clone()
-        found = program.backward(gradient.clone())
+        gradients = program.backward(gradient.clone())
         for row, module in enumerate(modules):
             expected = module.train()(X[row])
-            own = torch.autograd.grad(expected, list(module.parameters()), gradient[row])
+            expected_gradients = torch.autograd.grad(
+                expected, list(module.parameters()), gradient[row]
+            )
             close = {"rtol": 1e-3, "atol": 1e-3}
             torch.testing.assert_close(outputs[row], expected.detach(), **close)
-            for one, two in zip(found, own, strict=True):
+            for one, two in zip(gradients, expected_gradients, strict=True):
                 torch.testing.assert_close(one[row], two, **close)
 
 
@@ -320,14 +322,16 @@ IMAGE_LAYERS = {
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("name", IMAGE_LAYERS)
-def test_options_of_image_layers_mean_what_they_mean_to_torch(name):
-    """Outputs and derivatives, whose windows leave a rest of each size."""
+def test_image_layers_support_torchs_options(name):
+    """Outputs and gradients, for windows with remainders of each size."""
     n_dims, layer = IMAGE_LAYERS[name]
-    before = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[n_dims](2, 4, 3, padding=1)
+    first_layer = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[n_dims](2, 4, 3, padding=1)
     shape = (2, 7, 5, 4)[: n_dims + 1]
 
     def make(p):
-        module = nn.Sequential(before, copy.deepcopy(layer), nn.Flatten(), nn.LazyLinear(C))
+        module = nn.Sequential(
+            first_layer, copy.deepcopy(layer), nn.Flatten(), nn.LazyLinear(C)
+        )
         module(torch.ones(1, *shape))
         return copy.deepcopy(module)
 
@@ -336,8 +340,8 @@ def test_options_of_image_layers_mean_what_they_mean_to_torch(name):
     _assert_trains_like(_program(modules, shape), _lone(modules), shape, steps=1)
 
 
-def test_torch_normalises_convolutions_of_a_single_sample_rightly():
-    """Under vmap torch goes wrong where one sample lies with its channels innermost."""
+def test_normalised_convolutions_of_a_single_sample():
+    """Under vmap, torch's result is wrong for a single sample with channels last."""
     torch.manual_seed(0)
     conv = nn.Conv2d(2, 4, 3, padding=1)
     images, weights = torch.randn(2, 1, 2, 8, 8), torch.randn(2, 4, 2, 3, 3)
@@ -348,11 +352,11 @@ def test_torch_normalises_convolutions_of_a_single_sample_rightly():
     def normalize(t):
         return F.batch_norm(t, None, None, training=True)
 
-    found = torch.func.vjp(torch.func.vmap(normalize), y)[1](dy)[0]
+    gradients = torch.func.vjp(torch.func.vmap(normalize), y)[1](dy)[0]
 
-    for own, part, d in zip(found, y, dy, strict=True):
+    for gradient, part, d in zip(gradients, y, dy, strict=True):
         exact = torch.func.vjp(normalize, part.contiguous().double())[1](d.double())[0]
-        torch.testing.assert_close(own.double(), exact, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(gradient.double(), exact, rtol=1e-4, atol=1e-4)
 
 
 def _normed_channels(p):
@@ -363,8 +367,8 @@ def _normed_channels(p):
 @pytest.mark.parametrize(
     ("make", "shape"), [(_layers, SHAPE), (_normed_channels, (2, 6, 8))]
 )
-def test_a_batch_of_one_has_no_statistics(make, shape):
-    """As torch's layers, batch normalisation refuses it instead of dividing by 0."""
+def test_batch_normalisation_rejects_a_batch_of_one(make, shape):
+    """Like torch's layers, batch normalisation raises an error instead of dividing by 0."""
     program = _program(_modules(make), shape)
 
     with pytest.raises(ValueError, match="more than one (sample|number a channel)"):
@@ -372,8 +376,8 @@ def test_a_batch_of_one_has_no_statistics(make, shape):
 
 
 @makers
-def test_rows_keep_their_dropout_when_they_move(make):
-    """Probabilities go with their rows through ``extend`` and ``select``."""
+def test_networks_keep_their_dropout_when_they_move(make):
+    """``extend`` and ``select`` move probabilities together with their networks."""
     modules, shape = _modules(make), _shape(make)
     program = _program(modules[:2], shape)
     program.extend(_program(modules[2:], shape, [2]))
@@ -383,25 +387,25 @@ def test_rows_keep_their_dropout_when_they_move(make):
 
 
 @makers
-def test_the_module_stays_as_it_is(make):
-    """Neither weights nor layers nor generators change, and the program has their names."""
+def test_a_program_does_not_change_its_module(make):
+    """Weights, layers and generators do not change; the program has the module's names."""
     module = _modules(make)[0].train()
-    before, generator = copy.deepcopy(module.state_dict()), torch.get_rng_state()
+    state, generator = copy.deepcopy(module.state_dict()), torch.get_rng_state()
 
     program = stacked_program([module], _normal(B, *_shape(make)), [0])
 
     assert program.is_written_out
     names = [*program.parameters.tensors, *program.buffers.tensors]
-    assert sorted(names) == sorted(before)
+    assert sorted(names) == sorted(state)
     assert module.training
     assert not any("forward" in vars(layer) for layer in module.modules())
     assert torch.equal(torch.get_rng_state(), generator)
     for name, tensor in module.state_dict().items():
-        assert torch.equal(tensor, before[name])
+        assert torch.equal(tensor, state[name])
 
 
 def _user(forward):
-    """Return a module of which a user writes what comes behind the first layer."""
+    """Return a module with user code behind the first layer."""
 
     class Written(Plain):
         def forward(self, x):
@@ -413,23 +417,23 @@ def _user(forward):
 Residual = _user(lambda net, h: net.last(h + net.drop(h)))
 Mode = _user(lambda net, h: net.last(torch.relu(h) if net.training else torch.tanh(h)))
 USERS = {
-    "a result goes two ways": Residual,
-    "dropout has drawn for a result that nobody uses": _user(
+    "a result is used twice": Residual,
+    "dropout draws for an unused result": _user(
         lambda net, h: (net.drop(h), net.last(h))[1]
     ),
-    "not the last result is returned": _user(
+    "the last result is not returned": _user(
         lambda net, h: (z := net.last(h), net.drop(z))[0]
     ),
-    "another chain in training than in evaluation": Mode,
-    "a decision by the data": _user(lambda net, h: net.last(h if h.sum() > 0 else -h)),
-    "a decision by the number of samples": _user(
+    "different chains in training and evaluation": Mode,
+    "a branch on the data": _user(lambda net, h: net.last(h if h.sum() > 0 else -h)),
+    "a branch on the number of samples": _user(
         lambda net, h: net.last(torch.relu(h) if h.size(0) == 1 else h)
     ),
-    "dropout as a function, whose numbers have no layer": _user(
+    "dropout as a function, without a layer": _user(
         lambda net, h: net.last(F.dropout(h, 0.5, net.training))
     ),
     "two outputs": _user(lambda net, h: (net.last(h),) * 2),
-    "random numbers beside those of dropout": _user(
+    "other random numbers than dropout's": _user(
         lambda net, h: net.last(h + torch.rand(7))
     ),
 }
@@ -447,7 +451,7 @@ class Reused(Plain):
 
 
 class Kept(Plain):
-    """A layer that stays in evaluation mode, as those that are not tuned do."""
+    """A layer that stays in evaluation mode, like a frozen one."""
 
     def train(self, mode=True):
         super().train(mode)
@@ -456,7 +460,7 @@ class Kept(Plain):
 
 
 class Unused(Plain):
-    """A parameter that takes no part."""
+    """A parameter that the forward does not use."""
 
     def __init__(self):
         super().__init__()
@@ -464,7 +468,7 @@ class Unused(Plain):
 
 
 class Own(nn.Linear):
-    """A layer of the user's that looks like torch's."""
+    """A user's subclass of a layer of torch."""
 
     def forward(self, x):
         return 2 * super().forward(x)
@@ -500,13 +504,13 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
-def test_other_modules_are_no_chains(make):
-    """They are left to vmap."""
+def test_other_modules_are_not_chains(make):
+    """They run under vmap."""
     assert not _is_chain(make().double(), _normal(B, *SHAPE))
 
 
 class Late(nn.Module):
-    """Layers that are called in another order than they were made in, one of them twice."""
+    """Layers that are not called in the order of definition, one of them twice."""
 
     def __init__(self):
         super().__init__()
@@ -518,8 +522,8 @@ class Late(nn.Module):
         return self.last(self.early(self.late(h).relu()))
 
 
-def test_seeded_layers_have_the_masks_of_a_lone_network():
-    """They are numbered as the modules are, in whatever order they are called."""
+def test_seeded_dropout_has_the_masks_of_a_lone_network():
+    """Their numbers follow the order of the modules, not of the calls."""
     module, X = Late().double(), _normal(1, B, *SHAPE)
     program = stacked_program([module], X[0], [7])
     program.begin_epoch([0], 1, [None])
@@ -532,7 +536,7 @@ def test_seeded_layers_have_the_masks_of_a_lone_network():
 
 
 class Ends(nn.Module):
-    """A result of one dimension, as of ``flatten`` without arguments."""
+    """A module with a result of one dimension, as of ``flatten`` without arguments."""
 
     def __init__(self, flatten):
         super().__init__()
@@ -545,29 +549,29 @@ class Ends(nn.Module):
 @pytest.mark.parametrize(
     "flatten", [lambda h: h.flatten(), torch.flatten], ids=["method", "function"]
 )
-def test_a_flatten_of_samples_is_none_of_units(flatten):
-    """The function begins with the first dimension, the layer with the second."""
+def test_flattening_samples_is_not_a_layer(flatten):
+    """The function starts at the first dimension, the layer at the second."""
     X = _normal(B, 2, 6, 8)
 
     assert not _is_chain(Ends(flatten).double(), X)
     assert _is_chain(Ends(lambda h: h.flatten(1)).double(), X)
 
 
-def test_a_first_dropout_leaves_its_input_as_it_is():
-    """Rows that are predicted, and may be shared, belong to others."""
+def test_a_first_dropout_does_not_change_its_input():
+    """Samples to predict may be shared, and belong to the caller."""
     module = nn.Sequential(
         nn.Dropout(0.5), nn.ReLU(), nn.Conv2d(2, 1, (6, 8)), nn.Flatten()
     ).double()
     X = _normal(B, 2, 6, 8)
-    before = X.clone()
+    original = X.clone()
 
     _program([module, module], (2, 6, 8)).evaluate(X.expand(2, *X.shape), slice(0, 2))
 
-    assert torch.equal(X, before)
+    assert torch.equal(X, original)
 
 
 def test_a_chain_that_only_predicts_draws_no_mask():
-    """A forward in training may ask for more than one row."""
+    """A forward pass in training mode may need more than one sample."""
     layers = [nn.Conv2d(2, 3, 3), nn.Dropout(), nn.Flatten(), nn.Linear(72, 4)]
     module = nn.Sequential(*layers, nn.BatchNorm1d(4)).double()
 
@@ -596,11 +600,11 @@ OTHER_IMAGES = {
 }
 
 
-# Torch says so once in a process.
+# Torch warns once in a process.
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("make", OTHER_IMAGES.values(), ids=OTHER_IMAGES)
-def test_other_modules_of_images_are_no_chains(make):
-    """They are left to vmap; torch draws masks in the order in memory of a lone network."""
+def test_other_image_modules_are_not_chains(make):
+    """They run under vmap; torch draws masks in the memory order of a lone network."""
     X = _normal(B, 2, 6, 8)
     module = make().double()
     module(X)
@@ -608,15 +612,15 @@ def test_other_modules_of_images_are_no_chains(make):
     assert not _is_chain(module, X)
 
 
-def test_shape_and_precision_are_those_that_torch_would_take():
-    """Three dimensions are one image to torch, no batch; it may promote other numbers."""
+def test_chains_need_torchs_shape_and_precision():
+    """Torch takes three dimensions for one image, and may promote other dtypes."""
     assert not _is_chain(_image_layers().double(), _normal(2, 6, 8))
     assert not _is_chain(Plain(), _normal(B, *SHAPE))
     assert _is_chain(Plain().double(), _normal(B, *SHAPE))
 
 
 class WithMembers(nn.Module):
-    """A user's module whose attribute has the name of one of ``sk_tune.nets.MLP``."""
+    """A user's module with an attribute named like one of ``sk_tune.nets.MLP``."""
 
     def __init__(self, members):
         super().__init__()
@@ -645,22 +649,22 @@ def _hooked():
         (_hooked, "alone", "its module has hooks"),
     ],
 )
-def test_a_plan_says_which_way_and_why_no_faster_one(make, way, why, caplog):
-    """In words that stand in the log, too."""
+def test_a_plan_names_the_way_and_the_reason(make, way, why, caplog):
+    """The log has the same words."""
     module = make().double()
-    # Other tests may have had it told before.
-    _plan._tell.cache_clear()
+    # Other tests may have logged the plan already.
+    _plan._log.cache_clear()
 
     with caplog.at_level("DEBUG", logger="sk_tune.fleets"):
-        found = plan(module, _normal(B, *SHAPE))
+        result = plan(module, _normal(B, *SHAPE))
 
-    assert found.way == way
-    assert why in found.reason
-    assert str(found) in caplog.records[-1].getMessage()
+    assert result.way == way
+    assert why in result.reason
+    assert str(result) in caplog.records[-1].getMessage()
 
 
-def test_the_plan_of_an_mlp_asks_the_kernel():
-    """Its reason says what the kernel cannot do, or that there is none."""
+def test_the_plan_of_an_mlp_depends_on_the_kernel():
+    """The reason says which part the kernel does not support, or that it is missing."""
     X = np.random.default_rng(0).standard_normal((40, 5))
     noise = {"augmentation": augment.Noise(0.1)}
     for params, ways in (({}, {"kernel", "layers"}), (noise, {"layers"})):
@@ -668,14 +672,14 @@ def test_the_plan_of_an_mlp_asks_the_kernel():
         prepared = prepare(Fit(estimator=net, X=X, y=X[:, 0] > 0, seed=0), FitPreparer())
         network, (recipe, _) = prepared.network, prepared.recipe()
 
-        found = plan(network.module, network.train.X, network, recipe)
+        result = plan(network.module, network.train.X, network, recipe)
 
-        assert found.way in ways
-        assert (found.reason == "") == (found.way == "kernel")
+        assert result.way in ways
+        assert (result.reason == "") == (result.way == "kernel")
 
 
-def test_modules_of_one_signature_are_tried_once():
-    """The second one is not called: a fleet is filled many times."""
+def test_the_trial_of_a_signature_is_cached():
+    """The second module is not called, because fleets are filled many times."""
     calls = []
 
     class Counted(Plain):
@@ -693,8 +697,8 @@ def test_modules_of_one_signature_are_tried_once():
     assert len(calls) > n_calls
 
 
-def test_other_samples_are_another_trial():
-    """What the first ones did not show, as the padding of an embedding, may be in them."""
+def test_the_trial_is_repeated_for_other_samples():
+    """Other samples may contain values, such as padding, that the first do not."""
 
     class Tokens(nn.Module):
         def __init__(self):
@@ -707,18 +711,18 @@ def test_other_samples_are_another_trial():
     without, padded = torch.full((3, 4), 3.0), torch.zeros(3, 4)
 
     assert plan(Tokens(), without).way == "vmap"
-    _plan._KNOWN.clear()
+    _plan._CACHE.clear()
     alone = plan(Tokens(), padded)
-    # In the first network only, vmap minds the padding, if torch has not mended it.
+    # Unless torch has fixed it, vmap applies the padding in the first network only.
     assert alone.way == "vmap" or "other derivatives" in alone.reason
-    _plan._KNOWN.clear()
+    _plan._CACHE.clear()
 
     assert plan(Tokens(), without).way == "vmap"
     assert plan(Tokens(), padded) == alone
 
 
 class UserNet(nn.Module):
-    """Dropout of torch's, batch normalisation, a layer used twice, a frozen weight."""
+    """Torch's dropout, batch normalisation, a layer used twice, and a frozen weight."""
 
     def __init__(self, p=0.0):
         super().__init__()
@@ -750,8 +754,8 @@ def _rnn(p=0.0, **options):
 
 @pytest.mark.parametrize("padded", [(True, False), (False, True)], ids=str)
 @pytest.mark.parametrize("dropouts", [(0.0, 0.3), (0.3, 0.0)], ids=str)
-def test_padded_rows_may_join_full_ones(padded, dropouts):
-    """A fleet whose old or new rows have sequences that end early looks for padding."""
+def test_padded_sequences_may_join_full_sequences(padded, dropouts):
+    """A fleet checks for padding when its old or new networks have short sequences."""
     modules = _modules(_rnn, dropouts, normalization="batch")
     program = _by_vmap(modules[:1])
     program.extend(_by_vmap(modules[1:], positions=[1]))
@@ -763,11 +767,11 @@ def test_padded_rows_may_join_full_ones(padded, dropouts):
 
 
 @pytest.mark.parametrize("make", [UserNet, _rnn], ids=["user", "rnn"])
-def test_modules_are_left_alone(make):
-    """Neither their layers nor their weights are those of the program."""
+def test_modules_keep_their_layers_and_weights(make):
+    """The program has its own layers and weights."""
     (module,) = _modules(make, (0.3,))
     layers = [type(m) for m in module.modules()]
-    before = copy.deepcopy(module.state_dict())
+    state = copy.deepcopy(module.state_dict())
     program = _by_vmap([module])
 
     for tensor in program.parameters.tensors.values():
@@ -775,4 +779,4 @@ def test_modules_are_left_alone(make):
 
     assert [type(m) for m in module.modules()] == layers
     for name, tensor in module.state_dict().items():
-        assert torch.equal(tensor, before[name])
+        assert torch.equal(tensor, state[name])

@@ -15,7 +15,7 @@ def _normal(*shape, seed, dtype=torch.float32):
 
 
 def _operator():
-    """Return torch's private operator, on whatever processor it is."""
+    """Return torch's private operator, on any processor."""
     if not torch.backends.mkldnn.is_available():
         pytest.skip("torch was built without oneDNN")
     return torch.ops.mkldnn._linear_pointwise.default
@@ -23,25 +23,25 @@ def _operator():
 
 @pytest.fixture(params=["batched", "one by one"])
 def calls(request, monkeypatch):
-    """Compute products of any size by either way; count those of oneDNN."""
-    found = []
+    """Compute products of any size in both ways, and count the calls of oneDNN."""
+    counts = []
     if request.param == "batched":
         monkeypatch.setattr(_layers, "_pointwise_linear", lambda: None)
-        return found
+        return counts
     operator = _operator()
 
     def counted(*args):
-        found.append(args)
+        counts.append(args)
         return operator(*args)
 
     monkeypatch.setattr(_layers, "_pointwise_linear", lambda: counted)
     monkeypatch.setattr(_layers, "_LEAST_PRODUCT", 1)
-    return found
+    return counts
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-def test_products_are_those_of_each_network(calls, bias, request):
-    """Outputs and both derivatives, written into the memory given."""
+def test_products_equal_those_of_each_network(calls, bias, request):
+    """Outputs and both gradients are written into the given memory."""
     shapes = (K, B, D), (K, H, D), (K, B, H)
     x, weight, dy = (_normal(*shape, seed=i) for i, shape in enumerate(shapes))
     shift = _normal(K, H, seed=3) if bias else None
@@ -61,33 +61,33 @@ def test_products_are_those_of_each_network(calls, bias, request):
     assert len(calls) == (3 * K if "one" in request.node.name else 0)
 
 
-def test_inputs_that_networks_share_are_multiplied(calls):
-    """A view that repeats the same rows for every network will do."""
+def test_shared_inputs_are_multiplied(calls):
+    """The inputs may be a view that repeats the samples for every network."""
     x, weight = _normal(B, D, seed=0).expand(K, B, D), _normal(K, H, D, seed=1)
 
-    found = linear(x, weight, None, torch.empty(K, B, H))
+    outputs = linear(x, weight, None, torch.empty(K, B, H))
 
-    torch.testing.assert_close(found, x @ weight.mT, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(outputs, x @ weight.mT, rtol=1e-4, atol=1e-4)
 
 
 def test_small_products_and_double_precision_stay_batched(monkeypatch):
-    """The calls would cost more than they gain; oneDNN has no kernels for doubles."""
-    asked = []
-    monkeypatch.setattr(_layers, "_pointwise_linear", lambda: asked.append)
+    """Calls for small products cost more than they gain; oneDNN has no doubles."""
+    calls = []
+    monkeypatch.setattr(_layers, "_pointwise_linear", lambda: calls.append)
 
     x, weight = _normal(K, 4, 5, seed=0), _normal(K, 6, 5, seed=1)
     small = linear(x, weight, None, torch.empty(K, 4, 6))
     x = _normal(1, 256, 128, seed=0, dtype=torch.float64)
     large = linear(x, x, None, x.new_empty(1, 256, 256))
 
-    assert not asked
+    assert not calls
     assert small.shape == (K, 4, 6)
     torch.testing.assert_close(large, x @ x.mT)
 
 
 @pytest.mark.parametrize("maker", ["AuthenticAMD", "GenuineIntel"])
-def test_the_maker_is_known_where_there_is_no_proc(maker, monkeypatch, tmp_path):
-    """Windows names it in the environment."""
+def test_the_vendor_is_found_without_proc(maker, monkeypatch, tmp_path):
+    """Windows has the vendor in the environment."""
     monkeypatch.setattr(_layers, "Path", lambda _: tmp_path / "missing")
     monkeypatch.setenv("PROCESSOR_IDENTIFIER", f"AMD64 Family 25 Model 33, {maker}")
 
@@ -98,7 +98,7 @@ def test_the_maker_is_known_where_there_is_no_proc(maker, monkeypatch, tmp_path)
     ("capability", "is_amd", "has_mkl"),
     [("AVX2", True, True), ("AVX512", False, True), ("AVX512", True, False)],
 )
-def test_others_keep_their_batched_products(capability, is_amd, has_mkl, monkeypatch):
+def test_other_processors_keep_batched_products(capability, is_amd, has_mkl, monkeypatch):
     """Only MKL on AMD's wide processors is known to be slow."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: has_mkl)

@@ -1,4 +1,4 @@
-"""When networks enter a fleet, leave it, and what they leave."""
+"""Networks enter a fleet, leave it, and have outcomes."""
 
 import math
 import re
@@ -53,7 +53,7 @@ def _recipe(optimizer="adamw", *, batch_size=8, **options):
 
 
 def _network(train, seed=0, n_epochs=3, learning_rate=0.02, patience=None, monitor=MONITOR):
-    """Return a network to train; it stops early where it has patience."""
+    """Return a network to train, with early stopping if `patience` is set."""
     course = SeededCourse(
         seed,
         learning_rate=learning_rate,
@@ -91,22 +91,22 @@ def _close(got, expected):
 
 @pytest.mark.parametrize("batch_size", [4, 7])
 def test_lone_last_sample_stays_alone_where_the_recipe_says_so(batch_size):
-    """Its batch then counts as one step more; an epoch's steps are those of its sizes."""
-    joined, apart = (
+    """Its batch counts as a step; the batch sizes determine the steps of an epoch."""
+    joined, separate = (
         _train(_network(_set(29), n_epochs=1), _recipe(batch_size=batch_size, **options))
         for options in ({}, {"joins_last_sample": False})
     )
 
     assert joined.state.n_steps == 29 // batch_size
-    assert apart.state.n_steps == 29 // batch_size + 1
+    assert separate.state.n_steps == 29 // batch_size + 1
 
 
 @pytest.mark.parametrize("n_active", [1, 2, 3, 10])
 def test_outcomes_come_when_networks_end_and_progress_after_each_epoch(
     n_active, monkeypatch
 ):
-    """Progress counts add up to all epochs; no epoch has more networks than asked for."""
-    # The kernel does several epochs at once.
+    """Progress counts add up to all epochs, and never exceed `n_active`."""
+    # The kernel trains several epochs in one call.
     monkeypatch.setenv("SK_TUNE_KERNEL", "0")
     epochs = [3, 1, 2, 5, 1]
     samples = _set()
@@ -121,45 +121,45 @@ def test_outcomes_come_when_networks_end_and_progress_after_each_epoch(
 
 
 def _simulated(epochs, n_active):
-    """Return progress counts and the ends of networks, as a queue with places has them."""
+    """Return progress counts and ends of networks, as in a queue with places."""
     waiting, active, events = list(enumerate(epochs)), [], []
     while waiting or active:
         while waiting and len(active) < n_active:
             active.append(list(waiting.pop(0)))
         events.append(len(active))
-        for own in active:
-            own[1] -= 1
-        events += [f"network {i}" for i, left in active if left == 0]
-        active = [own for own in active if own[1] > 0]
+        for network in active:
+            network[1] -= 1
+        events += [f"network {i}" for i, n_left in active if n_left == 0]
+        active = [network for network in active if network[1] > 0]
     return events
 
 
-def test_networks_are_made_when_places_become_free():
-    """No more networks are taken than can be trained at a time."""
-    taken, samples = [], _set()
+def test_networks_are_built_when_places_become_free():
+    """No more networks are built than can train at a time."""
+    built, samples = [], _set()
 
     def networks():
         for i, epochs in enumerate([2, 1, 1, 1]):
-            taken.append(i)
+            built.append(i)
             yield _network(samples, i, epochs)
 
     outcomes = train_fleet(networks(), _recipe(), 2)
 
     first, _ = next(outcomes)
-    assert (first, taken) == (1, [0, 1])
-    rest = [index for index, _ in outcomes]
-    assert taken == [0, 1, 2, 3]
-    assert sorted(rest) == [0, 2, 3]
+    assert (first, built) == (1, [0, 1])
+    remaining = [index for index, _ in outcomes]
+    assert built == [0, 1, 2, 3]
+    assert sorted(remaining) == [0, 2, 3]
 
 
 @pytest.mark.parametrize(("seconds", "n_calls"), [(0.0, 29), (0.02, 1)])
-def test_what_takes_long_to_keep_is_kept_less_often(monkeypatch, seconds, n_calls):
-    """It must not cost more than a share of the time."""
+def test_slow_checkpoints_are_stored_less_often(monkeypatch, seconds, n_calls):
+    """Storing must not take more than a share of the time."""
     monkeypatch.setattr("sk_tune.fleets._loop._SECONDS_TO_KEEP", 1e-5)
-    kept = []
+    stored = []
 
     def keep(states):
-        kept.append(states)
+        stored.append(states)
         if seconds:
             time.sleep(seconds)
 
@@ -167,14 +167,14 @@ def test_what_takes_long_to_keep_is_kept_less_often(monkeypatch, seconds, n_call
     pause = 0.0 if not seconds else 1e-3
     list(train_fleet(networks, _recipe(), 1, keep=keep, seconds_between=pause))
 
-    assert len(kept) == n_calls
+    assert len(stored) == n_calls
 
 
 @pytest.mark.parametrize("patience", [2, 50], ids=["stops", "goes on"])
 def test_best_epoch_is_the_result(patience):
-    """With a rate that is too large, weights in use are those of the least loss."""
+    """With a rate that is too large, the weights with the least loss are the result."""
     network = _network(_set(), n_epochs=8, patience=patience, learning_rate=0.5)
-    # One that stands in front of it leaves when its best epoch is over.
+    # A network in front of it leaves the fleet when its best epoch is over.
     short = _network(_set(), 1, n_epochs=4)
 
     outcome = dict(train_fleet([short, network], _recipe(), 2))[1]
@@ -210,7 +210,7 @@ def test_best_epoch_is_the_result(patience):
     ],
     ids=["train", "valid", "infinite"],
 )
-def test_network_that_fails_says_why(options, message):
+def test_a_failed_network_says_why(options, message):
     """Its outcome names the loss, the epoch and the rate, and has no outputs."""
     outcome = _train(_network(_set(), **options), _recipe("sgd"))
 
@@ -220,7 +220,7 @@ def test_network_that_fails_says_why(options, message):
 
 
 def test_weights_that_are_not_finite_at_the_end_are_named():
-    """If every loss was finite and the last step was not, the first such weight is told."""
+    """If only the last step was not finite, the message names the first such weight."""
     network = _network(_set(), n_epochs=1, learning_rate=math.inf, monitor=None)
 
     outcome = _train(network, _recipe("sgd", batch_size=-1))
@@ -232,7 +232,7 @@ def test_weights_that_are_not_finite_at_the_end_are_named():
 
 
 def test_times_of_networks_add_up_to_at_most_the_time_of_all():
-    """An epoch's time is shared evenly, and each network's record has its share."""
+    """The time of an epoch is shared evenly between the records of the networks."""
     start = time.perf_counter()
     networks = [_network(_set(), i, n_epochs=i + 1) for i in range(3)]
     outcomes = [outcome for _, outcome in train_fleet(networks, _recipe(), 2)]

@@ -70,26 +70,26 @@ def build(*flags: str) -> list[Path]:
     if not levels:
         raise FileNotFoundError(f"the kernel does not support this processor: {machine}")
     base = [*compiler, *FLAGS, *_system_flags(), *flags, str(FOLDER / "epoch.c"), "-lm"]
-    made = [FOLDER / f"epoch_{level}.so".replace("-", "_") for level in levels]
+    paths = [FOLDER / f"epoch_{level}.so".replace("-", "_") for level in levels]
     commands = [
         [*base, f"-march={level}", "-o", str(path)]
-        for level, path in zip(levels, made, strict=True)
+        for level, path in zip(levels, paths, strict=True)
     ]
     compilations = [subprocess.Popen(command) for command in commands]
     # Wait for all: a compilation left running would still write into the folder.
     failed = [compilation for compilation in compilations if compilation.wait()]
     if failed:
         raise subprocess.CalledProcessError(failed[0].returncode, failed[0].args)
-    return made
+    return paths
 
 
 def _compiler() -> list[str]:
     if "CC" in os.environ:
         return shlex.split(os.environ["CC"])
-    found = next(filter(None, map(shutil.which, COMPILERS)), None)
-    if found is None:
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None:
         raise FileNotFoundError(f"no C compiler was found ({', '.join(COMPILERS)})")
-    return [found]
+    return [compiler]
 
 
 def _system_flags() -> list[str]:

@@ -85,7 +85,7 @@ static void NAME(copy_windows)(NAME(Worker) *self, const Layer *layer, const REA
         const int32_t *cells = layer->cells + place * layer->n_cells;
         REAL *to = self->windows + i * row;
         if (place == 0) NAME(copy_sample)(self, layer, x);
-        /* The next run overwrites the numbers past the end of this one. */
+        /* The next run overwrites the numbers past this end. */
         for (int64_t k = 0; k < layer->n_cells; k++, to += size) {
             const REAL *from = self->image + cells[k] * n_channels;
             if (size <= SHORT_RUN) memcpy(to, from, SHORT_RUN * sizeof(REAL));

@@ -12,7 +12,7 @@
  * sample are 0.  Parameters, a matrix for each gate: of the inputs, of the state, then both biases.
  */
 
-/* Block of a gate's input part; in a GRU that of n is separate from the state's part. */
+/* Block of a gate's input part; a GRU's n keeps it apart from the state's part. */
 static int64_t NAME(input_block)(const Layer *layer, int64_t gate) {
     return layer->option == GRU && gate == 2 ? 3 : gate;
 }
