@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whether networks over- or underfit, what else is wrong, and what to do about it."""
+"""Diagnosis of networks, searches and data: findings, verdicts and remedies."""
 
 from sk_tune.diagnosis._apply import Applied, AppliedChange, apply
 from sk_tune.diagnosis._curves import curves_of, curves_of_estimator

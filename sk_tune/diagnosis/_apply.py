@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Remedies carried out on an estimator, a space or a search."""
+"""Remedies applied to an estimator, a space or a search."""
 
 import copy
 import itertools
@@ -24,7 +24,7 @@ from sk_tune.space import Choice
 
 _ABOUT_SPACE = "optimum at the edge"
 _SCALE, _FEW_ROWS = "features not scaled", "too few rows"
-# Names by which a space tells where the parameters of its network are.
+# Parameter names that reveal the prefix of the network in a space.
 _OF_NETWORKS = frozenset({
     *NATURAL_BOUNDS,
     "activation",
@@ -34,7 +34,7 @@ _OF_NETWORKS = frozenset({
     "normalization",
     "optimizer",
 })
-# Faults of the folds, which no parameter mends.
+# Faults of data and folds that no parameter can fix.
 _SPOILS_ALL = frozenset({
     "folds disagree",
     "duplicates across folds",
@@ -48,18 +48,18 @@ _SPOILS_ALL = frozenset({
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedChange:
-    """A change that was made.
+    """An applied change.
 
     Parameters
     ----------
     parameter : str
-        Its full name in the target.
+        Full name in the target.
     before, after : object
-        What it was and is: a value or what may vary; None if it was not there.
+        Value or range before and after; None if it did not exist.
     reason : str
-        Why.
+        Reason in a few words.
     subject : str, default=""
-        Kind of network that was changed, in AutoML, which trains several kinds.
+        Kind of network that was changed, in AutoML with several kinds.
     """
 
     parameter: str
@@ -76,14 +76,14 @@ class AppliedChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """A target with remedies carried out.
+    """A changed target, and its changes.
 
     Parameters
     ----------
     target : object
         A changed copy.
     changes : tuple of AppliedChange
-        What was changed and why; empty if nothing was.
+        Changes with reasons; empty if the target is unchanged.
     """
 
     target: Any
@@ -101,16 +101,16 @@ class Applied:
         return html_table(["parameter", "before", "after", "reason"], rows)
 
 
-# A remedy is told by the parameters that it changes and in which direction.
+# Identifies a remedy: the parameters and directions of its changes.
 _Remedy = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Step:
-    """How a target was made, for the next call of ``apply`` to judge by its score.
+    """The origin of a target, so that the next call of ``apply`` can compare scores.
 
-    `base` is the unfitted original, `score` and `findings` are its own; `changes` made the
-    target of it, by `remedies`. `failed` are remedies that lowered a score before.
+    `base` is the unfitted original, with its `score` and `findings`; `changes` are the
+    applied `remedies`. `failed` remedies lowered a score earlier.
     """
 
     base: Any
@@ -131,21 +131,21 @@ class _Step:
         ]
 
 
-# Where the target of one call keeps its step until the next; ``clone`` drops it.
+# Attribute of a target that holds its step until the next call; ``clone`` drops it.
 _STEP = "_applied_step"
 
 
 def apply(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
-    """Carry out the remedy of the most important finding.
+    """Apply the remedy of the most important finding.
 
     Parameters
     ----------
     findings : iterable of Finding, or Finding
         As from ``diagnose``.
     target : dict, list, estimator or search
-        A space as the searches take it; a network, a pipeline that ends in one, or a
-        TransformedTargetRegressor of these; or a search, of which space, estimator and
-        resources are changed.
+        A space of a search; a network, a pipeline that ends in a network, or a
+        TransformedTargetRegressor of these; or a search, which gets a changed space,
+        estimator and resources.
 
     Returns
     -------
@@ -154,20 +154,20 @@ def apply(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
 
     Notes
     -----
-    One remedy is carried out at a time, that of the most important issue.  Fit the target
-    and diagnose it again.  Nothing but the scale of features is changed if a fold is unlike
-    the others or folds leak into each other (see ``find_leaks``).  Of tips, only the one
-    about the edges of a space is followed; any other has to be given alone.
+    Each call applies one remedy, for the most important issue.  Then fit the target and
+    diagnose it again.  If a fold differs from the rest or folds leak into each other (see
+    ``find_leaks``), only feature scaling is applied.  Of tips, only "optimum at the edge"
+    is followed; pass any other tip alone.
 
-    The target remembers how it was made, until it is cloned.  If it was fitted and its
-    score is lower than before (``best_score_`` of a search, the held-out loss of a network
-    with early stopping), the next call takes the remedy back, tries the next one from the
-    same start, and does not repeat the one that failed.
+    The target remembers its origin until it is cloned.  If its score after fitting is lower
+    than before (``best_score_`` of a search, the held-out loss of a network with early
+    stopping), the next call reverts the remedy, applies the next remedy to the same
+    original, and does not repeat the failed remedy.
 
-    A scaler that is put in front of a network makes a pipeline of it; parameters of a space
-    are renamed, and a ``sample_weight`` for ``fit`` then needs the name of the step, too.
-    A parameter that a space lacks is added with one value, if the other names tell its
-    prefix.  Distributions other than uniform and log-uniform are left alone.
+    A scaler in front of a network makes it a pipeline; parameters of a space are renamed,
+    and a ``sample_weight`` for ``fit`` then needs the name of the step, too.  Parameters
+    that a space lacks are added with one value if its names reveal the prefix.
+    Distributions other than uniform and log-uniform stay unchanged.
 
     Examples
     --------
@@ -184,15 +184,17 @@ def apply(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
     """
     if isinstance(target, Mapping | list | tuple):
         for steps in _remedies(findings, frozenset()):
-            changed, made = _changed_space(target, _united(steps), tuples_are_ranges=True)
-            if made:
-                return Applied(target=changed, changes=tuple(made))
+            changed, applied = _changed_space(
+                target, _united(steps), tuples_are_ranges=True
+            )
+            if applied:
+                return Applied(target=changed, changes=tuple(applied))
         return Applied(target=copy.copy(target), changes=())
     return _applied(findings, target)
 
 
 def _applied(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
-    """Carry out a remedy on an estimator or a search, after taking back one that failed."""
+    """Apply a remedy to an estimator or a search, after reverting a failed remedy."""
     step: _Step | None = vars(target).get(_STEP)
     base, score = target, _score(target)
     failed: frozenset[_Remedy] = frozenset() if step is None else step.failed
@@ -203,29 +205,29 @@ def _applied(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
         base, findings, score_before = step.base, step.findings, score
         failed |= step.remedies
         undone, score = step.taken_back(score_before or math.nan), step.score
-    kept = (findings,) if isinstance(findings, Finding) else tuple(findings)
+    kept_findings = (findings,) if isinstance(findings, Finding) else tuple(findings)
     change = _changed_search if is_search(base) else _changed_estimator
     changed, remedies = clone(base), frozenset[_Remedy]()
-    made: list[AppliedChange] = []
-    for steps in _remedies(findings if is_given else kept, failed):
-        changed, made = change(base, _united(steps))
-        if made:
+    changes: list[AppliedChange] = []
+    for steps in _remedies(findings if is_given else kept_findings, failed):
+        changed, changes = change(base, _united(steps))
+        if changes:
             remedies = frozenset(map(_remedy, steps))
             break
     kept_step = _Step(
         base=clone(base),
         score=score,
-        findings=kept,
-        changes=tuple(made),
+        findings=kept_findings,
+        changes=tuple(changes),
         remedies=remedies,
         failed=failed,
     )
     setattr(changed, _STEP, kept_step)
-    return Applied(target=changed, changes=(*undone, *made))
+    return Applied(target=changed, changes=(*undone, *changes))
 
 
 def _score(target: Any) -> float | None:
-    """Return the held-out score of a fitted search or network; None if there is none."""
+    """Return the held-out score of a fitted search or network; None without a score."""
     if is_search(target):
         score = getattr(target, "best_score_", None)
         return None if score is None else float(score)
@@ -250,7 +252,7 @@ def _remedy(changes: Iterable[Change]) -> _Remedy:
 def _remedies(
     findings: Iterable[Finding] | Finding, failed: frozenset[_Remedy]
 ) -> Iterator[list[tuple[Change, ...]]]:
-    """Yield what may be carried out together, in order, without remedies that failed."""
+    """Yield remedies to apply together, in order of priority, without failed remedies."""
     if isinstance(findings, Finding):
         for changes in (findings.changes, *findings.alternatives):
             yield [changes]
@@ -288,13 +290,13 @@ def _changed_estimator(
     estimator: Any, changes: list[Change]
 ) -> tuple[Any, list[AppliedChange]]:
     target = clone(estimator)
-    made: list[AppliedChange] = []
+    applied: list[AppliedChange] = []
     for change in changes:
         if change.action == PUT_IN_FRONT:
             target, scaled = _with_scaler(target, clone(change.value))
-            made.append(_made(scaled.step, None, change.value, change))
+            applied.append(_record(scaled.step, None, change.value, change))
     _, prefix = network_part(target)
-    params, n_scalers = target.get_params(), len(made)
+    params, n_scalers = target.get_params(), len(applied)
     for change in changes:
         if change.action == PUT_IN_FRONT:
             continue
@@ -304,9 +306,9 @@ def _changed_estimator(
             continue
         after = changed_value(params[name], change)
         if after != params[name]:
-            made.append(_made(name, params[name], after, change))
-    target.set_params(**{c.parameter: c.after for c in made[n_scalers:]})
-    return target, made
+            applied.append(_record(name, params[name], after, change))
+    target.set_params(**{c.parameter: c.after for c in applied[n_scalers:]})
+    return target, applied
 
 
 class _Scaled(NamedTuple):
@@ -345,14 +347,14 @@ def _with_scaler(estimator: Any, scaler: Any) -> tuple[Any, _Scaled]:
         step = type(estimator).__name__.lower()
         pipeline = Pipeline([(name, scaler), (step, estimator)])
         return pipeline, _Scaled(name, "", f"{step}__")
-    *before, (last, network) = estimator.steps
+    *transformers, (last, network) = estimator.steps
     if isinstance(network, Pipeline | TransformedTargetRegressor):
         inner, scaled = _with_scaler(network, scaler)
         estimator.set_params(**{last: inner})
         return estimator, _Scaled(*(f"{last}__{part}" for part in scaled))
-    while name in dict(before):
+    while name in dict(transformers):
         name += "_again"
-    estimator.set_params(steps=[*before, (name, scaler), (last, network)])
+    estimator.set_params(steps=[*transformers, (name, scaler), (last, network)])
     return estimator, _Scaled(name, f"{last}__", f"{last}__")
 
 
@@ -367,9 +369,9 @@ def _changed_search(search: Any, changes: list[Change]) -> tuple[Any, list[Appli
             resource = getattr(target, "resource", "n_samples")
             if resource != "n_samples":
                 target.set_params(resource=renamed.name(resource))
-            scaled.append(_made(f"estimator__{renamed.step}", None, change.value, change))
+            scaled.append(_record(f"estimator__{renamed.step}", None, change.value, change))
     changes = [change for change in changes if change.action != PUT_IN_FRONT]
-    known = set(_names(described))
+    names = set(_names(described))
     _, prefix = network_part(target.estimator)
     resource = getattr(target, "resource", None)
     of_rungs, of_space, of_estimator = [], [], []
@@ -377,70 +379,70 @@ def _changed_search(search: Any, changes: list[Change]) -> tuple[Any, list[Appli
         full = prefix + change.parameter
         if change.parameter == "max_epochs" and grants_epochs(resource):
             of_rungs.append(change)
-        elif known & {full, change.parameter}:
+        elif names & {full, change.parameter}:
             of_space.append(change)
         else:
             of_estimator.append(change)
-    space, made = _changed_space(
+    space, applied = _changed_space(
         described, of_space, tuples_are_ranges=are_ranges, prefix=prefix
     )
-    estimator, also_made = _changed_estimator(target.estimator, of_estimator)
+    estimator, applied_outside = _changed_estimator(target.estimator, of_estimator)
     target.set_params(**{name: space, "estimator": estimator})
     for change in of_rungs:
-        # Fitted, a search knows what "auto" came to.
-        before = getattr(search, "max_resources_", target.max_resources)
-        after = changed_value(before, change)
-        # Fewer epochs are what the rungs already try.
-        if isinstance(before, int) and after > before:
-            target.set_params(max_resources=after)
-            also_made.append(_made("max_resources", before, after, change))
-    return target, [*scaled, *made, *also_made]
+        # A fitted search has resolved "auto".
+        old = getattr(search, "max_resources_", target.max_resources)
+        new = changed_value(old, change)
+        # Rungs already try fewer epochs.
+        if isinstance(old, int) and new > old:
+            target.set_params(max_resources=new)
+            applied_outside.append(_record("max_resources", old, new, change))
+    return target, [*scaled, *applied, *applied_outside]
 
 
 def _changed_space(
     space: Any, changes: list[Change], *, tuples_are_ranges: bool, prefix: str | None = None
 ) -> tuple[Any, list[AppliedChange]]:
-    """Change a space; without a prefix its names tell where the network's are."""
+    """Change a space; without `prefix`, its parameter names reveal it."""
     if prefix is None:
-        known = [name for name in _names(space) if name.rpartition("__")[2] in _OF_NETWORKS]
-        prefixes = {name[: -len(name.rpartition("__")[2])] for name in known}
-        # Parameters of a module are none of its network.
+        names = [name for name in _names(space) if name.rpartition("__")[2] in _OF_NETWORKS]
+        prefixes = {name[: -len(name.rpartition("__")[2])] for name in names}
+        # Parameters of a module do not belong to its network.
         prefixes = {p for p in prefixes if p.rpartition("module__")[1] == ""}
         prefix = prefixes.pop() if len(prefixes) == 1 else None
-    # A space has no estimator to put anything in front of.
+    # A space has no estimator that could get a scaler.
     changes = [change for change in changes if change.action != PUT_IN_FRONT]
     changer = _SpaceChanger(changes, prefix, tuples_are_ranges)
     if isinstance(space, Mapping):
-        return changer.completed(space), changer.made
+        return changer.completed(space), changer.records
     target = [
         (changer.completed(element[0]), *element[1:])
         if isinstance(element, tuple)
         else changer.completed(element)
         for element in space
     ]
-    return target, changer.made
+    return target, changer.records
 
 
 @dataclass(frozen=True, slots=True)
 class _SpaceChanger:
-    """Changes dictionaries of a space, and notes what was `made` of them."""
+    """Changes dictionaries of a space, and records the changes."""
 
     changes: list[Change]
     prefix: str | None
     tuples_are_ranges: bool
-    made: list[AppliedChange] = field(default_factory=list)
+    records: list[AppliedChange] = field(default_factory=list)
 
     def completed(self, inner: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a changed dictionary, with the parameters that it lacks."""
-        target, known = self._changed(inner), set(_names(inner))
+        """Return a changed dictionary, with missing parameters added."""
+        target, names = self._changed(inner), set(_names(inner))
         for change in self.changes:
             is_value = change.action in {"set", "at least", "at most"}
             if self.prefix is None or not is_value:
                 continue
             name = self.prefix + change.parameter
-            if name not in known:
+            if name not in names:
                 target[name] = [change.value]
-                self.made.append(_made(name, None, [change.value], change))
+                self.records.append(_record(name, None, [change.value], change))
         return target
 
     def _changed(self, inner: Mapping[str, Any]) -> dict[str, Any]:
@@ -451,12 +453,12 @@ class _SpaceChanger:
             return Choice([(v, self._changed(inner)) for v, inner in described.pairs()])
         for change in self.changes:
             if name == change.parameter or name.endswith("__" + change.parameter):
-                before = described
+                old = described
                 described = changed_range(
-                    before, change, tuples_are_ranges=self.tuples_are_ranges
+                    old, change, tuples_are_ranges=self.tuples_are_ranges
                 )
-                if described is not before:
-                    self.made.append(_made(name, before, described, change))
+                if described is not old:
+                    self.records.append(_record(name, old, described, change))
         return described
 
 
@@ -469,7 +471,7 @@ def _names(space: Any) -> Iterable[str]:
                 yield from _names([inner for _, inner in described.pairs()])
 
 
-def _made(name: str, before: Any, after: Any, change: Change) -> AppliedChange:
+def _record(name: str, before: Any, after: Any, change: Change) -> AppliedChange:
     return AppliedChange(parameter=name, before=before, after=after, reason=change.reason)
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Changes of single values, and of lists, ranges and distributions of them."""
+"""Changes applied to single values, lists, ranges and distributions."""
 
 import math
 import operator
@@ -23,23 +23,23 @@ _ON_VALUES: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def changed_value(value: Any, change: Change) -> Any:
-    """Return what a change makes of a value, or the same value if it cannot be made."""
+    """Return a value after a change, or the same value if the change does not apply."""
     if change.action == "set":
         return change.value
     if not is_number(value) or value < 0:
-        # A floor or bound under what is not set is its value.  A batch size of -1 is a
-        # name, too.
+        # A bound on an unset parameter becomes its value.  Negative numbers are names, such
+        # as a batch size of -1.
         unset = value is None and change.action in {"at least", "at most"}
         return change.value if unset else value
     if change.action not in _ON_VALUES:
-        # A range that goes on beyond its end says nothing of a single value in it.
+        # Extending a range does not change a single value in it.
         return value
     new = _ON_VALUES[change.action](value, change.value)
     return _valid(change.parameter, new, whole=_is_whole(change, value))
 
 
 class _Range(NamedTuple):
-    """The ends of described values, and what describes others in the same way."""
+    """The ends of a range, and a function that describes other ends in the same way."""
 
     low: Any
     high: Any
@@ -49,11 +49,11 @@ class _Range(NamedTuple):
 
 
 def changed_range(described: Any, change: Change, *, tuples_are_ranges: bool = True) -> Any:
-    """Return what a change makes of the description of a parameter's values.
+    """Return the description of a parameter's values after a change.
 
     `described` is a list, a distribution of scipy, a dimension of scikit-optimize or a
-    tuple (two numbers are a range only if `tuples_are_ranges`); the result is of the same
-    kind, and the same object if the change cannot be made.
+    tuple (two numbers are a range only if `tuples_are_ranges`); the result has the same
+    kind, and is the same object if the change does not apply.
     """
     if change.action == "set":
         return [change.value]
@@ -81,7 +81,7 @@ def _range(
     change: Change,
     tuples_are_ranges: bool,  # noqa: FBT001
 ) -> _Range | None:
-    """Return the ends of what describes a range; None for everything else."""
+    """Return the ends of a range; None for any other description."""
     if isinstance(described, skopt.space.Real | skopt.space.Integer):
         kind: Any = type(described)
         return _Range(
@@ -96,18 +96,20 @@ def _range(
         if name not in _DISTRIBUTIONS:
             return None
         low, high = described.support()
-        whole = name == "randint"
-        kind = int if whole else float
+        is_integer = name == "randint"
+        kind = int if is_integer else float
         is_log = name not in {"uniform", "randint"}
-        return _Range(kind(low), kind(high), is_log, whole, _DISTRIBUTIONS[name])
+        return _Range(kind(low), kind(high), is_log, is_integer, _DISTRIBUTIONS[name])
     if not isinstance(described, tuple) or not 2 <= len(described) <= 3:
         return None
     is_range = tuples_are_ranges or isinstance(described[-1], str)
     if not is_range or not all(is_number(end) for end in described[:2]):
         return None
     low, high, *prior = described
-    whole = _is_whole(change, low, high)
-    return _Range(low, high, prior == ["log-uniform"], whole, lambda a, b: (a, b, *prior))
+    is_integer = _is_whole(change, low, high)
+    return _Range(
+        low, high, prior == ["log-uniform"], is_integer, lambda a, b: (a, b, *prior)
+    )
 
 
 _DISTRIBUTIONS: dict[str, Callable[[Any, Any], Any]] = {
@@ -151,14 +153,14 @@ def _moved(ends: _Range, change: Change) -> tuple[Any, Any]:
         new_high = new_low * high / low if is_log else new_low + (high - low)
     elif new_low > new_high:
         new_low = new_high * low / high if is_log else new_high - (high - low)
-        # The lower end stays above 0, below which most parameters mean nothing.
+        # The lower end stays above 0, where most parameters are defined.
         new_low = max(new_low, 0) if low >= 0 else new_low
     name = change.parameter
     return _valid(name, new_low, whole=whole), _valid(name, new_high, whole=whole)
 
 
 def _valid(parameter: str, value: Any, *, whole: bool) -> Any:
-    """Return a number within what the parameter means, whole if it has to be."""
+    """Return a number within the limits of a parameter, rounded if `whole`."""
     low, high = NATURAL_BOUNDS.get(parameter.rpartition("__")[2], (-math.inf, math.inf))
     clipped = min(max(value, low), high)
     return round(clipped) if whole else float(clipped)

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Curves out of what is to be diagnosed, and the numbers about them that checks share.
+"""Curves of searches and networks, and statistics of curves that checks share.
 
 Notation: F folds, T epochs.  The training loss of an epoch is a running mean over its
-steps, taken with dropout and with smoothed labels, while the held-out loss is taken at its
-end, without.  The first of these is undone here: the weights of an epoch's end lie between
-the means of this epoch and of the next.  Dropout is not undone: it makes the training loss
-too high and so a gap too small, never too large.
+steps, with dropout and label smoothing; the held-out loss is taken at the end of the epoch,
+without them.  The running mean is corrected here: the loss at the end of an epoch lies
+between the means of this epoch and the next.  Dropout is not corrected: it raises the
+training loss, so gaps are underestimated, never overestimated.
 """
 
 import math
@@ -37,12 +37,12 @@ _STANDARDISED = 1.0
 
 
 def is_search(source: Any) -> bool:
-    """Return whether something is a search of sk_tune, with learning curves."""
+    """Return whether `source` is a search of sk_tune, with learning curves."""
     return hasattr(type(source), "learning_curves_")
 
 
 def best_candidate(search: Any) -> int:
-    """Return the result row that a search prefers, the first of the best rank if none."""
+    """Return the row of a search's best candidate, the first of rank 1 without a refit."""
     if hasattr(search, "best_index_"):
         return int(search.best_index_)
     if not hasattr(search, "cv_results_"):
@@ -54,7 +54,7 @@ def best_candidate(search: Any) -> int:
 def network_part(estimator: Any) -> tuple[Any, str]:
     """Return the network in an estimator and the prefix of its parameters' names.
 
-    It is the last step of a pipeline, or the regressor behind a transformed target.
+    The network is the last step of a pipeline, or the regressor of a transformed target.
     """
     if hasattr(estimator, "steps"):
         name, last = estimator.steps[-1]
@@ -79,13 +79,12 @@ def curves_of(search: Any, candidate: int) -> Curves:
     Returns
     -------
     Curves
-        Of the most epochs that this configuration got: a search with rungs has a row for
-        each of them.
+        Curves over all epochs of the configuration, which may have a row for each rung.
 
     Raises
     ------
     ValueError
-        If there is no such row, or its training left no curve.
+        If the row does not exist, or has no curve.
     """
     if not hasattr(search, "cv_results_"):
         raise NotFittedError(f"This {type(search).__name__} is not fitted yet.")
@@ -103,9 +102,9 @@ def curves_of(search: Any, candidate: int) -> Curves:
     order = np.flatnonzero(np.isin(of_row, rows))
     if not len(order):
         raise ValueError(
-            f"Candidate {candidate} has no learning curve. It failed, or is no network."
+            f"Candidate {candidate} has no learning curve. It failed, or is not a network."
         )
-    # Later rungs go on from earlier ones; where they train again, the last word counts.
+    # Later rungs continue earlier rungs; if they train again, their values count.
     order = order[np.argsort(of_row[order], kind="stable")]
     folds = np.asarray(table["fold"])[order]
     epochs = np.asarray(table["epoch"])[order]
@@ -128,20 +127,20 @@ def curves_of(search: Any, candidate: int) -> Curves:
 
 
 def same_network(search: Any, candidate: int) -> list[int]:
-    """Return a candidate's rows: of all rungs over epochs, of the last over samples."""
+    """Return a candidate's rows: all rungs of epochs, but only the last rung of samples."""
     params = search.cv_results_["params"]
     resource = granted_resource(search)
     if resource is None:
         return [candidate]
-    wanted = _without(params[candidate], resource)
-    rows = [row for row, p in enumerate(params) if _without(p, resource) == wanted]
+    fixed = _without(params[candidate], resource)
+    rows = [row for row, p in enumerate(params) if _without(p, resource) == fixed]
     if resource == "n_samples":
-        # A rung with more samples trains a network from the start, so its curves are those
-        # of another network. A rung that was interrupted has no curves.
+        # A rung with more samples trains a new network with curves of its own. An
+        # interrupted rung has no curves.
         granted = np.asarray(search.cv_results_["n_resources"])
-        known = set(search.learning_curves_["candidate"]) & set(rows) or {candidate}
-        most = max(granted[row] for row in known)
-        rows = [row for row in rows if row in known and granted[row] == most]
+        with_curves = set(search.learning_curves_["candidate"]) & set(rows) or {candidate}
+        most = max(granted[row] for row in with_curves)
+        rows = [row for row in rows if row in with_curves and granted[row] == most]
     return rows
 
 
@@ -151,24 +150,24 @@ def curves_of_estimator(estimator: Any) -> Curves:
     Parameters
     ----------
     estimator : estimator
-        Fitted; a network, or a pipeline that ends in one.
+        Fitted network, or pipeline that ends in a network.
 
     Returns
     -------
     Curves
-        One fold.  Without early stopping the held-out curves are NaN.
+        Curves of one fold.  Without early stopping, the held-out curves are NaN.
 
     Raises
     ------
     TypeError
-        If it is no network.
+        If it is not a network.
     NotFittedError
         If it is not fitted.
     """
     network, _ = network_part(estimator)
     history = getattr(network, "history_", None)
     if history is None:
-        # Before it is fitted a network of skorch has a history_ that raises.
+        # An unfitted skorch net has a ``history_`` that raises.
         if not hasattr(type(network), "history_") and not hasattr(network, "max_epochs"):
             raise TypeError(
                 "The source of diagnose must be a search of sk_tune, a fitted network or "
@@ -190,12 +189,12 @@ def _without(params: Mapping[str, Any], resource: str) -> dict[str, str]:
 
 def is_trained(search: Any, candidate: int) -> bool:
     """Return whether a candidate, or an earlier rung of it, has a learning curve."""
-    known = set(np.asarray(search.learning_curves_["candidate"]).tolist())
-    return not known.isdisjoint(same_network(search, candidate))
+    with_curves = set(np.asarray(search.learning_curves_["candidate"]).tolist())
+    return not with_curves.isdisjoint(same_network(search, candidate))
 
 
 def configured(search: Any, candidate: int) -> tuple[Any, dict[str, Any]]:
-    """Return a candidate's network, and its parameters by their names there."""
+    """Return a candidate's network, and its parameters without prefixes."""
     params = search.cv_results_["params"][candidate]
     network, prefix = network_part(search.estimator)
     step = prefix.removesuffix("__")
@@ -213,14 +212,14 @@ def configured(search: Any, candidate: int) -> tuple[Any, dict[str, Any]]:
 def _baseline(network: Any, params: Mapping[str, Any], y: Any) -> float | None:
     """Return the loss of the best constant prediction, on the scale of the curves.
 
-    The parameters are those of a candidate, which the network may not have.
+    `params` are a candidate's; the network may have other values.
     """
     if not any(c.__module__.startswith("sk_tune.") for c in type(network).__mro__):
         return _baseline_of_criterion(params.get("criterion"), y)
     if not is_classifier(network):
         return _baseline_of_numbers(params.get("loss", "squared_error"), y)
     if y is None:
-        # The priors are not kept: equal ones bound the entropy from above.
+        # Class shares are not stored; equal shares are an upper bound of the entropy.
         classes = getattr(network, "classes_", None)
         n_classes = len(classes) if isinstance(classes, np.ndarray) else 2
         return math.log(max(n_classes, 2))
@@ -268,7 +267,7 @@ _DEPTHS = ("n_layers", "module__n_layers")
 
 
 def size(params: Mapping[str, Any]) -> float | None:
-    """Return about how many weights are between hidden layers, to compare; or None."""
+    """Return the approximate number of weights between hidden layers; None if unknown."""
     layers = params.get("hidden_layer_sizes")
     if layers is not None:
         return float(np.square(np.atleast_1d(np.asarray(layers, dtype=float))).sum())
@@ -280,9 +279,9 @@ def size(params: Mapping[str, Any]) -> float | None:
 
 
 def larger_in_search(search: Any, candidate: int) -> Curves | None:
-    """Return the curves of the best network of a search that is larger than a candidate.
+    """Return the curves of the best larger network in a search.
 
-    The best one has the least held-out loss; None if no larger one was trained as long.
+    The best has the least held-out loss; None if no larger network was trained as long.
     """
     curves = curves_of(search, candidate)
     own_size = size(curves.params)
@@ -305,7 +304,7 @@ def larger_in_search(search: Any, candidate: int) -> Curves | None:
 
 # Points in each epoch at which the factor of the learning rate is read.
 _POINTS = 20
-# Schedules that end with a rate of next to nothing.
+# Schedules that end with a rate close to 0.
 _ANNEALED = frozenset(s for s in LR_SCHEDULES if learning_rate_factor(s, 1.0) < 0.1)
 
 
@@ -313,8 +312,8 @@ def rate_spent(n_epochs: int, schedule: Any = None, laid_out_for: Any = None) ->
     """Return the summed factors of the learning rate up to the end of each epoch, (T,).
 
     The unit is an epoch at the peak rate. An unknown `schedule` counts as constant;
-    `laid_out_for` are the epochs that the schedule was laid out for, `n_epochs` if that is
-    no number.
+    `laid_out_for` is the length of the schedule in epochs, `n_epochs` if it is not a
+    number.
 
     >>> rate_spent(4, "step").tolist(), rate_spent(1, "cosine", 2).round(3).tolist()
     ([1.0, 2.0, 2.1, 2.11], [0.818])
@@ -328,10 +327,10 @@ def rate_spent(n_epochs: int, schedule: Any = None, laid_out_for: Any = None) ->
     return np.asarray(by_epoch.cumsum().round(12))
 
 
-# Three or four folds tell little of how much folds differ by chance.  They are taken
-# together with what is usual, as so many more.
+# Three or four folds estimate their spread poorly, so a usual spread is added with the
+# weight of this many folds.
 USUAL_FOLDS = 4
-# A loss of this share of other losses counts as none.
+# Losses below this share of other losses count as 0.
 NOTHING = 1e-9
 
 
@@ -339,7 +338,7 @@ NOTHING = 1e-9
 class Estimate:
     """A mean over `n` folds with its standard error.
 
-    `degrees` of freedom belong to the error; 0 if it is a guess, to be taken for known.
+    `degrees` are the error's degrees of freedom; 0 for a guess that counts as exact.
     """
 
     mean: float
@@ -362,22 +361,22 @@ def estimate(
 ) -> Estimate:
     """Return the mean of the finite values of the folds, (F,), with its standard error.
 
-    From `level`, a loss, the error is guessed if there is one fold only. `usual` is the
-    standard deviation that such values have as a rule; it counts as much as four more
-    folds. `n_repeats` says how often each sample is held out: other folds over the same
-    samples tell little more of the error, so F values count as ``F / n_repeats``.
+    For a single fold, the error is guessed from `level`, a loss. `usual` is the typical
+    standard deviation of such values, with the weight of four folds. `n_repeats` is the
+    number of folds that hold out each sample: repeated folds add little information, so F
+    values count as ``F / n_repeats``.
     """
-    # Sorted, so that the order of the folds does not even change the rounding.
+    # Sorted, so that the order of folds does not change the rounding.
     values = np.sort(values[np.isfinite(values)])
     n = len(values)
     if n == 0:
         return Estimate(math.nan, math.nan, 0)
     if n == 1 and usual is None:
-        # What folds of one data set typically differ by, in parts of the level.
+        # Typical spread over folds of a data set, as a share of the level.
         return Estimate(float(values[0]), 0.1 * abs(level), 1)
     mean = float(values.mean())
     n_independent = max(n / n_repeats, 1.0)
-    # Repetitions do tell of the spread, but not as many times as there are of them.
+    # Repeated folds add information on the spread, but less than independent folds.
     squares = float(((values - mean) ** 2).sum())
     degrees = max(n_independent - 1, 0.5) if n > 1 else 0.0
     squares *= degrees / max(n - 1, 1)
@@ -390,14 +389,14 @@ def estimate(
 class Summary:
     """Curves of F folds and T epochs without holes, and their levels.
 
-    `train` and `valid`, (F, T), are losses at the end of each epoch, that of training
-    estimated; a fold that ended keeps its last value, and folds without a curve are left
-    out. `raw_train` is the training loss as it was measured, `score` that on held-out
-    samples, NaN if there is none. `spent`, (T,), is the learning rate spent, in epochs at
-    the peak rate. `reference` is the loss of the best constant prediction (`has_baseline`),
-    or else of the first epoch. `n_samples` counts those of all folds together. `is_finite`
-    says that no loss is infinite or, before the fold's end, NaN; `keeps_best` that the
-    weights of the best epoch are used; `n_repeats` how often each sample is held out.
+    `train` and `valid`, (F, T), are losses at the end of each epoch; the training loss is
+    estimated. Folds that ended early keep their last value; folds without a curve are left
+    out. `raw_train` is the measured training loss, `score` the held-out score or NaN.
+    `spent`, (T,), is the cumulative learning rate, in epochs at the peak rate. `reference`
+    is the loss of the best constant prediction (`has_baseline`), else of the first epoch.
+    `n_samples` counts the samples of all folds. `is_finite` excludes infinite losses, and
+    NaN before a fold's end; `keeps_best` means that the best epoch's weights are used;
+    `n_repeats` is the number of folds that hold out each sample.
     """
 
     train: Floats
@@ -427,7 +426,7 @@ class Summary:
 
     @property
     def carries_over(self) -> bool:
-        """Whether what is learnt from the training samples holds for others."""
+        """Whether patterns learnt from the training samples generalise."""
         train, valid = float(self.train_end.mean()), float(self.valid_end.mean())
         gap = valid - train
         return gap < max(self.reference - valid, 0.03 * self.reference)
@@ -439,7 +438,7 @@ class Summary:
 
     @property
     def is_least_late(self) -> bool:
-        """Whether the held-out loss is least in the last part, as one that still falls."""
+        """Whether the held-out loss has its minimum in the last fifth of the epochs."""
         return self.best_epoch + 1 >= 0.8 * self.n_epochs
 
     @property
@@ -463,7 +462,7 @@ class Summary:
     def estimate(
         self, values: Floats, level: float = 0.0, *, usual: float | None = None
     ) -> Estimate:
-        """Return the mean over folds, (F,); repetitions do not lessen its error."""
+        """Return the mean over folds, (F,), with an error corrected for repetitions."""
         return estimate(values, level, usual=usual, n_repeats=self.n_repeats)
 
     def mean(self, name: str) -> Floats:
@@ -471,15 +470,15 @@ class Summary:
         return _mean(getattr(self, name))
 
     def at_share(self, curves: Floats, share: float) -> Floats:
-        """Return curves, (F, T), where a share of the learning rate was spent, (F,)."""
+        """Return curves, (F, T), at a share of the cumulative learning rate, (F,)."""
         where = share * self.spent[-1]
-        # Over logarithms of the spent rate, interpolation loses nothing of a power law.
+        # Interpolation over the logarithm of the cumulative rate is exact for a power law.
         spent = np.log(self.spent)
         return np.array([np.interp(math.log(where), spent, curve) for curve in curves])
 
 
 def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
-    """Return what the checks need of curves; None if no fold has a training loss."""
+    """Return statistics of curves for the checks; None if no fold has a training loss."""
     train = np.asarray(curves.train_loss, dtype=np.float64)
     valid = np.asarray(curves.valid_loss, dtype=np.float64)
     score = np.asarray(curves.valid_score, dtype=np.float64)
@@ -496,7 +495,7 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
         # Each point is a mean over an epoch.
         middle = (filled[:, :-1] + filled[:, 1:]) / 2
         last = filled[:, -1:] + (filled[:, -1:] - filled[:, -2:-1]) / 2
-        # Extrapolated by half an epoch, but not below what a loss can be.
+        # Extrapolated by half an epoch, but by at most half of the loss.
         last = np.maximum(last, filled[:, -1:] / 2)
         at_ends = np.concatenate([middle, last], axis=1)
     params = curves.params
@@ -511,7 +510,7 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
         raw_train=filled,
         score=_filled(score[folds, :n_epochs]),
         spent=rate_spent(n_epochs, params.get("lr_schedule"), params.get("max_epochs")),
-        # Losses that begin with 0 are shares of 1.
+        # A reference of 0 is replaced by 1.
         reference=float(reference or 1.0),
         has_baseline=has_baseline,
         params=params,
@@ -523,20 +522,20 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
 
 
 def log_ratio(losses: Floats, others: Floats) -> Floats:
-    """Return the logarithm of the ratio of losses, (F,), 0 for two next to nothing."""
+    """Return the logarithm of the ratio of losses, (F,), 0 if both are close to 0."""
     floor = NOTHING * max(float(losses.max()), float(others.max()), NOTHING)
     ratio: Floats = np.log(np.maximum(losses, floor) / np.maximum(others, floor))
     return ratio
 
 
 def least_by_chance(summary: Summary) -> float:
-    """Return how far the least of all epochs is below the others by chance.
+    """Return the depth of the curve's minimum that chance explains.
 
-    The result is in logarithms of the mean loss. The least of T normal values is about
-    ``sqrt(2 * log(T))`` standard deviations below their mean; these are those of the curve
-    about its course, which second differences hardly contain.
+    The result is a difference of logarithms of the mean loss. The least of T normal values
+    is about ``sqrt(2 * log(T))`` standard deviations below their mean; the deviation is
+    estimated from second differences, which hardly contain the trend.
     """
-    # Second differences of fewer epochs are of the course of the curve.
+    # Second differences of fewer epochs contain the trend.
     if summary.n_epochs < 10:
         return 0.0
     logs = np.log(np.maximum(summary.mean("valid"), NOTHING * summary.reference))
@@ -569,7 +568,7 @@ def _mean(curves: Floats) -> Floats:
 
 
 def _filled(curves: Floats) -> Floats:
-    """Return curves that keep the last finite value where there is none."""
+    """Return curves with missing values replaced by the last finite value."""
     finite = pd.DataFrame(np.where(np.isfinite(curves), curves, np.nan))
     return np.array(finite.ffill(axis=1), dtype=np.float64, order="C")
 

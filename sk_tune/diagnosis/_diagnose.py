@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""All checks of a search, a network or curves; here those of all candidates of a search.
+"""Diagnosis of a search, a network or curves, and the checks across candidates.
 
 References
 ----------
@@ -77,9 +77,9 @@ from sk_tune.space import as_space
 
 Floats = npt.NDArray[np.float64]
 
-# How the failure of a training with too long steps reads.
+# Failure reason of a training with too large steps.
 _RAN_AWAY = re.compile(r"became (nan|inf|infinite)\b")
-# A check looks for what the rule of that name says.
+# Checks by the names of their rules.
 _Checks = dict[str, Callable[[Summary], Finding]]
 _CHECKS_OF_CURVES: _Checks = {
     "overfitting": check_overfitting,
@@ -104,39 +104,39 @@ def diagnose(
     times: Any = None,
     candidate: int | None = None,
 ) -> tuple[Finding, ...]:
-    """Find what is wrong with a network, or with a search for one.
+    """Check a network, or a search, for faults of training, data and folds.
 
     Parameters
     ----------
     source : search, estimator, Curves or SampleCurve
-        A fitted search of sk_tune; a fitted network or a pipeline that ends in one, best
-        with ``early_stopping=True``, because without held-out rows little can be said;
+        A fitted search of sk_tune; a fitted network or a pipeline that ends in a network,
+        preferably with ``early_stopping=True``, because most checks need held-out rows;
         curves; or a learning curve by samples, also scikit-learn's
         ``LearningCurveDisplay``.
     X : array-like of shape (n_samples, ...) or None, default=None
-        The features that `source` was fitted with.  With them, the scale of a fitted
-        network's features is checked; a search has recorded it.
+        Features of the fit, to check their scale for a fitted network; a search has
+        recorded their scale.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs) or None, default=None
-        The targets.  With X and y the checks of ``find_leaks`` are made too, those of
-        folds on the folds of a search.
+        Targets of the fit.  With X and y, the checks of ``find_leaks`` are made too, on the
+        folds of a search.
     groups, times : array-like of shape (n_samples,) or None, default=None
-        For ``find_leaks``.
+        Groups and times of the rows, for ``find_leaks``.
     candidate : int or None, default=None
-        Row of a search's ``cv_results_`` to diagnose instead of the best one.
+        Row of a search's ``cv_results_`` to diagnose instead of the best candidate.
 
     Returns
     -------
     tuple of Finding
-        One for each check, passed or not; prints as a report.  Those of a search as a
-        whole, which have no ``candidate``, come last.
+        One finding per check, passed or not; prints as a report.  Findings about a search
+        as a whole have no ``candidate`` and come last.
 
     Raises
     ------
     ValueError
-        If there is no such candidate, or it is not a network; or if X, y, groups and times
-        are not of one length.
+        If the candidate does not exist or is not a network, or if X, y, groups and times
+        differ in length.
     TypeError
-        If the source is none of these.
+        If `source` has another type.
 
     See Also
     --------
@@ -202,13 +202,13 @@ def _of_search(
         check_scale(scale, params, [*findings, failures], may_normalise=normalises)
     )
     findings = [replace(finding, candidate=chosen) for finding in findings]
-    whole = [
+    search_findings = [
         check_edge(search),
         check_noise_ceiling(search),
         check_optimism(search),
         failures,
     ]
-    return with_good_fit([*findings, *data, *whole], candidate=chosen)
+    return with_good_fit([*findings, *data, *search_findings], candidate=chosen)
 
 
 def _of_curves(
@@ -229,16 +229,16 @@ def _of_curves(
 
 
 _TOO_FAST = ("diverged", "learning rate too high")
-# At too high a rate, curves do not show what they would do at a lower one.
+# Curves at too high a learning rate do not predict curves at a lower rate.
 _NOT_TOO_FAST = ("still improving", "learning rate too low")
 
 
 def _consistent(findings: list[Finding]) -> list[Finding]:
-    """Withdraw findings that need a learning rate which is not too high."""
+    """Withdraw findings that hold only if the learning rate is not too high."""
     fast = next((f for f in findings if f.name in _TOO_FAST and f.outcome == "issue"), None)
     if fast is None:
         return findings
-    message = f"That is open until the learning rate is lower ({fast.name})."
+    message = f"This cannot be checked until the learning rate is lower ({fast.name})."
     return [
         RULES[f.name].not_applicable(message) if f.name in _NOT_TOO_FAST else f
         for f in findings
@@ -254,7 +254,7 @@ _OF_COLUMNS = (
 
 
 def check_data(source: Any, X: Any, y: Any, groups: Any, times: Any) -> list[Finding]:
-    """Return the findings of the leak guard; without a search's folds those of columns."""
+    """Return the findings of the leak guard; without a search, only about columns."""
     if X is None or y is None or not _is_table(X):
         return []
     estimator = getattr(source, "estimator", source)
@@ -269,7 +269,7 @@ def check_data(source: Any, X: Any, y: Any, groups: Any, times: Any) -> list[Fin
 
 
 def _is_table(X: Any) -> bool:
-    """Return whether each sample is a row of equal length, which the leak guard reads."""
+    """Return whether samples are rows of equal length, as the leak guard needs."""
     if hasattr(X, "iloc") or hasattr(X, "to_pandas"):
         return True
     try:
@@ -279,14 +279,14 @@ def _is_table(X: Any) -> bool:
 
 
 def last_rows(search: Any) -> npt.NDArray[np.intp]:
-    """Return the result rows with the most resources; all of them if there are no rungs."""
+    """Return the result rows with the most resources; all rows without rungs."""
     results = search.cv_results_
     resources = np.asarray(results.get("n_resources", np.zeros(len(results["params"]))))
     return np.flatnonzero(resources == resources.max())
 
 
 def check_noise_ceiling(search: Any) -> Finding:
-    """Look for candidates that the folds cannot tell from the best: a tip if most are."""
+    """Check whether folds can distinguish candidates from the best: a tip if not."""
     rule = RULES["noise ceiling"]
     rows = last_rows(search)
     scores = fold_scores(search)[rows]
@@ -294,43 +294,46 @@ def check_noise_ceiling(search: Any) -> Finding:
     scores = scores[complete]
     n_candidates, n_folds = scores.shape
     if n_candidates < 5 or n_folds < 2:
-        return rule.not_applicable("It takes 5 candidates on two folds to compare.")
+        return rule.not_applicable("This check needs 5 candidates and two folds.")
     best = int(scores.mean(axis=1).argmax())
     layout = fold_layout(search, int(rows[complete][best]))
     behind = scores[best] - np.delete(scores, best, axis=0)
     mean, spread = behind.mean(axis=1), behind.std(axis=1, ddof=1)
-    # Training sets of folds overlap, those of repetitions the more: with their number only
-    # the first part goes to 0.
+    # Training sets of folds overlap, even more with repetitions, so further repetitions
+    # shrink only the first term.
     factor = math.sqrt(1 / n_folds + layout.test_by_train)
     error = spread * factor
     limit = float(student.ppf(0.95, n_folds - 1))
-    alike = float((mean <= limit * error).mean())
+    share_tied = float((mean <= limit * error).mean())
     evidence = {
         "n_candidates": n_candidates,
-        "alike": alike,
+        "alike": share_tied,
         "score_spread": float(scores.mean(axis=1).std(ddof=1)),
         "n_repeats": layout.n_repeats,
         "fold_error": float(scores[best].std(ddof=1)) * factor,
     }
-    if alike < 0.8:
+    if share_tied < 0.8:
         return rule.passed(
-            f"The folds tell the best candidate from {share(1 - alike)} of the others.",
+            f"The folds distinguish the best candidate from {share(1 - share_tied)} of "
+            "the rest.",
             evidence,
         )
     return rule.tip(
         "medium",
-        f"The folds cannot tell {share(alike)} of the candidates from the best one.",
+        f"The folds cannot distinguish {share(share_tied)} of the candidates from the "
+        "best (95 % confidence).",
         evidence,
-        "Stop tuning these parameters; get more rows, or repeat the folds.",
+        "Stop tuning these parameters. To distinguish the candidates, get more rows or "
+        "repeat the folds.",
     )
 
 
 def check_optimism(search: Any) -> Finding:
-    """Look for a best score that owes much to being the best of many: a tip if so."""
+    """Check the best score for selection bias: a tip if it is considerable."""
     rule = RULES["optimistic best score"]
     corrected = getattr(search, "corrected_score_", None)
     if corrected is None or not math.isfinite(corrected.score):
-        return rule.not_applicable("There is no corrected score for this metric.")
+        return rule.not_applicable("No corrected score is available for this metric.")
     optimism = corrected.naive_score - corrected.score
     half_width = (corrected.high - corrected.low) / 2
     evidence = {
@@ -341,39 +344,41 @@ def check_optimism(search: Any) -> Finding:
         "optimism": optimism,
     }
     if optimism <= 0.25 * half_width:
-        return rule.passed("The best score is hardly optimistic.", evidence)
+        return rule.passed("The selection bias of the best score is small.", evidence)
     return rule.tip(
         "medium" if optimism > half_width else "low",
-        f"The best score is about {optimism:.2g} too good for being the best of many.",
+        f"Choosing the best candidate inflates its score by about {optimism:.2g}.",
         evidence,
-        f"Report {corrected.score:.4g} [{corrected.low:.4g}, {corrected.high:.4g}].",
+        f"Report the corrected score: {corrected.score:.4g} [{corrected.low:.4g}, "
+        f"{corrected.high:.4g}].",
     )
 
 
 def check_failures(search: Any, chosen: int, params: Mapping[str, Any]) -> Finding:
-    """Look for candidates whose training failed: an issue if the `chosen` one did.
+    """Check for failed candidates: an issue if `chosen` failed, else a tip.
 
-    `params` are those of its network.
+    `params` are the parameters of its network.
     """
     rule = RULES["failed candidates"]
-    given = map(str, search.cv_results_.get("failure_reason", ()))
-    # A warning has told that a metric is not defined.
-    reasons = [r for r in given if r and not r.startswith(UNSCORED) and not was_stopped(r)]
+    recorded = map(str, search.cv_results_.get("failure_reason", ()))
+    # Undefined metrics have a warning of their own.
+    reasons = [
+        r for r in recorded if r and not r.startswith(UNSCORED) and not was_stopped(r)
+    ]
     n = len(search.cv_results_["params"])
     if not reasons:
-        return rule.passed(
-            "No training of a candidate failed.", {"n_failed": 0, "n_candidates": n}
-        )
+        return rule.passed("No candidate failed.", {"n_failed": 0, "n_candidates": n})
     evidence = {"n_failed": len(reasons), "n_candidates": n}
-    said = f"{len(reasons)} of {n} candidates have no score. The first: {reasons[0]}"
+    said = f"{len(reasons)} of {n} candidates have no score. First reason: {reasons[0]}"
     if np.isfinite(fold_scores(search)[chosen]).all():
         return rule.tip(
             "medium" if 2 * len(reasons) > n else "low",
             said,
             evidence,
-            "Keep the search away from their parameters, mostly from high learning rates.",
+            "Exclude their parameters from the space; high learning rates are the usual "
+            "cause.",
         )
-    # A network's failure names its remedy; only that of a loss that ran away is known here.
+    # A failure names its remedy, except for diverged losses, which get theirs here.
     steps = (lower_rate(params), clipped(params)) if _RAN_AWAY.search(reasons[0]) else ()
     return rule.issue("high", said, evidence, "", *in_steps(steps))
 
@@ -385,8 +390,8 @@ def fold_scores(search: Any) -> Floats:
     return np.array(columns, dtype=np.float64).T
 
 
-# A bound on a logarithmic scale is multiplied by the first, a linear range widened by the
-# second.
+# Factor by which a bound on a logarithmic scale moves, and share by which a linear range
+# widens.
 _FACTOR = 4.0
 _WIDENING = 0.5
 _WHOLE = (
@@ -394,8 +399,8 @@ _WHOLE = (
     "batch_size", "max_epochs", "patience",
 )  # fmt: skip
 _POSITIVE = ("weight_decay", "l1", "learning_rate", "lr", "gradient_clip", "tol")
-# Where values end by what they mean, or where more is known not to help; ends that are
-# whole are those of whole numbers.
+# Limits by the meaning of a parameter, or beyond which values do not help; integer limits
+# mark integer parameters.
 NATURAL_BOUNDS: dict[str, tuple[float, float]] = {
     "dropout": (0.0, 0.8),
     "momentum": (0.0, 0.99),
@@ -407,9 +412,10 @@ NATURAL_BOUNDS: dict[str, tuple[float, float]] = {
 
 
 def is_whole(parameter: str, *values: Any) -> bool:
-    """Return whether a parameter takes whole numbers only, as its past and future `values`.
+    """Return whether a parameter takes integers only.
 
-    The name decides if it is known: 0 may well be a dropout.
+    A known name decides, because a dropout may also be 0; else all `values` must be
+    integers.
     """
     bounds = NATURAL_BOUNDS.get(parameter.rpartition("__")[2])
     if bounds is not None:
@@ -418,7 +424,7 @@ def is_whole(parameter: str, *values: Any) -> bool:
 
 
 def described_space(search: Any) -> tuple[str, Any, bool]:
-    """Return the parameter with a search's space, this, and whether tuples are ranges."""
+    """Return the name and value of a search's space, and whether tuples are ranges."""
     for name in ("search_spaces", "param_distributions", "param_grid"):
         if hasattr(search, name):
             return name, getattr(search, name), name == "search_spaces"
@@ -426,20 +432,20 @@ def described_space(search: Any) -> tuple[str, Any, bool]:
 
 
 def check_edge(search: Any) -> Finding:
-    """Look for best values at an end of their range: a tip with wider ranges."""
+    """Check for best values at an end of their range: a tip with wider ranges."""
     rule = RULES["optimum at the edge"]
     _, described, are_ranges = described_space(search)
     space = as_space(described, tuples_are_ranges=are_ranges, may_be_empty=True)
     if not space.columns:
-        return rule.not_applicable("The search varies no parameter.")
+        return rule.not_applicable("The search does not vary any parameter.")
     if not all(column.dimension.has_codes for column in space.columns):
-        return rule.not_applicable("A distribution does not tell where its edges are.")
+        return rule.not_applicable("A distribution has unknown limits.")
     resource = granted_resource(search)
     rows = last_rows(search)
     scores = fold_scores(search)[rows].mean(axis=1)
     rows, scores = rows[np.isfinite(scores)], scores[np.isfinite(scores)]
     if len(rows) < 4:
-        return rule.not_applicable("It takes 4 candidates to see where the good ones lie.")
+        return rule.not_applicable("This check needs 4 candidates with a score.")
     params = [search.cv_results_["params"][row] for row in rows]
     params = [{k: v for k, v in p.items() if k != resource} for p in params]
     codes = space.encode(params)
@@ -471,7 +477,7 @@ def check_edge(search: Any) -> Finding:
 
 
 def _side(dimension: Any, codes: Floats, active: npt.NDArray[np.bool_]) -> int:
-    """Return -1 or 1 if the best candidates, which come first, crowd at an end; else 0."""
+    """Return the end (-1 or 1) at which the best candidates cluster, else 0."""
     codes = codes[active]
     if not len(codes) or not active[0]:
         return 0
@@ -481,11 +487,11 @@ def _side(dimension: Any, codes: Floats, active: npt.NDArray[np.bool_]) -> int:
     n_best = max(2, math.ceil(0.25 * len(codes)))
     best = float(codes[0])
     typical = float(np.median(codes[:n_best]))
-    # The others must have been elsewhere, or there was nothing to choose between.
-    others = float(np.median(codes))
-    if best <= reach and typical < 0.3 and others > typical:
+    # The median candidate must lie elsewhere, or the position shows no preference.
+    overall = float(np.median(codes))
+    if best <= reach and typical < 0.3 and overall > typical:
         return -1
-    if best >= 1 - reach and typical > 0.7 and others < typical:
+    if best >= 1 - reach and typical > 0.7 and overall < typical:
         return 1
     return 0
 
@@ -494,9 +500,10 @@ def _extension(name: str, values: list[Any], column: Any, side: int) -> list[Cha
     ends = [float(v) for v in values]
     low, high = min(ends), max(ends)
     bounds = NATURAL_BOUNDS.get(name.rpartition("__")[2], (-math.inf, math.inf))
-    whole = is_whole(name, *values)
-    # Nobody knows what is meant by numbers below 0, or none, where there were none.
-    named = 1 if whole and low >= 1 else 0
+    is_integer = is_whole(name, *values)
+    # A range of positive values is not extended to 0 or below, where its meaning is
+    # unknown.
+    named = 1 if is_integer and low >= 1 else 0
     least = max(bounds[0], named) if low >= 0 else bounds[0]
     is_wide = low > 0 and high / low >= _FACTOR**2
     if side > 0:
@@ -508,7 +515,7 @@ def _extension(name: str, values: list[Any], column: Any, side: int) -> list[Cha
             bound = low / _FACTOR
         bound = max(bound, least)
     value: Any = bound
-    if whole:
+    if is_integer:
         value = math.floor(bound) if least == -math.inf else max(math.floor(bound), least)
     if (side > 0 and value <= high) or (side < 0 and value >= low):
         return []

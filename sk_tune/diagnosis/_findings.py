@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Curves that a diagnosis reads, findings that it makes, and which of them matters most."""
+"""Learning curves, findings, and the order in which findings matter."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ _LEAKS = "SKT2"
 _HEADER = ("check", "outcome", "finding")
 # The action that inserts a step of a pipeline before the network.
 PUT_IN_FRONT: Final = "put in front"
-# How a change turns what a parameter could be into what it should be.
+# How a change modifies a parameter's value or range.
 Action = Literal[
     "set",
     "at least",
@@ -35,26 +35,26 @@ Action = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Curves:
-    """Learning curves by epochs of one configuration, a line for each fold.
+    """Learning curves by epochs of one configuration, one row per fold.
 
     Parameters
     ----------
     train_loss : ndarray of shape (F, T)
-        Of F folds after each of T epochs, on the rows trained on; less is better.  NaN
-        after a fold's last epoch.
+        Loss on training rows, for F folds after each of T epochs; NaN after a fold's last
+        epoch.
     valid_loss : ndarray of shape (F, T)
-        On held-out rows; all NaN if there were none.
+        Loss on held-out rows; all NaN without held-out rows.
     valid_score : ndarray of shape (F, T)
-        On held-out rows, greater is better; all NaN if there is none.
+        Score on held-out rows, greater is better; all NaN without a score.
     params : mapping of str to object, default=empty
         Parameters of the configuration, by their names in the network (without the steps
         of a pipeline before them).
     baseline_loss : float or None, default=None
         Loss of the best constant prediction, on the scale of the losses.
     n_samples : int or None, default=None
-        Rows of all folds together.
+        Number of rows in all folds together.
     n_repeats : float, default=1.0
-        How often each row is held out.  Folds of repetitions are not independent: F of them
+        Number of folds that hold out each row.  Repeated folds are not independent: F folds
         count as ``F / n_repeats`` in standard errors.
     """
 
@@ -68,18 +68,18 @@ class Curves:
 
     @property
     def n_folds(self) -> int:
-        """Folds; F."""
+        """Number of folds, F."""
         return len(self.train_loss)
 
     @property
     def n_epochs(self) -> int:
-        """Epochs of the longest fold; T."""
+        """Number of epochs of the longest fold, T."""
         return int(self.train_loss.shape[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change of a parameter, or of the range in which it may vary.
+    """A change of a parameter's value or range.
 
     Parameters
     ----------
@@ -87,12 +87,12 @@ class Change:
         Name in the network, without the steps of a pipeline before it.
     action : {"set", "at least", "at most", "multiply", "extend below", "extend above", \
             "put in front"}
-        What is done to its value or to the ends of its range; "put in front" inserts a
-        step of a pipeline before the network.
+        Operation on the value or on the ends of the range; "put in front" inserts a
+        pipeline step before the network.
     value : object
         The value, the bound, the factor, or the step.
     reason : str
-        Why, in a few words.
+        Reason in a few words.
     """
 
     parameter: str
@@ -108,31 +108,31 @@ class Finding:
     Parameters
     ----------
     code : str
-        Stable, as "SKT101"; empty for the checks of a search's report.
+        Stable code such as "SKT101"; empty for the checks of a search's report.
     name : str
-        Of the check, as "overfitting".
+        Name of the check, such as "overfitting".
     outcome : {"issue", "tip", "passed", "by design", "not applicable"}
-        Something is wrong; something could be better; nothing was found; nothing can be, by
-        how searches work; the check could not be made.
+        A fault; a possible improvement; no fault found; no fault possible by the design of
+        searches; check not possible.
     severity : {"low", "medium", "high"} or None
-        Of an issue or a tip.
+        Severity of an issue or a tip.
     message : str
-        One sentence.
+        Result of the check in one sentence.
     evidence : mapping of str to float, default=empty
-        The numbers that it rests on, those of uncertainty over folds included.
+        Measured numbers behind the message, with their uncertainty over folds.
     remedy : str, default=""
-        What to do, in one sentence.
+        Recommended action in one sentence.
     changes : tuple of Change, default=()
         The remedy as changes of parameters or of a space, for ``apply``.
     alternatives : tuple of tuple of Change, default=()
-        Further remedies in the order in which ``apply`` takes them, if those before them
-        lowered the score or change nothing.
+        Further remedies in the order in which ``apply`` tries them, if earlier remedies
+        lower the score or change nothing.
     other_issues : tuple of str, default=()
-        Of a verdict, the names of the other issues.
+        For a verdict, the names of the remaining issues.
     candidate : int or None, default=None
-        The row of ``cv_results_`` that it is about; None if it is about all.
+        Row of ``cv_results_`` that the finding concerns; None if it concerns all.
     subject : str, default=""
-        Kind of network that it is about, in AutoML, which trains several kinds.
+        Kind of network that the finding concerns, in AutoML with several kinds.
     """
 
     code: str
@@ -167,12 +167,12 @@ class Finding:
 
     @property
     def is_of_leaks(self) -> bool:
-        """Whether the leak guard made it, not a check of a network or a search."""
+        """Whether the finding comes from the leak guard."""
         return self.code.startswith(_LEAKS)
 
     @property
     def page(self) -> str:
-        """Address of the page that tells more; empty for checks of a search's report."""
+        """Address of its documentation; empty for checks of a search's report."""
         if not self.code:
             return ""
         return page("how-to/leaks" if self.is_of_leaks else "how-to/diagnosis#the-checks")
@@ -180,7 +180,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The code and name of findings of one kind; a code is never given to another kind."""
+    """Code and name of a kind of finding; codes are never reused."""
 
     code: str
     name: str
@@ -214,8 +214,8 @@ class Rule:
     not_applicable = partialmethod(found, "not applicable", None)
 
 
-# The place of a name is its code, counted from the number of its list: names are appended,
-# never inserted.  Rules from 201 on are of the leak guard, rules from 301 on of the target.
+# A code is the number of the list plus the position of the name: append names, never insert
+# them.  Rules from 201 on belong to the leak guard, rules from 301 on to the target.
 _NAMES = {
     101: (
         "overfitting",
@@ -296,14 +296,14 @@ class Findings(tuple[Finding, ...]):
 
 
 def to_act_on(findings: Iterable[Finding]) -> list[Finding]:
-    """Return issues and then tips, causes first and then the most severe."""
+    """Return issues, then tips; in each, causes come first, then severe findings."""
     ordered = ranked(f for f in findings if f.outcome in _TO_ACT_ON)
     return sorted(ordered, key=lambda f: _TO_ACT_ON.index(f.outcome))
 
 
-# Causes come before their consequences: features without a common scale make losses high
-# and jump; a rate that is too high makes folds disagree and losses rise; few samples make
-# everything else uncertain; curves that still improve are not judged yet.
+# Causes precede consequences: unscaled features make losses high and unsteady, a high
+# learning rate makes folds disagree and losses rise, and few samples make all else
+# uncertain. Losses that still fall come last.
 _CAUSES_FIRST = (
     "features not scaled",
     "failed candidates",
@@ -319,7 +319,7 @@ _CAUSES_FIRST = (
 )
 
 
-# A fit with a tip of these is not called good.
+# A tip with one of these names, unless of low severity, prevents "good fit".
 _OF_FIT = (
     "features not scaled",
     "underfitting",
@@ -330,37 +330,40 @@ _OF_FIT = (
 
 
 def good_fit(findings: Iterable[Finding]) -> Finding:
-    """Return the finding that no check found an issue, or what may well be one."""
+    """Return the finding "good fit": passed, or not applicable with the reason."""
     rule = RULES["good fit"]
     findings = list(findings)
     issues = [f.name for f in findings if f.outcome == "issue"]
     if issues:
-        return rule.not_applicable(f"There are issues: {', '.join(issues)}.")
+        return rule.not_applicable(f"Issues were found: {', '.join(issues)}.")
     tips = [f for f in findings if f.outcome == "tip" and f.name in _OF_FIT]
     is_held_out = any(f.name == "overfitting" and f.outcome == "passed" for f in findings)
     names = ", ".join(f.name for f in tips)
     if any(f.severity != "low" for f in tips):
-        return rule.not_applicable(f"It is open whether the fit is good: {names}.")
+        return rule.not_applicable(f"Not decided; see the tips on: {names}.")
     if not is_held_out and "overfitting" not in {f.name for f in tips}:
         return rule.not_applicable(
-            "There is no held-out loss to judge by. Diagnose a search, such as "
-            "GridSearchCV(net, {}, cv=5), or fit the network with early_stopping=True."
+            "Without a held-out loss, overfitting cannot be checked. Diagnose a search, "
+            "such as GridSearchCV(net, {}, cv=5), or fit the network with "
+            "early_stopping=True."
         )
     if tips:
-        return rule.passed(f"There is no fault, but it could be better: {names}.", {})
-    return rule.passed("The network learns what it can, and no more.", {})
+        return rule.passed(f"No fault found; possible improvements: {names}.", {})
+    return rule.passed(
+        "No check found a fault; the held-out loss does not rise beyond its noise.", {}
+    )
 
 
 def with_good_fit(
     findings: Iterable[Finding], candidate: int | None = None
 ) -> list[Finding]:
-    """Return findings behind the one that says whether the fit is good."""
+    """Return findings, with "good fit" in front."""
     findings = list(findings)
     return [replace(good_fit(findings), candidate=candidate), *findings]
 
 
 def verdict(findings: Iterable[Finding]) -> Finding:
-    """Return the one finding to act on, or that the fit is good.
+    """Return the finding to act on first, or "good fit".
 
     Parameters
     ----------
@@ -370,9 +373,9 @@ def verdict(findings: Iterable[Finding]) -> Finding:
     Returns
     -------
     Finding
-        The issue that explains the others, with their names: a leak that makes scores too
-        good, else a cause before its consequences; without issues "good fit", or the tip
-        that keeps the fit from being called good, or the first finding.
+        The issue to solve first, with the names of the remaining issues: a leak that
+        inflates scores, else a cause before its consequences.  Without issues "good fit",
+        else a tip that prevents "good fit", else the first finding.
 
     Raises
     ------
@@ -397,14 +400,14 @@ def verdict(findings: Iterable[Finding]) -> Finding:
         for f in findings
         if f.outcome == "tip" and f.name in _OF_FIT and f.severity != "low"
     )
-    first, *others = issues or (good or doubts or findings)[:1]
-    return replace(first, other_issues=tuple(f.name for f in others)) if others else first
+    first, *later = issues or (good or doubts or findings)[:1]
+    return replace(first, other_issues=tuple(f.name for f in later)) if later else first
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings with causes before their consequences, then the most severe first.
+    """Return findings with causes before consequences, then by severity.
 
-    Severe leaks come before all others, because no score can be trusted then.
+    Severe leaks come first, because they invalidate every score.
     """
     rank = {name: i for i, name in enumerate(_CAUSES_FIRST)}
 

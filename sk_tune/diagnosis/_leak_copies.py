@@ -1,17 +1,17 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Cases that were recorded several times, each time a little differently.
+"""Duplicate cases, also if each was recorded several times with noise.
 
-Notation: a row's distances to its neighbours are d_1 <= d_2 <= ..., and m is the dimension
-that the rows fill.  Where rows lie evenly, the neighbours of a row up to the k-th fill a
-ball, so ``(d_1 / d_k) ** m`` is the least of ``k - 1`` uniform numbers: below a limit it
-is once in 1,000 rows.  A copy is nearer.  m is estimated from farther neighbours, behind
-the copies [1]_.
+Notation: a row's distances to its neighbours are d_1 <= d_2 <= ..., and m is the intrinsic
+dimension of the rows.  At even density, the nearest k neighbours fill a ball, so ``(d_1 /
+d_k) ** m`` is the least of ``k - 1`` uniform numbers, which falls below a limit for 1 in
+1,000 rows.  Copies are nearer.  m is estimated from farther neighbours, beyond the copies
+[1]_.
 
-With more noise copies lie no nearer than other rows may.  Two more things give them away.
-If every case was recorded s times, most rows lie in closed groups of s: each is among the
-``s - 1`` nearest rows of all others of them, and no other row is.  And a target that is a
-number is the same to the last digit, which it hardly ever is for other rows nearby.
+Copies with more noise may be as far away as other rows.  Two further signs reveal them. If
+every case was recorded s times, most rows form closed groups of s: the ``s - 1`` nearest
+rows of each member are the remaining members.  And numeric targets of copies agree to the
+last digit, which is rare for other neighbours.
 
 References
 ----------
@@ -84,10 +84,10 @@ def as_frame(X: Any) -> pd.DataFrame:
 
 
 def holds_classes(y: Array) -> bool:
-    """Return whether targets may be classes: few different ones, or no numbers.
+    """Return whether targets may be classes: not numbers, or few different numbers.
 
-    Many whole numbers are, too, if each is there often: copies of amounts are told by equal
-    targets, which classes have without being copies.
+    Many different integers also count if each is frequent: equal targets are a sign of
+    copies for amounts, but not for classes.
     """
     if type_of_target(y).startswith("continuous"):
         return False
@@ -100,54 +100,54 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.intp]
 
-# k: behind the copies that a case may have.
+# k: larger than the number of copies of a case.
 K = 10
-# Neighbours to look for.
+# Number of neighbours to search.
 _NEIGHBOURS = 2 * K
 # Smaller distances, relative to the median of the farthest neighbours, are 0.
 _ROUNDING = 1e-6
-# Chance that a row is called a copy which is none, where this is an accusation, and where
-# it only keeps two rows on one side of a split.
+# False positive rates: for reporting copies, and for only keeping rows on one side of a
+# split.
 CHANCE, CHANCE_TO_GROUP = 1e-3, 0.02
 
 
 def group_copies(X: Any, y: Any = None) -> Ints:
-    """Give rows that are copies of one case one group.
+    """Return groups in which copies of a case share a number.
 
     Parameters
     ----------
     X : array-like or frame of shape (n_samples, ...)
-        Features.  Columns of numbers and durations are compared; missing ones count as the
+        Features.  Numeric columns and durations are compared; missing values count as the
         median.
     y : array-like of shape (n_samples,) or None, default=None
-        Targets of a regression or classes.  With them copies with more noise are found.
+        Regression targets or classes.  With them, copies with more noise are found.
 
     Returns
     -------
     ndarray of shape (n_samples,)
-        A number for each row, the same for rows that are equal or almost equal: as
-        ``groups`` for ``GroupKFold``.
+        Group of each row, the same for rows that are equal or almost equal: for ``groups``
+        of ``GroupKFold``.
 
     Raises
     ------
     ValueError
-        If there are no columns of numbers.
+        If X has no numeric columns.
 
     See Also
     --------
-    find_leaks : Tells whether this is needed.
+    find_leaks : Checks whether groups are needed.
 
     Notes
     -----
-    Rows are almost equal if they are far nearer to each other than to the tenth row from
-    there, given the dimension that the rows fill.  By chance that is so for two rows in a
-    hundred, which only makes folds a little coarser.  Of less than 22 rows only equal ones
-    are grouped.
+    Rows are almost equal if they are far closer to each other than to their tenth
+    neighbour, given the intrinsic dimension of the rows.  By chance this holds for two rows
+    in a hundred, which only makes folds slightly coarser.  With fewer than 22 rows, only
+    equal rows are grouped.
 
-    If most rows lie in groups of one size that are closed, each row nearer to its group's
-    than to any other, these are grouped too; with `y`, so are rows that are among each
-    other's nearest and have one class, and neighbours with the same number as target where
-    many have such neighbours.
+    If most rows form closed groups of one size, in which each row is nearer to its group
+    than to any other row, these are grouped, too.  With `y`, mutual nearest neighbours of
+    one class are also grouped, and so are neighbours with the same numeric target if many
+    rows have such neighbours.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def group_copies(X: Any, y: Any = None) -> Ints:
     """
     numbers = as_frame(X).select_dtypes(include=["number", "bool"]).astype(np.float64)
     if not numbers.shape[1]:
-        raise ValueError("X of group_copies must have columns of numbers. Got none.")
+        raise ValueError("X of group_copies must have numeric columns. Got none.")
     scaled = _scaled_numbers(numbers)
     n = len(scaled)
     n_neighbours = min(_NEIGHBOURS, n - 1)
@@ -174,7 +174,7 @@ def group_copies(X: Any, y: Any = None) -> Ints:
     if n_neighbours == _NEIGHBOURS:
         limit = _nearness_limit(distances, CHANCE_TO_GROUP)
     usual = distances[:, min(K, n_neighbours) - 1]
-    # Seen from both sides: a row far from all others has no copies.
+    # The smaller distance of both rows counts, because isolated rows have no copies.
     both = np.minimum(usual[:, None], usual[columns])
     linked = distances <= limit * both
     if n_neighbours == _NEIGHBOURS:
@@ -186,66 +186,68 @@ def group_copies(X: Any, y: Any = None) -> Ints:
 
 
 def _are_of_one_case(neighbours: Ints, y: npt.NDArray[Any] | None) -> Bools:
-    """Tell which neighbours are copies of a row, by closed groups and by targets."""
+    """Return which neighbours are copies of a row, by closed groups and by targets."""
     is_same = np.zeros(neighbours.shape, dtype=bool)
     closed, size = _find_closed_groups(neighbours)
     is_like = np.ones(neighbours.shape, dtype=bool)
     if y is not None:
-        others = y[neighbours].reshape(*neighbours.shape, -1)
-        is_like = (others == y.reshape(len(y), 1, -1)).all(axis=2)
+        neighbour_targets = y[neighbours].reshape(*neighbours.shape, -1)
+        is_like = (neighbour_targets == y.reshape(len(y), 1, -1)).all(axis=2)
         if not holds_classes(y) and _has_like_targets(is_like):
             is_same[:, :K] = is_like[:, :K]
     if size:
-        near = neighbours[:, : size - 1]
-        is_mutual = (near[near] == np.arange(len(near))[:, None, None]).any(axis=2)
+        nearest = neighbours[:, : size - 1]
+        is_mutual = (nearest[nearest] == np.arange(len(nearest))[:, None, None]).any(axis=2)
         is_copy = is_mutual & is_like[:, : size - 1] if y is not None else closed[:, None]
         is_same[:, : size - 1] |= is_copy
     return is_same
 
 
 def _find_closed_groups(neighbours: Ints) -> tuple[Bools, int]:
-    """Look for a number of times that most cases were recorded.
+    """Find the group size at which most samples form closed groups.
 
-    `neighbours`, (n_samples, k), are the nearest samples of each, nearest first, without
-    itself. Returns whether a sample is in a closed group of that size, (n_samples,), and
-    the size, 0 if most samples are in none of one size.
+    `neighbours`, (n_samples, k), are the nearest samples, nearest first, without the sample
+    itself. Returns whether each sample is in such a group, (n_samples,), and the size; 0 if
+    no size fits most samples.
     """
     rows = np.arange(len(neighbours))[:, None]
     best, n_best = np.zeros(len(rows), dtype=bool), 0
     for size in range(2, min(K, neighbours.shape[1]) + 1):
         groups = np.sort(np.hstack([rows, neighbours[:, : size - 1]]), axis=1)
         closed: Bools = (groups[groups] == groups[:, None]).all(axis=(1, 2))
-        # By chance, also in tables of clumps, two in three rows lie in closed pairs, two in
-        # five in threes and fours, and one in four in more.
-        is_told = closed.mean() >= {2: 0.85, 3: 0.5, 4: 0.5}.get(size, 0.35)
-        # Two groups that are neighbours are closed together, too, but fewer are.
-        if is_told and closed.sum() > best.sum():
+        # By chance, even in clustered tables, two in three rows form closed pairs, two in
+        # five closed groups of three or four, and one in four larger groups.
+        is_frequent = closed.mean() >= {2: 0.85, 3: 0.5, 4: 0.5}.get(size, 0.35)
+        # Two neighbouring groups may also form a closed group, but this is rarer.
+        if is_frequent and closed.sum() > best.sum():
             best, n_best = closed, size
     return best, n_best
 
 
 def _has_like_targets(is_like: Bools) -> bool:
-    """Tell whether near neighbours share the target far more often than farther ones.
+    """Return whether near neighbours share the target far more often than far neighbours.
 
-    `is_like`, (n_samples, 2 k), says so for each neighbour, nearest first. False where few
-    values are common: then farther neighbours have them, too.
+    `is_like`, (n_samples, 2 k), marks neighbours with the same target, nearest first. False
+    if a few values are common, because far neighbours share them, too.
     """
-    near, far = is_like[:, :K].any(axis=1).mean(), is_like[:, K:].any(axis=1).mean()
-    return bool(near - far >= 0.3)
+    near_share, far_share = (
+        is_like[:, :K].any(axis=1).mean(),
+        is_like[:, K:].any(axis=1).mean(),
+    )
+    return bool(near_share - far_share >= 0.3)
 
 
 def _nearness_limit(distances: Floats, chance: float = CHANCE) -> float:
     """Return the share of the k-th distance within which a neighbour counts as a copy.
 
-    `distances`, (n_samples, 2 k), rise; `chance` is the probability that a sample which is
-    no copy is within the limit. The limit is 0 if most samples have k equal ones, or if
-    nothing is known of the dimension.
+    `distances`, (n_samples, 2 k), ascend; `chance` is the false positive rate. The limit is
+    0 if most samples have k equal neighbours, or if the dimension is unknown.
     """
-    near, far = distances[:, K - 1], distances[:, _NEIGHBOURS - 1]
-    known = near > 0
-    if known.mean() < 0.5:
+    kth, far = distances[:, K - 1], distances[:, _NEIGHBOURS - 1]
+    is_positive = kth > 0
+    if is_positive.mean() < 0.5:
         return 0.0
-    growth = float(np.log(far[known] / near[known]).mean())
+    growth = float(np.log(far[is_positive] / kth[is_positive]).mean())
     if growth <= 0:
         return 0.0
     dimension = float(digamma(_NEIGHBOURS) - digamma(K)) / growth
@@ -253,26 +255,26 @@ def _nearness_limit(distances: Floats, chance: float = CHANCE) -> float:
 
 
 def _scaled_numbers(numbers: pd.DataFrame) -> Floats:
-    """Return the 200 columns that vary most for their size, standardised, without holes."""
+    """Return the 200 most variable columns, standardised and imputed."""
     filled = numbers.fillna(numbers.median()).fillna(0.0).to_numpy()
     order = np.argsort(-filled.std(axis=0, ddof=0) / (np.abs(filled).max(axis=0) + 1e-300))
-    # Distances say little in more columns.
+    # Distances in more columns are less informative.
     scaled: Floats = StandardScaler().fit_transform(filled[:, np.sort(order[:200])])
     return scaled
 
 
-# Nearest neighbours are looked for among so many rows at most, drawn by a fixed seed.
+# Largest number of rows for the search of neighbours, drawn with a fixed seed.
 _MOST_ROWS = 5000
 
 
-# Share of the test rows by which equal rows must exceed the expected ones.
+# Least excess of equal rows over the expected number, as a share of the test rows.
 _LEAST_SHARE = 0.01
-# An excess must have this ratio to the expected number and this small a probability.
+# Least ratio of the number of equal rows to the expected number, and largest p-value.
 _LEAST_RATIO, _SIGNIFICANCE = 1.5, 1e-3
 
 
 def check_duplicates(table: LeakTable) -> Finding:
-    """Look for test samples that are also training samples, with the same target."""
+    """Check for test samples that are also training samples, with the same target."""
     rule = RULES["duplicates across folds"]
     rows = _codes(hash_pandas_object(table.X, index=False).to_numpy())
     targets = _target_codes(table)
@@ -286,16 +288,19 @@ def check_duplicates(table: LeakTable) -> Finding:
     evidence = {"share": part, "rows": n_copies, "different_rows": float(kinds)}
     least = max(3, _LEAST_SHARE * n_tested)
     if n_equal < least:
-        return rule.passed("Few test rows are also training rows, or none.", evidence)
+        return rule.passed("Few or no test rows are also training rows.", evidence)
     equal = (
-        f"{share(n_equal / n_tested)} of the test rows have the features of a training row"
+        f"{share(n_equal / n_tested)} of the test rows have the same features as a "
+        "training row"
     )
     if n_copies < least:
-        return rule.passed(f"{equal}, but another target: they are other cases.", evidence)
+        return rule.passed(
+            f"{equal}, but another target, so they are different cases.", evidence
+        )
     rate, most = _chances_of_twin(table, targets, cases)
     evidence |= {"expected_share": rate, "most_expected_share": most}
     expected = most * n_tested
-    # Both rows of a pair are tested, so that pairs are independent, not rows.
+    # Both rows of a pair are test rows, so pairs are independent, rows are not.
     p_value = poisson.sf(n_copies // 2 - 1, expected / 2)
     is_excess = n_copies > _LEAST_RATIO * expected and p_value < _SIGNIFICANCE
     if is_excess and n_copies - expected >= least:
@@ -304,17 +309,17 @@ def check_duplicates(table: LeakTable) -> Finding:
             f"{share(part)} of the test rows are also training rows, with the same target; "
             f"the values of the columns explain {share(most)} at most.",
             evidence,
-            "Drop repeated rows before you split, or split by a group for each kind of "
+            "Drop repeated rows before splitting, or split by a group for each distinct "
             "row.",
         )
     said = f"{share(part)} of the test rows are equal to a training row"
     if kinds >= 0.5:
-        return rule.passed(f"{said}, as the values of the columns explain.", evidence)
+        return rule.passed(f"{said}, which the values of the columns explain.", evidence)
     return rule.tip(
         "low",
-        f"{said}. The table has few kinds of rows, so this may be its nature.",
+        f"{said}. The table has few distinct rows, so this may be natural.",
         evidence,
-        "If equal rows are one case that was recorded twice, keep one of them.",
+        "If equal rows are repeated records of one case, keep one row per case.",
     )
 
 
@@ -352,10 +357,10 @@ _PRIOR_WEIGHTS = (0.01, 0.1, 1.0, 10.0)
 
 
 def _chances_of_twin(table: LeakTable, targets: Ints, cases: Ints) -> tuple[float, float]:
-    """Return the chance that a test sample that is not a copy has an equal training sample.
+    """Return the chance of a test sample that is not a copy to equal a training sample.
 
-    The first one is the best estimate, the second one an upper bound.
-    With probability ``p_i`` of row i, its chance among n rows is ``1 - exp(-n p_i)``.
+    The first value is the best estimate, the second an upper bound. With probability
+    ``p_i`` of row i, its chance among n rows is ``1 - exp(-n p_i)``.
     """
     some = np.arange(len(cases))
     if len(some) > _MOST_ROWS:
@@ -371,11 +376,11 @@ def _chances_of_twin(table: LeakTable, targets: Ints, cases: Ints) -> tuple[floa
 
 
 def _local_probabilities(columns: Sequence[Ints], n_equal: Ints) -> Floats:
-    """Return the probability of each row, as the rows that differ in one column tell.
+    """Return the probability of each row, estimated from rows that differ in one column.
 
-    If L rows differ from a row in a column only, whose value has the frequency f, then
-    ``L f / (1 - f)`` are expected to equal it.  The largest of these over the columns
-    counts, because a value is more frequent among similar rows than among all.
+    If L rows differ from a row only in a column, and its value there has the frequency f,
+    then ``L f / (1 - f)`` rows are expected to equal it.  The largest value over the
+    columns counts, because a value is more frequent among similar rows than overall.
     """
     rng, n = np.random.default_rng(0), len(n_equal)
     hashes = [
@@ -391,12 +396,12 @@ def _local_probabilities(columns: Sequence[Ints], n_equal: Ints) -> Floats:
 
 
 def _row_probabilities(columns: Sequence[Ints], n_equal: Ints) -> Floats:
-    """Return the probability of each row, as the rows that differ from it tell.
+    """Return the probability of each row, estimated from different rows.
 
-    `n_equal` counts the rows that equal each one, itself included.  Columns are a Bayesian
-    network: each depends on up to two columns before it, those that predict its left-out
-    values best.  Conditional frequencies back off to those with one column less, with a
-    weight of some samples.
+    `n_equal` counts the rows equal to each row, including itself.  Columns form a Bayesian
+    network: each depends on the up to two preceding columns that best predict its left-out
+    values.  Conditional frequencies back off to one column less, with a weight of some
+    samples.
     """
     n = len(n_equal)
     n_others = np.maximum(n - n_equal, 1)
@@ -428,34 +433,38 @@ def _row_probabilities(columns: Sequence[Ints], n_equal: Ints) -> Floats:
 
 
 def check_near_duplicates(table: LeakTable) -> Finding:
-    """Look for too many test samples that are training samples with a little noise."""
+    """Check for many test samples that are training samples with a little noise."""
     rule = RULES["near duplicates across folds"]
     numbers = table.numbers.astype(np.float64)
-    # Filled in with one value, rows come to lie closer together.
+    # Imputation with one value would move rows closer together.
     is_whole = numbers.isna().mean() < 0.05
     is_varied = numbers.nunique() > max(2, 0.05 * len(numbers))
     numbers = numbers.loc[:, is_whole & is_varied]
     if numbers.shape[1] < 2:
-        return rule.not_applicable("It takes two columns of many different numbers.")
-    found = _neighbours(numbers, table)
-    # The fifth neighbour lies behind the copies of a row.
-    usual = float(np.median(found.distances[:, min(5, found.distances.shape[1]) - 1]))
+        return rule.not_applicable(
+            "This check needs two columns of many different numbers."
+        )
+    neighbours = _neighbours(numbers, table)
+    # The fifth neighbour lies beyond the copies of a row.
+    usual = float(
+        np.median(neighbours.distances[:, min(5, neighbours.distances.shape[1]) - 1])
+    )
     if usual == 0.0:
-        return rule.not_applicable("Most rows are there several times.")
-    nearest = found.distances[:, 0]
-    # Copies with a little noise: in tables without copies, nearest distances spread by far
-    # less.  Twins are nearly equal and two cases all the same, and in a narrow table
-    # rows lie near each other: the targets of copies differ less.
+        return rule.not_applicable("Most rows occur several times.")
+    nearest = neighbours.distances[:, 0]
+    # Copies with a little noise: without copies, nearest distances vary far less.
+    # Different cases may be nearly equal, above all in tables with few columns, so the
+    # targets of copies must also differ less.
     is_near = (nearest > 0) & (nearest < 0.02 * usual)
     is_leak = is_near.mean() >= 0.02 and is_near.sum() >= 3
-    is_leak = is_leak and found.difference(is_near) <= 0.25
-    for is_copy in () if is_leak else found.noisy_copies(numbers.shape[1]):
+    is_leak = is_leak and neighbours.difference(is_near) <= 0.25
+    for is_copy in () if is_leak else neighbours.noisy_copies(numbers.shape[1]):
         if not is_leak and is_copy.mean() >= 0.05 and is_copy.sum() >= 10:
             is_leak, is_near = True, is_copy
     part = float(is_near.mean())
     evidence = {"share": part, "rows": float(is_near.sum()), "usual_distance": usual}
     if not is_leak:
-        return rule.passed("Test rows keep their distance from training rows.", evidence)
+        return rule.passed("Test rows are not unusually close to training rows.", evidence)
     return rule.issue(
         "high" if part > 0.2 else "medium",
         f"{share(part)} of the test rows are almost equal to a training row.",
@@ -469,9 +478,8 @@ def check_near_duplicates(table: LeakTable) -> Finding:
 class _Neighbours:
     """The nearest training samples of R test samples.
 
-    `distances`, (R, k), rise; `differences`, (R, k), are those of the targets: absolute, or
-    1 for another class. `in_groups`, (R,), says whether a sample is in a closed group with
-    training samples.
+    `distances`, (R, k), ascend; `differences`, (R, k), of targets are absolute, or 1 for
+    another class. `in_groups`, (R,), marks samples in a closed group with training samples.
     """
 
     distances: Floats
@@ -480,29 +488,29 @@ class _Neighbours:
     is_classification: bool
 
     def noisy_copies(self, n_columns: int) -> Iterator[Bools]:
-        """Yield which rows are copies with more noise, by distances and by what else tells.
+        """Yield rows that are copies with more noise, by distances and by further signs.
 
-        They are nearer to a training row than rows come to lie by chance, in three columns
-        or more; or they have a target of rows nearby that is not common, or are in closed
-        groups. Copies and groups must have next to one target.
+        In three columns or more, they are nearer to a training row than chance explains; or
+        they share an uncommon target with neighbours, or are in closed groups. Copies and
+        groups must have almost equal targets.
         """
         if self.distances.shape[1] < _NEIGHBOURS:
-            # There are too few rows to tell what is usual.
+            # There are too few rows to estimate usual distances.
             return
         if n_columns >= 3:
             nearest, usual = self.distances[:, 0], self.distances[:, K - 1]
             limit = _nearness_limit(self.distances)
             yield self._of_one_target((nearest > 0) & (nearest < limit * usual))
         is_like = self.differences == 0
-        is_told = not self.is_classification and _has_like_targets(is_like)
-        rows: Bools = is_told & is_like[:, :K].any(axis=1)
+        is_sign = not self.is_classification and _has_like_targets(is_like)
+        rows: Bools = is_sign & is_like[:, :K].any(axis=1)
         yield rows | self._of_one_target(self.in_groups)
 
     def _of_one_target(self, rows: Bools) -> Bools:
         return rows & bool(rows.any() and self.difference(rows) <= 0.05)
 
     def difference(self, rows: Bools) -> float:
-        """Return how much targets of nearest rows differ, by how those of farther do."""
+        """Return the target difference to the nearest rows, relative to farther rows."""
         nearest = float(self.differences[rows, 0].mean())
         farther = float(self.differences[:, self.differences.shape[1] // 2 :].mean())
         return nearest / farther if farther > 0 else 0.0
@@ -519,19 +527,19 @@ def _neighbours(numbers: pd.DataFrame, table: LeakTable) -> _Neighbours:
         closed, size = _find_closed_groups(nearest)
         members = nearest[:, : max(size - 1, 0)]
     else:
-        # Some of very many rows would not tell: they lack others of their groups.
+        # A subsample of many rows would break groups apart.
         closed = np.zeros(len(scaled), dtype=bool)
         members = np.zeros((len(scaled), 0), dtype=np.intp)
     distances, differences, in_groups = [], [], []
     for train, test in table.folds:
         some = rng.choice(test, most, replace=False) if len(test) > most else test
-        found = NearestNeighbors(n_neighbors=k).fit(scaled[train]).kneighbors(scaled[some])
-        distances.append(found[0])
-        mine, others = y[some][:, None], y[train][found[1]]
+        hits = NearestNeighbors(n_neighbors=k).fit(scaled[train]).kneighbors(scaled[some])
+        distances.append(hits[0])
+        mine, theirs = y[some][:, None], y[train][hits[1]]
         if table.is_classification:
-            differences.append((mine != others).any(axis=2).astype(np.float64))
+            differences.append((mine != theirs).any(axis=2).astype(np.float64))
         else:
-            differences.append(np.abs(mine - others).astype(np.float64).mean(axis=2))
+            differences.append(np.abs(mine - theirs).astype(np.float64).mean(axis=2))
         in_groups.append(closed[some] & np.isin(members[some], train).any(axis=1))
     all_distances = np.concatenate(distances)
     # Equal rows have distances of rounding errors, which are not near duplicates.

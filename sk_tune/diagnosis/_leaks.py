@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The leak guard: whether scores of a cross-validation can be believed, by its data.
+"""The leak guard: checks of data and folds for leaks that inflate scores.
 
 References
 ----------
@@ -40,26 +40,26 @@ Array = npt.NDArray[Any]
 
 
 def check_target(table: LeakTable) -> Finding:
-    """Look for a column that is the target under another name: an issue if there is one."""
+    """Check for columns that are the target in another encoding: an issue if found."""
     rule = RULES["target among the features"]
     if table.y.ndim > 1:
-        return rule.not_applicable("There are several targets.")
+        return rule.not_applicable("This check needs a single target.")
     same = [name for name in table.X.columns if _is_target(table, table.X[name])]
     if not same:
         return rule.passed("No column is the target.", {"columns": table.X.shape[1]})
     return rule.issue(
         "high",
-        f"The column {same[0]!r} is the target in other words.",
+        f"The column {same[0]!r} is the target in another encoding.",
         {"columns": len(same)},
         f"Drop {', '.join(map(repr, same))}.",
     )
 
 
 def check_giveaway(table: LeakTable) -> Finding:
-    """Look for a column that all but gives the target away, and is not it."""
+    """Check for a column that alone predicts the target almost without error."""
     rule = RULES["feature that gives the target away"]
     if table.y.ndim > 1 or len(table.y) < 40:
-        return rule.not_applicable("It takes one target and 40 rows.")
+        return rule.not_applicable("This check needs one target and 40 rows.")
     rows = np.arange(len(table.y))
     if len(rows) > 5000:
         rows = np.random.default_rng(0).choice(rows, 5000, replace=False)
@@ -72,25 +72,25 @@ def check_giveaway(table: LeakTable) -> Finding:
         for name in names
     }
     if not scores:
-        return rule.not_applicable("There is no column beside the target.")
+        return rule.not_applicable("No column is left to check.")
     name = max(scores, key=lambda n: scores[n])
     gained = scores[name] - guessed
-    # Where a class is rare, so much of guessing's errors must be gone, and so many.
+    # With a rare class, most errors of guessing must be gone, and at least 10.
     is_much = gained >= 0.02 or (gained >= 0.75 * (1 - guessed) and gained * len(y) >= 10)
     evidence = {"score": scores[name], "guessing": guessed}
     if scores[name] < 0.995 or not is_much:
         return rule.passed("No column alone predicts the target.", evidence)
-    what = "accuracy" if table.is_classification else "R²"
+    measure = "accuracy" if table.is_classification else "R²"
     return rule.issue(
         "high",
-        f"The column {name!r} alone predicts the target with {what} {scores[name]:.3f}.",
+        f"The column {name!r} alone predicts the target with {measure} {scores[name]:.3f}.",
         evidence,
-        f"Ask whether {name!r} is known when the prediction is needed; drop it if not.",
+        f"Check whether {name!r} is available when predictions are made; drop it if not.",
     )
 
 
 def _suspects(table: LeakTable, rows: Array) -> list[Any]:
-    """Return columns that get a tree; of numbers the 100 that go with the target most."""
+    """Return columns for a tree; of numbers, the 100 most associated with the target."""
     numbers = table.numbers
     if numbers.shape[1] <= 100:
         return list(table.X.columns)
@@ -143,16 +143,16 @@ def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) ->
     return float(np.mean(scores))
 
 
-# A number that is this near to 0 or 1 was made so.
+# Tolerance for a statistic to be 0 or 1 by construction.
 _EXACTLY = 1e-5
 
 
 def check_scaling(table: LeakTable) -> Finding:
-    """Look for columns scaled with the samples of all folds: a low issue if most were."""
+    """Check for columns scaled over the samples of all folds: a low issue if most are."""
     rule = RULES["scaled over all rows"]
     numbers: Any = table.numbers.astype(np.float64)
     values = numbers.loc[:, numbers.nunique() > 2].to_numpy()
-    # Nobody scales pairs of sine and cosine.
+    # Pairs of sine and cosine are not scaled columns.
     radius = np.hypot(values[:, :-1], values[:, 1:])
     pairs = (np.abs(radius - 1) < _EXACTLY).all(axis=0)
     on_circle = np.zeros(values.shape[1], dtype=bool)
@@ -160,14 +160,14 @@ def check_scaling(table: LeakTable) -> Finding:
     on_circle[1:] |= pairs
     values = values[:, ~on_circle]
     if values.shape[1] == 0 or len(values) < 3:
-        return rule.not_applicable("There are no columns of numbers.")
-    # RealMLP's smooth clipping, x / sqrt(1 + (x / 3)^2), ends at 3.  A value at the bound
-    # itself would have come from an infinite one.
+        return rule.not_applicable("There are no numeric columns.")
+    # RealMLP's smooth clipping, x / sqrt(1 + (x / 3)^2), ends at 3.  Only infinity would be
+    # mapped to the bound itself.
     lowest, highest = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
     is_inside = np.maximum(-lowest, highest) <= 3
     clipped = np.clip(np.where(is_inside, values, 0.0) / 3, -1 + 1e-12, 1 - 1e-12)
     unclipped = 3 * clipped / np.sqrt(1 - clipped**2)
-    # Where scikit-learn's QuantileTransformer ends its normal distribution.
+    # Largest value of scikit-learn's QuantileTransformer with a normal distribution.
     end = float(-norm.ppf(1e-7))
     scalings = {
         "mean and deviation": _is_standardised(values),
@@ -179,13 +179,15 @@ def check_scaling(table: LeakTable) -> Finding:
     part = float(scalings[scaling].mean())
     evidence = {"share": part, "columns": values.shape[1]}
     if part < 0.5:
-        return rule.passed("Columns are not scaled to one mean and deviation.", evidence)
+        return rule.passed(
+            "Most columns do not have a common mean and deviation.", evidence
+        )
     return rule.issue(
         "low",
-        f"{share(part)} of the columns of numbers have the same {scaling} over all rows, "
-        "so the test rows had a part in scaling them.",
+        f"{share(part)} of the numeric columns have the same {scaling} over all rows, so "
+        "test rows had a part in their scaling.",
         evidence,
-        "Start from the data before they were scaled, and put the scaler in the pipeline.",
+        "Start from unscaled data, and put the scaler in the pipeline.",
     )
 
 
@@ -193,7 +195,7 @@ def _is_standardised(values: Floats) -> Bools:
     means, deviations = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
     usual = float(np.median(deviations))
     n = len(values)
-    # The variance may be taken with n or n - 1, and any deviation may be common.
+    # The variance may divide by n or n - 1, and any common deviation counts.
     equal = np.abs(deviations / usual - 1) < _EXACTLY
     unit = np.abs(deviations - 1) < _EXACTLY
     unit |= np.abs(deviations * np.sqrt(n / (n - 1)) - 1) < _EXACTLY
@@ -208,14 +210,14 @@ def _has_quartiles(values: Floats) -> Bools:
     # Where quartiles are equal, RealMLP divides by half the range.
     width = np.nanmax(values, axis=0) - np.nanmin(values, axis=0)
     unit = np.where(spread == 0, np.abs(width - 2), np.abs(spread - 1)) < _EXACTLY
-    # Counts, such as 0, 1 and 2, have such quartiles by themselves.
+    # Counts such as 0, 1 and 2 have these quartiles by nature.
     is_whole = (np.isnan(values) | (values == np.round(values))).all(axis=0)
     scaled: Bools = (np.abs(middle) < _EXACTLY) & unit & ~is_whole
     return scaled
 
 
-# Standard deviation of normal values by the median absolute deviation, and the distance
-# of quartiles by the standard deviation.
+# Ratios for normal values: standard deviation to median absolute deviation, and distance of
+# the quartiles to standard deviation.
 _NORMAL_MAD, _NORMAL_IQR = 1.4826, 1.349
 _MOST_NAMES = 3
 
@@ -225,7 +227,7 @@ class Outliers:
     """The outliers of one column.
 
     `rows`, (n_samples,), marks them; `furthest` is the largest robust z score, `widened`
-    the ratio of the standard deviation to the robust one.
+    the ratio of the standard deviation to its robust estimate.
     """
 
     rows: npt.NDArray[np.bool_]
@@ -234,7 +236,7 @@ class Outliers:
 
 
 def check_outliers(table: LeakTable) -> Finding:
-    """Look for single values that are far from all others of their column."""
+    """Check for single values that are far from the rest of their column."""
     rule = RULES["outliers"]
     columns = {repr(name): column for name, column in table.numbers.items()}
     targets: dict[str, pd.Series] = {}
@@ -243,33 +245,35 @@ def check_outliers(table: LeakTable) -> Finding:
         targets = {
             "the target" if flat.shape[1] == 1 else f"target {k}": flat[k] for k in flat
         }
-    found = {name: outliers_of(values) for name, values in {**columns, **targets}.items()}
-    looked_at = {name: one for name, one in found.items() if one is not None}
-    if not looked_at:
-        return rule.not_applicable("There is no column of many different numbers.")
-    guilty = {name: one for name, one in looked_at.items() if one.rows.any()}
-    furthest = max(one.furthest for one in looked_at.values())
-    evidence = {"columns": len(guilty), "furthest": furthest}
-    if not guilty:
-        return rule.passed("No single values are far from all others.", evidence)
-    part = float(np.any([one.rows for one in guilty.values()], axis=0).mean())
-    evidence |= {"share": part, "widened": max(o.widened for o in guilty.values())}
-    names = sorted(guilty, key=lambda name: -guilty[name].furthest)
+    by_column = {
+        name: outliers_of(values) for name, values in {**columns, **targets}.items()
+    }
+    checked = {name: one for name, one in by_column.items() if one is not None}
+    if not checked:
+        return rule.not_applicable("No column has many different numbers.")
+    with_outliers = {name: one for name, one in checked.items() if one.rows.any()}
+    furthest = max(one.furthest for one in checked.values())
+    evidence = {"columns": len(with_outliers), "furthest": furthest}
+    if not with_outliers:
+        return rule.passed("No value is far from the rest of its column.", evidence)
+    part = float(np.any([one.rows for one in with_outliers.values()], axis=0).mean())
+    evidence |= {"share": part, "widened": max(o.widened for o in with_outliers.values())}
+    names = sorted(with_outliers, key=lambda name: -with_outliers[name].furthest)
     is_in_target = any(name in targets for name in names)
-    remedy = "Look at these rows: a typing error, a code for a missing value, or real?"
+    remedy = "Check these rows for typing errors and codes of missing values."
     if set(names) != set(targets):
         remedy += (
-            ' Scale real ones by TablePreparer(numeric="smooth_clip") or RobustScaler.'
+            ' Scale true outliers by TablePreparer(numeric="smooth_clip") or RobustScaler.'
         )
     if is_in_target:
         remedy += (
-            " Train on a target without a long tail, by TransformedTargetRegressor with a "
-            "logarithm or quantiles, or a network with loss='huber' or 'absolute_error', "
-            "which errors enter linearly."
+            " For the target, use TransformedTargetRegressor with a logarithm or "
+            "quantiles, or a network with loss='huber' or 'absolute_error', in which "
+            "errors count linearly."
         )
     return rule.tip(
         "medium" if is_in_target else "low",
-        f"{share(part)} of the rows have values far from all others, up to "
+        f"{share(part)} of the rows have values far from the rest of their column, up to "
         f"{furthest:.0f} robust standard deviations, in {listed(names, _MOST_NAMES)}.",
         evidence,
         remedy,
@@ -277,10 +281,10 @@ def check_outliers(table: LeakTable) -> Finding:
 
 
 def outliers_of(column: "pd.Series[float]") -> Outliers | None:
-    """Return which values of a column are outliers; missing and infinite ones are ignored.
+    """Return the outliers of a column; missing and infinite values are ignored.
 
-    None for columns without a scale: few samples, few different values, or one value that a
-    quarter of the samples has.
+    None for columns without a scale: few samples, few different values, or one value in
+    over a quarter of the samples.
 
     >>> ages = pd.Series([*range(20, 70), 999])
     >>> np.flatnonzero(outliers_of(ages).rows).tolist()
@@ -288,55 +292,54 @@ def outliers_of(column: "pd.Series[float]") -> Outliers | None:
     """
     values = column.to_numpy(dtype=np.float64)
     is_finite = np.isfinite(values)
-    known = values[is_finite]
-    kinds, counts = np.unique(known, return_counts=True)
-    # Fewer values, or one that so many samples have, are no scale to measure by.
-    if len(known) < 20 or len(kinds) <= 10 or counts.max() > len(known) / 4:
+    finite = values[is_finite]
+    kinds, counts = np.unique(finite, return_counts=True)
+    # Few different or very frequent values do not define a scale.
+    if len(finite) < 20 or len(kinds) <= 10 or counts.max() > len(finite) / 4:
         return None
-    middle = float(np.median(known))
-    deviation = _NORMAL_MAD * float(np.median(np.abs(known - middle)))
+    middle = float(np.median(finite))
+    deviation = _NORMAL_MAD * float(np.median(np.abs(finite - middle)))
     if deviation == 0.0:
-        deviation = float(np.subtract(*np.quantile(known, [0.75, 0.25]))) / _NORMAL_IQR
+        deviation = float(np.subtract(*np.quantile(finite, [0.75, 0.25]))) / _NORMAL_IQR
     if deviation == 0.0:
         return None
     z = np.full(len(values), 0.0)
-    z[is_finite] = np.abs(known - middle) / deviation
-    # What is skewed by nature has a few values far from the median, so they must also stand
-    # apart, or make the standard deviation so many times that of the others that these
-    # become next to equal once they are standardised.  If there are many, the column is
-    # like that.
+    z[is_finite] = np.abs(finite - middle) / deviation
+    # Skewed columns have a few values far from the median by nature. Outliers must also lie
+    # beyond a gap, or inflate the standard deviation so much that standardised values
+    # become nearly equal. Many such values are part of the distribution.
     far, ordered = 10.0, np.sort(z[is_finite])
     top = ordered[int(0.95 * len(ordered)) :]
     limit = np.inf
     if top[0] < far:
-        # The nearest is four times nearer. Nobody is alone among those who are where most
-        # are.
-        apart = top[1:] >= 4 * np.maximum(top[:-1], 5)
-        limit = float(top[1:][apart][0]) if apart.any() else np.inf
-        # The second moment about the median of the values that do not stand apart is about
-        # the square of their standard deviation.
+        # A gap: the next smaller value is at most a quarter as far from the median.
+        # Distances below 5 count as 5, because gaps near the bulk do not matter.
+        has_gap = top[1:] >= 4 * np.maximum(top[:-1], 5)
+        limit = float(top[1:][has_gap][0]) if has_gap.any() else np.inf
+        # The second moment about the median of the values before the gap is about the
+        # square of their standard deviation.
         if float(np.sqrt(np.mean(ordered[ordered < limit] ** 2))) > 5:
             limit = far
-    widened = float(known.std()) / deviation
+    widened = float(finite.std()) / deviation
     return Outliers(rows=z >= limit, furthest=float(z.max()), widened=widened)
 
 
-# Least share of the test rows whose group or past is in training.
+# Least share of test rows with their group or their future in training.
 LEAST_SHARE = 0.01
-# Names of columns that say who a row is of: the word alone, or with "id" behind it.
+# Names of identity columns: the word alone, or followed by "id".
 _WHO = "patient|subject|customer|client|user|person|member|household|session|group|family"
 _IDENTITY = re.compile(rf"(?:{_WHO})s?(?:[ _.-]?(?:id|no|nr|key|code))?|id", re.IGNORECASE)
-# Rows that an identity has on average, at least, and different ones, for it to be one.
+# Least mean number of rows per identity, and least number of identities.
 FEWEST_REPEATS = 2.0
 FEWEST_GROUPS = 10
 
 
 def check_groups(table: LeakTable, groups: Any = None) -> Finding:
-    """Look for groups with samples on both sides of a split."""
+    """Check for groups with samples on both sides of a split."""
     rule = RULES["groups across folds"]
     name = None
     if groups is None:
-        # A column whose name and values look like an identity.
+        # A column with the name and values of an identity.
         for column in table.X.columns:
             n_values = table.X[column].nunique()
             is_named = _IDENTITY.fullmatch(str(column)) is not None
@@ -346,7 +349,7 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
                 break
         else:
             return rule.not_applicable(
-                "No groups were given, and no column looks as if it named some."
+                "No groups were passed, and no column looks like a group."
             )
     values = np.asarray(pd.factorize(table.X[name] if name else pd.Series(groups))[0])
     shared = [np.isin(values[test], values[train]) for train, test in table.folds]
@@ -358,22 +361,22 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
     if name is None:
         return rule.issue(
             "high",
-            f"{share(part)} of the test rows have rows of their group among the training "
-            "rows.",
+            f"{share(part)} of the test rows belong to a group that is also in the "
+            "training rows.",
             evidence,
             remedy,
         )
     return rule.tip(
         "medium",
-        f"The column {name!r} looks as if it named groups, and {share(part)} of the test "
-        "rows have rows of their group among the training rows.",
+        f"The column {name!r} looks like a group, and {share(part)} of the test rows "
+        "belong to a group that is also in the training rows.",
         evidence,
-        f"If new data have new values of it: {remedy}",
+        f"If new data will have new values of {name!r}: {remedy}",
     )
 
 
 def check_times(table: LeakTable, times: Any = None) -> Finding:
-    """Look for training samples that are later than the samples they are tested on."""
+    """Check for training samples that are later than the samples they are tested on."""
     rule = RULES["future in the training rows"]
     name, when = None, None if times is None else pd.Series(times).infer_objects()
     if when is None:
@@ -381,24 +384,22 @@ def check_times(table: LeakTable, times: Any = None) -> Finding:
         dates = ((column, values) for column, values in columns if values is not None)
         name, when = next(dates, (None, None))
     if when is None:
-        return rule.not_applicable("No times were given, and no column has dates.")
+        return rule.not_applicable("No times were passed, and no column has dates.")
     rank = when.rank(method="dense").to_numpy()
     late = [rank[test] < np.nanmax(rank[train]) for train, test in table.folds]
     part = float(np.mean(np.concatenate(late)))
     evidence = {"share": part}
     if part < LEAST_SHARE:
-        return rule.passed(
-            "Training rows are before the rows they are tested on.", evidence
-        )
+        return rule.passed("Training rows precede the rows they are tested on.", evidence)
     remedy = "Sort the rows by time and split with cv=TimeSeriesSplit()."
-    said = f"{share(part)} of the test rows are older than some training row"
+    said = f"{share(part)} of the test rows are older than a training row"
     if name is None:
         return rule.issue("high", f"{said}.", evidence, remedy)
     return rule.tip(
         "medium",
-        f"{said}, by the column {name!r}.",
+        f"{said}, according to the column {name!r}.",
         evidence,
-        f"If the network is to predict the future: {remedy}",
+        f"If the model will predict the future: {remedy}",
     )
 
 
@@ -407,7 +408,7 @@ _DATE = r"\d{4}-\d{1,2}-\d{1,2}(?:[ T].*)?"
 
 
 def _as_dates(column: "pd.Series[Any]") -> "pd.Series[Any] | None":
-    """Return a column of dates, also of text that begins with the year; None for others."""
+    """Return a column of dates, also from text in ISO format; None otherwise."""
     if pd.api.types.is_datetime64_any_dtype(column):
         return column
     text = column.dropna()
@@ -428,44 +429,43 @@ def find_leaks(
     times: Any = None,
     is_classification: bool | None = None,
 ) -> tuple[Finding, ...]:
-    """Look for ways in which test rows got into training, and for outliers.
+    """Check data and folds for leaks of test rows into training, and for outliers.
 
     Parameters
     ----------
     X : array-like or frame of shape (n_samples, n_features) or (n_samples, ...)
-        Features as they go into cross-validation.
+        Features as passed to cross-validation.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Targets.
     cv : int, splitter or iterable, default=None
         Folds, as in scikit-learn; 5 if None.
     groups : array-like of shape (n_samples,) or None, default=None
-        What belongs together, such as the patient of each row.
+        Group of each row, such as its patient.
     times : array-like of shape (n_samples,) or None, default=None
-        When each row was: numbers or dates; text is read as dates that begin with the year.
+        Time of each row: numbers or dates; text is read as dates that begin with the year.
     is_classification : bool or None, default=None
-        Whether targets are classes.  If None their values decide: text, truth values and
-        few whole numbers are.
+        Whether targets are classes.  If None, the values decide: text, booleans and few
+        different integers are classes.
 
     Returns
     -------
     tuple of Finding
-        One for each check, with codes from "SKT201": duplicates (with the same target, and
-        more than the values of the columns explain) and near duplicates across folds,
-        groups on both sides, training rows of the future (by `times` or a column of dates,
-        which may be text with the year first), the target among the features, a feature
-        that gives it away, scaling over all rows.  The last check is about outliers in
-        features and targets of a regression, which are not leaks.
+        One finding per check, with codes from "SKT201": duplicates (with the same target,
+        and more than the values of the columns explain) and near duplicates across folds,
+        groups on both sides of a split, future training rows (by `times`, or a column of
+        dates or of text with the year first), the target among the features, a feature that
+        gives it away, scaling over all rows.  The last check is for outliers in features
+        and regression targets, which are not leaks.
 
     Raises
     ------
     ValueError
-        If X, y, groups and times are not of one length, or a time is missing or text that
-        is no date.
+        If X, y, groups and times differ in length, or a time is missing or is not a date.
 
     Notes
     -----
-    The kinds of leakage are those of Kapoor and Narayanan (2023) that data can show.  What
-    passes is not proven to be without leaks.
+    The checks cover the kinds of leakage in Kapoor and Narayanan (2023) that data can show.
+    Passed checks do not prove the absence of leaks.
 
     Examples
     --------
@@ -477,15 +477,15 @@ def find_leaks(
     []
     >>> leaking = np.column_stack([X, 10 * y])
     >>> [f.message for f in find_leaks(leaking, y) if f.outcome == "issue"]
-    ["The column 'column 4' is the target in other words."]
+    ["The column 'column 4' is the target in another encoding."]
     """
     check_consistent_length(X, y, groups, times)
     if is_classification is None:
         is_classification = holds_classes(np.asarray(y))
     splitter = check_cv(5 if cv is None else cv, y, classifier=is_classification)
     with warnings.catch_warnings():
-        # The check looks for splitters that have no use for groups; their warning is no
-        # news.
+        # The check of groups reports splitters that ignore groups; their warning is
+        # redundant.
         warnings.filterwarnings("ignore", "The groups parameter is ignored")
         folds = list(splitter.split(np.zeros(len(y)), y, groups))
     table = LeakTable(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Remedies as changes of parameters, as far as the network is known to have these."""
+"""Remedies as changes of parameters that the network has."""
 
 import math
 from collections.abc import Mapping
@@ -14,29 +14,29 @@ from sk_tune.diagnosis._findings import Action, Change
 # Remedies in the order in which they are tried.
 Steps = tuple[tuple[Change, ...], ...]
 
-# Learning rates that small networks on standardised data are usually trained with.  For
-# Adam and its kin the step of each weight is about the rate itself, whatever the gradient.
+# Usual learning rates of small networks on standardised data.  With Adam and its relatives
+# the step of each weight is about the rate itself, for any gradient.
 _TYPICAL_RATES = {"adamw": 3e-3, "adam": 3e-3, "rmsprop": 1e-3, "sgd": 3e-2}
-# The rate of SGD is one for sk_tune's usual momentum.
+# The typical rate of SGD applies to sk_tune's default momentum.
 _MOMENTUM = 0.9
-# A rate that is further than this from the typical one goes to that one at once.
+# A rate further than this factor from the typical rate is set to the typical rate.
 _FAR = 30.0
 _RATE_FACTOR = 10.0
-# Epochs of a brief training; no remedy leaves fewer.
+# Epochs of a brief training; remedies do not go below.
 FEWEST_EPOCHS = 10
-# Layers of so few units are a bottleneck for nearly any data.
+# Layers this narrow are a bottleneck for nearly any data.
 _NARROW = 4
-# If samples are few a batch may hold all of them, and an epoch is a step or two.
+# With few samples a batch may hold all of them, so that an epoch has a step or two.
 _FEW_STEPS, _SMALL_BATCH, _TIMES_AS_LONG = 4, 8, 3
 _WIDTHS = ("width", "n_channels", "hidden_size")
 _WIDER, _WIDE = 4, 32
 _MOST_DROPOUT = 0.5
-# Regularisation that held a network back is lowered to this.
+# Regularisation that restricts a network is lowered to these values.
 _MODERATE = {"dropout": 0.2, "weight_decay": 1e-3, "l1": 0.0}
 
 
 def in_steps(steps: Steps) -> tuple[tuple[Change, ...], Steps]:
-    """Return the first remedy, and the others for when it does not help."""
+    """Return the first remedy, and its alternatives."""
     return (steps[0], steps[1:]) if steps else ((), ())
 
 
@@ -55,24 +55,24 @@ def described(changes: tuple[Change, ...]) -> str:
 
 
 def restraints(params: Mapping[str, Any]) -> list[str]:
-    """Return what is known to keep a network from learning much, such as "width=2"."""
+    """Return the settings that restrict a network, such as "width=2"."""
     return [said for _, said in _held_back(params)]
 
 
 def is_free(params: Mapping[str, Any]) -> bool:
-    """Return whether a network is known to have no regularisation at all."""
+    """Return whether a network is known to have neither dropout nor weight decay."""
     return all(number(params, name) == 0 for name in ("dropout", "weight_decay"))
 
 
 def relative_rate(params: Mapping[str, Any]) -> float | None:
-    """Return the learning rate divided by the optimizer's typical one; None if unknown."""
+    """Return the learning rate divided by the optimizer's typical rate; None if unknown."""
     rate = number(params, _rate_name(params))
     return None if rate is None else rate / _typical_rate(params)
 
 
 def _typical_rate(params: Mapping[str, Any]) -> float:
-    """Return the usual learning rate of an optimizer, AdamW's for an unknown one."""
-    # SGD of skorch has no momentum unless told, as in torch.
+    """Return the typical learning rate of an optimizer; AdamW's if unknown."""
+    # SGD in skorch has no momentum by default, as in torch.
     name = _optimizer(params)
     typical = _TYPICAL_RATES.get(name, _TYPICAL_RATES["adamw"])
     if name != "sgd":
@@ -92,16 +92,16 @@ def _optimizer(params: Mapping[str, Any]) -> str:
 
 
 def _rate_name(params: Mapping[str, Any]) -> str:
-    """Return what a network calls its learning rate; skorch says lr."""
+    """Return the name of a network's learning rate, which is "lr" in skorch."""
     is_skorch = "lr" in params and "learning_rate" not in params
     return "lr" if is_skorch else "learning_rate"
 
 
 def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return the change to a tenth of the rate, or to the typical one from far above."""
+    """Return the change to a tenth of the rate, or from far above to the typical rate."""
     name = _rate_name(params)
     rate, typical = number(params, name), _typical_rate(params)
-    reason = "the loss is not driven down steadily"
+    reason = "the loss does not fall steadily"
     if rate is None:
         return _known(params, _change(name, "multiply", 1 / _RATE_FACTOR, reason))
     value = typical if rate > _FAR * typical else float(f"{rate / _RATE_FACTOR:.6g}")
@@ -109,10 +109,10 @@ def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
 
 
 def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return the change to ten times the rate, but not from below to above the typical."""
+    """Return the change to ten times the rate, from below at most to the typical rate."""
     name = _rate_name(params)
     rate, typical = number(params, name), _typical_rate(params)
-    reason = "the loss falls, but too slowly to arrive"
+    reason = "the loss falls too slowly"
     if rate is None:
         return _known(params, _change(name, "multiply", _RATE_FACTOR, reason))
     value = typical if rate * _FAR < typical else float(f"{rate * _RATE_FACTOR:.6g}")
@@ -123,29 +123,29 @@ def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
 
 def clipped(params: Mapping[str, Any]) -> tuple[Change, ...]:
     """Return the change to gradients whose norm is at most 1."""
-    reason = "single steps are too long"
+    reason = "single steps are too large"
     return _known(params, _change("gradient_clip", "at most", 1.0, reason))
 
 
 def longer_training(
     params: Mapping[str, Any], n_epochs: int, factor: float
 ) -> tuple[Change, ...]:
-    """Return the change to `factor` times the epochs: a floor under ``max_epochs``."""
+    """Return the change to `factor` times the epochs: a lower bound of ``max_epochs``."""
     n = math.ceil(factor * n_epochs)
     reason = "the held-out loss was still falling at the end"
     return _known(params, _change("max_epochs", "at least", n, reason))
 
 
 def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[Change, ...]:
-    """Return the change to more steps where an epoch has only few; empty if it has enough.
+    """Return the change to more steps if an epoch has few; empty otherwise.
 
-    Batches become smaller; for SGD there are more epochs instead, because its steps are as
-    long as the gradient, which smaller batches make noisier.
+    Batches become smaller. SGD gets more epochs instead, because its steps are proportional
+    to the gradient, which smaller batches make noisier.
     """
     batch = number(params, "batch_size")
     if batch is None or batch < 1 or math.ceil(n_rows / batch) >= _FEW_STEPS:
         return ()
-    reason = f"{n_rows} rows in batches of {batch:.0f} are few steps in each epoch"
+    reason = f"{n_rows} rows in batches of {batch:.0f} give few steps in each epoch"
     if _optimizer(params) == "sgd":
         n = _TIMES_AS_LONG * n_epochs
         change = _change("max_epochs", "at least", n, reason)
@@ -157,10 +157,10 @@ def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[C
 def regularise(params: Mapping[str, Any], best_epoch: int, n_epochs: int) -> Steps:
     """Return remedies against overfitting, one change each: epochs, dropout, decay.
 
-    `best_epoch`, from 1, is that of the least held-out loss.
+    `best_epoch`, counted from 1, has the least held-out loss.
     """
-    reason = "the network learns its training rows by heart"
-    # Shorter trainings are not judged by their trend.
+    reason = "the network memorises its training rows"
+    # Shorter trainings have no reliable trend.
     fewer = max(best_epoch, FEWEST_EPOCHS)
     why_fewer = f"the held-out loss was least after epoch {best_epoch}"
     dropout = number(params, "dropout") or 0.0
@@ -171,12 +171,12 @@ def regularise(params: Mapping[str, Any], best_epoch: int, n_epochs: int) -> Ste
         else None,
         _change("weight_decay", "at least", _more_decay(params), reason),
     ]
-    known = [_known(params, step) for step in steps if step is not None]
-    return tuple(step for step in known if step)
+    available = [_known(params, step) for step in steps if step is not None]
+    return tuple(step for step in available if step)
 
 
 def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return changes against underfitting: less that holds back, or wider layers."""
+    """Return changes against underfitting: fewer restrictions, or wider layers."""
     changes = [
         _change(name, "at most", _MODERATE[name], reason)
         for name, reason in _held_back(params)
@@ -202,8 +202,8 @@ def _more_dropout(params: Mapping[str, Any]) -> float:
 
 
 def _more_decay(params: Mapping[str, Any]) -> float:
-    # AdamW's default of 0.01 does next to nothing in the few steps of a small network; in
-    # the gradient of other optimizers decay competes with a loss of order 1.
+    # AdamW's default of 0.01 hardly has an effect in the few steps of a small network;
+    # other optimizers add decay to the gradient, where it competes with a loss of order 1.
     least, most = (0.1, 1.0) if _is_decoupled(params) else (1e-3, 1e-2)
     decay = number(params, "weight_decay") or 0.0
     return max(decay, least, min(most, float(f"{3 * decay:.6g}")))
@@ -215,35 +215,35 @@ def number(params: Mapping[str, Any], name: str) -> float | None:
 
 
 def _held_back(params: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return parameters that hold a network back, and what they are."""
-    # More dropout takes most of a network away in every step.  AdamW takes the share
-    # rate * weight_decay off each weight; in the gradient of the other optimizers, decay
+    """Return parameters that restrict a network, with their values as text."""
+    # More dropout removes most of a network in every step.  AdamW shrinks each weight by
+    # the share rate * weight_decay; other optimizers add decay to the gradient, where it
     # competes with a loss of order 1.
     decay = 2.0 if _is_decoupled(params) else 0.03
     limits = {"dropout": 0.6, "weight_decay": decay, "l1": 0.002}
     sizes = _layer_sizes(params)
     widths = () if sizes is not None else _WIDTHS
-    found = {name: number(params, name) for name in (*widths, *limits)}
-    held = [
+    values = {name: number(params, name) for name in (*widths, *limits)}
+    restrictions = [
         (name, f"{name}={value:.3g}")
-        for name, value in found.items()
+        for name, value in values.items()
         if value is not None
         and (value >= limits[name] if name in limits else value <= _NARROW)
         and (name in limits or number(params, "n_layers") != 0)
     ]
     if sizes and min(sizes) <= _NARROW:
-        held.insert(0, ("hidden_layer_sizes", f"hidden_layer_sizes={sizes}"))
-    return held
+        restrictions.insert(0, ("hidden_layer_sizes", f"hidden_layer_sizes={sizes}"))
+    return restrictions
 
 
 def _layer_sizes(params: Mapping[str, Any]) -> tuple[int, ...] | None:
-    """Return the units of each hidden layer, if they are given; no width counts then."""
+    """Return the units of each hidden layer if listed; a width has no effect then."""
     sizes = params.get("hidden_layer_sizes")
     return None if sizes is None else tuple(int(n) for n in np.atleast_1d(sizes))
 
 
 def _is_decoupled(params: Mapping[str, Any]) -> bool:
-    # The optimizer of sk_tune's networks if nothing is said.
+    # AdamW is the default of sk_tune's networks.
     return str(params.get("optimizer", "adamw")) == "adamw"
 
 
@@ -252,5 +252,5 @@ def _change(parameter: str, action: Action, value: Any, reason: str) -> Change:
 
 
 def _known(params: Mapping[str, Any], *changes: Change) -> tuple[Change, ...]:
-    """Return the changes of parameters that the network has, all if it is not known."""
+    """Return the changes of parameters that the network has; all if these are unknown."""
     return tuple(c for c in changes if not params or c.parameter in params)

@@ -25,10 +25,10 @@ _HIGH_LEVEL, _LOW_LEVEL = (15.0, 30.0), 0.1
 _RATIO = (50.0, 100.0)
 # A mean this many standard deviations from 0 hides the differences between rows.
 _OFFSET = 50.0
-# Ratio of the standard deviation to that of a normal distribution with the same quartiles,
-# and the largest distance from the mean in standard deviations, which outliers make large.
+# Standard deviation divided by a normal distribution's with the same quartiles, and the
+# largest distance from the mean in standard deviations; outliers make both large.
 _HEAVY_TAIL, _FAR = 10.0, 20.0
-# Findings that features without a common scale explain.
+# Findings that unscaled features explain.
 _FAILURES = ("diverged", "learning rate too high", "failed candidates")
 _CONSEQUENCES = (
     *_FAILURES,
@@ -39,7 +39,7 @@ _CONSEQUENCES = (
 
 
 def scale_of_inputs(estimator: Any, X: Any) -> InputScale | None:
-    """Return the scale of X behind the fitted transformers of a pipeline, if any."""
+    """Return the scale of X after the fitted transformers of a pipeline, if available."""
     if X is None:
         return None
     if isinstance(estimator, TransformedTargetRegressor):
@@ -64,14 +64,14 @@ def check_scale(
     *,
     may_normalise: bool = False,
 ) -> Finding:
-    """Look for features of unlike or unusual scale: an issue if that harms training.
+    """Check for features of different or unusual scale: an issue if training suffers.
 
-    `params` are the network's, `others` the findings of its curves. What
-    `may_normalise` its inputs is accused only if training failed.
+    `params` are the network's, `others` the findings on its curves. A network that
+    `may_normalise` its inputs gets an issue only if training failed.
     """
     rule = RULES["features not scaled"]
     if scale is None:
-        return rule.not_applicable("The scale of the features is not known. Give X.")
+        return rule.not_applicable("The scale of the features is unknown. Pass X.")
     level = np.hypot(scale.mean, scale.std)
     # Indicators and counts that are mostly 0 may have any spread.
     spread = np.where(scale.bulk > 0, scale.std, np.nan)
@@ -86,7 +86,7 @@ def check_scale(
         "offset": float(offsets.max()),
         "tail": float(tails.max()),
     }
-    # Behind the first layer, normalisation takes out what all features have in common.
+    # Normalisation after the first layer removes a level that all features share.
     ignores_level = params.get("normalization") in {"batch", "layer"}
     causes, is_extreme = _causes(scale, level, spread, offsets, evidence, ignores_level)
     if not causes:
@@ -115,7 +115,7 @@ def _causes(
     evidence: Mapping[str, float],
     ignores_level: bool,  # noqa: FBT001
 ) -> tuple[list[str], bool]:
-    """Return what is unusual about the features, and whether that is extreme."""
+    """Return the unusual properties of the features, and whether any is extreme."""
     causes, names = [], scale.names
     largest, is_extreme = int(level.argmax()), False
     if not ignores_level and level[largest] > _HIGH_LEVEL[0]:
@@ -144,7 +144,7 @@ def _causes(
 
 
 def _check_tails(scale: InputScale, tails: Any, evidence: Mapping[str, float]) -> Finding:
-    """Look for features whose outliers squeeze all other values: a tip if there are any."""
+    """Check for features with outliers that squeeze all other values: a tip if so."""
     rule = RULES["features not scaled"]
     heavy = np.flatnonzero(_heavy(scale, tails))
     if not len(heavy):
@@ -156,7 +156,7 @@ def _check_tails(scale: InputScale, tails: Any, evidence: Mapping[str, float]) -
         f"reaches {scale.reach[worst]:.3g} standard deviations from its mean, and half of "
         f"its values lie within {2 * 0.674 / tails[worst]:.2g} of them.",
         evidence,
-        "Put TablePreparer in front of the network, which pulls outliers in.",
+        "Put TablePreparer in front of the network; it limits outliers.",
         *in_steps(_scalers(scale, has_tails=True)[:1]),
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from sk_tune.diagnosis._findings import RULES, Finding, share
 
-# Classes are imbalanced below this part of an even share: 20 % of two classes.
+# Classes are imbalanced below this share of an even share: 20 % for two classes.
 _IMBALANCED, _VERY_IMBALANCED = 0.4, 0.1
 _REMEDY = (
     "Score by ROC AUC, average precision or log loss instead of accuracy. For labels, tune "

@@ -107,13 +107,15 @@ def test_a_mixed_table_is_prepared(mixed):
 
 
 def test_a_leak_is_named(mixed):
-    """A column that is the target in other words is an issue, of which a warning tells."""
+    """A column that is the target in another encoding is an issue, and a warning."""
     X, y = mixed
     leaking = X.assign(told=np.where(y == "yes", 7, 3))
 
     auto = AutoClassifier(models=["linear"], cv=2, **FAST)
 
-    with pytest.warns(SkTuneWarning, match="'told' is the target in other words") as told:
+    with pytest.warns(
+        SkTuneWarning, match="'told' is the target in another encoding"
+    ) as told:
         auto.fit(leaking, y)
     issues = [f.name for f in auto.findings_ if f.outcome == "issue"]
     assert len(told) == 1

@@ -58,7 +58,7 @@ def test_the_page_has_the_answer_the_scores_and_the_leak(leaky, tmp_path):
     assert reader.open == []
     assert leaky.verdict_ in text
     assert "A & B" in text
-    assert "The column '<b>told</b>' is the target in other words." in text
+    assert "The column '<b>told</b>' is the target in another encoding." in text
     for name in leaky.leaderboard_.index:
         assert name in text
 

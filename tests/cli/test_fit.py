@@ -264,7 +264,7 @@ def test_a_leak_is_told_once(fit, mixed_table, recwarn, verbose, printed):
     assert fit(mixed_table, "label", *verbose) == 0
 
     out = printed()
-    assert out.count("'told' is the target in other words") == 1
+    assert out.count("'told' is the target in another encoding") == 1
     # A line for each step, with the best so far, only if it is asked for.
     assert ("linear, default, 1 trials, best" in out) == bool(verbose)
     assert not any("told" in str(warned.message) for warned in recwarn)

@@ -114,7 +114,7 @@ def test_without_held_out_rows_little_is_said(shapes):
 
     assert {f.outcome for f in findings} <= {"passed", "not applicable"}
     assert verdict(findings).outcome == "not applicable"
-    assert str(findings).startswith("There is no held-out loss to judge by. Diagnose a se")
+    assert str(findings).startswith("Without a held-out loss, overfitting can")
     overfitting = next(f for f in findings if f.name == "overfitting")
     assert "no held-out loss" in overfitting.message
 
@@ -197,7 +197,7 @@ def test_one_network_is_diagnosed_by_a_search_of_one(space, noisy_rows):
     (edge,) = [f for f in findings if f.name == "optimum at the edge"]
     assert (edge.outcome, edge.message) == (
         "not applicable",
-        "The search varies no parameter.",
+        "The search does not vary any parameter.",
     )
 
 
@@ -307,11 +307,16 @@ HELD_OUT = named("overfitting", "passed")
         (
             [named("overfitting", "issue"), named("learning rate too high", "issue")],
             "not applicable",
-            "There are issues: overfitting, learning rate too high",
+            "Issues were found: overfitting, learning rate too high",
             "learning rate too high",
         ),
         # A tip that is not about the fit does not keep it from being good.
-        ([HELD_OUT, named("converged long ago", "tip")], "passed", "no more", "good fit"),
+        (
+            [HELD_OUT, named("converged long ago", "tip")],
+            "passed",
+            "No check found a fault",
+            "good fit",
+        ),
         # What may well underfit is not called good in the same breath.
         *(
             ([HELD_OUT, named(name, "tip", "medium")], "not applicable", name, name)
@@ -321,14 +326,14 @@ HELD_OUT = named("overfitting", "passed")
         (
             [HELD_OUT, named("still improving", "tip", "low")],
             "passed",
-            "could be better: still improving.",
+            "possible improvements: still improving.",
             "good fit",
         ),
         # Without a held-out loss nobody can say that a fit is good.
         (
             [named("overfitting", "not applicable")],
             "not applicable",
-            "no held-out loss to judge by. Diagnose a search",
+            "overfitting cannot be checked. Diagnose a search",
             "good fit",
         ),
     ],

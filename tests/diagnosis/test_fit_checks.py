@@ -128,7 +128,7 @@ def test_advice_of_fewer_epochs_than_were_extrapolated_is_a_beginning(shapes):
     )
 
     assert finding.message.startswith("4 times the epochs would lower")
-    assert finding.remedy == "Begin with 2 times as many epochs, and look again."
+    assert finding.remedy == "Try 2 times as many epochs, then diagnose again."
     assert finding.changes[0].value == 60
 
 
@@ -281,12 +281,10 @@ def test_a_high_loss_that_falls_has_not_diverged(shapes):
     assert shapes.found("diverged", falling).outcome == "passed"
     (finding,) = [f for f in diagnose(falling) if f.outcome == "issue"]
     assert finding.name == "no better than the baseline"
-    assert "times that of a constant prediction, and still falls." in finding.message
+    assert "times a constant prediction's, and still falls." in finding.message
     assert [(c.parameter, c.value) for c in finding.changes] == [("max_epochs", 120)]
     diverged = shapes.found("diverged", rising)
-    assert (
-        diverged.message == "The training loss rose to 18.2 times that of the first epoch."
-    )
+    assert diverged.message == "The training loss rose to 18.2 times its first value."
 
 
 @pytest.mark.parametrize("n_epochs", [1, 2])

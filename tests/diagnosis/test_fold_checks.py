@@ -209,8 +209,8 @@ def test_a_power_law_goes_on():
 @pytest.mark.parametrize(
     ("scores", "noise", "words"),
     [
-        ([0.7, 0.8, 0.8, 0.8], 0.0, "would not help"),
-        ([0.79, 0.8, 0.8, 0.81], 0.05, "would not help"),
+        ([0.7, 0.8, 0.8, 0.8], 0.0, "no longer rises"),
+        ([0.79, 0.8, 0.8, 0.81], 0.05, "no longer rises"),
         ([0.6, 0.603, 0.6045, 0.6053], 0.0, "not worth"),
     ],
     ids=["flat", "within the noise", "little of the gap"],

@@ -75,7 +75,7 @@ def test_infinity_is_missing_and_durations_are_seconds(rng):
 
 def test_without_numbers_there_is_nothing_to_compare():
     """Words have no distance."""
-    with pytest.raises(ValueError, match="must have columns of numbers"):
+    with pytest.raises(ValueError, match="must have numeric columns"):
         group_copies(pd.DataFrame({"name": ["a", "b"]}))
 
 

@@ -383,7 +383,7 @@ def test_columns_that_were_scaled_alike_are_recognised(scale):
     finding = _finding(scale(_numbers()[["a", "b", "c", "area"]]))
 
     assert finding.outcome == "issue"
-    assert "100 % of the columns of numbers have the same" in finding.message
+    assert "100 % of the numeric columns have the same" in finding.message
 
 
 @pytest.mark.parametrize("numeric", ["smooth_clip", "quantile", "standard"])

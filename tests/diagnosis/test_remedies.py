@@ -137,13 +137,13 @@ def test_overfitting_is_treated_by_one_moderate_change_at_a_time(shapes, params,
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"l1": 0.1}, "held back by l1=0.1."),
-        ({"hidden_layer_sizes": (2, 64)}, "held back by hidden_layer_sizes=(2, 64)."),
+        ({"l1": 0.1}, "restricted by l1=0.1."),
+        ({"hidden_layer_sizes": (2, 64)}, "restricted by hidden_layer_sizes=(2, 64)."),
         ({"hidden_layer_sizes": (64,), "width": 1}, "with 4 times the epochs."),
         ({}, "with 4 times the epochs."),
         # In the gradient, decay competes with the loss: others bear less than AdamW.
         ({"weight_decay": 0.1}, "with 4 times the epochs."),
-        ({"weight_decay": 0.1, "optimizer": "sgd"}, "held back by weight_decay=0.1."),
+        ({"weight_decay": 0.1, "optimizer": "sgd"}, "restricted by weight_decay=0.1."),
     ],
 )
 def test_what_holds_a_network_back_is_named(shapes, params, said):

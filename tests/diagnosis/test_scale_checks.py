@@ -99,7 +99,7 @@ def test_prepared_tables_raise_no_alarm(transformer):
     })
 
     finding = of_scale(net(max_epochs=2).fit(transformer.fit_transform(X), X.year > 2000))
-    assert finding.message.endswith("Give X.")
+    assert finding.message.endswith("Pass X.")
     features = transformer.transform(X)
     assert of_scale(net(max_epochs=2).fit(features, X.year > 2000), features).outcome == (
         "passed"
@@ -119,7 +119,7 @@ def test_prepared_tables_raise_no_alarm(transformer):
         ({"a": (0, 200)}, {"normalization": "batch"}, "passed", "common scale"),
         ({"a": (0, 200), "b": (0, 1)}, {"normalization": "layer"}, "issue", "200 times"),
         # Bins have no scale.
-        ({"a": (2000, 10)}, {"numerical_embedding": "piecewise_linear"}, None, "not known"),
+        ({"a": (2000, 10)}, {"numerical_embedding": "piecewise_linear"}, None, "unknown"),
     ],
 )
 def test_what_is_unusual_about_the_columns_is_named(columns, params, outcome, words):
