@@ -227,9 +227,7 @@ def check_overfitting(summary: Summary) -> Finding:
         "relative_gap": relative_gap,
     }
     # Hardly any training loss, but much held-out loss compared with a constant prediction.
-    is_memorised = (
-        relative_gap > 0.97 and summary.valid_end.mean() > 0.3 * summary.reference
-    )
+    memorises = relative_gap > 0.97 and summary.valid_end.mean() > 0.3 * summary.reference
     # Smaller relative rises occur on any curve by chance.
     if falls and rise.at_least(_CONFIDENCE) > 0 and relative > 0.05:
         message = (
@@ -242,8 +240,8 @@ def check_overfitting(summary: Summary) -> Finding:
             return rule.tip("low", message, evidence, remedy, *steps)
         severity: Severity = "high" if relative > 0.5 else "medium"
         return rule.issue(severity, message, evidence, remedy, *steps)
-    memorises_late = _learns_in_vain(summary, float(train[best]))
-    if (is_memorised or memorises_late) and not summary.keeps_best:
+    memorises |= _memorises_late(summary, float(train[best]))
+    if memorises and not summary.keeps_best:
         return rule.issue(
             "medium",
             f"The training loss fell to {share(1 - relative_gap)} of the held-out loss, "
@@ -255,7 +253,7 @@ def check_overfitting(summary: Summary) -> Finding:
     return rule.passed("The held-out loss does not rise beyond its noise.", evidence)
 
 
-def _learns_in_vain(summary: Summary, train_at_best: float) -> bool:
+def _memorises_late(summary: Summary, train_at_best: float) -> bool:
     """Return whether the training loss falls much after an early best epoch.
 
     This is memorisation, even if the held-out loss hardly rises.

@@ -116,7 +116,7 @@ def test_without_held_out_rows_little_is_said(shapes):
     assert verdict(findings).outcome == "not applicable"
     assert str(findings).startswith("Without a held-out loss, overfitting can")
     overfitting = next(f for f in findings if f.name == "overfitting")
-    assert "no held-out loss" in overfitting.message
+    assert "No held-out loss" in overfitting.message
 
 
 def test_no_curve_at_all_is_a_failed_training():
