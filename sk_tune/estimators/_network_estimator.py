@@ -327,7 +327,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         ):
             valid = None if valid is None else valid.taken()
             net.train_epochs(train.taken(), valid, n_epochs_now)
-        self._keep(net, refitted=fresh or n_epochs is None)
+        self._set_net(net, refitted=fresh or n_epochs is None)
         return self
 
     def _adopt(self, X: Any, y: Any, sample_weight: Any, state: TrainingState) -> Self:
@@ -339,10 +339,10 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         self._learn(X, y, sample_weight, fresh=True, classes=None)
         net = self._make_net(state.seed, resolve_device(self))
         load_training_state(net, state)
-        self._keep(net, refitted=True)
+        self._set_net(net, refitted=True)
         return self
 
-    def _keep(self, net: TrainingNet, *, refitted: bool) -> None:
+    def _set_net(self, net: TrainingNet, *, refitted: bool) -> None:
         self.net_: TrainingNet = net
         if refitted:
             # Parameters of the network, in case they are set to other values after the fit.
@@ -493,7 +493,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         valid_rows = samples_that_count(weight, valid_rows)
         return train, to_set(data.X, data.target, weight, valid_rows)
 
-    def _whole(self, X: Any) -> Any:
+    def _with_uniform_shape(self, X: Any) -> Any:
         """Return X so that all fits on its parts have samples of one shape."""
         return X
 

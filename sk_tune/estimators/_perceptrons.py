@@ -283,8 +283,8 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
     members : int, default=1
         Number of networks that share the weight matrices and are averaged (TabM).  Each has
         its own scales, biases, last layer and loss; predictions are means of probabilities
-        or targets.  8 to 32 members often predict better than one network; training takes
-        longer, but less than training them separately.
+        or targets.  8 to 32 members often predict better than one network, and train
+        faster than as many separate networks.
     """
 
     n_layers: Annotated[int, WholeNumber(0)] = 2

@@ -134,11 +134,11 @@ class Persistence:
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
-        return {**state, "net_": _Kept(state["net_"])} if "net_" in state else state
+        return {**state, "net_": _StoredNet(state["net_"])} if "net_" in state else state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         stored = state.get("net_")
-        if isinstance(stored, _Kept):
+        if isinstance(stored, _StoredNet):
             state = {**state, "net_": stored.net}
             if isinstance(stored.net, dict):
                 # Build the net with the parameters that the estimator was fitted with.
@@ -150,7 +150,7 @@ class Persistence:
         super().__setstate__(state)  # type: ignore[misc]
 
 
-class _Kept:
+class _StoredNet:
     """A net in the state of an estimator: itself for pickle, its arrays for skops.
 
     skops cannot store tensors and calls ``__reduce__``; pickle calls ``__reduce_ex__``.

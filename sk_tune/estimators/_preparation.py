@@ -98,7 +98,7 @@ class FitPreparer:
 
     def __init__(self) -> None:
         # References to the objects keep their ids from being reused.
-        self._known: dict[Any, tuple[EncodedData, dict[str, Any], Any]] = {}
+        self._cache: dict[Any, tuple[EncodedData, dict[str, Any], Any]] = {}
         self._monitors: dict[Any, tuple[TensorSet, Any]] = {}
         # The last estimator that was checked, and its unfitted copy.
         self._last = LastSeen()
@@ -125,14 +125,14 @@ class FitPreparer:
         texts = [repr(v.tolist() if isinstance(v, np.ndarray) else v) for v in values]
         sources = (fit.X, fit.y, fit.rows, fit.sample_weight)
         key = (type(twin), *map(id, sources), *texts)
-        if key not in self._known:
+        if key not in self._cache:
             old_names = set(vars(twin))
-            parts = (twin._whole(fit.X), fit.y, fit.sample_weight)
+            parts = (twin._with_uniform_shape(fit.X), fit.y, fit.sample_weight)
             X, y, weight = (take_rows(part, fit.rows) for part in parts)
             data = twin._encode(X, y, weight, device, twin.dtype, fresh=True)
             learnt = {n: v for n, v in vars(twin).items() if n not in old_names}
-            self._known[key] = (data, learnt, sources)
-        data, learnt, _ = self._known[key]
+            self._cache[key] = (data, learnt, sources)
+        data, learnt, _ = self._cache[key]
         twin.__dict__.update(learnt)
         module = twin._seeded_module(fit.seed_number).to(device)
         state = fit.state
@@ -159,7 +159,9 @@ class FitPreparer:
             return None
         key = (key, id(fit.monitor))
         if key not in self._monitors:
-            X = twin._check_X(take_rows(twin._whole(fit.X), fit.monitor), reset=False)
+            X = twin._check_X(
+                take_rows(twin._with_uniform_shape(fit.X), fit.monitor), reset=False
+            )
             y = twin._check_target(X, take_rows(fit.y, fit.monitor))
             if is_classifier(twin) and not twin._is_multilabel:
                 has_class = np.isin(y, twin.classes_)

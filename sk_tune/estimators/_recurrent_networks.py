@@ -160,7 +160,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
             )
         return shape if len(shape) == 2 else (*shape, 1)
 
-    def _whole(self, X: Any) -> Any:
+    def _with_uniform_shape(self, X: Any) -> Any:
         return self._sequences(X)
 
     def _sequences(self, X: Any, n_features: int | None = None) -> Any:

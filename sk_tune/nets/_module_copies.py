@@ -175,16 +175,16 @@ def _is_copyable(value: Any) -> bool:
 class _AttributeReader:
     """Makes a key of a value and, recursively, of its readable contents."""
 
-    def __init__(self, known: frozenset[int]) -> None:
-        self._known = known
-        self._around: set[int] = set()
+    def __init__(self, keyed_ids: frozenset[int]) -> None:
+        self._keyed_ids = keyed_ids
+        self._parents: set[int] = set()
         self._n_left = _MOST_OBJECTS
 
     def key(self, value: Any) -> Any:
         kind: Any = type(value)
         if value is None or isinstance(value, _PLAIN):
             return value
-        if id(value) in self._known or id(value) in self._around:
+        if id(value) in self._keyed_ids or id(value) in self._parents:
             return kind
         if isinstance(value, Tensor):
             return _tensor_key(value)
@@ -195,11 +195,11 @@ class _AttributeReader:
         if self._n_left < 1:
             return _identity(value)
         self._n_left -= 1
-        self._around.add(id(value))
+        self._parents.add(id(value))
         try:
             return self._parts(value, kind)
         finally:
-            self._around.discard(id(value))
+            self._parents.discard(id(value))
 
     def _parts(self, value: Any, kind: Any) -> Any:
         if isinstance(value, list | tuple):

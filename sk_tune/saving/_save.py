@@ -95,9 +95,9 @@ class Packer:
 
     def __call__(self, value: Any) -> Any:
         """Return a value for JSON; raises TypeError that names the step."""
-        return encode(value, self._own)
+        return encode(value, self._encoded)
 
-    def _own(self, value: Any) -> Any:
+    def _encoded(self, value: Any) -> Any:
         is_named = type(value) is tuple and len(value) > 1 and isinstance(value[0], str)
         # A step of a pipeline.
         if is_named and hasattr(value[1], "get_params"):
@@ -182,9 +182,9 @@ class Unpacker:
 
     def __call__(self, packed: Any) -> Any:
         """Return the value; raises exceptions of any kind for foreign input."""
-        return decode(packed, self._own)
+        return decode(packed, self._decoded)
 
-    def _own(self, packed: dict[str, Any]) -> Any:
+    def _decoded(self, packed: dict[str, Any]) -> Any:
         if "class" in packed:
             return self._object(packed)
         if "tensor" in packed:

@@ -96,17 +96,17 @@ class EpochTimer:
     def __init__(self) -> None:
         # The enclosing block, if its limit cuts.
         block = _TIME.get()
-        self._own = block if block and block.limit and block.limit.cuts else None
+        self._block = block if block and block.limit and block.limit.cuts else None
         self._began = time.monotonic()
         self._n_epochs = 0
         # Largest number of epochs before the next call of `is_late`.
-        self.most_at_once = math.inf if self._own is None else 1.0
+        self.most_at_once = math.inf if self._block is None else 1.0
 
     def is_late(self, n_epochs: int = 1) -> bool:
         """Return whether to end after `n_epochs` more, since as many more would be late."""
-        if self._own is None or self._own.limit is None:
+        if self._block is None or self._block.limit is None:
             return False
-        limit = self._own.limit
+        limit = self._block.limit
         now = time.monotonic()
         seconds, self._began = now - self._began, now
         self._n_epochs += n_epochs
@@ -115,5 +115,5 @@ class EpochTimer:
         after = (self._n_epochs + n_epochs) * limit.seconds_per_epoch
         if now + _SLOWER * seconds + after <= limit.until:
             return False
-        self._own.has_cut = True
+        self._block.has_cut = True
         return True

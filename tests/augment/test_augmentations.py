@@ -62,12 +62,12 @@ def test_repr_recreates_the_augmentation(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_numpy_numbers_become_python_numbers(kind):
     """Strengths drawn by a search are printed, hashed and saved like a user's."""
-    given = np.int64(1) if kind in COUNTS else np.float64(0.5)
+    value = np.int64(1) if kind in COUNTS else np.float64(0.5)
 
-    (strength,) = dataclasses.astuple(kind(given))
+    (strength,) = dataclasses.astuple(kind(value))
 
     assert type(strength) is (int if kind in COUNTS else float)
-    assert kind(given) == kind(given.item())
+    assert kind(value) == kind(value.item())
 
 
 @pytest.mark.parametrize(

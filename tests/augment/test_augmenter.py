@@ -66,7 +66,7 @@ _REAL = {"flip", "rotate", "noise", "scale", "time_mask", "mixup", "cutmix"}
 def test_samples_depend_on_seed_and_step(kind, layout):
     """In the dtype of the samples; the input is not changed."""
     X, y = _batch(SHAPES[layout], k=1)
-    before = X.clone()
+    initial = X.clone()
     seen = [
         _augmented(
             [[kind(1)]] if kind is not Flip else [[Flip()]],
@@ -84,7 +84,7 @@ def test_samples_depend_on_seed_and_step(kind, layout):
     assert torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0], seen[2])
     assert not torch.equal(seen[0], seen[3])
-    assert torch.equal(X, before)
+    assert torch.equal(X, initial)
 
 
 def test_augmentations_are_applied_in_order():
@@ -129,7 +129,7 @@ def test_columns_of_codes_hold_codes_after_augmentation(own):
     """Codes get no noise and are never averaged; other columns change as usual."""
     X, y = _batch((5,))
     X[..., 1], X[..., 3] = y + 10, y % 2
-    before = X.clone()
+    initial = X.clone()
     plain = _augmented([[own]] * 3, [1, 2, 3], [0] * 3, "table", X, y)
     augmenter = RowAugmenter([[own]] * 3, [1, 2, 3], "table", CPU, codes=(1, 3))
     augmenter.begin_epoch([0] * 3, 1)
@@ -142,7 +142,7 @@ def test_columns_of_codes_hold_codes_after_augmentation(own):
     other = seen.X[..., [1, 3]] == X.roll(1, dims=1)[..., [1, 3]]
     assert (kept | other).all()
     assert kept.all() == (not own.mixes)
-    assert torch.equal(X, before)
+    assert torch.equal(X, initial)
 
 
 def _noise(n_samples=500, n=20, *, seed=0, operation=0, step=0, dtype=torch.float64):

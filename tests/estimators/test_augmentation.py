@@ -76,10 +76,10 @@ def test_only_training_rows_are_changed(augmentation, task_data):
     known = {row.tobytes() for row in X}
     in_training = torch.cat(Watching.seen[True]).numpy()
     in_evaluation = torch.cat(Watching.seen[False]).numpy()
-    given = [row.tobytes() in known for row in in_evaluation]
+    value = [row.tobytes() in known for row in in_evaluation]
     # Two rows of zeros whenever a module is built.
-    assert all(ok or not row.any() for ok, row in zip(given, in_evaluation, strict=True))
-    assert sum(given) > 60
+    assert all(ok or not row.any() for ok, row in zip(value, in_evaluation, strict=True))
+    assert sum(value) > 60
     assert not any(row.tobytes() in known for row in in_training)
 
 

@@ -157,7 +157,7 @@ def test_fit_sets_learnt_attributes(name, make_estimator, task_data):
     """A fit sets the documented attributes and returns the estimator."""
     X, y = task_data(name)
     net = make_estimator(name)
-    before = set(vars(net))
+    initial = set(vars(net))
 
     assert net.fit(X, y) is net
     assert net.n_features_in_ == 8
@@ -168,7 +168,7 @@ def test_fit_sets_learnt_attributes(name, make_estimator, task_data):
     shapes = {"MLP": (8,), "CNN": (1, 2, 4), "RNN": (4, 2), "Net": (8,)}
     assert net.input_shape_ == shapes[name[:3]]
     # Public attributes that fit adds end with an underscore.
-    added = {n for n in set(vars(net)) - before if not n.startswith("_")}
+    added = {n for n in set(vars(net)) - initial if not n.startswith("_")}
     assert all(n.endswith("_") for n in added)
 
 

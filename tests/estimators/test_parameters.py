@@ -43,16 +43,16 @@ def test_a_network_has_the_requested_dtype_and_device(
 ):
     """Of weights and outputs; both types give the same training."""
     X, y = task_data(name)
-    found = []
+    result = []
     for dtype in ("float32", "float64"):
         net = make_estimator(name, dtype=dtype, device="cpu", **_exact(name)).fit(X, y)
 
         kinds = {(p.dtype, p.device.type) for p in net.net_.module_.parameters()}
         assert kinds == {(getattr(torch, dtype), "cpu")}
         assert outputs(net, X).dtype == dtype
-        found.append(outputs(net, X))
-    np.testing.assert_allclose(*found, atol=1e-3)
-    assert (found[0] != found[1]).any()
+        result.append(outputs(net, X))
+    np.testing.assert_allclose(*result, atol=1e-3)
+    assert (result[0] != result[1]).any()
 
 
 class Rows(Callback):
@@ -105,14 +105,14 @@ def test_a_module_is_trained(name, make_estimator, task_data, outputs):
             return self.output(torch.relu(self.hidden(x)))
 
     ready = OtherNet(8, plain.n_outputs_)
-    before = [p.clone() for p in ready.parameters()]
+    initial = [p.clone() for p in ready.parameters()]
     fits = [plain, *(make_estimator(name, module=m).fit(X, y) for m in (OtherNet, ready))]
     unmoved = make_estimator(name, module=ready, learning_rate=1e-30).fit(X, y)
 
     assert [type(fit.net_.module_) for fit in fits] == [Net, OtherNet, OtherNet]
     assert fits[2].net_.module_ is not ready
     for same in (ready, unmoved.net_.module_):
-        assert all(map(torch.equal, before, same.parameters()))
+        assert all(map(torch.equal, initial, same.parameters()))
     for k, fit in enumerate(fits):
         for other in fits[:k]:
             assert not np.allclose(outputs(fit, X), outputs(other, X), rtol=0, atol=1e-6)

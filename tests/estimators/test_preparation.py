@@ -41,11 +41,11 @@ def _prepare(estimator, data, preparer=None, **changes):
 def test_the_estimator_is_not_changed(name, digits):
     """Attributes are learnt by a copy."""
     estimator = clone(ESTIMATORS[name])
-    before = vars(estimator).copy()
+    initial = vars(estimator).copy()
 
     prepared = _prepare(estimator, digits)
 
-    assert vars(estimator) == before
+    assert vars(estimator) == initial
     assert prepared.estimator is not estimator
     assert prepared.estimator.n_features_in_ == 64
     with pytest.raises(NotFittedError):
@@ -86,7 +86,9 @@ def _parameters_read(estimator, data):
 
     twin = object.__new__(Watched)
     vars(twin).update(vars(estimator))
-    twin._encode(twin._whole(data.X), data.y, None, "cpu", "float32", fresh=True)
+    twin._encode(
+        twin._with_uniform_shape(data.X), data.y, None, "cpu", "float32", fresh=True
+    )
     return reads
 
 
@@ -105,9 +107,9 @@ def test_parameters_that_data_depend_on_are_listed(name, digits):
 
 def test_an_unlisted_parameter_is_detected(digits):
     """The check of the list detects a parameter that a class adds."""
-    found = _parameters_read(Shifted(shift=2.0), digits)
+    result = _parameters_read(Shifted(shift=2.0), digits)
 
-    assert found - {*DATA_PARAMETERS} == {"shift"}
+    assert result - {*DATA_PARAMETERS} == {"shift"}
 
 
 def test_fits_of_the_same_objects_share_their_tensors(digits):

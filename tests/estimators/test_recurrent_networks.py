@@ -153,9 +153,9 @@ SEQUENCES = [own[:n] for own, n in zip(X, LENGTHS, strict=True)]
 
 
 def _objects(sequences):
-    found = np.empty(len(sequences), dtype=object)
-    found[:] = sequences
-    return found
+    result = np.empty(len(sequences), dtype=object)
+    result[:] = sequences
+    return result
 
 
 @pytest.mark.parametrize("kind", [list, tuple, _objects])
@@ -168,15 +168,15 @@ def test_sequences_of_unequal_length_are_padded(kind, series):
     padded = np.rint(3 * padded)
     # NaN, the padding, is not an integer.
     whole = kind([sequence.astype(int) for sequence in own])
-    expected, found = _small(bidirectional=True), _small(bidirectional=True)
+    expected, result = _small(bidirectional=True), _small(bidirectional=True)
 
     predicted = expected.fit(padded, Y).predict(padded)
 
     with pytest.warns(SkTuneWarning, match="n_tokens=") if series else nullcontext():
-        found.fit(whole, Y)
+        result.fit(whole, Y)
 
-    np.testing.assert_array_equal(found.predict(kind(own)), predicted)
-    alone = [found.predict([sequence])[0] for sequence in own]
+    np.testing.assert_array_equal(result.predict(kind(own)), predicted)
+    alone = [result.predict([sequence])[0] for sequence in own]
     np.testing.assert_allclose(alone, predicted, rtol=1e-4, atol=1e-6)
 
 
@@ -186,14 +186,14 @@ def test_searches_take_lists_of_sequences(kind):
     grid = {"learning_rate": [1e-3, 1e-2]}
     net = _small(dtype="float64")
     expected = GridSearchCV(net, grid, cv=3).fit(PADDED, Y)
-    found = FleetSearchCV(net, grid, cv=3).fit(kind(SEQUENCES), Y)
+    result = FleetSearchCV(net, grid, cv=3).fit(kind(SEQUENCES), Y)
 
     np.testing.assert_allclose(
-        found.cv_results_["mean_test_score"],
+        result.cv_results_["mean_test_score"],
         expected.cv_results_["mean_test_score"],
         rtol=1e-9,
     )
-    assert found.ledger_.solo_reasons == {}
+    assert result.ledger_.solo_reasons == {}
 
 
 def test_one_step_of_many_features_warns():
@@ -261,13 +261,13 @@ def test_tokens_are_padded_searched_and_saved(tmp_path):
     grid = {"n_tokens": [10, 20], "embedding_size": [2, "auto"]}
 
     expected = GridSearchCV(net, grid, cv=3).fit(padded, HAS_7)
-    found = FleetSearchCV(net, grid, cv=3).fit(TOKENS, HAS_7)
+    result = FleetSearchCV(net, grid, cv=3).fit(TOKENS, HAS_7)
 
     np.testing.assert_allclose(
-        found.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
+        result.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
     )
-    assert found.ledger_.solo_reasons == {}
-    best = found.best_estimator_
+    assert result.ledger_.solo_reasons == {}
+    best = result.best_estimator_
     best.save(tmp_path / "net.sktune")
     loaded = sk_tune.load(tmp_path / "net.sktune")
     np.testing.assert_array_equal(loaded.predict_proba(TOKENS), best.predict_proba(TOKENS))

@@ -92,13 +92,13 @@ def test_a_training_that_stopped_early_remains_stopped(make_estimator, task_data
     X, y = task_data("MLPRegressor")
     params = {"early_stopping": True, "patience": 2, "tol": 1e9, "max_epochs": 9}
     stopped = make_estimator("MLPRegressor", **params).fit(X, y)
-    before = state_of(stopped)
+    initial = state_of(stopped)
 
     with pytest.warns(SkTuneWarning, match="partial_fit changes nothing"):
         stopped.partial_fit(X, y, n_epochs=3)
 
-    assert len(before["history"]) < 9
-    assert state_of(stopped) == before
+    assert len(initial["history"]) < 9
+    assert state_of(stopped) == initial
 
 
 def test_the_schedule_of_partial_fit_spans_max_epochs(make_estimator, task_data):
@@ -176,11 +176,11 @@ def test_global_state_is_unchanged(name, seed, make_estimator, task_data):
     X, y = task_data(name)
     params = {} if name.startswith("Net") else {"dropout": 0.5}
     net = make_estimator(name, **params, random_state=seed, early_stopping=True)
-    before = _global_state()
+    initial = _global_state()
 
     net.fit(X, y).partial_fit(X, y).predict(X)
 
-    assert _global_state() == before
+    assert _global_state() == initial
 
 
 def test_only_the_seed_determines_the_result(name, make_estimator, task_data, outputs):
@@ -298,13 +298,13 @@ def test_an_interrupted_continuation_is_undone(params, fuse, make_estimator, tas
         return net.partial_fit(X, y, n_epochs=n_epochs)
 
     net, twin = (train(_fused(make_estimator, **params), 2) for _ in range(2))
-    before = state_of(net)
+    initial = state_of(net)
     fuse(10)
 
     with pytest.raises(KeyboardInterrupt):
         train(net, 5)
 
-    assert state_of(net) == before
+    assert state_of(net) == initial
     fuse(None)
     # Other rows, with a validation loss that cannot fall below the failed call's.
     net.partial_fit(X, -50 * y, n_epochs=2)
@@ -316,14 +316,14 @@ def test_a_partial_fit_that_fails_changes_nothing(make_estimator, task_data):
     """Mismatched data, or divergence, leave the network unchanged."""
     X, y = task_data("MLPRegressor")
     net = make_estimator("MLPRegressor", early_stopping=True).partial_fit(X, y)
-    before = state_of(net)
+    initial = state_of(net)
 
     with pytest.raises(ValueError, match="X has 5 features"):
         net.partial_fit(X[:, :5], y)
     with pytest.raises(TrainingDivergedError):
         net.partial_fit(X, y * 1e30)
 
-    assert state_of(net) == before
+    assert state_of(net) == initial
 
 
 DIVERGING = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 1e25}
@@ -333,7 +333,7 @@ def test_a_loss_that_is_not_finite_ends_the_fit(name, make_estimator, task_data)
     """TrainingDivergedError names the epoch, the learning rate and the remedy."""
     X, y = task_data(name)
     net = make_estimator(name, **DIVERGING, gradient_clip=None, max_epochs=5)
-    before = _global_state()
+    initial = _global_state()
 
     words = r"epoch(.|\n)*1e\+25|1e\+25(.|\n)*epoch"
     with pytest.raises(TrainingDivergedError, match=words) as raised:
@@ -341,7 +341,7 @@ def test_a_loss_that_is_not_finite_ends_the_fit(name, make_estimator, task_data)
 
     assert "Lower learning_rate" in str(raised.value)
     assert isinstance(raised.value, ArithmeticError)
-    assert _global_state() == before
+    assert _global_state() == initial
     assert not net.__sklearn_is_fitted__()
 
 
@@ -641,12 +641,12 @@ def test_a_users_changes_to_a_trained_net_take_effect(change, make_estimator, ta
     X, y = task_data("MLPClassifier")
     net = make_estimator("MLPClassifier").fit(X, y)
     weight, calls = change(net), []
-    before = weight().clone()
+    initial = weight().clone()
     net.net_.module_.register_forward_hook(lambda *_: calls.append(1))
 
     net.partial_fit(X, y)
 
-    assert torch.equal(weight(), before)
+    assert torch.equal(weight(), initial)
     assert len(calls) >= len(X) / 16
 
 

@@ -130,14 +130,14 @@ def test_any_callable_that_returns_a_module_is_accepted(module):
 def test_an_instance_is_copied_and_never_changed():
     """Training and cloning do not change the given module."""
     module = nn.Sequential(nn.Linear(8, 2), nn.BatchNorm1d(2))
-    before = {name: value.clone() for name, value in module.state_dict().items()}
+    initial = {name: value.clone() for name, value in module.state_dict().items()}
     net = _small(module=module)
 
     clone(net).fit(X, LABELS)
     net.fit(X, LABELS)
 
     assert net.net_.module_ is not module
-    assert all(torch.equal(before[n], v) for n, v in module.state_dict().items())
+    assert all(torch.equal(initial[n], v) for n, v in module.state_dict().items())
     # A second fit starts from the same initial weights.
     first = net.predict_proba(X)
     np.testing.assert_array_equal(net.fit(X, LABELS).predict_proba(X), first)
@@ -178,11 +178,11 @@ def test_frozen_parameters_are_not_trained():
     """Parameters without requires_grad are not trained."""
     module = Net(8, 2, (8,))
     module.hidden.requires_grad_(False)
-    before = module.hidden.weight.clone()
+    initial = module.hidden.weight.clone()
 
     net = _small(module=module, l1=0.1, gradient_clip=1.0).fit(X, LABELS)
 
-    assert torch.equal(net.net_.module_.hidden.weight, before)
+    assert torch.equal(net.net_.module_.hidden.weight, initial)
     assert not torch.equal(net.net_.module_.output.weight, module.output.weight)
 
 
@@ -266,13 +266,13 @@ def test_a_module_that_works_in_place_does_not_change_the_users_rows(iris):
     """ReLU(inplace=True) as the first layer leaves X unchanged, in fit and predict."""
     X = iris.X - iris.X.mean(axis=0)
     X = X.astype(np.float32)
-    before = X.copy()
+    initial = X.copy()
     module = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3))
 
     net = NetClassifier(module, max_epochs=2, early_stopping=True, random_state=0)
     net.fit(X, iris.y).predict(X)
 
-    np.testing.assert_array_equal(X, before)
+    np.testing.assert_array_equal(X, initial)
 
 
 CODES = _RNG.integers(0, 5, size=(60, 2))
@@ -331,19 +331,19 @@ def test_dicts_of_arrays_are_searched_in_fleets(kind):
     expected = GridSearchCV(net, grid, cv=3, scoring="neg_log_loss")
     expected.fit(SliceDict(**DICT), LABELS)
 
-    found = sk_tune.GridSearchCV(net, grid, cv=3, scoring="neg_log_loss")
-    found.fit(kind(**DICT), LABELS)
+    result = sk_tune.GridSearchCV(net, grid, cv=3, scoring="neg_log_loss")
+    result.fit(kind(**DICT), LABELS)
     with sk_tune.fleet(n_jobs=1) as report:
         inside = clone(expected).fit(SliceDict(**DICT), LABELS)
 
-    assert found.ledger_.solo_reasons == report.solo == {}
-    for search in (found, inside):
+    assert result.ledger_.solo_reasons == report.solo == {}
+    for search in (result, inside):
         np.testing.assert_allclose(
             search.cv_results_["mean_test_score"],
             expected.cv_results_["mean_test_score"],
             rtol=1e-9,
         )
-    assert found.predict(DICT).shape == (60,)
+    assert result.predict(DICT).shape == (60,)
 
 
 @pytest.mark.parametrize(

@@ -103,13 +103,13 @@ FORMS = [
 def test_every_form_of_x(values, form, name, make_estimator, task_data, outputs, tmp_path):
     """Any container and number type gives the results of a plain copy."""
     y = task_data(name).y
-    given = form(values, tmp_path)
+    value = form(values, tmp_path)
     plain = np.ascontiguousarray(values, dtype=np.float32)
 
-    by_form = make_estimator(name, max_epochs=1).fit(given, y)
+    by_form = make_estimator(name, max_epochs=1).fit(value, y)
     by_copy = make_estimator(name, max_epochs=1).fit(plain, y)
 
-    np.testing.assert_array_equal(outputs(by_form, given), outputs(by_copy, plain))
+    np.testing.assert_array_equal(outputs(by_form, value), outputs(by_copy, plain))
 
 
 def test_float64_data_of_a_float64_network_keep_their_precision(make_estimator, task_data):
@@ -204,13 +204,13 @@ def test_unusable_x_is_refused_in_fit(name, make_X, words, make_estimator, task_
 )
 def test_unusable_x_is_refused_in_predict(make_X, words, make_estimator, task_data):
     """Predicting and fitting refuse the same data."""
-    given = make_X()
-    names = getattr(given, "columns", None)
+    value = make_X()
+    names = getattr(value, "columns", None)
     seen = X if names is None else pd.DataFrame(X, columns=names)
     net = make_estimator("MLPRegressor").fit(seen, task_data("MLPRegressor").y)
 
     with pytest.raises((ValueError, TypeError)) as raised:
-        net.predict(given)
+        net.predict(value)
 
     expected = [] if "0 feature(s)" in words else words
     assert [word for word in expected if word not in str(raised.value)] == []

@@ -45,14 +45,14 @@ class Renewing(nn.Module):
 def test_tensors_changed_by_a_forward_pass_are_restored():
     """The same tensor objects have their previous values again."""
     module = nn.Sequential(Renewing(), nn.BatchNorm1d(2))
-    before = {n: (t, t.clone()) for n, t in module.state_dict(keep_vars=True).items()}
+    initial = {n: (t, t.clone()) for n, t in module.state_dict(keep_vars=True).items()}
 
     with unchanged_tensors(module):
         module(torch.ones(2, 2))
         assert module[0].written.all()
 
     for name, tensor in module.state_dict(keep_vars=True).items():
-        own, value = before[name]
+        own, value = initial[name]
         assert tensor is own
         assert torch.equal(tensor, value)
 
@@ -107,23 +107,23 @@ def test_changes_of_a_modules_contents_are_detected(name):
     """Nested containers, objects, iterators, functions and generators."""
     make, change = CHANGES[name]
     module = Holder(make())
-    before = loose_state(module)
+    initial = loose_state(module)
 
-    assert loose_state(module) == before
-    hash(before)
+    assert loose_state(module) == initial
+    hash(initial)
     change(module.own)
-    assert loose_state(module) != before
+    assert loose_state(module) != initial
 
 
 def test_weights_are_not_part_of_the_key():
     """They belong to the ``state_dict``, even if another attribute refers to them."""
     module = Holder()
     module.own = [module.layer.weight, module]
-    before, values = loose_state(module), tensor_values(module)
+    initial, values = loose_state(module), tensor_values(module)
 
     nn.init.zeros_(module.layer.weight)
 
-    assert loose_state(module) == before
+    assert loose_state(module) == initial
     assert tensor_values(module) != values
 
 

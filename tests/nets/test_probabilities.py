@@ -44,11 +44,11 @@ def _net(end, **params):
 def test_modules_of_probabilities_train_like_modules_of_scores(end):
     """A final softmax, always or only in evaluation mode, changes no result."""
     expected = _net("none").fit(X, Y)
-    found = _net(end).fit(X, Y)
+    result = _net(end).fit(X, Y)
 
-    assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-10)
+    assert_allclose(result.predict_proba(X), expected.predict_proba(X), atol=1e-10)
     assert_allclose(
-        found.history_[:, "train_loss"], expected.history_[:, "train_loss"], rtol=1e-10
+        result.history_[:, "train_loss"], expected.history_[:, "train_loss"], rtol=1e-10
     )
 
 
@@ -86,10 +86,10 @@ def test_independent_labels_are_recognised_by_their_sigmoid():
     """In multilabel problems rows do not sum to 1, and scores may lie in [0, 1]."""
     labels = np.stack([Y % 2, Y > 4], axis=1).astype(int)
     expected = _net("none").fit(X, labels)
-    found = _net("sigmoid").fit(X, labels)
+    result = _net("sigmoid").fit(X, labels)
 
     assert isinstance(expected.net_.module_, _Net)
-    assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-6)
+    assert_allclose(result.predict_proba(X), expected.predict_proba(X), atol=1e-6)
 
 
 @pytest.mark.parametrize("end", ["softmax", "predicted"])
@@ -155,9 +155,9 @@ def test_checking_the_outputs_of_a_module_has_no_side_effects(module, same, own)
     """The check works for every module that can be trained."""
     nets = [NetClassifier(m, max_epochs=2, random_state=0, **own) for m in (module, same)]
 
-    found, expected = (net.fit(X, Y).predict_proba(X) for net in nets)
+    result, expected = (net.fit(X, Y).predict_proba(X) for net in nets)
 
-    assert_allclose(found, expected, atol=1e-6)
+    assert_allclose(result, expected, atol=1e-6)
 
 
 def test_they_are_saved_and_loaded(tmp_path):

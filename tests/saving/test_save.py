@@ -178,20 +178,20 @@ def test_a_pipeline_predicts_the_same_from_its_file(name, tmp_path):
     path = tmp_path / "model.safetensors"
 
     save(model, path)
-    found = load(path)
+    result = load(path)
 
     if "mlpclassifier" in getattr(model, "named_steps", {}):
         # The file has the optimizer's state, as a network's own file does.
-        rows, nets = model[:-1].transform(X), (model[-1], found[-1])
+        rows, nets = model[:-1].transform(X), (model[-1], result[-1])
         for net in nets:
             net.partial_fit(rows, Y)
     for rows in (X, NEW) if name != "selected" else (X,):
-        assert_array_equal(found.predict(rows), model.predict(rows))
+        assert_array_equal(result.predict(rows), model.predict(rows))
         if hasattr(model, "predict_proba"):
-            assert_array_equal(found.predict_proba(rows), model.predict_proba(rows))
-    assert re.sub(" at 0x.*", "", str(found)) == re.sub(" at 0x.*", "", str(model))
+            assert_array_equal(result.predict_proba(rows), model.predict_proba(rows))
+    assert re.sub(" at 0x.*", "", str(result)) == re.sub(" at 0x.*", "", str(model))
     y = TARGET if is_regressor(model) else Y
-    found.fit(X, y)
+    result.fit(X, y)
 
 
 def test_a_frame_with_other_columns_is_refused_after_loading(tmp_path):
@@ -200,12 +200,12 @@ def test_a_frame_with_other_columns_is_refused_after_loading(tmp_path):
     save(model, tmp_path / "model")
     with pytest.raises(FileExistsError):
         save(model, tmp_path / "model", overwrite=False)
-    found = load(tmp_path / "model")
+    result = load(tmp_path / "model")
 
-    assert found[0].kinds_ == model[0].kinds_
-    assert list(found[0].get_feature_names_out()) == list(model[0].get_feature_names_out())
+    assert result[0].kinds_ == model[0].kinds_
+    assert list(result[0].get_feature_names_out()) == list(model[0].get_feature_names_out())
     with pytest.raises(ValueError, match="feature names"):
-        found.predict(X.rename(columns={"age": "years"}))
+        result.predict(X.rename(columns={"age": "years"}))
 
 
 def test_save_takes_networks_and_collapsed_ensembles(tmp_path):
@@ -217,13 +217,13 @@ def test_save_takes_networks_and_collapsed_ensembles(tmp_path):
         save(model, tmp_path / f"door{number}")
         model.save(tmp_path / f"own{number}")
 
-        for found in (
+        for result in (
             load(tmp_path / f"door{number}"),
             load(tmp_path / f"own{number}"),
             type(model).load(tmp_path / f"door{number}"),
         ):
-            assert type(found) is type(model)
-            assert_array_equal(found.predict_proba(rows), model.predict_proba(rows))
+            assert type(result) is type(model)
+            assert_array_equal(result.predict_proba(rows), model.predict_proba(rows))
 
 
 def _trials():
@@ -244,12 +244,12 @@ def test_an_ensemble_of_pipelines_is_one_file(make, tmp_path):
     path = tmp_path / "ensemble"
 
     small.save(path)
-    found = CollapsedClassifier.load(path)
+    result = CollapsedClassifier.load(path)
 
     for rows in (X, NEW):
-        assert_array_equal(found.predict_proba(rows), small.predict_proba(rows))
-    assert list(found.weights_) == list(small.weights_)
-    assert found.n_stacks_ == small.n_stacks_
+        assert_array_equal(result.predict_proba(rows), small.predict_proba(rows))
+    assert list(result.weights_) == list(small.weights_)
+    assert result.n_stacks_ == small.n_stacks_
 
 
 def test_users_modules_are_passed_to_load(tmp_path):
@@ -389,13 +389,13 @@ def test_arrays_are_restored_exactly(name):
     """With dtype, shape and memory order."""
     array = ARRAYS[name]
 
-    found = _there_and_back(array)
+    result = _there_and_back(array)
 
-    assert found.dtype == array.dtype
-    assert found.flags.c_contiguous == array.flags.c_contiguous
-    assert found.shape == array.shape
-    assert repr(found) == repr(array)
-    assert_array_equal(found.tolist(), array.tolist())
+    assert result.dtype == array.dtype
+    assert result.flags.c_contiguous == array.flags.c_contiguous
+    assert result.shape == array.shape
+    assert repr(result) == repr(array)
+    assert_array_equal(result.tolist(), array.tolist())
 
 
 @pytest.mark.parametrize(
@@ -408,10 +408,10 @@ def test_arrays_are_restored_exactly(name):
 )  # fmt: skip
 def test_values_are_restored_with_their_types(value):
     """Numpy scalars stay numpy scalars, which round differently from Python numbers."""
-    found = _there_and_back(value)
+    result = _there_and_back(value)
 
-    assert found == value
-    assert type(found) is type(value)
+    assert result == value
+    assert type(result) is type(value)
     # An index of pandas becomes a list; an unfitted network has its parameters.
     assert _there_and_back(pd.Index(["a", "b"])) == ["a", "b"]
     net = _there_and_back(MLPClassifier(width=3, augmentation=["noise"]))

@@ -55,8 +55,8 @@ def test_rungs_grow_by_the_factor_from_at_least_the_minimum(low, extra, factor):
         resources = [rung.n_resources for rung in bracket.rungs]
 
         assert resources[0] >= low
-        for before, after in pairwise(resources):
-            assert before * factor <= after < (before + 1) * factor
+        for initial, after in pairwise(resources):
+            assert initial * factor <= after < (initial + 1) * factor
 
 
 @given(**BUDGETS)

@@ -71,7 +71,7 @@ def test_forked_rng_uses_its_seed_and_restores_the_generator():
 
 def test_forked_rng_restores_after_an_exception():
     """An error inside the block leaves the global generator unchanged."""
-    before = torch.get_rng_state()
+    initial = torch.get_rng_state()
     try:
         with forked_rng(3):
             torch.rand(1)
@@ -79,7 +79,7 @@ def test_forked_rng_restores_after_an_exception():
     except KeyError:
         pass
 
-    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(torch.get_rng_state(), initial)
 
 
 def test_blocks_of_two_threads_do_not_mix():
@@ -126,9 +126,9 @@ def test_sparse_and_dense_tables_give_the_same_network(kind):
     """In `fit`, `partial_fit`, `predict_proba`, up to rounding of the kernel and torch."""
     net = _net(lr_schedule="constant")
     expected = clone(net).fit(DENSE, Y).partial_fit(DENSE[:50], Y[:50])
-    found = clone(net).fit(kind(X), Y).partial_fit(kind(X[:50]), Y[:50])
+    result = clone(net).fit(kind(X), Y).partial_fit(kind(X[:50]), Y[:50])
 
-    assert_allclose(found.predict_proba(kind(X)), expected.predict_proba(DENSE), rtol=1e-5)
+    assert_allclose(result.predict_proba(kind(X)), expected.predict_proba(DENSE), rtol=1e-5)
 
 
 @pytest.mark.usefixtures("either_form")
@@ -149,9 +149,9 @@ def test_options_give_the_same_network_as_for_dense_rows(params):
     """Options that read rows or columns, and weights of samples."""
     weight = np.arange(len(Y)) % 3
     expected = _net(**params).fit(DENSE, Y, sample_weight=weight)
-    found = _net(**params).fit(X, Y, sample_weight=weight)
+    result = _net(**params).fit(X, Y, sample_weight=weight)
 
-    assert_allclose(found.predict_proba(X), expected.predict_proba(DENSE), rtol=1e-5)
+    assert_allclose(result.predict_proba(X), expected.predict_proba(DENSE), rtol=1e-5)
 
 
 @pytest.mark.usefixtures("either_form")
@@ -159,9 +159,9 @@ def test_codes_of_categories_may_be_sparse():
     """Category columns may be sparse, too."""
     codes = np.round(DENSE * 5)
     expected = _net(categorical_features=[0, 2]).fit(codes, Y)
-    found = _net(categorical_features=[0, 2]).fit(sparse.csr_array(codes), Y)
+    result = _net(categorical_features=[0, 2]).fit(sparse.csr_array(codes), Y)
 
-    assert_array_equal(found.predict(X * 0), expected.predict(DENSE * 0))
+    assert_array_equal(result.predict(X * 0), expected.predict(DENSE * 0))
     with pytest.raises(ValueError, match=r"must hold codes.* in column 0"):
         _net(categorical_features=[0]).fit(X, Y)
 
@@ -174,19 +174,19 @@ def test_searches_give_the_scores_of_the_dense_table(kind, tmp_path):
     store = tmp_path / "store"
     net = _net(dtype="float64")
     expected = GridSearchCV(net, grid, cv=2, scoring="neg_log_loss").fit(DENSE, Y)
-    found = GridSearchCV(net, grid, cv=2, scoring="neg_log_loss", store=store)
-    found.fit(kind(X), Y)
+    result = GridSearchCV(net, grid, cv=2, scoring="neg_log_loss", store=store)
+    result.fit(kind(X), Y)
     again = GridSearchCV(net, grid, cv=2, scoring="neg_log_loss", store=store)
     again.fit(kind(X.copy()), Y)
 
-    for search in (found, again):
+    for search in (result, again):
         assert_allclose(
             search.cv_results_["mean_test_score"],
             expected.cv_results_["mean_test_score"],
             rtol=1e-9,
         )
-    assert found.ledger_.solo_reasons == {}
-    assert (found.ledger_.epochs_trained, again.ledger_.epochs_trained) == (24, 0)
+    assert result.ledger_.solo_reasons == {}
+    assert (result.ledger_.epochs_trained, again.ledger_.epochs_trained) == (24, 0)
 
 
 @pytest.mark.usefixtures("either_form")
@@ -194,9 +194,9 @@ def test_a_fleet_block_does_not_change_predictions():
     """scikit-learn's own functions, in `fleet()`."""
     expected = cross_val_predict(_net(), X, Y, cv=2, method="predict_proba")
     with fleet() as report:
-        found = cross_val_predict(_net(), X, Y, cv=2, method="predict_proba")
+        result = cross_val_predict(_net(), X, Y, cv=2, method="predict_proba")
 
-    assert_allclose(found, expected, atol=1e-6)
+    assert_allclose(result, expected, atol=1e-6)
     assert report.n_adopted == 2
 
 
@@ -214,13 +214,13 @@ def test_one_hot_columns_reach_a_network():
         )
         for is_sparse in (False, True)
     ]
-    expected, found = (
+    expected, result = (
         GridSearchCV(pipeline, grid, cv=2, scoring="neg_log_loss").fit(table, y)
         for pipeline in pipelines
     )
     plain = PlainSearchCV(pipelines[1], grid, cv=2, scoring="neg_log_loss").fit(table, y)
 
-    for search in (found, plain):
+    for search in (result, plain):
         assert_allclose(
             search.cv_results_["mean_test_score"],
             expected.cv_results_["mean_test_score"],

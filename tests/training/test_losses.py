@@ -65,11 +65,11 @@ def test_losses_equal_scikit_learns_and_scipys(name, weighted, batch):
     loss, expected = LOSSES[name]
     targets, weight = classes if name == "classes" else labels, weight if weighted else None
 
-    found = loss.eval()(outputs, targets, weight).item()
+    result = loss.eval()(outputs, targets, weight).item()
 
     arrays = (None if part is None else part.numpy() for part in (targets, outputs, weight))
     y, y_pred, w = arrays
-    assert found == pytest.approx(expected(y, y_pred, sample_weight=w))
+    assert result == pytest.approx(expected(y, y_pred, sample_weight=w))
 
 
 def test_targets_are_smoothed_in_training_only(batch):
@@ -80,11 +80,11 @@ def test_targets_are_smoothed_in_training_only(batch):
 
     expected = F.cross_entropy(outputs, classes, label_smoothing=0.3)
     assert of_classes(outputs, classes).item() == pytest.approx(expected.item())
-    for found, targets in (
+    for result, targets in (
         (of_labels.train()(outputs, labels), labels * 0.8 + 0.1),
         (of_labels.eval()(outputs, labels), labels),
     ):
-        assert found.item() == pytest.approx(by_torch(outputs, targets).item())
+        assert result.item() == pytest.approx(by_torch(outputs, targets).item())
 
 
 @pytest.mark.parametrize(

@@ -56,10 +56,10 @@ def test_a_loss_is_the_lowest_if_no_earlier_loss_was_lower(losses, n_past):
     past = [{"epoch": i, "valid_loss": loss} for i, loss in enumerate(losses[:n_past])]
     seen = LowestLosses(past)
 
-    found = [seen.is_lowest("valid_loss", loss) for loss in losses[n_past:]]
+    result = [seen.is_lowest("valid_loss", loss) for loss in losses[n_past:]]
 
     wanted = [loss == min(losses[: i + 1]) for i, loss in enumerate(losses)]
-    assert found == wanted[n_past:]
+    assert result == wanted[n_past:]
 
 
 def test_nan_is_never_the_lowest():

@@ -41,7 +41,7 @@ def test_few_multiplications_are_small(shapes, X, expected):
 @pytest.mark.parametrize(("wanted", "inside"), [(True, 1), (False, 2)])
 def test_threads_are_restored_after_an_error(wanted, inside):
     """Within the block torch has one thread if `wanted`; afterwards the previous number."""
-    before = torch.get_num_threads()
+    initial = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         with pytest.raises(KeyError), one_thread(wanted=wanted):
@@ -50,15 +50,15 @@ def test_threads_are_restored_after_an_error(wanted, inside):
         with one_thread(wanted=wanted):
             assert torch.get_num_threads() == inside
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(initial)
 
 
 def test_overlapping_blocks_restore_torchs_number_of_threads():
     """Torch reports 1 in overlapping blocks, which must not become permanent."""
-    before = torch.get_num_threads()
+    initial = torch.get_num_threads()
     torch.set_num_threads(2)
     inside, left = threading.Event(), threading.Event()
-    found = []
+    result = []
 
     def first():
         with one_thread():
@@ -68,10 +68,10 @@ def test_overlapping_blocks_restore_torchs_number_of_threads():
     def second():
         inside.wait(10)
         with one_thread(), one_thread():
-            found.append(torch.get_num_threads())
+            result.append(torch.get_num_threads())
             left.set()
             threads[0].join(10)
-        found.append(torch.get_num_threads())
+        result.append(torch.get_num_threads())
 
     threads = [threading.Thread(target=run) for run in (first, second)]
     try:
@@ -79,30 +79,30 @@ def test_overlapping_blocks_restore_torchs_number_of_threads():
             thread.start()
         for thread in threads:
             thread.join(10)
-        third = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        third = threading.Thread(target=lambda: result.append(torch.get_num_threads()))
         third.start()
         third.join(10)
-        assert found == [1, 2, 2]
+        assert result == [1, 2, 2]
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(initial)
 
 
 @pytest.fixture
 def _two_threads():
-    before = torch.get_num_threads()
+    initial = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(initial)
 
 
 @pytest.fixture
 def seen(_two_threads):
     """Torch's number of threads in each call of a layer."""
-    found = []
+    result = []
     hook = nn.modules.module.register_module_forward_pre_hook(
-        lambda *_: found.append(torch.get_num_threads())
+        lambda *_: result.append(torch.get_num_threads())
     )
-    yield found
+    yield result
     hook.remove()
 
 
@@ -166,12 +166,12 @@ def test_scores_of_folds_are_computed_in_one_thread(seen):
 @pytest.mark.usefixtures("_two_threads")
 def test_probabilities_are_computed_in_one_thread():
     """Even for few of them torch would use several threads and wait for busy cores."""
-    found = []
+    result = []
 
     class Note(TorchFunctionMode):
         def __torch_function__(self, func, types, args=(), kwargs=None):
             if "softmax" in func.__name__:
-                found.append(torch.get_num_threads())
+                result.append(torch.get_num_threads())
             return func(*args, **(kwargs or {}))
 
     X = np.random.default_rng(0).normal(size=(120, 4))
@@ -180,7 +180,7 @@ def test_probabilities_are_computed_in_one_thread():
     with Note():
         net.predict_proba(X), net.predict_log_proba(X), bag.predict_proba(X)
 
-    assert found == [1] * 3
+    assert result == [1] * 3
 
 
 @pytest.mark.usefixtures("_two_threads")
@@ -208,20 +208,20 @@ def test_a_callbacks_number_of_threads_remains(wanted):
 def test_networks_in_python_threads_restore_torchs_number_of_threads():
     """In any order of endings, and in threads that begin afterwards."""
     X = np.random.default_rng(0).normal(size=(120, 4))
-    found = []
+    result = []
 
     def train(n_epochs):
         MLPClassifier(max_epochs=n_epochs, random_state=0).fit(X, Y).predict(X)
-        found.append(torch.get_num_threads())
+        result.append(torch.get_num_threads())
 
     threads = [threading.Thread(target=train, args=(n,)) for n in (1, 20, 5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    last = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    last = threading.Thread(target=lambda: result.append(torch.get_num_threads()))
     last.start()
     last.join(10)
 
-    assert found == [2] * 4
+    assert result == [2] * 4
     assert torch.get_num_threads() == 2
