@@ -1,4 +1,4 @@
-"""Who answers networks that are about to train, and for whom."""
+"""Adopters that answer networks about to train."""
 
 import copy
 import pickle
@@ -32,8 +32,8 @@ def _net(**params):
     return MLPClassifier(**{**own, "random_state": 0, **params})
 
 
-def test_the_adopter_of_a_block_answers():
-    """It is asked with what was given to ``fit``, weights or not."""
+def test_the_adopter_of_a_block_is_called():
+    """It is called with the arguments of ``fit``, with or without weights."""
     notes, seen = [], []
     net, X, y, weight = object(), object(), object(), object()
 
@@ -48,13 +48,13 @@ def test_the_adopter_of_a_block_answers():
             seen.append(adopter())
 
     assert notes == [(net, X, y, None), (net, X, y, weight)]
-    # Others train by themselves: in another thread, in an inner block that says so.
+    # Networks train in other threads, and in an inner block without an adopter.
     assert [*seen, adopter()] == [None] * 3
 
 
 @pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt, FitRequested])
 def test_a_block_ends_with_its_adopter(error):
-    """Left by whatever, the one before answers; no ``except Exception`` hides a request."""
+    """Afterwards the outer adopter answers; no ``except Exception`` hides a request."""
     assert not issubclass(FitRequested, Exception)
     with adoption(_nobody):
         try:
@@ -68,8 +68,8 @@ def test_a_block_ends_with_its_adopter(error):
     assert adopter() is None
 
 
-def test_a_network_that_takes_over_nothing_says_why_to_who_listens():
-    """Others, and nobody, are not told."""
+def test_a_network_that_declines_reports_why():
+    """Only the adopter is notified, if there is one."""
     reasons = []
     decline("nobody listens")
     with adoption(_nobody):
@@ -81,8 +81,8 @@ def test_a_network_that_takes_over_nothing_says_why_to_who_listens():
 
 
 @pytest.mark.parametrize("how", ["partial_fit", "warm_start"])
-def test_a_network_that_goes_on_does_not_ask(how, iris):
-    """What starts from earlier weights is no fit that somebody else could have made."""
+def test_a_continued_network_does_not_call_the_adopter(how, iris):
+    """A fit that starts from earlier weights cannot be adopted."""
     notes = []
     net = _net(lr_schedule="constant", warm_start=how == "warm_start").fit(*iris)
 
@@ -99,7 +99,7 @@ def _adopted(trained, data, **params):
 
 @pytest.fixture(params=["adamw", "sgd", "rmsprop"])
 def course(request):
-    """Parameters of a training that can go on, with moments and a falling rate."""
+    """Parameters of a training that can continue, with moments and a decreasing rate."""
     return {"optimizer": request.param, "max_epochs": 4, "lr_schedule": "cosine"}
 
 
@@ -113,8 +113,8 @@ def course(request):
     ],
     ids=["directly", "pickle", "deepcopy", "file"],
 )
-def test_an_adopted_network_goes_on_exactly(via, course, iris, tmp_path):
-    """Two epochs that were made elsewhere and two of its own are four, to the last bit."""
+def test_an_adopted_network_continues_exactly(via, course, iris, tmp_path):
+    """Two adopted epochs and two of its own equal four, to the last bit."""
     first = _net(**course).partial_fit(*iris, n_epochs=2)
     state = SimpleNamespace(state=training_state(first.net_))
 
@@ -127,7 +127,7 @@ def test_an_adopted_network_goes_on_exactly(via, course, iris, tmp_path):
     assert adopted.history_[:, "train_loss"] == expected.history_[:, "train_loss"]
 
 
-def test_the_optimizer_of_an_adopted_network_is_there_when_asked_for(course, iris):
+def test_the_optimizer_of_an_adopted_network_is_built_on_access(course, iris):
     """It holds the net's parameters, the moments and the rate of the training."""
     expected = _net(**course).partial_fit(*iris, n_epochs=2).net_
     state = SimpleNamespace(state=training_state(expected))
@@ -145,14 +145,14 @@ def test_the_optimizer_of_an_adopted_network_is_there_when_asked_for(course, iri
     assert group["lr"] == expected.optimizer_.param_groups[0]["lr"]
     moments = expected.optimizer_.state_dict()["state"]
     torch.testing.assert_close(optimizer.state_dict()["state"], moments, rtol=0, atol=0)
-    # skorch's set_params reaches an optimizer that nobody asked for yet.
+    # skorch's set_params reaches an optimizer that was not built yet.
     net = _adopted(state, iris, **course).net_.set_params(lr=0.125)
     assert net.optimizer_.param_groups[0]["lr"] == 0.125
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
 def test_networks_of_all_kinds_are_adopted(normalization, iris):
-    """Layers and buffers are those of the training, whatever was adopted before."""
+    """Layers and buffers come from the training, whatever was adopted before."""
     params = {"normalization": normalization, "residual": normalization == "batch"}
     params |= {"hidden_layer_sizes": (5, 5), "dropout": 0.3, "lr_schedule": "constant"}
     expected = _net(**params).fit(*iris)
@@ -181,5 +181,5 @@ assert "torch._dynamo" not in sys.modules
 
 @pytest.mark.slow
 def test_networks_that_only_adopt_build_no_optimizer():
-    """Torch's compiler, which its optimizers import for a second or two, is not needed."""
+    """Torch's compiler, which optimizers import for a second or two, is not needed."""
     subprocess.run([sys.executable, "-c", _ADOPT_ONLY], check=True)

@@ -1,4 +1,4 @@
-"""Docstrings of estimators, put together from the classes that declare parameters."""
+"""Docstrings of estimators, combined from the classes that declare parameters."""
 
 import inspect
 
@@ -34,7 +34,7 @@ def test_every_parameter_is_described_once(cls):
 
 
 @pytest.mark.parametrize("cls", SEARCHES)
-def test_what_may_be_given_by_position_is_described_first(cls):
+def test_positional_parameters_are_described_first(cls):
     """Each parameter is described once, and defaults are written as in Python."""
     signature = inspect.signature(cls).parameters
     described = {p.name: p.type for p in ClassDoc(cls)["Parameters"]}
@@ -50,7 +50,7 @@ def test_what_may_be_given_by_position_is_described_first(cls):
 
 @pytest.mark.parametrize("cls", NETWORKS)
 def test_attributes_of_all_bases_are_described(cls):
-    """The section Attributes has what every network learns, and what its task learns."""
+    """The section Attributes has the attributes of all networks and of the task."""
     names = {name for a in ClassDoc(cls)["Attributes"] for name in a.name.split(", ")}
 
     assert {"net_", "history_", "n_epochs_", "best_epoch_", "input_shape_"} <= names
@@ -58,8 +58,8 @@ def test_attributes_of_all_bases_are_described(cls):
     assert own[cls.__name__[3:]] <= names
 
 
-def test_a_class_without_docstring_is_left_alone():
-    """With docstrings stripped, as by python -OO, there is nothing to complete."""
+def test_a_class_without_docstring_is_unchanged():
+    """With docstrings stripped, as by python -OO, there are none to complete."""
 
     class Bare:
         pass
@@ -67,8 +67,8 @@ def test_a_class_without_docstring_is_left_alone():
     assert with_inherited_docs(Bare).__doc__ is None
 
 
-def test_a_class_of_a_users_may_have_its_constructor():
-    """It hands on what it does not take, and is cloned by the parameters that it takes."""
+def test_a_users_subclass_may_have_its_own_constructor():
+    """It passes other arguments on, and is cloned by its own."""
 
     class Wide(sk_tune.RandomizedSearchCV):
         """Wide.

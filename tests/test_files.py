@@ -1,4 +1,4 @@
-"""Files that are written whole, and their signatures."""
+"""Atomically written files, and their signatures."""
 
 import os
 
@@ -8,8 +8,8 @@ from sk_tune import _files
 from sk_tune._files import is_on_network, is_own, replaced_file, sign
 
 
-def test_a_file_appears_when_all_went_well(tmp_path):
-    """What was written takes the place of what was there, to be read by whom that was."""
+def test_a_file_appears_after_the_block_succeeds(tmp_path):
+    """The new file replaces the old one, with the same permissions."""
     path = tmp_path / "result.txt"
     path.write_text("old")
     mode = path.stat().st_mode
@@ -24,8 +24,8 @@ def test_a_file_appears_when_all_went_well(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_an_error_leaves_the_old_file_alone(error, tmp_path):
-    """Half a file is never seen, and the error is passed on."""
+def test_an_error_leaves_the_old_file_unchanged(error, tmp_path):
+    """Partial files are never visible, and the error is raised."""
     path = tmp_path / "result.txt"
     path.write_text("old")
 
@@ -43,7 +43,7 @@ def test_an_error_leaves_the_old_file_alone(error, tmp_path):
 
 def test_an_error_of_the_system_names_the_requested_path(tmp_path):
     """Users never see the name of the temporary file."""
-    # The temporary name is longer, beyond the 255 bytes of usual file systems.
+    # The temporary name is longer than the 255 bytes of usual file systems.
     path = tmp_path / ("x" * 250)
 
     with pytest.raises(OSError, match="long") as raised, replaced_file(path) as temporary:
@@ -53,7 +53,7 @@ def test_an_error_of_the_system_names_the_requested_path(tmp_path):
 
 
 def test_a_link_is_followed(tmp_path):
-    """What it leads to is replaced, and it stays a link."""
+    """Its target is replaced, and the link remains."""
     (tmp_path / "far").mkdir()
     path, link = tmp_path / "far" / "result.txt", tmp_path / "link"
     link.symlink_to(path)
@@ -68,7 +68,7 @@ def test_a_link_is_followed(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
-def test_what_is_no_file_is_written_to(tmp_path):
+def test_pipes_and_devices_are_written_directly(tmp_path):
     """A pipe or a device, such as /dev/null, is not replaced by a file."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
@@ -86,7 +86,7 @@ def test_what_is_no_file_is_written_to(tmp_path):
     ("kind", "expected"),
     [("ext4", False), ("nfs4", True), ("fuse.sshfs", True), ("fuseblk", False)],
 )
-def test_the_system_tells_which_files_others_may_see(tmp_path, monkeypatch, kind, expected):
+def test_network_file_systems_are_recognised(tmp_path, monkeypatch, kind, expected):
     """A line as proc(5) describes it, with an optional field before the hyphen."""
     device = tmp_path.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
@@ -112,16 +112,16 @@ def path(tmp_path, monkeypatch):
     return path
 
 
-def test_a_file_is_ones_own_as_long_as_it_is_as_it_was_signed(path, tmp_path):
-    """The secret can be read by its user only."""
+def test_a_file_is_own_while_it_is_unchanged(path, tmp_path):
+    """Only the user can read the secret."""
     assert is_own(path)
     assert (tmp_path / "home" / "sk-tune" / "key").stat().st_mode & 0o777 == 0o600
     path.write_bytes(b"Content")
     assert not is_own(path)
 
 
-def test_a_file_is_ones_own_at_each_moment_of_being_replaced(path, tmp_path):
-    """A kill between the signature and the move leaves a file that can be loaded."""
+def test_a_file_is_own_at_each_moment_of_a_replacement(path, tmp_path):
+    """A kill between the signature and the move leaves a loadable file."""
     other = tmp_path / "other"
     other.write_bytes(b"new")
 
@@ -132,8 +132,8 @@ def test_a_file_is_ones_own_at_each_moment_of_being_replaced(path, tmp_path):
     assert is_own(path)
 
 
-def test_nobody_elses_signature_counts(path, tmp_path, monkeypatch):
-    """Whoever hands over a file has another secret; without a home nothing is signed."""
+def test_signatures_of_other_users_do_not_count(path, tmp_path, monkeypatch):
+    """Other users have other secrets; without a home there is no signature."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "of another"))
     assert not is_own(path)
 

@@ -1,4 +1,4 @@
-"""Ctrl-C passes through code that catches it, and nothing else does."""
+"""Ctrl-C passes through code that catches KeyboardInterrupt; other interrupts do not."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def _swallows(action):
 
 def _press(number=signal.SIGINT):
     os.kill(os.getpid(), number)
-    # Python runs the handler between two instructions.
+    # Python calls the handler between two instructions.
     signal.getsignal(number)
 
 
@@ -30,10 +30,10 @@ def _fit_another():
         _swallows(_press)
 
 
-# A callback of one net may fit another.
+# A callback of a net may fit another net.
 @pytest.mark.parametrize("fit", [_press, _fit_another])
 def test_ctrl_c_leaves_code_that_catches_it(fit):
-    """The caller sees the KeyboardInterrupt, and Python's handler is back."""
+    """The caller gets the KeyboardInterrupt, and Python's handler is restored."""
     with pytest.raises(KeyboardInterrupt), passing_interrupts():
         _swallows(fit)
 
@@ -41,8 +41,8 @@ def test_ctrl_c_leaves_code_that_catches_it(fit):
     assert _swallows(_press) == "swallowed"
 
 
-def test_what_code_raises_itself_is_caught_as_before():
-    """skorch's callbacks end a training that way."""
+def test_interrupts_raised_by_code_are_caught_as_usual():
+    """skorch's callbacks end a training this way."""
 
     def stop():
         raise KeyboardInterrupt
@@ -51,8 +51,8 @@ def test_what_code_raises_itself_is_caught_as_before():
         assert _swallows(stop) == "swallowed"
 
 
-def test_a_handler_of_the_callers_is_asked():
-    """One that raises nothing ends nothing; one of SIGTERM counts as well."""
+def test_a_callers_handler_is_called():
+    """A handler that does not raise ends nothing; handlers of SIGTERM count, too."""
     seen = []
 
     def end(number, frame):
@@ -106,8 +106,8 @@ def test_ctrl_c_in_the_first_second_breaks_no_import(tmp_path):
     assert done.stdout == "interrupted, then saved\n", done.stderr
 
 
-def test_other_threads_are_left_alone():
-    """Signals have their handlers changed by the main thread only."""
+def test_other_threads_are_not_affected():
+    """Only the main thread can change signal handlers."""
     seen = []
 
     def run():

@@ -22,11 +22,11 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_values_and_their_types_come_back(value):
-    """Through JSON text, infinities and NaN included."""
+def test_values_and_their_types_are_restored(value):
+    """Through JSON text, with infinities and NaN."""
     again = decode(json.loads(json.dumps(encode(value))))
 
-    # repr tells 1 from 1.0 and from True, and NaN equals itself.
+    # repr distinguishes 1, 1.0 and True, and NaN equals itself.
     assert repr(again) == repr(value)
 
 
@@ -40,7 +40,7 @@ def test_values_and_their_types_come_back(value):
     ],
     ids=lambda array: array.dtype.name,
 )
-def test_arrays_come_back(array):
+def test_arrays_are_restored(array):
     """With dtype and shape."""
     again = decode(json.loads(json.dumps(encode(array))))
 
@@ -49,7 +49,7 @@ def test_arrays_come_back(array):
 
 
 def test_code_is_refused():
-    """What is no plain value is named."""
+    """The message names the value."""
     with pytest.raises(TypeError, match="Got <function"):
         encode([test_code_is_refused])
 
@@ -66,6 +66,6 @@ def test_code_is_refused():
     ids=str,
 )
 def test_arrays_of_more_bytes_than_their_values_need_are_refused(value):
-    """A few bytes of JSON must not ask for gigabytes."""
+    """A few bytes of JSON must not allocate gigabytes."""
     with pytest.raises((ValueError, TypeError)):
         decode(value)

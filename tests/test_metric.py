@@ -1,4 +1,4 @@
-"""Metrics taken out of scorers, against the scorers."""
+"""Metrics extracted from scorers, against the scorers."""
 
 import numpy as np
 import pytest
@@ -37,8 +37,8 @@ SCORERS = {
 @pytest.mark.parametrize(
     ("labels", "name"), [(labels, name) for labels in SCORERS for name in SCORERS[labels]]
 )
-def test_classes_are_scored_from_probabilities_as_by_the_scorer(labels, name):
-    """String labels; of two classes one column of the probabilities stands for both."""
+def test_scores_from_probabilities_equal_the_scorers(labels, name):
+    """String labels; for two classes one column of probabilities suffices."""
     classifier, X, y = _fitted(len(labels), labels)
 
     score = _score(scorer_metric(name), classifier, X, y)
@@ -63,8 +63,8 @@ def test_the_positive_label_is_the_scorers(pos_label):
         assert score == pytest.approx(scorer(classifier, X, y), rel=1e-12)
 
 
-def test_losses_are_turned_round():
-    """Greater is better; a metric knows whether it takes labels or how sure a model is."""
+def test_losses_are_negated():
+    """Greater is better; metrics declare whether they take labels or probabilities."""
     metric = scorer_metric("neg_mean_squared_error")
     hinge = scorer_metric(make_scorer(hinge_loss, response_method="decision_function"))
 
@@ -81,14 +81,14 @@ def test_losses_are_turned_round():
         ({"response_methods": ("predict_proba",), "pos_label": "eggs"}, "Got 'eggs' inst"),
     ],
 )
-def test_what_a_metric_cannot_take_is_refused(options, words):
-    """Probabilities in the place of a decision, and a label that is no class."""
+def test_unsuitable_responses_are_refused(options, words):
+    """A metric of decisions refuses probabilities; an unknown label is refused."""
     with pytest.raises(ValueError, match=words):
         Metric(function=max, **options).response(np.ones((3, 2)), np.array(["ham", "spam"]))
 
 
-def test_labels_of_many_are_those_more_likely_than_not():
-    """A multilabel target has no classes to choose among."""
+def test_multilabel_predictions_are_the_likely_labels():
+    """Multilabel predictions are the labels with a probability above one half."""
     probabilities = np.array([[0.2, 0.7], [0.5, 0.51]])
 
     labels = scorer_metric("accuracy").response(probabilities, None)
@@ -105,7 +105,7 @@ def test_labels_of_many_are_those_more_likely_than_not():
         (make_pipeline(StandardScaler(), make_pipeline(LinearRegression())), "r2"),
     ],
 )
-def test_without_a_scorer_the_metric_is_that_of_score(estimator, name):
+def test_without_a_scorer_the_metric_is_the_estimators_score(estimator, name):
     """Accuracy of classifiers and R^2 of regressors, alone or last in a pipeline."""
     expected = scorer_metric(name)
     for scorer in (None, check_scoring(estimator, None)):
@@ -126,6 +126,6 @@ class _ScoresItsOwnWay(ClassifierMixin, BaseEstimator):
 @pytest.mark.parametrize(
     "scorer", [None, lambda estimator, X, y: 0.5, check_scoring(_ScoresItsOwnWay(), None)]
 )
-def test_what_hides_its_metric_has_none(scorer):
-    """Callables and estimators with a score of their own are not guessed at."""
+def test_other_callables_and_estimators_have_no_metric(scorer):
+    """Callables and estimators with their own score have no metric."""
     assert scorer_metric(scorer, _ScoresItsOwnWay()) is None

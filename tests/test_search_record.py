@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a search tells of itself, and how independent its folds are."""
+"""The record of a search, and the layout of its folds."""
 
 from types import SimpleNamespace
 
@@ -19,8 +19,8 @@ Y = (X[:, 0] > 0).astype(int)
 GRID = {"C": [0.1, 1.0]}
 
 
-def test_a_search_tells_rows_targets_and_rungs():
-    """A configuration of several rungs is there once, at its last."""
+def test_a_record_has_rows_targets_and_rungs():
+    """A configuration of several rungs has its last row."""
     search = HalvingGridSearchCV(
         LogisticRegression(), GRID, resource="max_iter", max_resources=90, cv=3
     )
@@ -36,7 +36,7 @@ def test_a_search_tells_rows_targets_and_rungs():
 
 
 def test_other_searches_have_no_record():
-    """scikit-learn's, and one that is not fitted."""
+    """scikit-learn's searches, and unfitted ones."""
     assert search_record(SklearnGridSearchCV(LogisticRegression(), GRID)) is None
     assert search_record(GridSearchCV(LogisticRegression(), GRID)) is None
 
@@ -44,18 +44,18 @@ def test_other_searches_have_no_record():
 @pytest.mark.parametrize(
     ("kind", "cv", "expected"),
     [
-        # A repetition holds each sample out once.
+        # Each repetition holds each sample out once.
         (GridSearchCV, RepeatedKFold(n_splits=5, n_repeats=1), (5, 1, 1 / 4)),
         (GridSearchCV, RepeatedKFold(n_splits=5, n_repeats=4), (20, 4, 1 / 4)),
-        # Ten draws of half the samples hold each out about five times.
+        # Ten draws of half the samples hold each sample out about five times.
         (GridSearchCV, ShuffleSplit(10, test_size=0.5, random_state=0), (10, 5, 1)),
-        # A search that does not tell its folds is taken to part the samples.
+        # Without recorded folds, the folds are assumed to partition the samples.
         (SklearnGridSearchCV, KFold(4), (4, 1, 1 / 3)),
     ],
     ids=["folds", "repeated", "random", "not told"],
 )
-def test_folds_tell_how_independent_they_are(kind, cv, expected):
-    """Their number, how often a sample is held out, and the ratio of the two sides."""
+def test_layout_of_folds(kind, cv, expected):
+    """Number of folds, repetitions of a held-out sample, and the ratio of both sides."""
     layout = fold_layout(kind(LogisticRegression(), GRID, cv=cv).fit(X, Y), 1)
 
     n_folds, n_repeats, ratio = expected
@@ -64,7 +64,7 @@ def test_folds_tell_how_independent_they_are(kind, cv, expected):
     assert layout.test_by_train == pytest.approx(ratio)
 
 
-def test_rungs_of_samples_train_on_these():
+def test_rungs_of_samples_have_smaller_training_sets():
     """A rung with half of the rows has training sets of half the size."""
     held = [[np.arange(6)] * 5]
     search = SimpleNamespace(
@@ -79,8 +79,8 @@ def test_rungs_of_samples_train_on_these():
     assert fold_layout(search, 0).test_by_train == pytest.approx(6 / 24)
 
 
-def test_rows_of_most_are_those_of_the_candidates_with_most():
-    """One that went out early, with other rows, has no say."""
+def test_rows_of_most_are_the_rows_of_candidates_with_most_rows():
+    """Candidates eliminated early, with other rows, do not count."""
     present = np.array([[1, 1, 1, 0], [1, 1, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=bool)
 
     assert rows_of_most(present).tolist() == [True, True, False, False]

@@ -1,4 +1,4 @@
-"""Tables, seconds and bytes as people read them."""
+"""Tables, times and bytes as text for people."""
 
 import traceback
 
@@ -17,8 +17,8 @@ from sk_tune._text import (
 from sk_tune.exceptions import TableError
 
 
-def test_numbers_stand_to_the_right_and_words_to_the_left():
-    """Digits of one column are below each other, as are first letters."""
+def test_numbers_are_aligned_right_and_words_left():
+    """Digits of a column are aligned, and so are words."""
     table = text_table(["n", "word"], [[5, "a"], [120, "bcd"]])
 
     assert table.splitlines() == ["  n  word", "  5  a", "120  bcd"]
@@ -50,7 +50,7 @@ def test_seconds_are_rounded_without_sixties(seconds, text):
     ],
 )
 def test_bytes_are_in_powers_of_1024(n_bytes, text):
-    """The unit is the largest that leaves at least one."""
+    """In the largest unit with a value of at least one."""
     assert bytes_text(n_bytes) == text
 
 
@@ -68,8 +68,8 @@ def test_bytes_are_in_powers_of_1024(n_bytes, text):
         ([], 4, []),
     ],
 )
-def test_numbers_of_a_column_have_equally_many_decimals(values, digits, texts):
-    """Zeros at the end are digits too; what would be lost or very long has an exponent."""
+def test_numbers_of_a_column_have_equal_decimals(values, digits, texts):
+    """Trailing zeros are digits, too; tiny and very long numbers have an exponent."""
     assert number_texts(values, digits) == texts
 
 
@@ -77,8 +77,8 @@ def test_numbers_of_a_column_have_equally_many_decimals(values, digits, texts):
     values=st.lists(st.floats(1e-3, 1e5) | st.floats(-1e5, -1e-3), min_size=1),
     digits=st.integers(1, 6),
 )
-def test_numbers_of_a_column_are_rounded_to_the_middle_one(values, digits):
-    """None is off by more than half of the last place of a number of middle size."""
+def test_numbers_of_a_column_are_rounded_to_the_median(values, digits):
+    """The rounding error is at most half of the last digit of the median number."""
     sizes = sorted(abs(v) for v in values)
     middle = sizes[len(sizes) // 2]
 
@@ -101,13 +101,13 @@ def test_numbers_of_a_column_are_rounded_to_the_middle_one(values, digits):
         ((1.0, 0.9999999, 1.0), ["1", "1", "1"]),
     ],
 )
-def test_an_interval_has_the_digits_that_its_width_leaves(values, texts):
-    """Digits beyond it say nothing; the score is rounded as its ends are."""
+def test_an_interval_has_the_digits_of_its_width(values, texts):
+    """Further digits are meaningless; the score is rounded like its ends."""
     assert interval_text(*values) == texts
 
 
-def test_the_line_of_an_error_is_not_the_note_below_it():
-    """A note names a page; what happened stands above it."""
+def test_the_line_of_an_error_excludes_notes():
+    """A note names a page; the error stands above it."""
     try:
         raise TableError("Column 'a' must hold numbers.")
     except TableError:
