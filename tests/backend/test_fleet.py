@@ -499,7 +499,7 @@ def test_training_goes_on_with_state_beside_the_weights(tmp_path):
     fit = engine.Fit(estimator=net, X=X, y=Y, monitor=np.arange(20))
     (whole,) = engine.train([replace(fit, n_epochs=5)])
 
-    with pytest.warns(SkTuneWarning, match="not kept in it: Stateful has a state beside"):
+    with pytest.warns(SkTuneWarning, match="not kept in it: Stateful has state outside"):
         (first,) = engine.train([replace(fit, n_epochs=3)], store=tmp_path / "fits.db")
     (second,) = engine.train([replace(fit, n_epochs=2, state=first.state)])
 
