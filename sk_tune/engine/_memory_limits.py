@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from sk_tune.estimators import Fit
-from sk_tune.fleets import FleetNetwork, Plan, Recipe
+from sk_tune.fleets import FleetNetwork, Plan, Recipe, kernel_seconds
 from sk_tune.nets import MLP, independent_copy
 from sk_tune.training import TrainingState, forked_rng, one_thread
 
@@ -34,10 +34,6 @@ _SECONDS_PER_STEP = 3e-5
 _GAIN_OF_VMAP = 2
 _SECONDS_PER_STEP_ALONE = 1e-3
 _PRODUCTS_PER_SECOND = 2e10
-# The same for compiled code, and its extra seconds per epoch.
-_SECONDS_PER_STEP_COMPILED = 1e-5
-_PRODUCTS_PER_SECOND_COMPILED = 5e10
-_SECONDS_PER_EPOCH_COMPILED = 3e-4
 # Input and output of each layer, and again for the derivatives.
 _COPIES_OF_ACTIVATIONS = 4
 # Weights, gradients, two moments, and the best weights.
@@ -87,11 +83,7 @@ def seconds_per_epoch(network: FleetNetwork, recipe: Recipe, network_plan: Plan)
     n_steps = math.ceil(n_samples / _batch_size(network, recipe))
     # One forward product, and two backward: for the weights and for the inputs.
     if network_plan.way == "kernel":
-        seconds = n_steps * _SECONDS_PER_STEP_COMPILED + _SECONDS_PER_EPOCH_COMPILED
-        return (
-            3 * network_plan.n_products * n_samples / _PRODUCTS_PER_SECOND_COMPILED
-            + seconds
-        )
+        return kernel_seconds(3 * network_plan.n_products * n_samples, n_steps, 1)
     weights = list(module.parameters())
     is_chain = (
         network_plan.way == "layers" and X.ndim == 2 and all(w.ndim <= 2 for w in weights)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Many networks as one tensor program.  Torch and numpy only."""
 
+from sk_tune.fleets._kernel import kernel_seconds
 from sk_tune.fleets._kernel_library import arithmetic, kernel_status
 from sk_tune.fleets._loop import train_fleet
 from sk_tune.fleets._plan import N_TRIED, Plan, module_structure, plan, stacked_program
@@ -29,6 +30,7 @@ __all__ = [
     "Settings",
     "StackedLoss",
     "arithmetic",
+    "kernel_seconds",
     "kernel_status",
     "loss_by_autograd",
     "module_structure",

@@ -31,6 +31,7 @@ from sk_tune.fleets._kernel import (
     KernelTable,
     is_plain_input,
     is_plain_set,
+    kernel_seconds,
     n_lines,
     n_products,
     number_of_loss,
@@ -49,10 +50,6 @@ _FAILED_TARGET, _FAILED_INDEX, _FAILED_BATCH, _FAILED_NAME = 2, 3, 4, 5
 _LOSSES, _WEIGHTS, _HITS, _SQUARES = range(4)
 # Seconds of one kernel call; Ctrl-C is handled between calls.
 _SECONDS_PER_CALL = 0.5
-# Rough costs of a call: multiplications in a second on one core, seconds that each step
-# adds, and seconds that Python spends on each network and epoch.
-_PRODUCTS_PER_SECOND = 3e10
-_SECONDS_PER_STEP, _SECONDS_PER_EPOCH = 1e-5, 1e-4
 # Most bytes of the sample orders, batch sizes and learning rates of one call, and their
 # bytes for one sample and for one step.
 _MOST_BYTES, _BYTES_PER_SAMPLE, _BYTES_PER_STEP = 32 * 2**20, 16, 64
@@ -124,14 +121,14 @@ class CompiledEpoch:
         # The busiest thread, with this share of the networks, determines the time.
         share = -(-len(sizes) // self._n_threads) / len(sizes)
         epoch = share * self._seconds_of(n_samples, n_steps, sum(self.n_monitored))
-        epoch += len(sizes) * _SECONDS_PER_EPOCH
+        epoch += kernel_seconds(0, 0, len(sizes))
         n_bytes = n_samples * _BYTES_PER_SAMPLE + n_steps * _BYTES_PER_STEP
         return max(1, int(min(seconds / epoch, _MOST_BYTES / n_bytes)))
 
     def _seconds_of(self, n_samples: int, n_steps: int, n_monitored: float) -> float:
         """Estimate the seconds of training steps and of scoring monitor samples."""
         products = self._n_products * (3 * n_samples + n_monitored)
-        return products / _PRODUCTS_PER_SECOND + n_steps * _SECONDS_PER_STEP
+        return kernel_seconds(products, n_steps)
 
     def train_epochs(
         self,

@@ -24,7 +24,13 @@ from sk_tune.engine import Fit, train
 from sk_tune.engine._shard import prepare
 from sk_tune.estimators import FitPreparer
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.fleets import _active_batch, _compiled_epoch, _kernel_library, train_fleet
+from sk_tune.fleets import (
+    _active_batch,
+    _compiled_epoch,
+    _kernel,
+    _kernel_library,
+    train_fleet,
+)
 from sk_tune.fleets._kernel import carried_layers
 from sk_tune.fleets._kernel_library import VARIABLE, compiled_library, kernel_status
 from sk_tune.fleets._plan import build_program, plan
@@ -940,13 +946,17 @@ def test_monitor_samples_count_in_the_time_of_a_call(table):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("_SECONDS_PER_EPOCH", 0.1), ("_SECONDS_PER_STEP", 0.1), ("_MOST_BYTES", 3000)],
+    ("module", "name", "value"),
+    [
+        (_kernel, "_SECONDS_PER_EPOCH", 0.1),
+        (_kernel, "_SECONDS_PER_STEP", 0.1),
+        (_compiled_epoch, "_MOST_BYTES", 3000),
+    ],
 )
-def test_calls_are_limited_in_time_and_memory(name, value, table, monkeypatch):
+def test_calls_are_limited_in_time_and_memory(module, name, value, table, monkeypatch):
     """The limits hold however few products an epoch has."""
     fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 5}), *table)
-    monkeypatch.setattr(_compiled_epoch, name, value)
+    monkeypatch.setattr(module, name, value)
 
     _, n_epochs = _calls(fits, monkeypatch)
 
