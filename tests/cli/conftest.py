@@ -1,4 +1,4 @@
-"""Tables for the command line, and a short way to run it."""
+"""Tables for the command line, and functions that run it."""
 
 import json
 import shutil
@@ -56,7 +56,7 @@ def _fit(folder, table, target, *options, budget="0.1s"):
 
 @pytest.fixture
 def fit(tmp_path):
-    """Return a function that fits a file or frame shortly into ``tmp_path / "out"``.
+    """Return a function that briefly fits a file or frame into ``tmp_path / "out"``.
 
     A frame is ``tmp_path / "t.csv"`` then.
     """
@@ -72,7 +72,7 @@ def summary(tmp_path):
 
 @pytest.fixture
 def printed(capsys):
-    """Return a function that gives what was printed, in one line."""
+    """Return a function that returns the printed text as one line."""
     return lambda: " ".join(capsys.readouterr().out.split())
 
 
@@ -94,7 +94,7 @@ def fitted(fitted_once, tmp_path, capsys):
 
 @pytest.fixture
 def fails(capsys):
-    """Return a function that checks that a call exits with 2 and names what is wrong."""
+    """Return a function that checks for exit code 2 and an error with some words."""
 
     def check(argv, *words, without=()):
         assert main([str(argument) for argument in argv]) == 2

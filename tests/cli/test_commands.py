@@ -23,7 +23,7 @@ def _run(*arguments):
 
 @pytest.mark.parametrize("command", [[], ["fit"], ["predict"], ["demo"], ["resume"]])
 def test_help_imports_neither_torch_nor_pandas_nor_sklearn(command):
-    """Help appears at once, because nothing heavy is imported for it."""
+    """Help appears without slow imports."""
     done = _run("-X", "importtime", "-m", "sk_tune", *command, "--help")
 
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
@@ -46,8 +46,8 @@ def test_help_imports_neither_torch_nor_pandas_nor_sklearn(command):
     ],
     ids=" ".join,
 )
-def test_wrong_arguments_and_missing_files_import_nothing_that_takes_seconds(arguments):
-    """They are told at once, in a line without a traceback, and the exit code is 2."""
+def test_wrong_arguments_and_missing_files_need_no_slow_imports(arguments):
+    """The error is one line without a traceback, with exit code 2."""
     done = _run("-X", "importtime", "-m", "sk_tune", *arguments)
 
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
@@ -75,7 +75,7 @@ BAD_VALUES = {
     [(option, value) for option, (values, _) in BAD_VALUES.items() for value in values],
 )
 def test_bad_values_are_refused(option, value, fails):
-    """The error names the option, what it must be and what was given."""
+    """The error names the option, the requirement and the value."""
     command = ["store", "info", "fits.db"] if option == "--max-size" else ["demo"]
 
     fails([*command, f"{option}={value}"], option, BAD_VALUES[option][1], repr(value))
@@ -101,12 +101,12 @@ def test_bad_values_are_refused(option, value, fails):
     ids=" ".join,
 )
 def test_wrong_arguments_are_named(command, words, fails):
-    """In one line, with the way to the help."""
+    """The error is one line that refers to the help."""
     fails(command, *words)
 
 
 def test_version_and_help(capsys):
-    """Calling it with nothing is not success, but says what there is."""
+    """A call without arguments fails, but prints the help."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"sk-tune {__version__}\n"
     assert main([]) == 2
@@ -129,7 +129,7 @@ def test_the_help_of_the_demo_mentions_only_its_own_options(capsys):
 
 
 def test_an_interrupt_is_one_line_and_code_130(monkeypatch, capsys, mixed_csv):
-    """Ctrl-C gives the shell's exit code; an error that is not the user's its traceback."""
+    """Ctrl-C gives the shell's exit code; unexpected errors keep their traceback."""
     command = ["fit", str(mixed_csv), "--target", "label"]
 
     def ends_with(error):
@@ -146,8 +146,8 @@ def test_an_interrupt_is_one_line_and_code_130(monkeypatch, capsys, mixed_csv):
         main(command)
 
 
-def test_a_reader_that_leaves_is_no_crash():
-    """As in ``sk-tune ... | head -1``: no complaint about the closed pipe."""
+def test_a_closed_pipe_is_not_a_crash():
+    """As in ``sk-tune ... | head -1``: no error about the closed pipe."""
     script = (
         "import sys, os; read, write = os.pipe(); os.close(read); os.dup2(write, 1);"
         "from sk_tune.cli import main; import sk_tune.cli._main as m;"

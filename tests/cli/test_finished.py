@@ -35,8 +35,8 @@ def predict(fitted, tmp_path, capsys):
     return run
 
 
-def test_predictions_are_those_of_the_saved_model(predict, fitted, mixed_table, tmp_path):
-    """The file is read as the fitted one was, in the order of its rows."""
+def test_predictions_come_from_the_saved_model(predict, fitted, mixed_table, tmp_path):
+    """The file is read like the fitted file; rows keep their order."""
     auto = joblib.load(fitted / "model" / "model.joblib")["model"]
 
     predictions, error = predict(mixed_table, "--proba")
@@ -58,7 +58,7 @@ def test_predictions_are_those_of_the_saved_model(predict, fitted, mixed_table, 
 
 
 def test_further_columns_are_ignored_with_a_note(predict, mixed_table):
-    """The note goes to the error stream, not among the predictions."""
+    """The note goes to stderr, not among the predictions."""
     predictions, error = predict(mixed_table.assign(colour="red"))
 
     assert len(predictions) == len(mixed_table)
@@ -66,7 +66,7 @@ def test_further_columns_are_ignored_with_a_note(predict, mixed_table):
 
 
 def test_one_row_with_new_and_missing_values_is_predicted(predict):
-    """A town that was never seen and cells that are empty are no errors."""
+    """Unseen categories and empty cells are not errors."""
     row = pd.DataFrame({"size": [None], "town": ["Rome"], "open": [None], "since": [None]})
 
     predictions, _ = predict(row)
@@ -109,7 +109,7 @@ def test_other_tables_are_refused(fitted, tmp_path, mixed_table, fails, change, 
 
 
 def test_other_bad_input_is_refused(fitted, tmp_path, mixed_csv, fails):
-    """The model, the table and the output are told apart."""
+    """Errors distinguish the model, the table and the output."""
     fails(["predict", tmp_path / "none", mixed_csv], "MODEL_DIR", "none")
     fails(["predict", fitted, tmp_path / "none.csv"], "none.csv")
     output = tmp_path / "nowhere" / "p.csv"
@@ -119,7 +119,7 @@ def test_other_bad_input_is_refused(fitted, tmp_path, mixed_csv, fails):
 
 
 def test_another_version_of_sklearn_is_noted(predict, fitted, mixed_table):
-    """scikit-learn does not promise to load what another version pickled."""
+    """scikit-learn does not support pickles of other versions."""
     path = fitted / "model" / "model.joblib"
     joblib.dump({**joblib.load(path), "sklearn_version": "1.0"}, path)
 
@@ -129,7 +129,7 @@ def test_another_version_of_sklearn_is_noted(predict, fitted, mixed_table):
 
 
 def test_a_file_is_predicted_in_parts(fitted, tmp_path, mixed_table, monkeypatch, capsys):
-    """Parts of 50 rows give what all rows at once give, from CSV and from Parquet."""
+    """Parts of 50 rows give the same predictions as all rows, from CSV and Parquet."""
     mixed_table.to_csv(tmp_path / "t.csv", index=False)
     mixed_table.to_parquet(tmp_path / "t.parquet")
     found = []
@@ -145,7 +145,7 @@ def test_a_file_is_predicted_in_parts(fitted, tmp_path, mixed_table, monkeypatch
 
 
 def test_row_numbers_that_were_not_fitted_are_left_out(predict, mixed_table, tmp_path):
-    """The index that pandas writes is no column of the model, and nothing is said of it."""
+    """The index that pandas writes is ignored without a message."""
     expected, _ = predict(mixed_table)
 
     mixed_table.to_csv(tmp_path / "indexed.csv")
@@ -158,7 +158,7 @@ def test_row_numbers_that_were_not_fitted_are_left_out(predict, mixed_table, tmp
 
 
 def test_a_column_without_a_name_is_predicted_from(tmp_path, fit, monkeypatch, capsys):
-    """Whether its numbers recur in the fitted table, not in a file or a part of it."""
+    """It is a feature even if its numbers are unique in a file or a part of it."""
     numbers = np.tile(np.arange(30), 4)
     frame = pd.DataFrame({"label": np.where(numbers < 15, "low", "high")}, index=numbers)
     frame.to_csv(tmp_path / "t.csv")
@@ -174,8 +174,10 @@ def test_a_column_without_a_name_is_predicted_from(tmp_path, fit, monkeypatch, c
     assert np.mean(np.array(predicted) == frame["label"].head(30)) > 0.8
 
 
-def test_a_failing_file_leaves_nothing(fitted, tmp_path, mixed_table, fails, monkeypatch):
-    """What was predicted before is not taken for the whole; the error tells the row."""
+def test_a_failing_file_leaves_no_predictions(
+    fitted, tmp_path, mixed_table, fails, monkeypatch
+):
+    """Incomplete predictions are deleted; the error names the row."""
     own = partial(sk_tune.cli._tables.read_parts, n_rows=50)
     monkeypatch.setattr(sk_tune.cli._finished, "read_parts", own)
     mixed_table = mixed_table.astype({"size": object})
@@ -189,8 +191,8 @@ def test_a_failing_file_leaves_nothing(fitted, tmp_path, mixed_table, fails, mon
     assert not output.exists()
 
 
-def test_what_is_advised_can_be_done(tmp_path, mixed_csv, mixed_table, capsys, fails):
-    """Kinds of models are chosen at fit, which of them predicts at fit and at predict."""
+def test_printed_advice_can_be_followed(tmp_path, mixed_csv, mixed_table, capsys, fails):
+    """Kinds of models are chosen by fit, the predicting model by fit or predict."""
     out = str(tmp_path / "out")
     command = ["fit", str(mixed_csv), "--target", "label", "--n-jobs", "1", "--output", out]
     command += ["--time-budget", "0.1s", "--models", "linear"]
@@ -209,8 +211,8 @@ def test_what_is_advised_can_be_done(tmp_path, mixed_csv, mixed_table, capsys, f
     fails(command, "--use", "linear, best, ensemble")
 
 
-def test_the_page_is_written_anew(fitted, tmp_path, capsys):
-    """In the folder, or where it is asked for, under its heading; scores are printed."""
+def test_the_page_is_written_again(fitted, tmp_path, capsys):
+    """In the folder or at --output, under its title; scores are printed."""
     heading = "<h1>label in mixed.csv</h1>"
     assert heading in (fitted / "report.html").read_text(encoding="utf-8")
     (fitted / "report.html").unlink()
@@ -239,7 +241,7 @@ def irises():
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, irises):
-    """Return the output folder of that fit."""
+    """Return the output folder of this fit."""
     auto, X = irises
     folder = tmp_path_factory.mktemp("exported") / "out"
     columns = {"columns": tuple(X.columns), "texts": (), "ignored": ()}
@@ -248,8 +250,8 @@ def exported(tmp_path_factory, irises):
     return folder
 
 
-def test_what_predicts_can_be_exported(exported, irises, capsys):
-    """ONNX gives the probabilities of all, from the columns as they are in the table."""
+def test_the_predicting_model_can_be_exported(exported, irises, capsys):
+    """ONNX gives all probabilities from the columns of the table."""
     auto, X = irises
     output = exported.parent / "n.onnx"
     # What an earlier export wrote is replaced.
@@ -272,8 +274,8 @@ def test_what_predicts_can_be_exported(exported, irises, capsys):
     assert f"{len(about['members'])} models to" in lines[-2]
 
 
-def test_an_export_replaces_no_file_but_an_export(exported, fails, monkeypatch):
-    """What happens to have the name of the account stays; the export is an extra."""
+def test_an_export_replaces_only_exports(exported, fails, monkeypatch):
+    """Other files with the name of the JSON file stay; ONNX is an optional extra."""
     summary = exported / "summary.json"
     before, output = summary.read_text(), summary.with_suffix(".onnx")
 
@@ -288,7 +290,7 @@ def test_an_export_replaces_no_file_but_an_export(exported, fails, monkeypatch):
 
 
 def test_bad_exports_are_refused(fitted, tmp_path, fails):
-    """No network, another ending, no such model."""
+    """No network, another file ending, or an unknown model."""
     command = ["export", fitted, "--output", tmp_path / "n.onnx"]
     fails([*command, "--use", "networks"], "--use must name a model that was trained")
     fails(["export", fitted, "--output", tmp_path / "n.txt"], ".onnx")
@@ -313,8 +315,8 @@ def _damage(path):
     connection.close()
 
 
-def test_verify_names_the_file_and_how_much_is_damaged(path, capsys):
-    """A whole store is fine; a changed byte is found."""
+def test_verify_counts_damaged_fits(path, capsys):
+    """An intact store passes; a changed byte is detected."""
     assert main(["store", "info", str(path)]) == 0
     assert "2 with 6 epochs" in capsys.readouterr().out
     assert main(["store", "verify", str(path)]) == 0
@@ -324,8 +326,8 @@ def test_verify_names_the_file_and_how_much_is_damaged(path, capsys):
     assert f"1 of 2 fits in {path} are damaged" in capsys.readouterr().err
 
 
-def test_vacuum_removes_what_is_damaged_or_too_much(path, capsys):
-    """Afterwards the store is whole again; nothing fits into one byte."""
+def test_vacuum_removes_damaged_and_surplus_fits(path, capsys):
+    """The store is intact afterwards; a limit of one byte removes all fits."""
     _damage(path)
 
     assert main(["store", "vacuum", str(path)]) == 0
@@ -338,8 +340,8 @@ def test_vacuum_removes_what_is_damaged_or_too_much(path, capsys):
     assert "0 with 0 epochs" in capsys.readouterr().out
 
 
-def test_a_store_that_is_not_there_is_not_made(tmp_path, fails):
-    """A wrong path is said, and leaves no file."""
+def test_a_missing_store_is_not_created(tmp_path, fails):
+    """A wrong path is an error and leaves no file."""
     path = tmp_path / "none.db"
 
     fails(["store", "info", str(path)], "must be a file that exists", str(path))

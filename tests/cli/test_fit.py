@@ -28,7 +28,7 @@ from sk_tune.cli import main
 
 
 def test_a_table_of_all_kinds_of_columns(fit, mixed_csv, printed, summary):
-    """Text, missing values, truth values, dates, constants and names go through."""
+    """Text, missing values, booleans, dates, constants and names are supported."""
     assert fit(mixed_csv, "label") == 0
 
     out = printed()
@@ -44,8 +44,10 @@ def test_a_table_of_all_kinds_of_columns(fit, mixed_csv, printed, summary):
     assert sorted(columns["dropped"]) == ["constant", "empty", "name"]
 
 
-def test_text_among_numbers_is_told(tmp_path, fit, mixed_table, capsys, printed, summary):
-    """The column stays one of numbers, to the model too; told once when it predicts."""
+def test_text_among_numbers_is_reported(
+    tmp_path, fit, mixed_table, capsys, printed, summary
+):
+    """The column stays numeric, also for the model; prediction reports it once."""
     mixed_table["size"] = mixed_table["size"].astype(object)
     mixed_table.loc[1, "size"] = "bulky"
 
@@ -57,8 +59,8 @@ def test_text_among_numbers_is_told(tmp_path, fit, mixed_table, capsys, printed,
     assert capsys.readouterr().err.count("except for 'bulky' in row 2") == 1
 
 
-def test_imports_take_nothing_of_the_budget(fit, mixed_csv, summary, monkeypatch):
-    """They take long on a busy machine, and nobody chooses them."""
+def test_imports_do_not_count_against_the_budget(fit, mixed_csv, summary, monkeypatch):
+    """Imports can be slow on a busy machine."""
     clock = time.monotonic
 
     class Slow:
@@ -72,8 +74,8 @@ def test_imports_take_nothing_of_the_budget(fit, mixed_csv, summary, monkeypatch
     assert summary()["seconds"] < 1000
 
 
-def test_a_page_tells_of_the_same_scores(fitted_once, fitted, summary):
-    """report.html has the scores of the summary, baselines included, and a row a model."""
+def test_the_page_has_the_scores_of_the_summary(fitted_once, fitted, summary):
+    """It includes baselines, and one row per model."""
     trials = pd.read_parquet(fitted / "trials.parquet")
     linear = trials[trials["family"] == "linear"]
     scores = {score["name"]: score for score in summary()["scores"]}
@@ -88,7 +90,7 @@ def test_a_page_tells_of_the_same_scores(fitted_once, fitted, summary):
 
 
 def test_regression_from_parquet(tmp_path, fit, capsys, summary):
-    """Numbers with fractions are amounts, scored by R^2."""
+    """Numbers with fractions are regression targets, scored by R^2."""
     frame = load_diabetes(as_frame=True).frame
     frame["target"] += 0.5
     frame.to_parquet(tmp_path / "diabetes.parquet")
@@ -101,8 +103,8 @@ def test_regression_from_parquet(tmp_path, fit, capsys, summary):
     assert scores["ensemble"]["mean"] > 0.3 > scores["dummy"]["mean"]
 
 
-def test_another_task_and_scorer_can_be_asked_for(fit, mixed_csv, summary, capsys):
-    """The summary holds what was used, and is printed as JSON, alone, if asked for."""
+def test_task_and_scorer_can_be_chosen(fit, mixed_csv, summary, capsys):
+    """The summary records them; --json prints only JSON."""
     options = ["--task", "regression", "--metric", "neg_max_error", "--json"]
     assert fit(mixed_csv, "open", *options) == 0
 
@@ -113,7 +115,7 @@ def test_another_task_and_scorer_can_be_asked_for(fit, mixed_csv, summary, capsy
 
 
 def test_noise_scores_at_chance_on_the_rows_set_aside(fit, printed, summary):
-    """Whatever is found, the rows set aside tell that there is nothing."""
+    """The selected model does not predict new rows of noise."""
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.normal(size=(400, 5)), columns=list("abcde"))
     frame["label"] = rng.integers(0, 2, 400)
@@ -127,7 +129,7 @@ def test_noise_scores_at_chance_on_the_rows_set_aside(fit, printed, summary):
 
 
 def test_rows_set_aside_are_never_trained_on(fit, monkeypatch):
-    """No fit sees a row that is set aside."""
+    """No fit receives a row that is set aside."""
     seen = set()
     kinds_and_values = sk_tune.prepare._table_preparer.kinds_and_values
 
@@ -144,7 +146,7 @@ def test_rows_set_aside_are_never_trained_on(fit, monkeypatch):
 
 
 def test_the_model_file_holds_no_rows(tmp_path, fit):
-    """Its size does not grow with the table, whose rows may be confidential."""
+    """Its size does not grow with the table, which may be confidential."""
     sizes = []
     for n in (100, 2000):
         rng = np.random.default_rng(0)
@@ -156,8 +158,8 @@ def test_the_model_file_holds_no_rows(tmp_path, fit):
     assert sizes[1] < 1.05 * sizes[0]
 
 
-def test_groups_and_times_are_no_features(fit, mixed_table, summary, printed):
-    """They say how to split, and the leak guard finds nothing wrong with it."""
+def test_groups_and_times_are_not_features(fit, mixed_table, summary, printed):
+    """They define the split, which passes the leak guard."""
     mixed_table["who"] = np.arange(120) // 4
 
     for option, column in (("--group", "who"), ("--time-column", "since")):
@@ -169,8 +171,8 @@ def test_groups_and_times_are_no_features(fit, mixed_table, summary, printed):
 
 
 @pytest.mark.parametrize("written", ["%Y-%m-%d", "%m/%d/%Y"])
-def test_times_of_text_are_put_in_their_order(mixed_table, fit, written, summary):
-    """The latest rows are those set aside, however their days are written."""
+def test_times_as_text_are_sorted_as_dates(mixed_table, fit, written, summary):
+    """The latest rows are set aside, in any format of dates."""
     times = pd.to_datetime(mixed_table["since"])
     mixed_table["since"] = times.dt.strftime(written)
     is_last = times >= times.nlargest(24).min()
@@ -184,8 +186,8 @@ def test_times_of_text_are_put_in_their_order(mixed_table, fit, written, summary
     assert dummy["held_out"] == 0  # All of them are late, which most others are not.
 
 
-def test_what_people_write_is_understood(tmp_path, fit, mixed_table, printed, summary):
-    """In fit, in predict of few rows, in the target; and told on the terminal."""
+def test_common_text_formats_are_parsed(tmp_path, fit, mixed_table, printed, summary):
+    """In fit, in predictions of few rows and in the target; the formats are printed."""
     rng = np.random.default_rng(0)
     days = pd.to_datetime(mixed_table["since"])
     mixed_table["since"] = days.dt.strftime("%d.%m.%Y")
@@ -216,8 +218,8 @@ def test_what_people_write_is_understood(tmp_path, fit, mixed_table, printed, su
     assert 0 < every["prediction"].mean() < 2000
 
 
-def test_a_fit_can_be_gone_on_with(tmp_path, fit, mixed_csv, fails, capsys, summary):
-    """With the same rows only, from the file that it knows or that is named."""
+def test_a_fit_can_be_resumed(tmp_path, fit, mixed_csv, fails, capsys, summary):
+    """Only with the same rows, from the recorded file or a given file."""
     assert fit(mixed_csv, "label") == 0
     before = summary()["n_trials"]
     command = ["resume", str(tmp_path / "out"), "--time-budget", "0.2s", "--n-jobs", "1"]
@@ -235,7 +237,7 @@ def test_a_fit_can_be_gone_on_with(tmp_path, fit, mixed_csv, fails, capsys, summ
 
 @pytest.mark.parametrize("content", ["[1]", '{"target": "label"}', '{"data": null}'])
 def test_options_changed_by_hand_are_refused(fitted_once, tmp_path, fails, content):
-    """The error names the file that was changed, and its folder."""
+    """The error names the changed file and its folder."""
     folder = shutil.copytree(fitted_once, tmp_path / "out")
     (folder / "resume" / "config.json").write_text(content)
 
@@ -243,7 +245,7 @@ def test_options_changed_by_hand_are_refused(fitted_once, tmp_path, fails, conte
 
 
 def test_minus_one_stands_for_a_process_for_each_cpu(fit, mixed_csv, tmp_path):
-    """joblib counts those that this process may use; torch keeps its threads."""
+    """joblib counts the CPUs of this process; torch keeps its threads."""
     torch.set_num_threads(2)
     try:
         assert fit(mixed_csv, "label", "--n-jobs", "-1") == 0
@@ -256,8 +258,8 @@ def test_minus_one_stands_for_a_process_for_each_cpu(fit, mixed_csv, tmp_path):
 
 
 @pytest.mark.parametrize("verbose", [[], ["--verbose", "--test-size", "0.3"]])
-def test_a_leak_is_told_once(fit, mixed_table, recwarn, verbose, printed):
-    """With the outcome, and not as a warning too."""
+def test_a_leak_is_reported_once(fit, mixed_table, recwarn, verbose, printed):
+    """In the output, without an additional warning."""
     mixed_table["told"] = np.where(mixed_table["label"] == "yes", 7, 3)
     warnings.simplefilter("default")
 
@@ -271,7 +273,7 @@ def test_a_leak_is_told_once(fit, mixed_table, recwarn, verbose, printed):
 
 
 def test_a_folder_with_a_model_is_refused_before_the_search(fitted, fails, mixed_csv):
-    """The model of the first fit stays."""
+    """The model of the first fit is kept."""
     before = (fitted / "model" / "model.joblib").read_bytes()
 
     command = ["fit", mixed_csv, "--target", "label", "--output", fitted]
@@ -280,8 +282,8 @@ def test_a_folder_with_a_model_is_refused_before_the_search(fitted, fails, mixed
     assert (fitted / "model" / "model.joblib").read_bytes() == before
 
 
-def test_an_early_interrupt_writes_nothing(tmp_path, fit, mixed_csv, monkeypatch, capsys):
-    """Ctrl-C in the first seconds leaves no folder behind."""
+def test_an_early_interrupt_leaves_no_folder(tmp_path, fit, mixed_csv, monkeypatch, capsys):
+    """Ctrl-C in the first seconds leaves no files."""
     monkeypatch.setattr(AutoClassifier, "fit", Mock(side_effect=KeyboardInterrupt))
 
     assert fit(mixed_csv, "label") == 130
@@ -291,8 +293,10 @@ def test_an_early_interrupt_writes_nothing(tmp_path, fit, mixed_csv, monkeypatch
 
 
 @pytest.mark.parametrize("ends", ["is cut off", "ends"])
-def test_a_folder_named_resume_keeps_own_files(tmp_path, fit, mixed_csv, monkeypatch, ends):
-    """The output folder may be one's project, and applicants have a resume."""
+def test_a_folder_named_resume_keeps_other_files(
+    tmp_path, fit, mixed_csv, monkeypatch, ends
+):
+    """The output folder may be a project with unrelated files in resume/."""
     own = tmp_path / "out" / "resume" / "lena.pdf"
     own.parent.mkdir(parents=True)
     own.write_text("mine")
@@ -307,8 +311,8 @@ def test_a_folder_named_resume_keeps_own_files(tmp_path, fit, mixed_csv, monkeyp
     assert names == (set() if ends == "is cut off" else of_fit)
 
 
-def test_nobody_is_sent_to_resume_what_has_no_result_yet(tmp_path, mixed_csv, fails):
-    """A kill in the first seconds leaves the options alone."""
+def test_a_fit_without_results_is_not_suggested_for_resuming(tmp_path, mixed_csv, fails):
+    """A kill in the first seconds leaves only the options."""
     (tmp_path / "out" / "resume").mkdir(parents=True)
     (tmp_path / "out" / "resume" / "config.json").write_text("{}")
     command = ["fit", mixed_csv, "--target", "label", "--output", tmp_path / "out"]
@@ -316,8 +320,10 @@ def test_nobody_is_sent_to_resume_what_has_no_result_yet(tmp_path, mixed_csv, fa
     fails(command, "Name another folder", "--overwrite", without=["sk-tune resume"])
 
 
-def test_an_interrupted_write_goes_on(tmp_path, fit, mixed_csv, monkeypatch, capsys, fails):
-    """As a kill at that time: predict says how, and resume writes the model."""
+def test_an_interrupted_write_can_be_resumed(
+    tmp_path, fit, mixed_csv, monkeypatch, capsys, fails
+):
+    """The error of predict names sk-tune resume, which writes the model."""
     with monkeypatch.context() as patch:
         stop = Mock(side_effect=KeyboardInterrupt)
         patch.setattr(sk_tune.cli._fit, "write_output", stop)
@@ -334,7 +340,7 @@ def test_an_interrupted_write_goes_on(tmp_path, fit, mixed_csv, monkeypatch, cap
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals are POSIX's")
 def test_sigterm_ends_a_fit_as_ctrl_c_does(tmp_path, fit, mixed_csv, monkeypatch, capsys):
-    """What was found is written, and the exit code is the shell's for that signal."""
+    """Results are written, and the exit code is the shell's for the signal."""
     begin = sk_tune.automl._runner.Runner.begin
 
     def terminated(self, stage):
@@ -366,8 +372,8 @@ def test_sigterm_ends_a_fit_as_ctrl_c_does(tmp_path, fit, mixed_csv, monkeypatch
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-def test_after_a_kill_no_worker_lives_and_the_fit_is_gone_on_with(tmp_path, mixed_csv):
-    """From the first model on the folder has what it takes."""
+def test_after_a_kill_workers_end_and_the_fit_can_be_resumed(tmp_path, mixed_csv):
+    """The folder can be resumed from the first model on."""
     out, store = tmp_path / "out", tmp_path / "out" / "resume" / "trials.joblib"
     command = [sys.executable, "-m", "sk_tune", "fit", str(mixed_csv), "--target", "label"]
     command += ["--time-budget", "600s", "--n-jobs", "2", "--output", str(out)]
@@ -409,7 +415,7 @@ def _in_session(pid):
     ],
 )
 def test_bad_scorers_are_refused(mixed_csv, fails, scoring, words, monkeypatch):
-    """Unknown names get near ones; known ones must suit the target; nothing is trained."""
+    """Unknown names get suggestions; unsuitable scorers fail before training."""
     monkeypatch.setattr(AutoClassifier, "fit", None)
 
     fails(["fit", mixed_csv, "--target", "label", "--metric", scoring], *words)
@@ -417,7 +423,7 @@ def test_bad_scorers_are_refused(mixed_csv, fails, scoring, words, monkeypatch):
 
 @pytest.fixture
 def rare_csv(tmp_path):
-    """Return a table of which a tenth of the rows is "YES", as one column tells in part."""
+    """Return a table with 10 % "YES", which one column predicts in part."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(600, 3)), columns=list("abc"))
     odds = np.exp(2 * frame["a"] - 3)
@@ -427,8 +433,8 @@ def rare_csv(tmp_path):
     return path
 
 
-def test_a_metric_of_one_class_is_of_the_rarer_one(rare_csv, fit, printed, summary):
-    """Metric, class and tuned threshold are said, and kept in the summary and the model."""
+def test_a_metric_of_one_class_uses_the_rarer_class(rare_csv, fit, printed, summary):
+    """Metric, class and tuned threshold are printed and saved."""
     options = ["--metric", "average_precision", "--threshold", "f1", "--models", "linear"]
 
     assert fit(rare_csv, "hit", *options, budget="1s") == 0
@@ -443,8 +449,8 @@ def test_a_metric_of_one_class_is_of_the_rarer_one(rare_csv, fit, printed, summa
     assert f"'YES' is predicted from a probability of {saved['threshold']:.3g} on" in out
 
 
-def test_the_default_metric_is_said_with_its_reason(rare_csv, fit, printed, summary):
-    """Accuracy hardly tells a model from the majority here."""
+def test_the_default_metric_is_printed_with_its_reason(rare_csv, fit, printed, summary):
+    """Accuracy hardly distinguishes a model from the majority class here."""
     assert fit(rare_csv, "hit", "--models", "linear") == 0
 
     assert "Scored by ROC AUC: " in printed()
@@ -466,7 +472,7 @@ def test_classes_and_thresholds_are_checked(rare_csv, fails, options, words):
 
 
 def test_numbers_have_no_positive_class(rare_csv, fails):
-    """Nor a threshold."""
+    """They have no threshold either."""
     for option in (["--positive", "1"], ["--threshold", "0.2"]):
         fails(["fit", rare_csv, "--target", "a", *option], option[0], "have no classes")
 
@@ -502,8 +508,8 @@ def test_other_bad_input_is_refused(mixed_csv, tmp_path, fails):
     refuses("constant.csv", "'a': constant")
 
 
-def test_a_full_disk_loses_nothing(tmp_path, fit, mixed_csv, monkeypatch, capsys):
-    """An hour of search is not lost: predict finds the model, resume what it needs."""
+def test_a_full_disk_loses_no_results(tmp_path, fit, mixed_csv, monkeypatch, capsys):
+    """Predict can use the model, and resume the stored fits."""
     write, tried = sk_tune.cli._fit.write_output, []
 
     def full_at_first(folder, saved, *args):
@@ -528,8 +534,8 @@ def test_a_full_disk_loses_nothing(tmp_path, fit, mixed_csv, monkeypatch, capsys
 
 
 @pytest.mark.parametrize("folder", [".", ".."])
-def test_elsewhere_is_a_folder_of_its_own(tmp_path, mixed_csv, monkeypatch, capsys, folder):
-    """Also if the folder was named by dots, and nothing stays if that fails, too."""
+def test_the_fallback_is_a_new_folder(tmp_path, mixed_csv, monkeypatch, capsys, folder):
+    """Also for a relative output such as ".."; it is removed if writing fails again."""
     tried = []
 
     def full(folder, *args):
@@ -554,7 +560,7 @@ def test_elsewhere_is_a_folder_of_its_own(tmp_path, mixed_csv, monkeypatch, caps
 
 @pytest.mark.slow
 def test_a_longer_resume_keeps_the_one_held_out_part_of_a_short_fit(fitted, summary):
-    """Time alone would now give folds, whose trials could not be averaged with these."""
+    """Folds would fit the longer budget, but could not be averaged with these models."""
     stds = [score["std"] for score in summary()["scores"]]
     assert stds == [None] * len(stds)
 

@@ -1,4 +1,4 @@
-"""The output folder: files, what may be replaced, whose pickles are loaded."""
+"""The output folder: its files, their replacement, and trust in pickles."""
 
 import copy
 import errno
@@ -37,7 +37,7 @@ def auto():
 
 @pytest.fixture
 def saved(auto):
-    """Return what is saved of it."""
+    """Return the saved model of this fit."""
     columns = {"columns": ("a", "b"), "texts": ("b",), "ignored": ("c", "y")}
     model = copy.deepcopy(auto)
     return SavedModel(model=model, task="classification", target="y", **columns)
@@ -51,8 +51,8 @@ def _names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_model_comes_back_as_it_was_written(tmp_path, saved):
-    """From the folder or from the file in it."""
+def test_a_saved_model_loads_unchanged(tmp_path, saved):
+    """From the folder, or from the file in it."""
     _write(tmp_path / "new" / "out", saved)
     X = load_iris(as_frame=True).data
 
@@ -64,7 +64,7 @@ def test_a_model_comes_back_as_it_was_written(tmp_path, saved):
 
 
 def test_the_page_names_options(tmp_path, saved):
-    """And no parameters, which a terminal does not take."""
+    """It names options of the command line instead of parameters."""
     X = pd.DataFrame({"when": pd.date_range("2020", periods=90)})
     saved.model.findings_ = find_leaks(X, np.arange(90) % 2, groups=np.arange(90) % 9)
     saved.model.verdict_ = "It predicts with use='best'."
@@ -81,8 +81,8 @@ def test_the_page_names_options(tmp_path, saved):
     assert "KFold" not in page
 
 
-def test_the_files_are_written_and_nothing_else(tmp_path, saved):
-    """No temporary file stays, in the folder or beside it; other files do."""
+def test_only_the_output_files_are_written(tmp_path, saved):
+    """No temporary file remains; unrelated files stay."""
     check_output_folder(tmp_path / "out", overwrite=False)
     assert not list(tmp_path.iterdir())
     _write(tmp_path / "out", saved, n=1)
@@ -101,7 +101,7 @@ def test_the_files_are_written_and_nothing_else(tmp_path, saved):
 
 
 def test_without_pyarrow_trials_are_csv(tmp_path, saved, monkeypatch):
-    """The table is the same in both forms, and that of an earlier fit does not stay."""
+    """Both formats have the same table; files of an earlier fit are removed."""
     _write(tmp_path, saved)
     expected = pd.read_parquet(tmp_path / "trials.parquet")
 
@@ -114,8 +114,8 @@ def test_without_pyarrow_trials_are_csv(tmp_path, saved, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_nothing_is_half_written(tmp_path, monkeypatch, saved, error):
-    """Whatever stops the last file, the folder is as it was."""
+def test_output_is_written_completely_or_not_at_all(tmp_path, monkeypatch, saved, error):
+    """If writing the last file fails, the folder stays unchanged."""
     _write(tmp_path / "old", saved, n=1)
     monkeypatch.setattr(joblib, "dump", Mock(side_effect=error))
 
@@ -128,7 +128,7 @@ def test_nothing_is_half_written(tmp_path, monkeypatch, saved, error):
 
 
 def test_a_folder_may_be_a_file_system_of_its_own(tmp_path, monkeypatch, saved):
-    """As a volume of a container is: nothing can be moved into it from outside."""
+    """For example, a volume of a container: files cannot be moved into it."""
     volume, replace = tmp_path / "volume", os.replace
     volume.mkdir()
 
@@ -146,7 +146,7 @@ def test_a_folder_may_be_a_file_system_of_its_own(tmp_path, monkeypatch, saved):
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_link_to_a_folder_is_followed(tmp_path, saved, exists):
-    """Also to one that is still to be made; nothing else appears beside either."""
+    """Also to a folder that does not exist yet; no other files appear."""
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "out").symlink_to(tmp_path / "scratch" / "out")
     if exists:
@@ -161,15 +161,15 @@ def test_a_link_to_a_folder_is_followed(tmp_path, saved, exists):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no /proc")
-def test_a_folder_that_nothing_can_be_written_to_is_refused():
-    """Also if rights would allow it, as root has them in /proc."""
+def test_an_unwritable_folder_is_refused():
+    """Also if permissions would allow it, as for root in /proc."""
     with pytest.raises(OptionError, match="that can be written"):
         check_output_folder(Path("/proc/out"), overwrite=False)
 
 
 @pytest.mark.parametrize("name", ["resume/config.json", "summary.json", "report.html"])
-def test_files_of_others_are_not_replaced_unless_that_is_asked_for(tmp_path, name):
-    """A project may have files of these names, and --output be its own folder."""
+def test_existing_files_are_only_replaced_with_overwrite(tmp_path, name):
+    """The output folder may be a project with files of these names."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
 
@@ -179,7 +179,7 @@ def test_files_of_others_are_not_replaced_unless_that_is_asked_for(tmp_path, nam
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
-    """Also of the folder in it; that is found out before the search, not after it."""
+    """Also in place of its subfolder; the error comes before the search."""
     (tmp_path / "file").write_text("")
 
     (tmp_path / "in").mkdir()
@@ -195,8 +195,8 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"not a pickle", pickle.dumps(3), pickle.dumps({})]
 )
-def test_files_that_are_no_models_are_refused(tmp_path, content):
-    """Damaged, foreign and empty files are told from models."""
+def test_files_that_are_not_models_are_refused(tmp_path, content):
+    """Damaged, foreign and empty files."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.joblib").write_bytes(content)
 
@@ -205,7 +205,7 @@ def test_files_that_are_no_models_are_refused(tmp_path, content):
 
 
 def test_a_damaged_model_is_refused_wherever_it_is_damaged(tmp_path, saved):
-    """One bit, a file that ends early, or more behind its end: the error names the file."""
+    """A flipped bit, a truncated file or extra bytes: the error names the file."""
     # More than is read at a time, so that the checksum is far behind what is unpickled.
     saved.model.padding_ = np.random.default_rng(1).bytes(100_000)
     _write(tmp_path, saved)
@@ -246,10 +246,10 @@ def test_trials_have_a_row_for_each_model(saved, tmp_path):
 
 @pytest.mark.parametrize("change", ["of another user", "changed", "without signature"])
 @pytest.mark.parametrize("command", ["predict", "report", "export", "resume"])
-def test_a_pickle_that_is_not_ones_own_is_refused_before_it_is_loaded(
+def test_a_foreign_pickle_is_refused_before_it_is_loaded(
     fitted, tmp_path, mixed_csv, monkeypatch, fails, change, command
 ):
-    """The line says what loading it can do, and what to say to load it all the same."""
+    """The error explains the risk and names the option to load it."""
     name = "resume/trials.joblib" if command == "resume" else "model/model.joblib"
     path = fitted / name
     if change == "of another user":
@@ -264,8 +264,8 @@ def test_a_pickle_that_is_not_ones_own_is_refused_before_it_is_loaded(
     fails([command, fitted, *more.get(command, [])], name, "execute code", "--trusted")
 
 
-def test_ones_own_model_may_be_moved(fitted, tmp_path, mixed_csv):
-    """It is known by its bytes, so nothing has to be said of a copy."""
+def test_a_trusted_model_may_be_moved(fitted, tmp_path, mixed_csv):
+    """Trust depends on the bytes, so copies need no option."""
     copy = shutil.copytree(fitted, tmp_path / "copy")
 
     assert main(["predict", str(copy), str(mixed_csv)]) == 0

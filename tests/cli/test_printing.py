@@ -9,8 +9,8 @@ import pytest
 
 
 @pytest.mark.parametrize("columns", ["60", "200"])
-def test_the_output_tells_the_result(fit, mixed_csv, capsys, summary, monkeypatch, columns):
-    """In lines that are wrapped beside their label; scores are those of the summary."""
+def test_the_output_has_the_result(fit, mixed_csv, capsys, summary, monkeypatch, columns):
+    """Lines are wrapped next to their label; scores equal the summary."""
     monkeypatch.setenv("COLUMNS", columns)
     options = ["--models", "linear", "--use", "linear"] if columns == "60" else []
     fit(mixed_csv, "label", *options)
@@ -36,8 +36,8 @@ def test_the_output_tells_the_result(fit, mixed_csv, capsys, summary, monkeypatc
     assert ("interval of the ensemble)" in text) is bool(options)
 
 
-def test_notes_tell_what_makes_scores_misleading(fit, printed):
-    """Copies of rows, lopsided classes and classes of few rows are pointed out."""
+def test_notes_point_out_misleading_scores(fit, printed):
+    """Copies of rows, imbalanced classes and classes with few rows."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=60)})
     frame["label"] = ["often"] * 54 + ["rare"] * 3 + ["single"] * 3
@@ -51,7 +51,7 @@ def test_notes_tell_what_makes_scores_misleading(fit, printed):
 
 
 def test_wide_tables_do_not_flood_the_screen(fit, printed):
-    """Six columns of a kind are named, the others counted."""
+    """Six columns of a kind are named, the remaining columns counted."""
     frame = pd.DataFrame({f"c{i}": [1] * 40 for i in range(50)})
     frame["a"] = np.arange(40.0)
     frame["label"] = ["x", "y"] * 20
@@ -62,7 +62,7 @@ def test_wide_tables_do_not_flood_the_screen(fit, printed):
 
 
 def test_lists_in_cells_are_left_out(tmp_path, fit, printed):
-    """A Parquet file may hold what is neither number nor text."""
+    """A Parquet file may hold cells that are neither numbers nor text."""
     frame = pd.DataFrame({"a": np.arange(40.0), "list": [[i, i] for i in range(40)]})
     frame["label"] = ["x", "y"] * 20
     frame.to_parquet(tmp_path / "t.parquet")
@@ -87,10 +87,10 @@ def test_lists_in_cells_are_left_out(tmp_path, fit, printed):
     ],
     ids=["pipe", "JSON", "terminal", "steps"],
 )
-def test_how_far_a_fit_is_is_shown(
+def test_progress_is_shown(
     is_terminal, options, expected, fit, mixed_csv, monkeypatch, capsys
 ):
-    """With the best score so far and the time left."""
+    """With the best score so far and the remaining time."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
 
     assert fit(mixed_csv, "label", *options) == 0

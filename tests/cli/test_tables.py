@@ -1,4 +1,4 @@
-"""Tables in files, those for a demo, and the target column."""
+"""Tables in files, tables for a demo, and the target column."""
 
 import decimal
 import gzip
@@ -36,7 +36,7 @@ def test_text_files_are_read_by_their_ending(tmp_path, name):
 
 
 def test_parquet_is_read_with_its_types_and_named_index(tmp_path):
-    """Types stay as they were stored; a named index is a column again."""
+    """Types are kept; a named index becomes a column."""
     frame = pd.DataFrame({"b": pd.array([1, None], dtype="Int64"), 7: [True, False]})
     frame.columns = frame.columns.astype(str)
     frame.index = pd.Index(["u", "v"], name="a")
@@ -82,8 +82,8 @@ def _lines(rows, separator, end="\n"):
         ("t.csv", ",a\nx,1\ny,2\n", {"Unnamed: 0": ["x", "y"], "a": [1, 2]}),
     ],
 )
-def test_the_dialect_is_found(tmp_path, name, text, columns):
-    """Whatever separates cells, thousands and decimals."""
+def test_the_dialect_is_detected(tmp_path, name, text, columns):
+    """With several separators, marks of thousands and decimal marks."""
     path = _write(tmp_path / name, text)
 
     found = read_table(path).frame[list(columns)].to_dict("list")
@@ -114,8 +114,8 @@ def test_the_dialect_is_found(tmp_path, name, text, columns):
     ],
     ids=["comma", "header", "names", "index"],
 )
-def test_what_is_guessed_is_told_once(tmp_path, text, columns, note):
-    """A sentence on each guess."""
+def test_guesses_are_reported_once(tmp_path, text, columns, note):
+    """One sentence for each guess."""
     table = read_table(_write(tmp_path / "t.csv", text))
 
     assert table.frame.to_dict("list") == columns
@@ -129,8 +129,8 @@ def test_what_is_guessed_is_told_once(tmp_path, text, columns, note):
         ("latin-1", "latin-1"),
     ],
 )
-def test_the_encoding_is_found(tmp_path, encoding, note):
-    """UTF-8 and UTF-16 go without saying; a guess is said."""
+def test_the_encoding_is_detected(tmp_path, encoding, note):
+    """UTF-8 and UTF-16 are certain; a guess is reported."""
     # This character is in Latin-1 only.
     town = "\x81" if encoding == "latin-1" else "Köln"
     table = read_table(_write(tmp_path / "t.csv", f"größe,b\n1,{town}\n", encoding))
@@ -161,7 +161,7 @@ def test_the_encoding_is_found(tmp_path, encoding, note):
     ],
 )
 def test_bad_files_are_refused(tmp_path, name, content, words):
-    """The error says which file, what it must be and what is wrong."""
+    """The error names the file, the requirement and the problem."""
     path = tmp_path / name
     if content is pd.DataFrame:
         content({"a": np.array([], dtype=float)}).to_parquet(path)
@@ -176,8 +176,8 @@ def test_bad_files_are_refused(tmp_path, name, content, words):
         assert all(word in str(caught.value) for word in [*words, name])
 
 
-def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
-    """Reading Parquet is an extra."""
+def test_parquet_without_pyarrow_names_the_package(tmp_path, monkeypatch):
+    """Reading Parquet is an optional extra."""
 
     def missing(path):
         raise ImportError("no engine")
@@ -190,7 +190,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
 
 
 def test_parquet_is_read_by_another_package_without_pyarrow(tmp_path, monkeypatch):
-    """In one part, as pandas asks such a package for it."""
+    """In one part, because pandas reads it at once."""
     frame = pd.DataFrame({"a": [1, 2]})
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     monkeypatch.setattr(pd, "read_parquet", lambda path: frame)
@@ -203,7 +203,7 @@ def test_parquet_is_read_by_another_package_without_pyarrow(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
 def test_a_file_is_read_in_parts(tmp_path, name):
-    """Parts of at most so many rows make the whole table."""
+    """Parts with a limited number of rows make up the whole table."""
     frame = pd.DataFrame({"a": np.arange(25), "b": list("abcde") * 5})
     path = tmp_path / name
     if name == "t.csv":
@@ -217,8 +217,8 @@ def test_a_file_is_read_in_parts(tmp_path, name):
     assert pd.concat(parts, ignore_index=True).to_dict("list") == frame.to_dict("list")
 
 
-def test_the_titanic_has_text_and_missing_values_but_no_afterthoughts():
-    """1309 passengers, as OpenML's page of data set 40945 says, 500 of whom survived."""
+def test_the_titanic_has_text_and_missing_values_but_no_leaks():
+    """1309 passengers of OpenML's data set 40945, 500 of whom survived."""
     table, target = demo_table("titanic")
 
     assert table.frame.shape == (1309, 12)
@@ -232,8 +232,8 @@ def test_the_titanic_has_text_and_missing_values_but_no_afterthoughts():
     ("name", "n_rows", "first"),
     [("breast_cancer", 569, "malignant"), ("wine", 178, "class_0"), ("diabetes", 442, 151)],
 )
-def test_other_tables_are_scikit_learns(name, n_rows, first):
-    """Classes have their names, not their numbers."""
+def test_other_tables_come_from_scikit_learn(name, n_rows, first):
+    """Classes are names instead of numbers."""
     table, target = demo_table(name)
 
     assert len(table.frame) == n_rows
@@ -241,7 +241,7 @@ def test_other_tables_are_scikit_learns(name, n_rows, first):
 
 
 def test_without_the_titanic_the_default_is_another_table(monkeypatch, fails):
-    """A distribution may leave scikit-learn's tests out."""
+    """A distribution may omit scikit-learn's tests."""
     monkeypatch.setattr(sk_tune.cli._tables, "_TITANIC", "nowhere")
 
     assert demo_table(None)[0].name == "breast_cancer"
@@ -249,7 +249,7 @@ def test_without_the_titanic_the_default_is_another_table(monkeypatch, fails):
 
 
 def test_a_demo_can_be_run_twice(tmp_path, monkeypatch, capsys):
-    """Its own folder may be written again; a folder of the user's may not."""
+    """Its default folder is overwritten; a folder of the user is not."""
     monkeypatch.chdir(tmp_path)
     command = ["demo", "--time-budget", "0.1s", "--n-jobs", "1"]
 
@@ -303,7 +303,7 @@ AMOUNTS, CLASSES = "regression", "classification"
     ],
 )
 def test_the_task_follows_from_the_values(values, task, other, labels):
-    """Few whole numbers could be either; what the user says overrules the values."""
+    """A few different integers fit both tasks; --task overrules the guess."""
     decided = _target(values)
 
     assert (decided.task, decided.other_task) == (task, other)
@@ -320,15 +320,15 @@ def test_the_task_follows_from_the_values(values, task, other, labels):
 
 
 def test_a_word_among_numbers_is_a_label_if_the_task_says_so():
-    """Where nothing is measured, no measurement is missing."""
+    """In a classification, words such as "unknown" are labels."""
     labels = _target(_repeat("1", "2", "-", "unknown"), CLASSES).y
 
     assert np.unique(labels).tolist() == ["-", "1", "2", "unknown"]
 
 
 @pytest.mark.parametrize("wrong", ["Qualty", "QUALITY", "qualities"])
-def test_a_missing_column_is_named_with_the_nearest(wrong):
-    """A misspelt name gets a proposal, whatever its case."""
+def test_a_wrong_column_name_gets_a_suggestion(wrong):
+    """In upper or lower case."""
     frame = pd.DataFrame({"alcohol": [1], "quality": [2]})
 
     with pytest.raises(TableError, match=f"'{wrong}' instead. Did you mean 'quality'"):
@@ -356,7 +356,7 @@ def test_a_missing_column_is_named_with_the_nearest(wrong):
     ],
 )
 def test_targets_that_cannot_be_predicted_are_refused(values, task, message):
-    """The error names the column, what it must hold and what it holds."""
+    """The error names the column, its requirement and its values."""
     with pytest.raises(TableError, match=message) as caught:
         _target(values, task)
 

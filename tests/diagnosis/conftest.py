@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Curves with known answers, and searches made of arrays for checks that read no more."""
+"""Curves with known findings, and searches without training."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -13,14 +13,14 @@ from sk_tune import MLPClassifier
 from sk_tune.diagnosis import Curves, diagnose
 
 
-class MadeSearch(SimpleNamespace):
-    """What has the attributes of a fitted search of sk_tune, and trained nothing."""
+class FakeSearch(SimpleNamespace):
+    """An object with the attributes of a fitted search of sk_tune."""
 
     learning_curves_ = None
 
 
 def table_of(*candidates):
-    """Return curves of candidates as a search's table has them."""
+    """Return learning curves of candidates as the table of a search."""
     names = ("train_loss", "valid_loss", "valid_score")
     return pd.DataFrame([
         {"candidate": c, "fold": fold, "epoch": epoch + 1}
@@ -32,22 +32,22 @@ def table_of(*candidates):
 
 
 def curve_table(losses, n_folds=2, n_epochs=4):
-    """Return the table of candidates whose losses stay where they are."""
+    """Return the table of candidates with constant losses."""
     flat = [np.full((n_folds, n_epochs), loss) for loss in losses]
     return table_of(*(Curves(train_loss=f, valid_loss=f, valid_score=-f) for f in flat))
 
 
 @pytest.fixture
 def rng():
-    """Drawn from anew in each test."""
+    """A new generator for each test."""
     return np.random.default_rng(0)
 
 
 @pytest.fixture(scope="session")
 def make_search() -> Any:
-    """Return what makes something with the attributes of a fitted search."""
+    """Return a function that makes an object with the attributes of a fitted search."""
 
-    def make(params: list[dict[str, Any]], scores: Any, **rest: Any) -> MadeSearch:
+    def make(params: list[dict[str, Any]], scores: Any, **rest: Any) -> FakeSearch:
         scores = np.asarray(scores, dtype=float)
         results = {"params": params, **rest.pop("results", {})}
         results["mean_test_score"] = means = scores.mean(axis=1)
@@ -56,7 +56,7 @@ def make_search() -> Any:
         space = rest.pop("space", None) or {
             name: sorted({p[name] for p in params}) for name in params[0]
         }
-        return MadeSearch(**{
+        return FakeSearch(**{
             "cv_results_": results,
             "best_index_": int(np.nan_to_num(means, nan=-np.inf).argmax()),
             "n_splits_": scores.shape[1],
@@ -71,7 +71,7 @@ def make_search() -> Any:
 
 
 def of_folds(train, valid, n_folds=5, spread=0.02, **rest):
-    """Return curves of folds that differ a little in the level of the held-out loss."""
+    """Return curves of folds with slightly different held-out losses."""
     train, valid = np.asarray(train, float), np.asarray(valid, float)
     levels = 1 + spread * np.linspace(-1, 1, n_folds)[:, None]
     rest = {"baseline_loss": 1.0, "n_samples": 1000, **rest}
@@ -84,7 +84,7 @@ def of_folds(train, valid, n_folds=5, spread=0.02, **rest):
 
 
 def healthy(n_epochs=30, **rest):
-    """Both losses fall to a plateau, the held-out one a little higher."""
+    """Both losses fall to a plateau; the held-out loss is a little higher."""
     t = np.arange(1, n_epochs + 1)
     return of_folds(
         0.2 + 0.7 * np.exp(-t * 6 / n_epochs),
@@ -114,19 +114,19 @@ def underfitting(n_epochs=30, **rest):
 
 
 def improving(n_epochs=6, **rest):
-    """Both losses fall by a power law that has not come far."""
+    """Both losses fall by a power law and are far from converged."""
     t = np.arange(1, n_epochs + 1)
     return of_folds(0.8 * t**-0.7, 0.82 * t**-0.7, **rest)
 
 
 def creeping(n_epochs=30, **rest):
-    """Both losses have hardly begun to fall, in a straight line."""
+    """Both losses fall slowly in a straight line."""
     t = np.arange(1, n_epochs + 1)
     return of_folds(1.02 - 0.1 * t / n_epochs, 1.02 - 0.1 * t / n_epochs, **rest)
 
 
 def jumping(n_epochs=30, **rest):
-    """The training loss is thrown far above where it began, and about."""
+    """The training loss jumps far above its start."""
     t = np.arange(1, n_epochs + 1)
     thrown = 0.8 + 0.4 * (t % 2) + 20 * np.exp(-t.astype(float))
     return of_folds(thrown, 1.2 * thrown, **rest)
@@ -141,12 +141,12 @@ def one_fold_apart(**rest):
 
 
 def few_rows(**rest):
-    """Forty rows, and folds that disagree wildly."""
+    """Forty rows, and folds that disagree strongly."""
     return healthy(spread=0.6, **{"n_samples": 40, **rest})
 
 
 def no_signal(n_epochs=30, **rest):
-    """The training loss falls; the held-out loss never gets below the baseline."""
+    """The training loss falls; the held-out loss stays above the baseline."""
     t = np.arange(1, n_epochs + 1)
     return of_folds(1.02 - 0.4 * t / n_epochs, 1.02 + 0.2 * t / n_epochs, **rest)
 
@@ -158,7 +158,7 @@ def found(name, source, **options):
 
 @pytest.fixture(scope="session")
 def shapes() -> SimpleNamespace:
-    """Return what makes curves with known answers by name, and what a check finds."""
+    """Return functions that make curves with known findings, and that run one check."""
     makers = (
         found,
         table_of,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Remedies carried out."""
+"""Applied remedies."""
 
 import pickle
 from dataclasses import replace
@@ -45,7 +45,7 @@ def net(**params):
 
 
 def test_an_estimator_is_changed_in_a_copy():
-    """The given one stays as it is; in a pipeline names get the step in front."""
+    """The original stays unchanged; in a pipeline, names get the step's prefix."""
     given = net(dropout=0.1)
 
     applied = apply([finding("overfitting", DROPOUT)], given)
@@ -65,9 +65,9 @@ LACKED = Change(parameter="hidden_size", action="at least", value=64, reason="")
 @pytest.mark.parametrize(
     ("findings", "changed"),
     [
-        # A parameter that the target does not have is passed over.
+        # Parameters that the target lacks are skipped.
         ([finding("underfitting", LACKED)], []),
-        # Of the issues of one network only the first cause is treated, and no tips.
+        # Of several issues only the first cause is treated, and no tips.
         (
             [
                 finding("overfitting", DROPOUT),
@@ -76,14 +76,14 @@ LACKED = Change(parameter="hidden_size", action="at least", value=64, reason="")
             ],
             ["learning_rate"],
         ),
-        # Tips are followed only if they are given alone.
+        # Tips are followed only if they are passed alone.
         ([finding("still improving", EPOCHS, outcome="tip")], []),
         (finding("still improving", EPOCHS, outcome="tip"), ["max_epochs"]),
-        # Where rows are not of one kind, or leak, parameters are not to be mended.
+        # If rows differ in kind or leak, parameters are not changed.
         ([finding("overfitting", DROPOUT), finding("folds disagree")], []),
         ([finding("still improving", EPOCHS), finding("groups across folds")], []),
         ([finding("still improving", EPOCHS), finding("near duplicates across folds")], []),
-        # Where rows are few other issues may be chance: theirs is the only remedy.
+        # With few rows other issues may be chance: only their remedy is applied.
         (
             [finding("learning rate too high", RATE), finding("too few rows", DROPOUT)],
             ["dropout"],
@@ -91,8 +91,8 @@ LACKED = Change(parameter="hidden_size", action="at least", value=64, reason="")
         ([finding("learning rate too high", RATE), finding("too few rows")], []),
     ],
 )
-def test_the_cause_alone_is_treated(findings, changed):
-    """Which of several findings is treated depends on what they say of each other."""
+def test_only_the_cause_is_treated(findings, changed):
+    """The set of findings decides which finding is treated."""
     applied = apply(findings, net(learning_rate=1.0))
 
     assert [change.parameter for change in applied.changes] == changed
@@ -100,8 +100,8 @@ def test_the_cause_alone_is_treated(findings, changed):
 
 
 @pytest.mark.parametrize("prefix", ["", "net__", "a__net__"])
-def test_a_space_is_changed_whatever_stands_in_front(prefix):
-    """Names in a space may have steps before them."""
+def test_a_space_is_changed_behind_any_prefix(prefix):
+    """Names in a space may have the prefixes of steps."""
     space = {f"{prefix}dropout": stats.uniform(0, 0.5), f"{prefix}activation": ["relu"]}
 
     applied = apply([finding("overfitting", DROPOUT)], space)
@@ -112,7 +112,7 @@ def test_a_space_is_changed_whatever_stands_in_front(prefix):
 
 
 def test_lists_of_spaces_and_choices_are_changed_inside():
-    """Every place in which a parameter may vary is changed."""
+    """Every place in which a parameter varies is changed."""
     inner = {"net__dropout": [0.0, 0.5]}
     space = [
         {"net__dropout": [0.1, 0.4]},
@@ -138,13 +138,13 @@ def test_lists_of_spaces_and_choices_are_changed_inside():
         {"module__width": [8, 16]},
     ],
 )
-def test_where_it_is_not_clear_whose_parameter_it_would_be_none_is_added(space):
-    """Two networks, none, or a module whose arguments are its own matter."""
+def test_no_parameter_is_added_without_a_clear_prefix(space):
+    """With two networks, no network, or only arguments of a module."""
     assert apply([finding("overfitting", DROPOUT)], space).target == space
 
 
-def test_what_is_added_is_the_networks_in_every_dict():
-    """Not that of the step which a dict happens to be about."""
+def test_added_parameters_have_the_networks_prefix_in_every_dict():
+    """Also in a dict about another step."""
     space = [{"net__width": [8, 16]}, {"scale__with_std": [False]}]
     pipeline = Pipeline([("scale", StandardScaler()), ("net", net())])
     search = GridSearchCV(pipeline, [{"net__dropout": [0.0]}, {"scale__with_std": [False]}])
@@ -159,7 +159,7 @@ def test_what_is_added_is_the_networks_in_every_dict():
 
 
 def test_a_search_is_changed_in_space_and_estimator():
-    """What varies is changed in the space, what does not in the estimator."""
+    """Varied parameters change in the space, all others in the estimator."""
     pipe = make_pipeline(StandardScaler(), net())
     search = RandomizedSearchCV(pipe, {"mlpclassifier__width": stats.randint(8, 65)})
     edge = finding("optimum at the edge", WIDER, outcome="tip")
@@ -174,7 +174,7 @@ def test_a_search_is_changed_in_space_and_estimator():
 
 
 def test_a_search_over_rungs_gets_longer_rungs():
-    """The last rung grants more epochs; fewer are what the lower rungs try anyway."""
+    """The last rung grants more epochs; lower rungs already try fewer."""
     fewer = Change(parameter="max_epochs", action="at most", value=3, reason="rises")
     search = HyperbandSearchCV(net(), {"dropout": [0.0, 0.5]}, max_resources=20)
 
@@ -186,7 +186,7 @@ def test_a_search_over_rungs_gets_longer_rungs():
 
 
 def changed(described, action, value, parameter="learning_rate"):
-    """Return what a change makes of what a space has, or of a network's value."""
+    """Return a description of values, or a value, after a change."""
     name = parameter.rpartition("net__")[2]
     change = Change(parameter=name, action=action, value=value, reason="")
     return apply(finding("", change), {parameter: described}).target[parameter]
@@ -208,12 +208,12 @@ def changed(described, action, value, parameter="learning_rate"):
                 ("extend below", 1, 4),
             )
         ),
-        # None becomes the bound; a name or a flag is left, full batches stay full.
+        # None becomes the bound; names, flags and full batches are unchanged.
         (None, "learning_rate", "at most", 1.0, 1.0),
         ("relu", "module__activation", "at least", 1.0, "relu"),
         (True, "warm_start", "at least", 3, True),
         (-1, "batch_size", "multiply", 2, -1),
-        # Values stay within what they mean.
+        # Values stay within their limits.
         (0.5, "module__dropout", "multiply", 4, 0.8),
         (2, "module__width", "multiply", 0.1, 1),
         (0, "module__dropout", "at least", 0.2, 0.2),
@@ -221,7 +221,7 @@ def changed(described, action, value, parameter="learning_rate"):
     ],
 )
 def test_values_change(before, parameter, action, value, after):
-    """A whole number stays one."""
+    """Integers stay integers."""
     change = Change(parameter=parameter, action=action, value=value, reason="")
     target = apply(finding("", change), NetClassifier(None, **{parameter: before})).target
     found = target.get_params()[parameter]
@@ -247,7 +247,7 @@ LOG = stats.loguniform(1e-4, 1e-2)
 @pytest.mark.parametrize(
     ("described", "action", "value", "after"),
     [
-        # A list of numbers stays one; any other is left alone, unless it is set.
+        # Lists of numbers stay lists; other lists are unchanged, unless set.
         ([0.1, 0.2, 0.3], "at least", 0.2, [0.2, 0.3]),
         ([0.1, 0.2], "at least", 0.5, [0.5]),
         ([0.1, 0.2, 0.3], "at most", 0.2, [0.1, 0.2]),
@@ -282,7 +282,7 @@ LOG = stats.loguniform(1e-4, 1e-2)
     ],
 )
 def test_ranges_change(described, action, value, after):
-    """What a parameter may be keeps its kind, with other values or ends."""
+    """A description keeps its kind, with other values or ends."""
     found = changed(described, action, value)
 
     assert list(_ends(found)) == (
@@ -307,20 +307,20 @@ def test_ranges_change(described, action, value, after):
         (Real(0, 0.5), "at least", 0.2, (0.2, 0.5)),
         ((0, 0.5), "extend above", 0.75, (0.0, 0.75)),
         ([0, 1], "at most", 0.1, [0]),
-        # A bound of 0 on what cannot be negative leaves one value.
+        # A bound of 0 on a non-negative parameter leaves one value.
         (stats.uniform(0, 0.5), "at most", 0.0, [0.0]),
         (Real(0.0, 0.5), "at most", 0.0, [0.0]),
         ((0.0, 0.5), "at most", 0.0, [0.0]),
     ],
 )
 def test_whole_numbers_of_a_real_parameter_are_not_rounded(described, action, value, after):
-    """A dropout of 0 says nothing of the next one; nor does a rate of 1."""
+    """A dropout of 0 or a rate of 1 does not make the parameter an integer."""
     assert _ends(changed(described, action, value, "net__dropout")) == after
     assert changed(stats.randint(1, 4), "at most", 1, "n_layers") == [1]
 
 
 def test_tuples_are_lists_for_scikit_learn():
-    """Its searches take a tuple for values to choose from."""
+    """Its searches treat a tuple as values to choose from."""
     wider = Change(parameter="width", action="at least", value=32, reason="")
 
     applied = apply(finding("", wider), GridSearchCV(net(), {"width": (8, 32)}))
@@ -335,8 +335,8 @@ def test_tuples_are_lists_for_scikit_learn():
         *(Categorical([1]), stats.norm(0, 1)),
     ],
 )
-def test_what_is_no_change_is_the_same_object(described):
-    """Also a distribution that cannot be cut without becoming another family."""
+def test_without_a_change_the_object_is_the_same(described):
+    """Also for a distribution that cannot be cut within its family."""
     assert changed(described, "at least", 0) is described
 
 
@@ -345,8 +345,8 @@ def test_what_is_no_change_is_the_same_object(described):
     value=st.floats(1e-6, 10),
     kind=st.sampled_from(["list", "loguniform", "Real", "tuple"]),
 )
-def test_what_comes_out_can_be_searched(action, value, kind):
-    """Whatever is changed, sk_tune can parse the result, and floors and bounds hold."""
+def test_changed_spaces_are_valid(action, value, kind):
+    """sk_tune can parse the result, and bounds hold."""
     described = {
         "list": [1e-4, 1e-2, 1.0],
         "loguniform": stats.loguniform(1e-4, 1.0),
@@ -365,7 +365,7 @@ def test_what_comes_out_can_be_searched(action, value, kind):
 
 
 def test_changes_are_a_table_in_a_notebook():
-    """With values as text, escaped; without a change there is a sentence."""
+    """With escaped text; without changes a sentence."""
     change = Change(parameter="rate", action="at most", value=0.5, reason="a < b")
     finding = Finding(
         code="", name="", outcome="tip", severity="low", message="", changes=(change,)
@@ -384,8 +384,8 @@ def separable():
     return X, (X[:, 0] > 0).astype(int)
 
 
-def test_a_remedy_that_lowered_the_score_is_taken_back_and_not_repeated(separable):
-    """The next one starts from where the first did; when none is left, nothing changes."""
+def test_a_remedy_that_lowered_the_score_is_reverted_and_not_repeated(separable):
+    """The next remedy starts from the same original, until none is left."""
     epochs, dropout = (
         (Change(parameter=name, action=action, value=value, reason="overfits"),)
         for name, action, value in (("max_epochs", "at most", 1), ("dropout", "set", 0.8))
@@ -427,7 +427,7 @@ def test_a_remedy_that_raised_the_score_stays(separable):
 
 
 def test_new_findings_count_if_the_score_fell_without_a_change(separable):
-    """There is nothing to take back."""
+    """Without changes, no remedy is reverted."""
     search = GridSearchCV(net(width=16, max_epochs=20), {}, cv=3).fit(*separable)
     target = apply([], search).target
     worse = target.set_params(estimator__max_epochs=1).fit(*separable)
@@ -440,7 +440,7 @@ def test_new_findings_count_if_the_score_fell_without_a_change(separable):
 
 
 def test_networks_are_judged_by_their_held_out_loss(separable):
-    """As far as early stopping held samples out; others are never taken back."""
+    """Without early stopping, remedies are never reverted."""
     one_epoch = Change(parameter="max_epochs", action="at most", value=1, reason="")
     issue = finding("overfitting", one_epoch)
     for stops, n_changes in ((True, 1), (False, 0)):
@@ -451,7 +451,7 @@ def test_networks_are_judged_by_their_held_out_loss(separable):
 
 
 def test_scale_is_treated_first_and_alone_where_folds_are_at_fault():
-    """Leaks and folds that are unlike the others mislead all other remedies."""
+    """Leaks and outlying folds make all other remedies unreliable."""
     change = Change(
         parameter="scaler", action="put in front", value=StandardScaler(), reason=""
     )

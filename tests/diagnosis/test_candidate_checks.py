@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Checks that look at all candidates of a search."""
+"""Checks across all candidates of a search."""
 
 import math
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ RISING = 0.8 + FOLDS + np.arange(6)[:, None] * 0.01
 
 @pytest.fixture(scope="session")
 def ceiling(make_search, shapes):
-    """Return what is found of the noise of scores."""
+    """Return a function that runs the check for a noise ceiling."""
     return lambda params, scores, **rest: shapes.found(
         "noise ceiling", make_search(params, scores, **rest)
     )
@@ -33,12 +33,12 @@ def ceiling(make_search, shapes):
 
 @pytest.fixture(scope="session")
 def edge(shapes):
-    """Return what is found at the edges of a search's space."""
+    """Return a function that runs the check of the edges of a search's space."""
     return lambda search: shapes.found("optimum at the edge", search)
 
 
-def test_differences_beyond_the_folds_noise_are_seen(ceiling):
-    """Folds that are hard are so for all candidates, which does not hide differences."""
+def test_differences_beyond_the_folds_noise_are_detected(ceiling):
+    """A hard fold is hard for all candidates and does not hide differences."""
     rng = np.random.default_rng(0)
     by_chance = ceiling(PARAMS, 0.8 + 0.02 * rng.normal(size=(6, 5)))
     shared = ceiling(PARAMS, RISING)
@@ -49,9 +49,9 @@ def test_differences_beyond_the_folds_noise_are_seen(ceiling):
 
 
 def test_it_is_the_corrected_t_test(ceiling):
-    """One fold's difference is just below and just above Nadeau and Bengio's limit."""
+    """Just below and above the limit of Nadeau and Bengio."""
     # Differences d with mean 1 and standard deviation s are significant at 5 % on 5 folds
-    # from 1 / (s * sqrt(1/5 + 1/4)) = 2.1318 on, a quantile of Student's table.
+    # if 1 / (s * sqrt(1/5 + 1/4)) exceeds 2.1318, a quantile of Student's table.
     base = np.array([-1.0, -1.0, 0.0, 1.0, 1.0])
     base /= base.std(ddof=1)
     limit = 1 / (2.1318 * math.sqrt(1 / 5 + 1 / 4))
@@ -63,9 +63,9 @@ def test_it_is_the_corrected_t_test(ceiling):
 
 
 def test_repeated_folds_are_not_independent(ceiling):
-    """Ten times five folds tell no more than the corrected t-test allows."""
-    # As above, with 49 degrees of freedom, whose quantile is 1.6766, and the variance of
-    # 1/50 + 1/4: more repetitions make the first part small, never the second.
+    """Ten times five folds count as the corrected t-test allows."""
+    # As above, with 49 degrees of freedom (quantile 1.6766) and the variance 1/50 + 1/4:
+    # more repetitions shrink only the first term.
     rng = np.random.default_rng(0)
     base = rng.normal(size=50)
     base = (base - base.mean()) / base.std(ddof=1)
@@ -84,7 +84,7 @@ def test_repeated_folds_are_not_independent(ceiling):
 
 
 def test_candidates_without_a_score_are_left_out(ceiling):
-    """NaN is no score to be alike, and two candidates that are alike are no ceiling."""
+    """NaN does not count, and two equal candidates are not a ceiling."""
     scores = RISING.copy()
     scores[0] = np.nan
 
@@ -95,7 +95,7 @@ def test_candidates_without_a_score_are_left_out(ceiling):
 @settings(max_examples=20)
 @given(shift=st.floats(-5, 5), scale=st.floats(0.01, 100))
 def test_the_scale_of_the_score_does_not_matter(ceiling, shift, scale):
-    """Percent or parts of one, the share of candidates alike is the same."""
+    """The share of tied candidates is the same for percent and fractions."""
     scores = np.random.default_rng(1).normal(size=(6, 3))
 
     first, second = (ceiling(PARAMS, own) for own in (scores, shift + scale * scores))
@@ -104,7 +104,7 @@ def test_the_scale_of_the_score_does_not_matter(ceiling, shift, scale):
 
 
 def test_the_last_rung_and_the_deciding_metric_are_compared(make_search, shapes):
-    """Candidates that were dropped had fewer epochs; refit names one of the metrics."""
+    """Dropped candidates had fewer epochs; refit names the deciding metric."""
     search = make_search(PARAMS, np.ones((6, 5)), refit="auc")
     search.cv_results_ |= {f"split{k}_test_auc": RISING[:, k] for k in range(5)}
     search.cv_results_["mean_test_auc"] = RISING.mean(axis=1)
@@ -122,7 +122,7 @@ def test_the_last_rung_and_the_deciding_metric_are_compared(make_search, shapes)
 def test_optimism_is_measured_by_the_interval(
     make_search, shapes, naive, outcome, severity
 ):
-    """How much too good a score is, is told against how well it is known."""
+    """The bias is compared with the width of the interval."""
     corrected = SimpleNamespace(score=0.8, low=0.75, high=0.85, naive_score=naive)
     search = make_search(PARAMS, RISING, corrected_score_=corrected)
 
@@ -149,7 +149,7 @@ def test_optimism_is_measured_by_the_interval(
     ids=["interrupt", "time", "metric", "race", "none", "failure"],
 )
 def test_failures_are_counted(make_search, shapes, reason, n_failed):
-    """Why candidates failed is said once; others are nothing to keep away from."""
+    """The first reason is reported; stopped candidates do not count."""
     reasons = np.array(["", reason, reason, "", "", ""], dtype=object)
     search = make_search(PARAMS, np.ones((6, 2)), results={"failure_reason": reasons})
 
@@ -167,13 +167,13 @@ LUCKY = [*np.linspace(1e-4, 9e-3, 19).tolist(), 1e-2]
 
 
 def varied(make_search, name, values, score, **rest):
-    """Return a search over one parameter with a score for each value."""
+    """Return a search over one parameter, with a score for each value."""
     scores = np.array([[score(v)] * 3 for v in values])
     return make_search([{name: v} for v in values], scores, **rest)
 
 
-def test_the_best_at_the_high_end_asks_for_more(make_search, edge):
-    """A score that rises with the rate up to the end of a range wants a wider one."""
+def test_an_optimum_at_the_high_end_widens_the_range(make_search, edge):
+    """The score rises with the rate up to the end of the range."""
     space = {"learning_rate": RATES}
     search = varied(make_search, "learning_rate", DRAWN, np.log, space=space)
 
@@ -187,8 +187,8 @@ def test_the_best_at_the_high_end_asks_for_more(make_search, edge):
     assert (low, high) == (1e-4, change.value)
 
 
-def test_names_are_those_in_the_network(make_search, edge):
-    """The steps of a pipeline are no part of a change's parameter, nor what rungs grant."""
+def test_names_have_no_prefix(make_search, edge):
+    """Changes omit pipeline steps, and the resource of rungs."""
     pipe = make_pipeline(StandardScaler(), MLPClassifier())
     name = "mlpclassifier__width"
     search = varied(make_search, name, [8, 16, 32, 64], float, estimator=pipe)
@@ -206,7 +206,7 @@ def test_names_are_those_in_the_network(make_search, edge):
 
 
 class Sizes:
-    """A distribution that only draws: it has no quantiles that tell an end."""
+    """A distribution that can only draw values, without known limits."""
 
     def rvs(self, random_state=None):
         """Return two layers."""
@@ -221,11 +221,11 @@ def _with_end(distribution):
 @pytest.mark.parametrize(
     ("name", "values", "score", "space", "outcome"),
     [
-        # An optimum inside, and one lucky candidate at the end, are no crowd.
+        # An optimum inside, and one lucky candidate at the end, are not a cluster.
         ("lr", DRAWN, lambda v: -(np.log(v / 1e-3) ** 2), RATES, "passed"),
         ("lr", LUCKY, lambda v: 1.0 if v == 1e-2 else -abs(v - 4e-3), RATES, "passed"),
         ("lr", LUCKY, lambda v: 1.0 if v == 1e-4 else -abs(v - 4e-3), RATES, "passed"),
-        # There is no dropout below 0, and what has no order has no end.
+        # Dropout has no values below 0, and unordered values have no end.
         *(
             (name, _with_end(ends), lambda v: -v, ends, "passed")
             for name, ends in (
@@ -248,10 +248,10 @@ def _with_end(distribution):
         ("width", [8, 16], float, None, None),
     ],
 )
-def test_where_there_is_no_edge_none_is_found(
+def test_no_edge_is_reported_without_an_edge(
     make_search, edge, name, values, score, space, outcome
 ):
-    """Ends that values have by what they mean are no edges, and chance is no crowd."""
+    """Natural limits and chance do not count as edges."""
     estimator = NetClassifier(nn.Linear) if name == "module__p" else MLPClassifier()
     space = None if space is None else {name: space}
 
@@ -262,7 +262,7 @@ def test_where_there_is_no_edge_none_is_found(
     assert finding.changes == ()
 
 
-def test_what_does_not_vary_has_no_edge(iris, edge):
+def test_constant_parameters_have_no_edge(iris, edge):
     """The space of a grid may be empty."""
     net = MLPClassifier(width=4, max_epochs=1, random_state=0)
 

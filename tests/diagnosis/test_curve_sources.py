@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Curves out of searches and networks."""
+"""Curves of searches and networks."""
 
 import math
 from types import SimpleNamespace
@@ -53,8 +53,8 @@ def hyperband():
     return HyperbandSearchCV(net(), rates, max_resources=9, cv=3, random_state=0).fit(X, Y)
 
 
-def test_curves_are_those_of_the_search(grid):
-    """Folds and epochs stand where the table of the search has them."""
+def test_curves_come_from_the_search(grid):
+    """Folds and epochs are placed as in the table of the search."""
     curves = curves_of(grid, 1)
 
     table = grid.learning_curves_
@@ -64,8 +64,8 @@ def test_curves_are_those_of_the_search(grid):
             np.testing.assert_array_equal(getattr(curves, name)[fold], own[name])
 
 
-def test_curves_know_how_often_rows_are_held_out():
-    """Folds that are repeated with other rows are counted by their rows."""
+def test_curves_count_repetitions_of_folds():
+    """Repeated folds are counted by their rows."""
     cv = RepeatedKFold(n_splits=2, n_repeats=2, random_state=0)
     search = GridSearchCV(net(), {"learning_rate": [0.01]}, cv=cv).fit(X, Y)
 
@@ -73,8 +73,8 @@ def test_curves_know_how_often_rows_are_held_out():
     assert curves_of(search, 0).n_folds == 4
 
 
-def test_an_interrupted_rung_of_samples_hides_none_that_ended(monkeypatch):
-    """Of a rung without curves nothing can be shown; the one before has them."""
+def test_an_interrupted_rung_of_samples_does_not_hide_earlier_rungs(monkeypatch):
+    """A rung without curves is replaced by the previous rung."""
     search = HalvingGridSearchCV(
         net(), {"width": [4, 8]}, factor=2, min_resources=60, max_resources=120, cv=3
     ).fit(X, Y)
@@ -93,8 +93,8 @@ def test_an_interrupted_rung_of_samples_hides_none_that_ended(monkeypatch):
     assert is_of(first)
 
 
-def test_parameters_and_baseline_are_those_of_the_network(grid):
-    """Without the names of steps; the shares of the classes have their entropy as loss."""
+def test_parameters_and_baseline_belong_to_the_network(grid):
+    """Parameters have no prefix; the baseline is the entropy of the class shares."""
     curves = curves_of(grid, 1)
 
     assert (curves.params["learning_rate"], curves.params["width"]) == (0.1, 4)
@@ -103,7 +103,7 @@ def test_parameters_and_baseline_are_those_of_the_network(grid):
 
 
 def test_the_baseline_of_a_regressor_is_on_the_scale_of_its_loss():
-    """Targets are standardised inside, so curves begin about 1, whatever y."""
+    """Targets are standardised inside, so curves start near 1 for any y."""
     X, y = load_diabetes(return_X_y=True)
     regressor = MLPRegressor(width=4, max_epochs=2, learning_rate=1e-6, random_state=0)
 
@@ -115,8 +115,8 @@ def test_the_baseline_of_a_regressor_is_on_the_scale_of_its_loss():
 
 
 @pytest.mark.parametrize("loss", ["absolute_error", "huber"])
-def test_the_baseline_of_other_losses_is_that_of_the_median(loss):
-    """A network that learns nothing stays about there, also if y has a long tail."""
+def test_the_baseline_of_other_losses_is_the_loss_of_the_median(loss):
+    """A network that learns nothing stays near it, also for long-tailed targets."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(300, 3)), 50 * rng.exponential(size=300)
     net = MLPRegressor(
@@ -135,8 +135,8 @@ def test_the_baseline_of_other_losses_is_that_of_the_median(loss):
     )
 
 
-def test_the_baseline_is_that_of_the_candidates_own_loss_and_weights():
-    """What a grid varies is not what the estimator has; of labels it is their mean."""
+def test_the_baseline_follows_the_candidates_loss_and_weights():
+    """Candidates override the estimator; multi-label baselines are averaged."""
     X_d, y = load_diabetes(return_X_y=True)
     regressor = MLPRegressor(width=4, max_epochs=2, random_state=0)
     rare = np.arange(150) % 10 == 0
@@ -158,7 +158,7 @@ def test_the_baseline_is_that_of_the_candidates_own_loss_and_weights():
 
 
 def test_a_rung_of_more_samples_is_another_network():
-    """Curves of those before, which stopped elsewhere, are not mixed in."""
+    """Curves of earlier rungs, with fewer samples, are not mixed in."""
     own = net(early_stopping=True, patience=2).set_params(max_epochs=30)
     X, y = load_breast_cancer(return_X_y=True)
     search = HalvingGridSearchCV(
@@ -173,7 +173,7 @@ def test_a_rung_of_more_samples_is_another_network():
 
 
 def test_a_candidate_has_the_curves_of_its_longest_rung(hyperband):
-    """Any row of a configuration gives the same curves, which go to its last epoch."""
+    """Any row of a configuration gives the same curves, up to its last epoch."""
     rate = hyperband.best_params_["learning_rate"]
     params = hyperband.cv_results_["params"]
     rows = [row for row, own in enumerate(params) if own["learning_rate"] == rate]
@@ -211,14 +211,14 @@ def test_a_candidate_has_the_curves_of_its_longest_rung(hyperband):
         *("network not fitted", "no epochs", "search of scikit-learn"),
     ],
 )
-def test_what_has_no_curves_is_refused(grid, call, error, words):
-    """Not fitted is one thing, no network another; a wrong row is named."""
+def test_sources_without_curves_are_refused(grid, call, error, words):
+    """Errors distinguish unfitted objects, other estimators and wrong rows."""
     with pytest.raises(error, match=words):
         call(grid)
 
 
-def test_a_network_has_one_fold_of_its_own():
-    """With early stopping the history has losses on rows set aside, else none."""
+def test_a_network_has_one_fold():
+    """The history has held-out losses only with early stopping."""
     fitted = net(early_stopping=True).fit(X, Y)
 
     curves = curves_of_estimator(make_pipeline(fitted))
@@ -231,8 +231,8 @@ def test_a_network_has_one_fold_of_its_own():
     assert np.isfinite(plain.train_loss).all()
 
 
-def test_skorch_nets_are_read_by_their_own_names():
-    """Their rate is called lr, and the baseline follows from their criterion."""
+def test_skorch_nets_use_their_parameter_names():
+    """Their rate is called lr; the baseline follows from their criterion."""
     torch.manual_seed(0)
     network = NeuralNetClassifier(
         nn.Linear,
@@ -263,7 +263,7 @@ def test_skorch_nets_are_read_by_their_own_names():
     ],
 )
 def test_networks_are_ordered_by_size(make_search, shapes, small, large, is_larger):
-    """Wider and deeper is larger, and the smaller is held against it."""
+    """Wider and deeper networks are larger, and are compared with smaller networks."""
     unsized = SimpleNamespace(get_params=lambda deep: {})
     search = make_search([small, large], [[0.5, 0.5], [0.6, 0.6]], estimator=unsized)
 
@@ -272,8 +272,8 @@ def test_networks_are_ordered_by_size(make_search, shapes, small, large, is_larg
     assert ["ahead" in evidence for evidence in found] == [is_larger, False]
 
 
-def test_the_best_of_the_larger_ones_is_taken(make_search, shapes):
-    """That with the least held-out loss; folds may stop early, and shorter than others."""
+def test_the_best_larger_network_is_chosen(make_search, shapes):
+    """By the least held-out loss, also if folds stop early."""
     scores = np.repeat([[0.5], [0.6], [0.7], [0.9]], 2, axis=1)
     search = make_search([{"width": w} for w in (8, 16, 32, 4)], scores)
 

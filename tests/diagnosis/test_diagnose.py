@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""All checks together, findings, their codes, and which of them matters most."""
+"""All checks together, findings with their codes, and verdicts."""
 
 import copy
 import dataclasses
@@ -41,8 +41,8 @@ def outcomes(findings):
 
 
 @pytest.mark.parametrize(("shape", "name"), KNOWN)
-def test_curves_with_known_answers_get_these(shapes, shape, name):
-    """Each shape has the verdict that it was made for, and no issues but those of it."""
+def test_curves_get_their_known_verdict(shapes, shape, name):
+    """Each shape has its verdict and no other issues."""
     findings = diagnose(getattr(shapes, shape)())
 
     assert verdict(findings).name == name
@@ -63,7 +63,7 @@ def test_the_order_of_the_folds_does_not_matter(shapes, shape, seed):
 
 @given(shape=SHAPES, scale=st.floats(1e-3, 1e3))
 def test_the_scale_of_the_losses_does_not_matter(shapes, shape, scale):
-    """Nats or bits, thousands or millions: the verdict is about ratios."""
+    """Verdicts depend on ratios of losses only."""
     curves = getattr(shapes, shape)()
     scaled = replace(
         curves,
@@ -77,8 +77,8 @@ def test_the_scale_of_the_losses_does_not_matter(shapes, shape, scale):
 
 @given(noise=st.floats(0, 0.3), seed=st.integers(0, 999))
 @settings(max_examples=50)
-def test_noise_makes_no_grave_issues(shapes, noise, seed):
-    """A healthy run that is looked at through noise is never gravely ill."""
+def test_noise_causes_no_severe_issues(shapes, noise, seed):
+    """A healthy training with noise has no severe issues."""
     curves = shapes.healthy()
     rng = np.random.default_rng(seed)
     shape = curves.valid_loss.shape
@@ -90,8 +90,8 @@ def test_noise_makes_no_grave_issues(shapes, noise, seed):
 
 
 @pytest.mark.parametrize("shape", [shape for shape, _ in KNOWN])
-def test_every_check_speaks_once_with_evidence(shapes, shape):
-    """What is passed is said too; a message is one sentence with finite numbers."""
+def test_every_check_has_one_finding_with_evidence(shapes, shape):
+    """Messages are one sentence, numbers are finite, passed checks are included."""
     findings = diagnose(getattr(shapes, shape)())
 
     assert len(findings) == len({f.name for f in findings}) == 11
@@ -105,8 +105,8 @@ def test_every_check_speaks_once_with_evidence(shapes, shape):
             assert finding.changes == ()
 
 
-def test_without_held_out_rows_little_is_said(shapes):
-    """What needs a held-out loss is not applicable, and says why."""
+def test_most_checks_need_held_out_rows(shapes):
+    """Without them they are not applicable, with the reason."""
     curves = shapes.overfitting()
     blank = np.full_like(curves.valid_loss, np.nan)
 
@@ -120,7 +120,7 @@ def test_without_held_out_rows_little_is_said(shapes):
 
 
 def test_no_curve_at_all_is_a_failed_training():
-    """Where no fold has a finite loss, training diverged."""
+    """Without a finite loss in any fold, training diverged."""
     blank = np.full((3, 2), np.nan)
 
     findings = diagnose(Curves(train_loss=blank, valid_loss=blank, valid_score=blank))
@@ -129,7 +129,7 @@ def test_no_curve_at_all_is_a_failed_training():
 
 
 def test_early_stopping_takes_care_of_a_rise():
-    """Where the best weights are kept, a loss that rises later is no issue."""
+    """If the best weights are used, a later rise is not an issue."""
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler().fit_transform(X)
     params = {"width": 128, "max_epochs": 60, "learning_rate": 0.02, "random_state": 0}
@@ -149,8 +149,8 @@ def noisy_rows():
     return X[rows], y[rows]
 
 
-def test_a_search_is_diagnosed_and_mended(noisy_rows):
-    """A large net learns flipped labels by heart; the remedy lowers the loss."""
+def test_a_search_is_diagnosed_and_repaired(noisy_rows):
+    """A large network memorises flipped labels; the remedy lowers the loss."""
     network = MLPClassifier(
         width=256, learning_rate=0.01, weight_decay=0.0, max_epochs=40, random_state=0
     )
@@ -171,8 +171,8 @@ def test_a_search_is_diagnosed_and_mended(noisy_rows):
     assert after.mean() < 0.7 * before.mean()
 
 
-def test_a_larger_network_of_the_search_shows_what_is_missing():
-    """A candidate is held against those that are larger."""
+def test_a_better_larger_network_reveals_underfitting():
+    """A candidate is compared with larger candidates."""
     X, y = make_friedman1(600, random_state=0)
     regressor = MLPRegressor(
         learning_rate=0.02, max_epochs=60, lr_schedule="constant", random_state=0
@@ -189,7 +189,7 @@ def test_a_larger_network_of_the_search_shows_what_is_missing():
 
 @pytest.mark.parametrize("space", [{}, [{}]], ids=["dict", "list"])
 def test_one_network_is_diagnosed_by_a_search_of_one(space, noisy_rows):
-    """Nothing varies, which a finding says."""
+    """A finding states that no parameter varies."""
     X = StandardScaler().fit_transform(noisy_rows[0])
     network = MLPClassifier(width=8, max_epochs=5, random_state=0)
     findings = diagnose(GridSearchCV(network, space, cv=3).fit(X, noisy_rows[1]))
@@ -202,7 +202,7 @@ def test_one_network_is_diagnosed_by_a_search_of_one(space, noisy_rows):
 
 
 def test_findings_of_a_search_as_a_whole_name_no_candidate(noisy_rows):
-    """What is about all candidates comes after what is about one."""
+    """They come after the findings on a candidate."""
     network = MLPClassifier(width=8, random_state=0)
     rates = {"learning_rate": loguniform(1e-4, 1e-1)}
     X = StandardScaler().fit_transform(noisy_rows[0])
@@ -226,8 +226,8 @@ def findings(shapes):
     return diagnose(shapes.overfitting())
 
 
-def test_they_print_as_a_report(findings):
-    """What is wrong comes first with its remedy, what is well shares a line."""
+def test_findings_print_as_a_report(findings):
+    """Issues come first with remedies; passed checks share a line."""
     lines = str(findings).splitlines()
 
     found = verdict(findings)
@@ -245,8 +245,8 @@ def test_they_print_as_a_report(findings):
     assert f"<td>{found.message} {found.remedy}</td>" in found._repr_html_()
 
 
-def test_they_are_a_tuple_still(findings):
-    """For those who look at one after another, and for pickle and copy; all are frozen."""
+def test_findings_are_a_tuple(findings):
+    """They can be iterated, pickled and copied; each is frozen."""
     assert isinstance(findings, tuple)
     assert all(isinstance(finding, Finding) for finding in findings)
     assert pickle.loads(pickle.dumps(findings)) == copy.deepcopy(findings) == findings
@@ -254,7 +254,7 @@ def test_they_are_a_tuple_still(findings):
         findings[0].outcome = "issue"
 
 
-# Written out, because a code that once was published is never given to another check.
+# Written out, because a published code is never given to another check.
 PUBLISHED = {
     "SKT101": "overfitting",
     "SKT102": "underfitting",
@@ -287,7 +287,7 @@ PUBLISHED = {
 
 
 def test_codes_of_checks_are_stable():
-    """Each check keeps the code that it was published with."""
+    """Each check keeps its published code."""
     codes = {check.code: check.name for check in RULES.values()}
 
     assert codes == PUBLISHED
@@ -303,33 +303,33 @@ HELD_OUT = named("overfitting", "passed")
 @pytest.mark.parametrize(
     ("findings", "outcome", "words", "matters"),
     [
-        # A cause explains its consequences, and a fault is named instead of a good fit.
+        # A cause explains its consequences, and a fault replaces a good fit.
         (
             [named("overfitting", "issue"), named("learning rate too high", "issue")],
             "not applicable",
             "Issues were found: overfitting, learning rate too high",
             "learning rate too high",
         ),
-        # A tip that is not about the fit does not keep it from being good.
+        # A tip that does not concern the fit does not prevent a good fit.
         (
             [HELD_OUT, named("converged long ago", "tip")],
             "passed",
             "No check found a fault",
             "good fit",
         ),
-        # What may well underfit is not called good in the same breath.
+        # A possible underfit is not called good at the same time.
         *(
             ([HELD_OUT, named(name, "tip", "medium")], "not applicable", name, name)
             for name in ("underfitting", "no better than the baseline")
         ),
-        # Small doubts are said with the good fit.
+        # Minor tips are mentioned with the good fit.
         (
             [HELD_OUT, named("still improving", "tip", "low")],
             "passed",
             "possible improvements: still improving.",
             "good fit",
         ),
-        # Without a held-out loss nobody can say that a fit is good.
+        # Without a held-out loss a fit cannot be called good.
         (
             [named("overfitting", "not applicable")],
             "not applicable",
@@ -338,7 +338,7 @@ HELD_OUT = named("overfitting", "passed")
         ),
     ],
 )
-def test_the_finding_that_matters_most_is_the_verdict(findings, outcome, words, matters):
+def test_the_most_important_finding_is_the_verdict(findings, outcome, words, matters):
     """A fit is called good only if no issue and no grave doubt speaks against it."""
     good = good_fit(findings)
 
@@ -411,7 +411,7 @@ def test_of_one_network_only_columns_are_checked():
     "ignore::sklearn.exceptions.FitFailedWarning", "ignore:.*non-finite"
 )
 def test_a_chosen_candidate_that_failed_is_the_verdict():
-    """Reason and remedy are named, where only some folds failed and where all did."""
+    """With reason and remedy, if some or all folds failed."""
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler().fit_transform(X)
     network = MLPClassifier(optimizer="sgd", max_epochs=5, random_state=0)
@@ -427,7 +427,7 @@ def test_a_chosen_candidate_that_failed_is_the_verdict():
     assert verdict(diagnose(search)).name != "failed candidates"
     tip = next(f for f in diagnose(search) if f.name == "failed candidates")
     assert (tip.outcome, tip.severity) == ("tip", "low")
-    # The search was chosen by NaN, because each candidate failed on a fold.
+    # The best score is NaN, because each candidate failed on a fold.
     search.cv_results_["split0_test_score"][:] = np.nan
     search.cv_results_["failure_reason"][:] = search.cv_results_["failure_reason"][1]
     assert verdict(diagnose(search)).name == "failed candidates"
@@ -435,7 +435,7 @@ def test_a_chosen_candidate_that_failed_is_the_verdict():
 
 @pytest.mark.filterwarnings("ignore:.*non-finite")
 def test_where_all_candidates_fail_the_error_names_reason_and_remedy():
-    """The search keeps its results, so that it can be diagnosed and repaired."""
+    """The search keeps its results for diagnosis and repair."""
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler().fit_transform(X)
     network = MLPClassifier(optimizer="sgd", learning_rate=1e12, random_state=0)
@@ -450,7 +450,7 @@ def test_where_all_candidates_fail_the_error_names_reason_and_remedy():
 
 
 def test_the_verdict_names_the_other_issues():
-    """So that the first of them does not hide the others."""
+    """So that the first issue does not hide the rest."""
     issues = [named("overfitting", "issue", "high"), named("diverged", "issue", "high")]
 
     found = verdict(issues)
@@ -460,19 +460,19 @@ def test_the_verdict_names_the_other_issues():
 
 
 def test_severe_leaks_come_before_all_other_issues():
-    """What is learnt from folds that leak is not what the curves show."""
+    """Curves on leaking folds are not reliable."""
     leak = replace(named("groups across folds", "issue", "high"), code="SKT203")
     some = replace(leak, severity="medium")
     diverged, overfits = (named(n, "issue", "high") for n in ("diverged", "overfitting"))
 
     assert verdict([diverged, leak]).name == leak.name
-    # A few copies matter less than what is wrong with the training.
+    # A few copies matter less than a fault of the training.
     assert verdict([some, overfits]).other_issues == (some.name,)
     assert verdict([some]).name == some.name
 
 
 def test_findings_at_too_high_a_rate_do_not_ask_for_more_epochs(shapes):
-    """Curves show no trend that a lower rate would have too."""
+    """The trend of the curves would differ at a lower rate."""
     curves = shapes.jumping(n_epochs=6, params={"learning_rate": 1.0})
     curves.valid_loss[:] = np.linspace(20, 1, 6)
 

@@ -1,4 +1,4 @@
-"""Too few epochs and too many, over- and underfitting, and no better than a constant."""
+"""Checks of the number of epochs, over- and underfitting, and the baseline."""
 
 import numpy as np
 import pytest
@@ -25,25 +25,26 @@ def _same(losses):
 @pytest.mark.parametrize(
     ("name", "losses", "outcome"),
     [
-        # A plateau needs no more epochs; next to no loss may halve for ever.
+        # A plateau needs no more epochs; a loss close to 0 may halve forever.
         ("still improving", _same(0.3 + np.exp(-T)), "passed"),
         ("still improving", _same(0.01 / T), "passed"),
-        # A slow fall is an issue of brief trainings only; longer ones soon turn.
+        # A slow fall is an issue of brief trainings only; in longer trainings it soon
+        # turns.
         ("still improving", _same(0.8 * T[:6] ** -0.1), "issue"),
         ("still improving", _same(0.8 * np.arange(1.0, 61) ** -0.1), "passed"),
-        # A steep fall before the rate goes down does not say that epochs are lacking.
+        # A steep fall before the rate decreases does not mean that epochs are missing.
         ("still improving", _annealed("constant", np.exp(-T30 / 12)), "issue"),
         ("still improving", _annealed("cosine", np.exp(-T30 / 12)), "tip"),
-        # Nor does it that half of all was learnt late.
+        # Neither does a late half of the total fall.
         ("still improving", _annealed("constant", 0.7 + 1.3 * np.exp(-T30 / 12)), "issue"),
         ("still improving", _annealed("cosine", 0.7 + 1.3 * np.exp(-T30 / 12)), "tip"),
-        # A twenty-fifth of the baseline's loss is that of a few rows.
+        # 4 % of the baseline's loss comes from a few rows.
         ("still improving", _annealed("constant", 0.04 * np.exp(1 - T30 / 30)), "passed"),
         ("still improving", _annealed("constant", 0.08 * np.exp(1 - T30 / 30)), "issue"),
-        # A training loss that runs ahead of the held-out loss is not waited for.
+        # No more epochs if the training loss is far below the held-out loss.
         ("still improving", ((1 - 0.02 * T30, 1 - 0.001 * T30), {}), "passed"),
         ("still improving", ((1 - 0.02 * T30, 1 - 0.019 * T30), {}), "issue"),
-        # Epochs are wasted where nothing happens any more that a score would show.
+        # Epochs are wasted if no score would show their progress.
         ("converged long ago", _same(np.linspace(1.0, 0.3, 50)), "passed"),
         (
             "converged long ago",
@@ -51,15 +52,15 @@ def _same(losses):
             "tip",
         ),
         ("converged long ago", _same(0.8 * T[:6] ** -0.7), "not applicable"),
-        # A gap without a rise, or a rise of both losses, is no overfitting.
+        # A gap without a rise, or a rise of both losses, is not overfitting.
         ("overfitting", ((0.01 + np.exp(-T30 / 3), 0.3 + np.exp(-T30 / 3)), {}), "passed"),
         ("overfitting", _same(np.interp(T30, [1, 10, 30], [0.9, 0.3, 0.8])), "passed"),
-        # What has no loss from the first epoch on is fitted.
+        # A loss of 0 from the first epoch on is a fit.
         ("underfitting", ((0 * T, 0 * T), {"baseline_loss": None}), "passed"),
     ],
 )
 def test_losses_with_known_answers(shapes, name, losses, outcome):
-    """Each check tells curves that have its fault from curves that only look like it."""
+    """Each check distinguishes its fault from similar curves."""
     (train, valid), rest = losses
 
     assert shapes.found(name, shapes.of_folds(train, valid, **rest)).outcome == outcome
@@ -67,15 +68,15 @@ def test_losses_with_known_answers(shapes, name, losses, outcome):
 
 @given(power=st.floats(0.05, 1.5))
 def test_a_power_law_is_extrapolated_exactly(shapes, power):
-    """Two doublings of t in t**-p take the share 1 - 4**-p off the loss."""
+    """Two doublings of t in t**-p lower the loss by the share 1 - 4**-p."""
     finding = shapes.found("still improving", shapes.of_folds(T**-power, T**-power))
 
     assert finding.evidence["gain"] == pytest.approx(1 - 4**-power)
 
 
 def test_a_bend_is_taken_into_account(shapes):
-    """A curve that gained half as much by its last doubling goes on like that."""
-    # In logarithms the loss falls by 0.2 from epoch 80 to 113, by 0.1 from there to 160.
+    """If the last doubling gained half as much, the next gains half again."""
+    # The logarithm of the loss falls by 0.2 from epoch 80 to 113, by 0.1 from there to 160.
     doublings = np.log2(np.arange(1, 161) / 160)
     losses = np.exp(-np.interp(doublings, [-1.0, -0.5, 0.0], [0.0, 0.2, 0.3]))
 
@@ -86,7 +87,7 @@ def test_a_bend_is_taken_into_account(shapes):
 
 
 def test_a_schedule_that_ends_at_zero_does_not_hide_a_fall(shapes):
-    """The same fall by learning rate spent is the same trend, though its end looks flat."""
+    """Equal falls by cumulative rate have equal trends, despite a flat end."""
     cosine = 16 * (T / 16 + np.sin(np.pi * T / 16) / np.pi) / 2
     # An unknown schedule counts as constant.
     for schedule, spent in (("cosine", cosine), ("a user's", T)):
@@ -98,8 +99,8 @@ def test_a_schedule_that_ends_at_zero_does_not_hide_a_fall(shapes):
         assert gain == pytest.approx(0.5, rel=0.1)
 
 
-def test_a_fall_that_goes_on_asks_for_epochs(shapes):
-    """The remedy is a floor above the epochs trained; a single epoch is no trend."""
+def test_a_continuing_fall_suggests_more_epochs(shapes):
+    """The remedy is a lower bound above the epochs trained; one epoch has no trend."""
     finding = shapes.found("still improving", shapes.improving(params={"max_epochs": 6}))
     single = shapes.found("still improving", shapes.of_folds([0.9], [0.9]))
 
@@ -112,15 +113,15 @@ def test_a_fall_that_goes_on_asks_for_epochs(shapes):
 
 
 def test_folds_must_agree_on_a_fall(shapes):
-    """A mean that falls because one fold does is no trend."""
+    """A mean that falls because of one fold is not a trend."""
     curves = shapes.of_folds(np.full(16, 0.4), np.full(16, 0.4))
     curves.valid_loss[0] = T**-0.5
 
     assert shapes.found("still improving", curves).outcome == "passed"
 
 
-def test_advice_of_fewer_epochs_than_were_extrapolated_is_a_beginning(shapes):
-    """Four times the epochs are foretold, of long trainings twice as many advised."""
+def test_long_trainings_are_extended_twofold(shapes):
+    """The extrapolation is to four times the epochs, the advice only twice."""
     loss = np.exp(-T30 / 12)
 
     finding = shapes.found(
@@ -133,7 +134,7 @@ def test_advice_of_fewer_epochs_than_were_extrapolated_is_a_beginning(shapes):
 
 
 def test_epochs_without_progress_are_counted(shapes):
-    """A loss that arrives after 10 of 50 epochs wastes four fifths of them."""
+    """A loss that converges after 10 of 50 epochs wastes four fifths."""
     loss = np.append(np.linspace(1.0, 0.3, 10), np.full(40, 0.3))
 
     finding = shapes.found("converged long ago", shapes.of_folds(loss, loss))
@@ -144,7 +145,7 @@ def test_epochs_without_progress_are_counted(shapes):
 
 
 def test_a_rise_of_the_held_out_loss_is_overfitting(shapes):
-    """The evidence names the best epoch and how far the loss has risen since."""
+    """The evidence has the best epoch and the rise since."""
     t = np.arange(1.0, 21.0)
     # Falls to 0.5 at epoch 9 and rises by 0.05 an epoch; the last two are averaged.
     valid = np.interp(t, [1, 9, 11, 20], [0.9, 0.5, 0.5, 0.95])
@@ -158,8 +159,8 @@ def test_a_rise_of_the_held_out_loss_is_overfitting(shapes):
     assert [(c.parameter, c.value) for c in finding.changes] == [("max_epochs", 10)]
 
 
-def test_chance_is_no_rise(shapes):
-    """One fold that rises alone, or single lucky epochs of a noisy curve."""
+def test_chance_is_not_a_rise(shapes):
+    """One fold that rises alone, or single low epochs of a noisy curve."""
     one = shapes.healthy()
     one.valid_loss[:] = np.interp(T30, [1, 10], [0.9, 0.3])
     one.valid_loss[4] = np.interp(T30, [1, 10, 30], [0.9, 0.3, 0.8])
@@ -171,8 +172,8 @@ def test_chance_is_no_rise(shapes):
     assert shapes.found("overfitting", noisy).outcome == "passed"
 
 
-def test_a_loss_that_falls_in_vain_is_learning_by_heart(shapes):
-    """Without regularisation a training loss that goes on alone is an issue."""
+def test_a_training_loss_that_falls_alone_is_memorisation(shapes):
+    """Without regularisation it is an issue."""
     t = np.arange(1.0, 41.0)
     valid = 0.5 + 0.5 * np.exp(-t) + 1e-4 * t
     found, calm = (
@@ -186,8 +187,8 @@ def test_a_loss_that_falls_in_vain_is_learning_by_heart(shapes):
     assert (found.outcome, calm.outcome) == ("issue", "passed")
 
 
-def test_where_the_best_weights_are_kept_it_is_a_tip(shapes, make_search):
-    """Early stopping does not deploy what came after the best epoch."""
+def test_overfitting_with_the_best_weights_is_a_tip(shapes, make_search):
+    """Early stopping does not use weights after the best epoch."""
     free = {"dropout": 0.0, "weight_decay": 0.0}
     t = np.arange(1.0, 41.0)
     valid = 0.5 + 0.5 * np.exp(-t) + 1e-4 * t
@@ -219,8 +220,8 @@ def test_high_losses_without_a_gap_are_underfitting(shapes):
     assert (known.outcome, unknown.outcome) == ("tip", "issue")
 
 
-def test_larger_networks_tell_a_ceiling_from_underfitting(shapes, make_search):
-    """High losses that a larger network does not lower are those of the data."""
+def test_larger_networks_distinguish_a_ceiling_from_underfitting(shapes, make_search):
+    """If a larger network is not better, the data limit the loss."""
     name = "underfitting"
     held_back = {"width": 2, "augmentation": "mixup"}
 
@@ -234,14 +235,15 @@ def test_larger_networks_tell_a_ceiling_from_underfitting(shapes, make_search):
     assert beside(0.8).outcome == "passed"
     assert beside(0.5).outcome == "issue"
     assert beside(0.5).evidence["ahead"] == pytest.approx(0.3)
-    # With augmentation the training loss is of other rows, but a larger network may tell.
+    # With augmentation the training loss is of other rows; a larger network may still
+    # reveal underfitting.
     changed = shapes.underfitting(params=held_back)
     assert shapes.found(name, changed).outcome == "not applicable"
     assert beside(0.5, augmentation="mixup").outcome == "issue"
 
 
 def test_a_network_must_be_better_than_a_constant(shapes):
-    """The share of the constant's loss that is gone is said; noise leaves it open."""
+    """The message has the relative gain; noise leaves the result open."""
     name = "no better than the baseline"
     noisy = shapes.healthy(spread=0.0)
     noisy.valid_loss[:3] += 0.9
@@ -256,8 +258,8 @@ def test_a_network_must_be_better_than_a_constant(shapes):
     assert unknown.outcome == "not applicable"
 
 
-def test_where_nothing_is_learnt_less_is_better(shapes):
-    """What a network learns nevertheless is chance: it is regularised, if it is not yet."""
+def test_without_signal_more_regularisation_is_advised(shapes):
+    """The network only learns chance patterns."""
     free, held_back = (
         shapes.found("no better than the baseline", shapes.no_signal(params=params))
         for params in (USUAL, {**USUAL, "dropout": 0.9})
@@ -269,7 +271,7 @@ def test_where_nothing_is_learnt_less_is_better(shapes):
 
 
 def test_a_high_loss_that_falls_has_not_diverged(shapes):
-    """Features without a common scale start far above a constant and come down."""
+    """With unscaled features, losses start far above a constant prediction's."""
     t = np.arange(1.0, 31.0)
     high = 100 * np.exp(-t / 10)
     params = {"learning_rate": 3e-3, "max_epochs": 30}
@@ -290,7 +292,7 @@ def test_a_high_loss_that_falls_has_not_diverged(shapes):
 @pytest.mark.parametrize("n_epochs", [1, 2])
 @pytest.mark.parametrize("level", [0.5, 0.99, 1.5])
 def test_findings_of_few_epochs_agree(shapes, n_epochs, level):
-    """One epoch shows no trend, and nothing is said of one; two epochs show one."""
+    """One epoch has no trend, and no finding claims one; two epochs have one."""
     losses = level * np.array([1.0, 0.95])[:n_epochs]
     findings = diagnose(shapes.of_folds(losses, losses + 0.01, params=USUAL))
 

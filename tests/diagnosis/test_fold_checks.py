@@ -1,4 +1,4 @@
-"""Folds that differ or are too small, learning curves by samples, folds left out."""
+"""Outlying folds, small folds, learning curves by samples, and folds left out."""
 
 import numpy as np
 import pytest
@@ -27,13 +27,13 @@ def _times(curves, fold, factor):
 
 @pytest.fixture
 def apart(shapes):
-    """Return what the check of folds finds of curves."""
+    """Return a function that runs the check of folds."""
     return lambda curves: shapes.found("folds disagree", curves)
 
 
 @pytest.mark.parametrize("fold", [0, 2, 4])
 def test_the_fold_that_differs_is_named(shapes, apart, fold):
-    """Twice the held-out loss of the others is another kind of rows."""
+    """Twice the held-out loss of the rest is a different kind of rows."""
     finding = apart(_times(shapes.healthy(), fold, 2))
 
     assert (finding.code, finding.outcome) == ("SKT110", "issue")
@@ -55,8 +55,8 @@ def test_folds_that_differ_by_chance_are_not_accused(shapes, apart):
     assert "may be chance" in doubt.message
 
 
-def test_targets_far_off_are_no_shift(shapes, apart):
-    """Three times the loss and three times the variance of the targets: R2 is the same."""
+def test_extreme_targets_are_not_a_shift(shapes, apart):
+    """Three times the loss and the target variance leave R2 unchanged."""
     curves = shapes.healthy()
     curves.valid_loss[3] *= 3  # The score, 1 less the loss by the variance, stays.
 
@@ -66,8 +66,8 @@ def test_targets_far_off_are_no_shift(shapes, apart):
     assert finding.evidence["difference"] < 0.1
 
 
-def test_a_fold_that_is_worse_by_its_own_variance_is_accused(shapes, apart):
-    """Of targets with twice the variance three times the share is left."""
+def test_a_fold_with_more_unexplained_variance_is_reported(shapes, apart):
+    """Twice the target variance, with three times the unexplained share."""
     curves = shapes.healthy()
     curves.valid_loss[3] *= 6
     curves.valid_score[3] = 1 - curves.valid_loss[3] / 2
@@ -78,8 +78,8 @@ def test_a_fold_that_is_worse_by_its_own_variance_is_accused(shapes, apart):
     assert finding.evidence["difference"] == pytest.approx(2.0, abs=0.1)
 
 
-def test_a_fold_is_seen_behind_other_scores_and_a_spoilt_mean(shapes, apart):
-    """An accuracy moves apart from the loss; a fold that only rises hides the best."""
+def test_a_fold_is_detected_with_other_scores_and_an_affected_mean(shapes, apart):
+    """Accuracy moves independently of the loss; a rising fold hides the best epoch."""
     scored = shapes.healthy()
     scored.valid_score[:] = np.linspace(0.5, 0.9, scored.n_epochs)
     scored.valid_loss[3] *= 3
@@ -106,8 +106,8 @@ def test_squares_of_few_rows_spread_more_than_cross_entropies(shapes, apart):
     assert deviation == pytest.approx(np.log(1.3) / spread)
 
 
-def test_a_fold_whose_training_failed_is_no_shift(shapes, apart):
-    """A fold that is worse on its training rows too was trained worse."""
+def test_a_fold_with_failed_training_is_not_a_shift(shapes, apart):
+    """Its loss is also higher on its training rows."""
     curves = _times(shapes.healthy(), 2, 3)
     curves.train_loss[2] *= 3
 
@@ -117,14 +117,14 @@ def test_a_fold_whose_training_failed_is_no_shift(shapes, apart):
     assert "random_state" in finding.remedy
 
 
-def test_folds_that_cannot_be_compared_are_not(shapes, apart):
-    """Of two nobody knows which is the odd one; without learning their targets differ."""
+def test_some_folds_cannot_be_compared(shapes, apart):
+    """With two folds the outlier is unknown; without learning only targets differ."""
     assert apart(shapes.healthy(n_folds=2)).outcome == "not applicable"
     assert apart(_times(shapes.no_signal(), 1, 2)).outcome == "not applicable"
 
 
 def test_false_alarms_are_rare(shapes, apart):
-    """Of folds that are all alike, one is called different in 5 % of 120 runs at most."""
+    """Among equal folds, at most 5 % of 120 runs report one."""
     rng = np.random.default_rng(0)
     alarms = 0
     for _ in range(120):
@@ -139,7 +139,7 @@ def test_false_alarms_are_rare(shapes, apart):
 @pytest.mark.parametrize(
     ("shape", "options", "changes"),
     [
-        # What is learnt by heart is regularised, also if only the training loss tells.
+        # Memorisation is regularised, also if only the training loss shows it.
         (
             "overfitting",
             {"params": {**FREE, "max_epochs": 30}},
@@ -151,7 +151,7 @@ def test_false_alarms_are_rare(shapes, apart):
             {"dropout": "at least"},
         ),
         # One batch is few steps: more epochs while the loss falls, else smaller batches;
-        # where the loss has arrived, only rows can help.
+        # after convergence, only rows can help.
         (
             "improving",
             {"params": {"max_epochs": 20}, "n_epochs": 20},
@@ -161,8 +161,8 @@ def test_false_alarms_are_rare(shapes, apart):
         ("healthy", {}, {}),
     ],
 )
-def test_few_rows_are_treated_by_what_the_curves_show(shapes, shape, options, changes):
-    """Until there are more than forty rows, the network makes the best of them."""
+def test_remedies_for_few_rows_follow_the_curves(shapes, shape, options, changes):
+    """They help a network until there are more than forty rows."""
     if shape == "by heart":
         losses = np.exp(-T30 / 4), 0.6 + 0.4 * np.exp(-T30 / 4)
         curves = shapes.of_folds(*losses, n_samples=40, **options)
@@ -180,8 +180,8 @@ def test_few_rows_are_treated_by_what_the_curves_show(shapes, shape, options, ch
         assert values == {"max_epochs": 40}
 
 
-def test_folds_that_disagree_wildly_are_too_small_and_many_rows_are_enough(shapes):
-    """Forty rows tell little, a thousand with a small error are fine."""
+def test_few_rows_are_an_issue_and_many_are_not(shapes):
+    """Forty rows are too few, a thousand with a small error are enough."""
     assert shapes.found("too few rows", shapes.few_rows()).outcome == "issue"
     assert shapes.found("too few rows", shapes.healthy()).outcome == "passed"
 
@@ -198,8 +198,8 @@ def _sampled(test, train=0.99, noise=0.0):
     return finding
 
 
-def test_a_power_law_goes_on():
-    """1 - n**-0.5 gains by the last doubling times sqrt(1/2), by its closed form."""
+def test_a_power_law_is_extrapolated():
+    """1 - n**-0.5 gains sqrt(1/2) times the last doubling, in closed form."""
     finding = _sampled(1 - SIZES**-0.5, train=1.0)
 
     assert (finding.code, finding.outcome) == ("SKT113", "tip")
@@ -215,23 +215,23 @@ def test_a_power_law_goes_on():
     ],
     ids=["flat", "within the noise", "little of the gap"],
 )
-def test_rows_that_would_not_help_are_not_asked_for(scores, noise, words):
-    """Where the score does not rise, or creeps up far below the training score."""
+def test_more_rows_are_not_advised_without_a_gain(scores, noise, words):
+    """The score does not rise, or only slowly, far below the training score."""
     finding = _sampled(scores, noise=noise)
 
     assert finding.outcome == "passed"
     assert words in finding.message
 
 
-def test_one_size_tells_nothing():
-    """It takes two numbers of rows."""
+def test_one_size_is_not_enough():
+    """The check needs two numbers of rows."""
     (finding,) = diagnose(SampleCurve(np.array([100]), np.ones((1, 3)), np.ones((1, 3))))
 
     assert finding.outcome == "not applicable"
 
 
-def test_it_takes_what_scikit_learn_makes():
-    """Both learning_curve and its display can be diagnosed."""
+def test_learning_curves_of_scikit_learn_are_accepted():
+    """From learning_curve and from its display."""
     X, y = make_classification(300, random_state=0)
     sizes, train, test = learning_curve(LogisticRegression(), X, y, cv=3)
     display = LearningCurveDisplay(train_sizes=sizes, train_scores=train, test_scores=test)
@@ -250,7 +250,7 @@ def _linear(n_rows=100):
 
 @pytest.mark.parametrize("fold", [0, 3])
 def test_rows_with_other_targets_do_harm(fold):
-    """Three more for each target of a fold spoils the line for the others."""
+    """Adding 3 to the targets of a fold spoils the line for the rest."""
     X, y = _linear()
     y[20 * fold : 20 * (fold + 1)] += 3.0
 
@@ -262,7 +262,7 @@ def test_rows_with_other_targets_do_harm(fold):
 
 
 def test_rows_that_are_only_rare_are_kept():
-    """An end of the data that follows the same law helps the others."""
+    """Extreme rows that follow the same law help the rest."""
     X, y = _linear()
     X[:20] += 2.0
     y[:20] += 6.0
@@ -274,7 +274,7 @@ def test_rows_that_are_only_rare_are_kept():
 
 
 def test_the_score_can_be_chosen():
-    """Half of the labels of a fold are wrong: the others' log loss tells."""
+    """Wrong labels in a fold show in the log loss of the rest."""
     X, y = _linear(400)
     labels = (y > 0).astype(int)
     labels[:80:2] = 1 - labels[:80:2]
@@ -287,8 +287,8 @@ def test_the_score_can_be_chosen():
     assert finding.evidence["score"] < finding.evidence["score_without"] < 0
 
 
-def test_folds_that_share_the_rows_are_no_others():
-    """Of two repetitions of three folds, two or less do not test rows of the first."""
+def test_folds_that_share_rows_are_left_out():
+    """In two repetitions of three folds, some folds test rows of the first."""
     X, y = _linear(60)
     y[:20] += 3.0
     cv = RepeatedKFold(n_splits=3, n_repeats=2, random_state=0)
@@ -299,8 +299,8 @@ def test_folds_that_share_the_rows_are_no_others():
 
 
 @pytest.mark.parametrize(("fold", "n_folds"), [(5, 5), (-1, 5), (0, 2)])
-def test_it_takes_a_fold_of_three(fold, n_folds):
-    """Of two folds that differ nobody knows which is the odd one."""
+def test_three_folds_are_needed(fold, n_folds):
+    """With two folds, the outlier is unknown."""
     X, y = _linear()
 
     with pytest.raises(ValueError, match="must be one of at least three folds"):

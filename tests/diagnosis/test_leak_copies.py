@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Copies of one case, and test rows that training rows repeat."""
+"""Copies of a case, and test rows that repeat training rows."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from sk_tune.diagnosis import find_leaks, group_copies
 @settings(deadline=None, max_examples=20)
 @given(n_times=st.integers(2, 5), seed=st.integers(0, 50))
 def test_copies_of_a_case_have_its_group(n_times, seed):
-    """Recorded so many times with some noise, nine in ten cases are whole at least."""
+    """With some noise, at least nine in ten cases are grouped completely."""
     rng = np.random.default_rng(seed)
     cases = np.repeat(np.arange(60), n_times)
     X = rng.normal(size=(60, 6))[cases] + 0.05 * rng.normal(size=(len(cases), 6))
@@ -30,7 +30,7 @@ def test_copies_of_a_case_have_its_group(n_times, seed):
 
 
 def test_units_and_order_do_not_matter(rng):
-    """Grams for kilograms, and the rows the other way round."""
+    """Grams instead of kilograms, and rows in reverse order."""
     X = np.repeat(rng.normal(size=(50, 4)), 2, axis=0)
     X += 0.02 * rng.normal(size=X.shape)
 
@@ -41,8 +41,8 @@ def test_units_and_order_do_not_matter(rng):
     assert ((others[:, None] == others) == same).all()
 
 
-def test_of_few_rows_only_equal_ones_are_grouped():
-    """Six rows tell nothing of how near rows usually are."""
+def test_of_few_rows_only_equal_rows_are_grouped():
+    """Six rows do not define a usual distance."""
     X = np.array([[0.0], [0.0], [1.0], [1.001], [5.0], [9.0]])
 
     groups = group_copies(X)
@@ -53,7 +53,7 @@ def test_of_few_rows_only_equal_ones_are_grouped():
 
 
 def test_a_table_is_compared_by_its_numbers(rng):
-    """Names are no distances, and missing values count as usual ones."""
+    """Text has no distance, and missing values count as the median."""
     X = pd.DataFrame(rng.normal(size=(40, 3)), columns=list("abc"))
     X.loc[3, "a"] = np.nan
     doubled = pd.concat([X, X], ignore_index=True).assign(name="x")
@@ -64,7 +64,7 @@ def test_a_table_is_compared_by_its_numbers(rng):
 
 
 def test_infinity_is_missing_and_durations_are_seconds(rng):
-    """Groups are those of a table that says so."""
+    """Groups are the same as in a table with converted values."""
     plain = pd.DataFrame({"a": rng.normal(size=60), "stay": np.arange(60) // 2 * 60.0})
     plain.loc[5, "a"] = np.nan
     own = plain.assign(stay=pd.to_timedelta(plain["stay"], unit="s"))
@@ -73,14 +73,14 @@ def test_infinity_is_missing_and_durations_are_seconds(rng):
     np.testing.assert_array_equal(group_copies(own), group_copies(plain))
 
 
-def test_without_numbers_there_is_nothing_to_compare():
-    """Words have no distance."""
+def test_columns_of_numbers_are_required():
+    """Text has no distance."""
     with pytest.raises(ValueError, match="must have numeric columns"):
         group_copies(pd.DataFrame({"name": ["a", "b"]}))
 
 
 def _noisy_copies(n_times, n_cases=100):
-    """Return cases, recorded with noise that makes copies no nearer than other rows."""
+    """Return cases recorded with noise that hides copies among other rows."""
     rng = np.random.default_rng(0)
     cases = np.repeat(np.arange(n_cases), n_times)
     X = rng.normal(size=(n_cases, 4))[cases] + 0.1 * rng.normal(size=(len(cases), 4))
@@ -89,15 +89,15 @@ def _noisy_copies(n_times, n_cases=100):
 
 @pytest.mark.parametrize("n_columns", [2, 4, 8])
 def test_rows_that_lie_evenly_are_hardly_ever_grouped(n_columns):
-    """About one in fifty is near another by chance, at any dimension."""
+    """By chance about one in fifty, in any dimension."""
     groups = group_copies(np.random.default_rng(0).random((1000, n_columns)))
 
     assert 940 < len(np.unique(groups)) < 1000
     assert np.unique(groups, return_counts=True)[1].max() <= 3
 
 
-def test_rows_with_one_number_as_target_are_grouped():
-    """Targets of other cases differ: with them every case is whole and alone."""
+def test_rows_with_equal_numeric_targets_are_grouped():
+    """Targets of other cases differ, so cases are grouped exactly."""
     X, cases = _noisy_copies(4)
     y = np.random.default_rng(1).normal(size=100)[cases]
 
@@ -108,7 +108,7 @@ def test_rows_with_one_number_as_target_are_grouped():
 
 
 def test_classes_keep_other_cases_out_of_a_group():
-    """A row that is near another case's is not linked to it if its class differs."""
+    """A row near another case is not linked if its class differs."""
     X, cases = _noisy_copies(3)
     y = cases % 2
 
@@ -120,8 +120,8 @@ def test_classes_keep_other_cases_out_of_a_group():
 
 
 @pytest.mark.parametrize("n_values", [2, 30])
-def test_targets_that_are_common_tell_nothing(n_values):
-    """Farther neighbours have them, too."""
+def test_common_targets_are_not_a_sign_of_copies(n_values):
+    """Farther neighbours share them, too."""
     X = np.random.default_rng(0).normal(size=(300, 3))
     y = np.random.default_rng(1).integers(n_values, size=300)
 
@@ -141,8 +141,8 @@ def _parts(order):
 
 @settings(max_examples=12)
 @given(n_copies=st.integers(0, 20), seed=st.integers(0, 9))
-def test_the_share_is_that_of_test_rows_with_a_twin(n_copies, seed):
-    """Of 20 test rows so many are copied from training; twins in one fold do not count."""
+def test_the_share_counts_test_rows_with_a_twin(n_copies, seed):
+    """Twins within one fold do not count."""
     X = np.random.default_rng(seed).normal(size=(100, 3))
     X[80 : 80 + n_copies] = X[:n_copies]
     folds = [(np.arange(80), np.arange(80, 100))]
@@ -157,7 +157,7 @@ def test_the_share_is_that_of_test_rows_with_a_twin(n_copies, seed):
 
 
 def _people(n=600):
-    """Return coarse columns of a survey, which depend on each other, and fine wages."""
+    """Return dependent coarse columns of a survey, and fine wages."""
     rng = np.random.default_rng(0)
     age = rng.integers(20, 30, n)
     region = rng.integers(4, size=n)
@@ -173,7 +173,7 @@ def _with_copies(X, y, n_copies):
 
 @pytest.mark.parametrize("share", [0.01, 0.05])
 def test_equal_rows_with_other_targets_are_other_cases(share):
-    """Different people may have equal columns; copies have the same wage as well."""
+    """Different people may have equal columns; copies also have equal wages."""
     X, wages = _people()
 
     finding = _found("duplicates", X, wages)
@@ -184,8 +184,8 @@ def test_equal_rows_with_other_targets_are_other_cases(share):
     assert (finding.outcome, finding.evidence["rows"]) == ("issue", 2 * n_copies)
 
 
-def test_a_target_that_was_read_twice_is_the_same():
-    """Numbers that differ by rounding are equal, as after a detour through text."""
+def test_targets_with_rounding_errors_are_equal():
+    """As after writing and reading text."""
     X, wages = _people()
     again = np.array([float(f"{wage:.12g}") for wage in wages[:30]])
 
@@ -196,8 +196,8 @@ def test_a_target_that_was_read_twice_is_the_same():
     assert finding.evidence["rows"] == 60
 
 
-def test_equal_rows_are_as_many_as_the_values_of_columns_explain():
-    """Square and dummies of a column make rows no rarer."""
+def test_expected_equal_rows_pass():
+    """Squares and dummies of a column do not make rows rarer."""
     X, wages = _people()
     is_high = (wages > np.median(wages)).astype(int)
     X = X.assign(height=np.random.default_rng(1).integers(150, 200, len(X)))
@@ -206,13 +206,13 @@ def test_equal_rows_are_as_many_as_the_values_of_columns_explain():
 
     assert finding.outcome == "passed"
     expected = finding.evidence["expected_share"]
-    # Some twenty pairs vary by a fifth.
+    # About twenty pairs vary by a fifth.
     assert expected == pytest.approx(finding.evidence["share"], rel=0.3)
 
 
 @pytest.mark.parametrize("n_values", [6, 10])
-def test_the_expected_share_is_that_of_independent_columns(n_values):
-    """Among n rows of k equally probable kinds, one has a twin with 1 - exp(-n / k)."""
+def test_the_expected_share_is_right_for_independent_columns(n_values):
+    """Among n rows of k equal kinds, 1 - exp(-n / k) have a twin."""
     X = pd.DataFrame(np.random.default_rng(2).integers(n_values, size=(3000, 4)))
     y = np.random.default_rng(3).integers(2, size=3000)
 
@@ -222,15 +222,15 @@ def test_the_expected_share_is_that_of_independent_columns(n_values):
     assert expected == pytest.approx(chance, rel=0.1)
 
 
-def test_a_table_of_which_all_rows_are_there_twice_is_an_issue(rng):
-    """Few kinds of rows are the nature of coarse columns only."""
+def test_a_table_with_every_row_twice_is_an_issue(rng):
+    """Only coarse columns have few distinct rows by nature."""
     X = np.tile(rng.normal(size=(100, 3)), (3, 1))
 
     assert _found("duplicates", X).outcome == "issue"
 
 
-def test_near_rows_are_told_by_what_is_usual(rng):
-    """Multiplied by a thousand, the same rows are as near."""
+def test_distances_are_relative(rng):
+    """A factor of a thousand does not change the result."""
     X = rng.normal(size=(200, 4))
     X[150:] = X[:50] + 1e-4 * rng.normal(size=(50, 4))
     folds = [(np.arange(150), np.arange(150, 200))]
@@ -248,17 +248,17 @@ OF_CASES = np.repeat(TARGETS[:100], 3)
 @pytest.mark.parametrize(
     ("noise", "n_columns", "y", "outcome"),
     [
-        # A tenth of the variation between cases is no hiding place.
+        # Noise of a tenth of the variation between cases does not hide copies.
         *((noise, 6, OF_CASES, "issue") for noise in (0.003, 0.03, 0.1)),
-        # A case that is measured anew, target and all, is another one.
+        # A case that is measured again, including its target, is a different case.
         *((noise, 6, TARGETS, "passed") for noise in (0.003, 0.1)),
-        # In four columns copies are no nearer than chance: groups or targets tell.
+        # In four columns copies are no nearer than chance: groups or targets reveal them.
         (0.15, 4, OF_CASES, "issue"),
         (0.15, 4, (OF_CASES > 0).astype(int), "issue"),
     ],
 )
 def test_cases_that_were_recorded_three_times_are_found(noise, n_columns, y, outcome, rng):
-    """Copies are near and have one target; folds that keep cases whole pass."""
+    """Copies are near and share a target; folds with whole cases pass."""
     X = np.repeat(rng.normal(size=(100, n_columns)), 3, axis=0)
     X += noise * rng.normal(size=X.shape)
 
@@ -273,8 +273,8 @@ def test_cases_that_were_recorded_three_times_are_found(noise, n_columns, y, out
 
 
 @pytest.mark.parametrize("n_classes", [2, 5, None])
-def test_rows_that_are_near_by_nature_are_no_copies(n_classes, rng):
-    """Neighbours of one class are what a class is, and round wages are those of many."""
+def test_rows_near_by_nature_are_not_copies(n_classes, rng):
+    """Classes consist of neighbours, and round wages are common."""
     if n_classes is None:
         X = rng.normal(size=(300, 3))
         y = 100.0 * np.round(X.sum(axis=1) + rng.normal(size=300))
@@ -287,8 +287,8 @@ def test_rows_that_are_near_by_nature_are_no_copies(n_classes, rng):
     assert finding.outcome == "passed"
 
 
-def test_equal_rows_are_no_near_duplicates(rng):
-    """Rounding gives equal rows of many columns a distance, which does not count."""
+def test_equal_rows_are_not_near_duplicates(rng):
+    """Rounding errors give equal rows a distance, which does not count."""
     X = pd.DataFrame(rng.normal(loc=50.0, size=(400, 56)))
     y = pd.Series(rng.integers(0, 2, 400))
     X, y = (pd.concat([values, values[:30]], ignore_index=True) for values in (X, y))

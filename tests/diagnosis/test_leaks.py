@@ -1,4 +1,4 @@
-"""The leak guard: planted leaks are found, clean data are left in peace."""
+"""The leak guard: planted leaks are detected, clean data pass."""
 
 import numpy as np
 import pandas as pd
@@ -35,8 +35,8 @@ def _outcomes(*data, **options):
 
 
 @pytest.mark.parametrize("name", CLEAN)
-def test_no_leak_is_cried_on_clean_data(name):
-    """Real data sets, and such whose rows are drawn one by one; none has outliers."""
+def test_clean_data_pass(name):
+    """Real data sets, and independent rows; no outliers either."""
     outcomes = _outcomes(*CLEAN[name])
 
     assert "issue" not in outcomes.values()
@@ -50,15 +50,15 @@ def clean(request):
 
 
 def test_the_findings_print_as_a_report():
-    """As those of a diagnosis do, in a terminal and in a notebook."""
+    """As findings of a diagnosis, in a terminal and in a notebook."""
     findings = find_leaks(*CLEAN["iris"])
 
     assert repr(findings).startswith("No check found an issue.\nPassed: duplicates")
     assert "<td>duplicates across folds, " in findings._repr_html_()
 
 
-def test_rows_that_are_there_twice_are_found(clean, rng):
-    """A tenth of the rows is repeated, somewhere else."""
+def test_repeated_rows_are_found(clean, rng):
+    """A tenth of the rows is repeated elsewhere."""
     X, y = clean
     again = rng.choice(len(X), len(X) // 10, replace=False)
     X, y = np.concatenate([X, X[again]]), np.concatenate([y, y[again]])
@@ -79,8 +79,8 @@ def test_copies_with_noise_are_found(name, rng):
     assert issues == {"near duplicates across folds"}
 
 
-def test_columns_that_know_too_much_are_found(clean, rng):
-    """The target in other units, a noisy function of it, and scaling before the split."""
+def test_leaking_columns_are_found(clean, rng):
+    """The target in other units or with noise, and scaling before the split."""
     X, y = clean
     told = np.exp((y - y.mean()) / y.std()) * (1 + 1e-3 * rng.normal(size=len(y)))
 
@@ -90,12 +90,12 @@ def test_columns_that_know_too_much_are_found(clean, rng):
 
 
 def test_the_diabetes_data_of_scikit_learn_were_scaled_over_all_rows():
-    """Its documentation says so: columns are centred and have one norm."""
+    """According to its documentation, columns are centred with equal norms."""
     assert _issues(*datasets.load_diabetes(return_X_y=True)) == {"scaled over all rows"}
 
 
 def test_groups_on_both_sides_are_found():
-    """Rows of one patient in training and test; a split by patient is fine."""
+    """Rows of a patient in training and test; a split by patient passes."""
     X, y = CLEAN["breast cancer"]
     groups = np.arange(len(X)) // 4
 
@@ -105,7 +105,7 @@ def test_groups_on_both_sides_are_found():
 
 @pytest.mark.parametrize(("column", "outcome"), [("patient_id", "tip"), ("age", None)])
 def test_a_column_that_looks_like_groups_is_a_tip(column, outcome):
-    """By its name: whether new data have new patients only the user knows."""
+    """Only the user knows whether new data have new patients."""
     X, y = CLEAN["breast cancer"]
     frame = pd.DataFrame(X).rename(columns=str).assign(**{column: np.arange(len(X)) // 4})
 
@@ -115,18 +115,18 @@ def test_a_column_that_looks_like_groups_is_a_tip(column, outcome):
 
 
 def test_training_on_the_future_is_found():
-    """Shuffled folds of a time series; a split by time is fine."""
+    """Shuffled folds of a time series; a split by time passes."""
     X, y = CLEAN["friedman"]
     times = pd.date_range("2020-01-01", periods=len(X))
 
     assert _issues(X, y, cv=SHUFFLED, times=times) == {"future in the training rows"}
-    # Samples of one time are not before each other.
+    # Samples of the same time do not precede each other.
     assert _issues(X, y, times=np.zeros(len(X))) == set()
     assert _issues(X, y, cv=TimeSeriesSplit(5), times=times) == set()
 
 
 def test_times_of_text_are_in_the_order_of_the_calendar():
-    """As text, 2024-10 is before 2024-9, and a split by time would be called a leak."""
+    """As text, 2024-10 would precede 2024-9."""
     X, y = CLEAN["friedman"]
     times = [f"2024-{9 + row // 28 % 2}-{row % 28 + 1}" for row in range(56)]
 
@@ -164,15 +164,15 @@ def test_a_column_of_dates_is_a_tip(as_column):
     "text", ["2020", "12/31/2020", "2020-13-41", "2020-01-01 or so", None]
 )
 def test_text_that_is_not_a_date_has_no_order(text):
-    """Neither have numbers, days with the month first, nor columns without values."""
+    """Neither numbers, dates with the month first, nor empty columns count."""
     X, y = CLEAN["friedman"]
     frame = pd.DataFrame(X).rename(columns=str).assign(when=[text] * len(X))
 
     assert _outcomes(frame, y)["future in the training rows"] == "not applicable"
 
 
-def test_tables_of_few_kinds_of_rows_repeat_them_by_nature(rng):
-    """Three columns of three categories have 27 kinds of rows."""
+def test_tables_with_few_distinct_rows_repeat_them(rng):
+    """Three columns of three categories have 27 distinct rows."""
     X = pd.DataFrame(rng.integers(0, 3, (300, 3)).astype(str), columns=list("abc"))
     y = rng.integers(0, 2, 300)
 
@@ -183,8 +183,8 @@ def test_tables_of_few_kinds_of_rows_repeat_them_by_nature(rng):
 
 
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
-def test_tables_with_text_and_missing_values_are_looked_at(make, rng):
-    """Whatever the frame."""
+def test_tables_with_text_and_missing_values_are_checked(make, rng):
+    """For every kind of frame."""
     n = 200
     data = {
         "number": [
@@ -203,7 +203,7 @@ def test_tables_with_text_and_missing_values_are_looked_at(make, rng):
 
 @pytest.mark.parametrize("target", ["classes", "numbers"])
 def test_infinity_is_missing_and_durations_are_seconds(target, rng):
-    """As for TablePreparer: what is found is the same as in a table that says so."""
+    """As in TablePreparer: findings equal those of a converted table."""
     plain = pd.DataFrame(rng.normal(size=(200, 3)), columns=["a", "b", "c"])
     plain["stay"] = rng.permutation(200) * 60.0
     plain.loc[3, "a"] = np.nan
@@ -214,8 +214,8 @@ def test_infinity_is_missing_and_durations_are_seconds(target, rng):
     assert find_leaks(own, y) == find_leaks(plain, y)
 
 
-def test_images_and_several_targets_are_looked_at(rng):
-    """Images are flat; what needs one target says so."""
+def test_images_and_several_targets_are_checked(rng):
+    """Images are flattened; checks of a single target are not applicable."""
     images, y = CLEAN["digits"][0].reshape(-1, 8, 8), CLEAN["digits"][1]
     targets = np.column_stack([y, y]).astype(float) + rng.normal(size=(len(y), 2))
 
@@ -225,7 +225,7 @@ def test_images_and_several_targets_are_looked_at(rng):
     assert found["target among the features"] == "not applicable"
 
 
-def test_outliers_are_no_leak_but_a_tip(rng):
+def test_outliers_are_a_tip(rng):
     """A code for a missing value in one column."""
     X, y = CLEAN["breast cancer"]
     X = X.copy()
@@ -238,7 +238,7 @@ def test_outliers_are_no_leak_but_a_tip(rng):
 
 
 def test_lengths_must_agree():
-    """As scikit-learn says it."""
+    """With the error of scikit-learn."""
     X, y = CLEAN["iris"]
 
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
@@ -249,8 +249,8 @@ FOLDS = [(np.arange(8), np.arange(8, 12))]
 
 
 @pytest.mark.parametrize(("n_shared", "outcome"), [(0, "passed"), (3, "issue")])
-def test_the_share_is_that_of_test_rows_whose_group_is_in_training(n_shared, outcome):
-    """Of four test rows; the index of a frame has no part in it."""
+def test_the_share_counts_test_rows_with_their_group_in_training(n_shared, outcome):
+    """Of four test rows; the index of a frame has no effect."""
     groups = np.arange(12)
     groups[8 : 8 + n_shared] = 0
     X = pd.DataFrame({"a": np.arange(12.0)}, index=[7] * 12)
@@ -266,8 +266,8 @@ OTHERS = ["number_customer_service_calls", "user_rating", "paid"]
 
 
 @pytest.mark.parametrize("name", [*IDENTITIES, *OTHERS])
-def test_identities_are_told_by_their_whole_name(name):
-    """A word somewhere in a name makes no identity."""
+def test_identities_need_their_whole_name(name):
+    """A word within a name is not enough."""
     X = pd.DataFrame({name: np.arange(40) // 2})
     folds = [(np.arange(0, 40, 2), np.arange(1, 40, 2))]
 
@@ -276,7 +276,7 @@ def test_identities_are_told_by_their_whole_name(name):
     assert (outcome == "tip") is (name in IDENTITIES)
 
 
-def test_test_rows_before_the_last_training_row_are_late():
+def test_test_rows_before_the_last_training_row_are_counted():
     """Times need not be sorted."""
     X, times = np.arange(12.0)[:, None], np.arange(12)
     along, backwards = (
@@ -303,24 +303,24 @@ TARGET, GIVEAWAY = "target among the features", "feature that gives the target a
 @pytest.mark.parametrize(
     ("column", "y", "outcome"),
     [
-        # Each value goes with one class and each class with one value.
+        # Each value belongs to one class, and each class to one value.
         (np.array(["red", "green", "blue"])[CLASSES], CLASSES, "issue"),
         (CLASSES * -2.5, CLASSES, "issue"),
         (CLASSES % 2, CLASSES, "passed"),
         (np.arange(120), CLASSES, "passed"),
         (np.where(np.arange(120) == 5, 0, CLASSES), CLASSES, "passed"),
-        # A number is in other units, not only close.
+        # A number in other units counts, an approximation does not.
         (32 + 1.8 * Y, Y, "issue"),
         (Y + 0.01 * RNG.normal(size=120), Y, "passed"),
     ],
 )
 def test_the_target_under_another_name_is_found(column, y, outcome):
-    """Renamed or in other units, but neither coarser, finer nor nearly it."""
+    """Renamed or in other units, but not coarser, finer or approximate."""
     assert _found(TARGET, pd.DataFrame({"a": column}), y).outcome == outcome
 
 
-def test_a_column_that_tells_gives_the_target_away():
-    """Among so many that only some get a tree, and where guessing is nearly right."""
+def test_a_column_that_predicts_alone_is_found():
+    """Among many columns, and with a rare class."""
     many = {f"c{i}": RNG.normal(size=120) for i in range(150)}
     many["told"] = CLASSES + 0.1 * RNG.normal(size=120)
     rare = np.zeros(2000, dtype=int)
@@ -334,8 +334,8 @@ def test_a_column_that_tells_gives_the_target_away():
 
 
 @pytest.mark.filterwarnings("ignore:The least populated class")
-def test_noise_gives_nothing_away():
-    """Guessing the common class is right 99.6 times in 100, with any column."""
+def test_noise_is_not_reported():
+    """Guessing the common class is right in 99.6 %, with any column."""
     rare = np.zeros(500, dtype=int)
     rare[:2] = 1
 
@@ -378,8 +378,8 @@ def _finding(X):
     ],
     ids=["scikit-learn", "pandas", "quartiles", "normal ends"],
 )
-def test_columns_that_were_scaled_alike_are_recognised(scale):
-    """By mean and deviation, by quartiles, or by the ends that scalers make."""
+def test_columns_scaled_alike_are_recognised(scale):
+    """By mean and deviation, by quartiles, or by the ends of scalers."""
     finding = _finding(scale(_numbers()[["a", "b", "c", "area"]]))
 
     assert finding.outcome == "issue"
@@ -388,8 +388,8 @@ def test_columns_that_were_scaled_alike_are_recognised(scale):
 
 @pytest.mark.parametrize("numeric", ["smooth_clip", "quantile", "standard"])
 @pytest.mark.parametrize("missing", [0.0, 0.1])
-def test_what_the_preparer_prepared_over_all_rows_is_recognised(numeric, missing):
-    """With dates, categories and columns of which values are missing."""
+def test_tables_prepared_over_all_rows_are_recognised(numeric, missing):
+    """With dates, categories and columns with missing values."""
     X = _raw()
     X.loc[np.random.default_rng(1).random(N) < missing, ["a", "area"]] = np.nan
 
@@ -408,14 +408,14 @@ def test_what_the_preparer_prepared_over_all_rows_is_recognised(numeric, missing
         TablePreparer(numeric="standard"),
     ],
 )
-def test_rows_that_were_scaled_by_others_are_not_suspected(scaler):
-    """Scaled by the training rows, as it should be, means and quartiles are only near."""
+def test_rows_scaled_by_training_rows_pass(scaler):
+    """Their means and quartiles are only approximate."""
     scaled = scaler.fit(_numbers(seed=1)).transform(_numbers())
 
     assert _finding(scaled).outcome == "passed"
 
 
-def test_counts_with_the_quartiles_of_a_scaler_are_not_suspected():
+def test_counts_with_the_quartiles_of_a_scaler_pass():
     """Half of the values 0 and a quarter 1 make a median of 0 and quartiles 0 and 1."""
     counts = np.random.default_rng(0).permutation(np.repeat([0, 0, 1, 2], N // 4))
     X = np.column_stack([counts, np.roll(counts, 1), np.roll(counts, 5)])
@@ -423,8 +423,8 @@ def test_counts_with_the_quartiles_of_a_scaler_are_not_suspected():
     assert _finding(X).outcome == "passed"
 
 
-def test_circles_alone_are_no_columns_of_numbers():
-    """Sine and cosine of an hour have the mean 0 wherever hours are even."""
+def test_pairs_of_sine_and_cosine_do_not_count():
+    """Their mean is 0 if hours are uniform."""
     angle = 2 * np.pi * np.arange(N) / 24
 
     finding = _finding(np.column_stack([np.sin(angle), np.cos(angle)]))
@@ -449,8 +449,8 @@ def _outliers(X, y=None):
     return _found("outliers", X, y)
 
 
-def test_a_column_of_lists_is_looked_at():
-    """Its cells are compared by what they print as."""
+def test_a_column_of_lists_is_checked():
+    """Cells are compared by their repr."""
     y = np.arange(60) % 3
     X = pd.DataFrame({"tags": [[k] for k in y], "x": np.arange(60.0)})
 
@@ -468,8 +468,8 @@ def _rows(values):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_value_with_a_slipped_point_is_found(kind):
-    """A hundred times what it should be; skewed columns have no outliers by themselves."""
+def test_a_misplaced_decimal_point_is_found(kind):
+    """A hundred times its value; skewed columns alone have no outliers."""
     assert all(_rows(_drawn(kind, seed=seed)) == [] for seed in range(5))
     if kind != "lognormal":
         values = _drawn(kind)
@@ -478,7 +478,7 @@ def test_a_value_with_a_slipped_point_is_found(kind):
 
 
 def test_codes_for_missing_values_are_found():
-    """9999 in 3 % of the rows, all of them; missing ones neither are nor hide outliers."""
+    """9999 in 3 % of the rows; missing values neither are nor hide outliers."""
     coded, missing = _drawn("normal"), _drawn("normal")
     coded[:30] = 9999
     missing[:50], missing[60] = np.nan, 1e4
@@ -488,7 +488,7 @@ def test_codes_for_missing_values_are_found():
 
 
 def test_tails_that_widen_the_deviation_are_outliers():
-    """Student's t with 1.3 degrees of freedom has no variance: all that is far is found."""
+    """Student's t with 1.3 degrees of freedom has no variance."""
     values = np.random.default_rng(0).standard_t(1.3, size=2000)
     deviation = 1.4826 * np.median(np.abs(values - np.median(values)))
 
@@ -504,7 +504,7 @@ def test_tails_that_widen_the_deviation_are_outliers():
     shift=st.floats(-1e3, 1e3), scale=st.floats(1e-3, 1e3), sign=st.sampled_from([-1, 1])
 )
 def test_units_do_not_matter(shift, scale, sign):
-    """Metres or feet, and turned round: the same rows."""
+    """Shift, scale and sign do not change the outliers."""
     values = _drawn("normal", 100)
     values[:2] = [60.0, -50.0]
 
@@ -522,13 +522,13 @@ def test_units_do_not_matter(shift, scale, sign):
     ids=["few rows", "few values", "a lump", "nothing"],
 )
 def test_columns_without_a_scale_are_not_judged(values):
-    """One pixel that is mostly white has no usual spread."""
+    """A mostly white pixel has no usual spread."""
     assert outliers_of(pd.Series(values)) is None
     assert _outliers(values[:, None].astype(float)).outcome == "not applicable"
 
 
-def test_who_knows_what_targets_are_says_so():
-    """Five different amounts are no classes, whose outliers nobody looks at."""
+def test_the_kind_of_targets_can_be_passed():
+    """Five different amounts are numbers, and are checked for outliers."""
     X, y = np.random.default_rng(0).normal(size=(200, 2)), np.arange(200) % 5
 
     told = [find_leaks(X, y, is_classification=kind) for kind in (None, True, False)]
@@ -536,8 +536,8 @@ def test_who_knows_what_targets_are_says_so():
     assert told[0] == told[1] != told[2]
 
 
-def test_many_classes_of_whole_numbers_are_no_copies():
-    """Samples of a class are alike, and have one target, without being one case."""
+def test_many_integer_classes_are_not_copies():
+    """Samples of a class are similar and share a target."""
     rng = np.random.default_rng(0)
     y = np.repeat(np.arange(60), 12)
     X = rng.normal(size=(60, 6))[y] * 3 + rng.normal(size=(len(y), 6))
@@ -548,8 +548,8 @@ def test_many_classes_of_whole_numbers_are_no_copies():
     assert len(np.unique(group_copies(X, y))) > 600
 
 
-def test_targets_of_a_regression_are_looked_at():
-    """An outlier among them is worse than in a feature, and has another remedy."""
+def test_targets_of_a_regression_are_checked():
+    """Outliers in targets are more severe and have another remedy."""
     X, y = load_diabetes(return_X_y=True)
     wrong = y.copy()
     wrong[5] = 1e5
@@ -565,7 +565,7 @@ def test_targets_of_a_regression_are_looked_at():
 
 
 def test_only_the_worst_columns_are_named():
-    """Of many, the three with the furthest values, and how many more there are."""
+    """The three with the furthest values, and the number of the rest."""
     X = np.random.default_rng(0).normal(size=(200, 5))
     X[0] = [1e2, 1e3, 1e4, 1e5, 1e6]
 

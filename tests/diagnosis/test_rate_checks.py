@@ -19,19 +19,20 @@ def _gone(bends_after):
 @pytest.mark.parametrize(
     ("name", "losses", "params", "outcome"),
     [
-        # A network that ends at ten times a constant prediction's loss is none.
+        # Ending at ten times a constant prediction's loss.
         ("diverged", [np.linspace(1.0, 10.0, 20)] * 2, {}, "issue"),
-        # Dead units after a first step too long leave a constant prediction.
+        # Dead units after a too large first step leave a constant prediction.
         ("too high", [np.full(20, 1.0)] * 2, {"learning_rate": 1.0}, "issue"),
         ("too high", [np.full(20, 1.0)] * 2, {"learning_rate": 1e-3}, "passed"),
-        # It takes two epochs to see a rise, and more to tell slow from short.
+        # A rise needs two epochs, and slow training more to be distinguished from short
+        # training.
         ("too high", [[0.9], [0.9]], {}, "not applicable"),
         ("too low", [[0.9], [0.9]], {}, "not applicable"),
-        # A loss that turns at once at a raised rate, unless nothing regularises it.
+        # A loss that turns at once at a raised rate, unless there is no regularisation.
         ("too high", [1 / T, TURNS], {"learning_rate": 0.01, **USUAL}, "issue"),
         ("too high", [1 / T, TURNS], {"learning_rate": 0.003, **USUAL}, "passed"),
         ("too high", [1 / T, TURNS], {"learning_rate": 0.01, **FREE}, "passed"),
-        # At 20 times the usual rate a smooth loss has no fault, a rough one has.
+        # At 20 times the usual rate, a smooth loss has no fault, a rough loss has.
         ("too high", [SMOOTH] * 2, {"learning_rate": 0.06, **USUAL}, "passed"),
         (
             "too high",
@@ -39,13 +40,13 @@ def _gone(bends_after):
             {"learning_rate": 0.06, **USUAL},
             "issue",
         ),
-        # At a fifth of the usual rate a curve that still falls but bends will arrive.
+        # At a fifth of the usual rate, a falling curve that bends will converge.
         ("too low", [1 - 0.3 * _gone(1e3), 1 - 0.28 * _gone(1e3)], SLOW, "issue"),
         ("too low", [1 - 0.3 * _gone(15), 1 - 0.28 * _gone(15)], SLOW, "passed"),
     ],
 )
 def test_losses_with_known_answers(shapes, name, losses, params, outcome):
-    """A rate is blamed for what it explains, and for no more."""
+    """The rate is blamed only for faults that it explains."""
     name = name if name == "diverged" else f"learning rate {name}"
 
     assert shapes.found(name, shapes.of_folds(*losses, params=params)).outcome == outcome
@@ -53,7 +54,7 @@ def test_losses_with_known_answers(shapes, name, losses, params, outcome):
 
 @pytest.mark.parametrize("loss", [np.inf, np.nan])
 def test_an_infinite_loss_is_divergence(shapes, loss):
-    """It is the gravest of issues, with a lower learning rate for a remedy."""
+    """It is the most severe issue, with a lower learning rate as remedy."""
     curves = shapes.healthy(params={"learning_rate": 1.0})
     curves.train_loss[1, 5] = loss
 
@@ -63,8 +64,8 @@ def test_an_infinite_loss_is_divergence(shapes, loss):
     assert finding.changes[0].value < 1.0
 
 
-def test_a_rate_that_is_seen_or_known_to_be_high_is_lowered(shapes):
-    """The loss is thrown about; or far above the usual rate much is left to learn."""
+def test_a_high_rate_is_lowered(shapes):
+    """If the loss jumps, or if much loss remains at a known high rate."""
     thrown = shapes.found(
         "learning rate too high", shapes.jumping(params={"learning_rate": 1.0})
     )
@@ -77,8 +78,8 @@ def test_a_rate_that_is_seen_or_known_to_be_high_is_lowered(shapes):
     assert extreme.outcome == "issue"
 
 
-def test_a_straight_line_is_driven_too_slowly(shapes):
-    """A training loss that has hardly bent has hardly begun, unless the rate is usual."""
+def test_a_straight_fall_needs_a_higher_rate(shapes):
+    """Unless the rate is usual."""
     finding = shapes.found("learning rate too low", shapes.creeping())
     low, usual = (
         shapes.found("learning rate too low", shapes.creeping(params={"learning_rate": r}))

@@ -1,4 +1,4 @@
-"""Remedies as changes, by the findings that advise them."""
+"""Remedies as changes, by their findings."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ FEW, SMALL = "too few rows", "underfitting"
 
 @pytest.fixture
 def changes(shapes):
-    """Return what a finding changes in the default network, with other parameters."""
+    """Return a function that returns the changes of a finding on a network."""
 
     def changed(name, shape, params, **options):
         options = {"params": params, **options}
@@ -25,8 +25,8 @@ def changes(shapes):
     return changed
 
 
-def test_rates_are_judged_by_the_optimizers_typical_one(shapes):
-    """Without momentum a step is a tenth of what it comes to with 0.9."""
+def test_rates_are_compared_with_the_optimizers_typical_rate(shapes):
+    """Without momentum, a step is a tenth of a step with momentum 0.9."""
     sgd = {"optimizer": "sgd", "learning_rate": 1.0}
 
     def ratio(params):
@@ -47,19 +47,20 @@ def test_rates_are_judged_by_the_optimizers_typical_one(shapes):
 @pytest.mark.parametrize(
     ("name", "shape", "rate", "change"),
     [
-        # A tenth or ten times, but from far off to the typical one at once.
+        # A tenth or ten times, but from far off directly to the typical rate.
         (HIGH, "jumping", 100.0, ("at most", TYPICAL)),
         (HIGH, "jumping", 1e-2, ("at most", 1e-3)),
         (LOW, "creeping", 1e-7, ("at least", TYPICAL)),
-        # A low rate is not raised beyond it: a fifth of it may be right, twice it too much.
+        # A low rate is not raised beyond the typical rate: a fifth of it may be right,
+        # twice it too much.
         (LOW, "creeping", 0.04 * TYPICAL, ("at least", 0.4 * TYPICAL)),
         (LOW, "creeping", 0.2 * TYPICAL, ("at least", TYPICAL)),
         (HIGH, "jumping", None, ("multiply", 0.1)),
         (LOW, "creeping", None, ("multiply", 10.0)),
     ],
 )
-def test_rates_go_the_right_way(changes, name, shape, rate, change):
-    """A lower rate is lower, a higher one higher; an unknown one is multiplied."""
+def test_rates_change_in_the_right_direction(changes, name, shape, rate, change):
+    """Known rates get a bound, unknown rates a factor."""
     params = {} if rate is None else {"optimizer": "adamw", "learning_rate": rate}
 
     assert changes(name, shape, params) == {"learning_rate": change}
@@ -69,7 +70,7 @@ def test_rates_go_the_right_way(changes, name, shape, rate, change):
     ("name", "shape", "params", "expected"),
     [
         ("overfitting", "overfitting", {"hidden_size": 8}, {}),
-        # A larger network is wider, and has two layers; or wherever its layers are given.
+        # A larger network is wider, and has two layers, also if its layers are listed.
         (SMALL, "underfitting", {**PARAMS, "width": 4}, {"width": ("at least", 32)}),
         (
             SMALL,
@@ -85,7 +86,7 @@ def test_rates_go_the_right_way(changes, name, shape, rate, change):
             {"hidden_layer_sizes": ("set", (32, 256))},
         ),
         (SMALL, "underfitting", {"hidden_size": 8}, {"hidden_size": ("at least", 32)}),
-        # What holds a network back is taken away, and nothing else is changed.
+        # Only the restrictions of a network are removed.
         *(
             (SMALL, "underfitting", {**PARAMS, name: value}, {name: ("at most", less)})
             for name, value, less in (
@@ -96,15 +97,16 @@ def test_rates_go_the_right_way(changes, name, shape, rate, change):
         ),
     ],
 )
-def test_what_is_missing_or_too_much_is_changed(changes, name, shape, params, expected):
-    """As far as the network is known to have the parameter."""
+def test_changes_concern_existing_parameters(changes, name, shape, params, expected):
+    """If the parameters of the network are known."""
     assert changes(name, shape, params) == expected
 
 
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
-        # Fewer epochs, then dropout, then decay; from where each is, and never extreme.
+        # Fewer epochs, then dropout, then decay; relative to the present values, and never
+        # extreme.
         (
             {"optimizer": "adamw", "dropout": 0.1, "weight_decay": 0.01},
             [("max_epochs", 10), ("dropout", 0.3), ("weight_decay", 0.1)],
@@ -124,7 +126,7 @@ def test_what_is_missing_or_too_much_is_changed(changes, name, shape, params, ex
     ],
 )
 def test_overfitting_is_treated_by_one_moderate_change_at_a_time(shapes, params, expected):
-    """Others wait until the first was tried."""
+    """Further changes are alternatives."""
     curves = shapes.overfitting(params={"max_epochs": 30, **params})
 
     finding = shapes.found("overfitting", curves)
@@ -141,13 +143,14 @@ def test_overfitting_is_treated_by_one_moderate_change_at_a_time(shapes, params,
         ({"hidden_layer_sizes": (2, 64)}, "restricted by hidden_layer_sizes=(2, 64)."),
         ({"hidden_layer_sizes": (64,), "width": 1}, "with 4 times the epochs."),
         ({}, "with 4 times the epochs."),
-        # In the gradient, decay competes with the loss: others bear less than AdamW.
+        # In the gradient, decay competes with the loss, so its limit is lower than for
+        # AdamW.
         ({"weight_decay": 0.1}, "with 4 times the epochs."),
         ({"weight_decay": 0.1, "optimizer": "sgd"}, "restricted by weight_decay=0.1."),
     ],
 )
-def test_what_holds_a_network_back_is_named(shapes, params, said):
-    """Beside the sizes of layers the width has no effect."""
+def test_restrictions_of_a_network_are_named(shapes, params, said):
+    """If layer sizes are listed, the width has no effect."""
     curves = shapes.underfitting(params={**PARAMS, **params})
 
     assert shapes.found(SMALL, curves).message.endswith(said)
@@ -156,28 +159,29 @@ def test_what_holds_a_network_back_is_named(shapes, params, said):
 @pytest.mark.parametrize(
     ("params", "n_samples", "change"),
     [
-        # Four fifths of 75 rows are three batches of 24, which is few, of 76 four of 20.
+        # Four fifths of 75 rows are three batches of 24, which is few; of 76 rows four
+        # batches of 20.
         ({"optimizer": "adam", "batch_size": 24}, 90, {}),
         ({"optimizer": "adam", "batch_size": 24}, 75, {"batch_size": ("at most", 8)}),
         ({"optimizer": "adam", "batch_size": 20}, 76, {}),
-        # Steps of SGD are as long as the gradient, which smaller batches make noisier.
+        # Steps of SGD are proportional to the gradient, which smaller batches make noisier.
         (
             {"optimizer": "sgd", "batch_size": 64, "max_epochs": 30},
             40,
             {"max_epochs": ("at least", 90)},
         ),
-        # skorch's batch_size of -1 and a network without one are left alone.
+        # skorch's batch_size of -1 and networks without batch_size are unchanged.
         ({"optimizer": "adam"}, 40, {}),
         ({"optimizer": "adam", "batch_size": -1}, 40, {}),
     ],
 )
 def test_few_steps_in_an_epoch_become_more(changes, params, n_samples, change):
-    """By smaller batches or more epochs, only where an epoch has less than four steps."""
+    """By smaller batches or more epochs, if an epoch has fewer than four steps."""
     assert changes(FEW, "healthy", params, n_samples=n_samples) == change
 
 
-def test_the_numbers_of_a_finding_are_those_of_its_curves(shapes):
-    """Levels at the end and their errors, by hand."""
+def test_the_evidence_matches_the_curves(shapes):
+    """Final levels and their errors, computed by hand."""
     name, small = "no better than the baseline", 0.4 + 0.01 * np.arange(6)[:, None]
 
     def evidence(name, train, valid, **options):
@@ -185,17 +189,18 @@ def test_the_numbers_of_a_finding_are_those_of_its_curves(shapes):
         curves.valid_loss[:] = valid
         return shapes.found(name, curves).evidence
 
-    # Student's error over folds; those that are repeated count once, and one is guessed.
+    # Student's error over folds; repeated folds count once, and for one fold it is guessed.
     for n_repeats, error in ((1.0, np.sqrt(6)), (2.0, np.sqrt(3))):
         found = evidence(name, [0.5] * 4, small + np.zeros(4), n_repeats=n_repeats)
         assert found["gain_error"] == pytest.approx(np.std(small, ddof=1) / error)
     assert evidence(name, [0.5] * 4, np.full((1, 4), 0.5))["gain_error"] == 0.1
-    # Two standard errors are sure by Student's table for three folds, one and a half not.
+    # Two standard errors are significant by Student's table for three folds, one and a half
+    # are not.
     for n_errors, outcome in ((1.5, "tip"), (2.0, "passed")):
         curves = shapes.of_folds([0.5] * 4, [0.8] * 4, n_folds=3, spread=0.0)
         curves.valid_loss[:] += 0.2 * np.sqrt(3) / n_errors * np.array([[-1], [0], [1]])
         assert shapes.found(name, curves).outcome == outcome
-    # Three folds that agree by chance count with four more, which spread by a tenth.
+    # Three folds that agree by chance count with four more, with a spread of a tenth.
     rise = evidence("overfitting", np.linspace(1, 0.1, 20), np.full((3, 20), 0.5))
     assert rise["rise_error"] == pytest.approx(np.sqrt(4 * 0.01 / 6 / 3))
     # Of 20 epochs the last two are averaged, of five the last; a fold keeps its end.
@@ -205,9 +210,9 @@ def test_the_numbers_of_a_finding_are_those_of_its_curves(shapes):
         assert found["valid_loss"] == pytest.approx(level)
     ended = np.array([[3.0, 2.0, 1.0], [3.0, 2.0, np.nan]])
     assert evidence("still improving", [1.0] * 3, ended)["valid_loss"] == 1.5
-    # A running mean over a linear fall is the value half an epoch ago.
+    # A running mean over a linear fall equals the value half an epoch ago.
     at_ends = 1.0 - 0.1 * np.arange(1, 7)
     found = evidence("underfitting", at_ends + 0.05, np.full((3, 6), 0.9))
     assert found["train_loss"] == pytest.approx(0.4)
-    # Losses of nothing are equal, and do not divide by 0.
+    # Losses of 0 are equal, and do not divide by 0.
     assert evidence("overfitting", [1.0, 0.0, 0.0], np.zeros((3, 3)))["rise"] == 0.0

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Scales of features: what searches record, what is found, and what apply does about it."""
+"""Scales of features: records of searches, findings, and their remedies."""
 
 import pickle
 
@@ -34,7 +34,7 @@ UNITS = np.array([1e6, 1.0, 1e-6])
 
 @pytest.fixture(scope="module")
 def table():
-    """A table in units of 1e-6 to 1e6; only the smallest tells of the target."""
+    """A table in units of 1e-6 to 1e6; only the smallest column is informative."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 3))
     return X * UNITS, (X[:, 2] > 0).astype(int)
@@ -50,7 +50,7 @@ def of_scale(source, *data):
 
 
 def test_a_search_records_the_scale_and_the_remedy_raises_the_score(table):
-    """The verdict names the columns; apply puts a scaler in front, which helps at once."""
+    """The verdict names the columns; apply adds a scaler, which raises the score."""
     search = pickle.loads(pickle.dumps(GridSearchCV(net(), {}, cv=3).fit(*table)))
 
     found = verdict(diagnose(search))
@@ -65,8 +65,8 @@ def test_a_search_records_the_scale_and_the_remedy_raises_the_score(table):
     assert of_scale(mended).outcome == "passed"
 
 
-def test_the_scale_is_that_behind_the_transformers(table):
-    """Of each candidate, because candidates may have other transformers."""
+def test_the_scale_is_measured_after_the_transformers(table):
+    """For each candidate, because transformers may differ."""
     pipe = Pipeline([("scaler", StandardScaler()), ("net", net(max_epochs=2))])
     search = GridSearchCV(pipe, {"scaler": [StandardScaler(), "passthrough"]}, cv=3)
 
@@ -115,14 +115,14 @@ def test_prepared_tables_raise_no_alarm(transformer):
         ({"a": (0, 1), "b": (0, 0.004)}, {}, "issue", "'a' is 250 times that of 'b'"),
         ({"a": (2, 0.02)}, {}, "issue", "100 standard deviations from 0"),
         ({"a": (0, 0.01)}, {}, "tip", "largest root mean square is 0.01"),
-        # Normalisation takes out a common scale, not one that differs between columns.
+        # Normalisation removes a common scale, but not differences between columns.
         ({"a": (0, 200)}, {"normalization": "batch"}, "passed", "common scale"),
         ({"a": (0, 200), "b": (0, 1)}, {"normalization": "layer"}, "issue", "200 times"),
         # Bins have no scale.
         ({"a": (2000, 10)}, {"numerical_embedding": "piecewise_linear"}, None, "unknown"),
     ],
 )
-def test_what_is_unusual_about_the_columns_is_named(columns, params, outcome, words):
+def test_unusual_scales_are_named(columns, params, outcome, words):
     """By the root mean square, the ratio of spreads and the distance from 0."""
     z = np.random.default_rng(0).normal(size=(300, len(columns)))
     z = (z - z.mean(axis=0)) / z.std(axis=0)
@@ -137,7 +137,7 @@ def test_what_is_unusual_about_the_columns_is_named(columns, params, outcome, wo
 
 
 class Normalised(nn.Module):
-    """A module that scales its inputs itself."""
+    """A module that normalises its inputs."""
 
     def __init__(self):
         super().__init__()
@@ -149,15 +149,15 @@ class Normalised(nn.Module):
 
 
 class Plain(Normalised):
-    """A module that takes its inputs as they are."""
+    """A module without normalisation."""
 
     def __init__(self):
         super().__init__()
         self.layers = nn.Linear(3, 2)
 
 
-def test_modules_of_users_are_accused_only_if_training_failed(table):
-    """Unless they have no layer that could normalise."""
+def test_modules_that_normalise_get_an_issue_only_if_training_failed(table):
+    """Modules without normalisation are treated like other networks."""
     normalised, plain = (
         GridSearchCV(NetClassifier(module, max_epochs=15, random_state=0), {}, cv=3)
         for module in (Normalised, Plain)
@@ -168,7 +168,7 @@ def test_modules_of_users_are_accused_only_if_training_failed(table):
 
 
 def test_heavy_tails_are_a_tip():
-    """Where outliers make the standard deviation, a scaler squeezes all other values."""
+    """Outliers inflate the standard deviation, so scaling squeezes other values."""
     X = np.exp(3 * np.random.default_rng(0).normal(size=(1000, 1)))
     scaled = StandardScaler().fit_transform(X)
 
@@ -179,8 +179,8 @@ def test_heavy_tails_are_a_tip():
 
 
 @pytest.mark.parametrize("kind", ["array", "frame", "sparse"])
-def test_statistics_are_those_of_numpy(kind):
-    """Mean, standard deviation and quartiles of the rows trained on."""
+def test_statistics_match_numpy(kind):
+    """Mean, standard deviation and quartiles of the training rows."""
     X = np.random.default_rng(0).normal(2.0, 3.0, size=(200, 4))
     rows = np.arange(50, 200)
     given = {"array": X, "frame": pd.DataFrame(X), "sparse": sparse.csr_array(X)}[kind]
@@ -214,7 +214,7 @@ def test_images_and_sequences_have_a_scale_for_each_channel(shape, network, axis
     assert scale.is_table == (X.ndim == 2)
 
 
-def test_sequences_of_unequal_length_and_codes_are_read_too():
+def test_sequences_of_unequal_length_and_codes_are_supported():
     """Codes of categories have no scale."""
     rng = np.random.default_rng(0)
     series = [rng.normal(size=(n, 2)) for n in range(3, 40)]
@@ -271,7 +271,7 @@ POLYNOMIAL = make_pipeline(PolynomialFeatures(2), REGRESSOR)
     ids=["network", "pipeline", "target of a pipeline", "target"],
 )
 def test_a_scaler_stands_directly_in_front_of_the_network(estimator, name, renamed, steps):
-    """Of an estimator, and of a search, whose space is renamed."""
+    """In an estimator, and in a search, which gets a renamed space."""
     search = GridSearchCV(estimator, [{f"{name}width": [4]}, {f"{name}n_layers": [1]}])
 
     applied = apply([scaler()], search)
@@ -284,7 +284,7 @@ def test_a_scaler_stands_directly_in_front_of_the_network(estimator, name, renam
     assert spaces == [{f"{renamed}width": [4]}, {f"{renamed}n_layers": [1]}]
     assert set(spaces[0]) <= set(inner.get_params())
     assert search.estimator is estimator
-    # Other changes find the network there too.
+    # Other changes are applied to the network there, too.
     dropout = Change(parameter="dropout", action="at least", value=0.1, reason="")
     finding = Finding(
         code="", name="overfitting", outcome="issue", severity="high", message="",
@@ -307,7 +307,7 @@ def test_a_scaler_stands_directly_in_front_of_the_network(estimator, name, renam
     ids=["hyperband", "halving", "bayes"],
 )
 def test_searches_with_rungs_and_lists_of_spaces_are_renamed(search, space):
-    """The resource is a parameter of the network, too."""
+    """The resource is renamed, too."""
     target = apply([scaler()], search).target
 
     values = [v for v in target.get_params(deep=False).values() if v not in (None, space)]
@@ -318,6 +318,6 @@ def test_searches_with_rungs_and_lists_of_spaces_are_renamed(search, space):
     )
 
 
-def test_a_space_alone_has_nothing_to_put_a_scaler_in_front_of():
-    """It stays as it is."""
+def test_a_space_alone_gets_no_scaler():
+    """It stays unchanged."""
     assert apply([scaler()], {"width": [4]}).target == {"width": [4]}

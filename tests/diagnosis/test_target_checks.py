@@ -17,8 +17,8 @@ from sk_tune.diagnosis import check_classes
         ([40, 40, 14], "passed", None),
     ],
 )
-def test_classes_are_imbalanced_below_a_part_of_an_even_share(counts, outcome, severity):
-    """Below 0.4 of it, which is a fifth of two classes and 13 % of three."""
+def test_classes_are_imbalanced_below_a_share_of_an_even_share(counts, outcome, severity):
+    """Below 0.4 of it, which is 20 % of two classes and 13 % of three."""
     finding = check_classes(np.repeat(np.arange(len(counts)), counts))
 
     assert finding.code == "SKT301"

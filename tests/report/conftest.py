@@ -1,4 +1,4 @@
-"""A browser that tests drive, and searches that reports are made of."""
+"""A browser for tests, and searches with reports."""
 
 import json
 import math
@@ -35,7 +35,7 @@ HOSTILE = "<script>alert('x')</script>"
 
 
 class Hostile(FunctionTransformer):
-    """A transformer that shows itself as HTML."""
+    """A transformer with HTML as its repr."""
 
     def __repr__(self, **kwargs: Any) -> str:
         return f"<img src=x onerror=alert(1)>{HOSTILE}"
@@ -89,7 +89,7 @@ class Browser:
         return self._call(method, params, self._session)
 
     def open(self, path: Path) -> None:
-        """Show a file, and wait until it is there."""
+        """Load a file, and wait until it is shown."""
         self.events.clear()
         self.send("Page.navigate", url=path.as_uri())
         while not any(e["method"] == "Page.loadEventFired" for e in self.events):
@@ -120,12 +120,12 @@ class Browser:
             self.send("Input.dispatchMouseEvent", type=kind, **own)
 
     def problems(self) -> list[str]:
-        """Return what the console was told, errors that nobody caught included."""
+        """Return messages of the console, including uncaught errors."""
         kinds = {"Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"}
         return [str(e["params"]) for e in self.events if e["method"] in kinds]
 
     def requests(self) -> list[str]:
-        """Return the addresses that the page asked for."""
+        """Return the requested addresses."""
         return [
             e["params"]["request"]["url"]
             for e in self.events
@@ -164,14 +164,14 @@ class Browser:
 
 
 def find_browser() -> str | None:
-    """Return the path of Chromium or a browser of its family; None if there is none."""
+    """Return the path of Chromium or a related browser; None without one."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     return next(filter(None, map(shutil.which, names)), None)
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Return a running browser; tests are skipped where there is none."""
+    """Return a running browser; tests are skipped without a browser."""
     program = find_browser()
     if program is None:
         pytest.skip("needs Chromium, which is not installed")
@@ -247,13 +247,13 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="session")
 def read_page() -> Callable[[str], Page]:
-    """Return what reads a page without a browser."""
+    """Return a function that reads a page without a browser."""
     return Page
 
 
 @pytest.fixture(scope="session")
 def make_row() -> Callable[..., CandidateRow]:
-    """Return what makes a row of ``cv_results_`` out of a number and a score."""
+    """Return a function that makes a row of ``cv_results_`` from number and score."""
 
     def make(row: int, score: float, **fields: Any) -> CandidateRow:
         own = {
@@ -274,7 +274,7 @@ def make_row() -> Callable[..., CandidateRow]:
 
 @pytest.fixture(scope="session")
 def make_report() -> Callable[..., SearchPart]:
-    """Return what makes what a report has of a search with some rows."""
+    """Return a function that makes the report record of a search with some rows."""
 
     def make(rows: list[CandidateRow], **fields: Any) -> SearchPart:
         scored = [row for row in rows if not math.isnan(row.score)]
@@ -297,7 +297,7 @@ def make_report() -> Callable[..., SearchPart]:
 
 @pytest.fixture(scope="session")
 def make_curves() -> Callable[..., Curves]:
-    """Return what makes falling losses and a rising score of some folds and epochs."""
+    """Return a function that makes falling losses and a rising score."""
 
     def make(n_folds: int = 3, n_epochs: int = 9) -> Curves:
         epochs = np.arange(1.0, n_epochs + 1)
@@ -359,7 +359,7 @@ def regression(make_estimator: Callable[..., Any], diabetes: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def hostile(make_estimator: Callable[..., Any], iris: Any) -> Any:
-    """Return a search whose values and messages are HTML, and whose labels are too."""
+    """Return a search with HTML in values, messages and labels."""
     space = {
         "net__activation": ["relu", HOSTILE],
         "scale": [StandardScaler(), "passthrough", Hostile()],
@@ -371,7 +371,7 @@ def hostile(make_estimator: Callable[..., Any], iris: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def linear(iris: Any) -> Any:
-    """Return a fitted search over what is no network, with two metrics."""
+    """Return a fitted search over a linear model, with two metrics."""
     model, space = LogisticRegression(max_iter=500), {"C": [0.01, 1.0]}
     scoring = {"acc": "accuracy", "loss": "neg_log_loss"}
     search = sk_tune.GridSearchCV(model, space, scoring=scoring, refit="loss", cv=_CV)

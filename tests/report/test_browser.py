@@ -1,4 +1,4 @@
-"""The page in a browser: sorting, hovering, keys, paper, and no request."""
+"""The page in a browser: sorting, hovering, keys, printing, and no requests."""
 
 import base64
 import re
@@ -13,14 +13,14 @@ from sk_tune.report import write_html
 
 @pytest.fixture
 def opened(browser, grid, iris, tmp_path):
-    """Return the browser with the page of a search in which two candidates failed."""
+    """Return the browser with the page of a search with two failed candidates."""
     _screen(browser, 1280)
     browser.open(write_html(grid, tmp_path / "page.html", X=iris.X, y=iris.y))
     return browser
 
 
 def _screen(browser, width):
-    """Make the screen that of a computer, or of a phone if it is narrow."""
+    """Set the screen size of a computer, or of a phone if narrow."""
     is_phone = width < 1000
     size = {"width": width, "height": 800, "deviceScaleFactor": 1 + is_phone}
     browser.send("Emulation.setDeviceMetricsOverride", **size, mobile=is_phone)
@@ -46,7 +46,7 @@ def _order(browser, name):
 
 
 def _middle(browser, selector):
-    """Return where the middle of an element is, after it was scrolled into view."""
+    """Return the position of an element's middle after scrolling it into view."""
     browser.run(f'{selector}.scrollIntoView({{block: "center", behavior: "instant"}})')
     left, top, width, height = browser.run(
         f"(({{left, top, width, height}}) => [left, top, width, height])"
@@ -62,15 +62,15 @@ def _button(name):
     )
 
 
-def test_the_page_is_quiet_and_alone(opened):
-    """No error on the console, and no request but for the page itself."""
+def test_the_page_has_no_errors_and_no_requests(opened):
+    """The console is empty, and only the page itself is requested."""
     assert opened.problems() == []
     assert len(opened.requests()) == 1
     assert opened.requests()[0].startswith("file:")
 
 
-def test_a_click_sorts_and_another_one_turns_the_order(opened, grid):
-    """By numbers, not by texts; candidates without a score stay last."""
+def test_clicks_sort_and_reverse_the_order(opened, grid):
+    """By numbers instead of texts; candidates without a score stay last."""
     scores = sorted(s for s in grid.cv_results_["mean_test_score"] if s == s)
 
     opened.click(*_middle(opened, _button("accuracy")))
@@ -89,7 +89,7 @@ def test_a_click_sorts_and_another_one_turns_the_order(opened, grid):
 
 @pytest.mark.parametrize(("key", "text"), [("Enter", "\r"), (" ", " ")])
 def test_a_key_sorts(opened, key, text):
-    """The heads are buttons that take the focus; the order is announced."""
+    """Headings are buttons with focus; the order is announced."""
     opened.run(f"{_button('width')}.focus()")
     opened.press(key, text)
 
@@ -101,7 +101,7 @@ def test_a_key_sorts(opened, key, text):
 
 
 def test_the_pointer_shows_values(opened, grid):
-    """Those of the nearest point; they go when the pointer does."""
+    """Values of the nearest point are shown while the pointer is near."""
     at = _middle(opened, 'document.querySelector("#history .best")')
     opened.move(at[0] + 4, at[1] - 3)
 
@@ -114,7 +114,7 @@ def test_the_pointer_shows_values(opened, grid):
 
 
 def test_a_touch_shows_values_until_the_next(opened):
-    """They stay when the finger is lifted."""
+    """They stay after the finger is lifted."""
     _screen(opened, 390)
     opened.send("Emulation.setTouchEmulationEnabled", enabled=True)
     x, y = _middle(opened, 'document.querySelector("#history .best")')
@@ -141,7 +141,7 @@ def _touch(browser, x, y):
 
 
 def test_arrow_keys_walk_over_a_curve(opened):
-    """From the first epoch to the last, and no further."""
+    """They stop at the first and last epoch."""
     opened.run('document.getElementById("loss-curves").focus()')
     texts = []
     for _ in range(3):
@@ -156,7 +156,7 @@ def test_arrow_keys_walk_over_a_curve(opened):
 
 
 def test_everything_is_reached_by_the_tab_key(opened):
-    """The first stop leads to the answer; the focus can be seen."""
+    """The first stop is a link to the answer; the focus is visible."""
     opened.run("document.body.focus()")
     opened.press("Tab")
 
@@ -175,7 +175,7 @@ def test_everything_is_reached_by_the_tab_key(opened):
 
 @pytest.fixture(scope="module")
 def page_of_one_call(iris, tmp_path_factory):
-    """Return the page of AutoML with a network, long names and a long reason."""
+    """Return the page of AutoML with a network, long names and a long error."""
     X = pd.DataFrame(iris.X, columns=[f"a measurement of the {k}th kind" for k in range(4)])
     X["remarks_without_blanks_" + "x" * 40] = [f"{k}x{k}" for k in range(len(X))]
     labels = np.array(["a class with a long name", "another", "the_third_" * 4])[iris.y]
@@ -188,7 +188,7 @@ def page_of_one_call(iris, tmp_path_factory):
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_the_page_of_one_call_need_not_scroll_sideways(browser, page_of_one_call, width):
-    """Wide tables do, in their own frames."""
+    """Only wide tables scroll, in their own frames."""
     browser.open(page_of_one_call)
     _screen(browser, width)
 
@@ -202,8 +202,8 @@ def test_the_page_of_one_call_need_not_scroll_sideways(browser, page_of_one_call
     assert browser.problems() == []
 
 
-def test_the_night_is_dark(opened):
-    """Colours follow the system; text stays legible (contrast of 7, as WCAG's AAA)."""
+def test_the_page_has_a_dark_mode(opened):
+    """It follows the system, with WCAG's AAA contrast of 7."""
     for scheme in ("light", "dark"):
         opened.send(
             "Emulation.setEmulatedMedia",
@@ -227,7 +227,7 @@ def _luminance(colour):
 
 
 def test_the_page_prints(opened):
-    """As a document of a few pages."""
+    """It has a few printed pages."""
     pdf = base64.b64decode(opened.send("Page.printToPDF")["data"])
 
     assert pdf.startswith(b"%PDF-")
@@ -235,7 +235,7 @@ def test_the_page_prints(opened):
 
 
 def test_markup_of_users_does_not_run(browser, hostile, tmp_path):
-    """A dialog or an error would be told."""
+    """A dialog or an error would be recorded."""
     browser.open(write_html(hostile, tmp_path / "page.html"))
 
     assert browser.problems() == []

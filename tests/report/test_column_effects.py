@@ -1,4 +1,4 @@
-"""Importance of columns on held-out rows, and partial dependence, against scikit-learn."""
+"""Importance and partial dependence of columns, compared with scikit-learn."""
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ N = 600
 
 @pytest.fixture(scope="module")
 def table():
-    """Return numbers, a category and a target that depends on three of them."""
+    """Return numbers, a category, and a target that depends on three columns."""
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(N, 3)), columns=["a", "b", "noise"])
     X["kind"] = rng.choice(["x", "y", "z"], N)
@@ -51,7 +51,7 @@ def _folds(models):
     return [FoldModel(test, model.predict, r2_score) for model, test in models]
 
 
-def test_the_importance_is_that_of_scikit_learn(table, models):
+def test_importance_matches_scikit_learn(table, models):
     """Means over folds and repeats agree within the noise of permutations."""
     X, y = table
     expected = np.mean(
@@ -72,8 +72,8 @@ def test_the_importance_is_that_of_scikit_learn(table, models):
     assert "3 times in each of 3 folds, on up to 200 held-out rows." in effects.note
 
 
-def test_the_dependence_is_that_of_scikit_learn(table, models):
-    """At the same values of a number, and by category; for each fold."""
+def test_dependence_matches_scikit_learn(table, models):
+    """At equal values of a number, and by category, for each fold."""
     X, y = table
 
     effects = column_effects(X, y, _folds(models))
@@ -91,7 +91,7 @@ def test_the_dependence_is_that_of_scikit_learn(table, models):
 
 
 def test_all_parts_of_a_date_are_permuted_together():
-    """The raw column is; its importance is that of the model's hidden parts."""
+    """The raw column is permuted, so the model's derived parts move together."""
     X = pd.DataFrame({"when": pd.date_range("2024-01-01", periods=60)})
     y = X["when"].dt.month.to_numpy() + X["when"].dt.day.to_numpy() / 31
 
@@ -112,7 +112,7 @@ def test_all_parts_of_a_date_are_permuted_together():
 def test_the_time_limits_rows_folds_and_pictures(
     table, models, monkeypatch, seconds, is_cut
 ):
-    """A row takes 10 microseconds by this clock; a call is never longer than the rest."""
+    """A row takes 10 microseconds by this clock; calls end within the limit."""
     X, y = table
     now = [0.0]
     monkeypatch.setattr(_column_effects.time, "monotonic", lambda: now[0])
@@ -137,7 +137,7 @@ def test_without_time_for_one_fold_there_is_no_result(table, models):
 
 
 def test_several_targets_have_one_importance(table):
-    """The dependence is of the target that the column changes most."""
+    """The dependence is shown for the target that the column changes most."""
     X = table[0][["a", "b"]].to_numpy()
     y = X * [1.0, 3.0]
     model = LinearRegression().fit(X, y)
@@ -150,7 +150,7 @@ def test_several_targets_have_one_importance(table):
 
 
 def test_columns_can_be_named_and_arrays_have_numbers(table, models):
-    """Columns that are not named are not permuted."""
+    """Other columns are not permuted."""
     X, y = table
     numbers = X[["a", "b"]].to_numpy()
     model = LinearRegression().fit(numbers, y)
@@ -164,7 +164,7 @@ def test_columns_can_be_named_and_arrays_have_numbers(table, models):
 
 
 def test_a_search_with_models_has_the_effects_of_its_best_candidate(iris, tmp_path):
-    """Probabilities of the class that the column changes most; no models, no section."""
+    """For probabilities of a class; without models the page has no section."""
     model, space = LogisticRegression(max_iter=500), {"C": [0.1, 1.0]}
     search = sk_tune.GridSearchCV(model, space, cv=3, keep_models="all").fit(*iris)
     plain = SkGridSearchCV(model, space, cv=3).fit(*iris)
@@ -180,7 +180,7 @@ def test_a_search_with_models_has_the_effects_of_its_best_candidate(iris, tmp_pa
     assert search_effects(plain, iris.X, iris.y, 0) is None
 
 
-def test_a_spread_that_is_unknown_is_not_drawn():
+def test_an_unknown_spread_is_not_drawn():
     """As after a single permutation in a single fold."""
     effects = ColumnEffects(
         columns=("<x>",),
@@ -197,7 +197,7 @@ def test_a_spread_that_is_unknown_is_not_drawn():
 
 
 def test_texts_name_the_first_columns():
-    """With equally many decimals, for a line on the terminal."""
+    """With equally many decimals, for a line in the terminal."""
     effects = ColumnEffects(
         columns=("x", "y", "z"),
         importance=np.array([0.5, 0.021, 0.0]),

@@ -1,4 +1,4 @@
-"""From a search to the record of its report, and its answer in words."""
+"""The record of a report of a search, and its conclusion in words."""
 
 import math
 
@@ -19,8 +19,8 @@ CORRECTED = CorrectedScore(
 )
 
 
-def test_a_report_has_what_the_search_learnt(grid, iris):
-    """Best candidate, corrected score, curves, findings and ledger; baselines if given."""
+def test_a_report_has_the_results_of_the_search(grid, iris):
+    """Best candidate, corrected score, curves, findings, ledger, and given baselines."""
     report = gather(grid, *iris)
     (part,) = report.searches
 
@@ -36,8 +36,8 @@ def test_a_report_has_what_the_search_learnt(grid, iris):
     assert gather(grid, baselines=[]).baselines == []
 
 
-def test_rows_are_those_of_the_results(grid):
-    """Scores, folds, ranks, parameters and reasons are taken over unchanged."""
+def test_rows_match_the_results(grid):
+    """Scores, folds, ranks, parameters and reasons are unchanged."""
     results = grid.cv_results_
     rows = search_part(grid).candidates
 
@@ -53,7 +53,7 @@ def test_rows_are_those_of_the_results(grid):
 
 
 def test_the_metric_of_the_refit_decides(linear, iris):
-    """The other one is there too; without a refit the first one chooses."""
+    """Other metrics are included; without a refit the first metric decides."""
     part = search_part(linear)
     several = clone(linear).set_params(refit=False).fit(*iris)
 
@@ -69,7 +69,7 @@ def test_the_metric_of_the_refit_decides(linear, iris):
 
 
 def test_candidates_of_several_rungs_count_once(hyperband):
-    """As the ledger counts them; what rungs grant may come from the estimator."""
+    """As in the ledger; the resource may come from the estimator."""
     part = search_part(hyperband)
 
     assert part.n_configurations == hyperband.ledger_.n_candidates < len(part.candidates)
@@ -78,8 +78,8 @@ def test_candidates_of_several_rungs_count_once(hyperband):
     assert part.curves.n_epochs == 9
 
 
-def test_the_best_epoch_is_the_one_that_was_chosen(make_estimator, iris):
-    """With epochs="best" it is where the mean curve over the folds is best."""
+def test_the_best_epoch_is_the_chosen_epoch(make_estimator, iris):
+    """With epochs="best", the mean curve over the folds is best there."""
     net = make_estimator("MLPClassifier", max_epochs=6, learning_rate=0.3)
     search = sk_tune.GridSearchCV(net, {"width": [4]}, cv=3, epochs="best").fit(*iris)
 
@@ -89,8 +89,8 @@ def test_the_best_epoch_is_the_one_that_was_chosen(make_estimator, iris):
     assert part.best_epoch == search.best_epochs_[0] == 1 + np.argmax(mean)
 
 
-def test_what_is_no_network_has_no_curves_and_no_findings(linear, iris):
-    """The rest of the report is there, also of a search of scikit-learn."""
+def test_other_models_have_no_curves_and_no_findings(linear, iris):
+    """The rest of the report exists, also for a search of scikit-learn."""
     model = LogisticRegression(max_iter=500)
     plain = GridSearchCV(model, {"C": [0.1, 1]}, cv=3).fit(*iris)
 
@@ -109,8 +109,8 @@ def test_what_is_no_network_has_no_curves_and_no_findings(linear, iris):
     assert part.best.score == plain.best_score_
 
 
-def test_all_rows_together_are_not_compared_with_means_over_folds():
-    """R² of all rows together may be high where that within each fold is below 0."""
+def test_pooled_scores_are_not_compared_with_means_over_folds():
+    """Pooled R² may be high if R² within each fold is below 0."""
     rng = np.random.default_rng(0)
     level = np.repeat([0.0, 10, 20, 30], 30)
     X = np.column_stack([level, rng.normal(size=120)])
@@ -146,7 +146,7 @@ def test_all_rows_together_are_not_compared_with_means_over_folds():
     ],
 )
 def test_a_baseline_is_beaten_below_the_interval(make_row, score, words):
-    """Inside it the simpler one is preferred, above it all the more."""
+    """Inside or above the interval, the simpler model is preferred."""
     baselines = [
         Baseline(name="dummy", mean=0.5, std=0),
         Baseline(name="linear", mean=score, std=0),
@@ -158,8 +158,8 @@ def test_a_baseline_is_beaten_below_the_interval(make_row, score, words):
     assert "dummy" not in text
 
 
-def test_the_better_baseline_is_the_one_to_beat(make_row):
-    """Also if it is the dummy; one without a score is left out."""
+def test_the_better_baseline_must_be_beaten(make_row):
+    """Also if it is the dummy; baselines without a score are left out."""
     baselines = [
         Baseline(name="dummy", mean=0.75, std=0),
         Baseline(name="linear", mean=math.nan, std=math.nan),
@@ -170,8 +170,8 @@ def test_the_better_baseline_is_the_one_to_beat(make_row):
     assert "ignores all columns and scores 0.75. The candidates show no gain" in text
 
 
-def test_without_a_correction_the_folds_tell(make_row):
-    """Mean less and plus the standard deviation; without a score nothing does."""
+def test_without_a_correction_the_spread_over_folds_decides(make_row):
+    """One standard deviation around the mean; no conclusion without a score."""
     row = make_row(0, -3.0, std=0.5)
     dummy = Baseline(name="dummy", mean=-4, std=0)
 

@@ -1,4 +1,4 @@
-"""The page of a search, read without a browser, its text and JSON, and values as text."""
+"""The page of a search without a browser, its text and JSON, and formatted values."""
 
 import json
 import math
@@ -24,8 +24,8 @@ HOSTILE = "<script>alert('x')</script>"
 
 
 @pytest.mark.parametrize("name", ["grid", "hyperband", "regression", "linear"])
-def test_numbers_on_the_page_are_those_of_the_results(name, request, read_page):
-    """Every row of cv_results_ is in the table with its score in full."""
+def test_numbers_on_the_page_match_the_results(name, request, read_page):
+    """Every row of cv_results_ is in the table, with its exact score."""
     search = request.getfixturevalue(name)
     report = gather(search)
     own = read_page(render(report))
@@ -48,7 +48,7 @@ def test_numbers_on_the_page_are_those_of_the_results(name, request, read_page):
 
 
 def test_the_answer_has_best_and_corrected_score(grid, iris, read_page):
-    """Beside the baselines, in full."""
+    """Next to the baselines, with exact values."""
     html = render(gather(grid, *iris))
     own = read_page(html)
 
@@ -65,7 +65,7 @@ def test_the_answer_has_best_and_corrected_score(grid, iris, read_page):
 
 
 def test_other_formats_are_refused_before_any_work(tmp_path):
-    """A PDF of HTML would not open; the remedy is in the message."""
+    """HTML in a .pdf file would not open; the error names the remedy."""
     with pytest.raises(ValueError, match=r"ends in \.html.*Name page\.html"):
         write_html(object(), tmp_path / "page.pdf")
 
@@ -84,8 +84,8 @@ def test_values_of_users_are_text(hostile, read_page):
     assert not [1 for _, attributes in own.attributes if "onerror" in attributes]
 
 
-def test_the_page_asks_for_nothing(grid, read_page):
-    """No address but the name of SVG's language, and a policy that forbids all."""
+def test_the_page_requests_nothing(grid, read_page):
+    """The only address is the SVG namespace, and a policy forbids requests."""
     html = render(gather(grid))
     own = read_page(html)
 
@@ -124,7 +124,7 @@ def test_the_page_can_be_read_by_a_screen_reader(name, request, read_page):
 
 
 def test_sections_come_in_the_order_of_their_use(grid, linear, read_page):
-    """The answer first, how to reproduce last; what is missing is said."""
+    """From the answer to reproduction; missing sections are explained."""
     own = read_page(render(gather(grid)))
     page = gather(linear)
     texts = " ".join("".join(read_page(render(page)).texts).split())
@@ -143,7 +143,7 @@ def test_sections_come_in_the_order_of_their_use(grid, linear, read_page):
     assert "There are no learning curves to check" in texts
 
 
-def test_a_score_of_failures_is_told_from_a_score(grid, iris, read_page):
+def test_error_scores_are_not_shown_as_scores(grid, iris, read_page):
     """error_score=-1 is in the table, but in no picture."""
     search = clone(grid).set_params(error_score=-1.0)
     with pytest.warns(FitFailedWarning, match="fits failed"):
@@ -158,7 +158,7 @@ def test_a_score_of_failures_is_told_from_a_score(grid, iris, read_page):
 def test_two_hundred_candidates_are_less_than_a_megabyte(
     make_report, make_row, make_curves
 ):
-    """With 15 parameters of long names, curves of 300 epochs and every fifth failed."""
+    """With 15 long parameter names, curves of 300 epochs, and every fifth failed."""
     rng = np.random.default_rng(0)
     rows = [
         make_row(
@@ -196,7 +196,7 @@ def test_a_search_writes_its_report(grid, iris, tmp_path):
 
 
 def test_a_page_is_written_as_a_whole_or_not_at_all(grid, tmp_path, monkeypatch):
-    """What was there stays if writing fails, and nothing lies beside it."""
+    """If writing fails, the old file stays and no other file appears."""
     path = tmp_path / "a.html"
     path.write_text("before")
 
@@ -214,8 +214,8 @@ def test_a_page_is_written_as_a_whole_or_not_at_all(grid, tmp_path, monkeypatch)
     assert os.listdir(tmp_path) == ["a.html"]
 
 
-def test_counts_are_those_of_the_ledger(hyperband, linear):
-    """Epochs trained and saved add up to a full training of all, if there are epochs."""
+def test_counts_match_the_ledger(hyperband, linear):
+    """Trained and saved epochs add up to a full training, if there are epochs."""
     spent = hyperband.ledger_
     ledger = replace(spent, epochs_trained=spent.epochs_trained - 5, epochs_loaded=5)
     counts = ledger.counts
@@ -235,14 +235,14 @@ def test_counts_are_those_of_the_ledger(hyperband, linear):
 
 
 def _table(make_report, rows, **fields):
-    """Return names of columns, and what each row is and shows."""
+    """Return the names of columns, and the kind and cells of each row."""
     table = candidate_table(make_report(rows, **fields))
     rows = [(kind, [cell.text for cell in cells]) for kind, cells in table.rows]
     return [column.name for column in table.columns], rows
 
 
 def test_the_best_is_first_and_failures_are_last(make_report, make_row):
-    """Whatever the order in which they were tried; a traceback is cut and folded."""
+    """In any order of evaluation; a traceback is cut and folded."""
     reason = "Traceback\n" + "x" * 9000 + "\nValueError: no"
     rows = [
         make_row(0, math.nan, reason=reason),
@@ -263,7 +263,7 @@ def test_the_best_is_first_and_failures_are_last(make_report, make_row):
 
 
 def test_rungs_metrics_and_conditional_parameters_have_columns(make_report, make_row):
-    """What a candidate does not have is an empty cell."""
+    """Missing values are empty cells."""
     early = {"rung": 0, "bracket": 2, "n_resources": 3, "others": {"f1": 0.4}}
     late = {"rung": 1, "bracket": 2, "n_resources": 9, "others": {"f1": 0.3}}
     rows = [
@@ -300,7 +300,7 @@ def test_the_text_begins_with_the_answer(grid):
 
 
 def test_json_has_the_results_in_full(hyperband, hostile, grid):
-    """A program reads the same numbers that the search has; null for those it lacks."""
+    """Numbers equal the search's; missing numbers are null."""
     content = json.loads(to_json(hyperband))
 
     scores = [row["score"] for row in content["candidates"]]
@@ -316,7 +316,7 @@ def test_json_has_the_results_in_full(hyperband, hostile, grid):
 
 
 class Broken:
-    """An object that cannot show itself."""
+    """An object with a failing repr."""
 
     def __repr__(self):
         raise OSError
@@ -325,7 +325,7 @@ class Broken:
 @given(st.floats(-1e300, 1e300) | st.floats(1, 999_999), st.integers(2, 6))
 @example(9999.7, 4)
 def test_a_number_reads_back_to_its_digits(value, digits):
-    """What is shown is off by less than its last digit; usual numbers have no exponent."""
+    """The error is below the last digit; usual numbers have no exponent."""
     shown = float(number_text(value, digits))
 
     assert "e" not in number_text(value, digits) or not 1 <= abs(value) <= 999_999
@@ -350,12 +350,12 @@ def test_a_number_reads_back_to_its_digits(value, digits):
     ],
 )
 def test_values_are_one_short_line(value, text):
-    """Whatever a parameter is, its cell is readable."""
+    """Cells are readable for any parameter."""
     assert value_text(value) == text
 
 
-def test_json_takes_what_plain_returns():
-    """Arrays, numpy numbers, infinities, records and objects all have a form."""
+def test_plain_values_are_valid_json():
+    """Arrays, numpy numbers, infinities, records and objects."""
     value = {
         1: np.arange(2),
         "a": [np.float64(math.inf), (np.bool_(True), None)],

@@ -1,4 +1,4 @@
-"""The pictures of a page, and the elements, scales and paths that they are made of."""
+"""The pictures of a page, and their elements, scales and paths."""
 
 import math
 import re
@@ -28,7 +28,7 @@ _values = st.lists(
 
 @given(_values)
 def test_a_scale_shows_all_values_in_order(values):
-    """Within its ends, less before more."""
+    """Within its ends, in ascending order."""
     scale = scale_of(values, (10, 110))
 
     at = [scale(value) for value in sorted(values)]
@@ -39,7 +39,7 @@ def test_a_scale_shows_all_values_in_order(values):
 
 @given(_values, st.booleans())
 def test_ticks_are_on_the_axis_and_round(values, is_count):
-    """At least one, rising, and none outside."""
+    """At least one, ascending, and none outside."""
     scale = scale_of(values, (0, 100), is_count=is_count)
 
     ticks = scale.ticks()
@@ -50,7 +50,7 @@ def test_ticks_are_on_the_axis_and_round(values, is_count):
 
 
 def test_ticks_of_usual_axes():
-    """What a person would write on them."""
+    """As a person would write them."""
     unit = AxisScale(low=0, high=1, first=0, last=1)
     learning_rates = AxisScale(low=1e-4, high=1e-1, first=0, last=1, is_log=True)
     epochs = AxisScale(low=0.5, high=4.5, first=0, last=1, is_count=True)
@@ -68,7 +68,7 @@ def _points(figure):
 
 
 def test_each_score_is_a_point_of_the_history(make_report, make_row):
-    """Failures are counted in the caption instead."""
+    """Failures are only counted in the caption."""
     rows = [make_row(0, 0.5), make_row(1, 0.9), make_row(2, math.nan), make_row(3, 0.7)]
 
     figure = history_picture(make_report(rows))
@@ -95,8 +95,8 @@ def test_scores_far_below_stay_visible(make_report, make_row):
     assert "1 with far lower scores are drawn at the lower edge" in figure["caption"]
 
 
-def test_little_is_a_picture_and_nothing_is_none(make_report, make_row):
-    """One candidate is a point in the middle; without a score nothing is drawn."""
+def test_one_candidate_has_a_picture_and_no_score_has_none(make_report, make_row):
+    """One candidate is a point in the middle."""
     one, none = (make_report([make_row(0, score)]) for score in (0.5, math.nan))
 
     (point,) = _points(history_picture(one))
@@ -109,7 +109,7 @@ def test_little_is_a_picture_and_nothing_is_none(make_report, make_row):
 
 
 def test_lines_join_the_rungs_of_a_candidate(make_report, make_row):
-    """The one of the best is bold; who was not promoted has none."""
+    """The best is bold; candidates that were not promoted have no line."""
     granted = [(0, 1), (1, 1), (2, 1), (0, 3), (1, 3), (0, 9)]
     rows = [
         make_row(
@@ -136,7 +136,7 @@ def test_lines_join_the_rungs_of_a_candidate(make_report, make_row):
 
 
 def test_each_parameter_that_varies_has_a_picture(make_report, make_row):
-    """Numbers on a scale, names side by side; constants and too many names have none."""
+    """Numbers on a scale, names side by side; not constants and many names."""
     rows = [
         make_row(
             k,
@@ -163,8 +163,8 @@ def test_each_parameter_that_varies_has_a_picture(make_report, make_row):
     assert [row % 2 for row in rows] == [0] * 6 + [1] * 6
 
 
-def test_points_tell_the_values_of_their_epoch(make_report, make_row, make_curves):
-    """Mean, lowest and highest fold, on training and held-out rows; one is marked."""
+def test_points_show_the_values_of_their_epoch(make_report, make_row, make_curves):
+    """Mean, lowest and highest fold, on training and held-out rows."""
     report = make_report([make_row(0, 0.9)], curves=make_curves(), best_epoch=4)
 
     losses, scores = curve_pictures(report)
@@ -181,8 +181,8 @@ def test_points_tell_the_values_of_their_epoch(make_report, make_row, make_curve
     assert "score: held-out rows 0.4 (0.3 to 0.5)" in scores["svg"]
 
 
-def test_of_very_many_epochs_some_are_drawn(make_report, make_row, make_curves):
-    """The first and the last always are."""
+def test_many_epochs_are_thinned_out(make_report, make_row, make_curves):
+    """The first and the last epoch stay."""
     curves = make_curves(2, 5000)
     report = make_report([make_row(0, 0.9)], curves=curves, best_epoch=5000)
 
@@ -194,8 +194,8 @@ def test_of_very_many_epochs_some_are_drawn(make_report, make_row, make_curves):
 
 
 @pytest.mark.parametrize("missing", ["valid_loss", "valid_score", "both"])
-def test_curves_that_are_missing_are_left_out(make_report, make_row, make_curves, missing):
-    """Held-out rows that a network cannot take have none."""
+def test_missing_curves_are_left_out(make_report, make_row, make_curves, missing):
+    """Held-out rows that a network cannot process have no curve."""
     full = make_curves()
     nothing = np.full_like(full.train_loss, np.nan)
     curves = Curves(
@@ -227,7 +227,7 @@ def _importance(**fields):
 
 
 def test_bars_are_as_long_as_the_shares(make_report, make_row):
-    """The most important one first, each with its numbers."""
+    """The most important first, with its numbers."""
     report = make_report([make_row(0, 0.5)], importance=_importance())
 
     figure = importance_picture(report)
@@ -245,7 +245,7 @@ def test_bars_are_as_long_as_the_shares(make_report, make_row):
 
 @pytest.mark.parametrize("importance", [None, _importance(p_value=0.5)])
 def test_chance_is_not_drawn(make_report, make_row, importance):
-    """Where nothing varies, or a forest predicts nothing."""
+    """If no parameter varies, or a forest has no predictive value."""
     report = make_report([make_row(0, 0.5)], importance=importance)
 
     assert importance_picture(report) is None

@@ -1,4 +1,4 @@
-"""How good predictions are by the usual metrics."""
+"""The quality of predictions by common metrics."""
 
 import xml.etree.ElementTree as ET
 
@@ -19,8 +19,8 @@ from sk_tune.report._report_formats import render
 CLASSES = np.array(["a", "b", "c"])
 
 
-def test_metrics_of_classes_are_those_of_scikit_learn(read_page):
-    """On the held-out rows and on those set aside."""
+def test_metrics_of_classes_match_scikit_learn(read_page):
+    """On held-out rows and on rows set aside."""
     rng = np.random.default_rng(0)
     y, other = CLASSES[rng.integers(0, 3, 60)], CLASSES[rng.integers(0, 3, 30)]
     p, q = rng.dirichlet(np.ones(3), 60), rng.dirichlet(np.ones(3), 30)
@@ -50,7 +50,7 @@ def test_metrics_of_classes_are_those_of_scikit_learn(read_page):
 
 
 def test_rows_without_a_prediction_do_not_count():
-    """Those that no fold held out."""
+    """Rows that no fold held out."""
     predictions = np.array([1.0, np.nan, 4.0])
 
     quality = quality_of(np.array([1.0, 2.0, 3.0]), predictions, None)
@@ -63,7 +63,7 @@ def test_rows_without_a_prediction_do_not_count():
 
 
 def test_of_many_classes_the_most_frequent_mistakes_are_listed():
-    """With how many rows of the true class they are."""
+    """With the number of rows of the true class."""
     classes = np.arange(30)
     y = np.repeat(classes, 4)
     p = np.eye(30)[y]
@@ -76,7 +76,7 @@ def test_of_many_classes_the_most_frequent_mistakes_are_listed():
 
 
 def test_numbers_are_drawn_against_their_predictions():
-    """A point each, 400 at most, in the order in which the arrow keys walk."""
+    """At most 400 points, in the order of the arrow keys."""
     truth = np.linspace(-1, 1, 900)
 
     figure = residual_picture(quality_of(truth, truth + 0.5, None))
@@ -90,7 +90,7 @@ def test_numbers_are_drawn_against_their_predictions():
 
 
 def test_a_search_page_has_the_quality_of_its_best_candidate(iris, read_page):
-    """And says how to predict."""
+    """And code that predicts."""
     search = sk_tune.GridSearchCV(LogisticRegression(max_iter=500), {"C": [0.1, 1]}, cv=3)
     search.fit(*iris)
 
@@ -106,7 +106,7 @@ def test_a_search_page_has_the_quality_of_its_best_candidate(iris, read_page):
 
 
 def test_the_page_recommends_save_where_it_takes_the_model(iris, read_page):
-    """A file that holds no code, rather than a pickle."""
+    """A file without code is preferred to a pickle."""
     net = make_pipeline(StandardScaler(), sk_tune.MLPClassifier(max_epochs=2))
     search = sk_tune.GridSearchCV(net, {}, cv=2).fit(*iris)
 

@@ -1,4 +1,4 @@
-"""What it takes to get a search again: versions, seeds, folds, data and code."""
+"""Reproduction of a search: versions, seeds, folds, data and code."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from sk_tune.search import Choice
 
 
 def import_lines(value):
-    """Return the lines before the empty one in front of the code."""
+    """Return the lines before the empty line in front of the code."""
     lines = fit_code(value, "made").splitlines()
     return lines[: lines.index("")]
 
@@ -38,14 +38,14 @@ def python_text(value):
 
 
 class Holder(BaseEstimator):
-    """An estimator with a part."""
+    """An estimator with a nested object."""
 
     def __init__(self, part=None):
         self.part = part
 
 
-def test_a_report_says_all_that_is_needed(grid, iris):
-    """Versions, seeds and folds; the best candidate's code predicts as the search does."""
+def test_a_report_has_all_that_reproduction_needs(grid, iris):
+    """The best candidate's code predicts as the search does."""
     found = gather(grid, *iris, baselines=[]).reproduction
 
     assert {"sk_tune", "python", "torch", "scikit-learn", "numpy"} <= set(found.versions)
@@ -63,7 +63,7 @@ def test_a_report_says_all_that_is_needed(grid, iris):
 
 
 def test_the_code_of_a_report_runs_as_it_is(iris):
-    """In an empty script that has X and y; it gives the same candidates and score."""
+    """In a script with X and y, it gives the same candidates and scores."""
     net = make_pipeline(StandardScaler(), MLPClassifier(max_epochs=2, random_state=0))
     folds = StratifiedKFold(2, shuffle=True, random_state=0)
     options = {"n_iter": 2, "cv": folds, "random_state": 0}
@@ -81,8 +81,8 @@ def test_the_code_of_a_report_runs_as_it_is(iris):
         assert script["search"].best_score_ == search.best_score_
 
 
-def test_the_hash_is_of_the_values():
-    """Not of how they lie in memory; of their type, shape and order."""
+def test_the_hash_depends_on_values_only():
+    """On type, shape and order, but not on the layout in memory."""
     X = np.arange(6.0).reshape(2, 3)
 
     same = data_description(X)
@@ -97,7 +97,7 @@ def test_the_hash_is_of_the_values():
 
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
 def test_tables_have_a_hash(make):
-    """Of their columns' names too; types are counted, and cells may be unhashable."""
+    """It includes column names; types are counted, cells may be unhashable."""
     text = data_description(make({"a": [1, 2], "b": ["x", "y"]}))
 
     assert text.startswith("shape (2, 2), 1 int64, 1 ")
@@ -121,7 +121,7 @@ _plain = st.recursive(
 
 @given(_plain)
 def test_plain_values_read_back(value):
-    """However they are nested and broken into lines."""
+    """With any nesting and line breaks."""
     assert eval(python_text(value), {"inf": np.inf}) == value
 
 
@@ -153,8 +153,8 @@ def test_plain_values_read_back(value):
         (object(), "<object object>"),
     ],
 )
-def test_spaces_and_objects_have_a_form(value, text):
-    """It is the call that makes them, or else their text without an address."""
+def test_spaces_and_objects_are_written_as_code(value, text):
+    """As the call that makes them, else as text without an address."""
     assert python_text(value) == text
 
 
@@ -176,8 +176,8 @@ def test_spaces_and_objects_have_a_form(value, text):
         *("many categories", "weighted categories"),
     ],
 )
-def test_the_code_of_what_searches_are_made_of_runs(value):
-    """With the imports that are given for it, and makes the same again."""
+def test_the_code_of_parts_of_searches_runs(value):
+    """With the listed imports, it makes equal objects."""
     names = {}
 
     exec("\n".join(import_lines(value)), names)
@@ -190,8 +190,8 @@ def test_the_code_of_what_searches_are_made_of_runs(value):
         assert (made.categories, made.prior) == (value.categories, value.prior)
 
 
-def test_an_estimator_that_holds_itself_is_written_and_ends():
-    """Parameters in it are compared with their defaults no deeper than they are written."""
+def test_recursive_estimators_are_written():
+    """Defaults are compared no deeper than parameters are written."""
     holder = Holder()
     holder.part = holder
 
@@ -200,8 +200,8 @@ def test_an_estimator_that_holds_itself_is_written_and_ends():
     assert len(import_lines([holder, FunctionTransformer()])) == 2
 
 
-def test_long_lists_share_lines_and_are_cut_and_circles_end():
-    """A list of names is no column of its own, and a page no place for data."""
+def test_long_lists_are_wrapped_and_cut():
+    """Also recursive lists."""
     circle: list = []
     circle.append(circle)
 
@@ -216,8 +216,8 @@ def test_long_lists_share_lines_and_are_cut_and_circles_end():
     ]
 
 
-def test_names_come_from_where_users_import_them():
-    """Not from the private modules that they are defined in."""
+def test_names_are_imported_from_public_modules():
+    """Not from the private modules that define them."""
     net = NetClassifier(torch.nn.Linear, augmentation=[Noise(0.1)])
     space = [
         {"width": randint(1, 9)},

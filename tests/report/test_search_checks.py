@@ -1,4 +1,4 @@
-"""What a search is held against: leaks that it rules out, and baselines on its folds."""
+"""Checks of a search for leaks, and baselines on its folds."""
 
 from types import SimpleNamespace
 
@@ -38,7 +38,7 @@ def _by_name(search, **options):
 
 
 def test_a_search_passes_what_it_can_check(grid, linear):
-    """Same folds, each row held out once, steps inside the folds; curves if it has some."""
+    """Same folds, rows held out once, steps inside the folds, and curves."""
     checks = _by_name(grid, n_rows=150)
 
     assert checks[SAME].outcome == checks[ONCE].outcome == checks[EPOCH].outcome == "passed"
@@ -76,8 +76,8 @@ def test_a_search_passes_what_it_can_check(grid, linear):
         ([], {}, ONCE, "not applicable", "not record"),
     ],
 )
-def test_what_is_not_ruled_out_is_told(held, params, name, outcome, words):
-    """Each check says what it saw, or why it could not look."""
+def test_possible_leaks_are_reported(held, params, name, outcome, words):
+    """Each check has its evidence, or the reason why it is not applicable."""
     check = _by_name(_search(held, **params))[name]
 
     assert check.outcome == outcome
@@ -85,7 +85,7 @@ def test_what_is_not_ruled_out_is_told(held, params, name, outcome, words):
 
 
 def test_a_score_that_was_not_corrected_is_an_issue():
-    """The best of many scores is too good."""
+    """The best of many scores is optimistic."""
     assert _by_name(_search([]), has_corrected=False)[BEST].outcome == "issue"
     assert _by_name(_search([]))[BEST].outcome == "passed"
 
@@ -106,8 +106,8 @@ def _assert_same(folds, expected):
         (ShuffleSplit(3, random_state=0), ShuffleSplit(3, random_state=0), True),
     ],
 )
-def test_folds_are_remembered_or_drawn_again(cv, drawn_by, has_data):
-    """They are certain if the search held out each row once, or if they agree with it."""
+def test_folds_are_recorded_or_drawn_again(cv, drawn_by, has_data):
+    """They are certain if every row was held out once, or if they match the record."""
     drawn = list(drawn_by.split(X))
     search = _search([[None] * 3, [test for _, test in drawn]], cv=cv)
 
@@ -117,8 +117,8 @@ def test_folds_are_remembered_or_drawn_again(cv, drawn_by, has_data):
     _assert_same(folds, drawn)
 
 
-def test_folds_that_cannot_be_drawn_again_are_said_to_differ():
-    """A random splitter that leaves rows out draws others each time."""
+def test_folds_that_cannot_be_drawn_again_are_reported():
+    """A random splitter draws new folds each time."""
     cv = ShuffleSplit(3)
     search = _search([[test for _, test in cv.split(X)]], cv=cv)
 
@@ -128,10 +128,8 @@ def test_folds_that_cannot_be_drawn_again_are_said_to_differ():
     assert folds_of(_search([], cv=TimeSeriesSplit(3)), X, Y, 12)[1] is True
 
 
-def test_scores_are_of_the_folds_and_the_scorer_of_the_search(
-    grid, iris, regression, diabetes
-):
-    """As scikit-learn's cross_val_score has them; negative errors stay negative."""
+def test_baselines_use_folds_and_scorer_of_the_search(grid, iris, regression, diabetes):
+    """As in scikit-learn's cross_val_score; negated errors stay negative."""
     dummies = DummyClassifier(), DummyRegressor()
     models = LogisticRegression(max_iter=1000), Ridge()
     cases = zip((grid, regression), (iris, diabetes), dummies, models, strict=True)
@@ -147,8 +145,8 @@ def test_scores_are_of_the_folds_and_the_scorer_of_the_search(
             assert own.std == pytest.approx(scores.std())
 
 
-def test_the_metric_that_decides_scores_the_baselines(linear, iris):
-    """Of several, that of the refit; a scorer that fails is no error."""
+def test_the_deciding_metric_scores_the_baselines(linear, iris):
+    """Of several metrics the refit's; a failing scorer is not an error."""
     (dummy, _), _ = search_baselines(linear, *iris)
     broken = clone(linear).set_params(param_grid={"C": [1.0]}).fit(*iris)
     broken.scorer_ = {"loss": lambda *_: 1 / 0}
@@ -158,8 +156,8 @@ def test_the_metric_that_decides_scores_the_baselines(linear, iris):
     assert np.isnan(search_baselines(broken, *iris)[0][0].mean)
 
 
-def test_what_is_missing_is_said(grid, iris):
-    """Without features there is a dummy; folds that are drawn anew are told."""
+def test_missing_baselines_are_explained(grid, iris):
+    """Without features there is a dummy; new folds are mentioned."""
     (dummy,), notes = search_baselines(grid, None, None)
     model = LogisticRegression(max_iter=1000)
     anew = GridSearchCV(model, {"C": [1.0]}, cv=ShuffleSplit(2)).fit(*iris)
@@ -197,8 +195,8 @@ def test_linear_models_take_what_networks_take(linear, X):
     assert notes == []
 
 
-def test_scores_of_a_function_are_that_which_decides(linear, iris):
-    """A scoring callable may return several."""
+def test_a_scoring_function_may_return_several_scores(linear, iris):
+    """The deciding score is used."""
 
     def several(model, X, y):
         return {"acc": model.score(X, y), "zero": 0.0}

@@ -1,4 +1,4 @@
-"""Searches to draw: small real ones, and made ones for what is rare."""
+"""Searches to draw: small real searches, and fake searches for rare cases."""
 
 import matplotlib
 import numpy as np
@@ -17,15 +17,15 @@ matplotlib.use("Agg")
 
 @pytest.fixture(autouse=True)
 def closed_figures():
-    """Let no figure outlive its test."""
+    """Close all figures after each test."""
     yield
     import matplotlib.pyplot as plt
 
     plt.close("all")
 
 
-class MadeSearch(BaseEstimator):
-    """A search with given results, which trained nothing."""
+class FakeSearch(BaseEstimator):
+    """A search with given results, without training."""
 
     refit = True
     scoring = "r2"
@@ -45,7 +45,7 @@ def made():
     """Return a function that makes a search of configurations and scores."""
 
     def make(params, scores, **more):
-        search = MadeSearch()
+        search = FakeSearch()
         n_rows = len(params)
         search.cv_results_ = {
             "params": list(params),
@@ -89,7 +89,7 @@ def diabetes_one():
 
 @pytest.fixture(scope="session")
 def ridge_grid():
-    """scikit-learn's own search of an estimator that is no network."""
+    """scikit-learn's own search of an estimator that is not a network."""
     X, y = load_diabetes(return_X_y=True)
     grid = {"alpha": [0.1, 1.0, 10.0, 100.0], "fit_intercept": [True, False]}
     return PlainGridSearchCV(Ridge(), grid, cv=3).fit(X, y)

@@ -1,4 +1,4 @@
-"""What displays share: parameters, scores worth showing, texts, axes and colours."""
+"""Shared parts of displays: parameters, score ranges, texts, axes and colours."""
 
 import sys
 
@@ -39,8 +39,8 @@ def columns(made):
         (np.geomspace(1e-5, 1.0, 30), True),
     ],
 )
-def test_the_scale_is_the_one_on_which_values_are_even(made, values, is_log):
-    """It is that of the axis; few numbers get a tick each."""
+def test_the_scale_makes_values_even(made, values, is_log):
+    """The axis uses it; a few numbers get a tick each."""
     search = made([{"a": value} for value in values], np.arange(len(values)))
 
     (axis,) = SliceDisplay.from_search(search).axes_
@@ -60,8 +60,8 @@ def test_the_scale_is_the_one_on_which_values_are_even(made, values, is_log):
         ([[1, 2], (3,), np.tanh], ("(3,)", "[1, 2]", "tanh")),
     ],
 )
-def test_values_that_are_no_numbers_are_categories(columns, values, categories):
-    """Each value is the position of its text, which an axis shows."""
+def test_values_that_are_not_numbers_are_categories(columns, values, categories):
+    """Each value is the position of its text on the axis."""
     (column,) = columns([{"a": value} for value in values])
 
     assert column.categories == categories
@@ -93,7 +93,7 @@ def test_parameters_vary_or_are_absent(columns):
     st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=9),
 )
 def test_labels_are_ends_of_names_and_codes_keep_the_order(columns, names, values):
-    """The step's name stays where two steps have such a parameter; none collide."""
+    """The step's name stays if two steps have such a parameter; labels are unique."""
     found = columns([dict.fromkeys(names, value) for value in values])
 
     assert len({p.label for p in found}) == len(names)
@@ -117,8 +117,8 @@ def test_labels_are_ends_of_names_and_codes_keep_the_order(columns, names, value
     ],
     ids=["ordinary", "disasters", "none"],
 )
-def test_scores_far_below_do_not_flatten_the_others(made, scores, shown, n_below):
-    """They are marked at the edge; ordinary ones are all shown, negative ones too."""
+def test_scores_far_below_do_not_flatten_the_rest(made, scores, shown, n_below):
+    """They are marked at the edge; ordinary scores are all shown, also negative."""
     search = made([{"a": k} for k in range(len(scores))], scores)
 
     ax = SearchHistoryDisplay.from_search(search).ax_
@@ -152,7 +152,7 @@ def test_colours_stand_out_from_white_and_levels_from_each_other(hyperband):
 @pytest.mark.parametrize("size", [(4, 3), (12, 8)])
 @pytest.mark.parametrize("title", ["A sentence that is too long for one line. " * 3, ""])
 def test_texts_lie_above_the_axes_and_inside_the_figure(hyperband, size, title):
-    """Neither covers data, at any size, however long the texts."""
+    """Neither covers data, at any size and length of texts."""
     ax = plt.subplots(figsize=size, layout="constrained")[1]
     display = SearchHistoryDisplay.from_search(hyperband)
     figure = display.plot(ax, title=title).figure_
@@ -174,7 +174,7 @@ def test_texts_lie_above_the_axes_and_inside_the_figure(hyperband, size, title):
 
 
 def test_axes_may_be_given_divided_or_new(made, monkeypatch):
-    """One axes is divided; an array must have as many as are needed."""
+    """A single axes is divided; an array must have the right length."""
     search = made([{"a": k, "b": -k, "c": k % 2} for k in range(4)], np.arange(4))
     figure, ax = plt.subplots()
     given_axes = plt.subplots(1, 3)[1]

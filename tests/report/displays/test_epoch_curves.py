@@ -1,4 +1,4 @@
-"""Learning curves by epochs of one candidate."""
+"""Learning curves of a candidate by epochs."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def _folds(search, row, name):
     ("quantity", "names"), [("loss", ["train", "valid"]), ("score", ["valid"])]
 )
 def test_lines_are_means_over_folds_of_the_searchs_curves(iris_grid, quantity, names):
-    """What is drawn equals learning_curves_ of the best candidate; epochs are marked."""
+    """Lines equal learning_curves_ of the best candidate; epochs are marked."""
     display = EpochCurveDisplay.from_search(iris_grid, quantity=quantity)
 
     assert list(display.lines_) == names
@@ -47,8 +47,8 @@ def test_bands_reach_from_the_lowest_fold_to_the_highest(iris_grid):
     assert none.bands_ == {}
 
 
-def test_the_chosen_epoch_is_the_one_the_search_refits_with(iris_grid, hyperband):
-    """With epochs="best" the best candidate is refitted for as many epochs."""
+def test_the_chosen_epoch_is_used_for_the_refit(iris_grid, hyperband):
+    """With epochs="best", the best candidate is refitted up to this epoch."""
     display = EpochCurveDisplay.from_search(iris_grid)
     last = EpochCurveDisplay.from_search(hyperband)
 
@@ -60,7 +60,7 @@ def test_the_chosen_epoch_is_the_one_the_search_refits_with(iris_grid, hyperband
 
 
 def test_a_network_with_early_stopping_has_both_curves():
-    """They are those of its history; the epoch whose weights it keeps is marked."""
+    """From its history; the epoch of its weights is marked."""
     X, y = load_iris(return_X_y=True)
     net = MLPClassifier(early_stopping=True, max_epochs=8, random_state=0)
     pipe = make_pipeline(net).fit(X, y)
@@ -78,7 +78,7 @@ def test_a_network_with_early_stopping_has_both_curves():
 
 
 def test_a_candidate_without_curves_is_refused(ridge_grid):
-    """It is no network, or failed."""
+    """It is not a network, or failed."""
     with pytest.raises(ValueError, match="has no|has none"):
         EpochCurveDisplay.from_search(ridge_grid)
 
@@ -90,7 +90,7 @@ def _display(*losses, **fields):
 
 
 def test_one_epoch_is_drawn_as_a_point():
-    """A line of one point would not be seen."""
+    """A line of one point would be invisible."""
     assert _display([0.5], [0.7]).plot().lines_["train"].get_marker() == "o"
 
 
@@ -105,7 +105,7 @@ def test_losses_of_many_magnitudes_are_drawn_on_a_logarithmic_axis():
 
 
 def test_the_mean_ends_where_a_fold_ends():
-    """The mean over the folds that are left would jump; without folds it is empty."""
+    """The mean over fewer folds would jump; without folds it is empty."""
     display = _display([4.0, 2.0, np.nan], [2.0, 1.0, 0.5], [np.nan] * 3).plot()
 
     np.testing.assert_array_equal(display.lines_["train"].get_ydata(), [3.0, 1.5, np.nan])
@@ -116,7 +116,7 @@ def test_the_mean_ends_where_a_fold_ends():
 
 @pytest.mark.parametrize("option", [{"quantity": "error"}, {"band": "all"}])
 def test_unknown_options_are_refused(iris_grid, option):
-    """The message names what may be asked for."""
+    """The message names the options."""
     with pytest.raises(ValueError, match="must be one of"):
         EpochCurveDisplay.from_search(iris_grid, **option)
 
@@ -150,8 +150,8 @@ def test_the_verdict_is_the_title(name, outcome, message, title):
     assert display.plot(title="mine").ax_.get_title(loc="left") == "mine"
 
 
-def test_the_verdict_is_that_of_the_diagnosis(iris_grid):
-    """Of the candidate that is drawn, not of the search as a whole."""
+def test_the_verdict_comes_from_the_diagnosis(iris_grid):
+    """For the drawn candidate, not for the search as a whole."""
     display = EpochCurveDisplay.from_search(iris_grid, 3)
 
     own = [f for f in diagnose(iris_grid, candidate=3) if f.candidate == 3]

@@ -1,4 +1,4 @@
-"""Functional ANOVA of a forest against closed forms and brute force."""
+"""Functional ANOVA of a forest, compared with closed forms and brute force."""
 
 import itertools
 
@@ -42,7 +42,7 @@ def _brute_force(tree, supports):
     n_values=st.integers(1, 5),
     n_rows=st.integers(3, 40),
 )
-def test_shares_of_a_tree_are_those_of_the_whole_grid(seed, n_columns, n_values, n_rows):
+def test_shares_of_a_tree_match_the_whole_grid(seed, n_columns, n_values, n_rows):
     """Sums over leaves equal means and variances over all points of the space."""
     rng = np.random.default_rng(seed)
     # Exact in float32, as the tree compares.
@@ -124,8 +124,8 @@ def test_random_scores_allow_a_conclusion_in_a_twentieth_of_searches():
 @pytest.mark.parametrize(
     "scores", [[0.5], [0.5, 0.7, 0.6, np.nan], [0.4] * 9, [np.nan] * 9]
 )
-def test_too_few_or_equal_scores_are_no_ground(scores):
-    """Shares are 0 and nothing is concluded, without a warning."""
+def test_too_few_or_equal_scores_are_inconclusive(scores):
+    """Shares are 0, without a warning."""
     _, columns = _uniform(len(scores), 2)
 
     importance = importance_of(columns, np.array(scores))
@@ -135,8 +135,8 @@ def test_too_few_or_equal_scores_are_no_ground(scores):
     assert "No conclusion" in importance.message
 
 
-def test_what_rungs_grant_is_no_importance_of_parameters():
-    """Where each number of epochs has its own shares, those at the most are given."""
+def test_resources_of_rungs_do_not_affect_importance():
+    """Shares are computed for the largest number of epochs."""
     X, columns = _uniform(60, 2)
     # Each configuration has a rung of 1 and one of 9 epochs; at 9 only p1 matters.
     values = [
@@ -156,8 +156,8 @@ def test_what_rungs_grant_is_no_importance_of_parameters():
     assert importance.n_trials == 60
 
 
-def test_one_disaster_does_not_decide():
-    """A score of -1e9 among ordinary ones counts as the lowest of these."""
+def test_one_extreme_score_does_not_dominate():
+    """A score of -1e9 counts as the lowest ordinary score."""
     X, columns = _uniform(80, 2)
     scores = X[:, 0].copy()
     scores[np.argmax(X[:, 1])] = -1e9
@@ -178,7 +178,7 @@ def _slope(made, n_rows=30, n_parameters=2):
 
 
 def test_bars_are_the_shares_the_most_important_first(made):
-    """Widths and names are those of the computation."""
+    """Widths and names match the computation."""
     display = HyperparameterImportanceDisplay.from_search(_slope(made))
 
     expected, order = display.importance, display.importance.order
@@ -196,7 +196,7 @@ def test_bars_are_the_shares_the_most_important_first(made):
 
 
 def test_without_a_conclusion_no_bars_are_drawn_and_the_title_says_so(made):
-    """Nobody takes chance for a finding: a long bar would say what the words deny."""
+    """Long bars would contradict the title."""
     rows = [{"p0": float(i), "p1": float(i % 3)} for i in range(12)]
     scores = np.random.default_rng(2).normal(size=12)
 
@@ -224,8 +224,8 @@ def test_long_names_leave_room_for_bars(made):
     assert display.ax_.get_window_extent().width > display.figure_.bbox.width / 4
 
 
-def test_conditional_parameters_and_rungs_are_served(hyperband):
-    """Every parameter of the space has a bar, whichever candidates have it."""
+def test_conditional_parameters_and_rungs_are_supported(hyperband):
+    """Every parameter of the space has a bar."""
     display = HyperparameterImportanceDisplay.from_search(hyperband)
 
     names = {t.get_text() for t in display.ax_.get_yticklabels()}

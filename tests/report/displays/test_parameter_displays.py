@@ -1,4 +1,4 @@
-"""Scores against hyperparameters: one at a time, and all at once."""
+"""Scores against hyperparameters: each alone, and all at once."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,7 +24,7 @@ def test_points_are_parameters_and_scores_of_cv_results(iris_grid):
 
 
 def test_each_configuration_is_drawn_once_where_it_has_the_parameter(hyperband):
-    """With its last score; momentum is of candidates with sgd only, which the axis says."""
+    """With its last score; the axis says that only sgd has momentum."""
     names = ["momentum", "dropout"]
     display = SliceDisplay.from_search(hyperband, parameters=names)
 
@@ -40,7 +40,7 @@ def test_each_configuration_is_drawn_once_where_it_has_the_parameter(hyperband):
 
 
 def test_categories_are_spread_around_their_position(made):
-    """Points of one category lie apart, and stay nearer to it than to another."""
+    """Points of a category lie apart, but nearest to its position."""
     search = made([{"a": "xy"[i % 2]} for i in range(40)], np.arange(40))
 
     places = SliceDisplay.from_search(search).scatters_[0][0].get_offsets()[:, 0]
@@ -50,7 +50,7 @@ def test_categories_are_spread_around_their_position(made):
 
 
 def test_failed_candidates_are_marked_in_every_axes(made):
-    """A region where nets diverge can be seen."""
+    """So that a region of diverging networks is visible."""
     search = made([{"a": i, "b": -i} for i in range(4)], [0.1, 0.2, np.nan, np.nan])
 
     for ax, sign in zip(SliceDisplay.from_search(search).axes_, (1, -1), strict=True):
@@ -71,7 +71,7 @@ def test_one_candidate_of_a_long_name_fits_into_a_small_picture(made):
 
 
 def test_unknown_parameters_are_refused(iris_grid):
-    """The message names those that there are."""
+    """The message names the parameters."""
     with pytest.raises(ValueError, match="'net__learning_rate'"):
         SliceDisplay.from_search(iris_grid, parameters=["depth"])
 
@@ -102,14 +102,14 @@ def test_lines_cross_axes_at_the_values_of_cv_results(iris_grid):
 
 
 def test_colours_are_by_rank(iris_grid):
-    """Candidates that are close together in score differ in colour all the same."""
+    """Candidates with close scores differ in colour."""
     ranks = ParallelCoordinatesDisplay.from_search(iris_grid).lines_.get_array()
 
     np.testing.assert_allclose(ranks, np.linspace(0, 1, 4))
 
 
 def test_lines_dip_where_a_parameter_is_absent(hyperband):
-    """An axis that a candidate lacks is passed below its end."""
+    """The line passes below the end of the axis."""
     display = ParallelCoordinatesDisplay.from_search(
         hyperband, parameters=["momentum", "optimizer"]
     )
@@ -122,7 +122,7 @@ def test_lines_dip_where_a_parameter_is_absent(hyperband):
 
 
 def test_failed_candidates_are_lines_of_their_own(made):
-    """They end below the axis of scores, and are no better than any."""
+    """They end below the axis of scores."""
     search = made([{"a": i} for i in range(3)], [0.1, np.nan, 0.4])
 
     display = ParallelCoordinatesDisplay.from_search(search)
@@ -135,7 +135,7 @@ def test_failed_candidates_are_lines_of_their_own(made):
 
 @pytest.mark.parametrize("score", [0.5, np.nan])
 def test_one_candidate_is_a_line(made, score):
-    """Without a second one, values are in the middle of the axes."""
+    """Values are in the middle of the axes."""
     display = ParallelCoordinatesDisplay.from_search(made([{"a": 3, "b": "x"}], [score]))
 
     assert (display.best_line_ is None) == np.isnan(score)

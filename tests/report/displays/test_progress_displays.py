@@ -1,4 +1,4 @@
-"""How scores grew while a search went on."""
+"""The progress of a search."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from sk_tune.report import RungDisplay, SearchHistoryDisplay
 
 
 def test_points_are_the_scores_of_cv_results(hyperband):
-    """Each number of epochs has its own points, which together are all rows."""
+    """One collection per number of epochs; together they are all rows."""
     results = hyperband.cv_results_
 
     display = SearchHistoryDisplay.from_search(hyperband)
@@ -25,7 +25,7 @@ def test_points_are_the_scores_of_cv_results(hyperband):
 
 
 def test_the_line_is_the_best_so_far(made):
-    """It never falls, and passes over failures."""
+    """It never falls, and ignores failures."""
     search = made(
         [{"a": i} for i in range(7)],
         [np.nan, 0.7, 0.9, np.nan, 0.8, np.nan, 0.95],
@@ -44,8 +44,8 @@ def test_the_line_is_the_best_so_far(made):
 
 
 @pytest.mark.parametrize(("x", "label"), [("time", "(s)"), ("epochs", "Epochs trained")])
-def test_the_x_axis_may_be_what_was_spent(hyperband, iris_grid, made, x, label):
-    """The last row is at all that the search spent in all folds; no epoch counts twice."""
+def test_the_x_axis_may_be_time_or_epochs(hyperband, iris_grid, made, x, label):
+    """The last row is at the total over all folds; no epoch counts twice."""
     for search in (hyperband, iris_grid):
         display = SearchHistoryDisplay.from_search(search, x=x)
 
@@ -60,7 +60,7 @@ def test_the_x_axis_may_be_what_was_spent(hyperband, iris_grid, made, x, label):
 
 
 def test_failed_candidates_are_marked_at_the_edge(made):
-    """Their number can be seen, and no score is made up; all failed is a picture too."""
+    """They are countable; a search with only failures has a picture, too."""
     search = made([{"a": i} for i in range(3)], [0.5, np.nan, np.nan])
 
     ax = SearchHistoryDisplay.from_search(search).ax_
@@ -80,14 +80,14 @@ def test_failed_candidates_are_marked_at_the_edge(made):
         (RungDisplay, {"quantity": "error"}, "'quantity' parameter must be one of"),
     ],
 )
-def test_what_a_search_does_not_have_is_refused(ridge_grid, display, options, words):
+def test_missing_quantities_are_refused(ridge_grid, display, options, words):
     """A ridge regression has neither epochs nor rungs, and names are checked."""
     with pytest.raises(ValueError, match=words):
         display.from_search(ridge_grid, **options)
 
 
 def test_one_of_several_metrics_is_drawn(iris_grid):
-    """The one that decides, or the one that is named."""
+    """The deciding metric, or a named metric."""
     display = SearchHistoryDisplay.from_search(iris_grid, metric="accuracy")
 
     drawn = display.scatters_[0].get_offsets()[:, 1]
@@ -118,8 +118,8 @@ def test_lines_are_the_searchs_curves(hyperband):
         assert len(line.get_xdata()) == trials.n_resources[row]
 
 
-def test_survivors_are_those_that_reached_the_last_rung(hyperband):
-    """As many as the brackets' last rungs have candidates; they look different."""
+def test_candidates_of_the_last_rung_look_different(hyperband):
+    """As many as the last rungs of the brackets have candidates."""
     display = RungDisplay.from_search(hyperband)
 
     curves = display.curves
@@ -132,7 +132,7 @@ def test_survivors_are_those_that_reached_the_last_rung(hyperband):
 
 
 def test_rungs_are_marked_on_the_axis_of_one_bracket_or_all(hyperband):
-    """Ticks are where candidates were dropped; bracket 0 drops nobody."""
+    """Ticks are at the rungs that drop candidates; bracket 0 drops none."""
     ax = RungDisplay.from_search(hyperband).ax_
     one = RungDisplay.from_search(hyperband, bracket=0)
 
@@ -144,7 +144,7 @@ def test_rungs_are_marked_on_the_axis_of_one_bracket_or_all(hyperband):
 
 
 def test_losses_may_be_drawn_instead(iris_grid):
-    """Without rungs all candidates are drawn alike, but for the best."""
+    """Without rungs, all candidates look alike except the best."""
     table = iris_grid.learning_curves_
     means = table.groupby(["candidate", "epoch"])["valid_loss"].mean()
 
@@ -156,7 +156,7 @@ def test_losses_may_be_drawn_instead(iris_grid):
 
 
 def test_rungs_of_samples_are_drawn_by_their_scores():
-    """Each point is mean_test_score of a rung, against the rows it was given."""
+    """Points are mean_test_score of a rung against its number of rows."""
     X, y = load_iris(return_X_y=True)
     net = MLPClassifier(width=4, max_epochs=2, batch_size=16, random_state=0)
     grid = {"learning_rate": [1e-3, 1e-2, 1e-1]}
@@ -178,7 +178,7 @@ def test_rungs_of_samples_are_drawn_by_their_scores():
 
 
 def test_one_candidate_on_one_fold_is_drawn(diabetes_one):
-    """A score below that of the mean is inside the axes."""
+    """A score below the mean's score is inside the axes."""
     display = RungDisplay.from_search(diabetes_one)
 
     low, high = display.ax_.get_ylim()
