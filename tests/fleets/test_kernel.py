@@ -185,7 +185,7 @@ def _fits(estimator, X, y, weight=None):
     return fits
 
 
-def _row(table, **params):
+def _prepared_network(table, **params):
     X, y = table
     fit = _fits(MLPClassifier(**{**BASE, **params}), X, y)[0]
     prepared = prepare(fit, FitPreparer())
@@ -202,9 +202,9 @@ def _row(table, **params):
 )
 def test_unsupported_networks_are_trained_by_torch(params, why, table):
     """The reason names the unsupported layer, or products that torch computes faster."""
-    row, recipe = _row(table, **params)
+    network, recipe = _prepared_network(table, **params)
 
-    assert why in plan(row.module, row.train.X, row, recipe).reason
+    assert why in plan(network.module, network.train.X, network, recipe).reason
 
 
 @pytest.mark.parametrize(
@@ -236,9 +236,9 @@ def test_a_plan_counts_the_products_of_a_sample(net, shape, expected):
 
 def test_targets_are_checked_for_each_network(table):
     """Networks with the same inputs may have targets of another layout."""
-    (row, recipe), (other, _) = _row(table), _row(table)
-    spread = row.train.y.repeat_interleave(2)[::2]
-    strided = replace(row, train=TensorSet(other.train.X, spread))
+    (network, recipe), (other, _) = _prepared_network(table), _prepared_network(table)
+    spread = network.train.y.repeat_interleave(2)[::2]
+    strided = replace(network, train=TensorSet(other.train.X, spread))
 
     assert carried_layers(build_program([other]), recipe, [other])
     with pytest.raises(ValueError, match="cannot read or augment the data"):
@@ -261,11 +261,11 @@ def test_targets_are_checked_for_each_network(table):
 )
 def test_monitors_with_unknown_classes_are_scored_by_torch(changes, is_taken, table):
     """The kernel scores only monitors whose classes occur in training."""
-    row, recipe = _row(table)
+    network, recipe = _prepared_network(table)
     columns = {"y": torch.tensor([0, 2, 1]), **changes}
     batch = _active_batch.ActiveBatch(recipe)
 
-    batch.add([(0, replace(row, monitor=TensorSet(row.train.X[:3], **columns)))])
+    batch.add([(0, replace(network, monitor=TensorSet(network.train.X[:3], **columns)))])
 
     assert bool(batch.compiled.n_monitored[0]) == is_taken
 
@@ -305,23 +305,23 @@ def _both(fits, monkeypatch):
 
 
 def _assert_close(ours, theirs, tolerance=1e-10):
-    for row, twin in zip(ours, theirs, strict=True):
-        assert row.message == twin.message == ""
-        assert (row.state.n_steps, len(row.state.history)) == (
+    for network, twin in zip(ours, theirs, strict=True):
+        assert network.message == twin.message == ""
+        assert (network.state.n_steps, len(network.state.history)) == (
             twin.state.n_steps,
             len(twin.state.history),
         )
-        arrays, expected = arrays_of_state(row.state), arrays_of_state(twin.state)
+        arrays, expected = arrays_of_state(network.state), arrays_of_state(twin.state)
         assert arrays.keys() == expected.keys()
         for name, array in expected.items():
             np.testing.assert_allclose(
                 arrays[name], array, rtol=tolerance, atol=tolerance, err_msg=name
             )
         np.testing.assert_allclose(
-            row.predictions, twin.predictions, rtol=tolerance, atol=tolerance
+            network.predictions, twin.predictions, rtol=tolerance, atol=tolerance
         )
         for ours_then, theirs_then in zip(
-            row.state.history, twin.state.history, strict=True
+            network.state.history, twin.state.history, strict=True
         ):
             for name in ("train_loss", "monitor_loss", "train_score", "monitor_score"):
                 assert ours_then[name] == pytest.approx(
@@ -614,25 +614,25 @@ def test_activations_are_exact_in_single_precision(name):
         seed=0,
     )
     prepared = prepare(fit, FitPreparer())
-    row, recipe = prepared.network, prepared.recipe()[0]
+    network, recipe = prepared.network, prepared.recipe()[0]
     batch = _active_batch.ActiveBatch(recipe)
-    batch.add([(0, row)])
+    batch.add([(0, network)])
 
-    outputs = batch.compiled.predict([row.train], slice(0, 1))[0, :, 0].double()
+    outputs = batch.compiled.predict([network.train], slice(0, 1))[0, :, 0].double()
 
-    exact = ACTIVATIONS[name]()(row.train.X[:, 0].double())
+    exact = ACTIVATIONS[name]()(network.train.X[:, 0].double())
     error = (outputs - exact).abs() / exact.abs().clamp(min=1e-30)
     # Where torch's formulas cancel, errors are relative to the largest term.
-    beside = (outputs - exact).abs() / row.train.X[:, 0].double().abs().clamp(min=1e-30)
+    beside = (outputs - exact).abs() / network.train.X[:, 0].double().abs().clamp(min=1e-30)
     assert float(torch.minimum(error, beside).max()) < 3 * 2**-23
 
 
 def test_batch_normalisation_rejects_a_single_sample(table):
     """The error is torch's."""
-    row, recipe = _row(table, normalization="batch")
+    network, recipe = _prepared_network(table, normalization="batch")
 
     with pytest.raises(ValueError, match="more than one sample"):
-        list(train_fleet([row], replace(recipe, batch_size=1), 1))
+        list(train_fleet([network], replace(recipe, batch_size=1), 1))
 
 
 class Chain(nn.Sequential):
@@ -695,8 +695,8 @@ def test_a_network_alone_equals_one_in_a_fleet(dtype, kind, table, assert_same_t
 
     together = train(fits, n_jobs=2)
 
-    for row, fit in zip(together, fits, strict=True):
-        assert_same_training(row, *train([fit]))
+    for network, fit in zip(together, fits, strict=True):
+        assert_same_training(network, *train([fit]))
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -715,8 +715,8 @@ def test_a_diverging_network_does_not_affect_others(place, table, assert_same_tr
     trained = train([*fits[:place], wild, *fits[place:]])
 
     assert "epoch 1" in trained.pop(place).message
-    for row, fit in zip(trained, fits, strict=True):
-        assert_same_training(row, *train([fit]))
+    for network, fit in zip(trained, fits, strict=True):
+        assert_same_training(network, *train([fit]))
 
 
 def test_dropout_does_not_hide_infinite_units(monkeypatch):
@@ -750,8 +750,8 @@ def test_absent_biases_stay_zero_after_a_diverging_network(
     trained = train([replace(fits[0], estimator=net), *fits])
 
     assert "epoch 1" in trained[0].message
-    for row, fit in zip(trained[1:], fits, strict=True):
-        assert_same_training(row, *train([fit]))
+    for network, fit in zip(trained[1:], fits, strict=True):
+        assert_same_training(network, *train([fit]))
 
 
 def _misplaced(own, place):
@@ -784,8 +784,8 @@ def _misplaced(own, place):
 )
 def test_samples_and_targets_out_of_range_are_rejected(part, change, error, message, table):
     """As with torch, invalid indices raise an error; no other memory is read."""
-    row, recipe = _row(table)
-    broken = replace(row, **{part: change(getattr(row, part))})
+    network, recipe = _prepared_network(table)
+    broken = replace(network, **{part: change(getattr(network, part))})
 
     with pytest.raises(error, match=message):
         list(train_fleet([broken], recipe, 1))
@@ -794,17 +794,21 @@ def test_samples_and_targets_out_of_range_are_rejected(part, change, error, mess
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 def test_an_index_may_have_any_integer_type_and_stride(dtype, table):
     """Indices may have another integer type, and be a strided view."""
-    row, recipe = _row(table)
-    parts = {"train": row.train, "monitor": row.monitor}
+    network, recipe = _prepared_network(table)
+    parts = {"train": network.train, "monitor": network.monitor}
     outputs = []
     for stride in (1, 2):
         index = torch.arange(20).repeat_interleave(stride).to(dtype)[::stride]
         sets = {name: TensorSet(s.X, s.y, index=index) for name, s in parts.items()}
-        ((_, outcome),) = train_fleet([replace(_row(table)[0], **sets)], recipe, 1)
+        ((_, outcome),) = train_fleet(
+            [replace(_prepared_network(table)[0], **sets)], recipe, 1
+        )
         outputs.append(outcome.outputs)
 
     plain = {name: TensorSet(s.X[:20], s.y[:20]) for name, s in parts.items()}
-    ((_, expected),) = train_fleet([replace(_row(table)[0], **plain)], recipe, 1)
+    ((_, expected),) = train_fleet(
+        [replace(_prepared_network(table)[0], **plain)], recipe, 1
+    )
     for actual in outputs:
         np.testing.assert_array_equal(actual, expected.outputs)
 
@@ -821,10 +825,13 @@ def test_calls_of_one_batch_give_equal_results(score, table, monkeypatch):
 
     pieces = train(fits)
 
-    for row, twin in zip(pieces, expected, strict=True):
-        assert row.state.history[-1]["train_score"] == twin.state.history[-1]["train_score"]
-        np.testing.assert_array_equal(row.train_loss, twin.train_loss)
-        np.testing.assert_array_equal(row.predictions, twin.predictions)
+    for network, twin in zip(pieces, expected, strict=True):
+        assert (
+            network.state.history[-1]["train_score"]
+            == twin.state.history[-1]["train_score"]
+        )
+        np.testing.assert_array_equal(network.train_loss, twin.train_loss)
+        np.testing.assert_array_equal(network.predictions, twin.predictions)
 
 
 def _calls(fits, monkeypatch, *, seconds=None, **options):
@@ -862,8 +869,8 @@ def test_epochs_in_one_call_equal_epochs_in_single_calls(
 
     assert n_at_once == [4, 3]
     assert n_one_by_one == [1] * 7
-    for row, twin in zip(trained, expected, strict=True):
-        assert_same_training(row, twin)
+    for network, twin in zip(trained, expected, strict=True):
+        assert_same_training(network, twin)
 
 
 def test_calls_end_at_checkpoints(table, monkeypatch, assert_same_training):
@@ -878,9 +885,9 @@ def test_calls_end_at_checkpoints(table, monkeypatch, assert_same_training):
 
     assert sum(n_at_once) == 9
     assert 1 < len(n_at_once) < 9
-    for row, twin in zip(trained, expected, strict=True):
-        assert_same_training(row, twin)
-        lengths = [len(s.history) for s in row.checkpoints]
+    for network, twin in zip(trained, expected, strict=True):
+        assert_same_training(network, twin)
+        lengths = [len(s.history) for s in network.checkpoints]
         assert lengths == [len(s.history) for s in twin.checkpoints] != []
 
 
@@ -893,8 +900,8 @@ def test_early_stopping_needs_single_epochs(table, monkeypatch, assert_same_trai
     trained, n_epochs = _calls(fits, monkeypatch)
 
     assert set(n_epochs[:2]) == {1}
-    for row, fit in zip(trained, fits, strict=True):
-        assert_same_training(row, *train([fit]))
+    for network, fit in zip(trained, fits, strict=True):
+        assert_same_training(network, *train([fit]))
 
 
 def test_a_diverging_network_fails_at_the_epoch_of_single_calls(
@@ -912,19 +919,19 @@ def test_a_diverging_network_fails_at_the_epoch_of_single_calls(
     assert n_at_once == [20]
     assert "became nan at epoch" in trained[1].message
     assert "epoch 1 " not in trained[1].message == expected[1].message
-    for row, twin in zip(trained[::2], expected[::2], strict=True):
-        assert_same_training(row, twin)
+    for network, twin in zip(trained[::2], expected[::2], strict=True):
+        assert_same_training(network, twin)
 
 
 def test_a_network_uses_one_thread(table):
     """More threads than networks do not lengthen a call."""
 
-    def epochs(n_rows, n_threads):
-        tile = _active_batch.ActiveBatch(recipe, n_threads)
-        tile.add([(i, _row(table)[0]) for i in range(n_rows)])
-        return tile.compiled.epochs_in(1.0, tile.batch_sizes)
+    def epochs(n_networks, n_threads):
+        batch = _active_batch.ActiveBatch(recipe, n_threads)
+        batch.add([(i, _prepared_network(table)[0]) for i in range(n_networks)])
+        return batch.compiled.epochs_in(1.0, batch.batch_sizes)
 
-    _, recipe = _row(table)
+    _, recipe = _prepared_network(table)
 
     assert epochs(1, 1) == epochs(1, 16)
     assert epochs(4, 1) < epochs(4, 2) < epochs(4, 4) == epochs(4, 16)
@@ -932,15 +939,15 @@ def test_a_network_uses_one_thread(table):
 
 def test_monitor_samples_count_in_the_time_of_a_call(table):
     """With many monitor samples a call has fewer epochs, however few are trained on."""
-    row, recipe = _row(table)
+    network, recipe = _prepared_network(table)
     n_epochs = []
     for n_monitored in (30, 300_000):
-        monitor = row.monitor.taken()
+        monitor = network.monitor.taken()
         places = torch.arange(n_monitored) % len(monitor)
-        tile = _active_batch.ActiveBatch(recipe, 1)
+        batch = _active_batch.ActiveBatch(recipe, 1)
         many = TensorSet(monitor.X[places], monitor.y[places])
-        tile.add([(0, replace(row, monitor=many))])
-        n_epochs.append(tile.compiled.epochs_in(1.0, tile.batch_sizes))
+        batch.add([(0, replace(network, monitor=many))])
+        n_epochs.append(batch.compiled.epochs_in(1.0, batch.batch_sizes))
 
     assert 1 <= n_epochs[1] < n_epochs[0] / 10
 
