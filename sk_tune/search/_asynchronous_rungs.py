@@ -28,10 +28,10 @@ _SECONDS_PER_GROUP = 1.0
 
 
 def climbs_asynchronously(search: Any, resource: str) -> bool:
-    """Return whether a search is to climb its rungs without waiting, and can.
+    """Return whether a search climbs its rungs asynchronously.
 
-    It cannot if scikit-learn's tasks have an unknown form. Raises ValueError unless
-    `resource` is the epochs of a network, and if a race may stop candidates.
+    It cannot if scikit-learn's tasks have an unknown form. Raises ValueError if `resource`
+    is not the epochs of a network, or in a race.
     """
     if not search.asynchronous:
         return False
@@ -54,15 +54,15 @@ def _nothing(*_: Any) -> None:
     """Do nothing."""
 
 
-# joblib's job of a task is known when the task is evaluated.
+# The job of joblib is unknown until a task is evaluated.
 _NO_JOB = Job(_nothing, _nothing)
-# Told of a candidate, its score and what it had been given.
+# Receives a candidate, its score and its resources.
 Tell = Callable[[Candidate, float, int], object]
 
 
 @dataclass(slots=True, eq=False)
 class Climb:
-    """A bracket, and the candidates that were started in it.
+    """A bracket, and the candidates that it started.
 
     `ask` returns a new candidate, or None if there are no more; `columns` are columns of
     ``cv_results_`` next to rung and resources. The best candidate takes `slowness` times as
@@ -104,16 +104,16 @@ class Climb:
         return new_resources(self.bracket.rungs)[rung]
 
     def n_epochs_to_end(self) -> int:
-        """Return the epochs that the best candidate has still to train after its rung."""
+        """Return the epochs that the best candidate lacks after its rung."""
         return sum(new_resources(self.bracket.rungs)[max(0, self.bracket.top) + 1 :])
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Started:
-    """A candidate in training for a rung: its folds, and what they train at present.
+    """A candidate in training for a rung: its folds and their current step.
 
-    `n_epochs` are those that the rung adds to `n_epochs_before`, `columns` are columns of
-    ``cv_results_``. A candidate that is needed counts even if it is cut.
+    `n_epochs` is the number that the rung adds to `n_epochs_before`, `columns` are columns
+    of ``cv_results_``. A needed candidate counts even if it is interrupted.
     """
 
     climb: Climb
@@ -129,9 +129,9 @@ class _Started:
 
 
 class AsynchronousRungs:
-    """Climbs brackets with as many candidates at once as there are workers.
+    """Climbs brackets with one candidate or group per worker.
 
-    The first of `climbs` are served first; `tell` is told of each score.
+    Earlier `climbs` have priority; `tell` receives each score.
     """
 
     def __init__(
@@ -151,8 +151,8 @@ class AsynchronousRungs:
         self._context = context
         self._tell = tell
         self._numbers = itertools.count(1)
-        # Candidates in training by the request of the stream; those whose networks are all
-        # trained, or that have none.
+        # Candidates in training by the request of the stream, and candidates whose networks
+        # are all trained.
         self._running: dict[int, _Started] = {}
         self._ready: list[_Started] = []
         self._n_workers = 1
@@ -188,7 +188,7 @@ class AsynchronousRungs:
                     self._wait(stream)
                 ended: list[_Started] = []
                 for started in self._ready:
-                    # The first candidate counts even if it was not trained to its end.
+                    # The first candidate counts even if it was interrupted.
                     is_first = not ended and not self._session.has_complete_candidate
                     is_needed = started.is_needed or is_first
                     if self._session.time.takes(started.works, is_needed=is_needed):
@@ -210,10 +210,10 @@ class AsynchronousRungs:
         groups: list[list[_Started]] = []
         while len(groups) < n_wanted and (group := self._next_group(n_workers)):
             groups.append(group)
-        # Workers that are left over help with the folds.
+        # Idle workers help with the folds.
         n_pieces = max(1, n_idle // max(1, len(groups)))
         for group in groups:
-            # This process cannot stop what it trains.
+            # Training in this process cannot be interrupted.
             is_unsafe = n_workers == 1 and self._session.has_complete_candidate
             is_unsafe &= not any(started.is_needed for started in group)
             if is_unsafe and self._session.time.left <= self._seconds(group):
@@ -229,9 +229,9 @@ class AsynchronousRungs:
     def _next_group(self, n_workers: int) -> list[_Started]:
         """Start the candidates for a free worker: one, or several with few epochs.
 
-        A fleet of many networks takes little longer than one of few.  Towards the end of
-        the new candidates groups become small, so that each worker gets some; a single
-        worker gets one candidate at a time, so that results do not depend on the time.
+        A fleet of many networks takes little longer than a small one.  Groups become small
+        when few new candidates remain, so that each worker gets some.  A single worker gets
+        one candidate at a time, so that results do not depend on the time.
         """
         self._shrink_to_time(n_workers)
         n_new = sum(climb.bracket.n_new for climb in self._climbs)
@@ -249,7 +249,7 @@ class AsynchronousRungs:
             started.is_needed = self._is_needed(started)
             group.append(started)
             if not self._session.time.times.n_calls:
-                # Its time is unknown yet.
+                # Its time is still unknown.
                 break
             self._shrink_to_time(n_workers)
         return group
@@ -273,15 +273,15 @@ class AsynchronousRungs:
             return True
         started = [c for c in self._climbs if c.bracket.top >= 0 or c is climb]
         ends = [self._seconds_of(c.n_epochs_to_end()) * c.slowness for c in started]
-        left = budget.left_before_refit(self._top) / SLOWER
+        seconds_left = budget.left_before_refit(self._top) / SLOWER
         new = self._seconds_of(climb.n_epochs(job.rung))
-        if max(*ends, (sum(ends) + new) / n_workers) <= left:
+        if max(*ends, (sum(ends) + new) / n_workers) <= seconds_left:
             return True
-        # If no candidate can have all epochs, some of the time is used to find the best.
-        return job.rung == 0 == top and max(ends) > left and budget.is_early
+        # If no candidate can have all epochs, part of the time serves to find the best.
+        return job.rung == 0 == top and max(ends) > seconds_left and budget.is_early
 
     def _is_needed(self, started: _Started) -> bool:
-        """Return whether a candidate gets the rest of the time and counts if it is cut."""
+        """Return whether a candidate gets the rest of the time, and counts if cut."""
         is_best = started.job.rung > 0 and not self._running and not self._ready
         is_short = self._session.time.is_shortened
         return is_best and is_short and not self._rounds.n_full(self._top)
@@ -290,8 +290,8 @@ class AsynchronousRungs:
         tasks_of = [self._rounds.tasks(self._params(started)) for started in group]
         with self._trainer.maker.sharing_folds():
             for started, tasks in zip(group, tasks_of, strict=True):
-                # The candidate's result row is not known before it is evaluated; until then
-                # a negative number, which no other candidate has, stands for it.
+                # The result row is unknown before the evaluation; a unique negative number
+                # stands for it.
                 row = -next(self._numbers)
                 works = [Work(_NO_JOB, task, row, is_ahead=True) for task in tasks]
                 self._trainer.maker.begin_candidate(tasks[0])
@@ -360,7 +360,7 @@ class AsynchronousRungs:
             started.climb.bracket.end(started.job, score)
             with self._session.timed("sampling"):
                 self._tell(started.candidate, score, started.columns["n_resources"])
-        # A candidate in training may still have to be trained to its best epoch.
+        # A candidate may train again to its best epoch.
         training = (started.candidate for started in self._running.values())
         waiting = (
             climb.candidates[i] for climb in self._climbs for i in climb.bracket.waiting()

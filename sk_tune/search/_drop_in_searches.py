@@ -203,7 +203,7 @@ class _Halving(RungParameters, BaseSearch):
         n_kept = ladder.n_promoted(iteration)
         if rounds.lost_all:
             return candidates[:1]
-        kept = list(top_k(rounds.results, n_kept, iteration)) if n_kept else []
+        promoted = list(top_k(rounds.results, n_kept, iteration)) if n_kept else []
         # Candidates without a score are promoted where too few have one, as in
         # scikit-learn; candidates that lost a race, being clearly worse, are not.
         results = rounds.results["params"]
@@ -212,10 +212,10 @@ class _Halving(RungParameters, BaseSearch):
             for row, folds in enumerate(self._session.outcomes)
             if any(o.was_stopped and LOST_RACE in o.reason for o in folds)
         ]
-        kept = [c for c in kept if not any(c is loser for loser in lost)]
-        self._session.trainer.keep_only(kept)
+        promoted = [c for c in promoted if not any(c is loser for loser in lost)]
+        self._session.trainer.keep_only(promoted)
         # The best is last, as in scikit-learn, but first if the time may end before.
-        return kept if self.time_budget is None else kept[::-1]
+        return promoted if self.time_budget is None else promoted[::-1]
 
     def _keep(self, session: SearchSession, X: Any, y: Any, params: dict[str, Any]) -> None:
         super()._keep(session, X, y, params)

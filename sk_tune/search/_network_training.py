@@ -1,10 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Networks of a search: the trainings that their tasks need, one step after the other.
+"""The training steps of a search's networks.
 
-Each step is a list of fits; who asks for the next step has trained those of the last.  So
-it does not matter to the steps how they are trained: all at once in a round, or in a stream
-while others are trained.
+Each step is a list of fits.  The caller trains them before it requests the next step, all
+at once in a round or one by one in a stream.
 """
 
 import warnings
@@ -34,16 +33,16 @@ from sk_tune.space import Candidate
 from sk_tune.training import TimeLimit, TrainingState
 
 Checkpoints = tuple[TrainingState, ...]
-# Tasks with what to train for each of them now.
+# Tasks, each with its next fit.
 Step = Sequence[tuple[Work, Fit]]
 
 
 class Trainer:
-    """Trains what can be trained together and remembers what may be resumed.
+    """Trains networks together and remembers the states that later rungs resume.
 
-    `ambient` is joblib's backend and number of workers outside of the search. `maker` finds
-    the fits that tasks ask for; `best_epochs` are by result row, with epochs="best";
-    `is_interrupted` says that nothing more is to be trained.
+    `ambient` is joblib's backend and number of workers outside of the search. `maker`
+    extracts the fits of tasks; `best_epochs` are by result row, with epochs="best";
+    `is_interrupted` says that training has to stop.
     """
 
     def __init__(self, ambient: tuple[Any, Any], options: SearchOptions) -> None:
@@ -52,28 +51,28 @@ class Trainer:
         self.maker = FitMaker()
         self.best_epochs: dict[int, int] = {}
         self.is_interrupted = False
-        # Where the fit of a candidate and fold stands, after how many epochs; and where it
-        # stood at the ends of its rungs.
+        # By candidate and fold: the latest state with its epochs, and the states at the
+        # ends of the rungs.
         self._states: dict[tuple[Any, Any], tuple[TrainingState, int]] = {}
         self._ends: dict[Any, Checkpoints] = {}
-        # Keys are identities of the fold's test samples, which `maker` keeps alive.
+        # Keys are identities of the folds' test samples, which `maker` keeps alive.
         self._is_monitor_bad: dict[int, bool] = {}
 
     def keep_only(self, candidates: Iterable[Candidate]) -> None:
-        """Drop the networks of all candidates but those that later rungs may resume."""
+        """Drop all networks except candidates that later rungs may resume."""
         resource = self._options.resource
         if resource is None:
             return
-        kept = {candidate_fingerprint(c, without=resource) for c in candidates}
-        self._states = {k: v for k, v in self._states.items() if k[0] in kept}
-        self._ends = {k: v for k, v in self._ends.items() if k[0] in kept}
+        fingerprints = {candidate_fingerprint(c, without=resource) for c in candidates}
+        self._states = {k: v for k, v in self._states.items() if k[0] in fingerprints}
+        self._ends = {k: v for k, v in self._ends.items() if k[0] in fingerprints}
 
     def interruptible(self) -> "_Interruptible":
-        """Let the first Ctrl-C in a block end the search, which keeps what is done."""
+        """Let the first Ctrl-C in a block end the search, which keeps its results."""
         return _Interruptible(self)
 
     def prepare(self, work: Work) -> None:
-        """Find the fit that a task's network asks for, unless it trains no network."""
+        """Extract the fit of a task's network, if it trains one."""
         name = fit_name(work.row, work.task.fold)
         fit, work.is_exact, work.solo_reason = self.maker.make(work.task, name)
         if fit is None:
@@ -83,20 +82,20 @@ class Trainer:
         try:
             work.n_epochs = int(fit.estimator.max_epochs)
         except (TypeError, ValueError, OverflowError):
-            # The task itself will raise what is wrong with it.
+            # The task itself will raise this error.
             return
         work.fit = fit
         resource = self._options.resource
         if resource is None or resource not in work.task.parameters:
             return
-        # The schedule of the learning rate is that of a full training.
+        # The learning-rate schedule spans a full training.
         fit.estimator.set_params(max_epochs=self._options.max_resources)
         fingerprint = candidate_fingerprint(work.task.parameters, without=resource)
         work.key = fingerprint, id(work.task.train)
         state, work.n_epochs_before = self._states.get(work.key, (None, 0))
         if work.n_epochs_before >= work.n_epochs:
             state, work.n_epochs_before = None, 0
-        # Plain skorch nets cannot go on from a state; they begin anew.
+        # Plain skorch nets cannot resume a state; they start from scratch.
         goes_on = state is not None and isinstance(fit.estimator, NetworkEstimator)
         work.fit = replace(
             fit,
@@ -105,7 +104,7 @@ class Trainer:
         )
 
     def evaluated(self, work: Work, job: Job, task: FoldTask, row: int) -> Work:
-        """Return a task that was trained ahead, now that a job evaluates it."""
+        """Return a task that was trained in advance, with the job that evaluates it."""
         best = self.best_epochs.pop(work.row, None)
         if best is not None:
             self.best_epochs[row] = best
@@ -117,7 +116,7 @@ class Trainer:
         return replace(work, job=job, task=task, row=row, trained=trained)
 
     def train(self, works: Sequence[Work], limit: Callable[[], TimeLimit | None]) -> None:
-        """Train networks of tasks, which get what was trained before Ctrl-C came."""
+        """Train the networks of tasks; Ctrl-C keeps the finished ones."""
         for step in self.steps(works):
             done: dict[int, Trained] = {}
             with self.interruptible(), self.outside():
@@ -134,44 +133,46 @@ class Trainer:
 
     @contextmanager
     def outside(self) -> Iterator[None]:
-        """Call the engine as if there were no search around."""
+        """Call the engine as outside of a search."""
         backend, n_jobs = self._ambient
         with (
             adoption(None),
             joblib.parallel_config(backend=backend, n_jobs=n_jobs),
             warnings.catch_warnings(),
         ):
-            # Networks that train alone are named once, when the search ends.
+            # One warning at the end of the search names networks trained alone.
             warnings.filterwarnings(
                 "ignore", ".* networks? (was|were) trained alone", SkTuneWarning
             )
             yield
 
     def steps(self, works: Sequence[Work]) -> Iterator[Step]:
-        """Yield pairs of work and fit to train, until the tasks have all they need.
+        """Yield pairs of work and fit to train, until the tasks need no more training.
 
-        At the next step those of the last have what was trained, or None where Ctrl-C came
-        before; in the end they have states.
+        When the next step is requested, the works of the last step have their `trained`,
+        or None after Ctrl-C; in the end they have states.
         """
         if not works:
             return
         wants_best = self._options.epochs == "best"
-        asked = [(work, work.fit) for work in works if work.fit is not None]
+        requests = [(work, work.fit) for work in works if work.fit is not None]
         if wants_best:
-            asked = [(work, replace(fit, keeps_checkpoints=True)) for work, fit in asked]
-        yield asked
+            requests = [
+                (work, replace(fit, keeps_checkpoints=True)) for work, fit in requests
+            ]
+        yield requests
         yield from self._without_monitor(works)
         for work in works:
             work.state = None if work.trained is None else work.trained.state
             if work.key is None:
                 continue
             if work.n_epochs >= self._options.max_resources:
-                # After the last rung nothing goes on.
+                # The last rung leaves no state to resume.
                 self._states.pop(work.key, None)
             elif work.state is not None:
                 self._states[work.key] = (work.state, work.n_epochs)
-                # Plain skorch nets begin each rung anew, and so do callbacks: theirs is not
-                # what one training of all epochs would be.
+                # Plain skorch nets start each rung from scratch, and so do callbacks: their
+                # checkpoints differ from those of one uninterrupted training.
                 estimator = None if work.fit is None else work.fit.estimator
                 is_of_one_go = (
                     isinstance(estimator, NetworkEstimator) and not estimator.callbacks
@@ -183,9 +184,9 @@ class Trainer:
             yield from self._back_to_best(works)
 
     def _without_monitor(self, works: Sequence[Work]) -> Iterator[Step]:
-        """Train again what failed only because its held-out samples cannot be predicted.
+        """Train fits again that failed only because the network cannot predict the monitor.
 
-        Whether a fold's samples can is found out with one fit for the whole search.
+        One fit per fold tests this, for the whole search.
         """
         failed: dict[int, list[Work]] = {}
         for work in works:
@@ -196,15 +197,15 @@ class Trainer:
         for fold, failed_works in failed.items():
             if self.is_interrupted:
                 return
-            first, *rest = failed_works
+            first, *remaining = failed_works
             if fold not in self._is_monitor_bad:
                 yield _blind([first])
                 trained = first.trained
                 self._is_monitor_bad[fold] = bool(trained and trained.state is not None)
             else:
-                rest = failed_works
-            if rest and self._is_monitor_bad[fold]:
-                yield _blind(rest)
+                remaining = failed_works
+            if remaining and self._is_monitor_bad[fold]:
+                yield _blind(remaining)
 
     def _back_to_best(self, works: Sequence[Work]) -> Iterator[Step]:
         """Train the networks of each candidate to the best epoch of its mean curve."""
@@ -219,14 +220,14 @@ class Trainer:
             if short is None or long is None or short.state is None:
                 continue
             if not short.is_loaded:
-                before = 0 if fit.checkpoint is None else len(fit.checkpoint.history)
-                work.n_epochs_again = len(short.train_loss) - before
-            # Curves are those of the whole training, predictions those of its best epoch.
+                n_before = 0 if fit.checkpoint is None else len(fit.checkpoint.history)
+                work.n_epochs_again = len(short.train_loss) - n_before
+            # Curves cover the whole training, predictions are those of its best epoch.
             seconds = long.seconds + short.seconds
             work.trained = replace(long, predictions=short.predictions, seconds=seconds)
 
     def _to_best(self, works: Sequence[Work]) -> list[tuple[Work, Fit]]:
-        """Return fits to the best epochs; find these for candidates that have none yet."""
+        """Return fits to the best epochs, and determine these for new candidates."""
         checkpoints: dict[int, Checkpoints] = {}
         by_row: dict[int, list[tuple[Work, TrainingState]]] = {}
         for work in works:
@@ -236,43 +237,43 @@ class Trainer:
                 work.trained = replace(work.trained, checkpoints=())
             if work.state is not None:
                 by_row.setdefault(work.row, []).append((work, work.state))
-        # What decides of each epoch; greater is better.
+        # The curve that decides, with a sign that makes greater better.
         sign, name = 1, "monitor_score"
         if self._options.prefers_loss:
             sign, name = -1, "monitor_loss"
         again: list[tuple[Work, Fit]] = []
         for row, pairs in by_row.items():
             curves = [sign * state.curve(name) for _, state in pairs]
-            # Curves of unequal length are lines of one array, with NaN behind their end.
+            # Curves of unequal length are lines of one array, padded with NaN.
             rows = np.full((len(curves), max(map(len, curves))), np.nan)
             for line, curve in zip(rows, curves, strict=True):
                 line[: len(curve)] = curve
-            # Folds that a race adds go by those that chose: none chooses for itself.
+            # Folds that a race adds use the epoch that the first folds chose.
             n_epochs = self.best_epochs.get(row) or best_epoch(rows)
             if n_epochs is None:
-                # Held-out samples that the network cannot take tell of no epoch.
+                # Without scores of held-out samples there is no best epoch.
                 continue
             self.best_epochs[row] = n_epochs
             for (work, state), curve in zip(pairs, curves, strict=True):
                 if work.fit is None or len(curve) <= n_epochs:
                     continue
-                # A rung that began anew may have drawn another seed.
-                kept = checkpoints.get(id(work), ())
-                kept = tuple(each for each in kept if each.seed == state.seed)
+                # A rung that started from scratch may have drawn another seed.
+                saved = checkpoints.get(id(work), ())
+                saved = tuple(each for each in saved if each.seed == state.seed)
                 fit = replace(
                     work.fit,
-                    # That of the beginning, so that a store knows it whatever was kept.
+                    # The initial state, so that the store's key ignores checkpoints.
                     state=None,
                     seed=state.seed,
                     n_epochs=n_epochs,
-                    checkpoint=checkpoint_before(kept, n_epochs),
+                    checkpoint=checkpoint_before(saved, n_epochs),
                 )
                 again.append((work, fit))
         return again
 
 
 class _Interruptible:
-    # A generator that Ctrl-C ends before its block begins would be an error of its own.
+    # A generator-based context manager would raise if Ctrl-C came before its block.
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
 

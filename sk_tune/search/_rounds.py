@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The rounds of a search: same folds in all of them, and an end when the time is up."""
+"""The rounds of a search: the same folds in all of them, and an end when the time is up."""
 
 import difflib
 import time
@@ -45,15 +45,15 @@ _N_NEAR = 3  # Names that a message offers.
 
 
 def _check_names(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse candidates with parameters that the estimator cannot be given.
+    """Refuse candidates with parameters that the estimator does not accept.
 
-    Raises SpaceError, which names the parameter and those that it could have been meant
-    for. Only setting tells: a skorch net takes ``module__*`` that ``get_params`` does not
-    list, and a step that one parameter replaces has other parameters.
+    Raises SpaceError with the parameter and similar names. Only ``set_params`` is a valid
+    test: a skorch net takes ``module__*`` that ``get_params`` does not list, and a step
+    that replaces another has other parameters.
     """
-    known = set(estimator.get_params(deep=True))
+    names = set(estimator.get_params(deep=True))
     for params in candidates:
-        unknown = sorted(set(params) - known)
+        unknown = sorted(set(params) - names)
         if not unknown:
             continue
         try:
@@ -63,10 +63,10 @@ def _check_names(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> Non
                 try:
                     clone(estimator).set_params(**{name: params[name]})
                 except (ValueError, AttributeError):
-                    # The latter of a step that is no estimator.
+                    # AttributeError comes from a step that is not an estimator.
                     raise SpaceError(_message(estimator, name)) from error
             raise
-        known.update(unknown)
+        names.update(unknown)
 
 
 def _message(estimator: Any, name: str) -> str:
@@ -74,14 +74,18 @@ def _message(estimator: Any, name: str) -> str:
     names = list(params)
     step, _, last = name.rpartition("__")
     owner = params.get(step) if step else estimator
-    # Names that end alike lack a step or have a wrong one; others may look alike.
-    near = [known for known in names if known.rpartition("__")[2] == last]
-    if not near:
-        alike = nearest(last, {known.rpartition("__")[2] for known in names})
-        # The whole name decides which of those that end in the word.
-        ends = [known for known in names if known.rpartition("__")[2] in alike]
-        near = difflib.get_close_matches(name, ends, n=_N_NEAR, cutoff=0.0)
-    advice = f" Did you mean {' or '.join(map(repr, near[:_N_NEAR]))}?" if near else ""
+    # Names with the same ending lack a step or have a wrong one; others may be misspelt.
+    suggestions = [each for each in names if each.rpartition("__")[2] == last]
+    if not suggestions:
+        endings = nearest(last, {each.rpartition("__")[2] for each in names})
+        # The full name ranks the names with such an ending.
+        ends = [each for each in names if each.rpartition("__")[2] in endings]
+        suggestions = difflib.get_close_matches(name, ends, n=_N_NEAR, cutoff=0.0)
+    advice = (
+        f" Did you mean {' or '.join(map(repr, suggestions[:_N_NEAR]))}?"
+        if suggestions
+        else ""
+    )
     advice = name_hint(type(owner), last, ()) or advice
     return (
         f"The space must name parameters of the {type(estimator).__name__}. Got {name!r} "
@@ -98,19 +102,19 @@ def refuse_searched(resource: str, searched: Iterable[str]) -> None:
 
 
 def smallest_samples(n_folds: int, n_classes: int) -> int:
-    """Return the least samples of a rung: enough that folds have some of each class.
+    """Return the least samples of a rung: enough samples of each class in the folds.
 
     `n_classes` is 1 unless the estimator is a classifier.
     """
-    # Two of each class in the samples of a fold, as scikit-learn has it.
+    # Two samples of each class in each fold, as in scikit-learn.
     return 2 * n_folds * n_classes
 
 
 def best_of_most(refit: Any, refit_metric: str, results: Mapping[str, Any]) -> int:
-    """Return the best result row with a score among those given most, for scikit-learn.
+    """Return the best scored result row with the most resources, for scikit-learn.
 
-    In one bracket these are the candidates of the last rung.  A callable `refit` chooses
-    by itself.
+    In one bracket these are the candidates of the last rung.  A callable `refit` has its
+    own choice.
     """
     if callable(refit):
         return int(BaseSearchCV._select_best_index(refit, refit_metric, results))
@@ -122,9 +126,9 @@ def best_of_most(refit: Any, refit_metric: str, results: Mapping[str, Any]) -> i
 class Rounds:
     """Evaluates candidates in calls of scikit-learn's ``evaluate_candidates``.
 
-    `folds` is the search's splitter, which gives the same folds whenever it is asked;
-    `results` are ``cv_results_`` so far.  A strategy with rungs sets `level`, the column of
-    which the best candidate has the most.
+    `folds` is the search's splitter with fixed folds; `results` are ``cv_results_`` so far.
+    A strategy with rungs sets `level` to the column in which the best candidate has the
+    largest value.
     """
 
     def __init__(
@@ -139,7 +143,7 @@ class Rounds:
         self._first_of_call = 0
         self.results: Mapping[str, Any] = {}
         self.was_stopped = False
-        # Whether the time left out all candidates of the latest rung.
+        # Whether the time budget left out all candidates of the latest rung.
         self.lost_all = False
 
     @property
@@ -148,7 +152,7 @@ class Rounds:
 
     @property
     def scores(self) -> npt.NDArray[np.float64]:
-        """The mean scores that guide the search; NaN for what failed."""
+        """The mean scores that guide the search; NaN for failures."""
         return guiding_scores(self.results, self._search.refit)
 
     @property
@@ -212,7 +216,7 @@ class Rounds:
     def in_time(
         self, candidates: Sequence[Candidate], ladder: Ladder, position: int
     ) -> Sequence[Candidate]:
-        """Return the first promoted candidates, for which a rung has time."""
+        """Return the first promoted candidates that have time for a rung."""
         n = ladder.begin(position, len(candidates)) if candidates else 0
         if position and n < len(candidates):
             n_epochs = self.n_epochs_left([], ladder.rungs[position - 1].n_resources)
@@ -230,8 +234,8 @@ class Rounds:
     ) -> npt.NDArray[np.float64]:
         """Evaluate candidates with the resources of a rung, and return their scores.
 
-        `name` is that of the rung for callbacks, `columns` are further columns of
-        ``cv_results_``, which have one value in the rung.
+        `name` is the name of the rung for callbacks, `columns` are further columns of
+        ``cv_results_`` with one value for the rung.
         """
         search = self._search
         resource: Any = granted_resource(search)
@@ -285,17 +289,19 @@ class Rounds:
             # The time of this rung is up, but not that of the best candidate.
             budget.is_late = not (done or self.lost_all)
         ladder.end(position, len(done), n_candidates)
-        before = ladder.rungs[position - 1].n_resources if position else 0
+        n_resources_before = ladder.rungs[position - 1].n_resources if position else 0
         left_out = [row for row in rows if row not in done][self.lost_all :]
         if is_last or (self.is_over and len(done) < n_candidates):
             left_out += done
         elif self.is_over:
             best = best_first(self.scores[n_before:])[: ladder.n_promoted(position)]
             left_out += [n_before + row for row in best]
-        n_epochs = sum(self.n_epochs_left(outcomes[row], before) for row in left_out)
-        if before:
+        n_epochs = sum(
+            self.n_epochs_left(outcomes[row], n_resources_before) for row in left_out
+        )
+        if n_resources_before:
             n_missing = n_candidates - len(rows)
-            n_epochs += n_missing * self.n_epochs_left([], before)
+            n_epochs += n_missing * self.n_epochs_left([], n_resources_before)
         self._session.n_epochs_left_out += n_epochs
 
     def n_epochs_left(self, folds: Sequence[FoldOutcome], before: int) -> int:
@@ -319,17 +325,17 @@ class Rounds:
         """Evaluate candidates unless the time is up, and return all results so far.
 
         The folds of another splitter `cv` are drawn once for these candidates.
-        `more_results` are further columns of ``cv_results_``, a value for each candidate;
-        the candidates are those of a rung if there is a `ladder`.
+        `more_results` are further columns of ``cv_results_`` with a value per candidate;
+        the candidates belong to a rung if there is a `ladder`.
         """
         search, candidates = self._search, list(candidate_params)
         _check_names(search.estimator, candidates)
         network = network_of(search.estimator)
         device = name_in_network(search.estimator, "device")
         if self._session.stays_here and isinstance(network, NetworkEstimator) and device:
-            # A candidate may have a device of its own, or another network.
-            own = {device, device.rpartition("__")[0], "steps"}
-            if not any(own.intersection(params) for params in candidates):
+            # A candidate may set another device or another network.
+            device_names = {device, device.rpartition("__")[0], "steps"}
+            if not any(device_names.intersection(params) for params in candidates):
                 resolve_device(network)
         self._first_of_call = self.n_candidates
         folds = self.folds if cv is None or cv is self.folds else FixedFolds(cv)
@@ -344,7 +350,7 @@ class Rounds:
             with ExitStack() as stack:
                 context = callback_ctx
                 if context is not None and self._budget.is_limited:
-                    # Each part of a call that was cut is a task of callbacks.
+                    # Each part of a divided call is a task of callbacks.
                     n_tasks = len(part_candidates) * search.n_splits_
                     task_id = None if context.sequential_subtasks else part.start
                     context = stack.enter_context(
@@ -363,7 +369,7 @@ class Rounds:
         return self.results
 
     def tasks(self, candidate: Candidate) -> list[FoldTask]:
-        """Return the tasks of a candidate's folds, of which scikit-learn makes the same."""
+        """Return the tasks of a candidate's folds, equal to scikit-learn's tasks."""
         _check_names(self._search.estimator, [candidate])
         X, y, routed = self._data
         folds = list(self.folds.split(X, y, **routed.splitter.split))
@@ -403,9 +409,9 @@ class Rounds:
         more_results: Mapping[str, Sequence[Any]],
         callback_ctx: Any,
     ) -> list[float]:
-        """Evaluate candidates that were trained before, however late; return their scores.
+        """Evaluate trained candidates, even after the end of the time; return scores.
 
-        `works` are their trained folds, `more_results` further columns of ``cv_results_``.
+        `works` are their folds, `more_results` further columns of ``cv_results_``.
         """
         self._session.ahead = {
             (k, work.task.fold): work
@@ -414,7 +420,7 @@ class Rounds:
         }
         try:
             with warnings.catch_warnings():
-                # Failures are warned of when the search ends, not again with each call.
+                # One warning at the end of the search counts all failures.
                 warnings.filterwarnings("ignore", "One or more of the .* non-finite")
                 self._evaluate(candidates, self.folds, more_results, callback_ctx)
         finally:
@@ -426,17 +432,17 @@ class Rounds:
     ) -> None:
         """Report the scores of the last call to a sampler, with their resources.
 
-        Candidates that Ctrl-C or the time left out are not failures and not reported.
+        Candidates left out because of Ctrl-C or the time are not failures.
         """
         scores = self.scores[self._first_of_call :]
         outcomes = self._session.outcomes[self._first_of_call :]
-        told = [
+        reported = [
             k
             for k in range(len(scores))
             if not any(outcome.reason in NOT_TRAINED for outcome in outcomes[k])
         ]
         with self._session.timed("sampling"):
-            tell([candidates[k] for k in told], scores[told], *given)
+            tell([candidates[k] for k in reported], scores[reported], *given)
 
     def _evaluate(
         self,
@@ -445,18 +451,19 @@ class Rounds:
         more: Mapping[str, Any],
         context: Any,
     ) -> None:
-        # Scores tell which of two is better if both were given as much, on the same
-        # samples.
+        # Scores are comparable between candidates with equal resources on equal samples.
         resources = more.get("n_resources", [None] * len(candidates))
         n_new = sum(rung == 0 for rung in more.get("iter", [0] * len(candidates)))
-        self._session.begin_round([(folds, given) for given in resources], n_new)
+        self._session.begin_round(
+            [(folds, n_resources) for n_resources in resources], n_new
+        )
         with self._session.quiet:
             self.results = self._evaluate_candidates(
                 candidates, cv=folds, more_results=more or None, callback_ctx=context
             )
         outcomes, n_splits = self._session.outcomes, self._search.n_splits_
         n_unknown = self.n_candidates - len(outcomes)
-        # Tasks of a form that is not known were just run by joblib.
+        # joblib has already run tasks of an unknown form.
         if n_unknown > 0 and not outcomes:
             warn_user(
                 "This sk_tune does not know how the searches of scikit-learn "
@@ -479,15 +486,15 @@ class Rounds:
 
     def _best_text(self) -> str:
         """Return the best score of the highest rung in words, "" without scores."""
-        given = self.results["n_resources"] if self.level else None
-        rows = best_first(self.scores, given)
+        resources = self.results["n_resources"] if self.level else None
+        rows = best_first(self.scores, resources)
         if not rows:
             return ""
         text = f"best score {self.scores[rows[0]]:.4g}"
-        if given is None:
+        if resources is None:
             return text
         resource = granted_resource(self._search)
-        n_resources = self._budget.cut_epochs.get(rows[0], int(given[rows[0]]))
+        n_resources = self._budget.cut_epochs.get(rows[0], int(resources[rows[0]]))
         preposition = "after" if grants_epochs(resource) else "with"
         return f"{text} {preposition} {resources_text(resource, n_resources)}"
 
@@ -502,13 +509,13 @@ class Rounds:
     def _parts(
         self, n_candidates: int, ladder: Ladder | None, position: int
     ) -> Iterator[slice]:
-        """Cut candidates into calls, as many at once as the time budget allows."""
+        """Divide candidates into calls, as large as the time budget allows."""
         if not self._budget.is_limited or not n_candidates:
             yield slice(0, n_candidates)
             return
         done = 0
         while done < n_candidates:
-            # One candidate is evaluated first, to estimate the time of others.
+            # The first candidate alone, to estimate the time of the others.
             size = 1
             if self._session.has_complete_candidate and self._budget.times.n_calls:
                 if ladder is None:

@@ -24,7 +24,7 @@ class SearchParameters:
     Parameters
     ----------
     estimator : estimator
-        What to tune: any of scikit-learn's kind.  Networks, alone or as the last step of a
+        Estimator to tune, as in scikit-learn.  Networks, alone or as the last step of a
         pipeline, are trained as fleets.
     scoring : str, callable, list, tuple or dict, default=None
         As in scikit-learn; the estimator's ``score`` if None.
@@ -32,54 +32,53 @@ class SearchParameters:
         Worker processes, as in scikit-learn: None is 1 unless
         ``joblib.parallel_config`` says otherwise, -1 uses all cores.
     refit : bool, str or callable, default=True
-        Whether to fit the estimator with the best parameters on all samples; the name of
-        the metric that decides, if there are several; or what returns the best index.
+        Whether to fit the estimator with the best parameters on all samples.  With several
+        metrics, the name of the deciding metric.  A callable returns the best index.
     cv : int, splitter or iterable, default=None
         Folds; 5 if None.  They are drawn once and are the same for all candidates.
     verbose : int, default=0
-        1 shows how far the search is, the refit included, in a line that is updated; more
-        prints what scikit-learn prints.
+        1 shows the progress of the search, including the refit, in a line that is updated;
+        higher values print the output of scikit-learn.
     error_score : "raise" or float, default=np.nan
-        Score of a fit that fails.  Unless "raise", the search goes on, and
-        ``cv_results_["failure_reason"]`` says why.
+        Score of a failed fit.  Unless "raise", the search continues and
+        ``cv_results_["failure_reason"]`` has the reason.
     return_train_score : bool, default=False
-        Whether ``cv_results_`` has scores on the training rows too.
+        Whether ``cv_results_`` has scores on the training samples too.
     time_budget : float or None, default=None
-        Seconds for ``fit``, the refit included.  The search tries fewer candidates if the
+        Seconds for ``fit``, including the refit.  The search tries fewer candidates if the
         time is too short for all; halving and Hyperband promote the best ones first, and
-        start no bracket for which they expect too little time.  If no candidate has time
-        for all epochs, the best one trains as long as possible.  `cut_short_` and a warning
-        say what was left out.  Candidates that the end of the time interrupts have NaN for
-        their scores; the first one and the refit have one epoch at least.  A fit of an
-        estimator that is not a network cannot be interrupted: it starts only if it is
-        expected to end in time.
+        do not start brackets without enough expected time.  If no candidate has time for
+        all epochs, the best one trains as long as possible.  `cut_short_` and a warning
+        describe the omitted parts.  Candidates interrupted at the end of the time have NaN
+        as scores; the first one and the refit have at least one epoch.  Fits of estimators
+        that are not networks cannot be interrupted: they start only if they are expected
+        to end in time.
     progress : bool, callable or None, default=None
-        True shows the line of ``verbose=1`` and nothing else.  With rungs its best score is
-        that of the highest rung with scores, which it names ("after 27 epochs").  A
-        callable is called with a ``sk_tune.engine.Progress`` of the networks that train at
-        present, for example those of one rung.
+        True shows only the line of ``verbose=1``.  With rungs, the line has the best score
+        of the highest scored rung with its resources ("after 27 epochs").  A callable gets
+        a ``sk_tune.engine.Progress`` of the networks in training, for example of one rung.
     epochs : {"last", "best"}, default="last"
-        Which epoch of a network is scored: the last, or the best of its mean curve over
-        the folds (of the score for accuracy and R^2, else of the loss), for which the
-        refit then trains.  No fold chooses an epoch for itself.
+        Epoch of a network to score: the last one, or the best of its mean curve over the
+        folds (of the score for accuracy and R^2, else of the loss), which the refit uses
+        too.  Folds do not choose epochs individually.
     keep_models : int or {"none", "best", "all"}, default="none"
-        Of how many candidates, the best ones, the estimators fitted in the folds are kept
-        in ``models_``; those of the last rung, or with the most resources, come first.
+        Number of best candidates with estimators of the folds in ``models_``.  Candidates
+        of the last rung, or with the most resources, come first.
     keep_predictions : int or {"none", "best", "all"}, default="all"
-        Of how many candidates, the best ones, ``oof_predictions_`` has more than NaN.  Less
-        than all takes less memory, and there is no ``corrected_score_``, which chooses
-        among all candidates.  With "none", what is no network predicts for its score only,
-        which halves the time of nearest neighbours, say.
+        Number of best candidates with ``oof_predictions_``; the others have NaN.  Keeping
+        fewer than all saves memory, but ``corrected_score_``, which needs all candidates,
+        is None.  With "none", estimators that are not networks predict only for their
+        scores, which halves the time of nearest neighbours, for example.
     race : bool, default=False
-        Whether a candidate stops before it was on all folds if it is clearly worse than
-        the best one that was given as much: a paired t-test over at least 3 folds at a
-        level of 5 %, with the variance corrected for overlapping training sets.  It has
-        NaN for the rest.  With ``epochs="best"`` the folds before the first test choose.
+        Whether a candidate stops before its last folds if it is clearly worse than the best
+        one with equal resources: a paired t-test over at least 3 folds at a level of 5 %,
+        with the variance corrected for overlapping training sets.  Its remaining scores are
+        NaN.  With ``epochs="best"`` the folds before the first test choose the epoch.
     store : str, path-like or None, default=None
-        File that keeps each finished training of a network, made if there is none.  The
-        same search run again takes from it what is there, and so goes on where it was
-        interrupted.  Needs an integer `random_state` of the search, the splitter and the
-        network, without which another run asks for other trainings.
+        File for the finished trainings of networks, created if missing.  A repeated search
+        loads them, and so continues after an interruption.  Needs an integer `random_state`
+        of the search, the splitter and the network; otherwise each run requests other
+        trainings.
     """
 
     estimator: Any = field(kw_only=False)
@@ -103,12 +102,12 @@ class SearchParameters:
 
 @parameters
 class DispatchParameters:
-    """How tasks that train no network are handed to workers.
+    """Distribution of tasks without networks to workers.
 
     Parameters
     ----------
     pre_dispatch : int or str, default="2*n_jobs"
-        Tasks handed to joblib's workers in advance, for what is no network.
+        Number of tasks without networks that joblib's workers get in advance.
     """
 
     pre_dispatch: int | str = "2*n_jobs"
@@ -116,12 +115,12 @@ class DispatchParameters:
 
 @parameters
 class GridParameters:
-    """Candidates that are listed.
+    """Listed candidates.
 
     Parameters
     ----------
     param_grid : dict or list of dict
-        Parameter name -> list of values; all combinations of each dict are tried.
+        Parameter name -> list of values; the search tries all combinations of each dict.
     """
 
     param_grid: Any = field(kw_only=False)
@@ -129,7 +128,7 @@ class GridParameters:
 
 @parameters
 class DistributionParameters:
-    """Candidates that are drawn.
+    """Random candidates.
 
     Parameters
     ----------
@@ -137,7 +136,7 @@ class DistributionParameters:
         Parameter name -> list of values, scipy distribution, scikit-optimize dimension, or
         :class:`~sk_tune.search.Choice` for parameters that depend on others.
     random_state : int, RandomState or None, default=None
-        Source of the candidates, and of subsamples where rungs grant more samples.
+        Seed of the candidates, and of subsamples if the resource is the samples.
     """
 
     param_distributions: Any = field(kw_only=False)
@@ -146,16 +145,16 @@ class DistributionParameters:
 
 @parameters
 class LearningParameters:
-    """What a search that learns from scores knows before it starts.
+    """Earlier results for a search that learns from scores.
 
     Parameters
     ----------
     warm_start_from : search, dict, optuna study or list of (dict, float), default=None
-        What is known already: a fitted search or its ``cv_results_`` (which ``clone``
-        leaves alone), a study of Optuna, or parameters with scores of the same metric, of
-        which greater are better.  The sampler learns from what is in the space; the best of
-        it is evaluated first, since its score is that of other folds.  With
-        ``sampler="random"`` there is nothing that could learn.
+        Earlier results: a fitted search or its ``cv_results_`` (which ``clone`` does not
+        change), an Optuna study, or parameters with scores of the same metric, where
+        greater is better.  The sampler learns from the candidates inside the space.  The
+        best one is evaluated first, because its score comes from other folds.
+        ``sampler="random"`` cannot learn.
     """
 
     warm_start_from: Annotated[Any, object] = None
@@ -168,11 +167,11 @@ class WaitingParameters:
     Parameters
     ----------
     asynchronous : bool, default=False
-        Whether no rung is waited for (ASHA [Li et al. 2020]): a worker that is free trains
-        on the best candidate, if it is one of the best in `factor` that its rung has so
-        far, else a new one.  For workers of different speed.  The resource has to be a
-        network's epochs; with several workers the order in which results arrive decides
-        who is promoted.
+        Whether rungs do not wait for all of their results (ASHA [Li et al. 2020]).  A free
+        worker trains the best candidate that is among the best 1 / `factor` of its rung's
+        present results, else a new one.  Useful with workers of different speed.  The
+        resource must be the epochs of a network; with several workers, promotions depend
+        on the order in which results arrive.
     """
 
     asynchronous: Annotated[bool, "boolean"] = False
@@ -187,11 +186,11 @@ class RungParameters(WaitingParameters):
     factor : int or float, default=3
         One candidate in `factor` is promoted.
     resource : str, default="n_samples"
-        What rungs grant more of: "n_samples" or a parameter of the estimator.
+        Resource that grows from rung to rung: "n_samples" or a parameter of the estimator.
     max_resources : int or "auto", default="auto"
-        What no rung exceeds; "auto" is the number of samples, of which it has to be.
+        Largest resource of a rung; "auto", for samples only, is their number.
     min_resources : int, "smallest" or "exhaust", default="exhaust"
-        What the first rung grants, as in scikit-learn.
+        Resource of the first rung, as in scikit-learn.
     aggressive_elimination : bool, default=False
         Whether the first rung is repeated, from the start, until the candidates suit the
         resources.
@@ -227,7 +226,7 @@ class RungParameters(WaitingParameters):
 
 def space_of(search: Any, *, may_be_empty: bool = True) -> Space:
     """Return the space of a search of sk_tune, scikit-learn or scikit-optimize."""
-    # scikit-learn takes a tuple for values, scikit-optimize for the ends of a range.
+    # A tuple lists values in scikit-learn, and the ends of a range in scikit-optimize.
     if hasattr(search, "search_spaces"):
         return as_space(search.search_spaces)
     attribute = "param_grid" if hasattr(search, "param_grid") else "param_distributions"

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The plan of a search, how long it will take, and how far it is.
+"""Plans, time estimates and the progress line of a search.
 
-The time is told by a few trained candidates; how far it is, by one line for all rounds and
+The time is estimated by training a few candidates.  One progress line covers all rounds and
 the refit.
 """
 
@@ -46,8 +46,8 @@ class PlannedRound:
     """One round: candidates that are trained and scored together.
 
     `rung` is counted from 0 in its bracket; `bracket` is Hyperband's number of reductions.
-    `n_fits` has one for each candidate and fold; `n_epochs` are those that they train in
-    the round together, 0 if they have none.
+    `n_fits` is candidates times folds; `n_epochs` is the sum over the fits in this round, 0
+    for estimators without epochs.
     """
 
     rung: int
@@ -60,25 +60,25 @@ class PlannedRound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPlan:
-    """What a search is going to do.
+    """The rounds that a search is going to train.
 
     Parameters
     ----------
     rounds : tuple of PlannedRound
         In the order in which they are trained.
     resource : str
-        What rounds grant more of, for example ``"epochs"``.
+        Resource that grows from rung to rung, for example ``"epochs"``.
     n_folds : int
         Folds of each candidate.
     seconds : float or None, default=None
         Expected time of the search; None if it was not measured.
     memory : int or None, default=None
-        Bytes that training takes at most; None if it is not known.
+        Largest number of bytes in training; None if unknown.
     is_asynchronous : bool, default=False
-        Whether no rung is waited for, so that more candidates than these may come to all
-        rungs but the first.
+        Whether rungs do not wait for each other, so that all rungs except the first may
+        have more candidates than listed.
     measured : str, default=""
-        What was trained to tell the time, in a sentence.
+        A sentence on the measurement behind the time.
     """
 
     rounds: tuple[PlannedRound, ...]
@@ -145,9 +145,9 @@ def planned_rounds(
 ) -> tuple[PlannedRound, ...]:
     """Return the rounds that train the rungs of one bracket, in their order.
 
-    `epochs_per_fit` is the mean if the resource is something else, None if it is epochs.
-    `goes_on` says that a rung trains only the epochs that it adds to those of the rung
-    before; one that adds none trains them all anew.
+    `epochs_per_fit` is their mean if epochs are not the resource, else None. `goes_on` says
+    that a rung trains only its additional epochs; a rung that adds none trains from
+    scratch.
 
     >>> rungs = [Rung(n_candidates=9, n_resources=1), Rung(n_candidates=3, n_resources=3)]
     >>> rounds = planned_rounds(rungs, n_folds=5)
@@ -183,16 +183,16 @@ def plan_in_time(
     if budget is None or plan.seconds is None or plan.seconds <= budget:
         return plan
     each = plan.seconds / (plan.n_epochs or plan.n_fits)
-    left = budget - (each * _refit_work(plan) if refits else 0.0)
+    seconds_left = budget - (each * _refit_work(plan) if refits else 0.0)
     rounds: list[PlannedRound] = []
     for _, group in groupby(plan.rounds, key=attrgetter("bracket")):
-        whole = list(group)
-        for n in range(whole[0].n_candidates, 0, -1):
-            shaped = _with_candidates(whole, n, promoted)
+        bracket = list(group)
+        for n in range(bracket[0].n_candidates, 0, -1):
+            shaped = _with_candidates(bracket, n, promoted)
             seconds = each * sum(r.n_epochs or r.n_fits for r in shaped)
-            # The first candidate is trained in any case.
-            if seconds <= left or (n == 1 and not rounds):
-                rounds, left = [*rounds, *shaped], left - seconds
+            # The first candidate is always trained.
+            if seconds <= seconds_left or (n == 1 and not rounds):
+                rounds, seconds_left = [*rounds, *shaped], seconds_left - seconds
                 break
         else:
             break
@@ -208,7 +208,7 @@ def plan_in_time(
 def _with_candidates(
     rounds: Sequence[PlannedRound], n_candidates: int, promoted: Callable[[int], int]
 ) -> tuple[PlannedRound, ...]:
-    """Return the rounds of a bracket that fewer candidates enter."""
+    """Return the rounds of a bracket with fewer candidates."""
     rungs = [Rung(n_candidates=r.n_candidates, n_resources=r.n_resources) for r in rounds]
     epochs = [r.n_epochs / r.n_fits for r in rounds]
     counts_epochs = len(rounds) > 1 and epochs[0] == rounds[0].n_resources
@@ -221,26 +221,26 @@ def _with_candidates(
     )
 
 
-# Positions of the samples to train and to test on.
+# Positions of the training and test samples.
 Folds = Sequence[tuple[Any, Any]]
 # X, y and the other parameters of fit.
 Data = tuple[Any, Any, Mapping[str, Any]]
 
-# Epochs of the two timings; their difference is what epochs cost, the rest is paid once.
+# Epochs of the two timings: their difference is the cost of epochs, the remainder is fixed.
 _FEW, _MORE = 1, 4
-# Samples of a fold to begin with, how many times as many come next while there is time, and
-# the seconds for all of it.
+# Number of samples of a fold at first, its growth factor while there is time, and the
+# seconds for everything.
 _LEAST_ROWS = 500
 _GROWTH, _LEAST_GROWTH = 4, 1.5
 _MOST_SECONDS = 8.0
-# Candidates whose epochs stand for those of all.
+# Candidates that represent the mean epochs of all.
 _ASKED_FOR_EPOCHS = 100
-# Candidates that are trained: enough that they fill a fleet.
+# Number of candidates in training: enough to fill a fleet.
 _N_TRIED = 8
 
 
 def mean_epochs(search: Any) -> float:
-    """Return the mean epochs of a search's candidates; 0 of what is no network."""
+    """Return the mean epochs of a search's candidates; 0 without a network."""
     estimator = search.estimator
     network = network_of(estimator)
     if network is None:
@@ -249,7 +249,7 @@ def mean_epochs(search: Any) -> float:
     try:
         space = space_of(search)
     except SpaceError:
-        # A grid of nothing is no space.
+        # An empty grid is not a space.
         space = None
     if space is None or name not in space.names:
         return float(network.max_epochs)
@@ -261,7 +261,7 @@ def mean_epochs(search: Any) -> float:
 def _expected_seconds(
     short: float, long: float, *, n_fits: int, plan_fits: int, plan_epochs: int
 ) -> float:
-    """Return the seconds of a search from those of `n_fits` with few and more epochs."""
+    """Return the seconds of a search, from the seconds of few and of more epochs."""
     per_epoch = max(0.0, long - short) / (n_fits * (_MORE - _FEW))
     once = max(0.0, short / n_fits - _FEW * per_epoch)
     return plan_fits * once + plan_epochs * per_epoch
@@ -270,39 +270,39 @@ def _expected_seconds(
 def probe(
     search: Any, data: Data, cv: Any, folds: Iterable[tuple[Any, Any]], plan: SearchPlan
 ) -> SearchPlan:
-    """Train a few candidates for a few epochs on as many samples as there is time for.
+    """Train a few candidates for a few epochs, on as many samples as the time allows.
 
-    Returns the plan with the seconds of the search, without its refit, with bytes if
-    networks train in a fleet, and with what was done for it. `data` are X, y and the other
-    parameters of ``fit``, `folds` positions of the samples to train and to test on.
+    Returns the plan with a description of the measurement, the seconds of the search
+    without its refit, and the bytes of networks in a fleet. `data` are X, y and the other
+    parameters of ``fit``, `folds` positions of the training and test samples.
     """
     folds = [(positions(train), positions(test)) for train, test in folds]
     name = name_in_network(search.estimator, "max_epochs")
     candidates = RandomSampler(space_of(search), 0).ask(_N_TRIED)
     tried = [{n: v for n, v in c.items() if n != name} for c in candidates]
     if name is None:
-        # Nothing shortens a fit of another estimator: one for each process has to do.
+        # Fits of other estimators cannot be shortened: one for each process must suffice.
         tried, folds = tried[:1], folds[: _n_processes(search)]
     trials = _Trials(search, tried, data, (cv, folds), name)
     n_rows = trials.most_rows
-    n_used, before = min(n_rows, _LEAST_ROWS), 0
+    n_used, n_before = min(n_rows, _LEAST_ROWS), 0
     if name is not None or len(folds) > 1:
-        # The first is thrown away: it starts the workers.
+        # The first timing is discarded: it starts the workers.
         trials.seconds(n_used, _FEW)
     few, few_before = trials.seconds(n_used, _FEW), 0.0
     while n_used < n_rows:
         growth = min(_GROWTH, trials.seconds_left() / (few * (_FEW + _MORE)))
-        # Two numbers of samples tell what time comes with samples; a fit that nothing
-        # shortens may leave no time for the second.
+        # Two numbers of samples show the time per sample; a fit that cannot be shortened
+        # may leave no time for the second.
         is_long = name is None and few * _LEAST_GROWTH > trials.seconds_left()
-        if growth < _LEAST_GROWTH and (before or is_long):
+        if growth < _LEAST_GROWTH and (n_before or is_long):
             break
-        before, few_before = n_used, few
+        n_before, few_before = n_used, few
         n_used = min(n_rows, round(max(growth, _LEAST_GROWTH) * n_used))
         few = trials.seconds(n_used, _FEW)
-    # The difference between two numbers of samples holds only the time that comes with
+    # The difference between two numbers of samples contains only time that grows with
     # samples.
-    slope = max(0.0, few - few_before) / (n_used - before)
+    slope = max(0.0, few - few_before) / (n_used - n_before)
     short = few + slope * (n_rows - n_used)
     measured = f"Estimated from {len(tried)} of the candidates"
     memory, long = None, short
@@ -311,7 +311,7 @@ def probe(
             epochs = max(0.0, trials.seconds(n_used, _MORE) - few)
             measured += f", trained for {_FEW} and {_MORE} epochs"
         else:
-            # All time that comes with samples is taken for that of epochs.
+            # All time that grows with samples counts as time of epochs.
             epochs = slope * n_used * (_MORE - _FEW) / _FEW
             measured += f", trained for {_FEW} epoch"
         long = short + epochs * n_rows / n_used
@@ -328,7 +328,7 @@ def probe(
 
 
 class _Trials:
-    """Small searches over the same candidates, which are to end after some seconds."""
+    """Small searches over the same candidates, within a time limit."""
 
     def __init__(
         self,
@@ -347,7 +347,7 @@ class _Trials:
         return self._end - time.perf_counter()
 
     def seconds(self, n_rows: int, n_epochs: int) -> float:
-        """Return what a search takes with so many samples to train on in each fold."""
+        """Return the seconds of a search with `n_rows` training samples in each fold."""
         estimator = clone(self._search.estimator)
         if self._name is not None:
             estimator.set_params(**{self._name: n_epochs})
@@ -356,7 +356,7 @@ class _Trials:
         (cv, folds), share = self._splits, n_rows / self.most_rows
         trial.cv = FixedFolds(cv, [(_some(a, share), _some(b, share)) for a, b in folds])
         start = time.perf_counter()
-        # The search itself tells what is wrong with a candidate.
+        # The search itself will raise a candidate's error.
         with warnings.catch_warnings(action="ignore"):
             trial.fit(X, y, **params)
         return time.perf_counter() - start
@@ -368,7 +368,7 @@ def _n_processes(search: Any) -> int:
 
 
 class FixedFolds:
-    """The folds of a splitter: those that are given, or drawn once."""
+    """The folds of a splitter, drawn once, or given folds."""
 
     def __init__(self, cv: Any, folds: Folds | None = None) -> None:
         self._cv, self._folds = cv, folds
@@ -385,7 +385,7 @@ class FixedFolds:
 
 
 def _some(rows: Any, share: float) -> Any:
-    """Return a share of samples drawn at random, in their order."""
+    """Return a random share of samples, in their order."""
     n = max(2, round(share * len(rows)))
     if n >= len(rows):
         return rows
@@ -414,12 +414,12 @@ def _memory(
         return None
     try:
         return expected_memory(fit, n_workers=_n_processes(search), n_folds=plan.n_folds)
-    except Exception:  # noqa: BLE001 - no network of a fleet; what is wrong the search tells
+    except Exception:  # noqa: BLE001 - not a network of a fleet; the search will raise
         return None
 
 
 class SearchLine:
-    """Tells in one line how far a search is, whatever calls of the engine it is made of."""
+    """The progress of a search in one line, over all calls of the engine."""
 
     def __init__(
         self, plan: SearchPlan, *, refits: bool, time_budget: float | None
@@ -429,10 +429,10 @@ class SearchLine:
         self._refit_work = _refit_work(plan) if refits else 0.0
         self._start = time.monotonic()
         self._line = LiveLine()
-        # Epochs of the engine's earlier calls, and its newest report.
+        # Epochs of the engine's earlier calls, and its latest report.
         self._epochs_before = 0
         self._call: Progress | None = None
-        # Candidates of the round at hand that are on no earlier rung.
+        # Candidates of the present round that were on no earlier rung.
         self.n_new = 0
         self._n_entered = 0
         self._n_evaluated = 0
@@ -449,7 +449,7 @@ class SearchLine:
         self._line.show(self.text())
 
     def clear(self) -> None:
-        """Leave the terminal's line to what scikit-learn prints."""
+        """Leave the terminal's line to output of scikit-learn."""
         self._line.clear()
 
     def end_round(self, n_candidates: int, best: str) -> None:
@@ -475,7 +475,7 @@ class SearchLine:
         plan, epochs = self._plan, self._n_epochs_done()
         entered = self._n_entered
         if self._call is not None and not self.is_streaming:
-            # Candidates of the round at hand count as their fits end.
+            # Candidates of the present round count as their fits end.
             entered += min(self.n_new, self._call.n_fits_done // plan.n_folds)
         parts = [f"candidates {entered}/{max(plan.n_candidates, entered)}"]
         if plan.n_epochs:
@@ -486,9 +486,9 @@ class SearchLine:
             parts.append(f"best fold {self._call.best_score:.4g}")
         if self._stage:
             return ", ".join([*parts, self._stage])
-        left = self._seconds_left()
-        if math.isfinite(left):
-            parts.append(f"{seconds_text(left)} left")
+        seconds = self._seconds_left()
+        if math.isfinite(seconds):
+            parts.append(f"{seconds_text(seconds)} left")
         return ", ".join(parts)
 
     def _end_call(self) -> None:
@@ -498,26 +498,26 @@ class SearchLine:
         return self._epochs_before + (0 if self._call is None else self._call.n_epochs_done)
 
     def _seconds_left(self) -> float:
-        """Return the time until the search ends, as long as work goes on at its speed."""
+        """Return the time until the search ends, at its present speed."""
         plan, spent = self._plan, time.monotonic() - self._start
         done, in_all = self._n_epochs_done(), plan.n_epochs
         if not in_all:
             done, in_all = self._n_evaluated * plan.n_folds, plan.n_fits
         if not done:
             return max(0.0, self._budget - spent)
-        left = spent / done * (max(0, in_all - done) + self._refit_work)
-        return max(0.0, min(left, self._budget - spent))
+        seconds = spent / done * (max(0, in_all - done) + self._refit_work)
+        return max(0.0, min(seconds, self._budget - spent))
 
 
 def _refit_work(plan: SearchPlan) -> float:
-    """Return what a refit takes: epochs of a fold's fit, or such fits if there are none.
+    """Return the work of a refit: epochs of a fold's fit, or fits if there are no epochs.
 
-    It trains on the samples of all folds as long as the longest fits.
+    It trains on the samples of all folds, for as long as the longest fits.
     """
     longest = 1.0
     if plan.n_epochs:
         rounds = [r for r in plan.rounds if r.n_fits]
-        # Later rungs go on with what the earlier ones have trained.
+        # Later rungs resume the training of earlier rungs.
         of_epochs = plan.resource == "epochs" or grants_epochs(plan.resource)
         longest = max(r.n_resources if of_epochs else r.n_epochs / r.n_fits for r in rounds)
     return longest * plan.n_folds / max(1, plan.n_folds - 1)

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The session between scikit-learn's ``evaluate_candidates`` and its results.
 
-scikit-learn hands the tasks of a round, candidates x folds, to joblib and so to the session
-of the search.  All networks among them are trained in one call of the engine, with the
-held-out fold as monitor; then each task runs, here, and its network adopts its training.
-Tasks without a network run as they would without the session.  In a race the session goes
-fold by fold, and its book of scores shows which candidates are clearly worse.
+scikit-learn passes the tasks of a round, candidates x folds, to joblib and so to the
+session.  The engine trains all of their networks in one call, with the held-out fold as
+monitor.  Then the session runs each task, in which the network adopts its training.  Tasks
+without a network run as usual.  A race runs fold by fold, and the score book finds clearly
+worse candidates.
 """
 
 import time
@@ -32,25 +32,24 @@ from sk_tune.search._task_runs import TaskRunner
 from sk_tune.search._time_budget import TimeBudget
 from sk_tune.training import TimeIsUpError
 
-# A stream with less time than this does not wait for workers to start.
+# With less time than this, a stream does not wait for workers to start.
 _SECONDS_FOR_STREAM = 30.0
 
 
 def is_complete(folds: Sequence[FoldOutcome]) -> bool:
-    """Return whether all trainings of a candidate are there, and came to an end."""
+    """Return whether a candidate has results that all ended without an error."""
     return bool(folds) and not any(outcome.reason for outcome in folds)
 
 
 class SearchSession:
     """Trains and evaluates the candidates of one search.
 
-    `ambient` is joblib's backend and number of workers outside of the search; all else
-    begins when scikit-learn has checked the search's parameters. `outcomes` are by result
-    row and fold, `models` the fitted estimators of the folds by result row, `seconds` the
-    times of the parts of the search. `n_epochs_left_out` are epochs of candidates that were
-    to train on when the search ended. ``plan(n_folds)`` returns the plan of the search
-    without a time budget; `data` are X, y and the other parameters of ``fit``; `config`
-    makes joblib hand its tasks to the session.
+    `ambient` is joblib's backend and number of workers outside of the search. `outcomes`
+    are by result row and fold, `models` the fitted estimators of the folds by result row,
+    `seconds` the times of the parts of the search. `n_epochs_left_out` counts the epochs
+    that unfinished candidates lacked at the end of the search. ``plan(n_folds)`` returns
+    the plan of the search without a time budget; `data` are X, y and the other parameters
+    of ``fit``; `config` makes joblib pass its tasks to the session.
     """
 
     options: SearchOptions
@@ -59,7 +58,7 @@ class SearchSession:
 
     def __init__(self, ambient: tuple[Any, Any]) -> None:
         self._ambient = ambient
-        # Else tasks run on other machines, with other devices.
+        # Other backends run tasks on other machines, with other devices.
         self.stays_here = type(ambient[0]).__module__ == "joblib._parallel_backends"
         self._n_rows_done = 0
         self.outcomes: list[list[FoldOutcome]] = []
@@ -71,12 +70,11 @@ class SearchSession:
         self.data: tuple[Any, Any, Mapping[str, Any]]
         self.config: Any = None
         self.is_over = False
-        # A call of scikit-learn's, which is not to warn of what the time left out; and the
-        # fit of the search, which ends with the time of its refit.
+        # Contexts of one call of scikit-learn, without warnings about omitted candidates,
+        # and of the whole fit, which ends with the time of its refit.
         self.quiet, self.closing = ExitStack(), ExitStack()
         self._is_streaming = False
-        # Tasks that were trained before they are evaluated, by candidate and fold of the
-        # call.
+        # Tasks trained before their evaluation, by candidate and fold of the call.
         self.ahead: Mapping[tuple[int, int], Work] = {}
 
     def begin(self, options: SearchOptions, time: TimeBudget) -> None:
@@ -86,13 +84,12 @@ class SearchSession:
         self._book = ScoreBook(options)
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Run the tasks of a round, which come in the order of scikit-learn."""
+        """Run the tasks of a round, in the order of scikit-learn."""
         works = []
         for job in jobs:
             task = fold_task(job.task)
             if task is None:
-                # It is no task of the search: a transformer or splitter asked joblib for
-                # it.
+                # A transformer or splitter passed this task to joblib, not the search.
                 job.run()
                 continue
             row = self._n_rows_done + task.candidate
@@ -113,10 +110,10 @@ class SearchSession:
 
     @contextmanager
     def streaming(self, expected: Sequence[int]) -> Iterator[FitStream]:
-        """Train candidates before they are evaluated, in workers that do not wait.
+        """Train candidates before their evaluation, in workers that do not wait.
 
-        `expected` are the epochs of the fits to come, for progress. Training stops at the
-        end of the block.
+        `expected` are the epochs of all fits, for progress. Training stops at the end of
+        the block.
         """
         with ExitStack() as stack:
             with self.trainer.outside():
@@ -136,10 +133,10 @@ class SearchSession:
             yield stream
 
     def begin_round(self, groups: Sequence[Hashable], n_new: int) -> None:
-        """Take note that scikit-learn is going to evaluate some more candidates.
+        """Prepare for more candidates of scikit-learn.
 
-        `groups` has for each of them what candidates that compete in a race have in common;
-        `n_new` are on no earlier rung.
+        `groups` has the race of each candidate; `n_new` is the number of candidates that
+        were on no earlier rung.
         """
         self._book.groups += groups
         if self.line is not None:
@@ -154,9 +151,9 @@ class SearchSession:
         best: Sequence[int],
         best_text: str,
     ) -> None:
-        """Take note that scikit-learn has the results of some more candidates.
+        """Update the progress line, and drop models and predictions that are not kept.
 
-        `scores` are those of all candidates so far; `best` are the result rows with a
+        `scores` are the scores of all candidates so far; `best` are the result rows with a
         score, best first; `best_text` is the best score in words.
         """
         self._n_rows_done += n_candidates
@@ -164,15 +161,15 @@ class SearchSession:
             self.line.end_round(n_candidates, best_text)
         n_kept = self.options.n_models_kept
         if n_kept is not None and len(self.models) > n_kept:
-            kept = [row for row in best if row in self.models][:n_kept]
-            self.models = {row: self.models[row] for row in sorted(kept)}
+            retained = [row for row in best if row in self.models][:n_kept]
+            self.models = {row: self.models[row] for row in sorted(retained)}
         n_kept = self.options.n_predictions_kept
         if n_kept is not None:
             for row in set(range(len(scores))).difference(best[:n_kept]):
                 self.outcomes[row] = [without_values(o) for o in self.outcomes[row]]
 
     def progress_to(self, search: Any) -> Callable[[Progress], None] | None:
-        """Return who is told of the engine's progress: a line, and who listens."""
+        """Return a callback that passes progress on to the line and the user's callable."""
         # If verbose is more than 1, scikit-learn prints lines for every fit itself.
         if search.verbose == 1 or search.progress is True:
             self.line = SearchLine(
@@ -180,8 +177,8 @@ class SearchSession:
                 refits=search.refit is not False,
                 time_budget=search.time_budget,
             )
-        told = [self.line, search.progress if callable(search.progress) else None]
-        listeners = [listener for listener in told if listener is not None]
+        callbacks = [self.line, search.progress if callable(search.progress) else None]
+        listeners = [callback for callback in callbacks if callback is not None]
 
         def tell(progress: Progress) -> None:
             for listener in listeners:
@@ -195,7 +192,7 @@ class SearchSession:
         return any(map(is_complete, self.outcomes))
 
     def solo_reasons(self) -> Counter[str]:
-        """Return why networks were trained by no fleet, and how many for each reason."""
+        """Return the reasons for training networks alone, with their counts."""
         return Counter(
             outcome.solo_reason
             for folds in self.outcomes
@@ -218,10 +215,10 @@ class SearchSession:
             self.seconds[what] = self.seconds.get(what, 0.0) + spent
 
     def _stages(self, works: Sequence[Work]) -> Iterator[Sequence[Work]]:
-        """Yield tasks to be run together: all, or fold by fold with a race."""
-        # In a limited time the first candidate comes alone, and gets all folds.
-        whole = self.time.is_limited and not self.has_complete_candidate
-        if whole or not self.options.race:
+        """Yield the tasks of each stage: all at once, or fold by fold in a race."""
+        # With a time limit the first candidate comes alone, with all folds.
+        takes_all = self.time.is_limited and not self.has_complete_candidate
+        if takes_all or not self.options.race:
             yield works
             return
         n_folds = max(work.task.fold + 1 for work in works)
@@ -253,7 +250,7 @@ class SearchSession:
             self._note(work)
 
     def _evaluate(self, works: Sequence[Work]) -> None:
-        """Run tasks until one raises what joblib is to raise, or Ctrl-C comes."""
+        """Run tasks until Ctrl-C, or an error that joblib has to raise."""
         new = [work for work in works if not work.is_ahead]
         is_first = not self.has_complete_candidate
         is_needed = is_first or self.time.finishing_from is not None
@@ -282,30 +279,30 @@ class SearchSession:
                 if work.trained is not None:
                     with self.time.task("scoring", is_needed=is_needed):
                         self._runner.run_trained(work)
-        others = [work for work in works if work.fit is None]
-        if self.trainer.is_interrupted or self.time.is_late or not others:
+        remaining = [work for work in works if work.fit is None]
+        if self.trainer.is_interrupted or self.time.is_late or not remaining:
             return
         with self.timed("training"):
-            # While a stream has the workers of the backend, no other call may.
+            # While a stream uses the backend's workers, other calls must not.
             self._runner.run_others(
-                others, is_first=is_first, stays_here=self._is_streaming
+                remaining, is_first=is_first, stays_here=self._is_streaming
             )
         if is_first:
             self.time.note_unstoppable()
 
     def measure_refit(self, row: int, seconds_of_fit: float = 0.0, units: int = 0) -> None:
-        """Find out what the refit of the best candidate takes."""
+        """Measure the time of the refit of the best candidate."""
         with self.trainer.outside():
             best_epoch = self.trainer.best_epochs.get(row)
             self.time.measure_refit(row, best_epoch, seconds_of_fit, units)
 
     def _stop(self, work: Work, reason: str) -> None:
-        """Give a task that is not run a result without a score."""
+        """Give a skipped task a result without a score."""
         work.job.end(result=[self._book.unscored()])
         work.outcome = FoldOutcome(reason=reason, was_stopped=True)
 
     def _leave_out(self, works: Sequence[Work]) -> None:
-        """End the tasks that Ctrl-C or the time left undone."""
+        """End the tasks that Ctrl-C or the time budget interrupted."""
         for work in works:
             if work.outcome is not None:
                 self._book.remember(work.job.result[0])
@@ -316,12 +313,12 @@ class SearchSession:
                 raise KeyboardInterrupt
             self._stop(work, INTERRUPTED if self.trainer.is_interrupted else LEFT_OUT)
         if not self.trainer.is_interrupted:
-            # The warning that scores are missing is given once, when the search ends.
+            # One warning at the end of the search reports missing scores.
             self.quiet.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", "One or more of the .* non-finite")
 
     def _note(self, work: Work) -> None:
-        """Take over what became of a task; of each candidate in the order of folds."""
+        """Record the result of a task; the folds of a candidate come in order."""
         outcome, result = work.outcome, work.job.result[0]
         if outcome is None:
             return
@@ -332,8 +329,8 @@ class SearchSession:
             models = self.models.setdefault(work.row, [])
             models.append(None if outcome.reason else work.model)
         self._book.add(work.row, result)
-        # scikit-learn ends a search in which all fits of one call failed; here the rule is
-        # taken over the whole search, when it ends.
+        # scikit-learn raises if all fits of one call failed; here the rule applies to the
+        # whole search, at its end.
         result["fit_error"] = None
 
 
@@ -345,9 +342,9 @@ class SearchBackend(CollectingBackend):
         self.session = session
 
     def configure(self, n_jobs: int | None = 1, parallel: Any = None, **kwargs: Any) -> int:
-        """Let a call of joblib hand over all of its tasks at once, whatever it was told."""
+        """Let a call of joblib pass all of its tasks at once, despite `pre_dispatch`."""
         if parallel is not None:
-            # The pre_dispatch of a search is for the workers, behind the session.
+            # The `pre_dispatch` of a search is meant for the workers behind the session.
             parallel.pre_dispatch = "all"
         return int(super().configure(n_jobs=n_jobs, parallel=parallel, **kwargs))
 
@@ -355,15 +352,15 @@ class SearchBackend(CollectingBackend):
     def retrieval_context(self) -> Iterator[None]:
         """Run all collected tasks before joblib looks for their results."""
         for jobs in self.collected():
-            # What estimators hand to joblib beside their tasks is none of the search, which
-            # would have it cut for as many workers as there might be tasks.
+            # joblib calls inside of estimators do not belong to the search; they would be
+            # divided among the many workers that this backend claims to have.
             with joblib.parallel_config("threading", n_jobs=1):
                 self.session.run(jobs)
         yield
 
 
-# Two folds leave one degree of freedom, and among scores of few samples it is common that
-# both differences are equal, so that their variance says nothing.
+# Two folds leave one degree of freedom, and with few samples both differences are often
+# equal, with a variance of zero.
 _MIN_FOLDS = 3
 
 # Differences of scores smaller than this share of them are rounding.
@@ -376,16 +373,16 @@ def _clearly_worse(
     """Return which candidates, (C,), are worse than the incumbent beyond chance.
 
     `scores`, (C, F), are NaN on folds to come; `incumbent_scores`, (F,), are those of the
-    best candidate so far. `test_train_ratio` is n2 / n1, the samples tested on for each one
-    trained on. `level` is the probability that a candidate as good as the incumbent is
-    dropped, in one test of an incumbent named before: of 20 equal candidates on 5 folds,
-    looked at after 3 and 4 at a level of 0.05, 35 % are dropped (simulated).
+    best candidate so far. `test_train_ratio` is n2 / n1, test samples per training sample.
+    `level` is the probability of dropping a candidate that is as good as the incumbent, in
+    one test of an incumbent chosen in advance. In simulations of 20 equal candidates on 5
+    folds, tests after 3 and 4 folds at a level of 0.05 dropped 35 %.
 
-    It is the corrected resampled t-test of Nadeau and Bengio (2003), one-sided and paired
-    over the J folds that both have: with ``t = mean(d) / sqrt((1 / J + n2 / n1) * var(d))``
-    a candidate is dropped if t is below the quantile at `level` of Student's distribution
-    with J - 1 degrees of freedom. Differences that are equal on all folds are the limit of
-    that: worse if they are negative, and no reason if they are zero.
+    This is the corrected resampled t-test of Nadeau and Bengio (2003), one-sided and paired
+    over the J shared folds: with ``t = mean(d) / sqrt((1 / J + n2 / n1) * var(d))`` a
+    candidate is dropped if t is below the quantile at `level` of Student's distribution
+    with J - 1 degrees of freedom. Equal differences on all folds are the limit: a candidate
+    is dropped if they are negative, but not if they are zero.
     """
     scores = np.asarray(scores, dtype=np.float64)
     incumbent_scores = np.asarray(incumbent_scores, dtype=np.float64)
@@ -398,17 +395,17 @@ def _clearly_worse(
     enough = n_shared >= _MIN_FOLDS
     n = np.where(enough, n_shared, 2)
 
-    kept = np.where(shared, differences, 0.0)
-    mean = kept.sum(axis=1) / n
+    shared_differences = np.where(shared, differences, 0.0)
+    mean = shared_differences.sum(axis=1) / n
     deviations = np.where(shared, differences - mean[:, np.newaxis], 0.0)
     variance = np.square(deviations).sum(axis=1) / (n - 1)
     scale = np.sqrt((1 / n + test_train_ratio) * variance)
-    # The scale may be zero, so nothing is divided by it.
+    # The scale may be zero, so multiply instead of dividing.
     lost = mean < stats.t.ppf(level, n - 1) * scale
     return np.asarray(enough & lost)
 
 
-# Probability, over all looks, of dropping a candidate that is as good.
+# Probability, over all tests, of dropping a candidate that is equally good.
 _LEVEL = 0.05
 
 
@@ -421,22 +418,22 @@ class ScoreBook:
         self.groups: list[Hashable] = []
         # The scores that decide, by result row.
         self._scores: dict[int, list[float]] = {}
-        # A result as scikit-learn has it, if there is one of a fit that did not fail.
+        # A result of scikit-learn, from a successful fit if there is one.
         self.example: dict[str, Any] | None = None
-        # Results that wait for the names of scores: those of a callable `scoring` are known
-        # after a success only.
+        # Results without names of scores: a callable `scoring` reveals them only after a
+        # success.
         self._unnamed: list[dict[str, Any]] = []
         self._names: list[str] | None = None
 
     def remember(self, result: dict[str, Any]) -> None:
-        """Learn from a result of scikit-learn's which scores there are."""
+        """Keep a result of scikit-learn as an example of the scores in results."""
         if self.example is None or self.example["fit_error"] is not None:
             self.example = dict(result)
 
     def add(self, row: int, result: dict[str, Any]) -> None:
-        """Take note of the result of a candidate's next fold.
+        """Add the result of a candidate's next fold.
 
-        Scores of a failed fit get their names here, which only a success can tell.
+        Failed fits get the names of their scores after the first success.
         """
         options, scores = self._options, result["test_scores"]
         if options.has_callable_scoring:
@@ -460,12 +457,12 @@ class ScoreBook:
         self, rows: Collection[int], n_folds: int, test_train_ratio: float
     ) -> dict[int, str]:
         """Return the candidates that are clearly worse than the best rival, and why."""
-        # After each fold there is one more look, and one more chance of an error.
+        # Each further fold adds a test, and so a chance of an error.
         level = _LEVEL / max(1, n_folds - _MIN_FOLDS)
         lost: dict[int, str] = {}
         for group in {self.groups[row] for row in rows}:
             rivals = [row for row in self._scores if self.groups[row] == group]
-            # Candidates are compared by the folds that the round has behind it.
+            # Candidates are compared on the finished folds of the round.
             n_done = max([0, *(len(self._scores[row]) for row in rivals if row in rows)])
             if n_done < _MIN_FOLDS:
                 continue
@@ -488,7 +485,7 @@ class ScoreBook:
         return lost
 
     def unscored(self) -> dict[str, Any]:
-        """Return scikit-learn's result of a candidate on a fold that it was not run on."""
+        """Return scikit-learn's result of a candidate on a fold that was skipped."""
         result = dict(self.example or {})
         for name in ("test_scores", "train_scores"):
             if isinstance(result.get(name), dict):

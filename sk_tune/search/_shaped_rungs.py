@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The rungs of a search under a time budget, and a sentence on candidates without time.
+"""The rungs of a search under a time budget, and a sentence on the omitted candidates.
 
-Fewer candidates enter a bracket, so that at least one is expected to have all resources in
-time.
+A bracket starts with fewer candidates, so that at least one is expected to have all
+resources in time.
 """
 
 import math
@@ -26,12 +26,12 @@ _SHARE_OF_SECOND = 0.25
 class Ladder:
     """The rungs of a bracket, with fewer candidates if the time is too short.
 
-    At least one candidate is to have all resources in time.  `rungs` follow the plan until
-    the time is too short for it.  A rung with n candidates promotes
-    ``promoted(n)``, at least one; `goes_on` says that it trains only the resources that it
-    adds, and `refit_grows` that the refit takes longer with more of them.  If no candidate
-    can have all resources and `can_lower` is true, the best one has the most possible:
-    networks with `can_cut` train until the time is up, other estimators up to a lower rung.
+    At least one candidate is expected to have all resources in time.  A rung with n
+    candidates promotes ``promoted(n)``, at least one; `goes_on` says that it trains only
+    the resources that it adds, and `refit_grows` that the refit takes longer with more
+    resources.  If no candidate can have all resources and `can_lower` is true, the best one
+    has the most possible: networks with `can_cut` train until the time is up, other
+    estimators up to a lower rung.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Ladder:
         self._can_lower, self._can_cut = can_lower, can_cut
         # Whether the best candidate counts if it is cut.
         self.is_needed = can_lower and can_cut
-        # Resources that one candidate is expected to have in the end.
+        # Expected final resources of one candidate.
         self._reach = rungs[-1].n_resources
         # Seconds of the best candidate divided by the mean.
         self.slowness = 1.0
@@ -92,12 +92,12 @@ class Ladder:
         is_first = not position and times.n_calls == 1
         if not position and self._can_lower:
             self._fit_reach(n_done, n_candidates)
-            # Two candidates tell whether one can have all resources.
+            # Two candidates show whether one can have all resources.
             self._can_lower = is_first
         units = self.units()[position]
-        left = _SHARE_OF_SECOND * budget.left_before_refit(0)
-        if is_first and times.seconds(1, units) < left:
-            # The first fit of a process may have had to wait for imports.
+        seconds_left = _SHARE_OF_SECOND * budget.left_before_refit(0)
+        if is_first and times.seconds(1, units) < seconds_left:
+            # The first fit of a process may have waited for imports.
             return 1
         n_in_time = self._most(position, n_done, n_candidates)
         if position and not n_done:
@@ -110,7 +110,7 @@ class Ladder:
         return upper[0].n_candidates if upper else 0
 
     def end(self, position: int, n_done: int, n_candidates: int) -> None:
-        """Take note that a rung ended with results of some of its candidates."""
+        """Shape the upper rungs after a rung with results of some of its candidates."""
         if n_done < n_candidates:
             self._budget.is_shortened |= self._budget.is_limited
             self._shape(position, max(1, n_done))
@@ -131,8 +131,10 @@ class Ladder:
     def _most(self, position: int, n_done: int, n_candidates: int) -> int:
         """Return the most candidates of a rung; below `n_done` if these take too long."""
         counts = range(max(1, n_done), n_candidates + 1)
-        left = self._budget.left / SLOWER
-        n = bisect_right(counts, left, key=lambda n: self._seconds(position, n_done, n))
+        seconds_left = self._budget.left / SLOWER
+        n = bisect_right(
+            counts, seconds_left, key=lambda n: self._seconds(position, n_done, n)
+        )
         return counts.start - 1 + n
 
     def _seconds(self, position: int, n_done: int, n_candidates: int) -> float:
@@ -160,8 +162,8 @@ class Ladder:
 
         def is_late(n: int) -> bool:
             seconds = self.slowness * budget.times.seconds(1, n - done)
-            left = budget.left_before_refit(n if self._refit_grows else 0)
-            return SLOWER * seconds > left
+            seconds_left = budget.left_before_refit(n if self._refit_grows else 0)
+            return SLOWER * seconds > seconds_left
 
         most = done + bisect_right(numbers, 0, key=is_late)
         if self._can_cut:
@@ -183,7 +185,7 @@ def was_left_out(folds: Sequence[FoldOutcome]) -> bool:
 
 
 def shortfall(search: Any, rounds: Any) -> str:
-    """Return a sentence on the part of a plan without time, "" if all was done."""
+    """Return a sentence on the omitted part of a plan, "" if it was completed."""
     session = search._session
     budget = session.time
     if not (budget.is_shortened or budget.is_late):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The time of a search: what is left for candidates, and what its refit will need."""
+"""The time of a search: seconds left for candidates, and the expected refit."""
 
 import math
 import time
@@ -20,31 +20,31 @@ from sk_tune.training import LimitedTime, TimeIsUpError, TimeLimit, time_limit
 
 # Estimates are exceeded by this factor on a machine that others use.
 SLOWER = 1.15
-# Seconds of the first candidate at least.
+# Least seconds of the first candidate.
 _LEAST_SECONDS = 0.25
-# The refit may end later by this share of the budget, and these seconds.
+# The refit may exceed the budget by this share of it, and by these seconds.
 _LATER, _SECONDS_LATER = 0.05, 0.5
 # Share of the time for the best candidate, if no candidate can have all resources.
 SHARE_OF_BEST = 0.8
 # Share of the time left that measuring a refit may take.
 _SHARE_TO_MEASURE = 0.15
-# Measurements of an epoch at most, and the share of the time left up to which they repeat.
+# Most measurements of an epoch, and the share of the time left up to which they repeat.
 _N_MEASUREMENTS, _SHARE_TO_REPEAT = 4, 0.03
-# The estimate for an epoch that was stopped is its time multiplied by this.
+# The estimate for an interrupted epoch is its time multiplied by this.
 _LONGER = 1.5
-# Share of the time budget that one call may take at least.
+# Least share of the time budget for one call.
 _SHARE_OF_BUDGET = 0.1
 
 
 class CallTimes:
     """Times of the calls that evaluated candidates, and estimates for other calls.
 
-    Each candidate takes some time for each unit, an epoch or another resource, less if more
-    candidates train together; and some time for everything else.
+    A candidate takes time for each unit (an epoch or another resource), which is shorter if
+    more candidates train together, and a fixed time.
     """
 
     def __init__(self) -> None:
-        # By number of candidates in a call: seconds of training, and the units of each.
+        # Seconds of training and units of each candidate, by number of candidates.
         self._training: dict[int, tuple[float, float]] = {}
         self._seconds_each = 0.0
         self._n_candidates = self.n_calls = 0
@@ -55,7 +55,7 @@ class CallTimes:
     ) -> None:
         """Take note of a call, in which each candidate trained `units`."""
         if self.n_calls == 1:
-            # The first call of a process may have had to wait for imports.
+            # The first call of a process may have waited for imports.
             self._training.clear()
             self._seconds_each, self._n_candidates = 0.0, 0
         every = [outcome for folds in outcomes for outcome in folds]
@@ -63,8 +63,8 @@ class CallTimes:
         trained = min(seconds, sum(o.seconds for o in every if not o.n_loaded))
         training = loaded + trained or seconds
         n = self._n_latest = len(outcomes)
-        before, units_before = self._training.get(n, (0.0, 0.0))
-        self._training[n] = before + training, units_before + units
+        seconds_before, units_before = self._training.get(n, (0.0, 0.0))
+        self._training[n] = seconds_before + training, units_before + units
         total = self._seconds_each * self._n_candidates + max(0.0, seconds - training)
         self._n_candidates += n
         self._seconds_each = total / self._n_candidates
@@ -78,14 +78,16 @@ class CallTimes:
         """Return the expected seconds of a call."""
         sizes = sorted(self._training)
         per_unit = [self._training[size][0] / self._training[size][1] for size in sizes]
-        known = float(np.interp(n_candidates, sizes, np.maximum.accumulate(per_unit)))
-        known *= max(1.0, n_candidates / sizes[-1])
-        return n_candidates * self._seconds_each + units * known
+        seconds_per_unit = float(
+            np.interp(n_candidates, sizes, np.maximum.accumulate(per_unit))
+        )
+        seconds_per_unit *= max(1.0, n_candidates / sizes[-1])
+        return n_candidates * self._seconds_each + units * seconds_per_unit
 
 
 @dataclass(frozen=True, slots=True)
 class _Refit:
-    """Seconds of the refit of a candidate: of each epoch (or other unit), and the rest."""
+    """Seconds of a candidate's refit: per epoch (or other unit), and fixed."""
 
     once: float = 0.0
     per_epoch: float = 0.0
@@ -93,15 +95,15 @@ class _Refit:
 
 
 class TimeBudget:
-    """Seconds from the start of a search, and the part of them that its refit needs.
+    """Seconds from the start of a search, and the part of them for its refit.
 
     `is_late` says that the time was up before the present candidates had results, and
-    `is_shortened` that the search did less than it would without a budget. `cut_epochs` are
-    the epochs of candidates that were cut, by row; `cut_refit` tells after how many epochs
-    the refit was cut. `n_epochs_ahead` are the most epochs of this bracket, and so of the
-    refit. `finishing_from` are the epochs of the best candidate while it has the rest of
-    the time for its last rung, else None; `seconds_reserved` are those that it needs after
-    the present rung. Networks are trained in `n_steps`, one after the other.
+    `is_shortened` that the budget shortened the search. `cut_epochs` are the epochs of
+    interrupted candidates by row; `cut_refit` describes the epochs of an interrupted refit.
+    `n_epochs_ahead` is the largest number of epochs in this bracket, and so of the refit.
+    While the best candidate has the rest of the time for its last rung, `finishing_from`
+    has its previous epochs, else None; `seconds_reserved` is its expected time after the
+    present rung. Networks are trained in `n_steps` consecutive steps.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class TimeBudget:
     ) -> None:
         self.seconds = math.inf if seconds is None else seconds
         self.is_limited = not math.isinf(self.seconds)
-        # When all is to be done, by ``time.monotonic``.
+        # The end of the search by ``time.monotonic``.
         self.end = start + self.seconds
         self._n_steps = n_steps
         self._start = start
@@ -123,27 +125,27 @@ class TimeBudget:
         self.finishing_from: int | None = None
         self.seconds_reserved = 0.0
         self.times = CallTimes()
-        # Seconds that measuring refits took.
+        # Seconds spent on measurements of refits.
         self.seconds_measuring = 0.0
         self._refit = _Refit()
         self._refit_time = LimitedTime(None)
-        # Seconds that the last task of each kind took.
+        # Seconds of the last task of each kind.
         self._seconds_of_task: dict[str, float] = {}
-        # A task of each candidate at hand by result row; measurements by result row and by
+        # A task of each present candidate by result row; measurements by result row and by
         # signature.
         self._works: dict[int, Work] = {}
         self._known: dict[int, _Refit] = {}
         self._seconds_alone: dict[Any, float] = {}
-        # Whether an epoch was measured only in the first call.
+        # Whether only the first call measured an epoch.
         self._is_cold = False
 
     @property
     def left(self) -> float:
-        """Seconds that are left for candidates; below 0 if it is time for the refit."""
+        """Seconds left for candidates; below 0 if it is time for the refit."""
         return self.left_before_refit(max(self._refit.n_epochs, self.n_epochs_ahead))
 
     def left_before_refit(self, n_epochs: float) -> float:
-        """Return the seconds that are left for candidates before a refit of some epochs."""
+        """Return the seconds left for candidates before a refit of `n_epochs` epochs."""
         seconds = self._refit.once + n_epochs * self._refit.per_epoch
         return self.end - time.monotonic() - SLOWER * seconds
 
@@ -154,13 +156,13 @@ class TimeBudget:
 
     def n_in_time(self) -> int:
         """Return the number of candidates in the next call of a search without rungs."""
-        left, each = self.left, self.times.seconds_each(1)
-        return 0 if left < each else self.share(each)
+        seconds_left, each = self.left, self.times.seconds_each(1)
+        return 0 if seconds_left < each else self.share(each)
 
     def share(self, seconds_each: float) -> int:
         """Return the number of candidates for half of the time left or a tenth of all."""
-        left = self.left
-        share = min(left, max(_SHARE_OF_BUDGET * self.seconds, left / 2))
+        seconds_left = self.left
+        share = min(seconds_left, max(_SHARE_OF_BUDGET * self.seconds, seconds_left / 2))
         return max(1, int(share / max(seconds_each, 1e-9)))
 
     @property
@@ -172,35 +174,35 @@ class TimeBudget:
     def limit(
         self, n_tasks: int = 0, *, is_needed: bool = False, n_epochs_before: int = 0
     ) -> TimeLimit | None:
-        """Return when training before the scoring of `n_tasks` tasks has to end.
+        """Return the end of training before the scoring of `n_tasks` tasks.
 
-        A candidate that is needed, the first or one of `n_epochs_before`, is cut there.
+        A needed candidate, the first or one of `n_epochs_before`, is interrupted there.
         """
         if not self.is_limited:
             return None
         now = time.monotonic()
         if is_needed:
-            left = self.left_before_refit(n_epochs_before)
-            until = now + max(_LEAST_SECONDS, left / self._n_steps)
+            seconds_left = self.left_before_refit(n_epochs_before)
+            until = now + max(_LEAST_SECONDS, seconds_left / self._n_steps)
             per_epoch = SLOWER * self._refit.per_epoch / self._n_steps
             return TimeLimit(until=until, cuts=True, seconds_per_epoch=per_epoch)
-        left = self.left
+        seconds_left = self.left
         after = n_tasks * self._seconds_of_task.get("scoring", 0.0)
-        after += min(self.seconds_reserved, left / 2)
-        return TimeLimit(until=now + left - after)
+        after += min(self.seconds_reserved, seconds_left / 2)
+        return TimeLimit(until=now + seconds_left - after)
 
     def limit_refit(self, closing: ExitStack) -> None:
-        """Let the refit end in time, and networks inside of other estimators in it."""
+        """Let the refit end in time, including networks inside other estimators."""
         limit = None
         if self.is_limited:
-            # Rather a little late than less than what was scored.
+            # The refit gets at least the epochs of the score, even if it ends a bit late.
             until = self.end + _LATER * self.seconds + _SECONDS_LATER
             limit = TimeLimit(until=until, cuts=True)
         self._refit_time = closing.enter_context(time_limit(limit))
 
     @contextmanager
     def task(self, what: str, *, is_needed: bool) -> Iterator[None]:
-        """Run a task, which nothing stops, if it is needed or expected to end in time."""
+        """Run an uninterruptible task if it is needed or expected to end in time."""
         if not self.is_limited:
             yield
             return
@@ -211,14 +213,14 @@ class TimeBudget:
         self._seconds_of_task[what] = time.monotonic() - start
 
     def note_unstoppable(self) -> None:
-        """Remember what the first candidate took if nothing could stop it in time."""
+        """Note the time of the first candidate if it could not be stopped in time."""
         if time.monotonic() > self.end:
             self._seconds_of_first = time.monotonic() - self._start
 
     def takes(self, works: Sequence[Work], *, is_needed: bool) -> bool:
-        """Return whether all networks of tasks were trained; drop those that were cut.
+        """Return whether all networks of tasks were trained; drop interrupted ones.
 
-        Networks that are needed are kept with the epochs that they have.
+        Needed networks are kept with their present epochs.
         """
         cut = [work for work in works if work.trained is not None and work.trained.is_cut]
         self.is_late = self.is_late or bool(cut)
@@ -228,7 +230,7 @@ class TimeBudget:
         return not any(work.fit is not None and work.trained is None for work in works)
 
     def note(self, works: Sequence[Work]) -> None:
-        """Remember networks by which refits can be measured, and which of them were cut."""
+        """Note networks for measurements of refits, and interrupted networks."""
         if self.is_limited and self._refits:
             self._works |= {work.row: work for work in works}
         for work in works:
@@ -244,7 +246,7 @@ class TimeBudget:
         """Measure the time of the refit of the best candidate.
 
         If it is not a network, each of its fits took `seconds_of_fit`, which grow with the
-        `units` of the resource if there are any.
+        `units` of the resource, if any.
         """
         work = self._works.get(row)
         if not self.is_limited or not self._refits:
@@ -256,7 +258,7 @@ class TimeBudget:
                 n_trained = work.n_epochs - work.n_epochs_before
                 seconds = work.trained.seconds / max(1, n_trained)
             if self.end > time.monotonic():
-                # Alone a network takes longer than its share of a fleet's time.
+                # A network alone takes longer than its share of a fleet's time.
                 key = signature(work.fit)
                 self._seconds_alone[key] = self._alone(work.fit, key)
                 seconds = max(seconds, self._seconds_alone[key])
@@ -273,13 +275,13 @@ class TimeBudget:
 
     def _alone(self, fit: Fit, key: Any) -> float:
         """Return the seconds of an epoch of a network alone."""
-        known = self._seconds_alone.get(key)
-        if known is not None:
+        previous = self._seconds_alone.get(key)
+        if previous is not None:
             if not self._is_cold:
-                return known
-            # The first measurement may have had to wait for imports.
+                return previous
+            # The first measurement may have waited for imports.
             self._is_cold = False
-            return min(known, self._measured(fit, 1, known))
+            return min(previous, self._measured(fit, 1, previous))
         if self.seconds_measuring > _SHARE_TO_MEASURE * self.seconds:
             return max(self._seconds_alone.values())
         self._is_cold = not self._seconds_alone
@@ -287,7 +289,7 @@ class TimeBudget:
 
     def _measured(self, fit: Fit, n_times: int, most: float = math.inf) -> float:
         """Return the seconds of an epoch alone; an upper estimate if it was stopped."""
-        # A seed is given, so that nothing is drawn from torch's generator.
+        # A seed avoids a draw from torch's generator.
         fit = replace(
             fit, n_epochs=1, seed=0, monitor=None, state=None,
             keeps_checkpoints=False, checkpoint=None,
@@ -320,9 +322,9 @@ class TimeBudget:
         parts = [shortfall] if shortfall else []
         if self._seconds_of_first:
             parts = [
-                f"{budget} was too short for a single candidate, whose fits nothing can "
-                f"stop: it took {seconds_text(self._seconds_of_first)}. Give more time, or "
-                "fewer rows."
+                f"{budget} was too short for a single candidate, whose fits cannot be "
+                f"stopped: it took {seconds_text(self._seconds_of_first)}. Give more time, "
+                "or fewer rows."
             ]
         if self.cut_refit or self._refit_time.has_cut:
             parts.append(
