@@ -74,14 +74,14 @@ from sk_tune.search._time_budget import TimeBudget
 from sk_tune.space import Candidate
 from sk_tune.training import TrainingState
 
-# A network that trains faster than this in a fold has layers so small that more threads do
-# not help, and hinder much where others use the cores too.
+# Networks that train faster than this in a fold have such small layers that more threads do
+# not help, and slow down training on busy cores.
 _SECONDS_IN_ONE_THREAD = 5.0
 
 
 Array = npt.NDArray[Any]
 
-# Attributes that a search learns beside those of scikit-learn.
+# Attributes that a search learns in addition to scikit-learn's.
 _OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_curves")
 _OWN_STATE += ("_corrected", "best_epochs_", "models_", "ledger_", "cut_short_")
 # Attributes that scikit-learn sets after all candidates have scores.
@@ -110,11 +110,10 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         Expected score of the best candidate on new data, with an interval, by bootstrap
         bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018] on the
         out-of-fold predictions, for the metric that decides.  Computed on first access.  If
-        several folds held a sample out, the prediction of the first counts, because the
-        mean would be that of an ensemble.  None if the metric is not a function of targets
-        and predictions, if it needs probabilities that a candidate lacks or decision
-        functions (which are not kept), if there are no scores, and unless
-        `keep_predictions` is "all".
+        several folds held a sample out, only the first prediction counts, because a mean
+        would be that of an ensemble.  None if the metric is not a function of targets and
+        predictions, if it needs probabilities that a candidate lacks or decision functions
+        (which are not kept), without scores, and unless `keep_predictions` is "all".
     best_index_ : int
         Row of the best candidate in ``cv_results_``.
     learning_curves_ : DataFrame
@@ -123,13 +122,11 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         iter and n_resources.  Losses are in nats per sample, or of the target in standard
         deviations (squared with the default loss).  Only networks have rows.
     oof_predictions_ : ndarray of shape (n_candidates, n_samples, ...)
-        Probabilities or predictions of each sample by the folds that held it out, in the
-        dtype in which they were made: float32 for most networks.  The last axis is missing
-        for a regressor with one target.  NaN for candidates that `keep_predictions` leaves
-        out.
+        Probabilities or predictions of each sample by the folds that held it out, in their
+        original dtype: float32 for most networks.  The last axis is missing for a regressor
+        with one target.  NaN for candidates excluded by `keep_predictions`.
     held_out_rows_ : list of list of ndarray or None
-        Positions of the scored samples by candidate and fold; None where there are no
-        predictions.
+        Positions of the scored samples by candidate and fold; None without predictions.
     best_epochs_ : dict of int to int
         Chosen epoch by row of ``cv_results_``.  Only available if `epochs` is "best".
     models_ : dict of int to list of estimators
@@ -138,12 +135,12 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     ledger_ : Ledger
         Epochs and seconds spent and saved.
     cut_short_ : str
-        What `time_budget` left out of the plan, in a sentence: candidates, epochs of the
-        best one, epochs of the refit.  Empty if nothing.
+        The parts of the plan that `time_budget` left out, in a sentence: candidates, epochs
+        of the best one, epochs of the refit.  Empty if the plan was completed.
     scorer_ : callable or dict
         Scorers of the search.
     search_record_ : SearchRecord
-        Results as ensembles, diagnosis and reports read them.
+        Results for ensembles, diagnosis and reports.
     n_splits_ : int
         Number of folds.
     refit_time_ : float
@@ -179,21 +176,22 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         Raises
         ------
         ValueError
-            If a parameter is not what is asked for, or all fits failed.
+            If a parameter is invalid, or all fits failed.
         KeyboardInterrupt
-            On Ctrl-C, after the best candidate so far was fitted if there is one.
+            On Ctrl-C, after a fit of the best candidate so far, if there is one.
 
         Notes
         -----
-        If all fits failed, or the last fit on all samples fails or is interrupted, the
-        search keeps the results of its candidates and lacks ``best_estimator_`` only.
+        If the last fit on all samples fails or is interrupted, the search keeps all results
+        except ``best_estimator_``.  If all fits failed, it keeps the results of its
+        candidates, such as the failure reasons, but is not fitted.
         """
         if isinstance(adopter(), Recorder):
-            # A search trains its networks by itself: there is nothing to note.
+            # A search trains its networks itself, so there is nothing to record.
             raise FitRequested
         X = as_sliceable(X)
         network = network_of(self.estimator)
-        # Without a refit, samples of no fold may lack their target.
+        # Without a refit, samples outside of all folds may lack their target.
         if self.refit and isinstance(network, NetworkEstimator):
             check_complete(network, y)
         check_metric_names(
@@ -209,7 +207,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
                     f"in the store {self.store}. Set it to an integer."
                 )
         self._start = time.monotonic()
-        # In a block of `fleet` a search trains as it does without.
+        # A block of `fleet` does not affect the training of a search.
         with outside_blocks():
             self._session = SearchSession(ambient=get_active_backend())
         self._session.plan = partial(self._plan, X, y)
@@ -242,7 +240,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     ) -> TrainingState | None:
         """Train the chosen network as its candidate was, for the refit to adopt.
 
-        Other networks, such as those in transformers before it, train as ever.
+        Other networks, such as networks inside of transformers, train as usual.
         """
         if estimator is not network_of(getattr(self, "best_estimator_", None)):
             return None
@@ -250,7 +248,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         best_epoch = session.trainer.best_epochs.get(row)
         n_epochs = session.time.cut_epochs.get(row, best_epoch)
         if not isinstance(estimator, NetworkEstimator) and n_epochs is None:
-            # skorch trains its nets by itself, unless they are to stop at another epoch.
+            # skorch trains its own nets, except up to another epoch.
             return None
         network = clone(estimator)
         resource = session.options.resource
@@ -268,7 +266,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         if trained.is_cut and trained.state is not None:
             n_done, n_asked = len(trained.state.history), n_epochs or network.max_epochs
             session.time.cut_refit = f"after {n_done} of {n_asked} epochs"
-        # Without a state the network trains by itself, and so raises its error.
+        # Without a state the network trains alone, and so raises its error.
         return trained.state
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -277,7 +275,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         return any(not outcome.reason for of_row in folds for outcome in of_row)
 
     def results_so_far(self) -> tuple[Mapping[str, Any], pd.DataFrame]:
-        """Return what a search has found, also while it runs; for callbacks.
+        """Return the results of a search, even while it runs; for callbacks.
 
         Returns
         -------
@@ -295,7 +293,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
 
     @contextmanager
     def _calm_callbacks(self) -> Iterator[None]:
-        """Hide that networks take no callbacks: the search tells those of its fits."""
+        """Hide that networks take no callbacks: the search calls them for its fits."""
         network = network_of(self.estimator)
         if network is None or not getattr(self, "_skl_callbacks", None):
             yield
@@ -307,33 +305,32 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             yield
 
     def plan(self, X: Any = None, y: Any = None, **params: Any) -> SearchPlan:
-        """Say what ``fit`` is going to do, before it does.
+        """Return the plan of ``fit``.
 
         Parameters
         ----------
         X, y : array-like, default=None
-            The data.  With them a few candidates are trained for a few epochs, on as many
-            samples as ten seconds are enough for (one fit, where that takes longer), to
-            tell how long the search will take and how much memory its networks need.
+            Data for estimates of time and memory.  A few candidates train for a few epochs,
+            on as many samples as ten seconds allow, but for one fit at least.
         **params : dict of str to object
             As in ``fit``, for example ``groups``.
 
         Returns
         -------
         SearchPlan
-            Rounds with candidates, resources, fits and epochs; seconds and bytes if there
-            are data.  If these seconds exceed `time_budget`, the rounds for which it is
-            expected to suffice.  Prints as a table, also in notebooks.
+            Rounds with candidates, resources, fits and epochs; with data also seconds and
+            bytes.  If the search would exceed `time_budget`, only the rounds that are
+            expected to end in time.  Prints as a table, also in notebooks.
 
         Raises
         ------
         ValueError
-            If the space or the resources are not what is asked for.
+            If the space or the resources are invalid.
 
         Notes
         -----
-        A `cv` that can be read only once, such as a generator, becomes a list, so that
-        ``fit`` can read it too.
+        A `cv` that can be read only once, such as a generator, is replaced by a list, so
+        that ``fit`` can read it too.
         """
         if isinstance(self.cv, Iterator):
             self.set_params(cv=list(self.cv))
@@ -349,11 +346,11 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         return plan_in_time(plan, self.time_budget, self._n_promoted, refits=refits)
 
     def _n_promoted(self, n_candidates: int) -> int:
-        """Return how many of the candidates of a rung are promoted."""
+        """Return the number of promoted candidates of a rung."""
         return n_candidates
 
     def _plan(self, X: Any, y: Any, n_folds: int) -> SearchPlan:
-        """Return what ``fit`` is going to do on so many folds, without times."""
+        """Return the plan of ``fit`` on `n_folds` folds, without times."""
         has_classes = y is not None and is_classifier(self.estimator)
         return SearchPlan(
             rounds=self._planned_rounds(
@@ -370,13 +367,13 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     def _planned_rounds(
         self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: float
     ) -> tuple[PlannedRound, ...]:
-        """Return the rounds; one that trains all candidates if not overridden."""
+        """Return the rounds; by default one that trains all candidates."""
         n_candidates = self._n_candidates_planned()
         rung = Rung(n_candidates=n_candidates, n_resources=round(max_epochs))
         return planned_rounds([rung], n_folds=n_folds, epochs_per_fit=max_epochs)
 
     def _goes_on_in_rungs(self) -> bool:
-        """Return whether promoted networks train on; plain skorch nets begin anew."""
+        """Return whether promoted networks continue; plain skorch nets start again."""
         return isinstance(network_of(self.estimator), NetworkEstimator)
 
     def _trial(self, estimator: Any, candidates: Sequence[Candidate]) -> "_Trial":
@@ -391,7 +388,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        # Neither what belongs to a fit that goes on, nor what can be made of the rest.
+        # Leave out the state of a running fit, and tables that can be computed again.
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
         left_out = {"_session", "_start", "_rounds", "_curves"}
         return {n: v for n, v in state.items() if n not in left_out}
@@ -425,7 +422,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         for name in _CHOSEN:
             self.__dict__.pop(name, None)
         if session.trainer.is_interrupted:
-            # The candidates of the last round may be left without results.
+            # The candidates of the last round may lack results.
             if not any(map(is_complete, session.outcomes[: rounds.n_candidates])):
                 raise KeyboardInterrupt
         else:
@@ -440,7 +437,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             # If all fits failed, which raises, the results explain why to `diagnose`.
             session.is_over = len(failures) > 0 and all(f["fit_error"] for f in failures)
             warn_or_raise_about_failures(failures, self.error_score)
-        # Tasks that the refit hands to joblib are not for the session.
+        # Tasks of the refit do not belong to the session.
         session.config.unregister()
         session.is_over = True
         if session.line is not None:
@@ -459,18 +456,18 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         self._keep(self._session, X, y, params)
 
     def _keep(self, session: SearchSession, X: Any, y: Any, params: dict[str, Any]) -> None:
-        """Take over what the session remembers."""
+        """Copy the results from the session to attributes of the search."""
         self._outcomes = session.outcomes
         self._n_rows = num_samples(X)
         targets = None if y is None else np.asarray(y)
         if targets is not None and targets.shape[1:] == (1,) and is_classifier(self):
-            # scikit-learn's classifiers take one column of labels for the labels.
+            # scikit-learn's classifiers accept labels as one column.
             targets = targets.ravel()
         self._y = targets
-        given = self._get_routed_params_for_fit(params).scorer.score
-        weight = given.get("sample_weight")
+        score_params = self._get_routed_params_for_fit(params).scorer.score
+        weight = score_params.get("sample_weight")
         if isinstance(self.scorer_, dict):
-            weight = weights_of_scorer(deciding_scorer(self)[0], given)
+            weight = weights_of_scorer(deciding_scorer(self)[0], score_params)
         # The sample weights of the scores that decide.
         self._scored_by = None if weight is None else np.asarray(weight)
         seconds = {
@@ -496,27 +493,27 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             self.best_epochs_ = {row: epoch for row, epoch in chosen if row < n_rows}
         if self.keep_models != "none":
             models = session.models.items()
-            self.models_ = {row: kept for row, kept in models if row < n_rows}
+            self.models_ = {row: estimators for row, estimators in models if row < n_rows}
         self.cv_results_ = with_reasons(results, session.outcomes, self.refit)
 
     @property
     def learning_curves_(self) -> pd.DataFrame:
-        """Curves of all candidates on their folds, an epoch a row."""
+        """Curves of all candidates on their folds, one row per epoch."""
         check_is_fitted(self, "_outcomes")
-        # Kept, because a diagnosis looks at the curves of one candidate after another.
+        # Cached, because a diagnosis reads the curves of each candidate.
         if "_curves" not in self.__dict__:
             self._curves = learning_curves(self._outcomes, self.cv_results_)
         return self._curves.copy()
 
     @property
     def oof_predictions_(self) -> Array:
-        """Predictions of each candidate for each sample, by the folds that lacked it."""
+        """Predictions of each candidate for each sample, by folds that held it out."""
         check_is_fitted(self, "_outcomes")
         return out_of_fold_predictions(self._outcomes, self._n_rows, self._labels())
 
     @property
     def held_out_rows_(self) -> list[list[Array | None]]:
-        """Positions of the samples that each candidate was scored on, by fold."""
+        """Positions of the scored samples of each candidate, by fold."""
         check_is_fitted(self, "_outcomes")
         return [
             [None if outcome.held is None else outcome.held.rows for outcome in folds]
@@ -529,7 +526,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         check_is_fitted(self, "_outcomes")
         if self.keep_predictions != "all":
             return None
-        # Kept, because some metrics take many seconds, and a report asks more than once.
+        # Cached, because some metrics take many seconds, and a report reads it repeatedly.
         if "_corrected" not in self.__dict__:
             weight, labels = vars(self).get("_scored_by"), self._labels()
             self._corrected = corrected_score_of(self, self._outcomes, labels, weight)
@@ -537,7 +534,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
 
     @property
     def search_record_(self) -> SearchRecord:
-        """Results as ensembles, diagnosis and reports read them."""
+        """Results for ensembles, diagnosis and reports."""
         check_is_fitted(self, "_outcomes")
         resource = granted_resource(self)
         results = self.cv_results_
@@ -557,7 +554,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         Parameters
         ----------
         path : str or Path
-            HTML file to write, which ends in ``.html``; it needs no network.
+            HTML file to write, which ends in ``.html``; works offline.
         X, y : array-like, default=None
             Data of the fit.  They add baselines on the same folds, a fingerprint of the
             data and, with `keep_models`, the importance of columns.
@@ -572,9 +569,9 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         NotFittedError
             If the search is not fitted.
         ValueError
-            If the path ends like another format.
+            If the path has another ending.
         """
-        # Reports import searches, so that package cannot be imported above.
+        # The report package imports searches, so an import above would be circular.
         written: Path = import_module("sk_tune.report").write_html(self, path, X=X, y=y)
         return written
 

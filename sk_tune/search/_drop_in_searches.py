@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The searches that have a namesake in scikit-learn: over a grid or random candidates.
+"""Drop-in replacements of scikit-learn's grid, random and halving searches.
 
-All candidates are evaluated in one round, or by successive halving with rungs that go on
-training.
+All candidates are evaluated in one round, or by successive halving with rungs that continue
+the training.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn import model_selection
 
-# Makes the halving searches importable, which scikit-learn calls experimental.
+# Makes scikit-learn's experimental halving searches importable.
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import ParameterGrid
 
@@ -50,7 +50,7 @@ class GridSearchCV(  # type: ignore[misc]
     """Search over all combinations of listed values.
 
     Drop-in for scikit-learn's class of this name.  All networks of all folds train
-    together; whatever is no network is evaluated as scikit-learn does it.
+    together; other estimators are evaluated as in scikit-learn.
 
     {parameters and attributes}
 
@@ -86,13 +86,13 @@ class RandomizedSearchCV(  # type: ignore[misc]
     """Search over candidates that are drawn at random.
 
     Drop-in for scikit-learn's class of this name, with the same candidates for the same
-    `random_state`.  All networks of all folds train together; whatever is no network is
-    evaluated as scikit-learn does it.
+    `random_state`.  All networks of all folds train together; other estimators are
+    evaluated as in scikit-learn.
 
     Parameters
     ----------
     n_iter : int, default=10
-        Candidates.
+        Number of candidates.
     {parameters}
 
     Attributes
@@ -102,7 +102,7 @@ class RandomizedSearchCV(  # type: ignore[misc]
     See Also
     --------
     HyperbandSearchCV : Gives few epochs to many candidates first.
-    BayesSearchCV : Learns from the scores where to look.
+    BayesSearchCV : Learns from the scores.
 
     Examples
     --------
@@ -141,9 +141,9 @@ class RandomizedSearchCV(  # type: ignore[misc]
 class _Halving(RungParameters, BaseSearch):
     """The rungs of a halving search, counted in integers."""
 
-    # scikit-learn looks at the last rung only, which has no score if a search ends early.
+    # scikit-learn considers the last rung only, which has no score if a search ends early.
     _select_best_index = staticmethod(best_of_most)
-    # scikit-learn has it as an attribute of these searches, and not as a parameter.
+    # In scikit-learn this is an attribute of these searches, not a parameter.
     pre_dispatch: ClassVar[str] = "2*n_jobs"
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
@@ -162,12 +162,12 @@ class _Halving(RungParameters, BaseSearch):
                 print(f"{name}: {getattr(self, name)}")  # noqa: T201
         rounds.level = "iter"
         if self._session.options.resource is not None:
-            # The schedule of the learning rate ends with the last rung.
+            # The learning-rate schedule ends with the last rung.
             self._session.options.max_resources = plan.rungs[-1].n_resources
-        # A search that starts from this one reads it: this one may end before any candidate
-        # had as much.
+        # For searches that warm-start from this one, which may end before any candidate had
+        # all resources.
         self._full_resources = plan.rungs[-1].n_resources
-        # If no rung is waited for, nobody knows how many come to the upper ones.
+        # Asynchronous rungs have no fixed number of candidates.
         n_rungs = None if is_asynchronous else plan.n_iterations
         with rounds.task(callback_ctx, "search", n_rungs) as ctx:
             if is_asynchronous:
@@ -204,8 +204,8 @@ class _Halving(RungParameters, BaseSearch):
         if rounds.lost_all:
             return candidates[:1]
         promoted = list(top_k(rounds.results, n_kept, iteration)) if n_kept else []
-        # Candidates without a score are promoted where too few have one, as in
-        # scikit-learn; candidates that lost a race, being clearly worse, are not.
+        # Candidates without a score are promoted if too few have one, as in scikit-learn.
+        # Losers of a race are clearly worse, and are not promoted.
         results = rounds.results["params"]
         lost = [
             results[row]
@@ -271,16 +271,16 @@ class HalvingGridSearchCV(  # type: ignore[misc]
 ):
     """Successive halving over all combinations of listed values.
 
-    Drop-in for scikit-learn's class of this name.  What rungs grant more of is samples, a
-    parameter of the estimator, or a network's epochs (``resource="net__max_epochs"``):
-    then promoted candidates go on training in every fold exactly where they stopped, and
-    the schedule of the learning rate is laid out for the last rung.  Rungs are counted in
-    integers, so that exact powers of `factor` lose none.
+    Drop-in for scikit-learn's class of this name.  The resource is samples, a parameter of
+    the estimator, or a network's epochs (``resource="net__max_epochs"``).  With epochs,
+    promoted candidates continue training in every fold exactly where they stopped, and the
+    learning-rate schedule spans all rungs.  Rungs are counted in integers, so that exact
+    powers of `factor` lose none.
 
     Parameters
     ----------
     random_state : int, RandomState or None, default=None
-        Source of subsamples.
+        Seed of subsamples.
     {parameters}
 
     Attributes
@@ -310,7 +310,8 @@ class HalvingGridSearchCV(  # type: ignore[misc]
     def _generate_candidate_params(self) -> list[Candidate]:
         candidates = list(ParameterGrid(self.param_grid))
         if self.time_budget is not None:
-            # The first ones, which may have to do, are not to be a corner of the grid.
+            # The first candidates may be the only ones; shuffle so that they are not a
+            # corner of the grid.
             np.random.default_rng(0).shuffle(candidates)
         return candidates
 
@@ -324,17 +325,17 @@ class HalvingRandomSearchCV(  # type: ignore[misc]
 ):
     """Successive halving over candidates that are drawn at random.
 
-    Drop-in for scikit-learn's class of this name.  What rungs grant more of is samples, a
-    parameter of the estimator, or a network's epochs (``resource="net__max_epochs"``):
-    then promoted candidates go on training in every fold exactly where they stopped, and
-    the schedule of the learning rate is laid out for the last rung.  Rungs are counted in
-    integers, so that exact powers of `factor` lose none.
+    Drop-in for scikit-learn's class of this name.  The resource is samples, a parameter of
+    the estimator, or a network's epochs (``resource="net__max_epochs"``).  With epochs,
+    promoted candidates continue training in every fold exactly where they stopped, and the
+    learning-rate schedule spans all rungs.  Rungs are counted in integers, so that exact
+    powers of `factor` lose none.
 
     Parameters
     ----------
     n_candidates : int or "exhaust", default="exhaust"
-        Candidates of the first rung; "exhaust" is as many as let the last rung use up the
-        resources.
+        Candidates of the first rung; "exhaust" is the number with which the last rung uses
+        up the resources.
     {parameters}
 
     Attributes
@@ -365,7 +366,7 @@ class HalvingRandomSearchCV(  # type: ignore[misc]
     def _generate_candidate_params(self) -> list[Candidate]:
         n_candidates = self.n_candidates
         if n_candidates == "exhaust":
-            # Just enough to let the last rung use up the resources.
+            # The number with which the last rung uses up the resources.
             n_candidates = self.max_resources_ // self.min_resources_
         sampler = RandomSampler(space_of(self), self.random_state)
         return sampler.ask(n_candidates)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""From a candidate and a fold to the fit that the engine is asked for.
+"""Builds the engine's fit of a candidate on a fold.
 
 Transformers in front of a network are fitted once for each fold.
 """
@@ -34,15 +34,15 @@ from sk_tune.estimators import NetworkEstimator, is_unchanged
 
 Array = npt.NDArray[Any]
 
-# Beyond this many bytes of transformed samples the results that were not used for longest
-# go.
+# Beyond this many bytes of transformed samples, the least recently used results are
+# dropped.
 _MOST_BYTES = 2**30
 
 
 def network_of(estimator: Any) -> Any:
-    """Return the network that an estimator is or, as a pipeline, ends in; None if none.
+    """Return an estimator that is a network, or the last step of a pipeline; else None.
 
-    It is one of sk_tune's networks that trains as its class does, or a skorch net.
+    Networks are sk_tune's, if they train as their class does, and skorch's.
     """
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     if isinstance(last, NetworkEstimator):
@@ -72,12 +72,12 @@ class FittedTransformers:
         self._most_bytes = most_bytes
         self._n_bytes = 0
         self._results: OrderedDict[Any, tuple[Any, ...]] = OrderedDict()
-        # Samples that were transformed, by identity; they are alive as long as their
+        # Keys of transformed samples by identity; the samples are alive as long as their
         # result.
         self._keys: dict[int, Any] = {}
 
     def key_of(self, rows: Any) -> Any:
-        """Return the key of transformed samples; None if no kept transformer made them."""
+        """Return the key of transformed samples; None if they are not from the cache."""
         return self._keys.get(id(rows))
 
     def find(self, key: Any) -> tuple[Any, ...] | None:
@@ -86,7 +86,7 @@ class FittedTransformers:
         return self._results.get(key)
 
     def keep(self, key: Any, result: tuple[Any, ...]) -> None:
-        """Keep a result, and drop old ones if all take too much memory."""
+        """Keep a result, and drop old results if all take too much memory."""
         self._results[key] = result
         for position, rows in enumerate(result[:-1]):
             self._keys[id(rows)] = (key, position)
@@ -98,29 +98,29 @@ class FittedTransformers:
                 self._n_bytes -= _n_bytes(rows)
 
     def held_out(self, pipeline: Any, test: Any, X: Any) -> tuple[Any, bool]:
-        """Return held-out samples as a fitted pipeline's last step gets them.
+        """Return held-out samples as input of a fitted pipeline's last step.
 
-        Also whether they come out alike each time. They are transformed twice to find that
-        out, and then kept; the caller keeps `test`, their positions, alive.
+        Also return whether they are reproducible. They are transformed twice for that test,
+        and then kept; the caller keeps `test`, their positions, alive.
         """
         steps = [step for _, step in pipeline.steps[:-1]]
         key = (id(test), *map(id, steps))
-        found = self.find(key)
-        if found is None:
-            made = []
+        entry = self.find(key)
+        if entry is None:
+            versions = []
             for _ in range(2):
                 rows = copy.deepcopy(X)
                 for step in steps:
-                    # imbalanced-learn's samplers change what is trained on only.
+                    # imbalanced-learn's samplers change training samples only.
                     is_idle = step is None or step == "passthrough"
                     if not is_idle and not hasattr(step, "fit_resample"):
                         rows = step.transform(rows)
-                made.append(rows)
-            is_fixed = data_fingerprint(made[0]) == data_fingerprint(made[1])
-            # The steps are kept alive, because their identity tells them from others.
-            found = (made[0], (is_fixed, steps))
-            self.keep(key, found)
-        return found[0], found[1][0]
+                versions.append(rows)
+            is_fixed = data_fingerprint(versions[0]) == data_fingerprint(versions[1])
+            # The steps are kept alive, because their identity is part of the key.
+            entry = (versions[0], (is_fixed, steps))
+            self.keep(key, entry)
+        return entry[0], entry[1][0]
 
 
 class FoldCache:
@@ -129,31 +129,31 @@ class FoldCache:
     `fold` is equal for pipelines that are fitted on the same samples.
     """
 
-    # With this a pipeline does not clone its transformers; the caller owns the pipeline.
+    # Without a location a pipeline does not clone its transformers; the caller owns it.
     location = None
 
     def __init__(self, store: FittedTransformers, fold: Any) -> None:
         self.store = store
         self._fold = fold
-        self._n_asked = 0
-        self._n_found = 0
+        self._n_calls = 0
+        self._n_hits = 0
 
     @property
-    def was_known(self) -> bool:
-        """Whether an earlier pipeline had all transformers, fitted on the same samples."""
-        return 0 < self._n_asked == self._n_found
+    def found_all(self) -> bool:
+        """Whether all transformers came from earlier pipelines on the same samples."""
+        return 0 < self._n_calls == self._n_hits
 
     def cache(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
         """Return a function that fits a transformer once, as joblib's memory does."""
         return partial(self._call, function)
 
     def _call(self, function: Any, transformer: Any, X: Any, y: Any, **options: Any) -> Any:
-        position = self._n_asked
-        self._n_asked += 1
-        # Only what a pipeline is given first are the samples of the fold themselves.
+        position = self._n_calls
+        self._n_calls += 1
+        # Only the first input of a pipeline is the samples of the fold.
         source = self._fold if position == 0 else self.store.key_of(X)
         if source is None:
-            # A transformer may work in place; the samples are for others too.
+            # A transformer may work in place, but other candidates share the samples.
             return function(transformer, copy.deepcopy(X), y, **options)
         metadata = options.get("params") or {}
         key = (
@@ -161,7 +161,7 @@ class FoldCache:
             source,
             self.store.key_of(y),
             params_fingerprint(transformer),
-            # The choice of set_output is no parameter of the transformer.
+            # The choice of set_output is not a parameter of the transformer.
             repr(vars(transformer).get("_sklearn_output_config")),
             joblib.hash(metadata) if any(metadata.values()) else None,
         )
@@ -171,9 +171,9 @@ class FoldCache:
             result = function(transformer, copy.deepcopy(X), y, **options)
             self.store.keep(key, result)
             return result
-        self._n_found += 1
+        self._n_hits += 1
         if context is not None:
-            # A task that scikit-learn's callbacks count, however short it was.
+            # scikit-learn's callbacks count this task, even from the cache.
             context.call_on_fit_task_begin(estimator=options["caller"], X=X, y=y)
             context.call_on_fit_task_end(estimator=options["caller"], X=result[0], y=y)
         return result
@@ -190,8 +190,8 @@ def _n_bytes(rows: Any) -> int:
 class PreparedTask(NamedTuple):
     """The fit of a task, or None with the reason why the engine cannot train its network.
 
-    `is_exact` says whether the engine predicts the very samples that the task would. The
-    reason continues "was trained alone because"; it is empty if the task has no network.
+    `is_exact` says whether the engine predicts exactly the samples of the task. The reason
+    continues "was trained alone because"; it is empty without a network.
     """
 
     fit: Fit | None = None
@@ -206,43 +206,43 @@ _BEHIND_TARGETS = "a TransformedTargetRegressor fits it, from scratch in each ru
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Joined:
-    """A fit whose training and held-out samples, both transformed, are one table."""
+    """A fit on one table of transformed training and held-out samples."""
 
     fit: Fit
-    # The sources are kept alive, because their identity tells these samples from others.
+    # The sources are kept alive, because their identity is the key.
     sources: tuple[Any, ...]
-    # Whether the held-out samples among them come out alike each time.
+    # Whether the transformed held-out samples are reproducible.
     is_fixed: bool
 
 
 class FitMaker:
-    """Turns tasks of a search into fits that share what they have in common."""
+    """Turns tasks of a search into fits with shared data."""
 
     def __init__(self) -> None:
         self.transformers = FittedTransformers()
-        # X and y to train and to test on by fold, while candidates are prepared: all data,
-        # as often as there are folds.
+        # Training and test samples by fold, only while candidates are prepared: they copy
+        # all data once per fold.
         self._folds: dict[Any, tuple[Any, ...]] = {}
-        # Positions are kept alive, because their identity tells one fold from the other.
+        # Positions are kept alive, because their identity is the key of a fold.
         self._positions: dict[tuple[int, int], tuple[Any, Any]] = {}
         self._joined: dict[Any, _Joined] = {}
-        # The scale of the latest inputs, with the samples that it was measured on.
+        # The samples and the scale of the latest inputs.
         self._scale: tuple[Any, Any, InputScale | None] = (None, None, None)
 
     @contextmanager
     def sharing_folds(self) -> Iterator[None]:
-        """Let what is prepared in a block share the samples of its folds."""
+        """Share the samples of folds between all preparations in a block."""
         try:
             yield
         finally:
             self._folds.clear()
 
     def end_round(self) -> None:
-        """Let go of joined samples, which only candidates of one round share."""
+        """Drop joined samples, which only candidates of one round share."""
         self._joined.clear()
 
     def begin_candidate(self, task: FoldTask) -> None:
-        """Drop the samples joined before, unless all candidates share them."""
+        """Drop earlier joined samples, unless all candidates share them."""
         if not _varies_network_only(task):
             self._joined.clear()
 
@@ -255,14 +255,14 @@ class FitMaker:
         return self._scale[2]
 
     def memory(self, task: FoldTask) -> FoldCache:
-        """Return a new cache that one fit of a task's pipeline asks for transformers."""
+        """Return a new cache of transformers for one fit of a task's pipeline."""
         return FoldCache(self.transformers, self._fold_key(task))
 
     def make(self, task: FoldTask, name: str) -> PreparedTask:
-        """Return the fit that a task requests, under a name for messages.
+        """Return the fit of a task, with a name for messages.
 
-        Without a fit the task can only be run: it trains no network of a known class, or
-        preparing it failed, as the task itself may do.
+        Without a fit the task has to run: it has no network of a known class, or its
+        preparation failed, as the task itself may do.
         """
         values = [task.estimator, *task.parameters.values()]
         if task.y is None or not any(network_of(value) is not None for value in values):
@@ -279,8 +279,10 @@ class FitMaker:
         if joined is not None:
             # An earlier candidate had the same transformers.
             step, network = task.estimator.steps[-1]
-            own = {n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()}
-            fit = replace(joined.fit, estimator=_candidate(network, own), name=name)
+            parameters = {
+                n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()
+            }
+            fit = replace(joined.fit, estimator=_candidate(network, parameters), name=name)
             return PreparedTask(fit, joined.is_fixed)
         estimator = _candidate(task.estimator, task.parameters)
         network = network_of(estimator)
@@ -291,7 +293,7 @@ class FitMaker:
         if reason is not None:
             return PreparedTask(reason=reason)
         if network is not estimator:
-            # Tasks that a transformer hands to joblib do not belong to the search.
+            # Transformers' calls of joblib do not belong to the search.
             with joblib.parallel_config(backend="sequential"):
                 return self._behind_pipeline(task, estimator, name)
         if set(task.fit_params) - (set() if is_net else {"sample_weight"}):
@@ -309,7 +311,7 @@ class FitMaker:
 
     def _behind_pipeline(self, task: FoldTask, pipeline: Any, name: str) -> PreparedTask:
         key = self._fold_key(task)
-        # The kernel of a candidate decides whether it gets columns of other samples.
+        # With a precomputed kernel, the samples of a candidate have other columns.
         samples_key = (key, get_tags(pipeline).input_tags.pairwise)
         if samples_key not in self._folds:
             train, test = (task.samples(rows, pipeline) for rows in (task.train, task.test))
@@ -318,26 +320,26 @@ class FitMaker:
         if pipeline.memory is None:
             pipeline.memory = self.memory(task)
         else:
-            # Other than ours, it does not protect the samples from what works in place.
+            # Unlike a FoldCache, it does not protect the samples from work in place.
             X_train = copy.deepcopy(X_train)
         params = method_params(task.X, params=task.fit_params, indices=task.train)
-        network, asked = network_of(pipeline), []
+        network, requests = network_of(pipeline), []
 
-        def leave(estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
-            # Transformers may have networks, too, which train as ever.
+        def record(estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
+            # Networks inside of transformers train as usual.
             if estimator is network:
-                asked.append((X, y, sample_weight))
+                requests.append((X, y, sample_weight))
                 raise FitRequested
 
-        with adoption(leave), suppress(FitRequested):
+        with adoption(record), suppress(FitRequested):
             pipeline.fit(X_train, y_train, **params)
-        if not asked:
+        if not requests:
             return PreparedTask(reason=_NOT_REACHED)
-        joined = self._join(network, *asked[0], pipeline, X_test, y_test, task.test)
+        joined = self._join(network, *requests[0], pipeline, X_test, y_test, task.test)
         if _varies_network_only(task):
             self._joined[key] = joined
-        # A candidate may have a network of another class, which predicts in its way, and
-        # transformers may ask for metadata.
+        # A candidate's network may be of another class with its own predictions, and
+        # transformers may request metadata.
         is_exact = joined.is_fixed and not (task.fit_params or task.score_params)
         is_exact &= type(network) is type(network_of(task.estimator))
         fit = replace(joined.fit, estimator=clone(network), name=name)
@@ -360,9 +362,9 @@ class FitMaker:
         test: Any,
     ) -> _Joined:
         key = (id(X), id(y), id(test))
-        found = self._joined.get(key)
-        if found is not None and weight is None:
-            return found
+        existing = self._joined.get(key)
+        if existing is not None and weight is None:
+            return existing
         sources, n_train = (X, y), len(y)
         monitor, is_fixed = None, False
         try:
@@ -371,7 +373,7 @@ class FitMaker:
                 raise ValueError("The transformers add or drop rows.")
             X, y = _stack(X, X_test), _stack(y, y_test)
             monitor = np.arange(n_train, len(y))
-        except Exception:  # noqa: BLE001 - without held-out samples there are only no curves
+        except Exception:  # noqa: BLE001 - without held-out samples only curves are missing
             X, y = sources
         if weight is not None and monitor is not None:
             weight = np.concatenate([weight, np.ones(len(monitor))])
@@ -397,7 +399,7 @@ def _candidate(estimator: Any, parameters: Mapping[str, Any]) -> Any:
 
 
 def _varies_network_only(task: FoldTask) -> bool:
-    """Return whether all candidates like a task's have their transformers in common."""
+    """Return whether all candidates of a task's search share their transformers."""
     pipeline = task.estimator
     if not isinstance(pipeline, Pipeline) or pipeline.memory is not None:
         return False

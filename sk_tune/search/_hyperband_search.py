@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Hyperband and BOHB, cross-validated, with rungs that go on training."""
+"""Hyperband and BOHB, cross-validated, with rungs that continue the training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -59,40 +59,40 @@ class HyperbandSearchCV(
     """Hyperband: few epochs for many candidates, many epochs for the few best.
 
     Several brackets of successive halving, from one that starts many candidates with few
-    epochs to one that gives all of its few candidates all epochs [1]_.  A promoted
-    candidate goes on training in every fold exactly where it stopped; the schedule of its
-    learning rate is laid out for `max_resources` from the start.
+    epochs to one that gives all epochs to its few candidates [1]_.  A promoted candidate
+    continues its training in every fold exactly where it stopped; its learning-rate
+    schedule spans `max_resources` from the start.
 
     Parameters
     ----------
     resource : str, default="max_epochs"
-        What rungs grant more of: a parameter of the estimator with integer values, or
-        "n_samples".  "max_epochs" also means that of the network in a pipeline or a
-        TransformedTargetRegressor.
+        Resource that grows from rung to rung: a parameter of the estimator with integer
+        values, or "n_samples".  "max_epochs" also finds the epochs of the network in a
+        pipeline or a TransformedTargetRegressor.
     max_resources : int or "auto", default="auto"
-        What the last rung of every bracket grants; "auto" is the estimator's own value of
+        Resource of the last rung of every bracket; "auto" is the estimator's value of
         `resource`, or the number of samples.
     min_resources : int, default=1
-        What the first rung of the first bracket grants at least; of samples, as in
-        scikit-learn's halving, no fewer than 2 for each fold and class.
+        Least resource of the first rung of the first bracket; for samples, as in
+        scikit-learn's halving, at least 2 for each fold and class.
     factor : int, default=3
         One candidate in `factor` is promoted.
     sampler : {"random", "bayes", "tpe"} or sampler, default="random"
-        Where candidates come from.  "bayes" makes the search BOHB [2]_: a model learns from
-        the highest rung with enough candidates; "tpe" is the same with Optuna's
-        tree-structured Parzen estimator (extra ``study``); or an object with
-        ``ask(n_points)`` and ``tell(candidates, scores, n_resources)``, which is used
-        itself, so that a second fit finds what it has learnt.
+        Source of candidates.  "bayes" makes the search BOHB [2]_: a model learns from the
+        highest rung with enough candidates.  "tpe" does the same with Optuna's
+        tree-structured Parzen estimator (extra ``study``).  An object with
+        ``ask(n_points)`` and ``tell(candidates, scores, n_resources)`` is used without
+        copying, so a second fit continues with its knowledge.
     {parameters}
 
     Attributes
     ----------
     resource_ : str
-        Name of the parameter that rungs grant more of.
+        Name of the resource's parameter.
     max_resources_ : int
-        What the last rungs granted.
+        Resource of the last rungs.
     brackets_ : tuple of Bracket
-        The plan: rungs with candidates and resources.
+        Planned rungs with candidates and resources.
     {attributes}
 
     See Also
@@ -138,8 +138,8 @@ class HyperbandSearchCV(
         self.resource_ = self._resource_name()
         self._n_samples_orig = num_samples(X)
         self.max_resources_ = self._most_resources(self._n_samples_orig)
-        # A search that starts from this one reads it: this one may end before any candidate
-        # had as much.
+        # For searches that warm-start from this one, which may end before any candidate had
+        # all resources.
         self._full_resources = self.max_resources_
         n_folds = self._checked_cv_orig.get_n_splits(X, y, **split_params)
         counts_classes = self.resource == "n_samples" and is_classifier(self.estimator)
@@ -185,8 +185,8 @@ class HyperbandSearchCV(
         if self.warm_start_from is not None:
             if self.sampler == "random":
                 raise ValueError(
-                    "warm_start_from needs a sampler that learns: 'bayes', 'tpe' or one of "
-                    "your own. Got sampler='random' instead."
+                    "warm_start_from needs a sampler that learns: 'bayes', 'tpe' or an "
+                    "object with ask and tell. Got sampler='random' instead."
                 )
             earlier = EarlierStart(
                 self.warm_start_from, self.max_resources_, self.resource_
@@ -199,7 +199,7 @@ class HyperbandSearchCV(
             if is_asynchronous:
                 self._climb_asynchronously(rounds, sampler, first, ctx)
                 return
-            # One bracket after the other: each takes about the same time, so that the first
+            # Brackets are consecutive and take about the same time, so that the first
             # candidate with all resources is known early.
             for bracket in self.brackets_:
                 ladder = rounds.ladder(bracket.rungs)
@@ -266,8 +266,8 @@ class HyperbandSearchCV(
         if self.sampler == "random":
             return RandomSampler(space, self.random_state)
         make = BayesSampler if self.sampler == "bayes" else TPESampler
-        # Because the first bracket needs no model, a package that is missing would be found
-        # out only when that is done.
+        # The first bracket needs no model, so a missing package would otherwise be detected
+        # only after it.
         make(space, 0)
         return FidelitySampler(
             lambda space, seed: make(space, seed, n_initial_points=0),

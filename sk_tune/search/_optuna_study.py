@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A search as a study of Optuna, whose pictures and dashboard then show it."""
+"""Export of a search to an Optuna study, for Optuna's plots and dashboard."""
 
 import json
 import threading
@@ -30,10 +30,10 @@ _METRICS = ("mean_test_", "std_test_", "split", "mean_fit_time", "mean_score_tim
 class TrialRecord:
     """One configuration at its last result row, without the resource.
 
-    `state` is "complete", "failed", "running" (it may still be promoted) or "pruned":
-    others were given more, it lost a race, or the search was ended before it had a score.
-    `score` is NaN if there is none; `steps` are scores by epoch, or by what was granted;
-    `more` has scores of the folds, times, other metrics, the bracket, why it failed.
+    `state` is "complete", "failed", "running" (it may still be promoted) or "pruned": it
+    was not promoted, lost a race, or had no score when the search ended. `score` is NaN if
+    there is none; `steps` are scores by epoch or by resource; `more` has scores of the
+    folds, times, other metrics, the bracket and the failure reason.
     """
 
     row: int
@@ -56,10 +56,10 @@ def _trial_records(
 ) -> list[TrialRecord]:
     """Return a record of each configuration, in the order of their last result rows.
 
-    `refit` names the metric that decides; `max_resources` is what the last rung grants, the
-    most in `results` if None; `curves` are ``learning_curves_`` if these are of the score.
-    `is_over` says that no rung is to come, `is_asynchronous` that candidates may be
-    promoted from any rung until then.
+    `refit` names the metric that decides; `max_resources` is the resource of the last rung,
+    None for the most in `results`; `curves` are ``learning_curves_`` if these are of the
+    score. `is_over` says that the search has ended, `is_asynchronous` that any rung may
+    promote candidates until then.
     """
     n_rows = len(results["params"])
     scores = guiding_scores(results, refit)
@@ -68,8 +68,8 @@ def _trial_records(
     zeros = np.zeros(n_rows, dtype=int)
     brackets, rungs = (np.asarray(results.get(n, zeros)) for n in ("bracket", "iter"))
     reasons = results.get(_REASON, [""] * n_rows)
-    # Each configuration's result rows in each bracket, the first rung first; without rungs
-    # one that comes twice counts as two.
+    # Each configuration's result rows in each bracket, first rung first; without rungs a
+    # repeated configuration counts twice.
     configurations: dict[Any, list[int]] = {}
     for row, params in enumerate(results["params"]):
         rungs_of = (brackets[row], candidate_fingerprint(params, without=resource))
@@ -114,23 +114,23 @@ def _epochs(curves: pd.DataFrame | None, rows: Sequence[int]) -> dict[int, float
     """Return the mean score of the folds after each epoch."""
     if curves is None or curves.empty:
         return {}
-    # Later rungs hold the epochs of those before.
+    # Later rungs contain the epochs of earlier rungs.
     last_curves = curves[curves["candidate"] == rows[-1]].dropna(subset=["valid_score"])
     means = last_curves.groupby("epoch")["valid_score"].mean()
     epochs, scores = means.index.to_numpy(dtype=int), means.to_numpy(dtype=float)
     return dict(zip(epochs.tolist(), scores.tolist(), strict=True))
 
 
-# Values of these types are written to a storage as they are.
+# A storage writes values of these types without conversion.
 _STORED = (type(None), bool, int, float, str)
-# A list of more numbers is shown as a range.
+# A longer list of numbers is shown as a range.
 _MOST_CHOICES = 100
 _STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
 _ROW = "row"
 
 
 def stored_value(value: Any) -> Any:
-    """Return a value as a storage keeps it: JSON's scalars, the ``repr`` of others."""
+    """Return a value for a storage: a scalar of JSON, or a ``repr``."""
     value = value.item() if hasattr(value, "dtype") and not value.ndim else value
     return value if type(value) in _STORED else repr(value)
 
@@ -138,7 +138,7 @@ def stored_value(value: Any) -> Any:
 def add_trials(
     optuna: Any, study: Any, space: Space, records: Sequence[TrialRecord]
 ) -> None:
-    """Add the trials that a study lacks, but those that are running; greater is better."""
+    """Add the finished trials that a study lacks; greater is better."""
     existing = {
         (trial.user_attrs.get(_ROW), _text(trial.params))
         for trial in study.get_trials(deepcopy=False)
@@ -171,7 +171,7 @@ def _text(params: Mapping[str, Any]) -> str:
 def _distributions(
     optuna: Any, space: Space, records: Sequence[TrialRecord]
 ) -> dict[str, Any]:
-    """Return the distribution of each parameter that Optuna can have one of."""
+    """Return the distributions of all parameters that Optuna can represent."""
     kinds, by_name = optuna.distributions, {}
     for name in space.names:
         dimensions = [c.dimension for c in space.columns if c.name == name]
@@ -186,7 +186,7 @@ def _distributions(
         ends = [end for d in dimensions for end in _ends(d)]
         ends += [r.params[name] for r in records if name in r.params]
         if not ends or not all(map(is_number, ends)):
-            # Values of all kinds have no distribution.
+            # Values of mixed kinds have no distribution.
             continue
         is_log = all(getattr(d, "is_log", False) for d in dimensions) and min(ends) > 0
         if all(isinstance(end, Integral) for end in ends):
@@ -200,7 +200,7 @@ def _distributions(
 
 
 def _ends(dimension: Any) -> list[Any]:
-    """Return the least and the greatest value that can be told."""
+    """Return the smallest and the largest value, if there are any."""
     if isinstance(dimension, Interval | IntegerRange):
         return [dimension.low, dimension.high]
     if isinstance(dimension, Values):
@@ -216,35 +216,35 @@ def to_optuna(search: Any, storage: Any = None, *, study_name: str | None = None
     Parameters
     ----------
     search : estimator
-        Fitted: a search of sk_tune, scikit-learn or scikit-optimize.
+        Fitted search of sk_tune, scikit-learn or scikit-optimize.
     storage : str or optuna storage, default=None
         Such as "sqlite:///study.db"; in memory if None.
     study_name : str, default=None
-        Drawn by Optuna if None.  A study of this name gets those trials that it lacks.
+        Name of the study; Optuna chooses one if None.  An existing study gets the trials
+        that it lacks.
 
     Returns
     -------
     optuna.study.Study
-        With one trial for each configuration.  Its value is the mean test score, greater
-        is better; its intermediate values are those of epochs, where accuracy or R^2
-        decides, or else of rungs.  One that others were promoted over is pruned, one that
-        failed says why in ``user_attrs["failure_reason"]``.
+        Study with one trial per configuration.  Its value is the mean test score, greater
+        is better.  Intermediate values are scores of epochs, if accuracy or R^2 decides,
+        else of rungs.  Trials that were not promoted are pruned; failed trials have the
+        reason in ``user_attrs["failure_reason"]``.
 
     Raises
     ------
     ImportError
-        Optuna is not installed.
+        If Optuna is not installed.
     NotFittedError
         If the search is not fitted.
 
     See Also
     --------
-    OptunaExport : The same while a search runs.
+    OptunaExport : Export while a search runs.
 
     Notes
     -----
-    Values of a list that are neither None nor a bool, number or str are written as their
-    ``repr``.
+    Values of a list other than None, bool, numbers and str are written as their ``repr``.
 
     Examples
     --------
@@ -269,23 +269,22 @@ def to_optuna(search: Any, storage: Any = None, *, study_name: str | None = None
 
 
 class OptunaExport:
-    """Writes a search into an Optuna storage while it runs.
+    """Exports a search to an Optuna storage while it runs.
 
-    A callback of scikit-learn's kind: ``search.set_callbacks(OptunaExport(...))``.  A
-    configuration is written when it has ended: after its last rung, or when others have
-    been promoted over it.
+    A callback for ``search.set_callbacks(OptunaExport(...))``.  It writes a configuration
+    when its training has ended: after its last rung, or when others were promoted instead.
 
     Parameters
     ----------
     storage : str or optuna storage
-        Such as "sqlite:///study.db", which other processes can read meanwhile.
+        Such as "sqlite:///study.db", which other processes can read during the search.
     study_name : str
-        Of the study.  If there is one of this name, it gets those trials that it lacks, so
-        that a search which is run again, as from a store, may keep its name.
+        Name of the study.  An existing study gets the trials that it lacks, so a repeated
+        search, as from a store, may keep its name.
 
     See Also
     --------
-    to_optuna : For a search that is fitted.
+    to_optuna : Export of a fitted search.
 
     Examples
     --------
@@ -311,7 +310,7 @@ class OptunaExport:
         self.study_name = study_name
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Make the study, or find it."""
+        """Create or load the study."""
         self._lock = threading.Lock()
         self._n_seen = 0
         self._optuna = import_optuna("The export")
@@ -319,7 +318,7 @@ class OptunaExport:
         self._space = space_of(estimator)
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Write what has not been written."""
+        """Write the remaining configurations."""
         self._write(estimator, is_over=True)
         del self._lock, self._n_seen, self._optuna, self._study, self._space
 
@@ -327,12 +326,12 @@ class OptunaExport:
         """Do nothing."""
 
     def on_fit_task_end(self, estimator: Any, context: Any, **_: Any) -> bool:
-        """Write what has ended since the last time, and let the search go on."""
+        """Write configurations that ended since the last call, and continue the search."""
         self._write(estimator, is_over=False)
         return False
 
     def _write(self, search: Any, *, is_over: bool) -> None:
-        # A search of another package has results when it is over.
+        # Searches of other packages have results only at their end.
         results, curves = getattr(search, "cv_results_", {}), None
         if hasattr(search, "results_so_far"):
             results, curves = search.results_so_far()
@@ -358,7 +357,7 @@ def _write(
         results,
         refit=search.refit,
         resource=granted_resource(search),
-        # A search that is over may have granted less than it might have.
+        # A finished search may have granted less than its maximum.
         max_resources=None if is_over else getattr(search, "max_resources_", None),
         curves=curves if scores_by_curve(search.scoring) else None,
         is_over=is_over,

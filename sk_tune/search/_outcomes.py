@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Tasks of a search, each a candidate on a fold, and what became of them, also in sum."""
+"""Tasks of a search (a candidate on a fold), their outcomes, and sums of these."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +26,12 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeldOut:
-    """Predictions of a candidate for the samples of a fold that it was not trained on.
+    """Predictions of a candidate for the held-out samples of a fold.
 
     `rows` are positions of these samples. `values`, (n_test,) or (n_test, n_outputs), are
-    probabilities (1 and 0 if a classifier knows labels only) or the predictions of a
-    regressor; None if they are not kept. `classes` says which class each column is the
-    probability of. `is_of_predict` says that they come from ``predict``, and so do not tell
-    how sure a classifier is.
+    probabilities (1 and 0 if a classifier has labels only) or a regressor's predictions;
+    None if they are not kept. `classes` are the classes of the columns. `is_of_predict`
+    says that values come from ``predict``, so a classifier's have no uncertainty.
     """
 
     rows: Array
@@ -45,15 +44,15 @@ class HeldOut:
 class FoldOutcome:
     """The result of a candidate on a fold.
 
-    Curves have a value for each epoch and are empty for what is no network. Of the epochs,
-    `n_epochs` were trained for it, `n_resumed` were trained by an earlier rung, `n_loaded`
-    came from the store, `n_again` were trained once more to get to the best one, and it
-    might have `n_granted` behind it now, `n_granted_before` before this rung. `seconds` are
-    those of training in one thread, by `engine` ("fleet", "alone", or "" if it trained
-    itself); `solo_reason` says why no fleet could carry it, `reason` why it has no score,
-    `unscored` why its predictions have none, which is no failure of training, and
-    `was_stopped` that a race, Ctrl-C or the time budget ended it, which is none either.
-    `inputs` is the scale of the network's features, measured on the first fold only.
+    Curves have a value for each epoch and are empty without a network. The fit trained
+    `n_epochs` epochs; an earlier rung trained `n_resumed`; `n_loaded` came from the store;
+    `n_again` were repeated to reach the best epoch. `n_granted` is the total granted up to
+    this rung, `n_granted_before` up to the previous one. `seconds` is the time of training
+    in one thread, by `engine` ("fleet", "alone", or "" for the estimator's own fit).
+    `solo_reason` explains why no fleet trained it. `reason` explains a missing score.
+    `unscored` explains why its predictions have no score, although training succeeded.
+    `was_stopped` says that a race, Ctrl-C or the time budget ended it, which is not a
+    failure. `inputs` is the scale of the network's features, for the first fold only.
     """
 
     train_loss: Array = field(default_factory=lambda: np.empty(0))
@@ -76,7 +75,7 @@ class FoldOutcome:
 
 
 def hold(estimator: Any, X: Any, rows: Array) -> HeldOut | None:
-    """Let a fitted estimator predict the samples at positions `rows`; None if it cannot."""
+    """Return a fitted estimator's predictions at positions `rows`; None if it fails."""
     classes = getattr(estimator, "classes_", None) if is_classifier(estimator) else None
     has_columns = isinstance(classes, np.ndarray) and classes.ndim == 1
     has_probabilities = hasattr(estimator, "predict_proba")
@@ -87,7 +86,7 @@ def hold(estimator: Any, X: Any, rows: Array) -> HeldOut | None:
             values = (np.asarray(estimator.predict(X))[:, None] == classes).astype(float)
         else:
             values = np.asarray(estimator.predict(X), dtype=float)
-    except Exception:  # noqa: BLE001 - predictions are an extra; the score says what fails
+    except Exception:  # noqa: BLE001 - predictions are optional; the score has the error
         return None
     return HeldOut(
         rows=positions(rows),
@@ -104,7 +103,7 @@ def without_values(outcome: FoldOutcome) -> FoldOutcome:
 
 
 def positions(rows: Any) -> Array:
-    """Return positions of samples that a user's splitter may give as a mask."""
+    """Return positions of samples, which a user's splitter may give as a mask."""
     rows = np.asarray(rows)
     return np.flatnonzero(rows) if rows.dtype == bool else rows
 
@@ -116,32 +115,32 @@ def out_of_fold_predictions(
     *,
     averaged: bool = True,
 ) -> Array:
-    """Return what each candidate predicts of each sample by the folds that lacked it.
+    """Return each candidate's predictions of each sample by folds that held it out.
 
-    The shape is (n_candidates, n_rows) or (n_candidates, n_rows, n_outputs), with NaN where
-    no fold held the sample out, in the type of the predictions. `classes` are all classes,
-    for probabilities; one that a fold lacks has probability 0. A sample that several folds
-    held out has the mean of their predictions if `averaged`, else the first.
+    The shape is (n_candidates, n_rows) or (n_candidates, n_rows, n_outputs), NaN for
+    samples that no fold held out, in the dtype of the predictions. `classes` are all
+    classes, for probabilities; a class that a fold lacks has probability 0. If several
+    folds held a sample out, the result is their mean if `averaged`, else the first.
     """
-    kept = [[_aligned(outcome.held, classes) for outcome in folds] for folds in outcomes]
-    every = [values for of_folds in kept for values in of_folds if values is not None]
+    aligned = [[_aligned(outcome.held, classes) for outcome in folds] for folds in outcomes]
+    every = [values for of_folds in aligned for values in of_folds if values is not None]
     shape = every[0].shape[1:] if every else ()
     kind = np.result_type(*{values.dtype for values in every}) if every else float
     predictions = np.full((len(outcomes), n_rows, *shape), np.nan, dtype=kind)
-    for means, folds, fold_values in zip(predictions, outcomes, kept, strict=True):
+    for means, folds, fold_values in zip(predictions, outcomes, aligned, strict=True):
         n_before = np.zeros(n_rows, dtype=np.int32)
-        for held, values in zip(
+        for held_out, values in zip(
             (outcome.held for outcome in folds), fold_values, strict=True
         ):
-            if held is None or values is None or values.shape[1:] != shape:
+            if held_out is None or values is None or values.shape[1:] != shape:
                 continue
-            is_new = n_before[held.rows] == 0
-            means[held.rows[is_new]] = values[is_new]
+            is_new = n_before[held_out.rows] == 0
+            means[held_out.rows[is_new]] = values[is_new]
             if averaged and not is_new.all():
-                rows = held.rows[~is_new]
+                rows = held_out.rows[~is_new]
                 n = n_before[rows].reshape(-1, *([1] * (values.ndim - 1)))
                 means[rows] += (values[~is_new] - means[rows]) / (n + 1)
-            n_before[held.rows] += 1
+            n_before[held_out.rows] += 1
     return predictions
 
 
@@ -160,12 +159,12 @@ def _aligned(held: HeldOut | None, classes: Array | None) -> Array | None:
 class SearchOptions:
     """How a search evaluates its candidates.
 
-    Names are those of the search's parameters but for these: `has_callable_scoring` (names
-    of scores are known only when something was scored), `prefers_loss` (the best epoch is
-    that of the least loss, not of the highest score), `n_models_kept` and
-    `n_predictions_kept` (of the best candidates; all if None), `resource` (the parameter
-    that is the networks' number of epochs, if rungs grant epochs) and `max_resources` (for
-    which the schedule of the learning rate is laid out then).
+    Names are those of the search's parameters, with these exceptions:
+    `has_callable_scoring` (names of scores are known only after scoring), `prefers_loss`
+    (the best epoch has the lowest loss, not the highest score), `n_models_kept` and
+    `n_predictions_kept` (of the best candidates; all if None), `resource` (the parameter of
+    the networks' epochs, if they are the resource) and `max_resources` (the epochs that the
+    learning-rate schedule spans in that case).
     """
 
     n_jobs: int | None
@@ -188,13 +187,13 @@ class SearchOptions:
 class Work:
     """A task of a search on its way from joblib to its result.
 
-    `row` is the candidate's result row; `fit` is None for what is no network. `key` is
-    equal for the fits of a candidate in all rungs (first part) and on one fold (second
-    part), None if nothing is resumed. `n_epochs` are those behind the network afterwards,
-    `n_epochs_before` those that earlier rungs granted, `n_epochs_again` those trained once
-    more to get to the best one. `state` is what the network adopts: that of another epoch
-    than `trained` with epochs="best"; `is_exact` says that the engine predicts the very
-    samples that the task would. `solo_reason` says why the engine cannot train its network.
+    `row` is the candidate's result row; `fit` is None without a network. `key` is equal for
+    the fits of a candidate in all rungs (first part) and on one fold (second part), None
+    without rungs. `n_epochs` is the network's total afterwards, `n_epochs_before` the total
+    of earlier rungs, `n_epochs_again` the number of epochs repeated to reach the best one.
+    The network adopts `state`, which with epochs="best" belongs to another epoch than
+    `trained`. `is_exact` says that the engine predicts exactly the samples of the task.
+    `solo_reason` explains why the engine cannot train the network.
     """
 
     job: Job
@@ -216,14 +215,14 @@ class Work:
 
 
 def fit_name(row: int, fold: int) -> str:
-    """Return what the engine calls a fit in its messages, without a colon."""
+    """Return the name of a fit in the engine's messages, without a colon."""
     return f"candidate {row}, fold {fold}"
 
 
 def candidate_fingerprint(params: Mapping[str, Any], *, without: str | None) -> Any:
     """Return a key that is equal for a candidate in all of its rungs.
 
-    `without` is the parameter of which rungs grant more.
+    `without` is the parameter that is the resource.
     """
     names = sorted(name for name in params if name != without)
     return tuple((name, value_fingerprint(params[name])) for name in names)
@@ -233,11 +232,11 @@ _CURVES = ("train_loss", "valid_loss", "valid_score")
 
 
 def best_epoch(curves: Any) -> int | None:
-    """Return the epoch, counted from 1, at which the mean over folds is best.
+    """Return the epoch, counted from 1, with the best mean over folds.
 
-    `curves`, (F, T), are scores after each epoch, NaN where a fold has none; of equal
-    epochs the earliest counts. None if there is no epoch of which all folds have a score:
-    the mean of those that are left would favour it for which folds those are.
+    `curves`, (F, T), are scores after each epoch, NaN if missing; the earliest of equal
+    epochs counts. None if there is no epoch with scores on all folds: means over different
+    folds are not comparable.
     """
     mean = np.asarray(curves, dtype=np.float64).mean(axis=0)
     return None if np.isnan(mean).all() else 1 + int(np.nanargmax(mean))
@@ -246,11 +245,11 @@ def best_epoch(curves: Any) -> int | None:
 def learning_curves(
     outcomes: Sequence[Sequence[FoldOutcome]], results: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Return the epochs of all candidates but of other estimators and failed fits.
+    """Return the epochs of all candidates, without other estimators and failed fits.
 
     The columns are candidate, fold, epoch (from 1), train_loss, valid_loss and valid_score,
-    NaN where a curve is shorter than others of its fit; and iter and n_resources of
-    ``cv_results_``, if there are rungs.
+    NaN where a curve is shorter than others of its fit; with rungs also iter and
+    n_resources of ``cv_results_``.
     """
     fits = [
         (row, fold, outcome)
@@ -277,15 +276,15 @@ def learning_curves(
 def trained_outcome(
     work: Work, trained: Trained, error: str | None, classes: Any, unscored: str
 ) -> FoldOutcome:
-    """Return what became of a task whose network the engine trained.
+    """Return the outcome of a task that was trained by the engine.
 
-    `error` says why it was not fitted, `unscored` why its predictions have no score;
-    `classes` are those of its columns of probabilities.
+    `error` is the error of its fit, `unscored` the reason why its predictions have no
+    score; `classes` are the classes of its columns of probabilities.
     """
-    held, values = None, trained.predictions
+    held_out, values = None, trained.predictions
     if values is not None:
         has_columns = isinstance(classes, np.ndarray) and values.shape[1:] == classes.shape
-        held = HeldOut(
+        held_out = HeldOut(
             rows=positions(work.task.test),
             values=values,
             classes=classes if has_columns else None,
@@ -298,7 +297,7 @@ def trained_outcome(
         train_loss=trained.train_loss,
         valid_loss=trained.monitor_loss,
         valid_score=trained.monitor_score,
-        held=held if error is None else None,
+        held=held_out if error is None else None,
         n_epochs=0 if trained.is_loaded else n_epochs,
         n_resumed=n_before,
         n_loaded=n_epochs if trained.is_loaded else 0,
@@ -315,9 +314,9 @@ def trained_outcome(
 
 
 def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.float64]:
-    """Return the mean score that decides of each candidate; greater is better.
+    """Return each candidate's mean score that decides; greater is better.
 
-    With several metrics `refit` names the one that decides, or else the first does.
+    With several metrics `refit` names the deciding metric; the default is the first.
     """
     names = [name for name in results if name.startswith("mean_test_")]
     key = f"mean_test_{refit}"
@@ -336,7 +335,7 @@ def best_first(scores: Any, levels: Any = None) -> list[int]:
 
 
 def scores_by_curve(scoring: Any) -> bool:
-    """Return whether the curve of a network's epochs is one of the search's score."""
+    """Return whether a network's curve over epochs has the score of the search."""
     return isinstance(scoring, str | None) and scoring in {None, "accuracy", "r2"}
 
 
@@ -363,8 +362,8 @@ def last_rows(
 ) -> tuple[int, ...]:
     """Return the result row of each configuration with the most resources, ascending.
 
-    Later rungs come later in `params`. A row that an interruption left empty is not taken
-    if the configuration has another.
+    Later rungs come later in `params`. A row without results after an interruption counts
+    only if the configuration has no other.
     """
     last: dict[Any, int] = {}
     for row, configuration in enumerate(params):
@@ -377,53 +376,54 @@ def last_rows(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """What a search spent and saved; epochs are summed over candidates and folds.
+    """Costs and savings of a search; epochs are summed over candidates and folds.
 
     Parameters
     ----------
     n_candidates : int
-        Configurations that were tried.
+        Configurations.
     n_fits : int
         Trainings of one candidate on one fold in one rung.
     epochs_trained : int
-        Epochs that were trained.
+        Epochs trained in this run.
     epochs_loaded : int
-        Epochs that an earlier run had trained, taken from the store.
+        Epochs of an earlier run, loaded from the store.
     epochs_full : int
         Epochs of all candidates in all folds, each trained to the end once; a rung that
-        begins anew counts its candidates once more.
+        starts from scratch counts its candidates again.
     epochs_saved_by_pruning : int
-        Of these, epochs of candidates that a rung dropped by rank, or that lost a race.
+        Part of `epochs_full`: epochs of candidates that a rung dropped by rank, or that
+        lost a race.
     epochs_saved_by_early_stopping : int
-        Those that fits granted them did not need.
+        Epochs granted to fits that stopped early.
     epochs_cut_by_failure : int
-        Those that failed fits did not come to.
+        Epochs that failed fits did not reach.
     epochs_saved_by_warm_start : int
-        Epochs that would have been trained again if each rung began anew; not part of
+        Epochs that each rung would repeat if it started from scratch; not part of
         `epochs_full`.
     n_failed : int
         Fits that failed.
     n_rows : int
         Fits that were trained in fleets.
     epochs_left_out : int, default=0
-        Epochs of candidates that were to train on when the time budget, Ctrl-C or a
-        callback ended the search.
+        Epochs of unfinished candidates when the time budget, Ctrl-C or a callback ended the
+        search.
     epochs_trained_again : int, default=0
-        Epochs trained once more to get to the best one, with epochs="best".
+        Epochs repeated to reach the best epoch, with epochs="best".
     solo_reasons : mapping of str to int, default=empty
-        Why fits were trained one at a time, and how many for each reason.
+        Reasons for training fits one at a time, with their counts.
     seconds_preparing : float, default=0.0
-        Of transformers, and of what goes before training.
+        Seconds of transformers and other work before training.
     seconds_training : float, default=0.0
-        Of the engine.
+        Seconds of the engine.
     seconds_scoring : float, default=0.0
-        Of scorers.
+        Seconds of scorers.
     seconds_sampling : float, default=0.0
-        Of choosing the next candidates.
+        Seconds for choosing candidates.
     seconds_refit : float, default=0.0
-        Of the best candidate on all samples.
+        Seconds of fitting the best candidate on all samples.
     seconds_total : float, default=0.0
-        Of the search, with what is named nowhere else.
+        Seconds of the search, including unlisted parts.
 
     Notes
     -----
@@ -455,12 +455,12 @@ class Ledger:
 
     @property
     def n_solo(self) -> int:
-        """Fits that no fleet could carry."""
+        """Fits trained outside of any fleet."""
         return sum(self.solo_reasons.values())
 
     @property
     def counts(self) -> dict[str, int]:
-        """What was trained and saved, by name; without epochs if there were none."""
+        """Costs and savings by name; without epochs if there were none."""
         counts = {
             "candidates": self.n_candidates,
             "fits": self.n_fits,
@@ -486,7 +486,7 @@ class Ledger:
 
     @property
     def times(self) -> dict[str, str]:
-        """Where the time went, by name, as text."""
+        """Times of the parts of the search, by name, as text."""
         parts = {
             "preparing": self.seconds_preparing,
             "training": self.seconds_training,
@@ -510,9 +510,9 @@ class Ledger:
 
 
 def n_whole_rows(results: Mapping[str, Any]) -> int:
-    """Return how many candidates have all columns of ``cv_results_``.
+    """Return the number of candidates with all columns of ``cv_results_``.
 
-    Ctrl-C may come while scikit-learn, which lets lists grow, puts a round's together.
+    Ctrl-C may interrupt scikit-learn while it extends its lists by a round's results.
     """
     return min(map(len, results.values()), default=0)
 
@@ -527,19 +527,20 @@ def search_ledger(
     seconds: Mapping[str, float],
     n_epochs_left_out: int = 0,
 ) -> Ledger:
-    """Return what a search spent and saved, on networks and on other estimators.
+    """Return costs and savings of a search, for networks and other estimators.
 
-    `max_epochs` are those of a full training if rungs grant epochs, None if each candidate
-    has its number. `starts` says which candidates start here, instead of being resumed in a
-    rung. `solo_reasons` counts the networks that were trained alone by the reason,
-    `seconds` are by part: preparing, training, scoring, sampling, refit, total.
-    `n_epochs_left_out` are epochs of candidates that were to go to the next rung.
+    `max_epochs` is the number of a full training if epochs are the resource, None if each
+    candidate has its own. `starts` says which candidates start in a row, instead of being
+    resumed in a rung. `solo_reasons` counts the networks trained alone by reason, `seconds`
+    are by part: preparing, training, scoring, sampling, refit, total. `n_epochs_left_out`
+    counts epochs of candidates that had no time for the next rung.
     """
+    # The networks of each rung, by their total epochs before and after it.
     # The networks of a rung, by the epochs that they had before and those granted in all.
     rungs: dict[tuple[int, int], list[Sequence[FoldOutcome]]] = {}
     n_candidates = n_fits = 0
     for folds, is_new in zip(outcomes, starts, strict=True):
-        # What never began, in a race or by Ctrl-C, does not count.
+        # Fits that never started, because of a race or Ctrl-C, do not count.
         ran = [outcome for outcome in folds if not outcome.was_stopped]
         networks = [outcome for outcome in folds if outcome.n_granted]
         n_candidates += bool(ran and is_new)
@@ -551,15 +552,15 @@ def search_ledger(
             key = (networks[0].n_granted_before, networks[0].n_granted)
             rungs.setdefault(key, []).append(networks)
     full = granted = advanced = cut = 0
-    for (before, after), candidates in rungs.items():
+    for (n_before, n_after), candidates in rungs.items():
         fits = [outcome for networks in candidates for outcome in networks]
-        # Fits that are not resumed train all epochs anew.
-        is_warm = before == 0 or any(outcome.n_resumed for outcome in fits)
-        granted += len(fits) * (after - before if is_warm else after)
-        advanced += len(fits) * (after - before)
-        cut += sum(after - before - o.n_epochs for o in fits if o.reason)
-        if before == 0:
-            full += len(candidates) * n_folds * (max_epochs or after)
+        # Fits that are not resumed train all epochs from scratch.
+        is_warm = n_before == 0 or any(outcome.n_resumed for outcome in fits)
+        granted += len(fits) * (n_after - n_before if is_warm else n_after)
+        advanced += len(fits) * (n_after - n_before)
+        cut += sum(n_after - n_before - o.n_epochs for o in fits if o.reason)
+        if n_before == 0:
+            full += len(candidates) * n_folds * (max_epochs or n_after)
     every = [outcome for folds in outcomes for outcome in folds]
     trained, loaded = sum(o.n_epochs for o in every), sum(o.n_loaded for o in every)
     return Ledger(

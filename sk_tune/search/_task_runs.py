@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Tasks of a search, run: with the trainings of their networks, or in joblib's workers.
+"""Runs the tasks of a search, with trained networks or in joblib's workers.
 
-The engine has the predictions of the held-out samples when a network is trained.  A task
-that only wants a score of them needs no network: to make one, check the samples and compute
-them again takes several times as long as the metric.  Then an estimator that knows these
-predictions stands in for the network.
+The engine returns predictions of the held-out samples with each trained network.  A task
+that only scores them needs no network: building it, validating the samples and predicting
+them again would take several times as long as the metric.  A stand-in estimator with these
+predictions replaces the network.
 """
 
 import copy
@@ -57,21 +57,21 @@ from sk_tune.training import TimeIsUpError, TrainingState, is_small, one_thread
 
 Array = npt.NDArray[Any]
 
-_OTHER_ROWS = "its transformers were fitted anew, and gave it other rows"
+_OTHER_ROWS = "its transformers were fitted again, and gave it other rows"
 
 
 class TaskRunner:
-    """Runs tasks of a search whose networks were trained, and those that train none."""
+    """Runs tasks of trained networks, and tasks without a network."""
 
     def __init__(self, trainer: Trainer, options: SearchOptions, time: TimeBudget) -> None:
         self._trainer = trainer
         self._maker = trainer.maker
         self._options = options
-        # The metric that decides, if there are several and it is named.
+        # The name of the deciding metric, if `refit` has it.
         self._metric = options.refit if isinstance(options.refit, str) else ""
         self._time = time
-        # Classes by the id of a fold's samples. The samples are kept, so that no others get
-        # the id.
+        # Classes by the id of a fold's samples. The samples are kept, so that their id is
+        # not reused.
         self._classes: dict[int, tuple[Any, Any]] = {}
 
     def run_trained(self, work: Work) -> None:
@@ -79,29 +79,29 @@ class TaskRunner:
         task, trained = work.task, work.trained
         if trained is None:
             return
-        known = None if self._options.n_models_kept != 0 else self._known(work)
-        if known is not None:
-            # An estimator that looks at no samples spares the time to cut out a fold.
+        stand_in = None if self._options.n_models_kept != 0 else self._stand_in(work)
+        if stand_in is not None:
+            # An estimator that ignores X saves the time of slicing a fold.
             n_rows = num_samples(task.X)
             X = task.X if callbacks_of(task) else np.arange(n_rows)[:, np.newaxis]
-            with fitted_by(work.job.task, known, X):
+            with fitted_by(work.job.task, stand_in, X):
                 work.job.end(result=work.job.task())
         elif not self._run_adopting(work):
             return
         result = work.job.result[0]
         if "fit_time" in result:
             result["fit_time"] += trained.seconds
-        model = known or task.estimator
+        model = stand_in or task.estimator
         classes = getattr(model, "classes_", None)
         cause = _cause_of_no_score(task, model, result, self._metric)
         work.outcome = trained_outcome(work, trained, result["fit_error"], classes, cause)
 
-    def _known(self, work: Work) -> "PredictedClassifier | PredictedRegressor | None":
-        """Return what a task can be scored by instead of its trained network.
+    def _stand_in(self, work: Work) -> "PredictedClassifier | PredictedRegressor | None":
+        """Return a stand-in with the predictions of a task's trained network.
 
-        None if the task has to fit its network: if a scorer may look at more than the
-        predictions of the held-out samples, the network's class predicts otherwise than the
-        engine does, or transformers in front of it may give other samples each time.
+        None if the task has to fit its network: a scorer may need more than the predictions
+        of the held-out samples, the network's class may predict differently from the
+        engine, or its transformers may return other samples each time.
         """
         task, network = work.task, network_of(work.task.estimator)
         predictions = None if work.trained is None else work.trained.predictions
@@ -114,8 +114,8 @@ class TaskRunner:
             return None
         if predictions is None or len(predictions) != len(task.test):
             return None
-        if not np.isfinite(predictions).all() or not _asks_predicted(network, task):
-            # The scorer says what it thinks of such predictions.
+        if not np.isfinite(predictions).all() or not _needs_stand_in_only(network, task):
+            # The scorer will raise or warn about such predictions.
             return None
         if not is_classifier(network):
             return PredictedRegressor(predictions)
@@ -128,7 +128,7 @@ class TaskRunner:
         return PredictedClassifier(predictions, classes)
 
     def _run_adopting(self, work: Work) -> bool:
-        """Run a task; return whether its network took the training that there is."""
+        """Run a task; return whether its network adopted the training."""
         task, job = work.task, work.job
         answer = _Answer(work)
         with (
@@ -151,7 +151,7 @@ class TaskRunner:
 
     @contextmanager
     def _lent_memory(self, task: FoldTask) -> Iterator[None]:
-        """Let a pipeline without a memory use that of the search while its task runs."""
+        """Lend a pipeline without a memory the memory of the search while its task runs."""
         estimator = task.estimator
         if not isinstance(estimator, Pipeline) or estimator.memory is not None:
             yield
@@ -167,13 +167,13 @@ class TaskRunner:
     ) -> None:
         """Run tasks without a network.
 
-        Raises ``TimeIsUpError`` if the time is up before the last.
+        Raises ``TimeIsUpError`` if the time is up before the last task.
         """
         options, n_jobs = self._options, self._options.n_jobs
         with self._trainer.outside():
             stays_here = stays_here or joblib.effective_n_jobs(n_jobs) == 1
             if not stays_here and self._time.is_limited:
-                # Nobody waits for workers: they take long on a machine that others use.
+                # Workers start slowly on a busy machine, so do not wait for them.
                 stays_here = have_to_start(n_jobs)
                 if not is_first:
                     start_meanwhile(n_jobs, self._time.left)
@@ -189,17 +189,17 @@ class TaskRunner:
                 _end(work, *done)
             return
         limit = None if is_first else self._time.limit()
-        own = options.n_models_kept != 0, predicts, self._metric
+        arguments = options.n_models_kept != 0, predicts, self._metric
         settings = {"n_jobs": n_jobs, "pre_dispatch": options.pre_dispatch}
         with self._trainer.outside():
             try:
-                # Results come one by one if the backend can do so: who is interrupted then
-                # has those that are there.
+                # If the backend can return results one by one, an interruption keeps the
+                # finished ones.
                 parallel = joblib.Parallel(return_as="generator", **settings)
             except ValueError:
                 parallel = joblib.Parallel(**settings)
             run = joblib.delayed(_run_task)
-            results = iter(parallel(run(w.job.task, *own) for w in works))
+            results = iter(parallel(run(w.job.task, *arguments) for w in works))
             for work in works:
                 if limit is not None:
                     parallel.timeout = max(0.0, limit.seconds_left)
@@ -207,17 +207,17 @@ class TaskRunner:
                     _end(work, *next(results))
                 except NothingYetError:
                     raise TimeIsUpError from None
-            # joblib ends a call when it is asked for what comes after the last result.
+            # joblib ends a call when a result after the last one is requested.
             next(results, None)
 
 
 class _Answer:
-    """Gives the network of a task its training, once; others in its pipeline train."""
+    """Gives a task's network its training, once; other networks in its pipeline train."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
         self._is_used = False
-        # Whether the network was asked for other samples, and so trained by itself.
+        # Whether the network got other samples, and so trained alone.
         self.is_declined = False
 
     def __call__(
@@ -229,7 +229,7 @@ class _Answer:
             return None
         self._is_used = True
         if estimator is not work.task.estimator and not _are_rows_of(work.fit, X):
-            # A transformer that was let go has been fitted anew, and came out otherwise.
+            # A transformer dropped from the cache was fitted again, with another result.
             self.is_declined = True
             return None
         if work.state is None:
@@ -238,28 +238,28 @@ class _Answer:
 
 
 def _are_rows_of(fit: Fit | None, X: Any) -> bool:
-    """Return whether samples are those that a network was trained on."""
+    """Return whether samples equal the training samples of a fit."""
     if fit is None or X is fit.X:
         return True
-    # Behind transformers the samples to train on come first, then those held out.
+    # Behind transformers the training samples come first, then the held-out samples.
     n_rows = len(fit.X) if fit.rows is None else len(fit.rows)
     if sparse.issparse(X) and sparse.issparse(fit.X):
-        asked = fit.X[:n_rows]
-        return bool(asked.shape == X.shape and (asked != X).nnz == 0)
+        expected = fit.X[:n_rows]
+        return bool(expected.shape == X.shape and (expected != X).nnz == 0)
     if isinstance(X, pd.DataFrame) and isinstance(fit.X, pd.DataFrame):
         if len(X) != n_rows or list(X.columns) != list(fit.X.columns):
             return False
-        # Samples held out may have made other types of their columns.
-        asked = fit.X.iloc[:n_rows].set_axis(X.index, axis=0).astype(X.dtypes)
-        return bool(asked.equals(X))
+        # Concatenated held-out samples may have changed the types of columns.
+        expected = fit.X.iloc[:n_rows].set_axis(X.index, axis=0).astype(X.dtypes)
+        return bool(expected.equals(X))
     if not (isinstance(X, np.ndarray) and isinstance(fit.X, np.ndarray)):
         return True
     if X.dtype.hasobject or fit.X.dtype.hasobject:
         return True
-    asked = fit.X[:n_rows]
-    # Most arrays have no NaN, to look for which takes longer than to compare.
-    return np.array_equal(asked, X) or (
-        X.dtype.kind == "f" and np.array_equal(asked, X, equal_nan=True)
+    expected = fit.X[:n_rows]
+    # Most arrays have no NaN, and searching for it takes longer than comparing.
+    return np.array_equal(expected, X) or (
+        X.dtype.kind == "f" and np.array_equal(expected, X, equal_nan=True)
     )
 
 
@@ -269,49 +269,51 @@ def _end(
     held: HeldOut | None,
     model: Any,
     unscored: str,
-    told: Mapping[str, str],
+    messages: Mapping[str, str],
 ) -> None:
-    """Note the outcome of a task that the engine trained no network for, and warn of it."""
+    """Set the outcome of a task that ran without the engine, and pass on its warnings."""
     work.job.end(result=results)
-    _tell(told)
+    _warn(messages)
     error = results[0]["fit_error"]
     work.outcome = FoldOutcome(
         held=held,
         reason="" if error is None else str(error),
         unscored=unscored,
-        # What ended the preparation is reported once, where the task itself raises it.
+        # An error in preparation is reported once, by the task that raises it.
         solo_reason=work.solo_reason if error is None else "",
     )
     work.model = model
 
 
 def _cause_of_no_score(task: FoldTask, estimator: Any, result: Any, metric: str) -> str:
-    """Return why a fitted estimator's predictions lack the score that decides, if so."""
+    """Return why a fitted estimator's predictions lack the deciding score, else ""."""
     score = _deciding(result["test_scores"], metric)
     if result["fit_error"] is not None or not math.isnan(score):
         return ""
-    with warnings.catch_warnings(record=True, action="always") as told:
+    with warnings.catch_warnings(record=True, action="always") as caught:
         try:
             X, y = task.samples(task.test, estimator)
-            # scikit-learn hands a scorer no targets if there are none.
+            # scikit-learn passes no targets to a scorer if there are none.
             targets = () if y is None else (y,)
-            given = method_params(task.X, params=task.score_params, indices=task.test)
-            # Scoring once more must not change a scorer that has a state.
+            score_params = method_params(
+                task.X, params=task.score_params, indices=task.test
+            )
+            # Repeated scoring must not change a scorer with a state.
             scorer = copy.deepcopy(task.scorer)
-            found = _deciding(scorer(estimator, X, *targets, **given), metric)
-        except Exception as error:  # noqa: BLE001 - it is what is asked for
+            repeated = _deciding(scorer(estimator, X, *targets, **score_params), metric)
+        except Exception as error:  # noqa: BLE001 - the error is the result
             return _first_line(str(error))
-    if isinstance(found, str):
-        # Where there are several metrics, it is the text of the error of this one.
-        return error_line(found).partition(": ")[2]
-    causes = [w.message for w in told if issubclass(w.category, UndefinedMetricWarning)]
+    if isinstance(repeated, str):
+        # With several metrics, this is the text of the metric's error.
+        return error_line(repeated).partition(": ")[2]
+    causes = [w.message for w in caught if issubclass(w.category, UndefinedMetricWarning)]
     if causes:
         return _first_line(str(causes[-1]))
-    return "the scorer returned nan" if math.isnan(found) else ""
+    return "the scorer returned nan" if math.isnan(repeated) else ""
 
 
 def _deciding(scores: Any, metric: str) -> Any:
-    """Return which of several scores decides: that of a metric, or else the first."""
+    """Return the deciding score: the given metric, or else the first."""
     if not isinstance(scores, dict):
         return scores
     return scores[metric] if metric in scores else next(iter(scores.values()))
@@ -321,8 +323,8 @@ def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0]
 
 
-def _tell(told: Mapping[str, str]) -> None:
-    for about, message in told.items():
+def _warn(messages: Mapping[str, str]) -> None:
+    for about, message in messages.items():
         warn_user(message, about=about)
 
 
@@ -334,30 +336,30 @@ def _run_task(
 ) -> tuple[Any, HeldOut | None, Any, str, dict[str, str]]:
     """Run a task in a worker.
 
-    Return its results, held-out predictions, the model, why it lacks the score of the
-    metric that decides, and what the user is to be told.
+    Return its results, held-out predictions, the model, why it lacks the deciding score,
+    and warnings for the user.
     """
     try:
-        with telling_later() as told:
+        with telling_later() as messages:
             results = task()
     except BaseException:
-        _tell(told)
+        _warn(messages)
         raise
     fold = fold_task(task)
     if fold is None:
-        return results, None, None, "", told
+        return results, None, None, "", messages
     model = fold.estimator if keeps_model else None
     cause = _cause_of_no_score(fold, fold.estimator, results[0], metric)
-    return results, _held_out(fold, predicts), model, cause, told
+    return results, _held_out(fold, predicts), model, cause, messages
 
 
 def _held_out(task: FoldTask, predicts: bool) -> HeldOut | None:  # noqa: FBT001
-    """Return a fitted task's predictions, or only for which samples they would be."""
+    """Return a fitted task's predictions, or only the positions of its samples."""
     if not predicts:
         return HeldOut(rows=positions(task.test), values=None, classes=None)
     estimator, (X, _) = task.estimator, task.samples(task.test)
     memory = estimator.memory if type(estimator) is Pipeline else None
-    if isinstance(memory, FoldCache) and memory.was_known:
+    if isinstance(memory, FoldCache) and memory.found_all:
         transformed, is_fixed = memory.store.held_out(estimator, task.test, X)
         if is_fixed:
             estimator, X = estimator.steps[-1][1], transformed
@@ -365,10 +367,10 @@ def _held_out(task: FoldTask, predicts: bool) -> HeldOut | None:  # noqa: FBT001
 
 
 class _Predicted(BaseEstimator):  # type: ignore[misc]
-    """Takes any parameters, learns nothing, and responds to the held-out samples only."""
+    """Accepts any parameters, learns nothing, and predicts the held-out samples only."""
 
     def set_params(self, **params: Any) -> Self:
-        """Take the parameters of a candidate for what they are: those of its network."""
+        """Ignore the parameters of a candidate, which belong to its network."""
         return self
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
@@ -379,14 +381,14 @@ class _Predicted(BaseEstimator):  # type: ignore[misc]
 
 
 class PredictedClassifier(ClassifierMixin, _Predicted):  # type: ignore[misc]
-    """A classifier whose probabilities of the held-out samples, (n_test, C), are known."""
+    """A classifier with known probabilities of the held-out samples, (n_test, C)."""
 
     def __init__(self, probabilities: Array, classes: Array) -> None:
         self.probabilities = probabilities
         self.classes = self.classes_ = classes
 
     def predict_proba(self, X: Any) -> Array:
-        # A metric must not change what is kept.
+        # A copy, because a metric may work in place.
         return self.probabilities.copy()
 
     def predict(self, X: Any) -> Array:
@@ -395,7 +397,7 @@ class PredictedClassifier(ClassifierMixin, _Predicted):  # type: ignore[misc]
 
 
 class PredictedRegressor(RegressorMixin, _Predicted):  # type: ignore[misc]
-    """A regressor whose predictions of the held-out samples are known."""
+    """A regressor with known predictions of the held-out samples."""
 
     def __init__(self, predictions: Array) -> None:
         self.predictions = predictions
@@ -405,23 +407,25 @@ class PredictedRegressor(RegressorMixin, _Predicted):  # type: ignore[misc]
 
 
 def _classes_of_fold(task: FoldTask) -> Array | None:
-    """Return the labels of a fold; None where samples have none or several."""
+    """Return the labels of a fold; None unless each sample has one label."""
     try:
         y = np.asarray(take_rows(task.y, task.train))
         return np.unique(y) if y.ndim == 1 else None
-    except Exception:  # noqa: BLE001 - the task says what is wrong with them
+    except Exception:  # noqa: BLE001 - the task itself will raise
         return None
 
 
-def _asks_predicted(network: NetworkEstimator, task: FoldTask) -> bool:
-    """Return whether the scorers of a task ask its network for what is known."""
+def _needs_stand_in_only(network: NetworkEstimator, task: FoldTask) -> bool:
+    """Return whether the scorers of a task need only methods of the stand-in."""
     scorers = scorers_in(task.scorer)
     if scorers is None:
         return False
-    known = {"predict", "predict_proba"} if is_classifier(network) else {"predict"}
+    stand_in_methods = (
+        {"predict", "predict_proba"} if is_classifier(network) else {"predict"}
+    )
     for metric in (scorer_metric(scorer, task.estimator) for scorer in scorers):
         methods = () if metric is None else metric.response_methods
-        # scikit-learn takes the first method that there is.
-        if next((m for m in methods if hasattr(network, m)), None) not in known:
+        # scikit-learn takes the first available method.
+        if next((m for m in methods if hasattr(network, m)), None) not in stand_in_methods:
             return False
     return True
