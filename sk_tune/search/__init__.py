@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Searches with scikit-learn's interface, whose networks train as fleets."""
+"""Searches with scikit-learn's interface that train networks as fleets."""
 
 from sk_tune.search._bayes_search import BayesSearchCV
 from sk_tune.search._corrected_score import CorrectedScore, FoldScores, corrected_score

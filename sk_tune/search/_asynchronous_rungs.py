@@ -51,7 +51,7 @@ def climbs_asynchronously(search: Any, resource: str) -> bool:
 
 
 def _nothing(*_: Any) -> None:
-    """Do nothing."""
+    """Ignore all arguments."""
 
 
 # The job of joblib is unknown until a task is evaluated.
@@ -64,7 +64,7 @@ Tell = Callable[[Candidate, float, int], object]
 class Climb:
     """A bracket, and the candidates that it started.
 
-    `ask` returns a new candidate, or None if there are no more; `columns` are columns of
+    `ask` returns a new candidate, or None at the end; `columns` are columns of
     ``cv_results_`` next to rung and resources. The best candidate takes `slowness` times as
     long as the mean.
     """
@@ -100,7 +100,7 @@ class Climb:
         )
 
     def n_epochs(self, rung: int) -> int:
-        """Return the epochs that a rung trains beyond those of the rung below."""
+        """Return the epochs that a rung trains in addition to the rung below."""
         return new_resources(self.bracket.rungs)[rung]
 
     def n_epochs_to_end(self) -> int:
@@ -151,8 +151,8 @@ class AsynchronousRungs:
         self._context = context
         self._tell = tell
         self._numbers = itertools.count(1)
-        # Candidates in training by the request of the stream, and candidates whose networks
-        # are all trained.
+        # Candidates in training by the request of the stream, and candidates with trained
+        # networks only.
         self._running: dict[int, _Started] = {}
         self._ready: list[_Started] = []
         self._n_workers = 1

@@ -187,7 +187,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         candidates, such as the failure reasons, but is not fitted.
         """
         if isinstance(adopter(), Recorder):
-            # A search trains its networks itself, so there is nothing to record.
+            # A search trains its networks itself, so there are no fits to record.
             raise FitRequested
         X = as_sliceable(X)
         network = network_of(self.estimator)
@@ -367,7 +367,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     def _planned_rounds(
         self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: float
     ) -> tuple[PlannedRound, ...]:
-        """Return the rounds; by default one that trains all candidates."""
+        """Return the rounds; by default a single round of all candidates."""
         n_candidates = self._n_candidates_planned()
         rung = Rung(n_candidates=n_candidates, n_resources=round(max_epochs))
         return planned_rounds([rung], n_folds=n_folds, epochs_per_fit=max_epochs)

@@ -71,7 +71,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         ``kappa``) and ``n_initial_points``.  ``acq_optimizer``, ``acq_optimizer_kwargs``,
         ``avoid_duplicates``, ``initial_point_generator``, ``model_queue_size``, ``n_jobs``
         and ``random_state`` are accepted without effect: the first candidates are a
-        Latin hypercube, the others come from a pool without repeats, one model is kept, and
+        Latin hypercube, later ones come from a pool without repeats, one model is kept, and
         it uses one thread and the search's seed.  With ``sampler="tpe"``,
         ``n_initial_points`` only.
     n_iter : int, default=50

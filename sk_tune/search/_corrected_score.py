@@ -239,7 +239,7 @@ def corrected_score(
     reduced to ``max(50, 1_000 // C)`` at most; resamples for which it is undefined, because
     they lack a class for example, are ignored.
 
-    The score is that of predictions pooled over folds.  A search's ``best_score_`` is the
+    Predictions are pooled over folds.  A search's ``best_score_`` is the
     mean over folds, which differs for metrics that are not means over samples.
 
     References
@@ -375,7 +375,7 @@ def _complete(
 ) -> tuple[Array, Array, Array | None, npt.NDArray[np.bool_]]:
     """Return responses of complete candidates, true values, classes, and sample positions.
 
-    The samples are those of the candidates with the most predictions; others ended earlier.
+    The samples come from the candidates with the most predictions; others ended earlier.
     """
     predictions, y = np.asarray(predictions), np.asarray(y)
     is_float = predictions.dtype.kind == "f"

@@ -58,10 +58,10 @@ class HyperbandSearchCV(
 ):
     """Hyperband: few epochs for many candidates, many epochs for the few best.
 
-    Several brackets of successive halving, from one that starts many candidates with few
-    epochs to one that gives all epochs to its few candidates [1]_.  A promoted candidate
-    continues its training in every fold exactly where it stopped; its learning-rate
-    schedule spans `max_resources` from the start.
+    Several brackets of successive halving, from many candidates with few epochs to few
+    candidates with all epochs [1]_.  A promoted candidate continues its training in every
+    fold exactly where it stopped; its learning-rate schedule spans `max_resources` from the
+    start.
 
     Parameters
     ----------

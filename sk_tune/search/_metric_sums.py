@@ -44,7 +44,7 @@ _MOST_COUNTED = 2**25
 class AucSums:
     """The area under the ROC curve as a function of weights; see ``MetricSums``.
 
-    `scores`, (C, N), are those of each candidate, greater for a more likely positive
+    `scores`, (C, N), are by candidate, greater for a more likely positive
     sample; `is_positive`, (N,), marks positive samples; `sign` is -1 if less is better.
     """
 
@@ -180,7 +180,7 @@ def in_blocks(
 ) -> MetricSums | MeanOfSums:
     """Return sums over blocks of samples, for weightings of shape (B, n_blocks).
 
-    `weight` (N,) is that of each sample within its block, `block` (N,) its block. The area
+    `weight` (N,) is each sample's weight within its block, `block` (N,) its block. The area
     under the ROC curve is linearised in the weights, see ``AucSums.terms``.
     """
 
@@ -213,7 +213,7 @@ def in_blocks(
 def metric_sums(
     metric: Metric, y: Array, responses: Array, classes: Array | None = None
 ) -> Sums | None:
-    """Return a metric as a function of sums, if it is one.
+    """Return a metric as a function of sums, if possible.
 
     `responses`, (C, N, ...), are the arguments of the metric; `classes` are all labels in
     the order of probabilities, those in `y` if None. None for other metrics, for most
@@ -223,7 +223,7 @@ def metric_sums(
     if metric.function in _RATIOS:
         make = partial(_ratio_of_counts, metric)
     elif make is _roc_auc and metric.options == {"multi_class": "ovr"}:
-        # With two classes the responses are those of one class, else those of all.
+        # With two classes the responses are for one class, else for all.
         if responses.ndim == 3 and y.ndim == 1:
             make, y = _mean_roc_auc, y[:, np.newaxis] == np.unique(y)
     elif metric.function is log_loss and metric.options.keys() <= {"labels"}:

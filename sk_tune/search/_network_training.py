@@ -72,7 +72,7 @@ class Trainer:
         return _Interruptible(self)
 
     def prepare(self, work: Work) -> None:
-        """Extract the fit of a task's network, if it trains one."""
+        """Extract the fit of a task's network, if it has a network."""
         name = fit_name(work.row, work.task.fold)
         fit, work.is_exact, work.solo_reason = self.maker.make(work.task, name)
         if fit is None:
@@ -116,7 +116,7 @@ class Trainer:
         return replace(work, job=job, task=task, row=row, trained=trained)
 
     def train(self, works: Sequence[Work], limit: Callable[[], TimeLimit | None]) -> None:
-        """Train the networks of tasks; Ctrl-C keeps the finished ones."""
+        """Train the networks of tasks; Ctrl-C keeps finished trainings."""
         for step in self.steps(works):
             done: dict[int, Trained] = {}
             with self.interruptible(), self.outside():
@@ -172,7 +172,7 @@ class Trainer:
             elif work.state is not None:
                 self._states[work.key] = (work.state, work.n_epochs)
                 # Plain skorch nets start each rung from scratch, and so do callbacks: their
-                # checkpoints differ from those of one uninterrupted training.
+                # checkpoints differ from an uninterrupted training's.
                 estimator = None if work.fit is None else work.fit.estimator
                 is_of_one_go = (
                     isinstance(estimator, NetworkEstimator) and not estimator.callbacks
@@ -222,7 +222,7 @@ class Trainer:
             if not short.is_loaded:
                 n_before = 0 if fit.checkpoint is None else len(fit.checkpoint.history)
                 work.n_epochs_again = len(short.train_loss) - n_before
-            # Curves cover the whole training, predictions are those of its best epoch.
+            # Curves cover the whole training, predictions come from its best epoch.
             seconds = long.seconds + short.seconds
             work.trained = replace(long, predictions=short.predictions, seconds=seconds)
 

@@ -323,7 +323,7 @@ class OptunaExport:
         del self._lock, self._n_seen, self._optuna, self._study, self._space
 
     def on_fit_task_begin(self, estimator: Any, context: Any, **_: Any) -> None:
-        """Do nothing."""
+        """Ignore the beginning of a task."""
 
     def on_fit_task_end(self, estimator: Any, context: Any, **_: Any) -> bool:
         """Write configurations that ended since the last call, and continue the search."""

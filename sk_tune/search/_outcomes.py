@@ -159,7 +159,7 @@ def _aligned(held: HeldOut | None, classes: Array | None) -> Array | None:
 class SearchOptions:
     """How a search evaluates its candidates.
 
-    Names are those of the search's parameters, with these exceptions:
+    Fields are named like the search's parameters, with these exceptions:
     `has_callable_scoring` (names of scores are known only after scoring), `prefers_loss`
     (the best epoch has the lowest loss, not the highest score), `n_models_kept` and
     `n_predictions_kept` (of the best candidates; all if None), `resource` (the parameter of
@@ -190,7 +190,7 @@ class Work:
     `row` is the candidate's result row; `fit` is None without a network. `key` is equal for
     the fits of a candidate in all rungs (first part) and on one fold (second part), None
     without rungs. `n_epochs` is the network's total afterwards, `n_epochs_before` the total
-    of earlier rungs, `n_epochs_again` the number of epochs repeated to reach the best one.
+    of earlier rungs, `n_epochs_again` the epochs repeated to reach the best epoch.
     The network adopts `state`, which with epochs="best" belongs to another epoch than
     `trained`. `is_exact` says that the engine predicts exactly the samples of the task.
     `solo_reason` explains why the engine cannot train the network.

@@ -286,7 +286,7 @@ class Rounds:
         is_last = position == len(ladder.rungs) - 1
         self.lost_all = not done and position > 0 and not is_last and budget.is_late
         if budget.is_late and not is_last and not budget.cut_epochs:
-            # The time of this rung is up, but not that of the best candidate.
+            # The time of this rung is up, but the best candidate may continue.
             budget.is_late = not (done or self.lost_all)
         ladder.end(position, len(done), n_candidates)
         n_resources_before = ladder.rungs[position - 1].n_resources if position else 0
@@ -515,7 +515,7 @@ class Rounds:
             return
         done = 0
         while done < n_candidates:
-            # The first candidate alone, to estimate the time of the others.
+            # The first candidate alone, to estimate the time of all.
             size = 1
             if self._session.has_complete_candidate and self._budget.times.n_calls:
                 if ladder is None:

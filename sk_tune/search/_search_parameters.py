@@ -46,13 +46,13 @@ class SearchParameters:
         Whether ``cv_results_`` has scores on the training samples too.
     time_budget : float or None, default=None
         Seconds for ``fit``, including the refit.  The search tries fewer candidates if the
-        time is too short for all; halving and Hyperband promote the best ones first, and
-        do not start brackets without enough expected time.  If no candidate has time for
-        all epochs, the best one trains as long as possible.  `cut_short_` and a warning
+        time is too short for all; halving and Hyperband promote the best candidates first,
+        and do not start brackets without enough expected time.  If no candidate has time
+        for all epochs, the best one trains as long as possible.  `cut_short_` and a warning
         describe the omitted parts.  Candidates interrupted at the end of the time have NaN
-        as scores; the first one and the refit have at least one epoch.  Fits of estimators
-        that are not networks cannot be interrupted: they start only if they are expected
-        to end in time.
+        as scores; the first candidate and the refit have at least one epoch.  Fits of
+        estimators that are not networks cannot be interrupted: they start only if they are
+        expected to end in time.
     progress : bool, callable or None, default=None
         True shows only the line of ``verbose=1``.  With rungs, the line has the best score
         of the highest scored rung with its resources ("after 27 epochs").  A callable gets
@@ -65,7 +65,7 @@ class SearchParameters:
         Number of best candidates with estimators of the folds in ``models_``.  Candidates
         of the last rung, or with the most resources, come first.
     keep_predictions : int or {"none", "best", "all"}, default="all"
-        Number of best candidates with ``oof_predictions_``; the others have NaN.  Keeping
+        Number of best candidates with ``oof_predictions_``; all others have NaN.  Keeping
         fewer than all saves memory, but ``corrected_score_``, which needs all candidates,
         is None.  With "none", estimators that are not networks predict only for their
         scores, which halves the time of nearest neighbours, for example.
@@ -212,7 +212,7 @@ class RungParameters(WaitingParameters):
     n_possible_iterations_ : int
         Number of rungs that the resources allow.
     n_required_iterations_ : int
-        Number of rungs that leave fewer than `factor` candidates in the last one.
+        Number of rungs that leave fewer than `factor` candidates in the last rung.
     """
 
     factor: float = 3

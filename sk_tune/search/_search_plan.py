@@ -395,7 +395,7 @@ def _some(rows: Any, share: float) -> Any:
 def _memory(
     search: Any, candidate: Candidate, data: Data, fold: tuple[Any, Any], plan: SearchPlan
 ) -> int | None:
-    """Return the bytes of networks like that of a candidate on a fold, if known."""
+    """Return the bytes of networks like a candidate's on a fold, if known."""
     X, y, _ = data
     train, test = fold
     task = FoldTask(
@@ -510,7 +510,7 @@ class SearchLine:
 
 
 def _refit_work(plan: SearchPlan) -> float:
-    """Return the work of a refit: epochs of a fold's fit, or fits if there are no epochs.
+    """Return the work of a refit: epochs of a fold's fit, or fits without epochs.
 
     It trains on the samples of all folds, for as long as the longest fits.
     """

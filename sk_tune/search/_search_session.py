@@ -372,7 +372,7 @@ def _clearly_worse(
 ) -> npt.NDArray[np.bool_]:
     """Return which candidates, (C,), are worse than the incumbent beyond chance.
 
-    `scores`, (C, F), are NaN on folds to come; `incumbent_scores`, (F,), are those of the
+    `scores`, (C, F), are NaN on folds to come; `incumbent_scores`, (F,), belong to the
     best candidate so far. `test_train_ratio` is n2 / n1, test samples per training sample.
     `level` is the probability of dropping a candidate that is as good as the incumbent, in
     one test of an incumbent chosen in advance. In simulations of 20 equal candidates on 5
@@ -414,7 +414,7 @@ class ScoreBook:
 
     def __init__(self, options: SearchOptions) -> None:
         self._options = options
-        # Key of the group whose candidates compete with each other, by result row.
+        # Key of the group of candidates that compete with each other, by result row.
         self.groups: list[Hashable] = []
         # The scores that decide, by result row.
         self._scores: dict[int, list[float]] = {}

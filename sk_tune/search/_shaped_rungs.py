@@ -197,7 +197,7 @@ def shortfall(search: Any, rounds: Any) -> str:
     if n_candidates == 1 and 0 in budget.cut_epochs:
         return (
             f"The time budget of {seconds} was too short for a single candidate. Its "
-            f"score is that of {counted(budget.cut_epochs[0], 'epoch')}, fewer than "
+            f"score is from {counted(budget.cut_epochs[0], 'epoch')}, fewer than "
             "requested. Give more time, or fewer epochs."
         )
     plan = session.plan(search.n_splits_)

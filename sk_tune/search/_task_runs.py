@@ -207,7 +207,7 @@ class TaskRunner:
                     _end(work, *next(results))
                 except NothingYetError:
                     raise TimeIsUpError from None
-            # joblib ends a call when a result after the last one is requested.
+            # joblib ends a call when a result after the last is requested.
             next(results, None)
 
 
@@ -367,7 +367,7 @@ def _held_out(task: FoldTask, predicts: bool) -> HeldOut | None:  # noqa: FBT001
 
 
 class _Predicted(BaseEstimator):  # type: ignore[misc]
-    """Accepts any parameters, learns nothing, and predicts the held-out samples only."""
+    """Accepts any parameters and predicts the held-out samples only."""
 
     def set_params(self, **params: Any) -> Self:
         """Ignore the parameters of a candidate, which belong to its network."""

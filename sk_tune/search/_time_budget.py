@@ -218,7 +218,7 @@ class TimeBudget:
             self._seconds_of_first = time.monotonic() - self._start
 
     def takes(self, works: Sequence[Work], *, is_needed: bool) -> bool:
-        """Return whether all networks of tasks were trained; drop interrupted ones.
+        """Return whether all networks of tasks were trained; drop interrupted networks.
 
         Needed networks are kept with their present epochs.
         """
@@ -322,7 +322,7 @@ class TimeBudget:
         parts = [shortfall] if shortfall else []
         if self._seconds_of_first:
             parts = [
-                f"{budget} was too short for a single candidate, whose fits cannot be "
+                f"{budget} was too short for a single candidate, and its fits cannot be "
                 f"stopped: it took {seconds_text(self._seconds_of_first)}. Give more time, "
                 "or fewer rows."
             ]

@@ -71,7 +71,7 @@ def _of_results(
     earlier = []
     for row, params in enumerate(results["params"]):
         if reasons[row] in NOT_TRAINED:
-            # An interrupted candidate without a score says nothing about its parameters.
+            # An interrupted candidate without a score is no evidence on its parameters.
             continue
         n = None if granted is None or granted[row] == most else int(granted[row])
         parameters = {name: value for name, value in params.items() if name != resource}
