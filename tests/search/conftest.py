@@ -1,4 +1,4 @@
-"""How a search of ours is compared with scikit-learn's own."""
+"""Comparisons of searches with scikit-learn's."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ def _compared(results: Mapping[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def assert_same_results() -> Callable[..., None]:
-    """Return a function that compares two ``cv_results_``, times apart."""
+    """Return a function that compares two ``cv_results_``, except times."""
 
     def compare(
         ours: Mapping[str, Any], theirs: Mapping[str, Any], rtol: float = 1e-9
@@ -43,7 +43,7 @@ def assert_same_results() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def assert_same_search(assert_same_results: Callable[..., None]) -> Callable[..., None]:
-    """Return a function that fits both searches and compares all that they learn."""
+    """Return a function that fits two searches and compares their attributes."""
 
     def compare(ours: Any, theirs: Any, X: Any, y: Any = None, **params: Any) -> Any:
         theirs = clone(theirs).fit(X, y, **params)
@@ -66,7 +66,7 @@ def assert_same_search(assert_same_results: Callable[..., None]) -> Callable[...
 
 @pytest.fixture
 def quiet_optuna() -> Iterator[None]:
-    """Let Optuna print no line for a study."""
+    """Silence Optuna's lines for studies."""
     optuna = pytest.importorskip("optuna")
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -81,19 +81,19 @@ def net(make_estimator: Callable[..., Any]) -> Any:
 
 
 class DoNothing:
-    """A callback of scikit-learn's kind that does nothing."""
+    """A callback for scikit-learn without any effect."""
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Do nothing."""
+        """Accept the beginning of a fit."""
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Do nothing."""
+        """Accept the end of a fit."""
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Do nothing."""
+        """Accept the beginning of a task."""
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
-        """Do nothing."""
+        """Accept the end of a task."""
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Asynchronous rungs: no candidate waits for the others."""
+"""Asynchronous rungs: candidates do not wait for each other."""
 
 import time
 
@@ -61,8 +61,8 @@ def _table(search):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_the_winner_is_that_of_synchronous_halving(net, digits, n_jobs):
-    """Where one candidate is best on every rung, and so is promoted whenever it arrives."""
+def test_the_winner_equals_synchronous_halving(net, digits, n_jobs):
+    """If one candidate is best on every rung, it is promoted whenever it arrives."""
     grid = {"learning_rate": [1e-5, 1e-4, 1e-2, 2e-5, 3e-5, 5e-5, 2e-4, 4e-5, 1e-6]}
     searches = [
         halving(net, grid, asynchronous=own, n_jobs=n_jobs).fit(*digits)
@@ -81,8 +81,8 @@ def test_the_winner_is_that_of_synchronous_halving(net, digits, n_jobs):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_promoted_candidates_end_where_one_training_ends(make_estimator, iris, n_jobs):
-    """The last rung equals a training of all epochs at once, behind a pipeline too."""
+def test_promoted_candidates_equal_one_full_training(make_estimator, iris, n_jobs):
+    """The last rung equals a training of all epochs at once, also behind a pipeline."""
     pipeline = Pipeline([
         ("scale", StandardScaler()),
         ("net", make_estimator("MLPClassifier", **HARD)),
@@ -101,8 +101,8 @@ def test_promoted_candidates_end_where_one_training_ends(make_estimator, iris, n
     )
 
 
-def test_with_one_worker_rows_are_those_of_the_decision_by_hand(net, iris):
-    """Results are in the order in which they came, and a search repeats itself."""
+def test_one_worker_follows_the_decisions_by_hand(net, iris):
+    """Results are in the order of arrival, and a search repeats itself."""
     first, second = (halving(net).fit(*iris) for _ in range(2))
 
     results = _table(first)
@@ -115,8 +115,8 @@ def test_with_one_worker_rows_are_those_of_the_decision_by_hand(net, iris):
     assert_array_equal(results["mean_test_score"], second.cv_results_["mean_test_score"])
 
 
-def test_curves_ledger_and_models_are_those_of_rungs(net, iris):
-    """Epochs by hand: each rung trains those that it adds."""
+def test_curves_ledger_and_models_belong_to_rungs(net, iris):
+    """Epochs by hand: each rung trains its additional epochs."""
     search = halving(net, keep_models=2).fit(*iris)
     n = search.n_candidates_
     ledger, curves = search.ledger_, search.learning_curves_
@@ -139,8 +139,8 @@ def test_curves_ledger_and_models_are_those_of_rungs(net, iris):
         )
 
 
-def test_the_best_epoch_is_found_for_each_row(net, iris):
-    """As without rungs: the epoch is that of the best mean over the folds."""
+def test_each_row_has_its_best_epoch(net, iris):
+    """As without rungs: the epoch with the best mean over the folds."""
     search = halving(net, epochs="best").fit(*iris)
 
     curves = search.learning_curves_
@@ -151,8 +151,8 @@ def test_the_best_epoch_is_found_for_each_row(net, iris):
         assert own[epoch] == pytest.approx(own.max())
 
 
-def test_what_a_candidate_goes_on_from_is_kept_while_it_trains(net, iris, monkeypatch):
-    """Also the way back to its best epoch, while the others end."""
+def test_resumable_states_are_kept_during_training(net, iris, monkeypatch):
+    """Including checkpoints of the best epoch, while other candidates end."""
     dropped, asked = set(), set()
     keep_only, prepare = Trainer.keep_only, Trainer.prepare
 
@@ -176,7 +176,7 @@ def test_what_a_candidate_goes_on_from_is_kept_while_it_trains(net, iris, monkey
 
 
 def test_failed_candidates_are_never_promoted(net, iris):
-    """They have a reason, and are warned of once, when the search ends."""
+    """They have a reason, and one warning at the end of the search."""
     grid = {"dropout": [-1.0, 0.0, -2.0, 0.1, 0.2, 0.3, -3.0, 0.4, 0.5]}
     search = halving(net, grid)
     with pytest.warns(FitFailedWarning, match="9 fits failed"):
@@ -207,8 +207,8 @@ class Progress:
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_ctrl_c_keeps_what_was_evaluated(net, iris, n_jobs):
-    """The best candidate so far is refitted, and then KeyboardInterrupt comes up."""
+def test_ctrl_c_keeps_evaluated_candidates(net, iris, n_jobs):
+    """The best candidate so far is refitted, and then KeyboardInterrupt is raised."""
     search = halving(net, n_jobs=n_jobs, progress=Progress(12))
     with pytest.raises(KeyboardInterrupt):
         search.fit(*iris)
@@ -217,8 +217,8 @@ def test_ctrl_c_keeps_what_was_evaluated(net, iris, n_jobs):
     assert search.predict(iris.X).shape == (150,)
 
 
-def test_rungs_that_are_repeated_train_their_epochs_again(net, iris):
-    """Progress expects what the plan says: 27, 9 and 6 epochs on each of three folds."""
+def test_repeated_rungs_train_their_epochs_again(net, iris):
+    """Progress expects the planned 27, 9 and 6 epochs on each of three folds."""
     told = []
     options = {"min_resources": 3, "aggressive_elimination": True}
     search = halving(net, progress=lambda p: told.append(p.n_epochs), **options)
@@ -248,10 +248,8 @@ def _same_results(ours, theirs):
     assert ours.cv_results_["params"] == theirs.cv_results_["params"]
 
 
-def test_a_search_of_one_worker_that_is_run_again_ends_as_one_that_was_not(
-    net, iris, tmp_path
-):
-    """To the bit, and without training again what was finished."""
+def test_a_resumed_search_of_one_worker_equals_an_uninterrupted_one(net, iris, tmp_path):
+    """To the bit, and without training finished fits again."""
     whole = halving(net, FEW, **SHORT).fit(*iris)
     stored = {"store": tmp_path / "fits.db", **SHORT}
     with pytest.raises(KeyboardInterrupt):
@@ -269,7 +267,7 @@ def test_a_search_of_one_worker_that_is_run_again_ends_as_one_that_was_not(
 
 
 def test_a_store_serves_several_workers(net, iris, tmp_path):
-    """Whoever is promoted, what was trained before is not trained again."""
+    """For any promotions, stored fits are not trained again."""
     stored = {"store": tmp_path / "fits.db", "n_jobs": 2, **SHORT}
     with joblib.parallel_config(backend="threading"):
         for _ in range(2):
@@ -278,7 +276,7 @@ def test_a_store_serves_several_workers(net, iris, tmp_path):
     assert search.ledger_.epochs_loaded >= 4 * 3
 
 
-def test_a_straggler_stalls_nobody(net, iris, straggling, do_nothing):
+def test_a_straggler_does_not_stall_others(net, iris, straggling, do_nothing):
     """The other worker takes a candidate to the last rung while one waits in the first."""
     reached = []
 
@@ -299,7 +297,7 @@ def test_a_straggler_stalls_nobody(net, iris, straggling, do_nothing):
 
 
 def test_hyperband_trains_all_of_its_brackets(net, iris):
-    """Each bracket has at least the candidates of its plan, on each of its rungs."""
+    """Each bracket has at least its planned candidates, on each of its rungs."""
     search = hyperband(net).fit(*iris)
 
     results = _table(search)
@@ -314,7 +312,7 @@ def test_hyperband_trains_all_of_its_brackets(net, iris):
 
 
 class Asked:
-    """A sampler with few candidates, which notes what it is told."""
+    """A sampler with few candidates, which records its scores."""
 
     def __init__(self, n):
         self.left = list(np.geomspace(1e-3, 1e-1, n))
@@ -331,8 +329,8 @@ class Asked:
         ]
 
 
-def test_a_sampler_is_told_of_each_score_before_it_is_asked_again(net, iris):
-    """And a space that is used up ends the brackets early."""
+def test_a_sampler_gets_each_score_before_the_next_question(net, iris):
+    """An exhausted space ends the brackets early."""
     sampler = Asked(4)
     search = hyperband(net, sampler=sampler).fit(*iris)
 
@@ -351,8 +349,8 @@ def test_a_sampler_is_told_of_each_score_before_it_is_asked_again(net, iris):
         ({"race": True}, "cannot race"),
     ],
 )
-def test_what_cannot_be_asynchronous_is_refused(net, iris, options, text):
-    """Before anything is trained; a name that ends in max_epochs makes no network."""
+def test_unsupported_asynchronous_searches_are_refused(net, iris, options, text):
+    """Before any training; a name that ends in max_epochs does not make a network."""
     with pytest.raises(ValueError, match=text):
         halving(net, **options).fit(*iris)
     search = halving(LogisticRegression(), {"C": [1.0, 2.0]}, resource="max_iter")
@@ -360,8 +358,8 @@ def test_what_cannot_be_asynchronous_is_refused(net, iris, options, text):
         search.fit(*iris)
 
 
-def test_a_verbose_search_prints_no_fits_that_it_does_not_evaluate(net, iris, capsys):
-    """One line of scikit-learn's for each candidate and rung, and one of progress."""
+def test_a_verbose_search_prints_only_evaluated_fits(net, iris, capsys):
+    """scikit-learn's line for each candidate and rung, and one of progress."""
     search = halving(net, verbose=1).fit(*iris)
 
     out = capsys.readouterr().out

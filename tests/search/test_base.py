@@ -1,4 +1,4 @@
-"""What all searches have in common."""
+"""Common behaviour of all searches."""
 
 import copy
 import pickle
@@ -53,7 +53,7 @@ def search(net):
 
 
 def test_a_fitted_search_survives_pickle_and_copy(search, iris):
-    """What it learnt, and the attributes computed when asked for, are there in the copy."""
+    """Fitted and computed attributes are in the copy."""
     search.fit(*iris)
 
     for other in (pickle.loads(pickle.dumps(search)), copy.deepcopy(search)):
@@ -64,8 +64,8 @@ def test_a_fitted_search_survives_pickle_and_copy(search, iris):
         assert other.learning_curves_.equals(search.learning_curves_)
 
 
-def test_who_changes_the_curves_changes_a_copy(search, iris):
-    """They are made once, and forgotten with the fit."""
+def test_changing_the_curves_changes_a_copy(search, iris):
+    """They are cached, and dropped with the fit."""
     search.fit(*iris)
     before = search.learning_curves_
     changed = search.learning_curves_
@@ -77,7 +77,7 @@ def test_who_changes_the_curves_changes_a_copy(search, iris):
 
 
 def test_a_second_fit_forgets_the_first(search, iris):
-    """Parameters set after a fit decide the next one, and old models are gone."""
+    """Parameters set after a fit apply to the next one, and old models are gone."""
     search.fit(*iris)
     search.set_params(keep_models="none", estimator__hidden_layer_sizes=(3,))
     search.fit(iris.X[:, :2], iris.y)
@@ -105,7 +105,7 @@ def test_a_second_fit_forgets_the_first(search, iris):
         ("cv", "x"),
     ],
 )
-def test_parameters_that_make_no_sense_are_refused(search, iris, name, value):
+def test_invalid_parameters_are_refused(search, iris, name, value):
     """A wrong value is an error in ``fit`` that names the parameter."""
     seconds = "be a number of seconds greater.*Got '5m' instead"
     with pytest.raises(ValueError, match=seconds if value == "5m" else name):
@@ -137,7 +137,7 @@ def test_a_search_may_be_cross_validated(search, iris):
 
 @pytest.mark.parametrize("outer", [GridSearchCV, model_selection.GridSearchCV])
 def test_a_search_may_be_searched(search, iris, outer):
-    """Inside another search it is an estimator like any other."""
+    """Inside another search it works as any estimator."""
     space = {"estimator__hidden_layer_sizes": [(3,), (6,)]}
     theirs = model_selection.GridSearchCV(search.estimator, GRID, cv=CV)
 
@@ -151,7 +151,7 @@ def test_a_search_may_be_searched(search, iris, outer):
 
 @pytest.mark.parametrize("is_nested", [False, True])
 def test_a_search_works_inside_a_fleet_block(search, iris, is_nested):
-    """In the block a search trains its networks by itself, with the same result."""
+    """In the block a search trains its own networks, with the same result."""
 
     def run():
         if is_nested:
@@ -175,7 +175,7 @@ class Counted(LogisticRegression):
 
 
 def test_inside_a_fleet_block_other_estimators_are_fitted_once(iris):
-    """A candidate that is no network is not recorded to be run again."""
+    """A candidate without a network is not recorded to run again."""
     Counted.n_fits = 0
 
     with fleet(n_jobs=1):
@@ -184,7 +184,7 @@ def test_inside_a_fleet_block_other_estimators_are_fitted_once(iris):
     assert Counted.n_fits == 2 * 3 + 1
 
 
-def test_a_search_that_learns_does_so_inside_a_fleet_block(iris):
+def test_a_learning_search_learns_inside_a_fleet_block(iris):
     """With n_points="auto" rounds are as large as outside of the block."""
     model, space = LogisticRegression(max_iter=1000), {"C": (1e-3, 1e3, "log-uniform")}
     options = {"n_iter": 5, "optimizer_kwargs": {"n_initial_points": 2}, "cv": CV}
@@ -196,8 +196,8 @@ def test_a_search_that_learns_does_so_inside_a_fleet_block(iris):
     assert inside.cv_results_["params"] == search.fit(*iris).cv_results_["params"]
 
 
-def test_two_searches_in_two_threads_do_not_meet(search, iris):
-    """Searches that run side by side in threads give what they give alone."""
+def test_searches_in_two_threads_are_independent(search, iris):
+    """Concurrent searches give their results of separate runs."""
     alone = clone(search).fit(*iris).oof_predictions_
     found = {}
 
@@ -218,8 +218,8 @@ def test_two_searches_in_two_threads_do_not_meet(search, iris):
 @pytest.mark.filterwarnings("ignore:The estimator .* does not support callbacks")
 @pytest.mark.parametrize("kind", ["lone", "pipeline", "other"])
 @pytest.mark.parametrize("is_handed_on", [False, True])
-def test_callbacks_are_told_as_by_scikit_learn(net, iris, do_nothing, kind, is_handed_on):
-    """Every task that scikit-learn's search begins and ends is begun and ended by ours."""
+def test_callbacks_are_called_as_in_scikit_learn(net, iris, do_nothing, kind, is_handed_on):
+    """Each task of scikit-learn's search begins and ends in ours too."""
 
     class Counting(do_nothing):
         def __init__(self):
@@ -259,7 +259,7 @@ def test_callbacks_are_told_as_by_scikit_learn(net, iris, do_nothing, kind, is_h
 
 
 def test_the_progress_bar_of_scikit_learn_runs(search, iris, capsys):
-    """The bar works with networks, and nothing is said of callbacks that they lack."""
+    """The bar works with networks, without warnings about missing callback support."""
     search.set_callbacks(ProgressBar()).fit(*iris)
 
     assert "100%" in capsys.readouterr().out
@@ -307,16 +307,18 @@ HINGE = make_scorer(hinge_loss, **_MARGIN)
         (LogisticRegression(), {"C": [0.1]}, lambda model, X, y: model.C, [0, 1, 2]),
     ],
 )
-def test_what_no_predictions_tell_is_not_corrected(estimator, grid, scoring, labels, iris):
-    """Metrics of decisions, those without a score, and callables."""
+def test_metrics_beyond_predictions_are_not_corrected(
+    estimator, grid, scoring, labels, iris
+):
+    """Metrics of decisions, undefined scores, and callables."""
     search = GridSearchCV(estimator, grid, scoring=scoring, cv=CV, refit=False)
 
     assert search.fit(iris.X, np.array(labels)[iris.y]).corrected_score_ is None
 
 
 @pytest.mark.parametrize("estimator", [LinearSVC(), LogisticRegression()])
-def test_labels_are_enough_for_a_metric_of_labels(estimator, iris):
-    """Whether a classifier has probabilities or not."""
+def test_labels_suffice_for_a_metric_of_labels(estimator, iris):
+    """With or without probabilities of the classifier."""
     search = GridSearchCV(estimator, {"C": [0.1, 1.0]}, cv=CV).fit(iris.X, iris.y == 1)
 
     corrected = search.corrected_score_
@@ -326,8 +328,8 @@ def test_labels_are_enough_for_a_metric_of_labels(estimator, iris):
 
 @pytest.mark.filterwarnings("ignore:A column-vector y was passed")
 @pytest.mark.parametrize("kind", ["network", "other"])
-def test_one_column_of_labels_is_as_the_labels_themselves(net, iris, kind):
-    """scikit-learn's classifiers take it for them, and warn."""
+def test_one_column_of_labels_equals_a_vector(net, iris, kind):
+    """scikit-learn's classifiers accept it, and warn."""
     estimator = net if kind == "network" else LogisticRegression(max_iter=500)
     grid = GRID if kind == "network" else {"C": [0.1, 1.0]}
     search = GridSearchCV(estimator, grid, cv=KFold(3))
@@ -343,7 +345,7 @@ def test_one_column_of_labels_is_as_the_labels_themselves(net, iris, kind):
 
 
 def test_the_corrected_score_counts_each_candidate_once(net, iris):
-    """A candidate of several rungs enters with the most resources only."""
+    """A candidate of several rungs counts with the most resources only."""
     # The worst loss wins, so fewer epochs are better than more.
     worst = make_scorer(log_loss, response_method="predict_proba")
     rungs = {**RUNGS, "max_resources": 8, "min_resources": 1}
@@ -358,8 +360,8 @@ def test_the_corrected_score_counts_each_candidate_once(net, iris):
     assert halving.corrected_score_ == expected
 
 
-def test_fits_that_fail_alike_are_counted_together(net, iris):
-    """All candidates and folds have one reason, so scikit-learn's message names it once."""
+def test_equal_failures_are_counted_together(net, iris):
+    """If all fits share one reason, scikit-learn's message has it once."""
     X = iris.X.copy()
     X[:] = np.nan
 
@@ -383,7 +385,7 @@ def test_fits_that_fail_alike_are_counted_together(net, iris):
     ],
 )
 def test_a_plan_has_the_rungs_that_run(net, iris, make, options):
-    """In samples or in epochs, also of a space that has few candidates."""
+    """In samples or in epochs, also for a space of few candidates."""
     grid = {"learning_rate": [0.001, 0.002, 0.003, 0.01, 0.02, 0.03]}
     search = make(net, grid, cv=CV, random_state=0, **options)
 
@@ -405,8 +407,8 @@ def _rounds_done(results):
     return [int(n_resources) for _, _, n_resources in sorted(set(rounds))]
 
 
-def test_a_sampler_that_cannot_be_is_refused_before_the_search(net, iris, monkeypatch):
-    """Without Optuna nothing is trained, though only the second bracket needs it."""
+def test_an_unavailable_sampler_is_refused_before_the_search(net, iris, monkeypatch):
+    """Without Optuna training does not start, though only the second bracket needs it."""
     monkeypatch.setitem(sys.modules, "optuna", None)
     calls = []
     search = HyperbandSearchCV(
@@ -433,8 +435,8 @@ RUNGS = {"resource": "max_epochs", "min_resources": 2, "max_resources": 4, "fact
     ],
     ids=["grid", "epochs", "aggressive", "samples", "random"],
 )
-def test_a_plan_is_what_is_done(net, iris, search, options):
-    """Also where epochs are searched, rungs repeated, and candidates fewer than asked."""
+def test_a_plan_matches_the_search(net, iris, search, options):
+    """Also with searched epochs, repeated rungs, and small spaces."""
     space = {"learning_rate": [0.001, 0.003, 0.01, 0.03], "width": [3, 5]}
     if search is GridSearchCV:
         space["max_epochs"] = [1, 2, 6]
@@ -451,7 +453,7 @@ def test_a_plan_is_what_is_done(net, iris, search, options):
         assert own.ledger_.epochs_full == own.ledger_.epochs_trained
 
 
-def test_a_plan_of_a_grid_of_nothing_is_one_candidate(net):
+def test_a_plan_of_an_empty_grid_is_one_candidate(net):
     """As in scikit-learn: the estimator's own parameters."""
     plan = GridSearchCV(net, {}, cv=CV).plan()
 
@@ -460,7 +462,7 @@ def test_a_plan_of_a_grid_of_nothing_is_one_candidate(net):
 
 @pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:One or more of the test")
 def test_a_candidate_without_a_score_has_a_reason(net, iris):
-    """Also if it was trained, and its metric is not defined: the words of the metric."""
+    """Also if it was trained, but its metric is undefined: the words of the metric."""
     for estimator, grid in ((net, GRID), (LogisticRegression(max_iter=500), {"C": [1, 2]})):
         search = GridSearchCV(estimator, grid, scoring="roc_auc", cv=CV, refit=False)
         search.fit(*iris)
@@ -504,8 +506,8 @@ def _undefined(estimator, X, y):
     ],
     ids=["several", "undefined", "nan"],
 )
-def test_the_reason_is_that_of_the_score_that_decides(iris, scoring, refit, reason):
-    """Not of another metric, nor of another warning."""
+def test_the_reason_comes_from_the_deciding_score(iris, scoring, refit, reason):
+    """Not from another metric, and not from another warning."""
     model = LogisticRegression(max_iter=500)
     search = GridSearchCV(model, {"C": [1, 2]}, scoring=scoring, cv=CV, refit=refit)
     search.fit(*iris)
@@ -516,8 +518,8 @@ def test_the_reason_is_that_of_the_score_that_decides(iris, scoring, refit, reas
 
 @pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:One or more of the test")
 @pytest.mark.parametrize("is_given", [True, False])
-def test_the_reason_is_that_of_what_a_scorer_was_given(iris, is_given):
-    """With what is routed to it, and without targets where there are none."""
+def test_the_reason_uses_the_arguments_of_the_scorer(iris, is_given):
+    """With routed parameters, and without targets if there are none."""
     with config_context(enable_metadata_routing=True):
         weighted = make_scorer(_weighted).set_score_request(weight=True)
         scoring, params = _without_targets, {}
@@ -532,7 +534,7 @@ def test_the_reason_is_that_of_what_a_scorer_was_given(iris, is_given):
 
 @pytest.mark.filterwarnings("ignore:One or more of the test")
 def test_a_scorer_with_a_state_keeps_it(iris):
-    """The search calls a scorer as often as scikit-learn does, also after a nan."""
+    """The number of calls equals scikit-learn's, also after a nan."""
 
     class Counting:
         n_calls = 0
@@ -571,8 +573,8 @@ def test_scores_are_any_numbers(iris):
         ("MLPRegressor", lambda y: y.astype(str).astype(object) + "a", "MLPClassifier"),
     ],
 )
-def test_targets_are_looked_at_before_the_folds(make_estimator, iris, name, spoil, message):
-    """One error, not one for each fold."""
+def test_targets_are_validated_before_the_folds(make_estimator, iris, name, spoil, message):
+    """One error instead of one per fold."""
     search = GridSearchCV(make_estimator(name), GRID, cv=3)
 
     with pytest.raises(ValueError, match=message):
@@ -588,8 +590,8 @@ def test_a_misspelt_metric_gets_the_right_one(net, iris, scoring):
         GridSearchCV(net, GRID, scoring=scoring, refit=False).fit(*iris)
 
 
-def test_a_device_that_is_not_there_is_one_error(net, iris):
-    """Before all fits fail; not where candidates have their own."""
+def test_a_missing_device_is_one_error(net, iris):
+    """Before all fits fail; not if candidates set their own."""
     net.set_params(device="cuda:99")
 
     with pytest.raises(ValueError, match="'device' parameter of MLPClassifier"):
@@ -603,7 +605,7 @@ def test_a_device_that_is_not_there_is_one_error(net, iris):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
 @pytest.mark.filterwarnings("ignore:One or more of the test scores")
 @pytest.mark.parametrize("epochs", [None, np.nan, "many"])
-def test_epochs_that_are_none_fail_alone(net, iris, epochs):
+def test_invalid_epochs_fail_alone(net, iris, epochs):
     """One candidate, not the search."""
     search = GridSearchCV(net, {"max_epochs": [epochs, 2]}, cv=CV).fit(*iris)
 
@@ -615,8 +617,8 @@ def test_epochs_that_are_none_fail_alone(net, iris, epochs):
     ("keep", "n_kept"), [("none", 0), ("best", 1), (2, 2), ("all", 3)], ids=str
 )
 @pytest.mark.parametrize("is_network", [True, False], ids=["network", "tree"])
-def test_as_many_predictions_are_kept_as_asked_for(net, iris, is_network, keep, n_kept):
-    """The best ones; which rows were held out is told in any case."""
+def test_the_requested_number_of_predictions_is_kept(net, iris, is_network, keep, n_kept):
+    """For the best candidates; positions of held-out rows exist for all."""
     estimator = net if is_network else DecisionTreeClassifier(random_state=0)
     grid = {"max_epochs": [1, 9, 3]} if is_network else {"max_depth": [1, 3, 2]}
     whole = GridSearchCV(estimator, grid, cv=CV).fit(*iris)
@@ -634,15 +636,15 @@ def test_as_many_predictions_are_kept_as_asked_for(net, iris, is_network, keep, 
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_predictions_are_kept_in_the_type_of_the_network(net, iris, dtype):
-    """Half the memory for float32, which most networks have."""
+def test_predictions_keep_the_dtype_of_the_network(net, iris, dtype):
+    """float32 of most networks takes half the memory."""
     search = GridSearchCV(net.set_params(dtype=dtype), {"max_epochs": [1, 2]}, cv=CV)
 
     assert search.fit(*iris).oof_predictions_.dtype == dtype
 
 
 def test_a_skorch_net_is_refitted_to_the_best_epoch(iris):
-    """As its candidate was scored in the folds."""
+    """With the epochs of its candidate's score."""
     # Where nothing is learnt the first epoch is as good as any, and comes first.
     X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
     torch.manual_seed(0)
@@ -659,7 +661,7 @@ def test_a_skorch_net_is_refitted_to_the_best_epoch(iris):
 
 
 def test_a_refit_that_fails_says_why(net, iris):
-    """If the best candidate cannot be trained on all rows the error names the reason."""
+    """If the best candidate cannot be trained on all rows, the error names the reason."""
     grid = {"learning_rate": [1e25, 0.01]}
     search = GridSearchCV(net, grid, cv=CV, refit=lambda results: 0)
 
@@ -671,7 +673,7 @@ def test_a_refit_that_fails_says_why(net, iris):
 
 
 def test_a_refit_grants_its_epochs_to_the_last_step_only(make_estimator, net, iris):
-    """Epochs that were chosen for the network are none of a transformer's."""
+    """The best epoch of the network does not apply to a transformer."""
     X = iris.X.copy()
     X[::7, 1] = X[::11, 3] = np.nan
     inner = make_estimator("MLPRegressor", max_epochs=3, dtype="float64")

@@ -1,4 +1,4 @@
-"""Bayesian search, and its results as scikit-optimize's."""
+"""Bayesian search, and its results for scikit-optimize."""
 
 import warnings
 
@@ -18,7 +18,7 @@ CV = StratifiedKFold(2, shuffle=True, random_state=1)
 
 
 class Hill(ClassifierMixin, BaseEstimator):
-    """Scores 1 at x = 0.3 and less elsewhere; fails where it is told to."""
+    """Scores 1 at x = 0.3 and less elsewhere; fails on request."""
 
     def __init__(self, x=0.0, fails_below=-1.0):
         self.x = x
@@ -38,7 +38,7 @@ class Hill(ClassifierMixin, BaseEstimator):
 
 
 def fit_with_failures(search, X, y):
-    """Fit a search whose failures, and scores that are no numbers, are expected."""
+    """Fit a search with expected failures and undefined scores."""
     with warnings.catch_warnings(action="ignore", category=FitFailedWarning):
         warnings.filterwarnings("ignore", message="One or more of the test scores")
         warnings.filterwarnings("ignore", category=ConvergenceWarning)
@@ -54,7 +54,7 @@ def hill(**params):
 
 @pytest.mark.parametrize("sampler", ["bayes", "tpe"])
 def test_the_model_comes_closer_to_the_top_than_chance(iris, sampler):
-    """24 candidates chosen by a model end within 0.05 of the best x."""
+    """24 candidates of a model end within 0.05 of the best x."""
     search = hill(sampler=sampler).fit(*iris)
 
     assert abs(search.best_params_["x"] - 0.3) < 0.05
@@ -64,7 +64,7 @@ def test_the_model_comes_closer_to_the_top_than_chance(iris, sampler):
 
 @pytest.mark.parametrize("n_points", [1, 4])
 def test_failures_do_not_end_the_search(iris, n_points):
-    """Half of the range fails; the model is told the worst score and goes on."""
+    """Half of the range fails; the model gets the worst score and continues."""
     search = hill(fails_below=0.0, n_points=n_points)
     fit_with_failures(search, *iris)
 
@@ -112,14 +112,14 @@ def test_each_dict_gets_its_own_number_of_candidates(iris):
 
 
 def test_a_finite_space_ends_the_search(iris):
-    """No candidate is evaluated twice."""
+    """Without repeated evaluations."""
     search = BayesSearchCV(Hill(), {"x": [0.0, 0.1, 0.2]}, n_iter=9, cv=KFold(2)).fit(*iris)
 
     assert sorted(c["x"] for c in search.cv_results_["params"]) == [0.0, 0.1, 0.2]
 
 
-def test_a_sampler_of_ones_own_is_asked_and_told(iris):
-    """It is told each candidate's mean score, failures as NaN, and what is known."""
+def test_a_custom_sampler_asks_and_learns(iris):
+    """It gets mean scores, NaN for failures, and earlier results."""
 
     class Listed:
         def __init__(self):
@@ -145,7 +145,7 @@ def test_a_sampler_of_ones_own_is_asked_and_told(iris):
 
 
 def test_one_of_several_metrics_guides_the_search(iris):
-    """The metric that refit names is the one that the model is told."""
+    """The model gets the metric that refit names."""
     scoring = {
         "above": lambda e, X, y: e.score(X, y),
         "below": lambda e, X, y: -e.score(X, y),
@@ -166,7 +166,7 @@ def test_one_of_several_metrics_guides_the_search(iris):
     ],
 )
 def test_wrong_options_are_refused_by_name(iris, options, message):
-    """Before anything is trained."""
+    """Before any training."""
     with pytest.raises(ValueError, match=message):
         hill(**options).fit(*iris)
 
@@ -186,8 +186,8 @@ def test_options_of_scikit_optimize_reach_the_model(iris):
     assert (sampler.base_estimator, sampler.xi, sampler.n_initial_points) == ("ET", 0.1, 5)
 
 
-def test_every_callback_is_called_whatever_the_others_say(iris):
-    """One that returns true ends the search, but the others hear of the round too."""
+def test_every_callback_is_called(iris):
+    """If one returns true the search ends, but all callbacks get the round."""
     heard = []
 
     def stop(result):
@@ -199,14 +199,14 @@ def test_every_callback_is_called_whatever_the_others_say(iris):
     assert heard == ["first", "second"]
 
 
-def test_what_is_no_callback_is_refused(iris):
-    """As by scikit-optimize."""
+def test_invalid_callbacks_are_refused(iris):
+    """As in scikit-optimize."""
     with pytest.raises(ValueError, match="list of callables"):
         hill().fit(*iris, callback="stop")
 
 
 def test_a_callback_of_scikit_optimize_ends_the_search_of_its_dict(iris):
-    """It sees the candidates of its dict so far; the next dict is searched anyway."""
+    """It gets the candidates of its dict so far; the next dict is searched anyway."""
     X, y = iris
     seen = []
 
@@ -239,7 +239,7 @@ def test_results_for_scikit_optimizes_plots(iris):
 
 
 def test_failures_count_as_the_worst_in_scikit_optimizes_results(iris):
-    """And there is no result where parameters depend on others."""
+    """And there is no result if parameters depend on each other."""
     spaces = [{"x": (-1.0, 1.0)}, {"x": Choice({0.1: {"fails_below": [0.0]}, 0.2: {}})}]
     search = hill(search_spaces=spaces, n_iter=6, fails_below=0.0)
     fit_with_failures(search, *iris)
@@ -265,7 +265,7 @@ def test_failures_count_as_the_worst_in_scikit_optimizes_results(iris):
     ids=str,
 )
 def test_options_of_scikit_optimize_work(iris, kwargs):
-    """The top of the hill is found with any of them."""
+    """The search finds the top of the hill with any of them."""
     X, y = iris
 
     assert hill(optimizer_kwargs=kwargs).fit(X, y).best_score_ > 0.99

@@ -45,7 +45,7 @@ def _scores(name, seed=0):
 
 @pytest.mark.parametrize("score", [roc_auc_score, accuracy_score, matthews_corrcoef])
 def test_a_fold_has_the_score_of_its_own_samples(score):
-    """Whether the metric is made of sums or has to be called."""
+    """For metrics of sums and for callables."""
     name = score.__name__.removesuffix("_score")
     own, y, p = _scores(name)
     given = p if name == "roc_auc" else CLASSES[(p > 0.5).astype(int)]
@@ -58,7 +58,7 @@ def test_a_fold_has_the_score_of_its_own_samples(score):
 
 @pytest.mark.parametrize("name", ["roc_auc", "matthews_corrcoef"])
 def test_resamples_are_about_the_mean_over_folds(name):
-    """They scatter more than means of all samples, of which each has 37 %."""
+    """They scatter more than means of all samples, because each fold has 37 %."""
     own, _, _ = _scores(name)
 
     means = own.on_resamples(100, np.random.default_rng(0))
@@ -94,7 +94,7 @@ def _metric(name):
 
 
 def _case(name, rng, n_rows, n_outputs=None):
-    """Return true values and the responses of four candidates such as a metric takes."""
+    """Return true values and the responses of four candidates in the metric's format."""
     shape = (n_rows,) if n_outputs is None else (n_rows, n_outputs)
     if name in {"neg_log_loss", "roc_auc_ovr"}:
         return np.resize([0, 1, 2], n_rows), rng.dirichlet([0.3] * 3, size=(4, n_rows))
@@ -126,8 +126,8 @@ def _needs_calls(metric, y, responses, classes=None):
 )
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**20), n_rows=st.integers(4, 40))
-def test_sums_equal_the_metric_on_the_rows_drawn(name, n_outputs, seed, n_rows):
-    """A weight is how often a row is there, for any resample and several outputs."""
+def test_sums_equal_the_metric_on_drawn_rows(name, n_outputs, seed, n_rows):
+    """A weight counts repeats of a row, for any resample and several outputs."""
     rng = np.random.default_rng(seed)
     metric = _metric(name)
     y, responses = _case(name, rng, n_rows, n_outputs)
@@ -163,8 +163,8 @@ def test_a_notebook_shows_a_sentence():
     assert "99 resamples; 0.830 without" in html
 
 
-def test_the_correction_is_the_mean_over_all_resamples_there_are():
-    """Five rows have 3,125 resamples, which are listed here, the first of equals chosen."""
+def test_the_correction_is_the_mean_over_all_resamples():
+    """Five rows have 3,125 resamples, all listed here; the first of equals is chosen."""
     y = np.array([0, 1, 1, 0, 1])
     right = np.array([[1, 1, 0, 0, 1], [1, 0, 1, 1, 0], [0, 1, 1, 1, 0]])
     predictions = np.where(right, y, 1 - y)
@@ -188,7 +188,7 @@ def _score(name, y, response, **options):
 
 
 def test_probabilities_need_a_column_for_each_class_only():
-    """Of two classes one column is enough, 0 and 1 are clipped, a class may have no row."""
+    """Of two classes one column suffices, 0 and 1 are clipped, a class may have no row."""
     two, one = np.array(["n", "y", "y", "n"]), np.array([0.1, 0.8, 1.0, 0.0])
     three = np.array([[0.5, 0.2, 0.3], [0.1, 0.1, 0.8], [0.2, 0.2, 0.6]])
 
@@ -226,7 +226,7 @@ def test_r2_of_equal_targets_is_1_if_exact_and_else_0(offset):
 
 @pytest.mark.parametrize("name", METRICS)
 def test_no_rows_have_no_score(name):
-    """A resample may leave none out."""
+    """A resample may include all rows."""
     y, responses = _case(name, np.random.default_rng(0), 6)
 
     assert np.isnan(_score(name, y, responses[0], sample_weight=np.zeros(6)))
@@ -236,14 +236,14 @@ def test_no_rows_have_no_score(name):
 
 @pytest.mark.parametrize("name", METRICS)
 def test_shapes_that_do_not_fit_are_left_to_the_metric(name):
-    """It will say what is wrong with them."""
+    """The metric raises its own error."""
     y, responses = _case(name, np.random.default_rng(0), 6)
 
     assert _needs_calls(_metric(name), y[:5], responses)
 
 
-def test_what_is_no_function_of_sums_is_called():
-    """Another metric, one with options, and labels that no column has."""
+def test_other_metrics_are_called():
+    """Another metric, one with options, and labels without a column."""
     half = np.full((1, 3, 2), 0.5)
     force = scorer_metric(make_scorer(r2_score, force_finite=False))
 
@@ -259,7 +259,7 @@ seeded = partial(corrected_score, random_state=0)
 
 
 def _labels(rng, n_candidates, n_rows, accuracy):
-    """Return labels, and predictions that are right with the accuracy given."""
+    """Return labels, and predictions with the given accuracy."""
     y = rng.integers(2, size=n_rows)
     right = rng.random((n_candidates, n_rows)) < np.reshape(accuracy, (-1, 1))
     return np.where(right, y, 1 - y), y
@@ -343,7 +343,7 @@ def test_many_rows_take_little_time(name):
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_rows_and_candidates_without_predictions_are_left_out(seed):
-    """Rows that none predicts, and candidates that miss a row, change nothing."""
+    """Rows without predictions, and candidates without a row, change no result."""
     rng = np.random.default_rng(seed)
     predictions, y = _labels(rng, 4, 50, 0.6)
     holed = np.insert(predictions.astype(float), 10, np.nan, axis=1)
@@ -371,8 +371,8 @@ def test_labels_may_be_missing_among_strings():
     assert result.score == 0.0
 
 
-def test_rows_are_those_of_the_candidates_that_have_most():
-    """Rungs of samples need not be nested: early ones had rows that the last lacks."""
+def test_rows_come_from_the_candidates_with_the_most():
+    """Rungs of samples need not be nested: early rungs had rows that the last lacks."""
     rng = np.random.default_rng(0)
     predictions, y = _labels(rng, 6, 200, 0.8)
     predictions = predictions.astype(float)
@@ -385,8 +385,8 @@ def test_rows_are_those_of_the_candidates_that_have_most():
     assert np.isfinite(found.score)
 
 
-def test_a_candidate_for_which_the_metric_is_not_defined_is_left_out():
-    """A deviance of numbers above 0 raises for a prediction below."""
+def test_a_candidate_with_an_undefined_metric_is_left_out():
+    """A deviance of positive numbers raises for a negative prediction."""
     rng = np.random.default_rng(0)
     y = rng.poisson(3.0, size=100) + 1.0
     predictions = np.stack([np.full(100, 4.0), np.where(np.arange(100) == 7, -1.0, y)])
@@ -399,7 +399,7 @@ def test_a_candidate_for_which_the_metric_is_not_defined_is_left_out():
 
 
 def test_weights_count_in_a_metric_that_is_called():
-    """As in the scores of the search: a weight of 2 is a row that is there twice."""
+    """As in the scores of the search: a row with weight 2 counts as two rows."""
     rng = np.random.default_rng(2)
     y, weight = rng.normal(size=80), rng.integers(1, 4, size=80)
     predictions = y + rng.normal(0, 0.6, size=(3, 80))
@@ -412,8 +412,8 @@ def test_weights_count_in_a_metric_that_is_called():
     assert found.naive_score != pytest.approx(max(metric(y, own) for own in predictions))
 
 
-def test_a_metric_that_takes_long_is_called_for_fewer_resamples():
-    """For 50 whatever the time; without a time for as many as are wanted."""
+def test_a_slow_metric_is_called_for_fewer_resamples():
+    """For at least 50; for all without a time limit."""
     rng = np.random.default_rng(0)
     predictions, y = _labels(rng, 1, 50, 0.8)
 
@@ -428,7 +428,7 @@ def test_a_metric_that_takes_long_is_called_for_fewer_resamples():
 
 
 def test_infinite_scores_are_never_chosen():
-    """A candidate that diverged is no best candidate."""
+    """A candidate that diverged is not the best."""
     y = np.arange(20.0)
     predictions = np.stack([np.full(20, np.inf), y + 1])
 
@@ -446,7 +446,7 @@ def test_nothing_to_choose_from_has_no_score(metric):
     assert result.n_bootstraps == 0
 
 
-def test_probabilities_are_turned_into_what_the_metric_takes():
+def test_probabilities_become_the_input_of_the_metric():
     """Labels for accuracy, the positive column for ROC AUC, all columns for log loss."""
     rng = np.random.default_rng(6)
     classes = np.array(["no", "yes"])
@@ -466,8 +466,8 @@ def test_probabilities_are_turned_into_what_the_metric_takes():
     assert auc.naive_score == pytest.approx(max(aucs), rel=1e-12)
 
 
-def test_probabilities_of_labels_are_halved_at_one_half():
-    """A multilabel target takes each label on its own."""
+def test_multilabel_probabilities_have_a_threshold_of_one_half():
+    """Each label of a multilabel target is independent."""
     rng = np.random.default_rng(7)
     y = rng.integers(2, size=(30, 3))
     probabilities = np.clip(y + rng.normal(0, 0.3, size=(2, 30, 3)), 0, 1)
@@ -494,7 +494,7 @@ def test_any_callable_is_a_metric_and_takes_fewer_resamples():
 
 
 def test_resamples_that_lack_a_class_are_left_out():
-    """ROC AUC is not defined for one class: two rows of the other are often not drawn."""
+    """ROC AUC is undefined for one class: two rows of the other are often not drawn."""
     y = np.array([0] * 10 + [1] * 2)
     scores = np.stack([np.linspace(0, 1, 12), np.linspace(1, 0, 12)])
 
@@ -504,8 +504,8 @@ def test_resamples_that_lack_a_class_are_left_out():
     assert (result.score, result.low, result.high) == (1.0, 1.0, 1.0)
 
 
-def test_a_metric_that_raises_is_left_out_where_it_raises():
-    """Defined on all rows, it may not be for those of a resample."""
+def test_resamples_for_which_a_metric_raises_are_left_out():
+    """A metric of all rows may be undefined for a resample."""
     y = np.arange(8)
 
     def needs_the_first_row(y_true, y_pred):
@@ -566,8 +566,8 @@ def _no_weights(y, predicted):
 
 @pytest.mark.filterwarnings("ignore:The scoring .* does not support sample_weight")
 @pytest.mark.parametrize("refit", ["r2", "max", "own"])
-def test_weights_count_where_the_deciding_metric_takes_them(refit):
-    """Of several metrics scikit-learn hands the weights to those that know of them."""
+def test_weights_count_if_the_deciding_metric_takes_them(refit):
+    """scikit-learn passes weights to the metrics that accept them."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((60, 2))
     y, weight = X[:, 0] + rng.standard_normal(60), rng.uniform(0.5, 2, 60)
@@ -585,8 +585,8 @@ def test_weights_count_where_the_deciding_metric_takes_them(refit):
 
 @pytest.mark.parametrize("asked", [True, "w", False])
 @pytest.mark.parametrize("n_metrics", [1, 2])
-def test_weights_count_where_the_deciding_metric_asked_for_them(asked, n_metrics):
-    """With metadata routing, under any name; another metric's request is not its own."""
+def test_weights_count_if_the_deciding_metric_requests_them(asked, n_metrics):
+    """With metadata routing, under any name; requests of other metrics do not count."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((60, 2))
     y, weight = X[:, 0] + rng.standard_normal(60), rng.uniform(0.5, 2, 60)
@@ -608,20 +608,20 @@ def test_weights_count_where_the_deciding_metric_asked_for_them(asked, n_metrics
 
 
 class Sure(ClassifierMixin, BaseEstimator):
-    """Is sure of every row, in float32, and wrong in a tenth of them."""
+    """Certain of every row, in float32, and wrong in a tenth of them."""
 
     def fit(self, X, y):
         self.classes_ = np.unique(y)
         return self
 
     def predict_proba(self, X):
-        """Say 1 of what the first column says."""
+        """Return probability 1 for the class in the first column."""
         second = (X[:, 0] > 0).astype(np.float32)
         return np.column_stack([1 - second, second])
 
 
 def test_sure_networks_lose_as_much_as_in_the_search():
-    """At most 16 nats a row, as float32 comes no nearer to 1."""
+    """At most 16 nats per row, the limit of float32."""
     y = np.arange(120) % 2
     X = np.where(np.arange(120) % 10 == 0, 1 - y, y)[:, np.newaxis]
     search = GridSearchCV(Sure(), {}, scoring="neg_log_loss", cv=KFold(3)).fit(X, y)

@@ -1,4 +1,4 @@
-"""Ctrl-C at many lines of a search, and what is there afterwards."""
+"""Ctrl-C at many lines of a search, and the results afterwards."""
 
 import sys
 
@@ -25,7 +25,7 @@ FILES += ("search/_network_training.py",)
 
 
 def _fit_until(line, search, data):
-    """Press Ctrl-C at a line of the files, counted as they are run; return the number."""
+    """Press Ctrl-C at a line of the files, counted at run time; return the number."""
     n_lines = 0
 
     def count(frame, event, _):
@@ -49,8 +49,8 @@ def _fit_until(line, search, data):
 
 @pytest.mark.filterwarnings("ignore:One or more of the")
 @pytest.mark.parametrize("name", SEARCHES)
-def test_ctrl_c_at_any_line_leaves_whole_results_or_none(name, make_estimator, iris):
-    """Columns, curves, models and the ledger are of the same candidates."""
+def test_ctrl_c_at_any_line_leaves_complete_results_or_none(name, make_estimator, iris):
+    """Columns, curves, models and the ledger have the same candidates."""
     net = make_estimator("MLPClassifier", max_epochs=2)
     n_lines, n_kept = _fit_until(-1, SEARCHES[name](net), iris), 0
     for line in range(7, n_lines, n_lines // 60):

@@ -1,4 +1,4 @@
-"""Which estimators train a network that the engine knows, and as which fit."""
+"""Estimators with a network for the engine, and the resulting fits."""
 
 import gc
 import weakref
@@ -116,8 +116,8 @@ def test_transformers_that_use_joblib_share_their_rows(make_estimator, iris, mon
     assert len({id(fit.X) for fit in asked}) == 2
 
 
-def test_a_search_inside_a_transformer_is_none_of_ours(make_estimator, iris):
-    """A scikit-learn search before the network has tasks that are no candidates."""
+def test_a_search_inside_a_transformer_is_independent(make_estimator, iris):
+    """Tasks of a scikit-learn search before the network are not candidates."""
     inner = model_selection.GridSearchCV(
         LogisticRegression(max_iter=1000), {"C": [0.1, 1.0]}, cv=2
     )
@@ -132,7 +132,7 @@ def test_a_search_inside_a_transformer_is_none_of_ours(make_estimator, iris):
 
 @pytest.fixture
 def before_the_network(make_estimator):
-    """Return a function that makes a transformer which trains networks of its own."""
+    """Return a function that makes a transformer with networks."""
     inner = {"max_epochs": 3, "batch_size": 64, "dtype": "float64"}
 
     def before(kind):
@@ -154,7 +154,7 @@ def with_gaps(iris):
 
 
 @pytest.mark.parametrize("kind", ["imputer", "selector"])
-def test_networks_in_transformers_train_as_ever(
+def test_networks_in_transformers_train_as_usual(
     make_estimator, iris, with_gaps, before_the_network, assert_same_search, kind
 ):
     """Only the last step is trained by the engine, so scikit-learn's search agrees."""
@@ -174,7 +174,7 @@ def test_networks_in_transformers_train_as_ever(
 def test_transformers_that_a_task_fits_again_train_their_networks(
     make_estimator, with_gaps, before_the_network, assert_same_search, tmp_path
 ):
-    """With a memory of its own, a pipeline asks for the networks in it once more."""
+    """With its own memory, a pipeline fits its networks again."""
     net = make_estimator("MLPClassifier", dtype="float64")
     steps = [("before", before_the_network("imputer")), ("net", net)]
 
@@ -186,7 +186,7 @@ def test_transformers_that_a_task_fits_again_train_their_networks(
 
 
 class Traced(np.ndarray):
-    """Rows of which it is known how many tables there are."""
+    """Rows that count their living tables."""
 
     tables: list[weakref.ref] = []  # noqa: RUF012 - shared on purpose
 
@@ -195,14 +195,14 @@ class Traced(np.ndarray):
 
     @staticmethod
     def n_tables(n_rows):
-        """Return how many tables of so many rows are alive."""
+        """Return the number of living tables with `n_rows` rows."""
         gc.collect()
         tables = [own() for own in Traced.tables]
         return sum(own is not None and own.shape[:1] == (n_rows,) for own in tables)
 
 
 class Watching(StandardScaler):
-    """Looks how many tables of a fold there are when it is fitted on all rows."""
+    """Records the number of tables of a fold when it is fitted on all rows."""
 
     n_seen: list[int] = []  # noqa: RUF012 - shared on purpose
 
@@ -215,7 +215,7 @@ class Watching(StandardScaler):
 
 @pytest.mark.parametrize("name", ["net", "other"])
 def test_rows_of_folds_are_not_kept_for_the_refit(make_estimator, iris, name):
-    """They are cut while candidates are prepared, and for networks only."""
+    """They exist while candidates are prepared, and for networks only."""
     last = {"net": make_estimator("MLPClassifier"), "other": LogisticRegression()}[name]
     grid = {"net": {"last__width": [4, 5]}, "other": {"last__C": [0.1, 1.0]}}[name]
     steps = [("scale", StandardScaler()), ("watch", Watching()), ("last", last)]

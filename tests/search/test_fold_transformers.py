@@ -1,4 +1,4 @@
-"""Transformers fitted once a fold, and the samples held out from them."""
+"""Transformers fitted once per fold, and their held-out samples."""
 
 from functools import partial
 
@@ -45,13 +45,13 @@ class Counting(TransformerMixin, BaseEstimator):
 
 @pytest.fixture
 def counted():
-    """The fits so far, none at the start."""
+    """The number of fits so far, none at the start."""
     Counting.fits.clear()
     return Counting.fits
 
 
 def test_a_transformer_is_fitted_once_for_each_fold_and_value(net, iris, counted):
-    """Network parameters do not multiply the fits of what stands before the network."""
+    """Network parameters do not multiply the fits of transformers."""
     pipeline = Pipeline([("count", Counting()), ("scale", StandardScaler()), ("net", net)])
     grid = {
         "count__scale": [1.0, 2.0],
@@ -65,7 +65,7 @@ def test_a_transformer_is_fitted_once_for_each_fold_and_value(net, iris, counted
 
 
 def test_a_second_transformer_is_fitted_once_for_each_first(net, iris, counted):
-    """A later transformer counts the parameters of those before it, and no others."""
+    """A later transformer counts the parameters of earlier ones only."""
     pipeline = Pipeline([("pca", PCA()), ("count", Counting()), ("net", net)])
     grid = {"pca__n_components": [2, 3], "net__learning_rate": RATES}
 
@@ -81,7 +81,7 @@ def _kept(pipeline, data):
 
 
 def _twins(search, net, iris):
-    """Yield each network of a search trained alone on the rows that its noise gave."""
+    """Yield each network of a search trained alone on the rows of its noise."""
     for row in (0, 1):
         for fold, (train, test) in enumerate(CV.split(*iris)):
             shift = search.models_[row][fold].named_steps["noise"].shift_
@@ -91,7 +91,7 @@ def _twins(search, net, iris):
 
 
 def test_random_transformers_are_the_same_in_training_and_scoring(net, iris, counted):
-    """What an unseeded transformer drew for the training is what the score sees."""
+    """An unseeded transformer's draws for training are the same in scoring."""
     search = _kept(Pipeline([("noise", Counting(noise=5.0)), ("net", net)]), iris)
 
     for row, fold, test, alone, shifted in _twins(search, net, iris):
@@ -104,10 +104,8 @@ def test_random_transformers_are_the_same_in_training_and_scoring(net, iris, cou
         )
 
 
-def test_a_transformer_that_was_let_go_is_not_taken_for_another(
-    net, iris, counted, monkeypatch
-):
-    """Fitted anew it comes out otherwise; the network is then trained on what it gives."""
+def test_a_dropped_transformer_is_not_mistaken_for_another(net, iris, counted, monkeypatch):
+    """Fitted again its result differs; the network is then trained on the new rows."""
     monkeypatch.setattr(FittedTransformers.__init__, "__defaults__", (1,))
     pipeline = Pipeline([("noise", Counting(noise=50.0)), ("net", net)])
 
@@ -142,10 +140,10 @@ def test_a_transformer_that_was_let_go_is_not_taken_for_another(
     ],
 )
 @pytest.mark.parametrize("has_memory", [False, True])
-def test_transformers_that_work_in_place_harm_nobody(
+def test_transformers_that_work_in_place_affect_no_other(
     net, iris, tmp_path, steps, grid, has_memory
 ):
-    """A transformer that overwrites its rows overwrites no other candidate's."""
+    """A transformer that overwrites its rows does not change other candidates' rows."""
     memory = Memory(tmp_path, verbose=0) if has_memory else None
     pipeline = Pipeline([*steps, ("net", net)], memory=memory)
     X, y = iris.X.copy(), iris.y
@@ -169,8 +167,8 @@ def test_transformers_that_work_in_place_harm_nobody(
 
 
 @pytest.mark.parametrize("has_memory", [False, True])
-def test_models_have_the_memory_of_the_user_if_any(net, iris, tmp_path, has_memory):
-    """Which a pipeline uses in the search and after it; none keeps the search's cache."""
+def test_models_have_the_users_memory_if_any(net, iris, tmp_path, has_memory):
+    """A pipeline uses it in the search and afterwards; none keeps the search's cache."""
     memory = Memory(tmp_path, verbose=0) if has_memory else None
     pipeline = Pipeline([("scale", StandardScaler()), ("net", net)], memory=memory)
 
@@ -209,7 +207,7 @@ def test_samplers_resample_training_rows_only(net, breast_cancer, random_state):
 
 
 def test_rows_of_unknown_origin_are_not_cached():
-    """A second step whose rows were not made by the cache is computed each time."""
+    """A second step with rows from outside of the cache is computed each time."""
     store = FittedTransformers()
     for factor in (1, 2):
         call = FoldCache(store, "fold").cache(lambda step, X, y: (2 * X, step))
@@ -217,8 +215,8 @@ def test_rows_of_unknown_origin_are_not_cached():
         assert call(PCA(), factor * np.eye(3), None)[0].max() == 2 * factor
 
 
-def test_the_least_used_results_go_first():
-    """Beyond the limit of bytes the result that was not asked for longest is dropped."""
+def test_the_least_recently_used_results_are_dropped():
+    """Beyond the limit of bytes."""
     store = FittedTransformers(most_bytes=100)
     first = np.zeros(6), "fitted"
     store.keep("a", first)
@@ -238,7 +236,7 @@ GRID = {"net__learning_rate": [0.001, 0.01, 0.03, 0.1]}
 
 
 class Watched(TransformerMixin, BaseEstimator):
-    """A transformer that counts how often it transforms, and may draw noise each time."""
+    """A transformer that counts its transforms, and may draw noise each time."""
 
     calls: list[int] = []  # noqa: RUF012 - shared by all clones on purpose
     rng = np.random.default_rng(0)
@@ -272,10 +270,10 @@ def calls():
         make_scorer(lambda y_true, y_pred: float(np.mean(y_true == y_pred))),
     ],
 )
-def test_scores_are_those_of_scikit_learn_and_rows_are_transformed_twice(
+def test_scores_match_scikit_learn_and_rows_are_transformed_twice(
     net, iris, calls, scoring
 ):
-    """Held-out rows are transformed, and once more to see that they stay the same."""
+    """Held-out rows are transformed again to test that they are reproducible."""
     pipeline = Pipeline([("watched", Watched()), ("scale", StandardScaler()), ("net", net)])
     options = {"scoring": scoring, "cv": CV, "refit": False}
     theirs = model_selection.GridSearchCV(pipeline, GRID, **options).fit(*iris)
@@ -295,7 +293,7 @@ def test_scores_are_those_of_scikit_learn_and_rows_are_transformed_twice(
 def test_held_out_rows_of_other_estimators_are_transformed_once_for_predictions(
     iris, calls
 ):
-    """From the third candidate on; each score gets them anew, and nothing changes."""
+    """From the third candidate on; each score transforms them again, without changes."""
     pipeline = Pipeline([
         ("watched", Watched()),
         ("linear", LogisticRegression(max_iter=999)),
@@ -311,8 +309,8 @@ def test_held_out_rows_of_other_estimators_are_transformed_once_for_predictions(
         np.testing.assert_array_equal(found, predict(alone, *iris))
 
 
-def test_a_scorer_that_is_given_the_estimator_sees_pipeline_and_rows(net, iris, calls):
-    """A callable gets the fitted pipeline and the rows as they are, each time."""
+def test_a_scorer_of_the_estimator_gets_pipeline_and_rows(net, iris, calls):
+    """A callable gets the fitted pipeline and the original rows, each time."""
     seen = []
 
     def scorer(estimator, X, y):
@@ -329,8 +327,8 @@ def test_a_scorer_that_is_given_the_estimator_sees_pipeline_and_rows(net, iris, 
         np.testing.assert_array_equal(X, iris.X[tests[position % 3]])
 
 
-def test_what_is_random_is_drawn_for_every_score(net, iris, calls):
-    """Rows that come out another way the second time are transformed for each score."""
+def test_random_rows_are_drawn_for_every_score(net, iris, calls):
+    """Rows that differ the second time are transformed for each score."""
     pipeline = Pipeline([("watched", Watched(noise=0.1)), ("net", net)])
 
     GridSearchCV(pipeline, GRID, cv=CV, refit=False).fit(*iris)

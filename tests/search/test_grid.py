@@ -88,7 +88,7 @@ def test_every_splitter_gives_the_results_of_scikit_learn(
 
 
 def test_folds_may_be_masks(net, iris):
-    """Predictions then are of the samples that a mask holds out."""
+    """Predictions are for the samples that a mask holds out."""
     masks = [np.arange(150) % 3 == fold for fold in range(3)]
     places = [(np.flatnonzero(~mask), np.flatnonzero(mask)) for mask in masks]
     ours, same = (
@@ -102,7 +102,7 @@ def test_folds_may_be_masks(net, iris):
 def test_a_class_missing_in_a_training_fold_gives_the_same_scores(
     net, iris, assert_same_search
 ):
-    """Folds whose training rows lack a class score as scikit-learn scores them."""
+    """Folds with a missing class in training score as in scikit-learn."""
     search = assert_same_search(*pair(net, {"learning_rate": RATES}, cv=KFold(3)), *iris)
 
     oof = search.oof_predictions_
@@ -113,7 +113,7 @@ def test_a_class_missing_in_a_training_fold_gives_the_same_scores(
 
 @pytest.mark.parametrize("is_piped", [False, True], ids=["alone", "pipeline"])
 def test_train_scores_are_those_of_scikit_learn(net, iris, assert_same_search, is_piped):
-    """Scores on the training rows are of the network that was scored on the fold."""
+    """Training rows are scored with the network of the fold's score."""
     estimator = piped(net) if is_piped else net
     name = "net__learning_rate" if is_piped else "learning_rate"
 
@@ -134,8 +134,8 @@ def test_sample_weights_reach_every_fit_and_score(net, iris, assert_same_search,
     )
 
 
-def test_routed_weights_go_where_they_are_asked_for(net, iris, assert_same_search):
-    """With metadata routing on, weights reach the steps that ask for them, no others."""
+def test_routed_weights_reach_requesting_steps(net, iris, assert_same_search):
+    """With metadata routing, weights reach only the steps that request them."""
     weight = np.where(np.arange(150) % 2, 0.1, 2.0)
     with sklearn.config_context(enable_metadata_routing=True):
         own = clone(net).set_fit_request(sample_weight=True)
@@ -275,7 +275,7 @@ def test_failed_fits_get_the_names_of_a_callables_scores(net, iris):
     assert search.best_index_ == 1
 
 
-def test_the_estimator_that_was_given_stays_unfitted(net, iris):
+def test_the_passed_estimator_stays_unfitted(net, iris):
     """Neither the estimator nor the steps of its pipeline are fitted or changed."""
     pipeline = piped(net)
     before = {name: id(step) for name, step in pipeline.named_steps.items()}
@@ -296,7 +296,7 @@ class Remembering(StratifiedKFold):
         self.drawn = []
 
     def split(self, X, y=None, groups=None):
-        """Yield folds and take note of their test rows."""
+        """Yield folds and record their test rows."""
         for train, test in super().split(X, y, groups):
             self.drawn.append(test)
             yield train, test
@@ -318,10 +318,8 @@ def test_all_candidates_see_the_same_unseeded_folds(net, iris, time_budget):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_what_is_no_network_is_searched_as_in_scikit_learn(
-    iris, assert_same_search, n_jobs
-):
-    """Other estimators give scikit-learn's results, in this process and in workers."""
+def test_other_estimators_are_searched_as_in_scikit_learn(iris, assert_same_search, n_jobs):
+    """They give scikit-learn's results, in this process and in workers."""
     for estimator, grid in (
         (SVC(), {"C": [0.1, 1.0]}),
         (LogisticRegression(max_iter=1000), {"C": [0.01, 1.0]}),
@@ -334,7 +332,7 @@ def test_what_is_no_network_is_searched_as_in_scikit_learn(
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_networks_and_others_may_compete(net, iris, assert_same_search, n_jobs):
-    """A space that swaps the last step trains its networks as fleets, and the rest."""
+    """A space with several last steps trains its networks as fleets, and the rest."""
     pipeline = piped(SVC())
     grid = [
         {"net": [SVC()], "net__C": [0.1, 1.0]},
@@ -361,7 +359,7 @@ def test_workers_change_no_result_of_networks(net, iris):
     np.testing.assert_allclose(one.oof_predictions_, two.oof_predictions_, atol=1e-12)
 
 
-def test_networks_inside_other_estimators_train_as_ever(net, iris, assert_same_search):
+def test_networks_inside_other_estimators_train_as_usual(net, iris, assert_same_search):
     """A bagging classifier of networks gives the results of scikit-learn."""
     bagging = BaggingClassifier(net, n_estimators=2, random_state=0)
 
@@ -377,8 +375,8 @@ def test_y_may_be_absent(iris, assert_same_search):
     assert search.oof_predictions_.shape == (2, 150)
 
 
-def test_nothing_is_printed_or_warned_without_a_reason(net, iris, capsys):
-    """A search without failures is silent with verbose=0."""
+def test_a_search_without_failures_is_silent(net, iris, capsys):
+    """It neither prints nor warns with verbose=0."""
     with warnings.catch_warnings(action="error"):
         GridSearchCV(make_pipeline(StandardScaler(), net), {"memory": [None]}, cv=CV).fit(
             *iris

@@ -37,7 +37,7 @@ def pair(kind, estimator, prefix="", **options):
 
 
 def halving(estimator, grid, resource="max_epochs", **options):
-    """Return a search whose rungs grant more of a parameter."""
+    """Return a search with a parameter as the resource."""
     options = {"min_resources": 1, "cv": CV, **options}
     return HalvingGridSearchCV(estimator, grid, resource=resource, **options)
 
@@ -77,17 +77,15 @@ def test_rungs_of_rows_are_those_of_scikit_learn(
 
 
 def test_rows_behind_a_pipeline_are_those_of_scikit_learn(net, iris, assert_same_search):
-    """Transformers are fitted anew on each rung's rows."""
+    """Transformers are fitted again on each rung's rows."""
     pipeline = Pipeline([("scale", StandardScaler()), ("net", net)])
 
     assert_same_search(*pair("grid", pipeline, "net__"), *iris)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_rungs_of_epochs_promote_whom_scikit_learn_promotes(
-    net, iris, assert_same_results, schedule
-):
-    """With a constant rate rungs of epochs score as in scikit-learn, which begins anew."""
+def test_rungs_of_epochs_promote_as_scikit_learn(net, iris, assert_same_results, schedule):
+    """With a constant rate, scores equal scikit-learn's, which starts from scratch."""
     net.set_params(lr_schedule=schedule)
     ours, theirs = (
         search.fit(*iris)
@@ -113,7 +111,7 @@ def test_rungs_of_epochs_promote_whom_scikit_learn_promotes(
 
 
 class OneFit(BaseEstimator):
-    """Scores by its parameter, whatever the data."""
+    """Scores by its parameter, for any data."""
 
     def __init__(self, value=0.0, n_rounds=1):
         self.value = value
@@ -136,7 +134,7 @@ def test_exact_powers_keep_their_last_rung(iris):
     assert search.best_params_ == {"value": 1.0, "n_rounds": 243}
 
 
-def test_the_resource_is_no_parameter_to_search(net, iris):
+def test_the_resource_is_not_a_parameter_to_search(net, iris):
     """A space that contains the resource is refused, as in scikit-learn."""
     search = halving(net, {"max_epochs": [2, 3]}, max_resources=4)
 
@@ -145,7 +143,7 @@ def test_the_resource_is_no_parameter_to_search(net, iris):
 
 
 def test_other_parameters_may_be_the_resource(iris, assert_same_search):
-    """Any integer parameter of any estimator can be what rungs grant more of."""
+    """Any integer parameter of any estimator."""
     options = {
         "resource": "max_iter",
         "max_resources": 4000,
@@ -175,7 +173,7 @@ def test_a_verbose_halving_prints_what_scikit_learn_prints(net, iris, capsys):
 
 
 @pytest.mark.filterwarnings("ignore:One or more of the")
-def test_ctrl_c_in_a_later_rung_leaves_the_best_of_the_rung_before(net, iris):
+def test_ctrl_c_in_a_later_rung_leaves_the_best_of_the_previous(net, iris):
     """The candidate with the highest score is fitted, not the worst survivor."""
 
     def stop(progress):
@@ -198,8 +196,8 @@ def test_ctrl_c_in_a_later_rung_leaves_the_best_of_the_rung_before(net, iris):
 
 
 @pytest.mark.filterwarnings("ignore:One or more of the")
-def test_ctrl_c_between_trainings_counts_the_rungs_that_were_evaluated(iris):
-    """What a halving search says of its rungs is said of an interrupted one, too."""
+def test_ctrl_c_between_trainings_counts_evaluated_rungs(iris):
+    """Attributes about rungs also describe an interrupted search."""
     n_scored = 0
 
     def scoring(estimator, X, y):
@@ -227,8 +225,8 @@ def test_ctrl_c_between_trainings_counts_the_rungs_that_were_evaluated(iris):
 
 
 @pytest.mark.parametrize("is_before", [True, False])
-def test_ctrl_c_while_results_are_put_together_keeps_whole_rungs(net, iris, is_before):
-    """All columns, the curves and the refit are of the rungs that have results."""
+def test_ctrl_c_during_the_results_keeps_complete_rungs(net, iris, is_before):
+    """All columns, the curves and the refit belong to rungs with results."""
 
     class Interrupted(HalvingGridSearchCV):
         def _format_results(self, candidates, *given):
@@ -254,7 +252,7 @@ def test_ctrl_c_while_results_are_put_together_keeps_whole_rungs(net, iris, is_b
 
 
 def test_ctrl_c_pressed_twice_skips_the_refit(net, iris):
-    """Pressed while a rung trains, and again while its results are put together."""
+    """While a rung trains, and again while its results are computed."""
 
     class Interrupted(HalvingGridSearchCV):
         def _format_results(self, candidates, *given):
@@ -276,7 +274,7 @@ def test_ctrl_c_pressed_twice_skips_the_refit(net, iris):
 
 
 class Fewer(OneFit):
-    """Scores the higher the fewer the rows are that it is scored on."""
+    """Scores higher on fewer rows."""
 
     def score(self, X, y=None):
         return self.value - len(X)
@@ -290,8 +288,8 @@ def of_rows():
     )
 
 
-def test_a_race_knows_nothing_of_other_rungs(iris, of_rows):
-    """Candidates with equal scores in a rung are kept, however good the rung before was."""
+def test_a_race_ignores_other_rungs(iris, of_rows):
+    """Candidates with equal scores in a rung are kept, for any score of earlier rungs."""
     search = of_rows.set_params(race=True).fit(*iris)
 
     assert search.n_iterations_ == 2
@@ -299,8 +297,8 @@ def test_a_race_knows_nothing_of_other_rungs(iris, of_rows):
 
 
 @pytest.mark.parametrize("keep", ["best", 2])
-def test_kept_models_are_those_of_the_last_rung(iris, of_rows, keep):
-    """A higher score in an earlier rung does not drive the winner's models out."""
+def test_kept_models_belong_to_the_last_rung(iris, of_rows, keep):
+    """A higher score in an earlier rung does not replace the winner's models."""
     of_rows.set_params(param_grid={"value": [0.0, 0.1, 0.2, 0.3]}, keep_models=keep)
 
     search = of_rows.fit(*iris)
@@ -312,8 +310,8 @@ def test_kept_models_are_those_of_the_last_rung(iris, of_rows, keep):
 
 
 @pytest.mark.filterwarnings("ignore:One or more of the")
-def test_who_lost_a_race_is_not_promoted(make_estimator, digits):
-    """Though too few have a score to fill the next rung."""
+def test_losers_of_a_race_are_not_promoted(make_estimator, digits):
+    """Even if too few have a score to fill the next rung."""
     net = make_estimator("MLPClassifier", dtype="float64")
     rates = [0.03, 1e-9, 2e-9, 1e-8, 3e-9, 4e-9, 5e-9, 6e-9, 7e-9]
     cv = StratifiedKFold(5, shuffle=True, random_state=0)
@@ -329,7 +327,7 @@ def test_who_lost_a_race_is_not_promoted(make_estimator, digits):
 
 
 def test_a_callable_chooses_the_best(iris, of_rows):
-    """As scikit-learn documents it, also of rungs before the last one."""
+    """As scikit-learn documents it, including earlier rungs."""
     search = of_rows.set_params(refit=lambda results: 2).fit(*iris)
 
     assert search.best_index_ == 2
@@ -340,13 +338,13 @@ class Collapses(OneFit):
     """Has no score on later rows if it is the best."""
 
     def score(self, X, y=None):
-        """Return the parameter, with a little of the rows."""
+        """Return the parameter, with a small effect of the rows."""
         return np.nan if self.value == 1 and X.min() >= 60 else self.value + X.mean() / 1e6
 
 
 @pytest.mark.filterwarnings("ignore:One or more of the")
 def test_a_race_without_a_winner_ends_the_halving():
-    """Its leader fails after it has driven out the others: nobody is left to go on."""
+    """Its leader fails after eliminating all others, so no candidate remains."""
     X = np.arange(100.0)[:, np.newaxis]
     options = {"max_resources": 3, "cv": KFold(5), "race": True}
     search = halving(Collapses(), {"value": [1.0, 0.0, 0.1]}, "n_rounds", **options).fit(X)

@@ -25,7 +25,7 @@ BRACKETS_OF_9 = {2: [(9, 1), (3, 3), (1, 9)], 1: [(5, 3), (1, 9)], 0: [(3, 9)]}
 
 @pytest.fixture(scope="module")
 def net(make_estimator):
-    """Return a classifier in float64 with all that depends on the epoch."""
+    """Return a classifier with all options that depend on the epoch, in float64."""
     return make_estimator(
         "MLPClassifier",
         dtype="float64",
@@ -59,8 +59,8 @@ def rungs(search):
 
 
 @pytest.mark.parametrize("sampler", ["random", "bayes", "tpe"])
-def test_brackets_are_those_of_the_paper(searched, sampler):
-    """Whatever proposes the candidates; a bracket ends before the next starts."""
+def test_brackets_match_the_paper(searched, sampler):
+    """For any sampler; a bracket ends before the next starts."""
     search = searched(sampler)
 
     assert rungs(search) == BRACKETS_OF_9
@@ -72,8 +72,8 @@ def test_brackets_are_those_of_the_paper(searched, sampler):
     assert search.plan().n_epochs == search.ledger_.epochs_trained
 
 
-def test_a_promoted_candidate_is_what_it_would_be_without_rungs(net, iris, searched):
-    """At 9 epochs its scores, curves and refit equal those of a search without rungs."""
+def test_a_promoted_candidate_equals_a_search_without_rungs(net, iris, searched):
+    """At 9 epochs its scores, curves and refit are equal."""
     search = searched("random")
     own = {k: [v] for k, v in search.best_params_.items()}
 
@@ -89,8 +89,8 @@ def test_a_promoted_candidate_is_what_it_would_be_without_rungs(net, iris, searc
 
 
 @pytest.mark.parametrize("sampler", ["random", "bayes"])
-def test_the_best_of_a_rung_survive(searched, sampler):
-    """Those that go on are the candidates with the highest mean scores of their rung."""
+def test_the_best_of_a_rung_are_promoted(searched, sampler):
+    """They have the highest mean scores of their rung."""
     results = searched(sampler).cv_results_
 
     for bracket, rung in [(2, 0), (2, 1), (1, 0)]:
@@ -105,14 +105,14 @@ def test_the_best_of_a_rung_survive(searched, sampler):
 
 
 def test_a_space_of_few_candidates_fills_the_rungs(net, iris):
-    """Each rung promotes as many as the plan says, however few candidates entered."""
+    """Each rung promotes its planned number, even from few candidates."""
     search = hyperband(net, {"dropout": [0.0, 0.1, 0.2, 0.3]}, max_resources=9).fit(*iris)
 
     assert rungs(search) == {2: [(4, 1), (3, 3), (1, 9)]}
     assert search.plan().n_epochs == search.ledger_.epochs_trained
 
 
-def test_the_winner_was_given_all_epochs(searched):
+def test_the_winner_has_all_epochs(searched):
     """A lucky score after one epoch does not win."""
     search = searched("random")
 
@@ -123,7 +123,7 @@ def test_the_winner_was_given_all_epochs(searched):
 
 
 def test_epochs_of_a_pipelines_network_need_no_prefix(net, iris):
-    """The resource "max_epochs" is that of the last step."""
+    """The resource "max_epochs" is a parameter of the last step."""
     pipeline = Pipeline([("scale", StandardScaler()), ("net", net)])
     space = {"net__learning_rate": [0.01, 0.03, 0.1]}
 
@@ -137,7 +137,7 @@ def test_epochs_of_a_pipelines_network_need_no_prefix(net, iris):
 def test_epochs_of_a_network_behind_a_target_transformer_need_no_prefix(
     make_estimator, iris, has_pipeline
 ):
-    """The resource is the network's number of epochs, whatever stands around it."""
+    """The resource is the network's number of epochs, in any wrapper."""
     regressor, prefix = make_estimator("MLPRegressor", max_epochs=4), "regressor__"
     if has_pipeline:
         regressor = Pipeline([("scale", StandardScaler()), ("net", regressor)])
@@ -154,7 +154,7 @@ def test_epochs_of_a_network_behind_a_target_transformer_need_no_prefix(
 
 
 def test_samples_may_be_the_resource(iris):
-    """Rungs get more rows; any estimator will do."""
+    """Rungs get more rows, for any estimator."""
     options = {"resource": "n_samples", "min_resources": 50}
     search = hyperband(LogisticRegression(max_iter=500), STRENGTHS, **options).fit(*iris)
 
@@ -185,13 +185,13 @@ def test_any_integer_parameter_may_be_the_resource(iris):
     ],
 )
 def test_wrong_resources_are_refused_by_name(net, iris, options, message):
-    """Before anything is trained."""
+    """Before any training."""
     with pytest.raises(ValueError, match=message):
         hyperband(net, **{"max_resources": 9, **options}).fit(*iris)
 
 
 def search_by_rounds(sign=1, **options):
-    """Return a search with brackets up to nine rounds, whose number is the score."""
+    """Return a search with brackets up to nine rounds and the round as the score."""
     own = {"resource": "n_rounds", "max_resources": 9, "cv": 5, **options}
     by_rounds = lambda model, X, y: float(sign * model.n_rounds)
     return hyperband(OneFit(), {"value": uniform(0, 1)}, scoring=by_rounds, **own)
@@ -208,16 +208,16 @@ def test_a_space_without_parameters_is_refused(net, iris, space, sampler):
             method(*iris)
 
 
-def test_a_race_is_among_those_that_were_given_as_much(iris):
-    """Candidates of equal scores are all promoted; that others had more is no reason."""
+def test_a_race_compares_equal_resources(iris):
+    """Candidates with equal scores are all promoted; more resources are not a reason."""
     search = search_by_rounds(race=True).fit(*iris)
 
     assert rungs(search) == BRACKETS_OF_9
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
-def test_kept_models_are_of_those_that_were_given_most(iris):
-    """A higher score with less does not drive the winner's models out."""
+def test_kept_models_have_the_most_resources(iris):
+    """A higher score with fewer resources does not replace the winner's models."""
     search = search_by_rounds(sign=-1, keep_models="best").fit(*iris)
 
     assert set(search.models_) == {search.best_index_}
@@ -225,7 +225,7 @@ def test_kept_models_are_of_those_that_were_given_most(iris):
 
 
 def test_rungs_of_rows_are_cut_from_the_same_folds(iris):
-    """With an unseeded splitter rungs of all rows hold out the same in all brackets."""
+    """With an unseeded splitter, rungs of all rows hold out the same in all brackets."""
     cv = KFold(2, shuffle=True)
     options = {"resource": "n_samples", "min_resources": 50, "cv": cv}
     search = hyperband(LogisticRegression(max_iter=500), STRENGTHS, **options).fit(*iris)

@@ -1,4 +1,4 @@
-"""The backend that hands joblib's tasks to the session of a search."""
+"""The backend that passes joblib's tasks to the session of a search."""
 
 import joblib
 import pytest
@@ -12,7 +12,7 @@ from sk_tune.search._search_session import SearchBackend
 
 
 class Recording:
-    """A session that takes note of rounds, and runs nothing but what it is given."""
+    """A session that records rounds, and runs only its given tasks."""
 
     def __init__(self):
         self.rounds = []
@@ -25,7 +25,7 @@ class Recording:
 
 @pytest.mark.parametrize("pre_dispatch", ["2*n_jobs", "all", 3])
 def test_all_tasks_of_a_call_come_in_one_round(pre_dispatch):
-    """The session gets every task of a call together, and joblib the results in order."""
+    """The session gets all tasks of a call together, and joblib the results in order."""
     session = Recording()
 
     with joblib.parallel_config(backend=SearchBackend(session)):
@@ -40,7 +40,7 @@ SEEN = []
 
 
 class Looking(ClassifierMixin, BaseEstimator):
-    """Takes note of joblib's backend in its fits."""
+    """Records joblib's backend in its fits."""
 
     def fit(self, X, y):
         SEEN.append(type(get_active_backend()[0]).__name__)
@@ -52,7 +52,7 @@ class Looking(ClassifierMixin, BaseEstimator):
 
 
 def test_neither_tasks_nor_the_refit_see_the_backend(iris):
-    """What estimators hand to joblib in a search goes where it goes without one."""
+    """joblib calls of estimators use the same backend as outside of a search."""
     SEEN.clear()
     before = get_active_backend()
 
@@ -64,7 +64,7 @@ def test_neither_tasks_nor_the_refit_see_the_backend(iris):
 
 
 def test_the_backend_is_gone_after_an_error(iris):
-    """A search that raises leaves joblib as it was."""
+    """A search that raises restores joblib's backend."""
     before = type(get_active_backend()[0])
     with pytest.raises(ValueError, match="no_such"):
         GridSearchCV(LogisticRegression(), {"no_such": [1]}, cv=2).fit(*iris)
@@ -73,7 +73,7 @@ def test_the_backend_is_gone_after_an_error(iris):
 
 
 def test_nested_calls_of_joblib_work(iris):
-    """Estimators that use joblib inside a task, with workers of their own, are fitted."""
+    """Estimators that use joblib inside a task, with their own workers, are fitted."""
     bagging = BaggingClassifier(
         LogisticRegression(max_iter=1000), n_estimators=3, n_jobs=2, random_state=0
     )

@@ -1,4 +1,4 @@
-"""A search as a study of Optuna."""
+"""Searches as studies of Optuna."""
 
 import numpy as np
 import optuna
@@ -44,7 +44,7 @@ def _facts(study):
 
 
 def test_a_search_becomes_a_study(iris, tmp_path):
-    """With one trial a configuration, and its epochs; in a file, say."""
+    """With one trial per configuration and its epochs; for example in a file."""
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     search = _hyperband().fit(*iris)
 
@@ -67,7 +67,7 @@ def test_a_search_becomes_a_study(iris, tmp_path):
     assert all(max(t.intermediate_values) < 4 for t in pruned)
 
 
-def test_what_is_there_is_not_added_again(iris, storage):
+def test_existing_trials_are_not_added_again(iris, storage):
     """A script may run twice."""
     search = _hyperband().fit(*iris)
     first = _facts(to_optuna(search, storage, study_name="iris"))
@@ -76,10 +76,10 @@ def test_what_is_there_is_not_added_again(iris, storage):
 
 
 class Watched(OptunaExport):
-    """Notes how many trials there are after each task."""
+    """Counts the trials after each task."""
 
     def on_fit_task_end(self, estimator, context, **data):
-        """Look into the storage as another process would."""
+        """Read the storage like another process."""
         stops = super().on_fit_task_end(estimator, context, **data)
         study = optuna.load_study(study_name=self.study_name, storage=self.storage)
         self.seen = [*getattr(self, "seen", ()), len(study.trials)]
@@ -87,7 +87,7 @@ class Watched(OptunaExport):
 
 
 def test_trials_come_while_a_search_runs(iris, storage):
-    """At the end the study is that of the fitted search."""
+    """At the end the study equals that of the fitted search."""
     export = Watched(storage, "live")
     search = _hyperband().set_callbacks(export).fit(*iris)
 
@@ -100,7 +100,7 @@ def test_trials_come_while_a_search_runs(iris, storage):
 
 
 @pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
-def test_failures_say_why(iris):
+def test_failures_have_reasons(iris):
     """In the trial's attributes."""
     grid = {"learning_rate": [1e-3, -1.0]}
     with pytest.warns(Warning, match="fits failed"):
@@ -125,7 +125,7 @@ def test_rungs_are_the_steps_of_other_metrics(iris):
 
 
 def test_searches_of_scikit_learn_are_written_too(iris):
-    """They have results of the same form."""
+    """Their results have the same form."""
     grid = {"C": [0.1, 1.0, 10.0], "solver": ["lbfgs", "newton-cg"]}
     search = SklearnGridSearchCV(LogisticRegression(max_iter=500), grid, cv=3).fit(*iris)
     study = to_optuna(search)
@@ -145,12 +145,12 @@ def test_a_study_that_minimizes_is_refused(storage):
 
 
 def test_a_search_that_is_not_fitted_is_refused():
-    """There is nothing to write."""
+    """There are no results to write."""
     with pytest.raises(NotFittedError):
         to_optuna(_hyperband())
 
 
-def test_optuna_is_asked_for_by_name(iris, monkeypatch):
+def test_a_missing_optuna_is_named(iris, monkeypatch):
     """With the command that installs it."""
     search = GridSearchCV(NET, {"width": [2]}, cv=3).fit(*iris)
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
@@ -183,8 +183,8 @@ def _added(space, *records):
         (range(1000), 7, IntDistribution(0, 999)),
     ],
 )
-def test_distributions_are_those_of_the_space(values, value, expected):
-    """Each in Optuna's words."""
+def test_distributions_match_the_space(values, value, expected):
+    """As Optuna's classes."""
     (trial,) = _added({"x": values}, _record({"x": value}))
 
     assert trial.distributions == {"x": expected}
@@ -195,8 +195,8 @@ def test_distributions_are_those_of_the_space(values, value, expected):
     ("values", "value", "is_log"),
     [(loguniform(1e-4, 1), 1e-2, True), (norm(0, 1), 25.0, False), (poisson(3), 4, False)],
 )
-def test_ranges_hold_what_was_seen(values, value, is_log):
-    """Also of a distribution without end."""
+def test_ranges_cover_the_values(values, value, is_log):
+    """Also for an unbounded distribution."""
     (trial,) = _added({"x": values}, _record({"x": value}))
     own = trial.distributions["x"]
 
@@ -205,7 +205,7 @@ def test_ranges_hold_what_was_seen(values, value, is_log):
 
 
 def test_branches_may_use_a_name_for_other_values():
-    """Values of all kinds cannot have one range, and become attributes."""
+    """Mixed values have no common range, and become attributes."""
     space = {"k": Choice({"a": {"x": (0.0, 1.0)}, "b": {"x": ["u", "v"]}})}
     one, other = _added(
         space, _record({"k": "a", "x": 0.5}, 0), _record({"k": "b", "x": "u"}, 1)
@@ -234,8 +234,8 @@ ASHA = {"is_asynchronous": True}
 RUNGS = [(1, 1, 0, 1, 0.1), (2, 1, 0, 1, 0.5), (3, 0, 0, 3, 0.7), (2, 1, 1, 3, 0.6)]
 
 
-def test_a_configuration_is_complete_if_it_was_given_all():
-    """Others were promoted over the rest."""
+def test_a_configuration_with_all_resources_is_complete():
+    """Others were not promoted."""
     records = _trial_records(_results(RUNGS), resource="epochs")
 
     assert [record.params["rate"] for record in records] == [1, 3, 2]
@@ -260,8 +260,8 @@ def test_a_configuration_is_complete_if_it_was_given_all():
         (4, {"is_over": True, **ASHA}, ["pruned", "complete", "complete"]),
     ],
 )
-def test_what_may_still_be_promoted_is_running(n_rows, more, states):
-    """Until the next rung of its bracket is there, or it has been given all."""
+def test_candidates_that_may_be_promoted_are_running(n_rows, more, states):
+    """Until the next rung of its bracket has results, or it has all resources."""
     records = _trial_records(
         _results(RUNGS[:n_rows]), resource="epochs", max_resources=3, **more
     )
@@ -269,8 +269,8 @@ def test_what_may_still_be_promoted_is_running(n_rows, more, states):
     assert [record.state for record in records] == states
 
 
-def test_without_rungs_each_row_is_one():
-    """Also where a list has a value twice."""
+def test_without_rungs_each_row_is_a_trial():
+    """Also if a list repeats a value."""
     results = {
         "params": [{"rate": 1}, {"rate": 1}],
         "mean_test_score": np.array([0.1, 0.2]),
@@ -292,7 +292,7 @@ def test_without_rungs_each_row_is_one():
         (LEFT_OUT, "pruned"),
     ],
 )
-def test_what_has_no_score_failed_or_was_stopped(reason, state):
+def test_missing_scores_mean_failed_or_stopped(reason, state):
     """The reason is kept."""
     results = {
         "params": [{"rate": 1}],

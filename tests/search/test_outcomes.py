@@ -1,4 +1,4 @@
-"""What became of candidates on folds, and the tables made of it."""
+"""Outcomes of candidates on folds, and tables of them."""
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,8 @@ from sk_tune.search._outcomes import (
 NAN = np.nan
 
 
-def test_a_label_that_all_rows_have_has_probability_one(iris):
-    """Scikit-learn gives one column for it, of the only value that it has seen."""
+def test_a_label_of_all_rows_has_probability_one(iris):
+    """scikit-learn gives one column for it, with its only value."""
     y = np.column_stack([iris.y == 0, np.ones(150), np.zeros(150)]).astype(int)
     model = KNeighborsClassifier(7).fit(iris.X, y)
 
@@ -31,8 +31,8 @@ def test_a_label_that_all_rows_have_has_probability_one(iris):
     np.testing.assert_array_equal(held.values[:, 1:], [[1.0, 0.0]] * 150)
 
 
-def test_what_cannot_predict_holds_nothing(iris):
-    """An unfitted estimator gives None and no error."""
+def test_an_unfitted_estimator_has_no_predictions(iris):
+    """It gives None and no error."""
     assert hold(LinearRegression(), iris.X, np.arange(150)) is None
 
 
@@ -50,7 +50,7 @@ def net(n_epochs, granted, before=0, resumed=0, reason=""):
 
 
 def ledger(outcomes, max_epochs=None, starts=None, n_folds=2):
-    """Return the ledger of candidates that start where nothing was before."""
+    """Return the ledger of candidates without earlier epochs."""
     own = [not any(o.n_granted_before for o in folds) for folds in outcomes]
     return search_ledger(
         outcomes,
@@ -62,7 +62,7 @@ def ledger(outcomes, max_epochs=None, starts=None, n_folds=2):
     )
 
 
-def test_epochs_that_failures_cut_are_named():
+def test_epochs_cut_by_failures_are_counted():
     """Failing after 1 of 5 epochs cuts 4; stopping early after 2 saves 3."""
     spent = ledger([[net(1, 5, reason="nan"), net(2, 5)]])
 
@@ -92,9 +92,7 @@ def play(rungs, ends, n_folds, *, is_warm=True):
     max_epochs=st.integers(1, 20),
     data=st.data(),
 )
-def test_every_epoch_of_the_full_training_is_accounted_for(
-    n_candidates, n_folds, max_epochs, data
-):
+def test_every_epoch_of_a_full_training_is_counted(n_candidates, n_folds, max_epochs, data):
     """Trained, pruned or stopped early, and no epoch twice; warm rungs save the rest."""
     rungs = halving_plan(n_candidates, max_resources=max_epochs, factor=2).rungs
     fits = [(c, f) for c in range(n_candidates) for f in range(n_folds)]
@@ -120,7 +118,7 @@ def test_every_epoch_of_the_full_training_is_accounted_for(
 
 
 def test_a_ledger_prints_counts_seconds_and_reasons():
-    """Short enough to read, each reason in a line; solo fits are one number."""
+    """With a line for each reason; fits trained alone are one number."""
     spent = Ledger(
         n_candidates=4, n_fits=8, epochs_trained=40, epochs_loaded=0, epochs_full=40,
         epochs_saved_by_pruning=0, epochs_saved_by_early_stopping=0,
@@ -152,7 +150,7 @@ def curves(*losses):
 
 
 def test_the_table_has_a_line_for_each_candidate_fold_and_epoch():
-    """Curves below each other, ended by NaN; a fold without one shifts no other."""
+    """Curves below each other, padded with NaN; a fold without one shifts no other."""
     long = curves(np.array([0.9, 0.5]), np.array([1.0, 0.8]), np.array([0.6]))
     failed = FoldOutcome(reason="broke")
     outcomes = [[long, failed], [failed, curves(np.array([0.7]))]]
@@ -175,7 +173,7 @@ def test_the_table_has_a_line_for_each_candidate_fold_and_epoch():
 
 
 def test_no_curves_are_an_empty_table():
-    """All columns, none of them of objects."""
+    """All columns have numbers."""
     frame = learning_curves([], {})
 
     assert len(frame) == 0
@@ -201,8 +199,8 @@ def test_the_best_epoch_has_the_first_of_the_highest_means(curves):
 
 
 @given(curves=CURVES, data=st.data())
-def test_epochs_that_a_fold_did_not_reach_are_not_compared(curves, data):
-    """A curve that ends ends them all; where one has no score there is no best."""
+def test_epochs_missing_in_a_fold_are_not_compared(curves, data):
+    """The shortest curve ends the comparison; without scores there is no best epoch."""
     n_reached = data.draw(st.integers(1, curves.shape[1]))
     fold = data.draw(st.integers(0, len(curves) - 1))
     ended = curves.copy()

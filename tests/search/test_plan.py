@@ -1,4 +1,4 @@
-"""What a search is going to do, and how long it will take."""
+"""Plans of searches, and estimates of their time."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from sk_tune.search._search_plan import _expected_seconds, mean_epochs, plan_in_
 
 
 def test_a_plan_prints_brackets_rungs_and_sums():
-    """A table, and below it what it comes to."""
+    """A table, with the totals below."""
     search = HyperbandSearchCV(MLPClassifier(), DROPOUT, max_resources=3, cv=2)
 
     plan = replace(search.plan(), seconds=75.0, memory=3 * 2**20)
@@ -38,7 +38,7 @@ def test_a_plan_prints_brackets_rungs_and_sums():
 
 @pytest.mark.parametrize(("asynchronous", "words"), [(False, ""), (True, "at least ")])
 def test_a_plan_of_one_bracket_has_no_column_for_it(asynchronous, words):
-    """Nor does it speak of what was not measured; without waiting more may be promoted."""
+    """Unmeasured values are omitted; asynchronous rungs say "at least"."""
     lines = str(
         HalvingGridSearchCV(
             MLPClassifier(),
@@ -70,15 +70,15 @@ def pipeline(make_estimator):
     [(2.0, 5.0, 20 * 0.1 + 100 * 0.1), (2.0, 2.0, 20 * 0.2), (2.0, 1.0, 20 * 0.2)],
     ids=["both", "epochs cost nothing", "noise"],
 )
-def test_fits_cost_something_once_and_for_each_epoch(short, long, seconds):
-    """Ten fits of 1 and of 4 epochs tell the two costs apart."""
+def test_fits_have_a_fixed_cost_and_a_cost_per_epoch(short, long, seconds):
+    """Ten fits of 1 and of 4 epochs separate the two costs."""
     expected = _expected_seconds(short, long, n_fits=10, plan_fits=20, plan_epochs=100)
 
     assert expected == pytest.approx(seconds)
 
 
-def test_data_tell_seconds_and_memory(pipeline, iris):
-    """The memory is at least that of the data; the search itself is left as it was."""
+def test_data_give_seconds_and_memory(pipeline, iris):
+    """The memory is at least that of the data; the search itself does not change."""
     search = GridSearchCV(pipeline, {"net__dropout": [0.0, 0.1]}, cv=CV)
 
     plan = search.plan(*iris)
@@ -91,8 +91,8 @@ def test_data_tell_seconds_and_memory(pipeline, iris):
 
 
 @pytest.mark.parametrize(("kind", "n_rows"), [("network", 750), ("other", 500)])
-def test_many_rows_are_told_by_some(kind, n_rows, make_estimator, monkeypatch):
-    """Where there is no time for all, the time of the rows used is that of all in part."""
+def test_many_rows_are_estimated_from_some(kind, n_rows, make_estimator, monkeypatch):
+    """Without time for all rows, the time grows with the share of the rows."""
     X = np.random.default_rng(0).normal(size=(6000, 3))
     y = (X[:, 0] > 0).astype(int)
     estimator = SVC() if kind == "other" else make_estimator("MLPClassifier")
@@ -122,15 +122,15 @@ def test_a_notebook_shows_a_plan_as_a_table(iris):
     )
 
 
-def test_candidates_that_set_the_epochs_are_timed_without(pipeline, iris):
-    """The number of epochs is the probe's own."""
+def test_candidates_with_epochs_are_timed_without(pipeline, iris):
+    """The probe sets its own number of epochs."""
     grid = {"net__max_epochs": [1000, 2000], "net__dropout": [0.0]}
 
     assert GridSearchCV(pipeline, grid, cv=CV).plan(*iris).seconds > 0
 
 
 def test_a_plan_needs_no_data(pipeline):
-    """Rounds are known from the parameters alone."""
+    """Rounds follow from the parameters alone."""
     plan = HyperbandSearchCV(
         pipeline, {"net__dropout": uniform(0, 0.5)}, cv=CV, max_resources=9
     ).plan()
@@ -144,8 +144,8 @@ def test_a_plan_needs_no_data(pipeline):
 
 
 @pytest.mark.parametrize("needs_data", [False, True])
-def test_folds_that_can_be_read_once_are_left_for_the_search(iris, needs_data):
-    """A generator of folds gives fit the same ones after a plan as without it."""
+def test_folds_that_can_be_read_once_remain_for_the_search(iris, needs_data):
+    """A generator of folds gives fit the same folds after a plan as without it."""
     search, expected = (
         GridSearchCV(SVC(), {"C": [1, 10]}, cv=CV.split(*iris)) for _ in range(2)
     )
@@ -156,8 +156,8 @@ def test_folds_that_can_be_read_once_are_left_for_the_search(iris, needs_data):
 
 
 @pytest.mark.parametrize("kind", ["network", "other"])
-def test_a_plan_takes_what_fit_takes(kind, make_estimator, iris):
-    """Groups decide how many folds there are, and weights are trained with."""
+def test_a_plan_takes_the_parameters_of_fit(kind, make_estimator, iris):
+    """Groups determine the number of folds, and fits use weights."""
     groups, weights = np.arange(150) % 4, np.ones(150)
     estimator = SVC() if kind == "other" else make_estimator("MLPClassifier")
     grid = {"C": [1, 10]} if kind == "other" else {"dropout": [0.0, 0.1]}
@@ -170,8 +170,8 @@ def test_a_plan_takes_what_fit_takes(kind, make_estimator, iris):
     assert (plan.memory is None) == (kind == "other")
 
 
-def test_a_plan_of_what_no_fleet_carries_has_seconds_only(iris):
-    """The search trains such nets alone; what memory they take is not known."""
+def test_a_plan_without_fleets_has_seconds_only(iris):
+    """The search trains such nets alone; their memory is unknown."""
     own = {"criterion": torch.nn.CrossEntropyLoss, "train_split": None, "verbose": 0}
     net = NeuralNetClassifier(torch.nn.LazyLinear, module__out_features=3, **own)
     X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
@@ -182,7 +182,7 @@ def test_a_plan_of_what_no_fleet_carries_has_seconds_only(iris):
     assert plan.seconds > 0
 
 
-def test_a_plan_routes_what_it_is_given(pipeline, iris):
+def test_a_plan_routes_its_parameters(pipeline, iris):
     """With scikit-learn's metadata routing the groups go to the splitter by request."""
     search = GridSearchCV(pipeline, {"net__dropout": [0.0, 0.1]}, cv=GroupKFold(3))
 
@@ -203,11 +203,11 @@ def test_a_plan_routes_what_it_is_given(pipeline, iris):
     ids=["own", "searched", "pipeline", "other"],
 )
 def test_epochs_are_the_mean_of_the_space(estimator, space, expected):
-    """By hand; what is no number of epochs will not be trained."""
+    """By hand; invalid numbers of epochs will not be trained."""
     assert mean_epochs(GridSearchCV(estimator, space)) == expected
 
 
-def test_a_plan_has_the_candidates_that_the_time_budget_allows():
+def test_a_plan_fits_the_time_budget():
     """Of 138 seconds 60 are enough for a bracket, and one candidate of the next."""
     search = HyperbandSearchCV(MLPClassifier(), DROPOUT, max_resources=9, cv=2)
     whole = replace(search.plan(), seconds=138.0)

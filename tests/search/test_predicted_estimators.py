@@ -1,4 +1,4 @@
-"""Scores of what the engine predicted are those that the networks themselves would get."""
+"""Scores of the engine's predictions equal scores of the networks."""
 
 import functools
 
@@ -26,14 +26,14 @@ def scaled(net):
 
 
 def labelled(load, names=None):
-    """Return a data set of scikit-learn's, with text for labels if there are names."""
+    """Return a data set of scikit-learn, with text as labels if there are names."""
     X, y = load(return_X_y=True)
     return X, y if names is None else np.array(names)[y]
 
 
 @pytest.fixture
 def adopted(monkeypatch):
-    """Count the networks that are made of trainings."""
+    """Count the networks that adopt a training."""
     made = []
     adopt = NetworkEstimator._adopt
 
@@ -53,7 +53,7 @@ def searched(net, X, y, *, kind=GridSearchCV, **options):
 
 
 def searched_as_kept(net, X, y, **options):
-    """Return a search whose scores and predictions are those of networks that are kept."""
+    """Return a search with scores and predictions of kept networks."""
     found = searched(net, X, y, **options)
     expected = searched(net, X, y, keep_models="all", **options)
     for name, values in expected.cv_results_.items():
@@ -75,7 +75,7 @@ def searched_as_kept(net, X, y, **options):
         (load_breast_cancer, ["bad", "good"], ["average_precision", "neg_brier_score"]),
     ],
 )
-def test_a_classifier_gets_the_scores_of_the_network_that_is_kept(load, names, scoring):
+def test_a_classifier_gets_the_scores_of_kept_networks(load, names, scoring):
     """With kept models, each network predicts its fold itself; the scores are the same."""
     if scoring == ["average_precision", "neg_brier_score"]:
         # They need to be told which of two texts is the one to look for.
@@ -94,7 +94,7 @@ def test_a_classifier_gets_the_scores_of_the_network_that_is_kept(load, names, s
 
 @pytest.mark.parametrize("n_outputs", [1, 2])
 @pytest.mark.parametrize("scoring", [None, ["r2", "neg_mean_absolute_error"]])
-def test_a_regressor_gets_the_scores_of_the_network_that_is_kept(n_outputs, scoring):
+def test_a_regressor_gets_the_scores_of_kept_networks(n_outputs, scoring):
     """The same for one target and for two."""
     X, y = load_diabetes(return_X_y=True)
     y = y if n_outputs == 1 else np.column_stack([y, X[:, 0]])
@@ -103,8 +103,8 @@ def test_a_regressor_gets_the_scores_of_the_network_that_is_kept(n_outputs, scor
     searched_as_kept(net, X, y, scoring=scoring)
 
 
-def test_no_network_is_made_for_a_score(adopted, iris):
-    """Neither behind transformers, whose rows always come out alike, nor in rungs."""
+def test_scores_build_no_network(adopted, iris):
+    """Neither behind reproducible transformers nor in rungs."""
     net = MLPClassifier(width=8, max_epochs=4, random_state=0)
     rungs = {"sampler": "bayes", "epochs": "best", "random_state": 0}
 
@@ -125,17 +125,15 @@ def test_no_network_is_made_for_a_score(adopted, iris):
     ],
     ids=["kept", "train", "callable", "several"],
 )
-def test_what_asks_for_more_than_held_out_predictions_gets_the_network(
-    options, adopted, iris
-):
+def test_scorers_beyond_held_out_predictions_get_the_network(options, adopted, iris):
     """Kept models, scores on training rows and callables need each network."""
     searched(NET, *iris, **options)
 
     assert len(adopted) == 9
 
 
-def test_a_scorer_gets_the_first_method_that_the_network_has(iris):
-    """Of several methods a later one may be known; it is not what is asked for."""
+def test_a_scorer_gets_the_first_method_of_the_network(iris):
+    """Even if only a later method of its list is precomputed."""
     scoring = make_scorer(
         lambda y_true, response: float(response.max(axis=1).mean()),
         response_method=("predict_log_proba", "predict_proba"),
@@ -146,8 +144,8 @@ def test_a_scorer_gets_the_first_method_that_the_network_has(iris):
     assert (found.cv_results_["mean_test_score"] < 0).all()
 
 
-def test_a_metric_may_write_into_what_it_is_given():
-    """Out-of-fold predictions are those of the network all the same."""
+def test_a_metric_may_overwrite_its_input():
+    """Out-of-fold predictions do not change."""
     X, y = load_diabetes(return_X_y=True)
     net = MLPRegressor(width=8, max_epochs=10, random_state=0)
 
@@ -162,7 +160,7 @@ def test_a_metric_may_write_into_what_it_is_given():
 
 
 class Adding(TransformerMixin, BaseEstimator):
-    """Adds rows to those that it was not fitted on."""
+    """Adds rows to unseen rows."""
 
     def fit(self, X, y=None):
         self.n_rows_ = len(X)
@@ -173,8 +171,8 @@ class Adding(TransformerMixin, BaseEstimator):
         return X if len(X) == self.n_rows_ else np.vstack([X, X[:5]])
 
 
-def test_held_out_rows_that_become_more_have_no_score(iris):
-    """As in scikit-learn, whose scorer finds too many predictions."""
+def test_additional_held_out_rows_have_no_score(iris):
+    """As in scikit-learn, where the scorer gets too many predictions."""
     pipeline = Pipeline([("add", Adding()), ("net", NET)])
     search = GridSearchCV(pipeline, {"net__learning_rate": RATES}, cv=3, refit=False)
 
@@ -184,7 +182,7 @@ def test_held_out_rows_that_become_more_have_no_score(iris):
     assert np.isnan(search.cv_results_["mean_test_score"]).all()
 
 
-def test_callbacks_of_what_is_searched_are_told_of_every_fit(do_nothing, iris):
+def test_callbacks_of_the_searched_estimator_get_every_fit(do_nothing, iris):
     """They belong to the pipeline, not to the search."""
 
     class Counting(do_nothing):
@@ -204,8 +202,8 @@ def test_callbacks_of_what_is_searched_are_told_of_every_fit(do_nothing, iris):
     assert counts[0] == counts[1] > 9
 
 
-def test_callbacks_that_ask_for_rows_get_those_of_the_fold(do_nothing, iris):
-    """What is scored without its rows is not told as if it had others."""
+def test_callbacks_with_rows_get_the_rows_of_the_fold(do_nothing, iris):
+    """Scoring without rows must not report other rows."""
     seen = []
 
     class Watching(do_nothing):
@@ -224,14 +222,14 @@ def test_callbacks_that_ask_for_rows_get_those_of_the_fold(do_nothing, iris):
 
 
 class Contrary(MLPClassifier):
-    """Predicts the last class, whatever its network says."""
+    """Predicts the last class, instead of its network's."""
 
     def predict(self, X):
         return np.repeat(self.classes_[-1:], len(X))
 
 
 class Wrapped(MLPClassifier):
-    """The same, with the docstring and the module of what it overrides."""
+    """The same, with the docstring and the module of the overridden method."""
 
     @functools.wraps(MLPClassifier.predict)
     def predict(self, X):
@@ -247,15 +245,15 @@ class Property(MLPClassifier):
 
 
 @pytest.mark.parametrize("kind", [Contrary, Wrapped, Property])
-def test_a_class_that_predicts_in_its_own_way_is_asked(kind, iris):
-    """Its predictions are scored, not those of the engine."""
+def test_a_class_with_its_own_predictions_is_called(kind, iris):
+    """Its predictions are scored, not the engine's."""
     search = searched(kind(width=8, max_epochs=20, random_state=0), *iris, cv=3)
 
     np.testing.assert_allclose(search.cv_results_["mean_test_score"], 1 / 3)
 
 
-def test_a_fold_without_a_class_is_scored_as_ever(adopted, iris):
-    """A class that the training rows lack is never predicted."""
+def test_a_fold_without_a_class_is_scored_as_usual(adopted, iris):
+    """A class without training rows is never predicted."""
     y = iris.y
     folds = [(np.flatnonzero(y != k), np.flatnonzero(y == k)) for k in range(3)]
 
@@ -266,7 +264,7 @@ def test_a_fold_without_a_class_is_scored_as_ever(adopted, iris):
 
 
 class Routed(BaseEstimator):
-    """Takes the weights from the samples, where it is given some."""
+    """Takes the weights from the samples, if there are any."""
 
     def fit(self, X, y=None, sample_weight=None):
         return self
@@ -278,8 +276,8 @@ class Routed(BaseEstimator):
         return self.transform(X, sample_weight)
 
 
-def test_transformers_of_held_out_rows_get_what_they_ask_for(iris):
-    """Scores are scikit-learn's, which routes weights to ``transform`` too."""
+def test_transformers_of_held_out_rows_get_requested_weights(iris):
+    """Scores equal scikit-learn's, which routes weights to ``transform`` too."""
     weight = np.arange(150) % 7 + 1.0
     with sklearn.config_context(enable_metadata_routing=True):
         net = clone(NET)
@@ -297,7 +295,7 @@ def test_transformers_of_held_out_rows_get_what_they_ask_for(iris):
 
 
 def test_weights_of_a_score_are_used(iris):
-    """A scorer that is routed sample weights gets them."""
+    """A scorer with routed sample weights gets them."""
     weight = np.where(iris.y == 0, 5.0, 1.0)
     options = {"cv": KFold(3, shuffle=True, random_state=0), "refit": False}
     with sklearn.config_context(enable_metadata_routing=True):

@@ -55,14 +55,14 @@ def test_the_incumbent_is_never_dropped(scores, incumbent):
 
 @given(scores=SCORES, shifts=st.lists(st.integers(-640, 640), min_size=5, max_size=5))
 def test_an_easy_fold_is_no_reason(scores, shifts):
-    """What is added to all scores of a fold changes nothing."""
+    """A shift of all scores of a fold does not change the result."""
     shifted = scores + np.array(shifts) / 64
 
     assert _race(shifted).tolist() == _race(scores).tolist()
 
 
 def test_equal_differences_decide_by_their_sign():
-    """Always worse by the same is worse; rounding is no difference."""
+    """A constant loss is worse; rounding is not a difference."""
     incumbent = np.array([0.3, 0.6, 0.9])
     below = incumbent - 0.01
     above = incumbent + 0.01
@@ -75,8 +75,8 @@ def test_equal_differences_decide_by_their_sign():
     assert dropped.tolist() == [True, False, False, False]
 
 
-def test_few_folds_in_common_drop_nobody():
-    """Fold scores that are missing on either side do not count."""
+def test_few_common_folds_drop_no_candidate():
+    """Missing fold scores on either side do not count."""
     nan = np.nan
     incumbent = [0.9, 0.91, 0.92, nan, 0.9]
     scores = [
@@ -94,8 +94,8 @@ def test_few_folds_in_common_drop_nobody():
 
 
 @pytest.mark.parametrize("n_folds", [3, 5, 10])
-def test_equals_are_dropped_no_more_often_than_the_level_says(n_folds):
-    """Of 20,000 pairs that differ by chance, correlated as the correction supposes."""
+def test_equals_are_dropped_at_most_at_the_level(n_folds):
+    """Of 20,000 pairs that differ by chance, correlated as the correction assumes."""
     rng = np.random.default_rng(n_folds)
     n_pairs, level = 20_000, 0.05
     ratio = 1 / (n_folds - 1)
@@ -117,7 +117,7 @@ FOLDS = np.repeat(np.arange(5), 4)[:, np.newaxis]
 
 
 class Listed(BaseEstimator):
-    """Scores what it is given for each fold; None fails."""
+    """Scores the given value for each fold; None fails."""
 
     def __init__(self, scores=None):
         self.scores = scores
@@ -132,7 +132,7 @@ class Listed(BaseEstimator):
 
 
 def raced(search, X=FOLDS):
-    """Fit a search with a race; return the rows that lost it, with the reasons."""
+    """Fit a search with a race; return the losing rows with the reasons."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "One or more of the test")
         warnings.simplefilter("ignore", FitFailedWarning)
@@ -159,23 +159,23 @@ GOOD, HOPELESS = [0.9, 0.92, 0.91, 0.9, 0.93], [0.1, 0.13, 0.09, 0.1, 0.1]
     ],
     ids=["hopeless", "worse", "not clearly", "failed"],
 )
-def test_who_is_clearly_worse_after_three_folds_loses(scores, losers):
-    """By the test of the paper, to the best so far, which the reason names."""
+def test_clearly_worse_candidates_lose_after_three_folds(scores, losers):
+    """By the paper's test, against the best so far, which the reason names."""
     found = raced(GridSearchCV(Listed(), {"scores": scores}, cv=KFold(5), refit=False))
 
     assert set(found) == losers
     assert all("3 folds" in why and "candidate 0" in why for why in found.values())
 
 
-def test_nobody_loses_on_two_folds():
-    """Two folds say too little."""
+def test_no_candidate_loses_on_two_folds():
+    """Two folds are too few."""
     search = GridSearchCV(Listed(), {"scores": [GOOD, HOPELESS]}, cv=KFold(2), refit=False)
 
     assert raced(search, FOLDS[:8]) == {}
 
 
 def test_an_incumbent_of_an_earlier_round_counts():
-    """A candidate loses to the best of all rounds, by the folds that it has itself."""
+    """A candidate loses to the best of all rounds, on its own folds."""
 
     class OneByOne:
         def __init__(self):
@@ -197,7 +197,7 @@ def test_an_incumbent_of_an_earlier_round_counts():
 
 @pytest.mark.parametrize(("refit", "loser"), [("score", 1), ("opposite", 0)])
 def test_the_metric_of_refit_decides(refit, loser):
-    """Of several scores the one that refit names; folds that were not run have none."""
+    """Of several scores, refit names the decisive one; skipped folds have none."""
     scoring = {
         "score": lambda estimator, X, y=None: estimator.score(X),
         "opposite": lambda estimator, X, y=None: -estimator.score(X),

@@ -36,7 +36,7 @@ def test_candidates_and_results_are_scikit_learns(net, iris, assert_same_search,
     ids=["two values", "the estimator as it is"],
 )
 def test_a_finite_space_is_exhausted_with_a_warning(net, iris, space, candidates):
-    """With more candidates asked for than there are, each is evaluated once."""
+    """Each candidate of a space smaller than n_iter is evaluated once."""
     search = RandomizedSearchCV(net, space, n_iter=5, cv=CV)
 
     message = f"has {len(candidates)} candidates?, fewer than n_iter=5"
@@ -71,7 +71,7 @@ def test_a_space_without_candidates_is_refused_before_training(net, iris, space,
 
 @pytest.mark.parametrize(("n_iter", "planned"), [(4, 4), (9, 6)])
 def test_the_plan_counts_each_candidate_of_a_finite_space_once(net, n_iter, planned):
-    """Six combinations are the most there are."""
+    """Six combinations are the maximum."""
     search = RandomizedSearchCV(net, SPACES["lists"], n_iter=n_iter, cv=3)
 
     plan = search.plan()

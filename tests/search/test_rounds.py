@@ -1,4 +1,4 @@
-"""Rounds: same folds in all of them, and an end when the time is up."""
+"""Rounds: the same folds in all of them, and an end when the time is up."""
 
 import numpy as np
 import pytest
@@ -25,8 +25,8 @@ from sk_tune.search._rounds import _check_names
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
 
-def test_the_best_are_those_of_the_highest_level():
-    """Then those of the highest score, of equal ones the first; none without a score."""
+def test_the_highest_level_has_the_best():
+    """Then the highest score, the first of equals; no row without a score."""
     scores = [0.9, 0.2, np.nan, 0.3, 0.3, np.nan, -np.inf]
 
     assert best_first(scores) == [0, 3, 4, 1, 6]
@@ -45,7 +45,7 @@ def test_the_best_are_those_of_the_highest_level():
 def test_a_generous_budget_changes_no_result(
     make_estimator, iris, assert_same_results, search, options
 ):
-    """Calls cut into parts have the folds, columns and results of whole ones."""
+    """Divided calls have the folds, columns and results of undivided calls."""
     net = make_estimator("MLPClassifier", dtype="float64")
     grid = {"learning_rate": np.geomspace(1e-4, 0.1, 12)}
     free, timed = (
@@ -61,7 +61,7 @@ def test_a_generous_budget_changes_no_result(
         assert_same_results(timed.cv_results_, free.cv_results_, rtol=1e-12)
 
 
-def test_a_rung_that_the_budget_cuts_has_one_sample_of_rows(iris):
+def test_a_divided_rung_has_one_subsample(iris):
     """Candidates of all calls are compared on the same rows, as in scikit-learn."""
     search = HalvingGridSearchCV(
         LogisticRegression(max_iter=1000),
@@ -95,7 +95,7 @@ PIPE = make_pipeline(StandardScaler(), MLPClassifier())
     ],
 )
 def test_a_wrong_name_gets_the_right_one(estimator, name, meant):
-    """Also one that lacks its step, or names another one."""
+    """Also a name without its step, or with a wrong one."""
     if meant is None:
         _check_names(estimator, [{name: True}])
         return
@@ -109,8 +109,8 @@ def test_a_wrong_name_gets_the_right_one(estimator, name, meant):
     assert meant in str(caught.value)
 
 
-def test_names_that_only_setting_knows_are_taken():
-    """A module's arguments, and parameters of a step that is itself searched."""
+def test_names_known_only_to_set_params_are_accepted():
+    """A module's arguments, and parameters of a searched step."""
     net = NeuralNetClassifier(nn.Linear, module__in_features=4)
     _check_names(net, [{"module__out_features": 3, "optimizer__weight_decay": 0.1}])
     pipe = Pipeline([("net", "passthrough")])
@@ -134,8 +134,8 @@ def test_names_that_only_setting_knows_are_taken():
     ],
     ids=["grid", "random", "halving", "hyperband", "asynchronous", "bayes"],
 )
-def test_every_search_says_so(make, iris):
-    """As a ValueError, which is what scikit-learn raises, before anything is trained."""
+def test_every_search_refuses_wrong_names(make, iris):
+    """As a ValueError, as in scikit-learn, before any training."""
     told = []
     search = make({"drop_out": [0.1, 0.2]}).set_params(progress=told.append)
 
@@ -146,8 +146,8 @@ def test_every_search_says_so(make, iris):
 
 
 @pytest.mark.parametrize(("resource", "n_rows"), [("n_samples", 50), ("max_depth", 150)])
-def test_only_samples_cut_the_folds(iris, resource, n_rows):
-    """Of 50 of 150 rows each is held out once; other resources leave the folds whole."""
+def test_only_the_resource_samples_shortens_folds(iris, resource, n_rows):
+    """50 of 150 rows are each held out once; other resources keep all folds."""
     search = HyperbandSearchCV(
         DecisionTreeClassifier(),
         {"min_samples_leaf": [1, 2, 3]},

@@ -1,4 +1,4 @@
-"""The line that says how far a search is."""
+"""The progress line of a search."""
 
 import re
 import sys
@@ -29,7 +29,7 @@ def net(make_estimator):
 
 @pytest.fixture
 def every_text(monkeypatch):
-    """Every text that a line was asked to show, in turn."""
+    """All texts of a line, in turn."""
     texts = []
     show = "sk_tune._text.LiveLine.show"
     monkeypatch.setattr(show, lambda self, text: texts.append(text))
@@ -38,7 +38,7 @@ def every_text(monkeypatch):
 
 @pytest.mark.parametrize("options", [{"verbose": 1}, {"progress": True}], ids=str)
 def test_a_file_gets_the_last_line_without_escape_codes(net, iris, capsys, options):
-    """A search of a moment leaves one line, which counts everything."""
+    """A short search leaves one line, with all counts."""
     GridSearchCV(net, {"learning_rate": [0.01, 0.1]}, cv=3, **options).fit(*iris)
 
     printed = capsys.readouterr().out
@@ -50,7 +50,7 @@ def test_a_file_gets_the_last_line_without_escape_codes(net, iris, capsys, optio
     assert ("totalling 6 fits" in printed) == ("verbose" in options)
 
 
-def test_a_terminal_has_one_line_that_is_written_over(net, iris, capsys, monkeypatch):
+def test_a_terminal_has_one_line_that_is_overwritten(net, iris, capsys, monkeypatch):
     """It is cleared each time, and ended once."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
 
@@ -66,7 +66,7 @@ def test_a_terminal_has_one_line_that_is_written_over(net, iris, capsys, monkeyp
 def test_what_scikit_learn_prints_does_not_follow_the_line(
     net, iris, capsys, monkeypatch, search
 ):
-    """On a terminal its sentences start on an empty line."""
+    """On a terminal scikit-learn's sentences start on an empty line."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     options = {"max_resources": 4, "resource": "max_epochs", "factor": 2, "verbose": 1}
 
@@ -81,7 +81,7 @@ def test_what_scikit_learn_prints_does_not_follow_the_line(
 
 
 def test_a_notebook_has_one_output_that_is_updated(net, iris, capsys, monkeypatch):
-    """Of text alone; nothing is printed besides."""
+    """Only as text, without further output."""
     shown = []
     handle = SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"]))
 
@@ -101,8 +101,8 @@ def test_a_notebook_has_one_output_that_is_updated(net, iris, capsys, monkeypatc
     assert capsys.readouterr().out == ""
 
 
-def test_the_line_is_of_all_brackets_and_the_refit(net, iris, every_text):
-    """Totals are the plan's from the first text on; what is left reaches to the end."""
+def test_the_line_covers_all_brackets_and_the_refit(net, iris, every_text):
+    """Totals are the plan's from the first text on; the time left includes the refit."""
     search = HyperbandSearchCV(net, RATES, max_resources=9, cv=3, random_state=0)
     plan = search.plan()
 
@@ -135,7 +135,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_best_score_falls_only_with_more_resources(net, iris, every_text, kind):
-    """The line tells them, so that it can be read."""
+    """The line shows the resources, which explain the fall."""
     search, options = KINDS[kind]
     if kind == "halving":
         options = {"max_resources": 9, **options}
@@ -169,8 +169,8 @@ def test_other_estimators_count_by_candidate(iris, capsys, search):
     assert re.match(r"candidates 3/3, best score [\d.]+, ", last)
 
 
-def test_a_listener_and_a_line_are_both_told(net, iris, capsys):
-    """With verbose=1 a callable is called as ever."""
+def test_a_callable_and_a_line_get_progress(net, iris, capsys):
+    """With verbose=1 a callable is called as usual."""
     heard = []
 
     GridSearchCV(
@@ -182,7 +182,7 @@ def test_a_listener_and_a_line_are_both_told(net, iris, capsys):
 
 
 def test_the_refit_takes_as_many_epochs_as_the_longest_fit(net):
-    """Rungs go on, whatever the parameter that they grant more of is called."""
+    """Rungs continue, for any name of the resource's parameter."""
     options = {"max_resources": 9, "min_resources": 1, "cv": 3}
     plans = [
         HalvingGridSearchCV(

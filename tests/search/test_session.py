@@ -1,4 +1,4 @@
-"""What becomes of the tasks of a round: failures, races, interruptions, kept models."""
+"""Outcomes of the tasks of a round: failures, races, interruptions, kept models."""
 
 import re
 import threading
@@ -38,7 +38,7 @@ CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
 
 class Picky(TransformerMixin, BaseEstimator):
-    """Refuses to be fitted on rows that lack one of them."""
+    """Refuses to be fitted on rows that lack a certain one."""
 
     def __init__(self, needs=None, error=RuntimeError):
         self.needs = needs
@@ -63,8 +63,10 @@ def messages(caught, category):
     [({"learning_rate": [1e25]}, "learning_rate"), ({"dropout": [-1.0]}, "dropout")],
 )
 @pytest.mark.parametrize("error_score", [np.nan, 0.0])
-def test_a_failed_candidate_says_why_and_harms_none(net, iris, bad, reason, error_score):
-    """What diverges or is invalid has the error score and a reason, warned of once."""
+def test_a_failed_candidate_has_a_reason_and_affects_no_other(
+    net, iris, bad, reason, error_score
+):
+    """Divergence or invalid values give the error score and a reason, with one warning."""
     grid = [bad, {"learning_rate": [0.01, 0.03]}]
     search = GridSearchCV(net, grid, cv=CV, error_score=error_score)
 
@@ -85,7 +87,7 @@ def test_a_failed_candidate_says_why_and_harms_none(net, iris, bad, reason, erro
 
 @pytest.mark.filterwarnings("ignore:One or more of the test scores")
 def test_failures_in_one_fold_stay_in_that_fold(net, iris):
-    """A fold that cannot be trained is NaN, and curves and models keep their folds."""
+    """A failed fold is NaN, and curves and models keep their folds."""
     (_, test), *_ = CV.split(*iris)
     unique = next(i for i in test if (iris.X[i] == iris.X).all(axis=1).sum() == 1)
     pipeline = Pipeline([("picky", Picky(iris.X[unique])), ("net", net)])
@@ -128,7 +130,7 @@ def test_a_search_of_failures_only_raises(net, iris):
 
 @pytest.mark.filterwarnings("ignore:One or more of the test scores")
 def test_rounds_of_failures_do_not_end_a_search(net, iris):
-    """Candidates that all fail in one call are no reason to leave out the next call."""
+    """If all fits of one call fail, the next call is evaluated."""
     grid = [{"dropout": [-1.0] * 5}, {"dropout": [0.0]}]
     search = GridSearchCV(net, grid, cv=CV, time_budget=60.0)
 
@@ -140,7 +142,7 @@ def test_rounds_of_failures_do_not_end_a_search(net, iris):
 
 @pytest.mark.parametrize("bad", [{"learning_rate": [1e25]}, {"dropout": [-1.0]}])
 def test_error_score_raise_raises(net, iris, bad):
-    """With error_score="raise" the first failure comes up."""
+    """With error_score="raise" the first failure is raised."""
     with pytest.raises((TrainingFailedError, ValueError)):
         GridSearchCV(net, bad, cv=CV, error_score="raise").fit(*iris)
 
@@ -152,10 +154,10 @@ def seeded_module():
 
 
 class Silent(Callback):
-    """A callback that no fleet knows."""
+    """A callback unknown to fleets."""
 
     def on_epoch_end(self, net, **kwargs):
-        """Do nothing."""
+        """Ignore the end of an epoch."""
 
 
 def skorch_net(**params):
@@ -166,7 +168,7 @@ def skorch_net(**params):
 
 @pytest.mark.parametrize("callbacks", [None, [("silent", Silent())]])
 def test_skorch_nets_score_as_in_scikit_learn(iris, callbacks):
-    """A plain skorch net rides a fleet or says once why not; scores are the same."""
+    """A plain skorch net trains in a fleet or warns once; scores are the same."""
     X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
     net = skorch_net(callbacks=callbacks)
     grid = {"lr": [0.01, 0.1]}
@@ -208,7 +210,7 @@ def test_an_error_in_preparing_a_fit_is_reported(net, iris, monkeypatch):
 
 
 def test_an_error_that_tasks_raise_is_reported_once(net, iris):
-    """As failed fits, not as networks that were trained alone, too."""
+    """As failed fits, not also as networks trained alone."""
     pipeline = Pipeline([("picky", Picky()), ("net", net)])
     grid = {"picky__needs": [None, np.full(4, -1.0)]}
 
@@ -221,8 +223,8 @@ def test_an_error_that_tasks_raise_is_reported_once(net, iris):
     assert search.ledger_.n_failed == 3
 
 
-def test_the_plan_of_skorch_nets_counts_what_rungs_train(iris):
-    """They begin anew in each rung: 4, 2 and 1 candidates for 1, 2 and 4 epochs."""
+def test_the_plan_of_skorch_nets_counts_repeated_epochs(iris):
+    """Each rung starts from scratch: 4, 2 and 1 candidates for 1, 2 and 4 epochs."""
     X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
     rungs = {"resource": "max_epochs", "max_resources": 4, "factor": 2}
     grid = {"lr": [0.01, 0.03, 0.1, 0.3]}
@@ -233,8 +235,8 @@ def test_the_plan_of_skorch_nets_counts_what_rungs_train(iris):
     assert planned == search.fit(X, y).ledger_.epochs_trained == 3 * (4 + 2 * 2 + 4)
 
 
-def test_the_best_epoch_is_that_of_the_networks_that_were_scored(make_estimator, iris):
-    """Without a seed, too: what is trained once more is the same network."""
+def test_the_best_epoch_belongs_to_the_scored_networks(make_estimator, iris):
+    """Also without a seed: repeated training gives the same network."""
     net = make_estimator("MLPClassifier", max_epochs=20, learning_rate=0.1)
     net.set_params(random_state=None)
 
@@ -251,8 +253,8 @@ def test_the_best_epoch_is_that_of_the_networks_that_were_scored(make_estimator,
             assert_allclose(losses, own["train_loss"][: len(losses)], rtol=1e-5)
 
 
-def test_folds_that_a_race_adds_do_not_choose_an_epoch(make_estimator, iris):
-    """The three before its first test do, together."""
+def test_folds_added_by_a_race_do_not_choose_an_epoch(make_estimator, iris):
+    """The three folds before its first test do, together."""
     net = make_estimator("MLPClassifier", max_epochs=15, learning_rate=0.05)
     cv = StratifiedKFold(5, shuffle=True, random_state=0)
 
@@ -267,14 +269,14 @@ def test_folds_that_a_race_adds_do_not_choose_an_epoch(make_estimator, iris):
 
 
 class Halved(MLPClassifier):
-    """A network of a user's that trains on the first half of its rows."""
+    """A user's network that trains on the first half of its rows."""
 
     def fit(self, X, y, sample_weight=None):
         return super().fit(X[::2], y[::2])
 
 
-def test_a_fit_of_a_users_own_is_respected(net, iris, assert_same_search):
-    """A subclass that overrides ``fit`` trains as it says."""
+def test_a_users_fit_is_respected(net, iris, assert_same_search):
+    """A subclass that overrides ``fit`` trains its way."""
     own = Halved(**net.get_params())
     grid = {"learning_rate": [0.01, 0.03]}
 
@@ -335,7 +337,7 @@ def _press(*_):
 # Without a complete candidate; a second time, when what trains is not waited for.
 @pytest.mark.parametrize(("n_fits", "scoring"), [(0, None), (3, _press)])
 def test_ctrl_c_without_a_result_fits_nothing(net, iris, n_fits, scoring):
-    """A search that was interrupted before there is a score is not fitted."""
+    """A search that was interrupted before the first score is not fitted."""
     search = GridSearchCV(net, WIDTHS, cv=CV, progress=Stop(n_fits), scoring=scoring)
 
     interrupted(search, iris)
@@ -345,7 +347,7 @@ def test_ctrl_c_without_a_result_fits_nothing(net, iris, n_fits, scoring):
 
 
 class RefitFails(LogisticRegression):
-    """Raises an error when it is fitted with all rows."""
+    """Raises an error on all rows."""
 
     error = KeyboardInterrupt
 
@@ -356,8 +358,8 @@ class RefitFails(LogisticRegression):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_a_refit_that_does_not_finish_loses_no_result(iris, error, monkeypatch):
-    """All but the fitted estimator is there, and none of a search before."""
+def test_an_unfinished_refit_loses_no_result(iris, error, monkeypatch):
+    """Everything except the fitted estimator is present, and replaces earlier results."""
     monkeypatch.setattr(RefitFails, "error", error)
     strengths = {"C": [0.1, 1.0]}
     search = GridSearchCV(LogisticRegression(max_iter=1000), strengths, cv=CV).fit(*iris)
@@ -375,7 +377,7 @@ def test_a_refit_that_does_not_finish_loses_no_result(iris, error, monkeypatch):
 
 
 def test_ctrl_c_keeps_other_estimators_from_running(net, iris):
-    """What is no network, and was not run before Ctrl-C, is not run after it."""
+    """Pending estimators without networks do not run after Ctrl-C."""
     pipeline = Pipeline([("last", SVC())])
     grid = [{"last": [net]}, {"last": [net], "last__hidden_layer_sizes": [(5,)]}]
     grid.append({"last": [LogisticRegression(max_iter=1000)]})
@@ -412,7 +414,7 @@ def assert_usable(search, data, n_done=1):
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_ctrl_c_while_other_estimators_are_fitted(iris, monkeypatch, n_jobs):
-    """Here or in workers, the candidates that are done by then are kept."""
+    """In this process or in workers, finished candidates are kept."""
     ended, end = [], _task_runs._end
     PRESSED.clear()
 
@@ -433,7 +435,7 @@ def test_ctrl_c_while_other_estimators_are_fitted(iris, monkeypatch, n_jobs):
 
 
 def test_ctrl_c_while_candidates_are_scored(net, iris):
-    """Networks that were scored by then are kept, the others are left out."""
+    """Scored networks are kept, the remaining ones are left out."""
     calls = []
 
     def pressing(estimator, X, y):
@@ -451,7 +453,7 @@ def test_ctrl_c_while_candidates_are_scored(net, iris):
 
 
 def test_ctrl_c_while_transformers_are_fitted(net, iris):
-    """What an earlier call of ``evaluate_candidates`` did is kept."""
+    """Results of earlier calls of ``evaluate_candidates`` are kept."""
     pipeline = Pipeline([("own", Picky(error=KeyboardInterrupt)), ("net", net)])
     grid = {"own__needs": [None, np.full(4, np.inf)]}
     # With a time budget the first candidate is evaluated alone.
@@ -463,7 +465,7 @@ def test_ctrl_c_while_transformers_are_fitted(net, iris):
 
 
 class PressingSampler:
-    """Presses Ctrl-C when it is asked for the third candidate."""
+    """Presses Ctrl-C at the question for the third candidate."""
 
     def __init__(self):
         self.strengths = [0.1, 10.0]
@@ -474,11 +476,11 @@ class PressingSampler:
         return [{"C": self.strengths.pop(0)}]
 
     def tell(self, *_):
-        """Learn nothing."""
+        """Ignore all scores."""
 
 
 def test_ctrl_c_while_candidates_are_chosen(iris):
-    """All that was evaluated before is there."""
+    """All evaluated candidates remain."""
     model, space = LogisticRegression(max_iter=1000), {"C": (0.1, 10.0)}
     search = BayesSearchCV(model, space, n_iter=5, sampler=PressingSampler(), cv=CV)
 
@@ -487,7 +489,7 @@ def test_ctrl_c_while_candidates_are_chosen(iris):
     assert_usable(search, iris, n_done=2)
 
 
-def test_candidates_that_scikit_learn_has_no_results_of_are_forgotten(iris):
+def test_candidates_without_results_of_scikit_learn_are_dropped(iris):
     """Ctrl-C between two rounds leaves no row of the second one."""
 
     class Interrupted(GridSearchCV):
@@ -508,7 +510,7 @@ def test_candidates_that_scikit_learn_has_no_results_of_are_forgotten(iris):
 
 @pytest.mark.filterwarnings("ignore:One or more of the test scores")
 def test_a_race_drops_the_hopeless_and_never_the_winner(make_estimator, digits):
-    """Of a fair and many hopeless candidates, these stop early and the best stays."""
+    """Many hopeless candidates stop early, and the best stays."""
     net = make_estimator("MLPClassifier", max_epochs=8, dtype="float64")
     grid = {"learning_rate": [0.03, 1e-9, 2e-9, 1e-8]}
     cv = StratifiedKFold(6, shuffle=True, random_state=0)
@@ -536,7 +538,7 @@ def test_a_race_drops_the_hopeless_and_never_the_winner(make_estimator, digits):
     ],
 )
 def test_a_race_corrects_for_the_sizes_of_the_folds(iris, monkeypatch, cv, ratio):
-    """Its ratio is that of rows tested on to rows trained on, n2 / n1 of the paper."""
+    """The ratio is test rows to training rows, n2 / n1 of the paper."""
     ratios = []
 
     def noting(*scores, test_train_ratio, **options):
@@ -556,8 +558,8 @@ def test_a_race_corrects_for_the_sizes_of_the_folds(iris, monkeypatch, cv, ratio
 @pytest.mark.parametrize(
     ("keep", "rows"), [("none", None), ("best", 1), (2, 2), ("all", 4)]
 )
-def test_kept_models_predict_what_the_table_says(net, iris, keep, rows):
-    """Models of the best candidates are kept, and predict their held-out fold alike."""
+def test_kept_models_predict_their_scores(net, iris, keep, rows):
+    """Models of the best candidates are kept, and predict their held-out fold equally."""
     search = GridSearchCV(
         net, {"learning_rate": [0.001, 0.01, 0.03, 0.1]}, cv=CV, keep_models=keep
     ).fit(*iris)
@@ -577,7 +579,7 @@ def test_kept_models_predict_what_the_table_says(net, iris, keep, rows):
 
 
 def test_kept_models_of_other_estimators_come_from_their_workers(iris):
-    """Models that a worker fitted are kept as well."""
+    """Models from workers are kept as well."""
     search = GridSearchCV(
         LogisticRegression(max_iter=1000), {"C": [0.1]}, cv=CV, keep_models="all", n_jobs=2
     ).fit(*iris)
@@ -588,8 +590,8 @@ def test_kept_models_of_other_estimators_come_from_their_workers(iris):
 
 
 @pytest.mark.parametrize("asynchronous", [None, False, True])
-def test_a_form_of_tasks_that_is_not_known_falls_back(asynchronous, iris, monkeypatch):
-    """A changed scikit-learn is said once; networks train one by one, to its scores."""
+def test_an_unknown_form_of_tasks_falls_back(asynchronous, iris, monkeypatch):
+    """With one warning; networks train one by one, to scikit-learn's scores."""
     own = _search._fit_and_score
 
     def changed(*args, **options):

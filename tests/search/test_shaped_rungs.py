@@ -1,4 +1,4 @@
-"""A time budget shapes the rungs, such that the best candidate has all resources."""
+"""A time budget shapes the rungs so that the best candidate has all resources."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ WHOLE = 2 * (21 + 21 + 27) + 9
 
 
 class Clock:
-    """A second for each epoch of each network, in the place of ``time``."""
+    """One second for each epoch of each network, in place of ``time``."""
 
     now = 0.0
 
@@ -34,7 +34,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    """A clock that only epochs move."""
+    """A clock that only epochs advance."""
     real = ActiveNetwork.end_epoch
 
     def end_epoch(self, seconds):
@@ -84,7 +84,7 @@ KINDS = pytest.mark.parametrize(
 def test_every_bracket_that_starts_has_a_candidate_with_all_epochs(
     net, iris, clock, options, share
 ):
-    """So has the winner, in time; the sentence names what was left out."""
+    """So has the winner, in time; the sentence names the omitted parts."""
     search = hyperband(net, time_budget=share * WHOLE, **options)
 
     with pytest.warns(SkTuneWarning, match="planned 17 candidates") as caught:
@@ -107,7 +107,7 @@ def test_every_bracket_that_starts_has_a_candidate_with_all_epochs(
 def test_without_time_for_all_epochs_the_best_candidate_has_the_rest(
     net, iris, clock, options
 ):
-    """It is the best of several, and the sentence says how many epochs it has."""
+    """It is the best of several, and the sentence has its epochs."""
     search = hyperband(net, time_budget=26.0, **options)
 
     with pytest.warns(SkTuneWarning, match="none of them with all 9 epochs"):
@@ -124,8 +124,8 @@ def test_without_time_for_all_epochs_the_best_candidate_has_the_rest(
 
 
 @KINDS
-def test_a_budget_that_suffices_changes_nothing(net, iris, options):
-    """Same candidates and scores as without a budget, and nothing is told."""
+def test_a_sufficient_budget_changes_no_result(net, iris, options):
+    """Same candidates and scores as without a budget, and no message."""
     free, timed = (
         hyperband(net, time_budget=budget, **options).fit(*iris)
         for budget in (None, 10.0 * WHOLE)
@@ -140,8 +140,8 @@ def test_a_budget_that_suffices_changes_nothing(net, iris, options):
         assert_adds_up(search.ledger_)
 
 
-def test_the_time_that_the_message_asks_for_is_enough(net, iris):
-    """With it the whole plan is carried out."""
+def test_the_recommended_time_is_enough(net, iris):
+    """It suffices for the full plan."""
     with pytest.warns(SkTuneWarning, match="for the whole plan"):
         short = hyperband(net, time_budget=60.0).fit(*iris)
     seconds = float(short.cut_short_.partition("time_budget=")[2].split()[0])
@@ -154,7 +154,7 @@ def test_the_time_that_the_message_asks_for_is_enough(net, iris):
 
 
 def test_a_resumed_search_continues_its_plan(net, iris, tmp_path):
-    """Stored trainings count with the time that they took; new ones come after them."""
+    """Stored trainings count with their original time; new ones come after them."""
     options = {"time_budget": 80.0, "store": tmp_path / "fits.db"}
     with pytest.warns(SkTuneWarning, match="planned"):
         first, again = (hyperband(net, **options).fit(*iris) for _ in range(2))
@@ -195,7 +195,7 @@ def test_halving_has_fewer_candidates(net, iris, clock, is_grid, asynchronous):
 
 
 class Rounds(ClassifierMixin, BaseEstimator):
-    """Takes a second for each round, which nothing stops, and scores by its value."""
+    """Takes a second for each uninterruptible round, and scores by its value."""
 
     def __init__(self, value=0.0, n_rounds=1):
         self.value = value
@@ -221,9 +221,7 @@ class Rounds(ClassifierMixin, BaseEstimator):
         (19.0, [3, 1], [1, 3]),
     ],
 )
-def test_rungs_of_what_nothing_stops_end_in_time(
-    iris, clock, budget, candidates, resources
-):
+def test_uninterruptible_rungs_end_in_time(iris, clock, budget, candidates, resources):
     """The last rung is the highest one for which there is time."""
     grid = {"value": np.linspace(0, 1, 9)}
     own = {"resource": "n_rounds", "max_resources": 9, "min_resources": 1, "cv": CV}

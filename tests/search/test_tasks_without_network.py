@@ -1,4 +1,4 @@
-"""Searches over estimators that are no networks, whose fits nothing can stop."""
+"""Searches over estimators without networks, with uninterruptible fits."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def _own_clock(monkeypatch):
 
 
 class Sleeper(ClassifierMixin, BaseEstimator):
-    """A classifier that nothing can stop, with a clock of its own."""
+    """An uninterruptible classifier with its own clock."""
 
     clock = 0.0
 
@@ -42,8 +42,8 @@ class Sleeper(ClassifierMixin, BaseEstimator):
 
 
 @pytest.mark.parametrize(("seconds", "refit"), [(0.1, True), (0.01, False), (0.24, False)])
-def test_fits_that_nothing_can_stop_are_begun_if_they_end_in_time(iris, seconds, refit):
-    """The refit has its time, and what is left is used but for a candidate and a tenth."""
+def test_uninterruptible_fits_start_if_they_end_in_time(iris, seconds, refit):
+    """The refit has its time; the remainder is used up to one candidate and a tenth."""
     search = RandomizedSearchCV(
         Sleeper(seconds),
         {"value": list(range(500))},
@@ -60,8 +60,8 @@ def test_fits_that_nothing_can_stop_are_begun_if_they_end_in_time(iris, seconds,
     assert np.isfinite(search.cv_results_["mean_test_score"]).sum() >= 3
 
 
-def test_a_slow_candidate_of_what_nothing_can_stop_ends_the_search(iris):
-    """After one of its folds the others are left out."""
+def test_a_slow_uninterruptible_candidate_ends_the_search(iris):
+    """After one of its folds, all further folds are left out."""
     search = GridSearchCV(
         Sleeper(), {"seconds": [0.01, 1.5, 0.02]}, cv=3, time_budget=1.0, refit=False
     )
@@ -74,8 +74,8 @@ def test_a_slow_candidate_of_what_nothing_can_stop_ends_the_search(iris):
     assert np.isnan(search.cv_results_["mean_test_score"]).tolist()[:2] == [False, True]
 
 
-def test_a_first_candidate_that_takes_longer_than_the_budget_is_told(iris):
-    """Nothing can stop it; a warning says what it took."""
+def test_a_first_candidate_longer_than_the_budget_gives_a_warning(iris):
+    """It cannot be stopped; the warning has its time."""
     search = GridSearchCV(Sleeper(), {"seconds": [1.0, 2.0]}, cv=3, time_budget=BUDGET)
 
     with pytest.warns(SkTuneWarning, match="cannot be stopped: it took 3.0 s"):

@@ -1,4 +1,4 @@
-"""Time budgets hold, whatever a single candidate takes."""
+"""Time budgets hold for any candidate."""
 
 import time
 from contextlib import contextmanager
@@ -34,12 +34,12 @@ def net():
 
 @pytest.fixture(autouse=True, scope="module")
 def _imported():
-    """Let torch import what the first training needs: that takes long, and once only."""
+    """Let torch import the modules of a first training, which takes long."""
     MLPClassifier(width=2, max_epochs=1).fit(np.eye(8, dtype=np.float32), [0, 1] * 4)
 
 
 class ProcessorTime:
-    """In the place of ``time``: what others do on the machine takes no time."""
+    """In place of ``time``: other processes on the machine take no time."""
 
     monotonic = staticmethod(time.process_time)
     perf_counter = staticmethod(time.process_time)
@@ -60,7 +60,7 @@ def in_time(budget=BUDGET):
 
 
 def n_epochs_of(search):
-    """Return the epochs that the networks of the folds have, at least."""
+    """Return the least number of epochs of the networks of the folds."""
     curves = search.learning_curves_
     return int(curves.groupby(["candidate", "fold"])["epoch"].max().min())
 
@@ -83,7 +83,7 @@ SEARCHES = {
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_search_without_time_for_a_candidate_has_one_with_fewer_epochs(net, iris, name):
-    """Its score and the refit are those of whole epochs, and the result says so."""
+    """Its score and the refit have whole epochs, and the result says so."""
     kind, options = SEARCHES[name]
     search = kind(net, RATES, cv=3, time_budget=BUDGET, **options)
 
@@ -96,8 +96,8 @@ def test_a_search_without_time_for_a_candidate_has_one_with_fewer_epochs(net, ir
     assert "too short for a single candidate" in search.cut_short_
 
 
-def test_a_candidate_that_the_time_left_out_has_no_score(net, iris):
-    """It says why, and what was trained before is refitted in full."""
+def test_a_candidate_left_out_for_time_has_no_score(net, iris):
+    """It has a reason, and finished candidates are refitted in full."""
     pipeline = make_pipeline(StandardScaler(), net)
     grid = {"mlpclassifier__max_epochs": [3, ENDLESS]}
     search = GridSearchCV(pipeline, grid, cv=3, time_budget=2 * BUDGET)
@@ -113,7 +113,7 @@ def test_a_candidate_that_the_time_left_out_has_no_score(net, iris):
 
 
 class SlowWithAll(FunctionTransformer):
-    """A transformer that takes long for all rows, of which folds tell nothing."""
+    """A transformer that is slow only for all rows, not for folds."""
 
     def fit(self, X, y=None):
         end = time.process_time() + 2 * BUDGET
@@ -122,8 +122,8 @@ class SlowWithAll(FunctionTransformer):
         return self
 
 
-def test_a_refit_ends_in_time_with_the_epochs_that_it_has(net, iris):
-    """What nobody could foresee leaves it one whole epoch, and the result says so."""
+def test_a_refit_ends_in_time_with_its_present_epochs(net, iris):
+    """An unforeseeable delay leaves it one full epoch, and the result says so."""
     pipeline = make_pipeline(SlowWithAll(), net.set_params(max_epochs=3))
     grid = {"mlpclassifier__learning_rate": [1e-3]}
     search = GridSearchCV(pipeline, grid, cv=3, time_budget=BUDGET)
@@ -136,8 +136,8 @@ def test_a_refit_ends_in_time_with_the_epochs_that_it_has(net, iris):
     assert search.predict(iris.X).shape == (150,)
 
 
-def test_a_time_that_suffices_cuts_nothing(iris):
-    """Nor do limits change a result."""
+def test_a_sufficient_time_changes_no_result(iris):
+    """Limits do not change a result."""
     net = MLPClassifier(width=8, max_epochs=4, random_state=0)
     free, timed = (
         GridSearchCV(net, RATES, cv=3, time_budget=budget).fit(*iris)

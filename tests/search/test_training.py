@@ -95,10 +95,8 @@ def _as_trained(seed, scores, checkpoints=()):
     [(1, None, 2), (2, None, None), (1, [LRScheduler()], None)],
     ids=["goes on", "another seed", "callbacks"],
 )
-def test_the_end_of_a_rung_is_where_the_next_one_goes_back_to(
-    works, seed, callbacks, expected
-):
-    """Unless it is not what one training of all epochs would have been there."""
+def test_the_end_of_a_rung_is_a_checkpoint_for_the_next(works, seed, callbacks, expected):
+    """Unless it differs from one training of all epochs."""
     trainer = _trainer("best", max_resources=9)
     (work,) = works[:1]
     work.fit.estimator.set_params(callbacks=callbacks)
@@ -120,8 +118,8 @@ def test_the_end_of_a_rung_is_where_the_next_one_goes_back_to(
     assert again.n_epochs_again == 5 - (expected or 0)
 
 
-def test_checkpoints_are_let_go_of(works):
-    """Whether there is a way back or not; only the fits to train keep some."""
+def test_checkpoints_are_dropped(works):
+    """With or without a later step; only pending fits keep some."""
     state = _as_trained(1, [0.1]).state
     for step in _trainer("best").steps(works):
         assert all(fit.keeps_checkpoints for _, fit in step)
@@ -131,8 +129,8 @@ def test_checkpoints_are_let_go_of(works):
     assert [work.trained.checkpoints for work in works] == [()] * 3
 
 
-def test_held_out_rows_that_cannot_be_predicted_are_left_out(works):
-    """One fit finds it out for each fold; the next candidate does not ask again."""
+def test_unpredictable_held_out_rows_are_left_out(works):
+    """One fit tests it for each fold; the next candidate does not test again."""
     for work in works:
         y = work.fit.y.astype(object)
         # A label that no training row has.
@@ -158,13 +156,13 @@ HARD = {
 
 @pytest.fixture
 def pipeline(make_estimator):
-    """Return a network with everything that a rung has to go on with."""
+    """Return a network with every state that a rung has to resume."""
     net = make_estimator("MLPClassifier", **HARD)
     return Pipeline([("scale", StandardScaler()), ("net", net)])
 
 
 @pytest.mark.parametrize("random_state", [0, None])
-def test_promoted_candidates_end_where_one_training_ends(pipeline, iris, random_state):
+def test_promoted_candidates_equal_one_full_training(pipeline, iris, random_state):
     """The last rung, and the refit, equal a training of all epochs at once."""
     grid = {"net__learning_rate": [0.003, 0.01, 0.03], "net__dropout": [0.1, 0.3, 0.5]}
     pipeline.set_params(net__random_state=0)
@@ -189,7 +187,7 @@ def test_promoted_candidates_end_where_one_training_ends(pipeline, iris, random_
 
 
 def test_the_ledger_of_rungs_counts_by_hand(pipeline, iris):
-    """9, 3 and 1 candidates on 3 folds: 27 + 9 * 2 + 3 * 6 epochs, 9 + 9 gone on from."""
+    """9, 3 and 1 candidates on 3 folds: 27 + 9 * 2 + 3 * 6 epochs, 9 + 9 resumed."""
     rates = {"net__learning_rate": np.geomspace(0.001, 0.1, 9)}
     search = halving(pipeline, rates, "net__max_epochs").fit(*iris)
 
@@ -202,7 +200,7 @@ def test_the_ledger_of_rungs_counts_by_hand(pipeline, iris):
     assert (ledger.n_candidates, ledger.n_fits) == (9, 27 + 9 + 3)
 
 
-def test_curves_of_a_rung_tell_of_the_epochs_before(pipeline, iris):
+def test_curves_of_a_rung_include_earlier_epochs(pipeline, iris):
     """The curve of a promoted candidate begins with epoch 1, as in its first rung."""
     rungs = {"max_resources": 6, "min_resources": 2}
     rates = {"net__learning_rate": [0.001, 0.01, 0.1]}
@@ -219,11 +217,11 @@ def test_curves_of_a_rung_tell_of_the_epochs_before(pipeline, iris):
         np.testing.assert_array_equal(early["valid_loss"], late["valid_loss"][:2])
 
 
-def test_a_parameter_that_cannot_be_pickled_may_climb(make_estimator, iris):
-    """Values that pickle refuses, such as a class of a function, are no reason to stop."""
+def test_a_parameter_that_cannot_be_pickled_may_be_promoted(make_estimator, iris):
+    """Pickle refuses, for example, a class inside of a function."""
 
     class Local(OneLayer):
-        """What pickle does not find."""
+        """A class that pickle cannot import."""
 
     net = make_estimator("NetClassifier", module=Local)
     rungs = {"max_resources": 4, "min_resources": 2, "factor": 2}
@@ -246,7 +244,7 @@ def mean_curve(search, row, column):
     [("accuracy", "valid_score", 1), ("neg_log_loss", "valid_loss", -1)],
 )
 def test_the_best_epoch_is_scored_and_refitted(make_estimator, iris, scoring, column, sign):
-    """epochs="best" scores the best epoch of the mean curve, and refits for as many."""
+    """epochs="best" scores the best epoch of the mean curve, and the refit uses it."""
     net = make_estimator("MLPClassifier", **HARD, learning_rate=0.1, max_epochs=12)
     rates = {"learning_rate": [0.1, 0.3]}
     search = GridSearchCV(
@@ -278,7 +276,7 @@ def test_the_best_epoch_is_scored_and_refitted(make_estimator, iris, scoring, co
 def test_less_room_for_checkpoints_costs_epochs_and_changes_nothing(
     make_estimator, iris, monkeypatch, share
 ):
-    """Rungs too: what they went on from is where the next one goes back to."""
+    """Also with rungs: their first states are checkpoints for the next one."""
     net = make_estimator("MLPClassifier", **HARD, learning_rate=0.1, max_epochs=9)
 
     def search():
@@ -308,7 +306,7 @@ def test_less_room_for_checkpoints_costs_epochs_and_changes_nothing(
 def test_the_best_epoch_with_early_stopping_is_one_that_all_folds_reached(
     make_estimator, iris
 ):
-    """With early stopping the epoch is compared only as far as every fold trained."""
+    """The best epoch is within the shortest curve of the folds."""
     stops = {"early_stopping": True, "patience": 2, "max_epochs": 20}
     net = make_estimator("MLPClassifier", **HARD, learning_rate=0.1, **stops)
     search = GridSearchCV(net, {"learning_rate": [0.1]}, cv=CV, epochs="best").fit(*iris)
@@ -319,7 +317,7 @@ def test_the_best_epoch_with_early_stopping_is_one_that_all_folds_reached(
 
 
 def test_curves_are_those_of_the_reference_engine(make_estimator, iris):
-    """The table holds what one skorch net per fit records, epoch by epoch."""
+    """The table equals the records of one skorch net per fit, epoch by epoch."""
     net = make_estimator("MLPClassifier", **HARD, max_epochs=4)
     search = GridSearchCV(net, {"learning_rate": [0.01, 0.03]}, cv=CV).fit(*iris)
 
@@ -340,7 +338,7 @@ def test_curves_are_those_of_the_reference_engine(make_estimator, iris):
 
 @pytest.fixture
 def remembered(monkeypatch):
-    """How many networks the search may go on with, after each rung."""
+    """The number of resumable networks of the search, after each rung."""
     counts, keep_only = [], Trainer.keep_only
 
     def counting(trainer, *args):
@@ -358,7 +356,7 @@ NINE = {"learning_rate": np.geomspace(0.001, 0.1, 9)}
 def test_only_networks_that_may_be_resumed_are_remembered(
     make_estimator, iris, remembered, epochs
 ):
-    """Of 9 candidates on 3 folds 3 go on and then 1; after the last rung none."""
+    """Of 9 candidates on 3 folds 3 are promoted and then 1; after the last rung none."""
     net = make_estimator("MLPClassifier")
     halving(net, NINE, epochs=epochs).fit(*iris)
     assert remembered == [9, 3, 0]
@@ -372,10 +370,10 @@ def test_only_networks_that_may_be_resumed_are_remembered(
     assert remembered == [9, 3, 0, 3, 0, 0]
 
 
-def test_an_asynchronous_search_remembers_who_may_be_promoted(
+def test_an_asynchronous_search_remembers_promotable_candidates(
     make_estimator, iris, remembered
 ):
-    """Of 9 candidates no more than 3 go on from the first rung, and 1 from the second."""
+    """Of 9 candidates at most 3 are promoted from the first rung, and 1 from the second."""
     options = {"asynchronous": True, "n_jobs": 1}
     halving(make_estimator("MLPClassifier"), NINE, **options).fit(*iris)
 
@@ -383,8 +381,8 @@ def test_an_asynchronous_search_remembers_who_may_be_promoted(
     assert remembered[-1] <= 2 * 3
 
 
-def test_rows_that_are_asked_for_are_known_by_their_values(tmp_path):
-    """Whatever keeps them; held-out rows behind them may have made other types."""
+def test_requested_rows_are_recognized_by_their_values(tmp_path):
+    """In any container; held-out rows behind them may have changed types."""
     X = np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]])
     np.save(tmp_path / "rows.npy", X)
     fit = SimpleNamespace(X=np.vstack([X, [[6.0, 7.0]]]), rows=np.arange(3))
@@ -402,7 +400,7 @@ def test_rows_that_are_asked_for_are_known_by_their_values(tmp_path):
 
 @pytest.mark.parametrize("kind", [MLPClassifier, CNNClassifier, RNNClassifier])
 def test_a_refit_is_a_plain_fit(kind):
-    """Trained by the kernel where a plain fit is, to the bit."""
+    """It uses the kernel if a plain fit does, to the bit."""
     rng = np.random.default_rng(0)
     shape = {MLPClassifier: (5,), CNNClassifier: (2, 8, 8), RNNClassifier: (6, 3)}[kind]
     X = rng.normal(size=(40, *shape)).astype(np.float32)

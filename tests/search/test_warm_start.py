@@ -1,4 +1,4 @@
-"""What a search takes over from an earlier one."""
+"""Warm starts from earlier searches."""
 
 import numpy as np
 import optuna
@@ -29,7 +29,7 @@ SPACE = {"learning_rate": loguniform(1e-4, 1e-1), "hidden_layer_sizes": [(4,), (
 
 
 class _Told:
-    """A sampler that remembers what it is told."""
+    """A sampler that records its scores."""
 
     def __init__(self, name="x"):
         self.name = name
@@ -50,8 +50,8 @@ def _found(source, space, **options):
     return first, sampler.points
 
 
-def test_all_but_the_best_is_told_and_the_best_comes_first():
-    """Its score is that of other folds."""
+def test_all_except_the_best_are_reported_and_the_best_comes_first():
+    """The best one's score comes from other folds."""
     pairs = [({"x": 0.1}, 1.0), ({"x": 0.2}, 3.0), ({"x": 0.3}, 2.0)]
 
     assert _found(pairs, {"x": (0.0, 1.0)}) == (
@@ -60,8 +60,8 @@ def test_all_but_the_best_is_told_and_the_best_comes_first():
     )
 
 
-def test_what_is_not_in_the_space_is_left_out():
-    """Values outside, names that are missing, names that are new."""
+def test_candidates_outside_of_the_space_are_left_out():
+    """Values outside, missing names, new names."""
     pairs = [({"x": 5.0}, 1.0), ({}, 1.0), ({"x": 0.5, "y": 1}, 1.0), ({"x": 0.5}, 1.0)]
 
     assert _found(pairs, {"x": (0.0, 1.0)}) == ([{"x": 0.5}], [])
@@ -111,13 +111,13 @@ def _rungs(*rows):
     ],
     ids=["no rungs", "rungs", "more", "epochs", "samples"],
 )
-def test_rungs_are_told_to_searches_with_rungs_of_their_kind(results, options, best, told):
-    """What had all resources counts in any search."""
+def test_rungs_are_reported_to_searches_with_equal_rungs(results, options, best, told):
+    """Candidates with all resources count in any search."""
     assert _found(results, {"x": (0.0, 1.0)}, **options) == ([{"x": best}], told)
 
 
-def test_what_the_time_left_out_is_no_failure():
-    """A sampler is not told of it, as it is not in the search itself."""
+def test_candidates_left_out_for_time_are_not_failures():
+    """A sampler does not get them, as in the search itself."""
     results = {
         "params": [{"x": 0.1}, {"x": 0.2}, {"x": 0.3}, {"x": 0.4}],
         "mean_test_score": np.array([0.5, np.nan, np.nan, np.nan]),
@@ -140,7 +140,7 @@ def test_what_the_time_left_out_is_no_failure():
     ],
 )
 def test_values_that_a_distribution_never_draws_are_left_out(distribution, inside, outside):
-    """At its edge they would be scores of other candidates."""
+    """At the bounds they would be scores of other candidates."""
     pairs = [({"x": inside}, 1.0), ({"x": outside}, 2.0), ({"x": inside}, 0.5)]
 
     first, points = _found(pairs, {"x": distribution})
@@ -150,7 +150,7 @@ def test_values_that_a_distribution_never_draws_are_left_out(distribution, insid
 
 
 def test_the_best_comes_first_and_not_again(iris):
-    """In a list that was tried to its end nothing else is left."""
+    """An exhausted list has no further candidates."""
     grid = {"C": [0.1, 1.0, 10.0], "fit_intercept": [False, True]}
     model = LogisticRegression(max_iter=1000)
     earlier = GridSearchCV(model, grid, cv=3).fit(*iris)
@@ -161,7 +161,7 @@ def test_the_best_comes_first_and_not_again(iris):
 
 
 def test_studies_give_failures_rungs_and_losses(quiet_optuna):
-    """What is minimized is turned round."""
+    """Minimized values change their sign."""
     study = optuna.create_study(direction="minimize")
     distributions = {"x": optuna.distributions.FloatDistribution(0, 1)}
     for x, state, value, steps in [
@@ -190,8 +190,8 @@ def test_studies_give_failures_rungs_and_losses(quiet_optuna):
 
 
 @pytest.mark.parametrize("sampler", ["bayes", "tpe"])
-def test_a_bayesian_search_goes_on_from_an_earlier_one(iris, sampler, quiet_optuna):
-    """From itself, from its results, or by way of a study: with the same candidates."""
+def test_a_bayesian_search_continues_an_earlier_one(iris, sampler, quiet_optuna):
+    """From itself, from its results, or via a study: with the same candidates."""
     earlier = RandomizedSearchCV(NET, SPACE, n_iter=12, cv=3, random_state=0).fit(*iris)
     tried = []
     for source in (earlier, earlier.cv_results_, to_optuna(earlier)):
@@ -208,7 +208,7 @@ def test_a_bayesian_search_goes_on_from_an_earlier_one(iris, sampler, quiet_optu
     assert all(params not in before for params in tried[0][1:])
 
 
-def test_a_search_with_rungs_goes_on_from_an_earlier_one(iris):
+def test_a_search_with_rungs_continues_an_earlier_one(iris):
     """Its best is the first of the first bracket."""
     options = {"factor": 2, "cv": 3, "sampler": "bayes"}
     earlier = HyperbandSearchCV(NET, SPACE, random_state=0, **options).fit(*iris)
@@ -223,14 +223,14 @@ def test_a_search_with_rungs_goes_on_from_an_earlier_one(iris):
 
 
 def test_a_sampler_that_does_not_learn_is_refused(iris):
-    """Nothing would come of it."""
+    """It could not use the results."""
     search = HyperbandSearchCV(NET, SPACE, cv=3, warm_start_from=[({}, 1.0)])
 
     with pytest.raises(ValueError, match="needs a sampler that learns"):
         search.fit(*iris)
 
 
-def test_a_warm_start_that_is_none_is_said(iris):
+def test_a_warm_start_without_matches_warns(iris):
     """Names may have another prefix."""
     search = BayesSearchCV(
         NET, SPACE, n_iter=1, cv=3, refit=False, warm_start_from=[({"lr": 0.1}, 1.0)]
@@ -240,8 +240,8 @@ def test_a_warm_start_that_is_none_is_said(iris):
         search.fit(*iris)
 
 
-def test_a_search_that_was_cloned_is_refused(iris):
-    """It lost what it had found."""
+def test_a_cloned_search_is_refused(iris):
+    """A clone has no results."""
     earlier = RandomizedSearchCV(NET, SPACE, n_iter=2, cv=3, refit=False).fit(*iris)
     search = clone(BayesSearchCV(NET, SPACE, warm_start_from=earlier))
 
@@ -251,13 +251,13 @@ def test_a_search_that_was_cloned_is_refused(iris):
 
 @pytest.mark.parametrize("source", [3, "study.db", [1, 2]])
 def test_other_things_are_refused(source):
-    """With what may be given."""
+    """With the accepted types."""
     with pytest.raises(TypeError, match="warm_start_from must be a fitted search"):
         _earlier_results(source)
 
 
 def test_several_objectives_are_refused(quiet_optuna):
-    """One score decides here."""
+    """A search has one deciding score."""
     study = optuna.create_study(directions=["minimize", "maximize"])
 
     with pytest.raises(ValueError, match="one objective. Got one with 2"):
@@ -265,8 +265,8 @@ def test_several_objectives_are_refused(quiet_optuna):
 
 
 @pytest.mark.parametrize("kind", [HyperbandSearchCV, HalvingRandomSearchCV])
-def test_rungs_of_a_search_that_ended_early_are_no_full_trainings(iris, kind):
-    """Though nobody in it was granted more."""
+def test_rungs_of_an_interrupted_search_are_not_full_trainings(iris, kind):
+    """Even if no candidate had more resources."""
     calls = []
 
     def stop(progress):
