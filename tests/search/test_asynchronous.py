@@ -32,7 +32,7 @@ HARD = {
 
 def halving(estimator, grid=None, prefix="", **options):
     """Return a search of 9, 3 and 1 candidates by 1, 3 and 9 epochs."""
-    own = {
+    settings = {
         "resource": f"{prefix}max_epochs",
         "max_resources": 9,
         "min_resources": 1,
@@ -41,7 +41,7 @@ def halving(estimator, grid=None, prefix="", **options):
         "asynchronous": True,
     }
     grid = {f"{prefix}learning_rate": RATES} if grid is None else grid
-    return HalvingGridSearchCV(estimator, grid, **{**own, **options})
+    return HalvingGridSearchCV(estimator, grid, **{**settings, **options})
 
 
 # Four, two and one candidates by 1, 2 and 4 epochs.
@@ -51,9 +51,9 @@ FEW = {"learning_rate": RATES[1::2]}
 
 def hyperband(net, **options):
     """Return a search with brackets of at most 9 epochs."""
-    own = {"max_resources": 9, "cv": CV, "random_state": 0, "asynchronous": True}
+    settings = {"max_resources": 9, "cv": CV, "random_state": 0, "asynchronous": True}
     space = {"learning_rate": loguniform(1e-4, 1e-1)}
-    return HyperbandSearchCV(net, space, **{**own, **options})
+    return HyperbandSearchCV(net, space, **{**settings, **options})
 
 
 def _table(search):
@@ -93,8 +93,8 @@ def test_promoted_candidates_equal_one_full_training(make_estimator, iris, n_job
 
     results = _table(search)
     last = results[results["iter"] == 2]
-    own = [{n: [v] for n, v in params.items()} for params in last["params"]]
-    at_once = GridSearchCV(pipeline, own, cv=CV, scoring="neg_log_loss").fit(*iris)
+    grid = [{n: [v] for n, v in params.items()} for params in last["params"]]
+    at_once = GridSearchCV(pipeline, grid, cv=CV, scoring="neg_log_loss").fit(*iris)
     names = [f"split{k}_test_score" for k in range(3)]
     assert_allclose(
         last[names], np.transpose([at_once.cv_results_[name] for name in names]), rtol=1e-9
@@ -146,14 +146,14 @@ def test_each_row_has_its_best_epoch(net, iris):
     curves = search.learning_curves_
     assert set(search.best_epochs_) == set(range(len(search.cv_results_["params"])))
     for row, epoch in search.best_epochs_.items():
-        own = curves[curves["candidate"] == row].groupby("epoch")["valid_score"].mean()
-        assert search.cv_results_["mean_test_score"][row] == pytest.approx(own.max())
-        assert own[epoch] == pytest.approx(own.max())
+        means = curves[curves["candidate"] == row].groupby("epoch")["valid_score"].mean()
+        assert search.cv_results_["mean_test_score"][row] == pytest.approx(means.max())
+        assert means[epoch] == pytest.approx(means.max())
 
 
 def test_resumable_states_are_kept_during_training(net, iris, monkeypatch):
     """Including checkpoints of the best epoch, while other candidates end."""
-    dropped, asked = set(), set()
+    dropped, requested = set(), set()
     keep_only, prepare = Trainer.keep_only, Trainer.prepare
 
     def keep(trainer, candidates):
@@ -163,7 +163,7 @@ def test_resumable_states_are_kept_during_training(net, iris, monkeypatch):
 
     def find(trainer, work):
         prepare(trainer, work)
-        asked.add((work.key, work.key in dropped))
+        requested.add((work.key, work.key in dropped))
 
     monkeypatch.setattr(Trainer, "keep_only", keep)
     monkeypatch.setattr(Trainer, "prepare", find)
@@ -171,8 +171,8 @@ def test_resumable_states_are_kept_during_training(net, iris, monkeypatch):
     search = halving(net, rates, epochs="best", n_jobs=2).fit(*iris)
 
     assert search.ledger_.n_candidates == 27
-    assert len(asked) >= 3 * 27
-    assert not any(is_late for _, is_late in asked)
+    assert len(requested) >= 3 * 27
+    assert not any(is_late for _, is_late in requested)
 
 
 def test_failed_candidates_are_never_promoted(net, iris):
@@ -219,16 +219,16 @@ def test_ctrl_c_keeps_evaluated_candidates(net, iris, n_jobs):
 
 def test_repeated_rungs_train_their_epochs_again(net, iris):
     """Progress expects the planned 27, 9 and 6 epochs on each of three folds."""
-    told = []
+    reports = []
     options = {"min_resources": 3, "aggressive_elimination": True}
-    search = halving(net, progress=lambda p: told.append(p.n_epochs), **options)
+    search = halving(net, progress=lambda p: reports.append(p.n_epochs), **options)
 
     plan = search.plan()
     search.set_params(refit=False).fit(*iris)
 
     assert [r.n_resources for r in plan.rounds] == [3, 3, 9]
-    assert told[0] == plan.n_epochs == 3 * (9 * 3 + 3 * 3 + 1 * 6)
-    assert told[-1] == search.ledger_.epochs_trained
+    assert reports[0] == plan.n_epochs == 3 * (9 * 3 + 3 * 3 + 1 * 6)
+    assert reports[-1] == search.ledger_.epochs_trained
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -250,7 +250,7 @@ def _same_results(ours, theirs):
 
 def test_a_resumed_search_of_one_worker_equals_an_uninterrupted_one(net, iris, tmp_path):
     """To the bit, and without training finished fits again."""
-    whole = halving(net, FEW, **SHORT).fit(*iris)
+    uninterrupted = halving(net, FEW, **SHORT).fit(*iris)
     stored = {"store": tmp_path / "fits.db", **SHORT}
     with pytest.raises(KeyboardInterrupt):
         halving(net, FEW, progress=Progress(7), **stored).fit(*iris)
@@ -258,11 +258,11 @@ def test_a_resumed_search_of_one_worker_equals_an_uninterrupted_one(net, iris, t
     resumed = halving(net, FEW, **stored).fit(*iris)
     again = halving(net, FEW, **stored).fit(*iris)
 
-    _same_results(resumed, whole)
-    _same_results(again, whole)
+    _same_results(resumed, uninterrupted)
+    _same_results(again, uninterrupted)
     trained = resumed.ledger_.epochs_trained
-    assert 0 < trained < whole.ledger_.epochs_trained
-    assert trained + resumed.ledger_.epochs_loaded == whole.ledger_.epochs_trained
+    assert 0 < trained < uninterrupted.ledger_.epochs_trained
+    assert trained + resumed.ledger_.epochs_loaded == uninterrupted.ledger_.epochs_trained
     assert again.ledger_.epochs_trained == 0
 
 
@@ -302,12 +302,12 @@ def test_hyperband_trains_all_of_its_brackets(net, iris):
 
     results = _table(search)
     for bracket in search.brackets_:
-        own = results[results["bracket"] == bracket.index]
+        rows = results[results["bracket"] == bracket.index]
         for i, rung in enumerate(bracket.rungs):
-            on_rung = own[own["iter"] == i]
+            on_rung = rows[rows["iter"] == i]
             assert len(on_rung) >= rung.n_candidates
             assert set(on_rung["n_resources"]) == {rung.n_resources}
-        assert (own["iter"] == 0).sum() == bracket.rungs[0].n_candidates
+        assert (rows["iter"] == 0).sum() == bracket.rungs[0].n_candidates
     assert search.best_params_["max_epochs"] == 9
 
 
@@ -319,13 +319,13 @@ class Asked:
         self.told = []
 
     def ask(self, n_points):
-        own, self.left = self.left[:n_points], self.left[n_points:]
-        return [{"learning_rate": float(rate)} for rate in own]
+        batch, self.left = self.left[:n_points], self.left[n_points:]
+        return [{"learning_rate": float(rate)} for rate in batch]
 
     def tell(self, candidates, scores, n_resources=None):
         self.told += [
-            (own["learning_rate"], float(score), n_resources)
-            for own, score in zip(candidates, scores, strict=True)
+            (candidate["learning_rate"], float(score), n_resources)
+            for candidate, score in zip(candidates, scores, strict=True)
         ]
 
 

@@ -67,13 +67,13 @@ def test_a_fitted_search_survives_pickle_and_copy(search, iris):
 def test_changing_the_curves_changes_a_copy(search, iris):
     """They are cached, and dropped with the fit."""
     search.fit(*iris)
-    before = search.learning_curves_
+    original = search.learning_curves_
     changed = search.learning_curves_
     changed["train_loss"] = 0.0
 
-    assert search.learning_curves_.equals(before)
+    assert search.learning_curves_.equals(original)
     assert "_curves" not in pickle.loads(pickle.dumps(search)).__dict__
-    assert not search.fit(iris.X[::2], iris.y[::2]).learning_curves_.equals(before)
+    assert not search.fit(iris.X[::2], iris.y[::2]).learning_curves_.equals(original)
 
 
 def test_a_second_fit_forgets_the_first(search, iris):
@@ -130,9 +130,9 @@ def test_a_search_may_be_cross_validated(search, iris):
     """Nested in ``cross_val_score`` it scores as scikit-learn's search does."""
     theirs = model_selection.GridSearchCV(search.estimator, GRID, cv=CV)
 
-    own, other = (cross_val_score(s, *iris, cv=CV) for s in (search, theirs))
+    ours, other = (cross_val_score(s, *iris, cv=CV) for s in (search, theirs))
 
-    assert_allclose(own, other)
+    assert_allclose(ours, other)
 
 
 @pytest.mark.parametrize("outer", [GridSearchCV, model_selection.GridSearchCV])
@@ -141,11 +141,11 @@ def test_a_search_may_be_searched(search, iris, outer):
     space = {"estimator__hidden_layer_sizes": [(3,), (6,)]}
     theirs = model_selection.GridSearchCV(search.estimator, GRID, cv=CV)
 
-    own = outer(search, space, cv=2).fit(*iris)
+    ours = outer(search, space, cv=2).fit(*iris)
     other = model_selection.GridSearchCV(theirs, space, cv=2).fit(*iris)
 
     assert_allclose(
-        own.cv_results_["mean_test_score"], other.cv_results_["mean_test_score"]
+        ours.cv_results_["mean_test_score"], other.cv_results_["mean_test_score"]
     )
 
 
@@ -199,10 +199,10 @@ def test_a_learning_search_learns_inside_a_fleet_block(iris):
 def test_searches_in_two_threads_are_independent(search, iris):
     """Concurrent searches give their results of separate runs."""
     alone = clone(search).fit(*iris).oof_predictions_
-    found = {}
+    fitted = {}
 
     def run(name):
-        found[name] = clone(search).fit(*iris).oof_predictions_
+        fitted[name] = clone(search).fit(*iris).oof_predictions_
 
     threads = [threading.Thread(target=run, args=(i,)) for i in range(2)]
     for thread in threads:
@@ -210,9 +210,9 @@ def test_searches_in_two_threads_are_independent(search, iris):
     for thread in threads:
         thread.join()
 
-    for result in found.values():
+    for result in fitted.values():
         assert_array_equal(result, alone)
-    assert len(found) == 2
+    assert len(fitted) == 2
 
 
 @pytest.mark.filterwarnings("ignore:The estimator .* does not support callbacks")
@@ -440,17 +440,17 @@ def test_a_plan_matches_the_search(net, iris, search, options):
     space = {"learning_rate": [0.001, 0.003, 0.01, 0.03], "width": [3, 5]}
     if search is GridSearchCV:
         space["max_epochs"] = [1, 2, 6]
-    own = search(net, space, cv=CV, **options)
+    planned = search(net, space, cv=CV, **options)
 
-    plan = own.plan(*iris)
-    own.fit(*iris)
+    plan = planned.plan(*iris)
+    planned.fit(*iris)
 
-    assert plan.n_candidates == own.ledger_.n_candidates
-    assert plan.n_epochs == own.ledger_.epochs_trained
-    assert plan.n_fits == own.ledger_.n_fits
+    assert plan.n_candidates == planned.ledger_.n_candidates
+    assert plan.n_epochs == planned.ledger_.epochs_trained
+    assert plan.n_fits == planned.ledger_.n_fits
     if "resource" not in options:
         # Each fit trains all of its epochs, whatever rows its rung has.
-        assert own.ledger_.epochs_full == own.ledger_.epochs_trained
+        assert planned.ledger_.epochs_full == planned.ledger_.epochs_trained
 
 
 def test_a_plan_of_an_empty_grid_is_one_candidate(net):
@@ -512,8 +512,8 @@ def test_the_reason_comes_from_the_deciding_score(iris, scoring, refit, reason):
     search = GridSearchCV(model, {"C": [1, 2]}, scoring=scoring, cv=CV, refit=refit)
     search.fit(*iris)
 
-    own = search.cv_results_["failure_reason"][0]
-    assert own == f"Its predictions could not be scored: {reason}"
+    first_reason = search.cv_results_["failure_reason"][0]
+    assert first_reason == f"Its predictions could not be scored: {reason}"
 
 
 @pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:One or more of the test")
@@ -528,8 +528,8 @@ def test_the_reason_uses_the_arguments_of_the_scorer(iris, is_given):
         search = GridSearchCV(KMeans(2), {}, scoring=scoring, cv=3, refit=False)
         search.fit(iris.X, **params)
 
-    (own,) = search.cv_results_["failure_reason"]
-    assert own.endswith("of the weight" if is_given else "of the rows")
+    (reason,) = search.cv_results_["failure_reason"]
+    assert reason.endswith("of the weight" if is_given else "of the rows")
 
 
 @pytest.mark.filterwarnings("ignore:One or more of the test")
@@ -597,8 +597,8 @@ def test_a_missing_device_is_one_error(net, iris):
     with pytest.raises(ValueError, match="'device' parameter of MLPClassifier"):
         GridSearchCV(net, GRID, cv=CV).fit(*iris)
     GridSearchCV(net, {"device": ["cpu"]}, cv=CV).fit(*iris)
-    own = clone(net).set_params(device="cpu")
-    for space in ({"net": [own]}, {"steps": [[("net", own)]]}):
+    on_cpu = clone(net).set_params(device="cpu")
+    for space in ({"net": [on_cpu]}, {"steps": [[("net", on_cpu)]]}):
         GridSearchCV(Pipeline([("net", net)]), space, cv=CV).fit(*iris)
 
 
@@ -621,18 +621,20 @@ def test_the_requested_number_of_predictions_is_kept(net, iris, is_network, keep
     """For the best candidates; positions of held-out rows exist for all."""
     estimator = net if is_network else DecisionTreeClassifier(random_state=0)
     grid = {"max_epochs": [1, 9, 3]} if is_network else {"max_depth": [1, 3, 2]}
-    whole = GridSearchCV(estimator, grid, cv=CV).fit(*iris)
+    reference = GridSearchCV(estimator, grid, cv=CV).fit(*iris)
 
-    search = clone(whole).set_params(keep_predictions=keep).fit(*iris)
+    search = clone(reference).set_params(keep_predictions=keep).fit(*iris)
 
-    scores = whole.cv_results_["mean_test_score"]
+    scores = reference.cv_results_["mean_test_score"]
     is_kept = ~np.isnan(search.oof_predictions_).reshape(3, -1).any(axis=1)
     assert sorted(scores[is_kept]) == sorted(scores)[3 - n_kept :]
     for row in np.flatnonzero(is_kept):
-        own, expected = (s.oof_predictions_[row] for s in (search, whole))
-        assert_array_equal(own, expected)
-    assert_array_equal(np.hstack(search.held_out_rows_), np.hstack(whole.held_out_rows_))
-    assert search.corrected_score_ == (whole.corrected_score_ if n_kept == 3 else None)
+        predictions, expected = (s.oof_predictions_[row] for s in (search, reference))
+        assert_array_equal(predictions, expected)
+    assert_array_equal(
+        np.hstack(search.held_out_rows_), np.hstack(reference.held_out_rows_)
+    )
+    assert search.corrected_score_ == (reference.corrected_score_ if n_kept == 3 else None)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -47,9 +47,9 @@ def fit_with_failures(search, X, y):
 
 def hill(**params):
     """Return a search on the hill."""
-    own = {"n_iter": 24, "cv": KFold(2), "random_state": 0, "n_points": 4, **params}
-    own.setdefault("search_spaces", {"x": (-1.0, 1.0)})
-    return BayesSearchCV(Hill(fails_below=own.pop("fails_below", -1.0)), **own)
+    settings = {"n_iter": 24, "cv": KFold(2), "random_state": 0, "n_points": 4, **params}
+    settings.setdefault("search_spaces", {"x": (-1.0, 1.0)})
+    return BayesSearchCV(Hill(fails_below=settings.pop("fails_below", -1.0)), **settings)
 
 
 @pytest.mark.parametrize("sampler", ["bayes", "tpe"])
@@ -132,16 +132,16 @@ def test_a_custom_sampler_asks_and_learns(iris):
             self.told |= {c["x"]: s for c, s in zip(candidates, scores, strict=True)}
 
     sampler = Listed()
-    known = [({"x": 0.125}, 0.5), ({"x": 0.25}, 0.9)]
+    earlier = [({"x": 0.125}, 0.5), ({"x": 0.25}, 0.9)]
     search = BayesSearchCV(
         Hill(fails_below=0.0), {"x": (-1.0, 1.0)}, n_iter=9, cv=KFold(2),
-        sampler=sampler, warm_start_from=known,
+        sampler=sampler, warm_start_from=earlier,
     )  # fmt: skip
     fit_with_failures(search, *iris)
 
     assert search.cv_results_["params"] == [{"x": x} for x in (0.25, 0.3, -0.5)]
-    known = {0.125: 0.5, 0.25: pytest.approx(0.9975), 0.3: 1.0}
-    assert sampler.told == {**known, -0.5: pytest.approx(np.nan, nan_ok=True)}
+    earlier = {0.125: 0.5, 0.25: pytest.approx(0.9975), 0.3: 1.0}
+    assert sampler.told == {**earlier, -0.5: pytest.approx(np.nan, nan_ok=True)}
 
 
 def test_one_of_several_metrics_guides_the_search(iris):
@@ -208,18 +208,18 @@ def test_invalid_callbacks_are_refused(iris):
 def test_a_callback_of_scikit_optimize_ends_the_search_of_its_dict(iris):
     """It gets the candidates of its dict so far; the next dict is searched anyway."""
     X, y = iris
-    seen = []
+    results = []
 
     def stop_after_two_rounds(result):
-        seen.append((len(result.x_iters), result.fun))
+        results.append((len(result.x_iters), result.fun))
         return len(result.x_iters) >= 8
 
     spaces = [({"x": (0.0, 1.0)}, 16), ({"x": (0.5, 1.0)}, 4)]
     search = hill(search_spaces=spaces).fit(X, y, callback=stop_after_two_rounds)
 
-    assert [n for n, _ in seen] == [4, 8, 4]
+    assert [n for n, _ in results] == [4, 8, 4]
     assert len(search.cv_results_["params"]) == 12
-    assert seen[1][1] == -search.cv_results_["mean_test_score"][:8].max()
+    assert results[1][1] == -search.cv_results_["mean_test_score"][:8].max()
 
 
 def test_results_for_scikit_optimizes_plots(iris):

@@ -47,24 +47,24 @@ def _scores(name, seed=0):
 def test_a_fold_has_the_score_of_its_own_samples(score):
     """For metrics of sums and for callables."""
     name = score.__name__.removesuffix("_score")
-    own, y, p = _scores(name)
-    given = p if name == "roc_auc" else CLASSES[(p > 0.5).astype(int)]
+    fold_scores, y, p = _scores(name)
+    responses = p if name == "roc_auc" else CLASSES[(p > 0.5).astype(int)]
 
-    expected = [[score(y[held], one[held]) for one in given] for held in FOLDS]
+    expected = [[score(y[held], one[held]) for one in responses] for held in FOLDS]
 
-    assert own.on_all() == pytest.approx(np.array(expected))
-    assert own.needs_calls == (name == "matthews_corrcoef")
+    assert fold_scores.on_all() == pytest.approx(np.array(expected))
+    assert fold_scores.needs_calls == (name == "matthews_corrcoef")
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "matthews_corrcoef"])
 def test_resamples_are_about_the_mean_over_folds(name):
     """They scatter more than means of all samples, because each fold has 37 %."""
-    own, _, _ = _scores(name)
+    fold_scores, _, _ = _scores(name)
 
-    means = own.on_resamples(100, np.random.default_rng(0))
+    means = fold_scores.on_resamples(100, np.random.default_rng(0))
 
     assert means.shape == (100, 2)
-    assert means.mean(axis=0) == pytest.approx(own.on_all().mean(axis=0), abs=0.04)
+    assert means.mean(axis=0) == pytest.approx(fold_scores.on_all().mean(axis=0), abs=0.04)
     assert (means.std(axis=0) > 0.03).all()
 
 
@@ -75,10 +75,10 @@ def test_a_fold_without_a_class_has_no_area():
     predictions = np.stack([1 - p, p], axis=1)[np.newaxis]
     metric = scorer_metric("roc_auc")
 
-    own = FoldScores(metric, predictions, y, classes=CLASSES, folds=FOLDS)
+    fold_scores = FoldScores(metric, predictions, y, classes=CLASSES, folds=FOLDS)
 
-    assert np.isnan(own.on_all()[:, 0]).tolist() == [False, True, True]
-    assert np.isfinite(own.on_resamples(20, np.random.default_rng(0))).all()
+    assert np.isnan(fold_scores.on_all()[:, 0]).tolist() == [False, True, True]
+    assert np.isfinite(fold_scores.on_resamples(20, np.random.default_rng(0))).all()
 
 
 METRICS = [
@@ -144,13 +144,13 @@ def test_sums_equal_the_metric_on_drawn_rows(name, n_outputs, seed, n_rows):
         drawn = (metric.function(y[rows], one[rows], **options) for one in responses)
         expected = [metric.sign * score for score in drawn]
 
-    found = [
+    scores = [
         corrected_score([one], y, metric, sample_weight=weight, n_bootstraps=1).naive_score
         for one in responses
     ]
 
     assert not _needs_calls(metric, y, responses)
-    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(scores, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_a_notebook_shows_a_sentence():
@@ -175,11 +175,13 @@ def test_the_correction_is_the_mean_over_all_resamples():
             best = right[:, list(rows)].mean(axis=1).argmax()
             outside.append(right[best, missed].mean())
 
-    found = corrected_score(predictions, y, scorer_metric("accuracy"), n_bootstraps=20_000)
+    corrected = corrected_score(
+        predictions, y, scorer_metric("accuracy"), n_bootstraps=20_000
+    )
 
     error = np.std(outside) / np.sqrt(20_000)
-    assert found.score == pytest.approx(np.mean(outside), abs=4 * error)
-    assert found.low == np.quantile(outside, 0.025)
+    assert corrected.score == pytest.approx(np.mean(outside), abs=4 * error)
+    assert corrected.low == np.quantile(outside, 0.025)
 
 
 def _score(name, y, response, **options):
@@ -217,11 +219,11 @@ def test_r2_of_equal_targets_is_1_if_exact_and_else_0(offset):
     """scikit-learn's rule, which a resample of one value meets."""
     y = np.array([0.1, 0.1, 0.1, 7.0])
 
-    found = _score("r2", y, y + offset, sample_weight=[2.0, 1.0, 1.0, 0.0])
+    score = _score("r2", y, y + offset, sample_weight=[2.0, 1.0, 1.0, 0.0])
 
     rows = [0, 0, 1, 2]
     # NaN, no score, and 0 are told apart.
-    assert found == r2_score(y[rows], (y + offset)[rows])
+    assert score == r2_score(y[rows], (y + offset)[rows])
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -379,10 +381,10 @@ def test_rows_come_from_the_candidates_with_the_most():
     predictions[:4, 40:] = np.nan
     predictions[4:, :20] = np.nan
 
-    found = seeded(predictions, y, ACCURACY)
+    corrected = seeded(predictions, y, ACCURACY)
 
-    assert found == seeded(predictions[4:, 20:], y[20:], ACCURACY)
-    assert np.isfinite(found.score)
+    assert corrected == seeded(predictions[4:, 20:], y[20:], ACCURACY)
+    assert np.isfinite(corrected.score)
 
 
 def test_a_candidate_with_an_undefined_metric_is_left_out():
@@ -392,10 +394,10 @@ def test_a_candidate_with_an_undefined_metric_is_left_out():
     predictions = np.stack([np.full(100, 4.0), np.where(np.arange(100) == 7, -1.0, y)])
     metric = scorer_metric("neg_mean_poisson_deviance")
 
-    found = seeded(predictions, y, metric)
+    corrected = seeded(predictions, y, metric)
 
-    assert found.naive_score == metric(y, predictions[0])
-    assert np.isfinite(found.score)
+    assert corrected.naive_score == metric(y, predictions[0])
+    assert np.isfinite(corrected.score)
 
 
 def test_weights_count_in_a_metric_that_is_called():
@@ -405,11 +407,13 @@ def test_weights_count_in_a_metric_that_is_called():
     predictions = y + rng.normal(0, 0.6, size=(3, 80))
     metric = scorer_metric("neg_median_absolute_error")
 
-    found = seeded(predictions, y, metric, sample_weight=weight, n_bootstraps=5)
+    corrected = seeded(predictions, y, metric, sample_weight=weight, n_bootstraps=5)
 
-    expected = [metric(y, own, sample_weight=weight) for own in predictions]
-    assert found.naive_score == pytest.approx(max(expected))
-    assert found.naive_score != pytest.approx(max(metric(y, own) for own in predictions))
+    expected = [metric(y, values, sample_weight=weight) for values in predictions]
+    assert corrected.naive_score == pytest.approx(max(expected))
+    assert corrected.naive_score != pytest.approx(
+        max(metric(y, values) for values in predictions)
+    )
 
 
 def test_a_slow_metric_is_called_for_fewer_resamples():
@@ -571,8 +575,8 @@ def test_weights_count_if_the_deciding_metric_takes_them(refit):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((60, 2))
     y, weight = X[:, 0] + rng.standard_normal(60), rng.uniform(0.5, 2, 60)
-    own = make_scorer(_no_weights, greater_is_better=False)
-    scoring = {"r2": "r2", "max": "neg_max_error", "own": own}
+    scorer = make_scorer(_no_weights, greater_is_better=False)
+    scoring = {"r2": "r2", "max": "neg_max_error", "own": scorer}
     search = GridSearchCV(Ridge(), {}, scoring=scoring, refit=refit, cv=KFold(3))
     search.fit(X, y, sample_weight=weight)
 
@@ -592,15 +596,15 @@ def test_weights_count_if_the_deciding_metric_requests_them(asked, n_metrics):
     y, weight = X[:, 0] + rng.standard_normal(60), rng.uniform(0.5, 2, 60)
     with config_context(enable_metadata_routing=True):
         r2, mae = (
-            make_scorer(metric).set_score_request(sample_weight=own)
-            for metric, own in ((r2_score, asked), (mean_absolute_error, True))
+            make_scorer(metric).set_score_request(sample_weight=requests)
+            for metric, requests in ((r2_score, asked), (mean_absolute_error, True))
         )
         scoring = {"r2": r2, "mae": mae} if n_metrics == 2 else r2
-        given = {"sample_weight": weight} | ({"w": weight} if asked == "w" else {})
+        params = {"sample_weight": weight} | ({"w": weight} if asked == "w" else {})
         ridge = Ridge().set_fit_request(sample_weight=True)
         refit = "r2" if n_metrics == 2 else True
         search = GridSearchCV(ridge, {}, scoring=scoring, refit=refit, cv=KFold(3))
-        search.fit(X, y, **given)
+        search.fit(X, y, **params)
 
     counts = weight if asked else None
     expected = r2_score(y, search.oof_predictions_[0], sample_weight=counts)

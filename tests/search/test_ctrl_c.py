@@ -38,12 +38,12 @@ def _fit_until(line, search, data):
     def enter(frame, *_):
         return count if frame.f_code.co_filename.endswith(FILES) else None
 
-    before = sys.gettrace()
+    tracer = sys.gettrace()
     sys.settrace(enter)
     try:
         search.fit(*data)
     finally:
-        sys.settrace(before)
+        sys.settrace(tracer)
     return n_lines
 
 

@@ -31,7 +31,7 @@ def task(iris):
     train, test = next(StratifiedKFold(3).split(*iris))
 
     def task(estimator, **more):
-        own = {
+        fields = {
             "X": iris.X,
             "y": iris.y,
             "train": train,
@@ -41,7 +41,7 @@ def task(iris):
             "candidate": 0,
             "fold": 0,
         }
-        return FoldTask(estimator=estimator, **{**own, **more})
+        return FoldTask(estimator=estimator, **{**fields, **more})
 
     return task
 
@@ -50,11 +50,11 @@ def test_weights_behind_a_pipeline_are_those_of_the_training_rows(task):
     """Weights of the fold's rows come along, and the monitor rows weigh 1."""
     weight = np.arange(1.0, 151.0)
     pipeline = Pipeline([("scale", StandardScaler()), ("net", MLPClassifier())])
-    own = task(pipeline, fit_params={"net__sample_weight": weight})
+    fold_task = task(pipeline, fit_params={"net__sample_weight": weight})
 
-    fit, *_ = FitMaker().make(own, "")
+    fit, *_ = FitMaker().make(fold_task, "")
 
-    np.testing.assert_array_equal(fit.sample_weight[fit.rows], weight[own.train])
+    np.testing.assert_array_equal(fit.sample_weight[fit.rows], weight[fold_task.train])
     np.testing.assert_array_equal(fit.sample_weight[fit.monitor], 1)
 
 
@@ -103,17 +103,17 @@ def test_transformers_that_use_joblib_share_their_rows(make_estimator, iris, mon
     columns = ColumnTransformer([("scale", StandardScaler(), [0, 1, 2, 3])])
     net = make_estimator("MLPClassifier")
     pipeline = Pipeline([("columns", columns), ("net", net)])
-    asked, train = [], _network_training.train
+    requests, train = [], _network_training.train
 
     def noting(fits, **options):
-        asked.extend(fits)
+        requests.extend(fits)
         return train(fits, **options)
 
     monkeypatch.setattr(_network_training, "train", noting)
     GridSearchCV(pipeline, {"net__learning_rate": [0.01, 0.02, 0.03]}, cv=2).fit(*iris)
 
-    assert len(asked) == 6
-    assert len({id(fit.X) for fit in asked}) == 2
+    assert len(requests) == 6
+    assert len({id(fit.X) for fit in requests}) == 2
 
 
 def test_a_search_inside_a_transformer_is_independent(make_estimator, iris):
@@ -162,13 +162,13 @@ def test_networks_in_transformers_train_as_usual(
     pipeline = Pipeline([("before", before_the_network(kind)), ("net", net)])
     grid = {"net__learning_rate": [1e-3, 1e-2]}
 
-    own = assert_same_search(
+    ours = assert_same_search(
         GridSearchCV(pipeline, grid, cv=2),
         model_selection.GridSearchCV(pipeline, grid, cv=2),
         *(with_gaps if kind == "imputer" else iris),
     )
 
-    assert own.ledger_.n_rows == 4
+    assert ours.ledger_.n_rows == 4
 
 
 def test_transformers_that_a_task_fits_again_train_their_networks(
@@ -197,8 +197,8 @@ class Traced(np.ndarray):
     def n_tables(n_rows):
         """Return the number of living tables with `n_rows` rows."""
         gc.collect()
-        tables = [own() for own in Traced.tables]
-        return sum(own is not None and own.shape[:1] == (n_rows,) for own in tables)
+        tables = [table() for table in Traced.tables]
+        return sum(table is not None and table.shape[:1] == (n_rows,) for table in tables)
 
 
 class Watching(StandardScaler):

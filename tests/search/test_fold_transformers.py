@@ -176,9 +176,9 @@ def test_models_have_the_users_memory_if_any(net, iris, tmp_path, has_memory):
 
     assert pipeline.memory is memory
     assert any(tmp_path.rglob("output.pkl")) == has_memory
-    kept = [model for own in search.models_.values() for model in own]
-    assert len(kept) == 6
-    for model in (*kept, search.best_estimator_):
+    models = [model for folds in search.models_.values() for model in folds]
+    assert len(models) == 6
+    for model in (*models, search.best_estimator_):
         assert getattr(model.memory, "location", None) == (tmp_path if has_memory else None)
 
 
@@ -304,26 +304,26 @@ def test_held_out_rows_of_other_estimators_are_transformed_once_for_predictions(
 
     assert sorted(calls) == [50] * (5 + 1 + 2) * 3 + [100] * 3
     predict = partial(model_selection.cross_val_predict, cv=CV, method="predict_proba")
-    for C, found in zip(grid["linear__C"], ours.oof_predictions_, strict=True):
+    for C, predictions in zip(grid["linear__C"], ours.oof_predictions_, strict=True):
         alone = clone(pipeline).set_params(linear__C=C)
-        np.testing.assert_array_equal(found, predict(alone, *iris))
+        np.testing.assert_array_equal(predictions, predict(alone, *iris))
 
 
 def test_a_scorer_of_the_estimator_gets_pipeline_and_rows(net, iris, calls):
     """A callable gets the fitted pipeline and the original rows, each time."""
-    seen = []
+    arguments = []
 
     def scorer(estimator, X, y):
-        seen.append((type(estimator), np.array(X)))
+        arguments.append((type(estimator), np.array(X)))
         return estimator.score(X, y)
 
     pipeline = Pipeline([("watched", Watched()), ("net", net)])
     GridSearchCV(pipeline, GRID, cv=CV, refit=False, scoring=scorer).fit(*iris)
 
     assert calls.count(50) == 2 * 3 + 4 * 3
-    assert {kind for kind, _ in seen} == {Pipeline}
+    assert {kind for kind, _ in arguments} == {Pipeline}
     tests = [test for _, test in CV.split(*iris)]
-    for position, (_, X) in enumerate(seen):
+    for position, (_, X) in enumerate(arguments):
         np.testing.assert_array_equal(X, iris.X[tests[position % 3]])
 
 

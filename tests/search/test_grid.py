@@ -138,9 +138,9 @@ def test_routed_weights_reach_requesting_steps(net, iris, assert_same_search):
     """With metadata routing, weights reach only the steps that request them."""
     weight = np.where(np.arange(150) % 2, 0.1, 2.0)
     with sklearn.config_context(enable_metadata_routing=True):
-        own = clone(net).set_fit_request(sample_weight=True)
+        routed = clone(net).set_fit_request(sample_weight=True)
         scalers = [StandardScaler().set_fit_request(sample_weight=b) for b in (True, False)]
-        pipeline = Pipeline([("scale", scalers[0]), ("net", own)])
+        pipeline = Pipeline([("scale", scalers[0]), ("net", routed)])
 
         weighted = assert_same_search(
             *pair(
@@ -278,11 +278,11 @@ def test_failed_fits_get_the_names_of_a_callables_scores(net, iris):
 def test_the_passed_estimator_stays_unfitted(net, iris):
     """Neither the estimator nor the steps of its pipeline are fitted or changed."""
     pipeline = piped(net)
-    before = {name: id(step) for name, step in pipeline.named_steps.items()}
+    identities = {name: id(step) for name, step in pipeline.named_steps.items()}
 
     GridSearchCV(pipeline, {"net__learning_rate": RATES}, cv=CV).fit(*iris)
 
-    assert before == {name: id(step) for name, step in pipeline.named_steps.items()}
+    assert identities == {name: id(step) for name, step in pipeline.named_steps.items()}
     assert not hasattr(net, "net_")
     assert not hasattr(pipeline.named_steps["scale"], "mean_")
     assert pipeline.memory is None

@@ -165,11 +165,11 @@ def test_a_verbose_halving_prints_what_scikit_learn_prints(net, iris, capsys):
     """The lines about plan and rungs are scikit-learn's, the progress line is added."""
     ours, theirs = pair("grid", net, verbose=1)
     ours.fit(*iris)
-    own = capsys.readouterr().out.split("\n")
+    lines = capsys.readouterr().out.split("\n")
     theirs.fit(*iris)
     other = capsys.readouterr().out.split("\n")
 
-    assert [line for line in own if not line.startswith("candidates ")] == other
+    assert [line for line in lines if not line.startswith("candidates ")] == other
 
 
 @pytest.mark.filterwarnings("ignore:One or more of the")

@@ -50,12 +50,12 @@ def searched(net, iris):
 def rungs(search):
     """Return candidates and resources of each rung, by bracket."""
     results = search.cv_results_
-    found = {}
+    by_bracket = {}
     for bracket in np.unique(results["bracket"]):
-        own = results["n_resources"][results["bracket"] == bracket]
-        levels, counts = np.unique(own, return_counts=True)
-        found[int(bracket)] = list(zip(counts.tolist(), levels.tolist(), strict=True))
-    return found
+        resources = results["n_resources"][results["bracket"] == bracket]
+        levels, counts = np.unique(resources, return_counts=True)
+        by_bracket[int(bracket)] = list(zip(counts.tolist(), levels.tolist(), strict=True))
+    return by_bracket
 
 
 @pytest.mark.parametrize("sampler", ["random", "bayes", "tpe"])
@@ -75,9 +75,9 @@ def test_brackets_match_the_paper(searched, sampler):
 def test_a_promoted_candidate_equals_a_search_without_rungs(net, iris, searched):
     """At 9 epochs its scores, curves and refit are equal."""
     search = searched("random")
-    own = {k: [v] for k, v in search.best_params_.items()}
+    best_grid = {k: [v] for k, v in search.best_params_.items()}
 
-    grid = GridSearchCV(net, own, cv=CV).fit(*iris)
+    grid = GridSearchCV(net, best_grid, cv=CV).fit(*iris)
 
     assert search.best_score_ == pytest.approx(grid.best_score_, abs=1e-12)
     curves = search.learning_curves_.query(f"candidate == {search.best_index_}")
@@ -96,10 +96,12 @@ def test_the_best_of_a_rung_are_promoted(searched, sampler):
     for bracket, rung in [(2, 0), (2, 1), (1, 0)]:
         now = np.flatnonzero((results["bracket"] == bracket) & (results["iter"] == rung))
         after = (results["bracket"] == bracket) & (results["iter"] == rung + 1)
-        own = [tuple(params[name] for name in SPACE) for params in results["params"]]
-        promoted = {own[i] for i in np.flatnonzero(after)}
+        configurations = [
+            tuple(params[name] for name in SPACE) for params in results["params"]
+        ]
+        promoted = {configurations[i] for i in np.flatnonzero(after)}
         scores = results["mean_test_score"]
-        survived = [own[i] in promoted for i in now]
+        survived = [configurations[i] in promoted for i in now]
         assert sum(survived) == len(promoted)
         assert scores[now][survived].min() >= scores[now][np.logical_not(survived)].max()
 
@@ -192,9 +194,9 @@ def test_wrong_resources_are_refused_by_name(net, iris, options, message):
 
 def search_by_rounds(sign=1, **options):
     """Return a search with brackets up to nine rounds and the round as the score."""
-    own = {"resource": "n_rounds", "max_resources": 9, "cv": 5, **options}
+    settings = {"resource": "n_rounds", "max_resources": 9, "cv": 5, **options}
     by_rounds = lambda model, X, y: float(sign * model.n_rounds)
-    return hyperband(OneFit(), {"value": uniform(0, 1)}, scoring=by_rounds, **own)
+    return hyperband(OneFit(), {"value": uniform(0, 1)}, scoring=by_rounds, **settings)
 
 
 @pytest.mark.parametrize("sampler", ["random", "bayes"])
@@ -234,4 +236,4 @@ def test_rungs_of_rows_are_cut_from_the_same_folds(iris):
     brackets = search.cv_results_["bracket"][full]
     held_out = [[sorted(f) for f in search.held_out_rows_[row]] for row in full]
     assert set(brackets) == {0, 1}
-    assert all(own == held_out[0] for own in held_out)
+    assert all(rows == held_out[0] for rows in held_out)

@@ -54,22 +54,22 @@ class Looking(ClassifierMixin, BaseEstimator):
 def test_neither_tasks_nor_the_refit_see_the_backend(iris):
     """joblib calls of estimators use the same backend as outside of a search."""
     SEEN.clear()
-    before = get_active_backend()
+    ambient = get_active_backend()
 
     GridSearchCV(Looking(), [{}], cv=2).fit(*iris)
 
     assert len(SEEN) == 3
     assert "SearchBackend" not in SEEN
-    assert type(get_active_backend()[0]) is type(before[0])
+    assert type(get_active_backend()[0]) is type(ambient[0])
 
 
 def test_the_backend_is_gone_after_an_error(iris):
     """A search that raises restores joblib's backend."""
-    before = type(get_active_backend()[0])
+    ambient = type(get_active_backend()[0])
     with pytest.raises(ValueError, match="no_such"):
         GridSearchCV(LogisticRegression(), {"no_such": [1]}, cv=2).fit(*iris)
 
-    assert type(get_active_backend()[0]) is before
+    assert type(get_active_backend()[0]) is ambient
 
 
 def test_nested_calls_of_joblib_work(iris):

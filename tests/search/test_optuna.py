@@ -92,10 +92,10 @@ def test_trials_come_while_a_search_runs(iris, storage):
     search = _hyperband().set_callbacks(export).fit(*iris)
 
     study = optuna.load_study(study_name="live", storage=storage)
-    seen = sorted(set(export.seen))
+    counts = sorted(set(export.seen))
     assert export.seen == sorted(export.seen)
     # Whoever is in the first rung may still be promoted, until the second one has ended.
-    assert seen[0] == 0 < seen[1] < len(study.trials)
+    assert counts[0] == 0 < counts[1] < len(study.trials)
     assert _facts(study) == _facts(to_optuna(search))
 
 
@@ -198,10 +198,10 @@ def test_distributions_match_the_space(values, value, expected):
 def test_ranges_cover_the_values(values, value, is_log):
     """Also for an unbounded distribution."""
     (trial,) = _added({"x": values}, _record({"x": value}))
-    own = trial.distributions["x"]
+    distribution = trial.distributions["x"]
 
-    assert own.low <= value <= own.high
-    assert own.log == is_log
+    assert distribution.low <= value <= distribution.high
+    assert distribution.log == is_log
 
 
 def test_branches_may_use_a_name_for_other_values():

@@ -26,9 +26,9 @@ def test_a_label_of_all_rows_has_probability_one(iris):
     y = np.column_stack([iris.y == 0, np.ones(150), np.zeros(150)]).astype(int)
     model = KNeighborsClassifier(7).fit(iris.X, y)
 
-    held = hold(model, iris.X, np.arange(150))
+    held_out = hold(model, iris.X, np.arange(150))
 
-    np.testing.assert_array_equal(held.values[:, 1:], [[1.0, 0.0]] * 150)
+    np.testing.assert_array_equal(held_out.values[:, 1:], [[1.0, 0.0]] * 150)
 
 
 def test_an_unfitted_estimator_has_no_predictions(iris):
@@ -51,12 +51,12 @@ def net(n_epochs, granted, before=0, resumed=0, reason=""):
 
 def ledger(outcomes, max_epochs=None, starts=None, n_folds=2):
     """Return the ledger of candidates without earlier epochs."""
-    own = [not any(o.n_granted_before for o in folds) for folds in outcomes]
+    is_start = [not any(o.n_granted_before for o in folds) for folds in outcomes]
     return search_ledger(
         outcomes,
         n_folds=n_folds,
         max_epochs=max_epochs,
-        starts=own if starts is None else starts,
+        starts=is_start if starts is None else starts,
         solo_reasons={},
         seconds={},
     )
@@ -73,16 +73,16 @@ def test_epochs_cut_by_failures_are_counted():
 
 def play(rungs, ends, n_folds, *, is_warm=True):
     """Train every fit to the epoch in `ends` at most; the first ones are promoted."""
-    behind, outcomes, before = {}, [], 0
+    behind, outcomes, previous = {}, [], 0
     for rung in rungs:
         for candidate in range(rung.n_candidates):
             folds = []
             for fit in ((candidate, fold) for fold in range(n_folds)):
                 start = behind.get(fit, 0) if is_warm else 0
                 behind[fit] = min(rung.n_resources, ends[fit])
-                folds.append(net(behind[fit] - start, rung.n_resources, before, start))
+                folds.append(net(behind[fit] - start, rung.n_resources, previous, start))
             outcomes.append(folds)
-        before = rung.n_resources
+        previous = rung.n_resources
     return outcomes, behind
 
 

@@ -172,8 +172,8 @@ def test_a_plan_takes_the_parameters_of_fit(kind, make_estimator, iris):
 
 def test_a_plan_without_fleets_has_seconds_only(iris):
     """The search trains such nets alone; their memory is unknown."""
-    own = {"criterion": torch.nn.CrossEntropyLoss, "train_split": None, "verbose": 0}
-    net = NeuralNetClassifier(torch.nn.LazyLinear, module__out_features=3, **own)
+    options = {"criterion": torch.nn.CrossEntropyLoss, "train_split": None, "verbose": 0}
+    net = NeuralNetClassifier(torch.nn.LazyLinear, module__out_features=3, **options)
     X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
 
     plan = GridSearchCV(net, {"lr": [0.1, 0.2]}, cv=3).plan(X, y)
@@ -210,14 +210,14 @@ def test_epochs_are_the_mean_of_the_space(estimator, space, expected):
 def test_a_plan_fits_the_time_budget():
     """Of 138 seconds 60 are enough for a bracket, and one candidate of the next."""
     search = HyperbandSearchCV(MLPClassifier(), DROPOUT, max_resources=9, cv=2)
-    whole = replace(search.plan(), seconds=138.0)
-    assert whole.n_epochs == 138
+    full_plan = replace(search.plan(), seconds=138.0)
+    assert full_plan.n_epochs == 138
 
-    plan = plan_in_time(whole, 60.0, lambda n: n // 3, refits=False)
+    plan = plan_in_time(full_plan, 60.0, lambda n: n // 3, refits=False)
 
     assert [(r.bracket, r.n_candidates, r.n_resources) for r in plan.rounds] == [
         (2, 9, 1), (2, 3, 3), (2, 1, 9), (1, 1, 3), (1, 1, 9)
     ]  # fmt: skip
     assert (plan.n_epochs, plan.seconds) == (60, 60.0)
     assert "time_budget=60 is enough for 10 of 17 candidates" in str(plan)
-    assert plan_in_time(whole, 138.0, lambda n: n // 3, refits=False) == whole
+    assert plan_in_time(full_plan, 138.0, lambda n: n // 3, refits=False) == full_plan

@@ -34,33 +34,33 @@ def labelled(load, names=None):
 @pytest.fixture
 def adopted(monkeypatch):
     """Count the networks that adopt a training."""
-    made = []
+    states = []
     adopt = NetworkEstimator._adopt
 
     def counting(self, *args, **kwargs):
-        made.append(self)
+        states.append(self)
         return adopt(self, *args, **kwargs)
 
     monkeypatch.setattr(NetworkEstimator, "_adopt", counting)
-    return made
+    return states
 
 
 def searched(net, X, y, *, kind=GridSearchCV, **options):
     """Return a fitted search over learning rates."""
     space = {"net__learning_rate": RATES}
-    own = {"cv": KFold(3, shuffle=True, random_state=0), "refit": False, **options}
-    return kind(scaled(net), space, **own).fit(X, y)
+    settings = {"cv": KFold(3, shuffle=True, random_state=0), "refit": False, **options}
+    return kind(scaled(net), space, **settings).fit(X, y)
 
 
 def searched_as_kept(net, X, y, **options):
     """Return a search with scores and predictions of kept networks."""
-    found = searched(net, X, y, **options)
+    search = searched(net, X, y, **options)
     expected = searched(net, X, y, keep_models="all", **options)
     for name, values in expected.cv_results_.items():
         if "test" in name and "time" not in name:
-            np.testing.assert_allclose(found.cv_results_[name], values, atol=1e-12)
-    np.testing.assert_array_equal(found.oof_predictions_, expected.oof_predictions_)
-    return found
+            np.testing.assert_allclose(search.cv_results_[name], values, atol=1e-12)
+    np.testing.assert_array_equal(search.oof_predictions_, expected.oof_predictions_)
+    return search
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ def test_a_scorer_gets_the_first_method_of_the_network(iris):
         response_method=("predict_log_proba", "predict_proba"),
     )
 
-    found = searched_as_kept(NET, *iris, scoring=scoring)
+    search = searched_as_kept(NET, *iris, scoring=scoring)
 
-    assert (found.cv_results_["mean_test_score"] < 0).all()
+    assert (search.cv_results_["mean_test_score"] < 0).all()
 
 
 def test_a_metric_may_overwrite_its_input():
@@ -204,20 +204,20 @@ def test_callbacks_of_the_searched_estimator_get_every_fit(do_nothing, iris):
 
 def test_callbacks_with_rows_get_the_rows_of_the_fold(do_nothing, iris):
     """Scoring without rows must not report other rows."""
-    seen = []
+    arrays = []
 
     class Watching(do_nothing):
         def on_fit_task_begin(self, estimator, context, *, X=None):
             if context.task_name == "candidate-split-evaluation":
-                seen.append(X)
+                arrays.append(X)
 
     folds = list(StratifiedKFold(3).split(*iris))
     search = GridSearchCV(NET, {"learning_rate": RATES}, cv=folds, refit=False)
 
     search.set_callbacks(Watching()).fit(*iris)
 
-    assert len(seen) == 9
-    for position, rows in enumerate(seen):
+    assert len(arrays) == 9
+    for position, rows in enumerate(arrays):
         np.testing.assert_array_equal(rows, iris.X[folds[position % 3][0]])
 
 
@@ -257,10 +257,10 @@ def test_a_fold_without_a_class_is_scored_as_usual(adopted, iris):
     y = iris.y
     folds = [(np.flatnonzero(y != k), np.flatnonzero(y == k)) for k in range(3)]
 
-    found = searched_as_kept(NET, *iris, cv=folds)
+    search = searched_as_kept(NET, *iris, cv=folds)
 
     assert len(adopted) == 9  # Of those that are kept.
-    assert (found.cv_results_["mean_test_score"] == 0).all()
+    assert (search.cv_results_["mean_test_score"] == 0).all()
 
 
 class Routed(BaseEstimator):
@@ -302,16 +302,16 @@ def test_weights_of_a_score_are_used(iris):
         net = clone(NET).set_fit_request(sample_weight=False)
         scoring = get_scorer("accuracy").set_score_request(sample_weight=True)
         weighted, plain = (
-            GridSearchCV(net, {"learning_rate": RATES}, scoring=own, **options)
-            for own in (scoring, "accuracy")
+            GridSearchCV(net, {"learning_rate": RATES}, scoring=metric, **options)
+            for metric in (scoring, "accuracy")
         )
         weighted.fit(*iris, sample_weight=weight)
         plain.fit(*iris)
 
     for row in range(len(RATES)):
-        own = plain.oof_predictions_[row].argmax(axis=1) == iris.y
+        is_correct = plain.oof_predictions_[row].argmax(axis=1) == iris.y
         folds = plain.held_out_rows_[row]
-        expected = [np.average(own[rows], weights=weight[rows]) for rows in folds]
+        expected = [np.average(is_correct[rows], weights=weight[rows]) for rows in folds]
         assert weighted.cv_results_["mean_test_score"][row] == pytest.approx(
             np.mean(expected)
         )

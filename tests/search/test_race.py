@@ -101,8 +101,8 @@ def test_equals_are_dropped_at_most_at_the_level(n_folds):
     ratio = 1 / (n_folds - 1)
     rho = ratio / (1 + ratio)  # n2 / (n1 + n2)
     common = rng.normal(size=(n_pairs, 1))
-    own = rng.normal(size=(n_pairs, n_folds))
-    differences = np.sqrt(rho) * common + np.sqrt(1 - rho) * own
+    noise = rng.normal(size=(n_pairs, n_folds))
+    differences = np.sqrt(rho) * common + np.sqrt(1 - rho) * noise
 
     dropped = _clearly_worse(
         differences, np.zeros(n_folds), test_train_ratio=ratio, level=level
@@ -161,10 +161,10 @@ GOOD, HOPELESS = [0.9, 0.92, 0.91, 0.9, 0.93], [0.1, 0.13, 0.09, 0.1, 0.1]
 )
 def test_clearly_worse_candidates_lose_after_three_folds(scores, losers):
     """By the paper's test, against the best so far, which the reason names."""
-    found = raced(GridSearchCV(Listed(), {"scores": scores}, cv=KFold(5), refit=False))
+    lost = raced(GridSearchCV(Listed(), {"scores": scores}, cv=KFold(5), refit=False))
 
-    assert set(found) == losers
-    assert all("3 folds" in why and "candidate 0" in why for why in found.values())
+    assert set(lost) == losers
+    assert all("3 folds" in why and "candidate 0" in why for why in lost.values())
 
 
 def test_no_candidate_loses_on_two_folds():

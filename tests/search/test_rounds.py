@@ -72,8 +72,8 @@ def test_a_divided_rung_has_one_subsample(iris):
         random_state=None,
     ).fit(*iris)
 
-    first, *others = search.held_out_rows_[:3]
-    for rows in others:
+    first, *later = search.held_out_rows_[:3]
+    for rows in later:
         np.testing.assert_array_equal(rows, first)
 
 
@@ -136,13 +136,13 @@ def test_names_known_only_to_set_params_are_accepted():
 )
 def test_every_search_refuses_wrong_names(make, iris):
     """As a ValueError, as in scikit-learn, before any training."""
-    told = []
-    search = make({"drop_out": [0.1, 0.2]}).set_params(progress=told.append)
+    scores = []
+    search = make({"drop_out": [0.1, 0.2]}).set_params(progress=scores.append)
 
     with pytest.raises(ValueError, match="Did you mean 'mlpclassifier__dropout'"):
         search.fit(*iris)
 
-    assert told == []
+    assert scores == []
 
 
 @pytest.mark.parametrize(("resource", "n_rows"), [("n_samples", 50), ("max_depth", 150)])

@@ -43,7 +43,7 @@ def test_a_file_gets_the_last_line_without_escape_codes(net, iris, capsys, optio
 
     printed = capsys.readouterr().out
     assert not re.search("[\r\x1b\b]", printed)
-    line = [own for own in printed.splitlines() if own.startswith("candidates")][-1]
+    line = [text for text in printed.splitlines() if text.startswith("candidates")][-1]
     assert re.fullmatch(
         r"candidates 2/2, epochs 12/12, best score 0\.\d+, .* s in all", line
     )
@@ -112,9 +112,11 @@ def test_the_line_covers_all_brackets_and_the_refit(net, iris, every_text):
         [int(n) for n in re.findall(r"\d+", text.split(", best")[0])[:4]]
         for text in every_text
     ]
-    assert {(own[1], own[3]) for own in counts} == {(plan.n_candidates, plan.n_epochs)}
+    assert {(match[1], match[3]) for match in counts} == {
+        (plan.n_candidates, plan.n_epochs)
+    }
     for done in (0, 2):
-        column = [own[done] for own in counts]
+        column = [match[done] for match in counts]
         assert column == sorted(column)
     assert counts[-1] == [plan.n_candidates] * 2 + [plan.n_epochs] * 2
     best = f"best score {search.best_score_:.4g} after 9 epochs"
@@ -145,7 +147,7 @@ def test_the_best_score_falls_only_with_more_resources(net, iris, every_text, ki
 
     pattern = r"best score ([\d.]+) (?:after|with) (\d+) (?:epoch|sample)s?,"
     shown = [re.search(pattern, text) for text in every_text if "best score" in text]
-    pairs = [(int(found[2]), float(found[1])) for found in shown]
+    pairs = [(int(match[2]), float(match[1])) for match in shown]
     assert pairs == sorted(pairs)
     assert len({resources for resources, _ in pairs}) > 1
 
@@ -154,7 +156,7 @@ def test_the_best_score_falls_only_with_more_resources(net, iris, every_text, ki
 def test_other_estimators_count_by_candidate(iris, capsys, search):
     """They have no epochs."""
     space = {"C": loguniform(1e-2, 1e2)}
-    own = search(
+    fitted = search(
         LogisticRegression(max_iter=2000),
         space,
         n_iter=3,
@@ -163,7 +165,7 @@ def test_other_estimators_count_by_candidate(iris, capsys, search):
         progress=True,
     )
 
-    own.set_params(refit=False).fit(*iris)
+    fitted.set_params(refit=False).fit(*iris)
 
     last = capsys.readouterr().out.splitlines()[-1]
     assert re.match(r"candidates 3/3, best score [\d.]+, ", last)
@@ -186,9 +188,12 @@ def test_the_refit_takes_as_many_epochs_as_the_longest_fit(net):
     options = {"max_resources": 9, "min_resources": 1, "cv": 3}
     plans = [
         HalvingGridSearchCV(
-            own, {f"{name}dropout": [0.0] * 9}, resource=f"{name}max_epochs", **options
+            estimator,
+            {f"{name}dropout": [0.0] * 9},
+            resource=f"{name}max_epochs",
+            **options,
         ).plan()
-        for own, name in ((net, ""), (Pipeline([("net", net)]), "net__"))
+        for estimator, name in ((net, ""), (Pipeline([("net", net)]), "net__"))
     ]
 
     # On half as many samples again as in a fold.

@@ -162,8 +162,8 @@ class Silent(Callback):
 
 def skorch_net(**params):
     """Return a plain skorch net."""
-    own = {"criterion": nn.CrossEntropyLoss, "max_epochs": 2, "batch_size": 32}
-    return NeuralNetClassifier(seeded_module, **{**own, "verbose": 0, **params})
+    settings = {"criterion": nn.CrossEntropyLoss, "max_epochs": 2, "batch_size": 32}
+    return NeuralNetClassifier(seeded_module, **{**settings, "verbose": 0, **params})
 
 
 @pytest.mark.parametrize("callbacks", [None, [("silent", Silent())]])
@@ -178,7 +178,7 @@ def test_skorch_nets_score_as_in_scikit_learn(iris, callbacks):
     with warnings.catch_warnings(record=True, action="always") as caught:
         ours = GridSearchCV(net, grid, **options).fit(X, y)
 
-    scores = [own.cv_results_["mean_test_score"] for own in (ours, theirs)]
+    scores = [search.cv_results_["mean_test_score"] for search in (ours, theirs)]
     assert_allclose(*scores, rtol=1e-5)
     assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-5)
     warned = messages(caught, SkTuneWarning)
@@ -247,10 +247,10 @@ def test_the_best_epoch_belongs_to_the_scored_networks(make_estimator, iris):
     curves = search.learning_curves_
     for row, models in search.models_.items():
         for fold, model in enumerate(models):
-            own = curves[(curves["candidate"] == row) & (curves["fold"] == fold)]
+            rows = curves[(curves["candidate"] == row) & (curves["fold"] == fold)]
             losses = model.history_[:, "train_loss"]
             assert len(losses) == search.best_epochs_[row]
-            assert_allclose(losses, own["train_loss"][: len(losses)], rtol=1e-5)
+            assert_allclose(losses, rows["train_loss"][: len(losses)], rtol=1e-5)
 
 
 def test_folds_added_by_a_race_do_not_choose_an_epoch(make_estimator, iris):
@@ -277,12 +277,12 @@ class Halved(MLPClassifier):
 
 def test_a_users_fit_is_respected(net, iris, assert_same_search):
     """A subclass that overrides ``fit`` trains its way."""
-    own = Halved(**net.get_params())
+    halved = Halved(**net.get_params())
     grid = {"learning_rate": [0.01, 0.03]}
 
     assert_same_search(
-        GridSearchCV(own, grid, cv=CV),
-        model_selection.GridSearchCV(own, grid, cv=CV),
+        GridSearchCV(halved, grid, cv=CV),
+        model_selection.GridSearchCV(halved, grid, cv=CV),
         *iris,
     )
 
@@ -592,10 +592,10 @@ def test_kept_models_of_other_estimators_come_from_their_workers(iris):
 @pytest.mark.parametrize("asynchronous", [None, False, True])
 def test_an_unknown_form_of_tasks_falls_back(asynchronous, iris, monkeypatch):
     """With one warning; networks train one by one, to scikit-learn's scores."""
-    own = _search._fit_and_score
+    fit_and_score = _search._fit_and_score
 
     def changed(*args, **options):
-        return own(*args, **options)
+        return fit_and_score(*args, **options)
 
     net = MLPClassifier(width=4, max_epochs=2, random_state=0)
     if asynchronous is None:
@@ -609,11 +609,11 @@ def test_an_unknown_form_of_tasks_falls_back(asynchronous, iris, monkeypatch):
         theirs = _search_successive_halving.HalvingGridSearchCV(net, grid, **options)
     monkeypatch.setattr(_search, "_fit_and_score", changed)
 
-    with pytest.warns(SkTuneWarning, match="networks train one by one") as told:
+    with pytest.warns(SkTuneWarning, match="networks train one by one") as caught:
         search.fit(*iris)
     theirs.fit(*iris)
 
-    assert len(told) == 1
+    assert len(caught) == 1
     name = "mean_test_score"
     assert_array_equal(search.cv_results_[name], theirs.cv_results_[name])
     assert search.best_params_ == theirs.best_params_

@@ -56,8 +56,8 @@ def net(make_estimator):
 
 def hyperband(net, **options):
     """Return a search, unfitted."""
-    own = {"cv": CV, "random_state": 0, "max_resources": 9, **options}
-    return HyperbandSearchCV(net, RATES, **own)
+    settings = {"cv": CV, "random_state": 0, "max_resources": 9, **options}
+    return HyperbandSearchCV(net, RATES, **settings)
 
 
 def n_epochs_of_winner(search):
@@ -175,11 +175,11 @@ GRID = {"learning_rate": np.geomspace(1e-3, 1e-1, 9)}
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_halving_has_fewer_candidates(net, iris, clock, is_grid, asynchronous):
     """Nine candidates with 1, 3 and 9 epochs take 42 seconds and the refit 9."""
-    own = {"resource": "max_epochs", "max_resources": 9, "cv": CV, "time_budget": 54.0}
-    own |= {"asynchronous": asynchronous, "random_state": 0}
-    search = HalvingGridSearchCV(net, GRID, **own)
+    options = {"resource": "max_epochs", "max_resources": 9, "cv": CV, "time_budget": 54.0}
+    options |= {"asynchronous": asynchronous, "random_state": 0}
+    search = HalvingGridSearchCV(net, GRID, **options)
     if not is_grid:
-        search = HalvingRandomSearchCV(net, RATES, min_resources=1, **own)
+        search = HalvingRandomSearchCV(net, RATES, min_resources=1, **options)
 
     with pytest.warns(SkTuneWarning, match="planned 9 candidates"):
         search.fit(*iris)
@@ -224,8 +224,8 @@ class Rounds(ClassifierMixin, BaseEstimator):
 def test_uninterruptible_rungs_end_in_time(iris, clock, budget, candidates, resources):
     """The last rung is the highest one for which there is time."""
     grid = {"value": np.linspace(0, 1, 9)}
-    own = {"resource": "n_rounds", "max_resources": 9, "min_resources": 1, "cv": CV}
-    search = HalvingGridSearchCV(Rounds(), grid, refit=False, time_budget=budget, **own)
+    options = {"resource": "n_rounds", "max_resources": 9, "min_resources": 1, "cv": CV}
+    search = HalvingGridSearchCV(Rounds(), grid, refit=False, time_budget=budget, **options)
 
     if budget == 200:
         search.fit(*iris)

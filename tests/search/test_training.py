@@ -62,8 +62,8 @@ def works(make_estimator, iris):
 
     def work(fold, rows, test):
         data = {"estimator": net, "X": iris.X, "y": iris.y}
-        given = {"parameters": {}, "fit_params": {}, "candidate": 0}
-        task = FoldTask(**data, **given, train=rows, test=test, fold=fold)
+        fields = {"parameters": {}, "fit_params": {}, "candidate": 0}
+        task = FoldTask(**data, **fields, train=rows, test=test, fold=fold)
         fit = Fit(**data, rows=rows, monitor=test)
         job = Job(lambda: None, lambda job: None)
         return Work(job, task, 5, fit=fit, key=("it", fold), n_epochs=4)
@@ -103,8 +103,8 @@ def test_the_end_of_a_rung_is_a_checkpoint_for_the_next(works, seed, callbacks, 
     work.n_epochs = 2
     for _ in trainer.steps([work]):
         work.trained = _as_trained(1, [0.1, 0.2])
-    own = _as_trained(seed, [0.1, 0.2, 0.3, 0.2, 0.1]).state
-    later = replace(own, history=own.history[:4])
+    resumed = _as_trained(seed, [0.1, 0.2, 0.3, 0.2, 0.1]).state
+    later = replace(resumed, history=resumed.history[:4])
 
     again = replace(work, row=6, n_epochs=5)
     first, second = trainer.steps([again]), []
@@ -170,8 +170,8 @@ def test_promoted_candidates_equal_one_full_training(pipeline, iris, random_stat
     search = halving(pipeline, grid, "net__max_epochs", **options).fit(*iris)
     results = pd.DataFrame(search.cv_results_)
     last = results[results["iter"] == 2]
-    own = [{n: [v] for n, v in params.items()} for params in last["params"]]
-    at_once = GridSearchCV(pipeline, own, cv=CV, scoring="neg_log_loss").fit(*iris)
+    candidates = [{n: [v] for n, v in params.items()} for params in last["params"]]
+    at_once = GridSearchCV(pipeline, candidates, cv=CV, scoring="neg_log_loss").fit(*iris)
 
     assert search.n_resources_ == [1, 3, 9]
     np.testing.assert_allclose(
@@ -211,8 +211,8 @@ def test_curves_of_a_rung_include_earlier_epochs(pipeline, iris):
     rate = search.cv_results_["params"][winner]["net__learning_rate"]
     first = [0.001, 0.01, 0.1].index(rate)
     for fold in range(3):
-        own = curves[curves["fold"] == fold]
-        early, late = (own[own["candidate"] == row] for row in (first, winner))
+        rows = curves[curves["fold"] == fold]
+        early, late = (rows[rows["candidate"] == row] for row in (first, winner))
         assert list(late["epoch"]) == [1, 2, 3, 4, 5, 6]
         np.testing.assert_array_equal(early["valid_loss"], late["valid_loss"][:2])
 
@@ -294,8 +294,8 @@ def test_less_room_for_checkpoints_costs_epochs_and_changes_nothing(
     for name in ("mean_test_score", "split0_test_score", "rank_test_score"):
         np.testing.assert_array_equal(tight.cv_results_[name], free.cv_results_[name])
     assert tight.models_.keys() == free.models_.keys()
-    for row, own in tight.models_.items():
-        for model, twin in zip(own, free.models_[row], strict=True):
+    for row, models in tight.models_.items():
+        for model, twin in zip(models, free.models_[row], strict=True):
             weights = twin.net_.module_.state_dict()
             for name, tensor in model.net_.module_.state_dict().items():
                 assert torch.equal(tensor, weights[name])
@@ -327,8 +327,8 @@ def test_curves_are_those_of_the_reference_engine(make_estimator, iris):
     ]
     for row, rate in enumerate([0.01, 0.03]):
         for fold, (rows, test) in enumerate(CV.split(*iris)):
-            own = net.set_params(learning_rate=rate)
-            fit = Fit(estimator=own, X=iris.X, y=iris.y, rows=rows, monitor=test)
+            candidate = net.set_params(learning_rate=rate)
+            fit = Fit(estimator=candidate, X=iris.X, y=iris.y, rows=rows, monitor=test)
             (alone,) = train([fit], engine="alone")
             curve = curves[(curves["candidate"] == row) & (curves["fold"] == fold)]
             np.testing.assert_allclose(curve["train_loss"], alone.train_loss, atol=1e-9)

@@ -124,10 +124,10 @@ def test_candidates_left_out_for_time_are_not_failures():
         "failure_reason": np.array(["", LEFT_OUT, INTERRUPTED, "loss is nan"], object),
     }
 
-    first, told = _found(results, {"x": (0.0, 1.0)})
+    first, reported = _found(results, {"x": (0.0, 1.0)})
 
     assert first == [{"x": 0.1}]
-    assert [x for x, *_ in told] == [0.4]
+    assert [x for x, *_ in reported] == [0.4]
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_a_bayesian_search_continues_an_earlier_one(iris, sampler, quiet_optuna)
     assert tried[0] == tried[1] == tried[2]
     assert tried[0][0] == earlier.best_params_
     assert len(tried[0]) == 3
-    before = earlier.cv_results_["params"]
-    assert all(params not in before for params in tried[0][1:])
+    earlier_params = earlier.cv_results_["params"]
+    assert all(params not in earlier_params for params in tried[0][1:])
 
 
 def test_a_search_with_rungs_continues_an_earlier_one(iris):
