@@ -49,19 +49,19 @@ class _Played:
             self.bracket.end(job, score)
             self.finished.append((job, score))
             waiting = self.bracket.waiting()
-            done = {own.candidate: own.rung for own, _ in self.finished}
-            self.gone |= {own for own in done.items() if own[0] not in waiting}
+            done = {each.candidate: each.rung for each, _ in self.finished}
+            self.gone |= {each for each in done.items() if each[0] not in waiting}
 
     def check(self, job, factor):
         """Compare a job with the results so far."""
         if job.rung == 0:
             return
         below = [(j.candidate, s) for j, s in self.finished if j.rung == job.rung - 1]
-        own = dict(below)
-        assert job.candidate in own
+        scores_below = dict(below)
+        assert job.candidate in scores_below
         assert (job.candidate, job.rung - 1) not in self.gone
-        assert not math.isnan(own[job.candidate])
-        n_better = sum(s > own[job.candidate] for _, s in below)
+        assert not math.isnan(scores_below[job.candidate])
+        n_better = sum(s > scores_below[job.candidate] for _, s in below)
         planned = self.bracket.rungs[job.rung].n_candidates
         n_running = sum(j.rung < job.rung for j in self.started) - sum(
             j.rung < job.rung for j, _ in self.finished
@@ -122,8 +122,8 @@ def test_simultaneous_results_give_the_rungs_of_synchronous_halving(n, factor, s
             jobs.append(job)
             job = bracket.next_job()
         # Best first, so that the first results remain the best.
-        for own in sorted(jobs, key=lambda j: -scores[j.candidate]):
-            bracket.end(own, scores[own.candidate])
+        for each in sorted(jobs, key=lambda j: -scores[j.candidate]):
+            bracket.end(each, scores[each.candidate])
 
     assert _n_arrived(bracket) == [rung.n_candidates for rung in plan.rungs]
 

@@ -109,7 +109,7 @@ def test_a_dropped_transformer_is_not_mistaken_for_another(net, iris, counted, m
     monkeypatch.setattr(FittedTransformers.__init__, "__defaults__", (1,))
     pipeline = Pipeline([("noise", Counting(noise=50.0)), ("net", net)])
 
-    with pytest.warns(SkTuneWarning, match="6 networks were trained alone.*fitted anew"):
+    with pytest.warns(SkTuneWarning, match="6 networks were trained alone.*fitted again"):
         search = _kept(pipeline, iris)
 
     for row, fold, test, alone, shifted in _twins(search, net, iris):
