@@ -91,7 +91,7 @@ def with_inherited_docs(cls: _Class) -> _Class:
 
     ``{parameters}`` and ``{attributes}`` stand for the entries of the bases, and
     ``{parameters and attributes}`` for both sections without entries of the class.
-    Entries of a class precede inherited entries and replace those of the same name;
+    Entries of a class precede inherited entries and override them by name;
     positional parameters come first.  ``{description}`` stands for a base's text before the
     sections, ``{notes}`` for its notes and everything after them.  Methods describe only
     their own particulars; the common text for methods of their name is added.
@@ -204,7 +204,7 @@ def _entries(section: str) -> dict[str, str]:
 
 
 def _with_default(parameter: inspect.Parameter | None, entry: str) -> str:
-    """Replace the default in a parameter's entry if the signature has another one."""
+    """Replace the default in a parameter's entry by the signature's."""
     first_line, *lines = entry.split("\n")
     head, mark, written = first_line.partition(", default=")
     if not mark or parameter is None:
@@ -219,7 +219,7 @@ def _with_default(parameter: inspect.Parameter | None, entry: str) -> str:
 
 
 class Documented:
-    """An estimator whose HTML representation links to its documentation page."""
+    """An estimator with a link to its page in its HTML representation."""
 
     _doc_link_module = "sk_tune"
 

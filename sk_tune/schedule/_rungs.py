@@ -35,7 +35,7 @@ class Rung:
 
 
 def new_resources(rungs: Sequence[Rung], *, goes_on: bool = True) -> list[int]:
-    """Return the resources trained in each rung beyond those of the previous rung.
+    """Return the resources that each rung adds to the previous rung's.
 
     Candidates start from scratch if resources do not increase or without `goes_on`.
     """
@@ -307,7 +307,7 @@ class AsynchronousBracket:
         self._n_first = self._n_started
 
     def shrink(self, *, to_best: bool = False) -> None:
-        """Start no new candidates, and promote only as for a bracket of the started ones.
+        """Start no new candidates, and promote only as in a bracket of that size.
 
         With `to_best` each rung promotes only one candidate.
         """
