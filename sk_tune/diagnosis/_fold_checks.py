@@ -69,8 +69,8 @@ def check_folds(summary: Summary) -> Finding:
         if trained[fold] > 1.3 * np.median(np.delete(trained, fold)):
             return rule.tip(
                 "low",
-                f"Fold {fold} has a higher loss on its training rows, too: its training "
-                "failed.",
+                f"Fold {fold} has a higher loss on its training rows, too, which points "
+                "to its training instead of its rows.",
                 evidence,
                 "Train again with another random_state, or with a lower learning rate.",
             )
@@ -184,7 +184,7 @@ def check_rows(summary: Summary) -> Finding:
             "average of several networks.",
             *in_steps(_of_few_rows(summary)),
         )
-    return rule.passed("There are enough rows to compare configurations.", evidence)
+    return rule.passed("No sign of too few rows to compare configurations.", evidence)
 
 
 # Collecting samples is worthwhile if twice as many close more than this share of the gap to
