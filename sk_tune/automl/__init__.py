@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""From a table to a tuned ensemble in one call, within a time."""
+"""A tuned ensemble from a table in one call, within a time budget."""
 
 from sk_tune.automl._auto import AutoRegressor
 from sk_tune.automl._auto_classifier import AutoClassifier

@@ -80,126 +80,125 @@ Array = npt.NDArray[Any]
 
 _FAMILIES = ("linear", "boosting", "network")
 _FAMILY_OF_USE = {"linear": "linear", "boosting": "boosting", "networks": "network"}
-# The part of the budget for the choice of members and the last check.
+# Share of the budget, and its limits in seconds, reserved for the ensemble and last check.
 _RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
 _RESERVED_IF_BUSY = 0.3
-# Seconds of a budget without which workers cost more, to start, than they save.
+# Budgets in seconds below which starting workers takes longer than they save.
 _LEAST_FOR_WORKERS = 30.0
 
 
 @parameters
 class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
-    """Tunes networks and other models on the same folds and averages the best.
+    """Tune networks and other models on the same folds and average the best.
 
-    Baselines come first, then networks by Hyperband and gradient boosting by random search
-    on the same folds, and finally a weighted average of the best models.
+    Baselines are trained first.  Rounds follow: networks are tuned by Hyperband, gradient
+    boosting by random search.  The ensemble is a weighted average of the best models.
 
     Parameters
     ----------
     time_budget : float or None, default=60
         Seconds for the whole ``fit``; None for no limit, which needs `n_rounds`.
     n_rounds : int or None, default=None
-        Rounds of search after the default models; None for as many as the time allows.
-        Without a time budget the result depends on `random_state` only.
+        Rounds of search after the default models; None continues until the time is up.
+        Without a time budget the result depends only on the data and `random_state`.
     scoring : str, callable or None, default=None
-        Metric that models are judged by: the name of a scorer, or the result of
-        ``make_scorer``.  None chooses ROC AUC for two classes, log loss for more, and R^2
-        for numbers, see `scoring_reason_`.
+        Metric for models: the name of a scorer, or the result of ``make_scorer``.  None
+        chooses ROC AUC for two classes, log loss for more, and R^2 for regression, see
+        `scoring_reason_`.
     cv : int, splitter, iterable or "auto", default="auto"
-        Folds.  "auto" is 5; tables of more than 400 rows (or 20,000 values) for each second
-        of the budget, or of more than 50,000 rows without a budget, are split once instead.
-        "auto" and a number make folds by group or time if ``fit`` gets groups or times.
-        Custom folds refer to all rows; rows that are set aside are removed from them.
+        Folds.  "auto" is 5 folds, or one split of tables with more than 400 rows (or 20,000
+        values) per second of the budget, or with more than 50,000 rows without a budget.
+        "auto" and a number follow the groups or times given to ``fit``.  Custom folds refer
+        to all rows; rows that are set aside are removed from them.
     test_size : float or "auto", default="auto"
         Share of the rows that is set aside for a last check, see `scores_`.  "auto" is a
-        tenth, at most 5,000 rows, of tables with 5,000 rows or more; 0 for smaller tables
-        and for custom folds.
+        tenth, at most 5,000 rows, of tables with 5,000 rows or more, and 0 for smaller
+        tables and custom folds.
     input_shape : tuple of int or None, default=None
         Shape of a row of flat X: (n_channels, height, width) of images, or (n_steps,
         n_features) of sequences.
     models : "auto" or list of str, default="auto"
-        Kinds of models to train: "linear", "boosting" (scikit-learn's histogram gradient
-        boosting) and "network"; "auto" is all that suit the data.
+        Families of models to train: "linear", "boosting" (scikit-learn's histogram gradient
+        boosting) and "network"; "auto" is every family that suits the data.
     sampler : {"random", "bayes", "tpe"}, default="random"
         Source of Hyperband's candidates; "bayes" is BOHB.
     use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
-        Model that predicts, see `blends_`.  It may also be set on a fitted estimator.
+        Model that predicts, see `blends_`.  It may be changed on a fitted estimator.
     leak_guard : bool, default=True
-        Whether rows and folds are searched for leaks, see `findings_`.
+        Whether to check rows and folds for leaks, see `findings_`.
     diagnosis : bool, default=True
-        Whether networks are diagnosed after each round and the remedy is applied to their
-        space.  A remedy that lowers the score is taken back and not repeated.
+        Whether to diagnose networks after each round and apply the remedy to their space.
+        A remedy that lowers the score is taken back and not repeated.
     warm_start : bool, default=False
-        Whether the next ``fit`` on the same data continues with the trials of this one,
-        except for kinds of models that are not in `models` any more.
+        Whether the next ``fit`` on the same data continues with the trials of this fit,
+        except for families removed from `models`.
     store : str, path-like or None, default=None
-        Folder to which ``fit`` writes its trials while it runs: after a crash or a kill,
-        ``fit`` on the same data continues from there, as with `warm_start`.  It holds
-        pickles: name only a folder that you trust.
+        Folder to which ``fit`` writes its trials while it runs.  After a crash, ``fit`` on
+        the same data continues from there, as with `warm_start`.  The folder contains
+        pickles: use only a folder that you trust.
     n_jobs : int or None, default=None
-        Worker processes for networks, as in scikit-learn; with less than 30 seconds
+        Worker processes for networks, as in scikit-learn; with a budget below 30 seconds
         networks train in this process.
     progress : bool or callable, default=False
-        Whether to print the progress; or a function that is called with ``AutoProgress``.
+        Whether to print the progress; or a function called with ``AutoProgress``.
     random_state : int, RandomState or None, default=None
         Source of all random numbers.
 
     Attributes
     ----------
     ensemble_ : Blend
-        The ensemble: fitted pipelines with weights, each member once for each fold.
+        The ensemble: fitted pipelines with weights, one for each member and fold.
     blends_ : dict of str to Blend
-        Models that `use` chooses from.  "dummy", "linear", "boosting" and "best" are the
-        best model of a kind, or of all, as the average of its folds; "networks" is the
-        ensemble of networks alone, "ensemble" that of all models.  Kinds that could not be
-        trained are missing.
+        Models that `use` chooses from.  "dummy", "linear" and "boosting" are the best model
+        of a family and "best" the best of all, each as the average of its folds.
+        "ensemble" averages all families, "networks" only networks.  Families that failed
+        are missing.
     best_estimator_ : Blend
         The best single model, as the average of its folds.
     leaderboard_ : DataFrame
         A row for each model: family, cv_score, cv_std, seconds, in_ensemble, weight,
-        params.  "ensemble of networks" has the score of the networks alone.
+        params.  The row "ensemble of networks" averages only networks.
     scores_ : dict of str to Score
-        Scores of the "dummy", which looks at no column, the best "linear" model, the best
-        "boosting", the "best model" of all, the "networks" alone and the "ensemble", as far
-        as they could be trained: mean and standard deviation over the folds, and the score
-        on the rows set aside.  The deviation is NaN for a single held-out part.  Each row
-        is predicted by a choice that was made on other rows; on the rows set aside the
+        Scores of the "dummy", which ignores all columns, the best "linear" model, the best
+        "boosting" model, the "best model" of all, the "networks" and the "ensemble":
+        mean and standard deviation over the folds, and the score on the rows set aside.
+        Families that failed are missing.  The deviation is NaN for a single held-out part.
+        The choice that predicts a row was made on other rows; on the rows set aside, the
         "best model" is `best_estimator_`.
     scoring_ : str
-        Name of the scorer that models were judged by.
+        Name of the scorer for models.
     scoring_reason_ : str
-        A sentence with the metric and the reason for it.
+        The metric and the reason for it, in one sentence.
     corrected_score_ : CorrectedScore
-        Expected score of the ensemble on new data, with an interval: each row is predicted
-        by members, weights and a temperature that were chosen on other rows, out of all
-        trials.  Until it is clear that the columns help, the choice also corrects for
-        labels that serve as training rows of one fold and as held-out rows of another,
-        which makes the score rather too low than too high.  `naive_score` is the score of
-        the best trial.
+        Expected score of the ensemble on new data, with an interval.  Members, weights and
+        temperature that predict a row are chosen on other rows, from all trials.  Unless
+        the columns clearly help, the choice also corrects for labels that are training rows
+        of one fold and held-out rows of another; this makes the score pessimistic rather
+        than optimistic.  `naive_score` is the score of the best trial.
     verdict_ : str
-        The result in plain words.
+        The result in a few sentences.
     beats_baseline_ : bool
-        Whether the columns clearly help, by whatever metric models are judged: the log loss
-        of the ensemble (the squared error of a regression) is lower than that of the dummy,
-        or its ROC AUC is above 0.5.  The low end of the 95 % interval of the difference,
-        `loss_lead` or `auc_lead` in `scores_`, is above 0.
+        Whether the columns clearly help, independent of `scoring`: the ensemble has a lower
+        log loss (squared error in regression) than the dummy, or a ROC AUC above 0.5.  The
+        low end of the 95 % interval of the difference, `loss_lead` or `auc_lead` in
+        `scores_`, is above 0.
     findings_ : tuple of Finding
         Findings about the classes, from the leak guard, and from the diagnosis of the best
-        search of each kind of network, which `subject` names.
+        search of each network model, which `subject` names.
     changes_ : tuple of AppliedChange
-        Changes of networks and spaces that followed from the diagnosis.
+        Changes to networks and spaces by remedies, and remedies taken back.
     failures_ : dict of str to str
-        Kinds of models that could not be trained, with the reason.
+        Models that could not be trained, with the reason.
     columns_ : ColumnKinds or None
-        Kinds of the columns of a table, and the columns left out with the reason.
+        Kinds of the columns of a table, and the dropped columns with the reason.
     column_importance_ : DataFrame or None
-        Columns "column", "importance" and "std" of a table, the most important first: the
-        loss of the ensemble's score on held-out rows after a column is permuted among them,
-        by the models of the folds, with its standard deviation over the folds.  All parts
-        of a date and all levels of a category are permuted together.  None for images and
-        sequences, and if the time budget did not suffice.
+        Columns "column", "importance" and "std" of a table, the most important first.
+        Importance is the drop of the ensemble's held-out score when a column is permuted:
+        mean and standard deviation over the folds.  All parts of a date and all levels of a
+        category are permuted together.  None for images and sequences, and if the time
+        budget was too short.
     n_trials_ : int
-        Number of configurations that were fitted in every fold.
+        Number of configurations that were fitted in all folds.
     seconds_ : float
         Duration of ``fit``.
     n_features_in_ : int
@@ -209,8 +208,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    A time budget ends each run at another point: only ``time_budget=None`` and `n_rounds`
-    make results repeatable by `random_state`.
+        Runs with a time budget are not repeatable: use ``time_budget=None`` and `n_rounds`
+        for results that depend only on `random_state`.
     """
 
     time_budget: Annotated[float | None, Seconds(), None] = 60
@@ -248,40 +247,40 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : frame or array-like of shape (n_samples, n_features) or (n_samples, ...)
-            A table of any library, with numbers, categories, dates and missing values; or
-            sequences, as a list of arrays of shape (n_steps, n_features) or one array that
-            is padded with NaN at their ends; or images of shape (n_samples, n_channels,
-            height, width).  In a column of numbers or dates up to a tenth of the cells may
-            be something else, which counts as missing.
+            A table of any library, with numbers, categories, dates and missing values;
+            sequences, as a list of arrays of shape (n_steps, n_features) or one array
+            padded with NaN at the ends; or images of shape (n_samples, n_channels, height,
+            width).  Up to a tenth of the cells of a numeric or date column may be
+            unreadable; they count as missing.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Labels, one for each row, or numbers of one or several targets.
+            One label for each row, or one or several numeric targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights for training; scores are not weighted.
+            Weights for training; scores are unweighted.
         groups : array-like of shape (n_samples,), default=None
-            Group of each row; no group is divided between folds.
+            Group of each row; folds do not divide groups.
         times : array-like of shape (n_samples,), default=None
-            Time of each row, as numbers or dates: models are judged on later rows than
-            their training rows, and rows of one time stay together.  Only with custom folds
-            can it be combined with `groups`.
+            Time of each row, as numbers or dates: models are scored on rows later than
+            their training rows, and rows with the same time stay together.  Times and
+            `groups` together need custom folds.
 
         Raises
         ------
         ValueError
-            If a parameter or the data are invalid; times in text must begin with the year.
+            If a parameter or the data are invalid; text times must begin with the year.
         SearchError
             If no model could be trained.
         KeyboardInterrupt
-            On Ctrl-C, after an ensemble was made of the trials so far.
+            On Ctrl-C, after the trials so far were combined into an ensemble.
 
         Warns
         -----
         SkTuneWarning
-            Of a leak by which scores are too good, of a class of one row, and if the
-            columns do not clearly help, see `beats_baseline_`.
+            If there is a leak that makes scores optimistic, if a class has only one row,
+            and if the columns do not clearly help, see `beats_baseline_`.
         """
         clock = Clock(self.time_budget)
         self._check()
-        given, X = X, as_features(self, X, reset=True, shape=self.input_shape)
+        original_X, X = X, as_features(self, X, reset=True, shape=self.input_shape)
         self._row_shape = tuple(X.shape[1:])
         y = as_target(self, X, y, is_classification=is_classifier(self))
         if is_classifier(self):
@@ -289,41 +288,41 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
         folder = None if self.store is None else MemoryFolder(Path(self.store))
-        found = self._found_so_far(folder, (X, y, sample_weight))
+        memory = self._resumed_memory(folder, (X, y, sample_weight))
         groups = None if groups is None else as_groups(groups)
         times = None if times is None else as_times(times)
         check_consistent_length(y, groups, times)
-        split = self._split(X, y, (groups, times), found)
-        held, kept = split.held, np.delete(np.arange(len(y)), split.held)
-        groups, times = (None if v is None else v[kept] for v in (groups, times))
-        scoring = self._scoring(y[kept], split)
+        split = self._split(X, y, (groups, times), memory)
+        held_out, rows = split.held_out, np.delete(np.arange(len(y)), split.held_out)
+        groups, times = (None if v is None else v[rows] for v in (groups, times))
+        scoring = self._scoring(y[rows], split)
         problem = Problem(
-            X=_take(X, kept),
-            y=y[kept],
+            X=_take(X, rows),
+            y=y[rows],
             kind=kind_of(X),
             is_classification=is_classifier(self),
             folds=split.folds,
             scoring=scoring.scorer,
-            sample_weight=None if sample_weight is None else sample_weight[kept],
-            seed=found.seed % 2**20,
+            sample_weight=None if sample_weight is None else sample_weight[rows],
+            seed=memory.seed % 2**20,
         )
-        texts = _take(left_out_texts(self, given), kept)
+        texts = _take(left_out_texts(self, original_X), rows)
         self.findings_ = self._findings(problem, groups, times, texts)
         with warnings.catch_warnings(action="ignore"):
             models = self._models(problem)
-            found = replace(found.of(models), split=split)
-            course = self._course(problem, clock, found, folder)
+            memory = replace(memory.of(models), split=split)
+            course = self._course(problem, clock, memory, folder)
             line = course.runner.tell
             is_line = isinstance(line, AutoProgressLine)
             with closing(line) if is_line else nullcontext():  # type: ignore[type-var]
                 course.run(models)
-                # Before what comes next: another Ctrl-C loses nothing then.
+                # Save first: a second Ctrl-C must not lose the trials.
                 course.runner.keep()
                 course.runner.begin("ensemble")
-                self._conclude(course, problem, scoring, (_take(X, held), y[held]))
+                self._conclude(course, problem, scoring, (_take(X, held_out), y[held_out]))
                 self._effects = column_effects_of(self, problem, scoring.metric, clock)
         self.seconds_ = clock.seconds
-        self._memory = found.kept() if self.warm_start else None
+        self._memory = memory.for_later_fit() if self.warm_start else None
         if course.was_interrupted:
             raise KeyboardInterrupt
         if not self.beats_baseline_:
@@ -348,14 +347,14 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             )
         if self.use in _FAMILY_OF_USE and _FAMILY_OF_USE[self.use] not in self._families():
             raise ValueError(
-                f"The 'use' parameter of {type(self).__name__} must be of a model that is "
-                f"trained. Got {self.use!r} with models={self.models!r}."
+                f"The 'use' parameter of {type(self).__name__} must name a model that "
+                f"'models' includes. Got {self.use!r} with models={self.models!r}."
             )
 
-    def _found_so_far(
+    def _resumed_memory(
         self, folder: MemoryFolder | None, data: tuple[Any, Array, Array | None]
     ) -> Memory:
-        """Return the trials of an earlier fit on the same data, to resume from, or none."""
+        """Return the memory of an earlier fit on the same data, or an empty memory."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         scoring, positive = self.scoring, getattr(self, "positive", None)
         scoring = scoring if positive is None else (scoring, positive)
@@ -368,15 +367,15 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             memory = folder.load() or memory
         if memory is None:
             return Memory(seed=seed, fingerprint=fingerprint, scoring=scoring)
-        earlier = f"To go on with an earlier fit {type(self).__name__} must be fitted"
+        earlier = f"To continue an earlier fit {type(self).__name__} must be fitted"
         remedy = "use warm_start=False, and another 'store' if there is one"
         if memory.fingerprint != fingerprint:
             raise ValueError(
-                f"{earlier} on the data of the fit before. Got others; {remedy}."
+                f"{earlier} on the data of that fit. Got other data; {remedy}."
             )
         if value_fingerprint(memory.scoring) != value_fingerprint(scoring):
             raise ValueError(
-                f"{earlier} by the scoring of the fit before, {memory.scoring!r}. Got "
+                f"{earlier} with the scoring of that fit, {memory.scoring!r}. Got "
                 f"{scoring!r}; {remedy}."
             )
         return memory
@@ -384,8 +383,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     def _families(self) -> Sequence[str]:
         return _FAMILIES if isinstance(self.models, str) else list(self.models)
 
-    def _split(self, X: Any, y: Array, structure: Any, found: Memory) -> Split:
-        """Return the parts of the samples: those of an earlier fit, if it is resumed."""
+    def _split(self, X: Any, y: Array, structure: Any, memory: Memory) -> Split:
+        """Return the parts of the samples, as in an earlier fit that is resumed."""
         split = split_rows(
             y,
             cv=self.cv,
@@ -394,17 +393,16 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             is_r2=not is_classifier(self) and self.scoring in {None, "r2"},
             structure=structure,
             time_budget=self.time_budget,
-            seed=found.seed,
+            seed=memory.seed,
             row_size=int(np.prod(X.shape[1:])),
-            before=found.split,
+            before=memory.split,
         )
         if is_classifier(self):
-            kept = np.delete(y, split.held)
-            warn_of_rare_classes(kept)
+            warn_of_rare_classes(np.delete(y, split.held_out))
         return split
 
     def _scoring(self, y: Array, split: Split) -> Scoring:
-        """Return the metric, and keep what scores new data by it."""
+        """Return the metric, and store it for ``score``."""
         scoring = scoring_of(
             y,
             split.folds,
@@ -417,7 +415,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         return scoring
 
     def _threshold_choice(self, scoring: Scoring) -> ThresholdChoice:
-        """Return how labels are made of probabilities: by the more probable class."""
+        """Return the rule that makes labels from probabilities: the most probable class."""
         return ThresholdChoice()
 
     def _findings(
@@ -432,7 +430,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         return findings
 
     def _course(
-        self, problem: Problem, clock: Clock, found: Memory, folder: MemoryFolder | None
+        self, problem: Problem, clock: Clock, memory: Memory, folder: MemoryFolder | None
     ) -> ModelCourse:
         reserve = 0.0
         if self.time_budget is not None:
@@ -449,7 +447,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         return ModelCourse(
             problem=problem,
             runner=Runner(
-                clock, reserve, tell, 1 if is_short else self.n_jobs, found, folder
+                clock, reserve, tell, 1 if is_short else self.n_jobs, memory, folder
             ),
             n_rounds=self.n_rounds,
             sampler=self.sampler,
@@ -457,14 +455,14 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         )
 
     def _models(self, problem: Problem) -> list[Model]:
-        """Return what is to be trained; without columns to learn from the dummy only."""
+        """Return the models to train; only the dummy without usable columns."""
         families, models = self._families(), [dummy_model(problem)]
         with suppress(TableError):
             if "linear" in families:
                 models.append(linear_model(problem))
             networks = network_models(problem) if "network" in families else []
             boosting = [boosting_model(problem)] if "boosting" in families else []
-            # The better model of such data comes first.
+            # The family that suits the data better comes first.
             is_table = problem.kind == "table"
             models += boosting + networks if is_table else networks + boosting
         return models
@@ -476,9 +474,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         scoring: Scoring,
         held_out: tuple[Any, Array],
     ) -> None:
-        """Choose the members, and say what they are worth."""
+        """Choose the members of the ensemble, and set scores and verdict."""
         metric = scoring.metric
-        trials = course.found.trials
+        trials = course.memory.trials
         self.failures_ = dict(course.runner.failures)
         if not trials:
             if course.was_interrupted:
@@ -492,15 +490,15 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             trials,
             problem,
             metric,
-            others=course.found.others,
+            others=course.memory.others,
             calibrate=getattr(self, "calibrate", False),
             seconds=None if self.time_budget is None else course.runner.reserve / 2,
             threshold=self._threshold_choice(scoring),
         )
-        # skops can hold plain values.
+        # Plain values, which skops can save.
         table = leaderboard(trials, chosen, of_networks)
         self._leaderboard = table.to_dict(orient="tight")
-        self._searches = dict(course.found.searches)
+        self._searches = dict(course.memory.searches)
         self._kinds = {trial.name: trial.label for trial in trials}
         self.blends_: dict[str, Blend] = {}
         self.corrected_score_ = chosen.corrected
@@ -522,7 +520,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         scoring: Scoring,
         held_out: tuple[Any, Array],
     ) -> None:
-        """Set the attributes that say whether the columns help and how good models are."""
+        """Set the attributes on the quality of the models and the use of the columns."""
         classes = getattr(self, "classes_", None)
         predict = (
             self.ensemble_.predict if classes is None else self.ensemble_.predict_proba
@@ -550,7 +548,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
     @property
     def leaderboard_(self) -> pd.DataFrame:
-        """All models that were tried, the best first."""
+        """All models, the best first."""
         return pd.DataFrame.from_dict(self._leaderboard, orient="tight")
 
     def _scores(
@@ -561,9 +559,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         metric: Metric,
         held_out: tuple[Any, Array],
     ) -> Iterator[Score]:
-        """Keep models that may predict; yield their scores, also on samples set aside."""
+        """Store the blends that `use` chooses from; yield their scores."""
         classes = getattr(self, "classes_", None)
-        found: list[tuple[Score, Blend]] = []
+        scored_blends: list[tuple[Score, Blend]] = []
         models = [trial for trial in trials if trial.family != "dummy"]
         for name in ("dummy", "linear", "boosting", "best model"):
             of_kind = [t for t in models if name in {t.family, "best model"}]
@@ -571,7 +569,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 of_kind = [trial for trial in trials if trial.family == "dummy"]
             if of_kind:
                 threshold = chosen.thresholds.get(name, MOST_PROBABLE)
-                found.append((chosen.scores[name], self._alone(of_kind, threshold)))
+                scored_blends.append((chosen.scores[name], self._alone(of_kind, threshold)))
         for name, several in (("networks", networks), ("ensemble", chosen)):
             if several is not None:
                 blend = blend_of(
@@ -581,34 +579,37 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                     classes,
                     several.thresholds["ensemble"],
                 )
-                found.append((replace(several.scores["ensemble"], name=name), blend))
-        for score, blend in found:
+                scored_blends.append((
+                    replace(several.scores["ensemble"], name=name),
+                    blend,
+                ))
+        for score, blend in scored_blends:
             self.blends_["best" if score.name == "best model" else score.name] = blend
             yield replace(score, held_out=held_out_score(blend, metric, *held_out))
 
     def _alone(
         self, trials: Sequence[Trial], threshold: Threshold = MOST_PROBABLE
     ) -> Blend:
-        """Return the best of some trials as a model of its own."""
+        """Return the best trial as a blend of its folds."""
         classes = getattr(self, "classes_", None)
         return blend_of(best_of(trials, 1), np.ones(1), 1.0, classes, threshold)
 
     def report(self, path: str | Path, *, title: str = "", usage: str = "") -> Path:
-        """Write the results as a page.
+        """Write the results as an HTML page.
 
         Parameters
         ----------
         path : str or Path
-            HTML file to write, which ends in ``.html``; it needs no network.
+            HTML file to write, which ends in ``.html``; viewing it needs no connection.
         title : str, default=""
-            Heading; the name of the class if empty.
+            Heading; the class name if empty.
         usage : str, default=""
-            Code that predicts, for the page; with this estimator if empty.
+            Example code for predictions; code with this estimator if empty.
 
         Returns
         -------
         Path
-            The file.
+            The written file.
         """
         check_is_fitted(self)
         return write_page(auto_page(self, title=title, usage=usage), path)
@@ -616,38 +617,39 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     def to_onnx(
         self, path: str | Path, *, progress: Callable[[str], None] | None = None
     ) -> dict[str, Any]:
-        """Write the ensemble, or the model of `use`, as ONNX with its preparation.
+        """Write the ensemble, or the model of `use`, as ONNX with its preprocessing.
 
         Parameters
         ----------
         path : str or Path
-            File to write.  It is replaced as a whole or not at all.
+            File to write; an existing file is replaced when the new file is complete.
         progress : callable, default=None
-            Called with a text, such as "MLP 2, 5 folds", before a model is written.
+            Called before each model is written, with a text such as "MLP 2, 5 folds".
 
         Returns
         -------
         dict
-            "inputs" describe the columns of X, which is float64 with NaN for missing
+            "inputs" describes the columns of X, which is float64 with NaN for missing
             values.  Each has a "name" and a "kind"; a date has a "unit", and a category has
-            "values", whose positions are its codes.  Any other code, such as -1, stands for
-            categories that ``fit`` did not see.  Images and sequences keep their shape, and
+            "values", with positions as codes.  Any other code, such as -1, stands for
+            categories unknown to ``fit``.  Images and sequences keep their shape, and
             "inputs" is empty.  "classes" are the labels in the order of the output;
-            "members" have a "model", a "fold" and a "weight".  Of two classes, "threshold"
-            has the "class" that ``predict`` returns from the probability "value" on.
+            "members" have a "model", a "fold" and a "weight".  For two classes,
+            "threshold" has the "class" that ``predict`` returns, and the least probability
+            for it as "value".
 
         Raises
         ------
         TypeError
-            If the dummy is the only model, or ONNX cannot express a step of a member.
+            If the dummy is the only model, or a step of a member has no ONNX equivalent.
         ValueError
             If the model of `use` was not trained.
         ImportError
             If onnx is not installed.
         """
         blend = self._used()
-        own: dict[str, Any] = {"names": blend.names, "shape": self._row_shape}
-        about = export_ensemble(blend.parts, path, progress=progress, **own)
+        details: dict[str, Any] = {"names": blend.names, "shape": self._row_shape}
+        about = export_ensemble(blend.parts, path, progress=progress, **details)
         if len(about["classes"]) == 2:
             rule = blend.threshold
             positive = about["classes"][rule.column]
@@ -659,8 +661,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         if self.use in self.blends_:
             return self.blends_[self.use]
         raise ValueError(
-            f"The 'use' parameter of {type(self).__name__} must be one of the models that "
-            f"were trained, {list(self.blends_)}. Got {self.use!r} instead."
+            f"The 'use' parameter of {type(self).__name__} must be one of the trained "
+            f"models, {list(self.blends_)}. Got {self.use!r} instead."
         )
 
     def _combined(self, X: Any) -> Array:
@@ -682,18 +684,18 @@ def _take(X: Any, rows: Array) -> Any:
 
 
 class ScoredAsJudged:
-    """Takes scores as the search does, before the mixins of scikit-learn are asked."""
+    """Scores with the metric of the search, instead of the default of scikit-learn."""
 
     _scorer: Any
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the score of the predictions by `scoring_`; greater is better.
+        """Return the score of the predictions with `scoring_`; greater is better.
 
         Returns
         -------
         float
-            By the metric that models were judged by: without `scoring` ROC AUC of two
-            classes, log loss (negative) of more, or R^2.
+            Without `scoring`, ROC AUC for two classes, negative log loss for more, and R^2
+            for regression.
         """
         check_is_fitted(self)
         params = {} if sample_weight is None else {"sample_weight": sample_weight}
@@ -705,7 +707,7 @@ class ScoredAsJudged:
 class AutoRegressor(  # type: ignore[misc]
     ScoredAsJudged, RegressorMixin, CombinedRegressor, AutoEstimator
 ):
-    """A regressor that is found within a time.
+    """A regressor chosen and tuned within a time budget.
 
     {description}
 
@@ -713,8 +715,8 @@ class AutoRegressor(  # type: ignore[misc]
 
     See Also
     --------
-    AutoClassifier : The same for labels.
-    HyperbandSearchCV : The search by itself.
+    AutoClassifier : The same for classification.
+    HyperbandSearchCV : The search of networks.
 
     {notes}
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""AutoML for labels, with a positive class and a threshold."""
+"""AutoML for classification, with a positive class and a threshold."""
 
 from dataclasses import replace
 from numbers import Real
@@ -27,40 +27,40 @@ Array = npt.NDArray[Any]
 class AutoClassifier(  # type: ignore[misc]
     ScoredAsJudged, ClassifierMixin, CombinedClassifier, AutoEstimator
 ):
-    """A classifier that is found within a time.
+    """A classifier chosen and tuned within a time budget.
 
     {description}
 
     Parameters
     ----------
     calibrate : bool, default=True
-        Whether the averaged probabilities get a temperature, fitted to out-of-fold
+        Whether to scale the averaged probabilities by a temperature, fitted to out-of-fold
         predictions.
     positive : object, default=None
-        Class of two that metrics of one class, such as "average_precision" or "f1", and the
-        threshold are about.  None is 1 if that is a class, as in scikit-learn's metrics,
-        and the rarer class otherwise.
+        Positive class of two, for the threshold and for metrics of one class such as
+        "average_precision" or "f1".  None chooses 1 if that is a class, as in
+        scikit-learn's metrics, and the rarer class otherwise.
     threshold : float, str or callable, default=0.5
-        Probability from which on ``predict`` returns `positive`, or the scorer of labels,
+        Least probability for which ``predict`` returns `positive`.  Or a scorer of labels,
         such as "balanced_accuracy", for which the best threshold is chosen on out-of-fold
-        predictions.  With two classes only.  A number may be set on a fitted estimator.
+        predictions.  Only for two classes.  A number may be set on a fitted estimator.
     {parameters}
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels.
+        Class labels.
     positive_ : object
-        Class that metrics of one class and the threshold are about; None unless there are
+        Positive class of metrics of one class and of the threshold; None unless there are
         two classes.
     threshold_ : float
-        Probability from which on ``predict`` returns `positive_`.
+        Least probability for which ``predict`` returns `positive_`.
     {attributes}
 
     See Also
     --------
-    AutoRegressor : The same for numbers.
-    HyperbandSearchCV : The search by itself.
+    AutoRegressor : The same for regression.
+    HyperbandSearchCV : The search of networks.
 
     {notes}
 
@@ -103,8 +103,8 @@ class AutoClassifier(  # type: ignore[misc]
 
     def _findings(self, problem: Problem, *structure: Any) -> tuple[Finding, ...]:
         finding = check_classes(problem.y)
-        own = (finding,) if finding.outcome == "tip" else ()
-        return (*own, *super()._findings(problem, *structure))
+        class_findings = (finding,) if finding.outcome == "tip" else ()
+        return (*class_findings, *super()._findings(problem, *structure))
 
     def _threshold_choice(self, scoring: Scoring) -> ThresholdChoice:
         if scoring.positive is None:
@@ -116,7 +116,7 @@ class AutoClassifier(  # type: ignore[misc]
         return ThresholdChoice(metric=checked_metric(scorer), column=column)
 
     def _threshold(self) -> Threshold:
-        """Return the threshold of the blend in use, or the number that was set later."""
+        """Return the threshold of the blend in use, or a number set after ``fit``."""
         threshold = self._used().threshold
         if self.positive_ is None or not isinstance(self.threshold, Real):
             return threshold
@@ -124,7 +124,7 @@ class AutoClassifier(  # type: ignore[misc]
 
     @property
     def threshold_(self) -> float:
-        """Probability from which on ``predict`` returns `positive_`."""
+        """Least probability for which ``predict`` returns `positive_`."""
         return self._threshold().value
 
     def _decided(self, probabilities: Array) -> Array:

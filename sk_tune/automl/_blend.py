@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Trials that a search leaves, and the average of their models, which predicts.
+"""Trials of a search, and the weighted average of their models.
 
-Notation: M trials, N samples that were held out, K classes.
+Notation: M trials, N held-out samples, K classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,19 +23,18 @@ from sk_tune.report import ColumnEffects, FoldModel, column_effects
 
 Array = npt.NDArray[Any]
 
-# Candidates of a search whose models were not kept, and bytes of their predictions.
+# Limits of the candidates without fitted models: their number, and bytes of predictions.
 _MOST_OTHERS, _BYTES_OF_OTHERS = 64, 2**25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trial:
-    """A configuration that was fitted in every fold.
+    """A configuration that was fitted in all folds.
 
-    `name` is that of the family with a number, `label` the kind of model within the family.
-    `params` are not as in the default model. `score` and `std` are over the folds, `std` is
-    NaN of a single one; `seconds` are those of all folds. `models` are empty if they were
-    not kept, each trained on `n_rows` samples at most; `library` has predictions of shape
-    (1, N, ...).
+    `name` is the family with a number, `label` the name of the model. `params` are the
+    candidate's. `score` and `std` are taken over the folds, `std` is NaN for a single fold;
+    `seconds` is the sum. `models` are the fitted models, each trained on at most `n_rows`
+    samples; empty if they were dropped. `library` has predictions of shape (1, N, ...).
     """
 
     name: str
@@ -64,29 +63,31 @@ def trials_of(
     n_rows: int,
     label: str,
 ) -> list[Trial]:
-    """Return the candidates of a fitted search, those whose models were kept first.
+    """Return the candidates of a fitted search, first those with fitted models.
 
-    There are none if no candidate predicts every held-out sample, has a score and was kept.
-    Of other candidates, which tell how much the best were flattered, there are 64 at most,
-    and fewer if they have many predictions. `n_before` is the largest number of a trial of
-    the family so far.
+    The list is empty without a fitted candidate that has a score and predicts every
+    held-out sample. Of other candidates, which measure the selection bias, there are at
+    most 64, and fewer if predictions are large. `n_before` is the largest number of a trial
+    of the family so far.
     """
     common: dict[str, Any] = {"is_classification": is_classification, "random_state": 0}
     try:
-        kept = read_library(search, needs_models=True, **common).candidates
+        kept_rows = read_library(search, needs_models=True, **common).candidates
         library = read_library(search, needs_models=False, **common)
     except ValueError:
         return []
     results = search.cv_results_
     place = {row: k for k, row in enumerate(library.candidates.tolist())}
-    rest = sorted(place.keys() - {*kept}, key=lambda row: -results["mean_test_score"][row])
+    other_rows = sorted(
+        place.keys() - {*kept_rows}, key=lambda row: -results["mean_test_score"][row]
+    )
     most = min(_MOST_OTHERS, _BYTES_OF_OTHERS // library.predictions[0].nbytes)
     trials: list[Trial] = []
-    for row in [*kept.tolist(), *rest[:most]]:
+    for row in [*kept_rows.tolist(), *other_rows[:most]]:
         score = float(results["mean_test_score"][row])
         if np.isnan(score):
             continue
-        models = tuple(search.models_[row]) if row in kept else ()
+        models = tuple(search.models_[row]) if row in kept_rows else ()
         one = slice(place[row], place[row] + 1)
         n_folds = search.n_splits_
         fold_scores = [results[f"split{k}_test_score"][row] for k in range(n_folds)]
@@ -105,7 +106,7 @@ def trials_of(
                 library=replace(
                     library,
                     candidates=library.candidates[one],
-                    # A copy, so that the predictions of all candidates can go.
+                    # A copy releases the predictions of all candidates.
                     predictions=library.predictions[one].copy(),
                 ),
             )
@@ -114,12 +115,12 @@ def trials_of(
 
 
 def best_of(trials: Sequence[Trial], n: int) -> list[Trial]:
-    """Return the at most `n` trials with the highest scores, the best first."""
+    """Return the `n` trials with the highest scores, the best first."""
     return sorted(trials, key=lambda trial: -trial.score)[:n]
 
 
 def library_of(trials: Sequence[Trial]) -> Library:
-    """Return what an ensemble of trials is chosen from; candidates are their positions."""
+    """Return the library of trials; candidates are their positions."""
     first = trials[0].library
     return Library(
         candidates=np.arange(len(trials)),
@@ -134,9 +135,9 @@ def library_of(trials: Sequence[Trial]) -> Library:
 class Blend:
     """Fitted pipelines and their weights.
 
-    `combination` has of each trial one member for each fold, with weights of sum 1; `names`
-    are those of the members' trials, `temperature` is that of the averaged probabilities,
-    and `threshold` makes labels of them.
+    `combination` has one member for each trial and fold, with weights of sum 1; `names` are
+    the trials of the members. `temperature` scales the averaged probabilities, and
+    `threshold` makes labels from them.
     """
 
     combination: Combination
@@ -151,7 +152,7 @@ class Blend:
 
     @property
     def parts(self) -> Parts:
-        """The average as that of an ensemble."""
+        """The average as parts of an ensemble."""
         return Parts(
             members=self.combination.members,
             n_features=None,
@@ -161,7 +162,7 @@ class Blend:
         )
 
     def of_fold(self, k: int, n_folds: int) -> "Blend":
-        """Return the average of the models of one fold; each trial has one of each."""
+        """Return the average of the models of one fold."""
         members = self.combination.members[k::n_folds]
         weighted = [member._replace(weight=member.weight * n_folds) for member in members]
         return replace(self, combination=Combination(weighted, self.classes))
@@ -172,7 +173,7 @@ class Blend:
             return self.parts.finish(self.combination(X))
 
     def predict(self, X: Any) -> Array:
-        """Return the labels by the threshold, or targets, (n,) or (n, n_targets)."""
+        """Return labels, or targets of shape (n,) or (n, n_targets)."""
         averages, classes = self.predict_proba(X), self.classes
         if classes is not None:
             return self.threshold.labels(averages, classes)
@@ -186,7 +187,7 @@ def blend_of(
     classes: Array | None,
     threshold: Threshold = MOST_PROBABLE,
 ) -> Blend:
-    """Return the average of trials with a weight, which the folds of each share."""
+    """Return the average of trials with positive weight, shared equally by their folds."""
     weighted = [(t, float(w)) for t, w in zip(trials, weights, strict=True) if w > 0]
     members = [
         Member(model, weight / len(trial.models))
@@ -202,7 +203,7 @@ def blend_of(
 
 
 def held_out_score(blend: Blend, metric: Metric, X: Any, y: Array) -> float:
-    """Return the score on the samples set aside; NaN without any, or where not defined."""
+    """Return the score on the samples set aside; NaN without any, or if undefined."""
     return predictions_score(blend, metric, y, blend.predict_proba(X)) if len(y) else np.nan
 
 
@@ -215,25 +216,25 @@ def predictions_score(blend: Blend, metric: Metric, y: Array, predictions: Array
             predictions = blend.threshold.decided(predictions)
         return metric(y, metric.response(predictions, blend.classes))
     except ValueError:
-        # The metric is not defined without a sample of each class.
+        # The metric needs a sample of each class.
         return float("nan")
 
 
-# The part of the budget for the importance of columns, and its seconds at most.
+# Share of the budget for column importance, and its largest number of seconds.
 SHARE_OF_EFFECTS, MOST_FOR_EFFECTS = 0.03, 10.0
 
 
 def column_effects_of(
     auto: Any, problem: Problem, metric: Metric, clock: Clock
 ) -> ColumnEffects | None:
-    """Return the importance of a table's columns to the ensemble; None of other data."""
+    """Return the importance of a table's columns to the ensemble; None for other data."""
     if problem.kind != "table" or auto.columns_ is None:
         return None
     n_folds = len(problem.folds)
     blends = [auto.ensemble_.of_fold(k, n_folds) for k in range(n_folds)]
     models = [
-        FoldModel(held, own.predict_proba, partial(predictions_score, own, metric))
-        for own, (_, held) in zip(blends, problem.folds, strict=True)
+        FoldModel(test, blend.predict_proba, partial(predictions_score, blend, metric))
+        for blend, (_, test) in zip(blends, problem.folds, strict=True)
     ]
     return column_effects(
         problem.X,

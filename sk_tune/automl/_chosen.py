@@ -1,24 +1,23 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which trials are averaged, and what the average is worth.
+"""Choice of the ensemble's members, and an unbiased score of the ensemble.
 
-Whether the columns help is judged in the same way for every metric: by the log loss against
-that of the class shares, or by the ROC AUC, which shows weak effects on fewer rows; for
-numbers by the squared error against that of the mean.  Other metrics can be raised without
-any column, as F1 by always predicting the rare class, or cannot be raised although the
-columns are informative, as the accuracy on a rare class.
+Whether the columns help is judged in the same way for every metric: by log loss against the
+class shares, or by ROC AUC, which shows weak effects on fewer rows; in regression by
+squared error against the mean.  Other metrics can rise without any informative column, as
+F1 does by always predicting the rare class.  Or they cannot rise although the columns are
+informative, as accuracy with a rare class.
 
-Each part of the samples is predicted by a choice that is made again, from all trials that
-were trained, without the scores of that part.  Where there is nothing to learn that is not
-enough: models that the other parts judge were trained on labels of this one, so that a
-model that is lucky there is lucky here.  A pair of labels from two folds counts in the
-scores of both; therefore a share of what a trial scores on the part beyond chance is taken
-from what it scores on the others.  All of it would cancel the pairs with a label of the
-part where predictions are linear in the labels; ADR 13 has figures.  Where there is
-something to learn, this makes the choice worse than it is, so it is dropped once the lead
-over the dummy is clear.
+Each part of the samples is predicted by a choice made from all trials without the scores on
+that part.  On pure noise, that alone is biased: models scored on the other parts were
+trained on labels of this part, so their luck on different parts is correlated.  A pair of
+labels from two folds counts in the scores of both.  Therefore a share of a trial's score
+beyond chance on the part is subtracted from its score on the other parts.  The full score
+would cancel the pairs with a label of the part if predictions are linear in the labels; ADR
+13 has figures.  On informative columns the deduction makes the choice worse, so it is
+dropped once the lead over the dummy is clear.
 
-Notation: C trials, P parts, N samples that were held out.
+Notation: C trials, P parts, N held-out samples.
 """
 
 import math
@@ -42,55 +41,55 @@ from sk_tune.search import CorrectedScore, FoldScores
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
-# Members of each family, so that a weaker but different family has its chance.
+# Members per family, so that weaker families can contribute.
 _MOST_OF_FAMILY = 8
 _GREEDY = GreedyOptions(max_rounds=30, n_start=5, min_gain=0.0, n_bags=10)
-# Samples from which on fewer bags are drawn: the choice is steady then.
+# Samples above which fewer bags suffice for a stable choice.
 _ROWS_IN_BAGS = 20_000
 _N_BOOTSTRAPS, _CONFIDENCE = 300, 0.95
-# Lighter members cost as much to predict as others.
+# Least weight of a member, because light members cost as much to predict as others.
 _LEAST_WEIGHT = 0.02
-# Folds without which nothing would be left to choose by, after a part was taken twice.
+# Least number of folds for the deduction: with fewer, no score remains to choose by.
 _FEWEST_FOLDS_TO_DEDUCT = 3
-# Share of the luck on a part that is taken off: kernel methods share all of it, boosting
+# Share of the score beyond chance that is deducted: kernel methods need all of it, boosting
 # and networks little.  Measured on noise, see docs/automl-quality.md.
 _DEDUCTED = 0.25
-# The scores that decide whether the columns help, by whether it is a classification.
+# Metrics that decide whether the columns help; the key is True for classification.
 _PROPER = {
     True: checked_metric("neg_log_loss"),
     False: checked_metric("neg_mean_squared_error"),
 }
-# A ROC AUC for each class takes long for many.
+# With many classes, a ROC AUC for each takes too long.
 _RANKING, _MOST_RANKED = checked_metric("roc_auc_ovr"), 10
-# Orders of the true values of a part that tell what predictions score on it by chance.
+# Number of permutations of the targets of a part that estimate the score by chance.
 _N_SHUFFLES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """How an estimator did, which no choice has flattered; greater is better.
+    """Scores of a model without selection bias; greater is better.
 
     Parameters
     ----------
     name : {"dummy", "linear", "boosting", "networks", "best model", "ensemble"}
         The scored model.
     mean, std : float
-        Mean and standard deviation of the score over the folds; NaN if it cannot be taken,
-        the deviation also if there is one held-out part instead of folds.
+        Mean and standard deviation of the score over the folds; NaN if undefined, the
+        deviation also for a single held-out part.
     held_out : float, default=nan
-        Score on rows that were set aside; NaN without any.
+        Score on the rows set aside; NaN without any.
     lead : float, default=nan
-        Low end of the 95 % interval of its lead over the dummy in the score, on the same
-        rows; infinite without a dummy, NaN if it was not computed.
+        Low end of the 95 % interval of the lead in score over the dummy on the same rows;
+        infinite without a dummy, NaN if it was not computed.
     loss : float, default=nan
-        Mean log loss of a classifier, or squared error of a regressor, over the folds; of
-        several targets in their standard deviations.
+        Mean over the folds of the log loss in classification, or of the squared error in
+        regression; several targets are divided by their standard deviations first.
     loss_lead : float, default=nan
-        Low end of the 95 % interval of the loss of the dummy less its own loss, on the same
-        rows; infinite without a dummy, NaN if it was not computed.
+        Low end of the 95 % interval of the dummy's loss minus this loss on the same rows;
+        infinite without a dummy, NaN if it was not computed.
     auc, auc_lead : float, default=nan
         ROC AUC of a classifier, and the low end of the 95 % interval of its lead over 0.5;
-        computed only where a `loss_lead` is not above 0.
+        computed only if a `loss_lead` is not above 0.
     """
 
     name: str
@@ -105,19 +104,18 @@ class Score:
 
     @property
     def beats_dummy(self) -> bool:
-        """Whether it clearly beats the dummy in loss or ROC AUC: the columns help."""
+        """Whether the model clearly beats the dummy in loss or ROC AUC: columns help."""
         return self.loss_lead > 0 or self.auc_lead > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chosen:
-    """Members with weights of sum 1, and what to expect of them and of others.
+    """Members with weights of sum 1, and scores of the ensemble and of single models.
 
-    `temperature` is that of the averaged probabilities.  `scores` are those of the
-    "ensemble", of the best single trial of "linear", of "boosting" and, as "best model", of
-    all, and of the "dummy", as far as there are some; `thresholds` are theirs.  `corrected`
-    is the first score with an interval.  `held_out` are targets of the samples, and
-    predictions of them by choices on others.
+    `temperature` scales the averaged probabilities.  `scores` and `thresholds` are for
+    the "ensemble", the best single "linear" and "boosting" trial, the "best model",
+    and the "dummy", if they exist.  `corrected` is the score of the ensemble with an
+    interval.  `held_out` are targets, and predictions by choices made on other samples.
     """
 
     trials: Sequence[Trial]
@@ -143,10 +141,9 @@ def choose(
 ) -> Chosen:
     """Choose members by greedy selection over out-of-fold predictions.
 
-    Members, of which there must be one at least, are chosen by log loss in classification.
-    `others` were trained, too, but their models were not kept.  Without `beats_dummy` the
-    scores have intervals, which tell it; a metric that has to be called often may take as
-    many `seconds`.
+    At least one trial is needed.  Classifiers are chosen by log loss.  `others` are trials
+    without fitted models.  Without `beats_dummy` the scores get intervals, which decide
+    it; `seconds` limits the time for metrics that need many calls.
     """
     threshold = threshold or ThresholdChoice()
     pool = _Pool([*trials, *others], dummy, problem, metric, threshold)
@@ -215,12 +212,12 @@ def choose_with_networks(
     if networks == candidates:
         return chosen, chosen
     options["beats_dummy"] = chosen.scores["ensemble"].beats_dummy
-    others = [t for t in others if t.is_network]
-    return chosen, choose(networks, problem, metric, others=others, **options)
+    other_networks = [t for t in others if t.is_network]
+    return chosen, choose(networks, problem, metric, others=other_networks, **options)
 
 
 class _Pool:
-    """Trials, and the dummy as the last of them, with their scores on each part."""
+    """Trials and their scores on each part; the dummy is the last trial."""
 
     def __init__(
         self,
@@ -236,14 +233,14 @@ class _Pool:
         self.library = library_of(every)
         self.parts = np.unique(self.library.part)
         self._is_of_part = self.library.part == self.parts[:, np.newaxis]
-        rows = np.unique(np.concatenate([held for _, held in problem.folds]))
-        self._folds = np.array([np.isin(rows, held) for _, held in problem.folds])
+        rows = np.unique(np.concatenate([test for _, test in problem.folds]))
+        self._folds = np.array([np.isin(rows, test) for _, test in problem.folds])
         self.can_deduct = _train_for_each_other(problem.folds)
         self._families = np.array([trial.family for trial in trials])
         self._scores = self._scores_of(every)
-        self._knows = self._scores
+        self._proper = self._scores
         if self.library.classes is not None:
-            # Log-probabilities of each sample's class, (C, N), and those of luck.
+            # Log-probabilities of the true classes, (C, N), and the part beyond chance.
             rows, least = np.arange(len(self.library.y)), np.finfo(np.float32).tiny
             logs = np.log(np.clip(self.library.predictions, least, None))
             true = logs[:, rows, self.library.y]
@@ -251,36 +248,36 @@ class _Pool:
                 [logs[:, rows, y] for y in self.shuffled()], axis=0
             )
             by_part, luck = (self._is_of_part @ part.T for part in (true, beyond_chance))
-            self._knows = by_part, by_part.sum(axis=0) - by_part, luck
+            self._proper = by_part, by_part.sum(axis=0) - by_part, luck
 
     @property
     def y(self) -> Array:
-        """Labels or numbers of the samples."""
+        """Labels or numeric targets of the samples."""
         y, classes = self.library.y, self.library.classes
         return y if classes is None else np.asarray(classes[y])
 
     def shuffled(self) -> list[Array]:
-        """Return true values as they might be by chance: of each part in other orders."""
+        """Return targets permuted within each part, several times."""
         rng = np.random.default_rng(self._problem.seed)
-        found = []
+        targets = []
         for _ in range(_N_SHUFFLES):
             y = self.library.y.copy()
             for samples in self._is_of_part:
                 y[samples] = rng.permutation(y[samples])
-            found.append(y)
-        return found
+            targets.append(y)
+        return targets
 
     def _scores_of(self, every: Sequence[Trial]) -> tuple[Floats, Floats, Floats]:
-        """Return scores on each part, sums of all others', and luck, of shape (P, C)."""
+        """Return scores on each part, on the other parts, and beyond chance, (P, C)."""
         by_part = self._fold_scores(self.library.predictions, self._is_of_part)
         n = len(self.parts)
         if np.array_equal(self._folds, self._is_of_part):
             scores = np.nan_to_num(np.array([trial.fold_scores for trial in every]).T)
-            others = scores.sum(axis=0) - scores
+            rest_scores = scores.sum(axis=0) - scores
         else:
             scores = np.nan_to_num(by_part.on_all())
-            left = self._fold_scores(self.library.predictions, ~self._is_of_part)
-            others = np.nan_to_num(left.on_all()) * (n - 1)
+            outside = self._fold_scores(self.library.predictions, ~self._is_of_part)
+            rest_scores = np.nan_to_num(outside.on_all()) * (n - 1)
         luck = scores
         if self.can_deduct and not by_part.needs_calls:
             by_chance = [
@@ -288,7 +285,7 @@ class _Pool:
                 for y in self.shuffled()
             ]
             luck = scores - np.nan_to_num(np.mean(by_chance, axis=0))
-        return scores, others, luck
+        return scores, rest_scores, luck
 
     def _fold_scores(
         self,
@@ -305,15 +302,15 @@ class _Pool:
         return FoldScores(metric, predictions, y, classes=classes, folds=folds)
 
     def criteria(self, part: int, *, deducts: bool) -> tuple[Floats, Floats]:
-        """Return what to choose by for a part: score and knowledge of each trial."""
-        scores, knows = (
-            others[part] - _DEDUCTED * luck[part] if deducts else others[part]
-            for _, others, luck in (self._scores, self._knows)
+        """Return the criteria of the choice for a part: metric and proper score, (C,)."""
+        scores, proper = (
+            rest_scores[part] - _DEDUCTED * luck[part] if deducts else rest_scores[part]
+            for _, rest_scores, luck in (self._scores, self._proper)
         )
-        return scores, knows
+        return scores, proper
 
     def without(self, library: Library, part: int) -> tuple[Library, Array]:
-        """Return a library in which a part counts against, and by chance for; and signs."""
+        """Return samples and their signs: a part counts negative, permuted targets not."""
         samples = np.flatnonzero(self._is_of_part[part])
         shuffled = self.shuffled()
         signs = np.where(self._is_of_part[part], -_DEDUCTED, 1.0)
@@ -324,24 +321,24 @@ class _Pool:
         return replace(library.take(rows), y=y), signs
 
     def criteria_of_all(self) -> tuple[Floats, Floats]:
-        """Return score and knowledge of each trial on all samples."""
+        """Return metric and proper score of each trial on all samples."""
         scores = np.array([trial.score for trial in self.trials])
         if self._dummy is not None:
             scores = np.append(scores, self._dummy.score)
         is_known = self.library.classes is not None
-        return scores, self._knows[0].sum(axis=0) if is_known else scores
+        return scores, self._proper[0].sum(axis=0) if is_known else scores
 
     def members(self, criteria: tuple[Floats, Floats], among: Array) -> Array:
-        """Return the best of each family of those that know more than the dummy.
+        """Return the best trials of each family, without those worse than the dummy.
 
-        That is those with a smaller log loss, or a better score in a regression; the best
-        of all if there are none.  In an average others do harm where they are far off, as a
-        linear model on rows that are unlike those that it was fitted on.
+        Worse means a larger log loss, or a lower score in regression; if all are worse, the
+        best of all are returned.  Such trials harm an average where they are far off, as a
+        linear model does on rows unlike its training rows.
         """
-        scores, knows = criteria
+        scores, proper = criteria
         if self._dummy is not None:
-            knowing = among[knows[among] > knows[-1]]
-            among = knowing if len(knowing) else among
+            better = among[proper[among] > proper[-1]]
+            among = better if len(better) else among
         ranked = among[np.argsort(-scores[among], kind="stable")]
         of_families = [
             ranked[self._families[ranked] == family][:_MOST_OF_FAMILY]
@@ -350,7 +347,7 @@ class _Pool:
         return np.concatenate(of_families)
 
     def bests(self, criteria: tuple[Floats, Floats]) -> Iterable[tuple[str, int]]:
-        """Yield the best single trial of all and of the families that have a score."""
+        """Yield the best single trial of all, and of the linear and boosting families."""
         scores = criteria[0][: len(self.trials)]
         yield "best model", int(scores.argmax())
         for family in ("linear", "boosting"):
@@ -361,7 +358,7 @@ class _Pool:
     def scores(
         self, crossed: dict[str, Array], *, intervals: bool, seconds: float | None
     ) -> tuple[dict[str, Score], CorrectedScore | None]:
-        """Return the scores of predictions of all samples; an interval for the first."""
+        """Return the scores of out-of-sample predictions; an interval for the ensemble."""
         predictions = dict(crossed)
         if self._dummy is not None:
             predictions["dummy"] = self._dummy.library.predictions[0]
@@ -376,19 +373,23 @@ class _Pool:
             auc, auc_lead = self._against_dummy(every, _RANKING, n_times, seconds)
         if is_classification and self._metric.takes_labels:
             every = np.stack([
-                self._threshold.crossed(own, self.y, self.library.classes, self._is_of_part)
-                for own in every
+                self._threshold.crossed(
+                    values, self.y, self.library.classes, self._is_of_part
+                )
+                for values in every
             ])
         own_scores = self._fold_scores(every, self._folds)
         by_fold = own_scores.on_all()
         resampled = _resampled(own_scores, n_times, seconds)
         lead = self._leads(resampled)
-        # One held-out part tells nothing of a spread.
+        # A single held-out part has no spread.
         std = by_fold.std(axis=0) if len(by_fold) > 1 else np.full(len(every), np.nan)
         columns = {"mean": by_fold.mean(axis=0), "std": std, "lead": lead, "loss": -loss}
         columns |= {"loss_lead": loss_lead, "auc": auc, "auc_lead": auc_lead}
         scores = {
-            name: Score(name=name, **{key: float(own[k]) for key, own in columns.items()})
+            name: Score(
+                name=name, **{key: float(values[k]) for key, values in columns.items()}
+            )
             for k, name in enumerate(predictions)
         }
         if not intervals:
@@ -406,13 +407,13 @@ class _Pool:
     def _against_dummy(
         self, predictions: Array, metric: Metric, n_times: int, seconds: float | None
     ) -> tuple[Floats, Floats]:
-        """Return scores (C,) by a metric and the low ends of leads, or NaN."""
+        """Return scores (C,) by a metric and the low ends of leads, maybe NaN."""
         n_classes = 0 if self.library.classes is None else len(self.library.classes)
         if metric is _RANKING and not 2 <= n_classes <= _MOST_RANKED:
             return (np.full(len(predictions), np.nan),) * 2
         y = None
         if self.y.ndim > 1:
-            # Several targets count equally, in their standard deviations.
+            # Several targets count equally, divided by their standard deviations.
             scale = self.y.std(axis=0) + np.finfo(float).tiny
             predictions, y = predictions / scale, self.y / scale
         scores = self._fold_scores(predictions, self._folds, y, metric)
@@ -425,26 +426,26 @@ class _Pool:
         if self._dummy is None or not n_times:
             return np.full(n_candidates, np.inf if n_times else np.nan)
         leads = resampled - resampled[:, -1:]
-        return np.array([_interval(own)[0] for own in leads.T])
+        return np.array([_interval(lead)[0] for lead in leads.T])
 
 
 def _resampled(scores: FoldScores, n: int, seconds: float | None) -> Floats:
-    """Return scores (B, C) on `n` resamples of the same rows for each metric."""
+    """Return scores (B, C) on `n` resamples; the same rows for each candidate."""
     by_fold = scores.on_all().mean(axis=0)
     if not n:
         return np.full((0, len(by_fold)), np.nan)
     resampled = scores.on_resamples(n, np.random.default_rng(0), seconds)
-    # A metric of few samples may be biased, as R^2 is.
+    # Metrics such as R^2 are biased on few samples.
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         shift = by_fold - np.nanmean(resampled, axis=0)
-        # But none is higher than the metric can be.
+        # The shift must not exceed the maximum of the metric.
         most = np.nanmax(resampled, axis=0, initial=-np.inf)
     corrected: Floats = np.minimum(resampled + shift, most)
     return corrected
 
 
 def _crossed(pool: _Pool, selector: Selector, *, deducts: bool) -> dict[str, Array]:
-    """Return predictions of each sample by choices that it has no part in, by name."""
+    """Return predictions of each sample by choices made without its part, by name."""
     library = pool.library
     crossed: dict[str, Array] = {}
     every = np.arange(len(pool.trials))
@@ -457,36 +458,36 @@ def _crossed(pool: _Pool, selector: Selector, *, deducts: bool) -> dict[str, Arr
             choice = selector.choose(*pool.without(candidates, k))
         else:
             choice = selector.choose(candidates.take(~is_own))
-        found = {"ensemble": choice.combine(candidates.predictions[:, is_own])}
+        part_predictions = {"ensemble": choice.combine(candidates.predictions[:, is_own])}
         for name, best in pool.bests(criteria):
-            found[name] = library.predictions[best, is_own]
-        for name, predictions in found.items():
+            part_predictions[name] = library.predictions[best, is_own]
+        for name, predictions in part_predictions.items():
             shape = (len(library.y), *predictions.shape[1:])
             crossed.setdefault(name, np.empty(shape))[is_own] = predictions
     return crossed
 
 
 def _train_for_each_other(folds: Sequence[tuple[Array, Array]]) -> bool:
-    """Return whether each fold trains on what others hold out: not by time or one split."""
+    """Return whether folds train on the held-out rows of others, unlike a single split."""
     if len(folds) < _FEWEST_FOLDS_TO_DEDUCT:
         return False
     pairs = list(zip(folds, [*folds[1:], folds[0]], strict=True))
     pairs += [(second, first) for first, second in pairs]
-    return all(np.isin(held, train).any() for (train, _), (_, held) in pairs)
+    return all(np.isin(test, train).any() for (train, _), (_, test) in pairs)
 
 
 def _interval(values: Floats) -> tuple[float, float]:
-    known = values[np.isfinite(values)]
-    if not len(known):
+    finite = values[np.isfinite(values)]
+    if not len(finite):
         return np.nan, np.nan
-    low, high = np.quantile(known, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
+    low, high = np.quantile(finite, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def leaderboard(
     trials: Sequence[Trial], chosen: Chosen, networks: Chosen | None
 ) -> pd.DataFrame:
-    """Return a row for each model and for both ensembles, the best first."""
+    """Return a table of all models and both ensembles, the best first."""
     weights = dict(zip(map(id, chosen.trials), chosen.weights, strict=True))
     rows = [
         (t.name, t.family, t.score, t.std, t.seconds, weights.get(id(t), 0.0), {**t.params})

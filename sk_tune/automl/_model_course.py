@@ -1,13 +1,12 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The order in which models are trained until the time is up.
+"""The order in which models are trained within the time budget.
 
-First, every kind of model is trained with its defaults, on a part of the samples if there
-is no time for all.  Then come rounds: in each, the best model of a part is trained on more
-samples, the networks get a pass of Hyperband and are diagnosed, and boosting draws some
-candidates.
+First, each model is trained with its defaults, on a sample if all rows take too
+long.  Rounds follow: the best model of a sample is trained on more rows, the networks get a
+pass of Hyperband and are diagnosed, and boosting tries random candidates.
 
-Nothing is begun without a look at the clock: what a fit takes was measured before.
+Costs of fits are measured first, so that no training starts without time for it.
 """
 
 import math
@@ -34,36 +33,36 @@ from sk_tune.diagnosis import AppliedChange, Finding, apply
 from sk_tune.search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
 from sk_tune.training import one_thread, processes_per_cpu
 
-# Shares of the budget that a default model of each family may take.
+# Shares of the budget for a default model of each family.
 _FIRST_SHARES = {"linear": 0.08, "boosting": 0.15}
-# That of a network: more on images and sequences, which other models learn less well.
+# The same for networks: more on images and sequences, where other models are weaker.
 _FIRST_SHARES_OF_NETWORK = {"table": 0.2, "image": 0.35, "sequence": 0.35}
-# The part of such a share that may be spent on measuring what fits cost.
+# Part of such a share for measuring the cost of fits.
 _SHARE_TO_MEASURE = 0.4
-# The share of the budget that must be left to try again what seemed to take too long.
+# Share of the budget that must be left to retry a model that seemed too slow.
 _SHARE_TO_TRY_AGAIN = 0.3
-# A round takes this part of the time that is left, but not less than these seconds.
+# Part of the remaining time for a round, and its least seconds.
 _PART_OF_ROUND, _SHORTEST_ROUND = 1 / 3, 3.0
-# The part of a round that networks get: more if they are the best so far.
+# Part of a round for networks: more if a network is the best model so far.
 _PART_OF_NETWORKS = {True: 0.65, False: 0.45}
-# The part of a round for training the best model on more samples, or for longer.
+# Part of a round for training the best model on more samples, or for longer.
 _PART_OF_LARGER = 0.5
-# How many times more samples, or epochs of all of them, are worth another training.
+# Growth in samples times epochs that justifies another training.
 _GROWTH = 1.5
-# The fewest samples that tell enough: in all, and for each class.
+# Least number of samples of a training: in total, and for each class.
 _LEAST_ROWS, _LEAST_ROWS_OF_CLASS = 100, 10
-# A thorough network takes at least so many times longer than a quick one.
+# A thorough network takes at least this many times longer than a quick network.
 _LEAST_RATIO = 3
-# Candidates that a round should have time for, or they are not made larger.
+# Candidates are enlarged only if a round has time for this many of them.
 _CANDIDATES_OF_ROUND = 4
-# The time for a predicted sample, in samples that a network is trained on.
+# Time to predict a sample, as a multiple of the time to train on a sample.
 _COST_OF_HELD_OUT = 1 / 3
-# Values of X of which a linear model takes so little time that nobody needs to measure it.
+# Number of values of X below which linear models are trained without measuring their cost.
 _FEW_VALUES = 50_000
-# Candidates of boosting in a round without a budget.
+# Candidates of boosting in a round without a time budget.
 _BOOSTING_CANDIDATES = 8
 _MOST_CANDIDATES = 300
-# Processes that wait for each processor on a busy machine.
+# Number of waiting processes per processor on a busy machine.
 _LOAD_OF_BUSY = 1.5
 _TOO_LONG = "It takes too long for this budget."
 
@@ -72,9 +71,9 @@ _TOO_LONG = "It takes too long for this budget."
 class ModelCourse:
     """Trains models until the time is up or the rounds are done.
 
-    `n_rounds` is None for as many as the time allows. `sampler` is that of Hyperband. With
-    `follows_findings` each search of networks is diagnosed, and `changes` are the remedies
-    that were applied.
+    `n_rounds` is None to continue until the time is up. `sampler` draws candidates
+    of Hyperband. With `follows_findings` each search of networks is diagnosed, and
+    `changes` are the applied remedies.
     """
 
     problem: Problem
@@ -84,27 +83,27 @@ class ModelCourse:
     follows_findings: bool
     changes: list[AppliedChange] = field(default_factory=list)
     was_interrupted: bool = False
-    # Names of trials that were trained again on more samples, or for longer.
+    # Names of trials that were already trained on more samples, or for longer.
     _enlarged: set[str] = field(default_factory=set)
 
     @property
-    def found(self) -> Memory:
-        """All that was found so far."""
-        return self.runner.found
+    def memory(self) -> Memory:
+        """Trials and state of the fit so far."""
+        return self.runner.memory
 
     @property
     def findings(self) -> list[Finding]:
-        """The findings about the best search of each kind of network, with its name."""
+        """Findings about the best search of each network model, with its name."""
         if not self.follows_findings:
             return []
         return [
             replace(finding, subject=name)
-            for name, part in self.found.searches.items()
+            for name, part in self.memory.searches.items()
             for finding in part.findings
         ]
 
     def run(self, models: Sequence[Model]) -> None:
-        """Train models in the order of the first trainings; the first is always trained."""
+        """Train models in the given order, then rounds; the first model always trains."""
         try:
             has_end = self.runner.clock.budget is not None
             is_busy = has_end and processes_per_cpu() > _LOAD_OF_BUSY
@@ -112,29 +111,29 @@ class ModelCourse:
                 self._run_defaults(models)
                 self._run_rounds()
         except KeyboardInterrupt:
-            # The trials so far are kept; the caller raises it again.
+            # The caller combines the trials so far and raises KeyboardInterrupt again.
             self.was_interrupted = True
 
     def _run_defaults(self, models: Sequence[Model]) -> None:
         runner = self.runner
-        # A fit that was interrupted may have left trials of a model, but not what it costs.
-        known = {t.label for t in self.found.trials}
-        known -= {m.name for m in models if m.resource} - self.found.kinds.keys()
+        # An interrupted fit may have trials of a model, but no measured cost.
+        labels = {t.label for t in self.memory.trials}
+        labels -= {m.name for m in models if m.resource} - self.memory.kinds.keys()
         if any(model.is_network for model in models):
-            # While models without any are trained.
+            # They start while other models are trained.
             runner.start_workers()
         for model in models:
-            if model.name not in known and self._is_promising(model):
+            if model.name not in labels and self._is_promising(model):
                 self._try_default(model)
         for model in models:
-            # Imports of others and a busy machine make a measurement too long.
+            # Imports and other processes can make a measurement too long.
             is_late = runner.failures.get(model.name) == _TOO_LONG
             if is_late and runner.left > runner.clock.share(_SHARE_TO_TRY_AGAIN):
                 del runner.failures[model.name]
                 self._try_default(model)
 
     def _try_default(self, model: Model) -> None:
-        """Train a model with its defaults, on as many samples as the clock allows."""
+        """Train a model with its defaults, on as many samples as there is time for."""
         runner = self.runner
         runner.begin(f"{model.name}, default")
         n_rows, units = self.problem.n_train, model.most_resources
@@ -161,8 +160,8 @@ class ModelCourse:
             estimator.set_params(**{model.resource: units})
             grid[model.resource] = [units]
         began = runner.clock.seconds
-        left = min(runner.clock.share(self._first_share(model)), runner.left)
-        seconds = None if math.isinf(left) else max(left, 1e-3)
+        limit = min(runner.clock.share(self._first_share(model)), runner.left)
+        seconds = None if math.isinf(limit) else max(limit, 1e-3)
         store = runner.store(model.name, seconds) if model.is_network else {}
         search = runner.run(
             GridSearchCV, estimator, grid, model, problem, time_budget=seconds, **store
@@ -170,30 +169,30 @@ class ModelCourse:
         if not model.resource:
             return
         kind = ModelKind(model, n_rows, units, cost, estimator, dict(model.space))
-        self.found.kinds[model.name] = kind
+        self.memory.kinds[model.name] = kind
         if model.is_network:
             n_epochs = units * len(problem.folds)
             if search is not None:
-                # Fits that were cut have fewer.
+                # Fits that were stopped have fewer epochs.
                 n_epochs = search.ledger_.epochs_trained or n_epochs
             spent = (runner.clock.seconds - began) / n_epochs
             per_unit = math.inf if cost is None else cost.seconds_per_unit(n_rows)
             kind.seconds_per_epoch = min(spent, per_unit / len(problem.folds) or math.inf)
 
     def _is_promising(self, model: Model) -> bool:
-        """Return whether it is worth measuring what a model takes."""
-        left = self.runner.left
+        """Return whether there is enough time to measure the cost of a model."""
+        seconds_left = self.runner.left
         always = model.family == "dummy" or self._is_cheap(model)
         if self.runner.clock.budget is None or always:
             return True
-        if left <= 0:
+        if seconds_left <= 0:
             self.runner.failures[model.name] = _TOO_LONG
             return False
         if not model.is_thorough:
             return True
-        quick = [k for k in self.found.kinds.values() if k.model.family == model.family]
-        spent = [t.seconds for t in self.found.trials if t.family == model.family]
-        share = min(self.runner.clock.share(self._first_share(model)), left)
+        quick = [k for k in self.memory.kinds.values() if k.model.family == model.family]
+        spent = [t.seconds for t in self.memory.trials if t.family == model.family]
+        share = min(self.runner.clock.share(self._first_share(model)), seconds_left)
         if not quick or not spent or quick[0].n_rows < self.problem.n_train:
             return False
         return _LEAST_RATIO * spent[0] <= share
@@ -207,7 +206,7 @@ class ModelCourse:
         return _FIRST_SHARES.get(model.family, math.inf)
 
     def _affordable_default(self, model: Model) -> tuple[int, int, Cost]:
-        """Return samples, epochs or iterations for a default model, and what fits cost."""
+        """Return samples, epochs or iterations for a default model, and its cost."""
         runner = self.runner
         share = runner.clock.share(self._first_share(model))
         began = runner.clock.seconds
@@ -219,8 +218,8 @@ class ModelCourse:
         if not model.is_network:
             cost = cost.times(len(self.problem.folds))
         spent = runner.clock.seconds - began
-        # Rather few samples than none, if there is time for these; and rather few epochs of
-        # networks, which are cut when their time is up.
+        # A training on few samples is better than none.  Networks may also get few epochs,
+        # because they are stopped when their time is up.
         enough, half = model.enough_resources, runner.left / 2
         least = 1 if model.is_network else enough
         first = min(share - spent, runner.left)
@@ -244,21 +243,24 @@ class ModelCourse:
         )
         if not model.is_network or n_rows == self.problem.n_train:
             return n_rows, units
-        # Measured was with few held-out samples, of which there will be all in each epoch.
-        more = _COST_OF_HELD_OUT * max(len(held) for _, held in self.problem.folds)
+        # The measurement had few held-out samples; training predicts all in each epoch.
+        more = _COST_OF_HELD_OUT * max(len(test) for _, test in self.problem.folds)
         n_rows = int((n_rows - more) / (1 - more / self.problem.n_train))
         return (n_rows, units) if n_rows >= least else (0, 0)
 
     def _run_rounds(self) -> None:
-        runner, part, first = self.runner, _PART_OF_ROUND, self.found.n_done
-        networks = [kind for kind in self.found.kinds.values() if kind.model.is_network]
-        boosting = [k for k in self.found.kinds.values() if k.model.family == "boosting"]
+        runner, part, first = self.runner, _PART_OF_ROUND, self.memory.n_done
+        networks = [kind for kind in self.memory.kinds.values() if kind.model.is_network]
+        boosting = [k for k in self.memory.kinds.values() if k.model.family == "boosting"]
         while networks or boosting:
-            left = runner.left
-            if left < _SHORTEST_ROUND / 10 or self.found.n_done - first == self.n_rounds:
+            seconds_left = runner.left
+            if (
+                seconds_left < _SHORTEST_ROUND / 10
+                or self.memory.n_done - first == self.n_rounds
+            ):
                 return
-            seconds = min(left, max(part * left, _SHORTEST_ROUND))
-            before = len(self.found.trials)
+            seconds = min(seconds_left, max(part * seconds_left, _SHORTEST_ROUND))
+            n_trials = len(self.memory.trials)
             ends = runner.clock.seconds + seconds
             self._enlarge_best(_PART_OF_LARGER * seconds)
             seconds = ends - runner.clock.seconds if math.isfinite(seconds) else seconds
@@ -269,26 +271,26 @@ class ModelCourse:
             for kind in chosen:
                 self._run_network(kind, share * seconds / len(chosen))
             for kind in boosting:
-                rest = seconds if not chosen else (1 - share) * seconds
-                # The networks may have been late.
-                self._run_boosting(kind, min(rest, runner.left))
-            self.found.n_done += 1
-            if len(self.found.trials) == before and self.n_rounds is None:
-                if seconds >= left / 2:
+                boosting_seconds = seconds if not chosen else (1 - share) * seconds
+                # The networks may have exceeded their time.
+                self._run_boosting(kind, min(boosting_seconds, runner.left))
+            self.memory.n_done += 1
+            if len(self.memory.trials) == n_trials and self.n_rounds is None:
+                if seconds >= seconds_left / 2:
                     self._enlarge_best(runner.left)
                     return
                 part = 1.0
         self._enlarge_best(runner.left)
 
     def _enlarge_best(self, seconds: float) -> None:
-        """Train the best model of a part on more samples, or for longer, if that pays."""
+        """Train the best model of a sample on more samples or for longer, if affordable."""
         small = [
             trial
-            for trial in self.found.trials
-            if trial.label in self.found.kinds and trial.name not in self._enlarged
+            for trial in self.memory.trials
+            if trial.label in self.memory.kinds and trial.name not in self._enlarged
         ]
         for trial in best_of(small, 1):
-            kind = self.found.kinds[trial.label]
+            kind = self.memory.kinds[trial.label]
             if kind.cost is None:
                 return
             units = trial.params.get(kind.model.resource, kind.units)
@@ -308,15 +310,15 @@ class ModelCourse:
             )
 
     def _enlarge_kind(self, kind: ModelKind, seconds: float) -> None:
-        """Let candidates of a kind be larger, if there is time for some of them."""
+        """Give candidates more samples or epochs, if there is time for several of them."""
         each = seconds / _CANDIDATES_OF_ROUND
         larger = self._larger(kind, each, kind.n_rows, kind.units)
         if larger is None or kind.cost is None:
             return
-        before = max(kind.cost.seconds_per_unit(kind.n_rows), 1e-9)
+        earlier_cost = max(kind.cost.seconds_per_unit(kind.n_rows), 1e-9)
         has_more_rows = larger[1] > kind.n_rows
         kind.model, kind.n_rows, kind.units = larger
-        kind.seconds_per_epoch *= kind.cost.seconds_per_unit(kind.n_rows) / before
+        kind.seconds_per_epoch *= kind.cost.seconds_per_unit(kind.n_rows) / earlier_cost
         if has_more_rows:
             kind.estimator, kind.space = clone(kind.model.estimator), dict(kind.model.space)
         kind.estimator.set_params(**{kind.model.resource: kind.units})
@@ -326,13 +328,13 @@ class ModelCourse:
                 param_distributions=kind.space,
                 max_resources=kind.units,
             )
-            # Without a score: scores of other sizes do not say what a remedy did.
+            # Without a score: scores on other sizes do not show the effect of a remedy.
             kind.next_search = apply((), kind.next_search).target
 
     def _larger(
         self, kind: ModelKind, seconds: float, n_rows: int, units: int
     ) -> tuple[Model, int, int] | None:
-        """Return a model with samples and units for it, if these are many more."""
+        """Return the model, samples and units of a much larger training, or None."""
         most = kind.model.on(self.problem).most_resources
         if kind.cost is None or (n_rows >= self.problem.n_train and units >= most):
             return None
@@ -347,7 +349,7 @@ class ModelCourse:
     def _networks_of_round(
         self, networks: list[ModelKind], seconds: float
     ) -> list[ModelKind]:
-        """Return the networks to search: the thorough ones, if there is time for some."""
+        """Return the networks to search: the thorough one if there is time for it."""
         n_folds = len(self.problem.folds)
         for kind in networks:
             epochs = _CANDIDATES_OF_ROUND * kind.units * n_folds
@@ -356,22 +358,22 @@ class ModelCourse:
         return [kind for kind in networks if not kind.model.is_thorough]
 
     def _run_network(self, kind: ModelKind, seconds: float) -> None:
-        """Give a kind of network a pass of Hyperband, and learn from it."""
+        """Run a Hyperband pass of a network model, and follow its findings."""
         if kind.pass_begun is None:
             self._enlarge_kind(kind, seconds)
         n_folds = len(self.problem.folds)
         epochs = seconds / (n_folds * max(kind.seconds_per_epoch, 1e-9))
-        # The pass of a fit that was interrupted has the same networks only by its sizes.
+        # A resumed pass has the same networks only with the same resources.
         least, most = kind.pass_begun or hyperband_size(epochs, kind.units)
         if most < (enough := min(kind.model.enough_resources, kind.units)):
             if seconds < self.runner.left / 2:
                 return
-            # Nothing else is left to do, and what takes too long is cut.
+            # Nothing else can be trained, so try networks and stop them when time is up.
             least = most = enough
         kind.pass_begun = least, most
         if store := self.runner.store(kind.model.name, seconds):
             self.runner.keep()
-        self.runner.begin(f"{kind.model.name}, round {self.found.n_done + 1}")
+        self.runner.begin(f"{kind.model.name}, round {self.memory.n_done + 1}")
         began = self.runner.clock.seconds
         search = self.runner.run(
             HyperbandSearchCV,
@@ -418,9 +420,9 @@ class ModelCourse:
 
     def _run_boosting(self, kind: ModelKind, seconds: float) -> None:
         self._enlarge_kind(kind, seconds)
-        self.runner.begin(f"{kind.model.name}, round {self.found.n_done + 1}")
+        self.runner.begin(f"{kind.model.name}, round {self.memory.n_done + 1}")
         took = self.runner.seconds_of(kind.model)
-        # The last candidate begins only if even a slow one would end in time.
+        # Start the last candidate only if even a slow candidate would end in time.
         spare = max(took, default=math.inf) - sum(took) / max(len(took), 1)
         if not took or min(took) + spare > seconds:
             return

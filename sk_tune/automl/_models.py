@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The models that are tried, their transformers, and the parameters that vary.
+"""The models of AutoML, their transformers and their spaces.
 
-Names of parameters carry the step's, as scikit-learn has it: ``net__width``.
+Parameter names have the prefix of the step, as in scikit-learn: ``net__width``.
 """
 
 import math
@@ -50,11 +50,10 @@ Array = npt.NDArray[Any]
 
 
 class ChannelScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Give each channel, along `axis`, mean 0 and variance 1.
+    """Scale each channel along `axis` to mean 0 and variance 1.
 
-    With `channels_first` the channels are moved to the second axis and missing values
-    become 0, as convolutions take them. ``mean_`` and ``scale_`` are those of all samples
-    and places that are not missing.
+    With `channels_first` channels move to the second axis and missing values become 0, as
+    convolutions require. ``mean_`` and ``scale_`` ignore missing values.
     """
 
     def __init__(self, axis: int, *, channels_first: bool = False) -> None:
@@ -62,9 +61,9 @@ class ChannelScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.channels_first = channels_first
 
     def fit(self, X: Array, y: Any = None) -> Self:
-        others = tuple(k for k in range(X.ndim) if k != self.axis % X.ndim)
-        self.mean_ = np.nanmean(X, axis=others, keepdims=True)[0]
-        scale = np.nanstd(X, axis=others, keepdims=True)[0]
+        axes = tuple(k for k in range(X.ndim) if k != self.axis % X.ndim)
+        self.mean_ = np.nanmean(X, axis=axes, keepdims=True)[0]
+        scale = np.nanstd(X, axis=axes, keepdims=True)[0]
         self.scale_ = np.where(scale > 0, scale, 1.0)
         return self
 
@@ -83,8 +82,8 @@ def _channels_to_onnx(graph: Graph, x: Any, step: ChannelScaler) -> Any:
     if not step.channels_first:
         return scaled
     n_axes = step.mean_.ndim + 1
-    others = [k for k in range(1, n_axes) if k != step.axis % n_axes]
-    return scaled.is_nan().where(0, scaled).transpose(0, step.axis % n_axes, *others)
+    axes = [k for k in range(1, n_axes) if k != step.axis % n_axes]
+    return scaled.is_nan().where(0, scaled).transpose(0, step.axis % n_axes, *axes)
 
 
 def _flat(X: Any) -> Any:
@@ -96,18 +95,18 @@ def _flat_to_onnx(graph: Graph, x: Any, step: Any) -> Any:
     return graph.op("Flatten", x)
 
 
-# Iterations of the first part, and how many times more there are after each of the next.
+# Iterations of the first part, and growth of the iterations with each further part.
 _FIRST, _ITERATIONS_GROWTH = 10, 1.6
 
-# Seconds of a fit, and when the last fit is to end by ``time.monotonic``.
+# Seconds of a fit, and end of the last fit by ``time.monotonic``.
 _limits: ContextVar[tuple[float, float] | None] = ContextVar("limits", default=None)
 
 
 @contextmanager
 def fits_within(seconds: float, end: float) -> Iterator[None]:
-    """Let each fit of boosting inside take `seconds`, after its first iterations at least.
+    """Limit each fit of boosting inside to `seconds`, but not its first iterations.
 
-    All end at `end`, by ``time.monotonic``.
+    All fits stop at `end`, by ``time.monotonic``.
     """
     token = _limits.set((seconds, end))
     try:
@@ -117,47 +116,47 @@ def fits_within(seconds: float, end: float) -> Iterator[None]:
 
 
 class _Timed:
-    """Fits in parts where there is a limit, else as scikit-learn does."""
+    """Fits in parts if there is a time limit, else like scikit-learn."""
 
     max_iter: int
     warm_start: bool
     n_iter_: int
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit, with fewer iterations than `max_iter` if there is no time for all."""
+        """Fit, with fewer iterations than `max_iter` if the time limit requires it."""
         limits = _limits.get()
         if limits is None:
             return super().fit(X, y, sample_weight)  # type: ignore[misc,no-any-return]
         start = time.monotonic()
         end = min(start + limits[0], limits[1])
-        asked = self.max_iter, self.warm_start
+        params = self.max_iter, self.warm_start
         try:
-            self.max_iter = min(_FIRST, asked[0])
+            self.max_iter = min(_FIRST, params[0])
             while True:
                 super().fit(X, y, sample_weight)  # type: ignore[misc]
                 done, now = self.max_iter, time.monotonic()
-                more = min(int(_ITERATIONS_GROWTH * done), asked[0])
-                # The next part takes about as long for each iteration as those before.
+                more = min(int(_ITERATIONS_GROWTH * done), params[0])
+                # Iterations of the next part take about as long as earlier iterations.
                 expected = (now - start) * (more - done) / done
                 if self.n_iter_ < done or more == done or now + expected > end:
                     return self
                 self.warm_start, self.max_iter = True, more
         finally:
-            self.max_iter, self.warm_start = asked
+            self.max_iter, self.warm_start = params
 
 
 class TimedBoostingClassifier(_Timed, HistGradientBoostingClassifier):  # type: ignore[misc]
-    """scikit-learn's classifier, which ends in time inside ``fits_within``."""
+    """scikit-learn's classifier, with a time limit inside ``fits_within``."""
 
 
 class TimedBoostingRegressor(_Timed, HistGradientBoostingRegressor):  # type: ignore[misc]
-    """scikit-learn's regressor, which ends in time inside ``fits_within``.
+    """scikit-learn's regressor, with a time limit inside ``fits_within``.
 
-    It has one model in ``targets_`` for each of several targets.
+    For several targets, ``targets_`` has one model each.
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit; each of several targets has an equal part of the time."""
+        """Fit; several targets share the time equally."""
         if np.ndim(y) == 1:
             return super().fit(X, y, sample_weight)
         limits, columns = _limits.get(), np.asarray(y).T
@@ -177,13 +176,13 @@ class TimedBoostingRegressor(_Timed, HistGradientBoostingRegressor):  # type: ig
         return np.stack([model.predict(X) for model in self.targets_], axis=1)
 
 
-# Steps of an epoch beyond which larger batches are tried rather than longer fits.
+# Steps per epoch above which batches are enlarged.
 _MANY_ROWS = 4000
 _MAX_BATCH_FACTOR = 16
-# Steps that the default network is given, within these epochs.
+# Steps of the default network, and limits of its epochs.
 _N_STEPS = 4000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
-# Augmentations that make no other digit or sign of a sample.
+# Augmentations that keep the meaning of digits and signs.
 _IMAGE_AUGMENTATION = ("shift", "rotate", "cutout")
 _SEQUENCE_AUGMENTATION = ("noise", "scale", "time_mask")
 _NETWORKS: dict[str, tuple[Any, Any]] = {
@@ -192,41 +191,39 @@ _NETWORKS: dict[str, tuple[Any, Any]] = {
     "RNN": (RNNClassifier, RNNRegressor),
 }
 NETWORK_FAMILIES = frozenset(_NETWORKS)
-# How the numbers of a table are scaled.
-# A bound on a column with a long tail also bends it.
+# Scaling of numeric columns: "smooth_clip" bounds long tails smoothly.
 _NUMERIC = {"prepare__numeric": ["smooth_clip", "quantile", "standard"]}
 _LINEAR_NUMERIC = {"prepare__numeric": ["smooth_clip", "standard"]}
-# Histogram gradient boosting: fewer samples tell badly when to stop.
+# Histogram gradient boosting: early stopping is unreliable on fewer samples.
 _ROWS_TO_STOP_EARLY = 1000
 _FEWEST_OF_A_CLASS = 10
 _MOST_ITERATIONS, _ITERATIONS_OF_SMALL = 500, 100
-# Pixels and steps are many columns of few values that matter.
+# Pixels and steps are many columns with few relevant values.
 _BINS_OF_MANY_COLUMNS = 31
-# Losses for numbers above 0: they learn logarithms, as suits what varies by percent.
+# Losses with a log link, for positive targets with proportional variation.
 _POSITIVE_LOSSES = ("poisson", "gamma")
-# Metrics of a regression that medians serve better than means.
+# Regression metrics that the median predicts better than the mean.
 _ABSOLUTE = {mean_absolute_error, mean_absolute_percentage_error, median_absolute_error}
-# Iterations of logistic regression, on columns that are scaled.
+# Iterations of logistic regression on scaled columns.
 _LINEAR_STEPS = 300
-# Units that are enough for a sound model: below them samples are given up for units.
+# Units of a sound model: samples are reduced before units fall below.
 _ENOUGH_EPOCHS, _ENOUGH_ITERATIONS, _ENOUGH_LINEAR_STEPS = 10, 30, 30
 _REGULARISATION = 10.0 ** np.arange(-3, 4)
-# Columns from which on ridge regression is solved step by step.
+# Number of columns above which ridge regression uses an iterative solver.
 _MANY_COLUMNS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A kind of model to tune.
+    """A model to tune.
 
-    `family` is "dummy", "linear", "boosting", "MLP", "CNN" or "RNN"; `label` tells it from
-    others of its family. `estimator` is an unfitted pipeline with the default parameters,
-    `space` what may vary in rounds, `grid` what is tried first, in all combinations.
-    `resource` is the parameter that training takes time by, `most_resources` the value that
-    is wanted, `enough_resources` the one from which on it makes a sound model. `make`
-    returns this model for a problem: on fewer samples some defaults are others.
-    `is_thorough` says that it is only worth its time on all samples and with all that is
-    wanted.
+    `family` is "dummy", "linear", "boosting", "MLP", "CNN" or "RNN"; `label` distinguishes
+    models of a family. `estimator` is an unfitted pipeline with default parameters, `space`
+    the search space of rounds, `grid` the parameter grid of the first search. `resource` is
+    the parameter that determines the training time, `most_resources` its full value, and
+    `enough_resources` the least value of a sound model. `make` returns the model for a
+    problem, because some defaults depend on the number of samples. `is_thorough` says that
+    the model is only worth training on all samples with its full resources.
     """
 
     family: str
@@ -245,7 +242,7 @@ class Model:
         return self.label or self.family
 
     def on(self, problem: Problem) -> "Model":
-        """Return the model for another problem with the same columns, such as a sample."""
+        """Return the model for another problem with the same columns, as for a sample."""
         return self if self.make is None else replace(self.make(problem), make=self.make)
 
     @property
@@ -254,7 +251,7 @@ class Model:
 
 
 def dummy_model(problem: Problem) -> Model:
-    """Return a model that predicts class shares or the mean, and looks at no column."""
+    """Return a model that predicts class shares or the mean and ignores all columns."""
     dummy, name = DummyRegressor(), "mean"
     if problem.is_classification:
         dummy, name = DummyClassifier(), "prior"
@@ -266,12 +263,12 @@ def dummy_model(problem: Problem) -> Model:
 
 
 def linear_model(problem: Problem) -> Model:
-    """Return logistic or ridge regression, of which the regularisation varies."""
+    """Return logistic or ridge regression with a grid of regularisations."""
     if problem.kind == "table":
         kinds = baseline_models(problem.X, is_classification=problem.is_classification)
         linear = kinds[1]
     else:
-        # The time of ridge regression shall grow with the columns, not with their cube.
+        # The time of this solver grows with the columns, not with their cube.
         is_wide = np.prod(problem.X.shape[1:]) > _MANY_COLUMNS
         model = Ridge(solver="lsqr" if is_wide else "auto")
         model = LogisticRegression() if problem.is_classification else model
@@ -282,7 +279,7 @@ def linear_model(problem: Problem) -> Model:
             ("linear", model),
         ])
     step, _ = linear.steps[-1]
-    # The moderate ones first, for a budget that does not allow all.
+    # Moderate values first, in case the time is too short for all.
     values = sorted(map(float, _REGULARISATION), key=lambda value: abs(np.log(value)))
     grid: dict[str, list[Any]] = {
         f"{step}__{'C' if problem.is_classification else 'alpha'}": values
@@ -307,7 +304,7 @@ def boosting_model(problem: Problem) -> Model:
             fewest = int(np.unique(problem.y[train], return_counts=True)[1].min())
             can_stop = can_stop and fewest >= _FEWEST_OF_A_CLASS
     else:
-        # The nearest to the metric first, for a budget that does not allow all.
+        # The loss nearest to the metric first, in case the time is too short for all.
         losses = ["absolute_error"] if _is_absolute(problem) else []
         losses += ["squared_error", *(_POSITIVE_LOSSES if problem.y.min() > 0 else ())]
         grid = {"boosting__loss": losses} if len(losses) > 1 else {}
@@ -319,7 +316,7 @@ def boosting_model(problem: Problem) -> Model:
         categorical_features="from_dtype",
         random_state=problem.seed,
     )
-    # Trees take missing values as they are, and categories by their codes.
+    # Trees accept missing values, and categories as codes.
     prepare: Any = FunctionTransformer(_flat)
     if problem.kind != "table":
         boosting.set_params(max_bins=_BINS_OF_MANY_COLUMNS)
@@ -351,7 +348,7 @@ def boosting_model(problem: Problem) -> Model:
 
 
 def network_models(problem: Problem) -> list[Model]:
-    """Return the networks that suit the data; for tables a quick one and a thorough one."""
+    """Return the networks that suit the data; for tables a quick and a thorough one."""
     makers = [_recurrent, _convolutional]
     if problem.kind == "table":
         makers = [_perceptron, _thorough_perceptron]
@@ -374,7 +371,7 @@ def _perceptron(problem: Problem) -> Model:
 
 
 def _thorough_perceptron(problem: Problem) -> Model:
-    """Return the defaults that were tuned on tables, which take longer, and a space."""
+    """Return a slower network with defaults and space tuned on tables."""
     task = "classification" if problem.is_classification else "regression"
     params = table_defaults(task)
     epochs = params.pop("max_epochs", MLPClassifier().max_epochs)
@@ -436,7 +433,7 @@ def _network(
     if _is_absolute(problem):
         params = {**params, "loss": "absolute_error"}
         space = {**space, "loss": ["absolute_error", "squared_error"]}
-    # The CPU is taken, because networks of this size train no faster on a GPU.
+    # Networks of this size train no faster on a GPU.
     classifier, regressor = _NETWORKS[family]
     net = (classifier if problem.is_classification else regressor)(
         **params, max_epochs=epochs, random_state=problem.seed, device="cpu"
@@ -452,13 +449,13 @@ def _network(
 
 
 def _is_absolute(problem: Problem) -> bool:
-    """Return whether models are judged by absolute errors."""
+    """Return whether the metric is an absolute error."""
     metric = None if problem.scoring is None else scorer_metric(problem.scoring)
     return metric is not None and metric.function in _ABSOLUTE
 
 
 def _training_space(batch_size: int, slowest: float = 3e-4) -> dict[str, Any]:
-    """Return what any network varies in its training."""
+    """Return the part of the space that all networks share."""
     return {
         "dropout": uniform(0.0, 0.5),
         "learning_rate": loguniform(slowest, 3e-2),

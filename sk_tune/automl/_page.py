@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The page of a fit."""
+"""The report page of an AutoML fit."""
 
 from collections import Counter
 from dataclasses import replace
@@ -39,7 +39,7 @@ _WHAT = {
     "ensemble": "ensemble of all models; models worse than the dummy are dropped",
 }
 _KINDS = {"dummy": "dummy", "linear": "linear model", "boosting": "boosting model"}
-# Parameters of a model that are not folded.
+# Number of parameters above which they are folded.
 _MOST_PARAMS = 3
 
 
@@ -126,7 +126,7 @@ def auto_step(auto: Any) -> Finding | None:
 
 
 def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
-    """Return kind and size of the model that predicts, its folds, and members' weights."""
+    """Return the predicting model, its folds, and the weights of its members, as texts."""
     blend = auto.blends_[auto.use]
     weights: Counter[str] = Counter()
     size = 0
@@ -168,7 +168,7 @@ def _models(board: pd.DataFrame, metric: str) -> PageTable:
     for rank, (name, is_member, params, of_model) in enumerate(models, start=1):
         texts = [f"{key}={value_text(value)}" for key, value in params.items()]
         cell = Cell(text=", ".join(texts), is_long=True)
-        # Folded, because long lists would fill the page.
+        # Folded to keep the table short.
         if len(texts) > _MOST_PARAMS:
             cell = Cell(text=f"{len(texts)} parameters", details="\n".join(texts))
         row = [Cell(text=str(rank), key=str(rank)), Cell(text=name), *of_model, cell]

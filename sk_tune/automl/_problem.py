@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The problem to be learnt: checked X and y, folds and a score."""
+"""The learning problem: checked X and y, folds and a scorer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,10 +35,10 @@ DataKind = Literal["table", "image", "sequence"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Problem:
-    """Samples to learn from and how models are judged on them.
+    """Samples, folds and scoring of a fit.
 
     `folds` are positions of training and held-out samples, the same for all models;
-    `sample_weight` is for training; `seed` is the source of all that is drawn.
+    `sample_weight` is for training; `seed` is the source of all random numbers.
     """
 
     X: Any
@@ -52,51 +52,50 @@ class Problem:
 
     @property
     def n_train(self) -> int:
-        """Number of samples that a model of a fold is trained on."""
+        """Number of training samples in the largest fold."""
         return max(len(train) for train, _ in self.folds)
 
     @property
     def n_classes(self) -> int:
-        """Different labels; 0 of a regression."""
+        """Number of classes; 0 in regression."""
         return len(np.unique(self.y)) if self.is_classification else 0
 
     @property
     def n_values(self) -> int:
-        """Values of X that a model of a fold is trained on."""
+        """Number of training values of X in the largest fold."""
         return int(self.n_train * np.prod(self.X.shape[1:]))
 
     def sampled(self, n_rows: int, *, holds_all: bool = True) -> Self:
-        """Return the problem with at most `n_rows` samples to train on in each fold.
+        """Return the problem with at most `n_rows` training samples in each fold.
 
-        They are among those of any larger sample. Held-out samples are the same, or as
-        large a share of them, and some at least.
+        Smaller samples are subsets of larger ones. Held-out samples are the same, or
+        without `holds_all` an equal share of them with a minimum.
         """
         if n_rows >= self.n_train:
             return self
         part, least = n_rows / self.n_train, 2 * self.n_classes + 2
         folds = []
-        for train, held in self.folds:
+        for train, test in self.folds:
             fewer = np.sort(self._in_order(train)[: max(1, round(part * len(train)))])
             if not holds_all:
-                held = self._in_order(held)[: max(least, round(part * len(held)))]
-            folds.append((fewer, held))
+                test = self._in_order(test)[: max(least, round(part * len(test)))]
+            folds.append((fewer, test))
         return replace(self, folds=folds)
 
     def _in_order(self, rows: Array) -> Array:
         return rows[_sampling_order(self.y[rows], self.is_classification, self.seed)]
 
     def fit_params(self, estimator: Any) -> dict[str, Any]:
-        """Return what ``fit`` of a search over a pipeline is given besides X and y."""
+        """Return the ``fit`` parameters of a search over a pipeline."""
         if self.sample_weight is None:
             return {}
         return {f"{estimator.steps[-1][0]}__sample_weight": self.sample_weight}
 
 
 def _sampling_order(y: Array, is_classification: bool, seed: int) -> Array:  # noqa: FBT001
-    """Return all positions in an order in which the first ones stand for all.
+    """Return all positions, ordered so that each prefix is representative.
 
-    Of classes two samples of each come first, and after these each class has its share of
-    however many.
+    Two samples of each class come first, then classes in proportion to their sizes.
     """
     order = np.random.default_rng(seed).permutation(len(y))
     if not is_classification:
@@ -116,14 +115,13 @@ _KINDS: dict[int, DataKind] = {2: "table", 3: "sequence", 4: "image"}
 def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> Any:
     """Return checked features.
 
-    A frame with texts for names, or an array of more than two axes; a list of sequences is
-    padded. With `reset` the
-    estimator learns names and number of features; else columns without names, or of an
-    estimator that learnt none, are those of ``fit`` by their order. `shape` is that of a
-    sample, if X is flat and its columns are those of images or sequences. Columns that only
-    count the samples are all missing. Of a column that was numbers or dates but for some
-    cells in ``fit``, such cells are missing. Raises ValueError if they are no such data, or
-    not those of ``fit``.
+    The result is a table with text names, or an array with more than two axes; lists of
+    sequences are padded. With `reset` the estimator learns names and number of features.
+    Without `reset`, columns are matched by position if either table has no names. `shape`
+    is the shape of a sample if X is flat but contains images or sequences. Row counters and
+    dropped columns are set to missing. So are unreadable cells in numeric or date columns
+    that had such cells in ``fit``. Raises ValueError for invalid data, and for data unlike
+    the data of ``fit``.
     """
     table = as_pandas(X) if hasattr(X, "columns") else None
     if reset:
@@ -136,19 +134,19 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         table = pd.DataFrame(X, columns=names, copy=False)
         is_known = False
     else:
-        # In a fresh fit nothing is left out yet.
+        # With `reset`, no column is dropped yet.
         dropped = getattr(estimator.columns_, "dropped", ())
         table = with_dropped(table, estimator, dropped)
         validate_data(
             estimator, table if dropped else X, reset=reset, skip_check_array=True
         )
         check_table(table, type(estimator).__name__, _FEWEST_ROWS if reset else 1)
-        # scikit-learn has compared the names of two tables with names.
+        # scikit-learn has compared the names if both tables have names.
         has_names = all(isinstance(name, str) for name in table.columns)
         is_known = has_names == hasattr(estimator, "feature_names_in_")
         names = table.columns.astype(str)
     if not reset and not is_known:
-        # scikit-learn has warned: by their order the columns are those of fit.
+        # scikit-learn has warned: columns are matched by position.
         names = getattr(estimator, "_columns", names)
     if shape is not None:
         numbers = check_array(table, dtype=np.float64, ensure_all_finite="allow-nan")
@@ -156,12 +154,12 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     table = without_header_rows(table.set_axis(names, axis=1).reset_index(drop=True))
     if reset:
         estimator._columns = list(table.columns)
-        # By all samples: a fold without an unreadable cell could not read one.
+        # Decide from all samples: a fold without an unreadable cell could not read one.
         table, estimator._formats, estimator.columns_ = decide_columns(table)
     else:
         table = read_text(table, getattr(estimator, "_formats", {}))
-    # Columns that all samples leave out are emptied, for preparation to drop: in a fold,
-    # which lacks some rows, a count of rows has gaps, and text may recur enough.
+    # Empty the dropped columns, so that preparation drops them in each fold: with fewer
+    # rows, a row counter has gaps and texts may look like categories.
     kinds = estimator.columns_
     if kinds is not None and kinds.used:
         table[list(kinds.dropped)] = np.nan
@@ -169,7 +167,7 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
 
 
 def left_out_texts(estimator: Any, X: Any) -> pd.DataFrame:
-    """Return the columns of text that ``fit`` leaves out: almost unique in each row."""
+    """Return the text columns dropped by ``fit``, which are almost unique in each row."""
     table = as_pandas(X) if hasattr(X, "columns") else None
     if table is None or estimator.columns_ is None:
         return pd.DataFrame(index=range(num_samples(X)))
@@ -180,7 +178,7 @@ def left_out_texts(estimator: Any, X: Any) -> pd.DataFrame:
 
 
 def _checked_array(estimator: Any, X: Any, *, reset: bool, shape: Any) -> Array:
-    """Return X, no frame, as an array in which samples have a `shape`, or the one of X."""
+    """Return an array X in which samples have the given `shape`, if any."""
     if is_dict(X):
         raise ValueError(
             f"X must be one array or table for {type(estimator).__name__}. Got a dict; "
@@ -199,9 +197,9 @@ def _checked_array(estimator: Any, X: Any, *, reset: bool, shape: Any) -> Array:
 
 
 def _equally_long(X: Any, row_shape: tuple[int, ...] | None) -> Any:
-    """Return sequences as an array, (N, T, F), with NaN after their ends; others as is.
+    """Return sequences as an array (N, T, F), padded with NaN; other data unchanged.
 
-    Sequences to predict are as long as those of ``fit``, whose samples had `row_shape`.
+    Sequences to predict are padded to the length of ``fit``, from `row_shape`.
     """
     if row_shape is None:
         warn_of_tokens(X)
@@ -216,7 +214,7 @@ def _equally_long(X: Any, row_shape: tuple[int, ...] | None) -> Any:
     if shape[1] > n_steps:
         raise ValueError(
             f"Sequences of X must have at most {n_steps} steps, as in fit. Got {shape[1]}. "
-            "Cut them, or fit on sequences as long."
+            "Cut them, or fit on longer sequences."
         )
     padding = ((0, 0), (0, n_steps - shape[1]), (0, 0))
     return np.pad(np.asarray(X, dtype=np.float64), padding, constant_values=np.nan)
@@ -229,8 +227,8 @@ def _reshaped(X: Array, shape: tuple[int, ...]) -> Array:
             f"n_features) and have as many values as a row of X. Got {shape} for "
             f"X.shape={X.shape}."
         )
-    given, wanted = ([n for n in part if n != 1] for part in (X.shape[1:], shape))
-    if X.ndim > 2 and given != wanted:
+    row_sizes, sizes = ([n for n in part if n != 1] for part in (X.shape[1:], shape))
+    if X.ndim > 2 and row_sizes != sizes:
         raise ValueError(
             "The 'input_shape' parameter must be the shape of a row, unless X is flat. Got "
             f"{shape} for X.shape={X.shape}. Transpose X, for example with numpy.moveaxis, "
@@ -240,9 +238,9 @@ def _reshaped(X: Array, shape: tuple[int, ...]) -> Array:
 
 
 def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Array:
-    """Return checked labels, (n,), or float64 numbers, (n,) or (n, n_targets).
+    """Return checked labels, (n,), or float64 targets, (n,) or (n, n_targets).
 
-    Raises ValueError if they cannot be learnt.
+    Raises ValueError for invalid targets.
     """
     if y is None:
         raise ValueError(
@@ -276,7 +274,7 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
 
 
 def kind_of(X: Any) -> DataKind:
-    """Return "table", "image" or "sequence" by the number of axes; ValueError of others."""
+    """Return "table", "image" or "sequence" by the number of axes, or raise ValueError."""
     if X.ndim not in _KINDS:
         raise ValueError(
             "X must have 2 axes (a table), 3 (sequences) or 4 (images). Got "

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The metric that models are judged by: the user's, or one that suits the target."""
+"""The metric for models, requested or the default for the target."""
 
 import inspect
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ _TEXTS = {"roc_auc": "ROC AUC", "r2": "R²", "f1": "F1"}
 class Scoring:
     """A metric and the reason for it.
 
-    `name` is that of `scorer`. `positive` is the class that metrics of one class are about,
-    None unless there are two classes.
+    `name` is the name of `scorer`. `positive` is the positive class of metrics of one
+    class, None unless there are two classes.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Scoring:
 
     @property
     def text(self) -> str:
-        """The name in the words of a sentence, such as "ROC AUC"."""
+        """The name for use in a sentence, such as "ROC AUC"."""
         return metric_text(self.name)
 
 
 def metric_text(name: str) -> str:
-    """Return a scorer's name in the words of a sentence.
+    """Return a scorer's name for use in a sentence.
 
     >>> metric_text("neg_log_loss")
     'log loss'
@@ -55,7 +55,7 @@ def metric_text(name: str) -> str:
 
 
 def metric_label(name: str) -> str:
-    """Return a scorer's name for tables of scores, which are negative losses.
+    """Return a scorer's name for tables of scores, in which losses are negative.
 
     >>> metric_label("neg_log_loss"), metric_label("roc_auc")
     ('negative log loss', 'ROC AUC')
@@ -65,7 +65,7 @@ def metric_label(name: str) -> str:
 
 
 def checked_metric(scoring: Any, parameter: str = "The 'scoring' parameter") -> Metric:
-    """Return the metric of a scorer; ValueError unless it takes predictions."""
+    """Return the metric of a scorer; ValueError unless it scores predictions."""
     check_metric_names(scoring, parameter)
     metric = scorer_metric(scoring)
     if metric is None or not metric.takes_probabilities:
@@ -77,10 +77,10 @@ def checked_metric(scoring: Any, parameter: str = "The 'scoring' parameter") -> 
 
 
 def positive_class(y: Array, positive: Any = None) -> Any:
-    """Return the class that metrics of one class are about; None unless there are two.
+    """Return the positive class of metrics of one class; None unless there are two.
 
     Without `positive` it is 1 if that is a class, as in scikit-learn's metrics, and the
-    rarer class otherwise.  A text names the class that prints as it.
+    rarer class otherwise.  A text names the class with that text.
     """
     labels, counts = np.unique(y, return_counts=True)
     classes = labels.tolist()
@@ -96,17 +96,17 @@ def positive_class(y: Array, positive: Any = None) -> Any:
         return matches[0]
     if len(classes) != 2:
         return None
-    # True is the 1 of its classes.
+    # True equals 1.
     return classes[classes.index(1) if 1 in classes else int(counts[1] <= counts[0])]
 
 
 def with_positive(scoring: Any, positive: Any) -> Any:
-    """Return a scorer whose metric is of the class `positive`, if it is of one class."""
+    """Return the scorer with `positive` as positive class, if its metric needs it."""
     metric = scorer_metric(scoring)
     if metric is None or positive is None or metric.pos_label == positive:
         return scoring
     takes_label = "pos_label" in inspect.signature(metric.function).parameters
-    # With an average over classes the metric is of none of them.
+    # Averages over classes have no positive class.
     is_of_one = metric.options.get("average", "binary") == "binary"
     if not takes_label or not is_of_one or metric.options.get("pos_label") is not None:
         return scoring
@@ -128,9 +128,9 @@ def scoring_of(
 ) -> Scoring:
     """Return the metric for a target: `scoring`, or the default if that is None.
 
-    Two classes are judged by ROC AUC, several by log loss, numbers by R².  Where the
-    default is not defined in each fold, log loss or accuracy takes its place.  Raises
-    TableError if `scoring` is not defined in a fold.
+    The default is ROC AUC for two classes, log loss for more, and R² for regression.  If it
+    is undefined in a fold, it is log loss or accuracy.  Raises TableError if `scoring` is
+    undefined in a fold.
     """
     if scoring is not None:
         return _requested(y, folds, scoring, positive, is_classification=is_classification)
@@ -163,7 +163,7 @@ def scoring_of(
 def _instead_of(
     name: str, y: Array, folds: Sequence[tuple[Array, Array]], positive: Any
 ) -> Scoring:
-    """Return log loss or accuracy where a held-out part lacks a class."""
+    """Return log loss or accuracy, because a part lacks a class."""
     labels = np.unique(y)
     if any(len(np.unique(y[train])) < len(labels) for train, _ in folds):
         reason = "Scored by accuracy: the training part of a fold lacks a class."

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Samples that are set aside, the folds of the others, and leaks between them."""
+"""Rows set aside, the folds of the other rows, and leaks between them."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -33,54 +33,54 @@ from sk_tune.exceptions import TableError, warn_user
 from sk_tune.report import data_description
 
 Array = npt.NDArray[Any]
-Fold = tuple[Array, Array]  # Positions to train on, and to hold out.
+Fold = tuple[Array, Array]  # Positions of training and held-out samples.
 
 _N_FOLDS = 5
-# Samples for each second of the budget from which on a model is trained once instead of
-# once for each fold: five trainings of one are worth less than five others then.
+# Samples per second of the budget above which there is one split instead of folds: five
+# models on one split are then worth more than one model on five folds.
 _ROWS_PER_SECOND = 400
-# The same limit in values, for samples of many values: images and wide tables.
+# The same limit in values, for images and wide tables.
 _VALUES_PER_SECOND = 20_000
-# Samples without which not even two can be learnt from and two be held out.
+# Least number of samples: two to train on and two to hold out.
 _LEAST_ROWS = 4
-# Samples from which on there is one split without a budget.
+# Samples above which there is one split without a time budget.
 _MOST_ROWS_IN_FOLDS = 50_000
 _HELD_OUT_SHARE = 0.2
 _MOST_HELD_OUT = 20_000
-# Samples from which on some can be spared for a last check, and how many these are.
+# Least number of samples for a last check, its share of them, and its largest size.
 _ROWS_TO_SPARE = 5_000
 _SPARED_SHARE, _MOST_SPARED = 0.1, 5_000
-# Classes that a message names.
+# Number of classes in a message.
 _N_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Split:
-    """The samples that are set aside, and the folds of the others.
+    """Samples that are set aside, and the folds of the other samples.
 
-    `held` are positions among all samples, `folds` among the others; `asked` are the
-    parameters that they follow from, besides the time.
+    `held_out` are positions among all samples, `folds` among the rest; `request` are the
+    parameters that determine both, except for the time budget.
     """
 
-    held: Array
+    held_out: Array
     folds: Sequence[Fold]
-    asked: tuple[Any, ...]
+    request: tuple[Any, ...]
 
 
 def check_scores(y: Array, folds: Sequence[Fold], metric: Metric) -> None:
-    """Raise TableError if the folds have too few classes for a metric of any model."""
+    """Raise TableError if a fold lacks a class that the metric needs."""
     classes, codes = np.unique(y, return_inverse=True)
-    for number, (train, held) in enumerate(folds, start=1):
-        present = np.unique(y[held])
+    for number, (train, test) in enumerate(folds, start=1):
+        present = np.unique(y[test])
         if len(present) == len(classes):
             continue
-        # A guess that is the same for all samples, for which some metrics are undefined.
+        # Constant predictions, for which some metrics are undefined.
         guess = np.tile(
-            np.bincount(codes[train], minlength=len(classes)) / len(train), (len(held), 1)
+            np.bincount(codes[train], minlength=len(classes)) / len(train), (len(test), 1)
         )
-        truth = np.eye(len(classes))[codes[held]]
-        reason = _undefined(metric, y[held], guess, classes)
-        if not reason or not _undefined(metric, y[held], truth, classes):
+        truth = np.eye(len(classes))[codes[test]]
+        reason = _undefined(metric, y[test], guess, classes)
+        if not reason or not _undefined(metric, y[test], truth, classes):
             continue
         lacking = np.setdiff1d(classes, present)[:_N_NAMED].tolist()
         raise TableError(
@@ -91,7 +91,7 @@ def check_scores(y: Array, folds: Sequence[Fold], metric: Metric) -> None:
 
 
 def _undefined(metric: Metric, y: Array, probabilities: Array, classes: Array) -> str:
-    """Return why a metric gives no number."""
+    """Return the reason why a metric is undefined, or an empty text."""
     with warnings.catch_warnings(action="ignore"):
         try:
             score = metric(y, metric.response(probabilities, classes))
@@ -101,7 +101,7 @@ def _undefined(metric: Metric, y: Array, probabilities: Array, classes: Array) -
 
 
 def as_groups(groups: Any) -> Array:
-    """Return groups that can be told apart; TableError if one is missing."""
+    """Return groups as an array; TableError if a group is missing."""
     array = np.asarray(groups)
     missing = np.asarray(pd.isna(array))
     if missing.any():
@@ -113,15 +113,15 @@ def as_groups(groups: Any) -> Array:
 
 
 def warn_of_rare_classes(y: Array) -> None:
-    """Warn of classes with one sample, if there are others to learn."""
+    """Warn of classes with one sample, if at least two classes have more."""
     labels, counts = np.unique(y, return_counts=True)
     rare = labels[counts < 2]
     if len(labels) - len(rare) >= 2 and len(rare):
         listed = ", ".join(map(str, rare[:_N_NAMED]))
         warn_user(
-            "Each class must have at least 2 rows to be learnt from some and judged by "
-            f"others. Got 1 of {len(rare)} classes, such as {listed}: no score is of "
-            "such a row's class learnt. Give more of these, or remove or merge them."
+            "Each class must have at least 2 rows, one to train on and one to score. Got "
+            f"only 1 row of {len(rare)} classes, such as {listed}: no score shows whether "
+            "these are learnt. Add rows of these classes, or remove or merge them."
         )
 
 
@@ -138,46 +138,53 @@ def split_rows(
     row_size: int,
     before: Split | None = None,
 ) -> Split:
-    """Return the samples to set aside, and the folds of the others.
+    """Return the samples to set aside, and the folds of the other samples.
 
-    `test_size` and `cv` are the estimator's; with "auto" the number of samples decides
-    about both, for `cv` also the time that there is and the `row_size` values of a sample.
-    Groups and times, the `structure`, are kept whole. `is_r2` says that folds are judged by
-    R^2, which one sample lacks. `before` is the split of an earlier fit: it is taken
-    if the same is asked for, else ValueError. Raises TableError for too few samples.
+    `test_size` and `cv` are the estimator's. "auto" depends on the number of samples, for
+    `cv` also on the time budget and on the `row_size` values of a sample. `structure` are
+    groups and times, which no part divides. `is_r2` says that folds are scored by R^2,
+    which is undefined for one sample. `before` is the split of an earlier fit: it is
+    returned if the request is the same, else ValueError. Raises TableError for too few
+    samples.
     """
-    told = (None if values is None else data_description(values) for values in structure)
-    asked = (cv, test_size, *told)
+    descriptions = (
+        None if values is None else data_description(values) for values in structure
+    )
+    request = (cv, test_size, *descriptions)
     if before is not None and all(
         value is other or (isinstance(value, str | float | int) and value == other)
-        for value, other in zip(asked, before.asked, strict=True)
+        for value, other in zip(request, before.request, strict=True)
     ):
-        # The time decides about "auto", too, and trials of other folds cannot be averaged.
+        # "auto" depends on the time, and trials of different folds cannot be averaged.
         return before
     groups, times = structure
     samples = _Samples(y, is_classification, groups, times, seed)
     is_given = not isinstance(cv, str | Integral | None)
     if test_size == "auto" and is_given:
-        # It is not known what such folds keep apart.
+        # The rows that custom folds keep apart are unknown.
         test_size = 0.0
-    held = samples.held_out(test_size)
-    kept = np.setdiff1d(np.arange(len(y)), held)
-    others = samples.take(kept)
+    held_out = samples.held_out(test_size)
+    rows = np.setdiff1d(np.arange(len(y)), held_out)
+    rest_samples = samples.take(rows)
     if is_given:
-        # They are of all samples.
-        given = samples.given_folds(cv)
-        folds = [fold for fold in folds_among(kept, given, len(y)) if len(fold[1])]
+        # Custom folds refer to all samples.
+        custom_folds = samples.given_folds(cv)
+        folds = [fold for fold in folds_among(rows, custom_folds, len(y)) if len(fold[1])]
     else:
-        folds = others.folds(cv, time_budget, row_size)
-    others.check(folds, is_r2=is_r2)
-    split = Split(held=held, folds=folds, asked=asked)
+        folds = rest_samples.folds(cv, time_budget, row_size)
+    rest_samples.check(folds, is_r2=is_r2)
+    split = Split(held_out=held_out, folds=folds, request=request)
     if before is None:
         return split
-    parts, known = ([s.held, *chain.from_iterable(s.folds)] for s in (split, before))
-    if len(parts) != len(known) or not all(map(np.array_equal, parts, known)):
+    parts, earlier_parts = (
+        [s.held_out, *chain.from_iterable(s.folds)] for s in (split, before)
+    )
+    if len(parts) != len(earlier_parts) or not all(
+        map(np.array_equal, parts, earlier_parts)
+    ):
         raise ValueError(
-            "To go on with an earlier fit an estimator must be fitted on the folds of the "
-            f"fit before, which had {len(before.folds)}. Got {len(folds)} by {cv=} and "
+            "To continue an earlier fit an estimator must be fitted on the folds of that "
+            f"fit, which had {len(before.folds)}. Got {len(folds)} by {cv=} and "
             f"{test_size=}. Leave 'cv', 'test_size', groups and times as they were, or "
             "use warm_start=False, and another 'store' if there is one."
         )
@@ -186,7 +193,7 @@ def split_rows(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Samples:
-    """Samples that are split by their classes and groups, or by their times."""
+    """Samples to split by class and group, or by time."""
 
     y: Array
     is_classification: bool
@@ -195,14 +202,14 @@ class _Samples:
     seed: int
 
     def take(self, kept: Array) -> Self:
-        """Return some of the samples."""
+        """Return the samples at some positions."""
         groups, times = (
             None if values is None else values[kept] for values in (self.groups, self.times)
         )
         return replace(self, y=self.y[kept], groups=groups, times=times)
 
     def held_out(self, test_size: float | str) -> Array:
-        """Return ascending positions, maybe none, to set aside for a last check."""
+        """Return ascending positions to set aside for a last check; maybe none."""
         n = len(self.y)
         if test_size == "auto":
             n_held = min(int(_SPARED_SHARE * n), _MOST_SPARED) if n >= _ROWS_TO_SPARE else 0
@@ -213,19 +220,19 @@ class _Samples:
         if n - n_held < _LEAST_ROWS:
             raise TableError(
                 f"The 'test_size' parameter must leave at least {_LEAST_ROWS} rows to "
-                f"learn from. Got test_size={test_size}, which sets {n_held} of {n} aside. "
+                f"train on. Got test_size={test_size}, which sets {n_held} of {n} aside. "
                 "Give more rows or a smaller test_size."
             )
         self._check_structure(3)
         if self.times is None:
             return np.sort(self._one_split(n_held)[1])
         order, starts = order_of_times(self.times)
-        # The first place leaves one time for all folds.
+        # A cut at the first start would leave only one time for the folds.
         nearest = np.abs(starts[1:] - (n - n_held)).argmin()
         return np.sort(order[starts[1:][nearest] :])
 
     def folds(self, cv: Any, time_budget: float | None, row_size: int) -> list[Fold]:
-        """Return so many folds, or those of "auto"."""
+        """Return `cv` folds, or the default for "auto"."""
         y, groups = self.y, self.groups
         if cv != "auto" and groups is None and self.times is None:
             return self.given_folds(cv)
@@ -240,19 +247,19 @@ class _Samples:
             return [self._one_split(min(int(_HELD_OUT_SHARE * len(y)), _MOST_HELD_OUT))]
         splitter = self._splitter(n_folds or _N_FOLDS)
         with warnings.catch_warnings():
-            # The class may be too rare for each fold to have some.
+            # A class may have fewer samples than there are folds.
             warnings.filterwarnings("ignore", "The least populated class", UserWarning)
             return list(splitter.split(np.zeros(len(y)), y, groups))
 
     def given_folds(self, cv: Any) -> list[Fold]:
-        """Return the folds of scikit-learn for a number, a splitter or an iterable."""
+        """Return scikit-learn's folds for a number, a splitter or an iterable."""
         y, rows = self.y, np.arange(len(self.y))
         splitter = check_cv(cv, y, classifier=self.is_classification)
         try:
-            # Lists of positions and masks are as good as arrays.
+            # Iterables may contain lists of positions, or masks.
             folds = [
-                (rows[np.asarray(train)], rows[np.asarray(held)])
-                for train, held in splitter.split(np.zeros(len(y)), y, self.groups)
+                (rows[np.asarray(train)], rows[np.asarray(test)])
+                for train, test in splitter.split(np.zeros(len(y)), y, self.groups)
             ]
             reason = "" if folds else "there is no fold"
         except (ValueError, IndexError) as error:
@@ -265,9 +272,9 @@ class _Samples:
         return folds
 
     def check(self, folds: Sequence[Fold], *, is_r2: bool) -> None:
-        """Raise TableError for folds in which nothing can be learnt or judged."""
+        """Raise TableError for folds with too few samples or classes."""
         y = self.y
-        for number, (train, held) in enumerate(folds, start=1):
+        for number, (train, test) in enumerate(folds, start=1):
             where = f"fold {number} of {len(folds)}"
             labels = np.unique(y[train])
             if self.is_classification and len(labels) < 2:
@@ -275,32 +282,32 @@ class _Samples:
                 rarest = np.argsort(counts, kind="stable")[:_N_NAMED]
                 rare = ", ".join(f"{counts[k]} of class {classes[k]!s}" for k in rarest)
                 raise TableError(
-                    "Models must be trained on two classes or more in each fold, so two "
-                    f"must have at least 2 rows each. Got {rare}, by which {where} is "
-                    f"trained on {len(labels)} class. Give more rows of the rare classes, "
-                    "or fewer folds by cv."
+                    "The training rows of each fold must have at least two classes, so two "
+                    f"classes must have at least 2 rows each. Got {rare}; {where} trains "
+                    f"on {len(labels)} class. Give more rows of the rare classes, or fewer "
+                    "folds by cv."
                 )
-            if len(train) < 2 or (is_r2 and len(held) < 2):
+            if len(train) < 2 or (is_r2 and len(test) < 2):
                 raise TableError(
-                    "Each fold must have 2 rows or more to learn from, and for R^2 2 rows "
-                    f"or more to be judged by. Got {len(train)} and {len(held)} in "
-                    f"{where}, of {len(y)} rows. Give more rows or fewer folds by cv, or "
-                    "another scoring."
+                    "Each fold must have at least 2 training rows, and for R^2 at least 2 "
+                    f"held-out rows. Got {len(train)} and {len(test)} in {where}, of "
+                    f"{len(y)} rows. Give more rows or fewer folds by cv, or another "
+                    "scoring."
                 )
 
     def _check_structure(self, least: int) -> None:
         if self.groups is not None and self.times is not None:
             raise TableError(
-                "'times' must be given without 'groups': parts in the order of time cannot "
-                "be chosen by anything else. Give one of them, or folds of your own as "
+                "'times' must be given without 'groups', because folds in time order "
+                "cannot follow groups. Got both. Give one of them, or custom folds as "
                 "'cv' and no 'test_size'."
             )
         for name, values in (("groups", self.groups), ("times", self.times)):
             n = least if values is None else len(np.unique(values))
             if n < least:
                 raise TableError(
-                    f"Rows must be of at least {least} {name}, as many as there are parts "
-                    f"to learn from, to judge by and to set aside. Got {n}. Give more "
+                    f"Rows must have at least {least} different {name}, one for each part: "
+                    f"training rows, held-out rows and rows set aside. Got {n}. Give more "
                     f"rows, or no {name}."
                 )
 
@@ -311,7 +318,7 @@ class _Samples:
             return kind(min(n_folds, len(np.unique(self.groups))), **draws)
         n = len(self.y)
         if not self.is_classification:
-            # Numbers are judged by how they differ, which takes two of them.
+            # R^2 needs two held-out samples.
             return KFold(min(n_folds, max(2, n // 2)), **draws)
         most_frequent = int(np.unique(self.y, return_counts=True)[1].max())
         if most_frequent >= 2:
@@ -328,12 +335,12 @@ class _Samples:
             if counts.min() >= 2 and min(n_held, len(y) - n_held) >= len(counts):
                 kind = StratifiedShuffleSplit
         splitter = kind(1, test_size=test_size, random_state=self.seed)
-        train, held = next(splitter.split(np.zeros(len(y)), y, self.groups))
-        return train, held
+        train, test = next(splitter.split(np.zeros(len(y)), y, self.groups))
+        return train, test
 
 
 def _folds_by_time(times: Array, n_folds: int | None) -> list[Fold]:
-    """Return the folds of ``TimeSeriesSplit``, as nearly as samples of one time allow."""
+    """Return folds like ``TimeSeriesSplit``, without dividing samples of one time."""
     order, starts = order_of_times(times)
     n = n_folds or min(_N_FOLDS, len(order) - 1)
     cuts = len(order) - len(order) // (n + 1) * np.arange(n, 0, -1)
@@ -341,17 +348,17 @@ def _folds_by_time(times: Array, n_folds: int | None) -> list[Fold]:
     if n_folds is not None and len(cuts) < n_folds:
         raise TableError(
             "The 'cv' parameter must be a number of folds that the times allow. Got "
-            f"cv={n_folds} for {len(starts) + 1} different times, of which {len(cuts)} "
-            "folds can be made. Give fewer folds."
+            f"cv={n_folds} for {len(starts) + 1} different times, which allow {len(cuts)} "
+            "folds. Give fewer folds."
         )
     ends = [*cuts[1:], len(order)]
     return [(order[:cut], order[cut:end]) for cut, end in zip(cuts, ends, strict=True)]
 
 
 _FEWEST_ROWS = 500
-# Columns that are looked at for each second, because some checks take a time for each.
+# Columns to check per second, because some checks take time for each column.
 _COLUMNS_PER_SECOND, _FEWEST_COLUMNS = 20, 100
-# Findings, of duplicates, that need all columns.
+# Findings on duplicates, which need all columns.
 _OF_WHOLE_ROWS = ("SKT201", "SKT202")
 
 
@@ -362,10 +369,10 @@ def guarded(
     times: Any = None,
     texts: pd.DataFrame | None = None,
 ) -> tuple[Finding, ...]:
-    """Return a finding of each check of the leak guard, on as much as there is time for."""
+    """Return a finding of each leak check, on as many samples as there is time for."""
     X, y = problem.X, problem.y
     if isinstance(X, pd.DataFrame):
-        # Cells that cannot be hashed cannot be compared either.
+        # Cells that cannot be hashed cannot be compared.
         objects = [name for name in X.columns if X[name].dtype == object]
         unreadable = [n for n in objects if not X[n].map(pd.api.types.is_hashable).all()]
         X = X.drop(columns=unreadable)
@@ -379,7 +386,7 @@ def guarded(
     if len(y) > most_rows:
         rows = np.sort(rng.choice(len(y), most_rows, replace=False))
         folds = folds_among(rows, folds, len(y))
-        # Small folds may have nothing left.
+        # Small folds may be empty now.
         folds = [fold for fold in folds if all(map(len, fold))] or None
         X = X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
         y = y[rows]
@@ -397,8 +404,8 @@ def guarded(
     findings = find_leaks(X, y, **structure)
     if texts is None or texts.empty or not _has_copies(findings):
         return findings
-    whole = pd.DataFrame({"row": hash_pandas_object(X.assign(**texts), index=False)})
-    if _has_copies(find_leaks(whole, y, **structure)):
+    row_hashes = pd.DataFrame({"row": hash_pandas_object(X.assign(**texts), index=False)})
+    if _has_copies(find_leaks(row_hashes, y, **structure)):
         return findings
     return tuple(_as_twins(f, texts) if f.code == "SKT201" else f for f in findings)
 
@@ -408,7 +415,7 @@ def _has_copies(findings: Iterable[Finding]) -> bool:
 
 
 def _as_twins(copies: Finding, texts: pd.DataFrame) -> Finding:
-    """Make a tip of equal samples which texts that models do not see tell apart."""
+    """Make the finding a tip, because equal samples differ in dropped text columns."""
     return replace(
         copies,
         outcome="tip",
@@ -420,7 +427,7 @@ def _as_twins(copies: Finding, texts: pd.DataFrame) -> Finding:
 
 
 def serious_leaks(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the issues of the leak guard that make scores too good."""
+    """Return the issues of the leak guard that make scores optimistic."""
     return [
         f
         for f in findings
@@ -429,8 +436,8 @@ def serious_leaks(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def warn_of_leaks(findings: Iterable[Finding]) -> None:
-    """Warn of leaks that make scores too good, if there are any."""
+    """Warn of leaks that make scores optimistic."""
     serious = serious_leaks(findings)
     if serious:
         listed = " ".join(f"{f.message} {f.remedy}".strip() for f in serious)
-        warn_user(f"The leak guard found what makes scores too good. {listed}")
+        warn_user(f"The leak guard found reasons for optimistic scores. {listed}")

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The probability from which on the positive of two classes is predicted.
+"""Decision threshold for two classes.
 
-A tuned threshold is the best one for out-of-fold predictions.  The score of each part is
-taken with the threshold that is best on the other parts.
+A tuned threshold is the best for out-of-fold predictions.  Each part is scored with the
+threshold that is best on the other parts.
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from sk_tune.search import FoldScores
 
 Array = npt.NDArray[Any]
 
-# Thresholds to choose from: fewer for a metric that is called for each of them, or if
-# thresholds times samples are more than the third number.
+# Numbers of candidate thresholds: usual, and for metrics that are called for each of them;
+# and the largest number of thresholds times samples.
 _N_THRESHOLDS, _N_CALLED, _MOST_DECISIONS = 200, 25, 4_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """A rule for two classes: predict the class of `column` from probability `value` on.
+    """Rule for two classes: predict the class of `column` if its probability >= `value`.
 
-    With the value 0.5 the more probable class is predicted, of any number of classes.
+    The value 0.5 predicts the most probable class, of any number of classes.
     """
 
     value: float = 0.5
@@ -49,23 +49,27 @@ MOST_PROBABLE = Threshold()
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ThresholdChoice:
-    """How the threshold is set: the number `value`, or the best one by `metric`."""
+    """Setting of the threshold: the number `value`, or the best by `metric`."""
 
     value: float = 0.5
     metric: Metric | None = None
     column: int = 1
 
     def best(self, probabilities: Array, y: Array, classes: Array | None) -> Threshold:
-        """Return the threshold for some predictions, (n, 2); of equals the nearest to 0.5.
+        """Return the best threshold for predictions (n, 2); of ties the nearest to 0.5.
 
         Candidates are midpoints between quantiles of the predictions.
         """
         if self.metric is None or classes is None:
             return Threshold(value=self.value, column=self.column)
-        own = np.unique(probabilities[:, self.column])
-        ends = np.concatenate([[0.0], (own[1:] + own[:-1]) / 2, [np.nextafter(own[-1], 2)]])
-        many = int(np.clip(_MOST_DECISIONS // len(y), _N_CALLED, _N_THRESHOLDS))
-        for n in (many, _N_CALLED):
+        levels = np.unique(probabilities[:, self.column])
+        ends = np.concatenate([
+            [0.0],
+            (levels[1:] + levels[:-1]) / 2,
+            [np.nextafter(levels[-1], 2)],
+        ])
+        n_most = int(np.clip(_MOST_DECISIONS // len(y), _N_CALLED, _N_THRESHOLDS))
+        for n in (n_most, _N_CALLED):
             values = np.unique(np.quantile(ends, np.linspace(0, 1, n), method="nearest"))
             values = np.minimum(np.append(values, 0.5), 1.0)
             decided = [
@@ -81,21 +85,21 @@ class ThresholdChoice:
             )
             if not scores.needs_calls:
                 break
-        found = np.nan_to_num(scores.on_all()[0], nan=-np.inf)
-        ties = np.flatnonzero(found >= found.max() - 1e-12)
+        values_scores = np.nan_to_num(scores.on_all()[0], nan=-np.inf)
+        ties = np.flatnonzero(values_scores >= values_scores.max() - 1e-12)
         value = values[ties[np.abs(values[ties] - 0.5).argmin()]]
         return Threshold(value=float(value), column=self.column)
 
     def crossed(
         self, probabilities: Array, y: Array, classes: Array | None, parts: Array
     ) -> Array:
-        """Return decided predictions, each part with the threshold of the other parts.
+        """Return decided predictions of each part by the threshold of the other parts.
 
         `parts`, (P, n), marks the samples of each part.
         """
         decided = np.empty_like(probabilities)
         for part in parts:
-            others = ~part if self.metric is not None and not part.all() else part
-            threshold = self.best(probabilities[others], y[others], classes)
+            rows = ~part if self.metric is not None and not part.all() else part
+            threshold = self.best(probabilities[rows], y[rows], classes)
             decided[part] = threshold.decided(probabilities[part])
         return decided

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The verdict in plain words."""
+"""The verdict on a fit in a few sentences."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,23 +16,23 @@ Array = npt.NDArray[Any]
 
 
 def format_score(score: float, scale: float = 1.0) -> str:
-    """Return a score with three decimals, or three digits next to unusually large ones."""
+    """Return a score with three decimals; three significant digits at other scales."""
     if math.isnan(score):
         return "n/a"
     return f"{score:.3f}" if 0.05 <= scale < 1000 else f"{score:.3g}"
 
 
 def scale_of(scores: Sequence[Score]) -> float:
-    """Return the largest size of some scores; 1 if none is known."""
+    """Return the largest absolute score; 1 if there is none."""
     return max((abs(s.mean) for s in scores if not math.isnan(s.mean)), default=1.0)
 
 
 def threshold_text(auto: Any) -> str:
-    """Return the rule by which a fitted estimator predicts labels, or an empty text."""
+    """Return the decision rule of a fitted classifier, or an empty text."""
     value = getattr(auto, "threshold_", 0.5)
     if value == 0.5:
         return ""
-    return f"{auto.positive_!r} is predicted from a probability of {value:.3g} on."
+    return f"{auto.positive_!r} is predicted if its probability is at least {value:.3g}."
 
 
 def verdict(
@@ -45,17 +45,17 @@ def verdict(
     members: Sequence[str] = (),
     n_leaks: int = 0,
 ) -> str:
-    """Return in plain words whether the columns help and which model is worth having.
+    """Return a summary: whether the columns help, and which model to use.
 
-    `n_rows` were predicted by models that were not trained on them; `labels` are those of a
-    classification; `members` are the trials of the ensemble. Leaks come first.
+    `n_rows` is the number of held-out rows; `labels` are classes, None in regression;
+    `members` are the trials of the ensemble. Leaks come first.
     """
     best, loss = scores["ensemble"], "log loss" if labels is not None else "squared error"
     if n_targets > 1:
         loss += " (each target in units of its standard deviation)"
     if "best model" not in scores:
         text = (
-            "No model was trained except the dummy, which looks at no column, so it is "
+            "No model was trained except the dummy, which ignores all columns, so it is "
             "unknown whether these columns help to predict the target."
         )
     elif not best.beats_dummy:
@@ -67,9 +67,7 @@ def verdict(
         text = _of_models(scores, scoring, members)
     if n_leaks:
         reasons = "a reason" if n_leaks == 1 else f"{n_leaks} reasons"
-        warning = (
-            f"The leak guard found {reasons} why these scores may be too good to be true."
-        )
+        warning = f"The leak guard found {reasons} why these scores may be too optimistic."
         return f"{warning} {text}"
     return text
 
@@ -79,7 +77,7 @@ def _both(one: float, other: float) -> str:
 
 
 def _evidence(score: Score, dummy: Score, loss: str) -> tuple[str, str]:
-    """Return the measure by which a score beats the dummy, and both values of it."""
+    """Return the measure by which a model beats the dummy, and both values of it."""
     if score.loss_lead > 0:
         return loss, _both(score.loss, dummy.loss)
     return "ROC AUC", _both(score.auc, 0.5)
@@ -88,16 +86,16 @@ def _evidence(score: Score, dummy: Score, loss: str) -> tuple[str, str]:
 def _of_no_gain(
     scores: Mapping[str, Score], scoring: Scoring, n_rows: int, loss: str, dummy: str
 ) -> str:
-    """Say that the ensemble does not clearly beat the dummy."""
+    """Return the verdict on an ensemble that does not clearly beat the dummy."""
     best, alone, constant = scores["ensemble"], scores["best model"], scores["dummy"]
     if alone.beats_dummy:
         measure, values = _evidence(alone, constant, loss)
         return (
             f"The ensemble does not clearly beat predicting {dummy}. By {measure} the best "
-            f"model alone does, {values}; it predicts with use='best'."
+            f"single model does, {values}; set use='best' to predict with it."
         )
     text = (
-        f"Nothing clearly beats predicting {dummy}: on {n_rows:,} rows the {loss} of the "
+        f"No model clearly beats predicting {dummy}: on {n_rows:,} rows the {loss} of the "
         f"ensemble is {_both(best.loss, constant.loss)}"
     )
     if not math.isnan(best.auc):
@@ -115,7 +113,7 @@ def _of_no_gain(
 def _of_no_lead(
     scores: Mapping[str, Score], scoring: Scoring, labels: Array | None, loss: str
 ) -> str:
-    """Say that the columns help, although the score is not higher."""
+    """Return the verdict if the columns help although the score is not higher."""
     measure, values = _evidence(scores["ensemble"], scores["dummy"], loss)
     always = remedy = ""
     if labels is not None and scoring.metric.takes_labels:
@@ -149,7 +147,7 @@ def _of_models(
         sentences = [f"The ensemble consists of one model, {one}."] if one else []
         sentences.append(_against_linear(best, linear, scale, scoring.text))
     alone = scores["best model"]
-    # Texts, because NaN is not equal to itself.
+    # As text, because NaN is not equal to itself.
     is_linear = linear is not None and _values(alone) == _values(linear)
     if not one and not is_linear:
         sentences.append(_against_one(best, alone, scale))
@@ -158,14 +156,14 @@ def _of_models(
         sentences.append("No network was trained.")
     else:
         helps = best.mean - networks.mean > spread(networks)
-        more = ": the other members help." if helps else ", about as much."
+        more = ": the other members help." if helps else ", about the same."
         score = format_score(networks.mean, scale)
-        sentences.append(f"The networks alone would give {score}{more}")
+        sentences.append(f"The ensemble of networks alone scores {score}{more}")
     return " ".join(filter(None, sentences))
 
 
 def spread(score: Score) -> float:
-    """Return the spread over the folds, 0 for a single held-out part."""
+    """Return the standard deviation over the folds; 0 for a single held-out part."""
     return 0.0 if math.isnan(score.std) else score.std
 
 
@@ -183,14 +181,14 @@ def _against_linear(best: Score, linear: Score | None, scale: float, metric: str
         lower = f"{amount} lower" if float(amount) else "no higher"
         return (
             f"The ensemble does not beat the linear model: its CV score is {lower}. "
-            "Prefer the linear model, which is simpler; it predicts with use='linear'."
+            "Prefer the linear model, which is simpler: set use='linear'."
         )
     # Compare the rounded numbers, so that a gap of 0.023 never exceeds a spread of 0.023.
     if gap <= spread(best) or amount == format_score(best.std, scale):
         return (
             f"The ensemble does not clearly beat the linear model: it is ahead by "
             f"{amount} in {metric}, which is within {margin}. The linear model is "
-            "simpler; it predicts with use='linear'."
+            "simpler; set use='linear' to predict with it."
         )
     text = f"The ensemble beats the linear model by {amount} in {metric}"
     if math.isnan(best.std):
@@ -198,12 +196,12 @@ def _against_linear(best: Score, linear: Score | None, scale: float, metric: str
     else:
         text += f", more than {margin}."
     if best.held_out <= linear.held_out:
-        text += " But on the rows set aside it does not, so take that with caution."
+        text += " But on the rows set aside it does not, so the lead is uncertain."
     return text
 
 
 def _against_one(best: Score, alone: Score, scale: float) -> str:
-    """Say whether the best model alone beats the ensemble, on rows that chose neither."""
+    """Return a sentence if the best single model scores higher than the ensemble."""
     one, all_, where = alone.held_out, best.held_out, "on the rows set aside"
     if math.isnan(one) or math.isnan(all_):
         one, all_, where = alone.mean, best.mean, "in the folds"
@@ -213,6 +211,6 @@ def _against_one(best: Score, alone: Score, scale: float) -> str:
     if not one > all_ or mine == theirs:
         return ""
     return (
-        f"The best model alone has a higher score than the ensemble {where}, {mine} "
-        f"against {theirs}. It is simpler; it predicts with use='best'."
+        f"The best single model has a higher score than the ensemble {where}, {mine} "
+        f"against {theirs}. It is simpler; set use='best' to predict with it."
     )

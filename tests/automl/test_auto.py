@@ -146,14 +146,14 @@ def test_noise_is_said_to_be_noise():
     X, y = pd.DataFrame(rng.normal(size=(200, 3))), rng.normal(size=200)
     X.columns = ["a", "b", "c"]
 
-    with pytest.warns(SkTuneWarning, match="Nothing clearly beats predicting the mean"):
+    with pytest.warns(SkTuneWarning, match="No model clearly beats predicting the mean"):
         auto = AutoRegressor(models=["linear"], cv=2, **FAST).fit(X, y)
 
     assert not auto.beats_baseline_
     assert auto.corrected_score_.score < 0.02
 
 
-@pytest.mark.filterwarnings("ignore:Nothing clearly beats")
+@pytest.mark.filterwarnings("ignore:No model clearly beats")
 @pytest.mark.parametrize("cv", [3, [(np.arange(80), np.arange(80, 120))]])
 def test_attribute_verdict_and_score_say_the_same_of_noise(cv):
     """The ensemble beats the dummy where the verdict says so; its score is one number."""
@@ -165,7 +165,7 @@ def test_attribute_verdict_and_score_say_the_same_of_noise(cv):
         auto.fit(X, y)
         found.append(auto.beats_baseline_)
         ensemble = auto.scores_["ensemble"].mean
-        assert found[-1] != auto.verdict_.startswith("Nothing clearly beats")
+        assert found[-1] != auto.verdict_.startswith("No model clearly beats")
         assert auto.corrected_score_.score == ensemble
         assert auto.leaderboard_.loc["ensemble", "cv_score"] == ensemble
 
@@ -395,7 +395,7 @@ def test_a_fitted_estimator_predicts_with_what_is_asked_for(fitted, iris, use):
 def test_what_is_not_trained_cannot_be_used(iris):
     """It is told before the time is spent, or when the estimator predicts."""
     auto = AutoClassifier(models=["linear"], cv=2, leak_guard=False, **FAST)
-    with pytest.raises(ValueError, match="'use' parameter .* must be of a model that is"):
+    with pytest.raises(ValueError, match="'use' parameter .* must name a model that"):
         clone(auto).set_params(use="boosting").fit(*iris)
     with pytest.raises(ValueError, match=r"'linear', 'best', 'ensemble'\]. Got 'boosting'"):
         auto.fit(*iris).set_params(use="boosting").predict(iris[0])
@@ -433,11 +433,11 @@ def test_after_a_crash_a_store_has_what_was_found(iris, tmp_path):
         expected.leaderboard_.drop(columns="seconds"),
     )
     other = AutoClassifier(**common, store=tmp_path / "a")
-    with pytest.raises(ValueError, match="data of the fit before"):
+    with pytest.raises(ValueError, match="on the data of that fit"):
         other.fit(iris[0][:100], iris[1][:100])
 
 
-@pytest.mark.filterwarnings("ignore:Nothing clearly beats")
+@pytest.mark.filterwarnings("ignore:No model clearly beats")
 def test_a_crash_loses_no_trained_network(iris, tmp_path, monkeypatch, small_network):
     """A search that takes long keeps each of them; when it is done the file goes."""
     monkeypatch.setattr(
@@ -474,10 +474,10 @@ def test_a_crash_loses_no_trained_network(iris, tmp_path, monkeypatch, small_net
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cv": 3}, "folds of the fit before, which had 2. Got 3"),
+        ({"cv": 3}, "folds of that fit, which had 2. Got 3"),
         ({"test_size": 0.2}, "'test_size', groups and times as they were"),
-        ({"scoring": "neg_log_loss"}, "the scoring of the fit before"),
-        ({}, "data of the fit before"),
+        ({"scoring": "neg_log_loss"}, "the scoring of that fit"),
+        ({}, "on the data of that fit"),
     ],
 )
 def test_a_warm_start_on_other_folds_or_weights_is_refused(iris, change, message):

@@ -43,9 +43,9 @@ def test_defaults_come_first_and_every_family_leaves_trials(
 
     course.run([dummy_model(problem), linear_model(problem), small_network(problem)])
 
-    families = [trial.family for trial in course.found.trials]
+    families = [trial.family for trial in course.memory.trials]
     assert families == ["dummy", *["linear"] * _N_KEPT, "MLP"]
-    shapes = {trial.library.predictions.shape for trial in course.found.trials}
+    shapes = {trial.library.predictions.shape for trial in course.memory.trials}
     assert shapes == {(1, 120, 2)}
     assert course.runner.failures == {}
 
@@ -60,7 +60,7 @@ def test_rounds_give_networks_and_boosting_more_candidates(problem, small_networ
     course.run([network, boosting])
     both.run([network, replace(network, label="another")])
 
-    families = [trial.family for trial in course.found.trials]
+    families = [trial.family for trial in course.memory.trials]
     assert families.count("boosting") == 9
     assert families.count("MLP") > 1
     names = [finding.name for finding in course.findings]
@@ -72,7 +72,7 @@ def test_rounds_give_networks_and_boosting_more_candidates(problem, small_networ
     assert {change.subject for change in both.changes} <= {"MLP", "another"}
     both.n_rounds = 2
     both.run([boosting])
-    trials = [trial for trial in both.found.trials if trial.family == "boosting"]
+    trials = [trial for trial in both.memory.trials if trial.family == "boosting"]
     assert len({str(trial.params) for trial in trials}) == len(trials) == 17
 
 
@@ -85,7 +85,7 @@ def test_a_family_that_fails_does_not_end_the_others(problem, small_network):
     course.run([broken, dummy_model(problem)])
 
     assert "width" in course.runner.failures["MLP"]
-    assert [trial.family for trial in course.found.trials] == ["dummy"]
+    assert [trial.family for trial in course.memory.trials] == ["dummy"]
 
 
 def test_no_time_is_no_training(problem, small_network):
@@ -94,7 +94,7 @@ def test_no_time_is_no_training(problem, small_network):
         course = replace(_course(problem, n_rounds=None), runner=runner)
         course.run([dummy_model(problem), small_network(problem)])
 
-        assert [trial.family for trial in course.found.trials] == ["dummy"]
+        assert [trial.family for trial in course.memory.trials] == ["dummy"]
         assert "too long" in runner.failures["MLP"]
 
 
@@ -106,19 +106,19 @@ def test_rounds_end_with_the_time(problem, small_network):
     course.run([dummy_model(problem), small_network(problem)])
 
     assert time.monotonic() - start < 8
-    assert course.found.trials[0].family == "dummy"
+    assert course.memory.trials[0].family == "dummy"
 
 
 def test_a_slow_network_does_not_end_the_rounds(problem, small_network):
     """What is left of the time is used, because what takes longer than that is cut."""
     course, network = _course(problem, budget=60.0), small_network(problem)
     course.run([network])
-    course.found.trials = [replace(t, seconds=1000.0) for t in course.found.trials]
-    before, course.n_rounds = len(course.found.trials), 1
+    course.memory.trials = [replace(t, seconds=1000.0) for t in course.memory.trials]
+    before, course.n_rounds = len(course.memory.trials), 1
 
     course.run([network])
 
-    assert len(course.found.trials) > before
+    assert len(course.memory.trials) > before
 
 
 @pytest.mark.usefixtures("few_linear")
@@ -144,7 +144,7 @@ def test_weights_reach_the_models(mixed, make_problem):
 
     course.run([linear_model(course.problem)])
 
-    assert course.found.trials[0].library.predictions[0, :, 1].mean() < 0.1
+    assert course.memory.trials[0].library.predictions[0, :, 1].mean() < 0.1
 
 
 class _Costly(Runner):
@@ -174,7 +174,7 @@ def test_if_time_is_short_a_model_begins_on_a_sample(problem, small_network, mon
 
     course.run([dummy_model(problem), small_network(problem)])
 
-    dummy, network = course.found.trials
+    dummy, network = course.memory.trials
     assert dummy.n_rows == 80
     assert 30 <= network.n_rows < 80
     assert network.library.predictions.shape == dummy.library.predictions.shape
@@ -185,16 +185,16 @@ def test_the_best_of_a_sample_is_trained_on_all_rows(small_network, problem, mon
     course = _costly_course(problem, 7.4, monkeypatch)
     monkeypatch.setattr(_model_course, "_LEAST_ROWS", 30)
     course.run([small_network(problem)])
-    kind = course.found.kinds["MLP"]
+    kind = course.memory.kinds["MLP"]
     kind.cost = kind.cost.times(1e-3)
 
     course._enlarge_best(5.0)
 
-    first, second = course.found.trials
+    first, second = course.memory.trials
     assert first.n_rows < second.n_rows == 80
     assert second.params["net__max_epochs"] >= first.params["net__max_epochs"]
     course._enlarge_best(5.0)
-    assert len(course.found.trials) == 2
+    assert len(course.memory.trials) == 2
 
 
 class _Scripted(Runner):
@@ -255,7 +255,7 @@ def test_a_remedy_that_lowered_the_score_is_taken_back_and_not_repeated(
     course = _scripted_course(problem, network, scores, n_rounds=3)
 
     course.run([network])
-    course.runner.found = pickle.loads(pickle.dumps(course.found))
+    course.runner.memory = pickle.loads(pickle.dumps(course.memory))
     course.n_rounds = 2
     course.run([network])
 
@@ -277,7 +277,7 @@ def test_scores_on_other_numbers_of_rows_take_no_remedy_back(
     network = small_network(problem)
     course = _scripted_course(problem, network, [0.9, 0.8, 0.7], n_rounds=2)
     course.run([network])
-    kind = course.found.kinds["MLP"]
+    kind = course.memory.kinds["MLP"]
     larger = (network, kind.n_rows + 1, kind.units)
     monkeypatch.setattr(ModelCourse, "_larger", lambda *args: larger)
     kind.cost = _resources.Cost(once=0.0, per_unit=1.0)
@@ -300,6 +300,6 @@ def test_longer_training_that_lowered_the_score_is_shortened_again(problem, smal
     units = []
     for _ in range(2):
         course.run([network])
-        units.append(course.found.kinds["MLP"].units)
+        units.append(course.memory.kinds["MLP"].units)
 
     assert units == [12, 6]

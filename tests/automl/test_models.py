@@ -115,15 +115,15 @@ def test_boosting_stops_early_only_where_rows_can_tell(make_problem):
     rare = np.arange(3000) % 2
     rare[:4] = 2
     assert boosting(rare).early_stopping is False
-    # A class that is rare in a later fold alone would fail there.
+    # A class that is rare only in a later fold would fail there.
     y, rows = np.arange(6000) % 2, np.arange(6000)
     y[[2000, 2001, 2002]] = 2
     folds = [(rows[:2000], rows[4000:]), (rows[:4000], rows[4000:])]
     assert boosting(y, folds=folds).early_stopping is False
 
 
-def test_boosting_learns_logarithms_only_of_numbers_above_0(mixed, make_problem):
-    """With losses that scikit-learn refuses to fit to others."""
+def test_boosting_has_log_link_losses_only_for_positive_targets(mixed, make_problem):
+    """scikit-learn refuses these losses for other targets."""
     X, labels = mixed
 
     def losses(y):
@@ -144,8 +144,8 @@ def test_boosting_learns_logarithms_only_of_numbers_above_0(mixed, make_problem)
 @pytest.mark.parametrize(
     "scoring", ["neg_mean_absolute_error", make_scorer(median_absolute_error)]
 )
-def test_absolute_errors_are_learnt_where_they_are_judged_by(mixed, make_problem, scoring):
-    """By boosting first, and by networks; other metrics leave squares."""
+def test_absolute_errors_are_learnt_if_the_metric_needs_them(mixed, make_problem, scoring):
+    """By boosting first, and by networks; for other metrics squared errors are."""
     X, _ = mixed
     problems = [
         make_problem(X, np.arange(1.0, 121.0), is_classification=False, scoring=own)
@@ -164,7 +164,7 @@ def test_absolute_errors_are_learnt_where_they_are_judged_by(mixed, make_problem
     [("image", (1, 8, 8), ["CNN"]), ("sequence", (6, 2), ["RNN", "CNN"])],
 )
 def test_images_and_sequences_have_their_networks(make_problem, kind, shape, families):
-    """Every model fits them, and each of a few candidates can be trained."""
+    """All models fit them, and each of a few candidates can be trained."""
     X = np.random.default_rng(0).normal(size=(60, *shape))
     if kind == "sequence":
         X[::4, 4:] = np.nan
@@ -186,7 +186,7 @@ def test_images_and_sequences_have_their_networks(make_problem, kind, shape, fam
 
 @pytest.mark.parametrize("is_classification", [True, False])
 def test_tables_have_a_quick_and_a_thorough_network(mixed, make_problem, is_classification):
-    """The thorough one has the tuned defaults, and its space is around them."""
+    """The thorough network has the tuned defaults, and its space surrounds them."""
     X, y = mixed
     task = "classification" if is_classification else "regression"
     y = y if is_classification else np.arange(120.0)

@@ -38,7 +38,7 @@ def _boosting(runner, problem, seconds):
     model.estimator.set_params(boosting__max_iter=400)
     own = {"boosting__max_iter": [400]}
     runner.run(GridSearchCV, model.estimator, own, model, problem, time_budget=seconds)
-    return [m[-1].n_iter_ for trial in runner.found.trials for m in trial.models]
+    return [m[-1].n_iter_ for trial in runner.memory.trials for m in trial.models]
 
 
 def test_boosting_ends_with_the_time_that_is_meant_for_it(problem):
@@ -77,11 +77,11 @@ def test_numbers_go_on_from_the_largest(problem):
     runner, model = _runner(None), dummy_model(problem)
     for _ in range(3):
         runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
-    del runner.found.trials[:2]
+    del runner.memory.trials[:2]
 
     runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
 
-    assert [trial.name for trial in runner.found.trials] == ["dummy 3", "dummy 4"]
+    assert [trial.name for trial in runner.memory.trials] == ["dummy 3", "dummy 4"]
 
 
 def test_a_full_disk_leaves_what_was_kept(problem, tmp_path, monkeypatch):
@@ -96,7 +96,7 @@ def test_a_full_disk_leaves_what_was_kept(problem, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(joblib, "dump", full)
-    with pytest.warns(SkTuneWarning, match="cannot be kept"):
+    with pytest.warns(SkTuneWarning, match="cannot be stored"):
         runner.keep()
     assert [trial.name for trial in runner.folder.load().trials] == ["dummy 1"]
 
@@ -126,7 +126,7 @@ def test_a_probe_leaves_nothing(problem):
     seconds = runner.probe(boosting_model(problem), problem, 100, 1)
 
     assert 0 < seconds <= time.perf_counter() - start
-    assert runner.found.trials == []
+    assert runner.memory.trials == []
 
 
 @pytest.mark.parametrize(("n_classes", "scoring"), [(12, None), (120, "neg_log_loss")])
@@ -171,7 +171,7 @@ def test_searches_of_a_course_share_what_they_prepared(mixed, make_problem):
         grid = {name: values[:1] for name, values in model.grid.items()}
         runner.run(GridSearchCV, model.estimator, grid, model, problem)
 
-    trials = runner.found.trials
+    trials = runner.memory.trials
     linear, boosting, again = ([m[0] for m in trial.models] for trial in trials)
 
     assert all(a is b for a, b in zip(linear, again, strict=True))

@@ -162,7 +162,7 @@ def test_labels_by_chance_help_by_no_metric(scoring):
     X, y = rng.normal(size=(300, 5)), (rng.random(300) < 0.15).astype(int)
 
     with pytest.warns(
-        SkTuneWarning, match="Nothing clearly beats predicting the class shares"
+        SkTuneWarning, match="No model clearly beats predicting the class shares"
     ):
         auto = AutoClassifier(**QUICK, scoring=scoring, threshold=0.2).fit(X, y)
 
@@ -176,7 +176,7 @@ def test_predicting_medians_is_no_help_of_columns():
     X, y = rng.normal(size=(300, 2)), rng.lognormal(sigma=1.5, size=300)
     own = {**QUICK, "models": ["linear", "boosting"]}
 
-    with pytest.warns(SkTuneWarning, match="Nothing clearly beats predicting the mean"):
+    with pytest.warns(SkTuneWarning, match="No model clearly beats predicting the mean"):
         auto = AutoRegressor(**own, scoring="neg_mean_absolute_error").fit(X, y)
 
     assert not auto.beats_baseline_

@@ -43,7 +43,7 @@ def _folds(y, **options):
 
 
 def _held(y, **options):
-    return _split(y, **options).held
+    return _split(y, **options).held_out
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60))
@@ -109,19 +109,19 @@ def test_folds_of_the_user_are_those_of_all_rows(kind):
 
     whole, part = _split(y, cv), _split(y, cv, test_size=0.2)
 
-    assert len(whole.held) == 0
+    assert len(whole.held_out) == 0
     for (train, held), (all_train, all_held) in zip(
         whole.folds, splitter.split(), strict=True
     ):
         np.testing.assert_array_equal(train, all_train)
         np.testing.assert_array_equal(held, all_held)
-    assert len(part.held) == 1200
-    kept = np.setdiff1d(np.arange(6000), part.held)
+    assert len(part.held_out) == 1200
+    kept = np.setdiff1d(np.arange(6000), part.held_out)
     for number, (train, held) in enumerate(part.folds):
         assert set(own[kept[held]]) == {number}
         assert number not in own[kept[train]]
         assert len(train) + len(held) == 4800
-    assert len(_split(y, 3).held) == 600
+    assert len(_split(y, 3).held_out) == 600
 
 
 def test_folds_of_the_user_without_a_row_left_are_left_out():
@@ -131,7 +131,7 @@ def test_folds_of_the_user_without_a_row_left_are_left_out():
 
     split = _split(y, [(rows[rows != k], [k]) for k in rows], test_size=0.25)
 
-    assert len(split.held) == 10
+    assert len(split.held_out) == 10
     assert len(split.folds) == 30
     with pytest.raises(ValueError, match="Give more rows or fewer folds"):
         _split(y, iter([]))
@@ -187,8 +187,8 @@ def test_rows_of_one_time_stay_together(n_times):
 
     split = _split(y, "auto", test_size=0.1, times=times)
 
-    kept = np.setdiff1d(np.arange(len(y)), split.held)
-    assert times[kept].max() < times[split.held].min()
+    kept = np.setdiff1d(np.arange(len(y)), split.held_out)
+    assert times[kept].max() < times[split.held_out].min()
     assert 1 <= len(split.folds) <= min(5, n_times - 2)
     for train, test in split.folds:
         assert times[kept[train]].max() < times[kept[test]].min()
@@ -205,7 +205,7 @@ def test_a_number_of_folds_is_by_time_or_group_too():
     assert not any(set(values[train]) & set(values[test]) for train, test in by_group)
     with pytest.raises(ValueError, match="cv=12 for 12 different times"):
         _folds(y, cv=12, times=values)
-    with pytest.raises(ValueError, match="at least 13 groups.*Got 12"):
+    with pytest.raises(ValueError, match="at least 13 different groups.*Got 12"):
         _folds(y, cv=13, groups=values)
 
 
@@ -231,9 +231,9 @@ def test_one_time_cannot_be_parted():
     """Two are needed for folds, three if some rows are set aside."""
     y = np.arange(60) % 2
 
-    with pytest.raises(ValueError, match="at least 2 times.*Got 1"):
+    with pytest.raises(ValueError, match="at least 2 different times.*Got 1"):
         _folds(y, times=np.zeros(60))
-    with pytest.raises(ValueError, match="at least 3 times.*Got 2"):
+    with pytest.raises(ValueError, match="at least 3 different times.*Got 2"):
         _held(y, test_size=0.2, times=y)
 
 
@@ -251,9 +251,9 @@ def test_few_numbers_are_held_out_two_at_a_time(n):
     ("y", "params", "message"),
     [
         ([0, 1, 0, 1], {"cv": 5}, "Got cv=5 for 4 rows.*Give more rows or fewer folds"),
-        ([0] * 9 + [1], {"groups": np.zeros(10)}, "at least 2 groups.*Got 1\\."),
+        ([0] * 9 + [1], {"groups": np.zeros(10)}, "at least 2 different groups.*Got 1\\."),
         ([0, 1] * 4, {"test_size": 0.9}, "test_size=0.9, which sets 8 of 8 aside"),
-        (["a"] * 9 + ["b"], {}, "Got 1 of class b, 9 of class a, by which fold"),
+        (["a"] * 9 + ["b"], {}, "Got 1 of class b, 9 of class a; fold"),
         (
             np.arange(6.0),
             {"cv": 6, "classes": False, "is_r2": True},
@@ -338,7 +338,7 @@ def test_serious_leaks_are_one_warning():
         for severity in ("low", "medium", "high")
     ]
 
-    with pytest.warns(SkTuneWarning, match="good. medium issue. high issue.$") as warned:
+    with pytest.warns(SkTuneWarning, match="scores. medium issue. high issue.$") as warned:
         warn_of_leaks(findings)
 
     assert len(warned) == 1

@@ -88,7 +88,7 @@ def test_a_threshold_by_chance_is_not_rewarded():
     for seed in range(4):
         X, y = rng.normal(size=(200, 4)), rng.integers(0, 2, 200)
         own = {**QUICK, "scoring": "balanced_accuracy", "random_state": seed}
-        with pytest.warns(match="Nothing clearly beats"):
+        with pytest.warns(match="No model clearly beats"):
             auto = AutoClassifier(**own, threshold="balanced_accuracy").fit(X, y)
         scores.append(auto.corrected_score_.score)
 

@@ -53,20 +53,20 @@ def _scores(
     [
         (
             _scores(0.505, alone=(0.505, 0.01, NAN)),
-            ["Nothing clearly beats predicting the class shares: on 100 rows"],
+            ["No model clearly beats predicting the class shares: on 100 rows"],
         ),
         (
             _scores(0.505),
-            ["By log loss the best model alone does, 0.500 against 0.700; it predicts"],
+            ["By log loss the best single model does, 0.500 against 0.700; set use='best'"],
         ),
         (
             _scores(0.8),
             [
                 "beats the linear model by 0.100 in accuracy, more than",
-                "alone would give 0.700",
+                "alone scores 0.700",
             ],
         ),
-        (_scores(0.8, networks=0.8), ["about as much"]),
+        (_scores(0.8, networks=0.8), ["about the same"]),
         (_scores(0.705), ["does not clearly beat", "within the spread"]),
         (
             _scores(0.7104),
@@ -104,8 +104,8 @@ def test_the_verdict_says_what_is_worth_having(scores, words):
     ("n_leaks", "start"),
     [
         (0, "The ensemble"),
-        (1, "The leak guard found a reason why these scores may be too good"),
-        (3, "The leak guard found 3 reasons why these scores may be too good"),
+        (1, "The leak guard found a reason why these scores may be too optimistic"),
+        (3, "The leak guard found 3 reasons why these scores may be too optimistic"),
     ],
 )
 def test_leaks_come_first(n_leaks, start):
@@ -121,8 +121,8 @@ def test_a_best_model_that_is_not_better_is_not_mentioned():
     held = {"held": 0.75, "alone": (0.9, 0.01, 0.7)}
 
     for scores in (_scores(0.8), _scores(0.8, alone=(0.8001, 0.01, NAN))):
-        assert "best model" not in verdict(scores)
-    assert "best model" not in verdict(_scores(0.8, **held))
+        assert "best single model" not in verdict(scores)
+    assert "best single model" not in verdict(_scores(0.8, **held))
 
 
 def test_scores_have_the_digits_of_their_scale():
@@ -200,7 +200,7 @@ def test_a_higher_score_without_a_lower_loss_shows_no_help_of_columns():
 
     text = verdict(scores, _judged("f1"))
 
-    assert text.startswith("Nothing clearly beats predicting the class shares")
+    assert text.startswith("No model clearly beats predicting the class shares")
     assert "its ROC AUC 0.520 against 0.500" in text
     assert "An effect too small to show in this number of rows is not ruled out." in text
     assert "By F1 the ensemble is ahead of the dummy, 0.800 against 0.500, but that" in text
@@ -212,7 +212,7 @@ def test_an_ensemble_of_the_linear_model_is_not_compared_with_it():
 
     assert text.startswith("The ensemble consists of the linear model alone (linear 3)")
     assert "ahead" not in text
-    assert "best model" not in text
+    assert "best single model" not in text
 
 
 def test_an_ensemble_of_one_other_model_is_named():
@@ -221,7 +221,7 @@ def test_an_ensemble_of_one_other_model_is_named():
 
     assert text.startswith("The ensemble consists of one model, boosting 4.")
     assert "beats the linear model" in text
-    assert "The best model alone" not in text
+    assert "The best single model" not in text
 
 
 def test_a_linear_model_that_is_the_best_is_advised_once():
@@ -229,4 +229,4 @@ def test_a_linear_model_that_is_the_best_is_advised_once():
     text = verdict(_scores(0.8, linear=0.9, alone=(0.9, 0.01, NAN)))
 
     assert "Prefer the linear model" in text
-    assert "best model" not in text
+    assert "best single model" not in text

@@ -446,7 +446,10 @@ def test_a_metric_of_one_class_uses_the_rarer_class(rare_csv, fit, printed, summ
     saved = summary()
     assert (saved["metric"], saved["positive"]) == ("average_precision", "YES")
     assert 0 < saved["threshold"] < 0.5
-    assert f"'YES' is predicted from a probability of {saved['threshold']:.3g} on" in out
+    assert (
+        f"'YES' is predicted if its probability is at least {saved['threshold']:.3g}."
+        in out
+    )
 
 
 def test_the_default_metric_is_printed_with_its_reason(rare_csv, fit, printed, summary):
@@ -496,7 +499,7 @@ def test_other_bad_input_is_refused(mixed_csv, tmp_path, fails):
     near = "Did you mean 'town'?", "Columns: 'size'"
     refuses("mixed.csv", "--group", *near, options=["--group", "town_"])
     one = ["--group", "constant", "--output", tmp_path / "out"]
-    refuses("mixed.csv", "at least 3 groups", "Got 1.", options=one)
+    refuses("mixed.csv", "at least 3 different groups", "Got 1.", options=one)
     refuses("mixed.csv", "--time-column", "'label'", options=["--time-column", "label"])
     refuses("mixed.csv", "--group", "missing in 'town'", options=["--group", "town"])
     both = ["--group", "open", "--time-column", "since"]
